@@ -1,0 +1,85 @@
+//! What may be set about the protocol, with the price of more and of less.
+
+use std::time::Duration;
+
+/// The largest request or response that a replicator ever produces or reads, in bytes: the transport's limit must not be below it.
+pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Settings of one [`Replicator`](crate::protocol::Replicator); the defaults suit a cluster of 2 to 300 nodes.
+#[derive(Clone, Debug)]
+pub struct ProtocolConfig {
+    /// The release that members see, up to 64 bytes; longer is cut.
+    pub release: String,
+    /// True where peers are named by the operator: then a node that reaches none is ready after the window, but never synced.
+    pub peers_configured: bool,
+    /// How long a node that finds nobody waits before it calls itself alone. 500 ms. More delays a first node, less lets a late peer be missed.
+    pub bootstrap_window: Duration,
+    /// Under load, the least time between two flushes. 5 ms. More saves messages, less saves latency; an idle node flushes at once anyway.
+    pub flush_interval: Duration,
+    /// Time between two rounds of anti-entropy, each with one random peer, jittered by 20 %. 1 s. Less repairs lost gossip sooner and costs
+    /// about 300 bytes a round where nothing differs.
+    pub anti_entropy_interval: Duration,
+    /// Time between two announcements of an unchanged node. 30 s. Less costs a message to all.
+    pub heartbeat_interval: Duration,
+    /// How long an announcement holds. 90 s: three heartbeats. Must be above two heartbeats.
+    pub announcement_ttl: Duration,
+    /// The least time between two announcements of a changing node. 100 ms. Less shows viewers sooner and costs a message to all.
+    pub announce_interval: Duration,
+    /// How long after a lost connection a suspicion is announced, at most (drawn at random, so that one of many peers speaks first). 300 ms.
+    pub suspicion_delay: Duration,
+    /// How long a suspected node has to answer before its presence ends. 2.5 s. Less ends ghosts sooner and costs flickers on bad links.
+    pub suspicion_timeout: Duration,
+    /// How long a delta beyond a gap waits for its predecessor before the gap is pulled. 10 ms: gossip that merely overtook.
+    pub gap_patience: Duration,
+    /// How long a request may stay unanswered before it counts as failed. 10 s.
+    pub request_timeout: Duration,
+    /// The least time between two full pulls from one peer because states diverged. 60 s.
+    pub repair_interval: Duration,
+    /// The largest gossip payload, in bytes: the transport's limit less 1 KiB, the same on every node. 63 KiB.
+    pub payload_bytes_max: usize,
+    /// The largest page of cells in an answer, in bytes. 256 KiB. More is faster over long links and holds more memory.
+    pub page_bytes_max: usize,
+    /// How many bytes of cells the first answer to a new peer may carry before it is only a digest and the rest is divided. 64 KiB.
+    pub ask_bytes_max: usize,
+    /// How many peers are pulled from at once. 4.
+    pub pulls_max: usize,
+    /// How many cells the pages of one pull may hold until their writer's last page. 2,000,000, like the node's `counters_max`.
+    pub staging_cells_max: usize,
+    /// How many deltas may wait beyond gaps. 1,024; those above are dropped and pulled later.
+    pub gap_entries_max: usize,
+    /// How many bytes of deltas may wait beyond gaps. 4 MiB; those above are dropped and pulled later.
+    pub gap_bytes_max: usize,
+    /// How many nodes are remembered as members. 4,096; a newcomer above it is counted and not listed.
+    pub members_max: usize,
+    /// How many replicas a digest may name. 32,768; a longer one is refused.
+    pub digest_replicas_max: usize,
+}
+
+impl Default for ProtocolConfig {
+    fn default() -> Self {
+        Self {
+            release: String::new(),
+            peers_configured: false,
+            bootstrap_window: Duration::from_millis(500),
+            flush_interval: Duration::from_millis(5),
+            anti_entropy_interval: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_secs(30),
+            announcement_ttl: Duration::from_secs(90),
+            announce_interval: Duration::from_millis(100),
+            suspicion_delay: Duration::from_millis(300),
+            suspicion_timeout: Duration::from_millis(2500),
+            gap_patience: Duration::from_millis(10),
+            request_timeout: Duration::from_secs(10),
+            repair_interval: Duration::from_secs(60),
+            payload_bytes_max: 63 * 1024,
+            page_bytes_max: 256 * 1024,
+            ask_bytes_max: 64 * 1024,
+            pulls_max: 4,
+            staging_cells_max: 2_000_000,
+            gap_entries_max: 1024,
+            gap_bytes_max: 4 * 1024 * 1024,
+            members_max: 4096,
+            digest_replicas_max: 32_768,
+        }
+    }
+}

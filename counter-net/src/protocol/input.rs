@@ -1,0 +1,74 @@
+//! What a replicator is told.
+
+use std::fmt;
+
+/// A node: the hash of its transport identity. A node's replica has `ReplicaId.node == NodeId.0`.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What [`Replicator::handle`](crate::protocol::Replicator::handle) takes. Bytes are what came from the far end: any bytes are safe.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The own replica has pending amounts, or a reset was written.
+    LocalChange,
+    /// A gossip message arrived; exactly one [`Output::Verdict`](crate::protocol::Output::Verdict) with this token follows.
+    Gossip {
+        /// Names the message towards the driver.
+        token: u64,
+        /// Who signed it, as checked by the transport: the author, not the peer that passed it on.
+        signer: NodeId,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// A peer asks; exactly one [`Output::Respond`](crate::protocol::Output::Respond) with this id follows at once.
+    Request {
+        /// Who asks.
+        peer: NodeId,
+        /// Names the request towards the driver.
+        id: u64,
+        /// The request.
+        payload: Vec<u8>,
+    },
+    /// A peer answered the [`Output::Request`](crate::protocol::Output::Request) of this id.
+    Response {
+        /// Who answers.
+        peer: NodeId,
+        /// The id that the replicator gave.
+        id: u64,
+        /// The answer.
+        payload: Vec<u8>,
+    },
+    /// The [`Output::Request`](crate::protocol::Output::Request) of this id will not be answered.
+    RequestFailed {
+        /// Who was asked.
+        peer: NodeId,
+        /// The id that the replicator gave.
+        id: u64,
+    },
+    /// The first connection to this node is open.
+    PeerUp {
+        /// The node at the far end.
+        peer: NodeId,
+    },
+    /// The last connection to this node closed.
+    PeerDown {
+        /// The node at the far end.
+        peer: NodeId,
+    },
+    /// How many viewers this node has now.
+    Viewers(u64),
+    /// How many addresses are known that may still lead to a peer not connected yet: found or configured, and not yet failed. While there are
+    /// some, a node that has no peer does not call itself alone. A driver that never says so gets the bootstrap window alone.
+    Candidates(usize),
+    /// The node is about to stop: publish what is pending, hand it to the peers, announce the leave. Keep driving the machine until
+    /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained) or for as long as the shutdown may take.
+    Leave,
+    /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has come.
+    Timer,
+}

@@ -1,0 +1,50 @@
+//! A member as readers see it, and a region's presence.
+
+use std::time::Duration;
+
+use counter_core::ReplicaId;
+
+/// A node as the cluster knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// The life of the node that is meant.
+    pub replica: ReplicaId,
+    /// Where it runs.
+    pub region: String,
+    /// How many viewers it has.
+    pub viewers: u64,
+    /// The release that it runs.
+    pub release: String,
+    /// Heard of within its ttl, not left, and no suspicion ended its presence: it counts for presence.
+    pub live: bool,
+    /// It announced that it leaves.
+    pub left: bool,
+    /// It says of itself that it has caught up.
+    pub synced: bool,
+    /// Time since an announcement of its own was heard; zero for this node itself.
+    pub last_heard: Duration,
+    /// True where a connection to it is open.
+    pub connected: bool,
+    /// How far it is from this node, as of the digest last heard from it; `None` where none was.
+    pub lag: Option<Lag>,
+}
+
+/// How far a member is from this node. A version is one change of one cell, so these are upper bounds of cells.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Lag {
+    /// Versions that this node holds and the member did not.
+    pub versions_behind: u64,
+    /// Versions that the member held and this node does not.
+    pub versions_ahead: u64,
+    /// Time since that digest was heard.
+    pub heard: Duration,
+}
+
+/// Who is in a region: the sum over its live members.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Presence {
+    /// Viewers.
+    pub connected: u64,
+    /// Live nodes.
+    pub nodes: u64,
+}

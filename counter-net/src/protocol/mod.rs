@@ -1,0 +1,23 @@
+//! The replicator without I/O: gossip, anti-entropy, members and presence as one machine that is handed bytes and time.
+//!
+//! [`Replicator::handle`] takes an [`Input`] and the time, [`Replicator::poll_output`] yields what is to be done about it, and
+//! [`Replicator::poll_timeout`] says when to call again with [`Input::Timer`]. There is no socket, clock, thread or system randomness in
+//! here: the same machine runs under libp2p, in the seeded simulator ([`sim`](crate::sim), feature `sim`) and as a Maelstrom node.
+//!
+//! Rooms: `config`, `input` and `output` are the door; `message` and `gossip` the wire; `flush`, `pull`, `gaps` and `sources` move cells;
+//! `members` and `announcement` know who is there; `bootstrap` decides when this node has caught up; `timer` and `stats` serve them all.
+//! The message ladder is drawn in `docs/protocol.md`.
+
+mod config;
+mod input;
+mod member;
+mod output;
+mod replicator;
+mod stats;
+
+pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
+pub use input::{Input, NodeId};
+pub use member::{Lag, Member, Presence};
+pub use output::{Alarm, Notice, Output, Refusal, Verdict};
+pub use replicator::Replicator;
+pub use stats::{Kind, Stats};

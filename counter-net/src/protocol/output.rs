@@ -1,0 +1,170 @@
+//! What a replicator wants done, and what it has to tell.
+
+use counter_core::{KeyId, ReplicaId};
+
+use super::input::NodeId;
+
+/// What [`Replicator::poll_output`](crate::protocol::Replicator::poll_output) yields.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Publish to every node. It may fail or get lost: anti-entropy repairs.
+    Publish {
+        /// Unlike every other payload ever published, at most `payload_bytes_max` long.
+        payload: Vec<u8>,
+    },
+    /// What to do with the gossip message of this token.
+    Verdict {
+        /// The token of the [`Input::Gossip`](crate::protocol::Input::Gossip).
+        token: u64,
+        /// Whether to pass it on.
+        verdict: Verdict,
+    },
+    /// Send a request; answer with `Response` or `RequestFailed` of this id.
+    Request {
+        /// Whom to ask.
+        peer: NodeId,
+        /// Unique in this replicator's life.
+        id: u64,
+        /// The request, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
+        payload: Vec<u8>,
+    },
+    /// Answer the peer's request.
+    Respond {
+        /// Who asked.
+        peer: NodeId,
+        /// The id of the [`Input::Request`](crate::protocol::Input::Request).
+        id: u64,
+        /// The answer, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
+        payload: Vec<u8>,
+    },
+    /// Tell the node around it.
+    Notify(Notice),
+    /// The peer broke a rule that no honest release breaks: score it down and cut it.
+    Penalise {
+        /// Who did.
+        peer: NodeId,
+        /// Which rule.
+        reason: Refusal,
+    },
+}
+
+/// What to do with a gossip message.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Pass it on.
+    Accept,
+    /// Do not pass it on; nobody is to blame.
+    Ignore,
+    /// Do not pass it on, and blame its sender.
+    Reject,
+}
+
+/// Something that the node around the replicator may show or log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// Values changed.
+    Changed {
+        /// The keys, each once, in ascending order.
+        keys: Vec<KeyId>,
+    },
+    /// A member came, went or changed its viewers, or its presence ended.
+    MembersChanged,
+    /// `is_synced`, `is_ready` or `in_touch` changed.
+    Synced,
+    /// Something that must not happen happened; it is counted, and repaired where that is possible.
+    Alarm(Alarm),
+}
+
+/// What an alarm is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// A member holds a cell of this replica that is newer than this replica wrote: two processes write as one. This node needs a new
+    /// generation.
+    OwnAhead {
+        /// The version that was seen.
+        version: u64,
+    },
+    /// A later life of this very node is announced: two processes run under one identity.
+    AnotherSelf {
+        /// The other life.
+        replica: ReplicaId,
+    },
+    /// Equal version vectors and unequal state hashes; a full pull repairs it.
+    Diverged {
+        /// The peer that differs.
+        peer: NodeId,
+    },
+    /// Cells of equal version and unequal content met; the greater bytes won.
+    Conflict {
+        /// How many.
+        cells: usize,
+    },
+    /// A delta broke a bound of the state, such as the number of counters: it was refused whole and this node is not ready until a later pull fits.
+    JoinRefused {
+        /// The bound, in words.
+        cause: String,
+    },
+}
+
+/// Why something from a peer was refused; counted by reason.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The bytes are no message.
+    Malformed,
+    /// Longer than the bound.
+    TooLarge,
+    /// A version of the protocol that this release does not speak.
+    UnknownVersion,
+    /// Cells or an announcement of a writer by someone who is not that writer.
+    ForgedWriter,
+    /// A digest names more replicas than the bound.
+    DigestTooLong,
+    /// The requester's replica is not recorded here, and the request did not bring its record.
+    NotRecorded,
+    /// A delta broke a bound of the state.
+    JoinRefused,
+    /// The table of members is full.
+    MembersFull,
+    /// A peer refused a request of ours.
+    RefusedByPeer,
+    /// Pages of a pull were out of order or too many.
+    BadPage,
+    /// An answer of the wrong kind, or to no request of ours.
+    Unasked,
+}
+
+impl Refusal {
+    /// Every reason, for metrics that list them all.
+    pub const ALL: [Refusal; 11] = [
+        Refusal::Malformed,
+        Refusal::TooLarge,
+        Refusal::UnknownVersion,
+        Refusal::ForgedWriter,
+        Refusal::DigestTooLong,
+        Refusal::NotRecorded,
+        Refusal::JoinRefused,
+        Refusal::MembersFull,
+        Refusal::RefusedByPeer,
+        Refusal::BadPage,
+        Refusal::Unasked,
+    ];
+
+    /// The reason as a metric's label: lower case, underscores.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refusal::Malformed => "malformed",
+            Refusal::TooLarge => "too_large",
+            Refusal::UnknownVersion => "unknown_version",
+            Refusal::ForgedWriter => "forged_writer",
+            Refusal::DigestTooLong => "digest_too_long",
+            Refusal::NotRecorded => "not_recorded",
+            Refusal::JoinRefused => "join_refused",
+            Refusal::MembersFull => "members_full",
+            Refusal::RefusedByPeer => "refused_by_peer",
+            Refusal::BadPage => "bad_page",
+            Refusal::Unasked => "unasked",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a replicator has counted since it was made; plain numbers, for metrics and for the simulator's cost assertions.
+
+use std::collections::BTreeMap;
+
+use super::output::Refusal;
+
+/// The kinds of messages, for counting bytes.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Gossip that carries cells.
+    GossipDelta,
+    /// Gossip that carries announcements or suspicions.
+    GossipPresence,
+    /// A compare of hashes and its answer.
+    Compare,
+    /// A first question to a peer and its answer.
+    Ask,
+    /// A page of a pull and its request.
+    Pull,
+    /// A leaving or leading node's word to a peer, and its answer.
+    Tell,
+    /// Anything else: refusals, and what could not be read.
+    Other,
+}
+
+impl Kind {
+    /// Every kind, for metrics that list them all.
+    pub const ALL: [Kind; 7] =
+        [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Other];
+
+    /// The kind as a metric's label: lower case, underscores.
+    pub fn label(self) -> &'static str {
+        match self {
+            Kind::GossipDelta => "gossip_delta",
+            Kind::GossipPresence => "gossip_presence",
+            Kind::Compare => "compare",
+            Kind::Ask => "ask",
+            Kind::Pull => "pull",
+            Kind::Tell => "tell",
+            Kind::Other => "other",
+        }
+    }
+}
+
+/// Counts since the start, and the sizes of the queues now.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Bytes of payload received, by kind.
+    pub bytes_in: BTreeMap<Kind, u64>,
+    /// Bytes of payload handed out, by kind. Gossip counts once, however many peers it goes to.
+    pub bytes_out: BTreeMap<Kind, u64>,
+    /// Messages received.
+    pub messages_in: u64,
+    /// Messages handed out.
+    pub messages_out: u64,
+    /// What was refused, by reason.
+    pub refused: BTreeMap<Refusal, u64>,
+    /// Flushes that wrote a version.
+    pub flushes: u64,
+    /// Cells that joins changed.
+    pub cells_joined: u64,
+    /// Batches of gossip that did not fit a payload and were left to anti-entropy.
+    pub unpublished: u64,
+    /// Rounds of anti-entropy begun.
+    pub rounds: u64,
+    /// Rounds that found both sides equal.
+    pub rounds_equal: u64,
+    /// Pulls begun.
+    pub pulls: u64,
+    /// Pages received.
+    pub pages: u64,
+    /// Pulls that ended before their last page.
+    pub pulls_failed: u64,
+    /// Deltas that arrived beyond a gap.
+    pub gaps: u64,
+    /// Deltas beyond a gap that found no room to wait.
+    pub gaps_dropped: u64,
+    /// Equal version vectors with unequal state hashes.
+    pub divergences: u64,
+    /// Full pulls because of a divergence.
+    pub repairs: u64,
+    /// Cells of equal version and unequal content.
+    pub conflicts: u64,
+    /// Suspicions published.
+    pub suspicions: u64,
+    /// Suspicions of this node that it refuted.
+    pub refutations: u64,
+    /// Deltas that wait beyond gaps now.
+    pub gap_entries: usize,
+    /// Their bytes now.
+    pub gap_bytes: usize,
+    /// Pulls in flight now.
+    pub pulls_in_flight: usize,
+    /// Cells staged now.
+    pub staged_cells: usize,
+    /// Outputs that wait to be polled now.
+    pub outputs: usize,
+}
+
+impl Stats {
+    pub(super) fn refuse(&mut self, reason: Refusal) {
+        *self.refused.entry(reason).or_default() += 1;
+    }
+
+    pub(super) fn count_in(&mut self, kind: Kind, bytes: usize) {
+        self.messages_in += 1;
+        *self.bytes_in.entry(kind).or_default() += bytes as u64;
+    }
+
+    pub(super) fn count_out(&mut self, kind: Kind, bytes: usize) {
+        self.messages_out += 1;
+        *self.bytes_out.entry(kind).or_default() += bytes as u64;
+    }
+
+    /// How often something was refused, whatever the reason.
+    pub fn refused_total(&self) -> u64 {
+        self.refused.values().sum()
+    }
+}
