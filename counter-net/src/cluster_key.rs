@@ -1,0 +1,179 @@
+//! The cluster's pre-shared key: what admits a node, from a string or a file.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use libp2p::pnet::PreSharedKey;
+use sha2::{Digest, Sha256};
+
+use crate::error::ClusterKeyError;
+
+const KEY_BYTES: usize = 32;
+const PASSPHRASE_CHARACTERS_MIN: usize = 16;
+/// A key file is read no further than this.
+const KEY_FILE_BYTES_MAX: u64 = 4_096;
+const SWARM_KEY_HEADER: &str = "/key/swarm/psk/1.0.0/";
+/// Keeps keys made from passphrases apart from any other use of the same words.
+const PASSPHRASE_DOMAIN: &[u8] = b"replicated-counter cluster key 1\0";
+
+/// The secret that every node of a cluster shares; without it no connection is made.
+///
+/// Read from text in one of four forms, white space around it ignored:
+/// - 64 hexadecimal digits: the 32 bytes themselves (`openssl rand -hex 32`);
+/// - 43 or 44 characters of base64, standard or URL-safe, that are 32 bytes (`openssl rand -base64 32`);
+/// - a libp2p swarm key file (`/key/swarm/psk/1.0.0/`, `/base16/`, 64 digits, on three lines);
+/// - any other text of 16 characters or more: a passphrase, of which the key is a SHA-256. Whoever records the traffic can try
+///   passphrases at leisure, so use random text.
+///
+/// `Debug` and `Display` print the fingerprint, never the key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClusterKey {
+    secret: PreSharedKey,
+}
+
+impl ClusterKey {
+    /// The key whose 32 bytes are given.
+    pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self { secret: PreSharedKey::new(bytes) }
+    }
+
+    /// Reads the key from a file that holds it in any form that text may have.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or is no text, and whatever makes its text no key.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ClusterKeyError> {
+        let path = path.as_ref();
+        read_bounded(path).map_err(|source| ClusterKeyError::Read { path: path.display().to_string(), source })?.parse()
+    }
+
+    /// 32 hexadecimal digits that tell keys apart without giving them away; the same as go-libp2p's.
+    pub fn fingerprint(&self) -> String {
+        self.secret.fingerprint().to_string()
+    }
+
+    pub(crate) fn secret(&self) -> PreSharedKey {
+        self.secret
+    }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+impl FromStr for ClusterKey {
+    type Err = ClusterKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ClusterKeyError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(ClusterKeyError::Empty);
+        }
+        if text.starts_with(SWARM_KEY_HEADER) {
+            let secret = text.parse().map_err(|_| ClusterKeyError::KeyFile)?;
+            return Ok(Self { secret });
+        }
+        if let Some(bytes) = from_hex(text).or_else(|| from_base64(text)) {
+            return Ok(Self::from_bytes(bytes));
+        }
+        match text.chars().count() {
+            characters if characters < PASSPHRASE_CHARACTERS_MIN => Err(ClusterKeyError::TooShort { characters }),
+            _ => Ok(Self::from_bytes(Sha256::new().chain_update(PASSPHRASE_DOMAIN).chain_update(text).finalize().into())),
+        }
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    (digits.len() == 2 * KEY_BYTES).then(|| bytes.try_into().ok())?
+}
+
+/// 32 bytes in base64 are 43 digits, the last of which has two bits to spare that must be zero.
+fn from_base64(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let text = text.strip_suffix('=').unwrap_or(text);
+    if text.len() != 43 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(KEY_BYTES);
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in text.bytes() {
+        bits = bits << 6 | base64_digit(digit)?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    if bits == 0 { bytes.try_into().ok() } else { None }
+}
+
+fn base64_digit(digit: u8) -> Option<u32> {
+    Some(u32::from(match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    }))
+}
+
+impl fmt::Display for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fingerprint())
+    }
+}
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterKey(fingerprint {})", self.fingerprint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    fn key(text: &str) -> ClusterKey {
+        text.parse().expect("a key")
+    }
+
+    #[test]
+    fn all_forms_of_the_same_bytes_are_the_same_key() {
+        let bytes = ClusterKey::from_bytes(std::array::from_fn(|n| n as u8));
+        assert_eq!(key(HEX), bytes);
+        assert_eq!(key(&HEX.to_uppercase()), bytes);
+        assert_eq!(key(&format!(" {BASE64}\n")), bytes);
+        assert_eq!(key(BASE64.trim_end_matches('=')), bytes);
+        assert_eq!(key(&format!("/key/swarm/psk/1.0.0/\n/base16/\n{HEX}\n")), bytes);
+    }
+
+    #[test]
+    fn a_passphrase_is_a_key_of_its_own() {
+        assert_eq!(key("correct horse battery"), key("  correct horse battery\n"));
+        assert_ne!(key("correct horse battery"), key("correct horse batterz"));
+    }
+
+    #[test]
+    fn bad_keys_are_refused_with_a_reason() {
+        assert!(matches!("  ".parse::<ClusterKey>(), Err(ClusterKeyError::Empty)));
+        assert!(matches!("hunter2".parse::<ClusterKey>(), Err(ClusterKeyError::TooShort { characters: 7 })));
+        assert!(matches!("/key/swarm/psk/1.0.0/\n/base16/\nxyz".parse::<ClusterKey>(), Err(ClusterKeyError::KeyFile)));
+        assert!(matches!(ClusterKey::from_file("/nonexistent/key"), Err(ClusterKeyError::Read { .. })));
+    }
+
+    #[test]
+    fn printing_a_key_prints_its_fingerprint() {
+        assert_eq!(format!("{:?}", key(HEX)), format!("ClusterKey(fingerprint {})", key(HEX).fingerprint()));
+        assert!(!format!("{} {:?}", key(HEX), key(HEX)).contains("0f1011"));
+    }
+}

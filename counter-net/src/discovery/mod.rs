@@ -1,0 +1,88 @@
+//! How nodes find each other: each way is a task that reports addresses to the driver.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::DiscoveryError;
+
+/// One way to find the cluster's other nodes. Several may be used together; static peers are given apart, by [`crate::NodeBuilder::peer`].
+///
+/// Reads and prints as on the command line: `local`, `mdns`, `dns:NAME:PORT`, `fly`, `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Discovery {
+    /// Nodes of one user on one machine, through small files in the user's runtime directory. Nothing to configure, nothing exposed.
+    Local,
+    /// Nodes on one network segment, by multicast DNS. Needs a cluster key.
+    Mdns,
+    /// Every address (A and AAAA) of a DNS name, asked again and again: headless services and the like.
+    Dns {
+        /// The name to resolve.
+        name: String,
+        /// The port that every node there listens on.
+        port: u16,
+    },
+    /// The application's other machines on Fly.io's private network: polls `$FLY_APP_NAME.internal`, and listens there if nothing else is said.
+    Fly,
+    /// Nobody is looked for.
+    None,
+}
+
+impl FromStr for Discovery {
+    type Err = DiscoveryError;
+
+    fn from_str(text: &str) -> Result<Self, DiscoveryError> {
+        match text.trim() {
+            "local" => Ok(Self::Local),
+            "mdns" => Ok(Self::Mdns),
+            "fly" => Ok(Self::Fly),
+            "none" => Ok(Self::None),
+            other => match other.strip_prefix("dns:") {
+                Some(target) => parse_dns(target).ok_or_else(|| DiscoveryError::Dns(other.to_owned())),
+                None => Err(DiscoveryError::Unknown(other.to_owned())),
+            },
+        }
+    }
+}
+
+fn parse_dns(target: &str) -> Option<Discovery> {
+    let (name, port) = target.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let sound = (1..=253).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
+    sound.then(|| Discovery::Dns { name: name.to_owned(), port })
+}
+
+impl fmt::Display for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Mdns => f.write_str("mdns"),
+            Self::Dns { name, port } => write!(f, "dns:{name}:{port}"),
+            Self::Fly => f.write_str("fly"),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_reads_as_it_prints() {
+        for text in ["local", "mdns", "dns:counter.default.svc:7117", "fly", "none"] {
+            assert_eq!(text.parse::<Discovery>().map(|way| way.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn other_texts_say_what_to_write_instead() {
+        for text in ["", "Local", "dns", "etcd:x"] {
+            let error = text.parse::<Discovery>().expect_err("refused").to_string();
+            assert!(error.contains("local, mdns, dns:NAME:PORT, fly or none"), "{error}");
+        }
+        for text in ["dns:", "dns:name", "dns:name:0", "dns:name:99999", "dns::1", "dns:a b:1"] {
+            assert!(matches!(text.parse::<Discovery>(), Err(DiscoveryError::Dns(_))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Why a node does not start, in sentences that say what to write instead.
+
+use std::fmt;
+use std::io;
+
+/// Why [`crate::NodeBuilder::start`] failed. Nothing is left running.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The region is not 1-32 characters of `a`-`z`, `0`-`9` and `-`.
+    Region(String),
+    /// The cluster is not 1-64 characters of letters, digits, `-`, `_` and `.`.
+    Cluster(String),
+    /// An address to listen on or to reach is no multiaddress over TCP.
+    Address {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An address outside of loopback, and no cluster key.
+    KeyNeeded {
+        /// The address that was refused.
+        address: String,
+    },
+    /// Listening failed: the port is taken, or the address is not this machine's.
+    Listen {
+        /// The address that was asked for.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A way of discovery cannot begin.
+    Discovery(DiscoveryError),
+    /// The network could not be set up; the sentence says which part.
+    Network(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region(region) => {
+                write!(f, "the region {region:?} is not 1-32 characters of a-z, 0-9 and '-': write one such as \"ord\" or \"eu-west-1\"")
+            }
+            Self::Cluster(cluster) => {
+                write!(f, "the cluster name {cluster:?} is not 1-64 characters of letters, digits, '-', '_' and '.': write one such as \"counter\"")
+            }
+            Self::Address { address, reason } => {
+                write!(f, "{address:?} is no address to use ({reason}): write a multiaddress such as \"/ip4/127.0.0.1/tcp/0\"")
+            }
+            Self::KeyNeeded { address } => write!(
+                f,
+                "{address} is open to other machines, and this cluster has no key: set a cluster key (COUNTER_CLUSTER_KEY or --cluster-key-file; \
+                 `openssl rand -hex 32` makes one), the same on every node, or listen on loopback (/ip4/127.0.0.1/tcp/0)"
+            ),
+            Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}; choose another port, or 0 for any free one"),
+            Self::Discovery(error) => error.fmt(f),
+            Self::Network(reason) => write!(f, "the network could not be set up: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<DiscoveryError> for StartError {
+    fn from(error: DiscoveryError) -> Self {
+        Self::Discovery(error)
+    }
+}
+
+/// What is wrong with a way of discovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DiscoveryError {
+    /// The text names no way of discovery.
+    Unknown(String),
+    /// `dns:` without a name and a port.
+    Dns(String),
+    /// `fly` outside of Fly.io: the variable is not set.
+    FlyVariable(&'static str),
+    /// mDNS needs listeners that other machines can reach, and those need a cluster key.
+    MdnsNeedsKey,
+    /// The directory for local discovery cannot be used.
+    Directory {
+        /// The directory.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl fmt::Display for DiscoveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(text) => write!(f, "{text:?} is no way of discovery: write local, mdns, dns:NAME:PORT, fly or none"),
+            Self::Dns(text) => write!(f, "{text:?} lacks a name or a port: write dns:NAME:PORT, such as dns:counter.default.svc:7117"),
+            Self::FlyVariable(name) => write!(f, "discovery by fly needs {name}, which only a Fly.io machine has: write another way, such as local"),
+            Self::MdnsNeedsKey => {
+                write!(f, "discovery by mdns needs a cluster key, since without one only loopback is listened on, and mDNS cannot find that: set a key, or use local")
+            }
+            Self::Directory { path, reason } => {
+                write!(f, "local discovery cannot use the directory {path}: {reason}; set XDG_RUNTIME_DIR to a directory of yours, or use --discover none")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DiscoveryError {}
+
+/// What is wrong with a cluster key. The key itself is never part of the message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClusterKeyError {
+    /// Nothing but white space.
+    Empty,
+    /// A passphrase of fewer than 16 characters.
+    TooShort {
+        /// How many it has.
+        characters: usize,
+    },
+    /// A libp2p key file whose key is not 64 hexadecimal digits.
+    KeyFile,
+    /// The file could not be read.
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ClusterKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "the cluster key is empty: `openssl rand -hex 32` makes one"),
+            Self::TooShort { characters } => {
+                write!(f, "the cluster key has {characters} characters, and 16 is the least: `openssl rand -hex 32` makes a good one")
+            }
+            Self::KeyFile => write!(f, "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"),
+            Self::Read { path, source } => write!(f, "the cluster key file {path} cannot be read: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for ClusterKeyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A replicated counter to embed: every node adds locally, all nodes agree, none waits for another.
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "node")]
+mod behaviour;
+#[cfg(feature = "node")]
+mod cluster_key;
+#[cfg(feature = "node")]
+mod config;
+#[cfg(feature = "node")]
+mod discovery;
+#[cfg(feature = "node")]
+mod driver;
+#[cfg(feature = "node")]
+mod error;
+#[cfg(feature = "node")]
+mod metrics;
+#[cfg(feature = "node")]
+mod node;
+pub mod protocol;
+#[cfg(feature = "sim")]
+pub mod sim;
+#[cfg(feature = "node")]
+mod subscribe;
+#[cfg(feature = "node")]
+mod transport;
+
+pub use counter_core::{AddError, ReplicaId, StateHash};
+
+#[cfg(feature = "node")]
+pub use cluster_key::ClusterKey;
+#[cfg(feature = "node")]
+pub use discovery::Discovery;
+#[cfg(feature = "node")]
+pub use error::{ClusterKeyError, DiscoveryError, StartError};
+#[cfg(feature = "node")]
+pub use node::{Counter, CounterView, Lag, Member, Node, NodeBuilder, NodeInfo, RegionView, Viewer};
+#[cfg(feature = "node")]
+pub use subscribe::{Change, Changes, Interest};

@@ -1,0 +1,168 @@
+//! The builder: what a node may be told before it starts, with sensible defaults for all of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Node;
+use crate::cluster_key::ClusterKey;
+use crate::config::{self, NodeConfig};
+use crate::discovery::Discovery;
+use crate::error::StartError;
+use crate::protocol::ProtocolConfig;
+
+const LISTEN_DEFAULT: &str = "/ip4/127.0.0.1/tcp/0";
+
+/// Settings of a node before its start; see [`Node::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct NodeBuilder {
+    region: String,
+    cluster: String,
+    release: String,
+    key: Option<ClusterKey>,
+    listen: Vec<String>,
+    peers: Vec<String>,
+    discovery: Vec<Discovery>,
+    runtime_dir: Option<PathBuf>,
+    name_server: Option<SocketAddr>,
+    protocol: ProtocolConfig,
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        Self {
+            region: "local".to_owned(),
+            cluster: "counter".to_owned(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            key: None,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            discovery: Vec::new(),
+            runtime_dir: None,
+            name_server: None,
+            protocol: ProtocolConfig::default(),
+        }
+    }
+}
+
+impl NodeBuilder {
+    /// Where this node runs: a label of 1-32 characters of `a`-`z`, `0`-`9` and `-`. Default `local`. Nodes of one region add up.
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// The cluster to belong to: 1-64 characters of letters, digits, `-`, `_` and `.`. Default `counter`. Two names never mix.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.cluster = cluster.into();
+        self
+    }
+
+    /// The application's release, shown to the other nodes. Default this crate's version.
+    pub fn release(mut self, release: impl Into<String>) -> Self {
+        self.release = release.into();
+        self
+    }
+
+    /// The secret that admits a node to the cluster. Without one, only loopback addresses are listened on.
+    pub fn cluster_key(mut self, key: ClusterKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Listens on this multiaddress too, such as `/ip4/127.0.0.1/tcp/0` (the default) or `/ip6/::/tcp/7117`. Repeatable; port 0 picks a free one.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen.push(address.into());
+        self
+    }
+
+    /// Keeps a connection to the node at this multiaddress, such as `/dns4/host/tcp/7117`, with or without `/p2p/…`. Repeatable.
+    pub fn peer(mut self, address: impl Into<String>) -> Self {
+        self.peers.push(address.into());
+        self
+    }
+
+    /// Looks for other nodes this way too. Repeatable. Where it is never called: [`Discovery::Local`], and [`Discovery::Mdns`] with a cluster key.
+    pub fn discover(mut self, way: Discovery) -> Self {
+        self.discovery.push(way);
+        self
+    }
+
+    /// The directory for [`Discovery::Local`], instead of `$XDG_RUNTIME_DIR` or the user's own directory in the temporary one.
+    pub fn runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.runtime_dir = Some(directory.into());
+        self
+    }
+
+    /// The name server for [`Discovery::Dns`] and [`Discovery::Fly`], instead of the system's.
+    pub fn name_server(mut self, server: SocketAddr) -> Self {
+        self.name_server = Some(server);
+        self
+    }
+
+    /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at once. More saves messages, less saves delay.
+    pub fn flush_interval(mut self, interval: Duration) -> Self {
+        self.protocol.flush_interval = interval;
+        self
+    }
+
+    /// The mean time between two rounds of anti-entropy with a random peer. Less finds lost messages sooner, more saves bytes while idle.
+    pub fn anti_entropy_interval(mut self, interval: Duration) -> Self {
+        self.protocol.anti_entropy_interval = interval;
+        self
+    }
+
+    /// Starts the node on the current tokio runtime. Ready when it listens: [`Node::info`] then has the addresses.
+    ///
+    /// Cancel safe: dropping the future leaves nothing running.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]; each says what to write instead.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with time and I/O enabled.
+    pub async fn start(self) -> Result<Node, StartError> {
+        crate::driver::start(self.check()?).await
+    }
+
+    fn check(self) -> Result<NodeConfig, StartError> {
+        config::check_region(&self.region)?;
+        config::check_cluster(&self.cluster)?;
+        let has_key = self.key.is_some();
+        let discovery = self.discovery_or_default()?;
+        let listen = if !self.listen.is_empty() {
+            self.listen.iter().map(|address| config::check_listen(address, has_key)).collect::<Result<_, _>>()?
+        } else if discovery.contains(&Discovery::Fly) {
+            vec![crate::discovery::fly::listen_address(has_key)?]
+        } else {
+            vec![config::check_listen(LISTEN_DEFAULT, has_key)?]
+        };
+        let peers: Vec<_> = self.peers.iter().map(|address| config::check_peer(address, has_key)).collect::<Result<_, _>>()?;
+        let peers_configured = !peers.is_empty();
+        let protocol = ProtocolConfig { release: self.release.clone(), peers_configured, payload_bytes_max: config::GOSSIP_PAYLOAD_BYTES_MAX, ..self.protocol };
+        Ok(NodeConfig {
+            region: self.region,
+            cluster: self.cluster,
+            release: self.release,
+            key: self.key,
+            listen,
+            peers,
+            discovery,
+            runtime_dir: self.runtime_dir,
+            name_server: self.name_server,
+            protocol,
+        })
+    }
+
+    fn discovery_or_default(&self) -> Result<Vec<Discovery>, StartError> {
+        let has_key = self.key.is_some();
+        if self.discovery.contains(&Discovery::Mdns) && !has_key {
+            return Err(crate::error::DiscoveryError::MdnsNeedsKey.into());
+        }
+        let default = || if has_key { vec![Discovery::Local, Discovery::Mdns] } else { vec![Discovery::Local] };
+        Ok(if self.discovery.is_empty() { default() } else { self.discovery.clone() })
+    }
+}

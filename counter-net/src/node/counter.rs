@@ -1,0 +1,97 @@
+//! A handle to one counter: adds that are one atomic operation, reads that include them at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use counter_core::{AddError, ReplicaId, Tally};
+
+use super::Shared;
+
+/// One named counter of a node. Cheap to clone, `Send + Sync`; add from as many threads as you like.
+#[derive(Clone)]
+pub struct Counter {
+    name: Arc<str>,
+    tally: Tally,
+    shared: Arc<Shared>,
+}
+
+impl Counter {
+    pub(super) fn open(shared: Arc<Shared>, name: &str) -> Result<Self, AddError> {
+        let tally = shared.write().replica.tally(name)?;
+        Ok(Self { name: name.into(), tally, shared })
+    }
+
+    /// The counter's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds `amount` to this node's region. It is in every read of this node at once, and on its way to the others within `flush_interval`.
+    ///
+    /// # Errors
+    ///
+    /// An amount of more than 2^32, or one that this writer's cell has no room for (2^62 in all). Nothing was added.
+    ///
+    /// # Complexity
+    ///
+    /// One atomic operation; wakes the driver only when it is the first since the last flush.
+    pub fn add(&self, amount: u64) -> Result<(), AddError> {
+        self.tally.add(amount).inspect(|()| self.shared.metrics.added())
+    }
+
+    /// Takes `amount` away in this node's region; the counter may go below zero. Otherwise as [`Counter::add`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Counter::add`]; nothing was taken away.
+    pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
+        self.tally.subtract(amount).inspect(|()| self.shared.metrics.added())
+    }
+
+    /// The sum over all regions, as far as this node knows, with its own adds up to this moment.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's replicas.
+    pub fn total(&self) -> i128 {
+        self.shared.read().replica.total(&self.name)
+    }
+
+    /// The value of each region that has one, in order of their names.
+    pub fn by_region(&self) -> BTreeMap<String, i128> {
+        super::view::values_by_region(&self.shared.read(), &self.name)
+    }
+
+    /// What each replica (one life of one node) has added, less what was reset, by region and replica.
+    pub fn by_replica(&self) -> BTreeMap<String, Vec<(ReplicaId, i128)>> {
+        let state = self.shared.read();
+        let map = state.replica.map();
+        map.regions(&self.name).map(|(region, _)| (region.to_owned(), map.by_replica(&self.name, region))).collect()
+    }
+
+    /// Sets every region of the counter back by exactly what this node has seen; adds made elsewhere at the same time stay.
+    ///
+    /// # Errors
+    ///
+    /// Where a region's part cannot be written; the regions before it, in order of their names, are reset, and repeating the call is safe.
+    pub fn reset(&self) -> Result<(), AddError> {
+        let mut state = self.shared.write();
+        let regions: Vec<String> = state.replica.map().regions(&self.name).map(|(region, _)| region.to_owned()).collect();
+        let mut outcome = Ok(());
+        for region in regions {
+            outcome = state.replica.reset(&self.name, &region).map(drop);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        drop(state);
+        self.shared.wakes.local.notify_one();
+        outcome
+    }
+}
+
+impl std::fmt::Debug for Counter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counter").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! Who a node is and whom it knows.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use counter_core::ReplicaId;
+
+use super::Shared;
+
+pub use crate::protocol::{Lag, Member};
+
+/// A node about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// Where it runs.
+    pub region: String,
+    /// The writer it is: this life of this node.
+    pub replica: ReplicaId,
+    /// Its public identity on the network.
+    pub peer_id: String,
+    /// The cluster it belongs to.
+    pub cluster: String,
+    /// The release it runs.
+    pub release: String,
+    /// The multiaddresses it listens on, each with its `/p2p/…` part, ready to hand to another node's [`crate::NodeBuilder::peer`].
+    pub addresses: Vec<String>,
+    /// Peers connected now that speak this cluster's protocol.
+    pub peers: usize,
+    /// Time since its start.
+    pub uptime: Duration,
+    /// False only while other nodes are expected (static peers, or members that did not leave) and none is reached.
+    pub in_touch: bool,
+}
+
+impl Shared {
+    pub(super) fn members(&self) -> Vec<Member> {
+        let state = self.read();
+        state.replicator.members(&state.replica, self.now())
+    }
+
+    pub(super) fn info(&self) -> NodeInfo {
+        let identity = &self.identity;
+        NodeInfo {
+            region: identity.region.clone(),
+            replica: identity.replica,
+            peer_id: identity.peer_id.clone(),
+            cluster: identity.cluster.clone(),
+            release: identity.release.clone(),
+            addresses: self.listen.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            peers: self.peers.load(Ordering::Relaxed),
+            uptime: self.now(),
+            in_touch: self.read().replicator.in_touch(),
+        }
+    }
+}

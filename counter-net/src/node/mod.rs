@@ -1,0 +1,170 @@
+//! The public `Node`: one replica of every counter, its network, and what an application asks of them.
+
+mod builder;
+mod counter;
+mod info;
+mod shared;
+mod view;
+mod viewer;
+
+pub use builder::NodeBuilder;
+pub use counter::Counter;
+pub use info::{Lag, Member, NodeInfo};
+pub(crate) use shared::{Shared, State, Wakes};
+pub use view::{CounterView, RegionView};
+pub use viewer::Viewer;
+
+use std::sync::Arc;
+
+use counter_core::AddError;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::subscribe::{Changes, Interest};
+
+/// A running node: cheap to clone, `Send + Sync`, usable from any task or thread.
+///
+/// Reads and adds are answered from this node's own memory and never wait for the network. The node stops when [`Node::shutdown`] is called, or
+/// abruptly (as if its process had died) when the last clone is dropped; [`Counter`]s and [`Viewer`]s do not keep it running.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use counter_net::{Discovery, Node};
+///
+/// let node = Node::builder().region("ord").cluster("docs-node").discover(Discovery::None).start().await?;
+/// let clicks = node.counter("clicks")?;
+/// clicks.add(3)?;
+/// assert_eq!(node.view("clicks").total, 3);
+/// node.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Node {
+    running: Arc<Running>,
+}
+
+/// The driver's task; aborted when the last `Node` goes.
+struct Running {
+    shared: Arc<Shared>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    abort: tokio::task::AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl Node {
+    /// Where every node begins: choose region, cluster, addresses; then [`NodeBuilder::start`].
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    pub(crate) fn running(shared: Arc<Shared>, task: JoinHandle<()>) -> Self {
+        let abort = task.abort_handle();
+        Self { running: Arc::new(Running { shared, task: Mutex::new(Some(task)), abort }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.running.shared
+    }
+
+    /// A handle to add to the counter `name`, which exists in this region from now on (with the value 0 until the first add).
+    ///
+    /// # Errors
+    ///
+    /// A name that is not 1-128 bytes of UTF-8 without control characters, or more counters than a node may create. Nothing was created.
+    ///
+    /// # Complexity
+    ///
+    /// One short exclusive lock and a hash look-up; keep the handle where many adds go to one counter.
+    pub fn counter(&self, name: &str) -> Result<Counter, AddError> {
+        Counter::open(Arc::clone(self.shared()), name)
+    }
+
+    /// Everything a page shows of the counter `name`, at one instant. Never creates the counter: an unknown one has a total of 0.
+    ///
+    /// Every region is in it that has a value in this counter, a viewer or a live node; so this node's own region always is.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's replicas and the cluster's members, plus the cells changed since the state hash was last read.
+    pub fn view(&self, name: &str) -> CounterView {
+        CounterView::of(self.shared(), name)
+    }
+
+    /// Counts one viewer of this node's region, over all counters, for as long as the returned guard lives.
+    pub fn viewer(&self) -> Viewer {
+        Viewer::arrive(Arc::clone(self.shared()))
+    }
+
+    /// A stream of what changed, to know when to read [`Node::view`] again; it carries no values.
+    ///
+    /// Changes are coalesced for each subscriber: one who is slow gets fewer, never a backlog, and never slows the node. The stream ends when the
+    /// node stops.
+    pub fn subscribe(&self, interest: Interest) -> Changes {
+        self.shared().subscribers.subscribe(interest)
+    }
+
+    /// Whether this node has caught up with the cluster once. Never becomes false again.
+    pub fn is_synced(&self) -> bool {
+        *self.shared().synced.borrow()
+    }
+
+    /// Whether this node may serve: it is synced, or nobody was reached within the bootstrap window (500 ms); false while a bound of the state refuses
+    /// what peers send.
+    pub fn is_ready(&self) -> bool {
+        self.shared().read().replicator.is_ready()
+    }
+
+    /// Waits until this node has caught up with every peer that it knew at its start, or has found that it is alone (500 ms).
+    ///
+    /// Where peers are configured and none of them is reached it keeps waiting: bound the wait with `tokio::time::timeout` to serve what is there.
+    /// Returns at once when the node has stopped. Cancel safe.
+    pub async fn synced(&self) {
+        let mut synced = self.shared().synced.subscribe();
+        let mut stopped = self.shared().stopped.subscribe();
+        tokio::select! {
+            _ = synced.wait_for(|synced| *synced) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    /// The nodes of the cluster as this one knows them, itself included, by replica.
+    pub fn members(&self) -> Vec<Member> {
+        self.shared().members()
+    }
+
+    /// Who this node is, where it listens and whom it reaches.
+    pub fn info(&self) -> NodeInfo {
+        self.shared().info()
+    }
+
+    /// The node's metrics in the Prometheus text format; their names are listed in the crate's README.
+    pub fn metrics_text(&self) -> String {
+        self.shared().metrics_text()
+    }
+
+    /// Says good-bye to the cluster, gives that a moment to go out (at most 500 ms), and closes every connection.
+    ///
+    /// Adds made before are flushed first. Later adds to this node's counters still succeed in memory but go nowhere. Calling it again, or from
+    /// several clones, waits for the same end.
+    pub async fn shutdown(&self) {
+        self.shared().wakes.stop.notify_one();
+        let mut task = self.running.task.lock().await;
+        if let Some(running) = task.as_mut() {
+            let _ended = running.await;
+            *task = None;
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("replica", &self.shared().identity.replica).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use counter_core::{Replica, ReplicaId};
+use tokio::sync::{Notify, watch};
+
+use crate::metrics::Metrics;
+use crate::protocol::Replicator;
+use crate::subscribe::Subscribers;
+
+/// The replica and the machine that replicates it, always changed together.
+pub(crate) struct State {
+    pub(crate) replica: Replica,
+    pub(crate) replicator: Replicator,
+    /// The count of viewers that the replicator was last told.
+    pub(crate) viewers_told: u64,
+}
+
+/// Who this node is; fixed at its start.
+pub(crate) struct Identity {
+    pub(crate) replica: ReplicaId,
+    pub(crate) region: String,
+    pub(crate) cluster: String,
+    pub(crate) release: String,
+    pub(crate) peer_id: String,
+}
+
+/// What handles say to the driver. Each is one remembered permit, so no queue can grow.
+#[derive(Default)]
+pub(crate) struct Wakes {
+    pub(crate) local: Arc<Notify>,
+    pub(crate) viewers: Notify,
+    pub(crate) stop: Notify,
+}
+
+/// Shared by the driver, the node's handles, its counters and its viewers.
+pub(crate) struct Shared {
+    pub(crate) identity: Identity,
+    pub(crate) origin: Instant,
+    state: RwLock<State>,
+    pub(crate) wakes: Wakes,
+    pub(crate) viewers: AtomicU64,
+    pub(crate) peers: AtomicUsize,
+    pub(crate) subscribers: Subscribers,
+    pub(crate) synced: watch::Sender<bool>,
+    pub(crate) stopped: watch::Sender<bool>,
+    pub(crate) listen: RwLock<Vec<String>>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    pub(crate) fn new(identity: Identity, origin: Instant, state: State, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self {
+            identity,
+            origin,
+            state: RwLock::new(state),
+            wakes: Wakes::default(),
+            viewers: AtomicU64::new(0),
+            peers: AtomicUsize::new(0),
+            subscribers: Subscribers::default(),
+            synced: watch::Sender::new(false),
+            stopped: watch::Sender::new(false),
+            listen: RwLock::new(Vec::new()),
+            metrics,
+        })
+    }
+
+    /// Time since this node's start: the only clock that the protocol sees.
+    pub(crate) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// A poisoned lock means that a reader or the driver panicked between two steps of the state; joins are repeatable, so reading goes on.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn viewer_count(&self) -> u64 {
+        self.viewers.load(Ordering::Relaxed)
+    }
+}
