@@ -1,0 +1,251 @@
+//! What is inside the envelope: one click in a short form, everything else as dictionaries and columns.
+
+use crate::cell::{Amounts, CELL_MAX, Extra};
+use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
+use crate::codec::names;
+use crate::codec::varint::{Reader, write_varint};
+use crate::delta::{Delta, DeltaCell, Part, Span};
+use crate::dictionary::{Dictionary, NameList};
+use crate::error::DecodeError;
+use crate::record::Record;
+
+const KIND_TABLE: u8 = 0;
+/// One plain cell of one writer, whose span it alone completes.
+const KIND_ONE: u8 = 1;
+
+const FLAG_CLOSED: u8 = 1;
+const FLAG_RECORD: u8 = 2;
+const FLAG_EXTRAS: u8 = 4;
+
+pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
+    if let Some((span, cell)) = one_cell(delta) {
+        return write_one(out, delta.keys.names(cell.key), span, cell);
+    }
+    out.push(KIND_TABLE);
+    names::write(out, &delta.keys.counters);
+    names::write(out, &delta.keys.regions);
+    write_pairs(out, &delta.keys.pairs);
+    write_varint(out, delta.parts.len() as u64);
+    delta.parts.iter().for_each(|part| write_part(out, part));
+}
+
+pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
+    match reader.byte()? {
+        KIND_ONE => read_one(reader),
+        KIND_TABLE => read_table(reader),
+        _ => Err(DecodeError::Invalid("a body is a table or one cell")),
+    }
+}
+
+/// The cell of a delta that the short form can carry.
+fn one_cell(delta: &Delta) -> Option<(Span, DeltaCell)> {
+    let [part] = delta.parts.as_slice() else { return None };
+    let [cell] = part.cells.as_slice() else { return None };
+    let plain = part.closed && part.record.is_none() && part.extras.is_empty();
+    (plain && cell.version == part.span.upto).then_some((part.span, *cell))
+}
+
+/// `kind replica counter region after upto-after-1 increments decrements`.
+fn write_one(out: &mut Vec<u8>, (counter, region): (&str, &str), span: Span, cell: DeltaCell) {
+    out.push(KIND_ONE);
+    out.extend_from_slice(&span.replica.to_bytes());
+    for name in [counter, region] {
+        write_varint(out, name.len() as u64);
+        out.extend_from_slice(name.as_bytes());
+    }
+    for number in [span.after, span.upto - span.after - 1, cell.amounts.increments, cell.amounts.decrements] {
+        write_varint(out, number);
+    }
+}
+
+fn read_one(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
+    let replica = reader.replica()?;
+    let counters = NameList::from_one(reader.counted_bytes()?)?;
+    let regions = NameList::from_one(reader.counted_bytes()?)?;
+    let span = Span { replica, ..read_span(reader)? };
+    let amounts = Amounts { increments: reader.amount()?, decrements: reader.amount()? };
+    let cells = vec![DeltaCell { key: 0, version: span.upto, amounts }];
+    let keys = Dictionary { counters, regions, pairs: vec![(0, 0)] };
+    keys.check_counters()?;
+    Ok(Delta { keys, parts: vec![Part { cells, ..Part::new(span, true) }] })
+}
+
+/// `after upto-after-1`; the replica is the caller's to set.
+fn read_span(reader: &mut Reader<'_>) -> Result<Span, DecodeError> {
+    let after = reader.varint()?;
+    let width = reader.varint()?;
+    let upto = after.checked_add(width).and_then(|upto| upto.checked_add(1)).ok_or(DecodeError::Invalid("a version fits in 64 bits"))?;
+    Ok(Span { replica: Default::default(), after, upto })
+}
+
+fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
+    let counters = names::read(reader)?;
+    let regions = names::read(reader)?;
+    let pairs = read_pairs(reader, counters.len(), regions.len())?;
+    let keys = Dictionary { counters, regions, pairs };
+    keys.check_counters()?;
+    let count = reader.count(20)?;
+    let mut parts: Vec<Part> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let part = read_part(reader, keys.pairs.len())?;
+        if parts.last().is_some_and(|last| last.span.replica >= part.span.replica) {
+            return Err(DecodeError::Invalid("replicas ascend"));
+        }
+        parts.push(part);
+    }
+    Ok(Delta { keys, parts })
+}
+
+/// How many rows of `columns` columns follow, given that each block of a column takes two bytes at the least.
+fn read_rows(reader: &mut Reader<'_>, columns: usize) -> Result<usize, DecodeError> {
+    let rows = reader.varint()?;
+    match rows.div_ceil(BLOCK as u64) <= (reader.left() / (columns * BLOCK_BYTES_MIN)) as u64 {
+        true => Ok(rows as usize),
+        false => Err(DecodeError::Truncated),
+    }
+}
+
+/// `count (counter-step-block region-block)*`.
+fn write_pairs(out: &mut Vec<u8>, pairs: &[(u32, u32)]) {
+    write_varint(out, pairs.len() as u64);
+    let mut before = 0;
+    for block in pairs.chunks(BLOCK) {
+        let (mut steps, mut regions) = ([0; BLOCK], [0; BLOCK]);
+        for (at, &(counter, region)) in block.iter().enumerate() {
+            steps[at] = u64::from(counter - before);
+            regions[at] = u64::from(region);
+            before = counter;
+        }
+        write_block(out, &steps[..block.len()]);
+        write_block(out, &regions[..block.len()]);
+    }
+}
+
+fn read_pairs(reader: &mut Reader<'_>, counters: usize, regions: usize) -> Result<Vec<(u32, u32)>, DecodeError> {
+    let rows = read_rows(reader, 2)?;
+    let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(rows);
+    let mut counter = 0u64;
+    for start in (0..rows).step_by(BLOCK) {
+        let taken = BLOCK.min(rows - start);
+        let (mut steps, mut indices) = ([0; BLOCK], [0; BLOCK]);
+        read_block(reader, &mut steps[..taken])?;
+        read_block(reader, &mut indices[..taken])?;
+        for (&step, &region) in steps.iter().zip(&indices).take(taken) {
+            counter = counter.checked_add(step).filter(|&counter| counter < counters as u64).ok_or(RANGE)?;
+            if region >= regions as u64 {
+                return Err(RANGE);
+            }
+            let pair = (counter as u32, region as u32);
+            if pairs.last().is_some_and(|&last| last >= pair) {
+                return Err(DecodeError::Invalid("keys ascend"));
+            }
+            pairs.push(pair);
+        }
+    }
+    Ok(pairs)
+}
+
+const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary");
+
+/// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block decrements-block)* [extras]`.
+fn write_part(out: &mut Vec<u8>, part: &Part) {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    out.push(flag(part.closed, FLAG_CLOSED) | flag(part.record.is_some(), FLAG_RECORD) | flag(!part.extras.is_empty(), FLAG_EXTRAS));
+    out.extend_from_slice(&part.span.replica.to_bytes());
+    write_varint(out, part.span.after);
+    write_varint(out, part.span.upto - part.span.after - 1);
+    if let Some(record) = &part.record {
+        write_varint(out, record.version - part.span.after - 1);
+        record.write(out);
+    }
+    write_cells(out, part);
+    if !part.extras.is_empty() {
+        write_varint(out, part.extras.len() as u64);
+        for (key, extra) in &part.extras {
+            write_varint(out, u64::from(*key));
+            extra.write(out);
+        }
+    }
+}
+
+fn write_cells(out: &mut Vec<u8>, part: &Part) {
+    write_varint(out, part.cells.len() as u64);
+    let mut key_next = 0;
+    for block in part.cells.chunks(BLOCK) {
+        let mut columns = [[0u64; BLOCK]; 4];
+        for (at, cell) in block.iter().enumerate() {
+            columns[0][at] = u64::from(cell.key - key_next);
+            columns[1][at] = cell.version - part.span.after - 1;
+            columns[2][at] = cell.amounts.increments;
+            columns[3][at] = cell.amounts.decrements;
+            key_next = cell.key + 1;
+        }
+        columns.iter().for_each(|column| write_block(out, &column[..block.len()]));
+    }
+}
+
+fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> {
+    let flags = reader.byte()?;
+    if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS) {
+        return Err(DecodeError::Invalid("a part's flags are known"));
+    }
+    let replica = reader.replica()?;
+    let span = Span { replica, ..read_span(reader)? };
+    let mut part = Part::new(span, flags & FLAG_CLOSED != 0);
+    if flags & FLAG_RECORD != 0 {
+        let version = read_version(span, reader.varint()?)?;
+        part.record = Some(Record::read(version, reader)?);
+    }
+    part.cells = read_cells(reader, span, keys)?;
+    if flags & FLAG_EXTRAS != 0 {
+        part.extras = read_extras(reader, &part.cells)?;
+    }
+    Ok(part)
+}
+
+/// A version from its distance to the first one of the span.
+fn read_version(span: Span, distance: u64) -> Result<u64, DecodeError> {
+    match distance < span.upto - span.after {
+        true => Ok(span.after + 1 + distance),
+        false => Err(DecodeError::Invalid("versions lie in their span")),
+    }
+}
+
+fn read_cells(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<DeltaCell>, DecodeError> {
+    let rows = read_rows(reader, 4)?;
+    let mut cells = Vec::with_capacity(rows);
+    let mut key_next = 0u64;
+    for start in (0..rows).step_by(BLOCK) {
+        let taken = BLOCK.min(rows - start);
+        let mut columns = [[0u64; BLOCK]; 4];
+        for column in &mut columns {
+            read_block(reader, &mut column[..taken])?;
+        }
+        for at in 0..taken {
+            let key = key_next.checked_add(columns[0][at]).filter(|&key| key < keys as u64).ok_or(RANGE)?;
+            key_next = key + 1;
+            let amounts = Amounts { increments: columns[2][at], decrements: columns[3][at] };
+            if amounts.increments > CELL_MAX || amounts.decrements > CELL_MAX {
+                return Err(DecodeError::Invalid("a cell's amounts are at most 2^62"));
+            }
+            cells.push(DeltaCell { key: key as u32, version: read_version(span, columns[1][at])?, amounts });
+        }
+    }
+    Ok(cells)
+}
+
+fn read_extras(reader: &mut Reader<'_>, cells: &[DeltaCell]) -> Result<Vec<(u32, Extra)>, DecodeError> {
+    let count = reader.count(4)?;
+    let mut extras: Vec<(u32, Extra)> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let key = u32::try_from(reader.varint()?).map_err(|_| RANGE)?;
+        if extras.last().is_some_and(|last| last.0 >= key) || cells.binary_search_by_key(&key, |cell| cell.key).is_err() {
+            return Err(DecodeError::Invalid("extras ascend and belong to cells"));
+        }
+        extras.push((key, Extra::read(reader)?));
+    }
+    match extras.is_empty() {
+        true => Err(DecodeError::Invalid("a part without extras says so")),
+        false => Ok(extras),
+    }
+}

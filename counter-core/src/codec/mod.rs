@@ -1,0 +1,141 @@
+//! Bytes of deltas: a versioned CBOR envelope around columns. docs/protocol.md draws them byte by byte.
+//!
+//! Canonical: equal deltas give equal bytes. Hostile input is bounded before anything is allocated for it: decoding takes at
+//! most [`DECODE_FACTOR`] bytes of memory for a byte of input.
+
+mod body;
+mod columns;
+mod names;
+pub(crate) mod varint;
+
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::cell::Extra;
+use crate::codec::varint::{Reader, varint_bytes};
+use crate::delta::{Delta, DeltaCell};
+use crate::error::DecodeError;
+
+/// The version of the format that this release writes, and the only one that it reads.
+pub const FORMAT: u64 = 1;
+
+/// Decoding takes at most this many bytes of memory for each byte of input: a cell takes 1/16 byte at the least on the wire (four
+/// columns of blocks of 128, two bytes each) and 32 in memory; names and keys take less.
+pub const DECODE_FACTOR: usize = 1024;
+
+impl Delta {
+    /// At most so many bytes go to the envelope and a part without cells and record.
+    pub(crate) const PART_BYTES_MAX: usize = 96;
+
+    /// The canonical bytes. O(cells).
+    ///
+    /// ```
+    /// use counter_core::{CounterMap, Delta, ReplicaId, VersionVector};
+    /// let mut map = CounterMap::new();
+    /// map.add(ReplicaId::new(1, 1), "clicks", "ord", 5)?;
+    /// let bytes = map.delta_since(&VersionVector::new()).encode();
+    /// assert_eq!(Delta::decode(&bytes)?, map.delta_since(&VersionVector::new()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(64 + self.cell_count() * 6);
+        body::write(&mut body, self);
+        envelope(&body)
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, of this or a later release that kept the format.
+    ///
+    /// # Errors
+    /// Anything that is not such bytes; nothing is built from them. Takes at most [`DECODE_FACTOR`] times the input's length in memory.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let Envelope { format, body } = serde_cbor::from_slice(bytes).map_err(|error| DecodeError::Envelope(error.to_string()))?;
+        if format != FORMAT {
+            return Err(DecodeError::UnknownFormat(format));
+        }
+        let mut reader = Reader::new(body);
+        let delta = body::read(&mut reader)?;
+        reader.finish()?;
+        Ok(delta)
+    }
+
+    /// No encoding of this delta is longer. O(cells).
+    pub(crate) fn encoded_bytes_max(&self) -> usize {
+        let part_bytes = |part: &crate::delta::Part| {
+            let cells = part.cells.iter().map(|&cell| Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key)));
+            let mut record = Vec::new();
+            part.record.iter().for_each(|kept| kept.write(&mut record));
+            Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>()
+        };
+        self.parts.iter().map(part_bytes).sum()
+    }
+
+    /// No cell takes more than this, its share of names and columns included.
+    pub(crate) fn cell_bytes_max(names: (&str, &str), cell: DeltaCell, extra: Option<&Extra>) -> usize {
+        let amounts = cell.amounts;
+        let plain = varint_bytes(cell.version) + varint_bytes(amounts.increments) + varint_bytes(amounts.decrements) + 5;
+        let extra = extra.map_or(0, |extra| {
+            let mut bytes = Vec::new();
+            extra.write(&mut bytes);
+            bytes.len() + 5
+        });
+        // Two lengths and two prefixes of names, two columns of pairs; and a form byte for each of eight columns, shared by 128 at best.
+        plain + extra + names.0.len() + names.1.len() + 22
+    }
+}
+
+/// `[format, body]` in CBOR, the shortest heads.
+fn envelope(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 8);
+    out.extend_from_slice(&[0x82, FORMAT as u8]);
+    match body.len() {
+        len @ 0..24 => out.push(0x40 | len as u8),
+        len @ 24..0x100 => out.extend_from_slice(&[0x58, len as u8]),
+        len @ 0x100..0x1_0000 => {
+            out.push(0x59);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len @ 0x1_0000..0x1_0000_0000 => {
+            out.push(0x5a);
+            out.extend_from_slice(&(len as u32).to_be_bytes());
+        }
+        len => {
+            out.push(0x5b);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(body);
+    out
+}
+
+/// What [`envelope`] wrote; items that a later release adds after the body are passed over.
+struct Envelope<'a> {
+    format: u64,
+    body: &'a [u8],
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(EnvelopeVisitor).map(|(format, body)| Envelope { format, body })
+    }
+}
+
+struct EnvelopeVisitor;
+
+impl<'de> Visitor<'de> for EnvelopeVisitor {
+    type Value = (u64, &'de [u8]);
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of a format number and a byte string")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let format = items.next_element()?.ok_or_else(|| A::Error::custom("no format number"))?;
+        if format != FORMAT {
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok((format, &[]));
+        }
+        let body: &serde_bytes::Bytes = items.next_element()?.ok_or_else(|| A::Error::custom("no body"))?;
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok((format, &**body))
+    }
+}

@@ -1,0 +1,272 @@
+//! Joining: of each writer the newer snapshot, at a cost of what changed.
+
+use super::{CounterMap, rehash, rehash_record};
+use crate::cell::Extra;
+use crate::delta::{Delta, Part, Span};
+use crate::error::JoinError;
+use crate::keys::KeyId;
+use crate::record::Record;
+use crate::replica_id::ReplicaId;
+use crate::version_vector::Version;
+use crate::writer::Plain;
+
+/// What a join changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// Keys of which a cell changed; one that several writers changed is named once for each.
+    pub changed: Vec<KeyId>,
+    /// Spans that had no effect because something before them is missing here: the rest must be pulled.
+    pub gaps: Vec<Span>,
+    /// Replicas of which a newer record was taken.
+    pub records: Vec<ReplicaId>,
+    /// Cells that had the version of the one held and other contents: a fault, of which the greater bytes were kept.
+    pub conflicts: usize,
+    /// A span of the joining replica's own that ends after what it has written: somebody else writes under its id.
+    pub own_ahead: Option<Version>,
+}
+
+impl Joined {
+    /// Cells that were taken.
+    pub fn cells(&self) -> usize {
+        self.changed.len()
+    }
+}
+
+impl CounterMap {
+    /// Joins another map: of each writer the newer snapshot. Never fails.
+    ///
+    /// # Complexity
+    /// O(writers + cells that changed).
+    pub fn join(&mut self, other: &Self) -> Joined {
+        let mut joined = Joined::default();
+        for theirs in &other.writers {
+            let after = self.seen_of(theirs.id);
+            if theirs.seen <= after {
+                continue;
+            }
+            let at = self.writer_or_new(theirs.id);
+            if after == 0 {
+                self.writers[at].reserve(theirs.len());
+                self.writers[at].hash = None;
+            }
+            let mut near = Near::default();
+            for slot in theirs.since(after) {
+                let their_key = theirs.key(slot);
+                let (counter, region) = other.keys.names(their_key);
+                let key = match self.keys.find_near(near.key(their_key), counter, region) {
+                    Some(key) => key,
+                    None => self.new_key(counter, region),
+                };
+                self.take(at, key, &mut near, theirs.plain(slot), theirs.extra(slot), &mut joined);
+            }
+            if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
+                self.take_record(at, record, &mut joined);
+            }
+            self.writers[at].seen = theirs.seen;
+        }
+        self.values_again(&joined.changed);
+        joined
+    }
+
+    /// Joins a delta. A span takes effect where everything up to its `after` is held; past a gap it has no effect and is reported.
+    ///
+    /// # Errors
+    /// A page that is not its writer's last, a key or a replica too many: the whole delta is refused, the state is unchanged.
+    ///
+    /// # Complexity
+    /// O(cells of the delta), and a sort of them where versions do not ascend with names.
+    pub fn join_delta(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
+        if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
+            return Err(JoinError::OpenPart(open.span.replica));
+        }
+        let mut joined = Joined::default();
+        let mut parts = Vec::with_capacity(delta.parts.len());
+        for part in &delta.parts {
+            let seen = self.seen_of(part.span.replica);
+            if part.span.upto > seen && part.span.after > seen {
+                joined.gaps.push(part.span);
+            } else if part.span.upto > seen {
+                parts.push((part, seen));
+            }
+        }
+        let keys = self.resolve(delta, &parts)?;
+        for (part, seen) in parts {
+            self.take_part(part, seen, &keys, &mut joined);
+        }
+        self.values_again(&joined.changed);
+        Ok(joined)
+    }
+
+    /// Takes what a full pull brought after a divergence: cell by cell the greater version, and of equal versions the greater
+    /// bytes. Spans raise what is held as in a join.
+    ///
+    /// # Errors
+    /// As [`join_delta`](Self::join_delta).
+    pub fn repair(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
+        if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
+            return Err(JoinError::OpenPart(open.span.replica));
+        }
+        let mut joined = Joined::default();
+        let parts: Vec<_> =
+            delta.parts.iter().filter(|part| part.span.after <= self.seen_of(part.span.replica)).map(|part| (part, 0)).collect();
+        let keys = self.resolve(delta, &parts)?;
+        for (part, _) in parts {
+            self.repair_part(part, &keys, &mut joined);
+        }
+        self.values_again(&joined.changed);
+        Ok(joined)
+    }
+
+    /// The keys of a delta's dictionary here, made where they are new; checks the bounds before anything changes.
+    fn resolve(&mut self, delta: &Delta, parts: &[(&Part, Version)]) -> Result<Vec<u32>, JoinError> {
+        let new_replicas = parts.iter().filter(|(part, _)| self.writer(part.span.replica).is_none()).count();
+        if self.writers.len() + new_replicas > self.replicas_max {
+            return Err(JoinError::TooManyReplicas);
+        }
+        const UNUSED: u32 = u32::MAX;
+        const NEW: u32 = u32::MAX - 1;
+        let mut keys = vec![UNUSED; delta.keys.pairs.len()];
+        let (mut near, mut new) = (0, 0);
+        for cell in parts.iter().flat_map(|(part, seen)| part.cells.iter().filter(|cell| cell.version > *seen)) {
+            let key = &mut keys[cell.key as usize];
+            if *key == UNUSED {
+                let (counter, region) = delta.keys.names(cell.key);
+                *key = self.keys.find_near(near, counter, region).unwrap_or(NEW);
+                new += usize::from(*key == NEW);
+                near = key.saturating_add(1);
+            }
+        }
+        if self.keys.len() + new > self.keys_max {
+            return Err(JoinError::TooManyKeys);
+        }
+        for (key, number) in keys.iter_mut().zip(0..).filter(|(key, _)| **key == NEW) {
+            let (counter, region) = delta.keys.names(number);
+            *key = self.new_key(counter, region);
+        }
+        Ok(keys)
+    }
+
+    /// A key that was looked for and not found; the bounds are the caller's.
+    fn new_key(&mut self, counter: &str, region: &str) -> u32 {
+        let key = self.keys.push(counter, region);
+        self.values.cover(key, self.keys.counter_of(key));
+        key
+    }
+
+    fn take_part(&mut self, part: &Part, seen: Version, keys: &[u32], joined: &mut Joined) {
+        let at = self.writer_or_new(part.span.replica);
+        if part.cells.len() > self.writers[at].len() / 4 {
+            self.writers[at].hash = None;
+        }
+        if seen == 0 {
+            self.writers[at].reserve(part.cells.len());
+        }
+        let mut near = Near::default();
+        let mut take = |cell: &crate::delta::DeltaCell| {
+            let plain = Plain { version: cell.version, amounts: cell.amounts };
+            let extra = if part.extras.is_empty() { None } else { part.extra(cell.key) };
+            self.take(at, keys[cell.key as usize], &mut near, plain, extra, joined);
+        };
+        let newer = part.cells.iter().filter(|cell| cell.version > seen);
+        if part.cells.is_sorted_by_key(|cell| cell.version) {
+            newer.for_each(take);
+        } else {
+            let mut newer: Vec<_> = newer.collect();
+            newer.sort_unstable_by_key(|cell| cell.version);
+            newer.into_iter().for_each(&mut take);
+        }
+        if let Some(record) = part.record.as_ref().filter(|record| record.version > seen) {
+            self.take_record(at, record, joined);
+        }
+        self.writers[at].seen = part.span.upto;
+    }
+
+    /// Takes cells of open parts as they are, the newer of each key; the versions held are raised only to what is there.
+    pub(crate) fn stage(&mut self, delta: &Delta) {
+        let parts: Vec<_> = delta.parts.iter().filter(|part| !part.closed).map(|part| (part, 0)).collect();
+        // A staging map has no bounds of its own.
+        let Ok(keys) = self.resolve(delta, &parts) else { return };
+        for (part, _) in parts {
+            self.repair_part(part, &keys, &mut Joined::default());
+        }
+    }
+
+    /// Forgets a writer: its cells, its record and what was seen of it. Not a join; for what is no part of a replica's state.
+    pub(crate) fn forget(&mut self, replica: ReplicaId) {
+        self.writers.retain(|writer| writer.id != replica);
+    }
+
+    fn repair_part(&mut self, part: &Part, keys: &[u32], joined: &mut Joined) {
+        let at = self.writer_or_new(part.span.replica);
+        self.writers[at].hash = None;
+        let mut near = Near::default();
+        for cell in &part.cells {
+            let key = keys[cell.key as usize];
+            let offered = (cell.version, cell.amounts, part.extra(cell.key).cloned().unwrap_or_default());
+            let writer = &self.writers[at];
+            let held = writer.slot(key, near.slot).map(|slot| writer.cell(slot)).unwrap_or_default();
+            let held = (held.version, held.amounts, held.extra);
+            joined.conflicts += usize::from(held.0 == offered.0 && held != offered);
+            if offered > held {
+                self.take(at, key, &mut near, Plain { version: offered.0, amounts: offered.1 }, Some(&offered.2), joined);
+            }
+        }
+        if let Some(record) = part.record.as_ref().filter(|record| self.writers[at].record.as_ref() < Some(record)) {
+            self.take_record(at, record, joined);
+        }
+        self.writers[at].seen = self.writers[at].seen.max(part.span.upto);
+    }
+
+    /// Replaces one cell of the writer at `at` by a newer one.
+    #[inline]
+    fn take(&mut self, at: usize, key: u32, near: &mut Near, plain: Plain, extra: Option<&Extra>, joined: &mut Joined) {
+        let writer = &mut self.writers[at];
+        let slot = writer.slot(key, near.slot).unwrap_or_else(|| writer.make(key));
+        let stood = writer.plain(slot);
+        let has_extra = extra.is_some() || writer.extra(slot).is_some();
+        if has_extra {
+            writer.hash = None;
+            writer.put_extra(slot, extra.cloned());
+            self.values.mark_reset(key);
+        } else if writer.hash.is_some() {
+            rehash(writer, &self.keys, slot, stood, plain);
+        }
+        writer.put(slot, plain.version, plain.amounts);
+        if !self.values.is_reset(key) {
+            self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - stood.amounts.net());
+        }
+        joined.changed.push(KeyId(key));
+        (near.key, near.slot) = (Some(key + 1), slot + 1);
+    }
+
+    fn take_record(&mut self, at: usize, record: &Record, joined: &mut Joined) {
+        let writer = &mut self.writers[at];
+        if writer.hash.is_some() {
+            rehash_record(writer, record);
+        }
+        writer.record = Some(record.clone());
+        joined.records.push(writer.id);
+    }
+
+    /// Counts anew the changed keys that some cell has cleared something of.
+    fn values_again(&mut self, changed: &[KeyId]) {
+        for &KeyId(key) in changed {
+            if self.values.is_reset(key) {
+                self.value_again(key);
+            }
+        }
+    }
+}
+
+/// Where the next cell probably stands: after the one before, since cells of two states mostly came in the same order.
+#[derive(Default)]
+struct Near {
+    key: Option<u32>,
+    slot: u32,
+}
+
+impl Near {
+    fn key(&self, theirs: u32) -> u32 {
+        self.key.unwrap_or(theirs)
+    }
+}

@@ -1,0 +1,58 @@
+//! Values kept beside the cells, so that a total is O(1) and a read of all is a linear pass.
+
+use std::collections::BTreeSet;
+
+/// Values by key and totals by counter. Invariant: each equals what its cells say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values {
+    of_key: Vec<i128>,
+    of_counter: Vec<i128>,
+    all: i128,
+    /// Keys of which some cell has cleared something: their values are counted from all their cells.
+    reset: BTreeSet<u32>,
+}
+
+impl Values {
+    /// Makes room for a key and its counter.
+    #[inline]
+    pub(super) fn cover(&mut self, key: u32, counter: u32) {
+        if self.of_key.len() <= key as usize {
+            self.of_key.resize(key as usize + 1, 0);
+        }
+        if self.of_counter.len() <= counter as usize {
+            self.of_counter.resize(counter as usize + 1, 0);
+        }
+    }
+
+    #[inline]
+    pub(super) fn shift(&mut self, key: u32, counter: u32, by: i128) {
+        self.of_key[key as usize] += by;
+        self.of_counter[counter as usize] += by;
+        self.all += by;
+    }
+
+    pub(super) fn set(&mut self, key: u32, counter: u32, value: i128) {
+        self.shift(key, counter, value - self.of_key[key as usize]);
+    }
+
+    pub(super) fn of_key(&self, key: u32) -> i128 {
+        self.of_key.get(key as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn of_counter(&self, counter: u32) -> i128 {
+        self.of_counter.get(counter as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn all(&self) -> i128 {
+        self.all
+    }
+
+    pub(super) fn mark_reset(&mut self, key: u32) {
+        self.reset.insert(key);
+    }
+
+    #[inline]
+    pub(super) fn is_reset(&self, key: u32) -> bool {
+        !self.reset.is_empty() && self.reset.contains(&key)
+    }
+}

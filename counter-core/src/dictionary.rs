@@ -1,0 +1,170 @@
+//! The names that a delta uses, each once and sorted, and the numbers by which its cells know them.
+
+use crate::error::DecodeError;
+use crate::names::NAME_BYTES_MAX;
+
+/// Where the names of a numbering of keys are found.
+pub(crate) trait KeyNames {
+    /// (counter, region) of a key.
+    fn names(&self, key: u32) -> (&str, &str);
+    /// Keys are numbered below this.
+    fn key_count(&self) -> usize;
+    /// Whether numbers ascend as names do.
+    fn sorted(&self) -> bool;
+}
+
+/// Distinct names in ascending order, in one arena.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NameList {
+    pub(crate) arena: String,
+    pub(crate) ends: Vec<u32>,
+}
+
+impl NameList {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn name(&self, number: u32) -> &str {
+        let at = number as usize;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        &self.arena[start..self.ends[at] as usize]
+    }
+
+    /// A list of one name from hostile bytes.
+    pub(crate) fn from_one(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > NAME_BYTES_MAX {
+            return Err(DecodeError::Invalid("a name has at most 255 bytes"));
+        }
+        let arena = std::str::from_utf8(bytes).map_err(|_| DecodeError::Invalid("names are UTF-8"))?.to_owned();
+        Ok(Self { ends: vec![arena.len() as u32], arena })
+    }
+
+    fn push(&mut self, name: &str) {
+        self.arena.push_str(name);
+        self.ends.push(self.arena.len() as u32);
+    }
+}
+
+/// (counter, region) pairs in ascending order of names; a cell's key is an index into them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dictionary {
+    pub(crate) counters: NameList,
+    pub(crate) regions: NameList,
+    pub(crate) pairs: Vec<(u32, u32)>,
+}
+
+impl KeyNames for Dictionary {
+    fn names(&self, key: u32) -> (&str, &str) {
+        let (counter, region) = self.pairs[key as usize];
+        (self.counters.name(counter), self.regions.name(region))
+    }
+
+    fn key_count(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn sorted(&self) -> bool {
+        true
+    }
+}
+
+impl Dictionary {
+    pub(crate) fn names(&self, key: u32) -> (&str, &str) {
+        KeyNames::names(self, key)
+    }
+
+    /// Refuses a counter without a name; a region may have none.
+    pub(crate) fn check_counters(&self) -> Result<(), DecodeError> {
+        match self.counters.ends.first() {
+            Some(0) => Err(DecodeError::Invalid("a counter has a name")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The dictionary of the keys used, and how the source's numbers map to its own.
+    pub(crate) fn of_used(source: &impl KeyNames, used: impl Iterator<Item = u32>) -> (Self, Numbering) {
+        let mut keys = ascending(used, source.key_count());
+        if !source.sorted() {
+            keys.sort_by(|&a, &b| source.names(a).cmp(&source.names(b)));
+        }
+        let mut dictionary = Self { pairs: Vec::with_capacity(keys.len()), ..Self::default() };
+        let mut regions: Vec<&str> = Vec::with_capacity(keys.len());
+        for &key in &keys {
+            let (counter, region) = source.names(key);
+            if dictionary.counters.ends.last().is_none_or(|_| dictionary.counters.name(dictionary.counters.len() as u32 - 1) != counter) {
+                dictionary.counters.push(counter);
+            }
+            dictionary.pairs.push((dictionary.counters.len() as u32 - 1, 0));
+            if regions.last() != Some(&region) {
+                regions.push(region);
+            }
+        }
+        dictionary.number_regions(regions, keys.iter().map(|&key| source.names(key).1));
+        let numbering = Numbering::new(&keys, source.key_count());
+        (dictionary, numbering)
+    }
+
+    fn number_regions<'a>(&mut self, mut regions: Vec<&'a str>, of_pairs: impl Iterator<Item = &'a str>) {
+        regions.sort();
+        regions.dedup();
+        regions.iter().for_each(|region| self.regions.push(region));
+        let mut near = 0;
+        for (pair, region) in self.pairs.iter_mut().zip(of_pairs) {
+            // Mostly the next one, or the same list again from its start.
+            near = match regions.get(near) {
+                Some(&next) if next == region => near,
+                _ => regions.binary_search(&region).unwrap_or_default(),
+            };
+            pair.1 = near as u32;
+            near += 1;
+        }
+    }
+}
+
+/// The distinct numbers in `used`, ascending. O(used) where many are used, O(used log used) where few are.
+fn ascending(used: impl Iterator<Item = u32>, universe: usize) -> Vec<u32> {
+    let used: Vec<u32> = used.collect();
+    if used.windows(2).all(|pair| pair[0] < pair[1]) {
+        return used;
+    }
+    if used.len() < universe / 64 {
+        let mut used = used;
+        used.sort_unstable();
+        used.dedup();
+        return used;
+    }
+    let mut seen = vec![false; universe];
+    used.iter().for_each(|&key| seen[key as usize] = true);
+    (0..universe as u32).filter(|&key| seen[key as usize]).collect()
+}
+
+/// From the numbers of one numbering to the ranks in another.
+pub(crate) enum Numbering {
+    /// Rank by number, where many of the numbers are used.
+    Dense(Vec<u32>),
+    /// (number, rank), sorted by number.
+    Sparse(Vec<(u32, u32)>),
+}
+
+impl Numbering {
+    fn new(in_order: &[u32], universe: usize) -> Self {
+        let ranked = in_order.iter().zip(0u32..).map(|(&number, rank)| (number, rank));
+        if in_order.len() >= universe / 16 {
+            let mut ranks = vec![0; universe];
+            ranked.for_each(|(number, rank)| ranks[number as usize] = rank);
+            return Self::Dense(ranks);
+        }
+        let mut ranks: Vec<(u32, u32)> = ranked.collect();
+        ranks.sort_unstable();
+        Self::Sparse(ranks)
+    }
+
+    /// The rank of a number that is used.
+    pub(crate) fn rank(&self, number: u32) -> u32 {
+        match self {
+            Self::Dense(ranks) => ranks[number as usize],
+            Self::Sparse(ranks) => ranks.binary_search_by_key(&number, |entry| entry.0).map_or(0, |at| ranks[at].1),
+        }
+    }
+}

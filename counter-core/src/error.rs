@@ -1,0 +1,114 @@
+//! What can fail here: adding, joining a delta, staging its pages, decoding bytes. Each error says what became of the state.
+
+use std::fmt;
+use std::string::String;
+
+use crate::replica_id::ReplicaId;
+
+/// Why an add, a subtraction or a reset was refused. The counter is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddError {
+    /// The amount was 0 or above [`AMOUNT_MAX`](crate::AMOUNT_MAX).
+    AmountOutOfRange,
+    /// This writer's own cell has no room left: a cell counts to [`CELL_MAX`](crate::CELL_MAX) and no further.
+    CellFull,
+    /// More is pending than a flush may leave behind; the replica is not being flushed.
+    NotFlushed,
+    /// A counter's name must have 1 to [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes, a region's at most that many.
+    NameOutOfRange,
+    /// The map holds as many keys as it may (`keys_max`).
+    TooManyKeys,
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AmountOutOfRange => "the amount must be between 1 and 2^32; nothing was added",
+            Self::CellFull => "this replica's share of the counter is full (2^62); nothing was added",
+            Self::NotFlushed => "too much is pending since the last flush; nothing was added, try again after a flush",
+            Self::NameOutOfRange => "a counter's name has 1 to 255 bytes and a region's at most 255; nothing was added",
+            Self::TooManyKeys => "the map holds as many counters as it may (keys_max); nothing was added",
+        })
+    }
+}
+
+impl std::error::Error for AddError {}
+
+/// Why a whole delta was refused. The state is unchanged and no span was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The delta holds a page that is not a writer's last: gather it with [`Staging`](crate::Staging) first.
+    OpenPart(ReplicaId),
+    /// Joining it would pass `keys_max`.
+    TooManyKeys,
+    /// Joining it would pass `replicas_max`.
+    TooManyReplicas,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenPart(replica) => {
+                write!(f, "the page of replica {replica} is not its last one; the delta was refused, the state is unchanged")
+            }
+            Self::TooManyKeys => {
+                f.write_str("the delta would bring more counters than keys_max allows; it was refused, the state is unchanged")
+            }
+            Self::TooManyReplicas => {
+                f.write_str("the delta would bring more replicas than replicas_max allows; it was refused, the state is unchanged")
+            }
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// Why a page could not be staged. What was staged of that writer is dropped; the map was not touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StagingError {
+    /// More cells were staged than `cells_max`.
+    TooManyCells,
+}
+
+impl fmt::Display for StagingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the pages hold more cells than may be staged; they were dropped, the state is unchanged")
+    }
+}
+
+impl std::error::Error for StagingError {}
+
+/// Why bytes are not a delta (or a cursor, or a replica id). Nothing was built from them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The envelope is not the CBOR that this format uses; the text says where.
+    Envelope(String),
+    /// A later release wrote this: the format's version is not one that this release reads.
+    UnknownFormat(u64),
+    /// The bytes end before what they announce.
+    Truncated,
+    /// Bytes follow the end.
+    TrailingBytes,
+    /// A rule of the format is broken; the text names it.
+    Invalid(&'static str),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Envelope(why) => write!(f, "not a delta's envelope ({why}); nothing was taken from it"),
+            Self::UnknownFormat(format) => {
+                write!(f, "format {format} is not known to this release; nothing was taken from it, upgrade this node")
+            }
+            Self::Truncated => f.write_str("the bytes end too early; nothing was taken from them"),
+            Self::TrailingBytes => f.write_str("bytes follow the end; nothing was taken from them"),
+            Self::Invalid(rule) => write!(f, "a rule of the format is broken: {rule}; nothing was taken from it"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}

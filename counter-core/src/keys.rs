@@ -1,0 +1,204 @@
+//! The keys of a map: (counter, region) pairs as dense numbers, and which regions each counter has.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::dictionary::KeyNames;
+use crate::error::AddError;
+use crate::names::{NAME_BYTES_MAX, Names};
+
+/// One (counter, region) in one [`CounterMap`](crate::CounterMap), valid as long as that map lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub(crate) u32);
+
+impl KeyId {
+    /// The number as an index: keys are numbered from 0 in the order in which they came.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy)]
+struct Key {
+    counter: u32,
+    region: u32,
+    /// The counter's next key, or NONE.
+    next: u32,
+}
+
+/// A counter: its keys are a chain through `Key::next`, in the order in which they came.
+#[derive(Clone, Copy)]
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+/// Interned (counter, region) pairs. 12 bytes a key and 8 a counter besides the names and about 6 bytes of index a key.
+#[derive(Clone, Default)]
+pub(crate) struct Keys {
+    counters: Names,
+    regions: Names,
+    keys: Vec<Key>,
+    chains: Vec<Chain>,
+    index: HashTable<u32>,
+    seed: RandomState,
+    /// Whether some key was interned that sorts before the one that came before it.
+    unsorted: bool,
+}
+
+impl Keys {
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn counter_count(&self) -> usize {
+        self.chains.len()
+    }
+
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &str> {
+        (0..self.counters.len()).map(|number| self.counters.name(number as u32))
+    }
+
+    /// The number of a counter's name.
+    pub(crate) fn counter(&self, counter: &str) -> Option<u32> {
+        self.counters.find(counter)
+    }
+
+    /// The number of the counter that a key belongs to.
+    pub(crate) fn counter_of(&self, key: u32) -> u32 {
+        self.keys[key as usize].counter
+    }
+
+    /// (counter, region) of a key.
+    pub(crate) fn names(&self, key: u32) -> (&str, &str) {
+        let Key { counter, region, .. } = self.keys[key as usize];
+        (self.counters.name(counter), self.regions.name(region))
+    }
+
+    /// The keys of a counter by its number, in the order in which they came.
+    pub(crate) fn of_counter(&self, counter: u32) -> impl Iterator<Item = u32> + '_ {
+        let first = self.chains[counter as usize].first;
+        std::iter::successors(Some(first), |&key| Some(self.keys[key as usize].next).filter(|&next| next != NONE))
+    }
+
+    pub(crate) fn region_name(&self, key: u32) -> &str {
+        self.regions.name(self.keys[key as usize].region)
+    }
+
+    pub(crate) fn find(&self, counter: &str, region: &str) -> Option<u32> {
+        self.index.find(self.hash(counter, region), |&key| self.names(key) == (counter, region)).copied()
+    }
+
+    /// As [`find`](Self::find), but looks at `hint` first: keys of two states mostly came in the same order.
+    pub(crate) fn find_near(&self, hint: u32, counter: &str, region: &str) -> Option<u32> {
+        if (hint as usize) < self.keys.len() && self.names(hint) == (counter, region) {
+            return Some(hint);
+        }
+        self.find(counter, region)
+    }
+
+    /// The key of (counter, region), made now if it is new.
+    ///
+    /// # Errors
+    /// `NameOutOfRange`, or `TooManyKeys` where a new key would pass `keys_max`; nothing changed.
+    pub(crate) fn intern(&mut self, counter: &str, region: &str, keys_max: usize) -> Result<u32, AddError> {
+        if let Some(key) = self.find(counter, region) {
+            return Ok(key);
+        }
+        if counter.is_empty() || counter.len() > NAME_BYTES_MAX || region.len() > NAME_BYTES_MAX {
+            return Err(AddError::NameOutOfRange);
+        }
+        if self.keys.len() >= keys_max.min(NONE as usize) {
+            return Err(AddError::TooManyKeys);
+        }
+        Ok(self.push(counter, region))
+    }
+
+    /// The key of a pair, made now if it is new; the bounds are the caller's.
+    pub(crate) fn intern_unbounded(&mut self, (counter, region): (&str, &str)) -> u32 {
+        self.find(counter, region).unwrap_or_else(|| self.push(counter, region))
+    }
+
+    /// A key for a pair that has none.
+    pub(crate) fn push(&mut self, counter: &str, region: &str) -> u32 {
+        let key = self.keys.len() as u32;
+        if let Some(last) = key.checked_sub(1) {
+            self.unsorted |= self.names(last) > (counter, region);
+        }
+        let hash = self.hash(counter, region);
+        let (counter, region) = (self.counters.intern(counter), self.regions.intern(region));
+        self.keys.push(Key { counter, region, next: NONE });
+        match self.chains.get_mut(counter as usize) {
+            Some(chain) => {
+                self.keys[chain.last as usize].next = key;
+                chain.last = key;
+            }
+            None => self.chains.push(Chain { first: key, last: key }),
+        }
+        let (seed, keys, counters, regions) = (&self.seed, &self.keys, &self.counters, &self.regions);
+        self.index.insert_unique(hash, key, |&other| {
+            let Key { counter, region, .. } = keys[other as usize];
+            hash_pair(seed, counters.name(counter), regions.name(region))
+        });
+        key
+    }
+
+    fn hash(&self, counter: &str, region: &str) -> u64 {
+        hash_pair(&self.seed, counter, region)
+    }
+}
+
+impl KeyNames for Keys {
+    fn names(&self, key: u32) -> (&str, &str) {
+        Keys::names(self, key)
+    }
+
+    fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn sorted(&self) -> bool {
+        !self.unsorted
+    }
+}
+
+fn hash_pair(seed: &RandomState, counter: &str, region: &str) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write(counter.as_bytes());
+    hasher.write(region.as_bytes());
+    // The boundary counts too: ("ab", "c") is not ("a", "bc").
+    hasher.write_u32(counter.len() as u32);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pair_is_one_key_and_a_counter_knows_its_regions() {
+        let mut keys = Keys::default();
+        let made: Vec<u32> = ["ord", "fra", "ord"].iter().map(|region| keys.intern("clicks", region, 10).unwrap()).collect();
+        assert_eq!(made, [0, 1, 0]);
+        keys.intern("likes", "ord", 10).unwrap();
+        keys.intern("clicks", "sin", 10).unwrap();
+        let clicks = keys.counter("clicks").unwrap();
+        assert_eq!(keys.of_counter(clicks).map(|key| keys.region_name(key)).collect::<Vec<_>>(), ["ord", "fra", "sin"]);
+        assert_eq!(keys.find_near(2, "likes", "ord"), Some(2));
+        assert_eq!(keys.find_near(0, "likes", "ord"), Some(2));
+        assert!(!keys.sorted());
+    }
+
+    #[test]
+    fn one_key_too_many_is_refused() {
+        let mut keys = Keys::default();
+        keys.intern("a", "", 1).unwrap();
+        assert_eq!(keys.intern("b", "", 1), Err(AddError::TooManyKeys));
+        assert_eq!(keys.intern("a", "", 1), Ok(0));
+        assert_eq!(keys.intern("", "x", 9), Err(AddError::NameOutOfRange));
+    }
+}

@@ -1,0 +1,73 @@
+//! Replicated PN-counters in a map: any replica adds at once, deltas join in any order, and every number comes out exact.
+//!
+//! ```
+//! use counter_core::{Replica, ReplicaId, VersionVector};
+//!
+//! let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
+//! let mut fra = Replica::new(ReplicaId::new(2, 1), "fra")?;
+//! ord.tally("clicks")?.add(5)?;
+//! fra.tally("clicks")?.add(7)?;
+//! ord.flush();
+//! fra.flush();
+//!
+//! let nothing = VersionVector::new();
+//! let bytes = ord.map().delta_since(&nothing).encode(); // over any wire, twice, late, in any order
+//! fra.join_delta(counter_core::Delta::decode(&bytes)?)?;
+//! assert_eq!(fra.total("clicks"), 12);
+//! assert_eq!(fra.value("clicks", "ord"), 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Three nouns carry it. A **[`Replica`]** is one writer: its cells are written by nobody else. A **[`CounterMap`]** holds, of every
+//! writer, exactly its cells as of one version. A **[`Delta`]** is some cells and the spans of versions that they complete.
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | `replica`, `tally` | the own writer; adds from any thread |
+//! | `counter_map`, `writer`, `cell`, `record`, `pn_counter` | the lattice |
+//! | `delta`, `staging`, `version_vector`, `digest` | what travels, and how one says what one has |
+//! | `codec` | the bytes |
+//! | `laws` (feature) | the laws that every lattice keeps, to be called from tests |
+//!
+//! It does not send, store, read a clock or draw random numbers: `counter-net` does, around it.
+
+mod cell;
+mod codec;
+mod counter_map;
+#[cfg(feature = "crdts")]
+mod crdts_traits;
+mod delta;
+mod dictionary;
+mod digest;
+mod error;
+mod fields;
+mod keys;
+#[cfg(feature = "laws")]
+pub mod laws;
+mod names;
+mod pn_counter;
+mod record;
+mod replica;
+mod replica_id;
+mod staging;
+mod state_hash;
+mod sync;
+mod tally;
+mod version_vector;
+mod writer;
+
+pub use cell::{AMOUNT_MAX, Amounts, CELL_MAX, Cell};
+pub use codec::{DECODE_FACTOR, FORMAT};
+pub use counter_map::{CounterMap, Cursor, Joined, KEYS_MAX, Page, REPLICAS_MAX};
+pub use delta::{Delta, Span};
+pub use digest::{Digest, StateHash};
+pub use error::{AddError, DecodeError, JoinError, StagingError};
+pub use keys::KeyId;
+pub use names::NAME_BYTES_MAX;
+pub use pn_counter::PnCounter;
+pub use record::Record;
+pub use replica::{Flushed, Replica};
+pub use replica_id::ReplicaId;
+pub use staging::Staging;
+pub use tally::{Tally, Wake};
+pub use version_vector::{Version, VersionVector};

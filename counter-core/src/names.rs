@@ -1,0 +1,83 @@
+//! Interned names: each distinct string once, in one arena, known by a small number.
+
+use std::hash::{BuildHasher, Hasher};
+use std::string::String;
+use std::vec::Vec;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+/// Longest counter or region name, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name besides its own.
+///
+/// The hash is seeded by chance against crafted names; no order and no output depends on it.
+#[derive(Clone, Default)]
+pub(crate) struct Names {
+    arena: String,
+    /// Where each name ends in the arena; it starts where the one before ends.
+    ends: Vec<u32>,
+    numbers: HashTable<u32>,
+    seed: RandomState,
+}
+
+impl Names {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn name(&self, number: u32) -> &str {
+        let at = number as usize;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        &self.arena[start..self.ends[at] as usize]
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.numbers.find(self.hash(name), |&number| self.name(number) == name).copied()
+    }
+
+    /// The number of `name`, given now if it is new.
+    pub(crate) fn intern(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.find(name) {
+            return number;
+        }
+        let number = self.ends.len() as u32;
+        self.arena.push_str(name);
+        self.ends.push(self.arena.len() as u32);
+        let hash = self.hash(name);
+        let (arena, ends, seed) = (&self.arena, &self.ends, &self.seed);
+        self.numbers.insert_unique(hash, number, |&other| {
+            let at = other as usize;
+            let start = if at == 0 { 0 } else { ends[at - 1] as usize };
+            hash_str(seed, &arena[start..ends[at] as usize])
+        });
+        number
+    }
+
+    fn hash(&self, name: &str) -> u64 {
+        hash_str(&self.seed, name)
+    }
+}
+
+fn hash_str(seed: &RandomState, name: &str) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_number() {
+        let mut names = Names::default();
+        let numbers: Vec<u32> = (0..1000).map(|i| names.intern(&std::format!("n{i}"))).collect();
+        assert_eq!(numbers, (0..1000).collect::<Vec<u32>>());
+        assert_eq!(names.intern("n7"), 7);
+        assert_eq!((names.name(0), names.name(999)), ("n0", "n999"));
+        assert_eq!(names.find("absent"), None);
+        assert_eq!(names.len(), 1000);
+    }
+}

@@ -1,0 +1,211 @@
+//! A replica: one writer's own side of the map, with adds from any thread and a flush that makes cells of them.
+
+use std::sync::Arc;
+
+use crate::cell::{Amounts, CELL_MAX};
+use crate::counter_map::{CounterMap, Joined};
+use crate::delta::{Delta, Span};
+use crate::error::{AddError, JoinError};
+use crate::keys::KeyId;
+use crate::replica_id::ReplicaId;
+use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
+use crate::version_vector::Version;
+
+/// From here a cell may overflow with what another flush brings: 2^57 below its bound.
+const NEARLY_FULL: u64 = CELL_MAX - (1 << 57);
+
+/// A map together with the one writer that writes here.
+///
+/// # Examples
+/// ```
+/// use counter_core::{Replica, ReplicaId, VersionVector};
+/// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
+/// let clicks = ord.tally("clicks")?;
+/// std::thread::scope(|threads| {
+///     for _ in 0..4 {
+///         threads.spawn(|| (0..1000).for_each(|_| clicks.add(1).unwrap()));
+///     }
+/// });
+/// assert_eq!(ord.total("clicks"), 4000); // at once, before any flush
+/// ord.flush();
+/// let mut fra = Replica::new(ReplicaId::new(2, 1), "fra")?;
+/// fra.join_delta(ord.map().delta_since(&VersionVector::new()))?;
+/// assert_eq!(fra.total("clicks"), 4000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Replica {
+    id: ReplicaId,
+    region: String,
+    map: CounterMap,
+    chunks: Vec<Arc<Chunk>>,
+    /// The key of each tally, in the order of their making.
+    keys: Vec<KeyId>,
+    /// The tally of each key of the own region, by key index.
+    tallies: std::collections::BTreeMap<KeyId, usize>,
+    wake: Wake,
+}
+
+/// What a flush wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// The own versions that it took; None where nothing was pending.
+    pub span: Option<Span>,
+    /// Keys that it changed, one version each, in the order of their versions.
+    pub changed: Vec<KeyId>,
+}
+
+impl Replica {
+    /// A replica of a new map, which holds its record and nothing else.
+    ///
+    /// # Errors
+    /// `NameOutOfRange` where the region's name is too long.
+    pub fn new(id: ReplicaId, region: &str) -> Result<Self, AddError> {
+        Self::with_map(id, region, CounterMap::new())
+    }
+
+    /// A replica that goes on from a map: what was loaded from a disk, or one with other bounds.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, AddError> {
+        map.set_region(id, region)?;
+        let wake: Wake = Arc::new(|| {});
+        Ok(Self { id, region: region.into(), map, chunks: Vec::new(), keys: Vec::new(), tallies: Default::default(), wake })
+    }
+
+    /// Who writes here.
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    /// Where it runs: adds go to this region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// All that is held, without what is pending.
+    pub fn map(&self) -> &CounterMap {
+        &self.map
+    }
+
+    /// For what brings caches up to date, such as [`CounterMap::state_hash`].
+    pub fn map_mut(&mut self) -> &mut CounterMap {
+        &mut self.map
+    }
+
+    /// What the first add after a flush calls, from its thread. Tallies made before keep what they were made with.
+    pub fn set_wake(&mut self, wake: Wake) {
+        self.wake = wake;
+    }
+
+    /// The handle that adds to this region of a counter; made once a counter, then found again.
+    ///
+    /// # Errors
+    /// `NameOutOfRange` or `TooManyKeys`: no handle was made.
+    pub fn tally(&mut self, counter: &str) -> Result<Tally, AddError> {
+        let key = self.map.intern(counter, &self.region)?;
+        let at = *self.tallies.entry(key).or_insert(self.keys.len());
+        if at == self.keys.len() {
+            self.keys.push(key);
+            if at.is_multiple_of(CHUNK) {
+                self.chunks.push(Chunk::new(self.wake.clone()));
+            }
+        }
+        Ok(Tally::new(self.chunks[at / CHUNK].clone(), at % CHUNK))
+    }
+
+    /// Whether something was added since the last flush.
+    pub fn has_pending(&self) -> bool {
+        self.chunks.iter().any(|chunk| chunk.has_pending())
+    }
+
+    /// Makes cells of what is pending, one version a key.
+    ///
+    /// # Complexity
+    /// O(changed), and a look at one word for every 4,096 counters.
+    pub fn flush(&mut self) -> Flushed {
+        let after = self.version();
+        let mut changed = Vec::new();
+        for (at, chunk) in self.chunks.iter().enumerate() {
+            let (map, id, keys) = (&mut self.map, self.id, &self.keys[at * CHUNK..]);
+            chunk.drain(|slot, amounts| {
+                changed.push(keys[slot]);
+                write(map, id, keys[slot], amounts)
+            });
+        }
+        let upto = self.version();
+        Flushed { span: (upto > after).then_some(Span { replica: self.id, after, upto }), changed }
+    }
+
+    /// The latest own version.
+    pub fn version(&self) -> Version {
+        self.map.seen_of(self.id)
+    }
+
+    /// A counter's total, with what is pending here.
+    pub fn total(&self, counter: &str) -> i128 {
+        self.map.total(counter) + self.pending(counter)
+    }
+
+    /// A counter's value in one region, with what is pending here.
+    pub fn value(&self, counter: &str, region: &str) -> i128 {
+        self.map.value(counter, region) + if region == self.region { self.pending(counter) } else { 0 }
+    }
+
+    fn pending(&self, counter: &str) -> i128 {
+        let at = self.map.key(counter, &self.region).and_then(|key| self.tallies.get(&key));
+        at.map_or(0, |&at| self.chunks[at / CHUNK].pending(at % CHUNK).net())
+    }
+
+    /// Resets one region of a counter, what is pending included: see [`CounterMap::reset`]. Returns the version of the change.
+    ///
+    /// # Errors
+    /// As [`CounterMap::reset`].
+    pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
+        self.flush();
+        self.map.reset(self.id, counter, region)
+    }
+
+    /// Joins a delta, except what it says of this replica itself: only it writes its cells. A span of its own that ends after what it has
+    /// written is reported as `own_ahead`: another process writes under the same id.
+    ///
+    /// # Errors
+    /// As [`CounterMap::join_delta`].
+    pub fn join_delta(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
+        let own_ahead = self.strip_own(&mut delta);
+        Ok(Joined { own_ahead, ..self.map.join_delta(&delta)? })
+    }
+
+    /// As [`CounterMap::repair`], except what the delta says of this replica itself.
+    ///
+    /// # Errors
+    /// As [`CounterMap::repair`].
+    pub fn repair(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
+        let own_ahead = self.strip_own(&mut delta);
+        Ok(Joined { own_ahead, ..self.map.repair(&delta)? })
+    }
+
+    fn strip_own(&self, delta: &mut Delta) -> Option<Version> {
+        let own = delta.spans().find(|span| span.replica == self.id);
+        delta.retain(|replica| replica != self.id);
+        own.map(|span| span.upto).filter(|&upto| upto > self.version())
+    }
+}
+
+/// Writes pending amounts into the own cell. They fit: adds are refused from [`NEARLY_FULL`] on.
+fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> Room {
+    let written = map.change_key(id, key, amounts);
+    debug_assert!(written.is_ok(), "a cell has room for what was let in");
+    let cell = map.own_amounts(id, key);
+    Room { increments_full: cell.increments > NEARLY_FULL, decrements_full: cell.decrements > NEARLY_FULL }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica")
+            .field("id", &self.id)
+            .field("region", &self.region)
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! Who writes: the id of one writer, which is one life of one node.
+
+use std::fmt;
+use std::str::FromStr;
+use std::string::String;
+
+use crate::error::DecodeError;
+
+/// One writer of cells. A node that starts again is a new writer: same `node`, greater `generation`.
+///
+/// Written as `0123456789abcdef-0123456789abcdef`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId {
+    /// Which node; in a network, a hash of its public key.
+    pub node: u64,
+    /// Which life of that node; grows with every start.
+    pub generation: u64,
+}
+
+impl ReplicaId {
+    /// Bytes of an id on the wire: both numbers, big-endian, so that bytes sort as ids do.
+    pub const BYTES: usize = 16;
+
+    /// The id of a node's life.
+    pub const fn new(node: u64, generation: u64) -> Self {
+        Self { node, generation }
+    }
+
+    /// The wire form.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.node.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.generation.to_be_bytes());
+        bytes
+    }
+
+    /// Reads the wire form.
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let number = u128::from_be_bytes(bytes);
+        Self { node: (number >> 64) as u64, generation: number as u64 }
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}", self.node, self.generation)
+    }
+}
+
+impl FromStr for ReplicaId {
+    type Err = DecodeError;
+
+    fn from_str(text: &str) -> Result<Self, DecodeError> {
+        const SHAPE: DecodeError = DecodeError::Invalid("a replica id is 16 hexadecimal digits, a hyphen, 16 more");
+        let hex = |part: &str| match part.len() == 16 && part.bytes().all(|b| b.is_ascii_hexdigit()) {
+            true => u64::from_str_radix(part, 16).map_err(|_| SHAPE),
+            false => Err(SHAPE),
+        };
+        let (node, generation) = text.split_once('-').ok_or(SHAPE)?;
+        Ok(Self { node: hex(node)?, generation: hex(generation)? })
+    }
+}
+
+impl From<ReplicaId> for String {
+    fn from(id: ReplicaId) -> Self {
+        std::format!("{id}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn text_and_bytes_read_back() {
+        let id = ReplicaId::new(0x0123_4567_89ab_cdef, 7);
+        assert_eq!(id.to_string(), "0123456789abcdef-0000000000000007");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(ReplicaId::from_bytes(id.to_bytes()), id);
+    }
+
+    #[test]
+    fn a_sign_or_a_short_half_is_refused() {
+        for text in ["", "-", "+123456789abcdef-0000000000000007", "0123456789abcdef-7", "0123456789abcdef0000000000000007"] {
+            assert!(text.parse::<ReplicaId>().is_err(), "{text}");
+        }
+    }
+}

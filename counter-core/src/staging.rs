@@ -1,0 +1,79 @@
+//! Pages of a pull, gathered until a writer's last one: only then does its span count.
+
+use std::collections::BTreeMap;
+
+use crate::counter_map::CounterMap;
+use crate::delta::Delta;
+use crate::error::StagingError;
+use crate::replica_id::ReplicaId;
+use crate::version_vector::Version;
+
+/// Gathers the pages that *one source* sends. A page that took its own span would break the snapshot: a cell that moves while the pages
+/// go by is missing from where it was, and a source that dies then would leave two replicas with equal digests and different
+/// states.
+///
+/// Memory: the staged cells, at most `cells_max` of them.
+#[derive(Debug)]
+pub struct Staging {
+    /// Writers as far as their pages have come; the newest cell of each key.
+    pages: CounterMap,
+    /// What was held of each staged writer when its first page came.
+    after: BTreeMap<ReplicaId, Version>,
+    cells_max: usize,
+}
+
+impl Staging {
+    /// Room for `cells_max` cells.
+    pub fn new(cells_max: usize) -> Self {
+        Self { pages: CounterMap::with_bounds(usize::MAX, usize::MAX), after: BTreeMap::new(), cells_max }
+    }
+
+    /// Takes a page and returns what is complete with it: a delta of closed parts, perhaps empty.
+    ///
+    /// # Errors
+    /// `TooManyCells`: everything staged is dropped; the pull starts again, or is given up.
+    ///
+    /// # Complexity
+    /// O(cells of the page), and for the last page of a writer O(cells staged of it).
+    pub fn push(&mut self, mut page: Delta) -> Result<Delta, StagingError> {
+        if !page.has_open_part() && page.replicas().all(|replica| !self.after.contains_key(&replica)) {
+            return Ok(page);
+        }
+        let mut ended = Vec::new();
+        for part in &mut page.parts {
+            let replica = part.span.replica;
+            if !part.closed || self.after.contains_key(&replica) {
+                self.after.entry(replica).or_insert(part.span.after);
+                ended.extend(std::mem::replace(&mut part.closed, false).then_some((replica, part.span.upto)));
+            }
+        }
+        self.pages.stage(&page);
+        page.parts.retain(|part| part.closed);
+        if self.cell_count() > self.cells_max {
+            *self = Self::new(self.cells_max);
+            return Err(StagingError::TooManyCells);
+        }
+        let complete = ended.into_iter().filter_map(|(replica, upto)| self.close(replica, upto));
+        Ok(Delta::union(std::iter::once(page).chain(complete)))
+    }
+
+    /// Forgets the pages of one writer: its source died, or another has it.
+    pub fn drop_replica(&mut self, replica: ReplicaId) {
+        self.after.remove(&replica);
+        self.pages.forget(replica);
+    }
+
+    /// Cells staged.
+    pub fn cell_count(&self) -> usize {
+        self.pages.cell_count()
+    }
+
+    fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {
+        let after = self.after.get(&replica).copied()?;
+        // The staged writer was never granted a version, so its cells are all that it has.
+        let mut delta = self.pages.delta_of(replica, 0)?;
+        delta.parts.iter_mut().for_each(|part| (part.span.after, part.span.upto) = (after, upto));
+        self.drop_replica(replica);
+        Some(delta)
+    }
+}

@@ -1,0 +1,43 @@
+//! Canonical bytes of cells and records, and their hashes.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::cell::Extra;
+use crate::keys::Keys;
+use crate::record::Record;
+use crate::replica_id::ReplicaId;
+use crate::writer::{Plain, Writer};
+
+/// XXH3-128 of a cell: replica, version, increments, decrements, the names with their lengths, and its extra fields.
+pub(crate) fn cell_hash(scratch: &mut Vec<u8>, replica: ReplicaId, names: (&str, &str), plain: Plain, extra: Option<&Extra>) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&replica.to_bytes());
+    scratch.extend_from_slice(&plain.version.to_le_bytes());
+    scratch.extend_from_slice(&plain.amounts.increments.to_le_bytes());
+    scratch.extend_from_slice(&plain.amounts.decrements.to_le_bytes());
+    scratch.extend_from_slice(&[names.0.len() as u8, names.1.len() as u8]);
+    scratch.extend_from_slice(names.0.as_bytes());
+    scratch.extend_from_slice(names.1.as_bytes());
+    if let Some(extra) = extra {
+        extra.write(scratch);
+    }
+    xxh3_128(scratch)
+}
+
+/// XXH3-128 of a record: replica, version, the fields.
+pub(crate) fn record_hash(scratch: &mut Vec<u8>, replica: ReplicaId, record: &Record) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&replica.to_bytes());
+    scratch.extend_from_slice(&record.version.to_le_bytes());
+    record.write(scratch);
+    xxh3_128(scratch)
+}
+
+/// The sum over all that a writer has. O(its cells), about 20 ns each.
+pub(crate) fn writer_hash(scratch: &mut Vec<u8>, writer: &Writer, keys: &Keys) -> u128 {
+    let record = writer.record.as_ref().map_or(0, |record| record_hash(scratch, writer.id, record));
+    writer.slots().fold(record, |sum, slot| {
+        let names = keys.names(writer.key(slot));
+        sum.wrapping_add(cell_hash(scratch, writer.id, names, writer.plain(slot), writer.extra(slot)))
+    })
+}
