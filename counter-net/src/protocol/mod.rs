@@ -8,12 +8,29 @@
 //! `members` and `announcement` know who is there; `bootstrap` decides when this node has caught up; `timer` and `stats` serve them all.
 //! The message ladder is drawn in `docs/protocol.md`.
 
+mod announcement;
+mod bootstrap;
 mod config;
+mod flush;
+mod gaps;
+mod gossip;
 mod input;
+mod intake;
 mod member;
+mod members;
+mod message;
+mod outbox;
 mod output;
+mod presence;
+mod pull;
+mod receive;
 mod replicator;
+mod rounds;
+mod serve;
+mod sources;
 mod stats;
+mod timer;
+mod wire;
 
 pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
 pub use input::{Input, NodeId};

@@ -1,51 +1,172 @@
-//! The machine: it routes inputs to the rooms and keeps their outputs in order.
+//! The machine: it routes inputs and deadlines to the rooms, and answers its readers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use counter_core::Replica;
+use counter_core::{Replica, ReplicaId, Version};
 
+use super::bootstrap::Bootstrap;
 use super::config::ProtocolConfig;
+use super::flush::birth_of;
+use super::gaps::Gaps;
+use super::gossip::Sequence;
 use super::input::{Input, NodeId};
 use super::member::{Member, Presence};
-use super::output::Output;
+use super::members::Members;
+use super::outbox::Outbox;
+use super::output::{Notice, Output};
+use super::pull::Pulls;
+use super::rounds::Pending;
+use super::sources::Sources;
 use super::stats::Stats;
+use super::timer::{Timer, Timers};
 
 /// One node's part of the protocol. See the [module](crate::protocol) for how to drive it.
+#[derive(Debug)]
 pub struct Replicator {
-    config: ProtocolConfig,
-    node: NodeId,
-    now: Duration,
-    outputs: VecDeque<Output>,
-    stats: Stats,
+    pub(super) config: ProtocolConfig,
+    pub(super) own: ReplicaId,
+    /// The greatest time ever handed in.
+    pub(super) now: Duration,
+    pub(super) rng: fastrand::Rng,
+    pub(super) out: Outbox,
+    pub(super) timers: Timers,
+    pub(super) sequence: Sequence,
+    pub(super) members: Members,
+    pub(super) sources: Sources,
+    pub(super) pulls: Pulls,
+    pub(super) gaps: Gaps,
+    pub(super) bootstrap: Bootstrap,
+    /// Requests without an answer, by id; each has a timer.
+    pub(super) pending: BTreeMap<u64, Pending>,
+    /// The delta from nothing to this replica's first version, which brings its record to whoever does not know it.
+    pub(super) birth: Vec<u8>,
+    /// The last own version that was published, or left to anti-entropy.
+    pub(super) published: Version,
+    /// Not flushed before.
+    pub(super) next_flush: Duration,
+    /// Not announced before, but for a refutation or a leave.
+    pub(super) next_announce: Duration,
+    /// A gap is not asked about before.
+    pub(super) next_gap_ask: Duration,
+    /// Members changed since readers were last told.
+    pub(super) members_changed: bool,
+    /// Told to leave.
+    pub(super) leaving: bool,
+    status: Status,
+}
+
+/// What readers were last told of.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+struct Status {
+    synced: bool,
+    ready: bool,
+    in_touch: bool,
 }
 
 impl Replicator {
     /// A machine for `replica`, at `now` since any fixed point of a monotonic clock; `seed` feeds jitter and the choice of peers.
     pub fn new(config: ProtocolConfig, replica: &Replica, seed: u64, now: Duration) -> Self {
-        let _ = seed;
-        Self { config, node: NodeId(replica.id().node), now, outputs: VecDeque::new(), stats: Stats::default() }
+        let own = replica.id();
+        let mut machine = Self {
+            own,
+            now,
+            rng: fastrand::Rng::with_seed(seed),
+            out: Outbox::default(),
+            timers: Timers::default(),
+            sequence: Sequence::default(),
+            members: Members::new(own, replica.region().to_owned(), &config),
+            sources: Sources::default(),
+            pulls: Pulls::new(config.pulls_max, config.staging_cells_max),
+            gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max),
+            bootstrap: Bootstrap::new(config.peers_configured),
+            pending: BTreeMap::new(),
+            birth: birth_of(replica),
+            published: 0,
+            next_flush: now,
+            next_announce: now,
+            next_gap_ask: now,
+            members_changed: false,
+            leaving: false,
+            status: Status::default(),
+            config,
+        };
+        machine.timers.set(Timer::Bootstrap, now + machine.config.bootstrap_window);
+        machine.set_next_round();
+        machine
     }
 
     /// Takes one input. `replica` must be the one that the machine was made for. A `now` before the last one counts as the last one.
     pub fn handle(&mut self, replica: &mut Replica, input: Input, now: Duration) {
-        let _ = (replica, input);
         self.now = self.now.max(now);
+        match input {
+            Input::LocalChange => self.on_local_change(replica),
+            Input::Gossip { token, signer, payload } => self.on_gossip(replica, token, signer, &payload),
+            Input::Request { peer, id, payload } => self.on_request(replica, peer, id, &payload),
+            Input::Response { peer, id, payload } => self.on_response(replica, peer, id, &payload),
+            Input::RequestFailed { peer, id } => self.on_request_failed(replica, peer, id),
+            Input::PeerUp { peer } => self.on_peer_up(replica, peer),
+            Input::PeerDown { peer } => self.on_peer_down(replica, peer),
+            Input::Viewers(viewers) => self.on_viewers(viewers),
+            Input::Candidates(candidates) => self.bootstrap.set_candidates(candidates),
+            Input::Leave => self.on_leave(replica),
+            Input::Timer => {}
+        }
+        while let Some(timer) = self.timers.take_due(self.now) {
+            self.on_timer(replica, timer);
+        }
+        self.settle();
+    }
+
+    fn on_timer(&mut self, replica: &mut Replica, timer: Timer) {
+        match timer {
+            Timer::Flush => self.flush(replica),
+            Timer::Round => self.on_round(replica),
+            Timer::Announce => self.announce(),
+            Timer::Bootstrap => self.bootstrap.close_window(),
+            Timer::Gap => self.on_gap(replica),
+            Timer::Hold => self.plan(replica),
+            Timer::Retry(peer) => self.on_retry(replica, peer),
+            Timer::Suspect(node) => self.on_suspect(node),
+            Timer::Member(node) => self.on_member(node),
+            Timer::Request(id) => self.on_overdue(replica, id),
+        }
+    }
+
+    /// Tells readers what an input changed, once.
+    fn settle(&mut self) {
+        self.bootstrap.look(&self.sources, &self.members);
+        if self.bootstrap.is_synced() && !self.members.own().synced {
+            self.members.own_mut().synced = true;
+            self.members_changed = true;
+            self.announce_soon();
+        }
+        let status = Status { synced: self.is_synced(), ready: self.is_ready(), in_touch: self.in_touch() };
+        if status != self.status {
+            self.status = status;
+            self.out.notify(Notice::Synced);
+        }
+        if std::mem::take(&mut self.members_changed) {
+            self.out.notify(Notice::MembersChanged);
+        }
+        let stats = &mut self.out.stats;
+        (stats.gap_entries, stats.gap_bytes) = (self.gaps.entries(), self.gaps.bytes());
+        (stats.pulls_in_flight, stats.staged_cells) = (self.pulls.len(), self.pulls.staged_cells());
     }
 
     /// What is to be done next; `None` when nothing is. To be drained after every `handle`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.out.pop()
     }
 
     /// When to call `handle` with [`Input::Timer`] at the latest, on the clock of `now`; it may lie in the past.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        None
+        self.timers.next()
     }
 
     /// This node.
     pub fn node(&self) -> NodeId {
-        self.node
+        NodeId(self.own.node)
     }
 
     /// The settings.
@@ -54,38 +175,59 @@ impl Replicator {
     }
 
     /// Every node known, this one included, in the order of their ids; those that left or whose presence ended for one ttl more.
+    ///
+    /// # Complexity
+    /// O(members + peers * replicas).
     pub fn members(&self, replica: &Replica, now: Duration) -> Vec<Member> {
-        let _ = (replica, now);
-        Vec::new()
+        let seen = replica.map().version_vector();
+        let member = |(node, entry): (NodeId, &super::members::Entry)| Member {
+            replica: entry.replica,
+            region: entry.region.clone(),
+            viewers: entry.viewers,
+            release: entry.release.clone(),
+            live: entry.is_live(),
+            left: entry.has_left(),
+            synced: entry.synced,
+            last_heard: if entry.replica == self.own { Duration::ZERO } else { now.saturating_sub(entry.heard) },
+            connected: self.sources.contains(node),
+            lag: self.sources.lag(node, &seen, now),
+        };
+        self.members.iter().map(member).collect()
     }
 
     /// Viewers and live nodes, by region.
     pub fn presence(&self) -> BTreeMap<String, Presence> {
-        BTreeMap::new()
+        self.members.presence()
     }
 
     /// True once this node has caught up with the cluster, or knows that it is alone. Stays true.
     pub fn is_synced(&self) -> bool {
-        false
+        self.bootstrap.is_synced()
     }
 
     /// True once this node may serve: it is synced, or nobody is reached and the bootstrap window is over; false while a bound refuses deltas.
     pub fn is_ready(&self) -> bool {
-        false
+        self.bootstrap.is_ready()
     }
 
     /// False where others should be there and no connection is open.
     pub fn in_touch(&self) -> bool {
-        false
+        self.bootstrap.in_touch(&self.sources, &self.members)
     }
 
-    /// After [`Input::Leave`]: every peer that is connected has all that this replica wrote, or there is none.
-    pub fn is_drained(&self) -> bool {
-        true
+    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote.
+    pub fn is_drained(&self, replica: &Replica) -> bool {
+        let own = replica.map().seen_of(self.own);
+        !replica.has_pending() && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
+    }
+
+    /// How many peers are connected.
+    pub fn peers(&self) -> usize {
+        self.sources.len()
     }
 
     /// What was counted.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        &self.out.stats
     }
 }
