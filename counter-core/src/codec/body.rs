@@ -221,14 +221,16 @@ fn read_cells(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<De
         for column in &mut columns {
             read_block(reader, &mut column[..taken])?;
         }
-        for at in 0..taken {
-            let key = key_next.checked_add(columns[0][at]).filter(|&key| key < keys as u64).ok_or(RANGE)?;
+        let [gaps, distances, increments, decrements] = &columns;
+        let rows = gaps.iter().zip(distances).zip(increments.iter().zip(decrements)).take(taken);
+        for ((&gap, &distance), (&increments, &decrements)) in rows {
+            let key = key_next.checked_add(gap).filter(|&key| key < keys as u64).ok_or(RANGE)?;
             key_next = key + 1;
-            let amounts = Amounts { increments: columns[2][at], decrements: columns[3][at] };
-            if amounts.increments > CELL_MAX || amounts.decrements > CELL_MAX {
+            if increments > CELL_MAX || decrements > CELL_MAX {
                 return Err(DecodeError::Invalid("a cell's amounts are at most 2^62"));
             }
-            cells.push(DeltaCell { key: key as u32, version: read_version(span, columns[1][at])?, amounts });
+            let amounts = Amounts { increments, decrements };
+            cells.push(DeltaCell { key: key as u32, version: read_version(span, distance)?, amounts });
         }
     }
     Ok(cells)
