@@ -26,8 +26,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for metrics that list them all.
-    pub const ALL: [Kind; 7] =
-        [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Other];
+    pub const ALL: [Kind; 7] = [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Other];
 
     /// The kind as a metric's label: lower case, underscores.
     pub fn label(self) -> &'static str {

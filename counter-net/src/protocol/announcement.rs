@@ -1,0 +1,87 @@
+//! What a node says of itself, what others say of it, and which of two statements holds.
+
+use counter_core::ReplicaId;
+use serde::{Deserialize, Serialize};
+
+use super::wire::Id;
+
+/// The longest region of an announcement, in bytes.
+pub(super) const REGION_BYTES_MAX: usize = 32;
+/// The longest release of an announcement, in bytes.
+pub(super) const RELEASE_BYTES_MAX: usize = 64;
+/// The longest time that an announcement may claim to hold, in milliseconds: an hour.
+const TTL_MS_MAX: u64 = 3_600_000;
+
+/// How a node stands. At one version of its announcement the greater standing holds, so all nodes come to the same.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Standing {
+    /// It was heard of.
+    Live,
+    /// A peer lost its connection to it; it may refute with a greater version.
+    Suspected,
+    /// Nothing refuted that, or its ttl is over: its presence ended.
+    Ended,
+    /// It said that it leaves.
+    Left,
+}
+
+/// One node's statement of itself, made by it alone and passed on by all. What is greater in (generation, version, standing) holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Announcement {
+    #[serde(rename = "i")]
+    pub replica: Id,
+    #[serde(rename = "g")]
+    pub region: String,
+    #[serde(rename = "u")]
+    pub viewers: u64,
+    #[serde(rename = "r")]
+    pub release: String,
+    /// Raised by the node with each announcement; only a greater one renews.
+    #[serde(rename = "n")]
+    pub version: u64,
+    /// Time left, in milliseconds: until it ends where live or suspected, until it is forgotten where ended or left.
+    #[serde(rename = "t")]
+    pub ttl_ms: u64,
+    #[serde(rename = "s", default, skip_serializing_if = "is_live")]
+    pub standing: u8,
+    /// The node says that it has caught up.
+    #[serde(rename = "y", default)]
+    pub synced: bool,
+}
+
+/// A peer's word that a node may be gone: what `version` of its announcement said no longer holds unless it announces anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Suspicion {
+    #[serde(rename = "i")]
+    pub replica: Id,
+    #[serde(rename = "n")]
+    pub version: u64,
+    /// Who lost the connection: makes the payloads of two suspecting peers differ.
+    #[serde(rename = "b")]
+    pub by: u64,
+}
+
+impl Announcement {
+    pub(super) fn replica(&self) -> ReplicaId {
+        self.replica.0
+    }
+
+    /// The standing; `None` for one that a later release invented.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        [Standing::Live, Standing::Suspected, Standing::Ended, Standing::Left].get(usize::from(self.standing)).copied()
+    }
+
+    /// Whether every field is within its bounds.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.region.is_empty()
+            && self.region.len() <= REGION_BYTES_MAX
+            && self.release.len() <= RELEASE_BYTES_MAX
+            && !self.region.chars().chain(self.release.chars()).any(char::is_control)
+            && self.ttl_ms <= TTL_MS_MAX
+            && self.standing().is_some()
+    }
+}
+
+fn is_live(standing: &u8) -> bool {
+    *standing == 0
+}

@@ -1,0 +1,80 @@
+//! Local work first: pending amounts become cells, and the cells go out as gossip.
+
+use counter_core::{Delta, Flushed, Replica, Version};
+use serde_bytes::ByteBuf;
+
+use super::gossip::{ENVELOPE_BYTES_MAX, Gossip};
+use super::replicator::Replicator;
+use super::stats::Kind;
+use super::timer::Timer;
+
+/// More payloads than this are not published for one flush: peers pull it in pages, which is cheaper for all.
+const PAYLOADS_A_FLUSH_MAX: usize = 32;
+
+impl Replicator {
+    /// Something is pending: it leaves at once when the last flush is long enough ago, else when the interval is over.
+    pub(super) fn on_local_change(&mut self, replica: &mut Replica) {
+        if self.now >= self.next_flush {
+            self.flush(replica);
+        } else {
+            self.timers.set_by(Timer::Flush, self.next_flush);
+        }
+    }
+
+    pub(super) fn flush(&mut self, replica: &mut Replica) {
+        let flushed = replica.flush();
+        self.next_flush = self.now + self.config.flush_interval;
+        self.publish_own(replica, &flushed);
+        self.out.changed(flushed.changed);
+        if replica.has_pending() {
+            self.timers.set_by(Timer::Flush, self.next_flush);
+        }
+    }
+
+    /// Publishes the own cells beyond what was published. What does not fit or gets lost is pulled by those who lack it.
+    fn publish_own(&mut self, replica: &Replica, flushed: &Flushed) {
+        let (after, upto) = (self.published, replica.map().seen_of(self.own));
+        if upto <= after {
+            return;
+        }
+        self.published = upto;
+        self.out.stats.flushes += 1;
+        if self.sources.is_empty() {
+            return;
+        }
+        let delta = own_since(replica, after);
+        // Only one flush is a chain of states that the writer was in; a reset written besides it may have moved a cell twice.
+        let one_flush = flushed.span.is_some_and(|span| (span.after, span.upto) == (after, upto)) || after == 0;
+        for payload in self.payloads(delta, one_flush) {
+            let gossip = Gossip { delta: Some(ByteBuf::from(payload)), ..Gossip::default() };
+            self.out.publish(Kind::GossipDelta, self.sequence.seal(gossip));
+        }
+    }
+
+    /// The delta's bytes, in as many payloads as it takes; none where it cannot be cut or is too much for gossip.
+    fn payloads(&mut self, delta: Delta, can_cut: bool) -> Vec<Vec<u8>> {
+        let bytes_max = self.config.payload_bytes_max.saturating_sub(ENVELOPE_BYTES_MAX);
+        let whole = delta.encode();
+        if whole.len() <= bytes_max {
+            return vec![whole];
+        }
+        if can_cut && whole.len() / bytes_max < PAYLOADS_A_FLUSH_MAX {
+            let cut: Vec<Vec<u8>> = delta.split(bytes_max).iter().map(Delta::encode).collect();
+            if cut.iter().all(|payload| payload.len() <= bytes_max) {
+                return cut;
+            }
+        }
+        self.out.stats.unpublished += 1;
+        Vec::new()
+    }
+}
+
+/// The own cells beyond `after`, closed.
+pub(super) fn own_since(replica: &Replica, after: Version) -> Delta {
+    replica.map().delta_of(replica.id(), after).unwrap_or_default()
+}
+
+/// The replica's first delta, as bytes: its record, by which others know it.
+pub(super) fn birth_of(replica: &Replica) -> Vec<u8> {
+    own_since(replica, 0).encode()
+}

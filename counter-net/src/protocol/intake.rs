@@ -1,0 +1,86 @@
+//! Cells from others take effect here: joined, or kept until their gap is filled; what joining shows is told.
+
+use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId};
+
+use super::input::NodeId;
+use super::output::{Alarm, Refusal};
+use super::replicator::Replicator;
+use super::timer::Timer;
+
+impl Replicator {
+    /// Joins what `peer` sent, and then what waited for it.
+    pub(super) fn join(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
+        let writers: Vec<ReplicaId> = delta.replicas().collect();
+        self.join_one(replica, delta, &writers)?;
+        self.join_waiting(replica, &writers);
+        Ok(())
+    }
+
+    fn join_one(&mut self, replica: &mut Replica, delta: Delta, writers: &[ReplicaId]) -> Result<(), Refusal> {
+        match replica.join_delta(delta) {
+            Ok(joined) => {
+                self.bootstrap.set_refused(writers, false);
+                self.note(joined);
+                Ok(())
+            }
+            Err(cause) => Err(self.refuse_join(&cause, writers)),
+        }
+    }
+
+    fn join_waiting(&mut self, replica: &mut Replica, writers: &[ReplicaId]) {
+        for writer in writers {
+            while let Some(delta) = self.gaps.take_ready(*writer, replica.map().seen_of(*writer)) {
+                if let Err(reason) = self.join_one(replica, delta, &[*writer]) {
+                    self.out.stats.refuse(reason);
+                }
+            }
+        }
+    }
+
+    /// Joins gossip of `signer`, or keeps it where versions before it are missing.
+    pub(super) fn join_or_wait(&mut self, replica: &mut Replica, signer: NodeId, delta: Delta, bytes: usize) -> Result<(), Refusal> {
+        for span in delta.spans() {
+            self.sources.hear_writer(signer, span.replica, span.upto);
+        }
+        let beyond = delta.spans().find(|span| replica.map().seen_of(span.replica) < span.after);
+        let Some(gap) = beyond else { return self.join(replica, delta) };
+        self.out.stats.gaps += 1;
+        if !self.gaps.put(gap.replica, gap.after, delta, bytes, self.now) {
+            self.out.stats.gaps_dropped += 1;
+        }
+        self.timers.set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.next_gap_ask));
+        Ok(())
+    }
+
+    /// Joins a part of a full pull, cell by cell.
+    pub(super) fn repair(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
+        match replica.repair(delta) {
+            Ok(joined) => {
+                self.note(joined);
+                Ok(())
+            }
+            Err(cause) => Err(self.refuse_join(&cause, &[])),
+        }
+    }
+
+    fn note(&mut self, joined: Joined) {
+        self.out.stats.cells_joined += joined.cells() as u64;
+        if joined.conflicts > 0 {
+            self.out.stats.conflicts += joined.conflicts as u64;
+            self.out.alarm(Alarm::Conflict { cells: joined.conflicts });
+        }
+        if let Some(version) = joined.own_ahead {
+            self.out.alarm(Alarm::OwnAhead { version });
+        }
+        self.out.changed(joined.changed);
+    }
+
+    fn refuse_join(&mut self, cause: &JoinError, writers: &[ReplicaId]) -> Refusal {
+        if let JoinError::OpenPart(_) = cause {
+            return Refusal::Malformed;
+        }
+        self.bootstrap.set_refused(writers, true);
+        self.out.alarm(Alarm::JoinRefused { cause: cause.to_string() });
+        Refusal::JoinRefused
+    }
+}

@@ -1,0 +1,257 @@
+//! Who is there: one entry a node, the greatest statement heard of it, and how long that holds.
+//!
+//! Statements form a lattice: (generation, version, standing), the greater holds, so every node comes to the same view whatever the order.
+//! Only the node itself raises its version. An entry's time left is passed on as what remains of it, and an ended one is remembered for one
+//! ttl more: so nobody is kept alive by being talked about.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use counter_core::ReplicaId;
+
+use super::announcement::{Announcement, RELEASE_BYTES_MAX, Standing};
+use super::config::ProtocolConfig;
+use super::input::NodeId;
+use super::member::Presence;
+use super::wire::Id;
+
+/// The greatest statement heard of one node.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub replica: ReplicaId,
+    pub region: String,
+    pub viewers: u64,
+    pub release: String,
+    pub version: u64,
+    pub standing: Standing,
+    pub synced: bool,
+    /// When its last greater version was heard.
+    pub heard: Duration,
+    /// When the standing ends by itself: live or suspected to ended, ended or left to forgotten.
+    pub until: Duration,
+}
+
+/// What became of a statement.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Merged {
+    /// It holds now; readers see a difference (`shown`) or only its time was renewed.
+    Taken { shown: bool },
+    /// It was known, or something greater is.
+    Stale,
+    /// It is about this node, says more than this node said, and must be refuted.
+    Refute,
+    /// It is about a later life of this node.
+    AnotherSelf,
+    /// The table is full.
+    Full,
+}
+
+/// Every node known, this one included.
+#[derive(Debug)]
+pub(super) struct Members {
+    own: ReplicaId,
+    entries: BTreeMap<NodeId, Entry>,
+    members_max: usize,
+    ttl: Duration,
+}
+
+impl Members {
+    /// A table that knows only this node, which never expires in its own eyes.
+    pub(super) fn new(own: ReplicaId, region: String, config: &ProtocolConfig) -> Self {
+        let release = config.release.chars().filter(|c| !c.is_control()).scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= RELEASE_BYTES_MAX).then_some(c)
+        });
+        let entry = Entry {
+            replica: own,
+            region,
+            viewers: 0,
+            release: release.collect(),
+            version: 0,
+            standing: Standing::Live,
+            synced: false,
+            heard: Duration::ZERO,
+            until: Duration::MAX,
+        };
+        let entries = BTreeMap::from([(NodeId(own.node), entry)]);
+        Self { own, entries, members_max: config.members_max, ttl: config.announcement_ttl }
+    }
+
+    pub(super) fn own(&self) -> &Entry {
+        &self.entries[&NodeId(self.own.node)]
+    }
+
+    /// Changes what this node says of itself; it holds for others once it is announced.
+    pub(super) fn own_mut(&mut self) -> &mut Entry {
+        self.entries.entry(NodeId(self.own.node)).or_insert_with(|| unreachable!("the own entry is never removed"))
+    }
+
+    pub(super) fn get(&self, node: NodeId) -> Option<&Entry> {
+        self.entries.get(&node)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &Entry)> {
+        self.entries.iter().map(|(node, entry)| (*node, entry))
+    }
+
+    /// Takes a statement about any node. O(log members); O(members) where the table is full.
+    pub(super) fn merge(&mut self, said: &Announcement, now: Duration) -> Merged {
+        let (replica, Some(standing)) = (said.replica(), said.standing()) else { return Merged::Stale };
+        let node = NodeId(replica.node);
+        if replica.node == self.own.node {
+            return self.about_self(replica.generation, said.version, standing);
+        }
+        let known = self.entries.get(&node);
+        let rank = |entry: &Entry| (entry.replica.generation, entry.version, entry.standing);
+        if known.is_some_and(|entry| rank(entry) >= (replica.generation, said.version, standing)) {
+            return Merged::Stale;
+        }
+        let renewed = known.is_none_or(|entry| (entry.replica.generation, entry.version) < (replica.generation, said.version));
+        let heard = known.filter(|_| !renewed).map_or(now, |entry| entry.heard);
+        if known.is_none() && !self.make_room() {
+            return Merged::Full;
+        }
+        let until = now.saturating_add(Duration::from_millis(said.ttl_ms).min(self.ttl));
+        let next = Entry {
+            replica,
+            region: said.region.clone(),
+            viewers: said.viewers,
+            release: said.release.clone(),
+            version: said.version,
+            standing,
+            synced: said.synced,
+            heard,
+            until,
+        };
+        let before = self.entries.insert(node, next);
+        Merged::Taken { shown: before.is_none_or(|before| shown(&before) != shown(&self.entries[&node])) }
+    }
+
+    fn about_self(&self, generation: u64, version: u64, standing: Standing) -> Merged {
+        let own = self.own();
+        match generation.cmp(&self.own.generation) {
+            std::cmp::Ordering::Less => Merged::Stale,
+            std::cmp::Ordering::Greater => Merged::AnotherSelf,
+            std::cmp::Ordering::Equal if (version, standing) > (own.version, own.standing) => Merged::Refute,
+            std::cmp::Ordering::Equal => Merged::Stale,
+        }
+    }
+
+    /// Room for one more: the first that ended gives way, a live one never.
+    fn make_room(&mut self) -> bool {
+        if self.entries.len() < self.members_max {
+            return true;
+        }
+        let ended = self.iter().filter(|(_, entry)| !entry.is_live()).min_by_key(|(_, entry)| entry.until).map(|(node, _)| node);
+        ended.is_some_and(|node| self.entries.remove(&node).is_some())
+    }
+
+    /// A live node is suspected; true where that is news. It ends at `until` unless it announces anew.
+    pub(super) fn suspect(&mut self, replica: ReplicaId, version: u64, until: Duration) -> bool {
+        let Some(entry) = self.entries.get_mut(&NodeId(replica.node)) else { return false };
+        let news = entry.replica == replica && entry.version == version && entry.standing == Standing::Live && replica != self.own;
+        if news {
+            entry.standing = Standing::Suspected;
+            entry.until = entry.until.min(until);
+        }
+        news
+    }
+
+    /// A connection to a suspected node is open again: it is live for as long as its announcement may still hold.
+    pub(super) fn absolve(&mut self, node: NodeId, ttl: Duration) {
+        if let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.standing == Standing::Suspected) {
+            entry.standing = Standing::Live;
+            entry.until = entry.heard.saturating_add(ttl);
+        }
+    }
+
+    /// What an entry's deadline brings at `now`: presence ends and is remembered for one ttl, or the entry is forgotten. True where readers see it.
+    pub(super) fn expire(&mut self, node: NodeId, now: Duration) -> bool {
+        let ttl = self.ttl;
+        let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.until <= now) else { return false };
+        if entry.is_live() {
+            entry.standing = Standing::Ended;
+            entry.until = now.saturating_add(ttl);
+        } else {
+            self.entries.remove(&node);
+        }
+        true
+    }
+
+    /// Every statement, with the time that each has left.
+    pub(super) fn announcements(&self, now: Duration) -> Vec<Announcement> {
+        self.entries.values().map(|entry| entry.announcement(now, self.ttl)).collect()
+    }
+
+    /// Hash of what live members say: equal where two nodes show the same. Heartbeats do not move it.
+    pub(super) fn hash(&self) -> u128 {
+        let mut bytes = Vec::with_capacity(self.entries.len() * 48);
+        for entry in self.entries.values().filter(|entry| entry.is_live()) {
+            bytes.extend_from_slice(&entry.replica.to_bytes());
+            bytes.extend_from_slice(&entry.viewers.to_be_bytes());
+            bytes.push(u8::from(entry.synced));
+            for text in [&entry.region, &entry.release] {
+                bytes.push(text.len() as u8);
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+        xxhash_rust::xxh3::xxh3_128(&bytes)
+    }
+
+    /// Whether some live member was not heard of for half a ttl: a heartbeat of it was missed.
+    pub(super) fn is_stale(&self, now: Duration) -> bool {
+        self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own && entry.until < now + self.ttl / 2)
+    }
+
+    /// Whether a live member other than this one says that it is synced.
+    pub(super) fn knows_synced(&self) -> bool {
+        self.entries.values().any(|entry| entry.is_live() && entry.synced && entry.replica != self.own)
+    }
+
+    /// Whether any other member is live.
+    pub(super) fn has_others(&self) -> bool {
+        self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own)
+    }
+
+    /// Viewers and nodes by region: the sum over live members, computed anew, so it cannot drift. O(members).
+    pub(super) fn presence(&self) -> BTreeMap<String, Presence> {
+        let mut regions: BTreeMap<String, Presence> = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| entry.is_live()) {
+            let region = regions.entry(entry.region.clone()).or_default();
+            region.connected = region.connected.saturating_add(entry.viewers);
+            region.nodes += 1;
+        }
+        regions
+    }
+}
+
+impl Entry {
+    /// Counts for presence. A suspected node still does, until its suspicion is over.
+    pub(super) fn is_live(&self) -> bool {
+        self.standing <= Standing::Suspected
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.standing == Standing::Left
+    }
+
+    /// The statement as it is passed on at `now`.
+    pub(super) fn announcement(&self, now: Duration, ttl: Duration) -> Announcement {
+        let left = self.until.saturating_sub(now).min(ttl);
+        Announcement {
+            replica: Id(self.replica),
+            region: self.region.clone(),
+            viewers: self.viewers,
+            release: self.release.clone(),
+            version: self.version,
+            ttl_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            standing: self.standing as u8,
+            synced: self.synced,
+        }
+    }
+}
+
+/// What readers see of an entry.
+fn shown(entry: &Entry) -> (ReplicaId, &str, u64, &str, bool, bool) {
+    (entry.replica, &entry.region, entry.viewers, &entry.release, entry.is_live(), entry.standing == Standing::Left)
+}

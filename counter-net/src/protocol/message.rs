@@ -1,0 +1,224 @@
+//! Requests and answers between two peers: who sends them, when, what the receiver does, and their bytes.
+//!
+//! CBOR maps with one-letter keys. Unknown keys are ignored, so a later release may add some; a release that changes the meaning of one
+//! raises [`VERSION`], and is answered with a refusal that names the versions spoken here. Nothing nests deeper than a list of maps.
+
+use counter_core::{ReplicaId, VersionVector};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::announcement::Announcement;
+use super::output::Refusal;
+use super::wire::{Hash, Id};
+
+/// The version of requests, answers and gossip that this release speaks.
+pub(super) const VERSION: u64 = 1;
+
+/// What one peer asks of another: exactly one of the kinds is there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Request {
+    #[serde(rename = "v")]
+    pub version: u64,
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullPage>,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub tell: Option<Tell>,
+}
+
+/// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with [`State`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Compare {
+    /// Hash of the version vector.
+    #[serde(rename = "s")]
+    pub seen: Hash,
+    /// State hash.
+    #[serde(rename = "h")]
+    pub state: Hash,
+    /// Hash of what the live members announce.
+    #[serde(rename = "a")]
+    pub announcements: Hash,
+    /// Announcements are wanted even if the hashes agree: a heartbeat was missed.
+    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
+    pub stale: bool,
+}
+
+/// Sent to a new peer at once, and to any peer when a gap shows. Answered with [`State`], with the cells where they fit one small page.
+/// The receiver first records the requester, and afterwards pulls what the requester's digest shows it to lack itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Ask {
+    /// The requester's own announcement.
+    #[serde(rename = "a")]
+    pub announcement: Announcement,
+    /// The requester's version vector, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// The requester's first delta, which holds its replica record, until the receiver is known to have it.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub birth: Option<ByteBuf>,
+    /// Hash of what the live members announce, as far as the requester knows.
+    #[serde(rename = "m")]
+    pub announcements: Hash,
+    /// The cells are wanted too, where they fit one small page. A node asks only one peer for them at a time.
+    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
+    pub cells: bool,
+}
+
+/// Asks for the next page of some writers' cells, beyond `have`. Answered with [`Page`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct PullPage {
+    /// Who asks: must be recorded by the receiver.
+    #[serde(rename = "i")]
+    pub replica: Id,
+    /// For the writers wanted, what the requester held when the pull began, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// The writers wanted, 16 bytes each; absent means all.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<ByteBuf>,
+    /// Where the last page ended; absent at the first.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<ByteBuf>,
+}
+
+/// Sent by a peer that holds more than the receiver, or that leaves. The receiver joins what is there and pulls the rest. Answered with [`Noted`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Tell {
+    /// The sender's announcement.
+    #[serde(rename = "a")]
+    pub announcement: Announcement,
+    /// The sender's version vector, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// The sender's own last cells, where it leaves and they fit.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<ByteBuf>,
+}
+
+/// An answer: exactly one of the kinds is there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Response {
+    #[serde(rename = "v")]
+    pub version: u64,
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<Same>,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Page>,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub noted: Option<Noted>,
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+/// Answers a compare: nothing differs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Same {
+    #[serde(rename = "y")]
+    pub synced: bool,
+}
+
+/// Answers an ask, or a compare that found a difference: what the answerer has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    /// The answerer's version vector, packed; absent where it equals the one compared.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<ByteBuf>,
+    #[serde(rename = "h")]
+    pub state: Hash,
+    #[serde(rename = "y")]
+    pub synced: bool,
+    /// Every member that the answerer knows, with the time that each announcement has left; absent where the hashes agreed.
+    #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
+    pub announcements: Vec<Announcement>,
+    /// All that the requester lacks, where it fits one small page.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<ByteBuf>,
+}
+
+/// Answers a pull: a page of cells, and where to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Page {
+    #[serde(rename = "x")]
+    pub delta: ByteBuf,
+    /// Absent at the last page.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ByteBuf>,
+}
+
+/// Answers a tell: what the answerer holds now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Noted {
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+}
+
+/// Answers what was not done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Refused {
+    /// The reason's label.
+    #[serde(rename = "r")]
+    pub reason: String,
+    /// The lowest version of the protocol that the answerer speaks.
+    #[serde(rename = "l")]
+    pub lowest: u64,
+    /// The highest.
+    #[serde(rename = "h")]
+    pub highest: u64,
+}
+
+impl Request {
+    pub(super) fn compare(compare: Compare) -> Self {
+        Self { version: VERSION, compare: Some(compare), ..Self::default() }
+    }
+
+    pub(super) fn ask(ask: Ask) -> Self {
+        Self { version: VERSION, ask: Some(ask), ..Self::default() }
+    }
+
+    pub(super) fn pull(pull: PullPage) -> Self {
+        Self { version: VERSION, pull: Some(pull), ..Self::default() }
+    }
+
+    pub(super) fn tell(tell: Tell) -> Self {
+        Self { version: VERSION, tell: Some(tell), ..Self::default() }
+    }
+}
+
+impl Response {
+    pub(super) fn same(synced: bool) -> Self {
+        Self { version: VERSION, same: Some(Same { synced }), ..Self::default() }
+    }
+
+    pub(super) fn state(state: State) -> Self {
+        Self { version: VERSION, state: Some(state), ..Self::default() }
+    }
+
+    pub(super) fn page(page: Page) -> Self {
+        Self { version: VERSION, page: Some(page), ..Self::default() }
+    }
+
+    pub(super) fn noted(have: &VersionVector) -> Self {
+        Self { version: VERSION, noted: Some(Noted { have: super::wire::pack_vector(have) }), ..Self::default() }
+    }
+
+    pub(super) fn refused(reason: Refusal) -> Self {
+        let refused = Refused { reason: reason.label().to_owned(), lowest: VERSION, highest: VERSION };
+        Self { version: VERSION, refused: Some(refused), ..Self::default() }
+    }
+}
+
+impl PullPage {
+    /// The writers wanted, read back.
+    pub(super) fn writers(&self) -> Result<Option<Vec<ReplicaId>>, Refusal> {
+        self.only.as_ref().map(|bytes| super::wire::unpack_ids(bytes)).transpose()
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}

@@ -1,0 +1,159 @@
+//! This node announces itself; others come, fall silent, are suspected, answer, leave.
+
+use counter_core::{Replica, ReplicaId};
+
+use super::announcement::{Announcement, Standing, Suspicion};
+use super::gossip::Gossip;
+use super::input::NodeId;
+use super::members::Merged;
+use super::output::{Alarm, Refusal};
+use super::replicator::Replicator;
+use super::stats::Kind;
+use super::timer::Timer;
+use super::wire::Id;
+
+impl Replicator {
+    pub(super) fn on_viewers(&mut self, viewers: u64) {
+        if self.members.own().viewers != viewers {
+            self.members.own_mut().viewers = viewers;
+            self.members_changed = true;
+            self.announce_soon();
+        }
+    }
+
+    /// Announces at once, or when the interval since the last time is over.
+    pub(super) fn announce_soon(&mut self) {
+        self.timers.set_by(Timer::Announce, self.now.max(self.next_announce));
+    }
+
+    /// Announces this node to all, and again when the heartbeat is due.
+    pub(super) fn announce(&mut self) {
+        self.next_announce = self.now + self.config.announce_interval;
+        let heartbeat = self.jittered(self.config.heartbeat_interval);
+        self.timers.set(Timer::Announce, self.now + heartbeat);
+        let own = self.members.own_mut();
+        own.version = own.version.saturating_add(1);
+        if !self.sources.is_empty() {
+            let announcement = Some(self.own_announcement());
+            let gossip = Gossip { announcement, ..Gossip::default() };
+            self.out.publish(Kind::GossipPresence, self.sequence.seal(gossip));
+        }
+    }
+
+    pub(super) fn own_announcement(&self) -> Announcement {
+        self.members.own().announcement(self.now, self.config.announcement_ttl)
+    }
+
+    /// Takes what anyone says of any node.
+    pub(super) fn take_announcement(&mut self, said: &Announcement) -> Result<(), Refusal> {
+        if !said.is_sound() {
+            return Err(Refusal::Malformed);
+        }
+        let node = NodeId(said.replica().node);
+        match self.members.merge(said, self.now) {
+            Merged::Taken { shown } => {
+                self.members_changed |= shown;
+                self.absolve_connected(node);
+                self.watch(node);
+            }
+            Merged::Stale => {}
+            Merged::Refute => self.refute(said.version),
+            Merged::AnotherSelf => self.out.alarm(Alarm::AnotherSelf { replica: said.replica() }),
+            Merged::Full => self.out.stats.refuse(Refusal::MembersFull),
+        }
+        Ok(())
+    }
+
+    /// Takes what a peer passes on of others; one that is unsound is counted, the rest holds.
+    pub(super) fn take_announcements(&mut self, said: &[Announcement]) {
+        for said in said.iter().take(self.config.members_max) {
+            if let Err(reason) = self.take_announcement(said) {
+                self.out.stats.refuse(reason);
+            }
+        }
+    }
+
+    /// Wakes when the entry's standing ends.
+    fn watch(&mut self, node: NodeId) {
+        match self.members.get(node) {
+            Some(entry) => self.timers.set(Timer::Member(node), entry.until),
+            None => self.timers.cancel(Timer::Member(node)),
+        }
+    }
+
+    pub(super) fn on_member(&mut self, node: NodeId) {
+        self.members_changed |= self.members.expire(node, self.now);
+        self.watch(node);
+    }
+
+    /// A connection was lost: unless it comes back or another peer speaks first, a suspicion is announced after a short random time.
+    pub(super) fn watch_lost(&mut self, node: NodeId) {
+        let delay = self.config.suspicion_delay.mul_f64(self.rng.f64());
+        self.timers.set(Timer::Suspect(node), self.now + delay);
+    }
+
+    /// A connection is open, which is better than any suspicion.
+    pub(super) fn absolve_connected(&mut self, node: NodeId) {
+        if self.sources.contains(node) {
+            self.timers.cancel(Timer::Suspect(node));
+            self.members.absolve(node, self.config.announcement_ttl);
+            self.watch(node);
+        }
+    }
+
+    pub(super) fn on_suspect(&mut self, node: NodeId) {
+        let Some(entry) = self.members.get(node).filter(|entry| entry.standing == Standing::Live) else { return };
+        let (replica, version) = (entry.replica, entry.version);
+        if self.sources.contains(node) || !self.suspect(replica, version) {
+            return;
+        }
+        self.out.stats.suspicions += 1;
+        let suspicion = Some(Suspicion { replica: Id(replica), version, by: self.own.node });
+        let gossip = Gossip { suspicion, ..Gossip::default() };
+        self.out.publish(Kind::GossipPresence, self.sequence.seal(gossip));
+    }
+
+    pub(super) fn suspected_by_other(&mut self, replica: ReplicaId, version: u64) {
+        if replica == self.own {
+            if version >= self.members.own().version {
+                self.refute(version);
+            }
+        } else if !self.sources.contains(NodeId(replica.node)) {
+            self.suspect(replica, version);
+        }
+    }
+
+    fn suspect(&mut self, replica: ReplicaId, version: u64) -> bool {
+        let news = self.members.suspect(replica, version, self.now + self.config.suspicion_timeout);
+        if news {
+            self.watch(NodeId(replica.node));
+        }
+        news
+    }
+
+    /// Says that this node is there, above what was said of it.
+    fn refute(&mut self, version: u64) {
+        if self.leaving {
+            return;
+        }
+        self.out.stats.refutations += 1;
+        let own = self.members.own_mut();
+        own.version = own.version.max(version);
+        self.announce();
+    }
+
+    /// Publishes what is pending, announces the leave, and hands the last cells to the peers.
+    pub(super) fn on_leave(&mut self, replica: &mut Replica) {
+        if std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        self.flush(replica);
+        self.members.own_mut().standing = Standing::Left;
+        self.members_changed = true;
+        self.announce();
+        self.timers.cancel(Timer::Announce);
+        for peer in self.sources.nodes().collect::<Vec<_>>() {
+            self.tell(replica, peer);
+        }
+    }
+}

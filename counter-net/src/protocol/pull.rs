@@ -1,0 +1,146 @@
+//! Pulls in flight: which writers are pulled from which peer, and the pages of each until their writer's last.
+//!
+//! Work is divided by writer, never by version interval: a writer is pulled from one peer at a time. A pull takes the quietest writers first
+//! and only so many at once that busy ones leave room for other sources; what is left comes with the next pull.
+
+use std::collections::BTreeMap;
+
+use counter_core::{Delta, ReplicaId, Staging, Version, VersionVector};
+use serde_bytes::ByteBuf;
+
+use super::input::NodeId;
+use super::message::PullPage;
+use super::output::Refusal;
+use super::wire::{Id, pack_ids, pack_vector};
+
+/// A pull takes writers until they have this many versions to bring: about a page or two.
+const VERSIONS_A_PULL: Version = 8192;
+
+/// One pull from one peer.
+#[derive(Debug)]
+pub(super) struct Pull {
+    /// The writers, ascending; `None` is all of them, for a repair.
+    writers: Option<Vec<ReplicaId>>,
+    /// What was held of them at the start, raised for each writer as its last page comes: a span begins where its first page did.
+    have: VersionVector,
+    cursor: Option<Vec<u8>>,
+    staging: Staging,
+    /// Whether it compares cell by cell, because states diverged.
+    pub repair: bool,
+}
+
+/// What a page brought.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// What is complete and may be joined.
+    pub ready: Delta,
+    /// Whether it was the last page.
+    pub done: bool,
+}
+
+impl Pull {
+    /// The request for the next page.
+    pub(super) fn request(&self, own: ReplicaId) -> PullPage {
+        PullPage {
+            replica: Id(own),
+            have: pack_vector(&self.have),
+            only: self.writers.as_deref().map(pack_ids),
+            cursor: self.cursor.clone().map(ByteBuf::from),
+        }
+    }
+
+    /// Takes a page.
+    pub(super) fn page(&mut self, delta: Delta, next: Option<Vec<u8>>) -> Result<Progress, Refusal> {
+        // A page without cells that promises more, or a cursor that stands still, would go on for ever.
+        if next.is_some() && (delta.is_empty() || next == self.cursor) {
+            return Err(Refusal::BadPage);
+        }
+        let done = next.is_none();
+        self.cursor = next;
+        let ready = self.staging.push(delta).map_err(|_| Refusal::BadPage)?;
+        ready.spans().for_each(|span| self.have.raise(span.replica, span.upto));
+        Ok(Progress { ready, done })
+    }
+
+    pub(super) fn staged_cells(&self) -> usize {
+        self.staging.cell_count()
+    }
+
+    pub(super) fn writers(&self) -> &[ReplicaId] {
+        self.writers.as_deref().unwrap_or_default()
+    }
+}
+
+/// All pulls in flight, at most one a peer.
+#[derive(Debug, Default)]
+pub(super) struct Pulls {
+    active: BTreeMap<NodeId, Pull>,
+    pulls_max: usize,
+    staging_cells_max: usize,
+}
+
+impl Pulls {
+    pub(super) fn new(pulls_max: usize, staging_cells_max: usize) -> Self {
+        Self { active: BTreeMap::new(), pulls_max, staging_cells_max }
+    }
+
+    /// Whether a pull from `peer` may begin.
+    pub(super) fn has_room(&self, peer: NodeId) -> bool {
+        self.active.len() < self.pulls_max && !self.active.contains_key(&peer)
+    }
+
+    /// Whether `writer` is being pulled from anyone.
+    pub(super) fn is_claimed(&self, writer: ReplicaId) -> bool {
+        self.active.values().any(|pull| pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok()))
+    }
+
+    /// Begins a pull of some of the `wanted` writers (nearest first) that nobody pulls yet; `None` where there are none.
+    pub(super) fn begin(&mut self, peer: NodeId, wanted: &[(Version, ReplicaId)], seen: &VersionVector) -> Option<&Pull> {
+        let (mut writers, mut versions) = (Vec::new(), 0_u64);
+        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer)) {
+            versions = versions.saturating_add(*behind);
+            if versions > VERSIONS_A_PULL && !writers.is_empty() {
+                break;
+            }
+            writers.push(*writer);
+        }
+        if writers.is_empty() {
+            return None;
+        }
+        writers.sort_unstable();
+        let have = writers.iter().map(|writer| (*writer, seen.get(*writer))).collect();
+        Some(self.insert(peer, Some(writers), have, false))
+    }
+
+    /// Begins a full pull that compares cell by cell.
+    pub(super) fn begin_repair(&mut self, peer: NodeId) -> &Pull {
+        self.insert(peer, None, VersionVector::new(), true)
+    }
+
+    fn insert(&mut self, peer: NodeId, writers: Option<Vec<ReplicaId>>, have: VersionVector, repair: bool) -> &Pull {
+        let pull = Pull { writers, have, cursor: None, staging: Staging::new(self.staging_cells_max), repair };
+        self.active.insert(peer, pull);
+        &self.active[&peer]
+    }
+
+    pub(super) fn get(&self, peer: NodeId) -> Option<&Pull> {
+        self.active.get(&peer)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: NodeId) -> Option<&mut Pull> {
+        self.active.get_mut(&peer)
+    }
+
+    /// Ends the pull: its writers may be pulled from anyone again, what was staged of it is dropped.
+    pub(super) fn end(&mut self, peer: NodeId) -> Option<Pull> {
+        self.active.remove(&peer)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.active.len()
+    }
+
+    pub(super) fn staged_cells(&self) -> usize {
+        self.active.values().map(Pull::staged_cells).sum()
+    }
+}

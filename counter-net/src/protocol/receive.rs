@@ -1,0 +1,70 @@
+//! Gossip that arrives: checked, taken or kept for later, and judged.
+
+use counter_core::{Delta, Replica};
+
+use super::announcement::{Announcement, Suspicion};
+use super::gossip::Gossip;
+use super::input::NodeId;
+use super::output::{Refusal, Verdict};
+use super::replicator::Replicator;
+use super::stats::Kind;
+use super::wire;
+
+impl Replicator {
+    pub(super) fn on_gossip(&mut self, replica: &mut Replica, token: u64, signer: NodeId, payload: &[u8]) {
+        let verdict = match self.take_gossip(replica, signer, payload) {
+            Ok(()) => Verdict::Accept,
+            // Nobody is to blame: a later release, or a bound of this node's own.
+            Err(reason @ (Refusal::UnknownVersion | Refusal::JoinRefused)) => {
+                self.out.stats.refuse(reason);
+                Verdict::Ignore
+            }
+            Err(reason) => {
+                self.out.refuse(signer, reason);
+                Verdict::Reject
+            }
+        };
+        self.out.verdict(token, verdict);
+    }
+
+    fn take_gossip(&mut self, replica: &mut Replica, signer: NodeId, payload: &[u8]) -> Result<(), Refusal> {
+        let gossip: Gossip = wire::decode(payload, self.config.payload_bytes_max).inspect_err(|_| {
+            self.out.stats.count_in(Kind::Other, payload.len());
+        })?;
+        self.out.stats.count_in(gossip.kind(), payload.len());
+        if let Some(said) = gossip.announcement {
+            self.take_signed(signer, &said)?;
+        }
+        if let Some(suspicion) = gossip.suspicion {
+            self.take_suspicion(&suspicion);
+        }
+        match gossip.delta {
+            Some(bytes) => self.take_delta(replica, signer, &bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// An announcement from its author.
+    pub(super) fn take_signed(&mut self, signer: NodeId, said: &Announcement) -> Result<(), Refusal> {
+        if said.replica().node != signer.0 {
+            return Err(Refusal::ForgedWriter);
+        }
+        self.take_announcement(said)
+    }
+
+    fn take_suspicion(&mut self, suspicion: &Suspicion) {
+        self.suspected_by_other(suspicion.replica.0, suspicion.version);
+    }
+
+    /// Over gossip a writer's cells are taken from that writer's node alone.
+    fn take_delta(&mut self, replica: &mut Replica, signer: NodeId, bytes: &[u8]) -> Result<(), Refusal> {
+        let delta = Delta::decode(bytes).map_err(|_| Refusal::Malformed)?;
+        if delta.replicas().any(|writer| writer.node != signer.0) {
+            return Err(Refusal::ForgedWriter);
+        }
+        if delta.has_open_part() {
+            return Err(Refusal::Malformed);
+        }
+        self.join_or_wait(replica, signer, delta, bytes.len())
+    }
+}

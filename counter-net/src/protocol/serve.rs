@@ -1,0 +1,133 @@
+//! Peers ask this node: each request is answered at once, with what is at hand and within its bounds.
+
+use counter_core::{Cursor, Delta, Replica, VersionVector};
+use serde_bytes::ByteBuf;
+
+use super::input::NodeId;
+use super::message::{Ask, Compare, Page, PullPage, Request, Response, State, Tell};
+use super::output::Refusal;
+use super::replicator::Replicator;
+use super::stats::Kind;
+use super::wire::{self, Hash, pack_vector, unpack_vector};
+
+/// The longest first delta of a requester, in bytes: it holds one record.
+const BIRTH_BYTES_MAX: usize = 16 * 1024;
+
+impl Replicator {
+    pub(super) fn on_request(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8]) {
+        let request = wire::decode(payload, usize::MAX);
+        let kind = request.as_ref().map_or(Kind::Other, kind_of);
+        self.out.stats.count_in(kind, payload.len());
+        let response = request.and_then(|request| self.serve(replica, peer, request)).unwrap_or_else(|reason| {
+            self.out.refuse(peer, reason);
+            Response::refused(reason)
+        });
+        self.out.respond(peer, id, kind, &response);
+        if kind != Kind::Compare {
+            // What the requester told of itself may show this node to lack something; its answer goes first.
+            self.plan(replica);
+        }
+    }
+
+    fn serve(&mut self, replica: &mut Replica, peer: NodeId, request: Request) -> Result<Response, Refusal> {
+        match request {
+            Request { compare: Some(compare), .. } => Ok(self.serve_compare(replica, peer, &compare)),
+            Request { ask: Some(ask), .. } => self.serve_ask(replica, peer, &ask),
+            Request { pull: Some(pull), .. } => self.serve_pull(replica, peer, &pull),
+            Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
+            // A kind that a later release added without raising the version.
+            _ => Err(Refusal::UnknownVersion),
+        }
+    }
+
+    fn serve_compare(&mut self, replica: &mut Replica, peer: NodeId, compare: &Compare) -> Response {
+        let seen = replica.map().version_vector();
+        let state = Hash(replica.map_mut().state_hash().0);
+        let equal = Hash(seen.hash()) == compare.seen;
+        let announcements_differ = compare.stale || Hash(self.members.hash()) != compare.announcements;
+        if equal && state == compare.state && !announcements_differ {
+            self.sources.hear(peer, seen, self.now);
+            return Response::same(self.is_synced());
+        }
+        if equal && state != compare.state {
+            self.diverged(peer);
+        }
+        let have = (!equal || state != compare.state).then_some(&seen);
+        Response::state(self.state(have, state, announcements_differ, None))
+    }
+
+    fn state(&self, have: Option<&VersionVector>, state: Hash, announcements: bool, delta: Option<Delta>) -> State {
+        State {
+            have: have.map(pack_vector),
+            state,
+            synced: self.is_synced(),
+            announcements: if announcements { self.members.announcements(self.now) } else { Vec::new() },
+            delta: delta.map(|delta| ByteBuf::from(delta.encode())),
+        }
+    }
+
+    /// Known before served: the requester's record is joined first, and a requester whose record is not here gets nothing.
+    fn serve_ask(&mut self, replica: &mut Replica, peer: NodeId, ask: &Ask) -> Result<Response, Refusal> {
+        self.take_signed(peer, &ask.announcement)?;
+        let requester = ask.announcement.replica();
+        if let Some(birth) = &ask.birth {
+            if birth.len() > BIRTH_BYTES_MAX {
+                return Err(Refusal::TooLarge);
+            }
+            let delta = Delta::decode(birth).map_err(|_| Refusal::Malformed)?;
+            if delta.replicas().any(|writer| writer != requester) {
+                return Err(Refusal::ForgedWriter);
+            }
+            self.join(replica, delta)?;
+        }
+        let have = unpack_vector(&ask.have, self.config.digest_replicas_max)?;
+        self.known(replica, requester)?;
+        self.sources.hear(peer, have.clone(), self.now);
+        let page = ask.cells.then(|| replica.map().page_since(&have, None, None, self.config.ask_bytes_max));
+        let whole = page.filter(|page| page.next.is_none() && !page.delta.is_empty()).map(|page| page.delta);
+        let differ = Hash(self.members.hash()) != ask.announcements;
+        let state = Hash(replica.map_mut().state_hash().0);
+        Ok(Response::state(self.state(Some(&replica.map().version_vector()), state, differ, whole)))
+    }
+
+    fn known(&self, replica: &Replica, requester: counter_core::ReplicaId) -> Result<(), Refusal> {
+        if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
+    }
+
+    fn serve_pull(&mut self, replica: &mut Replica, peer: NodeId, pull: &PullPage) -> Result<Response, Refusal> {
+        if pull.replica.0.node != peer.0 {
+            return Err(Refusal::ForgedWriter);
+        }
+        self.known(replica, pull.replica.0)?;
+        let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
+        let only = pull.writers()?;
+        let cursor = pull.cursor.as_ref().map(|bytes| Cursor::decode(bytes)).transpose().map_err(|_| Refusal::Malformed)?;
+        let page = replica.map().page_since(&have, only.as_deref(), cursor.as_ref(), self.config.page_bytes_max);
+        for span in page.delta.spans() {
+            self.sources.hear_writer(peer, span.replica, span.upto);
+        }
+        let next = page.next.map(|next| ByteBuf::from(next.encode()));
+        Ok(Response::page(Page { delta: ByteBuf::from(page.delta.encode()), next }))
+    }
+
+    fn serve_tell(&mut self, replica: &mut Replica, peer: NodeId, tell: &Tell) -> Result<Response, Refusal> {
+        self.take_signed(peer, &tell.announcement)?;
+        let have = unpack_vector(&tell.have, self.config.digest_replicas_max)?;
+        self.sources.hear(peer, have, self.now);
+        if let Some(bytes) = &tell.delta {
+            let delta = Delta::decode(bytes).map_err(|_| Refusal::Malformed)?;
+            self.join_or_wait(replica, peer, delta, bytes.len())?;
+        }
+        Ok(Response::noted(&replica.map().version_vector()))
+    }
+}
+
+fn kind_of(request: &Request) -> Kind {
+    match request {
+        Request { compare: Some(_), .. } => Kind::Compare,
+        Request { ask: Some(_), .. } => Kind::Ask,
+        Request { pull: Some(_), .. } => Kind::Pull,
+        Request { tell: Some(_), .. } => Kind::Tell,
+        _ => Kind::Other,
+    }
+}

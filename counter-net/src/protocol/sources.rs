@@ -1,0 +1,145 @@
+//! The peers with an open connection: what each was last heard to hold, and how the first pull from it went.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use counter_core::{ReplicaId, Version, VersionVector};
+
+use super::input::NodeId;
+use super::member::Lag;
+
+/// After so many failed requests in a row a peer no longer holds up `synced`.
+const FAILURES_MAX: u32 = 3;
+
+/// One connected peer.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// What the peer was last heard to hold.
+    pub heard: VersionVector,
+    /// When that was; `None` before the first answer.
+    pub heard_at: Option<Duration>,
+    /// All that it was heard to hold at its first answer, or at some later one, was here at that time.
+    pub pulled: bool,
+    /// It said that it is synced.
+    pub synced: bool,
+    /// Failed requests in a row.
+    pub failures: u32,
+    /// Not asked before this time, after a failure.
+    pub rest_until: Duration,
+    /// When a full pull because of a divergence was last begun.
+    pub repaired_at: Option<Duration>,
+    /// For writers that a pull from this peer did not bring up to what was heard: what was heard then. Not asked again until that grows.
+    pub asked: BTreeMap<ReplicaId, Version>,
+}
+
+/// Every connected peer, by node.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    connected: BTreeMap<NodeId, Source>,
+}
+
+impl Sources {
+    pub(super) fn up(&mut self, peer: NodeId) -> bool {
+        let news = !self.connected.contains_key(&peer);
+        self.connected.entry(peer).or_default();
+        news
+    }
+
+    pub(super) fn down(&mut self, peer: NodeId) -> bool {
+        self.connected.remove(&peer).is_some()
+    }
+
+    pub(super) fn get(&self, peer: NodeId) -> Option<&Source> {
+        self.connected.get(&peer)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: NodeId) -> Option<&mut Source> {
+        self.connected.get_mut(&peer)
+    }
+
+    pub(super) fn contains(&self, peer: NodeId) -> bool {
+        self.connected.contains_key(&peer)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.connected.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.connected.len()
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.connected.keys().copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &Source)> {
+        self.connected.iter().map(|(node, source)| (*node, source))
+    }
+
+    /// The peer holds `heard`, it says: the last word counts, so that the memory for it stays bounded by one digest.
+    pub(super) fn hear(&mut self, peer: NodeId, heard: VersionVector, now: Duration) {
+        if let Some(source) = self.connected.get_mut(&peer) {
+            source.heard = heard;
+            source.heard_at = Some(now);
+        }
+    }
+
+    /// The peer holds `writer` up to `version`, as its gossip or a page given to it shows.
+    pub(super) fn hear_writer(&mut self, peer: NodeId, writer: ReplicaId, version: Version) {
+        if let Some(source) = self.connected.get_mut(&peer).filter(|source| source.heard_at.is_some()) {
+            source.heard.raise(writer, version);
+        }
+    }
+
+    /// Marks every peer whose digest `seen` covers as pulled.
+    pub(super) fn mark_pulled(&mut self, seen: &VersionVector) {
+        for source in self.connected.values_mut().filter(|source| !source.pulled && source.heard_at.is_some()) {
+            source.pulled = source
+                .heard
+                .iter()
+                .all(|(writer, version)| seen.get(writer) >= version || source.asked.get(&writer).is_some_and(|asked| *asked >= version));
+        }
+    }
+
+    /// A request to the peer failed: it rests, longer each time. Returns until when.
+    pub(super) fn failed(&mut self, peer: NodeId, now: Duration) -> Option<Duration> {
+        let source = self.connected.get_mut(&peer)?;
+        source.failures += 1;
+        source.rest_until = now + Duration::from_millis(100 << source.failures.min(6));
+        Some(source.rest_until)
+    }
+
+    /// Whether no peer answers, or there is none.
+    pub(super) fn none_answers(&self) -> bool {
+        self.connected.values().all(|source| !source.pulled && source.failures >= FAILURES_MAX)
+    }
+
+    /// Whether every peer was pulled or has failed too often to wait for.
+    pub(super) fn all_pulled(&self) -> bool {
+        self.connected.values().all(|source| source.pulled || source.failures >= FAILURES_MAX)
+    }
+
+    /// How far a peer is from `seen`; `None` before its first answer. O(writers).
+    pub(super) fn lag(&self, peer: NodeId, seen: &VersionVector, now: Duration) -> Option<Lag> {
+        let source = self.connected.get(&peer)?;
+        let heard = now.saturating_sub(source.heard_at?);
+        let beyond = |all: &VersionVector, than: &VersionVector| {
+            all.iter().map(|(writer, version)| version.saturating_sub(than.get(writer))).fold(0, u64::saturating_add)
+        };
+        Some(Lag { versions_behind: beyond(seen, &source.heard), versions_ahead: beyond(&source.heard, seen), heard })
+    }
+}
+
+impl Source {
+    /// The writers of whom this peer holds more than `seen`, nearest first, and how many versions more. Quiet writers come before busy ones.
+    pub(super) fn wanted(&self, seen: &VersionVector) -> Vec<(Version, ReplicaId)> {
+        let lacking = |(writer, version): (ReplicaId, Version)| {
+            let unasked = self.asked.get(&writer).is_none_or(|asked| *asked < version);
+            (version > seen.get(writer) && unasked).then(|| (version - seen.get(writer), writer))
+        };
+        let mut wanted: Vec<_> = self.heard.iter().filter_map(lacking).collect();
+        wanted.sort_unstable();
+        wanted
+    }
+}
