@@ -1,0 +1,103 @@
+//! A story of faults drawn from a seed: what thousands of test runs are made of.
+
+use std::time::Duration;
+
+use super::config::{Link, SimConfig};
+use super::truth::Failure;
+use super::world::Sim;
+
+const REGIONS: [&str; 4] = ["ord", "fra", "sin", "syd"];
+const COUNTERS: [&str; 3] = ["clicks", "likes", "carts"];
+
+/// A random cluster, random acts and random faults; then all is healed, and everything must come out exact.
+#[derive(Clone, Debug)]
+pub struct Chaos {
+    /// Decides everything.
+    pub seed: u64,
+    /// How many acts and faults there are.
+    pub acts: usize,
+    /// The share of gossip that is lost, while faults last.
+    pub loss: f64,
+    /// How long the cluster may take, after everything is healed, to converge.
+    pub limit: Duration,
+}
+
+impl Chaos {
+    /// The usual story of this seed: 60 acts, 20 % loss.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, acts: 60, loss: 0.2, limit: Duration::from_secs(60) }
+    }
+
+    /// Lives through the story and the healing, and returns the world as it is then.
+    ///
+    /// # Errors
+    /// What went wrong, whenever it did.
+    pub fn run(&self) -> Result<Sim, Failure> {
+        let mut dice = fastrand::Rng::with_seed(self.seed ^ 0xc4a0_5000);
+        let link = if dice.bool() { Link::lossy(self.loss) } else { Link { gossip_loss: self.loss, ..Link::loopback() } };
+        let mut sim = Sim::new(SimConfig { seed: self.seed, link, ..SimConfig::default() });
+        for at in 0..dice.usize(2..=5) {
+            sim.start(REGIONS[at % dice.usize(1..=REGIONS.len())]);
+        }
+        sim.connect_all();
+        for _ in 0..self.acts {
+            self.act(&mut sim, &mut dice);
+            let pause = [1, 7, 60, 400, 3000][dice.usize(..5)];
+            sim.run_for(Duration::from_millis(dice.u64(..=pause)));
+            sim.verdict()?;
+        }
+        sim.check()?;
+        self.heal(&mut sim, &mut dice)?;
+        Ok(sim)
+    }
+
+    fn act(&self, sim: &mut Sim, dice: &mut fastrand::Rng) {
+        let count = sim.hosts.len();
+        let host = dice.usize(..count);
+        let counter = COUNTERS[dice.usize(..COUNTERS.len())];
+        match dice.u8(..32) {
+            0..=11 => sim.add(host, counter, dice.i64(-20..=30)),
+            12..=14 => (0..dice.usize(..40)).for_each(|_| sim.add(host, counter, 1)),
+            15 | 16 => sim.reset(host, counter, REGIONS[dice.usize(..REGIONS.len())]),
+            17..=19 => sim.set_viewers(host, dice.u64(..20)),
+            20 | 21 => sim.crash(host),
+            22 | 23 => sim.restart(host, dice.bool()),
+            24 => {
+                let others: Vec<usize> = (0..count).filter(|other| *other != host).collect();
+                sim.cut(&[host], &others);
+            }
+            25 => {
+                let (one, other): (Vec<usize>, Vec<usize>) = (0..count).partition(|_| dice.bool());
+                sim.cut(&one, &other);
+            }
+            26 => sim.cut_one_way(&[host], &[dice.usize(..count)]),
+            27 | 28 => sim.heal(),
+            29 => sim.slow_down(host, Duration::from_millis(dice.u64(..30))),
+            30 => sim.set_clock(host, Duration::from_millis(dice.u64(..5000)), 0.5 + dice.f64()),
+            _ if count < 7 => {
+                sim.start(REGIONS[dice.usize(..REGIONS.len())]);
+                sim.connect_all();
+            }
+            _ => sim.leave(host),
+        }
+    }
+
+    /// Faults end; every node comes back; state and presence must become right, and stay so.
+    fn heal(&self, sim: &mut Sim, dice: &mut fastrand::Rng) -> Result<(), Failure> {
+        sim.heal();
+        for host in 0..sim.hosts.len() {
+            sim.slow_down(host, Duration::ZERO);
+            sim.restart(host, dice.bool());
+        }
+        sim.run_until_converged(self.limit)?;
+        sim.run_until(self.limit, |sim| sim.presence_is_right() && sim.is_all_synced())?;
+        sim.check()
+    }
+}
+
+impl Sim {
+    /// Whether every node that is up says that it has caught up.
+    pub fn is_all_synced(&self) -> bool {
+        self.up().all(|(_, alive)| alive.machine.is_synced())
+    }
+}

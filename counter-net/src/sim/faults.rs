@@ -1,0 +1,158 @@
+//! What may go wrong: crashes, cuts, slow nodes, odd clocks.
+
+use std::time::Duration;
+
+use super::config::Link;
+use super::links::pair;
+use super::queue::Event;
+use super::world::Sim;
+use crate::protocol::Input;
+
+impl Sim {
+    /// Sets one link, both ways.
+    pub fn set_link(&mut self, a: usize, b: usize, link: Link) {
+        self.own_links.insert(pair(a, b), link);
+    }
+
+    /// Sets every link that has none of its own.
+    pub fn set_links(&mut self, link: Link) {
+        self.config.link = link;
+    }
+
+    pub(super) fn link(&self, a: usize, b: usize) -> &Link {
+        self.own_links.get(&pair(a, b)).unwrap_or(&self.config.link)
+    }
+
+    pub(super) fn latency(&mut self, a: usize, b: usize) -> Duration {
+        let latency = self.link(a, b).latency;
+        latency.sample(&mut self.rng)
+    }
+
+    /// Kills a node: peers see their connections close. What it had not sent is gone; what it had flushed stays on its disk.
+    pub fn crash(&mut self, host: usize) {
+        let Some(alive) = self.hosts[host].alive.take() else { return };
+        self.hosts[host].disk = Some(alive.replica.map().clone());
+        self.hosts[host].viewers = 0;
+        for peer in self.links.peers(host) {
+            self.close_soon(host, peer);
+        }
+    }
+
+    /// Asks a node to leave, lets it hand over what it has, and stops it.
+    pub fn leave(&mut self, host: usize) {
+        self.hand(host, Input::Leave, None);
+        let drained = |sim: &mut Self| sim.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica));
+        // A peer that does not answer is not waited for longer than a shutdown may take.
+        let _ = self.run_until(Duration::from_secs(2), drained);
+        self.crash(host);
+    }
+
+    /// Starts a node that is down as a new writer; with its disk it still holds what its earlier lives held.
+    pub fn restart(&mut self, host: usize, with_disk: bool) {
+        if self.hosts[host].alive.is_some() {
+            return;
+        }
+        for peer in self.links.peers(host) {
+            self.close(host, peer);
+        }
+        self.boot(host, with_disk);
+        for peer in self.links.wanted_by(host) {
+            let at = self.now + self.latency(host, peer);
+            self.queue.push(at, Event::Connect { a: host, b: peer });
+        }
+    }
+
+    /// Whether a node is up.
+    pub fn is_up(&self, host: usize) -> bool {
+        self.hosts[host].alive.is_some()
+    }
+
+    /// From now on nothing gets from any of `from` to any of `to`; the other way stays open.
+    pub fn cut_one_way(&mut self, from: &[usize], to: &[usize]) {
+        for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+            self.links.cut(a, b);
+            if let Some(epoch) = self.links.epoch(a, b) {
+                self.queue.push(self.now + self.config.lost_after, Event::Lost { a, b, epoch });
+            }
+        }
+    }
+
+    /// From now on nothing gets across between the two sides.
+    pub fn cut(&mut self, one: &[usize], other: &[usize]) {
+        self.cut_one_way(one, other);
+        self.cut_one_way(other, one);
+    }
+
+    /// Every cut is over; connections come back one by one.
+    pub fn heal(&mut self) {
+        self.links.heal();
+        let lost: Vec<(usize, usize)> = self.links.wanted().filter(|(a, b)| self.links.epoch(*a, *b).is_none()).collect();
+        for (a, b) in lost {
+            let at = self.now + self.config.reconnect_after.mul_f64(self.rng.f64());
+            self.queue.push(at, Event::Connect { a, b });
+        }
+    }
+
+    /// A node takes this long over each input from now on.
+    pub fn slow_down(&mut self, host: usize, each: Duration) {
+        self.hosts[host].slowness = each;
+    }
+
+    /// A node's clock jumps ahead (as after a suspended machine wakes) and runs at `rate` from now on; 1.0 is right. Rates must be above 0.
+    pub fn set_clock(&mut self, host: usize, jump: Duration, rate: f64) {
+        self.hosts[host].set_clock(jump, rate.max(0.01), self.now);
+        self.rewake(host);
+    }
+
+    /// Both ends see a connection close, each after its own delay.
+    fn close_soon(&mut self, a: usize, b: usize) {
+        if let Some(epoch) = self.links.epoch(a, b) {
+            let at = self.now + self.latency(a, b);
+            self.queue.push(at, Event::Disconnect { a, b, epoch });
+        }
+    }
+
+    pub(super) fn close(&mut self, a: usize, b: usize) {
+        self.links.close(a, b);
+        self.mesh.remove(a, b);
+        for (end, other) in [(a, b), (b, a)] {
+            let peer = self.hosts[other].node;
+            self.hand(end, Input::PeerDown { peer }, None);
+            self.graft(end);
+        }
+    }
+
+    /// A node with too few edges in the mesh takes more of its peers into it.
+    fn graft(&mut self, node: usize) {
+        for peer in self.links.peers(node) {
+            if !self.mesh.lacks(node) {
+                break;
+            }
+            self.mesh.offer(node, peer);
+        }
+    }
+
+    pub(super) fn on_connect(&mut self, a: usize, b: usize) {
+        let possible = self.links.is_wanted(a, b) && self.is_up(a) && self.is_up(b) && self.links.is_whole(a, b);
+        if !possible || !self.links.open(a, b) {
+            return;
+        }
+        self.mesh.offer(a, b);
+        for (end, other) in [(a, b), (b, a)] {
+            let peer = self.hosts[other].node;
+            self.hand(end, Input::PeerUp { peer }, None);
+        }
+    }
+
+    pub(super) fn on_lost(&mut self, a: usize, b: usize, epoch: u64) {
+        if self.links.epoch(a, b) == Some(epoch) && !self.links.is_whole(a, b) {
+            self.close(a, b);
+        }
+    }
+
+    pub(super) fn on_disconnect(&mut self, a: usize, b: usize, epoch: u64) {
+        if self.links.epoch(a, b) == Some(epoch) {
+            self.close(a, b);
+        }
+    }
+}

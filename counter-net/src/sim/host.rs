@@ -1,0 +1,110 @@
+//! One simulated node: a replica, its machine, and a clock of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use counter_core::{CounterMap, Replica, ReplicaId};
+
+use super::cost::Cost;
+use crate::protocol::{NodeId, ProtocolConfig, Replicator};
+
+#[derive(Debug)]
+pub(super) struct Host {
+    pub node: NodeId,
+    pub region: String,
+    /// Which life this is; the generation of its replica.
+    pub life: u64,
+    /// `None` while it is down.
+    pub alive: Option<Alive>,
+    /// What a restart with the disk finds.
+    pub disk: Option<CounterMap>,
+    clock: Clock,
+    /// How long it takes over each input.
+    pub slowness: Duration,
+    pub busy_until: Duration,
+    pub viewers: u64,
+    pub cost: Cost,
+}
+
+pub(super) struct Alive {
+    pub replica: Replica,
+    pub machine: Replicator,
+    /// Requests that it has to answer, by the id they have here: who asked, in which life, under which id, over which connection.
+    pub inbound: BTreeMap<u64, (usize, u64, u64, u64)>,
+    pub last_inbound: u64,
+    /// When it is woken, at the earliest scheduled.
+    pub wake_at: Option<Duration>,
+}
+
+impl std::fmt::Debug for Alive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Alive({})", self.replica.id())
+    }
+}
+
+/// A monotonic clock that started some other day and runs at its own rate.
+#[derive(Debug)]
+struct Clock {
+    /// What it showed at `since` in world time.
+    base: Duration,
+    since: Duration,
+    rate: f64,
+}
+
+impl Host {
+    pub(super) fn new(index: usize, region: &str, rng: &mut fastrand::Rng) -> Self {
+        let clock = Clock { base: Duration::from_millis(rng.u64(..1_000_000_000)), since: Duration::ZERO, rate: 1.0 };
+        Self {
+            node: NodeId(mixed(index as u64 + 1)),
+            region: region.to_owned(),
+            life: 0,
+            alive: None,
+            disk: None,
+            clock,
+            slowness: Duration::ZERO,
+            busy_until: Duration::ZERO,
+            viewers: 0,
+            cost: Cost::default(),
+        }
+    }
+
+    /// The replica of the life that it lives or lived last.
+    pub(super) fn replica_id(&self) -> ReplicaId {
+        ReplicaId::new(self.node.0, self.life)
+    }
+
+    /// A new life: a new writer, with or without what the last one had on its disk.
+    pub(super) fn boot(&mut self, config: &ProtocolConfig, with_disk: bool, seed: u64, now: Duration) {
+        self.life += 1;
+        let map = self.disk.take().filter(|_| with_disk).unwrap_or_default();
+        let Ok(replica) = Replica::with_map(self.replica_id(), &self.region, map) else { return };
+        let machine = Replicator::new(config.clone(), &replica, seed, self.local(now));
+        self.viewers = 0;
+        self.busy_until = now;
+        self.alive = Some(Alive { replica, machine, inbound: BTreeMap::new(), last_inbound: 0, wake_at: None });
+    }
+
+    /// World time as this node's clock shows it.
+    pub(super) fn local(&self, now: Duration) -> Duration {
+        self.clock.base + now.saturating_sub(self.clock.since).mul_f64(self.clock.rate)
+    }
+
+    /// The first world time at which this node's clock shows `local`.
+    pub(super) fn world(&self, local: Duration, now: Duration) -> Duration {
+        let ahead = local.saturating_sub(self.local(now));
+        // A microsecond more than the exact time: rounding never wakes a node just before its deadline, for ever.
+        now + ahead.div_f64(self.clock.rate) + if ahead.is_zero() { Duration::ZERO } else { Duration::from_micros(1) }
+    }
+
+    pub(super) fn set_clock(&mut self, jump: Duration, rate: f64, now: Duration) {
+        self.clock = Clock { base: self.local(now) + jump, since: now, rate };
+    }
+}
+
+/// Spreads small numbers over all bits (splitmix64's last step), as hashes of keys are.
+pub(super) fn mixed(index: u64) -> u64 {
+    let mut x = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,239 @@
+//! Events reach nodes, and what nodes want done becomes events.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::queue::Event;
+use super::truth::Failure;
+use super::world::Sim;
+use crate::protocol::{Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, Verdict};
+
+/// How long a request that fails takes to do so.
+const FAIL_AFTER: Duration = Duration::from_millis(500);
+/// How many changed keys are held against the truth at each step.
+const KEYS_CHECKED_MAX: usize = 32;
+
+impl Sim {
+    /// Lets the next event happen.
+    pub(super) fn step(&mut self) {
+        let Some((at, event)) = self.queue.pop() else { return };
+        self.now = self.now.max(at);
+        if let Some(until) = self.busy(&event) {
+            return self.queue.push(until, event);
+        }
+        match event {
+            Event::Wake { host, life } => self.on_wake(host, life),
+            Event::Gossip { from, to, message, again } => self.on_gossip(from, to, message, again),
+            Event::Request { from, life, to, id, payload, epoch } => self.on_request((from, life, id, epoch), to, &payload),
+            Event::Response { from, to, life, id, payload, epoch } => {
+                if self.links.epoch(from, to) == Some(epoch) && self.lives(to, life) {
+                    self.hosts[to].cost.received_bytes += payload.len() as u64;
+                    let peer = self.hosts[from].node;
+                    self.hand(to, Input::Response { peer, id, payload: payload.to_vec() }, None);
+                }
+            }
+            Event::Failed { host, life, peer, id } if self.lives(host, life) => {
+                let peer = self.hosts[peer].node;
+                self.hand(host, Input::RequestFailed { peer, id }, None);
+            }
+            Event::Failed { .. } => {}
+            Event::Connect { a, b } => self.on_connect(a, b),
+            Event::Lost { a, b, epoch } => self.on_lost(a, b, epoch),
+            Event::Disconnect { a, b, epoch } => self.on_disconnect(a, b, epoch),
+        }
+    }
+
+    fn lives(&self, host: usize, life: u64) -> bool {
+        self.hosts[host].life == life && self.hosts[host].alive.is_some()
+    }
+
+    /// Until when the node that an event is for is still busy with an earlier one.
+    fn busy(&self, event: &Event) -> Option<Duration> {
+        let host = match event {
+            Event::Wake { host, .. } | Event::Failed { host, .. } => *host,
+            Event::Gossip { to, .. } | Event::Request { to, .. } | Event::Response { to, .. } => *to,
+            Event::Connect { .. } | Event::Lost { .. } | Event::Disconnect { .. } => return None,
+        };
+        Some(self.hosts[host].busy_until).filter(|until| *until > self.now)
+    }
+
+    fn on_wake(&mut self, host: usize, life: u64) {
+        if !self.lives(host, life) {
+            return;
+        }
+        let due = self.hosts[host].alive.as_ref().and_then(|alive| alive.wake_at).is_some_and(|at| at <= self.now);
+        if due {
+            if let Some(alive) = self.hosts[host].alive.as_mut() {
+                alive.wake_at = None;
+            }
+            self.hand(host, Input::Timer, None);
+        }
+    }
+
+    fn on_gossip(&mut self, from: usize, to: usize, id: u64, again: bool) {
+        let Some(message) = self.mesh.get(id) else { return };
+        let (signer, payload) = (message.signer, message.payload.clone());
+        if self.hosts[to].alive.is_some() {
+            self.hosts[to].cost.received_bytes += payload.len() as u64;
+            if again {
+                self.hand(to, Input::Gossip { token: 0, signer, payload: payload.to_vec() }, None);
+            } else if self.mesh.first_at(id, to) {
+                self.hand(to, Input::Gossip { token: id, signer, payload: payload.to_vec() }, Some(from));
+            } else {
+                self.hosts[to].cost.gossip_repeats += 1;
+            }
+        }
+        self.mesh.land(id);
+    }
+
+    fn on_request(&mut self, (from, life, id, epoch): (usize, u64, u64, u64), to: usize, payload: &Rc<Vec<u8>>) {
+        if self.links.epoch(from, to) != Some(epoch) {
+            return;
+        }
+        let peer = self.hosts[from].node;
+        self.hosts[to].cost.received_bytes += payload.len() as u64;
+        let Some(alive) = self.hosts[to].alive.as_mut() else { return };
+        alive.last_inbound += 1;
+        let here = alive.last_inbound;
+        alive.inbound.insert(here, (from, life, id, epoch));
+        self.hand(to, Input::Request { peer, id: here, payload: payload.to_vec() }, None);
+    }
+
+    /// Hands a node an input and does what it wants done. `from` is who passed a gossip message on.
+    pub(super) fn hand(&mut self, host: usize, input: Input, from: Option<usize>) {
+        let now = self.now;
+        let local = self.hosts[host].local(now);
+        let slowness = self.hosts[host].slowness;
+        let Some(alive) = self.hosts[host].alive.as_mut() else { return };
+        let before = alive.replica.version();
+        alive.machine.handle(&mut alive.replica, input, local);
+        if alive.replica.version() != before {
+            self.truth.flushed(&alive.replica);
+        }
+        let outputs: Vec<Output> = std::iter::from_fn(|| alive.machine.poll_output()).collect();
+        self.hosts[host].busy_until = now + slowness;
+        self.steps += 1;
+        for output in outputs {
+            self.act(host, output, from);
+        }
+        self.rewake(host);
+    }
+
+    /// Schedules the node's next deadline.
+    pub(super) fn rewake(&mut self, host: usize) {
+        let Some(deadline) = self.hosts[host].alive.as_ref().and_then(|alive| alive.machine.poll_timeout()) else { return };
+        let (at, life) = (self.hosts[host].world(deadline, self.now), self.hosts[host].life);
+        let Some(alive) = self.hosts[host].alive.as_mut() else { return };
+        if alive.wake_at.is_none_or(|wake_at| at < wake_at) {
+            alive.wake_at = Some(at);
+            self.queue.push(at, Event::Wake { host, life });
+        }
+    }
+
+    fn act(&mut self, host: usize, output: Output, from: Option<usize>) {
+        match output {
+            Output::Publish { payload } => self.publish(host, payload),
+            Output::Verdict { token, verdict } => {
+                if let (Verdict::Accept, Some(from)) = (verdict, from) {
+                    self.spread(host, token, Some(from));
+                }
+            }
+            Output::Request { peer, id, payload } => self.send_request(host, peer, id, payload),
+            Output::Respond { peer: _, id, payload } => self.send_response(host, id, payload),
+            Output::Notify(notice) => self.notice(host, notice),
+            Output::Penalise { peer, reason } => self.fail(Failure::BadOutput(format!("{host} blames {peer}: {reason:?}"))),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    fn notice(&mut self, host: usize, notice: Notice) {
+        match notice {
+            Notice::Changed { keys } => {
+                let Some(alive) = self.hosts[host].alive.as_ref() else { return };
+                let map = alive.replica.map();
+                let check = |key: &counter_core::KeyId| {
+                    let (counter, region) = map.name_of(*key);
+                    self.truth.check_bound(map, counter, region)
+                };
+                if let Err(failure) = keys.iter().take(KEYS_CHECKED_MAX).try_for_each(check) {
+                    self.fail(failure);
+                }
+            }
+            Notice::Alarm(alarm) => self.fail(Failure::BadOutput(format!("{host} at {:?}: {alarm:?}", self.now))),
+            Notice::MembersChanged | Notice::Synced => {}
+        }
+    }
+
+    fn publish(&mut self, host: usize, payload: Vec<u8>) {
+        let bytes_max = self.config.protocol.payload_bytes_max;
+        if payload.len() > bytes_max || !self.payloads.insert(xxhash_rust::xxh3::xxh3_128(&payload)) {
+            self.fail(Failure::BadOutput(format!("{host} published {} bytes, or the same bytes twice", payload.len())));
+        }
+        let id = self.mesh.publish(host, self.hosts[host].node, payload);
+        self.spread(host, id, None);
+        self.mesh.sweep(id);
+    }
+
+    /// Passes a message on to the mesh.
+    fn spread(&mut self, host: usize, id: u64, from: Option<usize>) {
+        let Some(bytes) = self.mesh.get(id).map(|message| message.payload.len() as u64) else { return };
+        for to in self.mesh.of(host).into_iter().filter(|to| Some(*to) != from) {
+            self.hosts[host].cost.gossip_messages += 1;
+            self.hosts[host].cost.gossip_bytes += bytes;
+            let (loss, duplication) = (self.link(host, to).gossip_loss, self.link(host, to).duplication);
+            if self.links.is_cut(host, to) || self.rng.f64() < loss {
+                continue;
+            }
+            for again in [false, true] {
+                if again && self.rng.f64() >= duplication {
+                    continue;
+                }
+                let at = self.now + self.latency(host, to) * if again { 4 } else { 1 };
+                self.mesh.launch(id);
+                self.queue.push(at, Event::Gossip { from: host, to, message: id, again });
+            }
+        }
+    }
+
+    fn index_of(&self, node: NodeId) -> Option<usize> {
+        self.by_node.get(&node).copied()
+    }
+
+    fn send_request(&mut self, host: usize, peer: NodeId, id: u64, payload: Vec<u8>) {
+        let life = self.hosts[host].life;
+        let Some(to) = self.index_of(peer) else { return };
+        if payload.len() > MESSAGE_BYTES_MAX {
+            self.fail(Failure::BadOutput(format!("{host} sent a request of {} bytes", payload.len())));
+        }
+        self.hosts[host].cost.requests += 1;
+        self.hosts[host].cost.request_bytes += payload.len() as u64;
+        let failing = self.rng.f64() < self.link(host, to).request_loss;
+        match self.links.epoch(host, to) {
+            Some(epoch) if !failing => {
+                if !self.links.is_cut(host, to) {
+                    let at = self.now + self.latency(host, to);
+                    self.queue.push(at, Event::Request { from: host, life, to, id, payload: Rc::new(payload), epoch });
+                }
+            }
+            _ => self.queue.push(self.now + FAIL_AFTER, Event::Failed { host, life, peer: to, id }),
+        }
+    }
+
+    fn send_response(&mut self, host: usize, here: u64, payload: Vec<u8>) {
+        let Some((to, life, id, epoch)) = self.hosts[host].alive.as_mut().and_then(|alive| alive.inbound.remove(&here)) else {
+            return self.fail(Failure::BadOutput(format!("{host} answered {here}, which nobody asked")));
+        };
+        if payload.len() > MESSAGE_BYTES_MAX {
+            self.fail(Failure::BadOutput(format!("{host} sent an answer of {} bytes", payload.len())));
+        }
+        self.hosts[host].cost.requests += 1;
+        self.hosts[host].cost.request_bytes += payload.len() as u64;
+        if !self.links.is_cut(host, to) {
+            let at = self.now + self.latency(host, to);
+            self.queue.push(at, Event::Response { from: host, to, life, id, payload: Rc::new(payload), epoch });
+        }
+    }
+}

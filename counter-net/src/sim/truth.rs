@@ -1,0 +1,158 @@
+//! What every writer really did, in plain integers, and the comparison of a node's state with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use counter_core::{Amounts, CounterMap, Replica, ReplicaId, Version};
+
+/// A key: counter and region.
+type Key = (String, String);
+
+/// A run went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// A node shows an increments or decrements part above what its writer did.
+    AboveTruth(String),
+    /// A node's cells of a writer are not that writer's cells as of the version that the node has seen.
+    NotASnapshot(String),
+    /// A node shows another value than the writers' acts give.
+    WrongValue(String),
+    /// Nodes did not come to equal states in time.
+    NotConverged(String),
+    /// The machine broke its own contract: a payload twice, or too long, or an alarm.
+    BadOutput(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::AboveTruth(what) => write!(f, "above the truth: {what}"),
+            Failure::NotASnapshot(what) => write!(f, "not a snapshot: {what}"),
+            Failure::WrongValue(what) => write!(f, "wrong value: {what}"),
+            Failure::NotConverged(what) => write!(f, "not converged: {what}"),
+            Failure::BadOutput(what) => write!(f, "bad output: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// One writer's acts.
+#[derive(Debug, Default)]
+struct Written {
+    /// Running totals, pending ones included.
+    sums: BTreeMap<Key, Amounts>,
+    /// Keys added to since the last flush.
+    dirty: BTreeSet<Key>,
+    /// For each key, what the cell said from which version on.
+    log: BTreeMap<Key, Vec<(Version, Amounts)>>,
+    resets: Vec<Reset>,
+}
+
+/// What a reset cleared, as of the version that it was written under.
+#[derive(Debug)]
+struct Reset {
+    version: Version,
+    key: Key,
+    cleared: Vec<(ReplicaId, Amounts)>,
+}
+
+/// The plain-integer oracle.
+#[derive(Debug, Default)]
+pub struct Truth {
+    writers: BTreeMap<ReplicaId, Written>,
+}
+
+impl Truth {
+    pub(super) fn add(&mut self, writer: ReplicaId, key: Key, amount: i64) {
+        let written = self.writers.entry(writer).or_default();
+        let sum = written.sums.entry(key.clone()).or_default();
+        if amount > 0 {
+            sum.increments += amount.unsigned_abs()
+        } else {
+            sum.decrements += amount.unsigned_abs()
+        }
+        written.dirty.insert(key);
+    }
+
+    /// The writer's pending amounts became cells.
+    pub(super) fn flushed(&mut self, replica: &Replica) {
+        let Some(written) = self.writers.get_mut(&replica.id()) else { return };
+        for key in std::mem::take(&mut written.dirty) {
+            let version =
+                replica.map().pn_counter(&key.0, &key.1).cells().find(|(id, _)| *id == replica.id()).map_or(0, |(_, cell)| cell.version);
+            let sum = written.sums[&key];
+            written.log.entry(key).or_default().push((version, sum));
+        }
+    }
+
+    /// The writer reset a key, having seen what it has seen.
+    pub(super) fn reset(&mut self, replica: &Replica, key: Key, version: Version) {
+        let seen = replica.map().version_vector();
+        let cleared = seen.iter().map(|(writer, version)| (writer, self.at(writer, &key, version))).collect();
+        self.writers.entry(replica.id()).or_default().resets.push(Reset { version, key, cleared });
+    }
+
+    /// A writer's cell as of a version.
+    fn at(&self, writer: ReplicaId, key: &Key, version: Version) -> Amounts {
+        let log = self.writers.get(&writer).and_then(|written| written.log.get(key));
+        log.map_or(Amounts::default(), |log| match log.partition_point(|(at, _)| *at <= version) {
+            0 => Amounts::default(),
+            after => log[after - 1].1,
+        })
+    }
+
+    fn keys(&self) -> BTreeSet<&Key> {
+        self.writers.values().flat_map(|written| written.sums.keys()).collect()
+    }
+
+    /// Whether no writer's part of this key is above what it did.
+    pub(super) fn check_bound(&self, map: &CounterMap, counter: &str, region: &str) -> Result<(), Failure> {
+        let key = (counter.to_owned(), region.to_owned());
+        for (writer, cell) in map.pn_counter(counter, region).cells() {
+            let sum = self.writers.get(&writer).and_then(|written| written.sums.get(&key)).copied().unwrap_or_default();
+            if cell.amounts.increments > sum.increments || cell.amounts.decrements > sum.decrements {
+                return Err(Failure::AboveTruth(format!("{key:?} of {writer}: {:?} is above {sum:?}", cell.amounts)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a state is, of every writer, exactly what that writer had written as of the version seen, and shows the value that follows.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check(&self, map: &CounterMap) -> Result<(), Failure> {
+        for key in self.keys() {
+            for (writer, cell) in map.pn_counter(&key.0, &key.1).cells() {
+                let truth = self.at(writer, key, map.seen_of(writer));
+                if cell.amounts != truth {
+                    let seen = map.seen_of(writer);
+                    return Err(Failure::NotASnapshot(format!("{key:?} of {writer} at {seen}: {:?} is not {truth:?}", cell.amounts)));
+                }
+            }
+            let (shown, truth) = (map.value(&key.0, &key.1), self.value(map, key));
+            if shown != truth {
+                return Err(Failure::WrongValue(format!("{key:?}: {shown} is not {truth}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a key's value must be for who has seen what `map` has seen: each writer's parts above what resets seen cleared of them.
+    fn value(&self, map: &CounterMap, key: &Key) -> i128 {
+        let mut floors: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
+        for (resetter, written) in &self.writers {
+            for reset in written.resets.iter().filter(|reset| reset.key == *key && reset.version <= map.seen_of(*resetter)) {
+                for (writer, amounts) in &reset.cleared {
+                    let floor = floors.entry(*writer).or_default();
+                    *floor = floor.join(*amounts);
+                }
+            }
+        }
+        let share =
+            |writer: ReplicaId| self.at(writer, key, map.seen_of(writer)).above(floors.get(&writer).copied().unwrap_or_default()).net();
+        self.writers.keys().map(|writer| share(*writer)).sum()
+    }
+}
