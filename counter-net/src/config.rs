@@ -37,8 +37,10 @@ pub(crate) const PEERS_WANTED: usize = 64;
 pub(crate) const KNOWN_PEERS_MAX: usize = 1_024;
 /// Addresses remembered of one peer, the latest first.
 pub(crate) const ADDRESSES_PER_PEER_MAX: usize = 8;
-/// Answers owed to peers; a request beyond it is dropped and counted.
-pub(crate) const ANSWERS_OWED_MAX: usize = 4_096;
+/// A peer that broke the rules is refused for this long: long enough to cost it, short enough for a release that was repaired.
+pub(crate) const CUT_FOR: Duration = Duration::from_secs(60);
+/// Peers refused at a time; the longest refused makes room.
+pub(crate) const CUT_MAX: usize = 1_024;
 /// Findings of discovery that wait for the driver; the finder waits when it is full.
 pub(crate) const FINDINGS_MAX: usize = 64;
 
@@ -54,6 +56,8 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const REDIAL_MIN: Duration = Duration::from_millis(100);
 /// The longest such wait.
 pub(crate) const REDIAL_MAX: Duration = Duration::from_secs(15);
+/// How often strangers that never said a word of ours are looked for.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 /// A farewell gets this long to go out.
 pub(crate) const FAREWELL_MAX: Duration = Duration::from_millis(500);
 /// The port of gossip where none is said and others must know it (`fly`).
@@ -92,7 +96,10 @@ pub(crate) fn check_listen(address: &str, has_key: bool) -> Result<Multiaddr, St
     let mut parts = parsed.iter();
     let shape = (parts.next(), parts.next(), parts.next());
     if !matches!(shape, (Some(Protocol::Ip4(_) | Protocol::Ip6(_)), Some(Protocol::Tcp(_)), None)) {
-        return Err(StartError::Address { address: address.to_owned(), reason: "only /ip4/…/tcp/… and /ip6/…/tcp/… can be listened on".into() });
+        return Err(StartError::Address {
+            address: address.to_owned(),
+            reason: "only /ip4/…/tcp/… and /ip6/…/tcp/… can be listened on".into(),
+        });
     }
     if has_key || is_loopback(&parsed) { Ok(parsed) } else { Err(StartError::KeyNeeded { address: address.to_owned() }) }
 }
@@ -101,23 +108,32 @@ pub(crate) fn check_listen(address: &str, has_key: bool) -> Result<Multiaddr, St
 pub(crate) fn check_peer(address: &str, has_key: bool) -> Result<Multiaddr, StartError> {
     let parsed = parse(address)?;
     if !is_reachable_shape(&parsed) {
-        return Err(StartError::Address { address: address.to_owned(), reason: "only /ip4, /ip6 and /dns over /tcp, perhaps with /p2p, can be reached".into() });
+        return Err(StartError::Address {
+            address: address.to_owned(),
+            reason: "only /ip4, /ip6 and /dns over /tcp, perhaps with /p2p, can be reached".into(),
+        });
     }
-    if has_key || is_loopback(&parsed) || is_named(&parsed) { Ok(parsed) } else { Err(StartError::KeyNeeded { address: address.to_owned() }) }
+    if has_key || is_loopback(&parsed) || is_named(&parsed) {
+        Ok(parsed)
+    } else {
+        Err(StartError::KeyNeeded { address: address.to_owned() })
+    }
 }
 
 fn parse(address: &str) -> Result<Multiaddr, StartError> {
-    address.trim().parse().map_err(|error: libp2p::multiaddr::Error| StartError::Address { address: address.to_owned(), reason: error.to_string() })
+    address
+        .trim()
+        .parse()
+        .map_err(|error: libp2p::multiaddr::Error| StartError::Address { address: address.to_owned(), reason: error.to_string() })
 }
 
 /// Whether the address has the form that this node can dial.
 pub(crate) fn is_reachable_shape(address: &Multiaddr) -> bool {
     let mut parts = address.iter();
-    let host = matches!(
-        parts.next(),
-        Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_))
-    );
-    host && matches!(parts.next(), Some(Protocol::Tcp(_))) && matches!(parts.next(), None | Some(Protocol::P2p(_))) && parts.next().is_none()
+    let host = matches!(parts.next(), Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)));
+    host && matches!(parts.next(), Some(Protocol::Tcp(_)))
+        && matches!(parts.next(), None | Some(Protocol::P2p(_)))
+        && parts.next().is_none()
 }
 
 /// Whether the address is this machine's own.
@@ -158,7 +174,9 @@ mod tests {
 
     #[test]
     fn addresses_of_other_kinds_are_refused() {
-        for address in ["", "nonsense", "127.0.0.1:80", "/ip4/127.0.0.1/udp/1", "/ip4/127.0.0.1", "/dns4/localhost/tcp/1", "/ip4/127.0.0.1/tcp/99999"] {
+        for address in
+            ["", "nonsense", "127.0.0.1:80", "/ip4/127.0.0.1/udp/1", "/ip4/127.0.0.1", "/dns4/localhost/tcp/1", "/ip4/127.0.0.1/tcp/99999"]
+        {
             assert!(matches!(check_listen(address, true), Err(StartError::Address { .. })), "{address}");
         }
         assert!(check_peer("/dns4/localhost/tcp/1", false).is_ok());

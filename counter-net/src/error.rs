@@ -43,7 +43,10 @@ impl fmt::Display for StartError {
                 write!(f, "the region {region:?} is not 1-32 characters of a-z, 0-9 and '-': write one such as \"ord\" or \"eu-west-1\"")
             }
             Self::Cluster(cluster) => {
-                write!(f, "the cluster name {cluster:?} is not 1-64 characters of letters, digits, '-', '_' and '.': write one such as \"counter\"")
+                write!(
+                    f,
+                    "the cluster name {cluster:?} is not 1-64 characters of letters, digits, '-', '_' and '.': write one such as \"counter\""
+                )
             }
             Self::Address { address, reason } => {
                 write!(f, "{address:?} is no address to use ({reason}): write a multiaddress such as \"/ip4/127.0.0.1/tcp/0\"")
@@ -53,7 +56,9 @@ impl fmt::Display for StartError {
                 "{address} is open to other machines, and this cluster has no key: set a cluster key (COUNTER_CLUSTER_KEY or --cluster-key-file; \
                  `openssl rand -hex 32` makes one), the same on every node, or listen on loopback (/ip4/127.0.0.1/tcp/0)"
             ),
-            Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}; choose another port, or 0 for any free one"),
+            Self::Listen { address, source } => {
+                write!(f, "cannot listen on {address}: {source}; choose another port, or 0 for any free one")
+            }
             Self::Discovery(error) => error.fmt(f),
             Self::Network(reason) => write!(f, "the network could not be set up: {reason}"),
         }
@@ -101,12 +106,20 @@ impl fmt::Display for DiscoveryError {
         match self {
             Self::Unknown(text) => write!(f, "{text:?} is no way of discovery: write local, mdns, dns:NAME:PORT, fly or none"),
             Self::Dns(text) => write!(f, "{text:?} lacks a name or a port: write dns:NAME:PORT, such as dns:counter.default.svc:7117"),
-            Self::FlyVariable(name) => write!(f, "discovery by fly needs {name}, which only a Fly.io machine has: write another way, such as local"),
+            Self::FlyVariable(name) => {
+                write!(f, "discovery by fly needs {name}, which only a Fly.io machine has: write another way, such as local")
+            }
             Self::MdnsNeedsKey => {
-                write!(f, "discovery by mdns needs a cluster key, since without one only loopback is listened on, and mDNS cannot find that: set a key, or use local")
+                write!(
+                    f,
+                    "discovery by mdns needs a cluster key, since without one only loopback is listened on, and mDNS cannot find that: set a key, or use local"
+                )
             }
             Self::Directory { path, reason } => {
-                write!(f, "local discovery cannot use the directory {path}: {reason}; set XDG_RUNTIME_DIR to a directory of yours, or use --discover none")
+                write!(
+                    f,
+                    "local discovery cannot use the directory {path}: {reason}; set XDG_RUNTIME_DIR to a directory of yours, or use --discover none"
+                )
             }
         }
     }

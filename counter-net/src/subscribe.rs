@@ -173,6 +173,10 @@ impl Subscribers {
         self.for_each(|slot| slot.update(|pending| pending.closed = true));
     }
 
+    pub(crate) fn any(&self) -> bool {
+        self.slots().open.iter().any(|slot| slot.strong_count() > 0)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.slots().open.iter().filter(|slot| slot.strong_count() > 0).count()
     }

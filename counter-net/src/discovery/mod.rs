@@ -1,5 +1,12 @@
 //! How nodes find each other: each way is a task that reports addresses to the driver.
 
+mod dns;
+mod finders;
+pub(crate) mod fly;
+mod local;
+
+pub(crate) use finders::Finders;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -142,7 +142,12 @@ impl NodeBuilder {
         };
         let peers: Vec<_> = self.peers.iter().map(|address| config::check_peer(address, has_key)).collect::<Result<_, _>>()?;
         let peers_configured = !peers.is_empty();
-        let protocol = ProtocolConfig { release: self.release.clone(), peers_configured, payload_bytes_max: config::GOSSIP_PAYLOAD_BYTES_MAX, ..self.protocol };
+        let protocol = ProtocolConfig {
+            release: self.release.clone(),
+            peers_configured,
+            payload_bytes_max: config::GOSSIP_PAYLOAD_BYTES_MAX,
+            ..self.protocol
+        };
         Ok(NodeConfig {
             region: self.region,
             cluster: self.cluster,

@@ -76,14 +76,12 @@ impl Counter {
     /// Where a region's part cannot be written; the regions before it, in order of their names, are reset, and repeating the call is safe.
     pub fn reset(&self) -> Result<(), AddError> {
         let mut state = self.shared.write();
+        let flushed = state.replica.flush();
         let regions: Vec<String> = state.replica.map().regions(&self.name).map(|(region, _)| region.to_owned()).collect();
-        let mut outcome = Ok(());
-        for region in regions {
-            outcome = state.replica.reset(&self.name, &region).map(drop);
-            if outcome.is_err() {
-                break;
-            }
-        }
+        let outcome = regions.iter().try_for_each(|region| state.replica.reset(&self.name, region).map(drop));
+        // The replicator tells of what it flushes itself; this flush was ours.
+        let flushed = flushed.changed.iter().map(|key| state.replica.map().name_of(*key));
+        self.shared.subscribers.state_changed(flushed.chain(regions.iter().map(|region| (&*self.name, region.as_str()))));
         drop(state);
         self.shared.wakes.local.notify_one();
         outcome

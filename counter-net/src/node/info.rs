@@ -7,7 +7,6 @@ use std::time::Duration;
 use counter_core::ReplicaId;
 
 use super::Shared;
-
 pub use crate::protocol::{Lag, Member};
 
 /// A node about itself.
@@ -32,6 +31,8 @@ pub struct NodeInfo {
     pub uptime: Duration,
     /// False only while other nodes are expected (static peers, or members that did not leave) and none is reached.
     pub in_touch: bool,
+    /// Why the last peer was not reached, in a sentence with a hint; `None` since one was.
+    pub trouble: Option<String>,
 }
 
 impl Shared {
@@ -52,6 +53,7 @@ impl Shared {
             peers: self.peers.load(Ordering::Relaxed),
             uptime: self.now(),
             in_touch: self.read().replicator.in_touch(),
+            trouble: self.trouble(),
         }
     }
 }

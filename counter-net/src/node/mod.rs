@@ -10,7 +10,7 @@ mod viewer;
 pub use builder::NodeBuilder;
 pub use counter::Counter;
 pub use info::{Lag, Member, NodeInfo};
-pub(crate) use shared::{Shared, State, Wakes};
+pub(crate) use shared::{Identity, Shared, State, Wakes};
 pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
 

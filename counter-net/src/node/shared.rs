@@ -1,7 +1,7 @@
 //! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use counter_core::{Replica, ReplicaId};
@@ -49,15 +49,17 @@ pub(crate) struct Shared {
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) listen: RwLock<Vec<String>>,
     pub(crate) metrics: Metrics,
+    /// Why the last peer was not reached, in a sentence; empty once one is.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Shared {
-    pub(crate) fn new(identity: Identity, origin: Instant, state: State, metrics: Metrics) -> Arc<Self> {
+    pub(crate) fn new(identity: Identity, origin: Instant, state: State, wakes: Wakes, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             identity,
             origin,
             state: RwLock::new(state),
-            wakes: Wakes::default(),
+            wakes,
             viewers: AtomicU64::new(0),
             peers: AtomicUsize::new(0),
             subscribers: Subscribers::default(),
@@ -65,6 +67,7 @@ impl Shared {
             stopped: watch::Sender::new(false),
             listen: RwLock::new(Vec::new()),
             metrics,
+            trouble: Mutex::new(None),
         })
     }
 
@@ -80,6 +83,18 @@ impl Shared {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, sentence: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(sentence);
+    }
+
+    pub(crate) fn clear_trouble(&self) {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     pub(crate) fn viewer_count(&self) -> u64 {

@@ -1,0 +1,85 @@
+//! Who is at the far end of the connections: a peer is up once it has shown that it speaks this cluster's protocol.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use libp2p::PeerId;
+
+use crate::behaviour::node_id;
+use crate::protocol::NodeId;
+
+/// A connection that has not shown within this time that it speaks our protocol is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+struct Contact {
+    node: NodeId,
+    since: Duration,
+    up: bool,
+}
+
+/// Everybody connected. Bounded by the connection limits.
+#[derive(Default)]
+pub(super) struct Contacts {
+    contacts: HashMap<PeerId, Contact>,
+    up: HashMap<NodeId, PeerId>,
+}
+
+impl Contacts {
+    pub(super) fn connected(&mut self, peer: PeerId, now: Duration) {
+        self.contacts.entry(peer).or_insert_with(|| Contact { node: node_id(&peer), since: now, up: false });
+    }
+
+    /// The peer speaks our protocol. Its node, if that is news; `None` too where another peer has that node's number (one in 2^64).
+    pub(super) fn spoke(&mut self, peer: PeerId) -> Option<NodeId> {
+        let contact = self.contacts.get_mut(&peer).filter(|contact| !contact.up && !self.up.contains_key(&contact.node))?;
+        contact.up = true;
+        self.up.insert(contact.node, peer);
+        Some(contact.node)
+    }
+
+    /// The last connection closed. Its node, if the peer was up.
+    pub(super) fn disconnected(&mut self, peer: &PeerId) -> Option<NodeId> {
+        let contact = self.contacts.remove(peer).filter(|contact| contact.up)?;
+        self.up.remove(&contact.node);
+        Some(contact.node)
+    }
+
+    pub(super) fn peer_of(&self, node: NodeId) -> Option<PeerId> {
+        self.up.get(&node).copied()
+    }
+
+    /// The number of the peer, if it is up.
+    pub(super) fn node_of(&self, peer: &PeerId) -> Option<NodeId> {
+        self.contacts.get(peer).filter(|contact| contact.up).map(|contact| contact.node)
+    }
+
+    pub(super) fn up_count(&self) -> usize {
+        self.up.len()
+    }
+
+    /// Those that have been silent for too long.
+    pub(super) fn silent(&self, now: Duration) -> Vec<PeerId> {
+        let silent = |contact: &Contact| !contact.up && now.saturating_sub(contact.since) >= SILENCE_MAX;
+        self.contacts.iter().filter(|(_, contact)| silent(contact)).map(|(peer, _)| *peer).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_up_once_from_its_first_word_to_its_last_connection() {
+        let mut contacts = Contacts::default();
+        let peer = PeerId::random();
+        assert_eq!(contacts.spoke(peer), None, "not connected");
+        contacts.connected(peer, Duration::ZERO);
+        assert_eq!(contacts.silent(SILENCE_MAX), [peer]);
+        let node = contacts.spoke(peer).expect("its first word");
+        assert_eq!(contacts.spoke(peer), None, "no news");
+        assert_eq!((contacts.peer_of(node), contacts.node_of(&peer), contacts.up_count()), (Some(peer), Some(node), 1));
+        assert!(contacts.silent(SILENCE_MAX).is_empty());
+        assert_eq!(contacts.disconnected(&peer), Some(node));
+        assert_eq!((contacts.disconnected(&peer), contacts.up_count()), (None, 0));
+    }
+}

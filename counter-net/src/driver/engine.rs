@@ -1,0 +1,169 @@
+//! The loop: waits for whatever comes first, handles it, and does what the replicator asks for.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::gossipsub::MessageId;
+use libp2p::request_response::{OutboundRequestId, ResponseChannel};
+use libp2p::swarm::ConnectionId;
+use libp2p::{PeerId, Swarm};
+use tokio::time::{Instant, sleep_until};
+
+use super::book::{AddressBook, Target};
+use super::contacts::Contacts;
+use crate::behaviour::{Behaviour, Names};
+use crate::config::{NodeConfig, SWEEP_INTERVAL};
+use crate::discovery::Finders;
+use crate::node::Shared;
+use crate::protocol::{Input, NodeId, Output};
+
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) names: Names,
+    pub(super) book: AddressBook,
+    pub(super) contacts: Contacts,
+    finders: Finders,
+    /// Which entry of the book a connection in the making was dialled for.
+    pub(super) dials: HashMap<ConnectionId, Target>,
+    /// Our requests on the way, as the replicator knows them. Bounded by its pulls, each ended by a timeout.
+    pub(super) asked: HashMap<OutboundRequestId, (NodeId, u64)>,
+    /// Requests that the replicator is to answer; it does so before the next event.
+    pub(super) owed: HashMap<u64, ResponseChannel<Vec<u8>>>,
+    /// Gossip that the replicator is to judge; it does so before the next event.
+    pub(super) unjudged: HashMap<u64, (MessageId, PeerId)>,
+    /// Peers cut off, with the time when they may come back. Bounded: the earliest makes room.
+    pub(super) cut: VecDeque<(Duration, PeerId)>,
+    pub(super) tokens: u64,
+    /// When the replicator wants to be called, on its clock.
+    pub(super) wanted: Option<Duration>,
+    candidates_told: usize,
+    next_sweep: Duration,
+    pub(super) key_fingerprint: Option<String>,
+}
+
+/// Says that the driver is gone, also when its task was aborted.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.peers.store(0, Ordering::Relaxed);
+        self.0.stopped.send_replace(true);
+        self.0.subscribers.close();
+    }
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>, swarm: Swarm<Behaviour>, names: Names, config: &NodeConfig, finders: Finders) -> Self {
+        let now = shared.now();
+        let mut book = AddressBook::new(*swarm.local_peer_id(), config.key.is_none(), fastrand::u64(..));
+        for peer in &config.peers {
+            book.name(peer.clone(), now);
+        }
+        Self {
+            swarm,
+            names,
+            book,
+            contacts: Contacts::default(),
+            finders,
+            dials: HashMap::new(),
+            asked: HashMap::new(),
+            owed: HashMap::new(),
+            unjudged: HashMap::new(),
+            cut: VecDeque::new(),
+            tokens: 0,
+            wanted: None,
+            candidates_told: 0,
+            next_sweep: now + SWEEP_INTERVAL,
+            key_fingerprint: config.key.as_ref().map(|key| key.fingerprint()),
+            shared,
+        }
+    }
+
+    /// Runs until the node is told to stop, then says good-bye.
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _ending = Ending(Arc::clone(&shared));
+        self.feed(Input::Viewers(shared.viewer_count()));
+        loop {
+            self.dial_due();
+            self.tell_candidates();
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = shared.wakes.stop.notified() => break,
+                () = shared.wakes.local.notified() => self.feed(Input::LocalChange),
+                () = shared.wakes.viewers.notified() => self.feed_viewers(),
+                () = at(deadline) => self.on_deadline(),
+                found = self.finders.found() => self.book.found(found, shared.now()),
+                event = self.swarm.select_next_some() => self.on_event(event),
+            }
+        }
+        self.farewell().await;
+    }
+
+    /// Hands one input to the replicator and does all that follows from it.
+    pub(super) fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for output in self.step(input) {
+                inputs.extend(self.perform(output));
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Output> {
+        let now = self.shared.now();
+        let mut guard = self.shared.write();
+        let state = &mut *guard;
+        if let Input::Viewers(viewers) = input {
+            state.viewers_told = viewers;
+        }
+        state.replicator.handle(&mut state.replica, input, now);
+        self.wanted = state.replicator.poll_timeout();
+        std::iter::from_fn(|| state.replicator.poll_output()).collect()
+    }
+
+    fn feed_viewers(&mut self) {
+        let viewers = self.shared.viewer_count();
+        if self.shared.read().viewers_told != viewers {
+            self.feed(Input::Viewers(viewers));
+        }
+    }
+
+    /// Whichever comes first of what replicator, address book and sweep wait for.
+    fn deadline(&self) -> Instant {
+        let next = [self.wanted, self.book.next_due()].into_iter().flatten().fold(self.next_sweep, Duration::min);
+        Instant::from_std(self.shared.origin + next)
+    }
+
+    fn on_deadline(&mut self) {
+        let now = self.shared.now();
+        if self.wanted.is_some_and(|wanted| wanted <= now) {
+            self.feed(Input::Timer);
+        }
+        if self.next_sweep <= now {
+            self.next_sweep = now + SWEEP_INTERVAL;
+            self.sweep(now);
+        }
+    }
+
+    /// While somebody may still be reached, a node that has nobody does not call itself alone.
+    fn tell_candidates(&mut self) {
+        let candidates = self.book.candidates();
+        if candidates != self.candidates_told {
+            self.candidates_told = candidates;
+            self.feed(Input::Candidates(candidates));
+        }
+    }
+}
+
+/// Returns at `deadline`, at once if it has passed: tokio's timer would add up to a millisecond.
+async fn at(deadline: Instant) {
+    if deadline > Instant::now() {
+        sleep_until(deadline).await;
+    }
+}

@@ -1,0 +1,54 @@
+//! Stopping: the last adds and the good-bye go out, then every connection closes.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::PeerId;
+use tokio::time::{Instant, timeout_at};
+
+use super::engine::Driver;
+use crate::config::FAREWELL_MAX;
+use crate::protocol::Input;
+
+/// After the last word, the network runs on for this long: what is queued for a connection has no other sign of having left.
+const LINGER: Duration = Duration::from_millis(20);
+
+impl Driver {
+    pub(super) async fn farewell(&mut self) {
+        let end = Instant::now() + FAREWELL_MAX;
+        self.feed(Input::LocalChange);
+        self.feed(Input::Leave);
+        while !self.is_drained() && Instant::now() < end {
+            let wanted = self.wanted.map_or(end, |wanted| Instant::from_std(self.shared.origin + wanted)).min(end);
+            match timeout_at(wanted, self.swarm.select_next_some()).await {
+                Ok(event) => self.on_event(event),
+                Err(_) => self.feed(Input::Timer),
+            }
+        }
+        self.run_network_until((Instant::now() + LINGER).min(end)).await;
+        self.close_connections(end).await;
+    }
+
+    fn is_drained(&self) -> bool {
+        let state = self.shared.read();
+        state.replicator.is_drained(&state.replica)
+    }
+
+    async fn run_network_until(&mut self, end: Instant) {
+        while let Ok(event) = timeout_at(end, self.swarm.select_next_some()).await {
+            self.on_event(event);
+        }
+    }
+
+    async fn close_connections(&mut self, end: Instant) {
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _gone = self.swarm.disconnect_peer_id(peer);
+        }
+        while self.swarm.connected_peers().next().is_some() {
+            if timeout_at(end, self.swarm.select_next_some()).await.is_err() {
+                return;
+            }
+        }
+    }
+}

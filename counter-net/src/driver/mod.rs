@@ -1,0 +1,16 @@
+//! The driver: one loop that owns the network and feeds the replicator, local work first.
+//!
+//! `start` builds everything and hands over to the loop in `engine`; `network` turns what happens on the network into inputs, `effects`
+//! turns the replicator's outputs into network calls; `book` knows whom to dial, `contacts` who is there, `codec` how pulls are framed.
+
+mod book;
+mod codec;
+mod contacts;
+mod effects;
+mod engine;
+mod farewell;
+mod network;
+mod start;
+
+pub(crate) use codec::PullCodec;
+pub(crate) use start::start;

@@ -1,0 +1,235 @@
+//! What happens on the network, and what it means: connections, gossip, pulls, identities.
+
+use std::io;
+use std::time::Duration;
+
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, gossipsub, identify, mdns, ping, request_response};
+
+use super::book::{Failure, Target};
+use super::engine::Driver;
+use crate::behaviour::{BehaviourEvent, node_id};
+use crate::config::PEERS_WANTED;
+use crate::protocol::{Input, Refusal};
+
+impl Driver {
+    pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Pull(event)) => self.on_pull(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+                let addresses = found.into_iter().map(|(peer, address)| address.with_p2p(peer).unwrap_or_else(|kept| kept));
+                self.book.found(addresses, self.shared.now());
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_connected(peer_id, connection_id, &endpoint)
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_disconnected(peer_id),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => self.on_dial_failed(connection_id, &error),
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => self.on_arrival_failed(&error, &send_back_addr),
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let dialled = self.dials.remove(&connection);
+        tracing::debug!(%peer, remote = %endpoint.get_remote_address(), "connected");
+        self.book.connected(peer, dialled.as_ref());
+        self.contacts.connected(peer, self.shared.now());
+        self.shared.clear_trouble();
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId) {
+        tracing::debug!(%peer, "disconnected");
+        self.book.disconnected(peer, self.shared.now());
+        if let Some(node) = self.contacts.disconnected(&peer) {
+            self.count_peers();
+            self.feed(Input::PeerDown { peer: node });
+        }
+    }
+
+    /// The first sign that the far end speaks this cluster's protocol. It is pulled from at once: the first heartbeat of gossip may be a second away.
+    fn on_spoke(&mut self, peer: PeerId) {
+        if let Some(node) = self.contacts.spoke(peer) {
+            self.count_peers();
+            self.feed(Input::PeerUp { peer: node });
+        }
+    }
+
+    fn count_peers(&self) {
+        self.shared.peers.store(self.contacts.up_count(), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn on_gossip(&mut self, event: gossipsub::Event) {
+        match event {
+            gossipsub::Event::Message { propagation_source, message_id, message } => {
+                // Signed messages always name their author; the validation is strict.
+                let signer = node_id(&message.source.unwrap_or(propagation_source));
+                let token = self.token();
+                self.unjudged.insert(token, (message_id, propagation_source));
+                self.feed(Input::Gossip { token, signer, payload: message.data });
+            }
+            gossipsub::Event::Subscribed { peer_id, topic } if topic == self.names.topic.hash() => self.on_spoke(peer_id),
+            gossipsub::Event::SlowPeer { .. } => self.shared.metrics.publish_failed("slow_peer"),
+            _ => {}
+        }
+    }
+
+    fn on_pull(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
+        use request_response::{Event, Message};
+        match event {
+            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                self.on_spoke(peer);
+                // A peer that is not up cannot be told apart from another: its request is dropped, and it asks again.
+                let Some(node) = self.contacts.node_of(&peer) else { return };
+                let id = self.token();
+                self.owed.insert(id, channel);
+                self.feed(Input::Request { peer: node, id, payload: request });
+            }
+            Event::Message { message: Message::Response { request_id, response }, .. } => {
+                if let Some((peer, id)) = self.asked.remove(&request_id) {
+                    self.feed(Input::Response { peer, id, payload: response });
+                }
+            }
+            Event::OutboundFailure { request_id, error, peer, .. } => {
+                if let Some((node, id)) = self.asked.remove(&request_id) {
+                    self.feed(Input::RequestFailed { peer: node, id });
+                }
+                if matches!(&error, request_response::OutboundFailure::Io(error) if is_oversized(error)) {
+                    self.cut_oversized(peer);
+                }
+            }
+            Event::InboundFailure { peer, error: request_response::InboundFailure::Io(error), .. } if is_oversized(&error) => {
+                self.cut_oversized(peer)
+            }
+            Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn cut_oversized(&mut self, peer: PeerId) {
+        self.shared.metrics.rejected("oversized_pull");
+        self.cut_off(peer, Refusal::TooLarge);
+    }
+
+    /// Only a node of the same cluster and family may stay; what it says of its addresses is where it is dialled if the connection is lost.
+    fn on_identify(&mut self, event: identify::Event) {
+        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        if info.protocol_version != self.names.family {
+            tracing::warn!(peer = %peer_id, theirs = %bounded(&info.protocol_version), ours = %self.names.family, "a node of another cluster: disconnected");
+            self.shared.metrics.rejected("other_cluster");
+            self.shared.set_trouble(format!("a node of another cluster answered ({})", bounded(&info.protocol_version)));
+            self.book.forget(peer_id);
+            let _gone = self.swarm.disconnect_peer_id(peer_id);
+            return;
+        }
+        self.book.learned(peer_id, info.listen_addrs);
+        if info.protocols.contains(&self.names.pull) {
+            self.on_spoke(peer_id);
+        }
+    }
+
+    fn on_ping(&mut self, event: ping::Event) {
+        if let Err(error) = event.result {
+            tracing::debug!(peer = %event.peer, %error, "a connection is dead");
+            self.swarm.close_connection(event.connection);
+        }
+    }
+
+    fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        let failure = match error {
+            DialError::LocalPeerId { .. } => Failure::Own,
+            DialError::WrongPeerId { .. } => Failure::Stranger,
+            _ => Failure::Unreached,
+        };
+        if failure == Failure::Unreached {
+            self.shared.metrics.dial_failed();
+            self.shared.set_trouble(self.dial_trouble(error));
+        }
+        tracing::debug!(%error, "dial failed");
+        if let Some(target) = self.dials.remove(&connection) {
+            self.book.failed(&target, failure, self.shared.now());
+        }
+    }
+
+    /// With a key on one side only, or two different ones, both ends see nothing but a handshake that never ends.
+    fn dial_trouble(&self, error: &DialError) -> String {
+        let hint = match &self.key_fingerprint {
+            _ if !is_handshake(error) => return format!("a peer was not reached: {error}"),
+            Some(ours) => format!("is its cluster key another one? The fingerprint of ours is {ours}"),
+            None => "does it have a cluster key? This node has none".to_owned(),
+        };
+        let sentence = format!("a peer answers and does not complete the handshake: {hint}");
+        tracing::warn!(%error, "{sentence}");
+        sentence
+    }
+
+    fn on_arrival_failed(&mut self, error: &ListenError, from: &Multiaddr) {
+        match error {
+            ListenError::Denied { .. } => self.shared.metrics.rejected("connection_limit"),
+            ListenError::Transport(error) => {
+                self.shared.metrics.rejected("handshake");
+                tracing::debug!(%from, %error, "an incoming connection completed no handshake: a stranger, or another cluster key");
+            }
+            _ => {}
+        }
+    }
+
+    /// Dials what the address book says is due.
+    pub(super) fn dial_due(&mut self) {
+        let now = self.shared.now();
+        for (target, addresses) in self.book.take_due(now, self.contacts.up_count() < PEERS_WANTED) {
+            let options: DialOpts = match (&target, addresses.into_iter()) {
+                (Target::Peer(peer), addresses) => DialOpts::peer_id(*peer).addresses(addresses.collect()).build(),
+                (Target::Place(address), _) => DialOpts::unknown_peer_id().address(address.clone()).build(),
+            };
+            self.dials.insert(options.connection_id(), target.clone());
+            let connection = options.connection_id();
+            if let Err(error) = self.swarm.dial(options) {
+                self.on_dial_failed(connection, &error);
+            }
+        }
+    }
+
+    /// What needs no hurry: silent strangers, peers whose cut is over.
+    pub(super) fn sweep(&mut self, now: Duration) {
+        for peer in self.contacts.silent(now) {
+            self.shared.metrics.rejected("silent_stranger");
+            let _gone = self.swarm.disconnect_peer_id(peer);
+        }
+        while self.take_back(now) {}
+    }
+
+    fn token(&mut self) -> u64 {
+        self.tokens += 1;
+        self.tokens
+    }
+}
+
+fn is_oversized(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+/// The connection was made and then nothing sensible came: neither refused nor unreachable.
+fn is_handshake(error: &DialError) -> bool {
+    let DialError::Transport(errors) = error else { return false };
+    let reached = |error: &libp2p::TransportError<io::Error>| match error {
+        libp2p::TransportError::Other(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::AddrNotAvailable
+        ),
+        libp2p::TransportError::MultiaddrNotSupported(_) => false,
+    };
+    errors.iter().any(|(_, error)| reached(error))
+}
+
+/// A stranger's words in our logs: short and on one line.
+fn bounded(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}

@@ -1,0 +1,122 @@
+//! From a checked configuration to a running node: identity, state, listeners, finders, loop.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use counter_core::{Replica, ReplicaId};
+use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
+use libp2p::identity::Keypair;
+use libp2p::swarm::{Config as SwarmConfig, SwarmEvent};
+use libp2p::{Multiaddr, Swarm, TransportError};
+
+use super::engine::Driver;
+use crate::behaviour::{Behaviour, Names, node_id};
+use crate::config::{IDLE_TIMEOUT, NodeConfig};
+use crate::discovery::Finders;
+use crate::error::StartError;
+use crate::metrics::Metrics;
+use crate::node::{Identity, Node, Shared, State};
+use crate::protocol::Replicator;
+use crate::transport;
+
+/// A listener that has not said within this time where it listens has no address to say.
+const LISTEN_MAX: Duration = Duration::from_secs(2);
+
+/// Starts a node; its addresses are known when this returns.
+pub(crate) async fn start(config: NodeConfig) -> Result<Node, StartError> {
+    let keypair = Keypair::generate_ed25519();
+    let names = Names::of(&config.cluster)?;
+    let mut swarm = swarm(&keypair, &config, &names)?;
+    let addresses = listen(&mut swarm, &config.listen).await?;
+    let shared = shared(&keypair, &config)?;
+    let reachable: Vec<Multiaddr> =
+        addresses.into_iter().map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own)).collect();
+    *shared.listen.write().unwrap_or_else(PoisonError::into_inner) = reachable.iter().map(Multiaddr::to_string).collect();
+    let finders = Finders::start(&config, &reachable)?;
+    announce(&shared, &config);
+    let driver = Driver::new(Arc::clone(&shared), swarm, names, &config, finders);
+    let task = tokio::spawn(driver.run());
+    Ok(Node::running(shared, task))
+}
+
+fn announce(shared: &Shared, config: &NodeConfig) {
+    let (identity, listen) = (&shared.identity, shared.listen.read().unwrap_or_else(PoisonError::into_inner));
+    let fingerprint = config.key.as_ref().map_or_else(|| "none".to_owned(), |key| key.fingerprint());
+    tracing::info!(replica = %identity.replica, region = identity.region, cluster = identity.cluster, key_fingerprint = fingerprint, listen = ?*listen, "node started");
+}
+
+fn swarm(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Swarm<Behaviour>, StartError> {
+    let transport = transport::build(keypair, config.key.as_ref().map(|key| key.secret()))?;
+    let behaviour = Behaviour::new(keypair, config, names)?;
+    let swarm = SwarmConfig::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
+    Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm))
+}
+
+fn shared(keypair: &Keypair, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
+    let peer_id = keypair.public().to_peer_id();
+    let replica_id = ReplicaId { node: node_id(&peer_id).0, generation: generation() };
+    let mut replica = Replica::new(replica_id, &config.region).map_err(|error| StartError::Network(error.to_string()))?;
+    let origin = Instant::now();
+    let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
+    let wakes = crate::node::Wakes::default();
+    let local = Arc::clone(&wakes.local);
+    replica.set_wake(Arc::new(move || local.notify_one()));
+    let identity = Identity {
+        replica: replica_id,
+        region: config.region.clone(),
+        cluster: config.cluster.clone(),
+        release: config.release.clone(),
+        peer_id: peer_id.to_string(),
+    };
+    let state = State { replica, replicator, viewers_told: 0 };
+    Ok(Shared::new(identity, origin, state, wakes, Metrics::default()))
+}
+
+/// Which life of the node this is: milliseconds of the wall clock above 22 random bits. The clock only orders lives; nothing is counted by it.
+fn generation() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    now << 22 | fastrand::u64(..1 << 22)
+}
+
+/// Binds every address and waits until each listener has said where it is.
+async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
+    let mut waiting: Vec<(ListenerId, &Multiaddr)> = Vec::new();
+    for address in addresses {
+        let failed = |error| StartError::Listen { address: address.to_string(), source: io_error(error) };
+        waiting.push((swarm.listen_on(address.clone()).map_err(failed)?, address));
+    }
+    let mut bound = Vec::new();
+    let all_bound = async {
+        while !waiting.is_empty() {
+            match swarm.select_next_some().await {
+                SwarmEvent::NewListenAddr { listener_id, address } => {
+                    waiting.retain(|(id, _)| *id != listener_id);
+                    bound.push(address);
+                }
+                SwarmEvent::ListenerClosed { listener_id, reason: Err(source), .. } => {
+                    let address = waiting.iter().find(|(id, _)| *id == listener_id).map(|(_, address)| address.to_string());
+                    return Err(StartError::Listen { address: address.unwrap_or_default(), source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(LISTEN_MAX, all_bound).await {
+        Ok(outcome) => outcome?,
+        Err(_) => {
+            let address = waiting.first().map(|(_, address)| address.to_string()).unwrap_or_default();
+            return Err(StartError::Listen { address, source: io::Error::from(io::ErrorKind::AddrNotAvailable) });
+        }
+    }
+    Ok(bound)
+}
+
+fn io_error(error: TransportError<io::Error>) -> io::Error {
+    match error {
+        TransportError::Other(error) => error,
+        TransportError::MultiaddrNotSupported(_) => io::Error::from(io::ErrorKind::Unsupported),
+    }
+}

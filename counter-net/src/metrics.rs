@@ -1,0 +1,194 @@
+//! Metrics in the Prometheus text format: what the driver counts itself, and what the state says at the moment of a scrape.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::node::{Shared, State};
+
+type Label = [(&'static str, String); 1];
+type Labels = [(&'static str, String); 2];
+
+/// Adds are counted on the path of every add: in stripes, so that threads do not meet.
+const STRIPES: usize = 16;
+
+#[derive(Default)]
+#[repr(align(64))]
+struct Stripe(AtomicU64);
+
+/// Which stripe the next thread gets.
+static NEXT_STRIPE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static STRIPE: usize = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
+}
+
+/// What the driver and the handles count as it happens. The replicator's own counts are read from it at a scrape.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    adds: [Stripe; STRIPES],
+    publish_failed: Family<Label, Counter>,
+    rejected: Family<Label, Counter>,
+    dials_failed: Counter,
+    peers_cut: Counter,
+    alarms: Counter,
+}
+
+impl Metrics {
+    /// One add or subtraction was taken.
+    pub(crate) fn added(&self) {
+        STRIPE.with(|stripe| self.adds[*stripe].0.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// A gossip message did not go out to some or all peers; nothing is lost by it.
+    pub(crate) fn publish_failed(&self, reason: &'static str) {
+        self.publish_failed.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// The driver refused something from the network before it reached the replicator.
+    pub(crate) fn rejected(&self, reason: &'static str) {
+        self.rejected.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    pub(crate) fn dial_failed(&self) {
+        self.dials_failed.inc();
+    }
+
+    pub(crate) fn peer_cut(&self) {
+        self.peers_cut.inc();
+    }
+
+    pub(crate) fn alarmed(&self) {
+        self.alarms.inc();
+    }
+
+    fn adds(&self) -> u64 {
+        self.adds.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Shared {
+    /// Everything, as Prometheus reads it. Linear in members and replicas.
+    pub(crate) fn metrics_text(&self) -> String {
+        let mut page = Page(Registry::with_prefix("counter"));
+        page.driver(self);
+        let state = self.read();
+        page.state(&state);
+        page.replicator(&state);
+        page.members(self, &state);
+        drop(state);
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _infallible = encode(&mut text, &page.0);
+        text
+    }
+}
+
+/// One scrape: a registry that lives as long as its rendering.
+struct Page(Registry);
+
+impl Page {
+    fn driver(&mut self, shared: &Shared) {
+        let metrics = &shared.metrics;
+        self.count("adds", "Adds and subtractions taken by this node", metrics.adds());
+        self.0.register(
+            "publish_failed",
+            "Gossip messages that did not go out, by reason; anti-entropy delivers what they held",
+            metrics.publish_failed.clone(),
+        );
+        self.0.register("rejected_connections", "Connections and streams refused before the protocol, by reason", metrics.rejected.clone());
+        self.0.register("dials_failed", "Dials that reached nobody of this cluster", metrics.dials_failed.clone());
+        self.0.register("peers_cut", "Peers cut off because they broke the protocol's rules", metrics.peers_cut.clone());
+        self.0.register("alarms", "Things that must not happen and did; each is in the log", metrics.alarms.clone());
+        self.gauge("peers", "Peers connected that speak this cluster's protocol", shared.peers.load(Ordering::Relaxed));
+        self.gauge("viewers", "Viewers of this node", shared.viewer_count() as usize);
+        self.gauge("subscribers", "Open subscriptions", shared.subscribers.count());
+        self.gauge("synced", "1 once this node has caught up with its cluster", usize::from(*shared.synced.borrow()));
+    }
+
+    fn state(&mut self, state: &State) {
+        let map = state.replica.map();
+        self.gauge("counters", "Counters held", map.counter_count());
+        self.gauge("cells", "Cells held", map.cell_count());
+        self.gauge("replicas", "Replicas known, live or not", map.replicas().len());
+    }
+
+    fn replicator(&mut self, state: &State) {
+        let stats = state.replicator.stats();
+        let bytes = Family::<Labels, Counter>::default();
+        for (direction, kinds) in [("in", &stats.bytes_in), ("out", &stats.bytes_out)] {
+            for (kind, count) in kinds {
+                bytes.get_or_create(&[("direction", direction.to_owned()), ("kind", kind.label().to_owned())]).inc_by(*count);
+            }
+        }
+        self.0.register(
+            "payload_bytes",
+            "Bytes of payload by direction and kind; gossip counts once, however many peers it goes to",
+            bytes,
+        );
+        let rejected = Family::<Label, Counter>::default();
+        for (reason, count) in &stats.refused {
+            rejected.get_or_create(&[("reason", reason.label().to_owned())]).inc_by(*count);
+        }
+        self.0.register("rejected_input", "Messages refused by the protocol, by reason", rejected);
+        self.count("cells_joined", "Cells that joins changed", stats.cells_joined);
+        self.count("flushes", "Flushes that wrote a version", stats.flushes);
+        self.count("rounds", "Rounds of anti-entropy begun", stats.rounds);
+        self.count("pulls", "Pulls begun", stats.pulls);
+        self.count("pulls_failed", "Pulls that ended before their last page", stats.pulls_failed);
+        self.count("gaps", "Deltas that arrived beyond a gap", stats.gaps);
+        self.count("divergences", "Equal version vectors with unequal state hashes", stats.divergences);
+        self.count("conflicts", "Cells of equal version and unequal content", stats.conflicts);
+        let depth = Family::<Label, Gauge>::default();
+        let queues = [
+            ("gap_entries", stats.gap_entries),
+            ("gap_bytes", stats.gap_bytes),
+            ("pulls", stats.pulls_in_flight),
+            ("staged_cells", stats.staged_cells),
+        ];
+        for (queue, length) in queues {
+            depth.get_or_create(&[("queue", queue.to_owned())]).set(signed(length));
+        }
+        self.0.register("queue_depth", "What waits now, by queue", depth);
+    }
+
+    fn members(&mut self, shared: &Shared, state: &State) {
+        let (live, lag) = (Family::<Label, Gauge>::default(), Family::<Labels, Gauge>::default());
+        for member in state.replicator.members(&state.replica, shared.now()) {
+            let standing = if member.live {
+                "live"
+            } else if member.left {
+                "left"
+            } else {
+                "gone"
+            };
+            live.get_or_create(&[("standing", standing.to_owned())]).inc();
+            if let Some(behind) = member.lag.filter(|_| member.live) {
+                let labels = [("replica", member.replica.to_string()), ("region", member.region)];
+                lag.get_or_create(&labels).set(i64::try_from(behind.versions_behind).unwrap_or(i64::MAX));
+            }
+        }
+        self.0.register("members", "Members of the cluster by standing, this node included", live);
+        self.0.register("member_lag_versions", "Versions that this node holds and the live member did not when last heard", lag);
+    }
+
+    fn count(&mut self, name: &str, help: &str, value: u64) {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: usize) {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(signed(value));
+        self.0.register(name, help, gauge);
+    }
+}
+
+fn signed(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
