@@ -204,6 +204,11 @@ impl Replicator {
             }
             let mut wanted = source.wanted(&seen);
             wanted.retain(|(_, writer)| *writer != self.own);
+            if !wanted.is_empty() && source.heard.get(self.own) == 0 {
+                // It does not know this replica yet, and would refuse: an ask brings the record.
+                self.ask(replica, peer);
+                continue;
+            }
             if let Some(pull) = self.pulls.begin(peer, &wanted, &seen) {
                 let request = Request::pull(pull.request(self.own));
                 self.out.stats.pulls += 1;

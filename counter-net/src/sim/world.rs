@@ -12,7 +12,7 @@ use super::links::Links;
 use super::mesh::Mesh;
 use super::queue::{Event, Queue};
 use super::truth::{Failure, Truth};
-use crate::protocol::{Input, NodeId, Replicator};
+use crate::protocol::{Input, Member, NodeId, Replicator};
 
 /// How often convergence is looked at while waiting for it: also the grain of the times that come back.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -232,6 +232,12 @@ impl Sim {
     /// A node's machine, for its readers; `None` where it is down.
     pub fn machine(&self, host: usize) -> Option<&Replicator> {
         self.hosts[host].alive.as_ref().map(|alive| &alive.machine)
+    }
+
+    /// Who a node says is there; nobody where it is down.
+    pub fn members(&self, host: usize) -> Vec<Member> {
+        let local = self.hosts[host].local(self.now);
+        self.hosts[host].alive.as_ref().map(|alive| alive.machine.members(&alive.replica, local)).unwrap_or_default()
     }
 
     /// A node's state hash; `None` where it is down.

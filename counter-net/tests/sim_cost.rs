@@ -1,0 +1,102 @@
+//! What it costs: bytes of a click, of an idle cluster, of a fresh node; rounds and time to converge.
+#![cfg(feature = "sim")]
+
+use std::time::Duration;
+
+use counter_net::protocol::Kind;
+use counter_net::sim::{Failure, Link, Sim, SimConfig};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+fn cluster(nodes: usize, link: Link) -> Sim {
+    let mut sim = Sim::new(SimConfig { seed: 5, link, ..SimConfig::default() });
+    (0..nodes).for_each(|at| {
+        sim.start(&format!("r{at:02}"));
+    });
+    sim.connect_all();
+    sim.run_for(5 * SECOND);
+    sim
+}
+
+#[test]
+fn a_click_among_32_regions_is_60_bytes_of_payload() -> Result<(), Failure> {
+    let mut sim = cluster(32, Link::wide());
+    for node in 0..32 {
+        sim.add(node, "clicks", 1000);
+    }
+    sim.run_until_converged(10 * SECOND)?;
+    let sent = |sim: &Sim| sim.machine(7).expect("up").stats().bytes_out[&Kind::GossipDelta];
+    let before = sent(&sim);
+    for _ in 0..100 {
+        sim.add(7, "clicks", 1);
+        sim.run_for(10 * MS);
+    }
+    let click = (sent(&sim) - before) / 100;
+    println!("a click is {click} bytes of payload");
+    assert!(click <= 60, "{click} bytes");
+    Ok(())
+}
+
+#[test]
+fn a_click_reaches_ten_nodes_in_the_time_of_two_hops() -> Result<(), Failure> {
+    let mut sim = cluster(10, Link::wide());
+    sim.add(3, "clicks", 1);
+    let took = sim.run_until_converged(SECOND)?;
+    println!("a click at all of 10 nodes after {took:?}");
+    assert!(took <= 800 * MS, "{took:?}");
+    Ok(())
+}
+
+#[test]
+fn an_idle_cluster_of_ten_sends_less_than_half_a_kilobyte_a_second_and_node() {
+    let mut sim = cluster(10, Link::wide());
+    let before = sim.cost();
+    sim.run_for(120 * SECOND);
+    let cost = sim.cost().since(&before);
+    let (bytes, requests) = (cost.bytes() / 120 / 10, cost.requests as f64 / 1200.0);
+    println!("idle, 10 nodes: {bytes} bytes/s a node, {requests:.2} requests and answers/s a node: {cost:?}");
+    assert!(bytes < 500, "{bytes} bytes/s");
+}
+
+#[test]
+fn a_fresh_node_costs_its_state_once_however_many_peers_it_has() -> Result<(), Failure> {
+    let mut sim = cluster(8, Link::wide());
+    for node in 0..8 {
+        sim.add_many(node, (0..1500).map(|at| format!("counter-{at}")));
+    }
+    sim.run_until_converged(10 * SECOND)?;
+    let fresh = sim.start("zz");
+    sim.connect_all();
+    let took = sim.run_until(5 * SECOND, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))?;
+    sim.run_for(SECOND);
+    let state = sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len() as u64;
+    let stats = sim.machine(fresh).expect("up").stats();
+    let cells: u64 = stats.bytes_in.get(&Kind::Pull).copied().unwrap_or(0) + stats.bytes_in.get(&Kind::Ask).copied().unwrap_or(0);
+    println!("fresh node: synced after {took:?}, {cells} bytes in for a state of {state}, {} pulls, {} pages", stats.pulls, stats.pages);
+    assert!(cells < 2 * state + 30_000, "{cells} bytes for a state of {state}");
+    assert!(stats.pulls > 1, "several sources share the work");
+    assert_eq!(stats.cells_joined, 8 * 1500, "no cell came twice");
+    Ok(())
+}
+
+#[test]
+fn a_burst_of_clicks_is_coalesced_into_200_messages_a_second() {
+    let mut sim = cluster(3, Link::loopback());
+    let before = sim.machine(0).expect("up").stats().messages_out;
+    for _ in 0..10_000 {
+        sim.add(0, "clicks", 1);
+        sim.run_for(Duration::from_micros(100));
+    }
+    let messages = sim.machine(0).expect("up").stats().messages_out - before;
+    println!("10,000 clicks in 1 s: {messages} messages");
+    assert!(messages < 220, "{messages}");
+}
+
+#[test]
+fn an_isolated_click_leaves_without_delay() {
+    let mut sim = cluster(3, Link::loopback());
+    sim.add(0, "clicks", 1);
+    sim.run_for(MS);
+    assert_eq!([1, 2].map(|node| sim.total(node, "clicks")), [1, 1]);
+}

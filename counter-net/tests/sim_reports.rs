@@ -1,0 +1,344 @@
+//! What users of such systems report, each as a test: none of it happens here. The reports are those of live-page counters, Phoenix.Tracker,
+//! Akka.NET, chitchat and defradb.
+#![cfg(feature = "sim")]
+
+use std::time::Duration;
+
+use counter_net::protocol::{Kind, ProtocolConfig};
+use counter_net::sim::{Failure, Link, Sim, SimConfig};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+/// A cluster with one node a region, connected and at rest.
+fn cluster(regions: &[&str], link: Link) -> Sim {
+    let mut sim = Sim::new(SimConfig { seed: 42, link, ..SimConfig::default() });
+    regions.iter().for_each(|region| {
+        sim.start(region);
+    });
+    sim.connect_all();
+    sim.run_for(3 * SECOND);
+    assert!(sim.is_all_synced() && sim.presence_is_right());
+    sim
+}
+
+/// "A fresh page shows one or two regions until somebody clicks."
+#[test]
+fn a_fresh_node_shows_every_region_before_anybody_clicks() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
+    for (node, amount) in [(0, 10), (1, 20), (2, 30)] {
+        sim.add(node, "clicks", amount);
+    }
+    sim.set_viewers(1, 3);
+    sim.run_for(2 * SECOND);
+    let fresh = sim.start("syd");
+    sim.connect_all();
+    let took = sim.run_until(SECOND, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))?;
+    for (region, value) in [("ord", 10), ("fra", 20), ("sin", 30)] {
+        assert_eq!(sim.value(fresh, "clicks", region), value);
+    }
+    let presence = sim.machine(fresh).expect("up").presence();
+    assert_eq!(presence.keys().collect::<Vec<_>>(), ["fra", "ord", "sin", "syd"]);
+    assert_eq!(presence["fra"].connected, 3);
+    assert!(took < SECOND, "{took:?}");
+    Ok(())
+}
+
+/// "A region with clicks but no viewer is missing", and the other way round.
+#[test]
+fn clicks_without_viewers_and_viewers_without_clicks_are_both_known() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
+    sim.add(1, "clicks", 4);
+    sim.set_viewers(2, 9);
+    sim.run_until_converged(SECOND)?;
+    sim.run_for(SECOND);
+    assert_eq!(sim.value(0, "clicks", "fra"), 4);
+    assert_eq!(sim.machine(0).expect("up").presence()["sin"].connected, 9);
+    Ok(())
+}
+
+/// "Two machines in one region overwrite each other."
+#[test]
+fn two_nodes_of_one_region_add_up() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "ord", "fra"], Link::wide());
+    for _ in 0..100 {
+        sim.add(0, "clicks", 1);
+        sim.add(1, "clicks", 1);
+        sim.run_for(3 * MS);
+    }
+    sim.run_until_converged(5 * SECOND)?;
+    assert_eq!((0..3).map(|node| sim.value(node, "clicks", "ord")).collect::<Vec<_>>(), [200, 200, 200]);
+    Ok(())
+}
+
+/// "A restart returns to 0 and the total jumps back later."
+#[test]
+fn a_restarted_node_is_synced_only_once_it_shows_the_total_again() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
+    sim.add(0, "clicks", 50);
+    sim.run_until_converged(SECOND)?;
+    sim.crash(0);
+    sim.run_for(SECOND);
+    sim.restart(0, false);
+    sim.run_until(5 * SECOND, |sim| sim.machine(0).is_some_and(|machine| machine.is_synced()))?;
+    assert_eq!(sim.total(0, "clicks"), 50);
+    sim.add(0, "clicks", 1);
+    sim.run_until_converged(5 * SECOND)?;
+    assert_eq!(sim.total(2, "clicks"), 51);
+    Ok(())
+}
+
+/// "Presence drifts, doubles on refresh, goes negative": it is a sum over live nodes, so it cannot.
+#[test]
+fn presence_is_exact_after_a_thousand_refreshes() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::lossy(0.2));
+    for at in 0..1000_u64 {
+        sim.set_viewers((at % 3) as usize, at * 7 % 20);
+        sim.run_for(5 * MS);
+    }
+    let took = sim.run_until(30 * SECOND, |sim| sim.presence_is_right())?;
+    assert!(took < 10 * SECOND, "{took:?}");
+    Ok(())
+}
+
+/// "One lost message stays lost": with every gossip message lost, anti-entropy alone brings all.
+#[test]
+fn without_any_gossip_everything_still_arrives() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link { gossip_loss: 1.0, ..Link::wide() });
+    sim.add(0, "clicks", 5);
+    sim.add(2, "clicks", -3);
+    let took = sim.run_until_converged(20 * SECOND)?;
+    assert_eq!(sim.total(1, "clicks"), 2);
+    assert!(took < 10 * SECOND, "{took:?}");
+    Ok(())
+}
+
+/// phoenix_pubsub #179: "presence dies after a week because dead replicas are never pruned".
+#[test]
+fn after_a_thousand_restarts_only_the_live_are_remembered() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::loopback());
+    for _ in 0..1000 {
+        sim.crash(2);
+        sim.run_for(20 * MS);
+        sim.restart(2, false);
+        sim.run_for(50 * MS);
+    }
+    sim.run_until(10 * SECOND, |sim| sim.presence_is_right())?;
+    assert_eq!(sim.members(0).len(), 3);
+    Ok(())
+}
+
+/// phoenix_pubsub #148: "a third node joining during an update leaves wrong data".
+#[test]
+fn a_node_that_joins_in_the_middle_of_updates_ends_exact() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra"], Link::wide());
+    for at in 0..400 {
+        sim.add(at % 2, ["clicks", "likes", "carts"][at % 3], 1);
+        if at == 200 {
+            sim.start("sin");
+            sim.connect_all();
+        }
+        sim.run_for(2 * MS);
+    }
+    sim.run_until_converged(10 * SECOND)?;
+    assert_eq!(["clicks", "likes", "carts"].map(|counter| sim.total(2, counter)).iter().sum::<i128>(), 400);
+    Ok(())
+}
+
+/// phoenix_pubsub #135: "a rolling restart causes 20 minutes of traffic". Ten nodes, one after the other, each with 1,000 keys to learn anew.
+#[test]
+fn a_rolling_restart_costs_kilobytes_and_then_nothing() -> Result<(), Failure> {
+    let regions = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let mut sim = cluster(&regions, Link::wide());
+    for node in 0..regions.len() {
+        sim.add_many(node, (0..100).map(|at| format!("counter-{at}")));
+    }
+    sim.run_until_converged(10 * SECOND)?;
+    let state = sim.map(0).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len() as u64;
+    let before = sim.cost();
+    for node in 0..regions.len() {
+        sim.leave(node);
+        sim.run_for(SECOND);
+        sim.restart(node, false);
+        sim.run_until(10 * SECOND, |sim| sim.machine(node).is_some_and(|machine| machine.is_synced()))?;
+    }
+    sim.run_until_converged(10 * SECOND)?;
+    sim.run_until(10 * SECOND, |sim| sim.presence_is_right())?;
+    let cost = sim.cost().since(&before);
+    let a_node = cost.bytes() / regions.len() as u64;
+    println!("state {state} bytes; a restart cost {a_node} bytes in the whole cluster: {cost:?}");
+    assert!(a_node < 60_000, "{a_node} bytes a restart for a state of {state}");
+    let quiet = sim.cost();
+    sim.run_for(10 * SECOND);
+    let idle = sim.cost().since(&quiet).bytes() / 10 / regions.len() as u64;
+    assert!(idle < 1000, "{idle} bytes/s a node afterwards");
+    Ok(())
+}
+
+/// Akka.NET #4200: "pruning of dead actors double counts". Nothing is pruned before its writer is folded; the dead stay exact.
+#[test]
+fn what_the_dead_counted_is_counted_once() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
+    for life in 0..9 {
+        sim.add(2, "clicks", 1);
+        sim.run_until_converged(5 * SECOND)?;
+        sim.crash(2);
+        sim.run_for(6 * SECOND);
+        sim.restart(2, life % 2 == 0);
+        sim.run_until_converged(5 * SECOND)?;
+    }
+    assert_eq!([0, 1, 2].map(|node| sim.total(node, "clicks")), [9, 9, 9]);
+    Ok(())
+}
+
+/// chitchat: "state of 5-10 MB keeps nodes from starting". 100,000 counters in pages, while a source dies in the middle.
+#[test]
+fn a_large_state_arrives_in_pages_though_a_source_dies() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
+    for node in 0..3 {
+        sim.add_many(node, (0..10_000).map(|at| format!("a-counter-with-a-long-name-{at}")));
+    }
+    sim.run_until_converged(20 * SECOND)?;
+    let protocol = ProtocolConfig::default();
+    let fresh = sim.start("syd");
+    sim.connect_all();
+    sim.run_until(20 * SECOND, |sim| sim.machine(fresh).is_some_and(|machine| machine.stats().pages > 0))?;
+    sim.crash(0);
+    sim.run_until_converged(20 * SECOND)?;
+    let machine = sim.machine(fresh).expect("up");
+    let pulled = machine.stats().bytes_in[&Kind::Pull];
+    let state = sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len() as u64;
+    println!("state {state} bytes, pulled {pulled} bytes in {} pages of at most {}", machine.stats().pages, protocol.page_bytes_max);
+    assert!(machine.stats().pages >= 3);
+    assert!(pulled < 2 * state, "{pulled} bytes pulled for a state of {state}");
+    assert_eq!(sim.map(fresh).expect("up").counter_count(), 10_000);
+    Ok(())
+}
+
+/// chitchat #119: "quiet nodes starve". One node changes 2,000 counters all the time; another's single click still arrives at a node that
+/// hears no gossip at all.
+#[test]
+fn a_quiet_writer_is_not_starved_by_a_busy_one() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link { gossip_loss: 1.0, ..Link::wide() });
+    for at in 0..60 {
+        sim.add_many(0, (0..2000).map(|at| format!("busy-{at}")));
+        if at == 20 {
+            sim.add(1, "clicks", 1);
+        }
+        sim.run_for(100 * MS);
+        if sim.total(2, "clicks") == 1 {
+            return sim.verdict();
+        }
+    }
+    panic!("the quiet writer's click had not arrived after 4 s");
+}
+
+/// defradb #2186: "equal deltas are deduplicated into one". Two flushes that bring the same numbers back are two messages.
+#[test]
+fn equal_changes_are_unequal_messages() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra"], Link::loopback());
+    for _ in 0..50 {
+        sim.add(0, "clicks", 1);
+        sim.run_for(10 * MS);
+        sim.add(0, "clicks", -1);
+        sim.run_for(10 * MS);
+        sim.set_viewers(0, 1);
+        sim.run_for(200 * MS);
+        sim.set_viewers(0, 0);
+        sim.run_for(200 * MS);
+    }
+    sim.run_until_converged(SECOND)?;
+    assert_eq!(sim.total(1, "clicks"), 0);
+    sim.verdict()
+}
+
+/// delta_crdt_ex #65: "1,000 keys within one interval leave 200". 3,000 counters change within one flush interval, and nobody loses one.
+#[test]
+fn three_thousand_counters_in_one_flush_are_lost_by_nobody() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::lossy(0.2));
+    sim.add_many(0, (0..3000).map(|at| format!("counter-{at}")));
+    sim.run_until_converged(20 * SECOND)?;
+    assert_eq!([0, 1, 2].map(|node| sim.map(node).expect("up").counter_count()), [3000, 3000, 3000]);
+    assert_eq!(sim.machine(1).expect("up").stats().divergences, 0);
+    Ok(())
+}
+
+/// 10,000 distinct counters on one node, and an empty node joins.
+#[test]
+fn an_empty_node_takes_over_ten_thousand_counters() -> Result<(), Failure> {
+    let mut sim = Sim::new(SimConfig { link: Link::wide(), ..SimConfig::default() });
+    let full = sim.start("ord");
+    sim.add_many(full, (0..10_000).map(|at| format!("counter-{at}")));
+    sim.run_for(SECOND);
+    let empty = sim.start("fra");
+    sim.connect_all();
+    let took = sim.run_until_converged(10 * SECOND)?;
+    assert_eq!(sim.map(empty).expect("up").counter_count(), 10_000);
+    assert_eq!(sim.state_hash(empty), sim.state_hash(full));
+    println!("10,000 counters in {took:?}, {} bytes", sim.cost().bytes());
+    Ok(())
+}
+
+/// "Kill that node with -9: its viewers leave the others' pages within 6 s, its clicks stay."
+#[test]
+fn a_killed_nodes_viewers_leave_within_five_seconds_and_its_clicks_stay() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin", "syd", "nrt"], Link::wide());
+    sim.add(4, "clicks", 8);
+    sim.set_viewers(4, 20);
+    sim.run_for(2 * SECOND);
+    assert!(sim.presence_is_right());
+    sim.crash(4);
+    let took = sim.run_until(5 * SECOND, |sim| sim.presence_is_right())?;
+    assert!(took > SECOND, "a suspicion leaves time to refute it: {took:?}");
+    assert_eq!([0, 1, 2, 3].map(|node| sim.total(node, "clicks")), [8; 4]);
+    Ok(())
+}
+
+/// "Ghosts of one's own reconnect": a connection that breaks and comes back leaves one node, not two, and no gap in its presence.
+#[test]
+fn a_broken_connection_to_one_peer_ends_nobodys_presence() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
+    sim.set_viewers(0, 5);
+    sim.run_for(SECOND);
+    sim.cut(&[0], &[1]); // sin still reaches both
+    for _ in 0..300 {
+        sim.run_for(100 * MS);
+        assert!(sim.presence_is_right(), "at {:?}", sim.now());
+    }
+    sim.heal();
+    sim.run_for(5 * SECOND);
+    assert!(sim.presence_is_right());
+    Ok(())
+}
+
+/// A node that leaves is gone at once, with all that it counted handed over.
+#[test]
+fn a_leave_takes_effect_at_once_and_loses_nothing() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin"], Link { gossip_loss: 0.9, ..Link::wide() });
+    sim.set_viewers(0, 5);
+    sim.run_for(3 * SECOND);
+    sim.add(0, "clicks", 77);
+    sim.leave(0);
+    sim.run_until(SECOND, |sim| sim.presence_is_right())?;
+    sim.run_until_converged(10 * SECOND)?;
+    assert_eq!([1, 2].map(|node| sim.total(node, "clicks")), [77, 77]);
+    Ok(())
+}
+
+/// A partition of a minute: both sides count on, and agree within seconds of its end.
+#[test]
+fn both_sides_of_a_partition_count_on_and_agree_soon_after() -> Result<(), Failure> {
+    let mut sim = cluster(&["ord", "fra", "sin", "syd"], Link::lossy(0.05));
+    sim.cut(&[0, 1], &[2, 3]);
+    for at in 0..60 {
+        sim.add(at % 4, "clicks", 1);
+        sim.run_for(SECOND);
+    }
+    assert!(!sim.presence_is_right(), "each side shows only itself");
+    sim.heal();
+    let took = sim.run_until_converged(10 * SECOND)?;
+    assert_eq!(sim.total(3, "clicks"), 60);
+    let presence = sim.run_until(5 * SECOND, |sim| sim.presence_is_right())?;
+    println!("state {took:?} after the heal, presence {presence:?} later");
+    Ok(())
+}
