@@ -3,7 +3,7 @@
 use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId};
 
 use super::input::NodeId;
-use super::output::{Alarm, Refusal};
+use super::output::{Alarm, Notice, Refusal};
 use super::replicator::Replicator;
 use super::timer::Timer;
 
@@ -71,6 +71,10 @@ impl Replicator {
         }
         if let Some(version) = joined.own_ahead {
             self.out.alarm(Alarm::OwnAhead { version });
+        }
+        if joined.changed.is_empty() && !joined.records.is_empty() {
+            // A record alone moves the state hash and no key: whoever shows the hash hears of it.
+            self.out.notify(Notice::Changed { keys: Vec::new() });
         }
         self.out.changed(joined.changed);
     }

@@ -62,7 +62,7 @@ pub enum Verdict {
 /// Something that the node around the replicator may show or log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
-    /// Values changed.
+    /// Values changed, or only the state hash where no key is named.
     Changed {
         /// The keys, each once, in ascending order.
         keys: Vec<KeyId>,

@@ -1,0 +1,88 @@
+//! What the tests on real libp2p share: nodes of a cluster of their own, and waiting for a state without polling the clock.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use counter_net::{Discovery, Interest, Node, NodeBuilder};
+use futures::StreamExt;
+
+/// Longer than anything here takes on a loaded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+static CLUSTERS: AtomicU64 = AtomicU64::new(0);
+
+/// A cluster name that no other test has, in this process or another.
+pub(crate) fn cluster() -> String {
+    format!("test-{}-{}", std::process::id(), CLUSTERS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A node to be started that looks for nobody.
+pub(crate) fn alone(cluster: &str, region: &str) -> NodeBuilder {
+    Node::builder().cluster(cluster).region(region).discover(Discovery::None)
+}
+
+/// Where `node` can be reached.
+pub(crate) fn address(node: &Node) -> String {
+    node.info().addresses.first().cloned().expect("a started node listens")
+}
+
+/// Starts a node that knows `peers`.
+pub(crate) async fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node {
+    let builder = peers.iter().fold(alone(cluster, region), |builder, peer| builder.peer(address(peer)));
+    builder.start().await.expect("the node starts")
+}
+
+/// One node a region, each knowing those before it, all synced.
+pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for region in regions {
+        let peers: Vec<&Node> = nodes.iter().collect();
+        nodes.push(start(cluster, region, &peers).await);
+    }
+    for node in &nodes {
+        tokio::time::timeout(PATIENCE, node.synced()).await.expect("synced");
+    }
+    nodes
+}
+
+/// Waits until `holds`, looking again at every change of any of the nodes.
+///
+/// # Panics
+///
+/// With `what`, when it does not come true.
+pub(crate) async fn until_all(nodes: &[&Node], what: &str, holds: impl Fn() -> bool) {
+    let mut changes = futures::stream::select_all(nodes.iter().map(|node| node.subscribe(Interest::All)));
+    let waiting = async {
+        while !holds() {
+            if changes.next().await.is_none() {
+                assert!(holds(), "the nodes stopped before: {what}");
+            }
+        }
+    };
+    let outcome = tokio::time::timeout(PATIENCE, waiting).await;
+    let seen = || nodes.iter().map(|node| (node.info(), node.members())).collect::<Vec<_>>();
+    assert!(outcome.is_ok(), "never: {what} (and now: {}); {:#?}", holds(), seen());
+}
+
+/// [`until_all`] of one node.
+pub(crate) async fn until(node: &Node, what: &str, holds: impl Fn(&Node) -> bool) {
+    until_all(&[node], what, || holds(node)).await;
+}
+
+/// Waits until every node shows `total` for the counter and all have the same state hash.
+pub(crate) async fn until_all_show(nodes: &[Node], counter: &str, total: i128) {
+    let all: Vec<&Node> = nodes.iter().collect();
+    let agreed = || {
+        let views: Vec<_> = nodes.iter().map(|node| node.view(counter)).collect();
+        views.iter().all(|view| view.total == total && view.state_hash == views[0].state_hash)
+    };
+    until_all(&all, &format!("{counter} is {total} everywhere"), agreed).await;
+}
+
+/// The sum of a metric's samples, over all labels that contain `label`.
+pub(crate) fn metric(node: &Node, name: &str, label: &str) -> f64 {
+    let text = node.metrics_text();
+    let samples = text.lines().filter(|line| !line.starts_with('#') && line.starts_with(name) && line.contains(label));
+    samples.filter_map(|line| line.rsplit_once(' ')).filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+}
