@@ -40,7 +40,8 @@ pub struct Change {
     pub counters: BTreeMap<String, BTreeSet<String>>,
     /// True when more counters changed than are remembered (4,096): `counters` is then empty and any of them may have changed.
     pub overflowed: bool,
-    /// Somebody came or went: viewers or nodes of some region, or this node became synced.
+    /// Somebody came or went: viewers or nodes of some region, or this node became synced, or its
+    /// trouble in reaching others began or ended.
     pub presence_changed: bool,
     /// The state hash moved, perhaps by a counter that is not of interest.
     pub state_hash_changed: bool,

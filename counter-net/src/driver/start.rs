@@ -1,6 +1,7 @@
 //! From a checked configuration to a running node: identity, state, listeners, finders, loop.
 
 use std::io;
+use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,7 @@ use counter_core::{Replica, ReplicaId};
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{Config as SwarmConfig, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, TransportError};
 
@@ -84,8 +86,10 @@ fn generation() -> u64 {
 async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
     let mut waiting: Vec<(ListenerId, &Multiaddr)> = Vec::new();
     for address in addresses {
-        let failed = |error| StartError::Listen { address: address.to_string(), source: io_error(error) };
-        waiting.push((swarm.listen_on(address.clone()).map_err(failed)?, address));
+        let failed = |source| StartError::Listen { address: address.to_string(), source };
+        check_free(address).map_err(failed)?;
+        let listener = swarm.listen_on(address.clone()).map_err(|error| failed(io_error(error)))?;
+        waiting.push((listener, address));
     }
     let mut bound = Vec::new();
     let all_bound = async {
@@ -112,6 +116,20 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
         }
     }
     Ok(bound)
+}
+
+/// libp2p shares ports: two nodes on one would each get some of the connections meant for either. So a named port is first bound unshared.
+fn check_free(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
 }
 
 fn io_error(error: TransportError<io::Error>) -> io::Error {

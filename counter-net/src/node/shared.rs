@@ -90,11 +90,17 @@ impl Shared {
     }
 
     pub(crate) fn set_trouble(&self, sentence: String) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(sentence);
+        let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).replace(sentence).is_none();
+        if news {
+            self.subscribers.presence_changed();
+        }
     }
 
     pub(crate) fn clear_trouble(&self) {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        if news {
+            self.subscribers.presence_changed();
+        }
     }
 
     pub(crate) fn viewer_count(&self) -> u64 {

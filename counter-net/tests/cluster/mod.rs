@@ -80,6 +80,17 @@ pub(crate) async fn until_all_show(nodes: &[Node], counter: &str, total: i128) {
     until_all(&all, &format!("{counter} is {total} everywhere"), agreed).await;
 }
 
+/// Waits for what no subscription tells of, such as a metric.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let looking = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        while !holds() {
+            ticks.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "never: {what}");
+}
+
 /// The sum of a metric's samples, over all labels that contain `label`.
 pub(crate) fn metric(node: &Node, name: &str, label: &str) -> f64 {
     let text = node.metrics_text();
