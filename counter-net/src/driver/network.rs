@@ -183,8 +183,8 @@ impl Driver {
         let now = self.shared.now();
         for (target, addresses) in self.book.take_due(now, self.contacts.up_count() < PEERS_WANTED) {
             let options: DialOpts = match (&target, addresses.into_iter()) {
-                (Target::Peer(peer), addresses) => DialOpts::peer_id(*peer).addresses(addresses.collect()).build(),
-                (Target::Place(address), _) => DialOpts::unknown_peer_id().address(address.clone()).build(),
+                (Target::Peer(peer), addresses) => DialOpts::peer_id(*peer).addresses(addresses.collect()).allocate_new_port().build(),
+                (Target::Place(address), _) => DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build(),
             };
             self.dials.insert(options.connection_id(), target.clone());
             let connection = options.connection_id();

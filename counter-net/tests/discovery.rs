@@ -1,0 +1,175 @@
+//! Nodes find each other: by notes in a directory, by a real name server on loopback.
+
+mod cluster;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cluster::{cluster, until, until_all, until_all_show};
+use counter_net::{Discovery, Node, NodeBuilder, StartError};
+use tokio::net::UdpSocket;
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(cluster()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn local(cluster: &str, region: &str, directory: &Scratch) -> NodeBuilder {
+    Node::builder().cluster(cluster).region(region).discover(Discovery::Local).runtime_dir(&directory.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_that_start_at_once_and_a_fourth_later_find_each_other() {
+    let (name, directory) = (cluster(), Scratch::new());
+    let starts = ["ord", "fra", "sin"].map(|region| local(&name, region, &directory).start());
+    let mut nodes: Vec<Node> = futures::future::try_join_all(starts).await.expect("they start");
+    for node in &nodes {
+        node.synced().await;
+        node.counter("clicks").expect("a counter").add(1).expect("added");
+    }
+    until_all_show(&nodes, "clicks", 3).await;
+    let began = Instant::now();
+    let fourth = local(&name, "syd", &directory).start().await.expect("starts");
+    fourth.synced().await;
+    assert_eq!(fourth.view("clicks").total, 3, "all is there at once");
+    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    nodes.push(fourth);
+    let all: Vec<&Node> = nodes.iter().collect();
+    let everybody = || all.iter().all(|node| node.view("clicks").regions.values().filter(|region| region.nodes == 1).count() == 4);
+    until_all(&all, "everybody knows everybody", everybody).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_in_one_directory_do_not_meet() {
+    let directory = Scratch::new();
+    let nodes = [local(&cluster(), "ord", &directory).start().await.expect("starts"), local(&cluster(), "ord", &directory).start().await.expect("starts")];
+    for node in &nodes {
+        node.synced().await;
+        assert_eq!((node.info().peers, node.members().len()), (0, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_found_again_after_it_was_lost() {
+    let (name, directory) = (cluster(), Scratch::new());
+    let first = local(&name, "ord", &directory).start().await.expect("starts");
+    let second = local(&name, "fra", &directory).start().await.expect("starts");
+    until(&first, "a peer", |node| node.info().peers == 1).await;
+    drop(second);
+    until(&first, "no peer", |node| node.info().peers == 0).await;
+    let third = local(&name, "fra", &directory).start().await.expect("starts");
+    third.counter("clicks").expect("a counter").add(1).expect("added");
+    until_all_show(&[first, third], "clicks", 1).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_used_is_an_error_with_its_name() {
+    let file = Scratch::new();
+    std::fs::write(&file.0, b"").expect("writable");
+    let error = local(&cluster(), "ord", &file).start().await.expect_err("refused");
+    assert!(matches!(error, StartError::Discovery(_)) && error.to_string().contains(&*file.0.to_string_lossy()), "{error}");
+    std::fs::remove_file(&file.0).expect("removable");
+}
+
+#[tokio::test]
+async fn ways_that_cannot_work_here_say_so() {
+    let mdns = Node::builder().cluster(cluster()).discover(Discovery::Mdns).start().await.expect_err("refused");
+    assert!(mdns.to_string().contains("cluster key"), "{mdns}");
+    let fly = Node::builder().cluster(cluster()).discover(Discovery::Fly).start().await.expect_err("refused");
+    assert!(fly.to_string().contains("FLY_APP_NAME"), "{fly}");
+}
+
+/// A name server with one name, whose addresses the test may change.
+struct NameServer {
+    address: SocketAddr,
+    records: Arc<Mutex<BTreeSet<IpAddr>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl NameServer {
+    async fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("bound");
+        let records = Arc::new(Mutex::new(BTreeSet::new()));
+        let shown = Arc::clone(&records);
+        let task = tokio::spawn(async move {
+            let mut question = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut question).await {
+                let answer = answer(&question[..length], &shown.lock().expect("sound"));
+                socket.send_to(&answer, from).await.expect("loopback takes it");
+            }
+        });
+        Self { address, records, task }
+    }
+
+    fn show(&self, ip: IpAddr) {
+        self.records.lock().expect("sound").insert(ip);
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// RFC 1035: the question's header and question, then the records of the type that was asked for (1 is A, 28 is AAAA).
+fn answer(question: &[u8], records: &BTreeSet<IpAddr>) -> Vec<u8> {
+    let name_length = question[12..].iter().position(|byte| *byte == 0).expect("a name ends") + 1;
+    let end = 12 + name_length + 4;
+    let asked = u16::from_be_bytes([question[end - 4], question[end - 3]]);
+    let fitting: Vec<Vec<u8>> = records
+        .iter()
+        .filter_map(|ip| match ip {
+            IpAddr::V4(ip) if asked == 1 => Some(ip.octets().to_vec()),
+            IpAddr::V6(ip) if asked == 28 => Some(ip.octets().to_vec()),
+            _ => None,
+        })
+        .collect();
+    let mut answer = [&question[..2], &[0x85, 0x80, 0, 1, 0, fitting.len() as u8, 0, 0, 0, 0], &question[12..end]].concat();
+    for data in fitting {
+        answer.extend([0xc0, 12]);
+        answer.extend(asked.to_be_bytes());
+        answer.extend([0, 1, 0, 0, 0, 1, 0, data.len() as u8]);
+        answer.extend(data);
+    }
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_address_of_a_name_is_found_also_one_that_is_added_later() {
+    let (name, server) = (cluster(), NameServer::start().await);
+    let at = |ip: &str, port: u16| {
+        let version = if ip.contains(':') { "ip6" } else { "ip4" };
+        format!("/{version}/{ip}/tcp/{port}")
+    };
+    let first = Node::builder().cluster(name.clone()).region("ord").listen(at("127.0.0.2", 0)).discover(Discovery::None).start().await.expect("starts");
+    let port: u16 = cluster::address(&first).split('/').nth(4).and_then(|port| port.parse().ok()).expect("a TCP port");
+    let sixth = Node::builder().cluster(name.clone()).region("fra").listen(at("::1", port)).discover(Discovery::None).start().await;
+    let sixth = sixth.expect("IPv6 on loopback, and the port free there");
+    for ip in ["127.0.0.2", "::1", "127.0.0.4"] {
+        server.show(ip.parse().expect("an address"));
+    }
+    let way: Discovery = format!("dns:nodes.test:{port}").parse().expect("a way");
+    let asking = Node::builder().cluster(name.clone()).region("sin").listen(at("127.0.0.4", port)).discover(way.clone()).name_server(server.address);
+    let asking = asking.start().await.expect("starts");
+    until(&asking, "both are found by A and AAAA, and it does not count itself", |node| node.info().peers == 2).await;
+    let late = Node::builder().cluster(name).region("syd").listen(at("127.0.0.3", port)).discover(Discovery::None).start().await.expect("starts");
+    server.show("127.0.0.3".parse().expect("an address"));
+    until(&asking, "the one added later", |node| node.info().peers == 3).await;
+    late.counter("clicks").expect("a counter").add(1).expect("added");
+    until_all_show(&[first, sixth, asking, late], "clicks", 1).await;
+}
