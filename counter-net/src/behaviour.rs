@@ -13,9 +13,9 @@ use libp2p::{PeerId, StreamProtocol, identify, mdns, ping};
 use sha2::{Digest, Sha256};
 
 use crate::config::{self, NodeConfig};
-use crate::driver::PullCodec;
+use crate::driver::BoundedCodec;
 use crate::error::StartError;
-use crate::protocol::NodeId;
+use crate::protocol::{MESSAGE_BYTES_MAX, NodeId};
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
@@ -23,7 +23,8 @@ pub(crate) struct Behaviour {
     pub(crate) cut: allow_block_list::Behaviour<BlockedPeers>,
     pub(crate) identify: identify::Behaviour,
     pub(crate) gossip: gossipsub::Behaviour,
-    pub(crate) pull: request_response::Behaviour<PullCodec>,
+    pub(crate) pull: request_response::Behaviour<BoundedCodec>,
+    pub(crate) peers: request_response::Behaviour<BoundedCodec>,
     pub(crate) ping: ping::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
@@ -33,6 +34,7 @@ pub(crate) struct Names {
     pub(crate) topic: IdentTopic,
     pub(crate) gossip: String,
     pub(crate) pull: StreamProtocol,
+    pub(crate) peers: StreamProtocol,
     pub(crate) family: String,
 }
 
@@ -43,6 +45,7 @@ impl Names {
             topic: IdentTopic::new(format!("counter/{cluster}")),
             gossip: format!("/counter/{cluster}/gossip"),
             pull: StreamProtocol::try_from_owned(format!("/counter/{cluster}/pull/1")).map_err(network)?,
+            peers: StreamProtocol::try_from_owned(format!("/counter/{cluster}/peers/1")).map_err(network)?,
             family: format!("counter/{cluster}/1"),
         })
     }
@@ -56,9 +59,6 @@ pub(crate) fn node_id(peer: &PeerId) -> NodeId {
 
 impl Behaviour {
     pub(crate) fn new(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Self, StartError> {
-        let pull = request_response::Config::default()
-            .with_request_timeout(config::PULL_TIMEOUT)
-            .with_max_concurrent_streams(config::PULL_STREAMS_MAX);
         let identify = identify::Config::new(names.family.clone(), keypair.public())
             .with_agent_version(format!("counter-net/{}", env!("CARGO_PKG_VERSION")))
             .with_push_listen_addr_updates(true)
@@ -68,11 +68,17 @@ impl Behaviour {
             cut: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
             gossip: gossip(keypair, names)?,
-            pull: request_response::Behaviour::with_codec(PullCodec, [(names.pull.clone(), ProtocolSupport::Full)], pull),
+            pull: requests(&names.pull, MESSAGE_BYTES_MAX, config::PULL_STREAMS_MAX),
+            peers: requests(&names.peers, config::INTRODUCTION_BYTES_MAX, config::INTRODUCTION_STREAMS_MAX),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(config::PING_INTERVAL).with_timeout(config::PING_TIMEOUT)),
             mdns: mdns(keypair, config)?.into(),
         })
     }
+}
+
+fn requests(name: &StreamProtocol, bytes_max: usize, streams_max: usize) -> request_response::Behaviour<BoundedCodec> {
+    let config = request_response::Config::default().with_request_timeout(config::PULL_TIMEOUT).with_max_concurrent_streams(streams_max);
+    request_response::Behaviour::with_codec(BoundedCodec { bytes_max }, [(name.clone(), ProtocolSupport::Full)], config)
 }
 
 fn limits() -> ConnectionLimits {

@@ -21,6 +21,14 @@ pub(crate) const GOSSIP_PAYLOAD_BYTES_MAX: usize = GOSSIP_TRANSMIT_BYTES_MAX - 1
 pub(crate) const PULL_STREAMS_MAX: usize = 32;
 /// A pull's answer is given up after this.
 pub(crate) const PULL_TIMEOUT: Duration = Duration::from_secs(10);
+/// An introduction: the addresses of some peers.
+pub(crate) const INTRODUCTION_BYTES_MAX: usize = 16 * 1024;
+/// Introductions at one connection at a time, in both directions.
+pub(crate) const INTRODUCTION_STREAMS_MAX: usize = 2;
+/// Addresses in one introduction.
+pub(crate) const INTRODUCED_MAX: usize = 64;
+/// A node asks one of its peers, in turn, for others this often; and every new peer at once.
+pub(crate) const INTRODUCTION_INTERVAL: Duration = Duration::from_secs(15);
 /// Messages queued for one gossip peer; further ones are dropped for that peer, and anti-entropy repairs it.
 pub(crate) const GOSSIP_QUEUE_MAX: usize = 1_024;
 

@@ -175,6 +175,22 @@ impl AddressBook {
         self.settle();
     }
 
+    /// Where the connected peers listen, each with its identity: at most `addresses_max`, two a peer, the peers in random order.
+    pub(super) fn introduce(&mut self, addresses_max: usize) -> Vec<Multiaddr> {
+        let mut peers: Vec<(PeerId, &[Multiaddr])> = self
+            .entries
+            .iter()
+            .filter_map(|(target, entry)| match (target, &entry.stage) {
+                (Target::Peer(peer), Stage::Connected(_)) => Some((*peer, entry.addresses.as_slice())),
+                _ => None,
+            })
+            .collect();
+        self.random.shuffle(&mut peers);
+        let listed =
+            peers.iter().flat_map(|(peer, addresses)| addresses.iter().take(2).filter_map(|address| address.clone().with_p2p(*peer).ok()));
+        listed.take(addresses_max).collect()
+    }
+
     /// When something is to be dialled next.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.next_due

@@ -53,6 +53,11 @@ impl Contacts {
         self.contacts.get(peer).filter(|contact| contact.up).map(|contact| contact.node)
     }
 
+    /// The `turn`th of the peers that are up, round and round.
+    pub(super) fn in_turn(&self, turn: usize) -> Option<PeerId> {
+        self.up.values().nth(turn.checked_rem(self.up.len())?).copied()
+    }
+
     pub(super) fn up_count(&self) -> usize {
         self.up.len()
     }

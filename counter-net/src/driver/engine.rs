@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::book::{AddressBook, Target};
 use super::contacts::Contacts;
 use crate::behaviour::{Behaviour, Names};
-use crate::config::{NodeConfig, SWEEP_INTERVAL};
+use crate::config::{INTRODUCTION_INTERVAL, NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::Finders;
 use crate::node::Shared;
 use crate::protocol::{Input, NodeId, Output};
@@ -42,6 +42,9 @@ pub(super) struct Driver {
     pub(super) wanted: Option<Duration>,
     candidates_told: usize,
     next_sweep: Duration,
+    pub(super) next_introduction: Duration,
+    /// Whose turn it is to introduce others.
+    pub(super) introductions: usize,
     pub(super) key_fingerprint: Option<String>,
 }
 
@@ -78,6 +81,8 @@ impl Driver {
             wanted: None,
             candidates_told: 0,
             next_sweep: now + SWEEP_INTERVAL,
+            next_introduction: now + INTRODUCTION_INTERVAL,
+            introductions: 0,
             key_fingerprint: config.key.as_ref().map(|key| key.fingerprint()),
             shared,
         }

@@ -1,7 +1,8 @@
 //! The driver: one loop that owns the network and feeds the replicator, local work first.
 //!
 //! `start` builds everything and hands over to the loop in `engine`; `network` turns what happens on the network into inputs, `effects`
-//! turns the replicator's outputs into network calls; `book` knows whom to dial, `contacts` who is there, `codec` how pulls are framed.
+//! turns the replicator's outputs into network calls; `book` knows whom to dial, `contacts` who is there, `introductions` spreads
+//! addresses, `codec` frames requests.
 
 mod book;
 mod codec;
@@ -9,8 +10,9 @@ mod contacts;
 mod effects;
 mod engine;
 mod farewell;
+mod introductions;
 mod network;
 mod start;
 
-pub(crate) use codec::PullCodec;
+pub(crate) use codec::BoundedCodec;
 pub(crate) use start::start;

@@ -19,6 +19,7 @@ impl Driver {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
             SwarmEvent::Behaviour(BehaviourEvent::Pull(event)) => self.on_pull(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Peers(event)) => self.on_introduction(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
@@ -57,6 +58,7 @@ impl Driver {
         if let Some(node) = self.contacts.spoke(peer) {
             self.count_peers();
             self.feed(Input::PeerUp { peer: node });
+            self.ask_for_introduction(peer);
         }
     }
 
@@ -201,6 +203,7 @@ impl Driver {
             let _gone = self.swarm.disconnect_peer_id(peer);
         }
         while self.take_back(now) {}
+        self.ask_in_turn(now);
     }
 
     fn token(&mut self) -> u64 {
