@@ -342,3 +342,27 @@ fn both_sides_of_a_partition_count_on_and_agree_soon_after() -> Result<(), Failu
     println!("state {took:?} after the heal, presence {presence:?} later");
     Ok(())
 }
+
+/// A node that vanished is forgotten when its ttl is over, though the others go on telling each other of it.
+#[test]
+fn no_ghost_is_kept_alive_by_being_passed_on() -> Result<(), Failure> {
+    let never = Duration::from_secs(100_000);
+    let protocol = ProtocolConfig { suspicion_timeout: never, ..ProtocolConfig::default() };
+    let mut sim = Sim::new(SimConfig { seed: 3, protocol, link: Link::wide(), ..SimConfig::default() });
+    ["ord", "fra", "sin", "syd", "nrt"].iter().for_each(|region| {
+        sim.start(region);
+    });
+    sim.connect_all();
+    sim.run_for(5 * SECOND);
+    sim.crash(4);
+    let dead = sim.now();
+    let took = sim.run_until(200 * SECOND, |sim| {
+        let changing = sim.now().as_millis() as u64 / 100;
+        sim.set_viewers(0, changing); // so that announcements are exchanged all the time
+        [1, 2, 3].iter().all(|node| !sim.machine(*node).expect("up").presence().contains_key("nrt"))
+    })?;
+    assert!(took <= 92 * SECOND, "{took:?} after {dead:?}");
+    sim.run_for(100 * SECOND);
+    assert!([0, 1, 2, 3].iter().all(|node| sim.members(*node).len() == 4), "and forgotten after one ttl more");
+    Ok(())
+}

@@ -18,6 +18,8 @@ use super::wire::{self, Hash, pack_vector, unpack_vector};
 const HOLD: Duration = Duration::from_millis(200);
 /// The least time between two questions about gaps that no known digest fills.
 const GAP_ASK_INTERVAL: Duration = Duration::from_millis(100);
+/// How many failures in a row a pull survives at its peer.
+const RESUMES_MAX: u32 = 2;
 /// How many request timeouts a delta beyond a gap may wait.
 const GAP_TIMEOUTS: u32 = 3;
 
@@ -173,6 +175,10 @@ impl Replicator {
     }
 
     pub(super) fn on_retry(&mut self, replica: &mut Replica, peer: NodeId) {
+        if let Some(pull) = self.pulls.get(peer).filter(|_| !self.awaits(peer, |asked| asked == Asked::Pull)) {
+            let request = Request::pull(pull.request(self.own));
+            self.send(peer, Asked::Pull, &request);
+        }
         match self.sources.get(peer) {
             Some(source) if !source.pulled => self.ask(replica, peer),
             _ => self.plan(replica),
@@ -233,7 +239,7 @@ impl Replicator {
             }
             Err(reason) => {
                 self.out.refuse(peer, reason);
-                self.failed(replica, pending);
+                self.failed(replica, pending, false);
             }
         }
     }
@@ -355,19 +361,21 @@ impl Replicator {
         if self.pending.get(&id).is_some_and(|pending| pending.peer == peer)
             && let Some(pending) = self.forget(id)
         {
-            self.failed(replica, pending);
+            self.failed(replica, pending, true);
         }
     }
 
     pub(super) fn on_overdue(&mut self, replica: &mut Replica, id: u64) {
         if let Some(pending) = self.forget(id) {
-            self.failed(replica, pending);
+            self.failed(replica, pending, false);
         }
     }
 
-    /// The peer rests for a while; what was pulled from it is pulled elsewhere.
-    fn failed(&mut self, replica: &mut Replica, pending: Pending) {
-        if pending.asked == Asked::Pull {
+    /// The peer rests for a while. A pull whose page was lost goes on from there at the same peer afterwards; where that is of no use, or has
+    /// failed too often, its writers are pulled elsewhere from the start.
+    fn failed(&mut self, replica: &mut Replica, pending: Pending, resume: bool) {
+        let resume = resume && self.sources.get(pending.peer).is_some_and(|source| source.failures < RESUMES_MAX);
+        if pending.asked == Asked::Pull && !resume {
             self.out.stats.pulls_failed += u64::from(self.pulls.end(pending.peer).is_some());
         }
         if let Some(until) = self.sources.failed(pending.peer, self.now) {

@@ -5,9 +5,12 @@ use std::time::Duration;
 use super::config::{Link, SimConfig};
 use super::truth::Failure;
 use super::world::Sim;
+use crate::protocol::ProtocolConfig;
 
 const REGIONS: [&str; 4] = ["ord", "fra", "sin", "syd"];
 const COUNTERS: [&str; 3] = ["clicks", "likes", "carts"];
+/// How long presence may take to become right once states are equal: two suspicions and a few lost messages.
+const PRESENCE_LIMIT: Duration = Duration::from_secs(12);
 
 /// A random cluster, random acts and random faults; then all is healed, and everything must come out exact.
 #[derive(Clone, Debug)]
@@ -35,18 +38,18 @@ impl Chaos {
     pub fn run(&self) -> Result<Sim, Failure> {
         let mut dice = fastrand::Rng::with_seed(self.seed ^ 0xc4a0_5000);
         let link = if dice.bool() { Link::lossy(self.loss) } else { Link { gossip_loss: self.loss, ..Link::loopback() } };
-        let mut sim = Sim::new(SimConfig { seed: self.seed, link, ..SimConfig::default() });
+        let protocol = if dice.bool() { cramped(&mut dice) } else { ProtocolConfig::default() };
+        let mut sim = Sim::new(SimConfig { seed: self.seed, link, protocol, ..SimConfig::default() });
         for at in 0..dice.usize(2..=5) {
             sim.start(REGIONS[at % dice.usize(1..=REGIONS.len())]);
         }
         sim.connect_all();
-        for _ in 0..self.acts {
+        for at in 0..self.acts {
             self.act(&mut sim, &mut dice);
             let pause = [1, 7, 60, 400, 3000][dice.usize(..5)];
             sim.run_for(Duration::from_millis(dice.u64(..=pause)));
-            sim.verdict()?;
+            if at % 8 == 7 { sim.check()? } else { sim.verdict()? }
         }
-        sim.check()?;
         self.heal(&mut sim, &mut dice)?;
         Ok(sim)
     }
@@ -57,7 +60,11 @@ impl Chaos {
         let counter = COUNTERS[dice.usize(..COUNTERS.len())];
         match dice.u8(..32) {
             0..=11 => sim.add(host, counter, dice.i64(-20..=30)),
-            12..=14 => (0..dice.usize(..40)).for_each(|_| sim.add(host, counter, 1)),
+            12 => {
+                let (from, count) = (dice.usize(..60), dice.usize(..60));
+                sim.add_many(host, (from..from + count).map(|at| format!("many-{at}")));
+            }
+            13 | 14 => (0..dice.usize(..40)).for_each(|_| sim.add(host, counter, 1)),
             15 | 16 => sim.reset(host, counter, REGIONS[dice.usize(..REGIONS.len())]),
             17..=19 => sim.set_viewers(host, dice.u64(..20)),
             20 | 21 => sim.crash(host),
@@ -87,15 +94,34 @@ impl Chaos {
         sim.heal();
         for host in 0..sim.hosts.len() {
             sim.slow_down(host, Duration::ZERO);
+            sim.set_clock(host, Duration::ZERO, 1.0);
             sim.restart(host, dice.bool());
         }
-        sim.run_until_converged(self.limit)?;
-        sim.run_until(self.limit, |sim| sim.presence_is_right() && sim.is_all_synced())?;
+        sim.healed_in.0 = sim.run_until_converged(self.limit)?;
+        sim.healed_in.1 = sim.run_until(PRESENCE_LIMIT, |sim| sim.presence_is_right() && sim.is_all_synced())?;
         sim.check()
     }
 }
 
+/// Bounds so small that a few dozen cells are many pages, many payloads and more than gaps may hold.
+fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
+    ProtocolConfig {
+        payload_bytes_max: dice.usize(250..1000),
+        page_bytes_max: dice.usize(100..1000),
+        ask_bytes_max: dice.usize(100..1000),
+        pulls_max: dice.usize(1..4),
+        gap_entries_max: dice.usize(1..5),
+        gap_bytes_max: dice.usize(200..2000),
+        ..ProtocolConfig::default()
+    }
+}
+
 impl Sim {
+    /// After a [`Chaos`]: how long it took from the heal to equal states, and from there to the right presence.
+    pub fn healed_in(&self) -> (Duration, Duration) {
+        self.healed_in
+    }
+
     /// Whether every node that is up says that it has caught up.
     pub fn is_all_synced(&self) -> bool {
         self.up().all(|(_, alive)| alive.machine.is_synced())

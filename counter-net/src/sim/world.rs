@@ -35,6 +35,8 @@ pub struct Sim {
     /// The first thing that went wrong.
     pub(super) failure: Option<Failure>,
     pub(super) steps: u64,
+    /// Times to converge after a story's heal: state, then presence.
+    pub(super) healed_in: (Duration, Duration),
 }
 
 impl Sim {
@@ -53,6 +55,7 @@ impl Sim {
             payloads: BTreeSet::new(),
             failure: None,
             steps: 0,
+            healed_in: (Duration::ZERO, Duration::ZERO),
             config,
         }
     }
