@@ -19,6 +19,13 @@ fn every_story_of_faults_ends_exact_and_equal() {
     live_through(0..200);
 }
 
+/// A click was gossiped while the last page of a pull was under way, found the room for deltas beyond gaps full, and was dropped: the pull then ended
+/// below what the peer was heard to hold *by then*, was taken for all that the peer would ever give, and the click was never asked for again.
+#[test]
+fn what_a_peer_gains_during_a_pull_is_asked_for_afterwards() {
+    live_through(1_004_515..1_004_516);
+}
+
 /// As many seeds as `SIM_SEEDS` says, 10,000 if it says nothing: `cargo test --release … --test sim -- --ignored`.
 #[test]
 #[ignore = "takes minutes; run it in release"]

@@ -21,6 +21,8 @@ const VERSIONS_A_PULL: Version = 8192;
 pub(super) struct Pull {
     /// The writers, ascending; `None` is all of them, for a repair.
     writers: Option<Vec<ReplicaId>>,
+    /// Up to which version the peer was heard to hold each of them when the pull began: what it must bring.
+    promised: VersionVector,
     /// What was held of them at the start, raised for each writer as its last page comes: a span begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
@@ -66,8 +68,9 @@ impl Pull {
         self.staging.cell_count()
     }
 
-    pub(super) fn writers(&self) -> &[ReplicaId] {
-        self.writers.as_deref().unwrap_or_default()
+    /// What the peer was heard to hold when the pull began.
+    pub(super) fn promised(&self) -> &VersionVector {
+        &self.promised
     }
 }
 
@@ -97,28 +100,31 @@ impl Pulls {
     /// Begins a pull of some of the `wanted` writers (nearest first) that nobody pulls yet; `None` where there are none.
     pub(super) fn begin(&mut self, peer: NodeId, wanted: &[(Version, ReplicaId)], seen: &VersionVector) -> Option<&Pull> {
         let (mut writers, mut versions) = (Vec::new(), 0_u64);
+        let mut promised = VersionVector::new();
         for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer)) {
             versions = versions.saturating_add(*behind);
             if versions > VERSIONS_A_PULL && !writers.is_empty() {
                 break;
             }
             writers.push(*writer);
+            promised.raise(*writer, seen.get(*writer).saturating_add(*behind));
         }
         if writers.is_empty() {
             return None;
         }
         writers.sort_unstable();
         let have = writers.iter().map(|writer| (*writer, seen.get(*writer))).collect();
-        Some(self.insert(peer, Some(writers), have, false))
+        Some(self.insert(peer, Some(writers), have, promised))
     }
 
     /// Begins a full pull that compares cell by cell.
     pub(super) fn begin_repair(&mut self, peer: NodeId) -> &Pull {
-        self.insert(peer, None, VersionVector::new(), true)
+        self.insert(peer, None, VersionVector::new(), VersionVector::new())
     }
 
-    fn insert(&mut self, peer: NodeId, writers: Option<Vec<ReplicaId>>, have: VersionVector, repair: bool) -> &Pull {
-        let pull = Pull { writers, have, cursor: None, staging: Staging::new(self.staging_cells_max), repair };
+    fn insert(&mut self, peer: NodeId, writers: Option<Vec<ReplicaId>>, have: VersionVector, promised: VersionVector) -> &Pull {
+        let repair = writers.is_none();
+        let pull = Pull { writers, promised, have, cursor: None, staging: Staging::new(self.staging_cells_max), repair };
         self.active.insert(peer, pull);
         &self.active[&peer]
     }

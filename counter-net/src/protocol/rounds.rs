@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::{Cursor, Delta, Replica, ReplicaId};
+use counter_core::{Cursor, Delta, Replica};
 use serde_bytes::ByteBuf;
 
 use super::flush::own_since;
@@ -326,14 +326,13 @@ impl Replicator {
         Ok(())
     }
 
-    /// A pull came to its end. What it did not bring is not asked of this peer again until its digest grows.
+    /// A pull came to its end. What it did not bring, though the peer was heard to hold it when the pull began, is not asked of this peer again
+    /// until its digest grows.
     fn finish(&mut self, replica: &mut Replica, peer: NodeId) {
-        let writers: Vec<ReplicaId> = self.pulls.end(peer).map_or_else(Vec::new, |pull| pull.writers().to_vec());
-        if let Some(source) = self.sources.get_mut(peer) {
-            for writer in writers {
-                let heard = source.heard.get(writer);
-                if replica.map().seen_of(writer) < heard {
-                    source.asked.insert(writer, heard);
+        if let (Some(pull), Some(source)) = (self.pulls.end(peer), self.sources.get_mut(peer)) {
+            for (writer, promised) in pull.promised().iter() {
+                if replica.map().seen_of(writer) < promised {
+                    source.asked.insert(writer, promised);
                 } else {
                     source.asked.remove(&writer);
                 }
