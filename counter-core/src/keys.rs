@@ -90,7 +90,11 @@ impl Keys {
     }
 
     pub(crate) fn find(&self, counter: &str, region: &str) -> Option<u32> {
-        self.index.find(self.hash(counter, region), |&key| self.names(key) == (counter, region)).copied()
+        let is_it = |&key: &u32| {
+            let Key { counter: c, region: r, .. } = self.keys[key as usize];
+            self.regions.bytes(r) == region.as_bytes() && self.counters.bytes(c) == counter.as_bytes()
+        };
+        self.index.find(self.hash(counter, region), is_it).copied()
     }
 
     /// As [`find`](Self::find), but looks at `hint` first: keys of two states mostly came in the same order.
@@ -98,6 +102,20 @@ impl Keys {
         if (hint as usize) < self.keys.len() && self.names(hint) == (counter, region) {
             return Some(hint);
         }
+        self.find(counter, region)
+    }
+
+    /// The key with the names of another numbering's key, looked for at `near` first.
+    #[inline]
+    pub(crate) fn find_same(&self, near: u32, other: &Self, theirs: u32) -> Option<u32> {
+        let their = other.keys[theirs as usize];
+        if let Some(mine) = self.keys.get(near as usize) {
+            let region = self.regions.bytes(mine.region) == other.regions.bytes(their.region);
+            if region && self.counters.bytes(mine.counter) == other.counters.bytes(their.counter) {
+                return Some(near);
+            }
+        }
+        let (counter, region) = other.names(theirs);
         self.find(counter, region)
     }
 

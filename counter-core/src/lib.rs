@@ -23,7 +23,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `replica`, `tally` | the own writer; adds from any thread |
+//! | `replica`, `tally`, `local` | the own writer; adds from any thread, and by name |
 //! | `counter_map`, `writer`, `cell`, `record`, `pn_counter` | the lattice |
 //! | `delta`, `staging`, `version_vector`, `digest` | what travels, and how one says what one has |
 //! | `codec` | the bytes |
@@ -44,6 +44,7 @@ mod fields;
 mod keys;
 #[cfg(feature = "laws")]
 pub mod laws;
+mod local;
 mod names;
 mod pn_counter;
 mod record;

@@ -28,13 +28,24 @@ impl Names {
     }
 
     pub(crate) fn name(&self, number: u32) -> &str {
+        &self.arena[self.range(number)]
+    }
+
+    /// A name's bytes; cheaper to compare than the name.
+    #[inline]
+    pub(crate) fn bytes(&self, number: u32) -> &[u8] {
+        &self.arena.as_bytes()[self.range(number)]
+    }
+
+    #[inline]
+    fn range(&self, number: u32) -> std::ops::Range<usize> {
         let at = number as usize;
         let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        &self.arena[start..self.ends[at] as usize]
+        start..self.ends[at] as usize
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.numbers.find(self.hash(name), |&number| self.name(number) == name).copied()
+        self.numbers.find(self.hash(name), |&number| self.bytes(number) == name.as_bytes()).copied()
     }
 
     /// The number of `name`, given now if it is new.

@@ -7,6 +7,8 @@ use crate::counter_map::{CounterMap, Joined};
 use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
 use crate::keys::KeyId;
+use crate::local::{Local, Part};
+use crate::names::Names;
 use crate::replica_id::ReplicaId;
 use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
 use crate::version_vector::Version;
@@ -40,8 +42,10 @@ pub struct Replica {
     chunks: Vec<Arc<Chunk>>,
     /// The key of each tally, in the order of their making.
     keys: Vec<KeyId>,
-    /// The tally of each key of the own region, by key index.
-    tallies: std::collections::BTreeMap<KeyId, usize>,
+    /// The number of each tally's counter is the tally's.
+    names: Names,
+    /// What was added by name, from the thread that has the replica.
+    local: Local,
     wake: Wake,
 }
 
@@ -50,7 +54,7 @@ pub struct Replica {
 pub struct Flushed {
     /// The own versions that it took; None where nothing was pending.
     pub span: Option<Span>,
-    /// Keys that it changed, one version each, in the order of their versions.
+    /// Keys that it changed, in the order of their versions.
     pub changed: Vec<KeyId>,
 }
 
@@ -70,7 +74,16 @@ impl Replica {
     pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, AddError> {
         map.set_region(id, region)?;
         let wake: Wake = Arc::new(|| {});
-        Ok(Self { id, region: region.into(), map, chunks: Vec::new(), keys: Vec::new(), tallies: Default::default(), wake })
+        Ok(Self {
+            id,
+            region: region.into(),
+            map,
+            chunks: Vec::new(),
+            keys: Vec::new(),
+            names: Names::default(),
+            local: Local::default(),
+            wake,
+        })
     }
 
     /// Who writes here.
@@ -103,34 +116,76 @@ impl Replica {
     /// # Errors
     /// `NameOutOfRange` or `TooManyKeys`: no handle was made.
     pub fn tally(&mut self, counter: &str) -> Result<Tally, AddError> {
-        let key = self.map.intern(counter, &self.region)?;
-        let at = *self.tallies.entry(key).or_insert(self.keys.len());
-        if at == self.keys.len() {
-            self.keys.push(key);
-            if at.is_multiple_of(CHUNK) {
-                self.chunks.push(Chunk::new(self.wake.clone()));
-            }
-        }
+        let at = self.number(counter)?;
         Ok(Tally::new(self.chunks[at / CHUNK].clone(), at % CHUNK))
+    }
+
+    /// Adds `amount`, 1 to 2^32, to this region of a counter by its name. One hash and one comparison of the name; what comes before a
+    /// flush comes to one version.
+    ///
+    /// # Errors
+    /// As [`Tally::add`] and [`tally`](Self::tally); nothing was added.
+    #[inline]
+    pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
+        let at = self.number(counter)?;
+        self.local.raise(at, Part::Increments, amount)
+    }
+
+    /// Subtracts `amount` just as [`add`](Self::add) adds.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    #[inline]
+    pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
+        let at = self.number(counter)?;
+        self.local.raise(at, Part::Decrements, amount)
+    }
+
+    #[inline]
+    fn number(&mut self, counter: &str) -> Result<usize, AddError> {
+        match self.names.find(counter) {
+            Some(at) => Ok(at as usize),
+            None => self.new_tally(counter),
+        }
+    }
+
+    #[cold]
+    fn new_tally(&mut self, counter: &str) -> Result<usize, AddError> {
+        let key = self.map.intern(counter, &self.region)?;
+        let at = self.names.intern(counter) as usize;
+        self.keys.push(key);
+        self.local.push();
+        if at.is_multiple_of(CHUNK) {
+            self.chunks.push(Chunk::new(self.wake.clone()));
+        }
+        Ok(at)
     }
 
     /// Whether something was added since the last flush.
     pub fn has_pending(&self) -> bool {
-        self.chunks.iter().any(|chunk| chunk.has_pending())
+        !self.local.is_empty() || self.chunks.iter().any(|chunk| chunk.has_pending())
     }
 
     /// Makes cells of what is pending, one version a key.
     ///
     /// # Complexity
-    /// O(changed), and a look at one word for every 4,096 counters.
+    /// O(changed), and a look at one word for every 4,096 counters. A key that was added to by name and through a tally has two versions.
     pub fn flush(&mut self) -> Flushed {
         let after = self.version();
         let mut changed = Vec::new();
-        for (at, chunk) in self.chunks.iter().enumerate() {
-            let (map, id, keys) = (&mut self.map, self.id, &self.keys[at * CHUNK..]);
+        let Self { map, local, chunks, keys, id, .. } = self;
+        local.drain(|at, amounts| {
+            changed.push(keys[at]);
+            let room = write(map, *id, keys[at], amounts);
+            chunks[at / CHUNK].close(at % CHUNK, room);
+            room
+        });
+        for (first, chunk) in chunks.iter().enumerate().map(|(at, chunk)| (at * CHUNK, chunk)) {
             chunk.drain(|slot, amounts| {
-                changed.push(keys[slot]);
-                write(map, id, keys[slot], amounts)
+                changed.push(keys[first + slot]);
+                let room = write(map, *id, keys[first + slot], amounts);
+                local.close(first + slot, room);
+                room
             });
         }
         let upto = self.version();
@@ -153,8 +208,8 @@ impl Replica {
     }
 
     fn pending(&self, counter: &str) -> i128 {
-        let at = self.map.key(counter, &self.region).and_then(|key| self.tallies.get(&key));
-        at.map_or(0, |&at| self.chunks[at / CHUNK].pending(at % CHUNK).net())
+        let at = self.names.find(counter).map(|at| at as usize);
+        at.map_or(0, |at| self.chunks[at / CHUNK].pending(at % CHUNK).net() + self.local.pending(at).net())
     }
 
     /// Resets one region of a counter, what is pending included: see [`CounterMap::reset`]. Returns the version of the change.

@@ -12,10 +12,10 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// What a flush may find pending of one part of one counter, but for one add more a thread. Far above what comes together between
 /// two flushes, far below what would wrap.
-const PENDING_MAX: u64 = 1 << 56;
+pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
 /// Set in a pending amount when its cell has no room for another flush: every add is refused from then on.
-const FULL: u64 = 1 << 62;
+pub(crate) const FULL: u64 = 1 << 62;
 
 /// Words of 64 marks in a chunk.
 #[cfg(not(loom))]
@@ -78,11 +78,17 @@ impl Chunk {
                 let amounts = Amounts { increments: take(&slot.increments), decrements: take(&slot.decrements) };
                 if amounts != Amounts::default() {
                     let room = each(counter, amounts);
-                    close(&slot.increments, room.increments_full);
-                    close(&slot.decrements, room.decrements_full);
+                    self.close(counter, room);
                 }
             }
         }
+    }
+
+    /// Refuses adds to the parts that are full.
+    pub(crate) fn close(&self, at: usize, room: Room) {
+        let slot = &self.slots[place(at)];
+        close(&slot.increments, room.increments_full);
+        close(&slot.decrements, room.decrements_full);
     }
 
     #[cold]

@@ -171,6 +171,17 @@ impl Writer {
         0..self.plain.len() as u32
     }
 
+    /// Slots of the cells with a version above `after`, newest first. O(changed).
+    pub(crate) fn newest_first(&self, after: Version) -> Vec<u32> {
+        let mut slots = Vec::with_capacity(self.len().min((self.seen.saturating_sub(after)) as usize));
+        let mut slot = self.newest;
+        while slot != NONE && self.plain[slot as usize].version > after {
+            slots.push(slot);
+            slot = self.places[slot as usize].prev;
+        }
+        slots
+    }
+
     /// Slots of the cells with a version above `after`, oldest first. O(changed).
     pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = u32> + '_ {
         let mut first = NONE;

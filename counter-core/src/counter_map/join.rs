@@ -1,14 +1,15 @@
 //! Joining: of each writer the newer snapshot, at a cost of what changed.
 
+use super::values::Values;
 use super::{CounterMap, rehash, rehash_record};
 use crate::cell::Extra;
-use crate::delta::{Delta, Part, Span};
+use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::error::JoinError;
-use crate::keys::KeyId;
+use crate::keys::{KeyId, Keys};
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
-use crate::writer::Plain;
+use crate::writer::{Plain, Writer};
 
 /// What a join changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,31 +42,36 @@ impl CounterMap {
         let mut joined = Joined::default();
         for theirs in &other.writers {
             let after = self.seen_of(theirs.id);
-            if theirs.seen <= after {
-                continue;
+            if theirs.seen > after {
+                self.join_writer(theirs, after, &other.keys, &mut joined);
             }
-            let at = self.writer_or_new(theirs.id);
-            if after == 0 {
-                self.writers[at].reserve(theirs.len());
-                self.writers[at].hash = None;
-            }
-            let mut near = Near::default();
-            for slot in theirs.since(after) {
-                let their_key = theirs.key(slot);
-                let (counter, region) = other.keys.names(their_key);
-                let key = match self.keys.find_near(near.key(their_key), counter, region) {
-                    Some(key) => key,
-                    None => self.new_key(counter, region),
-                };
-                self.take(at, key, &mut near, theirs.plain(slot), theirs.extra(slot), &mut joined);
-            }
-            if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
-                self.take_record(at, record, &mut joined);
-            }
-            self.writers[at].seen = theirs.seen;
         }
         self.values_again(&joined.changed);
         joined
+    }
+
+    fn join_writer(&mut self, theirs: &Writer, after: Version, their_keys: &Keys, joined: &mut Joined) {
+        let at = self.writer_or_new(theirs.id);
+        let newest_first = theirs.newest_first(after);
+        let mut near = None;
+        let mut keys = Vec::with_capacity(newest_first.len());
+        for &slot in newest_first.iter().rev() {
+            let theirs = theirs.key(slot);
+            let key = self.keys.find_same(near.unwrap_or(theirs), their_keys, theirs).unwrap_or_else(|| {
+                let (counter, region) = their_keys.names(theirs);
+                self.new_key(counter, region)
+            });
+            near = Some(key + 1);
+            keys.push(key);
+        }
+        let mut intake = self.intake(at, keys.len(), joined);
+        for (&slot, key) in newest_first.iter().rev().zip(keys) {
+            intake.take(key, theirs.plain(slot), theirs.extra(slot));
+        }
+        if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
+            intake.take_record(record);
+        }
+        self.writers[at].seen = theirs.seen;
     }
 
     /// Joins a delta. A span takes effect where everything up to its `after` is held; past a gap it has no effect and is reported.
@@ -155,17 +161,10 @@ impl CounterMap {
 
     fn take_part(&mut self, part: &Part, seen: Version, keys: &[u32], joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
-        if part.cells.len() > self.writers[at].len() / 4 {
-            self.writers[at].hash = None;
-        }
-        if seen == 0 {
-            self.writers[at].reserve(part.cells.len());
-        }
-        let mut near = Near::default();
-        let mut take = |cell: &crate::delta::DeltaCell| {
-            let plain = Plain { version: cell.version, amounts: cell.amounts };
+        let mut intake = self.intake(at, part.cells.len(), joined);
+        let mut take = |cell: &DeltaCell| {
             let extra = if part.extras.is_empty() { None } else { part.extra(cell.key) };
-            self.take(at, keys[cell.key as usize], &mut near, plain, extra, joined);
+            intake.take(keys[cell.key as usize], Plain { version: cell.version, amounts: cell.amounts }, extra);
         };
         let newer = part.cells.iter().filter(|cell| cell.version > seen);
         if part.cells.is_sorted_by_key(|cell| cell.version) {
@@ -176,9 +175,23 @@ impl CounterMap {
             newer.into_iter().for_each(&mut take);
         }
         if let Some(record) = part.record.as_ref().filter(|record| record.version > seen) {
-            self.take_record(at, record, joined);
+            intake.take_record(record);
         }
         self.writers[at].seen = part.span.upto;
+    }
+
+    /// What takes cells of the writer at `at`; `cells` of them are expected.
+    fn intake<'a>(&'a mut self, at: usize, cells: usize, joined: &'a mut Joined) -> Intake<'a> {
+        let writer = &mut self.writers[at];
+        if cells > writer.len() / 4 {
+            // Counting the hash afresh is cheaper then, and is done only when somebody asks.
+            writer.hash = None;
+        }
+        if writer.len() == 0 {
+            writer.reserve(cells);
+        }
+        joined.changed.reserve(cells);
+        Intake { writer, keys: &self.keys, values: &mut self.values, joined, near: 0 }
     }
 
     /// Takes cells of open parts as they are, the newer of each key; the versions held are raised only to what is there.
@@ -199,53 +212,21 @@ impl CounterMap {
     fn repair_part(&mut self, part: &Part, keys: &[u32], joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         self.writers[at].hash = None;
-        let mut near = Near::default();
         for cell in &part.cells {
             let key = keys[cell.key as usize];
             let offered = (cell.version, cell.amounts, part.extra(cell.key).cloned().unwrap_or_default());
             let writer = &self.writers[at];
-            let held = writer.slot(key, near.slot).map(|slot| writer.cell(slot)).unwrap_or_default();
+            let held = writer.slot(key, key).map(|slot| writer.cell(slot)).unwrap_or_default();
             let held = (held.version, held.amounts, held.extra);
             joined.conflicts += usize::from(held.0 == offered.0 && held != offered);
             if offered > held {
-                self.take(at, key, &mut near, Plain { version: offered.0, amounts: offered.1 }, Some(&offered.2), joined);
+                self.intake(at, 1, joined).take(key, Plain { version: offered.0, amounts: offered.1 }, Some(&offered.2));
             }
         }
         if let Some(record) = part.record.as_ref().filter(|record| self.writers[at].record.as_ref() < Some(record)) {
-            self.take_record(at, record, joined);
+            self.intake(at, 0, joined).take_record(record);
         }
         self.writers[at].seen = self.writers[at].seen.max(part.span.upto);
-    }
-
-    /// Replaces one cell of the writer at `at` by a newer one.
-    #[inline]
-    fn take(&mut self, at: usize, key: u32, near: &mut Near, plain: Plain, extra: Option<&Extra>, joined: &mut Joined) {
-        let writer = &mut self.writers[at];
-        let slot = writer.slot(key, near.slot).unwrap_or_else(|| writer.make(key));
-        let stood = writer.plain(slot);
-        let has_extra = extra.is_some() || writer.extra(slot).is_some();
-        if has_extra {
-            writer.hash = None;
-            writer.put_extra(slot, extra.cloned());
-            self.values.mark_reset(key);
-        } else if writer.hash.is_some() {
-            rehash(writer, &self.keys, slot, stood, plain);
-        }
-        writer.put(slot, plain.version, plain.amounts);
-        if !self.values.is_reset(key) {
-            self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - stood.amounts.net());
-        }
-        joined.changed.push(KeyId(key));
-        (near.key, near.slot) = (Some(key + 1), slot + 1);
-    }
-
-    fn take_record(&mut self, at: usize, record: &Record, joined: &mut Joined) {
-        let writer = &mut self.writers[at];
-        if writer.hash.is_some() {
-            rehash_record(writer, record);
-        }
-        writer.record = Some(record.clone());
-        joined.records.push(writer.id);
     }
 
     /// Counts anew the changed keys that some cell has cleared something of.
@@ -258,15 +239,43 @@ impl CounterMap {
     }
 }
 
-/// Where the next cell probably stands: after the one before, since cells of two states mostly came in the same order.
-#[derive(Default)]
-struct Near {
-    key: Option<u32>,
-    slot: u32,
+/// Takes newer cells and records of one writer.
+struct Intake<'a> {
+    writer: &'a mut Writer,
+    keys: &'a Keys,
+    values: &'a mut Values,
+    joined: &'a mut Joined,
+    /// Where the next cell probably stands: after the one before, since cells of two states mostly came in the same order.
+    near: u32,
 }
 
-impl Near {
-    fn key(&self, theirs: u32) -> u32 {
-        self.key.unwrap_or(theirs)
+impl Intake<'_> {
+    /// Replaces one cell by a newer one.
+    #[inline]
+    fn take(&mut self, key: u32, plain: Plain, extra: Option<&Extra>) {
+        let writer = &mut *self.writer;
+        let slot = writer.slot(key, self.near).unwrap_or_else(|| writer.make(key));
+        let stood = writer.plain(slot);
+        if extra.is_some() || writer.extra(slot).is_some() {
+            writer.hash = None;
+            writer.put_extra(slot, extra.cloned());
+            self.values.mark_reset(key);
+        } else if writer.hash.is_some() {
+            rehash(writer, self.keys, slot, stood, plain);
+        }
+        writer.put(slot, plain.version, plain.amounts);
+        if !self.values.is_reset(key) {
+            self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - stood.amounts.net());
+        }
+        self.joined.changed.push(KeyId(key));
+        self.near = slot + 1;
+    }
+
+    fn take_record(&mut self, record: &Record) {
+        if self.writer.hash.is_some() {
+            rehash_record(self.writer, record);
+        }
+        self.writer.record = Some(record.clone());
+        self.joined.records.push(self.writer.id);
     }
 }

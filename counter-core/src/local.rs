@@ -1,0 +1,77 @@
+//! Adding from the thread that has the replica: pending amounts as plain numbers, drained into cells at a flush.
+
+use crate::cell::{AMOUNT_MAX, Amounts};
+use crate::error::AddError;
+use crate::tally::{FULL, PENDING_MAX, Room};
+
+/// Pending amounts by tally. Adds to the same counter before a flush come to one version.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    /// A part has [`FULL`] set when its cell has no room for another flush.
+    pending: Vec<Amounts>,
+    /// Tallies with something pending; one both of whose parts are is named twice.
+    marked: Vec<u32>,
+}
+
+/// Which of the two totals is raised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Increments,
+    Decrements,
+}
+
+impl Local {
+    /// Makes room for another tally.
+    pub(crate) fn push(&mut self) {
+        self.pending.push(Amounts::default());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.marked.is_empty()
+    }
+
+    pub(crate) fn pending(&self, at: usize) -> Amounts {
+        let Amounts { increments, decrements } = self.pending[at];
+        Amounts { increments: increments & (FULL - 1), decrements: decrements & (FULL - 1) }
+    }
+
+    #[inline]
+    pub(crate) fn raise(&mut self, at: usize, part: Part, amount: u64) -> Result<(), AddError> {
+        if amount.wrapping_sub(1) >= AMOUNT_MAX {
+            return Err(AddError::AmountOutOfRange);
+        }
+        let amounts = &mut self.pending[at];
+        let pending = match part {
+            Part::Increments => &mut amounts.increments,
+            Part::Decrements => &mut amounts.decrements,
+        };
+        if *pending == 0 {
+            self.marked.push(at as u32);
+        } else if *pending >= PENDING_MAX {
+            return Err(if *pending & FULL == 0 { AddError::NotFlushed } else { AddError::CellFull });
+        }
+        *pending += amount;
+        Ok(())
+    }
+
+    /// Takes what is pending, tally by tally; `each` says whether a part of its cell is full now.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(usize, Amounts) -> Room) {
+        for at in std::mem::take(&mut self.marked) {
+            let amounts = self.pending(at as usize);
+            if amounts != Amounts::default() {
+                let pending = &mut self.pending[at as usize];
+                pending.increments &= FULL;
+                pending.decrements &= FULL;
+                let room = each(at as usize, amounts);
+                self.close(at as usize, room);
+            }
+        }
+    }
+
+    /// Refuses adds to the parts that are full.
+    pub(crate) fn close(&mut self, at: usize, room: Room) {
+        let pending = &mut self.pending[at];
+        pending.increments |= if room.increments_full { FULL } else { 0 };
+        pending.decrements |= if room.decrements_full { FULL } else { 0 };
+    }
+}
