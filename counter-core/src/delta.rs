@@ -58,7 +58,7 @@ impl Delta {
     /// Puts parts whose cells have another numbering of keys into canonical form: only the names used, everything sorted.
     /// O(cells) where keys came in order, O(cells log cells) else.
     pub(crate) fn from_parts(mut parts: Vec<Part>, names: &impl KeyNames) -> Self {
-        let (keys, numbering) = Dictionary::of_used(names, parts.iter().flat_map(|part| part.cells.iter().map(|cell| cell.key)));
+        let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(|part| part.cells.iter().map(|cell| cell.key)));
         for part in &mut parts {
             part.renumber(&numbering);
         }
@@ -133,7 +133,9 @@ impl Part {
     }
 
     fn renumber(&mut self, numbering: &Numbering) {
-        self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
+        if !matches!(numbering, Numbering::Same) {
+            self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
+        }
         if !self.cells.is_sorted_by_key(|cell| cell.key) {
             self.cells.sort_unstable_by_key(|cell| cell.key);
         }

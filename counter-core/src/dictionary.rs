@@ -1,5 +1,7 @@
 //! The names that a delta uses, each once and sorted, and the numbers by which its cells know them.
 
+use std::cmp::Ordering;
+
 use crate::error::DecodeError;
 use crate::names::NAME_BYTES_MAX;
 
@@ -38,6 +40,11 @@ impl NameList {
         }
         let arena = std::str::from_utf8(bytes).map_err(|_| DecodeError::Invalid("names are UTF-8"))?.to_owned();
         Ok(Self { ends: vec![arena.len() as u32], arena })
+    }
+
+    fn last(&self) -> Option<&str> {
+        let last = self.ends.len().checked_sub(1)?;
+        Some(self.name(last as u32))
     }
 
     fn push(&mut self, name: &str) {
@@ -83,64 +90,84 @@ impl Dictionary {
     }
 
     /// The dictionary of the keys used, and how the source's numbers map to its own.
-    pub(crate) fn of_used(source: &impl KeyNames, used: impl Iterator<Item = u32>) -> (Self, Numbering) {
+    pub(crate) fn of_used<'a>(source: &impl KeyNames, used: impl Iterator<Item = impl Iterator<Item = u32> + 'a> + Clone) -> (Self, Numbering) {
         let mut keys = ascending(used, source.key_count());
         if !source.sorted() {
             keys.sort_by(|&a, &b| source.names(a).cmp(&source.names(b)));
         }
         let mut dictionary = Self { pairs: Vec::with_capacity(keys.len()), ..Self::default() };
-        let mut regions: Vec<&str> = Vec::with_capacity(keys.len());
+        let mut ascending = true;
         for &key in &keys {
             let (counter, region) = source.names(key);
-            if dictionary.counters.ends.last().is_none_or(|_| dictionary.counters.name(dictionary.counters.len() as u32 - 1) != counter) {
+            if dictionary.counters.last() != Some(counter) {
                 dictionary.counters.push(counter);
             }
-            dictionary.pairs.push((dictionary.counters.len() as u32 - 1, 0));
-            if regions.last() != Some(&region) {
-                regions.push(region);
+            // One counter's regions ascend; several counters' are put in order below.
+            match dictionary.regions.last().map(|last| last.cmp(region)) {
+                None | Some(Ordering::Less) => dictionary.regions.push(region),
+                Some(Ordering::Equal) => {}
+                Some(Ordering::Greater) => {
+                    ascending = false;
+                    break;
+                }
             }
+            dictionary.pairs.push((dictionary.counters.len() as u32 - 1, dictionary.regions.len() as u32 - 1));
         }
-        dictionary.number_regions(regions, keys.iter().map(|&key| source.names(key).1));
+        if !ascending {
+            dictionary = Self::of_many(source, &keys);
+        }
         let numbering = Numbering::new(&keys, source.key_count());
         (dictionary, numbering)
     }
 
-    fn number_regions<'a>(&mut self, mut regions: Vec<&'a str>, of_pairs: impl Iterator<Item = &'a str>) {
+    /// Keys of several counters, in order: their regions recur.
+    fn of_many(source: &impl KeyNames, keys: &[u32]) -> Self {
+        let mut regions: Vec<&str> = Vec::new();
+        for region in keys.iter().map(|&key| source.names(key).1) {
+            if regions.last() != Some(&region) {
+                regions.push(region);
+            }
+        }
         regions.sort();
         regions.dedup();
-        regions.iter().for_each(|region| self.regions.push(region));
+        let mut dictionary = Self { pairs: Vec::with_capacity(keys.len()), ..Self::default() };
+        regions.iter().for_each(|region| dictionary.regions.push(region));
         let mut near = 0;
-        for (pair, region) in self.pairs.iter_mut().zip(of_pairs) {
+        for &key in keys {
+            let (counter, region) = source.names(key);
+            if dictionary.counters.last() != Some(counter) {
+                dictionary.counters.push(counter);
+            }
             // Mostly the next one, or the same list again from its start.
             near = match regions.get(near) {
                 Some(&next) if next == region => near,
                 _ => regions.binary_search(&region).unwrap_or_default(),
             };
-            pair.1 = near as u32;
+            dictionary.pairs.push((dictionary.counters.len() as u32 - 1, near as u32));
             near += 1;
         }
+        dictionary
     }
 }
 
 /// The distinct numbers in `used`, ascending. O(used) where many are used, O(used log used) where few are.
-fn ascending(used: impl Iterator<Item = u32>, universe: usize) -> Vec<u32> {
-    let used: Vec<u32> = used.collect();
-    if used.windows(2).all(|pair| pair[0] < pair[1]) {
-        return used;
-    }
-    if used.len() < universe / 64 {
-        let mut used = used;
+fn ascending(used: impl Iterator<Item = impl Iterator<Item = u32>> + Clone, universe: usize) -> Vec<u32> {
+    let count: usize = used.clone().map(|numbers| numbers.size_hint().0).sum();
+    if count < universe / 64 {
+        let mut used: Vec<u32> = used.flatten().collect();
         used.sort_unstable();
         used.dedup();
         return used;
     }
     let mut seen = vec![false; universe];
-    used.iter().for_each(|&key| seen[key as usize] = true);
-    (0..universe as u32).filter(|&key| seen[key as usize]).collect()
+    used.for_each(|numbers| numbers.for_each(|number| seen[number as usize] = true));
+    (0..universe as u32).filter(|&number| seen[number as usize]).collect()
 }
 
 /// From the numbers of one numbering to the ranks in another.
 pub(crate) enum Numbering {
+    /// Every number is its rank.
+    Same,
     /// Rank by number, where many of the numbers are used.
     Dense(Vec<u32>),
     /// (number, rank), sorted by number.
@@ -149,6 +176,9 @@ pub(crate) enum Numbering {
 
 impl Numbering {
     fn new(in_order: &[u32], universe: usize) -> Self {
+        if in_order.len() == universe && in_order.iter().zip(0..).all(|(&number, rank)| number == rank) {
+            return Self::Same;
+        }
         let ranked = in_order.iter().zip(0u32..).map(|(&number, rank)| (number, rank));
         if in_order.len() >= universe / 16 {
             let mut ranks = vec![0; universe];
@@ -163,6 +193,7 @@ impl Numbering {
     /// The rank of a number that is used.
     pub(crate) fn rank(&self, number: u32) -> u32 {
         match self {
+            Self::Same => number,
             Self::Dense(ranks) => ranks[number as usize],
             Self::Sparse(ranks) => ranks.binary_search_by_key(&number, |entry| entry.0).map_or(0, |at| ranks[at].1),
         }

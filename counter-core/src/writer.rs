@@ -93,6 +93,11 @@ impl Writer {
         if self.extras.is_empty() { None } else { self.extras.get(&slot) }
     }
 
+    /// Whether some cell has more than amounts.
+    pub(crate) fn has_extras(&self) -> bool {
+        !self.extras.is_empty()
+    }
+
     pub(crate) fn cell(&self, slot: u32) -> Cell {
         let Plain { version, amounts } = self.plain(slot);
         Cell { version, amounts, extra: self.extra(slot).cloned().unwrap_or_default() }
@@ -167,7 +172,7 @@ impl Writer {
     }
 
     /// Slots in the order in which cells were made.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + use<> {
+    pub(crate) fn slots(&self) -> std::ops::Range<u32> {
         0..self.plain.len() as u32
     }
 

@@ -61,9 +61,9 @@ impl CounterMap {
         let parts = parts.map(|writer| {
             let after = seen.get(writer.id);
             let mut part = opened(writer, after, after);
-            part.cells.reserve(if after == 0 { writer.len() } else { 0 });
-            writer.since(after).for_each(|slot| push(&mut part, writer, slot));
             part.closed = true;
+            // In the order of slots keys mostly ascend, and all are read in one pass.
+            if after == 0 { extend(&mut part, writer, writer.slots()) } else { extend(&mut part, writer, writer.newest_first(after).into_iter().rev()) }
             part
         });
         Delta::from_parts(parts.collect(), &self.keys)
@@ -73,8 +73,8 @@ impl CounterMap {
     pub fn delta_of(&self, replica: ReplicaId, after: Version) -> Option<Delta> {
         let writer = self.writer(replica).filter(|writer| writer.seen > after)?;
         let mut part = opened(writer, after, after);
-        writer.since(after).for_each(|slot| push(&mut part, writer, slot));
         part.closed = true;
+        extend(&mut part, writer, writer.newest_first(after).into_iter().rev());
         Some(Delta::from_parts(vec![part], &self.keys))
     }
 
@@ -154,6 +154,13 @@ fn push(part: &mut Part, writer: &Writer, slot: u32) {
     let cell = cell(writer, slot);
     part.cells.push(cell);
     part.extras.extend(writer.extra(slot).map(|extra| (cell.key, extra.clone())));
+}
+
+fn extend(part: &mut Part, writer: &Writer, slots: impl ExactSizeIterator<Item = u32>) {
+    if writer.has_extras() {
+        return slots.for_each(|slot| push(part, writer, slot));
+    }
+    part.cells.extend(slots.map(|slot| cell(writer, slot)));
 }
 
 fn record_bytes(record: &Record) -> usize {
