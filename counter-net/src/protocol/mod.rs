@@ -4,11 +4,13 @@
 //! [`Replicator::poll_timeout`] says when to call again with [`Input::Timer`]. There is no socket, clock, thread or system randomness in
 //! here: the same machine runs under libp2p, in the seeded simulator ([`sim`](crate::sim), feature `sim`) and as a Maelstrom node.
 //!
-//! Rooms: `config`, `input` and `output` are the door; `message` and `gossip` the wire; `flush`, `pull`, `gaps` and `sources` move cells;
-//! `members` and `announcement` know who is there; `bootstrap` decides when this node has caught up; `timer` and `stats` serve them all.
+//! Rooms: `config`, `input`, `output`, `member` and `stats` are the door; `message`, `gossip`, `announcement` and `wire` the bytes; `flush`,
+//! `receive` and `intake` take cells out and in; `rounds`, `requests`, `answers`, `serve`, `pull`, `gaps` and `sources` move what gossip missed;
+//! `members` and `presence` know who is there; `bootstrap` decides when this node has caught up; `outbox` and `timer` serve them all.
 //! The message ladder is drawn in `docs/protocol.md`.
 
 mod announcement;
+mod answers;
 mod bootstrap;
 mod config;
 mod flush;
@@ -25,6 +27,7 @@ mod presence;
 mod pull;
 mod receive;
 mod replicator;
+mod requests;
 mod rounds;
 mod serve;
 mod sources;

@@ -1,6 +1,6 @@
 //! Gossip that arrives: checked, taken or kept for later, and judged.
 
-use counter_core::{Delta, Replica};
+use counter_core::Replica;
 
 use super::announcement::{Announcement, Suspicion};
 use super::gossip::Gossip;
@@ -58,7 +58,7 @@ impl Replicator {
 
     /// Over gossip a writer's cells are taken from that writer's node alone.
     fn take_delta(&mut self, replica: &mut Replica, signer: NodeId, bytes: &[u8]) -> Result<(), Refusal> {
-        let delta = Delta::decode(bytes).map_err(|_| Refusal::Malformed)?;
+        let delta = wire::decode_delta(bytes)?;
         if delta.replicas().any(|writer| writer.node != signer.0) {
             return Err(Refusal::ForgedWriter);
         }

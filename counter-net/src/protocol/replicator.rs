@@ -16,7 +16,7 @@ use super::members::Members;
 use super::outbox::Outbox;
 use super::output::{Notice, Output};
 use super::pull::Pulls;
-use super::rounds::Pending;
+use super::requests::Pending;
 use super::sources::Sources;
 use super::stats::Stats;
 use super::timer::{Timer, Timers};

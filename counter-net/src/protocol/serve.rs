@@ -74,7 +74,7 @@ impl Replicator {
             if birth.len() > BIRTH_BYTES_MAX {
                 return Err(Refusal::TooLarge);
             }
-            let delta = Delta::decode(birth).map_err(|_| Refusal::Malformed)?;
+            let delta = wire::decode_delta(birth)?;
             if delta.replicas().any(|writer| writer != requester) {
                 return Err(Refusal::ForgedWriter);
             }
@@ -115,7 +115,7 @@ impl Replicator {
         let have = unpack_vector(&tell.have, self.config.digest_replicas_max)?;
         self.sources.hear(peer, have, self.now);
         if let Some(bytes) = &tell.delta {
-            let delta = Delta::decode(bytes).map_err(|_| Refusal::Malformed)?;
+            let delta = wire::decode_delta(bytes)?;
             self.join_or_wait(replica, peer, delta, bytes.len())?;
         }
         Ok(Response::noted(&replica.map().version_vector()))

@@ -1,6 +1,6 @@
 //! How messages become bytes and back: CBOR for the envelope, packed byte strings for hashes, ids and version vectors.
 
-use counter_core::{ReplicaId, VersionVector};
+use counter_core::{DecodeError, Delta, ReplicaId, VersionVector};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteBuf;
@@ -63,6 +63,14 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Res
         Ok(_) => Err(Refusal::UnknownVersion),
         Err(_) => Err(Refusal::Malformed),
     }
+}
+
+/// Reads a delta; says whether it is malformed or only of a later release's format.
+pub(super) fn decode_delta(bytes: &[u8]) -> Result<Delta, Refusal> {
+    Delta::decode(bytes).map_err(|error| match error {
+        DecodeError::UnknownFormat(_) => Refusal::UnknownVersion,
+        _ => Refusal::Malformed,
+    })
 }
 
 #[derive(Deserialize)]

@@ -28,7 +28,7 @@ pub struct Chaos {
 impl Chaos {
     /// The usual story of this seed: 60 acts, 20 % loss.
     pub fn new(seed: u64) -> Self {
-        Self { seed, acts: 60, loss: 0.2, limit: Duration::from_secs(60) }
+        Self { seed, acts: 60, loss: 0.2, limit: Duration::from_secs(120) }
     }
 
     /// Lives through the story and the healing, and returns the world as it is then.
@@ -107,7 +107,7 @@ impl Chaos {
 fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
     ProtocolConfig {
         payload_bytes_max: dice.usize(250..1000),
-        page_bytes_max: dice.usize(100..1000),
+        page_bytes_max: dice.usize(200..1000),
         ask_bytes_max: dice.usize(100..1000),
         pulls_max: dice.usize(1..4),
         gap_entries_max: dice.usize(1..5),

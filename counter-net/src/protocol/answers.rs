@@ -1,0 +1,147 @@
+//! Answers to this node's requests: what a peer holds, pages of a pull, refusals.
+
+use counter_core::{Cursor, Replica};
+use serde_bytes::ByteBuf;
+
+use super::input::NodeId;
+use super::message::{Noted, Page, Request, Response, State};
+use super::output::{Alarm, Refusal};
+use super::replicator::Replicator;
+use super::requests::{Asked, Pending};
+use super::stats::Kind;
+use super::wire::{self, unpack_vector};
+
+impl Replicator {
+    pub(super) fn on_response(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8]) {
+        let Some(pending) = self.pending.get(&id).copied().filter(|pending| pending.peer == peer) else {
+            self.out.stats.count_in(Kind::Other, payload.len());
+            return self.out.stats.refuse(Refusal::Unasked);
+        };
+        self.forget(id);
+        self.out.stats.count_in(pending.asked.kind(), payload.len());
+        let taken = wire::decode(payload, usize::MAX).and_then(|response| self.take_response(replica, pending, response));
+        match taken {
+            Ok(()) => {
+                if let Some(source) = self.sources.get_mut(peer) {
+                    source.failures = 0;
+                }
+            }
+            Err(reason) => {
+                self.out.refuse(peer, reason);
+                self.failed(replica, pending, false);
+            }
+        }
+    }
+
+    fn take_response(&mut self, replica: &mut Replica, pending: Pending, response: Response) -> Result<(), Refusal> {
+        let peer = pending.peer;
+        match (pending.asked, response) {
+            (Asked::Compare, Response { same: Some(same), .. }) => {
+                self.out.stats.rounds_equal += 1;
+                self.hear_equal(replica, peer, same.synced);
+                Ok(())
+            }
+            (Asked::Compare | Asked::Ask { .. }, Response { state: Some(state), .. }) => self.take_state(replica, peer, state),
+            (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
+            (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(peer, &noted),
+            (_, Response { refused: Some(_), .. }) => Err(Refusal::RefusedByPeer),
+            _ => Err(Refusal::Unasked),
+        }
+    }
+
+    /// The peer holds what this node held when it asked.
+    fn hear_equal(&mut self, replica: &Replica, peer: NodeId, synced: bool) {
+        self.sources.hear(peer, replica.map().version_vector(), self.now);
+        if let Some(source) = self.sources.get_mut(peer) {
+            (source.synced, source.pulled) = (synced, true);
+        }
+    }
+
+    fn take_noted(&mut self, peer: NodeId, noted: &Noted) -> Result<(), Refusal> {
+        let heard = unpack_vector(&noted.have, self.config.digest_replicas_max)?;
+        self.sources.hear(peer, heard, self.now);
+        Ok(())
+    }
+
+    fn take_state(&mut self, replica: &mut Replica, peer: NodeId, state: State) -> Result<(), Refusal> {
+        self.take_announcements(&state.announcements);
+        let Some(have) = state.have else {
+            self.hear_equal(replica, peer, state.synced);
+            return Ok(());
+        };
+        let heard = unpack_vector(&have, self.config.digest_replicas_max)?;
+        self.sources.hear(peer, heard.clone(), self.now);
+        if let Some(source) = self.sources.get_mut(peer) {
+            source.synced = state.synced;
+        }
+        let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, &bytes));
+        self.plan(replica);
+        let seen = replica.map().version_vector();
+        if seen == heard {
+            if replica.map_mut().state_hash().0 != state.state.0 {
+                self.diverged(peer);
+            }
+        } else if !heard.contains(&seen) && heard.get(self.own) > 0 && !self.awaits(peer, |asked| asked == Asked::Tell) {
+            self.tell(replica, peer);
+        }
+        joined
+    }
+
+    pub(super) fn join_bytes(&mut self, replica: &mut Replica, bytes: &[u8]) -> Result<(), Refusal> {
+        let delta = wire::decode_delta(bytes)?;
+        self.join(replica, delta)
+    }
+
+    fn take_page(&mut self, replica: &mut Replica, peer: NodeId, page: Page) -> Result<(), Refusal> {
+        self.out.stats.pages += 1;
+        let delta = wire::decode_delta(&page.delta)?;
+        let next = page.next.map(ByteBuf::into_vec);
+        if next.as_ref().is_some_and(|next| Cursor::decode(next).is_err()) {
+            return Err(Refusal::Malformed);
+        }
+        let Some(pull) = self.pulls.get_mut(peer) else { return Err(Refusal::Unasked) };
+        let (progress, repair) = (pull.page(delta, next)?, pull.repair);
+        if repair {
+            self.repair(replica, progress.ready)?
+        } else {
+            self.join(replica, progress.ready)?
+        }
+        if progress.done {
+            self.finish(replica, peer);
+        } else if let Some(pull) = self.pulls.get(peer) {
+            let request = Request::pull(pull.request(self.own));
+            self.send(peer, Asked::Pull, &request);
+        }
+        Ok(())
+    }
+
+    /// A pull came to its end. What it did not bring, though the peer was heard to hold it when the pull began, is not asked of this peer again
+    /// until its digest grows.
+    fn finish(&mut self, replica: &mut Replica, peer: NodeId) {
+        if let (Some(pull), Some(source)) = (self.pulls.end(peer), self.sources.get_mut(peer)) {
+            for (writer, promised) in pull.promised().iter() {
+                if replica.map().seen_of(writer) < promised {
+                    source.asked.insert(writer, promised);
+                } else {
+                    source.asked.remove(&writer);
+                }
+            }
+        }
+        self.plan(replica);
+    }
+
+    /// Equal version vectors and unequal hashes: a fault of ours. Counted; repaired by a full pull, once in a while.
+    pub(super) fn diverged(&mut self, peer: NodeId) {
+        self.out.stats.divergences += 1;
+        let Some(source) = self.sources.get_mut(peer) else { return };
+        let due = source.repaired_at.is_none_or(|at| self.now >= at + self.config.repair_interval);
+        if !due || !self.pulls.has_room(peer) {
+            return;
+        }
+        source.repaired_at = Some(self.now);
+        self.out.stats.repairs += 1;
+        self.out.alarm(Alarm::Diverged { peer });
+        let request = Request::pull(self.pulls.begin_repair(peer).request(self.own));
+        self.send(peer, Asked::Pull, &request);
+    }
+}

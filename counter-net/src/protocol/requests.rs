@@ -1,0 +1,94 @@
+//! Requests under way: each has a deadline, and a failure that lets its peer rest and its work go on elsewhere.
+
+use std::time::Duration;
+
+use counter_core::Replica;
+
+use super::input::NodeId;
+use super::message::Request;
+use super::replicator::Replicator;
+use super::stats::Kind;
+use super::timer::Timer;
+
+/// How many failures in a row a pull survives at its peer.
+const RESUMES_MAX: u32 = 2;
+
+/// A request without an answer.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Pending {
+    pub peer: NodeId,
+    pub asked: Asked,
+    pub sent: Duration,
+}
+
+/// What was asked.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    Compare,
+    /// With cells or only for the digest.
+    Ask {
+        cells: bool,
+    },
+    Pull,
+    Tell,
+}
+
+impl Asked {
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Asked::Compare => Kind::Compare,
+            Asked::Ask { .. } => Kind::Ask,
+            Asked::Pull => Kind::Pull,
+            Asked::Tell => Kind::Tell,
+        }
+    }
+}
+
+impl Replicator {
+    pub(super) fn send(&mut self, peer: NodeId, asked: Asked, request: &Request) {
+        let id = self.out.request(peer, asked.kind(), request);
+        self.pending.insert(id, Pending { peer, asked, sent: self.now });
+        self.timers.set(Timer::Request(id), self.now + self.config.request_timeout);
+    }
+
+    pub(super) fn forget(&mut self, id: u64) -> Option<Pending> {
+        self.timers.cancel(Timer::Request(id));
+        self.pending.remove(&id)
+    }
+
+    pub(super) fn awaits(&self, peer: NodeId, test: impl Fn(Asked) -> bool) -> bool {
+        self.pending.values().any(|pending| pending.peer == peer && test(pending.asked))
+    }
+
+    /// Since when the cells of an ask are awaited.
+    pub(super) fn cells_asked(&self) -> Option<Duration> {
+        self.pending.values().filter(|pending| pending.asked == Asked::Ask { cells: true }).map(|pending| pending.sent).min()
+    }
+
+    pub(super) fn on_request_failed(&mut self, replica: &mut Replica, peer: NodeId, id: u64) {
+        if self.pending.get(&id).is_some_and(|pending| pending.peer == peer)
+            && let Some(pending) = self.forget(id)
+        {
+            self.failed(replica, pending, true);
+        }
+    }
+
+    pub(super) fn on_overdue(&mut self, replica: &mut Replica, id: u64) {
+        if let Some(pending) = self.forget(id) {
+            self.failed(replica, pending, false);
+        }
+    }
+
+    /// The peer rests for a while. A pull whose page was lost goes on from there at the same peer afterwards; where that is of no use, or has
+    /// failed too often, its writers are pulled elsewhere from the start.
+    pub(super) fn failed(&mut self, replica: &mut Replica, pending: Pending, resume: bool) {
+        let resume = resume && self.sources.get(pending.peer).is_some_and(|source| source.failures < RESUMES_MAX);
+        if pending.asked == Asked::Pull && !resume {
+            self.out.stats.pulls_failed += u64::from(self.pulls.end(pending.peer).is_some());
+        }
+        if let Some(until) = self.sources.failed(pending.peer, self.now) {
+            self.timers.set(Timer::Retry(pending.peer), until);
+        }
+        self.plan(replica);
+    }
+}
