@@ -1,0 +1,118 @@
+//! What every handler shares: the node, its watchers, the limits, and the word that it is time to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use counter_net::{Counter, Node};
+use tokio::sync::watch;
+
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::rejection::ApiError;
+
+/// One running front. Shared by every request and socket.
+pub(crate) struct App {
+    pub(crate) node: Node,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) region: String,
+    /// The page's counter.
+    pub(crate) counter: String,
+    /// Whether the client's address is taken from a proxy's header.
+    pub(crate) trust_proxy: bool,
+    pub(crate) stop: Stop,
+    pub(crate) counts: Counts,
+}
+
+impl App {
+    /// A handle to add to the counter `name`.
+    ///
+    /// # Errors
+    ///
+    /// Where this node may create no more counters.
+    pub(crate) fn open(&self, name: &str) -> Result<Counter, ApiError> {
+        self.node.counter(name).map_err(|error| ApiError::full(error.to_string()))
+    }
+}
+
+/// Says once that the front stops, and counts the streams (sockets, server-sent events) that have not ended yet.
+pub(crate) struct Stop {
+    said: watch::Sender<bool>,
+    streams: watch::Sender<usize>,
+}
+
+impl Stop {
+    pub(crate) fn new() -> Self {
+        Self { said: watch::Sender::new(false), streams: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn say(&self) {
+        self.said.send_replace(true);
+    }
+
+    pub(crate) fn is_said(&self) -> bool {
+        *self.said.borrow()
+    }
+
+    /// Ends when stopping was said. Owns what it needs, so that it can live in a stream of its own.
+    pub(crate) fn wait(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut said = self.said.subscribe();
+        async move {
+            // An error means that the sender is gone, which is a stop too.
+            let _ended = said.wait_for(|said| *said).await;
+        }
+    }
+
+    /// Counts one stream until the guard is dropped.
+    pub(crate) fn stream(&self) -> StreamGuard {
+        self.streams.send_modify(|streams| *streams += 1);
+        StreamGuard { streams: self.streams.clone() }
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        *self.streams.borrow()
+    }
+
+    /// Ends when no stream is open.
+    pub(crate) async fn streams_ended(&self) {
+        let mut open = self.streams.subscribe();
+        // The sender is here, so there is no error.
+        let _ended = open.wait_for(|streams| *streams == 0).await;
+    }
+}
+
+/// One open stream; see [`Stop::stream`].
+pub(crate) struct StreamGuard {
+    streams: watch::Sender<usize>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.streams.send_modify(|streams| *streams = streams.saturating_sub(1));
+    }
+}
+
+/// What the front counts for its metrics.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) requests: Tick,
+    pub(crate) adds: Tick,
+    pub(crate) adds_refused: Tick,
+    pub(crate) frames_sent: Tick,
+    pub(crate) sockets_opened: Tick,
+    pub(crate) sockets_closed: Tick,
+}
+
+/// A number that only grows.
+#[derive(Default)]
+pub(crate) struct Tick(AtomicU64);
+
+impl Tick {
+    pub(crate) fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,247 @@
+//! The command line: every flag with its variable, judged here, with sentences that say what to write instead.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand};
+use counter_net::{ClusterKey, Discovery};
+
+use crate::regions::is_code;
+
+/// A counter that every region adds to and all regions agree on, and the page that shows it.
+#[derive(Parser, Debug)]
+#[command(name = "counter-web", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do; `serve` where nothing is said.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// One node and its page (what runs when no command is given).
+    Serve(Box<ServeArgs>),
+    /// A cluster on this machine: one process a region, pages on consecutive ports.
+    Demo(DemoArgs),
+    /// The members of a running node's cluster, as that node knows them.
+    Members(AdminArgs),
+    /// Gives a node that is lost for good to an heir.
+    Retire(RetireArgs),
+    /// Makes a running node leave its cluster and stop.
+    Leave(AdminArgs),
+}
+
+/// Flags of `serve`.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Where this node runs: 1-32 of a-z, 0-9 and '-'. Nodes of one region add up.
+    #[arg(long, value_name = "CODE", env = "FLY_REGION", default_value = "local", value_parser = parse_region)]
+    pub(crate) region: String,
+    /// Where the page is served; port 0 picks a free one. Default 127.0.0.1:4000, or 0.0.0.0:$PORT where the variable PORT is set.
+    #[arg(long, value_name = "ADDR:PORT", env = "COUNTER_HTTP", value_parser = parse_http)]
+    http: Option<SocketAddr>,
+    /// The variable of platforms that choose the port; only where --http is not given.
+    #[arg(long = "port-variable", hide = true, env = "PORT")]
+    port: Option<u16>,
+    /// Where gossip is listened for; repeatable. Default /ip4/127.0.0.1/tcp/0.
+    #[arg(long, value_name = "MULTIADDR", env = "COUNTER_LISTEN", value_delimiter = ',', value_parser = parse_multiaddr)]
+    pub(crate) listen: Vec<String>,
+    /// A node to keep in touch with, with or without /p2p/…; repeatable.
+    #[arg(long = "peer", value_name = "MULTIADDR", env = "COUNTER_PEERS", value_delimiter = ',', value_parser = parse_multiaddr)]
+    pub(crate) peers: Vec<String>,
+    /// How other nodes are found: local, mdns, dns:NAME:PORT, fly or none; repeatable. Default local, and mdns too with a key.
+    #[arg(long, value_name = "HOW", env = "COUNTER_DISCOVER", value_delimiter = ',', value_parser = parse_discovery)]
+    pub(crate) discover: Vec<Discovery>,
+    /// The cluster to belong to; two names never mix.
+    #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
+    pub(crate) cluster: String,
+    /// A file with the cluster's key. The variable COUNTER_CLUSTER_KEY may hold the key itself.
+    #[arg(long, value_name = "FILE", env = "COUNTER_CLUSTER_KEY_FILE")]
+    cluster_key_file: Option<PathBuf>,
+    /// Where the state is kept. Default nowhere: in memory, the cluster is the copy.
+    #[arg(long, value_name = "DIR", env = "COUNTER_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The page's counter.
+    #[arg(long, value_name = "NAME", env = "COUNTER_NAME", default_value = "clicks", value_parser = parse_counter)]
+    pub(crate) counter: String,
+    /// Adds a second, per connection and per address, with a burst of ten times as many. Default 100; loopback is free unless this is given.
+    #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// Connections that one address may hold. Default 256; loopback is free unless this is given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections_per_address: Option<u32>,
+    /// Take the client's address from Fly-Client-IP or X-Forwarded-For. Only behind a proxy that sets them.
+    #[arg(long, env = "COUNTER_TRUST_PROXY", value_parser = FalseyValueParser::new())]
+    pub(crate) trust_proxy: bool,
+    /// Start from backups of the data directory.
+    #[arg(long)]
+    pub(crate) restored: bool,
+    /// What is logged, on standard error.
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = DEFAULT_LOG)]
+    pub(crate) log: String,
+    /// Stop when standard input ends: how the demo's nodes notice that the demo is gone.
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+/// Warnings of the network's own layers are about single connections; the node says what matters.
+const DEFAULT_LOG: &str = "warn,counter_web=info,counter_net=info,libp2p=error,libp2p_gossipsub=off,libp2p_mdns=off";
+
+/// Flags of `demo`.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// The regions, one node each.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_value = "ord,fra,sin", value_parser = parse_region)]
+    pub(crate) regions: Vec<String>,
+    /// The first page's port; the others follow. 0 picks free ones.
+    #[arg(long, value_name = "N", default_value_t = 4000)]
+    pub(crate) port: u16,
+    /// Where the nodes keep their state, a directory each below this one. Default nowhere: in memory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The cluster of the demo's nodes. The default is that of `serve`, so that a node started by hand joins in.
+    #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
+    pub(crate) cluster: String,
+    /// What is logged, on standard error.
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "warn,libp2p=error,libp2p_gossipsub=off,libp2p_mdns=off")]
+    pub(crate) log: String,
+}
+
+/// Which running node an operator speaks to.
+#[derive(Args, Debug)]
+pub(crate) struct AdminArgs {
+    /// The Unix socket that the node's JSON line names. Default: that of the only node running here.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) admin: Option<PathBuf>,
+}
+
+/// Flags of `retire`.
+#[derive(Args, Debug)]
+pub(crate) struct RetireArgs {
+    /// The lost node, as `members` shows it.
+    pub(crate) replica: String,
+    #[command(flatten)]
+    pub(crate) node: AdminArgs,
+}
+
+impl Cli {
+    /// Reads the arguments; flags without a command are those of `serve`.
+    pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut arguments: Vec<OsString> = arguments.collect();
+        let general = ["-h", "--help", "-V", "--version"];
+        let serve = match arguments.get(1).and_then(|first| first.to_str()) {
+            None => true,
+            Some(first) => first.starts_with('-') && !general.contains(&first),
+        };
+        if serve {
+            arguments.insert(1.min(arguments.len()), "serve".into());
+        }
+        Self::try_parse_from(arguments)
+    }
+}
+
+impl ServeArgs {
+    /// Where the page is served.
+    pub(crate) fn http(&self) -> SocketAddr {
+        let platform = || self.port.map(|port| SocketAddr::from(([0, 0, 0, 0], port)));
+        self.http.or_else(platform).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)))
+    }
+
+    /// The cluster's key: from the file, else from the variable, else none.
+    ///
+    /// # Errors
+    ///
+    /// Where what is given is no key; the sentence does not contain it.
+    pub(crate) fn cluster_key(&self) -> Result<Option<ClusterKey>, String> {
+        let (key, source) = match (&self.cluster_key_file, std::env::var("COUNTER_CLUSTER_KEY")) {
+            (Some(file), _) => (ClusterKey::from_file(file), "--cluster-key-file"),
+            (None, Ok(key)) if !key.trim().is_empty() => (key.parse(), "COUNTER_CLUSTER_KEY"),
+            _ => return Ok(None),
+        };
+        key.map(Some).map_err(|error| format!("{source}: {error}"))
+    }
+}
+
+fn parse_region(code: &str) -> Result<String, String> {
+    if is_code(code) {
+        return Ok(code.to_owned());
+    }
+    Err("a region is 1 to 32 characters of a-z, 0-9 and '-': write for example ord or eu-west-1".to_owned())
+}
+
+fn parse_http(address: &str) -> Result<SocketAddr, String> {
+    let named = address.replacen("localhost:", "127.0.0.1:", 1);
+    named
+        .parse()
+        .map_err(|_| "an address is ADDR:PORT with numbers: write for example 127.0.0.1:4000, 0.0.0.0:8080 or [::1]:4000".to_owned())
+}
+
+/// The shape only; the node judges the rest, and says so with exit status 2 as well.
+fn parse_multiaddr(address: &str) -> Result<String, String> {
+    let address = address.trim();
+    if address.starts_with('/') && address.contains("/tcp/") {
+        return Ok(address.to_owned());
+    }
+    Err("this is no multiaddress over TCP: write for example /ip4/127.0.0.1/tcp/7117 or /dns4/host/tcp/7117".to_owned())
+}
+
+fn parse_discovery(how: &str) -> Result<Discovery, String> {
+    how.parse().map_err(|error: counter_net::DiscoveryError| error.to_string())
+}
+
+fn parse_counter(name: &str) -> Result<String, String> {
+    crate::model::check_name(name).map(|()| name.to_owned()).map_err(|error| format!("{}: write for example clicks", error.message))
+}
+
+fn parse_rate(rate: &str) -> Result<f64, String> {
+    match rate.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
+        _ => Err("a rate is a number of adds a second above 0: write for example 100".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn no_command_is_serve() {
+        for line in ["counter-web", "counter-web --region ord", "counter-web serve --http 127.0.0.1:0"] {
+            assert!(matches!(read(line).unwrap().command, Command::Serve(_)), "{line}");
+        }
+        assert!(matches!(read("counter-web demo").unwrap().command, Command::Demo(_)));
+        assert!(read("counter-web nonsense").is_err());
+    }
+
+    #[test]
+    fn bad_values_say_what_to_write_instead() {
+        for (line, hint) in [
+            ("counter-web --region ORD", "write for example ord"),
+            ("counter-web --http here", "write for example 127.0.0.1:4000"),
+            ("counter-web --peer 127.0.0.1:1", "write for example /ip4/"),
+            ("counter-web --discover etcd", "local, mdns, dns:NAME:PORT, fly or none"),
+            ("counter-web --rate 0", "write for example 100"),
+            ("counter-web --regoin ord", "--region"),
+        ] {
+            let error = read(line).expect_err("refused");
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(hint), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn repeated_and_joined_values_are_the_same() {
+        let Command::Serve(args) =
+            read("counter-web --peer /ip4/127.0.0.1/tcp/1 --peer /ip4/127.0.0.1/tcp/2,/ip4/127.0.0.1/tcp/3").unwrap().command
+        else {
+            panic!("serve");
+        };
+        assert_eq!(args.peers.len(), 3);
+    }
+}

@@ -1,0 +1,296 @@
+//! WebSocket frames (RFC 6455), server side, without I/O: bytes in, messages out, and the bytes of what the server says.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// The longest message a client may send, in bytes; over it the socket is closed with 1009.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest payload of a ping, pong or close frame (RFC 6455, 5.5).
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// A whole message from the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// A text message, whole and valid UTF-8.
+    Text(String),
+    /// The client asks for a pong with these bytes.
+    Ping(Vec<u8>),
+    /// An answer to our ping.
+    Pong,
+    /// The client says good-bye; nothing after it is read.
+    Close,
+}
+
+/// Why the client is cut off: the code and reason of the Close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+impl Broken {
+    const fn protocol(reason: &'static str) -> Self {
+        Self { code: 1002, reason }
+    }
+}
+
+/// What was read and is not whole yet: at most one frame's bytes and one fragmented message, each under [`MESSAGE_BYTES_MAX`] and a header.
+#[derive(Debug, Default)]
+pub(crate) struct FrameReader {
+    held: Vec<u8>,
+    fragments: Option<Vec<u8>>,
+}
+
+/// The fixed part of a frame, as read.
+struct Header {
+    fin: bool,
+    opcode: u8,
+    mask: [u8; 4],
+    /// Bytes before the payload.
+    bytes: usize,
+    payload_bytes: usize,
+}
+
+impl FrameReader {
+    /// Takes what came in and gives every message that is now whole to `hear`, in order.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that the protocol or the bounds forbid; the messages before it were given. Do not feed the reader again.
+    pub(crate) fn feed(&mut self, bytes: &[u8], hear: &mut impl FnMut(Heard)) -> Result<(), Broken> {
+        if self.held.is_empty() {
+            let used = self.take_frames(bytes, hear)?;
+            self.held.extend_from_slice(&bytes[used..]);
+            return Ok(());
+        }
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(bytes);
+        let used = self.take_frames(&held, hear)?;
+        held.drain(..used);
+        self.held = held;
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn take_frames(&mut self, bytes: &[u8], hear: &mut impl FnMut(Heard)) -> Result<usize, Broken> {
+        let mut used = 0;
+        while let Some(header) = read_header(&bytes[used..])? {
+            let start = used + header.bytes;
+            let Some(payload) = bytes.get(start..start + header.payload_bytes) else { break };
+            used = start + header.payload_bytes;
+            let payload: Vec<u8> = payload.iter().zip(header.mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            if let Some(heard) = self.take_frame(header.fin, header.opcode, payload)? {
+                let over = heard == Heard::Close;
+                hear(heard);
+                if over {
+                    return Ok(bytes.len());
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    fn take_frame(&mut self, fin: bool, opcode: u8, payload: Vec<u8>) -> Result<Option<Heard>, Broken> {
+        match (opcode, self.fragments.is_some()) {
+            (0x0, false) => Err(Broken::protocol("a continuation of nothing")),
+            (0x0, true) => self.continue_message(fin, payload),
+            (0x1, true) | (0x2, true) => Err(Broken::protocol("a new message inside a fragmented one")),
+            (0x1, false) if fin => text(payload).map(Some),
+            (0x1, false) => {
+                self.fragments = Some(payload);
+                Ok(None)
+            }
+            (0x2, false) => Err(Broken { code: 1003, reason: "send text, not binary" }),
+            (0x8, _) => Ok(Some(Heard::Close)),
+            (0x9, _) => Ok(Some(Heard::Ping(payload))),
+            (0xA, _) => Ok(Some(Heard::Pong)),
+            _ => Err(Broken::protocol("an unknown opcode")),
+        }
+    }
+
+    fn continue_message(&mut self, fin: bool, payload: Vec<u8>) -> Result<Option<Heard>, Broken> {
+        let mut message = self.fragments.take().unwrap_or_default();
+        if message.len() + payload.len() > MESSAGE_BYTES_MAX {
+            return Err(TOO_LONG);
+        }
+        message.extend_from_slice(&payload);
+        if fin {
+            return text(message).map(Some);
+        }
+        self.fragments = Some(message);
+        Ok(None)
+    }
+}
+
+const TOO_LONG: Broken = Broken { code: 1009, reason: "a message is at most 16 KiB" };
+
+fn text(payload: Vec<u8>) -> Result<Heard, Broken> {
+    String::from_utf8(payload).map(Heard::Text).map_err(|_| Broken { code: 1007, reason: "text must be valid UTF-8" })
+}
+
+/// Reads one frame's header; `None` while it is not whole. Bounds are checked here, before a byte of payload is kept.
+fn read_header(bytes: &[u8]) -> Result<Option<Header>, Broken> {
+    let [first, second, ..] = *bytes else { return Ok(None) };
+    let (fin, opcode) = (first & 0x80 != 0, first & 0x0F);
+    if first & 0x70 != 0 {
+        return Err(Broken::protocol("a reserved bit is set"));
+    }
+    if second & 0x80 == 0 {
+        return Err(Broken::protocol("a client's frame must be masked"));
+    }
+    let (length_bytes, payload_bytes) = match second & 0x7F {
+        126 => (2, bytes.get(2..4).map(|b| u64::from(u16::from_be_bytes([b[0], b[1]])))),
+        127 => (8, bytes.get(2..10).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes)),
+        short => (0, Some(u64::from(short))),
+    };
+    let control = opcode & 0x8 != 0;
+    if control && (!fin || second & 0x7F > 125) {
+        return Err(Broken::protocol("a control frame is whole and at most 125 bytes"));
+    }
+    let Some(payload_bytes) = payload_bytes else { return Ok(None) };
+    let payload_bytes = usize::try_from(payload_bytes).ok().filter(|bytes| *bytes <= MESSAGE_BYTES_MAX).ok_or(TOO_LONG)?;
+    let mask_at = 2 + length_bytes;
+    let Some(mask) = bytes.get(mask_at..mask_at + 4).and_then(|mask| mask.try_into().ok()) else { return Ok(None) };
+    Ok(Some(Header { fin, opcode, mask, bytes: mask_at + 4, payload_bytes }))
+}
+
+/// A server's text message as one frame; unmasked, so the same bytes serve every client.
+pub(crate) fn text_frame(text: &str) -> Frame {
+    let mut bytes = BytesMut::with_capacity(text.len() + 10);
+    put_text(&mut bytes, text);
+    Frame { payload_at: bytes.len() - text.len(), bytes: bytes.freeze() }
+}
+
+/// Appends a text message's frame to `out`.
+pub(crate) fn put_text(out: &mut BytesMut, text: &str) {
+    put_header(out, 0x81, text.len());
+    out.put_slice(text.as_bytes());
+}
+
+/// Appends a pong with the ping's own bytes.
+pub(crate) fn put_pong(out: &mut BytesMut, payload: &[u8]) {
+    put_header(out, 0x8A, payload.len());
+    out.put_slice(payload);
+}
+
+/// A ping without a payload.
+pub(crate) const PING: &[u8] = &[0x89, 0x00];
+
+/// A Close frame with its code and reason (cut to what a control frame holds).
+pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
+    let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut bytes = BytesMut::with_capacity(end + 4);
+    put_header(&mut bytes, 0x88, end + 2);
+    bytes.put_u16(code);
+    bytes.put_slice(&reason.as_bytes()[..end]);
+    bytes.freeze()
+}
+
+fn put_header(out: &mut BytesMut, first: u8, payload_bytes: usize) {
+    out.put_u8(first);
+    match payload_bytes {
+        0..=125 => out.put_u8(payload_bytes as u8),
+        126..=0xFFFF => {
+            out.put_u8(126);
+            out.put_u16(payload_bytes as u16);
+        }
+        _ => {
+            out.put_u8(127);
+            out.put_u64(payload_bytes as u64);
+        }
+    }
+}
+
+/// One text message, serialised once and shared by every client that is sent it.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// The whole frame, header and payload.
+    pub(crate) bytes: Bytes,
+    payload_at: usize,
+}
+
+impl Frame {
+    /// The text without the frame's header, for server-sent events.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes[self.payload_at..]).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = BytesMut::new();
+        put_header(&mut bytes, first, payload.len());
+        bytes[1] |= 0x80;
+        bytes.put_slice(&[1, 2, 3, 4]);
+        bytes.extend(payload.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        bytes.to_vec()
+    }
+
+    fn heard(bytes: &[u8], step: usize) -> Result<Vec<Heard>, Broken> {
+        let (mut reader, mut all) = (FrameReader::default(), Vec::new());
+        for piece in bytes.chunks(step.max(1)) {
+            reader.feed(piece, &mut |heard| all.push(heard))?;
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn messages_come_out_whole_however_the_bytes_are_cut() {
+        let long = "x".repeat(300);
+        let stream = [
+            masked(0x81, b"one"),
+            masked(0x01, "zw".as_bytes()),
+            masked(0x89, b"p"),
+            masked(0x80, "ö".as_bytes()),
+            masked(0x81, long.as_bytes()),
+        ]
+        .concat();
+        let expected = vec![Heard::Text("one".into()), Heard::Ping(b"p".to_vec()), Heard::Text("zwö".into()), Heard::Text(long)];
+        for step in [1, 2, 3, 7, stream.len()] {
+            assert_eq!(heard(&stream, step).unwrap(), expected, "cut every {step} bytes");
+        }
+    }
+
+    #[test]
+    fn a_frame_over_the_bound_is_refused_by_its_header_alone() {
+        let header = masked(0x81, &vec![b'x'; MESSAGE_BYTES_MAX + 1]);
+        assert_eq!(heard(&header[..8], 8).unwrap_err().code, 1009);
+        let pieces = [masked(0x01, &vec![b'x'; MESSAGE_BYTES_MAX]), masked(0x80, b"x")].concat();
+        assert_eq!(heard(&pieces, 4096).unwrap_err().code, 1009);
+    }
+
+    #[test]
+    fn what_the_protocol_forbids_is_named() {
+        let mut unmasked = BytesMut::new();
+        put_text(&mut unmasked, "hi");
+        assert_eq!(heard(&unmasked, 9).unwrap_err().code, 1002);
+        assert_eq!(heard(&masked(0x81, &[0xFF, 0xFE]), 99).unwrap_err().code, 1007);
+        assert_eq!(heard(&masked(0x82, b"x"), 99).unwrap_err().code, 1003);
+        assert_eq!(heard(&masked(0xC1, b"x"), 99).unwrap_err().code, 1002);
+        assert_eq!(heard(&masked(0x80, b"x"), 99).unwrap_err().code, 1002);
+        assert_eq!(heard(&masked(0x09, b"x"), 99).unwrap_err().code, 1002);
+        assert_eq!(heard(&masked(0x89, &[0; 126]), 200).unwrap_err().code, 1002);
+        assert_eq!(heard(&masked(0x83, b"x"), 99).unwrap_err().code, 1002);
+    }
+
+    #[test]
+    fn nothing_after_a_close_is_heard() {
+        let stream = [masked(0x88, &[]), masked(0x81, b"late")].concat();
+        assert_eq!(heard(&stream, 1000).unwrap(), vec![Heard::Close]);
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_at_a_character() {
+        let frame = close_frame(1001, &"ö".repeat(100));
+        assert_eq!(frame[1] as usize + 2, frame.len());
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+}

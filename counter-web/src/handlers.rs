@@ -1,0 +1,191 @@
+//! What each HTTP request does, on parts that are already read and judged; and the one place where an add is applied.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use counter_net::{Counter, Member};
+use serde::{Deserialize, Serialize};
+use warp::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use warp::http::{Response, StatusCode};
+
+use crate::app::App;
+use crate::metrics;
+use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, read_name};
+use crate::page;
+use crate::peer::Peer;
+use crate::rejection::ApiError;
+
+/// What a handler comes to; routes turn either into a response.
+pub(crate) type Answer = Result<Response<Bytes>, ApiError>;
+
+/// How long the first page waits for this node to catch up with its cluster.
+const SYNC_WAIT: Duration = Duration::from_secs(2);
+
+/// Applies one add. `id` is unique to it; a later release remembers ids, here, so that the same add sent twice counts once.
+///
+/// # Errors
+///
+/// Where the node has no room for the amount; nothing was added.
+pub(crate) fn apply_add(app: &App, counter: &Counter, _id: &str, amount: Amount) -> Result<(), ApiError> {
+    let size = amount.get().unsigned_abs();
+    let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
+    applied.map_err(|error| ApiError::full(error.to_string()))?;
+    app.counts.adds.one();
+    Ok(())
+}
+
+/// `GET /`: the page with everything that this node knows.
+pub(crate) async fn show_page(app: Arc<App>) -> Answer {
+    // A node that cannot catch up serves what it has, and says so on the page.
+    let _caught_up = tokio::time::timeout(SYNC_WAIT, app.node.synced()).await;
+    Ok(typed("text/html; charset=utf-8", page::render(&app)))
+}
+
+/// `POST /`: the page's forms, for those without JavaScript.
+pub(crate) fn add_by_form(app: &App, peer: &Peer, body: &[u8]) -> Answer {
+    let form = std::str::from_utf8(body).map_err(|_| ApiError::bad_amount("the form is not UTF-8"))?;
+    let amount = match form_value(form, "amount") {
+        Some(Ok(amount)) => Amount::parse(&amount)?,
+        _ => return Err(ApiError::bad_amount("the form has no amount")),
+    };
+    add(app, peer, &app.counter, &fresh_id(), amount)?;
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
+    Ok(response)
+}
+
+/// `GET /api/counters/{name}`.
+pub(crate) fn show_counter(app: &App, name: &str) -> Answer {
+    json(&CounterJson::from(&app.node.view(&read_name(name)?)))
+}
+
+/// The body of an add.
+#[derive(Deserialize)]
+struct AddBody {
+    amount: Option<serde_json::Value>,
+}
+
+/// `POST /api/counters/{name}/add`.
+pub(crate) fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
+    let name = read_name(name)?;
+    let body: AddBody = serde_json::from_slice(body).map_err(|_| ApiError::bad_json())?;
+    let amount = Amount::read(body.amount.as_ref())?;
+    let id = match headers.get("idempotency-key") {
+        Some(key) => key.to_str().map_err(|_| ApiError::bad_id())?.to_owned(),
+        None => fresh_id(),
+    };
+    add_id(&id)?;
+    add(app, peer, &name, &id, amount)?;
+    let view = app.node.view(&name);
+    let value = view.regions.get(&app.region).map_or(0, |region| region.value);
+    json(&AddedJson { total: Integer(view.total), region: &app.region, value: Integer(value), id: &id })
+}
+
+fn add(app: &App, peer: &Peer, name: &str, id: &str, amount: Amount) -> Result<(), ApiError> {
+    peer.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
+    apply_add(app, &app.open(name)?, id, amount)
+}
+
+/// An id for an add whose sender gave none; never given twice.
+fn fresh_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static START: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{:016x}:{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[derive(Serialize)]
+struct StatusJson<'a> {
+    region: &'a str,
+    replica: String,
+    peer_id: &'a str,
+    cluster: &'a str,
+    version: &'a str,
+    gossip: &'a [String],
+    peers: usize,
+    synced: bool,
+    in_touch: bool,
+    uptime_seconds: u64,
+    members: Vec<MemberJson<'a>>,
+}
+
+/// One member, as `/api/status` and `counter-web members` show it.
+#[derive(Serialize)]
+pub(crate) struct MemberJson<'a> {
+    replica: String,
+    region: &'a str,
+    connected: u64,
+    last_heard_ms: u64,
+    live: bool,
+    /// Changes that one of the two holds and the other did not, as of what was last heard of it; null where nothing was.
+    lag_versions: Option<u64>,
+}
+
+impl<'a> From<&'a Member> for MemberJson<'a> {
+    fn from(member: &'a Member) -> Self {
+        Self {
+            replica: member.replica.to_string(),
+            region: &member.region,
+            connected: member.viewers,
+            last_heard_ms: u64::try_from(member.last_heard.as_millis()).unwrap_or(u64::MAX),
+            live: member.live,
+            lag_versions: if member.last_heard.is_zero() {
+                Some(0)
+            } else {
+                member.lag.as_ref().map(|lag| lag.versions_behind + lag.versions_ahead)
+            },
+        }
+    }
+}
+
+/// `GET /api/status`.
+pub(crate) fn show_status(app: &App) -> Answer {
+    let (info, members) = (app.node.info(), app.node.members());
+    json(&StatusJson {
+        region: &info.region,
+        replica: info.replica.to_string(),
+        peer_id: &info.peer_id,
+        cluster: &info.cluster,
+        version: &info.release,
+        gossip: &info.addresses,
+        peers: info.peers,
+        synced: app.node.is_synced(),
+        in_touch: info.in_touch,
+        uptime_seconds: info.uptime.as_secs(),
+        members: members.iter().map(MemberJson::from).collect(),
+    })
+}
+
+/// `GET /healthz`: this process answers.
+pub(crate) fn show_health() -> Answer {
+    Ok(typed("text/plain; charset=utf-8", "ok\n".to_owned()))
+}
+
+/// `GET /readyz`: this node has caught up with its cluster, and is not stopping.
+pub(crate) fn show_readiness(app: &App) -> Answer {
+    if app.stop.is_said() {
+        return Err(ApiError::stopping());
+    }
+    if !app.node.is_synced() {
+        return Err(ApiError::not_ready());
+    }
+    Ok(typed("text/plain; charset=utf-8", "ready\n".to_owned()))
+}
+
+/// `GET /metrics`.
+pub(crate) fn show_metrics(app: &App) -> Answer {
+    Ok(typed("text/plain; version=0.0.4; charset=utf-8", metrics::text(app)))
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    Ok(typed("application/json", serde_json::to_string(value).unwrap_or_default()))
+}
+
+pub(crate) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,91 @@
+//! The WebSocket's opening handshake (RFC 6455, 4.2), and the TCP stream that is left of the connection after it.
+
+use bytes::Bytes;
+use headers::{Connection, HeaderMap, HeaderMapExt, SecWebsocketAccept, SecWebsocketKey, Upgrade};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use warp::http::{Response, StatusCode};
+
+use crate::rejection::ApiError;
+
+/// Judges the request's headers and makes the answer that switches protocols.
+///
+/// # Errors
+///
+/// Where they ask for no WebSocket of version 13.
+pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
+    let says =
+        |name: &str, expected: &str| headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(expected.as_bytes()));
+    let connection = headers.typed_get::<Connection>().is_some_and(|connection| connection.contains("upgrade"));
+    let key = headers.typed_get::<SecWebsocketKey>();
+    let (true, true, true, Some(key)) = (connection, says("upgrade", "websocket"), says("sec-websocket-version", "13"), key) else {
+        return Err(ApiError::bad_request(
+            "not_a_websocket",
+            "this address speaks WebSocket (RFC 6455, version 13): open it with a WebSocket client",
+        ));
+    };
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().typed_insert(Connection::upgrade());
+    response.headers_mut().typed_insert(Upgrade::websocket());
+    response.headers_mut().typed_insert(SecWebsocketAccept::from(key));
+    Ok(response)
+}
+
+/// Waits until the answer is sent, and takes the stream with what the client sent too early. `None` if the connection broke before.
+pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+    let upgraded = upgrade.await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// Lets in a request without an Origin, and one whose Origin is this very host.
+///
+/// # Errors
+///
+/// Where a present Origin is another site's.
+pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(origin) = headers.get("origin") else { return Ok(()) };
+    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
+    let host = headers.get("host").and_then(|host| host.to_str().ok());
+    match (site, host) {
+        (Some(site), Some(host)) if site.eq_ignore_ascii_case(host) => Ok(()),
+        _ => Err(ApiError::wrong_origin()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn the_key_of_the_rfc_gets_the_answer_of_the_rfc() {
+        let asked = headers(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ]);
+        let answer = answer(&asked).unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["sec-websocket-accept"]),
+            (101, &"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".parse().unwrap())
+        );
+        assert!(super::answer(&headers(&[("upgrade", "websocket")])).is_err());
+    }
+
+    #[test]
+    fn only_ones_own_origin_or_none_is_let_in() {
+        let check = |pairs| check_origin(&headers(pairs)).is_ok();
+        assert!(check(&[("host", "a.example:4000")]));
+        assert!(check(&[("host", "a.example:4000"), ("origin", "https://A.example:4000")]));
+        assert!(!check(&[("host", "a.example:4000"), ("origin", "https://a.example")]));
+        assert!(!check(&[("host", "a.example"), ("origin", "null")]));
+        assert!(!check(&[("origin", "http://a.example")]));
+    }
+}

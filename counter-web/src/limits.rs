@@ -1,0 +1,196 @@
+//! How much one connection and one address may ask for: token buckets for adds, a count of connections, all bounded.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::rejection::ApiError;
+
+/// Adds a bucket holds when full, for each add a second (1,000 at the default rate of 100).
+const BURST_SECONDS: f64 = 10.0;
+
+/// Addresses remembered at once; beyond it the idle ones are forgotten first, then every new one shares a bucket.
+const ADDRESSES_MAX: usize = 65_536;
+
+/// What `--rate` and `--connections-per-address` say. Loopback peers are free of a limit that was not given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) rate: f64,
+    pub(crate) rate_given: bool,
+    pub(crate) connections_per_address: u32,
+    pub(crate) connections_given: bool,
+}
+
+/// A token bucket: `rate` adds a second, a burst of [`BURST_SECONDS`] of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl Bucket {
+    fn full(rate: f64, now: Instant) -> Self {
+        Self { tokens: rate * BURST_SECONDS, filled_at: now }
+    }
+
+    fn refill(&mut self, rate: f64, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * rate).min(rate * BURST_SECONDS);
+        self.filled_at = now;
+    }
+}
+
+/// What one address holds.
+struct Address {
+    connections: u32,
+    bucket: Bucket,
+}
+
+/// Shared by every connection; one short lock an add or a connection.
+pub(crate) struct Limits {
+    rules: Rules,
+    addresses: Mutex<HashMap<IpAddr, Address>>,
+}
+
+impl Limits {
+    pub(crate) fn new(rules: Rules) -> Arc<Self> {
+        Arc::new(Self { rules, addresses: Mutex::default() })
+    }
+
+    /// A full bucket for a new connection.
+    pub(crate) fn bucket(&self) -> Bucket {
+        Bucket::full(self.rules.rate, Instant::now())
+    }
+
+    /// Takes a token for one add from the connection's bucket and from its address's.
+    ///
+    /// # Errors
+    ///
+    /// Where either is empty; nothing was taken from either.
+    pub(crate) fn take_add(&self, connection: &mut Bucket, address: IpAddr) -> Result<(), ApiError> {
+        if address.is_loopback() && !self.rules.rate_given {
+            return Ok(());
+        }
+        let (now, rate) = (Instant::now(), self.rules.rate);
+        connection.refill(rate, now);
+        let mut addresses = self.addresses();
+        let shared = &mut self.entry(&mut addresses, address).bucket;
+        shared.refill(rate, now);
+        if connection.tokens < 1.0 || shared.tokens < 1.0 {
+            return Err(ApiError::rate_limited());
+        }
+        connection.tokens -= 1.0;
+        shared.tokens -= 1.0;
+        Ok(())
+    }
+
+    /// Counts a connection of `address` until the slot is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where the address has as many as it may.
+    pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, ApiError> {
+        let mut addresses = self.addresses();
+        let entry = self.entry(&mut addresses, address);
+        let free = address.is_loopback() && !self.rules.connections_given;
+        if entry.connections >= self.rules.connections_per_address && !free {
+            return Err(ApiError::too_many_connections());
+        }
+        entry.connections += 1;
+        Ok(ConnectionSlot { limits: Arc::clone(self), address })
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Address>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry<'a>(&self, addresses: &'a mut HashMap<IpAddr, Address>, address: IpAddr) -> &'a mut Address {
+        let (now, rate) = (Instant::now(), self.rules.rate);
+        let mut key = group(address);
+        if addresses.len() >= ADDRESSES_MAX && !addresses.contains_key(&key) {
+            addresses.retain(|_, held| {
+                held.bucket.refill(rate, now);
+                held.connections > 0 || held.bucket.tokens < rate * BURST_SECONDS
+            });
+            if addresses.len() >= ADDRESSES_MAX {
+                key = Ipv6Addr::UNSPECIFIED.into();
+            }
+        }
+        addresses.entry(key).or_insert_with(|| Address { connections: 0, bucket: Bucket::full(rate, now) })
+    }
+}
+
+/// One counted connection of an address; dropping it gives the place back.
+pub(crate) struct ConnectionSlot {
+    limits: Arc<Limits>,
+    address: IpAddr,
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        let mut addresses = self.limits.addresses();
+        let entry = self.limits.entry(&mut addresses, self.address);
+        entry.connections = entry.connections.saturating_sub(1);
+    }
+}
+
+/// One household of IPv6 has a /64 and could use each address of it once: they count as one.
+fn group(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn limits(rate_given: bool) -> Arc<Limits> {
+        Limits::new(Rules { rate: 1.0, rate_given, connections_per_address: 2, connections_given: false })
+    }
+
+    #[test]
+    fn a_burst_is_let_through_and_then_no_more() {
+        let limits = limits(false);
+        let mut bucket = limits.bucket();
+        let taken = (0..50).filter(|_| limits.take_add(&mut bucket, FAR).is_ok()).count();
+        assert_eq!(taken, 10);
+    }
+
+    #[test]
+    fn many_connections_of_one_address_share_its_bucket() {
+        let limits = limits(false);
+        let taken = (0..50).filter(|_| limits.take_add(&mut limits.bucket(), FAR).is_ok()).count();
+        assert_eq!(taken, 10);
+    }
+
+    #[test]
+    fn loopback_is_free_unless_a_rate_was_given() {
+        let mut bucket = limits(false).bucket();
+        assert!((0..50).all(|_| limits(false).take_add(&mut bucket, LOOPBACK).is_ok()));
+        let given = limits(true);
+        assert_eq!((0..50).filter(|_| given.take_add(&mut given.bucket(), LOOPBACK).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn a_closed_connection_gives_its_place_back() {
+        let limits = limits(false);
+        let (first, _second) = (limits.connect(FAR).ok().unwrap(), limits.connect(FAR).ok().unwrap());
+        assert!(limits.connect(FAR).is_err());
+        drop(first);
+        assert!(limits.connect(FAR).is_ok());
+        let _many: Vec<_> = (0..9).map(|_| limits.connect(LOOPBACK).ok().unwrap()).collect();
+    }
+
+    #[test]
+    fn a_v6_household_counts_as_one() {
+        let (a, b): (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        assert_eq!(group(a), group(b));
+        assert_eq!(group("::ffff:192.0.2.1".parse().unwrap()), FAR);
+    }
+}

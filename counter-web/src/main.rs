@@ -1,0 +1,67 @@
+//! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome into an exit status.
+
+mod admin;
+mod app;
+mod assets;
+mod cli;
+mod demo;
+mod events;
+mod exit;
+mod frames;
+mod handlers;
+mod handshake;
+mod hub;
+mod limits;
+mod metrics;
+mod model;
+mod page;
+mod peer;
+mod regions;
+mod rejection;
+mod routes;
+mod serve;
+mod server;
+mod socket;
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    let command = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
+    };
+    match start(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn start(command: Command) -> Result<(), Failure> {
+    let log = match &command {
+        Command::Serve(args) => args.log.as_str(),
+        Command::Demo(args) => args.log.as_str(),
+        Command::Members(_) | Command::Retire(_) | Command::Leave(_) => "warn",
+    };
+    let filter = EnvFilter::try_new(log).map_err(|error| {
+        Failure::argument(format!("--log {log:?} is no filter ({error}): write for example info, or warn,counter_web=debug"))
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::other)?;
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::run(*args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Members(args) => admin::members(&args).await,
+            Command::Retire(args) => admin::retire(&args).await,
+            Command::Leave(args) => admin::leave(&args).await,
+        }
+    });
+    // A read of standard input cannot be cancelled; nothing of worth is left to wait for.
+    runtime.shutdown_background();
+    outcome
+}

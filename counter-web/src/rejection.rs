@@ -1,0 +1,133 @@
+//! Every refusal of the front, in one place and one shape: `{"error":"<code>","message":"<sentence>"}` with its status.
+
+use std::convert::Infallible;
+
+use serde::Serialize;
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::{Response, StatusCode};
+use warp::hyper::body::Bytes;
+use warp::reject::{Reject, Rejection};
+
+use crate::model::{AMOUNT_MAX, ID_BYTES_MAX};
+
+/// A refused request: what HTTP and sockets answer with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    /// The code that programs read.
+    pub(crate) code: &'static str,
+    /// The sentence that people read.
+    pub(crate) message: String,
+    allow: Option<&'static str>,
+}
+
+impl Reject for ApiError {}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), allow: None }
+    }
+
+    /// 400: the request itself is wrong; the sentence says how.
+    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(crate) fn bad_amount(what: &str) -> Self {
+        Self::bad_request(
+            "bad_amount",
+            format!("{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as {{\"amount\":1}}"),
+        )
+    }
+
+    pub(crate) fn bad_name() -> Self {
+        Self::bad_request("bad_name", "a counter's name is 1 to 128 bytes of UTF-8 without control characters, percent-encoded in a path")
+    }
+
+    pub(crate) fn bad_id() -> Self {
+        Self::bad_request("bad_id", format!("an add's id is 1 to {ID_BYTES_MAX} bytes without control characters, unique to this add"))
+    }
+
+    pub(crate) fn bad_json() -> Self {
+        Self::bad_request("bad_json", "the body is not JSON of the expected form: write {\"amount\":1}")
+    }
+
+    pub(crate) fn wrong_origin() -> Self {
+        Self::bad_request(
+            "wrong_origin",
+            "the Origin header names another site than the Host header: only this server's own pages may do this",
+        )
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is nothing at this address; the page is at /, the counters are at /api/counters/{name}",
+        )
+    }
+
+    pub(crate) fn wrong_method(allow: &'static str) -> Self {
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("this address answers {allow}"));
+        Self { allow: Some(allow), ..error }
+    }
+
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is over {bytes_max} bytes"))
+    }
+
+    pub(crate) fn wrong_type(expected: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("send the body as Content-Type: {expected}"))
+    }
+
+    pub(crate) fn rate_limited() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            "too many adds in a short time: wait a moment and send it again with the same id",
+        )
+    }
+
+    pub(crate) fn too_many_connections() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", "too many connections from this address: close one first")
+    }
+
+    pub(crate) fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "this node is stopping: try again, or another node")
+    }
+
+    pub(crate) fn not_ready() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "this node has not caught up with its cluster yet")
+    }
+
+    pub(crate) fn full(message: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "counter_full", message)
+    }
+
+    /// The answer to an HTTP request.
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a str,
+            message: &'a str,
+        }
+        let body = serde_json::to_vec(&Body { error: self.code, message: &self.message }).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Turns what no route took into an answer: our own refusals as they are, everything else is an unknown address.
+pub(crate) async fn recover(rejection: Rejection) -> Result<Response<Bytes>, Infallible> {
+    let error = rejection.find::<ApiError>().cloned().unwrap_or_else(ApiError::not_found);
+    Ok(error.into_response())
+}

@@ -1,0 +1,162 @@
+//! `counter-web serve`: starts the node, its front and its operators' socket, says so in one line, and ends them in order.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use counter_net::{Node, StartError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::Admin;
+use crate::app::{App, Counts, Stop};
+use crate::cli::ServeArgs;
+use crate::exit::Failure;
+use crate::hub::Hub;
+use crate::limits::{Limits, Rules};
+use crate::server;
+
+const RATE_DEFAULT: f64 = 100.0;
+const CONNECTIONS_PER_ADDRESS_DEFAULT: u32 = 256;
+
+/// Open files kept for everything but clients: gossip, the store, logs.
+const FILES_RESERVED: u64 = 640;
+
+/// The most connections of clients, however many files may be open.
+const CONNECTIONS_MAX: u64 = 100_000;
+
+/// The one line on standard output.
+#[derive(Serialize)]
+struct Ready<'a> {
+    http: String,
+    gossip: &'a [String],
+    replica: String,
+    region: &'a str,
+    admin: Option<String>,
+}
+
+/// Runs one node until it is told to stop.
+///
+/// # Errors
+///
+/// A bad argument, a taken port, a network that cannot be set up; nothing is left running.
+pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    if args.data_dir.is_some() || args.restored {
+        return Err(Failure::argument("--data-dir and --restored: this release keeps the state in memory only; start it without them"));
+    }
+    let mut signals = Signals::listen(args.stop_with_stdin).map_err(Failure::other)?;
+    let connections_max = raise_file_limit();
+    let listener = listen(&args).await?;
+    let http = listener.local_addr().map_err(Failure::other)?.to_string();
+    let node = start_node(&args).await?;
+    let info = node.info();
+    let app = Arc::new(app(&args, node.clone()));
+    let admin = Admin::open(&app, &info.replica.to_string());
+    let admin_path = admin.as_ref().map(|admin| admin.path().display().to_string());
+    let ready = Ready { http, gossip: &info.addresses, replica: info.replica.to_string(), region: &info.region, admin: admin_path };
+    let front = tokio::spawn(server::run(Arc::clone(&app), listener, connections_max));
+    announce(&ready)?;
+    tracing::info!(region = ready.region, replica = ready.replica, "the page is at http://{}/", ready.http);
+    tokio::select! {
+        () = signals.wait() => {}
+        () = app.stop.wait() => {}
+    }
+    tracing::info!("stopping");
+    app.stop.say();
+    // Only a panic of the accept loop could make this an error, and the node is to be stopped then too.
+    let _drained = front.await;
+    drop(admin);
+    node.shutdown().await;
+    Ok(())
+}
+
+async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
+    let http = args.http();
+    TcpListener::bind(http).await.map_err(|error| {
+        Failure::other(format!(
+            "cannot serve on {http}: {error}. Choose another port with --http ADDR:PORT, such as --http {}:0 for any free one",
+            http.ip()
+        ))
+    })
+}
+
+async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
+    let mut builder = Node::builder().region(&args.region).cluster(&args.cluster).release(env!("CARGO_PKG_VERSION"));
+    if let Some(key) = args.cluster_key().map_err(Failure::argument)? {
+        builder = builder.cluster_key(key);
+    }
+    builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
+    builder = args.peers.iter().fold(builder, |builder, address| builder.peer(address));
+    builder = args.discover.iter().fold(builder, |builder, way| builder.discover(way.clone()));
+    builder.start().await.map_err(|error| match error {
+        StartError::Listen { .. } | StartError::Network(_) => Failure::other(error),
+        argument => Failure::argument(argument),
+    })
+}
+
+fn app(args: &ServeArgs, node: Node) -> App {
+    let rules = Rules {
+        rate: args.rate.unwrap_or(RATE_DEFAULT),
+        rate_given: args.rate.is_some(),
+        connections_per_address: args.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS_DEFAULT),
+        connections_given: args.connections_per_address.is_some(),
+    };
+    App {
+        hub: Hub::new(node.clone()),
+        node,
+        limits: Limits::new(rules),
+        region: args.region.clone(),
+        counter: args.counter.clone(),
+        trust_proxy: args.trust_proxy,
+        stop: Stop::new(),
+        counts: Counts::default(),
+    }
+}
+
+fn announce(ready: &Ready<'_>) -> Result<(), Failure> {
+    let line = serde_json::to_string(ready).map_err(Failure::other)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::other)
+}
+
+/// Lets this process open as many files as it may, and says how many clients that is room for.
+fn raise_file_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    // Where raising is refused, the lower limit stays, and counts below.
+    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let clients = files.saturating_sub(FILES_RESERVED).max(files / 2).min(CONNECTIONS_MAX);
+    usize::try_from(clients).unwrap_or(usize::MAX)
+}
+
+/// What makes `serve` stop: SIGINT, SIGTERM and, for the demo's nodes, the end of standard input.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    with_stdin: bool,
+}
+
+impl Signals {
+    fn listen(with_stdin: bool) -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, with_stdin })
+    }
+
+    async fn wait(&mut self) {
+        let with_stdin = self.with_stdin;
+        let stdin_ended = async {
+            if !with_stdin {
+                return std::future::pending().await;
+            }
+            let mut piece = [0; 64];
+            let mut stdin = tokio::io::stdin();
+            while stdin.read(&mut piece).await.is_ok_and(|bytes| bytes > 0) {}
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = stdin_ended => {}
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The HTTP server: accepts, bounds and times connections, hands requests to the routes, and drains with a deadline.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use warp::http::{Method, Request};
+use warp::reply::{Reply, Response};
+
+use crate::app::App;
+use crate::peer::Peer;
+use crate::rejection::ApiError;
+use crate::routes::routes;
+
+/// The head of a request must be there after this, also the next one on a kept connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A request must be read and answered after this. Streams begin within it and may last.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// What is left for requests and sockets to end by themselves when the server stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// The wait after an accept that failed for lack of something, such as files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until stopping is said, then closes the listener and waits, at most [`DRAIN`], for what is under way.
+pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: usize) {
+    let service = TowerToHyperService::new(warp::service(routes(Arc::clone(&app))));
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(app.stop.wait());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = connections.join_next(), if !connections.is_empty() => continue,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, from)) if connections.len() + app.stop.streams() < connections_max => {
+                connections.spawn(connection(Arc::clone(&app), service.clone(), stream, from.ip()));
+            }
+            Ok((stream, _)) => refuse(&stream),
+            Err(error) => pause_after(&error).await,
+        }
+    }
+    drop(listener);
+    let ended = async {
+        while connections.join_next().await.is_some() {}
+        app.stop.streams_ended().await;
+    };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::info!("some connections did not end within {} s and are cut", DRAIN.as_secs());
+    }
+}
+
+/// One connection, until it ends or stopping is said; then it may finish the request it is in.
+async fn connection<S>(app: Arc<App>, routes: S, stream: TcpStream, from: IpAddr)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    // Small frames must not wait for one another; a stream without the option still works.
+    let _set = stream.set_nodelay(true);
+    let peer =
+        if app.trust_proxy { Ok(Peer::proxy(from)) } else { app.limits.connect(from).map(|slot| Peer::direct(from, &app.limits, slot)) };
+    let counted = Arc::clone(&app);
+    let service = hyper::service::service_fn(move |request| {
+        counted.counts.requests.one();
+        answer(routes.clone(), request, peer.clone())
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX).half_close(false);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let stop = app.stop.wait();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection of {from} broke: {error}");
+    }
+}
+
+/// Answers one request, or cuts the connection where that takes too long.
+async fn answer<S>(routes: S, mut request: Request<Incoming>, peer: Result<Peer, ApiError>) -> Result<Response, io::Error>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    match peer {
+        Ok(peer) => request.extensions_mut().insert(peer),
+        Err(error) => return Ok(error.into_response().into_response()),
+    };
+    if request.method() == Method::HEAD {
+        // hyper leaves the body of the answer out by itself.
+        *request.method_mut() = Method::GET;
+    }
+    let answered = tokio::time::timeout(REQUEST_TIMEOUT, routes.call(request)).await;
+    let Ok(response) = answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+    Ok(response)
+}
+
+/// Says in one write that there is no room; whether the client reads it is its own matter.
+fn refuse(stream: &TcpStream) {
+    let full = Bytes::from_static(
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 77\r\nRetry-After: 5\r\nConnection: close\r\n\r\n\
+        {\"error\":\"too_many_connections\",\"message\":\"this node is full: try another one\"}",
+    );
+    let _written = stream.try_write(&full);
+}
+
+/// A connection that broke before it was accepted is nothing; a lack of files or memory needs a moment.
+async fn pause_after(error: &io::Error) {
+    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused) {
+        tracing::warn!("a connection could not be accepted: {error}");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}

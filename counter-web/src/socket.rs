@@ -1,0 +1,256 @@
+//! One WebSocket: reads adds and pings, writes acks and the latest change, and never holds more than one thing that does not fit.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use counter_net::Counter;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::frames::{self, Broken, FrameReader, Heard, close_frame};
+use crate::handlers::apply_add;
+use crate::hub::Follower;
+use crate::model::{Amount, ClientMessage, ServerMessage, add_id};
+use crate::peer::Peer;
+use crate::rejection::ApiError;
+
+/// How often a quiet client is pinged, and a stuck one looked after.
+const TICK: Duration = Duration::from_secs(20);
+
+/// A client that was not heard of for so long, pings included, is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How long after a Close frame the client may take to read it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes taken from a socket at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Messages of no known form that a client may send before it is cut off.
+const MALFORMED_MAX: u32 = 64;
+
+/// Why a socket ends.
+enum End {
+    /// We close it, with this code and reason.
+    Close(Broken),
+    /// The client closed it or is gone.
+    Gone,
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        Self::Close(broken)
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Serves one client until it, or the node, goes.
+pub(crate) async fn serve(app: Arc<App>, peer: Peer, counter: String, stream: TcpStream, early: Bytes) {
+    let _counted = app.stop.stream();
+    app.counts.sockets_opened.one();
+    let (end, unsent) = {
+        let _viewer = app.node.viewer();
+        let (state, follower) = app.hub.follow(&counter);
+        let mut client = Client::new(&app, &peer, counter, &stream);
+        let opened = client.send(state.bytes).and_then(|()| client.hear(&early));
+        let end = match opened {
+            Ok(()) => client.run(follower).await,
+            Err(end) => end,
+        };
+        (end, client.unsent)
+    };
+    if let End::Close(broken) = end {
+        app.counts.sockets_closed.one();
+        close(stream, unsent, broken).await;
+    }
+}
+
+/// Finishes the frame that was begun, sends the Close frame, and reads what is still under way, so that it is not lost to a reset.
+async fn close(mut stream: TcpStream, unsent: Bytes, broken: Broken) {
+    let goodbye = async {
+        stream.write_all(&unsent).await?;
+        stream.write_all(&close_frame(broken.code, broken.reason)).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    // Whether or not the client reads it, the socket ends here.
+    let _sent = tokio::time::timeout(LINGER, goodbye).await;
+}
+
+/// What is known of one client. Its memory: one unsent piece of output, one unfinished message of input.
+struct Client<'a> {
+    app: &'a App,
+    peer: &'a Peer,
+    name: String,
+    counter: Option<Counter>,
+    stream: &'a TcpStream,
+    reader: FrameReader,
+    /// What the client's receive window did not take yet. While it holds something, nothing is read and no change is taken.
+    unsent: Bytes,
+    heard_at: Instant,
+    sent_at: Instant,
+    malformed: u32,
+}
+
+impl<'a> Client<'a> {
+    fn new(app: &'a App, peer: &'a Peer, name: String, stream: &'a TcpStream) -> Self {
+        let now = Instant::now();
+        Self {
+            app,
+            peer,
+            name,
+            counter: None,
+            stream,
+            reader: FrameReader::default(),
+            unsent: Bytes::new(),
+            heard_at: now,
+            sent_at: now,
+            malformed: 0,
+        }
+    }
+
+    async fn run(&mut self, mut follower: Follower) -> End {
+        let mut stop = std::pin::pin!(self.app.stop.wait());
+        let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
+        loop {
+            let stuck = !self.unsent.is_empty();
+            let interest = if stuck { Interest::WRITABLE } else { Interest::READABLE };
+            let step = tokio::select! {
+                ready = self.stream.ready(interest) => match ready {
+                    Ok(_) if stuck => self.flush(),
+                    Ok(_) => self.read(),
+                    Err(error) => Err(error.into()),
+                },
+                frame = follower.next(), if !stuck => match frame {
+                    Some(frame) => {
+                        self.app.counts.frames_sent.one();
+                        self.send(frame.bytes)
+                    }
+                    None => Err(STOPPING.into()),
+                },
+                () = &mut stop => Err(STOPPING.into()),
+                _ = tick.tick() => self.look_after(),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Pings a quiet client; gives up one that is silent, or that reads nothing.
+    fn look_after(&mut self) -> Result<(), End> {
+        if self.heard_at.elapsed() > SILENCE_MAX || (!self.unsent.is_empty() && self.sent_at.elapsed() > TICK) {
+            return Err(Broken { code: 1008, reason: "nothing was heard from you for too long" }.into());
+        }
+        if self.unsent.is_empty() && self.heard_at.elapsed() >= TICK / 2 {
+            return self.send(Bytes::from_static(frames::PING));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), End> {
+        let mut buffer = [0; READ_BYTES];
+        match self.stream.try_read(&mut buffer) {
+            Ok(0) => Err(End::Gone),
+            Ok(bytes) => {
+                self.heard_at = Instant::now();
+                self.hear(&buffer[..bytes])
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Answers every message in `bytes`, with one write for all of them.
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let mut reader = std::mem::take(&mut self.reader);
+        let (mut replies, mut closed) = (BytesMut::new(), false);
+        let fed = reader.feed(bytes, &mut |heard| match heard {
+            Heard::Text(text) => self.answer(&text, &mut replies),
+            Heard::Ping(payload) => frames::put_pong(&mut replies, &payload),
+            Heard::Pong => {}
+            Heard::Close => closed = true,
+        });
+        self.reader = reader;
+        if !replies.is_empty() {
+            self.send(replies.freeze())?;
+        }
+        fed?;
+        if closed {
+            return Err(Broken { code: 1000, reason: "" }.into());
+        }
+        if self.malformed > MALFORMED_MAX {
+            return Err(Broken { code: 1008, reason: "too many messages of no known form" }.into());
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, text: &str, replies: &mut BytesMut) {
+        let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
+        match serde_json::from_str(text) {
+            Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
+                Ok(()) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default() }),
+                Err(error) => say(ServerMessage::Error { id: id.as_deref(), error: error.code, message: &error.message }),
+            },
+            Ok(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
+            Err(_) => {
+                self.malformed += 1;
+                let message = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
+                say(ServerMessage::Error { id: None, error: "bad_message", message });
+            }
+        }
+    }
+
+    fn add(&mut self, amount: Option<&serde_json::Value>, id: Option<&str>) -> Result<(), ApiError> {
+        let amount = Amount::read(amount)?;
+        let id = id.ok_or_else(ApiError::bad_id)?;
+        add_id(id)?;
+        self.peer.take_add(&self.app.limits).inspect_err(|_| self.app.counts.adds_refused.one())?;
+        if self.counter.is_none() {
+            self.counter = Some(self.app.open(&self.name)?);
+        }
+        match &self.counter {
+            Some(counter) => apply_add(self.app, counter, id, amount),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes `bytes` after what is unsent; what does not fit now waits.
+    fn send(&mut self, bytes: Bytes) -> Result<(), End> {
+        if !self.unsent.is_empty() {
+            let unsent = std::mem::take(&mut self.unsent);
+            self.unsent = [unsent, bytes].concat().into();
+            return Ok(());
+        }
+        self.unsent = bytes;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), End> {
+        while !self.unsent.is_empty() {
+            match self.stream.try_write(&self.unsent) {
+                Ok(0) => return Err(End::Gone),
+                Ok(bytes) => {
+                    self.sent_at = Instant::now();
+                    drop(self.unsent.split_to(bytes));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // An empty slice of a frame would keep the whole frame alive.
+        self.unsent = Bytes::new();
+        Ok(())
+    }
+}
+
+const STOPPING: Broken = Broken { code: 1001, reason: "this node is stopping" };
