@@ -1,0 +1,112 @@
+//! counter-core: a map for W2 and W4, and a replica for W1 and W3.
+
+use counter_core::{Amounts, CounterMap, Delta, Replica, ReplicaId, Tally, VersionVector};
+
+use super::Contender;
+use crate::work::{Adder, Changer};
+
+const COUNTER: &str = "clicks";
+
+fn writer_id(writer: usize) -> ReplicaId {
+    ReplicaId::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(writer as u64 + 1), 0x1_9000_0000 + writer as u64)
+}
+
+/// counter-core.
+#[derive(Debug)]
+pub struct Ours;
+
+impl Contender for Ours {
+    const NAME: &'static str = "ours";
+    type State = CounterMap;
+
+    fn empty(_replica: usize) -> CounterMap {
+        CounterMap::new()
+    }
+
+    fn copy(state: &CounterMap) -> CounterMap {
+        state.clone()
+    }
+
+    fn change(state: &mut CounterMap, writer: usize, region: &str, by: Amounts) {
+        let key = state.intern(COUNTER, region).expect("fewer keys than its bound");
+        state.change_key(writer_id(writer), key, by).expect("amounts within their bounds");
+    }
+
+    fn join(into: &mut CounterMap, from: &mut CounterMap) {
+        into.join(from);
+    }
+
+    fn encode(state: &CounterMap) -> Vec<u8> {
+        state.delta_since(&VersionVector::new()).encode()
+    }
+
+    fn receive(into: &mut CounterMap, bytes: &[u8]) {
+        into.join_delta(&Delta::decode(bytes).expect("own bytes")).expect("within its bounds");
+    }
+
+    fn value(state: &CounterMap, region: &str) -> i128 {
+        state.value(COUNTER, region)
+    }
+
+    fn sum(state: &CounterMap) -> i128 {
+        state.regions(COUNTER).map(|(_, value)| value).sum()
+    }
+}
+
+/// A replica of counter-core with many counters.
+#[derive(Debug)]
+pub struct OursNode {
+    replica: Replica,
+}
+
+impl OursNode {
+    /// A replica of its own region.
+    pub fn new(writer: usize) -> Self {
+        Self { replica: Replica::new(writer_id(writer), "ord").expect("a short name") }
+    }
+
+    /// The handle of one counter.
+    pub fn tally(&mut self, counter: &str) -> Tally {
+        self.replica.tally(counter).expect("fewer keys than its bound")
+    }
+
+    /// Makes cells of what is pending.
+    pub fn flush(&mut self) {
+        self.replica.flush();
+    }
+}
+
+impl Adder for OursNode {
+    fn add_one(&mut self, counter: &str) {
+        self.replica.add(counter, 1).expect("far from full");
+    }
+
+    fn finish(&mut self) {
+        self.replica.flush();
+    }
+
+    fn value(&self, counter: &str) -> i128 {
+        self.replica.total(counter)
+    }
+}
+
+impl Changer for OursNode {
+    fn produce(&mut self, counter: &str) -> Vec<u8> {
+        self.replica.add(counter, 1).expect("far from full");
+        let span = self.replica.flush().span.expect("something was pending");
+        self.replica.map().delta_of(span.replica, span.after).expect("it was just written").encode()
+    }
+
+    fn apply(&mut self, bytes: &[u8]) {
+        let joined = self.replica.join_delta(Delta::decode(bytes).expect("own bytes")).expect("within its bounds");
+        assert_eq!(joined.cells(), 1, "one change came in");
+    }
+
+    fn value(&self, counter: &str) -> i128 {
+        self.replica.total(counter)
+    }
+
+    fn clone_from_node(&mut self, other: &Self) {
+        self.replica.join_delta(other.replica.map().delta_since(&VersionVector::new())).expect("within its bounds");
+    }
+}

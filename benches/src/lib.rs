@@ -1,0 +1,28 @@
+//! The benchmark suite: our numbers beside the peers', on the same work, with the answers asserted.
+//!
+//! A [`Contender`] is one way to hold counters; a [`work`] is one thing to do with them, the same for all. The binary, the
+//! criterion benches and the peers of a workspace of their own all measure through this library, so that they measure the same.
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | `contender` | ours, `crdts` twice, and the bounds of the machine |
+//! | `shape` | the states of the work: how many regions and writers, with which values |
+//! | `work` | W1 to W4 and the threads: what is timed, and which answer is right |
+//! | `sample` | times of interleaved rounds: medians and spreads |
+//! | `suite` | which works make up the tables, with what is required of them |
+//! | `row`, `table` | one work's figures of all contenders; ratios, and the text of a table |
+//!
+//! It does not judge one run's absolute figures: the machine drifts, and only ratios within a run count.
+
+pub mod contender;
+pub mod row;
+mod sample;
+mod shape;
+pub mod suite;
+pub mod table;
+pub mod work;
+
+pub use contender::Contender;
+pub use row::Row;
+pub use sample::{Sample, Series, Turn, interleave};
+pub use shape::{Shape, Values};

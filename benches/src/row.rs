@@ -1,0 +1,124 @@
+//! One work's figures of all contenders, and what is required of ours.
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::Series;
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Nanoseconds an operation.
+    Nanoseconds,
+    /// Bytes, on the wire or of heap.
+    Bytes,
+    /// Bytes a second.
+    BytesPerSecond,
+    /// Operations a second: more is better.
+    PerSecond,
+}
+
+/// One contender's figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Whose; names that start with `bound` or `floor` are what the machine allows.
+    pub name: String,
+    /// The median of the runs, in the row's unit.
+    pub value: f64,
+    /// Half the distance of the quartiles, as a part of the median.
+    pub spread: f64,
+    /// Whether every answer was right.
+    pub right: bool,
+}
+
+/// What is required of our figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// As many times better than the one named.
+    Better(f64, String),
+    /// At most so many times the one named.
+    Within(f64, String),
+    /// At most so much, in the row's unit.
+    AtMost(f64),
+    /// At least so much, in the row's unit.
+    AtLeast(f64),
+    /// Only shown.
+    Shown,
+}
+
+/// One work and everybody's figures of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What never changes about it, as in `w2.join.100000`: by this, reports are compared.
+    pub id: String,
+    /// The work in words.
+    pub work: String,
+    /// What the figures count.
+    pub unit: Unit,
+    /// Ours first.
+    pub figures: Vec<Figure>,
+    /// What is required of ours.
+    pub need: Need,
+    /// What is aimed at, in words; empty where nothing more is.
+    pub aim: String,
+}
+
+impl Row {
+    /// A row of times.
+    pub fn times(id: impl Into<String>, work: impl Into<String>, series: &[Series]) -> Self {
+        let figure = |series: &Series| Figure { name: series.name.clone(), value: series.median(), spread: series.spread(), right: series.right };
+        Self::new(id, work, Unit::Nanoseconds, series.iter().map(figure).collect())
+    }
+
+    /// A row of exact figures.
+    pub fn exact(id: impl Into<String>, work: impl Into<String>, unit: Unit, figures: &[(&str, f64)]) -> Self {
+        let figure = |&(name, value): &(&str, f64)| Figure { name: name.into(), value, spread: 0.0, right: true };
+        Self::new(id, work, unit, figures.iter().map(figure).collect())
+    }
+
+    fn new(id: impl Into<String>, work: impl Into<String>, unit: Unit, figures: Vec<Figure>) -> Self {
+        Self { id: id.into(), work: work.into(), unit, figures, need: Need::Shown, aim: String::new() }
+    }
+
+    /// Says what is required, and what is aimed at.
+    #[must_use]
+    pub fn needs(self, need: Need, aim: &str) -> Self {
+        Self { need, aim: aim.into(), ..self }
+    }
+
+    /// The figure of one contender.
+    pub fn figure(&self, name: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.name == name)
+    }
+
+    /// Our figure.
+    pub fn ours(&self) -> Option<&Figure> {
+        self.figure("ours")
+    }
+
+    /// The best that the machine allows, where it was measured: the fair bound before the floor.
+    pub fn bound(&self) -> Option<&Figure> {
+        let starting = |with: &str| self.figures.iter().find(|figure| figure.name.starts_with(with));
+        starting("bound").or_else(|| starting("floor"))
+    }
+
+    /// How many times better ours is than the one named; below 1 where it is worse.
+    pub fn ratio(&self, name: &str) -> Option<f64> {
+        let (ours, other) = (self.ours()?.value, self.figure(name)?.value);
+        Some(if self.unit == Unit::PerSecond { ours / other } else { other / ours })
+    }
+
+    /// Whether ours is right and reaches what is required; None where nothing is, or the one to compare with is missing.
+    pub fn met(&self) -> Option<bool> {
+        let ours = self.ours()?;
+        let reached = match &self.need {
+            Need::Better(times, name) => self.ratio(name)? >= *times,
+            Need::Within(times, name) => self.ratio(name)? * times >= 1.0,
+            Need::AtMost(value) => ours.value <= *value,
+            Need::AtLeast(value) => ours.value >= *value,
+            Need::Shown => return (!ours.right).then_some(false),
+        };
+        Some(ours.right && reached)
+    }
+}

@@ -1,0 +1,62 @@
+//! Times of interleaved rounds: the contenders take turns, so that a noisy neighbour meets all of them alike.
+
+/// What one round of one contender gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Nanoseconds an operation.
+    pub nanoseconds: f64,
+    /// Whether the answer was right.
+    pub right: bool,
+}
+
+/// The rounds of one contender.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// Whose.
+    pub name: String,
+    /// Nanoseconds an operation, ascending.
+    nanoseconds: Vec<f64>,
+    /// Whether every answer was right. A contender that is wrong is shown as wrong, not as fast.
+    pub right: bool,
+}
+
+impl Series {
+    /// The series of these samples, of which there is one at least.
+    pub fn new(name: String, samples: &[Sample]) -> Self {
+        let mut nanoseconds: Vec<f64> = samples.iter().map(|sample| sample.nanoseconds).collect();
+        nanoseconds.sort_by(f64::total_cmp);
+        Self { name, nanoseconds, right: samples.iter().all(|sample| sample.right) }
+    }
+
+    /// The median, in nanoseconds an operation.
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// Half the distance of the quartiles, as a part of the median.
+    pub fn spread(&self) -> f64 {
+        (self.quantile(0.75) - self.quantile(0.25)) / 2.0 / self.median()
+    }
+
+    fn quantile(&self, at: f64) -> f64 {
+        let last = self.nanoseconds.len() - 1;
+        self.nanoseconds[(last as f64 * at).round() as usize]
+    }
+}
+
+/// A contender and what one round of it does.
+pub type Turn<'a> = (String, Box<dyn FnMut() -> Sample + 'a>);
+
+/// Runs `rounds` rounds of each in turn (A B C, A B C), after one that is not counted.
+pub fn interleave(rounds: usize, mut turns: Vec<Turn<'_>>) -> Vec<Series> {
+    let mut samples: Vec<Vec<Sample>> = turns.iter().map(|_| Vec::with_capacity(rounds)).collect();
+    for round in 0..=rounds {
+        for ((_, turn), samples) in turns.iter_mut().zip(&mut samples) {
+            let sample = turn();
+            if round > 0 || !sample.right {
+                samples.push(sample);
+            }
+        }
+    }
+    turns.into_iter().zip(samples).map(|((name, _), samples)| Series::new(name, &samples)).collect()
+}

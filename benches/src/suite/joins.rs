@@ -1,0 +1,126 @@
+//! W2 as rows: joins, joins that bring nothing, the way through bytes; sizes and heaps of the largest state.
+
+use super::Effort;
+use crate::contender::{Contender, CrdtsByHand, CrdtsMap, Dense, Ours, StringMap};
+use crate::row::{Need, Row, Unit};
+use crate::sample::{Sample, Series, Turn, interleave};
+use crate::shape::{Shape, Values};
+use crate::work::{Join, heap_of};
+
+/// Three writers, and the map of the bound has as many places.
+const WRITERS: usize = 3;
+type Bound = StringMap<WRITERS>;
+type Floor = Dense<WRITERS>;
+
+/// Both sides of everybody.
+struct Field<'a> {
+    ours: Join<'a, Ours>,
+    map: Join<'a, CrdtsMap>,
+    by_hand: Join<'a, CrdtsByHand>,
+    bound: Join<'a, Bound>,
+    floor: Join<'a, Floor>,
+}
+
+/// One of the works of a join, for any contender.
+#[derive(Clone, Copy)]
+enum Work {
+    Join,
+    Again,
+    Send,
+}
+
+fn run<C: Contender>(join: &Join<'_, C>, work: Work) -> Sample {
+    match work {
+        Work::Join => join.join(),
+        Work::Again => join.join_again(),
+        Work::Send => join.send(),
+    }
+}
+
+fn turn<'a, C: Contender>(join: &'a Join<'a, C>, work: Work) -> Turn<'a> {
+    (C::NAME.into(), Box::new(move || run(join, work)))
+}
+
+impl<'a> Field<'a> {
+    fn new(shape: &'a Shape) -> Self {
+        Self { ours: Join::new(shape), map: Join::new(shape), by_hand: Join::new(shape), bound: Join::new(shape), floor: Join::new(shape) }
+    }
+
+    fn times(&self, rounds: usize, work: Work) -> Vec<Series> {
+        let turns = [
+            turn(&self.ours, work),
+            turn(&self.map, work),
+            turn(&self.by_hand, work),
+            turn(&self.bound, work),
+            turn(&self.floor, work),
+        ];
+        interleave(rounds, turns.into())
+    }
+
+    fn bytes(&self) -> [(&'static str, f64); 4] {
+        [
+            (Ours::NAME, self.ours.bytes() as f64),
+            (CrdtsMap::NAME, self.map.bytes() as f64),
+            (CrdtsByHand::NAME, self.by_hand.bytes() as f64),
+            (Bound::NAME, self.bound.bytes() as f64),
+        ]
+    }
+}
+
+/// The rows of one size.
+pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
+    let largest = regions == 100_000;
+    let rounds = if largest { effort.rounds } else { effort.rounds * 3 };
+    let mut rows = Vec::new();
+    for values in [Values::Formula, Values::Seeded] {
+        let shape = Shape::new(values, regions, WRITERS);
+        let field = Field::new(&shape);
+        let (state, id) = match values {
+            Values::Formula => ("", ""),
+            Values::Seeded => (", seeded random", ".seeded"),
+        };
+        let title = |work: &str| format!("W2 {work}, R = {regions}{state}");
+        let crdts = || CrdtsMap::NAME.to_owned();
+        let join = Row::times(format!("w2.join.{regions}{id}"), title("join"), &field.times(rounds, Work::Join));
+        rows.push(join.needs(Need::Better(25.0, crdts()), "within 1.5x of the string map"));
+        let again = Row::times(format!("w2.again.{regions}{id}"), title("join, nothing new"), &field.times(rounds, Work::Again));
+        let send = Row::times(format!("w2.send.{regions}{id}"), title("encode + decode + join"), &field.times(rounds, Work::Send));
+        if largest {
+            rows.push(again.needs(Need::Better(100.0, crdts()), "O(writers)"));
+            rows.push(send.needs(Need::Better(20.0, crdts()), "within 1.5x of the bound"));
+            rows.extend(sizes(&shape, &field, values, title, id));
+        } else {
+            rows.extend([again, send]);
+        }
+    }
+    rows
+}
+
+fn sizes(shape: &Shape, field: &Field<'_>, values: Values, title: impl Fn(&str) -> String, id: &str) -> [Row; 2] {
+    let mut bytes = field.bytes().to_vec();
+    if values == Values::Seeded {
+        bytes.push(("entropy", entropy(shape)));
+    }
+    let need = match values {
+        Values::Formula => (Need::AtMost(1.03e6), "0.5 MB; automerge has 1.03"),
+        Values::Seeded => (Need::Within(1.3, "entropy".into()), "1.15 of the entropy"),
+    };
+    let heaps = [
+        (Ours::NAME, heap_of::<Ours>(shape) as f64),
+        (CrdtsMap::NAME, heap_of::<CrdtsMap>(shape) as f64),
+        (CrdtsByHand::NAME, heap_of::<CrdtsByHand>(shape) as f64),
+        (Bound::NAME, heap_of::<Bound>(shape) as f64),
+        (Floor::NAME, heap_of::<Floor>(shape) as f64),
+    ];
+    [
+        Row::exact(format!("w2.bytes.{}{id}", shape.regions()), title("bytes"), Unit::Bytes, &bytes).needs(need.0, need.1),
+        Row::exact(format!("w2.heap.{}{id}", shape.regions()), title("heap"), Unit::Bytes, &heaps).needs(Need::AtMost(31e6), "16 MB"),
+    ]
+}
+
+/// Bytes below which no coding of a seeded state gets on average: 1 of 1,000 x 10 values a cell, and a permutation of the regions a writer.
+fn entropy(shape: &Shape) -> f64 {
+    let (regions, writers) = (shape.regions() as f64, shape.writers as f64);
+    let order: f64 = (1..=shape.regions()).map(|at| (at as f64).log2()).sum();
+    (regions * writers * 10_000_f64.log2() + writers * order) / 8.0
+}

@@ -1,0 +1,41 @@
+//! Which works make up the tables, with what is required of ours.
+
+mod joins;
+mod others;
+
+pub use joins::joins;
+pub use others::{adds, changes_and_reads, threads};
+
+use crate::row::Row;
+
+/// How long everything takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds of each contender.
+    pub rounds: usize,
+    /// Adds of one round of W1.
+    pub adds: usize,
+}
+
+impl Effort {
+    /// Seconds: what one runs again and again while tuning.
+    pub const QUICK: Self = Self { rounds: 5, adds: 1_000_000 };
+    /// A minute.
+    pub const FULL: Self = Self { rounds: 15, adds: 1_000_000 };
+}
+
+/// All in-process work, told to `progress` part by part.
+pub fn core(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut part = |name: &str, run: &dyn Fn() -> Vec<Row>| {
+        progress(name);
+        rows.extend(run());
+    };
+    part("W1 adds", &|| adds(effort));
+    for regions in [32, 1_000, 100_000] {
+        part(&format!("W2 joins of {regions} regions"), &|| joins(effort, regions));
+    }
+    part("W3 changes, W4 reads", &|| changes_and_reads(effort));
+    part("threads", &|| threads(effort));
+    rows
+}

@@ -1,0 +1,146 @@
+//! W1, W3, W4 and the threads as rows.
+
+use std::cell::RefCell;
+
+use super::Effort;
+use crate::contender::{Contender, CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, StringMap};
+use crate::row::{Need, Row, Unit};
+use crate::sample::{Sample, Series, Turn, interleave};
+use crate::shape::{Shape, Values};
+use crate::work::{
+    Changer, Changes, Join, Threads, add_bare_atomic, add_by_handle, add_by_name, add_known_slot, changes, heap_of_adds, sum_of_all,
+    threads_bare, threads_ours, total_of_one,
+};
+
+const ATOMIC: &str = "bound: bare fetch_add";
+
+fn turn<'a>(name: &str, run: impl FnMut() -> Sample + 'a) -> Turn<'a> {
+    (name.into(), Box::new(run))
+}
+
+/// W1.
+pub fn adds(effort: Effort) -> Vec<Row> {
+    let (adds, rounds) = (effort.adds, effort.rounds * 2);
+    let named = interleave(
+        rounds,
+        vec![
+            turn(Ours::NAME, move || add_by_name(adds, &mut OursNode::new(0))),
+            turn(CrdtsMap::NAME, move || add_by_name(adds, &mut CrdtsMap::new(0))),
+            turn(CrdtsByHand::NAME, move || add_by_name(adds, &mut CrdtsByHand::new(0))),
+            turn(StringMap::<1>::NAME, move || add_by_name(adds, &mut StringMap::<1>::new(0))),
+        ],
+    );
+    let handled = interleave(
+        rounds,
+        vec![
+            turn(Ours::NAME, move || add_by_handle(adds)),
+            turn(ATOMIC, move || add_bare_atomic(adds)),
+            turn("floor: known slot", move || add_known_slot(adds)),
+            turn(CrdtsMap::NAME, move || add_by_name(adds, &mut CrdtsMap::new(0))),
+        ],
+    );
+    let heaps = [
+        (Ours::NAME, heap_of_adds(adds, || OursNode::new(0)) as f64),
+        (CrdtsMap::NAME, heap_of_adds(adds, || CrdtsMap::new(0)) as f64),
+        (CrdtsByHand::NAME, heap_of_adds(adds, || CrdtsByHand::new(0)) as f64),
+        (StringMap::<1>::NAME, heap_of_adds(adds, || StringMap::<1>::new(0)) as f64),
+    ];
+    vec![
+        Row::times("w1.name", "W1 add by name", &named).needs(Need::Better(5.0, CrdtsMap::NAME.into()), "the string map"),
+        Row::times("w1.handle", "W1 add by handle", &handled).needs(Need::Within(1.3, ATOMIC.into()), "one atomic addition"),
+        Row::exact("w1.heap", "W1 heap, 32 regions", Unit::Bytes, &heaps),
+    ]
+}
+
+/// Interleaves a work of two halves, and gives the series of each.
+fn halves<'a>(rounds: usize, turns: Vec<(&str, Box<dyn FnMut() -> (Sample, Sample) + 'a>)>) -> (Vec<Series>, Vec<Series>) {
+    let seconds: Vec<RefCell<Vec<Sample>>> = turns.iter().map(|_| RefCell::default()).collect();
+    let mut first_turns = Vec::new();
+    let names: Vec<String> = turns.iter().map(|(name, _)| (*name).to_owned()).collect();
+    for ((name, mut run), second) in turns.into_iter().zip(&seconds) {
+        first_turns.push(turn(name, move || {
+            let (first, then) = run();
+            second.borrow_mut().push(then);
+            first
+        }));
+    }
+    let first = interleave(rounds, first_turns);
+    // The round that is not counted is the first of each.
+    let second = names.into_iter().zip(seconds).map(|(name, samples)| Series::new(name, &samples.into_inner()[1..])).collect();
+    (first, second)
+}
+
+/// W3 and W4 at 100,000 counters, W4 at the smaller sizes too.
+pub fn changes_and_reads(effort: Effort) -> Vec<Row> {
+    const COUNTERS: usize = 100_000;
+    let mut ours = changes(COUNTERS, OursNode::new(0), OursNode::new(1));
+    let mut map = changes(COUNTERS, CrdtsMap::new(0), CrdtsMap::new(1));
+    let mut by_hand = changes(COUNTERS, CrdtsByHand::new(0), CrdtsByHand::new(1));
+    let mut bound = changes(COUNTERS, StringMap::<2>::new(0), StringMap::<2>::new(1));
+    fn round<C: Changer>(changes: &mut Changes<C>) -> Box<dyn FnMut() -> (Sample, Sample) + '_> {
+        Box::new(|| changes.round())
+    }
+    let turns = vec![
+        (Ours::NAME, round(&mut ours)),
+        (CrdtsMap::NAME, round(&mut map)),
+        (CrdtsByHand::NAME, round(&mut by_hand)),
+        (StringMap::<2>::NAME, round(&mut bound)),
+    ];
+    let (produce, apply) = halves(effort.rounds * 2, turns);
+    let bytes =
+        [(Ours::NAME, ours.bytes), (CrdtsMap::NAME, map.bytes), (CrdtsByHand::NAME, by_hand.bytes), (StringMap::<2>::NAME, bound.bytes)];
+    let crdts = || CrdtsMap::NAME.to_owned();
+    let mut rows = vec![
+        Row::times("w3.produce", "W3 produce one change in 100,000", &produce).needs(Need::Better(1.0, crdts()), "the bound"),
+        Row::times("w3.apply", "W3 apply it", &apply).needs(Need::Better(1.0, crdts()), "the bound"),
+        Row::exact("w3.bytes", "W3 its bytes, 7-byte name", Unit::Bytes, &bytes).needs(Need::AtMost(40.0), ""),
+    ];
+    [32, 1_000, 100_000].into_iter().for_each(|regions| rows.extend(reads(effort, regions)));
+    rows
+}
+
+fn reads(effort: Effort, regions: usize) -> Vec<Row> {
+    let shape = Shape::new(Values::Formula, regions, 3);
+    let ours = Join::<Ours>::new(&shape);
+    let map = Join::<CrdtsMap>::new(&shape);
+    let by_hand = Join::<CrdtsByHand>::new(&shape);
+    let bound = Join::<StringMap<3>>::new(&shape);
+    let floor = Join::<Dense<3>>::new(&shape);
+    let turns = vec![
+        turn(Ours::NAME, || sum_of_all(&shape, &ours)),
+        turn(CrdtsMap::NAME, || sum_of_all(&shape, &map)),
+        turn(CrdtsByHand::NAME, || sum_of_all(&shape, &by_hand)),
+        turn(StringMap::<3>::NAME, || sum_of_all(&shape, &bound)),
+        turn(Dense::<3>::NAME, || sum_of_all(&shape, &floor)),
+    ];
+    let all = Row::times(format!("w4.sum.{regions}"), format!("W4 all regions, R = {regions}"), &interleave(effort.rounds, turns));
+    let total = interleave(effort.rounds, vec![turn(Ours::NAME, || total_of_one(&shape, &ours))]);
+    let total = Row::times(format!("w4.total.{regions}"), format!("W4 total, R = {regions}"), &total);
+    if regions < 100_000 {
+        return vec![all, total];
+    }
+    vec![all.needs(Need::Better(20.0, CrdtsMap::NAME.into()), "the bound"), total.needs(Need::AtMost(1000.0), "O(1)")]
+}
+
+/// 64 threads, against one that does the same alone.
+pub fn threads(effort: Effort) -> Vec<Row> {
+    const ALONE: &str = "one thread";
+    let adds = effort.adds * 8;
+    let row = |one_counter: bool| {
+        let many = Threads { threads: 64, adds, one_counter };
+        let one = Threads { threads: 1, adds, one_counter };
+        interleave(
+            effort.rounds,
+            vec![
+                turn(Ours::NAME, move || threads_ours(many)),
+                turn(ALONE, move || threads_ours(one)),
+                turn(ATOMIC, move || threads_bare(many)),
+                turn("one bare thread", move || threads_bare(one)),
+            ],
+        )
+    };
+    vec![
+        Row::times("threads.distinct", "64 threads, a counter each", &row(false)).needs(Need::Better(1.7, ALONE.into()), "on 2 cores"),
+        Row::times("threads.one", "64 threads, one counter", &row(true)).needs(Need::Better(0.5, ALONE.into()), "no lost update"),
+    ]
+}

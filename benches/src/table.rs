@@ -1,0 +1,92 @@
+//! The text of a table: columns for a terminal, Markdown for a README.
+
+use crate::row::{Need, Row, Unit};
+
+/// A figure with its unit, three digits long.
+pub fn amount(value: f64, unit: Unit) -> String {
+    let (steps, digits): (&[(&str, f64)], _) = match unit {
+        Unit::Nanoseconds => (&[("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)], value),
+        Unit::Bytes => (&[("B", 1.0), ("kB", 1e3), ("MB", 1e6)], value),
+        Unit::BytesPerSecond => (&[("B/s", 1.0), ("kB/s", 1e3), ("MB/s", 1e6)], value),
+        Unit::PerSecond => (&[("/s", 1.0), ("k/s", 1e3), ("M/s", 1e6), ("G/s", 1e9)], value),
+    };
+    let &(name, size) = steps.iter().rev().find(|(_, size)| digits >= *size).unwrap_or(&steps[0]);
+    let scaled = digits / size;
+    match scaled {
+        scaled if scaled >= 100.0 || (unit == Unit::Bytes && size == 1.0 && scaled.fract() == 0.0) => format!("{scaled:.0} {name}"),
+        scaled if scaled >= 10.0 => format!("{scaled:.1} {name}"),
+        scaled => format!("{scaled:.2} {name}"),
+    }
+}
+
+/// A factor.
+pub fn times(ratio: f64) -> String {
+    if ratio >= 10.0 { format!("{ratio:.0}x") } else { format!("{ratio:.2}x") }
+}
+
+/// What is required, in words.
+pub fn need(row: &Row) -> String {
+    match &row.need {
+        Need::Better(times, name) => format!("{times}x {name}"),
+        Need::Within(times, name) => format!("<= {times} of {name}"),
+        Need::AtMost(value) => format!("<= {}", amount(*value, row.unit)),
+        Need::AtLeast(value) => format!(">= {}", amount(*value, row.unit)),
+        Need::Shown => String::new(),
+    }
+}
+
+/// `met`, `NOT MET`, or nothing where nothing is required.
+pub fn verdict(row: &Row) -> &'static str {
+    match (row.met(), row.ours()) {
+        (_, Some(ours)) if !ours.right => "WRONG",
+        (Some(true), _) => "met",
+        (Some(false), _) => "NOT MET",
+        (None, _) => "",
+    }
+}
+
+fn cell(row: &Row, name: &str) -> String {
+    row.figure(name).map_or(String::new(), |figure| if figure.right { amount(figure.value, row.unit) } else { "wrong".into() })
+}
+
+/// The column heads of [`line`].
+pub const HEAD: [&str; 11] = ["work", "ours", "±", "crdts", "ratio", "by hand", "ratio", "bound", "of bound", "required", ""];
+
+/// One row in the columns of [`HEAD`].
+pub fn line(row: &Row) -> [String; 11] {
+    let ratio = |name: &str| row.ratio(name).map_or(String::new(), times);
+    let bound = row.bound();
+    let spread = row.ours().filter(|ours| ours.spread > 0.0).map_or(String::new(), |ours| format!("{:.0} %", ours.spread * 100.0));
+    [
+        row.work.clone(),
+        cell(row, "ours"),
+        spread,
+        cell(row, "crdts"),
+        ratio("crdts"),
+        cell(row, "crdts by hand"),
+        ratio("crdts by hand"),
+        bound.map_or(String::new(), |bound| amount(bound.value, row.unit)),
+        bound.and_then(|bound| row.ratio(&bound.name)).map_or(String::new(), |ratio| format!("{:.2}", 1.0 / ratio)),
+        need(row),
+        verdict(row).into(),
+    ]
+}
+
+/// Rows in columns of equal width.
+pub fn text(rows: &[Row]) -> String {
+    let mut lines: Vec<[String; 11]> = vec![HEAD.map(String::from)];
+    lines.extend(rows.iter().map(line));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let mut out = String::new();
+    for line in &lines {
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let padded = if column == 0 || column >= 9 { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
+            out.push_str(&padded);
+            out.push_str("  ");
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,97 @@
+//! W1: 1,000,000 times +1 over 32 regions, by one writer.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::nanoseconds;
+use crate::contender::OursNode;
+use crate::sample::Sample;
+use crate::shape::{Shape, Values};
+
+const REGIONS: usize = 32;
+
+/// Adds one by name.
+pub trait Adder {
+    /// `+1`.
+    fn add_one(&mut self, counter: &str);
+    /// What belongs to the adding but is put off until here.
+    fn finish(&mut self);
+    /// What it has come to.
+    fn value(&self, counter: &str) -> i128;
+}
+
+fn names() -> Vec<String> {
+    Shape::new(Values::Formula, REGIONS, 1).names
+}
+
+/// How often region `region` is added to in `adds` adds.
+fn share(adds: usize, region: usize) -> i128 {
+    ((adds + REGIONS - 1 - region) / REGIONS) as i128
+}
+
+/// By name, the putting off included.
+pub fn add_by_name(adds: usize, adder: &mut impl Adder) -> Sample {
+    let names = names();
+    let before: Vec<i128> = names.iter().map(|name| adder.value(name)).collect();
+    let time = nanoseconds(|| {
+        for at in 0..adds {
+            adder.add_one(black_box(&names[at % REGIONS]));
+        }
+        adder.finish();
+    });
+    let right = names.iter().zip(before).enumerate().all(|(region, (name, before))| adder.value(name) - before == share(adds, region));
+    Sample { nanoseconds: time / adds as f64, right }
+}
+
+/// By handle, as a program does that holds its counters.
+pub fn add_by_handle(adds: usize) -> Sample {
+    let names = names();
+    let mut node = OursNode::new(0);
+    let tallies: Vec<_> = names.iter().map(|name| node.tally(name)).collect();
+    let time = nanoseconds(|| {
+        for at in 0..adds {
+            black_box(&tallies[at % REGIONS]).add(1).expect("far from full");
+        }
+        node.flush();
+    });
+    let right = names.iter().enumerate().all(|(region, name)| Adder::value(&node, name) == share(adds, region));
+    Sample { nanoseconds: time / adds as f64, right }
+}
+
+/// The bound of a handle: the bare atomic addition.
+pub fn add_bare_atomic(adds: usize) -> Sample {
+    let slots: Vec<AtomicU64> = (0..REGIONS).map(|_| AtomicU64::new(0)).collect();
+    let time = nanoseconds(|| {
+        for at in 0..adds {
+            black_box(&slots[at % REGIONS]).fetch_add(1, Ordering::AcqRel);
+        }
+    });
+    let right = slots.iter().enumerate().all(|(region, slot)| i128::from(slot.load(Ordering::Relaxed)) == share(adds, region));
+    Sample { nanoseconds: time / adds as f64, right }
+}
+
+/// The floor: a plain addition to a slot that is known.
+pub fn add_known_slot(adds: usize) -> Sample {
+    let mut slots = vec![0_u64; REGIONS];
+    let time = nanoseconds(|| {
+        for at in 0..adds {
+            *black_box(&mut slots[at % REGIONS]) += 1;
+        }
+    });
+    let right = slots.iter().enumerate().all(|(region, slot)| i128::from(*slot) == share(adds, region));
+    Sample { nanoseconds: time / adds as f64, right }
+}
+
+/// The heap, in bytes, of what the adds leave behind.
+pub fn heap_of_adds<A: Adder>(adds: usize, make: impl FnOnce() -> A) -> u64 {
+    let names = names();
+    let mut kept = None;
+    let counted = allocation_counter::measure(|| {
+        let mut adder = make();
+        (0..adds).for_each(|at| adder.add_one(&names[at % REGIONS]));
+        adder.finish();
+        kept = Some(adder);
+    });
+    drop(kept);
+    counted.bytes_current.max(0) as u64
+}

@@ -1,0 +1,22 @@
+//! The work: what is timed, with what is made ready outside the time, and which answer is right.
+
+mod add;
+mod change;
+mod join;
+mod read;
+mod threads;
+
+pub use add::{Adder, add_bare_atomic, add_by_handle, add_by_name, add_known_slot, heap_of_adds};
+pub use change::{Changer, Changes, changes};
+pub use join::{Join, heap_of};
+pub use read::{sum_of_all, total_of_one};
+pub use threads::{Threads, threads_bare, threads_ours};
+
+use std::time::Instant;
+
+/// Nanoseconds that `run` takes.
+fn nanoseconds(run: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    run();
+    start.elapsed().as_nanos() as f64
+}
