@@ -15,10 +15,13 @@
 //! It does not judge one run's absolute figures: the machine drifts, and only ratios within a run count.
 
 pub mod contender;
+pub mod plot;
 pub mod row;
 mod sample;
 mod shape;
 pub mod suite;
+#[cfg(feature = "system")]
+pub mod system;
 pub mod table;
 pub mod work;
 

@@ -1,16 +1,38 @@
-//! The command line of the suite: which table to make.
+//! The command line of the suite.
+
+mod command;
 
 use std::process::ExitCode;
 
-use benches::suite::{Effort, core};
-use benches::table;
+const USAGE: &str = "benches COMMAND [--quick]
+
+  core      the in-process work as a table: adds, joins, bytes, heaps, changes, reads, threads
+  latency   an add at one node, seen at the two others
+  fresh     a fresh process, until it is synced
+  traffic   bytes of a click with 32 regions, and of ten idle nodes
+  adds      adds a second through HTTP, WebSocket and handle
+  fanout    one node, 1,000 WebSocket clients
+  report    all of that, into target/report (index.html, report.json, table.md)
+  check     measures again and names what is worse than in the committed report
+  hot PATH  one hot path alone, for a profiler: add, join, encode, decode, apply
+
+The system work spawns the node's binary: cargo build --release -p counter-web, or name it in COUNTER_WEB.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let full = arguments.iter().any(|argument| argument == "--full");
-    let effort = if full { Effort::FULL } else { Effort::QUICK };
-    let rows = core(effort, |part| eprintln!("· {part}"));
-    print!("{}", table::text(&rows));
-    let wrong = rows.iter().flat_map(|row| row.ours()).any(|ours| !ours.right);
-    if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
+    let outcome = match words.as_slice() {
+        ["core"] => command::core(quick),
+        ["hot", path] => command::hot(path),
+        [name] => command::system(name, quick).unwrap_or_else(|| Err(format!("there is no {name:?} here\n\n{USAGE}"))),
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -29,6 +29,9 @@ pub struct Figure {
     pub spread: f64,
     /// Whether every answer was right.
     pub right: bool,
+    /// Whether it was published elsewhere, on like work and another machine, and not measured in this run.
+    #[serde(default)]
+    pub published: bool,
 }
 
 /// What is required of our figure.
@@ -67,13 +70,13 @@ pub struct Row {
 impl Row {
     /// A row of times.
     pub fn times(id: impl Into<String>, work: impl Into<String>, series: &[Series]) -> Self {
-        let figure = |series: &Series| Figure { name: series.name.clone(), value: series.median(), spread: series.spread(), right: series.right };
+        let figure = |series: &Series| Figure { name: series.name.clone(), value: series.median(), spread: series.spread(), right: series.right, published: false };
         Self::new(id, work, Unit::Nanoseconds, series.iter().map(figure).collect())
     }
 
     /// A row of exact figures.
     pub fn exact(id: impl Into<String>, work: impl Into<String>, unit: Unit, figures: &[(&str, f64)]) -> Self {
-        let figure = |&(name, value): &(&str, f64)| Figure { name: name.into(), value, spread: 0.0, right: true };
+        let figure = |&(name, value): &(&str, f64)| Figure { name: name.into(), value, spread: 0.0, right: true, published: false };
         Self::new(id, work, unit, figures.iter().map(figure).collect())
     }
 
@@ -85,6 +88,13 @@ impl Row {
     #[must_use]
     pub fn needs(self, need: Need, aim: &str) -> Self {
         Self { need, aim: aim.into(), ..self }
+    }
+
+    /// Adds a figure that was not measured in this run.
+    #[must_use]
+    pub fn published(mut self, name: &str, value: f64) -> Self {
+        self.figures.push(Figure { name: name.into(), value, spread: 0.0, right: true, published: true });
+        self
     }
 
     /// The figure of one contender.

@@ -2,6 +2,8 @@
 
 mod joins;
 mod others;
+#[cfg(feature = "system")]
+pub mod system;
 
 pub use joins::joins;
 pub use others::{adds, changes_and_reads, threads};

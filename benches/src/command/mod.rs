@@ -1,0 +1,41 @@
+//! What each command does.
+
+mod hot;
+#[cfg(feature = "system")]
+mod system;
+
+use benches::row::Row;
+use benches::suite::{self, Effort};
+use benches::table;
+
+pub(crate) use hot::hot;
+
+/// Prints rows; an answer of ours that is wrong fails.
+fn show(rows: &[Row]) -> Result<(), String> {
+    print!("{}", table::text(rows));
+    match rows.iter().find(|row| row.ours().is_some_and(|ours| !ours.right)) {
+        Some(row) => Err(format!("wrong: our answer in {:?}", row.work)),
+        None => Ok(()),
+    }
+}
+
+fn effort(quick: bool) -> Effort {
+    if quick { Effort::QUICK } else { Effort::FULL }
+}
+
+/// The in-process work.
+pub(crate) fn core(quick: bool) -> Result<(), String> {
+    show(&suite::core(effort(quick), |part| eprintln!("· {part}")))
+}
+
+/// A work with processes; None where there is no such.
+#[cfg(feature = "system")]
+pub(crate) fn system(name: &str, quick: bool) -> Option<Result<(), String>> {
+    system::run(name, quick)
+}
+
+/// Without the feature there is only the in-process work.
+#[cfg(not(feature = "system"))]
+pub(crate) fn system(_name: &str, _quick: bool) -> Option<Result<(), String>> {
+    Some(Err("this was built without the feature `system`: only core and hot are here".into()))
+}

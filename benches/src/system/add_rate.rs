@@ -1,0 +1,111 @@
+//! Adds a second through each door of a node: HTTP, WebSocket, and the handle of an embedded one.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use counter_net::{Discovery, Node};
+
+use super::http::Http;
+use super::process::{Process, cluster_name};
+use super::socket::Socket;
+use super::{Failure, Measured};
+
+/// Connections that add at once.
+const CLIENTS: usize = 32;
+/// Adds that a socket has under way.
+const WINDOW: u64 = 64;
+
+/// Adds a second by door.
+#[derive(Clone, Copy, Debug)]
+pub struct AddRates {
+    /// One request an add, 32 kept connections.
+    pub http: f64,
+    /// 32 sockets with 64 adds under way each, every one acknowledged.
+    pub socket: f64,
+    /// Two threads with handles of one counter, the node flushing beside them.
+    pub handle: f64,
+}
+
+/// Measures each door for `time`, and counts what arrived.
+///
+/// # Errors
+/// A node that does not start, refuses an add, or has another total than was added.
+pub async fn add_rates(time: Duration) -> Measured<AddRates> {
+    let node = Process::spawn(&cluster_name(), "ord", &[])?;
+    node.until_ready().await?;
+    let http = door(&node, "http", time, by_http).await?;
+    let socket = door(&node, "socket", time, by_socket).await?;
+    drop(node);
+    Ok(AddRates { http, socket, handle: by_handle(time).await? })
+}
+
+async fn door<F: Future<Output = Measured<u64>> + Send + 'static>(
+    node: &Process,
+    counter: &'static str,
+    time: Duration,
+    client: fn(SocketAddr, &'static str, Instant) -> F,
+) -> Measured<f64> {
+    let (start, until) = (Instant::now(), Instant::now() + time);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(client(node.http, counter, until))).collect();
+    let mut adds = 0;
+    for client in clients {
+        adds += client.await.map_err(|error| Failure(error.to_string()))??;
+    }
+    let taken = start.elapsed();
+    let total = node.total(counter).await?;
+    if total != adds as i64 {
+        return Err(Failure(format!("wrong: {adds} adds through {counter} came to {total}")));
+    }
+    Ok(adds as f64 / taken.as_secs_f64())
+}
+
+async fn by_http(address: SocketAddr, counter: &'static str, until: Instant) -> Measured<u64> {
+    let mut http = Http::open(address).await?;
+    let path = format!("/api/counters/{counter}/add");
+    let mut adds = 0;
+    while Instant::now() < until {
+        let (status, body) = http.post(&path, r#"{"amount":1}"#).await?;
+        if status != 200 {
+            return Err(Failure(format!("an add was answered with {status}: {}", String::from_utf8_lossy(&body))));
+        }
+        adds += 1;
+    }
+    Ok(adds)
+}
+
+async fn by_socket(address: SocketAddr, counter: &'static str, until: Instant) -> Measured<u64> {
+    let mut socket = Socket::open(address, counter).await?;
+    let (first, mut adds) = (fastrand::u64(..) >> 20, 0);
+    while Instant::now() < until {
+        socket.add_many(first + adds..first + adds + WINDOW).await?;
+        socket.until_acks(WINDOW).await?;
+        adds += WINDOW;
+    }
+    Ok(adds)
+}
+
+async fn by_handle(time: Duration) -> Measured<f64> {
+    let start = Node::builder().region("ord").cluster(cluster_name()).listen("/ip4/127.0.0.1/tcp/0").discover(Discovery::None).start();
+    let node = start.await.map_err(|error| Failure(error.to_string()))?;
+    let counter = node.counter("handle").map_err(|error| Failure(error.to_string()))?;
+    let start = Instant::now();
+    let add = {
+        let counter = counter.clone();
+        move || {
+            let mut adds = 0_u64;
+            while start.elapsed() < time {
+                adds += (0..1000).filter(|_| counter.add(1).is_ok()).count() as u64;
+            }
+            adds
+        }
+    };
+    let threads = [std::thread::spawn(add.clone()), std::thread::spawn(add)];
+    let adds: u64 = threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum();
+    let taken = start.elapsed();
+    let total = counter.total();
+    node.shutdown().await;
+    match total == i128::from(adds) {
+        true => Ok(adds as f64 / taken.as_secs_f64()),
+        false => Err(Failure(format!("wrong: {adds} adds through handles came to {total}"))),
+    }
+}

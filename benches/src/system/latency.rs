@@ -1,0 +1,37 @@
+//! How soon an add at one node is seen at the others, from client to client: three processes, one click at a time.
+
+use std::time::{Duration, Instant};
+
+use super::process::Process;
+use super::socket::Socket;
+use super::{Failure, Measured, Quantiles};
+
+/// The time from a click's leaving its client at one node to its showing at clients of both others, `clicks` times.
+///
+/// # Errors
+/// A node that does not start or does not answer, or a total that is wrong.
+pub async fn latency(clicks: u64) -> Measured<Quantiles> {
+    let nodes = Process::cluster(&["ord", "fra", "sin"].map(String::from)).await?;
+    let mut clicker = Socket::open(nodes[0].http, "clicks").await?;
+    let mut fra = Socket::open(nodes[1].http, "clicks").await?;
+    let mut sin = Socket::open(nodes[2].http, "clicks").await?;
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut times = Vec::new();
+    for click in 1..=clicks as i64 {
+        // Isolated clicks, at moments that no timer of the node knows.
+        tokio::time::sleep(Duration::from_micros(random.u64(1_000..15_000))).await;
+        let start = Instant::now();
+        clicker.add(click as u64).await?;
+        let seen = async |socket: &mut Socket| socket.until_total(click).await.map(|()| start.elapsed());
+        let (at_fra, at_sin) = tokio::try_join!(seen(&mut fra), seen(&mut sin))?;
+        clicker.until_acks(1).await?;
+        times.extend([at_fra, at_sin]);
+    }
+    for node in &nodes {
+        let total = node.total("clicks").await?;
+        if total != clicks as i64 {
+            return Err(Failure(format!("wrong: a node shows {total} after {clicks} clicks")));
+        }
+    }
+    Ok(Quantiles::new(times))
+}

@@ -1,0 +1,27 @@
+//! A node's own metrics, as it prints them.
+
+use super::http::Http;
+use super::{Failure, Measured};
+
+/// One reading of `/metrics`.
+#[derive(Debug)]
+pub(super) struct Metrics(String);
+
+impl Metrics {
+    pub(super) async fn read(http: &mut Http) -> Measured<Self> {
+        let (status, body) = http.get("/metrics").await?;
+        match status {
+            200 => Ok(Self(String::from_utf8_lossy(&body).into_owned())),
+            other => Err(Failure(format!("the node answers /metrics with {other}"))),
+        }
+    }
+
+    /// The sum of all lines of this name that have all these labels.
+    pub(super) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let lines = self.0.lines().filter(|line| {
+            let rest = line.strip_prefix(name).map(|rest| rest.strip_prefix("_total").unwrap_or(rest));
+            rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}

@@ -1,0 +1,43 @@
+//! The system work: real processes of the built binary on loopback, over real sockets.
+
+mod add_rate;
+mod fan_out;
+mod fresh;
+mod http;
+mod latency;
+mod metrics;
+mod process;
+mod quantiles;
+mod socket;
+mod traffic;
+mod wire;
+
+pub use add_rate::add_rates;
+pub use fan_out::fan_out;
+pub use fresh::fresh;
+pub use latency::latency;
+pub use quantiles::Quantiles;
+pub use traffic::{click_bytes, idle};
+
+use std::fmt;
+
+/// Why a work of the system could not be measured, in a sentence.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(format!("a connection to a node broke: {error}"))
+    }
+}
+
+/// What a work of the system gives.
+pub type Measured<T> = Result<T, Failure>;

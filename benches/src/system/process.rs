@@ -1,0 +1,122 @@
+//! A node as a process: spawned from the release binary, killed when dropped.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::http::Http;
+use super::{Failure, Measured};
+
+/// How long a node may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// The binary: `COUNTER_WEB`, or beside this one.
+fn binary() -> Measured<PathBuf> {
+    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("counter-web"));
+    let path = std::env::var_os("COUNTER_WEB").map(PathBuf::from).or_else(beside).filter(|path| path.exists());
+    path.ok_or_else(|| Failure("the node's binary is not built: run `cargo build --release -p counter-web`, or name it in COUNTER_WEB".into()))
+}
+
+/// A cluster's name that nobody else uses.
+pub(super) fn cluster_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    /// When it was spawned.
+    pub(super) started: Instant,
+    /// Where it serves.
+    pub(super) http: SocketAddr,
+    /// Where it gossips, with its peer id.
+    pub(super) gossip: String,
+}
+
+impl Process {
+    /// Spawns a node and waits for its line, not for it to be synced.
+    pub(super) fn spawn(cluster: &str, region: &str, peers: &[&str]) -> Measured<Self> {
+        let mut command = Command::new(binary()?);
+        command.args(["--region", region, "--cluster", cluster, "--http", "127.0.0.1:0", "--discover", "none", "--log", "error"]);
+        command.args(peers.iter().flat_map(|peer| ["--peer", peer]));
+        // What is set where this runs must not reach into the node.
+        command.env_remove("COUNTER_PEERS").env_remove("COUNTER_CLUSTER_KEY").env_remove("COUNTER_LISTEN").env_remove("RUST_LOG");
+        let started = Instant::now();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| Failure(format!("the node does not start: {error}")))?;
+        let mut line = String::new();
+        let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
+        let ready: Value = match read {
+            Some(Ok(_)) => serde_json::from_str(&line).map_err(|error| Failure(format!("the node's first line is {line:?}: {error}")))?,
+            _ => return Err(Failure("the node ended before it was ready".into())),
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let http = text(&ready["http"]).parse().map_err(|error| Failure(format!("the node's address is {:?}: {error}", ready["http"])))?;
+        Ok(Self { child, started, http, gossip: text(&ready["gossip"][0]) })
+    }
+
+    /// Spawns nodes in these regions that all know the first, and waits until each is synced and has all others as members.
+    pub(super) async fn cluster(regions: &[String]) -> Measured<Vec<Self>> {
+        let cluster = cluster_name();
+        let mut nodes: Vec<Self> = Vec::new();
+        for region in regions {
+            let peers: Vec<&str> = nodes.first().map(|first| first.gossip.as_str()).into_iter().collect();
+            nodes.push(Self::spawn(&cluster, region, &peers)?);
+        }
+        for node in &nodes {
+            node.until_ready().await?;
+            node.until_members(nodes.len()).await?;
+        }
+        Ok(nodes)
+    }
+
+    /// Its number for the operating system.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it says that it is synced; returns the time since it was spawned.
+    pub(super) async fn until_ready(&self) -> Measured<Duration> {
+        let mut http = Http::open(self.http).await?;
+        while self.started.elapsed() < READY_MAX {
+            if http.get("/readyz").await?.0 == 200 {
+                return Ok(self.started.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Err(Failure("a node was not synced within a minute".into()))
+    }
+
+    async fn until_members(&self, count: usize) -> Measured<()> {
+        let mut http = Http::open(self.http).await?;
+        while self.started.elapsed() < READY_MAX {
+            let status = http.json("/api/status").await?;
+            let live = status["members"].as_array().map_or(0, |members| members.iter().filter(|member| member["live"] == true).count());
+            if live >= count {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(Failure(format!("a node did not meet {count} members within a minute")))
+    }
+
+    /// A counter's total here.
+    pub(super) async fn total(&self, counter: &str) -> Measured<i64> {
+        let view = Http::open(self.http).await?.json(&format!("/api/counters/{counter}")).await?;
+        view["total"].as_i64().ok_or_else(|| Failure(format!("the node's answer has no total: {view}")))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way nothing of it is left behind.
+        let _killed = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}

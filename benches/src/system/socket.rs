@@ -1,0 +1,128 @@
+//! A WebSocket client that costs little beside what it measures, so that a thousand of them fit on the node's own machine.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Failure, Measured};
+
+/// One open socket on a counter.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Where the next frame begins in `buffer`.
+    at: usize,
+}
+
+impl Socket {
+    pub(super) async fn open(address: SocketAddr, counter: &str) -> Measured<Self> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let request = format!(
+            "GET /ws?counter={counter} HTTP/1.1\r\nhost: bench\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut buffer = Vec::with_capacity(1024);
+        let at = loop {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Err(Failure("the node closed the socket at its opening".into()));
+            }
+            if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+        };
+        match buffer.starts_with(b"HTTP/1.1 101") {
+            true => Ok(Self { stream, buffer, at }),
+            false => Err(Failure(format!("the node did not open a socket: {}", String::from_utf8_lossy(&buffer[..at])))),
+        }
+    }
+
+    /// Sends an add of 1 with this id.
+    pub(super) async fn add(&mut self, id: u64) -> Measured<()> {
+        let mut bytes = Vec::with_capacity(64);
+        push_add(&mut bytes, id);
+        Ok(self.stream.write_all(&bytes).await?)
+    }
+
+    /// Sends adds of 1 with these ids in one write.
+    pub(super) async fn add_many(&mut self, ids: std::ops::Range<u64>) -> Measured<()> {
+        let mut bytes = Vec::new();
+        ids.for_each(|id| push_add(&mut bytes, id));
+        Ok(self.stream.write_all(&bytes).await?)
+    }
+
+    /// The next text message.
+    pub(super) async fn text(&mut self) -> Measured<&[u8]> {
+        loop {
+            match self.frame() {
+                Some((0x1, from, to)) => return Ok(&self.buffer[from..to]),
+                Some((0x9, ..)) => self.stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await?,
+                Some((0x8, ..)) => return Err(Failure("the node closed the socket".into())),
+                Some(_) => {}
+                None => {
+                    self.buffer.drain(..self.at);
+                    self.at = 0;
+                    if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                        return Err(Failure("the node closed the socket".into()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next whole frame of the buffer: its kind, and where its payload lies. Servers do not mask, and this one does not split.
+    fn frame(&mut self) -> Option<(u8, usize, usize)> {
+        let bytes = &self.buffer[self.at..];
+        let (head, length) = match *bytes.get(1)? {
+            126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+            127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?),
+            short => (2, usize::from(short)),
+        };
+        let kind = bytes[0] & 0xf;
+        let from = self.at + head;
+        (bytes.len() >= head + length).then(|| {
+            self.at = from + length;
+            (kind, from, from + length)
+        })
+    }
+
+    /// Waits until a message shows this total or more.
+    pub(super) async fn until_total(&mut self, total: i64) -> Measured<()> {
+        loop {
+            if shown_total(self.text().await?).is_some_and(|shown| shown >= total) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for as many acknowledgements; an error message fails.
+    pub(super) async fn until_acks(&mut self, count: u64) -> Measured<()> {
+        let mut acks = 0;
+        while acks < count {
+            let text = self.text().await?;
+            if text.starts_with(br#"{"type":"ack""#) {
+                acks += 1;
+            } else if text.starts_with(br#"{"type":"error""#) {
+                return Err(Failure(format!("an add was refused: {}", String::from_utf8_lossy(text))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A masked text frame whose key is 0: valid, and nothing to compute. Its payload is below 126 bytes.
+fn push_add(bytes: &mut Vec<u8>, id: u64) {
+    let text = format!(r#"{{"type":"add","amount":1,"id":"bench:{id}"}}"#);
+    bytes.extend_from_slice(&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+/// The counter's total in a state or change message. The first `"total":` is it in a change, which is what is measured.
+fn shown_total(text: &[u8]) -> Option<i64> {
+    let message: Value = serde_json::from_slice(text).ok()?;
+    message["total"].as_i64()
+}

@@ -1,0 +1,87 @@
+//! What replication sends: bytes a click with 32 regions, and an idle cluster of ten.
+
+use std::time::Duration;
+
+use counter_net::{Discovery, Node};
+
+use super::http::Http;
+use super::metrics::Metrics;
+use super::process::{Process, cluster_name};
+use super::socket::Socket;
+use super::wire::bytes_sent;
+use super::{Failure, Measured};
+
+/// Bytes a node: of payload by its own account, and of all TCP by the kernel's, where that is to be had.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Payload of gossip and answers.
+    pub payload: f64,
+    /// All that its gossip connections carried.
+    pub wire: Option<f64>,
+}
+
+const OUT: &[&str] = &[r#"direction="out""#];
+const OUT_DELTAS: &[&str] = &[r#"direction="out""#, r#"kind="gossip_delta""#];
+
+/// Bytes of a click, published once by its node, in a counter that 32 regions share.
+///
+/// # Errors
+/// A node that does not start, or that does not get all regions.
+pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
+    let cluster = cluster_name();
+    let node = Process::spawn(&cluster, "ord", &[])?;
+    let other = Process::spawn(&cluster, "fra", &[&node.gossip])?;
+    other.until_ready().await?;
+    let mut clicker = Socket::open(node.http, "clicks").await?;
+    for region in 2..32 {
+        passing_region(&cluster, &format!("r{region:02}"), &node.gossip).await?;
+        clicker.until_total(region - 1).await?;
+    }
+    let mut seer = Socket::open(other.http, "clicks").await?;
+    seer.until_total(30).await?;
+    let mut http = Http::open(node.http).await?;
+    let before = Metrics::read(&mut http).await?.sum("counter_payload_bytes", OUT_DELTAS);
+    for click in 1..=clicks {
+        clicker.add(click).await?;
+        seer.until_total(30 + click as i64).await?;
+    }
+    let after = Metrics::read(&mut http).await?.sum("counter_payload_bytes", OUT_DELTAS);
+    Ok(Traffic { payload: (after - before) / clicks as f64, wire: None })
+}
+
+/// A region's node that adds one to the counter, tells `peer` and goes.
+async fn passing_region(cluster: &str, region: &str, peer: &str) -> Measured<()> {
+    let builder = Node::builder().region(region).cluster(cluster).listen("/ip4/127.0.0.1/tcp/0").peer(peer).discover(Discovery::None);
+    let node = builder.start().await.map_err(|error| Failure(error.to_string()))?;
+    node.synced().await;
+    let counter = node.counter("clicks").map_err(|error| Failure(error.to_string()))?;
+    counter.add(1).map_err(|error| Failure(error.to_string()))?;
+    node.shutdown().await;
+    Ok(())
+}
+
+/// Bytes a second and node of `nodes` nodes that have nothing to say, over `time`.
+///
+/// # Errors
+/// A node that does not start or does not meet the others.
+pub async fn idle(nodes: usize, time: Duration) -> Measured<Traffic> {
+    let regions: Vec<String> = (0..nodes).map(|node| format!("r{node:02}")).collect();
+    let cluster = Process::cluster(&regions).await?;
+    let ids: Vec<u32> = cluster.iter().map(Process::id).collect();
+    // What their meeting still causes passes by first.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (payload, wire) = (payload(&cluster).await?, bytes_sent(&ids));
+    tokio::time::sleep(time).await;
+    let (wire_then, payload_then) = (bytes_sent(&ids), self::payload(&cluster).await?);
+    let rate = |bytes: f64| bytes / nodes as f64 / time.as_secs_f64();
+    let wire = wire.zip(wire_then).map(|(before, after)| rate(after.saturating_sub(before) as f64));
+    Ok(Traffic { payload: rate(payload_then - payload), wire })
+}
+
+async fn payload(cluster: &[Process]) -> Measured<f64> {
+    let mut sum = 0.0;
+    for node in cluster {
+        sum += Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_payload_bytes", OUT);
+    }
+    Ok(sum)
+}
