@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::DemoArgs;
@@ -19,6 +19,8 @@ const STOP_WAIT: Duration = Duration::from_secs(8);
 struct DemoNode {
     region: String,
     child: Child,
+    /// Kept apart from the child, since waiting for a child closes what it has of it.
+    stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -84,13 +86,14 @@ fn start(args: &DemoArgs, region: &str, port: u16) -> Result<DemoNode, Failure> 
     }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().map_err(Failure::other)?;
     let output = child.stdout.take().ok_or_else(|| Failure::other("a node has no standard output"))?;
-    Ok(DemoNode { region: region.to_owned(), child, lines: BufReader::new(output).lines() })
+    let stdin = child.stdin.take();
+    Ok(DemoNode { region: region.to_owned(), child, stdin, lines: BufReader::new(output).lines() })
 }
 
 /// Ends every node's standard input, which stops them, and waits; one that hangs is killed.
 async fn stop(mut nodes: Vec<DemoNode>) {
     for node in &mut nodes {
-        drop(node.child.stdin.take());
+        drop(node.stdin.take());
     }
     let all = futures::future::join_all(nodes.iter_mut().map(|node| node.child.wait()));
     if tokio::time::timeout(STOP_WAIT, all).await.is_err() {

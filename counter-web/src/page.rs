@@ -151,7 +151,7 @@ fn dots(rows: &Rows<'_>, here: &str) -> String {
     svg
 }
 
-/// Where a place is on the map of 1000 by 440 (plate carrée, cut below 68 degrees south).
+/// Where a place is on the map of 1000 by 420 (plate carrée, cut below 61 degrees south).
 fn on_map(place: &Place) -> (f64, f64) {
     ((place.longitude + 180.0) / 360.0 * 1000.0, (90.0 - place.latitude) / 180.0 * 500.0)
 }
