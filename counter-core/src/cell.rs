@@ -27,6 +27,11 @@ impl Amounts {
         i128::from(self.increments) - i128::from(self.decrements)
     }
 
+    /// The sum of each part; neither comes near the end of 64 bits where both are pending.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self { increments: self.increments + other.increments, decrements: self.decrements + other.decrements }
+    }
+
     /// The greater of each part: their least upper bound.
     pub fn join(self, other: Self) -> Self {
         Self { increments: self.increments.max(other.increments), decrements: self.decrements.max(other.decrements) }

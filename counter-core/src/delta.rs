@@ -153,19 +153,24 @@ impl Part {
         cells.sort_unstable_by_key(|cell| cell.version);
         let mut cuts = Vec::new();
         let (mut cut, mut bytes) = (self.cut_after(self.span.after), Delta::PART_BYTES_MAX);
+        let mut record = self.record.as_ref();
         for cell in cells {
             let extra = self.extra(cell.key);
-            let cost = Delta::cell_bytes_max(keys.names(cell.key), cell, extra);
+            // The record goes with the first cell after it.
+            let record_bytes = record.take_if(|record| record.version < cell.version).map_or(0, Record::bytes_max);
+            let cost = Delta::cell_bytes_max(keys.names(cell.key), cell, extra) + record_bytes;
             if bytes + cost > bytes_max && !cut.cells.is_empty() {
-                let upto = cut.cells.last().map_or(cut.span.after, |last| last.version);
-                let next = self.cut_after(upto);
-                cut.span.upto = upto;
-                cuts.push(std::mem::replace(&mut cut, next));
+                cuts.push(cut.end());
+                cut = self.cut_after(cuts.last().map_or(self.span.after, |cut| cut.span.upto));
                 bytes = Delta::PART_BYTES_MAX;
             }
             bytes += cost;
             cut.extras.extend(extra.map(|extra| (cell.key, extra.clone())));
             cut.cells.push(cell);
+        }
+        if bytes + record.map_or(0, Record::bytes_max) > bytes_max && record.is_some() && !cut.cells.is_empty() {
+            cuts.push(cut.end());
+            cut = self.cut_after(cuts.last().map_or(self.span.after, |cut| cut.span.upto));
         }
         cuts.push(cut);
         for cut in &mut cuts {
@@ -173,6 +178,12 @@ impl Part {
             cut.record = self.record.as_ref().filter(within).cloned();
         }
         cuts
+    }
+
+    /// A cut that ends with its newest cell.
+    fn end(mut self) -> Self {
+        self.span.upto = self.cells.last().map_or(self.span.upto, |last| last.version);
+        self
     }
 
     fn cut_after(&self, after: Version) -> Self {

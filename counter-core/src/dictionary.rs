@@ -90,7 +90,10 @@ impl Dictionary {
     }
 
     /// The dictionary of the keys used, and how the source's numbers map to its own.
-    pub(crate) fn of_used<'a>(source: &impl KeyNames, used: impl Iterator<Item = impl Iterator<Item = u32> + 'a> + Clone) -> (Self, Numbering) {
+    pub(crate) fn of_used<'a>(
+        source: &impl KeyNames,
+        used: impl Iterator<Item = impl Iterator<Item = u32> + 'a> + Clone,
+    ) -> (Self, Numbering) {
         let mut keys = ascending(used, source.key_count());
         if !source.sorted() {
             keys.sort_by(|&a, &b| source.names(a).cmp(&source.names(b)));

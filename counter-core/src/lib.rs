@@ -51,6 +51,8 @@ mod record;
 mod replica;
 mod replica_id;
 mod staging;
+#[cfg(test)]
+mod staging_model;
 mod state_hash;
 mod sync;
 mod tally;

@@ -57,15 +57,21 @@ impl Local {
     /// Takes what is pending, tally by tally; `each` says whether a part of its cell is full now.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(usize, Amounts) -> Room) {
         for at in std::mem::take(&mut self.marked) {
-            let amounts = self.pending(at as usize);
+            let amounts = self.take(at as usize);
             if amounts != Amounts::default() {
-                let pending = &mut self.pending[at as usize];
-                pending.increments &= FULL;
-                pending.decrements &= FULL;
                 let room = each(at as usize, amounts);
                 self.close(at as usize, room);
             }
         }
+    }
+
+    /// Takes what is pending of one tally; its marks stay and find nothing.
+    pub(crate) fn take(&mut self, at: usize) -> Amounts {
+        let amounts = self.pending(at);
+        let pending = &mut self.pending[at];
+        pending.increments &= FULL;
+        pending.decrements &= FULL;
+        amounts
     }
 
     /// Refuses adds to the parts that are full.

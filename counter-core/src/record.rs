@@ -32,6 +32,13 @@ impl Record {
         fields.write(out);
     }
 
+    /// No encoding of this record is longer.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes.len() + 10
+    }
+
     pub(crate) fn read(version: Version, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut unknown = Fields::read(reader)?;
         let region = unknown.take(FIELD_REGION).ok_or(DecodeError::Invalid("a record names its region"))?;

@@ -13,8 +13,8 @@ use crate::replica_id::ReplicaId;
 use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
 use crate::version_vector::Version;
 
-/// From here a cell may overflow with what another flush brings: 2^57 below its bound.
-const NEARLY_FULL: u64 = CELL_MAX - (1 << 57);
+/// From here a cell may overflow with what another flush brings: 2^58 below its bound.
+const NEARLY_FULL: u64 = CELL_MAX - (1 << 58);
 
 /// A map together with the one writer that writes here.
 ///
@@ -158,6 +158,10 @@ impl Replica {
         if at.is_multiple_of(CHUNK) {
             self.chunks.push(Chunk::new(self.wake.clone()));
         }
+        // A map that was loaded may hold a full cell already.
+        let room = room(&self.map, self.id, key);
+        self.local.close(at, room);
+        self.chunks[at / CHUNK].close(at % CHUNK, room);
         Ok(at)
     }
 
@@ -169,25 +173,27 @@ impl Replica {
     /// Makes cells of what is pending, one version a key.
     ///
     /// # Complexity
-    /// O(changed), and a look at one word for every 4,096 counters. A key that was added to by name and through a tally has two versions.
+    /// O(changed), and a look at one word for every 4,096 counters.
     pub fn flush(&mut self) -> Flushed {
         let after = self.version();
         let mut changed = Vec::new();
         let Self { map, local, chunks, keys, id, .. } = self;
+        for (first, chunk) in chunks.iter().enumerate().map(|(at, chunk)| (at * CHUNK, chunk)) {
+            chunk.drain(|slot, amounts| {
+                let at = first + slot;
+                changed.push(keys[at]);
+                // What was added by name goes into the same version: a key that moved twice could not be cut from this flush.
+                let room = write(map, *id, keys[at], amounts.plus(local.take(at)));
+                local.close(at, room);
+                room
+            });
+        }
         local.drain(|at, amounts| {
             changed.push(keys[at]);
             let room = write(map, *id, keys[at], amounts);
             chunks[at / CHUNK].close(at % CHUNK, room);
             room
         });
-        for (first, chunk) in chunks.iter().enumerate().map(|(at, chunk)| (at * CHUNK, chunk)) {
-            chunk.drain(|slot, amounts| {
-                changed.push(keys[first + slot]);
-                let room = write(map, *id, keys[first + slot], amounts);
-                local.close(first + slot, room);
-                room
-            });
-        }
         let upto = self.version();
         Flushed { span: (upto > after).then_some(Span { replica: self.id, after, upto }), changed }
     }
@@ -251,6 +257,10 @@ impl Replica {
 fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> Room {
     let written = map.change_key(id, key, amounts);
     debug_assert!(written.is_ok(), "a cell has room for what was let in");
+    room(map, id, key)
+}
+
+fn room(map: &CounterMap, id: ReplicaId, key: KeyId) -> Room {
     let cell = map.own_amounts(id, key);
     Room { increments_full: cell.increments > NEARLY_FULL, decrements_full: cell.decrements > NEARLY_FULL }
 }

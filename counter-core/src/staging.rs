@@ -13,11 +13,11 @@ use crate::version_vector::Version;
 /// states.
 ///
 /// Memory: the staged cells, at most `cells_max` of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Staging {
     /// Writers as far as their pages have come; the newest cell of each key.
     pages: CounterMap,
-    /// What was held of each staged writer when its first page came.
+    /// What must be held of each staged writer for its pages to be complete: the most that a request said was held.
     after: BTreeMap<ReplicaId, Version>,
     cells_max: usize,
 }
@@ -43,7 +43,8 @@ impl Staging {
         for part in &mut page.parts {
             let replica = part.span.replica;
             if !part.closed || self.after.contains_key(&replica) {
-                self.after.entry(replica).or_insert(part.span.after);
+                let after = self.after.entry(replica).or_default();
+                *after = part.span.after.max(*after);
                 ended.extend(std::mem::replace(&mut part.closed, false).then_some((replica, part.span.upto)));
             }
         }
@@ -61,6 +62,10 @@ impl Staging {
     pub fn drop_replica(&mut self, replica: ReplicaId) {
         self.after.remove(&replica);
         self.pages.forget(replica);
+        if self.after.is_empty() {
+            // Names go with the last of the cells.
+            *self = Self::new(self.cells_max);
+        }
     }
 
     /// Cells staged.
@@ -70,10 +75,10 @@ impl Staging {
 
     fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {
         let after = self.after.get(&replica).copied()?;
-        // The staged writer was never granted a version, so its cells are all that it has.
-        let mut delta = self.pages.delta_of(replica, 0)?;
-        delta.parts.iter_mut().for_each(|part| (part.span.after, part.span.upto) = (after, upto));
+        // A source whose end goes back is not one source: nothing of it is taken, the writer is pulled again.
+        let is_one_source = self.pages.seen_of(replica) == upto;
+        let delta = is_one_source.then(|| self.pages.delta_of(replica, after)).flatten();
         self.drop_replica(replica);
-        Some(delta)
+        delta
     }
 }

@@ -17,6 +17,9 @@ const FLAG_CLOSED: u8 = 1;
 const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
 
+/// A writer that went on from here could write 2^63 changes more: no peer's bytes bring a sequence to its end.
+const VERSION_MAX: u64 = 1 << 63;
+
 pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
     if let Some((span, cell)) = one_cell(delta) {
         return write_one(out, delta.keys.names(cell.key), span, cell);
@@ -74,7 +77,8 @@ fn read_one(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
 fn read_span(reader: &mut Reader<'_>) -> Result<Span, DecodeError> {
     let after = reader.varint()?;
     let width = reader.varint()?;
-    let upto = after.checked_add(width).and_then(|upto| upto.checked_add(1)).ok_or(DecodeError::Invalid("a version fits in 64 bits"))?;
+    let upto = after.checked_add(width).filter(|&before| before < VERSION_MAX).map(|before| before + 1);
+    let upto = upto.ok_or(DecodeError::Invalid("a version is at most 2^63"))?;
     Ok(Span { replica: Default::default(), after, upto })
 }
 

@@ -126,7 +126,7 @@ impl CounterMap {
     /// The keys of a delta's dictionary here, made where they are new; checks the bounds before anything changes.
     fn resolve(&mut self, delta: &Delta, parts: &[(&Part, Version)]) -> Result<Vec<u32>, JoinError> {
         let new_replicas = parts.iter().filter(|(part, _)| self.writer(part.span.replica).is_none()).count();
-        if self.writers.len() + new_replicas > self.replicas_max {
+        if new_replicas > 0 && self.writers.len() + new_replicas > self.replicas_max {
             return Err(JoinError::TooManyReplicas);
         }
         const UNUSED: u32 = u32::MAX;
@@ -142,7 +142,7 @@ impl CounterMap {
                 near = key.saturating_add(1);
             }
         }
-        if self.keys.len() + new > self.keys_max {
+        if new > 0 && self.keys.len() + new > self.keys_max {
             return Err(JoinError::TooManyKeys);
         }
         for (key, number) in keys.iter_mut().zip(0..).filter(|(key, _)| **key == NEW) {
@@ -220,7 +220,8 @@ impl CounterMap {
             let held = (held.version, held.amounts, held.extra);
             joined.conflicts += usize::from(held.0 == offered.0 && held != offered);
             if offered > held {
-                self.intake(at, 1, joined).take(key, Plain { version: offered.0, amounts: offered.1 }, Some(&offered.2));
+                let extra = Some(&offered.2).filter(|extra| !extra.is_empty());
+                self.intake(at, 1, joined).take(key, Plain { version: offered.0, amounts: offered.1 }, extra);
             }
         }
         if let Some(record) = part.record.as_ref().filter(|record| self.writers[at].record.as_ref() < Some(record)) {

@@ -113,6 +113,7 @@ impl CounterMap {
     pub fn change_key(&mut self, replica: ReplicaId, key: KeyId, by: Amounts) -> Result<Version, AddError> {
         let KeyId(key) = key;
         let counter = self.keys.counter_of(key);
+        raised(Amounts::default(), by).ok_or(AddError::CellFull)?;
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));

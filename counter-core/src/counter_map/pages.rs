@@ -24,6 +24,11 @@ impl Cursor {
         self.replica
     }
 
+    /// Up to which of its versions cells were sent.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// The bytes that go to the source with the next request.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.replica.to_bytes().to_vec();
@@ -63,7 +68,11 @@ impl CounterMap {
             let mut part = opened(writer, after, after);
             part.closed = true;
             // In the order of slots keys mostly ascend, and all are read in one pass.
-            if after == 0 { extend(&mut part, writer, writer.slots()) } else { extend(&mut part, writer, writer.newest_first(after).into_iter().rev()) }
+            if after == 0 {
+                extend(&mut part, writer, writer.slots())
+            } else {
+                extend(&mut part, writer, writer.newest_first(after).into_iter().rev())
+            }
             part
         });
         Delta::from_parts(parts.collect(), &self.keys)
@@ -112,7 +121,7 @@ impl CounterMap {
     fn fill(&self, draft: &mut Draft, writer: &Writer, after: Version, (version, slot): (Version, u32)) -> Option<Cursor> {
         let mut part = opened(writer, after, version);
         let mut last = Cursor { replica: writer.id, version, slot };
-        let mut bytes = Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, record_bytes);
+        let mut bytes = Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, Record::bytes_max);
         for slot in writer.since_near(version, slot) {
             let cost = Delta::cell_bytes_max(self.keys.names(writer.key(slot)), cell(writer, slot), writer.extra(slot));
             if draft.bytes + bytes + cost > draft.bytes_max && !(draft.parts.is_empty() && part.cells.is_empty()) {
@@ -161,10 +170,4 @@ fn extend(part: &mut Part, writer: &Writer, slots: impl ExactSizeIterator<Item =
         return slots.for_each(|slot| push(part, writer, slot));
     }
     part.cells.extend(slots.map(|slot| cell(writer, slot)));
-}
-
-fn record_bytes(record: &Record) -> usize {
-    let mut bytes = Vec::new();
-    record.write(&mut bytes);
-    bytes.len() + 10
 }

@@ -8,6 +8,8 @@ use crdts::{CmRDT, CvRDT, PNCounter};
 /// A key: counter and region.
 pub(crate) type Key = (&'static str, &'static str);
 
+type Snapshots = Vec<(Version, PNCounter<ReplicaId>)>;
+
 enum What {
     Add(Amounts),
     /// With what the resetter had seen.
@@ -25,7 +27,7 @@ struct Operation {
 pub(crate) struct Log {
     of_key: HashMap<Key, Vec<Operation>>,
     /// Each writer's own operations applied to `crdts` counters, as of each version of its own.
-    counters: HashMap<(Key, ReplicaId), Vec<(Version, PNCounter<ReplicaId>)>>,
+    counters: HashMap<(Key, ReplicaId), Snapshots>,
 }
 
 impl Log {

@@ -1,0 +1,188 @@
+//! What an add may be, what is refused, and that no thread's add is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use counter_core::{AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, Replica, ReplicaId, VersionVector};
+
+const ME: ReplicaId = ReplicaId::new(1, 1);
+const OTHER: ReplicaId = ReplicaId::new(2, 1);
+
+#[test]
+fn amounts_are_one_to_two_to_the_32() {
+    let mut map = CounterMap::new();
+    let mut replica = Replica::new(ME, "ord").unwrap();
+    let tally = replica.tally("clicks").unwrap();
+    for amount in [0, AMOUNT_MAX + 1, u64::MAX] {
+        assert_eq!(map.add(ME, "clicks", "ord", amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(map.subtract(ME, "clicks", "ord", amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(tally.add(amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(tally.subtract(amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(replica.add("clicks", amount), Err(AddError::AmountOutOfRange));
+    }
+    assert_eq!((map, replica.has_pending(), replica.total("clicks")), (CounterMap::new(), false, 0));
+    tally.add(AMOUNT_MAX).unwrap();
+    assert_eq!(replica.total("clicks"), 1 << 32);
+}
+
+#[test]
+fn names_have_1_to_255_bytes_and_regions_may_be_empty() {
+    let mut map = CounterMap::new();
+    let (longest, too_long) = ("n".repeat(NAME_BYTES_MAX), "n".repeat(NAME_BYTES_MAX + 1));
+    assert_eq!(map.add(ME, "", "ord", 1), Err(AddError::NameOutOfRange));
+    assert_eq!(map.add(ME, &too_long, "ord", 1), Err(AddError::NameOutOfRange));
+    assert_eq!(map.add(ME, "clicks", &too_long, 1), Err(AddError::NameOutOfRange));
+    assert_eq!(map.set_region(ME, &too_long), Err(AddError::NameOutOfRange));
+    assert!(Replica::new(ME, &too_long).is_err());
+    assert_eq!(map, CounterMap::new());
+    map.add(ME, &longest, &longest, 1).unwrap();
+    map.add(ME, "clicks", "", 1).unwrap();
+    let mut other = CounterMap::new();
+    let bytes = map.delta_since(&VersionVector::new()).encode();
+    other.join_delta(&counter_core::Delta::decode(&bytes).unwrap()).unwrap();
+    assert_eq!(other, map);
+}
+
+#[test]
+fn keys_max_binds_the_own_adds_and_refuses_a_whole_delta() {
+    let mut small = CounterMap::with_bounds(2, 2);
+    small.add(ME, "a", "ord", 1).unwrap();
+    small.add(ME, "b", "ord", 1).unwrap();
+    assert_eq!(small.add(ME, "c", "ord", 1), Err(AddError::TooManyKeys));
+    small.add(ME, "a", "ord", 1).unwrap();
+    let hash = small.state_hash();
+    let mut other = CounterMap::new();
+    other.add(OTHER, "a", "ord", 1).unwrap();
+    let fits = other.delta_since(&VersionVector::new());
+    other.add(OTHER, "c", "ord", 1).unwrap();
+    assert_eq!(small.join_delta(&other.delta_since(&VersionVector::new())), Err(JoinError::TooManyKeys));
+    assert_eq!((small.state_hash(), small.seen_of(OTHER), small.key_count()), (hash, 0, 2));
+    small.join_delta(&fits).unwrap();
+    let mut third = CounterMap::new();
+    third.add(ReplicaId::new(3, 1), "a", "ord", 1).unwrap();
+    assert_eq!(small.join_delta(&third.delta_since(&VersionVector::new())), Err(JoinError::TooManyReplicas));
+    assert_eq!(small.total("a"), 3);
+}
+
+#[test]
+fn an_amount_that_does_not_fit_makes_no_cell() {
+    let mut map = CounterMap::new();
+    let key = map.intern("clicks", "ord").unwrap();
+    assert_eq!(map.change_key(ME, key, Amounts { increments: CELL_MAX + 1, decrements: 0 }), Err(AddError::CellFull));
+    assert_eq!((map.cell_count(), map.seen_of(ME), map.state_hash()), (0, 0, CounterMap::new().state_hash()));
+}
+
+/// A map in which `ME` has `amount` already, as one that was loaded.
+fn with_amount(amount: u64) -> CounterMap {
+    let mut map = CounterMap::new();
+    let key = map.intern("clicks", "ord").unwrap();
+    map.change_key(ME, key, Amounts { increments: amount, decrements: 0 }).unwrap();
+    map
+}
+
+#[test]
+fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
+    let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
+    let tally = replica.tally("clicks").unwrap();
+    assert_eq!(tally.add(5), Err(AddError::CellFull));
+    assert_eq!(replica.add("clicks", 5), Err(AddError::CellFull));
+    tally.subtract(3).unwrap();
+    replica.flush();
+    assert_eq!(replica.total("clicks"), i128::from(CELL_MAX) - 3);
+}
+
+#[test]
+fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
+    // The most that adds may leave pending by both ways, on a cell as full as one may be that still takes adds.
+    let start = CELL_MAX - (1 << 58) - (1 << 34);
+    let mut replica = Replica::with_map(ME, "ord", with_amount(start)).unwrap();
+    let tally = replica.tally("clicks").unwrap();
+    let mut expected = u128::from(start);
+    let mut refusals = Vec::new();
+    for _ in 0..8 {
+        while tally.add(AMOUNT_MAX).map_err(|error| refusals.push(error)).is_ok() {
+            expected += u128::from(AMOUNT_MAX);
+        }
+        while replica.add("clicks", AMOUNT_MAX).map_err(|error| refusals.push(error)).is_ok() {
+            expected += u128::from(AMOUNT_MAX);
+        }
+        assert_eq!(replica.total("clicks"), expected as i128);
+        replica.flush();
+        assert_eq!(replica.map().total("clicks"), expected as i128, "what was let in was written");
+    }
+    assert_eq!(refusals.first(), Some(&AddError::NotFlushed));
+    assert_eq!(refusals.last(), Some(&AddError::CellFull));
+    assert!(expected <= u128::from(CELL_MAX));
+    tally.subtract(1).unwrap();
+}
+
+#[test]
+fn of_64_threads_no_add_is_lost() {
+    let mut replica = Replica::new(ME, "ord").unwrap();
+    let tallies = ["clicks", "likes"].map(|counter| replica.tally(counter).unwrap());
+    std::thread::scope(|threads| {
+        for at in 0..64 {
+            let tally = tallies[at % 2].clone();
+            threads.spawn(move || (0..1_000).for_each(|_| tally.add(3).and_then(|()| tally.subtract(1)).unwrap()));
+        }
+        // Flushes between the adds.
+        (0..200).for_each(|_| drop(replica.flush()));
+    });
+    replica.flush();
+    assert!(!replica.has_pending());
+    assert_eq!((replica.map().total("clicks"), replica.map().total("likes")), (64_000, 64_000));
+    let cells = replica.map().pn_counter("clicks", "ord");
+    let amounts = cells.cells().next().map(|cell| cell.1.amounts);
+    assert_eq!(amounts, Some(Amounts { increments: 96_000, decrements: 32_000 }));
+}
+
+#[test]
+fn a_wake_is_called_once_a_flush_and_again_after_it() {
+    let mut replica = Replica::new(ME, "ord").unwrap();
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counted = wakes.clone();
+    replica.set_wake(Arc::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    }));
+    let tallies = ["a", "b", "c"].map(|counter| replica.tally(counter).unwrap());
+    for flushes in 1..=3 {
+        tallies.iter().cycle().take(30).for_each(|tally| tally.add(1).unwrap());
+        assert_eq!(wakes.load(Ordering::SeqCst), flushes);
+        assert!(replica.has_pending());
+        assert_eq!(replica.flush().changed.len(), 3);
+        assert!(!replica.has_pending());
+    }
+    assert_eq!(replica.flush().span, None, "nothing pending, nothing written");
+}
+
+#[test]
+fn a_flush_moves_no_key_twice_whichever_way_it_was_added_to() {
+    let mut replica = Replica::new(ME, "ord").unwrap();
+    let tally = replica.tally("clicks").unwrap();
+    tally.add(1).unwrap();
+    replica.add("clicks", 2).unwrap();
+    replica.add("likes", 4).unwrap();
+    let flushed = replica.flush();
+    assert_eq!(flushed.changed.len(), 2);
+    assert_eq!(flushed.span.map(|span| span.upto - span.after), Some(2));
+    assert_eq!((replica.map().total("clicks"), replica.map().total("likes")), (3, 4));
+}
+
+#[test]
+fn every_cut_is_as_small_as_asked_with_the_record_in_it() {
+    for before in 0..40 {
+        let mut map = CounterMap::new();
+        for i in 0..40 {
+            if i == before {
+                map.set_region(ME, &"r".repeat(NAME_BYTES_MAX)).unwrap();
+            }
+            map.add(ME, &format!("counter {i}"), "", 1).unwrap();
+        }
+        let (mut here, bytes_max) = (CounterMap::new(), 420);
+        for cut in map.delta_since(&VersionVector::new()).split(bytes_max) {
+            assert!(cut.encode().len() <= bytes_max, "{} bytes", cut.encode().len());
+            here.join_delta(&cut).unwrap();
+        }
+        assert_eq!(here, map);
+    }
+}
