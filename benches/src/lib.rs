@@ -10,12 +10,15 @@
 //! | `work` | W1 to W4 and the threads: what is timed, and which answer is right |
 //! | `sample` | times of interleaved rounds: medians and spreads |
 //! | `suite` | which works make up the tables, with what is required of them |
+//! | `system` (feature) | the works with real processes, and the clients that they need |
+//! | `report` | a whole run: JSON, page, tables, what is worse than in another |
 //! | `row`, `table` | one work's figures of all contenders; ratios, and the text of a table |
 //!
 //! It does not judge one run's absolute figures: the machine drifts, and only ratios within a run count.
 
 pub mod contender;
 pub mod plot;
+pub mod report;
 pub mod row;
 mod sample;
 mod shape;

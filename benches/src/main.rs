@@ -12,8 +12,9 @@ const USAGE: &str = "benches COMMAND [--quick]
   traffic   bytes of a click with 32 regions, and of ten idle nodes
   adds      adds a second through HTTP, WebSocket and handle
   fanout    one node, 1,000 WebSocket clients
-  report    all of that, into target/report (index.html, report.json, table.md)
+  report    all of that, into target/report (index.html, report.json, table.md); with --keep also as the committed report and README's table
   check     measures again and names what is worse than in the committed report
+  check-instructions   the same for the instruction counts of the hot paths alone
   hot PATH  one hot path alone, for a profiler: add, join, encode, decode, apply
 
 The system work spawns the node's binary: cargo build --release -p counter-web, or name it in COUNTER_WEB.";
@@ -21,11 +22,12 @@ The system work spawns the node's binary: cargo build --release -p counter-web, 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
+    let keep = arguments.iter().any(|argument| argument == "--keep");
     let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
     let outcome = match words.as_slice() {
         ["core"] => command::core(quick),
         ["hot", path] => command::hot(path),
-        [name] => command::system(name, quick).unwrap_or_else(|| Err(format!("there is no {name:?} here\n\n{USAGE}"))),
+        [name] => command::system(name, quick, keep).unwrap_or_else(|| Err(format!("there is no {name:?} here\n\n{USAGE}"))),
         _ => Err(USAGE.into()),
     };
     match outcome {

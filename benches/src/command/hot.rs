@@ -1,17 +1,15 @@
 //! One hot path alone, a fixed number of times: for callgrind, whose instruction counts do not drift with the machine.
 
 use benches::contender::{Contender, Ours, OursNode};
+use benches::report::HOT_PATHS;
 use benches::work::{Adder, changes};
 use benches::{Shape, Values};
-
-/// What the paths are called, with how many operations each does beside its preparation.
-pub(crate) const PATHS: [(&str, usize); 5] = [("add", 100_000), ("join", 50), ("encode", 50), ("decode", 50), ("apply", 10_000)];
 
 /// Runs one path. `NAME-ready` only makes ready, so that the difference of both is the path.
 pub(crate) fn hot(path: &str) -> Result<(), String> {
     let (name, ready_only) = path.strip_suffix("-ready").map_or((path, false), |name| (name, true));
-    let &(_, times) = PATHS.iter().find(|(known, _)| *known == name).ok_or_else(|| format!("no hot path is called {name:?}"))?;
-    let times = if ready_only { 0 } else { times };
+    let &(_, times) = HOT_PATHS.iter().find(|(known, _)| *known == name).ok_or_else(|| format!("no hot path is called {name:?}"))?;
+    let times = if ready_only { 0 } else { times as usize };
     match name {
         "add" => add(times),
         "apply" => apply(ready_only),

@@ -2,6 +2,8 @@
 
 mod hot;
 #[cfg(feature = "system")]
+mod report;
+#[cfg(feature = "system")]
 mod system;
 
 use benches::row::Row;
@@ -30,12 +32,12 @@ pub(crate) fn core(quick: bool) -> Result<(), String> {
 
 /// A work with processes; None where there is no such.
 #[cfg(feature = "system")]
-pub(crate) fn system(name: &str, quick: bool) -> Option<Result<(), String>> {
-    system::run(name, quick)
+pub(crate) fn system(name: &str, quick: bool, keep: bool) -> Option<Result<(), String>> {
+    system::run(name, quick, keep)
 }
 
 /// Without the feature there is only the in-process work.
 #[cfg(not(feature = "system"))]
-pub(crate) fn system(_name: &str, _quick: bool) -> Option<Result<(), String>> {
+pub(crate) fn system(_name: &str, _quick: bool, _keep: bool) -> Option<Result<(), String>> {
     Some(Err("this was built without the feature `system`: only core and hot are here".into()))
 }

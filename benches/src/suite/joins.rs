@@ -82,18 +82,34 @@ pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
         let title = |work: &str| format!("W2 {work}, R = {regions}{state}");
         let crdts = || CrdtsMap::NAME.to_owned();
         let join = Row::times(format!("w2.join.{regions}{id}"), title("join"), &field.times(rounds, Work::Join));
-        rows.push(join.needs(Need::Better(25.0, crdts()), "within 1.5x of the string map"));
+        let required = if values == Values::Formula { Need::Better(25.0, crdts()) } else { Need::Shown };
+        rows.push(join.needs(required, "within 1.5x of the string map"));
         let again = Row::times(format!("w2.again.{regions}{id}"), title("join, nothing new"), &field.times(rounds, Work::Again));
         let send = Row::times(format!("w2.send.{regions}{id}"), title("encode + decode + join"), &field.times(rounds, Work::Send));
-        if largest {
+        if largest && values == Values::Formula {
             rows.push(again.needs(Need::Better(100.0, crdts()), "O(writers)"));
             rows.push(send.needs(Need::Better(20.0, crdts()), "within 1.5x of the bound"));
-            rows.extend(sizes(&shape, &field, values, title, id));
         } else {
             rows.extend([again, send]);
         }
+        if largest {
+            rows.extend(sizes(&shape, &field, values, title, id));
+        }
     }
     rows
+}
+
+/// A join of 1,000 regions against writers: 1, 3 and 20 that have written every region before.
+pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
+    fn row<const W: usize>(effort: Effort, writers: usize) -> Row {
+        let shape = Shape::new(Values::Formula, 1_000, writers);
+        let (ours, map) = (Join::<Ours>::new(&shape), Join::<CrdtsMap>::new(&shape));
+        let (by_hand, bound) = (Join::<CrdtsByHand>::new(&shape), Join::<StringMap<W>>::new(&shape));
+        let turns = vec![turn(&ours, Work::Join), turn(&map, Work::Join), turn(&by_hand, Work::Join), turn(&bound, Work::Join)];
+        Row::times(format!("w2.writers.{writers}"), format!("W2 join, R = 1000, {writers} writers"), &interleave(effort.rounds, turns))
+    }
+    // Y adds as a second writer where there is one.
+    vec![row::<2>(effort, 1), row::<3>(effort, 3), row::<20>(effort, 20)]
 }
 
 fn sizes(shape: &Shape, field: &Field<'_>, values: Values, title: impl Fn(&str) -> String, id: &str) -> [Row; 2] {

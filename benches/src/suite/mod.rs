@@ -5,7 +5,7 @@ mod others;
 #[cfg(feature = "system")]
 pub mod system;
 
-pub use joins::joins;
+pub use joins::{joins, joins_by_writers};
 pub use others::{adds, changes_and_reads, threads};
 
 use crate::row::Row;
@@ -26,6 +26,9 @@ impl Effort {
     pub const FULL: Self = Self { rounds: 15, adds: 1_000_000 };
 }
 
+/// How many times [`core`] tells its progress.
+pub const CORE_PARTS: usize = 7;
+
 /// All in-process work, told to `progress` part by part.
 pub fn core(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -37,6 +40,7 @@ pub fn core(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Row> {
     for regions in [32, 1_000, 100_000] {
         part(&format!("W2 joins of {regions} regions"), &|| joins(effort, regions));
     }
+    part("W2 joins by writers", &|| joins_by_writers(effort));
     part("W3 changes, W4 reads", &|| changes_and_reads(effort));
     part("threads", &|| threads(effort));
     rows

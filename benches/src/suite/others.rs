@@ -52,8 +52,11 @@ pub fn adds(effort: Effort) -> Vec<Row> {
     ]
 }
 
+/// A round of a work of two halves.
+type Halves<'a> = Box<dyn FnMut() -> (Sample, Sample) + 'a>;
+
 /// Interleaves a work of two halves, and gives the series of each.
-fn halves<'a>(rounds: usize, turns: Vec<(&str, Box<dyn FnMut() -> (Sample, Sample) + 'a>)>) -> (Vec<Series>, Vec<Series>) {
+fn halves(rounds: usize, turns: Vec<(&str, Halves<'_>)>) -> (Vec<Series>, Vec<Series>) {
     let seconds: Vec<RefCell<Vec<Sample>>> = turns.iter().map(|_| RefCell::default()).collect();
     let mut first_turns = Vec::new();
     let names: Vec<String> = turns.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -77,7 +80,7 @@ pub fn changes_and_reads(effort: Effort) -> Vec<Row> {
     let mut map = changes(COUNTERS, CrdtsMap::new(0), CrdtsMap::new(1));
     let mut by_hand = changes(COUNTERS, CrdtsByHand::new(0), CrdtsByHand::new(1));
     let mut bound = changes(COUNTERS, StringMap::<2>::new(0), StringMap::<2>::new(1));
-    fn round<C: Changer>(changes: &mut Changes<C>) -> Box<dyn FnMut() -> (Sample, Sample) + '_> {
+    fn round<C: Changer>(changes: &mut Changes<C>) -> Halves<'_> {
         Box::new(|| changes.round())
     }
     let turns = vec![

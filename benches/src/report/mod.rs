@@ -1,0 +1,60 @@
+//! The report: what a run measured, and where; as JSON, as a page, as tables.
+
+mod compare;
+mod html;
+mod instructions;
+mod machine;
+mod markdown;
+mod page_rows;
+mod peers;
+mod svg;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use compare::{Worse, compare};
+pub use html::html;
+pub use instructions::{HOT_PATHS, instructions};
+pub use machine::Machine;
+pub use markdown::{BEGIN, END, between_markers, markdown, readme};
+pub use peers::add_peers;
+
+use crate::plot::Curve;
+use crate::row::Row;
+
+/// All that one run measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Where, and of what.
+    pub machine: Machine,
+    /// A tenth of the rounds.
+    pub quick: bool,
+    /// Every work.
+    pub rows: Vec<Row>,
+    /// What the plots show besides the rows.
+    pub curves: Vec<Curve>,
+    /// Instructions of the hot paths, by name; empty where valgrind is missing.
+    pub instructions: BTreeMap<String, u64>,
+    /// What was not measured, and how it can be.
+    pub skipped: Vec<String>,
+}
+
+impl Report {
+    /// The curves of the scaling plots, drawn from the rows: each contender's cost of a join against R and against writers.
+    pub fn scaling(&self) -> Vec<Curve> {
+        let mut curves = self.curves.clone();
+        for (plot, prefix) in [("w2.join", "w2.join."), ("w2.send", "w2.send."), ("w4.sum", "w4.sum."), ("w2.writers", "w2.writers.")] {
+            for row in &self.rows {
+                let Some(x) = row.id.strip_prefix(prefix).and_then(|rest| rest.parse::<f64>().ok()) else { continue };
+                for figure in row.figures.iter().filter(|figure| figure.right) {
+                    match curves.iter_mut().find(|curve| curve.plot == plot && curve.name == figure.name) {
+                        Some(curve) => curve.points.push((x, figure.value)),
+                        None => curves.push(Curve::new(plot, &figure.name, vec![(x, figure.value)])),
+                    }
+                }
+            }
+        }
+        curves
+    }
+}
