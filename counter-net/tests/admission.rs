@@ -27,7 +27,8 @@ async fn two_cluster_names_never_mix() {
         node.info().trouble.is_some_and(|trouble| trouble.contains("another cluster"))
     })
     .await;
-    eventually("both refuse", || [&first, &second].iter().all(|node| metric(node, "counter_rejected_connections", "other_cluster") > 0.0)).await;
+    eventually("both refuse", || [&first, &second].iter().all(|node| metric(node, "counter_rejected_connections", "other_cluster") > 0.0))
+        .await;
     assert_eq!((first.view("clicks").total, second.view("clicks").total), (1, 10));
     assert_eq!((first.info().peers, second.info().peers), (0, 0));
     assert!([&first, &second].iter().all(|node| node.members().len() == 1));
@@ -39,7 +40,8 @@ async fn nodes_with_the_same_key_agree_beyond_loopback() {
     let name = cluster();
     let everywhere = alone(&name, "ord").cluster_key(key("correct horse battery")).listen("/ip4/0.0.0.0/tcp/0");
     let first = everywhere.start().await.expect("starts");
-    let loopback = first.info().addresses.into_iter().find(|address| address.contains("/127.0.0.1/")).expect("every interface is listened on");
+    let loopback =
+        first.info().addresses.into_iter().find(|address| address.contains("/127.0.0.1/")).expect("every interface is listened on");
     let second = alone(&name, "fra").cluster_key(key("correct horse battery")).peer(loopback).start().await.expect("starts");
     second.counter("clicks").expect("a counter").add(3).expect("added");
     until_all_show(&[first, second], "clicks", 3).await;

@@ -55,7 +55,10 @@ async fn three_that_start_at_once_and_a_fourth_later_find_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_in_one_directory_do_not_meet() {
     let directory = Scratch::new();
-    let nodes = [local(&cluster(), "ord", &directory).start().await.expect("starts"), local(&cluster(), "ord", &directory).start().await.expect("starts")];
+    let nodes = [
+        local(&cluster(), "ord", &directory).start().await.expect("starts"),
+        local(&cluster(), "ord", &directory).start().await.expect("starts"),
+    ];
     for node in &nodes {
         node.synced().await;
         assert_eq!((node.info().peers, node.members().len()), (0, 1));
@@ -156,7 +159,14 @@ async fn every_address_of_a_name_is_found_also_one_that_is_added_later() {
         let version = if ip.contains(':') { "ip6" } else { "ip4" };
         format!("/{version}/{ip}/tcp/{port}")
     };
-    let first = Node::builder().cluster(name.clone()).region("ord").listen(at("127.0.0.2", 0)).discover(Discovery::None).start().await.expect("starts");
+    let first = Node::builder()
+        .cluster(name.clone())
+        .region("ord")
+        .listen(at("127.0.0.2", 0))
+        .discover(Discovery::None)
+        .start()
+        .await
+        .expect("starts");
     let port: u16 = cluster::address(&first).split('/').nth(4).and_then(|port| port.parse().ok()).expect("a TCP port");
     let sixth = Node::builder().cluster(name.clone()).region("fra").listen(at("::1", port)).discover(Discovery::None).start().await;
     let sixth = sixth.expect("IPv6 on loopback, and the port free there");
@@ -164,10 +174,12 @@ async fn every_address_of_a_name_is_found_also_one_that_is_added_later() {
         server.show(ip.parse().expect("an address"));
     }
     let way: Discovery = format!("dns:nodes.test:{port}").parse().expect("a way");
-    let asking = Node::builder().cluster(name.clone()).region("sin").listen(at("127.0.0.4", port)).discover(way.clone()).name_server(server.address);
+    let asking =
+        Node::builder().cluster(name.clone()).region("sin").listen(at("127.0.0.4", port)).discover(way.clone()).name_server(server.address);
     let asking = asking.start().await.expect("starts");
     until(&asking, "both are found by A and AAAA, and it does not count itself", |node| node.info().peers == 2).await;
-    let late = Node::builder().cluster(name).region("syd").listen(at("127.0.0.3", port)).discover(Discovery::None).start().await.expect("starts");
+    let late =
+        Node::builder().cluster(name).region("syd").listen(at("127.0.0.3", port)).discover(Discovery::None).start().await.expect("starts");
     server.show("127.0.0.3".parse().expect("an address"));
     until(&asking, "the one added later", |node| node.info().peers == 3).await;
     late.counter("clicks").expect("a counter").add(1).expect("added");

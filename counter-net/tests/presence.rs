@@ -29,7 +29,9 @@ async fn regions_with_a_viewer_or_clicks_or_only_a_node_are_all_shown() {
     for node in &nodes {
         until(node, "clicks in ord, a viewer in fra, a node in sin", |node| {
             let regions = node.view("clicks").regions;
-            let is = |region: &str, value, connected| regions.get(region).is_some_and(|row| (row.value, row.connected, row.nodes) == (value, connected, 1));
+            let is = |region: &str, value, connected| {
+                regions.get(region).is_some_and(|row| (row.value, row.connected, row.nodes) == (value, connected, 1))
+            };
             is("ord", 1, 0) && is("fra", 0, 1) && is("sin", 0, 0)
         })
         .await;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, gossipsub, identify, mdns, ping, request_response};
+use libp2p::{Multiaddr, PeerId, allow_block_list, gossipsub, identify, mdns, ping, request_response};
 
 use super::book::{Failure, Target};
+use super::codec::TOO_LONG;
 use super::engine::Driver;
 use crate::behaviour::{BehaviourEvent, node_id};
 use crate::config::PEERS_WANTED;
-use crate::protocol::{Input, Refusal};
+use crate::protocol::{Input, MESSAGE_BYTES_MAX, Refusal};
 
 impl Driver {
     pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -85,6 +86,9 @@ impl Driver {
         use request_response::{Event, Message};
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                if request.len() > MESSAGE_BYTES_MAX {
+                    return self.cut_oversized(peer);
+                }
                 self.on_spoke(peer);
                 // A peer that is not up cannot be told apart from another: its request is dropped, and it asks again.
                 let Some(node) = self.contacts.node_of(&peer) else { return };
@@ -104,9 +108,6 @@ impl Driver {
                 if matches!(&error, request_response::OutboundFailure::Io(error) if is_oversized(error)) {
                     self.cut_oversized(peer);
                 }
-            }
-            Event::InboundFailure { peer, error: request_response::InboundFailure::Io(error), .. } if is_oversized(&error) => {
-                self.cut_oversized(peer)
             }
             Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
         }
@@ -135,7 +136,8 @@ impl Driver {
     }
 
     fn on_ping(&mut self, event: ping::Event) {
-        if let Err(error) = event.result {
+        // Who does not answer pings on principle is not dead.
+        if let Err(error @ (ping::Failure::Timeout | ping::Failure::Other { .. })) = event.result {
             tracing::debug!(peer = %event.peer, %error, "a connection is dead");
             self.swarm.close_connection(event.connection);
         }
@@ -171,6 +173,9 @@ impl Driver {
 
     fn on_arrival_failed(&mut self, error: &ListenError, from: &Multiaddr) {
         match error {
+            ListenError::Denied { cause } if cause.downcast_ref::<allow_block_list::Blocked>().is_some() => {
+                self.shared.metrics.rejected("cut_off")
+            }
             ListenError::Denied { .. } => self.shared.metrics.rejected("connection_limit"),
             ListenError::Transport(error) => {
                 self.shared.metrics.rejected("handshake");
@@ -213,7 +218,7 @@ impl Driver {
 }
 
 fn is_oversized(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidData
+    error.kind() == TOO_LONG
 }
 
 /// The connection was made and then nothing sensible came: neither refused nor unreachable.
