@@ -1,0 +1,82 @@
+//! One HTTP/1.1 request a connection.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, self.body))
+    }
+
+    /// The code of an error, which must have the one shape of errors.
+    pub fn error(&self) -> (u16, String) {
+        let error = self.json();
+        assert!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
+        (self.status, error["error"].as_str().unwrap().to_owned())
+    }
+}
+
+pub fn connect(http: &str) -> TcpStream {
+    let stream = TcpStream::connect(http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// Sends `request` as it stands and reads to the end.
+pub fn raw(http: &str, request: &[u8]) -> std::io::Result<Answer> {
+    let mut stream = connect(http);
+    stream.write_all(request)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.to_owned() };
+    Ok(Answer { status, head: head.to_owned(), body })
+}
+
+fn dechunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        whole.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
+pub fn request(http: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    raw(http, [head.as_bytes(), body.as_bytes()].concat().as_slice()).unwrap()
+}
+
+pub fn get(http: &str, path: &str) -> Answer {
+    request(http, "GET", path, &[], "")
+}
+
+pub fn post_json(http: &str, path: &str, body: &str) -> Answer {
+    request(http, "POST", path, &[("Content-Type", "application/json")], body)
+}
+
+/// Adds to the page's counter.
+pub fn add(http: &str, amount: i64) {
+    let answer = post_json(http, "/api/counters/clicks/add", &format!("{{\"amount\":{amount}}}"));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+pub fn counter(http: &str, name: &str) -> Value {
+    get(http, &format!("/api/counters/{name}")).json()
+}

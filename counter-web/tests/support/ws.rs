@@ -1,0 +1,50 @@
+//! A WebSocket to a node.
+
+use futures::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub async fn open(http: &str) -> Self {
+        Self(connect_async(format!("ws://{http}/ws?counter=clicks")).await.unwrap().0)
+    }
+
+    pub async fn say(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next JSON message; None once the socket is closed or broken.
+    pub async fn hear(&mut self) -> Option<Value> {
+        loop {
+            match tokio::time::timeout(std::time::Duration::from_secs(10), self.0.next()).await.expect("a message within 10 s")? {
+                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next message of this type.
+    pub async fn hear_of(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.hear().await.unwrap_or_else(|| panic!("closed before {kind}"));
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// Adds one, `count` times, and waits for every ack.
+    pub async fn add(&mut self, client: &str, count: usize) {
+        for sequence in 1..=count {
+            self.say(&format!("{{\"type\":\"add\",\"amount\":1,\"id\":\"{client}:{sequence}\"}}")).await;
+        }
+        for sequence in 1..=count {
+            assert_eq!(self.hear_of("ack").await["id"], format!("{client}:{sequence}"));
+        }
+    }
+}
