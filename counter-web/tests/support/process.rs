@@ -39,7 +39,9 @@ impl Node {
     pub fn start(cluster: &str, region: &str, peers: &[&Node]) -> Self {
         let mut command = command();
         command.args(["--cluster", cluster, "--region", region, "--http", "127.0.0.1:0", "--discover", "none"]);
-        peers.iter().for_each(|peer| drop(command.args(["--peer", &peer.gossip])));
+        for peer in peers {
+            command.args(["--peer", &peer.gossip]);
+        }
         Self::spawn(command)
     }
 
