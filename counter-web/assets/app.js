@@ -165,7 +165,7 @@
   let hiddenTimer = 0;
   document.addEventListener("visibilitychange", () => {
     clearTimeout(hiddenTimer);
-    if (document.hidden) hiddenTimer = setTimeout(() => { left = true; drop(); clearTimeout(retryTimer); }, HIDDEN_MAX); else back();
+    drawn = false; show(); if (document.hidden) hiddenTimer = setTimeout(() => { left = true; drop(); clearTimeout(retryTimer); }, HIDDEN_MAX); else back();
   });
   addEventListener("pagehide", () => { left = true; keep(); const old = socket; opened = false; socket = null; if (old) old.close(1000); });
   addEventListener("pageshow", (event) => { if (event.persisted) back(); });
@@ -193,7 +193,9 @@
   // ---- what is seen ----
 
   let drawn = false;
-  const show = () => { if (!drawn) { drawn = true; requestAnimationFrame(() => { drawn = false; draw(); }); } };
+  // A hidden tab has no frames, but a title.
+  const frame = (f) => (document.hidden ? setTimeout(f, 500) : requestAnimationFrame(f));
+  const show = () => { if (!drawn) { drawn = true; frame(() => { drawn = false; draw(); }); } };
   const text = (node, value) => { if (node && node.textContent !== value) node.textContent = value; };
   const name = (code) => (places[code] ? places[code].city : code);
 

@@ -1,1 +1,127 @@
-//! A headless Chromium.
+//! A headless Chromium, driven through its debugging protocol.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+const FLAGS: &[&str] = &[
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+];
+
+pub struct Browser {
+    child: Child,
+    profile: PathBuf,
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    sent: u64,
+}
+
+/// One tab.
+#[derive(Clone)]
+pub struct Tab {
+    session: String,
+}
+
+impl Browser {
+    /// A browser with a fresh profile; None, and a line that says why, where there is no Chromium and none is required.
+    pub async fn start(test: &str) -> Option<Self> {
+        let Some(program) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|program| is_there(program)) else {
+            assert!(std::env::var("COUNTER_REQUIRE_BROWSER").is_err(), "COUNTER_REQUIRE_BROWSER is set, and there is no Chromium");
+            println!("SKIPPED {test}: no chromium on this machine (Debian: apt-get install chromium)");
+            return None;
+        };
+        let profile = std::env::temp_dir().join(format!("counter-browser-{}-{test}", std::process::id()));
+        let mut command = Command::new(program);
+        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.display())).arg("about:blank");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address =
+            lines.find_map(|line| line.unwrap().strip_prefix("DevTools listening on ").map(str::to_owned)).expect("a debugging address");
+        // Whatever else it says is read, so that it does not wait for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        let (socket, _) = connect_async(address).await.unwrap();
+        Some(Self { child, profile, socket, sent: 0 })
+    }
+
+    /// A new tab, which loads nothing yet.
+    pub async fn tab(&mut self) -> Tab {
+        let target = self.call(None, "Target.createTarget", json!({ "url": "about:blank", "newWindow": true })).await["targetId"].clone();
+        let session = self.call(None, "Target.attachToTarget", json!({ "targetId": target, "flatten": true })).await["sessionId"].clone();
+        let tab = Tab { session: session.as_str().unwrap().to_owned() };
+        self.command(&tab, "Page.enable", json!({})).await;
+        tab
+    }
+
+    pub async fn command(&mut self, tab: &Tab, method: &str, params: Value) -> Value {
+        self.call(Some(&tab.session.clone()), method, params).await
+    }
+
+    pub async fn open(&mut self, tab: &Tab, url: &str) {
+        let opened = self.command(tab, "Page.navigate", json!({ "url": url })).await;
+        assert!(opened["errorText"].is_null(), "{opened}");
+    }
+
+    /// The value of an expression in the page.
+    pub async fn eval(&mut self, tab: &Tab, expression: &str) -> Value {
+        let answer =
+            self.command(tab, "Runtime.evaluate", json!({ "expression": expression, "returnByValue": true, "awaitPromise": true })).await;
+        answer["result"]["value"].clone()
+    }
+
+    /// Evaluates again until it is `wanted`.
+    pub async fn until(&mut self, tab: &Tab, expression: &str, wanted: impl Into<Value>) {
+        let (wanted, end) = (wanted.into(), Instant::now() + Duration::from_secs(15));
+        loop {
+            let seen = self.eval(tab, expression).await;
+            if seen == wanted {
+                return;
+            }
+            assert!(Instant::now() < end, "{expression} should be {wanted}, and is {seen}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
+        self.sent += 1;
+        let mut message = json!({ "id": self.sent, "method": method, "params": params });
+        if let Some(session) = session {
+            message["sessionId"] = session.into();
+        }
+        self.socket.send(Message::text(message.to_string())).await.unwrap();
+        loop {
+            let heard = tokio::time::timeout(Duration::from_secs(30), self.socket.next()).await.expect("an answer of the browser");
+            let Some(Ok(Message::Text(text))) = heard else { panic!("the browser is gone: {heard:?}") };
+            let answer: Value = serde_json::from_str(&text).unwrap();
+            if answer["id"] == self.sent {
+                assert!(answer["error"].is_null(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+        let _removed = std::fs::remove_dir_all(&self.profile);
+    }
+}
+
+fn is_there(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
