@@ -1,0 +1,136 @@
+//! Decoding takes at most `DECODE_FACTOR` bytes of heap for each byte of input, whatever the input.
+
+use counter_core::{CounterMap, DECODE_FACTOR, Delta, ReplicaId, VersionVector};
+
+/// The heap of small things that every decoding has, such as an error's text.
+const BASE: u64 = 512;
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+fn envelope(body: &[u8]) -> Vec<u8> {
+    [&[0x82, 1, 0x5a][..], &(body.len() as u32).to_be_bytes(), body].concat()
+}
+
+/// The greatest heap while `bytes` are decoded, per byte of them; whether they were taken.
+fn factor(what: &str, bytes: &[u8]) -> (f64, bool) {
+    let mut taken = false;
+    let heap = allocation_counter::measure(|| taken = Delta::decode(bytes).is_ok()).bytes_max;
+    let factor = heap as f64 / bytes.len() as f64;
+    println!("{what}: {} bytes, {heap} of heap, factor {factor:.1}, taken: {taken}", bytes.len());
+    assert!(heap <= BASE + (DECODE_FACTOR * bytes.len()) as u64, "{what}: factor {factor}");
+    (factor, taken)
+}
+
+/// `count` in blocks of 128, each of which is `block`.
+fn column_blocks(count: usize, blocks: &[&[u8]]) -> Vec<u8> {
+    (0..count.div_ceil(128)).flat_map(|_| blocks.concat()).collect()
+}
+
+/// `count` names of 255 bytes: each is the one before and its last byte raised, or a longer number at its end.
+fn long_shared_prefixes(count: usize) -> Vec<u8> {
+    let names: Vec<String> = (0..count).map(|i| format!("{}{i:05}", "n".repeat(250))).collect();
+    let mut map = CounterMap::new();
+    for name in &names {
+        map.add(ReplicaId::new(1, 1), name, "", 1).expect("there is room");
+    }
+    map.delta_since(&VersionVector::new()).encode()
+}
+
+#[test]
+fn names_with_long_shared_prefixes_stay_within_the_bound() {
+    let (factor, taken) = factor("long shared prefixes", &long_shared_prefixes(10_000));
+    assert!(taken && factor > 20.0);
+}
+
+#[test]
+fn constant_blocks_stay_within_the_bound() {
+    // One writer of 100,000 regular cells: the shortest columns that are taken.
+    let mut map = CounterMap::new();
+    for i in 0..100_000 {
+        map.add(ReplicaId::new(1, 1), &format!("c{i:05}"), "", 1).expect("there is room");
+    }
+    let (factor, taken) = factor("regular cells", &map.delta_since(&VersionVector::new()).encode());
+    assert!(taken && factor > 20.0);
+}
+
+#[test]
+fn announced_rows_that_never_come_stay_within_the_bound() {
+    for zeros in [100, 10_000, 1_000_000] {
+        let rest = vec![0; zeros];
+        let most = |bytes_a_row: usize| varint((zeros / bytes_a_row) as u64 * 128);
+        let writer = [vec![1, 0, 0, 0, 0, 0, 0, 0], vec![0; 8], vec![0, 0]].concat();
+        let cases = [
+            ("names", [vec![0], varint(zeros as u64 - 16), rest.clone()].concat()),
+            ("keys", [vec![0, 0, 0], most(4), rest.clone()].concat()),
+            ("parts", [vec![0, 0, 0, 0], varint(zeros as u64 / 20 - 1), rest.clone()].concat()),
+            ("cells", [vec![0, 0, 0, 0, 1, 1], writer.clone(), most(8), rest.clone()].concat()),
+        ];
+        for (what, body) in cases {
+            factor(&format!("announced {what}"), &envelope(&body));
+        }
+    }
+}
+
+#[test]
+fn regular_columns_of_keys_and_cells_stay_within_the_bound() {
+    // 390 counters by 128 regions, regions as staircases; then writers with all of these keys in constant blocks.
+    let shared = |i: usize| u8::from(!i.is_multiple_of(64));
+    let names = |count: usize| {
+        let mut out = varint(count as u64);
+        for start in (0..count).step_by(128) {
+            let block = || start..count.min(start + 128);
+            out.extend([130].into_iter().chain(block().map(shared)));
+            out.extend([130].into_iter().chain(block().map(|i| 2 - shared(i))));
+        }
+        let name = |i: usize| [b'!' + (i / 64) as u8, b'!' + (i % 64) as u8];
+        out.extend((0..count).flat_map(|i| name(i)[usize::from(shared(i))..].to_vec()));
+        out
+    };
+    let (counters, rows) = (390usize, 128 * 390);
+    // Each block of 128 pairs is one counter: a step of 1 and then none, with the regions 0 to 127.
+    let mut body = [vec![0], names(counters), names(128), varint(rows as u64)].concat();
+    for at in 0..counters {
+        let steps = if at == 0 { vec![0, 0] } else { [vec![130, 1], vec![0; 127]].concat() };
+        body.extend(steps);
+        body.extend([65, 0, 2]);
+    }
+    let cells = column_blocks(rows, &[&[0, 0], &[0, 0], &[0, 1], &[0, 0]]);
+    for part in 0..40u8 {
+        let head = if part == 0 { vec![40] } else { vec![] };
+        body.extend([head, vec![1], vec![0; 15], vec![part, 0, 0], varint(rows as u64), cells.clone()].concat());
+    }
+    let (factor, taken) = factor("constant columns of 40 writers", &envelope(&body));
+    assert!(taken && factor > 200.0, "{factor}");
+}
+
+#[test]
+fn many_tiny_fields_stay_within_the_bound() {
+    // A record with so many unknown fields of no bytes, and then one of which the list is announced only.
+    let fields: Vec<u8> = (2..20_000u64).flat_map(|number| [varint(number), vec![0]].concat()).collect();
+    let part = |fields: Vec<u8>| [vec![0, 0, 0, 0, 1, 3], vec![0; 16], vec![0, 0, 0], fields, vec![0]].concat();
+    let record = [varint(19_999), vec![1, 0], fields].concat();
+    assert!(factor("tiny fields", &envelope(&part(record))).1);
+    factor("announced fields", &envelope(&part([varint(20_000), vec![0; 40_010]].concat())));
+}
+
+#[test]
+fn every_change_of_a_good_delta_stays_within_the_bound() {
+    let (good, mut random) = (long_shared_prefixes(40), fastrand::Rng::with_seed(11));
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        let heap = allocation_counter::measure(|| drop(Delta::decode(&bytes))).bytes_max;
+        assert!(heap <= BASE + (DECODE_FACTOR * bytes.len()) as u64, "{heap} for {} bytes", bytes.len());
+    }
+}
