@@ -1,5 +1,5 @@
 //! A replicated counter to embed: every node adds locally, all nodes agree, none waits for another.
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "node", doc = include_str!("../README.md"))]
 
 #[cfg(feature = "node")]
 mod behaviour;
