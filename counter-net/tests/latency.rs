@@ -75,3 +75,24 @@ async fn a_hundred_thousand_keys_to_a_fresh_node() {
     println!("100,000 keys, start to synced: {:?}", began.elapsed());
     assert_eq!(fresh.view("counter-99999").total, 100_000);
 }
+
+/// What the machine's loopback has sent so far, all programs together.
+fn loopback_bytes() -> u64 {
+    let table = std::fs::read_to_string("/proc/net/dev").expect("Linux");
+    let line = table.lines().find_map(|line| line.trim().strip_prefix("lo:")).expect("a loopback device");
+    line.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, not a fact"]
+async fn an_idle_cluster_of_ten() {
+    let regions: Vec<String> = (0..10).map(|n| format!("r{n}")).collect();
+    let nodes = start_all(&cluster(), &regions.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    nodes[0].counter("clicks").expect("a counter").add(1).expect("added");
+    cluster::until_all_show(&nodes, "clicks", 1).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let (before, began) = (loopback_bytes(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let rate = (loopback_bytes() - before) as f64 / began.elapsed().as_secs_f64() / 10.0;
+    println!("an idle cluster of 10 sends {rate:.0} bytes/s a node on the wire, headers included");
+}
