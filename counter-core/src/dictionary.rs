@@ -106,6 +106,11 @@ impl Dictionary {
                 dictionary.counters.push(counter);
             }
             // One counter's regions ascend; several counters' are put in order below.
+            if dictionary.counters.len() == 1 {
+                dictionary.regions.push(region);
+                dictionary.pairs.push((0, dictionary.regions.len() as u32 - 1));
+                continue;
+            }
             match dictionary.regions.last().map(|last| last.cmp(region)) {
                 None | Some(Ordering::Less) => dictionary.regions.push(region),
                 Some(Ordering::Equal) => {}

@@ -56,6 +56,8 @@ mod staging_model;
 mod state_hash;
 mod sync;
 mod tally;
+#[cfg(all(loom, test))]
+mod tally_loom;
 mod version_vector;
 mod writer;
 

@@ -175,8 +175,8 @@ fn write_part(out: &mut Vec<u8>, part: &Part) {
 fn write_cells(out: &mut Vec<u8>, part: &Part) {
     write_varint(out, part.cells.len() as u64);
     let mut key_next = 0;
+    let mut columns = [[0u64; BLOCK]; 4];
     for block in part.cells.chunks(BLOCK) {
-        let mut columns = [[0u64; BLOCK]; 4];
         for (at, cell) in block.iter().enumerate() {
             columns[0][at] = u64::from(cell.key - key_next);
             columns[1][at] = cell.version - part.span.after - 1;
@@ -219,9 +219,9 @@ fn read_cells(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<De
     let rows = read_rows(reader, 4)?;
     let mut cells = Vec::with_capacity(rows);
     let mut key_next = 0u64;
+    let mut columns = [[0u64; BLOCK]; 4];
     for start in (0..rows).step_by(BLOCK) {
         let taken = BLOCK.min(rows - start);
-        let mut columns = [[0u64; BLOCK]; 4];
         for column in &mut columns {
             read_block(reader, &mut column[..taken])?;
         }

@@ -17,28 +17,41 @@ const DIFFERENCES: u8 = 65;
 const VARINTS: u8 = 130;
 const RUNS: u8 = 131;
 
-/// Appends 1 to 128 numbers.
+/// Appends 1 to 128 numbers. Of the forms that take the fewest bytes the first in the order of the module's list is written.
 pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(!values.is_empty() && values.len() <= BLOCK, "a block holds 1 to 128 numbers");
-    if let &[value] = values {
+    if values.iter().all(|value| *value == values[0]) {
         out.push(0);
-        return write_varint(out, value);
+        return write_varint(out, values[0]);
     }
-    let shape = Shape::of(values);
-    let plain = 1 + varint_bytes(shape.least) + packed_bytes(values.len(), shape.width);
-    let steps = 1 + varint_bytes(values[0]) + varint_bytes(zigzag(shape.least_step)) + packed_bytes(values.len() - 1, shape.step_width);
-    let runs = 1 + varint_bytes(values[0]) + shape.runs_bytes;
-    let best = plain.min(steps).min(runs).min(1 + shape.varints_bytes);
-    if best == plain {
-        out.push(shape.width);
-        write_varint(out, shape.least);
-        pack(out, values.iter().map(|value| value - shape.least), shape.width);
-    } else if best == steps {
-        out.push(DIFFERENCES + shape.step_width);
+    let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| (least.min(value), greatest.max(value)));
+    let (mut least_step, mut greatest_step, mut turns) = (i64::MAX, i64::MIN, 0usize);
+    let mut before = values[1].wrapping_sub(values[0]) as i64;
+    for step in steps_of(values) {
+        least_step = least_step.min(step);
+        greatest_step = greatest_step.max(step);
+        turns += usize::from(step != before);
+        before = step;
+    }
+    let (width, step_width) = (bits(greatest - least), bits(greatest_step.wrapping_sub(least_step) as u64));
+    let plain = 1 + varint_bytes(least) + packed_bytes(values.len(), width);
+    let first = 1 + varint_bytes(values[0]);
+    let steps = first + varint_bytes(zigzag(least_step)) + packed_bytes(values.len() - 1, step_width);
+    let best = plain.min(steps);
+    // Two bytes a run and one a varint at the least: mostly that settles it.
+    let runs = if first + 2 * (turns + 1) < best { first + runs_bytes(values) } else { usize::MAX };
+    let varints =
+        if 1 + values.len() < best.min(runs) { 1 + values.iter().map(|&value| varint_bytes(value)).sum::<usize>() } else { usize::MAX };
+    if plain <= steps && plain <= runs && plain <= varints {
+        out.push(width);
+        write_varint(out, least);
+        pack(out, values.iter().map(|value| value - least), width);
+    } else if steps <= runs && steps <= varints {
+        out.push(DIFFERENCES + step_width);
         write_varint(out, values[0]);
-        write_varint(out, zigzag(shape.least_step));
-        pack(out, steps_of(values).map(|step| step.wrapping_sub(shape.least_step) as u64), shape.step_width);
-    } else if best == runs {
+        write_varint(out, zigzag(least_step));
+        pack(out, steps_of(values).map(|step| step.wrapping_sub(least_step) as u64), step_width);
+    } else if runs <= varints {
         out.push(RUNS);
         write_varint(out, values[0]);
         for_runs(values, |step, length| {
@@ -51,38 +64,10 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     }
 }
 
-/// What decides between the forms.
-struct Shape {
-    least: u64,
-    width: u8,
-    least_step: i64,
-    step_width: u8,
-    varints_bytes: usize,
-    runs_bytes: usize,
-}
-
-impl Shape {
-    fn of(values: &[u64]) -> Self {
-        let (mut least, mut greatest, mut varints_bytes) = (u64::MAX, 0, 0);
-        for &value in values {
-            least = least.min(value);
-            greatest = greatest.max(value);
-            varints_bytes += varint_bytes(value);
-        }
-        let (mut least_step, mut greatest_step) = (i64::MAX, i64::MIN);
-        for step in steps_of(values) {
-            least_step = least_step.min(step);
-            greatest_step = greatest_step.max(step);
-        }
-        let mut runs_bytes = 0;
-        if least_step != greatest_step {
-            for_runs(values, |step, length| runs_bytes += varint_bytes(zigzag(step)) + varint_bytes(length));
-        } else {
-            runs_bytes = usize::MAX / 2;
-        }
-        let width = bits(greatest - least);
-        Self { least, width, least_step, step_width: bits(greatest_step.wrapping_sub(least_step) as u64), varints_bytes, runs_bytes }
-    }
+fn runs_bytes(values: &[u64]) -> usize {
+    let mut bytes = 0;
+    for_runs(values, |step, length| bytes += varint_bytes(zigzag(step)) + varint_bytes(length));
+    bytes
 }
 
 fn steps_of(values: &[u64]) -> impl Iterator<Item = i64> + '_ {
@@ -117,17 +102,18 @@ fn pack(out: &mut Vec<u8>, values: impl Iterator<Item = u64>, width: u8) {
     if width == 0 {
         return;
     }
-    let (mut held, mut filled) = (0u128, 0u32);
+    let (width, mut held, mut filled) = (u32::from(width), 0u64, 0u32);
     for value in values {
-        held |= u128::from(value) << filled;
-        filled += u32::from(width);
+        held |= value << filled;
+        filled += width;
         if filled >= 64 {
-            out.extend_from_slice(&(held as u64).to_le_bytes());
-            held >>= 64;
+            out.extend_from_slice(&held.to_le_bytes());
             filled -= 64;
+            // What of the value did not fit: all its bits but those that did.
+            held = if filled == 0 { 0 } else { value >> (width - filled) };
         }
     }
-    out.extend_from_slice(&(held as u64).to_le_bytes()[..filled.div_ceil(8) as usize]);
+    out.extend_from_slice(&held.to_le_bytes()[..filled.div_ceil(8) as usize]);
 }
 
 fn unpack(reader: &mut Reader<'_>, width: u8, out: &mut [u64]) -> Result<(), DecodeError> {
@@ -136,19 +122,15 @@ fn unpack(reader: &mut Reader<'_>, width: u8, out: &mut [u64]) -> Result<(), Dec
         out.fill(0);
         return Ok(());
     }
-    let mask = u64::MAX >> (64 - width);
-    let (mut held, mut filled, mut words) = (0u128, 0u32, packed.chunks(8));
-    for value in out {
-        if filled < u32::from(width) {
-            let mut word = [0; 8];
-            let chunk = words.next().unwrap_or_default();
-            word[..chunk.len()].copy_from_slice(chunk);
-            held |= u128::from(u64::from_le_bytes(word)) << filled;
-            filled += 64;
+    let (width, mask) = (usize::from(width), u64::MAX >> (64 - width));
+    for (at, value) in out.iter_mut().enumerate() {
+        let (byte, shift) = (at * width / 8, at * width % 8);
+        let mut word = [0; 16];
+        match packed.get(byte..byte + 16) {
+            Some(whole) => word.copy_from_slice(whole),
+            None => word[..packed.len() - byte].copy_from_slice(&packed[byte..]),
         }
-        *value = held as u64 & mask;
-        held >>= width;
-        filled -= u32::from(width);
+        *value = (u128::from_le_bytes(word) >> shift) as u64 & mask;
     }
     Ok(())
 }
