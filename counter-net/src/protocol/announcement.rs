@@ -56,9 +56,9 @@ pub(super) struct Suspicion {
     pub replica: Id,
     #[serde(rename = "n")]
     pub version: u64,
-    /// Who lost the connection: makes the payloads of two suspecting peers differ.
+    /// The replica that lost the connection: makes the payloads of two suspecting peers differ, and of two lives of one.
     #[serde(rename = "b")]
-    pub by: u64,
+    pub by: Id,
 }
 
 impl Announcement {

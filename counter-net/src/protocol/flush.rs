@@ -31,6 +31,13 @@ impl Replicator {
         }
     }
 
+    /// With its first announcement a node that has counted nothing yet publishes its record: else that would spread by pulls alone.
+    pub(super) fn publish_birth(&mut self, replica: &Replica) {
+        if self.published == 0 && !self.sources.is_empty() {
+            self.publish_own(replica, &Flushed::default());
+        }
+    }
+
     /// Publishes the own cells beyond what was published. What does not fit or gets lost is pulled by those who lack it.
     fn publish_own(&mut self, replica: &Replica, flushed: &Flushed) {
         let (after, upto) = (self.published, replica.map().seen_of(self.own));
@@ -38,7 +45,7 @@ impl Replicator {
             return;
         }
         self.published = upto;
-        self.out.stats.flushes += 1;
+        self.out.stats.flushes += u64::from(flushed.span.is_some());
         if self.sources.is_empty() {
             return;
         }

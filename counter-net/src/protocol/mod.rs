@@ -2,7 +2,7 @@
 //!
 //! [`Replicator::handle`] takes an [`Input`] and the time, [`Replicator::poll_output`] yields what is to be done about it, and
 //! [`Replicator::poll_timeout`] says when to call again with [`Input::Timer`]. There is no socket, clock, thread or system randomness in
-//! here: the same machine runs under libp2p, in the seeded simulator ([`sim`](crate::sim), feature `sim`) and as a Maelstrom node.
+//! here: the same machine runs under libp2p, in the seeded simulator (feature `sim`) and as a Maelstrom node.
 //!
 //! Rooms: `config`, `input`, `output`, `member` and `stats` are the door; `message`, `gossip`, `announcement` and `wire` the bytes; `flush`,
 //! `receive` and `intake` take cells out and in; `rounds`, `requests`, `answers`, `serve`, `pull`, `gaps` and `sources` move what gossip missed;

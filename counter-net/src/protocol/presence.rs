@@ -55,6 +55,7 @@ impl Replicator {
                 self.members_changed |= shown;
                 self.absolve_connected(node);
                 self.watch(node);
+                self.ask_synced(node);
             }
             Merged::Stale => {}
             Merged::Refute => self.refute(said.version),
@@ -70,6 +71,14 @@ impl Replicator {
             if let Err(reason) = self.take_announcement(said) {
                 self.out.stats.refuse(reason);
             }
+        }
+    }
+
+    /// While this node has not caught up, a peer that now says it has is asked again at once.
+    fn ask_synced(&mut self, node: NodeId) {
+        let news = self.members.get(node).is_some_and(|entry| entry.synced) && !self.is_synced();
+        if news && let Some(source) = self.sources.get(node).filter(|source| !source.synced) {
+            self.timers.set_by(Timer::Retry(node), self.now.max(source.rest_until));
         }
     }
 
@@ -108,7 +117,7 @@ impl Replicator {
             return;
         }
         self.out.stats.suspicions += 1;
-        let suspicion = Some(Suspicion { replica: Id(replica), version, by: self.own.node });
+        let suspicion = Some(Suspicion { replica: Id(replica), version, by: Id(self.own) });
         let gossip = Gossip { suspicion, ..Gossip::default() };
         self.out.publish(Kind::GossipPresence, self.sequence.seal(gossip));
     }

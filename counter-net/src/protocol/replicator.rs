@@ -115,14 +115,17 @@ impl Replicator {
         while let Some(timer) = self.timers.take_due(self.now) {
             self.on_timer(replica, timer);
         }
-        self.settle();
+        self.settle(replica);
     }
 
     fn on_timer(&mut self, replica: &mut Replica, timer: Timer) {
         match timer {
             Timer::Flush => self.flush(replica),
             Timer::Round => self.on_round(replica),
-            Timer::Announce => self.announce(),
+            Timer::Announce => {
+                self.publish_birth(replica);
+                self.announce();
+            }
             Timer::Bootstrap => self.bootstrap.close_window(),
             Timer::Gap => self.on_gap(replica),
             Timer::Hold => self.plan(replica),
@@ -134,7 +137,11 @@ impl Replicator {
     }
 
     /// Tells readers what an input changed, once.
-    fn settle(&mut self) {
+    fn settle(&mut self, replica: &Replica) {
+        if !self.is_synced() && !self.sources.is_empty() {
+            // What a peer was heard to hold may have come from anywhere meanwhile.
+            self.sources.mark_pulled(&replica.map().version_vector());
+        }
         self.bootstrap.look(&self.sources, &self.members);
         if self.bootstrap.is_synced() && !self.members.own().synced {
             self.members.own_mut().synced = true;

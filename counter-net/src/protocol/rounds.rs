@@ -126,7 +126,7 @@ impl Replicator {
             self.send(peer, Asked::Pull, &request);
         }
         match self.sources.get(peer) {
-            Some(source) if !source.pulled => self.ask(replica, peer),
+            Some(source) if !source.pulled || !(source.synced || self.is_synced()) => self.ask(replica, peer),
             _ => self.plan(replica),
         }
     }
