@@ -24,8 +24,10 @@ struct Entry {
     addresses: Vec<Multiaddr>,
     /// Named by the operator: never forgotten, and dialled however many peers there are.
     permanent: bool,
-    /// Failures since the last success.
+    /// Failures since somebody there last spoke our protocol. Who connects and never speaks has failed too.
     attempts: u32,
+    /// Somebody there has spoken our protocol since the connection was made.
+    spoke: bool,
     due: Duration,
     stage: Stage,
 }
@@ -39,6 +41,15 @@ enum Stage {
     Connected(PeerId),
     /// It leads to this very node.
     Own,
+}
+
+impl Entry {
+    /// The next dial follows after a wait that doubles and is never quite the same on two nodes.
+    fn back_off(&mut self, now: Duration, random: &mut fastrand::Rng) {
+        self.attempts += 1;
+        let wait = REDIAL_MIN.saturating_mul(1 << self.attempts.min(10)).min(REDIAL_MAX);
+        self.due = now + wait.mul_f64(0.5 + 0.5 * random.f64());
+    }
 }
 
 /// How a dial went wrong.
@@ -132,15 +143,13 @@ impl AddressBook {
         due
     }
 
-    /// A dial of `target` failed; the next follows after a wait that doubles and is never quite the same on two nodes.
+    /// A dial of `target` failed.
     pub(super) fn failed(&mut self, target: &Target, failure: Failure, now: Duration) {
         let Some(entry) = self.entries.get_mut(target) else { return };
         if entry.stage == Stage::Dialling {
             entry.stage = if failure == Failure::Own { Stage::Own } else { Stage::Waiting };
         }
-        entry.attempts += 1;
-        let wait = REDIAL_MIN.saturating_mul(1 << entry.attempts.min(10)).min(REDIAL_MAX);
-        entry.due = now + wait.mul_f64(0.5 + 0.5 * self.random.f64());
+        entry.back_off(now, &mut self.random);
         let useless = entry.attempts >= ATTEMPTS_MAX || failure == Failure::Stranger;
         if useless && !entry.permanent {
             self.entries.remove(target);
@@ -153,18 +162,28 @@ impl AddressBook {
         for target in [Some(&Target::Peer(peer)), dialled].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(target) {
                 entry.stage = Stage::Connected(peer);
-                entry.attempts = 0;
             }
         }
         self.settle();
     }
 
-    /// The last connection to `peer` closed: it is dialled again at once, where an address is known.
+    /// The connected `peer` speaks our protocol: the dials that led to it were right.
+    pub(super) fn spoke(&mut self, peer: PeerId) {
+        for entry in self.entries.values_mut().filter(|entry| entry.stage == Stage::Connected(peer)) {
+            (entry.attempts, entry.spoke) = (0, true);
+        }
+    }
+
+    /// The last connection to `peer` closed: it is dialled again where an address is known, at once unless it never spoke our protocol.
     pub(super) fn disconnected(&mut self, peer: PeerId, now: Duration) {
         let lost = Stage::Connected(peer);
         for entry in self.entries.values_mut().filter(|entry| entry.stage == lost) {
             entry.stage = Stage::Waiting;
-            entry.due = now + REDIAL_MIN.mul_f64(self.random.f64());
+            if std::mem::take(&mut entry.spoke) {
+                entry.due = now + REDIAL_MIN.mul_f64(self.random.f64());
+            } else {
+                entry.back_off(now, &mut self.random);
+            }
         }
         self.settle();
     }
@@ -305,9 +324,27 @@ mod tests {
         book.connected(peer, None);
         book.learned(peer, [address(1)]);
         book.learned(peer, [address(2)]);
+        book.spoke(peer);
         assert_eq!(book.next_due(), None);
         book.disconnected(peer, START);
         assert_eq!(book.take_due(START + REDIAL_MIN, true), [(Target::Peer(peer), vec![address(2)])]);
+    }
+
+    #[test]
+    fn who_connects_and_never_speaks_our_protocol_is_dialled_ever_more_rarely() {
+        let mut book = book();
+        let (place, stranger) = (Target::Place(address(1)), PeerId::random());
+        book.name(address(1), START);
+        let (mut now, mut waits) = (START, Vec::new());
+        for _ in 0..20 {
+            assert_eq!(book.take_due(now, true).len(), 1);
+            book.connected(stranger, Some(&place));
+            book.disconnected(stranger, now);
+            let due = book.next_due().expect("named");
+            waits.push(due - now);
+            now = due;
+        }
+        assert!(waits[0] < REDIAL_MIN * 3 && waits[19] >= REDIAL_MAX / 2, "{waits:?}");
     }
 
     #[test]

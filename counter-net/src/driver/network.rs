@@ -42,7 +42,6 @@ impl Driver {
         tracing::debug!(%peer, remote = %endpoint.get_remote_address(), "connected");
         self.book.connected(peer, dialled.as_ref());
         self.contacts.connected(peer, self.shared.now());
-        self.shared.clear_trouble();
     }
 
     fn on_disconnected(&mut self, peer: PeerId) {
@@ -57,6 +56,8 @@ impl Driver {
     /// The first sign that the far end speaks this cluster's protocol. It is pulled from at once: the first heartbeat of gossip may be a second away.
     fn on_spoke(&mut self, peer: PeerId) {
         if let Some(node) = self.contacts.spoke(peer) {
+            self.book.spoke(peer);
+            self.shared.clear_trouble();
             self.count_peers();
             self.feed(Input::PeerUp { peer: node });
             self.ask_for_introduction(peer);
@@ -133,6 +134,9 @@ impl Driver {
         if info.protocols.contains(&self.names.pull) {
             self.on_spoke(peer_id);
         }
+        if self.contacts.node_of(&peer_id).is_some() {
+            self.book.spoke(peer_id);
+        }
     }
 
     fn on_ping(&mut self, event: ping::Event) {
@@ -144,6 +148,17 @@ impl Driver {
     }
 
     fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        if matches!(error, DialError::DialPeerConditionFalse(_)) {
+            // It is connected, or about to be, by another way.
+            if let Some(target @ Target::Peer(peer)) = self.dials.remove(&connection) {
+                let connected = self.swarm.is_connected(&peer);
+                return if connected {
+                    self.book.connected(peer, None)
+                } else {
+                    self.book.failed(&target, Failure::Unreached, self.shared.now())
+                };
+            }
+        }
         let failure = match error {
             DialError::LocalPeerId { .. } => Failure::Own,
             DialError::WrongPeerId { .. } => Failure::Stranger,
