@@ -147,7 +147,7 @@
   function take(message) {
     total = big(message.total);
     settled = 0n;
-    if (hash !== message.state_hash) { hash = message.state_hash; lookSoon(); }
+    if (hash !== message.state_hash) { hash = message.state_hash; changedAt = performance.now(); lookSoon(); }
     for (const [code, region] of Object.entries(message.regions)) {
       const old = regions.get(code) || { value: big(region.value), rate: 0, ticks: [] };
       const gained = big(region.value) - old.value;
@@ -176,6 +176,8 @@
   // ---- who agrees: asked of this node, after changes and now and then ----
 
   const LOOK_EVERY = 3000;
+  const SETTLE = 8000; // in which every node has been heard of again after a change
+  let changedAt = 0;
   let looking = false, members = [];
   let lookTimer = 0;
   const lookSoon = () => { if (!lookTimer) lookTimer = setTimeout(look, 400); };
@@ -303,8 +305,11 @@
     const agree = others.length > 0 && behind.length === 0;
     $("hash").classList.toggle("agree", agree);
     const lag = (member) => name(member.region) + (member.lag_versions === null ? " not heard yet" : " " + member.lag_versions + " changes apart");
+    // What a node said before the last change says nothing about it: for a moment all that is true is that it is asked.
+    const asking = performance.now() - changedAt < SETTLE;
     if (agree) text($("hash"), "all regions agree · " + short);
     else if (others.length === 0) text($("hash"), "alone · state " + short);
+    else if (asking) text($("hash"), "hearing from " + behind.length + (behind.length === 1 ? " node" : " nodes") + " · state " + short);
     else text($("hash"), behind.slice(0, 3).map(lag).join(", ") + " · state " + short);
   }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::rejection::ApiError;
+use crate::repeats::Repeats;
 
 /// One running front. Shared by every request and socket.
 pub(crate) struct App {
@@ -20,6 +21,7 @@ pub(crate) struct App {
     pub(crate) counter: String,
     /// Whether the client's address is taken from a proxy's header.
     pub(crate) trust_proxy: bool,
+    pub(crate) repeats: Repeats,
     pub(crate) stop: Stop,
     pub(crate) counts: Counts,
 }

@@ -22,17 +22,19 @@ pub(crate) type Answer = Result<Response<Bytes>, ApiError>;
 /// How long the first page waits for this node to catch up with its cluster.
 const SYNC_WAIT: Duration = Duration::from_secs(2);
 
-/// Applies one add. `id` is unique to it; a later release remembers ids, here, so that the same add sent twice counts once.
+/// Applies one add; `id` is unique to it, and the same add sent again to this node while it runs counts once.
 ///
 /// # Errors
 ///
 /// Where the node has no room for the amount; nothing was added.
-pub(crate) fn apply_add(app: &App, counter: &Counter, _id: &str, amount: Amount) -> Result<(), ApiError> {
+pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) -> Result<(), ApiError> {
     let size = amount.get().unsigned_abs();
-    let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
-    applied.map_err(|error| ApiError::full(error.to_string()))?;
-    app.counts.adds.one();
-    Ok(())
+    app.repeats.once(counter.name(), id, || {
+        let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
+        applied.map_err(|error| ApiError::full(error.to_string()))?;
+        app.counts.adds.one();
+        Ok(())
+    })
 }
 
 /// `GET /`: the page with everything that this node knows.

@@ -18,6 +18,7 @@ mod page;
 mod peer;
 mod regions;
 mod rejection;
+mod repeats;
 mod routes;
 mod serve;
 mod server;

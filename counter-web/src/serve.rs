@@ -16,6 +16,7 @@ use crate::cli::ServeArgs;
 use crate::exit::Failure;
 use crate::hub::Hub;
 use crate::limits::{Limits, Rules};
+use crate::repeats::Repeats;
 use crate::server;
 
 const RATE_DEFAULT: f64 = 100.0;
@@ -110,6 +111,7 @@ fn app(args: &ServeArgs, node: Node) -> App {
         region: args.region.clone(),
         counter: args.counter.clone(),
         trust_proxy: args.trust_proxy,
+        repeats: Repeats::default(),
         stop: Stop::new(),
         counts: Counts::default(),
     }
