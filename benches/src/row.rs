@@ -70,7 +70,13 @@ pub struct Row {
 impl Row {
     /// A row of times.
     pub fn times(id: impl Into<String>, work: impl Into<String>, series: &[Series]) -> Self {
-        let figure = |series: &Series| Figure { name: series.name.clone(), value: series.median(), spread: series.spread(), right: series.right, published: false };
+        let figure = |series: &Series| Figure {
+            name: series.name.clone(),
+            value: series.median(),
+            spread: series.spread(),
+            right: series.right,
+            published: false,
+        };
         Self::new(id, work, Unit::Nanoseconds, series.iter().map(figure).collect())
     }
 

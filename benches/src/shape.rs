@@ -30,10 +30,9 @@ impl Shape {
         let mut random = fastrand::Rng::with_seed(0x5eed);
         let names = (0..regions).map(|region| name(region, regions)).collect();
         let amount = |random: &mut fastrand::Rng, region: usize, writer: usize| match values {
-            Values::Formula => Amounts {
-                increments: (7 * region + 13 * writer) as u64 % 1000 + 1,
-                decrements: (3 * region + writer) as u64 % 10 + 1,
-            },
+            Values::Formula => {
+                Amounts { increments: (7 * region + 13 * writer) as u64 % 1000 + 1, decrements: (3 * region + writer) as u64 % 10 + 1 }
+            }
             Values::Seeded => Amounts { increments: random.u64(1..=1000), decrements: random.u64(1..=10) },
         };
         let amounts = (0..writers).map(|writer| (0..regions).map(|region| amount(&mut random, region, writer)).collect()).collect();

@@ -27,12 +27,18 @@ pub fn times(ratio: f64) -> String {
 /// What is required, in words.
 pub fn need(row: &Row) -> String {
     match &row.need {
-        Need::Better(times, name) => format!("{times}x {name}"),
-        Need::Within(times, name) => format!("<= {times} of {name}"),
+        Need::Better(least, name) => format!("{least}x {name}{}", measured(row, name)),
+        Need::Within(most, name) => format!("<= {most} of {name}{}", measured(row, name)),
         Need::AtMost(value) => format!("<= {}", amount(*value, row.unit)),
         Need::AtLeast(value) => format!(">= {}", amount(*value, row.unit)),
         Need::Shown => String::new(),
     }
+}
+
+/// What the one compared with took, where no column says it.
+fn measured(row: &Row, name: &str) -> String {
+    let other = row.figure(name).filter(|figure| figure.name != "crdts" && !figure.name.starts_with("bound"));
+    other.map_or(String::new(), |other| format!(" ({})", amount(other.value, row.unit)))
 }
 
 /// `met`, `NOT MET`, or nothing where nothing is required.

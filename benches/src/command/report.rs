@@ -98,7 +98,8 @@ pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), S
 
 /// Measures again and names what is worse than in the committed report.
 pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
-    let text = std::fs::read_to_string(COMMITTED).map_err(|error| format!("{COMMITTED} cannot be read: {error}; `report --keep` makes it"))?;
+    let text =
+        std::fs::read_to_string(COMMITTED).map_err(|error| format!("{COMMITTED} cannot be read: {error}; `report --keep` makes it"))?;
     let before: Report = serde_json::from_str(&text).map_err(|error| format!("{COMMITTED}: {error}"))?;
     let worse = compare(&before, &measure(runtime, true));
     if worse.is_empty() {
@@ -123,7 +124,9 @@ pub(super) fn check_instructions() -> Result<(), String> {
     };
     let mut now = Report { rows: Vec::new(), instructions: counts, ..before.clone() };
     now.curves.clear();
-    now.instructions.iter().for_each(|(path, count)| println!("{path}: {count} instructions, committed {:?}", before.instructions.get(path)));
+    now.instructions
+        .iter()
+        .for_each(|(path, count)| println!("{path}: {count} instructions, committed {:?}", before.instructions.get(path)));
     match compare(&before, &now).as_slice() {
         [] => Ok(()),
         worse => Err(worse.iter().map(|worse| format!("worse: {}, {:.3} times", worse.work, worse.times)).collect::<Vec<_>>().join("\n")),

@@ -14,6 +14,8 @@ pub use string_map::StringMap;
 
 use counter_core::Amounts;
 
+use crate::shape::Shape;
+
 /// One way to hold a map of PN-counters, named by region.
 pub trait Contender {
     /// What the tables call it.
@@ -26,6 +28,18 @@ pub trait Contender {
 
     /// A second replica with the same contents.
     fn copy(state: &Self::State) -> Self::State;
+
+    /// Both sides of W2: X, which has added 5 to every region as writer 0, and Y, which has added 7 as writer 1.
+    fn sides(shape: &Shape) -> (Self::State, Self::State) {
+        let side = |writer: usize, increments: u64| {
+            let mut state = Self::empty(writer);
+            // The sides meet the regions in different orders where the orders differ: nobody's numbering is everybody's.
+            shape.written(writer).for_each(|(writer, region, amounts)| Self::change(&mut state, writer, region, amounts));
+            shape.again(writer).for_each(|region| Self::change(&mut state, writer, region, Amounts { increments, decrements: 0 }));
+            state
+        };
+        (side(0, 5), side(1, 7))
+    }
 
     /// `writer` adds both parts to a region.
     fn change(state: &mut Self::State, writer: usize, region: &str, by: Amounts);

@@ -8,7 +8,11 @@ use crate::plot::Curve;
 /// Sections of the page: what the rows' ids begin with, a heading, and what it is about.
 const SECTIONS: [(&str, &str, &str); 6] = [
     ("w1", "Adds", "1,000,000 times +1 over 32 regions, one writer."),
-    ("w2", "Joins", "Two replicas of R regions and 3 writers, every region changed on both sides; alone, through bytes, and in bytes and heap."),
+    (
+        "w2",
+        "Joins",
+        "Two replicas of R regions and 3 writers, every region changed on both sides; alone, through bytes, and in bytes and heap.",
+    ),
     ("w3", "One change", "+1 to one of 100,000 counters: what it costs to produce, to send, to apply."),
     ("w4", "Reads", "All regions one by one, and one counter's total."),
     ("threads", "Threads", "64 threads adding through handles on this machine's cores."),
@@ -65,7 +69,12 @@ fn escape_line(text: &str) -> String {
 
 /// Four figures for who reads no further.
 fn headline(report: &Report) -> String {
-    let tiles = [("w1.handle", "an add by handle"), ("w2.join.100000", "join of 100,000 regions"), ("system.visible.p50", "click seen at the other nodes"), ("system.fresh.100000", "fresh node, 100,000 counters")];
+    let tiles = [
+        ("w1.handle", "an add by handle"),
+        ("w2.join.100000", "join of 100,000 regions"),
+        ("system.visible.p50", "click seen at the other nodes"),
+        ("system.fresh.100000", "fresh node, 100,000 counters"),
+    ];
     let tile = |(id, text): &(&str, &str)| -> Option<String> {
         let row = report.rows.iter().find(|row| row.id == *id)?;
         let value = crate::table::amount(row.ours()?.value, row.unit);
@@ -103,5 +112,7 @@ fn instructions(report: &Report) -> String {
         return String::new();
     }
     let rows: String = report.instructions.iter().map(|(path, count)| format!("<tr><th>{path}</th><td>{count}</td></tr>")).collect();
-    format!("<section><h2>Instructions of the hot paths</h2><p>Counted by callgrind, an operation each; joins, encodings and decodings are of 1,000 regions.</p><table>{rows}</table></section>")
+    format!(
+        "<section><h2>Instructions of the hot paths</h2><p>Counted by callgrind, an operation each; joins, encodings and decodings are of 1,000 regions.</p><table>{rows}</table></section>"
+    )
 }

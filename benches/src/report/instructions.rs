@@ -13,7 +13,10 @@ pub const HOT_PATHS: [(&str, u64); 5] = [("add", 100_000), ("join", 50), ("encod
 pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
     const HOW: &str = "instruction counts: skipped; they need valgrind (Debian's package valgrind)";
     let count = |path: &str| count(path).ok_or(HOW);
-    HOT_PATHS.iter().map(|&(path, times)| Ok((path.to_owned(), count(path)?.saturating_sub(count(&format!("{path}-ready"))?) / times))).collect()
+    HOT_PATHS
+        .iter()
+        .map(|&(path, times)| Ok((path.to_owned(), count(path)?.saturating_sub(count(&format!("{path}-ready"))?) / times)))
+        .collect()
 }
 
 fn count(path: &str) -> Option<u64> {

@@ -31,7 +31,7 @@ impl Machine {
         Self {
             processor: processor.unwrap_or("unknown").trim().into(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: output("uname", &["-sr"]).unwrap_or_else(unknown),
+            kernel: output("uname", &["-sr"]).map_or_else(unknown, |kernel| kernel.split('.').take(2).collect::<Vec<_>>().join(".")),
             rustc: output("rustc", &["--version"]).unwrap_or_else(unknown),
             commit: if changed { format!("{commit}+") } else { commit },
             versions: versions(include_str!("../../../Cargo.lock"), &["crdts", "foldhash", "libp2p"]),

@@ -13,9 +13,24 @@ pub const END: &str = "<!-- report:end -->";
 
 /// The rows of a README: what a reader chooses by.
 const README: [&str; 18] = [
-    "w1.name", "w1.handle", "w2.join.32", "w2.join.1000", "w2.join.100000", "w2.join.100000.seeded", "w2.again.100000", "w2.send.100000",
-    "w2.bytes.100000", "w2.heap.100000", "w3.apply", "w4.sum.100000", "system.visible.p50", "system.visible.p99", "system.fresh.32",
-    "system.fresh.100000", "system.fan_out.p50", "system.idle.wire",
+    "w1.name",
+    "w1.handle",
+    "w2.join.32",
+    "w2.join.1000",
+    "w2.join.100000",
+    "w2.join.100000.seeded",
+    "w2.again.100000",
+    "w2.send.100000",
+    "w2.bytes.100000",
+    "w2.heap.100000",
+    "w3.apply",
+    "w4.sum.100000",
+    "system.visible.p50",
+    "system.visible.p99",
+    "system.fresh.32",
+    "system.fresh.100000",
+    "system.fan_out.p50",
+    "system.idle.wire",
 ];
 
 fn peer(row: &Row, figure: &Figure) -> String {
@@ -42,7 +57,8 @@ fn line(out: &mut String, row: &Row) {
 }
 
 fn table(rows: &[&Row]) -> String {
-    let mut out = String::from("| work | ours | peers (how many times ours is better) | bound | required |\n| --- | --- | --- | --- | --- |\n");
+    let mut out =
+        String::from("| work | ours | peers (how many times ours is better) | bound | required |\n| --- | --- | --- | --- | --- |\n");
     rows.iter().for_each(|row| line(&mut out, row));
     out
 }
@@ -63,7 +79,8 @@ fn origin(report: &Report) -> String {
 /// Every row.
 pub fn markdown(report: &Report) -> String {
     let skipped: String = report.skipped.iter().map(|line| format!("- {line}\n")).collect();
-    let instructions: String = report.instructions.iter().map(|(path, count)| format!("- {path}: {count} instructions an operation\n")).collect();
+    let instructions: String =
+        report.instructions.iter().map(|(path, count)| format!("- {path}: {count} instructions an operation\n")).collect();
     format!("{}\n{}\n{instructions}{skipped}", table(&report.rows.iter().collect::<Vec<_>>()), origin(report))
 }
 

@@ -7,7 +7,7 @@ use crate::plot::Curve;
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 150.0;
+const RIGHT: f64 = 178.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 44.0;
 
@@ -52,10 +52,6 @@ impl Scale {
 
 fn scale(values: impl Iterator<Item = f64> + Clone, log: bool, from: f64, to: f64) -> Scale {
     let (low, high) = (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
-    let (low, high) = match log {
-        true => (10_f64.powf(low.log10().floor()), 10_f64.powf(high.log10().ceil())),
-        false => (low, high),
-    };
     Scale { low, high: if high > low { high } else { low + 1.0 }, log, from, to }
 }
 
@@ -68,7 +64,9 @@ fn number(value: f64) -> String {
 pub(super) fn draw(plot: &Plot<'_>, class: impl Fn(&str) -> &'static str) -> String {
     let points = || plot.curves.iter().flat_map(|curve| curve.points.iter());
     let x = scale(points().map(|point| point.0), plot.x_log, LEFT, WIDTH - RIGHT);
-    let y = scale(points().map(|point| point.1), true, HEIGHT - BOTTOM, TOP);
+    // Whole powers of ten, so that the plots' lines are drawn at round figures.
+    let powers = points().flat_map(|point| [10_f64.powf(point.1.log10().floor()), 10_f64.powf(point.1.log10().ceil())]);
+    let y = scale(powers, true, HEIGHT - BOTTOM, TOP);
     let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
     axes(&mut out, plot, &x, &y);
     let mut ends: Vec<(f64, &Curve)> = Vec::new();
@@ -81,7 +79,8 @@ pub(super) fn draw(plot: &Plot<'_>, class: impl Fn(&str) -> &'static str) -> Str
                 let (at_x, at_y, text) = (x.at(point.0), y.at(point.1), (plot.label)(point.1));
                 let name = &curve.name;
                 let title = format!("{name}, {}: {text}", number(point.0));
-                let _written = write!(out, "<circle class=\"dot {class}\" cx=\"{at_x:.1}\" cy=\"{at_y:.1}\" r=\"4\"><title>{title}</title></circle>");
+                let _written =
+                    write!(out, "<circle class=\"dot {class}\" cx=\"{at_x:.1}\" cy=\"{at_y:.1}\" r=\"4\"><title>{title}</title></circle>");
             }
         }
         ends.extend(curve.points.last().map(|last| (y.at(last.1), *curve)));
@@ -104,7 +103,8 @@ fn axes(out: &mut String, plot: &Plot<'_>, x: &Scale, y: &Scale) {
     }
     for tick in x.ticks() {
         let (at, text) = (x.at(tick), number(tick));
-        let _written = write!(out, "<text class=\"tick\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>", HEIGHT - BOTTOM + 18.0);
+        let _written =
+            write!(out, "<text class=\"tick\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>", HEIGHT - BOTTOM + 18.0);
     }
     let (middle, bottom, base) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 6.0, HEIGHT - BOTTOM);
     let _written = write!(
@@ -126,7 +126,7 @@ fn names(out: &mut String, mut ends: Vec<(f64, &Curve)>, class: impl Fn(&str) ->
         let room_below = (count - 1 - place) as f64 * APART;
         let at = at.max(floor).min(lowest - room_below).max(floor);
         floor = at + APART;
-        let slope = curve.slope().filter(|_| slopes).map_or(String::new(), |slope| format!(" ~x^{slope:.2}"));
+        let slope = curve.slope().filter(|_| slopes).map_or(String::new(), |slope| format!(" x^{slope:.2}"));
         let name = curve.name.trim_start_matches("bound: ").trim_start_matches("floor: ");
         let (left, text_left) = (WIDTH - RIGHT + 8.0, WIDTH - RIGHT + 24.0);
         let class = class(&curve.name);

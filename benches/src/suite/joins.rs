@@ -47,13 +47,8 @@ impl<'a> Field<'a> {
     }
 
     fn times(&self, rounds: usize, work: Work) -> Vec<Series> {
-        let turns = [
-            turn(&self.ours, work),
-            turn(&self.map, work),
-            turn(&self.by_hand, work),
-            turn(&self.bound, work),
-            turn(&self.floor, work),
-        ];
+        let turns =
+            [turn(&self.ours, work), turn(&self.map, work), turn(&self.by_hand, work), turn(&self.bound, work), turn(&self.floor, work)];
         interleave(rounds, turns.into())
     }
 

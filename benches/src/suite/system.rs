@@ -76,7 +76,9 @@ pub async fn traffic(quick: bool) -> Measured<Part> {
         row("system.idle.payload", "10 idle nodes: payload a node", Unit::BytesPerSecond, idle.payload),
     ];
     if let Some(wire) = idle.wire {
-        rows.push(row("system.idle.wire", "10 idle nodes: all TCP a node", Unit::BytesPerSecond, wire).needs(Need::AtMost(4e3), "on the wire"));
+        rows.push(
+            row("system.idle.wire", "10 idle nodes: all TCP a node", Unit::BytesPerSecond, wire).needs(Need::AtMost(4e3), "on the wire"),
+        );
     }
     Ok(Part { rows, curves: Vec::new() })
 }

@@ -19,7 +19,9 @@ const READY_MAX: Duration = Duration::from_secs(60);
 fn binary() -> Measured<PathBuf> {
     let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("counter-web"));
     let path = std::env::var_os("COUNTER_WEB").map(PathBuf::from).or_else(beside).filter(|path| path.exists());
-    path.ok_or_else(|| Failure("the node's binary is not built: run `cargo build --release -p counter-web`, or name it in COUNTER_WEB".into()))
+    path.ok_or_else(|| {
+        Failure("the node's binary is not built: run `cargo build --release -p counter-web`, or name it in COUNTER_WEB".into())
+    })
 }
 
 /// A cluster's name that nobody else uses.
@@ -49,7 +51,11 @@ impl Process {
         // What is set where this runs must not reach into the node.
         command.env_remove("COUNTER_PEERS").env_remove("COUNTER_CLUSTER_KEY").env_remove("COUNTER_LISTEN").env_remove("RUST_LOG");
         let started = Instant::now();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| Failure(format!("the node does not start: {error}")))?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| Failure(format!("the node does not start: {error}")))?;
         let mut line = String::new();
         let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
         let ready: Value = match read {

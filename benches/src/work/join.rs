@@ -2,8 +2,6 @@
 
 use std::hint::black_box;
 
-use counter_core::Amounts;
-
 use super::nanoseconds;
 use crate::contender::Contender;
 use crate::sample::Sample;
@@ -21,18 +19,6 @@ pub struct Join<'a, C: Contender> {
     pub right: bool,
 }
 
-fn side<C: Contender>(shape: &Shape, writer: usize, amount: u64) -> C::State {
-    let mut state = C::empty(writer);
-    // The sides meet the regions in different orders where the orders differ: nobody's numbering is everybody's.
-    for (writer, region, amounts) in shape.written(writer) {
-        C::change(&mut state, writer, region, amounts);
-    }
-    for region in shape.again(writer) {
-        C::change(&mut state, writer, region, Amounts { increments: amount, decrements: 0 });
-    }
-    state
-}
-
 fn right<C: Contender>(shape: &Shape, state: &C::State) -> bool {
     let step = (shape.regions() / 50).max(1);
     C::sum(state) == shape.sum_joined()
@@ -42,7 +28,7 @@ fn right<C: Contender>(shape: &Shape, state: &C::State) -> bool {
 impl<'a, C: Contender> Join<'a, C> {
     /// Makes both sides, and checks the answer once.
     pub fn new(shape: &'a Shape) -> Self {
-        let (x, y) = (side::<C>(shape, 0, 5), side::<C>(shape, 1, 7));
+        let (x, y) = C::sides(shape);
         let bytes = C::encode(&y);
         let mut joined = C::copy(&x);
         C::join(&mut joined, &mut C::copy(&y));
@@ -56,6 +42,12 @@ impl<'a, C: Contender> Join<'a, C> {
     fn batches(&self) -> (usize, usize) {
         let regions = self.shape.regions();
         ((512 / regions).clamp(1, 16), (20_000 / regions).clamp(1, 200))
+    }
+
+    /// How many operations a round of any of these works does.
+    pub fn operations_per_round(&self) -> usize {
+        let (batch, batches) = self.batches();
+        batch * batches
     }
 
     /// One round: `run` takes fresh copies of both sides, whose making is not timed. Nor is dropping them.
@@ -108,17 +100,15 @@ impl<'a, C: Contender> Join<'a, C> {
     }
 }
 
-/// Bytes of heap of the state that comes of building X and joining Y.
+/// Bytes of heap of the state that comes of X joining Y.
 pub fn heap_of<C: Contender>(shape: &Shape) -> u64 {
-    let mut y = side::<C>(shape, 1, 7);
     let mut kept = None;
     let counted = allocation_counter::measure(|| {
-        let mut x = side::<C>(shape, 0, 5);
-        // What the join takes over from `y` was allocated outside of this count: a copy of it is inside.
-        let mut theirs = C::copy(&y);
-        C::join(&mut x, &mut theirs);
+        let (mut x, mut y) = C::sides(shape);
+        C::join(&mut x, &mut y);
+        drop(y);
         kept = Some(x);
     });
-    C::join(kept.as_mut().expect("it was just built"), &mut y);
+    drop(kept);
     counted.bytes_current.max(0) as u64
 }
