@@ -102,12 +102,8 @@ fn announcement(node: u64, extra: &[(&str, Value)]) -> Value {
 }
 
 fn ask(node: u64, have: Vec<u8>, birth: Option<Vec<u8>>) -> Value {
-    let mut fields = vec![
-        ("a", announcement(node, &[])),
-        ("d", Value::Bytes(have)),
-        ("m", Value::Bytes(vec![0; 16])),
-        ("w", Value::Bool(true)),
-    ];
+    let mut fields =
+        vec![("a", announcement(node, &[])), ("d", Value::Bytes(have)), ("m", Value::Bytes(vec![0; 16])), ("w", Value::Bool(true))];
     fields.extend(birth.map(|birth| ("b", Value::Bytes(birth))));
     map(&[("v", Value::Integer(1)), ("a", map(&fields))])
 }
