@@ -132,7 +132,7 @@
         if (at >= 0 && message.error === "rate_limited") { setTimeout(sendAll, 1000); say(message.message); break; }
         if (at >= 0) {
           const [add] = waiting.splice(at, 1);
-          if (message.type === "ack") settled += BigInt(add.amount); else say(message.message);
+          if (message.type === "ack") settle(BigInt(add.amount)); else say(message.message);
           keep();
         }
         break;
@@ -142,6 +142,14 @@
         break;
     }
     show();
+  }
+
+  // Shown until the server's next message has it; an add that was sent twice is in the last one already, and no message follows.
+  let settleTimer = 0;
+  function settle(amount) {
+    settled += amount;
+    clearTimeout(settleTimer);
+    settleTimer = setTimeout(() => { settled = 0n; show(); }, 1500);
   }
 
   function take(message) {

@@ -67,7 +67,10 @@ mod tests {
     #[test]
     fn an_add_is_applied_once_for_its_counter_and_id() {
         let repeats = Repeats::default();
-        assert_eq!([count(&repeats, "a", "1"), count(&repeats, "a", "1"), count(&repeats, "b", "1"), count(&repeats, "a", "2")], [1, 0, 1, 1]);
+        assert_eq!(
+            [count(&repeats, "a", "1"), count(&repeats, "a", "1"), count(&repeats, "b", "1"), count(&repeats, "a", "2")],
+            [1, 0, 1, 1]
+        );
     }
 
     #[test]

@@ -44,9 +44,14 @@ fn events_begin_with_the_state_and_go_on_with_changes() {
     let mut stream = connect(&node.http);
     write!(stream, "GET /api/counters/clicks/events HTTP/1.1\r\nHost: {}\r\n\r\n", node.http).unwrap();
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let mut next = move || -> Value { lines.by_ref().find_map(|line| serde_json::from_str(line.strip_prefix("data:")?).ok()).expect("an event") };
+    let mut next =
+        move || -> Value { lines.by_ref().find_map(|line| serde_json::from_str(line.strip_prefix("data:")?).ok()).expect("an event") };
     let state = next();
-    assert_eq!((&state["type"], &state["total"], &state["regions"]["ord"]["connected"]), (&"state".into(), &3.into(), &1.into()), "{state}");
+    assert_eq!(
+        (&state["type"], &state["total"], &state["regions"]["ord"]["connected"]),
+        (&"state".into(), &3.into(), &1.into()),
+        "{state}"
+    );
     add(&node.http, 4);
     let change = eventually("the change is told", Duration::from_secs(10), || match next() {
         change if change["total"] == 7 => Ok(change),
@@ -90,6 +95,12 @@ fn every_answer_carries_the_security_headers() {
     }
     let html = get(&node.http, "/").body;
     assert!(!html.contains(" style=") && !html.contains("<style") && !html.contains("onclick"), "the policy allows nothing inline");
-    let cross = http::request(&node.http, "POST", ADD, &[("Content-Type", "application/json"), ("Origin", "http://evil.example")], "{\"amount\":1}");
+    let cross = http::request(
+        &node.http,
+        "POST",
+        ADD,
+        &[("Content-Type", "application/json"), ("Origin", "http://evil.example")],
+        "{\"amount\":1}",
+    );
     assert_eq!(cross.error(), (400, "wrong_origin".into()));
 }
