@@ -19,6 +19,8 @@ pub enum AddError {
     NameOutOfRange,
     /// The map holds as many keys as it may (`keys_max`).
     TooManyKeys,
+    /// The store around the replica cannot be written, mostly because the disk is full.
+    StoreFailing,
 }
 
 impl fmt::Display for AddError {
@@ -29,6 +31,7 @@ impl fmt::Display for AddError {
             Self::NotFlushed => "too much is pending since the last flush; nothing was added, try again after a flush",
             Self::NameOutOfRange => "a counter's name has 1 to 255 bytes and a region's at most 255; nothing was added",
             Self::TooManyKeys => "the map holds as many counters as it may (keys_max); nothing was added",
+            Self::StoreFailing => "the data directory cannot be written, mostly because the disk is full; nothing was added",
         })
     }
 }

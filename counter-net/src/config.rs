@@ -82,6 +82,8 @@ pub(crate) struct NodeConfig {
     pub(crate) discovery: Vec<Discovery>,
     pub(crate) runtime_dir: Option<PathBuf>,
     pub(crate) name_server: Option<SocketAddr>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) commit_interval: Duration,
     pub(crate) protocol: ProtocolConfig,
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::store::StoreError;
+
 /// Why [`crate::NodeBuilder::start`] failed. Nothing is left running.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -30,6 +32,8 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The data directory cannot be used.
+    Store(StoreError),
     /// A way of discovery cannot begin.
     Discovery(DiscoveryError),
     /// The network could not be set up; the sentence says which part.
@@ -59,6 +63,7 @@ impl fmt::Display for StartError {
             Self::Listen { address, source } => {
                 write!(f, "cannot listen on {address}: {source}; choose another port, or 0 for any free one")
             }
+            Self::Store(error) => error.fmt(f),
             Self::Discovery(error) => error.fmt(f),
             Self::Network(reason) => write!(f, "the network could not be set up: {reason}"),
         }
@@ -69,8 +74,15 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { source, .. } => Some(source),
+            Self::Store(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 

@@ -21,6 +21,8 @@ pub mod protocol;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "node")]
+mod store;
+#[cfg(feature = "node")]
 mod subscribe;
 #[cfg(feature = "node")]
 mod transport;
@@ -34,6 +36,8 @@ pub use discovery::Discovery;
 #[cfg(feature = "node")]
 pub use error::{ClusterKeyError, DiscoveryError, StartError};
 #[cfg(feature = "node")]
-pub use node::{Counter, CounterView, Lag, Member, Node, NodeBuilder, NodeInfo, RegionView, Viewer};
+pub use node::{Counter, CounterView, Durable, Lag, Member, Node, NodeBuilder, NodeInfo, RegionView, Viewer};
+#[cfg(feature = "node")]
+pub use store::{NotDurable, StoreError};
 #[cfg(feature = "node")]
 pub use subscribe::{Change, Changes, Interest};

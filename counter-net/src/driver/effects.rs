@@ -77,6 +77,7 @@ impl Driver {
         let shared = &self.shared;
         match notice {
             Notice::Changed { keys } => {
+                shared.state_changed();
                 if shared.subscribers.any() {
                     let state = shared.read();
                     shared.subscribers.state_changed(keys.iter().map(|key| state.replica.map().name_of(*key)));

@@ -56,6 +56,8 @@ impl Drop for Ending {
         self.0.peers.store(0, Ordering::Relaxed);
         self.0.stopped.send_replace(true);
         self.0.subscribers.close();
+        // Counters may outlive the node; its directory must not stay locked for them.
+        self.0.commits.get().into_iter().for_each(crate::store::Commits::finish);
     }
 }
 

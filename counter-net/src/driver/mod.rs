@@ -11,6 +11,7 @@ mod effects;
 mod engine;
 mod farewell;
 mod introductions;
+mod life;
 mod network;
 mod start;
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use counter_core::{Replica, ReplicaId};
+use counter_core::Replica;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
@@ -14,7 +14,8 @@ use libp2p::swarm::{Config as SwarmConfig, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, TransportError};
 
 use super::engine::Driver;
-use crate::behaviour::{Behaviour, Names, node_id};
+use super::life::{self, Life};
+use crate::behaviour::{Behaviour, Names};
 use crate::config::{IDLE_TIMEOUT, NodeConfig};
 use crate::discovery::Finders;
 use crate::error::StartError;
@@ -28,11 +29,11 @@ const LISTEN_MAX: Duration = Duration::from_secs(2);
 
 /// Starts a node; its addresses are known when this returns.
 pub(crate) async fn start(config: NodeConfig) -> Result<Node, StartError> {
-    let keypair = Keypair::generate_ed25519();
     let names = Names::of(&config.cluster)?;
-    let mut swarm = swarm(&keypair, &config, &names)?;
+    let life = life::begin(config.data_dir.clone()).await?;
+    let mut swarm = swarm(&life.keypair, &config, &names)?;
     let addresses = listen(&mut swarm, &config.listen).await?;
-    let shared = shared(&keypair, &config)?;
+    let shared = shared(life, &config)?;
     let reachable: Vec<Multiaddr> =
         addresses.into_iter().map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own)).collect();
     *shared.listen.write().unwrap_or_else(PoisonError::into_inner) = reachable.iter().map(Multiaddr::to_string).collect();
@@ -56,30 +57,28 @@ fn swarm(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Swarm<
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm))
 }
 
-fn shared(keypair: &Keypair, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
-    let peer_id = keypair.public().to_peer_id();
-    let replica_id = ReplicaId { node: node_id(&peer_id).0, generation: generation() };
-    let mut replica = Replica::new(replica_id, &config.region).map_err(|error| StartError::Network(error.to_string()))?;
+fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
+    let peer_id = life.keypair.public().to_peer_id();
+    let stored = life.map.version_vector();
+    let mut replica = Replica::with_map(life.replica, &config.region, life.map).map_err(|error| StartError::Network(error.to_string()))?;
     let origin = Instant::now();
     let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
     let wakes = crate::node::Wakes::default();
     let local = Arc::clone(&wakes.local);
     replica.set_wake(Arc::new(move || local.notify_one()));
     let identity = Identity {
-        replica: replica_id,
+        replica: life.replica,
         region: config.region.clone(),
         cluster: config.cluster.clone(),
         release: config.release.clone(),
         peer_id: peer_id.to_string(),
     };
     let state = State { replica, replicator, viewers_told: 0 };
-    Ok(Shared::new(identity, origin, state, wakes, Metrics::default()))
-}
-
-/// Which life of the node this is: milliseconds of the wall clock above 22 random bits. The clock only orders lives; nothing is counted by it.
-fn generation() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    now << 22 | fastrand::u64(..1 << 22)
+    let shared = Shared::new(identity, origin, state, wakes, Metrics::default());
+    if let Some(store) = life.store {
+        shared.commit_to(store, stored, config.commit_interval).map_err(|error| StartError::Network(error.to_string()))?;
+    }
+    Ok(shared)
 }
 
 /// Binds every address and waits until each listener has said where it is.

@@ -26,6 +26,8 @@ pub struct NodeBuilder {
     discovery: Vec<Discovery>,
     runtime_dir: Option<PathBuf>,
     name_server: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    commit_interval: Duration,
     protocol: ProtocolConfig,
 }
 
@@ -41,6 +43,8 @@ impl Default for NodeBuilder {
             discovery: Vec::new(),
             runtime_dir: None,
             name_server: None,
+            data_dir: None,
+            commit_interval: Duration::from_millis(5),
             protocol: ProtocolConfig::default(),
         }
     }
@@ -101,6 +105,23 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps the state in this directory, which is made (0700) where it is not there. One process at a time: it is locked.
+    ///
+    /// Everything this node knows is kept, others' cells too, so a whole cluster can stop and come back. The node keeps its identity, and each start is
+    /// a new writer. A directory that is a copy, or was restored or moved, starts under a new identity, with all that is in it. Default none: in
+    /// memory, and the cluster is the copy.
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(directory.into());
+        self
+    }
+
+    /// How long a change that nobody waits for may wait for its commit. Default 5 ms. An add that is waited for
+    /// ([`Counter::add_durable`](crate::Counter::add_durable)) is committed at once. More saves writes, less loses less in a crash.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.commit_interval = interval;
+        self
+    }
+
     /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at once. More saves messages, less saves delay.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
         self.protocol.flush_interval = interval;
@@ -158,6 +179,8 @@ impl NodeBuilder {
             discovery,
             runtime_dir: self.runtime_dir,
             name_server: self.name_server,
+            data_dir: self.data_dir,
+            commit_interval: self.commit_interval,
             protocol,
         })
     }

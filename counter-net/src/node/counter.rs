@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use counter_core::{AddError, ReplicaId, Tally};
 
-use super::Shared;
+use super::{Durable, Shared};
 
 /// One named counter of a node. Cheap to clone, `Send + Sync`; add from as many threads as you like.
 #[derive(Clone)]
@@ -30,13 +30,36 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// An amount of more than 2^32, or one that this writer's cell has no room for (2^62 in all). Nothing was added.
+    /// An amount of more than 2^32, one that this writer's cell has no room for (2^62 in all), or a data directory that cannot be written at the
+    /// moment. Nothing was added.
     ///
     /// # Complexity
     ///
     /// One atomic operation; wakes the driver only when it is the first since the last flush.
     pub fn add(&self, amount: u64) -> Result<(), AddError> {
+        self.takes_adds()?;
         self.tally.add(amount).inspect(|()| self.shared.metrics.added())
+    }
+
+    /// Adds as [`Counter::add`] does, at once, and returns what resolves when the add is on this node's disk.
+    ///
+    /// Many that wait share one write: with 64 tasks waiting, each waits about as long as one alone.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Counter::add`]; nothing was added. The future's error means that the add was applied and is not known to be on the disk.
+    pub fn add_durable(&self, amount: u64) -> Result<Durable, AddError> {
+        self.add(amount)?;
+        Ok(self.durable())
+    }
+
+    /// Resolves when everything added to this node before the call is on its disk; at once without a data directory.
+    pub fn durable(&self) -> Durable {
+        self.shared.durable()
+    }
+
+    fn takes_adds(&self) -> Result<(), AddError> {
+        if self.shared.takes_adds() { Ok(()) } else { Err(AddError::StoreFailing) }
     }
 
     /// Takes `amount` away in this node's region; the counter may go below zero. Otherwise as [`Counter::add`].
@@ -45,6 +68,7 @@ impl Counter {
     ///
     /// As for [`Counter::add`]; nothing was taken away.
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
+        self.takes_adds()?;
         self.tally.subtract(amount).inspect(|()| self.shared.metrics.added())
     }
 
@@ -83,6 +107,7 @@ impl Counter {
         let flushed = flushed.changed.iter().map(|key| state.replica.map().name_of(*key));
         self.shared.subscribers.state_changed(flushed.chain(regions.iter().map(|region| (&*self.name, region.as_str()))));
         drop(state);
+        self.shared.state_changed();
         self.shared.wakes.local.notify_one();
         outcome
     }

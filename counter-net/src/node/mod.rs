@@ -2,6 +2,7 @@
 
 mod builder;
 mod counter;
+mod durable;
 mod info;
 mod shared;
 mod view;
@@ -9,6 +10,8 @@ mod viewer;
 
 pub use builder::NodeBuilder;
 pub use counter::Counter;
+pub use durable::Durable;
+pub(crate) use durable::Store;
 pub use info::{Lag, Member, NodeInfo};
 pub(crate) use shared::{Identity, Shared, State, Wakes};
 pub use view::{CounterView, RegionView};
@@ -134,6 +137,11 @@ impl Node {
         }
     }
 
+    /// Whether a data directory is set, so that [`Counter::durable`] waits for a disk.
+    pub fn is_durable(&self) -> bool {
+        self.shared().commits.get().is_some()
+    }
+
     /// The nodes of the cluster as this one knows them, itself included, by replica.
     pub fn members(&self) -> Vec<Member> {
         self.shared().members()
@@ -159,6 +167,9 @@ impl Node {
         if let Some(running) = task.as_mut() {
             let _ended = running.await;
             *task = None;
+            let shared = Arc::clone(self.shared());
+            // A last commit and the file's end may wait for the disk.
+            let _closed = tokio::task::spawn_blocking(move || shared.commits.get().map(crate::store::Commits::stop)).await;
         }
     }
 }

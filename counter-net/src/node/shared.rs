@@ -1,7 +1,7 @@
 //! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use counter_core::{Replica, ReplicaId};
@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::metrics::Metrics;
 use crate::protocol::Replicator;
+use crate::store::Commits;
 use crate::subscribe::Subscribers;
 
 /// The replica and the machine that replicates it, always changed together.
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) listen: RwLock<Vec<String>>,
     pub(crate) metrics: Metrics,
+    /// Where a data directory is set.
+    pub(crate) commits: OnceLock<Commits>,
     /// Why the last peer was not reached, in a sentence; empty once one is.
     trouble: Mutex<Option<String>>,
 }
@@ -67,6 +70,7 @@ impl Shared {
             stopped: watch::Sender::new(false),
             listen: RwLock::new(Vec::new()),
             metrics,
+            commits: OnceLock::new(),
             trouble: Mutex::new(None),
         })
     }

@@ -1,0 +1,268 @@
+//! Group commit on a thread of its own: at once when idle, otherwise everything that waited in one fsync.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use counter_core::{Cursor, Delta, Page, ReplicaId, VersionVector};
+use tokio::sync::oneshot;
+
+use super::checkpoint::{Checkpoint, PAGE_BYTES_MAX, Weight};
+use super::error::{NotDurable, StoreError};
+use super::log::{Batch, Log};
+
+/// After a failed write, the next try.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Told once the commit is done that holds everything added before the ticket was drawn.
+pub(crate) type Ticket = oneshot::Receiver<Result<(), NotDurable>>;
+
+/// The state that is to be stored.
+pub(crate) trait Source: Send + 'static {
+    /// Makes cells of what is pending, and returns all that a holder of `stored` lacks.
+    fn changes_since(&mut self, stored: &VersionVector) -> Delta;
+    /// A page of the whole state.
+    fn page(&mut self, have: &VersionVector, only: &[ReplicaId], cursor: Option<&Cursor>, bytes_max: usize) -> Page;
+    /// Every writer held.
+    fn writers(&mut self) -> Vec<ReplicaId>;
+}
+
+/// The handle on the commit thread; dropping the last one ends it after a last commit.
+#[derive(Clone, Debug)]
+pub(crate) struct Commits(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    desk: Arc<Desk>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where those who change the state and the commit thread meet.
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+    /// Rung since the thread last looked; saves the lock of those who find it set.
+    rung: AtomicBool,
+    failing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    tickets: Vec<oneshot::Sender<Result<(), NotDurable>>>,
+    changed: bool,
+    stop: bool,
+    /// The thread is gone: nobody would answer a ticket.
+    over: bool,
+}
+
+impl Desk {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits on the bell, for at most `time` where given.
+    fn wait<'a>(&'a self, waiting: MutexGuard<'a, Waiting>, time: Option<Duration>) -> MutexGuard<'a, Waiting> {
+        match time {
+            Some(time) => self.bell.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+impl Commits {
+    /// Starts the thread. `stored` and `weight` are what the log holds already; a change that nobody waits for is committed at most `commit_interval` later.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub(crate) fn start(
+        source: impl Source,
+        log: impl Log,
+        (stored, weight): (VersionVector, Weight),
+        commit_interval: Duration,
+    ) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let mut committer =
+            Committer { desk: Arc::clone(&desk), source, log, stored, commit_interval, last: None, checkpoint: None, weight };
+        let thread = std::thread::Builder::new().name("counter-commit".to_owned()).spawn(move || committer.run())?;
+        Ok(Self(Arc::new(Handle { desk, thread: Mutex::new(Some(thread)) })))
+    }
+
+    /// Something changed that nobody waits for. One atomic operation where the thread knows already.
+    pub(crate) fn changed(&self) {
+        let desk = &self.0.desk;
+        if !desk.rung.swap(true, Ordering::AcqRel) {
+            desk.waiting().changed = true;
+            desk.bell.notify_one();
+        }
+    }
+
+    /// Asks for a commit of everything that was added before.
+    pub(crate) fn ticket(&self) -> Ticket {
+        let (told, ticket) = oneshot::channel();
+        let mut waiting = self.0.desk.waiting();
+        match waiting.over {
+            true => drop(told.send(Err(NotDurable::Stopped))),
+            false => waiting.tickets.push(told),
+        }
+        self.0.desk.bell.notify_one();
+        ticket
+    }
+
+    /// The last write failed: adds are refused until one succeeds.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.0.desk.failing.load(Ordering::Relaxed)
+    }
+
+    /// As [`stop`](Self::stop), and does not wait for it.
+    pub(crate) fn finish(&self) {
+        self.0.desk.waiting().stop = true;
+        self.0.desk.bell.notify_one();
+    }
+
+    /// A last commit, then the thread ends and the file is closed. Blocks until then; harmless to repeat.
+    pub(crate) fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+impl Handle {
+    fn stop(&self) {
+        self.desk.waiting().stop = true;
+        self.desk.bell.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic of the thread has closed the file as well.
+        let _ended = thread.filter(|thread| thread.thread().id() != std::thread::current().id()).map(JoinHandle::join);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Committer<S, L> {
+    desk: Arc<Desk>,
+    log: L,
+    /// After the log: what keeps the directory locked goes last.
+    source: S,
+    /// What the log holds.
+    stored: VersionVector,
+    commit_interval: Duration,
+    last: Option<Instant>,
+    checkpoint: Option<Checkpoint>,
+    weight: Weight,
+}
+
+/// Answers whoever still waits when the thread ends, for whatever reason.
+struct Ending(Arc<Desk>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        waiting.over = true;
+        waiting.tickets.drain(..).for_each(|told| drop(told.send(Err(NotDurable::Stopped))));
+    }
+}
+
+impl<S: Source, L: Log> Committer<S, L> {
+    fn run(&mut self) {
+        let _ending = Ending(Arc::clone(&self.desk));
+        loop {
+            let (tickets, stop) = self.next();
+            let outcome = self.commit();
+            self.last = Some(Instant::now());
+            self.note(outcome.as_ref().err());
+            let answer = outcome.map_err(|error| NotDurable::Store(error.to_string()));
+            // Whoever no longer waits does not want to know.
+            tickets.into_iter().for_each(|told| drop(told.send(answer.clone())));
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to do, and takes the tickets *before* the state is looked at: what they wait for is in it then.
+    fn next(&self) -> (Vec<oneshot::Sender<Result<(), NotDurable>>>, bool) {
+        let mut waiting = self.desk.waiting();
+        loop {
+            let time = if self.desk.failing.load(Ordering::Relaxed) {
+                if waiting.stop { None } else { Some(self.until(RETRY_INTERVAL)) }
+            } else if waiting.stop || !waiting.tickets.is_empty() {
+                None
+            } else if waiting.changed || self.checkpoint.is_some() || self.log.has_leftovers() {
+                Some(self.until(self.commit_interval))
+            } else {
+                waiting = self.desk.wait(waiting, None);
+                continue;
+            };
+            match time.filter(|time| !time.is_zero()) {
+                Some(time) => waiting = self.desk.wait(waiting, Some(time)),
+                None => break,
+            }
+        }
+        waiting.changed = false;
+        self.desk.rung.store(false, Ordering::Release);
+        (std::mem::take(&mut waiting.tickets), waiting.stop)
+    }
+
+    /// What is left of an interval since the last commit.
+    fn until(&self, interval: Duration) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| interval.saturating_sub(last.elapsed()))
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        if self.checkpoint.is_none() && self.weight.wants_checkpoint() {
+            batch.begin_checkpoint = true;
+            self.checkpoint = Some(Checkpoint::new(self.source.writers()));
+            self.weight.log = 0;
+        }
+        let delta = self.source.changes_since(&self.stored);
+        batch.delta = (!delta.is_empty()).then(|| delta.encode());
+        let page = self.next_page(&mut batch);
+        if batch.is_empty() && !self.log.has_leftovers() {
+            return Ok(());
+        }
+        if let Err(error) = self.log.commit(&batch) {
+            self.give_up_checkpoint();
+            return Err(error);
+        }
+        delta.spans().for_each(|span| self.stored.raise(span.replica, span.upto));
+        self.weight.appended(batch.delta.as_ref().map_or(0, Vec::len));
+        self.turn_page(page, batch.page.as_ref().map_or(0, Vec::len));
+        Ok(())
+    }
+
+    fn next_page(&mut self, batch: &mut Batch) -> Option<Page> {
+        let (have, only, cursor) = self.checkpoint.as_ref()?.wanted();
+        let page = self.source.page(&have, only, cursor, PAGE_BYTES_MAX);
+        batch.page = Some(page.delta.encode());
+        batch.end_checkpoint = page.next.is_none();
+        Some(page)
+    }
+
+    fn turn_page(&mut self, page: Option<Page>, bytes: usize) {
+        let (Some(page), Some(checkpoint)) = (page, self.checkpoint.as_mut()) else { return };
+        if checkpoint.written(&page, bytes) {
+            self.weight.checkpoint = checkpoint.bytes;
+            self.checkpoint = None;
+        }
+    }
+
+    /// Its pages may be gone with the failed commit: the next one begins anew, once the log has grown again.
+    fn give_up_checkpoint(&mut self) {
+        self.checkpoint = None;
+    }
+
+    fn note(&self, error: Option<&StoreError>) {
+        let failed = self.desk.failing.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            Some(error) if !failed => tracing::error!(%error, "adds are refused until the store can be written again"),
+            None if failed => tracing::info!("the store can be written again; adds are taken"),
+            _ => {}
+        }
+    }
+}

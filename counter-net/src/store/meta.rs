@@ -1,0 +1,31 @@
+//! What a store says of its node: the format it is written in, the key pair, the latest life and where it lay then.
+
+use super::directory::Place;
+
+/// The format that this release writes. An earlier one is read and rewritten at the first start; a later one is refused.
+pub(super) const FORMAT: u64 = 1;
+
+/// The node that a store belongs to.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// The node's key pair in libp2p's protobuf form; empty in a new store.
+    pub(crate) key_pair: Vec<u8>,
+    /// The generation of the latest life that was started from here; 0 for none.
+    pub(crate) generation: u64,
+    /// Where the store lay at that start.
+    pub(crate) place: Place,
+}
+
+impl Meta {
+    /// Whether a node was started from here before.
+    pub(crate) fn has_lived(&self) -> bool {
+        !self.key_pair.is_empty()
+    }
+}
+
+/// The key pair is a secret.
+impl std::fmt::Debug for Meta {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meta").field("generation", &self.generation).field("place", &self.place).finish_non_exhaustive()
+    }
+}

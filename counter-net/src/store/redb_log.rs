@@ -1,0 +1,280 @@
+//! The store's file: redb with three tables, checked whole when it is opened, reopened after a failed write.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use counter_core::CounterMap;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction};
+
+use super::checkpoint::Weight;
+use super::directory::{Directory, Place, private};
+use super::error::StoreError;
+use super::guarded_file::{Guard, GuardedFile};
+use super::load::Loader;
+use super::log::{Batch, Log};
+use super::meta::{FORMAT, Meta};
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const PAGES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("pages");
+const LOG: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("log");
+
+const FORMAT_KEY: &str = "format";
+const KEY_PAIR_KEY: &str = "key_pair";
+const GENERATION_KEY: &str = "generation";
+const PLACE_KEY: &str = "place";
+const CHECKPOINT_KEY: &str = "checkpoint";
+
+/// How every file of redb begins.
+const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+/// The map is in memory anyway; redb needs little more than the pages of one commit.
+const CACHE_BYTES: usize = 16 << 20;
+/// Replaced rows removed with one commit.
+const LEFTOVERS_A_COMMIT: usize = 256;
+
+/// A store that was opened and loaded.
+pub(crate) struct Opened {
+    pub(crate) log: RedbLog,
+    pub(crate) meta: Meta,
+    /// All that was stored.
+    pub(crate) map: CounterMap,
+    /// How large checkpoint and log are.
+    pub(crate) weight: Weight,
+}
+
+/// An open store.
+pub(crate) struct RedbLog {
+    path: PathBuf,
+    /// None after a failed write, until the file is open again.
+    database: Option<Database>,
+    /// The checkpoint in force.
+    checkpoint: u64,
+    /// The checkpoint whose deltas are being written: the one in force, or the next one while it is in the making.
+    writing: u64,
+    next_row: u64,
+    next_page: u64,
+    has_leftovers: bool,
+}
+
+impl RedbLog {
+    /// Opens or makes the store of a directory and loads it.
+    ///
+    /// # Errors
+    /// A file that is foreign, damaged or of a later release is refused and left byte for byte as it is.
+    pub(crate) fn open(directory: &Directory) -> Result<Opened, StoreError> {
+        let path = directory.store_path();
+        let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
+        let mut file = private().create(true).truncate(false).open(&path).map_err(failed)?;
+        let is_new = file.metadata().map_err(failed)?.len() == 0;
+        if !is_new {
+            check_magic(&mut file, &path)?;
+        }
+        let (guarded, guard) = GuardedFile::new(file.try_clone().map_err(failed)?).map_err(failed)?;
+        let opened =
+            open_checked(guarded, !is_new).map_err(|error| refused(&path, &error)).and_then(|database| Self::load(database, &path, is_new));
+        match opened {
+            Ok(opened) => {
+                guard.approve();
+                Ok(opened)
+            }
+            Err(error) => Err(take_back(&guard, &file, error)),
+        }
+    }
+
+    fn load(database: Database, path: &Path, is_new: bool) -> Result<Opened, StoreError> {
+        let damaged = |reason: String| StoreError::Damaged { path: path.display().to_string(), reason };
+        if is_new {
+            make_tables(&database).map_err(write_error)?;
+        }
+        let read = database.begin_read().map_err(|error| damaged(error.to_string()))?;
+        let foreign = |_| StoreError::Foreign { path: path.display().to_string() };
+        let (meta, pages, log) =
+            (read.open_table(META).map_err(foreign)?, read.open_table(PAGES).map_err(foreign)?, read.open_table(LOG).map_err(foreign)?);
+        let number = |key| read_number(&meta, key);
+        match number(FORMAT_KEY) {
+            Some(format) if format > FORMAT => return Err(StoreError::Newer { path: path.display().to_string(), format }),
+            Some(_) => {}
+            None => return Err(StoreError::Foreign { path: path.display().to_string() }),
+        }
+        let checkpoint = number(CHECKPOINT_KEY).unwrap_or(0);
+        let (map, weight) = load_map(checkpoint, &pages, &log).map_err(damaged)?;
+        let (writing, next_row) =
+            log.last().ok().flatten().map_or((checkpoint, 0), |(key, _)| (key.value().0.max(checkpoint), key.value().1 + 1));
+        let meta = read_meta(&meta);
+        let (path, next_page, has_leftovers) = (path.to_owned(), 0, true);
+        drop((pages, log, read));
+        let log = Self { path, database: Some(database), checkpoint, writing, next_row, next_page, has_leftovers };
+        Ok(Opened { log, meta, map, weight })
+    }
+
+    /// Writes who the node is; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// `Write`: nothing was written.
+    pub(crate) fn set_meta(&mut self, meta: &Meta) -> Result<(), StoreError> {
+        let write = self.database()?.begin_write().map_err(write_error)?;
+        write_meta(&write, meta).map_err(write_error)?;
+        write.commit().map_err(write_error)
+    }
+
+    fn database(&mut self) -> Result<&Database, StoreError> {
+        if self.database.is_none() {
+            let mut builder = Builder::new();
+            self.database = Some(builder.set_cache_size(CACHE_BYTES).open(&self.path).map_err(write_error)?);
+        }
+        self.database.as_ref().ok_or_else(|| StoreError::Write { reason: "the file is closed".to_owned() })
+    }
+
+    fn try_commit(&mut self, batch: &Batch) -> Result<bool, StoreError> {
+        let writing = self.writing + u64::from(batch.begin_checkpoint);
+        let (checkpoint, row, page) = (self.checkpoint, self.next_row, if batch.begin_checkpoint { 0 } else { self.next_page });
+        let in_force = if batch.end_checkpoint { writing } else { checkpoint };
+        let write = self.database()?.begin_write().map_err(write_error)?;
+        let leftovers = write_batch(&write, batch, (writing, row, page), in_force).map_err(write_error)?;
+        write.commit().map_err(write_error)?;
+        Ok(leftovers)
+    }
+}
+
+impl Log for RedbLog {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let leftovers = self.try_commit(batch).inspect_err(|_| {
+            // redb refuses everything after a failed write; opened again, the file is as of the last commit.
+            self.database = None;
+        })?;
+        if batch.begin_checkpoint {
+            self.writing += 1;
+            self.next_page = 0;
+        }
+        self.next_page += u64::from(batch.page.is_some());
+        self.next_row += u64::from(batch.delta.is_some());
+        if batch.end_checkpoint {
+            self.checkpoint = self.writing;
+        }
+        self.has_leftovers = leftovers;
+        Ok(())
+    }
+
+    fn has_leftovers(&self) -> bool {
+        self.has_leftovers
+    }
+}
+
+/// Opens the file; one that was there is checked page by page first.
+fn open_checked(file: GuardedFile, check: bool) -> Result<Database, DatabaseError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
+    builder.create_with_backend(file)
+}
+
+fn check_magic(file: &mut File, path: &Path) -> Result<(), StoreError> {
+    let mut head = [0; MAGIC.len()];
+    match file.read_exact(&mut head) {
+        Ok(()) if head == MAGIC => Ok(()),
+        _ => Err(StoreError::Foreign { path: path.display().to_string() }),
+    }
+}
+
+fn refused(path: &Path, error: &DatabaseError) -> StoreError {
+    let path = path.display().to_string();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
+        DatabaseError::Storage(StorageError::Io(source)) if source.kind() == std::io::ErrorKind::StorageFull => {
+            StoreError::Write { reason: source.to_string() }
+        }
+        error => StoreError::Damaged { path, reason: error.to_string() },
+    }
+}
+
+/// Undoes what opening changed; the first error is the one to tell.
+fn take_back(guard: &Guard, file: &File, error: StoreError) -> StoreError {
+    if let Err(failed) = guard.restore(file) {
+        tracing::error!(%failed, "a refused store could not be left as it was");
+    }
+    error
+}
+
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    write.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+    write.open_table(PAGES)?;
+    write.open_table(LOG)?;
+    Ok(write.commit()?)
+}
+
+/// Writes a batch and removes some replaced rows; true where more of them are left.
+fn write_batch(write: &WriteTransaction, batch: &Batch, (writing, row, page): (u64, u64, u64), in_force: u64) -> Result<bool, redb::Error> {
+    let (mut pages, mut log) = (write.open_table(PAGES)?, write.open_table(LOG)?);
+    if batch.begin_checkpoint {
+        // What an earlier life left of a checkpoint that never came into force.
+        pages.retain_in((writing, 0).., |_, _| false)?;
+    }
+    if let Some(delta) = &batch.delta {
+        log.insert((writing, row), delta.as_slice())?;
+    }
+    if let Some(bytes) = &batch.page {
+        pages.insert((writing, page), bytes.as_slice())?;
+    }
+    if batch.end_checkpoint {
+        write.open_table(META)?.insert(CHECKPOINT_KEY, in_force.to_le_bytes().as_slice())?;
+        return Ok(true);
+    }
+    for _ in 0..LEFTOVERS_A_COMMIT {
+        if !remove_first(&mut log, in_force)? && !remove_first(&mut pages, in_force)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes the first row if it belongs to a checkpoint before the one in force.
+fn remove_first(table: &mut redb::Table<'_, (u64, u64), &'static [u8]>, in_force: u64) -> Result<bool, redb::Error> {
+    let replaced = table.first()?.is_some_and(|(key, _)| key.value().0 < in_force);
+    if replaced {
+        table.pop_first()?;
+    }
+    Ok(replaced)
+}
+
+fn load_map(
+    checkpoint: u64,
+    pages: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    log: &impl ReadableTable<(u64, u64), &'static [u8]>,
+) -> Result<(CounterMap, Weight), String> {
+    let text = |error: StorageError| error.to_string();
+    let mut loader = Loader::new();
+    for row in pages.range((checkpoint, 0)..(checkpoint + 1, 0)).map_err(text)? {
+        loader.page(row.map_err(text)?.1.value())?;
+    }
+    for row in log.range((checkpoint, 0)..).map_err(text)? {
+        loader.delta(row.map_err(text)?.1.value())?;
+    }
+    Ok(loader.finish())
+}
+
+fn read_number(meta: &impl ReadableTable<&'static str, &'static [u8]>, key: &str) -> Option<u64> {
+    meta.get(key).ok().flatten().and_then(|value| value.value().try_into().ok()).map(u64::from_le_bytes)
+}
+
+fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
+    let bytes = |key: &str| meta.get(key).ok().flatten().map(|value| value.value().to_vec()).unwrap_or_default();
+    let place = bytes(PLACE_KEY);
+    let part = |at: usize| place.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let place = Place { device: part(0), inode: part(1), mark: part(2) };
+    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place }
+}
+
+fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {
+    let mut table = write.open_table(META)?;
+    let Place { device, inode, mark } = meta.place;
+    let place: Vec<u8> = [device, inode, mark].iter().flat_map(|part| part.to_le_bytes()).collect();
+    table.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+    table.insert(KEY_PAIR_KEY, meta.key_pair.as_slice())?;
+    table.insert(GENERATION_KEY, meta.generation.to_le_bytes().as_slice())?;
+    table.insert(PLACE_KEY, place.as_slice())?;
+    Ok(())
+}
+
+fn write_error(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Write { reason: error.to_string() }
+}
