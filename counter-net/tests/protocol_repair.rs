@@ -1,0 +1,133 @@
+//! What must not happen, made to happen: states that differ under equal version vectors, and how nodes that wait for others become synced.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use counter_core::{Replica, ReplicaId, VersionVector};
+use counter_net::protocol::{Alarm, Input, NodeId, Notice, Output, ProtocolConfig, Replicator};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Two machines, each the only peer of the other, and what each said to its reader.
+struct Pair {
+    nodes: [(Replica, Replicator, Vec<Notice>); 2],
+    /// Inputs under way, with the node that they are for.
+    wire: VecDeque<(usize, Input)>,
+    now: Duration,
+}
+
+fn node(id: u64, config: ProtocolConfig) -> (Replica, Replicator, Vec<Notice>) {
+    let replica = Replica::new(ReplicaId::new(id, 1), "ord").unwrap();
+    let machine = Replicator::new(config, &replica, id, Duration::ZERO);
+    (replica, machine, Vec::new())
+}
+
+impl Pair {
+    fn new(nodes: [(Replica, Replicator, Vec<Notice>); 2]) -> Self {
+        let up = |peer| Input::PeerUp { peer: NodeId(peer) };
+        Self { nodes, wire: VecDeque::from([(0, up(2)), (1, up(1))]), now: Duration::ZERO }
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.wire.extend([(0, Input::Timer), (1, Input::Timer)]);
+            while let Some((at, input)) = self.wire.pop_front() {
+                let (replica, machine, notices) = &mut self.nodes[at];
+                machine.handle(replica, input, self.now);
+                let me = machine.node();
+                while let Some(output) = machine.poll_output() {
+                    match output {
+                        Output::Publish { payload } => self.wire.push_back((1 - at, Input::Gossip { token: 0, signer: me, payload })),
+                        Output::Request { id, payload, .. } => self.wire.push_back((1 - at, Input::Request { peer: me, id, payload })),
+                        Output::Respond { id, payload, .. } => self.wire.push_back((1 - at, Input::Response { peer: me, id, payload })),
+                        Output::Notify(notice) => notices.push(notice),
+                        Output::Verdict { .. } | Output::Penalise { .. } => {}
+                    }
+                }
+            }
+            self.now += MS;
+        }
+    }
+
+    fn alarms(&self, at: usize) -> impl Iterator<Item = &Alarm> {
+        self.nodes[at].2.iter().filter_map(|notice| if let Notice::Alarm(alarm) = notice { Some(alarm) } else { None })
+    }
+}
+
+#[test]
+fn states_that_diverged_are_noticed_and_repaired_once_a_minute_at_most() {
+    let mut nodes = [node(1, ProtocolConfig::default()), node(2, ProtocolConfig::default())];
+    for (at, amount) in [(0, 5), (1, 7)] {
+        // A third writer that told each of them something else under one version: only a fault does that.
+        let mut liar = Replica::new(ReplicaId::new(3, 1), "fra").unwrap();
+        liar.tally("clicks").unwrap().add(amount).unwrap();
+        liar.flush();
+        nodes[at].0.join_delta(liar.map().delta_since(&VersionVector::new())).unwrap();
+    }
+    let mut pair = Pair::new(nodes);
+    pair.run_for(Duration::from_secs(5));
+    assert!(pair.alarms(0).any(|alarm| matches!(alarm, Alarm::Diverged { peer: NodeId(2) })));
+    let hashes = [0, 1].map(|at| pair.nodes[at].0.map_mut().state_hash());
+    assert_eq!(hashes[0], hashes[1]);
+    assert_eq!([0, 1].map(|at| pair.nodes[at].0.total("clicks")), [7, 7], "the greater bytes win on both sides");
+    for at in [0, 1] {
+        let stats = pair.nodes[at].1.stats();
+        assert!(stats.repairs <= 1, "{stats:?}");
+    }
+    pair.run_for(Duration::from_secs(5));
+    assert!(pair.nodes[0].1.stats().rounds_equal > 0, "and afterwards they agree");
+}
+
+#[test]
+fn a_node_that_finds_nobody_is_synced_when_the_window_is_over() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
+    machine.handle(&mut replica, Input::Timer, MS * 499);
+    assert!(!machine.is_synced() && !machine.is_ready());
+    machine.handle(&mut replica, Input::Timer, MS * 500);
+    assert!(machine.is_synced() && machine.is_ready() && machine.in_touch());
+}
+
+#[test]
+fn a_node_whose_configured_peers_are_unreachable_is_ready_but_never_synced() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig { peers_configured: true, ..ProtocolConfig::default() });
+    machine.handle(&mut replica, Input::Timer, MS * 400);
+    assert!(!machine.is_ready());
+    machine.handle(&mut replica, Input::Timer, Duration::from_secs(60));
+    assert!(machine.is_ready() && !machine.is_synced() && !machine.in_touch());
+}
+
+#[test]
+fn while_addresses_are_left_to_try_a_node_does_not_call_itself_alone() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
+    machine.handle(&mut replica, Input::Candidates(2), MS);
+    machine.handle(&mut replica, Input::Timer, Duration::from_secs(3));
+    assert!(machine.is_ready() && !machine.is_synced() && !machine.in_touch());
+    machine.handle(&mut replica, Input::Candidates(0), Duration::from_secs(4));
+    assert!(machine.is_synced() && machine.in_touch());
+}
+
+#[test]
+fn a_peer_that_never_answers_does_not_close_readiness_for_ever() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig { request_timeout: MS * 200, ..ProtocolConfig::default() });
+    machine.handle(&mut replica, Input::PeerUp { peer: NodeId(2) }, MS);
+    for at in 1..100 {
+        machine.handle(&mut replica, Input::Timer, MS * 50 * at);
+        while machine.poll_output().is_some() {}
+    }
+    assert!(machine.is_ready() && !machine.is_synced());
+}
+
+#[test]
+fn two_nodes_that_start_together_are_synced_and_drained() {
+    let mut pair = Pair::new([node(1, ProtocolConfig::default()), node(2, ProtocolConfig::default())]);
+    pair.run_for(MS * 50);
+    assert!(pair.nodes.iter().all(|(_, machine, _)| machine.is_synced()));
+    pair.nodes[0].0.tally("clicks").unwrap().add(4).unwrap();
+    pair.wire.push_back((0, Input::Leave));
+    pair.run_for(MS * 5);
+    let (replica, machine, _) = &pair.nodes[0];
+    assert!(machine.is_drained(replica));
+    assert_eq!(pair.nodes[1].0.total("clicks"), 4);
+    assert_eq!(pair.nodes[1].1.presence()["ord"].nodes, 1);
+}
