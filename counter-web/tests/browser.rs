@@ -8,7 +8,7 @@ use serde_json::json;
 use support::browser::{Browser, Tab};
 use support::eventually;
 use support::http::{add, counter};
-use support::process::{Node, cluster, command};
+use support::process::{Node, cluster};
 
 const TOTAL: &str = "document.getElementById('total').textContent";
 const LIVE: &str = "document.getElementById('status').textContent.trim()";
@@ -125,9 +125,7 @@ async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
     browser.eval(&tab, "for (let i = 0; i < 3; i++) document.getElementById('plus').click()").await;
     browser.until(&tab, "document.getElementById('status').textContent.includes('3 clicks waiting')", true).await;
     browser.until(&tab, TOTAL, "3").await;
-    let mut again = command();
-    again.args(["--cluster", &cluster, "--region", "ord", "--http", &http, "--discover", "none", "--peer", &fra.gossip]);
-    let ord = Node::spawn(again);
+    let ord = Node::start_with(&cluster, "ord", &[&fra], &["--http", &http]);
     browser.command(&tab, "Page.reload", json!({})).await;
     browser.until(&tab, LIVE, "live").await;
     browser.until(&tab, TOTAL, "3").await;

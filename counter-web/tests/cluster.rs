@@ -2,14 +2,13 @@
 
 mod support;
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::http::{add, counter, get};
-use support::process::{Node, cluster, command, read_line, signal, wait};
+use support::http::{add, counter, get, row};
+use support::process::{Node, cluster};
 use support::ws::Socket;
-use support::{eventually, http, process};
+use support::{eventually, http};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -30,12 +29,6 @@ fn three() -> (String, [Node; 3]) {
     let fra = Node::start(&cluster, "fra", &[&ord]);
     let sin = Node::start(&cluster, "sin", &[&ord, &fra]);
     (cluster, [ord, fra, sin])
-}
-
-/// The clicks that a page's HTML shows for a region.
-fn row(html: &str, region: &str) -> Option<String> {
-    let row = html.split(&format!("<tr data-region=\"{region}\"")).nth(1)?;
-    Some(row.split("data-f=\"value\">").nth(1)?.split('<').next()?.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,8 +137,27 @@ fn ten_thousand_counters_reach_an_empty_node() {
         let [a, b] = [&first, &second].map(|node| counter(&node.http, "k9999"));
         if a["total"] == 1 && a["state_hash"] == b["state_hash"] && b["total"] == 1 { Ok(()) } else { Err(format!("{a} {b}")) }
     });
+    for node in [&first, &second] {
+        assert!(get(&node.http, "/metrics").body.contains("\ncounter_counters 10000\n"));
+    }
     for at in [0, 1, 4_999, 9_998] {
         assert_eq!(counter(&second.http, &format!("k{at}"))["total"], 1);
+    }
+}
+
+/// More than one flush takes: the gossip of one node, 3,000 keys at a time, to nodes that are connected already.
+#[test]
+fn three_thousand_counters_in_a_burst_reach_nodes_that_listen() {
+    let (_, [ord, fra, sin]) = three();
+    many_adds(&ord, 3_000);
+    eventually("all hold the same", SOON, || {
+        let seen = [&ord, &fra, &sin].map(|node| counter(&node.http, "k0")["state_hash"].clone());
+        if seen.iter().all(|hash| *hash == seen[0]) { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    for node in [&fra, &sin] {
+        assert!(get(&node.http, "/metrics").body.contains("\ncounter_counters 3000\n"));
+        let stray = (0..3_000).find(|at| counter(&node.http, &format!("k{at}"))["total"] != 1);
+        assert_eq!(stray, None);
     }
 }
 
@@ -180,46 +192,6 @@ fn many_adds(node: &Node, count: usize) {
         reader.read_exact(&mut vec![0; length]).unwrap();
     }
     sender.join().unwrap();
-}
-
-#[test]
-fn the_demo_is_found_by_a_node_started_by_hand_and_ends_as_a_whole() {
-    let private = std::env::temp_dir().join(format!("counter-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&private).unwrap();
-    let mut demo = command();
-    demo.args(["demo", "--port", "0"]).env("XDG_RUNTIME_DIR", &private).stdout(Stdio::piped());
-    let mut demo = demo.spawn().unwrap();
-    let mut lines = std::io::BufReader::new(demo.stdout.take().unwrap());
-    let regions: Vec<Value> = (0..3).map(|_| read_line(&mut lines)).collect();
-    assert_eq!(regions.iter().map(|line| line["region"].as_str().unwrap()).collect::<Vec<_>>(), ["ord", "fra", "sin"]);
-    let ord = regions[0]["http"].as_str().unwrap().to_owned();
-    add(&ord, 42);
-    let mut syd = command();
-    syd.args(["--http", "127.0.0.1:0"]).env("FLY_REGION", "syd").env("XDG_RUNTIME_DIR", &private);
-    let syd = Node::spawn(syd);
-    let page = get(&syd.http, "/").body;
-    assert!(syd.started.elapsed() < Duration::from_secs(1), "its first page took {:?}", syd.started.elapsed());
-    let shown = ["ord", "fra", "sin", "syd"].map(|region| row(&page, region));
-    assert_eq!(shown, ["42", "0", "0", "0"].map(|value| Some(value.to_owned())), "{page}");
-    signal(demo.id(), "INT");
-    assert_eq!(wait(&mut demo, SOON).code(), Some(0));
-    eventually("the demo's nodes are gone", SOON, || std::net::TcpStream::connect(&ord).map_or(Ok(()), |_| Err("still there".into())));
-    assert!(syd.terminate().success());
-    std::fs::remove_dir_all(private).unwrap();
-}
-
-#[test]
-fn the_demos_nodes_end_when_it_is_killed() {
-    let mut demo = command();
-    demo.args(["demo", "--port", "0", "--regions", "ord,fra"]).env("COUNTER_CLUSTER", process::cluster()).stdout(Stdio::piped());
-    let mut demo = demo.spawn().unwrap();
-    let mut lines = std::io::BufReader::new(demo.stdout.take().unwrap());
-    let pages: Vec<String> = (0..2).map(|_| read_line(&mut lines)["http"].as_str().unwrap().to_owned()).collect();
-    demo.kill().unwrap();
-    demo.wait().unwrap();
-    for page in pages {
-        eventually("the node is gone", SOON, || std::net::TcpStream::connect(&page).map_or(Ok(()), |_| Err("still there".into())));
-    }
 }
 
 #[test]

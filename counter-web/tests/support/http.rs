@@ -1,6 +1,6 @@
 //! One HTTP/1.1 request a connection.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -79,4 +79,39 @@ pub fn add(http: &str, amount: i64) {
 
 pub fn counter(http: &str, name: &str) -> Value {
     get(http, &format!("/api/counters/{name}")).json()
+}
+
+/// Server-sent events of one counter.
+pub struct Events(BufReader<TcpStream>);
+
+impl Events {
+    pub fn open(http: &str, name: &str) -> Self {
+        let mut stream = connect(http);
+        stream.write_all(format!("GET /api/counters/{name}/events HTTP/1.1\r\nHost: {http}\r\n\r\n").as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        assert!(head.starts_with("HTTP/1.1 200") && head.to_ascii_lowercase().contains("content-type: text/event-stream"), "{head}");
+        Self(reader)
+    }
+
+    /// The next event's JSON; None once the stream has ended. The server writes an event as one chunk, whose size is a line of its own.
+    pub fn hear(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        while self.0.read_line(&mut line).unwrap() > 0 {
+            if let Some(data) = line.strip_prefix("data:") {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+            line.clear();
+        }
+        None
+    }
+}
+
+/// The clicks that a page's HTML shows for a region.
+pub fn row(html: &str, region: &str) -> Option<String> {
+    let row = html.split(&format!("<tr data-region=\"{region}\"")).nth(1)?;
+    Some(row.split("data-f=\"value\">").nth(1)?.split('<').next()?.to_owned())
 }

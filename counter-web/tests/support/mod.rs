@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod browser;
+pub mod demo;
 pub mod http;
 pub mod process;
 pub mod ws;

@@ -1,6 +1,8 @@
 //! Processes of the built binary, each ended with its handle.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,21 +15,58 @@ pub fn cluster() -> String {
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The binary with an environment in which nothing is configured.
-pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_counter-web"));
-    for name in
-        ["FLY_REGION", "PORT", "COUNTER_HTTP", "COUNTER_PEERS", "COUNTER_DISCOVER", "COUNTER_CLUSTER", "COUNTER_CLUSTER_KEY", "RUST_LOG"]
-    {
-        command.env_remove(name);
+/// A runtime directory of one test: `local` discovery and operators' sockets stay in it, and it goes with its owner.
+pub struct Runtime(PathBuf);
+
+impl Runtime {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Short, since the path of a Unix socket may have no more than about 100 bytes.
+        let name = format!("counter-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        Self(path)
     }
-    command.env("RUST_LOG", "error").stdin(Stdio::null());
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _removed = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The binary with an environment in which nothing is configured, and no neighbours but those in `runtime`.
+pub fn command(runtime: &Runtime) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_counter-web"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("COUNTER_") || text.starts_with("FLY_") || text == "PORT" {
+            command.env_remove(&name);
+        }
+    }
+    command.env("RUST_LOG", "error").env("XDG_RUNTIME_DIR", runtime.path()).stdin(Stdio::null());
     command
+}
+
+/// A process that is killed where the test does not end it.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
 }
 
 /// One running `counter-web serve`.
 pub struct Node {
-    child: Child,
+    child: Running,
+    runtime: Option<Runtime>,
     pub http: String,
     pub gossip: String,
     pub replica: String,
@@ -37,49 +76,44 @@ pub struct Node {
 impl Node {
     /// A node that finds others by `peers` alone.
     pub fn start(cluster: &str, region: &str, peers: &[&Node]) -> Self {
-        let mut command = command();
-        command.args(["--cluster", cluster, "--region", region, "--http", "127.0.0.1:0", "--discover", "none"]);
+        Self::start_with(cluster, region, peers, &["--http", "127.0.0.1:0"])
+    }
+
+    /// The same with more flags, that of the page's address among them.
+    pub fn start_with(cluster: &str, region: &str, peers: &[&Node], flags: &[&str]) -> Self {
+        let runtime = Runtime::new();
+        let mut command = command(&runtime);
+        command.args(["--cluster", cluster, "--region", region, "--discover", "none"]).args(flags);
         for peer in peers {
             command.args(["--peer", &peer.gossip]);
         }
-        Self::spawn(command)
+        Self { runtime: Some(runtime), ..Self::spawn(command) }
     }
 
     /// Starts a command and reads its one line.
     pub fn spawn(mut command: Command) -> Self {
         let started = Instant::now();
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap());
         let line = read_line(&mut lines);
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self { child, http: text(&line["http"]), gossip: text(&line["gossip"][0]), replica: text(&line["replica"]), started }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+        let (http, gossip, replica) = (text(&line["http"]), text(&line["gossip"][0]), text(&line["replica"]));
+        Self { child, runtime: None, http, gossip, replica, started }
     }
 
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.child.0.try_wait().unwrap().is_none()
     }
 
     /// SIGTERM, and the status it ends with.
     pub fn terminate(mut self) -> ExitStatus {
-        signal(self.child.id(), "TERM");
-        wait(&mut self.child, Duration::from_secs(10))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
+        signal(self.child.0.id(), "TERM");
+        wait(&mut self.child.0, Duration::from_secs(10))
     }
 }
 
@@ -101,10 +135,21 @@ pub fn wait(child: &mut Child, within: Duration) -> ExitStatus {
 
 /// Runs the binary to its end: exit code and what it said on stderr.
 pub fn run(args: &[&str]) -> (Option<i32>, String) {
-    let mut child = command().args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    let status = wait(&mut child, Duration::from_secs(10));
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    (status.code(), said)
+    let (code, _, stderr) = run_in(&Runtime::new(), args);
+    (code, stderr)
+}
+
+/// The same among the nodes of `runtime`: exit code, stdout and stderr.
+pub fn run_in(runtime: &Runtime, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = command(runtime);
+    command.args(args).env("COUNTER_CLUSTER", cluster());
+    let mut child = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let status = wait(&mut child.0, Duration::from_secs(10));
+    let text = |mut pipe: Box<dyn Read>| {
+        let mut said = String::new();
+        pipe.read_to_string(&mut said).unwrap();
+        said
+    };
+    let (stdout, stderr) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
+    (status.code(), text(Box::new(stdout)), text(Box::new(stderr)))
 }

@@ -3,7 +3,8 @@
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -11,6 +12,19 @@ pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 impl Socket {
     pub async fn open(http: &str) -> Self {
         Self(connect_async(format!("ws://{http}/ws?counter=clicks")).await.unwrap().0)
+    }
+
+    /// Asks for `path` with an Origin; the status of the answer where no socket was opened.
+    pub async fn ask(http: &str, path: &str, origin: Option<&str>) -> Result<Self, u16> {
+        let mut request = format!("ws://{http}{path}").into_client_request().unwrap();
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse().unwrap());
+        }
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub async fn say(&mut self, text: &str) {

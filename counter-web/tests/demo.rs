@@ -1,0 +1,82 @@
+//! The demo: a line a node, found by a node that is told nothing, and nothing of it left when it ends, however it ends.
+
+mod support;
+
+use std::time::Duration;
+
+use support::demo::Demo;
+use support::eventually;
+use support::http::{add, counter, get, row};
+use support::process::{Node, Runtime, command, run, run_in};
+
+fn total_is(http: &str, total: i64) {
+    eventually("the node shows the total", Duration::from_secs(10), || match counter(http, "clicks")["total"].clone() {
+        seen if seen == total => Ok(()),
+        seen => Err(seen.to_string()),
+    });
+}
+
+#[test]
+fn a_node_that_is_told_its_region_alone_shows_the_demos_numbers_at_once() {
+    let demo = Demo::start(&["ord", "fra", "sin"]);
+    for (at, amount) in [(0, 42), (1, 7), (2, -5)] {
+        add(demo.http(at), amount);
+    }
+    (0..3).for_each(|at| total_is(demo.http(at), 44));
+    let mut syd = command(&demo.runtime);
+    syd.args(["--http", "127.0.0.1:0"]).env("FLY_REGION", "syd");
+    let syd = Node::spawn(syd);
+    let page = get(&syd.http, "/").body;
+    let took = syd.started.elapsed();
+    let shown = ["ord", "fra", "sin", "syd"].map(|region| row(&page, region));
+    assert_eq!(shown, ["42", "7", "-5", "0"].map(|value| Some(value.to_owned())), "{page}");
+    assert!(took < Duration::from_secs(1), "its first page took {took:?} from its start");
+    assert!(syd.terminate().success());
+}
+
+#[test]
+fn a_signal_ends_the_demo_with_0_and_every_node_of_it() {
+    for name in ["INT", "TERM"] {
+        let demo = Demo::start(&["ord", "fra", "sin"]);
+        let regions: Vec<_> = demo.nodes.iter().map(|line| line["region"].as_str().unwrap()).collect();
+        assert_eq!(regions, ["ord", "fra", "sin"]);
+        assert_eq!(demo.end(name), (Some(0), String::new()), "{name}: status, and what was printed after the three lines");
+    }
+}
+
+#[test]
+fn the_demos_nodes_end_when_it_is_killed() {
+    let demo = Demo::start(&["ord", "fra", "sin"]);
+    assert_eq!(demo.end("KILL").0, None);
+}
+
+#[test]
+fn a_demo_on_a_taken_port_says_so_and_leaves_no_node() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    // Reading its stderr to the end, as this does, waits for all of its nodes.
+    let (code, stderr) = run(&["demo", "--regions", "ord,fra", "--port", &address.port().to_string()]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&address.to_string()) && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn operators_see_the_members_and_make_a_node_leave() {
+    let demo = Demo::start(&["ord", "fra"]);
+    let admin = demo.nodes[0]["admin"].as_str().unwrap().to_owned();
+    eventually("ord knows fra", Duration::from_secs(10), || {
+        let (code, said, stderr) = run_in(&demo.runtime, &["members", "--admin", &admin]);
+        assert_eq!(code, Some(0), "{stderr}");
+        let regions: Vec<String> =
+            said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["region"].to_string()).collect();
+        if regions.len() == 2 { Ok(()) } else { Err(said) }
+    });
+    let (code, _, stderr) = run_in(&demo.runtime, &["members"]);
+    assert_eq!(code, Some(2), "two nodes run there: {stderr}");
+    assert!(stderr.contains("--admin"), "{stderr}");
+    let (code, _, stderr) = run_in(&Runtime::new(), &["members"]);
+    assert_eq!(code, Some(1), "none runs there: {stderr}");
+    let (code, said, stderr) = run_in(&demo.runtime, &["leave", "--admin", &admin]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(said.contains("leaving"), "{said}");
+}
