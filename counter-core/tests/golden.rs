@@ -1,0 +1,154 @@
+//! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here is a change of the format: it needs a new number.
+
+use counter_core::{CounterMap, Delta, ReplicaId, VersionVector};
+
+const ORD: ReplicaId = ReplicaId::new(0x0102_0304_0506_0708, 0x1112_1314_1516_1718);
+const FRA: ReplicaId = ReplicaId::new(0x2122_2324_2526_2728, 1);
+const NOTHING: VersionVector = VersionVector::new();
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: String = hex.split_whitespace().collect();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits")).collect()
+}
+
+/// The delta has exactly these bytes, and these bytes are exactly this delta.
+fn assert_golden(delta: &Delta, golden: &str) {
+    let golden = bytes(golden);
+    assert_eq!(hex(&delta.encode()), hex(&golden));
+    assert_eq!(Delta::decode(&golden).as_ref(), Ok(delta));
+}
+
+fn two_writers() -> CounterMap {
+    let mut map = CounterMap::new();
+    map.add(ORD, "clicks", "ord", 5).unwrap();
+    map.add(ORD, "clock", "ord", 300).unwrap();
+    map.subtract(FRA, "clicks", "fra", 2).unwrap();
+    map
+}
+
+#[test]
+fn one_click_has_a_short_form() {
+    let mut map = CounterMap::new();
+    map.add(ORD, "clicks", "ord", 5).unwrap();
+    assert_golden(
+        &map.delta_since(&NOTHING),
+        "82 01 58 20
+         01 0102030405060708 1112131415161718
+         06 636c69636b73  03 6f7264
+         00 00 05 00",
+    );
+}
+
+#[test]
+fn a_table_of_two_writers() {
+    assert_golden(
+        &two_writers().delta_since(&NOTHING),
+        "82 01 58 60
+         00
+         02  02 00 08  02 03 03  636c69636b73 6f636b
+         02  00 00     00 03     667261 6f7264
+         03  01 00 04  01 00 06
+         02
+         01 0102030405060708 1112131415161718  00 01
+         02  01 00 01  01 00 02  41 05 ce04  00 00
+         01 2122232425262728 0000000000000001  00 00
+         01  00 00     00 00     00 00       00 02",
+    );
+}
+
+#[test]
+fn a_record_on_its_own() {
+    let mut map = CounterMap::new();
+    map.set_region(ORD, "ord").unwrap();
+    assert_golden(
+        &map.delta_since(&NOTHING),
+        "82 01 58 20
+         00  00  00  00
+         01
+         03 0102030405060708 1112131415161718  00 00
+         00  01 01 03 6f7264
+         00",
+    );
+}
+
+#[test]
+fn a_reset_and_what_it_cleared() {
+    let mut map = two_writers();
+    let before = map.version_vector();
+    map.reset(FRA, "clicks", "ord").unwrap();
+    assert_golden(
+        &map.delta_since(&before),
+        "82 01 58 4e
+         00
+         01  00 00  00 06  636c69636b73
+         01  00 00  00 03  6f7264
+         01  00 00  00 00
+         01
+         05 2122232425262728 0000000000000001  01 00
+         01  00 00  00 00  00 00  00 00
+         01  00  01 01 13
+             01 0102030405060708 1112131415161718 05 00",
+    );
+}
+
+#[test]
+fn a_page_that_is_not_its_writers_last() {
+    assert_golden(
+        &two_writers().page_since(&NOTHING, Some(&[ORD]), None, 1).delta,
+        "82 01 58 36
+         00
+         01  00 00  00 06  636c69636b73
+         01  00 00  00 03  6f7264
+         01  00 00  00 00
+         01
+         00 0102030405060708 1112131415161718  00 01
+         01  00 00  00 00  00 05  00 00",
+    );
+}
+
+/// What a later release writes beside what is known here: a record's field 9, a cell's fields 2 and 300.
+const LATER: &str = "
+    82 01 58 4a
+    00
+    01  00 00  00 06  636c69636b73
+    01  00 00  00 03  6f7264
+    01  00 00  00 00
+    01
+    07 0102030405060708 1112131415161718  00 01
+    00  02 01 03 6f7264  09 02 beef
+    01  00 00  00 01  00 05  00 00
+    01  00  02  02 01 aa  ac02 00";
+
+#[test]
+fn fields_of_a_later_release_are_passed_on_byte_for_byte() {
+    let delta = Delta::decode(&bytes(LATER)).unwrap();
+    let mut map = CounterMap::new();
+    map.join_delta(&delta).unwrap();
+    assert_eq!(map.total("clicks"), 5);
+    assert_eq!(hex(&map.delta_since(&NOTHING).encode()), hex(&bytes(LATER)));
+    // Through a whole join, pages and a cut too.
+    let mut other = CounterMap::new();
+    other.join(&map);
+    assert_eq!(hex(&other.page_since(&NOTHING, None, None, 1_000).delta.encode()), hex(&bytes(LATER)));
+    assert_eq!(other.delta_since(&NOTHING).split(1), [delta]);
+    assert_eq!(other.state_hash(), map.state_hash());
+}
+
+#[test]
+fn fields_of_a_later_release_are_hashed_and_outlive_a_reset() {
+    let mut known = CounterMap::new();
+    known.set_region(ORD, "ord").unwrap();
+    known.add(ORD, "clicks", "ord", 5).unwrap();
+    let mut later = CounterMap::new();
+    later.join_delta(&Delta::decode(&bytes(LATER)).unwrap()).unwrap();
+    assert_eq!(known.version_vector(), later.version_vector());
+    assert_ne!(known.state_hash(), later.state_hash());
+    later.reset(ORD, "clicks", "ord").unwrap();
+    later.set_region(ORD, "fra").unwrap();
+    let bytes = hex(&later.delta_since(&NOTHING).encode());
+    assert!(bytes.contains("0201aa") && bytes.contains("ac0200") && bytes.contains("0902beef"), "{bytes}");
+}
