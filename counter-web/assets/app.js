@@ -327,7 +327,7 @@
     const key = JSON.stringify(nodes.map((member) => [member.replica, member.region, member.lag_versions === 0]));
     if (key === ringOf) return;
     ringOf = key;
-    const at = (i) => { const turn = (2 * Math.PI * i) / Math.max(nodes.length, 1) - Math.PI / 2; return [200 + 130 * Math.cos(turn), 95 + 70 * Math.sin(turn)]; };
+    const at = (i) => { const turn = (2 * Math.PI * i) / Math.max(nodes.length, 1) - Math.PI / 2; return [200 + 130 * Math.cos(turn), 100 + 70 * Math.sin(turn)]; };
     const home = nodes.findIndex((member) => member.replica === mine.replica);
     const parts = [];
     nodes.forEach((member, i) => {
@@ -339,7 +339,7 @@
     });
     nodes.forEach((member, i) => {
       const [cx, cy] = at(i);
-      const label = svg("text", { x: cx, y: cy + 24 });
+      const label = svg("text", { x: cx, y: cy < 100 ? cy - 16 : cy + 24 });
       label.textContent = name(member.region) + (i === home ? " (this node)" : "");
       parts.push(svg("circle", { cx, cy, r: i === home ? 11 : 8 }), label);
     });
@@ -374,7 +374,7 @@
     if (history.length > 120) history.shift();
     const [low, high] = [Math.min(...history), Math.max(...history)];
     const y = (value) => (high === low ? 20 : 37 - (34 * (value - low)) / (high - low));
-    const points = history.map((value, i) => ((300 * i) / 119).toFixed(1) + "," + y(value).toFixed(1));
+    const points = history.map((value, i) => ((300 * (120 - history.length + i)) / 120).toFixed(1) + "," + y(value).toFixed(1));
     $("spark").firstElementChild.setAttribute("points", points.join(" "));
     show();
   }, 1000);
