@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::browser::{Browser, Tab};
+use support::demo::Demo;
 use support::eventually;
 use support::http::{add, counter};
 use support::process::{Node, cluster};
@@ -25,7 +26,11 @@ fn url(node: &Node) -> String {
 }
 
 fn total_is(node: &Node, total: i64) {
-    eventually("the node shows the total", Duration::from_secs(10), || match counter(&node.http, "clicks")["total"].clone() {
+    http_total_is(&node.http, total);
+}
+
+fn http_total_is(http: &str, total: i64) {
+    eventually("the node shows the total", Duration::from_secs(10), || match counter(http, "clicks")["total"].clone() {
         seen if seen == total => Ok(()),
         seen => Err(seen.to_string()),
     });
@@ -132,4 +137,76 @@ async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
     total_is(&ord, 3);
     total_is(&fra, 3);
     browser.until(&tab, "Object.keys(localStorage).filter(key => localStorage[key] !== '{}').length", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demos_pages_show_every_region_without_javascript_and_each_others_clicks_with_it() {
+    let Some(mut browser) = Browser::start("demo").await else { return };
+    let demo = Demo::start(&["ord", "fra", "sin"]);
+    (0..3).for_each(|at| add(demo.http(at), 10 + i64::try_from(at).unwrap()));
+    (0..3).for_each(|at| http_total_is(demo.http(at), 33));
+    let plain = browser.tab().await;
+    browser.command(&plain, "Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    browser.open(&plain, &format!("http://{}/", demo.http(2))).await;
+    browser.until(&plain, "document.querySelectorAll('#regions tbody tr').length", 3).await;
+    for (region, value) in [("ord", "10"), ("fra", "11"), ("sin", "12")] {
+        browser.until(&plain, &format!("document.querySelector('tr[data-region={region}] [data-f=value]').textContent"), value).await;
+    }
+    let (here, there) = (browser.tab().await, browser.tab().await);
+    for (tab, at) in [(&here, 0), (&there, 1)] {
+        browser.open(tab, &format!("http://{}/", demo.http(at))).await;
+        browser.until(tab, LIVE, "live").await;
+    }
+    click(&mut browser, &here, "plus").await;
+    for tab in [&here, &there] {
+        browser.until(tab, TOTAL, "34").await;
+        browser.until(tab, "document.querySelector('tr[data-region=ord] [data-f=value]').textContent", "11").await;
+    }
+    assert_eq!(demo.end("TERM").0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_says_that_its_server_is_gone_and_comes_back_with_it() {
+    let Some(mut browser) = Browser::start("restart").await else { return };
+    let cluster = cluster();
+    let fra = Node::start(&cluster, "fra", &[]);
+    let mut ord = Node::start(&cluster, "ord", &[&fra]);
+    let tab = live_page(&mut browser, &ord).await;
+    browser.eval(&tab, "window.sameLoad = true").await;
+    click(&mut browser, &tab, "plus").await;
+    total_is(&fra, 1);
+    let http = ord.http.clone();
+    ord.kill();
+    browser.until(&tab, LIVE, "reconnecting").await;
+    browser.until(&tab, TOTAL, "1").await;
+    add(&fra.http, 4);
+    let ord = Node::start_with(&cluster, "ord", &[&fra], &["--http", &http]);
+    browser.until(&tab, LIVE, "live").await;
+    browser.until(&tab, TOTAL, "5").await;
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, TOTAL, "6").await;
+    total_is(&ord, 6);
+    total_is(&fra, 6);
+    browser.until(&tab, "window.sameLoad", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clicks_made_without_a_network_are_shown_at_once_and_counted_once_when_it_is_back() {
+    let Some(mut browser) = Browser::start("no-network").await else { return };
+    let (ord, fra) = two();
+    let tab = live_page(&mut browser, &ord).await;
+    browser.set_offline(&tab, true).await;
+    browser.until(&tab, LIVE, "off line").await;
+    for _ in 0..4 {
+        click(&mut browser, &tab, "plus").await;
+    }
+    browser.until(&tab, LIVE, "off line with 4 clicks waiting").await;
+    browser.until(&tab, TOTAL, "4").await;
+    add(&fra.http, 10);
+    total_is(&ord, 10);
+    browser.set_offline(&tab, false).await;
+    browser.until(&tab, LIVE, "live").await;
+    total_is(&ord, 14);
+    total_is(&fra, 14);
+    browser.until(&tab, TOTAL, "14").await;
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::process::Running;
 
 const FLAGS: &[&str] = &[
     "--headless",
@@ -24,7 +26,7 @@ const FLAGS: &[&str] = &[
 ];
 
 pub struct Browser {
-    child: Child,
+    child: Running,
     profile: PathBuf,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     sent: u64,
@@ -47,8 +49,8 @@ impl Browser {
         let profile = std::env::temp_dir().join(format!("counter-browser-{}-{test}", std::process::id()));
         let mut command = Command::new(program);
         command.args(FLAGS).arg(format!("--user-data-dir={}", profile.display())).arg("about:blank");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut child = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
         let address =
             lines.find_map(|line| line.unwrap().strip_prefix("DevTools listening on ").map(str::to_owned)).expect("a debugging address");
         // Whatever else it says is read, so that it does not wait for us.
@@ -73,6 +75,13 @@ impl Browser {
     pub async fn open(&mut self, tab: &Tab, url: &str) {
         let opened = self.command(tab, "Page.navigate", json!({ "url": url })).await;
         assert!(opened["errorText"].is_null(), "{opened}");
+    }
+
+    /// Takes the tab's network away, or gives it back.
+    pub async fn set_offline(&mut self, tab: &Tab, offline: bool) {
+        self.command(tab, "Network.enable", json!({})).await;
+        let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        self.command(tab, "Network.emulateNetworkConditions", conditions).await;
     }
 
     /// The value of an expression in the page.
@@ -116,9 +125,13 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-        let _removed = std::fs::remove_dir_all(&self.profile);
+        let _ended = self.child.0.kill();
+        let _reaped = self.child.0.wait();
+        // Processes of its own write to the profile until they notice that it is gone.
+        let end = Instant::now() + Duration::from_secs(3);
+        while std::fs::remove_dir_all(&self.profile).is_err() && self.profile.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
