@@ -45,13 +45,13 @@ pub(crate) async fn show_page(app: Arc<App>) -> Answer {
 }
 
 /// `POST /`: the page's forms, for those without JavaScript.
-pub(crate) fn add_by_form(app: &App, peer: &Peer, body: &[u8]) -> Answer {
+pub(crate) async fn add_by_form(app: &App, peer: &Peer, body: &[u8]) -> Answer {
     let form = std::str::from_utf8(body).map_err(|_| ApiError::bad_amount("the form is not UTF-8"))?;
     let amount = match form_value(form, "amount") {
         Some(Ok(amount)) => Amount::parse(&amount)?,
         _ => return Err(ApiError::bad_amount("the form has no amount")),
     };
-    add(app, peer, &app.counter, &fresh_id(), amount)?;
+    add(app, peer, &app.counter, &fresh_id(), amount).await?;
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
     response.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
@@ -70,7 +70,7 @@ struct AddBody {
 }
 
 /// `POST /api/counters/{name}/add`.
-pub(crate) fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
+pub(crate) async fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
     let name = read_name(name)?;
     let body: AddBody = serde_json::from_slice(body).map_err(|_| ApiError::bad_json())?;
     let amount = Amount::read(body.amount.as_ref())?;
@@ -79,15 +79,18 @@ pub(crate) fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &HeaderMap
         None => fresh_id(),
     };
     add_id(&id)?;
-    add(app, peer, &name, &id, amount)?;
+    add(app, peer, &name, &id, amount).await?;
     let view = app.node.view(&name);
     let value = view.regions.get(&app.region).map_or(0, |region| region.value);
     json(&AddedJson { total: Integer(view.total), region: &app.region, value: Integer(value), id: &id })
 }
 
-fn add(app: &App, peer: &Peer, name: &str, id: &str, amount: Amount) -> Result<(), ApiError> {
+/// Applies an add, and waits until it is on the disk where a data directory is set.
+async fn add(app: &App, peer: &Peer, name: &str, id: &str, amount: Amount) -> Result<(), ApiError> {
     peer.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
-    apply_add(app, &app.open(name)?, id, amount)
+    let counter = app.open(name)?;
+    apply_add(app, &counter, id, amount)?;
+    counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
 }
 
 /// An id for an add whose sender gave none; never given twice.

@@ -104,6 +104,10 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "counter_full", message)
     }
 
+    pub(crate) fn not_durable(message: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_durable", message)
+    }
+
     /// The answer to an HTTP request.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         #[derive(Serialize)]

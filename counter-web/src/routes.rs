@@ -52,8 +52,11 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
         .and(with(app))
         .and(peer(app))
         .and(body("application/x-www-form-urlencoded"))
-        .map(|app: Arc<App>, peer: Peer, _headers, body: Result<Bytes, ApiError>| {
-            respond(body.and_then(|body| handlers::add_by_form(&app, &peer, &body)))
+        .then(|app: Arc<App>, peer: Peer, _headers, body: Result<Bytes, ApiError>| async move {
+            respond(match body {
+                Ok(body) => handlers::add_by_form(&app, &peer, &body).await,
+                Err(error) => Err(error),
+            })
         });
     show.or(add).unify()
 }
@@ -72,8 +75,11 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
         .and(with(app))
         .and(peer(app))
         .and(body("application/json"))
-        .map(|name: String, app: Arc<App>, peer: Peer, headers: HeaderMap, body: Result<Bytes, ApiError>| {
-            respond(body.and_then(|body| handlers::add_by_api(&app, &peer, &name, &headers, &body)))
+        .then(|name: String, app: Arc<App>, peer: Peer, headers: HeaderMap, body: Result<Bytes, ApiError>| async move {
+            respond(match body {
+                Ok(body) => handlers::add_by_api(&app, &peer, &name, &headers, &body).await,
+                Err(error) => Err(error),
+            })
         });
     let events =
         base.and(warp::path("events")).and(warp::path::end()).and(only(Method::GET, "GET, HEAD")).and(with(app)).and(peer(app)).map(

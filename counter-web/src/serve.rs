@@ -44,8 +44,8 @@ struct Ready<'a> {
 ///
 /// A bad argument, a taken port, a network that cannot be set up; nothing is left running.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    if args.data_dir.is_some() || args.restored {
-        return Err(Failure::argument("--data-dir and --restored: this release keeps the state in memory only; start it without them"));
+    if args.restored && args.data_dir.is_none() {
+        return Err(Failure::argument("--restored starts from a data directory: name it with --data-dir DIR"));
     }
     let mut signals = Signals::listen(args.stop_with_stdin).map_err(Failure::other)?;
     let connections_max = raise_file_limit();
@@ -91,8 +91,9 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
     builder = args.peers.iter().fold(builder, |builder, address| builder.peer(address));
     builder = args.discover.iter().fold(builder, |builder, way| builder.discover(way.clone()));
+    builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory));
     builder.start().await.map_err(|error| match error {
-        StartError::Listen { .. } | StartError::Network(_) => Failure::other(error),
+        StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => Failure::other(error),
         argument => Failure::argument(argument),
     })
 }

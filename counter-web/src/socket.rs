@@ -1,11 +1,12 @@
 //! One WebSocket: reads adds and pings, writes acks and the latest change, and never holds more than one thing that does not fit.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use counter_net::Counter;
+use counter_net::{Counter, Durable, NotDurable};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -29,6 +30,9 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes taken from a socket at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// Adds that may wait for the disk at a time; further ones wait to be read.
+const UNACKED_MAX: usize = 1_024;
 
 /// Messages of no known form that a client may send before it is cut off.
 const MALFORMED_MAX: u32 = 64;
@@ -96,6 +100,8 @@ struct Client<'a> {
     reader: FrameReader,
     /// What the client's receive window did not take yet. While it holds something, nothing is read and no change is taken.
     unsent: Bytes,
+    /// Adds applied and not yet on the disk, in their order; empty without a data directory.
+    unacked: VecDeque<(Durable, String)>,
     heard_at: Instant,
     sent_at: Instant,
     malformed: u32,
@@ -112,6 +118,7 @@ impl<'a> Client<'a> {
             stream,
             reader: FrameReader::default(),
             unsent: Bytes::new(),
+            unacked: VecDeque::new(),
             heard_at: now,
             sent_at: now,
             malformed: 0,
@@ -123,9 +130,10 @@ impl<'a> Client<'a> {
         let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
         loop {
             let stuck = !self.unsent.is_empty();
+            let full = self.unacked.len() >= UNACKED_MAX;
             let interest = if stuck { Interest::WRITABLE } else { Interest::READABLE };
             let step = tokio::select! {
-                ready = self.stream.ready(interest) => match ready {
+                ready = self.stream.ready(interest), if stuck || !full => match ready {
                     Ok(_) if stuck => self.flush(),
                     Ok(_) => self.read(),
                     Err(error) => Err(error.into()),
@@ -137,6 +145,15 @@ impl<'a> Client<'a> {
                     }
                     None => Err(STOPPING.into()),
                 },
+                (stored, id) = first_stored(&mut self.unacked), if !stuck => {
+                    let said = match &stored {
+                        Ok(()) => ServerMessage::Ack { id: &id }.to_json(),
+                        Err(error) => ServerMessage::Error { id: Some(&id), error: "not_durable", message: &error.to_string() }.to_json(),
+                    };
+                    let mut reply = BytesMut::new();
+                    frames::put_text(&mut reply, &said);
+                    self.send(reply.freeze())
+                }
                 () = &mut stop => Err(STOPPING.into()),
                 _ = tick.tick() => self.look_after(),
             };
@@ -198,7 +215,8 @@ impl<'a> Client<'a> {
         let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
         match serde_json::from_str(text) {
             Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
-                Ok(()) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default() }),
+                Ok(Some(stored)) => self.unacked.push_back((stored, id.unwrap_or_default().into())),
+                Ok(None) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default() }),
                 Err(error) => say(ServerMessage::Error { id: id.as_deref(), error: error.code, message: &error.message }),
             },
             Ok(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
@@ -210,7 +228,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn add(&mut self, amount: Option<&serde_json::Value>, id: Option<&str>) -> Result<(), ApiError> {
+    /// Applies an add; what it waits for is returned where its ack is to wait for the disk.
+    fn add(&mut self, amount: Option<&serde_json::Value>, id: Option<&str>) -> Result<Option<Durable>, ApiError> {
         let amount = Amount::read(amount)?;
         let id = id.ok_or_else(ApiError::bad_id)?;
         add_id(id)?;
@@ -219,8 +238,11 @@ impl<'a> Client<'a> {
             self.counter = Some(self.app.open(&self.name)?);
         }
         match &self.counter {
-            Some(counter) => apply_add(self.app, counter, id, amount),
-            None => Ok(()),
+            Some(counter) => {
+                apply_add(self.app, counter, id, amount)?;
+                Ok(self.app.node.is_durable().then(|| counter.durable()))
+            }
+            None => Ok(None),
         }
     }
 
@@ -251,6 +273,13 @@ impl<'a> Client<'a> {
         self.unsent = Bytes::new();
         Ok(())
     }
+}
+
+/// Waits until the first add that waits is on the disk; for ever where none does.
+async fn first_stored(unacked: &mut VecDeque<(Durable, String)>) -> (Result<(), NotDurable>, String) {
+    let Some((stored, _)) = unacked.front_mut() else { return std::future::pending().await };
+    let outcome = stored.await;
+    (outcome, unacked.pop_front().map(|(_, id)| id).unwrap_or_default())
 }
 
 const STOPPING: Broken = Broken { code: 1001, reason: "this node is stopping" };
