@@ -37,7 +37,7 @@ impl Contender for Ours {
     }
 
     fn encode(state: &CounterMap) -> Vec<u8> {
-        state.delta_since(&VersionVector::new()).encode()
+        state.encode()
     }
 
     fn receive(into: &mut CounterMap, bytes: &[u8]) {

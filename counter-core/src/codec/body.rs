@@ -8,6 +8,7 @@ use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::dictionary::{Dictionary, NameList};
 use crate::error::DecodeError;
 use crate::record::Record;
+use crate::version_vector::Version;
 
 const KIND_TABLE: u8 = 0;
 /// One plain cell of one writer, whose span it alone completes.
@@ -24,12 +25,17 @@ pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
     if let Some((span, cell)) = one_cell(delta) {
         return write_one(out, delta.keys.names(cell.key), span, cell);
     }
+    write_head(out, &delta.keys, delta.parts.len());
+    delta.parts.iter().for_each(|part| write_part(out, part, part.cells.len(), part.cells.iter().copied()));
+}
+
+/// What comes before the parts of a table: `kind counters regions keys count`.
+pub(crate) fn write_head(out: &mut Vec<u8>, keys: &Dictionary, parts: usize) {
     out.push(KIND_TABLE);
-    names::write(out, &delta.keys.counters);
-    names::write(out, &delta.keys.regions);
-    write_pairs(out, &delta.keys.pairs);
-    write_varint(out, delta.parts.len() as u64);
-    delta.parts.iter().for_each(|part| write_part(out, part));
+    names::write(out, &keys.counters);
+    names::write(out, &keys.regions);
+    write_pairs(out, &keys.pairs);
+    write_varint(out, parts as u64);
 }
 
 pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
@@ -152,7 +158,9 @@ fn read_pairs(reader: &mut Reader<'_>, counters: usize, regions: usize) -> Resul
 const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary");
 
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block decrements-block)* [extras]`.
-fn write_part(out: &mut Vec<u8>, part: &Part) {
+///
+/// The cells are given apart, `count` of them with keys that ascend, so that a whole state is written from where it stands.
+pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cells: impl Iterator<Item = DeltaCell>) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.push(flag(part.closed, FLAG_CLOSED) | flag(part.record.is_some(), FLAG_RECORD) | flag(!part.extras.is_empty(), FLAG_EXTRAS));
     out.extend_from_slice(&part.span.replica.to_bytes());
@@ -162,7 +170,7 @@ fn write_part(out: &mut Vec<u8>, part: &Part) {
         write_varint(out, record.version - part.span.after - 1);
         record.write(out);
     }
-    write_cells(out, part);
+    write_cells(out, part.span.after, count, cells);
     if !part.extras.is_empty() {
         write_varint(out, part.extras.len() as u64);
         for (key, extra) in &part.extras {
@@ -172,19 +180,20 @@ fn write_part(out: &mut Vec<u8>, part: &Part) {
     }
 }
 
-fn write_cells(out: &mut Vec<u8>, part: &Part) {
-    write_varint(out, part.cells.len() as u64);
+fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, mut cells: impl Iterator<Item = DeltaCell>) {
+    write_varint(out, count as u64);
     let mut key_next = 0;
     let mut columns = [[0u64; BLOCK]; 4];
-    for block in part.cells.chunks(BLOCK) {
-        for (at, cell) in block.iter().enumerate() {
+    for start in (0..count).step_by(BLOCK) {
+        let taken = BLOCK.min(count - start);
+        for (at, cell) in cells.by_ref().take(taken).enumerate() {
             columns[0][at] = u64::from(cell.key - key_next);
-            columns[1][at] = cell.version - part.span.after - 1;
+            columns[1][at] = cell.version - after - 1;
             columns[2][at] = cell.amounts.increments;
             columns[3][at] = cell.amounts.decrements;
             key_next = cell.key + 1;
         }
-        columns.iter().for_each(|column| write_block(out, &column[..block.len()]));
+        columns.iter().for_each(|column| write_block(out, &column[..taken]));
     }
 }
 

@@ -3,7 +3,7 @@
 //! Canonical: equal deltas give equal bytes. Hostile input is bounded before anything is allocated for it: decoding takes at
 //! most [`DECODE_FACTOR`] bytes of memory for a byte of input.
 
-mod body;
+pub(crate) mod body;
 mod columns;
 mod names;
 pub(crate) mod varint;
@@ -84,7 +84,7 @@ impl Delta {
 }
 
 /// `[format, body]` in CBOR, the shortest heads.
-fn envelope(body: &[u8]) -> Vec<u8> {
+pub(crate) fn envelope(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 8);
     out.extend_from_slice(&[0x82, FORMAT as u8]);
     match body.len() {

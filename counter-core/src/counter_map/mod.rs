@@ -1,5 +1,6 @@
 //! The map CRDT: (counter, region) -> PN-counter, held as one snapshot a writer.
 
+mod encode;
 mod join;
 mod pages;
 mod read;

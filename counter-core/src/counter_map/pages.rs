@@ -148,13 +148,13 @@ struct Draft {
 }
 
 /// A part still open, with the record if it lies after `sent`.
-fn opened(writer: &Writer, after: Version, sent: Version) -> Part {
+pub(super) fn opened(writer: &Writer, after: Version, sent: Version) -> Part {
     let mut part = Part::new(Span { replica: writer.id, after, upto: writer.seen }, false);
     part.record = writer.record.as_ref().filter(|record| record.version > sent).cloned();
     part
 }
 
-fn cell(writer: &Writer, slot: u32) -> DeltaCell {
+pub(super) fn cell(writer: &Writer, slot: u32) -> DeltaCell {
     let plain = writer.plain(slot);
     DeltaCell { key: writer.key(slot), version: plain.version, amounts: plain.amounts }
 }

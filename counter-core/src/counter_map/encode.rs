@@ -1,0 +1,51 @@
+//! A whole state as bytes, written from where its cells stand.
+
+use super::CounterMap;
+use super::pages::{cell, opened};
+use crate::codec::{body, envelope};
+use crate::delta::DeltaCell;
+use crate::dictionary::{Dictionary, Numbering};
+use crate::version_vector::VersionVector;
+use crate::writer::Writer;
+
+impl CounterMap {
+    /// The bytes of all that is held: the same as `delta_since(&VersionVector::new()).encode()`, without the delta in between.
+    ///
+    /// # Complexity
+    /// O(cells); and a sort of the names, and of each writer's cells, that did not come in the order of names.
+    ///
+    /// ```
+    /// use counter_core::{CounterMap, ReplicaId, VersionVector};
+    /// let mut map = CounterMap::new();
+    /// map.add(ReplicaId::new(1, 1), "clicks", "ord", 5)?;
+    /// assert_eq!(map.encode(), map.delta_since(&VersionVector::new()).encode());
+    /// # Ok::<(), counter_core::AddError>(())
+    /// ```
+    pub fn encode(&self) -> Vec<u8> {
+        // Few cells may have the short form of one click, and cells with more than amounts are written with it.
+        if self.cell_count() < 2 || self.writers.iter().any(Writer::has_extras) {
+            return self.delta_since(&VersionVector::new()).encode();
+        }
+        let writers = || self.writers.iter().filter(|writer| writer.seen > 0);
+        let used = writers().map(|writer| writer.slots().map(|slot| writer.key(slot)));
+        let (dictionary, numbering) = Dictionary::of_used(&self.keys, used);
+        let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
+        body::write_head(&mut out, &dictionary, writers().count());
+        for writer in writers() {
+            write_writer(&mut out, writer, &numbering);
+        }
+        envelope(&out)
+    }
+}
+
+fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &Numbering) {
+    let mut part = opened(writer, 0, 0);
+    part.closed = true;
+    let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };
+    if writer.slots().is_sorted_by_key(|slot| numbering.rank(writer.key(slot))) {
+        return body::write_part(out, &part, writer.len(), writer.slots().map(ranked));
+    }
+    let mut cells: Vec<DeltaCell> = writer.slots().map(ranked).collect();
+    cells.sort_unstable_by_key(|cell| cell.key);
+    body::write_part(out, &part, cells.len(), cells.into_iter());
+}
