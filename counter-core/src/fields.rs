@@ -3,8 +3,8 @@
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 
-/// Fields of one cell or record may take this many bytes at most.
-pub(crate) const FIELDS_BYTES_MAX: usize = 1 << 20;
+/// Fields of one cell or record may take this many bytes at most: room for what a reset clears of `REPLICAS_MAX` replicas (3.4 MB).
+pub(crate) const FIELDS_BYTES_MAX: usize = 1 << 22;
 
 /// Field number -> bytes, ascending. Unknown numbers are kept, hashed and passed on byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ impl Fields {
         }
         match bytes_total <= FIELDS_BYTES_MAX {
             true => Ok(Self(fields)),
-            false => Err(DecodeError::Invalid("the fields of a cell or record take at most 1 MiB")),
+            false => Err(DecodeError::Invalid("the fields of a cell or record take at most 4 MiB")),
         }
     }
 }

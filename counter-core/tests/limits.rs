@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use counter_core::{AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, Replica, ReplicaId, VersionVector};
+use counter_core::{AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, REPLICAS_MAX, Replica, ReplicaId, VersionVector};
 
 const ME: ReplicaId = ReplicaId::new(1, 1);
 const OTHER: ReplicaId = ReplicaId::new(2, 1);
@@ -185,4 +185,20 @@ fn every_cut_is_as_small_as_asked_with_the_record_in_it() {
         }
         assert_eq!(here, map);
     }
+}
+
+/// What a reset clears of as many replicas as a map may hold is more than a mebibyte, and must be read by whoever gets it.
+#[test]
+fn a_reset_of_as_many_replicas_as_there_may_be_reads_back() {
+    let mut map = CounterMap::new();
+    let key = map.intern("clicks", "ord").unwrap();
+    for node in 0..REPLICAS_MAX as u64 {
+        map.change_key(ReplicaId::new(node, 1), key, Amounts { increments: CELL_MAX, decrements: CELL_MAX - 1 }).unwrap();
+    }
+    map.reset(ReplicaId::new(0, 1), "clicks", "ord").unwrap();
+    let bytes = map.delta_of(ReplicaId::new(0, 1), 0).unwrap().encode();
+    let mut other = CounterMap::new();
+    other.join_delta(&counter_core::Delta::decode(&bytes).unwrap()).unwrap();
+    let cells = other.pn_counter("clicks", "ord");
+    assert_eq!(cells.cells().next().map(|cell| cell.1.cleared().len()), Some(REPLICAS_MAX));
 }
