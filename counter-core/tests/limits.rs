@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use counter_core::{AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, REPLICAS_MAX, Replica, ReplicaId, VersionVector};
+use counter_core::{
+    AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, REPLICAS_MAX, Replica, ReplicaId, VersionVector,
+};
 
 const ME: ReplicaId = ReplicaId::new(1, 1);
 const OTHER: ReplicaId = ReplicaId::new(2, 1);
