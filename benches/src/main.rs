@@ -13,6 +13,7 @@ const USAGE: &str = "benches COMMAND [--quick]
   adds      adds a second through HTTP, WebSocket and handle
   fanout    one node, 1,000 WebSocket clients
   report    all of that, into target/report (index.html, report.json, table.md); with --keep also as the committed report and README's table
+  table     README's table again, from the committed report
   check     measures again and names what is worse than in the committed report
   check-instructions   the same for the instruction counts of the hot paths alone
   hot PATH  one hot path alone, for a profiler: add, join, encode, decode, apply

@@ -83,17 +83,33 @@ pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), S
     write(format!("{FOLDER}/table.md"), &markdown(&report))?;
     if keep {
         write(COMMITTED, &(json + "\n"))?;
-        let text = std::fs::read_to_string("README.md").unwrap_or_default();
-        match between_markers(&text, &readme(&report)) {
-            Some(text) => write("README.md", &text)?,
-            None => eprintln!("README.md has no markers for the table: it was left alone"),
-        }
+        put_into_readme(&report)?;
     }
     print!("{}", table::text(&report.rows));
     report.instructions.iter().for_each(|(path, count)| println!("{path}: {count} instructions an operation"));
     report.skipped.iter().for_each(|line| println!("- {line}"));
     println!("\nthe page: {FOLDER}/index.html");
     Ok(())
+}
+
+fn put_into_readme(report: &Report) -> Result<(), String> {
+    let text = std::fs::read_to_string("README.md").map_err(|error| format!("README.md cannot be read: {error}"))?;
+    match between_markers(&text, &readme(report)) {
+        Some(text) => write("README.md", &text),
+        None => Err("README.md has no markers for the table: it was left alone".into()),
+    }
+}
+
+/// The committed report.
+fn committed() -> Result<Report, String> {
+    let text =
+        std::fs::read_to_string(COMMITTED).map_err(|error| format!("{COMMITTED} cannot be read: {error}; `report --keep` makes it"))?;
+    serde_json::from_str(&text).map_err(|error| format!("{COMMITTED}: {error}"))
+}
+
+/// Puts the committed report's table into the README again: after a change of its form.
+pub(super) fn table_again() -> Result<(), String> {
+    put_into_readme(&committed()?)
 }
 
 /// Measures again and names what is worse than in the committed report.
@@ -113,8 +129,7 @@ pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
 
 /// Only the instruction counts against the committed ones: what CI runs.
 pub(super) fn check_instructions() -> Result<(), String> {
-    let text = std::fs::read_to_string(COMMITTED).map_err(|error| format!("{COMMITTED} cannot be read: {error}"))?;
-    let before: Report = serde_json::from_str(&text).map_err(|error| format!("{COMMITTED}: {error}"))?;
+    let before = committed()?;
     let counts = match instructions() {
         Ok(counts) => counts,
         Err(line) => {

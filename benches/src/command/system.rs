@@ -2,7 +2,7 @@
 
 use benches::suite::system;
 
-use super::report::{check, check_instructions, report};
+use super::report::{check, check_instructions, report, table_again};
 use super::show;
 
 /// Runs one by its name; None where there is no such.
@@ -13,6 +13,7 @@ pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), Stri
     };
     match name {
         "report" => return Some(report(&runtime, quick, keep)),
+        "table" => return Some(table_again()),
         "check" => return Some(check(&runtime)),
         "check-instructions" => return Some(check_instructions()),
         _ => {}
