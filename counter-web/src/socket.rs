@@ -215,7 +215,7 @@ impl<'a> Client<'a> {
         let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
         match serde_json::from_str(text) {
             Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
-                Ok(Some(stored)) => self.unacked.push_back((stored, id.unwrap_or_default().into())),
+                Ok(Some(stored)) => self.unacked.push_back((stored, id.unwrap_or_default())),
                 Ok(None) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default() }),
                 Err(error) => say(ServerMessage::Error { id: id.as_deref(), error: error.code, message: &error.message }),
             },

@@ -329,3 +329,51 @@ fn a_million_cells_load() {
         opened.weight
     );
 }
+
+/// Durable adds a second of `adders` threads within `time`.
+fn durable_rate(adders: usize, time: Duration) -> f64 {
+    let scratch = Scratch::new();
+    let (_directory, opened) = open(scratch.path());
+    let state = State::new(1, &opened);
+    let commits = start(&state, opened);
+    let began = Instant::now();
+    let adds: usize = std::thread::scope(|threads| {
+        let adder = || {
+            (0..)
+                .take_while(|_| {
+                    add(&state, "clicks", 1);
+                    durable(&commits).unwrap();
+                    began.elapsed() < time
+                })
+                .count()
+        };
+        let adders: Vec<_> = (0..adders).map(|_| threads.spawn(adder)).collect();
+        adders.into_iter().map(|adder| adder.join().unwrap()).sum()
+    });
+    adds as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Rows a second that redb itself commits one by one.
+fn single_put_rate(time: Duration) -> f64 {
+    const ROWS: redb::TableDefinition<u64, &[u8]> = redb::TableDefinition::new("rows");
+    let scratch = Scratch::new();
+    let database = redb::Database::create(scratch.path().join("rows")).unwrap();
+    let began = Instant::now();
+    let rows = (0..)
+        .take_while(|row| {
+            let write = database.begin_write().unwrap();
+            write.open_table(ROWS).unwrap().insert(row, [7; 60].as_slice()).unwrap();
+            write.commit().unwrap();
+            began.elapsed() < time
+        })
+        .count();
+    rows as f64 / began.elapsed().as_secs_f64()
+}
+
+#[test]
+#[ignore = "a measurement: run it in release"]
+fn group_commit_beside_single_puts() {
+    let time = Duration::from_secs(3);
+    let (puts, one, many) = (single_put_rate(time), durable_rate(1, time), durable_rate(64, time));
+    println!("redb {puts:.0} puts/s; durable adds: 1 adder {one:.0}/s ({:.2} x), 64 adders {many:.0}/s ({:.1} x)", one / puts, many / puts);
+}
