@@ -3,7 +3,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const boot = JSON.parse($("state").textContent);
-  const places = boot.places;
+  const places = {}; // code -> {city, flag, x, y}, from the same table as the server's
   const counter = boot.state.counter;
   const here = boot.state.region;
   const big = (n) => BigInt(n);
@@ -402,5 +402,13 @@
   for (const [code, region] of Object.entries(boot.state.regions)) {
     regions.set(code, { value: big(region.value), connected: region.connected, nodes: region.nodes, rate: 0, ticks: [] });
   }
-  connect();
+  const letter = (c) => String.fromCodePoint(0x1f1e6 + c.charCodeAt(0) - 65);
+  function learn(table) {
+    for (const line of table.split("\n").slice(1)) {
+      const [code, city, country, lat, lon] = line.split(",");
+      if (lon) places[code] = { city, flag: [...country].map(letter).join(""), x: ((+lon + 180) / 360) * 1000, y: ((90 - lat) / 180) * 500 };
+    }
+  }
+  // Without the table, cities that come later are shown by their codes.
+  fetch("/assets/regions.csv").then((answer) => answer.text()).then(learn).catch(() => {}).finally(connect);
 })();

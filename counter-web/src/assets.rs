@@ -14,6 +14,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("style.css", "text/css; charset=utf-8", include_str!("../assets/style.css")),
     ("app.js", "text/javascript; charset=utf-8", include_str!("../assets/app.js")),
     ("world.svg", "image/svg+xml", include_str!("../assets/world.svg")),
+    // For regions that come up after the page was loaded.
+    ("regions.csv", "text/csv; charset=utf-8", include_str!("../assets/regions.csv")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
 ];
 

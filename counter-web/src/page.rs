@@ -123,10 +123,10 @@ fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
         let _written = writeln!(
             html,
             "<tr data-region=\"{code}\"{class}><th scope=\"row\"><span aria-hidden=\"true\">{flag}</span> {city} <code>{code}</code></th>\
-             <td class=\"n\" data-f=\"value\">{value}</td>\
-             <td><svg class=\"bar\" viewBox=\"0 0 120 10\" aria-hidden=\"true\"><rect width=\"120\" height=\"10\" rx=\"5\"/><rect width=\"{share}\" height=\"10\" rx=\"5\"/></svg></td>\
-             <td class=\"n\" data-f=\"connected\">{connected}</td><td class=\"n\" data-f=\"nodes\">{nodes}</td>\
-             <td class=\"n\" data-f=\"rate\">0</td><td class=\"n\" data-f=\"heard\">–</td></tr>"
+             <td data-f=\"value\">{value}</td>\
+             <td><svg class=\"bar\"><rect/><rect width=\"{share}\"/></svg></td>\
+             <td data-f=\"connected\">{connected}</td><td data-f=\"nodes\">{nodes}</td>\
+             <td data-f=\"rate\">0</td><td data-f=\"heard\">–</td></tr>"
         );
     }
     debug_assert!(!view.regions.is_empty(), "a node shows at least its own region");
@@ -172,14 +172,7 @@ fn state(view: &CounterView, region: &str, replica: &str) -> String {
         state_hash: view.state_hash.to_string(),
         synced: view.synced,
     };
-    let known = view.regions.keys().filter_map(|code| regions::place(code).map(|place| (code, place)));
-    let places: std::collections::BTreeMap<_, _> = known
-        .map(|(code, place)| {
-            let (x, y) = on_map(place);
-            (code, serde_json::json!({ "city": place.city, "flag": regions::flag(code), "x": x, "y": y }))
-        })
-        .collect();
-    let message = serde_json::json!({ "state": message, "places": places });
+    let message = serde_json::json!({ "state": message });
     message.to_string().replace('<', "\\u003c")
 }
 
