@@ -69,7 +69,12 @@ fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
         while killed < kills {
             // The moment is what is drawn at random; nothing is waited for.
             std::thread::sleep(Duration::from_millis(rand(200)));
-            let victims = if rand(10) == 0 { 0..3 } else { let one = rand(3) as usize; one..one + 1 };
+            let victims = if rand(10) == 0 {
+                0..3
+            } else {
+                let one = rand(3) as usize;
+                one..one + 1
+            };
             // Dropping a node kills it as `kill -9` does.
             victims.clone().for_each(|at| nodes[at] = None);
             for at in victims {
