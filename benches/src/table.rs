@@ -55,7 +55,7 @@ fn cell(row: &Row, name: &str) -> String {
     row.figure(name).map_or(String::new(), |figure| if figure.right { amount(figure.value, row.unit) } else { "wrong".into() })
 }
 
-/// The column heads of [`line`].
+/// The column heads of [`line()`].
 pub const HEAD: [&str; 11] = ["work", "ours", "±", "crdts", "ratio", "by hand", "ratio", "bound", "of bound", "required", ""];
 
 /// One row in the columns of [`HEAD`].

@@ -26,7 +26,7 @@ impl Effort {
     pub const FULL: Self = Self { rounds: 15, adds: 1_000_000 };
 }
 
-/// How many times [`core`] tells its progress.
+/// How many times [`core()`] tells its progress.
 pub const CORE_PARTS: usize = 7;
 
 /// All in-process work, told to `progress` part by part.
