@@ -36,7 +36,7 @@ fn joined(deltas: &[&Delta]) -> CounterMap {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_refused_or_read_back(body in vec(any::<u8>(), 0..400)) {
