@@ -65,7 +65,7 @@ async fn a_node_that_shuts_down_is_gone_at_once_and_what_it_added_last_is_not() 
     let mut nodes = start_all(&cluster::cluster(), &["ord", "fra", "sin"]).await;
     let leaving = nodes.remove(0);
     let _viewer = leaving.viewer();
-    until(&nodes[0], "a viewer in ord", |node| node.view("clicks").regions["ord"].connected == 1).await;
+    until(&nodes[0], "a viewer in ord", |node| node.view("clicks").regions.get("ord").is_some_and(|ord| ord.connected == 1)).await;
     leaving.counter("clicks").expect("a counter").add(4).expect("added");
     let began = Instant::now();
     leaving.shutdown().await;
