@@ -64,7 +64,7 @@ impl Behaviour {
             .with_push_listen_addr_updates(true)
             .with_cache_size(0);
         Ok(Self {
-            limits: connection_limits::Behaviour::new(limits()),
+            limits: connection_limits::Behaviour::new(limits(false)),
             cut: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
             gossip: gossip(keypair, names)?,
@@ -81,12 +81,15 @@ fn requests(name: &StreamProtocol, bytes_max: usize, streams_max: usize) -> requ
     request_response::Behaviour::with_codec(BoundedCodec { bytes_max }, [(name.clone(), ProtocolSupport::Full)], config)
 }
 
-fn limits() -> ConnectionLimits {
+/// The limits of connections; an isolated node has none at all. A pending one may come to its end, so that the far end sees a connection that closes
+/// and not a handshake that breaks off, which is how a wrong cluster key looks.
+pub(crate) fn limits(isolated: bool) -> ConnectionLimits {
+    let established_max = if isolated { 0 } else { config::CONNECTIONS_MAX };
     ConnectionLimits::default()
         .with_max_pending_incoming(Some(config::CONNECTIONS_PENDING_MAX))
         .with_max_pending_outgoing(Some(config::CONNECTIONS_PENDING_MAX))
         .with_max_established_incoming(Some(config::CONNECTIONS_INCOMING_MAX))
-        .with_max_established(Some(config::CONNECTIONS_MAX))
+        .with_max_established(Some(established_max))
         .with_max_established_per_peer(Some(config::CONNECTIONS_PER_PEER_MAX))
 }
 

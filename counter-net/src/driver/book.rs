@@ -188,6 +188,14 @@ impl AddressBook {
         self.settle();
     }
 
+    /// Everything that is not connected is dialled now, whatever went wrong before.
+    pub(super) fn retry_all(&mut self, now: Duration) {
+        for entry in self.entries.values_mut().filter(|entry| entry.stage == Stage::Waiting) {
+            (entry.attempts, entry.due) = (0, now);
+        }
+        self.settle();
+    }
+
     /// Forgets a peer that was cut off.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.entries.retain(|target, entry| entry.permanent || *target != Target::Peer(peer));

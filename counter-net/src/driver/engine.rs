@@ -46,6 +46,8 @@ pub(super) struct Driver {
     /// Whose turn it is to introduce others.
     pub(super) introductions: usize,
     pub(super) key_fingerprint: Option<String>,
+    /// What the network has been brought to; what is asked for is in `shared`.
+    pub(super) isolated: bool,
 }
 
 /// Says that the driver is gone, also when its task was aborted.
@@ -86,6 +88,7 @@ impl Driver {
             next_introduction: now + INTRODUCTION_INTERVAL,
             introductions: 0,
             key_fingerprint: config.key.as_ref().map(|key| key.fingerprint()),
+            isolated: false,
             shared,
         }
     }
@@ -104,6 +107,7 @@ impl Driver {
                 () = shared.wakes.stop.notified() => break,
                 () = shared.wakes.local.notified() => self.feed(Input::LocalChange),
                 () = shared.wakes.viewers.notified() => self.feed_viewers(),
+                () = shared.wakes.isolation.notified() => self.follow_isolation(),
                 () = at(deadline) => self.on_deadline(),
                 found = self.finders.found() => self.book.found(found, shared.now()),
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -143,7 +147,8 @@ impl Driver {
 
     /// Whichever comes first of what replicator, address book and sweep wait for.
     fn deadline(&self) -> Instant {
-        let next = [self.wanted, self.book.next_due()].into_iter().flatten().fold(self.next_sweep, Duration::min);
+        let next_dial = self.book.next_due().filter(|_| !self.isolated);
+        let next = [self.wanted, next_dial].into_iter().flatten().fold(self.next_sweep, Duration::min);
         Instant::from_std(self.shared.origin + next)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `start` builds everything and hands over to the loop in `engine`; `network` turns what happens on the network into inputs, `effects`
 //! turns the replicator's outputs into network calls; `book` knows whom to dial, `contacts` who is there, `introductions` spreads
-//! addresses, `codec` frames requests.
+//! addresses, `isolation` cuts this node from all others and heals that, `codec` frames requests.
 
 mod book;
 mod codec;
@@ -11,6 +11,7 @@ mod effects;
 mod engine;
 mod farewell;
 mod introductions;
+mod isolation;
 mod life;
 mod network;
 mod start;

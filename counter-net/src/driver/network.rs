@@ -188,6 +188,7 @@ impl Driver {
 
     fn on_arrival_failed(&mut self, error: &ListenError, from: &Multiaddr) {
         match error {
+            ListenError::Denied { .. } if self.isolated => {}
             ListenError::Denied { cause } if cause.downcast_ref::<allow_block_list::Blocked>().is_some() => {
                 self.shared.metrics.rejected("cut_off")
             }
@@ -202,6 +203,9 @@ impl Driver {
 
     /// Dials what the address book says is due.
     pub(super) fn dial_due(&mut self) {
+        if self.isolated {
+            return;
+        }
         let now = self.shared.now();
         for (target, addresses) in self.book.take_due(now, self.contacts.up_count() < PEERS_WANTED) {
             let options: DialOpts = match (&target, addresses.into_iter()) {

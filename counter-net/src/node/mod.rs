@@ -18,6 +18,7 @@ pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use counter_core::AddError;
 use tokio::sync::Mutex;
@@ -150,6 +151,21 @@ impl Node {
     /// Who this node is, where it listens and whom it reaches.
     pub fn info(&self) -> NodeInfo {
         self.shared().info()
+    }
+
+    /// Cuts this node from every other, or heals that: a partition on purpose, for demonstrations and drills.
+    ///
+    /// While isolated it has no connection, dials nobody and takes nobody in; reads, adds and commits go on. The others see what they would see if its
+    /// network broke. Once healed, it dials everybody that it knows at once, and both sides pull what they missed. Not remembered over a restart.
+    pub fn set_isolated(&self, isolated: bool) {
+        self.shared().isolated.store(isolated, Ordering::Relaxed);
+        self.shared().wakes.isolation.notify_one();
+        self.shared().subscribers.presence_changed();
+    }
+
+    /// Whether [`Node::set_isolated`] was last asked to cut this node off.
+    pub fn is_isolated(&self) -> bool {
+        self.shared().isolated.load(Ordering::Relaxed)
     }
 
     /// The node's metrics in the Prometheus text format; their names are listed in the crate's README.

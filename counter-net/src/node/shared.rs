@@ -1,6 +1,6 @@
 //! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ pub(crate) struct Identity {
 pub(crate) struct Wakes {
     pub(crate) local: Arc<Notify>,
     pub(crate) viewers: Notify,
+    pub(crate) isolation: Notify,
     pub(crate) stop: Notify,
 }
 
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) wakes: Wakes,
     pub(crate) viewers: AtomicU64,
     pub(crate) peers: AtomicUsize,
+    /// What was asked for last; the driver follows.
+    pub(crate) isolated: AtomicBool,
     pub(crate) subscribers: Subscribers,
     pub(crate) synced: watch::Sender<bool>,
     pub(crate) stopped: watch::Sender<bool>,
@@ -65,6 +68,7 @@ impl Shared {
             wakes,
             viewers: AtomicU64::new(0),
             peers: AtomicUsize::new(0),
+            isolated: AtomicBool::new(false),
             subscribers: Subscribers::default(),
             synced: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
