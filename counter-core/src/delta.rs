@@ -1,5 +1,7 @@
 //! A small state: some cells of some writers, and the spans of versions that they complete.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::cell::{Amounts, Extra};
 use crate::dictionary::{Dictionary, KeyNames, Numbering};
 use crate::keys::Keys;
@@ -29,7 +31,7 @@ pub struct Span {
 pub struct Delta {
     pub(crate) keys: Dictionary,
     /// Sorted by replica, none twice.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: SmallVec<[Part; 1]>,
 }
 
 /// One writer's share of a delta.
@@ -39,9 +41,9 @@ pub(crate) struct Part {
     /// Whether the span counts; a page before a writer's last does not.
     pub(crate) closed: bool,
     /// The writer's record, where its version lies in the span.
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<Box<Record>>,
     /// Sorted by key, none twice; versions lie in the span.
-    pub(crate) cells: Vec<DeltaCell>,
+    pub(crate) cells: SmallVec<[DeltaCell; 1]>,
     /// What few cells have besides amounts, by key, sorted.
     pub(crate) extras: Vec<(u32, Extra)>,
 }
@@ -57,7 +59,7 @@ pub(crate) struct DeltaCell {
 impl Delta {
     /// Puts parts whose cells have another numbering of keys into canonical form: only the names used, everything sorted.
     /// O(cells) where keys came in order, O(cells log cells) else.
-    pub(crate) fn from_parts(mut parts: Vec<Part>, names: &impl KeyNames) -> Self {
+    pub(crate) fn from_parts(mut parts: SmallVec<[Part; 1]>, names: &impl KeyNames) -> Self {
         let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(|part| part.cells.iter().map(|cell| cell.key)));
         for part in &mut parts {
             part.renumber(&numbering);
@@ -73,7 +75,7 @@ impl Delta {
             return deltas.pop().unwrap_or_default();
         }
         let mut all = Keys::default();
-        let mut parts = Vec::new();
+        let mut parts = SmallVec::new();
         for Self { keys, parts: theirs } in deltas {
             for mut part in theirs {
                 let numbers: Vec<u32> = (0..keys.pairs.len() as u32).map(|key| all.intern_unbounded(keys.names(key))).collect();
@@ -123,13 +125,17 @@ impl Delta {
         if self.encoded_bytes_max() <= bytes_max {
             return vec![self];
         }
-        self.parts.iter().flat_map(|part| part.cut(&self.keys, bytes_max)).map(|part| Self::from_parts(vec![part], &self.keys)).collect()
+        self.parts
+            .iter()
+            .flat_map(|part| part.cut(&self.keys, bytes_max))
+            .map(|part| Self::from_parts(smallvec![part], &self.keys))
+            .collect()
     }
 }
 
 impl Part {
     pub(crate) fn new(span: Span, closed: bool) -> Self {
-        Self { span, closed, record: None, cells: Vec::new(), extras: Vec::new() }
+        Self { span, closed, record: None, cells: SmallVec::new(), extras: Vec::new() }
     }
 
     fn renumber(&mut self, numbering: &Numbering) {
@@ -157,7 +163,7 @@ impl Part {
         for cell in cells {
             let extra = self.extra(cell.key);
             // The record goes with the first cell after it.
-            let record_bytes = record.take_if(|record| record.version < cell.version).map_or(0, Record::bytes_max);
+            let record_bytes = record.take_if(|record| record.version < cell.version).map_or(0, |record| record.bytes_max());
             let cost = Delta::cell_bytes_max(keys.names(cell.key), cell, extra) + record_bytes;
             if bytes + cost > bytes_max && !cut.cells.is_empty() {
                 cuts.push(cut.end());
@@ -168,13 +174,13 @@ impl Part {
             cut.extras.extend(extra.map(|extra| (cell.key, extra.clone())));
             cut.cells.push(cell);
         }
-        if bytes + record.map_or(0, Record::bytes_max) > bytes_max && record.is_some() && !cut.cells.is_empty() {
+        if bytes + record.map_or(0, |record| record.bytes_max()) > bytes_max && record.is_some() && !cut.cells.is_empty() {
             cuts.push(cut.end());
             cut = self.cut_after(cuts.last().map_or(self.span.after, |cut| cut.span.upto));
         }
         cuts.push(cut);
         for cut in &mut cuts {
-            let within = |record: &&Record| cut.span.after < record.version && record.version <= cut.span.upto;
+            let within = |record: &&Box<Record>| cut.span.after < record.version && record.version <= cut.span.upto;
             cut.record = self.record.as_ref().filter(within).cloned();
         }
         cuts

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::error::DecodeError;
 use crate::names::NAME_BYTES_MAX;
 
@@ -19,7 +21,7 @@ pub(crate) trait KeyNames {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NameList {
     pub(crate) arena: String,
-    pub(crate) ends: Vec<u32>,
+    pub(crate) ends: SmallVec<[u32; 4]>,
 }
 
 impl NameList {
@@ -39,7 +41,7 @@ impl NameList {
             return Err(DecodeError::Invalid("a name has at most 255 bytes"));
         }
         let arena = std::str::from_utf8(bytes).map_err(|_| DecodeError::Invalid("names are UTF-8"))?.to_owned();
-        Ok(Self { ends: vec![arena.len() as u32], arena })
+        Ok(Self { ends: smallvec![arena.len() as u32], arena })
     }
 
     fn last(&self) -> Option<&str> {
@@ -58,7 +60,7 @@ impl NameList {
 pub(crate) struct Dictionary {
     pub(crate) counters: NameList,
     pub(crate) regions: NameList,
-    pub(crate) pairs: Vec<(u32, u32)>,
+    pub(crate) pairs: SmallVec<[(u32, u32); 2]>,
 }
 
 impl KeyNames for Dictionary {
@@ -98,7 +100,7 @@ impl Dictionary {
         if !source.sorted() {
             keys.sort_by(|&a, &b| source.names(a).cmp(&source.names(b)));
         }
-        let mut dictionary = Self { pairs: Vec::with_capacity(keys.len()), ..Self::default() };
+        let mut dictionary = Self { pairs: SmallVec::with_capacity(keys.len()), ..Self::default() };
         let mut ascending = true;
         for &key in &keys {
             let (counter, region) = source.names(key);
@@ -138,7 +140,7 @@ impl Dictionary {
         }
         regions.sort();
         regions.dedup();
-        let mut dictionary = Self { pairs: Vec::with_capacity(keys.len()), ..Self::default() };
+        let mut dictionary = Self { pairs: SmallVec::with_capacity(keys.len()), ..Self::default() };
         regions.iter().for_each(|region| dictionary.regions.push(region));
         let mut near = 0;
         for &key in keys {

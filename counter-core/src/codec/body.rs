@@ -1,5 +1,7 @@
 //! What is inside the envelope: one click in a short form, everything else as dictionaries and columns.
 
+use smallvec::smallvec;
+
 use crate::cell::{Amounts, CELL_MAX, Extra};
 use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::names;
@@ -73,10 +75,10 @@ fn read_one(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     let regions = NameList::from_one(reader.counted_bytes()?)?;
     let span = Span { replica, ..read_span(reader)? };
     let amounts = Amounts { increments: reader.amount()?, decrements: reader.amount()? };
-    let cells = vec![DeltaCell { key: 0, version: span.upto, amounts }];
-    let keys = Dictionary { counters, regions, pairs: vec![(0, 0)] };
+    let cells = smallvec![DeltaCell { key: 0, version: span.upto, amounts }];
+    let keys = Dictionary { counters, regions, pairs: smallvec![(0, 0)] };
     keys.check_counters()?;
-    Ok(Delta { keys, parts: vec![Part { cells, ..Part::new(span, true) }] })
+    Ok(Delta { keys, parts: smallvec![Part { cells, ..Part::new(span, true) }] })
 }
 
 /// `after upto-after-1`; the replica is the caller's to set.
@@ -92,7 +94,7 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     let counters = names::read(reader)?;
     let regions = names::read(reader)?;
     let pairs = read_pairs(reader, counters.len(), regions.len())?;
-    let keys = Dictionary { counters, regions, pairs };
+    let keys = Dictionary { counters, regions, pairs: pairs.into() };
     keys.check_counters()?;
     let count = reader.count(20)?;
     let mut parts: Vec<Part> = Vec::with_capacity(count);
@@ -103,7 +105,7 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
         }
         parts.push(part);
     }
-    Ok(Delta { keys, parts })
+    Ok(Delta { keys, parts: parts.into() })
 }
 
 /// How many rows of `columns` columns follow, given that each block of a column takes two bytes at the least.
@@ -207,9 +209,9 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> 
     let mut part = Part::new(span, flags & FLAG_CLOSED != 0);
     if flags & FLAG_RECORD != 0 {
         let version = read_version(span, reader.varint()?)?;
-        part.record = Some(Record::read(version, reader)?);
+        part.record = Some(Box::new(Record::read(version, reader)?));
     }
-    part.cells = read_cells(reader, span, keys)?;
+    part.cells = read_cells(reader, span, keys)?.into();
     if flags & FLAG_EXTRAS != 0 {
         part.extras = read_extras(reader, &part.cells)?;
     }

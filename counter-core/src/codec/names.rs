@@ -74,7 +74,7 @@ fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError
     }
     let arena = String::from_utf8(arena).map_err(|_| DecodeError::Invalid("names are UTF-8"))?;
     match ends.iter().all(|&end| arena.is_char_boundary(end as usize)) {
-        true => Ok(NameList { arena, ends }),
+        true => Ok(NameList { arena, ends: ends.into() }),
         false => Err(DecodeError::Invalid("names are UTF-8")),
     }
 }

@@ -1,5 +1,7 @@
 //! Joining: of each writer the newer snapshot, at a cost of what changed.
 
+use smallvec::SmallVec;
+
 use super::values::Values;
 use super::{CounterMap, rehash, rehash_record};
 use crate::cell::Extra;
@@ -86,7 +88,7 @@ impl CounterMap {
             return Err(JoinError::OpenPart(open.span.replica));
         }
         let mut joined = Joined::default();
-        let mut parts = Vec::with_capacity(delta.parts.len());
+        let mut parts: SmallVec<[(&Part, Version); 2]> = SmallVec::with_capacity(delta.parts.len());
         for part in &delta.parts {
             let seen = self.seen_of(part.span.replica);
             if part.span.upto > seen && part.span.after > seen {
@@ -124,14 +126,14 @@ impl CounterMap {
     }
 
     /// The keys of a delta's dictionary here, made where they are new; checks the bounds before anything changes.
-    fn resolve(&mut self, delta: &Delta, parts: &[(&Part, Version)]) -> Result<Vec<u32>, JoinError> {
+    fn resolve(&mut self, delta: &Delta, parts: &[(&Part, Version)]) -> Result<SmallVec<[u32; 4]>, JoinError> {
         let new_replicas = parts.iter().filter(|(part, _)| self.writer(part.span.replica).is_none()).count();
         if new_replicas > 0 && self.writers.len() + new_replicas > self.replicas_max {
             return Err(JoinError::TooManyReplicas);
         }
         const UNUSED: u32 = u32::MAX;
         const NEW: u32 = u32::MAX - 1;
-        let mut keys = vec![UNUSED; delta.keys.pairs.len()];
+        let mut keys = SmallVec::from_elem(UNUSED, delta.keys.pairs.len());
         let (mut near, mut new) = (0, 0);
         for cell in parts.iter().flat_map(|(part, seen)| part.cells.iter().filter(|cell| cell.version > *seen)) {
             let key = &mut keys[cell.key as usize];

@@ -1,10 +1,11 @@
 //! What another lacks: whole deltas, and pages of a pull that is too large for one message.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::CounterMap;
 use crate::codec::varint::{Reader, write_varint};
 use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::error::DecodeError;
-use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::{Version, VersionVector};
 use crate::writer::Writer;
@@ -84,7 +85,7 @@ impl CounterMap {
         let mut part = opened(writer, after, after);
         part.closed = true;
         extend(&mut part, writer, writer.newest_first(after).into_iter().rev());
-        Some(Delta::from_parts(vec![part], &self.keys))
+        Some(Delta::from_parts(smallvec![part], &self.keys))
     }
 
     /// One page of what a holder of `have` lacks, of at most `bytes_max` encoded bytes, but one cell at least; of the writers in
@@ -97,7 +98,7 @@ impl CounterMap {
     /// # Complexity
     /// O(writers + cells of the page); where the cursor's cell has moved, once O(cells after it).
     pub fn page_since(&self, have: &VersionVector, only: Option<&[ReplicaId]>, cursor: Option<&Cursor>, bytes_max: usize) -> Page {
-        let mut draft = Draft { parts: Vec::new(), bytes: 0, bytes_max };
+        let mut draft = Draft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
             let after = have.get(writer.id);
             let at = cursor.filter(|cursor| cursor.replica == writer.id && cursor.version >= after);
@@ -121,7 +122,7 @@ impl CounterMap {
     fn fill(&self, draft: &mut Draft, writer: &Writer, after: Version, (version, slot): (Version, u32)) -> Option<Cursor> {
         let mut part = opened(writer, after, version);
         let mut last = Cursor { replica: writer.id, version, slot };
-        let mut bytes = Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, Record::bytes_max);
+        let mut bytes = Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
         for slot in writer.since_near(version, slot) {
             let cost = Delta::cell_bytes_max(self.keys.names(writer.key(slot)), cell(writer, slot), writer.extra(slot));
             if draft.bytes + bytes + cost > draft.bytes_max && !(draft.parts.is_empty() && part.cells.is_empty()) {
@@ -142,7 +143,7 @@ impl CounterMap {
 }
 
 struct Draft {
-    parts: Vec<Part>,
+    parts: SmallVec<[Part; 1]>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -150,7 +151,7 @@ struct Draft {
 /// A part still open, with the record if it lies after `sent`.
 pub(super) fn opened(writer: &Writer, after: Version, sent: Version) -> Part {
     let mut part = Part::new(Span { replica: writer.id, after, upto: writer.seen }, false);
-    part.record = writer.record.as_ref().filter(|record| record.version > sent).cloned();
+    part.record = writer.record.as_ref().filter(|record| record.version > sent).cloned().map(Box::new);
     part
 }
 
