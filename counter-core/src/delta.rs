@@ -180,8 +180,8 @@ impl Part {
         }
         cuts.push(cut);
         for cut in &mut cuts {
-            let within = |record: &&Box<Record>| cut.span.after < record.version && record.version <= cut.span.upto;
-            cut.record = self.record.as_ref().filter(within).cloned();
+            let Span { after, upto, .. } = cut.span;
+            cut.record = self.record.as_ref().filter(|record| after < record.version && record.version <= upto).cloned();
         }
         cuts
     }
