@@ -1,5 +1,7 @@
 //! What another lacks: whole deltas, and pages of a pull that is too large for one message.
 
+use std::borrow::Cow;
+
 use smallvec::{SmallVec, smallvec};
 
 use super::CounterMap;
@@ -96,7 +98,7 @@ impl CounterMap {
     /// A requester goes on with `next` at the *same* source; at another it starts again without.
     ///
     /// # Complexity
-    /// O(writers + cells of the page); where the cursor's cell has moved, once O(cells after it).
+    /// O(writers log writers + cells of the page); where the cursor's cell has moved, once O(cells after it).
     pub fn page_since(&self, have: &VersionVector, only: Option<&[ReplicaId]>, cursor: Option<&Cursor>, bytes_max: usize) -> Page {
         let mut draft = Draft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
@@ -112,7 +114,16 @@ impl CounterMap {
 
     /// The writers that a requester lacks something of: first the one under way, then by how much it lacks.
     fn wanted(&self, have: &VersionVector, only: Option<&[ReplicaId]>, cursor: Option<&Cursor>) -> Vec<&Writer> {
-        let lacks = |writer: &&Writer| writer.seen > have.get(writer.id) && only.is_none_or(|only| only.contains(&writer.id));
+        // Requesters send them ascending; whoever does not pays for a sort.
+        let only = only.map(|only| {
+            let mut only = Cow::Borrowed(only);
+            if !only.is_sorted() {
+                only.to_mut().sort_unstable();
+            }
+            only
+        });
+        let is_meant = |id| only.as_ref().is_none_or(|only| only.binary_search(&id).is_ok());
+        let lacks = |writer: &&Writer| writer.seen > have.get(writer.id) && is_meant(writer.id);
         let mut wanted: Vec<&Writer> = self.writers.iter().filter(lacks).collect();
         wanted.sort_by_key(|w| (cursor.is_none_or(|cursor| cursor.replica != w.id), w.seen - have.get(w.id), w.id));
         wanted

@@ -50,8 +50,10 @@ impl Replicator {
             return;
         }
         let delta = own_since(replica, after);
-        // Only one flush is a chain of states that the writer was in; a reset written besides it may have moved a cell twice.
-        let one_flush = flushed.span.is_some_and(|span| (span.after, span.upto) == (after, upto)) || after == 0;
+        // Only one flush is a chain of states that the writer was in; a reset written besides it may have moved a cell twice. At first the record
+        // lies before it, which is no cell.
+        let before = if after == 0 { replica.map().record(self.own).map_or(0, |record| record.version) } else { after };
+        let one_flush = flushed.span.is_some_and(|span| (span.after, span.upto) == (before, upto));
         for payload in self.payloads(delta, one_flush) {
             let gossip = Gossip { delta: Some(ByteBuf::from(payload)), ..Gossip::default() };
             self.out.publish(Kind::GossipDelta, self.sequence.seal(gossip));

@@ -1,0 +1,127 @@
+//! What a flush publishes: payloads of which each leaves its receiver with a state that the writer was in.
+
+use std::time::Duration;
+
+use counter_core::{Replica, ReplicaId, Version};
+use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator};
+
+const WRITER: ReplicaId = ReplicaId { node: 1, generation: 1 };
+const COUNTERS: usize = 200;
+
+/// A writer whose flushes are many payloads, and what "clicks" was from which of its versions on.
+struct Writer {
+    replica: Replica,
+    machine: Replicator,
+    log: Vec<(Version, i128)>,
+    now: Duration,
+}
+
+impl Writer {
+    fn new() -> Self {
+        let replica = Replica::new(WRITER, "ord").unwrap();
+        let config = ProtocolConfig { payload_bytes_max: 700, ..ProtocolConfig::default() };
+        let machine = Replicator::new(config, &replica, 1, Duration::ZERO);
+        let mut writer = Self { replica, machine, log: vec![(0, 0)], now: Duration::ZERO };
+        writer.hand(Input::PeerUp { peer: NodeId(2) });
+        writer
+    }
+
+    /// The gossip that this input gives rise to.
+    fn hand(&mut self, input: Input) -> Vec<Vec<u8>> {
+        self.now += Duration::from_secs(1);
+        self.machine.handle(&mut self.replica, input, self.now);
+        let outputs = std::iter::from_fn(|| self.machine.poll_output());
+        outputs.filter_map(|output| if let Output::Publish { payload } = output { Some(payload) } else { None }).collect()
+    }
+
+    /// One more in each counter, pending. "clicks" is the first to move, and no two names are alike: they fill payloads.
+    fn add_to_all(&mut self) {
+        self.replica.tally("clicks").unwrap().add(1).unwrap();
+        for at in 0..COUNTERS {
+            let name = format!("{:016x}", (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            self.replica.tally(&name).unwrap().add(1).unwrap();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.replica.flush();
+        self.note();
+    }
+
+    fn note(&mut self) {
+        let cells = self.replica.map().pn_counter("clicks", "ord");
+        let version = cells.cells().map(|(_, cell)| cell.version).max().unwrap_or(0);
+        self.log.push((version, self.replica.map().total("clicks")));
+    }
+
+    fn clicks_at(&self, version: Version) -> i128 {
+        self.log.iter().rev().find(|(at, _)| *at <= version).map_or(0, |(_, clicks)| *clicks)
+    }
+
+    /// Hands the payloads to a fresh node one after the other; after each it must hold what the writer held at that version. Returns how many
+    /// brought it further.
+    fn snapshots_seen_by_a_receiver(&self, payloads: Vec<Vec<u8>>) -> usize {
+        let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
+        let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
+        let mut steps = 0;
+        for payload in payloads {
+            let before = other.map().seen_of(WRITER);
+            machine.handle(&mut other, Input::Gossip { token: 0, signer: NodeId(1), payload }, Duration::ZERO);
+            let seen = other.map().seen_of(WRITER);
+            steps += usize::from(seen > before);
+            assert_eq!(other.map().total("clicks"), self.clicks_at(seen), "clicks as of version {seen}");
+        }
+        steps
+    }
+}
+
+#[test]
+fn one_flush_is_cut_into_consecutive_payloads() {
+    let mut writer = Writer::new();
+    let birth = writer.hand(Input::Timer);
+    writer.add_to_all();
+    let flush = writer.hand(Input::LocalChange);
+    writer.note();
+    assert!(flush.len() > 3, "{} payloads", flush.len());
+    let cuts = flush.len();
+    assert!(writer.snapshots_seen_by_a_receiver([birth, flush].concat()) >= cuts);
+}
+
+/// "clicks" moved in both: what lies before its second move, cut off from the rest, would say that the writer never had the first.
+#[test]
+fn two_flushes_are_never_cut() {
+    let mut writer = Writer::new();
+    let birth = writer.hand(Input::Timer);
+    writer.add_to_all();
+    writer.flush();
+    writer.replica.tally("clicks").unwrap().add(1).unwrap();
+    writer.flush();
+    let flushes = writer.hand(Input::LocalChange);
+    writer.snapshots_seen_by_a_receiver([birth, flushes].concat());
+    assert!(writer.machine.stats().unpublished > 0, "it is left to pulls");
+}
+
+#[test]
+fn two_flushes_before_the_first_word_to_anybody_are_not_cut_either() {
+    let mut writer = Writer::new();
+    writer.add_to_all();
+    writer.flush();
+    writer.replica.tally("clicks").unwrap().add(1).unwrap();
+    writer.flush();
+    let flushes = writer.hand(Input::LocalChange);
+    writer.snapshots_seen_by_a_receiver(flushes);
+}
+
+#[test]
+fn a_flush_and_a_reset_after_it_are_not_cut() {
+    for first_word in [true, false] {
+        let mut writer = Writer::new();
+        let birth = if first_word { Vec::new() } else { writer.hand(Input::Timer) };
+        writer.add_to_all();
+        writer.flush();
+        writer.replica.reset("clicks", "ord").unwrap();
+        writer.note();
+        let flushes = writer.hand(Input::LocalChange);
+        writer.snapshots_seen_by_a_receiver([birth, flushes].concat());
+    }
+}
