@@ -24,7 +24,18 @@ pub(crate) struct NameList {
     pub(crate) ends: SmallVec<[u32; 4]>,
 }
 
+/// Names in ascending order, one after the other in an arena, with the end of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NameSlice<'a> {
+    pub(crate) arena: &'a str,
+    pub(crate) ends: &'a [u32],
+}
+
 impl NameList {
+    pub(crate) fn as_slice(&self) -> NameSlice<'_> {
+        NameSlice { arena: &self.arena, ends: &self.ends }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }

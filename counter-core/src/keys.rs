@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::dictionary::KeyNames;
+use crate::dictionary::{Dictionary, KeyNames, NameSlice};
 use crate::error::AddError;
 use crate::names::{NAME_BYTES_MAX, Names};
 
@@ -22,15 +22,7 @@ impl KeyId {
 
 const NONE: u32 = u32::MAX;
 
-#[derive(Clone, Copy)]
-struct Key {
-    counter: u32,
-    region: u32,
-    /// The counter's next key, or NONE.
-    next: u32,
-}
-
-/// A counter: its keys are a chain through `Key::next`, in the order in which they came.
+/// A counter: its keys are a chain through `next`, in the order in which they came.
 #[derive(Clone, Copy)]
 struct Chain {
     first: u32,
@@ -42,7 +34,11 @@ struct Chain {
 pub(crate) struct Keys {
     counters: Names,
     regions: Names,
-    keys: Vec<Key>,
+    /// By key: its counter's and its region's numbers.
+    counter_of: Vec<u32>,
+    region_of: Vec<u32>,
+    /// By key: its counter's next key, or NONE.
+    next: Vec<u32>,
     chains: Vec<Chain>,
     index: HashTable<u32>,
     seed: RandomState,
@@ -52,7 +48,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+        self.counter_of.len()
     }
 
     pub(crate) fn counter_count(&self) -> usize {
@@ -69,29 +65,35 @@ impl Keys {
     }
 
     /// The number of the counter that a key belongs to.
+    #[inline]
     pub(crate) fn counter_of(&self, key: u32) -> u32 {
-        self.keys[key as usize].counter
+        self.counter_of[key as usize]
     }
 
     /// (counter, region) of a key.
     pub(crate) fn names(&self, key: u32) -> (&str, &str) {
-        let Key { counter, region, .. } = self.keys[key as usize];
+        let (counter, region) = self.numbers(key);
         (self.counters.name(counter), self.regions.name(region))
+    }
+
+    #[inline]
+    fn numbers(&self, key: u32) -> (u32, u32) {
+        (self.counter_of[key as usize], self.region_of[key as usize])
     }
 
     /// The keys of a counter by its number, in the order in which they came.
     pub(crate) fn of_counter(&self, counter: u32) -> impl Iterator<Item = u32> + '_ {
         let first = self.chains[counter as usize].first;
-        std::iter::successors(Some(first), |&key| Some(self.keys[key as usize].next).filter(|&next| next != NONE))
+        std::iter::successors(Some(first), |&key| Some(self.next[key as usize]).filter(|&next| next != NONE))
     }
 
     pub(crate) fn region_name(&self, key: u32) -> &str {
-        self.regions.name(self.keys[key as usize].region)
+        self.regions.name(self.region_of[key as usize])
     }
 
     pub(crate) fn find(&self, counter: &str, region: &str) -> Option<u32> {
         let is_it = |&key: &u32| {
-            let Key { counter: c, region: r, .. } = self.keys[key as usize];
+            let (c, r) = self.numbers(key);
             self.regions.bytes(r) == region.as_bytes() && self.counters.bytes(c) == counter.as_bytes()
         };
         self.index.find(self.hash(counter, region), is_it).copied()
@@ -99,7 +101,7 @@ impl Keys {
 
     /// As [`find`](Self::find), but looks at `hint` first: keys of two states mostly came in the same order.
     pub(crate) fn find_near(&self, hint: u32, counter: &str, region: &str) -> Option<u32> {
-        if (hint as usize) < self.keys.len() && self.names(hint) == (counter, region) {
+        if (hint as usize) < self.len() && self.names(hint) == (counter, region) {
             return Some(hint);
         }
         self.find(counter, region)
@@ -108,15 +110,42 @@ impl Keys {
     /// The key with the names of another numbering's key, looked for at `near` first.
     #[inline]
     pub(crate) fn find_same(&self, near: u32, other: &Self, theirs: u32) -> Option<u32> {
-        let their = other.keys[theirs as usize];
-        if let Some(mine) = self.keys.get(near as usize) {
-            let region = self.regions.bytes(mine.region) == other.regions.bytes(their.region);
-            if region && self.counters.bytes(mine.counter) == other.counters.bytes(their.counter) {
+        let (counter, region) = other.numbers(theirs);
+        if (near as usize) < self.len() {
+            let mine = self.numbers(near);
+            let same_region = self.regions.bytes(mine.1) == other.regions.bytes(region);
+            if same_region && self.counters.bytes(mine.0) == other.counters.bytes(counter) {
                 return Some(near);
             }
         }
         let (counter, region) = other.names(theirs);
         self.find(counter, region)
+    }
+
+    /// How many keys, from the first on, have the same number in `other`; 0 also where that is not simply to be seen. O(keys), at the speed
+    /// of memory.
+    pub(crate) fn same_below(&self, other: &Self) -> u32 {
+        let count = self.len().min(other.len());
+        let same = self.counter_of[..count] == other.counter_of[..count]
+            && self.region_of[..count] == other.region_of[..count]
+            && self.counters.same_start(other.counters.as_slice())
+            && self.regions.same_start(other.regions.as_slice());
+        if same { count as u32 } else { 0 }
+    }
+
+    /// As [`same_below`](Self::same_below), of the keys of a delta.
+    pub(crate) fn same_as(&self, other: &Dictionary) -> u32 {
+        let count = self.len().min(other.pairs.len());
+        let same = self.counters.same_start(other.counters.as_slice())
+            && self.regions.same_start(other.regions.as_slice())
+            && other.pairs[..count].iter().zip(&self.counter_of).zip(&self.region_of).all(|((pair, &c), &r)| *pair == (c, r));
+        if same { count as u32 } else { 0 }
+    }
+
+    /// All names as they stand in the dictionary of all keys, where they do: counters, regions, and the pair of each key.
+    pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>, impl Fn(usize) -> (u32, u32))> {
+        let in_order = !self.unsorted && self.regions.sorted();
+        in_order.then(|| (self.counters.as_slice(), self.regions.as_slice(), |key| (self.counter_of[key], self.region_of[key])))
     }
 
     /// The key of (counter, region), made now if it is new.
@@ -130,7 +159,7 @@ impl Keys {
         if counter.is_empty() || counter.len() > NAME_BYTES_MAX || region.len() > NAME_BYTES_MAX {
             return Err(AddError::NameOutOfRange);
         }
-        if self.keys.len() >= keys_max.min(NONE as usize) {
+        if self.len() >= keys_max.min(NONE as usize) {
             return Err(AddError::TooManyKeys);
         }
         Ok(self.push(counter, region))
@@ -143,23 +172,25 @@ impl Keys {
 
     /// A key for a pair that has none.
     pub(crate) fn push(&mut self, counter: &str, region: &str) -> u32 {
-        let key = self.keys.len() as u32;
+        let key = self.len() as u32;
         if let Some(last) = key.checked_sub(1) {
             self.unsorted |= self.names(last) > (counter, region);
         }
         let hash = self.hash(counter, region);
         let (counter, region) = (self.counters.intern(counter), self.regions.intern(region));
-        self.keys.push(Key { counter, region, next: NONE });
+        self.counter_of.push(counter);
+        self.region_of.push(region);
+        self.next.push(NONE);
         match self.chains.get_mut(counter as usize) {
             Some(chain) => {
-                self.keys[chain.last as usize].next = key;
+                self.next[chain.last as usize] = key;
                 chain.last = key;
             }
             None => self.chains.push(Chain { first: key, last: key }),
         }
-        let (seed, keys, counters, regions) = (&self.seed, &self.keys, &self.counters, &self.regions);
-        self.index.insert_unique(hash, key, |&other| {
-            let Key { counter, region, .. } = keys[other as usize];
+        let Self { index, seed, counter_of, region_of, counters, regions, .. } = self;
+        index.insert_unique(hash, key, |&other| {
+            let (counter, region) = (counter_of[other as usize], region_of[other as usize]);
             hash_pair(seed, counters.name(counter), regions.name(region))
         });
         key
@@ -176,7 +207,7 @@ impl KeyNames for Keys {
     }
 
     fn key_count(&self) -> usize {
-        self.keys.len()
+        self.len()
     }
 
     fn sorted(&self) -> bool {

@@ -7,6 +7,8 @@ use std::vec::Vec;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use crate::dictionary::NameSlice;
+
 /// Longest counter or region name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -20,11 +22,29 @@ pub(crate) struct Names {
     ends: Vec<u32>,
     numbers: HashTable<u32>,
     seed: RandomState,
+    /// Whether some name sorts before the one that came before it.
+    unsorted: bool,
 }
 
 impl Names {
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Whether names ascend with their numbers.
+    pub(crate) fn sorted(&self) -> bool {
+        !self.unsorted
+    }
+
+    pub(crate) fn as_slice(&self) -> NameSlice<'_> {
+        NameSlice { arena: &self.arena, ends: &self.ends }
+    }
+
+    /// Whether names are the same here and there as far as both have them.
+    pub(crate) fn same_start(&self, other: NameSlice<'_>) -> bool {
+        let count = self.ends.len().min(other.ends.len());
+        let bytes = count.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
+        self.ends[..count] == other.ends[..count] && self.arena.as_bytes()[..bytes] == other.arena.as_bytes()[..bytes]
     }
 
     pub(crate) fn name(&self, number: u32) -> &str {
@@ -54,6 +74,7 @@ impl Names {
             return number;
         }
         let number = self.ends.len() as u32;
+        self.unsorted |= number > 0 && self.name(number - 1) > name;
         self.arena.push_str(name);
         self.ends.push(self.arena.len() as u32);
         let hash = self.hash(name);

@@ -18,10 +18,9 @@ pub(crate) struct Plain {
     pub(crate) amounts: Amounts,
 }
 
-/// Where a cell stands: its key, and its neighbours in version order.
+/// A cell's neighbours in version order; the newest cell's next is the oldest.
 #[derive(Clone, Copy)]
-struct Place {
-    key: u32,
+struct Link {
     prev: u32,
     next: u32,
 }
@@ -35,14 +34,17 @@ pub(crate) struct Writer {
     pub(crate) seen: Version,
     pub(crate) record: Option<Record>,
     plain: Vec<Plain>,
-    places: Vec<Place>,
+    keys: Vec<u32>,
+    /// A ring in version order: a bulk of changes that takes the cells in the order in which they stand only turns it.
+    links: Vec<Link>,
     /// Key -> slot.
     index: HashTable<u32>,
     /// The few cells that have more than amounts, by slot.
     extras: BTreeMap<u32, Extra>,
-    /// Ends of the chain in version order, NONE when there is no cell.
-    oldest: u32,
+    /// Where the ring ends, NONE when there is no cell.
     newest: u32,
+    /// Whether keys ascend with slots.
+    ascending: bool,
     /// Sum of the hashes of the cells and the record; None when it must be counted afresh.
     pub(crate) hash: Option<u128>,
 }
@@ -54,11 +56,12 @@ impl Writer {
             seen: 0,
             record: None,
             plain: Vec::new(),
-            places: Vec::new(),
+            keys: Vec::new(),
+            links: Vec::new(),
             index: HashTable::new(),
             extras: BTreeMap::new(),
-            oldest: NONE,
             newest: NONE,
+            ascending: true,
             hash: None,
         }
     }
@@ -69,22 +72,33 @@ impl Writer {
 
     pub(crate) fn reserve(&mut self, cells: usize) {
         self.plain.reserve(cells);
-        self.places.reserve(cells);
+        self.keys.reserve(cells);
+        self.links.reserve(cells);
     }
 
-    /// The slot of `key`, looking at `hint` first.
+    /// The slot of `key`, looking at `hint` first, and then at where it is when the writer has all keys.
     #[inline]
     pub(crate) fn slot(&self, key: u32, hint: u32) -> Option<u32> {
-        match self.places.get(hint as usize) {
-            Some(place) if place.key == key => Some(hint),
-            _ => self.index.find(hash_key(key), |&slot| self.places[slot as usize].key == key).copied(),
+        if self.keys.get(hint as usize) == Some(&key) {
+            return Some(hint);
         }
+        if self.keys.get(key as usize) == Some(&key) {
+            return Some(key);
+        }
+        self.index.find(hash_key(key), |&slot| self.keys[slot as usize] == key).copied()
     }
 
+    #[inline]
     pub(crate) fn key(&self, slot: u32) -> u32 {
-        self.places[slot as usize].key
+        self.keys[slot as usize]
     }
 
+    /// Whether keys ascend with slots.
+    pub(crate) fn ascending(&self) -> bool {
+        self.ascending
+    }
+
+    #[inline]
     pub(crate) fn plain(&self, slot: u32) -> Plain {
         self.plain[slot as usize]
     }
@@ -112,9 +126,11 @@ impl Writer {
     pub(crate) fn make(&mut self, key: u32) -> u32 {
         let slot = self.plain.len() as u32;
         self.plain.push(Plain::default());
-        self.places.push(Place { key, prev: NONE, next: NONE });
-        let places = &self.places;
-        self.index.insert_unique(hash_key(key), slot, |&other| hash_key(places[other as usize].key));
+        self.ascending &= self.keys.last().is_none_or(|&last| last < key);
+        self.keys.push(key);
+        self.links.push(Link { prev: NONE, next: NONE });
+        let keys = &self.keys;
+        self.index.insert_unique(hash_key(key), slot, |&other| hash_key(keys[other as usize]));
         slot
     }
 
@@ -123,13 +139,20 @@ impl Writer {
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, version: Version, amounts: Amounts) -> Amounts {
         let stood = std::mem::replace(&mut self.plain[slot as usize], Plain { version, amounts });
-        if self.newest != slot || stood.version > version {
-            if stood.version != 0 {
-                self.unlink(slot);
-            }
-            self.link(slot, version);
+        if self.newest == slot && stood.version <= version {
+            return stood.amounts;
+        }
+        let turns = stood.version != 0 && self.oldest() == slot && self.plain[self.newest as usize].version < version;
+        if turns && self.newest != slot {
+            self.newest = slot;
+        } else {
+            self.relink(slot, stood.version != 0, version);
         }
         stood.amounts
+    }
+
+    fn oldest(&self) -> u32 {
+        self.links.get(self.newest as usize).map_or(NONE, |link| link.next)
     }
 
     /// Replaces what a cell has besides amounts.
@@ -141,34 +164,45 @@ impl Writer {
         }
     }
 
-    fn unlink(&mut self, slot: u32) {
-        let Place { prev, next, .. } = self.places[slot as usize];
-        match self.places.get_mut(prev as usize) {
-            Some(place) => place.next = next,
-            None => self.oldest = next,
+    fn relink(&mut self, slot: u32, linked: bool, version: Version) {
+        if linked {
+            self.unlink(slot);
         }
-        match self.places.get_mut(next as usize) {
-            Some(place) => place.prev = prev,
-            None => self.newest = prev,
+        self.link(slot, version);
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Link { prev, next } = self.links[slot as usize];
+        self.links[prev as usize].next = next;
+        self.links[next as usize].prev = prev;
+        if self.newest == slot {
+            self.newest = if prev == slot { NONE } else { prev };
         }
     }
 
-    #[inline]
     fn link(&mut self, slot: u32, version: Version) {
-        let mut prev = self.newest;
-        while prev != NONE && self.plain[prev as usize].version > version {
-            prev = self.places[prev as usize].prev;
+        if self.newest == NONE {
+            self.links[slot as usize] = Link { prev: slot, next: slot };
+            self.newest = slot;
+            return;
         }
-        let next = match self.places.get_mut(prev as usize) {
-            Some(place) => std::mem::replace(&mut place.next, slot),
-            None => std::mem::replace(&mut self.oldest, slot),
-        };
-        match self.places.get_mut(next as usize) {
-            Some(place) => place.prev = slot,
-            None => self.newest = slot,
+        let (newest, oldest) = (self.newest, self.oldest());
+        let mut prev = newest;
+        while self.plain[prev as usize].version > version {
+            let older = self.links[prev as usize].prev;
+            if prev == oldest {
+                // Older than all: before the oldest, which is after the newest.
+                prev = newest;
+                break;
+            }
+            prev = older;
         }
-        let place = &mut self.places[slot as usize];
-        (place.prev, place.next) = (prev, next);
+        if self.plain[newest as usize].version <= version {
+            self.newest = slot;
+        }
+        let next = std::mem::replace(&mut self.links[prev as usize].next, slot);
+        self.links[next as usize].prev = slot;
+        self.links[slot as usize] = Link { prev, next };
     }
 
     /// Slots in the order in which cells were made.
@@ -179,39 +213,47 @@ impl Writer {
     /// Slots of the cells with a version above `after`, newest first. O(changed).
     pub(crate) fn newest_first(&self, after: Version) -> Vec<u32> {
         let mut slots = Vec::with_capacity(self.len().min((self.seen.saturating_sub(after)) as usize));
-        let mut slot = self.newest;
+        let (mut slot, oldest) = (self.newest, self.oldest());
         while slot != NONE && self.plain[slot as usize].version > after {
             slots.push(slot);
-            slot = self.places[slot as usize].prev;
+            slot = if slot == oldest { NONE } else { self.links[slot as usize].prev };
         }
         slots
     }
 
     /// Slots of the cells with a version above `after`, oldest first. O(changed).
+    #[inline]
     pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = u32> + '_ {
-        let mut first = NONE;
-        if self.oldest != NONE && self.plain[self.oldest as usize].version > after {
-            first = self.oldest;
-        } else {
-            let mut slot = self.newest;
-            while slot != NONE && self.plain[slot as usize].version > after {
-                first = slot;
-                slot = self.places[slot as usize].prev;
-            }
+        let oldest = self.oldest();
+        let all = oldest != NONE && self.plain[oldest as usize].version > after;
+        self.chain(if all { oldest } else { self.first_after(after) })
+    }
+
+    /// Walks back from the newest; some cell is not above `after`, or there is none.
+    fn first_after(&self, after: Version) -> u32 {
+        let (mut first, mut slot) = (NONE, self.newest);
+        while slot != NONE && self.plain[slot as usize].version > after {
+            first = slot;
+            slot = self.links[slot as usize].prev;
         }
-        self.chain(first)
+        first
     }
 
     /// As [`since`](Self::since), and O(1) where the cell in `slot` still has version `after`.
     pub(crate) fn since_near(&self, after: Version, slot: u32) -> impl Iterator<Item = u32> + '_ {
         let unmoved = self.plain.get(slot as usize).is_some_and(|plain| plain.version == after && after > 0);
-        let first = if unmoved { Some(self.places[slot as usize].next) } else { self.since(after).next() };
+        let first = if unmoved { self.following(slot) } else { self.since(after).next() };
         self.chain(first.unwrap_or(NONE))
     }
 
+    #[inline]
+    fn following(&self, slot: u32) -> Option<u32> {
+        (slot != self.newest).then(|| self.links[slot as usize].next)
+    }
+
+    #[inline]
     fn chain(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
-        let some = |slot: u32| Some(slot).filter(|&slot| slot != NONE);
-        std::iter::successors(some(first), move |&slot| some(self.places[slot as usize].next))
+        std::iter::successors(Some(first).filter(|&slot| slot != NONE), |&slot| self.following(slot))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::names;
 use crate::codec::varint::{Reader, write_varint};
 use crate::delta::{Delta, DeltaCell, Part, Span};
-use crate::dictionary::{Dictionary, NameList};
+use crate::dictionary::{Dictionary, NameList, NameSlice};
 use crate::error::DecodeError;
 use crate::record::Record;
 use crate::version_vector::Version;
@@ -27,16 +27,24 @@ pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
     if let Some((span, cell)) = one_cell(delta) {
         return write_one(out, delta.keys.names(cell.key), span, cell);
     }
-    write_head(out, &delta.keys, delta.parts.len());
-    delta.parts.iter().for_each(|part| write_part(out, part, part.cells.len(), part.cells.iter().copied()));
+    let Dictionary { counters, regions, pairs } = &delta.keys;
+    write_head(out, counters.as_slice(), regions.as_slice(), pairs.len(), |key| pairs[key], delta.parts.len());
+    delta.parts.iter().for_each(|part| write_part(out, part, part.cells.len(), |at| part.cells[at]));
 }
 
 /// What comes before the parts of a table: `kind counters regions keys count`.
-pub(crate) fn write_head(out: &mut Vec<u8>, keys: &Dictionary, parts: usize) {
+pub(crate) fn write_head(
+    out: &mut Vec<u8>,
+    counters: NameSlice<'_>,
+    regions: NameSlice<'_>,
+    keys: usize,
+    pair: impl Fn(usize) -> (u32, u32),
+    parts: usize,
+) {
     out.push(KIND_TABLE);
-    names::write(out, &keys.counters);
-    names::write(out, &keys.regions);
-    write_pairs(out, &keys.pairs);
+    names::write(out, counters);
+    names::write(out, regions);
+    write_pairs(out, keys, pair);
     write_varint(out, parts as u64);
 }
 
@@ -118,18 +126,19 @@ fn read_rows(reader: &mut Reader<'_>, columns: usize) -> Result<usize, DecodeErr
 }
 
 /// `count (counter-step-block region-block)*`.
-fn write_pairs(out: &mut Vec<u8>, pairs: &[(u32, u32)]) {
-    write_varint(out, pairs.len() as u64);
-    let mut before = 0;
-    for block in pairs.chunks(BLOCK) {
-        let (mut steps, mut regions) = ([0; BLOCK], [0; BLOCK]);
-        for (at, &(counter, region)) in block.iter().enumerate() {
+fn write_pairs(out: &mut Vec<u8>, count: usize, pair: impl Fn(usize) -> (u32, u32)) {
+    write_varint(out, count as u64);
+    let (mut before, mut steps, mut regions) = (0, [0; BLOCK], [0; BLOCK]);
+    for start in (0..count).step_by(BLOCK) {
+        let taken = BLOCK.min(count - start);
+        for at in 0..taken {
+            let (counter, region) = pair(start + at);
             steps[at] = u64::from(counter - before);
             regions[at] = u64::from(region);
             before = counter;
         }
-        write_block(out, &steps[..block.len()]);
-        write_block(out, &regions[..block.len()]);
+        write_block(out, &steps[..taken]);
+        write_block(out, &regions[..taken]);
     }
 }
 
@@ -162,7 +171,7 @@ const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block decrements-block)* [extras]`.
 ///
 /// The cells are given apart, `count` of them with keys that ascend, so that a whole state is written from where it stands.
-pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cells: impl Iterator<Item = DeltaCell>) {
+pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cell: impl Fn(usize) -> DeltaCell) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.push(flag(part.closed, FLAG_CLOSED) | flag(part.record.is_some(), FLAG_RECORD) | flag(!part.extras.is_empty(), FLAG_EXTRAS));
     out.extend_from_slice(&part.span.replica.to_bytes());
@@ -172,7 +181,7 @@ pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cells: im
         write_varint(out, record.version - part.span.after - 1);
         record.write(out);
     }
-    write_cells(out, part.span.after, count, cells);
+    write_cells(out, part.span.after, count, cell);
     if !part.extras.is_empty() {
         write_varint(out, part.extras.len() as u64);
         for (key, extra) in &part.extras {
@@ -182,18 +191,20 @@ pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cells: im
     }
 }
 
-fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, mut cells: impl Iterator<Item = DeltaCell>) {
+fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(usize) -> DeltaCell) {
     write_varint(out, count as u64);
     let mut key_next = 0;
     let mut columns = [[0u64; BLOCK]; 4];
     for start in (0..count).step_by(BLOCK) {
         let taken = BLOCK.min(count - start);
-        for (at, cell) in cells.by_ref().take(taken).enumerate() {
-            columns[0][at] = u64::from(cell.key - key_next);
-            columns[1][at] = cell.version - after - 1;
-            columns[2][at] = cell.amounts.increments;
-            columns[3][at] = cell.amounts.decrements;
-            key_next = cell.key + 1;
+        let [gaps, distances, increments, decrements] = &mut columns;
+        for at in 0..taken {
+            let DeltaCell { key, version, amounts } = cell(start + at);
+            gaps[at] = u64::from(key - key_next);
+            distances[at] = version - after - 1;
+            increments[at] = amounts.increments;
+            decrements[at] = amounts.decrements;
+            key_next = key + 1;
         }
         columns.iter().for_each(|column| write_block(out, &column[..taken]));
     }
@@ -237,18 +248,34 @@ fn read_cells(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<De
             read_block(reader, &mut column[..taken])?;
         }
         let [gaps, distances, increments, decrements] = &columns;
+        check_block(span, increments, decrements, distances, taken)?;
+        // Gaps below 2^32 do not wrap; the last key of the block is its greatest.
+        if gaps[..taken].iter().any(|&gap| gap >= keys as u64) {
+            return Err(RANGE);
+        }
         let rows = gaps.iter().zip(distances).zip(increments.iter().zip(decrements)).take(taken);
-        for ((&gap, &distance), (&increments, &decrements)) in rows {
-            let key = key_next.checked_add(gap).filter(|&key| key < keys as u64).ok_or(RANGE)?;
+        cells.extend(rows.map(|((&gap, &distance), (&increments, &decrements))| {
+            let key = key_next + gap;
             key_next = key + 1;
-            if increments > CELL_MAX || decrements > CELL_MAX {
-                return Err(DecodeError::Invalid("a cell's amounts are at most 2^62"));
-            }
-            let amounts = Amounts { increments, decrements };
-            cells.push(DeltaCell { key: key as u32, version: read_version(span, distance)?, amounts });
+            DeltaCell { key: key as u32, version: span.after + 1 + distance, amounts: Amounts { increments, decrements } }
+        }));
+        if key_next > keys as u64 {
+            return Err(RANGE);
         }
     }
     Ok(cells)
+}
+
+/// Whether versions lie in their span and amounts within their bound.
+fn check_block(span: Span, increments: &[u64], decrements: &[u64], distances: &[u64], count: usize) -> Result<(), DecodeError> {
+    let greatest = |column: &[u64]| column[..count].iter().fold(0, |greatest, &value| greatest.max(value));
+    if greatest(distances) >= span.upto - span.after {
+        return Err(DecodeError::Invalid("versions lie in their span"));
+    }
+    match greatest(increments).max(greatest(decrements)) <= CELL_MAX {
+        true => Ok(()),
+        false => Err(DecodeError::Invalid("a cell's amounts are at most 2^62")),
+    }
 }
 
 fn read_extras(reader: &mut Reader<'_>, cells: &[DeltaCell]) -> Result<Vec<(u32, Extra)>, DecodeError> {

@@ -20,73 +20,130 @@ const RUNS: u8 = 131;
 /// Appends 1 to 128 numbers. Of the forms that take the fewest bytes the first in the order of the module's list is written.
 pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(!values.is_empty() && values.len() <= BLOCK, "a block holds 1 to 128 numbers");
-    if values.iter().all(|value| *value == values[0]) {
+    let first = values[0];
+    // Every bit that is set, and every bit that differs, somewhere.
+    let (set, differs) = values.iter().fold((0, 0), |(set, differs), &value| (set | value, differs | (value ^ first)));
+    if differs == 0 {
         out.push(0);
-        return write_varint(out, values[0]);
+        return write_varint(out, first);
     }
-    let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| (least.min(value), greatest.max(value)));
-    let (mut least_step, mut greatest_step, mut turns) = (i64::MAX, i64::MIN, 0usize);
-    let mut before = values[1].wrapping_sub(values[0]) as i64;
-    for step in steps_of(values) {
-        least_step = least_step.min(step);
-        greatest_step = greatest_step.max(step);
-        turns += usize::from(step != before);
-        before = step;
-    }
-    let (width, step_width) = (bits(greatest - least), bits(greatest_step.wrapping_sub(least_step) as u64));
-    let plain = 1 + varint_bytes(least) + packed_bytes(values.len(), width);
-    let first = 1 + varint_bytes(values[0]);
-    let steps = first + varint_bytes(zigzag(least_step)) + packed_bytes(values.len() - 1, step_width);
-    let best = plain.min(steps);
-    // Two bytes a run and one a varint at the least: mostly that settles it.
-    let runs = if first + 2 * (turns + 1) < best { first + runs_bytes(values) } else { usize::MAX };
-    let varints =
-        if 1 + values.len() < best.min(runs) { 1 + values.iter().map(|&value| varint_bytes(value)).sum::<usize>() } else { usize::MAX };
-    if plain <= steps && plain <= runs && plain <= varints {
-        out.push(width);
-        write_varint(out, least);
-        pack(out, values.iter().map(|value| value - least), width);
-    } else if steps <= runs && steps <= varints {
-        out.push(DIFFERENCES + step_width);
-        write_varint(out, values[0]);
-        write_varint(out, zigzag(least_step));
-        pack(out, steps_of(values).map(|step| step.wrapping_sub(least_step) as u64), step_width);
-    } else if runs <= varints {
-        out.push(RUNS);
-        write_varint(out, values[0]);
-        for_runs(values, |step, length| {
-            write_varint(out, zigzag(step));
-            write_varint(out, length);
-        });
-    } else {
-        out.push(VARINTS);
-        values.iter().for_each(|&value| write_varint(out, value));
-    }
+    let mut steps = [0u64; BLOCK - 1];
+    let steps = &mut steps[..values.len() - 1];
+    steps.iter_mut().zip(values).zip(&values[1..]).for_each(|((step, &before), &value)| *step = value.wrapping_sub(before));
+    let facts = if set < NARROW { Facts::of_narrow(values, steps) } else { Facts::of_wide(values, steps) };
+    facts.write(out, values, steps);
 }
 
-fn runs_bytes(values: &[u64]) -> usize {
-    let mut bytes = 0;
-    for_runs(values, |step, length| bytes += varint_bytes(zigzag(step)) + varint_bytes(length));
-    bytes
+/// Below this the steps between numbers fit in 32 bits too, four of which are looked at in one go.
+const NARROW: u64 = 1 << 31;
+
+/// What decides a block's form.
+struct Facts {
+    least: u64,
+    greatest: u64,
+    least_step: i64,
+    greatest_step: i64,
+    /// How many steps differ from the one before.
+    turns: usize,
 }
 
-fn steps_of(values: &[u64]) -> impl Iterator<Item = i64> + '_ {
-    values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as i64)
-}
+impl Facts {
+    fn of_wide(values: &[u64], steps: &[u64]) -> Self {
+        let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| (least.min(value), greatest.max(value)));
+        let (mut least_step, mut greatest_step) = (i64::MAX, i64::MIN);
+        for &step in steps {
+            least_step = least_step.min(step as i64);
+            greatest_step = greatest_step.max(step as i64);
+        }
+        Self { least, greatest, least_step, greatest_step, turns: turns_of(steps) }
+    }
 
-fn for_runs(values: &[u64], mut each: impl FnMut(i64, u64)) {
-    let mut steps = steps_of(values);
-    let Some(mut current) = steps.next() else { return };
-    let mut length = 1;
-    for step in steps {
-        if step == current {
-            length += 1;
-        } else {
-            each(current, length);
-            (current, length) = (step, 1);
+    fn of_narrow(values: &[u64], steps: &[u64]) -> Self {
+        let mut narrow = [0i32; BLOCK];
+        let (least, greatest) = extremes(narrow_of(&mut narrow, values));
+        let steps = narrow_of(&mut narrow, steps);
+        let (least_step, greatest_step) = extremes(steps);
+        Self {
+            least: least as u64,
+            greatest: greatest as u64,
+            least_step: i64::from(least_step),
+            greatest_step: i64::from(greatest_step),
+            turns: turns_of(steps),
         }
     }
-    each(current, length);
+
+    fn write(&self, out: &mut Vec<u8>, values: &[u64], steps: &[u64]) {
+        let Self { least, least_step, turns, .. } = *self;
+        let (width, step_width) = (bits(self.greatest - least), bits(self.greatest_step.wrapping_sub(least_step) as u64));
+        let plain_bytes = 1 + varint_bytes(least) + packed_bytes(values.len(), width);
+        let first_bytes = 1 + varint_bytes(values[0]);
+        let steps_bytes = first_bytes + varint_bytes(zigzag(least_step)) + packed_bytes(steps.len(), step_width);
+        let best = plain_bytes.min(steps_bytes);
+        // Two bytes a run and one a varint at the least: mostly that settles it.
+        let mut starts = [0u8; BLOCK];
+        let runs = if first_bytes + 2 * (turns + 1) < best { run_starts(&mut starts, steps) } else { &[] };
+        let runs_bytes = if runs.is_empty() { usize::MAX } else { first_bytes + bytes_of_runs(runs, steps) };
+        let may_be_varints = 1 + values.len() < best.min(runs_bytes);
+        let varints_bytes = if may_be_varints { 1 + values.iter().map(|&value| varint_bytes(value)).sum::<usize>() } else { usize::MAX };
+        if plain_bytes <= steps_bytes && plain_bytes <= runs_bytes && plain_bytes <= varints_bytes {
+            out.push(width);
+            write_varint(out, least);
+            pack(out, values, least, width);
+        } else if steps_bytes <= runs_bytes && steps_bytes <= varints_bytes {
+            out.push(DIFFERENCES + step_width);
+            write_varint(out, values[0]);
+            write_varint(out, zigzag(least_step));
+            pack(out, steps, least_step as u64, step_width);
+        } else if runs_bytes <= varints_bytes {
+            out.push(RUNS);
+            write_varint(out, values[0]);
+            for_runs(runs, steps, |step, length| {
+                write_varint(out, zigzag(step));
+                write_varint(out, length);
+            });
+        } else {
+            out.push(VARINTS);
+            values.iter().for_each(|&value| write_varint(out, value));
+        }
+    }
+}
+
+fn narrow_of<'a>(out: &'a mut [i32; BLOCK], values: &[u64]) -> &'a [i32] {
+    let out = &mut out[..values.len()];
+    out.iter_mut().zip(values).for_each(|(narrow, &value)| *narrow = value as i32);
+    out
+}
+
+fn extremes(values: &[i32]) -> (i32, i32) {
+    values.iter().fold((i32::MAX, i32::MIN), |(least, greatest), &value| (least.min(value), greatest.max(value)))
+}
+
+fn turns_of<T: PartialEq>(steps: &[T]) -> usize {
+    // Counted in 32 bits, four in one go.
+    steps.iter().zip(&steps[1..]).map(|(before, step)| u32::from(step != before)).sum::<u32>() as usize
+}
+
+/// Where runs of equal steps begin.
+fn run_starts<'a>(starts: &'a mut [u8; BLOCK], steps: &[u64]) -> &'a [u8] {
+    let mut count = 1;
+    for at in 1..steps.len() {
+        starts[count] = at as u8;
+        count += usize::from(steps[at] != steps[at - 1]);
+    }
+    &starts[..count]
+}
+
+fn for_runs(starts: &[u8], steps: &[u64], mut each: impl FnMut(i64, u64)) {
+    let ends = starts[1..].iter().map(|&next| usize::from(next)).chain([steps.len()]);
+    for (&start, end) in starts.iter().zip(ends) {
+        each(steps[usize::from(start)] as i64, (end - usize::from(start)) as u64);
+    }
+}
+
+fn bytes_of_runs(starts: &[u8], steps: &[u64]) -> usize {
+    let mut bytes = 0;
+    for_runs(starts, steps, |step, length| bytes += varint_bytes(zigzag(step)) + varint_bytes(length));
+    bytes
 }
 
 const fn bits(value: u64) -> u8 {
@@ -97,40 +154,67 @@ const fn packed_bytes(count: usize, width: u8) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Little-endian bit packing, `width` bits a number.
-fn pack(out: &mut Vec<u8>, values: impl Iterator<Item = u64>, width: u8) {
-    if width == 0 {
-        return;
+/// Little-endian bit packing of what the values are above `least`, `width` bits a number.
+fn pack(out: &mut Vec<u8>, values: &[u64], least: u64, width: u8) {
+    match width {
+        0 => {}
+        1..=8 => pack_by::<8>(out, values, least, width),
+        9..=16 => pack_by::<4>(out, values, least, width),
+        17..=32 => pack_by::<2>(out, values, least, width),
+        _ => pack_by::<1>(out, values, least, width),
     }
-    let (width, mut held, mut filled) = (u32::from(width), 0u64, 0u32);
-    for value in values {
-        held |= value << filled;
-        filled += width;
-        if filled >= 64 {
-            out.extend_from_slice(&held.to_le_bytes());
-            filled -= 64;
-            // What of the value did not fit: all its bits but those that did.
-            held = if filled == 0 { 0 } else { value >> (width - filled) };
-        }
-    }
-    out.extend_from_slice(&held.to_le_bytes()[..filled.div_ceil(8) as usize]);
 }
 
-fn unpack(reader: &mut Reader<'_>, width: u8, out: &mut [u64]) -> Result<(), DecodeError> {
+/// `N` numbers are put together first, independently of what comes before; they fit in 64 bits.
+fn pack_by<const N: usize>(out: &mut Vec<u8>, values: &[u64], least: u64, width: u8) {
+    let (width, bytes) = (u32::from(width), packed_bytes(values.len(), width));
+    let mut packed = [0u8; 8 * BLOCK + 8];
+    let (mut held, mut filled, mut at) = (0u64, 0u32, 0);
+    for group in values.chunks(N) {
+        let mut word = 0;
+        for (place, &value) in (0..).zip(group) {
+            word |= value.wrapping_sub(least) << (place * width);
+        }
+        held |= word << filled;
+        filled += group.len() as u32 * width;
+        if filled >= 64 {
+            packed[at..at + 8].copy_from_slice(&held.to_le_bytes());
+            at += 8;
+            filled -= 64;
+            // What of the group did not fit: all its bits but those that did.
+            held = if filled == 0 { 0 } else { word >> (group.len() as u32 * width - filled) };
+        }
+    }
+    packed[at..at + 8].copy_from_slice(&held.to_le_bytes());
+    out.extend_from_slice(&packed[..bytes]);
+}
+
+fn unpack(reader: &mut Reader<'_>, width: u8, least: u64, out: &mut [u64]) -> Result<(), DecodeError> {
     let packed = reader.take(packed_bytes(out.len(), width))?;
     if width == 0 {
-        out.fill(0);
+        out.fill(least);
         return Ok(());
     }
+    let mut padded = [0u8; 8 * BLOCK + 16];
+    padded[..packed.len()].copy_from_slice(packed);
     let (width, mask) = (usize::from(width), u64::MAX >> (64 - width));
+    let word = |byte: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&padded[byte..byte + 8]);
+        u64::from_le_bytes(word)
+    };
+    // A number of at most 57 bits lies in the eight bytes from that of its first bit on.
+    if width <= 57 {
+        for (at, value) in out.iter_mut().enumerate() {
+            let bit = at * width;
+            *value = (word(bit / 8) >> (bit % 8) & mask).wrapping_add(least);
+        }
+        return Ok(());
+    }
     for (at, value) in out.iter_mut().enumerate() {
         let (byte, shift) = (at * width / 8, at * width % 8);
-        let mut word = [0; 16];
-        match packed.get(byte..byte + 16) {
-            Some(whole) => word.copy_from_slice(whole),
-            None => word[..packed.len() - byte].copy_from_slice(&packed[byte..]),
-        }
-        *value = (u128::from_le_bytes(word) >> shift) as u64 & mask;
+        let both = u128::from(word(byte)) | u128::from(word(byte + 8)) << 64;
+        *value = ((both >> shift) as u64 & mask).wrapping_add(least);
     }
     Ok(())
 }
@@ -140,16 +224,17 @@ pub(crate) fn read_block(reader: &mut Reader<'_>, out: &mut [u64]) -> Result<(),
     match reader.byte()? {
         width @ 0..=64 => {
             let least = reader.varint()?;
-            unpack(reader, width, out)?;
-            out.iter_mut().for_each(|value| *value = value.wrapping_add(least));
+            unpack(reader, width, least, out)?;
         }
         form @ DIFFERENCES..VARINTS => {
             let first = reader.varint()?;
             let least_step = unzigzag(reader.varint()?) as u64;
-            unpack(reader, form - DIFFERENCES, &mut out[1..])?;
+            unpack(reader, form - DIFFERENCES, least_step, &mut out[1..])?;
             out[0] = first;
-            for at in 1..out.len() {
-                out[at] = out[at].wrapping_add(least_step).wrapping_add(out[at - 1]);
+            let mut last = first;
+            for value in &mut out[1..] {
+                last = last.wrapping_add(*value);
+                *value = last;
             }
         }
         VARINTS => {
@@ -172,10 +257,12 @@ fn read_runs(reader: &mut Reader<'_>, out: &mut [u64]) -> Result<(), DecodeError
         if length == 0 || length > (out.len() - at) as u64 {
             return Err(DecodeError::Invalid("runs fill their block"));
         }
-        for _ in 0..length {
-            out[at] = out[at - 1].wrapping_add(step);
-            at += 1;
+        let (mut value, end) = (out[at - 1], at + length as usize);
+        for next in &mut out[at..end] {
+            value = value.wrapping_add(step);
+            *next = value;
         }
+        at = end;
     }
     Ok(())
 }

@@ -2,29 +2,47 @@
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::varint::{Reader, write_varint};
-use crate::dictionary::NameList;
+use crate::dictionary::{NameList, NameSlice};
 use crate::error::DecodeError;
 use crate::names::NAME_BYTES_MAX;
 
 /// `count (shared-block rest-block)* rests`.
-pub(crate) fn write(out: &mut Vec<u8>, names: &NameList) {
-    write_varint(out, names.len() as u64);
-    let (mut shared, mut rest, mut rests) = ([0u64; BLOCK], [0u64; BLOCK], Vec::with_capacity(names.arena.len() / 2));
-    let mut before: &[u8] = &[];
-    for start in (0..names.len()).step_by(BLOCK) {
-        let count = BLOCK.min(names.len() - start);
-        for at in 0..count {
-            let name = names.name((start + at) as u32).as_bytes();
-            let common = before.iter().zip(name).take_while(|(a, b)| a == b).count();
+pub(crate) fn write(out: &mut Vec<u8>, names: NameSlice<'_>) {
+    let (arena, count) = (names.arena.as_bytes(), names.ends.len());
+    write_varint(out, count as u64);
+    let (mut shared, mut rest, mut rests) = ([0u64; BLOCK], [0u64; BLOCK], Vec::with_capacity(arena.len() / 2));
+    let (mut before, mut start) = (0, 0);
+    for block in names.ends.chunks(BLOCK) {
+        for (at, &end) in block.iter().enumerate() {
+            let end = end as usize;
+            let common = common_bytes(arena, before, start, end);
             shared[at] = common as u64;
-            rest[at] = (name.len() - common) as u64;
-            rests.extend_from_slice(&name[common..]);
-            before = name;
+            rest[at] = (end - start - common) as u64;
+            match &arena[start + common..end] {
+                [byte] => rests.push(*byte),
+                bytes => rests.extend_from_slice(bytes),
+            }
+            (before, start) = (start, end);
         }
-        write_block(out, &shared[..count]);
-        write_block(out, &rest[..count]);
+        write_block(out, &shared[..block.len()]);
+        write_block(out, &rest[..block.len()]);
     }
     out.extend_from_slice(&rests);
+}
+
+/// How many bytes the name at `start..end` shares with the one before it, at `before..start`.
+fn common_bytes(arena: &[u8], before: usize, start: usize, end: usize) -> usize {
+    let most = (start - before).min(end - start);
+    let mut common = 0;
+    while let (Some(a), Some(b)) = (arena[before + common..].first_chunk::<8>(), arena[start + common..].first_chunk::<8>()) {
+        let differs = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differs != 0 || common + 8 >= most {
+            return most.min(common + differs.trailing_zeros() as usize / 8);
+        }
+        common += 8;
+    }
+    let left = arena[before + common..before + most].iter().zip(&arena[start + common..start + most]);
+    common + left.take_while(|(a, b)| a == b).count()
 }
 
 pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
@@ -52,28 +70,44 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
     build(&lengths, reader.take(bytes_total)?)
 }
 
+/// Short copies are all of this length, and what is too much is overwritten afterwards.
+const COPY: usize = 16;
+
+/// Copies `count` bytes from `from` to `to`, and perhaps some more after them.
+fn copy_within(arena: &mut [u8], from: usize, to: usize, count: usize) {
+    match arena[from..].first_chunk::<COPY>() {
+        Some(&chunk) if count <= COPY => arena[to..to + COPY].copy_from_slice(&chunk),
+        _ => arena.copy_within(from..from + count, to),
+    }
+}
+
 /// Names from their shared and own parts; refused unless they ascend strictly and are UTF-8.
 fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError> {
     const ASCEND: DecodeError = DecodeError::Invalid("names ascend and are distinct");
     let arena_bytes = lengths.iter().map(|&(shared, rest)| usize::from(shared) + usize::from(rest)).sum();
-    let mut arena: Vec<u8> = Vec::with_capacity(arena_bytes);
+    let mut arena = vec![0; arena_bytes + COPY];
     let mut ends = Vec::with_capacity(lengths.len());
-    let mut before = 0..0;
-    for (at, &(shared, rest)) in lengths.iter().enumerate() {
+    let (mut before, mut start) = (0, 0);
+    for &(shared, rest) in lengths {
         let (own, left) = rests.split_at(usize::from(rest));
-        rests = left;
-        let boundary = before.start + usize::from(shared);
-        if boundary > before.end || (at > 0 && own.first() <= arena[..before.end].get(boundary)) {
+        let boundary = before + usize::from(shared);
+        if boundary > start || !ends.is_empty() && own.first() <= arena[..start].get(boundary) {
             return Err(ASCEND);
         }
-        let start = arena.len();
-        arena.extend_from_within(before.start..boundary);
-        arena.extend_from_slice(own);
-        ends.push(u32::try_from(arena.len()).map_err(|_| DecodeError::Invalid("names take less than 4 GiB"))?);
-        before = start..arena.len();
+        copy_within(&mut arena, before, start, usize::from(shared));
+        let own_start = start + usize::from(shared);
+        match rests.first_chunk::<8>() {
+            // What is too much is overwritten by the next name.
+            Some(chunk) if own.len() <= 8 => arena[own_start..own_start + 8].copy_from_slice(chunk),
+            _ => arena[own_start..own_start + own.len()].copy_from_slice(own),
+        }
+        rests = left;
+        (before, start) = (start, own_start + own.len());
+        ends.push(u32::try_from(start).map_err(|_| DecodeError::Invalid("names take less than 4 GiB"))?);
     }
+    arena.truncate(arena_bytes);
     let arena = String::from_utf8(arena).map_err(|_| DecodeError::Invalid("names are UTF-8"))?;
-    match ends.iter().all(|&end| arena.is_char_boundary(end as usize)) {
+    match arena.is_ascii() || ends.iter().all(|&end| arena.is_char_boundary(end as usize)) {
         true => Ok(NameList { arena, ends: ends.into() }),
         false => Err(DecodeError::Invalid("names are UTF-8")),
     }

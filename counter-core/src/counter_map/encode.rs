@@ -26,13 +26,18 @@ impl CounterMap {
         if self.cell_count() < 2 || self.writers.iter().any(Writer::has_extras) {
             return self.delta_since(&VersionVector::new()).encode();
         }
-        let writers = || self.writers.iter().filter(|writer| writer.seen > 0);
-        let used = writers().map(|writer| writer.slots().map(|slot| writer.key(slot)));
-        let (dictionary, numbering) = Dictionary::of_used(&self.keys, used);
         let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
-        body::write_head(&mut out, &dictionary, writers().count());
-        for writer in writers() {
-            write_writer(&mut out, writer, &numbering);
+        let writers = || self.writers.iter().filter(|writer| writer.seen > 0);
+        let all_used = writers().any(|writer| writer.len() == self.keys.len());
+        if let Some((counters, regions, pair)) = self.keys.in_order().filter(|_| all_used) {
+            body::write_head(&mut out, counters, regions, self.keys.len(), pair, writers().count());
+            writers().for_each(|writer| write_writer(&mut out, writer, &Numbering::Same));
+        } else {
+            let used = writers().map(|writer| writer.slots().map(|slot| writer.key(slot)));
+            let (Dictionary { counters, regions, pairs }, numbering) = Dictionary::of_used(&self.keys, used);
+            let pair = |key: usize| pairs[key];
+            body::write_head(&mut out, counters.as_slice(), regions.as_slice(), pairs.len(), pair, writers().count());
+            writers().for_each(|writer| write_writer(&mut out, writer, &numbering));
         }
         envelope(&out)
     }
@@ -41,11 +46,13 @@ impl CounterMap {
 fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &Numbering) {
     let mut part = opened(writer, 0, 0);
     part.closed = true;
-    let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };
-    if writer.slots().is_sorted_by_key(|slot| numbering.rank(writer.key(slot))) {
-        return body::write_part(out, &part, writer.len(), writer.slots().map(ranked));
+    if matches!(numbering, Numbering::Same) && writer.ascending() {
+        return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));
     }
+    let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };
     let mut cells: Vec<DeltaCell> = writer.slots().map(ranked).collect();
-    cells.sort_unstable_by_key(|cell| cell.key);
-    body::write_part(out, &part, cells.len(), cells.into_iter());
+    if !cells.is_sorted_by_key(|cell| cell.key) {
+        cells.sort_unstable_by_key(|cell| cell.key);
+    }
+    body::write_part(out, &part, cells.len(), |at| cells[at]);
 }

@@ -42,19 +42,38 @@ impl CounterMap {
     /// O(writers + cells that changed).
     pub fn join(&mut self, other: &Self) -> Joined {
         let mut joined = Joined::default();
+        let mut same = None;
         for theirs in &other.writers {
             let after = self.seen_of(theirs.id);
             if theirs.seen > after {
-                self.join_writer(theirs, after, &other.keys, &mut joined);
+                // Where much is new, all keys are compared at once, at the speed of memory, instead of one by one.
+                let much = theirs.len().min((theirs.seen - after) as usize) >= other.keys.len() / 8;
+                let same = if much { *same.get_or_insert_with(|| self.keys.same_below(&other.keys)) } else { 0 };
+                self.join_writer(theirs, after, &other.keys, same, &mut joined);
             }
         }
         self.values_again(&joined.changed);
         joined
     }
 
-    fn join_writer(&mut self, theirs: &Writer, after: Version, their_keys: &Keys, joined: &mut Joined) {
+    /// `same`: so many keys, from the first on, have the same number here and there.
+    fn join_writer(&mut self, theirs: &Writer, after: Version, their_keys: &Keys, same: u32, joined: &mut Joined) {
         let at = self.writer_or_new(theirs.id);
-        let newest_first = theirs.newest_first(after);
+        if same as usize == their_keys.len() {
+            let cells = theirs.len().min((theirs.seen - after) as usize);
+            let mut intake = self.intake(at, cells, joined);
+            theirs.since(after).for_each(|slot| intake.take(theirs.key(slot), theirs.plain(slot), theirs.extra(slot)));
+            intake.finish();
+        } else {
+            self.join_renumbered(at, theirs, &theirs.newest_first(after), their_keys, joined);
+        }
+        if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
+            self.intake(at, 0, joined).take_record(record);
+        }
+        self.writers[at].seen = theirs.seen;
+    }
+
+    fn join_renumbered(&mut self, at: usize, theirs: &Writer, newest_first: &[u32], their_keys: &Keys, joined: &mut Joined) {
         let mut near = None;
         let mut keys = Vec::with_capacity(newest_first.len());
         for &slot in newest_first.iter().rev() {
@@ -70,10 +89,7 @@ impl CounterMap {
         for (&slot, key) in newest_first.iter().rev().zip(keys) {
             intake.take(key, theirs.plain(slot), theirs.extra(slot));
         }
-        if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
-            intake.take_record(record);
-        }
-        self.writers[at].seen = theirs.seen;
+        intake.finish();
     }
 
     /// Joins a delta. A span takes effect where everything up to its `after` is held; past a gap it has no effect and is reported.
@@ -126,14 +142,18 @@ impl CounterMap {
     }
 
     /// The keys of a delta's dictionary here, made where they are new; checks the bounds before anything changes.
-    fn resolve(&mut self, delta: &Delta, parts: &[(&Part, Version)]) -> Result<SmallVec<[u32; 4]>, JoinError> {
+    fn resolve(&mut self, delta: &Delta, parts: &[(&Part, Version)]) -> Result<Resolved, JoinError> {
         let new_replicas = parts.iter().filter(|(part, _)| self.writer(part.span.replica).is_none()).count();
         if new_replicas > 0 && self.writers.len() + new_replicas > self.replicas_max {
             return Err(JoinError::TooManyReplicas);
         }
+        let count = delta.keys.pairs.len();
+        if self.keys.same_as(&delta.keys) as usize == count {
+            return Ok(Resolved::Same);
+        }
         const UNUSED: u32 = u32::MAX;
         const NEW: u32 = u32::MAX - 1;
-        let mut keys = SmallVec::from_elem(UNUSED, delta.keys.pairs.len());
+        let mut keys: SmallVec<[u32; 4]> = SmallVec::from_elem(UNUSED, count);
         let (mut near, mut new) = (0, 0);
         for cell in parts.iter().flat_map(|(part, seen)| part.cells.iter().filter(|cell| cell.version > *seen)) {
             let key = &mut keys[cell.key as usize];
@@ -151,7 +171,7 @@ impl CounterMap {
             let (counter, region) = delta.keys.names(number);
             *key = self.new_key(counter, region);
         }
-        Ok(keys)
+        Ok(Resolved::Renumbered(keys))
     }
 
     /// A key that was looked for and not found; the bounds are the caller's.
@@ -161,12 +181,12 @@ impl CounterMap {
         key
     }
 
-    fn take_part(&mut self, part: &Part, seen: Version, keys: &[u32], joined: &mut Joined) {
+    fn take_part(&mut self, part: &Part, seen: Version, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         let mut intake = self.intake(at, part.cells.len(), joined);
         let mut take = |cell: &DeltaCell| {
             let extra = if part.extras.is_empty() { None } else { part.extra(cell.key) };
-            intake.take(keys[cell.key as usize], Plain { version: cell.version, amounts: cell.amounts }, extra);
+            intake.take(keys.key(cell.key), Plain { version: cell.version, amounts: cell.amounts }, extra);
         };
         let newer = part.cells.iter().filter(|cell| cell.version > seen);
         if part.cells.is_sorted_by_key(|cell| cell.version) {
@@ -176,8 +196,9 @@ impl CounterMap {
             newer.sort_unstable_by_key(|cell| cell.version);
             newer.into_iter().for_each(&mut take);
         }
+        intake.finish();
         if let Some(record) = part.record.as_ref().filter(|record| record.version > seen) {
-            intake.take_record(record);
+            self.intake(at, 0, joined).take_record(record);
         }
         self.writers[at].seen = part.span.upto;
     }
@@ -193,7 +214,8 @@ impl CounterMap {
             writer.reserve(cells);
         }
         joined.changed.reserve(cells);
-        Intake { writer, keys: &self.keys, values: &mut self.values, joined, near: 0 }
+        let bare = writer.hash.is_none() && !writer.has_extras() && !self.values.has_resets();
+        Intake { writer, keys: &self.keys, values: &mut self.values, joined, near: 0, bare, counter: 0, sum: 0 }
     }
 
     /// Takes cells of open parts as they are, the newer of each key; the versions held are raised only to what is there.
@@ -211,11 +233,11 @@ impl CounterMap {
         self.writers.retain(|writer| writer.id != replica);
     }
 
-    fn repair_part(&mut self, part: &Part, keys: &[u32], joined: &mut Joined) {
+    fn repair_part(&mut self, part: &Part, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         self.writers[at].hash = None;
         for cell in &part.cells {
-            let key = keys[cell.key as usize];
+            let key = keys.key(cell.key);
             let offered = (cell.version, cell.amounts, part.extra(cell.key).cloned().unwrap_or_default());
             let writer = &self.writers[at];
             let held = writer.slot(key, key).map(|slot| writer.cell(slot)).unwrap_or_default();
@@ -223,7 +245,9 @@ impl CounterMap {
             joined.conflicts += usize::from(held.0 == offered.0 && held != offered);
             if offered > held {
                 let extra = Some(&offered.2).filter(|extra| !extra.is_empty());
-                self.intake(at, 1, joined).take(key, Plain { version: offered.0, amounts: offered.1 }, extra);
+                let mut intake = self.intake(at, 1, joined);
+                intake.take(key, Plain { version: offered.0, amounts: offered.1 }, extra);
+                intake.finish();
             }
         }
         if let Some(record) = part.record.as_ref().filter(|record| self.writers[at].record.as_ref() < Some(record)) {
@@ -242,6 +266,24 @@ impl CounterMap {
     }
 }
 
+/// Which keys here those of a delta are.
+enum Resolved {
+    /// Each has the same number.
+    Same,
+    /// By the delta's number.
+    Renumbered(SmallVec<[u32; 4]>),
+}
+
+impl Resolved {
+    #[inline]
+    fn key(&self, theirs: u32) -> u32 {
+        match self {
+            Self::Same => theirs,
+            Self::Renumbered(keys) => keys[theirs as usize],
+        }
+    }
+}
+
 /// Takes newer cells and records of one writer.
 struct Intake<'a> {
     writer: &'a mut Writer,
@@ -250,28 +292,61 @@ struct Intake<'a> {
     joined: &'a mut Joined,
     /// Where the next cell probably stands: after the one before, since cells of two states mostly came in the same order.
     near: u32,
+    /// Whether neither this writer has more than amounts, nor any key is reset, nor a hash is kept up to date.
+    bare: bool,
+    /// What this counter's cells have brought so far and its total lacks yet.
+    counter: u32,
+    sum: i128,
 }
 
 impl Intake<'_> {
-    /// Replaces one cell by a newer one.
+    /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last.
     #[inline]
     fn take(&mut self, key: u32, plain: Plain, extra: Option<&Extra>) {
+        let slot = self.writer.slot(key, self.near).unwrap_or_else(|| self.writer.make(key));
+        self.near = slot + 1;
+        self.joined.changed.push(KeyId(key));
+        if !self.bare || extra.is_some() {
+            return self.take_any(key, slot, plain, extra);
+        }
+        let stood = self.writer.put(slot, plain.version, plain.amounts);
+        self.shift(key, plain.amounts.net() - stood.net());
+    }
+
+    fn take_any(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
         let writer = &mut *self.writer;
-        let slot = writer.slot(key, self.near).unwrap_or_else(|| writer.make(key));
         let stood = writer.plain(slot);
         if extra.is_some() || writer.extra(slot).is_some() {
             writer.hash = None;
             writer.put_extra(slot, extra.cloned());
             self.values.mark_reset(key);
+            self.bare = false;
         } else if writer.hash.is_some() {
             rehash(writer, self.keys, slot, stood, plain);
         }
         writer.put(slot, plain.version, plain.amounts);
         if !self.values.is_reset(key) {
-            self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - stood.amounts.net());
+            self.shift(key, plain.amounts.net() - stood.amounts.net());
         }
-        self.joined.changed.push(KeyId(key));
-        self.near = slot + 1;
+    }
+
+    #[inline]
+    fn shift(&mut self, key: u32, by: i128) {
+        let counter = self.keys.counter_of(key);
+        if counter != self.counter {
+            self.finish();
+            self.counter = counter;
+        }
+        self.sum += by;
+        self.values.shift_key(key, by);
+    }
+
+    /// Brings the total of the last counter up to date.
+    fn finish(&mut self) {
+        if self.sum != 0 {
+            self.values.shift_counter(self.counter, self.sum);
+            self.sum = 0;
+        }
     }
 
     fn take_record(&mut self, record: &Record) {

@@ -26,9 +26,25 @@ impl Values {
 
     #[inline]
     pub(super) fn shift(&mut self, key: u32, counter: u32, by: i128) {
+        self.shift_key(key, by);
+        self.shift_counter(counter, by);
+    }
+
+    /// One half of [`shift`](Self::shift), for a bulk of keys of one counter.
+    #[inline]
+    pub(super) fn shift_key(&mut self, key: u32, by: i128) {
         self.of_key[key as usize] += by;
+    }
+
+    /// The other half: what the counter's keys have shifted by together.
+    #[inline]
+    pub(super) fn shift_counter(&mut self, counter: u32, by: i128) {
         self.of_counter[counter as usize] += by;
         self.all += by;
+    }
+
+    pub(super) fn has_resets(&self) -> bool {
+        !self.reset.is_empty()
     }
 
     pub(super) fn set(&mut self, key: u32, counter: u32, value: i128) {
