@@ -36,7 +36,12 @@ pub use discovery::Discovery;
 #[cfg(feature = "node")]
 pub use error::{ClusterKeyError, DiscoveryError, StartError};
 #[cfg(feature = "node")]
-pub use node::{Counter, CounterView, Durable, Lag, Member, Node, NodeBuilder, NodeInfo, RegionView, Viewer};
+pub use node::{
+    Counter, CounterView, Durable, Lag, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated, Token,
+    TokenError, Viewer,
+};
+#[cfg(feature = "node")]
+pub use protocol::Copies;
 #[cfg(feature = "node")]
 pub use store::{NotDurable, StoreError};
 #[cfg(feature = "node")]

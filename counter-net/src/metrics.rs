@@ -148,6 +148,7 @@ impl Page {
             ("gap_entries", stats.gap_entries),
             ("gap_bytes", stats.gap_bytes),
             ("pulls", stats.pulls_in_flight),
+            ("waits", stats.waits),
             ("staged_cells", stats.staged_cells),
         ];
         for (queue, length) in queues {

@@ -89,6 +89,7 @@ impl Driver {
                 shared.synced.send_if_modified(|told| std::mem::replace(told, synced) != synced);
                 shared.subscribers.presence_changed();
             }
+            Notice::Waited { id, how } => shared.waiting.answer(id, how),
             Notice::Alarm(alarm) => self.alarm(&alarm),
         }
     }

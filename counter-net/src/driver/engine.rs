@@ -58,6 +58,7 @@ impl Drop for Ending {
         self.0.peers.store(0, Ordering::Relaxed);
         self.0.stopped.send_replace(true);
         self.0.subscribers.close();
+        self.0.waiting.close();
         // Counters may outlive the node; its directory must not stay locked for them.
         self.0.commits.get().into_iter().for_each(crate::store::Commits::finish);
     }
@@ -106,6 +107,7 @@ impl Driver {
                 biased;
                 () = shared.wakes.stop.notified() => break,
                 () = shared.wakes.local.notified() => self.feed(Input::LocalChange),
+                () = shared.wakes.waits.notified() => shared.waiting.take_new().into_iter().for_each(|wait| self.feed(wait)),
                 () = shared.wakes.viewers.notified() => self.feed_viewers(),
                 () = shared.wakes.isolation.notified() => self.follow_isolation(),
                 () = at(deadline) => self.on_deadline(),

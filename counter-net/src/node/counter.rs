@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use counter_core::{AddError, ReplicaId, Tally};
 
-use super::{Durable, Shared};
+use super::{Durable, NotReached, Replicated, Shared, Token};
+use crate::protocol::Copies;
 
 /// One named counter of a node. Cheap to clone, `Send + Sync`; add from as many threads as you like.
 #[derive(Clone)]
@@ -56,6 +58,44 @@ impl Counter {
     /// Resolves when everything added to this node before the call is on its disk; at once without a data directory.
     pub fn durable(&self) -> Durable {
         self.shared.durable()
+    }
+
+    /// Adds as [`Counter::add`] does, at once, and returns what resolves when so many replicas hold the add, this one included.
+    ///
+    /// The node asks the others at once and brings them the cells along: about one round trip to the slowest of those that are needed. Many that wait
+    /// share the questions. Which replicas count: every one that is known, reachable or not, but for earlier lives of a node that has come back and
+    /// for those that said they leave. A replica that crashed for good keeps [`Copies::All`] from being reached; [`Copies::Majority`] and
+    /// [`Copies::Nodes`] do without it. Holding is in memory; await [`Counter::durable`] too for this node's disk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Counter::add`]; nothing was added. The future's error, [`NotReplicated`](crate::NotReplicated), means that the add *is* counted and
+    /// travels on, and says how many were known to hold it when `within` was over. Do not add again for it.
+    pub fn add_replicated(&self, amount: u64, copies: Copies, within: Duration) -> Result<Replicated, AddError> {
+        self.add(amount)?;
+        Ok(self.shared.replicated(copies, within))
+    }
+
+    /// Resolves when so many replicas hold everything added to this node before the call; see [`Counter::add_replicated`].
+    pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
+        self.shared.replicated(copies, within)
+    }
+
+    /// A token for what this node shows of this counter now, its own adds until now included: a node that holds it shows no less of this counter.
+    ///
+    /// Names only the counter's writers and this node. Hand it to the client with the answer; [`Token::join`] it to the one that the client came with.
+    pub fn token(&self) -> Token {
+        self.shared.token(Some(&self.name))
+    }
+
+    /// The total once this node holds what the token has seen: never less than its session has written or read of this counter, resets apart.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReached`] when `within` is over first; [`Counter::total`] says what is there. Cancel safe.
+    pub async fn total_at(&self, token: &Token, within: Duration) -> Result<i128, NotReached> {
+        self.shared.reach(token, within).await?;
+        Ok(self.total())
     }
 
     fn takes_adds(&self) -> Result<(), AddError> {

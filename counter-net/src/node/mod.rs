@@ -5,8 +5,10 @@ mod counter;
 mod durable;
 mod info;
 mod shared;
+mod token;
 mod view;
 mod viewer;
+mod waiting;
 
 pub use builder::NodeBuilder;
 pub use counter::Counter;
@@ -14,16 +16,20 @@ pub use durable::Durable;
 pub(crate) use durable::Store;
 pub use info::{Lag, Member, NodeInfo};
 pub(crate) use shared::{Identity, Shared, State, Wakes};
+pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
+pub use waiting::{NotReached, NotReplicated, Replicated};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use counter_core::AddError;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::protocol::Copies;
 use crate::subscribe::{Changes, Interest};
 
 /// A running node: cheap to clone, `Send + Sync`, usable from any task or thread.
@@ -141,6 +147,37 @@ impl Node {
     /// Whether a data directory is set, so that [`Counter::durable`] waits for a disk.
     pub fn is_durable(&self) -> bool {
         self.shared().commits.get().is_some()
+    }
+
+    /// Resolves when so many replicas hold everything that was added to this node before the call, or `within` is over; see
+    /// [`Counter::add_replicated`].
+    pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
+        self.shared().replicated(copies, within)
+    }
+
+    /// A token for all that this node holds now, its own adds until now included: a node that holds it shows no less, of any counter.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the replicas known, with a short exclusive lock. [`Counter::token`] is as small as one counter allows.
+    pub fn token(&self) -> Token {
+        self.shared().token(None)
+    }
+
+    /// Whether this node holds what the token has seen. Never waits.
+    pub fn holds(&self, token: &Token) -> bool {
+        self.shared().holds(token)
+    }
+
+    /// Waits until this node holds what the token has seen; at once where it does. While somebody waits, the node asks its peers for it.
+    ///
+    /// Cancel safe. To read afterwards: [`Node::view`], or any counter's total.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReached::Behind`] when `within` is over: read what is there and say so, or send the client elsewhere.
+    pub async fn reach(&self, token: &Token, within: Duration) -> Result<(), NotReached> {
+        self.shared().reach(token, within).await
     }
 
     /// The nodes of the cluster as this one knows them, itself included, by replica.

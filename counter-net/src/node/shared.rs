@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use counter_core::{Replica, ReplicaId};
 use tokio::sync::{Notify, watch};
 
+use super::waiting::Waiting;
 use crate::metrics::Metrics;
 use crate::protocol::Replicator;
 use crate::store::Commits;
@@ -34,6 +35,7 @@ pub(crate) struct Identity {
 pub(crate) struct Wakes {
     pub(crate) local: Arc<Notify>,
     pub(crate) viewers: Notify,
+    pub(crate) waits: Notify,
     pub(crate) isolation: Notify,
     pub(crate) stop: Notify,
 }
@@ -49,6 +51,7 @@ pub(crate) struct Shared {
     /// What was asked for last; the driver follows.
     pub(crate) isolated: AtomicBool,
     pub(crate) subscribers: Subscribers,
+    pub(crate) waiting: Waiting,
     pub(crate) synced: watch::Sender<bool>,
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) listen: RwLock<Vec<String>>,
@@ -70,6 +73,7 @@ impl Shared {
             peers: AtomicUsize::new(0),
             isolated: AtomicBool::new(false),
             subscribers: Subscribers::default(),
+            waiting: Waiting::default(),
             synced: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             listen: RwLock::new(Vec::new()),

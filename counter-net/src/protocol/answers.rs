@@ -44,6 +44,10 @@ impl Replicator {
             (Asked::Compare | Asked::Ask { .. }, Response { state: Some(state), .. }) => self.take_state(replica, peer, state),
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
             (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(peer, &noted),
+            (Asked::Hold { version }, Response { held: Some(held), .. }) => {
+                self.take_held(peer, held.version, version);
+                Ok(())
+            }
             (_, Response { refused: Some(_), .. }) => Err(Refusal::RefusedByPeer),
             _ => Err(Refusal::Unasked),
         }

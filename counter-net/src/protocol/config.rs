@@ -51,6 +51,10 @@ pub struct ProtocolConfig {
     pub gap_bytes_max: usize,
     /// How many nodes are remembered as members. 4,096; a newcomer above it is counted and not listed.
     pub members_max: usize,
+    /// How many may wait for copies or versions at a time. 65,536, about 100 bytes each; those above are refused.
+    pub waits_max: usize,
+    /// How many versions all those who wait may lack together. 1,000,000, 24 bytes each; a wait above it is refused.
+    pub waits_lacking_max: usize,
     /// How many replicas a digest may name. 32,768; a longer one is refused.
     pub digest_replicas_max: usize,
 }
@@ -79,6 +83,8 @@ impl Default for ProtocolConfig {
             gap_entries_max: 1024,
             gap_bytes_max: 4 * 1024 * 1024,
             members_max: 4096,
+            waits_max: 65_536,
+            waits_lacking_max: 1_000_000,
             digest_replicas_max: 32_768,
         }
     }

@@ -24,6 +24,7 @@ impl Replicator {
     pub(super) fn flush(&mut self, replica: &mut Replica) {
         let flushed = replica.flush();
         self.next_flush = self.now + self.config.flush_interval;
+        self.waits.flushed(replica.map().seen_of(self.own));
         self.publish_own(replica, &flushed);
         self.out.changed(flushed.changed);
         if replica.has_pending() {

@@ -1,6 +1,11 @@
 //! What a replicator is told.
 
 use std::fmt;
+use std::time::Duration;
+
+use counter_core::VersionVector;
+
+use super::waits::Copies;
 
 /// A node: the hash of its transport identity. A node's replica has `ReplicaId.node == NodeId.0`.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -66,6 +71,30 @@ pub enum Input {
     /// How many addresses are known that may still lead to a peer not connected yet: found or configured, and not yet failed. While there are
     /// some, a node that has no peer does not call itself alone. A driver that never says so gets the bootstrap window alone.
     Candidates(usize),
+    /// Somebody waits until so many enrolled replicas hold everything that was added here before. One
+    /// [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
+    AwaitCopies {
+        /// Names the wait; unique among those that are open.
+        id: u64,
+        /// How many.
+        copies: Copies,
+        /// For how long at most.
+        within: Duration,
+    },
+    /// Somebody waits until everything in `versions` is held here. One [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
+    AwaitVersions {
+        /// Names the wait; unique among those that are open.
+        id: u64,
+        /// What is to be held.
+        versions: VersionVector,
+        /// For how long at most.
+        within: Duration,
+    },
+    /// Nobody waits any more under this id; no notice of it follows.
+    Forget {
+        /// The id of the wait.
+        id: u64,
+    },
     /// The node is about to stop: publish what is pending, hand it to the peers, announce the leave. Keep driving the machine until
     /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained) or for as long as the shutdown may take.
     Leave,

@@ -27,6 +27,8 @@ pub(super) struct Request {
     pub pull: Option<PullPage>,
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub tell: Option<Tell>,
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 /// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with [`State`].
@@ -98,6 +100,18 @@ pub(super) struct Tell {
     pub delta: Option<ByteBuf>,
 }
 
+/// Sent to every connected peer while somebody waits for copies of what the sender wrote. The receiver joins the cells, where there are some, and says
+/// how much it holds. Answered with [`Held`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Hold {
+    /// The sender's own replica.
+    #[serde(rename = "i")]
+    pub replica: Id,
+    /// The sender's cells beyond what the receiver is known to hold, where they are few.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<ByteBuf>,
+}
+
 /// An answer: exactly one of the kinds is there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Response {
@@ -111,6 +125,8 @@ pub(super) struct Response {
     pub page: Option<Page>,
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub noted: Option<Noted>,
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
 }
@@ -157,6 +173,13 @@ pub(super) struct Noted {
     pub have: ByteBuf,
 }
 
+/// Answers a hold: the version up to which the answerer holds everything of that writer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Held {
+    #[serde(rename = "n")]
+    pub version: u64,
+}
+
 /// Answers what was not done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Refused {
@@ -187,9 +210,17 @@ impl Request {
     pub(super) fn tell(tell: Tell) -> Self {
         Self { version: VERSION, tell: Some(tell), ..Self::default() }
     }
+
+    pub(super) fn hold(hold: Hold) -> Self {
+        Self { version: VERSION, hold: Some(hold), ..Self::default() }
+    }
 }
 
 impl Response {
+    pub(super) fn held(version: u64) -> Self {
+        Self { version: VERSION, held: Some(Held { version }), ..Self::default() }
+    }
+
     pub(super) fn same(synced: bool) -> Self {
         Self { version: VERSION, same: Some(Same { synced }), ..Self::default() }
     }

@@ -6,7 +6,7 @@
 //!
 //! Rooms: `config`, `input`, `output`, `member` and `stats` are the door; `message`, `gossip`, `announcement` and `wire` the bytes; `flush`,
 //! `receive` and `intake` take cells out and in; `rounds`, `requests`, `answers`, `serve`, `pull`, `gaps` and `sources` move what gossip missed;
-//! `members` and `presence` know who is there; `bootstrap` decides when this node has caught up; `outbox` and `timer` serve them all.
+//! `held` and `waits` know who holds what, for those who wait for copies or versions; `members` and `presence` know who is there; `bootstrap` decides when this node has caught up; `outbox` and `timer` serve them all.
 //! The message ladder is drawn in `docs/protocol.md`.
 
 mod announcement;
@@ -16,6 +16,7 @@ mod config;
 mod flush;
 mod gaps;
 mod gossip;
+mod held;
 mod input;
 mod intake;
 mod member;
@@ -33,6 +34,7 @@ mod serve;
 mod sources;
 mod stats;
 mod timer;
+mod waits;
 mod wire;
 
 pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
@@ -41,3 +43,6 @@ pub use member::{Lag, Member, Presence};
 pub use output::{Alarm, Notice, Output, Refusal, Verdict};
 pub use replicator::Replicator;
 pub use stats::{Kind, Stats};
+pub use waits::{Copies, Waited};
+#[cfg(feature = "node")]
+pub(crate) use wire::{pack_vector, unpack_vector};

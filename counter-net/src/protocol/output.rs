@@ -3,6 +3,7 @@
 use counter_core::{KeyId, ReplicaId};
 
 use super::input::NodeId;
+use super::waits::Waited;
 
 /// What [`Replicator::poll_output`](crate::protocol::Replicator::poll_output) yields.
 #[derive(Clone, Debug)]
@@ -71,6 +72,13 @@ pub enum Notice {
     MembersChanged,
     /// `is_synced`, `is_ready` or `in_touch` changed.
     Synced,
+    /// The wait of this id ended; nothing more comes of it.
+    Waited {
+        /// The id of the [`Input`](crate::protocol::Input) that began it.
+        id: u64,
+        /// How.
+        how: Waited,
+    },
     /// Something that must not happen happened; it is counted, and repaired where that is possible.
     Alarm(Alarm),
 }

@@ -91,6 +91,7 @@ impl Replicator {
     }
 
     pub(super) fn on_member(&mut self, node: NodeId) {
+        self.remember_leave(node);
         self.members_changed |= self.members.expire(node, self.now);
         self.watch(node);
     }

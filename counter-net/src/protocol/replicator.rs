@@ -10,6 +10,7 @@ use super::config::ProtocolConfig;
 use super::flush::birth_of;
 use super::gaps::Gaps;
 use super::gossip::Sequence;
+use super::held::Held;
 use super::input::{Input, NodeId};
 use super::member::{Member, Presence};
 use super::members::Members;
@@ -20,6 +21,7 @@ use super::requests::Pending;
 use super::sources::Sources;
 use super::stats::Stats;
 use super::timer::{Timer, Timers};
+use super::waits::Waits;
 
 /// One node's part of the protocol. See the [module](crate::protocol) for how to drive it.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Replicator {
     pub(super) pulls: Pulls,
     pub(super) gaps: Gaps,
     pub(super) bootstrap: Bootstrap,
+    pub(super) held: Held,
+    pub(super) waits: Waits,
     /// Requests without an answer, by id; each has a timer.
     pub(super) pending: BTreeMap<u64, Pending>,
     /// The delta from nothing to this replica's first version, which brings its record to whoever does not know it.
@@ -80,6 +84,8 @@ impl Replicator {
             pulls: Pulls::new(config.pulls_max, config.staging_cells_max),
             gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max),
             bootstrap: Bootstrap::new(config.peers_configured),
+            held: Held::default(),
+            waits: Waits::new(config.waits_max, config.waits_lacking_max),
             pending: BTreeMap::new(),
             birth: birth_of(replica),
             published: 0,
@@ -109,12 +115,16 @@ impl Replicator {
             Input::PeerDown { peer } => self.on_peer_down(replica, peer),
             Input::Viewers(viewers) => self.on_viewers(viewers),
             Input::Candidates(candidates) => self.bootstrap.set_candidates(candidates),
+            Input::AwaitCopies { id, copies, within } => self.on_await_copies(replica, id, copies, within),
+            Input::AwaitVersions { id, versions, within } => self.on_await_versions(replica, id, &versions, within),
+            Input::Forget { id } => self.waits.forget(id),
             Input::Leave => self.on_leave(replica),
             Input::Timer => {}
         }
         while let Some(timer) = self.timers.take_due(self.now) {
             self.on_timer(replica, timer);
         }
+        self.serve_waits(replica);
         self.settle(replica);
     }
 
@@ -132,6 +142,8 @@ impl Replicator {
             Timer::Retry(peer) => self.on_retry(replica, peer),
             Timer::Suspect(node) => self.on_suspect(node),
             Timer::Member(node) => self.on_member(node),
+            // Looked at after every input anyway.
+            Timer::Wait => {}
             Timer::Request(id) => self.on_overdue(replica, id),
         }
     }
@@ -158,6 +170,7 @@ impl Replicator {
         }
         let stats = &mut self.out.stats;
         (stats.gap_entries, stats.gap_bytes) = (self.gaps.entries(), self.gaps.bytes());
+        stats.waits = self.waits.len();
         (stats.pulls_in_flight, stats.staged_cells) = (self.pulls.len(), self.pulls.staged_cells());
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::Replica;
+use counter_core::{Replica, Version};
 
 use super::input::NodeId;
 use super::message::Request;
@@ -31,6 +31,10 @@ pub(super) enum Asked {
     },
     Pull,
     Tell,
+    /// How much of this replica it holds, which is at `version`.
+    Hold {
+        version: Version,
+    },
 }
 
 impl Asked {
@@ -40,6 +44,7 @@ impl Asked {
             Asked::Ask { .. } => Kind::Ask,
             Asked::Pull => Kind::Pull,
             Asked::Tell => Kind::Tell,
+            Asked::Hold { .. } => Kind::Hold,
         }
     }
 }

@@ -35,6 +35,7 @@ impl Replicator {
     }
 
     pub(super) fn on_peer_down(&mut self, replica: &mut Replica, peer: NodeId) {
+        self.remember_holder(peer);
         if !self.sources.down(peer) {
             return;
         }
@@ -51,7 +52,7 @@ impl Replicator {
     }
 
     /// Sends the whole digest, and this replica's record where the peer may not have it; asks one peer at a time for cells as well.
-    fn ask(&mut self, replica: &mut Replica, peer: NodeId) {
+    pub(super) fn ask(&mut self, replica: &mut Replica, peer: NodeId) {
         if self.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
             return;
         }
@@ -112,7 +113,7 @@ impl Replicator {
     }
 
     /// A peer that is not resting after a failure and has nothing to answer but a pull.
-    fn random_peer(&mut self) -> Option<NodeId> {
+    pub(super) fn random_peer(&mut self) -> Option<NodeId> {
         let free = |(peer, source): (NodeId, &super::sources::Source)| {
             (source.rest_until <= self.now && !self.awaits(peer, |asked| asked != Asked::Pull)).then_some(peer)
         };

@@ -35,6 +35,7 @@ impl Replicator {
             Request { ask: Some(ask), .. } => self.serve_ask(replica, peer, &ask),
             Request { pull: Some(pull), .. } => self.serve_pull(replica, peer, &pull),
             Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
+            Request { hold: Some(hold), .. } => self.serve_hold(replica, peer, &hold),
             // A kind that a later release added without raising the version.
             _ => Err(Refusal::UnknownVersion),
         }
@@ -128,6 +129,7 @@ fn kind_of(request: &Request) -> Kind {
         Request { ask: Some(_), .. } => Kind::Ask,
         Request { pull: Some(_), .. } => Kind::Pull,
         Request { tell: Some(_), .. } => Kind::Tell,
+        Request { hold: Some(_), .. } => Kind::Hold,
         _ => Kind::Other,
     }
 }

@@ -20,13 +20,16 @@ pub enum Kind {
     Pull,
     /// A leaving or leading node's word to a peer, and its answer.
     Tell,
+    /// A question how much of a writer a peer holds, perhaps with cells, and its answer.
+    Hold,
     /// Anything else: refusals, and what could not be read.
     Other,
 }
 
 impl Kind {
     /// Every kind, for metrics that list them all.
-    pub const ALL: [Kind; 7] = [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Other];
+    pub const ALL: [Kind; 8] =
+        [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Hold, Kind::Other];
 
     /// The kind as a metric's label: lower case, underscores.
     pub fn label(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Kind {
             Kind::Ask => "ask",
             Kind::Pull => "pull",
             Kind::Tell => "tell",
+            Kind::Hold => "hold",
             Kind::Other => "other",
         }
     }
@@ -93,6 +97,8 @@ pub struct Stats {
     pub pulls_in_flight: usize,
     /// Cells staged now.
     pub staged_cells: usize,
+    /// Waits for copies and versions that are open now.
+    pub waits: usize,
     /// Outputs that wait to be polled now.
     pub outputs: usize,
 }

@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Suspect(NodeId),
     /// A member's suspicion, ttl or memory is over.
     Member(NodeId),
+    /// A wait is over, or a peer may be asked again for what somebody waits for.
+    Wait,
     /// The request of this id was not answered.
     Request(u64),
 }

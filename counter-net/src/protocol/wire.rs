@@ -80,7 +80,7 @@ struct Versioned {
 }
 
 /// A version vector as bytes: for each writer its 16 bytes, then its version as a LEB128 number; ascending by writer.
-pub(super) fn pack_vector(vector: &VersionVector) -> ByteBuf {
+pub(crate) fn pack_vector(vector: &VersionVector) -> ByteBuf {
     let mut bytes = Vec::with_capacity(vector.len() * (ReplicaId::BYTES + 3));
     for (replica, version) in vector.iter() {
         bytes.extend_from_slice(&replica.to_bytes());
@@ -90,7 +90,7 @@ pub(super) fn pack_vector(vector: &VersionVector) -> ByteBuf {
 }
 
 /// Reads [`pack_vector`], of at most `replicas_max` writers.
-pub(super) fn unpack_vector(mut bytes: &[u8], replicas_max: usize) -> Result<VersionVector, Refusal> {
+pub(crate) fn unpack_vector(mut bytes: &[u8], replicas_max: usize) -> Result<VersionVector, Refusal> {
     let mut vector = VersionVector::new();
     let mut last = None;
     while !bytes.is_empty() {

@@ -34,6 +34,7 @@ mod host;
 mod links;
 mod mesh;
 mod queue;
+mod sessions;
 mod traffic;
 mod truth;
 mod world;

@@ -163,6 +163,7 @@ impl Sim {
                 }
             }
             Notice::Alarm(alarm) => self.fail(Failure::BadOutput(format!("{host} at {:?}: {alarm:?}", self.now))),
+            Notice::Waited { id, how } => drop(self.waited.insert(id, how)),
             Notice::MembersChanged | Notice::Synced => {}
         }
     }

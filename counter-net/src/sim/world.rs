@@ -12,7 +12,7 @@ use super::links::Links;
 use super::mesh::Mesh;
 use super::queue::{Event, Queue};
 use super::truth::{Failure, Truth};
-use crate::protocol::{Input, Member, NodeId, Replicator};
+use crate::protocol::{Input, Member, NodeId, Replicator, Waited};
 
 /// How often convergence is looked at while waiting for it: also the grain of the times that come back.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -35,6 +35,9 @@ pub struct Sim {
     /// The first thing that went wrong.
     pub(super) failure: Option<Failure>,
     pub(super) steps: u64,
+    /// Waits begun, and how those ended that nobody has looked at.
+    pub(super) waits: u64,
+    pub(super) waited: BTreeMap<u64, Waited>,
     /// Times to converge after a story's heal: state, then presence.
     pub(super) healed_in: (Duration, Duration),
 }
@@ -55,6 +58,8 @@ impl Sim {
             payloads: BTreeSet::new(),
             failure: None,
             steps: 0,
+            waits: 0,
+            waited: BTreeMap::new(),
             healed_in: (Duration::ZERO, Duration::ZERO),
             config,
         }

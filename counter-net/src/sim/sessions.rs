@@ -1,0 +1,46 @@
+//! What an application waits for at a node: copies of what it wrote, versions that it has seen elsewhere.
+
+use std::time::Duration;
+
+use counter_core::VersionVector;
+
+use super::world::Sim;
+use crate::protocol::{Copies, Input, Waited};
+
+impl Sim {
+    /// Waits at a node until so many replicas hold what was added there. Returns the wait's name for [`Sim::waited`]; nothing comes of it where
+    /// the node is down.
+    pub fn await_copies(&mut self, host: usize, copies: Copies, within: Duration) -> u64 {
+        let id = self.next_wait();
+        self.hand(host, Input::AwaitCopies { id, copies, within }, None);
+        id
+    }
+
+    /// Waits at a node until it holds `versions`; otherwise as [`Sim::await_copies`].
+    pub fn await_versions(&mut self, host: usize, versions: VersionVector, within: Duration) -> u64 {
+        let id = self.next_wait();
+        self.hand(host, Input::AwaitVersions { id, versions, within }, None);
+        id
+    }
+
+    /// How a wait ended, once: a second call finds nothing.
+    pub fn waited(&mut self, id: u64) -> Option<Waited> {
+        self.waited.remove(&id)
+    }
+
+    /// All that a node holds, what was added there until now included; nothing where it is down.
+    pub fn versions(&mut self, host: usize) -> VersionVector {
+        let Some(alive) = self.hosts[host].alive.as_mut() else { return VersionVector::new() };
+        if alive.replica.has_pending() {
+            alive.replica.flush();
+            self.truth.flushed(&alive.replica);
+            self.hand(host, Input::LocalChange, None);
+        }
+        self.map(host).map(|map| map.version_vector()).unwrap_or_default()
+    }
+
+    fn next_wait(&mut self) -> u64 {
+        self.waits += 1;
+        self.waits
+    }
+}
