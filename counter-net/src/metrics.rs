@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     rejected: Family<Label, Counter>,
     dials_failed: Counter,
     peers_cut: Counter,
+    peers_lost: Counter,
     alarms: Counter,
 }
 
@@ -60,6 +61,10 @@ impl Metrics {
 
     pub(crate) fn peer_cut(&self) {
         self.peers_cut.inc();
+    }
+
+    pub(crate) fn peer_lost(&self) {
+        self.peers_lost.inc();
     }
 
     pub(crate) fn alarmed(&self) {
@@ -103,6 +108,11 @@ impl Page {
         self.0.register("rejected_connections", "Connections and streams refused before the protocol, by reason", metrics.rejected.clone());
         self.0.register("dials_failed", "Dials that reached nobody of this cluster", metrics.dials_failed.clone());
         self.0.register("peers_cut", "Peers cut off because they broke the protocol's rules", metrics.peers_cut.clone());
+        self.0.register(
+            "peers_lost",
+            "Peers given up because they fell silent: a cable, a partition, a process that hangs",
+            metrics.peers_lost.clone(),
+        );
         self.0.register("alarms", "Things that must not happen and did; each is in the log", metrics.alarms.clone());
         self.gauge("peers", "Peers connected that speak this cluster's protocol", shared.peers.load(Ordering::Relaxed));
         self.gauge("viewers", "Viewers of this node", shared.viewer_count() as usize);

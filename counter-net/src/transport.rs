@@ -8,7 +8,7 @@ use libp2p::identity::Keypair;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
 use libp2p::{PeerId, Transport, dns, noise, tcp, yamux};
 
-use crate::config::HANDSHAKE_TIMEOUT;
+use crate::config::{HANDSHAKE_TIMEOUT, UNACKNOWLEDGED_MAX};
 use crate::error::StartError;
 
 /// The transport of one node. With a key, a stranger without it cannot even begin a handshake; the handshake then ends by its timeout.
@@ -17,6 +17,7 @@ pub(crate) fn build(keypair: &Keypair, key: Option<PreSharedKey>) -> Result<Boxe
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     Ok(named(tcp)
         .and_then(move |socket, _| async move {
+            bound_silence(&socket);
             match key {
                 Some(key) => PnetConfig::new(key).handshake(socket).await.map(Either::Left),
                 None => Ok(Either::Right(socket)),
@@ -27,6 +28,16 @@ pub(crate) fn build(keypair: &Keypair, key: Option<PreSharedKey>) -> Result<Boxe
         .multiplex(yamux::Config::default())
         .timeout(HANDSHAKE_TIMEOUT)
         .boxed())
+}
+
+/// Ends the connection by itself when its far end takes nothing for too long. Elsewhere than on Linux, the system's own bound holds.
+fn bound_silence(socket: &tcp::tokio::TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&socket.0, UNACKNOWLEDGED_MAX.as_millis() as u32) {
+        tracing::debug!(%error, "the system takes no bound of silence");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, UNACKNOWLEDGED_MAX);
 }
 
 /// With names resolved by the system's servers; a machine without any still reaches literal addresses.

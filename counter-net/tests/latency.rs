@@ -94,5 +94,6 @@ async fn an_idle_cluster_of_ten() {
     let (before, began) = (loopback_bytes(), Instant::now());
     tokio::time::sleep(Duration::from_secs(20)).await;
     let rate = (loopback_bytes() - before) as f64 / began.elapsed().as_secs_f64() / 10.0;
-    println!("an idle cluster of 10 sends {rate:.0} bytes/s a node on the wire, headers included");
+    let lost: f64 = nodes.iter().map(|node| cluster::metric(node, "counter_peers_lost_total", "")).sum();
+    println!("an idle cluster of 10 sends {rate:.0} bytes/s a node on the wire, headers included; {lost} peers given up as lost");
 }

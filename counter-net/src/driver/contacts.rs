@@ -6,6 +6,7 @@ use std::time::Duration;
 use libp2p::PeerId;
 
 use crate::behaviour::node_id;
+use crate::config::LOST_AFTER;
 use crate::protocol::NodeId;
 
 /// A connection that has not shown within this time that it speaks our protocol is closed.
@@ -15,6 +16,10 @@ struct Contact {
     node: NodeId,
     since: Duration,
     up: bool,
+    /// When anything of it was last read.
+    heard: Duration,
+    /// Who does not answer pings on principle may be silent for ever.
+    answers_pings: bool,
 }
 
 /// Everybody connected. Bounded by the connection limits.
@@ -26,7 +31,22 @@ pub(super) struct Contacts {
 
 impl Contacts {
     pub(super) fn connected(&mut self, peer: PeerId, now: Duration) {
-        self.contacts.entry(peer).or_insert_with(|| Contact { node: node_id(&peer), since: now, up: false });
+        let new = || Contact { node: node_id(&peer), since: now, up: false, heard: now, answers_pings: false };
+        self.contacts.entry(peer).or_insert_with(new).heard = now;
+    }
+
+    /// Something of the peer was read.
+    pub(super) fn heard(&mut self, peer: &PeerId, now: Duration) {
+        if let Some(contact) = self.contacts.get_mut(peer) {
+            contact.heard = now;
+        }
+    }
+
+    /// The peer answered a ping: from now on its silence means something.
+    pub(super) fn answered_ping(&mut self, peer: &PeerId, now: Duration) {
+        if let Some(contact) = self.contacts.get_mut(peer) {
+            (contact.heard, contact.answers_pings) = (now, true);
+        }
     }
 
     /// The peer speaks our protocol. Its node, if that is news; `None` too where another peer has that node's number (one in 2^64).
@@ -62,7 +82,13 @@ impl Contacts {
         self.up.len()
     }
 
-    /// Those that have been silent for too long.
+    /// Those that answered pings and fell silent.
+    pub(super) fn lost(&self, now: Duration) -> Vec<PeerId> {
+        let lost = |contact: &Contact| contact.answers_pings && now.saturating_sub(contact.heard) >= LOST_AFTER;
+        self.contacts.iter().filter(|(_, contact)| lost(contact)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Those that never spoke our protocol, and had the time to.
     pub(super) fn silent(&self, now: Duration) -> Vec<PeerId> {
         let silent = |contact: &Contact| !contact.up && now.saturating_sub(contact.since) >= SILENCE_MAX;
         self.contacts.iter().filter(|(_, contact)| silent(contact)).map(|(peer, _)| *peer).collect()
@@ -86,5 +112,19 @@ mod tests {
         assert!(contacts.silent(SILENCE_MAX).is_empty());
         assert_eq!(contacts.disconnected(&peer), Some(node));
         assert_eq!((contacts.disconnected(&peer), contacts.up_count()), (None, 0));
+    }
+
+    #[test]
+    fn only_who_answered_pings_and_fell_silent_is_lost() {
+        let mut contacts = Contacts::default();
+        let (peer, mute) = (PeerId::random(), PeerId::random());
+        contacts.connected(peer, Duration::ZERO);
+        contacts.connected(mute, Duration::ZERO);
+        assert!(contacts.lost(LOST_AFTER).is_empty());
+        contacts.answered_ping(&peer, Duration::ZERO);
+        assert_eq!(contacts.lost(LOST_AFTER), [peer]);
+        contacts.heard(&peer, LOST_AFTER / 2);
+        assert!(contacts.lost(LOST_AFTER).is_empty(), "any word counts");
+        assert_eq!(contacts.lost(LOST_AFTER * 2), [peer]);
     }
 }

@@ -160,8 +160,9 @@ impl Driver {
             self.feed(Input::Timer);
         }
         if self.next_sweep <= now {
+            let late = now - self.next_sweep >= SWEEP_INTERVAL;
             self.next_sweep = now + SWEEP_INTERVAL;
-            self.sweep(now);
+            self.sweep(now, late);
         }
     }
 

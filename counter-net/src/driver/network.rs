@@ -71,6 +71,7 @@ impl Driver {
     fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
+                self.contacts.heard(&propagation_source, self.shared.now());
                 // Signed messages always name their author; the validation is strict.
                 let signer = node_id(&message.source.unwrap_or(propagation_source));
                 let token = self.token();
@@ -90,6 +91,7 @@ impl Driver {
                 if request.len() > MESSAGE_BYTES_MAX {
                     return self.cut_oversized(peer);
                 }
+                self.contacts.heard(&peer, self.shared.now());
                 self.on_spoke(peer);
                 // A peer that is not up cannot be told apart from another: its request is dropped, and it asks again.
                 let Some(node) = self.contacts.node_of(&peer) else { return };
@@ -97,7 +99,8 @@ impl Driver {
                 self.owed.insert(id, channel);
                 self.feed(Input::Request { peer: node, id, payload: request });
             }
-            Event::Message { message: Message::Response { request_id, response }, .. } => {
+            Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
+                self.contacts.heard(&peer, self.shared.now());
                 if let Some((peer, id)) = self.asked.remove(&request_id) {
                     self.feed(Input::Response { peer, id, payload: response });
                 }
@@ -140,10 +143,25 @@ impl Driver {
     }
 
     fn on_ping(&mut self, event: ping::Event) {
-        // Who does not answer pings on principle is not dead.
-        if let Err(error @ (ping::Failure::Timeout | ping::Failure::Other { .. })) = event.result {
-            tracing::debug!(peer = %event.peer, %error, "a connection is dead");
-            self.swarm.close_connection(event.connection);
+        match event.result {
+            Ok(_) => self.contacts.answered_ping(&event.peer, self.shared.now()),
+            // Who does not answer pings on principle is not dead.
+            Err(ping::Failure::Unsupported) => {}
+            Err(error) => {
+                tracing::debug!(peer = %event.peer, %error, "a connection is dead");
+                self.swarm.close_connection(event.connection);
+            }
+        }
+    }
+
+    /// Gives up the peers that fell silent: nothing says that a cable was pulled, or that a process hangs.
+    fn give_up_lost(&mut self, now: Duration) {
+        for peer in self.contacts.lost(now) {
+            tracing::warn!(%peer, "a peer has fallen silent: disconnected");
+            self.shared.metrics.peer_lost();
+            // At once: bytes that it does not take may hold up the closing of its connection.
+            self.on_disconnected(peer);
+            let _gone = self.swarm.disconnect_peer_id(peer);
         }
     }
 
@@ -220,8 +238,12 @@ impl Driver {
         }
     }
 
-    /// What needs no hurry: silent strangers, peers whose cut is over.
-    pub(super) fn sweep(&mut self, now: Duration) {
+    /// What needs no hurry: lost peers, silent strangers, peers whose cut is over. `late`: this node itself was held up, and what was said to it
+    /// meanwhile is still to be read.
+    pub(super) fn sweep(&mut self, now: Duration, late: bool) {
+        if !late {
+            self.give_up_lost(now);
+        }
         for peer in self.contacts.silent(now) {
             self.shared.metrics.rejected("silent_stranger");
             let _gone = self.swarm.disconnect_peer_id(peer);

@@ -1,6 +1,8 @@
 //! What the tests on real libp2p share: nodes of a cluster of their own, and waiting for a state without polling the clock.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod name_server;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
