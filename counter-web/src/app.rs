@@ -21,12 +21,32 @@ pub(crate) struct App {
     pub(crate) counter: String,
     /// Whether the client's address is taken from a proxy's header.
     pub(crate) trust_proxy: bool,
+    /// Whether the page may cut this node from the others.
+    pub(crate) partition_switch: bool,
     pub(crate) repeats: Repeats,
     pub(crate) stop: Stop,
     pub(crate) counts: Counts,
 }
 
 impl App {
+    /// The front of `node`, with a switch and limits that nothing here reaches.
+    #[cfg(test)]
+    pub(crate) fn for_tests(node: Node) -> Self {
+        let rules = crate::limits::Rules { rate: 1e6, rate_given: false, connections_per_address: 256, connections_given: false };
+        Self {
+            hub: Hub::new(node.clone()),
+            region: node.info().region,
+            node,
+            limits: Limits::new(rules),
+            counter: "clicks".to_owned(),
+            trust_proxy: false,
+            partition_switch: true,
+            repeats: Repeats::default(),
+            stop: Stop::new(),
+            counts: Counts::default(),
+        }
+    }
+
     /// A handle to add to the counter `name`.
     ///
     /// # Errors

@@ -75,6 +75,9 @@ pub(crate) struct ServeArgs {
     /// Take the client's address from Fly-Client-IP or X-Forwarded-For. Only behind a proxy that sets them.
     #[arg(long, env = "COUNTER_TRUST_PROXY", value_parser = FalseyValueParser::new())]
     pub(crate) trust_proxy: bool,
+    /// Put a switch on the page that cuts this node from the others and heals that. For demonstrations: anybody who sees the page may press it.
+    #[arg(long, env = "COUNTER_ALLOW_PARTITION", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_partition: bool,
     /// Start from backups of the data directory.
     #[arg(long)]
     pub(crate) restored: bool,

@@ -79,7 +79,7 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
 fn start(args: &DemoArgs, region: &str, port: u16) -> Result<DemoNode, Failure> {
     let program = std::env::current_exe().map_err(Failure::other)?;
     let mut command = Command::new(program);
-    command.args(["serve", "--stop-with-stdin", "--region", region, "--cluster", &args.cluster, "--log", &args.log]);
+    command.args(["serve", "--stop-with-stdin", "--allow-partition", "--region", region, "--cluster", &args.cluster, "--log", &args.log]);
     command.arg("--http").arg(format!("127.0.0.1:{port}"));
     if let Some(directory) = &args.data_dir {
         command.arg("--data-dir").arg(directory.join(region));

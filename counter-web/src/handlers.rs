@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use counter_net::{Counter, Member};
 use serde::{Deserialize, Serialize};
-use warp::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use warp::http::{Response, StatusCode};
 
 use crate::app::App;
@@ -41,7 +41,10 @@ pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) 
 pub(crate) async fn show_page(app: Arc<App>) -> Answer {
     // A node that cannot catch up serves what it has, and says so on the page.
     let _caught_up = tokio::time::timeout(SYNC_WAIT, app.node.synced()).await;
-    Ok(typed("text/html; charset=utf-8", page::render(&app)))
+    let mut page = typed("text/html; charset=utf-8", page::render(&app));
+    // Not no-store: browsers keep such a page out of their back-forward cache.
+    page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    Ok(page)
 }
 
 /// `POST /`: the page's forms, for those without JavaScript.
@@ -52,10 +55,14 @@ pub(crate) async fn add_by_form(app: &App, peer: &Peer, body: &[u8]) -> Answer {
         _ => return Err(ApiError::bad_amount("the form has no amount")),
     };
     add(app, peer, &app.counter, &fresh_id(), amount).await?;
+    Ok(back_to_the_page())
+}
+
+fn back_to_the_page() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
     response.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
-    Ok(response)
+    response
 }
 
 /// `GET /api/counters/{name}`.
@@ -114,6 +121,8 @@ struct StatusJson<'a> {
     synced: bool,
     in_touch: bool,
     uptime_seconds: u64,
+    /// Cut off from the other nodes on purpose.
+    isolated: bool,
     members: Vec<MemberJson<'a>>,
 }
 
@@ -125,6 +134,8 @@ pub(crate) struct MemberJson<'a> {
     connected: u64,
     last_heard_ms: u64,
     live: bool,
+    /// It said good-bye.
+    left: bool,
     /// Changes that one of the two holds and the other did not, as of what was last heard of it; null where nothing was.
     lag_versions: Option<u64>,
 }
@@ -137,6 +148,7 @@ impl<'a> From<&'a Member> for MemberJson<'a> {
             connected: member.viewers,
             last_heard_ms: u64::try_from(member.last_heard.as_millis()).unwrap_or(u64::MAX),
             live: member.live,
+            left: member.left,
             lag_versions: if member.last_heard.is_zero() {
                 Some(0)
             } else {
@@ -160,8 +172,24 @@ pub(crate) fn show_status(app: &App) -> Answer {
         synced: app.node.is_synced(),
         in_touch: info.in_touch,
         uptime_seconds: info.uptime.as_secs(),
+        isolated: app.node.is_isolated(),
         members: members.iter().map(MemberJson::from).collect(),
     })
+}
+
+/// `POST /partition`, the page's switch: cuts this node from all others (`cut=1`) or heals that (`cut=0`).
+pub(crate) fn switch_partition(app: &App, peer: &Peer, body: &[u8]) -> Answer {
+    if !app.partition_switch {
+        return Err(ApiError::no_switch());
+    }
+    peer.take_add(&app.limits)?;
+    let isolated = match std::str::from_utf8(body).ok().and_then(|form| form_value(form, "cut")) {
+        Some(Ok(cut)) if cut == "1" => true,
+        Some(Ok(cut)) if cut == "0" => false,
+        _ => return Err(ApiError::bad_request("bad_form", "the form says neither cut=1, to cut this node off, nor cut=0, to heal")),
+    };
+    app.node.set_isolated(isolated);
+    Ok(back_to_the_page())
 }
 
 /// `GET /healthz`: this process answers.

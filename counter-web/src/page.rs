@@ -5,7 +5,8 @@ use std::fmt::Write;
 use counter_net::{CounterView, RegionView};
 
 use crate::app::App;
-use crate::model::{Integer, ServerMessage, regions_json};
+use crate::assets;
+use crate::model::Integer;
 use crate::regions::{self, Place};
 
 const TEMPLATE: &str = include_str!("../assets/index.html");
@@ -35,6 +36,8 @@ fn fill(template: &str, page: &Page) -> String {
 
 /// What the template names, already escaped.
 struct Page {
+    assets: String,
+    scripts: String,
     total: String,
     counter: String,
     city: String,
@@ -47,6 +50,7 @@ struct Page {
     replica: String,
     dots: String,
     rows: String,
+    switch: String,
     state: String,
 }
 
@@ -54,12 +58,16 @@ impl Page {
     fn of(app: &App) -> Self {
         let (view, info) = (app.node.view(&app.counter), app.node.info());
         let by_clicks = by_clicks(&view);
+        let isolated = app.node.is_isolated();
         let (status, status_state) = match (view.synced, info.in_touch) {
+            _ if isolated => ("cut off from the other nodes", "offline"),
             (true, _) => ("up to date as of this page", "live"),
             (false, true) => ("catching up with the other nodes", "waiting"),
             (false, false) => ("not in touch with the other nodes", "offline"),
         };
         Self {
+            assets: assets::base(),
+            scripts: assets::script_elements(),
             total: view.total.to_string(),
             counter: escape(&view.name),
             city: escape(regions::city(&app.region)),
@@ -72,7 +80,8 @@ impl Page {
             replica: info.replica.to_string(),
             dots: dots(&by_clicks, &app.region),
             rows: rows(&view, &by_clicks, &app.region),
-            state: state(&view, &app.region, &info.replica.to_string()),
+            switch: if app.partition_switch { switch(regions::city(&app.region), isolated) } else { String::new() },
+            state: state(&view, &app.region, &info.replica.to_string(), isolated),
         }
     }
 
@@ -90,6 +99,9 @@ impl Page {
             "replica" => &self.replica,
             "dots" => &self.dots,
             "rows" => &self.rows,
+            "switch" => &self.switch,
+            "assets" => &self.assets,
+            "scripts" => &self.scripts,
             "state" => &self.state,
             _ => "",
         }
@@ -111,42 +123,46 @@ fn description(view: &CounterView, rows: &Rows<'_>) -> String {
     format!("{} {} in {} regions: {}", view.total, view.name, view.regions.len(), shares.join(", "))
 }
 
+/// A row a region. End tags that HTML lets out are left out: with many regions the rows are most of the page.
 fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
-    let greatest = rows.iter().map(|(_, region)| region.value.max(0)).sum::<i128>().max(1);
-    let mut html = String::with_capacity(rows.len() * 420);
+    let positive = rows.iter().map(|(_, region)| region.value.max(0)).sum::<i128>().max(1);
+    let mut html = String::with_capacity(rows.len() * 240);
     for (code, region) in rows {
-        let share = region.value.max(0) * 120 / greatest;
-        let class = if *code == here { " class=\"here\"" } else { "" };
+        let share = region.value.max(0) * 120 / positive;
+        let class = class(code, region, here);
         let RegionView { value, connected, nodes, .. } = region;
         let (flag, city, code) = (regions::flag(code), escape(regions::city(code)), escape(code));
         // Writing to a String cannot fail.
         let _written = writeln!(
             html,
-            "<tr data-region=\"{code}\"{class}><th scope=\"row\"><span aria-hidden=\"true\">{flag}</span> {city} <code>{code}</code></th>\
-             <td data-f=\"value\">{value}</td>\
-             <td><svg class=\"bar\"><rect/><rect width=\"{share}\"/></svg></td>\
-             <td data-f=\"connected\">{connected}</td><td data-f=\"nodes\">{nodes}</td>\
-             <td data-f=\"rate\">0</td><td data-f=\"heard\">–</td></tr>"
+            "<tr data-region=\"{code}\"{class}><th scope=\"row\">{flag} {city} <code>{code}</code>\
+             <td data-f=\"value\">{value}<td><svg class=\"bar\"><rect width=\"{share}\"/></svg>\
+             <td data-f=\"connected\">{connected}<td>{nodes}<td>0<td>–"
         );
     }
     debug_assert!(!view.regions.is_empty(), "a node shows at least its own region");
     html
 }
 
+/// This node's own region is marked, and so are those without a live node.
+fn class(code: &str, region: &RegionView, here: &str) -> &'static str {
+    match (code == here, region.nodes == 0) {
+        (true, true) => " class=\"here stale\"",
+        (true, false) => " class=\"here\"",
+        (false, true) => " class=\"stale\"",
+        (false, false) => "",
+    }
+}
+
+/// A dot a region whose place is known. The script names them; without it the table does.
 fn dots(rows: &Rows<'_>, here: &str) -> String {
     let greatest = rows.iter().map(|(_, region)| region.value).max().unwrap_or(1).max(1);
     let mut svg = String::new();
     for (code, region, place) in rows.iter().filter_map(|(code, region)| regions::place(code).map(|place| (code, region, place))) {
         let (x, y) = on_map(place);
-        let radius = radius(region.value, greatest);
-        let class = if *code == here { " class=\"here\"" } else { "" };
-        let (code, city) = (escape(code), escape(place.city));
+        let (radius, class, code) = (radius(region.value, greatest), class(code, region, here), escape(code));
         // Writing to a String cannot fail.
-        let _written = write!(
-            svg,
-            "<circle data-region=\"{code}\"{class} cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\"><title>{city}: {}</title></circle>",
-            region.value
-        );
+        let _written = write!(svg, "<circle data-region=\"{code}\"{class} cx=\"{x:.0}\" cy=\"{y:.0}\" r=\"{radius:.1}\"/>");
     }
     svg
 }
@@ -161,19 +177,28 @@ fn radius(value: i128, greatest: i128) -> f64 {
     4.0 + 10.0 * (value.max(0) as f64 / greatest as f64).sqrt()
 }
 
-/// The state message, as a socket would send it first, safe inside a script element.
-fn state(view: &CounterView, region: &str, replica: &str) -> String {
-    let message = ServerMessage::State {
-        counter: &view.name,
-        total: Integer(view.total),
-        regions: regions_json(view),
-        region,
-        replica,
-        state_hash: view.state_hash.to_string(),
-        synced: view.synced,
+/// What the script begins with and cannot read from the page's text, safe inside a script element.
+fn state(view: &CounterView, region: &str, replica: &str, isolated: bool) -> String {
+    let (total, state_hash) = (Integer(view.total), view.state_hash.to_string());
+    let state = serde_json::json!({
+        "counter": view.name, "total": total, "region": region, "replica": replica, "state_hash": state_hash, "isolated": isolated,
+    });
+    state.to_string().replace('<', "\\u003c")
+}
+
+/// The partition switch: a form, so that it works without a script too.
+fn switch(city: &str, isolated: bool) -> String {
+    let city = escape(city);
+    let (words, cut, label) = if isolated {
+        (format!("{city} is cut off and counts alone. Heal, and the sums meet."), 0, "Heal".to_owned())
+    } else {
+        let words = format!("One press cuts {city} off from all other nodes. Both sides count on, apart; heal, and the sums meet.");
+        (words, 1, format!("Cut {city} off"))
     };
-    let message = serde_json::json!({ "state": message });
-    message.to_string().replace('<', "\\u003c")
+    format!(
+        "<section class=\"switch\" id=\"switch\" aria-labelledby=\"switch-title\"><h2 id=\"switch-title\">What if the network breaks?</h2>\n\
+         <p>{words}</p>\n<form method=\"post\" action=\"/partition\"><button name=\"cut\" value=\"{cut}\">{label}</button></form></section>"
+    )
 }
 
 fn escape(text: &str) -> String {
@@ -183,6 +208,10 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    use counter_net::Node;
+    use futures::StreamExt;
 
     #[test]
     fn names_are_text_and_nothing_else() {
@@ -205,6 +234,9 @@ mod tests {
             replica: "x".into(),
             dots: "x".into(),
             rows: "x".into(),
+            switch: "x".into(),
+            assets: "x".into(),
+            scripts: "x".into(),
             state: "x".into(),
         };
         for name in names {
@@ -217,5 +249,32 @@ mod tests {
     fn cities_lie_where_they_are() {
         let (x, y) = on_map(regions::place("lhr").unwrap());
         assert!((495.0..505.0).contains(&x) && (100.0..112.0).contains(&y), "{x} {y}");
+    }
+
+    /// A node that holds clicks of every region that can be drawn, as it would after years: each came once, added, and left.
+    async fn crowded() -> App {
+        let cluster = format!("page-size-{}", std::process::id());
+        let node = |region: &str| Node::builder().cluster(&cluster).region(region).discover(counter_net::Discovery::None);
+        let home = node("ord").start().await.unwrap();
+        for (at, code) in regions::codes().enumerate() {
+            let visitor = node(code).peer(home.info().addresses[0].clone()).start().await.unwrap();
+            visitor.counter("clicks").unwrap().add(1_000_000 + at as u64).unwrap();
+            let mut changes = home.subscribe(counter_net::Interest::All);
+            while home.view("clicks").regions.get(code).is_none_or(|region| region.value == 0) {
+                tokio::time::timeout(Duration::from_secs(30), changes.next()).await.expect("the visitor is heard of");
+            }
+            visitor.shutdown().await;
+        }
+        App::for_tests(home)
+    }
+
+    #[tokio::test]
+    async fn the_page_of_36_regions_stays_small() {
+        let app = crowded().await;
+        let html = render(&app);
+        let rows = html.matches("<tr data-region=").count();
+        assert_eq!(rows, regions::codes().count(), "a row each");
+        assert!(rows >= 36 && html.len() < 16_000, "{rows} regions in {} bytes", html.len());
+        println!("{rows} regions in {} bytes of HTML", html.len());
     }
 }

@@ -25,6 +25,12 @@ fn read_line(line: &'static str) -> Option<(&'static str, Place)> {
     Some((code, Place { city, country, latitude: fields.next()?.parse().ok()?, longitude: fields.next()?.parse().ok()? }))
 }
 
+/// Every region whose place is known.
+#[cfg(test)]
+pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
+    PLACES.keys().copied()
+}
+
 /// Where the region `code` is, if that is known.
 pub(crate) fn place(code: &str) -> Option<&'static Place> {
     PLACES.get(code)

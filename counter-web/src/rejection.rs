@@ -67,6 +67,10 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn no_switch() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_switch", "this node has no partition switch: it was started without --allow-partition")
+    }
+
     pub(crate) fn wrong_method(allow: &'static str) -> Self {
         let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("this address answers {allow}"));
         Self { allow: Some(allow), ..error }

@@ -58,7 +58,16 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
                 Err(error) => Err(error),
             })
         });
-    show.or(add).unify()
+    let switch = warp::path("partition")
+        .and(warp::path::end())
+        .and(only(Method::POST, "POST"))
+        .and(with(app))
+        .and(peer(app))
+        .and(body("application/x-www-form-urlencoded"))
+        .map(|app: Arc<App>, peer: Peer, _headers, body: Result<Bytes, ApiError>| {
+            respond(body.and_then(|body| handlers::switch_partition(&app, &peer, &body)))
+        });
+    show.or(add).unify().or(switch).unify()
 }
 
 fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
@@ -121,10 +130,11 @@ fn operations(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reje
 fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::path("assets")
         .and(warp::path::param::<String>())
+        .and(warp::path::param::<String>())
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
         .and(warp::header::headers_cloned())
-        .map(|name: String, headers: HeaderMap| respond(assets::answer(&name, &headers)))
+        .map(|version: String, name: String, headers: HeaderMap| respond(assets::answer(&version, &name, &headers)))
 }
 
 fn open_socket(app: Arc<App>, peer: Peer, headers: &HeaderMap, query: &str, upgrade: Option<OnUpgrade>) -> Answer {

@@ -112,6 +112,7 @@ fn app(args: &ServeArgs, node: Node) -> App {
         region: args.region.clone(),
         counter: args.counter.clone(),
         trust_proxy: args.trust_proxy,
+        partition_switch: args.allow_partition,
         repeats: Repeats::default(),
         stop: Stop::new(),
         counts: Counts::default(),

@@ -73,12 +73,12 @@ fn serve_prints_one_line_and_nothing_else_and_ends_with_0() {
 }
 
 #[test]
-fn the_page_is_html_that_nobody_caches_and_its_form_leads_back_to_it() {
+fn the_page_is_html_that_is_asked_for_each_time_and_its_form_leads_back_to_it() {
     let node = node();
     let page = get(&node.http, "/");
     assert_eq!(page.status, 200);
     let head = page.head.to_ascii_lowercase();
-    assert!(head.contains("content-type: text/html; charset=utf-8") && head.contains("cache-control: no-store"), "{head}");
+    assert!(head.contains("content-type: text/html; charset=utf-8") && head.contains("cache-control: private, no-cache"), "{head}");
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     for (body, total) in [("amount=1", 1), ("amount=-3", -2)] {
         let answer = request(&node.http, "POST", "/", &form, body);

@@ -87,7 +87,7 @@ async fn eventually_total(socket: &mut Socket, total: i64) -> usize {
 #[test]
 fn every_answer_carries_the_security_headers() {
     let node = node();
-    for path in ["/", "/assets/app.js", "/api/status", "/nowhere"] {
+    for path in ["/", "/assets/0/app.js", "/api/status", "/nowhere"] {
         let head = get(&node.http, path).head.to_ascii_lowercase();
         for header in ["content-security-policy: default-src 'none'", "x-content-type-options: nosniff", "referrer-policy: same-origin"] {
             assert!(head.contains(header), "{path}: {head}");

@@ -84,11 +84,13 @@ impl Browser {
         self.command(tab, "Network.emulateNetworkConditions", conditions).await;
     }
 
-    /// The value of an expression in the page.
+    /// The value of an expression in the page; null where the page is being left at this moment.
     pub async fn eval(&mut self, tab: &Tab, expression: &str) -> Value {
-        let answer =
-            self.command(tab, "Runtime.evaluate", json!({ "expression": expression, "returnByValue": true, "awaitPromise": true })).await;
-        answer["result"]["value"].clone()
+        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let answer = self.ask(Some(&tab.session.clone()), "Runtime.evaluate", params).await;
+        let left = answer["error"]["message"].as_str().is_some_and(|message| message.contains("navigated") || message.contains("context"));
+        assert!(left || answer["error"].is_null(), "{expression}: {answer}");
+        answer["result"]["result"]["value"].clone()
     }
 
     /// Evaluates again until it is `wanted`.
@@ -104,7 +106,51 @@ impl Browser {
         }
     }
 
+    /// The middle of the element that a selector finds, scrolled into view.
+    pub async fn middle(&mut self, tab: &Tab, selector: &str) -> (f64, f64) {
+        let find = format!(
+            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
+             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+        );
+        let at = self.eval(tab, &find).await;
+        (at[0].as_f64().unwrap(), at[1].as_f64().unwrap())
+    }
+
+    /// A real click of the mouse.
+    pub async fn press(&mut self, tab: &Tab, (x, y): (f64, f64)) {
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
+            self.command(tab, "Input.dispatchMouseEvent", event).await;
+        }
+    }
+
+    /// A key that is pressed and let go, as a person would: `key` as in KeyboardEvent.key.
+    pub async fn key(&mut self, tab: &Tab, key: &str) {
+        let (text, code) = match key {
+            "Tab" => ("", 9),
+            "Enter" => ("\r", 13),
+            " " => (" ", 32),
+            other => (other, 0),
+        };
+        let down = json!({ "type": "keyDown", "key": key, "text": text, "windowsVirtualKeyCode": code });
+        self.command(tab, "Input.dispatchKeyEvent", down).await;
+        self.command(tab, "Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code })).await;
+    }
+
+    /// Leaves a picture of what is seen at `path`.
+    pub async fn picture(&mut self, tab: &Tab, path: &str) {
+        let shot = self.command(tab, "Page.captureScreenshot", json!({ "format": "png" })).await;
+        let image = base64(shot["data"].as_str().unwrap());
+        std::fs::write(path, image).unwrap();
+    }
+
     async fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
+        let answer = self.ask(session, method, params).await;
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    async fn ask(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
         self.sent += 1;
         let mut message = json!({ "id": self.sent, "method": method, "params": params });
         if let Some(session) = session {
@@ -116,8 +162,7 @@ impl Browser {
             let Some(Ok(Message::Text(text))) = heard else { panic!("the browser is gone: {heard:?}") };
             let answer: Value = serde_json::from_str(&text).unwrap();
             if answer["id"] == self.sent {
-                assert!(answer["error"].is_null(), "{method}: {answer}");
-                return answer["result"].clone();
+                return answer;
             }
         }
     }
@@ -137,4 +182,19 @@ impl Drop for Browser {
 
 fn is_there(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
+
+/// The bytes of base64 text.
+fn base64(text: &str) -> Vec<u8> {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut held, mut bits) = (Vec::new(), 0_u32, 0);
+    for letter in text.bytes().filter_map(|byte| LETTERS.iter().position(|known| *known == byte)) {
+        held = held << 6 | u32::try_from(letter).unwrap();
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits & 0xff) as u8);
+        }
+    }
+    bytes
 }

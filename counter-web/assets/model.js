@@ -1,0 +1,103 @@
+// What this page knows: the counter, its regions and their places, the nodes; and the word that something of it changed.
+
+export const $ = (id) => document.getElementById(id);
+export const boot = JSON.parse($("state").textContent);
+export const { counter, region: here } = boot;
+export const known = {
+  total: BigInt(boot.total),
+  hash: boot.state_hash,
+  replica: boot.replica, // of the node that serves this page
+  isolated: boot.isolated, // cut off from the others on purpose
+  changedAt: 0, // when the state hash moved last
+  members: [], // the nodes, as this one sees them
+  lookedAt: 0, // when it said so
+};
+export const regions = new Map(); // code -> {value, connected, nodes, ticks}
+const places = {}; // code -> {city, flag, x, y}
+
+export const place = (code) => places[code];
+export const name = (code) => (places[code] ? places[code].city : code);
+
+// The HTML is the first state: what it shows is not sent twice.
+document.querySelectorAll("#regions tbody tr").forEach(({ dataset, cells }) => {
+  const [value, connected, nodes] = [1, 3, 4].map((at) => cells[at].textContent);
+  regions.set(dataset.region, { value: BigInt(value), connected: +connected, nodes: +nodes, ticks: [] });
+});
+
+// ---- drawing is asked for here, and done once a frame ----
+
+let draw = () => {}, asked = false;
+export const drawWith = (f) => { draw = f; };
+export function show() {
+  if (asked) return;
+  asked = true;
+  const now = () => { asked = false; draw(); };
+  // A hidden tab has no frames, but a title.
+  if (document.hidden) setTimeout(now, 500); else requestAnimationFrame(now);
+}
+document.addEventListener("visibilitychange", () => { asked = false; show(); });
+
+// ---- what the server says ----
+
+// Takes a state or a change; `gained` hears what each region got.
+export function take(message, gained) {
+  known.total = BigInt(message.total);
+  if (known.hash !== message.state_hash) {
+    known.hash = message.state_hash;
+    known.changedAt = performance.now();
+    lookSoon();
+  }
+  for (const [code, { value, connected, nodes }] of Object.entries(message.regions)) {
+    const old = regions.get(code) || { value: BigInt(value), ticks: [] };
+    const more = BigInt(value) - old.value;
+    if (more !== 0n) {
+      old.ticks.push([performance.now(), Number(more < 0n ? -more : more)]);
+      gained(code, more);
+    }
+    regions.set(code, { value: BigInt(value), connected, nodes, ticks: old.ticks });
+  }
+}
+
+const LOOK_EVERY = 3000;
+let looking = false, lookTimer = 0;
+const lookSoon = () => { if (!lookTimer) lookTimer = setTimeout(look, 400); };
+
+// Asks this node whom it knows, after changes and now and then.
+export async function look() {
+  clearTimeout(lookTimer);
+  lookTimer = 0;
+  if (looking || document.hidden) return;
+  looking = true;
+  try {
+    const status = await (await fetch("/api/status")).json();
+    known.members = status.members;
+    known.isolated = status.isolated;
+    known.lookedAt = performance.now();
+  } catch { /* the status line says it already */ }
+  looking = false;
+  show();
+}
+setInterval(look, LOOK_EVERY);
+
+// How long ago a node of the region was heard, in ms; null where none is known.
+export function heard(code) {
+  const ages = known.members.filter((member) => member.region === code && !member.left).map((member) => member.last_heard_ms);
+  if (!ages.length) return null;
+  const least = Math.min(...ages);
+  return code === here && least === 0 ? 0 : least + performance.now() - known.lookedAt;
+}
+
+// Regions whose nodes did not say good-bye and are not heard of any more.
+export const outOfTouch = () => [...new Set(known.members
+  .filter((member) => !member.live && !member.left && !(regions.get(member.region) || {}).nodes)
+  .map((member) => member.region))];
+
+// Without the table, cities that come later are shown by their codes.
+const letter = (c) => String.fromCodePoint(0x1f1e6 + c.charCodeAt(0) - 65);
+export const learned = fetch(new URL("regions.csv", import.meta.url)).then((answer) => answer.text()).then((table) => {
+  for (const line of table.split("\n").slice(1)) {
+    const [code, city, country, lat, lon] = line.split(",");
+    if (lon) places[code] = { city, flag: [...country].map(letter).join(""), x: ((+lon + 180) / 360) * 1000, y: ((90 - lat) / 180) * 500 };
+  }
+  show();
+}).catch(() => {});

@@ -1,0 +1,82 @@
+//! Pages that are in touch: the first paint, clicks here and there, and that each of them counts.
+
+use serde_json::json;
+
+use crate::page::*;
+use crate::support::browser::Browser;
+use crate::support::demo::Demo;
+use crate::support::http::add;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_paint_has_the_numbers_and_the_form_works_without_javascript() {
+    let Some(mut browser) = Browser::start("no-script").await else { return };
+    let (ord, fra) = two();
+    add(&ord.http, 12);
+    add(&fra.http, 30);
+    total_is(&ord, 42);
+    let tab = browser.tab().await;
+    browser.command(&tab, "Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    browser.open(&tab, &url(&ord)).await;
+    browser.until(&tab, TOTAL, "42").await;
+    let rows = "[...document.querySelectorAll('#regions tbody tr')].map(row => row.dataset.region + row.querySelector('[data-f=value]').textContent).join()";
+    browser.until(&tab, rows, "fra30,ord12").await;
+    browser.until(&tab, "document.title.startsWith('42 ')", true).await;
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, "document.readyState === 'complete' && document.getElementById('total').textContent", "43").await;
+    total_is(&fra, 43);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_click_on_one_page_is_seen_on_both() {
+    let Some(mut browser) = Browser::start("two-pages").await else { return };
+    let (ord, fra) = two();
+    let here = live_page(&mut browser, &ord).await;
+    let there = live_page(&mut browser, &fra).await;
+    click(&mut browser, &here, "plus").await;
+    browser.until(&here, TOTAL, "1").await;
+    browser.until(&there, TOTAL, "1").await;
+    click(&mut browser, &there, "minus").await;
+    click(&mut browser, &there, "minus").await;
+    browser.until(&here, TOTAL, "-1").await;
+    browser.until(&there, TOTAL, "-1").await;
+    let row = "document.querySelector('tr[data-region=fra] [data-f=value]').textContent";
+    browser.until(&here, row, "-2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_fast_clicks_are_exactly_two_hundred() {
+    let Some(mut browser) = Browser::start("fast").await else { return };
+    let (ord, fra) = two();
+    let tab = live_page(&mut browser, &ord).await;
+    browser.eval(&tab, "for (let i = 0; i < 200; i++) document.getElementById('plus').click()").await;
+    browser.until(&tab, TOTAL, "200").await;
+    total_is(&ord, 200);
+    total_is(&fra, 200);
+    browser.until(&tab, TOTAL, "200").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demos_pages_show_every_region_without_javascript_and_each_others_clicks_with_it() {
+    let Some(mut browser) = Browser::start("demo").await else { return };
+    let demo = Demo::start(&["ord", "fra", "sin"]);
+    (0..3).for_each(|at| add(demo.http(at), 10 + i64::try_from(at).unwrap()));
+    (0..3).for_each(|at| http_total_is(demo.http(at), 33));
+    let plain = browser.tab().await;
+    browser.command(&plain, "Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    browser.open(&plain, &format!("http://{}/", demo.http(2))).await;
+    browser.until(&plain, "document.querySelectorAll('#regions tbody tr').length", 3).await;
+    for (region, value) in [("ord", "10"), ("fra", "11"), ("sin", "12")] {
+        browser.until(&plain, &format!("document.querySelector('tr[data-region={region}] [data-f=value]').textContent"), value).await;
+    }
+    let (here, there) = (browser.tab().await, browser.tab().await);
+    for (tab, at) in [(&here, 0), (&there, 1)] {
+        browser.open(tab, &format!("http://{}/", demo.http(at))).await;
+        browser.until(tab, LIVE, "live").await;
+    }
+    click(&mut browser, &here, "plus").await;
+    for tab in [&here, &there] {
+        browser.until(tab, TOTAL, "34").await;
+        browser.until(tab, "document.querySelector('tr[data-region=ord] [data-f=value]').textContent", "11").await;
+    }
+    assert_eq!(demo.end("TERM").0, Some(0));
+}

@@ -1,0 +1,11 @@
+//! The page in a real browser. Without Chromium each test says SKIPPED and why; with COUNTER_REQUIRE_BROWSER set that is a failure.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod keyboard;
+mod live;
+mod looks;
+mod offline;
+mod page;
+mod partition;

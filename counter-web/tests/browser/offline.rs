@@ -1,0 +1,103 @@
+//! Pages that lose their server or their network: what they say, what they keep, and how they come back.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::page::*;
+use crate::support::browser::Browser;
+use crate::support::eventually;
+use crate::support::http::{add, counter};
+use crate::support::process::{Node, cluster};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
+    let Some(mut browser) = Browser::start("off-line").await else { return };
+    let cluster = cluster();
+    let fra = Node::start(&cluster, "fra", &[]);
+    let mut ord = Node::start(&cluster, "ord", &[&fra]);
+    let (http, tab) = (ord.http.clone(), live_page(&mut browser, &ord).await);
+    ord.kill();
+    browser.until(&tab, "document.getElementById('status').dataset.state !== 'live'", true).await;
+    browser.eval(&tab, "for (let i = 0; i < 3; i++) document.getElementById('plus').click()").await;
+    browser.until(&tab, "document.getElementById('status').textContent.includes('3 clicks waiting')", true).await;
+    browser.until(&tab, TOTAL, "3").await;
+    let ord = Node::start_with(&cluster, "ord", &[&fra], &["--http", &http]);
+    browser.command(&tab, "Page.reload", json!({})).await;
+    browser.until(&tab, LIVE, "live").await;
+    browser.until(&tab, TOTAL, "3").await;
+    total_is(&ord, 3);
+    total_is(&fra, 3);
+    browser.until(&tab, "Object.keys(localStorage).filter(key => localStorage[key] !== '{}').length", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_says_that_its_server_is_gone_and_comes_back_with_it() {
+    let Some(mut browser) = Browser::start("restart").await else { return };
+    let cluster = cluster();
+    let fra = Node::start(&cluster, "fra", &[]);
+    let mut ord = Node::start(&cluster, "ord", &[&fra]);
+    let tab = live_page(&mut browser, &ord).await;
+    browser.eval(&tab, "window.sameLoad = true").await;
+    click(&mut browser, &tab, "plus").await;
+    total_is(&fra, 1);
+    let http = ord.http.clone();
+    ord.kill();
+    browser.until(&tab, LIVE, "reconnecting").await;
+    browser.until(&tab, TOTAL, "1").await;
+    add(&fra.http, 4);
+    let ord = Node::start_with(&cluster, "ord", &[&fra], &["--http", &http]);
+    browser.until(&tab, LIVE, "live").await;
+    browser.until(&tab, TOTAL, "5").await;
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, TOTAL, "6").await;
+    total_is(&ord, 6);
+    total_is(&fra, 6);
+    browser.until(&tab, "window.sameLoad", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clicks_made_without_a_network_are_shown_at_once_and_counted_once_when_it_is_back() {
+    let Some(mut browser) = Browser::start("no-network").await else { return };
+    let (ord, fra) = two();
+    let tab = live_page(&mut browser, &ord).await;
+    browser.set_offline(&tab, true).await;
+    browser.until(&tab, LIVE, "off line").await;
+    for _ in 0..4 {
+        click(&mut browser, &tab, "plus").await;
+    }
+    browser.until(&tab, LIVE, "off line with 4 clicks waiting").await;
+    browser.until(&tab, TOTAL, "4").await;
+    add(&fra.http, 10);
+    total_is(&ord, 10);
+    browser.set_offline(&tab, false).await;
+    browser.until(&tab, LIVE, "live").await;
+    total_is(&ord, 14);
+    total_is(&fra, 14);
+    browser.until(&tab, TOTAL, "14").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing() {
+    let Some(mut browser) = Browser::start("back-forward").await else { return };
+    let (ord, fra) = two();
+    let tab = live_page(&mut browser, &ord).await;
+    browser.eval(&tab, "addEventListener('pageshow', event => { window.restored = event.persisted; }); window.sameLoad = true").await;
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, TOTAL, "1").await;
+    browser.open(&tab, &url(&fra)).await;
+    browser.until(&tab, LIVE, "live").await;
+    eventually("the page that was left is no ghost", Duration::from_secs(10), || {
+        let regions = counter(&ord.http, "clicks")["regions"].clone();
+        if regions["ord"]["connected"] == 0 { Ok(()) } else { Err(regions.to_string()) }
+    });
+    add(&fra.http, 10);
+    total_is(&ord, 11);
+    browser.eval(&tab, "history.back()").await;
+    browser.until(&tab, "window.sameLoad === true && window.restored === true", true).await;
+    browser.until(&tab, LIVE, "live").await;
+    browser.until(&tab, TOTAL, "11").await;
+    click(&mut browser, &tab, "plus").await;
+    total_is(&fra, 12);
+    browser.until(&tab, "document.querySelector('tr[data-region=ord] [data-f=connected]').textContent", "1").await;
+}

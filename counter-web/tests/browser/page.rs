@@ -1,0 +1,46 @@
+//! What the tests of the page share: nodes, their pages, hands, and where its numbers are.
+
+use std::time::Duration;
+
+use crate::support::browser::{Browser, Tab};
+use crate::support::eventually;
+use crate::support::http::counter;
+use crate::support::process::{Node, cluster};
+
+pub(crate) const TOTAL: &str = "document.getElementById('total').textContent";
+pub(crate) const LIVE: &str = "document.getElementById('status').textContent.trim()";
+
+pub(crate) fn two() -> (Node, Node) {
+    let cluster = cluster();
+    let ord = Node::start(&cluster, "ord", &[]);
+    let fra = Node::start(&cluster, "fra", &[&ord]);
+    (ord, fra)
+}
+
+pub(crate) fn url(node: &Node) -> String {
+    format!("http://{}/", node.http)
+}
+
+pub(crate) fn total_is(node: &Node, total: i64) {
+    http_total_is(&node.http, total);
+}
+
+pub(crate) fn http_total_is(http: &str, total: i64) {
+    eventually("the node shows the total", Duration::from_secs(10), || match counter(http, "clicks")["total"].clone() {
+        seen if seen == total => Ok(()),
+        seen => Err(seen.to_string()),
+    });
+}
+
+pub(crate) async fn live_page(browser: &mut Browser, node: &Node) -> Tab {
+    let tab = browser.tab().await;
+    browser.open(&tab, &url(node)).await;
+    browser.until(&tab, LIVE, "live").await;
+    tab
+}
+
+/// A real click of the mouse on the element of this id.
+pub(crate) async fn click(browser: &mut Browser, tab: &Tab, id: &str) {
+    let at = browser.middle(tab, &format!("#{id}")).await;
+    browser.press(tab, at).await;
+}

@@ -1,0 +1,82 @@
+//! The partition switch: one press cuts a region off, both sides count apart, another heals, and the sums meet.
+
+use serde_json::{Value, json};
+
+use crate::page::*;
+use crate::support::browser::Browser;
+use crate::support::demo::Demo;
+use crate::support::http::{counter, get, request};
+use crate::support::process::{Node, cluster};
+
+const HASH: &str = "document.getElementById('hash').textContent";
+const SWITCH: &str = "document.querySelector('#switch button').textContent";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_press_cuts_a_region_off_and_another_makes_the_sums_meet() {
+    let Some(mut browser) = Browser::start("partition").await else { return };
+    let demo = Demo::start(&["ord", "fra", "sin"]);
+    let (cut, other) = (browser.tab().await, browser.tab().await);
+    for (tab, at) in [(&cut, 0), (&other, 1)] {
+        browser.open(tab, &format!("http://{}/", demo.http(at))).await;
+        browser.until(tab, LIVE, "live").await;
+    }
+    click(&mut browser, &cut, "plus").await;
+    browser.until(&other, TOTAL, "1").await;
+    browser.until(&cut, SWITCH, "Cut Chicago off").await;
+    browser.eval(&cut, "document.querySelector('#switch button').id = 'cut'").await;
+    click(&mut browser, &cut, "cut").await;
+    browser.until(&cut, SWITCH, "Heal").await;
+    browser.until(&cut, &format!("{HASH}.startsWith('cut off')"), true).await;
+    for (tab, times) in [(&cut, 2), (&other, 5)] {
+        for _ in 0..times {
+            click(&mut browser, tab, "plus").await;
+        }
+    }
+    browser.until(&cut, TOTAL, "3").await;
+    browser.until(&other, TOTAL, "6").await;
+    let stale = "document.querySelector('tr[data-region=ord]').classList.contains('stale')";
+    browser.until(&other, stale, true).await;
+    browser.until(&other, &format!("{HASH}.startsWith('Chicago out of touch')"), true).await;
+    browser.until(&other, "document.querySelector('#switch p').textContent.startsWith('Chicago is out of touch')", true).await;
+    let totals = || [0, 1, 2].map(|at| counter(demo.http(at), "clicks")["total"].clone());
+    assert_eq!(totals(), [3, 6, 6].map(Value::from), "the two sides count apart");
+    click(&mut browser, &cut, "cut").await;
+    for tab in [&cut, &other] {
+        browser.until(tab, TOTAL, "8").await;
+        browser.until(tab, &format!("{HASH}.startsWith('all regions agree')"), true).await;
+    }
+    browser.until(&cut, "document.querySelector('#switch p').textContent", "Healed. Clicks that came from the others: 5.").await;
+    assert_eq!(browser.eval(&cut, HASH).await, browser.eval(&other, HASH).await, "the same hash on both sides");
+    (0..3).for_each(|at| http_total_is(demo.http(at), 8));
+    assert_eq!(demo.end("TERM").0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_switch_works_without_a_script() {
+    let Some(mut browser) = Browser::start("partition-form").await else { return };
+    let demo = Demo::start(&["ord", "fra"]);
+    let tab = browser.tab().await;
+    browser.command(&tab, "Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    browser.open(&tab, &format!("http://{}/", demo.http(0))).await;
+    for (label, isolated) in [("Heal", true), ("Cut Chicago off", false)] {
+        browser.until(&tab, "document.readyState", "complete").await;
+        let at = browser.middle(&tab, "#switch button").await;
+        browser.press(&tab, at).await;
+        browser.until(&tab, SWITCH, label).await;
+        assert_eq!(get(demo.http(0), "/api/status").json()["isolated"], isolated);
+    }
+}
+
+#[test]
+fn a_node_that_was_not_asked_for_one_has_no_switch() {
+    let plain = Node::start(&cluster(), "ord", &[]);
+    let cut = |node: &Node, headers: &[(&str, &str)], form: &str| request(&node.http, "POST", "/partition", headers, form);
+    assert_eq!(cut(&plain, &[], "cut=1").error(), (404, "no_switch".into()));
+    assert!(!get(&plain.http, "/").body.contains("id=\"switch\""));
+    let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--allow-partition"]);
+    assert_eq!(cut(&node, &[("Origin", "http://evil.example")], "cut=1").error(), (400, "wrong_origin".into()));
+    assert_eq!(cut(&node, &[], "cut=yes").error(), (400, "bad_form".into()));
+    assert_eq!(get(&node.http, "/api/status").json()["isolated"], false);
+    assert_eq!(cut(&node, &[("Origin", &format!("http://{}", node.http))], "cut=1").status, 303);
+    assert_eq!(get(&node.http, "/api/status").json()["isolated"], true);
+}
