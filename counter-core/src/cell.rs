@@ -1,5 +1,6 @@
 //! What one replica has written for one key: running totals, and what it has reset.
 
+use crate::adopted::Items;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::fields::Fields;
@@ -37,6 +38,17 @@ impl Amounts {
         Self { increments: self.increments.max(other.increments), decrements: self.decrements.max(other.decrements) }
     }
 
+    /// As [`plus`](Self::plus), for what a stranger may have said.
+    pub(crate) fn saturating_plus(self, other: Self) -> Self {
+        let increments = self.increments.saturating_add(other.increments);
+        Self { increments, decrements: self.decrements.saturating_add(other.decrements) }
+    }
+
+    /// The lesser of each part.
+    pub(crate) fn within(self, bound: Self) -> Self {
+        Self { increments: self.increments.min(bound.increments), decrements: self.decrements.min(bound.decrements) }
+    }
+
     /// What is left above `floor`, each part at least 0.
     pub fn above(self, floor: Self) -> Self {
         Self { increments: self.increments.saturating_sub(floor.increments), decrements: self.decrements.saturating_sub(floor.decrements) }
@@ -54,60 +66,103 @@ pub struct Cell {
     pub(crate) extra: Extra,
 }
 
-impl Cell {
-    /// What this cell's writer has reset of each replica: the amounts it had seen of them.
-    pub fn cleared(&self) -> &[(ReplicaId, Amounts)] {
-        &self.extra.cleared
+/// What a cell says was cleared of one replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cleared {
+    /// The version of that replica's cell that was seen.
+    pub version: Version,
+    /// The amounts that it had, with what it had taken over.
+    pub amounts: Amounts,
+}
+
+impl Cleared {
+    /// Whoever saw the later version saw all that was in the earlier one.
+    pub(crate) fn join(self, other: Self) -> Self {
+        Self { version: self.version.max(other.version), amounts: self.amounts.join(other.amounts) }
     }
 }
 
-/// What few cells have: the traces of a reset, and fields of later releases.
+impl Cell {
+    /// What this cell's writer has reset of each replica: the amounts it had seen of them, in the order of ids.
+    pub fn cleared(&self) -> &[(ReplicaId, Cleared)] {
+        &self.extra.cleared
+    }
+
+    /// Its own amounts and those that it has taken over.
+    pub fn total(&self) -> Amounts {
+        self.amounts.plus(self.extra.items.total())
+    }
+}
+
+/// What few cells have: the traces of a reset or of lives taken over, and fields of later releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Extra {
     /// Sorted by replica, none twice.
-    pub(crate) cleared: Vec<(ReplicaId, Amounts)>,
+    pub(crate) cleared: Vec<(ReplicaId, Cleared)>,
+    /// At which of its versions the cell took over `items`; 0 where there are none.
+    pub(crate) adopted_at: Version,
+    /// What it has taken over and not yet made its own.
+    pub(crate) items: Items,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
 
 const FIELD_CLEARED: u64 = 1;
+const FIELD_ITEMS: u64 = 3;
+
+/// The fewest bytes of an entry of what is cleared.
+const CLEARED_BYTES_MIN: usize = ReplicaId::BYTES + 3;
 
 impl Extra {
     pub(crate) fn is_empty(&self) -> bool {
-        self.cleared.is_empty() && self.unknown.is_empty()
+        !self.shapes_values() && self.unknown.is_empty()
+    }
+
+    /// Whether it makes a value more than a sum of amounts.
+    pub(crate) fn shapes_values(&self) -> bool {
+        !self.cleared.is_empty() || !self.items.is_empty()
     }
 
     /// Raises what is cleared of `replica`.
-    pub(crate) fn clear(&mut self, replica: ReplicaId, amounts: Amounts) {
+    pub(crate) fn clear(&mut self, replica: ReplicaId, cleared: Cleared) {
         match self.cleared.binary_search_by_key(&replica, |entry| entry.0) {
-            Ok(at) => self.cleared[at].1 = self.cleared[at].1.join(amounts),
-            Err(at) => self.cleared.insert(at, (replica, amounts)),
+            Ok(at) => self.cleared[at].1 = self.cleared[at].1.join(cleared),
+            Err(at) => self.cleared.insert(at, (replica, cleared)),
         }
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        if self.cleared.is_empty() {
+        if !self.shapes_values() {
             return self.unknown.write(out);
         }
-        let mut cleared = Vec::with_capacity(self.cleared.len() * (ReplicaId::BYTES + 4));
-        write_varint(&mut cleared, self.cleared.len() as u64);
-        for (replica, amounts) in &self.cleared {
-            cleared.extend_from_slice(&replica.to_bytes());
-            write_varint(&mut cleared, amounts.increments);
-            write_varint(&mut cleared, amounts.decrements);
-        }
         let mut fields = self.unknown.clone();
-        fields.set(FIELD_CLEARED, cleared);
+        if !self.cleared.is_empty() {
+            fields.set(FIELD_CLEARED, self.cleared_bytes());
+        }
+        if !self.items.is_empty() {
+            let mut items = Vec::new();
+            write_varint(&mut items, self.adopted_at);
+            self.items.write(&mut items);
+            fields.set(FIELD_ITEMS, items);
+        }
         fields.write(out);
+    }
+
+    fn cleared_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.cleared.len() * (ReplicaId::BYTES + 6));
+        write_varint(&mut bytes, self.cleared.len() as u64);
+        for (replica, Cleared { version, amounts }) in &self.cleared {
+            bytes.extend_from_slice(&replica.to_bytes());
+            [*version, amounts.increments, amounts.decrements].into_iter().for_each(|number| write_varint(&mut bytes, number));
+        }
+        bytes
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut unknown = Fields::read(reader)?;
-        let cleared = match unknown.take(FIELD_CLEARED) {
-            Some(bytes) => read_cleared(&bytes)?,
-            None => Vec::new(),
-        };
-        let extra = Self { cleared, unknown };
+        let cleared = unknown.take(FIELD_CLEARED).map_or(Ok(Vec::new()), |bytes| read_cleared(&bytes))?;
+        let (adopted_at, items) = unknown.take(FIELD_ITEMS).map_or(Ok((0, Items::default())), |bytes| read_items(&bytes))?;
+        let extra = Self { cleared, adopted_at, items, unknown };
         match extra.is_empty() {
             true => Err(DecodeError::Invalid("a cell without extras has no extras")),
             false => Ok(extra),
@@ -115,21 +170,31 @@ impl Extra {
     }
 }
 
-fn read_cleared(bytes: &[u8]) -> Result<Vec<(ReplicaId, Amounts)>, DecodeError> {
+fn read_cleared(bytes: &[u8]) -> Result<Vec<(ReplicaId, Cleared)>, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let count = reader.count(ReplicaId::BYTES + 2)?;
-    let mut cleared: Vec<(ReplicaId, Amounts)> = Vec::with_capacity(count);
+    let count = reader.count(CLEARED_BYTES_MIN)?;
+    let mut cleared: Vec<(ReplicaId, Cleared)> = Vec::with_capacity(count);
     for _ in 0..count {
-        let replica = reader.replica()?;
-        let amounts = Amounts { increments: reader.amount()?, decrements: reader.amount()? };
+        let (replica, version) = (reader.replica()?, reader.varint()?);
+        let amounts = Amounts { increments: reader.sum()?, decrements: reader.sum()? };
         if cleared.last().is_some_and(|last| last.0 >= replica) {
             return Err(DecodeError::Invalid("cleared replicas ascend"));
         }
-        cleared.push((replica, amounts));
+        cleared.push((replica, Cleared { version, amounts }));
     }
     reader.finish()?;
     match cleared.is_empty() {
         true => Err(DecodeError::Invalid("a cell that cleared nothing says nothing of it")),
         false => Ok(cleared),
+    }
+}
+
+fn read_items(bytes: &[u8]) -> Result<(Version, Items), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let (adopted_at, items) = (reader.varint()?, Items::read(&mut reader)?);
+    reader.finish()?;
+    match adopted_at > 0 && !items.is_empty() {
+        true => Ok((adopted_at, items)),
+        false => Err(DecodeError::Invalid("a cell that has taken over nothing says nothing of it")),
     }
 }

@@ -25,12 +25,14 @@
 //! | --- | --- |
 //! | `replica`, `tally`, `local` | the own writer; adds from any thread, and by name |
 //! | `counter_map`, `writer`, `cell`, `record`, `pn_counter` | the lattice |
+//! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
 //! | `delta`, `staging`, `version_vector`, `digest` | what travels, and how one says what one has |
 //! | `codec` | the bytes |
 //! | `laws` (feature) | the laws that every lattice keeps, to be called from tests |
 //!
 //! It does not send, store, read a clock or draw random numbers: `counter-net` does, around it.
 
+mod adopted;
 mod cell;
 mod codec;
 mod counter_map;
@@ -41,6 +43,8 @@ mod dictionary;
 mod digest;
 mod error;
 mod fields;
+mod floors;
+mod inheritance;
 mod keys;
 #[cfg(feature = "laws")]
 pub mod laws;
@@ -61,12 +65,13 @@ mod tally_loom;
 mod version_vector;
 mod writer;
 
-pub use cell::{AMOUNT_MAX, Amounts, CELL_MAX, Cell};
+pub use cell::{AMOUNT_MAX, Amounts, CELL_MAX, Cell, Cleared};
 pub use codec::{DECODE_FACTOR, FORMAT};
 pub use counter_map::{CounterMap, Cursor, Joined, KEYS_MAX, Page, REPLICAS_MAX};
 pub use delta::{Delta, Span};
 pub use digest::{Digest, StateHash};
 pub use error::{AddError, DecodeError, JoinError, StagingError};
+pub use inheritance::Inheritance;
 pub use keys::KeyId;
 pub use names::NAME_BYTES_MAX;
 pub use pn_counter::PnCounter;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cell::{Amounts, Cell};
+use crate::cell::Cell;
+use crate::floors::{Floors, Held};
 use crate::replica_id::ReplicaId;
 
 /// A PN-counter: each replica's running totals, of which the sum is the value (Shapiro et al. 2011, specification 7, with one versioned
@@ -26,9 +27,15 @@ pub struct PnCounter {
 }
 
 impl PnCounter {
-    /// Sum over replicas of increments minus decrements, each above the most that was cleared of it. O(cells log cells).
+    /// Sum over replicas of increments minus decrements, each above the most that was cleared of it; a replica that another has taken over
+    /// counts there. O(cells log cells).
     pub fn value(&self) -> i128 {
-        self.cells.iter().map(|(&replica, cell)| cell.amounts.above(self.floor(replica)).net()).sum()
+        let floors = Floors::of(self.held());
+        self.held().filter_map(|held| floors.share(&held)).map(|amounts| amounts.net()).sum()
+    }
+
+    fn held(&self) -> impl Iterator<Item = Held<'_>> {
+        self.cells.iter().map(|(&replica, cell)| Held { replica, version: cell.version, amounts: cell.amounts, extra: Some(&cell.extra) })
     }
 
     /// Every replica's cell, in the order of ids.
@@ -50,11 +57,6 @@ impl PnCounter {
     #[cfg(feature = "crdts")]
     pub(crate) fn forget(&mut self, gone: impl Fn(ReplicaId, &Cell) -> bool) {
         self.cells.retain(|&replica, cell| !gone(replica, cell));
-    }
-
-    fn floor(&self, replica: ReplicaId) -> Amounts {
-        let cleared = self.cells.values().filter_map(|cell| cell.cleared().iter().find(|entry| entry.0 == replica));
-        cleared.fold(Amounts::default(), |floor, entry| floor.join(entry.1))
     }
 }
 

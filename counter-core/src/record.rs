@@ -4,9 +4,15 @@ use crate::codec::varint::Reader;
 use crate::error::DecodeError;
 use crate::fields::Fields;
 use crate::names::NAME_BYTES_MAX;
+use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 
 const FIELD_REGION: u64 = 1;
+const FIELD_CLAIMS: u64 = 10;
+const FIELD_FOLDED: u64 = 11;
+
+/// What one folded node takes in a record: its number and 32 bits of its latest folded life.
+const FOLDED_BYTES: usize = 12;
 
 /// What a replica says of itself. It has a version in its writer's sequence, as a cell has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,20 +21,74 @@ pub struct Record {
     pub version: Version,
     /// Where the replica runs.
     pub region: String,
+    /// Lives that ended and whose heir this replica is or offers to be, in the order of ids.
+    pub(crate) claims: Vec<ReplicaId>,
+    /// By node, ascending: the lives that this replica has made its own, or has that on record from those whose heir it is.
+    pub(crate) folded: Vec<Folded>,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
+}
+
+/// The lives of one node up to one of them: all were folded, whoever still holds cells of them forgets these.
+///
+/// Only the upper half of the generation is kept, so a node's next life must differ in it; [`ReplicaId::follows`] makes sure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Folded {
+    pub(crate) node: u64,
+    pub(crate) upto: u32,
+}
+
+impl Folded {
+    pub(crate) fn of(replica: ReplicaId) -> Self {
+        Self { node: replica.node, upto: (replica.generation >> 32) as u32 }
+    }
 }
 
 impl Record {
     /// The record of a replica in `region`.
     pub(crate) fn new(version: Version, region: &str) -> Self {
-        Self { version, region: region.into(), unknown: Fields::default() }
+        Self { version, region: region.into(), claims: Vec::new(), folded: Vec::new(), unknown: Fields::default() }
+    }
+
+    /// The lives that ended and whose heir this replica is, or offers to be; in the order of ids.
+    pub fn claims(&self) -> &[ReplicaId] {
+        &self.claims
+    }
+
+    /// Of how many nodes it has on record that lives of theirs were folded.
+    pub fn folded_count(&self) -> usize {
+        self.folded.len()
+    }
+
+    /// Whether it says anything of lives that ended.
+    pub(crate) fn speaks_of_lives(&self) -> bool {
+        !self.claims.is_empty() || !self.folded.is_empty()
+    }
+
+    pub(crate) fn claim(&mut self, ended: ReplicaId) {
+        if let Err(at) = self.claims.binary_search(&ended) {
+            self.claims.insert(at, ended);
+        }
+    }
+
+    pub(crate) fn fold(&mut self, folded: Folded) {
+        match self.folded.binary_search_by_key(&folded.node, |entry| entry.node) {
+            Ok(at) => self.folded[at].upto = self.folded[at].upto.max(folded.upto),
+            Err(at) => self.folded.insert(at, folded),
+        }
     }
 
     /// All but the version.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut fields = self.unknown.clone();
         fields.set(FIELD_REGION, self.region.as_bytes().to_vec());
+        if !self.claims.is_empty() {
+            fields.set(FIELD_CLAIMS, self.claims.iter().flat_map(|id| id.to_bytes()).collect());
+        }
+        if !self.folded.is_empty() {
+            let entry = |folded: &Folded| [folded.node.to_be_bytes().as_slice(), &folded.upto.to_be_bytes()].concat();
+            fields.set(FIELD_FOLDED, self.folded.iter().flat_map(entry).collect());
+        }
         fields.write(out);
     }
 
@@ -43,9 +103,38 @@ impl Record {
         let mut unknown = Fields::read(reader)?;
         let region = unknown.take(FIELD_REGION).ok_or(DecodeError::Invalid("a record names its region"))?;
         let region = String::from_utf8(region).map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
+        let claims = unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_claims(&bytes))?;
+        let folded = unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
         match region.len() <= NAME_BYTES_MAX {
-            true => Ok(Self { version, region, unknown }),
+            true => Ok(Self { version, region, claims, folded, unknown }),
             false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
         }
+    }
+}
+
+/// A field that is there holds something, its entries ascend.
+fn read_claims(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut claims = Vec::with_capacity(bytes.len() / ReplicaId::BYTES);
+    while reader.left() > 0 {
+        claims.push(reader.replica()?);
+    }
+    match !claims.is_empty() && claims.is_sorted_by(|a, b| a < b) {
+        true => Ok(claims),
+        false => Err(DecodeError::Invalid("claims ascend, and are left out where there are none")),
+    }
+}
+
+fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut folded = Vec::with_capacity(bytes.len() / FOLDED_BYTES);
+    while reader.left() > 0 {
+        let entry = reader.take(FOLDED_BYTES)?;
+        let number = entry.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+        folded.push(Folded { node: (number >> 32) as u64, upto: number as u32 });
+    }
+    match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
+        true => Ok(folded),
+        false => Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none")),
     }
 }

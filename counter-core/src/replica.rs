@@ -165,6 +165,27 @@ impl Replica {
         Ok(at)
     }
 
+    /// Goes on as another writer: what is pending here and what is added from now on is written by `id`. What was written before stays as it
+    /// is, as another's cells. For a process whose own life was ended by others, or that is not the only one under its id.
+    ///
+    /// # Errors
+    /// `NameOutOfRange` never: the region was accepted before.
+    pub fn renew(&mut self, id: ReplicaId) -> Result<(), AddError> {
+        self.map.set_region(id, &self.region)?;
+        self.id = id;
+        self.close_full();
+        Ok(())
+    }
+
+    /// Refuses adds to what has no room for another flush.
+    pub(crate) fn close_full(&mut self) {
+        for (at, &key) in self.keys.iter().enumerate() {
+            let room = room(&self.map, self.id, key);
+            self.local.close(at, room);
+            self.chunks[at / CHUNK].close(at % CHUNK, room);
+        }
+    }
+
     /// Whether something was added since the last flush.
     pub fn has_pending(&self) -> bool {
         !self.local.is_empty() || self.chunks.iter().any(|chunk| chunk.has_pending())

@@ -26,6 +26,12 @@ impl ReplicaId {
         Self { node, generation }
     }
 
+    /// The earliest life that may follow this one of the same node: the next in the upper half of the generation, which is what is kept
+    /// of a life that was folded.
+    pub fn follows(self) -> Self {
+        Self { generation: ((self.generation >> 32) + 1) << 32, ..self }
+    }
+
     /// The wire form.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];

@@ -107,6 +107,11 @@ impl Writer {
         if self.extras.is_empty() { None } else { self.extras.get(&slot) }
     }
 
+    /// The cells from `slot` on that have more than amounts.
+    pub(crate) fn extras_from(&self, slot: u32) -> impl Iterator<Item = (u32, &Extra)> {
+        self.extras.range(slot..).map(|(slot, extra)| (*slot, extra))
+    }
+
     /// Whether some cell has more than amounts.
     pub(crate) fn has_extras(&self) -> bool {
         !self.extras.is_empty()

@@ -114,7 +114,7 @@ fn regular_columns_of_keys_and_cells_stay_within_the_bound() {
 #[test]
 fn many_tiny_fields_stay_within_the_bound() {
     // A record with so many unknown fields of no bytes, and then one of which the list is announced only.
-    let fields: Vec<u8> = (2..20_000u64).flat_map(|number| [varint(number), vec![0]].concat()).collect();
+    let fields: Vec<u8> = (100..20_098u64).flat_map(|number| [varint(number), vec![0]].concat()).collect();
     let part = |fields: Vec<u8>| [vec![0, 0, 0, 0, 1, 3], vec![0; 16], vec![0, 0, 0], fields, vec![0]].concat();
     let record = [varint(19_999), vec![1, 0], fields].concat();
     assert!(factor("tiny fields", &envelope(&part(record))).1);

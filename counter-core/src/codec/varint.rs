@@ -107,6 +107,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An amount together with what a cell has taken over, at most twice a cell's bound.
+    pub(crate) fn sum(&mut self) -> Result<u64, DecodeError> {
+        let sum = self.varint()?;
+        match sum <= 2 * CELL_MAX {
+            true => Ok(sum),
+            false => Err(DecodeError::Invalid("a cell and what it has taken over come to at most 2^63")),
+        }
+    }
+
     pub(crate) fn finish(&self) -> Result<(), DecodeError> {
         match self.bytes.is_empty() {
             true => Ok(()),

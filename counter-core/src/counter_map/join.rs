@@ -22,6 +22,8 @@ pub struct Joined {
     pub gaps: Vec<Span>,
     /// Replicas of which a newer record was taken.
     pub records: Vec<ReplicaId>,
+    /// Whether one of these speaks, or spoke, of lives that ended.
+    pub lives_changed: bool,
     /// Cells that had the version of the one held and other contents: a fault, of which the greater bytes were kept.
     pub conflicts: usize,
     /// A span of the joining replica's own that ends after what it has written: somebody else writes under its id.
@@ -45,14 +47,14 @@ impl CounterMap {
         let mut same = None;
         for theirs in &other.writers {
             let after = self.seen_of(theirs.id);
-            if theirs.seen > after {
+            if theirs.seen > after && !self.is_folded(theirs.id) {
                 // Where much is new, all keys are compared at once, at the speed of memory, instead of one by one.
                 let much = theirs.len().min((theirs.seen - after) as usize) >= other.keys.len() / 8;
                 let same = if much { *same.get_or_insert_with(|| self.keys.same_below(&other.keys)) } else { 0 };
                 self.join_writer(theirs, after, &other.keys, same, &mut joined);
             }
         }
-        self.values_again(&joined.changed);
+        self.settle(&mut joined);
         joined
     }
 
@@ -105,7 +107,7 @@ impl CounterMap {
         }
         let mut joined = Joined::default();
         let mut parts: SmallVec<[(&Part, Version); 2]> = SmallVec::with_capacity(delta.parts.len());
-        for part in &delta.parts {
+        for part in delta.parts.iter().filter(|part| !self.is_folded(part.span.replica)) {
             let seen = self.seen_of(part.span.replica);
             if part.span.upto > seen && part.span.after > seen {
                 joined.gaps.push(part.span);
@@ -117,7 +119,7 @@ impl CounterMap {
         for (part, seen) in parts {
             self.take_part(part, seen, &keys, &mut joined);
         }
-        self.values_again(&joined.changed);
+        self.settle(&mut joined);
         Ok(joined)
     }
 
@@ -131,13 +133,13 @@ impl CounterMap {
             return Err(JoinError::OpenPart(open.span.replica));
         }
         let mut joined = Joined::default();
-        let parts: Vec<_> =
-            delta.parts.iter().filter(|part| part.span.after <= self.seen_of(part.span.replica)).map(|part| (part, 0)).collect();
+        let takes = |part: &&Part| part.span.after <= self.seen_of(part.span.replica) && !self.is_folded(part.span.replica);
+        let parts: Vec<_> = delta.parts.iter().filter(takes).map(|part| (part, 0)).collect();
         let keys = self.resolve(delta, &parts)?;
         for (part, _) in parts {
             self.repair_part(part, &keys, &mut joined);
         }
-        self.values_again(&joined.changed);
+        self.settle(&mut joined);
         Ok(joined)
     }
 
@@ -256,10 +258,18 @@ impl CounterMap {
         self.writers[at].seen = self.writers[at].seen.max(part.span.upto);
     }
 
+    /// Brings values up to date, and forgets what the new records say was folded.
+    fn settle(&mut self, joined: &mut Joined) {
+        self.values_again(&joined.changed);
+        if joined.lives_changed {
+            joined.changed.extend(self.lives_again());
+        }
+    }
+
     /// Counts anew the changed keys that some cell has cleared something of.
     fn values_again(&mut self, changed: &[KeyId]) {
         for &KeyId(key) in changed {
-            if self.values.is_reset(key) {
+            if self.values.is_shaped(key) {
                 self.value_again(key);
             }
         }
@@ -319,13 +329,13 @@ impl Intake<'_> {
         if extra.is_some() || writer.extra(slot).is_some() {
             writer.hash = None;
             writer.put_extra(slot, extra.cloned());
-            self.values.mark_reset(key);
+            self.values.mark_shaped(key);
             self.bare = false;
         } else if writer.hash.is_some() {
             rehash(writer, self.keys, slot, stood, plain);
         }
         writer.put(slot, plain.version, plain.amounts);
-        if !self.values.is_reset(key) {
+        if !self.values.is_shaped(key) {
             self.shift(key, plain.amounts.net() - stood.amounts.net());
         }
     }
@@ -350,6 +360,8 @@ impl Intake<'_> {
     }
 
     fn take_record(&mut self, record: &Record) {
+        let stood = self.writer.record.as_ref();
+        self.joined.lives_changed |= record.speaks_of_lives() || stood.is_some_and(Record::speaks_of_lives);
         if self.writer.hash.is_some() {
             rehash_record(self.writer, record);
         }

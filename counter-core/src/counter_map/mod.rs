@@ -1,7 +1,9 @@
 //! The map CRDT: (counter, region) -> PN-counter, held as one snapshot a writer.
 
 mod encode;
+mod heir;
 mod join;
+mod lives;
 mod pages;
 mod read;
 mod reset;
@@ -18,6 +20,7 @@ use crate::replica_id::ReplicaId;
 use crate::state_hash::{cell_hash, record_hash};
 use crate::version_vector::Version;
 use crate::writer::{Plain, Writer};
+use lives::Lives;
 use values::Values;
 
 /// Default bound on keys, by which a network's input cannot grow a map for ever.
@@ -54,6 +57,8 @@ pub struct CounterMap {
     values: Values,
     /// Sorted by id.
     writers: Vec<Writer>,
+    /// What the records say of lives that ended. No writer that was folded is among the writers.
+    lives: Lives,
     keys_max: usize,
     replicas_max: usize,
 }
@@ -73,7 +78,7 @@ impl CounterMap {
     /// As [`new`](Self::new), with other bounds on keys and replicas. Own adds and deltas that would pass them are refused;
     /// all nodes of a cluster should have the same, or the one with less keeps less.
     pub fn with_bounds(keys_max: usize, replicas_max: usize) -> Self {
-        Self { keys: Keys::default(), values: Values::default(), writers: Vec::new(), keys_max, replicas_max }
+        Self { keys: Keys::default(), values: Values::default(), writers: Vec::new(), lives: Lives::default(), keys_max, replicas_max }
     }
 
     /// Adds `amount` as `replica`; returns the version of the change.
@@ -127,7 +132,7 @@ impl CounterMap {
         writer.put(slot, plain.version, amounts);
         writer.seen = plain.version;
         self.values.cover(key, counter);
-        match self.values.is_reset(key) {
+        match self.values.is_shaped(key) {
             false => self.values.shift(key, counter, by.net()),
             true => self.value_again(key),
         }

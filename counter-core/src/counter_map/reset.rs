@@ -1,12 +1,12 @@
 //! Observed reset: what the resetter has seen is gone, what was concurrent stays, exactly.
 
-use std::collections::BTreeMap;
-
 use super::CounterMap;
-use crate::cell::Amounts;
+use crate::cell::{Amounts, Extra};
 use crate::error::AddError;
+use crate::floors::{Floors, Held, seen};
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
+use crate::writer::Plain;
 
 impl CounterMap {
     /// Resets one region of a counter as `replica`: clears, of every writer, the amounts that are held here of it.
@@ -36,49 +36,52 @@ impl CounterMap {
     /// ```
     pub fn reset(&mut self, replica: ReplicaId, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
         let Some(key) = self.keys.find(counter, region) else { return Ok(None) };
-        let floors = self.floors(key);
-        let seen: Vec<(ReplicaId, Amounts)> = self.writers.iter().filter_map(|w| w.amounts(key).map(|cell| (w.id, cell.0))).collect();
-        if seen.iter().all(|(id, amounts)| amounts.above(floors.get(id).copied().unwrap_or_default()) == Amounts::default()) {
+        let floors = Floors::of(self.held(key));
+        if self.held(key).all(|held| floors.share(&held).is_none_or(|share| share == Amounts::default())) {
             return Ok(None);
         }
+        let seen = seen(self.held(key));
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
         let mut extra = writer.extra(slot).cloned().unwrap_or_default();
-        seen.into_iter().for_each(|(id, amounts)| extra.clear(id, amounts));
-        let version = writer.seen + 1;
+        seen.into_iter().for_each(|(id, cleared)| extra.clear(id, cleared));
+        Ok(Some(self.write_extra(at, slot, extra)))
+    }
+
+    /// Writes what a cell has besides amounts, as its writer. Returns the version of the change.
+    pub(super) fn write_extra(&mut self, at: usize, slot: u32, extra: Extra) -> Version {
+        let writer = &mut self.writers[at];
+        let (key, version) = (writer.key(slot), writer.seen + 1);
         writer.put_extra(slot, Some(extra));
         writer.put(slot, version, writer.plain(slot).amounts);
         (writer.seen, writer.hash) = (version, None);
-        self.values.mark_reset(key);
+        self.values.mark_shaped(key);
         self.value_again(key);
-        Ok(Some(version))
+        version
     }
 
-    /// The most that any cell says was cleared of each writer.
-    fn floors(&self, key: u32) -> BTreeMap<ReplicaId, Amounts> {
-        let mut floors = BTreeMap::new();
-        for extra in self.writers.iter().filter_map(|writer| writer.amounts(key)?.1) {
-            for &(replica, amounts) in &extra.cleared {
-                let floor: &mut Amounts = floors.entry(replica).or_default();
-                *floor = floor.join(amounts);
-            }
-        }
-        floors
-    }
-
-    /// What each writer's cell counts for a key, above what was cleared of it. O(writers).
-    pub(super) fn shares(&self, key: u32) -> impl Iterator<Item = (ReplicaId, Amounts)> + '_ {
-        let floors = if self.values.is_reset(key) { self.floors(key) } else { BTreeMap::new() };
+    /// Every writer's cell of a key. O(writers).
+    pub(super) fn held(&self, key: u32) -> impl Iterator<Item = Held<'_>> + Clone {
         self.writers.iter().filter_map(move |writer| {
-            let floor = floors.get(&writer.id).copied().unwrap_or_default();
-            writer.amounts(key).map(|(amounts, _)| (writer.id, amounts.above(floor)))
+            let slot = writer.slot(key, key)?;
+            let Plain { version, amounts } = writer.plain(slot);
+            Some(Held { replica: writer.id, version, amounts, extra: writer.extra(slot) })
         })
+    }
+
+    /// What each writer's cell counts for a key: above what was cleared of it, and with what it has taken over. O(writers).
+    pub(super) fn shares(&self, key: u32) -> impl Iterator<Item = (ReplicaId, Amounts)> + '_ {
+        let floors = if self.values.is_shaped(key) { Floors::of(self.held(key)) } else { Floors::default() };
+        self.held(key).filter_map(move |held| floors.share(&held).map(|share| (held.replica, share)))
     }
 
     /// Counts the value of a key from all its cells.
     pub(super) fn value_again(&mut self, key: u32) {
         let value = self.shares(key).map(|(_, amounts)| amounts.net()).sum();
         self.values.set(key, self.keys.counter_of(key), value);
+        if !self.held(key).any(|held| held.extra.is_some_and(Extra::shapes_values)) {
+            self.values.mark_plain(key);
+        }
     }
 }

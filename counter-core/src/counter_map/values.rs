@@ -8,8 +8,8 @@ pub(super) struct Values {
     of_key: Vec<i128>,
     of_counter: Vec<i128>,
     all: i128,
-    /// Keys of which some cell has cleared something: their values are counted from all their cells.
-    reset: BTreeSet<u32>,
+    /// Keys of which some cell has cleared or taken over something: their values are counted from all their cells.
+    shaped: BTreeSet<u32>,
 }
 
 impl Values {
@@ -44,7 +44,7 @@ impl Values {
     }
 
     pub(super) fn has_resets(&self) -> bool {
-        !self.reset.is_empty()
+        !self.shaped.is_empty()
     }
 
     pub(super) fn set(&mut self, key: u32, counter: u32, value: i128) {
@@ -63,12 +63,16 @@ impl Values {
         self.all
     }
 
-    pub(super) fn mark_reset(&mut self, key: u32) {
-        self.reset.insert(key);
+    pub(super) fn mark_shaped(&mut self, key: u32) {
+        self.shaped.insert(key);
+    }
+
+    pub(super) fn mark_plain(&mut self, key: u32) {
+        self.shaped.remove(&key);
     }
 
     #[inline]
-    pub(super) fn is_reset(&self, key: u32) -> bool {
-        !self.reset.is_empty() && self.reset.contains(&key)
+    pub(super) fn is_shaped(&self, key: u32) -> bool {
+        !self.shaped.is_empty() && self.shaped.contains(&key)
     }
 }

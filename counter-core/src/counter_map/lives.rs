@@ -1,0 +1,120 @@
+//! Which lives have ended: claimed by an heir, or folded into it and forgotten. Read from what the replicas' records say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::CounterMap;
+use crate::keys::KeyId;
+use crate::record::Folded;
+use crate::replica_id::ReplicaId;
+use crate::version_vector::{Version, VersionVector};
+use crate::writer::Writer;
+
+/// All claims and folds of the records that are held.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lives {
+    /// By ended life, who claims it, ascending.
+    claimants: BTreeMap<ReplicaId, Vec<ReplicaId>>,
+    /// By node, the latest life that was folded.
+    folded: BTreeMap<u64, u32>,
+}
+
+impl Lives {
+    fn of(writers: &[Writer]) -> Self {
+        let mut lives = Self::default();
+        for (writer, record) in writers.iter().filter_map(|writer| Some((writer.id, writer.record.as_ref()?))) {
+            for &Folded { node, upto } in &record.folded {
+                let latest = lives.folded.entry(node).or_default();
+                *latest = upto.max(*latest);
+            }
+            for &ended in record.claims.iter().filter(|&&ended| ended != writer) {
+                lives.claimants.entry(ended).or_default().push(writer);
+            }
+        }
+        lives
+    }
+
+    pub(super) fn is_folded(&self, replica: ReplicaId) -> bool {
+        let Folded { node, upto } = Folded::of(replica);
+        !self.folded.is_empty() && self.folded.get(&node).is_some_and(|&latest| upto <= latest)
+    }
+}
+
+impl CounterMap {
+    /// Whether a life was folded into its heir: its cells are forgotten, and late copies of them are ignored. O(log nodes).
+    pub fn is_folded(&self, replica: ReplicaId) -> bool {
+        self.lives.is_folded(replica)
+    }
+
+    /// Whether a life has ended: somebody claims it, or it was folded. O(log lives).
+    pub fn is_ended(&self, replica: ReplicaId) -> bool {
+        self.lives.claimants.contains_key(&replica) || self.is_folded(replica)
+    }
+
+    /// Every writer whose life has not ended, reachable or not, in the order of ids. These must agree before a life that ended is adopted.
+    pub fn enrolled(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.replicas().filter(|&replica| !self.is_ended(replica))
+    }
+
+    /// Who answers for a life that ended: of all who claim it, or claim one who does, the lowest whose own life goes on. O(claims).
+    pub fn heir_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
+        let (mut met, mut open) = (BTreeSet::from([ended]), vec![ended]);
+        let mut heir: Option<ReplicaId> = None;
+        while let Some(life) = open.pop() {
+            for &claimant in self.lives.claimants.get(&life).into_iter().flatten() {
+                if !met.insert(claimant) {
+                    continue;
+                }
+                match self.is_ended(claimant) {
+                    true => open.push(claimant),
+                    false => heir = Some(heir.map_or(claimant, |lowest| lowest.min(claimant))),
+                }
+            }
+        }
+        heir
+    }
+
+    /// The records that speak of lives that ended, by writer, with their versions. Who holds all of these knows every claim and every fold.
+    pub fn life_records(&self) -> impl Iterator<Item = (ReplicaId, Version)> + '_ {
+        let speaking = |writer: &Writer| writer.record.as_ref().filter(|record| record.speaks_of_lives()).map(|record| record.version);
+        self.writers.iter().filter_map(move |writer| Some((writer.id, speaking(writer)?)))
+    }
+
+    /// Of the enrolled replicas but `own`, the first not known to agree: whose digest does not show that it holds `own` up to `upto` and every
+    /// record that speaks of lives, or names something that is not held here yet. None where all agree. O(writers²).
+    ///
+    /// What a replica's digest shows, it keeps; from the claim of a life on it takes that life's cells from members only. So where all agree on
+    /// the claim, what is held here of that life is final; where all agree on an adoption, nobody resets in the coordinates before it any more.
+    pub fn first_without<'a>(
+        &self,
+        own: ReplicaId,
+        upto: Version,
+        digest: impl Fn(ReplicaId) -> Option<&'a VersionVector>,
+    ) -> Option<ReplicaId> {
+        let agrees = |replica: ReplicaId| {
+            digest(replica).is_some_and(|theirs| {
+                theirs.get(own) >= upto
+                    && self.life_records().all(|(writer, version)| theirs.get(writer) >= version)
+                    && theirs.iter().all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
+            })
+        };
+        self.enrolled().find(|&replica| replica != own && !agrees(replica))
+    }
+
+    /// Reads the records anew and forgets the writers that were folded. Returns the keys whose values changed by that: none where everything
+    /// that their heir wrote before the fold is held.
+    pub(super) fn lives_again(&mut self) -> Vec<KeyId> {
+        self.lives = Lives::of(&self.writers);
+        let (gone, kept) = std::mem::take(&mut self.writers).into_iter().partition(|writer| self.lives.is_folded(writer.id));
+        self.writers = kept;
+        let gone: Vec<Writer> = gone;
+        let mut changed = Vec::new();
+        for key in gone.iter().flat_map(|writer| writer.slots().map(|slot| writer.key(slot))) {
+            let before = self.values.of_key(key);
+            self.value_again(key);
+            if self.values.of_key(key) != before {
+                changed.push(KeyId(key));
+            }
+        }
+        changed
+    }
+}

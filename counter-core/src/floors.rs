@@ -1,0 +1,102 @@
+//! What counts at one key: of each writer what lies above the most that was cleared of it, and nobody who was taken over.
+//!
+//! A cell that has taken over others (retirement) counts with them, and they no longer count by themselves where that cell is held. A reset
+//! names the version of each cell that it saw, so it is known in which coordinates it speaks: of a cell that took over others later, it means
+//! the writer's own amounts, and what was cleared of the others comes on top; of one that had taken them over, it means the sum.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::vec::Vec;
+
+use crate::cell::{Amounts, Cleared, Extra};
+use crate::replica_id::ReplicaId;
+use crate::version_vector::Version;
+
+/// One held cell of the key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held<'a> {
+    pub(crate) replica: ReplicaId,
+    pub(crate) version: Version,
+    pub(crate) amounts: Amounts,
+    pub(crate) extra: Option<&'a Extra>,
+}
+
+impl Held<'_> {
+    /// The cell's own amounts and all that it has taken over.
+    pub(crate) fn total(&self) -> Amounts {
+        self.extra.map_or(self.amounts, |extra| self.amounts.plus(extra.items.total()))
+    }
+}
+
+/// All that cells of one key say of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Floors {
+    cleared: BTreeMap<ReplicaId, Vec<Cleared>>,
+    /// Those that some cell has taken over.
+    taken: BTreeSet<ReplicaId>,
+}
+
+impl Floors {
+    /// O(extras of all cells).
+    pub(crate) fn of<'a>(cells: impl Iterator<Item = Held<'a>>) -> Self {
+        let mut floors = Self::default();
+        for extra in cells.filter_map(|held| held.extra) {
+            for &(replica, cleared) in &extra.cleared {
+                floors.cleared.entry(replica).or_default().push(cleared);
+            }
+            floors.taken.extend(extra.items.iter().map(|item| item.replica));
+        }
+        floors
+    }
+
+    /// Whether the replica's own cell no longer counts: a held cell has taken it over.
+    pub(crate) fn is_taken(&self, replica: ReplicaId) -> bool {
+        self.taken.contains(&replica)
+    }
+
+    /// What was cleared of a cell, as a part of its total.
+    pub(crate) fn of_cell(&self, held: &Held<'_>) -> Amounts {
+        let total = held.total();
+        let adopted = held.extra.filter(|extra| !extra.items.is_empty());
+        let below = adopted.map(|extra| (extra.adopted_at, self.of_items(extra)));
+        self.floor(held.replica, held.version, total, below).within(total)
+    }
+
+    fn of_items(&self, extra: &Extra) -> Amounts {
+        extra.items.floors(|item, total, below| {
+            // An item is its writer's last state: nobody has seen a later one.
+            self.floor(item.replica, Version::MAX, total, below.map(|below| (item.adopted_at, below)))
+        })
+    }
+
+    /// What a cell counts; None where it was taken over.
+    pub(crate) fn share(&self, held: &Held<'_>) -> Option<Amounts> {
+        (!self.is_taken(held.replica)).then(|| held.total().above(self.of_cell(held)))
+    }
+
+    /// The floor of a cell that is held at `version`; `below` is when it took over others, and the sum of their floors.
+    fn floor(&self, replica: ReplicaId, version: Version, total: Amounts, below: Option<(Version, Amounts)>) -> Amounts {
+        let cleared = self.cleared.get(&replica).map_or(&[][..], Vec::as_slice);
+        if cleared.iter().any(|seen| seen.version > version) {
+            // Whoever cleared that saw a later state: all that is held here lies before it.
+            return total;
+        }
+        let most = |seen: &mut dyn Iterator<Item = &Cleared>| seen.fold(Amounts::default(), |most, seen| most.join(seen.amounts));
+        let Some((adopted_at, below)) = below else { return most(&mut cleared.iter()) };
+        let of_all = most(&mut cleared.iter().filter(|seen| seen.version >= adopted_at));
+        let of_own = most(&mut cleared.iter().filter(|seen| seen.version < adopted_at));
+        of_all.join(of_own.saturating_plus(below))
+    }
+}
+
+/// What a reset that sees these cells clears: each counted cell's total, and each item's, since others may still count it by itself.
+pub(crate) fn seen<'a>(cells: impl Iterator<Item = Held<'a>> + Clone) -> Vec<(ReplicaId, Cleared)> {
+    let floors = Floors::of(cells.clone());
+    let mut seen = Vec::new();
+    for held in cells.filter(|held| !floors.is_taken(held.replica)) {
+        seen.push((held.replica, Cleared { version: held.version, amounts: held.total() }));
+        let items = held.extra.into_iter().flat_map(|extra| extra.items.totals());
+        // Its last version is not known here; that it took over what lies below it, is.
+        seen.extend(items.map(|(item, total)| (item.replica, Cleared { version: item.adopted_at, amounts: total })));
+    }
+    seen
+}

@@ -1,0 +1,132 @@
+//! An heir at work on lives that ended: adopt, fold, compact, in steps of as many bytes as the caller allows.
+
+use std::vec::Vec;
+
+use crate::error::AddError;
+use crate::record::Folded;
+use crate::replica::Replica;
+use crate::replica_id::ReplicaId;
+use crate::version_vector::Version;
+
+/// One round of an heir: the lives that it takes over together, and how far it is.
+///
+/// 1. [`Replica::adopt`] when every enrolled replica knows all claims and all that they hold of these lives is held here: then the lives are
+///    final. Cell by cell, what they counted becomes part of the heir's cell; whoever holds that cell stops counting theirs.
+/// 2. [`Replica::fold`] when every enrolled replica holds all of the adoption: the lives are forgotten everywhere.
+/// 3. [`Replica::compact`] at once after it: what was taken over becomes the heir's own amounts, and its cells are as small as any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inheritance {
+    /// Ascending.
+    lives: Vec<ReplicaId>,
+    /// Whose cells are next, by index into `lives`, and which.
+    next: (usize, u32),
+    /// The own version that holds all of the adoption, once it is complete.
+    adopted: Option<Version>,
+    folded: bool,
+}
+
+impl Inheritance {
+    /// The lives that are taken over, in the order of ids.
+    pub fn lives(&self) -> &[ReplicaId] {
+        &self.lives
+    }
+
+    /// The heir's version that completes the adoption; None before.
+    pub fn adopted(&self) -> Option<Version> {
+        self.adopted
+    }
+
+    /// Whether the lives are folded: what is left is to compact the own cells.
+    pub fn is_folded(&self) -> bool {
+        self.folded
+    }
+}
+
+impl Replica {
+    /// Claims a life that ended: from now on nobody who knows of it listens to that life, and this replica offers to be its heir. Returns the
+    /// version of the change; None where the life is this one, or is known to have ended.
+    pub fn claim(&mut self, ended: ReplicaId) -> Option<Version> {
+        let known = ended == self.id() || self.map().is_ended(ended);
+        let id = self.id();
+        if known { None } else { self.map_mut().change_record(id, |record| record.claim(ended)) }
+    }
+
+    /// What this replica is the heir of and has not folded yet; None where there is nothing.
+    pub fn inheritance(&self) -> Option<Inheritance> {
+        let lives = self.map().inheritance(self.id());
+        (!lives.is_empty()).then_some(Inheritance { lives, next: (0, 0), adopted: None, folded: false })
+    }
+
+    /// Takes over cells of the lives, about `bytes_max` bytes of them and one at least. Returns how many bytes they cost each peer.
+    ///
+    /// # Errors
+    /// `CellFull` where a sum would pass 2^62: that cell was not taken, those before it were.
+    pub fn adopt(&mut self, work: &mut Inheritance, bytes_max: usize) -> Result<usize, AddError> {
+        let id = self.id();
+        if work.next == (0, 0) {
+            self.carry_on_folds(&work.lives);
+        }
+        let mut bytes = 0;
+        while let Some(&life) = work.lives.get(work.next.0) {
+            let Some((slot, key)) = self.map().keys_from(life, work.next.1).next() else {
+                work.next = (work.next.0 + 1, 0);
+                continue;
+            };
+            if bytes >= bytes_max {
+                return Ok(bytes);
+            }
+            bytes += self.map_mut().adopt(id, &work.lives, key)?;
+            work.next.1 = slot + 1;
+        }
+        work.adopted = Some(self.version());
+        Ok(bytes)
+    }
+
+    /// What the lives had folded themselves goes on record here before their cells do, or it would come back with a late copy.
+    fn carry_on_folds(&mut self, lives: &[ReplicaId]) {
+        let (id, inherited) = (self.id(), self.map().folded_by(lives));
+        if !inherited.is_empty() {
+            self.map_mut().change_record(id, |record| inherited.into_iter().for_each(|folded| record.fold(folded)));
+        }
+    }
+
+    /// Folds the lives, whose adoption must be complete: they are forgotten, here and wherever this replica's record comes. Returns the version.
+    pub fn fold(&mut self, work: &mut Inheritance) -> Option<Version> {
+        work.adopted?;
+        work.folded = true;
+        let (id, lives) = (self.id(), work.lives.clone());
+        self.map_mut().change_record(id, |record| {
+            record.claims.retain(|claimed| lives.binary_search(claimed).is_err());
+            lives.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));
+        })
+    }
+
+    /// Makes own amounts of what was taken over and folded, about `bytes_max` bytes of cells and one at least. Returns how many bytes they cost
+    /// each peer; 0 when nothing is left.
+    pub fn compact(&mut self, bytes_max: usize) -> usize {
+        let id = self.id();
+        let (mut bytes, mut next) = (0, 0);
+        while let Some(slot) = self.map().next_extra(id, next, |extra| !extra.items.is_empty()).filter(|_| bytes < bytes_max) {
+            bytes += self.map_mut().compact(id, slot).unwrap_or(0);
+            next = slot + 1;
+        }
+        if bytes > 0 {
+            self.close_full();
+        }
+        bytes
+    }
+
+    /// Drops from the own cells what was cleared of lives that were folded, when every enrolled replica holds the fold; about `bytes_max` bytes
+    /// of cells and one at least. Returns how many bytes they cost each peer; 0 when nothing is left.
+    pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
+        let id = self.id();
+        let (mut bytes, mut next) = (0, 0);
+        loop {
+            let map = self.map();
+            let names_folded = |extra: &crate::cell::Extra| extra.cleared.iter().any(|(life, _)| map.is_folded(*life));
+            let Some(slot) = map.next_extra(id, next, names_folded).filter(|_| bytes < bytes_max) else { return bytes };
+            bytes += self.map_mut().forget_cleared(id, slot).unwrap_or(0);
+            next = slot + 1;
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Retirement against a unit-by-unit oracle: whatever the order of adds, resets, restarts, losses and late copies, every replica shows at every
+//! step exactly the units that the cells it holds speak of, and in the end only the living have cells.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use counter_core::{Delta, Inheritance, Replica, ReplicaId, VersionVector};
+use proptest::test_runner::{RngAlgorithm, TestRng};
+
+const COUNTERS: [&str; 3] = ["clicks", "likes", "votes"];
+/// One region, so that a key is a counter.
+const REGION: &str = "ord";
+
+/// Rules that can be broken on purpose.
+#[derive(Clone, Copy)]
+struct Rules {
+    adopt_when_final: bool,
+    fold_when_all_hold_it: bool,
+    forget_when_all_hold_the_fold: bool,
+}
+
+const ALL: Rules = Rules { adopt_when_final: true, fold_when_all_hold_it: true, forget_when_all_hold_the_fold: true };
+
+/// What one state of a cell speaks of.
+#[derive(Clone, Default)]
+struct Spoken {
+    units: BTreeSet<u64>,
+    reset: BTreeSet<u64>,
+}
+
+/// Every state that a cell was ever in, by writer, counter and version.
+type History = BTreeMap<(ReplicaId, usize), BTreeMap<u64, Spoken>>;
+
+struct Node {
+    replica: Replica,
+    digests: BTreeMap<ReplicaId, VersionVector>,
+    work: Option<Inheritance>,
+}
+
+#[derive(Clone)]
+struct Message {
+    from: ReplicaId,
+    knows: VersionVector,
+    delta: Delta,
+    hello: bool,
+}
+
+struct World {
+    rng: TestRng,
+    rules: Rules,
+    nodes: Vec<Node>,
+    net: Vec<Message>,
+    history: History,
+    units: u64,
+    restarts: u64,
+    folds: usize,
+    wrong: usize,
+}
+
+fn below(rng: &mut TestRng, bound: usize) -> usize {
+    use proptest::prelude::Rng;
+    (rng.next_u64() % bound as u64) as usize
+}
+
+fn spoken(history: &History, node: &Node, counter: usize) -> Spoken {
+    let mut all = Spoken::default();
+    for (writer, cell) in node.replica.map().pn_counter(COUNTERS[counter], REGION).cells() {
+        let said = &history[&(writer, counter)][&cell.version];
+        all.units.extend(&said.units);
+        all.reset.extend(&said.reset);
+    }
+    all
+}
+
+impl World {
+    fn new(seed: u64, rules: Rules) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let count = 2 + below(&mut rng, 3) as u64;
+        let nodes = (0..count).map(|at| node(Replica::new(ReplicaId::new(at, 1 << 32), REGION).unwrap())).collect();
+        let mut world = Self { rng, rules, nodes, net: Vec::new(), history: History::new(), units: 0, restarts: 0, folds: 0, wrong: 0 };
+        for to in 0..world.nodes.len() {
+            for from in 0..world.nodes.len() {
+                let hello = world.hello(from);
+                world.deliver(to, &hello);
+            }
+        }
+        world
+    }
+
+    fn any_node(&mut self) -> usize {
+        below(&mut self.rng, self.nodes.len())
+    }
+
+    fn version_of(&self, at: usize, counter: usize) -> u64 {
+        let replica = &self.nodes[at].replica;
+        let cells = replica.map().pn_counter(COUNTERS[counter], REGION);
+        cells.cells().find(|(writer, _)| *writer == replica.id()).map_or(0, |(_, cell)| cell.version)
+    }
+
+    /// Writes down what the own cell of a counter speaks of after a change.
+    fn note(&mut self, at: usize, counter: usize, change: impl FnOnce(&mut Spoken)) {
+        let version = self.version_of(at, counter);
+        if version == 0 {
+            return;
+        }
+        let replica = &self.nodes[at].replica;
+        let states = self.history.entry((replica.id(), counter)).or_default();
+        let mut said = states.values().next_back().cloned().unwrap_or_default();
+        change(&mut said);
+        states.insert(version, said);
+    }
+
+    fn add(&mut self, at: usize) {
+        let counter = below(&mut self.rng, COUNTERS.len());
+        self.units += 1;
+        let unit = self.units;
+        self.nodes[at].replica.add(COUNTERS[counter], 1).unwrap();
+        self.nodes[at].replica.flush();
+        self.note(at, counter, |said| said.units.extend([unit]));
+    }
+
+    fn reset(&mut self, at: usize) {
+        let counter = below(&mut self.rng, COUNTERS.len());
+        let seen = spoken(&self.history, &self.nodes[at], counter);
+        if self.nodes[at].replica.reset(COUNTERS[counter], REGION).unwrap().is_some() {
+            self.note(at, counter, |said| said.reset.extend(seen.units));
+        }
+    }
+
+    /// The next life from the same directory: all cells are there, the digests of the others are not.
+    fn restart(&mut self, at: usize) {
+        self.restarts += 1;
+        let old = self.nodes[at].replica.id();
+        let map = self.nodes[at].replica.map().clone();
+        let mut replica = Replica::with_map(old.follows(), REGION, map).unwrap();
+        replica.claim(old);
+        self.nodes[at] = node(replica);
+    }
+
+    fn hello(&self, from: usize) -> Message {
+        let replica = &self.nodes[from].replica;
+        let mut delta = replica.map().delta_since(&VersionVector::new());
+        delta.retain(|writer| writer == replica.id());
+        Message { from: replica.id(), knows: VersionVector::new(), delta, hello: true }
+    }
+
+    /// Some or all of what the sender holds beyond what the receiver may hold, with the sender's whole digest.
+    fn say(&mut self, from: usize, whole: bool) -> Message {
+        let any = self.any_node();
+        let rng = &mut self.rng;
+        let known = if whole || below(rng, 3) == 0 { VersionVector::new() } else { self.nodes[any].replica.map().version_vector() };
+        let own = self.nodes[from].replica.id();
+        let mut delta = self.nodes[from].replica.map().delta_since(&known);
+        if !whole && below(rng, 3) > 0 {
+            let solo = below(rng, 3) == 0;
+            delta.retain(|writer| if solo { writer == own } else { below(rng, 2) == 0 });
+        }
+        Message { from: own, knows: self.nodes[from].replica.map().version_vector(), delta, hello: false }
+    }
+
+    fn deliver(&mut self, at: usize, message: &Message) {
+        let node = &mut self.nodes[at];
+        let (own, map) = (node.replica.id(), node.replica.map());
+        let known_before_served = message.hello || message.knows.get(own) > 0 || map.is_folded(own);
+        if message.from == own || map.is_ended(message.from) || !known_before_served {
+            return;
+        }
+        node.replica.join_delta(message.delta.clone()).unwrap();
+        if !message.hello {
+            node.digests.entry(message.from).or_default().join(&message.knows);
+        }
+    }
+
+    fn agreed(&self, at: usize, upto: u64) -> bool {
+        let Node { replica, digests, .. } = &self.nodes[at];
+        replica.map().first_without(replica.id(), upto, |member| digests.get(&member)).is_none()
+    }
+
+    /// One step of an heir, of a single cell.
+    fn work(&mut self, at: usize) {
+        let record = |node: &Node| node.replica.map().record(node.replica.id()).map_or(0, |record| record.version);
+        if self.nodes[at].work.is_none() {
+            self.nodes[at].work = self.nodes[at].replica.inheritance();
+        }
+        let Some(mut work) = self.nodes[at].work.take() else {
+            if !self.rules.forget_when_all_hold_the_fold || self.agreed(at, record(&self.nodes[at])) {
+                self.nodes[at].replica.forget_cleared(1);
+                (0..COUNTERS.len()).for_each(|counter| self.note(at, counter, |_| {}));
+            }
+            return;
+        };
+        let before: Vec<Spoken> = (0..COUNTERS.len()).map(|counter| self.of_lives(at, counter, work.lives())).collect();
+        let versions: Vec<u64> = (0..COUNTERS.len()).map(|counter| self.version_of(at, counter)).collect();
+        let mut done = false;
+        if work.is_folded() {
+            done = self.nodes[at].replica.compact(1) == 0;
+        } else if let Some(adopted) = work.adopted() {
+            if !self.rules.fold_when_all_hold_it || self.agreed(at, adopted) {
+                self.nodes[at].replica.fold(&mut work).unwrap();
+                self.folds += 1;
+            }
+        } else if !self.rules.adopt_when_final || self.agreed(at, record(&self.nodes[at])) {
+            self.nodes[at].replica.adopt(&mut work, 1).unwrap();
+        }
+        let adopting = work.adopted().is_none_or(|adopted| adopted == self.nodes[at].replica.version()) && !work.is_folded();
+        for (counter, theirs) in before.into_iter().enumerate() {
+            let moved = self.version_of(at, counter) != versions[counter];
+            self.note(at, counter, |said| {
+                if moved && adopting {
+                    said.units.extend(theirs.units);
+                    said.reset.extend(theirs.reset);
+                }
+            });
+        }
+        self.nodes[at].work = (!done).then_some(work);
+    }
+
+    /// What the cells of some lives, as they are held, speak of.
+    fn of_lives(&self, at: usize, counter: usize, lives: &[ReplicaId]) -> Spoken {
+        let mut all = Spoken::default();
+        for (writer, cell) in self.nodes[at].replica.map().pn_counter(COUNTERS[counter], REGION).cells() {
+            if lives.contains(&writer) {
+                let said = &self.history[&(writer, counter)][&cell.version];
+                all.units.extend(&said.units);
+                all.reset.extend(&said.reset);
+            }
+        }
+        all
+    }
+
+    fn check(&mut self) {
+        for node in &self.nodes {
+            for (counter, name) in COUNTERS.iter().enumerate() {
+                let Spoken { units, reset } = spoken(&self.history, node, counter);
+                let want = units.difference(&reset).count() as i128;
+                let cells = node.replica.map().pn_counter(name, REGION);
+                self.wrong += usize::from(node.replica.map().value(name, REGION) != want || cells.value() != want);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let at = self.any_node();
+        match below(&mut self.rng, 24) {
+            0..=3 => self.add(at),
+            4 => self.reset(at),
+            5 if below(&mut self.rng, 2) == 0 => self.restart(at),
+            6..=9 => {
+                let message = if below(&mut self.rng, 3) == 0 { self.hello(at) } else { self.say(at, false) };
+                self.net.push(message);
+            }
+            10..=15 => self.work(at),
+            _ if !self.net.is_empty() => {
+                let which = below(&mut self.rng, self.net.len());
+                let message = self.net[which].clone();
+                if below(&mut self.rng, 5) < 3 {
+                    self.net.swap_remove(which);
+                }
+                self.deliver(at, &message);
+            }
+            _ => {}
+        }
+        self.check();
+    }
+
+    /// Everyone hears everyone until nothing is left to retire.
+    fn settle(&mut self) {
+        for _ in 0..40 {
+            for at in 0..self.nodes.len() {
+                for from in 0..self.nodes.len() {
+                    let messages = [self.hello(from), self.say(from, true)];
+                    messages.iter().for_each(|message| self.deliver(at, message));
+                }
+                (0..6).for_each(|_| self.work(at));
+            }
+            self.check();
+        }
+    }
+}
+
+fn node(replica: Replica) -> Node {
+    Node { replica, digests: BTreeMap::new(), work: None }
+}
+
+struct Outcome {
+    wrong: usize,
+    left: usize,
+    differ: bool,
+    restarts: u64,
+    folds: usize,
+}
+
+fn run(seed: u64, rules: Rules) -> Outcome {
+    let mut world = World::new(seed, rules);
+    for _ in 0..60 + below(&mut world.rng, 340) {
+        world.step();
+    }
+    world.settle();
+    let states: Vec<_> =
+        world.nodes.iter_mut().map(|node| (node.replica.map().version_vector(), node.replica.map_mut().state_hash())).collect();
+    let left = world.nodes.iter().map(|node| node.replica.map().replicas().count() - world.nodes.len()).max().unwrap_or(0);
+    Outcome {
+        wrong: world.wrong,
+        left,
+        differ: states.iter().any(|state| *state != states[0]),
+        restarts: world.restarts,
+        folds: world.folds,
+    }
+}
+
+fn seeds() -> u64 {
+    std::env::var("COUNTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(400)
+}
+
+#[test]
+fn every_step_of_every_history_is_exact_and_only_the_living_are_left() {
+    let (mut restarts, mut folds) = (0, 0);
+    for seed in 0..seeds() {
+        let outcome = run(seed, ALL);
+        assert_eq!((outcome.wrong, outcome.left, outcome.differ), (0, 0, false), "seed {seed}: wrong values, writers left, states differ");
+        restarts += outcome.restarts;
+        folds += outcome.folds;
+    }
+    println!("{} histories, {restarts} restarts, {folds} folds", seeds());
+    assert!(restarts > 0 && folds > 0);
+}
+
+#[test]
+fn each_rule_is_needed() {
+    let broken = [
+        ("adopting before all know of the claim", Rules { adopt_when_final: false, ..ALL }),
+        ("folding before all hold the adoption", Rules { fold_when_all_hold_it: false, ..ALL }),
+        ("forgetting what was cleared before all hold the fold", Rules { forget_when_all_hold_the_fold: false, ..ALL }),
+    ];
+    for (name, rules) in broken {
+        let caught = (0..4000).find(|&seed| run(seed, rules).wrong > 0);
+        println!("{name}: caught by seed {caught:?}");
+        assert!(caught.is_some(), "{name} was not caught");
+    }
+}
