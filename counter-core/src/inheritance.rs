@@ -20,6 +20,7 @@ pub struct Inheritance {
     lives: Vec<ReplicaId>,
     /// Whose cells are next, by index into `lives`, and which.
     next: (usize, u32),
+    begun: bool,
     /// The own version that holds all of the adoption, once it is complete.
     adopted: Option<Version>,
     folded: bool,
@@ -51,10 +52,13 @@ impl Replica {
         if known { None } else { self.map_mut().change_record(id, |record| record.claim(ended)) }
     }
 
-    /// What this replica is the heir of and has not folded yet; None where there is nothing.
-    pub fn inheritance(&self) -> Option<Inheritance> {
-        let lives = self.map().inheritance(self.id());
-        (!lives.is_empty()).then_some(Inheritance { lives, next: (0, 0), adopted: None, folded: false })
+    /// What to work on next: the round under way once it has begun to adopt, else what this replica is the heir of *now*, since another's
+    /// claim may have become known. None where there is nothing. To be asked before each step.
+    pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
+        under_way.filter(|work| work.begun).or_else(|| {
+            let lives = self.map().inheritance(self.id());
+            (!lives.is_empty()).then_some(Inheritance { lives, next: (0, 0), begun: false, adopted: None, folded: false })
+        })
     }
 
     /// Takes over cells of the lives, about `bytes_max` bytes of them and one at least. Returns how many bytes they cost each peer.
@@ -63,7 +67,7 @@ impl Replica {
     /// `CellFull` where a sum would pass 2^62: that cell was not taken, those before it were.
     pub fn adopt(&mut self, work: &mut Inheritance, bytes_max: usize) -> Result<usize, AddError> {
         let id = self.id();
-        if work.next == (0, 0) {
+        if !std::mem::replace(&mut work.begun, true) {
             self.carry_on_folds(&work.lives);
         }
         let mut bytes = 0;
@@ -98,11 +102,12 @@ impl Replica {
         self.map_mut().change_record(id, |record| {
             record.claims.retain(|claimed| lives.binary_search(claimed).is_err());
             lives.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));
+            record.compacting = true;
         })
     }
 
     /// Makes own amounts of what was taken over and folded, about `bytes_max` bytes of cells and one at least. Returns how many bytes they cost
-    /// each peer; 0 when nothing is left.
+    /// each peer; 0 when nothing is left, which goes on record.
     pub fn compact(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         let (mut bytes, mut next) = (0, 0);
@@ -112,14 +117,19 @@ impl Replica {
         }
         if bytes > 0 {
             self.close_full();
+        } else if self.map().record(id).is_some_and(|record| record.compacting) {
+            self.map_mut().change_record(id, |record| record.compacting = false);
         }
         bytes
     }
 
-    /// Drops from the own cells what was cleared of lives that were folded, when every enrolled replica holds the fold; about `bytes_max` bytes
-    /// of cells and one at least. Returns how many bytes they cost each peer; 0 when nothing is left.
+    /// Drops from the own cells what was cleared of lives that were folded, when every enrolled replica holds the fold and nobody is still
+    /// compacting; about `bytes_max` bytes of cells and one at least. Returns how many bytes they cost each peer; 0 when nothing is left.
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
+        if self.map().is_compacting() {
+            return 0;
+        }
         let (mut bytes, mut next) = (0, 0);
         loop {
             let map = self.map();

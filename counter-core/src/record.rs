@@ -10,6 +10,7 @@ use crate::version_vector::Version;
 const FIELD_REGION: u64 = 1;
 const FIELD_CLAIMS: u64 = 10;
 const FIELD_FOLDED: u64 = 11;
+const FIELD_COMPACTING: u64 = 12;
 
 /// What one folded node takes in a record: its number and 32 bits of its latest folded life.
 const FOLDED_BYTES: usize = 12;
@@ -25,6 +26,8 @@ pub struct Record {
     pub(crate) claims: Vec<ReplicaId>,
     /// By node, ascending: the lives that this replica has made its own, or has that on record from those whose heir it is.
     pub(crate) folded: Vec<Folded>,
+    /// Whether some of its cells still hold as items what was folded: so long, what was cleared of these counts.
+    pub(crate) compacting: bool,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
@@ -47,7 +50,7 @@ impl Folded {
 impl Record {
     /// The record of a replica in `region`.
     pub(crate) fn new(version: Version, region: &str) -> Self {
-        Self { version, region: region.into(), claims: Vec::new(), folded: Vec::new(), unknown: Fields::default() }
+        Self { version, region: region.into(), claims: Vec::new(), folded: Vec::new(), compacting: false, unknown: Fields::default() }
     }
 
     /// The lives that ended and whose heir this replica is, or offers to be; in the order of ids.
@@ -62,7 +65,7 @@ impl Record {
 
     /// Whether it says anything of lives that ended.
     pub(crate) fn speaks_of_lives(&self) -> bool {
-        !self.claims.is_empty() || !self.folded.is_empty()
+        !self.claims.is_empty() || !self.folded.is_empty() || self.compacting
     }
 
     pub(crate) fn claim(&mut self, ended: ReplicaId) {
@@ -89,6 +92,9 @@ impl Record {
             let entry = |folded: &Folded| [folded.node.to_be_bytes().as_slice(), &folded.upto.to_be_bytes()].concat();
             fields.set(FIELD_FOLDED, self.folded.iter().flat_map(entry).collect());
         }
+        if self.compacting {
+            fields.set(FIELD_COMPACTING, Vec::new());
+        }
         fields.write(out);
     }
 
@@ -105,8 +111,12 @@ impl Record {
         let region = String::from_utf8(region).map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
         let claims = unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_claims(&bytes))?;
         let folded = unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
+        let compacting = match unknown.take(FIELD_COMPACTING) {
+            Some(bytes) if !bytes.is_empty() => return Err(DecodeError::Invalid("that a replica compacts is said without bytes")),
+            said => said.is_some(),
+        };
         match region.len() <= NAME_BYTES_MAX {
-            true => Ok(Self { version, region, claims, folded, unknown }),
+            true => Ok(Self { version, region, claims, folded, compacting, unknown }),
             false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
         }
     }

@@ -15,15 +15,15 @@ use crate::writer::Plain;
 
 impl CounterMap {
     /// Lives that `heir` answers for and may take over together, ascending: with each of them all earlier lives of its node and all that it
-    /// claims itself, as far as they are not folded yet. O(lives * claims).
+    /// claims itself, as far as they are not folded yet. One of which nothing is held here may be among them. O(lives * claims).
     pub fn inheritance(&self, heir: ReplicaId) -> Vec<ReplicaId> {
-        let mut lives: Vec<ReplicaId> = self.replicas().filter(|&life| self.heir_of(life) == Some(heir)).collect();
+        let mut lives: Vec<ReplicaId> = self.claimed().filter(|&life| !self.is_folded(life) && self.heir_of(life) == Some(heir)).collect();
         loop {
             let whole = |life: &ReplicaId| {
                 let earlier = self.replicas().filter(|other| other.node == life.node && other.generation < life.generation);
                 let claimed = self.record(*life).map_or(&[][..], Record::claims);
-                let known = claimed.iter().copied().filter(|claimed| self.seen_of(*claimed) > 0);
-                earlier.chain(known).all(|other| lives.binary_search(&other).is_ok())
+                let open = claimed.iter().copied().filter(|claimed| !self.is_folded(*claimed));
+                earlier.chain(open).all(|other| lives.binary_search(&other).is_ok())
             };
             let closed: Vec<ReplicaId> = lives.iter().copied().filter(whole).collect();
             if closed.len() == lives.len() {

@@ -50,6 +50,11 @@ impl CounterMap {
         self.lives.claimants.contains_key(&replica) || self.is_folded(replica)
     }
 
+    /// Every life that somebody claims, ascending.
+    pub(super) fn claimed(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.lives.claimants.keys().copied()
+    }
+
     /// Every writer whose life has not ended, reachable or not, in the order of ids. These must agree before a life that ended is adopted.
     pub fn enrolled(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.replicas().filter(|&replica| !self.is_ended(replica))
@@ -71,6 +76,11 @@ impl CounterMap {
             }
         }
         heir
+    }
+
+    /// Whether some replica has folded lives and not yet made all of their amounts its own.
+    pub fn is_compacting(&self) -> bool {
+        self.writers.iter().any(|writer| writer.record.as_ref().is_some_and(|record| record.compacting))
     }
 
     /// The records that speak of lives that ended, by writer, with their versions. Who holds all of these knows every claim and every fold.
