@@ -76,8 +76,9 @@ impl Keys {
         (self.counters.name(counter), self.regions.name(region))
     }
 
+    /// The numbers of a key's counter and region.
     #[inline]
-    fn numbers(&self, key: u32) -> (u32, u32) {
+    pub(crate) fn numbers(&self, key: u32) -> (u32, u32) {
         (self.counter_of[key as usize], self.region_of[key as usize])
     }
 
@@ -142,10 +143,10 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// All names as they stand in the dictionary of all keys, where they do: counters, regions, and the pair of each key.
-    pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>, impl Fn(usize) -> (u32, u32))> {
+    /// The names of counters and regions, where the dictionary of all keys has them just so.
+    pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
         let in_order = !self.unsorted && self.regions.sorted();
-        in_order.then(|| (self.counters.as_slice(), self.regions.as_slice(), |key| (self.counter_of[key], self.region_of[key])))
+        in_order.then(|| (self.counters.as_slice(), self.regions.as_slice()))
     }
 
     /// The key of (counter, region), made now if it is new.

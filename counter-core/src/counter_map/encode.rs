@@ -29,7 +29,8 @@ impl CounterMap {
         let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
         let writers = || self.writers.iter().filter(|writer| writer.seen > 0);
         let all_used = writers().any(|writer| writer.len() == self.keys.len());
-        if let Some((counters, regions, pair)) = self.keys.in_order().filter(|_| all_used) {
+        if let Some((counters, regions)) = self.keys.in_order().filter(|_| all_used) {
+            let pair = |key: usize| self.keys.numbers(key as u32);
             body::write_head(&mut out, counters, regions, self.keys.len(), pair, writers().count());
             writers().for_each(|writer| write_writer(&mut out, writer, &Numbering::Same));
         } else {
