@@ -15,6 +15,8 @@ mod bootstrap;
 mod config;
 mod flush;
 mod gaps;
+#[cfg(test)]
+mod golden;
 mod gossip;
 mod held;
 mod input;
