@@ -89,6 +89,7 @@ pub(crate) struct NodeConfig {
     pub(crate) name_server: Option<SocketAddr>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) commit_interval: Duration,
+    pub(crate) counters_max: usize,
     pub(crate) protocol: ProtocolConfig,
 }
 

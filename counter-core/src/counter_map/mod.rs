@@ -81,6 +81,11 @@ impl CounterMap {
         Self { keys: Keys::default(), values: Values::default(), writers: Vec::new(), lives: Lives::default(), keys_max, replicas_max }
     }
 
+    /// The same state under another bound on keys. What is held above it stays.
+    pub fn bounded(self, keys_max: usize) -> Self {
+        Self { keys_max, ..self }
+    }
+
     /// Adds `amount` as `replica`; returns the version of the change.
     ///
     /// # Errors

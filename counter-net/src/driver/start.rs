@@ -60,7 +60,8 @@ fn swarm(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Swarm<
 fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let peer_id = life.keypair.public().to_peer_id();
     let stored = life.map.version_vector();
-    let mut replica = Replica::with_map(life.replica, &config.region, life.map).map_err(|error| StartError::Network(error.to_string()))?;
+    let mut replica = Replica::with_map(life.replica, &config.region, life.map.bounded(config.counters_max))
+        .map_err(|error| StartError::Network(error.to_string()))?;
     let origin = Instant::now();
     let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
     let wakes = crate::node::Wakes::default();

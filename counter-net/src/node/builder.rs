@@ -28,6 +28,7 @@ pub struct NodeBuilder {
     name_server: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     commit_interval: Duration,
+    counters_max: usize,
     protocol: ProtocolConfig,
 }
 
@@ -45,6 +46,7 @@ impl Default for NodeBuilder {
             name_server: None,
             data_dir: None,
             commit_interval: Duration::from_millis(5),
+            counters_max: counter_core::KEYS_MAX,
             protocol: ProtocolConfig::default(),
         }
     }
@@ -122,6 +124,15 @@ impl NodeBuilder {
         self
     }
 
+    /// How many counters, each region of one counted, this node holds. Default 2,000,000. Must be the same on every node of a cluster.
+    ///
+    /// An add that would make one more fails. Cells of others that would are refused whole, so that no two nodes keep different halves: the node is
+    /// then not [ready](Node::is_ready), and says so in its log and its metrics.
+    pub fn counters_max(mut self, counters: usize) -> Self {
+        self.counters_max = counters;
+        self
+    }
+
     /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at once. More saves messages, less saves delay.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
         self.protocol.flush_interval = interval;
@@ -181,6 +192,7 @@ impl NodeBuilder {
             name_server: self.name_server,
             data_dir: self.data_dir,
             commit_interval: self.commit_interval,
+            counters_max: self.counters_max,
             protocol,
         })
     }

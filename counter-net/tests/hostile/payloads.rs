@@ -1,0 +1,68 @@
+//! What hostile peers say: messages in the protocol's own form, with contents that no honest node sends.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::time::Duration;
+
+use counter_core::{Replica, ReplicaId, VersionVector};
+use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator};
+use serde_cbor::Value;
+
+fn map(entries: &[(&str, Value)]) -> Value {
+    Value::Map(entries.iter().map(|(key, value)| (Value::Text((*key).to_owned()), value.clone())).collect())
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    serde_cbor::to_vec(value).expect("a value")
+}
+
+/// A gossip payload with 1,000,000 clicks in the name of `writer`.
+pub(crate) fn gossip_of(writer: ReplicaId) -> Vec<u8> {
+    let mut replica = Replica::new(writer, "ord").expect("a replica");
+    let mut machine = Replicator::new(ProtocolConfig::default(), &replica, 1, Duration::ZERO);
+    machine.handle(&mut replica, Input::PeerUp { peer: NodeId(1) }, Duration::ZERO);
+    replica.tally("clicks").expect("a counter").add(1_000_000).expect("added");
+    machine.handle(&mut replica, Input::LocalChange, Duration::from_secs(1));
+    let publish = |output| if let Output::Publish { payload } = output { Some(payload) } else { None };
+    // The announcement may come first; the cells are the longest.
+    std::iter::from_fn(|| machine.poll_output()).filter_map(publish).max_by_key(Vec::len).expect("something is published")
+}
+
+/// A gossip payload with everything that a replica has written.
+pub(crate) fn gossip_all(replica: &Replica, sequence: u32) -> Vec<u8> {
+    let delta = replica.map().delta_since(&VersionVector::new()).encode();
+    bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(sequence.into())), ("d", Value::Bytes(delta))]))
+}
+
+/// An ask of `node` whose digest names so many replicas.
+pub(crate) fn ask_with_digest(node: u64, replicas: u64) -> Vec<u8> {
+    let own = ReplicaId::new(node, 1);
+    let have: Vec<u8> = (1..=replicas).flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1])).collect();
+    let birth = Replica::new(own, "fra").expect("a replica").map().delta_since(&VersionVector::new()).encode();
+    let announcement = map(&[
+        ("i", Value::Bytes(own.to_bytes().to_vec())),
+        ("g", Value::Text("fra".into())),
+        ("u", Value::Integer(0)),
+        ("r", Value::Text("1".into())),
+        ("n", Value::Integer(1)),
+        ("t", Value::Integer(90_000)),
+    ]);
+    let ask = map(&[
+        ("a", announcement),
+        ("d", Value::Bytes(have)),
+        ("m", Value::Bytes(vec![0; 16])),
+        ("w", Value::Bool(true)),
+        ("b", Value::Bytes(birth)),
+    ]);
+    bytes(&map(&[("v", Value::Integer(1)), ("a", ask)]))
+}
+
+/// A pull of everything by `node`, which must have asked before.
+pub(crate) fn pull_all(node: u64) -> Vec<u8> {
+    let pull = map(&[("i", Value::Bytes(ReplicaId::new(node, 1).to_bytes().to_vec())), ("d", Value::Bytes(Vec::new()))]);
+    bytes(&map(&[("v", Value::Integer(1)), ("p", pull)]))
+}
+
+/// A request of a kind that no release knows: it is refused politely.
+pub(crate) fn unknown_kind() -> Vec<u8> {
+    bytes(&map(&[("v", Value::Integer(1)), ("zz", Value::Integer(1))]))
+}
