@@ -114,7 +114,11 @@ fn speech(cluster: &str, keypair: &Keypair) -> Speech {
 impl Hostile {
     /// Connected to `node`, which takes it for a peer.
     pub(crate) async fn connect(node: &Node) -> Self {
-        let cluster = node.info().cluster;
+        Self::connect_to(&address(node), &node.info().cluster).await
+    }
+
+    /// Connected to the node of this cluster at this address.
+    pub(crate) async fn connect_to(node: &str, cluster: &str) -> Self {
         let topic = IdentTopic::new(format!("counter/{cluster}"));
         let (keypair, deaf) = (Keypair::generate_ed25519(), Arc::new(AtomicBool::new(false)));
         let switch = Arc::clone(&deaf);
@@ -125,9 +129,9 @@ impl Hostile {
             .multiplex(yamux::Config::default())
             .boxed();
         let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(3600));
-        let mut swarm = Swarm::new(transport, speech(&cluster, &keypair), keypair.public().to_peer_id(), config);
+        let mut swarm = Swarm::new(transport, speech(cluster, &keypair), keypair.public().to_peer_id(), config);
         swarm.behaviour_mut().gossip.subscribe(&topic).expect("subscribed");
-        swarm.dial(address(node).parse::<Multiaddr>().expect("an address")).expect("dialled");
+        swarm.dial(node.parse::<Multiaddr>().expect("an address")).expect("dialled");
         let mut hostile = Self { swarm, topic, deaf, kept: Vec::new() };
         hostile.until(|event| matches!(event, SwarmEvent::Behaviour(SpeechEvent::Gossip(gossipsub::Event::Subscribed { .. })))).await;
         hostile
