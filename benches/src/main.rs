@@ -11,7 +11,7 @@ const USAGE: &str = "benches COMMAND [--quick]
   fresh     a fresh process, until it is synced
   traffic   bytes of a click with 32 regions, and of ten idle nodes
   adds      adds a second through HTTP, WebSocket and handle
-  fanout    one node, 1,000 WebSocket clients
+  fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes; 10,000 idle ones; some that never read
   report    all of that, into target/report (index.html, report.json, table.md); with --keep also as the committed report and README's table
   table     README's table again, from the committed report
   check     measures again and names what is worse than in the committed report

@@ -192,6 +192,11 @@ pub(crate) fn switch_partition(app: &App, peer: &Peer, body: &[u8]) -> Answer {
     Ok(back_to_the_page())
 }
 
+/// `GET /api/openapi.json`: the contract of everything here, for programs.
+pub(crate) fn show_openapi() -> Answer {
+    Ok(typed("application/json", include_str!("../assets/openapi.json").replacen("VERSION", env!("CARGO_PKG_VERSION"), 1)))
+}
+
 /// `GET /healthz`: this process answers.
 pub(crate) fn show_health() -> Answer {
     Ok(typed("text/plain; charset=utf-8", "ok\n".to_owned()))

@@ -119,6 +119,8 @@ fn operations(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reje
         filter.and(warp::path::end()).and(only(Method::GET, "GET, HEAD")).and(with(app)).map(move |app: Arc<App>| respond(handler(&app)))
     };
     get(warp::path("api").and(warp::path("status")).boxed(), handlers::show_status)
+        .or(get(warp::path("api").and(warp::path("openapi.json")).boxed(), |_| handlers::show_openapi()))
+        .unify()
         .or(get(warp::path("healthz").boxed(), |_| handlers::show_health()))
         .unify()
         .or(get(warp::path("readyz").boxed(), handlers::show_readiness))

@@ -1,17 +1,24 @@
 //! The works with processes, each as a table of its own, and the report of everything.
 
 use benches::suite::system;
+use benches::system as system_work;
 
 use super::report::{check, check_instructions, report, table_again};
 use super::show;
 
 /// Runs one by its name; None where there is no such.
 pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), String>> {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    raise_file_limit();
+    let mut builder = match name {
+        "raw-write-loop" => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Some(Err(error.to_string())),
     };
     match name {
+        "raw-write-loop" => return Some(runtime.block_on(system_work::raw_write_loop()).map_err(|failure| failure.to_string())),
         "report" => return Some(report(&runtime, quick, keep)),
         "table" => return Some(table_again()),
         "check" => return Some(check(&runtime)),
@@ -29,4 +36,11 @@ pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), Stri
         })
     })?;
     Some(rows.map_err(|failure| failure.to_string()).and_then(|part| show(&part.rows)))
+}
+
+/// Thousands of sockets are as many open files. Where raising is refused, the work says what broke.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -1,95 +1,196 @@
-//! One node, many WebSocket clients on the same machine: how soon a click is on all of them, and how many clicks a second all keep up with.
+//! One server, many WebSocket clients on the same machine: how soon a click is on all of them, how many clicks a second all keep up with, what it costs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::process::{Process, cluster_name};
 use super::socket::Socket;
 use super::{Failure, Measured, Quantiles};
+
+/// Who serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Our node.
+    Ours,
+    /// node and ws, each frame built once, coalesced: `benches/peers/node`.
+    NodeWs,
+    /// A loop that writes, and nothing else.
+    RawLoop,
+}
+
+impl Server {
+    async fn spawn(self) -> Measured<Process> {
+        match self {
+            Self::Ours => {
+                let node = Process::spawn(&cluster_name(), "ord", &[])?;
+                node.until_ready().await?;
+                Ok(node)
+            }
+            Self::NodeWs => Process::spawn_node_script("fan_out.mjs"),
+            Self::RawLoop => Process::spawn_own(&["raw-write-loop"]),
+        }
+    }
+}
 
 /// What the clients saw.
 #[derive(Clone, Debug)]
 pub struct FanOut {
     /// From a click's leaving its client to its showing on the last of all.
     pub to_all: Quantiles,
-    /// Clicks a second, one after the other as each is acknowledged, until all clients show all of them.
-    pub clicks_per_second: f64,
+    /// Clicks a second seen by all, for each number of clicks that were in flight: made, and not yet seen by all.
+    pub rates: Vec<f64>,
+    /// Processor time of the server for each frame that a client got while clicks were in flight, in nanoseconds.
+    pub cpu_per_frame: f64,
 }
 
-/// Counts the clients that show a total.
-#[derive(Debug, Default)]
+/// What the clients show, and whether all of them show what is waited for.
+#[derive(Debug)]
 struct Watch {
-    total: AtomicI64,
+    wanted: AtomicI64,
+    shown: Vec<AtomicI64>,
+    /// What each client was last counted for, so that it counts once.
+    counted: Vec<AtomicI64>,
     seen: AtomicUsize,
     all: Notify,
+    frames: AtomicU64,
 }
 
-/// `clicks` isolated clicks for `clients` clients, then a stream of them for `time`.
-///
-/// # Errors
-/// A node that does not start or closes a socket; more open files than this process may have.
-pub async fn fan_out(clients: usize, clicks: u64, time: Duration) -> Measured<FanOut> {
-    let node = Process::spawn(&cluster_name(), "ord", &[])?;
-    node.until_ready().await?;
-    let watch = Arc::new(Watch { total: AtomicI64::new(1), ..Watch::default() });
-    for _ in 0..clients {
-        let socket = Socket::open(node.http, "clicks").await?;
-        tokio::spawn(follow(socket, Arc::clone(&watch), clients));
+impl Watch {
+    fn new(clients: usize) -> Arc<Self> {
+        let zeros = || (0..clients).map(|_| AtomicI64::new(0)).collect();
+        let (shown, counted) = (zeros(), zeros());
+        let (wanted, frames) = (AtomicI64::new(0), AtomicU64::new(0));
+        Arc::new(Self { wanted, shown, counted, seen: AtomicUsize::new(0), all: Notify::new(), frames })
     }
-    let mut clicker = Socket::open(node.http, "clicks").await?;
-    // Everybody's arrival is told to everybody: that passes by first.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let mut times = Vec::new();
-    for click in 1..=clicks {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let start = Instant::now();
-        clicker.add(click).await?;
-        all_seen(&watch).await?;
-        times.push(start.elapsed());
-        clicker.until_acks(1).await?;
-        watch.seen.store(0, Ordering::Relaxed);
-        watch.total.store(click as i64 + 1, Ordering::Release);
-    }
-    watch.total.store(i64::MAX, Ordering::Release);
-    let (start, mut total) = (Instant::now(), clicks);
-    while start.elapsed() < time {
-        total += 1;
-        clicker.add(total).await?;
-        clicker.until_acks(1).await?;
-    }
-    watch.total.store(total as i64, Ordering::Release);
-    // Who has shown it already looks again at the next message: one more click.
-    clicker.add(total + 1).await?;
-    all_seen(&watch).await?;
-    Ok(FanOut { to_all: Quantiles::new(times), clicks_per_second: (total - clicks) as f64 / start.elapsed().as_secs_f64() })
-}
 
-async fn all_seen(watch: &Watch) -> Measured<()> {
-    let waited = tokio::time::timeout(Duration::from_secs(20), watch.all.notified()).await;
-    waited.map_err(|_| Failure(format!("wrong: after 20 s only {} clients show the click", watch.seen.load(Ordering::Relaxed))))
-}
+    fn shows(&self, client: usize, total: i64) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.shown[client].store(total, Ordering::SeqCst);
+        self.look(client);
+    }
 
-/// Shows each total to the watch, once.
-async fn follow(mut socket: Socket, watch: Arc<Watch>, clients: usize) {
-    let mut shown = 0;
-    while let Ok(text) = socket.text().await {
-        let total = total_in(text);
-        let wanted = watch.total.load(Ordering::Acquire);
-        if total >= wanted && shown < wanted {
-            shown = wanted;
-            if watch.seen.fetch_add(1, Ordering::AcqRel) + 1 == clients {
-                watch.all.notify_one();
-            }
+    fn look(&self, client: usize) {
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        let news = self.shown[client].load(Ordering::SeqCst) >= wanted && self.counted[client].fetch_max(wanted, Ordering::SeqCst) < wanted;
+        if news && self.seen.fetch_add(1, Ordering::SeqCst) + 1 == self.shown.len() {
+            self.all.notify_one();
         }
     }
+
+    /// Waits until every client shows `total`, which is more than was waited for before.
+    async fn until_all_show(&self, total: i64) -> Measured<()> {
+        self.seen.store(0, Ordering::SeqCst);
+        self.wanted.store(total, Ordering::SeqCst);
+        (0..self.shown.len()).for_each(|client| self.look(client));
+        let waited = tokio::time::timeout(Duration::from_secs(20), self.all.notified()).await;
+        waited.map_err(|_| Failure(format!("wrong: after 20 s only {} clients show {total} clicks", self.seen.load(Ordering::SeqCst))))
+    }
 }
 
-/// The number after the first `"total":`, read without a parser: a thousand clients share the node's processors.
+/// `clicks` isolated clicks for `clients` clients of `server`, then for `time` each so many in flight as `in_flight` says.
+///
+/// # Errors
+/// A server that does not start or closes a socket; more open files than this process may have.
+pub async fn fan_out(server: Server, clients: usize, clicks: u64, in_flight: &[u64], time: Duration) -> Measured<FanOut> {
+    let server = server.spawn().await?;
+    let watch = Watch::new(clients);
+    let mut followers = JoinSet::new();
+    for client in 0..clients {
+        followers.spawn(follow(Socket::open(server.http, "clicks").await?, Arc::clone(&watch), client));
+    }
+    let mut clicker = Socket::open(server.http, "clicks").await?;
+    // Everybody's arrival is told to everybody: that passes by first.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (mut times, mut total) = (Vec::new(), 0);
+    for _ in 0..clicks {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        times.push(click(&mut clicker, &watch, &mut total, 1).await?);
+    }
+    let (mut rates, before) = (Vec::new(), (server.cpu()?, watch.frames.load(Ordering::Relaxed)));
+    for &many in in_flight {
+        let (start, from) = (Instant::now(), total);
+        while start.elapsed() < time {
+            click(&mut clicker, &watch, &mut total, many).await?;
+        }
+        rates.push((total - from) as f64 / start.elapsed().as_secs_f64());
+    }
+    let frames = watch.frames.load(Ordering::Relaxed) - before.1;
+    let cpu_per_frame = (server.cpu()? - before.0).as_nanos() as f64 / frames.max(1) as f64;
+    Ok(FanOut { to_all: Quantiles::new(times), rates, cpu_per_frame })
+}
+
+/// Makes `many` clicks at once, and waits until all show them; the time from leaving to the last.
+async fn click(clicker: &mut Socket, watch: &Watch, total: &mut u64, many: u64) -> Measured<Duration> {
+    let ids = *total + 1..*total + 1 + many;
+    *total += many;
+    let start = Instant::now();
+    clicker.add_many(ids).await?;
+    watch.until_all_show(*total as i64).await?;
+    let took = start.elapsed();
+    clicker.until_acks(many).await?;
+    Ok(took)
+}
+
+/// Shows each total to the watch.
+async fn follow(mut socket: Socket, watch: Arc<Watch>, client: usize) {
+    while let Ok(text) = socket.text().await {
+        watch.shows(client, total_in(text));
+    }
+}
+
+/// The number after the first `"total":`, read without a parser: a thousand clients share the server's processors.
 fn total_in(text: &[u8]) -> i64 {
     const NAME: &[u8] = br#""total":"#;
     let at = text.windows(NAME.len()).position(|window| window == NAME).map_or(text.len(), |at| at + NAME.len());
     text[at..].iter().take_while(|byte| byte.is_ascii_digit()).fold(0, |total, byte| total * 10 + i64::from(byte - b'0'))
+}
+
+/// What clients that do nothing cost a node.
+#[derive(Clone, Debug)]
+pub struct Crowd {
+    /// Resident memory for each of many clients that hold a socket, in bytes.
+    pub idle_bytes: f64,
+    /// The same for each of a thousand that never read, after a storm of changes: what is kept for them is bounded.
+    pub never_read_bytes: f64,
+    /// A click on one that reads, while a thousand do not.
+    pub beside: Quantiles,
+}
+
+/// `idle` clients that hold a socket; then a thousand that never read, at another node, through a storm of changes of length `time`.
+///
+/// # Errors
+/// As [`fan_out`].
+pub async fn crowd(idle: usize, time: Duration) -> Measured<Crowd> {
+    const NEVER_READ: usize = 1_000;
+    let node = Server::Ours.spawn().await?;
+    let before = node.resident_bytes()?;
+    let mut held = Vec::with_capacity(idle);
+    for at in 0..idle {
+        // Each address of the loopback network has ports of its own.
+        held.push(Socket::open_from([127, 0, 0, 2 + (at / 5_000) as u8], node.http, "clicks", None).await?);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let idle_bytes = node.resident_bytes()?.saturating_sub(before) as f64 / idle as f64;
+    drop((held, node));
+
+    let node = Server::Ours.spawn().await?;
+    let (mut deaf, mut reader) = (Vec::new(), Socket::open(node.http, "clicks").await?);
+    for _ in 0..NEVER_READ {
+        deaf.push(Socket::open_from([127, 0, 0, 2], node.http, "clicks", Some(4_096)).await?);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (before, start, mut total, mut times) = (node.resident_bytes()?, Instant::now(), 0, Vec::new());
+    while start.elapsed() < time {
+        let sent = Instant::now();
+        total += 1;
+        reader.add(total).await?;
+        reader.until_total(total as i64).await?;
+        times.push(sent.elapsed());
+    }
+    let never_read_bytes = node.resident_bytes()?.saturating_sub(before) as f64 / NEVER_READ as f64;
+    Ok(Crowd { idle_bytes, never_read_bytes, beside: Quantiles::new(times) })
 }

@@ -8,15 +8,17 @@ mod latency;
 mod metrics;
 mod process;
 mod quantiles;
+mod raw_server;
 mod socket;
 mod traffic;
 mod wire;
 
 pub use add_rate::add_rates;
-pub use fan_out::fan_out;
+pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
 pub use fresh::fresh;
 pub use latency::latency;
 pub use quantiles::Quantiles;
+pub use raw_server::raw_write_loop;
 pub use traffic::{click_bytes, idle};
 
 use std::fmt;

@@ -50,6 +50,28 @@ impl Process {
         command.args(peers.iter().flat_map(|peer| ["--peer", peer]));
         // What is set where this runs must not reach into the node.
         command.env_remove("COUNTER_PEERS").env_remove("COUNTER_CLUSTER_KEY").env_remove("COUNTER_LISTEN").env_remove("RUST_LOG");
+        Self::start(command)
+    }
+
+    /// A server by node, of `benches/peers/node`: prints where it serves, as ours does.
+    pub(super) fn spawn_node_script(name: &str) -> Measured<Self> {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/node");
+        if !std::path::Path::new(directory).join("node_modules/ws").exists() {
+            return Err(Failure("skipped, ws is not installed: npm install --prefix benches/peers/node".into()));
+        }
+        let mut command = Command::new("node");
+        command.arg(format!("{directory}/{name}"));
+        Self::start(command)
+    }
+
+    /// This very program, as a server.
+    pub(super) fn spawn_own(arguments: &[&str]) -> Measured<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments);
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Measured<Self> {
         let started = Instant::now();
         let mut child = command
             .stdin(Stdio::null())
@@ -85,6 +107,25 @@ impl Process {
     /// Its number for the operating system.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Processor time that it has used.
+    pub(super) fn cpu(&self) -> Measured<Duration> {
+        // Nanoseconds on a processor, by thread: the first number of each schedstat.
+        let mut total = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            // A thread may end while it is looked at.
+            let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            total += stat.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(total))
+    }
+
+    /// Memory that it holds.
+    pub(super) fn resident_bytes(&self) -> Measured<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        line.map(|kib| kib * 1024).ok_or_else(|| Failure("this system does not say how much memory a process holds".into()))
     }
 
     /// Waits until it says that it is synced; returns the time since it was spawned.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Failure, Measured};
 
@@ -19,7 +19,20 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) async fn open(address: SocketAddr, counter: &str) -> Measured<Self> {
-        let mut stream = TcpStream::connect(address).await?;
+        Self::begin(TcpStream::connect(address).await?, counter).await
+    }
+
+    /// From an address of this machine, perhaps with a receive buffer of so many bytes.
+    pub(super) async fn open_from(from: [u8; 4], address: SocketAddr, counter: &str, receive_bytes: Option<u32>) -> Measured<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = receive_bytes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket.bind((from, 0).into())?;
+        Self::begin(socket.connect(address).await?, counter).await
+    }
+
+    async fn begin(mut stream: TcpStream, counter: &str) -> Measured<Self> {
         stream.set_nodelay(true)?;
         let request = format!(
             "GET /ws?counter={counter} HTTP/1.1\r\nhost: bench\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\

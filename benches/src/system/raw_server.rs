@@ -1,0 +1,114 @@
+//! The bound of fan-out: one thread that counts adds and writes the same bytes to every socket, in a loop, coalesced. No state, no limits, no safety.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::Measured;
+
+#[derive(Default)]
+struct Room {
+    total: Cell<i64>,
+    changed: Notify,
+    clients: RefCell<Vec<Rc<TcpStream>>>,
+}
+
+/// Serves until it is killed; its first line of output says where.
+///
+/// # Errors
+/// No free port.
+pub async fn raw_write_loop() -> Measured<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{{\"http\":\"{}\"}}", listener.local_addr()?);
+    let room = Rc::new(Room::default());
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            tokio::task::spawn_local(tell_all(Rc::clone(&room)));
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                tokio::task::spawn_local(serve(Rc::clone(&room), stream));
+            }
+        })
+        .await
+}
+
+async fn tell_all(room: Rc<Room>) {
+    loop {
+        room.changed.notified().await;
+        let text = json("change", &room);
+        let mut waiting: Vec<Rc<TcpStream>> = room.clients.borrow().clone();
+        while !waiting.is_empty() {
+            waiting.retain(|client| client.try_write(&text).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+            if !waiting.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+/// One client: its opening, then its adds. A client that breaks is left.
+async fn serve(room: Rc<Room>, mut stream: TcpStream) {
+    let mut buffer = Vec::with_capacity(1024);
+    while !buffer.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    buffer.clear();
+    let opening = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                   sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let stream = Rc::new(stream);
+    let _written = stream.try_write(&[opening.as_bytes(), &json("state", &room)].concat());
+    room.clients.borrow_mut().push(Rc::clone(&stream));
+    let ack = frame("{\"type\":\"ack\",\"id\":\"bench:0\"}");
+    while stream.readable().await.is_ok() {
+        let mut piece = [0; 4096];
+        match stream.try_read(&mut piece) {
+            Ok(0) => return,
+            Ok(bytes) => buffer.extend_from_slice(&piece[..bytes]),
+            Err(_) => continue,
+        }
+        let adds = take_adds(&mut buffer);
+        room.total.set(room.total.get() + adds);
+        let _written = stream.try_write(&ack.repeat(adds as usize));
+        room.changed.notify_one();
+    }
+}
+
+/// Takes whole frames, each an add of 1, whose masked payload is below 126 bytes.
+fn take_adds(buffer: &mut Vec<u8>) -> i64 {
+    let (mut at, mut adds) = (0, 0);
+    while let Some(length) = buffer.get(at + 1).map(|byte| 6 + usize::from(byte & 0x7f)).filter(|length| at + length <= buffer.len()) {
+        at += length;
+        adds += 1;
+    }
+    buffer.drain(..at);
+    adds
+}
+
+fn json(kind: &str, room: &Room) -> Vec<u8> {
+    let (total, clients) = (room.total.get(), room.clients.borrow().len());
+    frame(&format!(
+        "{{\"type\":\"{kind}\",\"total\":{total},\"regions\":{{\"ord\":{{\"value\":{total},\"connected\":{clients},\"nodes\":1}}}},\
+         \"state_hash\":\"{total:032x}\",\"synced\":true}}"
+    ))
+}
+
+/// An unmasked text frame of less than 64 KiB.
+fn frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(length) if length < 126 => frame.push(length),
+        _ => {
+            frame.push(126);
+            frame.extend_from_slice(&(text.len() as u16).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
