@@ -5,6 +5,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::cell::{Amounts, Extra};
 use crate::dictionary::{Dictionary, KeyNames, Numbering};
 use crate::keys::Keys;
+use crate::mark::Mark;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
@@ -46,6 +47,8 @@ pub(crate) struct Part {
     pub(crate) cells: SmallVec<[DeltaCell; 1]>,
     /// What few cells have besides amounts, by key, sorted.
     pub(crate) extras: Vec<(u32, Extra)>,
+    /// In the order of their versions, which lie in the span.
+    pub(crate) marks: Vec<Mark>,
 }
 
 /// A cell with its key's number in the delta's dictionary.
@@ -60,7 +63,7 @@ impl Delta {
     /// Puts parts whose cells have another numbering of keys into canonical form: only the names used, everything sorted.
     /// O(cells) where keys came in order, O(cells log cells) else.
     pub(crate) fn from_parts(mut parts: SmallVec<[Part; 1]>, names: &impl KeyNames) -> Self {
-        let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(|part| part.cells.iter().map(|cell| cell.key)));
+        let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(Part::keys));
         for part in &mut parts {
             part.renumber(&numbering);
         }
@@ -81,6 +84,7 @@ impl Delta {
                 let numbers: Vec<u32> = (0..keys.pairs.len() as u32).map(|key| all.intern_unbounded(keys.names(key))).collect();
                 part.cells.iter_mut().for_each(|cell| cell.key = numbers[cell.key as usize]);
                 part.extras.iter_mut().for_each(|extra| extra.0 = numbers[extra.0 as usize]);
+                part.marks.iter_mut().for_each(|mark| mark.renumber(|key| numbers[key as usize]));
                 parts.push(part);
             }
         }
@@ -117,12 +121,13 @@ impl Delta {
         self.parts.iter().any(|part| !part.closed)
     }
 
-    /// Cuts the delta of *one flush* into consecutive spans that each encode to at most `bytes_max` bytes, or to one cell.
+    /// Cuts the delta of *one flush* into consecutive spans that each encode to at most `bytes_max` bytes, or to one cell. One with
+    /// marks stays whole: nobody shall hold an amount without its mark.
     ///
     /// Only for a delta cut from one snapshot in which no key moved twice, as a flush is: there each cut is a state that the
     /// writer was in. O(cells log cells).
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
-        if self.encoded_bytes_max() <= bytes_max {
+        if self.encoded_bytes_max() <= bytes_max || self.parts.iter().any(|part| !part.marks.is_empty()) {
             return vec![self];
         }
         self.parts
@@ -135,7 +140,7 @@ impl Delta {
 
 impl Part {
     pub(crate) fn new(span: Span, closed: bool) -> Self {
-        Self { span, closed, record: None, cells: SmallVec::new(), extras: Vec::new() }
+        Self { span, closed, record: None, cells: SmallVec::new(), extras: Vec::new(), marks: Vec::new() }
     }
 
     fn renumber(&mut self, numbering: &Numbering) {
@@ -147,6 +152,12 @@ impl Part {
         }
         self.extras.iter_mut().for_each(|extra| extra.0 = numbering.rank(extra.0));
         self.extras.sort_unstable_by_key(|extra| extra.0);
+        self.marks.iter_mut().for_each(|mark| mark.renumber(|key| numbering.rank(key)));
+    }
+
+    /// The keys of all that it holds.
+    fn keys(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        self.cells.iter().map(|cell| cell.key).chain(self.marks.iter().flat_map(Mark::keys))
     }
 
     pub(crate) fn extra(&self, key: u32) -> Option<&Extra> {

@@ -19,6 +19,10 @@ pub enum AddError {
     NameOutOfRange,
     /// The map holds as many keys as it may (`keys_max`).
     TooManyKeys,
+    /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
+    IdOutOfRange,
+    /// The id's sequence number lies [`ID_WINDOW`](crate::ID_WINDOW) or more behind the latest of its client: whether it was applied is not known.
+    IdTooOld,
     /// The store around the replica cannot be written, mostly because the disk is full.
     StoreFailing,
 }
@@ -31,6 +35,8 @@ impl fmt::Display for AddError {
             Self::NotFlushed => "too much is pending since the last flush; nothing was added, try again after a flush",
             Self::NameOutOfRange => "a counter's name has 1 to 255 bytes and a region's at most 255; nothing was added",
             Self::TooManyKeys => "the map holds as many counters as it may (keys_max); nothing was added",
+            Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
+            Self::IdTooOld => "the id lies 64 or more behind the latest of its client, so it is not known whether it was added before; nothing was added now",
             Self::StoreFailing => "the data directory cannot be written, mostly because the disk is full; nothing was added",
         })
     }

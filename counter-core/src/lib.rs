@@ -23,7 +23,8 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `replica`, `tally`, `local` | the own writer; adds from any thread, and by name |
+//! | `replica`, `tally`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
+//! | `mark`, `marks` | which adds with an id a writer applied |
 //! | `counter_map`, `writer`, `cell`, `record`, `pn_counter` | the lattice |
 //! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
 //! | `delta`, `staging`, `version_vector`, `digest` | what travels, and how one says what one has |
@@ -49,7 +50,10 @@ mod keys;
 #[cfg(feature = "laws")]
 pub mod laws;
 mod local;
+mod mark;
+mod marks;
 mod names;
+mod once;
 mod pn_counter;
 mod record;
 mod replica;
@@ -73,7 +77,10 @@ pub use digest::{Digest, StateHash};
 pub use error::{AddError, DecodeError, JoinError, StagingError};
 pub use inheritance::Inheritance;
 pub use keys::KeyId;
+pub use mark::{ID_BYTES_MAX, ID_WINDOW};
+pub use marks::MARKS_MAX;
 pub use names::NAME_BYTES_MAX;
+pub use once::Once;
 pub use pn_counter::PnCounter;
 pub use record::Record;
 pub use replica::{Flushed, Replica};

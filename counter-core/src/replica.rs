@@ -9,6 +9,7 @@ use crate::error::{AddError, JoinError};
 use crate::keys::KeyId;
 use crate::local::{Local, Part};
 use crate::names::Names;
+use crate::once::Unflushed;
 use crate::replica_id::ReplicaId;
 use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
 use crate::version_vector::Version;
@@ -46,6 +47,8 @@ pub struct Replica {
     names: Names,
     /// What was added by name, from the thread that has the replica.
     local: Local,
+    /// Adds with an id, written at once.
+    unflushed: Unflushed,
     wake: Wake,
 }
 
@@ -82,6 +85,7 @@ impl Replica {
             keys: Vec::new(),
             names: Names::default(),
             local: Local::default(),
+            unflushed: Unflushed::default(),
             wake,
         })
     }
@@ -188,7 +192,7 @@ impl Replica {
 
     /// Whether something was added since the last flush.
     pub fn has_pending(&self) -> bool {
-        !self.local.is_empty() || self.chunks.iter().any(|chunk| chunk.has_pending())
+        !self.local.is_empty() || !self.unflushed.is_empty() || self.chunks.iter().any(|chunk| chunk.has_pending())
     }
 
     /// Makes cells of what is pending, one version a key.
@@ -196,8 +200,9 @@ impl Replica {
     /// # Complexity
     /// O(changed), and a look at one word for every 4,096 counters.
     pub fn flush(&mut self) -> Flushed {
-        let after = self.version();
-        let mut changed = Vec::new();
+        let unflushed = std::mem::take(&mut self.unflushed);
+        let after = unflushed.after.unwrap_or(self.version());
+        let mut changed: Vec<KeyId> = unflushed.changed.into_iter().collect();
         let Self { map, local, chunks, keys, id, .. } = self;
         for (first, chunk) in chunks.iter().enumerate().map(|(at, chunk)| (at * CHUNK, chunk)) {
             chunk.drain(|slot, amounts| {
@@ -255,7 +260,8 @@ impl Replica {
     /// As [`CounterMap::join_delta`].
     pub fn join_delta(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
         let own_ahead = self.strip_own(&mut delta);
-        Ok(Joined { own_ahead, ..self.map.join_delta(&delta)? })
+        let joined = self.map.join_delta(&delta)?;
+        Ok(self.settle(Joined { own_ahead, ..joined }))
     }
 
     /// As [`CounterMap::repair`], except what the delta says of this replica itself.
@@ -264,7 +270,32 @@ impl Replica {
     /// As [`CounterMap::repair`].
     pub fn repair(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
         let own_ahead = self.strip_own(&mut delta);
-        Ok(Joined { own_ahead, ..self.map.repair(&delta)? })
+        let joined = self.map.repair(&delta)?;
+        Ok(self.settle(Joined { own_ahead, ..joined }))
+    }
+
+    fn settle(&mut self, mut joined: Joined) -> Joined {
+        if !joined.marked.is_empty() {
+            let taken_back = self.take_back_repeats(&joined.marked);
+            joined.own_changed = !taken_back.is_empty();
+            joined.changed.extend(taken_back);
+        }
+        joined
+    }
+
+    pub(crate) fn unflushed_mut(&mut self) -> &mut Unflushed {
+        &mut self.unflushed
+    }
+
+    /// The key of a counter here, where the own cell has room for an amount of this sign.
+    pub(crate) fn key_with_room(&mut self, counter: &str, amount: i64) -> Result<KeyId, AddError> {
+        let at = self.number(counter)?;
+        let key = self.keys[at];
+        let Room { increments_full, decrements_full } = room(&self.map, self.id, key);
+        match if amount > 0 { increments_full } else { decrements_full } {
+            true => Err(AddError::CellFull),
+            false => Ok(key),
+        }
     }
 
     fn strip_own(&self, delta: &mut Delta) -> Option<Version> {

@@ -68,9 +68,9 @@ impl Staging {
         }
     }
 
-    /// Cells staged.
+    /// Cells and marks staged.
     pub fn cell_count(&self) -> usize {
-        self.pages.cell_count()
+        self.pages.cell_count() + self.pages.mark_count()
     }
 
     fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {

@@ -3,7 +3,9 @@
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cell::Extra;
+use crate::codec::marks::write_mark;
 use crate::keys::Keys;
+use crate::mark::Mark;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::writer::{Plain, Writer};
@@ -33,7 +35,23 @@ pub(crate) fn record_hash(scratch: &mut Vec<u8>, replica: ReplicaId, record: &Re
     xxh3_128(scratch)
 }
 
-/// The sum over all that a writer has. O(its cells), about 20 ns each.
+/// XXH3-128 of a mark: replica, version, the mark as in a part of keys by name, then the names with their lengths.
+pub(crate) fn mark_hash(replica: ReplicaId, mark: &Mark, keys: &Keys) -> u128 {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend_from_slice(&replica.to_bytes());
+    bytes.extend_from_slice(&mark.version.to_le_bytes());
+    let mut nameless = mark.clone();
+    nameless.renumber(|_| 0);
+    write_mark(&mut bytes, &nameless);
+    for (counter, region) in mark.keys().map(|key| keys.names(key)) {
+        bytes.extend_from_slice(&[counter.len() as u8, region.len() as u8]);
+        bytes.extend_from_slice(counter.as_bytes());
+        bytes.extend_from_slice(region.as_bytes());
+    }
+    xxh3_128(&bytes)
+}
+
+/// The sum over all cells and the record of a writer. O(its cells), about 20 ns each.
 pub(crate) fn writer_hash(scratch: &mut Vec<u8>, writer: &Writer, keys: &Keys) -> u128 {
     let record = writer.record.as_ref().map_or(0, |record| record_hash(scratch, writer.id, record));
     writer.slots().fold(record, |sum, slot| {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 
 use crate::cell::{Amounts, Cell, Extra};
+use crate::marks::Marks;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
@@ -33,6 +34,7 @@ pub(crate) struct Writer {
     /// Every change of this writer up to here is held, none after it.
     pub(crate) seen: Version,
     pub(crate) record: Option<Record>,
+    pub(crate) marks: Marks,
     plain: Vec<Plain>,
     keys: Vec<u32>,
     /// A ring in version order: a bulk of changes that takes the cells in the order in which they stand only turns it.
@@ -55,6 +57,7 @@ impl Writer {
             id,
             seen: 0,
             record: None,
+            marks: Marks::default(),
             plain: Vec::new(),
             keys: Vec::new(),
             links: Vec::new(),
@@ -244,9 +247,11 @@ impl Writer {
         first
     }
 
-    /// As [`since`](Self::since), and O(1) where the cell in `slot` still has version `after`.
+    /// As [`since`](Self::since), and O(1) where the cell in `slot` is still the last one up to version `after`.
     pub(crate) fn since_near(&self, after: Version, slot: u32) -> impl Iterator<Item = u32> + '_ {
-        let unmoved = self.plain.get(slot as usize).is_some_and(|plain| plain.version == after && after > 0);
+        let version = |slot: u32| self.plain[slot as usize].version;
+        let is_up_to = self.plain.get(slot as usize).is_some_and(|plain| (1..=after).contains(&plain.version));
+        let unmoved = is_up_to && self.following(slot).is_none_or(|next| version(next) > after);
         let first = if unmoved { self.following(slot) } else { self.since(after).next() };
         self.chain(first.unwrap_or(NONE))
     }

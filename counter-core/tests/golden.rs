@@ -1,6 +1,6 @@
 //! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here is a change of the format: it needs a new number.
 
-use counter_core::{CounterMap, Delta, ReplicaId, VersionVector};
+use counter_core::{CounterMap, Delta, Replica, ReplicaId, VersionVector};
 
 const ORD: ReplicaId = ReplicaId::new(0x0102_0304_0506_0708, 0x1112_1314_1516_1718);
 const FRA: ReplicaId = ReplicaId::new(0x2122_2324_2526_2728, 1);
@@ -151,4 +151,46 @@ fn fields_of_a_later_release_are_hashed_and_outlive_a_reset() {
     later.set_region(ORD, "fra").unwrap();
     let bytes = hex(&later.delta_since(&NOTHING).encode());
     assert!(bytes.contains("0201aa") && bytes.contains("ac0200") && bytes.contains("0902beef"), "{bytes}");
+}
+
+#[test]
+fn one_click_with_an_id_has_a_short_form() {
+    let mut replica = Replica::new(ORD, "ord").unwrap();
+    replica.add_once("k3j9x0qz:6", "clicks", 5).unwrap();
+    let after = replica.version();
+    replica.add_once("k3j9x0qz:7", "clicks", 5).unwrap();
+    assert_golden(
+        &replica.map().delta_of(ORD, after).unwrap(),
+        "82 01 58 2f
+         02 0102030405060708 1112131415161718
+         06 636c69636b73  03 6f7264
+         03 00 0a 00
+         08 6b336a397830717a  07 02 00  01 02 0a",
+    );
+}
+
+#[test]
+fn marks_of_every_kind() {
+    let (mut replica, mut other) = (Replica::new(FRA, "ord").unwrap(), Replica::new(ORD, "fra").unwrap());
+    let after = replica.version();
+    replica.add_once("tab:7", "clicks", 1).unwrap();
+    replica.add_once("tab:5", "clicks", -2).unwrap();
+    replica.add_once("order 17", "likes", 3).unwrap();
+    other.add_once("order 17", "likes", 3).unwrap();
+    replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
+    assert_golden(
+        &replica.map().delta_of(FRA, after).unwrap(),
+        "82 01 58 7b
+         00
+         02  00 00  01 05 01  636c69636b73 6c696b6573
+         01  00 00  00 03     6f7264
+         02  01 00 02  00 00
+         01
+         09 2122232425262728 0000000000000001  01 07
+         02  00 00  03 02 20  02 01 08  01 02 02
+         03
+         03  00  03 746162                07 01 02  02  01 02 00  01 03 00
+         01  01  08 6f72646572203137      06 01
+         01  02  18 2122232425262728 0000000000000001 6f72646572203137  06 01",
+    );
 }

@@ -58,6 +58,50 @@ fn refused(what: &str, bytes: &[u8]) -> DecodeError {
 
 const NO_CELLS: [&[u64]; 4] = [&[]; 4];
 
+/// A table with one part of one cell in (0, 9], and marks by hand.
+fn marked(marks: &[&[u8]]) -> Vec<u8> {
+    let marks = [varint(marks.len() as u64), marks.concat()].concat();
+    table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), marks].concat()])
+}
+
+#[test]
+fn broken_marks_are_refused() {
+    let good: &[u8] = &[0, 0, 1, b'c', 7, 2, 0, 1, 2, 2, 0];
+    assert!(Delta::decode(&marked(&[good, &[0, 1, 1, b'c', 2, 0]])).is_ok());
+    let long = [vec![0, 1, 65], vec![b'x'; 65], vec![2, 0]].concat();
+    let many: Vec<u8> = (0..1_000_000u32).flat_map(|_| [0, 1, 1, b'a', 0]).collect();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("no marks where some are said to be", marked(&[])),
+        ("a mark twice", marked(&[good, good])),
+        ("a version after its span", marked(&[&[9, 1, 1, b'c', 2, 0]])),
+        ("a version that wraps", marked(&[&[&varint(u64::MAX)[..], &[1, 1, b'c', 2, 0]].concat()])),
+        ("an id of 65 bytes", marked(&[&long])),
+        ("an id of none", marked(&[&[0, 1, 0, 2, 0]])),
+        ("an id that is not UTF-8", marked(&[&[0, 1, 1, 0xff, 2, 0]])),
+        ("an unknown kind of mark", marked(&[&[0, 3, 1, b'c', 2, 0]])),
+        ("a key after its dictionary", marked(&[&[0, 1, 1, b'c', 2, 2]])),
+        ("an amount above 2^32", marked(&[&[&[0, 1, 1, b'c'], &varint((1 << 33) + 2)[..], &[0]].concat()])),
+        ("a window without its last", marked(&[&[0, 0, 1, b'c', 7, 0, 0, 0]])),
+        ("a row that is longer than it says", marked(&[&[0, 0, 1, b'c', 70, 2, 1, 0]])),
+        ("a row of 65", marked(&[&[0, 0, 1, b'c', 70, 65, 0, 0]])),
+        ("a sequence number below 0", marked(&[&[0, 0, 1, b'c', 1, 3, 0, 0]])),
+        ("more adds than were applied", marked(&[&[0, 0, 1, b'c', 7, 2, 0, 1, 3, 2, 0]])),
+        ("equal runs side by side", marked(&[&[0, 0, 1, b'c', 7, 2, 0, 2, 1, 2, 0, 1, 2, 0]])),
+        ("a run of nothing", marked(&[&[0, 0, 1, b'c', 7, 2, 0, 1, 0, 2, 0]])),
+        ("an unknown add at the end", marked(&[&[0, 0, 1, b'c', 7, 2, 0, 1, 1, 0]])),
+        (
+            "nine runs",
+            marked(&[&[&[0, 0, 1, b'c', 70, 9, 0, 9][..], &(1..10).flat_map(|at| [1, 2 * at, 0]).collect::<Vec<u8>>()].concat()]),
+        ),
+        ("an add taken back of no replica", marked(&[&[0, 2, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 2, 0]])),
+        ("a million marks", table(&[[part(9, 1, 0, 1 << 40, [&[0], &[0], &[1], &[0]]), varint(1_000_000), many].concat()])),
+        ("2^60 marks", table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), varint(1 << 60)].concat()])),
+    ];
+    for (what, bytes) in cases {
+        refused(what, &bytes);
+    }
+}
+
 #[test]
 fn a_good_table_made_by_hand_is_taken() {
     let delta = Delta::decode(&table(&[part(1, 1, 0, 1, [&[0, 0], &[0, 1], &[5, 7], &[0, 1]])])).unwrap();
@@ -79,7 +123,7 @@ fn broken_tables_are_refused() {
         ("a key that wraps to one before", one([&[1, u64::MAX], &[0, 0], &[1, 1], &[0, 0]])),
         ("the same replica twice", table(&[part(1, 1, 0, 0, NO_CELLS), part(1, 1, 1, 0, NO_CELLS)])),
         ("replicas that descend", table(&[part(1, 2, 0, 0, NO_CELLS), part(1, 1, 0, 0, NO_CELLS)])),
-        ("unknown flags", table(&[part(9, 1, 0, 0, NO_CELLS)])),
+        ("unknown flags", table(&[part(17, 1, 0, 0, NO_CELLS)])),
         ("a span that ends after the last version", table(&[part(1, 1, u64::MAX, 0, NO_CELLS)])),
         ("a span that ends above 2^63", table(&[part(1, 1, 1 << 63, 0, NO_CELLS)])),
         ("a span that wraps", table(&[part(1, 1, 1 << 62, u64::MAX, NO_CELLS)])),
@@ -87,7 +131,7 @@ fn broken_tables_are_refused() {
         ("extras that are none", table(&[[part(5, 1, 0, 0, [&[0], &[0], &[1], &[0]]), vec![0]].concat()])),
         ("an extra of no cell", table(&[[part(5, 1, 0, 0, [&[0], &[0], &[1], &[0]]), vec![1, 1, 1, 9, 1, 7]].concat()])),
         ("cells missing", table(&[[vec![1], id(1), vec![0, 0], varint(1 << 60)].concat()])),
-        ("an unknown kind", envelope(&[2])),
+        ("an unknown kind", envelope(&[3])),
         ("an empty body", envelope(&[])),
     ];
     for (what, bytes) in cases {
@@ -182,7 +226,7 @@ fn broken_cursors_and_ids_are_refused() {
     }
 }
 
-/// A click, a table, one with a reset and a record, an open page.
+/// A click, a table, one with a reset and a record, an open page, a click with an id, a table with marks.
 fn good_deltas() -> Vec<Vec<u8>> {
     let (a, b) = (ReplicaId::new(1, 1), ReplicaId::new(2, 1));
     let mut map = CounterMap::new();
@@ -198,7 +242,14 @@ fn good_deltas() -> Vec<Vec<u8>> {
     map.reset(b, "clicks", "ord").unwrap();
     let reset = map.delta_since(&NOTHING);
     let open = map.page_since(&NOTHING, None, None, 150).delta;
-    [click, table, reset, open].map(|delta| delta.encode()).to_vec()
+    let mut marked = counter_core::Replica::new(a, "ord").unwrap();
+    let after = marked.version();
+    marked.add_once("tab:7", "clicks", 1).unwrap();
+    let click_with_id = marked.map().delta_of(a, after).unwrap();
+    marked.add_once("one", "likes", -2).unwrap();
+    marked.add_once("tab:4", "clicks", 3).unwrap();
+    let marks = marked.map().delta_since(&NOTHING);
+    [click, table, reset, open, click_with_id, marks].map(|delta| delta.encode()).to_vec()
 }
 
 /// A state that already holds something of the writers of the good deltas.

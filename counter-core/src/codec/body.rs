@@ -4,21 +4,25 @@ use smallvec::smallvec;
 
 use crate::cell::{Amounts, CELL_MAX, Extra};
 use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
-use crate::codec::names;
 use crate::codec::varint::{Reader, write_varint};
+use crate::codec::{marks, names};
 use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::dictionary::{Dictionary, NameList, NameSlice};
 use crate::error::DecodeError;
+use crate::mark::{Add, Mark, Said, Window};
 use crate::record::Record;
 use crate::version_vector::Version;
 
 const KIND_TABLE: u8 = 0;
 /// One plain cell of one writer, whose span it alone completes.
 const KIND_ONE: u8 = 1;
+/// The same with the mark of the client whose add it is, under the next version.
+const KIND_MARKED: u8 = 2;
 
 const FLAG_CLOSED: u8 = 1;
 const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
+const FLAG_MARKS: u8 = 8;
 
 /// A writer that went on from here could write 2^63 changes more: no peer's bytes bring a sequence to its end.
 const VERSION_MAX: u64 = 1 << 63;
@@ -26,6 +30,9 @@ const VERSION_MAX: u64 = 1 << 63;
 pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
     if let Some((span, cell)) = one_cell(delta) {
         return write_one(out, delta.keys.names(cell.key), span, cell);
+    }
+    if let Some((span, cell, mark)) = marked_cell(delta) {
+        return write_marked(out, delta.keys.names(cell.key), span, cell, mark);
     }
     let Dictionary { counters, regions, pairs } = &delta.keys;
     write_head(out, counters.as_slice(), regions.as_slice(), pairs.len(), |key| pairs[key], delta.parts.len());
@@ -51,8 +58,9 @@ pub(crate) fn write_head(
 pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     match reader.byte()? {
         KIND_ONE => read_one(reader),
+        KIND_MARKED => read_marked(reader),
         KIND_TABLE => read_table(reader),
-        _ => Err(DecodeError::Invalid("a body is a table or one cell")),
+        _ => Err(DecodeError::Invalid("a body is a table, one cell, or one cell and a mark")),
     }
 }
 
@@ -60,7 +68,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
 fn one_cell(delta: &Delta) -> Option<(Span, DeltaCell)> {
     let [part] = delta.parts.as_slice() else { return None };
     let [cell] = part.cells.as_slice() else { return None };
-    let plain = part.closed && part.record.is_none() && part.extras.is_empty();
+    let plain = part.closed && part.record.is_none() && part.extras.is_empty() && part.marks.is_empty();
     (plain && cell.version == part.span.upto).then_some((part.span, *cell))
 }
 
@@ -75,6 +83,42 @@ fn write_one(out: &mut Vec<u8>, (counter, region): (&str, &str), span: Span, cel
     for number in [span.after, span.upto - span.after - 1, cell.amounts.increments, cell.amounts.decrements] {
         write_varint(out, number);
     }
+}
+
+/// A client's name and what was applied of it.
+type ClientMark<'a> = (&'a [u8], &'a Window);
+
+/// The cell and the mark of a delta that the short form can carry.
+fn marked_cell(delta: &Delta) -> Option<(Span, DeltaCell, ClientMark<'_>)> {
+    let [part] = delta.parts.as_slice() else { return None };
+    let ([cell], [mark]) = (part.cells.as_slice(), part.marks.as_slice()) else { return None };
+    let Said::Client(window) = &mark.said else { return None };
+    let plain = part.closed && part.record.is_none() && part.extras.is_empty() && mark.keys().all(|key| key == cell.key);
+    let ends = mark.version == part.span.upto && cell.version == mark.version - 1 && cell.version > part.span.after;
+    (plain && ends).then_some((part.span, *cell, (&*mark.name, window)))
+}
+
+/// `kind replica counter region after upto-after-2 increments decrements client window`.
+fn write_marked(out: &mut Vec<u8>, names: (&str, &str), span: Span, cell: DeltaCell, (client, window): ClientMark<'_>) {
+    let start = out.len();
+    write_one(out, names, Span { upto: cell.version, ..span }, cell);
+    out[start] = KIND_MARKED;
+    marks::write_name(out, client);
+    marks::write_window(out, window, false);
+}
+
+fn read_marked(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
+    let mut delta = read_one(reader)?;
+    let name = marks::read_name(reader, 0)?;
+    let window = marks::read_window(reader, |reader| Ok(Add { key: 0, amount: marks::read_amount(reader)? }))?;
+    if let Some(part) = delta.parts.first_mut() {
+        part.span.upto += 1;
+        if part.span.upto > VERSION_MAX {
+            return Err(DecodeError::Invalid("a version is at most 2^63"));
+        }
+        part.marks.push(Mark { version: part.span.upto, name, said: Said::Client(window) });
+    }
+    Ok(delta)
 }
 
 fn read_one(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
@@ -168,12 +212,17 @@ fn read_pairs(reader: &mut Reader<'_>, counters: usize, regions: usize) -> Resul
 
 const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary");
 
-/// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block decrements-block)* [extras]`.
+/// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block decrements-block)* [extras] [marks]`.
 ///
 /// The cells are given apart, `count` of them with keys that ascend, so that a whole state is written from where it stands.
 pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cell: impl Fn(usize) -> DeltaCell) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    out.push(flag(part.closed, FLAG_CLOSED) | flag(part.record.is_some(), FLAG_RECORD) | flag(!part.extras.is_empty(), FLAG_EXTRAS));
+    out.push(
+        flag(part.closed, FLAG_CLOSED)
+            | flag(part.record.is_some(), FLAG_RECORD)
+            | flag(!part.extras.is_empty(), FLAG_EXTRAS)
+            | flag(!part.marks.is_empty(), FLAG_MARKS),
+    );
     out.extend_from_slice(&part.span.replica.to_bytes());
     write_varint(out, part.span.after);
     write_varint(out, part.span.upto - part.span.after - 1);
@@ -188,6 +237,9 @@ pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cell: imp
             write_varint(out, u64::from(*key));
             extra.write(out);
         }
+    }
+    if !part.marks.is_empty() {
+        marks::write(out, part.span.after, &part.marks);
     }
 }
 
@@ -212,7 +264,7 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
 
 fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> {
     let flags = reader.byte()?;
-    if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS) {
+    if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_MARKS) {
         return Err(DecodeError::Invalid("a part's flags are known"));
     }
     let replica = reader.replica()?;
@@ -225,6 +277,9 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> 
     part.cells = read_cells(reader, span, keys)?.into();
     if flags & FLAG_EXTRAS != 0 {
         part.extras = read_extras(reader, &part.cells)?;
+    }
+    if flags & FLAG_MARKS != 0 {
+        part.marks = marks::read(reader, span, keys)?;
     }
     Ok(part)
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod body;
 mod columns;
+pub(crate) mod marks;
 mod names;
 pub(crate) mod varint;
 
@@ -64,7 +65,9 @@ impl Delta {
             let cells = part.cells.iter().map(|&cell| Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key)));
             let mut record = Vec::new();
             part.record.iter().for_each(|kept| kept.write(&mut record));
-            Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>()
+            let names = |key: u32| self.keys.names(key).0.len() + self.keys.names(key).1.len() + 17;
+            let marks: usize = part.marks.iter().map(|mark| marks::bytes_max(mark) + mark.keys().map(names).sum::<usize>()).sum();
+            Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>() + marks
         };
         self.parts.iter().map(part_bytes).sum()
     }

@@ -22,8 +22,8 @@ impl CounterMap {
     /// # Ok::<(), counter_core::AddError>(())
     /// ```
     pub fn encode(&self) -> Vec<u8> {
-        // Few cells may have the short form of one click, and cells with more than amounts are written with it.
-        if self.cell_count() < 2 || self.writers.iter().any(Writer::has_extras) {
+        // Few cells may have the short form of one click, and what few writers have besides plain cells is written with it.
+        if self.cell_count() < 2 || self.writers.iter().any(|writer| writer.has_extras() || !writer.marks.is_empty()) {
             return self.delta_since(&VersionVector::new()).encode();
         }
         let mut out = Vec::with_capacity(64 + self.cell_count() * 6);

@@ -1,5 +1,7 @@
 //! Joining: of each writer the newer snapshot, at a cost of what changed.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::values::Values;
@@ -8,6 +10,7 @@ use crate::cell::Extra;
 use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::error::JoinError;
 use crate::keys::{KeyId, Keys};
+use crate::mark::{Kind, Mark};
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
@@ -26,6 +29,10 @@ pub struct Joined {
     pub lives_changed: bool,
     /// Cells that had the version of the one held and other contents: a fault, of which the greater bytes were kept.
     pub conflicts: usize,
+    /// Marks that were taken, by kind and name.
+    pub(crate) marked: Vec<(Kind, Arc<[u8]>)>,
+    /// Own amounts were taken back, because others had applied the same adds: the next flush tells of it.
+    pub own_changed: bool,
     /// A span of the joining replica's own that ends after what it has written: somebody else writes under its id.
     pub own_ahead: Option<Version>,
 }
@@ -72,7 +79,24 @@ impl CounterMap {
         if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
             self.intake(at, 0, joined).take_record(record);
         }
+        if !theirs.marks.is_empty() {
+            self.join_marks(at, theirs, after, their_keys, joined);
+        }
         self.writers[at].seen = theirs.seen;
+    }
+
+    fn join_marks(&mut self, at: usize, theirs: &Writer, after: Version, their_keys: &Keys, joined: &mut Joined) {
+        for mark in theirs.marks.since(after) {
+            let same = |map: &mut Self, key| {
+                map.keys.find_same(key, their_keys, key).unwrap_or_else(|| {
+                    let (counter, region) = their_keys.names(key);
+                    map.new_key(counter, region)
+                })
+            };
+            let keys: SmallVec<[(u32, u32); 4]> = mark.keys().map(|key| (key, same(self, key))).collect();
+            let here = |key| keys.iter().find(|pair| pair.0 == key).map_or(0, |pair| pair.1);
+            self.take_mark(at, mark, here, joined);
+        }
     }
 
     fn join_renumbered(&mut self, at: usize, theirs: &Writer, newest_first: &[u32], their_keys: &Keys, joined: &mut Joined) {
@@ -157,10 +181,14 @@ impl CounterMap {
         const NEW: u32 = u32::MAX - 1;
         let mut keys: SmallVec<[u32; 4]> = SmallVec::from_elem(UNUSED, count);
         let (mut near, mut new) = (0, 0);
-        for cell in parts.iter().flat_map(|(part, seen)| part.cells.iter().filter(|cell| cell.version > *seen)) {
-            let key = &mut keys[cell.key as usize];
+        let used = parts.iter().flat_map(|(part, seen)| {
+            let cells = part.cells.iter().filter(|cell| cell.version > *seen).map(|cell| cell.key);
+            cells.chain(part.marks.iter().filter(|mark| mark.version > *seen).flat_map(Mark::keys))
+        });
+        for number in used {
+            let key = &mut keys[number as usize];
             if *key == UNUSED {
-                let (counter, region) = delta.keys.names(cell.key);
+                let (counter, region) = delta.keys.names(number);
                 *key = self.keys.find_near(near, counter, region).unwrap_or(NEW);
                 new += usize::from(*key == NEW);
                 near = key.saturating_add(1);
@@ -202,6 +230,7 @@ impl CounterMap {
         if let Some(record) = part.record.as_ref().filter(|record| record.version > seen) {
             self.intake(at, 0, joined).take_record(record);
         }
+        self.take_marks(at, part, seen, |key| keys.key(key), joined);
         self.writers[at].seen = part.span.upto;
     }
 
@@ -255,6 +284,7 @@ impl CounterMap {
         if let Some(record) = part.record.as_ref().filter(|record| self.writers[at].record.as_ref() < Some(record)) {
             self.intake(at, 0, joined).take_record(record);
         }
+        self.take_marks(at, part, 0, |key| keys.key(key), joined);
         self.writers[at].seen = self.writers[at].seen.max(part.span.upto);
     }
 

@@ -4,6 +4,7 @@ mod encode;
 mod heir;
 mod join;
 mod lives;
+mod marks;
 mod pages;
 mod read;
 mod reset;

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use smallvec::{SmallVec, smallvec};
 
 use super::CounterMap;
+use crate::codec::marks;
 use crate::codec::varint::{Reader, write_varint};
 use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::error::DecodeError;
+use crate::mark::Mark;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::{Version, VersionVector};
 use crate::writer::Writer;
@@ -70,6 +72,7 @@ impl CounterMap {
             let after = seen.get(writer.id);
             let mut part = opened(writer, after, after);
             part.closed = true;
+            part.marks.extend(writer.marks.since(after).cloned());
             // In the order of slots keys mostly ascend, and all are read in one pass.
             if after == 0 {
                 extend(&mut part, writer, writer.slots())
@@ -86,6 +89,7 @@ impl CounterMap {
         let writer = self.writer(replica).filter(|writer| writer.seen > after)?;
         let mut part = opened(writer, after, after);
         part.closed = true;
+        part.marks.extend(writer.marks.since(after).cloned());
         extend(&mut part, writer, writer.newest_first(after).into_iter().rev());
         Some(Delta::from_parts(smallvec![part], &self.keys))
     }
@@ -134,22 +138,44 @@ impl CounterMap {
         let mut part = opened(writer, after, version);
         let mut last = Cursor { replica: writer.id, version, slot };
         let mut bytes = Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
-        for slot in writer.since_near(version, slot) {
-            let cost = Delta::cell_bytes_max(self.keys.names(writer.key(slot)), cell(writer, slot), writer.extra(slot));
-            if draft.bytes + bytes + cost > draft.bytes_max && !(draft.parts.is_empty() && part.cells.is_empty()) {
-                if !part.cells.is_empty() {
+        let mut cells = writer.since_near(version, slot).peekable();
+        loop {
+            // Cells and marks in the order of their versions: which of both is next.
+            let slot = cells.peek().copied();
+            let mark = writer.marks.next_after(last.version);
+            let mark = mark.filter(|mark| slot.is_none_or(|slot| mark.version < writer.plain(slot).version));
+            let cost = match (mark, slot) {
+                (Some(mark), _) => marks::bytes_max(mark) + self.names_bytes(mark),
+                (None, Some(slot)) => Delta::cell_bytes_max(self.keys.names(writer.key(slot)), cell(writer, slot), writer.extra(slot)),
+                (None, None) => break,
+            };
+            let part_is_empty = part.cells.is_empty() && part.marks.is_empty();
+            if draft.bytes + bytes + cost > draft.bytes_max && !(draft.parts.is_empty() && part_is_empty) {
+                if !part_is_empty {
                     draft.parts.push(part);
                 }
                 return Some(last);
             }
             bytes += cost;
-            push(&mut part, writer, slot);
-            last = Cursor { replica: writer.id, version: writer.plain(slot).version, slot };
+            if let Some(mark) = mark {
+                part.marks.push(mark.clone());
+                last.version = mark.version;
+            } else if let Some(slot) = cells.next() {
+                push(&mut part, writer, slot);
+                last = Cursor { replica: writer.id, version: writer.plain(slot).version, slot };
+            }
         }
         part.closed = true;
         draft.parts.push(part);
         draft.bytes += bytes;
         None
+    }
+}
+
+impl CounterMap {
+    /// What the names of a mark's keys may add to a delta's dictionary.
+    fn names_bytes(&self, mark: &Mark) -> usize {
+        mark.keys().map(|key| self.keys.names(key)).map(|(counter, region)| counter.len() + region.len() + 17).sum()
     }
 }
 

@@ -111,7 +111,7 @@ impl CounterMap {
         for writer in &mut self.writers {
             let hash = writer.hash.unwrap_or_else(|| writer_hash(&mut scratch, writer, &self.keys));
             writer.hash = Some(hash);
-            sum = sum.wrapping_add(hash);
+            sum = sum.wrapping_add(hash).wrapping_add(writer.marks.hash());
         }
         StateHash(sum)
     }

@@ -72,6 +72,10 @@ impl Replicator {
         if let Some(version) = joined.own_ahead {
             self.out.alarm(Alarm::OwnAhead { version });
         }
+        if joined.own_changed {
+            // What was taken back here goes out at once.
+            self.timers.set_by(Timer::Flush, self.next_flush.max(self.now));
+        }
         if joined.changed.is_empty() && !joined.records.is_empty() {
             // A record alone moves the state hash and no key: whoever shows the hash hears of it.
             self.out.notify(Notice::Changed { keys: Vec::new() });

@@ -1,0 +1,152 @@
+//! Marks in the map: written by their writer, taken with its cells, and asked for when an add comes with an id.
+
+use super::CounterMap;
+use super::join::Joined;
+use crate::delta::Part;
+use crate::keys::Keys;
+use crate::mark::{Add, Id, Kind, Look, Mark, Said, Window};
+use crate::replica_id::ReplicaId;
+use crate::state_hash::mark_hash;
+use crate::version_vector::Version;
+use crate::writer::Writer;
+
+impl CounterMap {
+    /// Marks held of all writers.
+    pub fn mark_count(&self) -> usize {
+        self.writers.iter().map(|writer| writer.marks.len()).sum()
+    }
+
+    /// Whether some writer that is held applied the add with this id. O(writers that hold marks).
+    pub(crate) fn look(&self, id: Id<'_>) -> Look {
+        let (kind, name) = id.place();
+        let mut found = Look::New;
+        for said in self.marked().filter_map(|writer| writer.marks.said(kind, name)) {
+            match (said, id) {
+                (Said::Client(window), Id::Of { sequence, .. }) => match window.look(sequence) {
+                    Look::Applied => return Look::Applied,
+                    Look::TooOld => found = Look::TooOld,
+                    Look::New => {}
+                },
+                _ => return Look::Applied,
+            }
+        }
+        found
+    }
+
+    /// Who applied an add, and what each added, in the order of ids; only those of whom that is known.
+    pub(crate) fn copies(&self, id: Id<'_>) -> Vec<(ReplicaId, Add)> {
+        let (kind, name) = id.place();
+        let add = |said: &Said| match (said, id) {
+            (Said::Client(window), Id::Of { sequence, .. }) => window.add_of(sequence),
+            (Said::Single(add), _) => Some(*add).filter(|add| add.amount != 0),
+            _ => None,
+        };
+        self.marked().filter_map(|writer| Some((writer.id, add(writer.marks.said(kind, name)?)?))).collect()
+    }
+
+    /// Who took back what `applied_by` added for an id, and what; in the order of ids.
+    pub(crate) fn taken_back(&self, applied_by: ReplicaId, id: &str) -> Vec<(ReplicaId, Add)> {
+        let name = Mark::taken_back_name(applied_by, id);
+        let took = |writer: &Writer| match writer.marks.said(Kind::TakenBack, &name) {
+            Some(Said::TakenBack(add)) if add.amount != 0 => Some((writer.id, *add)),
+            _ => None,
+        };
+        self.marked().filter_map(took).collect()
+    }
+
+    /// The sequence numbers of a client that any writer applied and of which the amount is known, none twice.
+    pub(crate) fn sequences_of(&self, client: &[u8]) -> Vec<u64> {
+        let windows = self.marked().filter_map(|writer| match writer.marks.said(Kind::Client, client) {
+            Some(Said::Client(window)) => Some(window),
+            _ => None,
+        });
+        let mut sequences: Vec<u64> = windows.flat_map(|window| window.known().map(|known| known.0)).collect();
+        sequences.sort_unstable();
+        sequences.dedup();
+        sequences
+    }
+
+    fn marked(&self) -> impl Iterator<Item = &Writer> {
+        self.writers.iter().filter(|writer| !writer.marks.is_empty())
+    }
+
+    /// Marks an add as applied by `replica`, whose cell holds it already. An amount of 0 where it is not known.
+    pub(crate) fn mark_applied(&mut self, replica: ReplicaId, id: Id<'_>, add: Add) -> Version {
+        let (kind, name) = id.place();
+        let held = self.writer(replica).and_then(|writer| writer.marks.said(kind, name));
+        let said = match (held.cloned(), id) {
+            (Some(Said::Client(mut window)), Id::Of { sequence, .. }) => {
+                window.apply(sequence, add);
+                Said::Client(window)
+            }
+            (_, Id::Of { sequence, .. }) => Said::Client(Window::new(sequence, add)),
+            (_, Id::Single(_)) => Said::Single(add),
+        };
+        self.write_mark(replica, name.into(), said)
+    }
+
+    /// Marks what `replica` took back of what `applied_by` had added for an id; an amount of 0 undoes it.
+    pub(crate) fn mark_taken_back(&mut self, replica: ReplicaId, applied_by: ReplicaId, id: &str, add: Add) -> Version {
+        self.write_mark(replica, Mark::taken_back_name(applied_by, id), Said::TakenBack(add))
+    }
+
+    fn write_mark(&mut self, replica: ReplicaId, name: std::sync::Arc<[u8]>, said: Said) -> Version {
+        let at = self.writer_or_new(replica);
+        let writer = &mut self.writers[at];
+        writer.seen += 1;
+        put(writer, &self.keys, Mark { version: writer.seen, name, said });
+        writer.seen
+    }
+
+    /// Makes the marks of a life that ended the heir's: known as applied, and no more to be taken back, since whoever takes over a life has met
+    /// everyone who could have applied the same. For the heir to call when it folds that life, before its writer is forgotten. O(marks).
+    pub fn carry_marks(&mut self, ended: ReplicaId, heir: ReplicaId) {
+        let marks: Vec<Mark> = self.writer(ended).into_iter().flat_map(|writer| writer.marks.since(0)).cloned().collect();
+        for Mark { name, said, .. } in marks {
+            match (said, std::str::from_utf8(&name)) {
+                (Said::Client(window), Ok(client)) => {
+                    // The oldest first, so that none falls out of a window that a newer one moved.
+                    let mut sequences: Vec<u64> = window.sequences().collect();
+                    sequences.reverse();
+                    sequences.into_iter().for_each(|sequence| self.carry(heir, Id::Of { client, sequence }));
+                }
+                (Said::Single(_), Ok(id)) => self.carry(heir, Id::Single(id)),
+                (said, _) => drop(self.write_mark(heir, name, said)),
+            }
+        }
+    }
+
+    fn carry(&mut self, heir: ReplicaId, id: Id<'_>) {
+        let (kind, name) = id.place();
+        let is_new = match (self.writer(heir).and_then(|writer| writer.marks.said(kind, name)), id) {
+            (None, _) => true,
+            (Some(Said::Client(window)), Id::Of { sequence, .. }) => window.look(sequence) == Look::New,
+            _ => false,
+        };
+        if is_new {
+            self.mark_applied(heir, id, Add::default());
+        }
+    }
+
+    /// Takes the marks of a part that are newer than `seen`; `key` is the number here of a key there.
+    pub(super) fn take_marks(&mut self, at: usize, part: &Part, seen: Version, key: impl Fn(u32) -> u32, joined: &mut Joined) {
+        for mark in part.marks.iter().filter(|mark| mark.version > seen) {
+            self.take_mark(at, mark, &key, joined);
+        }
+    }
+
+    pub(super) fn take_mark(&mut self, at: usize, mark: &Mark, key: impl Fn(u32) -> u32, joined: &mut Joined) {
+        let mut mark = mark.clone();
+        mark.renumber(key);
+        let (kind, name) = (mark.said.kind(), mark.name.clone());
+        let writer = &mut self.writers[at];
+        if put(writer, &self.keys, mark) {
+            joined.marked.push((kind, name));
+        }
+    }
+}
+
+fn put(writer: &mut Writer, keys: &Keys, mark: Mark) -> bool {
+    let hash = mark_hash(writer.id, &mark, keys);
+    writer.marks.put(mark, hash)
+}

@@ -1,0 +1,147 @@
+//! Adds that come with an id: applied once by whoever knows that id, and taken back where two had applied it before they met.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::cell::{AMOUNT_MAX, Amounts};
+use crate::error::AddError;
+use crate::keys::KeyId;
+use crate::mark::{Add, Id, Kind, Look};
+use crate::replica::Replica;
+use crate::replica_id::ReplicaId;
+use crate::version_vector::Version;
+
+/// What became of an add with an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// It was added now.
+    Applied,
+    /// It was added before, here or by a replica whose state is held here; nothing was added now.
+    Repeated,
+}
+
+/// What was written outside a flush and the next flush has to tell of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unflushed {
+    /// The own version before the first of it.
+    pub(crate) after: Option<Version>,
+    pub(crate) changed: BTreeSet<KeyId>,
+}
+
+impl Unflushed {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.after.is_none()
+    }
+}
+
+impl Replica {
+    /// Adds `amount`, not 0 and within ±2^32, to this region of a counter, unless an add with this id was applied before: here, or by a replica
+    /// whose state is held here. The amount and the mark that it was applied are one change: nobody ever holds one without the other.
+    ///
+    /// An id is `<client>:<sequence>`, the sequence a decimal number that the client raises with each add, or any other 1 to 64 bytes. It names
+    /// one add of one counter: sent again with another amount or counter it is still a repeat. Of each writer, the latest
+    /// [`MARKS_MAX`](crate::MARKS_MAX) clients with their latest [`ID_WINDOW`](crate::ID_WINDOW) sequence numbers are remembered, and as many single ids.
+    ///
+    /// Two replicas that did not know of each other may both apply an add. When one of them holds the other's state, what the greater
+    /// [`ReplicaId`] had added is taken back by that replica, or by the next life of its node.
+    ///
+    /// # Errors
+    /// `IdOutOfRange`; `IdTooOld` where the client's sequence is so far ahead that it is not known any more whether this one was applied; and as
+    /// [`add`](Self::add). Nothing was added.
+    ///
+    /// # Complexity
+    /// O(log marks), and a look at each writer that holds marks.
+    ///
+    /// ```
+    /// use counter_core::{Once, Replica, ReplicaId, VersionVector};
+    /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
+    /// let mut fra = Replica::new(ReplicaId::new(2, 1), "fra")?;
+    /// assert_eq!(ord.add_once("tab-5f:1", "clicks", 1)?, Once::Applied);
+    /// fra.join_delta(ord.map().delta_since(&VersionVector::new()))?;
+    /// assert_eq!(fra.add_once("tab-5f:1", "clicks", 1)?, Once::Repeated);
+    /// assert_eq!(fra.total("clicks"), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_once(&mut self, id: &str, counter: &str, amount: i64) -> Result<Once, AddError> {
+        let id = Id::read(id)?;
+        if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
+            return Err(AddError::AmountOutOfRange);
+        }
+        match self.map().look(id) {
+            Look::Applied => return Ok(Once::Repeated),
+            Look::TooOld => return Err(AddError::IdTooOld),
+            Look::New => {}
+        }
+        let key = self.key_with_room(counter, amount)?;
+        self.raise_now(key, amount)?;
+        let own = self.id();
+        self.map_mut().mark_applied(own, id, Add { key: key.0, amount });
+        Ok(Once::Applied)
+    }
+
+    /// Writes an amount into the own cell at once; its mark follows before anybody looks.
+    fn raise_now(&mut self, key: KeyId, amount: i64) -> Result<(), AddError> {
+        let size = amount.unsigned_abs();
+        let by = match amount > 0 {
+            true => Amounts { increments: size, decrements: 0 },
+            false => Amounts { increments: 0, decrements: size },
+        };
+        let (own, before) = (self.id(), self.version());
+        self.map_mut().change_key(own, key, by)?;
+        let unflushed = self.unflushed_mut();
+        unflushed.after.get_or_insert(before);
+        unflushed.changed.insert(key);
+        Ok(())
+    }
+
+    /// After a join: takes back what this node's lives added for ids that a lesser replica had applied too. Returns the keys that changed.
+    ///
+    /// Every id has one copy that stays, that of the least replica, and each other copy has one node that takes it back: that of the replica
+    /// which had applied it. So nobody has to agree with anybody.
+    pub(crate) fn take_back_repeats(&mut self, marked: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
+        let mut changed = Vec::new();
+        for (kind, name) in marked {
+            let Ok(text) = std::str::from_utf8(if *kind == Kind::TakenBack { &name[ReplicaId::BYTES..] } else { name }) else { continue };
+            match kind {
+                Kind::Client => {
+                    for sequence in self.map().sequences_of(name) {
+                        changed.extend(self.take_back(&format!("{text}:{sequence}"), Id::Of { client: text, sequence }));
+                    }
+                }
+                Kind::Single => changed.extend(self.take_back(text, Id::Single(text))),
+                Kind::TakenBack => changed.extend(self.give_back(name, text)),
+            }
+        }
+        changed
+    }
+
+    fn take_back(&mut self, text: &str, id: Id<'_>) -> Vec<KeyId> {
+        let (own, copies) = (self.id(), self.map().copies(id));
+        let mut changed = Vec::new();
+        for &(writer, add) in copies.iter().skip(1) {
+            let ours = writer.node == own.node && writer <= own;
+            if !ours || !self.map().taken_back(writer, text).is_empty() {
+                continue;
+            }
+            // A cell without room keeps the amount; nothing else can be done about it.
+            if self.raise_now(KeyId(add.key), -add.amount).is_ok() {
+                self.map_mut().mark_taken_back(own, writer, text, add);
+                changed.push(KeyId(add.key));
+            }
+        }
+        changed
+    }
+
+    /// Two lives of this node took the same back, the earlier one unknown to this one: this one gives it again.
+    fn give_back(&mut self, name: &[u8], text: &str) -> Option<KeyId> {
+        let own = self.id();
+        let writer = ReplicaId::from_bytes(*name.first_chunk()?);
+        let took = self.map().taken_back(writer, text);
+        let &(_, add) = took.iter().find(|(by, _)| *by == own)?;
+        if took.first().is_none_or(|(by, _)| *by == own) || self.raise_now(KeyId(add.key), add.amount).is_err() {
+            return None;
+        }
+        self.map_mut().mark_taken_back(own, writer, text, Add::default());
+        Some(KeyId(add.key))
+    }
+}
