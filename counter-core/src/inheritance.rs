@@ -99,6 +99,7 @@ impl Replica {
         work.adopted?;
         work.folded = true;
         let (id, lives) = (self.id(), work.lives.clone());
+        lives.iter().for_each(|life| self.take_over_marks(*life));
         self.map_mut().change_record(id, |record| {
             record.claims.retain(|claimed| lives.binary_search(claimed).is_err());
             lives.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));

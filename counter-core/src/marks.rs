@@ -114,8 +114,9 @@ mod tests {
     fn the_newest_are_kept_in_whatever_order_they_came() {
         let (mut forth, mut back) = (Marks::default(), Marks::default());
         let count = MARKS_MAX as u64 + 5;
-        (1..=count).for_each(|version| drop(forth.put(single(version, &version.to_string()), version.into())));
-        (1..=count).rev().for_each(|version| drop(back.put(single(version, &version.to_string()), version.into())));
+        let put = |marks: &mut Marks, version: u64| assert!(marks.put(single(version, &version.to_string()), version.into()));
+        (1..=count).for_each(|version| put(&mut forth, version));
+        (1..=count).rev().for_each(|version| put(&mut back, version));
         assert_eq!((forth.len(), back.len()), (MARKS_MAX, MARKS_MAX));
         assert_eq!(names(&forth), names(&back));
         assert_eq!((forth.hash(), forth.said(Kind::Single, b"5").is_some()), (back.hash(), false));

@@ -97,7 +97,7 @@ impl Replica {
     /// After a join: takes back what this node's lives added for ids that a lesser replica had applied too. Returns the keys that changed.
     ///
     /// Every id has one copy that stays, that of the least replica, and each other copy has one node that takes it back: that of the replica
-    /// which had applied it. So nobody has to agree with anybody.
+    /// which had applied it, or its heir. So nobody has to agree with anybody.
     pub(crate) fn take_back_repeats(&mut self, marked: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
         let mut changed = Vec::new();
         for (kind, name) in marked {
@@ -119,7 +119,10 @@ impl Replica {
         let (own, copies) = (self.id(), self.map().copies(id));
         let mut changed = Vec::new();
         for &(writer, add) in copies.iter().skip(1) {
-            let ours = writer.node == own.node && writer <= own;
+            let ours = match self.map().heir_of(writer) {
+                Some(heir) => heir == own,
+                None => writer.node == own.node && writer <= own,
+            };
             if !ours || !self.map().taken_back(writer, text).is_empty() {
                 continue;
             }
@@ -132,7 +135,16 @@ impl Replica {
         changed
     }
 
-    /// Two lives of this node took the same back, the earlier one unknown to this one: this one gives it again.
+    /// As its heir, before a life is forgotten: takes back what it had added for ids of lesser replicas, and remembers its ids. O(marks).
+    pub(crate) fn take_over_marks(&mut self, ended: ReplicaId) {
+        let own = self.id();
+        let marked = self.map().marks_of(ended);
+        self.take_back_repeats(&marked);
+        self.map_mut().carry_marks(ended, own);
+    }
+
+    /// Two took the same back without knowing of each other, as lives of a node or heirs of a life: of them the least stays, the others give
+    /// it again.
     fn give_back(&mut self, name: &[u8], text: &str) -> Option<KeyId> {
         let own = self.id();
         let writer = ReplicaId::from_bytes(*name.first_chunk()?);

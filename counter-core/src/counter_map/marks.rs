@@ -1,5 +1,7 @@
 //! Marks in the map: written by their writer, taken with its cells, and asked for when an add comes with an id.
 
+use std::sync::Arc;
+
 use super::CounterMap;
 use super::join::Joined;
 use crate::delta::Part;
@@ -66,6 +68,12 @@ impl CounterMap {
         sequences
     }
 
+    /// Kind and name of every mark of a writer.
+    pub(crate) fn marks_of(&self, replica: ReplicaId) -> Vec<(Kind, Arc<[u8]>)> {
+        let marks = self.writer(replica).into_iter().flat_map(|writer| writer.marks.since(0));
+        marks.map(|mark| (mark.said.kind(), mark.name.clone())).collect()
+    }
+
     fn marked(&self) -> impl Iterator<Item = &Writer> {
         self.writers.iter().filter(|writer| !writer.marks.is_empty())
     }
@@ -90,7 +98,7 @@ impl CounterMap {
         self.write_mark(replica, Mark::taken_back_name(applied_by, id), Said::TakenBack(add))
     }
 
-    fn write_mark(&mut self, replica: ReplicaId, name: std::sync::Arc<[u8]>, said: Said) -> Version {
+    fn write_mark(&mut self, replica: ReplicaId, name: Arc<[u8]>, said: Said) -> Version {
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         writer.seen += 1;
@@ -99,8 +107,8 @@ impl CounterMap {
     }
 
     /// Makes the marks of a life that ended the heir's: known as applied, and no more to be taken back, since whoever takes over a life has met
-    /// everyone who could have applied the same. For the heir to call when it folds that life, before its writer is forgotten. O(marks).
-    pub fn carry_marks(&mut self, ended: ReplicaId, heir: ReplicaId) {
+    /// everyone who could have applied the same. O(marks).
+    pub(crate) fn carry_marks(&mut self, ended: ReplicaId, heir: ReplicaId) {
         let marks: Vec<Mark> = self.writer(ended).into_iter().flat_map(|writer| writer.marks.since(0)).cloned().collect();
         for Mark { name, said, .. } in marks {
             match (said, std::str::from_utf8(&name)) {
