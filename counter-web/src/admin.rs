@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::cli::{AdminArgs, RetireArgs};
 use crate::exit::Failure;
 use crate::handlers::MemberJson;
+use crate::top;
 
 /// The longest command, in bytes.
 const COMMAND_BYTES_MAX: u64 = 256;
@@ -79,10 +80,11 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
     let mut command = String::new();
     BufReader::new(input.take(COMMAND_BYTES_MAX)).read_line(&mut command).await?;
     let (answer, stop) = match command.split_whitespace().collect::<Vec<_>>().as_slice() {
+        ["status"] => (top::report(app), false),
         ["members"] => (json!(app.node.members().iter().map(MemberJson::from).collect::<Vec<_>>()), false),
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
         ["retire", _] => (json!({ "error": "this release keeps every node's clicks under its own name and has nothing to retire" }), false),
-        _ => (json!({ "error": "the commands are: members, retire REPLICA, leave" }), false),
+        _ => (json!({ "error": "the commands are: members, status, retire REPLICA, leave" }), false),
     };
     output.write_all(format!("{answer}\n").as_bytes()).await?;
     if stop {
@@ -134,12 +136,20 @@ pub(crate) async fn leave(args: &AdminArgs) -> Result<(), Failure> {
 }
 
 async fn ask(args: &AdminArgs, command: &str) -> Result<Value, Failure> {
-    let (path, stream) = match &args.admin {
-        Some(path) => (path.clone(), UnixStream::connect(path).await.map_err(|error| unreachable(path, &error))?),
-        None => only_socket().await?,
-    };
+    match &args.admin {
+        Some(path) => converse(path, command).await,
+        None => converse(&only_socket().await?, command).await,
+    }
+}
+
+/// Sends one command to the node behind `path`; its answer.
+///
+/// # Errors
+///
+/// Where the node does not answer in time, or answers with an error.
+pub(crate) async fn converse(path: &Path, command: &str) -> Result<Value, Failure> {
     let asked = async {
-        let (input, mut output) = stream.into_split();
+        let (input, mut output) = UnixStream::connect(path).await?.into_split();
         output.write_all(format!("{command}\n").as_bytes()).await?;
         let mut answer = String::new();
         input.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
@@ -147,34 +157,44 @@ async fn ask(args: &AdminArgs, command: &str) -> Result<Value, Failure> {
     };
     let answer = tokio::time::timeout(PATIENCE, asked)
         .await
-        .map_err(|_| unreachable(&path, &"no answer"))?
-        .map_err(|error| unreachable(&path, &error))?;
-    let answer: Value = serde_json::from_str(&answer).map_err(|error| unreachable(&path, &error))?;
+        .map_err(|_| unreachable(path, &"no answer"))?
+        .map_err(|error| unreachable(path, &error))?;
+    let answer: Value = serde_json::from_str(&answer).map_err(|error| unreachable(path, &error))?;
     match answer.get("error").and_then(Value::as_str) {
         Some(error) => Err(Failure::other(error)),
         None => Ok(answer),
     }
 }
 
-/// The socket of the only node that runs here; files of nodes that are gone are removed on the way.
-async fn only_socket() -> Result<(PathBuf, UnixStream), Failure> {
+/// The sockets of all nodes of this user that run here; files of nodes that are gone are removed on the way.
+///
+/// # Errors
+///
+/// Where there is none.
+pub(crate) async fn sockets() -> Result<Vec<PathBuf>, Failure> {
     let directory = directory().map_err(Failure::other)?;
     let mut found = Vec::new();
     for file in fs::read_dir(&directory).map_err(Failure::other)?.flatten() {
         match UnixStream::connect(file.path()).await {
-            Ok(stream) => found.push((file.path(), stream)),
+            Ok(_) => found.push(file.path()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => drop(fs::remove_file(file.path())),
             Err(_) => {}
         }
     }
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => Err(Failure::other("no node of yours runs here: start one with `counter-web serve`, or name its socket with --admin")),
-        several => {
-            let paths: Vec<_> = found.iter().map(|(path, _)| format!("  --admin {}", path.display())).collect();
-            Err(Failure::argument(format!("{several} nodes run here: say which one with\n{}", paths.join("\n"))))
-        }
+    if found.is_empty() {
+        return Err(Failure::other("no node of yours runs here: start one with `counter-web serve`, or name its socket with --admin"));
     }
+    Ok(found)
+}
+
+/// The socket of the only node that runs here.
+async fn only_socket() -> Result<PathBuf, Failure> {
+    let mut found = sockets().await?;
+    if found.len() == 1 {
+        return Ok(found.remove(0));
+    }
+    let paths: Vec<_> = found.iter().map(|path| format!("  --admin {}", path.display())).collect();
+    Err(Failure::argument(format!("{} nodes run here: say which one with\n{}", found.len(), paths.join("\n"))))
 }
 
 fn unreachable(path: &Path, error: &dyn std::fmt::Display) -> Failure {

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Retire(RetireArgs),
     /// Makes a running node leave its cluster and stop.
     Leave(AdminArgs),
+    /// The cluster live in the terminal: nodes, members, lag, rates, and whether all states are equal.
+    Top(TopArgs),
 }
 
 /// Flags of `serve`.
@@ -118,6 +120,17 @@ pub(crate) struct AdminArgs {
     /// The Unix socket that the node's JSON line names. Default: that of the only node running here.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) admin: Option<PathBuf>,
+}
+
+/// Flags of `top`.
+#[derive(Args, Debug)]
+pub(crate) struct TopArgs {
+    /// The Unix socket of a node; repeatable. Default: those of all nodes of yours that run here.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) admin: Vec<PathBuf>,
+    /// Prints one frame as plain text, after a second of measuring.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// Flags of `retire`.

@@ -160,8 +160,17 @@ impl<'a> From<&'a Member> for MemberJson<'a> {
 
 /// `GET /api/status`.
 pub(crate) fn show_status(app: &App) -> Answer {
+    with_status(app, |status| json(status))
+}
+
+/// The same for the operators' socket.
+pub(crate) fn status(app: &App) -> serde_json::Value {
+    with_status(app, |status| serde_json::to_value(status).unwrap_or_default())
+}
+
+fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
     let (info, members) = (app.node.info(), app.node.members());
-    json(&StatusJson {
+    show(&StatusJson {
         region: &info.region,
         replica: info.replica.to_string(),
         peer_id: &info.peer_id,

@@ -23,6 +23,7 @@ mod routes;
 mod serve;
 mod server;
 mod socket;
+mod top;
 
 use std::process::ExitCode;
 
@@ -46,7 +47,7 @@ fn start(command: Command) -> Result<(), Failure> {
     let log = match &command {
         Command::Serve(args) => args.log.as_str(),
         Command::Demo(args) => args.log.as_str(),
-        Command::Members(_) | Command::Retire(_) | Command::Leave(_) => "warn",
+        Command::Members(_) | Command::Retire(_) | Command::Leave(_) | Command::Top(_) => "warn",
     };
     let filter = EnvFilter::try_new(log).map_err(|error| {
         Failure::argument(format!("--log {log:?} is no filter ({error}): write for example info, or warn,counter_web=debug"))
@@ -60,6 +61,7 @@ fn start(command: Command) -> Result<(), Failure> {
             Command::Members(args) => admin::members(&args).await,
             Command::Retire(args) => admin::retire(&args).await,
             Command::Leave(args) => admin::leave(&args).await,
+            Command::Top(args) => top::run(args).await,
         }
     });
     // A read of standard input cannot be cancelled; nothing of worth is left to wait for.

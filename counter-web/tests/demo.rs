@@ -80,3 +80,35 @@ fn operators_see_the_members_and_make_a_node_leave() {
     assert_eq!(code, Some(0), "{stderr}");
     assert!(said.contains("leaving"), "{said}");
 }
+
+#[test]
+fn top_shows_every_node_and_that_their_states_are_equal() {
+    let demo = Demo::start(&["ord", "fra", "sin"]);
+    add(demo.http(0), 42);
+    let frame = eventually("top shows three nodes that agree", Duration::from_secs(30), || {
+        let (code, frame, stderr) = run_in(&demo.runtime, &["top", "--once"]);
+        assert_eq!(code, Some(0), "{stderr}");
+        if frame.contains("all states equal") && frame.contains("3 live members of 3") { Ok(frame) } else { Err(frame) }
+    });
+    for node in &demo.nodes {
+        let (region, replica) = (node["region"].as_str().unwrap(), node["replica"].as_str().unwrap());
+        let lines: Vec<_> = frame.lines().filter(|line| line.starts_with(region)).collect();
+        assert_eq!(lines.len(), 2, "{region} as a node and as a member:\n{frame}");
+        assert!(lines[0].contains(" ok "), "{frame}");
+        assert!(lines[1].contains(replica) && lines[1].contains(" live "), "{frame}");
+    }
+    assert!(frame.lines().count() <= 24 && frame.lines().all(|line| line.chars().count() <= 80), "{frame}");
+}
+
+#[test]
+fn top_of_one_node_says_that_there_is_nothing_to_compare_with() {
+    let demo = Demo::start(&["ord", "fra"]);
+    let admin = demo.nodes[1]["admin"].as_str().unwrap();
+    let (code, frame, stderr) = run_in(&demo.runtime, &["top", "--once", "--admin", admin]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(frame.contains("1 nodes here") && frame.contains("none to compare it with"), "{frame}");
+    let (code, _, stderr) = run_in(&demo.runtime, &["top", "--admin", admin]);
+    assert_eq!(code, Some(2), "its output is no terminal here: {stderr}");
+    assert!(stderr.contains("--once"), "{stderr}");
+    assert_eq!(run_in(&Runtime::new(), &["top", "--once"]).0, Some(1), "no node runs there");
+}

@@ -58,9 +58,28 @@ fn help() -> String {
 fn every_variable_that_a_file_names_is_in_the_help() {
     let known = names(&help());
     assert!(known.contains("COUNTER_CLUSTER_KEY"), "{known:?}");
-    for file in ["Dockerfile", "fly.toml", "deploy/kubernetes.yaml"] {
+    for file in ["Dockerfile", "fly.toml", "deploy/kubernetes.yaml", "docs/operate.md"] {
         let unknown: Vec<_> = names(&read(file)).difference(&known).cloned().collect();
         assert!(unknown.is_empty(), "{file} names what the binary does not know: {unknown:?}");
+    }
+}
+
+#[test]
+fn every_flag_and_command_in_the_operators_guide_exists() {
+    let mut known = String::new();
+    for of in ["serve", "demo", "members", "retire", "leave", "top"] {
+        let (code, text, stderr) = run_in(&Runtime::new(), &[of, "--help"]);
+        assert_eq!(code, Some(0), "{of}: {stderr}");
+        known += &text;
+    }
+    let guide = read("docs/operate.md");
+    // Code in backquotes that begins with the program's name, and flags of its own on their own.
+    for code in guide.split('`').skip(1).step_by(2) {
+        let ours = code.starts_with("counter-web ") || code.starts_with("--");
+        for flag in code.split_whitespace().filter(|word| ours && word.starts_with("--")) {
+            let flag = flag.split('=').next().unwrap_or(flag);
+            assert!(known.contains(flag), "the guide names {flag} (in `{code}`), which no command has");
+        }
     }
 }
 

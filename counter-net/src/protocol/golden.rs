@@ -8,7 +8,7 @@ use counter_core::ReplicaId;
 
 use super::announcement::{Announcement, Standing, Suspicion};
 use super::gossip::Gossip;
-use super::message::{Ask, Compare, Noted, Page, PullPage, Refused, Request, Response, State, Tell, VERSION};
+use super::message::{Ask, Compare, Hold, Noted, Page, PullPage, Refused, Request, Response, State, Tell, VERSION};
 use super::output::Refusal;
 use super::wire::{self, Hash, Id};
 
@@ -87,6 +87,7 @@ fn requests() {
     assert_golden("pull_next", &Request::pull(PullPage { only, cursor: Some(ByteBuf::from(vec![9, 8, 7])), ..pull }));
     let tell = Tell { announcement: announcement(Standing::Left), have: vector(), delta: Some(delta()) };
     assert_golden("tell", &Request::tell(tell));
+    assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));
 }
 
 #[test]
@@ -100,6 +101,7 @@ fn answers() {
     assert_golden("page_last", &Response::page(Page { delta: delta(), next: None }));
     let noted = Response { version: VERSION, noted: Some(Noted { have: vector() }), ..Response::default() };
     assert_golden("noted", &noted);
+    assert_golden("held", &Response::held(1_000));
     assert_golden("refused", &Response::refused(Refusal::NotRecorded));
     // A reason that a later release invented is read too.
     let refused = Refused { reason: "weather".to_owned(), lowest: 1, highest: 9 };
@@ -117,7 +119,7 @@ fn another_version_is_told_apart_from_noise() {
 #[test]
 fn every_line_is_of_a_test() {
     let names = |file: &str| file.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(GOLDEN).len(), 19);
+    assert_eq!(names(GOLDEN).len(), 21);
     let later: Vec<_> = names(LATER).into_iter().filter(|name| name != "version_2").collect();
     assert_eq!(later, names(GOLDEN));
 }

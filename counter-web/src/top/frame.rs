@@ -1,0 +1,143 @@
+//! A picture drawn into a terminal's frame: a headline, the nodes that answered, the members that they know. Made for 80 columns.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Row, Table};
+
+use super::sample::{Agreement, Member, NodeLine, Picture};
+
+/// Lines beside one for each node and member: the headline, its state, the titles, the gaps, the foot.
+pub(super) const LINES_BESIDE: usize = 8;
+
+const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+const DIM: Style = Style::new().add_modifier(Modifier::DIM);
+const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+const GOOD: Style = Style::new().fg(Color::Green);
+const WAIT: Style = Style::new().fg(Color::Yellow);
+
+/// Draws all of it; what does not fit below is cut, the nodes last.
+pub(super) fn draw(picture: &Picture, target: &mut Frame<'_>) {
+    let nodes = u16::try_from(picture.nodes.len() + 1).unwrap_or(u16::MAX);
+    let parts = [Constraint::Length(3), Constraint::Length(nodes), Constraint::Length(1), Constraint::Min(2), Constraint::Length(1)];
+    let [head, middle, _, below, foot] = Layout::vertical(parts).areas(target.area());
+    target.render_widget(Paragraph::new(vec![headline(picture), state(picture)]), head);
+    target.render_widget(nodes_table(&picture.nodes), middle);
+    target.render_widget(members_table(&picture.members), below);
+    target.render_widget(Paragraph::new(footline(picture)), foot);
+}
+
+fn headline(picture: &Picture) -> Line<'static> {
+    let live = picture.members.iter().filter(|member| member.live).count();
+    let viewers: u64 = picture.members.iter().filter(|member| member.live).map(|member| member.viewers).sum();
+    let rest = format!("   {} nodes here, {live} live members of {}, {viewers} viewers", picture.nodes.len(), picture.members.len());
+    Line::from(vec![Span::styled(format!("cluster {}", picture.cluster), BOLD), Span::raw(rest)])
+}
+
+fn state(picture: &Picture) -> Line<'static> {
+    let hash = picture.nodes.first().map_or("", |node| short(&node.state_hash)).to_owned();
+    match picture.agreement {
+        Agreement::Alone => Line::styled(format!("state {hash}; one node answers, so there is none to compare it with"), DIM),
+        Agreement::Equal => Line::styled(format!("all states equal: {hash}"), GOOD),
+        Agreement::Differs => Line::styled("states differ: changes are under way, or a node is cut off", WAIT),
+        Agreement::Diverged => Line::styled("DIVERGED: equal versions with unequal states; see counter_divergences_total and the log", BAD),
+    }
+}
+
+fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
+    let widths = [10, 9, 8, 5, 8, 8, 8, 8, 6, 8].map(Constraint::Length);
+    let titles = ["NODE", "REPLICA", "STANDING", "PEERS", "ADDS/S", "JOINED/S", "IN B/S", "OUT B/S", "FAULTS", "STATE"];
+    let rows = nodes.iter().map(|node| {
+        let style = if node.faults > 0.0 {
+            BAD
+        } else if node.standing == "ok" {
+            Style::new()
+        } else {
+            WAIT
+        };
+        Row::new([
+            node.region.clone(),
+            short(&node.replica).to_owned(),
+            node.standing.to_owned(),
+            number(node.peers as f64, 5),
+            number(node.adds, 8),
+            number(node.joined, 8),
+            number(node.bytes_in, 8),
+            number(node.bytes_out, 8),
+            number(node.faults, 6),
+            short(&node.state_hash).to_owned(),
+        ])
+        .style(style)
+    });
+    Table::new(rows, widths).header(Row::new(titles).style(DIM)).column_spacing(0)
+}
+
+fn members_table(members: &[Member]) -> Table<'static> {
+    let widths = [10, 34, 6, 8, 10, 10].map(Constraint::Length);
+    let rows = members.iter().map(|member| {
+        let style = match (member.live, member.lag) {
+            (false, _) => DIM,
+            (true, Some(0)) => Style::new(),
+            (true, _) => WAIT,
+        };
+        Row::new([
+            member.region.clone(),
+            member.replica.clone(),
+            if member.live { "live" } else { "gone" }.to_owned(),
+            number(member.viewers as f64, 7),
+            format!("{:>9}", ago(member.heard_ms)),
+            member.lag.map_or_else(|| format!("{:>9}", "?"), |lag| number(lag as f64, 9)),
+        ])
+        .style(style)
+    });
+    let titles = ["MEMBER", "REPLICA", "", "VIEWERS", "    HEARD", "      LAG"];
+    Table::new(rows, widths).header(Row::new(titles).style(DIM)).column_spacing(0)
+}
+
+fn footline(picture: &Picture) -> Line<'static> {
+    match &picture.trouble {
+        Some(trouble) => Line::styled(format!("not of now: {trouble}"), BAD),
+        None => Line::styled("HEARD: longest ago at any node. LAG: versions that a node and it do not share. q quits", DIM),
+    }
+}
+
+fn short(text: &str) -> &str {
+    text.get(..8).unwrap_or(text)
+}
+
+/// A number in at most `width` - 1 characters, right-aligned, with k, M or G.
+fn number(value: f64, width: usize) -> String {
+    let text = match value {
+        v if v < 0.05 => "0".to_owned(),
+        v if v < 10.0 && v.fract() > 0.05 => format!("{v:.1}"),
+        v if v < 10_000.0 => format!("{v:.0}"),
+        v if v < 1e6 => format!("{:.0}k", v / 1e3),
+        v if v < 1e9 => format!("{:.1}M", v / 1e6),
+        v => format!("{:.1}G", v / 1e9),
+    };
+    format!("{text:>0$}", width - 1)
+}
+
+fn ago(ms: u64) -> String {
+    match ms {
+        0 => "itself".to_owned(),
+        1..=999 => format!("{ms} ms"),
+        1_000..=119_999 => format!("{} s", ms / 1_000),
+        _ => format!("{} min", ms / 60_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_to_their_column() {
+        for (value, text) in
+            [(0.0, "0"), (0.4, "0.4"), (3.0, "3"), (9_999.0, "9999"), (12_345.0, "12k"), (2_500_000.0, "2.5M"), (7e9, "7.0G")]
+        {
+            assert_eq!(number(value, 8), format!("{text:>7}"));
+        }
+    }
+}

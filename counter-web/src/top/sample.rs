@@ -1,0 +1,256 @@
+//! What each node said at one moment, and the picture that two such moments make: rates, members, and whether the states are equal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::exit::Failure;
+
+/// One node's answer to `status`.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub(super) region: String,
+    pub(super) replica: String,
+    cluster: String,
+    synced: bool,
+    in_touch: bool,
+    peers: u64,
+    state_hash: String,
+    members: Vec<Member>,
+    /// Sums over the labels of each metric.
+    metrics: BTreeMap<String, f64>,
+    at: Instant,
+}
+
+/// A member, as one node knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Member {
+    pub(super) region: String,
+    pub(super) replica: String,
+    pub(super) live: bool,
+    pub(super) viewers: u64,
+    pub(super) heard_ms: u64,
+    /// Versions that one of the two holds and the other did not; none where nothing was heard of it.
+    pub(super) lag: Option<u64>,
+}
+
+/// A node's line.
+#[derive(Debug)]
+pub(super) struct NodeLine {
+    pub(super) region: String,
+    pub(super) replica: String,
+    /// `ok`, or what is wrong.
+    pub(super) standing: &'static str,
+    pub(super) peers: u64,
+    pub(super) adds: f64,
+    pub(super) joined: f64,
+    pub(super) bytes_in: f64,
+    pub(super) bytes_out: f64,
+    /// Divergences, conflicts and alarms since its start: anything but 0 is a fault.
+    pub(super) faults: f64,
+    pub(super) state_hash: String,
+}
+
+/// Whether the nodes that answered hold the same state.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// Only one node answered.
+    Alone,
+    Equal,
+    /// The hashes differ: changes are under way, or a node is cut off.
+    Differs,
+    /// A node has met an equal version vector with an unequal hash.
+    Diverged,
+}
+
+/// All that a frame shows.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) cluster: String,
+    pub(super) nodes: Vec<NodeLine>,
+    pub(super) members: Vec<Member>,
+    pub(super) agreement: Agreement,
+    /// Why what is shown is not of now.
+    pub(super) trouble: Option<String>,
+}
+
+impl Sample {
+    /// Reads an answer; what is missing from it, as from another release's, is empty or 0.
+    pub(super) fn read(answer: &Value) -> Self {
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            region: text("region"),
+            replica: text("replica"),
+            cluster: text("cluster"),
+            synced: answer["synced"].as_bool().unwrap_or(false),
+            in_touch: answer["in_touch"].as_bool().unwrap_or(true),
+            peers: answer["peers"].as_u64().unwrap_or(0),
+            state_hash: text("state_hash"),
+            members: answer["members"].as_array().into_iter().flatten().map(Member::read).collect(),
+            metrics: sums(answer["metrics"].as_str().unwrap_or_default()),
+            at: Instant::now(),
+        }
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.metrics.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// Growth of a metric a second since `before`; 0 where the node was not there or has started anew.
+    fn rate(&self, before: Option<&Self>, name: &str) -> f64 {
+        let Some(before) = before else { return 0.0 };
+        let seconds = self.at.duration_since(before.at).as_secs_f64();
+        if seconds > 0.0 { (self.metric(name) - before.metric(name)).max(0.0) / seconds } else { 0.0 }
+    }
+
+    fn faults(&self) -> f64 {
+        ["counter_divergences_total", "counter_conflicts_total", "counter_alarms_total"].iter().map(|name| self.metric(name)).sum()
+    }
+
+    fn line(&self, before: Option<&Self>) -> NodeLine {
+        let standing = match (self.synced, self.in_touch) {
+            (_, false) => "alone",
+            (false, true) => "syncing",
+            (true, true) => "ok",
+        };
+        NodeLine {
+            region: self.region.clone(),
+            replica: self.replica.clone(),
+            standing,
+            peers: self.peers,
+            adds: self.rate(before, "counter_adds_total"),
+            joined: self.rate(before, "counter_cells_joined_total"),
+            bytes_in: self.rate(before, "counter_payload_bytes_total in"),
+            bytes_out: self.rate(before, "counter_payload_bytes_total out"),
+            faults: self.faults(),
+            state_hash: self.state_hash.clone(),
+        }
+    }
+}
+
+impl Member {
+    fn read(member: &Value) -> Self {
+        let text = |name: &str| member[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            region: text("region"),
+            replica: text("replica"),
+            live: member["live"].as_bool().unwrap_or(false),
+            viewers: member["connected"].as_u64().unwrap_or(0),
+            heard_ms: member["last_heard_ms"].as_u64().unwrap_or(0),
+            lag: member["lag_versions"].as_u64(),
+        }
+    }
+
+    /// The worse of what two nodes know: the one that was heard of longer ago, and the greater lag.
+    fn join(&mut self, other: &Self) {
+        self.live |= other.live;
+        self.viewers = self.viewers.max(other.viewers);
+        self.heard_ms = self.heard_ms.max(other.heard_ms);
+        self.lag = self.lag.max(other.lag);
+    }
+}
+
+impl Picture {
+    /// What `now` shows, with rates since `before`.
+    pub(super) fn of(before: &[Sample], now: &[Sample]) -> Self {
+        let earlier = |sample: &Sample| before.iter().find(|earlier| earlier.replica == sample.replica);
+        let mut members: BTreeMap<(String, String), Member> = BTreeMap::new();
+        for member in now.iter().flat_map(|sample| &sample.members) {
+            let key = (member.region.clone(), member.replica.clone());
+            members.entry(key).and_modify(|known| known.join(member)).or_insert_with(|| member.clone());
+        }
+        Self {
+            cluster: now.iter().map(|sample| sample.cluster.as_str()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", "),
+            nodes: now.iter().map(|sample| sample.line(earlier(sample))).collect(),
+            members: members.into_values().collect(),
+            agreement: agreement(now),
+            trouble: None,
+        }
+    }
+
+    /// Keeps what was seen, and says why there is nothing newer.
+    pub(super) fn stale(&mut self, failure: &Failure) {
+        self.trouble = Some(failure.to_string());
+    }
+
+    /// Lines that a frame needs to show everything.
+    pub(super) fn lines(&self) -> u16 {
+        u16::try_from(self.nodes.len() + self.members.len() + super::frame::LINES_BESIDE).unwrap_or(u16::MAX)
+    }
+}
+
+fn agreement(now: &[Sample]) -> Agreement {
+    let hashes: BTreeSet<&str> = now.iter().map(|sample| sample.state_hash.as_str()).collect();
+    if now.iter().any(|sample| sample.metric("counter_divergences_total") > 0.0) {
+        Agreement::Diverged
+    } else if now.len() < 2 {
+        Agreement::Alone
+    } else if hashes.len() == 1 {
+        Agreement::Equal
+    } else {
+        Agreement::Differs
+    }
+}
+
+/// The sum of each metric over its labels; of those with a direction, one sum for each.
+fn sums(text: &str) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let direction = labels.split("direction=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let name = direction.map_or_else(|| name.to_owned(), |direction| format!("{name} {direction}"));
+        *sums.entry(name).or_insert(0.0) += value.parse().unwrap_or(0.0);
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn sample(region: &str, hash: &str, metrics: &str) -> Sample {
+        let replica = format!("{region}-1");
+        let members = json!([{ "region": "ord", "replica": "ord-1", "live": true, "last_heard_ms": 7, "lag_versions": region.len() }]);
+        Sample::read(
+            &json!({ "region": region, "replica": replica, "synced": true, "state_hash": hash, "metrics": metrics, "members": members }),
+        )
+    }
+
+    #[test]
+    fn metrics_are_summed_over_labels_and_apart_by_direction() {
+        let text = "# HELP x\ncounter_payload_bytes_total{direction=\"in\",kind=\"pull\"} 5\ncounter_payload_bytes_total{kind=\"ask\",direction=\"in\"} 2\n\
+                    counter_payload_bytes_total{direction=\"out\",kind=\"ask\"} 1\ncounter_adds_total 9\n";
+        let sums = sums(text);
+        assert_eq!(sums.get("counter_payload_bytes_total in"), Some(&7.0));
+        assert_eq!(sums.get("counter_payload_bytes_total out"), Some(&1.0));
+        assert_eq!(sums.get("counter_adds_total"), Some(&9.0));
+    }
+
+    #[test]
+    fn states_agree_differ_or_have_diverged() {
+        let of = |samples: &[Sample]| Picture::of(samples, samples).agreement;
+        let (ord, fra) = (sample("ord", "a", ""), sample("fra", "b", ""));
+        assert_eq!(of(std::slice::from_ref(&ord)), Agreement::Alone);
+        assert_eq!(of(&[ord.clone(), sample("fra", "a", "")]), Agreement::Equal);
+        assert_eq!(of(&[ord.clone(), fra]), Agreement::Differs);
+        assert_eq!(of(&[ord, sample("fra", "a", "counter_divergences_total 1")]), Agreement::Diverged);
+    }
+
+    #[test]
+    fn members_that_several_nodes_know_are_one_line_with_the_greater_lag() {
+        let picture = Picture::of(&[], &[sample("ord", "a", ""), sample("frankfurt", "a", "")]);
+        assert_eq!(picture.members.iter().map(|member| member.lag).collect::<Vec<_>>(), [Some(9)]);
+    }
+
+    #[test]
+    fn a_node_that_started_anew_has_no_negative_rate() {
+        let (before, mut now) = (sample("ord", "a", "counter_adds_total 100"), sample("ord", "a", "counter_adds_total 3"));
+        now.at = before.at + std::time::Duration::from_secs(1);
+        assert_eq!(Picture::of(std::slice::from_ref(&before), std::slice::from_ref(&now)).nodes[0].adds, 0.0);
+        let more = Sample { metrics: sums("counter_adds_total 150"), ..now };
+        assert_eq!(Picture::of(&[before], &[more]).nodes[0].adds, 50.0);
+    }
+}
