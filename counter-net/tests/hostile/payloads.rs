@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use counter_core::{Replica, ReplicaId, VersionVector};
+use counter_core::{Delta, Replica, ReplicaId, Version, VersionVector};
 use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator};
 use serde_cbor::Value;
 
@@ -29,7 +29,12 @@ pub(crate) fn gossip_of(writer: ReplicaId) -> Vec<u8> {
 
 /// A gossip payload with everything that a replica has written.
 pub(crate) fn gossip_all(replica: &Replica, sequence: u32) -> Vec<u8> {
-    let delta = replica.map().delta_since(&VersionVector::new()).encode();
+    gossip_since(replica, 0, sequence)
+}
+
+/// A gossip payload with what a replica has written after a version: beyond a gap for whoever has not heard what came before.
+pub(crate) fn gossip_since(replica: &Replica, after: Version, sequence: u32) -> Vec<u8> {
+    let delta = replica.map().delta_of(replica.id(), after).as_ref().map(Delta::encode).expect("something was written");
     bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(sequence.into())), ("d", Value::Bytes(delta))]))
 }
 
@@ -65,4 +70,32 @@ pub(crate) fn pull_all(node: u64) -> Vec<u8> {
 /// A request of a kind that no release knows: it is refused politely.
 pub(crate) fn unknown_kind() -> Vec<u8> {
     bytes(&map(&[("v", Value::Integer(1)), ("zz", Value::Integer(1))]))
+}
+
+/// A compare that agrees with the digest in an answer to an ask, and claims that the states differ all the same.
+pub(crate) fn compare_that_diverges(answer: &[u8]) -> Vec<u8> {
+    let seen = vector_of(&digest_in(answer).expect("an answer to an ask has a digest"));
+    let hash = |number: u128| Value::Bytes(number.to_be_bytes().to_vec());
+    let compare = map(&[("s", hash(seen.hash())), ("h", hash(0)), ("a", hash(0))]);
+    bytes(&map(&[("v", Value::Integer(1)), ("c", compare)]))
+}
+
+fn digest_in(answer: &[u8]) -> Option<Vec<u8>> {
+    let text = |key: &str| Value::Text(key.to_owned());
+    let Value::Map(answer) = serde_cbor::from_slice(answer).ok()? else { return None };
+    let Value::Map(state) = answer.get(&text("s"))? else { return None };
+    let Value::Bytes(digest) = state.get(&text("d"))? else { return None };
+    Some(digest.clone())
+}
+
+/// Reads a digest: 16 bytes of id and a LEB128 number each.
+fn vector_of(mut digest: &[u8]) -> VersionVector {
+    let mut vector = VersionVector::new();
+    while let Some((id, rest)) = digest.split_first_chunk::<16>() {
+        let length = rest.iter().position(|byte| *byte < 128).expect("a number ends") + 1;
+        let version = rest[..length].iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 127));
+        vector.raise(ReplicaId::from_bytes(*id), version);
+        digest = &rest[length..];
+    }
+    vector
 }

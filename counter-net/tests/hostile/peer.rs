@@ -202,19 +202,23 @@ impl Hostile {
         }
     }
 
-    /// Waits until `node` has had the time to do with what was said so far whatever it does: it has answered one more request.
+    /// Asks and waits for the answer, whatever is said in between.
+    pub(crate) async fn answer_to(&mut self, node: &Node, request: Vec<u8>) -> Vec<u8> {
+        use request_response::{Event, Message};
+        self.ask(node, request);
+        let is_answer = |event: &SwarmEvent<SpeechEvent>| {
+            matches!(event, SwarmEvent::Behaviour(SpeechEvent::Pull(Event::Message { message: Message::Response { .. }, .. })))
+        };
+        self.until(is_answer).await;
+        match self.kept.pop() {
+            Some(SwarmEvent::Behaviour(SpeechEvent::Pull(Event::Message { message: Message::Response { response, .. }, .. }))) => response,
+            _ => unreachable!("it was the last event"),
+        }
+    }
+
+    /// Waits until `node` has done with what was said before whatever it does: it has answered one more request.
     pub(crate) async fn until_answered(&mut self, node: &Node) {
-        self.ask(node, crate::payloads::unknown_kind());
-        self.until(|event| {
-            matches!(
-                event,
-                SwarmEvent::Behaviour(SpeechEvent::Pull(request_response::Event::Message {
-                    message: request_response::Message::Response { .. },
-                    ..
-                }))
-            )
-        })
-        .await;
+        self.answer_to(node, crate::payloads::unknown_kind()).await;
     }
 }
 
