@@ -101,6 +101,10 @@ impl Node {
         Self { child, runtime: None, http, gossip, replica, started }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+
     pub fn kill(&mut self) {
         self.child.0.kill().unwrap();
         self.child.0.wait().unwrap();
