@@ -46,8 +46,12 @@ fn state(picture: &Picture) -> Line<'static> {
 }
 
 fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
-    let widths = [10, 9, 8, 5, 8, 8, 8, 8, 6, 8].map(Constraint::Length);
-    let titles = ["NODE", "REPLICA", "STANDING", "PEERS", "ADDS/S", "JOINED/S", "IN B/S", "OUT B/S", "FAULTS", "STATE"];
+    let widths = [9, 9, 8, 6, 7, 9, 8, 8, 7, 9];
+    let titles = ["NODE", "REPLICA", "STANDING", "PEERS", "ADDS/S", "JOINED/S", "IN B/S", "OUT B/S", "FAULTS", " STATE"];
+    let titles = titles.iter().zip(widths).enumerate().map(|(at, (title, width))| {
+        let numbers = (3..9).contains(&at);
+        if numbers { format!("{title:>0$}", usize::from(width)) } else { (*title).to_owned() }
+    });
     let rows = nodes.iter().map(|node| {
         let style = if node.faults > 0.0 {
             BAD
@@ -60,21 +64,21 @@ fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
             node.region.clone(),
             short(&node.replica).to_owned(),
             node.standing.to_owned(),
-            number(node.peers as f64, 5),
-            number(node.adds, 8),
-            number(node.joined, 8),
+            number(node.peers as f64, 6),
+            number(node.adds, 7),
+            number(node.joined, 9),
             number(node.bytes_in, 8),
             number(node.bytes_out, 8),
-            number(node.faults, 6),
-            short(&node.state_hash).to_owned(),
+            number(node.faults, 7),
+            format!(" {}", short(&node.state_hash)),
         ])
         .style(style)
     });
-    Table::new(rows, widths).header(Row::new(titles).style(DIM)).column_spacing(0)
+    Table::new(rows, widths.map(Constraint::Length)).header(Row::new(titles).style(DIM)).column_spacing(0)
 }
 
 fn members_table(members: &[Member]) -> Table<'static> {
-    let widths = [10, 34, 6, 8, 10, 10].map(Constraint::Length);
+    let widths = [9, 34, 5, 9, 11, 11].map(Constraint::Length);
     let rows = members.iter().map(|member| {
         let style = match (member.live, member.lag) {
             (false, _) => DIM,
@@ -85,20 +89,20 @@ fn members_table(members: &[Member]) -> Table<'static> {
             member.region.clone(),
             member.replica.clone(),
             if member.live { "live" } else { "gone" }.to_owned(),
-            number(member.viewers as f64, 7),
-            format!("{:>9}", ago(member.heard_ms)),
-            member.lag.map_or_else(|| format!("{:>9}", "?"), |lag| number(lag as f64, 9)),
+            number(member.viewers as f64, 8),
+            format!("{:>10}", ago(member.heard_ms)),
+            member.lag.map_or_else(|| format!("{:>10}", "?"), |lag| number(lag as f64, 10)),
         ])
         .style(style)
     });
-    let titles = ["MEMBER", "REPLICA", "", "VIEWERS", "    HEARD", "      LAG"];
+    let titles = ["MEMBER", "REPLICA", "", " VIEWERS", "     HEARD", "       LAG"];
     Table::new(rows, widths).header(Row::new(titles).style(DIM)).column_spacing(0)
 }
 
 fn footline(picture: &Picture) -> Line<'static> {
     match &picture.trouble {
         Some(trouble) => Line::styled(format!("not of now: {trouble}"), BAD),
-        None => Line::styled("HEARD: longest ago at any node. LAG: versions that a node and it do not share. q quits", DIM),
+        None => Line::styled("LAG: versions not shared, as last heard. HEARD: longest ago at any. q quits", DIM),
     }
 }
 
@@ -106,7 +110,7 @@ fn short(text: &str) -> &str {
     text.get(..8).unwrap_or(text)
 }
 
-/// A number in at most `width` - 1 characters, right-aligned, with k, M or G.
+/// A number at the right end of `width` characters, with k, M or G.
 fn number(value: f64, width: usize) -> String {
     let text = match value {
         v if v < 0.05 => "0".to_owned(),
@@ -116,7 +120,7 @@ fn number(value: f64, width: usize) -> String {
         v if v < 1e9 => format!("{:.1}M", v / 1e6),
         v => format!("{:.1}G", v / 1e9),
     };
-    format!("{text:>0$}", width - 1)
+    format!("{text:>width$}")
 }
 
 fn ago(ms: u64) -> String {
@@ -137,7 +141,7 @@ mod tests {
         for (value, text) in
             [(0.0, "0"), (0.4, "0.4"), (3.0, "3"), (9_999.0, "9999"), (12_345.0, "12k"), (2_500_000.0, "2.5M"), (7e9, "7.0G")]
         {
-            assert_eq!(number(value, 8), format!("{text:>7}"));
+            assert_eq!(number(value, 7), format!("{text:>7}"));
         }
     }
 }
