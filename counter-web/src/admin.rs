@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::app::App;
 use crate::cli::{AdminArgs, RetireArgs};
-use crate::exit::Failure;
+use crate::exit::{Failure, print};
 use crate::handlers::MemberJson;
 use crate::top;
 
@@ -116,7 +116,7 @@ fn directory() -> io::Result<PathBuf> {
 pub(crate) async fn members(args: &AdminArgs) -> Result<(), Failure> {
     let answer = ask(args, "members").await?;
     for member in answer.as_array().into_iter().flatten() {
-        println!("{member}");
+        print(member)?;
     }
     Ok(())
 }
@@ -127,12 +127,12 @@ pub(crate) async fn retire(args: &RetireArgs) -> Result<(), Failure> {
     if !valid {
         return Err(Failure::argument(format!("{:?} is no replica: write one as `counter-web members` shows it", args.replica)));
     }
-    ask(&args.node, &format!("retire {}", args.replica)).await.map(|answer| println!("{answer}"))
+    ask(&args.node, &format!("retire {}", args.replica)).await.and_then(print)
 }
 
 /// `counter-web leave`.
 pub(crate) async fn leave(args: &AdminArgs) -> Result<(), Failure> {
-    ask(args, "leave").await.map(|answer| println!("{answer}"))
+    ask(args, "leave").await.and_then(print)
 }
 
 async fn ask(args: &AdminArgs, command: &str) -> Result<Value, Failure> {

@@ -112,3 +112,16 @@ fn top_of_one_node_says_that_there_is_nothing_to_compare_with() {
     assert!(stderr.contains("--once"), "{stderr}");
     assert_eq!(run_in(&Runtime::new(), &["top", "--once"]).0, Some(1), "no node runs there");
 }
+
+#[test]
+fn who_reads_only_the_beginning_of_an_answer_is_no_error() {
+    let demo = Demo::start(&["ord"]);
+    for of in ["top --once", "members"] {
+        let mut command = command(&demo.runtime);
+        command.args(of.split(' ')).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{of}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+}

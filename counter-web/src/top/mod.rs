@@ -17,7 +17,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use self::sample::{Picture, Sample};
 use crate::admin;
 use crate::cli::TopArgs;
-use crate::exit::Failure;
+use crate::exit::{Failure, print};
 
 /// Time between two looks at the nodes: rates are of this long.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,8 +38,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), Failure> {
     if args.once {
         tokio::time::sleep(INTERVAL).await;
         let picture = Picture::of(&last, &look(&args.admin).await?);
-        println!("{}", printed(&picture)?);
-        return Ok(());
+        return print(printed(&picture)?);
     }
     if !std::io::stdout().is_terminal() {
         return Err(Failure::argument("top draws in a terminal: write top --once to print one frame"));
