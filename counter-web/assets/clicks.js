@@ -11,7 +11,9 @@ const store = {
   read() { try { return JSON.parse(localStorage.getItem(this.key)) || {}; } catch { return {}; } },
   write(all) { try { localStorage.setItem(this.key, JSON.stringify(all)); } catch { /* private mode: kept in memory only */ } },
 };
-const client = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("").slice(0, 16);
+const client = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("").slice(0, 12);
+// A node tells the latest 64 adds of a client apart: more than half as many are not sent before an answer.
+const WAITING_MAX = 32;
 let sequence = 0;
 let gathered = 0; // clicked, and not yet an add
 let waiting = []; // {id, amount}: sent or to be sent, not yet acknowledged
@@ -44,7 +46,7 @@ export function click(amount) {
 export function gather() {
   clearTimeout(sendTimer);
   sendTimer = 0;
-  while (gathered !== 0) {
+  while (gathered !== 0 && waiting.length < WAITING_MAX) {
     const amount = Math.max(-AMOUNT_MAX, Math.min(AMOUNT_MAX, gathered));
     gathered -= amount;
     const add = { id: client + ":" + ++sequence, amount };
@@ -62,6 +64,7 @@ export function answered(message) {
   if (message.error === "rate_limited") { setTimeout(sendAll, RETRY); return 0; }
   const [{ amount }] = waiting.splice(at, 1);
   keep();
+  if (gathered && !sendTimer) sendTimer = setTimeout(gather, SEND_EVERY);
   if (message.type !== "ack") return 0;
   // Shown until the server's next message has it; an add that was sent twice is in the last one already, and no message follows.
   settled += BigInt(amount);

@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::rejection::ApiError;
-use crate::repeats::Repeats;
 
 /// One running front. Shared by every request and socket.
 pub(crate) struct App {
@@ -23,7 +22,6 @@ pub(crate) struct App {
     pub(crate) trust_proxy: bool,
     /// Whether the page may cut this node from the others.
     pub(crate) partition_switch: bool,
-    pub(crate) repeats: Repeats,
     pub(crate) stop: Stop,
     pub(crate) counts: Counts,
 }
@@ -41,7 +39,6 @@ impl App {
             counter: "clicks".to_owned(),
             trust_proxy: false,
             partition_switch: true,
-            repeats: Repeats::default(),
             stop: Stop::new(),
             counts: Counts::default(),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use counter_net::{Counter, Member};
+use counter_net::{AddError, Counter, Member, Once};
 use serde::{Deserialize, Serialize};
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use warp::http::{Response, StatusCode};
@@ -22,19 +22,28 @@ pub(crate) type Answer = Result<Response<Bytes>, ApiError>;
 /// How long the first page waits for this node to catch up with its cluster.
 const SYNC_WAIT: Duration = Duration::from_secs(2);
 
-/// Applies one add; `id` is unique to it, and the same add sent again to this node while it runs counts once.
+/// Applies one add, or finds that an add with its id was applied before.
 ///
 /// # Errors
 ///
-/// Where the node has no room for the amount; nothing was added.
+/// Where the node has no room for the amount, or cannot know any more whether the id was applied; nothing was added.
 pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) -> Result<(), ApiError> {
+    match counter.add_once(id, amount.get()) {
+        Ok(Once::Applied) => app.counts.adds.one(),
+        Ok(Once::Repeated) => {}
+        Err(error @ AddError::IdTooOld) => return Err(ApiError::id_too_old(error.to_string())),
+        Err(error) => return Err(ApiError::full(error.to_string())),
+    }
+    Ok(())
+}
+
+/// Applies one add whose sender gave no id: a repeat of it could not be told.
+fn apply_new(app: &App, counter: &Counter, amount: Amount) -> Result<(), ApiError> {
     let size = amount.get().unsigned_abs();
-    app.repeats.once(counter.name(), id, || {
-        let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
-        applied.map_err(|error| ApiError::full(error.to_string()))?;
-        app.counts.adds.one();
-        Ok(())
-    })
+    let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
+    applied.map_err(|error| ApiError::full(error.to_string()))?;
+    app.counts.adds.one();
+    Ok(())
 }
 
 /// `GET /`: the page with everything that this node knows.
@@ -54,7 +63,7 @@ pub(crate) async fn add_by_form(app: &App, peer: &Peer, body: &[u8]) -> Answer {
         Some(Ok(amount)) => Amount::parse(&amount)?,
         _ => return Err(ApiError::bad_amount("the form has no amount")),
     };
-    add(app, peer, &app.counter, &fresh_id(), amount).await?;
+    add(app, peer, &app.counter, None, amount).await?;
     Ok(back_to_the_page())
 }
 
@@ -81,26 +90,27 @@ pub(crate) async fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &Hea
     let name = read_name(name)?;
     let body: AddBody = serde_json::from_slice(body).map_err(|_| ApiError::bad_json())?;
     let amount = Amount::read(body.amount.as_ref())?;
-    let id = match headers.get("idempotency-key") {
-        Some(key) => key.to_str().map_err(|_| ApiError::bad_id())?.to_owned(),
-        None => fresh_id(),
-    };
-    add_id(&id)?;
-    add(app, peer, &name, &id, amount).await?;
+    let key = headers.get("idempotency-key").map(|key| key.to_str().map_err(|_| ApiError::bad_id())).transpose()?;
+    key.map_or(Ok(()), add_id)?;
+    add(app, peer, &name, key, amount).await?;
+    let id = key.map_or_else(fresh_id, str::to_owned);
     let view = app.node.view(&name);
     let value = view.regions.get(&app.region).map_or(0, |region| region.value);
     json(&AddedJson { total: Integer(view.total), region: &app.region, value: Integer(value), id: &id })
 }
 
 /// Applies an add, and waits until it is on the disk where a data directory is set.
-async fn add(app: &App, peer: &Peer, name: &str, id: &str, amount: Amount) -> Result<(), ApiError> {
+async fn add(app: &App, peer: &Peer, name: &str, id: Option<&str>, amount: Amount) -> Result<(), ApiError> {
     peer.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
     let counter = app.open(name)?;
-    apply_add(app, &counter, id, amount)?;
+    match id {
+        Some(id) => apply_add(app, &counter, id, amount)?,
+        None => apply_new(app, &counter, amount)?,
+    }
     counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
 }
 
-/// An id for an add whose sender gave none; never given twice.
+/// Names an add whose sender gave no id, in the answer alone; never given twice.
 fn fresh_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,7 +18,6 @@ mod page;
 mod peer;
 mod regions;
 mod rejection;
-mod repeats;
 mod routes;
 mod serve;
 mod server;

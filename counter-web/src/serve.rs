@@ -16,7 +16,6 @@ use crate::cli::ServeArgs;
 use crate::exit::Failure;
 use crate::hub::Hub;
 use crate::limits::{Limits, Rules};
-use crate::repeats::Repeats;
 use crate::server;
 
 const RATE_DEFAULT: f64 = 100.0;
@@ -113,7 +112,6 @@ fn app(args: &ServeArgs, node: Node) -> App {
         counter: args.counter.clone(),
         trust_proxy: args.trust_proxy,
         partition_switch: args.allow_partition,
-        repeats: Repeats::default(),
         stop: Stop::new(),
         counts: Counts::default(),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use counter_core::{AddError, ReplicaId, Tally};
+use counter_core::{AddError, Once, ReplicaId, Tally};
 
 use super::{Durable, NotReached, Replicated, Shared, Token};
 use crate::protocol::Copies;
@@ -53,6 +53,46 @@ impl Counter {
     pub fn add_durable(&self, amount: u64) -> Result<Durable, AddError> {
         self.add(amount)?;
         Ok(self.durable())
+    }
+
+    /// Adds `amount` (subtracts below zero), within ±2^32 and not 0, unless an add with this id was applied before: by this node, in this life or
+    /// an earlier one with the same data directory, or by another node whose state is held here.
+    ///
+    /// An id is `<client>:<sequence>`, the sequence a decimal number that the client raises with each add, or any other 1 to 64 bytes. It names one
+    /// add: sent again with another amount or for another counter, it is still a repeat. Of each node's adds the latest 10,000 clients
+    /// ([`MARKS_MAX`](crate::MARKS_MAX)) are remembered, of each its latest 64 sequence numbers ([`ID_WINDOW`](crate::ID_WINDOW)), and besides the latest
+    /// 10,000 single ids; the oldest go first. Amount and memory are one change, on the disk and to the others.
+    ///
+    /// An add that was applied on two nodes that did not know of each other counts twice until they meet; then the node with the greater
+    /// [`ReplicaId`] takes it back, where it is among the latest few adds of its client (the last 8 runs of equal ones). A reset in between, which saw
+    /// both, leaves the counter lower by that one amount.
+    ///
+    /// After [`Once::Repeated`] await [`Counter::durable`] just as after [`Once::Applied`]: the first one may still be on its way to the disk.
+    ///
+    /// # Errors
+    ///
+    /// An id that is empty or too long; [`AddError::IdTooOld`] where the sequence lies 64 or more behind the client's latest, so that nobody knows
+    /// whether it was applied; and as for [`Counter::add`]. Nothing was added.
+    ///
+    /// # Complexity
+    ///
+    /// A short exclusive lock on the node's state; a look at each replica that holds remembered ids.
+    ///
+    /// ```no_run
+    /// # async fn example(likes: counter_net::Counter) -> Result<(), Box<dyn std::error::Error>> {
+    /// likes.add_once("order-service:17", 1)?;
+    /// likes.durable().await?; // send it again until this is reached, to any node
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn add_once(&self, id: &str, amount: i64) -> Result<Once, AddError> {
+        self.takes_adds()?;
+        let once = self.shared.write().replica.add_once(id, &self.name, amount)?;
+        if once == Once::Applied {
+            self.shared.metrics.added();
+            self.shared.wakes.local.notify_one();
+        }
+        Ok(once)
     }
 
     /// Resolves when everything added to this node before the call is on its disk; at once without a data directory.
