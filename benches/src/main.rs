@@ -9,6 +9,7 @@ const USAGE: &str = "benches COMMAND [--quick]
   core      the in-process work as a table: adds, joins, bytes, heaps, changes, reads, threads
   latency   an add at one node, seen at the two others
   fresh     a fresh process, until it is synced
+  million   a node with 1,000,000 counters: bytes each, and how soon a fresh process has them
   traffic   bytes of a click with 32 regions, and of ten idle nodes
   adds      adds a second through HTTP, WebSocket and handle
   fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes; 10,000 idle ones; some that never read

@@ -28,6 +28,7 @@ pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), Stri
     let rows = runtime.block_on(async {
         Some(match name {
             "latency" => system::latency(quick).await,
+            "million" => system::million().await,
             "fresh" => system::fresh(quick).await,
             "traffic" => system::traffic(quick).await,
             "adds" => system::adds(quick).await,

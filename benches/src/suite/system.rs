@@ -64,6 +64,23 @@ pub async fn fresh(quick: bool) -> Measured<Part> {
     Ok(part)
 }
 
+/// A node with a million counters of one writer, and a fresh process that joins it.
+///
+/// # Errors
+/// As [`system::million`].
+pub async fn million() -> Measured<Part> {
+    let million = system::million(1_000_000).await?;
+    let rows = vec![
+        row("system.million.bytes", "1,000,000 counters, one writer: memory of each", Unit::Bytes, million.made_bytes)
+            .needs(Need::AtMost(200.0), ""),
+        row("system.million.joined_bytes", "the same at a fresh node that joined", Unit::Bytes, million.joined_bytes)
+            .needs(Need::AtMost(200.0), ""),
+        row("system.million.join", "fresh node synced, 1,000,000 counters", Unit::Nanoseconds, million.joined_in.as_nanos() as f64),
+        row("system.million.make", "making one of 1,000,000 and adding to it", Unit::Nanoseconds, million.made_in.as_nanos() as f64 / 1e6),
+    ];
+    Ok(Part { rows, curves: Vec::new() })
+}
+
 /// Bytes of a click, and of an idle cluster.
 ///
 /// # Errors

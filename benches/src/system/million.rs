@@ -1,0 +1,78 @@
+//! One node with very many counters: what each of them costs in memory, and how soon a fresh process has them all.
+
+use std::time::Duration;
+
+use counter_net::{Counter, Discovery, Node};
+
+use super::http::Http;
+use super::metrics::Metrics;
+use super::process::{Process, cluster_name};
+use super::{Failure, Measured};
+
+/// What very many counters came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Million {
+    /// Resident memory of the process that made the counters, per counter, above what it had with none.
+    pub made_bytes: f64,
+    /// The same of a fresh process that caught up with it, above a fresh process of an empty cluster.
+    pub joined_bytes: f64,
+    /// From the start of the fresh process to its being synced.
+    pub joined_in: Duration,
+    /// Until the last counter was made and added to, by name, one after the other.
+    pub made_in: Duration,
+}
+
+/// One writer's `counters` counters, in this process, and a fresh process that joins it.
+///
+/// # Errors
+/// A node that does not start, or one that says it is synced and holds something else.
+pub async fn million(counters: usize) -> Measured<Million> {
+    let cluster = cluster_name();
+    let idle = {
+        let empty = Process::spawn(&cluster_name(), "fra", &[])?;
+        empty.until_ready().await?;
+        resident(empty.id())?
+    };
+    let node = Node::builder()
+        .region("ord")
+        .cluster(&cluster)
+        .discover(Discovery::None)
+        .start()
+        .await
+        .map_err(|error| Failure(error.to_string()))?;
+    node.synced().await;
+    let (before, begun) = (resident(std::process::id())?, std::time::Instant::now());
+    for number in 0..counters {
+        let add = |counter: Counter| counter.add(number as u64 + 1);
+        node.counter(&name(number)).and_then(add).map_err(|error| Failure(error.to_string()))?;
+    }
+    let made_in = begun.elapsed();
+    // What is pending becomes cells with this.
+    let _written = node.token();
+    let made = resident(std::process::id())?.saturating_sub(before);
+    let address = node.info().addresses.first().cloned().ok_or_else(|| Failure("the source listens nowhere".into()))?;
+    let fresh = Process::spawn(&cluster, "fra", &[&address])?;
+    let joined_in = fresh.until_ready().await?;
+    let held = Metrics::read(&mut Http::open(fresh.http).await?).await?.sum("counter_counters", &[]);
+    let last = fresh.total(&name(counters - 1)).await?;
+    if held as usize != counters || last != counters as i64 {
+        return Err(Failure(format!("wrong: synced with {held} counters of {counters}, the last of them {last}")));
+    }
+    let joined = resident(fresh.id())?.saturating_sub(idle);
+    node.shutdown().await;
+    let each = |bytes: u64| bytes as f64 / counters as f64;
+    Ok(Million { made_bytes: each(made), joined_bytes: each(joined), joined_in, made_in })
+}
+
+/// Names as applications have them: a page of a tenant.
+fn name(number: usize) -> String {
+    format!("likes:{number:07}")
+}
+
+/// A process's resident memory, in bytes.
+fn resident(process: u32) -> Measured<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.trim().strip_suffix(" kB"));
+    let read = kilobytes.and_then(|text| text.trim().parse::<u64>().ok()).map(|kilobytes| kilobytes * 1024);
+    read.ok_or_else(|| Failure("this system does not tell a process's memory".into()))
+}
