@@ -1,32 +1,15 @@
-//! A service with a replicated counter inside: counts the lines of its input and prints what the whole cluster has counted.
-//!
-//! Start it in two terminals, `cargo run -p counter-net --example embed ord` and `… embed fra`, and press Enter in either.
+//! The program of the README: a counter in a service of your own. `cargo run -p counter-net --example embed`
 
-use counter_net::{Discovery, Interest, Node};
-use futures::StreamExt;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use counter_net::{Discovery, Node};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let region = std::env::args().nth(1).unwrap_or_else(|| "local".to_owned());
-    let node = Node::builder().region(region).cluster("embed").discover(Discovery::Local).start().await?;
-    node.synced().await;
-    let lines = node.counter("lines")?;
-    let mut changes = node.subscribe(Interest::Counter("lines".to_owned()));
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
-    println!("{} lines so far; Enter adds one, end of input leaves", lines.total());
-    loop {
-        tokio::select! {
-            line = input.next_line() => match line? {
-                Some(_) => lines.add(1)?,
-                None => break,
-            },
-            Some(change) = changes.next() => {
-                if change.counters.contains_key("lines") {
-                    println!("{} lines, by region {:?}", lines.total(), lines.by_region());
-                }
-            }
-        }
+    let node = Node::builder().region("fra").discover(Discovery::Local).start().await?;
+    let likes = node.counter("likes")?;
+    likes.add(1)?; // one atomic addition: never waits for a network
+    println!("{} in all", likes.total());
+    for (region, value) in likes.by_region() {
+        println!("{region}: {value}");
     }
     node.shutdown().await;
     Ok(())

@@ -1,0 +1,70 @@
+//! A usage meter for each tenant, with a quota: requests are let in by what all regions have counted, and counted without waiting for any.
+//! `cargo run -p counter-net --example usage`
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use counter_net::{Counter, Discovery, Interest, Node};
+use futures::StreamExt;
+
+/// Requests a tenant may make. The meter never waits, so what is under way elsewhere may pass above it: a soft limit.
+const QUOTA: i128 = 100;
+
+/// Handles by tenant: each add is then one atomic addition.
+struct Meter {
+    node: Node,
+    tenants: HashMap<String, Counter>,
+}
+
+impl Meter {
+    /// Whether the tenant may make this request; counts it if so.
+    fn admit(&mut self, tenant: &str) -> Result<bool, counter_net::AddError> {
+        if !self.tenants.contains_key(tenant) {
+            self.tenants.insert(tenant.to_owned(), self.node.counter(&format!("usage:{tenant}"))?);
+        }
+        let used = &self.tenants[tenant];
+        let admitted = used.total() < QUOTA;
+        if admitted {
+            used.add(1)?;
+        }
+        Ok(admitted)
+    }
+}
+
+async fn start(cluster: &str, region: &str, peer: Option<&Node>) -> Result<Meter, Box<dyn std::error::Error>> {
+    let builder = Node::builder().cluster(cluster).region(region).discover(Discovery::None);
+    let addresses = peer.map(|peer| peer.info().addresses).unwrap_or_default();
+    let node = addresses.into_iter().fold(builder, |builder, address| builder.peer(address)).start().await?;
+    node.synced().await;
+    Ok(Meter { node, tenants: HashMap::new() })
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let cluster = format!("usage-{}", std::process::id());
+    let mut ord = start(&cluster, "ord", None).await?;
+    let mut fra = start(&cluster, "fra", Some(&ord.node)).await?;
+    // Whoever bills is told which tenants' meters moved, and reads those alone.
+    let mut moved = fra.node.subscribe(Interest::Prefix("usage:".to_owned()));
+    for request in 0..70 {
+        ord.admit("acme")?;
+        if request % 7 == 0 {
+            ord.admit("globex")?;
+        }
+    }
+    fra.node.reach(&ord.node.token(), Duration::from_secs(20)).await?;
+    while let Some(change) = moved.next().await {
+        // Changes are coalesced: one names every tenant that moved since the last.
+        if let Some((tenant, regions)) = change.counters.first_key_value() {
+            println!("moved: {tenant} in {regions:?}");
+            break;
+        }
+    }
+    let admitted = (0..50).map(|_| fra.admit("acme")).filter(|admitted| *admitted == Ok(true)).count();
+    println!("acme: {admitted} of 50 more requests admitted in fra, {} used in all", fra.tenants["acme"].total());
+    println!("globex: {} used", fra.node.view("usage:globex").total);
+    for meter in [&ord, &fra] {
+        meter.node.shutdown().await;
+    }
+    Ok(())
+}
