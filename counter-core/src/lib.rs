@@ -23,7 +23,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `replica`, `tally`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
+//! | `replica`, `tally`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
 //! | `mark`, `marks` | which adds with an id a writer applied |
 //! | `counter_map`, `writer`, `cell`, `record`, `pn_counter` | the lattice |
 //! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
@@ -47,6 +47,7 @@ mod fields;
 mod floors;
 mod inheritance;
 mod keys;
+mod lane;
 #[cfg(feature = "laws")]
 pub mod laws;
 mod local;

@@ -14,8 +14,8 @@ use crate::replica_id::ReplicaId;
 use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
 use crate::version_vector::Version;
 
-/// From here a cell may overflow with what another flush brings: 2^58 below its bound.
-const NEARLY_FULL: u64 = CELL_MAX - (1 << 58);
+/// From here a cell may overflow with what two more flushes bring, 2^56 a lane each, and 2^56 by name: 2^60 below its bound.
+const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 
 /// A map together with the one writer that writes here.
 ///

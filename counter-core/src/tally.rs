@@ -3,14 +3,18 @@
 //! An add is one `fetch_add`. Whoever finds 0 there is the first since the last flush and marks the slot: a bit in its word, and, where
 //! the word was empty, a bit in the chunk's summary, and, where that was empty too, a wake. A flush takes them in the opposite
 //! order: summary, words, amounts. So an amount is either taken by this flush or its mark is met by the next: none is lost.
+//!
+//! Threads add in lanes: each has slots of its own for the counters of a chunk, made when a first thread of it comes. So threads on several
+//! processors do not wait for each other's cache lines, and a program with one thread has one lane.
 
 use std::fmt;
 
 use crate::cell::{AMOUNT_MAX, Amounts};
 use crate::error::AddError;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::lane::{LANES, known_lane, lane};
+use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
-/// What a flush may find pending of one part of one counter, but for one add more a thread. Far above what comes together between
+/// What a flush may find pending of one part of one counter in one lane, but for one add more a thread. Far above what comes together between
 /// two flushes, far below what would wrap.
 pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
@@ -40,18 +44,34 @@ struct Slot {
     decrements: AtomicU64,
 }
 
-/// Pending amounts of [`CHUNK`] counters: 64 KiB.
+/// One lane's slots of a chunk: 64 KiB.
+type Lane = Box<[Slot; CHUNK]>;
+
+/// Pending amounts of [`CHUNK`] counters: 64 KiB a lane.
 pub(crate) struct Chunk {
     summary: AtomicU64,
+    /// Not 0 from when some counter was full or too much was pending: then adds look before they add. Whoever adds beyond a bound sets it,
+    /// so no thread does twice.
+    guarded: AtomicU64,
+    /// Which lanes somebody makes or has made, a bit each.
+    claimed: AtomicU64,
     words: Vec<AtomicU64>,
-    slots: Vec<Slot>,
+    lanes: [OnceLock<Lane>; LANES],
+    /// The lane that is there from the beginning: that of the thread that made the chunk.
+    base: usize,
     wake: Wake,
 }
 
 impl Chunk {
     pub(crate) fn new(wake: Wake) -> Arc<Self> {
         let words = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self { summary: AtomicU64::new(0), words, slots: (0..CHUNK).map(|_| Slot::default()).collect(), wake })
+        let (base, lanes) = (lane(), std::array::from_fn(|_| OnceLock::new()));
+        let guarded = AtomicU64::new(0);
+        let chunk = Self { summary: AtomicU64::new(0), guarded, claimed: AtomicU64::new(1 << base), words, lanes, base, wake };
+        // loom does not see into the making of a lane by a thread of its own.
+        let made = if cfg!(loom) { 0..LANES } else { base..base + 1 };
+        chunk.lanes[made].iter().for_each(|lane| drop(lane.set(slots())));
+        Arc::new(chunk)
     }
 
     pub(crate) fn has_pending(&self) -> bool {
@@ -60,8 +80,17 @@ impl Chunk {
 
     pub(crate) fn pending(&self, at: usize) -> Amounts {
         let part = |pending: &AtomicU64| pending.load(Ordering::Acquire) & (FULL - 1);
-        let slot = &self.slots[place(at)];
-        Amounts { increments: part(&slot.increments), decrements: part(&slot.decrements) }
+        self.sum(at, |slot| Amounts { increments: part(&slot.increments), decrements: part(&slot.decrements) })
+    }
+
+    /// The sum over the lanes that are there.
+    fn sum(&self, at: usize, amounts: impl Fn(&Slot) -> Amounts) -> Amounts {
+        self.slots(at).map(amounts).fold(Amounts::default(), Amounts::plus)
+    }
+
+    /// A counter's slots.
+    fn slots(&self, at: usize) -> impl Iterator<Item = &Slot> {
+        self.lanes.iter().filter_map(OnceLock::get).map(move |lane| &lane[place(at)])
     }
 
     /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full now.
@@ -74,8 +103,7 @@ impl Chunk {
             while marks != 0 {
                 let counter = at * BITS + marks.trailing_zeros() as usize;
                 marks &= marks - 1;
-                let slot = &self.slots[place(counter)];
-                let amounts = Amounts { increments: take(&slot.increments), decrements: take(&slot.decrements) };
+                let amounts = self.sum(counter, |slot| Amounts { increments: take(&slot.increments), decrements: take(&slot.decrements) });
                 if amounts != Amounts::default() {
                     let room = each(counter, amounts);
                     self.close(counter, room);
@@ -84,11 +112,40 @@ impl Chunk {
         }
     }
 
-    /// Refuses adds to the parts that are full.
+    /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at the next flush: there is room for that.
     pub(crate) fn close(&self, at: usize, room: Room) {
-        let slot = &self.slots[place(at)];
-        close(&slot.increments, room.increments_full);
-        close(&slot.decrements, room.decrements_full);
+        if room.increments_full || room.decrements_full {
+            self.guarded.store(1, Ordering::Release);
+        }
+        for slot in self.slots(at) {
+            close(&slot.increments, room.increments_full);
+            close(&slot.decrements, room.decrements_full);
+        }
+    }
+
+    /// The slot at a place in a lane, or in the base where that lane is not made yet.
+    #[inline]
+    fn slot(&self, lane: usize, place: usize) -> &Slot {
+        match self.lanes.get(lane).and_then(OnceLock::get) {
+            Some(slots) => &slots[place % CHUNK],
+            None => self.first_of_lane(place),
+        }
+    }
+
+    /// Makes the calling thread's lane, unless another thread does; waits for nobody.
+    #[cold]
+    fn first_of_lane(&self, place: usize) -> &Slot {
+        let lane = lane();
+        let base = self.lanes[self.base].get().expect("the base was made with the chunk");
+        if self.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
+            return &base[place];
+        }
+        let slots = slots();
+        for (slot, base) in slots.iter().zip(base.iter()) {
+            slot.increments.store(base.increments.load(Ordering::Acquire) & FULL, Ordering::Release);
+            slot.decrements.store(base.decrements.load(Ordering::Acquire) & FULL, Ordering::Release);
+        }
+        &self.lanes[lane].get_or_init(|| slots)[place]
     }
 
     #[cold]
@@ -101,6 +158,11 @@ impl Chunk {
     }
 }
 
+fn slots() -> Lane {
+    let slots: Box<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
+    slots.try_into().unwrap_or_else(|_| unreachable!("as many as a chunk has"))
+}
+
 /// Which parts of a cell have no room for another flush.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Room {
@@ -109,6 +171,7 @@ pub(crate) struct Room {
 }
 
 /// Neighbours in number lie in different cache lines, so that threads that add to them do not slow each other.
+#[inline]
 fn place(at: usize) -> usize {
     (at % BITS) * WORDS + at / BITS
 }
@@ -133,38 +196,43 @@ fn close(pending: &AtomicU64, full: bool) {
 #[derive(Clone)]
 pub struct Tally {
     chunk: Arc<Chunk>,
-    at: usize,
+    at: u32,
+    place: u32,
 }
 
 impl Tally {
     pub(crate) fn new(chunk: Arc<Chunk>, at: usize) -> Self {
         debug_assert!(at < CHUNK, "a tally lies in its chunk");
-        Self { chunk, at }
+        Self { chunk, at: at as u32, place: place(at) as u32 }
     }
 
-    /// Adds `amount`, 1 to 2^32. Wait-free: one `fetch_add`, and for the first add after a flush two more and the wake.
+    /// Adds `amount`, 1 to 2^32. Wait-free: one `fetch_add`, and for the first add after a flush two more and the wake. A thread's first
+    /// add to one of 4,096 counters may allocate 64 KiB.
     ///
     /// # Errors
     /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added then.
+    #[inline]
     pub fn add(&self, amount: u64) -> Result<(), AddError> {
-        self.raise(&self.slot().increments, amount)
+        self.raise(&self.slot(known_lane()).increments, amount)
     }
 
     /// Subtracts `amount`, 1 to 2^32, just as [`add`](Self::add) adds.
     ///
     /// # Errors
     /// As [`add`](Self::add).
+    #[inline]
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
-        self.raise(&self.slot().decrements, amount)
+        self.raise(&self.slot(known_lane()).decrements, amount)
     }
 
     /// What was added and subtracted since the last flush.
     pub fn pending(&self) -> Amounts {
-        self.chunk.pending(self.at)
+        self.chunk.pending(self.at as usize)
     }
 
-    fn slot(&self) -> &Slot {
-        &self.chunk.slots[place(self.at)]
+    #[inline]
+    fn slot(&self, lane: usize) -> &Slot {
+        self.chunk.slot(lane, self.place as usize)
     }
 
     #[inline]
@@ -172,35 +240,50 @@ impl Tally {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
             return Err(AddError::AmountOutOfRange);
         }
-        let before = pending.fetch_add(amount, Ordering::AcqRel);
-        if before.wrapping_sub(1) < PENDING_MAX - 1 {
-            return Ok(());
+        if self.chunk.guarded.load(Ordering::Relaxed) != 0 {
+            refuse_beyond(pending)?;
         }
-        self.first_or_too_much(pending, before, amount)
+        let before = pending.fetch_add(amount, Ordering::AcqRel);
+        if before.wrapping_sub(1) >= PENDING_MAX - 1 {
+            self.first_or_last(before);
+        }
+        Ok(())
     }
 
     #[cold]
-    fn first_or_too_much(&self, pending: &AtomicU64, before: u64, amount: u64) -> Result<(), AddError> {
-        if before == 0 {
-            self.chunk.mark(self.at);
-            return Ok(());
+    fn first_or_last(&self, before: u64) {
+        if before & (FULL - 1) == 0 {
+            self.chunk.mark(self.at as usize);
         }
-        take_back(pending, amount)
+        if before >= PENDING_MAX {
+            self.chunk.guarded.store(1, Ordering::Release);
+        }
     }
 }
 
-/// Takes an amount back that was one too many. If a flush has it already, and less than it is pending now, it counts as added.
-fn take_back(pending: &AtomicU64, amount: u64) -> Result<(), AddError> {
-    let mut seen = pending.load(Ordering::Acquire);
-    loop {
-        if seen & (FULL - 1) < amount {
-            return Ok(());
-        }
-        match pending.compare_exchange_weak(seen, seen - amount, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) if seen & FULL != 0 => return Err(AddError::CellFull),
-            Ok(_) => return Err(AddError::NotFlushed),
-            Err(now) => seen = now,
-        }
+/// Refuses before anything is added: an amount that was there for a moment could be in a flush already.
+#[cold]
+fn refuse_beyond(pending: &AtomicU64) -> Result<(), AddError> {
+    match pending.load(Ordering::Acquire) {
+        seen if seen & FULL != 0 => Err(AddError::CellFull),
+        seen if seen >= PENDING_MAX => Err(AddError::NotFlushed),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(all(loom, test))]
+impl Chunk {
+    /// As if so much had been added in lane 0 already.
+    pub(crate) fn preload(&self, at: usize, amount: u64) {
+        self.slot(0, place(at)).increments.fetch_add(amount, Ordering::AcqRel);
+    }
+}
+
+#[cfg(all(loom, test))]
+impl Tally {
+    /// Adds in a lane that the test chooses.
+    pub(crate) fn add_in(&self, lane: usize, amount: u64) -> Result<(), AddError> {
+        self.raise(&self.slot(lane).increments, amount)
     }
 }
 

@@ -7,7 +7,7 @@ use loom::thread;
 
 use crate::cell::Amounts;
 use crate::sync::Arc;
-use crate::tally::{Chunk, Room, Tally};
+use crate::tally::{Chunk, PENDING_MAX, Room, Tally};
 
 /// Drains once; returns what was taken of each of the two counters.
 fn drain(chunk: &Chunk) -> [Amounts; 2] {
@@ -88,4 +88,41 @@ fn loom_one_adder_that_adds_twice_and_subtracts_beside_a_flush() {
         },
         [(3, 4), (0, 0)],
     );
+}
+
+#[test]
+fn loom_two_adders_to_one_counter_in_two_lanes_and_a_flush() {
+    check(
+        |chunk| {
+            let adder = |lane, amount| {
+                let chunk = chunk.clone();
+                thread::spawn(move || assert_eq!(Tally::new(chunk, 0).add_in(lane, amount), Ok(())))
+            };
+            [adder(0, 3), adder(1, 5)].into()
+        },
+        [(8, 0), (0, 0)],
+    );
+}
+
+/// An error means not counted: not even by a flush that comes between, with another's add after it.
+#[test]
+fn loom_an_add_that_is_refused_is_in_no_flush() {
+    loom::model(|| {
+        let chunk = Chunk::new(Arc::new(|| {}));
+        let pend = |amount| Tally::new(chunk.clone(), 0).add_in(0, amount);
+        assert_eq!(pend(1), Ok(()));
+        chunk.preload(0, PENDING_MAX);
+        let before = chunk.pending(0).increments;
+        let adder = {
+            let chunk = chunk.clone();
+            thread::spawn(move || Tally::new(chunk, 0).add_in(0, 5))
+        };
+        let first = drain(&chunk)[0].increments;
+        let seven = if pend(7).is_ok() { 7 } else { 0 };
+        let result = adder.join().unwrap_or_else(|_| panic!("an adder does not panic"));
+        let rest = drain(&chunk)[0].increments;
+        let counted = if result.is_ok() { 5 } else { 0 };
+        assert_eq!(first + rest, before + seven + counted);
+        assert!(result.is_ok() || first <= before, "what is refused was in no flush");
+    });
 }

@@ -96,7 +96,7 @@ fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
 #[test]
 fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
     // The most that adds may leave pending by both ways, on a cell as full as one may be that still takes adds.
-    let start = CELL_MAX - (1 << 58) - (1 << 34);
+    let start = CELL_MAX - (1 << 60) - (1 << 34);
     let mut replica = Replica::with_map(ME, "ord", with_amount(start)).unwrap();
     let tally = replica.tally("clicks").unwrap();
     let mut expected = u128::from(start);

@@ -90,7 +90,7 @@ impl Delta {
 pub(crate) fn envelope(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 8);
     out.extend_from_slice(&[0x82, FORMAT as u8]);
-    match body.len() {
+    match body.len() as u64 {
         len @ 0..24 => out.push(0x40 | len as u8),
         len @ 24..0x100 => out.extend_from_slice(&[0x58, len as u8]),
         len @ 0x100..0x1_0000 => {
@@ -103,7 +103,7 @@ pub(crate) fn envelope(body: &[u8]) -> Vec<u8> {
         }
         len => {
             out.push(0x5b);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
+            out.extend_from_slice(&len.to_be_bytes());
         }
     }
     out.extend_from_slice(body);
