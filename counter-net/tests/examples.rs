@@ -1,14 +1,16 @@
 //! Every example runs by itself and says what it is meant to say.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The built example; built now where only this test was.
+/// The built example; built now where only this test was, and the example is not there or older than its source.
 fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
     let path = own.ancestors().nth(2).expect("target/PROFILE").join("examples").join(name);
-    if !path.exists() {
+    let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
+    if changed(&path) < changed(&source) {
         let cargo = std::env::var_os("CARGO").expect("tests run under cargo");
         let built = Command::new(cargo).args(["build", "--quiet", "--package", "counter-net", "--example", name]).status();
         assert!(built.is_ok_and(|status| status.success()), "{name} does not build");
