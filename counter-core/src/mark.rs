@@ -43,7 +43,7 @@ pub(crate) enum Said {
     Client(Window),
     /// What this writer added for an id.
     Single(Add),
-    /// What this writer took back, because another writer had applied the same id; an amount of 0 where that was undone.
+    /// What this writer took back, because another writer had applied the same id; 0 or of the other sign where others had done so too.
     TakenBack(Add),
 }
 

@@ -63,11 +63,12 @@ impl Replica {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn add_once(&mut self, id: &str, counter: &str, amount: i64) -> Result<Once, AddError> {
-        let id = Id::read(id)?;
+        let text = id;
+        let id = Id::read(text)?;
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
             return Err(AddError::AmountOutOfRange);
         }
-        match self.map().look(id) {
+        match self.map().look(id, text) {
             Look::Applied => return Ok(Once::Repeated),
             Look::TooOld => return Err(AddError::IdTooOld),
             Look::New => {}
@@ -116,14 +117,11 @@ impl Replica {
     }
 
     fn take_back(&mut self, text: &str, id: Id<'_>) -> Vec<KeyId> {
-        let (own, copies) = (self.id(), self.map().copies(id));
+        let (own, mut copies) = (self.id(), self.map().copies(id));
+        copies.retain(|(writer, _)| self.map().taken_back(*writer, text).is_empty());
         let mut changed = Vec::new();
         for &(writer, add) in copies.iter().skip(1) {
-            let ours = match self.map().heir_of(writer) {
-                Some(heir) => heir == own,
-                None => writer.node == own.node && writer <= own,
-            };
-            if !ours || !self.map().taken_back(writer, text).is_empty() {
+            if !self.answers_for(writer) {
                 continue;
             }
             // A cell without room keeps the amount; nothing else can be done about it.
@@ -143,17 +141,29 @@ impl Replica {
         self.map_mut().carry_marks(ended, own);
     }
 
-    /// Two took the same back without knowing of each other, as lives of a node or heirs of a life: of them the least stays, the others give
-    /// it again.
+    /// Two took the same back without knowing of each other, as lives of a node or heirs of a life: what is too much is given again by who
+    /// answers for the greatest of them.
     fn give_back(&mut self, name: &[u8], text: &str) -> Option<KeyId> {
         let own = self.id();
         let writer = ReplicaId::from_bytes(*name.first_chunk()?);
         let took = self.map().taken_back(writer, text);
-        let &(_, add) = took.iter().find(|(by, _)| *by == own)?;
-        if took.first().is_none_or(|(by, _)| *by == own) || self.raise_now(KeyId(add.key), add.amount).is_err() {
+        let [(_, first), .., (last, _)] = *took.as_slice() else { return None };
+        let excess = took.iter().map(|(_, add)| add.amount).sum::<i64>() - first.amount;
+        if excess == 0 || !self.answers_for(last) {
             return None;
         }
-        self.map_mut().mark_taken_back(own, writer, text, Add::default());
-        Some(KeyId(add.key))
+        let mine = took.iter().find(|(by, _)| *by == own).map_or(0, |(_, add)| add.amount) - excess;
+        if mine.unsigned_abs() > AMOUNT_MAX || self.raise_now(KeyId(first.key), excess).is_err() {
+            return None;
+        }
+        let add = if mine == 0 { Add::default() } else { Add { key: first.key, amount: mine } };
+        self.map_mut().mark_taken_back(own, writer, text, add);
+        Some(KeyId(first.key))
+    }
+
+    /// Whether this replica acts for `writer`: as itself, as its heir, or as a later life of its node.
+    fn answers_for(&self, writer: ReplicaId) -> bool {
+        let own = self.id();
+        self.map().heir_of(writer).map_or(writer.node == own.node && writer <= own, |heir| heir == own)
     }
 }

@@ -94,6 +94,21 @@ fn the_next_life_takes_back_what_its_node_had_added() {
 }
 
 #[test]
+fn what_was_taken_back_for_a_replica_that_is_lost_may_be_applied_again() {
+    let (mut low, mut high, mut other) = (replica(1, 1), replica(2, 1), replica(3, 1));
+    low.add_once("tab:1", "clicks", 3).unwrap();
+    high.add_once("tab:1", "clicks", 3).unwrap();
+    high.join_delta(low.map().delta_of(low.id(), 0).unwrap()).unwrap();
+    // The lesser one and the greater one are gone with their memories before the third has heard of the lesser one.
+    other.join_delta(high.map().delta_of(high.id(), 0).unwrap()).unwrap();
+    assert_eq!((other.total("clicks"), other.add_once("tab:1", "clicks", 3)), (0, Ok(Once::Applied)));
+    assert_eq!((other.total("clicks"), other.add_once("tab:1", "clicks", 3)), (3, Ok(Once::Repeated)));
+    // It was not gone after all.
+    send(&low, &mut other);
+    assert_eq!(other.total("clicks"), 3);
+}
+
+#[test]
 fn two_lives_that_took_the_same_back_give_one_of_both_again() {
     let (mut low, mut high, mut other) = (replica(1, 1), replica(2, 1), replica(3, 1));
     high.add_once("tab:1", "clicks", 3).unwrap();
@@ -208,7 +223,7 @@ fn a_flush_with_marks_is_never_cut() {
     let mut ord = replica(1, 1);
     let mut fra = replica(2, 1);
     send(&ord, &mut fra);
-    (0..100).for_each(|at| drop(ord.add(&format!("counter {at}"), 1)));
+    (0..100).for_each(|at| ord.add(&format!("counter {at}"), 1).unwrap());
     ord.add_once("tab:1", "clicks", 1).unwrap();
     let span = ord.flush().span.unwrap();
     let delta = ord.map().delta_of(ord.id(), span.after).unwrap();

@@ -18,18 +18,20 @@ impl CounterMap {
         self.writers.iter().map(|writer| writer.marks.len()).sum()
     }
 
-    /// Whether some writer that is held applied the add with this id. O(writers that hold marks).
-    pub(crate) fn look(&self, id: Id<'_>) -> Look {
+    /// Whether some writer that is held applied the add with this id, and that was not taken back: what was taken back for the sake of a replica
+    /// of which nothing is held counts nowhere here. O(writers that hold marks).
+    pub(crate) fn look(&self, id: Id<'_>, text: &str) -> Look {
         let (kind, name) = id.place();
         let mut found = Look::New;
-        for said in self.marked().filter_map(|writer| writer.marks.said(kind, name)) {
-            match (said, id) {
-                (Said::Client(window), Id::Of { sequence, .. }) => match window.look(sequence) {
-                    Look::Applied => return Look::Applied,
-                    Look::TooOld => found = Look::TooOld,
-                    Look::New => {}
-                },
-                _ => return Look::Applied,
+        for (writer, said) in self.marked().filter_map(|writer| Some((writer.id, writer.marks.said(kind, name)?))) {
+            let look = match (said, id) {
+                (Said::Client(window), Id::Of { sequence, .. }) => window.look(sequence),
+                _ => Look::Applied,
+            };
+            match look {
+                Look::Applied if self.taken_back(writer, text).is_empty() => return Look::Applied,
+                Look::TooOld => found = Look::TooOld,
+                _ => {}
             }
         }
         found
@@ -46,11 +48,11 @@ impl CounterMap {
         self.marked().filter_map(|writer| Some((writer.id, add(writer.marks.said(kind, name)?)?))).collect()
     }
 
-    /// Who took back what `applied_by` added for an id, and what; in the order of ids.
+    /// Who took back, or gave again as a negative amount, what `applied_by` added for an id, and what; in the order of ids.
     pub(crate) fn taken_back(&self, applied_by: ReplicaId, id: &str) -> Vec<(ReplicaId, Add)> {
         let name = Mark::taken_back_name(applied_by, id);
         let took = |writer: &Writer| match writer.marks.said(Kind::TakenBack, &name) {
-            Some(Said::TakenBack(add)) if add.amount != 0 => Some((writer.id, *add)),
+            Some(Said::TakenBack(add)) => Some((writer.id, *add)),
             _ => None,
         };
         self.marked().filter_map(took).collect()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{CounterMap, StateHash};
+use counter_core::{CounterMap, Once, StateHash};
 
 use super::config::{Link, SimConfig};
 use super::cost::Cost;
@@ -114,6 +114,14 @@ impl Sim {
             self.truth.add(self.hosts[host].replica_id(), key, amount);
             self.hand(host, Input::LocalChange, None);
         }
+    }
+
+    /// Adds with an id at a node, to a counter to which nothing is added without one. Nothing where the node is down.
+    pub fn add_once(&mut self, host: usize, id: &str, counter: &str, amount: i64) -> Option<Once> {
+        let once = self.hosts[host].alive.as_mut()?.replica.add_once(id, counter, amount).ok()?;
+        self.truth.leave_to_ids(counter);
+        self.hand(host, Input::LocalChange, None);
+        Some(once)
     }
 
     /// Adds 1 to each of many counters at a node, within one flush interval.

@@ -1,0 +1,92 @@
+//! Stories in which clients send their adds again, at any node, through crashes with and without the disk and partitions: each counts once.
+#![cfg(feature = "sim")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use counter_net::sim::{Link, Sim, SimConfig};
+
+const REGIONS: [&str; 3] = ["ord", "fra", "sin"];
+const LIMIT: Duration = Duration::from_secs(120);
+const CLIENTS: u64 = 4;
+
+/// A client's adds by number, each with its own amount; those sent so far.
+#[derive(Default)]
+struct Clients {
+    sent: BTreeMap<String, i64>,
+    last: [u64; CLIENTS as usize],
+}
+
+impl Clients {
+    /// Some add of a client: the next, or one that was sent before.
+    fn any(&mut self, dice: &mut fastrand::Rng) -> (String, i64) {
+        if dice.bool() && !self.sent.is_empty() {
+            let (id, amount) = self.sent.iter().nth(dice.usize(..self.sent.len())).unwrap();
+            return (id.clone(), *amount);
+        }
+        let client = dice.usize(..self.last.len());
+        self.last[client] += 1;
+        let number = self.last[client];
+        let id = if dice.u8(..4) == 0 { format!("single {client} {number}") } else { format!("tab {client}:{number}") };
+        // Odd amounts, so that one missing and one double seldom make up for each other; and equal ones side by side.
+        let amount = if dice.bool() { 1 } else { dice.i64(-400..400) * 2 + 1 };
+        self.sent.insert(id.clone(), amount);
+        (id, amount)
+    }
+}
+
+fn live_through(seed: u64) {
+    let mut dice = fastrand::Rng::with_seed(seed ^ 0x0ce0_0ce0);
+    let link = if dice.bool() { Link::lossy(0.2) } else { Link::loopback() };
+    let mut sim = Sim::new(SimConfig { seed, link, ..SimConfig::default() });
+    let nodes: Vec<usize> = REGIONS.iter().map(|region| sim.start(region)).collect();
+    sim.connect_all();
+    let mut clients = Clients::default();
+    for _ in 0..50 {
+        let host = nodes[dice.usize(..nodes.len())];
+        match dice.u8(..16) {
+            0..=8 => {
+                let (id, amount) = clients.any(&mut dice);
+                sim.add_once(host, &id, "once", amount);
+            }
+            9 => sim.add(host, "plain", 1),
+            10 | 11 => sim.crash(host),
+            12 | 13 => sim.restart(host, dice.bool()),
+            14 => sim.cut(&[host], &nodes.iter().copied().filter(|node| *node != host).collect::<Vec<_>>()),
+            _ => sim.heal(),
+        }
+        let pause = [1, 60, 3_000][dice.usize(..3)];
+        sim.run_for(Duration::from_millis(dice.u64(..=pause)));
+    }
+    sim.heal();
+    nodes.iter().for_each(|node| sim.restart(*node, dice.bool()));
+    let replay = format!("replay: SIM_SEED={seed} cargo test -p counter-net --features sim --test sim_repeats");
+    sim.run_until_converged(LIMIT).unwrap_or_else(|failure| panic!("seed {seed}: {failure}\n{replay}"));
+    // What a crash took with it is sent again, and so is everything else: clients do so until they are answered.
+    for (id, amount) in &clients.sent {
+        sim.add_once(nodes[dice.usize(..nodes.len())], id, "once", *amount).expect("the node is up and the id is not too old");
+    }
+    sim.run_until_converged(LIMIT).unwrap_or_else(|failure| panic!("seed {seed}: {failure}\n{replay}"));
+    let expected: i128 = clients.sent.values().map(|amount| i128::from(*amount)).sum();
+    for node in nodes {
+        assert_eq!(sim.total(node, "once"), expected, "seed {seed}, node {node}\n{replay}");
+    }
+}
+
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let only = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("SIM_SEED is a number"));
+    only.map_or(usual, |seed: u64| seed..seed + 1)
+}
+
+#[test]
+fn every_add_that_is_sent_again_anywhere_counts_once() {
+    seeds(0..300).for_each(live_through);
+}
+
+/// As many seeds as `SIM_SEEDS` says, 5,000 if it says nothing: `cargo test --release … --test sim_repeats -- --ignored`.
+#[test]
+#[ignore = "takes minutes; run it in release"]
+fn thousands_of_stories_of_repeats_end_exact() {
+    let count = std::env::var("SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(5_000);
+    seeds(1_000_000..1_000_000 + count).for_each(live_through);
+}
