@@ -16,6 +16,7 @@ use crate::version_vector::Version;
 /// 3. [`Replica::compact`] at once after it: what was taken over becomes the heir's own amounts, and its cells are as small as any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inheritance {
+    heir: ReplicaId,
     /// Ascending.
     lives: Vec<ReplicaId>,
     /// Whose cells are next, by index into `lives`, and which.
@@ -53,11 +54,12 @@ impl Replica {
     }
 
     /// What to work on next: the round under way once it has begun to adopt, else what this replica is the heir of *now*, since another's
-    /// claim may have become known. None where there is nothing. To be asked before each step.
+    /// claim may have become known. None where there is nothing. To be asked before each step. What was under way as another writer is dropped.
     pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
-        under_way.filter(|work| work.begun).or_else(|| {
-            let lives = self.map().inheritance(self.id());
-            (!lives.is_empty()).then_some(Inheritance { lives, next: (0, 0), begun: false, adopted: None, folded: false })
+        let heir = self.id();
+        under_way.filter(|work| work.begun && work.heir == heir).or_else(|| {
+            let lives = self.map().inheritance(heir);
+            (!lives.is_empty()).then_some(Inheritance { heir, lives, next: (0, 0), begun: false, adopted: None, folded: false })
         })
     }
 
@@ -68,7 +70,7 @@ impl Replica {
     pub fn adopt(&mut self, work: &mut Inheritance, bytes_max: usize) -> Result<usize, AddError> {
         let id = self.id();
         if !std::mem::replace(&mut work.begun, true) {
-            self.carry_on_folds(&work.lives);
+            self.begin(&work.lives);
         }
         let mut bytes = 0;
         while let Some(&life) = work.lives.get(work.next.0) {
@@ -86,12 +88,14 @@ impl Replica {
         Ok(bytes)
     }
 
-    /// What the lives had folded themselves goes on record here before their cells do, or it would come back with a late copy.
-    fn carry_on_folds(&mut self, lives: &[ReplicaId]) {
+    /// Before the first cell it goes on record that these lives are being taken over, so that who claims them later leaves them alone; and what
+    /// they had folded themselves, or it would come back with a late copy.
+    fn begin(&mut self, lives: &[ReplicaId]) {
         let (id, inherited) = (self.id(), self.map().folded_by(lives));
-        if !inherited.is_empty() {
-            self.map_mut().change_record(id, |record| inherited.into_iter().for_each(|folded| record.fold(folded)));
-        }
+        self.map_mut().change_record(id, |record| {
+            record.adopting = lives.to_vec();
+            inherited.into_iter().for_each(|folded| record.fold(folded));
+        });
     }
 
     /// Folds the lives, whose adoption must be complete: they are forgotten, here and wherever this replica's record comes. Returns the version.
@@ -103,6 +107,7 @@ impl Replica {
         self.map_mut().change_record(id, |record| {
             record.claims.retain(|claimed| lives.binary_search(claimed).is_err());
             lives.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));
+            record.adopting.clear();
             record.compacting = true;
         })
     }

@@ -11,6 +11,7 @@ const FIELD_REGION: u64 = 1;
 const FIELD_CLAIMS: u64 = 10;
 const FIELD_FOLDED: u64 = 11;
 const FIELD_COMPACTING: u64 = 12;
+const FIELD_ADOPTING: u64 = 13;
 
 /// What one folded node takes in a record: its number and 32 bits of its latest folded life.
 const FOLDED_BYTES: usize = 12;
@@ -28,6 +29,8 @@ pub struct Record {
     pub(crate) folded: Vec<Folded>,
     /// Whether some of its cells still hold as items what was folded: so long, what was cleared of these counts.
     pub(crate) compacting: bool,
+    /// Lives of which it has begun to take over cells, in the order of ids: from then on nobody else answers for them while it lives.
+    pub(crate) adopting: Vec<ReplicaId>,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
@@ -50,12 +53,17 @@ impl Folded {
 impl Record {
     /// The record of a replica in `region`.
     pub(crate) fn new(version: Version, region: &str) -> Self {
-        Self { version, region: region.into(), claims: Vec::new(), folded: Vec::new(), compacting: false, unknown: Fields::default() }
+        Self { version, region: region.into(), ..Self::default() }
     }
 
     /// The lives that ended and whose heir this replica is, or offers to be; in the order of ids.
     pub fn claims(&self) -> &[ReplicaId] {
         &self.claims
+    }
+
+    /// What it claims, and what it has begun to take over because one of those claimed it.
+    pub(crate) fn claims_and_adopts(&self) -> impl Iterator<Item = ReplicaId> {
+        self.claims.iter().chain(&self.adopting).copied()
     }
 
     /// Of how many nodes it has on record that lives of theirs were folded.
@@ -65,7 +73,7 @@ impl Record {
 
     /// Whether it says anything of lives that ended.
     pub(crate) fn speaks_of_lives(&self) -> bool {
-        !self.claims.is_empty() || !self.folded.is_empty() || self.compacting
+        !self.claims.is_empty() || !self.folded.is_empty() || self.compacting || !self.adopting.is_empty()
     }
 
     pub(crate) fn claim(&mut self, ended: ReplicaId) {
@@ -85,8 +93,10 @@ impl Record {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut fields = self.unknown.clone();
         fields.set(FIELD_REGION, self.region.as_bytes().to_vec());
-        if !self.claims.is_empty() {
-            fields.set(FIELD_CLAIMS, self.claims.iter().flat_map(|id| id.to_bytes()).collect());
+        for (field, lives) in [(FIELD_CLAIMS, &self.claims), (FIELD_ADOPTING, &self.adopting)] {
+            if !lives.is_empty() {
+                fields.set(field, lives.iter().flat_map(|id| id.to_bytes()).collect());
+            }
         }
         if !self.folded.is_empty() {
             let entry = |folded: &Folded| [folded.node.to_be_bytes().as_slice(), &folded.upto.to_be_bytes()].concat();
@@ -109,29 +119,30 @@ impl Record {
         let mut unknown = Fields::read(reader)?;
         let region = unknown.take(FIELD_REGION).ok_or(DecodeError::Invalid("a record names its region"))?;
         let region = String::from_utf8(region).map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
-        let claims = unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_claims(&bytes))?;
+        let claims = unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
+        let adopting = unknown.take(FIELD_ADOPTING).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
         let folded = unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
         let compacting = match unknown.take(FIELD_COMPACTING) {
             Some(bytes) if !bytes.is_empty() => return Err(DecodeError::Invalid("that a replica compacts is said without bytes")),
             said => said.is_some(),
         };
         match region.len() <= NAME_BYTES_MAX {
-            true => Ok(Self { version, region, claims, folded, compacting, unknown }),
+            true => Ok(Self { version, region, claims, folded, compacting, adopting, unknown }),
             false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
         }
     }
 }
 
 /// A field that is there holds something, its entries ascend.
-fn read_claims(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
+fn read_lives(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let mut claims = Vec::with_capacity(bytes.len() / ReplicaId::BYTES);
+    let mut lives = Vec::with_capacity(bytes.len() / ReplicaId::BYTES);
     while reader.left() > 0 {
-        claims.push(reader.replica()?);
+        lives.push(reader.replica()?);
     }
-    match !claims.is_empty() && claims.is_sorted_by(|a, b| a < b) {
-        true => Ok(claims),
-        false => Err(DecodeError::Invalid("claims ascend, and are left out where there are none")),
+    match !lives.is_empty() && lives.is_sorted_by(|a, b| a < b) {
+        true => Ok(lives),
+        false => Err(DecodeError::Invalid("lives ascend, and are left out where there are none")),
     }
 }
 

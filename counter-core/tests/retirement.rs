@@ -300,7 +300,9 @@ impl World {
         for _ in 0..60 {
             // The operator finds those of whom only a lost node knew that they ended.
             let gone: Vec<ReplicaId> = self.nodes[0].replica.map().enrolled().filter(|life| !live.contains(life)).collect();
-            gone.into_iter().for_each(|life| drop(self.nodes[0].replica.claim(life)));
+            gone.into_iter().for_each(|life| {
+                self.nodes[0].replica.claim(life);
+            });
             for at in 0..self.nodes.len() {
                 for from in 0..self.nodes.len() {
                     let messages = [self.hello(from), self.say(from, true)];

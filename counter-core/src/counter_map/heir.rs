@@ -14,16 +14,17 @@ use crate::version_vector::Version;
 use crate::writer::Plain;
 
 impl CounterMap {
-    /// Lives that `heir` answers for and may take over together, ascending: with each of them all earlier lives of its node and all that it
-    /// claims itself, as far as they are not folded yet. One of which nothing is held here may be among them. O(lives * claims).
+    /// Lives that `heir` answers for and may take over together, ascending: with each of them all earlier lives of its node, since a fold names
+    /// a node's lives by the last, and all that it claims itself and may have taken over, as far as they are not folded yet. What it claims and
+    /// another answers for goes its own way. One of which nothing is held here may be among them. O(lives * claims).
     pub fn inheritance(&self, heir: ReplicaId) -> Vec<ReplicaId> {
-        let mut lives: Vec<ReplicaId> = self.claimed().filter(|&life| !self.is_folded(life) && self.heir_of(life) == Some(heir)).collect();
+        let is_mine = |life: ReplicaId| !self.is_folded(life) && self.heir_of(life) == Some(heir);
+        let mut lives: Vec<ReplicaId> = self.claimed().filter(|&life| is_mine(life)).collect();
         loop {
             let whole = |life: &ReplicaId| {
                 let earlier = self.replicas().filter(|other| other.node == life.node && other.generation < life.generation);
-                let claimed = self.record(*life).map_or(&[][..], Record::claims);
-                let open = claimed.iter().copied().filter(|claimed| !self.is_folded(*claimed));
-                earlier.chain(open).all(|other| lives.binary_search(&other).is_ok())
+                let claimed = self.record(*life).into_iter().flat_map(Record::claims_and_adopts).filter(|&claimed| is_mine(claimed));
+                earlier.chain(claimed).all(|other| lives.binary_search(&other).is_ok())
             };
             let closed: Vec<ReplicaId> = lives.iter().copied().filter(whole).collect();
             if closed.len() == lives.len() {

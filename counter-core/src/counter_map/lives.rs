@@ -14,6 +14,8 @@ use crate::writer::Writer;
 pub(super) struct Lives {
     /// By ended life, who claims it, ascending.
     claimants: BTreeMap<ReplicaId, Vec<ReplicaId>>,
+    /// By ended life, who has begun to take it over, ascending: an heir, and those whose heir it is.
+    adopters: BTreeMap<ReplicaId, Vec<ReplicaId>>,
     /// By node, the latest life that was folded.
     folded: BTreeMap<u64, u32>,
 }
@@ -28,6 +30,9 @@ impl Lives {
             }
             for &ended in record.claims.iter().filter(|&&ended| ended != writer) {
                 lives.claimants.entry(ended).or_default().push(writer);
+            }
+            for &ended in record.adopting.iter().filter(|&&ended| ended != writer) {
+                lives.adopters.entry(ended).or_default().push(writer);
             }
         }
         lives
@@ -60,22 +65,27 @@ impl CounterMap {
         self.replicas().filter(|&replica| !self.is_ended(replica))
     }
 
-    /// Who answers for a life that ended: of all who claim it, or claim one who does, the lowest whose own life goes on. O(claims).
+    /// Who answers for a life that ended: whoever has begun to take it over, else the lowest of its claimants; where that one has ended too, who
+    /// answers for *it*. So an heir stays the heir when others claim the life later or a claimant ends, and what a claimant that ended had taken
+    /// over goes the same way as itself. Of two that claim each other neither answers, the next claimant does. O(claims).
     pub fn heir_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
-        let (mut met, mut open) = (BTreeSet::from([ended]), vec![ended]);
-        let mut heir: Option<ReplicaId> = None;
+        let mut met = BTreeSet::from([ended]);
+        let mut open = self.answering(ended);
         while let Some(life) = open.pop() {
-            for &claimant in self.lives.claimants.get(&life).into_iter().flatten() {
-                if !met.insert(claimant) {
-                    continue;
-                }
-                match self.is_ended(claimant) {
-                    true => open.push(claimant),
-                    false => heir = Some(heir.map_or(claimant, |lowest| lowest.min(claimant))),
-                }
+            if !self.is_ended(life) {
+                return Some(life);
+            }
+            if met.insert(life) {
+                open.extend(self.answering(life));
             }
         }
-        heir
+        None
+    }
+
+    /// Who may answer for a life, the first last.
+    fn answering(&self, ended: ReplicaId) -> Vec<ReplicaId> {
+        let of = |lives: &BTreeMap<ReplicaId, Vec<ReplicaId>>| lives.get(&ended).cloned().unwrap_or_default();
+        of(&self.lives.adopters).into_iter().chain(of(&self.lives.claimants)).rev().collect()
     }
 
     /// Whether some replica has folded lives and not yet made all of their amounts its own.

@@ -1,0 +1,264 @@
+//! One replica of the model: the real types, and beside each writer's cells what they speak of, unit by unit.
+
+use std::collections::BTreeMap;
+
+use counter_core::{CounterMap, Delta, Inheritance, Replica, ReplicaId, VersionVector};
+
+pub(crate) const COUNTERS: [&str; 2] = ["clicks", "likes"];
+pub(crate) const REGION: &str = "ord";
+const NOTHING: VersionVector = VersionVector::new();
+
+/// Every life of a model, by number: those that begin it, the next life of the first node, and the node that joins in place of a lost one.
+pub(crate) const LIVES: [ReplicaId; 5] = [life(0, 1), life(1, 1), life(2, 1), life(0, 2), life(3, 1)];
+
+const fn life(node: u64, number: u64) -> ReplicaId {
+    ReplicaId::new(node, number << 32)
+}
+
+/// Rules that can be broken on purpose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) adopt_when_final: bool,
+    pub(crate) fold_when_all_hold_it: bool,
+    pub(crate) forget_when_all_hold_the_fold: bool,
+}
+
+pub(crate) const ALL: Rules = Rules { adopt_when_final: true, fold_when_all_hold_it: true, forget_when_all_hold_the_fold: true };
+
+/// What one writer's cell of a counter speaks of. A unit is a bit: the life that added it, and at which of its versions.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Spoken {
+    units: u128,
+    reset: u128,
+}
+
+impl Spoken {
+    fn join(&mut self, other: Self) {
+        self.units |= other.units;
+        self.reset |= other.reset;
+    }
+}
+
+type OfCounters = [Spoken; COUNTERS.len()];
+
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) id: ReplicaId,
+    map: CounterMap,
+    spoken: BTreeMap<ReplicaId, OfCounters>,
+    digests: BTreeMap<ReplicaId, VersionVector>,
+    work: Option<Inheritance>,
+}
+
+/// What one replica says to another.
+#[derive(Clone)]
+pub(crate) struct Message {
+    from: ReplicaId,
+    /// A hello is taken from anyone and brings no digest.
+    hello: bool,
+    knows: VersionVector,
+    delta: Delta,
+    spoken: BTreeMap<ReplicaId, OfCounters>,
+}
+
+impl Node {
+    pub(crate) fn new(id: ReplicaId) -> Self {
+        let replica = Replica::new(id, REGION).unwrap();
+        Self { id, map: replica.map().clone(), spoken: BTreeMap::from([(id, Default::default())]), digests: BTreeMap::new(), work: None }
+    }
+
+    /// Equal bytes, equal nodes: all that a later step can depend on.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.id.to_bytes().to_vec();
+        write_spoken(&mut bytes, &self.spoken);
+        bytes.extend(self.map.delta_since(&NOTHING).encode());
+        for (from, digest) in &self.digests {
+            write_versions(&mut bytes, *from, digest);
+        }
+        bytes.extend(format!("{:?}", self.work).into_bytes());
+        bytes
+    }
+
+    /// Runs the real replica from where this node stands.
+    fn run<T>(&mut self, act: impl FnOnce(&mut Replica) -> T) -> T {
+        let mut replica = Replica::new(self.id, REGION).unwrap();
+        std::mem::swap(replica.map_mut(), &mut self.map);
+        let result = act(&mut replica);
+        std::mem::swap(replica.map_mut(), &mut self.map);
+        result
+    }
+
+    /// The first counter that shows another number than the cells held speak of.
+    pub(crate) fn wrong(&self) -> Option<String> {
+        COUNTERS.iter().enumerate().find_map(|(counter, name)| {
+            let Spoken { units, reset } = self.spoken_of(counter, |_| true);
+            let want = i128::from((units & !reset).count_ones());
+            let (value, counted) = (self.map.value(name, REGION), self.map.pn_counter(name, REGION).value());
+            let wrong = value != want || counted != want;
+            wrong.then(|| format!("{name} at {} is {value}, from its cells {counted}, and should be {want}: {:?}", self.id, self.map))
+        })
+    }
+
+    fn spoken_of(&self, counter: usize, meant: impl Fn(ReplicaId) -> bool) -> Spoken {
+        let mut all = Spoken::default();
+        self.spoken.iter().filter(|(writer, _)| meant(**writer)).for_each(|(_, spoken)| all.join(spoken[counter]));
+        all
+    }
+
+    fn own(&mut self, counter: usize) -> &mut Spoken {
+        &mut self.spoken.get_mut(&self.id).unwrap()[counter]
+    }
+
+    pub(crate) fn add(&mut self, counter: usize) {
+        let version = self.run(|replica| {
+            replica.add(COUNTERS[counter], 1).unwrap();
+            replica.flush();
+            replica.version()
+        });
+        let life = LIVES.iter().position(|life| *life == self.id).unwrap();
+        assert!(version < 25, "a unit is one of 128 bits");
+        self.own(counter).units |= 1 << (life as u64 * 25 + version);
+    }
+
+    pub(crate) fn reset(&mut self, counter: usize) {
+        let seen = self.spoken_of(counter, |_| true);
+        if self.run(|replica| replica.reset(COUNTERS[counter], REGION)).unwrap().is_some() {
+            self.own(counter).reset |= seen.units;
+        }
+    }
+
+    /// The next life from the same directory: all cells are there, the digests of the others are not.
+    pub(crate) fn restarted(&self, next: ReplicaId) -> Self {
+        let mut replica = Replica::with_map(next, REGION, self.map.clone()).unwrap();
+        replica.claim(self.id).unwrap();
+        let mut spoken = self.spoken.clone();
+        spoken.insert(next, Default::default());
+        Self { id: next, map: replica.map().clone(), spoken, digests: BTreeMap::new(), work: None }
+    }
+
+    pub(crate) fn claim(&mut self, ended: ReplicaId) {
+        self.run(|replica| replica.claim(ended));
+    }
+
+    fn agreed(&self, upto: u64) -> bool {
+        self.map.first_without(self.id, upto, |member| self.digests.get(&member)).is_none()
+    }
+
+    fn record_version(&self) -> u64 {
+        self.map.record(self.id).map_or(0, |record| record.version)
+    }
+
+    /// One step of an heir, of a single cell.
+    pub(crate) fn work(&mut self, rules: Rules) {
+        let under_way = self.work.clone();
+        let Some(mut work) = self.run(|replica| replica.inheritance(under_way)) else {
+            if !rules.forget_when_all_hold_the_fold || self.agreed(self.record_version()) {
+                self.run(|replica| replica.forget_cleared(1));
+            }
+            return;
+        };
+        let mut goes_on = true;
+        if work.is_folded() {
+            let before = self.versions();
+            goes_on = self.run(|replica| replica.compact(1)) > 0;
+            for counter in self.moved(before) {
+                // What a compacted cell says was cleared of it is all that its writer then knew.
+                let known = self.spoken_of(counter, |_| true);
+                let own = self.own(counter);
+                own.reset |= own.units & known.reset;
+            }
+        } else if let Some(adopted) = work.adopted() {
+            if !rules.fold_when_all_hold_it || self.agreed(adopted) {
+                self.run(|replica| replica.fold(&mut work)).unwrap();
+                let map = &self.map;
+                self.spoken.retain(|writer, _| map.seen_of(*writer) > 0);
+            }
+        } else if !rules.adopt_when_final || self.agreed(self.record_version()) {
+            let before = self.versions();
+            self.run(|replica| replica.adopt(&mut work, 1)).unwrap();
+            for counter in self.moved(before) {
+                let theirs = self.spoken_of(counter, |writer| work.lives().contains(&writer));
+                self.own(counter).join(theirs);
+            }
+        } else {
+            return;
+        }
+        self.work = goes_on.then_some(work);
+    }
+
+    /// The versions of the own cells.
+    fn versions(&self) -> [u64; COUNTERS.len()] {
+        COUNTERS.map(|counter| {
+            let cells = self.map.pn_counter(counter, REGION);
+            cells.cells().find(|(writer, _)| *writer == self.id).map_or(0, |(_, cell)| cell.version)
+        })
+    }
+
+    fn moved(&self, before: [u64; COUNTERS.len()]) -> Vec<usize> {
+        let after = self.versions();
+        (0..COUNTERS.len()).filter(|&at| after[at] != before[at]).collect()
+    }
+
+    /// All that this node can say now: its own cells to anyone, any one writer's cells, all. Where no digest is kept of it, only whom it
+    /// knows goes along.
+    pub(crate) fn says(&self, with_digest: bool) -> Vec<Message> {
+        let own = |replica| replica == self.id;
+        let mut said = vec![Message { knows: NOTHING, hello: true, ..self.say(with_digest, own) }, self.say(with_digest, |_| true)];
+        said.extend(self.map.replicas().map(|writer| self.say(with_digest, |replica| replica == writer)));
+        said
+    }
+
+    fn say(&self, with_digest: bool, meant: impl Fn(ReplicaId) -> bool) -> Message {
+        let mut delta = self.map.delta_since(&NOTHING);
+        delta.retain(&meant);
+        let mut spoken = self.spoken.clone();
+        spoken.retain(|writer, _| meant(*writer));
+        let versions = self.map.version_vector();
+        let knows = if with_digest { versions } else { versions.iter().map(|(replica, _)| (replica, 1)).collect() };
+        Message { from: self.id, hello: false, knows, delta, spoken }
+    }
+
+    pub(crate) fn hear(&mut self, message: &Message, keeps_digests: bool) {
+        let known = message.hello || message.knows.get(self.id) > 0 || self.map.is_folded(self.id);
+        if message.from == self.id || self.map.is_ended(message.from) || !known {
+            return;
+        }
+        let before = self.map.version_vector();
+        self.run(|replica| replica.join_delta(message.delta.clone())).unwrap();
+        for (writer, spoken) in &message.spoken {
+            if self.map.seen_of(*writer) > before.get(*writer) {
+                self.spoken.insert(*writer, *spoken);
+            }
+        }
+        let map = &self.map;
+        self.spoken.retain(|writer, _| map.seen_of(*writer) > 0);
+        if !message.hello && keeps_digests {
+            self.digests.entry(message.from).or_default().join(&message.knows);
+        }
+    }
+}
+
+impl Message {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![u8::from(self.hello)];
+        write_spoken(&mut bytes, &self.spoken);
+        write_versions(&mut bytes, self.from, &self.knows);
+        bytes.extend(self.delta.encode());
+        bytes
+    }
+}
+
+fn write_spoken(out: &mut Vec<u8>, spoken: &BTreeMap<ReplicaId, OfCounters>) {
+    for (writer, of) in spoken {
+        out.extend(writer.to_bytes());
+        of.iter().for_each(|spoken| out.extend([spoken.units.to_le_bytes(), spoken.reset.to_le_bytes()].concat()));
+    }
+}
+
+fn write_versions(out: &mut Vec<u8>, of: ReplicaId, versions: &VersionVector) {
+    out.extend(of.to_bytes());
+    for (replica, version) in versions.iter() {
+        out.extend([&replica.to_bytes()[..], &version.to_le_bytes()].concat());
+    }
+    out.push(255);
+}
