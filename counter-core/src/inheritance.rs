@@ -129,6 +129,12 @@ impl Replica {
         bytes
     }
 
+    /// Whether an own cell names what was cleared of a life that is folded: [`forget_cleared`](Self::forget_cleared) has work, now or later.
+    pub fn names_folded(&self) -> bool {
+        let map = self.map();
+        map.next_extra(self.id(), 0, |extra| extra.cleared.iter().any(|(life, _)| map.is_folded(*life))).is_some()
+    }
+
     /// Drops from the own cells what was cleared of lives that were folded, when every enrolled replica holds the fold and nobody is still
     /// compacting; about `bytes_max` bytes of cells and one at least. Returns how many bytes they cost each peer; 0 when nothing is left.
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {

@@ -42,6 +42,11 @@ impl VersionVector {
         self.entries.retain(|entry| entry.0 != replica);
     }
 
+    /// Keeps some writers only.
+    pub fn retain(&mut self, mut keep: impl FnMut(ReplicaId) -> bool) {
+        self.entries.retain(|entry| keep(entry.0));
+    }
+
     /// Every writer seen with its version, in the order of ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ReplicaId, Version)> + '_ {
         self.entries.iter().copied()

@@ -124,7 +124,7 @@ fn two_nodes_that_start_together_are_synced_and_drained() {
     pair.run_for(MS * 50);
     assert!(pair.nodes.iter().all(|(_, machine, _)| machine.is_synced()));
     pair.nodes[0].0.tally("clicks").unwrap().add(4).unwrap();
-    pair.wire.push_back((0, Input::Leave));
+    pair.wire.push_back((0, Input::Leave { for_good: false }));
     pair.run_for(MS * 5);
     let (replica, machine, _) = &pair.nodes[0];
     assert!(machine.is_drained(replica));

@@ -88,6 +88,11 @@ impl CounterMap {
         of(&self.lives.adopters).into_iter().chain(of(&self.lives.claimants)).rev().collect()
     }
 
+    /// Lives that somebody claims and nobody has folded yet.
+    pub fn ended_count(&self) -> usize {
+        self.claimed().filter(|&life| !self.is_folded(life)).count()
+    }
+
     /// Whether some replica has folded lives and not yet made all of their amounts its own.
     pub fn is_compacting(&self) -> bool {
         self.writers.iter().any(|writer| writer.record.as_ref().is_some_and(|record| record.compacting))

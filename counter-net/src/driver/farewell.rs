@@ -17,7 +17,9 @@ impl Driver {
     pub(super) async fn farewell(&mut self) {
         let end = Instant::now() + FAREWELL_MAX;
         self.feed(Input::LocalChange);
-        self.feed(Input::Leave);
+        // With a directory the next life goes on from it; without one, another node has to.
+        let for_good = self.shared.commits.get().is_none();
+        self.feed(Input::Leave { for_good });
         while !self.is_drained() && Instant::now() < end {
             let wanted = self.wanted.map_or(end, |wanted| Instant::from_std(self.shared.origin + wanted)).min(end);
             match timeout_at(wanted, self.swarm.select_next_some()).await {

@@ -34,47 +34,65 @@ impl Replicator {
     }
 
     fn take_response(&mut self, replica: &mut Replica, pending: Pending, response: Response) -> Result<(), Refusal> {
-        let peer = pending.peer;
+        let (peer, generation) = (pending.peer, response.generation);
+        if let Some(refused) = &response.refused {
+            self.renew_due |= refused.reason == Refusal::Ended.label();
+            return Err(Refusal::RefusedByPeer);
+        }
+        if self.is_ended(replica, peer, generation) {
+            return Err(Refusal::Ended);
+        }
         match (pending.asked, response) {
-            (Asked::Compare, Response { same: Some(same), .. }) => {
+            (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
                 self.out.stats.rounds_equal += 1;
-                self.hear_equal(replica, peer, same.synced);
+                self.hear_equal(replica, peer, generation, seen, same.synced);
                 Ok(())
             }
-            (Asked::Compare | Asked::Ask { .. }, Response { state: Some(state), .. }) => self.take_state(replica, peer, state),
+            (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
+                self.take_state(replica, pending, generation, state)
+            }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
-            (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(peer, &noted),
+            (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(replica, peer, generation, &noted),
             (Asked::Hold { version }, Response { held: Some(held), .. }) => {
                 self.take_held(peer, held.version, version);
                 Ok(())
             }
-            (_, Response { refused: Some(_), .. }) => Err(Refusal::RefusedByPeer),
             _ => Err(Refusal::Unasked),
         }
     }
 
-    /// The peer holds what this node held when it asked.
-    fn hear_equal(&mut self, replica: &Replica, peer: NodeId, synced: bool) {
-        self.sources.hear(peer, replica.map().version_vector(), self.now);
+    /// The peer holds what this node held when it asked, by the hash of it: more is held here by now where that is another.
+    fn hear_equal(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, asked: u128, synced: bool) {
+        let seen = replica.map().version_vector();
+        if seen.hash() == asked {
+            self.shown(replica, peer, generation, &seen);
+            self.hear(replica, peer, seen);
+        }
         if let Some(source) = self.sources.get_mut(peer) {
             (source.synced, source.pulled) = (synced, true);
         }
     }
 
-    fn take_noted(&mut self, peer: NodeId, noted: &Noted) -> Result<(), Refusal> {
+    fn take_noted(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, noted: &Noted) -> Result<(), Refusal> {
         let heard = unpack_vector(&noted.have, self.config.digest_replicas_max)?;
-        self.sources.hear(peer, heard, self.now);
+        self.shown(replica, peer, generation, &heard);
+        self.hear(replica, peer, heard);
+        self.heir_noted(peer);
         Ok(())
     }
 
-    fn take_state(&mut self, replica: &mut Replica, peer: NodeId, state: State) -> Result<(), Refusal> {
+    fn take_state(&mut self, replica: &mut Replica, pending: Pending, generation: Option<u64>, state: State) -> Result<(), Refusal> {
+        let peer = pending.peer;
         self.take_announcements(&state.announcements);
         let Some(have) = state.have else {
-            self.hear_equal(replica, peer, state.synced);
+            if let Asked::Compare { seen } = pending.asked {
+                self.hear_equal(replica, peer, generation, seen, state.synced);
+            }
             return Ok(());
         };
         let heard = unpack_vector(&have, self.config.digest_replicas_max)?;
-        self.sources.hear(peer, heard.clone(), self.now);
+        self.shown(replica, peer, generation, &heard);
+        self.hear(replica, peer, heard.clone());
         if let Some(source) = self.sources.get_mut(peer) {
             source.synced = state.synced;
         }

@@ -45,6 +45,8 @@ pub struct ProtocolConfig {
     pub pulls_max: usize,
     /// How many cells the pages of one pull may hold until their writer's last page. 2,000,000, like the node's `counters_max`.
     pub staging_cells_max: usize,
+    /// How fast a replica takes over lives that ended, in bytes a second that it costs each peer. 256 kB. More ends sooner, less leaves more room.
+    pub adoption_bytes_per_s: u64,
     /// How many deltas may wait beyond gaps. 1,024; those above are dropped and pulled later.
     pub gap_entries_max: usize,
     /// How many bytes of deltas may wait beyond gaps. 4 MiB; those above are dropped and pulled later.
@@ -80,6 +82,7 @@ impl Default for ProtocolConfig {
             ask_bytes_max: 64 * 1024,
             pulls_max: 4,
             staging_cells_max: 2_000_000,
+            adoption_bytes_per_s: 256_000,
             gap_entries_max: 1024,
             gap_bytes_max: 4 * 1024 * 1024,
             members_max: 4096,

@@ -35,10 +35,10 @@ pub(super) struct Held {
 }
 
 impl Replicator {
-    /// The replicas that count for copies and for what is stable: every writer known, reachable or not, but for earlier lives of a node whose later
+    /// The replicas that count for copies and for what is stable: every writer known whose life nobody claims, reachable or not, but for earlier lives of a node whose later
     /// life is known, and for those that said they leave. Ascending; this replica is one of them. O(writers).
     pub(super) fn enrolled(&self, replica: &Replica) -> Vec<ReplicaId> {
-        let mut writers: Vec<ReplicaId> = replica.map().replicas().collect();
+        let mut writers: Vec<ReplicaId> = replica.map().enrolled().collect();
         writers.push(self.own);
         writers.sort_unstable();
         writers.dedup();
@@ -160,6 +160,7 @@ impl Replicator {
         if writer.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
+        self.not_ended(replica, writer)?;
         if let Some(bytes) = &hold.delta {
             let delta = wire::decode_delta(bytes)?;
             if delta.replicas().any(|other| other != writer) {

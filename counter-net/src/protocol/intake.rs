@@ -1,6 +1,6 @@
 //! Cells from others take effect here: joined, or kept until their gap is filled; what joining shows is told.
 
-use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId};
+use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 
 use super::input::NodeId;
 use super::output::{Alarm, Notice, Refusal};
@@ -20,16 +20,21 @@ impl Replicator {
         match replica.join_delta(delta) {
             Ok(joined) => {
                 self.bootstrap.set_refused(writers, false);
-                self.note(joined);
+                self.note(replica, joined);
                 Ok(())
             }
             Err(cause) => Err(self.refuse_join(&cause, writers)),
         }
     }
 
-    fn join_waiting(&mut self, replica: &mut Replica, writers: &[ReplicaId]) {
+    /// What waited for these writers takes effect as far as it now may.
+    pub(super) fn join_waiting(&mut self, replica: &mut Replica, writers: &[ReplicaId]) {
+        if self.is_early() {
+            return;
+        }
         for writer in writers {
-            while let Some(delta) = self.gaps.take_ready(*writer, replica.map().seen_of(*writer)) {
+            while let Some(mut delta) = self.gaps.take_ready(*writer, replica.map().seen_of(*writer)) {
+                delta.retain(|writer| !replica.map().is_ended(writer));
                 if let Err(reason) = self.join_one(replica, delta, &[*writer]) {
                     self.out.stats.refuse(reason);
                 }
@@ -42,8 +47,8 @@ impl Replicator {
         for span in delta.spans() {
             self.sources.hear_writer(signer, span.replica, span.upto);
         }
-        let beyond = delta.spans().find(|span| replica.map().seen_of(span.replica) < span.after);
-        let Some(gap) = beyond else { return self.join(replica, delta) };
+        let waits = |span: &Span| self.is_early() || replica.map().seen_of(span.replica) < span.after;
+        let Some(gap) = delta.spans().find(waits) else { return self.join(replica, delta) };
         self.out.stats.gaps += 1;
         if !self.gaps.put(gap.replica, gap.after, delta, bytes, self.now) {
             self.out.stats.gaps_dropped += 1;
@@ -52,24 +57,34 @@ impl Replicator {
         Ok(())
     }
 
+    /// Before this node has caught up it may not know who has ended: what a writer says itself waits until then.
+    fn is_early(&self) -> bool {
+        !self.is_synced() && !self.sources.is_empty()
+    }
+
     /// Joins a part of a full pull, cell by cell.
     pub(super) fn repair(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
         match replica.repair(delta) {
             Ok(joined) => {
-                self.note(joined);
+                self.note(replica, joined);
                 Ok(())
             }
             Err(cause) => Err(self.refuse_join(&cause, &[])),
         }
     }
 
-    fn note(&mut self, joined: Joined) {
+    fn note(&mut self, replica: &Replica, joined: Joined) {
         self.out.stats.cells_joined += joined.cells() as u64;
         if joined.conflicts > 0 {
             self.out.stats.conflicts += joined.conflicts as u64;
             self.out.alarm(Alarm::Conflict { cells: joined.conflicts });
         }
+        if joined.lives_changed {
+            self.lives_changed(replica);
+            self.renew_due |= replica.map().is_ended(self.own);
+        }
         if let Some(version) = joined.own_ahead {
+            self.renew_due = true;
             self.out.alarm(Alarm::OwnAhead { version });
         }
         if joined.own_changed {

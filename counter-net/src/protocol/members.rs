@@ -86,6 +86,12 @@ impl Members {
         self.entries.entry(NodeId(self.own.node)).or_insert_with(|| unreachable!("the own entry is never removed"))
     }
 
+    /// This node goes on as a later life.
+    pub(super) fn renew(&mut self, life: ReplicaId) {
+        self.own = life;
+        self.own_mut().replica = life;
+    }
+
     pub(super) fn get(&self, node: NodeId) -> Option<&Entry> {
         self.entries.get(&node)
     }

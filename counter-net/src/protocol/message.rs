@@ -98,6 +98,9 @@ pub(super) struct Tell {
     /// The sender's own last cells, where it leaves and they fit.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
+    /// The sender leaves for good, all that it wrote is handed over, and this replica is to be its heir.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub heir: Option<Id>,
 }
 
 /// Sent to every connected peer while somebody waits for copies of what the sender wrote. The receiver joins the cells, where there are some, and says
@@ -129,6 +132,9 @@ pub(super) struct Response {
     pub held: Option<Held>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
+    /// Which life of the answering node speaks: what it shows to hold counts for that life.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
 /// Answers a compare: nothing differs.

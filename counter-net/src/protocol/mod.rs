@@ -6,13 +6,14 @@
 //!
 //! Rooms: `config`, `input`, `output`, `member` and `stats` are the door; `message`, `gossip`, `announcement` and `wire` the bytes; `flush`,
 //! `receive` and `intake` take cells out and in; `rounds`, `requests`, `answers`, `serve`, `pull`, `gaps` and `sources` move what gossip missed;
-//! `held` and `waits` know who holds what, for those who wait for copies or versions; `members` and `presence` know who is there; `bootstrap` decides when this node has caught up; `outbox` and `timer` serve them all.
+//! `held` and `waits` know who holds what, for those who wait for copies or versions; `members` and `presence` know who is there; `enrolment` and `retirement` hand lives that ended over to their heirs; `bootstrap` decides when this node has caught up; `outbox` and `timer` serve them all.
 //! The message ladder is drawn in `docs/protocol.md`.
 
 mod announcement;
 mod answers;
 mod bootstrap;
 mod config;
+mod enrolment;
 mod flush;
 mod gaps;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod pull;
 mod receive;
 mod replicator;
 mod requests;
+mod retirement;
 mod rounds;
 mod serve;
 mod sources;
@@ -42,7 +44,7 @@ mod wire;
 pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
 pub use input::{Input, NodeId};
 pub use member::{Lag, Member, Presence};
-pub use output::{Alarm, Notice, Output, Refusal, Verdict};
+pub use output::{Alarm, Notice, Output, Refusal, RetireError, Verdict};
 pub use replicator::Replicator;
 pub use stats::{Kind, Stats};
 pub use waits::{Copies, Waited};

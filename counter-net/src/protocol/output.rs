@@ -79,6 +79,11 @@ pub enum Notice {
         /// How.
         how: Waited,
     },
+    /// This node's life was ended by others, or somebody else writes under its id: it goes on as another writer.
+    Renewed {
+        /// The new writer.
+        replica: ReplicaId,
+    },
     /// Something that must not happen happened; it is counted, and repaired where that is possible.
     Alarm(Alarm),
 }
@@ -133,6 +138,8 @@ pub enum Refusal {
     NotRecorded,
     /// A delta broke a bound of the state.
     JoinRefused,
+    /// The sender's life has ended, a member says so: it goes on as a new one.
+    Ended,
     /// The table of members is full.
     MembersFull,
     /// A peer refused a request of ours.
@@ -145,7 +152,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics that list them all.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::Malformed,
         Refusal::TooLarge,
         Refusal::UnknownVersion,
@@ -153,6 +160,7 @@ impl Refusal {
         Refusal::DigestTooLong,
         Refusal::NotRecorded,
         Refusal::JoinRefused,
+        Refusal::Ended,
         Refusal::MembersFull,
         Refusal::RefusedByPeer,
         Refusal::BadPage,
@@ -169,6 +177,7 @@ impl Refusal {
             Refusal::DigestTooLong => "digest_too_long",
             Refusal::NotRecorded => "not_recorded",
             Refusal::JoinRefused => "join_refused",
+            Refusal::Ended => "ended",
             Refusal::MembersFull => "members_full",
             Refusal::RefusedByPeer => "refused_by_peer",
             Refusal::BadPage => "bad_page",
@@ -176,3 +185,29 @@ impl Refusal {
         }
     }
 }
+
+/// Why a life cannot be retired; nothing changed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum RetireError {
+    /// Nothing is known of it here: there is nothing to take over, or another node knows it.
+    Unknown,
+    /// It is this node's own life.
+    Own,
+    /// Somebody claims it already, or it was taken over.
+    Ended,
+    /// It is live: it would go on as a new life, and what it has not handed over would be lost.
+    Live,
+}
+
+impl std::fmt::Display for RetireError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "this node knows no such replica: nothing changed; see `members` for those it knows, or ask another node",
+            Self::Own => "this is the node's own replica: nothing changed; `leave` hands it over",
+            Self::Ended => "this replica was retired before: nothing changed, and nothing is left to do",
+            Self::Live => "this replica is live: nothing changed; stop its node first, or let it `leave`",
+        })
+    }
+}
+
+impl std::error::Error for RetireError {}

@@ -153,11 +153,14 @@ impl Replicator {
     }
 
     /// Publishes what is pending, announces the leave, and hands the last cells to the peers.
-    pub(super) fn on_leave(&mut self, replica: &mut Replica) {
+    pub(super) fn on_leave(&mut self, replica: &mut Replica, for_good: bool) {
         if std::mem::replace(&mut self.leaving, true) {
             return;
         }
         self.flush(replica);
+        if for_good {
+            self.want_heir();
+        }
         self.members.own_mut().standing = Standing::Left;
         self.members_changed = true;
         self.announce();

@@ -58,12 +58,18 @@ impl Replicator {
 
     /// Over gossip a writer's cells are taken from that writer's node alone.
     fn take_delta(&mut self, replica: &mut Replica, signer: NodeId, bytes: &[u8]) -> Result<(), Refusal> {
-        let delta = wire::decode_delta(bytes)?;
+        let mut delta = wire::decode_delta(bytes)?;
         if delta.replicas().any(|writer| writer.node != signer.0) {
             return Err(Refusal::ForgedWriter);
         }
         if delta.has_open_part() {
             return Err(Refusal::Malformed);
+        }
+        // Of a life that ended members bring what there is, never a late message of its own.
+        delta.retain(|writer| !replica.map().is_ended(writer));
+        if delta.is_empty() {
+            self.out.stats.ended_ignored += 1;
+            return Ok(());
         }
         self.join_or_wait(replica, signer, delta, bytes.len())
     }

@@ -7,6 +7,7 @@ use counter_core::{Replica, ReplicaId, Version};
 
 use super::bootstrap::Bootstrap;
 use super::config::ProtocolConfig;
+use super::enrolment::Enrolment;
 use super::flush::birth_of;
 use super::gaps::Gaps;
 use super::gossip::Sequence;
@@ -18,6 +19,7 @@ use super::outbox::Outbox;
 use super::output::{Notice, Output};
 use super::pull::Pulls;
 use super::requests::Pending;
+use super::retirement::Retirement;
 use super::sources::Sources;
 use super::stats::Stats;
 use super::timer::{Timer, Timers};
@@ -57,6 +59,10 @@ pub struct Replicator {
     pub(super) members_changed: bool,
     /// Told to leave.
     pub(super) leaving: bool,
+    pub(super) enrolment: Enrolment,
+    pub(super) retirement: Retirement,
+    /// This life was ended, or is not the only one under its id: it is to be renewed before the next input.
+    pub(super) renew_due: bool,
     status: Status,
 }
 
@@ -94,10 +100,14 @@ impl Replicator {
             next_gap_ask: now,
             members_changed: false,
             leaving: false,
+            enrolment: Enrolment::default(),
+            retirement: Retirement::default(),
+            renew_due: false,
             status: Status::default(),
             config,
         };
         machine.timers.set(Timer::Bootstrap, now + machine.config.bootstrap_window);
+        machine.timers.set(Timer::Retire, now);
         machine.set_next_round();
         machine
     }
@@ -118,7 +128,7 @@ impl Replicator {
             Input::AwaitCopies { id, copies, within } => self.on_await_copies(replica, id, copies, within),
             Input::AwaitVersions { id, versions, within } => self.on_await_versions(replica, id, &versions, within),
             Input::Forget { id } => self.waits.forget(id),
-            Input::Leave => self.on_leave(replica),
+            Input::Leave { for_good } => self.on_leave(replica, for_good),
             Input::Timer => {}
         }
         while let Some(timer) = self.timers.take_due(self.now) {
@@ -138,6 +148,7 @@ impl Replicator {
             }
             Timer::Bootstrap => self.bootstrap.close_window(),
             Timer::Gap => self.on_gap(replica),
+            Timer::Retire => self.on_retire(replica),
             Timer::Hold => self.plan(replica),
             Timer::Retry(peer) => self.on_retry(replica, peer),
             Timer::Suspect(node) => self.on_suspect(node),
@@ -149,12 +160,21 @@ impl Replicator {
     }
 
     /// Tells readers what an input changed, once.
-    fn settle(&mut self, replica: &Replica) {
+    fn settle(&mut self, replica: &mut Replica) {
         if !self.is_synced() && !self.sources.is_empty() {
             // What a peer was heard to hold may have come from anywhere meanwhile.
             self.sources.mark_pulled(&replica.map().version_vector());
         }
+        let was_synced = self.is_synced();
         self.bootstrap.look(&self.sources, &self.members);
+        if self.is_synced() && !was_synced {
+            let waiting = self.gaps.writers();
+            self.join_waiting(replica, &waiting);
+        }
+        if std::mem::take(&mut self.renew_due) && !self.leaving {
+            self.renew(replica);
+        }
+        self.name_heir(replica);
         if self.bootstrap.is_synced() && !self.members.own().synced {
             self.members.own_mut().synced = true;
             self.members_changed = true;
@@ -235,8 +255,12 @@ impl Replicator {
         self.bootstrap.in_touch(&self.sources, &self.members)
     }
 
-    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote.
+    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote, and its heir knows, where one is wanted.
     pub fn is_drained(&self, replica: &Replica) -> bool {
+        self.has_handed_over(replica) && !self.lacks_heir()
+    }
+
+    pub(super) fn has_handed_over(&self, replica: &Replica) -> bool {
         let own = replica.map().seen_of(self.own);
         !replica.has_pending() && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
     }

@@ -24,7 +24,10 @@ pub(super) struct Pending {
 /// What was asked.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Asked {
-    Compare,
+    Compare {
+        /// Hash of the version vector that was compared.
+        seen: u128,
+    },
     /// With cells or only for the digest.
     Ask {
         cells: bool,
@@ -40,7 +43,7 @@ pub(super) enum Asked {
 impl Asked {
     pub(super) fn kind(self) -> Kind {
         match self {
-            Asked::Compare => Kind::Compare,
+            Asked::Compare { .. } => Kind::Compare,
             Asked::Ask { .. } => Kind::Ask,
             Asked::Pull => Kind::Pull,
             Asked::Tell => Kind::Tell,

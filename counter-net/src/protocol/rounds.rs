@@ -57,6 +57,15 @@ impl Replicator {
             return;
         }
         let cells = self.cells_asked().is_none();
+        self.send_ask(replica, peer, cells);
+    }
+
+    /// Asks what the peer holds, and for no cells.
+    pub(super) fn ask_digest(&mut self, replica: &Replica, peer: NodeId) {
+        self.send_ask(replica, peer, false);
+    }
+
+    fn send_ask(&mut self, replica: &Replica, peer: NodeId, cells: bool) {
         let known = self.sources.get(peer).is_some_and(|source| source.heard.get(self.own) > 0);
         let ask = Ask {
             announcement: self.own_announcement(),
@@ -79,6 +88,7 @@ impl Replicator {
             announcement: self.own_announcement(),
             have: pack_vector(&replica.map().version_vector()),
             delta: last.filter(|bytes| bytes.len() <= self.config.page_bytes_max).map(ByteBuf::from),
+            heir: None,
         };
         self.send(peer, Asked::Tell, &Request::tell(tell));
     }
@@ -103,13 +113,14 @@ impl Replicator {
         if self.sources.get(peer).is_none_or(|source| source.heard_at.is_none()) {
             return self.ask(replica, peer);
         }
+        let seen = replica.map().version_vector().hash();
         let compare = Compare {
-            seen: Hash(replica.map().version_vector().hash()),
+            seen: Hash(seen),
             state: Hash(replica.map_mut().state_hash().0),
             announcements: Hash(self.members.hash()),
             stale: self.members.is_stale(self.now),
         };
-        self.send(peer, Asked::Compare, &Request::compare(compare));
+        self.send(peer, Asked::Compare { seen }, &Request::compare(compare));
     }
 
     /// A peer that is not resting after a failure and has nothing to answer but a pull.

@@ -22,6 +22,7 @@ impl Replicator {
             self.out.refuse(peer, reason);
             Response::refused(reason)
         });
+        let response = Response { generation: Some(self.own.generation), ..response };
         self.out.respond(peer, id, kind, &response);
         if kind != Kind::Compare {
             // What the requester told of itself may show this node to lack something; its answer goes first.
@@ -47,7 +48,7 @@ impl Replicator {
         let equal = Hash(seen.hash()) == compare.seen;
         let announcements_differ = compare.stale || Hash(self.members.hash()) != compare.announcements;
         if equal && state == compare.state && !announcements_differ {
-            self.sources.hear(peer, seen, self.now);
+            self.hear(replica, peer, seen);
             return Response::same(self.is_synced());
         }
         if equal && state != compare.state {
@@ -71,6 +72,7 @@ impl Replicator {
     fn serve_ask(&mut self, replica: &mut Replica, peer: NodeId, ask: &Ask) -> Result<Response, Refusal> {
         self.take_signed(peer, &ask.announcement)?;
         let requester = ask.announcement.replica();
+        self.not_ended(replica, requester)?;
         if let Some(birth) = &ask.birth {
             if birth.len() > BIRTH_BYTES_MAX {
                 return Err(Refusal::TooLarge);
@@ -83,7 +85,8 @@ impl Replicator {
         }
         let have = unpack_vector(&ask.have, self.config.digest_replicas_max)?;
         self.known(replica, requester)?;
-        self.sources.hear(peer, have.clone(), self.now);
+        self.shown(replica, peer, Some(requester.generation), &have);
+        self.hear(replica, peer, have.clone());
         let page = ask.cells.then(|| replica.map().page_since(&have, None, None, self.config.ask_bytes_max));
         let whole = page.filter(|page| page.next.is_none() && !page.delta.is_empty()).map(|page| page.delta);
         let differ = Hash(self.members.hash()) != ask.announcements;
@@ -95,10 +98,16 @@ impl Replicator {
         if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
 
+    /// The ended are not listened to, and hear so: they go on as new lives.
+    pub(super) fn not_ended(&self, replica: &Replica, requester: counter_core::ReplicaId) -> Result<(), Refusal> {
+        if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
+    }
+
     fn serve_pull(&mut self, replica: &mut Replica, peer: NodeId, pull: &PullPage) -> Result<Response, Refusal> {
         if pull.replica.0.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
+        self.not_ended(replica, pull.replica.0)?;
         self.known(replica, pull.replica.0)?;
         let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
         let only = pull.writers()?;
@@ -113,11 +122,17 @@ impl Replicator {
 
     fn serve_tell(&mut self, replica: &mut Replica, peer: NodeId, tell: &Tell) -> Result<Response, Refusal> {
         self.take_signed(peer, &tell.announcement)?;
+        let sender = tell.announcement.replica();
+        self.not_ended(replica, sender)?;
         let have = unpack_vector(&tell.have, self.config.digest_replicas_max)?;
-        self.sources.hear(peer, have, self.now);
+        self.shown(replica, peer, Some(sender.generation), &have);
+        self.hear(replica, peer, have);
         if let Some(bytes) = &tell.delta {
             let delta = wire::decode_delta(bytes)?;
             self.join_or_wait(replica, peer, delta, bytes.len())?;
+        }
+        if let Some(heir) = tell.heir {
+            self.take_bequest(replica, sender, heir.0);
         }
         Ok(Response::noted(&replica.map().version_vector()))
     }

@@ -85,6 +85,14 @@ impl Sources {
         }
     }
 
+    /// Keeps what was heard of some writers only.
+    pub(super) fn retain_writers(&mut self, keep: impl Fn(ReplicaId) -> bool) {
+        for source in self.connected.values_mut() {
+            source.heard.retain(&keep);
+            source.asked.retain(|writer, _| keep(*writer));
+        }
+    }
+
     /// The peer holds `writer` up to `version`, as its gossip or a page given to it shows.
     pub(super) fn hear_writer(&mut self, peer: NodeId, writer: ReplicaId, version: Version) {
         if let Some(source) = self.connected.get_mut(&peer).filter(|source| source.heard_at.is_some()) {

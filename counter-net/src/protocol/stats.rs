@@ -57,6 +57,18 @@ pub struct Stats {
     pub messages_in: u64,
     /// Messages handed out.
     pub messages_out: u64,
+    /// Lives that somebody claims and nobody has folded yet.
+    pub lives_ended: usize,
+    /// Lives that this replica folded.
+    pub lives_folded: u64,
+    /// Bytes of cells that taking over lives cost each peer, about.
+    pub retirement_bytes: u64,
+    /// Steps of an heir that found no room in a cell.
+    pub retirement_stalled: u64,
+    /// Gossip of lives that ended, ignored.
+    pub ended_ignored: u64,
+    /// How often this node went on as a new writer while it ran.
+    pub renewals: u64,
     /// What was refused, by reason.
     pub refused: BTreeMap<Refusal, u64>,
     /// Flushes that wrote a version.

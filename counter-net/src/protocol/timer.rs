@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Gap,
     /// The cells asked of a first peer did not come soon: other peers are pulled from too.
     Hold,
+    /// Lives that ended are to be looked at.
+    Retire,
     /// A peer that failed may be asked again.
     Retry(NodeId),
     /// A connection was lost and nobody has announced a suspicion yet.

@@ -21,6 +21,9 @@ pub struct SimConfig {
     pub lost_after: Duration,
     /// How long after a heal, at most, both ends are connected again.
     pub reconnect_after: Duration,
+    /// Whether a life with a disk claims the one before it, as real nodes do. Then cells are not one writer's own any more, so totals are held
+    /// against the truth instead of cells, and a story has to do without resets and subtractions.
+    pub retirement: bool,
 }
 
 /// How messages fare between two nodes.
@@ -83,6 +86,7 @@ impl Default for SimConfig {
             dials: 6,
             lost_after: Duration::from_secs(10),
             reconnect_after: Duration::from_secs(1),
+            retirement: false,
         }
     }
 }

@@ -31,6 +31,7 @@ impl Sim {
     /// Kills a node: peers see their connections close. What it had not sent is gone; what it had flushed stays on its disk.
     pub fn crash(&mut self, host: usize) {
         let Some(alive) = self.hosts[host].alive.take() else { return };
+        self.truth.crashed(alive.replica.id());
         self.hosts[host].disk = Some(alive.replica.map().clone());
         self.hosts[host].viewers = 0;
         for peer in self.links.peers(host) {
@@ -40,11 +41,29 @@ impl Sim {
 
     /// Asks a node to leave, lets it hand over what it has, and stops it.
     pub fn leave(&mut self, host: usize) {
-        self.hand(host, Input::Leave, None);
+        self.leave_as(host, false);
+    }
+
+    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. It must not be restarted with its disk.
+    pub fn leave_for_good(&mut self, host: usize) {
+        self.leave_as(host, true);
+    }
+
+    fn leave_as(&mut self, host: usize, for_good: bool) {
+        self.hand(host, Input::Leave { for_good }, None);
         let drained = |sim: &mut Self| sim.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica));
         // A peer that does not answer is not waited for longer than a shutdown may take.
         let _ = self.run_until(Duration::from_secs(2), drained);
         self.crash(host);
+    }
+
+    /// An operator retires, at `host`, the last life of a node that is down for good. True where it is claimed now.
+    pub fn retire(&mut self, host: usize, lost: usize) -> bool {
+        let lost = self.hosts[lost].replica_id();
+        let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
+        let retired = alive.machine.retire(&mut alive.replica, lost).is_ok();
+        self.hand(host, Input::LocalChange, None);
+        retired
     }
 
     /// Starts a node that is down as a new writer; with its disk it still holds what its earlier lives held.

@@ -12,8 +12,12 @@ use crate::protocol::{NodeId, ProtocolConfig, Replicator};
 pub(super) struct Host {
     pub node: NodeId,
     pub region: String,
-    /// Which life this is; the generation of its replica.
+    /// Which life this is.
     pub life: u64,
+    /// Who writes, or wrote last.
+    writer: ReplicaId,
+    /// Whether a life with a disk claims the one before it.
+    retires: bool,
     /// `None` while it is down.
     pub alive: Option<Alive>,
     /// What a restart with the disk finds.
@@ -58,6 +62,8 @@ impl Host {
             node: NodeId(mixed(index as u64 + 1)),
             region: region.to_owned(),
             life: 0,
+            writer: ReplicaId::default(),
+            retires: false,
             alive: None,
             disk: None,
             clock,
@@ -70,14 +76,28 @@ impl Host {
 
     /// The replica of the life that it lives or lived last.
     pub(super) fn replica_id(&self) -> ReplicaId {
-        ReplicaId::new(self.node.0, self.life)
+        self.writer
+    }
+
+    pub(super) fn set_writer(&mut self, writer: ReplicaId) {
+        self.writer = writer;
+    }
+
+    pub(super) fn set_retires(&mut self, retires: bool) {
+        self.retires = retires;
     }
 
     /// A new life: a new writer, with or without what the last one had on its disk.
     pub(super) fn boot(&mut self, config: &ProtocolConfig, with_disk: bool, seed: u64, now: Duration) {
         self.life += 1;
         let map = self.disk.take().filter(|_| with_disk).unwrap_or_default();
-        let Ok(replica) = Replica::with_map(self.replica_id(), &self.region, map) else { return };
+        let before = self.writer;
+        let generation = if self.retires { ReplicaId::new(0, before.generation).follows().generation } else { self.life };
+        self.writer = ReplicaId::new(self.node.0, generation);
+        let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
+        if self.retires && with_disk && before.generation > 0 {
+            replica.claim(before);
+        }
         let machine = Replicator::new(config.clone(), &replica, seed, self.local(now));
         self.viewers = 0;
         self.busy_until = now;

@@ -151,6 +151,7 @@ impl Sim {
 
     fn notice(&mut self, host: usize, notice: Notice) {
         match notice {
+            Notice::Changed { .. } if self.config.retirement => self.watch(host),
             Notice::Changed { keys } => {
                 let Some(alive) = self.hosts[host].alive.as_ref() else { return };
                 let map = alive.replica.map();
@@ -164,7 +165,15 @@ impl Sim {
             }
             Notice::Alarm(alarm) => self.fail(Failure::BadOutput(format!("{host} at {:?}: {alarm:?}", self.now))),
             Notice::Waited { id, how } => drop(self.waited.insert(id, how)),
+            Notice::Renewed { replica } => self.hosts[host].set_writer(replica),
             Notice::MembersChanged | Notice::Synced => {}
+        }
+    }
+
+    fn watch(&mut self, host: usize) {
+        let Some(alive) = self.hosts[host].alive.as_ref() else { return };
+        if let Err(failure) = self.truth.watch(&alive.replica, alive.machine.is_synced()) {
+            self.fail(failure);
         }
     }
 

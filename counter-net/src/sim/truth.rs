@@ -64,6 +64,8 @@ pub struct Truth {
     writers: BTreeMap<ReplicaId, Written>,
     /// Counters that are added to with ids alone: nodes may take such adds back, so their bounds are not the writers'.
     with_ids: BTreeSet<String>,
+    /// The values that each life of a node has shown since it caught up: where nothing is reset or subtracted, none goes down.
+    shown: BTreeMap<ReplicaId, BTreeMap<Key, i128>>,
 }
 
 impl Truth {
@@ -108,6 +110,55 @@ impl Truth {
             0 => Amounts::default(),
             after => log[after - 1].1,
         })
+    }
+
+    /// What the writer had not flushed is lost.
+    pub(super) fn crashed(&mut self, writer: ReplicaId) {
+        let Some(written) = self.writers.get_mut(&writer) else { return };
+        for key in std::mem::take(&mut written.dirty) {
+            let kept = written.log.get(&key).and_then(|log| log.last()).map_or(Amounts::default(), |last| last.1);
+            written.sums.insert(key, kept);
+        }
+    }
+
+    /// Whether a node shows no more of any key than was ever added and, once it has caught up, no less than it has shown before. For stories of
+    /// additions alone, in which lives are taken over: there a cell is not one writer's own.
+    pub(super) fn watch(&mut self, replica: &Replica, synced: bool) -> Result<(), Failure> {
+        let mut shown = self.shown.remove(&replica.id()).unwrap_or_default();
+        for key in self.keys() {
+            let (value, most) = (replica.map().value(&key.0, &key.1), self.sum(|written| written.sums.get(key).copied()));
+            if value > most {
+                return Err(Failure::AboveTruth(format!("{key:?} at {}: {value} is above {most}", replica.id())));
+            }
+            let least = shown.get(key).copied().unwrap_or(0);
+            if synced && value < least {
+                return Err(Failure::WrongValue(format!("{key:?} at {}: {value} after {least}", replica.id())));
+            }
+            if synced {
+                shown.insert(key.clone(), value);
+            }
+        }
+        self.shown.insert(replica.id(), shown);
+        Ok(())
+    }
+
+    /// Whether a state shows, of every key, all that was ever flushed.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check_totals(&self, map: &CounterMap) -> Result<(), Failure> {
+        for key in self.keys() {
+            let last = |written: &Written| written.log.get(key)?.last().map(|last| last.1);
+            let (shown, truth) = (map.value(&key.0, &key.1), self.sum(last));
+            if shown != truth {
+                return Err(Failure::WrongValue(format!("{key:?}: {shown} is not {truth}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn sum(&self, of: impl Fn(&Written) -> Option<Amounts>) -> i128 {
+        self.writers.values().filter_map(of).map(Amounts::net).sum()
     }
 
     fn keys(&self) -> BTreeSet<&Key> {

@@ -69,6 +69,7 @@ impl Sim {
     pub fn start(&mut self, region: &str) -> usize {
         let host = self.hosts.len();
         self.hosts.push(Host::new(host, region, &mut self.rng));
+        self.hosts[host].set_retires(self.config.retirement);
         self.by_node.insert(self.hosts[host].node, host);
         self.boot(host, false);
         host
@@ -205,7 +206,10 @@ impl Sim {
     /// The first difference.
     pub fn check(&self) -> Result<(), Failure> {
         self.verdict()?;
-        self.up().try_for_each(|(_, alive)| self.truth.check(alive.replica.map()))
+        match self.config.retirement {
+            true => self.up().try_for_each(|(_, alive)| self.truth.check_totals(alive.replica.map())),
+            false => self.up().try_for_each(|(_, alive)| self.truth.check(alive.replica.map())),
+        }
     }
 
     /// Whether all nodes that are up have seen the same, all that any of them wrote, and have the same state hash.
