@@ -170,15 +170,18 @@ impl Replica {
     }
 
     /// Goes on as another writer: what is pending here and what is added from now on is written by `id`. What was written before stays as it
-    /// is, as another's cells. For a process whose own life was ended by others, or that is not the only one under its id.
+    /// is, as another's cells; but where others ended that life, it is forgotten, to be pulled as they have it: what they did not have of it when
+    /// they did so is lost. For a process whose own life was ended by others, or that is not the only one under its id. Returns the keys whose
+    /// values changed.
     ///
     /// # Errors
     /// `NameOutOfRange` never: the region was accepted before.
-    pub fn renew(&mut self, id: ReplicaId) -> Result<(), AddError> {
+    pub fn renew(&mut self, id: ReplicaId) -> Result<Vec<KeyId>, AddError> {
+        let changed = if self.map.is_ended(self.id) { self.map.unlearn(self.id) } else { Vec::new() };
         self.map.set_region(id, &self.region)?;
         self.id = id;
         self.close_full();
-        Ok(())
+        Ok(changed)
     }
 
     /// Refuses adds to what has no room for another flush.

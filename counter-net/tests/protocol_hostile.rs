@@ -28,6 +28,10 @@ impl Victim {
         let machine = Replicator::new(ProtocolConfig::default(), &replica, 1, Duration::ZERO);
         let mut victim = Self { replica, machine, now: Duration::ZERO };
         victim.hand(Input::LocalChange);
+        // Alone until the bootstrap window is over: it has caught up, and takes gossip at once.
+        victim.now += Duration::from_secs(1);
+        victim.hand(Input::Timer);
+        assert!(victim.machine.is_synced());
         victim.hand(Input::PeerUp { peer: PEER });
         victim
     }

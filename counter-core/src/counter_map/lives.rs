@@ -131,7 +131,19 @@ impl CounterMap {
         self.lives = Lives::of(&self.writers);
         let (gone, kept) = std::mem::take(&mut self.writers).into_iter().partition(|writer| self.lives.is_folded(writer.id));
         self.writers = kept;
-        let gone: Vec<Writer> = gone;
+        self.values_without(gone)
+    }
+
+    /// Forgets what is held of a writer, to be pulled again as members have it. Returns the keys whose values changed.
+    pub(crate) fn unlearn(&mut self, replica: ReplicaId) -> Vec<KeyId> {
+        let Ok(at) = self.writer_at(replica) else { return Vec::new() };
+        let gone = self.writers.remove(at);
+        let mut changed = self.values_without(vec![gone]);
+        changed.extend(self.lives_again());
+        changed
+    }
+
+    fn values_without(&mut self, gone: Vec<Writer>) -> Vec<KeyId> {
         let mut changed = Vec::new();
         for key in gone.iter().flat_map(|writer| writer.slots().map(|slot| writer.key(slot))) {
             let before = self.values.of_key(key);

@@ -22,6 +22,9 @@ impl Replicator {
     }
 
     pub(super) fn flush(&mut self, replica: &mut Replica) {
+        if self.has_bequeathed() {
+            return;
+        }
         let flushed = replica.flush();
         self.next_flush = self.now + self.config.flush_interval;
         self.waits.flushed(replica.map().seen_of(self.own));

@@ -262,7 +262,8 @@ impl Replicator {
 
     pub(super) fn has_handed_over(&self, replica: &Replica) -> bool {
         let own = replica.map().seen_of(self.own);
-        !replica.has_pending() && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
+        (self.has_bequeathed() || !replica.has_pending())
+            && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
     }
 
     /// How many peers are connected.

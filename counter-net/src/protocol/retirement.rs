@@ -28,6 +28,8 @@ pub(super) struct Retirement {
     forgets: bool,
     /// Who is to be this leaving replica's heir.
     heir: Heir,
+    /// An heir was named: from now on nothing is written.
+    bequeathed: bool,
 }
 
 /// Whether a leaving replica hands over for good.
@@ -95,6 +97,10 @@ impl Replicator {
 
     /// Looks whether a step may be taken, takes it, and comes back while there is work.
     pub(super) fn on_retire(&mut self, replica: &mut Replica) {
+        if self.leaving {
+            // Whoever takes this life over takes over its work: nothing may be written any more that might come too late for that.
+            return self.enrolment.want(false);
+        }
         let work = replica.inheritance(self.retirement.work.take());
         let waits = work.is_some() || self.retirement.forgets;
         self.enrolment.want(waits);
@@ -176,9 +182,8 @@ impl Replicator {
         let lives = replica.map().replicas().filter(|life| life.node == self.own.node).map(|life| life.generation);
         let latest = ReplicaId { generation: lives.fold(self.own.generation, u64::max), ..self.own };
         let life = ReplicaId { generation: latest.follows().generation | u64::from(self.rng.u32(..)), ..self.own };
-        if replica.renew(life).is_err() {
-            return;
-        }
+        let Ok(changed) = replica.renew(life) else { return };
+        self.out.changed(changed);
         self.own = life;
         self.members.renew(life);
         self.members_changed = true;
@@ -229,8 +234,14 @@ impl Replicator {
         let Some(peer) = self.heir_at_hand() else { return };
         let Some(heir) = self.members.get(peer).map(|entry| Id(entry.replica)) else { return };
         self.retirement.heir = Heir::Told(peer);
+        self.retirement.bequeathed = true;
         let (announcement, have) = (self.own_announcement(), pack_vector(&replica.map().version_vector()));
         self.send(peer, Asked::Tell, &Request::tell(Tell { announcement, have, delta: None, heir: Some(heir) }));
+    }
+
+    /// Whether an heir was named, so that nobody would take what is written now.
+    pub(super) fn has_bequeathed(&self) -> bool {
+        self.retirement.bequeathed
     }
 
     /// A peer noted what it was told.

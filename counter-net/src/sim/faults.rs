@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use counter_core::ReplicaId;
+
 use super::config::Link;
 use super::links::pair;
 use super::queue::Event;
@@ -44,17 +46,18 @@ impl Sim {
         self.leave_as(host, false);
     }
 
-    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. It must not be restarted with its disk.
-    pub fn leave_for_good(&mut self, host: usize) {
-        self.leave_as(host, true);
+    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. False where it could not hand everything over in time.
+    pub fn leave_for_good(&mut self, host: usize) -> bool {
+        self.leave_as(host, true)
     }
 
-    fn leave_as(&mut self, host: usize, for_good: bool) {
+    fn leave_as(&mut self, host: usize, for_good: bool) -> bool {
         self.hand(host, Input::Leave { for_good }, None);
         let drained = |sim: &mut Self| sim.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica));
         // A peer that does not answer is not waited for longer than a shutdown may take.
-        let _ = self.run_until(Duration::from_secs(2), drained);
+        let in_time = self.run_until(Duration::from_secs(2), drained).is_ok();
         self.crash(host);
+        in_time
     }
 
     /// An operator retires, at `host`, the last life of a node that is down for good. True where it is claimed now.
@@ -64,6 +67,18 @@ impl Sim {
         let retired = alive.machine.retire(&mut alive.replica, lost).is_ok();
         self.hand(host, Input::LocalChange, None);
         retired
+    }
+
+    /// An operator retires, at `host`, every enrolled life whose node does not run, or runs as a later one.
+    pub fn retire_absent(&mut self, host: usize) {
+        let up: Vec<ReplicaId> = self.up().map(|(_, alive)| alive.replica.id()).collect();
+        let Some(alive) = self.hosts[host].alive.as_mut() else { return };
+        let absent: Vec<ReplicaId> = alive.replica.map().enrolled().filter(|life| !up.contains(life)).collect();
+        // One that is still thought to be live is refused.
+        let retired = absent.into_iter().filter(|&life| alive.machine.retire(&mut alive.replica, life).is_ok()).count();
+        if retired > 0 {
+            self.hand(host, Input::LocalChange, None);
+        }
     }
 
     /// Starts a node that is down as a new writer; with its disk it still holds what its earlier lives held.

@@ -254,6 +254,11 @@ impl Sim {
         self.hosts[host].alive.as_ref().map(|alive| &alive.machine)
     }
 
+    /// Of the enrolled replicas, one that a node's work on ended lives waits for.
+    pub fn waits_for(&self, host: usize) -> Option<counter_core::ReplicaId> {
+        self.hosts[host].alive.as_ref().and_then(|alive| alive.machine.waits_for(&alive.replica))
+    }
+
     /// Who a node says is there; nobody where it is down.
     pub fn members(&self, host: usize) -> Vec<Member> {
         let local = self.hosts[host].local(self.now);
