@@ -50,6 +50,11 @@ impl CounterMap {
         self.lives.is_folded(replica)
     }
 
+    /// Up to which version what a writer wrote is counted here: of one that was folded, all of it. O(log writers).
+    pub fn counted_up_to(&self, replica: ReplicaId) -> Version {
+        if self.is_folded(replica) { Version::MAX } else { self.seen_of(replica) }
+    }
+
     /// Whether a life has ended: somebody claims it, or it was folded. O(log lives).
     pub fn is_ended(&self, replica: ReplicaId) -> bool {
         self.lives.claimants.contains_key(&replica) || self.is_folded(replica)

@@ -83,6 +83,11 @@ impl Driver {
                     shared.subscribers.state_changed(keys.iter().map(|key| state.replica.map().name_of(*key)));
                 }
             }
+            Notice::Renewed { replica } => tracing::warn!(
+                %replica,
+                "this node's replica was retired by a member, or another process writes as it: the node goes on as a new replica; what it had \
+                 added is counted as far as the others had it"
+            ),
             Notice::MembersChanged => shared.subscribers.presence_changed(),
             Notice::Synced => {
                 let synced = shared.read().replicator.is_synced();

@@ -246,6 +246,6 @@ impl Shared {
     pub(super) fn holds(&self, token: &super::Token) -> bool {
         let state = self.read();
         let map = state.replica.map();
-        token.iter().all(|(writer, version)| map.seen_of(writer) >= version)
+        token.iter().all(|(writer, version)| map.counted_up_to(writer) >= version)
     }
 }

@@ -85,7 +85,7 @@ fn requests() {
     assert_golden("pull", &Request::pull(pull.clone()));
     let only = Some(wire::pack_ids(&[ORD, FRA]));
     assert_golden("pull_next", &Request::pull(PullPage { only, cursor: Some(ByteBuf::from(vec![9, 8, 7])), ..pull }));
-    let tell = Tell { announcement: announcement(Standing::Left), have: vector(), delta: Some(delta()) };
+    let tell = Tell { announcement: announcement(Standing::Left), have: vector(), delta: Some(delta()), heir: None };
     assert_golden("tell", &Request::tell(tell));
     assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));
 }

@@ -90,7 +90,7 @@ impl Replicator {
     }
 
     pub(super) fn on_await_versions(&mut self, replica: &Replica, id: u64, versions: &VersionVector, within: Duration) {
-        let lacking = lacking(versions, |writer| replica.map().seen_of(writer));
+        let lacking = lacking(versions, |writer| replica.map().counted_up_to(writer));
         if lacking.is_empty() {
             self.out.notify(Notice::Waited { id, how: Waited::Reached });
         } else if !self.waits.put_versions(id, lacking, self.now.saturating_add(within)) {
@@ -111,7 +111,7 @@ impl Replicator {
             self.answer_waits(answers);
         }
         let map = replica.map();
-        let answers = self.waits.take_versions_here(|writer| map.seen_of(writer), self.now);
+        let answers = self.waits.take_versions_here(|writer| map.counted_up_to(writer), self.now);
         self.answer_waits(answers);
         self.chase(replica);
         let again = self.held.again.values().copied().filter(|at| *at > self.now).min();
