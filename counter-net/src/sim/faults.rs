@@ -46,7 +46,7 @@ impl Sim {
         self.leave_as(host, false);
     }
 
-    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. False where it could not hand everything over in time.
+    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. False where nobody has all that it wrote.
     pub fn leave_for_good(&mut self, host: usize) -> bool {
         self.leave_as(host, true)
     }
@@ -55,9 +55,10 @@ impl Sim {
         self.hand(host, Input::Leave { for_good }, None);
         let drained = |sim: &mut Self| sim.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica));
         // A peer that does not answer is not waited for longer than a shutdown may take.
-        let in_time = self.run_until(Duration::from_secs(2), drained).is_ok();
+        let _ = self.run_until(Duration::from_secs(2), drained);
+        let wrote = self.hosts[host].alive.as_ref().map(|alive| (alive.replica.id(), alive.replica.version()));
         self.crash(host);
-        in_time
+        wrote.is_some_and(|(writer, version)| self.up().any(|(_, alive)| alive.replica.map().counted_up_to(writer) >= version))
     }
 
     /// An operator retires, at `host`, the last life of a node that is down for good. True where it is claimed now.
