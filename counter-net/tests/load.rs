@@ -143,13 +143,15 @@ async fn memory_stays_flat_under_a_hundred_thousand_adds_a_second_and_the_node_a
 }
 
 /// `cargo test --release -p counter-net --test load -- --ignored --nocapture thirty` prints the numbers; `LOAD_SECONDS` may say another time.
+/// Gossip remembers each message for one minute and its sender's merits for two: from then on, memory does not grow at all.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute; run it in release"]
 async fn thirty_seconds_under_a_hundred_thousand_adds_a_second() {
     let seconds = std::env::var("LOAD_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
     for with_deaf_peer in [false, true] {
         let (reports, times) = run(1_000, Duration::from_secs(seconds), with_deaf_peer).await;
-        assert!(growth(&reports) < 16 * 1024, "{reports:?}");
+        let growth_max = if seconds >= 300 { 2 } else { 16 };
+        assert!(growth(&reports) < growth_max * 1024, "{reports:?}");
         assert!(times[times.len() / 2] < Duration::from_millis(50) && reports.len() >= 40, "{:?}", times[times.len() / 2]);
     }
 }
