@@ -100,3 +100,78 @@ pub(crate) fn seen<'a>(cells: impl Iterator<Item = Held<'a>> + Clone) -> Vec<(Re
     }
     seen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adopted::Items;
+
+    const DEAD: ReplicaId = ReplicaId::new(1, 1);
+    const HEIR: ReplicaId = ReplicaId::new(2, 1);
+    const RESETTER: ReplicaId = ReplicaId::new(3, 1);
+
+    fn amounts(increments: u64) -> Amounts {
+        Amounts { increments, decrements: 0 }
+    }
+
+    /// The heir's cell with 2 of its own, which took over 6 of the dead one at version 4.
+    fn heir() -> Extra {
+        let mut items = Items::default();
+        assert!(items.take(DEAD, 0, amounts(6), &Items::default()));
+        Extra { adopted_at: 4, items, ..Extra::default() }
+    }
+
+    fn cleared(entries: &[(ReplicaId, Version, u64)]) -> Extra {
+        let mut extra = Extra::default();
+        entries.iter().for_each(|&(replica, version, sum)| extra.clear(replica, Cleared { version, amounts: amounts(sum) }));
+        extra
+    }
+
+    /// What is left at a replica that holds the heir's cell at version 5 and a reset.
+    fn left(entries: &[(ReplicaId, Version, u64)]) -> u64 {
+        let (items, reset) = (heir(), cleared(entries));
+        let cells = [
+            Held { replica: DEAD, version: 9, amounts: amounts(6), extra: None },
+            Held { replica: HEIR, version: 5, amounts: amounts(2), extra: Some(&items) },
+            Held { replica: RESETTER, version: 1, amounts: amounts(0), extra: Some(&reset) },
+        ];
+        let floors = Floors::of(cells.iter().copied());
+        assert_eq!(floors.share(&cells[0]), None, "it was taken over");
+        floors.share(&cells[1]).unwrap().increments
+    }
+
+    #[test]
+    fn a_reset_from_before_the_adoption_means_own_amounts_and_the_items_come_on_top() {
+        assert_eq!(left(&[]), 8);
+        assert_eq!(left(&[(HEIR, 3, 2)]), 6);
+        assert_eq!(left(&[(HEIR, 3, 2), (DEAD, 7, 5)]), 1);
+    }
+
+    #[test]
+    fn a_reset_from_after_the_adoption_means_the_sum() {
+        assert_eq!(left(&[(HEIR, 4, 7)]), 1);
+        assert_eq!(left(&[(HEIR, 4, 7), (DEAD, 0, 6)]), 1, "the item is named besides, and not cleared twice");
+    }
+
+    #[test]
+    fn a_reset_that_saw_a_later_version_clears_the_whole_cell() {
+        assert_eq!(left(&[(HEIR, 6, 1)]), 0);
+    }
+
+    #[test]
+    fn a_floor_is_never_more_than_what_is_there() {
+        assert_eq!(left(&[(HEIR, 3, u64::MAX), (DEAD, 1, u64::MAX)]), 0);
+        assert_eq!(left(&[(DEAD, 1, u64::MAX)]), 2);
+    }
+
+    #[test]
+    fn a_reset_names_each_counted_cell_with_its_total_and_each_item() {
+        let items = heir();
+        let cells = [
+            Held { replica: DEAD, version: 9, amounts: amounts(6), extra: None },
+            Held { replica: HEIR, version: 5, amounts: amounts(2), extra: Some(&items) },
+        ];
+        let names: Vec<_> = seen(cells.iter().copied()).into_iter().map(|(id, said)| (id, said.version, said.amounts.increments)).collect();
+        assert_eq!(names, [(HEIR, 5, 8), (DEAD, 0, 6)]);
+    }
+}

@@ -194,3 +194,52 @@ fn marks_of_every_kind() {
          01  02  18 2122232425262728 0000000000000001 6f72646572203137  06 01",
     );
 }
+
+/// FRA is the heir of ORD: it claims, adopts, folds and compacts.
+#[test]
+fn each_step_of_an_heir() {
+    let mut heir = Replica::new(FRA, "fra").unwrap();
+    let mut map = CounterMap::new();
+    map.add(ORD, "clicks", "ord", 5).unwrap();
+    heir.join_delta(map.delta_since(&NOTHING)).unwrap();
+    let since = |heir: &Replica, after| heir.map().delta_of(FRA, after).unwrap();
+    heir.claim(ORD).unwrap();
+    assert_golden(
+        &since(&heir, 1),
+        "82 01 58 32
+         00  00  00  00
+         01
+         03 2122232425262728 0000000000000001  01 00
+         00  02  01 03 667261  0a 10 0102030405060708 1112131415161718
+         00",
+    );
+    let mut work = heir.inheritance(None).unwrap();
+    heir.adopt(&mut work, usize::MAX).unwrap();
+    assert_golden(
+        &since(&heir, 2),
+        "82 01 58 7c
+         00
+         01  00 00  00 06  636c69636b73
+         01  00 00  00 03  6f7264
+         01  00 00  00 00
+         01
+         07 2122232425262728 0000000000000001  02 01
+         00  03  01 03 667261  0a 10 0102030405060708 1112131415161718  0d 10 0102030405060708 1112131415161718
+         01  00 00  00 01  00 00  00 00
+         01  00  01  03 16
+             04 01 0102030405060708 1112131415161718 00 05 00 00",
+    );
+    heir.fold(&mut work).unwrap();
+    assert_golden(
+        &since(&heir, 4),
+        "82 01 58 30
+         00  00  00  00
+         01
+         03 2122232425262728 0000000000000001  04 00
+         00  03  01 03 667261  0b 0c 0102030405060708 11121314  0c 00
+         00",
+    );
+    assert!(heir.compact(usize::MAX) > 0);
+    assert_golden(&since(&heir, 5), "82 01 58 20  01 2122232425262728 0000000000000001  06 636c69636b73  03 6f7264  05 00  05 00");
+    assert_eq!((heir.compact(usize::MAX), heir.version()), (0, 7), "that nothing is left goes on record");
+}

@@ -160,3 +160,99 @@ impl CounterMap {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::Delta;
+    use crate::replica::Replica;
+
+    const fn life(node: u64, number: u64) -> ReplicaId {
+        ReplicaId::new(node, number << 32)
+    }
+
+    /// A map with a record of each of these lives, which claims and is taking over what is said.
+    fn map(records: &[(ReplicaId, &[ReplicaId], &[ReplicaId])]) -> CounterMap {
+        let mut map = CounterMap::new();
+        for (replica, claims, adopting) in records {
+            map.set_region(*replica, "ord").unwrap();
+            map.change_record(*replica, |record| {
+                claims.iter().for_each(|ended| record.claim(*ended));
+                record.adopting = adopting.to_vec();
+            });
+        }
+        map
+    }
+
+    const DEAD: ReplicaId = life(9, 1);
+
+    #[test]
+    fn the_lowest_claimant_answers_unless_another_has_begun() {
+        let claims: &[ReplicaId] = &[DEAD];
+        let (low, high) = (life(1, 1), life(2, 1));
+        let both = map(&[(low, claims, &[]), (high, claims, &[]), (DEAD, &[], &[])]);
+        assert_eq!((both.heir_of(DEAD), both.inheritance(high)), (Some(low), vec![]));
+        let begun = map(&[(low, claims, &[]), (high, claims, claims), (DEAD, &[], &[])]);
+        assert_eq!((begun.heir_of(DEAD), begun.inheritance(low)), (Some(high), vec![]));
+    }
+
+    #[test]
+    fn who_answers_for_an_heir_that_ended_takes_over_all_of_its_chain() {
+        let (low, other, last) = (life(1, 1), life(2, 1), life(3, 1));
+        let map = map(&[(low, &[DEAD], &[DEAD]), (other, &[DEAD], &[]), (last, &[low], &[]), (DEAD, &[], &[])]);
+        assert_eq!((map.heir_of(DEAD), map.inheritance(last), map.inheritance(other)), (Some(last), vec![low, DEAD], vec![]));
+    }
+
+    #[test]
+    fn a_life_is_not_taken_over_before_the_earlier_lives_of_its_node() {
+        let (heir, later) = (life(1, 1), life(9, 2));
+        let alone = map(&[(heir, &[later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
+        assert_eq!(alone.inheritance(heir), []);
+        let both = map(&[(heir, &[DEAD, later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
+        assert_eq!(both.inheritance(heir), [DEAD, later]);
+    }
+
+    #[test]
+    fn a_fold_covers_all_earlier_lives_of_its_node_and_never_the_next() {
+        let mut heir = Replica::new(life(1, 1), "ord").unwrap();
+        let folded = ReplicaId::new(9, (5 << 32) + 77);
+        let id = heir.id();
+        heir.map_mut().change_record(id, |record| record.fold(Folded::of(folded)));
+        let is_folded = |generation| heir.map().is_folded(ReplicaId::new(9, generation));
+        assert!(is_folded(1) && is_folded(folded.generation) && !is_folded(folded.follows().generation));
+        assert!(!heir.map().is_folded(ReplicaId::new(8, 1)), "another node");
+    }
+
+    #[test]
+    fn a_late_copy_of_a_folded_life_is_ignored() {
+        let mut late = CounterMap::new();
+        late.add(DEAD, "clicks", "ord", 5).unwrap();
+        let mut map = map(&[(life(1, 1), &[], &[])]);
+        map.change_record(life(1, 1), |record| record.fold(Folded::of(DEAD)));
+        map.join(&late);
+        map.join_delta(&late.delta_since(&VersionVector::new())).unwrap();
+        map.repair(&late.delta_since(&VersionVector::new())).unwrap();
+        assert_eq!((map.total("clicks"), map.seen_of(DEAD)), (0, 0));
+    }
+
+    #[test]
+    fn a_delta_that_brings_a_life_and_its_fold_together_counts_it_once() {
+        let (id, mut heir) = (life(1, 1), Replica::new(life(1, 1), "ord").unwrap());
+        let mut dead = CounterMap::new();
+        dead.add(DEAD, "clicks", "ord", 5).unwrap();
+        heir.map_mut().join(&dead);
+        heir.claim(DEAD);
+        let mut work = heir.inheritance(None).unwrap();
+        heir.adopt(&mut work, usize::MAX).unwrap();
+        heir.fold(&mut work).unwrap();
+        let nothing = VersionVector::new();
+        for parts in [
+            [heir.map().delta_of(id, 0).unwrap(), dead.delta_since(&nothing)],
+            [dead.delta_since(&nothing), heir.map().delta_of(id, 0).unwrap()],
+        ] {
+            let mut map = CounterMap::new();
+            map.join_delta(&Delta::union(parts)).unwrap();
+            assert_eq!((map.total("clicks"), map.replicas().collect::<Vec<_>>()), (5, vec![id]));
+        }
+    }
+}
