@@ -94,6 +94,19 @@ fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
 }
 
 #[test]
+fn a_full_cell_refuses_the_adds_of_every_thread() {
+    let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
+    let tally = replica.tally("clicks").unwrap();
+    // More threads than lanes: most of these lanes are made after the cell was found full.
+    let results = [(); 8].map(|()| {
+        let tally = tally.clone();
+        std::thread::spawn(move || tally.add(5)).join().unwrap()
+    });
+    assert_eq!(results, [Err(AddError::CellFull); 8]);
+    assert!(!replica.has_pending());
+}
+
+#[test]
 fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
     // The most that adds may leave pending by both ways, on a cell as full as one may be that still takes adds.
     let start = CELL_MAX - (1 << 60) - (1 << 34);
