@@ -25,6 +25,8 @@ pub enum AddError {
     IdTooOld,
     /// The store around the replica cannot be written, mostly because the disk is full.
     StoreFailing,
+    /// The replica runs on a copy of another's state and has not caught up with the others: it must not reset what they may have written anew.
+    NotCaughtUp,
 }
 
 impl fmt::Display for AddError {
@@ -37,6 +39,10 @@ impl fmt::Display for AddError {
             Self::TooManyKeys => "the map holds as many counters as it may (keys_max); nothing was added",
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
             Self::IdTooOld => "the id lies 64 or more behind the latest of its client, so it is not known whether it was added before; nothing was added now",
+            Self::NotCaughtUp => {
+                "this node runs on a copied data directory and no other node has answered yet; nothing was reset: try again once one has, or start \
+                 with --restored where this directory is all that is left of the cluster"
+            }
             Self::StoreFailing => "the data directory cannot be written, mostly because the disk is full; nothing was added",
         })
     }

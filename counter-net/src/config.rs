@@ -73,6 +73,8 @@ pub(crate) const REDIAL_MAX: Duration = Duration::from_secs(15);
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// A farewell gets this long to go out.
 pub(crate) const FAREWELL_MAX: Duration = Duration::from_millis(500);
+/// An operator's `leave` gets this long to find an heir and hand over.
+pub(crate) const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// The port of gossip where none is said and others must know it (`fly`).
 pub(crate) const GOSSIP_PORT: u16 = 7117;
 
@@ -88,6 +90,7 @@ pub(crate) struct NodeConfig {
     pub(crate) runtime_dir: Option<PathBuf>,
     pub(crate) name_server: Option<SocketAddr>,
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) restored: bool,
     pub(crate) commit_interval: Duration,
     pub(crate) counters_max: usize,
     pub(crate) protocol: ProtocolConfig,

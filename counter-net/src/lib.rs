@@ -37,11 +37,11 @@ pub use discovery::Discovery;
 pub use error::{ClusterKeyError, DiscoveryError, StartError};
 #[cfg(feature = "node")]
 pub use node::{
-    Counter, CounterView, Durable, Lag, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated, Token,
-    TokenError, Viewer,
+    Counter, CounterView, Durable, Lag, Life, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated,
+    Standing, Token, TokenError, Viewer,
 };
 #[cfg(feature = "node")]
-pub use protocol::Copies;
+pub use protocol::{Copies, RetireError};
 #[cfg(feature = "node")]
 pub use store::{NotDurable, StoreError};
 #[cfg(feature = "node")]

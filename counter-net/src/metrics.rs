@@ -81,10 +81,12 @@ impl Shared {
     pub(crate) fn metrics_text(&self) -> String {
         let mut page = Page(Registry::with_prefix("counter"));
         page.driver(self);
+        page.store(self);
         let state = self.read();
         page.state(&state);
         page.replicator(&state);
         page.members(self, &state);
+        page.lives(&state);
         drop(state);
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -118,6 +120,39 @@ impl Page {
         self.gauge("viewers", "Viewers of this node", shared.viewer_count() as usize);
         self.gauge("subscribers", "Open subscriptions", shared.subscribers.count());
         self.gauge("synced", "1 once this node has caught up with its cluster", usize::from(*shared.synced.borrow()));
+    }
+
+    /// Nothing where no data directory is set.
+    fn store(&mut self, shared: &Shared) {
+        let (Some(commits), Some((path, load_time))) = (shared.commits.get(), shared.stored.get()) else { return };
+        let figures = commits.figures();
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        self.count("store_commits", "Commits to the data directory, one fsync each", read(&figures.commits));
+        self.count(
+            "store_commits_failed",
+            "Commits that the disk did not take; adds are refused until one succeeds",
+            read(&figures.failures),
+        );
+        self.count("store_written_bytes", "Bytes of deltas and checkpoints written", read(&figures.bytes));
+        self.count("store_checkpoints", "Checkpoints that came into force", read(&figures.checkpoints));
+        self.gauge("store_failing", "1 while the data directory cannot be written", usize::from(commits.is_failing()));
+        let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+        self.gauge("store_file_bytes", "Size of the data directory's file", usize::try_from(bytes).unwrap_or(usize::MAX));
+        let load = Gauge::<f64, AtomicU64>::default();
+        load.set(load_time.as_secs_f64());
+        self.0.register("store_load_seconds", "What opening, checking and loading the data directory took at the start", load);
+    }
+
+    fn lives(&mut self, state: &State) {
+        let (stats, map) = (state.replicator.stats(), state.replica.map());
+        self.gauge("replicas_enrolled", "Replicas that count for retirement, live or not", map.enrolled().count());
+        self.gauge("lives_ended", "Lives that ended, by what this node knows, and are not folded yet", stats.lives_ended);
+        self.count("lives_folded", "Lives that this node took over and folded", stats.lives_folded);
+        self.count("retirement_bytes", "Bytes of cells that taking over lives cost each peer, about", stats.retirement_bytes);
+        self.count("retirement_stalled", "Steps of an heir that found no room in a cell (2^62)", stats.retirement_stalled);
+        self.count("renewals", "Times that this node went on as a new writer while it ran", stats.renewals);
+        let waits = state.replicator.waits_for(&state.replica).is_some();
+        self.gauge("folding_held_up", "1 while this node waits for a replica before it may fold; `members` names it", usize::from(waits));
     }
 
     fn state(&mut self, state: &State) {

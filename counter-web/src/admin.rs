@@ -3,6 +3,7 @@
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -13,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::app::App;
 use crate::cli::{AdminArgs, RetireArgs};
 use crate::exit::{Failure, print};
-use crate::handlers::MemberJson;
+use crate::lives;
 use crate::top;
 
 /// The longest command, in bytes.
@@ -81,13 +82,14 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
     BufReader::new(input.take(COMMAND_BYTES_MAX)).read_line(&mut command).await?;
     let (answer, stop) = match command.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["status"] => (top::report(app), false),
-        ["members"] => (json!(app.node.members().iter().map(MemberJson::from).collect::<Vec<_>>()), false),
+        ["members"] => (lives::members(&app.node), false),
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
-        ["retire", _] => (json!({ "error": "this release keeps every node's clicks under its own name and has nothing to retire" }), false),
+        ["retire", replica] => (lives::retire(&app.node, replica), false),
         _ => (json!({ "error": "the commands are: members, status, retire REPLICA, leave" }), false),
     };
     output.write_all(format!("{answer}\n").as_bytes()).await?;
     if stop {
+        app.leaves.store(true, Ordering::Relaxed);
         app.stop.say();
     }
     Ok(())

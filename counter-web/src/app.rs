@@ -1,7 +1,7 @@
 //! What every handler shares: the node, its watchers, the limits, and the word that it is time to stop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use counter_net::{Counter, Node};
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ pub(crate) struct App {
     /// Whether the page may cut this node from the others.
     pub(crate) partition_switch: bool,
     pub(crate) stop: Stop,
+    /// An operator said `leave`: another node is to take over what this one counted.
+    pub(crate) leaves: AtomicBool,
     pub(crate) counts: Counts,
 }
 
@@ -40,6 +42,7 @@ impl App {
             trust_proxy: false,
             partition_switch: true,
             stop: Stop::new(),
+            leaves: AtomicBool::new(false),
             counts: Counts::default(),
         }
     }

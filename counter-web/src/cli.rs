@@ -25,11 +25,17 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// A cluster on this machine: one process a region, pages on consecutive ports.
     Demo(DemoArgs),
-    /// The members of a running node's cluster, as that node knows them.
+    /// The replicas that a running node knows, a line each: live, absent or ended, who takes over those that ended, and who holds up folding.
     Members(AdminArgs),
-    /// Gives a node that is lost for good to an heir.
+    /// Gives a replica that is lost for good to the node that is asked: it takes over what that one counted.
+    ///
+    /// For a node that will not come back: it was lost with its disk, or crashed without one. A node that starts again from its data directory takes over
+    /// its earlier life by itself. What members hold of the replica stays counted. Where something exists that has more of it, such as a disk that comes
+    /// back after all, or a node out of reach, that more is lost.
     Retire(RetireArgs),
-    /// Makes a running node leave its cluster and stop.
+    /// Makes a running node hand over what it counted to another one for good, and stop.
+    ///
+    /// It exits with status 0 once an heir has said yes, or after 10 s without one: then the log names what to retire.
     Leave(AdminArgs),
     /// The cluster live in the terminal: nodes, members, lag, rates, and whether all states are equal.
     Top(TopArgs),
@@ -80,7 +86,8 @@ pub(crate) struct ServeArgs {
     /// Put a switch on the page that cuts this node from the others and heals that. For demonstrations: anybody who sees the page may press it.
     #[arg(long, env = "COUNTER_ALLOW_PARTITION", value_parser = FalseyValueParser::new())]
     pub(crate) allow_partition: bool,
-    /// Start from backups of the data directory.
+    /// The data directory was restored or moved, and nothing goes on from where it came: keep its identity. For a whole cluster that starts from
+    /// backups, each node with this flag. What was counted after the backups is lost, unless some directory has it.
     #[arg(long)]
     pub(crate) restored: bool,
     /// What is logged, on standard error.
@@ -136,7 +143,7 @@ pub(crate) struct TopArgs {
 /// Flags of `retire`.
 #[derive(Args, Debug)]
 pub(crate) struct RetireArgs {
-    /// The lost node, as `members` shows it.
+    /// The lost replica, as `members` shows it.
     pub(crate) replica: String,
     #[command(flatten)]
     pub(crate) node: AdminArgs,

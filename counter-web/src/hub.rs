@@ -24,14 +24,13 @@ const HASH_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Hub {
     node: Node,
     region: String,
-    replica: String,
     rooms: Mutex<HashMap<String, Weak<Room>>>,
 }
 
 impl Hub {
     pub(crate) fn new(node: Node) -> Arc<Self> {
         let info = node.info();
-        Arc::new(Self { node, region: info.region, replica: info.replica.to_string(), rooms: Mutex::default() })
+        Arc::new(Self { node, region: info.region, rooms: Mutex::default() })
     }
 
     /// Begins to follow the counter `name`: everything as it is now, and then its changes.
@@ -52,7 +51,7 @@ impl Hub {
             total: Integer(view.total),
             regions: regions_json(view),
             region: &self.region,
-            replica: &self.replica,
+            replica: &self.node.info().replica.to_string(),
             state_hash: view.state_hash.to_string(),
             synced: view.synced,
         }

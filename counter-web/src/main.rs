@@ -12,6 +12,7 @@ mod handlers;
 mod handshake;
 mod hub;
 mod limits;
+mod lives;
 mod metrics;
 mod model;
 mod page;

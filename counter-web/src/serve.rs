@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use counter_net::{Node, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -68,7 +69,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     // Only a panic of the accept loop could make this an error, and the node is to be stopped then too.
     let _drained = front.await;
     drop(admin);
-    node.shutdown().await;
+    match app.leaves.load(Ordering::Relaxed) {
+        true => node.leave().await,
+        false => node.shutdown().await,
+    }
     Ok(())
 }
 
@@ -90,7 +94,7 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
     builder = args.peers.iter().fold(builder, |builder, address| builder.peer(address));
     builder = args.discover.iter().fold(builder, |builder, way| builder.discover(way.clone()));
-    builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory));
+    builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory)).restored(args.restored);
     builder.start().await.map_err(|error| match error {
         StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => Failure::other(error),
         argument => Failure::argument(argument),
@@ -113,6 +117,7 @@ fn app(args: &ServeArgs, node: Node) -> App {
         trust_proxy: args.trust_proxy,
         partition_switch: args.allow_partition,
         stop: Stop::new(),
+        leaves: AtomicBool::new(false),
         counts: Counts::default(),
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::eventually;
 use support::http::{add, get};
-use support::process::{Node, cluster};
+use support::process::{Node, Runtime, cluster};
 use yaml_rust2::YamlLoader;
 
 /// What a healthy pair of nodes does not print: a peer that breaks the protocol's rules, and gossip that finds no mesh, are up to chance or to
@@ -63,7 +63,9 @@ fn queried(query: &str) -> BTreeSet<String> {
 /// What two nodes print that have had everything happen to them that can happen without a broken release.
 fn scrape() -> Names {
     let name = cluster();
-    let ord = Node::start(&name, "ord", &[]);
+    let stored = Runtime::new();
+    let directory = stored.path().join("ord").display().to_string();
+    let ord = Node::start_with(&name, "ord", &[], &["--http", "127.0.0.1:0", "--data-dir", &directory]);
     add(&ord.http, 1);
     let fra = Node::start(&name, "fra", &[&ord]);
     let port = ord.gossip.split('/').nth(4).expect("a port");

@@ -83,11 +83,17 @@ impl Driver {
                     shared.subscribers.state_changed(keys.iter().map(|key| state.replica.map().name_of(*key)));
                 }
             }
-            Notice::Renewed { replica } => tracing::warn!(
-                %replica,
-                "this node's replica was retired by a member, or another process writes as it: the node goes on as a new replica; what it had \
-                 added is counted as far as the others had it"
-            ),
+            Notice::Renewed { replica } => {
+                tracing::warn!(
+                    %replica,
+                    "this node's replica was retired by a member, or another process writes as it: the node goes on as a new replica; what it had \
+                     added is counted as far as the others had it"
+                );
+                // The next life from this directory claims this one, whatever else of it gets there.
+                shared.commits.get().into_iter().for_each(|commits| commits.goes_on_as(replica.generation));
+                shared.state_changed();
+                shared.subscribers.presence_changed();
+            }
             Notice::MembersChanged => shared.subscribers.presence_changed(),
             Notice::Synced => {
                 let synced = shared.read().replicator.is_synced();

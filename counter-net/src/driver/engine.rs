@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::book::{AddressBook, Target};
 use super::contacts::Contacts;
+use super::predecessors::Predecessors;
 use crate::behaviour::{Behaviour, Names};
 use crate::config::{INTRODUCTION_INTERVAL, NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::Finders;
@@ -46,6 +47,7 @@ pub(super) struct Driver {
     /// Whose turn it is to introduce others.
     pub(super) introductions: usize,
     pub(super) key_fingerprint: Option<String>,
+    pub(super) predecessors: Predecessors,
     /// What the network has been brought to; what is asked for is in `shared`.
     pub(super) isolated: bool,
 }
@@ -65,7 +67,13 @@ impl Drop for Ending {
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, swarm: Swarm<Behaviour>, names: Names, config: &NodeConfig, finders: Finders) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (swarm, names): (Swarm<Behaviour>, Names),
+        config: &NodeConfig,
+        finders: Finders,
+        predecessors: Predecessors,
+    ) -> Self {
         let now = shared.now();
         let mut book = AddressBook::new(*swarm.local_peer_id(), config.key.is_none(), fastrand::u64(..));
         for peer in &config.peers {
@@ -89,6 +97,7 @@ impl Driver {
             next_introduction: now + INTRODUCTION_INTERVAL,
             introductions: 0,
             key_fingerprint: config.key.as_ref().map(|key| key.fingerprint()),
+            predecessors,
             isolated: false,
             shared,
         }
@@ -163,6 +172,7 @@ impl Driver {
             let late = now - self.next_sweep >= SWEEP_INTERVAL;
             self.next_sweep = now + SWEEP_INTERVAL;
             self.sweep(now, late);
+            self.settle_predecessors(now);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Stopping: the last adds and the good-bye go out, then every connection closes.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -7,7 +8,7 @@ use libp2p::PeerId;
 use tokio::time::{Instant, timeout_at};
 
 use super::engine::Driver;
-use crate::config::FAREWELL_MAX;
+use crate::config::{FAREWELL_MAX, LEAVE_MAX};
 use crate::protocol::Input;
 
 /// After the last word, the network runs on for this long: what is queued for a connection has no other sign of having left.
@@ -15,10 +16,11 @@ const LINGER: Duration = Duration::from_millis(20);
 
 impl Driver {
     pub(super) async fn farewell(&mut self) {
-        let end = Instant::now() + FAREWELL_MAX;
-        self.feed(Input::LocalChange);
+        let asked = self.shared.for_good.load(Ordering::Relaxed);
         // With a directory the next life goes on from it; without one, another node has to.
-        let for_good = self.shared.commits.get().is_none();
+        let for_good = asked || self.shared.commits.get().is_none();
+        let end = Instant::now() + if asked { LEAVE_MAX } else { FAREWELL_MAX };
+        self.feed(Input::LocalChange);
         self.feed(Input::Leave { for_good });
         while !self.is_drained() && Instant::now() < end {
             let wanted = self.wanted.map_or(end, |wanted| Instant::from_std(self.shared.origin + wanted)).min(end);
@@ -26,6 +28,10 @@ impl Driver {
                 Ok(event) => self.on_event(event),
                 Err(_) => self.feed(Input::Timer),
             }
+        }
+        if asked && !self.is_drained() {
+            let life = self.shared.replica();
+            tracing::warn!(%life, "no other node took over this life: what is on others' records stays counted; retire it at another node");
         }
         self.run_network_until((Instant::now() + LINGER).min(end)).await;
         self.close_connections(end).await;

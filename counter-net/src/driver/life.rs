@@ -9,7 +9,7 @@ use libp2p::identity::Keypair;
 use crate::behaviour::node_id;
 use crate::error::StartError;
 use crate::node::Store;
-use crate::store::{Directory, Opened, RedbLog, StoreError};
+use crate::store::{Directory, Meta, Opened, RedbLog, StoreError};
 
 /// A life that begins.
 pub(super) struct Life {
@@ -17,37 +17,43 @@ pub(super) struct Life {
     pub(super) replica: ReplicaId,
     /// What the directory holds; empty without one.
     pub(super) map: CounterMap,
+    /// Earlier lives of this very node: they ended, and this one is their heir.
+    pub(super) earlier: Vec<ReplicaId>,
+    /// Where the directory is a copy: the lives that wrote the original, which may go on elsewhere.
+    pub(super) copied: Vec<ReplicaId>,
     pub(super) store: Option<Store>,
 }
 
 /// Begins a life. Loading a large directory takes its time, on a thread that may block.
-pub(super) async fn begin(data_dir: Option<PathBuf>) -> Result<Life, StartError> {
+pub(super) async fn begin(data_dir: Option<PathBuf>, restored: bool) -> Result<Life, StartError> {
     let Some(path) = data_dir else {
         let keypair = Keypair::generate_ed25519();
         let replica = writer(&keypair, 0);
-        return Ok(Life { keypair, replica, map: CounterMap::new(), store: None });
+        return Ok(Life { keypair, replica, map: CounterMap::new(), earlier: Vec::new(), copied: Vec::new(), store: None });
     };
-    let begun = tokio::task::spawn_blocking(move || from_directory(&path)).await;
+    let begun = tokio::task::spawn_blocking(move || from_directory(&path, restored)).await;
     Ok(begun.map_err(|error| StartError::Network(format!("loading the data directory failed: {error}")))??)
 }
 
-fn from_directory(path: &Path) -> Result<Life, StoreError> {
+fn from_directory(path: &Path, restored: bool) -> Result<Life, StoreError> {
     let directory = Directory::open(path)?;
+    let began = std::time::Instant::now();
     let Opened { mut log, mut meta, map, weight } = RedbLog::open(&directory)?;
     let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
     let place = directory.place().map_err(failed)?;
-    let kept = match meta.has_lived() && meta.place != place {
-        true => {
-            tracing::warn!(
-                path = %path.display(),
-                "this data directory is a copy, or was restored or moved: the node takes a new identity and keeps what is stored as others' cells"
-            );
-            None
-        }
-        false => Keypair::from_protobuf_encoding(&meta.key_pair).ok(),
+    let kept = if restored || meta.place == place { Keypair::from_protobuf_encoding(&meta.key_pair).ok() } else { None };
+    match &kept {
+        Some(_) if restored => meta.copied.clear(),
+        None if meta.has_lived() => note_copy(path, &mut meta),
+        _ => {}
+    }
+    let (keypair, latest) = match kept {
+        Some(keypair) => (keypair, meta.generation),
+        None => (Keypair::generate_ed25519(), 0),
     };
-    let keypair = kept.unwrap_or_else(Keypair::generate_ed25519);
-    let replica = writer(&keypair, latest_generation(&map, node_id(&keypair.public().to_peer_id()).0).max(meta.generation));
+    let node = node_id(&keypair.public().to_peer_id()).0;
+    let earlier = earlier_lives(&map, ReplicaId::new(node, latest));
+    let replica = writer(&keypair, earlier.last().map_or(0, |life| life.generation));
     meta.key_pair = keypair.to_protobuf_encoding().map_err(|error| StoreError::Write { reason: error.to_string() })?;
     meta.generation = replica.generation;
     meta.place = place;
@@ -55,21 +61,65 @@ fn from_directory(path: &Path) -> Result<Life, StoreError> {
     // Written before the first add is taken: the next life is above this one whatever happens.
     log.set_meta(&meta)?;
     directory.set_mark(meta.place.mark).map_err(failed)?;
-    Ok(Life { keypair, replica, map, store: Some(Store { directory, log, weight }) })
+    let store = Some(Store { directory, log, weight, load_time: began.elapsed() });
+    Ok(Life { keypair, replica, map, earlier, copied: meta.copied, store })
 }
 
-/// The writer of a life that follows one of generation `before`.
+/// Another node may go on from the original: this one is a new node, which has that one's cells.
+fn note_copy(path: &Path, meta: &mut Meta) {
+    tracing::warn!(
+        path = %path.display(),
+        "this data directory is a copy, or was restored or moved: the node takes a new identity and keeps what is stored as others' cells. It \
+         does not reset until a member has answered. Where all nodes start from backups, start each with --restored"
+    );
+    let writer = Keypair::from_protobuf_encoding(&meta.key_pair).map(|keypair| node_id(&keypair.public().to_peer_id()).0);
+    meta.copied.extend(writer.map(|node| ReplicaId::new(node, meta.generation)));
+}
+
+/// The lives of the node of `latest` whose end nobody has on record: one that ended at once may have left no more than its number.
+fn earlier_lives(map: &CounterMap, latest: ReplicaId) -> Vec<ReplicaId> {
+    let mut lives: Vec<ReplicaId> = map.replicas().filter(|life| life.node == latest.node).collect();
+    lives.extend((latest.generation > 0).then_some(latest));
+    lives.sort_unstable();
+    lives.dedup();
+    lives
+}
+
+/// The writer of a life that follows one of generation `before`; 0 for none.
 fn writer(keypair: &Keypair, before: u64) -> ReplicaId {
-    let generation = generation().max(before.saturating_add(1));
-    ReplicaId { node: node_id(&keypair.public().to_peer_id()).0, generation }
-}
-
-fn latest_generation(map: &CounterMap, node: u64) -> u64 {
-    map.replicas().filter(|replica| replica.node == node).map(|replica| replica.generation).max().unwrap_or(0)
+    let node = node_id(&keypair.public().to_peer_id()).0;
+    let earliest = if before == 0 { 0 } else { ReplicaId::new(node, before).follows().generation | u64::from(fastrand::u32(..)) };
+    ReplicaId::new(node, generation().max(earliest))
 }
 
 /// Which life of the node this is: milliseconds of the wall clock above 22 random bits. The clock only orders lives; nothing is counted by it.
 fn generation() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     now << 22 | fastrand::u64(..1 << 22)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_follows_every_earlier_one_however_fast_they_come_and_whatever_the_clock_says() {
+        let keypair = Keypair::generate_ed25519();
+        let mut before = writer(&keypair, 0);
+        for _ in 0..100 {
+            let next = writer(&keypair, before.generation);
+            assert!(next.generation >= before.follows().generation && next.node == before.node);
+            before = next;
+        }
+        let ahead = writer(&keypair, generation() + (1 << 50));
+        assert!(ahead.generation > generation() + (1 << 50));
+        assert_ne!(writer(&keypair, ahead.generation), writer(&keypair, ahead.generation), "two copies never begin the same life");
+    }
+
+    #[test]
+    fn the_latest_life_is_an_earlier_one_even_where_it_left_nothing() {
+        let map = CounterMap::new();
+        assert!(earlier_lives(&map, ReplicaId::new(7, 0)).is_empty());
+        assert_eq!(earlier_lives(&map, ReplicaId::new(7, 3)), [ReplicaId::new(7, 3)]);
+    }
 }

@@ -1,7 +1,7 @@
 //! The driver: one loop that owns the network and feeds the replicator, local work first.
 //!
 //! `start` builds everything and hands over to the loop in `engine`; `network` turns what happens on the network into inputs, `effects`
-//! turns the replicator's outputs into network calls; `book` knows whom to dial, `contacts` who is there, `introductions` spreads
+//! turns the replicator's outputs into network calls; `life` begins, `predecessors` settles what came before; `book` knows whom to dial, `contacts` who is there, `introductions` spreads
 //! addresses, `isolation` cuts this node from all others and heals that, `codec` frames requests.
 
 mod book;
@@ -14,6 +14,7 @@ mod introductions;
 mod isolation;
 mod life;
 mod network;
+mod predecessors;
 mod start;
 
 pub(crate) use codec::BoundedCodec;

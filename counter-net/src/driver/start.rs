@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use libp2p::{Multiaddr, Swarm, TransportError};
 
 use super::engine::Driver;
 use super::life::{self, Life};
+use super::predecessors::Predecessors;
 use crate::behaviour::{Behaviour, Names};
 use crate::config::{IDLE_TIMEOUT, NodeConfig};
 use crate::discovery::Finders;
@@ -30,16 +32,17 @@ const LISTEN_MAX: Duration = Duration::from_secs(2);
 /// Starts a node; its addresses are known when this returns.
 pub(crate) async fn start(config: NodeConfig) -> Result<Node, StartError> {
     let names = Names::of(&config.cluster)?;
-    let life = life::begin(config.data_dir.clone()).await?;
+    let life = life::begin(config.data_dir.clone(), config.restored).await?;
     let mut swarm = swarm(&life.keypair, &config, &names)?;
     let addresses = listen(&mut swarm, &config.listen).await?;
+    let predecessors = Predecessors::new(life.copied.clone(), life.store.is_some());
     let shared = shared(life, &config)?;
     let reachable: Vec<Multiaddr> =
         addresses.into_iter().map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own)).collect();
     *shared.listen.write().unwrap_or_else(PoisonError::into_inner) = reachable.iter().map(Multiaddr::to_string).collect();
     let finders = Finders::start(&config, &reachable)?;
     announce(&shared, &config);
-    let driver = Driver::new(Arc::clone(&shared), swarm, names, &config, finders);
+    let driver = Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
     let task = tokio::spawn(driver.run());
     Ok(Node::running(shared, task))
 }
@@ -47,7 +50,7 @@ pub(crate) async fn start(config: NodeConfig) -> Result<Node, StartError> {
 fn announce(shared: &Shared, config: &NodeConfig) {
     let (identity, listen) = (&shared.identity, shared.listen.read().unwrap_or_else(PoisonError::into_inner));
     let fingerprint = config.key.as_ref().map_or_else(|| "none".to_owned(), |key| key.fingerprint());
-    tracing::info!(replica = %identity.replica, region = identity.region, cluster = identity.cluster, key_fingerprint = fingerprint, listen = ?*listen, "node started");
+    tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprint = fingerprint, listen = ?*listen, "node started");
 }
 
 fn swarm(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Swarm<Behaviour>, StartError> {
@@ -58,17 +61,21 @@ fn swarm(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Swarm<
 }
 
 fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
+    let is_whole = life.copied.is_empty();
     let peer_id = life.keypair.public().to_peer_id();
     let stored = life.map.version_vector();
     let mut replica = Replica::with_map(life.replica, &config.region, life.map.bounded(config.counters_max))
         .map_err(|error| StartError::Network(error.to_string()))?;
+    for ended in life.earlier {
+        // Before the replicator is made: whoever hears of this life hears first whose heir it is.
+        replica.claim(ended);
+    }
     let origin = Instant::now();
     let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
     let wakes = crate::node::Wakes::default();
     let local = Arc::clone(&wakes.local);
     replica.set_wake(Arc::new(move || local.notify_one()));
     let identity = Identity {
-        replica: life.replica,
         region: config.region.clone(),
         cluster: config.cluster.clone(),
         release: config.release.clone(),
@@ -76,6 +83,7 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     };
     let state = State { replica, replicator, viewers_told: 0 };
     let shared = Shared::new(identity, origin, state, wakes, Metrics::default());
+    shared.behind.store(!is_whole, Ordering::Relaxed);
     if let Some(store) = life.store {
         shared.commit_to(store, stored, config.commit_interval).map_err(|error| StartError::Network(error.to_string()))?;
     }

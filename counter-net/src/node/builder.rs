@@ -27,6 +27,7 @@ pub struct NodeBuilder {
     runtime_dir: Option<PathBuf>,
     name_server: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
+    restored: bool,
     commit_interval: Duration,
     counters_max: usize,
     protocol: ProtocolConfig,
@@ -45,6 +46,7 @@ impl Default for NodeBuilder {
             runtime_dir: None,
             name_server: None,
             data_dir: None,
+            restored: false,
             commit_interval: Duration::from_millis(5),
             counters_max: counter_core::KEYS_MAX,
             protocol: ProtocolConfig::default(),
@@ -110,10 +112,19 @@ impl NodeBuilder {
     /// Keeps the state in this directory, which is made (0700) where it is not there. One process at a time: it is locked.
     ///
     /// Everything this node knows is kept, others' cells too, so a whole cluster can stop and come back. The node keeps its identity, and each start is
-    /// a new writer. A directory that is a copy, or was restored or moved, starts under a new identity, with all that is in it. Default none: in
-    /// memory, and the cluster is the copy.
+    /// a new writer, the heir of the one before. A directory that is a copy, or was restored or moved, starts under a new identity, with all that is
+    /// in it; it takes over what it is a copy of once a member has answered, unless somebody else goes on from there, and until then
+    /// [`Counter::reset`](crate::Counter::reset) is refused. Default none: in memory, and the cluster is the copy.
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(directory.into());
+        self
+    }
+
+    /// The data directory was restored or moved, and nothing else goes on from where it came: the node keeps its identity as if the directory were the
+    /// one it wrote. For a whole cluster that starts from backups, and for the only node of one. What was counted after the backup and is in none of
+    /// the directories is lost.
+    pub fn restored(mut self, restored: bool) -> Self {
+        self.restored = restored;
         self
     }
 
@@ -191,6 +202,7 @@ impl NodeBuilder {
             runtime_dir: self.runtime_dir,
             name_server: self.name_server,
             data_dir: self.data_dir,
+            restored: self.restored,
             commit_interval: self.commit_interval,
             counters_max: self.counters_max,
             protocol,

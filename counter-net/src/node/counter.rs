@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use counter_core::{AddError, Once, ReplicaId, Tally};
@@ -177,8 +178,12 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// Where a region's part cannot be written; the regions before it, in order of their names, are reset, and repeating the call is safe.
+    /// [`AddError::NotCaughtUp`] on a copied data directory until a member has answered: nothing was reset. Else, where a region's part cannot be
+    /// written; the regions before it, in order of their names, are reset, and repeating the call is safe.
     pub fn reset(&self) -> Result<(), AddError> {
+        if self.shared.behind.load(Ordering::Relaxed) {
+            return Err(AddError::NotCaughtUp);
+        }
         let mut state = self.shared.write();
         let flushed = state.replica.flush();
         let regions: Vec<String> = state.replica.map().regions(&self.name).map(|(region, _)| region.to_owned()).collect();

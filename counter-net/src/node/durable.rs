@@ -16,6 +16,8 @@ pub(crate) struct Store {
     pub(crate) directory: Directory,
     pub(crate) log: RedbLog,
     pub(crate) weight: Weight,
+    /// What opening and loading it took.
+    pub(crate) load_time: Duration,
 }
 
 /// Resolves once everything that was added before it was made is on the disk, or at once on a node without a data directory: there the cluster's
@@ -79,6 +81,8 @@ impl Source for Stored {
 impl Shared {
     /// Starts to commit what changes; `stored` is what the store held when it was opened.
     pub(crate) fn commit_to(self: &Arc<Self>, store: Store, stored: VersionVector, commit_interval: Duration) -> std::io::Result<()> {
+        // Set once, before anybody else has this node.
+        let _first = self.stored.set((store.directory.store_path(), store.load_time));
         let source = Stored { shared: Arc::downgrade(self), _directory: store.directory };
         let commits = Commits::start(source, store.log, (stored, store.weight), commit_interval)?;
         commits.changed();

@@ -15,7 +15,7 @@ pub use crate::protocol::{Lag, Member};
 pub struct NodeInfo {
     /// Where it runs.
     pub region: String,
-    /// The writer it is: this life of this node.
+    /// The writer it is now: this life of this node. A node whose life is ended by others goes on as another one.
     pub replica: ReplicaId,
     /// Its public identity on the network.
     pub peer_id: String,
@@ -45,7 +45,7 @@ impl Shared {
         let identity = &self.identity;
         NodeInfo {
             region: identity.region.clone(),
-            replica: identity.replica,
+            replica: self.replica(),
             peer_id: identity.peer_id.clone(),
             cluster: identity.cluster.clone(),
             release: identity.release.clone(),

@@ -4,6 +4,7 @@ mod builder;
 mod counter;
 mod durable;
 mod info;
+mod lives;
 mod shared;
 mod token;
 mod view;
@@ -15,6 +16,7 @@ pub use counter::Counter;
 pub use durable::Durable;
 pub(crate) use durable::Store;
 pub use info::{Lag, Member, NodeInfo};
+pub use lives::{Life, Standing};
 pub(crate) use shared::{Identity, Shared, State, Wakes};
 pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
@@ -25,11 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use counter_core::AddError;
+use counter_core::{AddError, ReplicaId};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::protocol::Copies;
+use crate::protocol::{Copies, RetireError};
 use crate::subscribe::{Changes, Interest};
 
 /// A running node: cheap to clone, `Send + Sync`, usable from any task or thread.
@@ -185,6 +187,37 @@ impl Node {
         self.shared().members()
     }
 
+    /// Every life of a node of which something is held here, by replica: those that count for retirement, and those that ended and are not forgotten yet.
+    ///
+    /// # Complexity
+    ///
+    /// O(replicas log replicas).
+    pub fn lives(&self) -> Vec<Life> {
+        self.shared().lives()
+    }
+
+    /// Declares a life lost for good: this node takes over what it counted, and once every enrolled replica knows, the life is forgotten everywhere.
+    ///
+    /// For nodes that will not come back: a memory-only one that crashed, one that was lost with its disk. A node that restarts from its data directory
+    /// takes over its earlier life by itself. Where something goes on to exist that has more of that life than any member, such as its disk, that more
+    /// is lost once the life is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// Where the life is not known here, is this node's own, is live, or has ended before; nothing changed.
+    pub fn retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
+        self.shared().retire(ended)
+    }
+
+    /// Leaves the cluster for good: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.
+    ///
+    /// A node without a directory always leaves so. Where no node is reached within 10 s, this life stays enrolled until [`Node::retire`] is called for it
+    /// somewhere, or its directory is started again.
+    pub async fn leave(&self) {
+        self.shared().for_good.store(true, Ordering::Relaxed);
+        self.shutdown().await;
+    }
+
     /// Who this node is, where it listens and whom it reaches.
     pub fn info(&self) -> NodeInfo {
         self.shared().info()
@@ -229,6 +262,6 @@ impl Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("replica", &self.shared().identity.replica).finish_non_exhaustive()
+        f.debug_struct("Node").field("replica", &self.shared().replica()).finish_non_exhaustive()
     }
 }

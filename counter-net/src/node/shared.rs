@@ -1,5 +1,6 @@
 //! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -21,9 +22,8 @@ pub(crate) struct State {
     pub(crate) viewers_told: u64,
 }
 
-/// Who this node is; fixed at its start.
+/// Who this node is; fixed at its start. Which writer it is, the replica says: a node may go on as another.
 pub(crate) struct Identity {
-    pub(crate) replica: ReplicaId,
     pub(crate) region: String,
     pub(crate) cluster: String,
     pub(crate) release: String,
@@ -50,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) peers: AtomicUsize,
     /// What was asked for last; the driver follows.
     pub(crate) isolated: AtomicBool,
+    /// This node runs on a copy and has not caught up with a member: what it holds may be in terms that the others have given up.
+    pub(crate) behind: AtomicBool,
+    /// When it stops, no later life of this node goes on from its directory.
+    pub(crate) for_good: AtomicBool,
     pub(crate) subscribers: Subscribers,
     pub(crate) waiting: Waiting,
     pub(crate) synced: watch::Sender<bool>,
@@ -58,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Where a data directory is set.
     pub(crate) commits: OnceLock<Commits>,
+    /// Where a data directory is set: its file, and what loading that took.
+    pub(crate) stored: OnceLock<(PathBuf, Duration)>,
     /// Why the last peer was not reached, in a sentence; empty once one is.
     trouble: Mutex<Option<String>>,
 }
@@ -72,6 +78,8 @@ impl Shared {
             viewers: AtomicU64::new(0),
             peers: AtomicUsize::new(0),
             isolated: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
+            for_good: AtomicBool::new(false),
             subscribers: Subscribers::default(),
             waiting: Waiting::default(),
             synced: watch::Sender::new(false),
@@ -79,6 +87,7 @@ impl Shared {
             listen: RwLock::new(Vec::new()),
             metrics,
             commits: OnceLock::new(),
+            stored: OnceLock::new(),
             trouble: Mutex::new(None),
         })
     }
@@ -86,6 +95,11 @@ impl Shared {
     /// Time since this node's start: the only clock that the protocol sees.
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// The writer that this node is now.
+    pub(crate) fn replica(&self) -> ReplicaId {
+        self.read().replica.id()
     }
 
     /// A poisoned lock means that a reader or the driver panicked between two steps of the state; joins are repeatable, so reading goes on.

@@ -1,6 +1,6 @@
 //! Group commit on a thread of its own: at once when idle, otherwise everything that waited in one fsync.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, PAGE_BYTES_MAX, Weight};
 use super::error::{NotDurable, StoreError};
-use super::log::{Batch, Log};
+use super::log::{About, Batch, Log};
 
 /// After a failed write, the next try.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
@@ -46,12 +46,37 @@ struct Desk {
     /// Rung since the thread last looked; saves the lock of those who find it set.
     rung: AtomicBool,
     failing: AtomicBool,
+    figures: Figures,
+}
+
+/// What was written since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    /// Commits, each with one fsync.
+    pub(crate) commits: AtomicU64,
+    /// Commits that the disk did not take.
+    pub(crate) failures: AtomicU64,
+    /// Bytes of deltas and pages.
+    pub(crate) bytes: AtomicU64,
+    /// Checkpoints that came into force.
+    pub(crate) checkpoints: AtomicU64,
+}
+
+impl Figures {
+    fn count(&self, batch: &Batch) {
+        let bytes = [&batch.delta, &batch.page].into_iter().flatten().map(Vec::len).sum::<usize>();
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.checkpoints.fetch_add(u64::from(batch.end_checkpoint), Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     tickets: Vec<oneshot::Sender<Result<(), NotDurable>>>,
     changed: bool,
+    /// Kept until a commit has written it.
+    about: About,
     stop: bool,
     /// The thread is gone: nobody would answer a ticket.
     over: bool,
@@ -98,6 +123,23 @@ impl Commits {
         }
     }
 
+    /// The node goes on as a later life. On the disk with the next commit.
+    pub(crate) fn goes_on_as(&self, generation: u64) {
+        self.about(|about| about.generation = Some(generation));
+    }
+
+    /// It is known what became of the lives that wrote the original of this copy.
+    pub(crate) fn settled(&self) {
+        self.about(|about| about.is_settled = true);
+    }
+
+    fn about(&self, change: impl FnOnce(&mut About)) {
+        let mut waiting = self.0.desk.waiting();
+        change(&mut waiting.about);
+        waiting.changed = true;
+        self.0.desk.bell.notify_one();
+    }
+
     /// Asks for a commit of everything that was added before.
     pub(crate) fn ticket(&self) -> Ticket {
         let (told, ticket) = oneshot::channel();
@@ -113,6 +155,10 @@ impl Commits {
     /// The last write failed: adds are refused until one succeeds.
     pub(crate) fn is_failing(&self) -> bool {
         self.0.desk.failing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.0.desk.figures
     }
 
     /// As [`stop`](Self::stop), and does not wait for it.
@@ -223,17 +269,29 @@ impl<S: Source, L: Log> Committer<S, L> {
         let delta = self.source.changes_since(&self.stored);
         batch.delta = (!delta.is_empty()).then(|| delta.encode());
         let page = self.next_page(&mut batch);
+        batch.about = self.desk.waiting().about;
         if batch.is_empty() && !self.log.has_leftovers() {
             return Ok(());
         }
         if let Err(error) = self.log.commit(&batch) {
+            self.desk.figures.failures.fetch_add(1, Ordering::Relaxed);
             self.give_up_checkpoint();
             return Err(error);
         }
+        self.desk.figures.count(&batch);
+        self.written(batch.about);
         delta.spans().for_each(|span| self.stored.raise(span.replica, span.upto));
         self.weight.appended(batch.delta.as_ref().map_or(0, Vec::len));
         self.turn_page(page, batch.page.as_ref().map_or(0, Vec::len));
         Ok(())
+    }
+
+    /// What was said meanwhile is left for the next commit.
+    fn written(&self, about: About) {
+        let mut waiting = self.desk.waiting();
+        if waiting.about == about {
+            waiting.about = About::default();
+        }
     }
 
     fn next_page(&mut self, batch: &mut Batch) -> Option<Page> {

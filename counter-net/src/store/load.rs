@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use counter_core::{CounterMap, Delta, Staging};
+use counter_core::{CounterMap, Delta, Span, Staging};
 
 use super::checkpoint::Weight;
 
@@ -14,6 +14,8 @@ const REPORT_CELLS_MIN: usize = 100_000;
 pub(super) struct Loader {
     map: CounterMap,
     staging: Staging,
+    /// Spans with something missing before them. A writer that was folded while a checkpoint was written may be in a delta and not in the pages.
+    gaps: Vec<Span>,
     weight: Weight,
     began: Instant,
     reported: Instant,
@@ -22,7 +24,14 @@ pub(super) struct Loader {
 impl Loader {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { map: CounterMap::new(), staging: Staging::new(usize::MAX), weight: Weight::default(), began: now, reported: now }
+        Self {
+            map: CounterMap::new(),
+            staging: Staging::new(usize::MAX),
+            gaps: Vec::new(),
+            weight: Weight::default(),
+            began: now,
+            reported: now,
+        }
     }
 
     /// A page of the checkpoint: it counts when its writer's last one is here.
@@ -41,9 +50,7 @@ impl Loader {
 
     fn join(&mut self, delta: &Delta) -> Result<(), String> {
         let joined = self.map.join_delta(delta).map_err(|error| error.to_string())?;
-        if let Some(gap) = joined.gaps.first() {
-            return Err(format!("versions after {} of replica {} are missing", self.map.seen_of(gap.replica), gap.replica));
-        }
+        self.gaps.extend(joined.gaps);
         if self.reported.elapsed() > REPORT_INTERVAL {
             self.reported = Instant::now();
             tracing::info!(cells = self.map.cell_count() + self.staging.cell_count(), "loading the data directory");
@@ -51,10 +58,13 @@ impl Loader {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> (CounterMap, Weight) {
+    pub(super) fn finish(self) -> Result<(CounterMap, Weight), String> {
+        if let Some(gap) = self.gaps.iter().find(|gap| !self.map.is_folded(gap.replica) && self.map.seen_of(gap.replica) < gap.upto) {
+            return Err(format!("versions after {} of replica {} are missing", self.map.seen_of(gap.replica), gap.replica));
+        }
         if self.map.cell_count() >= REPORT_CELLS_MIN {
             tracing::info!(cells = self.map.cell_count(), took = ?self.began.elapsed(), "the data directory is loaded");
         }
-        (self.map, self.weight)
+        Ok((self.map, self.weight))
     }
 }

@@ -13,11 +13,22 @@ pub(crate) struct Batch {
     pub(crate) page: Option<Vec<u8>>,
     /// The page was the last: the checkpoint comes into force.
     pub(crate) end_checkpoint: bool,
+    /// What changed about the node itself.
+    pub(crate) about: About,
+}
+
+/// What a running node changes of what its store says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// It goes on as a later life, of this generation.
+    pub(crate) generation: Option<u64>,
+    /// It is known what became of the lives that wrote the original of this copy.
+    pub(crate) is_settled: bool,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.delta.is_none() && self.page.is_none() && !self.begin_checkpoint && !self.end_checkpoint
+        self.delta.is_none() && self.page.is_none() && !self.begin_checkpoint && !self.end_checkpoint && self.about == About::default()
     }
 }
 

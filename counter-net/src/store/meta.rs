@@ -1,5 +1,7 @@
 //! What a store says of its node: the format it is written in, the key pair, the latest life and where it lay then.
 
+use counter_core::ReplicaId;
+
 use super::directory::Place;
 
 /// The format that this release writes. An earlier one is read and rewritten at the first start; a later one is refused.
@@ -14,6 +16,9 @@ pub(crate) struct Meta {
     pub(crate) generation: u64,
     /// Where the store lay at that start.
     pub(crate) place: Place,
+    /// Where this is a copy: the latest life of the node that wrote the original, for each time that it was copied, until it is known what
+    /// became of them.
+    pub(crate) copied: Vec<ReplicaId>,
 }
 
 impl Meta {
@@ -26,6 +31,7 @@ impl Meta {
 /// The key pair is a secret.
 impl std::fmt::Debug for Meta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Meta").field("generation", &self.generation).field("place", &self.place).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Meta");
+        shown.field("generation", &self.generation).field("place", &self.place).field("copied", &self.copied).finish_non_exhaustive()
     }
 }

@@ -26,4 +26,5 @@ pub(crate) use checkpoint::Weight;
 pub(crate) use committer::{Commits, Source, Ticket};
 pub(crate) use directory::Directory;
 pub use error::{NotDurable, StoreError};
+pub(crate) use meta::Meta;
 pub(crate) use redb_log::{Opened, RedbLog};

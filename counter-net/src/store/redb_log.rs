@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use counter_core::CounterMap;
+use counter_core::{CounterMap, ReplicaId};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction};
 
 use super::checkpoint::Weight;
@@ -12,7 +12,7 @@ use super::directory::{Directory, Place, private};
 use super::error::StoreError;
 use super::guarded_file::{Guard, GuardedFile};
 use super::load::Loader;
-use super::log::{Batch, Log};
+use super::log::{About, Batch, Log};
 use super::meta::{FORMAT, Meta};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -23,6 +23,7 @@ const FORMAT_KEY: &str = "format";
 const KEY_PAIR_KEY: &str = "key_pair";
 const GENERATION_KEY: &str = "generation";
 const PLACE_KEY: &str = "place";
+const COPIED_KEY: &str = "copied";
 const CHECKPOINT_KEY: &str = "checkpoint";
 
 /// How every file of redb begins.
@@ -205,6 +206,9 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
 /// Writes a batch and removes some replaced rows; true where more of them are left.
 fn write_batch(write: &WriteTransaction, batch: &Batch, (writing, row, page): (u64, u64, u64), in_force: u64) -> Result<bool, redb::Error> {
     let (mut pages, mut log) = (write.open_table(PAGES)?, write.open_table(LOG)?);
+    if batch.about != About::default() {
+        write_about(write, batch.about)?;
+    }
     if batch.begin_checkpoint {
         // What an earlier life left of a checkpoint that never came into force.
         pages.retain_in((writing, 0).., |_, _| false)?;
@@ -249,7 +253,7 @@ fn load_map(
     for row in log.range((checkpoint, 0)..).map_err(text)? {
         loader.delta(row.map_err(text)?.1.value())?;
     }
-    Ok(loader.finish())
+    loader.finish()
 }
 
 fn read_number(meta: &impl ReadableTable<&'static str, &'static [u8]>, key: &str) -> Option<u64> {
@@ -261,7 +265,9 @@ fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
     let place = bytes(PLACE_KEY);
     let part = |at: usize| place.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
     let place = Place { device: part(0), inode: part(1), mark: part(2) };
-    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place }
+    let lives = bytes(COPIED_KEY);
+    let copied = lives.chunks_exact(ReplicaId::BYTES).filter_map(|life| life.try_into().ok()).map(ReplicaId::from_bytes).collect();
+    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place, copied }
 }
 
 fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {
@@ -272,6 +278,19 @@ fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> 
     table.insert(KEY_PAIR_KEY, meta.key_pair.as_slice())?;
     table.insert(GENERATION_KEY, meta.generation.to_le_bytes().as_slice())?;
     table.insert(PLACE_KEY, place.as_slice())?;
+    let copied: Vec<u8> = meta.copied.iter().flat_map(|life| life.to_bytes()).collect();
+    table.insert(COPIED_KEY, copied.as_slice())?;
+    Ok(())
+}
+
+fn write_about(write: &WriteTransaction, about: About) -> Result<(), redb::Error> {
+    let mut table = write.open_table(META)?;
+    if let Some(generation) = about.generation {
+        table.insert(GENERATION_KEY, generation.to_le_bytes().as_slice())?;
+    }
+    if about.is_settled {
+        table.remove(COPIED_KEY)?;
+    }
     Ok(())
 }
 

@@ -81,6 +81,34 @@ pub fn counter(http: &str, name: &str) -> Value {
     get(http, &format!("/api/counters/{name}")).json()
 }
 
+/// One click, whatever becomes of the node meanwhile; whether it was acknowledged, where the node lived long enough to say so.
+pub fn try_add(http: &str) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(http)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let body = "{\"amount\":1}";
+    let head = format!("POST /api/counters/clicks/add HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: application/json\r\n");
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
+}
+
+/// A number of the metrics that has no labels; None where it is not there.
+pub fn metric(http: &str, name: &str) -> Option<f64> {
+    let text = get(http, "/metrics").body;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// The total that all of these nodes agree on, with equal states.
+pub fn agreed(nodes: &[&str]) -> u64 {
+    super::eventually("all nodes agree", Duration::from_secs(60), || {
+        let seen: Vec<Value> = nodes.iter().map(|http| counter(http, "clicks")).collect();
+        let same = seen.iter().all(|one| one["state_hash"] == seen[0]["state_hash"]);
+        let total = seen[0]["total"].as_u64();
+        if same { total.ok_or_else(|| format!("{seen:?}")) } else { Err(format!("{seen:?}")) }
+    })
+}
+
 /// Server-sent events of one counter.
 pub struct Events(BufReader<TcpStream>);
 

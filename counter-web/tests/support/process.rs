@@ -70,6 +70,7 @@ pub struct Node {
     pub http: String,
     pub gossip: String,
     pub replica: String,
+    pub admin: String,
     pub started: Instant,
 }
 
@@ -90,6 +91,19 @@ impl Node {
         Self { runtime: Some(runtime), ..Self::spawn(command) }
     }
 
+    /// A node with a data directory, named for its region, that finds the others of its cluster in `runtime`. What it logs goes to a file beside the
+    /// directory, after what its earlier lives logged.
+    pub fn start_in(runtime: &Runtime, cluster: &str, directory: &Path, flags: &[&str]) -> Self {
+        let mut command = command(runtime);
+        let region = directory.file_name().and_then(|name| name.to_str()).unwrap();
+        command
+            .args(["--cluster", cluster, "--region", region, "--discover", "local", "--http", "127.0.0.1:0", "--data-dir"])
+            .arg(directory);
+        let log = std::fs::File::options().create(true).append(true).open(directory.with_extension("log")).unwrap();
+        command.args(flags).env("RUST_LOG", "error,counter_net=warn").stderr(log);
+        Self::spawn(command)
+    }
+
     /// Starts a command and reads its one line.
     pub fn spawn(mut command: Command) -> Self {
         let started = Instant::now();
@@ -98,7 +112,7 @@ impl Node {
         let line = read_line(&mut lines);
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
         let (http, gossip, replica) = (text(&line["http"]), text(&line["gossip"][0]), text(&line["replica"]));
-        Self { child, runtime: None, http, gossip, replica, started }
+        Self { child, runtime: None, http, gossip, replica, admin: text(&line["admin"]), started }
     }
 
     pub fn id(&self) -> u32 {
@@ -117,7 +131,12 @@ impl Node {
     /// SIGTERM, and the status it ends with.
     pub fn terminate(mut self) -> ExitStatus {
         signal(self.child.0.id(), "TERM");
-        wait(&mut self.child.0, Duration::from_secs(10))
+        self.end()
+    }
+
+    /// Waits for its end, and the status of it.
+    pub fn end(&mut self) -> ExitStatus {
+        wait(&mut self.child.0, Duration::from_secs(15))
     }
 }
 

@@ -1,0 +1,190 @@
+//! Lives before this one whose end nobody had on record when it began: claimed once a member has answered, and only if nobody goes on from them.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use counter_core::{Replica, ReplicaId};
+
+use super::engine::Driver;
+use crate::protocol::{Input, Member};
+
+/// So long after the first member's answer, who wrote the original of a copied directory may still show itself, such as by starting again. What
+/// it has and no member has is lost once its life is claimed and folded; less claims the lives of nodes that are only restarting.
+const ABSENT_FOR: Duration = Duration::from_secs(60);
+
+/// What is not settled yet.
+#[derive(Debug)]
+pub(super) struct Predecessors {
+    /// Lives that wrote the original of this copy.
+    copied: Vec<ReplicaId>,
+    /// When this node had first caught up with a member.
+    caught_up: Option<Duration>,
+    /// Nothing is left to do.
+    is_settled: bool,
+}
+
+/// What a look brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Look {
+    /// To be claimed now.
+    claim: Vec<ReplicaId>,
+    /// Others go on from these: they are theirs.
+    go_on: Vec<ReplicaId>,
+    /// This node has caught up with a member.
+    caught_up: bool,
+}
+
+impl Predecessors {
+    /// `stored`: whether this node has a directory, and so a past.
+    pub(super) fn new(copied: Vec<ReplicaId>, stored: bool) -> Self {
+        Self { copied, caught_up: None, is_settled: !stored }
+    }
+
+    fn look(&mut self, replica: &Replica, members: &[Member], now: Duration) -> Look {
+        let answered = |member: &Member| member.connected && member.synced && member.lag.is_some_and(|lag| lag.versions_ahead == 0);
+        let mut look = Look { caught_up: self.caught_up.is_some() || members.iter().any(answered), ..Look::default() };
+        if !look.caught_up {
+            return look;
+        }
+        if self.caught_up.is_none() {
+            look.claim = earlier_than(replica);
+        }
+        let since = *self.caught_up.get_or_insert(now);
+        (look.go_on, self.copied) = std::mem::take(&mut self.copied).into_iter().partition(|&life| goes_on(life, replica, members));
+        if now >= since + ABSENT_FOR {
+            look.claim.append(&mut self.copied);
+        }
+        self.is_settled = self.copied.is_empty();
+        look
+    }
+}
+
+/// Earlier lives of this very node that a member has and the directory had not: its disk was set back to an earlier time.
+fn earlier_than(replica: &Replica) -> Vec<ReplicaId> {
+    let own = replica.id();
+    replica.map().enrolled().filter(|life| life.node == own.node && life.generation < own.generation).collect()
+}
+
+/// Whether it has an heir, or its node is there, or was there in a later life.
+fn goes_on(life: ReplicaId, replica: &Replica, members: &[Member]) -> bool {
+    let is_later = |other: ReplicaId| other.node == life.node && other.generation > life.generation;
+    members.iter().any(|member| is_later(member.replica) || (member.replica.node == life.node && member.live))
+        || replica.map().is_ended(life)
+        || replica.map().replicas().any(is_later)
+}
+
+impl Driver {
+    /// Settles what became of the lives before this one, if that is known by now.
+    pub(super) fn settle_predecessors(&mut self, now: Duration) {
+        if self.predecessors.is_settled {
+            return;
+        }
+        let mut guard = self.shared.write();
+        let state = &mut *guard;
+        if !state.replicator.is_synced() {
+            return;
+        }
+        let members = state.replicator.members(&state.replica, now);
+        let look = self.predecessors.look(&state.replica, &members, now);
+        for &life in &look.claim {
+            // One that is not known here left nothing to take over.
+            if state.replicator.retire(&mut state.replica, life).is_ok() {
+                tracing::warn!(%life, "nobody goes on from this life, as far as the members know: this node takes it over");
+            }
+        }
+        drop(guard);
+        if look.caught_up {
+            self.shared.behind.store(false, Ordering::Relaxed);
+        }
+        for life in &look.go_on {
+            tracing::warn!(%life, "another node goes on from the original of this data directory: this one counts beside it");
+        }
+        if self.predecessors.is_settled {
+            self.shared.commits.get().into_iter().for_each(crate::store::Commits::settled);
+        }
+        if !look.claim.is_empty() {
+            self.shared.state_changed();
+            self.feed(Input::LocalChange);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Lag;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn life(node: u64, number: u64) -> ReplicaId {
+        ReplicaId::new(node, number << 32)
+    }
+
+    fn member(replica: ReplicaId, live: bool) -> Member {
+        Member {
+            replica,
+            region: "ord".into(),
+            viewers: 0,
+            release: String::new(),
+            live,
+            left: false,
+            synced: true,
+            last_heard: Duration::ZERO,
+            connected: live,
+            lag: live.then(Lag::default),
+        }
+    }
+
+    fn replica_of(lives: &[ReplicaId]) -> Replica {
+        let mut replica = Replica::new(lives[0], "ord").unwrap();
+        for &other in &lives[1..] {
+            let other = Replica::new(other, "ord").unwrap();
+            replica.join_delta(other.map().delta_since(&counter_core::VersionVector::new())).unwrap();
+        }
+        replica
+    }
+
+    #[test]
+    fn nothing_is_claimed_before_a_member_has_answered() {
+        let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
+        let mut predecessors = Predecessors::new(vec![copied], true);
+        let mut behind = member(life(2, 1), true);
+        behind.lag = Some(Lag { versions_ahead: 1, ..Lag::default() });
+        assert_eq!(predecessors.look(&replica, &[behind], 500 * SECOND), Look::default());
+        assert!(!predecessors.is_settled);
+    }
+
+    #[test]
+    fn a_copied_life_of_which_nobody_goes_on_is_claimed_after_a_while() {
+        let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
+        let mut predecessors = Predecessors::new(vec![copied], true);
+        let members = [member(life(2, 1), true), member(copied, false)];
+        assert!(predecessors.look(&replica, &members, SECOND).caught_up);
+        assert!(!predecessors.is_settled);
+        let look = predecessors.look(&replica, &members, SECOND + ABSENT_FOR);
+        assert_eq!(look.claim, [copied]);
+        assert!(predecessors.is_settled);
+    }
+
+    #[test]
+    fn a_copied_life_that_goes_on_is_left_alone_also_once_it_is_gone_again() {
+        let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
+        for there in [member(copied, true), member(life(1, 2), true), member(life(1, 2), false)] {
+            let mut predecessors = Predecessors::new(vec![copied], true);
+            let members = [member(life(2, 1), true), there];
+            assert_eq!(predecessors.look(&replica, &members, SECOND).go_on, [copied]);
+            assert!(predecessors.is_settled && predecessors.look(&replica, &members[..1], 500 * SECOND).claim.is_empty());
+        }
+        let replica = replica_of(&[life(9, 1), life(1, 1), life(1, 2)]);
+        let mut predecessors = Predecessors::new(vec![copied], true);
+        assert_eq!(predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).go_on, [copied], "its record says so");
+    }
+
+    #[test]
+    fn a_disk_set_back_in_time_claims_the_lives_that_it_forgot() {
+        let replica = replica_of(&[life(1, 9), life(1, 3), life(2, 1)]);
+        let mut predecessors = Predecessors::new(Vec::new(), true);
+        assert_eq!(predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).claim, [life(1, 3)]);
+        assert!(predecessors.is_settled);
+    }
+}
