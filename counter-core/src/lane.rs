@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Lanes of a counter's pending amounts. More let more processors add to one counter without slowing each other; each costs 16 bytes a
-/// counter in a program whose threads come through it.
+/// counter where it is made.
 #[cfg(not(loom))]
 pub(crate) const LANES: usize = 4;
 #[cfg(loom)]
@@ -13,6 +13,7 @@ pub(crate) const LANES: usize = 2;
 thread_local! {
     /// [`LANES`] before the first add.
     static LANE: Cell<usize> = const { Cell::new(LANES) };
+    static CALLS: Cell<u8> = const { Cell::new(0) };
 }
 
 /// The calling thread's lane; [`LANES`] where it has none yet.
@@ -28,4 +29,10 @@ pub(crate) fn lane() -> usize {
         LANE.set(NEXT.fetch_add(1, Ordering::Relaxed) % LANES);
     }
     LANE.get()
+}
+
+/// Whether this call of the thread is the one in 64 that counts.
+pub(crate) fn sampled() -> bool {
+    CALLS.set(CALLS.get().wrapping_add(1));
+    CALLS.get().is_multiple_of(64)
 }

@@ -4,14 +4,14 @@
 //! the word was empty, a bit in the chunk's summary, and, where that was empty too, a wake. A flush takes them in the opposite
 //! order: summary, words, amounts. So an amount is either taken by this flush or its mark is met by the next: none is lost.
 //!
-//! Threads add in lanes: each has slots of its own for the counters of a chunk, made when a first thread of it comes. So threads on several
-//! processors do not wait for each other's cache lines, and a program with one thread has one lane.
+//! Threads add in lanes: each has slots of its own for the counters of a chunk, made when the chunk proves busy with several threads. So these
+//! do not wait for each other's cache lines, and a million counters that are added to now and then have one lane.
 
 use std::fmt;
 
 use crate::cell::{AMOUNT_MAX, Amounts};
 use crate::error::AddError;
-use crate::lane::{LANES, known_lane, lane};
+use crate::lane::{LANES, known_lane, lane, sampled};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
 /// What a flush may find pending of one part of one counter in one lane, but for one add more a thread. Far above what comes together between
@@ -34,6 +34,9 @@ const BITS: usize = 2;
 
 /// Counters in a chunk.
 pub(crate) const CHUNK: usize = WORDS * BITS;
+
+/// A chunk is busy with several threads from so many samples of 64 adds between two flushes on.
+const BUSY: u64 = 64;
 
 /// Called by the first add after a flush, on its thread: it must be short and must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -59,6 +62,8 @@ pub(crate) struct Chunk {
     lanes: [OnceLock<Lane>; LANES],
     /// The lane that is there from the beginning: that of the thread that made the chunk.
     base: usize,
+    /// Samples of adds by threads of other lanes than the base since the last flush.
+    foreign: AtomicU64,
     wake: Wake,
 }
 
@@ -67,7 +72,16 @@ impl Chunk {
         let words = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let (base, lanes) = (lane(), std::array::from_fn(|_| OnceLock::new()));
         let guarded = AtomicU64::new(0);
-        let chunk = Self { summary: AtomicU64::new(0), guarded, claimed: AtomicU64::new(1 << base), words, lanes, base, wake };
+        let chunk = Self {
+            summary: AtomicU64::new(0),
+            guarded,
+            claimed: AtomicU64::new(1 << base),
+            words,
+            lanes,
+            base,
+            foreign: AtomicU64::new(0),
+            wake,
+        };
         // loom does not see into the making of a lane by a thread of its own.
         let made = if cfg!(loom) { 0..LANES } else { base..base + 1 };
         chunk.lanes[made].iter().for_each(|lane| drop(lane.set(slots())));
@@ -98,6 +112,7 @@ impl Chunk {
         if self.summary.swap(0, Ordering::AcqRel) == 0 {
             return;
         }
+        self.foreign.store(0, Ordering::Relaxed);
         for (at, word) in self.words.iter().enumerate() {
             let mut marks = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
             while marks != 0 {
@@ -128,24 +143,33 @@ impl Chunk {
     fn slot(&self, lane: usize, place: usize) -> &Slot {
         match self.lanes.get(lane).and_then(OnceLock::get) {
             Some(slots) => &slots[place % CHUNK],
-            None => self.first_of_lane(place),
+            None => self.slot_without_lane(place),
         }
     }
 
-    /// Makes the calling thread's lane, unless another thread does; waits for nobody.
-    #[cold]
-    fn first_of_lane(&self, place: usize) -> &Slot {
+    /// The base's slot, or that of the calling thread's lane where the chunk proves busy.
+    #[inline(never)]
+    fn slot_without_lane(&self, place: usize) -> &Slot {
         let lane = lane();
-        let base = self.lanes[self.base].get().expect("the base was made with the chunk");
+        if lane != self.base && sampled() && self.foreign.fetch_add(1, Ordering::Relaxed) + 1 >= BUSY {
+            self.make_lane(lane);
+        }
+        let base = || self.lanes[self.base].get().expect("the base was made with the chunk");
+        &self.lanes[lane].get().unwrap_or_else(base)[place]
+    }
+
+    /// Makes a lane, unless another thread does; waits for nobody.
+    #[cold]
+    fn make_lane(&self, lane: usize) {
         if self.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
-            return &base[place];
+            return;
         }
         let slots = slots();
-        for (slot, base) in slots.iter().zip(base.iter()) {
+        for (slot, base) in slots.iter().zip(self.lanes[self.base].get().into_iter().flat_map(|base| base.iter())) {
             slot.increments.store(base.increments.load(Ordering::Acquire) & FULL, Ordering::Release);
             slot.decrements.store(base.decrements.load(Ordering::Acquire) & FULL, Ordering::Release);
         }
-        &self.lanes[lane].get_or_init(|| slots)[place]
+        let _ = self.lanes[lane].set(slots);
     }
 
     #[cold]
@@ -206,8 +230,8 @@ impl Tally {
         Self { chunk, at: at as u32, place: place(at) as u32 }
     }
 
-    /// Adds `amount`, 1 to 2^32. Wait-free: one `fetch_add`, and for the first add after a flush two more and the wake. A thread's first
-    /// add to one of 4,096 counters may allocate 64 KiB.
+    /// Adds `amount`, 1 to 2^32. Wait-free: one `fetch_add`, and for the first add after a flush two more and the wake. An add to
+    /// 4,096 counters that prove busy with several threads may allocate 64 KiB, once a lane of threads.
     ///
     /// # Errors
     /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added then.

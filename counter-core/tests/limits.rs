@@ -97,12 +97,16 @@ fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
 fn a_full_cell_refuses_the_adds_of_every_thread() {
     let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
     let tally = replica.tally("clicks").unwrap();
-    // More threads than lanes: most of these lanes are made after the cell was found full.
+    let other = replica.tally("likes").unwrap();
+    // More threads than lanes, and so many adds to a neighbour that each makes its lane, after the cell was found full.
     let results = [(); 8].map(|()| {
-        let tally = tally.clone();
-        std::thread::spawn(move || tally.add(5)).join().unwrap()
+        let (tally, other) = (tally.clone(), other.clone());
+        let adds = move || (0..20_000).try_for_each(|_| other.add(1)).and_then(|()| tally.add(5));
+        std::thread::spawn(adds).join().unwrap()
     });
     assert_eq!(results, [Err(AddError::CellFull); 8]);
+    replica.flush();
+    assert_eq!((replica.total("likes"), replica.total("clicks")), (160_000, i128::from(CELL_MAX)));
     assert!(!replica.has_pending());
 }
 
