@@ -34,9 +34,9 @@ fn three() -> (String, [Node; 3]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_agree_after_adds_by_http_and_websocket() {
     let (_, nodes) = three();
-    for node in &nodes {
+    for (node, client) in nodes.iter().zip(["client-a", "client-b", "client-c"]) {
         (0..100).for_each(|_| add(&node.http, 1));
-        Socket::open(&node.http).await.add("c", 100).await;
+        Socket::open(&node.http).await.add(client, 100).await;
     }
     let [ord, fra, sin] = &nodes;
     eventually("viewers are gone", SOON, || {
