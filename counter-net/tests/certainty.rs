@@ -4,7 +4,7 @@ mod cluster;
 
 use std::time::{Duration, Instant};
 
-use cluster::{alone, cluster, eventually, metric, start_all};
+use cluster::{alone, cluster, crash_last, eventually, metric, start_all};
 use counter_net::{Copies, NotReached, NotReplicated, Token};
 
 /// Longer than anything here takes on a loaded machine.
@@ -39,7 +39,7 @@ async fn a_replicated_add_is_at_the_others_when_it_resolves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_node_keeps_all_from_being_reached_and_a_majority_not() {
     let mut nodes = start_all(&cluster(), &["ord", "fra", "sin"]).await;
-    drop(nodes.pop());
+    crash_last(&mut nodes).await;
     let clicks = nodes[0].counter("clicks").unwrap();
     clicks.add_replicated(5, Copies::Majority, LONG).unwrap().await.unwrap();
     let few = clicks.add_replicated(5, Copies::All, SHORT).unwrap().await.unwrap_err();
@@ -75,7 +75,7 @@ async fn a_token_of_another_cluster_is_behind_and_harms_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_when_it_is_dropped_and_when_the_node_stops() {
     let mut nodes = start_all(&cluster(), &["ord", "fra"]).await;
-    drop(nodes.pop());
+    crash_last(&mut nodes).await;
     let clicks = nodes[0].counter("clicks").unwrap();
     let wait = clicks.add_replicated(1, Copies::All, LONG).unwrap();
     let node = nodes[0].clone();

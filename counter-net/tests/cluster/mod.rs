@@ -35,7 +35,7 @@ pub(crate) async fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node 
     builder.start().await.expect("the node starts")
 }
 
-/// One node a region, each knowing those before it, all synced.
+/// One node a region, each knowing those before it, all synced, and each life enrolled at all: a count of copies is over the enrolled that a node knows.
 pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for region in regions {
@@ -45,6 +45,7 @@ pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
     for node in &nodes {
         tokio::time::timeout(PATIENCE, node.synced()).await.expect("synced");
     }
+    eventually("all know all", || nodes.iter().all(|node| node.lives().len() == nodes.len())).await;
     nodes
 }
 
@@ -70,6 +71,13 @@ pub(crate) async fn until_all(nodes: &[&Node], what: &str, holds: impl Fn() -> b
 /// [`until_all`] of one node.
 pub(crate) async fn until(node: &Node, what: &str, holds: impl Fn(&Node) -> bool) {
     until_all(&[node], what, || holds(node)).await;
+}
+
+/// Ends the last of `nodes` as a crash does, without a good-bye, and waits until the others have no connection to it.
+pub(crate) async fn crash_last(nodes: &mut Vec<Node>) {
+    drop(nodes.pop());
+    let alone = |node: &Node| metric(node, "counter_peers ", "") as usize == nodes.len() - 1;
+    eventually("the connections are gone", || nodes.iter().all(alone)).await;
 }
 
 /// Waits until every node shows `total` for the counter and all have the same state hash.
