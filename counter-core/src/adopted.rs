@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use crate::cell::{Amounts, CELL_MAX};
+use crate::amounts::{Amounts, CELL_MAX};
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::replica_id::ReplicaId;

@@ -1,59 +1,12 @@
 //! What one replica has written for one key: running totals, and what it has reset.
 
 use crate::adopted::Items;
+use crate::amounts::Amounts;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::fields::Fields;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
-
-/// The most that one call adds or subtracts: 2^32.
-pub const AMOUNT_MAX: u64 = 1 << 32;
-
-/// The most that a cell's increments, or its decrements, come to: 2^62. No sum of u64 parts wraps on the way.
-pub const CELL_MAX: u64 = 1 << 62;
-
-/// The two running totals of a PN-counter's writer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Amounts {
-    /// Sum of all that was added.
-    pub increments: u64,
-    /// Sum of all that was subtracted.
-    pub decrements: u64,
-}
-
-impl Amounts {
-    /// Increments minus decrements.
-    pub fn net(self) -> i128 {
-        i128::from(self.increments) - i128::from(self.decrements)
-    }
-
-    /// The sum of each part; neither comes near the end of 64 bits where both are pending.
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self { increments: self.increments + other.increments, decrements: self.decrements + other.decrements }
-    }
-
-    /// The greater of each part: their least upper bound.
-    pub fn join(self, other: Self) -> Self {
-        Self { increments: self.increments.max(other.increments), decrements: self.decrements.max(other.decrements) }
-    }
-
-    /// As [`plus`](Self::plus), for what a stranger may have said.
-    pub(crate) fn saturating_plus(self, other: Self) -> Self {
-        let increments = self.increments.saturating_add(other.increments);
-        Self { increments, decrements: self.decrements.saturating_add(other.decrements) }
-    }
-
-    /// The lesser of each part.
-    pub(crate) fn within(self, bound: Self) -> Self {
-        Self { increments: self.increments.min(bound.increments), decrements: self.decrements.min(bound.decrements) }
-    }
-
-    /// What is left above `floor`, each part at least 0.
-    pub fn above(self, floor: Self) -> Self {
-        Self { increments: self.increments.saturating_sub(floor.increments), decrements: self.decrements.saturating_sub(floor.decrements) }
-    }
-}
 
 /// What one replica has written for one key. Only that replica writes it; a greater `version` replaces the whole cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

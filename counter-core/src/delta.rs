@@ -2,7 +2,8 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::cell::{Amounts, Extra};
+use crate::amounts::Amounts;
+use crate::cell::Extra;
 use crate::dictionary::{Dictionary, KeyNames, Numbering};
 use crate::keys::Keys;
 use crate::mark::Mark;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use smallvec::{SmallVec, smallvec};
 
 use crate::error::DecodeError;
-use crate::names::NAME_BYTES_MAX;
+use crate::names::{NAME_BYTES_MAX, NameSlice};
 
 /// Where the names of a numbering of keys are found.
 pub(crate) trait KeyNames {
@@ -22,13 +22,6 @@ pub(crate) trait KeyNames {
 pub(crate) struct NameList {
     pub(crate) arena: String,
     pub(crate) ends: SmallVec<[u32; 4]>,
-}
-
-/// Names in ascending order, one after the other in an arena, with the end of each.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NameSlice<'a> {
-    pub(crate) arena: &'a str,
-    pub(crate) ends: &'a [u32],
 }
 
 impl NameList {

@@ -96,7 +96,7 @@ impl fmt::Display for StagingError {
 
 impl std::error::Error for StagingError {}
 
-/// Why bytes are not a delta (or a cursor, or a replica id). Nothing was built from them.
+/// Why bytes are not a delta (or a cursor). Nothing was built from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {

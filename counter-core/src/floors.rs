@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
-use crate::cell::{Amounts, Cleared, Extra};
+use crate::amounts::Amounts;
+use crate::cell::{Cleared, Extra};
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 

@@ -5,8 +5,9 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::dictionary::{Dictionary, KeyNames, NameSlice};
+use crate::dictionary::{Dictionary, KeyNames};
 use crate::error::AddError;
+use crate::names::NameSlice;
 use crate::names::{NAME_BYTES_MAX, Names};
 
 /// One (counter, region) in one [`CounterMap`](crate::CounterMap), valid as long as that map lives.

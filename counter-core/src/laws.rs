@@ -38,7 +38,7 @@
 
 use std::fmt::Debug;
 
-use crate::cell::Amounts;
+use crate::amounts::Amounts;
 use crate::counter_map::CounterMap;
 use crate::delta::Delta;
 use crate::pn_counter::PnCounter;

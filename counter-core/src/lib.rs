@@ -25,7 +25,7 @@
 //! | --- | --- |
 //! | `replica`, `tally`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
 //! | `mark`, `marks` | which adds with an id a writer applied |
-//! | `counter_map`, `writer`, `cell`, `record`, `pn_counter` | the lattice |
+//! | `counter_map`, `writer`, `cell`, `amounts`, `record`, `pn_counter` | the lattice |
 //! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
 //! | `delta`, `staging`, `version_vector`, `digest` | what travels, and how one says what one has |
 //! | `codec` | the bytes |
@@ -34,6 +34,7 @@
 //! It does not send, store, read a clock or draw random numbers: `counter-net` does, around it.
 
 mod adopted;
+mod amounts;
 mod cell;
 mod codec;
 mod counter_map;
@@ -70,7 +71,8 @@ mod tally_loom;
 mod version_vector;
 mod writer;
 
-pub use cell::{AMOUNT_MAX, Amounts, CELL_MAX, Cell, Cleared};
+pub use amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+pub use cell::{Cell, Cleared};
 pub use codec::{DECODE_FACTOR, FORMAT};
 pub use counter_map::{CounterMap, Cursor, Joined, KEYS_MAX, Page, REPLICAS_MAX};
 pub use delta::{Delta, Span};
@@ -85,7 +87,7 @@ pub use once::Once;
 pub use pn_counter::PnCounter;
 pub use record::Record;
 pub use replica::{Flushed, Replica};
-pub use replica_id::ReplicaId;
+pub use replica_id::{ParseReplicaIdError, ReplicaId};
 pub use staging::Staging;
 pub use tally::{Tally, Wake};
 pub use version_vector::{Version, VersionVector};

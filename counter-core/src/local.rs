@@ -1,8 +1,26 @@
-//! Adding from the thread that has the replica: pending amounts as plain numbers, drained into cells at a flush.
+//! Adding from the thread that has the replica: pending amounts as plain numbers, drained into cells at a flush, and what is written at once.
 
-use crate::cell::{AMOUNT_MAX, Amounts};
+use std::collections::BTreeSet;
+
+use crate::amounts::{AMOUNT_MAX, Amounts};
 use crate::error::AddError;
+use crate::keys::KeyId;
 use crate::tally::{FULL, PENDING_MAX, Room};
+use crate::version_vector::Version;
+
+/// What was written outside a flush and the next flush has to tell of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unflushed {
+    /// The own version before the first of it.
+    pub(crate) after: Option<Version>,
+    pub(crate) changed: BTreeSet<KeyId>,
+}
+
+impl Unflushed {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.after.is_none()
+    }
+}
 
 /// Pending amounts by tally. Adds to the same counter before a flush come to one version.
 #[derive(Debug, Default)]

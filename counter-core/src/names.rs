@@ -7,10 +7,15 @@ use std::vec::Vec;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::dictionary::NameSlice;
-
 /// Longest counter or region name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// Names in ascending order, one after the other in an arena, with the end of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NameSlice<'a> {
+    pub(crate) arena: &'a str,
+    pub(crate) ends: &'a [u32],
+}
 
 /// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name besides its own.
 ///

@@ -1,15 +1,13 @@
 //! Adds that come with an id: applied once by whoever knows that id, and taken back where two had applied it before they met.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::cell::{AMOUNT_MAX, Amounts};
+use crate::amounts::{AMOUNT_MAX, Amounts};
 use crate::error::AddError;
 use crate::keys::KeyId;
 use crate::mark::{Add, Id, Kind, Look};
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
-use crate::version_vector::Version;
 
 /// What became of an add with an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,20 +16,6 @@ pub enum Once {
     Applied,
     /// It was added before, here or by a replica whose state is held here; nothing was added now.
     Repeated,
-}
-
-/// What was written outside a flush and the next flush has to tell of.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Unflushed {
-    /// The own version before the first of it.
-    pub(crate) after: Option<Version>,
-    pub(crate) changed: BTreeSet<KeyId>,
-}
-
-impl Unflushed {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.after.is_none()
-    }
 }
 
 impl Replica {

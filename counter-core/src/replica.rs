@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::cell::{Amounts, CELL_MAX};
+use crate::amounts::{Amounts, CELL_MAX};
 use crate::counter_map::{CounterMap, Joined};
 use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
 use crate::keys::KeyId;
-use crate::local::{Local, Part};
+use crate::local::{Local, Part, Unflushed};
 use crate::names::Names;
-use crate::once::Unflushed;
 use crate::replica_id::ReplicaId;
 use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
 use crate::version_vector::Version;

@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::string::String;
 
-use crate::error::DecodeError;
-
 /// One writer of cells. A node that starts again is a new writer: same `node`, greater `generation`.
 ///
 /// Written as `0123456789abcdef-0123456789abcdef`.
@@ -54,10 +52,10 @@ impl fmt::Display for ReplicaId {
 }
 
 impl FromStr for ReplicaId {
-    type Err = DecodeError;
+    type Err = ParseReplicaIdError;
 
-    fn from_str(text: &str) -> Result<Self, DecodeError> {
-        const SHAPE: DecodeError = DecodeError::Invalid("a replica id is 16 hexadecimal digits, a hyphen, 16 more");
+    fn from_str(text: &str) -> Result<Self, ParseReplicaIdError> {
+        const SHAPE: ParseReplicaIdError = ParseReplicaIdError(());
         let hex = |part: &str| match part.len() == 16 && part.bytes().all(|b| b.is_ascii_hexdigit()) {
             true => u64::from_str_radix(part, 16).map_err(|_| SHAPE),
             false => Err(SHAPE),
@@ -66,6 +64,18 @@ impl FromStr for ReplicaId {
         Ok(Self { node: hex(node)?, generation: hex(generation)? })
     }
 }
+
+/// Why a text is not a [`ReplicaId`]: it is not 16 hexadecimal digits, a hyphen, 16 more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseReplicaIdError(());
+
+impl fmt::Display for ParseReplicaIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a replica id is 16 hexadecimal digits, a hyphen, 16 more; nothing was read from this text")
+    }
+}
+
+impl std::error::Error for ParseReplicaIdError {}
 
 impl From<ReplicaId> for String {
     fn from(id: ReplicaId) -> Self {

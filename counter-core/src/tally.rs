@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::cell::{AMOUNT_MAX, Amounts};
+use crate::amounts::{AMOUNT_MAX, Amounts};
 use crate::error::AddError;
 use crate::lane::{LANES, known_lane, lane, sampled};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};

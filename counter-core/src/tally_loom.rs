@@ -5,7 +5,7 @@ use std::vec::Vec;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::cell::Amounts;
+use crate::amounts::Amounts;
 use crate::sync::Arc;
 use crate::tally::{Chunk, PENDING_MAX, Room, Tally};
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 
-use crate::cell::{Amounts, Cell, Extra};
+use crate::amounts::Amounts;
+use crate::cell::{Cell, Extra};
 use crate::marks::Marks;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;

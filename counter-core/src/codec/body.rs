@@ -2,14 +2,16 @@
 
 use smallvec::smallvec;
 
-use crate::cell::{Amounts, CELL_MAX, Extra};
+use crate::amounts::{Amounts, CELL_MAX};
+use crate::cell::Extra;
 use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::varint::{Reader, write_varint};
 use crate::codec::{marks, names};
 use crate::delta::{Delta, DeltaCell, Part, Span};
-use crate::dictionary::{Dictionary, NameList, NameSlice};
+use crate::dictionary::{Dictionary, NameList};
 use crate::error::DecodeError;
 use crate::mark::{Add, Mark, Said, Window};
+use crate::names::NameSlice;
 use crate::record::Record;
 use crate::version_vector::Version;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::cell::AMOUNT_MAX;
+use crate::amounts::AMOUNT_MAX;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::delta::Span;
 use crate::error::DecodeError;

@@ -1,6 +1,6 @@
 //! Varints, and a reader of hostile bytes that checks every length before anything is allocated for it.
 
-use crate::cell::CELL_MAX;
+use crate::amounts::CELL_MAX;
 use crate::error::DecodeError;
 use crate::replica_id::ReplicaId;
 

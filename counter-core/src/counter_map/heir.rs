@@ -3,7 +3,8 @@
 //! When it may is the protocol's to know. Each step writes single cells, one version each, so every snapshot of the heir in between is exact.
 
 use super::CounterMap;
-use crate::cell::{Amounts, CELL_MAX, Cleared, Extra};
+use crate::amounts::{Amounts, CELL_MAX};
+use crate::cell::{Cleared, Extra};
 use crate::delta::{Delta, DeltaCell};
 use crate::error::AddError;
 use crate::floors::Floors;

@@ -13,7 +13,7 @@ mod values;
 pub use join::Joined;
 pub use pages::{Cursor, Page};
 
-use crate::cell::{AMOUNT_MAX, Amounts, CELL_MAX};
+use crate::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 use crate::error::AddError;
 use crate::keys::{KeyId, Keys};
 use crate::record::Record;

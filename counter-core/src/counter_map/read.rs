@@ -1,7 +1,7 @@
 //! Reading a map: totals, values, names, versions, hashes.
 
 use super::CounterMap;
-use crate::cell::Amounts;
+use crate::amounts::Amounts;
 use crate::digest::{Digest, StateHash};
 use crate::keys::KeyId;
 use crate::pn_counter::PnCounter;

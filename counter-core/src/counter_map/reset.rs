@@ -1,7 +1,8 @@
 //! Observed reset: what the resetter has seen is gone, what was concurrent stays, exactly.
 
 use super::CounterMap;
-use crate::cell::{Amounts, Extra};
+use crate::amounts::Amounts;
+use crate::cell::Extra;
 use crate::error::AddError;
 use crate::floors::{Floors, Held, seen};
 use crate::replica_id::ReplicaId;
