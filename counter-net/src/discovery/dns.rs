@@ -10,7 +10,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-use super::finders::Findings;
+use super::findings::Findings;
 use crate::error::StartError;
 
 /// Time between two questions while there is no answer yet, and after that. Orchestrators hold their answers for 5-30 s.

@@ -7,12 +7,10 @@ use libp2p::multiaddr::Protocol;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::findings::Findings;
 use super::{Discovery, dns, fly, local};
 use crate::config::{FINDINGS_MAX, GOSSIP_PORT, NodeConfig};
 use crate::error::StartError;
-
-/// What a finder reports: addresses of nodes, each with or without `/p2p/…`.
-pub(super) type Findings = mpsc::Sender<Vec<Multiaddr>>;
 
 /// Every finder of one node; dropping it ends them and withdraws what they published.
 pub(crate) struct Finders {

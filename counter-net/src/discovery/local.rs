@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use super::finders::Findings;
+use super::findings::Findings;
 use crate::error::DiscoveryError;
 
 /// The time between two looks at the board: short at first, when several nodes are started together.

@@ -2,6 +2,7 @@
 
 mod dns;
 mod finders;
+mod findings;
 pub(crate) mod fly;
 mod local;
 

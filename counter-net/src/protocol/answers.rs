@@ -3,11 +3,11 @@
 use counter_core::{Cursor, Replica};
 use serde_bytes::ByteBuf;
 
+use super::asked::{Asked, Pending};
 use super::input::NodeId;
 use super::message::{Noted, Page, Request, Response, State};
 use super::output::{Alarm, Refusal};
 use super::replicator::Replicator;
-use super::requests::{Asked, Pending};
 use super::stats::Kind;
 use super::wire::{self, unpack_vector};
 

@@ -1,9 +1,10 @@
 //! Local work first: pending amounts become cells, and the cells go out as gossip.
 
-use counter_core::{Delta, Flushed, Replica, Version};
+use counter_core::{Delta, Flushed, Replica};
 use serde_bytes::ByteBuf;
 
 use super::gossip::{ENVELOPE_BYTES_MAX, Gossip};
+use super::own_delta::own_since;
 use super::replicator::Replicator;
 use super::stats::Kind;
 use super::timer::Timer;
@@ -80,14 +81,4 @@ impl Replicator {
         self.out.stats.unpublished += 1;
         Vec::new()
     }
-}
-
-/// The own cells beyond `after`, closed.
-pub(super) fn own_since(replica: &Replica, after: Version) -> Delta {
-    replica.map().delta_of(replica.id(), after).unwrap_or_default()
-}
-
-/// The replica's first delta, as bytes: its record, by which others know it.
-pub(super) fn birth_of(replica: &Replica) -> Vec<u8> {
-    own_since(replica, 0).encode()
 }

@@ -8,8 +8,9 @@ use counter_core::ReplicaId;
 
 use super::announcement::{Announcement, Standing, Suspicion};
 use super::gossip::Gossip;
-use super::message::{Ask, Compare, Hold, Noted, Page, PullPage, Refused, Request, Response, State, Tell, VERSION};
+use super::message::{Ask, Compare, Hold, Noted, Page, PullPage, Refused, Request, Response, State, Tell};
 use super::output::Refusal;
+use super::wire::VERSION;
 use super::wire::{self, Hash, Id};
 
 /// Lines of `name hex`: the messages below, as 0.1 writes them.

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::announcement::{Announcement, Suspicion};
-use super::message::VERSION;
 use super::stats::Kind;
 use super::wire;
+use super::wire::VERSION;
 
 /// The most bytes that an envelope adds to the cells in it.
 pub(super) const ENVELOPE_BYTES_MAX: usize = 32;

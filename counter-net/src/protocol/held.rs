@@ -1,17 +1,16 @@
 //! Who is known to hold how much of what this replica wrote, who counts, and the question that finds out at once.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 use serde_bytes::ByteBuf;
 
-use super::flush::own_since;
+use super::asked::Asked;
 use super::input::NodeId;
 use super::message::{Hold, Request, Response};
 use super::output::{Notice, Refusal};
+use super::own_delta::own_since;
 use super::replicator::Replicator;
-use super::requests::Asked;
 use super::timer::Timer;
 use super::waits::{Copies, Waited, lacking};
 use super::wire::{self, Id};
@@ -20,19 +19,6 @@ use super::wire::{self, Id};
 const HOLD_AGAIN: Duration = Duration::from_millis(20);
 /// The least time between two questions for versions that somebody waits for here.
 const CHASE_INTERVAL: Duration = Duration::from_millis(100);
-
-/// What is remembered of the holders of this replica's changes.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    /// The greatest own version that a replica showed to hold, kept beyond its connection: what a life holds it holds for good.
-    shown: BTreeMap<ReplicaId, Version>,
-    /// Replicas that said they leave; remembered when members have forgotten it. Only of writers that are known.
-    left: BTreeSet<ReplicaId>,
-    /// Peers are not asked again before, where their last answer fell short.
-    again: BTreeMap<NodeId, Duration>,
-    /// Versions that somebody waits for are not chased before.
-    next_chase: Duration,
-}
 
 impl Replicator {
     /// The replicas that count for copies and for what is stable: every writer known whose life nobody claims, reachable or not, but for earlier lives of a node whose later

@@ -9,10 +9,7 @@ use serde_bytes::ByteBuf;
 
 use super::announcement::Announcement;
 use super::output::Refusal;
-use super::wire::{Hash, Id};
-
-/// The version of requests, answers and gossip that this release speaks.
-pub(super) const VERSION: u64 = 1;
+use super::wire::{Hash, Id, VERSION};
 
 /// What one peer asks of another: exactly one of the kinds is there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

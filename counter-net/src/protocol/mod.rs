@@ -4,13 +4,26 @@
 //! [`Replicator::poll_timeout`] says when to call again with [`Input::Timer`]. There is no socket, clock, thread or system randomness in
 //! here: the same machine runs under libp2p, in the seeded simulator (feature `sim`) and as a Maelstrom node.
 //!
-//! Rooms: `config`, `input`, `output`, `member` and `stats` are the door; `message`, `gossip`, `announcement` and `wire` the bytes; `flush`,
-//! `receive` and `intake` take cells out and in; `rounds`, `requests`, `answers`, `serve`, `pull`, `gaps` and `sources` move what gossip missed;
-//! `held` and `waits` know who holds what, for those who wait for copies or versions; `members` and `presence` know who is there; `enrolment` and `retirement` hand lives that ended over to their heirs; `bootstrap` decides when this node has caught up; `outbox` and `timer` serve them all.
+//! | rooms | what happens there |
+//! | --- | --- |
+//! | `config`, `input`, `output`, `member`, `stats` | the door |
+//! | `replicator` | routes what comes in to the rooms |
+//! | `message`, `gossip`, `announcement`, `wire` | the bytes |
+//! | `flush`, `receive`, `intake` | cells go out and come in |
+//! | `rounds`, `requests`, `answers`, `serve` | what gossip missed |
+//! | `held` | who holds what, for those who wait for copies or versions |
+//! | `presence` | who is there |
+//! | `agreement`, `retirement` | lives that ended are handed over to their heirs |
+//! | `asked`, `enrolment`, `gaps`, `holders`, `members`, `pull`, `retiring`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
+//! | `bootstrap` | when this node has caught up |
+//! | `outbox`, `own_delta`, `timer` | serve them all |
+//!
 //! The message ladder is drawn in `docs/protocol.md`.
 
+mod agreement;
 mod announcement;
 mod answers;
+mod asked;
 mod bootstrap;
 mod config;
 mod enrolment;
@@ -20,6 +33,7 @@ mod gaps;
 mod golden;
 mod gossip;
 mod held;
+mod holders;
 mod input;
 mod intake;
 mod member;
@@ -27,12 +41,14 @@ mod members;
 mod message;
 mod outbox;
 mod output;
+mod own_delta;
 mod presence;
 mod pull;
 mod receive;
 mod replicator;
 mod requests;
 mod retirement;
+mod retiring;
 mod rounds;
 mod serve;
 mod sources;

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId, Version};
 
+use super::asked::Pending;
 use super::bootstrap::Bootstrap;
 use super::config::ProtocolConfig;
 use super::enrolment::Enrolment;
-use super::flush::birth_of;
 use super::gaps::Gaps;
 use super::gossip::Sequence;
-use super::held::Held;
+use super::holders::Held;
 use super::input::{Input, NodeId};
 use super::member::{Member, Presence};
 use super::members::Members;
 use super::outbox::Outbox;
 use super::output::{Notice, Output};
+use super::own_delta::birth_of;
 use super::pull::Pulls;
-use super::requests::Pending;
-use super::retirement::Retirement;
+use super::retiring::Retirement;
 use super::sources::Sources;
 use super::stats::Stats;
 use super::timer::{Timer, Timers};

@@ -2,55 +2,16 @@
 
 use std::time::Duration;
 
-use counter_core::{Replica, Version};
+use counter_core::Replica;
 
+use super::asked::{Asked, Pending};
 use super::input::NodeId;
 use super::message::Request;
 use super::replicator::Replicator;
-use super::stats::Kind;
 use super::timer::Timer;
 
 /// How many failures in a row a pull survives at its peer.
 const RESUMES_MAX: u32 = 2;
-
-/// A request without an answer.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Pending {
-    pub peer: NodeId,
-    pub asked: Asked,
-    pub sent: Duration,
-}
-
-/// What was asked.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Asked {
-    Compare {
-        /// Hash of the version vector that was compared.
-        seen: u128,
-    },
-    /// With cells or only for the digest.
-    Ask {
-        cells: bool,
-    },
-    Pull,
-    Tell,
-    /// How much of this replica it holds, which is at `version`.
-    Hold {
-        version: Version,
-    },
-}
-
-impl Asked {
-    pub(super) fn kind(self) -> Kind {
-        match self {
-            Asked::Compare { .. } => Kind::Compare,
-            Asked::Ask { .. } => Kind::Ask,
-            Asked::Pull => Kind::Pull,
-            Asked::Tell => Kind::Tell,
-            Asked::Hold { .. } => Kind::Hold,
-        }
-    }
-}
 
 impl Replicator {
     pub(super) fn send(&mut self, peer: NodeId, asked: Asked, request: &Request) {

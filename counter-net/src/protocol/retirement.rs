@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use counter_core::{Flushed, Inheritance, Replica, ReplicaId, Version};
 
+use super::asked::Asked;
 use super::input::NodeId;
 use super::message::{Request, Tell};
 use super::output::{Notice, RetireError};
 use super::replicator::Replicator;
-use super::requests::Asked;
+use super::retiring::{Heir, Retirement};
 use super::timer::Timer;
 use super::wire::{Id, pack_vector};
 
@@ -19,30 +20,6 @@ const STEP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Peers that are asked for their digests at one look.
 const ASKED_A_STEP: usize = 8;
-
-/// What this replica has to do for lives that ended.
-#[derive(Debug, Default)]
-pub(super) struct Retirement {
-    work: Option<Inheritance>,
-    /// Own cells may still name what was cleared of lives that are folded.
-    forgets: bool,
-    /// Who is to be this leaving replica's heir.
-    heir: Heir,
-    /// An heir was named: from now on nothing is written.
-    bequeathed: bool,
-}
-
-/// Whether a leaving replica hands over for good.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-enum Heir {
-    /// It does not leave, or its next life is the heir.
-    #[default]
-    None,
-    /// An heir is to be named as soon as all that was written here is handed over.
-    Wanted,
-    /// The heir was told and has not answered.
-    Told(NodeId),
-}
 
 impl Replicator {
     /// Claims a life that is lost for good, as an operator says it is. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
@@ -187,7 +164,7 @@ impl Replicator {
         self.own = life;
         self.members.renew(life);
         self.members_changed = true;
-        self.birth = super::flush::birth_of(replica);
+        self.birth = super::own_delta::birth_of(replica);
         self.published = 0;
         self.enrolment.forget();
         self.retirement = Retirement::default();

@@ -5,11 +5,11 @@ use std::time::Duration;
 use counter_core::Replica;
 use serde_bytes::ByteBuf;
 
-use super::flush::own_since;
+use super::asked::Asked;
 use super::input::NodeId;
 use super::message::{Ask, Compare, Request, Tell};
+use super::own_delta::own_since;
 use super::replicator::Replicator;
-use super::requests::Asked;
 use super::timer::Timer;
 use super::wire::{Hash, pack_vector};
 

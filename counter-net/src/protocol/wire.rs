@@ -6,8 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteBuf;
 
 use super::config::MESSAGE_BYTES_MAX;
-use super::message::VERSION;
 use super::output::Refusal;
+
+/// The version of requests, answers and gossip that this release speaks.
+pub(super) const VERSION: u64 = 1;
 
 /// A hash of 128 bits; 16 bytes, big-endian.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -1,0 +1,47 @@
+//! A request that has no answer yet, and what it asked for.
+
+use std::time::Duration;
+
+use counter_core::Version;
+
+use super::input::NodeId;
+use super::stats::Kind;
+
+/// A request without an answer.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Pending {
+    pub peer: NodeId,
+    pub asked: Asked,
+    pub sent: Duration,
+}
+
+/// What was asked.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    Compare {
+        /// Hash of the version vector that was compared.
+        seen: u128,
+    },
+    /// With cells or only for the digest.
+    Ask {
+        cells: bool,
+    },
+    Pull,
+    Tell,
+    /// How much of this replica it holds, which is at `version`.
+    Hold {
+        version: Version,
+    },
+}
+
+impl Asked {
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Asked::Compare { .. } => Kind::Compare,
+            Asked::Ask { .. } => Kind::Ask,
+            Asked::Pull => Kind::Pull,
+            Asked::Tell => Kind::Tell,
+            Asked::Hold { .. } => Kind::Hold,
+        }
+    }
+}
