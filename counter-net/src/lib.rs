@@ -14,10 +14,10 @@ mod driver;
 #[cfg(feature = "node")]
 mod error;
 #[cfg(feature = "node")]
-mod metrics;
-#[cfg(feature = "node")]
 mod node;
 pub mod protocol;
+#[cfg(feature = "node")]
+mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "node")]

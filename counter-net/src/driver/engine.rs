@@ -18,8 +18,8 @@ use super::predecessors::Predecessors;
 use crate::behaviour::{Behaviour, Names};
 use crate::config::{INTRODUCTION_INTERVAL, NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::Finders;
-use crate::node::Shared;
 use crate::protocol::{Input, NodeId, Output};
+use crate::shared::Shared;
 
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
@@ -47,7 +47,7 @@ pub(super) struct Driver {
     /// Whose turn it is to introduce others.
     pub(super) introductions: usize,
     pub(super) key_fingerprint: Option<String>,
-    pub(super) predecessors: Predecessors,
+    predecessors: Predecessors,
     /// What the network has been brought to; what is asked for is in `shared`.
     pub(super) isolated: bool,
 }
@@ -172,7 +172,9 @@ impl Driver {
             let late = now - self.next_sweep >= SWEEP_INTERVAL;
             self.next_sweep = now + SWEEP_INTERVAL;
             self.sweep(now, late);
-            self.settle_predecessors(now);
+            if self.predecessors.settle(&self.shared, now) {
+                self.feed(Input::LocalChange);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use libp2p::identity::Keypair;
 
 use crate::behaviour::node_id;
 use crate::error::StartError;
-use crate::node::Store;
+use crate::shared::Store;
 use crate::store::{Directory, Meta, Opened, RedbLog, StoreError};
 
 /// A life that begins.

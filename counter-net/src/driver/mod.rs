@@ -1,6 +1,6 @@
 //! The driver: one loop that owns the network and feeds the replicator, local work first.
 //!
-//! `start` builds everything and hands over to the loop in `engine`; `network` turns what happens on the network into inputs, `effects`
+//! `start` builds everything, what is shared with the handles too (`crate::shared`), and hands over to the loop in `engine`; `network` turns what happens on the network into inputs, `effects`
 //! turns the replicator's outputs into network calls; `life` begins, `predecessors` settles what came before; `book` knows whom to dial, `contacts` who is there, `introductions` spreads
 //! addresses, `isolation` cuts this node from all others and heals that, `codec` frames requests.
 

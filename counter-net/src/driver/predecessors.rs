@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId};
 
-use super::engine::Driver;
-use crate::protocol::{Input, Member};
+use crate::protocol::Member;
+use crate::shared::Shared;
 
 /// So long after the first member's answer, who wrote the original of a copied directory may still show itself, such as by starting again. What
 /// it has and no member has is lost once its life is claimed and folded; less claims the lives of nodes that are only restarting.
@@ -40,6 +40,40 @@ impl Predecessors {
         Self { copied, caught_up: None, is_settled: !stored }
     }
 
+    /// Settles what became of the lives before this one, if that is known by now. True where the state changed.
+    pub(super) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
+        if self.is_settled {
+            return false;
+        }
+        let mut guard = shared.write();
+        let state = &mut *guard;
+        if !state.replicator.is_synced() {
+            return false;
+        }
+        let members = state.replicator.members(&state.replica, now);
+        let look = self.look(&state.replica, &members, now);
+        for &life in &look.claim {
+            // One that is not known here left nothing to take over.
+            if state.replicator.retire(&mut state.replica, life).is_ok() {
+                tracing::warn!(%life, "nobody goes on from this life, as far as the members know: this node takes it over");
+            }
+        }
+        drop(guard);
+        if look.caught_up {
+            shared.behind.store(false, Ordering::Relaxed);
+        }
+        for life in &look.go_on {
+            tracing::warn!(%life, "another node goes on from the original of this data directory: this one counts beside it");
+        }
+        if self.is_settled {
+            shared.commits.get().into_iter().for_each(crate::store::Commits::settled);
+        }
+        if !look.claim.is_empty() {
+            shared.state_changed();
+        }
+        !look.claim.is_empty()
+    }
+
     fn look(&mut self, replica: &Replica, members: &[Member], now: Duration) -> Look {
         let answered = |member: &Member| member.connected && member.synced && member.lag.is_some_and(|lag| lag.versions_ahead == 0);
         let mut look = Look { caught_up: self.caught_up.is_some() || members.iter().any(answered), ..Look::default() };
@@ -71,42 +105,6 @@ fn goes_on(life: ReplicaId, replica: &Replica, members: &[Member]) -> bool {
     members.iter().any(|member| is_later(member.replica) || (member.replica.node == life.node && member.live))
         || replica.map().is_ended(life)
         || replica.map().replicas().any(is_later)
-}
-
-impl Driver {
-    /// Settles what became of the lives before this one, if that is known by now.
-    pub(super) fn settle_predecessors(&mut self, now: Duration) {
-        if self.predecessors.is_settled {
-            return;
-        }
-        let mut guard = self.shared.write();
-        let state = &mut *guard;
-        if !state.replicator.is_synced() {
-            return;
-        }
-        let members = state.replicator.members(&state.replica, now);
-        let look = self.predecessors.look(&state.replica, &members, now);
-        for &life in &look.claim {
-            // One that is not known here left nothing to take over.
-            if state.replicator.retire(&mut state.replica, life).is_ok() {
-                tracing::warn!(%life, "nobody goes on from this life, as far as the members know: this node takes it over");
-            }
-        }
-        drop(guard);
-        if look.caught_up {
-            self.shared.behind.store(false, Ordering::Relaxed);
-        }
-        for life in &look.go_on {
-            tracing::warn!(%life, "another node goes on from the original of this data directory: this one counts beside it");
-        }
-        if self.predecessors.is_settled {
-            self.shared.commits.get().into_iter().for_each(crate::store::Commits::settled);
-        }
-        if !look.claim.is_empty() {
-            self.shared.state_changed();
-            self.feed(Input::LocalChange);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{Config as SwarmConfig, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, TransportError};
+use tokio::task::JoinHandle;
 
 use super::engine::Driver;
 use super::life::{self, Life};
@@ -21,16 +22,15 @@ use crate::behaviour::{Behaviour, Names};
 use crate::config::{IDLE_TIMEOUT, NodeConfig};
 use crate::discovery::Finders;
 use crate::error::StartError;
-use crate::metrics::Metrics;
-use crate::node::{Identity, Node, Shared, State};
 use crate::protocol::Replicator;
+use crate::shared::{Identity, Metrics, Shared, State, Wakes};
 use crate::transport;
 
 /// A listener that has not said within this time where it listens has no address to say.
 const LISTEN_MAX: Duration = Duration::from_secs(2);
 
-/// Starts a node; its addresses are known when this returns.
-pub(crate) async fn start(config: NodeConfig) -> Result<Node, StartError> {
+/// Starts a node's loop as a task; the node's addresses are known when this returns.
+pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let names = Names::of(&config.cluster)?;
     let life = life::begin(config.data_dir.clone(), config.restored).await?;
     let mut swarm = swarm(&life.keypair, &config, &names)?;
@@ -44,7 +44,7 @@ pub(crate) async fn start(config: NodeConfig) -> Result<Node, StartError> {
     announce(&shared, &config);
     let driver = Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
     let task = tokio::spawn(driver.run());
-    Ok(Node::running(shared, task))
+    Ok((shared, task))
 }
 
 fn announce(shared: &Shared, config: &NodeConfig) {
@@ -72,7 +72,7 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     }
     let origin = Instant::now();
     let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
-    let wakes = crate::node::Wakes::default();
+    let wakes = Wakes::default();
     let local = Arc::clone(&wakes.local);
     replica.set_wake(Arc::new(move || local.notify_one()));
     let identity = Identity {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Node;
 use crate::cluster_key::ClusterKey;
 use crate::config::{self, NodeConfig};
 use crate::discovery::Discovery;
@@ -13,7 +12,7 @@ use crate::protocol::ProtocolConfig;
 
 const LISTEN_DEFAULT: &str = "/ip4/127.0.0.1/tcp/0";
 
-/// Settings of a node before its start; see [`Node::builder`].
+/// Settings of a node before its start; see [`Node::builder`](crate::Node::builder).
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct NodeBuilder {
@@ -138,7 +137,7 @@ impl NodeBuilder {
     /// How many counters, each region of one counted, this node holds. Default 2,000,000. Must be the same on every node of a cluster.
     ///
     /// An add that would make one more fails. Cells of others that would are refused whole, so that no two nodes keep different halves: the node is
-    /// then not [ready](Node::is_ready), and says so in its log and its metrics.
+    /// then not [ready](crate::Node::is_ready), and says so in its log and its metrics.
     pub fn counters_max(mut self, counters: usize) -> Self {
         self.counters_max = counters;
         self
@@ -156,22 +155,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Starts the node on the current tokio runtime. Ready when it listens: [`Node::info`] then has the addresses.
-    ///
-    /// Cancel safe: dropping the future leaves nothing running.
-    ///
-    /// # Errors
-    ///
-    /// See [`StartError`]; each says what to write instead.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with time and I/O enabled.
-    pub async fn start(self) -> Result<Node, StartError> {
-        crate::driver::start(self.check()?).await
-    }
-
-    fn check(self) -> Result<NodeConfig, StartError> {
+    /// What the settings come to, each checked.
+    pub(super) fn check(self) -> Result<NodeConfig, StartError> {
         config::check_region(&self.region)?;
         config::check_cluster(&self.cluster)?;
         let has_key = self.key.is_some();

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use counter_core::{AddError, Once, ReplicaId, Tally};
 
-use super::{Durable, NotReached, Replicated, Shared, Token};
+use super::durable::Durable;
+use super::token::Token;
+use super::waiting::{NotReached, Replicated};
 use crate::protocol::Copies;
+use crate::shared::Shared;
 
 /// One named counter of a node. Cheap to clone, `Send + Sync`; add from as many threads as you like.
 #[derive(Clone)]

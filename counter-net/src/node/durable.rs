@@ -1,24 +1,11 @@
-//! Adds that wait for the disk, and how the store looks at a node's state.
+//! Adds that wait for the disk.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use counter_core::{Cursor, Delta, Page, ReplicaId, VersionVector};
-
-use super::Shared;
-use crate::store::{Commits, Directory, NotDurable, RedbLog, Source, Ticket, Weight};
-
-/// A node's open store.
-pub(crate) struct Store {
-    pub(crate) directory: Directory,
-    pub(crate) log: RedbLog,
-    pub(crate) weight: Weight,
-    /// What opening and loading it took.
-    pub(crate) load_time: Duration,
-}
+use crate::shared::Shared;
+use crate::store::{Commits, NotDurable, Ticket};
 
 /// Resolves once everything that was added before it was made is on the disk, or at once on a node without a data directory: there the cluster's
 /// memories are the copies.
@@ -45,59 +32,7 @@ impl Future for Durable {
     }
 }
 
-/// What the commit thread sees of a node. It keeps the directory locked while it lives, and does not keep the node.
-struct Stored {
-    shared: Weak<Shared>,
-    _directory: Directory,
-}
-
-impl Source for Stored {
-    fn changes_since(&mut self, stored: &VersionVector) -> Delta {
-        let Some(shared) = self.shared.upgrade() else { return Delta::default() };
-        let mut state = shared.write();
-        let flushed = state.replica.flush();
-        let delta = state.replica.map().delta_since(stored);
-        if !flushed.changed.is_empty() {
-            // The replicator tells of what it flushes itself; this flush was ours, and it publishes it when it is woken.
-            shared.subscribers.state_changed(flushed.changed.iter().map(|key| state.replica.map().name_of(*key)));
-            drop(state);
-            shared.wakes.local.notify_one();
-        }
-        delta
-    }
-
-    fn page(&mut self, have: &VersionVector, only: &[ReplicaId], cursor: Option<&Cursor>, bytes_max: usize) -> Page {
-        match self.shared.upgrade() {
-            Some(shared) => shared.read().replica.map().page_since(have, Some(only), cursor, bytes_max),
-            None => Page { delta: Delta::default(), next: None },
-        }
-    }
-
-    fn writers(&mut self) -> Vec<ReplicaId> {
-        self.shared.upgrade().map_or_else(Vec::new, |shared| shared.read().replica.map().replicas().collect())
-    }
-}
-
 impl Shared {
-    /// Starts to commit what changes; `stored` is what the store held when it was opened.
-    pub(crate) fn commit_to(self: &Arc<Self>, store: Store, stored: VersionVector, commit_interval: Duration) -> std::io::Result<()> {
-        // Set once, before anybody else has this node.
-        let _first = self.stored.set((store.directory.store_path(), store.load_time));
-        let source = Stored { shared: Arc::downgrade(self), _directory: store.directory };
-        let commits = Commits::start(source, store.log, (stored, store.weight), commit_interval)?;
-        commits.changed();
-        // Set once, before anybody else has this node.
-        let _first = self.commits.set(commits);
-        Ok(())
-    }
-
-    /// The state changed; the store hears of it.
-    pub(crate) fn state_changed(&self) {
-        if let Some(commits) = self.commits.get() {
-            commits.changed();
-        }
-    }
-
     /// A ticket for everything added until now.
     pub(super) fn durable(&self) -> Durable {
         Durable::new(self.commits.get().map(Commits::ticket))

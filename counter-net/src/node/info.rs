@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use counter_core::ReplicaId;
 
-use super::Shared;
 pub use crate::protocol::{Lag, Member};
+use crate::shared::Shared;
 
 /// A node about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use counter_core::ReplicaId;
 
-use super::Shared;
 use crate::protocol::{Member, RetireError};
+use crate::shared::Shared;
 
 /// One life of one node, of which this node holds something.
 #[derive(Clone, Debug, PartialEq, Eq)]

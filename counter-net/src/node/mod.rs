@@ -5,7 +5,7 @@ mod counter;
 mod durable;
 mod info;
 mod lives;
-mod shared;
+mod scrape;
 mod token;
 mod view;
 mod viewer;
@@ -14,10 +14,8 @@ mod waiting;
 pub use builder::NodeBuilder;
 pub use counter::Counter;
 pub use durable::Durable;
-pub(crate) use durable::Store;
 pub use info::{Lag, Member, NodeInfo};
 pub use lives::{Life, Standing};
-pub(crate) use shared::{Identity, Shared, State, Wakes};
 pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
@@ -31,7 +29,9 @@ use counter_core::{AddError, ReplicaId};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::error::StartError;
 use crate::protocol::{Copies, RetireError};
+use crate::shared::Shared;
 use crate::subscribe::{Changes, Interest};
 
 /// A running node: cheap to clone, `Send + Sync`, usable from any task or thread.
@@ -70,13 +70,31 @@ impl Drop for Running {
     }
 }
 
+impl NodeBuilder {
+    /// Starts the node on the current tokio runtime. Ready when it listens: [`Node::info`] then has the addresses.
+    ///
+    /// Cancel safe: dropping the future leaves nothing running.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]; each says what to write instead.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with time and I/O enabled.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let (shared, task) = crate::driver::start(self.check()?).await?;
+        Ok(Node::running(shared, task))
+    }
+}
+
 impl Node {
     /// Where every node begins: choose region, cluster, addresses; then [`NodeBuilder::start`].
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
     }
 
-    pub(crate) fn running(shared: Arc<Shared>, task: JoinHandle<()>) -> Self {
+    fn running(shared: Arc<Shared>, task: JoinHandle<()>) -> Self {
         let abort = task.abort_handle();
         Self { running: Arc::new(Running { shared, task: Mutex::new(Some(task)), abort }) }
     }

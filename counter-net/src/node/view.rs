@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use counter_core::StateHash;
 
-use super::{Shared, State};
+use crate::shared::{Shared, State};
 
 /// One counter as this node knows it, at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! Presence: a guard that counts one viewer while it lives.
 
+use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use super::Shared;
 
 /// One viewer of this node's region; dropping it is leaving. Presence is a sum over live nodes of such guards, so it cannot drift.
 pub struct Viewer {

@@ -1,20 +1,17 @@
-//! Waiting for copies and for versions: futures that the driver answers, and the table between them.
+//! Waiting for copies and for versions: futures that the driver answers, which ask through the node's table of waits.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::Shared;
+use super::token::Token;
 use crate::protocol::{Copies, Input, Waited};
-
-/// Waits that the driver has not taken up yet; one above it is refused.
-const NEW_MAX: usize = 65_536;
+use crate::shared::Shared;
 
 /// An add that is not known to be on as many replicas as were asked for. It *is* counted, and travels on its own.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -135,72 +132,6 @@ impl fmt::Debug for Wait {
     }
 }
 
-/// What lies between those who wait and the driver.
-#[derive(Default)]
-pub(crate) struct Waiting {
-    table: Mutex<Table>,
-}
-
-#[derive(Default)]
-struct Table {
-    last_id: u64,
-    /// For the driver to hand on; at most `NEW_MAX` waits, and as many withdrawals as there are waits open.
-    new: Vec<Input>,
-    open: HashMap<u64, oneshot::Sender<Waited>>,
-    closed: bool,
-}
-
-impl Waiting {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens a wait; it is answered at once where there is no room, and ends without an answer where the node has stopped.
-    fn begin(&self, input: impl FnOnce(u64) -> Input) -> (u64, oneshot::Receiver<Waited>) {
-        let (send, answer) = oneshot::channel();
-        let mut table = self.table();
-        table.last_id += 1;
-        let id = table.last_id;
-        if table.new.len() >= NEW_MAX {
-            let _receiver_is_here = send.send(Waited::TooMany);
-        } else if !table.closed {
-            table.new.push(input(id));
-            table.open.insert(id, send);
-        }
-        (id, answer)
-    }
-
-    /// Nobody waits for this answer any more. True where the driver must hear of it.
-    fn withdraw(&self, id: u64) -> bool {
-        let mut table = self.table();
-        let open = table.open.remove(&id).is_some();
-        if open {
-            table.new.push(Input::Forget { id });
-        }
-        open
-    }
-
-    /// What the driver is to hand on.
-    pub(crate) fn take_new(&self) -> Vec<Input> {
-        std::mem::take(&mut self.table().new)
-    }
-
-    pub(crate) fn answer(&self, id: u64, how: Waited) {
-        if let Some(send) = self.table().open.remove(&id) {
-            // Whoever waited may have gone meanwhile.
-            let _gone = send.send(how);
-        }
-    }
-
-    /// Ends every wait, and those begun later at once.
-    pub(crate) fn close(&self) {
-        let mut table = self.table();
-        table.closed = true;
-        table.open.clear();
-        table.new.clear();
-    }
-}
-
 impl Shared {
     fn begin_wait(self: &Arc<Self>, input: impl FnOnce(u64) -> Input) -> Wait {
         let (id, answer) = self.waiting.begin(input);
@@ -213,7 +144,7 @@ impl Shared {
     }
 
     /// Waits until this node holds the token; at once where it does.
-    pub(super) async fn reach(self: &Arc<Self>, token: &super::Token, within: Duration) -> Result<(), NotReached> {
+    pub(super) async fn reach(self: &Arc<Self>, token: &Token, within: Duration) -> Result<(), NotReached> {
         if self.holds(token) {
             return Ok(());
         }
@@ -227,7 +158,7 @@ impl Shared {
     }
 
     /// What this node holds now, of all writers or of those of one counter; what is pending is flushed first and gets its version so.
-    pub(super) fn token(&self, counter: Option<&str>) -> super::Token {
+    pub(super) fn token(&self, counter: Option<&str>) -> Token {
         let mut state = self.write();
         if state.replica.has_pending() {
             let flushed = state.replica.flush();
@@ -236,14 +167,14 @@ impl Shared {
             self.wakes.local.notify_one();
         }
         let map = state.replica.map();
-        let Some(counter) = counter else { return super::Token::new(map.version_vector()) };
+        let Some(counter) = counter else { return Token::new(map.version_vector()) };
         let cells = |(region, _): (&str, i128)| map.pn_counter(counter, region).cells().map(|(writer, _)| writer).collect::<Vec<_>>();
         let writers = map.regions(counter).flat_map(cells).chain([state.replica.id()]);
-        super::Token::new(writers.map(|writer| (writer, map.seen_of(writer))).collect())
+        Token::new(writers.map(|writer| (writer, map.seen_of(writer))).collect())
     }
 
     /// Whether this node holds the token now.
-    pub(super) fn holds(&self, token: &super::Token) -> bool {
+    pub(super) fn holds(&self, token: &Token) -> bool {
         let state = self.read();
         let map = state.replica.map();
         token.iter().all(|(writer, version)| map.counted_up_to(writer) >= version)

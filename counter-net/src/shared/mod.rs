@@ -1,5 +1,13 @@
 //! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
 
+mod commits;
+mod metrics;
+mod waiting;
+
+pub(crate) use commits::Store;
+pub(crate) use metrics::{Label, Metrics};
+pub(crate) use waiting::Waiting;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -8,8 +16,6 @@ use std::time::{Duration, Instant};
 use counter_core::{Replica, ReplicaId};
 use tokio::sync::{Notify, watch};
 
-use super::waiting::Waiting;
-use crate::metrics::Metrics;
 use crate::protocol::Replicator;
 use crate::store::Commits;
 use crate::subscribe::Subscribers;
