@@ -7,7 +7,7 @@ use bytes::Bytes;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use warp::http::{Response, StatusCode};
 
-use crate::handlers::{Answer, typed};
+use crate::answer::{Answer, typed};
 use crate::rejection::ApiError;
 
 /// Name, content type, content.

@@ -6,18 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use counter_net::{AddError, Counter, Member, Once};
 use serde::{Deserialize, Serialize};
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use warp::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
 use warp::http::{Response, StatusCode};
 
+use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::metrics;
 use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, read_name};
 use crate::page;
 use crate::peer::Peer;
 use crate::rejection::ApiError;
-
-/// What a handler comes to; routes turn either into a response.
-pub(crate) type Answer = Result<Response<Bytes>, ApiError>;
 
 /// How long the first page waits for this node to catch up with its cluster.
 const SYNC_WAIT: Duration = Duration::from_secs(2);
@@ -239,10 +237,4 @@ pub(crate) fn show_metrics(app: &App) -> Answer {
 
 fn json(value: &impl Serialize) -> Answer {
     Ok(typed("application/json", serde_json::to_string(value).unwrap_or_default()))
-}
-
-pub(crate) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
-    let mut response = Response::new(body.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

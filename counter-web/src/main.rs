@@ -1,8 +1,10 @@
 //! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome into an exit status.
 
 mod admin;
+mod answer;
 mod app;
 mod assets;
+mod bounds;
 mod cli;
 mod demo;
 mod events;

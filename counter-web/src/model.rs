@@ -5,16 +5,11 @@ use std::collections::BTreeMap;
 use counter_net::{CounterView, RegionView};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::bounds::{AMOUNT_MAX, ID_BYTES_MAX};
 use crate::rejection::ApiError;
 
 /// The greatest integer that a JSON number is sent as; beyond it goes a decimal string.
 const PLAIN_INTEGER_MAX: i128 = (1 << 53) - 1;
-
-/// The greatest amount of one add, in either direction.
-pub(crate) const AMOUNT_MAX: i64 = 1_000_000;
-
-/// The longest id of an add, in bytes.
-pub(crate) const ID_BYTES_MAX: usize = 64;
 
 /// The longest counter name, in bytes.
 const NAME_BYTES_MAX: usize = 128;

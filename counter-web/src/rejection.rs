@@ -8,7 +8,7 @@ use warp::http::{Response, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
 
-use crate::model::{AMOUNT_MAX, ID_BYTES_MAX};
+use crate::bounds::{AMOUNT_MAX, ID_BYTES_MAX};
 
 /// A refused request: what HTTP and sockets answer with.
 #[derive(Debug, Clone, PartialEq, Eq)]

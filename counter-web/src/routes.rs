@@ -11,10 +11,11 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use crate::answer::Answer;
 use crate::app::App;
 use crate::assets;
 use crate::events;
-use crate::handlers::{self, Answer};
+use crate::handlers;
 use crate::handshake;
 use crate::model::{form_value, read_name};
 use crate::peer::Peer;

@@ -9,13 +9,18 @@ use ratatui::widgets::{Paragraph, Row, Table};
 use super::sample::{Agreement, Member, NodeLine, Picture};
 
 /// Lines beside one for each node and member: the headline, its state, the titles, the gaps, the foot.
-pub(super) const LINES_BESIDE: usize = 8;
+const LINES_BESIDE: usize = 8;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 const GOOD: Style = Style::new().fg(Color::Green);
 const WAIT: Style = Style::new().fg(Color::Yellow);
+
+/// Lines that a frame needs to show everything.
+pub(super) fn lines(picture: &Picture) -> u16 {
+    u16::try_from(picture.nodes.len() + picture.members.len() + LINES_BESIDE).unwrap_or(u16::MAX)
+}
 
 /// Draws all of it; what does not fit below is cut, the nodes last.
 pub(super) fn draw(picture: &Picture, target: &mut Frame<'_>) {

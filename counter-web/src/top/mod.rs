@@ -1,10 +1,7 @@
 //! `counter-web top`: the cluster live in a terminal, as the nodes on this machine tell it over their operators' sockets.
 
 mod frame;
-mod report;
 mod sample;
-
-pub(crate) use report::report;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -112,7 +109,7 @@ async fn look(sockets: &[PathBuf]) -> Result<Vec<Sample>, Failure> {
 /// The frame as text, without the blanks at the ends of lines.
 fn printed(picture: &Picture) -> Result<String, Failure> {
     let (width, lines) = PRINTED;
-    let lines = lines.max(picture.lines()).min(PRINTED_LINES_MAX);
+    let lines = lines.max(frame::lines(picture)).min(PRINTED_LINES_MAX);
     let mut terminal = Terminal::new(TestBackend::new(width, lines)).map_err(Failure::other)?;
     terminal.draw(|target| frame::draw(picture, target)).map_err(Failure::other)?;
     let buffer = terminal.backend().buffer();

@@ -173,11 +173,6 @@ impl Picture {
     pub(super) fn stale(&mut self, failure: &Failure) {
         self.trouble = Some(failure.to_string());
     }
-
-    /// Lines that a frame needs to show everything.
-    pub(super) fn lines(&self) -> u16 {
-        u16::try_from(self.nodes.len() + self.members.len() + super::frame::LINES_BESIDE).unwrap_or(u16::MAX)
-    }
 }
 
 fn agreement(now: &[Sample]) -> Agreement {

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::{handlers, metrics};
 
 /// The answer to the operators' command `status`: what `/api/status` shows, `state_hash`, and the text of `/metrics`.
-pub(crate) fn report(app: &App) -> Value {
+pub(super) fn report(app: &App) -> Value {
     let mut status = handlers::status(app);
     if let Some(fields) = status.as_object_mut() {
         fields.insert("state_hash".to_owned(), json!(app.node.view(&app.counter).state_hash.to_string()));
