@@ -64,6 +64,16 @@ impl Delta {
     /// Puts parts whose cells have another numbering of keys into canonical form: only the names used, everything sorted.
     /// O(cells) where keys came in order, O(cells log cells) else.
     pub(crate) fn from_parts(mut parts: SmallVec<[Part; 1]>, names: &impl KeyNames) -> Self {
+        // One change is what is sent most often.
+        if let [part] = parts.as_mut_slice()
+            && let [cell] = part.cells.as_mut_slice()
+            && part.extras.is_empty()
+            && part.marks.is_empty()
+        {
+            let keys = Dictionary::of_one(names.names(cell.key));
+            cell.key = 0;
+            return Self { keys, parts };
+        }
         let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(Part::keys));
         for part in &mut parts {
             part.renumber(&numbering);

@@ -87,6 +87,12 @@ impl Dictionary {
         KeyNames::names(self, key)
     }
 
+    /// The dictionary of one key.
+    pub(crate) fn of_one((counter, region): (&str, &str)) -> Self {
+        let list = |name: &str| NameList { arena: name.to_owned(), ends: smallvec![name.len() as u32] };
+        Self { counters: list(counter), regions: list(region), pairs: smallvec![(0, 0)] }
+    }
+
     /// Refuses a counter without a name; a region may have none.
     pub(crate) fn check_counters(&self) -> Result<(), DecodeError> {
         match self.counters.ends.first() {

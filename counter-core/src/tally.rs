@@ -148,7 +148,7 @@ impl Chunk {
     }
 
     /// The base's slot, or that of the calling thread's lane where the chunk proves busy.
-    #[inline(never)]
+    #[cold]
     fn slot_without_lane(&self, place: usize) -> &Slot {
         let lane = lane();
         if lane != self.base && sampled() && self.foreign.fetch_add(1, Ordering::Relaxed) + 1 >= BUSY {

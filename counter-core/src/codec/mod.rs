@@ -9,6 +9,8 @@ pub(crate) mod marks;
 mod names;
 pub(crate) mod varint;
 
+use smallvec::SmallVec;
+
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -41,7 +43,7 @@ impl Delta {
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(64 + self.cell_count() * 6);
         body::write(&mut body, self);
-        envelope(&body)
+        envelope(body)
     }
 
     /// Reads what [`encode`](Self::encode) wrote, of this or a later release that kept the format.
@@ -86,28 +88,19 @@ impl Delta {
     }
 }
 
-/// `[format, body]` in CBOR, the shortest heads.
-pub(crate) fn envelope(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 8);
-    out.extend_from_slice(&[0x82, FORMAT as u8]);
-    match body.len() as u64 {
-        len @ 0..24 => out.push(0x40 | len as u8),
-        len @ 24..0x100 => out.extend_from_slice(&[0x58, len as u8]),
-        len @ 0x100..0x1_0000 => {
-            out.push(0x59);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len @ 0x1_0000..0x1_0000_0000 => {
-            out.push(0x5a);
-            out.extend_from_slice(&(len as u32).to_be_bytes());
-        }
-        len => {
-            out.push(0x5b);
-            out.extend_from_slice(&len.to_be_bytes());
-        }
-    }
-    out.extend_from_slice(body);
-    out
+/// `[format, body]` in CBOR, the shortest heads; the body stays where it is but for a few bytes.
+pub(crate) fn envelope(mut body: Vec<u8>) -> Vec<u8> {
+    let length = (body.len() as u64).to_be_bytes();
+    let (kind, length) = match body.len() as u64 {
+        len @ 0..24 => (0x40 | len as u8, &[][..]),
+        24..0x100 => (0x58, &length[7..]),
+        0x100..0x1_0000 => (0x59, &length[6..]),
+        0x1_0000..0x1_0000_0000 => (0x5a, &length[4..]),
+        _ => (0x5b, &length[..]),
+    };
+    let head: SmallVec<[u8; 16]> = [0x82, FORMAT as u8, kind].into_iter().chain(length.iter().copied()).collect();
+    body.splice(0..0, head);
+    body
 }
 
 /// Exactly what [`envelope`] writes, of this format: read without a CBOR reader's generality, which takes longer than one change.

@@ -40,7 +40,7 @@ impl CounterMap {
             body::write_head(&mut out, counters.as_slice(), regions.as_slice(), pairs.len(), pair, writers().count());
             writers().for_each(|writer| write_writer(&mut out, writer, &numbering));
         }
-        envelope(&out)
+        envelope(out)
     }
 }
 

@@ -90,7 +90,7 @@ impl CounterMap {
         let mut part = opened(writer, after, after);
         part.closed = true;
         part.marks.extend(writer.marks.since(after).cloned());
-        extend(&mut part, writer, writer.newest_first(after).into_iter().rev());
+        extend(&mut part, writer, writer.since(after));
         Some(Delta::from_parts(smallvec![part], &self.keys))
     }
 
@@ -203,7 +203,7 @@ fn push(part: &mut Part, writer: &Writer, slot: u32) {
     part.extras.extend(writer.extra(slot).map(|extra| (cell.key, extra.clone())));
 }
 
-fn extend(part: &mut Part, writer: &Writer, slots: impl ExactSizeIterator<Item = u32>) {
+fn extend(part: &mut Part, writer: &Writer, slots: impl Iterator<Item = u32>) {
     if writer.has_extras() {
         return slots.for_each(|slot| push(part, writer, slot));
     }
