@@ -29,10 +29,9 @@ fn every_reachable_state_of_every_node_is_exact() {
     let large = vec![
         Bounds { adds: 2, ..RESTART },
         Bounds { late: 1, ..RESTART },
-        Bounds { all_forget: true, ..RESTART },
-        Bounds { counters: 2, ..RESTART },
         Bounds { adds: 2, ..LOSS },
         Bounds { change: Change::Replacement, resets: 0, ..LOSS },
+        Bounds { counters: 2, ..RESTART },
     ];
     let bounds = if std::env::var("COUNTER_MODEL").is_ok_and(|size| size == "large") { large } else { small };
     for bounds in bounds {
