@@ -68,3 +68,50 @@ impl Loader {
         Ok((self.map, self.weight))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use counter_core::{Replica, ReplicaId, VersionVector};
+
+    use super::*;
+
+    /// A life that ended, with its heir, which has everything of it and has not begun.
+    fn lives() -> (Replica, Replica) {
+        let [mut ended, mut heir] = [1, 2].map(|node| Replica::new(ReplicaId::new(node, 1 << 32), "ord").unwrap());
+        for _ in 0..2 {
+            ended.add("clicks", 5).unwrap();
+            ended.flush();
+        }
+        heir.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
+        heir.claim(ended.id());
+        (ended, heir)
+    }
+
+    fn fold(heir: &mut Replica) {
+        let mut work = heir.inheritance(None).unwrap();
+        heir.adopt(&mut work, usize::MAX).unwrap();
+        heir.fold(&mut work).unwrap();
+    }
+
+    #[test]
+    fn a_writer_that_was_folded_while_a_checkpoint_was_written_is_not_missed() {
+        let (ended, mut heir) = lives();
+        let mut loader = Loader::new();
+        // The first page: the heir as it was. Then a late delta of the ended life, and the fold; the page of that life is never written.
+        loader.page(&heir.map().delta_of(heir.id(), 0).unwrap().encode()).unwrap();
+        let before = heir.map().version_vector();
+        loader.delta(&ended.map().delta_of(ended.id(), 2).unwrap().encode()).unwrap();
+        fold(&mut heir);
+        loader.delta(&heir.map().delta_since(&before).encode()).unwrap();
+        let (map, _) = loader.finish().unwrap();
+        assert_eq!((map.total("clicks"), map.replicas().count()), (10, 1));
+    }
+
+    #[test]
+    fn versions_that_are_missing_of_a_writer_that_is_not_folded_are_damage() {
+        let (ended, _) = lives();
+        let mut loader = Loader::new();
+        loader.delta(&ended.map().delta_of(ended.id(), 2).unwrap().encode()).unwrap();
+        assert!(loader.finish().err().is_some_and(|reason| reason.contains("are missing")));
+    }
+}

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use counter_core::{Cursor, Delta, Page, Replica, ReplicaId, VersionVector};
 
+use super::checkpoint::Weight;
 use super::log::{Batch, Log};
-use super::{Commits, Directory, NotDurable, Opened, RedbLog, Source, StoreError};
+use super::{Commits, Directory, Meta, NotDurable, Opened, RedbLog, Source, StoreError};
 
 /// A directory that goes with its test.
 pub(super) struct Scratch(PathBuf);
@@ -115,6 +116,66 @@ fn checkpoints_replace_the_log_while_adds_go_on_and_the_file_stays_small() {
     assert_eq!(opened.map.state_hash(), hash);
     assert_eq!(opened.map.total_of_all(), 40 * i128::from(counters));
     assert!(opened.weight.log <= 2 << 20, "{:?}", opened.weight);
+}
+
+#[test]
+fn what_a_node_says_of_itself_is_there_after_a_restart() {
+    let scratch = Scratch::new();
+    let (directory, mut opened) = open(scratch.path());
+    let meta = Meta { key_pair: vec![7; 40], generation: 9, copied: vec![ReplicaId::new(3, 4)], ..Meta::default() };
+    opened.log.set_meta(&meta).unwrap();
+    let state = State::new(9, &opened);
+    let commits = start(&state, opened);
+    commits.goes_on_as(10);
+    durable(&commits).unwrap();
+    drop((commits, directory));
+    let (directory, opened) = open(scratch.path());
+    assert_eq!(opened.meta, Meta { generation: 10, ..meta.clone() });
+    let commits = start(&state, opened);
+    commits.settled();
+    durable(&commits).unwrap();
+    drop((commits, directory));
+    assert_eq!(open(scratch.path()).1.meta, Meta { generation: 10, copied: Vec::new(), ..meta });
+}
+
+#[test]
+fn a_checkpoint_holds_nothing_of_lives_that_were_folded() {
+    let scratch = Scratch::new();
+    let (lives, counters) = (4u64, 2_000);
+    for life in 1..=lives {
+        let (_directory, mut opened) = open(scratch.path());
+        let state = State::new(life << 32, &opened);
+        // So much was written that a checkpoint is due with the first commit, which finds this life's heir and the one before side by side.
+        opened.weight.log = 64 << 20;
+        let commits = start(&state, opened);
+        (0..counters).for_each(|counter| add(&state, &format!("counter-{counter:05}"), 1));
+        durable(&commits).unwrap();
+        inherit(&mut state.0.lock().unwrap(), life - 1);
+        durable(&commits).unwrap();
+    }
+    let (_directory, mut opened) = open(scratch.path());
+    opened.weight.log = 64 << 20;
+    let whole = opened.map.encode().len() as u64;
+    let state = State::new(lives << 32, &opened);
+    let commits = start(&state, opened);
+    (0..3).for_each(|_| durable(&commits).unwrap());
+    drop((commits, _directory));
+    let (_directory, opened) = open(scratch.path());
+    assert_eq!((opened.map.total_of_all(), opened.map.replicas().count()), (i128::from(lives) * counters, 1), "one life is left");
+    let Weight { log, checkpoint } = opened.weight;
+    assert!(checkpoint >= whole && checkpoint < whole + whole / 8 && log < whole / 8, "{checkpoint} and {log} bytes of a state of {whole}");
+}
+
+/// As an heir without peers does.
+fn inherit(replica: &mut Replica, before: u64) {
+    if before == 0 {
+        return;
+    }
+    replica.claim(ReplicaId::new(1, before << 32));
+    let mut work = replica.inheritance(None).unwrap();
+    replica.adopt(&mut work, usize::MAX).unwrap();
+    replica.fold(&mut work).unwrap();
+    while replica.compact(usize::MAX) > 0 {}
 }
 
 #[test]
