@@ -6,6 +6,9 @@ pub const AMOUNT_MAX: u64 = 1 << 32;
 /// The most that a cell's increments, or its decrements, come to: 2^62. No sum of u64 parts wraps on the way.
 pub const CELL_MAX: u64 = 1 << 62;
 
+/// From here a cell may overflow with what two more flushes bring, 2^56 a lane each, and 2^56 by name: 2^60 below its bound.
+pub(crate) const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
+
 /// The two running totals of a PN-counter's writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amounts {
@@ -40,6 +43,11 @@ impl Amounts {
     /// The lesser of each part.
     pub(crate) fn within(self, bound: Self) -> Self {
         Self { increments: self.increments.min(bound.increments), decrements: self.decrements.min(bound.decrements) }
+    }
+
+    /// Whether each part is at most `bound`.
+    pub(crate) fn is_within(self, bound: u64) -> bool {
+        self.increments <= bound && self.decrements <= bound
     }
 
     /// What is left above `floor`, each part at least 0.

@@ -21,7 +21,10 @@ pub struct Inheritance {
     lives: Vec<ReplicaId>,
     /// Whose cells are next, by index into `lives`, and which.
     next: (usize, u32),
-    begun: bool,
+    /// Whose marks are next, by index into `lives`, and after which version.
+    marked: (usize, Version),
+    /// The own version after which the round took over its first cell; None before.
+    begun: Option<Version>,
     /// The own version that holds all of the adoption, once it is complete.
     adopted: Option<Version>,
     folded: bool,
@@ -57,21 +60,32 @@ impl Replica {
     /// claim may have become known. None where there is nothing. To be asked before each step. What was under way as another writer is dropped.
     pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
         let heir = self.id();
-        under_way.filter(|work| work.begun && work.heir == heir).or_else(|| {
+        under_way.filter(|work| work.begun.is_some() && work.heir == heir).or_else(|| {
             let lives = self.map().inheritance(heir);
-            (!lives.is_empty()).then_some(Inheritance { heir, lives, next: (0, 0), begun: false, adopted: None, folded: false })
+            (!lives.is_empty()).then_some(Inheritance {
+                heir,
+                lives,
+                next: (0, 0),
+                marked: (0, 0),
+                begun: None,
+                adopted: None,
+                folded: false,
+            })
         })
     }
 
-    /// Takes over cells of the lives, about `bytes_max` bytes of them and one at least. Returns how many bytes they cost each peer.
+    /// Takes over cells of the lives and the ids that they know, about `bytes_max` bytes of them and one at least. Returns how many bytes they cost
+    /// each peer. Lives whose amounts would leave less than half of a cell's room are left out of the round: they stay, and count by themselves.
     ///
     /// # Errors
-    /// `CellFull` where a sum would pass 2^62: that cell was not taken, those before it were.
+    /// `CellFull` where no life is left in the round, or the heir's own amounts have come near 2^62 since it began: what does not fit was not
+    /// taken, what came before it was.
     pub fn adopt(&mut self, work: &mut Inheritance, bytes_max: usize) -> Result<usize, AddError> {
         let id = self.id();
-        if !std::mem::replace(&mut work.begun, true) {
-            self.begin(&work.lives);
-        }
+        let begun = match work.begun {
+            Some(begun) => begun,
+            None => self.begin(work)?,
+        };
         let mut bytes = 0;
         while let Some(&life) = work.lives.get(work.next.0) {
             let Some((slot, key)) = self.map().keys_from(life, work.next.1).next() else {
@@ -81,21 +95,40 @@ impl Replica {
             if bytes >= bytes_max {
                 return Ok(bytes);
             }
-            bytes += self.map_mut().adopt(id, &work.lives, key)?;
+            bytes += self.map_mut().adopt(id, &work.lives, begun, key)?;
             work.next.1 = slot + 1;
+        }
+        while let Some(&life) = work.lives.get(work.marked.0) {
+            let Some(mark) = self.map().next_mark(life, work.marked.1) else {
+                work.marked = (work.marked.0 + 1, 0);
+                continue;
+            };
+            if bytes >= bytes_max {
+                return Ok(bytes);
+            }
+            work.marked.1 = mark.version;
+            bytes += self.map_mut().carry(mark, id);
         }
         work.adopted = Some(self.version());
         Ok(bytes)
     }
 
     /// Before the first cell it goes on record that these lives are being taken over, so that who claims them later leaves them alone; and what
-    /// they had folded themselves, or it would come back with a late copy.
-    fn begin(&mut self, lives: &[ReplicaId]) {
-        let (id, inherited) = (self.id(), self.map().folded_by(lives));
+    /// they had folded themselves, or it would come back with a late copy. Returns the version after which the round writes cells.
+    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, AddError> {
+        let id = self.id();
+        let fitting = self.map().fitting(id, &work.lives);
+        if fitting.is_empty() {
+            return Err(AddError::CellFull);
+        }
+        work.lives = fitting;
+        let (lives, inherited) = (work.lives.clone(), self.map().folded_by(&work.lives));
         self.map_mut().change_record(id, |record| {
-            record.adopting = lives.to_vec();
+            record.adopting = lives;
             inherited.into_iter().for_each(|folded| record.fold(folded));
         });
+        work.begun = Some(self.version());
+        Ok(self.version())
     }
 
     /// Folds the lives, whose adoption must be complete: they are forgotten, here and wherever this replica's record comes. Returns the version.
@@ -103,7 +136,7 @@ impl Replica {
         work.adopted?;
         work.folded = true;
         let (id, lives) = (self.id(), work.lives.clone());
-        lives.iter().for_each(|life| self.take_over_marks(*life));
+        lives.iter().for_each(|life| self.settle_marks(*life));
         self.map_mut().change_record(id, |record| {
             record.claims.retain(|claimed| lives.binary_search(claimed).is_err());
             lives.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));

@@ -117,12 +117,13 @@ impl Replica {
         changed
     }
 
-    /// As its heir, before a life is forgotten: takes back what it had added for ids of lesser replicas, and remembers its ids. O(marks).
-    pub(crate) fn take_over_marks(&mut self, ended: ReplicaId) {
+    /// As its heir, before a life is forgotten: takes back what it had added for ids of lesser replicas, and remembers what it took back itself.
+    /// Its ids are carried on already. O(marks).
+    pub(crate) fn settle_marks(&mut self, ended: ReplicaId) {
         let own = self.id();
         let marked = self.map().marks_of(ended);
         self.take_back_repeats(&marked);
-        self.map_mut().carry_marks(ended, own);
+        self.map_mut().carry_taken_back(ended, own);
     }
 
     /// Two took the same back without knowing of each other, as lives of a node or heirs of a life: what is too much is given again by who

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::amounts::{Amounts, CELL_MAX};
+use crate::amounts::{Amounts, NEARLY_FULL};
 use crate::counter_map::{CounterMap, Joined};
 use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
@@ -12,9 +12,6 @@ use crate::names::Names;
 use crate::replica_id::ReplicaId;
 use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
 use crate::version_vector::Version;
-
-/// From here a cell may overflow with what two more flushes bring, 2^56 a lane each, and 2^56 by name: 2^60 below its bound.
-const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 
 /// A map together with the one writer that writes here.
 ///
@@ -315,7 +312,8 @@ fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> R
 }
 
 fn room(map: &CounterMap, id: ReplicaId, key: KeyId) -> Room {
-    let cell = map.own_amounts(id, key);
+    // What it has taken over is its own before long.
+    let cell = map.total_of(id, key);
     Room { increments_full: cell.increments > NEARLY_FULL, decrements_full: cell.decrements > NEARLY_FULL }
 }
 

@@ -76,6 +76,30 @@ fn the_greater_of_two_that_applied_it_takes_it_back_when_they_meet() {
     assert_eq!(third.add_once("one", "clicks", -7), Ok(Once::Repeated));
 }
 
+/// What docs/durability.md says is not exact, and no more than that.
+#[test]
+fn a_reset_between_the_repeat_and_the_meeting_lowers_the_counter_by_that_one_amount() {
+    let (mut low, mut high, mut resetter) = (replica(1, 1), replica(2, 1), replica(3, 1));
+    for replica in [&mut low, &mut high] {
+        replica.add_once("tab:1", "clicks", 3).unwrap();
+    }
+    send(&low, &mut resetter);
+    send(&high, &mut resetter);
+    assert_eq!(resetter.total("clicks"), 6);
+    resetter.reset("clicks", "ord").unwrap();
+    low.add("clicks", 10).unwrap();
+    low.flush();
+    send(&low, &mut high);
+    send(&resetter, &mut high);
+    send(&high, &mut low);
+    send(&resetter, &mut low);
+    assert_eq!((high.total("clicks"), low.total("clicks")), (7, 7));
+    // Whoever resets after the meeting clears both alike.
+    high.reset("clicks", "ord").unwrap();
+    send(&high, &mut low);
+    assert_eq!((high.total("clicks"), low.total("clicks")), (0, 0));
+}
+
 #[test]
 fn the_next_life_takes_back_what_its_node_had_added() {
     let (mut low, mut high) = (replica(1, 1), replica(2, 1));

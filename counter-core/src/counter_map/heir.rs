@@ -3,7 +3,7 @@
 //! When it may is the protocol's to know. Each step writes single cells, one version each, so every snapshot of the heir in between is exact.
 
 use super::CounterMap;
-use crate::amounts::{Amounts, CELL_MAX};
+use crate::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
 use crate::cell::{Cleared, Extra};
 use crate::delta::{Delta, DeltaCell};
 use crate::error::AddError;
@@ -19,12 +19,19 @@ impl CounterMap {
     /// a node's lives by the last, and all that it claims itself and may have taken over, as far as they are not folded yet. What it claims and
     /// another answers for goes its own way. One of which nothing is held here may be among them. O(lives * claims).
     pub fn inheritance(&self, heir: ReplicaId) -> Vec<ReplicaId> {
-        let is_mine = |life: ReplicaId| !self.is_folded(life) && self.heir_of(life) == Some(heir);
-        let mut lives: Vec<ReplicaId> = self.claimed().filter(|&life| is_mine(life)).collect();
+        self.whole(heir, self.claimed().filter(|&life| self.is_for(heir, life)).collect())
+    }
+
+    fn is_for(&self, heir: ReplicaId, life: ReplicaId) -> bool {
+        !self.is_folded(life) && self.heir_of(life) == Some(heir)
+    }
+
+    /// Of these lives, ascending, those that may be taken over without the others.
+    fn whole(&self, heir: ReplicaId, mut lives: Vec<ReplicaId>) -> Vec<ReplicaId> {
         loop {
             let whole = |life: &ReplicaId| {
                 let earlier = self.replicas().filter(|other| other.node == life.node && other.generation < life.generation);
-                let claimed = self.record(*life).into_iter().flat_map(Record::claims_and_adopts).filter(|&claimed| is_mine(claimed));
+                let claimed = self.record(*life).into_iter().flat_map(Record::claims_and_adopts).filter(|&life| self.is_for(heir, life));
                 earlier.chain(claimed).all(|other| lives.binary_search(&other).is_ok())
             };
             let closed: Vec<ReplicaId> = lives.iter().copied().filter(whole).collect();
@@ -33,6 +40,25 @@ impl CounterMap {
             }
             lives = closed;
         }
+    }
+
+    /// Of lives that `heir` may take over, ascending, those whose amounts find room in its cells and leave as much again. The others stay what
+    /// they are, and count. O(cells of the lives); O(that * writers) where some amounts are near 2^62.
+    pub(crate) fn fitting(&self, heir: ReplicaId, lives: &[ReplicaId]) -> Vec<ReplicaId> {
+        let most = |life: ReplicaId| self.keys_from(life, 0).fold(Amounts::default(), |most, (_, key)| most.join(self.total_of(life, key)));
+        let every = lives.iter().fold(most(heir), |sum, &life| sum.saturating_plus(most(life)));
+        if every.is_within(CELL_MAX / 2) {
+            return lives.to_vec();
+        }
+        let mut fitting: Vec<ReplicaId> = Vec::new();
+        for &life in lives {
+            let sum =
+                |key| fitting.iter().chain([&heir, &life]).fold(Amounts::default(), |sum, &of| sum.saturating_plus(self.total_of(of, key)));
+            if self.keys_from(life, 0).all(|(_, key)| sum(key).is_within(CELL_MAX / 2)) {
+                fitting.push(life);
+            }
+        }
+        self.whole(heir, fitting)
     }
 
     /// Changes the record of `replica`, which must have one. Returns the version of the change.
@@ -64,19 +90,27 @@ impl CounterMap {
         self.writer(replica)?.extras_from(slot).find(|(_, extra)| wanted(extra)).map(|(slot, _)| slot)
     }
 
-    /// Takes over what `lives` have at a key and nobody has taken over yet. Returns about how many bytes the change costs each peer, 0 where
-    /// there is nothing to take.
+    /// Takes over what `lives` have at a key and nobody has taken over yet, in a round that began after version `begun` of the heir. Returns about
+    /// how many bytes the change costs each peer, 0 where there is nothing to take.
+    ///
+    /// A cell takes over once a round, since a reset names one version at which it did. So what a replica that had been given up brings afterwards
+    /// is left where it is, like all of these lives that comes too late: it counts until the fold.
     ///
     /// # Errors
-    /// `CellFull` where the sum would pass 2^62, or did in an earlier round; nothing changed.
-    pub(crate) fn adopt(&mut self, heir: ReplicaId, lives: &[ReplicaId], KeyId(key): KeyId) -> Result<usize, AddError> {
+    /// `CellFull` where the heir's own amounts leave no room, or a cell still has what an earlier round took over; nothing changed.
+    pub(crate) fn adopt(&mut self, heir: ReplicaId, lives: &[ReplicaId], begun: Version, KeyId(key): KeyId) -> Result<usize, AddError> {
         let floors = Floors::of(self.held(key));
         let mut extra = self.extra_of(heir, key);
+        if !extra.items.is_empty() && extra.adopted_at > begun {
+            return Ok(0);
+        }
         let (full, mut taken) = (!extra.items.is_empty(), false);
+        let own = self.total_of(heir, KeyId(key));
         for held in self.held(key).filter(|held| lives.binary_search(&held.replica).is_ok() && !floors.is_taken(held.replica)) {
             let none = Extra::default();
             let theirs = held.extra.unwrap_or(&none);
-            if full || !extra.items.take(held.replica, theirs.adopted_at, held.amounts, &theirs.items) {
+            let fits = own.saturating_plus(extra.items.total()).saturating_plus(held.total()).is_within(NEARLY_FULL);
+            if full || !fits || !extra.items.take(held.replica, theirs.adopted_at, held.amounts, &theirs.items) {
                 return Err(AddError::CellFull);
             }
             theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));

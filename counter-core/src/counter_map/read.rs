@@ -64,9 +64,10 @@ impl CounterMap {
         self.keys.names(key.0)
     }
 
-    /// The amounts of one writer's cell, zero where it has none. O(log writers).
-    pub(crate) fn own_amounts(&self, replica: ReplicaId, key: KeyId) -> Amounts {
-        self.writer(replica).and_then(|writer| writer.amounts(key.0)).map_or(Amounts::default(), |cell| cell.0)
+    /// A writer's own amounts at a key and those that it has taken over, zero where it has no cell. O(log writers).
+    pub(crate) fn total_of(&self, replica: ReplicaId, KeyId(key): KeyId) -> Amounts {
+        let cell = self.writer(replica).and_then(|writer| writer.amounts(key));
+        cell.map_or(Amounts::default(), |(amounts, extra)| extra.map_or(amounts, |extra| amounts.plus(extra.items.total())))
     }
 
     /// Keys known.
