@@ -230,6 +230,16 @@ impl Writer {
         slots
     }
 
+    /// How many cells have a version above `after`, counted up to `max`. O(counted).
+    pub(crate) fn count_since(&self, after: Version, max: usize) -> usize {
+        let (mut slot, oldest, mut cells) = (self.newest, self.oldest(), 0);
+        while slot != NONE && cells < max && self.plain[slot as usize].version > after {
+            cells += 1;
+            slot = if slot == oldest { NONE } else { self.links[slot as usize].prev };
+        }
+        cells
+    }
+
     /// Slots of the cells with a version above `after`, oldest first. O(changed).
     #[inline]
     pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = u32> + '_ {

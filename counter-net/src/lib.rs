@@ -38,7 +38,7 @@ pub use error::{ClusterKeyError, DiscoveryError, StartError};
 #[cfg(feature = "node")]
 pub use node::{
     Counter, CounterView, Durable, Lag, Life, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated,
-    Standing, Token, TokenError, Viewer,
+    StableTotal, Standing, Token, TokenError, Viewer,
 };
 #[cfg(feature = "node")]
 pub use protocol::{Copies, RetireError};

@@ -73,6 +73,30 @@ async fn a_token_of_another_cluster_is_behind_and_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_stable_is_at_every_node_and_a_dead_one_holds_it_back_until_it_is_retired() {
+    let mut nodes = start_all(&cluster(), &["ord", "fra", "sin"]).await;
+    let clicks = nodes[0].counter("clicks").unwrap();
+    assert_eq!(clicks.stable_total(), None, "the first call begins the watch");
+    clicks.add(5).unwrap();
+    let asked = Instant::now();
+    eventually("five are stable", || clicks.stable_total().is_some_and(|stable| stable.total == 5)).await;
+    println!("stable at 3 nodes after {:?}", asked.elapsed());
+    let stable = clicks.stable_total().unwrap();
+    for node in &nodes {
+        assert!(node.holds(&stable.token) && node.view("clicks").total >= 5);
+    }
+    let dead = nodes[2].info().replica;
+    crash_last(&mut nodes).await;
+    clicks.add_replicated(5, Copies::Majority, LONG).unwrap().await.unwrap();
+    let held_back = clicks.stable_total().unwrap();
+    assert_eq!((held_back.total, clicks.total()), (5, 10), "a dead node is not known to hold it");
+    eventually("an operator may retire it", || nodes[1].retire(dead).is_ok()).await;
+    eventually("ten are stable", || nodes[0].stable_total("clicks").is_some_and(|stable| stable.total == 10)).await;
+    assert!(nodes.iter().all(|node| node.view("clicks").total == 10));
+    assert!(metric(&nodes[0], "counter_member_lag_seconds", "fra") >= 0.0 && nodes[0].metrics_text().contains("counter_member_lag_cells{"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_when_it_is_dropped_and_when_the_node_stops() {
     let mut nodes = start_all(&cluster(), &["ord", "fra"]).await;
     crash_last(&mut nodes).await;

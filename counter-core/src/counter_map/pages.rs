@@ -84,6 +84,11 @@ impl CounterMap {
         Delta::from_parts(parts.collect(), &self.keys)
     }
 
+    /// How many cells a holder of `seen` lacks, counted up to `max`. O(writers log writers + counted).
+    pub fn cells_since(&self, seen: &VersionVector, max: usize) -> usize {
+        self.writers.iter().fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id), max - cells))
+    }
+
     /// What one writer changed after a version, as of now; None where nothing did.
     pub fn delta_of(&self, replica: ReplicaId, after: Version) -> Option<Delta> {
         let writer = self.writer(replica).filter(|writer| writer.seen > after)?;

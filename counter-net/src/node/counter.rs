@@ -8,6 +8,7 @@ use std::time::Duration;
 use counter_core::{AddError, Once, ReplicaId, Tally};
 
 use super::durable::Durable;
+use super::stable::StableTotal;
 use super::token::Token;
 use super::waiting::{NotReached, Replicated};
 use crate::protocol::Copies;
@@ -140,6 +141,37 @@ impl Counter {
     pub async fn total_at(&self, token: &Token, within: Duration) -> Result<i128, NotReached> {
         self.shared.reach(token, within).await?;
         Ok(self.total())
+    }
+
+    /// The total at the latest state of this node that *every* enrolled replica was shown to hold, with that state's token: what was counted so far and
+    /// no crash of any one of them, or of all but one, takes away. Never waits.
+    ///
+    /// The first call begins to watch the counter, and its answer is `None`; so is every one until a state since then is known to be everywhere.
+    /// In peace that takes a round trip, and what is added is stable within a second or so. A replica out of reach holds it back, then
+    /// [`StableTotal::age`] grows: until it is back, has left, or is [retired](crate::Node::retire). Each answer's state is later than the one
+    /// before it. Which replicas count is said at [`Counter::add_replicated`]; one that joins later may show less until it is synced, and a
+    /// subtraction or a reset since then makes others show less, too.
+    ///
+    /// # Complexity
+    ///
+    /// A short exclusive lock, linear in the replicas. A counter is watched until nobody has asked for 60 s, 1,024 at most: the one not asked about for
+    /// longest makes room, and begins anew. While any is watched and the state moves: a snapshot every 100 ms, of which 17 are kept at 24 bytes a
+    /// replica and a watched counter each, and every 250 ms a question to up to 8 peers, of about 100 bytes and a digest (16 bytes a replica).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use counter_net::{Discovery, Node};
+    /// # let node = Node::builder().cluster("docs-stable").discover(Discovery::None).start().await?;
+    /// let sold = node.counter("sold")?;
+    /// sold.add(3)?;
+    /// while sold.stable_total().is_none_or(|stable| stable.total < 3) {
+    ///     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    /// }
+    /// # node.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn stable_total(&self) -> Option<StableTotal> {
+        self.shared.stable_total(&self.name)
     }
 
     fn takes_adds(&self) -> Result<(), AddError> {

@@ -6,6 +6,7 @@ mod durable;
 mod info;
 mod lives;
 mod scrape;
+mod stable;
 mod token;
 mod view;
 mod viewer;
@@ -16,6 +17,7 @@ pub use counter::Counter;
 pub use durable::Durable;
 pub use info::{Lag, Member, NodeInfo};
 pub use lives::{Life, Standing};
+pub use stable::StableTotal;
 pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
@@ -60,8 +62,15 @@ pub struct Node {
 /// The driver's task; aborted when the last `Node` goes.
 struct Running {
     shared: Arc<Shared>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    ending: Mutex<Ending>,
     abort: tokio::task::AbortHandle,
+}
+
+/// What a shutdown waits for, one after the other, and goes on with where it was dropped.
+struct Ending {
+    driver: Option<JoinHandle<()>>,
+    /// Closes the data directory: a last commit may wait for the disk.
+    store: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
@@ -96,7 +105,7 @@ impl Node {
 
     fn running(shared: Arc<Shared>, task: JoinHandle<()>) -> Self {
         let abort = task.abort_handle();
-        Self { running: Arc::new(Running { shared, task: Mutex::new(Some(task)), abort }) }
+        Self { running: Arc::new(Running { shared, ending: Mutex::new(Ending { driver: Some(task), store: None }), abort }) }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -184,6 +193,11 @@ impl Node {
         self.shared().token(None)
     }
 
+    /// A token for what this node shows of the counter `name` now; see [`Counter::token`]. Never creates the counter.
+    pub fn token_of(&self, name: &str) -> Token {
+        self.shared().token(Some(name))
+    }
+
     /// Whether this node holds what the token has seen. Never waits.
     pub fn holds(&self, token: &Token) -> bool {
         self.shared().holds(token)
@@ -198,6 +212,11 @@ impl Node {
     /// [`NotReached::Behind`] when `within` is over: read what is there and say so, or send the client elsewhere.
     pub async fn reach(&self, token: &Token, within: Duration) -> Result<(), NotReached> {
         self.shared().reach(token, within).await
+    }
+
+    /// What every enrolled replica has of the counter `name`; see [`Counter::stable_total`]. Never creates the counter.
+    pub fn stable_total(&self, name: &str) -> Option<StableTotal> {
+        self.shared().stable_total(name)
     }
 
     /// The nodes of the cluster as this one knows them, itself included, by replica.
@@ -230,7 +249,7 @@ impl Node {
     /// Leaves the cluster for good: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.
     ///
     /// A node without a directory always leaves so. Where no node is reached within 10 s, this life stays enrolled until [`Node::retire`] is called for it
-    /// somewhere, or its directory is started again.
+    /// somewhere, or its directory is started again. Cancel safe as [`Node::shutdown`] is.
     pub async fn leave(&self) {
         self.shared().for_good.store(true, Ordering::Relaxed);
         self.shutdown().await;
@@ -264,16 +283,20 @@ impl Node {
     /// Says good-bye to the cluster, gives that a moment to go out (at most 500 ms), and closes every connection.
     ///
     /// Adds made before are flushed first. Later adds to this node's counters still succeed in memory but go nowhere. Calling it again, or from
-    /// several clones, waits for the same end.
+    /// several clones, waits for the same end. Cancel safe: dropped midway the node stops all the same, and another call waits for that.
     pub async fn shutdown(&self) {
         self.shared().wakes.stop.notify_one();
-        let mut task = self.running.task.lock().await;
-        if let Some(running) = task.as_mut() {
-            let _ended = running.await;
-            *task = None;
+        let mut ending = self.running.ending.lock().await;
+        if let Some(driver) = ending.driver.as_mut() {
+            let _ended = driver.await;
+            ending.driver = None;
             let shared = Arc::clone(self.shared());
-            // A last commit and the file's end may wait for the disk.
-            let _closed = tokio::task::spawn_blocking(move || shared.commits.get().map(crate::store::Commits::stop)).await;
+            ending.store =
+                Some(tokio::task::spawn_blocking(move || shared.commits.get().into_iter().for_each(crate::store::Commits::stop)));
+        }
+        if let Some(store) = ending.store.as_mut() {
+            let _closed = store.await;
+            ending.store = None;
         }
     }
 }

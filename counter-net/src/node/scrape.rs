@@ -140,6 +140,7 @@ impl Page {
 
     fn members(&mut self, shared: &Shared, state: &State) {
         let (live, lag) = (Family::<Label, Gauge>::default(), Family::<Labels, Gauge>::default());
+        let (cells, time) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge<f64, AtomicU64>>::default());
         for member in state.replicator.members(&state.replica, shared.now()) {
             let standing = if member.live {
                 "live"
@@ -152,10 +153,18 @@ impl Page {
             if let Some(behind) = member.lag.filter(|_| member.live) {
                 let labels = [("replica", member.replica.to_string()), ("region", member.region)];
                 lag.get_or_create(&labels).set(i64::try_from(behind.versions_behind).unwrap_or(i64::MAX));
+                cells.get_or_create(&labels).set(signed(behind.cells_behind));
+                time.get_or_create(&labels).set(behind.time_behind.as_secs_f64());
             }
         }
         self.0.register("members", "Members of the cluster by standing, this node included", live);
         self.0.register("member_lag_versions", "Versions that this node holds and the live member did not when last heard", lag);
+        self.0.register("member_lag_cells", "Cells that the live member lacked when last heard, at most 10,000", cells);
+        self.0.register(
+            "member_lag_seconds",
+            "How long this node had held the first thing that the live member lacked, when last heard",
+            time,
+        );
     }
 
     fn count(&mut self, name: &str, help: &str, value: u64) {

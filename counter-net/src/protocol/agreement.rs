@@ -8,10 +8,17 @@ use super::replicator::Replicator;
 impl Replicator {
     /// The life of a peer sent its own digest.
     pub(super) fn shown(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, digest: &VersionVector) {
-        let Some(life) = generation.map(|generation| ReplicaId::new(peer.0, generation)).filter(|_| self.enrolment.wanted) else { return };
-        if life != self.own && replica.map().seen_of(life) > 0 && !replica.map().is_ended(life) {
+        let Some(life) = self.life_heard(replica, peer, generation) else { return };
+        self.snapshots.show(life, digest);
+        if self.enrolment.wanted {
             self.enrolment.shown.entry(life).or_default().join(digest);
         }
+    }
+
+    /// Which enrolled replica speaks, if one does.
+    pub(super) fn life_heard(&self, replica: &Replica, peer: NodeId, generation: Option<u64>) -> Option<ReplicaId> {
+        let life = ReplicaId::new(peer.0, generation?);
+        (life != self.own && replica.map().seen_of(life) > 0 && !replica.map().is_ended(life)).then_some(life)
     }
 
     /// Of the enrolled replicas, the first that is not known to hold this one's `upto` and every record that speaks of lives that ended, or that
@@ -42,6 +49,7 @@ impl Replicator {
     /// The peer's digest, as it is now: what was folded here is no longer of interest.
     pub(super) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
         digest.retain(|writer| !replica.map().is_folded(writer));
-        self.sources.hear(peer, digest, self.now);
+        let lacks = self.shortfall(replica, &digest);
+        self.sources.hear(peer, digest, lacks, self.now);
     }
 }

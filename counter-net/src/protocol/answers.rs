@@ -63,6 +63,9 @@ impl Replicator {
 
     /// The peer holds what this node held when it asked, by the hash of it: more is held here by now where that is another.
     fn hear_equal(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, asked: u128, synced: bool) {
+        if let Some(life) = self.life_heard(replica, peer, generation) {
+            self.snapshots.show_hash(life, asked);
+        }
         let seen = replica.map().version_vector();
         if seen.hash() == asked {
             self.shown(replica, peer, generation, &seen);

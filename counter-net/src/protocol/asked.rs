@@ -35,6 +35,11 @@ pub(super) enum Asked {
 }
 
 impl Asked {
+    /// Whether the answer says what the peer holds.
+    pub(super) fn tells_digest(self) -> bool {
+        matches!(self, Asked::Compare { .. } | Asked::Ask { .. } | Asked::Tell)
+    }
+
     pub(super) fn kind(self) -> Kind {
         match self {
             Asked::Compare { .. } => Kind::Compare,

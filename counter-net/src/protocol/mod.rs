@@ -12,9 +12,10 @@
 //! | `flush`, `receive`, `intake` | cells go out and come in |
 //! | `rounds`, `requests`, `answers`, `serve` | what gossip missed |
 //! | `held` | who holds what, for those who wait for copies or versions |
+//! | `stable` | what everybody has, and how far behind a peer is |
 //! | `presence` | who is there |
 //! | `agreement`, `retirement` | lives that ended are handed over to their heirs |
-//! | `asked`, `enrolment`, `gaps`, `holders`, `members`, `pull`, `retiring`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
+//! | `asked`, `enrolment`, `gaps`, `holders`, `members`, `pull`, `retiring`, `snapshots`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
 //! | `bootstrap` | when this node has caught up |
 //! | `outbox`, `own_delta`, `timer` | serve them all |
 //!
@@ -51,7 +52,9 @@ mod retirement;
 mod retiring;
 mod rounds;
 mod serve;
+mod snapshots;
 mod sources;
+mod stable;
 mod stats;
 mod timer;
 mod waits;
@@ -62,6 +65,7 @@ pub use input::{Input, NodeId};
 pub use member::{Lag, Member, Presence};
 pub use output::{Alarm, Notice, Output, Refusal, RetireError, Verdict};
 pub use replicator::Replicator;
+pub use snapshots::Stable;
 pub use stats::{Kind, Stats};
 pub use waits::{Copies, Waited};
 #[cfg(feature = "node")]

@@ -20,6 +20,7 @@ use super::output::{Notice, Output};
 use super::own_delta::birth_of;
 use super::pull::Pulls;
 use super::retiring::Retirement;
+use super::snapshots::Snapshots;
 use super::sources::Sources;
 use super::stats::Stats;
 use super::timer::{Timer, Timers};
@@ -43,6 +44,7 @@ pub struct Replicator {
     pub(super) bootstrap: Bootstrap,
     pub(super) held: Held,
     pub(super) waits: Waits,
+    pub(super) snapshots: Snapshots,
     /// Requests without an answer, by id; each has a timer.
     pub(super) pending: BTreeMap<u64, Pending>,
     /// The delta from nothing to this replica's first version, which brings its record to whoever does not know it.
@@ -92,6 +94,7 @@ impl Replicator {
             bootstrap: Bootstrap::new(config.peers_configured),
             held: Held::default(),
             waits: Waits::new(config.waits_max, config.waits_lacking_max),
+            snapshots: Snapshots::default(),
             pending: BTreeMap::new(),
             birth: birth_of(replica),
             published: 0,
@@ -135,6 +138,7 @@ impl Replicator {
             self.on_timer(replica, timer);
         }
         self.serve_waits(replica);
+        self.look(replica);
         self.settle(replica);
     }
 
@@ -155,6 +159,7 @@ impl Replicator {
             Timer::Member(node) => self.on_member(node),
             // Looked at after every input anyway.
             Timer::Wait => {}
+            Timer::Stable => self.on_stable(replica),
             Timer::Request(id) => self.on_overdue(replica, id),
         }
     }

@@ -68,6 +68,7 @@ impl Replicator {
     /// Some record said something new of lives that ended.
     pub(super) fn lives_changed(&mut self, replica: &Replica) {
         self.sources.retain_writers(|writer| !replica.map().is_folded(writer));
+        self.snapshots.forget_folded(replica.map());
         self.retirement.forgets = true;
         self.timers.set_by(Timer::Retire, self.now);
     }
@@ -167,6 +168,7 @@ impl Replicator {
         self.birth = super::own_delta::birth_of(replica);
         self.published = 0;
         self.enrolment.forget();
+        self.snapshots.start_again();
         self.retirement = Retirement::default();
         self.out.stats.renewals += 1;
         self.out.notify(Notice::Renewed { replica: life });

@@ -113,6 +113,11 @@ impl Replicator {
         if self.sources.get(peer).is_none_or(|source| source.heard_at.is_none()) {
             return self.ask(replica, peer);
         }
+        self.compare(replica, peer);
+    }
+
+    /// Asks whether a peer holds the same, by hashes.
+    pub(super) fn compare(&mut self, replica: &mut Replica, peer: NodeId) {
         let seen = replica.map().version_vector().hash();
         let compare = Compare {
             seen: Hash(seen),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use counter_core::{ReplicaId, Version, VersionVector};
 
 use super::input::NodeId;
-use super::member::Lag;
+use super::member::{Lag, Shortfall};
 
 /// After so many failed requests in a row a peer no longer holds up `synced`.
 const FAILURES_MAX: u32 = 3;
@@ -16,6 +16,8 @@ const FAILURES_MAX: u32 = 3;
 pub(super) struct Source {
     /// What the peer was last heard to hold.
     pub heard: VersionVector,
+    /// What it lacked then.
+    pub lacks: Shortfall,
     /// When that was; `None` before the first answer.
     pub heard_at: Option<Duration>,
     /// All that it was heard to hold at its first answer, or at some later one, was here at that time.
@@ -78,9 +80,9 @@ impl Sources {
     }
 
     /// The peer holds `heard`, it says: the last word counts, so that the memory for it stays bounded by one digest.
-    pub(super) fn hear(&mut self, peer: NodeId, heard: VersionVector, now: Duration) {
+    pub(super) fn hear(&mut self, peer: NodeId, heard: VersionVector, lacks: Shortfall, now: Duration) {
         if let Some(source) = self.connected.get_mut(&peer) {
-            source.heard = heard;
+            (source.heard, source.lacks) = (heard, lacks);
             source.heard_at = Some(now);
         }
     }
@@ -135,7 +137,14 @@ impl Sources {
         let beyond = |all: &VersionVector, than: &VersionVector| {
             all.iter().map(|(writer, version)| version.saturating_sub(than.get(writer))).fold(0, u64::saturating_add)
         };
-        Some(Lag { versions_behind: beyond(seen, &source.heard), versions_ahead: beyond(&source.heard, seen), heard })
+        let (cells_behind, time_behind) = (source.lacks.cells, source.lacks.time);
+        Some(Lag {
+            cells_behind,
+            time_behind,
+            versions_behind: beyond(seen, &source.heard),
+            versions_ahead: beyond(&source.heard, seen),
+            heard,
+        })
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Timer {
     Member(NodeId),
     /// A wait is over, or a peer may be asked again for what somebody waits for.
     Wait,
+    /// Somebody asks what every enrolled replica has: those not known to have it are to be asked.
+    Stable,
     /// The request of this id was not answered.
     Request(u64),
 }

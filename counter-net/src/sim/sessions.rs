@@ -5,7 +5,7 @@ use std::time::Duration;
 use counter_core::VersionVector;
 
 use super::world::Sim;
-use crate::protocol::{Copies, Input, Waited};
+use crate::protocol::{Copies, Input, Stable, Waited};
 
 impl Sim {
     /// Waits at a node until so many replicas hold what was added there. Returns the wait's name for [`Sim::waited`]; nothing comes of it where
@@ -26,6 +26,14 @@ impl Sim {
     /// How a wait ended, once: a second call finds nothing.
     pub fn waited(&mut self, id: u64) -> Option<Waited> {
         self.waited.remove(&id)
+    }
+
+    /// A counter's total at the latest state of a node that every enrolled replica was shown to hold; the first call begins to watch it.
+    pub fn stable_total(&mut self, host: usize, counter: &str) -> Option<Stable> {
+        let local = self.hosts[host].local(self.now);
+        let stable = self.hosts[host].alive.as_mut().and_then(|alive| alive.machine.stable_total(&alive.replica, counter, local));
+        self.rewake(host);
+        stable
     }
 
     /// All that a node holds, what was added there until now included; nothing where it is down.

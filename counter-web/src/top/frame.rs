@@ -83,7 +83,7 @@ fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
 }
 
 fn members_table(members: &[Member]) -> Table<'static> {
-    let widths = [9, 34, 5, 9, 11, 11].map(Constraint::Length);
+    let widths = [9, 34, 5, 8, 8, 7, 9].map(Constraint::Length);
     let rows = members.iter().map(|member| {
         let style = match (member.live, member.lag) {
             (false, _) => DIM,
@@ -95,19 +95,20 @@ fn members_table(members: &[Member]) -> Table<'static> {
             member.replica.clone(),
             if member.live { "live" } else { "gone" }.to_owned(),
             number(member.viewers as f64, 8),
-            format!("{:>10}", ago(member.heard_ms)),
-            member.lag.map_or_else(|| format!("{:>10}", "?"), |lag| number(lag as f64, 10)),
+            format!("{:>8}", ago(member.heard_ms)),
+            member.lag.map_or_else(|| format!("{:>7}", "?"), |lag| number(lag as f64, 7)),
+            format!("{:>9}", member.behind_ms.map_or_else(|| "?".to_owned(), |ms| if ms == 0 { "0 ms".to_owned() } else { ago(ms) })),
         ])
         .style(style)
     });
-    let titles = ["MEMBER", "REPLICA", "", " VIEWERS", "     HEARD", "       LAG"];
+    let titles = ["MEMBER", "REPLICA", "", " VIEWERS", "   HEARD", "    LAG", "   BEHIND"];
     Table::new(rows, widths).header(Row::new(titles).style(DIM)).column_spacing(0)
 }
 
 fn footline(picture: &Picture) -> Line<'static> {
     match &picture.trouble {
         Some(trouble) => Line::styled(format!("not of now: {trouble}"), BAD),
-        None => Line::styled("LAG: versions not shared, as last heard. HEARD: longest ago at any. q quits", DIM),
+        None => Line::styled("LAG: versions not shared, BEHIND: for how long, as last heard. q quits", DIM),
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Member {
     pub(super) heard_ms: u64,
     /// Versions that one of the two holds and the other did not; none where nothing was heard of it.
     pub(super) lag: Option<u64>,
+    /// How long it had lacked the first thing that it lacked.
+    pub(super) behind_ms: Option<u64>,
 }
 
 /// A node's line.
@@ -139,6 +141,7 @@ impl Member {
             viewers: member["connected"].as_u64().unwrap_or(0),
             heard_ms: member["last_heard_ms"].as_u64().unwrap_or(0),
             lag: member["lag_versions"].as_u64(),
+            behind_ms: member["lag_ms"].as_u64(),
         }
     }
 
@@ -148,6 +151,7 @@ impl Member {
         self.viewers = self.viewers.max(other.viewers);
         self.heard_ms = self.heard_ms.max(other.heard_ms);
         self.lag = self.lag.max(other.lag);
+        self.behind_ms = self.behind_ms.max(other.behind_ms);
     }
 }
 
@@ -208,7 +212,7 @@ mod tests {
 
     fn sample(region: &str, hash: &str, metrics: &str) -> Sample {
         let replica = format!("{region}-1");
-        let members = json!([{ "region": "ord", "replica": "ord-1", "live": true, "last_heard_ms": 7, "lag_versions": region.len() }]);
+        let members = json!([{ "region": "ord", "replica": "ord-1", "live": true, "last_heard_ms": 7, "lag_versions": region.len(), "lag_ms": 10 * region.len() }]);
         Sample::read(
             &json!({ "region": region, "replica": replica, "synced": true, "state_hash": hash, "metrics": metrics, "members": members }),
         )
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn members_that_several_nodes_know_are_one_line_with_the_greater_lag() {
         let picture = Picture::of(&[], &[sample("ord", "a", ""), sample("frankfurt", "a", "")]);
-        assert_eq!(picture.members.iter().map(|member| member.lag).collect::<Vec<_>>(), [Some(9)]);
+        assert_eq!(picture.members.iter().map(|member| (member.lag, member.behind_ms)).collect::<Vec<_>>(), [(Some(9), Some(90))]);
     }
 
     #[test]
