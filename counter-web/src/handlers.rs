@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use counter_net::{AddError, Counter, Member, Once};
+use counter_net::{AddError, Counter, Lag, Member, Once};
 use serde::{Deserialize, Serialize};
 use warp::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
 use warp::http::{Response, StatusCode};
@@ -16,6 +16,7 @@ use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, 
 use crate::page;
 use crate::peer::Peer;
 use crate::rejection::ApiError;
+use crate::session;
 
 /// How long the first page waits for this node to catch up with its cluster.
 const SYNC_WAIT: Duration = Duration::from_secs(2);
@@ -73,8 +74,15 @@ fn back_to_the_page() -> Response<Bytes> {
 }
 
 /// `GET /api/counters/{name}`.
-pub(crate) fn show_counter(app: &App, name: &str) -> Answer {
-    json(&CounterJson::from(&app.node.view(&read_name(name)?)))
+pub(crate) async fn show_counter(app: &App, name: &str, headers: &HeaderMap) -> Answer {
+    let name = read_name(name)?;
+    let seen = session::read(headers)?;
+    if let Some(seen) = &seen {
+        session::catch_up(app, seen).await?;
+    }
+    let mut answer = json(&CounterJson::from(&app.node.view(&name)))?;
+    session::give(app, seen, &name, &mut answer);
+    Ok(answer)
 }
 
 /// The body of an add.
@@ -90,11 +98,14 @@ pub(crate) async fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &Hea
     let amount = Amount::read(body.amount.as_ref())?;
     let key = headers.get("idempotency-key").map(|key| key.to_str().map_err(|_| ApiError::bad_id())).transpose()?;
     key.map_or(Ok(()), add_id)?;
+    let seen = session::read(headers)?;
     add(app, peer, &name, key, amount).await?;
     let id = key.map_or_else(fresh_id, str::to_owned);
     let view = app.node.view(&name);
     let value = view.regions.get(&app.region).map_or(0, |region| region.value);
-    json(&AddedJson { total: Integer(view.total), region: &app.region, value: Integer(value), id: &id })
+    let mut answer = json(&AddedJson { total: Integer(view.total), region: &app.region, value: Integer(value), id: &id })?;
+    session::give(app, seen, &name, &mut answer);
+    Ok(answer)
 }
 
 /// Applies an add, and waits until it is on the disk where a data directory is set.
@@ -146,10 +157,14 @@ pub(crate) struct MemberJson<'a> {
     left: bool,
     /// Changes that one of the two holds and the other did not, as of what was last heard of it; null where nothing was.
     lag_versions: Option<u64>,
+    /// Cells that it lacked when last heard, at most 10,000, and for how long this node had held the first of them; null where nothing was heard.
+    lag_cells: Option<usize>,
+    lag_ms: Option<u64>,
 }
 
 impl<'a> From<&'a Member> for MemberJson<'a> {
     fn from(member: &'a Member) -> Self {
+        let lag = if member.last_heard.is_zero() { Some(Lag::default()) } else { member.lag };
         Self {
             replica: member.replica.to_string(),
             region: &member.region,
@@ -162,6 +177,8 @@ impl<'a> From<&'a Member> for MemberJson<'a> {
             } else {
                 member.lag.as_ref().map(|lag| lag.versions_behind + lag.versions_ahead)
             },
+            lag_cells: lag.map(|lag| lag.cells_behind),
+            lag_ms: lag.map(|lag| u64::try_from(lag.time_behind.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }

@@ -24,6 +24,7 @@ mod rejection;
 mod routes;
 mod serve;
 mod server;
+mod session;
 mod socket;
 mod top;
 

@@ -53,6 +53,13 @@ impl ApiError {
         Self::bad_request("id_too_old", message)
     }
 
+    pub(crate) fn bad_token() -> Self {
+        Self::bad_request(
+            "bad_token",
+            "Counter-Token is no read token of this release: send what an answer gave, or an empty one to get the first",
+        )
+    }
+
     pub(crate) fn bad_json() -> Self {
         Self::bad_request("bad_json", "the body is not JSON of the expected form: write {\"amount\":1}")
     }
@@ -107,6 +114,11 @@ impl ApiError {
 
     pub(crate) fn not_ready() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "this node has not caught up with its cluster yet")
+    }
+
+    /// 503: this node does not hold yet what the client has seen.
+    pub(crate) fn behind(message: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "behind", format!("{message}; ask again, or another node, or without Counter-Token"))
     }
 
     pub(crate) fn full(message: String) -> Self {

@@ -77,7 +77,8 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
         .and(with(app))
-        .map(|name: String, app: Arc<App>| respond(handlers::show_counter(&app, &name)));
+        .and(warp::header::headers_cloned())
+        .then(async |name: String, app: Arc<App>, headers: HeaderMap| respond(handlers::show_counter(&app, &name, &headers).await));
     let add = base
         .and(warp::path("add"))
         .and(warp::path::end())
