@@ -55,54 +55,71 @@ impl Default for NodeBuilder {
 
 impl NodeBuilder {
     /// Where this node runs: a label of 1-32 characters of `a`-`z`, `0`-`9` and `-`. Default `local`. Nodes of one region add up.
+    ///
+    /// More regions cost a cell (76 bytes) a counter and region that is added to; one for all nodes loses the breakdown and nothing else.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
     /// The cluster to belong to: 1-64 characters of letters, digits, `-`, `_` and `.`. Default `counter`. Two names never mix.
+    ///
+    /// It keeps staging out of production by mistake, not by force: that takes another [key](Self::cluster_key). Costs nothing.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = cluster.into();
         self
     }
 
-    /// The application's release, shown to the other nodes. Default this crate's version.
+    /// The application's release, up to 64 bytes, shown to the other nodes. Default this crate's version. Its bytes are in every announcement (30 s).
     pub fn release(mut self, release: impl Into<String>) -> Self {
         self.release = release.into();
         self
     }
 
-    /// The secret that admits a node to the cluster. Without one, only loopback addresses are listened on.
+    /// The secret that admits a node to the cluster, the same on all of its nodes. Default none: then only loopback addresses are listened on.
+    ///
+    /// With one every connection is encrypted a second time; without one nobody from outside gets in,
+    /// and neither do your other machines.
     pub fn cluster_key(mut self, key: ClusterKey) -> Self {
         self.key = Some(key);
         self
     }
 
     /// Listens on this multiaddress too, such as `/ip4/127.0.0.1/tcp/0` (the default) or `/ip6/::/tcp/7117`. Repeatable; port 0 picks a free one.
+    ///
+    /// A fixed port is what firewalls and static peers need, and one process a machine has it; a free one suits discovery. TCP only.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
         self
     }
 
-    /// Keeps a connection to the node at this multiaddress, such as `/dns4/host/tcp/7117`, with or without `/p2p/…`. Repeatable.
+    /// Keeps a connection to the node at this multiaddress, such as `/dns4/host/tcp/7117`, with or without `/p2p/…`. Repeatable. Default none.
+    ///
+    /// One that leads into the cluster is enough, since peers introduce each other; two or three outlive the first one's absence at a start. Where some
+    /// are named and none is reached, the node serves and is never [synced](crate::Node::synced). With `/p2p/…` another node at that address is refused.
     pub fn peer(mut self, address: impl Into<String>) -> Self {
         self.peers.push(address.into());
         self
     }
 
     /// Looks for other nodes this way too. Repeatable. Where it is never called: [`Discovery::Local`], and [`Discovery::Mdns`] with a cluster key.
+    ///
+    /// More ways find each other in more places; each costs a look every few seconds (a directory, a multicast, a DNS question). Tests want
+    /// [`Discovery::None`], or they meet what else runs on the machine.
     pub fn discover(mut self, way: Discovery) -> Self {
         self.discovery.push(way);
         self
     }
 
-    /// The directory for [`Discovery::Local`], instead of `$XDG_RUNTIME_DIR` or the user's own directory in the temporary one.
+    /// The directory for [`Discovery::Local`], instead of `$XDG_RUNTIME_DIR` or the user's own directory in the temporary one. Nodes meet only where it is the
+    /// same one; it must belong to this user and be closed to others (0700).
     pub fn runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.runtime_dir = Some(directory.into());
         self
     }
 
-    /// The name server for [`Discovery::Dns`] and [`Discovery::Fly`], instead of the system's.
+    /// The name server for [`Discovery::Dns`] and [`Discovery::Fly`], instead of the system's. Default the system's
+    /// (`/etc/resolv.conf`).
     pub fn name_server(mut self, server: SocketAddr) -> Self {
         self.name_server = Some(server);
         self
@@ -119,7 +136,7 @@ impl NodeBuilder {
         self
     }
 
-    /// The data directory was restored or moved, and nothing else goes on from where it came: the node keeps its identity as if the directory were the
+    /// Default false. The data directory was restored or moved, and nothing else goes on from where it came: the node keeps its identity as if the directory were the
     /// one it wrote. For a whole cluster that starts from backups, and for the only node of one. What was counted after the backup and is in none of
     /// the directories is lost.
     pub fn restored(mut self, restored: bool) -> Self {
@@ -128,7 +145,8 @@ impl NodeBuilder {
     }
 
     /// How long a change that nobody waits for may wait for its commit. Default 5 ms. An add that is waited for
-    /// ([`Counter::add_durable`](crate::Counter::add_durable)) is committed at once. More saves writes, less loses less in a crash.
+    /// ([`Counter::add_durable`](crate::Counter::add_durable)) is committed at once. More saves writes (each commit is one fsync, however many changes it carries), less loses less in a crash: that much of this
+    /// node's latest adds, where no other node has them yet. 50 ms to 1 s suits a spinning disk. Without a data directory it does nothing.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.commit_interval = interval;
         self
@@ -137,19 +155,23 @@ impl NodeBuilder {
     /// How many counters, each region of one counted, this node holds. Default 2,000,000. Must be the same on every node of a cluster.
     ///
     /// An add that would make one more fails. Cells of others that would are refused whole, so that no two nodes keep different halves: the node is
-    /// then not [ready](crate::Node::is_ready), and says so in its log and its metrics.
+    /// then not [ready](crate::Node::is_ready), and says so in its log and its metrics. More lets a fault fill the memory (76 bytes a cell), less makes an add fail
+    /// sooner. It allocates nothing by itself.
     pub fn counters_max(mut self, counters: usize) -> Self {
         self.counters_max = counters;
         self
     }
 
-    /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at once. More saves messages, less saves delay.
+    /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at once. More saves messages, one of about 50 bytes a
+    /// flush, changed counter and peer in the mesh; less saves that much delay at the others. 0 flushes at every turn of the driver; 1 to 100 ms is
+    /// sensible.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
         self.protocol.flush_interval = interval;
         self
     }
 
-    /// The mean time between two rounds of anti-entropy with a random peer. Less finds lost messages sooner, more saves bytes while idle.
+    /// The mean time between two rounds of anti-entropy with a random peer. Default 1 s, jittered by 20 %. Less finds lost messages sooner, at about 300
+    /// bytes a round where nothing differs; more saves these while idle. 0.2 to 30 s is sensible: gaps that gossip shows are asked about at once anyway.
     pub fn anti_entropy_interval(mut self, interval: Duration) -> Self {
         self.protocol.anti_entropy_interval = interval;
         self
