@@ -161,11 +161,21 @@ fn one_click_with_an_id_has_a_short_form() {
     replica.add_once("k3j9x0qz:7", "clicks", 5).unwrap();
     assert_golden(
         &replica.map().delta_of(ORD, after).unwrap(),
-        "82 01 58 2f
+        "82 01 58 29
          02 0102030405060708 1112131415161718
          06 636c69636b73  03 6f7264
-         03 00 0a 00
-         08 6b336a397830717a  07 02 00  01 02 0a",
+         03 0a 00
+         88 9378fdc74ab3  07 01 0a",
+    );
+    let after = replica.version();
+    replica.add_once("67e55044-10b1-426f-9247-bb680e5fe0c8", "clicks", -1).unwrap();
+    assert_golden(
+        &replica.map().delta_of(ORD, after).unwrap(),
+        "82 01 58 31
+         03 0102030405060708 1112131415161718
+         06 636c69636b73  03 6f7264
+         05 0a 01
+         ff 67e5504410b1426f9247bb680e5fe0c8  01",
     );
 }
 
@@ -180,7 +190,7 @@ fn marks_of_every_kind() {
     replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
     assert_golden(
         &replica.map().delta_of(FRA, after).unwrap(),
-        "82 01 58 7b
+        "82 01 58 78
          00
          02  00 00  01 05 01  636c69636b73 6c696b6573
          01  00 00  00 03     6f7264
@@ -189,9 +199,9 @@ fn marks_of_every_kind() {
          09 2122232425262728 0000000000000001  01 07
          02  00 00  03 02 20  02 01 08  01 02 02
          03
-         03  00  03 746162                07 01 02  02  01 02 00  01 03 00
+         03  00  03 746162                07 c0 02  08 00  0e 00
          01  01  08 6f72646572203137      06 01
-         01  02  18 2122232425262728 0000000000000001 6f72646572203137  06 01",
+         01  02  2122232425262728 0000000000000001 08 6f72646572203137  06 01",
     );
 }
 

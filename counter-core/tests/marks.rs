@@ -363,3 +363,24 @@ fn every_id_counts_once_when_all_have_met() {
         }
     }
 }
+
+/// Three bytes for the version and the amount, two for the client's sequence: up to 2,000,000 changes of a writer and 16,000 of a client.
+#[test]
+fn a_click_with_an_id_is_sixty_bytes_at_most_for_pages_and_for_uuids() {
+    let mut ord = replica(1, 1);
+    let clicks = ord.tally("clicks").unwrap();
+    for _ in 0..20_000 {
+        clicks.add(100).unwrap();
+        ord.flush();
+    }
+    let mut bytes = |id: &str, amount| {
+        let after = ord.version();
+        assert_eq!(ord.add_once(id, "clicks", amount), Ok(Once::Applied), "{id}");
+        ord.map().delta_of(ord.id(), after).unwrap().encode().len()
+    };
+    assert_eq!([1, 2, 3].map(|click| bytes(&format!("0f3a9x0qzk3j:{}", 16_000 + click), 1)), [53; 3]);
+    assert_eq!(bytes("67e55044-10b1-426f-9247-bb680e5fe0c8", 1), 57);
+    // Unequal amounts side by side: those of the latest eight runs are told.
+    let mixed: Vec<usize> = (1..=16).map(|number| bytes(&format!("9x0qzk3j0f3a:{}", 400 + number), number % 7 + 1)).collect();
+    assert_eq!(mixed.iter().max(), Some(&60));
+}

@@ -71,7 +71,7 @@ async fn what_goes_wrong_moves_its_metrics() {
         replica.tally("clicks").expect("a counter").add(1).expect("added");
         replica.flush();
     }
-    peer.publish(gossip_since(&replica, 3, 1));
+    peer.publish(gossip_since(&replica, 3));
     eventually("what lies beyond a gap is counted", || count("counter_gaps_total", "") > 0.0).await;
     assert!(count("counter_queue_depth", "gap_entries") > 0.0 && count("counter_queue_depth", "gap_bytes") > 0.0);
 

@@ -83,12 +83,11 @@ fn bytes(value: &Value) -> Vec<u8> {
 }
 
 /// Gossip that carries the cells of a writer of `node`.
-fn delta_of(node: u64, sequence: i128) -> Vec<u8> {
+fn delta_of(node: u64) -> Vec<u8> {
     let mut other = Replica::new(ReplicaId::new(node, 1), "fra").unwrap();
     other.tally("clicks").unwrap().add(1000).unwrap();
     other.flush();
-    let delta = other.map().delta_since(&VersionVector::new()).encode();
-    bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(sequence)), ("d", Value::Bytes(delta))]))
+    other.map().delta_since(&VersionVector::new()).encode()
 }
 
 fn announcement(node: u64, extra: &[(&str, Value)]) -> Value {
@@ -124,12 +123,12 @@ fn refusal(answer: &Value) -> Option<String> {
 #[test]
 fn a_forged_writer_is_rejected_and_blamed_and_counts_nothing() {
     let mut victim = Victim::new();
-    let (verdict, outputs) = victim.gossip(delta_of(3, 1));
+    let (verdict, outputs) = victim.gossip(delta_of(3));
     assert_eq!(verdict, Verdict::Reject);
     assert!(blamed(&outputs));
     assert_eq!(victim.refused(Refusal::ForgedWriter), 1);
     assert_eq!(victim.replica.total("clicks"), 5);
-    let (verdict, _) = victim.gossip(delta_of(PEER.0, 2));
+    let (verdict, _) = victim.gossip(delta_of(PEER.0));
     assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Accept, 1005));
 }
 
@@ -137,7 +136,7 @@ fn a_forged_writer_is_rejected_and_blamed_and_counts_nothing() {
 fn a_replayed_delta_changes_nothing() {
     let mut victim = Victim::new();
     for _ in 0..3 {
-        let (verdict, _) = victim.gossip(delta_of(PEER.0, 2));
+        let (verdict, _) = victim.gossip(delta_of(PEER.0));
         assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Accept, 1005));
     }
 }
@@ -145,7 +144,7 @@ fn a_replayed_delta_changes_nothing() {
 #[test]
 fn cells_of_the_victim_itself_from_another_are_not_taken() {
     let mut victim = Victim::new();
-    let (verdict, _) = victim.gossip(delta_of(HONEST.0, 1));
+    let (verdict, _) = victim.gossip(delta_of(HONEST.0));
     assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Reject, 5));
 }
 
@@ -153,7 +152,7 @@ fn cells_of_the_victim_itself_from_another_are_not_taken() {
 fn garbage_is_rejected_by_every_door_and_panics_nowhere() {
     let mut rng = fastrand::Rng::with_seed(3);
     let mut victim = Victim::new();
-    let good = [delta_of(PEER.0, 1), bytes(&ask(PEER.0, Vec::new(), None))];
+    let good = [delta_of(PEER.0), bytes(&ask(PEER.0, Vec::new(), None))];
     for round in 0..6000 {
         let mut garbage = match round % 3 {
             0 => (0..rng.usize(..200)).map(|_| rng.u8(..)).collect::<Vec<u8>>(),
@@ -218,9 +217,23 @@ fn a_later_protocol_is_told_which_versions_are_spoken() {
     let (answer, outputs) = victim.ask(bytes(&map(&[("v", Value::Integer(2)), ("a", Value::Text("changed".into()))])));
     assert_eq!(refusal(&answer).as_deref(), Some("unknown_version"));
     assert!(!blamed(&outputs), "a rolling upgrade is nobody's fault");
-    let (verdict, outputs) = victim.gossip(bytes(&map(&[("v", Value::Integer(2)), ("n", Value::Integer(1))])));
-    assert_eq!(verdict, Verdict::Ignore);
-    assert!(!blamed(&outputs));
+    let later_envelope = bytes(&map(&[("v", Value::Integer(2)), ("n", Value::Integer(1))]));
+    let later_delta = bytes(&Value::Array(vec![Value::Integer(2), Value::Text("changed".into())]));
+    for payload in [later_envelope, later_delta] {
+        let (verdict, outputs) = victim.gossip(payload);
+        assert_eq!(verdict, Verdict::Ignore);
+        assert!(!blamed(&outputs));
+    }
+}
+
+#[test]
+fn items_that_a_later_release_adds_to_a_delta_are_passed_over() {
+    let mut payload = delta_of(PEER.0);
+    payload[0] += 1;
+    payload.extend(bytes(&Value::Text("more".into())));
+    let mut victim = Victim::new();
+    let (verdict, _) = victim.gossip(payload);
+    assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Accept, 1005));
 }
 
 #[test]
@@ -267,12 +280,11 @@ fn deltas_beyond_gaps_wait_in_bounded_memory() {
     let mut other = Replica::new(ReplicaId::new(PEER.0, 1), "fra").unwrap();
     let tally = other.tally("clicks").unwrap();
     let mut victim = Victim::new();
-    for at in 0..3000_i128 {
+    for at in 0..3000 {
         tally.add(1).unwrap();
         let after = other.version();
         other.flush();
-        let delta = other.map().delta_of(other.id(), after).unwrap().encode();
-        let payload = bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(at + 1)), ("d", Value::Bytes(delta))]));
+        let payload = other.map().delta_of(other.id(), after).unwrap().encode();
         if at > 0 {
             assert_eq!(victim.gossip(payload).0, Verdict::Accept);
         }
@@ -295,8 +307,7 @@ fn counters_above_the_bound_are_refused_whole_and_close_readiness() {
     victim.now = Duration::from_secs(1);
     victim.hand(Input::PeerDown { peer: PEER });
     assert!(victim.machine.is_ready());
-    let payload = bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(1)), ("d", Value::Bytes(delta))]));
-    let (verdict, outputs) = victim.gossip(payload);
+    let (verdict, outputs) = victim.gossip(delta);
     assert_eq!(verdict, Verdict::Ignore);
     assert!(outputs.iter().any(|output| matches!(output, Output::Notify(Notice::Alarm(Alarm::JoinRefused { .. })))));
     assert!(!victim.machine.is_ready());
@@ -329,6 +340,6 @@ fn a_cell_of_ones_own_that_one_never_wrote_is_an_alarm() {
 #[test]
 fn an_answer_that_nobody_asked_for_is_counted_and_dropped() {
     let mut victim = Victim::new();
-    victim.hand(Input::Response { peer: PEER, id: 999, payload: delta_of(PEER.0, 1) });
+    victim.hand(Input::Response { peer: PEER, id: 999, payload: delta_of(PEER.0) });
     assert_eq!(victim.refused(Refusal::Unasked), 1);
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use counter_core::Once;
 use counter_net::protocol::Kind;
 use counter_net::sim::{Failure, Link, Sim, SimConfig};
 
@@ -35,6 +36,41 @@ fn a_click_among_32_regions_is_60_bytes_of_payload() -> Result<(), Failure> {
     let click = (sent(&sim) - before) / 100;
     println!("a click is {click} bytes of payload");
     assert!(click <= 60, "{click} bytes");
+    Ok(())
+}
+
+/// Bytes of payload that one of 32 nodes sends for each of 100 clicks, the first of which was not counted.
+fn payload_a_click(mut click: impl FnMut(&mut Sim, u64)) -> Result<u64, Failure> {
+    let mut sim = cluster(32, Link::wide());
+    for node in 0..32 {
+        sim.add_once(node, &format!("before {node}"), "clicks", 1_000_000).expect("up");
+    }
+    sim.run_until_converged(10 * SECOND)?;
+    let sent = |sim: &Sim| sim.machine(7).expect("up").stats().bytes_out[&Kind::GossipDelta];
+    let mut before = sent(&sim);
+    for number in 0..=100 {
+        click(&mut sim, number);
+        sim.run_for(10 * MS);
+        before = if number == 0 { sent(&sim) } else { before };
+    }
+    sim.run_until_converged(10 * SECOND)?;
+    Ok((sent(&sim) - before).div_ceil(100))
+}
+
+/// As pages, many of them, scripts, and clients that add unequal amounts make them.
+#[test]
+fn a_click_with_an_id_among_32_regions_is_60_bytes_of_payload_whatever_the_id() -> Result<(), Failure> {
+    let once = |sim: &mut Sim, id: String, amount| assert_eq!(sim.add_once(7, &id, "clicks", amount), Some(Once::Applied));
+    let page = payload_a_click(|sim, number| once(sim, format!("0f3a9x0qzk3j:{}", 10_000 + number), 1))?;
+    let many = payload_a_click(|sim, number| once(sim, format!("{:012}:1", number * 7_919), 1))?;
+    let uuid = payload_a_click(|sim, number| once(sim, format!("67e55044-10b1-426f-9247-{number:012x}"), 1))?;
+    let mixed = payload_a_click(|sim, number| once(sim, format!("0f3a9x0qzk3j:{}", 10_000 + number), [1, 3, 2, -1][number as usize % 4]))?;
+    println!(
+        "a click of one page is {page} bytes of payload, of many pages {many}, of a script with UUIDs {uuid}, of mixed amounts {mixed}"
+    );
+    for click in [page, many, uuid, mixed] {
+        assert!(click <= 60, "{click} bytes");
+    }
     Ok(())
 }
 

@@ -127,9 +127,9 @@ impl Socket {
     }
 }
 
-/// A masked text frame whose key is 0: valid, and nothing to compute. Its payload is below 126 bytes.
+/// A masked text frame whose key is 0: valid, and nothing to compute. Its payload is below 126 bytes, its id as long as the page's.
 fn push_add(bytes: &mut Vec<u8>, id: u64) {
-    let text = format!(r#"{{"type":"add","amount":1,"id":"bench:{id}"}}"#);
+    let text = format!(r#"{{"type":"add","amount":1,"id":"benchbenches:{id}"}}"#);
     bytes.extend_from_slice(&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
     bytes.extend_from_slice(text.as_bytes());
 }

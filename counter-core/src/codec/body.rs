@@ -10,7 +10,7 @@ use crate::codec::{marks, names};
 use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::dictionary::{Dictionary, NameList};
 use crate::error::DecodeError;
-use crate::mark::{Add, Mark, Said, Window};
+use crate::mark::{Mark, Said};
 use crate::names::NameSlice;
 use crate::record::Record;
 use crate::version_vector::Version;
@@ -18,8 +18,10 @@ use crate::version_vector::Version;
 const KIND_TABLE: u8 = 0;
 /// One plain cell of one writer, whose span it alone completes.
 const KIND_ONE: u8 = 1;
-/// The same with the mark of the client whose add it is, under the next version.
-const KIND_MARKED: u8 = 2;
+/// The same of the version after the span's beginning, with the mark of the client whose add it is under the next one.
+const KIND_CLIENT: u8 = 2;
+/// The same with the mark of a single id.
+const KIND_SINGLE: u8 = 3;
 
 const FLAG_CLOSED: u8 = 1;
 const FLAG_RECORD: u8 = 2;
@@ -31,7 +33,8 @@ const VERSION_MAX: u64 = 1 << 63;
 
 pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
     if let Some((span, cell)) = one_cell(delta) {
-        return write_one(out, delta.keys.names(cell.key), span, cell);
+        out.push(KIND_ONE);
+        return write_one(out, delta.keys.names(cell.key), span, cell, true);
     }
     if let Some((span, cell, mark)) = marked_cell(delta) {
         return write_marked(out, delta.keys.names(cell.key), span, cell, mark);
@@ -60,7 +63,8 @@ pub(crate) fn write_head(
 pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     match reader.byte()? {
         KIND_ONE => read_one(reader),
-        KIND_MARKED => read_marked(reader),
+        KIND_CLIENT => read_marked(reader, true),
+        KIND_SINGLE => read_marked(reader, false),
         KIND_TABLE => read_table(reader),
         _ => Err(DecodeError::Invalid("a body is a table, one cell, or one cell and a mark")),
     }
@@ -74,60 +78,56 @@ fn one_cell(delta: &Delta) -> Option<(Span, DeltaCell)> {
     (plain && cell.version == part.span.upto).then_some((part.span, *cell))
 }
 
-/// `kind replica counter region after upto-after-1 increments decrements`.
-fn write_one(out: &mut Vec<u8>, (counter, region): (&str, &str), span: Span, cell: DeltaCell) {
-    out.push(KIND_ONE);
+/// `replica counter region after [upto-after-1] increments decrements`.
+fn write_one(out: &mut Vec<u8>, (counter, region): (&str, &str), span: Span, cell: DeltaCell, with_upto: bool) {
     out.extend_from_slice(&span.replica.to_bytes());
     for name in [counter, region] {
         write_varint(out, name.len() as u64);
         out.extend_from_slice(name.as_bytes());
     }
-    for number in [span.after, span.upto - span.after - 1, cell.amounts.increments, cell.amounts.decrements] {
-        write_varint(out, number);
+    write_varint(out, span.after);
+    if with_upto {
+        write_varint(out, span.upto - span.after - 1);
     }
+    write_varint(out, cell.amounts.increments);
+    write_varint(out, cell.amounts.decrements);
 }
-
-/// A client's name and what was applied of it.
-type ClientMark<'a> = (&'a [u8], &'a Window);
 
 /// The cell and the mark of a delta that the short form can carry.
-fn marked_cell(delta: &Delta) -> Option<(Span, DeltaCell, ClientMark<'_>)> {
+fn marked_cell(delta: &Delta) -> Option<(Span, DeltaCell, &Mark)> {
     let [part] = delta.parts.as_slice() else { return None };
     let ([cell], [mark]) = (part.cells.as_slice(), part.marks.as_slice()) else { return None };
-    let Said::Client(window) = &mark.said else { return None };
+    let Span { after, upto, .. } = part.span;
     let plain = part.closed && part.record.is_none() && part.extras.is_empty() && mark.keys().all(|key| key == cell.key);
-    let ends = mark.version == part.span.upto && cell.version == mark.version - 1 && cell.version > part.span.after;
-    (plain && ends).then_some((part.span, *cell, (&*mark.name, window)))
+    let follow = (cell.version, mark.version, upto) == (after + 1, after + 2, after + 2);
+    (plain && follow && !matches!(mark.said, Said::TakenBack(_))).then_some((part.span, *cell, mark))
 }
 
-/// `kind replica counter region after upto-after-2 increments decrements client window`.
-fn write_marked(out: &mut Vec<u8>, names: (&str, &str), span: Span, cell: DeltaCell, (client, window): ClientMark<'_>) {
-    let start = out.len();
-    write_one(out, names, Span { upto: cell.version, ..span }, cell);
-    out[start] = KIND_MARKED;
-    marks::write_name(out, client);
-    marks::write_window(out, window, false);
+/// `kind replica counter region after increments decrements name said`.
+fn write_marked(out: &mut Vec<u8>, names: (&str, &str), span: Span, cell: DeltaCell, mark: &Mark) {
+    out.push(if matches!(mark.said, Said::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
+    write_one(out, names, span, cell, false);
+    marks::write_of_one_key(out, mark);
 }
 
-fn read_marked(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
-    let mut delta = read_one(reader)?;
-    let name = marks::read_name(reader, 0)?;
-    let window = marks::read_window(reader, |reader| Ok(Add { key: 0, amount: marks::read_amount(reader)? }))?;
+fn read_marked(reader: &mut Reader<'_>, is_client: bool) -> Result<Delta, DecodeError> {
+    let mut delta = read_cell(reader, |reader| read_upto(reader.varint()?, 0))?;
     if let Some(part) = delta.parts.first_mut() {
-        part.span.upto += 1;
-        if part.span.upto > VERSION_MAX {
-            return Err(DecodeError::Invalid("a version is at most 2^63"));
-        }
-        part.marks.push(Mark { version: part.span.upto, name, said: Said::Client(window) });
+        part.span = read_upto(part.span.after, 1).map(|span| Span { replica: part.span.replica, ..span })?;
+        part.marks.push(marks::read_of_one_key(reader, part.span.upto, is_client)?);
     }
     Ok(delta)
 }
 
 fn read_one(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
+    read_cell(reader, read_span)
+}
+
+fn read_cell<'a>(reader: &mut Reader<'a>, span: impl FnOnce(&mut Reader<'a>) -> Result<Span, DecodeError>) -> Result<Delta, DecodeError> {
     let replica = reader.replica()?;
     let counters = NameList::from_one(reader.counted_bytes()?)?;
     let regions = NameList::from_one(reader.counted_bytes()?)?;
-    let span = Span { replica, ..read_span(reader)? };
+    let span = Span { replica, ..span(reader)? };
     let amounts = Amounts { increments: reader.amount()?, decrements: reader.amount()? };
     let cells = smallvec![DeltaCell { key: 0, version: span.upto, amounts }];
     let keys = Dictionary { counters, regions, pairs: smallvec![(0, 0)] };
@@ -138,7 +138,10 @@ fn read_one(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
 /// `after upto-after-1`; the replica is the caller's to set.
 fn read_span(reader: &mut Reader<'_>) -> Result<Span, DecodeError> {
     let after = reader.varint()?;
-    let width = reader.varint()?;
+    read_upto(after, reader.varint()?)
+}
+
+fn read_upto(after: Version, width: u64) -> Result<Span, DecodeError> {
     let upto = after.checked_add(width).filter(|&before| before < VERSION_MAX).map(|before| before + 1);
     let upto = upto.ok_or(DecodeError::Invalid("a version is at most 2^63"))?;
     Ok(Span { replica: Default::default(), after, upto })

@@ -5,6 +5,7 @@
 
 pub(crate) mod body;
 mod columns;
+mod ids;
 pub(crate) mod marks;
 mod names;
 pub(crate) mod varint;

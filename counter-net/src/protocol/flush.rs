@@ -1,9 +1,7 @@
 //! Local work first: pending amounts become cells, and the cells go out as gossip.
 
 use counter_core::{Delta, Flushed, Replica};
-use serde_bytes::ByteBuf;
 
-use super::gossip::{ENVELOPE_BYTES_MAX, Gossip};
 use super::own_delta::own_since;
 use super::replicator::Replicator;
 use super::stats::Kind;
@@ -60,14 +58,13 @@ impl Replicator {
         let before = if after == 0 { replica.map().record(self.own).map_or(0, |record| record.version) } else { after };
         let one_flush = flushed.span.is_some_and(|span| (span.after, span.upto) == (before, upto));
         for payload in self.payloads(delta, one_flush) {
-            let gossip = Gossip { delta: Some(ByteBuf::from(payload)), ..Gossip::default() };
-            self.out.publish(Kind::GossipDelta, self.sequence.seal(gossip));
+            self.out.publish(Kind::GossipDelta, payload);
         }
     }
 
     /// The delta's bytes, in as many payloads as it takes; none where it cannot be cut or is too much for gossip.
     fn payloads(&mut self, delta: Delta, can_cut: bool) -> Vec<Vec<u8>> {
-        let bytes_max = self.config.payload_bytes_max.saturating_sub(ENVELOPE_BYTES_MAX);
+        let bytes_max = self.config.payload_bytes_max;
         let whole = delta.encode();
         if whole.len() <= bytes_max {
             return vec![whole];

@@ -1,17 +1,21 @@
-//! What goes to every node: one envelope with the sender's sequence, and in it cells, an announcement or a suspicion.
+//! What goes to every node: cells as they are, or an envelope with an announcement or a suspicion.
+//!
+//! After a flush the sender's own cells since the last one go out as the bytes of their delta and nothing around them, since a click is shorter
+//! than most envelopes: a CBOR array, while every other message is a map. The delta has a format number of its own, and no two are alike,
+//! because a writer never publishes a span twice.
 
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use super::announcement::{Announcement, Suspicion};
-use super::stats::Kind;
 use super::wire;
 use super::wire::VERSION;
 
-/// The most bytes that an envelope adds to the cells in it.
-pub(super) const ENVELOPE_BYTES_MAX: usize = 32;
+/// Whether a payload is a delta, or of a later format of deltas: a CBOR array.
+pub(super) fn is_delta(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|byte| byte >> 5 == 4)
+}
 
-/// One gossip message. Any of the parts may be there; what a later release adds is ignored.
+/// One gossip message besides cells. Any of the parts may be there; what a later release adds is ignored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Gossip {
     #[serde(rename = "v")]
@@ -19,9 +23,6 @@ pub(super) struct Gossip {
     /// Raised with each message of this sender: gossip layers drop what has the same bytes as an earlier message.
     #[serde(rename = "n")]
     pub sequence: u64,
-    /// Sent after a flush: the sender's own cells since its last flush, with their span.
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    pub delta: Option<ByteBuf>,
     /// Sent on change and as a heartbeat: the sender's own announcement; standing `Left` when it leaves.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<Announcement>,
@@ -30,13 +31,7 @@ pub(super) struct Gossip {
     pub suspicion: Option<Suspicion>,
 }
 
-impl Gossip {
-    pub(super) fn kind(&self) -> Kind {
-        if self.delta.is_some() { Kind::GossipDelta } else { Kind::GossipPresence }
-    }
-}
-
-/// Gives every payload of this sender its own bytes.
+/// Gives every envelope of this sender its own bytes.
 #[derive(Debug, Default)]
 pub(super) struct Sequence(u64);
 
@@ -56,15 +51,14 @@ mod tests {
     #[test]
     fn equal_contents_have_unequal_bytes() {
         let mut sequence = Sequence::default();
-        let gossip = Gossip { delta: Some(ByteBuf::from(vec![1, 2, 3])), ..Gossip::default() };
+        let gossip = Gossip::default();
         assert_ne!(sequence.seal(gossip.clone()), sequence.seal(gossip));
     }
 
     #[test]
-    fn the_envelope_keeps_its_bound() {
-        let mut sequence = Sequence(u64::MAX - 1);
-        let sealed = sequence.seal(Gossip { delta: Some(ByteBuf::from(vec![0; 70_000])), ..Gossip::default() });
-        assert!(sealed.len() - 70_000 <= ENVELOPE_BYTES_MAX);
+    fn a_delta_is_told_apart_by_its_first_byte() {
+        assert!(is_delta(&counter_core::Delta::default().encode()));
+        assert!(!is_delta(&Sequence::default().seal(Gossip::default())) && !is_delta(&[]));
     }
 
     #[test]
@@ -78,6 +72,6 @@ mod tests {
         let bytes = wire::encode(&Later { v: VERSION, n: 4, zz: vec![1; 9] });
         let gossip: Gossip = wire::decode(&bytes, 1000).unwrap();
         assert_eq!(gossip.sequence, 4);
-        assert!(gossip.delta.is_none());
+        assert!(gossip.announcement.is_none());
     }
 }

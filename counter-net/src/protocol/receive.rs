@@ -3,7 +3,7 @@
 use counter_core::Replica;
 
 use super::announcement::{Announcement, Suspicion};
-use super::gossip::Gossip;
+use super::gossip::{Gossip, is_delta};
 use super::input::NodeId;
 use super::output::{Refusal, Verdict};
 use super::replicator::Replicator;
@@ -28,20 +28,23 @@ impl Replicator {
     }
 
     fn take_gossip(&mut self, replica: &mut Replica, signer: NodeId, payload: &[u8]) -> Result<(), Refusal> {
-        let gossip: Gossip = wire::decode(payload, self.config.payload_bytes_max).inspect_err(|_| {
-            self.out.stats.count_in(Kind::Other, payload.len());
-        })?;
-        self.out.stats.count_in(gossip.kind(), payload.len());
+        if is_delta(payload) {
+            return self.take_delta(replica, signer, payload);
+        }
+        let gossip: Gossip = self.counted(Kind::GossipPresence, payload, wire::decode(payload, self.config.payload_bytes_max))?;
         if let Some(said) = gossip.announcement {
             self.take_signed(signer, &said)?;
         }
         if let Some(suspicion) = gossip.suspicion {
             self.take_suspicion(&suspicion);
         }
-        match gossip.delta {
-            Some(bytes) => self.take_delta(replica, signer, &bytes),
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Counts what came in under its kind, or under none where it could not be read.
+    fn counted<T>(&mut self, kind: Kind, payload: &[u8], read: Result<T, Refusal>) -> Result<T, Refusal> {
+        self.out.stats.count_in(if read.is_ok() { kind } else { Kind::Other }, payload.len());
+        read
     }
 
     /// An announcement from its author.
@@ -58,7 +61,8 @@ impl Replicator {
 
     /// Over gossip a writer's cells are taken from that writer's node alone.
     fn take_delta(&mut self, replica: &mut Replica, signer: NodeId, bytes: &[u8]) -> Result<(), Refusal> {
-        let mut delta = wire::decode_delta(bytes)?;
+        let read = wire::check_length(bytes, self.config.payload_bytes_max).and_then(|()| wire::decode_delta(bytes));
+        let mut delta = self.counted(Kind::GossipDelta, bytes, read)?;
         if delta.replicas().any(|writer| writer.node != signer.0) {
             return Err(Refusal::ForgedWriter);
         }

@@ -56,15 +56,18 @@ pub(super) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 
 /// Reads a message of at most `bytes_max`; says whether it is malformed or only of another version.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, Refusal> {
-    if bytes.len() > bytes_max.min(MESSAGE_BYTES_MAX) {
-        return Err(Refusal::TooLarge);
-    }
+    check_length(bytes, bytes_max)?;
     // The version is read first: a later one may have changed the meaning of every other field.
     match serde_cbor::from_slice::<Versioned>(bytes) {
         Ok(Versioned { version: VERSION }) => serde_cbor::from_slice(bytes).map_err(|_| Refusal::Malformed),
         Ok(_) => Err(Refusal::UnknownVersion),
         Err(_) => Err(Refusal::Malformed),
     }
+}
+
+/// No message is longer than `bytes_max`, nor than any message may be.
+pub(super) fn check_length(bytes: &[u8], bytes_max: usize) -> Result<(), Refusal> {
+    if bytes.len() > bytes_max.min(MESSAGE_BYTES_MAX) { Err(Refusal::TooLarge) } else { Ok(()) }
 }
 
 /// Reads a delta; says whether it is malformed or only of a later release's format.

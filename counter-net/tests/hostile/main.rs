@@ -167,12 +167,12 @@ async fn an_old_delta_sent_again_by_its_own_writer_changes_nothing() {
     let nodes = honest().await;
     let mut peer = Hostile::connect(&nodes[0]).await;
     let mut replica = Replica::new(ReplicaId::new(peer.node(), 1), "sin").expect("a replica");
-    let mut say = |amount: u64, sequence: u32| {
+    let mut say = |amount: u64| {
         replica.tally("clicks").expect("a counter").add(amount).expect("added");
         replica.flush();
-        gossip_all(&replica, sequence)
+        gossip_all(&replica)
     };
-    let (old, new) = (say(10, 1), say(100, 2));
+    let (old, new) = (say(10), say(100));
     for (payload, total) in [(&old, 12), (&new, 112)] {
         peer.publish(payload.clone());
         peer.until_answered(&nodes[0]).await;
@@ -205,7 +205,7 @@ async fn one_counter_too_many_is_refused_whole_raises_an_alarm_and_closes_readin
         replica.tally(&format!("counter-{at}")).expect("a counter").add(1).expect("added");
     }
     replica.flush();
-    hostile.publish(gossip_all(&replica, 1));
+    hostile.publish(gossip_all(&replica));
     eventually("the join is refused", || metric(&nodes[0], "counter_rejected_input_total", "join_refused") > 0.0).await;
     // The alarm and readiness follow the count within the same turn of the driver.
     eventually("the alarm is raised", || metric(&nodes[0], "counter_alarms_total", "") > 0.0).await;

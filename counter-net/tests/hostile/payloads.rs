@@ -28,14 +28,13 @@ pub(crate) fn gossip_of(writer: ReplicaId) -> Vec<u8> {
 }
 
 /// A gossip payload with everything that a replica has written.
-pub(crate) fn gossip_all(replica: &Replica, sequence: u32) -> Vec<u8> {
-    gossip_since(replica, 0, sequence)
+pub(crate) fn gossip_all(replica: &Replica) -> Vec<u8> {
+    gossip_since(replica, 0)
 }
 
 /// A gossip payload with what a replica has written after a version: beyond a gap for whoever has not heard what came before.
-pub(crate) fn gossip_since(replica: &Replica, after: Version, sequence: u32) -> Vec<u8> {
-    let delta = replica.map().delta_of(replica.id(), after).as_ref().map(Delta::encode).expect("something was written");
-    bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(sequence.into())), ("d", Value::Bytes(delta))]))
+pub(crate) fn gossip_since(replica: &Replica, after: Version) -> Vec<u8> {
+    replica.map().delta_of(replica.id(), after).as_ref().map(Delta::encode).expect("something was written")
 }
 
 /// An ask of `node` whose digest names so many replicas.
