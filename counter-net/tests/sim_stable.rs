@@ -73,6 +73,53 @@ fn a_stable_total_is_at_every_enrolled_replica_never_goes_back_and_comes_to_the_
     Ok(())
 }
 
+/// Nodes crash and come back from their disks as new lives that take the old ones over, which are then forgotten. What is stable stays at all.
+fn story_of_lives(seed: u64) -> Result<usize, Failure> {
+    let mut sim = Sim::new(SimConfig { seed, retirement: true, ..SimConfig::default() });
+    (0..4).for_each(|at| {
+        sim.start(["ord", "fra", "sin"][at % 3]);
+    });
+    sim.connect_all();
+    sim.run_for(3 * SECOND);
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let (mut least, mut answers) = ([0; 4], 0);
+    for step in 0..240 {
+        sim.add(dice.usize(..4), "clicks", 1);
+        let down = step / 40 % 4;
+        match step % 40 {
+            10 => sim.crash(down),
+            20 => sim.restart(down, true),
+            _ => {}
+        }
+        sim.run_for(dice.u32(..400) * MS);
+        let node = dice.usize(..4);
+        let Some(stable) = sim.stable_total(node, "clicks") else { continue };
+        for other in 0..4 {
+            assert!(
+                is_at(&sim, other, "clicks", &stable),
+                "seed {seed}, step {step}: {node} calls {stable:?} stable and {other} lacks of it"
+            );
+        }
+        assert!(
+            stable.total >= least[node] || (10..20).contains(&(step % 40)),
+            "seed {seed}, step {step}: what is stable at {node} went back"
+        );
+        (least[node], answers) = (stable.total, answers + 1);
+    }
+    sim.run_until_converged(60 * SECOND)?;
+    sim.run_until(120 * SECOND, |sim| (0..4).map(|node| is_all(sim, node, "clicks")).collect::<Vec<_>>() == [true; 4])?;
+    Ok(answers)
+}
+
+#[test]
+fn lives_that_end_and_are_forgotten_take_nothing_that_was_stable() -> Result<(), Failure> {
+    for seed in 1..=8 {
+        let answers = story_of_lives(seed)?;
+        assert!(answers > 60, "seed {seed}: only {answers} of 240 reads had an answer");
+    }
+    Ok(())
+}
+
 #[test]
 fn in_peace_it_follows_within_a_second() -> Result<(), Failure> {
     let mut sim = cluster(1, NODES, Link::wide());

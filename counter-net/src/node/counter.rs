@@ -155,7 +155,7 @@ impl Counter {
     /// # Complexity
     ///
     /// A short exclusive lock, linear in the replicas. A counter is watched until nobody has asked for 60 s, 1,024 at most: the one not asked about for
-    /// longest makes room, and begins anew. While any is watched and the state moves: a snapshot every 100 ms, of which 17 are kept at 24 bytes a
+    /// longest makes room, and begins anew. While any is watched and the state moves: a snapshot every 100 ms, of which 9 are kept at 24 bytes a
     /// replica and a watched counter each, and every 250 ms a question to up to 8 peers, of about 100 bytes and a digest (16 bytes a replica).
     ///
     /// ```

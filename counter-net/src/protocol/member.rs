@@ -39,7 +39,7 @@ pub struct Lag {
     /// Cells (one counter of one writer each) that the member lacked when it was heard, at most 10,000: more are not counted.
     pub cells_behind: usize,
     /// How long, when it was heard, this node had held the first thing that the member lacked; zero where it lacked nothing. Under load to
-    /// 100 ms, of a long lag coarser, never too short but for what lies further back than this node remembers (minutes to hours: 16 moments).
+    /// 100 ms, of a long lag coarser, never too short but for what lies further back than this node remembers (8 moments, ever coarser).
     pub time_behind: Duration,
     /// Versions that this node holds and the member did not.
     pub versions_behind: u64,

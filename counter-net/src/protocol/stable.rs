@@ -27,7 +27,7 @@ impl Replicator {
     ///
     /// # Complexity
     /// O(writers); the first call for a counter takes a snapshot, O(writers + replicas of the watched counters). While counters are watched and the
-    /// state moves, one is taken every 100 ms at most, 17 are kept (24 bytes a writer and a watched counter each), and every 250 ms up to 8 peers are
+    /// state moves, one is taken every 100 ms at most, 9 are kept (24 bytes a writer and a watched counter each), and every 250 ms up to 8 peers are
     /// asked what they hold: about 100 bytes each where they hold the same, else their digest.
     pub fn stable_total(&mut self, replica: &Replica, counter: &str, now: Duration) -> Option<Stable> {
         self.now = self.now.max(now);
