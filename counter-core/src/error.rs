@@ -21,8 +21,6 @@ pub enum AddError {
     TooManyKeys,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
-    /// The id's sequence number lies [`ID_WINDOW`](crate::ID_WINDOW) or more behind the latest of its client: whether it was applied is not known.
-    IdTooOld,
     /// The store around the replica cannot be written, mostly because the disk is full.
     StoreFailing,
     /// The replica runs on a copy of another's state and has not caught up with the others: it must not reset what they may have written anew.
@@ -38,7 +36,6 @@ impl fmt::Display for AddError {
             Self::NameOutOfRange => "a counter's name has 1 to 255 bytes and a region's at most 255; nothing was added",
             Self::TooManyKeys => "the map holds as many counters as it may (keys_max); nothing was added",
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
-            Self::IdTooOld => "the id lies 64 or more behind the latest of its client, so it is not known whether it was added before; nothing was added now",
             Self::NotCaughtUp => {
                 "this node runs on a copied data directory and no other node has answered yet; nothing was reset: try again once one has, or start \
                  with --restored where this directory is all that is left of the cluster"

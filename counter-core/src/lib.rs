@@ -80,7 +80,7 @@ pub use digest::{Digest, StateHash};
 pub use error::{AddError, DecodeError, JoinError, StagingError};
 pub use inheritance::Inheritance;
 pub use keys::KeyId;
-pub use mark::{ID_BYTES_MAX, ID_WINDOW};
+pub use mark::{ID_BYTES_MAX, ID_CHUNK};
 pub use marks::MARKS_MAX;
 pub use names::NAME_BYTES_MAX;
 pub use once::Once;

@@ -11,11 +11,9 @@ use crate::version_vector::Version;
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// How far a client's sequence may lie behind the latest that was applied: 64 adds of it are told apart, this one included.
-pub const ID_WINDOW: u64 = 64;
-
-/// Runs of equal adds of one client of which the counter and the amount are known: what can be taken back.
-pub(crate) const RUNS_MAX: usize = 8;
+/// Sequence numbers of one client that share a mark: the first is a multiple of it. With more, a mark that every click sends again would be longer;
+/// with fewer, a client would take more marks.
+pub const ID_CHUNK: u64 = 8;
 
 /// Kinds of marks.
 pub(crate) const KINDS: usize = 3;
@@ -32,15 +30,16 @@ pub(crate) enum Kind {
 pub(crate) struct Mark {
     /// In the writer's sequence, of its own.
     pub(crate) version: Version,
-    /// A client, an id, or for what was taken back the writer that had applied it (16 bytes) and the id.
+    /// A client and the number of a chunk of its sequence (8 bytes), an id, or for what was taken back the writer that had applied it (16 bytes) and
+    /// the id.
     pub(crate) name: Arc<[u8]>,
     pub(crate) said: Said,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// Which sequence numbers of a client this writer applied.
-    Client(Window),
+    /// Which of a chunk of a client's sequence numbers this writer applied.
+    Client(Chunk),
     /// What this writer added for an id.
     Single(Add),
     /// What this writer took back, because another writer had applied the same id; 0 or of the other sign where others had done so too.
@@ -58,7 +57,7 @@ impl Said {
 
     fn adds_mut(&mut self) -> impl Iterator<Item = &mut Add> {
         let (runs, one) = match self {
-            Self::Client(window) => (window.runs.as_mut_slice(), None),
+            Self::Client(chunk) => (chunk.runs.as_mut_slice(), None),
             Self::Single(add) | Self::TakenBack(add) => (Default::default(), Some(add)),
         };
         runs.iter_mut().map(|run| &mut run.add).chain(one).filter(|add| add.amount != 0)
@@ -66,7 +65,7 @@ impl Said {
 
     fn adds(&self) -> impl Iterator<Item = Add> + Clone + '_ {
         let (runs, one) = match self {
-            Self::Client(window) => (window.runs.as_slice(), None),
+            Self::Client(chunk) => (chunk.runs.as_slice(), None),
             Self::Single(add) | Self::TakenBack(add) => (Default::default(), Some(*add)),
         };
         runs.iter().map(|run| run.add).chain(one).filter(|add| add.amount != 0)
@@ -104,47 +103,43 @@ pub(crate) struct Run {
     pub(crate) add: Add,
 }
 
-/// Which sequence numbers of a client were applied.
+/// Which of eight sequence numbers of a client, the first a multiple of eight, were applied, and what each added.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    /// The greatest.
+pub(crate) struct Chunk {
+    /// The greatest of them.
     pub(crate) last: u64,
     /// Bit i: `last - i` was applied; bit 0 is set.
-    pub(crate) applied: u64,
+    pub(crate) applied: u8,
     /// What was added, from the greatest sequence number down over those applied; for what no run names it is not known any more.
     pub(crate) runs: SmallVec<[Run; 1]>,
 }
 
-/// What a window says of a sequence number.
+/// What is known of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     New,
     Applied,
-    /// It lies before the window: whether it was applied is not known.
-    TooOld,
 }
 
-impl Window {
+impl Chunk {
     pub(crate) fn new(sequence: u64, add: Add) -> Self {
         Self { last: sequence, applied: 1, runs: compressed(&[add]) }
     }
 
+    /// Whether `sequence`, one of this chunk, was applied.
     pub(crate) fn look(&self, sequence: u64) -> Look {
         match self.last.checked_sub(sequence) {
-            None => Look::New,
-            Some(back) if back >= ID_WINDOW => Look::TooOld,
-            Some(back) if self.applied >> back & 1 == 1 => Look::Applied,
-            Some(_) => Look::New,
+            Some(back) if back < ID_CHUNK && self.applied >> back & 1 == 1 => Look::Applied,
+            _ => Look::New,
         }
     }
 
-    /// Notes an add whose sequence number is new; an amount of 0 where it is not known.
+    /// Notes an add of this chunk whose sequence number is new; an amount of 0 where it is not known.
     pub(crate) fn apply(&mut self, sequence: u64, add: Add) {
-        let mut adds: SmallVec<[Add; 64]> = SmallVec::new();
+        let mut adds: SmallVec<[Add; ID_CHUNK as usize]> = SmallVec::new();
         self.runs.iter().for_each(|run| adds.extend(std::iter::repeat_n(run.add, run.count.into())));
         if sequence > self.last {
-            let by = sequence - self.last;
-            self.applied = if by < ID_WINDOW { self.applied << by | 1 } else { 1 };
+            self.applied = self.applied << (sequence - self.last) | 1;
             self.last = sequence;
             adds.insert(0, add);
         } else {
@@ -156,15 +151,13 @@ impl Window {
             }
             adds.insert(newer, add);
         }
-        adds.truncate(self.applied.count_ones() as usize);
         self.runs = compressed(&adds);
     }
 
     /// The sequence numbers that were applied, with what they added, from the greatest down; only those of which that is known.
     pub(crate) fn known(&self) -> impl Iterator<Item = (u64, Add)> + '_ {
-        let sequences = (0..ID_WINDOW).filter(|back| self.applied >> back & 1 == 1).map(|back| self.last.wrapping_sub(back));
         let adds = self.runs.iter().flat_map(|run| std::iter::repeat_n(run.add, run.count.into()));
-        sequences.zip(adds).filter(|(_, add)| add.amount != 0)
+        self.sequences().zip(adds).filter(|(_, add)| add.amount != 0)
     }
 
     /// What an applied sequence number added, where that is known.
@@ -172,20 +165,18 @@ impl Window {
         self.known().find(|known| known.0 == sequence).map(|known| known.1)
     }
 
-    /// Every sequence number that was applied.
+    /// Every sequence number that was applied, from the greatest down.
     pub(crate) fn sequences(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..ID_WINDOW).filter(|back| self.applied >> back & 1 == 1).map(|back| self.last.wrapping_sub(back))
+        (0..ID_CHUNK).filter(|back| self.applied >> back & 1 == 1).map(|back| self.last.wrapping_sub(back))
     }
 }
 
-/// Equal neighbours as runs, the first few; unknown ones at the end say nothing.
+/// Equal neighbours as runs; unknown ones at the end say nothing.
 fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
     let mut runs: SmallVec<[Run; 1]> = SmallVec::new();
     for &add in adds {
-        let is_full = runs.len() == RUNS_MAX;
         match runs.last_mut() {
             Some(run) if run.add == add => run.count += 1,
-            _ if is_full => break,
             _ => runs.push(Run { count: 1, add }),
         }
     }
@@ -193,6 +184,21 @@ fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
         runs.pop();
     }
     runs
+}
+
+/// The name of a mark, owned: no longer than an id and what goes before or after it.
+pub(crate) type Name = SmallVec<[u8; 96]>;
+
+/// The name of the mark of a chunk of a client's sequence.
+pub(crate) fn chunk_name(client: &[u8], sequence: u64) -> Name {
+    let mut name = Name::from_slice(client);
+    name.extend_from_slice(&(sequence / ID_CHUNK).to_be_bytes());
+    name
+}
+
+/// The client in a chunk's name.
+pub(crate) fn client_of(name: &[u8]) -> &[u8] {
+    &name[..name.len().saturating_sub(8)]
 }
 
 /// An add's id, read.
@@ -217,10 +223,10 @@ impl<'a> Id<'a> {
     }
 
     /// Under which kind and name a writer has its mark.
-    pub(crate) fn place(&self) -> (Kind, &'a [u8]) {
+    pub(crate) fn place(&self) -> (Kind, Name) {
         match self {
-            Self::Of { client, .. } => (Kind::Client, client.as_bytes()),
-            Self::Single(id) => (Kind::Single, id.as_bytes()),
+            Self::Of { client, sequence } => (Kind::Client, chunk_name(client.as_bytes(), *sequence)),
+            Self::Single(id) => (Kind::Single, Name::from_slice(id.as_bytes())),
         }
     }
 }
@@ -242,37 +248,33 @@ mod tests {
     }
 
     #[test]
-    fn a_window_tells_64_numbers_apart_and_no_more() {
-        let mut window = Window::new(100, ONE);
-        window.apply(98, ONE);
-        assert_eq!([100, 99, 98, 37, 36, 101].map(|sequence| window.look(sequence)), {
-            use Look::*;
-            [Applied, New, Applied, New, TooOld, New]
-        });
-        window.apply(162, ONE);
-        assert_eq!([98, 99, 100].map(|sequence| window.look(sequence)), [Look::TooOld, Look::New, Look::Applied]);
-        window.apply(1_000, ONE);
-        assert_eq!((window.applied, window.runs.len(), window.runs[0].count), (1, 1, 1));
+    fn a_chunk_tells_its_numbers_apart() {
+        let mut chunk = Chunk::new(100, ONE);
+        chunk.apply(98, ONE);
+        chunk.apply(103, ONE);
+        let applied: Vec<u64> = (96..104).filter(|&sequence| chunk.look(sequence) == Look::Applied).collect();
+        assert_eq!((applied, chunk.last, chunk.runs.len(), chunk.runs[0].count), (vec![98, 100, 103], 103, 1, 3));
+        assert_eq!((chunk_name(b"a", 103), chunk_name(b"a", 104) == chunk_name(b"a", 103)), (chunk_name(b"a", 96), false));
+        assert_eq!(client_of(&chunk_name(b"a:b", u64::MAX)), b"a:b");
     }
 
     #[test]
     fn what_each_number_added_is_known_whatever_order_they_came_in() {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..2_000 {
-            let mut window = Window::new(500, Add { key: 0, amount: 500 });
-            let mut truth = std::collections::BTreeMap::from([(500, 500)]);
-            for _ in 0..random.usize(..80) {
-                let (sequence, amount) = (random.u64(430..620), [1, 1, 1, 2, 500][random.usize(..5)]);
-                if window.look(sequence) == Look::New {
-                    window.apply(sequence, Add { key: 0, amount });
+            let first = random.u64(496..504);
+            let mut chunk = Chunk::new(first, Add { key: 0, amount: 500 });
+            let mut truth = std::collections::BTreeMap::from([(first, 500)]);
+            for _ in 0..random.usize(..20) {
+                let (sequence, amount) = (random.u64(496..504), [1, 1, 1, 2, 500][random.usize(..5)]);
+                if chunk.look(sequence) == Look::New {
+                    chunk.apply(sequence, Add { key: 0, amount });
                     truth.insert(sequence, amount);
                 }
             }
-            let kept: Vec<(u64, i64)> =
-                truth.iter().rev().filter(|(sequence, _)| window.last - **sequence < ID_WINDOW).map(|(a, b)| (*a, *b)).collect();
-            assert_eq!(window.sequences().collect::<Vec<_>>(), kept.iter().map(|kept| kept.0).collect::<Vec<_>>());
-            assert!(window.known().all(|(sequence, add)| truth[&sequence] == add.amount));
-            assert!(window.runs.len() <= RUNS_MAX && window.known().next().is_some());
+            let kept: Vec<(u64, i64)> = truth.iter().rev().map(|(sequence, amount)| (*sequence, *amount)).collect();
+            assert_eq!(chunk.known().map(|(sequence, add)| (sequence, add.amount)).collect::<Vec<_>>(), kept);
+            assert!(chunk.sequences().eq(kept.iter().map(|kept| kept.0)));
         }
     }
 }

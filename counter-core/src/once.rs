@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::amounts::{AMOUNT_MAX, Amounts};
 use crate::error::AddError;
 use crate::keys::KeyId;
-use crate::mark::{Add, Id, Kind, Look};
+use crate::mark::{Add, Id, Kind, Look, client_of};
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
@@ -23,15 +23,14 @@ impl Replica {
     /// whose state is held here. The amount and the mark that it was applied are one change: nobody ever holds one without the other.
     ///
     /// An id is `<client>:<sequence>`, the sequence a decimal number that the client raises with each add, or any other 1 to 64 bytes. It names
-    /// one add of one counter: sent again with another amount or counter it is still a repeat. Of each writer, the latest
-    /// [`MARKS_MAX`](crate::MARKS_MAX) clients with their latest [`ID_WINDOW`](crate::ID_WINDOW) sequence numbers are remembered, and as many single ids.
+    /// one add of one counter: sent again with another amount or counter it is still a repeat. Of each writer the latest
+    /// [`MARKS_MAX`](crate::MARKS_MAX) marks of either kind are remembered: a mark is one of those other ids, or eight sequence numbers of a client.
     ///
     /// Two replicas that did not know of each other may both apply an add. When one of them holds the other's state, what the greater
     /// [`ReplicaId`] had added is taken back by that replica, or by the next life of its node.
     ///
     /// # Errors
-    /// `IdOutOfRange`; `IdTooOld` where the client's sequence is so far ahead that it is not known any more whether this one was applied; and as
-    /// [`add`](Self::add). Nothing was added.
+    /// `IdOutOfRange`, and as [`add`](Self::add). Nothing was added.
     ///
     /// # Complexity
     /// O(log marks), and a look at each writer that holds marks.
@@ -52,10 +51,8 @@ impl Replica {
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
             return Err(AddError::AmountOutOfRange);
         }
-        match self.map().look(id, text) {
-            Look::Applied => return Ok(Once::Repeated),
-            Look::TooOld => return Err(AddError::IdTooOld),
-            Look::New => {}
+        if self.map().look(id, text) == Look::Applied {
+            return Ok(Once::Repeated);
         }
         let key = self.key_with_room(counter, amount)?;
         self.raise_now(key, amount)?;
@@ -86,7 +83,12 @@ impl Replica {
     pub(crate) fn take_back_repeats(&mut self, marked: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
         let mut changed = Vec::new();
         for (kind, name) in marked {
-            let Ok(text) = std::str::from_utf8(if *kind == Kind::TakenBack { &name[ReplicaId::BYTES..] } else { name }) else { continue };
+            let text = match kind {
+                Kind::Client => client_of(name),
+                Kind::Single => name,
+                Kind::TakenBack => &name[ReplicaId::BYTES..],
+            };
+            let Ok(text) = std::str::from_utf8(text) else { continue };
             match kind {
                 Kind::Client => {
                     for sequence in self.map().sequences_of(name) {

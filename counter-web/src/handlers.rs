@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use counter_net::{AddError, Counter, Lag, Member, Once};
+use counter_net::{Counter, Lag, Member, Once};
 use serde::{Deserialize, Serialize};
 use warp::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
 use warp::http::{Response, StatusCode};
@@ -30,7 +30,6 @@ pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) 
     match counter.add_once(id, amount.get()) {
         Ok(Once::Applied) => app.counts.adds.one(),
         Ok(Once::Repeated) => {}
-        Err(error @ AddError::IdTooOld) => return Err(ApiError::id_too_old(error.to_string())),
         Err(error) => return Err(ApiError::full(error.to_string())),
     }
     Ok(())

@@ -48,11 +48,6 @@ impl ApiError {
         Self::bad_request("bad_id", format!("an add's id is 1 to {ID_BYTES_MAX} bytes without control characters, unique to this add"))
     }
 
-    /// 400: the add's id lies too far behind its client's latest; nobody knows whether it was applied.
-    pub(crate) fn id_too_old(message: String) -> Self {
-        Self::bad_request("id_too_old", message)
-    }
-
     pub(crate) fn bad_token() -> Self {
         Self::bad_request(
             "bad_token",

@@ -96,12 +96,27 @@ fn an_add_repeated_where_nobody_knew_it_counts_once_when_the_nodes_meet() {
 }
 
 #[test]
-fn an_id_far_behind_its_client_is_refused() {
+fn ids_of_one_client_may_come_in_any_order() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let node = Place::new(&runtime, &cluster, "ord").serve(None);
-    add(&node, "tab:100", 1);
-    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "tab:36")];
-    let answer = request(&node.http, "POST", ADD, &headers, "{\"amount\":1}");
-    assert_eq!(answer.error(), (400, "id_too_old".to_owned()));
-    assert_eq!(counter(&node.http, "clicks")["total"], 1);
+    for _ in 0..2 {
+        for id in ["order:100", "order:7", "order:18446744073709551615", "order:8"] {
+            add(&node, id, 1);
+        }
+    }
+    assert_eq!(counter(&node.http, "clicks")["total"], 4);
+}
+
+#[test]
+fn hundreds_of_adds_sent_again_elsewhere_while_their_node_was_gone_count_once_when_it_is_back() {
+    let (runtime, cluster) = (Runtime::new(), cluster());
+    let (ord, fra) = (Place::new(&runtime, &cluster, "ord"), Place::new(&runtime, &cluster, "fra"));
+    let mut first = ord.serve(None);
+    (0..300).for_each(|number| add(&first, &format!("c:{number}"), number % 3 + 1));
+    first.kill();
+    let second = fra.serve(None);
+    (0..300).for_each(|number| add(&second, &format!("c:{number}"), number % 3 + 1));
+    let first = ord.serve(Some(&second));
+    total_is(&first, 600);
+    total_is(&second, 600);
 }

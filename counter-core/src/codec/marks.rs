@@ -1,7 +1,5 @@
 //! Bytes of marks, in a part of a table and beside one click.
 
-use std::sync::Arc;
-
 use smallvec::{SmallVec, smallvec};
 
 use crate::amounts::AMOUNT_MAX;
@@ -9,7 +7,7 @@ use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::delta::Span;
 use crate::error::DecodeError;
-use crate::mark::{Add, ID_WINDOW, Mark, RUNS_MAX, Run, Said, Window};
+use crate::mark::{Add, Chunk, ID_CHUNK, Mark, Run, Said, chunk_name, client_of};
 use crate::marks::MARKS_MAX;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
@@ -18,9 +16,7 @@ const KIND_CLIENT: u8 = 0;
 const KIND_SINGLE: u8 = 1;
 const KIND_TAKEN_BACK: u8 = 2;
 
-/// In the head of a window: bits follow for what was applied besides the latest in a row.
-const FLAG_REST: u8 = 0x40;
-/// In the head of a window: runs follow, not one add that stands for all.
+/// In the head of a chunk: runs follow, not one add that stands for all.
 const FLAG_RUNS: u8 = 0x80;
 
 /// The count of a run follows; else it is one add.
@@ -53,16 +49,23 @@ pub(crate) fn write_mark(out: &mut Vec<u8>, mark: &Mark) {
     write_said(out, mark, true);
 }
 
-/// What was taken back begins with the 16 bytes of a replica.
+/// What was taken back begins with the 16 bytes of a replica; the number of a client's chunk is told by its last sequence number.
 fn write_name(out: &mut Vec<u8>, mark: &Mark) {
-    let (replica, id) = mark.name.split_at(if matches!(mark.said, Said::TakenBack(_)) { ReplicaId::BYTES } else { 0 });
-    out.extend_from_slice(replica);
+    let id = match mark.said {
+        Said::Client(_) => client_of(&mark.name),
+        Said::Single(_) => &mark.name,
+        Said::TakenBack(_) => {
+            let (replica, id) = mark.name.split_at(ReplicaId::BYTES);
+            out.extend_from_slice(replica);
+            id
+        }
+    };
     ids::write(out, id);
 }
 
 fn write_said(out: &mut Vec<u8>, mark: &Mark, with_keys: bool) {
     match &mark.said {
-        Said::Client(window) => write_window(out, window, with_keys),
+        Said::Client(chunk) => write_chunk(out, chunk, with_keys),
         Said::Single(add) | Said::TakenBack(add) => write_add(out, *add, with_keys),
     }
 }
@@ -73,26 +76,26 @@ pub(super) fn write_of_one_key(out: &mut Vec<u8>, mark: &Mark) {
     write_said(out, mark, false);
 }
 
-/// `last head [rest] (add | run*)`, the head being the applied in a row less one and two flags.
-fn write_window(out: &mut Vec<u8>, window: &Window, with_keys: bool) {
-    write_varint(out, window.last);
-    let row = window.applied.trailing_ones();
-    let rest = window.applied.checked_shr(row).unwrap_or(0);
-    let alike = all_alike(window);
-    out.push((row - 1) as u8 | if rest != 0 { FLAG_REST } else { 0 } | if alike.is_none() { FLAG_RUNS } else { 0 });
-    if rest != 0 {
-        write_varint(out, rest);
-    }
-    match alike {
-        Some(add) => write_add(out, add, with_keys),
-        None => write_runs(out, &window.runs, with_keys),
+/// `last head (add | run*)`, the head being the bits of those applied before the last one, the nearest lowest, and a flag.
+fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
+    write_varint(out, chunk.last);
+    let before = chunk.applied >> 1;
+    match all_alike(chunk) {
+        Some(add) => {
+            out.push(before);
+            write_add(out, add, with_keys);
+        }
+        None => {
+            out.push(before | FLAG_RUNS);
+            write_runs(out, &chunk.runs, with_keys);
+        }
     }
 }
 
-/// What every add in the window added, where it is the same for all.
-fn all_alike(window: &Window) -> Option<Add> {
-    match window.runs.as_slice() {
-        [run] if u32::from(run.count) == window.applied.count_ones() => Some(run.add),
+/// What every add in the chunk added, where it is the same for all.
+fn all_alike(chunk: &Chunk) -> Option<Add> {
+    match chunk.runs.as_slice() {
+        [run] if u32::from(run.count) == chunk.applied.count_ones() => Some(run.add),
         _ => None,
     }
 }
@@ -128,7 +131,7 @@ fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
 pub(crate) fn bytes_max(mark: &Mark) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
     let said = match &mark.said {
-        Said::Client(window) => 23 + window.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>(),
+        Said::Client(chunk) => 11 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>(),
         Said::Single(one) | Said::TakenBack(one) => add(*one),
     };
     13 + mark.name.len() + said
@@ -165,14 +168,22 @@ fn read_mark(reader: &mut Reader<'_>, version: Version, keys: usize) -> Result<M
     let kind = reader.byte()?;
     let name = read_name(reader, if kind == KIND_TAKEN_BACK { ReplicaId::BYTES } else { 0 })?;
     let said = read_said(reader, kind, |reader, amount| read_key(reader, amount, keys))?;
-    Ok(Mark { version, name, said })
+    Ok(mark(version, name, said))
 }
 
 /// What [`write_of_one_key`] wrote.
 pub(super) fn read_of_one_key(reader: &mut Reader<'_>, version: Version, is_client: bool) -> Result<Mark, DecodeError> {
     let name = read_name(reader, 0)?;
     let said = read_said(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| Ok(Add { key: 0, amount }))?;
-    Ok(Mark { version, name, said })
+    Ok(mark(version, name, said))
+}
+
+fn mark(version: Version, name: Vec<u8>, said: Said) -> Mark {
+    let name = match &said {
+        Said::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
+        _ => name.into(),
+    };
+    Mark { version, name, said }
 }
 
 fn read_said(
@@ -181,7 +192,7 @@ fn read_said(
     add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
 ) -> Result<Said, DecodeError> {
     match kind {
-        KIND_CLIENT => Ok(Said::Client(read_window(reader, add)?)),
+        KIND_CLIENT => Ok(Said::Client(read_chunk(reader, add)?)),
         KIND_SINGLE => Ok(Said::Single(read_add(reader, add)?)),
         KIND_TAKEN_BACK => Ok(Said::TakenBack(read_add(reader, add)?)),
         _ => Err(DecodeError::Invalid("a mark's kind is known")),
@@ -189,44 +200,31 @@ fn read_said(
 }
 
 /// An id, after so many bytes of a replica.
-fn read_name(reader: &mut Reader<'_>, prefix: usize) -> Result<Arc<[u8]>, DecodeError> {
+fn read_name(reader: &mut Reader<'_>, prefix: usize) -> Result<Vec<u8>, DecodeError> {
     let mut name = reader.take(prefix)?.to_vec();
     ids::read(reader, &mut name)?;
-    Ok(name.into())
+    Ok(name)
 }
 
-fn read_window(reader: &mut Reader<'_>, add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>) -> Result<Window, DecodeError> {
+fn read_chunk(reader: &mut Reader<'_>, add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>) -> Result<Chunk, DecodeError> {
     let (last, head) = (reader.varint()?, reader.byte()?);
-    let row = u32::from(head & (FLAG_REST - 1)) + 1;
-    let rest = if head & FLAG_REST != 0 { Some(reader.varint()?) } else { None };
-    let applied = read_applied(last, row, rest)?;
+    let applied = head << 1 | 1;
+    if u64::from(applied.ilog2()) > last % ID_CHUNK {
+        return Err(DecodeError::Invalid("a chunk has eight sequence numbers, the first a multiple of eight"));
+    }
     let runs = match head & FLAG_RUNS != 0 {
         true => read_runs(reader, add)?,
         false => smallvec![Run { count: applied.count_ones() as u8, add: read_add(reader, add)? }],
     };
-    let window = Window { last, applied, runs };
-    let count: u32 = window.runs.iter().map(|run| u32::from(run.count)).sum();
-    let ends_known = window.runs.last().is_none_or(|run| run.add.amount != 0);
-    let is_shortest = head & FLAG_RUNS == 0 || all_alike(&window).is_none();
+    let chunk = Chunk { last, applied, runs };
+    let count: u32 = chunk.runs.iter().map(|run| u32::from(run.count)).sum();
+    let ends_known = chunk.runs.last().is_none_or(|run| run.add.amount != 0);
+    let is_shortest = head & FLAG_RUNS == 0 || all_alike(&chunk).is_none();
     match count <= applied.count_ones() && ends_known && is_shortest {
-        true => Ok(window),
+        true => Ok(chunk),
         false => Err(DecodeError::Invalid(
             "runs of adds name adds that were applied, end with a known one, and are left out where all are alike",
         )),
-    }
-}
-
-/// Which of the 64 sequence numbers up to `last` were applied: so many in a row, and of those before them what `rest` says.
-fn read_applied(last: u64, row: u32, rest: Option<u64>) -> Result<u64, DecodeError> {
-    const BITS: DecodeError = DecodeError::Invalid("a window has 64 bits, of sequence numbers from 0");
-    let bits = rest.unwrap_or(0);
-    if rest == Some(0) || bits & 1 == 1 || bits.leading_zeros() < row {
-        return Err(BITS);
-    }
-    let applied = u64::MAX >> (64 - row) | bits.checked_shl(row).unwrap_or(0);
-    match last < ID_WINDOW - 1 && applied >> (last + 1) != 0 {
-        true => Err(BITS),
-        false => Ok(applied),
     }
 }
 
@@ -242,7 +240,7 @@ fn read_runs(
         if word == RUN_LAST && runs.is_empty() {
             return Ok(runs);
         }
-        if count.is_some_and(|count| count < 2) || runs.len() == RUNS_MAX || runs.last().is_some_and(|last| last.add == run.add) {
+        if count.is_some_and(|count| count < 2) || runs.len() as u64 == ID_CHUNK || runs.last().is_some_and(|last| last.add == run.add) {
             return Err(DecodeError::Invalid("runs of adds are as few as can be, eight at the most"));
         }
         runs.push(run);

@@ -6,13 +6,13 @@ use super::CounterMap;
 use super::join::Joined;
 use crate::delta::Part;
 use crate::keys::Keys;
-use crate::mark::{Add, Id, Kind, Look, Mark, Said, Window};
+use crate::mark::{Add, Chunk, Id, Kind, Look, Mark, Said, client_of};
 use crate::replica_id::ReplicaId;
 use crate::state_hash::mark_hash;
 use crate::version_vector::Version;
 use crate::writer::Writer;
 
-/// What a carried mark takes in a delta besides its name, at most: two versions, a window.
+/// What a carried mark takes in a delta besides its name, at most: two versions, a chunk.
 const MARK_BYTES: usize = 32;
 
 impl CounterMap {
@@ -25,30 +25,26 @@ impl CounterMap {
     /// of which nothing is held counts nowhere here. O(writers that hold marks).
     pub(crate) fn look(&self, id: Id<'_>, text: &str) -> Look {
         let (kind, name) = id.place();
-        let mut found = Look::New;
-        for (writer, said) in self.marked().filter_map(|writer| Some((writer.id, writer.marks.said(kind, name)?))) {
-            let look = match (said, id) {
-                (Said::Client(window), Id::Of { sequence, .. }) => window.look(sequence),
-                _ => Look::Applied,
-            };
-            match look {
-                Look::Applied if self.taken_back(writer, text).is_empty() => return Look::Applied,
-                Look::TooOld => found = Look::TooOld,
-                _ => {}
-            }
+        let applied = |said: &Said| match (said, id) {
+            (Said::Client(chunk), Id::Of { sequence, .. }) => chunk.look(sequence) == Look::Applied,
+            _ => true,
+        };
+        let mut writers = self.marked().filter(|writer| writer.marks.said(kind, &name).is_some_and(applied));
+        match writers.any(|writer| self.taken_back(writer.id, text).is_empty()) {
+            true => Look::Applied,
+            false => Look::New,
         }
-        found
     }
 
     /// Who applied an add, and what each added, in the order of ids; only those of whom that is known.
     pub(crate) fn copies(&self, id: Id<'_>) -> Vec<(ReplicaId, Add)> {
         let (kind, name) = id.place();
         let add = |said: &Said| match (said, id) {
-            (Said::Client(window), Id::Of { sequence, .. }) => window.add_of(sequence),
+            (Said::Client(chunk), Id::Of { sequence, .. }) => chunk.add_of(sequence),
             (Said::Single(add), _) => Some(*add).filter(|add| add.amount != 0),
             _ => None,
         };
-        self.marked().filter_map(|writer| Some((writer.id, add(writer.marks.said(kind, name)?)?))).collect()
+        self.marked().filter_map(|writer| Some((writer.id, add(writer.marks.said(kind, &name)?)?))).collect()
     }
 
     /// Who took back, or gave again as a negative amount, what `applied_by` added for an id, and what; in the order of ids.
@@ -61,13 +57,13 @@ impl CounterMap {
         self.marked().filter_map(took).collect()
     }
 
-    /// The sequence numbers of a client that any writer applied and of which the amount is known, none twice.
-    pub(crate) fn sequences_of(&self, client: &[u8]) -> Vec<u64> {
-        let windows = self.marked().filter_map(|writer| match writer.marks.said(Kind::Client, client) {
-            Some(Said::Client(window)) => Some(window),
+    /// The sequence numbers in a client's chunk that any writer applied and of which the amount is known, none twice.
+    pub(crate) fn sequences_of(&self, chunk: &[u8]) -> Vec<u64> {
+        let chunks = self.marked().filter_map(|writer| match writer.marks.said(Kind::Client, chunk) {
+            Some(Said::Client(chunk)) => Some(chunk),
             _ => None,
         });
-        let mut sequences: Vec<u64> = windows.flat_map(|window| window.known().map(|known| known.0)).collect();
+        let mut sequences: Vec<u64> = chunks.flat_map(|chunk| chunk.known().map(|known| known.0)).collect();
         sequences.sort_unstable();
         sequences.dedup();
         sequences
@@ -86,16 +82,16 @@ impl CounterMap {
     /// Marks an add as applied by `replica`, whose cell holds it already. An amount of 0 where it is not known.
     pub(crate) fn mark_applied(&mut self, replica: ReplicaId, id: Id<'_>, add: Add) -> Version {
         let (kind, name) = id.place();
-        let held = self.writer(replica).and_then(|writer| writer.marks.said(kind, name));
+        let held = self.writer(replica).and_then(|writer| writer.marks.said(kind, &name));
         let said = match (held.cloned(), id) {
-            (Some(Said::Client(mut window)), Id::Of { sequence, .. }) => {
-                window.apply(sequence, add);
-                Said::Client(window)
+            (Some(Said::Client(mut chunk)), Id::Of { sequence, .. }) => {
+                chunk.apply(sequence, add);
+                Said::Client(chunk)
             }
-            (_, Id::Of { sequence, .. }) => Said::Client(Window::new(sequence, add)),
+            (_, Id::Of { sequence, .. }) => Said::Client(Chunk::new(sequence, add)),
             (_, Id::Single(_)) => Said::Single(add),
         };
-        self.write_mark(replica, name.into(), said)
+        self.write_mark(replica, name.as_slice().into(), said)
     }
 
     /// Marks what `replica` took back of what `applied_by` had added for an id; an amount of 0 undoes it.
@@ -122,18 +118,19 @@ impl CounterMap {
     /// The life's own mark stays beside it until the fold: there is no moment at which an id is not known.
     pub(crate) fn carry(&mut self, Mark { name, said, .. }: Mark, heir: ReplicaId) -> usize {
         let before = self.seen_of(heir);
-        match (said, std::str::from_utf8(&name)) {
-            (Said::Client(window), Ok(_)) if self.writer(heir).is_none_or(|heir| heir.marks.said(Kind::Client, &name).is_none()) => {
-                let unknown = Window { runs: Default::default(), ..window };
-                self.write_mark(heir, name.clone(), Said::Client(unknown));
+        let is_new = self.writer(heir).is_none_or(|heir| heir.marks.said(said.kind(), &name).is_none());
+        match said {
+            Said::Client(chunk) if is_new => {
+                self.write_mark(heir, name.clone(), Said::Client(Chunk { runs: Default::default(), ..chunk }));
             }
-            (Said::Client(window), Ok(client)) => {
-                // The oldest first, so that none falls out of a window that a newer one moved.
-                let mut sequences: Vec<u64> = window.sequences().collect();
-                sequences.reverse();
-                sequences.into_iter().for_each(|sequence| self.carry_id(heir, Id::Of { client, sequence }));
+            Said::Client(chunk) => {
+                if let Ok(client) = std::str::from_utf8(client_of(&name)) {
+                    chunk.sequences().for_each(|sequence| self.carry_id(heir, Id::Of { client, sequence }));
+                }
             }
-            (Said::Single(_), Ok(id)) => self.carry_id(heir, Id::Single(id)),
+            Said::Single(_) if is_new => {
+                self.write_mark(heir, name.clone(), Said::Single(Add::default()));
+            }
             _ => {}
         }
         if self.seen_of(heir) > before { name.len() + MARK_BYTES } else { 0 }
@@ -150,10 +147,9 @@ impl CounterMap {
 
     fn carry_id(&mut self, heir: ReplicaId, id: Id<'_>) {
         let (kind, name) = id.place();
-        let is_new = match (self.writer(heir).and_then(|writer| writer.marks.said(kind, name)), id) {
-            (None, _) => true,
-            (Some(Said::Client(window)), Id::Of { sequence, .. }) => window.look(sequence) == Look::New,
-            _ => false,
+        let is_new = match (self.writer(heir).and_then(|writer| writer.marks.said(kind, &name)), id) {
+            (Some(Said::Client(chunk)), Id::Of { sequence, .. }) => chunk.look(sequence) == Look::New,
+            (held, _) => held.is_none(),
         };
         if is_new {
             self.mark_applied(heir, id, Add::default());

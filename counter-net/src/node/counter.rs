@@ -64,20 +64,19 @@ impl Counter {
     /// an earlier one with the same data directory, or by another node whose state is held here.
     ///
     /// An id is `<client>:<sequence>`, the sequence a decimal number that the client raises with each add, or any other 1 to 64 bytes. It names one
-    /// add: sent again with another amount or for another counter, it is still a repeat. Of each node's adds the latest 10,000 clients
-    /// ([`MARKS_MAX`](crate::MARKS_MAX)) are remembered, of each its latest 64 sequence numbers ([`ID_WINDOW`](crate::ID_WINDOW)), and besides the latest
-    /// 10,000 single ids; the oldest go first. Amount and memory are one change, on the disk and to the others.
+    /// add: sent again with another amount or for another counter, it is still a repeat. Of each node's adds the latest 10,000
+    /// ([`MARKS_MAX`](crate::MARKS_MAX)) other ids are remembered, and as many times eight numbers of a client ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to
+    /// 15, …); the oldest go first, and one that was forgotten counts again. Amount and memory are one change, on the disk and to the others.
     ///
     /// An add that was applied on two nodes that did not know of each other counts twice until they meet; then the node with the greater
-    /// [`ReplicaId`] takes it back, where it is among the latest few adds of its client (the last 8 runs of equal ones). A reset in between, which saw
+    /// [`ReplicaId`] takes it back, as long as it is remembered. A reset in between, which saw
     /// both, leaves the counter lower by that one amount.
     ///
     /// After [`Once::Repeated`] await [`Counter::durable`] just as after [`Once::Applied`]: the first one may still be on its way to the disk.
     ///
     /// # Errors
     ///
-    /// An id that is empty or too long; [`AddError::IdTooOld`] where the sequence lies 64 or more behind the client's latest, so that nobody knows
-    /// whether it was applied; and as for [`Counter::add`]. Nothing was added.
+    /// An id that is empty or too long; and as for [`Counter::add`]. Nothing was added.
     ///
     /// # Complexity
     ///
