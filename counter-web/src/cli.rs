@@ -74,6 +74,10 @@ pub(crate) struct ServeArgs {
     /// The page's counter.
     #[arg(long, value_name = "NAME", env = "COUNTER_NAME", default_value = "clicks", value_parser = parse_counter)]
     pub(crate) counter: String,
+    /// How many counters, each region of one counted, the node holds. The same on every node of a cluster; above it adds of new counters fail,
+    /// and what others send is refused whole.
+    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) counters_max: u32,
     /// Adds a second, per connection and per address, with a burst of ten times as many. Default 100; loopback is free unless this is given.
     #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
@@ -250,6 +254,7 @@ mod tests {
             ("counter-web --peer 127.0.0.1:1", "write for example /ip4/"),
             ("counter-web --discover etcd", "local, mdns, dns:NAME:PORT, fly or none"),
             ("counter-web --rate 0", "write for example 100"),
+            ("counter-web --counters-max 0", "is not in 1.."),
             ("counter-web --regoin ord", "--region"),
         ] {
             let error = read(line).expect_err("refused");

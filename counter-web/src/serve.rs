@@ -95,6 +95,7 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     builder = args.peers.iter().fold(builder, |builder, address| builder.peer(address));
     builder = args.discover.iter().fold(builder, |builder, way| builder.discover(way.clone()));
     builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory)).restored(args.restored);
+    builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {
         StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => Failure::other(error),
         argument => Failure::argument(argument),
