@@ -6,7 +6,7 @@ use std::time::Duration;
 use libp2p::PeerId;
 
 use crate::behaviour::node_id;
-use crate::config::LOST_AFTER;
+use crate::config::{LOST_AFTER, SILENT_AFTER};
 use crate::protocol::NodeId;
 
 /// A connection that has not shown within this time that it speaks our protocol is closed.
@@ -20,6 +20,8 @@ struct Contact {
     heard: Duration,
     /// Who does not answer pings on principle may be silent for ever.
     answers_pings: bool,
+    /// It answered pings, then fell silent, and the replicator knows.
+    silent: bool,
 }
 
 /// Everybody connected. Bounded by the connection limits.
@@ -31,21 +33,21 @@ pub(super) struct Contacts {
 
 impl Contacts {
     pub(super) fn connected(&mut self, peer: PeerId, now: Duration) {
-        let new = || Contact { node: node_id(&peer), since: now, up: false, heard: now, answers_pings: false };
+        let new = || Contact { node: node_id(&peer), since: now, up: false, heard: now, answers_pings: false, silent: false };
         self.contacts.entry(peer).or_insert_with(new).heard = now;
     }
 
-    /// Something of the peer was read.
-    pub(super) fn heard(&mut self, peer: &PeerId, now: Duration) {
-        if let Some(contact) = self.contacts.get_mut(peer) {
-            contact.heard = now;
-        }
+    /// Something of the peer was read. Its node, where that ends a silence that was told.
+    pub(super) fn heard(&mut self, peer: &PeerId, now: Duration) -> Option<NodeId> {
+        let contact = self.contacts.get_mut(peer)?;
+        contact.heard = now;
+        std::mem::take(&mut contact.silent).then_some(contact.node)
     }
 
     /// The peer answered a ping: from now on its silence means something.
-    pub(super) fn answered_ping(&mut self, peer: &PeerId, now: Duration) {
+    pub(super) fn answered_ping(&mut self, peer: &PeerId) {
         if let Some(contact) = self.contacts.get_mut(peer) {
-            (contact.heard, contact.answers_pings) = (now, true);
+            contact.answers_pings = true;
         }
     }
 
@@ -82,16 +84,26 @@ impl Contacts {
         self.up.len()
     }
 
-    /// Those that answered pings and fell silent.
+    /// The peers that are up, answered pings and fell silent, each once a silence.
+    pub(super) fn fell_silent(&mut self, now: Duration) -> Vec<NodeId> {
+        let fell = |contact: &&mut Contact| contact.up && contact.answers_pings && now.saturating_sub(contact.heard) >= SILENT_AFTER;
+        let fallen = self.contacts.values_mut().filter(fell).filter_map(|contact| {
+            let told = std::mem::replace(&mut contact.silent, true);
+            (!told).then_some(contact.node)
+        });
+        fallen.collect()
+    }
+
+    /// Those that answered pings and have been silent for too long to be waited for.
     pub(super) fn lost(&self, now: Duration) -> Vec<PeerId> {
         let lost = |contact: &Contact| contact.answers_pings && now.saturating_sub(contact.heard) >= LOST_AFTER;
         self.contacts.iter().filter(|(_, contact)| lost(contact)).map(|(peer, _)| *peer).collect()
     }
 
     /// Those that never spoke our protocol, and had the time to.
-    pub(super) fn silent(&self, now: Duration) -> Vec<PeerId> {
-        let silent = |contact: &Contact| !contact.up && now.saturating_sub(contact.since) >= SILENCE_MAX;
-        self.contacts.iter().filter(|(_, contact)| silent(contact)).map(|(peer, _)| *peer).collect()
+    pub(super) fn strangers(&self, now: Duration) -> Vec<PeerId> {
+        let stranger = |contact: &Contact| !contact.up && now.saturating_sub(contact.since) >= SILENCE_MAX;
+        self.contacts.iter().filter(|(_, contact)| stranger(contact)).map(|(peer, _)| *peer).collect()
     }
 }
 
@@ -105,11 +117,11 @@ mod tests {
         let peer = PeerId::random();
         assert_eq!(contacts.spoke(peer), None, "not connected");
         contacts.connected(peer, Duration::ZERO);
-        assert_eq!(contacts.silent(SILENCE_MAX), [peer]);
+        assert_eq!(contacts.strangers(SILENCE_MAX), [peer]);
         let node = contacts.spoke(peer).expect("its first word");
         assert_eq!(contacts.spoke(peer), None, "no news");
         assert_eq!((contacts.peer_of(node), contacts.node_of(&peer), contacts.up_count()), (Some(peer), Some(node), 1));
-        assert!(contacts.silent(SILENCE_MAX).is_empty());
+        assert!(contacts.strangers(SILENCE_MAX).is_empty());
         assert_eq!(contacts.disconnected(&peer), Some(node));
         assert_eq!((contacts.disconnected(&peer), contacts.up_count()), (None, 0));
     }
@@ -121,10 +133,24 @@ mod tests {
         contacts.connected(peer, Duration::ZERO);
         contacts.connected(mute, Duration::ZERO);
         assert!(contacts.lost(LOST_AFTER).is_empty());
-        contacts.answered_ping(&peer, Duration::ZERO);
+        contacts.answered_ping(&peer);
         assert_eq!(contacts.lost(LOST_AFTER), [peer]);
         contacts.heard(&peer, LOST_AFTER / 2);
         assert!(contacts.lost(LOST_AFTER).is_empty(), "any word counts");
         assert_eq!(contacts.lost(LOST_AFTER * 2), [peer]);
+    }
+
+    #[test]
+    fn a_silence_is_told_once_and_so_is_its_end() {
+        let mut contacts = Contacts::default();
+        let peer = PeerId::random();
+        contacts.connected(peer, Duration::ZERO);
+        let node = contacts.spoke(peer).expect("its first word");
+        assert!(contacts.fell_silent(SILENT_AFTER).is_empty(), "it may not answer pings on principle");
+        contacts.answered_ping(&peer);
+        assert_eq!(contacts.heard(&peer, Duration::ZERO), None);
+        assert_eq!([contacts.fell_silent(SILENT_AFTER), contacts.fell_silent(SILENT_AFTER)], [vec![node], vec![]]);
+        assert_eq!([contacts.heard(&peer, SILENT_AFTER), contacts.heard(&peer, SILENT_AFTER)], [Some(node), None]);
+        assert_eq!(contacts.fell_silent(SILENT_AFTER * 2), [node]);
     }
 }

@@ -71,7 +71,7 @@ impl Driver {
     fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
-                self.contacts.heard(&propagation_source, self.shared.now());
+                self.on_heard(&propagation_source);
                 // Signed messages always name their author; the validation is strict.
                 let signer = node_id(&message.source.unwrap_or(propagation_source));
                 let token = self.token();
@@ -91,7 +91,7 @@ impl Driver {
                 if request.len() > MESSAGE_BYTES_MAX {
                     return self.cut_oversized(peer);
                 }
-                self.contacts.heard(&peer, self.shared.now());
+                self.on_heard(&peer);
                 self.on_spoke(peer);
                 // A peer that is not up cannot be told apart from another: its request is dropped, and it asks again.
                 let Some(node) = self.contacts.node_of(&peer) else { return };
@@ -100,7 +100,7 @@ impl Driver {
                 self.feed(Input::Request { peer: node, id, payload: request });
             }
             Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
-                self.contacts.heard(&peer, self.shared.now());
+                self.on_heard(&peer);
                 if let Some((peer, id)) = self.asked.remove(&request_id) {
                     self.feed(Input::Response { peer, id, payload: response });
                 }
@@ -144,7 +144,10 @@ impl Driver {
 
     fn on_ping(&mut self, event: ping::Event) {
         match event.result {
-            Ok(_) => self.contacts.answered_ping(&event.peer, self.shared.now()),
+            Ok(_) => {
+                self.contacts.answered_ping(&event.peer);
+                self.on_heard(&event.peer);
+            }
             // Who does not answer pings on principle is not dead.
             Err(ping::Failure::Unsupported) => {}
             Err(error) => {
@@ -154,8 +157,17 @@ impl Driver {
         }
     }
 
-    /// Gives up the peers that fell silent: nothing says that a cable was pulled, or that a process hangs.
+    fn on_heard(&mut self, peer: &PeerId) {
+        if let Some(node) = self.contacts.heard(peer, self.shared.now()) {
+            self.feed(Input::PeerHeard { peer: node });
+        }
+    }
+
+    /// Suspects the peers that fell silent, and gives them up later: nothing says that a cable was pulled, or that a process hangs.
     fn give_up_lost(&mut self, now: Duration) {
+        for node in self.contacts.fell_silent(now) {
+            self.feed(Input::PeerSilent { peer: node });
+        }
         for peer in self.contacts.lost(now) {
             tracing::warn!(%peer, "a peer has fallen silent: disconnected");
             self.shared.metrics.peer_lost();
@@ -244,7 +256,7 @@ impl Driver {
         if !late {
             self.give_up_lost(now);
         }
-        for peer in self.contacts.silent(now) {
+        for peer in self.contacts.strangers(now) {
             self.shared.metrics.rejected("silent_stranger");
             let _gone = self.swarm.disconnect_peer_id(peer);
         }

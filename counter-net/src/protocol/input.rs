@@ -66,6 +66,17 @@ pub enum Input {
         /// The node at the far end.
         peer: NodeId,
     },
+    /// The connection to this node is open, and it has said nothing for so long that it may be gone. A driver that never says so finds out when
+    /// the connection breaks.
+    PeerSilent {
+        /// The node at the far end.
+        peer: NodeId,
+    },
+    /// A silent peer has said something again.
+    PeerHeard {
+        /// The node at the far end.
+        peer: NodeId,
+    },
     /// How many viewers this node has now.
     Viewers(u64),
     /// How many addresses are known that may still lead to a peer not connected yet: found or configured, and not yet failed. While there are

@@ -102,9 +102,24 @@ impl Replicator {
         self.timers.set(Timer::Suspect(node), self.now + delay);
     }
 
-    /// A connection is open, which is better than any suspicion.
+    /// A peer fell silent: it is suspected as if its connection were lost, unless it says something first.
+    pub(super) fn on_peer_silent(&mut self, node: NodeId) {
+        if let Some(source) = self.sources.get_mut(node).filter(|_| !self.leaving) {
+            source.silent = true;
+            self.watch_lost(node);
+        }
+    }
+
+    pub(super) fn on_peer_heard(&mut self, node: NodeId) {
+        if let Some(source) = self.sources.get_mut(node) {
+            source.silent = false;
+            self.absolve_connected(node);
+        }
+    }
+
+    /// A connection is open and not silent, which is better than any suspicion.
     pub(super) fn absolve_connected(&mut self, node: NodeId) {
-        if self.sources.contains(node) {
+        if self.sources.vouch_for(node) {
             self.timers.cancel(Timer::Suspect(node));
             self.members.absolve(node, self.config.announcement_ttl);
             self.watch(node);
@@ -114,7 +129,7 @@ impl Replicator {
     pub(super) fn on_suspect(&mut self, node: NodeId) {
         let Some(entry) = self.members.get(node).filter(|entry| entry.standing == Standing::Live) else { return };
         let (replica, version) = (entry.replica, entry.version);
-        if self.sources.contains(node) || !self.suspect(replica, version) {
+        if self.sources.vouch_for(node) || !self.suspect(replica, version) {
             return;
         }
         self.out.stats.suspicions += 1;
@@ -128,7 +143,7 @@ impl Replicator {
             if version >= self.members.own().version {
                 self.refute(version);
             }
-        } else if !self.sources.contains(NodeId(replica.node)) {
+        } else if !self.sources.vouch_for(NodeId(replica.node)) {
             self.suspect(replica, version);
         }
     }

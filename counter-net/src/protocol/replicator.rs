@@ -126,6 +126,8 @@ impl Replicator {
             Input::RequestFailed { peer, id } => self.on_request_failed(replica, peer, id),
             Input::PeerUp { peer } => self.on_peer_up(replica, peer),
             Input::PeerDown { peer } => self.on_peer_down(replica, peer),
+            Input::PeerSilent { peer } => self.on_peer_silent(peer),
+            Input::PeerHeard { peer } => self.on_peer_heard(peer),
             Input::Viewers(viewers) => self.on_viewers(viewers),
             Input::Candidates(candidates) => self.bootstrap.set_candidates(candidates),
             Input::AwaitCopies { id, copies, within } => self.on_await_copies(replica, id, copies, within),

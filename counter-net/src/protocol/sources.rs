@@ -16,6 +16,8 @@ const FAILURES_MAX: u32 = 3;
 pub(super) struct Source {
     /// What the peer was last heard to hold.
     pub heard: VersionVector,
+    /// It says nothing, and may be gone.
+    pub silent: bool,
     /// What it lacked then.
     pub lacks: Shortfall,
     /// When that was; `None` before the first answer.
@@ -61,6 +63,11 @@ impl Sources {
 
     pub(super) fn contains(&self, peer: NodeId) -> bool {
         self.connected.contains_key(&peer)
+    }
+
+    /// Whether the connection to a peer is open and not silent: the peer is there.
+    pub(super) fn vouch_for(&self, peer: NodeId) -> bool {
+        self.connected.get(&peer).is_some_and(|source| !source.silent)
     }
 
     pub(super) fn is_empty(&self) -> bool {
