@@ -175,19 +175,34 @@ fn a_rolling_restart_costs_kilobytes_and_then_nothing() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Akka.NET #4200: "pruning of dead actors double counts". Nothing is pruned before its writer is folded; the dead stay exact.
+/// Akka.NET #4200: "pruning of dead actors double counts". Lives that ended are folded into the next, and forgotten; totals are exact before and after.
 #[test]
 fn what_the_dead_counted_is_counted_once() -> Result<(), Failure> {
-    let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
-    for life in 0..9 {
+    let mut sim = Sim::new(SimConfig { seed: 42, retirement: true, link: Link::wide(), ..SimConfig::default() });
+    ["ord", "fra", "sin"].iter().for_each(|region| {
+        sim.start(region);
+    });
+    sim.connect_all();
+    for _ in 0..9 {
         sim.add(2, "clicks", 1);
         sim.run_until_converged(5 * SECOND)?;
         sim.crash(2);
         sim.run_for(6 * SECOND);
-        sim.restart(2, life % 2 == 0);
+        sim.restart(2, true);
         sim.run_until_converged(5 * SECOND)?;
     }
+    sim.run_until(60 * SECOND, |sim| (0..3).all(|node| sim.map(node).expect("up").replicas().count() == 3))?;
     assert_eq!([0, 1, 2].map(|node| sim.total(node, "clicks")), [9, 9, 9]);
+    // Without a disk the lives stay, and count as well.
+    for _ in 0..3 {
+        sim.add(2, "clicks", 1);
+        sim.run_until_converged(5 * SECOND)?;
+        sim.crash(2);
+        sim.run_for(6 * SECOND);
+        sim.restart(2, false);
+        sim.run_until_converged(5 * SECOND)?;
+    }
+    assert_eq!([0, 1, 2].map(|node| sim.total(node, "clicks")), [12, 12, 12]);
     Ok(())
 }
 
@@ -216,16 +231,17 @@ fn a_large_state_arrives_in_pages_though_a_source_dies() -> Result<(), Failure> 
 }
 
 /// chitchat #119: "quiet nodes starve". One node changes 2,000 counters all the time; another's single click still arrives at a node that
-/// hears no gossip at all.
+/// hears no gossip at all, and that has it from the busy one alone.
 #[test]
 fn a_quiet_writer_is_not_starved_by_a_busy_one() -> Result<(), Failure> {
     let mut sim = cluster(&["ord", "fra", "sin"], Link { gossip_loss: 1.0, ..Link::wide() });
-    for at in 0..60 {
+    sim.cut(&[1], &[2]);
+    for at in 0..300 {
         sim.add_many(0, (0..2000).map(|at| format!("busy-{at}")));
-        if at == 20 {
+        if at == 100 {
             sim.add(1, "clicks", 1);
         }
-        sim.run_for(100 * MS);
+        sim.run_for(20 * MS);
         if sim.total(2, "clicks") == 1 {
             return sim.verdict();
         }
@@ -249,14 +265,17 @@ fn equal_changes_are_unequal_messages() -> Result<(), Failure> {
     }
     sim.run_until_converged(SECOND)?;
     assert_eq!(sim.total(1, "clicks"), 0);
+    // It fails as well where a node publishes the same bytes twice, which a mesh would not pass on.
     sim.verdict()
 }
 
-/// delta_crdt_ex #65: "1,000 keys within one interval leave 200". 3,000 counters change within one flush interval, and nobody loses one.
+/// delta_crdt_ex #65: "1,000 keys within one interval leave 200". 3,000 counters change within one flush interval, more than one payload holds, and
+/// nobody loses one.
 #[test]
 fn three_thousand_counters_in_one_flush_are_lost_by_nobody() -> Result<(), Failure> {
     let mut sim = cluster(&["ord", "fra", "sin"], Link::lossy(0.2));
-    sim.add_many(0, (0..3000).map(|at| format!("counter-{at}")));
+    let mut random = fastrand::Rng::with_seed(3);
+    sim.add_many(0, (0..3000).map(|_| format!("{:032x}{:032x}", random.u128(..), random.u128(..))));
     sim.run_until_converged(20 * SECOND)?;
     assert_eq!([0, 1, 2].map(|node| sim.map(node).expect("up").counter_count()), [3000, 3000, 3000]);
     assert_eq!(sim.machine(1).expect("up").stats().divergences, 0);
