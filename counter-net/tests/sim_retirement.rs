@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use counter_net::sim::{Failure, Link, Sim, SimConfig};
+use counter_net::sim::{Cost, Failure, Link, Sim, SimConfig};
 
 const COUNTERS: [&str; 3] = ["clicks", "likes", "votes"];
 const S: Duration = Duration::from_secs(1);
@@ -163,4 +163,67 @@ fn a_year_of_restarts_leaves_a_state_as_small_as_a_fresh_one() {
     let total: i128 = COUNTERS.iter().map(|counter| sim.total(2, counter)).sum();
     assert_eq!(total, added);
     assert!(sim.cost().bytes() > 0);
+}
+
+/// What every node sends in each second of a time.
+fn seconds(sim: &mut Sim, count: u64, sent: &mut Vec<Cost>) {
+    for _ in 0..count {
+        let before: Vec<Cost> = (0..NODES).map(|host| sim.cost_of(host)).collect();
+        sim.run_for(S);
+        sent.extend((0..NODES).map(|host| sim.cost_of(host).since(&before[host])));
+    }
+}
+
+const NODES: usize = 10;
+
+fn sum(sent: &[Cost], of: impl Fn(&Cost) -> u64) -> (u64, u64) {
+    let seconds = (sent.len() / NODES) as u64;
+    (sent.iter().map(&of).sum::<u64>() / NODES as u64 / seconds, sent.iter().map(&of).max().unwrap_or(0))
+}
+
+/// Phoenix's tracker took 20 minutes to calm down after one (phoenix_pubsub #135).
+#[test]
+fn a_rolling_restart_of_ten_nodes_raises_no_storm() {
+    let counters: usize = std::env::var("COUNTER_KEYS").ok().and_then(|count| count.parse().ok()).unwrap_or(100);
+    let mut sim = world(7, NODES, Link::wide());
+    (0..NODES).for_each(|host| sim.add_many(host, (0..counters).map(|at| format!("counter-{at}"))));
+    sim.run_for(40 * S);
+    let (mut idle, mut roll) = (Vec::new(), Vec::new());
+    seconds(&mut sim, 60, &mut idle);
+    for host in 0..NODES {
+        sim.add(host, "clicks", 1);
+        seconds(&mut sim, 1, &mut roll);
+        sim.crash(host);
+        seconds(&mut sim, 1, &mut roll);
+        sim.restart(host, true);
+        seconds(&mut sim, 4, &mut roll);
+    }
+    let hosts: Vec<usize> = (0..NODES).collect();
+    let mut calm = 0;
+    while !is_clean(&mut sim, &hosts) {
+        seconds(&mut sim, 1, &mut roll);
+        calm += 1;
+        assert!(calm < 60, "{} writers too many", left(&sim, &hosts));
+    }
+    sim.check().expect("exact");
+    let state = sim.map(0).expect("up").encode().len() as u64;
+    let messages = |cost: &Cost| cost.gossip_messages + cost.requests;
+    let [idle_bytes, idle_messages] = [sum(&idle, Cost::bytes), sum(&idle, messages)];
+    let [bytes, sent] = [sum(&roll, Cost::bytes), sum(&roll, messages)];
+    let (took, whole) = (roll.len() / NODES, bytes.0 * (roll.len() / NODES) as u64);
+    println!(
+        "10 nodes, {counters} counters each, a state of {state} bytes: roll of {took} s, clean {calm} s after the last start; a node and second: \
+         {} bytes and {} messages (idle {} and {}), at most {} bytes and {} messages; {whole} bytes a node in all, {} for each restart",
+        bytes.0,
+        sent.0,
+        idle_bytes.0,
+        idle_messages.0,
+        bytes.1,
+        sent.1,
+        whole / NODES as u64
+    );
+    // A restart moves the cells of one node twice, adopted and compacted, and a node passes each on to a mesh of degree 6.
+    assert!(whole < (30_000 + 250 * counters as u64) * NODES as u64, "{whole} bytes a node");
+    assert!(bytes.1 < 6 * 256_000 + 100_000 && sent.1 < 100, "{} bytes, {} messages in a second", bytes.1, sent.1);
+    assert!(calm < 10, "{calm} s until it is calm again");
 }
