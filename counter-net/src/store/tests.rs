@@ -12,6 +12,8 @@ use super::checkpoint::Weight;
 use super::log::{Batch, Log};
 use super::{Commits, Directory, Meta, NotDurable, Opened, RedbLog, Source, StoreError};
 
+mod measured;
+
 /// A directory that goes with its test.
 pub(super) struct Scratch(PathBuf);
 
@@ -364,77 +366,4 @@ fn fill_up(path: &Path) {
     drop((commits, directory));
     let (_directory, mut opened) = open(path);
     assert_eq!(opened.map.state_hash(), hash);
-}
-
-#[test]
-#[ignore = "a measurement: run it in release"]
-fn a_million_cells_load() {
-    let scratch = Scratch::new();
-    let (directory, opened) = open(scratch.path());
-    let state = State::new(1, &opened);
-    let commits = start(&state, opened);
-    for counter in 0..1_000_000u64 {
-        add(&state, &format!("counter-{counter:07}"), counter % 1000 + 1);
-    }
-    durable(&commits).unwrap();
-    add(&state, "clicks", 1);
-    durable(&commits).unwrap();
-    drop((commits, directory));
-    let began = Instant::now();
-    let (directory, opened) = open(scratch.path());
-    println!(
-        "{} cells, {} bytes of file, loaded in {:?}, {:?}",
-        opened.map.cell_count(),
-        fs::metadata(directory.store_path()).unwrap().len(),
-        began.elapsed(),
-        opened.weight
-    );
-}
-
-/// Durable adds a second of `adders` threads within `time`.
-fn durable_rate(adders: usize, time: Duration) -> f64 {
-    let scratch = Scratch::new();
-    let (_directory, opened) = open(scratch.path());
-    let state = State::new(1, &opened);
-    let commits = start(&state, opened);
-    let began = Instant::now();
-    let adds: usize = std::thread::scope(|threads| {
-        let adder = || {
-            (0..)
-                .take_while(|_| {
-                    add(&state, "clicks", 1);
-                    durable(&commits).unwrap();
-                    began.elapsed() < time
-                })
-                .count()
-        };
-        let adders: Vec<_> = (0..adders).map(|_| threads.spawn(adder)).collect();
-        adders.into_iter().map(|adder| adder.join().unwrap()).sum()
-    });
-    adds as f64 / began.elapsed().as_secs_f64()
-}
-
-/// Rows a second that redb itself commits one by one.
-fn single_put_rate(time: Duration) -> f64 {
-    const ROWS: redb::TableDefinition<u64, &[u8]> = redb::TableDefinition::new("rows");
-    let scratch = Scratch::new();
-    let database = redb::Database::create(scratch.path().join("rows")).unwrap();
-    let began = Instant::now();
-    let rows = (0..)
-        .take_while(|row| {
-            let write = database.begin_write().unwrap();
-            write.open_table(ROWS).unwrap().insert(row, [7; 60].as_slice()).unwrap();
-            write.commit().unwrap();
-            began.elapsed() < time
-        })
-        .count();
-    rows as f64 / began.elapsed().as_secs_f64()
-}
-
-#[test]
-#[ignore = "a measurement: run it in release"]
-fn group_commit_beside_single_puts() {
-    let time = Duration::from_secs(3);
-    let (puts, one, many) = (single_put_rate(time), durable_rate(1, time), durable_rate(64, time));
-    println!("redb {puts:.0} puts/s; durable adds: 1 adder {one:.0}/s ({:.2} x), 64 adders {many:.0}/s ({:.1} x)", one / puts, many / puts);
 }
