@@ -117,9 +117,6 @@ fn an_add_that_is_not_waited_for_is_not_slowed_by_the_disk() {
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         beside
     });
-    println!(
-        "an add takes {alone:.2} ns without a store, {beside:.2} ns beside {rounds} commits of the same counter ({:.2} x)",
-        beside / alone
-    );
+    println!("an add takes {alone:.2} ns without a store, {beside:.2} ns beside {rounds} commits ({:.2} x)", beside / alone);
     assert!(beside < 1.5 * alone);
 }
