@@ -31,6 +31,16 @@ impl Meter {
     }
 }
 
+/// Waits until `wanted` requests or more are known to be held by every replica.
+async fn billable(used: &Counter, wanted: i128) -> i128 {
+    loop {
+        match used.stable_total() {
+            Some(stable) if stable.total >= wanted => return stable.total,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
 async fn start(cluster: &str, region: &str, peer: Option<&Node>) -> Result<Meter, Box<dyn std::error::Error>> {
     let builder = Node::builder().cluster(cluster).region(region).discover(Discovery::None);
     let addresses = peer.map(|peer| peer.info().addresses).unwrap_or_default();
@@ -62,6 +72,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let admitted = (0..50).map(|_| fra.admit("acme")).filter(|admitted| *admitted == Ok(true)).count();
     println!("acme: {admitted} of 50 more requests admitted in fra, {} used in all", fra.tenants["acme"].total());
+    // The invoice is of what every replica has: no single loss takes it away.
+    let bill = tokio::time::timeout(Duration::from_secs(20), billable(&fra.tenants["acme"], 100)).await?;
+    println!("acme: {bill} may be billed, every replica has them");
     println!("globex: {} used", fra.node.view("usage:globex").total);
     for meter in [&ord, &fra] {
         meter.node.shutdown().await;

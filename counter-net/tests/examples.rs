@@ -59,6 +59,7 @@ fn regions_agree() {
 fn usage_is_metered_across_regions() {
     let printed = run("usage", &[], "");
     assert!(printed.contains("acme: 30 of 50 more requests admitted in fra, 100 used in all"), "{printed}");
+    assert!(printed.contains("acme: 100 may be billed"), "{printed}");
     assert!(printed.contains("globex: 10 used") && printed.contains("moved: usage:"), "{printed}");
 }
 
