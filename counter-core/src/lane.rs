@@ -32,6 +32,7 @@ pub(crate) fn lane() -> usize {
 }
 
 /// Whether this call of the thread is the one in 64 that counts.
+#[inline]
 pub(crate) fn sampled() -> bool {
     CALLS.set(CALLS.get().wrapping_add(1));
     CALLS.get().is_multiple_of(64)

@@ -22,6 +22,9 @@ impl Unflushed {
     }
 }
 
+/// Marks for which there is room again without asking for memory.
+const MARKED_KEPT: usize = 64;
+
 /// Pending amounts by tally. Adds to the same counter before a flush come to one version.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
@@ -74,13 +77,16 @@ impl Local {
 
     /// Takes what is pending, tally by tally; `each` says whether a part of its cell is full now.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(usize, Amounts) -> Room) {
-        for at in std::mem::take(&mut self.marked) {
+        let mut marked = std::mem::take(&mut self.marked);
+        for at in marked.drain(..) {
             let amounts = self.take(at as usize);
             if amounts != Amounts::default() {
                 let room = each(at as usize, amounts);
                 self.close(at as usize, room);
             }
         }
+        marked.shrink_to(MARKED_KEPT);
+        self.marked = marked;
     }
 
     /// Takes what is pending of one tally; its marks stay and find nothing.

@@ -48,7 +48,7 @@ struct Slot {
 }
 
 /// One lane's slots of a chunk: 64 KiB.
-type Lane = Box<[Slot; CHUNK]>;
+type Lane = Arc<[Slot; CHUNK]>;
 
 /// Pending amounts of [`CHUNK`] counters: 64 KiB a lane.
 pub(crate) struct Chunk {
@@ -60,8 +60,8 @@ pub(crate) struct Chunk {
     claimed: AtomicU64,
     words: Vec<AtomicU64>,
     lanes: [OnceLock<Lane>; LANES],
-    /// The lane that is there from the beginning: that of the thread that made the chunk.
-    base: usize,
+    /// The lane that is there from the beginning, that of the thread that made the chunk: where the threads of lanes that are not made add.
+    base: Lane,
     /// Samples of adds by threads of other lanes than the base since the last flush.
     foreign: AtomicU64,
     wake: Wake,
@@ -70,21 +70,22 @@ pub(crate) struct Chunk {
 impl Chunk {
     pub(crate) fn new(wake: Wake) -> Arc<Self> {
         let words = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        let (base, lanes) = (lane(), std::array::from_fn(|_| OnceLock::new()));
-        let guarded = AtomicU64::new(0);
+        let (first, base) = (lane(), slots());
         let chunk = Self {
             summary: AtomicU64::new(0),
-            guarded,
-            claimed: AtomicU64::new(1 << base),
+            guarded: AtomicU64::new(0),
+            claimed: AtomicU64::new(1 << first),
             words,
-            lanes,
-            base,
+            lanes: std::array::from_fn(|_| OnceLock::new()),
+            base: base.clone(),
             foreign: AtomicU64::new(0),
             wake,
         };
+        let _ = chunk.lanes[first].set(base);
         // loom does not see into the making of a lane by a thread of its own.
-        let made = if cfg!(loom) { 0..LANES } else { base..base + 1 };
-        chunk.lanes[made].iter().for_each(|lane| drop(lane.set(slots())));
+        if cfg!(loom) {
+            chunk.lanes.iter().for_each(|lane| drop(lane.set(slots())));
+        }
         Arc::new(chunk)
     }
 
@@ -109,9 +110,11 @@ impl Chunk {
 
     /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full now.
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Room) {
-        if self.summary.swap(0, Ordering::AcqRel) == 0 {
+        // A look is cheaper than a swap, and most chunks have nothing. What is marked after it wakes another flush.
+        if !self.has_pending() {
             return;
         }
+        self.summary.swap(0, Ordering::AcqRel);
         self.foreign.store(0, Ordering::Relaxed);
         for (at, word) in self.words.iter().enumerate() {
             let mut marks = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
@@ -138,24 +141,27 @@ impl Chunk {
         }
     }
 
-    /// The slot at a place in a lane, or in the base where that lane is not made yet.
+    /// The slot at a place in a lane, or in the base where that lane is not made.
     #[inline]
     fn slot(&self, lane: usize, place: usize) -> &Slot {
         match self.lanes.get(lane).and_then(OnceLock::get) {
             Some(slots) => &slots[place % CHUNK],
-            None => self.slot_without_lane(place),
+            None => {
+                if sampled() {
+                    self.sample();
+                }
+                &self.base[place % CHUNK]
+            }
         }
     }
 
-    /// The base's slot, or that of the calling thread's lane where the chunk proves busy.
+    /// Gives the calling thread a lane, and makes that lane here where the chunk proves busy.
     #[cold]
-    fn slot_without_lane(&self, place: usize) -> &Slot {
+    fn sample(&self) {
         let lane = lane();
-        if lane != self.base && sampled() && self.foreign.fetch_add(1, Ordering::Relaxed) + 1 >= BUSY {
+        if self.lanes[lane].get().is_none() && self.foreign.fetch_add(1, Ordering::Relaxed) + 1 >= BUSY {
             self.make_lane(lane);
         }
-        let base = || self.lanes[self.base].get().expect("the base was made with the chunk");
-        &self.lanes[lane].get().unwrap_or_else(base)[place]
     }
 
     /// Makes a lane, unless another thread does; waits for nobody.
@@ -165,7 +171,7 @@ impl Chunk {
             return;
         }
         let slots = slots();
-        for (slot, base) in slots.iter().zip(self.lanes[self.base].get().into_iter().flat_map(|base| base.iter())) {
+        for (slot, base) in slots.iter().zip(self.base.iter()) {
             slot.increments.store(base.increments.load(Ordering::Acquire) & FULL, Ordering::Release);
             slot.decrements.store(base.decrements.load(Ordering::Acquire) & FULL, Ordering::Release);
         }
@@ -183,7 +189,7 @@ impl Chunk {
 }
 
 fn slots() -> Lane {
-    let slots: Box<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
+    let slots: Arc<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
     slots.try_into().unwrap_or_else(|_| unreachable!("as many as a chunk has"))
 }
 

@@ -8,8 +8,8 @@ use crate::row::{Need, Row, Unit};
 use crate::sample::{Sample, Series, Turn, interleave};
 use crate::shape::{Shape, Values};
 use crate::work::{
-    Changer, Changes, Join, Threads, add_bare_atomic, add_by_handle, add_by_name, add_known_slot, changes, heap_of_adds, sum_of_all,
-    threads_bare, threads_ours, total_of_one,
+    Changer, Changes, Join, Threads, add_bare_atomic, add_by_handle, add_by_handle_of_another_thread, add_by_name, add_known_slot, changes,
+    heap_of_adds, sum_of_all, threads_bare, threads_ours, total_of_one,
 };
 
 const ATOMIC: &str = "bound: bare fetch_add";
@@ -39,6 +39,10 @@ pub fn adds(effort: Effort) -> Vec<Row> {
             turn(CrdtsMap::NAME, move || add_by_name(adds, &mut CrdtsMap::new(0))),
         ],
     );
+    let elsewhere = interleave(
+        rounds,
+        vec![turn(Ours::NAME, move || add_by_handle_of_another_thread(adds)), turn(ATOMIC, move || add_bare_atomic(adds))],
+    );
     let heaps = [
         (Ours::NAME, heap_of_adds(adds, || OursNode::new(0)) as f64),
         (CrdtsMap::NAME, heap_of_adds(adds, || CrdtsMap::new(0)) as f64),
@@ -48,6 +52,8 @@ pub fn adds(effort: Effort) -> Vec<Row> {
     vec![
         Row::times("w1.name", "W1 add by name", &named).needs(Need::Better(5.0, CrdtsMap::NAME.into()), "the string map"),
         Row::times("w1.handle", "W1 add by handle", &handled).needs(Need::Within(1.3, ATOMIC.into()), "one atomic addition"),
+        Row::times("w1.handle.elsewhere", "W1 add by another thread's handle", &elsewhere)
+            .needs(Need::Within(1.3, ATOMIC.into()), "one atomic addition"),
         Row::exact("w1.heap", "W1 heap, 32 regions", Unit::Bytes, &heaps),
     ]
 }
@@ -128,8 +134,9 @@ fn reads(effort: Effort, regions: usize) -> Vec<Row> {
 /// 64 threads, against one that does the same alone.
 pub fn threads(effort: Effort) -> Vec<Row> {
     const ALONE: &str = "one thread";
-    let adds = effort.adds * 8;
     let row = |one_counter: bool| {
+        // To be held against both processors, the start and the end of 64 threads must be short beside what lies between.
+        let adds = effort.adds * if one_counter { 8 } else { 64 };
         let many = Threads { threads: 64, adds, one_counter };
         let one = Threads { threads: 1, adds, one_counter };
         interleave(
