@@ -96,3 +96,19 @@ fn a_suspect_that_hears_of_it_by_another_way_answers_and_stays() {
     pair.run(0, 5000 * MS);
     assert_eq!(pair.shown(), 2);
 }
+
+/// A quiet cluster announces every half minute; a member that answers pings is shown as heard, and no longer lives for that.
+#[test]
+fn a_member_that_answers_pings_is_shown_as_heard_and_is_not_kept_alive_by_it() {
+    let mut pair = Pair::new();
+    let ttl = ProtocolConfig::default().announcement_ttl;
+    let until = pair.now + ttl + MS * 1000;
+    while pair.now < until {
+        pair.run(0, 2000 * MS);
+        let seen = pair.machines[0].members(&pair.replicas[0], pair.now);
+        let peer = seen.iter().find(|member| member.replica.node == PEER.0).expect("it is remembered");
+        assert!(peer.last_heard <= 2000 * MS, "{peer:?}");
+        pair.hand(0, Input::PeerHeard { peer: PEER });
+    }
+    assert_eq!(pair.shown(), 1, "without an announcement its presence ends");
+}

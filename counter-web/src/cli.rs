@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{OsStr, Resettable};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use counter_net::{ClusterKey, Discovery};
 
 use crate::regions::is_code;
@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// A cluster on this machine: one process a region, pages on consecutive ports.
     Demo(DemoArgs),
-    /// The replicas that a running node knows, a line each: live, absent or ended, who takes over those that ended, and who holds up folding.
+    /// The replicas that a running node knows, a line each: live, absent, left or ended, who takes over those that ended, and who holds up folding.
     Members(AdminArgs),
     /// Gives a replica that is lost for good to the node that is asked: it takes over what that one counted.
     ///
@@ -51,17 +51,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT", env = "COUNTER_HTTP", value_parser = parse_http)]
     http: Option<SocketAddr>,
     /// The variable of platforms that choose the port; only where --http is not given.
-    #[arg(long = "port-variable", hide = true, env = "PORT")]
+    #[arg(long = "port-variable", hide = true, env = "PORT", value_parser = parse_port)]
     port: Option<u16>,
     /// Where gossip is listened for; repeatable. Default /ip4/127.0.0.1/tcp/0.
-    #[arg(long, value_name = "MULTIADDR", env = "COUNTER_LISTEN", value_delimiter = ',', value_parser = parse_multiaddr)]
-    pub(crate) listen: Vec<String>,
+    #[arg(long, value_name = "MULTIADDR", env = "COUNTER_LISTEN", value_parser = |text: &str| list(text, parse_multiaddr))]
+    listen: Vec<Listed<String>>,
     /// A node to keep in touch with, with or without /p2p/…; repeatable.
-    #[arg(long = "peer", value_name = "MULTIADDR", env = "COUNTER_PEERS", value_delimiter = ',', value_parser = parse_multiaddr)]
-    pub(crate) peers: Vec<String>,
+    #[arg(long = "peer", value_name = "MULTIADDR", env = "COUNTER_PEERS", value_parser = |text: &str| list(text, parse_multiaddr))]
+    peers: Vec<Listed<String>>,
     /// How other nodes are found: local, mdns, dns:NAME:PORT, fly or none; repeatable. Default local, and mdns too with a key.
-    #[arg(long, value_name = "HOW", env = "COUNTER_DISCOVER", value_delimiter = ',', value_parser = parse_discovery)]
-    pub(crate) discover: Vec<Discovery>,
+    #[arg(long, value_name = "HOW", env = "COUNTER_DISCOVER", value_parser = |text: &str| list(text, parse_discovery))]
+    discover: Vec<Listed<Discovery>>,
     /// The cluster to belong to; two names never mix.
     #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
     pub(crate) cluster: String,
@@ -76,19 +76,19 @@ pub(crate) struct ServeArgs {
     pub(crate) counter: String,
     /// How many counters, each region of one counted, the node holds. The same on every node of a cluster; above it adds of new counters fail,
     /// and what others send is refused whole.
-    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = parse_connections, allow_negative_numbers = true)]
     pub(crate) counters_max: u32,
-    /// Adds a second, per connection and per address, with a burst of ten times as many. Default 100; loopback is free unless this is given.
-    #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate)]
+    /// Adds a second, per connection and per address, with a burst of 1,000. Default 100; loopback is free unless this is given.
+    #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate, allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// Connections that one address may hold. Default 256; loopback is free unless this is given.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_connections, allow_negative_numbers = true)]
     pub(crate) connections_per_address: Option<u32>,
     /// Take the client's address from Fly-Client-IP or X-Forwarded-For. Only behind a proxy that sets them.
-    #[arg(long, env = "COUNTER_TRUST_PROXY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "COUNTER_TRUST_PROXY", value_parser = parse_switch)]
     pub(crate) trust_proxy: bool,
     /// Put a switch on the page that cuts this node from the others and heals that. For demonstrations: anybody who sees the page may press it.
-    #[arg(long, env = "COUNTER_ALLOW_PARTITION", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "COUNTER_ALLOW_PARTITION", value_parser = parse_switch)]
     pub(crate) allow_partition: bool,
     /// The data directory was restored or moved, and nothing goes on from where it came: keep its identity. For a whole cluster that starts from
     /// backups, each node with this flag. What was counted after the backups is lost, unless some directory has it.
@@ -165,8 +165,30 @@ impl Cli {
         if serve {
             arguments.insert(1.min(arguments.len()), "serve".into());
         }
-        Self::try_parse_from(arguments)
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
     }
+}
+
+/// A variable that is set to nothing counts as not set: that is how shells and platforms write "no value".
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        // A key that failed to arrive must not silently mean that there is none.
+        let variable = arg.get_env().filter(|name| *name != "COUNTER_CLUSTER_KEY_FILE");
+        variable.and_then(std::env::var_os).is_some_and(|value| value.to_string_lossy().trim().is_empty())
+    };
+    command.mut_subcommands(|command| command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::<OsStr>::Reset) } else { arg }))
+}
+
+/// The items of one value, separated by commas. Spaces around them, and items of nothing but spaces, are the writer's own business.
+#[derive(Clone, Debug)]
+struct Listed<T>(Vec<T>);
+
+fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Listed<T>, String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = items.map(&parse).collect::<Result<Vec<T>, String>>()?;
+    // Nothing at all is no list either; the parser's own sentence says what to write.
+    if items.is_empty() { parse("").map(|item| Listed(vec![item])) } else { Ok(Listed(items)) }
 }
 
 impl ServeArgs {
@@ -182,12 +204,40 @@ impl ServeArgs {
     ///
     /// Where what is given is no key; the sentence does not contain it.
     pub(crate) fn cluster_key(&self) -> Result<Option<ClusterKey>, String> {
-        let (key, source) = match (&self.cluster_key_file, std::env::var("COUNTER_CLUSTER_KEY")) {
-            (Some(file), _) => (ClusterKey::from_file(file), "--cluster-key-file"),
-            (None, Ok(key)) if !key.trim().is_empty() => (key.parse(), "COUNTER_CLUSTER_KEY"),
-            _ => return Ok(None),
-        };
-        key.map(Some).map_err(|error| format!("{source}: {error}"))
+        let parsed = |key: Result<ClusterKey, counter_net::ClusterKeyError>, source| key.map_err(|error| format!("{source}: {error}"));
+        let from_file = self.cluster_key_file.as_ref().map(|file| parsed(ClusterKey::from_file(file), "--cluster-key-file")).transpose()?;
+        // An empty variable too is judged: a secret that failed to arrive must not mean a cluster without a key.
+        let variable = std::env::var_os("COUNTER_CLUSTER_KEY").map(|key| key.to_string_lossy().into_owned());
+        let from_variable = variable.map(|key| parsed(key.parse(), "COUNTER_CLUSTER_KEY")).transpose()?;
+        match (from_file, from_variable) {
+            (Some(file), Some(variable)) if file.fingerprint() != variable.fingerprint() => {
+                Err("--cluster-key-file and COUNTER_CLUSTER_KEY hold different keys: keep one of them, and unset the other".to_owned())
+            }
+            (file, variable) => Ok(file.or(variable)),
+        }
+    }
+
+    /// Where gossip is listened for.
+    pub(crate) fn listen(&self) -> impl Iterator<Item = &String> {
+        self.listen.iter().flat_map(|listed| &listed.0)
+    }
+
+    /// Nodes to keep in touch with.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = &String> {
+        self.peers.iter().flat_map(|listed| &listed.0)
+    }
+
+    /// How other nodes are found.
+    ///
+    /// # Errors
+    ///
+    /// Where nobody and somebody is to be looked for.
+    pub(crate) fn discover(&self) -> Result<impl Iterator<Item = &Discovery>, String> {
+        let ways = || self.discover.iter().flat_map(|listed| &listed.0);
+        if ways().any(|way| *way == Discovery::None) && ways().any(|way| *way != Discovery::None) {
+            return Err("--discover none looks for nobody, and another way stands beside it: write one or the other".to_owned());
+        }
+        Ok(ways())
     }
 }
 
@@ -229,6 +279,22 @@ fn parse_rate(rate: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_connections(count: &str) -> Result<u32, String> {
+    count.parse().ok().filter(|count| *count > 0).ok_or_else(|| "this is a number of connections from 1: write for example 256".to_owned())
+}
+
+fn parse_port(port: &str) -> Result<u16, String> {
+    port.trim().parse().map_err(|_| "the variable PORT is a port's number, 0 to 65535: write for example PORT=8080".to_owned())
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "t" | "y" => Ok(true),
+        "false" | "no" | "off" | "0" | "f" | "n" => Ok(false),
+        _ => Err("this is neither yes nor no: write true or false".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,7 +319,10 @@ mod tests {
             ("counter-web --http here", "write for example 127.0.0.1:4000"),
             ("counter-web --peer 127.0.0.1:1", "write for example /ip4/"),
             ("counter-web --discover etcd", "local, mdns, dns:NAME:PORT, fly or none"),
+            ("counter-web --peer ,", "write for example /ip4/"),
             ("counter-web --rate 0", "write for example 100"),
+            ("counter-web --rate -1", "write for example 100"),
+            ("counter-web --connections-per-address 0", "write for example 256"),
             ("counter-web --counters-max 0", "is not in 1.."),
             ("counter-web --regoin ord", "--region"),
         ] {
@@ -270,6 +339,6 @@ mod tests {
         else {
             panic!("serve");
         };
-        assert_eq!(args.peers.len(), 3);
+        assert_eq!(args.peers().count(), 3);
     }
 }

@@ -21,5 +21,8 @@ pub(crate) fn follow(app: &Arc<App>, peer: Peer, counter: &str) -> impl Stream<I
             (follower, held),
             |(mut follower, held)| async move { follower.next().await.map(|frame| (frame, (follower, held))) },
         );
-    stream::iter([state]).chain(changes).take_until(app.stop.wait()).map(|frame| Ok(Event::default().data(frame.text())))
+    stream::iter([state]).chain(changes).take_until(app.stop.wait()).map(|frame| {
+        // With the blank after the colon that every reader drops, and that simple ones wait for.
+        Ok(Event::default().data(format!(" {}", frame.text())))
+    })
 }

@@ -167,7 +167,7 @@ impl<'a> From<&'a Member> for MemberJson<'a> {
         Self {
             replica: member.replica.to_string(),
             region: &member.region,
-            connected: member.viewers,
+            connected: if member.live { member.viewers } else { 0 },
             last_heard_ms: u64::try_from(member.last_heard.as_millis()).unwrap_or(u64::MAX),
             live: member.live,
             left: member.left,

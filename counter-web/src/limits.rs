@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::rejection::ApiError;
 
-/// Adds a bucket holds when full, for each add a second (1,000 at the default rate of 100).
-const BURST_SECONDS: f64 = 10.0;
+/// Adds a bucket holds when full, whatever the rate.
+const BURST: f64 = 1_000.0;
 
 /// Addresses remembered at once; beyond it the idle ones are forgotten first, then every new one shares a bucket.
 const ADDRESSES_MAX: usize = 65_536;
@@ -22,7 +22,7 @@ pub(crate) struct Rules {
     pub(crate) connections_given: bool,
 }
 
-/// A token bucket: `rate` adds a second, a burst of [`BURST_SECONDS`] of them.
+/// A token bucket: `rate` adds a second, and a burst of [`BURST`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     tokens: f64,
@@ -30,14 +30,20 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    fn full(rate: f64, now: Instant) -> Self {
-        Self { tokens: rate * BURST_SECONDS, filled_at: now }
+    fn full(now: Instant) -> Self {
+        Self { tokens: BURST, filled_at: now }
     }
 
     fn refill(&mut self, rate: f64, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * rate).min(rate * BURST_SECONDS);
+        self.tokens = (self.tokens + elapsed * rate).min(BURST);
         self.filled_at = now;
+    }
+
+    /// Whole seconds until one add is let through again, at least one.
+    fn seconds_left(&self, rate: f64) -> u64 {
+        // The conversion saturates, so no rate is too small for it.
+        ((1.0 - self.tokens).max(0.0) / rate).ceil().max(1.0) as u64
     }
 }
 
@@ -60,7 +66,7 @@ impl Limits {
 
     /// A full bucket for a new connection.
     pub(crate) fn bucket(&self) -> Bucket {
-        Bucket::full(self.rules.rate, Instant::now())
+        Bucket::full(Instant::now())
     }
 
     /// Takes a token for one add from the connection's bucket and from its address's.
@@ -78,7 +84,7 @@ impl Limits {
         let shared = &mut self.entry(&mut addresses, address).bucket;
         shared.refill(rate, now);
         if connection.tokens < 1.0 || shared.tokens < 1.0 {
-            return Err(ApiError::rate_limited());
+            return Err(ApiError::rate_limited(connection.seconds_left(rate).max(shared.seconds_left(rate))));
         }
         connection.tokens -= 1.0;
         shared.tokens -= 1.0;
@@ -111,13 +117,13 @@ impl Limits {
         if addresses.len() >= ADDRESSES_MAX && !addresses.contains_key(&key) {
             addresses.retain(|_, held| {
                 held.bucket.refill(rate, now);
-                held.connections > 0 || held.bucket.tokens < rate * BURST_SECONDS
+                held.connections > 0 || held.bucket.tokens < BURST
             });
             if addresses.len() >= ADDRESSES_MAX {
                 key = Ipv6Addr::UNSPECIFIED.into();
             }
         }
-        addresses.entry(key).or_insert_with(|| Address { connections: 0, bucket: Bucket::full(rate, now) })
+        addresses.entry(key).or_insert_with(|| Address { connections: 0, bucket: Bucket::full(now) })
     }
 }
 
@@ -151,22 +157,28 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn limits(rate_given: bool) -> Arc<Limits> {
-        Limits::new(Rules { rate: 1.0, rate_given, connections_per_address: 2, connections_given: false })
+        Limits::new(Rules { rate: 0.001, rate_given, connections_per_address: 2, connections_given: false })
     }
 
     #[test]
     fn a_burst_is_let_through_and_then_no_more() {
         let limits = limits(false);
         let mut bucket = limits.bucket();
-        let taken = (0..50).filter(|_| limits.take_add(&mut bucket, FAR).is_ok()).count();
-        assert_eq!(taken, 10);
+        let taken = (0..2_000).filter(|_| limits.take_add(&mut bucket, FAR).is_ok()).count();
+        assert_eq!(taken, 1_000);
+    }
+
+    #[test]
+    fn a_refusal_says_when_the_next_add_is_let_through() {
+        let seconds = |tokens, rate| Bucket { tokens, filled_at: Instant::now() }.seconds_left(rate);
+        assert_eq!([seconds(0.0, 0.01), seconds(0.5, 0.1), seconds(0.9, 100.0), seconds(1.0, 5.0)], [100, 5, 1, 1]);
     }
 
     #[test]
     fn many_connections_of_one_address_share_its_bucket() {
         let limits = limits(false);
-        let taken = (0..50).filter(|_| limits.take_add(&mut limits.bucket(), FAR).is_ok()).count();
-        assert_eq!(taken, 10);
+        let taken = (0..2_000).filter(|_| limits.take_add(&mut limits.bucket(), FAR).is_ok()).count();
+        assert_eq!(taken, 1_000);
     }
 
     #[test]
@@ -174,7 +186,7 @@ mod tests {
         let mut bucket = limits(false).bucket();
         assert!((0..50).all(|_| limits(false).take_add(&mut bucket, LOOPBACK).is_ok()));
         let given = limits(true);
-        assert_eq!((0..50).filter(|_| given.take_add(&mut given.bucket(), LOOPBACK).is_ok()).count(), 10);
+        assert_eq!((0..2_000).filter(|_| given.take_add(&mut given.bucket(), LOOPBACK).is_ok()).count(), 1_000);
     }
 
     #[test]

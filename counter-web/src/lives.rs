@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use counter_net::{Life, Node, ReplicaId, Standing};
+use counter_net::{Life, Member, Node, ReplicaId, Standing};
 use serde_json::{Value, json};
 
 use crate::handlers::MemberJson;
@@ -14,7 +14,11 @@ pub(crate) fn members(node: &Node) -> Value {
         .iter()
         .map(|member| {
             let mut line = json!(MemberJson::from(member));
-            line["standing"] = json!(if member.live { "live" } else { "absent" });
+            line["standing"] = json!(match member {
+                Member { live: true, .. } => "live",
+                Member { left: true, .. } => "left",
+                _ => "absent",
+            });
             (member.replica, line)
         })
         .collect();

@@ -28,6 +28,7 @@ mod session;
 mod socket;
 mod top;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
@@ -55,7 +56,9 @@ fn start(command: Command) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(log).map_err(|error| {
         Failure::argument(format!("--log {log:?} is no filter ({error}): write for example info, or warn,counter_web=debug"))
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for a person at a terminal, not for files and collectors.
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::other)?;
     let outcome = runtime.block_on(async {
         match command {

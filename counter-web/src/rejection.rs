@@ -19,13 +19,15 @@ pub(crate) struct ApiError {
     /// The sentence that people read.
     pub(crate) message: String,
     allow: Option<&'static str>,
+    /// After how many seconds another try is worth it: for 429 and 503.
+    retry_after: u64,
 }
 
 impl Reject for ApiError {}
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), allow: None }
+        Self { status, code, message: message.into(), allow: None, retry_after: 1 }
     }
 
     /// 400: the request itself is wrong; the sentence says how.
@@ -91,12 +93,14 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("send the body as Content-Type: {expected}"))
     }
 
-    pub(crate) fn rate_limited() -> Self {
-        Self::new(
+    /// 429: the next add is let through after `retry_after` seconds.
+    pub(crate) fn rate_limited(retry_after: u64) -> Self {
+        let error = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limited",
             "too many adds in a short time: wait a moment and send it again with the same id",
-        )
+        );
+        Self { retry_after, ..error }
     }
 
     pub(crate) fn too_many_connections() -> Self {
@@ -140,7 +144,7 @@ impl ApiError {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         response
     }

@@ -91,9 +91,9 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     if let Some(key) = args.cluster_key().map_err(Failure::argument)? {
         builder = builder.cluster_key(key);
     }
-    builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
-    builder = args.peers.iter().fold(builder, |builder, address| builder.peer(address));
-    builder = args.discover.iter().fold(builder, |builder, way| builder.discover(way.clone()));
+    builder = args.listen().fold(builder, |builder, address| builder.listen(address));
+    builder = args.peers().fold(builder, |builder, address| builder.peer(address));
+    builder = args.discover().map_err(Failure::argument)?.fold(builder, |builder, way| builder.discover(way.clone()));
     builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory)).restored(args.restored);
     builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {

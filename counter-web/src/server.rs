@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use warp::http::{Method, Request};
@@ -34,25 +34,36 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What is left for requests and sockets to end by themselves when the server stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// How many are told at once that there is no room; more are cut off without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// How long the far end has to read that there is no room, and what of its request is read meanwhile, in bytes.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const REFUSED_BYTES_MAX: u64 = 64 * 1024;
+
 /// The wait after an accept that failed for lack of something, such as files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until stopping is said, then closes the listener and waits, at most [`DRAIN`], for what is under way.
 pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: usize) {
     let service = TowerToHyperService::new(warp::service(routes(Arc::clone(&app))));
-    let mut connections = JoinSet::new();
+    let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
     let mut stop = std::pin::pin!(app.stop.wait());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => continue,
+            Some(_told) = refusals.join_next(), if !refusals.is_empty() => continue,
             () = &mut stop => break,
         };
         match accepted {
             Ok((stream, from)) if connections.len() + app.stop.streams() < connections_max => {
                 connections.spawn(connection(Arc::clone(&app), service.clone(), stream, from.ip()));
             }
-            Ok((stream, _)) => refuse(&stream),
+            Ok((stream, _)) if refusals.len() < REFUSALS_MAX => {
+                refusals.spawn(refuse(stream));
+            }
+            Ok(_) => tracing::debug!("too many are being refused: one more is cut off"),
             Err(error) => pause_after(&error).await,
         }
     }
@@ -115,13 +126,18 @@ where
     Ok(response)
 }
 
-/// Says in one write that there is no room; whether the client reads it is its own matter.
-fn refuse(stream: &TcpStream) {
-    let full = Bytes::from_static(
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 77\r\nRetry-After: 5\r\nConnection: close\r\n\r\n\
-        {\"error\":\"too_many_connections\",\"message\":\"this node is full: try another one\"}",
-    );
-    let _written = stream.try_write(&full);
+/// Says that there is no room, and reads for a moment what the client sends: unread bytes would make of the answer a reset.
+async fn refuse(mut stream: TcpStream) {
+    const BODY: &str = "{\"error\":\"too_many_connections\",\"message\":\"this node is full: try another one\"}";
+    let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n";
+    let answer = format!("{head}Content-Length: {}\r\n\r\n{BODY}", BODY.len());
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whether the client reads it, and stays until then, is its own matter.
+    let _told = tokio::time::timeout(REFUSAL_TIMEOUT, told).await;
 }
 
 /// A connection that broke before it was accepted is nothing; a lack of files or memory needs a moment.

@@ -220,16 +220,3 @@ async fn sockets_hear_a_close_frame_when_their_node_stops() {
     assert!(!close.reason.is_empty());
     assert!(ended.join().unwrap().success());
 }
-
-#[test]
-fn too_many_adds_of_one_address_are_refused_and_not_applied() {
-    let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--rate", "5"]);
-    let mut applied = 0;
-    let refused = eventually("the rate limit answers", Duration::from_secs(10), || {
-        let answer = post_json(&node.http, ADD, "{\"amount\":1}");
-        applied += i32::from(answer.status == 200);
-        if answer.status == 429 { Ok(answer) } else { Err(answer.status.to_string()) }
-    });
-    assert_eq!(refused.error(), (429, "rate_limited".into()));
-    assert_eq!(counter(&node.http, "clicks")["total"], applied);
-}

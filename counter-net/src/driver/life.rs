@@ -25,21 +25,25 @@ pub(super) struct Life {
 }
 
 /// Begins a life. Loading a large directory takes its time, on a thread that may block.
-pub(super) async fn begin(data_dir: Option<PathBuf>, restored: bool) -> Result<Life, StartError> {
+pub(super) async fn begin(data_dir: Option<PathBuf>, restored: bool, cluster: String) -> Result<Life, StartError> {
     let Some(path) = data_dir else {
         let keypair = Keypair::generate_ed25519();
         let replica = writer(&keypair, 0);
         return Ok(Life { keypair, replica, map: CounterMap::new(), earlier: Vec::new(), copied: Vec::new(), store: None });
     };
-    let begun = tokio::task::spawn_blocking(move || from_directory(&path, restored)).await;
+    let begun = tokio::task::spawn_blocking(move || from_directory(&path, restored, cluster)).await;
     Ok(begun.map_err(|error| StartError::Network(format!("loading the data directory failed: {error}")))??)
 }
 
-fn from_directory(path: &Path, restored: bool) -> Result<Life, StoreError> {
+fn from_directory(path: &Path, restored: bool, cluster: String) -> Result<Life, StoreError> {
     let directory = Directory::open(path)?;
     let began = std::time::Instant::now();
     let Opened { mut log, mut meta, map, weight } = RedbLog::open(&directory)?;
     let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
+    if let Some(other) = meta.cluster.take().filter(|name| *name != cluster) {
+        return Err(StoreError::OtherCluster { path: path.display().to_string(), cluster: other });
+    }
+    meta.cluster = Some(cluster);
     let place = directory.place().map_err(failed)?;
     let kept = if restored || meta.place == place { Keypair::from_protobuf_encoding(&meta.key_pair).ok() } else { None };
     match &kept {

@@ -147,6 +147,9 @@ impl Driver {
             Ok(_) => {
                 self.contacts.answered_ping(&event.peer);
                 self.on_heard(&event.peer);
+                if let Some(node) = self.contacts.node_of(&event.peer) {
+                    self.feed(Input::PeerHeard { peer: node });
+                }
             }
             // Who does not answer pings on principle is not dead.
             Err(ping::Failure::Unsupported) => {}

@@ -32,7 +32,7 @@ const LISTEN_MAX: Duration = Duration::from_secs(2);
 /// Starts a node's loop as a task; the node's addresses are known when this returns.
 pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let names = Names::of(&config.cluster)?;
-    let life = life::begin(config.data_dir.clone(), config.restored).await?;
+    let life = life::begin(config.data_dir.clone(), config.restored, config.cluster.clone()).await?;
     let mut swarm = swarm(&life.keypair, &config, &names)?;
     let addresses = listen(&mut swarm, &config.listen).await?;
     let predecessors = Predecessors::new(life.copied.clone(), life.store.is_some());

@@ -72,7 +72,7 @@ pub enum Input {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// A silent peer has said something again.
+    /// A peer has said something that is no other input, such as the answer to a ping; a silent one is silent no more.
     PeerHeard {
         /// The node at the far end.
         peer: NodeId,
@@ -115,4 +115,15 @@ pub enum Input {
     },
     /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has come.
     Timer,
+}
+
+impl Input {
+    /// Whose own words this input is, or the sign of life of whom.
+    pub(super) fn speaker(&self) -> Option<NodeId> {
+        match self {
+            Self::Gossip { signer, .. } => Some(*signer),
+            Self::Request { peer, .. } | Self::Response { peer, .. } | Self::PeerUp { peer } | Self::PeerHeard { peer } => Some(*peer),
+            _ => None,
+        }
+    }
 }

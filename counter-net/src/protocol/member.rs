@@ -21,7 +21,7 @@ pub struct Member {
     pub left: bool,
     /// It says of itself that it has caught up.
     pub synced: bool,
-    /// Time since an announcement of its own was heard; zero for this node itself.
+    /// Time since anything of its own was heard: an announcement, a digest, a delta, an answer, a ping. For this node itself zero.
     pub last_heard: Duration,
     /// True where a connection to it is open.
     pub connected: bool,

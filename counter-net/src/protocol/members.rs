@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub synced: bool,
     /// When its last greater version was heard.
     pub heard: Duration,
+    /// When anything of the node itself was last heard, an announcement or not. Shown to readers; presence does not rest on it.
+    pub last_word: Duration,
     /// When the standing ends by itself: live or suspected to ended, ended or left to forgotten.
     pub until: Duration,
 }
@@ -71,6 +73,7 @@ impl Members {
             standing: Standing::Live,
             synced: false,
             heard: Duration::ZERO,
+            last_word: Duration::ZERO,
             until: Duration::MAX,
         };
         let entries = BTreeMap::from([(NodeId(own.node), entry)]);
@@ -114,6 +117,7 @@ impl Members {
         }
         let renewed = known.is_none_or(|entry| (entry.replica.generation, entry.version) < (replica.generation, said.version));
         let heard = known.filter(|_| !renewed).map_or(now, |entry| entry.heard);
+        let last_word = known.map_or(heard, |entry| entry.last_word.max(heard));
         if known.is_none() && !self.make_room() {
             return Merged::Full;
         }
@@ -127,6 +131,7 @@ impl Members {
             standing,
             synced: said.synced,
             heard,
+            last_word,
             until,
         };
         let before = self.entries.insert(node, next);
@@ -150,6 +155,13 @@ impl Members {
         }
         let ended = self.iter().filter(|(_, entry)| !entry.is_live()).min_by_key(|(_, entry)| entry.until).map(|(node, _)| node);
         ended.is_some_and(|node| self.entries.remove(&node).is_some())
+    }
+
+    /// The node itself said something. Nothing is prolonged by it.
+    pub(super) fn hear(&mut self, node: NodeId, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.last_word = now;
+        }
     }
 
     /// A live node is suspected; true where that is news. It ends at `until` unless it announces anew.

@@ -111,8 +111,9 @@ impl Replicator {
     }
 
     pub(super) fn on_peer_heard(&mut self, node: NodeId) {
-        if let Some(source) = self.sources.get_mut(node) {
-            source.silent = false;
+        if let Some(source) = self.sources.get_mut(node)
+            && std::mem::take(&mut source.silent)
+        {
             self.absolve_connected(node);
         }
     }

@@ -118,6 +118,9 @@ impl Replicator {
     /// Takes one input. `replica` must be the one that the machine was made for. A `now` before the last one counts as the last one.
     pub fn handle(&mut self, replica: &mut Replica, input: Input, now: Duration) {
         self.now = self.now.max(now);
+        if let Some(node) = input.speaker() {
+            self.members.hear(node, self.now);
+        }
         match input {
             Input::LocalChange => self.on_local_change(replica),
             Input::Gossip { token, signer, payload } => self.on_gossip(replica, token, signer, &payload),
@@ -235,7 +238,7 @@ impl Replicator {
             live: entry.is_live(),
             left: entry.has_left(),
             synced: entry.synced,
-            last_heard: if entry.replica == self.own { Duration::ZERO } else { now.saturating_sub(entry.heard) },
+            last_heard: if entry.replica == self.own { Duration::ZERO } else { now.saturating_sub(entry.last_word) },
             connected: self.sources.contains(node),
             lag: self.sources.lag(node, &seen, now),
         };

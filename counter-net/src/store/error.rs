@@ -31,6 +31,13 @@ pub enum StoreError {
         /// What does not check out.
         reason: String,
     },
+    /// The directory holds what another cluster counted: two names never mix.
+    OtherCluster {
+        /// The directory.
+        path: String,
+        /// The cluster that it belongs to.
+        cluster: String,
+    },
     /// A later release wrote the file in a format that this one does not know.
     Newer {
         /// The file.
@@ -59,6 +66,11 @@ impl fmt::Display for StoreError {
                 f,
                 "{path} is damaged ({reason}); it was left as it is: restore the directory from a backup, or move it away and start without, \
                  then the node takes from its peers what they have"
+            ),
+            Self::OtherCluster { path, cluster } => write!(
+                f,
+                "the data directory {path} belongs to the cluster {cluster:?}; it was left as it is: start with --cluster {cluster}, or name another \
+                 data directory"
             ),
             Self::Newer { path, format } => {
                 write!(

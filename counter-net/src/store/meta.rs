@@ -16,6 +16,8 @@ pub(crate) struct Meta {
     pub(crate) generation: u64,
     /// Where the store lay at that start.
     pub(crate) place: Place,
+    /// The cluster whose counts these are; `None` where an earlier release wrote the store, until a cluster adopts it.
+    pub(crate) cluster: Option<String>,
     /// Where this is a copy: the latest life of the node that wrote the original, for each time that it was copied, until it is known what
     /// became of them.
     pub(crate) copied: Vec<ReplicaId>,
@@ -32,6 +34,11 @@ impl Meta {
 impl std::fmt::Debug for Meta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Meta");
-        shown.field("generation", &self.generation).field("place", &self.place).field("copied", &self.copied).finish_non_exhaustive()
+        shown
+            .field("generation", &self.generation)
+            .field("place", &self.place)
+            .field("cluster", &self.cluster)
+            .field("copied", &self.copied)
+            .finish_non_exhaustive()
     }
 }

@@ -23,6 +23,7 @@ const FORMAT_KEY: &str = "format";
 const KEY_PAIR_KEY: &str = "key_pair";
 const GENERATION_KEY: &str = "generation";
 const PLACE_KEY: &str = "place";
+const CLUSTER_KEY: &str = "cluster";
 const COPIED_KEY: &str = "copied";
 const CHECKPOINT_KEY: &str = "checkpoint";
 
@@ -267,7 +268,8 @@ fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
     let place = Place { device: part(0), inode: part(1), mark: part(2) };
     let lives = bytes(COPIED_KEY);
     let copied = lives.chunks_exact(ReplicaId::BYTES).filter_map(|life| life.try_into().ok()).map(ReplicaId::from_bytes).collect();
-    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place, copied }
+    let cluster = String::from_utf8(bytes(CLUSTER_KEY)).ok().filter(|name| !name.is_empty());
+    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place, cluster, copied }
 }
 
 fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {
@@ -278,6 +280,9 @@ fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> 
     table.insert(KEY_PAIR_KEY, meta.key_pair.as_slice())?;
     table.insert(GENERATION_KEY, meta.generation.to_le_bytes().as_slice())?;
     table.insert(PLACE_KEY, place.as_slice())?;
+    if let Some(cluster) = &meta.cluster {
+        table.insert(CLUSTER_KEY, cluster.as_bytes())?;
+    }
     let copied: Vec<u8> = meta.copied.iter().flat_map(|life| life.to_bytes()).collect();
     table.insert(COPIED_KEY, copied.as_slice())?;
     Ok(())

@@ -1,0 +1,117 @@
+//! What flags and variables mean: empty ones are not set, wrong ones are refused with a sentence, limits are what was asked for.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use support::http::{connect, counter, get, post_json, raw};
+use support::process::{Node, Running, Runtime, cluster, command, wait};
+
+const ADD: &str = "/api/counters/clicks/add";
+
+/// Runs the binary with variables to its end: exit code and what it said on stderr.
+fn refused(runtime: &Runtime, variables: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+    let mut command = command(runtime);
+    command.args(["--http", "127.0.0.1:0", "--cluster", &cluster()]).args(flags).envs(variables.iter().copied());
+    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let status = wait(&mut child.0, Duration::from_secs(20));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.0.stderr.take().unwrap(), &mut said).unwrap();
+    (status.code(), said)
+}
+
+#[test]
+fn an_empty_variable_is_not_set_and_empty_items_of_a_list_are_none() {
+    let runtime = Runtime::new();
+    let mut command = command(&runtime);
+    let empty =
+        ["FLY_REGION", "PORT", "COUNTER_HTTP", "COUNTER_DISCOVER", "COUNTER_DATA_DIR", "COUNTER_NAME", "COUNTER_RATE", "COUNTER_CLUSTER"];
+    command
+        .envs(empty.map(|name| (name, "")))
+        .env("COUNTER_PEERS", "/ip4/127.0.0.1/tcp/1, /ip4/127.0.0.1/tcp/2,")
+        .env("COUNTER_TRUST_PROXY", "");
+    let node = Node::spawn(command_with(command, &["--http", "127.0.0.1:0", "--cluster", &cluster()]));
+    assert_eq!(get(&node.http, "/api/status").json()["region"], "local");
+    assert!(node.terminate().success());
+}
+
+fn command_with(mut command: Command, flags: &[&str]) -> Command {
+    command.args(flags);
+    command
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_what_to_write() {
+    let runtime = Runtime::new();
+    let file = runtime.path().join("key");
+    std::fs::write(&file, "a passphrase of its own").unwrap();
+    let file = file.to_str().unwrap();
+    for (variables, flags, hint) in [
+        (vec![("COUNTER_TRUST_PROXY", "maybe")], vec![], "write true or false"),
+        (vec![("PORT", "x")], vec![], "PORT=8080"),
+        (vec![("COUNTER_CLUSTER_KEY", "")], vec![], "the cluster key is empty"),
+        (vec![("COUNTER_CLUSTER_KEY", "another passphrase")], vec!["--cluster-key-file", file], "different keys"),
+        (vec![], vec!["--discover", "none", "--discover", "local"], "write one or the other"),
+        (vec![], vec!["--rate", "-1"], "write for example 100"),
+        (vec![], vec!["--connections-per-address", "0"], "write for example 256"),
+    ] {
+        let (code, said) = refused(&runtime, &variables, &flags);
+        assert!(code == Some(2) && said.contains(hint), "{variables:?} {flags:?}: {code:?} {said}");
+    }
+}
+
+#[test]
+fn a_data_directory_stays_with_its_cluster() {
+    let runtime = Runtime::new();
+    let (directory, cluster) = (runtime.path().join("ord"), cluster());
+    let node = Node::start_in(&runtime, &cluster, &directory, &[]);
+    support::http::add(&node.http, 3);
+    assert!(node.terminate().success());
+    let (code, said) = refused(&runtime, &[], &["--data-dir", directory.to_str().unwrap()]);
+    assert!(code == Some(1) && said.contains(&format!("--cluster {cluster}")), "{code:?} {said}");
+    let node = Node::start_in(&runtime, &cluster, &directory, &[]);
+    assert_eq!(counter(&node.http, "clicks")["total"], 3);
+}
+
+#[test]
+fn a_low_rate_leaves_the_burst_and_says_when_the_next_add_is_let_through() {
+    let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--rate", "0.001"]);
+    for _ in 0..20 {
+        assert_eq!(post_json(&node.http, ADD, "{\"amount\":1}").status, 200);
+    }
+    let refused = (0..1_000).map(|_| post_json(&node.http, ADD, "{\"amount\":1}")).find(|answer| answer.status != 200).expect("a refusal");
+    assert_eq!(refused.error(), (429, "rate_limited".into()));
+    assert_eq!(counter(&node.http, "clicks")["total"], 1_000);
+    let head = refused.head.to_ascii_lowercase();
+    let seconds: u64 = head.split("retry-after: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok()).unwrap_or_default();
+    assert!((800..=1_000).contains(&seconds), "{head}");
+}
+
+#[test]
+fn a_full_node_says_so_in_whole_json() {
+    let runtime = Runtime::new();
+    let bare = command(&runtime);
+    // With so few files half of them are for clients.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 160 && exec \"$@\"", "sh"]).arg(bare.get_program());
+    limited.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]);
+    for (name, value) in bare.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let node = Node::spawn(limited);
+    let held: Vec<_> = (0..80).map(|_| connect(&node.http)).collect();
+    let full = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(full.error(), (503, "too_many_connections".into()), "{}", full.head);
+    assert!(full.head.contains(&format!("Content-Length: {}", full.body.len())), "{}", full.head);
+    drop(held);
+    support::eventually("there is room again", Duration::from_secs(20), || {
+        match raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            other => Err(other.map_or_else(|error| error.to_string(), |answer| answer.head)),
+        }
+    });
+}
