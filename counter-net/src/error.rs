@@ -53,7 +53,10 @@ impl fmt::Display for StartError {
                 )
             }
             Self::Address { address, reason } => {
-                write!(f, "{address:?} is no address to use ({reason}): write a multiaddress such as \"/ip4/127.0.0.1/tcp/0\"")
+                write!(
+                    f,
+                    "{address:?} is no address to use ({reason}): write a multiaddress such as \"/ip4/192.0.2.7/tcp/7117\", and behind it /p2p/ and the whole id, or nothing"
+                )
             }
             Self::KeyNeeded { address } => write!(
                 f,
@@ -169,7 +172,10 @@ impl fmt::Display for ClusterKeyError {
                 write!(f, "the cluster key has {characters} characters, and 16 is the least: `openssl rand -hex 32` makes a good one")
             }
             Self::KeyFile => write!(f, "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"),
-            Self::Read { path, source } => write!(f, "the cluster key file {path} cannot be read: {source}"),
+            Self::Read { path, source } => write!(
+                f,
+                "the cluster key file {path} cannot be read: {source}; name a text file with the key, as `openssl rand -hex 32` writes one"
+            ),
         }
     }
 }

@@ -18,7 +18,10 @@ pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
     let says =
         |name: &str, expected: &str| headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(expected.as_bytes()));
     let connection = headers.typed_get::<Connection>().is_some_and(|connection| connection.contains("upgrade"));
-    let key = headers.typed_get::<SecWebsocketKey>();
+    // 16 bytes in base64 end in one whole character's worth of padding.
+    let sound =
+        |key: &[u8]| key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(|c| c.is_ascii_alphanumeric() || b"+/".contains(c));
+    let key = headers.get("sec-websocket-key").filter(|key| sound(key.as_bytes())).and_then(|_| headers.typed_get::<SecWebsocketKey>());
     let (true, true, true, Some(key)) = (connection, says("upgrade", "websocket"), says("sec-websocket-version", "13"), key) else {
         return Err(ApiError::bad_request(
             "not_a_websocket",
@@ -46,8 +49,11 @@ pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
 ///
 /// Where a present Origin is another site's.
 pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(origin) = headers.get("origin") else { return Ok(()) };
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
+    let mut origins = headers.get_all("origin").iter();
+    let Some(origin) = origins.next() else { return Ok(()) };
+    let web = |(scheme, _): &(&str, &str)| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).filter(web).map(|(_, site)| site);
+    let site = site.filter(|_| origins.next().is_none());
     let host = headers.get("host").and_then(|host| host.to_str().ok());
     match (site, host) {
         (Some(site), Some(host)) if site.eq_ignore_ascii_case(host) => Ok(()),
@@ -77,6 +83,9 @@ mod tests {
             (101, &"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".parse().unwrap())
         );
         assert!(super::answer(&headers(&[("upgrade", "websocket")])).is_err());
+        let mut short = asked.clone();
+        short.insert("sec-websocket-key", "abc".parse().unwrap());
+        assert!(super::answer(&short).is_err());
     }
 
     #[test]
@@ -87,5 +96,9 @@ mod tests {
         assert!(!check(&[("host", "a.example:4000"), ("origin", "https://a.example")]));
         assert!(!check(&[("host", "a.example"), ("origin", "null")]));
         assert!(!check(&[("origin", "http://a.example")]));
+        assert!(!check(&[("host", "a.example"), ("origin", "ftp://a.example")]));
+        let mut two = headers(&[("host", "a.example"), ("origin", "http://a.example")]);
+        two.append("origin", "http://b.example".parse().unwrap());
+        assert!(check_origin(&two).is_err());
     }
 }

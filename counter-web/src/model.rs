@@ -141,6 +141,8 @@ impl Amount {
             None | Some(serde_json::Value::Null) => Err(ApiError::bad_amount("the amount is missing")),
             Some(serde_json::Value::Number(number)) => match number.as_i64() {
                 Some(amount) => Self::new(amount),
+                // -0 is no integer of JSON's reader.
+                None if number.as_f64() == Some(0.0) => Self::new(0),
                 None => Err(ApiError::bad_amount("the amount is not an integer of this size")),
             },
             Some(_) => Err(ApiError::bad_amount("the amount is not a JSON number")),

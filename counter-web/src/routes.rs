@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
@@ -25,8 +26,11 @@ use crate::socket;
 /// The longest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 4 * 1024;
 
-/// What of a body that is too long is read and thrown away, so that its sender gets to read the answer.
-const BODY_BYTES_DRAINED: usize = 4 * 1024 * 1024;
+/// What of a body that is too long is read and thrown away, so that its sender gets to read the answer. One that announces more is answered at once.
+const BODY_BYTES_DRAINED: usize = 64 * 1024 * 1024;
+
+/// A body must be there after this.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Everything that the front answers. Never rejects.
 pub(crate) fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
@@ -76,6 +80,7 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
     let show = base
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
+        .and(own_origin())
         .and(with(app))
         .and(warp::header::headers_cloned())
         .then(async |name: String, app: Arc<App>, headers: HeaderMap| respond(handlers::show_counter(&app, &name, &headers).await));
@@ -92,13 +97,17 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
                 Err(error) => Err(error),
             })
         });
-    let events =
-        base.and(warp::path("events")).and(warp::path::end()).and(only(Method::GET, "GET, HEAD")).and(with(app)).and(peer(app)).map(
-            |name: String, app: Arc<App>, peer: Peer| match open_events(&app, peer, &name) {
-                Ok(events) => events,
-                Err(error) => respond(Err(error)),
-            },
-        );
+    let events = base
+        .and(warp::path("events"))
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET, HEAD"))
+        .and(own_origin())
+        .and(with(app))
+        .and(peer(app))
+        .map(|name: String, app: Arc<App>, peer: Peer| match open_events(&app, peer, &name) {
+            Ok(events) => events,
+            Err(error) => respond(Err(error)),
+        });
     show.or(add).unify().or(events).unify()
 }
 
@@ -118,7 +127,12 @@ fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
 
 fn operations(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let get = |filter: warp::filters::BoxedFilter<()>, handler: fn(&App) -> Answer| {
-        filter.and(warp::path::end()).and(only(Method::GET, "GET, HEAD")).and(with(app)).map(move |app: Arc<App>| respond(handler(&app)))
+        filter
+            .and(warp::path::end())
+            .and(only(Method::GET, "GET, HEAD"))
+            .and(own_origin())
+            .and(with(app))
+            .map(move |app: Arc<App>| respond(handler(&app)))
     };
     get(warp::path("api").and(warp::path("status")).boxed(), handlers::show_status)
         .or(get(warp::path("api").and(warp::path("openapi.json")).boxed(), |_| handlers::show_openapi()))
@@ -191,6 +205,13 @@ fn only(method: Method, allow: &'static str) -> impl Filter<Extract = (), Error 
         .untuple_one()
 }
 
+/// Refuses what a script of another site asks for. The page itself and its files are open to links and previews, which may name any origin.
+fn own_origin() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::header::headers_cloned()
+        .and_then(|headers: HeaderMap| std::future::ready(handshake::check_origin(&headers).map_err(warp::reject::custom)))
+        .untuple_one()
+}
+
 /// The far end of the connection, or the client that a trusted proxy speaks for.
 fn peer(app: &Arc<App>) -> impl Filter<Extract = (Peer,), Error = Rejection> + Clone + use<> {
     let trust_proxy = app.trust_proxy;
@@ -204,11 +225,22 @@ fn body(content_type: &'static str) -> impl Filter<Extract = (HeaderMap, Result<
     warp::header::headers_cloned()
         .and(warp::body::stream())
         .then(async move |headers: HeaderMap, body| {
-            let read = read_body(body).await;
+            let read = if announces_too_much(&headers) {
+                Err(ApiError::too_large(BODY_BYTES_MAX))
+            } else {
+                let late = || ApiError::bad_request("bad_body", format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()));
+                tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
+            };
             let judged = check_type(&headers, content_type).and_then(|()| handshake::check_origin(&headers)).and(read);
             (headers, judged)
         })
         .untuple_one()
+}
+
+/// Whether reading the body that is announced would take longer than its sender's answer is worth.
+fn announces_too_much(headers: &HeaderMap) -> bool {
+    let length = headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length > BODY_BYTES_DRAINED as u64)
 }
 
 /// A body without a type is taken for the expected one; one of another type is refused.

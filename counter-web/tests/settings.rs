@@ -115,3 +115,18 @@ fn a_full_node_says_so_in_whole_json() {
         }
     });
 }
+
+#[test]
+fn another_sites_scripts_read_nothing_and_a_huge_body_is_refused_before_it_is_sent() {
+    let node = Node::start(&cluster(), "ord", &[]);
+    for path in ["/api/counters/clicks", "/api/counters/clicks/events", "/api/status", "/metrics"] {
+        for origin in ["http://elsewhere.example", "null", &format!("ftp://{}", node.http)] {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n", node.http);
+            assert_eq!(raw(&node.http, head.as_bytes()).unwrap().error(), (400, "wrong_origin".into()), "{path} {origin}");
+        }
+    }
+    let head =
+        format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n{{", node.http);
+    assert_eq!(raw(&node.http, head.as_bytes()).unwrap().error(), (413, "too_large".into()));
+    assert_eq!(counter(&node.http, "clicks")["total"], 0);
+}
