@@ -1,11 +1,12 @@
 //! What every handler shares: the node, its watchers, the limits, and the word that it is time to stop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use counter_net::{Counter, Node};
 use tokio::sync::watch;
 
+use crate::counts::Counts;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::rejection::ApiError;
@@ -25,7 +26,7 @@ pub(crate) struct App {
     pub(crate) stop: Stop,
     /// An operator said `leave`: another node is to take over what this one counted.
     pub(crate) leaves: AtomicBool,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Arc<Counts>,
 }
 
 impl App {
@@ -33,8 +34,9 @@ impl App {
     #[cfg(test)]
     pub(crate) fn for_tests(node: Node) -> Self {
         let rules = crate::limits::Rules { rate: 1e6, rate_given: false, connections_per_address: 256, connections_given: false };
+        let counts = Arc::<Counts>::default();
         Self {
-            hub: Hub::new(node.clone()),
+            hub: Hub::new(node.clone(), Arc::clone(&counts)),
             region: node.info().region,
             node,
             limits: Limits::new(rules),
@@ -43,7 +45,7 @@ impl App {
             partition_switch: true,
             stop: Stop::new(),
             leaves: AtomicBool::new(false),
-            counts: Counts::default(),
+            counts,
         }
     }
 
@@ -111,30 +113,5 @@ pub(crate) struct StreamGuard {
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.streams.send_modify(|streams| *streams = streams.saturating_sub(1));
-    }
-}
-
-/// What the front counts for its metrics.
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) requests: Tick,
-    pub(crate) adds: Tick,
-    pub(crate) adds_refused: Tick,
-    pub(crate) frames_sent: Tick,
-    pub(crate) sockets_opened: Tick,
-    pub(crate) sockets_closed: Tick,
-}
-
-/// A number that only grows.
-#[derive(Default)]
-pub(crate) struct Tick(AtomicU64);
-
-impl Tick {
-    pub(crate) fn one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }

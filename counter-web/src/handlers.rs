@@ -11,6 +11,7 @@ use warp::http::{Response, StatusCode};
 
 use crate::answer::{Answer, typed};
 use crate::app::App;
+use crate::code::Code;
 use crate::metrics;
 use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, read_name};
 use crate::page;
@@ -219,7 +220,7 @@ pub(crate) fn switch_partition(app: &App, peer: &Peer, body: &[u8]) -> Answer {
     let isolated = match std::str::from_utf8(body).ok().and_then(|form| form_value(form, "cut")) {
         Some(Ok(cut)) if cut == "1" => true,
         Some(Ok(cut)) if cut == "0" => false,
-        _ => return Err(ApiError::bad_request("bad_form", "the form says neither cut=1, to cut this node off, nor cut=0, to heal")),
+        _ => return Err(ApiError::bad_request(Code::BadForm, "the form says neither cut=1, to cut this node off, nor cut=0, to heal")),
     };
     app.node.set_isolated(isolated);
     Ok(back_to_the_page())

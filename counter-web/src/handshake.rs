@@ -7,6 +7,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use warp::http::{Response, StatusCode};
 
+use crate::code::Code;
 use crate::rejection::ApiError;
 
 /// Judges the request's headers and makes the answer that switches protocols.
@@ -24,7 +25,7 @@ pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
     let key = headers.get("sec-websocket-key").filter(|key| sound(key.as_bytes())).and_then(|_| headers.typed_get::<SecWebsocketKey>());
     let (true, true, true, Some(key)) = (connection, says("upgrade", "websocket"), says("sec-websocket-version", "13"), key) else {
         return Err(ApiError::bad_request(
-            "not_a_websocket",
+            Code::NotAWebSocket,
             "this address speaks WebSocket (RFC 6455, version 13): open it with a WebSocket client",
         ));
     };

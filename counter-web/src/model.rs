@@ -6,6 +6,7 @@ use counter_net::{CounterView, RegionView};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::bounds::{AMOUNT_MAX, ID_BYTES_MAX};
+use crate::code::Code;
 use crate::rejection::ApiError;
 
 /// The greatest integer that a JSON number is sent as; beyond it goes a decimal string.
@@ -102,7 +103,7 @@ pub(crate) enum ServerMessage<'a> {
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a str>,
-        error: &'a str,
+        error: Code,
         message: &'a str,
     },
     /// The answer to a ping, with its own `t`.

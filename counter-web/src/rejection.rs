@@ -9,13 +9,14 @@ use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
 
 use crate::bounds::{AMOUNT_MAX, ID_BYTES_MAX};
+use crate::code::Code;
 
 /// A refused request: what HTTP and sockets answer with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
     status: StatusCode,
     /// The code that programs read.
-    pub(crate) code: &'static str,
+    pub(crate) code: Code,
     /// The sentence that people read.
     pub(crate) message: String,
     allow: Option<&'static str>,
@@ -26,44 +27,47 @@ pub(crate) struct ApiError {
 impl Reject for ApiError {}
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), allow: None, retry_after: 1 }
     }
 
     /// 400: the request itself is wrong; the sentence says how.
-    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(code: Code, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
     pub(crate) fn bad_amount(what: &str) -> Self {
         Self::bad_request(
-            "bad_amount",
+            Code::BadAmount,
             format!("{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as {{\"amount\":1}}"),
         )
     }
 
     pub(crate) fn bad_name() -> Self {
-        Self::bad_request("bad_name", "a counter's name is 1 to 128 bytes of UTF-8 without control characters, percent-encoded in a path")
+        Self::bad_request(
+            Code::BadName,
+            "a counter's name is 1 to 128 bytes of UTF-8 without control characters, percent-encoded in a path",
+        )
     }
 
     pub(crate) fn bad_id() -> Self {
-        Self::bad_request("bad_id", format!("an add's id is 1 to {ID_BYTES_MAX} bytes without control characters, unique to this add"))
+        Self::bad_request(Code::BadId, format!("an add's id is 1 to {ID_BYTES_MAX} bytes without control characters, unique to this add"))
     }
 
     pub(crate) fn bad_token() -> Self {
         Self::bad_request(
-            "bad_token",
+            Code::BadToken,
             "Counter-Token is no read token of this release: send what an answer gave, or an empty one to get the first",
         )
     }
 
     pub(crate) fn bad_json() -> Self {
-        Self::bad_request("bad_json", "the body is not JSON of the expected form: write {\"amount\":1}")
+        Self::bad_request(Code::BadJson, "the body is not JSON of the expected form: write {\"amount\":1}")
     }
 
     pub(crate) fn wrong_origin() -> Self {
         Self::bad_request(
-            "wrong_origin",
+            Code::WrongOrigin,
             "the Origin header names another site than the Host header: only this server's own pages may do this",
         )
     }
@@ -71,68 +75,68 @@ impl ApiError {
     pub(crate) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
-            "not_found",
+            Code::NotFound,
             "there is nothing at this address; the page is at /, the counters are at /api/counters/{name}",
         )
     }
 
     pub(crate) fn no_switch() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no_switch", "this node has no partition switch: it was started without --allow-partition")
+        Self::new(StatusCode::NOT_FOUND, Code::NoSwitch, "this node has no partition switch: it was started without --allow-partition")
     }
 
     pub(crate) fn wrong_method(allow: &'static str) -> Self {
-        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("this address answers {allow}"));
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, format!("this address answers {allow}"));
         Self { allow: Some(allow), ..error }
     }
 
     pub(crate) fn too_large(bytes_max: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is over {bytes_max} bytes"))
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, format!("the body is over {bytes_max} bytes"))
     }
 
     pub(crate) fn wrong_type(expected: &str) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("send the body as Content-Type: {expected}"))
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, format!("send the body as Content-Type: {expected}"))
     }
 
     /// 429: the next add is let through after `retry_after` seconds.
     pub(crate) fn rate_limited(retry_after: u64) -> Self {
         let error = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
-            "rate_limited",
+            Code::RateLimited,
             "too many adds in a short time: wait a moment and send it again with the same id",
         );
         Self { retry_after, ..error }
     }
 
     pub(crate) fn too_many_connections() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", "too many connections from this address: close one first")
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyConnections, "too many connections from this address: close one first")
     }
 
     pub(crate) fn stopping() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "this node is stopping: try again, or another node")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Stopping, "this node is stopping: try again, or another node")
     }
 
     pub(crate) fn not_ready() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "this node has not caught up with its cluster yet")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotReady, "this node has not caught up with its cluster yet")
     }
 
     /// 503: this node does not hold yet what the client has seen.
     pub(crate) fn behind(message: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "behind", format!("{message}; ask again, or another node, or without Counter-Token"))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Behind, format!("{message}; ask again, or another node, or without Counter-Token"))
     }
 
     pub(crate) fn full(message: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "counter_full", message)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message)
     }
 
     pub(crate) fn not_durable(message: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_durable", message)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
     }
 
     /// The answer to an HTTP request.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         #[derive(Serialize)]
         struct Body<'a> {
-            error: &'a str,
+            error: Code,
             message: &'a str,
         }
         let body = serde_json::to_vec(&Body { error: self.code, message: &self.message }).unwrap_or_default();

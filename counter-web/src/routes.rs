@@ -15,6 +15,7 @@ use warp::{Filter, Rejection};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::assets;
+use crate::code::Code;
 use crate::events;
 use crate::handlers;
 use crate::handshake;
@@ -166,7 +167,7 @@ fn open_socket(app: Arc<App>, peer: Peer, headers: &HeaderMap, query: &str, upgr
         None => app.counter.clone(),
     };
     let upgrade =
-        upgrade.ok_or_else(|| ApiError::bad_request("not_a_websocket", "this connection cannot change its protocol: use HTTP/1.1"))?;
+        upgrade.ok_or_else(|| ApiError::bad_request(Code::NotAWebSocket, "this connection cannot change its protocol: use HTTP/1.1"))?;
     let peer = peer.stream(&app.limits)?;
     tokio::spawn(async move {
         if let Some((stream, early)) = handshake::stream(upgrade).await {
@@ -254,7 +255,7 @@ async fn read_body(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> R
     let mut body = std::pin::pin!(body);
     let (mut kept, mut read) = (Vec::new(), 0);
     while let Some(piece) = body.next().await {
-        let mut piece = piece.map_err(|_| ApiError::bad_request("bad_body", "the body broke off"))?;
+        let mut piece = piece.map_err(|_| ApiError::bad_request(Code::BadBody, "the body broke off"))?;
         read += piece.remaining();
         while read <= BODY_BYTES_MAX && piece.has_remaining() {
             let chunk = piece.chunk();

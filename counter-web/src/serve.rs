@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
-use crate::app::{App, Counts, Stop};
+use crate::app::{App, Stop};
 use crate::cli::ServeArgs;
+use crate::counts::Counts;
 use crate::exit::Failure;
 use crate::hub::Hub;
 use crate::limits::{Limits, Rules};
@@ -109,8 +110,9 @@ fn app(args: &ServeArgs, node: Node) -> App {
         connections_per_address: args.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS_DEFAULT),
         connections_given: args.connections_per_address.is_some(),
     };
+    let counts = Arc::<Counts>::default();
     App {
-        hub: Hub::new(node.clone()),
+        hub: Hub::new(node.clone(), Arc::clone(&counts)),
         node,
         limits: Limits::new(rules),
         region: args.region.clone(),
@@ -119,7 +121,7 @@ fn app(args: &ServeArgs, node: Node) -> App {
         partition_switch: args.allow_partition,
         stop: Stop::new(),
         leaves: AtomicBool::new(false),
-        counts: Counts::default(),
+        counts,
     }
 }
 

@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use counter_net::{Counter, Durable, NotDurable};
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::code::Code;
 use crate::frames::{self, Broken, FrameReader, Heard, close_frame};
 use crate::handlers::apply_add;
-use crate::hub::Follower;
 use crate::model::{Amount, ClientMessage, ServerMessage, add_id};
 use crate::peer::Peer;
 use crate::rejection::ApiError;
+use crate::room::Seated;
+use crate::seat::Seat;
 
 /// How often a quiet client is pinged, and a stuck one looked after.
 const TICK: Duration = Duration::from_secs(20);
@@ -61,94 +63,89 @@ impl From<io::Error> for End {
 pub(crate) async fn serve(app: Arc<App>, peer: Peer, counter: String, stream: TcpStream, early: Bytes) {
     let _counted = app.stop.stream();
     app.counts.sockets_opened.one();
-    let (end, unsent) = {
-        let _viewer = app.node.viewer();
-        let (state, follower) = app.hub.follow(&counter);
-        let mut client = Client::new(&app, &peer, counter, &stream);
-        let opened = client.send(state.bytes).and_then(|()| client.hear(&early));
-        let end = match opened {
-            Ok(()) => client.run(follower).await,
-            Err(end) => end,
-        };
-        (end, client.unsent)
+    let viewer = app.node.viewer();
+    let seated = app.hub.seat(&counter, stream);
+    let mut client = Client::new(&app, &peer, counter, &seated);
+    let opened = client.flush().and_then(|()| client.hear(&early));
+    let end = match opened {
+        Ok(()) => client.run().await,
+        Err(end) => end,
     };
+    drop(viewer);
     if let End::Close(broken) = end {
         app.counts.sockets_closed.one();
-        close(stream, unsent, broken).await;
+        let seat = seated.leave();
+        // Whether or not the client reads it, the socket ends here.
+        let _sent = tokio::time::timeout(LINGER, close(&seat, broken)).await;
     }
 }
 
 /// Finishes the frame that was begun, sends the Close frame, and reads what is still under way, so that it is not lost to a reset.
-async fn close(mut stream: TcpStream, unsent: Bytes, broken: Broken) {
-    let goodbye = async {
-        stream.write_all(&unsent).await?;
-        stream.write_all(&close_frame(broken.code, broken.reason)).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-    };
-    // Whether or not the client reads it, the socket ends here.
-    let _sent = tokio::time::timeout(LINGER, goodbye).await;
+async fn close(seat: &Seat, broken: Broken) -> io::Result<()> {
+    seat.close_with(close_frame(broken.code, broken.reason))?;
+    while !seat.flush()? {
+        seat.stream.writable().await?;
+    }
+    rustix::net::shutdown(&seat.stream, rustix::net::Shutdown::Write)?;
+    loop {
+        seat.stream.readable().await?;
+        match seat.stream.try_read(&mut [0; 1024]) {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+    }
 }
 
-/// What is known of one client. Its memory: one unsent piece of output, one unfinished message of input.
+/// What is known of one client. Its memory: what its seat has not sent, and one unfinished message of input.
 struct Client<'a> {
     app: &'a App,
     peer: &'a Peer,
     name: String,
     counter: Option<Counter>,
-    stream: &'a TcpStream,
+    /// Shared with the room, which writes the changes. While it is stuck, nothing is read.
+    seated: &'a Seated,
     reader: FrameReader,
-    /// What the client's receive window did not take yet. While it holds something, nothing is read and no change is taken.
-    unsent: Bytes,
     /// Adds applied and not yet on the disk, in their order; empty without a data directory.
     unacked: VecDeque<(Durable, String)>,
     heard_at: Instant,
-    sent_at: Instant,
     malformed: u32,
 }
 
 impl<'a> Client<'a> {
-    fn new(app: &'a App, peer: &'a Peer, name: String, stream: &'a TcpStream) -> Self {
-        let now = Instant::now();
+    fn new(app: &'a App, peer: &'a Peer, name: String, seated: &'a Seated) -> Self {
         Self {
             app,
             peer,
             name,
             counter: None,
-            stream,
+            seated,
             reader: FrameReader::default(),
-            unsent: Bytes::new(),
             unacked: VecDeque::new(),
-            heard_at: now,
-            sent_at: now,
+            heard_at: Instant::now(),
             malformed: 0,
         }
     }
 
-    async fn run(&mut self, mut follower: Follower) -> End {
+    async fn run(&mut self) -> End {
         let mut stop = std::pin::pin!(self.app.stop.wait());
+        let seat = self.seated.seat();
         let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
         loop {
-            let stuck = !self.unsent.is_empty();
+            let stuck = seat.is_stuck();
             let full = self.unacked.len() >= UNACKED_MAX;
             let interest = if stuck { Interest::WRITABLE } else { Interest::READABLE };
             let step = tokio::select! {
-                ready = self.stream.ready(interest), if stuck || !full => match ready {
+                ready = seat.stream.ready(interest), if stuck || !full => match ready {
                     Ok(_) if stuck => self.flush(),
                     Ok(_) => self.read(),
                     Err(error) => Err(error.into()),
                 },
-                frame = follower.next(), if !stuck => match frame {
-                    Some(frame) => {
-                        self.app.counts.frames_sent.one();
-                        self.send(frame.bytes)
-                    }
-                    None => Err(STOPPING.into()),
-                },
+                () = seat.gets_stuck(), if !stuck => Ok(()),
                 (stored, id) = first_stored(&mut self.unacked), if !stuck => {
                     let said = match &stored {
                         Ok(()) => ServerMessage::Ack { id: &id }.to_json(),
-                        Err(error) => ServerMessage::Error { id: Some(&id), error: "not_durable", message: &error.to_string() }.to_json(),
+                        Err(error) => ServerMessage::Error { id: Some(&id), error: Code::NotDurable, message: &error.to_string() }.to_json(),
                     };
                     let mut reply = BytesMut::new();
                     frames::put_text(&mut reply, &said);
@@ -165,10 +162,12 @@ impl<'a> Client<'a> {
 
     /// Pings a quiet client; gives up one that is silent, or that reads nothing.
     fn look_after(&mut self) -> Result<(), End> {
-        if self.heard_at.elapsed() > SILENCE_MAX || (!self.unsent.is_empty() && self.sent_at.elapsed() > TICK) {
+        let seat = self.seated.seat();
+        let stuck = seat.is_stuck();
+        if self.heard_at.elapsed() > SILENCE_MAX || (stuck && seat.sent_at().elapsed() > TICK) {
             return Err(Broken { code: 1008, reason: "nothing was heard from you for too long" }.into());
         }
-        if self.unsent.is_empty() && self.heard_at.elapsed() >= TICK / 2 {
+        if !stuck && self.heard_at.elapsed() >= TICK / 2 {
             return self.send(Bytes::from_static(frames::PING));
         }
         Ok(())
@@ -176,7 +175,7 @@ impl<'a> Client<'a> {
 
     fn read(&mut self) -> Result<(), End> {
         let mut buffer = [0; READ_BYTES];
-        match self.stream.try_read(&mut buffer) {
+        match self.seated.seat().stream.try_read(&mut buffer) {
             Ok(0) => Err(End::Gone),
             Ok(bytes) => {
                 self.heard_at = Instant::now();
@@ -191,6 +190,7 @@ impl<'a> Client<'a> {
     fn hear(&mut self, bytes: &[u8]) -> Result<(), End> {
         let mut reader = std::mem::take(&mut self.reader);
         let (mut replies, mut closed) = (BytesMut::new(), false);
+        let together = self.seated.adding();
         let fed = reader.feed(bytes, &mut |heard| match heard {
             Heard::Text(text) => self.answer(&text, &mut replies),
             Heard::Ping(payload) => frames::put_pong(&mut replies, &payload),
@@ -198,6 +198,7 @@ impl<'a> Client<'a> {
             Heard::Close => closed = true,
         });
         self.reader = reader;
+        drop(together);
         if !replies.is_empty() {
             self.send(replies.freeze())?;
         }
@@ -223,7 +224,7 @@ impl<'a> Client<'a> {
             Err(_) => {
                 self.malformed += 1;
                 let message = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
-                say(ServerMessage::Error { id: None, error: "bad_message", message });
+                say(ServerMessage::Error { id: None, error: Code::BadMessage, message });
             }
         }
     }
@@ -246,31 +247,15 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Writes `bytes` after what is unsent; what does not fit now waits.
-    fn send(&mut self, bytes: Bytes) -> Result<(), End> {
-        if !self.unsent.is_empty() {
-            let unsent = std::mem::take(&mut self.unsent);
-            self.unsent = [unsent, bytes].concat().into();
-            return Ok(());
-        }
-        self.unsent = bytes;
-        self.flush()
+    fn send(&self, frames: Bytes) -> Result<(), End> {
+        Ok(self.seated.seat().send(frames)?)
     }
 
-    fn flush(&mut self) -> Result<(), End> {
-        while !self.unsent.is_empty() {
-            match self.stream.try_write(&self.unsent) {
-                Ok(0) => return Err(End::Gone),
-                Ok(bytes) => {
-                    self.sent_at = Instant::now();
-                    drop(self.unsent.split_to(bytes));
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
+    /// Writes what waits, and then the changes that the client missed meanwhile.
+    fn flush(&self) -> Result<(), End> {
+        if self.seated.seat().flush()? {
+            self.seated.catch_up()?;
         }
-        // An empty slice of a frame would keep the whole frame alive.
-        self.unsent = Bytes::new();
         Ok(())
     }
 }

@@ -46,6 +46,11 @@ fn misfits(document: &Value, schema: &Value, value: &Value, at: &str, found: &mu
     if !kinds.is_empty() && !kinds.into_iter().any(is) {
         found.push(format!("{at} is {value}, and should be of type {}", schema["type"]));
     }
+    if let Some(choices) = schema["enum"].as_array()
+        && !choices.contains(value)
+    {
+        found.push(format!("{at} is {value}, and none of {choices:?}"));
+    }
     if let Some(least) = schema["minimum"].as_i64()
         && value.as_i64().is_some_and(|value| value < least)
     {

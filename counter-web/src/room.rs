@@ -1,0 +1,234 @@
+//! One watched counter: reads the node once a change, and writes the change to every socket itself, in one task, without waking theirs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use counter_net::{Change, Changes, CounterView, Interest, Node};
+use futures::StreamExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::counts::Counts;
+use crate::frames::Frame;
+use crate::seat::Seat;
+use crate::shown::{Shown, changed_regions};
+
+/// The least time from the begin of one round to that of the next, so that a storm of clicks is not a storm of frames. A lone click never waits, and
+/// where many watch, a round takes longer than this by itself.
+const ROUND_MIN: Duration = Duration::from_millis(2);
+
+/// Sockets that a round writes to before it lets others have the thread: some 0.3 ms.
+const TURN: usize = 128;
+
+/// The least time between two changes that carry nothing but a state hash.
+const HASH_PAUSE: Duration = Duration::from_secs(1);
+
+/// One watched counter. Open while it has followers.
+pub(crate) struct Room {
+    node: Node,
+    name: String,
+    latest: watch::Sender<Arc<Shown>>,
+    /// Held alone while the node is read, so that what followers are shown never goes backwards; held by those who apply adds that came together, so
+    /// that one round shows them all.
+    order: RwLock<()>,
+    seats: Mutex<Seats>,
+    counts: Arc<Counts>,
+    task: OnceLock<tokio::task::AbortHandle>,
+}
+
+/// The sockets in a room, by the order of their coming.
+#[derive(Default)]
+struct Seats {
+    next: u64,
+    taken: BTreeMap<u64, Arc<Seat>>,
+}
+
+/// What a look at the node came to.
+enum Look {
+    /// Nothing to show.
+    Settled,
+    /// Only the state hash moved, and too soon: look again after this time.
+    Later(Duration),
+    /// There is something to show.
+    News,
+}
+
+impl Room {
+    pub(crate) fn open(node: Node, name: &str, counts: Arc<Counts>) -> Arc<Self> {
+        let changes = node.subscribe(Interest::Counter(name.to_owned()));
+        let first = Shown::first(node.view(name));
+        let room = Arc::new(Self {
+            node,
+            name: name.to_owned(),
+            latest: watch::Sender::new(Arc::new(first)),
+            order: RwLock::new(()),
+            seats: Mutex::default(),
+            counts,
+            task: OnceLock::new(),
+        });
+        let task = tokio::spawn(show_changes(Arc::downgrade(&room), changes));
+        let _first = room.task.set(task.abort_handle());
+        room
+    }
+
+    /// Everything as it is now, and who follows from there on.
+    pub(crate) fn follow(self: Arc<Self>) -> (CounterView, Follower) {
+        let (view, changes, seen) = {
+            let _order = self.order();
+            let changes = self.latest.subscribe();
+            let seen = changes.borrow().version;
+            (self.node.view(&self.name), changes, seen)
+        };
+        (view, Follower { _room: self, changes, seen })
+    }
+
+    /// Gives a socket a seat: it is to be sent `state` of the node as it is now, and then every change.
+    pub(crate) fn seat(self: Arc<Self>, stream: TcpStream, state: impl FnOnce(&CounterView) -> Bytes) -> Seated {
+        let order = self.order();
+        let seen = self.latest.borrow().version;
+        let seat = Arc::new(Seat::new(stream, seen, state(&self.node.view(&self.name))));
+        let mut seats = self.seats();
+        let number = seats.next;
+        seats.next += 1;
+        seats.taken.insert(number, Arc::clone(&seat));
+        drop((seats, order));
+        Seated { room: self, number, seat }
+    }
+
+    fn order(&self) -> RwLockWriteGuard<'_, ()> {
+        self.order.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn latest(&self) -> Arc<Shown> {
+        Arc::clone(&self.latest.borrow())
+    }
+
+    /// Reads the node, and notes what differs from the last time; a state hash that moved alone only if it is `own` (moved by this counter) or due.
+    fn look(&self, own: bool) -> Look {
+        let _order = self.order();
+        let view = self.node.view(&self.name);
+        let last = self.latest();
+        let changed = changed_regions(&last.view, &view);
+        if changed.is_empty() && view.total == last.view.total && view.synced == last.view.synced {
+            if view.state_hash == last.view.state_hash {
+                return Look::Settled;
+            }
+            let due = HASH_PAUSE.saturating_sub(last.at.elapsed());
+            if !own && !due.is_zero() {
+                return Look::Later(due);
+            }
+        }
+        self.latest.send_replace(Arc::new(last.then(&view, changed)));
+        Look::News
+    }
+
+    /// One round: writes what was noted last to every socket that takes it.
+    async fn tell_all(&self) {
+        let shown = self.latest();
+        let seats: Vec<Arc<Seat>> = self.seats().taken.values().cloned().collect();
+        for turn in seats.chunks(TURN) {
+            // A broken socket is its own task's to notice.
+            let told = turn.iter().filter(|seat| seat.show(&shown).unwrap_or(false)).count();
+            self.counts.frames_sent.many(told);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+/// The room's task: one look a change and, where it found something, one round. Ends with the room or the node.
+async fn show_changes(room: Weak<Room>, mut changes: Changes) {
+    let mut wait = None;
+    loop {
+        let change = match wait {
+            Some(due) => tokio::time::timeout(due, changes.next()).await.unwrap_or_else(|_| Some(Change::default())),
+            None => changes.next().await,
+        };
+        let (Some(change), Some(open), begun) = (change, room.upgrade(), Instant::now()) else { return };
+        wait = None;
+        match open.look(change.overflowed || !change.counters.is_empty()) {
+            Look::Settled => {}
+            Look::Later(due) => wait = Some(due),
+            Look::News => {
+                open.tell_all().await;
+                drop(open);
+                let rest = ROUND_MIN.saturating_sub(begun.elapsed());
+                if !rest.is_zero() {
+                    tokio::time::sleep(rest).await;
+                }
+            }
+        }
+    }
+}
+
+/// A socket in its room, until it is dropped.
+pub(crate) struct Seated {
+    room: Arc<Room>,
+    number: u64,
+    seat: Arc<Seat>,
+}
+
+impl Seated {
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// Held while adds are applied that came together: the room looks at the node before them or after them. Not to be held across a wait.
+    pub(crate) fn adding(&self) -> RwLockReadGuard<'_, ()> {
+        self.room.order.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the seat up: the room writes to it no more.
+    pub(crate) fn leave(self) -> Arc<Seat> {
+        Arc::clone(&self.seat)
+    }
+
+    /// Shows what this client missed while its socket took nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the socket is broken.
+    pub(crate) fn catch_up(&self) -> std::io::Result<()> {
+        if self.seat.show(&self.room.latest())? {
+            self.room.counts.frames_sent.many(1);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.room.seats().taken.remove(&self.number);
+    }
+}
+
+/// One view of a counter for who has no seat, such as server-sent events. It holds a place in time, never a queue: who is slow skips to the latest.
+pub(crate) struct Follower {
+    _room: Arc<Room>,
+    changes: watch::Receiver<Arc<Shown>>,
+    seen: u64,
+}
+
+impl Follower {
+    /// The next thing to show: the change since the last, or, where some were missed, all regions. `None` once the room is gone. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        self.changes.changed().await.ok()?;
+        let shown = Arc::clone(&self.changes.borrow_and_update());
+        let frame = shown.since(self.seen).clone();
+        self.seen = shown.version;
+        Some(frame)
+    }
+}
