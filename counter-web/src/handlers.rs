@@ -116,6 +116,7 @@ async fn add(app: &App, peer: &Peer, name: &str, id: Option<&str>, amount: Amoun
         Some(id) => apply_add(app, &counter, id, amount)?,
         None => apply_new(app, &counter, amount)?,
     }
+    app.hub.added(name);
     counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
 }
 

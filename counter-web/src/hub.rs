@@ -36,6 +36,14 @@ impl Hub {
         self.room(name).seat(stream, |view| self.state(view).bytes)
     }
 
+    /// Something was added to the counter `name` here: who watches it is shown that at once.
+    pub(crate) fn added(&self, name: &str) {
+        let room = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(name).and_then(Weak::upgrade);
+        if let Some(room) = room {
+            room.added();
+        }
+    }
+
     fn state(&self, view: &CounterView) -> Frame {
         let state = ServerMessage::State {
             counter: &view.name,

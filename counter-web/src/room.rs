@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use counter_net::{Change, Changes, CounterView, Interest, Node};
+use counter_net::{Changes, CounterView, Interest, Node};
 use futures::StreamExt;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::counts::Counts;
 use crate::frames::Frame;
@@ -22,8 +22,11 @@ const ROUND_MIN: Duration = Duration::from_millis(2);
 /// Sockets that a round writes to before it lets others have the thread: some 0.3 ms.
 const TURN: usize = 128;
 
-/// The least time between two changes that carry nothing but a state hash.
+/// The least time from a round to one that carries nothing but a state hash which other counters moved.
 const HASH_PAUSE: Duration = Duration::from_secs(1);
+
+/// The same where this counter moved it: its adds are shown before they are cells, which move the hash some milliseconds later.
+const OWN_HASH_PAUSE: Duration = Duration::from_millis(100);
 
 /// One watched counter. Open while it has followers.
 pub(crate) struct Room {
@@ -34,6 +37,8 @@ pub(crate) struct Room {
     /// that one round shows them all.
     order: RwLock<()>,
     seats: Mutex<Seats>,
+    /// Told of adds made here, which are shown without waiting until they are cells.
+    added: Arc<Notify>,
     counts: Arc<Counts>,
     task: OnceLock<tokio::task::AbortHandle>,
 }
@@ -65,10 +70,11 @@ impl Room {
             latest: watch::Sender::new(Arc::new(first)),
             order: RwLock::new(()),
             seats: Mutex::default(),
+            added: Arc::default(),
             counts,
             task: OnceLock::new(),
         });
-        let task = tokio::spawn(show_changes(Arc::downgrade(&room), changes));
+        let task = tokio::spawn(show_changes(Arc::downgrade(&room), Arc::clone(&room.added), changes));
         let _first = room.task.set(task.abort_handle());
         room
     }
@@ -109,7 +115,13 @@ impl Room {
         Arc::clone(&self.latest.borrow())
     }
 
-    /// Reads the node, and notes what differs from the last time; a state hash that moved alone only if it is `own` (moved by this counter) or due.
+    /// Something was added to this counter here.
+    pub(crate) fn added(&self) {
+        self.added.notify_one();
+    }
+
+    /// Reads the node, and notes what differs from the last time; a state hash that moved alone only when it is due, sooner if it is `own`: moved by
+    /// this counter.
     fn look(&self, own: bool) -> Look {
         let _order = self.order();
         let view = self.node.view(&self.name);
@@ -119,8 +131,8 @@ impl Room {
             if view.state_hash == last.view.state_hash {
                 return Look::Settled;
             }
-            let due = HASH_PAUSE.saturating_sub(last.at.elapsed());
-            if !own && !due.is_zero() {
+            let due = if own { OWN_HASH_PAUSE } else { HASH_PAUSE }.saturating_sub(last.at.elapsed());
+            if !due.is_zero() {
                 return Look::Later(due);
             }
         }
@@ -150,27 +162,38 @@ impl Drop for Room {
 }
 
 /// The room's task: one look a change and, where it found something, one round. Ends with the room or the node.
-async fn show_changes(room: Weak<Room>, mut changes: Changes) {
-    let mut wait = None;
+async fn show_changes(room: Weak<Room>, added: Arc<Notify>, mut changes: Changes) {
+    let (mut wait, mut own) = (None, false);
     loop {
-        let change = match wait {
-            Some(due) => tokio::time::timeout(due, changes.next()).await.unwrap_or_else(|_| Some(Change::default())),
-            None => changes.next().await,
-        };
-        let (Some(change), Some(open), begun) = (change, room.upgrade(), Instant::now()) else { return };
-        wait = None;
-        match open.look(change.overflowed || !change.counters.is_empty()) {
-            Look::Settled => {}
-            Look::Later(due) => wait = Some(due),
-            Look::News => {
-                open.tell_all().await;
-                drop(open);
-                let rest = ROUND_MIN.saturating_sub(begun.elapsed());
-                if !rest.is_zero() {
-                    tokio::time::sleep(rest).await;
-                }
-            }
+        tokio::select! {
+            change = changes.next() => match change {
+                Some(change) => own |= change.overflowed || !change.counters.is_empty(),
+                None => return,
+            },
+            () = added.notified() => {}
+            () = sleep(wait) => {}
         }
+        let (Some(open), begun) = (room.upgrade(), Instant::now()) else { return };
+        let look = open.look(own);
+        wait = match look {
+            Look::Later(due) => Some(due),
+            Look::Settled | Look::News => None,
+        };
+        own &= wait.is_some();
+        if let Look::News = look {
+            open.tell_all().await;
+            drop(open);
+            sleep(Some(ROUND_MIN.saturating_sub(begun.elapsed()))).await;
+        }
+    }
+}
+
+/// Sleeps for so long, or for ever.
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(Duration::ZERO) => {}
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -194,6 +217,11 @@ impl Seated {
     /// Gives the seat up: the room writes to it no more.
     pub(crate) fn leave(self) -> Arc<Seat> {
         Arc::clone(&self.seat)
+    }
+
+    /// This client added to the counter.
+    pub(crate) fn added(&self) {
+        self.room.added();
     }
 
     /// Shows what this client missed while its socket took nothing.

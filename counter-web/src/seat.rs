@@ -126,3 +126,71 @@ impl Seat {
         self.send(goodbye)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use counter_net::{Discovery, Node};
+
+    use super::*;
+    use crate::model::regions_json;
+
+    /// A seat, and the far end of its socket, of which nobody reads yet.
+    async fn seat() -> (Seat, std::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        (Seat::new(listener.accept().await.unwrap().0, 0, Bytes::new()), client)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_reads_nothing_costs_one_frame_and_is_shown_the_latest_when_it_reads() {
+        let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
+        let view = node.view("clicks");
+        let (seat, mut client) = seat().await;
+        let mut shown = Shown::first(view.clone());
+        while !seat.is_stuck() {
+            shown = shown.then(&view, regions_json(&view));
+            assert!(seat.show(&shown).unwrap(), "a socket that takes it is shown every version");
+        }
+        let kept = seat.outbox().unsent.len();
+        for _ in 0..1_000 {
+            shown = shown.then(&view, regions_json(&view));
+            assert!(!seat.show(&shown).unwrap(), "a full socket is passed by");
+        }
+        assert_eq!(seat.outbox().unsent.len(), kept, "nothing is kept of what it missed");
+        assert!(kept <= shown.since(0).bytes.len(), "at most one frame is kept: {kept}");
+        let read = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).map(|_| all)
+        });
+        while !seat.flush().unwrap() {
+            seat.stream.writable().await.unwrap();
+        }
+        assert!(seat.show(&shown).unwrap());
+        assert!(!seat.show(&shown).unwrap(), "a version is shown once");
+        let latest = shown.since(0).bytes.clone();
+        while !seat.flush().unwrap() {
+            seat.stream.writable().await.unwrap();
+        }
+        drop(seat);
+        assert!(read.join().unwrap().unwrap().ends_with(&latest), "the last it reads is the latest, with all regions");
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_follows_a_close_frame() {
+        let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
+        let (seat, mut client) = seat().await;
+        let first = Shown::first(node.view("clicks"));
+        seat.close_with(Bytes::from_static(b"bye")).unwrap();
+        assert!(!seat.show(&first.then(&node.view("clicks"), regions_json(&node.view("clicks")))).unwrap());
+        drop(seat);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"bye");
+        node.shutdown().await;
+    }
+}

@@ -109,6 +109,8 @@ struct Client<'a> {
     /// Adds applied and not yet on the disk, in their order; empty without a data directory.
     unacked: VecDeque<(Durable, String)>,
     heard_at: Instant,
+    /// What is being read added to the counter.
+    added: bool,
     malformed: u32,
 }
 
@@ -123,6 +125,7 @@ impl<'a> Client<'a> {
             reader: FrameReader::default(),
             unacked: VecDeque::new(),
             heard_at: Instant::now(),
+            added: false,
             malformed: 0,
         }
     }
@@ -199,6 +202,9 @@ impl<'a> Client<'a> {
         });
         self.reader = reader;
         drop(together);
+        if std::mem::take(&mut self.added) {
+            self.seated.added();
+        }
         if !replies.is_empty() {
             self.send(replies.freeze())?;
         }
@@ -241,6 +247,7 @@ impl<'a> Client<'a> {
         match &self.counter {
             Some(counter) => {
                 apply_add(self.app, counter, id, amount)?;
+                self.added = true;
                 Ok(self.app.node.is_durable().then(|| counter.durable()))
             }
             None => Ok(None),
