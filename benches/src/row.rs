@@ -86,6 +86,15 @@ impl Row {
         Self::new(id, work, unit, figures.iter().map(figure).collect())
     }
 
+    /// A row of figures that were each taken several times: the median, and how far the runs lie apart.
+    pub fn runs(id: impl Into<String>, work: impl Into<String>, unit: Unit, runs: &[(&str, &[f64])]) -> Self {
+        let figure = |&(name, values): &(&str, &[f64])| {
+            let series = Series::of(name.into(), values.to_vec());
+            Figure { name: name.into(), value: series.median(), spread: series.spread(), right: true, published: false }
+        };
+        Self::new(id, work, unit, runs.iter().map(figure).collect())
+    }
+
     fn new(id: impl Into<String>, work: impl Into<String>, unit: Unit, figures: Vec<Figure>) -> Self {
         Self { id: id.into(), work: work.into(), unit, figures, need: Need::Shown, aim: String::new() }
     }
@@ -100,6 +109,13 @@ impl Row {
     #[must_use]
     pub fn published(mut self, name: &str, value: f64) -> Self {
         self.figures.push(Figure { name: name.into(), value, spread: 0.0, right: true, published: true });
+        self
+    }
+
+    /// Adds a peer whose answer was wrong: it is shown as wrong, not as fast.
+    #[must_use]
+    pub fn wrong(mut self, name: &str) -> Self {
+        self.figures.push(Figure { name: name.into(), value: 0.0, spread: 0.0, right: false, published: false });
         self
     }
 
@@ -119,22 +135,27 @@ impl Row {
         starting("bound").or_else(|| starting("floor"))
     }
 
-    /// How many times better ours is than the one named; below 1 where it is worse.
+    /// How many times better ours is than the one named; below 1 where it is worse. None where either is wrong: there is nothing to compare.
     pub fn ratio(&self, name: &str) -> Option<f64> {
-        let (ours, other) = (self.ours()?.value, self.figure(name)?.value);
+        let right = |figure: &&Figure| figure.right;
+        let (ours, other) = (self.ours().filter(right)?.value, self.figure(name).filter(right)?.value);
         Some(if self.unit == Unit::PerSecond { ours / other } else { other / ours })
     }
 
-    /// Whether ours is right and reaches what is required; None where nothing is, or the one to compare with is missing.
+    /// Whether ours is right and reaches what is required; None where nothing is, or the one to compare with is missing or wrong.
     pub fn met(&self) -> Option<bool> {
         let ours = self.ours()?;
-        let reached = match &self.need {
-            Need::Better(times, name) => self.ratio(name)? >= *times,
-            Need::Within(times, name) => self.ratio(name)? * times >= 1.0,
+        if !ours.right {
+            return Some(false);
+        }
+        // What was measured elsewhere decides nothing.
+        let ratio = |name: &str| self.figure(name).filter(|figure| !figure.published).and_then(|figure| self.ratio(&figure.name));
+        Some(match &self.need {
+            Need::Better(times, name) => ratio(name)? >= *times,
+            Need::Within(times, name) => ratio(name)? * times >= 1.0,
             Need::AtMost(value) => ours.value <= *value,
             Need::AtLeast(value) => ours.value >= *value,
-            Need::Shown => return (!ours.right).then_some(false),
-        };
-        Some(ours.right && reached)
+            Need::Shown => return None,
+        })
     }
 }

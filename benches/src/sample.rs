@@ -14,8 +14,8 @@ pub struct Sample {
 pub struct Series {
     /// Whose.
     pub name: String,
-    /// Nanoseconds an operation, ascending.
-    nanoseconds: Vec<f64>,
+    /// Nanoseconds an operation, or what else was counted; ascending.
+    values: Vec<f64>,
     /// Whether every answer was right. A contender that is wrong is shown as wrong, not as fast.
     pub right: bool,
 }
@@ -23,12 +23,17 @@ pub struct Series {
 impl Series {
     /// The series of these samples, of which there is one at least.
     pub fn new(name: String, samples: &[Sample]) -> Self {
-        let mut nanoseconds: Vec<f64> = samples.iter().map(|sample| sample.nanoseconds).collect();
-        nanoseconds.sort_by(f64::total_cmp);
-        Self { name, nanoseconds, right: samples.iter().all(|sample| sample.right) }
+        let right = samples.iter().all(|sample| sample.right);
+        Self { right, ..Self::of(name, samples.iter().map(|sample| sample.nanoseconds).collect()) }
     }
 
-    /// The median, in nanoseconds an operation.
+    /// The series of these figures, of which there is one at least, all of right answers.
+    pub(crate) fn of(name: String, mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self { name, values, right: true }
+    }
+
+    /// The median, in nanoseconds an operation or what else was counted.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
@@ -39,8 +44,8 @@ impl Series {
     }
 
     fn quantile(&self, at: f64) -> f64 {
-        let last = self.nanoseconds.len() - 1;
-        self.nanoseconds[(last as f64 * at).round() as usize]
+        let last = self.values.len() - 1;
+        self.values[(last as f64 * at).round() as usize]
     }
 }
 

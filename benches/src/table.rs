@@ -55,11 +55,20 @@ fn cell(row: &Row, name: &str) -> String {
     row.figure(name).map_or(String::new(), |figure| if figure.right { amount(figure.value, row.unit) } else { "wrong".into() })
 }
 
+/// Those that have no column.
+fn others(row: &Row) -> String {
+    let other =
+        |name: &str| !["ours", "crdts", "crdts by hand"].contains(&name) && !name.starts_with("bound") && !name.starts_with("floor");
+    let text = |name: &str| format!("{name} {} {}", cell(row, name), row.ratio(name).map_or(String::new(), times));
+    let others = row.figures.iter().map(|figure| figure.name.as_str()).filter(|name| other(name));
+    others.map(|name| text(name).trim_end().to_owned()).collect::<Vec<_>>().join(", ")
+}
+
 /// The column heads of [`line()`].
-pub const HEAD: [&str; 11] = ["work", "ours", "±", "crdts", "ratio", "by hand", "ratio", "bound", "of bound", "required", ""];
+pub const HEAD: [&str; 12] = ["work", "ours", "±", "crdts", "ratio", "by hand", "ratio", "bound", "of bound", "required", "", "others"];
 
 /// One row in the columns of [`HEAD`].
-pub fn line(row: &Row) -> [String; 11] {
+pub fn line(row: &Row) -> [String; 12] {
     let ratio = |name: &str| row.ratio(name).map_or(String::new(), times);
     let bound = row.bound();
     let spread = row.ours().filter(|ours| ours.spread > 0.0).map_or(String::new(), |ours| format!("{:.0} %", ours.spread * 100.0));
@@ -75,12 +84,13 @@ pub fn line(row: &Row) -> [String; 11] {
         bound.and_then(|bound| row.ratio(&bound.name)).map_or(String::new(), |ratio| format!("{:.2}", 1.0 / ratio)),
         need(row),
         verdict(row).into(),
+        others(row),
     ]
 }
 
 /// Rows in columns of equal width.
 pub fn text(rows: &[Row]) -> String {
-    let mut lines: Vec<[String; 11]> = vec![HEAD.map(String::from)];
+    let mut lines: Vec<[String; 12]> = vec![HEAD.map(String::from)];
     lines.extend(rows.iter().map(line));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();

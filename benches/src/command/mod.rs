@@ -1,6 +1,8 @@
 //! What each command does.
 
+mod committed;
 mod hot;
+mod instructions;
 #[cfg(feature = "system")]
 mod report;
 #[cfg(feature = "system")]
@@ -11,6 +13,7 @@ use benches::suite::{self, Effort};
 use benches::table;
 
 pub(crate) use hot::hot;
+pub(crate) use instructions::{check_instructions, count};
 
 /// Prints rows; an answer of ours that is wrong fails.
 fn show(rows: &[Row]) -> Result<(), String> {
@@ -39,5 +42,5 @@ pub(crate) fn system(name: &str, quick: bool, keep: bool) -> Option<Result<(), S
 /// Without the feature there is only the in-process work.
 #[cfg(not(feature = "system"))]
 pub(crate) fn system(_name: &str, _quick: bool, _keep: bool) -> Option<Result<(), String>> {
-    Some(Err("this was built without the feature `system`: only core and hot are here".into()))
+    Some(Err("this was built without the feature `system`: only core, hot, count and check-instructions are here".into()))
 }

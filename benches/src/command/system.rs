@@ -3,7 +3,7 @@
 use benches::suite::system;
 use benches::system as system_work;
 
-use super::report::{check, check_instructions, report, table_again};
+use super::report::{check, report, table_again};
 use super::show;
 
 /// Runs one by its name; None where there is no such.
@@ -22,7 +22,6 @@ pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), Stri
         "report" => return Some(report(&runtime, quick, keep)),
         "table" => return Some(table_again()),
         "check" => return Some(check(&runtime)),
-        "check-instructions" => return Some(check_instructions()),
         _ => {}
     }
     let rows = runtime.block_on(async {
@@ -32,11 +31,19 @@ pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), Stri
             "fresh" => system::fresh(quick).await,
             "traffic" => system::traffic(quick).await,
             "adds" => system::adds(quick).await,
+            "redis" => system::round_trips(quick).await,
+            "durable" => system::durable(quick).await,
+            "recovery" => system::recovery(quick).await,
+            #[cfg(feature = "sim")]
+            "simulated" => system::simulated(quick).await,
             "fanout" => system::fan_out(quick).await,
             _ => return None,
         })
     })?;
-    Some(rows.map_err(|failure| failure.to_string()).and_then(|part| show(&part.rows)))
+    Some(rows.map_err(|failure| failure.to_string()).and_then(|part| {
+        part.skipped.iter().for_each(|line| eprintln!("- {line}"));
+        show(&part.rows)
+    }))
 }
 
 /// Thousands of sockets are as many open files. Where raising is refused, the work says what broke.

@@ -1,6 +1,8 @@
 //! What got worse between two reports, by more than the noise of both.
 
-use super::Report;
+use std::collections::BTreeMap;
+
+use super::{Machine, Report};
 use crate::row::{Row, Unit};
 
 /// One thing that is worse now.
@@ -14,27 +16,43 @@ pub struct Worse {
     pub noise: f64,
 }
 
-/// Names what is worse in `now`. Times are compared as ratios to the bound, or to `crdts`, of their own run, since the machine drifts;
-/// where there is neither, only a doubling counts. Sizes are exact; instructions may move by 2 %.
+/// Names what is worse in `now`. Times in memory are compared as ratios to the bound, or to `crdts`, of their own run, since the machine drifts; the system's,
+/// which have neither, are worse from a doubling on. Sizes are exact. Instructions are worse by 2 %, where the compiler and the processor are the same.
 pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
     let rows = now.rows.iter().filter_map(|row| worse(before.rows.iter().find(|old| old.id == row.id)?, row));
-    let instructions = now.instructions.iter().filter_map(|(path, &count)| {
+    rows.chain(compare_instructions(before, &now.instructions, &now.machine)).collect()
+}
+
+/// The same for instruction counts alone: nothing where another compiler made them, since then they say nothing.
+pub fn compare_instructions(before: &Report, now: &BTreeMap<String, u64>, machine: &Machine) -> Vec<Worse> {
+    // Another processor has other instructions for copying memory.
+    let noise = if before.machine.processor == machine.processor { 1.02 } else { 1.1 };
+    let comparable = before.machine.rustc == machine.rustc;
+    let worse = |(path, &count): (&String, &u64)| {
         let times = count as f64 / *before.instructions.get(path)? as f64;
-        (times > 1.02).then(|| Worse { work: format!("instructions of {path}"), times, noise: 1.02 })
-    });
-    rows.chain(instructions).collect()
+        (times > noise).then(|| Worse { work: format!("instructions of {path}"), times, noise })
+    };
+    now.iter().filter(|_| comparable).filter_map(worse).collect()
+}
+
+/// What both comparisons name: a burst of a neighbour's work seldom strikes the same work twice.
+pub fn confirmed(first: Vec<Worse>, second: &[Worse]) -> Vec<Worse> {
+    first.into_iter().filter(|worse| second.iter().any(|again| again.work == worse.work)).collect()
 }
 
 fn worse(before: &Row, now: &Row) -> Option<Worse> {
     let reference = before.bound().or_else(|| before.figure("crdts")).map(|figure| figure.name.clone());
+    let ours = (before.ours()?, now.ours()?);
+    if !ours.1.right {
+        return Some(Worse { work: format!("{}, which is WRONG", now.work), times: f64::INFINITY, noise: 1.0 });
+    }
     let (times, noise) = match (now.unit, reference) {
-        (Unit::Bytes, _) => (now.ours()?.value / before.ours()?.value, 1.01),
+        (Unit::Bytes, _) if now.id.starts_with('w') => (ours.1.value / ours.0.value, 1.01),
         (Unit::Nanoseconds, Some(name)) => (before.ratio(&name)? / now.ratio(&name)?, 1.1 + noise(before, &name) + noise(now, &name)),
-        (Unit::PerSecond, _) => (before.ours()?.value / now.ours()?.value, 2.0),
-        _ => (now.ours()?.value / before.ours()?.value, 2.0),
+        (Unit::PerSecond, _) => (ours.0.value / ours.1.value, 2.0 + noise(before, "") + noise(now, "")),
+        _ => (ours.1.value / ours.0.value, 2.0 + noise(before, "") + noise(now, "")),
     };
-    let wrong = !now.ours()?.right;
-    (wrong || times > noise).then(|| Worse { work: now.work.clone(), times, noise })
+    (times > noise).then(|| Worse { work: now.work.clone(), times, noise })
 }
 
 /// Twice the spreads of both whose ratio is taken.
@@ -62,5 +80,29 @@ mod tests {
     fn lost_ratio_is_worse_unless_the_noise_is_as_large() {
         assert!(worse(&row(10.0, 100.0, 0.01), &row(13.0, 100.0, 0.01)).is_some());
         assert_eq!(worse(&row(10.0, 100.0, 0.03), &row(13.0, 100.0, 0.03)), None);
+    }
+
+    #[test]
+    fn wrong_answer_of_ours_is_worse_however_fast() {
+        let mut wrong = row(1.0, 100.0, 0.0);
+        wrong.figures[0].right = false;
+        assert!(worse(&row(10.0, 100.0, 0.0), &wrong).is_some());
+    }
+
+    #[test]
+    fn what_only_one_of_two_runs_names_is_noise() {
+        let named = |work: &str| Worse { work: work.into(), times: 2.0, noise: 1.1 };
+        assert_eq!(confirmed(vec![named("join"), named("add")], &[named("add")]), [named("add")]);
+    }
+
+    #[test]
+    fn three_more_instructions_in_a_hundred_are_worse_unless_another_compiler_made_them() {
+        let counts = |count| BTreeMap::from([("join".to_owned(), count)]);
+        let machine = Machine { rustc: "1".into(), ..Machine::here() };
+        let (rows, curves, skipped) = (Vec::new(), Vec::new(), Vec::new());
+        let before = Report { machine: machine.clone(), quick: true, rows, curves, instructions: counts(100), skipped };
+        assert_eq!(compare_instructions(&before, &counts(101), &machine), []);
+        assert_eq!(compare_instructions(&before, &counts(103), &machine).len(), 1);
+        assert_eq!(compare_instructions(&before, &counts(103), &Machine { rustc: "2".into(), ..machine }), []);
     }
 }

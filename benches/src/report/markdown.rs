@@ -12,9 +12,10 @@ pub const BEGIN: &str = "<!-- report:begin -->";
 pub const END: &str = "<!-- report:end -->";
 
 /// The rows of a README: what a reader chooses by.
-const README: [&str; 18] = [
+const README: [&str; 28] = [
     "w1.name",
     "w1.handle",
+    "system.round_trip",
     "w2.join.32",
     "w2.join.1000",
     "w2.join.100000",
@@ -27,9 +28,18 @@ const README: [&str; 18] = [
     "w4.sum.100000",
     "system.visible.p50",
     "system.visible.p99",
+    "sim.loss.p99",
+    "sim.partition.p99",
     "system.fresh.32",
     "system.fresh.100000",
+    "system.recovery.100000",
+    "system.adds.http",
+    "system.adds.socket",
+    "system.durable.1",
+    "system.durable.64",
     "system.fan_out.p50",
+    "system.idle_clients",
+    "system.million.bytes",
     "system.idle.wire",
 ];
 

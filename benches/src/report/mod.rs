@@ -1,6 +1,7 @@
 //! The report: what a run measured, and where; as JSON, as a page, as tables.
 
 mod compare;
+mod histogram;
 mod html;
 mod instructions;
 mod machine;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use compare::{Worse, compare};
+pub use compare::{Worse, compare, compare_instructions, confirmed};
 pub use html::html;
 pub use instructions::{HOT_PATHS, instructions};
 pub use machine::Machine;

@@ -10,7 +10,9 @@ pub(super) fn class(name: &str) -> &'static str {
     match name {
         "ours" => "c-ours",
         "crdts" => "c-crdts",
-        "crdts by hand" => "c-hand",
+        "crdts by hand" | "fresh node synced" | "idle, a node and second" => "c-hand",
+        "click at all nodes" | "a click, a node" => "c-ours",
+        name if name.starts_with("redb") || name.starts_with("Redis") || name.starts_with("node ws") => "c-peer",
         "automerge" => "c-automerge",
         "loro" => "c-loro",
         "yrs" => "c-yrs",
@@ -65,5 +67,19 @@ pub(super) fn escape(text: &str) -> String {
 
 /// A time for the axes of the plots.
 pub(super) fn time(value: f64) -> String {
-    amount(value, Unit::Nanoseconds).replace(".00", "").replace(".0 ", " ")
+    short(value, Unit::Nanoseconds)
+}
+
+/// So many a second, likewise.
+pub(super) fn rate(value: f64) -> String {
+    short(value, Unit::PerSecond)
+}
+
+/// Bytes, likewise.
+pub(super) fn bytes(value: f64) -> String {
+    short(value, Unit::Bytes)
+}
+
+fn short(value: f64, unit: Unit) -> String {
+    amount(value, unit).replace(".00", "").replace(".0 ", " ")
 }

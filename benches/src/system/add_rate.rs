@@ -11,19 +11,21 @@ use super::socket::Socket;
 use super::{Failure, Measured};
 
 /// Connections that add at once.
-const CLIENTS: usize = 32;
+pub const CLIENTS: usize = 32;
 /// Adds that a socket has under way.
-const WINDOW: u64 = 64;
+pub const WINDOW: u64 = 64;
 
-/// Adds a second by door.
-#[derive(Clone, Copy, Debug)]
+const SLICES: u32 = 5;
+
+/// Adds a second by door, of each slice of the time.
+#[derive(Clone, Debug, Default)]
 pub struct AddRates {
     /// One request an add, 32 kept connections.
-    pub http: f64,
+    pub http: Vec<f64>,
     /// 32 sockets with 64 adds under way each, every one acknowledged.
-    pub socket: f64,
+    pub socket: Vec<f64>,
     /// Two threads with handles of one counter, the node flushing beside them.
-    pub handle: f64,
+    pub handle: Vec<f64>,
 }
 
 /// Measures each door for `time`, and counts what arrived.
@@ -33,10 +35,13 @@ pub struct AddRates {
 pub async fn add_rates(time: Duration) -> Measured<AddRates> {
     let node = Process::spawn(&cluster_name(), "ord", &[])?;
     node.until_ready().await?;
-    let http = door(&node, "http", time, by_http).await?;
-    let socket = door(&node, "socket", time, by_socket).await?;
-    drop(node);
-    Ok(AddRates { http, socket, handle: by_handle(time).await? })
+    let (slice, mut rates) = (time / SLICES, AddRates::default());
+    for _ in 0..SLICES {
+        rates.http.push(door(&node, "http", slice, by_http).await?);
+        rates.socket.push(door(&node, "socket", slice, by_socket).await?);
+        rates.handle.push(by_handle(slice).await?);
+    }
+    Ok(rates)
 }
 
 async fn door<F: Future<Output = Measured<u64>> + Send + 'static>(
@@ -45,6 +50,7 @@ async fn door<F: Future<Output = Measured<u64>> + Send + 'static>(
     time: Duration,
     client: fn(SocketAddr, &'static str, Instant) -> F,
 ) -> Measured<f64> {
+    let before = node.total(counter).await?;
     let (start, until) = (Instant::now(), Instant::now() + time);
     let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(client(node.http, counter, until))).collect();
     let mut adds = 0;
@@ -52,7 +58,7 @@ async fn door<F: Future<Output = Measured<u64>> + Send + 'static>(
         adds += client.await.map_err(|error| Failure(error.to_string()))??;
     }
     let taken = start.elapsed();
-    let total = node.total(counter).await?;
+    let total = node.total(counter).await? - before;
     if total != adds as i64 {
         return Err(Failure(format!("wrong: {adds} adds through {counter} came to {total}")));
     }
@@ -75,9 +81,9 @@ async fn by_http(address: SocketAddr, counter: &'static str, until: Instant) -> 
 
 async fn by_socket(address: SocketAddr, counter: &'static str, until: Instant) -> Measured<u64> {
     let mut socket = Socket::open(address, counter).await?;
-    let (first, mut adds) = (fastrand::u64(..) >> 20, 0);
+    let mut adds = 0;
     while Instant::now() < until {
-        socket.add_many(first + adds..first + adds + WINDOW).await?;
+        socket.add_many(adds..adds + WINDOW).await?;
         socket.until_acks(WINDOW).await?;
         adds += WINDOW;
     }

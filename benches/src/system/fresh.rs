@@ -28,12 +28,11 @@ pub async fn fresh(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         }
     }
     source.shutdown().await;
-    times.sort();
     Ok(times)
 }
 
 /// A node in this process; counter i stands at i + 1.
-async fn source(cluster: &str, counters: usize) -> Measured<Node> {
+pub(super) async fn source(cluster: &str, counters: usize) -> Measured<Node> {
     let start = Node::builder().region("ord").cluster(cluster).listen("/ip4/127.0.0.1/tcp/0").discover(Discovery::None).start();
     let node = start.await.map_err(|error| Failure(error.to_string()))?;
     for number in 0..counters {

@@ -1,6 +1,7 @@
 //! The system work: real processes of the built binary on loopback, over real sockets.
 
 mod add_rate;
+mod durable;
 mod fan_out;
 mod fresh;
 mod http;
@@ -10,17 +11,27 @@ mod million;
 mod process;
 mod quantiles;
 mod raw_server;
+mod recovery;
+mod redis;
+mod scratch;
+#[cfg(feature = "sim")]
+mod simulated;
 mod socket;
 mod traffic;
 mod wire;
 
-pub use add_rate::add_rates;
+pub use add_rate::{AddRates, CLIENTS, WINDOW, add_rates};
+pub use durable::{DurableRates, durable};
 pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
 pub use fresh::fresh;
 pub use latency::latency;
 pub use million::{Million, million};
 pub use quantiles::Quantiles;
 pub use raw_server::raw_write_loop;
+pub use recovery::recovery;
+pub use redis::{Redis, Trip};
+#[cfg(feature = "sim")]
+pub use simulated::{Size, clicks_under_loss, cluster_of, healed_partitions};
 pub use traffic::{click_bytes, idle};
 
 use std::fmt;
@@ -32,6 +43,13 @@ pub struct Failure(pub String);
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Failure {
+    /// Whether an answer was wrong, rather than something missing or broken: then the one that gave it is shown as wrong.
+    pub fn is_wrong(&self) -> bool {
+        self.0.starts_with("wrong:")
     }
 }
 

@@ -45,11 +45,17 @@ pub(super) struct Process {
 impl Process {
     /// Spawns a node and waits for its line, not for it to be synced.
     pub(super) fn spawn(cluster: &str, region: &str, peers: &[&str]) -> Measured<Self> {
+        Self::spawn_with(cluster, region, peers, &[])
+    }
+
+    /// The same with further arguments.
+    pub(super) fn spawn_with(cluster: &str, region: &str, peers: &[&str], arguments: &[&str]) -> Measured<Self> {
         let mut command = Command::new(binary()?);
         command.args(["--region", region, "--cluster", cluster, "--http", "127.0.0.1:0", "--discover", "none", "--log", "error"]);
-        command.args(peers.iter().flat_map(|peer| ["--peer", peer]));
+        command.args(peers.iter().flat_map(|peer| ["--peer", peer])).args(arguments);
         // What is set where this runs must not reach into the node.
         command.env_remove("COUNTER_PEERS").env_remove("COUNTER_CLUSTER_KEY").env_remove("COUNTER_LISTEN").env_remove("RUST_LOG");
+        command.env_remove("COUNTER_DATA_DIR");
         Self::start(command)
     }
 
@@ -151,6 +157,20 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Err(Failure(format!("a node did not meet {count} members within a minute")))
+    }
+
+    /// Waits until a counter's total here is exactly this; one that is beyond it is wrong.
+    pub(super) async fn until_total(&self, counter: &str, total: i64) -> Measured<()> {
+        let deadline = Instant::now() + READY_MAX;
+        loop {
+            match self.total(counter).await? {
+                shown if shown == total => return Ok(()),
+                shown if shown > total || Instant::now() > deadline => {
+                    return Err(Failure(format!("wrong: {counter} shows {shown}, and {total} were added")));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
     }
 
     /// A counter's total here.

@@ -1,25 +1,50 @@
-//! Times as quantiles, and as a histogram for the report.
+//! Times as quantiles, with how much these move from one part of the run to another, and as a histogram for the report.
 
 use std::time::Duration;
 
-/// Times, ascending.
+/// Times, ascending; and of each fifth of the run its own.
 #[derive(Clone, Debug)]
 pub struct Quantiles {
     nanoseconds: Vec<f64>,
+    fifths: Vec<Vec<f64>>,
+}
+
+fn ascending(mut nanoseconds: Vec<f64>) -> Vec<f64> {
+    nanoseconds.sort_by(f64::total_cmp);
+    nanoseconds
+}
+
+fn at(nanoseconds: &[f64], part: f64) -> f64 {
+    let last = nanoseconds.len().saturating_sub(1);
+    nanoseconds.get((last as f64 * part).ceil() as usize).copied().unwrap_or(f64::NAN)
 }
 
 impl Quantiles {
-    /// Of one time at least.
+    /// Of one time at least, in the order in which they were taken.
     pub fn new(times: impl IntoIterator<Item = Duration>) -> Self {
-        let mut nanoseconds: Vec<f64> = times.into_iter().map(|time| time.as_nanos() as f64).collect();
-        nanoseconds.sort_by(f64::total_cmp);
-        Self { nanoseconds }
+        let nanoseconds: Vec<f64> = times.into_iter().map(|time| time.as_nanos() as f64).collect();
+        let fifths = nanoseconds.chunks(nanoseconds.len().div_ceil(5).max(1)).map(|fifth| ascending(fifth.to_vec())).collect();
+        Self { nanoseconds: ascending(nanoseconds), fifths }
     }
 
     /// The time below which this part of all lies, in nanoseconds.
     pub fn at(&self, part: f64) -> f64 {
-        let last = self.nanoseconds.len().saturating_sub(1);
-        self.nanoseconds.get((last as f64 * part).ceil() as usize).copied().unwrap_or(f64::NAN)
+        at(&self.nanoseconds, part)
+    }
+
+    /// The same of each fifth of the run.
+    pub fn of_fifths(&self, part: f64) -> Vec<f64> {
+        self.fifths.iter().map(|fifth| at(fifth, part)).collect()
+    }
+
+    /// (upper end in nanoseconds, how many lie below it and above the one before), a fifth of a doubling wide.
+    pub fn histogram(&self) -> Vec<(f64, f64)> {
+        let Some(&least) = self.nanoseconds.first() else { return Vec::new() };
+        let least = least.max(1.0);
+        let bucket = |time: f64| ((time.max(least) / least).log2() * 5.0) as usize;
+        let mut counts = vec![0.0; self.nanoseconds.last().map_or(0, |most| bucket(*most)) + 1];
+        self.nanoseconds.iter().for_each(|time| counts[bucket(*time)] += 1.0);
+        counts.into_iter().enumerate().map(|(place, count)| (least * 2_f64.powf((place + 1) as f64 / 5.0), count)).collect()
     }
 
     /// (part, nanoseconds) at each hundredth: the curve of the report.

@@ -15,6 +15,8 @@ pub(super) struct Socket {
     buffer: Vec<u8>,
     /// Where the next frame begins in `buffer`.
     at: usize,
+    /// Whose adds these are: a node remembers the latest 64 ids of each client, so no two sockets share a name.
+    client: u64,
 }
 
 impl Socket {
@@ -49,7 +51,7 @@ impl Socket {
             }
         };
         match buffer.starts_with(b"HTTP/1.1 101") {
-            true => Ok(Self { stream, buffer, at }),
+            true => Ok(Self { stream, buffer, at, client: fastrand::u64(..) >> 16 }),
             false => Err(Failure(format!("the node did not open a socket: {}", String::from_utf8_lossy(&buffer[..at])))),
         }
     }
@@ -57,14 +59,14 @@ impl Socket {
     /// Sends an add of 1 with this id.
     pub(super) async fn add(&mut self, id: u64) -> Measured<()> {
         let mut bytes = Vec::with_capacity(64);
-        push_add(&mut bytes, id);
+        push_add(&mut bytes, self.client, id);
         Ok(self.stream.write_all(&bytes).await?)
     }
 
     /// Sends adds of 1 with these ids in one write.
     pub(super) async fn add_many(&mut self, ids: std::ops::Range<u64>) -> Measured<()> {
         let mut bytes = Vec::new();
-        ids.for_each(|id| push_add(&mut bytes, id));
+        ids.for_each(|id| push_add(&mut bytes, self.client, id));
         Ok(self.stream.write_all(&bytes).await?)
     }
 
@@ -128,8 +130,8 @@ impl Socket {
 }
 
 /// A masked text frame whose key is 0: valid, and nothing to compute. Its payload is below 126 bytes, its id as long as the page's.
-fn push_add(bytes: &mut Vec<u8>, id: u64) {
-    let text = format!(r#"{{"type":"add","amount":1,"id":"benchbenches:{id}"}}"#);
+fn push_add(bytes: &mut Vec<u8>, client: u64, id: u64) {
+    let text = format!(r#"{{"type":"add","amount":1,"id":"{client:012x}:{id}"}}"#);
     bytes.extend_from_slice(&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
     bytes.extend_from_slice(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! 64 threads that add through handles: to counters of their own, or all to one. A flush runs beside them, as in a node.
+//! 64 threads that add through handles: to counters of their own, or all to one. What is pending is flushed once, after the last add and outside the time.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};

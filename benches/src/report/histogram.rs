@@ -1,0 +1,77 @@
+//! Histograms drawn by hand as SVG: how many of all times lie in each bucket, time by powers of ten, with the median and the worst hundredth marked.
+
+use std::fmt::Write;
+
+use super::page_rows::time;
+use crate::plot::Curve;
+
+const WIDTH: f64 = 560.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 24.0;
+const RIGHT: f64 = 24.0;
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 36.0;
+
+/// The histogram whose curve has (upper end of the bucket, how many), with `marks`: a name and where it stands.
+pub(super) fn draw(curve: &Curve, marks: &[(&str, f64)]) -> String {
+    let step = match curve.points.as_slice() {
+        [first, second, ..] => second.0 / first.0,
+        _ => 2.0,
+    };
+    let (Some(first), Some(last)) = (curve.points.first(), curve.points.last()) else { return String::new() };
+    let (low, high) = ((first.0 / step).ln(), last.0.ln());
+    let x = |value: f64| LEFT + (value.ln() - low) / (high - low) * (WIDTH - LEFT - RIGHT);
+    let most = curve.points.iter().map(|point| point.1).fold(1.0, f64::max);
+    let base = HEIGHT - BOTTOM;
+    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
+    for &(upper, count) in curve.points.iter().filter(|point| point.1 > 0.0) {
+        let (from, to, height) = (x(upper / step), x(upper), (count / most * (base - TOP)).max(1.5));
+        let title = format!("{} to {}: {count:.0}", time(upper / step), time(upper));
+        let (width, top) = ((to - from - 1.0).max(1.0), base - height);
+        // Writing into a string cannot fail.
+        let _written = write!(
+            out,
+            "<rect class=\"column c-ours\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"><title>{title}</title></rect>"
+        );
+    }
+    for (name, value) in marks {
+        let (at, text) = (x(*value), format!("{name} {}", time(*value)));
+        let _written = write!(
+            out,
+            "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{}\" y2=\"{base}\"/><text class=\"name\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
+            TOP - 6.0,
+            TOP - 12.0
+        );
+    }
+    let _written = write!(out, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/>", WIDTH - RIGHT);
+    for tick in ticks(low.exp(), high.exp()) {
+        let (at, y, text) = (x(tick), base + 18.0, time(tick));
+        let _written = write!(out, "<text class=\"tick\" x=\"{at:.1}\" y=\"{y}\" text-anchor=\"middle\">{text}</text>");
+    }
+    out + "</svg>"
+}
+
+/// 1, 2 and 5 times each power of ten within.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let powers = (low.log10().floor() as i32..=high.log10().ceil() as i32).map(|power| 10_f64.powi(power));
+    powers.flat_map(|power| [power, 2.0 * power, 5.0 * power]).filter(|tick| (low..=high).contains(tick)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bucket_with_a_time_has_a_column_and_marks_are_named() {
+        let curve = Curve::new("h", "ours", vec![(1e6, 3.0), (2e6, 0.0), (4e6, 1.0)]);
+        let drawn = draw(&curve, &[("p50", 0.9e6)]);
+        assert_eq!(drawn.matches("<rect").count(), 2);
+        assert!(drawn.contains("p50 900 us") && drawn.contains("2 ms to 4 ms: 1"), "{drawn}");
+        assert_eq!(draw(&Curve::new("h", "ours", Vec::new()), &[]), "");
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(ticks(0.9e6, 6e6), [1e6, 2e6, 5e6]);
+    }
+}

@@ -1,0 +1,155 @@
+//! The system work as rows, with what is required of it, and the curves that the report draws.
+
+mod adds;
+mod fan_out;
+#[cfg(feature = "sim")]
+mod simulated;
+
+pub use adds::{adds, durable, round_trips};
+pub use fan_out::fan_out;
+#[cfg(feature = "sim")]
+pub use simulated::simulated;
+
+use std::time::Duration;
+
+use crate::plot::Curve;
+use crate::row::{Need, Row, Unit};
+use crate::system::{self, Failure, Measured, Quantiles};
+
+/// Rows, and curves beside them.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// For the table.
+    pub rows: Vec<Row>,
+    /// For the plots.
+    pub curves: Vec<Curve>,
+    /// What was left out, and how it can be had.
+    pub skipped: Vec<String>,
+    /// (name, version) of the peers that were run.
+    pub versions: Vec<(String, String)>,
+}
+
+impl Part {
+    fn of(rows: Vec<Row>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    /// A peer that cannot be run is left out; one that is wrong is shown as wrong in `rows`.
+    fn without(&mut self, name: &str, failure: &Failure, rows: &[&str]) {
+        if !failure.is_wrong() {
+            self.skipped.push(failure.0.clone());
+            return;
+        }
+        self.skipped.push(format!("{name}: {failure}"));
+        let wrong = |row: Row| if rows.contains(&row.id.as_str()) { row.wrong(name) } else { row };
+        self.rows = std::mem::take(&mut self.rows).into_iter().map(wrong).collect();
+    }
+}
+
+fn row(id: &str, work: impl Into<String>, unit: Unit, ours: f64) -> Row {
+    Row::exact(id, work, unit, &[("ours", ours)])
+}
+
+/// Medians of both ways that others have published for it, on one machine by default (not run here).
+fn peers(row: Row, figures: &[(&str, f64)]) -> Row {
+    figures.iter().fold(row, |row, (name, value)| row.published(name, *value))
+}
+
+/// A quantile of all times; the spread is that of the same quantile of each fifth of the run.
+fn quantile_row(id: impl Into<String>, work: impl Into<String>, times: &Quantiles, part: f64) -> Row {
+    let mut row = Row::runs(id, work, Unit::Nanoseconds, &[("ours", &times.of_fifths(part))]);
+    row.figures[0].value = times.at(part);
+    row
+}
+
+fn quantile_rows(id: &str, work: &str, times: &Quantiles) -> (Row, Row) {
+    let at = |part: f64, name: &str| quantile_row(format!("{id}.{name}"), format!("{work}, {name}"), times, part);
+    (at(0.5, "p50"), at(0.99, "p99"))
+}
+
+/// An add, seen at the other nodes.
+///
+/// # Errors
+/// As [`system::latency`].
+pub async fn latency(_quick: bool) -> Measured<Part> {
+    let times = system::latency(500).await?;
+    let (p50, p99) = quantile_rows("system.visible", "add seen at both other nodes, 3 nodes", &times);
+    let p50 = peers(p50.needs(Need::AtMost(2e6), ""), &[("Phoenix.Tracker", 839e6), ("delta_crdt_ex", 101e6)]);
+    let p99 = peers(p99.needs(Need::AtMost(10e6), ""), &[("Phoenix.Tracker", 1.5e9), ("delta_crdt_ex", 201e6)]);
+    let curves =
+        vec![Curve::new("system.visible", "ours", times.curve()), Curve::new("system.visible.histogram", "ours", times.histogram())];
+    Ok(Part { curves, ..Part::of(vec![p50, p99]) })
+}
+
+/// A fresh process, until it is synced.
+///
+/// # Errors
+/// As [`system::fresh`].
+pub async fn fresh(quick: bool) -> Measured<Part> {
+    let mut part = Part::default();
+    let mut points = Vec::new();
+    for counters in [32, 1_000, 10_000, 100_000] {
+        let times = Quantiles::new(system::fresh(counters, if quick { 3 } else { 9 }).await?);
+        let work = format!("fresh node synced, {counters} counters");
+        let row = quantile_row(format!("system.fresh.{counters}"), work, &times, 0.5);
+        part.rows.push(match counters {
+            32 => peers(row.needs(Need::AtMost(150e6), ""), &[("Phoenix.Tracker", 13.7e9), ("delta_crdt_ex", 8e6)]),
+            10_000 => peers(row, &[("delta_crdt_ex", 319e6)]),
+            100_000 => row.needs(Need::AtMost(1e9), ""),
+            _ => row,
+        });
+        points.push((counters as f64, times.at(0.5)));
+    }
+    part.curves.push(Curve::new("system.fresh", "ours", points));
+    Ok(part)
+}
+
+/// A node with a million counters of one writer, and a fresh process that joins it.
+///
+/// # Errors
+/// As [`system::million`].
+pub async fn million() -> Measured<Part> {
+    let million = system::million(1_000_000).await?;
+    let rows = vec![
+        row("system.million.bytes", "1,000,000 counters, one writer: memory of each", Unit::Bytes, million.made_bytes)
+            .needs(Need::AtMost(200.0), ""),
+        row("system.million.joined_bytes", "the same at a fresh node that joined", Unit::Bytes, million.joined_bytes)
+            .needs(Need::AtMost(200.0), ""),
+        row("system.million.join", "fresh node synced, 1,000,000 counters", Unit::Nanoseconds, million.joined_in.as_nanos() as f64),
+        row("system.million.make", "making one of 1,000,000 and adding to it", Unit::Nanoseconds, million.made_in.as_nanos() as f64 / 1e6),
+    ];
+    Ok(Part::of(rows))
+}
+
+/// A node killed while it holds much, and started again from its directory.
+///
+/// # Errors
+/// As [`system::recovery`].
+pub async fn recovery(quick: bool) -> Measured<Part> {
+    let mut part = Part::default();
+    for counters in [1_000, 100_000] {
+        let times = Quantiles::new(system::recovery(counters, if quick { 3 } else { 9 }).await?);
+        let work = format!("killed (SIGKILL), restarted, synced and exact: {counters} counters");
+        part.rows.push(quantile_row(format!("system.recovery.{counters}"), work, &times, 0.5));
+    }
+    Ok(part)
+}
+
+/// Bytes of a click, and of an idle cluster.
+///
+/// # Errors
+/// As [`system::click_bytes`] and [`system::idle`].
+pub async fn traffic(quick: bool) -> Measured<Part> {
+    let click = system::click_bytes(200).await?;
+    let idle = system::idle(10, Duration::from_secs(if quick { 15 } else { 60 })).await?;
+    let mut rows = vec![
+        row("system.click_bytes", "bytes of a click, 32 regions", Unit::Bytes, click.payload).needs(Need::AtMost(60.0), "payload"),
+        row("system.idle.payload", "10 idle nodes: payload a node", Unit::BytesPerSecond, idle.payload),
+    ];
+    if let Some(wire) = idle.wire {
+        rows.push(
+            row("system.idle.wire", "10 idle nodes: all TCP a node", Unit::BytesPerSecond, wire).needs(Need::AtMost(4e3), "on the wire"),
+        );
+    }
+    Ok(Part::of(rows))
+}

@@ -1,0 +1,135 @@
+//! Durable adds a second against how many wait for the disk at once, beside redb's own single puts and the bare `fdatasync` that both stand on.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use counter_net::{Counter, Discovery, Node};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::process::cluster_name;
+use super::scratch::Scratch;
+use super::{Failure, Measured};
+
+/// Adds a second, of each slice of time.
+#[derive(Clone, Debug, Default)]
+pub struct DurableRates {
+    /// Ours: each committer adds, waits until the add is on the disk, and adds again.
+    pub ours: Vec<f64>,
+    /// redb: each committer a transaction of one put, durable at its commit.
+    pub redb: Vec<f64>,
+    /// A file that grows by 8 bytes and is made durable: one such for all committers, which no group commit beats.
+    pub disk: Vec<f64>,
+}
+
+const SLICES: u32 = 5;
+const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("counters");
+
+/// Measures `committers` at once for `time` each contender, slice by slice in turn, and looks whether all of it is there after a restart.
+///
+/// # Errors
+/// A directory that cannot be written; fewer adds there than were acknowledged.
+pub async fn durable(committers: usize, time: Duration) -> Measured<DurableRates> {
+    let scratch = Scratch::new()?;
+    let slice = time / SLICES;
+    let directory = scratch.path().join("node");
+    let node = start(&directory).await?;
+    let counter = node.counter("durable").map_err(failure)?;
+    let database = Database::create(scratch.path().join("peer.redb")).map_err(failure)?;
+    let mut file = File::create(scratch.path().join("bare"))?;
+    let (mut rates, mut added, mut put) = (DurableRates::default(), 0, 0);
+    for _ in 0..SLICES {
+        let ours = adds(&counter, committers, slice).await?;
+        let redb = puts(&database, committers, slice)?;
+        let disk = syncs(&mut file, slice)?;
+        added += ours;
+        put += redb;
+        let rate = |count: u64| count as f64 / slice.as_secs_f64();
+        rates.ours.push(rate(ours));
+        rates.redb.push(rate(redb));
+        rates.disk.push(rate(disk * committers as u64));
+    }
+    node.shutdown().await;
+    drop(database);
+    let again = start(&directory).await?;
+    let held = again.view("durable").total;
+    again.shutdown().await;
+    if held != i128::from(added) {
+        return Err(Failure(format!("wrong: {added} durable adds came to {held} after a restart")));
+    }
+    match sum(&scratch.path().join("peer.redb"))? {
+        held if held == put => Ok(rates),
+        held => Err(Failure(format!("wrong: redb holds {held} of {put} puts"))),
+    }
+}
+
+fn failure(error: impl std::fmt::Display) -> Failure {
+    Failure(error.to_string())
+}
+
+async fn start(directory: &Path) -> Measured<Node> {
+    let builder = Node::builder().region("ord").cluster(cluster_name()).discover(Discovery::None).data_dir(directory);
+    builder.start().await.map_err(failure)
+}
+
+async fn adds(counter: &Counter, committers: usize, time: Duration) -> Measured<u64> {
+    let until = Instant::now() + time;
+    let committer = |counter: Counter| async move {
+        let mut adds = 0;
+        while Instant::now() < until {
+            counter.add_durable(1).map_err(failure)?.await.map_err(failure)?;
+            adds += 1;
+        }
+        Measured::Ok(adds)
+    };
+    let committers: Vec<_> = (0..committers).map(|_| tokio::spawn(committer(counter.clone()))).collect();
+    let mut adds = 0;
+    for committer in committers {
+        adds += committer.await.map_err(failure)??;
+    }
+    Ok(adds)
+}
+
+fn puts(database: &Database, committers: usize, time: Duration) -> Measured<u64> {
+    let until = Instant::now() + time;
+    let committer = |own: usize| {
+        let mut puts = 0;
+        while Instant::now() < until {
+            let transaction = database.begin_write().map_err(failure)?;
+            {
+                let mut table = transaction.open_table(TABLE).map_err(failure)?;
+                let before = table.get(own as u64).map_err(failure)?.map_or(0, |held| held.value());
+                table.insert(own as u64, before + 1).map_err(failure)?;
+            }
+            transaction.commit().map_err(failure)?;
+            puts += 1;
+        }
+        Measured::Ok(puts)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..committers).map(|own| scope.spawn(move || committer(own))).collect();
+        threads.into_iter().map(|thread| thread.join().map_err(|_| Failure("a thread with redb broke".into()))?).sum()
+    })
+}
+
+fn sum(path: &Path) -> Measured<u64> {
+    let database = Database::open(path).map_err(failure)?;
+    let read = database.begin_read().map_err(failure)?;
+    let table = read.open_table(TABLE).map_err(failure)?;
+    let mut sum = 0;
+    for held in table.iter().map_err(failure)? {
+        sum += held.map_err(failure)?.1.value();
+    }
+    Ok(sum)
+}
+
+fn syncs(file: &mut File, time: Duration) -> Measured<u64> {
+    let (start, mut syncs) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        file.write_all(&[7; 8])?;
+        file.sync_data()?;
+        syncs += 1;
+    }
+    Ok(syncs)
+}

@@ -1,0 +1,52 @@
+//! A node killed without a word while it holds much, and started again from its directory: how soon it is synced, and exact.
+
+use std::time::Duration;
+
+use super::fresh::source;
+use super::http::Http;
+use super::metrics::Metrics;
+use super::process::{Process, cluster_name};
+use super::scratch::Scratch;
+use super::socket::Socket;
+use super::{Failure, Measured};
+
+/// Adds acknowledged before each kill, and adds at the other node while it is down.
+const ADDS: u64 = 100;
+
+/// From the start of the process after a SIGKILL until it is synced and shows every acknowledged add and what it missed, over `runs` kills of a node that
+/// holds `counters` counters besides.
+///
+/// # Errors
+/// A node that does not start; a total that is not exact.
+pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
+    let (scratch, cluster) = (Scratch::new()?, cluster_name());
+    let directory = scratch.path().to_string_lossy().into_owned();
+    let source = source(&cluster, counters).await?;
+    let address = source.info().addresses.first().cloned().ok_or_else(|| Failure("the source listens nowhere".into()))?;
+    let clicks = source.counter("clicks").map_err(|error| Failure(error.to_string()))?;
+    let spawn = || Process::spawn_with(&cluster, "fra", &[&address], &["--data-dir", &directory]);
+    let mut node = spawn()?;
+    node.until_ready().await?;
+    let (mut times, mut total) = (Vec::new(), 0);
+    for run in 0..runs as u64 {
+        let mut socket = Socket::open(node.http, "clicks").await?;
+        socket.add_many(run * ADDS..(run + 1) * ADDS).await?;
+        socket.until_acks(ADDS).await?;
+        // Dropped is killed: no signal that it could hear.
+        drop(node);
+        (0..ADDS).try_for_each(|_| clicks.add(1)).map_err(|error| Failure(error.to_string()))?;
+        total += 2 * ADDS as i64;
+        node = spawn()?;
+        node.until_ready().await?;
+        node.until_total("clicks", total).await?;
+        times.push(node.started.elapsed());
+        let held = Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_counters", &[]);
+        let last = node.total(&format!("r{:06}", counters - 1)).await?;
+        if held as usize != counters + 1 || last != counters as i64 {
+            return Err(Failure(format!("wrong: after a kill it holds {held} counters of {counters} and one, the last of them {last}")));
+        }
+    }
+    drop(node);
+    source.shutdown().await;
+    Ok(times)
+}

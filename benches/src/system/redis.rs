@@ -1,0 +1,166 @@
+//! Redis on this machine, as Debian packs it: `INCR`, one after the other and many under way, with what it came to asked for afterwards.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::scratch::Scratch;
+use super::{Failure, Measured};
+use crate::sample::Sample;
+
+/// A running server that keeps nothing on the disk; killed when dropped.
+#[derive(Debug)]
+pub struct Redis {
+    child: Child,
+    scratch: Scratch,
+    address: SocketAddr,
+    /// What the server calls its version.
+    pub version: String,
+}
+
+const HOW: &str = "Redis: skipped; it needs redis-server (Debian's package redis-server)";
+const START_MAX: Duration = Duration::from_secs(10);
+
+impl Redis {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Errors
+    /// A line that says how to get it, where it is missing; one that does not answer.
+    pub fn start() -> Measured<Self> {
+        let version = Command::new("redis-server").arg("--version").output().map_err(|_| Failure(HOW.into()))?;
+        let version = String::from_utf8_lossy(&version.stdout).into_owned();
+        let version = version.split(" v=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("unknown").to_owned();
+        let scratch = Scratch::new()?;
+        // It cannot say which port it was given: this one was free a moment ago.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--unixsocket", "redis.sock", "--save", ""]);
+        command.args(["--appendonly", "no", "--daemonize", "no"]).current_dir(scratch.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let server = Self { child, scratch, address, version };
+        let deadline = Instant::now() + START_MAX;
+        while server.trip_by_tcp().and_then(|mut trip| trip.value("ready")).is_err() {
+            if Instant::now() > deadline {
+                return Err(Failure("Redis: skipped; it does not answer within 10 s".into()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(server)
+    }
+
+    /// A client of its own for round trips over TCP.
+    ///
+    /// # Errors
+    /// A server that is gone.
+    pub fn trip_by_tcp(&self) -> Measured<Trip<TcpStream>> {
+        let stream = TcpStream::connect(self.address)?;
+        stream.set_nodelay(true)?;
+        Ok(Trip::new(stream))
+    }
+
+    /// The same over a Unix socket, the shortest way to it.
+    ///
+    /// # Errors
+    /// A server that is gone.
+    pub fn trip_by_unix(&self) -> Measured<Trip<UnixStream>> {
+        Ok(Trip::new(UnixStream::connect(self.scratch.path().join("redis.sock"))?))
+    }
+
+    /// `INCR`s a second of so many connections over TCP, each with `window` under way.
+    ///
+    /// # Errors
+    /// A connection that breaks; a counter that does not stand at what was answered.
+    pub async fn rate(&self, connections: usize, window: usize, time: Duration) -> Measured<f64> {
+        let key = format!("rate{connections}x{window}");
+        let before = self.trip_by_tcp()?.value(&key)?;
+        let (start, until) = (Instant::now(), Instant::now() + time);
+        let clients: Vec<_> = (0..connections).map(|_| tokio::spawn(incr(self.address, key.clone(), window, until))).collect();
+        let mut adds = 0;
+        for client in clients {
+            adds += client.await.map_err(|error| Failure(error.to_string()))??;
+        }
+        let taken = start.elapsed();
+        match self.trip_by_tcp()?.value(&key)? - before {
+            held if held == adds as i64 => Ok(adds as f64 / taken.as_secs_f64()),
+            held => Err(Failure(format!("wrong: {adds} INCRs came to {held}"))),
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way nothing of it is left behind.
+        let _killed = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+fn command(word: &str, key: &str) -> String {
+    format!("*2\r\n${}\r\n{word}\r\n${}\r\n{key}\r\n", word.len(), key.len())
+}
+
+async fn incr(address: SocketAddr, key: String, window: usize, until: Instant) -> Measured<u64> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (commands, mut answers, mut adds) = (command("INCR", &key).repeat(window), Vec::with_capacity(1 << 14), 0);
+    while Instant::now() < until {
+        stream.write_all(commands.as_bytes()).await?;
+        answers.clear();
+        let mut lines = 0;
+        while lines < window {
+            let from = answers.len();
+            if stream.read_buf(&mut answers).await? == 0 {
+                return Err(Failure("Redis closed the connection".into()));
+            }
+            lines += answers[from..].iter().filter(|byte| **byte == b'\n').count();
+        }
+        if answers.split(|byte| *byte == b'\n').any(|line| line.first().is_some_and(|kind| *kind != b':')) {
+            return Err(Failure(format!("Redis refused an INCR: {}", String::from_utf8_lossy(&answers))));
+        }
+        adds += window as u64;
+    }
+    Ok(adds)
+}
+
+/// One blocking client, one command under way.
+#[derive(Debug)]
+pub struct Trip<S: Read> {
+    stream: BufReader<S>,
+    line: String,
+    expected: i64,
+}
+
+impl<S: Read + Write> Trip<S> {
+    fn new(stream: S) -> Self {
+        Self { stream: BufReader::new(stream), line: String::new(), expected: 0 }
+    }
+
+    /// `trips` round trips of `INCR`; right where each answer is the one before and one more.
+    pub fn round(&mut self, key: &str, trips: usize) -> Sample {
+        let command = command("INCR", key);
+        let start = Instant::now();
+        let mut right = true;
+        for _ in 0..trips {
+            self.expected += 1;
+            right &= self.ask(&command).is_ok_and(|answer| answer == self.expected);
+        }
+        Sample { nanoseconds: start.elapsed().as_nanos() as f64 / trips as f64, right }
+    }
+
+    /// What a key stands at, made where there was none.
+    fn value(&mut self, key: &str) -> Measured<i64> {
+        self.ask(&format!("*3\r\n$6\r\nINCRBY\r\n${}\r\n{key}\r\n$1\r\n0\r\n", key.len()))
+    }
+
+    fn ask(&mut self, command: &str) -> Measured<i64> {
+        self.stream.get_mut().write_all(command.as_bytes())?;
+        self.line.clear();
+        self.stream.read_line(&mut self.line)?;
+        let number = self.line.strip_prefix(':').and_then(|rest| rest.trim_end().parse().ok());
+        number.ok_or_else(|| Failure(format!("Redis answers {:?}", self.line)))
+    }
+}

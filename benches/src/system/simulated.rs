@@ -1,0 +1,104 @@
+//! Whole clusters in the simulator: the real replicator in virtual time, over links as between continents. The same on every machine.
+
+use std::time::Duration;
+
+use counter_net::sim::{Failure as SimFailure, Link, Sim, SimConfig};
+
+use super::{Failure, Measured, Quantiles};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What a cluster of some size costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// From an add at one node until the last node has it.
+    pub click: Duration,
+    /// Payload bytes a node that such a click costs.
+    pub click_bytes: f64,
+    /// Payload bytes a second and node with nothing to say.
+    pub idle_bytes: f64,
+    /// From the start of one more node until it is synced.
+    pub fresh: Duration,
+}
+
+fn failure(failure: SimFailure) -> Failure {
+    Failure(format!("wrong: {failure:?}"))
+}
+
+/// `nodes` nodes in as many regions as there are up to 32, met and agreed.
+fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
+    let mut sim = Sim::new(SimConfig { seed, link: Link::wide(), ..SimConfig::default() });
+    (0..nodes).for_each(|at| {
+        sim.start(&format!("r{:02}", at % 32));
+    });
+    sim.connect_all();
+    sim.run_until(LIMIT, |sim| sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()).map_err(failure)?;
+    // Every node counts once, so that every digest is full.
+    (0..nodes).for_each(|node| sim.add(node, "clicks", 1));
+    sim.run_until_converged(LIMIT).map_err(failure)?;
+    sim.run_for(Duration::from_secs(40));
+    Ok(sim)
+}
+
+/// A cluster of `nodes`, each figure once, `clicks` clicks for the mean of theirs.
+///
+/// # Errors
+/// A cluster that does not agree within two minutes of its time; a total that differs from the plain integers beside it.
+pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
+    const REST: Duration = Duration::from_secs(30);
+    let mut sim = formed(nodes, 11)?;
+    let each = |bytes: u64| bytes as f64 / nodes as f64;
+    let before = sim.cost();
+    sim.run_for(REST);
+    let idle_bytes = each(sim.cost().since(&before).bytes()) / REST.as_secs_f64();
+    let (before, mut took) = (sim.cost(), Duration::ZERO);
+    for click in 0..clicks as usize {
+        sim.add(click % nodes, "clicks", 1);
+        took += sim.run_until_converged(LIMIT).map_err(failure)?;
+    }
+    let idle_meanwhile = idle_bytes * took.as_secs_f64();
+    let click_bytes = (each(sim.cost().since(&before).bytes()) - idle_meanwhile) / f64::from(clicks);
+    let fresh = sim.start("new");
+    sim.connect_all();
+    let fresh = sim.run_until(LIMIT, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced())).map_err(failure)?;
+    Ok(Size { click: took / clicks, click_bytes, idle_bytes, fresh })
+}
+
+/// The times of `clicks` single clicks until all of ten nodes have them, while this share of gossip is lost, half as much comes twice and a quarter of it of
+/// the requests fails.
+///
+/// # Errors
+/// As [`cluster_of`].
+pub fn clicks_under_loss(share: f64, clicks: usize) -> Measured<Quantiles> {
+    let mut sim = formed(10, 12)?;
+    sim.set_links(Link::lossy(share));
+    let mut times = Vec::with_capacity(clicks);
+    for click in 0..clicks {
+        sim.add(click % 10, "clicks", 1);
+        times.push(sim.run_until_converged(LIMIT).map_err(failure)?);
+        sim.run_for(Duration::from_millis(137));
+    }
+    Ok(Quantiles::new(times))
+}
+
+/// The times from the end of a partition until all of ten nodes agree: two halves, a minute apart, clicks on both sides. One run a seed.
+///
+/// # Errors
+/// As [`cluster_of`].
+pub fn healed_partitions(runs: u64) -> Measured<Quantiles> {
+    let mut times = Vec::new();
+    for seed in 0..runs {
+        let mut sim = formed(10, 100 + seed)?;
+        sim.cut(&[0, 1, 2, 3, 4], &[5, 6, 7, 8, 9]);
+        for _ in 0..60 {
+            (0..10).for_each(|node| sim.add(node, "clicks", 1));
+            sim.run_for(Duration::from_secs(1));
+        }
+        sim.heal();
+        times.push(sim.run_until_converged(LIMIT).map_err(failure)?);
+        if (0..10).any(|node| sim.total(node, "clicks") != 610) {
+            return Err(Failure("wrong: after a partition a node does not show every click".into()));
+        }
+    }
+    Ok(Quantiles::new(times))
+}
