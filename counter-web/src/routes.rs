@@ -229,7 +229,7 @@ fn body(content_type: &'static str) -> impl Filter<Extract = (HeaderMap, Result<
             let read = if announces_too_much(&headers) {
                 Err(ApiError::too_large(BODY_BYTES_MAX))
             } else {
-                let late = || ApiError::bad_request("bad_body", format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()));
+                let late = || ApiError::bad_request(Code::BadBody, format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()));
                 tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
             };
             let judged = check_type(&headers, content_type).and_then(|()| handshake::check_origin(&headers)).and(read);

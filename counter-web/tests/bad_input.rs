@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use support::eventually;
 use support::http::{add, connect, counter, get, post_json, raw, request};
 use support::process::{Node, cluster, run};
 use support::ws::Socket;
