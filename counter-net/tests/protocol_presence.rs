@@ -104,11 +104,11 @@ fn a_member_that_answers_pings_is_shown_as_heard_and_is_not_kept_alive_by_it() {
     let ttl = ProtocolConfig::default().announcement_ttl;
     let until = pair.now + ttl + MS * 1000;
     while pair.now < until {
+        pair.hand(0, Input::PeerHeard { peer: PEER });
         pair.run(0, 2000 * MS);
         let seen = pair.machines[0].members(&pair.replicas[0], pair.now);
         let peer = seen.iter().find(|member| member.replica.node == PEER.0).expect("it is remembered");
         assert!(peer.last_heard <= 2000 * MS, "{peer:?}");
-        pair.hand(0, Input::PeerHeard { peer: PEER });
     }
     assert_eq!(pair.shown(), 1, "without an announcement its presence ends");
 }

@@ -76,7 +76,7 @@ pub(crate) struct ServeArgs {
     pub(crate) counter: String,
     /// How many counters, each region of one counted, the node holds. The same on every node of a cluster; above it adds of new counters fail,
     /// and what others send is refused whole.
-    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = parse_connections, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) counters_max: u32,
     /// Adds a second, per connection and per address, with a burst of 1,000. Default 100; loopback is free unless this is given.
     #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate, allow_negative_numbers = true)]
