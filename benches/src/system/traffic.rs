@@ -20,6 +20,10 @@ pub struct Traffic {
     pub wire: Option<f64>,
 }
 
+/// Nothing published for so long is rest: a step of taking over waits for a digest of everyone, a second each.
+const REST: Duration = Duration::from_secs(5);
+const REST_LOOKS_MAX: usize = 12;
+
 const OUT: &[&str] = &[r#"direction="out""#];
 const OUT_DELTAS: &[&str] = &[r#"direction="out""#, r#"kind="gossip_delta""#];
 
@@ -40,13 +44,27 @@ pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
     let mut seer = Socket::open(other.http, "clicks").await?;
     seer.until_total(30).await?;
     let mut http = Http::open(node.http).await?;
-    let before = Metrics::read(&mut http).await?.sum("counter_payload_bytes", OUT_DELTAS);
+    let before = deltas_at_rest(&mut http).await?;
     for click in 1..=clicks {
         clicker.add(click).await?;
         seer.until_total(30 + click as i64).await?;
     }
     let after = Metrics::read(&mut http).await?.sum("counter_payload_bytes", OUT_DELTAS);
     Ok(Traffic { payload: (after - before) / clicks as f64, wire: None })
+}
+
+/// Bytes of deltas that a node has published, once it publishes none any more: it first takes over what the regions that left had counted.
+async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
+    let mut before = f64::NAN;
+    for _ in 0..REST_LOOKS_MAX {
+        let now = Metrics::read(http).await?.sum("counter_payload_bytes", OUT_DELTAS);
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+        tokio::time::sleep(REST).await;
+    }
+    Err(Failure("a node without clicks goes on publishing".into()))
 }
 
 /// A region's node that adds one to the counter, tells `peer` and goes.
