@@ -50,47 +50,58 @@ struct Slot {
 /// One lane's slots of a chunk: 64 KiB.
 type Lane = Arc<[Slot; CHUNK]>;
 
+/// What the gate says when some counter is full or too much is pending: no thread's lane.
+const GUARDED: u64 = u64::MAX;
+
 /// Pending amounts of [`CHUNK`] counters: 64 KiB a lane.
 pub(crate) struct Chunk {
+    /// The lane whose threads add to the base without another look: that of the thread that made the chunk. [`GUARDED`] from when some counter was
+    /// full or too much was pending: then adds look before they add. Whoever adds beyond a bound sets it, so no thread does twice.
+    gate: AtomicU64,
+    /// That lane's slots, where the threads of lanes that are not made add too. They lie here, not behind a pointer: an atomic addition waits until its
+    /// address is known.
+    base: [Slot; CHUNK],
+    /// The slots of the other lanes that were made.
+    lanes: [OnceLock<Lane>; LANES],
+    first: usize,
+    moving: Apart<Moving>,
+    wake: Wake,
+}
+
+/// In cache lines of its own, so that who only reads its neighbours does not wait for who writes here.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// What adds and flushes write besides amounts.
+struct Moving {
     summary: AtomicU64,
-    /// Not 0 from when some counter was full or too much was pending: then adds look before they add. Whoever adds beyond a bound sets it,
-    /// so no thread does twice.
-    guarded: AtomicU64,
+    words: [AtomicU64; WORDS],
     /// Which lanes somebody makes or has made, a bit each.
     claimed: AtomicU64,
-    words: Vec<AtomicU64>,
-    lanes: [OnceLock<Lane>; LANES],
-    /// The lane that is there from the beginning, that of the thread that made the chunk: where the threads of lanes that are not made add.
-    base: Lane,
     /// Samples of adds by threads of other lanes than the base since the last flush.
     foreign: AtomicU64,
-    wake: Wake,
 }
 
 impl Chunk {
     pub(crate) fn new(wake: Wake) -> Arc<Self> {
-        let words = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        let (first, base) = (lane(), slots());
-        let chunk = Self {
+        let first = lane();
+        let moving = Moving {
             summary: AtomicU64::new(0),
-            guarded: AtomicU64::new(0),
+            words: std::array::from_fn(|_| AtomicU64::new(0)),
             claimed: AtomicU64::new(1 << first),
-            words,
-            lanes: std::array::from_fn(|_| OnceLock::new()),
-            base: base.clone(),
             foreign: AtomicU64::new(0),
-            wake,
         };
-        let _ = chunk.lanes[first].set(base);
+        let lanes: [OnceLock<Lane>; LANES] = std::array::from_fn(|_| OnceLock::new());
         // loom does not see into the making of a lane by a thread of its own.
         if cfg!(loom) {
-            chunk.lanes.iter().for_each(|lane| drop(lane.set(slots())));
+            lanes.iter().enumerate().filter(|(lane, _)| *lane != first).for_each(|(_, lane)| drop(lane.set(slots())));
         }
-        Arc::new(chunk)
+        let base = std::array::from_fn(|_| Slot::default());
+        Arc::new(Self { gate: AtomicU64::new(first as u64), base, lanes, first, moving: Apart(moving), wake })
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        self.summary.load(Ordering::Acquire) != 0
+        self.moving.0.summary.load(Ordering::Acquire) != 0
     }
 
     pub(crate) fn pending(&self, at: usize) -> Amounts {
@@ -105,7 +116,8 @@ impl Chunk {
 
     /// A counter's slots.
     fn slots(&self, at: usize) -> impl Iterator<Item = &Slot> {
-        self.lanes.iter().filter_map(OnceLock::get).map(move |lane| &lane[place(at)])
+        let made = self.lanes.iter().filter_map(OnceLock::get).map(move |lane| &lane[place(at)]);
+        std::iter::once(&self.base[place(at)]).chain(made)
     }
 
     /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full now.
@@ -114,9 +126,9 @@ impl Chunk {
         if !self.has_pending() {
             return;
         }
-        self.summary.swap(0, Ordering::AcqRel);
-        self.foreign.store(0, Ordering::Relaxed);
-        for (at, word) in self.words.iter().enumerate() {
+        self.moving.0.summary.swap(0, Ordering::AcqRel);
+        self.moving.0.foreign.store(0, Ordering::Relaxed);
+        for (at, word) in self.moving.0.words.iter().enumerate() {
             let mut marks = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
             while marks != 0 {
                 let counter = at * BITS + marks.trailing_zeros() as usize;
@@ -133,7 +145,7 @@ impl Chunk {
     /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at the next flush: there is room for that.
     pub(crate) fn close(&self, at: usize, room: Room) {
         if room.increments_full || room.decrements_full {
-            self.guarded.store(1, Ordering::Release);
+            self.gate.store(GUARDED, Ordering::Release);
         }
         for slot in self.slots(at) {
             close(&slot.increments, room.increments_full);
@@ -147,7 +159,7 @@ impl Chunk {
         match self.lanes.get(lane).and_then(OnceLock::get) {
             Some(slots) => &slots[place % CHUNK],
             None => {
-                if sampled() {
+                if lane != self.first && sampled() {
                     self.sample();
                 }
                 &self.base[place % CHUNK]
@@ -159,7 +171,7 @@ impl Chunk {
     #[cold]
     fn sample(&self) {
         let lane = lane();
-        if self.lanes[lane].get().is_none() && self.foreign.fetch_add(1, Ordering::Relaxed) + 1 >= BUSY {
+        if lane != self.first && self.lanes[lane].get().is_none() && self.moving.0.foreign.fetch_add(1, Ordering::Relaxed) + 1 >= BUSY {
             self.make_lane(lane);
         }
     }
@@ -167,7 +179,7 @@ impl Chunk {
     /// Makes a lane, unless another thread does; waits for nobody.
     #[cold]
     fn make_lane(&self, lane: usize) {
-        if self.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
+        if self.moving.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
             return;
         }
         let slots = slots();
@@ -180,8 +192,8 @@ impl Chunk {
 
     #[cold]
     fn mark(&self, at: usize) {
-        if self.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel) == 0
-            && self.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
+        if self.moving.0.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel) == 0
+            && self.moving.0.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
         {
             (self.wake)();
         }
@@ -243,7 +255,7 @@ impl Tally {
     /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added then.
     #[inline]
     pub fn add(&self, amount: u64) -> Result<(), AddError> {
-        self.raise(&self.slot(known_lane()).increments, amount)
+        self.raise(known_lane(), |slot| &slot.increments, amount)
     }
 
     /// Subtracts `amount`, 1 to 2^32, just as [`add`](Self::add) adds.
@@ -252,7 +264,7 @@ impl Tally {
     /// As [`add`](Self::add).
     #[inline]
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
-        self.raise(&self.slot(known_lane()).decrements, amount)
+        self.raise(known_lane(), |slot| &slot.decrements, amount)
     }
 
     /// What was added and subtracted since the last flush.
@@ -261,18 +273,21 @@ impl Tally {
     }
 
     #[inline]
-    fn slot(&self, lane: usize) -> &Slot {
-        self.chunk.slot(lane, self.place as usize)
-    }
-
-    #[inline]
-    fn raise(&self, pending: &AtomicU64, amount: u64) -> Result<(), AddError> {
+    fn raise(&self, lane: usize, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) -> Result<(), AddError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
             return Err(AddError::AmountOutOfRange);
         }
-        if self.chunk.guarded.load(Ordering::Relaxed) != 0 {
-            refuse_beyond(pending)?;
-        }
+        let (chunk, place) = (&*self.chunk, self.place as usize);
+        let gate = chunk.gate.load(Ordering::Relaxed);
+        let pending = if gate == lane as u64 {
+            part(&chunk.base[place % CHUNK])
+        } else {
+            let pending = part(chunk.slot(lane, place));
+            if gate == GUARDED {
+                refuse_beyond(pending)?;
+            }
+            pending
+        };
         let before = pending.fetch_add(amount, Ordering::AcqRel);
         if before.wrapping_sub(1) >= PENDING_MAX - 1 {
             self.first_or_last(before);
@@ -286,7 +301,7 @@ impl Tally {
             self.chunk.mark(self.at as usize);
         }
         if before >= PENDING_MAX {
-            self.chunk.guarded.store(1, Ordering::Release);
+            self.chunk.gate.store(GUARDED, Ordering::Release);
         }
     }
 }
@@ -313,7 +328,7 @@ impl Chunk {
 impl Tally {
     /// Adds in a lane that the test chooses.
     pub(crate) fn add_in(&self, lane: usize, amount: u64) -> Result<(), AddError> {
-        self.raise(&self.slot(lane).increments, amount)
+        self.raise(lane, |slot| &slot.increments, amount)
     }
 }
 
