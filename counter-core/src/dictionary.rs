@@ -9,12 +9,20 @@ use crate::names::{NAME_BYTES_MAX, NameSlice};
 
 /// Where the names of a numbering of keys are found.
 pub(crate) trait KeyNames {
-    /// (counter, region) of a key.
-    fn names(&self, key: u32) -> (&str, &str);
+    /// The numbers of a key's counter and region.
+    fn numbers(&self, key: u32) -> (u32, u32);
+    fn counter_name(&self, counter: u32) -> &str;
+    fn region_name(&self, region: u32) -> &str;
     /// Keys are numbered below this.
     fn key_count(&self) -> usize;
     /// Whether numbers ascend as names do.
     fn sorted(&self) -> bool;
+
+    /// (counter, region) of a key.
+    fn names(&self, key: u32) -> (&str, &str) {
+        let (counter, region) = self.numbers(key);
+        (self.counter_name(counter), self.region_name(region))
+    }
 }
 
 /// Distinct names in ascending order, in one arena.
@@ -68,9 +76,16 @@ pub(crate) struct Dictionary {
 }
 
 impl KeyNames for Dictionary {
-    fn names(&self, key: u32) -> (&str, &str) {
-        let (counter, region) = self.pairs[key as usize];
-        (self.counters.name(counter), self.regions.name(region))
+    fn numbers(&self, key: u32) -> (u32, u32) {
+        self.pairs[key as usize]
+    }
+
+    fn counter_name(&self, counter: u32) -> &str {
+        self.counters.name(counter)
+    }
+
+    fn region_name(&self, region: u32) -> &str {
+        self.regions.name(region)
     }
 
     fn key_count(&self) -> usize {

@@ -1,5 +1,9 @@
 //! The keys of a map: (counter, region) pairs as dense numbers, and which regions each counter has.
 
+mod search;
+
+pub(crate) use search::Search;
+
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
@@ -36,8 +40,7 @@ pub(crate) struct Keys {
     counters: Names,
     regions: Names,
     /// By key: its counter's and its region's numbers.
-    counter_of: Vec<u32>,
-    region_of: Vec<u32>,
+    pairs: Vec<(u32, u32)>,
     /// By key: its counter's next key, or NONE.
     next: Vec<u32>,
     chains: Vec<Chain>,
@@ -49,7 +52,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn len(&self) -> usize {
-        self.counter_of.len()
+        self.pairs.len()
     }
 
     pub(crate) fn counter_count(&self) -> usize {
@@ -68,19 +71,12 @@ impl Keys {
     /// The number of the counter that a key belongs to.
     #[inline]
     pub(crate) fn counter_of(&self, key: u32) -> u32 {
-        self.counter_of[key as usize]
+        self.pairs[key as usize].0
     }
 
     /// (counter, region) of a key.
     pub(crate) fn names(&self, key: u32) -> (&str, &str) {
-        let (counter, region) = self.numbers(key);
-        (self.counters.name(counter), self.regions.name(region))
-    }
-
-    /// The numbers of a key's counter and region.
-    #[inline]
-    pub(crate) fn numbers(&self, key: u32) -> (u32, u32) {
-        (self.counter_of[key as usize], self.region_of[key as usize])
+        KeyNames::names(self, key)
     }
 
     /// The keys of a counter by its number, in the order in which they came.
@@ -89,47 +85,23 @@ impl Keys {
         std::iter::successors(Some(first), |&key| Some(self.next[key as usize]).filter(|&next| next != NONE))
     }
 
-    pub(crate) fn region_name(&self, key: u32) -> &str {
-        self.regions.name(self.region_of[key as usize])
+    pub(crate) fn region_of(&self, key: u32) -> &str {
+        self.regions.name(self.pairs[key as usize].1)
     }
 
     pub(crate) fn find(&self, counter: &str, region: &str) -> Option<u32> {
         let is_it = |&key: &u32| {
-            let (c, r) = self.numbers(key);
+            let (c, r) = self.pairs[key as usize];
             self.regions.bytes(r) == region.as_bytes() && self.counters.bytes(c) == counter.as_bytes()
         };
         self.index.find(self.hash(counter, region), is_it).copied()
-    }
-
-    /// As [`find`](Self::find), but looks at `hint` first: keys of two states mostly came in the same order.
-    pub(crate) fn find_near(&self, hint: u32, counter: &str, region: &str) -> Option<u32> {
-        if (hint as usize) < self.len() && self.names(hint) == (counter, region) {
-            return Some(hint);
-        }
-        self.find(counter, region)
-    }
-
-    /// The key with the names of another numbering's key, looked for at `near` first.
-    #[inline]
-    pub(crate) fn find_same(&self, near: u32, other: &Self, theirs: u32) -> Option<u32> {
-        let (counter, region) = other.numbers(theirs);
-        if (near as usize) < self.len() {
-            let mine = self.numbers(near);
-            let same_region = self.regions.bytes(mine.1) == other.regions.bytes(region);
-            if same_region && self.counters.bytes(mine.0) == other.counters.bytes(counter) {
-                return Some(near);
-            }
-        }
-        let (counter, region) = other.names(theirs);
-        self.find(counter, region)
     }
 
     /// How many keys, from the first on, have the same number in `other`; 0 also where that is not simply to be seen. O(keys), at the speed
     /// of memory.
     pub(crate) fn same_below(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
-        let same = self.counter_of[..count] == other.counter_of[..count]
-            && self.region_of[..count] == other.region_of[..count]
+        let same = self.pairs[..count] == other.pairs[..count]
             && self.counters.same_start(other.counters.as_slice())
             && self.regions.same_start(other.regions.as_slice());
         if same { count as u32 } else { 0 }
@@ -140,7 +112,7 @@ impl Keys {
         let count = self.len().min(other.pairs.len());
         let same = self.counters.same_start(other.counters.as_slice())
             && self.regions.same_start(other.regions.as_slice())
-            && other.pairs[..count].iter().zip(&self.counter_of).zip(&self.region_of).all(|((pair, &c), &r)| *pair == (c, r));
+            && self.pairs[..count] == other.pairs[..count];
         if same { count as u32 } else { 0 }
     }
 
@@ -180,8 +152,7 @@ impl Keys {
         }
         let hash = self.hash(counter, region);
         let (counter, region) = (self.counters.intern(counter), self.regions.intern(region));
-        self.counter_of.push(counter);
-        self.region_of.push(region);
+        self.pairs.push((counter, region));
         self.next.push(NONE);
         match self.chains.get_mut(counter as usize) {
             Some(chain) => {
@@ -190,22 +161,30 @@ impl Keys {
             }
             None => self.chains.push(Chain { first: key, last: key }),
         }
-        let Self { index, seed, counter_of, region_of, counters, regions, .. } = self;
+        let Self { index, seed, pairs, counters, regions, .. } = self;
         index.insert_unique(hash, key, |&other| {
-            let (counter, region) = (counter_of[other as usize], region_of[other as usize]);
-            hash_pair(seed, counters.name(counter), regions.name(region))
+            let (counter, region) = pairs[other as usize];
+            hash_region(seed, hash_name(seed, counters.name(counter)), regions.name(region))
         });
         key
     }
 
     fn hash(&self, counter: &str, region: &str) -> u64 {
-        hash_pair(&self.seed, counter, region)
+        hash_region(&self.seed, hash_name(&self.seed, counter), region)
     }
 }
 
 impl KeyNames for Keys {
-    fn names(&self, key: u32) -> (&str, &str) {
-        Keys::names(self, key)
+    fn numbers(&self, key: u32) -> (u32, u32) {
+        self.pairs[key as usize]
+    }
+
+    fn counter_name(&self, counter: u32) -> &str {
+        self.counters.name(counter)
+    }
+
+    fn region_name(&self, region: u32) -> &str {
+        self.regions.name(region)
     }
 
     fn key_count(&self) -> usize {
@@ -217,12 +196,18 @@ impl KeyNames for Keys {
     }
 }
 
-fn hash_pair(seed: &RandomState, counter: &str, region: &str) -> u64 {
+fn hash_name(seed: &RandomState, name: &str) -> u64 {
     let mut hasher = seed.build_hasher();
-    hasher.write(counter.as_bytes());
+    hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
+/// The hash of a pair from that of its counter, which many pairs have in common.
+#[inline]
+fn hash_region(seed: &RandomState, counter: u64, region: &str) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write_u64(counter);
     hasher.write(region.as_bytes());
-    // The boundary counts too: ("ab", "c") is not ("a", "bc").
-    hasher.write_u32(counter.len() as u32);
     hasher.finish()
 }
 
@@ -238,9 +223,8 @@ mod tests {
         keys.intern("likes", "ord", 10).unwrap();
         keys.intern("clicks", "sin", 10).unwrap();
         let clicks = keys.counter("clicks").unwrap();
-        assert_eq!(keys.of_counter(clicks).map(|key| keys.region_name(key)).collect::<Vec<_>>(), ["ord", "fra", "sin"]);
-        assert_eq!(keys.find_near(2, "likes", "ord"), Some(2));
-        assert_eq!(keys.find_near(0, "likes", "ord"), Some(2));
+        assert_eq!(keys.of_counter(clicks).map(|key| keys.region_of(key)).collect::<Vec<_>>(), ["ord", "fra", "sin"]);
+        assert_eq!((keys.find("likes", "ord"), keys.find("likes", "fra"), keys.find("nobody", "ord")), (Some(2), None, None));
         assert!(!keys.sorted());
     }
 

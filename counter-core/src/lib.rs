@@ -23,7 +23,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `replica`, `tally`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
+//! | `replica`, `tally`, `chunk`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
 //! | `mark`, `marks` | which adds with an id a writer applied |
 //! | `counter_map`, `writer`, `cell`, `amounts`, `record`, `pn_counter` | the lattice |
 //! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
@@ -36,6 +36,7 @@
 mod adopted;
 mod amounts;
 mod cell;
+mod chunk;
 mod codec;
 mod counter_map;
 #[cfg(feature = "crdts")]
@@ -68,11 +69,13 @@ mod sync;
 mod tally;
 #[cfg(all(loom, test))]
 mod tally_loom;
+mod version_ring;
 mod version_vector;
 mod writer;
 
 pub use amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 pub use cell::{Cell, Cleared};
+pub use chunk::Wake;
 pub use codec::{DECODE_FACTOR, FORMAT};
 pub use counter_map::{CounterMap, Cursor, Joined, KEYS_MAX, Page, REPLICAS_MAX};
 pub use delta::{Delta, Span};
@@ -89,5 +92,5 @@ pub use record::Record;
 pub use replica::{Flushed, Replica};
 pub use replica_id::{ParseReplicaIdError, ReplicaId};
 pub use staging::Staging;
-pub use tally::{Tally, Wake};
+pub use tally::Tally;
 pub use version_vector::{Version, VersionVector};

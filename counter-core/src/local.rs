@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::amounts::{AMOUNT_MAX, Amounts};
+use crate::chunk::{FULL, PENDING_MAX, Room};
 use crate::error::AddError;
 use crate::keys::KeyId;
-use crate::tally::{FULL, PENDING_MAX, Room};
 use crate::version_vector::Version;
 
 /// What was written outside a flush and the next flush has to tell of.

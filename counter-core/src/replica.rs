@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::amounts::{Amounts, NEARLY_FULL};
+use crate::chunk::{CHUNK, Chunk, Place, Room, Wake};
 use crate::counter_map::{CounterMap, Joined};
 use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
@@ -10,7 +11,7 @@ use crate::keys::KeyId;
 use crate::local::{Local, Part, Unflushed};
 use crate::names::Names;
 use crate::replica_id::ReplicaId;
-use crate::tally::{CHUNK, Chunk, Room, Tally, Wake};
+use crate::tally::Tally;
 use crate::version_vector::Version;
 
 /// A map together with the one writer that writes here.
@@ -240,7 +241,7 @@ impl Replica {
 
     fn pending(&self, counter: &str) -> i128 {
         let at = self.names.find(counter).map(|at| at as usize);
-        at.map_or(0, |at| self.chunks[at / CHUNK].pending(at % CHUNK).net() + self.local.pending(at).net())
+        at.map_or(0, |at| self.chunks[at / CHUNK].pending(Place::of(at % CHUNK)).net() + self.local.pending(at).net())
     }
 
     /// Resets one region of a counter, what is pending included: see [`CounterMap::reset`]. Returns the version of the change.

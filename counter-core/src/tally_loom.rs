@@ -6,8 +6,9 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::amounts::Amounts;
+use crate::chunk::{Chunk, PENDING_MAX, Place, Room};
 use crate::sync::Arc;
-use crate::tally::{Chunk, PENDING_MAX, Room, Tally};
+use crate::tally::Tally;
 
 /// Drains once; returns what was taken of each of the two counters.
 fn drain(chunk: &Chunk) -> [Amounts; 2] {
@@ -112,7 +113,7 @@ fn loom_an_add_that_is_refused_is_in_no_flush() {
         let pend = |amount| Tally::new(chunk.clone(), 0).add_in(0, amount);
         assert_eq!(pend(1), Ok(()));
         chunk.preload(0, PENDING_MAX);
-        let before = chunk.pending(0).increments;
+        let before = chunk.pending(Place::of(0)).increments;
         let adder = {
             let chunk = chunk.clone();
             thread::spawn(move || Tally::new(chunk, 0).add_in(0, 5))

@@ -9,22 +9,14 @@ use crate::cell::{Cell, Extra};
 use crate::marks::Marks;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
+use crate::version_ring::Ring;
 use crate::version_vector::Version;
-
-const NONE: u32 = u32::MAX;
 
 /// What most cells are: 24 bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plain {
     pub(crate) version: Version,
     pub(crate) amounts: Amounts,
-}
-
-/// A cell's neighbours in version order; the newest cell's next is the oldest.
-#[derive(Clone, Copy)]
-struct Link {
-    prev: u32,
-    next: u32,
 }
 
 /// Exactly one writer's cells as of version `seen`. 36 bytes a cell and about 6 of index; what changed since a version is
@@ -38,14 +30,11 @@ pub(crate) struct Writer {
     pub(crate) marks: Marks,
     plain: Vec<Plain>,
     keys: Vec<u32>,
-    /// A ring in version order: a bulk of changes that takes the cells in the order in which they stand only turns it.
-    links: Vec<Link>,
+    ring: Ring,
     /// Key -> slot.
     index: HashTable<u32>,
     /// The few cells that have more than amounts, by slot.
     extras: BTreeMap<u32, Extra>,
-    /// Where the ring ends, NONE when there is no cell.
-    newest: u32,
     /// Whether keys ascend with slots.
     ascending: bool,
     /// Sum of the hashes of the cells and the record; None when it must be counted afresh.
@@ -61,10 +50,9 @@ impl Writer {
             marks: Marks::default(),
             plain: Vec::new(),
             keys: Vec::new(),
-            links: Vec::new(),
+            ring: Ring::default(),
             index: HashTable::new(),
             extras: BTreeMap::new(),
-            newest: NONE,
             ascending: true,
             hash: None,
         }
@@ -77,7 +65,7 @@ impl Writer {
     pub(crate) fn reserve(&mut self, cells: usize) {
         self.plain.reserve(cells);
         self.keys.reserve(cells);
-        self.links.reserve(cells);
+        self.ring.reserve(cells);
     }
 
     /// The slot of `key`, looking at `hint` first, and then at where it is when the writer has all keys.
@@ -89,6 +77,12 @@ impl Writer {
         if self.keys.get(key as usize) == Some(&key) {
             return Some(key);
         }
+        self.indexed(key)
+    }
+
+    /// The slot of `key` where no guess at it would hold.
+    #[inline]
+    pub(crate) fn indexed(&self, key: u32) -> Option<u32> {
         self.index.find(hash_key(key), |&slot| self.keys[slot as usize] == key).copied()
     }
 
@@ -137,7 +131,7 @@ impl Writer {
         self.plain.push(Plain::default());
         self.ascending &= self.keys.last().is_none_or(|&last| last < key);
         self.keys.push(key);
-        self.links.push(Link { prev: NONE, next: NONE });
+        self.ring.make();
         let keys = &self.keys;
         self.index.insert_unique(hash_key(key), slot, |&other| hash_key(keys[other as usize]));
         slot
@@ -148,20 +142,21 @@ impl Writer {
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, version: Version, amounts: Amounts) -> Amounts {
         let stood = std::mem::replace(&mut self.plain[slot as usize], Plain { version, amounts });
-        if self.newest == slot && stood.version <= version {
-            return stood.amounts;
-        }
-        let turns = stood.version != 0 && self.oldest() == slot && self.plain[self.newest as usize].version < version;
-        if turns && self.newest != slot {
-            self.newest = slot;
-        } else {
-            self.relink(slot, stood.version != 0, version);
-        }
+        let plain = &self.plain;
+        self.ring.put(slot, stood.version, version, |slot| plain[slot as usize].version);
         stood.amounts
     }
 
-    fn oldest(&self) -> u32 {
-        self.links.get(self.newest as usize).map_or(NONE, |link| link.next)
+    /// Writes a cell and leaves the version order as it is: [`order`](Self::order) of all that was so written follows. Returns what stood there.
+    #[inline]
+    pub(crate) fn write(&mut self, slot: u32, plain: Plain) -> Plain {
+        std::mem::replace(&mut self.plain[slot as usize], plain)
+    }
+
+    /// Moves cells that were [written](Self::write) to the end of the version order: `slots` in the order of their new versions, which are above those of all
+    /// other cells. O(slots).
+    pub(crate) fn order(&mut self, slots: &[u32]) {
+        self.ring.order(slots);
     }
 
     /// Replaces what a cell has besides amounts.
@@ -173,108 +168,47 @@ impl Writer {
         }
     }
 
-    fn relink(&mut self, slot: u32, linked: bool, version: Version) {
-        if linked {
-            self.unlink(slot);
-        }
-        self.link(slot, version);
-    }
-
-    fn unlink(&mut self, slot: u32) {
-        let Link { prev, next } = self.links[slot as usize];
-        self.links[prev as usize].next = next;
-        self.links[next as usize].prev = prev;
-        if self.newest == slot {
-            self.newest = if prev == slot { NONE } else { prev };
-        }
-    }
-
-    fn link(&mut self, slot: u32, version: Version) {
-        if self.newest == NONE {
-            self.links[slot as usize] = Link { prev: slot, next: slot };
-            self.newest = slot;
-            return;
-        }
-        let (newest, oldest) = (self.newest, self.oldest());
-        let mut prev = newest;
-        while self.plain[prev as usize].version > version {
-            let older = self.links[prev as usize].prev;
-            if prev == oldest {
-                // Older than all: before the oldest, which is after the newest.
-                prev = newest;
-                break;
-            }
-            prev = older;
-        }
-        if self.plain[newest as usize].version <= version {
-            self.newest = slot;
-        }
-        let next = std::mem::replace(&mut self.links[prev as usize].next, slot);
-        self.links[next as usize].prev = slot;
-        self.links[slot as usize] = Link { prev, next };
-    }
-
     /// Slots in the order in which cells were made.
     pub(crate) fn slots(&self) -> std::ops::Range<u32> {
         0..self.plain.len() as u32
     }
 
-    /// Slots of the cells with a version above `after`, newest first. O(changed).
-    pub(crate) fn newest_first(&self, after: Version) -> Vec<u32> {
-        let mut slots = Vec::with_capacity(self.len().min((self.seen.saturating_sub(after)) as usize));
-        let (mut slot, oldest) = (self.newest, self.oldest());
-        while slot != NONE && self.plain[slot as usize].version > after {
-            slots.push(slot);
-            slot = if slot == oldest { NONE } else { self.links[slot as usize].prev };
-        }
-        slots
+    fn version(&self, slot: u32) -> Version {
+        self.plain[slot as usize].version
     }
 
     /// How many cells have a version above `after`, counted up to `max`. O(counted).
     pub(crate) fn count_since(&self, after: Version, max: usize) -> usize {
-        let (mut slot, oldest, mut cells) = (self.newest, self.oldest(), 0);
-        while slot != NONE && cells < max && self.plain[slot as usize].version > after {
-            cells += 1;
-            slot = if slot == oldest { NONE } else { self.links[slot as usize].prev };
-        }
-        cells
+        self.ring.newest_first().take(max).take_while(|&slot| self.version(slot) > after).count()
     }
 
     /// Slots of the cells with a version above `after`, oldest first. O(changed).
     #[inline]
     pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = u32> + '_ {
-        let oldest = self.oldest();
-        let all = oldest != NONE && self.plain[oldest as usize].version > after;
-        self.chain(if all { oldest } else { self.first_after(after) })
+        let all = self.ring.oldest().filter(|&oldest| self.version(oldest) > after);
+        let first = all.or_else(|| self.ring.newest_first().take_while(|&slot| self.version(slot) > after).last());
+        self.ring.from(first)
     }
 
-    /// Walks back from the newest; some cell is not above `after`, or there is none.
-    fn first_after(&self, after: Version) -> u32 {
-        let (mut first, mut slot) = (NONE, self.newest);
-        while slot != NONE && self.plain[slot as usize].version > after {
-            first = slot;
-            slot = self.links[slot as usize].prev;
-        }
-        first
+    /// Whether so many cells have a version above `after` that they are better met in the order of slots, one pass through memory, than in that of
+    /// versions. O(changed).
+    pub(crate) fn many_since(&self, after: Version) -> bool {
+        let few = self.len() / 32;
+        self.ring.oldest().is_some_and(|oldest| self.version(oldest) > after) || self.count_since(after, few + 1) > few
+    }
+
+    /// As [`since`](Self::since), in the order of slots. O(cells).
+    #[inline]
+    pub(crate) fn slots_since(&self, after: Version) -> impl Iterator<Item = u32> + Clone + '_ {
+        self.slots().filter(move |&slot| self.version(slot) > after)
     }
 
     /// As [`since`](Self::since), and O(1) where the cell in `slot` is still the last one up to version `after`.
     pub(crate) fn since_near(&self, after: Version, slot: u32) -> impl Iterator<Item = u32> + '_ {
-        let version = |slot: u32| self.plain[slot as usize].version;
         let is_up_to = self.plain.get(slot as usize).is_some_and(|plain| (1..=after).contains(&plain.version));
-        let unmoved = is_up_to && self.following(slot).is_none_or(|next| version(next) > after);
-        let first = if unmoved { self.following(slot) } else { self.since(after).next() };
-        self.chain(first.unwrap_or(NONE))
-    }
-
-    #[inline]
-    fn following(&self, slot: u32) -> Option<u32> {
-        (slot != self.newest).then(|| self.links[slot as usize].next)
-    }
-
-    #[inline]
-    fn chain(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
-        std::iter::successors(Some(first).filter(|&slot| slot != NONE), |&slot| self.following(slot))
+        let following = if is_up_to { self.ring.following(slot) } else { None };
+        let unmoved = is_up_to && following.is_none_or(|next| self.version(next) > after);
+        self.ring.from(if unmoved { following } else { self.since(after).next() })
     }
 }
 
@@ -308,6 +242,27 @@ mod tests {
         assert_eq!(keys_since(&writer, 6), []);
         let five = writer.slot(5, 0).unwrap();
         assert_eq!(writer.since_near(4, five).map(|slot| writer.key(slot)).collect::<Vec<_>>(), [8, 6]);
+    }
+
+    #[test]
+    fn cells_written_in_a_bulk_are_walked_in_version_order_among_the_others() {
+        let mut writer = Writer::new(ReplicaId::default());
+        for (version, key) in [5, 6, 7, 8].into_iter().enumerate() {
+            add(&mut writer, key, version as u64 + 1);
+        }
+        for (key, version) in [(6, 12), (9, 11), (5, 10)] {
+            let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
+            writer.write(slot, Plain { version, amounts: Amounts::default() });
+        }
+        writer.order(&[0, 4, 1]);
+        assert_eq!((keys_since(&writer, 0), keys_since(&writer, 10)), (vec![7, 8, 5, 9, 6], vec![9, 6]));
+        for slot in 0..5 {
+            writer.write(slot, Plain { version: 20 - u64::from(slot), amounts: Amounts::default() });
+        }
+        writer.order(&[4, 3, 2, 1, 0]);
+        assert_eq!((keys_since(&writer, 0), keys_since(&writer, 18)), (vec![9, 8, 7, 6, 5], vec![6, 5]));
+        add(&mut writer, 9, 30);
+        assert_eq!(keys_since(&writer, 0), [8, 7, 6, 5, 9]);
     }
 
     #[test]

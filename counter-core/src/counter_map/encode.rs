@@ -4,7 +4,7 @@ use super::CounterMap;
 use super::pages::{cell, opened};
 use crate::codec::{body, envelope};
 use crate::delta::DeltaCell;
-use crate::dictionary::{Dictionary, Numbering};
+use crate::dictionary::{Dictionary, KeyNames, Numbering};
 use crate::version_vector::VersionVector;
 use crate::writer::Writer;
 

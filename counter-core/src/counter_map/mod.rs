@@ -2,6 +2,7 @@
 
 mod encode;
 mod heir;
+mod intake;
 mod join;
 mod lives;
 mod marks;

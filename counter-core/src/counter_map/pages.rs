@@ -74,10 +74,9 @@ impl CounterMap {
             part.closed = true;
             part.marks.extend(writer.marks.since(after).cloned());
             // In the order of slots keys mostly ascend, and all are read in one pass.
-            if after == 0 {
-                extend(&mut part, writer, writer.slots())
-            } else {
-                extend(&mut part, writer, writer.newest_first(after).into_iter().rev())
+            match writer.many_since(after) {
+                true => extend(&mut part, writer, writer.slots_since(after)),
+                false => extend(&mut part, writer, writer.since(after)),
             }
             part
         });

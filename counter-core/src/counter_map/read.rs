@@ -34,7 +34,7 @@ impl CounterMap {
     /// A counter's regions with their values, in the order in which they came. O(regions).
     pub fn regions(&self, counter: &str) -> impl Iterator<Item = (&str, i128)> {
         let keys = self.keys.counter(counter).into_iter().flat_map(|number| self.keys.of_counter(number));
-        keys.map(|key| (self.keys.region_name(key), self.values.of_key(key)))
+        keys.map(|key| (self.keys.region_of(key), self.values.of_key(key)))
     }
 
     /// Every counter's name, in the order in which they came.

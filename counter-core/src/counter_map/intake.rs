@@ -1,0 +1,178 @@
+//! Taking newer cells and records of one writer, and bringing everything that is kept beside them up to date.
+
+use super::values::Values;
+use super::{CounterMap, Joined, rehash, rehash_record};
+use crate::amounts::Amounts;
+use crate::cell::Extra;
+use crate::keys::{KeyId, Keys};
+use crate::record::Record;
+use crate::version_vector::Version;
+use crate::writer::{Plain, Writer};
+
+/// From so many cells on that were not where they were expected, they are looked up at once.
+const MISSES_MAX: u32 = 8;
+
+/// Takes newer cells and records of one writer.
+pub(super) struct Intake<'a> {
+    writer: &'a mut Writer,
+    keys: &'a Keys,
+    values: &'a mut Values,
+    joined: &'a mut Joined,
+    /// Where the next cell probably stands: after the one before, since cells of two states mostly came in the same order.
+    near: u32,
+    misses: u32,
+    /// Whether neither this writer has more than amounts, nor any key is reset, nor a hash is kept up to date.
+    bare: bool,
+    /// What this counter's cells have brought so far and its total lacks yet.
+    counter: u32,
+    sum: i128,
+    /// The cells taken, where they do not come in the order of their versions: they are put in order at the end.
+    moved: Option<Vec<(Version, u32)>>,
+}
+
+impl CounterMap {
+    /// What takes cells of the writer at `at`; `cells` of them are expected, `in_order` of their versions or not. Those that are not are all newer than
+    /// what is held.
+    pub(super) fn intake<'a>(&'a mut self, at: usize, cells: usize, in_order: bool, joined: &'a mut Joined) -> Intake<'a> {
+        let writer = &mut self.writers[at];
+        if cells > writer.len() / 4 {
+            // Counting the hash afresh is cheaper then, and is done only when somebody asks.
+            writer.hash = None;
+        }
+        if writer.len() == 0 {
+            writer.reserve(cells);
+        }
+        joined.changed.reserve(cells);
+        let bare = writer.hash.is_none() && !writer.has_extras() && !self.values.has_resets();
+        let moved = (!in_order).then(|| Vec::with_capacity(cells));
+        Intake { writer, keys: &self.keys, values: &mut self.values, joined, near: 0, misses: 0, bare, counter: 0, sum: 0, moved }
+    }
+}
+
+impl Intake<'_> {
+    /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last.
+    #[inline]
+    pub(super) fn take(&mut self, key: u32, plain: Plain, extra: Option<&Extra>) {
+        let slot = self.slot(key);
+        self.near = slot + 1;
+        self.joined.changed.push(KeyId(key));
+        if !self.bare || extra.is_some() {
+            return self.take_any(key, slot, plain, extra);
+        }
+        let stood = self.put(slot, plain);
+        self.shift(key, plain.amounts.net() - stood.net());
+    }
+
+    #[inline]
+    fn slot(&mut self, key: u32) -> u32 {
+        if self.misses < MISSES_MAX {
+            match self.writer.slot(key, self.near) {
+                Some(slot) if slot == self.near || slot == key => return slot,
+                Some(slot) => {
+                    self.misses += 1;
+                    return slot;
+                }
+                None => {}
+            }
+        } else if let Some(slot) = self.writer.indexed(key) {
+            return slot;
+        }
+        self.writer.make(key)
+    }
+
+    #[inline]
+    fn put(&mut self, slot: u32, plain: Plain) -> Amounts {
+        match &mut self.moved {
+            None => self.writer.put(slot, plain.version, plain.amounts),
+            Some(moved) => {
+                moved.push((plain.version, slot));
+                self.writer.write(slot, plain).amounts
+            }
+        }
+    }
+
+    fn take_any(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
+        let writer = &mut *self.writer;
+        let stood = writer.plain(slot);
+        if extra.is_some() || writer.extra(slot).is_some() {
+            writer.hash = None;
+            writer.put_extra(slot, extra.cloned());
+            self.values.mark_shaped(key);
+            self.bare = false;
+        } else if writer.hash.is_some() {
+            rehash(writer, self.keys, slot, stood, plain);
+        }
+        self.put(slot, plain);
+        if !self.values.is_shaped(key) {
+            self.shift(key, plain.amounts.net() - stood.amounts.net());
+        }
+    }
+
+    #[inline]
+    fn shift(&mut self, key: u32, by: i128) {
+        let counter = self.keys.counter_of(key);
+        if counter != self.counter {
+            self.shift_total();
+            self.counter = counter;
+        }
+        self.sum += by;
+        self.values.shift_key(key, by);
+    }
+
+    /// Brings the total of the last counter up to date.
+    fn shift_total(&mut self) {
+        if self.sum != 0 {
+            self.values.shift_counter(self.counter, self.sum);
+            self.sum = 0;
+        }
+    }
+
+    /// Brings the last total and the order of versions up to date.
+    pub(super) fn finish(mut self) {
+        self.shift_total();
+        if let Some(moved) = self.moved {
+            self.writer.order(&in_version_order(moved));
+        }
+    }
+
+    pub(super) fn take_record(&mut self, record: &Record) {
+        let stood = self.writer.record.as_ref();
+        self.joined.lives_changed |= record.speaks_of_lives() || stood.is_some_and(Record::speaks_of_lives);
+        if self.writer.hash.is_some() {
+            rehash_record(self.writer, record);
+        }
+        self.writer.record = Some(record.clone());
+        self.joined.records.push(self.writer.id);
+    }
+}
+
+/// Slots in the order of their versions: by counting where these are dense, as where most cells of a writer changed.
+fn in_version_order(mut moved: Vec<(Version, u32)>) -> Vec<u32> {
+    const NONE: u32 = u32::MAX;
+    let least = moved.iter().map(|moved| moved.0).min().unwrap_or(0);
+    let greatest = moved.iter().map(|moved| moved.0).max().unwrap_or(0);
+    if greatest - least < 4 * moved.len() as u64 {
+        let mut slots = vec![NONE; (greatest - least) as usize + 1];
+        moved.iter().for_each(|&(version, slot)| slots[(version - least) as usize] = slot);
+        slots.retain(|&slot| slot != NONE);
+        // Two cells of one version are a fault of their writer, and both are kept.
+        if slots.len() == moved.len() {
+            return slots;
+        }
+    }
+    moved.sort_unstable();
+    moved.into_iter().map(|moved| moved.1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dense_sparse_and_doubled_versions_come_in_order() {
+        assert_eq!(in_version_order(vec![(12, 0), (10, 1), (11, 2)]), [1, 2, 0]);
+        assert_eq!(in_version_order(vec![(1 << 60, 0), (10, 1), (11, 2)]), [1, 2, 0]);
+        assert_eq!(in_version_order(vec![(12, 0), (10, 1), (12, 2)]), [1, 0, 2]);
+        assert_eq!(in_version_order(vec![]), []);
+    }
+}
