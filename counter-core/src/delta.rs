@@ -7,6 +7,7 @@ use crate::cell::Extra;
 use crate::dictionary::{Dictionary, KeyNames, Numbering};
 use crate::keys::Keys;
 use crate::mark::Mark;
+use crate::order::in_order;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
@@ -159,7 +160,8 @@ impl Part {
             self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
         }
         if !self.cells.is_sorted_by_key(|cell| cell.key) {
-            self.cells.sort_unstable_by_key(|cell| cell.key);
+            let order = in_order(self.cells.iter().map(|cell| u64::from(cell.key)).zip(0..).collect());
+            self.cells = order.into_iter().map(|at| self.cells[at as usize]).collect();
         }
         self.extras.iter_mut().for_each(|extra| extra.0 = numbering.rank(extra.0));
         self.extras.sort_unstable_by_key(|extra| extra.0);

@@ -6,6 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::error::DecodeError;
 use crate::names::{NAME_BYTES_MAX, NameSlice};
+use crate::order::{in_name_order, in_order};
 
 /// Where the names of a numbering of keys are found.
 pub(crate) trait KeyNames {
@@ -13,6 +14,8 @@ pub(crate) trait KeyNames {
     fn numbers(&self, key: u32) -> (u32, u32);
     fn counter_name(&self, counter: u32) -> &str;
     fn region_name(&self, region: u32) -> &str;
+    /// Counters, and regions, are numbered below these.
+    fn name_counts(&self) -> (usize, usize);
     /// Keys are numbered below this.
     fn key_count(&self) -> usize;
     /// Whether numbers ascend as names do.
@@ -88,6 +91,10 @@ impl KeyNames for Dictionary {
         self.regions.name(region)
     }
 
+    fn name_counts(&self) -> (usize, usize) {
+        (self.counters.len(), self.regions.len())
+    }
+
     fn key_count(&self) -> usize {
         self.pairs.len()
     }
@@ -121,9 +128,9 @@ impl Dictionary {
         source: &impl KeyNames,
         used: impl Iterator<Item = impl Iterator<Item = u32> + 'a> + Clone,
     ) -> (Self, Numbering) {
-        let mut keys = ascending(used, source.key_count());
+        let keys = ascending(used, source.key_count());
         if !source.sorted() {
-            keys.sort_by(|&a, &b| source.names(a).cmp(&source.names(b)));
+            return Self::of_unsorted(source, &keys);
         }
         let mut dictionary = Self { pairs: SmallVec::with_capacity(keys.len()), ..Self::default() };
         let mut ascending = true;
@@ -151,6 +158,29 @@ impl Dictionary {
         if !ascending {
             dictionary = Self::of_many(source, &keys);
         }
+        let numbering = Numbering::new(&keys, source.key_count());
+        (dictionary, numbering)
+    }
+
+    /// Keys in any order: each name is put in its place once, and keys by the ranks of their names.
+    fn of_unsorted(source: &impl KeyNames, keys: &[u32]) -> (Self, Numbering) {
+        let (counter_count, region_count) = source.name_counts();
+        let pairs = keys.iter().map(|&key| source.numbers(key));
+        let counters = ascending(std::iter::once(pairs.clone().map(|pair| pair.0)), counter_count);
+        let regions = ascending(std::iter::once(pairs.clone().map(|pair| pair.1)), region_count);
+        let counters = in_name_order(counters, |counter| source.counter_name(counter));
+        let regions = in_name_order(regions, |region| source.region_name(region));
+        let (counter_rank, region_rank) = (Numbering::new(&counters, counter_count), Numbering::new(&regions, region_count));
+        let ranks = |(counter, region)| (counter_rank.rank(counter), region_rank.rank(region));
+        let width = regions.len() as u64;
+        let place = |pair| {
+            let (counter, region) = ranks(pair);
+            u64::from(counter) * width + u64::from(region)
+        };
+        let keys = in_order(pairs.map(place).zip(keys.iter().copied()).collect());
+        let mut dictionary = Self { pairs: keys.iter().map(|&key| ranks(source.numbers(key))).collect(), ..Self::default() };
+        counters.iter().for_each(|&counter| dictionary.counters.push(source.counter_name(counter)));
+        regions.iter().for_each(|&region| dictionary.regions.push(source.region_name(region)));
         let numbering = Numbering::new(&keys, source.key_count());
         (dictionary, numbering)
     }

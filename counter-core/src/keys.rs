@@ -187,6 +187,10 @@ impl KeyNames for Keys {
         self.regions.name(region)
     }
 
+    fn name_counts(&self) -> (usize, usize) {
+        (self.counters.len(), self.regions.len())
+    }
+
     fn key_count(&self) -> usize {
         self.len()
     }

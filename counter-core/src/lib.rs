@@ -57,6 +57,7 @@ mod mark;
 mod marks;
 mod names;
 mod once;
+mod order;
 mod pn_counter;
 mod record;
 mod replica;

@@ -5,6 +5,7 @@ use super::pages::{cell, opened};
 use crate::codec::{body, envelope};
 use crate::delta::DeltaCell;
 use crate::dictionary::{Dictionary, KeyNames, Numbering};
+use crate::order::in_order;
 use crate::version_vector::VersionVector;
 use crate::writer::Writer;
 
@@ -50,10 +51,7 @@ fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &Numbering) {
     if matches!(numbering, Numbering::Same) && writer.ascending() {
         return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));
     }
+    let slots = in_order(writer.slots().map(|slot| (u64::from(numbering.rank(writer.key(slot))), slot)).collect());
     let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };
-    let mut cells: Vec<DeltaCell> = writer.slots().map(ranked).collect();
-    if !cells.is_sorted_by_key(|cell| cell.key) {
-        cells.sort_unstable_by_key(|cell| cell.key);
-    }
-    body::write_part(out, &part, cells.len(), |at| cells[at]);
+    body::write_part(out, &part, slots.len(), |at| ranked(slots[at]));
 }

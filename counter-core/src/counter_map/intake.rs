@@ -5,6 +5,7 @@ use super::{CounterMap, Joined, rehash, rehash_record};
 use crate::amounts::Amounts;
 use crate::cell::Extra;
 use crate::keys::{KeyId, Keys};
+use crate::order::in_order;
 use crate::record::Record;
 use crate::version_vector::Version;
 use crate::writer::{Plain, Writer};
@@ -131,7 +132,7 @@ impl Intake<'_> {
     pub(super) fn finish(mut self) {
         self.shift_total();
         if let Some(moved) = self.moved {
-            self.writer.order(&in_version_order(moved));
+            self.writer.order(&in_order(moved));
         }
     }
 
@@ -143,36 +144,5 @@ impl Intake<'_> {
         }
         self.writer.record = Some(record.clone());
         self.joined.records.push(self.writer.id);
-    }
-}
-
-/// Slots in the order of their versions: by counting where these are dense, as where most cells of a writer changed.
-fn in_version_order(mut moved: Vec<(Version, u32)>) -> Vec<u32> {
-    const NONE: u32 = u32::MAX;
-    let least = moved.iter().map(|moved| moved.0).min().unwrap_or(0);
-    let greatest = moved.iter().map(|moved| moved.0).max().unwrap_or(0);
-    if greatest - least < 4 * moved.len() as u64 {
-        let mut slots = vec![NONE; (greatest - least) as usize + 1];
-        moved.iter().for_each(|&(version, slot)| slots[(version - least) as usize] = slot);
-        slots.retain(|&slot| slot != NONE);
-        // Two cells of one version are a fault of their writer, and both are kept.
-        if slots.len() == moved.len() {
-            return slots;
-        }
-    }
-    moved.sort_unstable();
-    moved.into_iter().map(|moved| moved.1).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dense_sparse_and_doubled_versions_come_in_order() {
-        assert_eq!(in_version_order(vec![(12, 0), (10, 1), (11, 2)]), [1, 2, 0]);
-        assert_eq!(in_version_order(vec![(1 << 60, 0), (10, 1), (11, 2)]), [1, 2, 0]);
-        assert_eq!(in_version_order(vec![(12, 0), (10, 1), (12, 2)]), [1, 0, 2]);
-        assert_eq!(in_version_order(vec![]), []);
     }
 }
