@@ -30,6 +30,25 @@ pub struct Span {
 /// Delta-state CRDTs: Almeida, Shoker, Baquero 2018 (delta intervals, section 5). We depart from them in that a delta names
 /// versions of *cells with running totals*, so a later cell stands for all earlier ones (as in Enes et al. 2019, section IV,
 /// where redundant state is left out).
+///
+/// # Examples
+/// ```
+/// use counter_core::{CounterMap, ReplicaId, VersionVector};
+/// let ord = ReplicaId::new(1, 1);
+/// let (mut here, mut there) = (CounterMap::new(), CounterMap::new());
+/// here.add(ord, "clicks", "ord", 5)?;
+/// let first = here.delta_since(&VersionVector::new());
+/// here.add(ord, "clicks", "ord", 2)?;
+/// let second = here.delta_of(ord, 1).expect("something changed after version 1");
+///
+/// let joined = there.join_delta(&second)?; // the first is late
+/// assert_eq!((there.total("clicks"), joined.gaps[0].after), (0, 1));
+/// there.join_delta(&first)?;
+/// there.join_delta(&second)?; // asked for again, or sent twice
+/// there.join_delta(&first)?;
+/// assert_eq!(there.total("clicks"), 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {
     pub(crate) keys: Dictionary,

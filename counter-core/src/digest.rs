@@ -15,6 +15,17 @@ impl fmt::Display for StateHash {
 }
 
 /// All that there is to say about a state: what it has seen, and the hash of what it holds.
+///
+/// # Examples
+/// ```
+/// use counter_core::{CounterMap, ReplicaId};
+/// let (mut here, mut there) = (CounterMap::new(), CounterMap::new());
+/// here.add(ReplicaId::new(1, 1), "clicks", "ord", 5)?;
+/// let asked = there.digest(); // sent to whoever may have more
+/// there.join_delta(&here.delta_since(&asked.seen))?; // what comes back
+/// assert_eq!(there.digest(), here.digest());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// Per writer, the version up to which everything is held.

@@ -14,6 +14,23 @@ use crate::version_vector::Version;
 ///    final. Cell by cell, what they counted becomes part of the heir's cell; whoever holds that cell stops counting theirs.
 /// 2. [`Replica::fold`] when every enrolled replica holds all of the adoption: the lives are forgotten everywhere.
 /// 3. [`Replica::compact`] at once after it: what was taken over becomes the heir's own amounts, and its cells are as small as any.
+///
+/// # Examples
+/// Alone, everybody agrees at once; with others, the caller waits for their digests before each step.
+/// ```
+/// use counter_core::{Replica, ReplicaId};
+/// let mut first = Replica::new(ReplicaId::new(1, 1 << 32), "ord")?;
+/// first.add("clicks", 5)?;
+/// first.flush();
+/// let mut next = Replica::with_map(ReplicaId::new(1, 2 << 32), "ord", first.map().clone())?;
+/// next.claim(first.id());
+/// let mut work = next.inheritance(None).expect("it is the heir");
+/// next.adopt(&mut work, usize::MAX)?;
+/// next.fold(&mut work);
+/// next.compact(usize::MAX);
+/// assert_eq!((next.total("clicks"), next.map().replicas().collect::<Vec<_>>()), (5, vec![next.id()]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inheritance {
     heir: ReplicaId,

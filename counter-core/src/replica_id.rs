@@ -7,6 +7,15 @@ use std::string::String;
 /// One writer of cells. A node that starts again is a new writer: same `node`, greater `generation`.
 ///
 /// Written as `0123456789abcdef-0123456789abcdef`.
+///
+/// # Examples
+/// ```
+/// use counter_core::ReplicaId;
+/// let id: ReplicaId = "00000000000000aa-0000000100000007".parse()?;
+/// assert_eq!(id, ReplicaId::new(0xaa, (1 << 32) + 7));
+/// assert!(id.follows() > id);
+/// # Ok::<(), counter_core::ParseReplicaIdError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId {
     /// Which node; in a network, a hash of its public key.

@@ -13,6 +13,29 @@ use crate::version_vector::Version;
 /// states.
 ///
 /// Memory: the staged cells, at most `cells_max` of them.
+///
+/// # Examples
+/// ```
+/// use counter_core::{CounterMap, ReplicaId, Staging};
+/// let mut source = CounterMap::new();
+/// for number in 0..1_000 {
+///     source.add(ReplicaId::new(1, 1), &format!("page {number}"), "ord", 1)?;
+/// }
+/// let (mut fresh, mut staging, mut cursor) = (CounterMap::new(), Staging::new(10_000), None);
+/// let mut pages = 0;
+/// loop {
+///     let page = source.page_since(&fresh.version_vector(), None, cursor.as_ref(), 4_096);
+///     fresh.join_delta(&staging.push(page.delta)?)?; // empty until the writer's last page
+///     pages += 1;
+///     cursor = page.next;
+///     if cursor.is_none() {
+///         break;
+///     }
+/// }
+/// assert!(pages > 5);
+/// assert_eq!(fresh.total_of_all(), 1_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Staging {
     /// Writers as far as their pages have come; the newest cell of each key.

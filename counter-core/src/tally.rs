@@ -11,6 +11,22 @@ use crate::sync::Arc;
 /// Adds to one counter of one replica, from any thread, without waiting for anything: one atomic addition.
 ///
 /// Cheap to clone (16 bytes and a count). What is added is in the replica's own reads at once and in its cells at the next flush.
+///
+/// # Examples
+/// ```
+/// use counter_core::{AddError, Replica, ReplicaId};
+/// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
+/// let clicks = ord.tally("clicks")?;
+/// std::thread::scope(|threads| {
+///     threads.spawn(|| clicks.add(3));
+///     threads.spawn(|| clicks.subtract(1));
+/// });
+/// assert_eq!((clicks.pending().net(), ord.total("clicks"), ord.map().total("clicks")), (2, 2, 0));
+/// ord.flush();
+/// assert_eq!((clicks.pending().net(), ord.total("clicks"), ord.map().total("clicks")), (0, 2, 2));
+/// assert_eq!(clicks.add(0), Err(AddError::AmountOutOfRange));
+/// # Ok::<(), AddError>(())
+/// ```
 #[derive(Clone)]
 pub struct Tally {
     chunk: Arc<Chunk>,

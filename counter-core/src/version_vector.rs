@@ -11,6 +11,17 @@ pub type Version = u64;
 ///
 /// The state of a replica *is* a vector of per-writer snapshots, so two replicas with equal version vectors hold equal states.
 /// (Parker et al. 1983; as the causal context of deltas: Almeida, Shoker, Baquero 2018, section 7.)
+///
+/// # Examples
+/// ```
+/// use counter_core::{ReplicaId, VersionVector};
+/// let (ord, fra) = (ReplicaId::new(1, 1), ReplicaId::new(2, 1));
+/// let mut here = VersionVector::from_iter([(ord, 7), (fra, 2)]);
+/// let there = VersionVector::from_iter([(fra, 3)]);
+/// assert_eq!((here.get(fra), there.get(ord), here.contains(&there)), (2, 0, false));
+/// here.join(&there);
+/// assert_eq!(here, VersionVector::from_iter([(ord, 7), (fra, 3)]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct VersionVector {
     /// Sorted by replica, no replica twice, no version 0.
