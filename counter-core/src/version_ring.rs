@@ -65,7 +65,7 @@ impl Ring {
     /// Moves a cell whose version was `stood`, 0 for none, to its place, which is the end unless a repair writes an older one.
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, stood: Version, version: Version, version_of: impl Fn(u32) -> Version) {
-        if self.newest == slot && stood <= version {
+        if stood != 0 && (stood == version || self.newest == slot && stood < version) {
             return;
         }
         let turns = stood != 0 && self.oldest() == Some(slot) && version_of(self.newest) < version;
@@ -139,5 +139,33 @@ impl Ring {
         let next = std::mem::replace(&mut self.links[prev as usize].next, slot);
         self.links[next as usize].prev = slot;
         self.links[slot as usize] = Link { prev, next };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_in_order_or_keeps_its_version_is_not_looked_for() {
+        let (mut ring, mut versions, looks) = (Ring::default(), Vec::new(), Cell::new(0));
+        let mut put = |slot: u32, version: Version| {
+            if slot as usize == versions.len() {
+                ring.make();
+                versions.push(0);
+            }
+            let stood = std::mem::replace(&mut versions[slot as usize], version);
+            ring.put(slot, stood, version, |slot| {
+                looks.set(looks.get() + 1);
+                versions[slot as usize]
+            });
+        };
+        (0..1_000).for_each(|slot| put(slot, Version::from(slot) + 1));
+        (0..1_000).rev().for_each(|slot| put(slot, Version::from(slot) + 1));
+        (0..1_000).rev().for_each(|slot| put(slot, 3_000 - Version::from(slot)));
+        assert!(looks.get() <= 3 * 2_000, "{} looks for 3,000 cells", looks.get());
+        assert!(ring.from(ring.oldest()).eq((0..1_000).rev()));
     }
 }

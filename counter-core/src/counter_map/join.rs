@@ -10,6 +10,7 @@ use crate::dictionary::KeyNames;
 use crate::error::JoinError;
 use crate::keys::{KeyId, Keys, Search};
 use crate::mark::{Kind, Mark};
+use crate::order::in_order;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 use crate::writer::{Plain, Writer};
@@ -237,7 +238,9 @@ impl CounterMap {
     fn repair_part(&mut self, part: &Part, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         self.writers[at].hash = None;
-        for cell in &part.cells {
+        // In the order of versions each goes to the end of those before it; in that of keys each would be looked for a place.
+        for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {
+            let cell = &part.cells[number as usize];
             let key = keys.key(cell.key);
             let offered = (cell.version, cell.amounts, part.extra(cell.key).cloned().unwrap_or_default());
             let writer = &self.writers[at];
