@@ -1,13 +1,14 @@
 //! Pending amounts of neighbouring counters, in lanes, with the marks by which a flush finds those that have some.
 //!
-//! Whoever finds 0 where it adds is the first since the last flush and marks the slot: a bit in its word, and, where
-//! the word was empty, a bit in the chunk's summary, and, where that was empty too, a wake. A flush takes them in the opposite
-//! order: summary, words, amounts. So an amount is either taken by this flush or its mark is met by the next: none is lost.
+//! Whoever finds 0 where it adds is the first since the last flush and says so: in the chunk's bitmap, and, where that was empty, in the board's, that of
+//! all chunks, and, where that was empty too, by a wake. A flush takes them in the opposite order: board, chunks, amounts. So an amount is either
+//! taken by this flush or met by the next: none is lost.
 //!
 //! Threads add in lanes: each has slots of its own for the counters of a chunk, made when the chunk proves busy with several threads. So these
 //! do not wait for each other's cache lines, and a million counters that are added to now and then have one lane.
 
 use crate::amounts::{AMOUNT_MAX, Amounts};
+use crate::bitmap::{BITS, Bitmap, WORDS};
 use crate::error::AddError;
 use crate::lane::{LANES, lane, sampled};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
@@ -18,17 +19,6 @@ pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
 /// Set in a pending amount when its cell has no room for another flush: every add is refused from then on.
 pub(crate) const FULL: u64 = 1 << 62;
-
-/// Words of 64 marks in a chunk.
-#[cfg(not(loom))]
-const WORDS: usize = 64;
-#[cfg(loom)]
-const WORDS: usize = 1;
-/// Counters in a word.
-#[cfg(not(loom))]
-const BITS: usize = 64;
-#[cfg(loom)]
-const BITS: usize = 2;
 
 /// Counters in a chunk.
 pub(crate) const CHUNK: usize = WORDS * BITS;
@@ -84,17 +74,23 @@ pub(crate) struct Chunk {
     lanes: [OnceLock<Lane>; LANES],
     first: usize,
     moving: Apart<Moving>,
+    /// Which chunks have something pending, and which of them this is.
+    board: Arc<Board>,
+    number: usize,
     wake: Wake,
 }
 
+/// Which chunks have something pending, numbered modulo [`CHUNK`].
+pub(crate) type Board = Apart<Bitmap>;
+
 /// In cache lines of its own, so that who reads its neighbours does not wait for who writes here, nor the other way round.
+#[derive(Default)]
 #[repr(align(128))]
-struct Apart<T>(T);
+pub(crate) struct Apart<T>(pub(crate) T);
 
 /// What adds and flushes write besides amounts.
 struct Moving {
-    summary: AtomicU64,
-    words: [AtomicU64; WORDS],
+    pending: Bitmap,
     /// Which lanes somebody makes or has made, a bit each.
     claimed: AtomicU64,
     /// Samples of adds by threads of other lanes than the base since the last flush.
@@ -102,25 +98,18 @@ struct Moving {
 }
 
 impl Chunk {
-    pub(crate) fn new(wake: Wake) -> Arc<Self> {
+    /// The chunk of a number, whose counters' adds are told on the board.
+    pub(crate) fn new(number: usize, board: Arc<Board>, wake: Wake) -> Arc<Self> {
         let first = lane();
-        let moving = Moving {
-            summary: AtomicU64::new(0),
-            words: std::array::from_fn(|_| AtomicU64::new(0)),
-            claimed: AtomicU64::new(1 << first),
-            foreign: AtomicU64::new(0),
-        };
+        let moving = Moving { pending: Bitmap::default(), claimed: AtomicU64::new(1 << first), foreign: AtomicU64::new(0) };
         let lanes: [OnceLock<Lane>; LANES] = std::array::from_fn(|_| OnceLock::new());
         // loom does not see into the making of a lane by a thread of its own.
         if cfg!(loom) {
             lanes.iter().enumerate().filter(|(lane, _)| *lane != first).for_each(|(_, lane)| drop(lane.set(slots())));
         }
         let base = std::array::from_fn(|_| Slot::default());
-        Arc::new(Self { gate: Apart(AtomicU64::new(first as u64)), base: Apart(base), lanes, first, moving: Apart(moving), wake })
-    }
-
-    pub(crate) fn has_pending(&self) -> bool {
-        self.moving.0.summary.load(Ordering::Acquire) != 0
+        let gate = Apart(AtomicU64::new(first as u64));
+        Arc::new(Self { gate, base: Apart(base), lanes, first, moving: Apart(moving), board, number, wake })
     }
 
     pub(crate) fn pending(&self, place: Place) -> Amounts {
@@ -141,25 +130,15 @@ impl Chunk {
 
     /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full now.
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Room) {
-        // A look is cheaper than a swap, and most chunks have nothing. What is marked after it wakes another flush.
-        if !self.has_pending() {
-            return;
-        }
-        self.moving.0.summary.swap(0, Ordering::AcqRel);
         self.moving.0.foreign.store(0, Ordering::Relaxed);
-        for (at, word) in self.moving.0.words.iter().enumerate() {
-            let mut marks = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
-            while marks != 0 {
-                let counter = at * BITS + marks.trailing_zeros() as usize;
-                marks &= marks - 1;
-                let amounts =
-                    self.sum(Place::of(counter), |slot| Amounts { increments: take(&slot.increments), decrements: take(&slot.decrements) });
-                if amounts != Amounts::default() {
-                    let room = each(counter, amounts);
-                    self.close(counter, room);
-                }
+        self.moving.0.pending.take(|counter| {
+            let amounts =
+                self.sum(Place::of(counter), |slot| Amounts { increments: take(&slot.increments), decrements: take(&slot.decrements) });
+            if amounts != Amounts::default() {
+                let room = each(counter, amounts);
+                self.close(counter, room);
             }
-        }
+        });
     }
 
     /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at the next flush: there is room for that.
@@ -202,7 +181,7 @@ impl Chunk {
     #[cold]
     fn first_or_last(&self, place: Place, before: u64) {
         if before & (FULL - 1) == 0 {
-            self.mark(place.at());
+            self.tell(place.at());
         }
         if before >= PENDING_MAX {
             self.gate.0.store(GUARDED, Ordering::Release);
@@ -246,11 +225,18 @@ impl Chunk {
         let _ = self.lanes[lane].set(slots);
     }
 
+    /// Tells the next flush of a counter.
     #[cold]
-    fn mark(&self, at: usize) {
-        if self.moving.0.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel) == 0
-            && self.moving.0.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
-        {
+    fn tell(&self, at: usize) {
+        if self.moving.0.pending.set(at) && self.board.0.set(self.number % CHUNK) {
+            (self.wake)();
+        }
+    }
+
+    /// As [`tell`](Self::tell), also where another thread that added first has not told yet.
+    pub(crate) fn tell_through(&self, place: Place) {
+        self.moving.0.pending.set_through(place.at());
+        if self.board.0.set_through(self.number % CHUNK) {
             (self.wake)();
         }
     }

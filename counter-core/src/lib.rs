@@ -23,7 +23,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `replica`, `tally`, `chunk`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
+//! | `replica`, `tally`, `chunk`, `bitmap`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
 //! | `mark`, `marks` | which adds with an id a writer applied |
 //! | `counter_map`, `writer`, `cell`, `amounts`, `record`, `pn_counter` | the lattice |
 //! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
@@ -35,6 +35,7 @@
 
 mod adopted;
 mod amounts;
+mod bitmap;
 mod cell;
 mod chunk;
 mod codec;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::amounts::{Amounts, NEARLY_FULL};
-use crate::chunk::{CHUNK, Chunk, Place, Room, Wake};
+use crate::chunk::{Board, CHUNK, Chunk, Place, Room, Wake};
 use crate::counter_map::{CounterMap, Joined};
 use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
@@ -38,6 +38,7 @@ pub struct Replica {
     region: String,
     map: CounterMap,
     chunks: Vec<Arc<Chunk>>,
+    board: Arc<Board>,
     /// The key of each tally, in the order of their making.
     keys: Vec<KeyId>,
     /// The number of each tally's counter is the tally's.
@@ -79,6 +80,7 @@ impl Replica {
             region: region.into(),
             map,
             chunks: Vec::new(),
+            board: Arc::default(),
             keys: Vec::new(),
             names: Names::default(),
             local: Local::default(),
@@ -157,7 +159,7 @@ impl Replica {
         self.keys.push(key);
         self.local.push();
         if at.is_multiple_of(CHUNK) {
-            self.chunks.push(Chunk::new(self.wake.clone()));
+            self.chunks.push(Chunk::new(self.chunks.len(), self.board.clone(), self.wake.clone()));
         }
         // A map that was loaded may hold a full cell already.
         let room = room(&self.map, self.id, key);
@@ -192,28 +194,30 @@ impl Replica {
 
     /// Whether something was added since the last flush.
     pub fn has_pending(&self) -> bool {
-        !self.local.is_empty() || !self.unflushed.is_empty() || self.chunks.iter().any(|chunk| chunk.has_pending())
+        !self.local.is_empty() || !self.unflushed.is_empty() || self.board.0.any()
     }
 
     /// Makes cells of what is pending, one version a key.
     ///
     /// # Complexity
-    /// O(changed), and a look at one word for every 4,096 counters.
+    /// O(changed), and a look at 64 words for each 4,096 counters of which one was added to by a handle.
     pub fn flush(&mut self) -> Flushed {
         let unflushed = std::mem::take(&mut self.unflushed);
         let after = unflushed.after.unwrap_or(self.version());
         let mut changed: Vec<KeyId> = unflushed.changed.into_iter().collect();
-        let Self { map, local, chunks, keys, id, .. } = self;
-        for (first, chunk) in chunks.iter().enumerate().map(|(at, chunk)| (at * CHUNK, chunk)) {
-            chunk.drain(|slot, amounts| {
-                let at = first + slot;
-                changed.push(keys[at]);
-                // What was added by name goes into the same version: a key that moved twice could not be cut from this flush.
-                let room = write(map, *id, keys[at], amounts.plus(local.take(at)));
-                local.close(at, room);
-                room
-            });
-        }
+        let Self { map, local, chunks, board, keys, id, .. } = self;
+        board.0.take(|number| {
+            for number in (number..chunks.len()).step_by(CHUNK) {
+                chunks[number].drain(|slot, amounts| {
+                    let at = number * CHUNK + slot;
+                    changed.push(keys[at]);
+                    // What was added by name goes into the same version: a key that moved twice could not be cut from this flush.
+                    let room = write(map, *id, keys[at], amounts.plus(local.take(at)));
+                    local.close(at, room);
+                    room
+                });
+            }
+        });
         local.drain(|at, amounts| {
             changed.push(keys[at]);
             let room = write(map, *id, keys[at], amounts);

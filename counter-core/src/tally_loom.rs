@@ -6,18 +6,38 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::amounts::Amounts;
-use crate::chunk::{Chunk, PENDING_MAX, Place, Room};
+use crate::chunk::{Board, Chunk, PENDING_MAX, Place, Room, Wake};
 use crate::sync::Arc;
 use crate::tally::Tally;
 
-/// Drains once; returns what was taken of each of the two counters.
-fn drain(chunk: &Chunk) -> [Amounts; 2] {
-    let mut taken = [Amounts::default(); 2];
-    chunk.drain(|at, amounts| {
-        taken[at] = taken[at].plus(amounts);
-        Room::default()
-    });
-    taken
+/// A chunk, with the board that a flush looks at first.
+#[derive(Clone)]
+struct Flushed {
+    chunk: Arc<Chunk>,
+    board: Arc<Board>,
+}
+
+impl Flushed {
+    fn new(wake: Wake) -> Self {
+        let board = Arc::<Board>::default();
+        Self { chunk: Chunk::new(0, board.clone(), wake), board }
+    }
+
+    /// Drains once; returns what was taken of each of the two counters.
+    fn drain(&self) -> [Amounts; 2] {
+        let mut taken = [Amounts::default(); 2];
+        self.board.0.take(|_| {
+            self.chunk.drain(|at, amounts| {
+                taken[at] = taken[at].plus(amounts);
+                Room::default()
+            });
+        });
+        taken
+    }
+
+    fn has_pending(&self) -> bool {
+        self.board.0.any()
+    }
 }
 
 /// Adders run beside one flush; a second flush afterwards, made only if something says that it is needed, takes all that is left.
@@ -25,21 +45,21 @@ fn check(adders: impl Fn(&Arc<Chunk>) -> Vec<thread::JoinHandle<()>> + Sync + Se
     loom::model(move || {
         let wakes = loom::sync::Arc::new(AtomicUsize::new(0));
         let counted = wakes.clone();
-        let chunk = Chunk::new(Arc::new(move || {
+        let flushed = Flushed::new(Arc::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         }));
-        let adders = adders(&chunk);
-        let first = drain(&chunk);
+        let adders = adders(&flushed.chunk);
+        let first = flushed.drain();
         let took = first != [Amounts::default(); 2];
         adders.into_iter().for_each(|adder| adder.join().unwrap_or_else(|_| panic!("an adder does not panic")));
-        let left = chunk.has_pending();
+        let left = flushed.has_pending();
         assert!(left || took, "what was added is marked");
         assert!(wakes.load(Ordering::SeqCst) >= usize::from(took) + usize::from(left), "whatever is marked has woken somebody");
-        let second = if left { drain(&chunk) } else { Default::default() };
+        let second = if left { flushed.drain() } else { Default::default() };
         for (at, (increments, decrements)) in expected.into_iter().enumerate() {
             assert_eq!(first[at].plus(second[at]), Amounts { increments, decrements }, "nothing lost, nothing doubled");
         }
-        assert!(!chunk.has_pending());
+        assert!(!flushed.has_pending());
     });
 }
 
@@ -109,7 +129,8 @@ fn loom_two_adders_to_one_counter_in_two_lanes_and_a_flush() {
 #[test]
 fn loom_an_add_that_is_refused_is_in_no_flush() {
     loom::model(|| {
-        let chunk = Chunk::new(Arc::new(|| {}));
+        let flushed = Flushed::new(Arc::new(|| {}));
+        let chunk = flushed.chunk.clone();
         let pend = |amount| Tally::new(chunk.clone(), 0).add_in(0, amount);
         assert_eq!(pend(1), Ok(()));
         chunk.preload(0, PENDING_MAX);
@@ -118,12 +139,29 @@ fn loom_an_add_that_is_refused_is_in_no_flush() {
             let chunk = chunk.clone();
             thread::spawn(move || Tally::new(chunk, 0).add_in(0, 5))
         };
-        let first = drain(&chunk)[0].increments;
+        let first = flushed.drain()[0].increments;
         let seven = if pend(7).is_ok() { 7 } else { 0 };
         let result = adder.join().unwrap_or_else(|_| panic!("an adder does not panic"));
-        let rest = drain(&chunk)[0].increments;
+        let rest = flushed.drain()[0].increments;
         let counted = if result.is_ok() { 5 } else { 0 };
         assert_eq!(first + rest, before + seven + counted);
         assert!(result.is_ok() || first <= before, "what is refused was in no flush");
+    });
+}
+
+/// Whoever hands over what it added, and then flushes, has it flushed: also where another thread added first and has not told of it yet.
+#[test]
+fn loom_what_was_handed_over_is_in_the_next_flush() {
+    loom::model(|| {
+        let flushed = Flushed::new(Arc::new(|| {}));
+        let chunk = flushed.chunk.clone();
+        let other = thread::spawn(move || add(&chunk, 0, 3));
+        let own = Tally::new(flushed.chunk.clone(), 0);
+        assert_eq!(own.add(5), Ok(()));
+        own.hand_over();
+        let first = flushed.drain()[0].increments;
+        assert!(first == 5 || first == 8, "{first}: the own add is in it");
+        other.join().unwrap_or_else(|_| panic!("an adder does not panic"));
+        assert_eq!(first + flushed.drain()[0].increments, 8);
     });
 }
