@@ -253,6 +253,9 @@ impl Replica {
     /// # Errors
     /// As [`CounterMap::reset`].
     pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
+        if let Some(at) = self.names.find(counter).map(|at| at as usize) {
+            self.chunks[at / CHUNK].tell_through(Place::of(at % CHUNK));
+        }
         self.flush();
         self.map.reset(self.id, counter, region)
     }

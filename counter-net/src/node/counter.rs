@@ -99,8 +99,9 @@ impl Counter {
         Ok(once)
     }
 
-    /// Resolves when everything added to this node before the call is on its disk; at once without a data directory.
+    /// Resolves when everything added to this counter here before the call is on this node's disk; at once without a data directory.
     pub fn durable(&self) -> Durable {
+        self.tally.hand_over();
         self.shared.durable()
     }
 
@@ -117,11 +118,12 @@ impl Counter {
     /// travels on, and says how many were known to hold it when `within` was over. Do not add again for it.
     pub fn add_replicated(&self, amount: u64, copies: Copies, within: Duration) -> Result<Replicated, AddError> {
         self.add(amount)?;
-        Ok(self.shared.replicated(copies, within))
+        Ok(self.replicated(copies, within))
     }
 
-    /// Resolves when so many replicas hold everything added to this node before the call; see [`Counter::add_replicated`].
+    /// Resolves when so many replicas hold everything added to this counter here before the call; see [`Counter::add_replicated`].
     pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
+        self.tally.hand_over();
         self.shared.replicated(copies, within)
     }
 
@@ -129,6 +131,7 @@ impl Counter {
     ///
     /// Names only the counter's writers and this node. Hand it to the client with the answer; [`Token::join`] it to the one that the client came with.
     pub fn token(&self) -> Token {
+        self.tally.hand_over();
         self.shared.token(Some(&self.name))
     }
 
