@@ -11,7 +11,8 @@ const store = {
   read() { try { return JSON.parse(localStorage.getItem(this.key)) || {}; } catch { return {}; } },
   write(all) { try { localStorage.setItem(this.key, JSON.stringify(all)); } catch { /* private mode: kept in memory only */ } },
 };
-const client = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("").slice(0, 12);
+// Of this load of the page, and of no other.
+export const client = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("").slice(0, 12);
 // A node tells the latest 64 adds of a client apart: more than half as many are not sent before an answer.
 const WAITING_MAX = 32;
 let sequence = 0;

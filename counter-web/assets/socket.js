@@ -1,13 +1,19 @@
 // The one socket of this page: opened again with growing, jittered waits, after sleep, and from the back-forward cache.
+import { client } from "./clicks.js";
 import { $, counter, show } from "./model.js";
 
 // All in milliseconds.
-const PING_EVERY = 5000, SILENCE_MAX = 12000, HIDDEN_MAX = 300000, GRACE = 1500, WAIT_MIN = 250, WAIT_MAX = 10000;
-let socket = null, attempts = 0, retryTimer = 0, heardAt = 0, lostAt = Date.now(), opened = false, left = false;
+const PING_EVERY = 5000, ANSWER_MAX = 5000, HIDDEN_MAX = 300000, GRACE = 1500, WAIT_MIN = 250, WAIT_MAX = 10000;
+let socket = null, attempts = 0, retryTimer = 0, heardAt = 0, askedAt = 0, lostAt = Date.now(), opened = false, left = false;
 let hear = () => {}, leave = () => {};
 
 export const live = () => socket !== null && socket.readyState === WebSocket.OPEN && opened;
-export const send = (message) => { if (live()) socket.send(JSON.stringify(message)); };
+// Everything that is sent has an answer: silence after it is a loss.
+export const send = (message) => {
+  if (!live()) return;
+  askedAt ||= Date.now();
+  socket.send(JSON.stringify(message));
+};
 
 // Begins; `hearWith` takes each message, `leaveWith` is told when the page goes.
 export function open(hearWith, leaveWith) {
@@ -33,13 +39,13 @@ export function status() {
 function connect() {
   clearTimeout(retryTimer);
   if (left || (socket && socket.readyState <= WebSocket.OPEN)) return;
-  const url = new URL("/ws?counter=" + encodeURIComponent(counter), location.href);
+  const url = new URL("/ws?counter=" + encodeURIComponent(counter) + "&page=" + client, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   const mine = (socket = new WebSocket(url));
-  heardAt = Date.now();
+  heardAt = askedAt = Date.now();
   mine.onmessage = (event) => {
     if (mine !== socket) return;
-    heardAt = Date.now();
+    [heardAt, askedAt] = [Date.now(), 0];
     const message = JSON.parse(event.data);
     if (message.type === "pong") $("rtt").value = "round trip " + Math.max(1, Math.round(performance.now() - message.t)) + " ms";
     else hear(message);
@@ -47,8 +53,8 @@ function connect() {
   mine.onclose = () => { if (mine === socket) lost(); };
 }
 
-function lost() {
-  if (opened) lostAt = Date.now();
+function lost(at = Date.now()) {
+  if (opened) lostAt = at;
   opened = false;
   socket = null;
   $("rtt").value = "";
@@ -57,22 +63,20 @@ function lost() {
   show();
 }
 
-function drop() {
+function drop(at) {
   const old = socket;
-  if (old) { lost(); old.close(1000); }
+  if (old) { lost(at); old.close(1000); }
 }
 
 function back() {
   [left, attempts] = [false, 0];
-  if (socket && Date.now() - heardAt > PING_EVERY * 2) drop();
+  if (socket && Date.now() - heardAt > PING_EVERY * 2) drop(heardAt);
   connect();
 }
 
 const ping = () => send({ type: "ping", t: performance.now() });
-setInterval(() => {
-  ping();
-  if (socket && Date.now() - heardAt > SILENCE_MAX) drop();
-}, PING_EVERY);
+setInterval(ping, PING_EVERY);
+setInterval(() => { if (socket && askedAt && Date.now() - askedAt > ANSWER_MAX) drop(heardAt); }, 1000);
 
 // A hidden tab gives its place up after a while; a page that sleeps or is left closes at once, so that it is no ghost.
 let hiddenTimer = 0;
@@ -90,4 +94,4 @@ addEventListener("pagehide", () => {
 });
 addEventListener("pageshow", (event) => { if (event.persisted) back(); });
 addEventListener("online", () => { attempts = 0; connect(); });
-addEventListener("offline", drop);
+addEventListener("offline", () => drop());

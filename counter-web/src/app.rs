@@ -10,11 +10,13 @@ use crate::counts::Counts;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::rejection::ApiError;
+use crate::viewers::Viewers;
 
 /// One running front. Shared by every request and socket.
 pub(crate) struct App {
     pub(crate) node: Node,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) viewers: Viewers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) region: String,
     /// The page's counter.
@@ -37,6 +39,7 @@ impl App {
         let counts = Arc::<Counts>::default();
         Self {
             hub: Hub::new(node.clone(), Arc::clone(&counts)),
+            viewers: Viewers::default(),
             region: node.info().region,
             node,
             limits: Limits::new(rules),

@@ -32,6 +32,7 @@ mod session;
 mod shown;
 mod socket;
 mod top;
+mod viewers;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

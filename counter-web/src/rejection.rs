@@ -51,7 +51,10 @@ impl ApiError {
     }
 
     pub(crate) fn bad_id() -> Self {
-        Self::bad_request(Code::BadId, format!("an add's id is 1 to {ID_BYTES_MAX} bytes without control characters, unique to this add"))
+        Self::bad_request(
+            Code::BadId,
+            format!("an id is 1 to {ID_BYTES_MAX} bytes without control characters: unique to its add, or to its page"),
+        )
     }
 
     pub(crate) fn bad_token() -> Self {

@@ -19,7 +19,7 @@ use crate::code::Code;
 use crate::events;
 use crate::handlers;
 use crate::handshake;
-use crate::model::{form_value, read_name};
+use crate::model::{add_id, form_value, read_name};
 use crate::peer::Peer;
 use crate::rejection::{ApiError, recover};
 use crate::socket;
@@ -166,12 +166,17 @@ fn open_socket(app: Arc<App>, peer: Peer, headers: &HeaderMap, query: &str, upgr
         Some(name) => read_checked(name)?,
         None => app.counter.clone(),
     };
+    let page = match form_value(query, "page") {
+        Some(id) => Some(id.map_err(|()| ApiError::bad_id()).and_then(|id| add_id(&id).map(|()| id))?),
+        None => None,
+    };
     let upgrade =
         upgrade.ok_or_else(|| ApiError::bad_request(Code::NotAWebSocket, "this connection cannot change its protocol: use HTTP/1.1"))?;
     let peer = peer.stream(&app.limits)?;
     tokio::spawn(async move {
         if let Some((stream, early)) = handshake::stream(upgrade).await {
-            socket::serve(app, peer, counter, stream, early).await;
+            let watching = app.viewers.arrive(&app.node, page);
+            socket::serve(app, peer, watching, counter, stream, early).await;
         }
     });
     Ok(answer)

@@ -19,6 +19,7 @@ use crate::exit::Failure;
 use crate::hub::Hub;
 use crate::limits::{Limits, Rules};
 use crate::server;
+use crate::viewers::Viewers;
 
 const RATE_DEFAULT: f64 = 100.0;
 const CONNECTIONS_PER_ADDRESS_DEFAULT: u32 = 256;
@@ -113,6 +114,7 @@ fn app(args: &ServeArgs, node: Node) -> App {
     let counts = Arc::<Counts>::default();
     App {
         hub: Hub::new(node.clone(), Arc::clone(&counts)),
+        viewers: Viewers::default(),
         node,
         limits: Limits::new(rules),
         region: args.region.clone(),

@@ -20,6 +20,7 @@ use crate::peer::Peer;
 use crate::rejection::ApiError;
 use crate::room::Seated;
 use crate::seat::Seat;
+use crate::viewers::Watching;
 
 /// How often a quiet client is pinged, and a stuck one looked after.
 const TICK: Duration = Duration::from_secs(20);
@@ -60,10 +61,9 @@ impl From<io::Error> for End {
 }
 
 /// Serves one client until it, or the node, goes.
-pub(crate) async fn serve(app: Arc<App>, peer: Peer, counter: String, stream: TcpStream, early: Bytes) {
+pub(crate) async fn serve(app: Arc<App>, peer: Peer, watching: Watching, counter: String, stream: TcpStream, early: Bytes) {
     let _counted = app.stop.stream();
     app.counts.sockets_opened.one();
-    let viewer = app.node.viewer();
     let seated = app.hub.seat(&counter, stream);
     let mut client = Client::new(&app, &peer, counter, &seated);
     let opened = client.flush().and_then(|()| client.hear(&early));
@@ -71,7 +71,7 @@ pub(crate) async fn serve(app: Arc<App>, peer: Peer, counter: String, stream: Tc
         Ok(()) => client.run().await,
         Err(end) => end,
     };
-    drop(viewer);
+    drop(watching);
     if let End::Close(broken) = end {
         app.counts.sockets_closed.one();
         let seat = seated.leave();

@@ -9,3 +9,4 @@ mod looks;
 mod offline;
 mod page;
 mod partition;
+mod silence;

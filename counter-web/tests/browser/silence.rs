@@ -1,0 +1,87 @@
+//! A link that dies without a word, as when a phone changes its network: the page notices, comes back over another, and is still one viewer.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::page::*;
+use crate::support::browser::Browser;
+use crate::support::http::counter;
+use crate::support::process::{Node, cluster};
+
+/// Passes connections on to a node, until those that there are fall silent: both ends stay open, and nothing comes through any more.
+struct Link {
+    address: String,
+    silences: Arc<AtomicU64>,
+}
+
+impl Link {
+    fn to(node: &Node) -> Self {
+        let (listener, http, silences) = (TcpListener::bind("127.0.0.1:0").unwrap(), node.http.clone(), Arc::new(AtomicU64::new(0)));
+        let (address, heard) = (listener.local_addr().unwrap().to_string(), Arc::clone(&silences));
+        std::thread::spawn(move || {
+            for page in listener.incoming().map_while(Result::ok) {
+                let node = TcpStream::connect(&http).unwrap();
+                let ends = [(page.try_clone().unwrap(), node.try_clone().unwrap()), (node, page)];
+                for (from, to) in ends {
+                    let (silences, born) = (Arc::clone(&heard), heard.load(Ordering::SeqCst));
+                    std::thread::spawn(move || pass_on(from, to, || silences.load(Ordering::SeqCst) == born));
+                }
+            }
+        });
+        Self { address, silences }
+    }
+
+    fn fall_silent(&self) {
+        self.silences.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream, lives: impl Fn() -> bool) {
+    let mut piece = [0; 4096];
+    while let Ok(bytes @ 1..) = from.read(&mut piece) {
+        if lives() && to.write_all(&piece[..bytes]).is_err() {
+            break;
+        }
+    }
+    if lives() {
+        // It may be closed already.
+        let _closed = to.shutdown(Shutdown::Both);
+    } else {
+        // The far end must not notice: it is kept open for as long as the test runs.
+        std::mem::forget((from, to));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_link_died_silently_says_so_comes_back_and_is_still_one_viewer() {
+    let Some(mut browser) = Browser::start("silence").await else { return };
+    let node = Node::start(&cluster(), "ord", &[]);
+    let link = Link::to(&node);
+    let tab = browser.tab().await;
+    browser.open(&tab, &format!("http://{}/", link.address)).await;
+    browser.until(&tab, LIVE, "live").await;
+    let viewers = "document.querySelector('tr[data-region=ord] [data-f=connected]').textContent";
+    browser.until(&tab, viewers, "1").await;
+    browser.eval(&tab, "window.states = []; new MutationObserver(() => states.push(document.getElementById('status').dataset.state)).observe(document.getElementById('status'), { attributes: true })").await;
+    link.fall_silent();
+    let silent = Instant::now();
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, TOTAL, "1").await;
+    http_total_is(&node.http, 1);
+    assert!(
+        silent.elapsed() < Duration::from_secs(12),
+        "a click that nobody answers makes the page look for another way: {:?}",
+        silent.elapsed()
+    );
+    browser.until(&tab, LIVE, "live").await;
+    assert_eq!(browser.eval(&tab, "states.includes('waiting')").await, true, "it said so meanwhile");
+    assert_eq!(
+        counter(&node.http, "clicks")["regions"]["ord"]["connected"],
+        1,
+        "the old socket, which the server takes for alive, stands for nobody"
+    );
+    browser.until(&tab, viewers, "1").await;
+}
