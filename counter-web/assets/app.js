@@ -5,15 +5,16 @@ import { arrived, departed, drawNodes } from "./nodes.js";
 import { isOpen, open, send } from "./socket.js";
 import { drawRows, forgetRow } from "./table.js";
 import { drawWords, ownValueWith, say, sayTotal } from "./words.js";
-import { drawDots, forgetDot, pulse } from "./world.js";
+import { drawDots, drawLinks, forgetDot, pulse } from "./world.js";
 
-const HISTORY = 120; // seconds of the sparkline
+const HISTORY = 120000; // ms of the sparkline
 
 drawWith(() => {
   const extra = pending();
   drawWords(extra);
   drawRows(extra);
   drawDots();
+  drawLinks();
   drawNodes();
 });
 sendWith((add) => send({ type: "add", amount: add.amount, id: add.id }));
@@ -80,17 +81,22 @@ $("switch")?.querySelector("form").addEventListener("submit", async (event) => {
   look();
 });
 
-// ---- the sparkline ----
+// ---- the sparkline: the total since this page came, at most the last two minutes ----
 
-const history = [];
+const history = []; // [ms, total]
 setInterval(() => {
-  history.push(Number(known.total + pending()));
-  if (history.length > HISTORY) history.shift();
-  const [low, high] = [Math.min(...history), Math.max(...history)];
-  const y = (value) => (high === low ? 20 : 37 - (34 * (value - low)) / (high - low));
-  const points = history.map((value, i) => ((300 * (HISTORY - history.length + i)) / HISTORY).toFixed(1) + "," + y(value).toFixed(1));
-  $("spark").firstElementChild.setAttribute("points", points.join(" "));
+  const now = performance.now();
+  history.push([now, known.total + pending()]);
+  while (now - history[0][0] > HISTORY) history.shift();
   show();
+  let [low, high] = [history[0][1], history[0][1]];
+  for (const [, total] of history) [low, high] = [total < low ? total : low, total > high ? total : high];
+  if (history.length < 2) return;
+  const since = history[0][0], x = (at) => (300 * (at - since)) / (now - since);
+  const y = (total) => (high === low ? 38 : 40 - (32 * Number(total - low)) / Number(high - low));
+  const points = history.map(([at, total]) => x(at).toFixed(1) + "," + y(total).toFixed(1)).join(" ");
+  $("spark").lastElementChild.setAttribute("points", points);
+  $("spark").firstElementChild.setAttribute("points", "0,48 " + points + " 300,48");
 }, 1000);
 
 learned.finally(() => open(hear, gather));

@@ -8,19 +8,27 @@ export const known = {
   hash: boot.state_hash,
   replica: boot.replica, // of the node that serves this page
   isolated: boot.isolated, // cut off from the others on purpose
-  changedAt: 0, // when the state hash moved last
+  synced: boot.synced, // this node has caught up with the others
+  changedAt: -Infinity, // when the state hash moved last
   members: [], // the nodes, as this one sees them
   lookedAt: 0, // when it said so
+  askedAt: 0, // when it was asked for that
 };
 export const regions = new Map(); // code -> {value, connected, nodes, ticks}
 const places = {}; // code -> {city, flag, x, y}
 
 export const place = (code) => places[code];
 export const name = (code) => (places[code] ? places[code].city : code);
+export const flag = (code) => (places[code] ? places[code].flag : "📍");
+
+// Digits in threes from five digits on, as the server writes them.
+export const grouped = (number) => String(number).replace(/\d{5,}/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ","));
+
+export const signed = (amount) => (amount < 0 ? "−" : "+") + grouped(amount).replace("-", "");
 
 // The HTML is the first state: what it shows is not sent twice.
 document.querySelectorAll("#regions tbody tr").forEach(({ dataset, cells }) => {
-  const [value, connected, nodes] = [1, 3, 4].map((at) => cells[at].textContent);
+  const [value, connected, nodes] = [1, 3, 4].map((at) => cells[at].textContent.replaceAll(",", ""));
   regions.set(dataset.region, { value: BigInt(value), connected: +connected, nodes: +nodes, ticks: [] });
 });
 
@@ -42,6 +50,7 @@ document.addEventListener("visibilitychange", () => { asked = false; show(); });
 // Takes a state or a change; `gained` hears what each region got.
 export function take(message, gained) {
   known.total = BigInt(message.total);
+  known.synced = message.synced;
   if (known.hash !== message.state_hash) {
     known.hash = message.state_hash;
     known.changedAt = performance.now();
@@ -68,11 +77,12 @@ export async function look() {
   lookTimer = 0;
   if (looking || document.hidden) return;
   looking = true;
+  const askedAt = performance.now();
   try {
     const status = await (await fetch("/api/status")).json();
     known.members = status.members;
     known.isolated = status.isolated;
-    known.lookedAt = performance.now();
+    [known.askedAt, known.lookedAt] = [askedAt, performance.now()];
   } catch { /* the status line says it already */ }
   looking = false;
   show();
@@ -86,6 +96,13 @@ export function heard(code) {
   const least = Math.min(...ages);
   return code === here && least === 0 ? 0 : least + performance.now() - known.lookedAt;
 }
+
+// What a node said before the last change says nothing about it: for a moment all that is true is that it is asked.
+const SETTLE = 8000; // ms in which every node has been heard of again after a change
+export const isAsking = () => performance.now() - known.changedAt < SETTLE;
+// Whether what is known of the others is younger than the last change.
+export const isFresh = () => known.askedAt > known.changedAt;
+export const isBehind = (member) => member.lag_versions !== 0 && !isAsking();
 
 // Regions whose nodes did not say good-bye and are not heard of any more.
 export const outOfTouch = () => [...new Set(known.members

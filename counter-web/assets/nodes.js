@@ -1,64 +1,75 @@
 // The drawing of the nodes: who is there, who is behind or cut off, and what just travelled between them.
-import { $, here, known, name } from "./model.js";
+import { $, grouped, here, isBehind, known, name, signed } from "./model.js";
 import { text } from "./words.js";
-import { isStill, svg } from "./world.js";
+import { flyIn, flyOut, NAMED_MAX, parcel, svg } from "./world.js";
 
-const NODES_MAX = 24;
-const PARCELS_MAX = 40;
-const TRAVEL = 900; // ms
-let drawnAs = "", places = []; // {region, home, x, y, live}
+const NODES_MAX = 48;
+const LABEL_MAX = 14; // characters
+const GAP = 0.5; // radians that are at least free on both sides of the foot of the ring, for this node and its name
+let drawnAs = "", places = []; // {region, home, reached, behind, turn, x, y}
+
+const on = (turn, out) => ({ x: 200 + (135 + out) * Math.cos(turn), y: 112 + (82 + out) * Math.sin(turn) });
+
+// Where a node's name stands: over or under it; among many, small and outwards of it.
+function named({ turn, home, x, y }, many) {
+  if (home) return { x, y: y + 29, "text-anchor": "middle" };
+  if (!many) return { x, y: y + (Math.sin(turn) < 0 ? -14 : 24), "text-anchor": "middle" };
+  const at = on(turn, 10), side = Math.cos(turn);
+  return { x: at.x, y: at.y + 3, class: "many", "text-anchor": side > 0.25 ? "start" : side < -0.25 ? "end" : "middle" };
+}
 
 export function drawNodes() {
-  const nodes = known.members.filter((member) => !member.left).slice(0, NODES_MAX);
-  const key = JSON.stringify([known.isolated, nodes.map((member) => [member.replica, member.region, member.live, member.lag_versions === 0])]);
+  const all = known.members.filter((member) => !member.left);
+  // This node first, at the foot of the ring; the others around it, region by region.
+  const isHome = (member) => member.replica === known.replica;
+  const nodes = all.sort((a, b) => isHome(b) - isHome(a) || (a.region < b.region ? -1 : a.region > b.region ? 1 : a.replica < b.replica ? -1 : 1)).slice(0, NODES_MAX);
+  const key = JSON.stringify([known.isolated, all.length, nodes.map((member) => [member.replica, name(member.region), member.live, isBehind(member)])]);
   if (key === drawnAs) return;
   drawnAs = key;
+  const many = nodes.length > NAMED_MAX, gap = Math.max(GAP, (2 * Math.PI) / nodes.length);
   places = nodes.map((member, i) => {
-    const turn = (2 * Math.PI * i) / nodes.length - Math.PI / 2;
-    const home = member.replica === known.replica;
-    const reached = home || (member.live && !known.isolated);
-    return { region: member.region, home, reached, behind: member.lag_versions !== 0, x: 200 + 130 * Math.cos(turn), y: 100 + 70 * Math.sin(turn) };
+    const home = isHome(member), reached = home || (member.live && !known.isolated);
+    const turn = Math.PI / 2 + (home ? 0 : gap + (2 * (Math.PI - gap) * (i - 1)) / Math.max(1, nodes.length - 2));
+    return { region: member.region, home, reached, behind: isBehind(member), turn, ...on(turn, 0) };
   });
-  const home = places.find((node) => node.home);
-  const parts = [];
+  const home = places.find((node) => node.home), parts = [];
   if (home) {
     places.filter((node) => !node.home).forEach((node) => {
       parts.push(svg("line", { x1: home.x, y1: home.y, x2: node.x, y2: node.y, class: !node.reached ? "cut" : node.behind ? "behind" : "" }));
     });
   }
   places.forEach((node) => {
-    const label = svg("text", { x: node.x, y: node.y < 100 ? node.y - 16 : node.y + 24 });
-    label.textContent = name(node.region) + (node.home ? " (this node)" : "");
-    parts.push(svg("circle", { cx: node.x, cy: node.y, r: node.home ? 11 : 8, class: node.reached ? "" : "gone" }), label);
+    const label = svg("text", named(node, many));
+    const words = many && !node.home ? node.region : name(node.region);
+    label.textContent = (words.length > LABEL_MAX ? words.slice(0, LABEL_MAX - 1) + "…" : words) + (node.home ? " (this node)" : "");
+    parts.push(svg("circle", { cx: node.x, cy: node.y, r: node.home ? 11 : many ? 4.5 : 8, class: node.reached ? "" : "gone" }), label);
   });
+  if (all.length > nodes.length) {
+    const rest = svg("text", { x: 200, y: 100, "text-anchor": "middle" });
+    rest.textContent = "and " + (all.length - nodes.length) + " more";
+    parts.push(rest);
+  }
   $("ring").replaceChildren(...parts);
 }
 
-const signed = (amount) => (amount < 0 ? "−" + String(amount).slice(1) : "+" + amount);
+function moved(words) {
+  text($("moved"), words);
+  text($("travelled"), words);
+}
 
 // Clicks of another region came in.
 export function arrived(code, amount) {
-  const home = places.find((node) => node.home);
-  text($("travelled"), signed(amount) + " came from " + name(code));
-  places.filter((node) => node.region === code && !node.home).slice(0, 1).forEach((from) => parcel(from, home, amount));
+  moved(signed(amount) + " came from " + name(code));
+  flyIn(code, amount);
+  parcel($("ring"), places.find((node) => node.region === code && !node.home), places.find((node) => node.home), amount);
 }
 
 // Clicks of this node went out to all that it reaches.
 export function departed(amount) {
-  const home = places.find((node) => node.home);
   const others = places.filter((node) => !node.home && node.reached);
-  text($("travelled"), signed(amount) + (others.length ? " went from " + name(here) + " to " + others.length + (others.length === 1 ? " node" : " nodes") : " stays at this node"));
-  others.forEach((to) => parcel(home, to, amount));
+  moved(signed(amount) + (others.length ? " went from " + name(here) + " to " + grouped(others.length) + (others.length === 1 ? " node" : " nodes") : " stays at this node"));
+  flyOut(amount);
+  others.forEach((to) => parcel($("ring"), places.find((node) => node.home), to, others.length > NAMED_MAX ? 0 : amount));
 }
 
-function parcel(from, to, amount) {
-  if (!from || !to || isStill() || $("ring").querySelectorAll(".parcel").length >= PARCELS_MAX) return;
-  const label = svg("text", { y: -9 });
-  label.textContent = signed(amount);
-  const made = svg("g", { class: "parcel" });
-  made.append(svg("circle", { r: 5 }), label);
-  $("ring").append(made);
-  const at = (node) => ({ transform: "translate(" + node.x + "px," + node.y + "px)" });
-  const gone = () => made.remove();
-  made.animate([at(from), at(to)], { duration: TRAVEL, easing: "ease-in-out" }).finished.then(gone, gone);
-}
+moved("Click, and watch it travel.");

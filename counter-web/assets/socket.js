@@ -47,7 +47,7 @@ function connect() {
     if (mine !== socket) return;
     [heardAt, askedAt] = [Date.now(), 0];
     const message = JSON.parse(event.data);
-    if (message.type === "pong") $("rtt").value = "round trip " + Math.max(1, Math.round(performance.now() - message.t)) + " ms";
+    if (message.type === "pong") $("rtt").textContent = Math.max(1, Math.round(performance.now() - message.t)) + " ms";
     else hear(message);
   };
   mine.onclose = () => { if (mine === socket) lost(); };
@@ -57,7 +57,7 @@ function lost(at = Date.now()) {
   if (opened) lostAt = at;
   opened = false;
   socket = null;
-  $("rtt").value = "";
+  $("rtt").textContent = "";
   retryTimer = setTimeout(connect, Math.min(WAIT_MAX, WAIT_MIN * 2 ** attempts++) * (0.5 + Math.random()));
   setTimeout(show, GRACE + 50);
   show();

@@ -1,20 +1,20 @@
 // The rows of the regions: numbers, shares, clicks a second, when they were heard; sorted by any column.
-import { $, heard, here, name, place, regions, show } from "./model.js";
+import { $, flag, grouped, heard, here, name, regions, show } from "./model.js";
 import { text } from "./words.js";
 
 const RATE_OVER = 5000; // ms over which clicks a second are counted
 const body = document.querySelector("#regions tbody");
 const rows = new Map([...body.rows].map((tr) => [tr.dataset.region, tr]));
 const template = body.rows[0];
-let order = { by: "value", down: true }, orderShown = "";
+let order = { by: "value", down: true }, orderShown = "", asked = false;
 
 function row(code) {
   if (rows.has(code)) return rows.get(code);
   const made = template.cloneNode(true);
   made.dataset.region = code;
   const [head] = made.cells;
-  head.firstChild.data = (place(code) ? place(code).flag : "📍") + " " + name(code) + " ";
-  head.querySelector("code").textContent = code;
+  head.firstChild.data = flag(code) + " " + name(code) + " ";
+  head.querySelector("code").textContent = name(code) === code ? "" : code;
   body.append(made);
   rows.set(code, made);
   return made;
@@ -39,10 +39,10 @@ export function drawRows(extra) {
   const positive = [...shown.values()].reduce((sum, r) => sum + (r.value > 0n ? r.value : 0n), 0n) || 1n;
   for (const [code, r] of shown) {
     const tr = row(code);
-    [r.value, null, r.connected, r.nodes, r.rate ? r.rate.toFixed(1) : "0", age(heard(code))].forEach((value, at) => {
+    [grouped(r.value), null, grouped(r.connected), r.nodes, r.rate ? grouped(r.rate.toFixed(1)) : "0", age(heard(code))].forEach((value, at) => {
       if (value !== null) text(tr.cells[at + 1], String(value));
     });
-    tr.querySelector("rect").setAttribute("width", r.value > 0n ? Number((r.value * 1200n) / positive) / 10 : 0);
+    tr.querySelector("rect").setAttribute("width", (r.value > 0n ? Number((r.value * 1000n) / positive) / 10 : 0) + "%");
     tr.className = (code === here ? "here" : "") + (r.nodes === 0 ? " stale" : "");
   }
   sort(shown);
@@ -51,11 +51,13 @@ export function drawRows(extra) {
 function sort(shown) {
   const codes = [...shown.keys()].sort((a, b) => {
     const [x, y] = order.by === "city" ? [name(a), name(b)] : [shown.get(a)[order.by], shown.get(b)[order.by]];
-    return (x < y ? -1 : x > y ? 1 : 0) * (order.down ? -1 : 1) || (a < b ? -1 : 1);
+    return (typeof x === "string" ? x.localeCompare(y) : x < y ? -1 : x > y ? 1 : 0) * (order.down ? -1 : 1) || (a < b ? -1 : 1);
   });
   const key = codes.join();
-  // Rows stay where they are under the pointer.
-  if (key === orderShown || document.querySelector("#regions tbody:hover")) return;
+  // Rows stay where they are under the pointer, unless an order was asked for.
+  const may = asked || !document.querySelector("#regions tbody:hover");
+  asked = false;
+  if (key === orderShown || !may) return;
   orderShown = key;
   body.append(...codes.map((code) => rows.get(code)));
 }
@@ -65,6 +67,6 @@ $("regions").querySelectorAll("th button").forEach((button) => button.addEventLi
   order = { by, down: order.by === by ? !order.down : by !== "city" };
   $("regions").querySelectorAll("th[aria-sort]").forEach((th) => th.setAttribute("aria-sort", "none"));
   button.parentElement.setAttribute("aria-sort", order.down ? "descending" : "ascending");
-  orderShown = "";
+  asked = true;
   show();
 }));

@@ -1,64 +1,78 @@
 // What the page says in words: total, title, status, who agrees, the partition switch, and what screen readers hear.
 import { waitingCount } from "./clicks.js";
-import { $, counter, here, known, name, outOfTouch } from "./model.js";
+import { $, counter, grouped, here, isAsking, isFresh, known, name, outOfTouch, signed } from "./model.js";
 import { status } from "./socket.js";
 
-const SETTLE = 8000; // ms in which every node has been heard of again after a change
 const SAY_EVERY = 3000; // ms
 const HEALED_FOR = 30000; // ms that the words after a heal stay
+const TROUBLE_FOR = 8000; // ms that the words of a trouble stay
 
 export const text = (node, value) => { if (node && node.textContent !== value) node.textContent = value; };
-const clicks = (count) => (count === 1 ? "1 click" : count + " clicks");
+const clicks = (count) => (count === 1 ? "1 click" : grouped(count) + " clicks");
 
 export function drawWords(extra) {
-  const total = (known.total + extra).toString();
+  const total = grouped(known.total + extra);
   text($("total"), total);
+  $("total").className = "total " + (total.length < 8 ? "" : total.length < 12 ? "m" : total.length < 17 ? "s" : "xs");
   document.title = total + " " + counter + " · " + name(here);
   drawStatus();
-  drawAgreement();
-  drawSwitch();
+  drawAgreement(extra);
+  drawSwitch(extra);
 }
 
+let stateBefore = "";
 function drawStatus() {
   const { state, words } = status(), count = waitingCount();
+  const waiting = count && state !== "live" ? " with " + clicks(count) + " waiting" : "";
   $("status").dataset.state = state;
-  text($("status").querySelector("span"), words + (count && words !== "live" ? " with " + clicks(count) + " waiting" : ""));
+  text($("status").querySelector("span"), words + waiting);
+  if (stateBefore && state !== stateBefore) aloud(() => $("status").textContent);
+  stateBefore = state;
 }
 
-function drawAgreement() {
+function drawAgreement(extra) {
   const others = known.members.filter((member) => member.live && member.replica !== known.replica);
-  const behind = others.filter((member) => member.lag_versions !== 0), lost = outOfTouch();
+  const behind = others.filter((member) => member.lag_versions !== 0), lost = outOfTouch(), asked = behind.length || others.length;
   const state = known.hash.slice(0, 4) + "…";
-  // What a node said before the last change says nothing about it: for a moment all that is true is that it is asked.
-  const asking = performance.now() - known.changedAt < SETTLE;
-  const lag = (member) => name(member.region) + (member.lag_versions === null ? " not heard yet" : " " + member.lag_versions + " changes apart");
+  const lag = (member) => name(member.region) + (member.lag_versions === null ? " not heard yet" : " " + (member.lag_versions === 1 ? "1 change" : grouped(member.lag_versions) + " changes") + " apart");
   let words, kind = "";
-  if (known.isolated) [words, kind] = ["cut off, counting alone · state " + state, "apart"];
-  else if (lost.length) [words, kind] = [lost.slice(0, 3).map(name).join(", ") + " out of touch · state " + state, "apart"];
-  else if (!others.length) words = "alone · state " + state;
-  else if (!behind.length) [words, kind] = ["all regions agree · " + state, "agree"];
-  else if (asking) words = "hearing from " + behind.length + (behind.length === 1 ? " node" : " nodes") + " · state " + state;
-  else words = behind.slice(0, 3).map(lag).join(", ") + " · state " + state;
+  if (known.isolated) [words, kind] = ["cut off, counting alone · " + state, "apart"];
+  else if (!known.synced) [words, kind] = [(others.length ? "catching up" : "not in touch") + " with the other nodes · " + state, "apart"];
+  else if (lost.length) [words, kind] = [lost.slice(0, 3).map(name).join(", ") + " out of touch · " + state, "apart"];
+  else if (!others.length) words = "alone · " + state;
+  else if (!behind.length && isFresh() && !extra) [words, kind] = ["all regions agree · " + state, "agree"];
+  else if (isAsking() || !behind.length) words = "hearing from " + asked + (asked === 1 ? " node" : " nodes") + " · " + state;
+  else words = behind.slice(0, 3).map(lag).join(", ") + " · " + state;
   text($("hash"), words);
   $("hash").className = "hash " + kind;
 }
 
 // ---- the partition switch ----
 
-let apart = null, healedAt = -Infinity, met = 0n; // while apart: what the other regions had counted when that began
+// While apart: what each side had counted when that began, as far as this page saw it begin; after it: what each got.
+let apart = null, wasWhole = false, healed = null;
 const elsewhere = () => known.total - ownValue();
 let ownValue = () => 0n;
 export const ownValueWith = (f) => { ownValue = f; };
 
-function drawSwitch() {
+function drawSwitch(extra) {
   if (!$("switch")) return;
   const city = name(here), lost = outOfTouch().map(name).join(", ");
-  if (known.isolated && apart === null) apart = elsewhere();
-  if (!known.isolated && apart !== null) [apart, healedAt, met] = [null, performance.now(), apart];
+  if (known.isolated) apart ||= wasWhole ? { own: ownValue(), others: elsewhere() } : {};
+  else {
+    if (apart) healed = { at: performance.now(), ...apart };
+    [apart, wasWhole] = [null, true];
+  }
   let words = "One press cuts " + city + " off from all other nodes. Both sides count on, apart; heal, and the sums meet.";
-  if (known.isolated) words = city + " is cut off. Click here, and on another region's page: the totals differ. Heal, and they meet.";
-  else if (lost) words = lost + " is out of touch: it may be counting, and its clicks are added here once it is back.";
-  else if (performance.now() - healedAt < HEALED_FOR) words = "Healed. Clicks that came from the others: " + (elsewhere() - met) + ".";
+  if (apart) {
+    apart.alone = apart.own === undefined ? 0n : ownValue() + extra - apart.own;
+    words = city + " is cut off" + (apart.alone ? ", and no other node knows of " + signed(apart.alone) + " here" : "") +
+      ". Click here, and on another region's page: the totals differ. Heal, and they meet.";
+  } else if (lost) words = lost + " is out of touch: it may be counting, and its clicks are added here once it is back.";
+  else if (healed && performance.now() - healed.at < HEALED_FOR) {
+    words = "Healed, and the sums meet" + (healed.own === undefined ? "." : ": " + signed(healed.alone) + " went out from here, " +
+      signed(elsewhere() - healed.others) + " came from the others.");
+  }
   text($("switch").querySelector("p"), words);
   const button = $("switch").querySelector("button");
   button.value = known.isolated ? "0" : "1";
@@ -66,16 +80,19 @@ function drawSwitch() {
   $("switch").classList.toggle("apart", known.isolated || lost !== "");
 }
 
-// ---- aloud, for screen readers, not more than once in three seconds; troubles are seen as well ----
+// ---- troubles, seen and heard for a while; the rest for screen readers alone, not more than once in three seconds ----
 
-let saidAt = 0, sayTimer = 0;
-function aloud(words, seen) {
+let troubleTimer = 0, saidAt = 0, sayTimer = 0;
+export function say(words) {
+  clearTimeout(troubleTimer);
+  text($("trouble"), words);
+  troubleTimer = setTimeout(() => text($("trouble"), ""), TROUBLE_FOR);
+}
+function aloud(words) {
   clearTimeout(sayTimer);
   sayTimer = setTimeout(() => {
     saidAt = Date.now();
     text($("said"), words());
-    $("said").classList.toggle("unseen", !seen);
   }, Math.max(0, SAY_EVERY - (Date.now() - saidAt)));
 }
-export const say = (words) => aloud(() => words, true);
-export const sayTotal = () => aloud(() => "the total is " + $("total").textContent, false);
+export const sayTotal = () => aloud(() => (stateBefore === "live" ? "" : $("status").textContent + ", ") + "the total is " + $("total").textContent);

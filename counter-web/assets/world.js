@@ -1,14 +1,16 @@
-// The map: a dot a region, its area by its clicks, with a ring that spreads when they change.
-import { $, here, name, place, regions } from "./model.js";
+// The map: a dot a region, its area by its clicks, with a ring that spreads when they change; and the ways that clicks take between regions.
+import { $, grouped, here, isBehind, known, name, place, regions, signed } from "./model.js";
 
 export const svg = (tag, attributes) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   return node;
 };
-const PULSES_MAX = 60;
+const PULSES_MAX = 60, PARCELS_MAX = 150;
+const TRAVEL = 900; // ms
+const LIFT = 0.18; // how far a way on the map bends upwards, in parts of its length
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-export const isStill = () => still.matches || document.hidden;
+const isStill = () => still.matches || document.hidden;
 const dots = new Map([...document.querySelectorAll("#dots circle")].map((dot) => [dot.dataset.region, dot]));
 
 export function pulse(code) {
@@ -34,6 +36,52 @@ export function drawDots() {
     dot.setAttribute("r", (4 + 10 * Math.sqrt(Number(r.value > 0n ? r.value : 0n) / Number(greatest))).toFixed(1));
     dot.setAttribute("class", (code === here ? "here" : "") + (r.nodes === 0 ? " stale" : ""));
     const title = dot.firstChild || dot.appendChild(svg("title", {}));
-    title.textContent = name(code) + ": " + r.value;
+    title.textContent = name(code) + ": " + grouped(r.value);
   }
+}
+
+// ---- ways between regions ----
+
+// The point over the middle towards which a way bends.
+const over = (from, to, lift) => ({ x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 - lift * Math.hypot(to.x - from.x, to.y - from.y) });
+let linksDrawn = "";
+
+// A line to each region that has a node, or had one that did not say good-bye; cut where none is reached, behind where it lacks something.
+export function drawLinks() {
+  const home = place(here), kinds = new Map();
+  for (const member of known.members) {
+    if (member.left || member.region === here || !place(member.region)) continue;
+    const kind = known.isolated || !member.live ? "cut" : isBehind(member) ? "behind" : "";
+    // The best of a region's nodes speaks for it; the words sort from good to bad.
+    if (!kinds.has(member.region) || kinds.get(member.region) > kind) kinds.set(member.region, kind);
+  }
+  const drawn = JSON.stringify([...kinds]);
+  if (!home || drawn === linksDrawn) return;
+  linksDrawn = drawn;
+  $("links").replaceChildren(...[...kinds].map(([code, kind]) => {
+    const to = place(code), bend = over(home, to, LIFT);
+    return svg("path", { class: kind, d: `M${home.x} ${home.y}Q${bend.x} ${bend.y} ${to.x} ${to.y}` });
+  }));
+}
+
+// Clicks on their way in any drawing, with their amount where there is room for it.
+export function parcel(drawing, from, to, amount, lift = 0) {
+  if (!from || !to || isStill() || drawing.querySelectorAll(".parcel").length >= PARCELS_MAX) return;
+  const made = svg("g", { class: "parcel" });
+  made.append(svg("circle", { r: 5 }));
+  if (amount) made.appendChild(svg("text", { y: -9 })).textContent = signed(amount);
+  drawing.append(made);
+  const bend = over(from, to, lift), steps = lift ? 12 : 1;
+  const on = (axis, t) => (1 - t) ** 2 * from[axis] + 2 * t * (1 - t) * bend[axis] + t ** 2 * to[axis];
+  const way = Array.from({ length: steps + 1 }, (_, i) => ({ transform: `translate(${on("x", i / steps)}px,${on("y", i / steps)}px)` }));
+  const gone = () => made.remove();
+  made.animate(way, { duration: TRAVEL, easing: "ease-in-out" }).finished.then(gone, gone);
+}
+
+export const flyIn = (code, amount) => parcel($("map"), place(code), place(here), amount, LIFT);
+// Beyond so many nodes names and amounts would hide one another.
+export const NAMED_MAX = 12;
+export function flyOut(amount) {
+  const reached = new Set(known.members.filter((member) => member.live && member.region !== here).map((member) => member.region));
+  if (!known.isolated) reached.forEach((code) => parcel($("map"), place(here), place(code), reached.size > NAMED_MAX ? 0 : amount, LIFT));
 }

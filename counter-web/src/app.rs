@@ -1,7 +1,8 @@
 //! What every handler shares: the node, its watchers, the limits, and the word that it is time to stop.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use counter_net::{Counter, Node};
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub(crate) struct App {
     pub(crate) trust_proxy: bool,
     /// Whether the page may cut this node from the others.
     pub(crate) partition_switch: bool,
+    /// The addresses of the demo's pages by region, once all of its nodes are ready; nobody says them to a node that runs by itself.
+    pub(crate) pages: OnceLock<BTreeMap<String, String>>,
     pub(crate) stop: Stop,
     /// An operator said `leave`: another node is to take over what this one counted.
     pub(crate) leaves: AtomicBool,
@@ -46,6 +49,7 @@ impl App {
             counter: "clicks".to_owned(),
             trust_proxy: false,
             partition_switch: true,
+            pages: OnceLock::new(),
             stop: Stop::new(),
             leaves: AtomicBool::new(false),
             counts,

@@ -1,10 +1,11 @@
 //! `counter-web demo`: a cluster on this machine, one process of this very program a region.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,6 +61,7 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
         let port = if args.port == 0 { 0 } else { args.port + offset };
         nodes.push(start(args, region, port)?);
     }
+    let mut pages = BTreeMap::new();
     for node in nodes.iter_mut() {
         let line = node.lines.next_line().await.ok().flatten();
         let Some(line) = line else {
@@ -68,12 +70,23 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
         println!("{line}");
         if let Ok(ready) = serde_json::from_str::<Line>(&line) {
             eprintln!("  {} {:<12} http://{}/", regions::flag(&node.region), regions::city(&node.region), ready.http);
+            pages.insert(node.region.clone(), format!("http://{}/", ready.http));
         }
     }
+    tell(nodes, &pages).await;
     eprintln!("Open any of them, and click. Ctrl-C ends them all.");
     let (_, ended, _) = futures::future::select_all(nodes.iter_mut().map(|node| Box::pin(node.child.wait()))).await;
     let region = nodes.get(ended).map_or("", |node| node.region.as_str());
     Err(Failure::other(format!("the node of {region} ended by itself; the others are stopped")))
+}
+
+/// Tells each node where all pages are, so that its own can lead to the others.
+async fn tell(nodes: &mut [DemoNode], pages: &BTreeMap<String, String>) {
+    let line = serde_json::to_string(pages).unwrap_or_default() + "\n";
+    for stdin in nodes.iter_mut().filter_map(|node| node.stdin.as_mut()) {
+        // A node that hears nothing has ended, which is noticed below.
+        let _told = stdin.write_all(line.as_bytes()).await;
+    }
 }
 
 fn start(args: &DemoArgs, region: &str, port: u16) -> Result<DemoNode, Failure> {

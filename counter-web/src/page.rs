@@ -14,6 +14,9 @@ const TEMPLATE: &str = include_str!("../assets/index.html");
 /// Regions that are drawn; those after them, by clicks, are counted in the total and shown by the API.
 const ROWS_MAX: usize = 500;
 
+/// Pages of other regions that a demo's page leads to.
+const PAGES_MAX: usize = 6;
+
 /// The whole page.
 pub(crate) fn render(app: &App) -> String {
     fill(TEMPLATE, &Page::of(app))
@@ -39,6 +42,7 @@ struct Page {
     assets: String,
     scripts: String,
     total: String,
+    fit: &'static str,
     counter: String,
     city: String,
     flag: String,
@@ -51,6 +55,7 @@ struct Page {
     dots: String,
     rows: String,
     switch: String,
+    there: String,
     state: String,
 }
 
@@ -68,7 +73,8 @@ impl Page {
         Self {
             assets: assets::base(),
             scripts: assets::script_elements(),
-            total: view.total.to_string(),
+            fit: fit(&grouped(view.total)),
+            total: grouped(view.total),
             counter: escape(&view.name),
             city: escape(regions::city(&app.region)),
             flag: regions::flag(&app.region),
@@ -81,6 +87,7 @@ impl Page {
             dots: dots(&by_clicks, &app.region),
             rows: rows(&view, &by_clicks, &app.region),
             switch: if app.partition_switch { switch(regions::city(&app.region), isolated) } else { String::new() },
+            there: there(app),
             state: state(&view, &app.region, &info.replica.to_string(), isolated),
         }
     }
@@ -88,6 +95,7 @@ impl Page {
     fn value(&self, name: &str) -> &str {
         match name {
             "total" => &self.total,
+            "fit" => self.fit,
             "counter" => &self.counter,
             "city" => &self.city,
             "flag" => &self.flag,
@@ -100,6 +108,7 @@ impl Page {
             "dots" => &self.dots,
             "rows" => &self.rows,
             "switch" => &self.switch,
+            "there" => &self.there,
             "assets" => &self.assets,
             "scripts" => &self.scripts,
             "state" => &self.state,
@@ -128,20 +137,49 @@ fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
     let positive = rows.iter().map(|(_, region)| region.value.max(0)).sum::<i128>().max(1);
     let mut html = String::with_capacity(rows.len() * 240);
     for (code, region) in rows {
-        let share = region.value.max(0) * 120 / positive;
+        let share = region.value.max(0) * 100 / positive;
         let class = class(code, region, here);
-        let RegionView { value, connected, nodes, .. } = region;
+        let (value, connected, nodes) = (grouped(region.value), grouped(region.connected), region.nodes);
+        // The code of a region without a name is its name already.
+        let aside = if regions::place(code).is_some() { *code } else { "" };
         let (flag, city, code) = (regions::flag(code), escape(regions::city(code)), escape(code));
         // Writing to a String cannot fail.
         let _written = writeln!(
             html,
-            "<tr data-region=\"{code}\"{class}><th scope=\"row\">{flag} {city} <code>{code}</code>\
-             <td data-f=\"value\">{value}<td><svg class=\"bar\"><rect width=\"{share}\"/></svg>\
+            "<tr data-region=\"{code}\"{class}><th scope=\"row\">{flag} {city} <code>{aside}</code>\
+             <td data-f=\"value\">{value}<td><svg class=\"bar\"><rect width=\"{share}%\"/></svg>\
              <td data-f=\"connected\">{connected}<td>{nodes}<td>0<td>–"
         );
     }
     debug_assert!(!view.regions.is_empty(), "a node shows at least its own region");
     html
+}
+
+/// Digits in threes, from five digits on: beyond that nobody reads a number at a glance.
+fn grouped(number: impl ToString) -> String {
+    let text = number.to_string();
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
+    if digits.len() < 5 {
+        return text;
+    }
+    let mut grouped = sign.to_owned();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The class that makes a total of so many characters fit its place on one line.
+fn fit(total: &str) -> &'static str {
+    match total.len() {
+        ..8 => "",
+        8..12 => " m",
+        12..17 => " s",
+        _ => " xs",
+    }
 }
 
 /// This node's own region is marked, and so are those without a live node.
@@ -182,8 +220,20 @@ fn state(view: &CounterView, region: &str, replica: &str, isolated: bool) -> Str
     let (total, state_hash) = (Integer(view.total), view.state_hash.to_string());
     let state = serde_json::json!({
         "counter": view.name, "total": total, "region": region, "replica": replica, "state_hash": state_hash, "isolated": isolated,
+        "synced": view.synced,
     });
     state.to_string().replace('<', "\\u003c")
+}
+
+/// Where else to look: the pages of the demo's other regions.
+fn there(app: &App) -> String {
+    let others = app.pages.get().into_iter().flatten().filter(|(region, _)| **region != app.region).take(PAGES_MAX);
+    let link = |(region, url): (&String, &String)| {
+        let (flag, city, url) = (regions::flag(region), escape(regions::city(region)), escape(url));
+        format!("<a href=\"{url}\" target=\"_blank\" rel=\"noopener\">{flag} {city}</a>")
+    };
+    let links: Vec<String> = others.map(link).collect();
+    if links.is_empty() { String::new() } else { format!(" <span class=\"there\">Open beside it: {}</span>", links.join(" ")) }
 }
 
 /// The partition switch: a form, so that it works without a script too.
@@ -223,6 +273,7 @@ mod tests {
         let names = TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}")).map(|(name, _)| name);
         let page = Page {
             total: "x".into(),
+            fit: "x",
             counter: "x".into(),
             city: "x".into(),
             flag: "x".into(),
@@ -235,6 +286,7 @@ mod tests {
             dots: "x".into(),
             rows: "x".into(),
             switch: "x".into(),
+            there: "x".into(),
             assets: "x".into(),
             scripts: "x".into(),
             state: "x".into(),
@@ -243,6 +295,15 @@ mod tests {
             assert_eq!(page.value(name), "x", "{name}");
         }
         assert!(!fill(TEMPLATE, &page).contains("{{"));
+    }
+
+    #[test]
+    fn long_numbers_are_written_in_threes() {
+        let cases = [(0, "0"), (-999, "-999"), (9_999, "9999"), (10_000, "10,000"), (-123_456, "-123,456"), (1_234_567, "1,234,567")];
+        for (number, written) in cases {
+            assert_eq!(grouped(number), written);
+        }
+        assert_eq!(grouped(i128::MAX), "170,141,183,460,469,231,731,687,303,715,884,105,727");
     }
 
     #[test]

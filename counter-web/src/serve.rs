@@ -1,13 +1,13 @@
 //! `counter-web serve`: starts the node, its front and its operators' socket, says so in one line, and ends them in order.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use counter_net::{Node, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     announce(&ready)?;
     tracing::info!(region = ready.region, replica = ready.replica, "the page is at http://{}/", ready.http);
     tokio::select! {
-        () = signals.wait() => {}
+        () = signals.wait(&app) => {}
         () = app.stop.wait() => {}
     }
     tracing::info!("stopping");
@@ -121,6 +121,7 @@ fn app(args: &ServeArgs, node: Node) -> App {
         counter: args.counter.clone(),
         trust_proxy: args.trust_proxy,
         partition_switch: args.allow_partition,
+        pages: OnceLock::new(),
         stop: Stop::new(),
         leaves: AtomicBool::new(false),
         counts,
@@ -143,7 +144,7 @@ fn raise_file_limit() -> usize {
     usize::try_from(clients).unwrap_or(usize::MAX)
 }
 
-/// What makes `serve` stop: SIGINT, SIGTERM and, for the demo's nodes, the end of standard input.
+/// What makes `serve` stop: SIGINT, SIGTERM and, for the demo's nodes, the end of standard input. One line may come there before: where the pages are.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -155,15 +156,17 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, with_stdin })
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self, app: &App) {
         let with_stdin = self.with_stdin;
         let stdin_ended = async {
             if !with_stdin {
                 return std::future::pending().await;
             }
-            let mut piece = [0; 64];
-            let mut stdin = tokio::io::stdin();
-            while stdin.read(&mut piece).await.is_ok_and(|bytes| bytes > 0) {}
+            let mut lines = BufReader::new(tokio::io::stdin()).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                // Said once; whatever else comes is of no use.
+                let _known = serde_json::from_str(&line).map(|pages| app.pages.set(pages));
+            }
         };
         tokio::select! {
             _ = self.interrupt.recv() => {}

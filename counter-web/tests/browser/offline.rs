@@ -101,3 +101,17 @@ async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing
     total_is(&fra, 12);
     browser.until(&tab, "document.querySelector('tr[data-region=ord] [data-f=connected]').textContent", "1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_says_that_its_node_has_not_caught_up_with_the_others_until_it_has() {
+    let Some(mut browser) = Browser::start("behind").await else { return };
+    let cluster = cluster();
+    let mut fra = Node::start(&cluster, "fra", &[]);
+    fra.kill();
+    let ord = Node::start(&cluster, "ord", &[&fra]);
+    let tab = live_page(&mut browser, &ord).await;
+    let hash = |words: &str| format!("document.getElementById('hash').textContent.startsWith('{words}')");
+    browser.until(&tab, &hash("not in touch with the other nodes"), true).await;
+    let _fra = Node::start(&cluster, "fra", &[&ord]);
+    browser.until(&tab, &hash("all regions agree"), true).await;
+}

@@ -27,12 +27,14 @@ async fn one_press_cuts_a_region_off_and_another_makes_the_sums_meet() {
     click(&mut browser, &cut, "cut").await;
     browser.until(&cut, SWITCH, "Heal").await;
     browser.until(&cut, &format!("{HASH}.startsWith('cut off')"), true).await;
+    browser.until(&cut, "document.querySelectorAll('#links .cut').length", 2).await;
     for (tab, times) in [(&cut, 2), (&other, 5)] {
         for _ in 0..times {
             click(&mut browser, tab, "plus").await;
         }
     }
     browser.until(&cut, TOTAL, "3").await;
+    browser.until(&cut, "document.querySelector('#switch p').textContent.includes('no other node knows of +2 here')", true).await;
     browser.until(&other, TOTAL, "6").await;
     let stale = "document.querySelector('tr[data-region=ord]').classList.contains('stale')";
     browser.until(&other, stale, true).await;
@@ -44,8 +46,15 @@ async fn one_press_cuts_a_region_off_and_another_makes_the_sums_meet() {
     for tab in [&cut, &other] {
         browser.until(tab, TOTAL, "8").await;
         browser.until(tab, &format!("{HASH}.startsWith('all regions agree')"), true).await;
+        browser.until(tab, "[...document.querySelectorAll('#links path')].map(link => link.getAttribute('class')).join()", ",").await;
     }
-    browser.until(&cut, "document.querySelector('#switch p').textContent", "Healed. Clicks that came from the others: 5.").await;
+    browser
+        .until(
+            &cut,
+            "document.querySelector('#switch p').textContent",
+            "Healed, and the sums meet: +2 went out from here, +5 came from the others.",
+        )
+        .await;
     assert_eq!(browser.eval(&cut, HASH).await, browser.eval(&other, HASH).await, "the same hash on both sides");
     (0..3).for_each(|at| http_total_is(demo.http(at), 8));
     assert_eq!(demo.end("TERM").0, Some(0));

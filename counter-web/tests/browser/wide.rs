@@ -1,0 +1,50 @@
+//! A page of many nodes: all of them are drawn, this one among them, and a click goes out to all.
+
+use serde_json::json;
+
+use crate::page::*;
+use crate::support::browser::Browser;
+use crate::support::process::{Node, cluster};
+
+/// What is drawn is under test, not whether a small machine runs so many processes in time: these are added to what the node says of its members.
+const MORE: &str = "ams arn atl bog bom bos cdg den dfw ewr eze fra gdl gig gru hkg iad jnb lax lhr maa mad mia";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_six_nodes_are_drawn_and_a_click_goes_out_to_all() {
+    let Some(mut browser) = Browser::start("many").await else { return };
+    // The page is that of the code that comes last, so that no cut by order spares it.
+    let cluster = cluster();
+    let yyz = Node::start(&cluster, "yyz", &[]);
+    let _others = ["nrt", "moon-base"].map(|region| Node::start(&cluster, region, &[&yyz]));
+    let tab = browser.tab().await;
+    let more = format!(
+        "const ask = window.fetch; window.fetch = async (...what) => {{ const answer = await ask(...what); \
+         if (what[0] !== '/api/status') return answer; const status = await answer.json(); \
+         for (const region of '{MORE}'.split(' ')) status.members.push({{ replica: region, region, live: true, last_heard_ms: 0, lag_versions: 0 }}); \
+         return {{ json: async () => status }}; }}"
+    );
+    browser.command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": more })).await;
+    browser.open(&tab, &url(&yyz)).await;
+    browser.until(&tab, "document.querySelectorAll('#ring > circle').length", 26).await;
+    browser.until(&tab, "document.querySelectorAll('#ring > circle.gone').length", 0).await;
+    browser.until(&tab, "document.querySelectorAll('#ring line').length", 25).await;
+    let home = "[...document.querySelectorAll('#ring text')].filter(label => label.textContent === 'Toronto (this node)').length";
+    browser.until(&tab, home, 1).await;
+    // A region that has no place is in the list and the ring alone.
+    browser.until(&tab, "document.querySelectorAll('#links path').length", 24).await;
+    browser
+        .until(&tab, "[...document.querySelectorAll('#dots circle[data-region]')].map(dot => dot.dataset.region).sort().join()", "nrt,yyz")
+        .await;
+    // What flies is gone within a second: it is counted as it is put there.
+    let watch = "window.flown = { map: 0, ring: 0 }; for (const id of ['map', 'ring']) new MutationObserver(changes => changes.forEach(change => \
+                 window.flown[id] += [...change.addedNodes].filter(node => node.classList.contains('parcel')).length)).observe(document.getElementById(id), { childList: true })";
+    browser.eval(&tab, watch).await;
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, "window.flown", json!({ "map": 24, "ring": 25 })).await;
+    browser.until(&tab, "document.getElementById('moved').textContent", "+1 went from Toronto to 25 nodes").await;
+    browser.until(&tab, "document.querySelectorAll('.parcel').length", 0).await;
+    browser.eval(&tab, "document.querySelector('[data-sort=city]').click()").await;
+    browser
+        .until(&tab, "[...document.querySelectorAll('#regions tbody tr')].map(row => row.dataset.region).join()", "moon-base,nrt,yyz")
+        .await;
+}
