@@ -39,8 +39,8 @@ impl Server {
 /// What the clients saw.
 #[derive(Clone, Debug)]
 pub struct FanOut {
-    /// From a click's leaving its client to its showing on the last of all.
-    pub to_all: Quantiles,
+    /// From a click's leaving its client to its showing on the last of all, of each isolated click.
+    pub times: Vec<Duration>,
     /// Clicks a second seen by all, for each number of clicks that were in flight: made, and not yet seen by all.
     pub rates: Vec<f64>,
     /// Processor time of the server for each frame that a client got while clicks were in flight, in nanoseconds.
@@ -120,7 +120,7 @@ pub async fn fan_out(server: Server, clients: usize, clicks: u64, in_flight: &[u
     }
     let frames = watch.frames.load(Ordering::Relaxed) - before.1;
     let cpu_per_frame = (server.cpu()? - before.0).as_nanos() as f64 / frames.max(1) as f64;
-    Ok(FanOut { to_all: Quantiles::new(times), rates, cpu_per_frame })
+    Ok(FanOut { times, rates, cpu_per_frame })
 }
 
 /// Makes `many` clicks at once, and waits until all show them; the time from leaving to the last.

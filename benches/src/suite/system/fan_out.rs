@@ -5,38 +5,44 @@ use std::time::Duration;
 use super::{Part, row};
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
-use crate::system::{self, Crowd, FanOut, Measured, Server};
+use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
 
-/// One node, many clients, beside others on the same work; and what clients cost that do nothing.
+/// One node, many clients, beside others on the same work; and what clients cost that do nothing. The contenders take turns, round by round, so that
+/// a noisy neighbour meets all of them alike; times are of all rounds, rates and processor time the medians of the rounds.
 ///
 /// # Errors
 /// As [`system::fan_out`] and [`system::crowd`] of ours; a peer that is not installed is left out, and a line says so.
 pub async fn fan_out(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
     let sizes: &[usize] = if quick { &[100] } else { &[10, 100, 300] };
-    let (clicks, time) = if quick { (50, Duration::from_secs(2)) } else { (200, Duration::from_secs(5)) };
+    let (clicks, time) = if quick { (50, Duration::from_secs(1)) } else { (100, Duration::from_secs(2)) };
     let mut points = Vec::new();
     for &clients in sizes {
         let seen = system::fan_out(Server::Ours, clients, clicks, &[], time).await?;
-        points.push((clients as f64, seen.to_all.at(0.5)));
+        points.push((clients as f64, Quantiles::new(seen.times).at(0.5)));
     }
-    let (mut seen, mut missing) = (Vec::new(), Vec::new());
-    seen.push(("ours", system::fan_out(Server::Ours, 1_000, clicks, &IN_FLIGHT, time).await?));
-    for (name, server) in [("node ws, coalesced", Server::NodeWs), (RAW, Server::RawLoop)] {
-        match system::fan_out(server, 1_000, clicks, &IN_FLIGHT, time).await {
-            Ok(peer) => seen.push((name, peer)),
-            Err(failure) => missing.push((name, failure)),
+    let mut contenders =
+        vec![Contender::new("ours", Server::Ours), Contender::new(NODE, Server::NodeWs), Contender::new(RAW, Server::RawLoop)];
+    for _ in 0..ROUNDS {
+        for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
+            contender.round(clicks, time).await?;
         }
     }
-    let ours = &seen[0].1;
-    points.push((1_000.0, ours.to_all.at(0.5)));
-    part.curves.push(Curve::new("system.fan_out", "ours", ours.to_all.curve()));
+    let seen: Vec<(&str, Seen)> = contenders.iter().filter(|one| one.failure.is_none()).map(|one| (one.name, one.seen())).collect();
+    let ours = &seen[0].1.to_all;
+    points.push((1_000.0, ours.at(0.5)));
+    part.curves.push(Curve::new("system.fan_out", "ours", ours.curve()));
     part.curves.push(Curve::new("system.fan_out.clients", "ours", points));
     part.rows.extend(fan_out_rows(&seen));
-    missing.iter().for_each(|(name, failure)| part.without(name, failure, &FAN_OUT));
-    part.rows.extend(crowd_rows(&system::crowd(10_000, time).await?));
+    for (name, failure) in contenders.iter().filter_map(|one| one.failure.as_ref().map(|failure| (one.name, failure))) {
+        part.without(name, failure, &FAN_OUT);
+    }
+    part.rows.extend(crowd_rows(&system::crowd(10_000, time * 2).await?));
     Ok(part)
 }
+
+/// Rounds of each contender, every one with a server and clients of its own.
+const ROUNDS: usize = 5;
 
 /// Clicks made and not yet seen by all.
 const IN_FLIGHT: [u64; 2] = [16, 256];
@@ -44,25 +50,73 @@ const IN_FLIGHT: [u64; 2] = [16, 256];
 /// The rows in which others stand beside ours.
 const FAN_OUT: [&str; 5] = ["system.fan_out.p50", "system.fan_out.p99", "system.fan_out.16", "system.fan_out.256", "system.fan_out.cpu"];
 
+const NODE: &str = "node ws, coalesced";
 const RAW: &str = "bound: raw write loop";
 
-fn fan_out_rows(seen: &[(&str, FanOut)]) -> Vec<Row> {
-    let figures = |of: &dyn Fn(&FanOut) -> f64| seen.iter().map(|(name, seen)| (*name, of(seen))).collect::<Vec<_>>();
-    let row = |id: &str, work: &str, unit, of: &dyn Fn(&FanOut) -> f64| Row::exact(id, work, unit, &figures(of));
-    let node = || "node ws, coalesced".to_owned();
-    let times = |part: f64| move |seen: &FanOut| seen.to_all.at(part);
+/// One server and what its rounds gave.
+struct Contender {
+    name: &'static str,
+    server: Server,
+    rounds: Vec<FanOut>,
+    /// A peer is out of it with its first failure.
+    failure: Option<Failure>,
+}
+
+impl Contender {
+    fn new(name: &'static str, server: Server) -> Self {
+        Self { name, server, rounds: Vec::new(), failure: None }
+    }
+
+    async fn round(&mut self, clicks: u64, time: Duration) -> Measured<()> {
+        match system::fan_out(self.server, 1_000, clicks, &IN_FLIGHT, time).await {
+            Ok(seen) => self.rounds.push(seen),
+            Err(failure) if self.server == Server::Ours => return Err(failure),
+            Err(failure) => self.failure = Some(failure),
+        }
+        Ok(())
+    }
+
+    /// With every fifth of the times one round.
+    fn seen(&self) -> Seen {
+        let each = |of: &dyn Fn(&FanOut) -> f64| self.rounds.iter().map(of).collect::<Vec<_>>();
+        Seen {
+            to_all: Quantiles::new(self.rounds.iter().flat_map(|round| round.times.iter().copied())),
+            rates: [0, 1].map(|at| each(&|round| round.rates[at])),
+            cpu_per_frame: each(&|round| round.cpu_per_frame),
+        }
+    }
+}
+
+/// What all rounds of one contender gave.
+struct Seen {
+    to_all: Quantiles,
+    rates: [Vec<f64>; 2],
+    cpu_per_frame: Vec<f64>,
+}
+
+fn fan_out_rows(seen: &[(&str, Seen)]) -> Vec<Row> {
+    let node = || NODE.to_owned();
+    let time = |part: f64, name: &str| {
+        let of_rounds: Vec<_> = seen.iter().map(|(name, seen)| (*name, seen.to_all.of_fifths(part))).collect();
+        let runs: Vec<(&str, &[f64])> = of_rounds.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let mut row =
+            Row::runs(format!("system.fan_out.{name}"), format!("click on all of 1,000 sockets, {name}"), Unit::Nanoseconds, &runs);
+        row.figures.iter_mut().zip(seen).for_each(|(figure, (_, seen))| figure.value = seen.to_all.at(part));
+        row.needs(Need::Better(1.0, node()), "node")
+    };
+    let runs = |id: &str, work: &str, unit, of: &dyn Fn(&Seen) -> Vec<f64>| {
+        let values: Vec<_> = seen.iter().map(|(name, seen)| (*name, of(seen))).collect();
+        let runs: Vec<(&str, &[f64])> = values.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        Row::runs(id, work, unit, &runs)
+    };
     vec![
-        row("system.fan_out.p50", "click on all of 1,000 sockets, p50", Unit::Nanoseconds, &times(0.5))
-            .published("tokio broadcast", 23.7e6)
+        time(0.5, "p50").published("tokio broadcast", 23.7e6),
+        time(0.99, "p99").published("tokio broadcast", 31.5e6),
+        runs("system.fan_out.16", "clicks on all of 1,000 sockets, 16 in flight", Unit::PerSecond, &|seen| seen.rates[0].clone())
             .needs(Need::Better(1.0, node()), "node"),
-        row("system.fan_out.p99", "click on all of 1,000 sockets, p99", Unit::Nanoseconds, &times(0.99))
-            .published("tokio broadcast", 31.5e6)
-            .needs(Need::Better(1.0, node()), "node"),
-        row("system.fan_out.16", "clicks on all of 1,000 sockets, 16 in flight", Unit::PerSecond, &|seen| seen.rates[0])
-            .needs(Need::Better(1.0, node()), "node"),
-        row("system.fan_out.256", "clicks on all of 1,000 sockets, 256 in flight", Unit::PerSecond, &|seen| seen.rates[1])
+        runs("system.fan_out.256", "clicks on all of 1,000 sockets, 256 in flight", Unit::PerSecond, &|seen| seen.rates[1].clone())
             .needs(Need::AtLeast(10_000.0), ""),
-        row("system.fan_out.cpu", "server's processor time a frame, 1,000 sockets", Unit::Nanoseconds, &|seen| seen.cpu_per_frame)
+        runs("system.fan_out.cpu", "server's processor time a frame, 1,000 sockets", Unit::Nanoseconds, &|seen| seen.cpu_per_frame.clone())
             .needs(Need::Within(1.2, RAW.to_owned()), "bound"),
     ]
 }
