@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use headers::{Connection, HeaderMap, HeaderMapExt, SecWebsocketAccept, SecWebsocketKey, Upgrade};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use warp::http::{Response, StatusCode};
 
 use crate::code::Code;
 use crate::rejection::ApiError;
+use crate::stream::Stream;
 
 /// Judges the request's headers and makes the answer that switches protocols.
 ///
@@ -40,8 +40,8 @@ pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
 /// Waits until the answer is sent, and takes the stream with what the client sent too early. `None` if the connection broke before.
 pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts = upgraded.downcast::<Stream>().ok()?;
+    Some((parts.io.into_tcp(), parts.read_buf))
 }
 
 /// Lets in a request without an Origin, and one whose Origin is this very host.

@@ -31,6 +31,7 @@ mod server;
 mod session;
 mod shown;
 mod socket;
+mod stream;
 mod top;
 mod viewers;
 

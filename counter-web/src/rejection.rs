@@ -8,7 +8,7 @@ use warp::http::{Response, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
 
-use crate::bounds::{AMOUNT_MAX, ID_BYTES_MAX};
+use crate::bounds::{AMOUNT_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
 use crate::code::Code;
 
 /// A refused request: what HTTP and sockets answer with.
@@ -57,6 +57,13 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn answered_id() -> Self {
+        Self::bad_request(
+            Code::BadId,
+            "this id is from the answer to an add that came without one: that add is applied, and nothing was added now; give each add an id of its own",
+        )
+    }
+
     pub(crate) fn bad_token() -> Self {
         Self::bad_request(
             Code::BadToken,
@@ -72,6 +79,27 @@ impl ApiError {
         Self::bad_request(
             Code::WrongOrigin,
             "the Origin header names another site than the Host header: only this server's own pages may do this",
+        )
+    }
+
+    /// 400: what came is no request.
+    pub(crate) fn unreadable_head() -> Self {
+        Self::bad_request(Code::BadRequest, "this is no request of HTTP/1.1 that can be read: nothing was done")
+    }
+
+    pub(crate) fn bad_host() -> Self {
+        Self::bad_request(
+            Code::BadHost,
+            "a request of HTTP/1.1 has one Host header with the name of this server (RFC 9112, 3.2): write it once",
+        )
+    }
+
+    /// 431: nothing of the request was read but its head's beginning.
+    pub(crate) fn head_too_large() -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Code::TooLarge,
+            format!("the head of a request is at most {HEAD_BYTES_MAX} bytes, its address included"),
         )
     }
 
@@ -114,6 +142,12 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyConnections, "too many connections from this address: close one first")
     }
 
+    /// 503: before the request was read.
+    pub(crate) fn no_room() -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::TooManyConnections, "this node is full: try another one");
+        Self { retry_after: 5, ..error }
+    }
+
     pub(crate) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Stopping, "this node is stopping: try again, or another node")
     }
@@ -133,6 +167,19 @@ impl ApiError {
 
     pub(crate) fn not_durable(message: String) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
+    }
+
+    /// The whole answer in its bytes, for where hyper writes none: the last thing on its connection.
+    pub(crate) fn into_last_words(self) -> Bytes {
+        let answer = self.into_response();
+        let mut bytes =
+            format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", answer.status(), answer.body().len()).into_bytes();
+        for (name, value) in answer.headers() {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(answer.body());
+        bytes.into()
     }
 
     /// The answer to an HTTP request.

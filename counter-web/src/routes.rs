@@ -282,7 +282,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Headers of every answer. Nothing is cached unless it says otherwise itself.
-fn secured(mut response: Response) -> Response {
+pub(crate) fn secured(mut response: Response) -> Response {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }

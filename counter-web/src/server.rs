@@ -9,18 +9,23 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use warp::http::{Method, Request};
+use warp::http::header::{CONNECTION, HOST, HeaderValue};
+use warp::http::uri::Authority;
+use warp::http::{Method, Request, Version};
 use warp::reply::{Reply, Response};
 
 use crate::app::App;
+use crate::bounds::HEAD_BYTES_MAX;
+use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::rejection::ApiError;
-use crate::routes::routes;
+use crate::routes::{routes, secured};
+use crate::stream::Stream;
 
 /// The head of a request must be there after this, also the next one on a kept connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,8 +33,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// A request must be read and answered after this. Streams begin within it and may last.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The longest head of a request, in bytes.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How soon an address that holds as many connections as it may is looked at again: one whose end its client has seen is given up a moment later.
+const SLOT_GRACE: Duration = Duration::from_millis(50);
 
 /// What is left for requests and sockets to end by themselves when the server stops.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -85,8 +90,7 @@ where
 {
     // Small frames must not wait for one another; a stream without the option still works.
     let _set = stream.set_nodelay(true);
-    let peer =
-        if app.trust_proxy { Ok(Peer::proxy(from)) } else { app.limits.connect(from).map(|slot| Peer::direct(from, &app.limits, slot)) };
+    let peer = if app.trust_proxy { Ok(Peer::proxy(from)) } else { direct(&app.limits, from).await };
     let counted = Arc::clone(&app);
     let service = hyper::service::service_fn(move |request| {
         counted.counts.requests.one();
@@ -94,7 +98,7 @@ where
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX).half_close(false);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut connection = std::pin::pin!(http.serve_connection(Stream::new(stream), service).with_upgrades());
     let stop = app.stop.wait();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -108,14 +112,31 @@ where
     }
 }
 
+/// The client itself, where its address may have one more connection.
+async fn direct(limits: &Arc<Limits>, from: IpAddr) -> Result<Peer, ApiError> {
+    let slot = match limits.connect(from) {
+        Ok(slot) => slot,
+        Err(_) => {
+            tokio::time::sleep(SLOT_GRACE).await;
+            limits.connect(from)?
+        }
+    };
+    Ok(Peer::direct(from, limits, slot))
+}
+
 /// Answers one request, or cuts the connection where that takes too long.
 async fn answer<S>(routes: S, mut request: Request<Incoming>, peer: Result<Peer, ApiError>) -> Result<Response, io::Error>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    match peer {
+    match peer.and_then(|peer| check_host(&request).map(|()| peer)) {
         Ok(peer) => request.extensions_mut().insert(peer),
-        Err(error) => return Ok(error.into_response().into_response()),
+        Err(error) => {
+            let mut refused = secured(error.into_response().into_response());
+            // On a connection of its own the next request may find a place.
+            refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(refused);
+        }
     };
     if request.method() == Method::HEAD {
         // hyper leaves the body of the answer out by itself.
@@ -126,13 +147,21 @@ where
     Ok(response)
 }
 
+/// Refuses a request whose Host is not what RFC 9112, 3.2 asks for: one in HTTP/1.1, at most one before, and a name or nothing.
+fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let sound = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok(),
+        (Some(_), Some(_)) => false,
+    };
+    if sound { Ok(()) } else { Err(ApiError::bad_host()) }
+}
+
 /// Says that there is no room, and reads for a moment what the client sends: unread bytes would make of the answer a reset.
 async fn refuse(mut stream: TcpStream) {
-    const BODY: &str = "{\"error\":\"too_many_connections\",\"message\":\"this node is full: try another one\"}";
-    let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n";
-    let answer = format!("{head}Content-Length: {}\r\n\r\n{BODY}", BODY.len());
     let told = async {
-        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(&ApiError::no_room().into_last_words()).await?;
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
     };

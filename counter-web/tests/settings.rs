@@ -88,13 +88,11 @@ fn a_low_rate_leaves_the_burst_and_says_when_the_next_add_is_let_through() {
     assert!((800..=1_000).contains(&seconds), "{head}");
 }
 
-#[test]
-fn a_full_node_says_so_in_whole_json() {
-    let runtime = Runtime::new();
-    let bare = command(&runtime);
-    // With so few files half of them are for clients.
+/// A node whose shell has set a limit first.
+fn limited(runtime: &Runtime, limit: &str) -> Command {
+    let bare = command(runtime);
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 160 && exec \"$@\"", "sh"]).arg(bare.get_program());
+    limited.args(["-c", &format!("{limit} && exec \"$@\""), "sh"]).arg(bare.get_program());
     limited.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]);
     for (name, value) in bare.get_envs() {
         match value {
@@ -102,11 +100,18 @@ fn a_full_node_says_so_in_whole_json() {
             None => limited.env_remove(name),
         };
     }
-    let node = Node::spawn(limited);
+    limited
+}
+
+#[test]
+fn a_full_node_says_so_in_whole_json() {
+    let runtime = Runtime::new();
+    // With so few files half of them are for clients.
+    let node = Node::spawn(limited(&runtime, "ulimit -n 160"));
     let held: Vec<_> = (0..80).map(|_| connect(&node.http)).collect();
     let full = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(full.error(), (503, "too_many_connections".into()), "{}", full.head);
-    assert!(full.head.contains(&format!("Content-Length: {}", full.body.len())), "{}", full.head);
+    assert!(full.head.contains(&format!("content-length: {}", full.body.len())), "{}", full.head);
     drop(held);
     support::eventually("there is room again", Duration::from_secs(20), || {
         match raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") {
@@ -128,5 +133,47 @@ fn another_sites_scripts_read_nothing_and_a_huge_body_is_refused_before_it_is_se
     let head =
         format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n{{", node.http);
     assert_eq!(raw(&node.http, head.as_bytes()).unwrap().error(), (413, "too_large".into()));
+    assert_eq!(counter(&node.http, "clicks")["total"], 0);
+}
+
+#[test]
+fn a_node_raises_its_own_limit_of_open_files() {
+    let runtime = Runtime::new();
+    let node = Node::spawn(limited(&runtime, "ulimit -S -n 200"));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    assert!(numbers[0] == numbers[1] && numbers[0] != "200", "{files}");
+    let held: Vec<_> = (0..250).map(|_| connect(&node.http)).collect();
+    assert_eq!(get(&node.http, "/healthz").status, 200, "with {} connections open", held.len());
+}
+
+/// A request of HTTP/1.1 names its host once (RFC 9112, 3.2), and every refusal has its body, also where the head itself cannot be read.
+#[test]
+fn heads_that_cannot_be_accepted_are_refused_in_the_one_shape() {
+    let node = Node::start(&cluster(), "ord", &[]);
+    let ask = |head: &str| raw(&node.http, format!("{head}\r\n\r\n").as_bytes()).unwrap();
+    for head in [
+        "GET /healthz HTTP/1.1",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b",
+        "GET /healthz HTTP/1.1\r\nHost: a b",
+        "GET /healthz HTTP/1.0\r\nHost: a\r\nHost: a",
+    ] {
+        assert_eq!(ask(head).error(), (400, "bad_host".into()), "{head}");
+    }
+    for head in [
+        "GET /healthz HTTP/1.0",
+        "GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: [::1]:4000",
+        "GET /healthz HTTP/1.1\r\nConnection: close\r\nHost:",
+    ] {
+        assert_eq!(ask(head).status, 200, "{head}");
+    }
+    for head in ["nonsense", "GET / HTTP/9.9\r\nHost: x", "GET / HTTP/1.1\r\nHost : x", "G\u{7f}T / HTTP/1.1\r\nHost: x"] {
+        let refused = ask(head);
+        assert_eq!(refused.error(), (400, "bad_request".into()), "{head}");
+        assert!(refused.head.to_ascii_lowercase().contains("\r\nconnection: close"), "{}", refused.head);
+    }
+    let long = ask(&format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "y".repeat(40 * 1024)));
+    assert_eq!(long.error(), (431, "too_large".into()));
     assert_eq!(counter(&node.http, "clicks")["total"], 0);
 }
