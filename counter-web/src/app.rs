@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use counter_net::{Counter, Node};
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ pub(crate) struct App {
     pub(crate) counter: String,
     /// Whether the client's address is taken from a proxy's header.
     pub(crate) trust_proxy: bool,
+    /// After how long a quiet client is pinged.
+    pub(crate) ping_interval: Duration,
     /// Whether the page may cut this node from the others.
     pub(crate) partition_switch: bool,
     /// The addresses of the demo's pages by region, once all of its nodes are ready; nobody says them to a node that runs by itself.
@@ -48,6 +51,7 @@ impl App {
             limits: Limits::new(rules),
             counter: "clicks".to_owned(),
             trust_proxy: false,
+            ping_interval: Duration::from_secs(20),
             partition_switch: true,
             pages: OnceLock::new(),
             stop: Stop::new(),

@@ -8,6 +8,7 @@ use clap::builder::{OsStr, Resettable};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use counter_net::{ClusterKey, Discovery};
 
+use crate::advice::with_advice;
 use crate::regions::is_code;
 
 /// A counter that every region adds to and all regions agree on, and the page that shows it.
@@ -76,7 +77,7 @@ pub(crate) struct ServeArgs {
     pub(crate) counter: String,
     /// How many counters, each region of one counted, the node holds. The same on every node of a cluster; above it adds of new counters fail,
     /// and what others send is refused whole.
-    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = parse_counters, allow_negative_numbers = true)]
     pub(crate) counters_max: u32,
     /// Adds a second, per connection and per address, with a burst of 1,000. Default 100; loopback is free unless this is given.
     #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate, allow_negative_numbers = true)]
@@ -84,6 +85,9 @@ pub(crate) struct ServeArgs {
     /// Connections that one address may hold. Default 256; loopback is free unless this is given.
     #[arg(long, value_name = "N", value_parser = parse_connections, allow_negative_numbers = true)]
     pub(crate) connections_per_address: Option<u32>,
+    /// A socket whose client was quiet for so many seconds is pinged, and one that was silent for three times as long is cut; 1 to 3600.
+    #[arg(long, value_name = "SECONDS", env = "COUNTER_PING_INTERVAL", default_value_t = 20, value_parser = parse_ping_interval, allow_negative_numbers = true)]
+    pub(crate) ping_interval: u32,
     /// Take the client's address from Fly-Client-IP or X-Forwarded-For. Only behind a proxy that sets them.
     #[arg(long, env = "COUNTER_TRUST_PROXY", value_parser = parse_switch)]
     pub(crate) trust_proxy: bool,
@@ -112,7 +116,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_value = "ord,fra,sin", value_parser = parse_region)]
     pub(crate) regions: Vec<String>,
     /// The first page's port; the others follow. 0 picks free ones.
-    #[arg(long, value_name = "N", default_value_t = 4000)]
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = parse_demo_port, allow_negative_numbers = true)]
     pub(crate) port: u16,
     /// Where the nodes keep their state, a directory each below this one. Default nowhere: in memory.
     #[arg(long, value_name = "DIR")]
@@ -165,8 +169,10 @@ impl Cli {
         if serve {
             arguments.insert(1.min(arguments.len()), "serve".into());
         }
-        let matches = without_empty_variables(Self::command()).try_get_matches_from(arguments)?;
-        Self::from_arg_matches(&matches)
+        let command = arguments.get(1).map(|name| name.to_string_lossy().into_owned());
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(arguments);
+        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        read.map_err(|error| with_advice(error, Self::command(), &command.unwrap_or_default()))
     }
 }
 
@@ -283,6 +289,19 @@ fn parse_connections(count: &str) -> Result<u32, String> {
     count.parse().ok().filter(|count| *count > 0).ok_or_else(|| "this is a number of connections from 1: write for example 256".to_owned())
 }
 
+fn parse_counters(count: &str) -> Result<u32, String> {
+    count.parse().ok().filter(|count| *count > 0).ok_or_else(|| "this is a number of counters from 1: write for example 2000000".to_owned())
+}
+
+fn parse_ping_interval(seconds: &str) -> Result<u32, String> {
+    let inside = seconds.parse().ok().filter(|seconds| (1..=3_600).contains(seconds));
+    inside.ok_or_else(|| "this is a number of whole seconds from 1 to 3600: write for example 20".to_owned())
+}
+
+fn parse_demo_port(port: &str) -> Result<u16, String> {
+    port.parse().map_err(|_| "this is a port's number, 0 to 65535: write for example 4000".to_owned())
+}
+
 fn parse_port(port: &str) -> Result<u16, String> {
     port.trim().parse().map_err(|_| "the variable PORT is a port's number, 0 to 65535: write for example PORT=8080".to_owned())
 }
@@ -323,8 +342,9 @@ mod tests {
             ("counter-web --rate 0", "write for example 100"),
             ("counter-web --rate -1", "write for example 100"),
             ("counter-web --connections-per-address 0", "write for example 256"),
-            ("counter-web --counters-max 0", "is not in 1.."),
-            ("counter-web --regoin ord", "--region"),
+            ("counter-web --counters-max 0", "write for example 2000000"),
+            ("counter-web --ping-interval 0", "write for example 20"),
+            ("counter-web demo --port x", "write for example 4000"),
         ] {
             let error = read(line).expect_err("refused");
             assert_eq!(error.exit_code(), 2);

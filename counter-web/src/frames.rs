@@ -17,8 +17,8 @@ pub(crate) enum Heard {
     Ping(Vec<u8>),
     /// An answer to our ping.
     Pong,
-    /// The client says good-bye; nothing after it is read.
-    Close,
+    /// The client says good-bye, with its code where it gave one; nothing after it is read.
+    Close(Option<u16>),
 }
 
 /// Why the client is cut off: the code and reason of the Close frame.
@@ -82,7 +82,7 @@ impl FrameReader {
             used = start + header.payload_bytes;
             let payload: Vec<u8> = payload.iter().zip(header.mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
             if let Some(heard) = self.take_frame(header.fin, header.opcode, payload)? {
-                let over = heard == Heard::Close;
+                let over = matches!(heard, Heard::Close(_));
                 hear(heard);
                 if over {
                     return Ok(bytes.len());
@@ -103,7 +103,7 @@ impl FrameReader {
                 Ok(None)
             }
             (0x2, false) => Err(Broken { code: 1003, reason: "send text, not binary" }),
-            (0x8, _) => Ok(Some(Heard::Close)),
+            (0x8, _) => close(&payload).map(Some),
             (0x9, _) => Ok(Some(Heard::Ping(payload))),
             (0xA, _) => Ok(Some(Heard::Pong)),
             _ => Err(Broken::protocol("an unknown opcode")),
@@ -128,6 +128,21 @@ const TOO_LONG: Broken = Broken { code: 1009, reason: "a message is at most 16 K
 
 fn text(payload: Vec<u8>) -> Result<Heard, Broken> {
     String::from_utf8(payload).map(Heard::Text).map_err(|_| Broken { code: 1007, reason: "text must be valid UTF-8" })
+}
+
+/// Reads a Close frame's payload: nothing, or a code that an endpoint may send (RFC 6455, 7.4) and a reason in UTF-8.
+fn close(payload: &[u8]) -> Result<Heard, Broken> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        let empty = payload.is_empty().then_some(Heard::Close(None));
+        return empty.ok_or(Broken::protocol("a close code is two bytes"));
+    };
+    match u16::from_be_bytes(*code) {
+        code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => match std::str::from_utf8(reason) {
+            Ok(_) => Ok(Heard::Close(Some(code))),
+            Err(_) => Err(Broken { code: 1007, reason: "a close reason must be valid UTF-8" }),
+        },
+        _ => Err(Broken::protocol("no close code that may be sent")),
+    }
 }
 
 /// Reads one frame's header; `None` while it is not whole. Bounds are checked here, before a byte of payload is kept.
@@ -177,6 +192,11 @@ pub(crate) fn put_pong(out: &mut BytesMut, payload: &[u8]) {
 
 /// A ping without a payload.
 pub(crate) const PING: &[u8] = &[0x89, 0x00];
+
+/// The answer to a client's Close frame: its own code, or none where it gave none (RFC 6455, 5.5.1).
+pub(crate) fn close_echo(code: Option<u16>) -> Bytes {
+    code.map_or(Bytes::from_static(&[0x88, 0x00]), |code| close_frame(code, ""))
+}
 
 /// A Close frame with its code and reason (cut to what a control frame holds).
 pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
@@ -284,7 +304,22 @@ mod tests {
     #[test]
     fn nothing_after_a_close_is_heard() {
         let stream = [masked(0x88, &[]), masked(0x81, b"late")].concat();
-        assert_eq!(heard(&stream, 1000).unwrap(), vec![Heard::Close]);
+        assert_eq!(heard(&stream, 1000).unwrap(), vec![Heard::Close(None)]);
+    }
+
+    #[test]
+    fn a_close_is_answered_with_its_own_code_and_one_that_may_not_be_sent_is_none() {
+        let coded = |code: u16, reason: &[u8]| heard(&masked(0x88, &[&code.to_be_bytes(), reason].concat()), 200);
+        for code in [1000, 1001, 1003, 1007, 1011, 3000, 4999] {
+            assert_eq!(coded(code, "ö".as_bytes()).unwrap(), vec![Heard::Close(Some(code))]);
+            assert_eq!(close_echo(Some(code))[2..], code.to_be_bytes());
+        }
+        assert_eq!(close_echo(None)[..], [0x88, 0]);
+        for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
+            assert_eq!(coded(code, b"").unwrap_err().code, 1002, "{code}");
+        }
+        assert_eq!(coded(1000, b"\xff").unwrap_err().code, 1007);
+        assert_eq!(heard(&masked(0x88, b"x"), 9).unwrap_err().code, 1002);
     }
 
     #[test]

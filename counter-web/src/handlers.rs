@@ -13,7 +13,7 @@ use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::code::Code;
 use crate::metrics;
-use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, read_name};
+use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, read_name};
 use crate::page;
 use crate::peer::Peer;
 use crate::rejection::ApiError;
@@ -118,15 +118,6 @@ async fn add(app: &App, peer: &Peer, name: &str, id: Option<&str>, amount: Amoun
     }
     app.hub.added(name);
     counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
-}
-
-/// Names an add whose sender gave no id, in the answer alone; never given twice.
-fn fresh_id() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static START: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("{:016x}:{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome into an exit status.
 
 mod admin;
+mod advice;
 mod answer;
 mod app;
 mod assets;

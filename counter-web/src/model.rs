@@ -1,6 +1,10 @@
 //! The shapes of the JSON that goes in and out: numbers that JavaScript can hold, counters, messages, amounts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use counter_net::{CounterView, RegionView};
 use serde::{Deserialize, Serialize, Serializer};
@@ -117,18 +121,34 @@ impl ServerMessage<'_> {
 }
 
 /// What a client says on a socket. `amount` and `id` are read loosely here and judged by [`Amount::read`] and [`add_id`], for clear answers.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum ClientMessage {
     /// Add this amount, once for this id.
-    Add {
-        #[serde(default)]
-        amount: Option<serde_json::Value>,
-        #[serde(default)]
-        id: Option<String>,
-    },
+    Add { amount: Option<serde_json::Value>, id: Option<String> },
     /// Asks for a pong.
     Ping { t: serde_json::Number },
+}
+
+/// All fields of all messages: read in one pass, where a tagged enum would first copy the whole message to find its tag.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    amount: Option<serde_json::Value>,
+    id: Option<serde_json::Value>,
+    t: Option<serde_json::Value>,
+}
+
+impl ClientMessage {
+    /// Reads a message; `None` where it is of no known form.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let said: Said<'_> = serde_json::from_str(text).ok()?;
+        match (&*said.kind, said.id, said.t) {
+            ("add", None, _) => Some(Self::Add { amount: said.amount, id: None }),
+            ("add", Some(serde_json::Value::String(id)), _) => Some(Self::Add { amount: said.amount, id: Some(id) }),
+            ("ping", _, Some(serde_json::Value::Number(t))) => Some(Self::Ping { t }),
+            _ => None,
+        }
+    }
 }
 
 /// A checked amount: an integer, not 0, within ±[`AMOUNT_MAX`].
@@ -204,8 +224,21 @@ pub(crate) fn form_value(form: &str, key: &str) -> Option<Result<String, ()>> {
     Some(percent_decode(&value.replace('+', " ")).ok_or(()))
 }
 
-/// Checks the id of an add: 1-64 bytes without control characters.
+/// Begins the ids in the answers to adds that came without one.
+const ANSWERED: &str = "answered-";
+
+/// Names an add whose sender gave no id, in the answer alone; never given twice.
+pub(crate) fn fresh_id() -> String {
+    static START: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{ANSWERED}{:016x}-{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Checks the id of an add: 1-64 bytes without control characters, and not from an answer: what it names is applied, and would count twice.
 pub(crate) fn add_id(id: &str) -> Result<(), ApiError> {
+    if id.starts_with(ANSWERED) {
+        return Err(ApiError::answered_id());
+    }
     if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
         return Err(ApiError::bad_id());
     }
@@ -247,6 +280,23 @@ mod tests {
             assert!(Amount::read(Some(&bad)).is_err(), "{bad}");
         }
         assert!(Amount::read(None).is_err());
+    }
+
+    #[test]
+    fn messages_are_read_whatever_else_they_carry_and_in_any_order() {
+        let add = |text| match ClientMessage::read(text) {
+            Some(ClientMessage::Add { amount, id }) => (amount, id),
+            _ => panic!("{text} is an add"),
+        };
+        assert_eq!(add(r#"{"id":"a:1","more":[{}],"amount":-2,"type":"add","t":"x"}"#), (Some(json!(-2)), Some("a:1".into())));
+        assert_eq!(add(r#"{"type":"\u0061dd","amount":null}"#), (None, None));
+        let ping = ClientMessage::read(r#"{"t":12.5,"type":"ping","id":5}"#);
+        assert!(matches!(ping, Some(ClientMessage::Ping { t }) if t.as_f64() == Some(12.5)));
+        for unknown in
+            [r#"{"type":"add","id":5}"#, r#"{"type":"ping"}"#, r#"{"type":"ping","t":"1"}"#, r#"{"type":"Add"}"#, "{}", "[]", "1", ""]
+        {
+            assert!(ClientMessage::read(unknown).is_none(), "{unknown}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::shown::{Shown, changed_regions};
 /// where many watch, a round takes longer than this by itself.
 const ROUND_MIN: Duration = Duration::from_millis(2);
 
-/// Sockets that a round writes to before it lets others have the thread: some 0.3 ms.
-const TURN: usize = 128;
+/// Sockets that a round writes to before it lets others have the thread: some 1 ms. Each turn wakes another thread, which finds little to do.
+const TURN: usize = 256;
 
 /// The least time from a round to one that carries nothing but a state hash which other counters moved.
 const HASH_PAUSE: Duration = Duration::from_secs(1);
@@ -48,6 +48,28 @@ pub(crate) struct Room {
 struct Seats {
     next: u64,
     taken: BTreeMap<u64, Arc<Seat>>,
+    /// `taken` as the last round walked it; nothing since somebody came or went, so that it keeps no seat that was given up.
+    walked: Option<Arc<[Arc<Seat>]>>,
+}
+
+impl Seats {
+    fn take(&mut self, seat: Arc<Seat>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.taken.insert(number, seat);
+        self.walked = None;
+        number
+    }
+
+    fn give_up(&mut self, number: u64) {
+        self.taken.remove(&number);
+        self.walked = None;
+    }
+
+    /// All of them, for one round.
+    fn walk(&mut self) -> Arc<[Arc<Seat>]> {
+        Arc::clone(self.walked.get_or_insert_with(|| self.taken.values().cloned().collect()))
+    }
 }
 
 /// What a look at the node came to.
@@ -95,11 +117,8 @@ impl Room {
         let order = self.order();
         let seen = self.latest.borrow().version;
         let seat = Arc::new(Seat::new(stream, seen, state(&self.node.view(&self.name))));
-        let mut seats = self.seats();
-        let number = seats.next;
-        seats.next += 1;
-        seats.taken.insert(number, Arc::clone(&seat));
-        drop((seats, order));
+        let number = self.seats().take(Arc::clone(&seat));
+        drop(order);
         Seated { room: self, number, seat }
     }
 
@@ -143,7 +162,7 @@ impl Room {
     /// One round: writes what was noted last to every socket that takes it.
     async fn tell_all(&self) {
         let shown = self.latest();
-        let seats: Vec<Arc<Seat>> = self.seats().taken.values().cloned().collect();
+        let seats = self.seats().walk();
         for turn in seats.chunks(TURN) {
             // A broken socket is its own task's to notice.
             let told = turn.iter().filter(|seat| seat.show(&shown).unwrap_or(false)).count();
@@ -239,7 +258,7 @@ impl Seated {
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        self.room.seats().taken.remove(&self.number);
+        self.room.seats().give_up(self.number);
     }
 }
 

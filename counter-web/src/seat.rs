@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use crate::shown::Shown;
 
 /// A client's socket as the room and the client's own task share it. What is written is whole frames in their order, whoever writes them.
+///
+/// A round touches each of thousands of seats, which by then are in no cache: what it touches of one lies together in one line.
+#[repr(C, align(64))]
 pub(crate) struct Seat {
     pub(crate) stream: TcpStream,
     outbox: Mutex<Outbox>,
@@ -20,20 +23,32 @@ pub(crate) struct Seat {
 
 /// What one client was sent. Its memory: what is left of one read's answers and of one frame.
 struct Outbox {
-    /// What the client's receive window did not take yet. While it holds something, no change is taken.
-    unsent: Bytes,
-    /// The version of the counter that was handed over last.
+    /// What the client's receive window did not take yet. While there is something, no change is taken.
+    unsent: Option<Box<Unsent>>,
+    /// The version of the counter that was handed over last; [`NO_MORE`] where nothing but a Close frame may follow.
     seen: u64,
+}
+
+/// No version is newer.
+const NO_MORE: u64 = u64::MAX;
+
+/// Bytes that wait for their socket, at least one.
+struct Unsent {
+    bytes: Bytes,
     /// When the socket last took something, or filled up.
-    sent_at: Instant,
-    /// Nothing but a Close frame may follow.
-    closing: bool,
+    since: Instant,
+}
+
+impl Unsent {
+    fn now(bytes: Bytes) -> Option<Box<Self>> {
+        (!bytes.is_empty()).then(|| Box::new(Self { bytes, since: Instant::now() }))
+    }
 }
 
 impl Seat {
     /// A seat that was shown version `seen` by `first`, which is not written yet.
     pub(crate) fn new(stream: TcpStream, seen: u64, first: Bytes) -> Self {
-        let outbox = Outbox { unsent: first, seen, sent_at: Instant::now(), closing: false };
+        let outbox = Outbox { unsent: Unsent::now(first), seen };
         Self { stream, outbox: Mutex::new(outbox), stuck: Notify::new() }
     }
 
@@ -49,12 +64,12 @@ impl Seat {
     /// Where the socket is broken; the client's own task finds out by itself.
     pub(crate) fn show(&self, shown: &Shown) -> io::Result<bool> {
         let mut outbox = self.outbox();
-        if outbox.closing || !outbox.unsent.is_empty() || shown.version <= outbox.seen {
+        if outbox.unsent.is_some() || shown.version <= outbox.seen {
             return Ok(false);
         }
         let frame = shown.since(outbox.seen);
         outbox.seen = shown.version;
-        self.write_first(&mut outbox, &frame.bytes, false)?;
+        self.write_first(&mut outbox, &frame.bytes)?;
         Ok(true)
     }
 
@@ -65,12 +80,11 @@ impl Seat {
     /// Where the socket is broken.
     pub(crate) fn send(&self, frames: Bytes) -> io::Result<()> {
         let mut outbox = self.outbox();
-        if outbox.unsent.is_empty() {
-            return self.write_first(&mut outbox, &frames, false);
+        if let Some(unsent) = &mut outbox.unsent {
+            unsent.bytes = [&unsent.bytes[..], &frames].concat().into();
+            return Ok(());
         }
-        let unsent = std::mem::take(&mut outbox.unsent);
-        outbox.unsent = [unsent, frames].concat().into();
-        Ok(())
+        self.write_first(&mut outbox, &frames)
     }
 
     /// Writes what waits, as far as the socket takes it. Whether all of it is gone.
@@ -80,13 +94,31 @@ impl Seat {
     /// Where the socket is broken.
     pub(crate) fn flush(&self) -> io::Result<bool> {
         let mut outbox = self.outbox();
-        let waiting = std::mem::take(&mut outbox.unsent);
-        self.write_first(&mut outbox, &waiting, true)?;
-        Ok(outbox.unsent.is_empty())
+        let Some(mut unsent) = outbox.unsent.take() else { return Ok(true) };
+        let written = self.write(&unsent.bytes)?;
+        if written == unsent.bytes.len() {
+            return Ok(true);
+        }
+        if written > 0 {
+            unsent.bytes = unsent.bytes.slice(written..);
+            unsent.since = Instant::now();
+        }
+        outbox.unsent = Some(unsent);
+        Ok(false)
     }
 
-    /// Writes `bytes`, before which nothing waits, and keeps what the socket does not take. `again` says that they waited already.
-    fn write_first(&self, outbox: &mut Outbox, bytes: &Bytes, again: bool) -> io::Result<()> {
+    /// Writes `bytes`, before which nothing waits, and keeps what the socket does not take.
+    fn write_first(&self, outbox: &mut Outbox, bytes: &Bytes) -> io::Result<()> {
+        let written = self.write(bytes)?;
+        if written < bytes.len() {
+            outbox.unsent = Unsent::now(bytes.slice(written..));
+            self.stuck.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the socket takes; how much that was.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while written < bytes.len() {
             match self.stream.try_write(&bytes[written..]) {
@@ -96,18 +128,11 @@ impl Seat {
                 Err(error) => return Err(error),
             }
         }
-        if written < bytes.len() {
-            outbox.unsent = bytes.slice(written..);
-            self.stuck.notify_one();
-            if written > 0 || !again {
-                outbox.sent_at = Instant::now();
-            }
-        }
-        Ok(())
+        Ok(written)
     }
 
     pub(crate) fn is_stuck(&self) -> bool {
-        !self.outbox().unsent.is_empty()
+        self.outbox().unsent.is_some()
     }
 
     /// Ends when the socket has taken no more since the last time this ended. Cancel safe.
@@ -115,14 +140,14 @@ impl Seat {
         self.stuck.notified().await;
     }
 
-    /// When the socket last took something, or filled up.
-    pub(crate) fn sent_at(&self) -> Instant {
-        self.outbox().sent_at
+    /// Where something waits: when the socket last took something, or filled up.
+    pub(crate) fn stuck_since(&self) -> Option<Instant> {
+        self.outbox().unsent.as_ref().map(|unsent| unsent.since)
     }
 
     /// From now on only `goodbye` follows what waits, and no change any more.
     pub(crate) fn close_with(&self, goodbye: Bytes) -> io::Result<()> {
-        self.outbox().closing = true;
+        self.outbox().seen = NO_MORE;
         self.send(goodbye)
     }
 }
@@ -145,6 +170,16 @@ mod tests {
         (Seat::new(listener.accept().await.unwrap().0, 0, Bytes::new()), client)
     }
 
+    fn waiting(seat: &Seat) -> usize {
+        seat.outbox().unsent.as_ref().map_or(0, |unsent| unsent.bytes.len())
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn what_a_round_touches_of_a_seat_is_one_cache_line() {
+        assert!(std::mem::offset_of!(Seat, stuck) <= 64, "{}", std::mem::offset_of!(Seat, stuck));
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn who_reads_nothing_costs_one_frame_and_is_shown_the_latest_when_it_reads() {
         let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
@@ -155,12 +190,12 @@ mod tests {
             shown = shown.then(&view, regions_json(&view));
             assert!(seat.show(&shown).unwrap(), "a socket that takes it is shown every version");
         }
-        let kept = seat.outbox().unsent.len();
+        let kept = waiting(&seat);
         for _ in 0..1_000 {
             shown = shown.then(&view, regions_json(&view));
             assert!(!seat.show(&shown).unwrap(), "a full socket is passed by");
         }
-        assert_eq!(seat.outbox().unsent.len(), kept, "nothing is kept of what it missed");
+        assert_eq!(waiting(&seat), kept, "nothing is kept of what it missed");
         assert!(kept <= shown.since(0).bytes.len(), "at most one frame is kept: {kept}");
         let read = std::thread::spawn(move || {
             let mut all = Vec::new();

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use counter_net::{Node, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -120,6 +121,7 @@ fn app(args: &ServeArgs, node: Node) -> App {
         region: args.region.clone(),
         counter: args.counter.clone(),
         trust_proxy: args.trust_proxy,
+        ping_interval: Duration::from_secs(args.ping_interval.into()),
         partition_switch: args.allow_partition,
         pages: OnceLock::new(),
         stop: Stop::new(),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::code::Code;
-use crate::frames::{self, Broken, FrameReader, Heard, close_frame};
+use crate::frames::{self, Broken, FrameReader, Heard, close_echo, close_frame};
 use crate::handlers::apply_add;
 use crate::model::{Amount, ClientMessage, ServerMessage, add_id};
 use crate::peer::Peer;
@@ -22,11 +22,8 @@ use crate::room::Seated;
 use crate::seat::Seat;
 use crate::viewers::Watching;
 
-/// How often a quiet client is pinged, and a stuck one looked after.
-const TICK: Duration = Duration::from_secs(20);
-
-/// A client that was not heard of for so long, pings included, is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// A client of which nothing was heard for so many times the interval of pings, answers to them included, is gone.
+const SILENT_INTERVALS_MAX: u32 = 3;
 
 /// How long after a Close frame the client may take to read it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -42,15 +39,15 @@ const MALFORMED_MAX: u32 = 64;
 
 /// Why a socket ends.
 enum End {
-    /// We close it, with this code and reason.
-    Close(Broken),
+    /// We send this Close frame, and end it.
+    Close(Bytes),
     /// The client closed it or is gone.
     Gone,
 }
 
 impl From<Broken> for End {
     fn from(broken: Broken) -> Self {
-        Self::Close(broken)
+        Self::Close(close_frame(broken.code, broken.reason))
     }
 }
 
@@ -71,18 +68,19 @@ pub(crate) async fn serve(app: Arc<App>, peer: Peer, watching: Watching, counter
         Ok(()) => client.run().await,
         Err(end) => end,
     };
-    drop(watching);
-    if let End::Close(broken) = end {
+    // Who has read our Close frame may open the next socket at once: this one no longer counts.
+    drop((watching, peer));
+    if let End::Close(goodbye) = end {
         app.counts.sockets_closed.one();
         let seat = seated.leave();
         // Whether or not the client reads it, the socket ends here.
-        let _sent = tokio::time::timeout(LINGER, close(&seat, broken)).await;
+        let _sent = tokio::time::timeout(LINGER, close(&seat, goodbye)).await;
     }
 }
 
 /// Finishes the frame that was begun, sends the Close frame, and reads what is still under way, so that it is not lost to a reset.
-async fn close(seat: &Seat, broken: Broken) -> io::Result<()> {
-    seat.close_with(close_frame(broken.code, broken.reason))?;
+async fn close(seat: &Seat, goodbye: Bytes) -> io::Result<()> {
+    seat.close_with(goodbye)?;
     while !seat.flush()? {
         seat.stream.writable().await?;
     }
@@ -133,7 +131,8 @@ impl<'a> Client<'a> {
     async fn run(&mut self) -> End {
         let mut stop = std::pin::pin!(self.app.stop.wait());
         let seat = self.seated.seat();
-        let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
+        let interval = self.app.ping_interval;
+        let mut tick = tokio::time::interval_at(Instant::now() + interval, interval);
         loop {
             let stuck = seat.is_stuck();
             let full = self.unacked.len() >= UNACKED_MAX;
@@ -166,11 +165,11 @@ impl<'a> Client<'a> {
     /// Pings a quiet client; gives up one that is silent, or that reads nothing.
     fn look_after(&mut self) -> Result<(), End> {
         let seat = self.seated.seat();
-        let stuck = seat.is_stuck();
-        if self.heard_at.elapsed() > SILENCE_MAX || (stuck && seat.sent_at().elapsed() > TICK) {
+        let (stuck_since, interval, quiet) = (seat.stuck_since(), self.app.ping_interval, self.heard_at.elapsed());
+        if quiet > interval * SILENT_INTERVALS_MAX || stuck_since.is_some_and(|since| since.elapsed() > interval) {
             return Err(Broken { code: 1008, reason: "nothing was heard from you for too long" }.into());
         }
-        if !stuck && self.heard_at.elapsed() >= TICK / 2 {
+        if stuck_since.is_none() && quiet >= interval / 2 {
             return self.send(Bytes::from_static(frames::PING));
         }
         Ok(())
@@ -192,13 +191,13 @@ impl<'a> Client<'a> {
     /// Answers every message in `bytes`, with one write for all of them.
     fn hear(&mut self, bytes: &[u8]) -> Result<(), End> {
         let mut reader = std::mem::take(&mut self.reader);
-        let (mut replies, mut closed) = (BytesMut::new(), false);
+        let (mut replies, mut closed) = (BytesMut::new(), None);
         let together = self.seated.adding();
         let fed = reader.feed(bytes, &mut |heard| match heard {
             Heard::Text(text) => self.answer(&text, &mut replies),
             Heard::Ping(payload) => frames::put_pong(&mut replies, &payload),
             Heard::Pong => {}
-            Heard::Close => closed = true,
+            Heard::Close(code) => closed = Some(code),
         });
         self.reader = reader;
         drop(together);
@@ -209,8 +208,8 @@ impl<'a> Client<'a> {
             self.send(replies.freeze())?;
         }
         fed?;
-        if closed {
-            return Err(Broken { code: 1000, reason: "" }.into());
+        if let Some(code) = closed {
+            return Err(End::Close(close_echo(code)));
         }
         if self.malformed > MALFORMED_MAX {
             return Err(Broken { code: 1008, reason: "too many messages of no known form" }.into());
@@ -220,14 +219,14 @@ impl<'a> Client<'a> {
 
     fn answer(&mut self, text: &str, replies: &mut BytesMut) {
         let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
-        match serde_json::from_str(text) {
-            Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
+        match ClientMessage::read(text) {
+            Some(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
                 Ok(Some(stored)) => self.unacked.push_back((stored, id.unwrap_or_default())),
                 Ok(None) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default() }),
                 Err(error) => say(ServerMessage::Error { id: id.as_deref(), error: error.code, message: &error.message }),
             },
-            Ok(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
-            Err(_) => {
+            Some(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
+            None => {
                 self.malformed += 1;
                 let message = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
                 say(ServerMessage::Error { id: None, error: Code::BadMessage, message });

@@ -37,6 +37,17 @@ async fn an_add_sent_again_with_its_id_counts_once_over_any_connection() {
     assert_eq!(other.json()["total"], 0, "an id names one add, whatever comes with it");
 }
 
+/// The id in the answer to an add without a key is no key: no repeat would be known by it, so it is refused instead of counted twice.
+#[test]
+fn the_id_of_an_answer_sent_as_a_key_counts_nothing() {
+    let node = node();
+    let json = ("Content-Type", "application/json");
+    let id = request(&node.http, "POST", ADD, &[json], "{\"amount\":5}").json()["id"].as_str().unwrap().to_owned();
+    let again = request(&node.http, "POST", ADD, &[json, ("Idempotency-Key", &id)], "{\"amount\":5}");
+    assert_eq!(again.error(), (400, "bad_id".into()));
+    assert_eq!(counter(&node.http, "clicks")["total"], 5);
+}
+
 #[test]
 fn events_begin_with_the_state_and_go_on_with_changes() {
     let node = node();
