@@ -77,6 +77,7 @@ fn who_says_nothing_is_pinged_and_after_three_intervals_cut_with_a_reason() {
     let node = node();
     let (mut silent, start, mut pings) = (Bare::open(&node), Instant::now(), 0);
     let goodbye = loop {
+        assert!(start.elapsed() < INTERVAL * 4 + SLACK, "still there after {:?} and {pings} pings", start.elapsed());
         match silent.frame().expect("a Close frame before the end") {
             (0x88, goodbye) => break goodbye,
             (0x89, _) => pings += 1,
