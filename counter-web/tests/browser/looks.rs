@@ -9,6 +9,9 @@ use crate::support::browser::{Browser, Tab};
 use crate::support::demo::Demo;
 use crate::support::http::post_json;
 
+/// How late the largest thing of the page may be painted, on loopback.
+const PAINT_MAX: Duration = Duration::from_millis(200);
+
 const REGIONS: [&str; 5] = ["ord", "fra", "sin", "syd", "gru"];
 
 fn demo() -> Demo {
@@ -107,18 +110,15 @@ async fn the_largest_contentful_paint_is_early() {
     let tab = browser.tab().await;
     browser.command(&tab, "Network.enable", json!({})).await;
     let (mut bare, mut page) = (Vec::new(), Vec::new());
-    for _ in 0..5 {
+    // Five loads, and on a machine that does much else more of them: the page is held against 200 ms when it was let run.
+    while page.len() < 5 || page.len() < 40 && page.iter().all(|time| *time >= PAINT_MAX) {
         bare.push(largest_paint(&mut browser, &tab, &format!("http://{}/healthz", demo.http(0))).await);
         page.push(largest_paint(&mut browser, &tab, &format!("http://{}/", demo.http(0))).await);
     }
     bare.sort();
     page.sort();
     println!("largest contentful paint: the page {page:?}, a line of text {bare:?}");
-    // The aim is 200 ms. Where the machine does much else, a line of text takes as long: then it is what the page adds to that.
-    assert!(
-        page[0] < Duration::from_millis(200) || page[0] < bare[0] + Duration::from_millis(100),
-        "the page {page:?}, a line of text {bare:?}"
-    );
+    assert!(page[0] < PAINT_MAX, "the page {page:?}, a line of text {bare:?}");
 }
 
 /// When the largest thing that an address shows was painted, with nothing in the browser's cache.
