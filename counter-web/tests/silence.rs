@@ -159,9 +159,8 @@ fn a_close_is_answered_with_its_own_code() {
         let head = [0x88, 0x80 | payload.len() as u8, 0, 0, 0, 0];
         socket.stream.write_all(&[&head, payload].concat()).unwrap();
         let said = loop {
-            match socket.frame().expect("a Close frame before the end") {
-                (0x88, said) => break said,
-                _ => {}
+            if let (0x88, said) = socket.frame().expect("a Close frame before the end") {
+                break said;
             }
         };
         assert!(said.starts_with(echo) && said.is_empty() == echo.is_empty(), "{payload:?} was answered with {said:?}");
