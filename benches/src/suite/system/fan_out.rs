@@ -21,8 +21,7 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
         let seen = system::fan_out(Server::Ours, clients, clicks, &[], time).await?;
         points.push((clients as f64, Quantiles::new(seen.times).at(0.5)));
     }
-    let mut contenders =
-        vec![Contender::new("ours", Server::Ours), Contender::new(NODE, Server::NodeWs), Contender::new(RAW, Server::RawLoop)];
+    let mut contenders = [Contender::new("ours", Server::Ours), Contender::new(NODE, Server::NodeWs), Contender::new(RAW, Server::RawLoop)];
     for _ in 0..ROUNDS {
         for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
             contender.round(clicks, time).await?;
