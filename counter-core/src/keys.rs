@@ -164,13 +164,13 @@ impl Keys {
         let Self { index, seed, pairs, counters, regions, .. } = self;
         index.insert_unique(hash, key, |&other| {
             let (counter, region) = pairs[other as usize];
-            hash_region(seed, hash_name(seed, counters.name(counter)), regions.name(region))
+            hash_region(seed, counters.hash(counters.name(counter)), regions.name(region))
         });
         key
     }
 
     fn hash(&self, counter: &str, region: &str) -> u64 {
-        hash_region(&self.seed, hash_name(&self.seed, counter), region)
+        hash_region(&self.seed, self.counters.hash(counter), region)
     }
 }
 
@@ -198,12 +198,6 @@ impl KeyNames for Keys {
     fn sorted(&self) -> bool {
         !self.unsorted
     }
-}
-
-fn hash_name(seed: &RandomState, name: &str) -> u64 {
-    let mut hasher = seed.build_hasher();
-    hasher.write(name.as_bytes());
-    hasher.finish()
 }
 
 /// The hash of a pair from that of its counter, which many pairs have in common.

@@ -51,6 +51,11 @@ impl Local {
         self.marked.is_empty()
     }
 
+    /// How many tallies have something pending, at most.
+    pub(crate) fn marked(&self) -> usize {
+        self.marked.len()
+    }
+
     pub(crate) fn pending(&self, at: usize) -> Amounts {
         let Amounts { increments, decrements } = self.pending[at];
         Amounts { increments: increments & (FULL - 1), decrements: decrements & (FULL - 1) }

@@ -70,7 +70,13 @@ impl Names {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.numbers.find(self.hash(name), |&number| self.bytes(number) == name.as_bytes()).copied()
+        self.find_hashed(name, self.hash(name))
+    }
+
+    /// As [`find`](Self::find), with the [hash](Self::hash) of the name.
+    #[inline]
+    pub(crate) fn find_hashed(&self, name: &str, hash: u64) -> Option<u32> {
+        self.numbers.find(hash, |&number| self.bytes(number) == name.as_bytes()).copied()
     }
 
     /// The number of `name`, given now if it is new.
@@ -92,7 +98,9 @@ impl Names {
         number
     }
 
-    fn hash(&self, name: &str) -> u64 {
+    /// A name's hash here.
+    #[inline]
+    pub(crate) fn hash(&self, name: &str) -> u64 {
         hash_str(&self.seed, name)
     }
 }

@@ -204,7 +204,8 @@ impl Replica {
     pub fn flush(&mut self) -> Flushed {
         let unflushed = std::mem::take(&mut self.unflushed);
         let after = unflushed.after.unwrap_or(self.version());
-        let mut changed: Vec<KeyId> = unflushed.changed.into_iter().collect();
+        let mut changed: Vec<KeyId> = Vec::with_capacity(unflushed.changed.len() + self.local.marked());
+        changed.extend(unflushed.changed);
         let Self { map, local, chunks, board, keys, id, .. } = self;
         board.0.take(|number| {
             for number in (number..chunks.len()).step_by(CHUNK) {
@@ -267,8 +268,10 @@ impl Replica {
     /// As [`CounterMap::join_delta`].
     pub fn join_delta(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
         let own_ahead = self.strip_own(&mut delta);
-        let joined = self.map.join_delta(&delta)?;
-        Ok(self.settle(Joined { own_ahead, ..joined }))
+        let mut joined = self.map.join_delta(&delta)?;
+        joined.own_ahead = own_ahead;
+        self.settle(&mut joined);
+        Ok(joined)
     }
 
     /// As [`CounterMap::repair`], except what the delta says of this replica itself.
@@ -277,17 +280,18 @@ impl Replica {
     /// As [`CounterMap::repair`].
     pub fn repair(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
         let own_ahead = self.strip_own(&mut delta);
-        let joined = self.map.repair(&delta)?;
-        Ok(self.settle(Joined { own_ahead, ..joined }))
+        let mut joined = self.map.repair(&delta)?;
+        joined.own_ahead = own_ahead;
+        self.settle(&mut joined);
+        Ok(joined)
     }
 
-    fn settle(&mut self, mut joined: Joined) -> Joined {
+    fn settle(&mut self, joined: &mut Joined) {
         if !joined.marked.is_empty() {
             let taken_back = self.take_back_repeats(&joined.marked);
             joined.own_changed = !taken_back.is_empty();
             joined.changed.extend(taken_back);
         }
-        joined
     }
 
     pub(crate) fn unflushed_mut(&mut self) -> &mut Unflushed {
@@ -306,6 +310,9 @@ impl Replica {
     }
 
     fn strip_own(&self, delta: &mut Delta) -> Option<Version> {
+        if delta.replicas().all(|replica| replica != self.id) {
+            return None;
+        }
         let own = delta.spans().find(|span| span.replica == self.id);
         delta.retain(|replica| replica != self.id);
         own.map(|span| span.upto).filter(|&upto| upto > self.version())

@@ -13,7 +13,7 @@ use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::code::Code;
 use crate::metrics;
-use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, read_name};
+use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, read_name};
 use crate::page;
 use crate::peer::Peer;
 use crate::rejection::ApiError;
@@ -28,6 +28,9 @@ const SYNC_WAIT: Duration = Duration::from_secs(2);
 ///
 /// Where the node has no room for the amount, or cannot know any more whether the id was applied; nothing was added.
 pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) -> Result<(), ApiError> {
+    if is_answered(id) {
+        return Ok(());
+    }
     match counter.add_once(id, amount.get()) {
         Ok(Once::Applied) => app.counts.adds.one(),
         Ok(Once::Repeated) => {}

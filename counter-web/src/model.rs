@@ -234,11 +234,15 @@ pub(crate) fn fresh_id() -> String {
     format!("{ANSWERED}{:016x}-{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Checks the id of an add: 1-64 bytes without control characters, and not from an answer: what it names is applied, and would count twice.
+/// Whether an id is from such an answer, of any node: what it names is applied, so that sending it again is a repeat.
+pub(crate) fn is_answered(id: &str) -> bool {
+    let parts = id.strip_prefix(ANSWERED).and_then(|rest| rest.split_once('-'));
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    parts.is_some_and(|(start, number)| start.len() == 16 && start.bytes().all(hex) && number.parse::<u64>().is_ok())
+}
+
+/// Checks the id of an add: 1-64 bytes without control characters.
 pub(crate) fn add_id(id: &str) -> Result<(), ApiError> {
-    if id.starts_with(ANSWERED) {
-        return Err(ApiError::answered_id());
-    }
     if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
         return Err(ApiError::bad_id());
     }

@@ -57,13 +57,6 @@ impl ApiError {
         )
     }
 
-    pub(crate) fn answered_id() -> Self {
-        Self::bad_request(
-            Code::BadId,
-            "this id is from the answer to an add that came without one: that add is applied, and nothing was added now; give each add an id of its own",
-        )
-    }
-
     pub(crate) fn bad_token() -> Self {
         Self::bad_request(
             Code::BadToken,

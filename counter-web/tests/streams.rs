@@ -37,15 +37,18 @@ async fn an_add_sent_again_with_its_id_counts_once_over_any_connection() {
     assert_eq!(other.json()["total"], 0, "an id names one add, whatever comes with it");
 }
 
-/// The id in the answer to an add without a key is no key: no repeat would be known by it, so it is refused instead of counted twice.
+/// The id in the answer to an add without a key names an add that is applied: sent as a key, it is a repeat.
 #[test]
-fn the_id_of_an_answer_sent_as_a_key_counts_nothing() {
+fn the_id_of_an_answer_sent_as_a_key_is_a_repeat_and_one_that_only_looks_like_it_is_an_id() {
     let node = node();
     let json = ("Content-Type", "application/json");
     let id = request(&node.http, "POST", ADD, &[json], "{\"amount\":5}").json()["id"].as_str().unwrap().to_owned();
     let again = request(&node.http, "POST", ADD, &[json, ("Idempotency-Key", &id)], "{\"amount\":5}");
-    assert_eq!(again.error(), (400, "bad_id".into()));
-    assert_eq!(counter(&node.http, "clicks")["total"], 5);
+    assert_eq!((again.status, again.json()["total"].clone(), again.json()["id"].clone()), (200, 5.into(), id.into()), "{}", again.body);
+    for key in ["answered-17", "answered-0123456789abcdef-", "answered-0123456789ABCDEF-1"] {
+        assert_eq!(request(&node.http, "POST", ADD, &[json, ("Idempotency-Key", key)], "{\"amount\":1}").status, 200);
+    }
+    assert_eq!(counter(&node.http, "clicks")["total"], 8);
 }
 
 #[test]

@@ -10,8 +10,6 @@ pub(crate) mod marks;
 mod names;
 pub(crate) mod varint;
 
-use smallvec::SmallVec;
-
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -42,9 +40,10 @@ impl Delta {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(64 + self.cell_count() * 6);
-        body::write(&mut body, self);
-        envelope(body)
+        let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
+        out.extend_from_slice(&SHORT_HEAD);
+        body::write(&mut out, self);
+        envelope(out)
     }
 
     /// Reads what [`encode`](Self::encode) wrote, of this or a later release that kept the format.
@@ -89,19 +88,25 @@ impl Delta {
     }
 }
 
-/// `[format, body]` in CBOR, the shortest heads; the body stays where it is but for a few bytes.
-pub(crate) fn envelope(mut body: Vec<u8>) -> Vec<u8> {
-    let length = (body.len() as u64).to_be_bytes();
-    let (kind, length) = match body.len() as u64 {
+/// What comes before a body of 24 to 255 bytes, with a 0 for its length: what [`envelope`] begins with.
+pub(crate) const SHORT_HEAD: [u8; 4] = [0x82, FORMAT as u8, 0x58, 0];
+
+/// `[format, body]` in CBOR, the shortest heads, of a body after a [`SHORT_HEAD`]; it stays where it is, or but for a few bytes.
+pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
+    let bytes = out.len() - SHORT_HEAD.len();
+    let length = (bytes as u64).to_be_bytes();
+    let (kind, length) = match bytes as u64 {
         len @ 0..24 => (0x40 | len as u8, &[][..]),
-        24..0x100 => (0x58, &length[7..]),
+        24..0x100 => {
+            out[3] = bytes as u8;
+            return out;
+        }
         0x100..0x1_0000 => (0x59, &length[6..]),
         0x1_0000..0x1_0000_0000 => (0x5a, &length[4..]),
         _ => (0x5b, &length[..]),
     };
-    let head: SmallVec<[u8; 16]> = [0x82, FORMAT as u8, kind].into_iter().chain(length.iter().copied()).collect();
-    body.splice(0..0, head);
-    body
+    out.splice(2..SHORT_HEAD.len(), std::iter::once(kind).chain(length.iter().copied()));
+    out
 }
 
 /// Exactly what [`envelope`] writes, of this format: read without a CBOR reader's generality, which takes longer than one change.

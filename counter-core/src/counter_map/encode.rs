@@ -2,7 +2,7 @@
 
 use super::CounterMap;
 use super::pages::{cell, opened};
-use crate::codec::{body, envelope};
+use crate::codec::{SHORT_HEAD, body, envelope};
 use crate::delta::DeltaCell;
 use crate::dictionary::{Dictionary, KeyNames, Numbering};
 use crate::order::in_order;
@@ -28,6 +28,7 @@ impl CounterMap {
             return self.delta_since(&VersionVector::new()).encode();
         }
         let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
+        out.extend_from_slice(&SHORT_HEAD);
         let writers = || self.writers.iter().filter(|writer| writer.seen > 0);
         let all_used = writers().any(|writer| writer.len() == self.keys.len());
         if let Some((counters, regions)) = self.keys.in_order().filter(|_| all_used) {

@@ -43,7 +43,10 @@ impl CounterMap {
         if writer.len() == 0 {
             writer.reserve(cells);
         }
-        joined.changed.reserve(cells);
+        match joined.changed.capacity() {
+            0 => joined.changed = Vec::with_capacity(cells),
+            _ => joined.changed.reserve(cells),
+        }
         let bare = writer.hash.is_none() && !writer.has_extras() && !self.values.has_resets();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Intake { writer, keys: &self.keys, values: &mut self.values, joined, near: 0, misses: 0, bare, counter: 0, sum: 0, moved }

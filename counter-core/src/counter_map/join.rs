@@ -183,7 +183,11 @@ impl CounterMap {
         for number in used {
             let key = &mut keys[number as usize];
             if *key == UNUSED {
-                *key = self.keys.find_same(&mut search, &delta.keys, number).unwrap_or(NEW);
+                let found = match count {
+                    1 => self.keys.find(delta.keys.counters.name(0), delta.keys.regions.name(0)),
+                    _ => self.keys.find_same(&mut search, &delta.keys, number),
+                };
+                *key = found.unwrap_or(NEW);
                 new += usize::from(*key == NEW);
             }
         }

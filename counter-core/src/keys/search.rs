@@ -1,6 +1,6 @@
 //! Finding the keys of another numbering one after the other: what neighbours have in common is looked at once.
 
-use super::{Keys, hash_name, hash_region};
+use super::{Keys, hash_region};
 use crate::dictionary::KeyNames;
 
 /// From so many guesses on that failed since one held, only one key in as many is guessed.
@@ -52,7 +52,8 @@ impl Keys {
             Some(last) => last,
             None => {
                 let name = names.counter_name(counter);
-                *search.counter.insert(Counter { theirs: counter, here: self.counters.find(name), hash: hash_name(&self.seed, name) })
+                let hash = self.counters.hash(name);
+                *search.counter.insert(Counter { theirs: counter, here: self.counters.find_hashed(name, hash), hash })
             }
         };
         let here = here?;
