@@ -2,21 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The hot paths of `benches hot`, with how many operations each does.
-pub const HOT_PATHS: [(&str, u64); 5] = [("add", 100_000), ("join", 50), ("encode", 50), ("decode", 50), ("apply", 10_000)];
+/// The hot paths of `benches hot`, with how many operations each does: joins by regions, the others of 1,000 regions or counters, but adds, which go
+/// to 32. The longest come first.
+pub const HOT_PATHS: [(&str, u64); 13] = [
+    ("join-100000", 3),
+    ("add-by-name", 100_000),
+    ("add-by-handle", 100_000),
+    ("join-32", 500),
+    ("join-1000", 50),
+    ("join-nothing-new", 500),
+    ("encode", 50),
+    ("decode", 50),
+    ("join-decoded", 50),
+    ("produce", 10_000),
+    ("apply", 10_000),
+    ("total", 100_000),
+    ("read-all", 100),
+];
 
-/// Instructions an operation of each path, what makes it ready taken off.
+/// Instructions an operation of each path, what makes it ready taken off. As many at once as there are processors: what is counted does not depend on who else runs.
 ///
 /// # Errors
 /// A line that says how to get valgrind, where it is missing.
 pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
     const HOW: &str = "instruction counts: skipped; they need valgrind (Debian's package valgrind)";
-    let count = |path: &str| count(path).ok_or(HOW);
-    HOT_PATHS
-        .iter()
-        .map(|&(path, times)| Ok((path.to_owned(), count(path)?.saturating_sub(count(&format!("{path}-ready"))?) / times)))
-        .collect()
+    let (next, counts) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || -> Option<()> {
+        while let Some((path, times)) = HOT_PATHS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let each = count(path)?.saturating_sub(count(&format!("{path}-ready"))?) / times;
+            counts.lock().ok()?.insert((*path).to_owned(), each);
+        }
+        Some(())
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let done = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().all(|worker| matches!(worker.join(), Ok(Some(()))))
+    });
+    counts.into_inner().ok().filter(|_| done).ok_or_else(|| HOW.into())
 }
 
 fn count(path: &str) -> Option<u64> {
