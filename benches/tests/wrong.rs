@@ -53,7 +53,7 @@ fn a_peer_that_loses_counts_is_wrong_in_the_tables_and_on_the_page() {
     assert!(markdown(&report).contains("| loser wrong |"), "{}", markdown(&report));
     assert!(table::text(&report.rows).contains("loser wrong"), "{}", table::text(&report.rows));
     let page = html(&report);
-    assert!(page.contains("<span class=\"value\">wrong</span>"), "{page}");
+    assert!(page.contains("<b class=\"bad\">wrong</b>") && page.contains("loser in a join"), "{page}");
 }
 
 #[test]

@@ -2,18 +2,20 @@
 
 use std::fmt::Write;
 
-use super::page_rows::time;
+use super::page_rows::{escape, time};
 use crate::plot::Curve;
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 24.0;
-const RIGHT: f64 = 24.0;
-const TOP: f64 = 30.0;
-const BOTTOM: f64 = 36.0;
+const WIDTH: f64 = 400.0;
+const HEIGHT: f64 = 220.0;
+const LEFT: f64 = 12.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 40.0;
+const BOTTOM: f64 = 42.0;
+/// As wide as a mark's text is at most.
+const TEXT: f64 = 84.0;
 
 /// The histogram whose curve has (upper end of the bucket, how many), with `marks`: a name and where it stands.
-pub(super) fn draw(curve: &Curve, marks: &[(&str, f64)]) -> String {
+pub(super) fn draw(heading: &str, curve: &Curve, marks: &[(&str, f64)]) -> String {
     let step = match curve.points.as_slice() {
         [first, second, ..] => second.0 / first.0,
         _ => 2.0,
@@ -23,7 +25,7 @@ pub(super) fn draw(curve: &Curve, marks: &[(&str, f64)]) -> String {
     let x = |value: f64| LEFT + (value.ln() - low) / (high - low) * (WIDTH - LEFT - RIGHT);
     let most = curve.points.iter().map(|point| point.1).fold(1.0, f64::max);
     let base = HEIGHT - BOTTOM;
-    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
+    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", escape(heading));
     for &(upper, count) in curve.points.iter().filter(|point| point.1 > 0.0) {
         let (from, to, height) = (x(upper / step), x(upper), (count / most * (base - TOP)).max(1.5));
         let title = format!("{} to {}: {count:.0}", time(upper / step), time(upper));
@@ -34,21 +36,46 @@ pub(super) fn draw(curve: &Curve, marks: &[(&str, f64)]) -> String {
             "<rect class=\"column c-ours\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"><title>{title}</title></rect>"
         );
     }
-    for (name, value) in marks {
-        let (at, text) = (x(*value), format!("{name} {}", time(*value)));
-        let _written = write!(
-            out,
-            "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{}\" y2=\"{base}\"/><text class=\"name\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
-            TOP - 6.0,
-            TOP - 12.0
-        );
-    }
-    let _written = write!(out, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/>", WIDTH - RIGHT);
-    for tick in ticks(low.exp(), high.exp()) {
-        let (at, y, text) = (x(tick), base + 18.0, time(tick));
-        let _written = write!(out, "<text class=\"tick\" x=\"{at:.1}\" y=\"{y}\" text-anchor=\"middle\">{text}</text>");
+    marked(&mut out, marks.iter().map(|(name, value)| (x(*value), format!("{name} {}", time(*value)))));
+    let _written = write!(
+        out,
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/><text class=\"title mid\" x=\"{}\" y=\"{}\">time, logarithmic; height: how many</text>",
+        WIDTH - RIGHT,
+        WIDTH / 2.0,
+        HEIGHT - 7.0
+    );
+    for (tick, at) in spaced(ticks(low.exp(), high.exp()), x) {
+        let (y, text) = (base + 17.0, time(tick));
+        let _written = write!(out, "<text class=\"tick mid\" x=\"{at:.1}\" y=\"{y}\">{text}</text>");
     }
     out + "</svg>"
+}
+
+/// Lines with a text each, the texts in rows one above the other where they would lie on each other.
+fn marked(out: &mut String, marks: impl Iterator<Item = (f64, String)>) {
+    let mut last = f64::MIN;
+    for (at, text) in marks {
+        let top = if at - last < TEXT { TOP - 24.0 } else { TOP - 8.0 };
+        last = at;
+        let (text_at, base) = (at.clamp(TEXT / 2.0, WIDTH - TEXT / 2.0), HEIGHT - BOTTOM);
+        let _written = write!(
+            out,
+            "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{}\" y2=\"{base}\"/><text class=\"name mid\" x=\"{text_at:.1}\" y=\"{top}\">{text}</text>",
+            top + 4.0
+        );
+    }
+}
+
+/// The ticks that do not lie on the one before, with where they stand.
+fn spaced(ticks: Vec<f64>, x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
+    let mut kept: Vec<(f64, f64)> = Vec::new();
+    for tick in ticks {
+        let at = x(tick);
+        if kept.last().is_none_or(|last| at - last.1 > 44.0) {
+            kept.push((tick, at));
+        }
+    }
+    kept
 }
 
 /// 1, 2 and 5 times each power of ten within.
@@ -64,10 +91,10 @@ mod tests {
     #[test]
     fn every_bucket_with_a_time_has_a_column_and_marks_are_named() {
         let curve = Curve::new("h", "ours", vec![(1e6, 3.0), (2e6, 0.0), (4e6, 1.0)]);
-        let drawn = draw(&curve, &[("p50", 0.9e6)]);
+        let drawn = draw("a click", &curve, &[("p50", 0.9e6)]);
         assert_eq!(drawn.matches("<rect").count(), 2);
-        assert!(drawn.contains("p50 900 us") && drawn.contains("2 ms to 4 ms: 1"), "{drawn}");
-        assert_eq!(draw(&Curve::new("h", "ours", Vec::new()), &[]), "");
+        assert!(drawn.contains("p50 900 µs") && drawn.contains("2 ms to 4 ms: 1"), "{drawn}");
+        assert_eq!(draw("a click", &Curve::new("h", "ours", Vec::new()), &[]), "");
     }
 
     #[test]

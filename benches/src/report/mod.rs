@@ -4,10 +4,14 @@ mod compare;
 mod histogram;
 mod html;
 mod instructions;
+mod looks;
 mod machine;
 mod markdown;
 mod page_rows;
 mod peers;
+mod plots;
+mod scale;
+mod summary;
 mod svg;
 
 use std::collections::BTreeMap;
@@ -22,7 +26,7 @@ pub use markdown::{BEGIN, END, between_markers, markdown, readme};
 pub use peers::add_peers;
 
 use crate::plot::Curve;
-use crate::row::Row;
+use crate::row::{Figure, Row, Unit};
 
 /// All that one run measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,5 +61,26 @@ impl Report {
             }
         }
         curves
+    }
+
+    /// The three works whose distance from their bound is the greatest, with the bound and how many times worse than it ours is; the worst first. Of one work
+    /// at several sizes only the worst counts.
+    pub fn slowest(&self) -> Vec<(&Row, &Figure, f64)> {
+        let slow = |row: &&Row| matches!(row.unit, Unit::Nanoseconds | Unit::PerSecond);
+        let distance = |row| -> Option<(&Row, &Figure, f64)> {
+            let bound = Row::bound(row)?;
+            Some((row, bound, 1.0 / row.ratio(&bound.name)?))
+        };
+        let mut all: Vec<_> = self.rows.iter().filter(slow).filter_map(distance).filter(|slow| slow.2 > 1.0).collect();
+        all.sort_by(|a, b| b.2.total_cmp(&a.2));
+        let work = |row: &Row| row.id.splitn(3, '.').take(2).map(str::to_owned).collect::<Vec<_>>();
+        let mut seen = Vec::new();
+        all.retain(|slow| {
+            let new = !seen.contains(&work(slow.0));
+            seen.push(work(slow.0));
+            new
+        });
+        all.truncate(3);
+        all
     }
 }

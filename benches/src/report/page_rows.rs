@@ -1,68 +1,102 @@
-//! The rows of the page: every figure as a bar whose length is the logarithm of how far it is from the best.
+//! The rows of the page: every figure as a bar that begins at ours, as long as the logarithm of how many times better or worse than it ours is.
 
 use std::fmt::Write;
 
+use super::looks::look;
 use crate::row::{Figure, Row, Unit};
 use crate::table::{amount, need, times, verdict};
 
-/// A class of colour for a contender, the same in every plot and bar.
-pub(super) fn class(name: &str) -> &'static str {
-    match name {
-        "ours" => "c-ours",
-        "crdts" => "c-crdts",
-        "crdts by hand" | "fresh node synced" | "idle, a node and second" => "c-hand",
-        "click at all nodes" | "a click, a node" => "c-ours",
-        name if name.starts_with("redb") || name.starts_with("Redis") || name.starts_with("node ws") => "c-peer",
-        "automerge" => "c-automerge",
-        "loro" => "c-loro",
-        "yrs" => "c-yrs",
-        name if name.starts_with("bound") => "c-bound",
-        name if name.starts_with("floor") || name == "entropy" => "c-floor",
-        _ => "c-other",
-    }
-}
-
 /// One work as an article: its name, the verdict, a bar for each figure.
 pub(super) fn article(row: &Row) -> String {
-    let verdict = verdict(row);
-    let badge = match verdict {
+    let required = match need(row) {
+        need if need.is_empty() => String::new(),
+        need => format!("<p><span class=\"need\">required: {}</span>{}</p>", escape(&micro(need)), badge(row)),
+    };
+    let mut out = format!("<article id=\"{}\"><h3>{}</h3>{required}<ul>", escape(&row.id), escape(&row.work));
+    let span = Span::of(row);
+    row.figures.iter().for_each(|figure| line(&mut out, row, figure, &span));
+    out + "</ul></article>"
+}
+
+/// Whether what is required holds, as HTML; nothing where nothing is required.
+pub(super) fn badge(row: &Row) -> &'static str {
+    match verdict(row) {
         "met" => "<span class=\"badge good\">✓ met</span>",
         "NOT MET" => "<span class=\"badge bad\">✗ not met</span>",
         "WRONG" => "<span class=\"badge bad\">✗ wrong</span>",
         _ => "",
-    };
-    let need = need(row);
-    let required = if need.is_empty() { String::new() } else { format!("<span class=\"need\">{}</span>", escape(&need)) };
-    let mut out = format!("<article><h3>{}</h3><p>{required}{badge}</p><ul>", escape(&row.work));
-    let values = || row.figures.iter().map(|figure| figure.value).filter(|value| *value > 0.0);
-    let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(f64::MIN, f64::max));
-    for figure in &row.figures {
-        let part = if high > low { (figure.value / low).ln() / (high / low).ln() } else { 1.0 };
-        bar(&mut out, row, figure, 6.0 + 94.0 * part);
     }
-    out.push_str("</ul></article>");
-    out
 }
 
-fn bar(out: &mut String, row: &Row, figure: &Figure, percent: f64) {
-    let ratio = match row.ratio(&figure.name) {
-        Some(ratio) if figure.name != "ours" && figure.right => times(ratio),
-        _ => String::new(),
-    };
+/// From the best figure of a work to its worst, in powers of ten from ours: one at least, so that small differences look small.
+struct Span {
+    best: f64,
+    worst: f64,
+}
+
+impl Span {
+    fn of(row: &Row) -> Self {
+        let powers = row.figures.iter().filter_map(|figure| row.ratio(&figure.name)).filter(|ratio| *ratio > 0.0).map(f64::log10);
+        let (best, worst) = powers.fold((0.0, 0.0), |(best, worst): (f64, f64), power| (best.min(power), worst.max(power)));
+        let short = (1.0 - (worst - best)).max(0.0);
+        Self { best, worst: worst + short }
+    }
+
+    /// Where a power of ten from ours lies, in percent of the track.
+    fn at(&self, power: f64) -> f64 {
+        (power - self.best) / (self.worst - self.best) * 100.0
+    }
+}
+
+fn line(out: &mut String, row: &Row, figure: &Figure, span: &Span) {
+    let ours = figure.name == "ours";
+    let ratio = row.ratio(&figure.name).filter(|_| !ours);
     let spread = if figure.spread > 0.0 { format!("±{:.0} %", figure.spread * 100.0) } else { String::new() };
-    let value = if figure.right { amount(figure.value, row.unit) } else { "wrong".into() };
+    let value = if figure.right { micro(amount(figure.value, row.unit)) } else { "<b class=\"bad\">wrong</b>".into() };
     let star = if figure.published { "*" } else { "" };
-    let (class, name) = (class(&figure.name), escape(&figure.name));
+    let alone = row.figures.len() == 1;
+    let track = match ratio {
+        _ if alone => String::new(),
+        ratio => track(figure, ratio, span),
+    };
+    let (who, ratio) = (escape(&figure.name), ratio.map_or(String::new(), times));
+    let kind = if alone {
+        "alone"
+    } else if ours {
+        "ours"
+    } else {
+        ""
+    };
+    // Writing into a string cannot fail.
     let _written = write!(
         out,
-        "<li><span class=\"who\">{name}{star}</span><span class=\"track\"><span class=\"bar {class}\" style=\"width:{percent:.1}%\"></span></span>\
-         <span class=\"value\">{value}</span><span class=\"spread\">{spread}</span><span class=\"ratio\">{ratio}</span></li>"
+        "<li class=\"{kind}\"><span class=\"who\">{who}{star}</span>{track}<span class=\"value\">{value}</span>\
+         <span class=\"spread\">{spread}</span><span class=\"ratio\">{ratio}</span></li>"
     );
+}
+
+fn track(figure: &Figure, ratio: Option<f64>, span: &Span) -> String {
+    let zero = span.at(0.0);
+    let place = match ratio {
+        _ if figure.name == "ours" => Some(zero),
+        ratio => ratio.filter(|ratio| *ratio > 0.0).map(|ratio| span.at(ratio.log10())),
+    };
+    let class = look(&figure.name).class;
+    let bar = place.map_or(String::new(), |place| {
+        let (from, wide) = (place.min(zero), (place - zero).abs());
+        format!("<span class=\"bar {class}\" style=\"left:{from:.1}%;width:{wide:.1}%\"></span><span class=\"end {class}\" style=\"left:{place:.1}%\"></span>")
+    });
+    format!("<span class=\"track\"><span class=\"zero\" style=\"left:{zero:.1}%\"></span>{bar}</span>")
 }
 
 /// Text for HTML.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A page can show the letter that a terminal may not have.
+pub(super) fn micro(text: String) -> String {
+    text.replace(" us", " µs")
 }
 
 /// A time for the axes of the plots.
@@ -81,5 +115,5 @@ pub(super) fn bytes(value: f64) -> String {
 }
 
 fn short(value: f64, unit: Unit) -> String {
-    amount(value, unit).replace(".00", "").replace(".0 ", " ")
+    micro(amount(value, unit).replace(".00", "").replace(".0 ", " "))
 }

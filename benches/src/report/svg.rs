@@ -1,21 +1,31 @@
-//! Plots drawn by hand as SVG: both axes by logarithm or not, lines that are named where they end.
+//! Plots drawn by hand as SVG, small enough for a phone: lines with a mark of its own shape for each contender; who is who stands beneath, in HTML.
 
 use std::fmt::Write;
 
+use super::looks::{Look, Shape, look};
+use super::scale::Scale;
 use crate::plot::Curve;
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 320.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 178.0;
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 44.0;
+const WIDTH: f64 = 400.0;
+const HEIGHT: f64 = 262.0;
+const LEFT: f64 = 56.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 28.0;
+const BOTTOM: f64 = 42.0;
+/// Above so many points a line stands for itself, and has no marks.
+const MARKS_MAX: usize = 12;
+/// Above so many values of x only round ones are written.
+const TICKS_MAX: usize = 6;
 
 /// What a plot shows.
 pub(super) struct Plot<'a> {
+    /// For who does not see it.
+    pub(super) heading: &'a str,
     /// Beneath the x axis.
     pub(super) x: &'a str,
-    /// Whether x goes by powers of ten.
+    /// Above the y axis.
+    pub(super) y: &'a str,
+    /// Whether x goes by powers of ten; y always does.
     pub(super) x_log: bool,
     /// A value of y in words.
     pub(super) label: fn(f64) -> String,
@@ -23,118 +33,100 @@ pub(super) struct Plot<'a> {
     pub(super) curves: &'a [&'a Curve],
 }
 
-struct Scale {
-    low: f64,
-    high: f64,
-    log: bool,
-    from: f64,
-    to: f64,
-}
-
-impl Scale {
-    fn at(&self, value: f64) -> f64 {
-        let part = match self.log {
-            true => (value / self.low).ln() / (self.high / self.low).ln(),
-            false => (value - self.low) / (self.high - self.low),
-        };
-        self.from + part * (self.to - self.from)
-    }
-
-    fn ticks(&self) -> Vec<f64> {
-        if !self.log {
-            return (0..=4).map(|at| self.low + (self.high - self.low) * f64::from(at) / 4.0).collect();
-        }
-        let (first, last) = (self.low.log10().ceil() as i32, self.high.log10().floor() as i32);
-        let step = ((last - first) / 6 + 1).max(1) as usize;
-        (first..=last).step_by(step).map(|power| 10_f64.powi(power)).collect()
-    }
-}
-
-fn scale(values: impl Iterator<Item = f64> + Clone, log: bool, from: f64, to: f64) -> Scale {
-    let (low, high) = (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
-    Scale { low, high: if high > low { high } else { low + 1.0 }, log, from, to }
-}
-
 /// A short number for the x axis.
 fn number(value: f64) -> String {
-    if value >= 1000.0 { format!("{}k", value / 1000.0) } else { format!("{value:.0}") }
+    match value {
+        value if value >= 1e6 => format!("{}M", value / 1e6),
+        value if value >= 1e3 => format!("{}k", value / 1e3),
+        value => format!("{value:.0}"),
+    }
 }
 
 /// The plot as an SVG element, coloured by the classes of the page.
-pub(super) fn draw(plot: &Plot<'_>, class: impl Fn(&str) -> &'static str) -> String {
+pub(super) fn draw(plot: &Plot<'_>) -> String {
     let points = || plot.curves.iter().flat_map(|curve| curve.points.iter());
-    let x = scale(points().map(|point| point.0), plot.x_log, LEFT, WIDTH - RIGHT);
-    // Whole powers of ten, so that the plots' lines are drawn at round figures.
-    let powers = points().flat_map(|point| [10_f64.powf(point.1.log10().floor()), 10_f64.powf(point.1.log10().ceil())]);
-    let y = scale(powers, true, HEIGHT - BOTTOM, TOP);
-    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
+    let x = Scale::tight(points().map(|point| point.0), plot.x_log, LEFT + 8.0, WIDTH - RIGHT);
+    let y = Scale::round(points().map(|point| point.1), HEIGHT - BOTTOM, TOP);
+    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", super::page_rows::escape(plot.heading));
     axes(&mut out, plot, &x, &y);
-    let mut ends: Vec<(f64, &Curve)> = Vec::new();
-    for curve in plot.curves {
-        let path: Vec<String> = curve.points.iter().map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1))).collect();
-        let class = class(&curve.name);
-        let _written = write!(out, "<polyline class=\"line {class}\" points=\"{}\"/>", path.join(" "));
-        if curve.points.len() <= 12 {
-            for point in &curve.points {
-                let (at_x, at_y, text) = (x.at(point.0), y.at(point.1), (plot.label)(point.1));
-                let name = &curve.name;
-                let title = format!("{name}, {}: {text}", number(point.0));
-                let _written =
-                    write!(out, "<circle class=\"dot {class}\" cx=\"{at_x:.1}\" cy=\"{at_y:.1}\" r=\"4\"><title>{title}</title></circle>");
-            }
-        }
-        ends.extend(curve.points.last().map(|last| (y.at(last.1), *curve)));
+    // Ours last, so that it lies on top.
+    for curve in plot.curves.iter().rev() {
+        line(&mut out, plot, curve, &x, &y);
     }
-    names(&mut out, ends, class, plot.x_log);
-    out.push_str("</svg>");
-    out
+    out + "</svg>"
+}
+
+fn line(out: &mut String, plot: &Plot<'_>, curve: &Curve, x: &Scale, y: &Scale) {
+    let Look { class, shape } = look(&curve.name);
+    let path: Vec<String> = curve.points.iter().map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1))).collect();
+    // Writing into a string cannot fail.
+    let _written = write!(out, "<polyline class=\"line {class}\" points=\"{}\"/>", path.join(" "));
+    if curve.points.len() > MARKS_MAX {
+        return;
+    }
+    for point in &curve.points {
+        let title = format!("{}, {} {}: {}", curve.name, number(point.0), plot.x, (plot.label)(point.1));
+        mark(out, class, shape, (x.at(point.0), y.at(point.1)), &title);
+    }
+}
+
+/// One mark, about nine units wide.
+pub(super) fn mark(out: &mut String, class: &str, shape: Shape, (x, y): (f64, f64), title: &str) {
+    let title = super::page_rows::escape(title);
+    let title = if title.is_empty() { title } else { format!("<title>{title}</title>") };
+    let path = match shape {
+        Shape::Circle => {
+            let _written = write!(out, "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">{title}</circle>");
+            return;
+        }
+        Shape::Square => "-4 -4h8v8h-8z",
+        Shape::Diamond => "0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+        Shape::Up => "0 -5.5l5.2 9h-10.4z",
+        Shape::Down => "0 5.5l5.2 -9h-10.4z",
+        Shape::Plus => "-1.8 -5h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
+        Shape::Bar => "-5 -1.6h10v3.2h-10z",
+    };
+    let _written = write!(out, "<path class=\"dot {class}\" d=\"M{x:.1} {y:.1}m{path}\">{title}</path>");
 }
 
 fn axes(out: &mut String, plot: &Plot<'_>, x: &Scale, y: &Scale) {
+    let (right, base) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     for tick in y.ticks() {
         let (at, text) = (y.at(tick), (plot.label)(tick));
         let _written = write!(
             out,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
-            WIDTH - RIGHT,
-            LEFT - 8.0,
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"tick end\" x=\"{}\" y=\"{:.1}\">{text}</text>",
+            LEFT - 6.0,
             at + 4.0
         );
     }
-    for tick in x.ticks() {
+    for tick in x_ticks(plot, x) {
         let (at, text) = (x.at(tick), number(tick));
-        let _written =
-            write!(out, "<text class=\"tick\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>", HEIGHT - BOTTOM + 18.0);
+        let _written = write!(
+            out,
+            "<line class=\"axis\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{base}\" y2=\"{}\"/><text class=\"tick mid\" x=\"{at:.1}\" y=\"{}\">{text}</text>",
+            base + 4.0,
+            base + 17.0
+        );
     }
-    let (middle, bottom, base) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 6.0, HEIGHT - BOTTOM);
+    let log = |log: bool| if log { ", logarithmic" } else { "" };
     let _written = write!(
         out,
-        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/><text class=\"tick\" x=\"{middle}\" y=\"{bottom}\" text-anchor=\"middle\">{}</text>",
-        WIDTH - RIGHT,
-        plot.x
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{base}\" y2=\"{base}\"/><text class=\"title\" x=\"4\" y=\"13\">{}{}</text>\
+         <text class=\"title mid\" x=\"{}\" y=\"{}\">{}{}</text>",
+        plot.y,
+        log(true),
+        (LEFT + right) / 2.0,
+        HEIGHT - 7.0,
+        plot.x,
+        log(plot.x_log)
     );
 }
 
-/// The names at the lines' ends, moved apart where they would lie on each other, with the slope where the plot has one.
-fn names(out: &mut String, mut ends: Vec<(f64, &Curve)>, class: impl Fn(&str) -> &'static str, slopes: bool) {
-    const APART: f64 = 16.0;
-    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut floor = TOP;
-    let lowest = HEIGHT - BOTTOM;
-    let count = ends.len();
-    for (place, (at, curve)) in ends.into_iter().enumerate() {
-        let room_below = (count - 1 - place) as f64 * APART;
-        let at = at.max(floor).min(lowest - room_below).max(floor);
-        floor = at + APART;
-        let slope = curve.slope().filter(|_| slopes).map_or(String::new(), |slope| format!(" x^{slope:.2}"));
-        let name = curve.name.trim_start_matches("bound: ").trim_start_matches("floor: ");
-        let (left, text_left) = (WIDTH - RIGHT + 8.0, WIDTH - RIGHT + 24.0);
-        let class = class(&curve.name);
-        let _written = write!(
-            out,
-            "<line class=\"line {class}\" x1=\"{left}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"name\" x=\"{text_left}\" y=\"{:.1}\">{name}<tspan class=\"slope\">{slope}</tspan></text>",
-            left + 12.0,
-            at + 4.0
-        );
-    }
+/// Where something was measured, if that is at few places; else round figures.
+fn x_ticks(plot: &Plot<'_>, x: &Scale) -> Vec<f64> {
+    let mut measured: Vec<f64> = plot.curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.0)).collect();
+    measured.sort_by(f64::total_cmp);
+    measured.dedup();
+    if measured.len() <= TICKS_MAX { measured } else { x.ticks() }
 }

@@ -1,0 +1,132 @@
+//! What a reader of the page sees first: what holds, what does not, what is wrong, what is slowest beside its bound, what was not measured.
+
+use super::Report;
+use super::page_rows::{escape, micro};
+use crate::row::{Figure, Need, Row};
+use crate::table::{amount, need, times};
+
+/// Figures for who reads no further.
+const TILES: [(&str, &str); 4] = [
+    ("w1.handle", "an add by handle"),
+    ("w2.join.100000", "join of 100,000 regions"),
+    ("system.visible.p50", "add seen at the other nodes, p50"),
+    ("system.fresh.100000", "fresh node, 100,000 counters"),
+];
+
+/// The top of the page.
+pub(super) fn summary(report: &Report) -> String {
+    let (met, judged) = (report.rows.iter().filter(|row| row.met() == Some(true)), report.rows.iter().filter(|row| row.met().is_some()));
+    let sum =
+        format!("<p class=\"sum\"><b>{}</b> of {} required figures met. {}</p>", met.clone().count(), judged.count(), answers(report));
+    let unmet: String = report.rows.iter().filter(|row| row.met() == Some(false)).map(unmet).collect();
+    let unmet = if unmet.is_empty() { "<li>Nothing: all that is required holds.</li>".into() } else { unmet };
+    let slowest: String = report.slowest().iter().map(slow).collect();
+    let holds: String = met.map(held).collect();
+    format!(
+        "<header id=\"summary\">{sum}{}<div class=\"cards\"><article class=\"card\"><h2>What does not hold</h2><ul>{unmet}</ul></article>\
+         <article class=\"card\"><h2>Slowest beside their bounds</h2><ol>{slowest}</ol></article></div>{}\
+         <details><summary>What holds</summary><table class=\"plain\">{holds}</table></details></header>",
+        tiles(report),
+        skipped(report),
+    )
+}
+
+fn answers(report: &Report) -> String {
+    let wrong =
+        |row: &Row| row.figures.iter().filter(|figure| !figure.right).map(|figure| format!("{} in {}", figure.name, row.work)).collect();
+    let wrong: Vec<String> = report.rows.iter().flat_map(|row| -> Vec<String> { wrong(row) }).collect();
+    match wrong.is_empty() {
+        true => "Every answer was right, the peers' too.".into(),
+        false => format!("<b class=\"bad\">Wrong answers:</b> {}.", escape(&wrong.join("; "))),
+    }
+}
+
+fn link(row: &Row) -> String {
+    format!("<a href=\"#{}\">{}</a>", escape(&row.id), escape(&row.work))
+}
+
+fn ours(row: &Row) -> String {
+    row.ours().map_or(String::new(), |ours| micro(amount(ours.value, row.unit)))
+}
+
+fn unmet(row: &Row) -> String {
+    let says = match (&row.need, row.ours()) {
+        (_, Some(ours)) if !ours.right => "<b class=\"bad\">the answer is wrong</b>".into(),
+        (Need::Better(least, name), _) => {
+            let ratio = row.ratio(name).map_or(String::new(), times);
+            format!("{}: {ratio} as good as {}, {least}x is required", ours(row), escape(name))
+        }
+        (Need::Within(most, name), _) => {
+            let ratio = row.ratio(name).map_or(String::new(), |ratio| times(1.0 / ratio));
+            format!("{}: {ratio} of {}, {most}x at most is required", ours(row), escape(name))
+        }
+        _ => format!("{}, {} is required", ours(row), escape(&micro(need(row)))),
+    };
+    format!("<li>{}<small>{says}</small></li>", link(row))
+}
+
+fn slow((row, bound, factor): &(&Row, &Figure, f64)) -> String {
+    let (ours, floor) = (ours(row), micro(amount(bound.value, row.unit)));
+    format!("<li>{}<small><b>{}</b> the {}: {ours}, {floor}</small></li>", link(row), times(*factor), escape(&bound.name))
+}
+
+fn held(row: &Row) -> String {
+    format!("<tr><th>{}</th><td class=\"num\">{}</td><td>{}</td></tr>", link(row), ours(row), escape(&micro(need(row))))
+}
+
+fn skipped(report: &Report) -> String {
+    let lines: String = report.skipped.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => {
+            format!("<details open><summary>What was not measured, and how to get it</summary><ul class=\"notes\">{lines}</ul></details>")
+        }
+    }
+}
+
+fn tiles(report: &Report) -> String {
+    let tile = |(id, text): &(&str, &str)| -> Option<String> {
+        let row = report.rows.iter().find(|row| row.id == *id)?;
+        let peer = row.figures.iter().find(|figure| figure.name == "crdts" || figure.published);
+        let peer = peer.and_then(|peer| Some(format!("{} better than {}", times(row.ratio(&peer.name)?), escape(&peer.name))));
+        Some(format!(
+            "<a class=\"tile\" href=\"#{id}\"><b>{}</b><span>{text}</span><small>{}</small></a>",
+            ours(row),
+            peer.unwrap_or_default()
+        ))
+    };
+    format!("<div class=\"tiles\">{}</div>", TILES.iter().filter_map(tile).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Machine;
+    use crate::row::Unit;
+
+    fn row(id: &str, ours: f64, bound: f64) -> Row {
+        Row::exact(id, id, Unit::Nanoseconds, &[("ours", ours), ("bound: b", bound)])
+    }
+
+    fn report(rows: Vec<Row>) -> Report {
+        let (curves, instructions, skipped) = (Vec::new(), Default::default(), Vec::new());
+        Report { machine: Machine::here(), quick: true, rows, curves, instructions, skipped }
+    }
+
+    #[test]
+    fn slowest_are_three_of_different_work_the_worst_first() {
+        let rows =
+            vec![row("a.x.1", 20.0, 10.0), row("a.x.2", 90.0, 10.0), row("b.x", 30.0, 10.0), row("c.x", 5.0, 10.0), row("d.x", 40.0, 10.0)];
+        let report = report(rows);
+        let names: Vec<&str> = report.slowest().iter().map(|slow| slow.0.id.as_str()).collect();
+        assert_eq!(names, ["a.x.2", "d.x", "b.x"]);
+    }
+
+    #[test]
+    fn what_is_not_met_and_what_is_wrong_stand_at_the_top() {
+        let rows = vec![row("a.x", 20.0, 10.0).needs(Need::Within(1.5, "bound: b".into()), ""), row("b.x", 1.0, 1.0).wrong("loser")];
+        let top = summary(&report(rows));
+        assert!(top.contains("20.0 ns: 2.00x of bound: b, 1.5x at most is required"), "{top}");
+        assert!(top.contains("loser in b.x") && top.contains("<b>0</b> of 1 required"), "{top}");
+    }
+}
