@@ -2,12 +2,12 @@
 
 use automerge::transaction::Transactable;
 use automerge::{ActorId, AutoCommit, ROOT, ReadDoc, ScalarValue, Value};
-use benches::work::Adder;
+use benches::work::{Adder, Changer};
 use benches::{Contender, Shape};
 use counter_core::Amounts;
 
 /// A document of counters.
-pub(crate) struct Automerge;
+pub struct Automerge;
 
 fn actor(writer: usize) -> ActorId {
     ActorId::from([writer as u8 + 1; 16])
@@ -101,4 +101,24 @@ impl Adder for AutoCommitAdder {
 }
 
 /// A document that one writer adds to.
-pub(crate) struct AutoCommitAdder(pub(crate) AutoCommit);
+pub struct AutoCommitAdder(pub AutoCommit);
+
+impl Changer for AutoCommitAdder {
+    fn produce(&mut self, counter: &str) -> Vec<u8> {
+        add(&mut self.0, counter, 1);
+        self.0.commit();
+        self.0.get_last_local_change().expect("one was just made").raw_bytes().to_vec()
+    }
+
+    fn apply(&mut self, bytes: &[u8]) {
+        self.0.load_incremental(bytes).expect("own bytes");
+    }
+
+    fn value(&self, counter: &str) -> i128 {
+        Automerge::value(&self.0, counter)
+    }
+
+    fn clone_from_node(&mut self, other: &Self) {
+        self.0.merge(&mut other.0.clone()).expect("one history");
+    }
+}

@@ -1,15 +1,15 @@
 //! loro: one of its own counters a region, at the root, so that no two writers make it apart.
 
-use benches::work::Adder;
+use benches::work::{Adder, Changer};
 use benches::{Contender, Shape};
 use counter_core::Amounts;
 use loro::{ExportMode, LoroDoc};
 
 /// A document of counters.
-pub(crate) struct Loro;
+pub struct Loro;
 
 /// A document and the names of its regions, which it does not list by itself cheaply.
-pub(crate) struct Counters {
+pub struct Counters {
     document: LoroDoc,
     names: Vec<String>,
 }
@@ -94,5 +94,26 @@ impl Adder for Counters {
 
     fn value(&self, counter: &str) -> i128 {
         Loro::value(self, counter)
+    }
+}
+
+impl Changer for Counters {
+    fn produce(&mut self, counter: &str) -> Vec<u8> {
+        let before = self.document.oplog_vv();
+        self.add_one(counter);
+        self.document.commit();
+        self.document.export(ExportMode::updates(&before)).expect("what was just made")
+    }
+
+    fn apply(&mut self, bytes: &[u8]) {
+        import(&self.document, bytes);
+    }
+
+    fn value(&self, counter: &str) -> i128 {
+        Loro::value(self, counter)
+    }
+
+    fn clone_from_node(&mut self, other: &Self) {
+        import(&self.document, &Loro::encode(other));
     }
 }

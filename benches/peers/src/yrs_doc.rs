@@ -1,19 +1,19 @@
 //! yrs, which has no counters: a map of one entry a region and writer, with both totals, that only this writer sets.
 
-use benches::work::Adder;
+use benches::work::{Adder, Changer};
 use benches::{Contender, Shape};
 use counter_core::Amounts;
 use yrs::updates::decoder::Decode;
-use yrs::{Any, Doc, Map, MapRef, Out, ReadTxn, StateVector, Transact, Update};
+use yrs::{Any, Doc, Map, MapRef, Out, ReadTxn, StateVector, Transact, TransactionMut, Update};
 
 /// A document of totals.
-pub(crate) struct Yrs;
+pub struct Yrs;
 
 /// In how many writers' entries a region is looked for.
-const WRITERS: usize = 3;
+const WRITERS: usize = 20;
 
 /// A document, who writes in it, and its map.
-pub(crate) struct Totals {
+pub struct Totals {
     writer: usize,
     document: Doc,
     map: MapRef,
@@ -31,11 +31,14 @@ fn totals(out: Option<Out>) -> Amounts {
 
 impl Totals {
     fn raise(&self, writer: usize, region: &str, by: Amounts) {
-        let mut transaction = self.document.transact_mut();
+        self.raise_in(&mut self.document.transact_mut(), writer, region, by);
+    }
+
+    fn raise_in(&self, transaction: &mut TransactionMut<'_>, writer: usize, region: &str, by: Amounts) {
         let key = key(region, writer);
-        let Amounts { increments, decrements } = totals(self.map.get(&transaction, &key));
+        let Amounts { increments, decrements } = totals(self.map.get(transaction, &key));
         let parts = [Any::from((increments + by.increments) as f64), Any::from((decrements + by.decrements) as f64)];
-        self.map.insert(&mut transaction, key, Any::Array(parts.as_slice().into()));
+        self.map.insert(transaction, key, Any::Array(parts.as_slice().into()));
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -109,5 +112,25 @@ impl Adder for Totals {
 
     fn value(&self, counter: &str) -> i128 {
         Yrs::value(self, counter)
+    }
+}
+
+impl Changer for Totals {
+    fn produce(&mut self, counter: &str) -> Vec<u8> {
+        let mut transaction = self.document.transact_mut();
+        self.raise_in(&mut transaction, self.writer, counter, Amounts { increments: 1, decrements: 0 });
+        transaction.encode_update_v1()
+    }
+
+    fn apply(&mut self, bytes: &[u8]) {
+        self.take(bytes);
+    }
+
+    fn value(&self, counter: &str) -> i128 {
+        Yrs::value(self, counter)
+    }
+
+    fn clone_from_node(&mut self, other: &Self) {
+        self.take(&Yrs::encode(other));
     }
 }

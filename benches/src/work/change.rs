@@ -4,8 +4,8 @@ use super::nanoseconds;
 use crate::sample::Sample;
 use crate::shape::{Shape, Values};
 
-/// How many changes one round makes.
-const CHANGES: usize = 10_000;
+/// How many changes one round makes, but where a contender would take minutes for so many.
+pub const CHANGES: usize = 10_000;
 /// They go through the counters in steps of this prime.
 const STEP: usize = 7_919;
 
@@ -27,36 +27,42 @@ pub struct Changes<C> {
     names: Vec<String>,
     sender: C,
     receiver: C,
+    each_round: usize,
     sent: i128,
     /// The mean number of bytes of a change.
     pub bytes: f64,
 }
 
 /// Two replicas that both hold `counters` counters.
-pub fn changes<C: Changer>(counters: usize, mut sender: C, mut receiver: C) -> Changes<C> {
+pub fn changes<C: Changer>(counters: usize, sender: C, receiver: C) -> Changes<C> {
+    changes_of(CHANGES, counters, sender, receiver)
+}
+
+/// The same with so many changes a round.
+pub fn changes_of<C: Changer>(each_round: usize, counters: usize, mut sender: C, mut receiver: C) -> Changes<C> {
     let names = Shape::new(Values::Formula, counters, 1).names;
     names.iter().for_each(|name| drop(sender.produce(name)));
     receiver.clone_from_node(&sender);
-    Changes { names, sender, receiver, sent: 0, bytes: 0.0 }
+    Changes { names, sender, receiver, each_round, sent: 0, bytes: 0.0 }
 }
 
 impl<C: Changer> Changes<C> {
     /// One round: first all are produced, then all are applied. Returns both times.
     pub fn round(&mut self) -> (Sample, Sample) {
-        let names = (0..CHANGES).map(|at| self.names[at * STEP % self.names.len()].as_str());
-        let mut sent = Vec::with_capacity(CHANGES);
+        let names = (0..self.each_round).map(|at| self.names[at * STEP % self.names.len()].as_str());
+        let mut sent = Vec::with_capacity(self.each_round);
         let produce = nanoseconds(|| names.for_each(|name| sent.push(self.sender.produce(name))));
         let apply = nanoseconds(|| sent.iter().for_each(|bytes| self.receiver.apply(bytes)));
         self.sent += 1;
-        self.bytes = sent.iter().map(Vec::len).sum::<usize>() as f64 / CHANGES as f64;
+        self.bytes = sent.iter().map(Vec::len).sum::<usize>() as f64 / self.each_round as f64;
         let right = self.right();
-        let sample = |time: f64| Sample { nanoseconds: time / CHANGES as f64, right };
+        let sample = |time: f64| Sample { nanoseconds: time / self.each_round as f64, right };
         (sample(produce), sample(apply))
     }
 
     fn right(&self) -> bool {
-        let changed = (0..CHANGES).step_by(997).map(|at| &self.names[at * STEP % self.names.len()]);
-        let times = self.sent * (CHANGES / self.names.len().min(CHANGES)) as i128;
+        let changed = (0..self.each_round).step_by(97).map(|at| &self.names[at * STEP % self.names.len()]);
+        let times = self.sent * (self.each_round / self.names.len().min(self.each_round)) as i128;
         changed.into_iter().all(|name| self.sender.value(name) == 1 + times && self.receiver.value(name) == 1 + times)
     }
 }
