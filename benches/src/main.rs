@@ -17,27 +17,32 @@ const USAGE: &str = "benches COMMAND [--quick]
   recovery  a node killed and started again from its directory, until it is synced and exact
   simulated clusters of many nodes, loss and partitions in virtual time (with --features sim)
   fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes; 10,000 idle ones; some that never read
-  report    all of that, into target/report (index.html, report.json, table.md); with --keep also as the committed report and README's table
+  hosts     three nodes, each in a network namespace: clicks under loss, and after a pulled cable (as root)
+  report    builds the node and this program, measures all of that, into target/report (index.html, report.json, table.md); with --keep also as the
+            committed report and README's table
+  page [FILE]    the page again, from a report.json, or from the committed one
   table     README's table again, from the committed report
-  check     measures again and names what is worse than in the committed report; what looks worse is measured twice
+  check [FILE]   measures again and names what is worse than in the committed report; what looks worse is measured twice. With FILE, a report.json
+            that was written before is compared, and nothing is measured
   count     instructions of the hot paths, by valgrind; with --keep also into the committed report
   check-instructions   counts them, and names what takes more than in the committed report: what CI runs
-  hot PATH  one hot path alone, for a profiler: add, join, encode, decode, apply
+  hot PATH  one hot path alone, for a profiler; without a right one it lists them
 
-The system work spawns the node's binary, which lies beside this one, or is named in COUNTER_WEB. Build both at once:
-  cargo build --release -p counter-web -p benches --features benches/sim && target/release/benches report --quick";
+The system work spawns the node's binary, which lies beside this one, or is named in COUNTER_WEB. `report` and `check` build it; for the others:
+  cargo build --release -p counter-web -p benches --features benches/sim";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let keep = arguments.iter().any(|argument| argument == "--keep");
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let flags = command::Flags { quick: has("--quick"), keep: has("--keep"), built: has("--built") };
     let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
     let outcome = match words.as_slice() {
-        ["core"] => command::core(quick),
-        ["count"] => command::count(keep),
+        ["core"] => command::core(flags.quick),
+        ["count"] => command::count(flags.keep),
         ["check-instructions"] => command::check_instructions(),
         ["hot", path] => command::hot(path),
-        [name] => command::system(name, quick, keep).unwrap_or_else(|| Err(format!("there is no {name:?} here\n\n{USAGE}"))),
+        [name, file @ ..] if file.len() < 2 || *name == "hosts-inside" => command::system(name, file.first().copied(), flags)
+            .unwrap_or_else(|| Err(format!("there is no {:?} here\n\n{USAGE}", words.join(" ")))),
         _ => Err(USAGE.into()),
     };
     match outcome {

@@ -1,65 +1,99 @@
-//! automerge, loro and yrs on W1 and W2 of the suite; prints JSON that its report reads.
+//! automerge, loro and yrs on the work of the suite; prints JSON that its report reads.
 
-mod automerge_doc;
-mod loro_doc;
-mod yrs_doc;
-
+use benches::report::Peers;
 use benches::row::{Figure, Row};
-use benches::work::{Adder, Join, add_by_name, heap_of, sum_of_all};
+use benches::work::{Adder, CHANGES, Changer, Join, add_by_name, changes_of, heap_of, heap_of_adds, sum_of_all};
 use benches::{Contender, Sample, Series, Shape, Values};
 
-use automerge_doc::{AutoCommitAdder, Automerge};
-use loro_doc::Loro;
-use yrs_doc::Yrs;
+use peers::automerge_doc::{AutoCommitAdder, Automerge};
+use peers::loro_doc::Loro;
+use peers::yrs_doc::Yrs;
 
-/// Each row's id, and one contender's figure for it.
-type Figures = Vec<(String, Figure)>;
+const LARGEST: usize = 100_000;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let mut figures = Figures::new();
-    adds(&mut figures, Yrs::NAME, 200_000, &mut <Yrs as Contender>::empty(0));
-    adds(&mut figures, Loro::NAME, 200_000, &mut <Loro as Contender>::empty(0));
-    adds(&mut figures, Automerge::NAME, 5_000, &mut AutoCommitAdder(<Automerge as Contender>::empty(0)));
-    for regions in [32, 1_000, 100_000] {
+    let mut peers = Peers::default();
+    peers.skipped.push("automerge: W1 is of 5,000 adds, since it slows down with each; so its heap after 1,000,000 is not shown".into());
+    adds(&mut peers, Yrs::NAME, 1_000_000, || Yrs::empty(0));
+    adds(&mut peers, Loro::NAME, 1_000_000, || Loro::empty(0));
+    adds(&mut peers, Automerge::NAME, 5_000, || AutoCommitAdder(Automerge::empty(0)));
+    // Making its 100,000 ready takes minutes, and a join of them seconds.
+    let automerge_too = |regions| !quick || regions < LARGEST;
+    for regions in [32, 1_000, LARGEST] {
         let shape = Shape::new(Values::Formula, regions, 3);
-        let rounds = if quick || regions == 100_000 { 1 } else { 5 };
-        joins::<Yrs>(&mut figures, &shape, rounds);
-        joins::<Loro>(&mut figures, &shape, rounds);
-        // Its join of 100,000 takes seconds a round, and making ready minutes.
-        if !quick || regions < 100_000 {
-            joins::<Automerge>(&mut figures, &shape, rounds);
+        let rounds = if quick || regions == LARGEST { 1 } else { 5 };
+        joins::<Yrs>(&mut peers, &shape, rounds);
+        joins::<Loro>(&mut peers, &shape, rounds);
+        if automerge_too(regions) {
+            joins::<Automerge>(&mut peers, &shape, rounds);
         }
     }
-    println!("{}", serde_json::to_string(&figures).expect("figures are plain"));
+    for writers in [1, 3, 20] {
+        let shape = Shape::new(Values::Formula, 1_000, writers);
+        by_writers::<Yrs>(&mut peers, &shape);
+        by_writers::<Loro>(&mut peers, &shape);
+        by_writers::<Automerge>(&mut peers, &shape);
+    }
+    single_changes(&mut peers, Yrs::NAME, CHANGES, Yrs::empty);
+    single_changes(&mut peers, Loro::NAME, CHANGES, Loro::empty);
+    if automerge_too(LARGEST) {
+        single_changes(&mut peers, Automerge::NAME, 50, |replica| AutoCommitAdder(Automerge::empty(replica)));
+    } else {
+        peers
+            .skipped
+            .push("automerge: 100,000 regions take it minutes and are left out of a quick run; `report` without --quick has them".into());
+    }
+    println!("{}", serde_json::to_string(&peers).expect("figures are plain"));
 }
 
-fn put(figures: &mut Figures, name: &str, id: String, samples: &[Sample]) {
+fn put(peers: &mut Peers, name: &str, id: String, samples: &[Sample]) {
     let row = Row::times(id.clone(), "", &[Series::new(name.into(), samples)]);
-    figures.extend(row.figures.into_iter().map(|figure| (id.clone(), figure)));
+    peers.figures.extend(row.figures.into_iter().map(|figure| (id.clone(), figure)));
 }
 
-fn size(figures: &mut Figures, name: &str, id: String, bytes: f64) {
-    figures.push((id, Figure { name: name.into(), value: bytes, spread: 0.0, right: true, published: false }));
+/// Of a state that is wrong the size is wrong too.
+fn size(peers: &mut Peers, name: &str, id: String, bytes: f64, right: bool) {
+    peers.figures.push((id, Figure { name: name.into(), value: bytes, spread: 0.0, right, published: false }));
 }
 
-fn adds(figures: &mut Figures, name: &str, adds: usize, adder: &mut impl Adder) {
+fn adds<A: Adder>(peers: &mut Peers, name: &str, adds: usize, make: impl Fn() -> A) {
     eprintln!("· {name}: W1");
-    let sample = add_by_name(adds, adder);
-    put(figures, name, "w1.name".into(), &[sample]);
+    let sample = add_by_name(adds, &mut make());
+    put(peers, name, "w1.name".into(), &[sample]);
+    if adds == 1_000_000 {
+        size(peers, name, "w1.heap".into(), heap_of_adds(adds, make) as f64, sample.right);
+    }
 }
 
-fn joins<C: Contender>(figures: &mut Figures, shape: &Shape, rounds: usize) {
+fn joins<C: Contender>(peers: &mut Peers, shape: &Shape, rounds: usize) {
     let regions = shape.regions();
     eprintln!("· {}: W2 of {regions}", C::NAME);
     let join = Join::<C>::new(shape);
     let series = |run: &dyn Fn() -> Sample| (0..rounds).map(|_| run()).collect::<Vec<_>>();
-    put(figures, C::NAME, format!("w2.join.{regions}"), &series(&|| join.join()));
-    put(figures, C::NAME, format!("w2.again.{regions}"), &series(&|| join.join_again()));
-    put(figures, C::NAME, format!("w2.send.{regions}"), &series(&|| join.send()));
-    put(figures, C::NAME, format!("w4.sum.{regions}"), &series(&|| sum_of_all(shape, &join)));
-    if regions == 100_000 && join.right {
-        size(figures, C::NAME, format!("w2.bytes.{regions}"), join.bytes() as f64);
-        size(figures, C::NAME, format!("w2.heap.{regions}"), heap_of::<C>(shape) as f64);
+    put(peers, C::NAME, format!("w2.join.{regions}"), &series(&|| join.join()));
+    put(peers, C::NAME, format!("w2.again.{regions}"), &series(&|| join.join_again()));
+    put(peers, C::NAME, format!("w2.send.{regions}"), &series(&|| join.send()));
+    put(peers, C::NAME, format!("w4.sum.{regions}"), &series(&|| sum_of_all(shape, &join)));
+    if regions == LARGEST {
+        size(peers, C::NAME, format!("w2.bytes.{regions}"), join.bytes() as f64, join.right);
+        size(peers, C::NAME, format!("w2.heap.{regions}"), heap_of::<C>(shape) as f64, join.right);
     }
+}
+
+fn by_writers<C: Contender>(peers: &mut Peers, shape: &Shape) {
+    eprintln!("· {}: W2 of {} writers", C::NAME, shape.writers);
+    let join = Join::<C>::new(shape);
+    put(peers, C::NAME, format!("w2.writers.{}", shape.writers), &[join.join()]);
+}
+
+/// W3; the first round is not counted.
+fn single_changes<C: Changer>(peers: &mut Peers, name: &str, each_round: usize, make: impl Fn(usize) -> C) {
+    eprintln!("· {name}: W3");
+    let mut changes = changes_of(each_round, LARGEST, make(0), make(1));
+    let (first, second) = (changes.round(), changes.round());
+    let right = [first.0, first.1, second.0, second.1].iter().all(|sample| sample.right);
+    put(peers, name, "w3.produce".into(), &[Sample { right, ..second.0 }]);
+    put(peers, name, "w3.apply".into(), &[Sample { right, ..second.1 }]);
+    size(peers, name, "w3.bytes".into(), changes.bytes, right);
 }

@@ -9,9 +9,14 @@ pub(super) const COMMITTED: &str = "benches/report.json";
 
 /// Reads it.
 pub(super) fn committed() -> Result<Report, String> {
-    let text =
-        std::fs::read_to_string(COMMITTED).map_err(|error| format!("{COMMITTED} cannot be read: {error}; `report --keep` makes it"))?;
-    serde_json::from_str(&text).map_err(|error| format!("{COMMITTED}: {error}"))
+    read(COMMITTED)
+}
+
+/// Reads a report.
+pub(super) fn read(path: &str) -> Result<Report, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{path} cannot be read: {error}; this is run from the repository's root, where `report` makes reports"))?;
+    serde_json::from_str(&text).map_err(|error| format!("{path} is not a report of this version: {error}"))
 }
 
 /// A report as the committed file has it.

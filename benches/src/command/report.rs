@@ -1,22 +1,28 @@
-//! `report` and `check`: everything, with a line of progress.
+//! `report`, `page` and `table`: everything measured, with a bar of progress, and written down.
 
-use benches::report::{Machine, Report, add_peers, between_markers, compare, confirmed, html, instructions, markdown, readme};
+use std::time::Instant;
+
+use benches::report::{Machine, Report, add_peers, between_markers, html, instructions, markdown, readme};
+use benches::row::{Row, Unit};
 use benches::suite::{self, CORE_PARTS, system};
+use benches::system::Failure;
 use benches::table;
 use tokio::runtime::Runtime;
 
-use super::committed::{COMMITTED, committed, json, write};
-use super::effort;
+use super::committed::{COMMITTED, committed, json, read, write};
+use super::{all_right, effort};
 
 const FOLDER: &str = "target/report";
 
 /// The works with processes, in the order of the report.
-const SYSTEM_PARTS: [&str; 10] = ["latency", "fresh", "recovery", "redis", "adds", "durable", "fanout", "million", "traffic", "simulated"];
+const SYSTEM_PARTS: [&str; 11] =
+    ["latency", "fresh", "recovery", "redis", "adds", "durable", "fanout", "million", "traffic", "hosts", "simulated"];
 
-/// A bar on standard error that says what runs now.
+/// A bar on standard error that says what runs now, and how long all of it has run.
 struct Progress {
     done: usize,
     all: usize,
+    start: Instant,
 }
 
 impl Progress {
@@ -25,12 +31,13 @@ impl Progress {
         let full = self.done * WIDTH / self.all;
         self.done += 1;
         let (done, empty) = ("█".repeat(full), "░".repeat(WIDTH - full));
-        eprintln!("{done}{empty} {:2}/{} {name}", self.done, self.all);
+        eprintln!("{done}{empty} {:2}/{} {:4} s  {name}", self.done, self.all, self.start.elapsed().as_secs());
     }
 }
 
-fn measure(runtime: &Runtime, quick: bool) -> Report {
-    let mut progress = Progress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2 };
+/// Everything, measured.
+pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
+    let mut progress = Progress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2, start: Instant::now() };
     let mut report = Report {
         machine: Machine::here(),
         quick,
@@ -42,8 +49,12 @@ fn measure(runtime: &Runtime, quick: bool) -> Report {
         ],
     };
     progress.tell("peers with a workspace of their own");
-    if let Err(line) = add_peers(&mut report.rows, quick) {
-        report.skipped.push(line);
+    match add_peers(&mut report.rows, quick) {
+        Ok(peers) => {
+            report.skipped.extend(peers.skipped);
+            report.machine.versions.extend(peers.versions);
+        }
+        Err(line) => report.skipped.push(line),
     }
     for name in SYSTEM_PARTS {
         progress.tell(name);
@@ -54,6 +65,7 @@ fn measure(runtime: &Runtime, quick: bool) -> Report {
                 report.skipped.extend(part.skipped);
                 report.machine.versions.extend(part.versions);
             }
+            Err(failure) if failure.is_wrong() => report.rows.push(wrong(name, &failure)),
             Err(failure) => report.skipped.push(format!("{name}: {failure}")),
         }
     }
@@ -65,6 +77,13 @@ fn measure(runtime: &Runtime, quick: bool) -> Report {
     report
 }
 
+/// A work that came to the wrong answer is no work that is missing: it stands in the report as wrong.
+fn wrong(name: &str, failure: &Failure) -> Row {
+    let mut row = Row::exact(format!("system.{name}"), format!("{name}: {failure}"), Unit::Nanoseconds, &[("ours", 0.0)]);
+    row.figures[0].right = false;
+    row
+}
+
 async fn part(name: &str, quick: bool) -> benches::system::Measured<system::Part> {
     match name {
         "latency" => system::latency(quick).await,
@@ -74,6 +93,7 @@ async fn part(name: &str, quick: bool) -> benches::system::Measured<system::Part
         "durable" => system::durable(quick).await,
         "recovery" => system::recovery(quick).await,
         "million" => system::million().await,
+        "hosts" => system::hosts(quick).await,
         #[cfg(feature = "sim")]
         "simulated" => system::simulated(quick).await,
         #[cfg(not(feature = "sim"))]
@@ -86,9 +106,8 @@ async fn part(name: &str, quick: bool) -> benches::system::Measured<system::Part
 /// Measures everything and writes the report; with `keep`, also as the committed one and into the README's table.
 pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), String> {
     let report = measure(runtime, quick);
-    std::fs::create_dir_all(FOLDER).map_err(|error| format!("{FOLDER} cannot be made: {error}"))?;
+    write_page(&report)?;
     let json = json(&report)?;
-    write(format!("{FOLDER}/index.html"), &html(&report))?;
     write(format!("{FOLDER}/report.json"), &json)?;
     write(format!("{FOLDER}/table.md"), &markdown(&report))?;
     if keep {
@@ -96,9 +115,22 @@ pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), S
         put_into_readme(&report)?;
     }
     print!("{}", table::text(&report.rows));
-    report.instructions.iter().for_each(|(path, count)| println!("{path}: {count} instructions an operation"));
+    report.instructions.iter().for_each(|(path, count)| println!("{path}: {count} instructions"));
     report.skipped.iter().for_each(|line| println!("- {line}"));
+    report.slowest().iter().for_each(|(row, bound, times)| println!("slow: {}, {times:.2} times the {}", row.work, bound.name));
     println!("\nthe page: {FOLDER}/index.html");
+    all_right(&report.rows)
+}
+
+fn write_page(report: &Report) -> Result<(), String> {
+    std::fs::create_dir_all(FOLDER).map_err(|error| format!("{FOLDER} cannot be made: {error}"))?;
+    write(format!("{FOLDER}/index.html"), &html(report))
+}
+
+/// Draws the page of a report that was written before, the committed one where none is named, without measuring anything.
+pub(super) fn page_again(path: Option<&str>) -> Result<(), String> {
+    write_page(&read(path.unwrap_or(COMMITTED))?)?;
+    println!("the page: {FOLDER}/index.html");
     Ok(())
 }
 
@@ -113,24 +145,4 @@ fn put_into_readme(report: &Report) -> Result<(), String> {
 /// Puts the committed report's table into the README again: after a change of its form.
 pub(super) fn table_again() -> Result<(), String> {
     put_into_readme(&committed()?)
-}
-
-/// Measures again and names what is worse than in the committed report. What looks worse is measured once more, and named if it is worse then too.
-pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
-    let before = committed()?;
-    let now = measure(runtime, true);
-    now.skipped.iter().for_each(|line| println!("- {line}"));
-    let mut worse = compare(&before, &now);
-    if !worse.is_empty() {
-        let names: Vec<&str> = worse.iter().map(|worse| worse.work.as_str()).collect();
-        println!("once more, since these look worse: {}", names.join("; "));
-        worse = confirmed(worse, &compare(&before, &measure(runtime, true)));
-    }
-    if worse.is_empty() {
-        println!("nothing is worse than in the report of commit {}", before.machine.commit);
-        return Ok(());
-    }
-    let lines: Vec<String> =
-        worse.iter().map(|worse| format!("worse: {}, {:.2} times (noise ends at {:.2})", worse.work, worse.times, worse.noise)).collect();
-    Err(lines.join("\n"))
 }

@@ -3,11 +3,23 @@
 use benches::suite::system;
 use benches::system as system_work;
 
-use super::report::{check, report, table_again};
-use super::show;
+use super::build::build;
+use super::check::{check, check_file};
+use super::report::{page_again, report, table_again};
+use super::{Flags, show};
 
 /// Runs one by its name; None where there is no such.
-pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), String>> {
+pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result<(), String>> {
+    let Flags { quick, keep, built } = flags;
+    match (name, file) {
+        ("table", None) => return Some(table_again()),
+        ("page", path) => return Some(page_again(path)),
+        ("check", Some(path)) => return Some(check_file(path)),
+        ("hosts-inside", Some(_)) => {}
+        (_, Some(_)) => return None,
+        ("report" | "check", None) if !built => build(),
+        _ => {}
+    }
     raise_file_limit();
     let mut builder = match name {
         "raw-write-loop" => tokio::runtime::Builder::new_current_thread(),
@@ -18,9 +30,12 @@ pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), Stri
         Err(error) => return Some(Err(error.to_string())),
     };
     match name {
+        "hosts-inside" => {
+            let arguments: Vec<String> = std::env::args().skip(2).collect();
+            return Some(runtime.block_on(system_work::hosts_inside(&arguments)).map_err(|failure| failure.to_string()));
+        }
         "raw-write-loop" => return Some(runtime.block_on(system_work::raw_write_loop()).map_err(|failure| failure.to_string())),
         "report" => return Some(report(&runtime, quick, keep)),
-        "table" => return Some(table_again()),
         "check" => return Some(check(&runtime)),
         _ => {}
     }
@@ -34,6 +49,7 @@ pub(super) fn run(name: &str, quick: bool, keep: bool) -> Option<Result<(), Stri
             "redis" => system::round_trips(quick).await,
             "durable" => system::durable(quick).await,
             "recovery" => system::recovery(quick).await,
+            "hosts" => system::hosts(quick).await,
             #[cfg(feature = "sim")]
             "simulated" => system::simulated(quick).await,
             "fanout" => system::fan_out(quick).await,

@@ -17,9 +17,14 @@ pub struct Worse {
 }
 
 /// Names what is worse in `now`. Times in memory are compared as ratios to the bound, or to `crdts`, of their own run, since the machine drifts; the system's,
-/// which have neither, are worse from a doubling on. Sizes are exact. Instructions are worse by 2 %, where the compiler and the processor are the same.
+/// which have neither, are worse from a doubling on. Sizes are exact. Instructions are worse by 2 %, where the compiler and the processor are the same. A
+/// wrong answer of ours is worse, whatever was there before.
 pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
-    let rows = now.rows.iter().filter_map(|row| worse(before.rows.iter().find(|old| old.id == row.id)?, row));
+    let rows = now.rows.iter().filter_map(|row| match before.rows.iter().find(|old| old.id == row.id) {
+        _ if row.ours().is_some_and(|ours| !ours.right) => Some(wrong(row)),
+        Some(old) => worse(old, row),
+        None => None,
+    });
     rows.chain(compare_instructions(before, &now.instructions, &now.machine)).collect()
 }
 
@@ -35,17 +40,24 @@ pub fn compare_instructions(before: &Report, now: &BTreeMap<String, u64>, machin
     now.iter().filter(|_| comparable).filter_map(worse).collect()
 }
 
+/// The works of the first report that the second does not have: nobody knows whether these got worse.
+pub fn unmeasured<'a>(before: &'a Report, now: &Report) -> Vec<&'a str> {
+    let measured = |row: &&Row| now.rows.iter().any(|new| new.id == row.id);
+    before.rows.iter().filter(|row| !measured(row)).map(|row| row.work.as_str()).collect()
+}
+
 /// What both comparisons name: a burst of a neighbour's work seldom strikes the same work twice.
 pub fn confirmed(first: Vec<Worse>, second: &[Worse]) -> Vec<Worse> {
     first.into_iter().filter(|worse| second.iter().any(|again| again.work == worse.work)).collect()
 }
 
+fn wrong(row: &Row) -> Worse {
+    Worse { work: format!("{}, which is WRONG", row.work), times: f64::INFINITY, noise: 1.0 }
+}
+
 fn worse(before: &Row, now: &Row) -> Option<Worse> {
     let reference = before.bound().or_else(|| before.figure("crdts")).map(|figure| figure.name.clone());
     let ours = (before.ours()?, now.ours()?);
-    if !ours.1.right {
-        return Some(Worse { work: format!("{}, which is WRONG", now.work), times: f64::INFINITY, noise: 1.0 });
-    }
     let (times, noise) = match (now.unit, reference) {
         (Unit::Bytes, _) if now.id.starts_with('w') => (ours.1.value / ours.0.value, 1.01),
         (Unit::Nanoseconds, Some(name)) => (before.ratio(&name)? / now.ratio(&name)?, 1.1 + noise(before, &name) + noise(now, &name)),
@@ -82,11 +94,23 @@ mod tests {
         assert_eq!(worse(&row(10.0, 100.0, 0.03), &row(13.0, 100.0, 0.03)), None);
     }
 
+    fn report(rows: Vec<Row>) -> Report {
+        let (curves, instructions, skipped) = (Vec::new(), Default::default(), Vec::new());
+        Report { machine: Machine::here(), quick: true, rows, curves, instructions, skipped }
+    }
+
     #[test]
-    fn wrong_answer_of_ours_is_worse_however_fast() {
+    fn wrong_answer_of_ours_is_worse_however_fast_and_also_where_nothing_was_before() {
         let mut wrong = row(1.0, 100.0, 0.0);
         wrong.figures[0].right = false;
-        assert!(worse(&row(10.0, 100.0, 0.0), &wrong).is_some());
+        assert_eq!(compare(&report(vec![row(10.0, 100.0, 0.0)]), &report(vec![wrong.clone()])).len(), 1);
+        assert_eq!(compare(&report(Vec::new()), &report(vec![wrong])).len(), 1);
+    }
+
+    #[test]
+    fn work_that_is_in_the_first_report_alone_is_named() {
+        assert_eq!(unmeasured(&report(vec![row(1.0, 1.0, 0.0)]), &report(Vec::new())), ["work"]);
+        assert!(unmeasured(&report(Vec::new()), &report(vec![row(1.0, 1.0, 0.0)])).is_empty());
     }
 
     #[test]

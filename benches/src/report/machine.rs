@@ -34,7 +34,7 @@ impl Machine {
             kernel: output("uname", &["-sr"]).map_or_else(unknown, |kernel| kernel.split('.').take(2).collect::<Vec<_>>().join(".")),
             rustc: output("rustc", &["--version"]).unwrap_or_else(unknown),
             commit: if changed { format!("{commit}+") } else { commit },
-            versions: versions(include_str!("../../../Cargo.lock"), &["crdts", "foldhash", "libp2p"]),
+            versions: versions(include_str!("../../../Cargo.lock"), &["crdts", "foldhash", "libp2p", "redb"]),
         }
     }
 }

@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use compare::{Worse, compare, compare_instructions, confirmed};
+pub use compare::{Worse, compare, compare_instructions, confirmed, unmeasured};
 pub use html::html;
 pub use instructions::{HOT_PATHS, instructions};
 pub use machine::Machine;
 pub use markdown::{BEGIN, END, between_markers, markdown, readme};
-pub use peers::add_peers;
+pub use peers::{Peers, add_peers};
 
 use crate::plot::Curve;
 use crate::row::{Figure, Row, Unit};

@@ -101,7 +101,11 @@ pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
         let (ours, map) = (Join::<Ours>::new(&shape), Join::<CrdtsMap>::new(&shape));
         let (by_hand, bound) = (Join::<CrdtsByHand>::new(&shape), Join::<StringMap<W>>::new(&shape));
         let turns = vec![turn(&ours, Work::Join), turn(&map, Work::Join), turn(&by_hand, Work::Join), turn(&bound, Work::Join)];
-        Row::times(format!("w2.writers.{writers}"), format!("W2 join, R = 1000, {writers} writers"), &interleave(effort.rounds, turns))
+        Row::times(
+            format!("w2.writers.{writers}"),
+            format!("W2 join, R = 1000, {writers} writer{}", if writers == 1 { "" } else { "s" }),
+            &interleave(effort.rounds, turns),
+        )
     }
     // Y adds as a second writer where there is one.
     vec![row::<2>(effort, 1), row::<3>(effort, 3), row::<20>(effort, 20)]

@@ -6,15 +6,19 @@ use super::process::Process;
 use super::socket::Socket;
 use super::{Failure, Measured, Quantiles};
 
-/// The time from a click's leaving its client at one node to its showing at clients of both others, `clicks` times.
+/// The time from a click's leaving its client at one node to its showing at clients of both others, `clicks` times, on loopback.
 ///
 /// # Errors
 /// A node that does not start or does not answer, or a total that is wrong.
 pub async fn latency(clicks: u64) -> Measured<Quantiles> {
-    let nodes = Process::cluster(&["ord", "fra", "sin"].map(String::from)).await?;
-    let mut clicker = Socket::open(nodes[0].http, "clicks").await?;
-    let mut fra = Socket::open(nodes[1].http, "clicks").await?;
-    let mut sin = Socket::open(nodes[2].http, "clicks").await?;
+    clicks_seen(&Process::cluster(&["ord", "fra", "sin"].map(String::from)).await?, "clicks", clicks).await
+}
+
+/// The same for a counter of three nodes that run, which nobody has added to.
+pub(super) async fn clicks_seen(nodes: &[Process], counter: &str, clicks: u64) -> Measured<Quantiles> {
+    let mut clicker = Socket::open(nodes[0].http, counter).await?;
+    let mut fra = Socket::open(nodes[1].http, counter).await?;
+    let mut sin = Socket::open(nodes[2].http, counter).await?;
     let mut random = fastrand::Rng::with_seed(7);
     let mut times = Vec::new();
     for click in 1..=clicks as i64 {
@@ -27,8 +31,8 @@ pub async fn latency(clicks: u64) -> Measured<Quantiles> {
         clicker.until_acks(1).await?;
         times.extend([at_fra, at_sin]);
     }
-    for node in &nodes {
-        let total = node.total("clicks").await?;
+    for node in nodes {
+        let total = node.total(counter).await?;
         if total != clicks as i64 {
             return Err(Failure(format!("wrong: a node shows {total} after {clicks} clicks")));
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::http::Http;
+use super::socket::Socket;
 use super::{Failure, Measured};
 
 /// How long a node may take to be ready.
@@ -56,6 +57,31 @@ impl Process {
         // What is set where this runs must not reach into the node.
         command.env_remove("COUNTER_PEERS").env_remove("COUNTER_CLUSTER_KEY").env_remove("COUNTER_LISTEN").env_remove("RUST_LOG");
         command.env_remove("COUNTER_DATA_DIR");
+        Self::start(command)
+    }
+
+    /// A node in a network namespace, where others know it by an address that is fixed: nobody else is there to take its port.
+    pub(super) fn spawn_on(namespace: &str, region: &str, listen: &str, peers: &[String], http: &str) -> Measured<Self> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(binary()?);
+        command.args([
+            "--region",
+            region,
+            "--cluster",
+            "hosts",
+            "--listen",
+            listen,
+            "--http",
+            http,
+            "--discover",
+            "none",
+            "--log",
+            "error",
+        ]);
+        // Its clients are not on its own loopback, and so would be held to the rate for strangers.
+        command.args(["--rate", "1000000"]).args(peers.iter().flat_map(|peer| ["--peer", peer]));
+        command.env("COUNTER_CLUSTER_KEY", "a key of this bench alone").env_remove("COUNTER_PEERS").env_remove("COUNTER_LISTEN");
+        command.env_remove("COUNTER_DATA_DIR").env_remove("RUST_LOG");
         Self::start(command)
     }
 
@@ -146,7 +172,8 @@ impl Process {
         Err(Failure("a node was not synced within a minute".into()))
     }
 
-    async fn until_members(&self, count: usize) -> Measured<()> {
+    /// Waits until it has so many live members, itself among them.
+    pub(super) async fn until_members(&self, count: usize) -> Measured<()> {
         let mut http = Http::open(self.http).await?;
         while self.started.elapsed() < READY_MAX {
             let status = http.json("/api/status").await?;
@@ -171,6 +198,13 @@ impl Process {
                 _ => tokio::time::sleep(Duration::from_millis(1)).await,
             }
         }
+    }
+
+    /// Adds 1 so often to a counter here, each acknowledged.
+    pub(super) async fn add_many(&self, counter: &str, adds: u64) -> Measured<()> {
+        let mut socket = Socket::open(self.http, counter).await?;
+        socket.add_many(0..adds).await?;
+        socket.until_acks(adds).await
     }
 
     /// A counter's total here.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Times, ascending; and of each fifth of the run its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Quantiles {
     nanoseconds: Vec<f64>,
     fifths: Vec<Vec<f64>>,
