@@ -35,19 +35,29 @@ pub(crate) struct Slot {
     pub(crate) decrements: AtomicU64,
 }
 
-/// Where a counter's slots are in their lanes. Neighbours in number lie in different cache lines, so that threads that add to them do not slow each other.
+/// Slots of 128 bytes, which is what processors fetch at once.
+#[cfg(not(loom))]
+const APART: usize = 8;
+#[cfg(loom)]
+const APART: usize = 2;
+
+/// How many counters follow each other until one lies beside the first.
+const ROUND: usize = CHUNK / APART;
+
+/// Where a counter's slots are in their lanes. Neighbours in number lie 128 bytes apart, so that threads that add to them do not slow each other, and no
+/// further, so that a few dozen of them find room in a cache whose lines are chosen by the low bits of addresses.
 #[derive(Clone, Copy)]
 pub(crate) struct Place(u32);
 
 impl Place {
     pub(crate) fn of(at: usize) -> Self {
         debug_assert!(at < CHUNK, "a counter lies in its chunk");
-        Self(((at % BITS) * WORDS + at / BITS) as u32)
+        Self(((at % ROUND) * APART + at / ROUND) as u32)
     }
 
     /// Its number in the chunk.
     fn at(self) -> usize {
-        (self.slot() % WORDS) * BITS + self.slot() / WORDS
+        self.slot() / APART + (self.slot() % APART) * ROUND
     }
 
     #[inline]
