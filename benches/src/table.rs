@@ -1,6 +1,6 @@
 //! The text of a table: columns for a terminal, Markdown for a README.
 
-use crate::row::{Need, Row, Unit};
+use crate::row::{Figure, Need, Row, Unit};
 
 /// A figure with its unit, three digits long.
 pub fn amount(value: f64, unit: Unit) -> String {
@@ -59,9 +59,13 @@ fn cell(row: &Row, name: &str) -> String {
 fn others(row: &Row) -> String {
     let other =
         |name: &str| !["ours", "crdts", "crdts by hand"].contains(&name) && !name.starts_with("bound") && !name.starts_with("floor");
-    let text = |name: &str| format!("{name} {} {}", cell(row, name), row.ratio(name).map_or(String::new(), times));
-    let others = row.figures.iter().map(|figure| figure.name.as_str()).filter(|name| other(name));
-    others.map(|name| text(name).trim_end().to_owned()).collect::<Vec<_>>().join(", ")
+    // What was measured elsewhere has a star, as everywhere.
+    let text = |figure: &Figure| {
+        let (name, star) = (figure.name.as_str(), if figure.published { "*" } else { "" });
+        format!("{name}{star} {} {}", cell(row, name), row.ratio(name).map_or(String::new(), times))
+    };
+    let others = row.figures.iter().filter(|figure| other(&figure.name));
+    others.map(|figure| text(figure).trim_end().to_owned()).collect::<Vec<_>>().join(", ")
 }
 
 /// The column heads of [`line()`].

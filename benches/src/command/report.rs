@@ -5,7 +5,7 @@ use std::time::Instant;
 use benches::report::{Machine, Report, add_peers, between_markers, html, instructions, markdown, readme};
 use benches::row::{Row, Unit};
 use benches::suite::{self, CORE_PARTS, system};
-use benches::system::Failure;
+use benches::system::{Failure, Measured};
 use benches::table;
 use tokio::runtime::Runtime;
 
@@ -15,8 +15,7 @@ use super::{all_right, effort};
 const FOLDER: &str = "target/report";
 
 /// The works with processes, in the order of the report.
-const SYSTEM_PARTS: [&str; 11] =
-    ["latency", "fresh", "recovery", "redis", "adds", "durable", "fanout", "million", "traffic", "hosts", "simulated"];
+const SYSTEM_PARTS: [&str; 10] = ["latency", "fresh", "recovery", "redis", "adds", "durable", "fanout", "million", "hosts", "simulated"];
 
 /// A bar on standard error that says what runs now, and how long all of it has run.
 struct Progress {
@@ -58,23 +57,33 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
     }
     for name in SYSTEM_PARTS {
         progress.tell(name);
-        match runtime.block_on(part(name, quick)) {
-            Ok(part) => {
-                report.rows.extend(part.rows);
-                report.curves.extend(part.curves);
-                report.skipped.extend(part.skipped);
-                report.machine.versions.extend(part.versions);
-            }
-            Err(failure) if failure.is_wrong() => report.rows.push(wrong(name, &failure)),
-            Err(failure) => report.skipped.push(format!("{name}: {failure}")),
-        }
+        add_part(&mut report, name, runtime.block_on(part(name, quick)));
     }
-    progress.tell("instructions of the hot paths");
-    match instructions() {
+    // Neither bytes nor instructions depend on how busy the machine is: these two share it.
+    progress.tell("traffic, and instructions of the hot paths");
+    let (traffic, counts) = std::thread::scope(|scope| {
+        let counts = scope.spawn(instructions);
+        (runtime.block_on(part("traffic", quick)), counts.join())
+    });
+    add_part(&mut report, "traffic", traffic);
+    match counts.unwrap_or_else(|_| Err("instruction counts: skipped; the counting broke".into())) {
         Ok(counts) => report.instructions = counts,
         Err(line) => report.skipped.push(line),
     }
     report
+}
+
+fn add_part(report: &mut Report, name: &str, part: Measured<system::Part>) {
+    match part {
+        Ok(part) => {
+            report.rows.extend(part.rows);
+            report.curves.extend(part.curves);
+            report.skipped.extend(part.skipped);
+            report.machine.versions.extend(part.versions);
+        }
+        Err(failure) if failure.is_wrong() => report.rows.push(wrong(name, &failure)),
+        Err(failure) => report.skipped.push(format!("{name}: {failure}")),
+    }
 }
 
 /// A work that came to the wrong answer is no work that is missing: it stands in the report as wrong.
@@ -84,7 +93,7 @@ fn wrong(name: &str, failure: &Failure) -> Row {
     row
 }
 
-async fn part(name: &str, quick: bool) -> benches::system::Measured<system::Part> {
+async fn part(name: &str, quick: bool) -> Measured<system::Part> {
     match name {
         "latency" => system::latency(quick).await,
         "fresh" => system::fresh(quick).await,
@@ -97,7 +106,7 @@ async fn part(name: &str, quick: bool) -> benches::system::Measured<system::Part
         #[cfg(feature = "sim")]
         "simulated" => system::simulated(quick).await,
         #[cfg(not(feature = "sim"))]
-        "simulated" => Err(benches::system::Failure("skipped; build with --features sim".into())),
+        "simulated" => Err(Failure("skipped; build with --features sim".into())),
         "fanout" => system::fan_out(quick).await,
         _ => system::traffic(quick).await,
     }

@@ -17,7 +17,7 @@ pub struct Machine {
     pub rustc: String,
     /// The commit; with a `+` where files differed from it.
     pub commit: String,
-    /// (name, version) of the peers in the main lock file.
+    /// (name, version) of the peers, as the lock files and they themselves say.
     pub versions: Vec<(String, String)>,
 }
 
@@ -34,9 +34,17 @@ impl Machine {
             kernel: output("uname", &["-sr"]).map_or_else(unknown, |kernel| kernel.split('.').take(2).collect::<Vec<_>>().join(".")),
             rustc: output("rustc", &["--version"]).unwrap_or_else(unknown),
             commit: if changed { format!("{commit}+") } else { commit },
-            versions: versions(include_str!("../../../Cargo.lock"), &["crdts", "foldhash", "libp2p", "redb"]),
+            versions: [versions(include_str!("../../../Cargo.lock"), &["crdts", "foldhash", "libp2p", "redb"]), node()].concat(),
         }
     }
+}
+
+/// node and its ws, where both are installed.
+fn node() -> Vec<(String, String)> {
+    let ws = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/node/node_modules/ws/package.json")).unwrap_or_default();
+    let version = |json: serde_json::Value| json["version"].as_str().map(str::to_owned);
+    let both = serde_json::from_str(&ws).ok().and_then(version).zip(output("node", &["--version"]));
+    both.map_or(Vec::new(), |(ws, node)| vec![("node".into(), node), ("ws".into(), ws)])
 }
 
 fn unknown() -> String {

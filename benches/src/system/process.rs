@@ -89,7 +89,10 @@ impl Process {
     pub(super) fn spawn_node_script(name: &str) -> Measured<Self> {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/node");
         if !std::path::Path::new(directory).join("node_modules/ws").exists() {
-            return Err(Failure("skipped, ws is not installed: npm install --prefix benches/peers/node".into()));
+            return Err(Failure("node ws: skipped; it needs ws: `npm install --prefix benches/peers/node`".into()));
+        }
+        if Command::new("node").arg("--version").output().is_err() {
+            return Err(Failure("node ws: skipped; it needs node (Debian's package nodejs)".into()));
         }
         let mut command = Command::new("node");
         command.arg(format!("{directory}/{name}"));

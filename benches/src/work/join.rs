@@ -41,7 +41,7 @@ impl<'a, C: Contender> Join<'a, C> {
     /// Joins that fit into one reading of the clock, and how often that is done.
     fn batches(&self) -> (usize, usize) {
         let regions = self.shape.regions();
-        ((512 / regions).clamp(1, 16), (20_000 / regions).clamp(1, 200))
+        ((512 / regions).clamp(1, 16), (20_000 / regions).clamp(1, 40))
     }
 
     /// How many operations a round of any of these works does.

@@ -10,7 +10,7 @@ use crate::system::{self, LOSS, Measured, OUTAGE};
 /// # Errors
 /// As [`system::hosts`].
 pub async fn hosts(quick: bool) -> Measured<Part> {
-    let (clicks, outages) = if quick { (200, 2) } else { (1_000, 9) };
+    let (clicks, outages) = if quick { (200, 1) } else { (1_000, 9) };
     let seen = tokio::task::spawn_blocking(move || system::hosts(clicks, outages)).await;
     let seen = seen.map_err(|error| system::Failure(error.to_string()))??;
     let (percent, seconds) = (LOSS * 100.0, OUTAGE.as_secs());
