@@ -124,6 +124,9 @@ impl CounterMap {
         if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
             return Err(JoinError::OpenPart(open.span.replica));
         }
+        if let Some(joined) = self.join_one(delta) {
+            return Ok(joined);
+        }
         let mut joined = Joined::default();
         let mut parts: SmallVec<[(&Part, Version); 2]> = SmallVec::with_capacity(delta.parts.len());
         for part in delta.parts.iter().filter(|part| !self.is_folded(part.span.replica)) {
@@ -183,11 +186,7 @@ impl CounterMap {
         for number in used {
             let key = &mut keys[number as usize];
             if *key == UNUSED {
-                let found = match count {
-                    1 => self.keys.find(delta.keys.counters.name(0), delta.keys.regions.name(0)),
-                    _ => self.keys.find_same(&mut search, &delta.keys, number),
-                };
-                *key = found.unwrap_or(NEW);
+                *key = self.keys.find_same(&mut search, &delta.keys, number).unwrap_or(NEW);
                 new += usize::from(*key == NEW);
             }
         }

@@ -6,6 +6,7 @@ mod intake;
 mod join;
 mod lives;
 mod marks;
+mod one;
 mod pages;
 mod read;
 mod reset;
