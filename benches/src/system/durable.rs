@@ -36,7 +36,9 @@ pub async fn durable(committers: usize, time: Duration) -> Measured<DurableRates
     let scratch = Scratch::new()?;
     let slice = time / SLICES;
     let directory = scratch.path().join("node");
-    let node = start(&directory).await?;
+    // A directory belongs to the cluster that counted in it.
+    let cluster = cluster_name();
+    let node = start(&cluster, &directory).await?;
     let counter = node.counter("durable").map_err(failure)?;
     let database = Database::create(scratch.path().join("peer.redb")).map_err(failure)?;
     let mut file = File::create(scratch.path().join("bare"))?;
@@ -54,7 +56,7 @@ pub async fn durable(committers: usize, time: Duration) -> Measured<DurableRates
     }
     node.shutdown().await;
     drop(database);
-    let again = start(&directory).await?;
+    let again = start(&cluster, &directory).await?;
     let held = again.view("durable").total;
     again.shutdown().await;
     if held != i128::from(added) {
@@ -68,8 +70,8 @@ fn failure(error: impl std::fmt::Display) -> Failure {
     Failure(error.to_string())
 }
 
-async fn start(directory: &Path) -> Measured<Node> {
-    let builder = Node::builder().region("ord").cluster(cluster_name()).discover(Discovery::None).data_dir(directory);
+async fn start(cluster: &str, directory: &Path) -> Measured<Node> {
+    let builder = Node::builder().region("ord").cluster(cluster).discover(Discovery::None).data_dir(directory);
     builder.start().await.map_err(failure)
 }
 
