@@ -20,9 +20,9 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// Seconds: what one runs again and again while tuning.
-    pub const QUICK: Self = Self { rounds: 5, adds: 1_000_000 };
-    /// A minute.
+    /// Half a minute: what one runs again and again while tuning.
+    pub const QUICK: Self = Self { rounds: 3, adds: 1_000_000 };
+    /// Minutes.
     pub const FULL: Self = Self { rounds: 15, adds: 1_000_000 };
 }
 

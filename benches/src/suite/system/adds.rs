@@ -18,7 +18,7 @@ const REDB: &str = "redb, single puts";
 /// # Errors
 /// As [`system::add_rates`].
 pub async fn adds(quick: bool) -> Measured<Part> {
-    let time = Duration::from_secs(if quick { 2 } else { 10 });
+    let time = Duration::from_secs(if quick { 1 } else { 10 });
     let rates = system::add_rates(time).await?;
     let row = |id: &str, work: String, ours: &[f64]| Row::runs(id, work, Unit::PerSecond, &[("ours", ours)]);
     let mut part = Part::of(vec![
@@ -83,7 +83,7 @@ pub async fn round_trips(quick: bool) -> Measured<Part> {
 /// # Errors
 /// As [`system::durable`].
 pub async fn durable(quick: bool) -> Measured<Part> {
-    let time = Duration::from_millis(if quick { 1_000 } else { 5_000 });
+    let time = Duration::from_millis(if quick { 500 } else { 5_000 });
     let mut part = Part::default();
     let names = ["ours", REDB, "bound: one fdatasync for all"];
     let mut curves = names.map(|name| Curve::new("system.durable", name, Vec::new()));
