@@ -28,18 +28,14 @@ pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
     rows.chain(compare_instructions(before, &now.instructions, &now.machine)).collect()
 }
 
-/// What the same program's count of a path differs by with its environment and where its memory lies: 64 instructions were seen at one of 318.
-const AROUND_MAX: u64 = 100;
-
 /// The same for instruction counts alone: nothing where another compiler made them, since then they say nothing.
 pub fn compare_instructions(before: &Report, now: &BTreeMap<String, u64>, machine: &Machine) -> Vec<Worse> {
     // Another processor has other instructions for copying memory.
     let noise = if before.machine.processor == machine.processor { 1.02 } else { 1.1 };
     let comparable = before.machine.rustc == machine.rustc;
     let worse = |(path, &count): (&String, &u64)| {
-        let then = *before.instructions.get(path)?;
-        let times = count as f64 / then as f64;
-        (times > noise && count > then + AROUND_MAX).then(|| Worse { work: format!("instructions of {path}"), times, noise })
+        let times = count as f64 / *before.instructions.get(path)? as f64;
+        (times > noise).then(|| Worse { work: format!("instructions of {path}"), times, noise })
     };
     now.iter().filter(|_| comparable).filter_map(worse).collect()
 }
@@ -128,9 +124,9 @@ mod tests {
         let counts = |count| BTreeMap::from([("join".to_owned(), count)]);
         let machine = Machine { rustc: "1".into(), ..Machine::here() };
         let (rows, curves, skipped) = (Vec::new(), Vec::new(), Vec::new());
-        let before = Report { machine: machine.clone(), quick: true, rows, curves, instructions: counts(10_000), skipped };
-        assert_eq!(compare_instructions(&before, &counts(10_101), &machine), []);
-        assert_eq!(compare_instructions(&before, &counts(10_300), &machine).len(), 1);
-        assert_eq!(compare_instructions(&before, &counts(10_300), &Machine { rustc: "2".into(), ..machine }), []);
+        let before = Report { machine: machine.clone(), quick: true, rows, curves, instructions: counts(100), skipped };
+        assert_eq!(compare_instructions(&before, &counts(101), &machine), []);
+        assert_eq!(compare_instructions(&before, &counts(103), &machine).len(), 1);
+        assert_eq!(compare_instructions(&before, &counts(103), &Machine { rustc: "2".into(), ..machine }), []);
     }
 }
