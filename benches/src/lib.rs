@@ -8,6 +8,7 @@
 //! | `contender` | ours, `crdts` twice, and the bounds of the machine |
 //! | `shape` | the states of the work: how many regions and writers, with which values |
 //! | `work` | W1 to W4 and the threads: what is timed, and which answer is right |
+//! | `processors` | work that stays on one processor |
 //! | `sample` | times of interleaved rounds: medians and spreads |
 //! | `suite` | which works make up the tables, with what is required of them |
 //! | `system` (feature) | the works with real processes, and the clients that they need |
@@ -18,6 +19,7 @@
 
 pub mod contender;
 pub mod plot;
+mod processors;
 pub mod report;
 pub mod row;
 mod sample;
@@ -30,5 +32,5 @@ pub mod work;
 
 pub use contender::Contender;
 pub use row::Row;
-pub use sample::{Sample, Series, Turn, interleave};
+pub use sample::{Sample, Series, Turn, interleave, interleave_pinned};
 pub use shape::{Shape, Values};

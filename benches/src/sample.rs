@@ -1,5 +1,7 @@
 //! Times of interleaved rounds: the contenders take turns, so that a noisy neighbour meets all of them alike.
 
+use crate::processors::Processor;
+
 /// What one round of one contender gave.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
@@ -53,11 +55,21 @@ impl Series {
 pub type Turn<'a> = (String, Box<dyn FnMut() -> Sample + 'a>);
 
 /// Runs `rounds` rounds of each in turn (A B C, A B C), after one that is not counted.
-pub fn interleave(rounds: usize, mut turns: Vec<Turn<'_>>) -> Vec<Series> {
+pub fn interleave(rounds: usize, turns: Vec<Turn<'_>>) -> Vec<Series> {
+    interleave_by(rounds, turns, |_, turn| turn())
+}
+
+/// As [`interleave`], each round on one processor, and the processors in turn: where others on the host slow one of them, they slow all contenders.
+pub fn interleave_pinned(rounds: usize, turns: Vec<Turn<'_>>) -> Vec<Series> {
+    let processors = Processor::usable();
+    interleave_by(rounds, turns, |round, turn| processors[round % processors.len()].run(turn))
+}
+
+fn interleave_by(rounds: usize, mut turns: Vec<Turn<'_>>, run: impl Fn(usize, &mut dyn FnMut() -> Sample) -> Sample) -> Vec<Series> {
     let mut samples: Vec<Vec<Sample>> = turns.iter().map(|_| Vec::with_capacity(rounds)).collect();
     for round in 0..=rounds {
         for ((_, turn), samples) in turns.iter_mut().zip(&mut samples) {
-            let sample = turn();
+            let sample = run(round, turn);
             if round > 0 || !sample.right {
                 samples.push(sample);
             }

@@ -4,13 +4,13 @@
 //! all chunks, and, where that was empty too, by a wake. A flush takes them in the opposite order: board, chunks, amounts. So an amount is either
 //! taken by this flush or met by the next: none is lost.
 //!
-//! Threads add in lanes: each has slots of its own for the counters of a chunk, made when the chunk proves busy with several threads. So these
-//! do not wait for each other's cache lines, and a million counters that are added to now and then have one lane.
+//! Threads add in the base, all of them. Where they often meet at one counter, each turns to a lane, which has slots of its own for the counters of the
+//! chunk. So these do not wait for each other's cache lines, and a million counters that are added to now and then have the base alone.
 
 use crate::amounts::{AMOUNT_MAX, Amounts};
 use crate::bitmap::{BITS, Bitmap, WORDS};
 use crate::error::AddError;
-use crate::lane::{LANES, lane, sampled};
+use crate::lane::{LANES, lane};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
 /// What a flush may find pending of one part of one counter in one lane, but for one add more a thread. Far above what comes together between
@@ -23,8 +23,14 @@ pub(crate) const FULL: u64 = 1 << 62;
 /// Counters in a chunk.
 pub(crate) const CHUNK: usize = WORDS * BITS;
 
-/// A chunk is busy with several threads from so many samples of 64 adds between two flushes on.
-const BUSY: u64 = 64;
+/// An add that finds a multiple of this pending looks whether other threads add to the same counter at the same time.
+const SAMPLED: u64 = 1 << 10;
+
+/// Threads meet often from so many looks that found another between two flushes on.
+const OFTEN: u64 = 16;
+
+/// How long a look lasts, in turns of a waiting loop: some 50 ns, in which another thread adds if it does so without pause.
+const LOOK: usize = 4;
 
 /// Called by the first add after a flush, on its thread: it must be short and must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -33,6 +39,16 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub(crate) struct Slot {
     pub(crate) increments: AtomicU64,
     pub(crate) decrements: AtomicU64,
+}
+
+impl Slot {
+    /// Whether somebody adds here just now.
+    fn moves(&self) -> bool {
+        let amounts = || (self.increments.load(Ordering::Relaxed), self.decrements.load(Ordering::Relaxed));
+        let seen = amounts();
+        (0..LOOK).for_each(|_| std::hint::spin_loop());
+        amounts() != seen
+    }
 }
 
 /// Slots of 128 bytes, which is what processors fetch at once.
@@ -69,20 +85,25 @@ impl Place {
 /// One lane's slots of a chunk: 64 KiB.
 type Lane = Arc<[Slot; CHUNK]>;
 
-/// What the gate says when some counter is full or too much is pending: no thread's lane.
-const GUARDED: u64 = u64::MAX;
+/// The gate of a chunk that has the base alone, and room in every cell: whoever adds has nothing to ask.
+const OPEN: u64 = 0;
+
+/// In the gate once a lane is made: then threads look which is theirs.
+const LANED: u64 = 1;
+
+/// In the gate from when some counter was full or too much was pending: then adds look before they add. Whoever adds beyond a bound sets it, so no
+/// thread does twice.
+const GUARDED: u64 = 2;
 
 /// Pending amounts of [`CHUNK`] counters: 64 KiB a lane.
 pub(crate) struct Chunk {
-    /// The lane whose threads add to the base without another look: that of the thread that made the chunk. [`GUARDED`] from when some counter was
-    /// full or too much was pending: then adds look before they add. Whoever adds beyond a bound sets it, so no thread does twice.
+    /// [`OPEN`], or which of [`LANED`] and [`GUARDED`] hold.
     gate: Apart<AtomicU64>,
-    /// That lane's slots, where the threads of lanes that are not made add too. They lie here, not behind a pointer: an atomic addition waits until its
-    /// address is known.
+    /// Lane 0, where the threads of lanes that are not made add too. It lies here, not behind a pointer: an atomic addition waits until its address is
+    /// known.
     base: Apart<[Slot; CHUNK]>,
-    /// The slots of the other lanes that were made.
-    lanes: [OnceLock<Lane>; LANES],
-    first: usize,
+    /// The other lanes that were made: lane n is at n - 1.
+    lanes: [OnceLock<Lane>; LANES - 1],
     moving: Apart<Moving>,
     /// Which chunks have something pending, and which of them this is.
     board: Arc<Board>,
@@ -103,23 +124,22 @@ struct Moving {
     pending: Bitmap,
     /// Which lanes somebody makes or has made, a bit each.
     claimed: AtomicU64,
-    /// Samples of adds by threads of other lanes than the base since the last flush.
-    foreign: AtomicU64,
+    /// How often threads without a lane here met others at a counter since the last flush.
+    meetings: AtomicU64,
 }
 
 impl Chunk {
     /// The chunk of a number, whose counters' adds are told on the board.
     pub(crate) fn new(number: usize, board: Arc<Board>, wake: Wake) -> Arc<Self> {
-        let first = lane();
-        let moving = Moving { pending: Bitmap::default(), claimed: AtomicU64::new(1 << first), foreign: AtomicU64::new(0) };
-        let lanes: [OnceLock<Lane>; LANES] = std::array::from_fn(|_| OnceLock::new());
+        let moving = Moving { pending: Bitmap::default(), claimed: AtomicU64::new(0), meetings: AtomicU64::new(0) };
+        let lanes: [OnceLock<Lane>; LANES - 1] = std::array::from_fn(|_| OnceLock::new());
         // loom does not see into the making of a lane by a thread of its own.
         if cfg!(loom) {
-            lanes.iter().enumerate().filter(|(lane, _)| *lane != first).for_each(|(_, lane)| drop(lane.set(slots())));
+            lanes.iter().for_each(|lane| drop(lane.set(slots())));
         }
+        let gate = Apart(AtomicU64::new(if cfg!(loom) { LANED } else { OPEN }));
         let base = std::array::from_fn(|_| Slot::default());
-        let gate = Apart(AtomicU64::new(first as u64));
-        Arc::new(Self { gate, base: Apart(base), lanes, first, moving: Apart(moving), board, number, wake })
+        Arc::new(Self { gate, base: Apart(base), lanes, moving: Apart(moving), board, number, wake })
     }
 
     pub(crate) fn pending(&self, place: Place) -> Amounts {
@@ -140,7 +160,7 @@ impl Chunk {
 
     /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full now.
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Room) {
-        self.moving.0.foreign.store(0, Ordering::Relaxed);
+        self.moving.0.meetings.store(0, Ordering::Relaxed);
         self.moving.0.pending.take(|counter| {
             let amounts =
                 self.sum(Place::of(counter), |slot| Amounts { increments: take(&slot.increments), decrements: take(&slot.decrements) });
@@ -154,7 +174,7 @@ impl Chunk {
     /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at the next flush: there is room for that.
     pub(crate) fn close(&self, at: usize, room: Room) {
         if room.increments_full || room.decrements_full {
-            self.gate.0.store(GUARDED, Ordering::Release);
+            self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
         }
         for slot in self.slots(Place::of(at)) {
             close(&slot.increments, room.increments_full);
@@ -162,66 +182,77 @@ impl Chunk {
         }
     }
 
-    /// Adds in a lane: one `fetch_add` where it is the gate's.
+    /// Adds: one `fetch_add`. `lane` says which lane the thread has, where that matters.
     ///
     /// # Errors
     /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added then.
     #[inline]
-    pub(crate) fn raise(&self, lane: usize, place: Place, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) -> Result<(), AddError> {
+    pub(crate) fn raise(
+        &self,
+        lane: impl FnOnce() -> usize,
+        place: Place,
+        part: impl Fn(&Slot) -> &AtomicU64,
+        amount: u64,
+    ) -> Result<(), AddError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
             return Err(AddError::AmountOutOfRange);
         }
-        let gate = self.gate.0.load(Ordering::Relaxed);
-        let pending = if gate == lane as u64 {
-            part(&self.base.0[place.slot()])
-        } else {
-            let pending = part(self.slot(lane, place));
-            if gate == GUARDED {
-                refuse_beyond(pending)?;
-            }
-            pending
-        };
-        let before = pending.fetch_add(amount, Ordering::AcqRel);
-        if before.wrapping_sub(1) >= PENDING_MAX - 1 {
-            self.first_or_last(place, before);
+        if self.gate.0.load(Ordering::Relaxed) != OPEN {
+            return self.raise_in(lane(), place, part, amount);
         }
+        self.add(place, &self.base.0[place.slot()], part, amount);
         Ok(())
     }
 
-    #[cold]
-    fn first_or_last(&self, place: Place, before: u64) {
-        if before & (FULL - 1) == 0 {
-            self.tell(place.at());
+    /// [`raise`](Self::raise) where there are lanes, or adds look before they add.
+    #[inline(never)]
+    fn raise_in(&self, lane: usize, place: Place, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) -> Result<(), AddError> {
+        let slot = self.slot(lane, place);
+        if self.gate.0.load(Ordering::Relaxed) & GUARDED != 0 {
+            refuse_beyond(part(slot))?;
         }
-        if before >= PENDING_MAX {
-            self.gate.0.store(GUARDED, Ordering::Release);
+        self.add(place, slot, part, amount);
+        Ok(())
+    }
+
+    #[inline]
+    fn add(&self, place: Place, slot: &Slot, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) {
+        let before = part(slot).fetch_add(amount, Ordering::AcqRel);
+        if before.is_multiple_of(SAMPLED) || before >= PENDING_MAX {
+            self.first_or_last_or_sampled(place, slot, before);
         }
     }
 
     /// The slot at a place in a lane, or in the base where that lane is not made.
     #[inline]
     fn slot(&self, lane: usize, place: Place) -> &Slot {
-        match self.lanes.get(lane).and_then(OnceLock::get) {
-            Some(slots) => &slots[place.slot()],
-            None => {
-                if lane != self.first && sampled() {
-                    self.sample();
-                }
-                &self.base.0[place.slot()]
-            }
+        let made = self.lanes.get(lane.wrapping_sub(1)).and_then(OnceLock::get);
+        &made.map_or(&self.base.0, |slots| &**slots)[place.slot()]
+    }
+
+    #[cold]
+    fn first_or_last_or_sampled(&self, place: Place, slot: &Slot, before: u64) {
+        if before & (FULL - 1) == 0 {
+            self.tell(place.at());
+        }
+        if before >= PENDING_MAX {
+            self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
+        } else if before != 0 && std::ptr::eq(slot, self.slot(0, place)) && slot.moves() {
+            self.meet();
         }
     }
 
-    /// Gives the calling thread a lane, and makes that lane here where the chunk proves busy.
+    /// Gives the calling thread a lane, and makes it here where threads meet often.
     #[cold]
-    fn sample(&self) {
+    fn meet(&self) {
         let lane = lane();
-        if lane != self.first && self.lanes[lane].get().is_none() && self.moving.0.foreign.fetch_add(1, Ordering::Relaxed) + 1 >= BUSY {
+        let missing = self.lanes.get(lane.wrapping_sub(1)).is_some_and(|made| made.get().is_none());
+        if missing && self.moving.0.meetings.fetch_add(1, Ordering::Relaxed) + 1 >= OFTEN {
             self.make_lane(lane);
         }
     }
 
-    /// Makes a lane, unless another thread does; waits for nobody.
+    /// Makes a lane that is not the base, unless another thread does; waits for nobody.
     #[cold]
     fn make_lane(&self, lane: usize) {
         if self.moving.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
@@ -232,7 +263,8 @@ impl Chunk {
             slot.increments.store(base.increments.load(Ordering::Acquire) & FULL, Ordering::Release);
             slot.decrements.store(base.decrements.load(Ordering::Acquire) & FULL, Ordering::Release);
         }
-        let _ = self.lanes[lane].set(slots);
+        let _ = self.lanes[lane - 1].set(slots);
+        self.gate.0.fetch_or(LANED, Ordering::AcqRel);
     }
 
     /// Tells the next flush of a counter.
@@ -299,6 +331,71 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::known_lane;
+
+    fn chunk() -> Arc<Chunk> {
+        Chunk::new(0, Arc::default(), Arc::new(|| {}))
+    }
+
+    fn add(chunk: &Chunk, at: usize) -> Result<(), AddError> {
+        chunk.raise(known_lane, Place::of(at), |slot| &slot.increments, 1)
+    }
+
+    fn drained(chunk: &Chunk) -> Vec<(usize, u64)> {
+        let mut taken = Vec::new();
+        chunk.drain(|at, amounts| {
+            taken.push((at, amounts.increments));
+            Room::default()
+        });
+        taken
+    }
+
+    #[test]
+    fn threads_that_add_to_one_counter_at_the_same_time_turn_to_lanes_and_lose_nothing() {
+        let chunk = chunk();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let adds = || {
+            let mut added = 0;
+            while chunk.gate.0.load(Ordering::Relaxed) == OPEN && std::time::Instant::now() < end {
+                (0..10_000).for_each(|_| add(&chunk, 7).unwrap());
+                added += 10_000;
+            }
+            added
+        };
+        let added: u64 = std::thread::scope(|scope| [(); 3].map(|()| scope.spawn(adds)).map(|thread| thread.join().unwrap())).iter().sum();
+        assert_eq!(chunk.gate.0.load(Ordering::Relaxed), LANED, "of three threads two run at once, on two processors");
+        assert_eq!(drained(&chunk), [(7, added)]);
+    }
+
+    #[test]
+    fn threads_that_do_not_meet_need_no_lanes() {
+        let chunk = chunk();
+        std::thread::scope(|scope| {
+            (0..4).for_each(|at| {
+                drop(scope.spawn({
+                    let chunk = &chunk;
+                    move || (0..100_000).for_each(|_| add(chunk, at).unwrap())
+                }))
+            })
+        });
+        assert_eq!(chunk.gate.0.load(Ordering::Relaxed), OPEN);
+        assert_eq!(drained(&chunk), [0, 1, 2, 3].map(|at| (at, 100_000)));
+    }
+
+    #[test]
+    fn a_lane_is_made_where_a_counter_is_full_and_refuses_as_the_base_does() {
+        let chunk = chunk();
+        chunk.close(0, Room { increments_full: true, decrements_full: false });
+        let meet_and_add = || {
+            (0..OFTEN).for_each(|_| chunk.meet());
+            (add(&chunk, 0), add(&chunk, 1))
+        };
+        let results = [(); 2 * LANES].map(|()| std::thread::scope(|scope| scope.spawn(meet_and_add).join().unwrap()));
+        assert_eq!(chunk.gate.0.load(Ordering::Relaxed), LANED | GUARDED);
+        assert!(chunk.lanes.iter().all(|lane| lane.get().is_some()));
+        assert_eq!(results, [(Err(AddError::CellFull), Ok(())); 2 * LANES]);
+        assert_eq!(drained(&chunk), [(1, 2 * LANES as u64)]);
+    }
 
     #[test]
     fn every_counter_has_a_place_of_its_own_and_is_known_by_it() {

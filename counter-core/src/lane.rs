@@ -13,7 +13,6 @@ pub(crate) const LANES: usize = 2;
 thread_local! {
     /// [`LANES`] before the first add.
     static LANE: Cell<usize> = const { Cell::new(LANES) };
-    static CALLS: Cell<u8> = const { Cell::new(0) };
 }
 
 /// The calling thread's lane; [`LANES`] where it has none yet.
@@ -29,11 +28,4 @@ pub(crate) fn lane() -> usize {
         LANE.set(NEXT.fetch_add(1, Ordering::Relaxed) % LANES);
     }
     LANE.get()
-}
-
-/// Whether this call of the thread is the one in 64 that counts.
-#[inline]
-pub(crate) fn sampled() -> bool {
-    CALLS.set(CALLS.get().wrapping_add(1));
-    CALLS.get().is_multiple_of(64)
 }

@@ -98,12 +98,12 @@ fn a_full_cell_refuses_the_adds_of_every_thread() {
     let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
     let tally = replica.tally("clicks").unwrap();
     let other = replica.tally("likes").unwrap();
-    // More threads than lanes, and so many adds to a neighbour that each makes its lane, after the cell was found full.
+    // At the same time, so that they may get lanes after the cell was found full.
     let results = [(); 8].map(|()| {
         let (tally, other) = (tally.clone(), other.clone());
-        let adds = move || (0..20_000).try_for_each(|_| other.add(1)).and_then(|()| tally.add(5));
-        std::thread::spawn(adds).join().unwrap()
+        std::thread::spawn(move || (0..20_000).try_for_each(|_| other.add(1)).and_then(|()| tally.add(5)))
     });
+    let results = results.map(|thread| thread.join().unwrap());
     assert_eq!(results, [Err(AddError::CellFull); 8]);
     replica.flush();
     assert_eq!((replica.total("likes"), replica.total("clicks")), (160_000, i128::from(CELL_MAX)));

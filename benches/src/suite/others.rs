@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::Effort;
 use crate::contender::{Contender, CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, StringMap};
 use crate::row::{Need, Row, Unit};
-use crate::sample::{Sample, Series, Turn, interleave};
+use crate::sample::{Sample, Series, Turn, interleave, interleave_pinned};
 use crate::shape::{Shape, Values};
 use crate::work::{
     Changer, Changes, Join, Threads, add_bare_atomic, add_by_handle, add_by_handle_of_another_thread, add_by_name, add_known_slot, changes,
@@ -21,7 +21,7 @@ fn turn<'a>(name: &str, run: impl FnMut() -> Sample + 'a) -> Turn<'a> {
 /// W1.
 pub fn adds(effort: Effort) -> Vec<Row> {
     let (adds, rounds) = (effort.adds, effort.rounds * 2);
-    let named = interleave(
+    let named = interleave_pinned(
         rounds,
         vec![
             turn(Ours::NAME, move || add_by_name(adds, &mut OursNode::new(0))),
@@ -30,7 +30,7 @@ pub fn adds(effort: Effort) -> Vec<Row> {
             turn(StringMap::<1>::NAME, move || add_by_name(adds, &mut StringMap::<1>::new(0))),
         ],
     );
-    let handled = interleave(
+    let handled = interleave_pinned(
         rounds,
         vec![
             turn(Ours::NAME, move || add_by_handle(adds)),
@@ -39,7 +39,7 @@ pub fn adds(effort: Effort) -> Vec<Row> {
             turn(CrdtsMap::NAME, move || add_by_name(adds, &mut CrdtsMap::new(0))),
         ],
     );
-    let elsewhere = interleave(
+    let elsewhere = interleave_pinned(
         rounds,
         vec![turn(Ours::NAME, move || add_by_handle_of_another_thread(adds)), turn(ATOMIC, move || add_bare_atomic(adds))],
     );

@@ -58,25 +58,20 @@ pub fn add_by_handle(adds: usize) -> Sample {
     Sample { nanoseconds: time / adds as f64, right }
 }
 
-/// By handles that another thread made, and so few between two flushes that the counters keep the one lane. The flushes are not counted.
+/// By handles that another thread made. The flushes are not counted.
 pub fn add_by_handle_of_another_thread(adds: usize) -> Sample {
-    const BETWEEN_FLUSHES: usize = 2_000;
     let names = names();
     let mut node = OursNode::new(0);
     let tallies: Vec<_> = names.iter().map(|name| node.tally(name)).collect();
     let add_all = || {
-        let block = |start: usize| {
-            let time = nanoseconds(|| {
-                for at in start..adds.min(start + BETWEEN_FLUSHES) {
-                    black_box(&tallies[at % REGIONS]).add(1).expect("far from full");
-                }
-            });
-            node.flush();
-            time
-        };
-        (0..adds).step_by(BETWEEN_FLUSHES).map(block).sum::<f64>()
+        nanoseconds(|| {
+            for at in 0..adds {
+                black_box(&tallies[at % REGIONS]).add(1).expect("far from full");
+            }
+        })
     };
     let time = std::thread::scope(|scope| scope.spawn(add_all).join().expect("it only adds"));
+    node.flush();
     let right = names.iter().enumerate().all(|(region, name)| Adder::value(&node, name) == share(adds, region));
     Sample { nanoseconds: time / adds as f64, right }
 }

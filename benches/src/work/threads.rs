@@ -1,10 +1,11 @@
-//! 64 threads that add through handles: to counters of their own, or all to one. What is pending is flushed once, after the last add and outside the time.
+//! 64 threads that add through handles, or one: to counters of their own, or all to one. What is pending is flushed once, after the last add and outside the time.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::contender::OursNode;
+use crate::processors::Processor;
 use crate::sample::Sample;
 use crate::work::Adder;
 
@@ -24,16 +25,25 @@ impl Threads {
         if self.one_counter { 0 } else { thread }
     }
 
-    /// Wall time an add, from the first thread's first add to the last one's last.
-    fn run(self, add: impl Fn(usize) + Sync) -> f64 {
-        let (each, barrier) = (self.adds / self.threads, Barrier::new(self.threads));
+    /// Adds of each thread.
+    fn each(self) -> usize {
+        self.adds / self.threads
+    }
+
+    /// Wall time an add: of several threads, from the first one's first add to the last one's last.
+    fn run<Add: Fn()>(self, handle: impl Fn(usize) -> Add + Sync) -> f64 {
+        if self.threads == 1 {
+            return self.run_alone(&handle);
+        }
+        let barrier = Barrier::new(self.threads);
         let lives: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
             let spawn = |thread| {
-                let (barrier, add, counter) = (&barrier, &add, self.counter(thread));
+                let (barrier, handle, counter) = (&barrier, &handle, self.counter(thread));
                 scope.spawn(move || {
+                    let add = handle(counter);
                     barrier.wait();
                     let start = Instant::now();
-                    (0..each).for_each(|_| add(counter));
+                    (0..self.each()).for_each(|_| add());
                     (start, Instant::now())
                 })
             };
@@ -42,7 +52,22 @@ impl Threads {
         });
         let start = lives.iter().map(|life| life.0).min().expect("one thread at least");
         let end = lives.iter().map(|life| life.1).max().expect("one thread at least");
-        (end - start).as_nanos() as f64 / (each * self.threads) as f64
+        (end - start).as_nanos() as f64 / (self.each() * self.threads) as f64
+    }
+
+    /// One thread adds as often on each processor in turn. Where others on the host slow one of them, many threads have it too, and one thread would
+    /// be put on the other.
+    fn run_alone<Add: Fn()>(self, handle: &(impl Fn(usize) -> Add + Sync)) -> f64 {
+        let processors = Processor::usable();
+        let shares = (0..processors.len()).map(|at| self.adds * (at + 1) / processors.len() - self.adds * at / processors.len());
+        let work = |adds| {
+            let add = handle(0);
+            let start = Instant::now();
+            (0..adds).for_each(|_| add());
+            start.elapsed()
+        };
+        let time: Duration = processors.iter().zip(shares).map(|(processor, adds)| processor.run(|| work(adds))).sum();
+        time.as_nanos() as f64 / self.adds as f64
     }
 }
 
@@ -51,10 +76,13 @@ pub fn threads_ours(threads: Threads) -> Sample {
     let mut node = OursNode::new(0);
     let names: Vec<String> = (0..threads.threads).map(|thread| format!("r{thread:06}")).collect();
     let tallies: Vec<_> = names.iter().map(|name| node.tally(name)).collect();
-    let nanoseconds = threads.run(|counter| tallies[counter].add(1).expect("far from full"));
+    let nanoseconds = threads.run(|counter| {
+        let tally = &tallies[counter];
+        move || tally.add(1).expect("far from full")
+    });
     node.flush();
     let total: i128 = names.iter().map(|name| Adder::value(&node, name)).sum();
-    Sample { nanoseconds, right: total == (threads.adds / threads.threads * threads.threads) as i128 }
+    Sample { nanoseconds, right: total == (threads.each() * threads.threads) as i128 }
 }
 
 /// The bound: bare atomics, each in a cache line of its own.
@@ -63,8 +91,9 @@ pub fn threads_bare(threads: Threads) -> Sample {
     struct Line(AtomicU64);
     let slots: Vec<Line> = (0..threads.threads).map(|_| Line(AtomicU64::new(0))).collect();
     let nanoseconds = threads.run(|counter| {
-        slots[counter].0.fetch_add(1, Ordering::AcqRel);
+        let slot = &slots[counter].0;
+        move || _ = slot.fetch_add(1, Ordering::AcqRel)
     });
     let total: u64 = slots.iter().map(|slot| slot.0.load(Ordering::Relaxed)).sum();
-    Sample { nanoseconds, right: total as usize == threads.adds / threads.threads * threads.threads }
+    Sample { nanoseconds, right: total as usize == threads.each() * threads.threads }
 }

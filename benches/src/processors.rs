@@ -1,0 +1,81 @@
+//! The processors that this process may use, and work that stays on one of them.
+
+/// A processor; or whichever the system chooses, where a thread cannot be kept on one.
+#[derive(Clone, Copy)]
+pub(crate) struct Processor(Option<usize>);
+
+impl Processor {
+    /// Those that this process may use: one at least.
+    pub(crate) fn usable() -> Vec<Self> {
+        match system::numbers() {
+            numbers if numbers.is_empty() => vec![Self(None)],
+            numbers => numbers.into_iter().map(|number| Self(Some(number))).collect(),
+        }
+    }
+
+    /// Does `work` on it, in this thread and those that it starts.
+    pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        let _back = self.0.and_then(system::Stay::on);
+        work()
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    pub(super) fn numbers() -> Vec<usize> {
+        let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
+        (0..CpuSet::MAX_CPU).filter(|number| set.is_set(*number)).collect()
+    }
+
+    /// Lets the thread go where it could before, when it is dropped.
+    pub(super) struct Stay(CpuSet);
+
+    impl Stay {
+        /// `None` where the system refuses: the thread stays where it is.
+        pub(super) fn on(number: usize) -> Option<Self> {
+            let before = sched_getaffinity(None).ok()?;
+            let mut set = CpuSet::new();
+            set.set(number);
+            sched_setaffinity(None, &set).ok()?;
+            Some(Self(before))
+        }
+    }
+
+    impl Drop for Stay {
+        fn drop(&mut self) {
+            let _ = sched_setaffinity(None, &self.0);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    pub(super) fn numbers() -> Vec<usize> {
+        Vec::new()
+    }
+
+    pub(super) struct Stay;
+
+    impl Stay {
+        pub(super) fn on(_: usize) -> Option<Self> {
+            None
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_stays_where_it_is_put_and_the_thread_is_free_afterwards() {
+        let before = system::numbers();
+        for (processor, number) in Processor::usable().into_iter().zip(&before) {
+            assert_eq!(processor.run(system::numbers), [*number]);
+            assert_eq!(processor.run(|| std::thread::spawn(system::numbers).join().expect("it only looks")), [*number]);
+        }
+        assert_eq!(system::numbers(), before);
+    }
+}
