@@ -23,7 +23,7 @@ pub(crate) use instructions::{check_instructions, count};
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "system"), allow(dead_code))]
 pub(crate) struct Flags {
-    /// A tenth of the rounds.
+    /// Fewer rounds, and the slowest peers' largest states left out.
     pub(crate) quick: bool,
     /// The figures become the committed ones.
     pub(crate) keep: bool,

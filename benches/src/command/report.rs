@@ -47,6 +47,9 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
             "figures marked * come from an earlier run on another machine of 2 cores, with the defaults of what was measured".into(),
         ],
     };
+    if !effort(quick).seeded_crdts {
+        report.skipped.push("100,000 seeded regions of crdts: left out of a quick run; `report` without --quick has them".into());
+    }
     progress.tell("peers with a workspace of their own");
     match add_peers(&mut report.rows, quick) {
         Ok(peers) => {

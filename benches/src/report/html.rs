@@ -61,7 +61,7 @@ fn origin(report: &Report) -> String {
     let machine = &report.machine;
     let mut parts = vec![
         ("commit", machine.commit.clone()),
-        ("run", if report.quick { "quick, a tenth of the rounds".into() } else { "full".into() }),
+        ("run", if report.quick { "quick, fewer rounds".into() } else { "full".into() }),
         ("machine", format!("{}, {} threads", machine.processor, machine.cores)),
         ("kernel", machine.kernel.clone()),
         ("compiler", machine.rustc.split(" (").next().unwrap_or_default().to_owned()),

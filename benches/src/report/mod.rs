@@ -33,7 +33,7 @@ use crate::row::{Figure, Row, Unit};
 pub struct Report {
     /// Where, and of what.
     pub machine: Machine,
-    /// A tenth of the rounds.
+    /// Fewer rounds, and the slowest peers' largest states left out.
     pub quick: bool,
     /// Every work.
     pub rows: Vec<Row>,

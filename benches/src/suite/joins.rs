@@ -15,8 +15,7 @@ type Floor = Dense<WRITERS>;
 /// Both sides of everybody.
 struct Field<'a> {
     ours: Join<'a, Ours>,
-    map: Join<'a, CrdtsMap>,
-    by_hand: Join<'a, CrdtsByHand>,
+    crdts: Option<(Join<'a, CrdtsMap>, Join<'a, CrdtsByHand>)>,
     bound: Join<'a, Bound>,
     floor: Join<'a, Floor>,
 }
@@ -42,34 +41,45 @@ fn turn<'a, C: Contender>(join: &'a Join<'a, C>, work: Work) -> Turn<'a> {
 }
 
 impl<'a> Field<'a> {
-    fn new(shape: &'a Shape) -> Self {
-        Self { ours: Join::new(shape), map: Join::new(shape), by_hand: Join::new(shape), bound: Join::new(shape), floor: Join::new(shape) }
+    fn new(shape: &'a Shape, with_crdts: bool) -> Self {
+        let crdts = with_crdts.then(|| (Join::new(shape), Join::new(shape)));
+        Self { ours: Join::new(shape), crdts, bound: Join::new(shape), floor: Join::new(shape) }
     }
 
     fn times(&self, rounds: usize, work: Work) -> Vec<Series> {
-        let turns =
-            [turn(&self.ours, work), turn(&self.map, work), turn(&self.by_hand, work), turn(&self.bound, work), turn(&self.floor, work)];
-        interleave(rounds, turns.into())
+        let mut turns = vec![turn(&self.ours, work)];
+        turns.extend(self.crdts.iter().flat_map(|(map, by_hand)| [turn(map, work), turn(by_hand, work)]));
+        turns.extend([turn(&self.bound, work), turn(&self.floor, work)]);
+        interleave(rounds, turns)
     }
 
-    fn bytes(&self) -> [(&'static str, f64); 4] {
-        [
-            (Ours::NAME, self.ours.bytes() as f64),
-            (CrdtsMap::NAME, self.map.bytes() as f64),
-            (CrdtsByHand::NAME, self.by_hand.bytes() as f64),
-            (Bound::NAME, self.bound.bytes() as f64),
-        ]
+    fn bytes(&self) -> Vec<(&'static str, f64)> {
+        let mut bytes = vec![(Ours::NAME, self.ours.bytes() as f64)];
+        if let Some((map, by_hand)) = &self.crdts {
+            bytes.extend([(CrdtsMap::NAME, map.bytes() as f64), (CrdtsByHand::NAME, by_hand.bytes() as f64)]);
+        }
+        bytes.push((Bound::NAME, self.bound.bytes() as f64));
+        bytes
+    }
+
+    fn heaps(&self, shape: &Shape) -> Vec<(&'static str, f64)> {
+        let mut heaps = vec![(Ours::NAME, heap_of::<Ours>(shape) as f64)];
+        if self.crdts.is_some() {
+            heaps.extend([(CrdtsMap::NAME, heap_of::<CrdtsMap>(shape) as f64), (CrdtsByHand::NAME, heap_of::<CrdtsByHand>(shape) as f64)]);
+        }
+        heaps.extend([(Bound::NAME, heap_of::<Bound>(shape) as f64), (Floor::NAME, heap_of::<Floor>(shape) as f64)]);
+        heaps
     }
 }
 
 /// The rows of one size.
 pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
     let largest = regions == 100_000;
-    let rounds = if largest { effort.rounds } else { effort.rounds * 3 };
+    let rounds = if largest { effort.largest_rounds } else { effort.rounds * 3 };
     let mut rows = Vec::new();
     for values in [Values::Formula, Values::Seeded] {
         let shape = Shape::new(values, regions, WRITERS);
-        let field = Field::new(&shape);
+        let field = Field::new(&shape, effort.seeded_crdts || !largest || values == Values::Formula);
         let (state, id) = match values {
             Values::Formula => ("", ""),
             Values::Seeded => (", seeded random", ".seeded"),
@@ -112,7 +122,7 @@ pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
 }
 
 fn sizes(shape: &Shape, field: &Field<'_>, values: Values, title: impl Fn(&str) -> String, id: &str) -> [Row; 2] {
-    let mut bytes = field.bytes().to_vec();
+    let mut bytes = field.bytes();
     if values == Values::Seeded {
         bytes.push(("entropy", entropy(shape)));
     }
@@ -120,13 +130,7 @@ fn sizes(shape: &Shape, field: &Field<'_>, values: Values, title: impl Fn(&str) 
         Values::Formula => (Need::AtMost(1.03e6), "0.5 MB; automerge has 1.03"),
         Values::Seeded => (Need::Within(1.3, "entropy".into()), "1.15 of the entropy"),
     };
-    let heaps = [
-        (Ours::NAME, heap_of::<Ours>(shape) as f64),
-        (CrdtsMap::NAME, heap_of::<CrdtsMap>(shape) as f64),
-        (CrdtsByHand::NAME, heap_of::<CrdtsByHand>(shape) as f64),
-        (Bound::NAME, heap_of::<Bound>(shape) as f64),
-        (Floor::NAME, heap_of::<Floor>(shape) as f64),
-    ];
+    let heaps = field.heaps(shape);
     [
         Row::exact(format!("w2.bytes.{}{id}", shape.regions()), title("bytes"), Unit::Bytes, &bytes).needs(need.0, need.1),
         Row::exact(format!("w2.heap.{}{id}", shape.regions()), title("heap"), Unit::Bytes, &heaps).needs(Need::AtMost(31e6), "16 MB"),

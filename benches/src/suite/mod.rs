@@ -15,15 +15,19 @@ use crate::row::Row;
 pub struct Effort {
     /// Rounds of each contender.
     pub rounds: usize,
+    /// Rounds with 100,000 regions, of which one takes seconds.
+    pub largest_rounds: usize,
+    /// Whether `crdts` joins 100,000 seeded regions too.
+    pub seeded_crdts: bool,
     /// Adds of one round of W1.
     pub adds: usize,
 }
 
 impl Effort {
-    /// Half a minute: what one runs again and again while tuning.
-    pub const QUICK: Self = Self { rounds: 3, adds: 1_000_000 };
+    /// What one runs again and again while tuning.
+    pub const QUICK: Self = Self { rounds: 3, largest_rounds: 2, seeded_crdts: false, adds: 1_000_000 };
     /// Minutes.
-    pub const FULL: Self = Self { rounds: 15, adds: 1_000_000 };
+    pub const FULL: Self = Self { rounds: 15, largest_rounds: 15, seeded_crdts: true, adds: 1_000_000 };
 }
 
 /// How many times [`core()`] tells its progress.

@@ -81,6 +81,19 @@ impl Watch {
         }
     }
 
+    /// Everybody's arrival is told to everybody: waits until that has passed by, 2 s at most.
+    async fn until_quiet(&self) {
+        const LOOK: Duration = Duration::from_millis(100);
+        let mut seen = 0;
+        for _ in 0..20 {
+            tokio::time::sleep(LOOK).await;
+            match self.frames.load(Ordering::Relaxed) {
+                frames if frames == seen => return,
+                frames => seen = frames,
+            }
+        }
+    }
+
     /// Waits until every client shows `total`, which is more than was waited for before.
     async fn until_all_show(&self, total: i64) -> Measured<()> {
         self.seen.store(0, Ordering::SeqCst);
@@ -103,8 +116,7 @@ pub async fn fan_out(server: Server, clients: usize, clicks: u64, in_flight: &[u
         followers.spawn(follow(Socket::open(server.http, "clicks").await?, Arc::clone(&watch), client));
     }
     let mut clicker = Socket::open(server.http, "clicks").await?;
-    // Everybody's arrival is told to everybody: that passes by first.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    watch.until_quiet().await;
     let (mut times, mut total) = (Vec::new(), 0);
     for _ in 0..clicks {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -15,14 +15,15 @@ use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
 pub async fn fan_out(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
     let sizes: &[usize] = if quick { &[100] } else { &[10, 100, 300] };
-    let (clicks, time) = if quick { (50, Duration::from_secs(1)) } else { (100, Duration::from_secs(2)) };
+    let (rounds, clicks, time) = if quick { (2, 40, Duration::from_millis(500)) } else { (5, 100, Duration::from_secs(2)) };
     let mut points = Vec::new();
     for &clients in sizes {
         let seen = system::fan_out(Server::Ours, clients, clicks, &[], time).await?;
         points.push((clients as f64, Quantiles::new(seen.times).at(0.5)));
     }
     let mut contenders = [Contender::new("ours", Server::Ours), Contender::new(NODE, Server::NodeWs), Contender::new(RAW, Server::RawLoop)];
-    for _ in 0..ROUNDS {
+    // Every round has a server and clients of its own.
+    for _ in 0..rounds {
         for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
             contender.round(clicks, time).await?;
         }
@@ -39,9 +40,6 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
     part.rows.extend(crowd_rows(&system::crowd(10_000, time * 2).await?));
     Ok(part)
 }
-
-/// Rounds of each contender, every one with a server and clients of its own.
-const ROUNDS: usize = 5;
 
 /// Clicks made and not yet seen by all.
 const IN_FLIGHT: [u64; 2] = [16, 256];
