@@ -148,6 +148,8 @@ impl Commits {
             true => drop(told.send(Err(NotDurable::Stopped))),
             false => waiting.tickets.push(told),
         }
+        // Not under the lock, for which the thread would have to wait once more.
+        drop(waiting);
         self.0.desk.bell.notify_one();
         ticket
     }
