@@ -8,20 +8,11 @@
 //! chunk. So these do not wait for each other's cache lines, and a million counters that are added to now and then have the base alone.
 
 use crate::amounts::{AMOUNT_MAX, Amounts};
-use crate::bitmap::{BITS, Bitmap, WORDS};
+use crate::bitmap::Bitmap;
 use crate::error::AddError;
 use crate::lane::{LANES, lane};
+use crate::slot::{CHUNK, FULL, PENDING_MAX, Place, Room, Slot, refuse_beyond};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
-
-/// What a flush may find pending of one part of one counter in one lane, but for one add more a thread. Far above what comes together between
-/// two flushes, far below what would wrap.
-pub(crate) const PENDING_MAX: u64 = 1 << 56;
-
-/// Set in a pending amount when its cell has no room for another flush: every add is refused from then on.
-pub(crate) const FULL: u64 = 1 << 62;
-
-/// Counters in a chunk.
-pub(crate) const CHUNK: usize = WORDS * BITS;
 
 /// An add that finds a multiple of this pending looks whether other threads add to the same counter at the same time.
 const SAMPLED: u64 = 1 << 10;
@@ -29,58 +20,8 @@ const SAMPLED: u64 = 1 << 10;
 /// Threads meet often from so many looks that found another between two flushes on.
 const OFTEN: u64 = 16;
 
-/// How long a look lasts, in turns of a waiting loop: some 50 ns, in which another thread adds if it does so without pause.
-const LOOK: usize = 4;
-
 /// Called by the first add after a flush, on its thread: it must be short and must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
-
-#[derive(Default)]
-pub(crate) struct Slot {
-    pub(crate) increments: AtomicU64,
-    pub(crate) decrements: AtomicU64,
-}
-
-impl Slot {
-    /// Whether somebody adds here just now.
-    fn moves(&self) -> bool {
-        let amounts = || (self.increments.load(Ordering::Relaxed), self.decrements.load(Ordering::Relaxed));
-        let seen = amounts();
-        (0..LOOK).for_each(|_| std::hint::spin_loop());
-        amounts() != seen
-    }
-}
-
-/// Slots of 128 bytes, which is what processors fetch at once.
-#[cfg(not(loom))]
-const APART: usize = 8;
-#[cfg(loom)]
-const APART: usize = 2;
-
-/// How many counters follow each other until one lies beside the first.
-const ROUND: usize = CHUNK / APART;
-
-/// Where a counter's slots are in their lanes. Neighbours in number lie 128 bytes apart, so that threads that add to them do not slow each other, and no
-/// further, so that a few dozen of them find room in a cache whose lines are chosen by the low bits of addresses.
-#[derive(Clone, Copy)]
-pub(crate) struct Place(u32);
-
-impl Place {
-    pub(crate) fn of(at: usize) -> Self {
-        debug_assert!(at < CHUNK, "a counter lies in its chunk");
-        Self(((at % ROUND) * APART + at / ROUND) as u32)
-    }
-
-    /// Its number in the chunk.
-    fn at(self) -> usize {
-        self.slot() / APART + (self.slot() % APART) * ROUND
-    }
-
-    #[inline]
-    fn slot(self) -> usize {
-        self.0 as usize % CHUNK
-    }
-}
 
 /// One lane's slots of a chunk: 64 KiB.
 type Lane = Arc<[Slot; CHUNK]>;
@@ -143,8 +84,7 @@ impl Chunk {
     }
 
     pub(crate) fn pending(&self, place: Place) -> Amounts {
-        let part = |pending: &AtomicU64| pending.load(Ordering::Acquire) & (FULL - 1);
-        self.sum(place, |slot| Amounts { increments: part(&slot.increments), decrements: part(&slot.decrements) })
+        self.sum(place, Slot::amounts)
     }
 
     /// The sum over the lanes that are there.
@@ -162,8 +102,7 @@ impl Chunk {
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Room) {
         self.moving.0.meetings.store(0, Ordering::Relaxed);
         self.moving.0.pending.take(|counter| {
-            let amounts =
-                self.sum(Place::of(counter), |slot| Amounts { increments: take(&slot.increments), decrements: take(&slot.decrements) });
+            let amounts = self.sum(Place::of(counter), Slot::take);
             if amounts != Amounts::default() {
                 let room = each(counter, amounts);
                 self.close(counter, room);
@@ -176,10 +115,7 @@ impl Chunk {
         if room.increments_full || room.decrements_full {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
         }
-        for slot in self.slots(Place::of(at)) {
-            close(&slot.increments, room.increments_full);
-            close(&slot.decrements, room.decrements_full);
-        }
+        self.slots(Place::of(at)).for_each(|slot| slot.close(room));
     }
 
     /// Adds: one `fetch_add`. `lane` says which lane the thread has, where that matters.
@@ -259,10 +195,7 @@ impl Chunk {
             return;
         }
         let slots = slots();
-        for (slot, base) in slots.iter().zip(self.base.0.iter()) {
-            slot.increments.store(base.increments.load(Ordering::Acquire) & FULL, Ordering::Release);
-            slot.decrements.store(base.decrements.load(Ordering::Acquire) & FULL, Ordering::Release);
-        }
+        slots.iter().zip(self.base.0.iter()).for_each(|(slot, base)| slot.close(base.room()));
         let _ = self.lanes[lane - 1].set(slots);
         self.gate.0.fetch_or(LANED, Ordering::AcqRel);
     }
@@ -287,37 +220,6 @@ impl Chunk {
 fn slots() -> Lane {
     let slots: Arc<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
     slots.try_into().unwrap_or_else(|_| unreachable!("as many as a chunk has"))
-}
-
-/// Which parts of a cell have no room for another flush.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Room {
-    pub(crate) increments_full: bool,
-    pub(crate) decrements_full: bool,
-}
-
-/// Only a flush sets FULL, and one flush runs at a time: what is seen of it stays.
-fn take(pending: &AtomicU64) -> u64 {
-    match pending.load(Ordering::Acquire) {
-        seen if seen & (FULL - 1) == 0 => 0,
-        seen => pending.swap(seen & FULL, Ordering::AcqRel) & (FULL - 1),
-    }
-}
-
-fn close(pending: &AtomicU64, full: bool) {
-    if full {
-        pending.fetch_or(FULL, Ordering::AcqRel);
-    }
-}
-
-/// Refuses before anything is added: an amount that was there for a moment could be in a flush already.
-#[cold]
-fn refuse_beyond(pending: &AtomicU64) -> Result<(), AddError> {
-    match pending.load(Ordering::Acquire) {
-        seen if seen & FULL != 0 => Err(AddError::CellFull),
-        seen if seen >= PENDING_MAX => Err(AddError::NotFlushed),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(all(loom, test))]
@@ -395,13 +297,5 @@ mod tests {
         assert!(chunk.lanes.iter().all(|lane| lane.get().is_some()));
         assert_eq!(results, [(Err(AddError::CellFull), Ok(())); 2 * LANES]);
         assert_eq!(drained(&chunk), [(1, 2 * LANES as u64)]);
-    }
-
-    #[test]
-    fn every_counter_has_a_place_of_its_own_and_is_known_by_it() {
-        let mut places: Vec<usize> = (0..CHUNK).map(|at| Place::of(at).slot()).collect();
-        assert!((0..CHUNK).all(|at| Place::of(at).at() == at));
-        places.sort_unstable();
-        assert!(places.into_iter().eq(0..CHUNK));
     }
 }

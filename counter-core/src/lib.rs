@@ -23,7 +23,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `replica`, `tally`, `chunk`, `bitmap`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
+//! | `replica`, `tally`, `chunk`, `slot`, `bitmap`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
 //! | `mark`, `marks` | which adds with an id a writer applied |
 //! | `counter_map`, `writer`, `cell`, `amounts`, `record`, `pn_counter` | the lattice |
 //! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
@@ -63,6 +63,7 @@ mod pn_counter;
 mod record;
 mod replica;
 mod replica_id;
+mod slot;
 mod staging;
 #[cfg(test)]
 mod staging_model;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::amounts::{AMOUNT_MAX, Amounts};
-use crate::chunk::{FULL, PENDING_MAX, Room};
 use crate::error::AddError;
 use crate::keys::KeyId;
+use crate::slot::{FULL, PENDING_MAX, Room};
 use crate::version_vector::Version;
 
 /// What was written outside a flush and the next flush has to tell of.
@@ -42,6 +42,12 @@ pub(crate) enum Part {
 }
 
 impl Local {
+    /// How many tallies there is room for: those from here on have nothing pending.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Makes room for another tally.
     pub(crate) fn push(&mut self) {
         self.pending.push(Amounts::default());
@@ -57,7 +63,7 @@ impl Local {
     }
 
     pub(crate) fn pending(&self, at: usize) -> Amounts {
-        let Amounts { increments, decrements } = self.pending[at];
+        let Amounts { increments, decrements } = self.pending.get(at).copied().unwrap_or_default();
         Amounts { increments: increments & (FULL - 1), decrements: decrements & (FULL - 1) }
     }
 
@@ -97,15 +103,16 @@ impl Local {
     /// Takes what is pending of one tally; its marks stay and find nothing.
     pub(crate) fn take(&mut self, at: usize) -> Amounts {
         let amounts = self.pending(at);
-        let pending = &mut self.pending[at];
-        pending.increments &= FULL;
-        pending.decrements &= FULL;
+        if let Some(pending) = self.pending.get_mut(at) {
+            pending.increments &= FULL;
+            pending.decrements &= FULL;
+        }
         amounts
     }
 
     /// Refuses adds to the parts that are full.
     pub(crate) fn close(&mut self, at: usize, room: Room) {
-        let pending = &mut self.pending[at];
+        let Some(pending) = self.pending.get_mut(at) else { return };
         pending.increments |= if room.increments_full { FULL } else { 0 };
         pending.decrements |= if room.decrements_full { FULL } else { 0 };
     }

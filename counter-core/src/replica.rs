@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use crate::amounts::{Amounts, NEARLY_FULL};
-use crate::chunk::{Board, CHUNK, Chunk, Place, Room, Wake};
+use crate::chunk::{Board, Chunk, Wake};
 use crate::counter_map::{CounterMap, Joined};
 use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
 use crate::keys::KeyId;
 use crate::local::{Local, Part, Unflushed};
-use crate::names::Names;
 use crate::replica_id::ReplicaId;
+use crate::slot::{CHUNK, Place, Room};
 use crate::tally::Tally;
 use crate::version_vector::Version;
+
+/// No tally.
+const NONE: u32 = u32::MAX;
 
 /// A map together with the one writer that writes here.
 ///
@@ -41,9 +44,9 @@ pub struct Replica {
     board: Arc<Board>,
     /// The key of each tally, in the order of their making.
     keys: Vec<KeyId>,
-    /// The number of each tally's counter is the tally's.
-    names: Names,
-    /// What was added by name, from the thread that has the replica.
+    /// By the number of a counter's name in the map: its tally's, or NONE.
+    tallies: Vec<u32>,
+    /// What was added by name, from the thread that has the replica; of no more tallies than were added to by name.
     local: Local,
     /// Adds with an id, written at once.
     unflushed: Unflushed,
@@ -82,7 +85,7 @@ impl Replica {
             chunks: Vec::new(),
             board: Arc::default(),
             keys: Vec::new(),
-            names: Names::default(),
+            tallies: Vec::new(),
             local: Local::default(),
             unflushed: Unflushed::default(),
             wake,
@@ -130,7 +133,7 @@ impl Replica {
     /// As [`Tally::add`] and [`tally`](Self::tally); nothing was added.
     #[inline]
     pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
-        let at = self.number(counter)?;
+        let at = self.number_with_local(counter)?;
         self.local.raise(at, Part::Increments, amount)
     }
 
@@ -140,31 +143,55 @@ impl Replica {
     /// As [`add`](Self::add).
     #[inline]
     pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
-        let at = self.number(counter)?;
+        let at = self.number_with_local(counter)?;
         self.local.raise(at, Part::Decrements, amount)
     }
 
     #[inline]
     fn number(&mut self, counter: &str) -> Result<usize, AddError> {
-        match self.names.find(counter) {
-            Some(at) => Ok(at as usize),
+        match self.find(counter) {
+            Some(at) => Ok(at),
             None => self.new_tally(counter),
+        }
+    }
+
+    /// The tally of a counter that has one.
+    #[inline]
+    fn find(&self, counter: &str) -> Option<usize> {
+        let number = self.map.counter_number(counter)? as usize;
+        self.tallies.get(number).filter(|at| **at != NONE).map(|at| *at as usize)
+    }
+
+    /// As [`number`](Self::number), with room for what is pending by name.
+    #[inline]
+    fn number_with_local(&mut self, counter: &str) -> Result<usize, AddError> {
+        let at = self.number(counter)?;
+        if at >= self.local.len() {
+            self.grow_local();
+        }
+        Ok(at)
+    }
+
+    #[cold]
+    fn grow_local(&mut self) {
+        for (at, key) in self.keys.iter().enumerate().skip(self.local.len()) {
+            self.local.push();
+            self.local.close(at, room(&self.map, self.id, *key));
         }
     }
 
     #[cold]
     fn new_tally(&mut self, counter: &str) -> Result<usize, AddError> {
         let key = self.map.intern(counter, &self.region)?;
-        let at = self.names.intern(counter) as usize;
+        let (at, number) = (self.keys.len(), self.map.counter_of(key) as usize);
         self.keys.push(key);
-        self.local.push();
+        self.tallies.resize(self.tallies.len().max(number + 1), NONE);
+        self.tallies[number] = at as u32;
         if at.is_multiple_of(CHUNK) {
             self.chunks.push(Chunk::new(self.chunks.len(), self.board.clone(), self.wake.clone()));
         }
         // A map that was loaded may hold a full cell already.
-        let room = room(&self.map, self.id, key);
-        self.local.close(at, room);
-        self.chunks[at / CHUNK].close(at % CHUNK, room);
+        self.chunks[at / CHUNK].close(at % CHUNK, room(&self.map, self.id, key));
         Ok(at)
     }
 
@@ -245,8 +272,7 @@ impl Replica {
     }
 
     fn pending(&self, counter: &str) -> i128 {
-        let at = self.names.find(counter).map(|at| at as usize);
-        at.map_or(0, |at| self.chunks[at / CHUNK].pending(Place::of(at % CHUNK)).net() + self.local.pending(at).net())
+        self.find(counter).map_or(0, |at| self.chunks[at / CHUNK].pending(Place::of(at % CHUNK)).net() + self.local.pending(at).net())
     }
 
     /// Resets one region of a counter, what is pending included: see [`CounterMap::reset`]. Returns the version of the change.
@@ -254,7 +280,7 @@ impl Replica {
     /// # Errors
     /// As [`CounterMap::reset`].
     pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
-        if let Some(at) = self.names.find(counter).map(|at| at as usize) {
+        if let Some(at) = self.find(counter) {
             self.chunks[at / CHUNK].tell_through(Place::of(at % CHUNK));
         }
         self.flush();

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::amounts::Amounts;
-use crate::chunk::{Chunk, Place};
+use crate::chunk::Chunk;
 use crate::error::AddError;
 use crate::lane::known_lane;
+use crate::slot::Place;
 use crate::sync::Arc;
 
 /// Adds to one counter of one replica, from any thread, without waiting for anything: one atomic addition.

@@ -6,7 +6,8 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::amounts::Amounts;
-use crate::chunk::{Board, Chunk, PENDING_MAX, Place, Room, Wake};
+use crate::chunk::{Board, Chunk, Wake};
+use crate::slot::{PENDING_MAX, Place, Room};
 use crate::sync::Arc;
 use crate::tally::Tally;
 

@@ -15,7 +15,7 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
         ("table", None) => return Some(table_again()),
         ("page", path) => return Some(page_again(path)),
         ("check", Some(path)) => return Some(check_file(path)),
-        ("hosts-inside", Some(_)) => {}
+        ("hosts-inside" | "million-inside", Some(_)) => {}
         (_, Some(_)) => return None,
         ("report" | "check", None) if !built => build(),
         _ => {}
@@ -33,6 +33,10 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
         "hosts-inside" => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
             return Some(runtime.block_on(system_work::hosts_inside(&arguments)).map_err(|failure| failure.to_string()));
+        }
+        "million-inside" => {
+            let counters = file.unwrap_or_default();
+            return Some(runtime.block_on(system_work::million_inside(counters)).map_err(|failure| failure.to_string()));
         }
         "raw-write-loop" => return Some(runtime.block_on(system_work::raw_write_loop()).map_err(|failure| failure.to_string())),
         "report" => return Some(report(&runtime, quick, keep)),

@@ -1,8 +1,10 @@
 //! One node with very many counters: what each of them costs in memory, and how soon a fresh process has them all.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use counter_net::{Counter, Discovery, Node};
+use serde::{Deserialize, Serialize};
 
 use super::http::Http;
 use super::metrics::Metrics;
@@ -10,7 +12,7 @@ use super::process::{Process, cluster_name};
 use super::{Failure, Measured};
 
 /// What very many counters came to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Million {
     /// Resident memory of the process that made the counters, per counter, above what it had with none.
     pub made_bytes: f64,
@@ -22,11 +24,31 @@ pub struct Million {
     pub made_in: Duration,
 }
 
-/// One writer's `counters` counters, in this process, and a fresh process that joins it.
+/// One writer's `counters` counters, in a process of this program that has done nothing else, and a fresh process that joins it: memory that a process
+/// has freed is used again, and would not be seen.
 ///
 /// # Errors
 /// A node that does not start, or one that says it is synced and holds something else.
-pub async fn million(counters: usize) -> Measured<Million> {
+pub fn million(counters: usize) -> Measured<Million> {
+    let output =
+        Command::new(std::env::current_exe()?).args(["million-inside", &counters.to_string()]).stderr(Stdio::inherit()).output()?;
+    let seen: Result<Million, String> =
+        serde_json::from_slice(&output.stdout).map_err(|error| Failure(format!("what a process of many counters says: {error}")))?;
+    seen.map_err(Failure)
+}
+
+/// What that process does: it prints what was seen.
+///
+/// # Errors
+/// As [`million`].
+pub async fn million_inside(counters: &str) -> Measured<()> {
+    let counters = counters.parse().map_err(|error| Failure(format!("{counters}: {error}")))?;
+    let seen = inside(counters).await.map_err(|failure| failure.0);
+    println!("{}", serde_json::to_string(&seen).map_err(|error| Failure(error.to_string()))?);
+    Ok(())
+}
+
+async fn inside(counters: usize) -> Measured<Million> {
     let cluster = cluster_name();
     let idle = {
         let empty = Process::spawn(&cluster_name(), "fra", &[])?;

@@ -28,7 +28,7 @@ pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
 pub use fresh::fresh;
 pub use hosts::{Hosts, LOSS, OUTAGE, hosts, hosts_inside};
 pub use latency::latency;
-pub use million::{Million, million};
+pub use million::{Million, million, million_inside};
 pub use quantiles::Quantiles;
 pub use raw_server::raw_write_loop;
 pub use recovery::recovery;

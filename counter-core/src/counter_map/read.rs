@@ -64,6 +64,17 @@ impl CounterMap {
         self.keys.names(key.0)
     }
 
+    /// The number of a counter's name: numbers stay as they are given.
+    #[inline]
+    pub(crate) fn counter_number(&self, counter: &str) -> Option<u32> {
+        self.keys.counter(counter)
+    }
+
+    /// The number of the name of a key's counter.
+    pub(crate) fn counter_of(&self, key: KeyId) -> u32 {
+        self.keys.counter_of(key.0)
+    }
+
     /// A writer's own amounts at a key and those that it has taken over, zero where it has no cell. O(log writers).
     pub(crate) fn total_of(&self, replica: ReplicaId, KeyId(key): KeyId) -> Amounts {
         let cell = self.writer(replica).and_then(|writer| writer.amounts(key));
