@@ -75,7 +75,7 @@ impl<'a> Field<'a> {
 /// The rows of one size.
 pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
     let largest = regions == 100_000;
-    let rounds = if largest { effort.largest_rounds } else { effort.rounds * 3 };
+    let rounds = if largest { effort.rounds } else { effort.small_rounds };
     let mut rows = Vec::new();
     for values in [Values::Formula, Values::Seeded] {
         let shape = Shape::new(values, regions, WRITERS);

@@ -15,8 +15,8 @@ use crate::row::Row;
 pub struct Effort {
     /// Rounds of each contender.
     pub rounds: usize,
-    /// Rounds with 100,000 regions, of which one takes seconds.
-    pub largest_rounds: usize,
+    /// Rounds of joins of fewer than 100,000 regions.
+    pub small_rounds: usize,
     /// Whether `crdts` joins 100,000 seeded regions too.
     pub seeded_crdts: bool,
     /// Adds of one round of W1.
@@ -25,9 +25,9 @@ pub struct Effort {
 
 impl Effort {
     /// What one runs again and again while tuning.
-    pub const QUICK: Self = Self { rounds: 3, largest_rounds: 2, seeded_crdts: false, adds: 1_000_000 };
+    pub const QUICK: Self = Self { rounds: 3, small_rounds: 6, seeded_crdts: false, adds: 1_000_000 };
     /// Minutes.
-    pub const FULL: Self = Self { rounds: 15, largest_rounds: 15, seeded_crdts: true, adds: 1_000_000 };
+    pub const FULL: Self = Self { rounds: 15, small_rounds: 45, seeded_crdts: true, adds: 1_000_000 };
 }
 
 /// How many times [`core()`] tells its progress.

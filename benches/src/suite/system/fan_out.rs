@@ -15,7 +15,7 @@ use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
 pub async fn fan_out(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
     let sizes: &[usize] = if quick { &[100] } else { &[10, 100, 300] };
-    let (rounds, clicks, time) = if quick { (2, 40, Duration::from_millis(500)) } else { (5, 100, Duration::from_secs(2)) };
+    let (rounds, clicks, time) = if quick { (2, 30, Duration::from_millis(500)) } else { (5, 100, Duration::from_secs(2)) };
     let mut points = Vec::new();
     for &clients in sizes {
         let seen = system::fan_out(Server::Ours, clients, clicks, &[], time).await?;
