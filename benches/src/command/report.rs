@@ -48,7 +48,7 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
         ],
     };
     if !effort(quick).seeded_crdts {
-        report.skipped.push("100,000 seeded regions of crdts: left out of a quick run; `report` without --quick has them".into());
+        report.skipped.push("crdts: joins of 100,000 seeded regions: left out of a quick run; `report` without --quick has them".into());
     }
     progress.tell("peers with a workspace of their own");
     match add_peers(&mut report.rows, quick) {
