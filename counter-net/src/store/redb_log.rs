@@ -307,3 +307,19 @@ fn write_about(write: &WriteTransaction, about: About) -> Result<(), redb::Error
 fn write_error(error: impl std::fmt::Display) -> StoreError {
     StoreError::Write { reason: error.to_string() }
 }
+
+#[cfg(test)]
+impl RedbLog {
+    /// Rows of checkpoints before the one in force, and the others.
+    pub(super) fn rows(&mut self) -> (usize, usize) {
+        let in_force = self.checkpoint;
+        let read = self.database().unwrap().begin_read().unwrap();
+        let rows = [PAGES, LOG].map(|table| {
+            let table = read.open_table(table).unwrap();
+            let keys: Vec<(u64, u64)> = table.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+            keys
+        });
+        let (replaced, kept): (Vec<_>, Vec<_>) = rows.concat().into_iter().partition(|key| key.0 < in_force);
+        (replaced.len(), kept.len())
+    }
+}

@@ -118,6 +118,9 @@ fn checkpoints_replace_the_log_while_adds_go_on_and_the_file_stays_small() {
     assert_eq!(opened.map.state_hash(), hash);
     assert_eq!(opened.map.total_of_all(), 40 * i128::from(counters));
     assert!(opened.weight.log <= 2 << 20, "{:?}", opened.weight);
+    let (replaced, kept) = opened.log.rows();
+    assert_eq!(replaced, 0, "of the log before the checkpoint nothing is left, of that since then and the checkpoint {kept} rows");
+    assert!(kept < 40, "a checkpoint came into force: {kept} rows of 40 commits");
 }
 
 #[test]
