@@ -1,5 +1,5 @@
 // The page's script: brings the rooms together, and takes what hands do.
-import { answered, click, gather, pending, sendAll, sendWith, settle } from "./clicks.js";
+import { answered, began, changed, click, gather, pending, sendWith } from "./clicks.js";
 import { $, drawWith, here, known, learned, look, regions, show, take } from "./model.js";
 import { arrived, departed, drawNodes } from "./nodes.js";
 import { isOpen, open, send } from "./socket.js";
@@ -36,15 +36,14 @@ function hear(message) {
         forgetDot(code);
       });
       take(message, gained);
-      settle();
-      sendAll();
+      began();
       look();
       break;
     case "change":
       take(message, gained);
-      settle();
+      changed();
       break;
-    case "ack": case "error": {
+    case "applied": case "ack": case "error": {
       const amount = answered(message);
       if (amount) departed(amount);
       if (message.type === "error") say(message.message);

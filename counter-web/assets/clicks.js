@@ -3,8 +3,14 @@ import { counter, show } from "./model.js";
 
 const SEND_EVERY = 30; // ms in which fast clicks become one add
 const AMOUNT_MAX = 1000000;
-const SETTLE = 1500; // ms in which the server's next message should hold what it acknowledged
-const RETRY = 1000; // ms after which what was over the rate is sent again
+const RETRY = 1000; // ms after which an add that came too fast, or that the disk did not take, is sent again
+const RETRIED = new Set(["rate_limited", "not_durable"]);
+
+// What became of an add that is not acknowledged yet.
+const FRESH = 0; // never sent: shown
+const SENT = 1; // sent on this socket alone, and not answered: shown
+const APPLIED = 2; // counted and not on the disk yet: shown as settled until the server's number contains it
+const UNCERTAIN = 3; // sent on an earlier socket or by an earlier load, so that the server's number may contain it: not shown
 
 const store = {
   key: "counter.waiting." + counter,
@@ -17,21 +23,28 @@ export const client = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) 
 const WAITING_MAX = 32;
 let sequence = 0;
 let gathered = 0; // clicked, and not yet an add
-let waiting = []; // {id, amount}: sent or to be sent, not yet acknowledged
-let settled = 0n; // acknowledged, and not yet in a message of the server
-let sendTimer = 0, settleTimer = 0;
-let send = () => {};
+let waiting = []; // {id, amount, state}: not yet acknowledged
+let settled = 0n; // counted, and not yet in the server's number
+let sendTimer = 0;
+let sendNow = () => false;
 
-// What is shown beyond what the server says, and how many clicks it has not acknowledged.
-export const pending = () => waiting.reduce((sum, add) => sum + BigInt(add.amount), BigInt(gathered) + settled);
+// What is shown beyond the server's number, which together never exceed the clicks made, and how many clicks it has not acknowledged.
+const isShown = (add) => add.state === FRESH || add.state === SENT;
+export const pending = () => waiting.filter(isShown).reduce((sum, add) => sum + BigInt(add.amount), BigInt(gathered) + settled);
 export const waitingCount = () => waiting.reduce((sum, add) => sum + Math.abs(add.amount), Math.abs(gathered));
 
-export const sendWith = (f) => { send = f; };
-export const sendAll = () => waiting.forEach((add) => send(add));
+// `f` sends an add, and returns whether there was a socket to send it on.
+export const sendWith = (f) => { sendNow = f; };
+function send(add) {
+  if (sendNow(add) && add.state === FRESH) add.state = SENT;
+}
 
-function keep() {
+// Keeps what waits for the next load of the page, and forgets what was kept for `gone`.
+function keep(gone) {
   const all = store.read();
-  const whole = gathered ? waiting.concat({ id: client + ":" + (sequence + 1), amount: gathered }) : waiting;
+  delete all[gone];
+  const whole = waiting.map(({ id, amount }) => ({ id, amount }));
+  if (gathered) whole.push({ id: client + ":" + (sequence + 1), amount: gathered });
   if (whole.length) all[client] = { at: Date.now(), adds: whole }; else delete all[client];
   store.write(all);
 }
@@ -50,7 +63,7 @@ export function gather() {
   while (gathered !== 0 && waiting.length < WAITING_MAX) {
     const amount = Math.max(-AMOUNT_MAX, Math.min(AMOUNT_MAX, gathered));
     gathered -= amount;
-    const add = { id: client + ":" + ++sequence, amount };
+    const add = { id: client + ":" + ++sequence, amount, state: FRESH };
     waiting.push(add);
     send(add);
   }
@@ -58,41 +71,57 @@ export function gather() {
   show();
 }
 
-// An ack or an error: the add it names is done with, unless it only came too fast. Gives the amount that was applied.
-export function answered(message) {
-  const at = waiting.findIndex((add) => add.id === message.id);
-  if (at < 0) return 0;
-  if (message.error === "rate_limited") { setTimeout(sendAll, RETRY); return 0; }
-  const [{ amount }] = waiting.splice(at, 1);
-  keep();
-  if (gathered && !sendTimer) sendTimer = setTimeout(gather, SEND_EVERY);
-  if (message.type !== "ack") return 0;
-  // Shown until the server's next message has it; an add that was sent twice is in the last one already, and no message follows.
-  settled += BigInt(amount);
-  clearTimeout(settleTimer);
-  settleTimer = setTimeout(settle, SETTLE);
-  return amount;
+// A new socket says its number, which may contain whatever was sent before: all of it is sent again.
+export function began() {
+  settled = 0n;
+  for (const add of waiting) {
+    if (add.state !== FRESH) add.state = UNCERTAIN;
+    send(add);
+  }
 }
 
-// The server's message holds all that it acknowledged.
-export function settle() { settled = 0n; show(); }
+// A change contains everything that was answered before it.
+export function changed() { settled = 0n; }
 
-// What a page left behind that is gone: taken over, ids and all, so that a repeated send counts once.
-function adopt(alive) {
-  const all = store.read();
-  for (const [owner, left] of Object.entries(all)) {
-    if (owner === client || alive.has(owner) || !Array.isArray(left.adds)) continue;
-    waiting.push(...left.adds);
-    delete all[owner];
+// An answer to an add: `applied` where it is to be acknowledged later, `ack`, or an error, after which it is given up or sent again.
+// Gives the amount that was added to the counter now.
+export function answered({ type, id, repeated, error }) {
+  const at = waiting.findIndex((add) => add.id === id);
+  if (at < 0) return 0;
+  const add = waiting[at];
+  if (RETRIED.has(error)) {
+    setTimeout(() => { if (waiting.includes(add)) send(add); }, RETRY);
+    return 0;
   }
-  store.write(all);
-  keep();
-  sendAll();
+  const now = type !== "error" && repeated === false && add.state !== APPLIED;
+  if (now) {
+    add.state = APPLIED;
+    settled += BigInt(add.amount);
+  }
+  if (type !== "applied") {
+    waiting.splice(at, 1);
+    keep();
+    if (gathered && !sendTimer) sendTimer = setTimeout(gather, SEND_EVERY);
+  }
+  return now ? add.amount : 0;
+}
+
+// What a load of the page left behind that is gone: taken over, ids and all, so that what is sent again counts once.
+function adopt(owner) {
+  const left = store.read()[owner];
+  if (!left || !Array.isArray(left.adds)) return;
+  const adds = left.adds.map(({ id, amount }) => ({ id, amount, state: UNCERTAIN }));
+  waiting.push(...adds);
+  keep(owner);
+  adds.forEach(send);
   show();
 }
+const ALIVE = 60000; // ms in which a load that keeps something is taken for alive, where there are no locks
+const owners = Object.entries(store.read());
 if (navigator.locks) {
   navigator.locks.request("counter." + client, () => new Promise(() => {}));
-  navigator.locks.query().then(({ held }) => adopt(new Set(held.map((lock) => lock.name.replace("counter.", "")))));
+  // Who holds its lock lives; what it leaves is taken over when it goes.
+  for (const [owner] of owners) navigator.locks.request("counter." + owner, () => adopt(owner));
 } else {
-  adopt(new Set(Object.entries(store.read()).filter(([, left]) => Date.now() - left.at < 60000).map(([owner]) => owner)));
+  for (const [owner, left] of owners) if (!(Date.now() - left?.at < ALIVE)) adopt(owner);
 }

@@ -8,11 +8,12 @@ let socket = null, attempts = 0, retryTimer = 0, heardAt = 0, askedAt = 0, lostA
 let hear = () => {}, leave = () => {};
 
 export const live = () => socket !== null && socket.readyState === WebSocket.OPEN && opened;
-// Everything that is sent has an answer: silence after it is a loss.
+// Everything that is sent has an answer: silence after it is a loss. False where there is no socket to send it on.
 export const send = (message) => {
-  if (!live()) return;
+  if (!live()) return false;
   askedAt ||= Date.now();
   socket.send(JSON.stringify(message));
+  return true;
 };
 
 // Begins; `hearWith` takes each message, `leaveWith` is told when the page goes.

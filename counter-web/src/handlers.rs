@@ -22,21 +22,20 @@ use crate::session;
 /// How long the first page waits for this node to catch up with its cluster.
 const SYNC_WAIT: Duration = Duration::from_secs(2);
 
-/// Applies one add, or finds that an add with its id was applied before.
+/// Applies one add, or finds that an add with its id was applied before; returns which.
 ///
 /// # Errors
 ///
 /// Where the node has no room for the amount, or cannot know any more whether the id was applied; nothing was added.
-pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) -> Result<(), ApiError> {
+pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) -> Result<Once, ApiError> {
     if is_answered(id) {
-        return Ok(());
+        return Ok(Once::Repeated);
     }
-    match counter.add_once(id, amount.get()) {
-        Ok(Once::Applied) => app.counts.adds.one(),
-        Ok(Once::Repeated) => {}
-        Err(error) => return Err(ApiError::full(error.to_string())),
+    let once = counter.add_once(id, amount.get()).map_err(|error| ApiError::full(error.to_string()))?;
+    if once == Once::Applied {
+        app.counts.adds.one();
     }
-    Ok(())
+    Ok(once)
 }
 
 /// Applies one add whose sender gave no id: a repeat of it could not be told.
@@ -116,7 +115,9 @@ async fn add(app: &App, peer: &Peer, name: &str, id: Option<&str>, amount: Amoun
     peer.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
     let counter = app.open(name)?;
     match id {
-        Some(id) => apply_add(app, &counter, id, amount)?,
+        Some(id) => {
+            apply_add(app, &counter, id, amount)?;
+        }
         None => apply_new(app, &counter, amount)?,
     }
     app.hub.added(name);

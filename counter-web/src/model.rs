@@ -101,8 +101,11 @@ pub(crate) enum ServerMessage<'a> {
     },
     /// The regions that changed, whole and absolute.
     Change { total: Integer, regions: RegionsJson<'a>, state_hash: String, synced: bool },
-    /// The add with this id is applied.
-    Ack { id: &'a str },
+    /// The add with this id is applied and not yet on the disk. Precedes every state and change that contains it.
+    Applied { id: &'a str, repeated: bool },
+    /// The add with this id is applied, and on the disk where a data directory is set. `repeated`: by an earlier message, so
+    /// this one added nothing. Without a data directory it precedes every state and change that contains the add.
+    Ack { id: &'a str, repeated: bool },
     /// Something the client sent was refused; with an id, that add was not applied.
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -34,7 +34,7 @@ pub(crate) struct Room {
     name: String,
     latest: watch::Sender<Arc<Shown>>,
     /// Held alone while the node is read, so that what followers are shown never goes backwards; held by those who apply adds that came together, so
-    /// that one round shows them all.
+    /// that one round shows them all, and until they are answered, so that no round precedes the answers.
     order: RwLock<()>,
     seats: Mutex<Seats>,
     /// Told of adds made here, which are shown without waiting until they are cells.
@@ -228,19 +228,15 @@ impl Seated {
         &self.seat
     }
 
-    /// Held while adds are applied that came together: the room looks at the node before them or after them. Not to be held across a wait.
-    pub(crate) fn adding(&self) -> RwLockReadGuard<'_, ()> {
-        self.room.order.read().unwrap_or_else(PoisonError::into_inner)
+    /// Held while adds are applied that came together, and until they are answered: the room looks at the node before
+    /// them or after the answers. Not to be held across a wait.
+    pub(crate) fn adding(&self) -> Adding<'_> {
+        Adding { seated: self, order: self.room.order.read().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// Gives the seat up: the room writes to it no more.
     pub(crate) fn leave(self) -> Arc<Seat> {
         Arc::clone(&self.seat)
-    }
-
-    /// This client added to the counter.
-    pub(crate) fn added(&self) {
-        self.room.added();
     }
 
     /// Shows what this client missed while its socket took nothing.
@@ -259,6 +255,33 @@ impl Seated {
 impl Drop for Seated {
     fn drop(&mut self) {
         self.room.seats().give_up(self.number);
+    }
+}
+
+/// The time in which one client's adds are applied and answered; see [`Seated::adding`].
+pub(crate) struct Adding<'a> {
+    seated: &'a Seated,
+    order: RwLockReadGuard<'a, ()>,
+}
+
+impl Adding<'_> {
+    /// Sends the answers. Where something was `added`, the first change that follows them on this socket contains it, and
+    /// is shown at once.
+    ///
+    /// # Errors
+    ///
+    /// Where the socket is broken.
+    pub(crate) fn answer(self, added: bool, replies: Bytes) -> std::io::Result<()> {
+        let Seated { room, seat, .. } = self.seated;
+        if added {
+            seat.skip(room.latest.borrow().version);
+        }
+        let sent = if replies.is_empty() { Ok(()) } else { seat.send(replies) };
+        drop(self.order);
+        if added {
+            room.added();
+        }
+        sent
     }
 }
 

@@ -25,12 +25,28 @@ pub(crate) struct Seat {
 struct Outbox {
     /// What the client's receive window did not take yet. While there is something, no change is taken.
     unsent: Option<Box<Unsent>>,
-    /// The version of the counter that was handed over last; [`NO_MORE`] where nothing but a Close frame may follow.
-    seen: u64,
+    seen: Seen,
 }
 
-/// No version is newer.
-const NO_MORE: u64 = u64::MAX;
+/// The newest version that a client was sent or that it skips. One word, since a round reads it of every seat.
+#[derive(Clone, Copy)]
+struct Seen(u64);
+
+impl Seen {
+    /// Set where the version was skipped: then the next one names all regions.
+    const SKIPPED: u64 = 1 << 63;
+
+    /// No version is newer: nothing but a Close frame may follow.
+    const NO_MORE: Self = Self(!Self::SKIPPED);
+
+    fn version(self) -> u64 {
+        self.0 & !Self::SKIPPED
+    }
+
+    fn is_skipped(self) -> bool {
+        self.0 & Self::SKIPPED != 0
+    }
+}
 
 /// Bytes that wait for their socket, at least one.
 struct Unsent {
@@ -48,7 +64,7 @@ impl Unsent {
 impl Seat {
     /// A seat that was shown version `seen` by `first`, which is not written yet.
     pub(crate) fn new(stream: TcpStream, seen: u64, first: Bytes) -> Self {
-        let outbox = Outbox { unsent: Unsent::now(first), seen };
+        let outbox = Outbox { unsent: Unsent::now(first), seen: Seen(seen) };
         Self { stream, outbox: Mutex::new(outbox), stuck: Notify::new() }
     }
 
@@ -64,13 +80,23 @@ impl Seat {
     /// Where the socket is broken; the client's own task finds out by itself.
     pub(crate) fn show(&self, shown: &Shown) -> io::Result<bool> {
         let mut outbox = self.outbox();
-        if outbox.unsent.is_some() || shown.version <= outbox.seen {
+        let seen = outbox.seen;
+        if outbox.unsent.is_some() || shown.version <= seen.version() {
             return Ok(false);
         }
-        let frame = shown.since(outbox.seen);
-        outbox.seen = shown.version;
+        let frame = if seen.is_skipped() { shown.whole() } else { shown.since(seen.version()) };
+        outbox.seen = Seen(shown.version);
         self.write_first(&mut outbox, &frame.bytes)?;
         Ok(true)
+    }
+
+    /// Skips this version and older ones that are not sent yet: they do not contain an add that this client is about to
+    /// be told of.
+    pub(crate) fn skip(&self, version: u64) {
+        let mut outbox = self.outbox();
+        if outbox.seen.version() < version {
+            outbox.seen = Seen(version | Seen::SKIPPED);
+        }
     }
 
     /// Sends frames of this client alone; what does not fit now waits.
@@ -147,7 +173,7 @@ impl Seat {
 
     /// From now on only `goodbye` follows what waits, and no change any more.
     pub(crate) fn close_with(&self, goodbye: Bytes) -> io::Result<()> {
-        self.outbox().seen = NO_MORE;
+        self.outbox().seen = Seen::NO_MORE;
         self.send(goodbye)
     }
 }
@@ -160,7 +186,7 @@ mod tests {
     use counter_net::{Discovery, Node};
 
     use super::*;
-    use crate::model::regions_json;
+    use crate::model::{RegionsJson, regions_json};
 
     /// A seat, and the far end of its socket, of which nobody reads yet.
     async fn seat() -> (Seat, std::net::TcpStream) {
@@ -212,6 +238,30 @@ mod tests {
         }
         drop(seat);
         assert!(read.join().unwrap().unwrap().ends_with(&latest), "the last it reads is the latest, with all regions");
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn versions_older_than_a_clients_add_are_skipped_and_the_next_names_all_regions() {
+        let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
+        let view = node.view("clicks");
+        let (seat, mut client) = seat().await;
+        let first = Shown::first(view.clone()).then(&view, RegionsJson::new());
+        let older = first.then(&view, RegionsJson::new());
+        let newer = older.then(&view, RegionsJson::new());
+        let newest = newer.then(&view, RegionsJson::new());
+        assert!(seat.show(&first).unwrap());
+        seat.skip(first.version);
+        seat.skip(older.version);
+        assert!(!seat.show(&older).unwrap(), "it does not contain the add");
+        assert!(seat.show(&newer).unwrap());
+        assert!(seat.show(&newest).unwrap());
+        drop(seat);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        let changes = [&first, &newest].map(|shown| shown.since(shown.version - 1).bytes.clone());
+        assert_ne!(newer.whole().bytes, newer.since(older.version).bytes);
+        assert_eq!(all, [&changes[0], &newer.whole().bytes, &changes[1]].map(|bytes| bytes.to_vec()).concat());
         node.shutdown().await;
     }
 

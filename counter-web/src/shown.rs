@@ -32,7 +32,7 @@ impl Shown {
     }
 
     /// All regions as a change, for who missed a version.
-    fn whole(&self) -> &Frame {
+    pub(crate) fn whole(&self) -> &Frame {
         self.whole.get_or_init(|| change_frame(&self.view, regions_json(&self.view)))
     }
 

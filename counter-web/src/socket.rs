@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use counter_net::{Counter, Durable, NotDurable};
+use counter_net::{Counter, Durable, NotDurable, Once};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -95,6 +95,13 @@ async fn close(seat: &Seat, goodbye: Bytes) -> io::Result<()> {
     }
 }
 
+/// An add that is applied and waits for the disk.
+struct Unacked {
+    stored: Durable,
+    id: String,
+    repeated: bool,
+}
+
 /// What is known of one client. Its memory: what its seat has not sent, and one unfinished message of input.
 struct Client<'a> {
     app: &'a App,
@@ -105,7 +112,7 @@ struct Client<'a> {
     seated: &'a Seated,
     reader: FrameReader,
     /// Adds applied and not yet on the disk, in their order; empty without a data directory.
-    unacked: VecDeque<(Durable, String)>,
+    unacked: VecDeque<Unacked>,
     heard_at: Instant,
     /// What is being read added to the counter.
     added: bool,
@@ -144,9 +151,9 @@ impl<'a> Client<'a> {
                     Err(error) => Err(error.into()),
                 },
                 () = seat.gets_stuck(), if !stuck => Ok(()),
-                (stored, id) = first_stored(&mut self.unacked), if !stuck => {
+                (stored, Unacked { id, repeated, .. }) = first_stored(&mut self.unacked), if !stuck => {
                     let said = match &stored {
-                        Ok(()) => ServerMessage::Ack { id: &id }.to_json(),
+                        Ok(()) => ServerMessage::Ack { id: &id, repeated }.to_json(),
                         Err(error) => ServerMessage::Error { id: Some(&id), error: Code::NotDurable, message: &error.to_string() }.to_json(),
                     };
                     let mut reply = BytesMut::new();
@@ -192,7 +199,7 @@ impl<'a> Client<'a> {
     fn hear(&mut self, bytes: &[u8]) -> Result<(), End> {
         let mut reader = std::mem::take(&mut self.reader);
         let (mut replies, mut closed) = (BytesMut::new(), None);
-        let together = self.seated.adding();
+        let adding = self.seated.adding();
         let fed = reader.feed(bytes, &mut |heard| match heard {
             Heard::Text(text) => self.answer(&text, &mut replies),
             Heard::Ping(payload) => frames::put_pong(&mut replies, &payload),
@@ -200,13 +207,7 @@ impl<'a> Client<'a> {
             Heard::Close(code) => closed = Some(code),
         });
         self.reader = reader;
-        drop(together);
-        if std::mem::take(&mut self.added) {
-            self.seated.added();
-        }
-        if !replies.is_empty() {
-            self.send(replies.freeze())?;
-        }
+        adding.answer(std::mem::take(&mut self.added), replies.freeze())?;
         fed?;
         if let Some(code) = closed {
             return Err(End::Close(close_echo(code)));
@@ -221,8 +222,14 @@ impl<'a> Client<'a> {
         let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
         match ClientMessage::read(text) {
             Some(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
-                Ok(Some(stored)) => self.unacked.push_back((stored, id.unwrap_or_default())),
-                Ok(None) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default() }),
+                Ok((repeated, Some(stored))) => {
+                    let id = id.unwrap_or_default();
+                    if !repeated {
+                        say(ServerMessage::Applied { id: &id, repeated });
+                    }
+                    self.unacked.push_back(Unacked { stored, id, repeated });
+                }
+                Ok((repeated, None)) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated }),
                 Err(error) => say(ServerMessage::Error { id: id.as_deref(), error: error.code, message: &error.message }),
             },
             Some(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
@@ -234,23 +241,19 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Applies an add; what it waits for is returned where its ack is to wait for the disk.
-    fn add(&mut self, amount: Option<&serde_json::Value>, id: Option<&str>) -> Result<Option<Durable>, ApiError> {
+    /// Applies an add. Returns whether it was applied before, and, with a data directory, what its ack waits for.
+    fn add(&mut self, amount: Option<&serde_json::Value>, id: Option<&str>) -> Result<(bool, Option<Durable>), ApiError> {
         let amount = Amount::read(amount)?;
         let id = id.ok_or_else(ApiError::bad_id)?;
         add_id(id)?;
         self.peer.take_add(&self.app.limits).inspect_err(|_| self.app.counts.adds_refused.one())?;
-        if self.counter.is_none() {
-            self.counter = Some(self.app.open(&self.name)?);
-        }
-        match &self.counter {
-            Some(counter) => {
-                apply_add(self.app, counter, id, amount)?;
-                self.added = true;
-                Ok(self.app.node.is_durable().then(|| counter.durable()))
-            }
-            None => Ok(None),
-        }
+        let counter = match &mut self.counter {
+            Some(counter) => counter,
+            none => none.insert(self.app.open(&self.name)?),
+        };
+        let repeated = apply_add(self.app, counter, id, amount)? == Once::Repeated;
+        self.added |= !repeated;
+        Ok((repeated, self.app.node.is_durable().then(|| counter.durable())))
     }
 
     fn send(&self, frames: Bytes) -> Result<(), End> {
@@ -266,11 +269,15 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Waits until the first add that waits is on the disk; for ever where none does.
-async fn first_stored(unacked: &mut VecDeque<(Durable, String)>) -> (Result<(), NotDurable>, String) {
-    let Some((stored, _)) = unacked.front_mut() else { return std::future::pending().await };
-    let outcome = stored.await;
-    (outcome, unacked.pop_front().map(|(_, id)| id).unwrap_or_default())
+/// Waits until the first add that waits is on the disk; for ever where none does. Cancel safe.
+async fn first_stored(unacked: &mut VecDeque<Unacked>) -> (Result<(), NotDurable>, Unacked) {
+    if let Some(first) = unacked.front_mut() {
+        let outcome = (&mut first.stored).await;
+        if let Some(first) = unacked.pop_front() {
+            return (outcome, first);
+        }
+    }
+    std::future::pending().await
 }
 
 const STOPPING: Broken = Broken { code: 1001, reason: "this node is stopping" };

@@ -187,7 +187,7 @@ async fn a_socket_says_the_state_acks_pongs_errors_and_changes() {
     assert_eq!((&state["counter"], &state["region"], &state["replica"]), (&json!("clicks"), &json!("ord"), &json!(node.replica)));
     assert_eq!(state["regions"], json!({ "ord": { "value": 0, "connected": 1, "nodes": 1 } }));
     socket.say("{\"type\":\"add\",\"amount\":3,\"id\":\"me:1\"}").await;
-    assert_eq!(socket.hear_of("ack").await, json!({ "type": "ack", "id": "me:1" }));
+    assert_eq!(socket.hear_of("ack").await, json!({ "type": "ack", "id": "me:1", "repeated": false }));
     add(&node.http, 4);
     let change = loop {
         let change = socket.hear_of("change").await;

@@ -1,13 +1,15 @@
-//! The demo: a line a node, found by a node that is told nothing, and nothing of it left when it ends, however it ends.
+//! The demo: a line a node, found by a node that is told nothing, a node that dies is started again, and nothing of it left
+//! when it ends, however it ends.
 
 mod support;
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use support::demo::Demo;
 use support::eventually;
 use support::http::{add, counter, get, row};
-use support::process::{Node, Runtime, command, run, run_in};
+use support::process::{Node, Runtime, command, run, run_in, signal};
 
 fn total_is(http: &str, total: i64) {
     eventually("the node shows the total", Duration::from_secs(10), || match counter(http, "clicks")["total"].clone() {
@@ -51,8 +53,60 @@ fn the_demos_nodes_end_when_it_is_killed() {
 }
 
 #[test]
+fn a_killed_node_is_said_and_started_again_while_the_others_go_on() {
+    let mut demo = Demo::start(&["ord", "fra", "sin"]);
+    for (at, amount) in [(0, 42), (1, 7), (2, -5)] {
+        add(demo.http(at), amount);
+    }
+    (0..3).for_each(|at| total_is(demo.http(at), 44));
+    let others = ["ord", "sin"].map(|region| demo.process(region).unwrap());
+    for round in 1..=2 {
+        let killed = demo.process("fra").unwrap();
+        signal(killed, "KILL");
+        let line = demo.next_line();
+        assert_eq!((&line["region"], &line["http"]), (&demo.nodes[1]["region"], &demo.nodes[1]["http"]), "round {round}: {line}");
+        assert_ne!(line["replica"], demo.nodes[1]["replica"], "a new run of the node");
+        assert_ne!(demo.process("fra"), Some(killed));
+        total_is(demo.http(1), 44);
+        eventually("the page leads to the others again", Duration::from_secs(10), || {
+            let page = get(demo.http(1), "/").body;
+            let leads = [0, 2].iter().all(|at| page.contains(&format!("<a href=\"http://{}/\"", demo.http(*at))));
+            if leads { Ok(()) } else { Err(page) }
+        });
+        let said = demo.said();
+        assert_eq!(said.matches("The node of fra ended (signal: 9 (SIGKILL)) and is started again in").count(), round, "{said}");
+    }
+    add(demo.http(1), 6);
+    (0..3).for_each(|at| total_is(demo.http(at), 50));
+    assert_eq!(["ord", "sin"].map(|region| demo.process(region).unwrap()), others, "they never stopped");
+    assert_eq!(demo.end("TERM"), (Some(0), String::new()));
+}
+
+#[test]
+fn a_node_that_cannot_start_again_is_tried_with_growing_pauses_until_it_can() {
+    let mut demo = Demo::start(&["ord", "fra"]);
+    let fra = demo.http(1).to_owned();
+    signal(demo.process("fra").unwrap(), "KILL");
+    // Somebody else takes its port before the demo tries again.
+    let taken = eventually("the port is free", Duration::from_secs(10), || TcpListener::bind(&fra).map_err(|error| error.to_string()));
+    for pause in [100, 200, 400, 800] {
+        eventually("a longer pause is said", Duration::from_secs(30), || match demo.said() {
+            said if said.contains(&format!("and is started again in {pause} ms.")) => Ok(()),
+            said => Err(said),
+        });
+    }
+    let said = demo.said();
+    assert!(said.contains(&format!("cannot serve on {fra}")), "{said}");
+    total_is(demo.http(0), 0);
+    drop(taken);
+    assert_eq!(demo.next_line()["http"], fra);
+    assert_eq!(get(&fra, "/healthz").status, 200);
+    assert_eq!(demo.end("TERM"), (Some(0), String::new()));
+}
+
+#[test]
 fn a_demo_on_a_taken_port_says_so_and_leaves_no_node() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     // Reading its stderr to the end, as this does, waits for all of its nodes.
     let (code, stderr) = run(&["demo", "--regions", "ord,fra", "--port", &address.port().to_string()]);

@@ -11,4 +11,5 @@ mod page;
 mod partition;
 mod quiet;
 mod silence;
+mod truth;
 mod wide;

@@ -12,22 +12,28 @@ use crate::support::http::counter;
 use crate::support::process::{Node, cluster};
 
 /// Passes connections on to a node, until those that there are fall silent: both ends stay open, and nothing comes through any more.
-struct Link {
-    address: String,
-    silences: Arc<AtomicU64>,
+pub(crate) struct Link {
+    pub(crate) address: String,
+    /// How often the connections of that time fell silent: towards the node, and towards the page.
+    silences: [Arc<AtomicU64>; 2],
 }
 
 impl Link {
-    fn to(node: &Node) -> Self {
-        let (listener, http, silences) = (TcpListener::bind("127.0.0.1:0").unwrap(), node.http.clone(), Arc::new(AtomicU64::new(0)));
-        let (address, heard) = (listener.local_addr().unwrap().to_string(), Arc::clone(&silences));
+    pub(crate) fn to(node: &Node) -> Self {
+        Self::slow(node, Duration::ZERO)
+    }
+
+    /// A link on which everything that the node says takes at least so long.
+    pub(crate) fn slow(node: &Node, delay: Duration) -> Self {
+        let (listener, http, silences) = (TcpListener::bind("127.0.0.1:0").unwrap(), node.http.clone(), <[Arc<AtomicU64>; 2]>::default());
+        let (address, heard) = (listener.local_addr().unwrap().to_string(), silences.clone());
         std::thread::spawn(move || {
             for page in listener.incoming().map_while(Result::ok) {
                 let node = TcpStream::connect(&http).unwrap();
-                let ends = [(page.try_clone().unwrap(), node.try_clone().unwrap()), (node, page)];
-                for (from, to) in ends {
-                    let (silences, born) = (Arc::clone(&heard), heard.load(Ordering::SeqCst));
-                    std::thread::spawn(move || pass_on(from, to, || silences.load(Ordering::SeqCst) == born));
+                let ends = [(page.try_clone().unwrap(), node.try_clone().unwrap(), Duration::ZERO), (node, page, delay)];
+                for ((from, to, delay), silences) in ends.into_iter().zip(heard.clone()) {
+                    let born = silences.load(Ordering::SeqCst);
+                    std::thread::spawn(move || pass_on(from, to, delay, || silences.load(Ordering::SeqCst) == born));
                 }
             }
         });
@@ -35,13 +41,21 @@ impl Link {
     }
 
     fn fall_silent(&self) {
-        self.silences.fetch_add(1, Ordering::SeqCst);
+        for silences in &self.silences {
+            silences.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What pages say comes through, and what the node says does not.
+    pub(crate) fn lose_answers(&self) {
+        self.silences[1].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, lives: impl Fn() -> bool) {
-    let mut piece = [0; 4096];
+fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration, lives: impl Fn() -> bool) {
+    let mut piece = [0; 65536];
     while let Ok(bytes @ 1..) = from.read(&mut piece) {
+        std::thread::sleep(delay);
         if lives() && to.write_all(&piece[..bytes]).is_err() {
             break;
         }

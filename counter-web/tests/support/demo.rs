@@ -1,8 +1,9 @@
 //! A running `counter-web demo`, in a runtime directory of its own.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,6 +15,8 @@ pub struct Demo {
     lines: BufReader<ChildStdout>,
     /// Hears once nobody holds the demo's stderr any more, which its nodes inherit: then all of them have ended.
     all_ended: Receiver<()>,
+    /// What the demo and its nodes said on stderr so far.
+    said: Arc<Mutex<String>>,
     pub runtime: Runtime,
     /// The JSON line of each node.
     pub nodes: Vec<Value>,
@@ -26,16 +29,40 @@ impl Demo {
         let mut command = command(&runtime);
         command.args(["demo", "--port", "0", "--regions", &regions.join(",")]);
         let mut demo = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-        let mut stderr = demo.0.stderr.take().unwrap();
+        let stderr = BufReader::new(demo.0.stderr.take().unwrap());
         let (ended, all_ended) = channel();
+        let said = Arc::<Mutex<String>>::default();
+        let saying = Arc::clone(&said);
         std::thread::spawn(move || {
-            let _read = stderr.read_to_end(&mut Vec::new());
+            for line in stderr.lines().map_while(Result::ok) {
+                *saying.lock().unwrap() += &(line + "\n");
+            }
             // The test may be over.
             let _heard = ended.send(());
         });
         let mut lines = BufReader::new(demo.0.stdout.take().unwrap());
         let nodes = regions.iter().map(|_| read_line(&mut lines)).collect();
-        Self { demo, lines, all_ended, runtime, nodes }
+        Self { demo, lines, all_ended, said, runtime, nodes }
+    }
+
+    /// What the demo and its nodes said on stderr so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// The next JSON line that the demo prints.
+    pub fn next_line(&mut self) -> Value {
+        read_line(&mut self.lines)
+    }
+
+    /// The process of the region's node; None where none runs.
+    pub fn process(&self, region: &str) -> Option<u32> {
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        processes.into_iter().find(|process: &u32| {
+            let read = |what: &str| std::fs::read_to_string(format!("/proc/{process}/{what}")).unwrap_or_default();
+            let parent = read("status").lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+            parent == Some(self.demo.0.id()) && read("cmdline").contains(&format!("--region\0{region}\0"))
+        })
     }
 
     pub fn http(&self, at: usize) -> &str {

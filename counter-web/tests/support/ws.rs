@@ -31,6 +31,15 @@ impl Socket {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
+    /// Takes a message to be sent with the next flush, together with the others.
+    pub async fn feed(&mut self, text: &str) {
+        self.0.feed(Message::text(text)).await.unwrap();
+    }
+
+    pub async fn flush(&mut self) {
+        self.0.flush().await.unwrap();
+    }
+
     /// The next JSON message; None once the socket is closed or broken.
     pub async fn hear(&mut self) -> Option<Value> {
         loop {
@@ -40,6 +49,11 @@ impl Socket {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Reads on without a look at what comes; false once the socket is closed or broken.
+    pub async fn hear_raw(&mut self) -> bool {
+        matches!(self.0.next().await, Some(Ok(_)))
     }
 
     /// The next message of this type.
