@@ -15,6 +15,8 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where name servers listen.
+const PORT: u16 = 53;
 /// Addresses taken from one answer.
 const ADDRESSES_MAX: usize = 256;
 /// A reason is cut off at this many characters: it stands in a sentence.
@@ -56,15 +58,15 @@ impl Family {
 /// Whom to ask.
 #[derive(Clone, Debug)]
 pub(crate) enum Resolver {
-    /// The name servers in this file, which has the form of `resolv.conf`.
-    File(PathBuf),
+    /// The name servers in this file, which has the form of `resolv.conf`, at this port.
+    File(PathBuf, u16),
     /// This name server alone.
     Server(SocketAddr),
 }
 
 impl Default for Resolver {
     fn default() -> Self {
-        Self::File(RESOLV_CONF.into())
+        Self::File(RESOLV_CONF.into(), PORT)
     }
 }
 
@@ -90,22 +92,26 @@ impl Resolver {
 
     fn config(&self) -> Result<(ResolverConfig, ResolverOpts), String> {
         match self {
-            Self::Server(server) => Ok((only(*server), ResolverOpts::default())),
-            Self::File(path) => std::fs::read(path)
-                .map_err(|error| error.to_string())
-                .and_then(|text| system_conf::parse_resolv_conf(text).map_err(|error| error.to_string()))
-                .map_err(|error| format!("{} names no name server: {error}", path.display())),
+            Self::Server(server) => {
+                Ok((ResolverConfig::from_name_servers(vec![name_server(server.ip(), server.port())]), ResolverOpts::default()))
+            }
+            Self::File(path, port) => {
+                let failed = |error: String| format!("{} names no name server: {error}", path.display());
+                let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+                let (config, options) = system_conf::parse_resolv_conf(text).map_err(|error| failed(error.to_string()))?;
+                let servers = config.name_servers().iter().map(|server| name_server(server.ip, *port)).collect();
+                Ok((ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), servers), options))
+            }
         }
     }
 }
 
-fn only(server: SocketAddr) -> ResolverConfig {
+fn name_server(ip: IpAddr, port: u16) -> NameServerConfig {
     let at_port = |mut connection: ConnectionConfig| {
-        connection.port = server.port();
+        connection.port = port;
         connection
     };
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(at_port).into();
-    ResolverConfig::from_name_servers(vec![NameServerConfig::new(server.ip(), true, connections)])
+    NameServerConfig::new(ip, true, [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(at_port).into())
 }
 
 fn in_hosts_file(name: &Name, family: Family) -> Vec<IpAddr> {
@@ -188,7 +194,13 @@ fn bounded(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(dead_code, reason = "each user has its own part")]
+#[path = "../tests/cluster/name_server.rs"]
+pub(crate) mod name_server;
+
+#[cfg(test)]
 mod tests {
+    use super::name_server::{Mode, NameServer};
     use super::*;
 
     const TIME: Duration = Duration::from_secs(5);
@@ -209,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_needs_no_name_server() {
-        let nowhere = Resolver::File("/nonexistent/resolv.conf".into());
+        let nowhere = Resolver::File("/nonexistent/resolv.conf".into(), PORT);
         let ip: IpAddr = "192.0.2.7".parse().unwrap();
         assert_eq!(nowhere.ask("192.0.2.7", Family::Both, TIME).await, Answer::Addresses(vec![ip]));
         assert_eq!(nowhere.ask("192.0.2.7", Family::V6, TIME).await, Answer::Nobody);
@@ -217,8 +229,58 @@ mod tests {
 
     #[tokio::test]
     async fn without_resolv_conf_nobody_knows() {
-        let nowhere = Resolver::File("/nonexistent/resolv.conf".into());
+        let nowhere = Resolver::File("/nonexistent/resolv.conf".into(), PORT);
         let Answer::Unsure(reason) = nowhere.ask("nodes.test", Family::Both, TIME).await else { panic!("it knows") };
         assert!(reason.contains("/nonexistent/resolv.conf"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_addresses_is_not_silence() {
+        let server = NameServer::start("127.0.0.1:0").await;
+        let resolver = Resolver::Server(server.address);
+        let ask = async |mode: Mode| {
+            server.set(mode);
+            resolver.ask("nodes.test", Family::Both, TIME / 10).await
+        };
+        assert_eq!(ask(Mode::Records).await, Answer::Nobody, "no records");
+        assert_eq!(ask(Mode::NxDomain).await, Answer::Nobody);
+        for (mode, word) in [(Mode::ServFail, "SERVFAIL"), (Mode::Refused, "REFUSED"), (Mode::Silent, "no name server answered")] {
+            let Answer::Unsure(reason) = ask(mode).await else { panic!("{mode:?} is an answer") };
+            assert!(reason.contains(word), "{mode:?}: {reason}");
+        }
+        let (four, six): (IpAddr, IpAddr) = ("192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap());
+        server.show(four);
+        server.show(six);
+        assert_eq!(ask(Mode::Records).await, Answer::Addresses(vec![four, six]));
+        assert_eq!(resolver.ask("nodes.test", Family::V6, TIME).await, Answer::Addresses(vec![six]));
+        assert_eq!(ask(Mode::ServFailForV6).await, Answer::Addresses(vec![four]));
+        server.hide(four);
+        assert!(matches!(ask(Mode::ServFailForV6).await, Answer::Unsure(_)), "there may be one of the other kind");
+    }
+
+    #[tokio::test]
+    async fn one_question_is_asked_once() {
+        let server = NameServer::start("127.0.0.1:0").await;
+        server.set(Mode::ServFail);
+        let answer = Resolver::Server(server.address).ask("nodes.test", Family::V4, TIME).await;
+        assert!(matches!(answer, Answer::Unsure(_)) && server.questions() == 1, "{answer:?}, {}", server.questions());
+    }
+
+    #[tokio::test]
+    async fn a_resolv_conf_that_changes_counts_at_the_next_question() {
+        let first = NameServer::start("127.0.0.1:0").await;
+        let port = first.address.port();
+        let second = NameServer::start(&format!("127.0.0.2:{port}")).await;
+        let (old, new): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        first.show(old);
+        second.show(new);
+        let file = std::env::temp_dir().join(format!("counter-net-resolv-{:016x}", fastrand::u64(..)));
+        let resolver = Resolver::File(file.clone(), port);
+        assert!(matches!(resolver.ask("nodes.test", Family::V4, TIME).await, Answer::Unsure(_)), "there is no file");
+        std::fs::write(&file, "nameserver 127.0.0.1\n").unwrap();
+        assert_eq!(resolver.ask("nodes.test", Family::V4, TIME).await, Answer::Addresses(vec![old]));
+        std::fs::write(&file, "search svc.test\nnameserver 127.0.0.2\n").unwrap();
+        assert_eq!(resolver.ask("nodes.test", Family::V4, TIME).await, Answer::Addresses(vec![new]));
+        std::fs::remove_file(file).unwrap();
     }
 }

@@ -17,7 +17,7 @@ use super::contacts::Contacts;
 use super::predecessors::Predecessors;
 use crate::behaviour::{Behaviour, Names};
 use crate::config::{INTRODUCTION_INTERVAL, NodeConfig, SWEEP_INTERVAL};
-use crate::discovery::Finders;
+use crate::discovery::{Finders, Outcome};
 use crate::protocol::{Input, NodeId, Output};
 use crate::shared::Shared;
 
@@ -120,7 +120,9 @@ impl Driver {
                 () = shared.wakes.viewers.notified() => self.feed_viewers(),
                 () = shared.wakes.isolation.notified() => self.follow_isolation(),
                 () = at(deadline) => self.on_deadline(),
-                found = self.finders.found() => self.book.found(found, shared.now()),
+                finding = self.finders.found() => if let Outcome::Found(addresses) = finding.outcome {
+                    self.book.found(addresses, shared.now());
+                },
                 event = self.swarm.select_next_some() => self.on_event(event),
             }
         }

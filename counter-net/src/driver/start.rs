@@ -40,7 +40,7 @@ pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle
     let reachable: Vec<Multiaddr> =
         addresses.into_iter().map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own)).collect();
     *shared.listen.write().unwrap_or_else(PoisonError::into_inner) = reachable.iter().map(Multiaddr::to_string).collect();
-    let finders = Finders::start(&config, &reachable)?;
+    let finders = Finders::start(&config, &reachable, &shared)?;
     announce(&shared, &config);
     let driver = Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
     let task = tokio::spawn(driver.run());

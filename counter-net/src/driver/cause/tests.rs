@@ -37,7 +37,7 @@ fn secret(key: Key) -> Option<PreSharedKey> {
 type Connections = Boxed<(PeerId, StreamMuxerBox)>;
 
 fn ours(keypair: &Keypair, key: Key, patience: Patience) -> Connections {
-    build_with(keypair, secret(key), Resolver::File("/nonexistent/resolv.conf".into()), patience).unwrap()
+    build_with(keypair, secret(key), Resolver::File("/nonexistent/resolv.conf".into(), 53), patience).unwrap()
 }
 
 /// As a release that looks at no greeting has it.
