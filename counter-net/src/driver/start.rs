@@ -15,7 +15,7 @@ use libp2p::swarm::{Config as SwarmConfig, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, TransportError};
 use tokio::task::JoinHandle;
 
-use super::engine::Driver;
+use super::engine::{Driver, Ending};
 use super::life::{self, Life};
 use super::predecessors::Predecessors;
 use crate::behaviour::{Behaviour, Names};
@@ -43,7 +43,7 @@ pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle
     let finders = Finders::start(&config, &reachable, &shared)?;
     announce(&shared, &config);
     let driver = Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
-    let task = tokio::spawn(driver.run());
+    let task = tokio::spawn(driver.run(Ending(Arc::clone(&shared))));
     Ok((shared, task))
 }
 

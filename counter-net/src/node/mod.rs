@@ -39,7 +39,8 @@ use crate::subscribe::{Changes, Interest};
 /// A running node: cheap to clone, `Send + Sync`, usable from any task or thread.
 ///
 /// Reads and adds are answered from this node's own memory and never wait for the network. The node stops when [`Node::shutdown`] is called, or
-/// abruptly (as if its process had died) when the last clone is dropped; [`Counter`]s and [`Viewer`]s do not keep it running.
+/// abruptly (as if its process had died) when the last clone is dropped; [`Counter`]s and [`Viewer`]s do not keep it running. The counters of a
+/// stopped node refuse adds with [`AddError::Stopped`], and can still be read.
 ///
 /// # Examples
 ///
@@ -75,6 +76,7 @@ struct Ending {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.shared.gate.stop();
         self.abort.abort();
     }
 }
@@ -246,7 +248,7 @@ impl Node {
         self.shared().retire(ended)
     }
 
-    /// Leaves the cluster for good: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.
+    /// Leaves the cluster for good, unless the node has stopped already: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.
     ///
     /// A node without a directory always leaves so. Where no node is reached within 10 s, this life stays enrolled until [`Node::retire`] is called for it
     /// somewhere, or its directory is started again. Cancel safe as [`Node::shutdown`] is.
@@ -282,8 +284,8 @@ impl Node {
 
     /// Says good-bye to the cluster, gives that a moment to go out (at most 500 ms), and closes every connection.
     ///
-    /// Adds made before are flushed first. Later adds to this node's counters still succeed in memory but go nowhere. Calling it again, or from
-    /// several clones, waits for the same end. Cancel safe: dropped midway the node stops all the same, and another call waits for that.
+    /// Every add that returned Ok is flushed and handed over. From some moment of the call on, adds, resets and waits at this node's counters
+    /// fail with [`AddError::Stopped`] and its like; reads are answered as before. Calling it again, or from several clones, waits for the same end. Cancel safe: dropped midway the node stops all the same, and another call waits for that.
     pub async fn shutdown(&self) {
         self.shared().wakes.stop.notify_one();
         let mut ending = self.running.ending.lock().await;
