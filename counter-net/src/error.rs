@@ -36,6 +36,8 @@ pub enum StartError {
     Store(StoreError),
     /// A way of discovery cannot begin.
     Discovery(DiscoveryError),
+    /// The start was polled outside of a tokio runtime.
+    NoRuntime,
     /// The network could not be set up; the sentence says which part.
     Network(String),
 }
@@ -68,6 +70,9 @@ impl fmt::Display for StartError {
             }
             Self::Store(error) => error.fmt(f),
             Self::Discovery(error) => error.fmt(f),
+            Self::NoRuntime => f.write_str(
+                "a node runs on tokio, and this thread is in no runtime: start it under #[tokio::main], or in Runtime::block_on",
+            ),
             Self::Network(reason) => write!(f, "the network could not be set up: {reason}"),
         }
     }

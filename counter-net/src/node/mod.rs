@@ -28,6 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use counter_core::{AddError, ReplicaId};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
@@ -65,6 +66,8 @@ struct Running {
     shared: Arc<Shared>,
     ending: Mutex<Ending>,
     abort: tokio::task::AbortHandle,
+    /// A shutdown may be polled outside of it.
+    runtime: Handle,
 }
 
 /// What a shutdown waits for, one after the other, and goes on with where it was dropped.
@@ -92,10 +95,11 @@ impl NodeBuilder {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with time and I/O enabled.
+    /// In a tokio runtime without time or I/O.
     pub async fn start(self) -> Result<Node, StartError> {
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let (shared, task) = crate::driver::start(self.check()?).await?;
-        Ok(Node::running(shared, task))
+        Ok(Node::running(shared, task, runtime))
     }
 }
 
@@ -105,9 +109,9 @@ impl Node {
         NodeBuilder::default()
     }
 
-    fn running(shared: Arc<Shared>, task: JoinHandle<()>) -> Self {
-        let abort = task.abort_handle();
-        Self { running: Arc::new(Running { shared, ending: Mutex::new(Ending { driver: Some(task), store: None }), abort }) }
+    fn running(shared: Arc<Shared>, task: JoinHandle<()>, runtime: Handle) -> Self {
+        let (abort, ending) = (task.abort_handle(), Mutex::new(Ending { driver: Some(task), store: None }));
+        Self { running: Arc::new(Running { shared, ending, abort, runtime }) }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -294,7 +298,7 @@ impl Node {
             ending.driver = None;
             let shared = Arc::clone(self.shared());
             ending.store =
-                Some(tokio::task::spawn_blocking(move || shared.commits.get().into_iter().for_each(crate::store::Commits::stop)));
+                Some(self.running.runtime.spawn_blocking(move || shared.commits.get().into_iter().for_each(crate::store::Commits::stop)));
         }
         if let Some(store) = ending.store.as_mut() {
             let _closed = store.await;
