@@ -158,6 +158,11 @@ pub enum ClusterKeyError {
         /// How many it has.
         characters: usize,
     },
+    /// Hexadecimal digits, and about as many as a key has: one was lost or added on the way. Never taken for a passphrase.
+    HexDigits {
+        /// How many there are; a key has 64.
+        digits: usize,
+    },
     /// A libp2p key file whose key is not 64 hexadecimal digits.
     KeyFile,
     /// The file could not be read.
@@ -176,6 +181,10 @@ impl fmt::Display for ClusterKeyError {
             Self::TooShort { characters } => {
                 write!(f, "the cluster key has {characters} characters, and 16 is the least: `openssl rand -hex 32` makes a good one")
             }
+            Self::HexDigits { digits } => write!(
+                f,
+                "the cluster key looks like hexadecimal and has {digits} digits; a key has 64: copy it whole, or make one with `openssl rand -hex 32`"
+            ),
             Self::KeyFile => write!(f, "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"),
             Self::Read { path, source } => write!(
                 f,
