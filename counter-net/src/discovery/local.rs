@@ -10,6 +10,7 @@ use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Findings, Outcome};
+use crate::config::is_loopback;
 use crate::error::DiscoveryError;
 
 /// The time between two looks at the board: short at first, when several nodes are started together.
@@ -52,7 +53,9 @@ impl Board {
         let path = directory.display().to_string();
         let failed = |error: io::Error| DiscoveryError::Directory { path: path.clone(), reason: error.to_string() };
         private_directory(&root).and_then(|()| private_directory(&directory)).map_err(failed)?;
-        let addresses: Vec<String> = own.iter().take(ADDRESSES_MAX).map(Multiaddr::to_string).collect();
+        // The readers are on this machine.
+        let (inner, outer): (Vec<&Multiaddr>, Vec<&Multiaddr>) = own.iter().partition(|address| is_loopback(address));
+        let addresses: Vec<String> = inner.into_iter().chain(outer).take(ADDRESSES_MAX).map(Multiaddr::to_string).collect();
         let pid = std::process::id();
         // Two nodes of one process are two notes.
         let own_file = directory.join(format!("{pid}-{:016x}.json", fastrand::u64(..)));
