@@ -23,6 +23,8 @@ pub enum AddError {
     IdOutOfRange,
     /// The store around the replica cannot be written, mostly because the disk is full.
     StoreFailing,
+    /// The node around the replica has stopped: what is added now would go nowhere.
+    Stopped,
     /// The replica runs on a copy of another's state and has not caught up with the others: it must not reset what they may have written anew.
     NotCaughtUp,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for AddError {
                 "this node runs on a copied data directory and no other node has answered yet; nothing was reset: try again once one has, or start \
                  with --restored where this directory is all that is left of the cluster"
             }
+            Self::Stopped => "the node has stopped; nothing was added: add at another node, or start this one again",
             Self::StoreFailing => "the data directory cannot be written, mostly because the disk is full; nothing was added",
         })
     }

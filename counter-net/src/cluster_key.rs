@@ -1,6 +1,7 @@
 //! The cluster's pre-shared key: what admits a node, from a string or a file.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -14,6 +15,8 @@ const PASSPHRASE_CHARACTERS_MIN: usize = 16;
 /// A key file is read no further than this.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 const SWARM_KEY_HEADER: &str = "/key/swarm/psk/1.0.0/";
+/// Text of so many hexadecimal digits is meant as 64 of them. Nobody chooses such a passphrase.
+const HEX_LIKE: RangeInclusive<usize> = 60..=70;
 /// Keeps keys made from passphrases apart from any other use of the same words.
 const PASSPHRASE_DOMAIN: &[u8] = b"replicated-counter cluster key 1\0";
 
@@ -23,7 +26,7 @@ const PASSPHRASE_DOMAIN: &[u8] = b"replicated-counter cluster key 1\0";
 /// - 64 hexadecimal digits: the 32 bytes themselves (`openssl rand -hex 32`);
 /// - 43 or 44 characters of base64, standard or URL-safe, that are 32 bytes (`openssl rand -base64 32`);
 /// - a libp2p swarm key file (`/key/swarm/psk/1.0.0/`, `/base16/`, 64 digits, on three lines);
-/// - any other text of 16 characters or more: a passphrase, of which the key is a SHA-256. Whoever records the traffic can try
+/// - any other text of 16 characters or more, unless it is 60 to 70 hexadecimal digits: a passphrase, of which the key is a SHA-256. Whoever records the traffic can try
 ///   passphrases at leisure, so use random text.
 ///
 /// `Debug` and `Display` print the fingerprint, never the key.
@@ -79,6 +82,9 @@ impl FromStr for ClusterKey {
         }
         if let Some(bytes) = from_hex(text).or_else(|| from_base64(text)) {
             return Ok(Self::from_bytes(bytes));
+        }
+        if HEX_LIKE.contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit()) {
+            return Err(ClusterKeyError::HexDigits { digits: text.len() });
         }
         match text.chars().count() {
             characters if characters < PASSPHRASE_CHARACTERS_MIN => Err(ClusterKeyError::TooShort { characters }),
@@ -169,6 +175,27 @@ mod tests {
         assert!(matches!("hunter2".parse::<ClusterKey>(), Err(ClusterKeyError::TooShort { characters: 7 })));
         assert!(matches!("/key/swarm/psk/1.0.0/\n/base16/\nxyz".parse::<ClusterKey>(), Err(ClusterKeyError::KeyFile)));
         assert!(matches!(ClusterKey::from_file("/nonexistent/key"), Err(ClusterKeyError::Read { .. })));
+    }
+
+    #[test]
+    fn hexadecimal_of_nearly_the_right_length_is_no_passphrase() {
+        for digits in [60, 63, 65, 70] {
+            let text: String = HEX.chars().cycle().take(digits).collect();
+            for text in [text.to_uppercase(), format!("{text}\n")] {
+                let error = text.parse::<ClusterKey>().expect_err("refused");
+                assert!(matches!(error, ClusterKeyError::HexDigits { digits: seen } if seen == digits), "{error}");
+                assert!(error.to_string().contains(&format!("has {digits} digits; a key has 64")), "{error}");
+            }
+        }
+        for digits in [59, 71] {
+            let text: String = HEX.chars().cycle().take(digits).collect();
+            assert!(text.parse::<ClusterKey>().is_ok(), "{digits} digits may be a passphrase");
+        }
+        assert!(format!("{}-", &HEX[1..]).parse::<ClusterKey>().is_ok());
+        let path = std::env::temp_dir().join(format!("counter-net-key-{:016x}", fastrand::u64(..)));
+        std::fs::write(&path, format!("{}\n", &HEX[1..])).expect("writable");
+        assert!(matches!(ClusterKey::from_file(&path), Err(ClusterKeyError::HexDigits { digits: 63 })));
+        std::fs::remove_file(path).expect("removable");
     }
 
     #[test]

@@ -66,8 +66,20 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(3);
 pub(crate) const LOST_AFTER: Duration = Duration::from_secs(5);
 /// The system closes a connection whose far end takes nothing for so long: one to a lost peer cannot be closed in another way while bytes wait.
 pub(crate) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
-/// Handshakes are given up after this; a wrong cluster key shows itself so.
-pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A name is given up after this. A name server of the same network answers in milliseconds; a
+/// lost packet is sent again meanwhile.
+pub(crate) const NAME_TIMEOUT: Duration = Duration::from_secs(2);
+/// A TCP connection that got no answer is given up after this. The system repeats its request
+/// after 1 s and 3 s: two lost packets in a row are survived.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// Whoever connected here must have greeted by then. Until then it is one of
+/// [`CONNECTIONS_PENDING_MAX`], and strangers that say nothing must not keep nodes out for long. A
+/// node greets within one round trip of its connection.
+pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(4);
+/// The handshake after the TCP connection (private network, Noise, Yamux) is given up after this.
+/// It takes 4 to 5 round trips, so a round trip of 600 ms makes it 3 s. The rest is for lost
+/// packets and busy machines.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first wait before a failed peer is dialled again; doubled at each failure, with jitter.
 pub(crate) const REDIAL_MIN: Duration = Duration::from_millis(100);
 /// The longest such wait.

@@ -36,6 +36,8 @@ pub enum StartError {
     Store(StoreError),
     /// A way of discovery cannot begin.
     Discovery(DiscoveryError),
+    /// The start was polled outside of a tokio runtime.
+    NoRuntime,
     /// The network could not be set up; the sentence says which part.
     Network(String),
 }
@@ -68,6 +70,9 @@ impl fmt::Display for StartError {
             }
             Self::Store(error) => error.fmt(f),
             Self::Discovery(error) => error.fmt(f),
+            Self::NoRuntime => f.write_str(
+                "a node runs on tokio, and this thread is in no runtime: start it under #[tokio::main], or in Runtime::block_on",
+            ),
             Self::Network(reason) => write!(f, "the network could not be set up: {reason}"),
         }
     }
@@ -153,6 +158,11 @@ pub enum ClusterKeyError {
         /// How many it has.
         characters: usize,
     },
+    /// Hexadecimal digits, and about as many as a key has: one was lost or added on the way. Never taken for a passphrase.
+    HexDigits {
+        /// How many there are; a key has 64.
+        digits: usize,
+    },
     /// A libp2p key file whose key is not 64 hexadecimal digits.
     KeyFile,
     /// The file could not be read.
@@ -171,6 +181,10 @@ impl fmt::Display for ClusterKeyError {
             Self::TooShort { characters } => {
                 write!(f, "the cluster key has {characters} characters, and 16 is the least: `openssl rand -hex 32` makes a good one")
             }
+            Self::HexDigits { digits } => write!(
+                f,
+                "the cluster key looks like hexadecimal and has {digits} digits; a key has 64: copy it whole, or make one with `openssl rand -hex 32`"
+            ),
             Self::KeyFile => write!(f, "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"),
             Self::Read { path, source } => write!(
                 f,

@@ -17,6 +17,8 @@ mod error;
 mod node;
 pub mod protocol;
 #[cfg(feature = "node")]
+mod resolve;
+#[cfg(feature = "node")]
 mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -35,6 +35,13 @@ async fn two_cluster_names_never_mix() {
     assert!(!second.is_synced() && !second.info().in_touch, "it names a peer that it does not reach");
 }
 
+/// This machine's address on the way to others, if there is one. Nothing is sent.
+fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a port");
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_with_the_same_key_agree_beyond_loopback() {
     let name = cluster();
@@ -42,6 +49,11 @@ async fn nodes_with_the_same_key_agree_beyond_loopback() {
     let first = everywhere.start().await.expect("starts");
     let loopback =
         first.info().addresses.into_iter().find(|address| address.contains("/127.0.0.1/")).expect("every interface is listened on");
+    let addresses = first.info().addresses;
+    assert!(addresses.last().is_some_and(|last| last.contains("/127.0.0.1/")), "loopback is the last: {addresses:?}");
+    if let Some(outer) = outer_address() {
+        assert!(addresses[0].starts_with(&format!("/ip4/{outer}/")), "other machines dial {outer} first: {addresses:?}");
+    }
     let second = alone(&name, "fra").cluster_key(key("correct horse battery")).peer(loopback).start().await.expect("starts");
     second.counter("clicks").expect("a counter").add(3).expect("added");
     until_all_show(&[first, second], "clicks", 3).await;

@@ -5,8 +5,8 @@ mod cluster;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use cluster::name_server::NameServer;
-use cluster::{cluster, until, until_all, until_all_show};
+use cluster::name_server::{Mode, NameServer};
+use cluster::{cluster, eventually, until, until_all, until_all_show};
 use counter_net::{Discovery, Node, NodeBuilder, StartError};
 
 /// A directory that goes with the test.
@@ -124,4 +124,24 @@ async fn every_address_of_a_name_is_found_also_one_that_is_added_later() {
     until(&asking, "the one added later", |node| node.info().peers == 3).await;
     late.counter("clicks").expect("a counter").add(1).expect("added");
     until_all_show(&[first, sixth, asking, late], "clicks", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_joins_soon_after_its_name_server_recovers() {
+    for mode in [Mode::ServFail, Mode::Silent, Mode::NxDomain] {
+        let (name, server) = (cluster(), NameServer::start("127.0.0.1:0").await);
+        server.set(mode);
+        let first = Node::builder().cluster(name.clone()).region("ord").discover(Discovery::None).start().await.expect("starts");
+        let port = cluster::address(&first).split('/').nth(4).expect("a TCP port").to_owned();
+        let way: Discovery = format!("dns:nodes.test:{port}").parse().expect("a way");
+        let second = Node::builder().cluster(name).region("fra").discover(way).name_server(server.address);
+        let second = second.start().await.expect("starts whatever the name server says");
+        eventually("it asks on", || server.questions() >= 8).await;
+        assert_eq!(second.info().peers, 0, "{mode:?}");
+        server.show("127.0.0.1".parse().expect("an address"));
+        server.set(Mode::Records);
+        let shown = Instant::now();
+        until(&second, "it has joined", |node| node.info().peers == 1).await;
+        assert!(shown.elapsed() < Duration::from_secs(5), "{mode:?}: it took {:?}", shown.elapsed());
+    }
 }

@@ -185,6 +185,20 @@ fn a_node_lives_in_a_runtime_of_one_thread_that_is_there_already_and_is_added_to
     });
 }
 
+#[test]
+fn outside_of_a_runtime_a_start_is_an_error_and_a_shutdown_works() {
+    let cluster = cluster();
+    let error = futures::executor::block_on(alone(&cluster, "ord").start()).expect_err("there is no runtime");
+    assert!(matches!(error, StartError::NoRuntime) && error.to_string().contains("#[tokio::main]"), "{error}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let directory = Directory::new();
+    let node = runtime.block_on(alone(&cluster, "ord").data_dir(&directory.0).start()).unwrap();
+    node.counter("likes").unwrap().add(1).unwrap();
+    futures::executor::block_on(node.shutdown());
+    let again = runtime.block_on(alone(&cluster, "ord").data_dir(&directory.0).start()).unwrap();
+    assert_eq!(again.view("likes").total, 1);
+}
+
 /// Polls a future a few times, whether it has something to do or not, and drops it: true where it had not ended.
 async fn drop_after<F: Future>(polls: usize, future: F) -> bool {
     let mut left = polls;

@@ -1,74 +1,138 @@
-//! Discovery by DNS: every address behind a name, asked for again and again, since such answers change without notice.
+//! Discovery by DNS: every address of a name. It is asked again and again, since such answers
+//! change without notice.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-use super::findings::Findings;
-use crate::error::StartError;
+use super::findings::{Findings, Outcome};
+use crate::resolve::{Answer, Family, Resolver};
 
-/// Time between two questions while there is no answer yet, and after that. Orchestrators hold their answers for 5-30 s.
-const POLL_EMPTY: Duration = Duration::from_millis(500);
-const POLL_FOUND: Duration = Duration::from_secs(5);
+/// Time between two questions while the node has no peer. A node that starts beside others has to
+/// find them soon.
+const POLL_ALONE: Duration = Duration::from_millis(500);
+/// Time between two questions otherwise. Orchestrators hold their answers for 5 to 30 s.
+const POLL_MET: Duration = Duration::from_secs(3);
 /// A question is given up after this, and asked again.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Addresses taken from one answer.
-const ADDRESSES_MAX: usize = 256;
+const ANSWER_MAX: Duration = Duration::from_millis(1_500);
 
-/// A resolver that asks `server`, or the system's, and remembers nothing.
-pub(super) fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, StartError> {
-    let provider = TokioRuntimeProvider::default();
-    let mut builder = match server {
-        Some(server) => TokioResolver::builder_with_config(only(server), provider),
-        None => TokioResolver::builder(provider)
-            .map_err(|error| StartError::Network(format!("the system's name servers are unknown: {error}")))?,
-    };
-    let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.cache_size = 0;
-    options.timeout = ANSWER_MAX;
-    builder.build().map_err(|error| StartError::Network(error.to_string()))
+/// What a way by DNS asks, and of whom.
+pub(super) struct Question {
+    pub(super) resolver: Resolver,
+    pub(super) name: Arc<str>,
+    /// The port that every node listens on.
+    pub(super) port: u16,
 }
 
-fn only(server: SocketAddr) -> ResolverConfig {
-    let at_port = |mut connection: ConnectionConfig| {
-        connection.port = server.port();
-        connection
-    };
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(at_port).into();
-    ResolverConfig::from_name_servers(vec![NameServerConfig::new(server.ip(), true, connections)])
-}
-
-/// Reports all addresses of `name` at each poll, until the driver is gone.
-pub(super) async fn poll(resolver: TokioResolver, name: Arc<str>, port: u16, report: Findings) {
-    let mut answered = true;
+/// Asks at each poll and reports the answer, until the driver is gone. `is_alone`: the node has no
+/// peer now.
+pub(super) async fn poll(question: Question, is_alone: impl Fn() -> bool, findings: Findings) {
+    let mut was_answered = true;
     loop {
-        let found: Vec<Multiaddr> = match resolver.lookup_ip(&*name).await {
-            Ok(answer) => answer.iter().take(ADDRESSES_MAX).map(|ip| address(ip, port)).collect(),
-            Err(error) => {
-                if std::mem::take(&mut answered) {
-                    tracing::warn!(name = &*name, %error, "discovery by DNS got no answer; it goes on asking");
-                }
-                Vec::new()
+        let outcome = question.ask().await;
+        match &outcome {
+            Outcome::Unsure(reason) if was_answered => {
+                tracing::warn!(name = &*question.name, reason, "discovery by DNS got no answer; it goes on asking");
             }
-        };
-        let interval = if found.is_empty() { POLL_EMPTY } else { POLL_FOUND };
-        if !found.is_empty() {
-            answered = true;
-            if report.send(found).await.is_err() {
-                return;
+            Outcome::Found(_) | Outcome::Nobody if !was_answered => {
+                tracing::info!(name = &*question.name, "discovery by DNS is answered again");
             }
+            _ => {}
         }
+        was_answered = !matches!(outcome, Outcome::Unsure(_));
+        if !findings.report(outcome).await {
+            return;
+        }
+        let interval = if is_alone() { POLL_ALONE } else { POLL_MET };
+        // Nodes that started together do not ask together for ever.
         tokio::time::sleep(interval.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+    }
+}
+
+impl Question {
+    async fn ask(&self) -> Outcome {
+        match self.resolver.ask(&self.name, Family::Both, ANSWER_MAX).await {
+            Answer::Addresses(ips) => Outcome::Found(ips.into_iter().map(|ip| address(ip, self.port)).collect()),
+            Answer::Nobody => Outcome::Nobody,
+            Answer::Unsure(reason) => Outcome::Unsure(reason),
+        }
     }
 }
 
 fn address(ip: IpAddr, port: u16) -> Multiaddr {
     Multiaddr::from(ip).with(Protocol::Tcp(port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::mpsc;
+    use tracing::{Level, Metadata, span};
+
+    use super::*;
+    use crate::resolve::name_server::{Mode, NameServer};
+
+    /// Counts warnings and infos of this module.
+    #[derive(Default)]
+    struct Lines {
+        warnings: AtomicUsize,
+        infos: AtomicUsize,
+    }
+
+    struct Collector(Arc<Lines>);
+
+    impl tracing::Subscriber for Collector {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == module_path!().trim_end_matches("::tests")
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            let lines = if *event.metadata().level() == Level::WARN { &self.0.warnings } else { &self.0.infos };
+            lines.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    /// tracing asks once for all threads whether a line is of interest.
+    static LOGGED: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn a_spell_without_answers_is_one_warning_and_its_end_one_info() {
+        let _one_at_a_time = LOGGED.lock().unwrap();
+        let lines = Arc::new(Lines::default());
+        let told = || (lines.warnings.load(Ordering::Relaxed), lines.infos.load(Ordering::Relaxed));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _collecting = tracing::subscriber::set_default(Collector(Arc::clone(&lines)));
+        runtime.block_on(async {
+            let server = NameServer::start("127.0.0.1:0").await;
+            let (queue, mut reported) = mpsc::channel(1);
+            let question = Question { resolver: Resolver::Server(server.address), name: "nodes.test".into(), port: 7 };
+            let polling = tokio::spawn(poll(question, || true, Findings::new(3, queue)));
+            server.set(Mode::ServFail);
+            for _ in 0..4 {
+                let finding = reported.recv().await.unwrap();
+                assert!(finding.way == 3 && matches!(finding.outcome, Outcome::Unsure(reason) if reason.contains("SERVFAIL")));
+            }
+            assert_eq!(told(), (1, 0));
+            server.set(Mode::NxDomain);
+            while reported.recv().await.unwrap().outcome != Outcome::Nobody {}
+            server.set(Mode::Records);
+            server.show("127.0.0.9".parse().unwrap());
+            let expected = Outcome::Found(vec!["/ip4/127.0.0.9/tcp/7".parse().unwrap()]);
+            while reported.recv().await.unwrap().outcome != expected {}
+            assert_eq!(told(), (1, 1));
+            drop(reported);
+            polling.await.expect("it ends with the driver");
+        });
+    }
 }

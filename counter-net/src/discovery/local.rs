@@ -4,12 +4,13 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
+use super::findings::{Findings, Outcome};
+use crate::config::is_loopback;
 use crate::error::DiscoveryError;
 
 /// The time between two looks at the board: short at first, when several nodes are started together.
@@ -17,6 +18,8 @@ const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_LATER: Duration = Duration::from_secs(1);
 /// How many of the first looks are quick ones.
 const FIRST_LOOKS: u32 = 50;
+/// Nobody on the board after this: nodes that started together have pinned their notes by then.
+const LOCAL_WINDOW: Duration = Duration::from_millis(500);
 /// A note is renewed this often, and is stale when it was not for three times as long, whoever pinned it.
 const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 const STALE_AFTER: Duration = Duration::from_secs(30);
@@ -50,7 +53,9 @@ impl Board {
         let path = directory.display().to_string();
         let failed = |error: io::Error| DiscoveryError::Directory { path: path.clone(), reason: error.to_string() };
         private_directory(&root).and_then(|()| private_directory(&directory)).map_err(failed)?;
-        let addresses: Vec<String> = own.iter().take(ADDRESSES_MAX).map(Multiaddr::to_string).collect();
+        // The readers are on this machine.
+        let (inner, outer): (Vec<&Multiaddr>, Vec<&Multiaddr>) = own.iter().partition(|address| is_loopback(address));
+        let addresses: Vec<String> = inner.into_iter().chain(outer).take(ADDRESSES_MAX).map(Multiaddr::to_string).collect();
         let pid = std::process::id();
         // Two nodes of one process are two notes.
         let own_file = directory.join(format!("{pid}-{:016x}.json", fastrand::u64(..)));
@@ -158,15 +163,20 @@ fn private_directory(path: &Path) -> io::Result<()> {
 /// Looks at the board until the driver is gone, and keeps the own note fresh.
 ///
 /// Each node pins its note before its first look, so of two that start together at least one finds the other at once.
-pub(super) async fn watch(board: Board, report: Findings) {
-    let (mut known, mut since_report, mut since_renewal) = (Vec::new(), Duration::ZERO, Duration::ZERO);
+pub(super) async fn watch(board: Board, findings: Findings) {
+    let began = Instant::now();
+    let (mut told, mut since_report, mut since_renewal) = (None, Duration::ZERO, Duration::ZERO);
     for look in 0_u32.. {
         let interval = if look < FIRST_LOOKS { LOOK_FIRST } else { LOOK_LATER };
-        let found = board.read().unwrap_or_default();
-        if found != known || since_report >= REPORT_INTERVAL {
-            known.clone_from(&found);
+        let outcome = match board.read() {
+            Ok(addresses) => Outcome::found(addresses),
+            Err(error) => Outcome::Unsure(format!("{} cannot be read: {error}", board.directory.display())),
+        };
+        let is_certain = matches!(outcome, Outcome::Found(_)) || began.elapsed() >= LOCAL_WINDOW;
+        if is_certain && (told.as_ref() != Some(&outcome) || since_report >= REPORT_INTERVAL) {
+            told = Some(outcome.clone());
             since_report = Duration::ZERO;
-            if report.send(found).await.is_err() {
+            if !findings.report(outcome).await {
                 return;
             }
         }
@@ -185,6 +195,33 @@ pub(super) async fn watch(board: Board, report: Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_told_after_the_window_and_somebody_at_once() {
+        let root = scratch("watch");
+        let board = Board::open(Some(&root), "a", &[address(1)]).expect("a board");
+        let (queue, mut reported) = tokio::sync::mpsc::channel(1);
+        let began = Instant::now();
+        tokio::spawn(watch(board, Findings::new(0, queue)));
+        assert_eq!(reported.recv().await.expect("a report").outcome, Outcome::Nobody);
+        assert!(began.elapsed() >= LOCAL_WINDOW, "{:?}", began.elapsed());
+        let other = Board::open(Some(&root), "a", &[address(2)]).expect("a board");
+        assert_eq!(reported.recv().await.expect("a report").outcome, Outcome::Found(vec![address(2)]));
+        let late = Board::open(Some(&root), "a", &[address(3)]).expect("a board");
+        let (queue, mut reported) = tokio::sync::mpsc::channel(1);
+        let began = Instant::now();
+        tokio::spawn(watch(late, Findings::new(0, queue)));
+        assert!(matches!(reported.recv().await.expect("a report").outcome, Outcome::Found(found) if found.len() == 2));
+        assert!(began.elapsed() < LOCAL_WINDOW, "{:?}", began.elapsed());
+        fs::remove_dir_all(&root).expect("removable");
+        let lost = loop {
+            if let Outcome::Unsure(reason) = reported.recv().await.expect("a report").outcome {
+                break reason;
+            }
+        };
+        assert!(lost.contains(&*root.to_string_lossy()), "{lost}");
+        drop(other);
+    }
 
     fn scratch(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("counter-net-local-{name}-{:016x}", fastrand::u64(..)))

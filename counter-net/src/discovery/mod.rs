@@ -7,6 +7,7 @@ pub(crate) mod fly;
 mod local;
 
 pub(crate) use finders::Finders;
+pub(crate) use findings::Outcome;
 
 use std::fmt;
 use std::str::FromStr;

@@ -17,7 +17,7 @@ use super::contacts::Contacts;
 use super::predecessors::Predecessors;
 use crate::behaviour::{Behaviour, Names};
 use crate::config::{INTRODUCTION_INTERVAL, NodeConfig, SWEEP_INTERVAL};
-use crate::discovery::Finders;
+use crate::discovery::{Finders, Outcome};
 use crate::protocol::{Input, NodeId, Output};
 use crate::shared::Shared;
 
@@ -52,11 +52,12 @@ pub(super) struct Driver {
     pub(super) isolated: bool,
 }
 
-/// Says that the driver is gone, also when its task was aborted.
-struct Ending(Arc<Shared>);
+/// Says that the driver is gone, also when its task was aborted, even before it first ran.
+pub(super) struct Ending(pub(super) Arc<Shared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        self.0.gate.stop();
         self.0.peers.store(0, Ordering::Relaxed);
         self.0.stopped.send_replace(true);
         self.0.subscribers.close();
@@ -104,9 +105,8 @@ impl Driver {
     }
 
     /// Runs until the node is told to stop, then says good-bye.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, _ending: Ending) {
         let shared = Arc::clone(&self.shared);
-        let _ending = Ending(Arc::clone(&shared));
         self.feed(Input::Viewers(shared.viewer_count()));
         loop {
             self.dial_due();
@@ -120,7 +120,9 @@ impl Driver {
                 () = shared.wakes.viewers.notified() => self.feed_viewers(),
                 () = shared.wakes.isolation.notified() => self.follow_isolation(),
                 () = at(deadline) => self.on_deadline(),
-                found = self.finders.found() => self.book.found(found, shared.now()),
+                finding = self.finders.found() => if let Outcome::Found(addresses) = finding.outcome {
+                    self.book.found(addresses, shared.now());
+                },
                 event = self.swarm.select_next_some() => self.on_event(event),
             }
         }

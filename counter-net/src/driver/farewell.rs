@@ -20,6 +20,9 @@ impl Driver {
         // With a directory the next life goes on from it; without one, another node has to.
         let for_good = asked || self.shared.commits.get().is_none();
         let end = Instant::now() + if asked { LEAVE_MAX } else { FAREWELL_MAX };
+        // Every add that returned Ok is in the flush that follows.
+        self.shared.gate.stop();
+        self.shared.read().replica.hand_over();
         self.feed(Input::LocalChange);
         self.feed(Input::Leave { for_good });
         while !self.is_drained() && Instant::now() < end {

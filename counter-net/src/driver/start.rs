@@ -15,10 +15,11 @@ use libp2p::swarm::{Config as SwarmConfig, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, TransportError};
 use tokio::task::JoinHandle;
 
-use super::engine::Driver;
+use super::addresses::{in_order, is_wildcard};
+use super::engine::{Driver, Ending};
 use super::life::{self, Life};
 use super::predecessors::Predecessors;
-use crate::behaviour::{Behaviour, Names};
+use crate::behaviour::{Behaviour, BehaviourEvent, Names};
 use crate::config::{IDLE_TIMEOUT, NodeConfig};
 use crate::discovery::Finders;
 use crate::error::StartError;
@@ -29,21 +30,25 @@ use crate::transport;
 /// A listener that has not said within this time where it listens has no address to say.
 const LISTEN_MAX: Duration = Duration::from_secs(2);
 
+/// Every interface has been reported when no other one follows for this long.
+const INTERFACE_QUIET: Duration = Duration::from_millis(50);
+
 /// Starts a node's loop as a task; the node's addresses are known when this returns.
 pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let names = Names::of(&config.cluster)?;
     let life = life::begin(config.data_dir.clone(), config.restored, config.cluster.clone()).await?;
     let mut swarm = swarm(&life.keypair, &config, &names)?;
-    let addresses = listen(&mut swarm, &config.listen).await?;
+    let Listening { addresses, early } = listen(&mut swarm, &config.listen).await?;
     let predecessors = Predecessors::new(life.copied.clone(), life.store.is_some());
     let shared = shared(life, &config)?;
     let reachable: Vec<Multiaddr> =
         addresses.into_iter().map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own)).collect();
     *shared.listen.write().unwrap_or_else(PoisonError::into_inner) = reachable.iter().map(Multiaddr::to_string).collect();
-    let finders = Finders::start(&config, &reachable)?;
+    let finders = Finders::start(&config, &reachable, &shared)?;
     announce(&shared, &config);
-    let driver = Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
-    let task = tokio::spawn(driver.run());
+    let mut driver = Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
+    early.into_iter().for_each(|event| driver.on_event(event));
+    let task = tokio::spawn(driver.run(Ending(Arc::clone(&shared))));
     Ok((shared, task))
 }
 
@@ -90,8 +95,14 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     Ok(shared)
 }
 
+/// Where the node listens now, and what else happened on the network meanwhile.
+struct Listening {
+    addresses: Vec<Multiaddr>,
+    early: Vec<SwarmEvent<BehaviourEvent>>,
+}
+
 /// Binds every address and waits until each listener has said where it is.
-async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
+async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Listening, StartError> {
     let mut waiting: Vec<(ListenerId, &Multiaddr)> = Vec::new();
     for address in addresses {
         let failed = |source| StartError::Listen { address: address.to_string(), source };
@@ -99,7 +110,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
         let listener = swarm.listen_on(address.clone()).map_err(|error| failed(io_error(error)))?;
         waiting.push((listener, address));
     }
-    let mut bound = Vec::new();
+    let (mut bound, mut early) = (Vec::new(), Vec::new());
     let all_bound = async {
         while !waiting.is_empty() {
             match swarm.select_next_some().await {
@@ -111,7 +122,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
                     let address = waiting.iter().find(|(id, _)| *id == listener_id).map(|(_, address)| address.to_string());
                     return Err(StartError::Listen { address: address.unwrap_or_default(), source });
                 }
-                _ => {}
+                other => early.push(other),
             }
         }
         Ok(())
@@ -123,7 +134,25 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
             return Err(StartError::Listen { address, source: io::Error::from(io::ErrorKind::AddrNotAvailable) });
         }
     }
-    Ok(bound)
+    if addresses.iter().any(is_wildcard) {
+        wait_for_interfaces(swarm, &mut bound, &mut early).await;
+    }
+    Ok(Listening { addresses: in_order(bound), early })
+}
+
+/// A listener on every address reports those of the interfaces one right behind the other.
+async fn wait_for_interfaces(swarm: &mut Swarm<Behaviour>, bound: &mut Vec<Multiaddr>, early: &mut Vec<SwarmEvent<BehaviourEvent>>) {
+    let mut quiet = tokio::time::Instant::now() + INTERFACE_QUIET;
+    while let Ok(event) = tokio::time::timeout_at(quiet, swarm.select_next_some()).await {
+        match event {
+            SwarmEvent::NewListenAddr { address, .. } => {
+                bound.push(address);
+                quiet = tokio::time::Instant::now() + INTERFACE_QUIET;
+            }
+            // A peer may have connected already.
+            other => early.push(other),
+        }
+    }
 }
 
 /// libp2p shares ports: two nodes on one would each get some of the connections meant for either. So a named port is first bound unshared.

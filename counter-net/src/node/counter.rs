@@ -40,12 +40,14 @@ impl Counter {
     /// An amount of more than 2^32, one that this writer's cell has no room for (2^62 in all), or a data directory that cannot be written at the
     /// moment. Nothing was added.
     ///
+    /// [`AddError::Stopped`] after the node has stopped. Nothing was added, except at the very moment of the stop: such an add may be counted all
+    /// the same.
+    ///
     /// # Complexity
     ///
     /// One atomic operation; wakes the driver only when it is the first since the last flush.
     pub fn add(&self, amount: u64) -> Result<(), AddError> {
-        self.takes_adds()?;
-        self.tally.add(amount).inspect(|()| self.shared.metrics.added())
+        self.shared.gate.pass(|| self.tally.add(amount)).inspect(|()| self.shared.metrics.added())
     }
 
     /// Adds as [`Counter::add`] does, at once, and returns what resolves when the add is on this node's disk.
@@ -90,8 +92,11 @@ impl Counter {
     /// # }
     /// ```
     pub fn add_once(&self, id: &str, amount: i64) -> Result<Once, AddError> {
-        self.takes_adds()?;
-        let once = self.shared.write().replica.add_once(id, &self.name, amount)?;
+        let mut state = self.shared.write();
+        // Under the lock, which the last flush takes after it has closed the gate.
+        self.shared.gate.check()?;
+        let once = state.replica.add_once(id, &self.name, amount)?;
+        drop(state);
         if once == Once::Applied {
             self.shared.metrics.added();
             self.shared.wakes.local.notify_one();
@@ -100,6 +105,8 @@ impl Counter {
     }
 
     /// Resolves when everything added to this counter here before the call is on this node's disk; at once without a data directory.
+    ///
+    /// Fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if the node has stopped before.
     pub fn durable(&self) -> Durable {
         self.tally.hand_over();
         self.shared.durable()
@@ -176,18 +183,13 @@ impl Counter {
         self.shared.stable_total(&self.name)
     }
 
-    fn takes_adds(&self) -> Result<(), AddError> {
-        if self.shared.takes_adds() { Ok(()) } else { Err(AddError::StoreFailing) }
-    }
-
     /// Takes `amount` away in this node's region; the counter may go below zero. Otherwise as [`Counter::add`].
     ///
     /// # Errors
     ///
     /// As for [`Counter::add`]; nothing was taken away.
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
-        self.takes_adds()?;
-        self.tally.subtract(amount).inspect(|()| self.shared.metrics.added())
+        self.shared.gate.pass(|| self.tally.subtract(amount)).inspect(|()| self.shared.metrics.added())
     }
 
     /// The sum over all regions, as far as this node knows, with its own adds up to this moment.
@@ -215,13 +217,17 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// [`AddError::NotCaughtUp`] on a copied data directory until a member has answered: nothing was reset. Else, where a region's part cannot be
+    /// [`AddError::NotCaughtUp`] on a copied data directory until a member has answered, and [`AddError::Stopped`] after the node has stopped:
+    /// nothing was reset. Else, where a region's part cannot be
     /// written; the regions before it, in order of their names, are reset, and repeating the call is safe.
     pub fn reset(&self) -> Result<(), AddError> {
         if self.shared.behind.load(Ordering::Relaxed) {
             return Err(AddError::NotCaughtUp);
         }
         let mut state = self.shared.write();
+        if self.shared.gate.is_stopped() {
+            return Err(AddError::Stopped);
+        }
         let flushed = state.replica.flush();
         let regions: Vec<String> = state.replica.map().regions(&self.name).map(|(region, _)| region.to_owned()).collect();
         let outcome = regions.iter().try_for_each(|region| state.replica.reset(&self.name, region).map(drop));

@@ -28,6 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use counter_core::{AddError, ReplicaId};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
@@ -39,7 +40,8 @@ use crate::subscribe::{Changes, Interest};
 /// A running node: cheap to clone, `Send + Sync`, usable from any task or thread.
 ///
 /// Reads and adds are answered from this node's own memory and never wait for the network. The node stops when [`Node::shutdown`] is called, or
-/// abruptly (as if its process had died) when the last clone is dropped; [`Counter`]s and [`Viewer`]s do not keep it running.
+/// abruptly (as if its process had died) when the last clone is dropped; [`Counter`]s and [`Viewer`]s do not keep it running. The counters of a
+/// stopped node refuse adds with [`AddError::Stopped`], and can still be read.
 ///
 /// # Examples
 ///
@@ -64,6 +66,8 @@ struct Running {
     shared: Arc<Shared>,
     ending: Mutex<Ending>,
     abort: tokio::task::AbortHandle,
+    /// A shutdown may be polled outside of it.
+    runtime: Handle,
 }
 
 /// What a shutdown waits for, one after the other, and goes on with where it was dropped.
@@ -75,6 +79,7 @@ struct Ending {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.shared.gate.stop();
         self.abort.abort();
     }
 }
@@ -90,10 +95,11 @@ impl NodeBuilder {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with time and I/O enabled.
+    /// In a tokio runtime without time or I/O.
     pub async fn start(self) -> Result<Node, StartError> {
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let (shared, task) = crate::driver::start(self.check()?).await?;
-        Ok(Node::running(shared, task))
+        Ok(Node::running(shared, task, runtime))
     }
 }
 
@@ -103,9 +109,9 @@ impl Node {
         NodeBuilder::default()
     }
 
-    fn running(shared: Arc<Shared>, task: JoinHandle<()>) -> Self {
-        let abort = task.abort_handle();
-        Self { running: Arc::new(Running { shared, ending: Mutex::new(Ending { driver: Some(task), store: None }), abort }) }
+    fn running(shared: Arc<Shared>, task: JoinHandle<()>, runtime: Handle) -> Self {
+        let (abort, ending) = (task.abort_handle(), Mutex::new(Ending { driver: Some(task), store: None }));
+        Self { running: Arc::new(Running { shared, ending, abort, runtime }) }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -246,7 +252,7 @@ impl Node {
         self.shared().retire(ended)
     }
 
-    /// Leaves the cluster for good: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.
+    /// Leaves the cluster for good, unless the node has stopped already: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.
     ///
     /// A node without a directory always leaves so. Where no node is reached within 10 s, this life stays enrolled until [`Node::retire`] is called for it
     /// somewhere, or its directory is started again. Cancel safe as [`Node::shutdown`] is.
@@ -282,8 +288,8 @@ impl Node {
 
     /// Says good-bye to the cluster, gives that a moment to go out (at most 500 ms), and closes every connection.
     ///
-    /// Adds made before are flushed first. Later adds to this node's counters still succeed in memory but go nowhere. Calling it again, or from
-    /// several clones, waits for the same end. Cancel safe: dropped midway the node stops all the same, and another call waits for that.
+    /// Every add that returned Ok is flushed and handed over. From some moment of the call on, adds, resets and waits at this node's counters
+    /// fail with [`AddError::Stopped`] and its like; reads are answered as before. Calling it again, or from several clones, waits for the same end. Cancel safe: dropped midway the node stops all the same, and another call waits for that.
     pub async fn shutdown(&self) {
         self.shared().wakes.stop.notify_one();
         let mut ending = self.running.ending.lock().await;
@@ -292,7 +298,7 @@ impl Node {
             ending.driver = None;
             let shared = Arc::clone(self.shared());
             ending.store =
-                Some(tokio::task::spawn_blocking(move || shared.commits.get().into_iter().for_each(crate::store::Commits::stop)));
+                Some(self.running.runtime.spawn_blocking(move || shared.commits.get().into_iter().for_each(crate::store::Commits::stop)));
         }
         if let Some(store) = ending.store.as_mut() {
             let _closed = store.await;

@@ -45,6 +45,12 @@ impl Source for Stored {
         }
     }
 
+    fn failing(&mut self, is_failing: bool) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.gate.set_failing(is_failing);
+        }
+    }
+
     fn writers(&mut self) -> Vec<ReplicaId> {
         self.shared.upgrade().map_or_else(Vec::new, |shared| shared.read().replica.map().replicas().collect())
     }

@@ -1,10 +1,12 @@
 //! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
 
 mod commits;
+mod gate;
 mod metrics;
 mod waiting;
 
 pub(crate) use commits::Store;
+pub(crate) use gate::Gate;
 pub(crate) use metrics::{Label, Metrics};
 pub(crate) use waiting::Waiting;
 
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) origin: Instant,
     state: RwLock<State>,
     pub(crate) wakes: Wakes,
+    pub(crate) gate: Gate,
     pub(crate) viewers: AtomicU64,
     pub(crate) peers: AtomicUsize,
     /// What was asked for last; the driver follows.
@@ -81,6 +84,7 @@ impl Shared {
             origin,
             state: RwLock::new(state),
             wakes,
+            gate: Gate::default(),
             viewers: AtomicU64::new(0),
             peers: AtomicUsize::new(0),
             isolated: AtomicBool::new(false),

@@ -26,6 +26,8 @@ pub(crate) trait Source: Send + 'static {
     fn page(&mut self, have: &VersionVector, only: &[ReplicaId], cursor: Option<&Cursor>, bytes_max: usize) -> Page;
     /// Every writer held.
     fn writers(&mut self) -> Vec<ReplicaId>;
+    /// The store began to fail, or works again.
+    fn failing(&mut self, is_failing: bool);
 }
 
 /// The handle on the commit thread; dropping the last one ends it after a last commit.
@@ -154,7 +156,7 @@ impl Commits {
         ticket
     }
 
-    /// The last write failed: adds are refused until one succeeds.
+    /// The last write failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.0.desk.failing.load(Ordering::Relaxed)
     }
@@ -317,8 +319,11 @@ impl<S: Source, L: Log> Committer<S, L> {
         self.checkpoint = None;
     }
 
-    fn note(&self, error: Option<&StoreError>) {
+    fn note(&mut self, error: Option<&StoreError>) {
         let failed = self.desk.failing.swap(error.is_some(), Ordering::Relaxed);
+        if failed != error.is_some() {
+            self.source.failing(error.is_some());
+        }
         match error {
             Some(error) if !failed => tracing::error!(%error, "adds are refused until the store can be written again"),
             None if failed => tracing::info!("the store can be written again; adds are taken"),

@@ -59,6 +59,8 @@ impl Source for State {
     fn writers(&mut self) -> Vec<ReplicaId> {
         self.0.lock().unwrap().map().replicas().collect()
     }
+
+    fn failing(&mut self, _: bool) {}
 }
 
 fn open(path: &Path) -> (Directory, Opened) {

@@ -1,0 +1,122 @@
+//! The first words of a connection, which show whether both ends have the same cluster key.
+//!
+//! The private network encrypts and does not authenticate: with another key at the far end, what
+//! arrives is noise. But every libp2p peer begins with the same twenty bytes. So the accepting end
+//! reads twenty bytes and compares them. Where they differ it answers, says no more, and hangs up.
+//! The dialling end compares what it reads as it reads it. Both ends then know the cause at once.
+//! In the good case not a byte is added to what libp2p sends.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+
+use super::fault::Fault;
+
+/// The header of multistream-select with its length in front.
+const GREETING: &[u8; 20] = b"\x13/multistream/1.0.0\n";
+/// The answer to a stranger is the greeting this many times. If only the dialling end has a key, it
+/// takes the first 24 bytes as a nonce, and must find 20 more to compare.
+const ANSWER_REPEATS: usize = 3;
+/// Closing with unread input sends RST, and the far end loses the answer. So its input is read on
+/// for this long, and to this many bytes.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+
+/// Takes the greeting of whoever dialled, until `deadline`.
+///
+/// # Errors
+///
+/// [`Fault::WrongKey`] where it is none; the far end has been answered then.
+pub(super) async fn taken<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, deadline: Instant) -> io::Result<Greeted<S>> {
+    let mut first = [0; GREETING.len()];
+    match timeout_at(deadline, stream.read_exact(&mut first)).await {
+        Ok(outcome) => outcome?,
+        Err(_) => return Err(Fault::Silent.into()),
+    }
+    if first != *GREETING {
+        let _too_late = timeout(DRAIN_MAX, turn_away(stream)).await;
+        return Err(Fault::WrongKey.into());
+    }
+    Ok(Greeted { stream, ahead: GREETING, due: &[], patience: None, heard: true })
+}
+
+async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+    stream.write_all(&GREETING.repeat(ANSWER_REPEATS)).await?;
+    stream.close().await?;
+    futures::io::copy(stream.take(DRAIN_BYTES_MAX), &mut futures::io::sink()).await?;
+    Ok(())
+}
+
+/// Expects the greeting of the node that was dialled, by `deadline`. `heard`: it has sent bytes
+/// already.
+pub(super) fn expected<S>(stream: S, deadline: Instant, heard: bool) -> Greeted<S> {
+    Greeted { stream, ahead: &[], due: GREETING, patience: Some(Box::pin(sleep_until(deadline))), heard }
+}
+
+/// A stream whose greeting was read, or is checked as it is read.
+pub(super) struct Greeted<S> {
+    stream: S,
+    /// What was read already and is handed out first.
+    ahead: &'static [u8],
+    /// What must come next.
+    due: &'static [u8],
+    patience: Option<Pin<Box<Sleep>>>,
+    heard: bool,
+}
+
+impl<S: AsyncRead + Unpin> Greeted<S> {
+    fn read_greeting(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(Ok(read)) => {
+                self.heard |= read > 0;
+                let compared = read.min(self.due.len());
+                if buffer[..compared] != self.due[..compared] {
+                    return Poll::Ready(Err(Fault::WrongKey.into()));
+                }
+                self.due = &self.due[compared..];
+                Poll::Ready(Ok(read))
+            }
+            Poll::Pending => {
+                let is_over = self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(context).is_ready());
+                let fault = if self.heard { Fault::Unfinished } else { Fault::Silent };
+                if is_over { Poll::Ready(Err(fault.into())) } else { Poll::Pending }
+            }
+            failed => failed,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.ahead.is_empty() {
+            let read = self.ahead.len().min(buffer.len());
+            buffer[..read].copy_from_slice(&self.ahead[..read]);
+            self.ahead = &self.ahead[read..];
+            return Poll::Ready(Ok(read));
+        }
+        if !self.due.is_empty() {
+            return self.read_greeting(context, buffer);
+        }
+        self.patience = None;
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(context)
+    }
+}
