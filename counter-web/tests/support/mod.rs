@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod demo;
+pub mod distance;
 pub mod http;
 pub mod process;
 pub mod ws;
