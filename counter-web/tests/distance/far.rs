@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -33,11 +33,17 @@ pub(crate) fn ready_max(round_trip: Duration) -> Duration {
     6 * round_trip + Duration::from_millis(200)
 }
 
-/// Held by tests that measure time or use much of it: one at a time.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
+static TURN: RwLock<()> = RwLock::new(());
+
+/// Held by a test that measures milliseconds: nothing else runs meanwhile.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     // A test that failed is no reason for the next to fail.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by the other tests, which may run side by side.
+pub(crate) fn among() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Fails with everything that went wrong in a test of many cases.

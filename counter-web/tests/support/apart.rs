@@ -57,7 +57,7 @@ pub fn replace(path: &str, content: &str) -> io::Result<()> {
     std::fs::remove_file(own)
 }
 
-/// The distance between all nodes of these namespaces. A program makes one.
+/// The distance between all nodes of these namespaces: one at a time.
 pub struct Apart(Proxy);
 
 impl Apart {
@@ -83,6 +83,13 @@ impl Apart {
     fn rule(&self, to: SocketAddr) -> String {
         let proxy = self.0.address().port();
         format!("-p tcp ! -s {PROXY_SOURCE} -d {} --dport {} -j REDIRECT --to-ports {proxy}", to.ip(), to.port())
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Where this fails, the next connections are refused: the test says so.
+        let _flushed = run("iptables", "-t nat -F OUTPUT");
     }
 }
 
