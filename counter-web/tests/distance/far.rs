@@ -56,6 +56,11 @@ pub(crate) fn none_failed(failures: &[String]) {
 pub(crate) fn apart(test: &str, body: impl FnOnce()) {
     const INSIDE: &str = "COUNTER_TEST_APART";
     if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
+        // The test that waits for this one may be killed: then this ends, and all its nodes with it.
+        std::thread::spawn(|| {
+            let _end = std::io::stdin().read(&mut [0]);
+            std::process::exit(1);
+        });
         return body();
     }
     let mut command = match unshare() {
@@ -63,7 +68,10 @@ pub(crate) fn apart(test: &str, body: impl FnOnce()) {
         Err(why) => return println!("SKIPPED {test}: this machine lets us make no network of our own ({why})"),
     };
     command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture", "--test-threads", "1"]);
-    let done = command.env(INSIDE, test).stdin(Stdio::null()).output().unwrap();
+    command.env(INSIDE, test).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut inside = command.spawn().unwrap();
+    let _held = inside.stdin.take();
+    let done = inside.wait_with_output().unwrap();
     print!("{}", String::from_utf8_lossy(&done.stdout));
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "inside, {}:\n{said}", done.status);

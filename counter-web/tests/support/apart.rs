@@ -27,7 +27,8 @@ pub fn place(node: usize) -> SocketAddr {
 
 /// What starts a program in namespaces of its own, or why this machine has none for us.
 pub fn unshare() -> Result<Command, String> {
-    let mut plain = vec!["-n", "-m"];
+    // All processes there end with the first one.
+    let mut plain = vec!["-n", "-m", "-p", "-f", "--mount-proc"];
     if !rustix::process::geteuid().is_root() {
         plain.push("-r");
     }
