@@ -68,7 +68,9 @@ pub(crate) fn apart(test: &str, body: impl FnOnce()) {
         Err(why) => return println!("SKIPPED {test}: this machine lets us make no network of our own ({why})"),
     };
     command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture", "--test-threads", "1"]);
-    command.env(INSIDE, test).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Inside, process numbers begin at 1 again: names made of them are unique in this directory alone.
+    let own = Runtime::new();
+    command.env(INSIDE, test).env("TMPDIR", own.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut inside = command.spawn().unwrap();
     let _held = inside.stdin.take();
     let done = inside.wait_with_output().unwrap();

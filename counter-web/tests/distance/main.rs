@@ -15,3 +15,4 @@ mod proxy;
 mod stories;
 #[path = "../support/mod.rs"]
 mod support;
+mod together;
