@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::apart::unshare;
+use crate::support::apart::{end_with_input, unshare};
 use crate::support::distance::multiaddr;
 use crate::support::eventually;
 use crate::support::http::{add, connect, counter, get};
@@ -57,10 +57,7 @@ pub(crate) fn apart(test: &str, body: impl FnOnce()) {
     const INSIDE: &str = "COUNTER_TEST_APART";
     if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
         // The test that waits for this one may be killed: then this ends, and all its nodes with it.
-        std::thread::spawn(|| {
-            let _end = std::io::stdin().read(&mut [0]);
-            std::process::exit(1);
-        });
+        end_with_input();
         return body();
     }
     let mut command = match unshare() {

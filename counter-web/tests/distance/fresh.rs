@@ -85,9 +85,7 @@ fn fresh_node_finds_three_far_peers_behind_one_name() {
         let names = server.block_on(NameServer::start("127.0.0.53:53"));
         replace("/etc/resolv.conf", "nameserver 127.0.0.53\n").unwrap();
         let (runtime, cluster) = (Runtime::new(), cluster());
-        for node in 0..AMOUNTS.len() + 1 {
-            apart.remove(place(node)).unwrap();
-        }
+        apart.remove_all().unwrap();
         let _nodes = sources(&runtime, &cluster, AMOUNTS.len(), |node| Some(place(node)));
         (0..AMOUNTS.len()).for_each(|node| names.show(place(node).ip()));
         let mut failures = Vec::new();

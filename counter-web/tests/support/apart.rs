@@ -43,6 +43,15 @@ pub fn unshare() -> Result<Command, String> {
     Ok(command)
 }
 
+/// Ends this program when its input ends: when the one that started it does. All processes of its
+/// namespaces end with it.
+pub fn end_with_input() {
+    std::thread::spawn(|| {
+        let _end = io::Read::read(&mut io::stdin(), &mut [0]);
+        std::process::exit(1);
+    });
+}
+
 fn run(program: &str, arguments: &str) -> io::Result<()> {
     let done = Command::new(program).args(arguments.split(' ')).output()?;
     let why = || io::Error::other(format!("{program} {arguments}: {}", String::from_utf8_lossy(&done.stderr).trim()));
@@ -69,6 +78,12 @@ impl Apart {
 
     pub fn set(&self, change: impl FnOnce(&mut Conditions)) -> io::Result<()> {
         self.0.set(change)
+    }
+
+    /// From now on connections to all nodes travel.
+    pub fn remove_all(&self) -> io::Result<()> {
+        let proxy = self.0.address().port();
+        run("iptables", &format!("-t nat -A OUTPUT -p tcp ! -s {PROXY_SOURCE} --dport {GOSSIP_PORT} -j REDIRECT --to-ports {proxy}"))
     }
 
     /// From now on connections to this address travel.
@@ -107,6 +122,12 @@ pub fn bytes_carried() -> io::Result<u64> {
     received.ok_or_else(|| io::Error::other("no loopback in /proc/net/dev"))
 }
 
+#[cfg(target_os = "linux")]
 fn wanted(client: &TcpStream) -> io::Result<SocketAddr> {
     Ok(rustix::net::sockopt::ip_original_dst(client)?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wanted(_: &TcpStream) -> io::Result<SocketAddr> {
+    Err(io::ErrorKind::Unsupported.into())
 }
