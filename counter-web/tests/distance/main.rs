@@ -4,10 +4,10 @@
 //! the tests that need some say SKIPPED and why.
 
 mod bad_peers;
+mod crowd;
 mod far;
 mod fresh;
 mod log;
-mod many;
 #[allow(dead_code)]
 #[path = "../../../counter-net/tests/cluster/name_server.rs"]
 mod name_server;

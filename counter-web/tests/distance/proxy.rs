@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::far::among;
 use crate::support::distance::{Door, Place, Proxy};
 
 const WAY: Duration = Duration::from_millis(50);
@@ -48,6 +49,7 @@ fn near(took: Duration, wanted: Duration) {
 
 #[test]
 fn first_answer_takes_two_round_trips_and_later_ones_one() {
+    let _among = among();
     let proxy = Proxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
     let (first, second) = (trip(&mut stream), trip(&mut stream));
@@ -60,6 +62,7 @@ fn first_answer_takes_two_round_trips_and_later_ones_one() {
 
 #[test]
 fn delay_does_not_limit_throughput_nor_change_a_byte() {
+    let _among = among();
     const BYTES: usize = 8 << 20;
     let proxy = Proxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
@@ -80,8 +83,11 @@ fn delay_does_not_limit_throughput_nor_change_a_byte() {
 
 #[test]
 fn refusing_door_refuses_and_opens_again() {
+    let _among = among();
     let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
     let mut old = connect(&proxy);
+    // Only what the proxy has accepted stays.
+    trip(&mut old);
     proxy.set(|now| now.door = Door::Refuses).unwrap();
     let error = TcpStream::connect(proxy.address()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -92,6 +98,7 @@ fn refusing_door_refuses_and_opens_again() {
 
 #[test]
 fn swallowing_door_lets_no_connect_end() {
+    let _among = among();
     let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
     proxy.set(|now| now.door = Door::Swallows).unwrap();
     let outcome = TcpStream::connect_timeout(&proxy.address(), Duration::from_millis(500));
@@ -102,6 +109,7 @@ fn swallowing_door_lets_no_connect_end() {
 
 #[test]
 fn silent_door_accepts_and_says_nothing() {
+    let _among = among();
     let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
     proxy.set(|now| now.door = Door::Silent).unwrap();
     let mut stream = connect(&proxy);
@@ -116,6 +124,7 @@ fn silent_door_accepts_and_says_nothing() {
 
 #[test]
 fn dark_connection_stays_and_goes_on_later() {
+    let _among = among();
     let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
@@ -130,6 +139,7 @@ fn dark_connection_stays_and_goes_on_later() {
 
 #[test]
 fn cut_ends_every_connection_at_once() {
+    let _among = among();
     let proxy = Proxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
@@ -142,6 +152,7 @@ fn cut_ends_every_connection_at_once() {
 
 #[test]
 fn end_of_a_server_travels_too() {
+    let _among = among();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::to(listener.local_addr().unwrap(), WAY).unwrap();
     let mut stream = connect(&proxy);
@@ -153,6 +164,7 @@ fn end_of_a_server_travels_too() {
 
 #[test]
 fn trickle_carries_as_many_bytes_a_second_as_it_says() {
+    let _among = among();
     let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
@@ -166,6 +178,7 @@ fn trickle_carries_as_many_bytes_a_second_as_it_says() {
 
 #[test]
 fn reserved_place_refuses_until_somebody_listens_there() {
+    let _among = among();
     let place = Place::reserve(Ipv4Addr::LOCALHOST).unwrap();
     assert_eq!(TcpStream::connect(place.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     // The standard library's listeners reuse addresses, as a node's do.

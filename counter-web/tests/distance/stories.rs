@@ -133,7 +133,7 @@ fn story(seed: u64, round_trip: Duration) -> Result<Duration, String> {
         let directory = directories.join(number.to_string());
         world.start(number, REGIONS[number], viewers, |recipe| {
             let recipe = recipe.peers(others.clone());
-            if seed % 2 == 0 { recipe.directory(&directory) } else { recipe }
+            if seed.is_multiple_of(2) { recipe.directory(&directory) } else { recipe }
         });
     };
     for number in 0..REGIONS.len() {

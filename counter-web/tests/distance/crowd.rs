@@ -24,7 +24,7 @@ const CLICKS_HZ: u32 = 20;
 const CLICKED_FOR: Duration = Duration::from_secs(8);
 const IDLE_NODES: usize = 10;
 const IDLE_BYTES_PER_SECOND_MAX: u64 = 4_000;
-const IDLE_FOR: Duration = Duration::from_secs(15);
+const IDLE_FOR: Duration = Duration::from_secs(10);
 
 /// Nodes that all have each other as live members.
 fn crowd(runtime: &Runtime, count: usize) -> Vec<Node> {
@@ -155,7 +155,7 @@ fn agreement(round_trip: Duration) -> Vec<String> {
 #[test]
 fn node_soon_knows_that_all_hold_a_click() {
     let _alone = alone();
-    apart("many::node_soon_knows_that_all_hold_a_click", || {
+    apart("crowd::node_soon_knows_that_all_hold_a_click", || {
         let failures: Vec<String> = round_trips(&[0, 200]).into_iter().flat_map(agreement).collect();
         none_failed(&failures);
     });
@@ -164,7 +164,7 @@ fn node_soon_knows_that_all_hold_a_click() {
 #[test]
 fn idle_nodes_send_little() {
     let _alone = alone();
-    apart("many::idle_nodes_send_little", || {
+    apart("crowd::idle_nodes_send_little", || {
         let (_apart, runtime) = (Apart::new(Duration::ZERO).unwrap(), Runtime::new());
         let nodes = crowd(&runtime, IDLE_NODES);
         // Nobody but the nodes is in this network, and nobody asks them anything meanwhile.
