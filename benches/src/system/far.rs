@@ -41,7 +41,7 @@ pub type Outcome = Result<Quantiles, String>;
 /// What was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Far {
-    /// By the way to find its peers, and the round trip in milliseconds: a fresh node, until it is ready.
+    /// A fresh node, until it is ready, by how it finds its peers and by milliseconds of round trip.
     pub fresh: Vec<(String, u64, Outcome)>,
     /// From a click to its showing at a client of another node.
     pub visible: Quantiles,
@@ -52,7 +52,8 @@ pub struct Far {
 /// Starts this very program again in namespaces of its own, and measures there.
 ///
 /// # Errors
-/// A line that says what it takes, where this machine has no namespaces for us; a node that does not start; a total that is wrong.
+/// A line that says what it takes, where this machine has no namespaces for us; a node that does not
+/// start; a total that is wrong.
 pub fn far(times: &Times) -> Measured<Far> {
     let how = |why: String| Failure(format!("far: skipped; nodes at a distance take namespaces, `ip` and `iptables` ({why})"));
     let mut command = unshare().map_err(how)?;

@@ -1,5 +1,5 @@
-//! Peers that are dead, that swallow every packet, that accept and stay silent, or that have another
-//! key: what a node says meanwhile, and that the good ones among its peers are enough.
+//! Peers that are dead, that swallow every packet, that stay silent, or that have another key: what
+//! a node says meanwhile, and that the good ones among its peers are enough.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -89,7 +89,7 @@ fn one_click(nodes: &[Node], wanted: i64) -> Result<Duration, String> {
     if known > AGE_MAX { Err(format!("it knows only after {known:?}")) } else { Ok(known) }
 }
 
-/// What goes wrong while one node is clicked without pause: what others show, and what two nodes know.
+/// Clicks one node without pause. What went wrong in what others show and in what two nodes know.
 fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
     let (clicked, stop, start) = (&nodes[1], AtomicBool::new(false), Instant::now());
     // When each click was acknowledged.

@@ -56,7 +56,7 @@ pub(crate) fn none_failed(failures: &[String]) {
 pub(crate) fn apart(test: &str, body: impl FnOnce()) {
     const INSIDE: &str = "COUNTER_TEST_APART";
     if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
-        // The test that waits for this one may be killed: then this ends, and all its nodes with it.
+        // The test that waits for this one may be killed: then this ends, with all its nodes.
         end_with_input();
         return body();
     }
@@ -65,7 +65,7 @@ pub(crate) fn apart(test: &str, body: impl FnOnce()) {
         Err(why) => return println!("SKIPPED {test}: this machine lets us make no network of our own ({why})"),
     };
     command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture", "--test-threads", "1"]);
-    // Inside, process numbers begin at 1 again: names made of them are unique in this directory alone.
+    // Inside, process numbers begin at 1 again: names made of them are unique only in here.
     let own = Runtime::new();
     command.env(INSIDE, test).env("TMPDIR", own.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut inside = command.spawn().unwrap();
@@ -78,21 +78,24 @@ pub(crate) fn apart(test: &str, body: impl FnOnce()) {
 
 /// What a node is started with.
 #[derive(Clone)]
-pub(crate) struct Recipe(Vec<String>, Vec<(&'static str, String)>);
+pub(crate) struct Recipe {
+    flags: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+}
 
 impl Recipe {
     pub(crate) fn new(cluster: &str, region: &str) -> Self {
         let flags = ["--cluster", cluster, "--region", region, "--http", "127.0.0.1:0"];
-        Self(flags.map(str::to_owned).to_vec(), Vec::new())
+        Self { flags: flags.map(str::to_owned).to_vec(), variables: Vec::new() }
     }
 
     fn flag(mut self, name: &str, value: String) -> Self {
-        self.0.extend([name.to_owned(), value]);
+        self.flags.extend([name.to_owned(), value]);
         self
     }
 
     fn set(mut self, name: &'static str, value: &str) -> Self {
-        self.1.push((name, value.to_owned()));
+        self.variables.push((name, value.to_owned()));
         self
     }
 
@@ -126,7 +129,7 @@ impl Recipe {
 
     pub(crate) fn command(&self, runtime: &Runtime) -> Command {
         let mut command = command(runtime);
-        command.args(&self.0).envs(self.1.iter().map(|(name, value)| (name, value)));
+        command.args(&self.flags).envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

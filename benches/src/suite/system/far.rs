@@ -40,7 +40,8 @@ pub async fn far(quick: bool) -> Measured<Part> {
 }
 
 impl Part {
-    /// The median of an outcome, which may be so many nanoseconds. One that is wrong stands in the table as wrong.
+    /// The median of an outcome, with the most nanoseconds allowed. What is wrong stands in the table
+    /// as wrong.
     fn add(&mut self, id: String, work: String, outcome: &Outcome, allowed: f64) {
         match outcome {
             Ok(times) => self.rows.push(quantile_row(id, work, times, 0.5).needs(Need::AtMost(allowed), "")),
