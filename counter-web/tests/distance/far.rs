@@ -127,6 +127,11 @@ impl Recipe {
         self.set("COUNTER_READY_WITHIN", time)
     }
 
+    /// A viewer that answers no pings is cut after three of these.
+    pub(crate) fn ping_interval(self, seconds: u32) -> Self {
+        self.flag("--ping-interval", seconds.to_string())
+    }
+
     pub(crate) fn command(&self, runtime: &Runtime) -> Command {
         let mut command = command(runtime);
         command.args(&self.flags).envs(self.variables.iter().map(|(name, value)| (name, value)));
