@@ -112,7 +112,7 @@ fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
                 let shown = total(node);
                 let due = clicks.lock().unwrap().iter().filter(|at| **at + AGE_MAX < asked).count() as i64;
                 if shown < before + due && failures.len() < 5 {
-                    failures.push(format!("node {number} shows {shown} and not the {due} clicks that are older than {AGE_MAX:?}"));
+                    failures.push(format!("node {number} shows {shown}, and {} clicks are older than {AGE_MAX:?}", before + due));
                 }
             }
             // As long as nothing is older than that, everybody knows it.
