@@ -18,6 +18,7 @@ const USAGE: &str = "benches COMMAND [--quick]
   simulated clusters of many nodes, loss and partitions in virtual time (with --features sim)
   fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes; 10,000 idle ones; some that never read
   hosts     three nodes, each in a network namespace: clicks under loss, and after a pulled cable (as root)
+  far       nodes 200 ms from each other, in a network namespace: a fresh one, a click, and when its node knows that all hold it
   report    builds the node and this program, measures all of that, into target/report (index.html, report.json, table.md); with --keep also as the
             committed report and README's table
   page [FILE]    the page again, from a report.json, or from the committed one

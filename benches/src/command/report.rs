@@ -15,7 +15,8 @@ use super::{all_right, effort};
 const FOLDER: &str = "target/report";
 
 /// The works with processes, in the order of the report.
-const SYSTEM_PARTS: [&str; 10] = ["latency", "fresh", "recovery", "redis", "adds", "durable", "fanout", "million", "hosts", "simulated"];
+const SYSTEM_PARTS: [&str; 11] =
+    ["latency", "fresh", "recovery", "redis", "adds", "durable", "fanout", "million", "hosts", "far", "simulated"];
 
 /// A bar on standard error that says what runs now, and how long all of it has run.
 struct Progress {
@@ -106,6 +107,7 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
         "recovery" => system::recovery(quick).await,
         "million" => system::million().await,
         "hosts" => system::hosts(quick).await,
+        "far" => system::far(quick).await,
         #[cfg(feature = "sim")]
         "simulated" => system::simulated(quick).await,
         #[cfg(not(feature = "sim"))]

@@ -15,7 +15,7 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
         ("table", None) => return Some(table_again()),
         ("page", path) => return Some(page_again(path)),
         ("check", Some(path)) => return Some(check_file(path)),
-        ("hosts-inside" | "million-inside", Some(_)) => {}
+        ("hosts-inside" | "far-inside" | "million-inside", Some(_)) => {}
         (_, Some(_)) => return None,
         ("report" | "check", None) if !built => build(),
         _ => {}
@@ -33,6 +33,10 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
         "hosts-inside" => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
             return Some(runtime.block_on(system_work::hosts_inside(&arguments)).map_err(|failure| failure.to_string()));
+        }
+        "far-inside" => {
+            let times = file.unwrap_or_default();
+            return Some(runtime.block_on(system_work::far_inside(times)).map_err(|failure| failure.to_string()));
         }
         "million-inside" => {
             let counters = file.unwrap_or_default();
@@ -54,6 +58,7 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
             "durable" => system::durable(quick).await,
             "recovery" => system::recovery(quick).await,
             "hosts" => system::hosts(quick).await,
+            "far" => system::far(quick).await,
             #[cfg(feature = "sim")]
             "simulated" => system::simulated(quick).await,
             "fanout" => system::fan_out(quick).await,

@@ -6,7 +6,7 @@ use super::plots::{histograms, plots};
 use super::summary::summary;
 
 /// Sections of the page: what the rows' ids begin with, a heading, and what it is about.
-const SECTIONS: [(&str, &str, &str); 8] = [
+const SECTIONS: [(&str, &str, &str); 9] = [
     ("w1", "Adds", "1,000,000 times +1 over 32 regions, one writer."),
     (
         "w2",
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, &str, &str); 8] = [
     ("threads", "Threads", "64 threads adding through handles on this machine's cores."),
     ("system", "The whole system", "Real processes on loopback, real sockets, clients on the same machine."),
     ("hosts", "Between hosts", "Real processes, each in a network namespace of its own: packets lost, and a cable pulled."),
+    ("far", "Far apart", "Real processes, 200 ms from each other: a proxy in a network namespace delays each way, and the handshake."),
     ("sim", "Between continents", "The same replicator in the simulator: virtual time, 20 to 400 ms a message. The same on every machine."),
 ];
 

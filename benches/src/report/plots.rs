@@ -26,7 +26,7 @@ const REGIONS: (&str, Option<&str>) = ("regions, R", Some("R"));
 const NODES: (&str, Option<&str>) = ("nodes", Some("nodes"));
 const PERCENT: (&str, Option<&str>) = ("percent of clicks", None);
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     kind("w2.join", "Join in memory", REGIONS, "time a join"),
     kind("w2.send", "Encode, decode and join", REGIONS, "time a transfer"),
     kind("w2.writers", "Join of 1,000 regions", ("writers", Some("writers")), "time a join"),
@@ -35,6 +35,7 @@ const KINDS: [Kind; 12] = [
     kind("system.fresh", "Fresh process, until synced", ("counters", Some("counters")), "time"),
     Kind { label: rate, ..kind("system.durable", "Durable adds", ("committers at once", Some("committers")), "adds a second") },
     kind("sim.times", "A cluster between continents, simulated", NODES, "virtual time"),
+    kind("far.known", "A click's node knows that all hold it, 200 ms apart", NODES, "time"),
     Kind { label: bytes, ..kind("sim.bytes", "Payload of such a cluster, simulated", NODES, "bytes") },
     kind("system.fan_out", "Click to all of 1,000 sockets, by quantile", PERCENT, "time"),
     kind("system.visible", "Click to the other nodes' clients, by quantile", PERCENT, "time"),

@@ -1,8 +1,13 @@
 //! The system work: real processes of the built binary on loopback, over real sockets.
 
 mod add_rate;
+#[path = "../../../counter-web/tests/support/apart.rs"]
+mod apart;
+#[path = "../../../counter-web/tests/support/distance.rs"]
+mod distance;
 mod durable;
 mod fan_out;
+mod far;
 mod fresh;
 mod hosts;
 mod http;
@@ -10,6 +15,9 @@ mod lab;
 mod latency;
 mod metrics;
 mod million;
+#[allow(dead_code)]
+#[path = "../../../counter-net/tests/cluster/name_server.rs"]
+mod name_server;
 mod process;
 mod quantiles;
 mod raw_server;
@@ -25,6 +33,7 @@ mod wire;
 pub use add_rate::{AddRates, CLIENTS, WINDOW, add_rates};
 pub use durable::{DurableRates, durable};
 pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
+pub use far::{Far, Outcome, ROUND_TRIP, Times, far, far_inside};
 pub use fresh::fresh;
 pub use hosts::{Hosts, LOSS, OUTAGE, hosts, hosts_inside};
 pub use latency::latency;

@@ -64,22 +64,20 @@ impl Process {
     pub(super) fn spawn_on(namespace: &str, region: &str, listen: &str, peers: &[String], http: &str) -> Measured<Self> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace]).arg(binary()?);
-        command.args([
-            "--region",
-            region,
-            "--cluster",
-            "hosts",
-            "--listen",
-            listen,
-            "--http",
-            http,
-            "--discover",
-            "none",
-            "--log",
-            "error",
-        ]);
         // Its clients are not on its own loopback, and so would be held to the rate for strangers.
-        command.args(["--rate", "1000000"]).args(peers.iter().flat_map(|peer| ["--peer", peer]));
+        command.args(["--rate", "1000000", "--cluster", "hosts", "--discover", "none", "--http", http]);
+        Self::start_keyed(command, region, listen, peers)
+    }
+
+    /// A node in the namespaces of this very process, that finds the named peers, or others by `discover`.
+    pub(super) fn spawn_far(cluster: &str, region: &str, listen: &str, discover: &str, peers: &[String]) -> Measured<Self> {
+        let mut command = Command::new(binary()?);
+        command.args(["--cluster", cluster, "--discover", discover, "--http", "127.0.0.1:0"]);
+        Self::start_keyed(command, region, listen, peers)
+    }
+
+    fn start_keyed(mut command: Command, region: &str, listen: &str, peers: &[String]) -> Measured<Self> {
+        command.args(["--region", region, "--listen", listen, "--log", "error"]).args(peers.iter().flat_map(|peer| ["--peer", peer]));
         command.env("COUNTER_CLUSTER_KEY", "a key of this bench alone").env_remove("COUNTER_PEERS").env_remove("COUNTER_LISTEN");
         command.env_remove("COUNTER_DATA_DIR").env_remove("RUST_LOG");
         Self::start(command)

@@ -1,8 +1,10 @@
 //! What the tests of the real binary share: its processes, and the smallest HTTP and WebSocket clients that will do.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod apart;
 pub mod browser;
 pub mod demo;
+pub mod distance;
 pub mod http;
 pub mod process;
 pub mod ws;

@@ -2,12 +2,14 @@
 
 mod adds;
 mod fan_out;
+mod far;
 mod hosts;
 #[cfg(feature = "sim")]
 mod simulated;
 
 pub use adds::{adds, durable, round_trips};
 pub use fan_out::fan_out;
+pub use far::far;
 pub use hosts::hosts;
 #[cfg(feature = "sim")]
 pub use simulated::simulated;

@@ -1,0 +1,178 @@
+//! Clusters of many nodes: how soon one knows that all hold a click, and what idle ones send.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::far::{KEY, PATIENCE, Recipe, alone, apart, none_failed, round_trips, status};
+use crate::support::apart::{Apart, bytes_carried, place};
+use crate::support::distance::multiaddr;
+use crate::support::eventually;
+use crate::support::http::{add, counter};
+use crate::support::process::{Node, Runtime, cluster};
+
+const NODES: usize = 36;
+/// Every node knows these at its start, and the others through them.
+const KNOWN: usize = 3;
+/// How old what all are known to hold may be.
+const AGE_MAX: Duration = Duration::from_secs(2);
+/// A node that does not know it by then is given up.
+const GIVE_UP: Duration = Duration::from_secs(10);
+const CLICKS_HZ: u32 = 20;
+/// How long clicks go on without pause.
+const CLICKED_FOR: Duration = Duration::from_secs(8);
+const IDLE_NODES: usize = 10;
+const IDLE_BYTES_PER_SECOND_MAX: u64 = 4_000;
+const IDLE_FOR: Duration = Duration::from_secs(10);
+
+/// Nodes that all have each other as live members.
+fn crowd(runtime: &Runtime, count: usize) -> Vec<Node> {
+    let cluster = cluster();
+    let codes = include_str!("../../assets/regions.csv").lines().skip(1).filter_map(|line| line.split(',').next());
+    let start = |(number, region): (usize, &str)| {
+        let known = (0..KNOWN).filter(|known| *known != number).map(|known| multiaddr(place(known)));
+        Recipe::new(&cluster, region).key(KEY).peers(known).listen(place(number)).start(runtime)
+    };
+    let nodes: Vec<Node> = codes.take(count).enumerate().map(start).collect();
+    assert_eq!(nodes.len(), count, "regions");
+    for node in &nodes {
+        eventually("all are members", PATIENCE, || {
+            let status = status(node);
+            let live = status["members"].as_array().unwrap().iter().filter(|member| member["live"] == true).count();
+            if live == count && status["synced"] == true { Ok(()) } else { Err(format!("{live} live, synced {}", status["synced"])) }
+        });
+    }
+    nodes
+}
+
+/// What a node knows of the others. The only place that reads it.
+struct Known {
+    /// Members that are not known to hold all that this node holds, by region.
+    behind: Vec<String>,
+    /// All are known to hold what this node held so long ago; None where it does not know.
+    age: Option<Duration>,
+}
+
+impl Known {
+    fn read(status: &Value) -> Self {
+        let members = status["members"].as_array().unwrap().iter().filter(|member| member["live"] == true);
+        let behind: Vec<&Value> = members.filter(|member| member["lag_versions"] != 0).collect();
+        let age = behind.iter().try_fold(0, |most, member| Some(member["lag_ms"].as_u64()?.max(most)));
+        Self { behind: behind.iter().map(|member| member["region"].to_string()).collect(), age: age.map(Duration::from_millis) }
+    }
+}
+
+fn total(node: &Node) -> i64 {
+    let counter = counter(&node.http, "clicks");
+    counter["total"].as_i64().unwrap_or_else(|| panic!("{counter}"))
+}
+
+/// From a click until its node knows that all hold it; and that they do.
+fn one_click(nodes: &[Node], wanted: i64) -> Result<Duration, String> {
+    let (clicked, start) = (&nodes[NODES / 2], Instant::now());
+    add(&clicked.http, 1);
+    let known = loop {
+        let known = Known::read(&status(clicked));
+        if known.behind.is_empty() {
+            break start.elapsed();
+        }
+        if start.elapsed() > GIVE_UP {
+            return Err(format!("after {GIVE_UP:?} it does not know of {}: {}", known.behind.len(), known.behind.join(" ")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let without: Vec<usize> = (0..nodes.len()).filter(|number| total(&nodes[*number]) != wanted).collect();
+    if !without.is_empty() {
+        return Err(format!("after {known:?} it says that all hold its click, and nodes {without:?} do not"));
+    }
+    if known > AGE_MAX { Err(format!("it knows only after {known:?}")) } else { Ok(known) }
+}
+
+/// Clicks one node without pause. What went wrong in what others show and in what two nodes know.
+fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
+    let (clicked, stop, start) = (&nodes[1], AtomicBool::new(false), Instant::now());
+    // When each click was acknowledged.
+    let clicks = std::sync::Mutex::new(Vec::new());
+    let (mut failures, mut oldest, mut unknown) = (Vec::new(), Duration::ZERO, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for click in 1.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                add(&clicked.http, 1);
+                clicks.lock().unwrap().push(Instant::now());
+                std::thread::sleep((start + click * (Duration::from_secs(1) / CLICKS_HZ)).saturating_duration_since(Instant::now()));
+            }
+        });
+        while start.elapsed() < CLICKED_FOR {
+            for (number, node) in nodes.iter().enumerate() {
+                let asked = Instant::now();
+                let shown = total(node);
+                let due = clicks.lock().unwrap().iter().filter(|at| **at + AGE_MAX < asked).count() as i64;
+                if shown < before + due && failures.len() < 5 {
+                    failures.push(format!("node {number} shows {shown}, and {} clicks are older than {AGE_MAX:?}", before + due));
+                }
+            }
+            // As long as nothing is older than that, everybody knows it.
+            for node in [&nodes[0], clicked].into_iter().filter(|_| start.elapsed() > AGE_MAX) {
+                match Known::read(&status(node)).age {
+                    Some(age) => oldest = oldest.max(age),
+                    None => unknown += 1,
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let count = clicks.into_inner().unwrap().len();
+    println!("{count} clicks in {:?}: what all hold is at most {oldest:?} old, unknown {unknown} times", start.elapsed());
+    if oldest > AGE_MAX || unknown > 0 {
+        failures.push(format!("what all are known to hold is up to {oldest:?} old, and unknown {unknown} times"));
+    }
+    if (count as f64) < 0.7 * f64::from(CLICKS_HZ) * CLICKED_FOR.as_secs_f64() {
+        failures.push(format!("only {count} clicks were made: this machine is too slow for a verdict"));
+    }
+    failures
+}
+
+fn agreement(round_trip: Duration) -> Vec<String> {
+    let (apart, runtime) = (Apart::new(round_trip / 2).unwrap(), Runtime::new());
+    apart.remove_all().unwrap();
+    let start = Instant::now();
+    let nodes = crowd(&runtime, NODES);
+    println!("{NODES} nodes at {round_trip:?} have met after {:?}", start.elapsed());
+    let mut failures = Vec::new();
+    for click in 1..=2 {
+        let outcome = one_click(&nodes, click);
+        println!("{NODES} nodes at {round_trip:?}, click {click}: known to be everywhere after {outcome:?}");
+        failures.extend(outcome.err());
+    }
+    failures.extend(many_clicks(&nodes, 2));
+    failures.into_iter().map(|why| format!("{round_trip:?}: {why}")).collect()
+}
+
+#[test]
+fn node_soon_knows_that_all_hold_a_click() {
+    let _alone = alone();
+    apart("crowd::node_soon_knows_that_all_hold_a_click", || {
+        let failures: Vec<String> = round_trips(&[0, 200]).into_iter().flat_map(agreement).collect();
+        none_failed(&failures);
+    });
+}
+
+#[test]
+fn idle_nodes_send_little() {
+    let _alone = alone();
+    apart("crowd::idle_nodes_send_little", || {
+        let (_apart, runtime) = (Apart::new(Duration::ZERO).unwrap(), Runtime::new());
+        let nodes = crowd(&runtime, IDLE_NODES);
+        // Nobody but the nodes is in this network, and nobody asks them anything meanwhile.
+        let (start, before) = (Instant::now(), bytes_carried().unwrap());
+        std::thread::sleep(IDLE_FOR);
+        let bytes = bytes_carried().unwrap() - before;
+        let each = (bytes as f64 / start.elapsed().as_secs_f64() / nodes.len() as f64) as u64;
+        println!("{IDLE_NODES} idle nodes: each sends {each} bytes a second with all headers");
+        assert!(each <= IDLE_BYTES_PER_SECOND_MAX, "{each} bytes a second");
+    });
+}

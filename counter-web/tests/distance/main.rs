@@ -1,0 +1,18 @@
+//! Nodes far from each other: real processes behind proxies that delay, stall and refuse.
+//!
+//! DISTANCE_MS names other round trips than the usual ones. Where this machine makes no namespaces,
+//! the tests that need some say SKIPPED and why.
+
+mod bad_peers;
+mod crowd;
+mod far;
+mod fresh;
+mod log;
+#[allow(dead_code)]
+#[path = "../../../counter-net/tests/cluster/name_server.rs"]
+mod name_server;
+mod proxy;
+mod stories;
+#[path = "../support/mod.rs"]
+mod support;
+mod together;
