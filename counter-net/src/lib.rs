@@ -43,7 +43,7 @@ pub use node::{
     StableTotal, Standing, Token, TokenError, Viewer,
 };
 #[cfg(feature = "node")]
-pub use protocol::{Copies, RetireError};
+pub use protocol::{Agreement, Copies, NotReady, RetireError};
 #[cfg(feature = "node")]
 pub use store::{NotDurable, StoreError};
 #[cfg(feature = "node")]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId, VersionVector};
-use counter_net::protocol::{Alarm, Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, ProtocolConfig, Refusal, Replicator, Verdict};
+use counter_net::protocol::{
+    Alarm, Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, ProtocolConfig, Refusal, Replicator, Search, Verdict,
+};
 use serde_cbor::Value;
 
 const MS: Duration = Duration::from_millis(1);
@@ -28,9 +30,8 @@ impl Victim {
         let machine = Replicator::new(ProtocolConfig::default(), &replica, 1, Duration::ZERO);
         let mut victim = Self { replica, machine, now: Duration::ZERO };
         victim.hand(Input::LocalChange);
-        // Alone until the bootstrap window is over: it has caught up, and takes gossip at once.
-        victim.now += Duration::from_secs(1);
-        victim.hand(Input::Timer);
+        // It is alone: it has caught up, and takes gossip at once.
+        victim.hand(Input::Search(Search::NOBODY));
         assert!(victim.machine.is_synced());
         victim.hand(Input::PeerUp { peer: PEER });
         victim
@@ -306,11 +307,11 @@ fn counters_above_the_bound_are_refused_whole_and_close_readiness() {
     let delta = other.map().delta_since(&VersionVector::new()).encode();
     victim.now = Duration::from_secs(1);
     victim.hand(Input::PeerDown { peer: PEER });
-    assert!(victim.machine.is_ready());
+    assert!(victim.machine.readiness().is_ok());
     let (verdict, outputs) = victim.gossip(delta);
     assert_eq!(verdict, Verdict::Ignore);
     assert!(outputs.iter().any(|output| matches!(output, Output::Notify(Notice::Alarm(Alarm::JoinRefused { .. })))));
-    assert!(!victim.machine.is_ready());
+    assert!(victim.machine.readiness().is_err());
     assert_eq!(victim.replica.map().counter_count(), 1);
 }
 

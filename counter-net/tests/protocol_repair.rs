@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId, VersionVector};
-use counter_net::protocol::{Alarm, Input, NodeId, Notice, Output, ProtocolConfig, Replicator};
+use counter_net::protocol::{Alarm, Input, NodeId, NotReady, Notice, Output, ProtocolConfig, Replicator, Search};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -25,7 +25,9 @@ fn node(id: u64, config: ProtocolConfig) -> (Replica, Replicator, Vec<Notice>) {
 impl Pair {
     fn new(nodes: [(Replica, Replicator, Vec<Notice>); 2]) -> Self {
         let up = |peer| Input::PeerUp { peer: NodeId(peer) };
-        Self { nodes, wire: VecDeque::from([(0, up(2)), (1, up(1))]), now: Duration::ZERO }
+        let nobody = || Input::Search(Search::NOBODY);
+        let wire = VecDeque::from([(0, up(2)), (1, up(1)), (0, nobody()), (1, nobody())]);
+        Self { nodes, wire, now: Duration::ZERO }
     }
 
     fn run_for(&mut self, time: Duration) {
@@ -42,7 +44,7 @@ impl Pair {
                         Output::Request { id, payload, .. } => self.wire.push_back((1 - at, Input::Request { peer: me, id, payload })),
                         Output::Respond { id, payload, .. } => self.wire.push_back((1 - at, Input::Response { peer: me, id, payload })),
                         Output::Notify(notice) => notices.push(notice),
-                        Output::Verdict { .. } | Output::Penalise { .. } => {}
+                        Output::Verdict { .. } | Output::Penalise { .. } | Output::Dial { .. } => {}
                     }
                 }
             }
@@ -79,43 +81,79 @@ fn states_that_diverged_are_noticed_and_repaired_once_a_minute_at_most() {
     assert!(pair.nodes[0].1.stats().rounds_equal > 0, "and afterwards they agree");
 }
 
-#[test]
-fn a_node_that_finds_nobody_is_synced_when_the_window_is_over() {
-    let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
-    machine.handle(&mut replica, Input::Timer, MS * 499);
-    assert!(!machine.is_synced() && !machine.is_ready());
-    machine.handle(&mut replica, Input::Timer, MS * 500);
-    assert!(machine.is_synced() && machine.is_ready() && machine.in_touch());
+fn is_ready(machine: &Replicator) -> bool {
+    machine.readiness().is_ok()
 }
 
 #[test]
-fn a_node_whose_configured_peers_are_unreachable_is_ready_but_never_synced() {
-    let (mut replica, mut machine, _) = node(1, ProtocolConfig { peers_configured: true, ..ProtocolConfig::default() });
-    machine.handle(&mut replica, Input::Timer, MS * 400);
-    assert!(!machine.is_ready());
+fn a_node_is_alone_once_discovery_has_said_so() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
+    machine.handle(&mut replica, Input::Timer, MS * 900);
+    assert!(!machine.is_synced() && !machine.in_touch());
+    assert_eq!(machine.readiness(), Err(NotReady::CatchingUp { candidates: 0, unsure: true }));
+    machine.handle(&mut replica, Input::Search(Search::NOBODY), MS * 901);
+    assert!(machine.is_synced() && is_ready(&machine) && machine.in_touch());
+}
+
+#[test]
+fn an_unsure_node_serves_when_its_patience_is_over_and_says_so() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig { ready_within: MS * 700, ..ProtocolConfig::default() });
+    machine.handle(&mut replica, Input::Timer, MS * 699);
+    assert!(!is_ready(&machine));
+    machine.handle(&mut replica, Input::Timer, MS * 700);
+    assert!(is_ready(&machine) && !machine.is_synced() && !machine.in_touch());
+}
+
+#[test]
+fn a_node_whose_named_peers_are_unreachable_is_never_synced() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig { peers_named: true, ..ProtocolConfig::default() });
+    machine.handle(&mut replica, Input::Search(Search::NOBODY), MS * 400);
+    assert!(!is_ready(&machine));
     machine.handle(&mut replica, Input::Timer, Duration::from_secs(60));
-    assert!(machine.is_ready() && !machine.is_synced() && !machine.in_touch());
+    assert!(is_ready(&machine) && !machine.is_synced() && !machine.in_touch());
 }
 
 #[test]
-fn while_addresses_are_left_to_try_a_node_does_not_call_itself_alone() {
+fn while_candidates_are_left_a_node_does_not_call_itself_alone() {
     let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
-    machine.handle(&mut replica, Input::Candidates(2), MS);
+    machine.handle(&mut replica, Input::Search(Search { candidates: 2, ..Search::NOBODY }), MS);
     machine.handle(&mut replica, Input::Timer, Duration::from_secs(3));
-    assert!(machine.is_ready() && !machine.is_synced() && !machine.in_touch());
-    machine.handle(&mut replica, Input::Candidates(0), Duration::from_secs(4));
+    assert_eq!(machine.readiness(), Err(NotReady::CatchingUp { candidates: 2, unsure: false }));
+    machine.handle(&mut replica, Input::Search(Search::NOBODY), Duration::from_secs(4));
     assert!(machine.is_synced() && machine.in_touch());
+}
+
+#[test]
+fn a_connection_is_not_an_answer() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
+    machine.handle(&mut replica, Input::PeerUp { peer: NodeId(2) }, MS);
+    machine.handle(&mut replica, Input::Search(Search::NOBODY), MS);
+    machine.handle(&mut replica, Input::Timer, Duration::from_secs(5));
+    assert!(!machine.is_synced() && !machine.in_touch() && !is_ready(&machine));
+}
+
+#[test]
+fn a_node_whose_peers_have_another_key_is_never_ready() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
+    machine.handle(&mut replica, Input::Search(Search { key_refused: true, ..Search::NOBODY }), MS);
+    machine.handle(&mut replica, Input::Timer, Duration::from_secs(60));
+    assert_eq!(machine.readiness(), Err(NotReady::KeyRefused));
+    assert!(!machine.is_synced() && !machine.in_touch());
+    machine.handle(&mut replica, Input::Search(Search::NOBODY), Duration::from_secs(61));
+    assert!(is_ready(&machine) && machine.is_synced());
 }
 
 #[test]
 fn a_peer_that_never_answers_does_not_close_readiness_for_ever() {
     let (mut replica, mut machine, _) = node(1, ProtocolConfig { request_timeout: MS * 200, ..ProtocolConfig::default() });
     machine.handle(&mut replica, Input::PeerUp { peer: NodeId(2) }, MS);
-    for at in 1..100 {
+    machine.handle(&mut replica, Input::Search(Search::NOBODY), MS);
+    for at in 1..=220 {
         machine.handle(&mut replica, Input::Timer, MS * 50 * at);
         while machine.poll_output().is_some() {}
+        assert!(at >= 200 || !is_ready(&machine), "at {at}");
     }
-    assert!(machine.is_ready() && !machine.is_synced());
+    assert!(is_ready(&machine) && !machine.is_synced());
 }
 
 #[test]

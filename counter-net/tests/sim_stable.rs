@@ -180,7 +180,7 @@ fn nobody_is_asked_while_nobody_asks() {
 #[test]
 fn a_member_that_lacks_something_shows_how_many_cells_and_since_when() {
     let slow = Link { gossip_loss: 1.0, ..Link::wide() };
-    let mut sim = cluster(4, 2, slow);
+    let mut sim = cluster(6, 2, slow);
     (0..3).for_each(|counter| sim.add(0, &format!("c{counter}"), 1));
     let added = sim.now();
     let other = sim.machine(1).expect("it is up").node();

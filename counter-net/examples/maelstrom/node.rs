@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId};
-use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator};
+use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator, Search};
 use serde_json::{Value, json};
 
 const COUNTER: &str = "pn";
@@ -58,6 +58,8 @@ impl Node {
         for peer in running.names.keys().copied().collect::<Vec<_>>() {
             lines.extend(running.hand(Input::PeerUp { peer }, now));
         }
+        // Nobody else is to be looked for.
+        lines.extend(running.hand(Input::Search(Search::NOBODY), now));
         self.0 = Some(running);
         lines
     }
@@ -127,7 +129,7 @@ impl Running {
                 asked.map(|(to, id)| line(&to, "response", id, &payload)).into_iter().collect()
             }
             // A mesh of everyone with everyone passes nothing on, and Maelstrom's nodes blame nobody.
-            Output::Verdict { .. } | Output::Notify(_) | Output::Penalise { .. } => Vec::new(),
+            Output::Verdict { .. } | Output::Notify(_) | Output::Penalise { .. } | Output::Dial { .. } => Vec::new(),
         }
     }
 

@@ -49,6 +49,9 @@ impl Replicator {
     /// The peer's digest, as it is now: what was folded here is no longer of interest.
     pub(super) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
         digest.retain(|writer| !replica.map().is_folded(writer));
+        if let Some(life) = self.members.get(peer).map(|entry| entry.replica) {
+            self.confirmations.note_digest(life, &digest, self.now);
+        }
         let lacks = self.shortfall(replica, &digest);
         self.sources.hear(peer, digest, lacks, self.now);
     }

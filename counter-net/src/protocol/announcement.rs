@@ -2,6 +2,7 @@
 
 use counter_core::ReplicaId;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::wire::Id;
 
@@ -9,6 +10,10 @@ use super::wire::Id;
 pub(super) const REGION_BYTES_MAX: usize = 32;
 /// The longest release of an announcement, in bytes.
 pub(super) const RELEASE_BYTES_MAX: usize = 64;
+/// The most addresses of an announcement.
+pub(super) const ADDRESSES_MAX: usize = 4;
+/// The longest address of an announcement, in bytes: one of IPv6 with its identity has about 65.
+pub(super) const ADDRESS_BYTES_MAX: usize = 128;
 /// The longest time that an announcement may claim to hold, in milliseconds: an hour.
 const TTL_MS_MAX: u64 = 3_600_000;
 
@@ -47,6 +52,9 @@ pub(super) struct Announcement {
     /// The node says that it has caught up.
     #[serde(rename = "y", default)]
     pub synced: bool,
+    /// Where it listens, in the driver's own bytes.
+    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<ByteBuf>,
 }
 
 /// A peer's word that a node may be gone: what `version` of its announcement said no longer holds unless it announces anew.
@@ -78,6 +86,8 @@ impl Announcement {
             && self.release.len() <= RELEASE_BYTES_MAX
             && !self.region.chars().chain(self.release.chars()).any(char::is_control)
             && self.ttl_ms <= TTL_MS_MAX
+            && self.addresses.len() <= ADDRESSES_MAX
+            && self.addresses.iter().all(|address| address.len() <= ADDRESS_BYTES_MAX)
             && self.standing().is_some()
     }
 }

@@ -1,5 +1,7 @@
 //! Answers to this node's requests: what a peer holds, pages of a pull, refusals.
 
+use std::time::Duration;
+
 use counter_core::{Cursor, Replica};
 use serde_bytes::ByteBuf;
 
@@ -9,7 +11,11 @@ use super::message::{Noted, Page, Request, Response, State};
 use super::output::{Alarm, Refusal};
 use super::replicator::Replicator;
 use super::stats::Kind;
+use super::timer::Timer;
 use super::wire::{self, unpack_vector};
+
+/// A peer that waits for others is asked again after this, while this node waits too.
+const WAITING_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Replicator {
     pub(super) fn on_response(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8]) {
@@ -36,6 +42,13 @@ impl Replicator {
     fn take_response(&mut self, replica: &mut Replica, pending: Pending, response: Response) -> Result<(), Refusal> {
         let (peer, generation) = (pending.peer, response.generation);
         if let Some(refused) = &response.refused {
+            if pending.asked == Asked::Confirm && refused.reason == Refusal::UnknownVersion.label() {
+                // An earlier release. Everything else it does.
+                if let Some(source) = self.sources.get_mut(peer) {
+                    source.confirms_nothing = true;
+                }
+                return Ok(());
+            }
             self.renew_due |= refused.reason == Refusal::Ended.label();
             return Err(Refusal::RefusedByPeer);
         }
@@ -53,6 +66,7 @@ impl Replicator {
             }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
             (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(replica, peer, generation, &noted),
+            (Asked::Confirm, Response { confirm: Some(answer), .. }) => self.take_confirmed(replica, peer, &answer),
             (Asked::Hold { version }, Response { held: Some(held), .. }) => {
                 self.take_held(peer, held.version, version);
                 Ok(())
@@ -88,6 +102,9 @@ impl Replicator {
         let peer = pending.peer;
         self.take_announcements(&state.announcements);
         let Some(have) = state.have else {
+            if let Some(source) = self.sources.get_mut(peer) {
+                (source.waits, source.answered) = (state.waits, true);
+            }
             if let Asked::Compare { seen } = pending.asked {
                 self.hear_equal(replica, peer, generation, seen, state.synced);
             }
@@ -97,7 +114,11 @@ impl Replicator {
         self.shown(replica, peer, generation, &heard);
         self.hear(replica, peer, heard.clone());
         if let Some(source) = self.sources.get_mut(peer) {
-            source.synced = state.synced;
+            source.set_synced(state.synced);
+            source.waits = state.waits;
+        }
+        if state.waits && !self.is_synced() {
+            self.timers.set_by(Timer::Retry(peer), self.now + WAITING_INTERVAL);
         }
         let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, &bytes));
         self.plan(replica);

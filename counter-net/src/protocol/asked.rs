@@ -32,6 +32,8 @@ pub(super) enum Asked {
     Hold {
         version: Version,
     },
+    /// Which targets it and others have confirmed.
+    Confirm,
 }
 
 impl Asked {
@@ -47,6 +49,7 @@ impl Asked {
             Asked::Pull => Kind::Pull,
             Asked::Tell => Kind::Tell,
             Asked::Hold { .. } => Kind::Hold,
+            Asked::Confirm => Kind::Confirm,
         }
     }
 }

@@ -1,46 +1,97 @@
 //! When this node has caught up, and when it may serve.
+//!
+//! A peer that was found counts as a candidate until it has answered a pull or failed: while it is
+//! queued, while it is dialled, and while it is connected and silent. A connection is not an answer,
+//! and silence is not absence. The driver knows the candidates that are not connected yet
+//! ([`Search`]); the connected ones are the [`Sources`].
+//!
+//! One synced peer that was pulled to the end makes this node synced. Where no peer is synced, as
+//! when a whole cluster starts, the answers of unsynced peers count once nobody is left to wait for:
+//! neither here nor, as they say, at those peers. Otherwise two nodes that wait for a third would
+//! take each other's word that there is nothing.
+//! A node that knows it is alone is synced too. One that is still unsure after `ready_within` serves
+//! what it has, and says that it is not synced.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use counter_core::ReplicaId;
 
+use super::input::{NodeId, Search};
 use super::members::Members;
 use super::sources::Sources;
 
-/// How many writers are remembered whose cells a bound refused.
+/// Writers remembered whose cells a bound refused. One is enough to close readiness.
 const REFUSED_MAX: usize = 1024;
 
-/// Synced: every peer known so far was pulled, and one of them was synced or nobody knows of a synced one; or this node knows that it is
-/// alone. Ready: synced, or nobody was reached within the window.
+/// Why a node does not serve yet.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NotReady {
+    /// It has not caught up: peers have not answered, or discovery has not.
+    CatchingUp {
+        /// Peers that were found or named and have neither answered nor failed.
+        candidates: usize,
+        /// Discovery has not said who is there.
+        unsure: bool,
+    },
+    /// Every peer that answers has another cluster key.
+    KeyRefused,
+    /// A bound of the state refused what a peer holds, so this node would show half of the truth.
+    BoundReached,
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CatchingUp { candidates: 0, unsure: true } => f.write_str("this node is catching up: discovery has not answered yet"),
+            Self::CatchingUp { candidates: 0, .. } => f.write_str("this node is catching up: no peer has answered with everything yet"),
+            Self::CatchingUp { candidates: 1, .. } => f.write_str("this node is catching up: one peer has not answered yet"),
+            Self::CatchingUp { candidates, .. } => {
+                write!(f, "this node is catching up: {candidates} peers have not answered yet")
+            }
+            Self::KeyRefused => f.write_str("every peer that was found has another cluster key: compare the fingerprints in the logs"),
+            Self::BoundReached => f.write_str("peers hold more counters than this node may: raise counters_max to what they have"),
+        }
+    }
+}
+
+impl std::error::Error for NotReady {}
+
+/// How far this node is from serving. See the module's documentation for the rules.
 #[derive(Debug, Default)]
 pub(super) struct Bootstrap {
-    peers_configured: bool,
-    /// Addresses that may still lead to a peer.
-    candidates: usize,
-    /// The bootstrap window is over.
-    window_over: bool,
+    /// The operator named peers, so this node is never alone.
+    peers_named: bool,
+    search: Search,
+    /// `ready_within` is over.
+    patience_over: bool,
     /// Never falls back.
     synced: bool,
-    /// Readiness opened once; never falls back, but `refused` overrides it.
+    /// Readiness opened once. Never falls back, but `refused` and the key override it.
     opened: bool,
-    /// Writers whose cells a bound of the state refused: what this node would show may be half of the truth.
+    /// A peer answered once, so this node's key is the cluster's.
+    was_answered: bool,
+    /// Writers whose cells a bound of the state refused.
     refused: BTreeSet<ReplicaId>,
+    /// Connected peers that have neither answered with everything nor failed.
+    pulling: usize,
 }
 
 impl Bootstrap {
-    pub(super) fn new(peers_configured: bool) -> Self {
-        Self { peers_configured, ..Self::default() }
+    pub(super) fn new(peers_named: bool) -> Self {
+        Self { peers_named, ..Self::default() }
     }
 
-    pub(super) fn set_candidates(&mut self, candidates: usize) {
-        self.candidates = candidates;
+    pub(super) fn set_search(&mut self, search: Search) {
+        self.search = search;
     }
 
-    pub(super) fn close_window(&mut self) {
-        self.window_over = true;
+    pub(super) fn end_patience(&mut self) {
+        self.patience_over = true;
     }
 
-    /// A bound refused cells of these writers, or no longer does. At most [`REFUSED_MAX`] are remembered; one is enough to close readiness.
+    /// A bound refused cells of these writers, or no longer does.
     pub(super) fn set_refused(&mut self, writers: &[ReplicaId], refused: bool) {
         for writer in writers {
             if !refused {
@@ -55,30 +106,48 @@ impl Bootstrap {
         self.synced
     }
 
-    pub(super) fn is_ready(&self) -> bool {
-        self.opened && self.refused.is_empty()
+    /// Whether this node may serve.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn readiness(&self) -> Result<(), NotReady> {
+        if !self.refused.is_empty() {
+            Err(NotReady::BoundReached)
+        } else if self.search.key_refused && !self.was_answered {
+            Err(NotReady::KeyRefused)
+        } else if !self.opened {
+            let candidates = self.search.candidates + self.pulling;
+            Err(NotReady::CatchingUp { candidates, unsure: self.search.unsure })
+        } else {
+            Ok(())
+        }
     }
 
-    /// A connection is open, or nobody else is expected.
+    /// Not synced, and somebody but `peer` is still to answer: that peer must not take this node's
+    /// state for all there is.
+    pub(super) fn waits(&self, sources: &Sources, peer: NodeId) -> bool {
+        !self.synced && (self.search.expects_somebody() || sources.any_unresolved_but(peer))
+    }
+
+    /// A peer answers, or nobody else is expected.
     pub(super) fn in_touch(&self, sources: &Sources, members: &Members) -> bool {
-        !sources.is_empty() || !(self.peers_configured || self.candidates > 0 || members.has_others())
+        let expects = self.peers_named || self.search.expects_somebody() || members.has_others();
+        sources.any_answers() || (sources.is_empty() && !expects)
     }
 
     /// Looks again after anything that may have brought this node nearer.
     pub(super) fn look(&mut self, sources: &Sources, members: &Members) {
-        self.synced |= if sources.is_empty() { self.is_alone() } else { self.has_caught_up(sources, members) };
-        self.opened |= self.synced || (self.window_over && sources.none_answers());
+        self.was_answered |= sources.any_answers();
+        self.pulling = sources.unresolved();
+        self.synced |= sources.any_synced_pulled() || self.is_resolved(sources, members);
+        // A pull that makes progress is waited for: what it has brought so far is half of the truth.
+        self.opened |= self.synced || (self.patience_over && !sources.any_pulling());
     }
 
-    fn is_alone(&self) -> bool {
-        self.window_over && !self.peers_configured && self.candidates == 0
-    }
-
-    fn has_caught_up(&self, sources: &Sources, members: &Members) -> bool {
-        let any_pulled = sources.iter().any(|(_, source)| source.pulled);
-        let from_synced = sources.iter().any(|(_, source)| source.pulled && source.synced);
-        // Where nobody reached so far is synced, others that are being dialled may be: they get the window.
-        let none_known = !members.knows_synced() && (self.candidates == 0 || self.window_over);
-        any_pulled && sources.all_pulled() && (from_synced || none_known)
+    /// Nobody is left to wait for: this node is alone, or the answers of unsynced peers are all there is.
+    fn is_resolved(&self, sources: &Sources, members: &Members) -> bool {
+        let waits = self.search.expects_somebody() || self.pulling > 0 || sources.any_waits() || members.knows_synced();
+        let is_alone = sources.is_empty() && !self.peers_named;
+        !waits && (is_alone || sources.any_pulled())
     }
 }

@@ -10,10 +10,22 @@ pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub struct ProtocolConfig {
     /// The release that members see, up to 64 bytes; longer is cut.
     pub release: String,
-    /// True where peers are named by the operator: then a node that reaches none is ready after the window, but never synced.
-    pub peers_configured: bool,
-    /// How long a node that finds nobody waits before it calls itself alone. 500 ms. More delays a first node, less lets a late peer be missed.
-    pub bootstrap_window: Duration,
+    /// True where the operator names peers: a node that reaches none of them is never synced.
+    pub peers_named: bool,
+    /// How long a node waits for peers that neither answer nor fail, and for a discovery that does
+    /// not answer, before it serves what it has. 10 s. More delays a node whose peers hang; less
+    /// shows numbers that lack a slow region's.
+    pub ready_within: Duration,
+    /// While at most this many members are live, a node dials each of them that it is not connected
+    /// to. In larger clusters it dials only those that no connected peer stands before on the ring of
+    /// ids. 64. More finds dead members sooner and costs connections.
+    pub dial_all_max: usize,
+    /// A member that this node was told of by the member itself is not dialled before. 2 s: it is
+    /// probably about to connect. Less makes two connections of one more often.
+    pub dial_patience: Duration,
+    /// The least time between two states that members are asked to confirm. 500 ms. Less knows
+    /// sooner that all have a change, and costs about 1 kB for each more.
+    pub confirm_interval: Duration,
     /// Under load, the least time between two flushes. 5 ms. More saves messages, less saves latency; an idle node flushes at once anyway.
     pub flush_interval: Duration,
     /// Time between two rounds of anti-entropy, each with one random peer, jittered by 20 %. 1 s. Less repairs lost gossip sooner and costs
@@ -65,8 +77,11 @@ impl Default for ProtocolConfig {
     fn default() -> Self {
         Self {
             release: String::new(),
-            peers_configured: false,
-            bootstrap_window: Duration::from_millis(500),
+            peers_named: false,
+            ready_within: Duration::from_secs(10),
+            dial_all_max: 64,
+            dial_patience: Duration::from_secs(2),
+            confirm_interval: Duration::from_millis(500),
             flush_interval: Duration::from_millis(5),
             anti_entropy_interval: Duration::from_secs(1),
             heartbeat_interval: Duration::from_secs(30),

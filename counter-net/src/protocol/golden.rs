@@ -8,7 +8,7 @@ use counter_core::ReplicaId;
 
 use super::announcement::{Announcement, Standing, Suspicion};
 use super::gossip::Gossip;
-use super::message::{Ask, Compare, Hold, Noted, Page, PullPage, Refused, Request, Response, State, Tell};
+use super::message::{Ask, Compare, ConfirmMessage, Hold, Noted, Page, PullPage, Refused, Request, Response, State, TargetMessage, Tell};
 use super::output::Refusal;
 use super::wire::VERSION;
 use super::wire::{self, Hash, Id};
@@ -52,11 +52,32 @@ fn announcement(standing: Standing) -> Announcement {
         ttl_ms: 90_000,
         standing: standing as u8,
         synced: true,
+        addresses: Vec::new(),
     }
 }
 
 fn vector() -> ByteBuf {
     wire::pack_vector(&[(ORD, 1_000), (FRA, 2)].into_iter().collect())
+}
+
+/// Listens at 192.0.2.7, port 7117, and at ::1: stands for addresses with an identity.
+fn addressed() -> Announcement {
+    let addresses = [&b"\x04\xc0\x00\x02\x07\x06\x1b\xcd"[..], b"\x29\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x06\x1b\xcd"];
+    Announcement { addresses: addresses.map(ByteBuf::from).to_vec(), ..announcement(Standing::Live) }
+}
+
+/// A whole version vector to confirm, and the next one as its difference: ORD has 7 more, and a third replica is new.
+fn targets() -> [TargetMessage; 2] {
+    let whole = TargetMessage { proposer: Id(ORD), number: 3, base: None, changes: ByteBuf::new(), digest: vector() };
+    let added = wire::pack_vector(&[(ReplicaId::new(0x3132_3334_3536_3738, 2), 1)].into_iter().collect());
+    let changes = ByteBuf::from(vec![0, 7]);
+    let change = TargetMessage { number: 4, base: Some((Id(ORD), 3)), changes, digest: added, ..whole.clone() };
+    [whole, change]
+}
+
+/// Two targets by tag: the first and third replica confirm the one, nobody the other.
+fn bits() -> ByteBuf {
+    ByteBuf::from(*b"\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\x01\x05\xb1\xb2\xb3\xb4\xb5\xb6\xb7\xb8\x00")
 }
 
 /// Stands for a delta, whose own bytes are counter-core's golden tests'.
@@ -69,8 +90,12 @@ fn gossip() {
     let gossip = Gossip { version: VERSION, sequence: 42, ..Gossip::default() };
     assert_golden("gossip_announcement", &Gossip { announcement: Some(announcement(Standing::Live)), ..gossip.clone() });
     assert_golden("gossip_leave", &Gossip { announcement: Some(announcement(Standing::Left)), ..gossip.clone() });
+    assert_golden("gossip_announcement_addresses", &Gossip { announcement: Some(addressed()), ..gossip.clone() });
     let suspicion = Suspicion { replica: Id(ORD), version: 7, by: Id(FRA) };
-    assert_golden("gossip_suspicion", &Gossip { suspicion: Some(suspicion), ..gossip });
+    assert_golden("gossip_suspicion", &Gossip { suspicion: Some(suspicion), ..gossip.clone() });
+    let [whole, change] = targets();
+    assert_golden("gossip_target", &Gossip { target: Some(whole), ..gossip.clone() });
+    assert_golden("gossip_target_change", &Gossip { target: Some(change), ..gossip });
 }
 
 #[test]
@@ -89,12 +114,16 @@ fn requests() {
     assert_golden("tell", &Request::tell(tell.clone()));
     assert_golden("tell_heir", &Request::tell(Tell { delta: None, heir: Some(Id(FRA)), ..tell }));
     assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));
+    let confirm = ConfirmMessage { bits: bits(), whole: None };
+    assert_golden("confirm", &Request::confirm(confirm.clone()));
+    let [whole, _] = targets();
+    assert_golden("confirm_whole", &Request::confirm(ConfirmMessage { whole: Some(whole), ..confirm }));
 }
 
 #[test]
 fn answers() {
     assert_golden("same", &Response::same(true));
-    let state = State { have: None, state: Hash(5), synced: false, announcements: Vec::new(), delta: None };
+    let state = State { have: None, state: Hash(5), synced: false, waits: false, announcements: Vec::new(), delta: None };
     assert_golden("state_of_hashes", &Response::state(state.clone()));
     let announcements = vec![announcement(Standing::Live), announcement(Standing::Suspected), announcement(Standing::Ended)];
     assert_golden("state", &Response::state(State { have: Some(vector()), synced: true, announcements, delta: Some(delta()), ..state }));
@@ -104,6 +133,7 @@ fn answers() {
     assert_golden("noted", &noted);
     assert_golden("held", &Response::held(1_000));
     assert_golden("held_by", &Response { generation: Some(ORD.generation), ..Response::held(1_000) });
+    assert_golden("confirmed", &Response::confirm(ConfirmMessage { bits: bits(), whole: None }));
     assert_golden("refused", &Response::refused(Refusal::NotRecorded));
     // A reason that a later release invented is read too.
     let refused = Refused { reason: "weather".to_owned(), lowest: 1, highest: 9 };
@@ -121,7 +151,7 @@ fn another_version_is_told_apart_from_noise() {
 #[test]
 fn every_line_is_of_a_test() {
     let names = |file: &str| file.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(GOLDEN).len(), 22);
+    assert_eq!(names(GOLDEN).len(), 28);
     let later: Vec<_> = names(LATER).into_iter().filter(|name| name != "version_2").collect();
     assert_eq!(later, names(GOLDEN));
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::announcement::{Announcement, Suspicion};
+use super::message::TargetMessage;
 use super::wire;
 use super::wire::VERSION;
 
@@ -29,6 +30,9 @@ pub(super) struct Gossip {
     /// Sent when a connection is lost and nobody else has said so.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<Suspicion>,
+    /// Sent while the state moves: a version vector that every live member is asked to confirm.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetMessage>,
 }
 
 /// Gives every envelope of this sender its own bytes.

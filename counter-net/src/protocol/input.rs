@@ -17,6 +17,35 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// What the driver knows of peers that are not connected.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Search {
+    /// Peers found or named that have not failed: queued, being dialled, or connected without having
+    /// spoken this cluster's protocol. Those deferred because enough others are tried do not count.
+    pub candidates: usize,
+    /// Some way of discovery has not answered yet. An answer is a list of addresses, also an empty one.
+    pub unsure: bool,
+    /// Every peer that was found refuses this node's cluster key.
+    pub key_refused: bool,
+}
+
+impl Default for Search {
+    /// Nothing is known yet.
+    fn default() -> Self {
+        Self { candidates: 0, unsure: true, key_refused: false }
+    }
+}
+
+impl Search {
+    /// A search that has found nobody: there is nobody to look for, or discovery said so.
+    pub const NOBODY: Self = Self { candidates: 0, unsure: false, key_refused: false };
+
+    /// Whether a peer may still turn up.
+    pub(super) fn expects_somebody(self) -> bool {
+        self.candidates > 0 || self.unsure || self.key_refused
+    }
+}
+
 /// What [`Replicator::handle`](crate::protocol::Replicator::handle) takes. Bytes are what came from the far end: any bytes are safe.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -79,9 +108,15 @@ pub enum Input {
     },
     /// How many viewers this node has now.
     Viewers(u64),
-    /// How many addresses are known that may still lead to a peer not connected yet: found or configured, and not yet failed. While there are
-    /// some, a node that has no peer does not call itself alone. A driver that never says so gets the bootstrap window alone.
-    Candidates(usize),
+    /// What looking for peers has come to. Until the first one, discovery counts as unsure.
+    Search(Search),
+    /// Where this node listens, as bytes that only the driver reads. Others get them with its announcements.
+    Listening(Vec<Vec<u8>>),
+    /// A dial that [`Output::Dial`](crate::protocol::Output::Dial) asked for, or any other to this node, failed or took too long.
+    DialFailed {
+        /// The node that was not reached.
+        peer: NodeId,
+    },
     /// Somebody waits until so many enrolled replicas hold everything that was added here before. One
     /// [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitCopies {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use counter_core::ReplicaId;
+use serde_bytes::ByteBuf;
 
 use super::announcement::{Announcement, RELEASE_BYTES_MAX, Standing};
 use super::config::ProtocolConfig;
@@ -29,6 +30,10 @@ pub(super) struct Entry {
     pub heard: Duration,
     /// When anything of the node itself was last heard, an announcement or not. Shown to readers; presence does not rest on it.
     pub last_word: Duration,
+    /// Where it listens, in the driver's own bytes.
+    pub addresses: Vec<ByteBuf>,
+    /// When this incarnation was first heard of, and whether from itself.
+    pub met: (Duration, bool),
     /// When the standing ends by itself: live or suspected to ended, ended or left to forgotten.
     pub until: Duration,
 }
@@ -74,6 +79,8 @@ impl Members {
             synced: false,
             heard: Duration::ZERO,
             last_word: Duration::ZERO,
+            addresses: Vec::new(),
+            met: (Duration::ZERO, true),
             until: Duration::MAX,
         };
         let entries = BTreeMap::from([(NodeId(own.node), entry)]);
@@ -104,7 +111,8 @@ impl Members {
     }
 
     /// Takes a statement about any node. O(log members); O(members) where the table is full.
-    pub(super) fn merge(&mut self, said: &Announcement, now: Duration) -> Merged {
+    /// `first_hand`: the node itself says it.
+    pub(super) fn merge(&mut self, said: &Announcement, first_hand: bool, now: Duration) -> Merged {
         let (replica, Some(standing)) = (said.replica(), said.standing()) else { return Merged::Stale };
         let node = NodeId(replica.node);
         if replica.node == self.own.node {
@@ -118,6 +126,12 @@ impl Members {
         let renewed = known.is_none_or(|entry| (entry.replica.generation, entry.version) < (replica.generation, said.version));
         let heard = known.filter(|_| !renewed).map_or(now, |entry| entry.heard);
         let last_word = known.map_or(heard, |entry| entry.last_word.max(heard));
+        let addresses = match known.filter(|entry| entry.replica == replica) {
+            // An announcement without addresses leaves them as they are.
+            Some(entry) if said.addresses.is_empty() => entry.addresses.clone(),
+            _ => said.addresses.clone(),
+        };
+        let met = known.filter(|entry| entry.replica == replica).map_or((now, first_hand), |entry| entry.met);
         if known.is_none() && !self.make_room() {
             return Merged::Full;
         }
@@ -132,6 +146,8 @@ impl Members {
             synced: said.synced,
             heard,
             last_word,
+            addresses,
+            met,
             until,
         };
         let before = self.entries.insert(node, next);
@@ -265,6 +281,7 @@ impl Entry {
             ttl_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             standing: self.standing as u8,
             synced: self.synced,
+            addresses: self.addresses.clone(),
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Request {
     pub tell: Option<Tell>,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<ConfirmMessage>,
 }
 
 /// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with [`State`].
@@ -127,11 +129,43 @@ pub(super) struct Response {
     pub noted: Option<Noted>,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<ConfirmMessage>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
     /// Which life of the answering node speaks: what it shows to hold counts for that life.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+}
+
+/// A target as it travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TargetMessage {
+    #[serde(rename = "i")]
+    pub proposer: Id,
+    #[serde(rename = "n")]
+    pub number: u64,
+    /// The target that `digest` is the difference from: proposer and number. Absent where it is whole.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<(Id, u64)>,
+    /// For each entry of the base that grew: the steps from the one before, and by how much, as LEB128 numbers.
+    #[serde(rename = "c", default, skip_serializing_if = "is_none")]
+    pub changes: ByteBuf,
+    /// The version vector, packed; of a difference only what the base does not have.
+    #[serde(rename = "d")]
+    pub digest: ByteBuf,
+}
+
+/// The confirmations of some targets, as they travel both ways.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct ConfirmMessage {
+    /// For each target its tag of 8 bytes, the length of its bits as a LEB128 number, and a bit for each entry of the target in its order. Bytes of zeros at
+    /// the end are left out.
+    #[serde(rename = "b")]
+    pub bits: ByteBuf,
+    /// A target that the receiver did not know, whole.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<TargetMessage>,
 }
 
 /// Answers a compare: nothing differs.
@@ -151,6 +185,9 @@ pub(super) struct State {
     pub state: Hash,
     #[serde(rename = "y")]
     pub synced: bool,
+    /// The answerer is not synced and waits for others: what it holds may lack theirs.
+    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
+    pub waits: bool,
     /// Every member that the answerer knows, with the time that each announcement has left; absent where the hashes agreed.
     #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
     pub announcements: Vec<Announcement>,
@@ -217,11 +254,19 @@ impl Request {
     pub(super) fn hold(hold: Hold) -> Self {
         Self { version: VERSION, hold: Some(hold), ..Self::default() }
     }
+
+    pub(super) fn confirm(confirm: ConfirmMessage) -> Self {
+        Self { version: VERSION, confirm: Some(confirm), ..Self::default() }
+    }
 }
 
 impl Response {
     pub(super) fn held(version: u64) -> Self {
         Self { version: VERSION, held: Some(Held { version }), ..Self::default() }
+    }
+
+    pub(super) fn confirm(confirm: ConfirmMessage) -> Self {
+        Self { version: VERSION, confirm: Some(confirm), ..Self::default() }
     }
 
     pub(super) fn same(synced: bool) -> Self {
@@ -251,6 +296,10 @@ impl PullPage {
     pub(super) fn writers(&self) -> Result<Option<Vec<ReplicaId>>, Refusal> {
         self.only.as_ref().map(|bytes| super::wire::unpack_ids(bytes)).transpose()
     }
+}
+
+fn is_none(bytes: &ByteBuf) -> bool {
+    bytes.is_empty()
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -13,7 +13,8 @@
 //! | `rounds`, `requests`, `answers`, `serve` | what gossip missed |
 //! | `held` | who holds what, for those who wait for copies or versions |
 //! | `stable` | what everybody has, and how far behind a peer is |
-//! | `presence` | who is there |
+//! | `presence`, `dialling` | who is there, and who has to be reached to know |
+//! | `confirm` | whether everybody there holds what this node held a moment ago |
 //! | `agreement`, `retirement` | lives that ended are handed over to their heirs |
 //! | `asked`, `enrolment`, `gaps`, `holders`, `members`, `pull`, `retiring`, `snapshots`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
 //! | `bootstrap` | when this node has caught up |
@@ -27,6 +28,8 @@ mod answers;
 mod asked;
 mod bootstrap;
 mod config;
+mod confirm;
+mod dialling;
 mod enrolment;
 mod flush;
 mod gaps;
@@ -60,8 +63,10 @@ mod timer;
 mod waits;
 mod wire;
 
+pub use bootstrap::NotReady;
 pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
-pub use input::{Input, NodeId};
+pub use confirm::Agreement;
+pub use input::{Input, NodeId, Search};
 pub use member::{Lag, Member, Presence};
 pub use output::{Alarm, Notice, Output, Refusal, RetireError, Verdict};
 pub use replicator::Replicator;

@@ -54,6 +54,10 @@ impl Outbox {
         self.push(Output::Verdict { token, verdict });
     }
 
+    pub(super) fn dial(&mut self, node: NodeId, addresses: Vec<Vec<u8>>) {
+        self.push(Output::Dial { node, addresses });
+    }
+
     pub(super) fn notify(&mut self, notice: Notice) {
         self.push(Output::Notify(notice));
     }

@@ -38,6 +38,14 @@ pub enum Output {
         /// The answer, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
         payload: Vec<u8>,
     },
+    /// Connect to this node, however many peers there are. [`Input::DialFailed`](crate::protocol::Input::DialFailed)
+    /// follows where that fails, or has not succeeded within two seconds.
+    Dial {
+        /// The node to reach.
+        node: NodeId,
+        /// Where it listens, as its [`Input::Listening`](crate::protocol::Input::Listening) said. May be wrong or empty.
+        addresses: Vec<Vec<u8>>,
+    },
     /// Tell the node around it.
     Notify(Notice),
     /// The peer broke a rule that no honest release breaks: score it down and cut it.

@@ -1,16 +1,23 @@
 //! This node announces itself; others come, fall silent, are suspected, answer, leave.
 
-use counter_core::{Replica, ReplicaId};
+use std::time::Duration;
 
-use super::announcement::{Announcement, Standing, Suspicion};
+use counter_core::{Replica, ReplicaId};
+use serde_bytes::ByteBuf;
+
+use super::announcement::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, Standing, Suspicion};
+use super::dialling::Candidate;
 use super::gossip::Gossip;
 use super::input::NodeId;
-use super::members::Merged;
+use super::members::{Entry, Merged};
 use super::output::{Alarm, Refusal};
 use super::replicator::Replicator;
 use super::stats::Kind;
 use super::timer::Timer;
 use super::wire::Id;
+
+/// Announcements carry this node's addresses for so long after they changed: about 60 bytes each.
+const ADDRESSES_FOR: Duration = Duration::from_secs(20);
 
 impl Replicator {
     pub(super) fn on_viewers(&mut self, viewers: u64) {
@@ -34,7 +41,12 @@ impl Replicator {
         let own = self.members.own_mut();
         own.version = own.version.saturating_add(1);
         if !self.sources.is_empty() {
-            let announcement = Some(self.own_announcement());
+            let mut said = self.own_announcement();
+            if self.now >= self.addresses_due {
+                // Whoever knows this incarnation has its addresses, and gives them to whoever asks.
+                said.addresses.clear();
+            }
+            let announcement = Some(said);
             let gossip = Gossip { announcement, ..Gossip::default() };
             self.out.publish(Kind::GossipPresence, self.sequence.seal(gossip));
         }
@@ -45,14 +57,16 @@ impl Replicator {
     }
 
     /// Takes what anyone says of any node.
-    pub(super) fn take_announcement(&mut self, said: &Announcement) -> Result<(), Refusal> {
+    /// `first_hand`: the node itself says it.
+    pub(super) fn take_announcement(&mut self, said: &Announcement, first_hand: bool) -> Result<(), Refusal> {
         if !said.is_sound() {
             return Err(Refusal::Malformed);
         }
         let node = NodeId(said.replica().node);
-        match self.members.merge(said, self.now) {
+        match self.members.merge(said, first_hand, self.now) {
             Merged::Taken { shown } => {
                 self.members_changed |= shown;
+                self.dial_soon(self.now);
                 self.absolve_connected(node);
                 self.watch(node);
                 self.ask_synced(node);
@@ -68,7 +82,7 @@ impl Replicator {
     /// Takes what a peer passes on of others; one that is unsound is counted, the rest holds.
     pub(super) fn take_announcements(&mut self, said: &[Announcement]) {
         for said in said.iter().take(self.config.members_max) {
-            if let Err(reason) = self.take_announcement(said) {
+            if let Err(reason) = self.take_announcement(said, false) {
                 self.out.stats.refuse(reason);
             }
         }
@@ -93,6 +107,10 @@ impl Replicator {
     pub(super) fn on_member(&mut self, node: NodeId) {
         self.remember_leave(node);
         self.members_changed |= self.members.expire(node, self.now);
+        if self.members.get(node).is_none() {
+            self.confirmations.forget(node);
+        }
+        self.dial_soon(self.now);
         self.watch(node);
     }
 
@@ -124,6 +142,76 @@ impl Replicator {
             self.timers.cancel(Timer::Suspect(node));
             self.members.absolve(node, self.config.announcement_ttl);
             self.watch(node);
+        }
+    }
+
+    /// Where this node listens, for others to dial.
+    pub(super) fn on_listening(&mut self, addresses: Vec<Vec<u8>>) {
+        let fits = |address: &Vec<u8>| address.len() <= ADDRESS_BYTES_MAX;
+        let addresses: Vec<ByteBuf> = addresses.into_iter().filter(fits).take(ADDRESSES_MAX).map(ByteBuf::from).collect();
+        let own = self.members.own_mut();
+        if own.addresses != addresses {
+            own.addresses = addresses;
+            self.addresses_due = self.now + ADDRESSES_FOR;
+            if self.members.own().version > 0 {
+                self.announce_soon();
+            }
+        }
+    }
+
+    /// Looks again by then which members are to be dialled.
+    pub(super) fn dial_soon(&mut self, at: Duration) {
+        self.timers.set_by(Timer::Dial, at);
+    }
+
+    /// How long after a member was first heard of it is left to the member to connect.
+    fn dial_pause(&self, node: NodeId, entry: &Entry) -> Duration {
+        let (met, first_hand) = entry.met;
+        let patience = self.config.dial_patience;
+        if first_hand {
+            patience
+        } else if met > self.started + patience {
+            // Whoever is new dials those that are not.
+            patience.mul_f64(0.75)
+        } else if node < self.node() {
+            // Of two new ones that hear of each other one dials.
+            patience / 2
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Dials the live members that are this node's to reach.
+    pub(super) fn on_dial(&mut self) {
+        if self.leaving {
+            return;
+        }
+        let live = self.members.iter().filter(|(node, entry)| *node != self.node() && entry.is_live());
+        let candidate = |(node, entry): (NodeId, &Entry)| Candidate {
+            node,
+            connected: self.sources.vouch_for(node),
+            not_before: entry.met.0 + self.dial_pause(node, entry),
+        };
+        let live: Vec<Candidate> = live.map(candidate).collect();
+        let (dials, again) = self.dialling.due(&live, self.now);
+        for node in dials {
+            let addresses = self.members.get(node).map(|entry| entry.addresses.clone()).unwrap_or_default();
+            self.out.dial(node, addresses.into_iter().map(ByteBuf::into_vec).collect());
+        }
+        if let Some(at) = again {
+            self.dial_soon(at);
+        }
+    }
+
+    /// A member was not reached: it is suspected, as if a connection to it were lost.
+    pub(super) fn on_dial_failed(&mut self, node: NodeId) {
+        if self.members.get(node).is_none_or(|entry| !entry.is_live()) {
+            return;
+        }
+        self.dialling.failed(node, self.now);
+        self.dial_soon(self.now);
+        if !self.leaving {
+            self.on_suspect(node);
         }
     }
 

@@ -31,12 +31,18 @@ impl Replicator {
         if is_delta(payload) {
             return self.take_delta(replica, signer, payload);
         }
-        let gossip: Gossip = self.counted(Kind::GossipPresence, payload, wire::decode(payload, self.config.payload_bytes_max))?;
+        let read = wire::decode(payload, self.config.payload_bytes_max);
+        let is_target = read.as_ref().is_ok_and(|gossip: &Gossip| gossip.target.is_some());
+        let kind = if is_target { Kind::Confirm } else { Kind::GossipPresence };
+        let gossip = self.counted(kind, payload, read)?;
         if let Some(said) = gossip.announcement {
             self.take_signed(signer, &said)?;
         }
         if let Some(suspicion) = gossip.suspicion {
             self.take_suspicion(&suspicion);
+        }
+        if let Some(target) = gossip.target {
+            self.take_gossiped_target(signer, &target)?;
         }
         Ok(())
     }
@@ -52,7 +58,7 @@ impl Replicator {
         if said.replica().node != signer.0 {
             return Err(Refusal::ForgedWriter);
         }
-        self.take_announcement(said)
+        self.take_announcement(said, true)
     }
 
     fn take_suspicion(&mut self, suspicion: &Suspicion) {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use counter_core::{Replica, ReplicaId, Version};
 
 use super::asked::Pending;
-use super::bootstrap::Bootstrap;
+use super::bootstrap::{Bootstrap, NotReady};
 use super::config::ProtocolConfig;
+use super::confirm::Confirmations;
+use super::dialling::Dialling;
 use super::enrolment::Enrolment;
 use super::gaps::Gaps;
 use super::gossip::Sequence;
@@ -31,6 +33,7 @@ use super::waits::Waits;
 pub struct Replicator {
     pub(super) config: ProtocolConfig,
     pub(super) own: ReplicaId,
+    pub(super) started: Duration,
     /// The greatest time ever handed in.
     pub(super) now: Duration,
     pub(super) rng: fastrand::Rng,
@@ -42,6 +45,8 @@ pub struct Replicator {
     pub(super) pulls: Pulls,
     pub(super) gaps: Gaps,
     pub(super) bootstrap: Bootstrap,
+    pub(super) dialling: Dialling,
+    pub(super) confirmations: Confirmations,
     pub(super) held: Held,
     pub(super) waits: Waits,
     pub(super) snapshots: Snapshots,
@@ -55,6 +60,8 @@ pub struct Replicator {
     pub(super) next_flush: Duration,
     /// Not announced before, but for a refutation or a leave.
     pub(super) next_announce: Duration,
+    /// Own announcements carry addresses until then.
+    pub(super) addresses_due: Duration,
     /// A gap is not asked about before.
     pub(super) next_gap_ask: Duration,
     /// Members changed since readers were last told.
@@ -72,7 +79,7 @@ pub struct Replicator {
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 struct Status {
     synced: bool,
-    ready: bool,
+    readiness: Option<Result<(), NotReady>>,
     in_touch: bool,
 }
 
@@ -82,6 +89,7 @@ impl Replicator {
         let own = replica.id();
         let mut machine = Self {
             own,
+            started: now,
             now,
             rng: fastrand::Rng::with_seed(seed),
             out: Outbox::default(),
@@ -91,7 +99,9 @@ impl Replicator {
             sources: Sources::default(),
             pulls: Pulls::new(config.pulls_max, config.staging_cells_max),
             gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max),
-            bootstrap: Bootstrap::new(config.peers_configured),
+            bootstrap: Bootstrap::new(config.peers_named),
+            dialling: Dialling::new(NodeId(own.node), config.dial_all_max),
+            confirmations: Confirmations::new(own, config.confirm_interval),
             held: Held::default(),
             waits: Waits::new(config.waits_max, config.waits_lacking_max),
             snapshots: Snapshots::default(),
@@ -100,6 +110,7 @@ impl Replicator {
             published: 0,
             next_flush: now,
             next_announce: now,
+            addresses_due: now,
             next_gap_ask: now,
             members_changed: false,
             leaving: false,
@@ -109,7 +120,7 @@ impl Replicator {
             status: Status::default(),
             config,
         };
-        machine.timers.set(Timer::Bootstrap, now + machine.config.bootstrap_window);
+        machine.timers.set(Timer::Ready, now + machine.config.ready_within);
         machine.timers.set(Timer::Retire, now);
         machine.set_next_round();
         machine
@@ -132,7 +143,9 @@ impl Replicator {
             Input::PeerSilent { peer } => self.on_peer_silent(peer),
             Input::PeerHeard { peer } => self.on_peer_heard(peer),
             Input::Viewers(viewers) => self.on_viewers(viewers),
-            Input::Candidates(candidates) => self.bootstrap.set_candidates(candidates),
+            Input::Search(search) => self.bootstrap.set_search(search),
+            Input::Listening(addresses) => self.on_listening(addresses),
+            Input::DialFailed { peer } => self.on_dial_failed(peer),
             Input::AwaitCopies { id, copies, within } => self.on_await_copies(replica, id, copies, within),
             Input::AwaitVersions { id, versions, within } => self.on_await_versions(replica, id, &versions, within),
             Input::Forget { id } => self.waits.forget(id),
@@ -145,6 +158,7 @@ impl Replicator {
         self.serve_waits(replica);
         self.look(replica);
         self.settle(replica);
+        self.confirm(replica);
     }
 
     fn on_timer(&mut self, replica: &mut Replica, timer: Timer) {
@@ -155,7 +169,10 @@ impl Replicator {
                 self.publish_birth(replica);
                 self.announce();
             }
-            Timer::Bootstrap => self.bootstrap.close_window(),
+            Timer::Ready => self.bootstrap.end_patience(),
+            // Looked at after every input anyway.
+            Timer::Confirm => {}
+            Timer::Dial => self.on_dial(),
             Timer::Gap => self.on_gap(replica),
             Timer::Retire => self.on_retire(replica),
             Timer::Hold => self.plan(replica),
@@ -190,12 +207,13 @@ impl Replicator {
             self.members_changed = true;
             self.announce_soon();
         }
-        let status = Status { synced: self.is_synced(), ready: self.is_ready(), in_touch: self.in_touch() };
+        let status = Status { synced: self.is_synced(), readiness: Some(self.readiness()), in_touch: self.in_touch() };
         if status != self.status {
             self.status = status;
             self.out.notify(Notice::Synced);
         }
         if std::mem::take(&mut self.members_changed) {
+            self.confirmations.look_again();
             self.out.notify(Notice::MembersChanged);
         }
         let stats = &mut self.out.stats;
@@ -240,7 +258,7 @@ impl Replicator {
             synced: entry.synced,
             last_heard: if entry.replica == self.own { Duration::ZERO } else { now.saturating_sub(entry.last_word) },
             connected: self.sources.contains(node),
-            lag: self.sources.lag(node, &seen, now),
+            lag: self.lag(replica, node, &seen, now),
         };
         self.members.iter().map(member).collect()
     }
@@ -255,12 +273,15 @@ impl Replicator {
         self.bootstrap.is_synced()
     }
 
-    /// True once this node may serve: it is synced, or nobody is reached and the bootstrap window is over; false while a bound refuses deltas.
-    pub fn is_ready(&self) -> bool {
-        self.bootstrap.is_ready()
+    /// Whether this node may serve: it is synced, or `ready_within` is over and no pull is under way.
+    ///
+    /// # Errors
+    /// Why not. A node that was ready is so no more while a bound refuses what peers send.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        self.bootstrap.readiness()
     }
 
-    /// False where others should be there and no connection is open.
+    /// False where others should be there and none answers.
     pub fn in_touch(&self) -> bool {
         self.bootstrap.in_touch(&self.sources, &self.members)
     }
@@ -274,6 +295,11 @@ impl Replicator {
         let own = replica.map().seen_of(self.own);
         (self.has_bequeathed() || !replica.has_pending())
             && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
+    }
+
+    /// Whether the incarnation of a node that is known said that it leaves.
+    pub fn has_left_node(&self, node: NodeId) -> bool {
+        self.members.get(node).is_some_and(|entry| entry.has_left())
     }
 
     /// How many peers are connected.

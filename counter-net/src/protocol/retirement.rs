@@ -169,6 +169,7 @@ impl Replicator {
         self.published = 0;
         self.enrolment.forget();
         self.snapshots.start_again();
+        self.confirmations.renew(life);
         self.retirement = Retirement::default();
         self.out.stats.renewals += 1;
         self.out.notify(Notice::Renewed { replica: life });

@@ -44,9 +44,11 @@ impl Replicator {
             self.forget(id);
         }
         self.timers.cancel(Timer::Retry(peer));
+        self.confirmations.down(peer);
         self.out.stats.pulls_failed += u64::from(self.pulls.end(peer).is_some());
         if !self.leaving {
             self.watch_lost(peer);
+            self.dial_soon(self.now);
         }
         self.plan(replica);
     }
@@ -128,10 +130,10 @@ impl Replicator {
         self.send(peer, Asked::Compare { seen }, &Request::compare(compare));
     }
 
-    /// A peer that is not resting after a failure and has nothing to answer but a pull.
+    /// A peer that is not resting after a failure and has nothing to answer but a pull or bits of targets.
     pub(super) fn random_peer(&mut self) -> Option<NodeId> {
         let free = |(peer, source): (NodeId, &super::sources::Source)| {
-            (source.rest_until <= self.now && !self.awaits(peer, |asked| asked != Asked::Pull)).then_some(peer)
+            (source.rest_until <= self.now && !self.awaits(peer, |asked| !matches!(asked, Asked::Pull | Asked::Confirm))).then_some(peer)
         };
         let free: Vec<NodeId> = self.sources.iter().filter_map(free).collect();
         if free.is_empty() { None } else { Some(free[self.rng.usize(..free.len())]) }

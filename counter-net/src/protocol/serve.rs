@@ -24,7 +24,7 @@ impl Replicator {
         });
         let response = Response { generation: Some(self.own.generation), ..response };
         self.out.respond(peer, id, kind, &response);
-        if kind != Kind::Compare {
+        if !matches!(kind, Kind::Compare | Kind::Confirm) {
             // What the requester told of itself may show this node to lack something; its answer goes first.
             self.plan(replica);
         }
@@ -37,6 +37,7 @@ impl Replicator {
             Request { pull: Some(pull), .. } => self.serve_pull(replica, peer, &pull),
             Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
             Request { hold: Some(hold), .. } => self.serve_hold(replica, peer, &hold),
+            Request { confirm: Some(confirm), .. } => self.serve_confirm(replica, peer, &confirm),
             // A kind that a later release added without raising the version.
             _ => Err(Refusal::UnknownVersion),
         }
@@ -55,14 +56,15 @@ impl Replicator {
             self.diverged(peer);
         }
         let have = (!equal || state != compare.state).then_some(&seen);
-        Response::state(self.state(have, state, announcements_differ, None))
+        Response::state(self.state(peer, have, state, announcements_differ, None))
     }
 
-    fn state(&self, have: Option<&VersionVector>, state: Hash, announcements: bool, delta: Option<Delta>) -> State {
+    fn state(&self, peer: NodeId, have: Option<&VersionVector>, state: Hash, announcements: bool, delta: Option<Delta>) -> State {
         State {
             have: have.map(pack_vector),
             state,
             synced: self.is_synced(),
+            waits: self.bootstrap.waits(&self.sources, peer),
             announcements: if announcements { self.members.announcements(self.now) } else { Vec::new() },
             delta: delta.map(|delta| ByteBuf::from(delta.encode())),
         }
@@ -91,7 +93,7 @@ impl Replicator {
         let whole = page.filter(|page| page.next.is_none() && !page.delta.is_empty()).map(|page| page.delta);
         let differ = Hash(self.members.hash()) != ask.announcements;
         let state = Hash(replica.map_mut().state_hash().0);
-        Ok(Response::state(self.state(Some(&replica.map().version_vector()), state, differ, whole)))
+        Ok(Response::state(self.state(peer, Some(&replica.map().version_vector()), state, differ, whole)))
     }
 
     fn known(&self, replica: &Replica, requester: counter_core::ReplicaId) -> Result<(), Refusal> {
@@ -145,6 +147,7 @@ fn kind_of(request: &Request) -> Kind {
         Request { pull: Some(_), .. } => Kind::Pull,
         Request { tell: Some(_), .. } => Kind::Tell,
         Request { hold: Some(_), .. } => Kind::Hold,
+        Request { confirm: Some(_), .. } => Kind::Confirm,
         _ => Kind::Other,
     }
 }

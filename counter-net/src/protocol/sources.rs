@@ -24,8 +24,15 @@ pub(super) struct Source {
     pub heard_at: Option<Duration>,
     /// All that it was heard to hold at its first answer, or at some later one, was here at that time.
     pub pulled: bool,
+    /// It answered an ask, so that `synced` and `waits` are its own words. A digest that came with a
+    /// request of its own says neither.
+    pub answered: bool,
     /// It said that it is synced.
     pub synced: bool,
+    /// It said that it is not, and waits for others.
+    pub waits: bool,
+    /// It runs an earlier release, which confirms no targets.
+    pub confirms_nothing: bool,
     /// Failed requests in a row.
     pub failures: u32,
     /// Not asked before this time, after a failure.
@@ -127,14 +134,39 @@ impl Sources {
         Some(source.rest_until)
     }
 
-    /// Whether no peer answers, or there is none.
-    pub(super) fn none_answers(&self) -> bool {
-        self.connected.values().all(|source| !source.pulled && source.failures >= FAILURES_MAX)
+    /// Peers that have neither answered with everything nor failed too often to wait for.
+    pub(super) fn unresolved(&self) -> usize {
+        self.connected.values().filter(|source| !source.is_resolved()).count()
     }
 
-    /// Whether every peer was pulled or has failed too often to wait for.
-    pub(super) fn all_pulled(&self) -> bool {
-        self.connected.values().all(|source| source.pulled || source.failures >= FAILURES_MAX)
+    /// Whether another peer than this one is still to answer.
+    pub(super) fn any_unresolved_but(&self, peer: NodeId) -> bool {
+        self.connected.iter().any(|(node, source)| *node != peer && !source.is_resolved())
+    }
+
+    /// Whether a peer has ever answered.
+    pub(super) fn any_answers(&self) -> bool {
+        self.connected.values().any(|source| source.heard_at.is_some())
+    }
+
+    /// Whether a peer has answered and is being pulled.
+    pub(super) fn any_pulling(&self) -> bool {
+        self.connected.values().any(|source| source.heard_at.is_some() && !source.is_resolved())
+    }
+
+    /// Whether all that some peer held was here once.
+    pub(super) fn any_pulled(&self) -> bool {
+        self.connected.values().any(|source| source.pulled && source.answered)
+    }
+
+    /// Whether an unsynced peer waits for others.
+    pub(super) fn any_waits(&self) -> bool {
+        self.connected.values().any(|source| source.waits && !source.synced)
+    }
+
+    /// Whether all that some synced peer held was here once.
+    pub(super) fn any_synced_pulled(&self) -> bool {
+        self.connected.values().any(|source| source.pulled && source.synced)
     }
 
     /// How far a peer is from `seen`; `None` before its first answer. O(writers).
@@ -156,6 +188,17 @@ impl Sources {
 }
 
 impl Source {
+    /// It was pulled to the end, or has failed too often to wait for.
+    fn is_resolved(&self) -> bool {
+        (self.pulled && self.answered) || self.failures >= FAILURES_MAX
+    }
+
+    /// The peer says whether it is synced. What it held before it was does not count as pulled any more.
+    pub(super) fn set_synced(&mut self, synced: bool) {
+        self.pulled &= self.synced || !synced;
+        (self.synced, self.answered) = (synced, true);
+    }
+
     /// The writers of whom this peer holds more than `seen`, nearest first, and how many versions more. Quiet writers come before busy ones.
     pub(super) fn wanted(&self, seen: &VersionVector) -> Vec<(Version, ReplicaId)> {
         let lacking = |(writer, version): (ReplicaId, Version)| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use counter_core::{Replica, ReplicaId, VersionVector};
 
 use super::input::NodeId;
-use super::member::{LAG_CELLS_MAX, Shortfall};
+use super::member::{LAG_CELLS_MAX, Lag, Shortfall};
 use super::replicator::Replicator;
 use super::snapshots::Stable;
 use super::timer::Timer;
@@ -45,8 +45,7 @@ impl Replicator {
 
     /// The state may have moved.
     pub(super) fn look(&mut self, replica: &Replica) {
-        let moved = replica.map().seen_of(self.own).wrapping_add(self.out.stats.cells_joined);
-        self.snapshots.look(replica.map(), moved, self.now);
+        self.snapshots.look(replica.map(), self.moved(replica), self.now);
         if self.snapshots.is_watched()
             && let Some(due) = self.snapshots.due()
         {
@@ -86,6 +85,23 @@ impl Replicator {
         for peer in peers.into_iter().take(QUESTIONS_MAX) {
             self.compare(replica, peer);
         }
+    }
+
+    /// How far a member is from this node, which has `seen` this; `None` before anything was heard of it.
+    pub(super) fn lag(&self, replica: &Replica, node: NodeId, seen: &VersionVector, now: Duration) -> Option<Lag> {
+        if let lag @ Some(_) = self.sources.lag(node, seen, now) {
+            return lag;
+        }
+        let (digest, heard) = self.confirmations.covered_by(node)?;
+        let lacks = self.shortfall(replica, digest);
+        let versions = seen.iter().map(|(writer, version)| version.saturating_sub(digest.get(writer)));
+        Some(Lag {
+            cells_behind: lacks.cells,
+            time_behind: lacks.time,
+            versions_behind: versions.fold(0, u64::saturating_add),
+            versions_ahead: 0,
+            heard: now.saturating_sub(heard),
+        })
     }
 
     /// What the sender of a digest lacks of what is here.

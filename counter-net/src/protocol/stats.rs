@@ -22,14 +22,16 @@ pub enum Kind {
     Tell,
     /// A question how much of a writer a peer holds, perhaps with cells, and its answer.
     Hold,
+    /// Which states members have confirmed: targets by gossip, and bits in requests and answers.
+    Confirm,
     /// Anything else: refusals, and what could not be read.
     Other,
 }
 
 impl Kind {
     /// Every kind, for metrics that list them all.
-    pub const ALL: [Kind; 8] =
-        [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Hold, Kind::Other];
+    pub const ALL: [Kind; 9] =
+        [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Hold, Kind::Confirm, Kind::Other];
 
     /// The kind as a metric's label: lower case, underscores.
     pub fn label(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Kind {
             Kind::Pull => "pull",
             Kind::Tell => "tell",
             Kind::Hold => "hold",
+            Kind::Confirm => "confirm",
             Kind::Other => "other",
         }
     }

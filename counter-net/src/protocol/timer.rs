@@ -14,8 +14,12 @@ pub(super) enum Timer {
     Round,
     /// The next announcement of this node.
     Announce,
-    /// The bootstrap window.
-    Bootstrap,
+    /// A node that is still unsure serves what it has from here on.
+    Ready,
+    /// A target is to be proposed, looked at or passed on.
+    Confirm,
+    /// A member may have to be dialled.
+    Dial,
     /// A delta has waited beyond a gap for as long as gossip may overtake.
     Gap,
     /// The cells asked of a first peer did not come soon: other peers are pulled from too.

@@ -126,7 +126,7 @@ pub(super) fn unpack_ids(bytes: &[u8]) -> Result<Vec<ReplicaId>, Refusal> {
     if rest.is_empty() { Ok(ids.iter().map(|id| ReplicaId::from_bytes(*id)).collect()) } else { Err(Refusal::Malformed) }
 }
 
-fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
         value >>= 7;
@@ -134,7 +134,7 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     bytes.push(value as u8);
 }
 
-fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(super) fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0_u64;
     for (at, byte) in bytes.iter().enumerate().take(10) {
         let bits = u64::from(byte & 0x7f);

@@ -17,6 +17,13 @@ pub struct SimConfig {
     pub mesh_degree: usize,
     /// To how many peers a node connects by itself, where there are more; with those that connect to it, about twice as many.
     pub dials: usize,
+    /// Round trips from a dial to the first message over the connection: TCP, the private network's
+    /// nonces, Noise, Yamux.
+    pub handshake: u32,
+    /// How long discovery takes to answer. A node that was started finds nobody before.
+    pub discovery: Duration,
+    /// How long a dial that nothing answers, as across a cut, takes to fail.
+    pub dial_timeout: Duration,
     /// How long a cut must last until both ends notice that the connection is gone.
     pub lost_after: Duration,
     /// How long after a heal, at most, both ends are connected again.
@@ -64,6 +71,13 @@ impl Link {
         Self { latency, gossip_loss: 0.0, duplication: 0.0, request_loss: 0.0 }
     }
 
+    /// Every message takes half of this round trip, nothing is lost.
+    pub fn apart(round_trip: Duration) -> Self {
+        let each_way = round_trip / 2;
+        let latency = Latency { least: each_way, typical: each_way, most: each_way };
+        Self { latency, ..Self::loopback() }
+    }
+
     /// A good link between continents: 20 to 160 ms, with stragglers up to 400 ms, nothing lost.
     pub fn wide() -> Self {
         let latency = Latency { least: Duration::from_millis(20), typical: Duration::from_millis(160), most: Duration::from_millis(400) };
@@ -84,6 +98,9 @@ impl Default for SimConfig {
             link: Link::wide(),
             mesh_degree: 6,
             dials: 6,
+            handshake: 4,
+            discovery: Duration::ZERO,
+            dial_timeout: Duration::from_secs(2),
             lost_after: Duration::from_secs(10),
             reconnect_after: Duration::from_secs(1),
             retirement: false,

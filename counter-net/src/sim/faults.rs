@@ -21,6 +21,11 @@ impl Sim {
         self.config.link = link;
     }
 
+    /// Sets how long discovery takes to answer the nodes that are started from now on.
+    pub fn set_discovery(&mut self, after: Duration) {
+        self.config.discovery = after;
+    }
+
     pub(super) fn link(&self, a: usize, b: usize) -> &Link {
         self.own_links.get(&pair(a, b)).unwrap_or(&self.config.link)
     }
@@ -92,8 +97,7 @@ impl Sim {
         }
         self.boot(host, with_disk);
         for peer in self.links.wanted_by(host) {
-            let at = self.now + self.latency(host, peer);
-            self.queue.push(at, Event::Connect { a: host, b: peer });
+            self.dial(host, peer);
         }
     }
 
@@ -123,14 +127,19 @@ impl Sim {
         self.links.heal();
         let lost: Vec<(usize, usize)> = self.links.wanted().filter(|(a, b)| self.links.epoch(*a, *b).is_none()).collect();
         for (a, b) in lost {
-            let at = self.now + self.config.reconnect_after.mul_f64(self.rng.f64());
-            self.queue.push(at, Event::Connect { a, b });
+            let after = self.config.reconnect_after.mul_f64(self.rng.f64());
+            self.dial_after(a, b, after);
         }
     }
 
     /// A node takes this long over each input from now on.
     pub fn slow_down(&mut self, host: usize, each: Duration) {
         self.hosts[host].slowness = each;
+    }
+
+    /// From now on a node accepts connections and says nothing: it answers no request, sends none, and passes no gossip on.
+    pub fn mute(&mut self, host: usize) {
+        self.hosts[host].is_mute = true;
     }
 
     /// A node's clock jumps ahead (as after a suspended machine wakes) and runs at `rate` from now on; 1.0 is right. Rates must be above 0.
@@ -164,18 +173,6 @@ impl Sim {
                 break;
             }
             self.mesh.offer(node, peer);
-        }
-    }
-
-    pub(super) fn on_connect(&mut self, a: usize, b: usize) {
-        let possible = self.links.is_wanted(a, b) && self.is_up(a) && self.is_up(b) && self.links.is_whole(a, b);
-        if !possible || !self.links.open(a, b) {
-            return;
-        }
-        self.mesh.offer(a, b);
-        for (end, other) in [(a, b), (b, a)] {
-            let peer = self.hosts[other].node;
-            self.hand(end, Input::PeerUp { peer }, None);
         }
     }
 

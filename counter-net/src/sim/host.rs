@@ -1,6 +1,6 @@
 //! One simulated node: a replica, its machine, and a clock of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId};
@@ -27,6 +27,8 @@ pub(super) struct Host {
     pub slowness: Duration,
     pub busy_until: Duration,
     pub viewers: u64,
+    /// It takes in everything and says nothing.
+    pub is_mute: bool,
     pub cost: Cost,
 }
 
@@ -38,6 +40,10 @@ pub(super) struct Alive {
     pub last_inbound: u64,
     /// When it is woken, at the earliest scheduled.
     pub wake_at: Option<Duration>,
+    /// Whom it dials. They are candidates until they are connected or have failed.
+    pub dialling: BTreeSet<usize>,
+    /// Discovery has answered.
+    pub is_sure: bool,
 }
 
 impl std::fmt::Debug for Alive {
@@ -70,6 +76,7 @@ impl Host {
             slowness: Duration::ZERO,
             busy_until: Duration::ZERO,
             viewers: 0,
+            is_mute: false,
             cost: Cost::default(),
         }
     }
@@ -101,7 +108,15 @@ impl Host {
         let machine = Replicator::new(config.clone(), &replica, seed, self.local(now));
         self.viewers = 0;
         self.busy_until = now;
-        self.alive = Some(Alive { replica, machine, inbound: BTreeMap::new(), last_inbound: 0, wake_at: None });
+        self.alive = Some(Alive {
+            replica,
+            machine,
+            inbound: BTreeMap::new(),
+            last_inbound: 0,
+            wake_at: None,
+            dialling: BTreeSet::new(),
+            is_sure: false,
+        });
     }
 
     /// World time as this node's clock shows it.

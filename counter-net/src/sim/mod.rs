@@ -24,11 +24,13 @@
 //!
 //! What is modelled: requests over connections that may be cut, one way too, and that break when they stay cut; gossip over a mesh of a
 //! given degree, passed on after the node's own verdict, lossy, duplicated, overtaking; slow nodes; clocks of any origin and rate, which
-//! may jump; crash and restart, with and without the disk. What is not: bandwidth, and the transport's own handshakes.
+//! may jump; crash and restart, with and without the disk; the handshake of a new connection, dials that are refused or not answered, peers
+//! that accept and stay silent, and a discovery that takes its time. What is not: bandwidth.
 
 mod chaos;
 mod config;
 mod cost;
+mod dials;
 mod faults;
 mod host;
 mod links;

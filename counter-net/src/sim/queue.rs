@@ -8,14 +8,74 @@ use std::time::Duration;
 /// Something that happens to a node or a pair of nodes. `life` is which life of the node it is meant for.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Wake { host: usize, life: u64 },
-    Gossip { from: usize, to: usize, message: u64, again: bool },
-    Request { from: usize, life: u64, to: usize, id: u64, payload: Rc<Vec<u8>>, epoch: u64 },
-    Response { from: usize, to: usize, life: u64, id: u64, payload: Rc<Vec<u8>>, epoch: u64 },
-    Failed { host: usize, life: u64, peer: usize, id: u64 },
-    Connect { a: usize, b: usize },
-    Lost { a: usize, b: usize, epoch: u64 },
-    Disconnect { a: usize, b: usize, epoch: u64 },
+    Wake {
+        host: usize,
+        life: u64,
+    },
+    Gossip {
+        from: usize,
+        to: usize,
+        message: u64,
+        again: bool,
+    },
+    Request {
+        from: usize,
+        life: u64,
+        to: usize,
+        id: u64,
+        payload: Rc<Vec<u8>>,
+        epoch: u64,
+    },
+    Response {
+        from: usize,
+        to: usize,
+        life: u64,
+        id: u64,
+        payload: Rc<Vec<u8>>,
+        epoch: u64,
+    },
+    Failed {
+        host: usize,
+        life: u64,
+        peer: usize,
+        id: u64,
+    },
+    /// Discovery answers a node.
+    Discovered {
+        host: usize,
+        life: u64,
+    },
+    /// The first packet of a dial arrives.
+    Dialled {
+        from: usize,
+        life: u64,
+        to: usize,
+        tries: u32,
+    },
+    /// The handshake is over.
+    Connected {
+        from: usize,
+        life: u64,
+        to: usize,
+        tries: u32,
+    },
+    /// A dial is refused, or was not answered for too long.
+    DialFailed {
+        from: usize,
+        life: u64,
+        to: usize,
+        tries: u32,
+    },
+    Lost {
+        a: usize,
+        b: usize,
+        epoch: u64,
+    },
+    Disconnect {
+        a: usize,
+        b: usize,
+        epoch: u64,
+    },
 }
 
 #[derive(Debug)]

@@ -37,13 +37,17 @@ impl Sim {
                 self.hand(host, Input::RequestFailed { peer, id }, None);
             }
             Event::Failed { .. } => {}
-            Event::Connect { a, b } => self.on_connect(a, b),
+            Event::Discovered { host, life } if self.lives(host, life) => self.on_discovered(host),
+            Event::Dialled { from, life, to, tries } if self.lives(from, life) => self.on_dialled(from, to, tries),
+            Event::Connected { from, life, to, tries } if self.lives(from, life) => self.on_connected(from, to, tries),
+            Event::DialFailed { from, life, to, tries } if self.lives(from, life) => self.on_dial_failed(from, to, tries),
+            Event::Discovered { .. } | Event::Dialled { .. } | Event::Connected { .. } | Event::DialFailed { .. } => {}
             Event::Lost { a, b, epoch } => self.on_lost(a, b, epoch),
             Event::Disconnect { a, b, epoch } => self.on_disconnect(a, b, epoch),
         }
     }
 
-    fn lives(&self, host: usize, life: u64) -> bool {
+    pub(super) fn lives(&self, host: usize, life: u64) -> bool {
         self.hosts[host].life == life && self.hosts[host].alive.is_some()
     }
 
@@ -52,7 +56,8 @@ impl Sim {
         let host = match event {
             Event::Wake { host, .. } | Event::Failed { host, .. } => *host,
             Event::Gossip { to, .. } | Event::Request { to, .. } | Event::Response { to, .. } => *to,
-            Event::Connect { .. } | Event::Lost { .. } | Event::Disconnect { .. } => return None,
+            Event::Discovered { .. } | Event::Dialled { .. } | Event::Connected { .. } | Event::DialFailed { .. } => return None,
+            Event::Lost { .. } | Event::Disconnect { .. } => return None,
         };
         Some(self.hosts[host].busy_until).filter(|until| *until > self.now)
     }
@@ -132,6 +137,8 @@ impl Sim {
 
     fn act(&mut self, host: usize, output: Output, from: Option<usize>) {
         match output {
+            Output::Publish { .. } | Output::Verdict { .. } | Output::Request { .. } | Output::Respond { .. }
+                if self.hosts[host].is_mute => {}
             Output::Publish { payload } => self.publish(host, payload),
             Output::Verdict { token, verdict } => {
                 if let (Verdict::Accept, Some(from)) = (verdict, from) {
@@ -140,6 +147,7 @@ impl Sim {
             }
             Output::Request { peer, id, payload } => self.send_request(host, peer, id, payload),
             Output::Respond { peer: _, id, payload } => self.send_response(host, id, payload),
+            Output::Dial { node, addresses } => self.dial_member(host, node, &addresses),
             Output::Notify(notice) => self.notice(host, notice),
             Output::Penalise { peer, reason } => self.fail(Failure::BadOutput(format!("{host} blames {peer}: {reason:?}"))),
         }

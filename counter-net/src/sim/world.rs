@@ -12,7 +12,7 @@ use super::links::Links;
 use super::mesh::Mesh;
 use super::queue::{Event, Queue};
 use super::truth::{Failure, Truth};
-use crate::protocol::{Input, Member, NodeId, Replicator, Waited};
+use crate::protocol::{Agreement, Input, Member, NodeId, Replicator, Waited};
 
 /// How often convergence is looked at while waiting for it: also the grain of the times that come back.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -78,16 +78,19 @@ impl Sim {
     pub(super) fn boot(&mut self, host: usize, with_disk: bool) {
         let seed = self.rng.u64(..);
         self.hosts[host].boot(&self.config.protocol, with_disk, seed, self.now);
+        self.hand(host, Input::Listening(vec![(host as u64).to_be_bytes().to_vec()]), None);
+        let life = self.hosts[host].life;
+        self.queue.push(self.now + self.config.discovery, Event::Discovered { host, life });
         self.rewake(host);
     }
 
-    /// Connects every node to every other, or, where there are more than twice `dials`, each to `dials` others drawn at random. Nodes that are
-    /// started later are connected by calling it again.
+    /// Connects every node to every other, or, where there are more than twice `dials`, each to `dials` others drawn at random. The later one of a
+    /// pair dials. Nodes that are started later are connected by calling it again.
     pub fn connect_all(&mut self) {
         let count = self.hosts.len();
         for a in 0..count {
             if count <= 2 * self.config.dials + 1 {
-                (0..count).for_each(|b| self.connect(a, b));
+                (0..a).for_each(|b| self.connect(a, b));
                 continue;
             }
             while self.links.wanted_by(a).len() < self.config.dials {
@@ -97,12 +100,18 @@ impl Sim {
         }
     }
 
-    /// Connects two nodes, now and whenever both are there and reach each other.
+    /// Connects two nodes, now and whenever both are there and reach each other: `a` dials.
     pub fn connect(&mut self, a: usize, b: usize) {
         if self.links.want(a, b) {
-            let at = self.now + self.latency(a, b);
-            self.queue.push(at, Event::Connect { a, b });
+            self.dial(a, b);
         }
+    }
+
+    /// Connects two nodes that found each other at the same time: both dial.
+    pub fn connect_both(&mut self, a: usize, b: usize) {
+        self.links.want(a, b);
+        self.dial(a, b);
+        self.dial(b, a);
     }
 
     /// Adds to a counter at a node; subtracts below zero. Does nothing where the node is down or the amount is zero.
@@ -162,6 +171,20 @@ impl Sim {
             self.step();
         }
         self.now = end;
+    }
+
+    /// Lets time run, and looks at the world after every event.
+    ///
+    /// # Errors
+    /// The first error of `look`; time stands still then.
+    pub fn run_watched<E>(&mut self, time: Duration, mut look: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let end = self.now + time;
+        while self.queue.next_at().is_some_and(|at| at <= end) {
+            self.step();
+            look(self)?;
+        }
+        self.now = end;
+        Ok(())
     }
 
     /// Lets time run until `done`, and returns how long it took, to 5 ms.
@@ -259,6 +282,12 @@ impl Sim {
         self.hosts[host].alive.as_ref().and_then(|alive| alive.machine.waits_for(&alive.replica))
     }
 
+    /// How far the live members have confirmed a node's state; `None` where it is down.
+    pub fn agreement(&mut self, host: usize) -> Option<Agreement> {
+        let local = self.hosts[host].local(self.now);
+        self.hosts[host].alive.as_mut().map(|alive| alive.machine.agreement(&alive.replica, local))
+    }
+
     /// Who a node says is there; nobody where it is down.
     pub fn members(&self, host: usize) -> Vec<Member> {
         let local = self.hosts[host].local(self.now);
@@ -268,6 +297,12 @@ impl Sim {
     /// A node's state hash; `None` where it is down.
     pub fn state_hash(&mut self, host: usize) -> Option<StateHash> {
         self.hosts[host].alive.as_mut().map(|alive| alive.replica.map_mut().state_hash())
+    }
+
+    /// How many nodes were ever started.
+    #[expect(clippy::len_without_is_empty, reason = "a world that was never empty says nothing")]
+    pub fn len(&self) -> usize {
+        self.hosts.len()
     }
 
     /// World time since the start.
