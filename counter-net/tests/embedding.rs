@@ -20,6 +20,7 @@ fn is_shared<T: Send + Sync + 'static>() {}
 /// A name a line, as `every_public_type_is_in_the_list` reads it.
 fn types_of_the_crate() {
     is_shared::<AddError>();
+    is_shared::<Agreement>();
     is_shared::<Change>();
     is_shared::<Changes>();
     is_shared::<ClusterKey>();
@@ -39,6 +40,7 @@ fn types_of_the_crate() {
     is_shared::<NodeInfo>();
     is_shared::<NotDurable>();
     is_shared::<NotReached>();
+    is_shared::<NotReady>();
     is_shared::<NotReplicated>();
     is_shared::<Once>();
     is_shared::<RegionView>();
@@ -64,6 +66,7 @@ fn types_of_the_crate() {
     is_shared::<ProtocolConfig>();
     is_shared::<Refusal>();
     is_shared::<Replicator>();
+    is_shared::<Search>();
     is_shared::<Stable>();
     is_shared::<Stats>();
     is_shared::<Verdict>();

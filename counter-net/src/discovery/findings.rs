@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     /// The way's place among those that the node was started with.
-    #[allow(dead_code, reason = "the driver takes it up in its next change")]
     pub(crate) way: usize,
     pub(crate) outcome: Outcome,
 }
@@ -20,7 +19,6 @@ pub(crate) enum Outcome {
     /// The way works and knows of nobody.
     Nobody,
     /// The way gave no answer, so there may be nodes. The reason, in a few words.
-    #[allow(dead_code, reason = "the driver takes it up in its next change")]
     Unsure(String),
 }
 

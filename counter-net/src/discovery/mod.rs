@@ -7,7 +7,7 @@ pub(crate) mod fly;
 mod local;
 
 pub(crate) use finders::Finders;
-pub(crate) use findings::Outcome;
+pub(crate) use findings::{Finding, Outcome};
 
 use std::fmt;
 use std::str::FromStr;

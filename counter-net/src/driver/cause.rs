@@ -34,6 +34,8 @@ pub(super) enum Cause {
     Own,
     /// A node is there, and not the one that was meant.
     Stranger,
+    /// A node of another cluster answers; the cluster's name and version as it says them.
+    OtherCluster(String),
     /// The far end has another cluster key, or only one of the two has a key.
     WrongKey,
 }
@@ -107,7 +109,25 @@ impl fmt::Display for Cause {
             Self::Unfinished => f.write_str("begins the handshake and does not finish it"),
             Self::Own => f.write_str("it is this node itself"),
             Self::Stranger => f.write_str("another node answers there"),
+            Self::OtherCluster(family) => write!(f, "a node of another cluster answers there ({family})"),
             Self::WrongKey => f.write_str("does not have this node's cluster key"),
+        }
+    }
+}
+
+impl Cause {
+    /// Whether it shows that the peer that was meant is not reached: a member that is dialled so is suspected.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::NoAnswer | Self::Refused | Self::HungUp | Self::Silent | Self::Unfinished | Self::Stranger)
+    }
+
+    /// The cause as a metric's label.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::WrongKey => "key",
+            Self::OtherCluster(_) => "other_cluster",
+            Self::Silent | Self::Unfinished => "silent",
+            _ => "unreachable",
         }
     }
 }

@@ -31,6 +31,7 @@ impl Driver {
                     let _gone = self.swarm.behaviour_mut().pull.send_response(channel, payload);
                 }
             }
+            Output::Dial { node, addresses } => self.probe(node, &addresses),
             Output::Notify(notice) => self.tell(notice),
             Output::Penalise { peer, reason } => {
                 if let Some(peer) = self.contacts.peer_of(peer) {
@@ -98,6 +99,8 @@ impl Driver {
             Notice::Synced => {
                 let synced = shared.read().replicator.is_synced();
                 shared.synced.send_if_modified(|told| std::mem::replace(told, synced) != synced);
+                let readiness = shared.read().replicator.readiness();
+                shared.readiness.send_if_modified(|told| std::mem::replace(told, readiness) != readiness);
                 shared.subscribers.presence_changed();
             }
             Notice::Waited { id, how } => shared.waiting.answer(id, how),

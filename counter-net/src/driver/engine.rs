@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep_until};
 use super::book::{AddressBook, Target};
 use super::contacts::Contacts;
 use super::predecessors::Predecessors;
+use super::search::Searching;
 use crate::behaviour::{Behaviour, Names};
 use crate::config::{INTRODUCTION_INTERVAL, NodeConfig, SWEEP_INTERVAL};
-use crate::discovery::{Finders, Outcome};
+use crate::discovery::Finders;
 use crate::protocol::{Input, NodeId, Output};
 use crate::shared::Shared;
 
@@ -41,7 +42,7 @@ pub(super) struct Driver {
     pub(super) tokens: u64,
     /// When the replicator wants to be called, on its clock.
     pub(super) wanted: Option<Duration>,
-    candidates_told: usize,
+    pub(super) searching: Searching,
     next_sweep: Duration,
     pub(super) next_introduction: Duration,
     /// Whose turn it is to introduce others.
@@ -93,7 +94,7 @@ impl Driver {
             cut: VecDeque::new(),
             tokens: 0,
             wanted: None,
-            candidates_told: 0,
+            searching: Searching::new(&config.discovery),
             next_sweep: now + SWEEP_INTERVAL,
             next_introduction: now + INTRODUCTION_INTERVAL,
             introductions: 0,
@@ -107,10 +108,11 @@ impl Driver {
     /// Runs until the node is told to stop, then says good-bye.
     pub(super) async fn run(mut self, _ending: Ending) {
         let shared = Arc::clone(&self.shared);
+        self.on_listeners_changed();
         self.feed(Input::Viewers(shared.viewer_count()));
         loop {
             self.dial_due();
-            self.tell_candidates();
+            self.tell_search();
             let deadline = self.deadline();
             tokio::select! {
                 biased;
@@ -120,9 +122,7 @@ impl Driver {
                 () = shared.wakes.viewers.notified() => self.feed_viewers(),
                 () = shared.wakes.isolation.notified() => self.follow_isolation(),
                 () = at(deadline) => self.on_deadline(),
-                finding = self.finders.found() => if let Outcome::Found(addresses) = finding.outcome {
-                    self.book.found(addresses, shared.now());
-                },
+                finding = self.finders.found() => self.on_finding(finding),
                 event = self.swarm.select_next_some() => self.on_event(event),
             }
         }
@@ -161,7 +161,7 @@ impl Driver {
     /// Whichever comes first of what replicator, address book and sweep wait for.
     fn deadline(&self) -> Instant {
         let next_dial = self.book.next_due().filter(|_| !self.isolated);
-        let next = [self.wanted, next_dial].into_iter().flatten().fold(self.next_sweep, Duration::min);
+        let next = [self.wanted, next_dial, self.search_due()].into_iter().flatten().fold(self.next_sweep, Duration::min);
         Instant::from_std(self.shared.origin + next)
     }
 
@@ -170,6 +170,7 @@ impl Driver {
         if self.wanted.is_some_and(|wanted| wanted <= now) {
             self.feed(Input::Timer);
         }
+        self.on_search_due(now);
         if self.next_sweep <= now {
             let late = now - self.next_sweep >= SWEEP_INTERVAL;
             self.next_sweep = now + SWEEP_INTERVAL;
@@ -177,15 +178,6 @@ impl Driver {
             if self.predecessors.settle(&self.shared, now) {
                 self.feed(Input::LocalChange);
             }
-        }
-    }
-
-    /// While somebody may still be reached, a node that has nobody does not call itself alone.
-    fn tell_candidates(&mut self) {
-        let candidates = self.book.candidates();
-        if candidates != self.candidates_told {
-            self.candidates_told = candidates;
-            self.feed(Input::Candidates(candidates));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId, request_response};
 
+use super::book::Origin;
 use super::engine::Driver;
 use crate::config::{INTRODUCED_MAX, INTRODUCTION_INTERVAL};
 
@@ -37,7 +38,7 @@ impl Driver {
                 let _gone = self.swarm.behaviour_mut().peers.send_response(channel, answer);
             }
             Event::Message { message: Message::Response { response, .. }, .. } => match read(&response) {
-                Some(others) => self.book.found(others, self.shared.now()),
+                Some(others) => self.book.found(others, Origin::Found, self.shared.now()),
                 None => self.shared.metrics.rejected("introduction"),
             },
             _ => {}

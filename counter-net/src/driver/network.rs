@@ -1,18 +1,20 @@
 //! What happens on the network, and what it means: connections, gossip, pulls, identities.
 
 use std::io;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, allow_block_list, gossipsub, identify, mdns, ping, request_response};
+use libp2p::{Multiaddr, PeerId, TransportError, allow_block_list, gossipsub, identify, mdns, ping, request_response};
 
-use super::book::{Failure, Target};
+use super::addresses::in_order;
+use super::book::{Origin, Target};
+use super::cause::{Cause, is_wrong_key};
 use super::codec::TOO_LONG;
 use super::engine::Driver;
 use crate::behaviour::{BehaviourEvent, node_id};
-use crate::config::PEERS_WANTED;
 use crate::protocol::{Input, MESSAGE_BYTES_MAX, Refusal};
 
 impl Driver {
@@ -25,8 +27,9 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 let addresses = found.into_iter().map(|(peer, address)| address.with_p2p(peer).unwrap_or_else(|kept| kept));
-                self.book.found(addresses, self.shared.now());
+                self.book.found(addresses, Origin::Multicast, self.shared.now());
             }
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.on_listeners_changed(),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint)
             }
@@ -47,6 +50,8 @@ impl Driver {
     fn on_disconnected(&mut self, peer: PeerId) {
         tracing::debug!(%peer, "disconnected");
         self.book.disconnected(peer, self.shared.now());
+        // The peer is a candidate of the search again before the replicator hears that it is gone: it may come back.
+        self.tell_search();
         if let Some(node) = self.contacts.disconnected(&peer) {
             self.count_peers();
             self.feed(Input::PeerDown { peer: node });
@@ -56,10 +61,10 @@ impl Driver {
     /// The first sign that the far end speaks this cluster's protocol. It is pulled from at once: the first heartbeat of gossip may be a second away.
     fn on_spoke(&mut self, peer: PeerId) {
         if let Some(node) = self.contacts.spoke(peer) {
-            self.book.spoke(peer);
-            self.shared.clear_trouble();
             self.count_peers();
+            // The peer is the replicator's to wait for before it is no candidate of the search any more.
             self.feed(Input::PeerUp { peer: node });
+            self.on_reached(peer);
             self.ask_for_introduction(peer);
         }
     }
@@ -128,8 +133,8 @@ impl Driver {
         if info.protocol_version != self.names.family {
             tracing::warn!(peer = %peer_id, theirs = %bounded(&info.protocol_version), ours = %self.names.family, "a node of another cluster: disconnected");
             self.shared.metrics.rejected("other_cluster");
-            self.shared.set_trouble(format!("a node of another cluster answered ({})", bounded(&info.protocol_version)));
-            self.book.forget(peer_id);
+            self.book.is_foreign(peer_id, &bounded(&info.protocol_version));
+            self.follow_trouble();
             let _gone = self.swarm.disconnect_peer_id(peer_id);
             return;
         }
@@ -138,7 +143,7 @@ impl Driver {
             self.on_spoke(peer_id);
         }
         if self.contacts.node_of(&peer_id).is_some() {
-            self.book.spoke(peer_id);
+            self.on_reached(peer_id);
         }
     }
 
@@ -185,38 +190,25 @@ impl Driver {
             // It is connected, or about to be, by another way.
             if let Some(target @ Target::Peer(peer)) = self.dials.remove(&connection) {
                 let connected = self.swarm.is_connected(&peer);
-                return if connected {
-                    self.book.connected(peer, None)
+                if connected {
+                    self.book.connected(peer, None);
                 } else {
-                    self.book.failed(&target, Failure::Unreached, self.shared.now())
-                };
+                    // Another dial of it is under way.
+                    let _no_news = self.book.failed(&target, Cause::Other(error.to_string()), self.shared.now());
+                }
+                return;
             }
         }
-        let failure = match error {
-            DialError::LocalPeerId { .. } => Failure::Own,
-            DialError::WrongPeerId { .. } => Failure::Stranger,
-            _ => Failure::Unreached,
-        };
-        if failure == Failure::Unreached {
+        let cause = Cause::of(error);
+        if !matches!(cause, Cause::Own | Cause::Stranger) {
             self.shared.metrics.dial_failed();
-            self.shared.set_trouble(self.dial_trouble(error));
         }
         tracing::debug!(%error, "dial failed");
         if let Some(target) = self.dials.remove(&connection) {
-            self.book.failed(&target, failure, self.shared.now());
+            // Where another peer is meant, an own address means that its port was taken over.
+            let is_taken_over = cause == Cause::Own && matches!(target, Target::Peer(_));
+            self.on_unreached(&target, if is_taken_over { Cause::Stranger } else { cause });
         }
-    }
-
-    /// With a key on one side only, or two different ones, both ends see nothing but a handshake that never ends.
-    fn dial_trouble(&self, error: &DialError) -> String {
-        let hint = match &self.key_fingerprint {
-            _ if !is_handshake(error) => return format!("a peer was not reached: {error}"),
-            Some(ours) => format!("is its cluster key another one? The fingerprint of ours is {ours}"),
-            None => "does it have a cluster key? This node has none".to_owned(),
-        };
-        let sentence = format!("a peer answers and does not complete the handshake: {hint}");
-        tracing::warn!(%error, "{sentence}");
-        sentence
     }
 
     fn on_arrival_failed(&mut self, error: &ListenError, from: &Multiaddr) {
@@ -227,7 +219,11 @@ impl Driver {
             }
             ListenError::Denied { .. } => self.shared.metrics.rejected("connection_limit"),
             ListenError::Transport(error) => {
-                self.shared.metrics.rejected("handshake");
+                let wrong_key = matches!(error, TransportError::Other(error) if is_wrong_key(error));
+                self.shared.metrics.rejected(if wrong_key { "wrong_key" } else { "handshake" });
+                if wrong_key {
+                    self.note_foreign_caller(from);
+                }
                 tracing::debug!(%from, %error, "an incoming connection completed no handshake: a stranger, or another cluster key");
             }
             _ => {}
@@ -240,7 +236,7 @@ impl Driver {
             return;
         }
         let now = self.shared.now();
-        for (target, addresses) in self.book.take_due(now, self.contacts.up_count() < PEERS_WANTED) {
+        for (target, addresses) in self.book.take_due(now, self.contacts.up_count()) {
             let options: DialOpts = match (&target, addresses.into_iter()) {
                 (Target::Peer(peer), addresses) => DialOpts::peer_id(*peer).addresses(addresses.collect()).allocate_new_port().build(),
                 (Target::Place(address), _) => DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build(),
@@ -267,6 +263,16 @@ impl Driver {
         self.ask_in_turn(now);
     }
 
+    /// An interface came or went: others are told where this node listens now.
+    pub(super) fn on_listeners_changed(&mut self) {
+        let own = *self.swarm.local_peer_id();
+        let listened: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
+        let addresses: Vec<Multiaddr> =
+            in_order(listened).into_iter().map(|address| address.with_p2p(own).unwrap_or_else(|kept| kept)).collect();
+        *self.shared.listen.write().unwrap_or_else(PoisonError::into_inner) = addresses.iter().map(Multiaddr::to_string).collect();
+        self.feed(Input::Listening(addresses.iter().map(Multiaddr::to_vec).collect()));
+    }
+
     fn token(&mut self) -> u64 {
         self.tokens += 1;
         self.tokens
@@ -275,22 +281,6 @@ impl Driver {
 
 fn is_oversized(error: &io::Error) -> bool {
     error.kind() == TOO_LONG
-}
-
-/// The connection was made and then nothing sensible came: neither refused nor unreachable.
-fn is_handshake(error: &DialError) -> bool {
-    let DialError::Transport(errors) = error else { return false };
-    let reached = |error: &libp2p::TransportError<io::Error>| match error {
-        libp2p::TransportError::Other(error) => !matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::AddrNotAvailable
-        ),
-        libp2p::TransportError::MultiaddrNotSupported(_) => false,
-    };
-    errors.iter().any(|(_, error)| reached(error))
 }
 
 /// A stranger's words in our logs: short and on one line.

@@ -162,6 +162,17 @@ impl NodeBuilder {
         self
     }
 
+    /// How long the node waits for peers that neither answer nor fail, and for a discovery that does not answer, before it is
+    /// [ready](crate::Node::is_ready) with what it has. Default 10 s.
+    ///
+    /// A node whose peers answer is ready when it holds all that they hold, usually within six round trips. This bounds the wait where one accepts
+    /// connections and stays silent. The node then serves, is not [synced](crate::Node::is_synced), and says so. More delays it; less may show
+    /// numbers without those of a slow region.
+    pub fn ready_within(mut self, wait: Duration) -> Self {
+        self.protocol.ready_within = wait;
+        self
+    }
+
     /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at once. More saves messages, one of about 50 bytes a
     /// flush, changed counter and peer in the mesh; less saves that much delay at the others. 0 flushes at every turn of the driver; 1 to 100 ms is
     /// sensible.
@@ -191,10 +202,10 @@ impl NodeBuilder {
             vec![config::check_listen(LISTEN_DEFAULT, has_key)?]
         };
         let peers: Vec<_> = self.peers.iter().map(|address| config::check_peer(address, has_key)).collect::<Result<_, _>>()?;
-        let peers_configured = !peers.is_empty();
+        let peers_named = !peers.is_empty();
         let protocol = ProtocolConfig {
             release: self.release.clone(),
-            peers_configured,
+            peers_named,
             payload_bytes_max: config::GOSSIP_PAYLOAD_BYTES_MAX,
             ..self.protocol
         };

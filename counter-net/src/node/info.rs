@@ -7,7 +7,7 @@ use std::time::Duration;
 use counter_core::ReplicaId;
 
 pub use crate::protocol::{Lag, Member};
-use crate::shared::Shared;
+use crate::shared::{Shared, Trouble};
 
 /// A node about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +29,16 @@ pub struct NodeInfo {
     pub peers: usize,
     /// Time since its start.
     pub uptime: Duration,
-    /// False only while other nodes are expected (static peers, or members that did not leave) and none is reached.
+    /// False only while other nodes are expected (named peers, candidates, or members that did not leave) and none has answered.
     pub in_touch: bool,
-    /// Why the last peer was not reached, in a sentence with a hint; `None` since one was.
+    /// What keeps this node from others, in sentences that say what to do; `None` where nothing does. With peers at hand only what an operator
+    /// has to mend is named, such as another cluster key.
     pub trouble: Option<String>,
+}
+
+fn sentences(troubles: &[Trouble]) -> Option<String> {
+    let sentences: Vec<&str> = troubles.iter().map(|trouble| trouble.sentence.as_str()).collect();
+    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 impl Shared {
@@ -53,7 +59,7 @@ impl Shared {
             peers: self.peers.load(Ordering::Relaxed),
             uptime: self.now(),
             in_touch: self.read().replicator.in_touch(),
-            trouble: self.trouble(),
+            trouble: sentences(&self.troubles()),
         }
     }
 }

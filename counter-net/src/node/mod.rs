@@ -33,7 +33,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::error::StartError;
-use crate::protocol::{Copies, RetireError};
+use crate::protocol::{Agreement, Copies, NotReady, RetireError};
 use crate::shared::Shared;
 use crate::subscribe::{Changes, Interest};
 
@@ -157,19 +157,52 @@ impl Node {
 
     /// Whether this node has caught up with the cluster once. Never becomes false again.
     pub fn is_synced(&self) -> bool {
-        *self.shared().synced.borrow()
+        self.shared().read().replicator.is_synced()
     }
 
-    /// Whether this node may serve: it is synced, or nobody was reached within the bootstrap window (500 ms); false while a bound of the state refuses
-    /// what peers send.
+    /// Whether this node may serve; see [`Node::readiness`].
     pub fn is_ready(&self) -> bool {
-        self.shared().read().replicator.is_ready()
+        self.readiness().is_ok()
     }
 
-    /// Waits until this node has caught up with every peer that it knew at its start, or has found that it is alone (500 ms).
+    /// Whether this node may serve: it is synced, or [`NodeBuilder::ready_within`] is over.
     ///
-    /// Where peers are configured and none of them is reached it keeps waiting: bound the wait with `tokio::time::timeout` to serve what is there.
-    /// Returns at once when the node has stopped. Cancel safe.
+    /// # Errors
+    ///
+    /// Why not: it is still catching up, every peer that was found has another cluster key, or a bound of the state refuses what peers hold.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        self.shared().read().replicator.readiness()
+    }
+
+    /// Waits until this node may serve. Returns at once when it has stopped. Cancel safe.
+    pub async fn ready(&self) {
+        let mut readiness = self.shared().readiness.subscribe();
+        let mut stopped = self.shared().stopped.subscribe();
+        tokio::select! {
+            _ = readiness.wait_for(Result::is_ok) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    /// How far the live members have confirmed what this node holds.
+    ///
+    /// While the state moves, members confirm it about twice a second. So every change is known to be everywhere within two seconds, or
+    /// [`Agreement::late`] names who does not confirm. Costs nothing to ask.
+    ///
+    /// # Complexity
+    ///
+    /// O(members + writers), with a short exclusive lock.
+    pub fn agreement(&self) -> Agreement {
+        let now = self.shared().now();
+        let mut guard = self.shared().write();
+        let state = &mut *guard;
+        state.replicator.agreement(&state.replica, now)
+    }
+
+    /// Waits until this node holds all that a synced peer held, or knows that it is alone. Without discovery and peers that is at once.
+    ///
+    /// Where peers are named and none of them answers it keeps waiting; [`Node::ready`] bounds the wait. Returns at once when the node has stopped.
+    /// Cancel safe.
     pub async fn synced(&self) {
         let mut synced = self.shared().synced.subscribe();
         let mut stopped = self.shared().stopped.subscribe();

@@ -12,6 +12,9 @@ use crate::shared::{Label, Shared, State};
 
 type Labels = [(&'static str, String); 2];
 
+/// What may keep a node from others, as `trouble`'s label.
+const TROUBLES: [&str; 5] = ["key", "other_cluster", "unreachable", "silent", "discovery"];
+
 impl Shared {
     /// Everything, as Prometheus reads it. Linear in members and replicas.
     pub(crate) fn metrics_text(&self) -> String {
@@ -53,9 +56,11 @@ impl Page {
         );
         self.0.register("alarms", "Things that must not happen and did; each is in the log", metrics.alarms.clone());
         self.gauge("peers", "Peers connected that speak this cluster's protocol", shared.peers.load(Ordering::Relaxed));
+        self.troubles(shared);
+        self.gauge("ready", "1 while this node may serve", usize::from(shared.read().replicator.readiness().is_ok()));
         self.gauge("viewers", "Viewers of this node", shared.viewer_count() as usize);
         self.gauge("subscribers", "Open subscriptions", shared.subscribers.count());
-        self.gauge("synced", "1 once this node has caught up with its cluster", usize::from(*shared.synced.borrow()));
+        self.gauge("synced", "1 once this node has caught up with its cluster", usize::from(shared.read().replicator.is_synced()));
     }
 
     /// Nothing where no data directory is set.
@@ -171,6 +176,17 @@ impl Page {
         let counter: Counter = Counter::default();
         counter.inc_by(value);
         self.0.register(name, help, counter);
+    }
+
+    fn troubles(&mut self, shared: &Shared) {
+        let troubles = Family::<Label, Gauge>::default();
+        for cause in TROUBLES {
+            troubles.get_or_create(&[("cause", cause.to_owned())]).set(0);
+        }
+        for trouble in shared.troubles() {
+            troubles.get_or_create(&[("cause", trouble.cause.to_owned())]).set(1);
+        }
+        self.0.register("trouble", "1 while something keeps this node from others, by cause", troubles);
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: usize) {

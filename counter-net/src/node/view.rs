@@ -38,6 +38,7 @@ impl CounterView {
     pub(super) fn of(shared: &Shared, name: &str) -> Self {
         let mut state = shared.write();
         let state_hash = state.replica.map_mut().state_hash();
+        let synced = state.replicator.is_synced();
         let mut regions: BTreeMap<String, RegionView> = values_by_region(&state, name)
             .into_iter()
             .map(|(region, value)| (region, RegionView { value, ..RegionView::default() }))
@@ -51,7 +52,7 @@ impl CounterView {
         own.nodes = own.nodes.max(1);
         // The driver tells the replicator of viewers a moment later; a page that has just opened counts itself now.
         own.connected = (own.connected + shared.viewer_count()).saturating_sub(state.viewers_told);
-        Self { name: name.to_owned(), total: state.replica.total(name), regions, state_hash, synced: *shared.synced.borrow() }
+        Self { name: name.to_owned(), total: state.replica.total(name), regions, state_hash, synced }
     }
 }
 

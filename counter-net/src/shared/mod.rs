@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use counter_core::{Replica, ReplicaId};
 use tokio::sync::{Notify, watch};
 
-use crate::protocol::Replicator;
+use crate::protocol::{NotReady, Replicator};
 use crate::store::Commits;
 use crate::subscribe::Subscribers;
 
@@ -66,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) subscribers: Subscribers,
     pub(crate) waiting: Waiting,
     pub(crate) synced: watch::Sender<bool>,
+    pub(crate) readiness: watch::Sender<Result<(), NotReady>>,
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) listen: RwLock<Vec<String>>,
     pub(crate) metrics: Metrics,
@@ -73,12 +74,21 @@ pub(crate) struct Shared {
     pub(crate) commits: OnceLock<Commits>,
     /// Where a data directory is set: its file, and what loading that took.
     pub(crate) stored: OnceLock<(PathBuf, Duration)>,
-    /// Why the last peer was not reached, in a sentence; empty once one is.
-    trouble: Mutex<Option<String>>,
+    /// What keeps this node from others.
+    troubles: Mutex<Vec<Trouble>>,
+}
+
+/// Something that keeps this node from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// A metric's label.
+    pub(crate) cause: &'static str,
+    pub(crate) sentence: String,
 }
 
 impl Shared {
     pub(crate) fn new(identity: Identity, origin: Instant, state: State, wakes: Wakes, metrics: Metrics) -> Arc<Self> {
+        let readiness = state.replicator.readiness();
         Arc::new(Self {
             identity,
             origin,
@@ -93,12 +103,13 @@ impl Shared {
             subscribers: Subscribers::default(),
             waiting: Waiting::default(),
             synced: watch::Sender::new(false),
+            readiness: watch::Sender::new(readiness),
             stopped: watch::Sender::new(false),
             listen: RwLock::new(Vec::new()),
             metrics,
             commits: OnceLock::new(),
             stored: OnceLock::new(),
-            trouble: Mutex::new(None),
+            troubles: Mutex::new(Vec::new()),
         })
     }
 
@@ -121,20 +132,13 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_trouble(&self, sentence: String) {
-        let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).replace(sentence).is_none();
-        if news {
-            self.subscribers.presence_changed();
-        }
-    }
-
-    pub(crate) fn clear_trouble(&self) {
-        let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
-        if news {
+    pub(crate) fn set_troubles(&self, troubles: Vec<Trouble>) {
+        let before = std::mem::replace(&mut *self.troubles.lock().unwrap_or_else(PoisonError::into_inner), troubles.clone());
+        if before != troubles {
             self.subscribers.presence_changed();
         }
     }
