@@ -11,6 +11,7 @@ export const known = {
   synced: boot.synced, // this node has caught up with the others
   changedAt: -Infinity, // when the state hash moved last
   members: [], // the nodes, as this one sees them
+  agreement: null, // how far they have confirmed what this one holds
   lookedAt: 0, // when it said so
   askedAt: 0, // when it was asked for that
 };
@@ -81,10 +82,12 @@ export async function look() {
   try {
     const status = await (await fetch("/api/status")).json();
     known.members = status.members;
+    known.agreement = status.agreement;
     known.isolated = status.isolated;
     [known.askedAt, known.lookedAt] = [askedAt, performance.now()];
   } catch { /* the status line says it already */ }
   looking = false;
+  if (known.agreement && known.agreement.age_ms !== 0 && known.agreement.of) lookSoon();
   show();
 }
 setInterval(look, LOOK_EVERY);
@@ -97,12 +100,10 @@ export function heard(code) {
   return code === here && least === 0 ? 0 : least + performance.now() - known.lookedAt;
 }
 
-// What a node said before the last change says nothing about it: for a moment all that is true is that it is asked.
-const SETTLE = 8000; // ms in which every node has been heard of again after a change
-export const isAsking = () => performance.now() - known.changedAt < SETTLE;
 // Whether what is known of the others is younger than the last change.
 export const isFresh = () => known.askedAt > known.changedAt;
-export const isBehind = (member) => member.lag_versions !== 0 && !isAsking();
+// A node that does not confirm what this one held two seconds ago.
+export const isBehind = (member) => member.late;
 
 // Regions whose nodes did not say good-bye and are not heard of any more.
 export const outOfTouch = () => [...new Set(known.members

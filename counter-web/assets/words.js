@@ -1,6 +1,6 @@
 // What the page says in words: total, title, status, who agrees, the partition switch, and what screen readers hear.
 import { waitingCount } from "./clicks.js";
-import { $, counter, grouped, here, isAsking, isFresh, known, name, outOfTouch, signed } from "./model.js";
+import { $, counter, grouped, here, isFresh, known, name, outOfTouch, signed } from "./model.js";
 import { status } from "./socket.js";
 
 const SAY_EVERY = 3000; // ms
@@ -32,17 +32,19 @@ function drawStatus() {
 
 function drawAgreement(extra) {
   const others = known.members.filter((member) => member.live && member.replica !== known.replica);
-  const behind = others.filter((member) => member.lag_versions !== 0), lost = outOfTouch(), asked = behind.length || others.length;
+  const late = others.filter((member) => member.late), lost = outOfTouch(), at = known.agreement;
   const state = known.hash.slice(0, 4) + "…";
-  const lag = (member) => name(member.region) + (member.lag_versions === null ? " not heard yet" : " " + (member.lag_versions === 1 ? "1 change" : grouped(member.lag_versions) + " changes") + " apart");
+  const waiting = at ? at.of - at.confirmed : others.length;
   let words, kind = "";
-  if (known.isolated) [words, kind] = ["cut off, counting alone · " + state, "apart"];
-  else if (!known.synced) [words, kind] = [(others.length ? "catching up" : "not in touch") + " with the other nodes · " + state, "apart"];
-  else if (lost.length) [words, kind] = [lost.slice(0, 3).map(name).join(", ") + " out of touch · " + state, "apart"];
-  else if (!others.length) words = "alone · " + state;
-  else if (!behind.length && isFresh() && !extra) [words, kind] = ["all regions agree · " + state, "agree"];
-  else if (isAsking() || !behind.length) words = "hearing from " + asked + (asked === 1 ? " node" : " nodes") + " · " + state;
-  else words = behind.slice(0, 3).map(lag).join(", ") + " · " + state;
+  if (known.isolated) [words, kind] = ["cut off, counting alone", "apart"];
+  else if (!known.synced) [words, kind] = [(others.length ? "catching up" : "not in touch") + " with the other nodes", "apart"];
+  else if (lost.length) [words, kind] = [lost.slice(0, 3).map(name).join(", ") + " out of touch", "apart"];
+  else if (!others.length) words = "alone";
+  else if (at && at.age_ms === 0 && isFresh() && !extra) [words, kind] = ["all regions agree", "agree"];
+  else if (late.length) words = "not confirmed by " + late.slice(0, 3).map((member) => name(member.region)).join(", ");
+  else if (at && at.age_ms !== null && waiting === at.of) words = "all regions agreed " + (at.age_ms / 1000).toFixed(1) + " s ago";
+  else words = "waiting for " + waiting + " of " + (at ? at.of : others.length) + " to confirm";
+  words += " · " + state;
   text($("hash"), words);
   $("hash").className = "hash " + kind;
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStr, Resettable};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -63,6 +64,9 @@ pub(crate) struct ServeArgs {
     /// How other nodes are found: local, mdns, dns:NAME:PORT, fly or none; repeatable. Default local, and mdns too with a key.
     #[arg(long, value_name = "HOW", env = "COUNTER_DISCOVER", value_parser = |text: &str| list(text, parse_discovery))]
     discover: Vec<Listed<Discovery>>,
+    /// How long to wait for peers that neither answer nor fail. After that this node serves what it has, and says that it has not caught up.
+    #[arg(long, value_name = "DURATION", env = "COUNTER_READY_WITHIN", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) ready_within: Duration,
     /// The cluster to belong to; two names never mix.
     #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
     pub(crate) cluster: String,
@@ -296,6 +300,16 @@ fn parse_counters(count: &str) -> Result<u32, String> {
 fn parse_ping_interval(seconds: &str) -> Result<u32, String> {
     let inside = seconds.parse().ok().filter(|seconds| (1..=3_600).contains(seconds));
     inside.ok_or_else(|| "this is a number of whole seconds from 1 to 3600: write for example 20".to_owned())
+}
+
+/// A whole number and its unit: `500ms`, `5s`, `10m`, `7d`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let read = UNITS.iter().find_map(|(unit, ms)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*ms).map(Duration::from_millis)
+    });
+    read.ok_or_else(|| "this is a duration, a whole number and ms, s, m, h or d: write for example 10s".to_owned())
 }
 
 fn parse_demo_port(port: &str) -> Result<u16, String> {

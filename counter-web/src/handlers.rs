@@ -19,8 +19,8 @@ use crate::peer::Peer;
 use crate::rejection::ApiError;
 use crate::session;
 
-/// How long the first page waits for this node to catch up with its cluster.
-const SYNC_WAIT: Duration = Duration::from_secs(2);
+/// How long the first page waits for this node to be ready.
+const READY_WAIT: Duration = Duration::from_secs(5);
 
 /// Applies one add, or finds that an add with its id was applied before; returns which.
 ///
@@ -50,7 +50,7 @@ fn apply_new(app: &App, counter: &Counter, amount: Amount) -> Result<(), ApiErro
 /// `GET /`: the page with everything that this node knows.
 pub(crate) async fn show_page(app: Arc<App>) -> Answer {
     // A node that cannot catch up serves what it has, and says so on the page.
-    let _caught_up = tokio::time::timeout(SYNC_WAIT, app.node.synced()).await;
+    let _ready = tokio::time::timeout(READY_WAIT, app.node.ready()).await;
     let mut page = typed("text/html; charset=utf-8", page::render(&app));
     // Not no-store: browsers keep such a page out of their back-forward cache.
     page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -138,7 +138,20 @@ struct StatusJson<'a> {
     uptime_seconds: u64,
     /// Cut off from the other nodes on purpose.
     isolated: bool,
+    /// What keeps this node from others, in sentences; empty where nothing does.
+    trouble: String,
+    agreement: AgreementJson,
     members: Vec<MemberJson<'a>>,
+}
+
+/// How far the live members have confirmed what this node holds.
+#[derive(Serialize)]
+struct AgreementJson {
+    /// Live members, this node left out, that confirmed the state that is being confirmed now.
+    confirmed: usize,
+    of: usize,
+    /// All that this node held so long ago is held by every live member; 0 where that is all that it holds now, null where nothing is known yet.
+    age_ms: Option<u64>,
 }
 
 /// One member, as `/api/status` and `counter-web members` show it.
@@ -151,6 +164,8 @@ pub(crate) struct MemberJson<'a> {
     live: bool,
     /// It said good-bye.
     left: bool,
+    /// It was asked two seconds ago or more whether it holds what this node held then, and has not confirmed.
+    late: bool,
     /// Changes that one of the two holds and the other did not, as of what was last heard of it; null where nothing was.
     lag_versions: Option<u64>,
     /// Cells that it lacked when last heard, at most 10,000, and for how long this node had held the first of them; null where nothing was heard.
@@ -168,6 +183,7 @@ impl<'a> From<&'a Member> for MemberJson<'a> {
             last_heard_ms: u64::try_from(member.last_heard.as_millis()).unwrap_or(u64::MAX),
             live: member.live,
             left: member.left,
+            late: false,
             lag_versions: if member.last_heard.is_zero() {
                 Some(0)
             } else {
@@ -190,7 +206,8 @@ pub(crate) fn status(app: &App) -> serde_json::Value {
 }
 
 fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
-    let (info, members) = (app.node.info(), app.node.members());
+    let (info, members, agreement) = (app.node.info(), app.node.members(), app.node.agreement());
+    let is_late = |member: &Member| agreement.late.contains(&member.replica);
     show(&StatusJson {
         region: &info.region,
         replica: info.replica.to_string(),
@@ -203,7 +220,14 @@ fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
         in_touch: info.in_touch,
         uptime_seconds: info.uptime.as_secs(),
         isolated: app.node.is_isolated(),
-        members: members.iter().map(MemberJson::from).collect(),
+        trouble: info.trouble.clone().unwrap_or_default(),
+        agreement: AgreementJson {
+            confirmed: agreement.confirmed,
+            of: agreement.of,
+            // Rounded up: 0 says that nothing is left to confirm.
+            age_ms: agreement.age.map(|age| u64::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)),
+        },
+        members: members.iter().map(|member| MemberJson { late: is_late(member), ..MemberJson::from(member) }).collect(),
     })
 }
 
@@ -232,14 +256,12 @@ pub(crate) fn show_health() -> Answer {
     Ok(typed("text/plain; charset=utf-8", "ok\n".to_owned()))
 }
 
-/// `GET /readyz`: this node has caught up with its cluster, and is not stopping.
+/// `GET /readyz`: this node may serve, and is not stopping.
 pub(crate) fn show_readiness(app: &App) -> Answer {
     if app.stop.is_said() {
         return Err(ApiError::stopping());
     }
-    if !app.node.is_synced() {
-        return Err(ApiError::not_ready());
-    }
+    app.node.readiness().map_err(|why| ApiError::not_ready(why.to_string()))?;
     Ok(typed("text/plain; charset=utf-8", "ready\n".to_owned()))
 }
 

@@ -66,9 +66,10 @@ impl Page {
         let isolated = app.node.is_isolated();
         let (status, status_state) = match (view.synced, info.in_touch) {
             _ if isolated => ("cut off from the other nodes", "offline"),
-            (true, _) => ("up to date as of this page", "live"),
-            (false, true) => ("catching up with the other nodes", "waiting"),
-            (false, false) => ("not in touch with the other nodes", "offline"),
+            (true, true) => ("up to date as of this page", "live"),
+            (true, false) => ("not in touch with the other nodes", "offline"),
+            (false, true) => ("still catching up with the other nodes", "waiting"),
+            (false, false) => ("still catching up: not in touch with the other nodes", "offline"),
         };
         Self {
             assets: assets::base(),

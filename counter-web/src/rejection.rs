@@ -145,8 +145,9 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Stopping, "this node is stopping: try again, or another node")
     }
 
-    pub(crate) fn not_ready() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotReady, "this node has not caught up with its cluster yet")
+    /// 503: this node may not serve yet, for this reason.
+    pub(crate) fn not_ready(why: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotReady, why)
     }
 
     /// 503: this node does not hold yet what the client has seen.

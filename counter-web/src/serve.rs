@@ -98,6 +98,7 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     builder = args.peers().fold(builder, |builder, address| builder.peer(address));
     builder = args.discover().map_err(Failure::argument)?.fold(builder, |builder, way| builder.discover(way.clone()));
     builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory)).restored(args.restored);
+    builder = builder.ready_within(args.ready_within);
     builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {
         StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => Failure::other(error),

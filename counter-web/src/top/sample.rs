@@ -15,6 +15,7 @@ pub(super) struct Sample {
     cluster: String,
     synced: bool,
     in_touch: bool,
+    trouble: String,
     peers: u64,
     state_hash: String,
     members: Vec<Member>,
@@ -73,8 +74,10 @@ pub(super) struct Picture {
     pub(super) nodes: Vec<NodeLine>,
     pub(super) members: Vec<Member>,
     pub(super) agreement: Agreement,
+    /// What keeps nodes from others, each with the region of the node that says so.
+    pub(super) troubles: Vec<String>,
     /// Why what is shown is not of now.
-    pub(super) trouble: Option<String>,
+    pub(super) stale: Option<String>,
 }
 
 impl Sample {
@@ -87,6 +90,7 @@ impl Sample {
             cluster: text("cluster"),
             synced: answer["synced"].as_bool().unwrap_or(false),
             in_touch: answer["in_touch"].as_bool().unwrap_or(true),
+            trouble: text("trouble"),
             peers: answer["peers"].as_u64().unwrap_or(0),
             state_hash: text("state_hash"),
             members: answer["members"].as_array().into_iter().flatten().map(Member::read).collect(),
@@ -169,13 +173,18 @@ impl Picture {
             nodes: now.iter().map(|sample| sample.line(earlier(sample))).collect(),
             members: members.into_values().collect(),
             agreement: agreement(now),
-            trouble: None,
+            troubles: now
+                .iter()
+                .filter(|sample| !sample.trouble.is_empty())
+                .map(|sample| format!("{}: {}", sample.region, sample.trouble))
+                .collect(),
+            stale: None,
         }
     }
 
     /// Keeps what was seen, and says why there is nothing newer.
     pub(super) fn stale(&mut self, failure: &Failure) {
-        self.trouble = Some(failure.to_string());
+        self.stale = Some(failure.to_string());
     }
 }
 
@@ -242,6 +251,13 @@ mod tests {
     fn members_that_several_nodes_know_are_one_line_with_the_greater_lag() {
         let picture = Picture::of(&[], &[sample("ord", "a", ""), sample("frankfurt", "a", "")]);
         assert_eq!(picture.members.iter().map(|member| (member.lag, member.behind_ms)).collect::<Vec<_>>(), [(Some(9), Some(90))]);
+    }
+
+    #[test]
+    fn a_nodes_trouble_is_shown_with_its_region() {
+        let mut lonely = sample("ord", "a", "");
+        lonely.trouble = "Peer x: connection refused.".to_owned();
+        assert_eq!(Picture::of(&[], &[lonely, sample("fra", "a", "")]).troubles, ["ord: Peer x: connection refused."]);
     }
 
     #[test]
