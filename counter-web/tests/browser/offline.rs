@@ -82,20 +82,29 @@ async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing
     let Some(mut browser) = Browser::start("back-forward").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
-    browser.eval(&tab, "addEventListener('pageshow', event => { window.restored = event.persisted; }); window.sameLoad = true").await;
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TOTAL, "1").await;
-    browser.open(&tab, &url(&fra)).await;
-    browser.until(&tab, LIVE, "live").await;
-    eventually("the page that was left is no ghost", Duration::from_secs(10), || {
-        let regions = counter(&ord.http, "clicks")["regions"].clone();
-        if regions["ord"]["connected"] == 0 { Ok(()) } else { Err(regions.to_string()) }
-    });
     add(&fra.http, 10);
-    total_is(&ord, 11);
-    browser.eval(&tab, "history.back()").await;
-    browser.until(&tab, "window.sameLoad === true && window.restored === true", true).await;
-    browser.until(&tab, LIVE, "live").await;
+    // A browser may always load a page anew instead; one that it kept is what this is about.
+    let mut kept = false;
+    for _ in 0..6 {
+        browser.eval(&tab, "addEventListener('pageshow', event => { window.restored = event.persisted; }); window.sameLoad = true").await;
+        browser.open(&tab, &url(&fra)).await;
+        browser.until(&tab, LIVE, "live").await;
+        eventually("the page that was left is no ghost", Duration::from_secs(10), || {
+            let regions = counter(&ord.http, "clicks")["regions"].clone();
+            if regions["ord"]["connected"] == 0 { Ok(()) } else { Err(regions.to_string()) }
+        });
+        total_is(&ord, 11);
+        browser.eval(&tab, "history.back()").await;
+        browser.until(&tab, "location.host", ord.http.as_str()).await;
+        browser.until(&tab, LIVE, "live").await;
+        kept = browser.eval(&tab, "window.sameLoad === true && window.restored === true").await == true;
+        if kept {
+            break;
+        }
+    }
+    assert!(kept, "the browser keeps the page at least once");
     browser.until(&tab, TOTAL, "11").await;
     click(&mut browser, &tab, "plus").await;
     total_is(&fra, 12);

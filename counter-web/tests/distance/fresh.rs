@@ -76,6 +76,40 @@ fn fresh_node_has_all_numbers_before_it_is_ready() {
     none_failed(&failures);
 }
 
+/// A connection that is lost between the handshake and the first answer left nobody to wait for: the node called itself alone, with a total of 0.
+#[test]
+fn connection_lost_before_the_first_answer_is_not_absence() {
+    let _alone = alone();
+    let (runtime, cluster) = (Runtime::new(), cluster());
+    let nodes = sources(&runtime, &cluster, 1, |_| None);
+    let mut failures = Vec::new();
+    for round_trip in round_trips(&[100]) {
+        let proxy = Proxy::to(gossip(&nodes[0]), round_trip / 2).unwrap();
+        let recipe = Recipe::new(&cluster, "syd").key(KEY).discover(&format!("dns:localhost:{}", proxy.address().port()));
+        // From the end of the handshake's first round trip to after the first answer.
+        for quarters in 6..=24 {
+            let (node, cut_at) = (recipe.start(&runtime), round_trip * quarters / 4);
+            let mut probe = Probe::open(&node);
+            let mut cut = false;
+            loop {
+                let moment = probe.ask();
+                if moment.counter["total"] != AMOUNTS[0].1 && (moment.ready || moment.counter["synced"] == true) {
+                    failures.push(format!("{round_trip:?}, cut after {cut_at:?}: at {:?} it says {}", moment.at, moment.counter));
+                    break;
+                }
+                if !cut && moment.at >= cut_at {
+                    proxy.cut().unwrap();
+                    cut = true;
+                }
+                if moment.ready || moment.at > GIVE_UP {
+                    break;
+                }
+            }
+        }
+    }
+    none_failed(&failures);
+}
+
 #[test]
 fn fresh_node_finds_three_far_peers_behind_one_name() {
     let _alone = alone();
