@@ -49,6 +49,33 @@ fn connected_silent_peers_are_no_answer() {
     live_through("silent::connected_silent_peers_are_no_answer", 0..60, silent_peers);
 }
 
+/// Two fresh nodes find each other and a silent peer. What they tell each other is not all there is: the silent one may hold more.
+fn silent_and_unsynced(seed: u64) -> Result<(), String> {
+    let mut story = Story::new(seed, SimConfig::default());
+    let silent = story.start_busy();
+    story.sim.run_for(SECOND);
+    story.sim.mute(silent);
+    let fresh = [story.start_busy(), story.start_busy()];
+    story.sim.connect_both(fresh[0], fresh[1]);
+    fresh.iter().for_each(|host| story.sim.connect(*host, silent));
+    let ready_within = story.sim.machine(silent).expect("up").config().ready_within;
+    let patience_over = story.sim.now() + ready_within;
+    story.sim.run_watched(ready_within + SECOND, |sim| {
+        let is_early = |machine: &counter_net::protocol::Replicator| sim.now() < patience_over && machine.readiness().is_ok();
+        let opened = |host: &usize| sim.machine(*host).is_some_and(|machine| machine.is_synced() || is_early(machine));
+        match fresh.iter().find(|host| opened(host)) {
+            Some(host) => Err(format!("node {host} is synced or ready at {:?}", sim.now())),
+            None => Ok(()),
+        }
+    })?;
+    if fresh.iter().all(|host| story.is_ready(*host)) { Ok(()) } else { Err("not ready after ready_within".to_owned()) }
+}
+
+#[test]
+fn an_unsynced_answer_does_not_outweigh_a_silent_peer() {
+    live_through("silent::an_unsynced_answer_does_not_outweigh_a_silent_peer", 0..60, silent_and_unsynced);
+}
+
 fn unsure_discovery(seed: u64) -> Result<(), String> {
     let mut story = Story::new(seed, SimConfig::default());
     let dead = story.start_dead();
