@@ -91,6 +91,10 @@ impl Replicator {
             // What was taken back here goes out at once.
             self.timers.set_by(Timer::Flush, self.next_flush.max(self.now));
         }
+        if !joined.records.is_empty() {
+            // A record moves its writer's version without a cell: a target may be covered by now.
+            self.confirmations.look_again();
+        }
         if joined.changed.is_empty() && !joined.records.is_empty() {
             // A record alone moves the state hash and no key: whoever shows the hash hears of it.
             self.out.notify(Notice::Changed { keys: Vec::new() });
