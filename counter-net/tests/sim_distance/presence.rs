@@ -108,6 +108,18 @@ fn ten_thousand_orders_of_kills_and_starts() {
     live_through("presence::ten_thousand_orders_of_kills_and_starts", 1_000_000..1_000_000 + seeds(10_000), any_order);
 }
 
+/// A target names whoever wrote, and a node counted that as a confirmation once the writer came to be live.
+#[test]
+fn a_member_that_is_named_has_not_confirmed() {
+    live_through("presence::a_member_that_is_named_has_not_confirmed", 1_000_191..1_000_192, any_order);
+}
+
+/// The last thing that a node lacked of a target was a record, which has no cells.
+#[test]
+fn a_target_is_covered_by_a_record() {
+    live_through("presence::a_target_is_covered_by_a_record", 1_001_224..1_001_225, any_order);
+}
+
 /// Three nodes with viewers are killed and replaced in turn, three times: each new one finds the one before and one that is dead.
 fn replaced_in_turn(seed: u64) -> Result<(), String> {
     let mut story = Story::new(seed, SimConfig::default());
