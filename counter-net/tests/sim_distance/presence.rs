@@ -111,7 +111,7 @@ fn ten_thousand_orders_of_kills_and_starts() {
 /// A target names whoever wrote, and a node counted that as a confirmation once the writer came to be live.
 #[test]
 fn a_member_that_is_named_has_not_confirmed() {
-    live_through("presence::a_member_that_is_named_has_not_confirmed", 1_000_191..1_000_192, any_order);
+    live_through("presence::a_member_that_is_named_has_not_confirmed", 1_000_076..1_000_077, any_order);
 }
 
 /// The last thing that a node lacked of a target was a record, which has no cells.

@@ -9,7 +9,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MS: Duration = Duration::from_millis(1);
 const COUNTERS: [&str; 2] = ["clicks", "likes"];
 /// How often the nodes' claims are compared with the truth.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Sums by counter and region. Every node has a region of its own and only adds, so more means later.
 pub(crate) type Sums = BTreeMap<(&'static str, usize), i128>;
