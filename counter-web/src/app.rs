@@ -8,9 +8,10 @@ use std::time::Duration;
 use counter_net::{Counter, Node};
 use tokio::sync::watch;
 
+use crate::access::limits::Limits;
+use crate::access::{Access, Caller};
 use crate::counts::Counts;
 use crate::hub::Hub;
-use crate::limits::Limits;
 use crate::rejection::ApiError;
 use crate::viewers::Viewers;
 
@@ -23,8 +24,8 @@ pub(crate) struct App {
     pub(crate) region: String,
     /// The page's counter.
     pub(crate) counter: String,
-    /// Whether the client's address is taken from a proxy's header.
-    pub(crate) trust_proxy: bool,
+    /// Who may do what.
+    pub(crate) access: Arc<Access>,
     /// After how long a quiet client is pinged.
     pub(crate) ping_interval: Duration,
     /// Whether the page may cut this node from the others.
@@ -41,7 +42,7 @@ impl App {
     /// The front of `node`, with a switch and limits that nothing here reaches.
     #[cfg(test)]
     pub(crate) fn for_tests(node: Node) -> Self {
-        let rules = crate::limits::Rules { rate: 1e6, rate_given: false, connections_per_address: 256, connections_given: false };
+        let rules = crate::access::limits::Rules { rate: 1e6, rate_given: false, connections_per_address: 256, connections_given: false };
         let counts = Arc::<Counts>::default();
         Self {
             hub: Hub::new(node.clone(), Arc::clone(&counts)),
@@ -50,7 +51,7 @@ impl App {
             node,
             limits: Limits::new(rules),
             counter: "clicks".to_owned(),
-            trust_proxy: false,
+            access: Arc::default(),
             ping_interval: Duration::from_secs(20),
             partition_switch: true,
             pages: OnceLock::new(),
@@ -60,12 +61,16 @@ impl App {
         }
     }
 
-    /// A handle to add to the counter `name`.
+    /// A handle to add to the counter `name`, which is made where it does not exist.
     ///
     /// # Errors
     ///
-    /// Where this node may create no more counters.
-    pub(crate) fn open(&self, name: &str) -> Result<Counter, ApiError> {
+    /// 403 where it does not exist and the caller may not make it, and 503 where this node may
+    /// hold no more counters. Nothing was made.
+    pub(crate) fn open(&self, name: &str, caller: &Caller) -> Result<Counter, ApiError> {
+        if !self.node.exists(name) && !caller.may_create(name) {
+            return Err(ApiError::name_not_allowed());
+        }
         self.node.counter(name).map_err(|error| ApiError::full(error.to_string()))
     }
 }

@@ -8,7 +8,13 @@ use std::time::Duration;
 use clap::builder::{OsStr, Resettable};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use counter_net::{ClusterKey, Discovery};
+use warp::http::HeaderName;
 
+use crate::access::Access;
+use crate::access::names::{Creatable, Pattern};
+use crate::access::origin::AllowedOrigins;
+use crate::access::peer::Proxy;
+use crate::access::token::{Token, Tokens};
 use crate::advice::with_advice;
 use crate::regions::is_code;
 
@@ -47,8 +53,11 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
     /// Where this node runs: 1-32 of a-z, 0-9 and '-'. Nodes of one region add up.
-    #[arg(long, value_name = "CODE", env = "FLY_REGION", default_value = "local", value_parser = parse_region)]
-    pub(crate) region: String,
+    #[arg(long, value_name = "CODE", env = "COUNTER_REGION", value_parser = parse_region)]
+    region: Option<String>,
+    /// The same on Fly.io, which sets this variable; only where the region is not given otherwise.
+    #[arg(long = "fly-region-variable", hide = true, env = "FLY_REGION", value_parser = parse_region)]
+    fly_region: Option<String>,
     /// Where the page is served; port 0 picks a free one. Default 127.0.0.1:4000, or 0.0.0.0:$PORT where the variable PORT is set.
     #[arg(long, value_name = "ADDR:PORT", env = "COUNTER_HTTP", value_parser = parse_http)]
     http: Option<SocketAddr>,
@@ -92,9 +101,26 @@ pub(crate) struct ServeArgs {
     /// A socket whose client was quiet for so many seconds is pinged, and one that was silent for three times as long is cut; 1 to 3600.
     #[arg(long, value_name = "SECONDS", env = "COUNTER_PING_INTERVAL", default_value_t = 20, value_parser = parse_ping_interval, allow_negative_numbers = true)]
     pub(crate) ping_interval: u32,
-    /// Take the client's address from Fly-Client-IP or X-Forwarded-For. Only behind a proxy that sets them.
+    /// Behind a proxy: take the client's address from the last entry of X-Forwarded-For, and compare X-Forwarded-Host with the Origin. Only where the
+    /// proxy sets both, and clients reach the node through it alone.
     #[arg(long, env = "COUNTER_TRUST_PROXY", value_parser = parse_switch)]
-    pub(crate) trust_proxy: bool,
+    trust_proxy: bool,
+    /// Take the client's address from this header instead, such as Fly-Client-IP. Implies --trust-proxy.
+    #[arg(long, value_name = "HEADER", env = "COUNTER_CLIENT_IP_HEADER", value_parser = parse_header)]
+    client_ip_header: Option<HeaderName>,
+    /// Another site whose pages may read, listen and add, such as https://example.com, or * for all; repeatable.
+    #[arg(long, value_name = "ORIGIN", env = "COUNTER_ALLOW_ORIGIN", value_parser = |text: &str| list(text, parse_origin))]
+    allow_origin: Vec<Listed<String>>,
+    /// Names of counters that strangers may make, such as clicks,likes:*. Default: the page's counter alone.
+    #[arg(long, value_name = "NAMES", env = "COUNTER_CREATE", value_parser = |text: &str| list(text, Pattern::parse))]
+    create: Vec<Listed<Pattern>>,
+    /// A file with the service token, of 16 bytes or more. A Bearer with it may make names, and has no --rate. The variable COUNTER_SERVICE_TOKEN may
+    /// hold the token itself.
+    #[arg(long, value_name = "FILE", env = "COUNTER_SERVICE_TOKEN_FILE")]
+    service_token_file: Option<PathBuf>,
+    /// A file with the operator token. A Bearer with it may also reset. The variable COUNTER_OPERATOR_TOKEN may hold the token itself.
+    #[arg(long, value_name = "FILE", env = "COUNTER_OPERATOR_TOKEN_FILE")]
+    operator_token_file: Option<PathBuf>,
     /// Put a switch on the page that cuts this node from the others and heals that. For demonstrations: anybody who sees the page may press it.
     #[arg(long, env = "COUNTER_ALLOW_PARTITION", value_parser = parse_switch)]
     pub(crate) allow_partition: bool,
@@ -180,11 +206,14 @@ impl Cli {
     }
 }
 
+/// Variables that name the files of secrets.
+const SECRET_FILES: [&str; 3] = ["COUNTER_CLUSTER_KEY_FILE", "COUNTER_SERVICE_TOKEN_FILE", "COUNTER_OPERATOR_TOKEN_FILE"];
+
 /// A variable that is set to nothing counts as not set: that is how shells and platforms write "no value".
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
-        // A key that failed to arrive must not silently mean that there is none.
-        let variable = arg.get_env().filter(|name| *name != "COUNTER_CLUSTER_KEY_FILE");
+        // A secret that did not arrive must not silently mean that there is none.
+        let variable = arg.get_env().filter(|name| !SECRET_FILES.iter().any(|secret| name == secret));
         variable.and_then(std::env::var_os).is_some_and(|value| value.to_string_lossy().trim().is_empty())
     };
     command.mut_subcommands(|command| command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::<OsStr>::Reset) } else { arg }))
@@ -206,6 +235,34 @@ impl ServeArgs {
     pub(crate) fn http(&self) -> SocketAddr {
         let platform = || self.port.map(|port| SocketAddr::from(([0, 0, 0, 0], port)));
         self.http.or_else(platform).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)))
+    }
+
+    /// Where this node runs.
+    pub(crate) fn region(&self) -> &str {
+        self.region.as_ref().or(self.fly_region.as_ref()).map_or("local", String::as_str)
+    }
+
+    /// Who may do what.
+    ///
+    /// # Errors
+    ///
+    /// A token that is none, or an origin that is none.
+    pub(crate) fn access(&self) -> Result<Access, String> {
+        let proxy = match (&self.client_ip_header, self.trust_proxy) {
+            (Some(header), _) => Proxy::Header(header.clone()),
+            (None, true) => Proxy::ForwardedFor,
+            (None, false) => Proxy::Untrusted,
+        };
+        let token = |flag, file: &Option<PathBuf>, variable| Token::read(flag, file.as_deref(), variable);
+        Ok(Access {
+            proxy,
+            allowed: AllowedOrigins::read(self.allow_origin.iter().flat_map(|listed| &listed.0))?,
+            creatable: Creatable::new(&self.counter, self.create.iter().flat_map(|listed| &listed.0)),
+            tokens: Tokens {
+                service: token("--service-token-file", &self.service_token_file, "COUNTER_SERVICE_TOKEN")?,
+                operator: token("--operator-token-file", &self.operator_token_file, "COUNTER_OPERATOR_TOKEN")?,
+            },
+        })
     }
 
     /// The cluster's key: from the file, else from the variable, else none.
@@ -276,6 +333,14 @@ fn parse_multiaddr(address: &str) -> Result<String, String> {
 
 fn parse_discovery(how: &str) -> Result<Discovery, String> {
     how.parse().map_err(|error: counter_net::DiscoveryError| error.to_string())
+}
+
+fn parse_header(name: &str) -> Result<HeaderName, String> {
+    name.trim().parse().map_err(|_| "this is no name of a header: write for example Fly-Client-IP".to_owned())
+}
+
+fn parse_origin(origin: &str) -> Result<String, String> {
+    AllowedOrigins::read([origin.to_owned()].iter()).map(|_| origin.to_owned())
 }
 
 fn parse_counter(name: &str) -> Result<String, String> {
@@ -352,6 +417,9 @@ mod tests {
             ("counter-web --http here", "write for example 127.0.0.1:4000"),
             ("counter-web --peer 127.0.0.1:1", "write for example /ip4/"),
             ("counter-web --discover etcd", "local, mdns, dns:NAME:PORT, fly or none"),
+            ("counter-web --allow-origin example.com", "such as https://example.com"),
+            ("counter-web --create a*b", "write for example clicks,likes:*"),
+            ("counter-web --client-ip-header a:b", "write for example Fly-Client-IP"),
             ("counter-web --peer ,", "write for example /ip4/"),
             ("counter-web --rate 0", "write for example 100"),
             ("counter-web --rate -1", "write for example 100"),

@@ -38,7 +38,9 @@ codes! {
     BadToken = "bad_token",
     Behind = "behind",
     CounterFull = "counter_full",
+    Forbidden = "forbidden",
     MethodNotAllowed = "method_not_allowed",
+    NameNotAllowed = "name_not_allowed",
     NoSwitch = "no_switch",
     NotAWebSocket = "not_a_websocket",
     NotDurable = "not_durable",
@@ -48,6 +50,7 @@ codes! {
     Stopping = "stopping",
     TooLarge = "too_large",
     TooManyConnections = "too_many_connections",
+    Unauthorized = "unauthorized",
     UnsupportedMediaType = "unsupported_media_type",
     WrongOrigin = "wrong_origin",
 }

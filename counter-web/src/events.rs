@@ -6,15 +6,21 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use warp::sse::Event;
 
+use crate::access::Caller;
 use crate::app::App;
-use crate::peer::Peer;
+use crate::viewers::Watching;
 
 /// How often a quiet stream carries a comment, so that a dead one is noticed and proxies keep a live one.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The events of one client: the state, then each change that it is quick enough to take. Counts as a viewer while it lives.
-pub(crate) fn follow(app: &Arc<App>, peer: Peer, counter: &str) -> impl Stream<Item = Result<Event, warp::Error>> + Send + 'static + use<> {
-    let held = (app.node.viewer(), app.stop.stream(), peer);
+pub(crate) fn follow(
+    app: &Arc<App>,
+    caller: Caller,
+    watching: Watching,
+    counter: &str,
+) -> impl Stream<Item = Result<Event, warp::Error>> + Send + 'static + use<> {
+    let held = (watching, app.stop.stream(), caller);
     let (state, follower) = app.hub.follow(counter);
     let changes =
         stream::unfold(

@@ -1,6 +1,5 @@
 //! What each HTTP request does, on parts that are already read and judged; and the one place where an add is applied.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use warp::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
 use warp::http::{Response, StatusCode};
 
+use crate::access::Caller;
 use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::code::Code;
 use crate::metrics;
 use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, read_name};
 use crate::page;
-use crate::peer::Peer;
 use crate::rejection::ApiError;
 use crate::session;
 
@@ -47,31 +46,51 @@ fn apply_new(app: &App, counter: &Counter, amount: Amount) -> Result<(), ApiErro
     Ok(())
 }
 
-/// `GET /`: the page with everything that this node knows.
-pub(crate) async fn show_page(app: Arc<App>) -> Answer {
+/// `GET /` and `GET /c/{name}`: the page with everything that this node knows. No name means the
+/// page's own counter.
+///
+/// # Errors
+///
+/// 404 for a counter that does not exist and that the caller may not make.
+pub(crate) async fn show_page(app: &App, caller: &Caller, name: Option<&str>) -> Answer {
     // A node that cannot catch up serves what it has, and says so on the page.
     let _ready = tokio::time::timeout(READY_WAIT, app.node.ready()).await;
-    let mut page = typed("text/html; charset=utf-8", page::render(&app));
+    let named = name.map(read_name).transpose()?;
+    if let Some(name) = &named
+        && !app.node.exists(name)
+        && !caller.may_create(name)
+    {
+        return Err(ApiError::no_counter());
+    }
+    let html = match &named {
+        Some(name) => page::render(app, name, "../"),
+        None => page::render(app, &app.counter, ""),
+    };
+    let mut page = typed("text/html; charset=utf-8", html);
     // Not no-store: browsers keep such a page out of their back-forward cache.
     page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(page)
 }
 
-/// `POST /`: the page's forms, for those without JavaScript.
-pub(crate) async fn add_by_form(app: &App, peer: &Peer, body: &[u8]) -> Answer {
+/// `POST` to either page: its forms, for those without JavaScript. `name` is as the path has it.
+pub(crate) async fn add_by_form(app: &App, caller: &Caller, name: Option<&str>, body: &[u8]) -> Answer {
     let form = std::str::from_utf8(body).map_err(|_| ApiError::bad_amount("the form is not UTF-8"))?;
     let amount = match form_value(form, "amount") {
         Some(Ok(amount)) => Amount::parse(&amount)?,
         _ => return Err(ApiError::bad_amount("the form has no amount")),
     };
-    add(app, peer, &app.counter, None, amount).await?;
-    Ok(back_to_the_page())
+    let named = name.map(read_name).transpose()?;
+    add(app, caller, named.as_deref().unwrap_or(&app.counter), None, amount).await?;
+    Ok(see_other(name.unwrap_or_default()))
 }
 
-fn back_to_the_page() -> Response<Bytes> {
+/// Sends the browser to this name beside the request's path, which a proxy may have moved.
+fn see_other(name: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
+    // A path of a request is of characters that a header may have.
+    let beside = HeaderValue::from_str(&format!("./{name}")).unwrap_or(HeaderValue::from_static("./"));
+    response.headers_mut().insert(LOCATION, beside);
     response
 }
 
@@ -89,19 +108,20 @@ pub(crate) async fn show_counter(app: &App, name: &str, headers: &HeaderMap) -> 
 
 /// The body of an add.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct AddBody {
     amount: Option<serde_json::Value>,
 }
 
 /// `POST /api/counters/{name}/add`.
-pub(crate) async fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
+pub(crate) async fn add_by_api(app: &App, caller: &Caller, name: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
     let name = read_name(name)?;
-    let body: AddBody = serde_json::from_slice(body).map_err(|_| ApiError::bad_json())?;
+    let body: AddBody = serde_json::from_slice(body).map_err(|error| ApiError::bad_json(&error))?;
     let amount = Amount::read(body.amount.as_ref())?;
     let key = headers.get("idempotency-key").map(|key| key.to_str().map_err(|_| ApiError::bad_id())).transpose()?;
     key.map_or(Ok(()), add_id)?;
     let seen = session::read(headers)?;
-    add(app, peer, &name, key, amount).await?;
+    add(app, caller, &name, key, amount).await?;
     let id = key.map_or_else(fresh_id, str::to_owned);
     let view = app.node.view(&name);
     let value = view.regions.get(&app.region).map_or(0, |region| region.value);
@@ -111,9 +131,10 @@ pub(crate) async fn add_by_api(app: &App, peer: &Peer, name: &str, headers: &Hea
 }
 
 /// Applies an add, and waits until it is on the disk where a data directory is set.
-async fn add(app: &App, peer: &Peer, name: &str, id: Option<&str>, amount: Amount) -> Result<(), ApiError> {
-    peer.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
-    let counter = app.open(name)?;
+async fn add(app: &App, caller: &Caller, name: &str, id: Option<&str>, amount: Amount) -> Result<(), ApiError> {
+    caller.check_token()?;
+    caller.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
+    let counter = app.open(name, caller)?;
     match id {
         Some(id) => {
             apply_add(app, &counter, id, amount)?;
@@ -122,6 +143,23 @@ async fn add(app: &App, peer: &Peer, name: &str, id: Option<&str>, amount: Amoun
     }
     app.hub.added(name);
     counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
+}
+
+/// `POST /api/counters/{name}/reset`: sets the counter back by what this node has seen of it.
+pub(crate) async fn reset(app: &App, caller: &Caller, name: &str) -> Answer {
+    #[derive(Serialize)]
+    struct ResetJson {
+        total: Integer,
+    }
+    caller.check_operator()?;
+    let name = read_name(name)?;
+    if app.node.exists(&name) {
+        let counter = app.open(&name, caller)?;
+        counter.reset().map_err(|error| ApiError::full(error.to_string()))?;
+        app.hub.added(&name);
+        counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
+    }
+    json(&ResetJson { total: Integer(app.node.view(&name).total) })
 }
 
 #[derive(Serialize)]
@@ -232,18 +270,18 @@ fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
 }
 
 /// `POST /partition`, the page's switch: cuts this node from all others (`cut=1`) or heals that (`cut=0`).
-pub(crate) fn switch_partition(app: &App, peer: &Peer, body: &[u8]) -> Answer {
+pub(crate) fn switch_partition(app: &App, caller: &Caller, body: &[u8]) -> Answer {
     if !app.partition_switch {
         return Err(ApiError::no_switch());
     }
-    peer.take_add(&app.limits)?;
+    caller.take_add(&app.limits)?;
     let isolated = match std::str::from_utf8(body).ok().and_then(|form| form_value(form, "cut")) {
         Some(Ok(cut)) if cut == "1" => true,
         Some(Ok(cut)) if cut == "0" => false,
         _ => return Err(ApiError::bad_request(Code::BadForm, "the form says neither cut=1, to cut this node off, nor cut=0, to heal")),
     };
     app.node.set_isolated(isolated);
-    Ok(back_to_the_page())
+    Ok(see_other(""))
 }
 
 /// `GET /api/openapi.json`: the contract of everything here, for programs.

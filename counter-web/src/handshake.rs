@@ -44,24 +44,6 @@ pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     Some((parts.io.into_tcp(), parts.read_buf))
 }
 
-/// Lets in a request without an Origin, and one whose Origin is this very host.
-///
-/// # Errors
-///
-/// Where a present Origin is another site's.
-pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut origins = headers.get_all("origin").iter();
-    let Some(origin) = origins.next() else { return Ok(()) };
-    let web = |(scheme, _): &(&str, &str)| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).filter(web).map(|(_, site)| site);
-    let site = site.filter(|_| origins.next().is_none());
-    let host = headers.get("host").and_then(|host| host.to_str().ok());
-    match (site, host) {
-        (Some(site), Some(host)) if site.eq_ignore_ascii_case(host) => Ok(()),
-        _ => Err(ApiError::wrong_origin()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,19 +69,5 @@ mod tests {
         let mut short = asked.clone();
         short.insert("sec-websocket-key", "abc".parse().unwrap());
         assert!(super::answer(&short).is_err());
-    }
-
-    #[test]
-    fn only_ones_own_origin_or_none_is_let_in() {
-        let check = |pairs| check_origin(&headers(pairs)).is_ok();
-        assert!(check(&[("host", "a.example:4000")]));
-        assert!(check(&[("host", "a.example:4000"), ("origin", "https://A.example:4000")]));
-        assert!(!check(&[("host", "a.example:4000"), ("origin", "https://a.example")]));
-        assert!(!check(&[("host", "a.example"), ("origin", "null")]));
-        assert!(!check(&[("origin", "http://a.example")]));
-        assert!(!check(&[("host", "a.example"), ("origin", "ftp://a.example")]));
-        let mut two = headers(&[("host", "a.example"), ("origin", "http://a.example")]);
-        two.append("origin", "http://b.example".parse().unwrap());
-        assert!(check_origin(&two).is_err());
     }
 }

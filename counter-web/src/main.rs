@@ -1,5 +1,6 @@
 //! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome into an exit status.
 
+mod access;
 mod admin;
 mod advice;
 mod answer;
@@ -16,14 +17,13 @@ mod frames;
 mod handlers;
 mod handshake;
 mod hub;
-mod limits;
 mod lives;
 mod metrics;
 mod model;
 mod page;
-mod peer;
 mod regions;
 mod rejection;
+mod reply;
 mod room;
 mod routes;
 mod seat;

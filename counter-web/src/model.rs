@@ -133,6 +133,7 @@ pub(crate) enum ClientMessage {
 
 /// All fields of all messages: read in one pass, where a tagged enum would first copy the whole message to find its tag.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Said<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
@@ -142,16 +143,45 @@ struct Said<'a> {
 }
 
 impl ClientMessage {
-    /// Reads a message; `None` where it is of no known form.
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        let said: Said<'_> = serde_json::from_str(text).ok()?;
+    /// Reads a message.
+    ///
+    /// # Errors
+    ///
+    /// A message of no known form, or with a field that is not known: nothing of it is done.
+    pub(crate) fn read(text: &str) -> Result<Self, BadMessage> {
+        let said: Said<'_> = serde_json::from_str(text).map_err(|error| BadMessage::of(text, &error))?;
         match (&*said.kind, said.id, said.t) {
-            ("add", None, _) => Some(Self::Add { amount: said.amount, id: None }),
-            ("add", Some(serde_json::Value::String(id)), _) => Some(Self::Add { amount: said.amount, id: Some(id) }),
-            ("ping", _, Some(serde_json::Value::Number(t))) => Some(Self::Ping { t }),
-            _ => None,
+            ("add", None, _) => Ok(Self::Add { amount: said.amount, id: None }),
+            ("add", Some(serde_json::Value::String(id)), _) => Ok(Self::Add { amount: said.amount, id: Some(id) }),
+            ("ping", _, Some(serde_json::Value::Number(t))) => Ok(Self::Ping { t }),
+            _ => Err(BadMessage { id: None, why: FORMS.to_owned() }),
         }
     }
+}
+
+const FORMS: &str = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
+
+/// A message that was not understood.
+#[derive(Debug)]
+pub(crate) struct BadMessage {
+    /// The id in it, so that its sender knows which add was not applied.
+    pub(crate) id: Option<String>,
+    pub(crate) why: String,
+}
+
+impl BadMessage {
+    fn of(text: &str, error: &serde_json::Error) -> Self {
+        // It may be valid JSON all the same, with an id.
+        let id = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|message| Some(message.get("id")?.as_str()?.to_owned()));
+        let id = id.filter(|id| add_id(id).is_ok());
+        let why = if error.is_data() { format!("{}: {FORMS}", shortened(error)) } else { FORMS.to_owned() };
+        Self { id, why }
+    }
+}
+
+/// What a JSON reader complains of. It repeats names from the input, which may be long.
+pub(crate) fn shortened(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(200).collect()
 }
 
 /// A checked amount: an integer, not 0, within ±[`AMOUNT_MAX`].
@@ -290,20 +320,29 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_read_whatever_else_they_carry_and_in_any_order() {
+    fn messages_are_read_in_any_order() {
         let add = |text| match ClientMessage::read(text) {
-            Some(ClientMessage::Add { amount, id }) => (amount, id),
+            Ok(ClientMessage::Add { amount, id }) => (amount, id),
             _ => panic!("{text} is an add"),
         };
-        assert_eq!(add(r#"{"id":"a:1","more":[{}],"amount":-2,"type":"add","t":"x"}"#), (Some(json!(-2)), Some("a:1".into())));
+        assert_eq!(add(r#"{"id":"a:1","amount":-2,"type":"add","t":"x"}"#), (Some(json!(-2)), Some("a:1".into())));
         assert_eq!(add(r#"{"type":"\u0061dd","amount":null}"#), (None, None));
         let ping = ClientMessage::read(r#"{"t":12.5,"type":"ping","id":5}"#);
-        assert!(matches!(ping, Some(ClientMessage::Ping { t }) if t.as_f64() == Some(12.5)));
+        assert!(matches!(ping, Ok(ClientMessage::Ping { t }) if t.as_f64() == Some(12.5)));
         for unknown in
             [r#"{"type":"add","id":5}"#, r#"{"type":"ping"}"#, r#"{"type":"ping","t":"1"}"#, r#"{"type":"Add"}"#, "{}", "[]", "1", ""]
         {
-            assert!(ClientMessage::read(unknown).is_none(), "{unknown}");
+            assert!(ClientMessage::read(unknown).is_err(), "{unknown}");
         }
+    }
+
+    #[test]
+    fn unknown_fields_are_named_and_the_id_is_kept() {
+        let bad = |text| ClientMessage::read(text).err().unwrap();
+        let misspelt = bad(r#"{"type":"add","amuont":1,"id":"a:1"}"#);
+        assert!(misspelt.id.as_deref() == Some("a:1") && misspelt.why.contains("unknown field `amuont`"), "{misspelt:?}");
+        assert!(bad(r#"{"type":"add","id":5,"x":1}"#).id.is_none());
+        assert!(bad(&format!(r#"{{"{}":1}}"#, "x".repeat(2_000))).why.len() < 500);
     }
 
     #[test]

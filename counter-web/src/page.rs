@@ -18,8 +18,13 @@ const ROWS_MAX: usize = 500;
 const PAGES_MAX: usize = 6;
 
 /// The whole page.
-pub(crate) fn render(app: &App) -> String {
+pub(crate) fn render(app: &App, name: &str, root: &str) -> String {
+    let _ = (name, root);
     fill(TEMPLATE, &Page::of(app))
+}
+
+pub(crate) fn refusal(message: &str, root: &str) -> String {
+    format!("<p>{}</p><a href=\"{root}\">back</a>", escape(message))
 }
 
 /// Puts the page's values where the template names them, in one pass: a value that looks like a name is not looked at again.
@@ -157,7 +162,7 @@ fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
 }
 
 /// Digits in threes, from five digits on: beyond that nobody reads a number at a glance.
-fn grouped(number: impl ToString) -> String {
+pub(crate) fn grouped(number: impl ToString) -> String {
     let text = number.to_string();
     let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
     if digits.len() < 5 {
@@ -252,7 +257,7 @@ fn switch(city: &str, isolated: bool) -> String {
     )
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
@@ -333,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn the_page_of_36_regions_stays_small() {
         let app = crowded().await;
-        let html = render(&app);
+        let html = render(&app, "clicks", "");
         let rows = html.matches("<tr data-region=").count();
         assert_eq!(rows, regions::codes().count(), "a row each");
         assert!(rows >= 36 && html.len() < 16_000, "{rows} regions in {} bytes", html.len());

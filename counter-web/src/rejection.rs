@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 
 use serde::Serialize;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{Response, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
 
 use crate::bounds::{AMOUNT_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
 use crate::code::Code;
+use crate::model::shortened;
 
 /// A refused request: what HTTP and sockets answer with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +65,45 @@ impl ApiError {
         )
     }
 
-    pub(crate) fn bad_json() -> Self {
-        Self::bad_request(Code::BadJson, "the body is not JSON of the expected form: write {\"amount\":1}")
+    /// 400: the body is no JSON, or has a field that is not known here.
+    pub(crate) fn bad_json(why: &serde_json::Error) -> Self {
+        let why = if why.is_data() { shortened(why) } else { "it cannot be parsed".to_owned() };
+        Self::bad_request(Code::BadJson, format!("the body is not the expected JSON: {why}. Write {{\"amount\":1}}"))
     }
 
-    pub(crate) fn wrong_origin() -> Self {
-        Self::bad_request(
-            Code::WrongOrigin,
-            "the Origin header names another site than the Host header: only this server's own pages may do this",
+    /// 400: the request was sent by a page of another site, for this reason.
+    pub(crate) fn wrong_origin(why: String) -> Self {
+        Self::bad_request(Code::WrongOrigin, why)
+    }
+
+    /// 401: the caller must show who it is.
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message)
+    }
+
+    /// 401: a token was sent that this node does not know.
+    pub(crate) fn unknown_token() -> Self {
+        Self::unauthorized("the Bearer token is neither this node's service token nor its operator token: nothing was done")
+    }
+
+    /// 403: the caller may not do this.
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
+    }
+
+    /// 403: the counter does not exist, and this caller may not make it.
+    pub(crate) fn name_not_allowed() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            Code::NameNotAllowed,
+            "there is no counter of this name, and this caller may not make it: list the name in --create, send the service \
+             token, or make it from the node's own machine. Nothing was added",
         )
+    }
+
+    /// 404: the page of a counter that does not exist.
+    pub(crate) fn no_counter() -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, "there is no counter of this name")
     }
 
     /// 400: what came is no request.
@@ -100,7 +131,7 @@ impl ApiError {
         Self::new(
             StatusCode::NOT_FOUND,
             Code::NotFound,
-            "there is nothing at this address; the page is at /, the counters are at /api/counters/{name}",
+            "there is nothing at this address; the page is at /, counters are at /api/counters/{name}",
         )
     }
 
@@ -194,6 +225,11 @@ impl ApiError {
         if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // For the last step, which makes a page of it where a person reads it.
+        response.extensions_mut().insert(self);
         response
     }
 }

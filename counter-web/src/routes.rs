@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
 use hyper::upgrade::OnUpgrade;
-use warp::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use crate::access::origin::Site;
+use crate::access::{Caller, cors};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::assets;
@@ -20,7 +22,6 @@ use crate::events;
 use crate::handlers;
 use crate::handshake;
 use crate::model::{add_id, form_value, read_name};
-use crate::peer::Peer;
 use crate::rejection::{ApiError, recover};
 use crate::socket;
 
@@ -45,33 +46,34 @@ pub(crate) fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error 
         .or(assets())
         .unify()
         .recover(recover)
-        .map(|reply| secured(Reply::into_response(reply)))
+        .map(Reply::into_response)
 }
 
 fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-    let show = warp::path::end()
-        .and(only(Method::GET, "GET, HEAD, POST"))
-        .and(with(app))
-        .then(async |app| respond(handlers::show_page(app).await));
-    let add = warp::path::end()
-        .and(only(Method::POST, "GET, HEAD, POST"))
-        .and(with(app))
-        .and(peer(app))
-        .and(body("application/x-www-form-urlencoded"))
-        .then(|app: Arc<App>, peer: Peer, _headers, body: Result<Bytes, ApiError>| async move {
+    const METHODS: &str = "GET, HEAD, POST";
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let first = warp::path::end().map(|| None);
+    let of_counter = warp::path("c").and(warp::path::param::<String>()).and(warp::path::end()).map(Some);
+    let base = first.or(of_counter).unify();
+    let show = base.and(only(Method::GET, METHODS)).and(with(app)).and(caller()).then(
+        async |name: Option<String>, app: Arc<App>, caller: Caller| respond(handlers::show_page(&app, &caller, name.as_deref()).await),
+    );
+    let add = base.and(only(Method::POST, METHODS)).and(with(app)).and(caller()).and(body(FORM, Caller::check_site)).then(
+        |name: Option<String>, app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| async move {
             respond(match body {
-                Ok(body) => handlers::add_by_form(&app, &peer, &body).await,
+                Ok(body) => handlers::add_by_form(&app, &caller, name.as_deref(), &body).await,
                 Err(error) => Err(error),
             })
-        });
+        },
+    );
     let switch = warp::path("partition")
         .and(warp::path::end())
         .and(only(Method::POST, "POST"))
         .and(with(app))
-        .and(peer(app))
-        .and(body("application/x-www-form-urlencoded"))
-        .map(|app: Arc<App>, peer: Peer, _headers, body: Result<Bytes, ApiError>| {
-            respond(body.and_then(|body| handlers::switch_partition(&app, &peer, &body)))
+        .and(caller())
+        .and(body(FORM, Caller::check_own_site))
+        .map(|app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| {
+            respond(body.and_then(|body| handlers::switch_partition(&app, &caller, &body)))
         });
     show.or(add).unify().or(switch).unify()
 }
@@ -81,7 +83,7 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
     let show = base
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
-        .and(own_origin())
+        .and(judged(Caller::check_site))
         .and(with(app))
         .and(warp::header::headers_cloned())
         .then(async |name: String, app: Arc<App>, headers: HeaderMap| respond(handlers::show_counter(&app, &name, &headers).await));
@@ -90,11 +92,11 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
         .and(warp::path::end())
         .and(only(Method::POST, "POST"))
         .and(with(app))
-        .and(peer(app))
-        .and(body("application/json"))
-        .then(|name: String, app: Arc<App>, peer: Peer, headers: HeaderMap, body: Result<Bytes, ApiError>| async move {
+        .and(caller())
+        .and(body("application/json", Caller::check_site))
+        .then(|name: String, app: Arc<App>, caller: Caller, headers: HeaderMap, body: Result<Bytes, ApiError>| async move {
             respond(match body {
-                Ok(body) => handlers::add_by_api(&app, &peer, &name, &headers, &body).await,
+                Ok(body) => handlers::add_by_api(&app, &caller, &name, &headers, &body).await,
                 Err(error) => Err(error),
             })
         });
@@ -102,27 +104,41 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
         .and(warp::path("events"))
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
-        .and(own_origin())
+        .and(judged(Caller::check_site))
         .and(with(app))
-        .and(peer(app))
-        .map(|name: String, app: Arc<App>, peer: Peer| match open_events(&app, peer, &name) {
-            Ok(events) => events,
-            Err(error) => respond(Err(error)),
+        .and(caller())
+        .and(query())
+        .map(|name: String, app: Arc<App>, caller: Caller, query: String| {
+            open_events(&app, caller, &name, &query).unwrap_or_else(|error| respond(Err(error)))
         });
-    show.or(add).unify().or(events).unify()
+    let reset = base
+        .and(warp::path("reset"))
+        .and(warp::path::end())
+        .and(only(Method::POST, "POST"))
+        .and(with(app))
+        .and(caller())
+        .and(body("application/json", Caller::check_own_site))
+        .then(|name: String, app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| async move {
+            respond(match body {
+                Ok(_ignored) => handlers::reset(&app, &caller, &name).await,
+                Err(error) => Err(error),
+            })
+        });
+    show.or(add).unify().or(events).unify().or(reset).unify()
 }
 
 fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     warp::path("ws")
         .and(warp::path::end())
         .and(only(Method::GET, "GET"))
+        .and(judged(Caller::check_site))
         .and(with(app))
-        .and(peer(app))
+        .and(caller())
         .and(warp::header::headers_cloned())
-        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(query())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(|app: Arc<App>, peer: Peer, headers: HeaderMap, query: String, upgrade| {
-            respond(open_socket(app, peer, &headers, &query, upgrade))
+        .map(|app: Arc<App>, caller: Caller, headers: HeaderMap, query: String, upgrade| {
+            respond(open_socket(app, caller, &headers, &query, upgrade))
         })
 }
 
@@ -131,7 +147,7 @@ fn operations(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reje
         filter
             .and(warp::path::end())
             .and(only(Method::GET, "GET, HEAD"))
-            .and(own_origin())
+            .and(judged(Caller::check_own_site))
             .and(with(app))
             .map(move |app: Arc<App>| respond(handler(&app)))
     };
@@ -156,9 +172,31 @@ fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
         .map(|version: String, name: String, headers: HeaderMap| respond(assets::answer(&version, &name, &headers)))
 }
 
-fn open_socket(app: Arc<App>, peer: Peer, headers: &HeaderMap, query: &str, upgrade: Option<OnUpgrade>) -> Answer {
+/// Answers OPTIONS at an address that other sites may use: the preflight of a browser, and the
+/// page's question why its socket does not open.
+///
+/// # Errors
+///
+/// What would be refused.
+pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> Answer {
+    caller.check_site()?;
+    if path == "/ws" {
+        if app.stop.is_said() {
+            return Err(ApiError::stopping());
+        }
+        let _place = caller.peer.clone().stream(&app.limits)?;
+    }
+    let mut response = warp::http::Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let Site::Allowed(_) = caller.site() {
+        cors::allow(response.headers_mut());
+    }
+    Ok(response)
+}
+
+fn open_socket(app: Arc<App>, caller: Caller, headers: &HeaderMap, query: &str, upgrade: Option<OnUpgrade>) -> Answer {
     let answer = handshake::answer(headers)?;
-    handshake::check_origin(headers)?;
+    caller.check_token()?;
     if app.stop.is_said() {
         return Err(ApiError::stopping());
     }
@@ -166,29 +204,36 @@ fn open_socket(app: Arc<App>, peer: Peer, headers: &HeaderMap, query: &str, upgr
         Some(name) => read_checked(name)?,
         None => app.counter.clone(),
     };
-    let page = match form_value(query, "page") {
-        Some(id) => Some(id.map_err(|()| ApiError::bad_id()).and_then(|id| add_id(&id).map(|()| id))?),
-        None => None,
-    };
+    let page = page_id(query)?;
     let upgrade =
         upgrade.ok_or_else(|| ApiError::bad_request(Code::NotAWebSocket, "this connection cannot change its protocol: use HTTP/1.1"))?;
-    let peer = peer.stream(&app.limits)?;
+    let caller = caller.stream(&app.limits)?;
     tokio::spawn(async move {
         if let Some((stream, early)) = handshake::stream(upgrade).await {
             let watching = app.viewers.arrive(&app.node, page);
-            socket::serve(app, peer, watching, counter, stream, early).await;
+            socket::serve(app, caller, watching, counter, stream, early).await;
         }
     });
     Ok(answer)
 }
 
-fn open_events(app: &Arc<App>, peer: Peer, name: &str) -> Result<Response, ApiError> {
+fn open_events(app: &Arc<App>, caller: Caller, name: &str, query: &str) -> Result<Response, ApiError> {
     let name = read_name(name)?;
     if app.stop.is_said() {
         return Err(ApiError::stopping());
     }
-    let events = events::follow(app, peer.stream(&app.limits)?, &name);
-    Ok(warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events)).into_response())
+    let watching = app.viewers.arrive(&app.node, page_id(query)?);
+    let events = events::follow(app, caller.stream(&app.limits)?, watching, &name);
+    let mut response = warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events)).into_response();
+    // nginx would hold events back until its buffer is full.
+    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// The id that a page gives itself, so that it is one viewer over all of its connections.
+fn page_id(query: &str) -> Result<Option<String>, ApiError> {
+    let id = form_value(query, "page").transpose().map_err(|()| ApiError::bad_id())?;
+    id.map(|id| add_id(&id).map(|()| id)).transpose()
 }
 
 fn read_checked(name: Result<String, ()>) -> Result<String, ApiError> {
@@ -211,36 +256,41 @@ fn only(method: Method, allow: &'static str) -> impl Filter<Extract = (), Error 
         .untuple_one()
 }
 
-/// Refuses what a script of another site asks for. The page itself and its files are open to links and previews, which may name any origin.
-fn own_origin() -> impl Filter<Extract = (), Error = Rejection> + Clone {
-    warp::header::headers_cloned()
-        .and_then(|headers: HeaderMap| std::future::ready(handshake::check_origin(&headers).map_err(warp::reject::custom)))
-        .untuple_one()
+/// Lets the request through where its caller passes this check.
+fn judged(check: fn(&Caller) -> Result<(), ApiError>) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    caller().and_then(move |caller: Caller| std::future::ready(check(&caller).map_err(warp::reject::custom))).untuple_one()
 }
 
-/// The far end of the connection, or the client that a trusted proxy speaks for.
-fn peer(app: &Arc<App>) -> impl Filter<Extract = (Peer,), Error = Rejection> + Clone + use<> {
-    let trust_proxy = app.trust_proxy;
-    warp::ext::get::<Peer>()
-        .and(warp::header::headers_cloned())
-        .map(move |peer: Peer, headers: HeaderMap| if trust_proxy { peer.behind_proxy(&headers) } else { peer })
+/// Who sent the request. The server has judged that before.
+fn caller() -> impl Filter<Extract = (Caller,), Error = Rejection> + Clone {
+    warp::ext::get::<Caller>()
+}
+
+fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
 }
 
 /// The headers and the whole body of a POST, or why it is refused.
-fn body(content_type: &'static str) -> impl Filter<Extract = (HeaderMap, Result<Bytes, ApiError>), Error = Rejection> + Clone {
-    warp::header::headers_cloned()
+fn body(
+    content_type: &'static str,
+    check: fn(&Caller) -> Result<(), ApiError>,
+) -> impl Filter<Extract = (HeaderMap, Result<Bytes, ApiError>), Error = Rejection> + Clone {
+    caller()
+        .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(async move |headers: HeaderMap, body| {
-            let read = if announces_too_much(&headers) {
-                Err(ApiError::too_large(BODY_BYTES_MAX))
-            } else {
-                let late = || ApiError::bad_request(Code::BadBody, format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()));
-                tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
-            };
-            let judged = check_type(&headers, content_type).and_then(|()| handshake::check_origin(&headers)).and(read);
-            (headers, judged)
+        .then(move |caller: Caller, headers: HeaderMap, body| {
+            let judged = check_type(&headers, content_type).and_then(|()| check(&caller));
+            async move {
+                let read = if announces_too_much(&headers) { Err(ApiError::too_large(BODY_BYTES_MAX)) } else { read_in_time(body).await };
+                (headers, judged.and(read))
+            }
         })
         .untuple_one()
+}
+
+async fn read_in_time(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Bytes, ApiError> {
+    let late = || ApiError::bad_request(Code::BadBody, format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()));
+    tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Whether reading the body that is announced would take longer than its sender's answer is worth.
@@ -276,29 +326,4 @@ async fn read_body(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> R
 
 fn respond(answer: Answer) -> Response {
     answer.unwrap_or_else(ApiError::into_response).into_response()
-}
-
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// Headers of every answer. Nothing is cached unless it says otherwise itself.
-pub(crate) fn secured(mut response: Response) -> Response {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return response;
-    }
-    let headers = response.headers_mut();
-    for (name, value) in [
-        ("content-security-policy", CONTENT_POLICY),
-        ("x-content-type-options", "nosniff"),
-        ("x-frame-options", "DENY"),
-        // Not no-referrer: browsers would then send the page's own forms with `Origin: null`.
-        ("referrer-policy", "same-origin"),
-        ("cross-origin-opener-policy", "same-origin"),
-        ("cross-origin-resource-policy", "same-origin"),
-        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
-    ] {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }

@@ -12,13 +12,14 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::Access;
+use crate::access::limits::{Limits, Rules};
 use crate::admin::Admin;
 use crate::app::{App, Stop};
 use crate::cli::ServeArgs;
 use crate::counts::Counts;
 use crate::exit::Failure;
 use crate::hub::Hub;
-use crate::limits::{Limits, Rules};
 use crate::server;
 use crate::viewers::Viewers;
 
@@ -54,14 +55,22 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let connections_max = raise_file_limit();
     let listener = listen(&args).await?;
     let http = listener.local_addr().map_err(Failure::other)?.to_string();
+    // Judged before the node starts, so that a bad argument leaves nothing running.
+    let access = args.access().map_err(Failure::argument)?;
     let node = start_node(&args).await?;
     let info = node.info();
-    let app = Arc::new(app(&args, node.clone()));
+    let app = Arc::new(app(&args, node.clone(), access));
     let admin = Admin::open(&app, &info.replica.to_string());
     let admin_path = admin.as_ref().map(|admin| admin.path().display().to_string());
     let ready = Ready { http, gossip: &info.addresses, replica: info.replica.to_string(), region: &info.region, admin: admin_path };
     let front = tokio::spawn(server::run(Arc::clone(&app), listener, connections_max));
     announce(&ready)?;
+    match &args.data_dir {
+        Some(directory) => tracing::info!("the state is kept in {}", directory.display()),
+        None => tracing::info!(
+            "the state is kept in memory alone: it lasts as long as a node of the cluster runs; --data-dir DIR keeps it on disk"
+        ),
+    }
     tracing::info!(region = ready.region, replica = ready.replica, "the page is at http://{}/", ready.http);
     tokio::select! {
         () = signals.wait(&app) => {}
@@ -90,7 +99,7 @@ async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
 }
 
 async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
-    let mut builder = Node::builder().region(&args.region).cluster(&args.cluster).release(env!("CARGO_PKG_VERSION"));
+    let mut builder = Node::builder().region(args.region()).cluster(&args.cluster).release(env!("CARGO_PKG_VERSION"));
     if let Some(key) = args.cluster_key().map_err(Failure::argument)? {
         builder = builder.cluster_key(key);
     }
@@ -106,7 +115,7 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     })
 }
 
-fn app(args: &ServeArgs, node: Node) -> App {
+fn app(args: &ServeArgs, node: Node, access: Access) -> App {
     let rules = Rules {
         rate: args.rate.unwrap_or(RATE_DEFAULT),
         rate_given: args.rate.is_some(),
@@ -119,9 +128,9 @@ fn app(args: &ServeArgs, node: Node) -> App {
         viewers: Viewers::default(),
         node,
         limits: Limits::new(rules),
-        region: args.region.clone(),
+        region: args.region().to_owned(),
         counter: args.counter.clone(),
-        trust_proxy: args.trust_proxy,
+        access: Arc::new(access),
         ping_interval: Duration::from_secs(args.ping_interval.into()),
         partition_switch: args.allow_partition,
         pages: OnceLock::new(),

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +19,17 @@ use warp::http::uri::Authority;
 use warp::http::{Method, Request, Version};
 use warp::reply::{Reply, Response};
 
+use crate::access::caller::Connection;
+use crate::access::cors::Sharing;
+use crate::access::limits::Limits;
+use crate::access::origin::Site;
+use crate::access::peer::Peer;
+use crate::access::{Caller, Ends};
 use crate::app::App;
 use crate::bounds::HEAD_BYTES_MAX;
-use crate::limits::Limits;
-use crate::peer::Peer;
 use crate::rejection::ApiError;
-use crate::routes::{routes, secured};
+use crate::reply::Wish;
+use crate::routes::{answer_options, routes};
 use crate::stream::Stream;
 
 /// The head of a request must be there after this, also the next one on a kept connection.
@@ -63,7 +68,7 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: u
         };
         match accepted {
             Ok((stream, from)) if connections.len() + app.stop.streams() < connections_max => {
-                connections.spawn(connection(Arc::clone(&app), service.clone(), stream, from.ip()));
+                connections.spawn(connection(Arc::clone(&app), service.clone(), stream, from));
             }
             Ok((stream, _)) if refusals.len() < REFUSALS_MAX => {
                 refusals.spawn(refuse(stream));
@@ -83,18 +88,20 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: u
 }
 
 /// One connection, until it ends or stopping is said; then it may finish the request it is in.
-async fn connection<S>(app: Arc<App>, routes: S, stream: TcpStream, from: IpAddr)
+async fn connection<S>(app: Arc<App>, routes: S, stream: TcpStream, from: SocketAddr)
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     // Small frames must not wait for one another; a stream without the option still works.
     let _set = stream.set_nodelay(true);
-    let peer = if app.trust_proxy { Ok(Peer::proxy(from)) } else { direct(&app.limits, from).await };
+    let Ok(near) = stream.local_addr() else { return };
+    let connection = Connection::new(Ends { far: from, near });
+    let peer = if app.access.proxy.is_trusted() { Ok(Peer::proxy(from.ip())) } else { direct(&app.limits, from.ip()).await };
     let counted = Arc::clone(&app);
     let service = hyper::service::service_fn(move |request| {
         counted.counts.requests.one();
-        answer(routes.clone(), request, peer.clone())
+        answer(Arc::clone(&counted), routes.clone(), request, peer.clone(), connection.clone())
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX).half_close(false);
@@ -125,26 +132,46 @@ async fn direct(limits: &Arc<Limits>, from: IpAddr) -> Result<Peer, ApiError> {
 }
 
 /// Answers one request, or cuts the connection where that takes too long.
-async fn answer<S>(routes: S, mut request: Request<Incoming>, peer: Result<Peer, ApiError>) -> Result<Response, io::Error>
+async fn answer<S>(
+    app: Arc<App>,
+    routes: S,
+    mut request: Request<Incoming>,
+    peer: Result<Peer, ApiError>,
+    connection: Connection,
+) -> Result<Response, io::Error>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    match peer.and_then(|peer| check_host(&request).map(|()| peer)) {
-        Ok(peer) => request.extensions_mut().insert(peer),
+    let (wish, access) = (Wish::of(&request), &app.access);
+    let judged = peer.and_then(|peer| {
+        check_host(&request)?;
+        Ok(Caller::of(&request, peer.behind(&access.proxy, request.headers()), &connection, access))
+    });
+    let caller = match judged {
+        Ok(caller) => caller,
         Err(error) => {
-            let mut refused = secured(error.into_response().into_response());
+            let mut refused = wish.finish(error.into_response().into_response(), None, access);
             // On a connection of its own the next request may find a place.
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(refused);
         }
     };
-    if request.method() == Method::HEAD {
-        // hyper leaves the body of the answer out by itself.
-        *request.method_mut() = Method::GET;
-    }
-    let answered = tokio::time::timeout(REQUEST_TIMEOUT, routes.call(request)).await;
-    let Ok(response) = answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-    Ok(response)
+    let site = caller.site().clone();
+    let path = request.uri().path();
+    let asks = path == "/ws" || !matches!(site, Site::Own);
+    let response = if request.method() == Method::OPTIONS && wish.sharing != Sharing::Private && asks {
+        answer_options(&app, caller, path).unwrap_or_else(ApiError::into_response).into_response()
+    } else {
+        request.extensions_mut().insert(caller);
+        if request.method() == Method::HEAD {
+            // hyper leaves the body of the answer out by itself.
+            *request.method_mut() = Method::GET;
+        }
+        let answered = tokio::time::timeout(REQUEST_TIMEOUT, routes.call(request)).await;
+        let Ok(response) = answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        response
+    };
+    Ok(wish.finish(response, Some(&site), access))
 }
 
 /// Refuses a request whose Host is not what RFC 9112, 3.2 asks for: one in HTTP/1.1, at most one before, and a name or nothing.

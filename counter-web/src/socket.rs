@@ -11,12 +11,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::access::Caller;
 use crate::app::App;
 use crate::code::Code;
 use crate::frames::{self, Broken, FrameReader, Heard, close_echo, close_frame};
 use crate::handlers::apply_add;
 use crate::model::{Amount, ClientMessage, ServerMessage, add_id};
-use crate::peer::Peer;
 use crate::rejection::ApiError;
 use crate::room::Seated;
 use crate::seat::Seat;
@@ -58,18 +58,18 @@ impl From<io::Error> for End {
 }
 
 /// Serves one client until it, or the node, goes.
-pub(crate) async fn serve(app: Arc<App>, peer: Peer, watching: Watching, counter: String, stream: TcpStream, early: Bytes) {
+pub(crate) async fn serve(app: Arc<App>, caller: Caller, watching: Watching, counter: String, stream: TcpStream, early: Bytes) {
     let _counted = app.stop.stream();
     app.counts.sockets_opened.one();
     let seated = app.hub.seat(&counter, stream);
-    let mut client = Client::new(&app, &peer, counter, &seated);
+    let mut client = Client::new(&app, &caller, counter, &seated);
     let opened = client.flush().and_then(|()| client.hear(&early));
     let end = match opened {
         Ok(()) => client.run().await,
         Err(end) => end,
     };
     // Who has read our Close frame may open the next socket at once: this one no longer counts.
-    drop((watching, peer));
+    drop((watching, caller));
     if let End::Close(goodbye) = end {
         app.counts.sockets_closed.one();
         let seat = seated.leave();
@@ -105,7 +105,7 @@ struct Unacked {
 /// What is known of one client. Its memory: what its seat has not sent, and one unfinished message of input.
 struct Client<'a> {
     app: &'a App,
-    peer: &'a Peer,
+    caller: &'a Caller,
     name: String,
     counter: Option<Counter>,
     /// Shared with the room, which writes the changes. While it is stuck, nothing is read.
@@ -120,10 +120,10 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn new(app: &'a App, peer: &'a Peer, name: String, seated: &'a Seated) -> Self {
+    fn new(app: &'a App, caller: &'a Caller, name: String, seated: &'a Seated) -> Self {
         Self {
             app,
-            peer,
+            caller,
             name,
             counter: None,
             seated,
@@ -221,7 +221,7 @@ impl<'a> Client<'a> {
     fn answer(&mut self, text: &str, replies: &mut BytesMut) {
         let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
         match ClientMessage::read(text) {
-            Some(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
+            Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
                 Ok((repeated, Some(stored))) => {
                     let id = id.unwrap_or_default();
                     if !repeated {
@@ -232,11 +232,10 @@ impl<'a> Client<'a> {
                 Ok((repeated, None)) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated }),
                 Err(error) => say(ServerMessage::Error { id: id.as_deref(), error: error.code, message: &error.message }),
             },
-            Some(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
-            None => {
+            Ok(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
+            Err(bad) => {
                 self.malformed += 1;
-                let message = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
-                say(ServerMessage::Error { id: None, error: Code::BadMessage, message });
+                say(ServerMessage::Error { id: bad.id.as_deref(), error: Code::BadMessage, message: &bad.why });
             }
         }
     }
@@ -246,10 +245,10 @@ impl<'a> Client<'a> {
         let amount = Amount::read(amount)?;
         let id = id.ok_or_else(ApiError::bad_id)?;
         add_id(id)?;
-        self.peer.take_add(&self.app.limits).inspect_err(|_| self.app.counts.adds_refused.one())?;
+        self.caller.take_add(&self.app.limits).inspect_err(|_| self.app.counts.adds_refused.one())?;
         let counter = match &mut self.counter {
             Some(counter) => counter,
-            none => none.insert(self.app.open(&self.name)?),
+            none => none.insert(self.app.open(&self.name, self.caller)?),
         };
         let repeated = apply_add(self.app, counter, id, amount)? == Once::Repeated;
         self.added |= !repeated;

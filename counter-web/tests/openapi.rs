@@ -34,6 +34,7 @@ fn misfits(document: &Value, schema: &Value, value: &Value, at: &str, found: &mu
         "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         other => panic!("the test does not know the type {other}"),
@@ -163,6 +164,38 @@ fn every_operation_answers_good_and_bad_requests_as_the_document_says() {
     assert_eq!(Events::open(&node.http, "clicks").hear().unwrap()["type"], "state");
 }
 
+/// The messages of a real socket against their schemas.
+#[tokio::test(flavor = "multi_thread")]
+async fn socket_messages_are_as_the_document_says() {
+    let directory = support::process::Runtime::new();
+    let node =
+        Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--data-dir", directory.path().join("data").to_str().unwrap()]);
+    let document = document(&node);
+    let schema = |name: &str| document.pointer(&format!("/components/schemas/{name}")).unwrap().clone();
+    let (said, heard) = (schema("ClientMessage"), schema("ServerMessage"));
+    let mut socket = support::ws::Socket::open(&node.http).await;
+    let mut kinds = BTreeSet::new();
+    for (text, is_good) in [
+        ("{\"type\":\"add\",\"amount\":2,\"id\":\"a:1\"}", true),
+        ("{\"type\":\"ping\",\"t\":1.5}", true),
+        ("{\"type\":\"add\",\"amount\":0,\"id\":\"a:2\"}", false),
+        ("{\"type\":\"add\",\"amount\":1,\"id\":\"a:3\",\"more\":1}", false),
+        ("{\"type\":\"add\",\"amount\":2,\"id\":\"a:1\"}", true),
+    ] {
+        let mut found = Vec::new();
+        misfits(&document, &said, &serde_json::from_str(text).unwrap(), "said", &mut found);
+        assert!(!is_good || found.is_empty(), "{text}: {found:#?}");
+        socket.say(text).await;
+    }
+    while kinds.len() < 6 {
+        let message = socket.hear().await.expect("all six kinds of messages");
+        let mut found = Vec::new();
+        misfits(&document, &heard, &message, "heard", &mut found);
+        assert!(found.is_empty(), "{message}: {found:#?}");
+        kinds.insert(message["type"].as_str().unwrap().to_owned());
+    }
+}
+
 #[test]
 fn methods_that_the_document_does_not_name_are_refused_and_addresses_that_it_does_not_name_are_not_there() {
     let node = node();
@@ -180,8 +213,19 @@ fn methods_that_the_document_does_not_name_are_refused_and_addresses_that_it_doe
         let beyond = request(&node.http, "GET", &format!("{}/beyond", path.replace("{name}", "clicks").trim_end_matches('/')), &[], "");
         assert_eq!(beyond.error(), (404, "not_found".into()), "{path}");
     }
-    // What the README of this crate lists is in the document too, but for the socket, which OpenAPI cannot describe.
-    for path in ["/", "/partition", "/api/counters/{name}", "/api/counters/{name}/add", "/api/status", "/healthz", "/readyz", "/metrics"] {
+    // What the README of this crate lists is in the document too.
+    for path in [
+        "/",
+        "/c/{name}",
+        "/ws",
+        "/partition",
+        "/api/counters/{name}",
+        "/api/counters/{name}/add",
+        "/api/status",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    ] {
         assert!(paths.contains(path), "{path}");
     }
 }

@@ -131,6 +131,15 @@ impl Node {
         Counter::open(Arc::clone(self.shared()), name)
     }
 
+    /// True where some node made the counter `name`, as far as this node has heard. Never creates it.
+    ///
+    /// # Complexity
+    ///
+    /// One short shared lock and a hash look-up.
+    pub fn exists(&self, name: &str) -> bool {
+        self.shared().read().replica.map().regions(name).next().is_some()
+    }
+
     /// Everything a page shows of the counter `name`, at one instant. Never creates the counter: an unknown one has a total of 0.
     ///
     /// Every region is in it that has a value in this counter, a viewer or a live node; so this node's own region always is.

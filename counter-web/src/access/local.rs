@@ -1,0 +1,108 @@
+//! Local callers: processes of this machine, of the same user, that speak to the node directly.
+//!
+//! They have the rights of the service token without one. So a stranger must not look like one by
+//! way of a web page whose name was rebound to 127.0.0.1, or of a proxy on this machine. A proxy
+//! that adds no header at all shows itself by its HTTP version, or by the user that it runs as.
+
+use std::net::IpAddr;
+
+use warp::http::Version;
+use warp::http::header::{FORWARDED, HOST, HeaderMap, VIA};
+use warp::http::uri::Authority;
+
+use super::Ends;
+
+/// Headers by which a proxy says whom it speaks for, besides those that begin as below.
+const FORWARDING: [&str; 6] = ["x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "x-original-host", "x-proxyuser-ip"];
+const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-envoy", "fly-", "cf-"];
+
+/// True where a request looks like one of a local process: from loopback, through no proxy that
+/// shows itself, and to a Host that a rebound name cannot have.
+pub(crate) fn seems_local(ends: Ends, version: Version, headers: &HeaderMap) -> bool {
+    // nginx speaks HTTP/1.0 to its upstream unless it is told otherwise.
+    ends.far.ip().to_canonical().is_loopback() && version >= Version::HTTP_11 && !is_forwarded(headers) && names_loopback(headers)
+}
+
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED)
+        || headers.contains_key(VIA)
+        || headers
+            .keys()
+            .map(|name| name.as_str())
+            .any(|name| FORWARDING.contains(&name) || FORWARDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let authority = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    })
+}
+
+/// True where the far end of a loopback connection is a process of the user that runs this one.
+/// Where the system does not tell, it is not. O(TCP sockets of this machine).
+#[cfg(target_os = "linux")]
+pub(crate) fn is_of_this_user(ends: Ends) -> bool {
+    use procfs::net::{TcpNetEntry, tcp, tcp6};
+    let canonical = |address: std::net::SocketAddr| (address.ip().to_canonical(), address.port());
+    let (far, near) = (canonical(ends.far), canonical(ends.near));
+    let user = rustix::process::geteuid().as_raw();
+    let is_it = |entry: &TcpNetEntry| canonical(entry.local_address) == far && canonical(entry.remote_address) == near;
+    let sockets = [tcp(), tcp6()].into_iter().flatten().flatten();
+    sockets.filter(is_it).any(|entry| entry.uid == user)
+}
+
+/// Elsewhere the system does not tell, and the other signs decide.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_of_this_user(_ends: Ends) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seems(far: &str, version: Version, pairs: &[(&'static str, &'static str)]) -> bool {
+        let headers = pairs.iter().map(|(name, value)| (name.parse::<warp::http::HeaderName>().unwrap(), value.parse().unwrap()));
+        let ends = Ends { far: far.parse().unwrap(), near: "127.0.0.1:4000".parse().unwrap() };
+        seems_local(ends, version, &headers.collect())
+    }
+
+    #[test]
+    fn direct_requests_to_loopback_seem_local() {
+        for (far, host) in [
+            ("127.0.0.1:5000", "127.0.0.1:4000"),
+            ("127.0.0.1:5000", "LocalHost:4000"),
+            ("[::1]:5000", "[::1]:4000"),
+            ("[::ffff:127.0.0.1]:5000", "localhost"),
+        ] {
+            assert!(seems(far, Version::HTTP_11, &[("host", host)]), "{far} {host}");
+        }
+    }
+
+    #[test]
+    fn strangers_seem_none() {
+        let near = "127.0.0.1:5000";
+        assert!(!seems("192.0.2.1:5000", Version::HTTP_11, &[("host", "127.0.0.1:4000")]), "another machine");
+        assert!(!seems(near, Version::HTTP_11, &[("host", "evil.example:4000")]), "a rebound name");
+        assert!(!seems(near, Version::HTTP_11, &[]), "no Host");
+        assert!(!seems(near, Version::HTTP_10, &[("host", "127.0.0.1:4000")]), "nginx by default");
+        for header in ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip", "fly-client-ip", "cf-connecting-ip"] {
+            assert!(!seems(near, Version::HTTP_11, &[("host", "localhost"), (header, "127.0.0.1")]), "{header}");
+        }
+    }
+
+    #[test]
+    fn own_processes_are_of_this_user() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine without IPv6 has no second case.
+            let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let ends = Ends { far: client.local_addr().unwrap(), near: client.peer_addr().unwrap() };
+            assert!(is_of_this_user(ends), "{ends:?}");
+            #[cfg(target_os = "linux")]
+            assert!(!is_of_this_user(Ends { far: "127.0.0.1:1".parse().unwrap(), ..ends }), "a socket that is not there");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Which counters strangers may make: `--create clicks,likes:*`.
+
+use crate::model::check_name;
+
+/// Names, and beginnings of names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Creatable {
+    patterns: Vec<Pattern>,
+}
+
+/// One item of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// This name.
+    Name(String),
+    /// Every name that begins like this.
+    Prefix(String),
+}
+
+impl Pattern {
+    /// Reads a name, or the beginning of names with a `*` after it.
+    ///
+    /// # Errors
+    ///
+    /// A `*` before the end, or what is no counter's name.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (stem, pattern) = match text.strip_suffix('*') {
+            Some(stem) => (stem, Self::Prefix(stem.to_owned())),
+            None => (text, Self::Name(text.to_owned())),
+        };
+        let is_all = stem.is_empty() && text == "*";
+        if stem.contains('*') || (!is_all && check_name(stem).is_err()) {
+            return Err("a list of counters' names, each with one * at its end at most: write for example clicks,likes:*".to_owned());
+        }
+        Ok(pattern)
+    }
+}
+
+impl Creatable {
+    /// The page's counter, and what is listed.
+    pub(crate) fn new<'a>(page: &str, listed: impl Iterator<Item = &'a Pattern>) -> Self {
+        let page = Pattern::Name(page.to_owned());
+        Self { patterns: [page].into_iter().chain(listed.cloned()).collect() }
+    }
+
+    /// True where strangers may make the counter `name`. O(patterns).
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| match pattern {
+            Pattern::Name(listed) => listed == name,
+            Pattern::Prefix(prefix) => name.starts_with(prefix.as_str()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_names_and_prefixes_may_be_made() {
+        let listed = ["likes:*", "visits"].map(|text| Pattern::parse(text).unwrap());
+        let creatable = Creatable::new("clicks", listed.iter());
+        for name in ["clicks", "visits", "likes:", "likes:7"] {
+            assert!(creatable.contains(name), "{name}");
+        }
+        for name in ["click", "clicks2", "visits:1", "like", "Likes:7"] {
+            assert!(!creatable.contains(name), "{name}");
+        }
+        assert!(Creatable::new("clicks", [Pattern::parse("*").unwrap()].iter()).contains("anything"));
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_meant_are_refused() {
+        for text in ["a*b", "**", "", "a\nb", "a**"] {
+            assert!(Pattern::parse(text).is_err_and(|why| why.contains("clicks,likes:*")), "{text:?}");
+        }
+    }
+}

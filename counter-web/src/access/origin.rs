@@ -1,0 +1,249 @@
+//! The Origin header: whether a request comes from this node's own page, from a site that
+//! `--allow-origin` lists, or from another one.
+
+use std::fmt::Write;
+
+use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use warp::http::uri::Authority;
+
+use crate::rejection::ApiError;
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The longest header value that a refusal repeats, in characters.
+const QUOTED_MAX: usize = 120;
+
+/// The site that a request comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Site {
+    /// No Origin, or that of the page itself.
+    Own,
+    /// Another site that may read, listen and add. Holds its Origin.
+    Allowed(HeaderValue),
+    /// Any other site.
+    Other(ApiError),
+}
+
+/// The sites that `--allow-origin` lists.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllowedOrigins {
+    all: bool,
+    listed: Vec<Address>,
+}
+
+impl AllowedOrigins {
+    /// Reads the values of `--allow-origin`.
+    ///
+    /// # Errors
+    ///
+    /// A value that is neither `*` nor an origin.
+    pub(crate) fn read<'a>(values: impl Iterator<Item = &'a String>) -> Result<Self, String> {
+        let mut allowed = Self::default();
+        for value in values {
+            match value.as_str() {
+                "*" => allowed.all = true,
+                value => allowed.listed.push(Address::of_origin(value).ok_or_else(|| {
+                    format!(
+                        "--allow-origin {value:?} is no origin: write scheme and host, and the port where it is \
+                         not the default, such as https://example.com, or * for all sites"
+                    )
+                })?),
+            }
+        }
+        Ok(allowed)
+    }
+
+    /// True where every site is allowed, so that answers need not name one.
+    pub(crate) fn is_all(&self) -> bool {
+        self.all
+    }
+
+    fn contains(&self, origin: Option<&Address>) -> bool {
+        self.all || origin.is_some_and(|origin| self.listed.contains(origin))
+    }
+}
+
+/// Scheme, host and port. Equal where browsers would call two origins the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+impl Address {
+    /// Reads an origin, such as `https://example.com`.
+    fn of_origin(origin: &str) -> Option<Self> {
+        let (scheme, site) = origin.split_once("://")?;
+        Self::of_host(&scheme.to_ascii_lowercase(), site)
+    }
+
+    /// Reads the value of a Host header. The scheme decides which port is the default.
+    fn of_host(scheme: &str, host: &str) -> Option<Self> {
+        let default_port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let authority: Authority = host.trim().parse().ok()?;
+        let has_more = authority.as_str().contains('@') || authority.host().is_empty();
+        let port = match authority.port() {
+            Some(port) => port.as_str().parse().ok()?,
+            None if authority.as_str().ends_with(':') => return None,
+            None => default_port,
+        };
+        let host = authority.host().to_ascii_lowercase();
+        (!has_more).then(|| Self { scheme: scheme.to_owned(), host, port })
+    }
+}
+
+/// Judges the Origin of a request. It must equal the Host, or, behind a trusted proxy, an entry of
+/// X-Forwarded-Host, or be listed.
+pub(crate) fn judge(headers: &HeaderMap, trust_proxy: bool, allowed: &AllowedOrigins) -> Site {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Site::Own };
+    let is_single = origins.next().is_none();
+    let address = origin.to_str().ok().filter(|_| is_single).and_then(Address::of_origin);
+    if address.as_ref().is_some_and(|address| own_hosts(headers, trust_proxy).any(|host| is_same(address, host))) {
+        return Site::Own;
+    }
+    if is_single && allowed.contains(address.as_ref()) {
+        return Site::Allowed(origin.clone());
+    }
+    Site::Other(ApiError::wrong_origin(refusal(origin, headers, trust_proxy, address.is_some())))
+}
+
+fn is_same(origin: &Address, host: &str) -> bool {
+    Address::of_host(&origin.scheme, host).is_some_and(|host| host == *origin)
+}
+
+fn own_hosts(headers: &HeaderMap, trust_proxy: bool) -> impl Iterator<Item = &str> {
+    let host = headers.get_all(HOST).iter();
+    let forwarded = headers.get_all(FORWARDED_HOST).iter().filter(move |_| trust_proxy);
+    host.chain(forwarded).filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','))
+}
+
+/// Both values, and what to set where the page itself was refused.
+fn refusal(origin: &HeaderValue, headers: &HeaderMap, trust_proxy: bool, is_site: bool) -> String {
+    let quoted = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).chars().take(QUOTED_MAX).collect::<String>();
+    let of = |name: HeaderName| headers.get_all(name).iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let (origin, host, forwarded) = (quoted(origin), of(HOST), of(FORWARDED_HOST));
+    let mut said = format!("refused: the Origin header says {origin:?}, and the Host header says {host:?}");
+    // Writing to a String cannot fail.
+    let _written = match (trust_proxy, forwarded.is_empty()) {
+        (_, true) => Ok(()),
+        (true, false) => write!(said, ", X-Forwarded-Host {forwarded:?}"),
+        (false, false) => write!(said, " (X-Forwarded-Host {forwarded:?} is not believed without --trust-proxy)"),
+    };
+    if is_site {
+        let _written = write!(
+            said,
+            ". If that Origin is this page's own address, a proxy has changed the Host header. Let it pass the header on \
+             (nginx: proxy_set_header Host $http_host), or send X-Forwarded-Host and start this node with --trust-proxy, or start \
+             this node with --allow-origin {origin}"
+        );
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn allowed(origins: &[&str]) -> AllowedOrigins {
+        let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
+        AllowedOrigins::read(origins.iter()).unwrap()
+    }
+
+    fn is_own(pairs: &[(&'static str, &'static str)], trust_proxy: bool) -> bool {
+        matches!(judge(&headers(pairs), trust_proxy, &AllowedOrigins::default()), Site::Own)
+    }
+
+    #[test]
+    fn own_origin_is_recognised() {
+        for (origin, host) in [
+            ("http://a.example:4000", "a.example:4000"),
+            ("https://A.example:4000", "a.EXAMPLE:4000"),
+            ("https://a.example", "a.example:443"),
+            ("https://a.example:443", "a.example"),
+            ("http://a.example", "a.example:80"),
+            ("http://[::1]:4000", "[::1]:4000"),
+        ] {
+            assert!(is_own(&[("origin", origin), ("host", host)], false), "{origin} {host}");
+        }
+        assert!(is_own(&[("host", "a.example")], false), "no Origin");
+    }
+
+    #[test]
+    fn other_origins_are_refused() {
+        for (origin, host) in [
+            ("https://a.example", "a.example:4000"),
+            ("https://a.example", "a.example:80"),
+            ("http://a.example", "a.example:443"),
+            ("null", "a.example"),
+            ("ftp://a.example", "a.example"),
+            ("https://a.example:", "a.example"),
+            ("https://b@a.example", "a.example"),
+            ("https://a.example/x", "a.example"),
+            ("https://", "a.example"),
+            ("https://b.example", "a.example"),
+        ] {
+            assert!(!is_own(&[("origin", origin), ("host", host)], false), "{origin} {host}");
+        }
+        assert!(!is_own(&[("origin", "http://a.example")], false), "no Host");
+        let mut two = headers(&[("host", "a.example"), ("origin", "http://a.example")]);
+        two.append("origin", "http://b.example".parse().unwrap());
+        assert!(matches!(judge(&two, false, &allowed(&["*"])), Site::Other(_)));
+    }
+
+    #[test]
+    fn forwarded_host_counts_behind_a_trusted_proxy_alone() {
+        let pairs = [("origin", "https://a.example"), ("host", "127.0.0.1:4000"), ("x-forwarded-host", "a.example")];
+        assert!(is_own(&pairs, true) && !is_own(&pairs, false));
+        let chain = [("origin", "https://a.example"), ("host", "app"), ("x-forwarded-host", "a.example, inner.example:443")];
+        assert!(is_own(&chain, true));
+    }
+
+    #[test]
+    fn listed_origins_are_allowed() {
+        let asked = |origin| headers(&[("origin", origin), ("host", "a.example")]);
+        let listed = allowed(&["https://b.example", "http://c.example:8080"]);
+        for origin in ["https://b.example", "https://B.example:443", "http://c.example:8080"] {
+            assert!(matches!(judge(&asked(origin), false, &listed), Site::Allowed(_)), "{origin}");
+        }
+        for origin in ["http://b.example", "https://c.example", "null"] {
+            assert!(matches!(judge(&asked(origin), false, &listed), Site::Other(_)), "{origin}");
+        }
+        for origin in ["https://anything.example", "null"] {
+            assert!(matches!(judge(&asked(origin), false, &allowed(&["*"])), Site::Allowed(_)), "{origin}");
+        }
+    }
+
+    #[test]
+    fn unreadable_lists_are_refused_with_an_example() {
+        for value in ["example.com", "https://example.com/", "ftp://example.com", "https://", "null", ""] {
+            let error = AllowedOrigins::read([value.to_owned()].iter()).expect_err(value);
+            assert!(error.contains("such as https://example.com"), "{error}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_both_values_and_what_to_set() {
+        let said = |trust_proxy| match judge(
+            &headers(&[("origin", "https://a.example"), ("host", "127.0.0.1:4000"), ("x-forwarded-host", "b.example")]),
+            trust_proxy,
+            &AllowedOrigins::default(),
+        ) {
+            Site::Other(error) => error.message,
+            other => panic!("{other:?}"),
+        };
+        for part in ["https://a.example", "127.0.0.1:4000", "--allow-origin https://a.example", "not believed without --trust-proxy"] {
+            assert!(said(false).contains(part), "{part}: {}", said(false));
+        }
+        assert!(said(true).contains(", X-Forwarded-Host \"b.example\""), "{}", said(true));
+    }
+}

@@ -1,0 +1,128 @@
+//! The client's address, which limits count: that of the connection, or the one that a trusted
+//! proxy names.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use warp::http::header::{HeaderMap, HeaderName};
+
+use super::limits::{Bucket, ConnectionSlot, Limits};
+use crate::rejection::ApiError;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Whether a proxy stands before this node, and which header of it names the client.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Proxy {
+    /// No proxy is believed: the client is the far end of the connection.
+    #[default]
+    Untrusted,
+    /// The last entry of X-Forwarded-For, which the proxy itself wrote.
+    ForwardedFor,
+    /// This header alone.
+    Header(HeaderName),
+}
+
+impl Proxy {
+    pub(crate) fn is_trusted(&self) -> bool {
+        !matches!(self, Self::Untrusted)
+    }
+
+    /// The client's address, where the proxy names one.
+    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let name = match self {
+            Self::Untrusted => return None,
+            Self::ForwardedFor => &FORWARDED_FOR,
+            Self::Header(name) => name,
+        };
+        let entry = headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
+        // Some proxies write the port too.
+        let address = entry.parse().or_else(|_| entry.parse::<SocketAddr>().map(|socket| socket.ip()));
+        address.ok().map(|address: IpAddr| address.to_canonical())
+    }
+}
+
+/// The far end of one TCP connection, put into each of its requests by the server.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    address: IpAddr,
+    /// `None` where a trusted proxy multiplexes many clients over one connection.
+    bucket: Option<Arc<Mutex<Bucket>>>,
+    /// Counts the connection for as long as a request or a socket of it lives.
+    _slot: Option<Arc<ConnectionSlot>>,
+}
+
+impl Peer {
+    /// The peer of a connection that comes from the client itself.
+    pub(crate) fn direct(address: IpAddr, limits: &Limits, slot: ConnectionSlot) -> Self {
+        Self { address: address.to_canonical(), bucket: Some(Arc::new(Mutex::new(limits.bucket()))), _slot: Some(Arc::new(slot)) }
+    }
+
+    /// The peer of a connection that comes from a trusted proxy; [`Peer::behind`] says whom it speaks for.
+    pub(crate) fn proxy(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), bucket: None, _slot: None }
+    }
+
+    /// The client that a trusted proxy speaks for; the proxy itself where it names none.
+    pub(crate) fn behind(mut self, proxy: &Proxy, headers: &HeaderMap) -> Self {
+        if let Some(address) = proxy.client(headers) {
+            self.address = address;
+        }
+        self
+    }
+
+    /// A socket or an event stream of this peer: one connection of its own, with its own bucket.
+    ///
+    /// # Errors
+    ///
+    /// Where the client behind a proxy has as many as it may; without a proxy the connection is counted already.
+    pub(crate) fn stream(mut self, limits: &Arc<Limits>) -> Result<Self, ApiError> {
+        if self.bucket.is_none() {
+            self._slot = Some(Arc::new(limits.connect(self.address)?));
+            self.bucket = Some(Arc::new(Mutex::new(limits.bucket())));
+        }
+        Ok(self)
+    }
+
+    /// Takes one add from this peer's allowance.
+    ///
+    /// # Errors
+    ///
+    /// Where it is used up.
+    pub(crate) fn take_add(&self, limits: &Limits) -> Result<(), ApiError> {
+        match &self.bucket {
+            Some(bucket) => limits.take_add(&mut bucket.lock().unwrap_or_else(PoisonError::into_inner), self.address),
+            None => limits.take_add(&mut limits.bucket(), self.address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(proxy: &Proxy, headers: &[(&'static str, &str)]) -> String {
+        let headers = headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
+        Peer::proxy("10.0.0.1".parse().unwrap()).behind(proxy, &headers).address.to_string()
+    }
+
+    #[test]
+    fn trusted_proxy_names_the_client_in_its_last_entry() {
+        let named = |headers: &[(&'static str, &str)]| named(&Proxy::ForwardedFor, headers);
+        assert_eq!(named(&[("x-forwarded-for", "203.0.113.1, 192.0.2.9")]), "192.0.2.9", "what the client wrote comes first");
+        assert_eq!(named(&[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "192.0.2.9")]), "192.0.2.9");
+        assert_eq!(named(&[("x-forwarded-for", "[2001:db8::1]:4711")]), "2001:db8::1");
+        assert_eq!(named(&[("fly-client-ip", "192.0.2.7")]), "10.0.0.1", "forged, off Fly");
+        for headers in [&[("x-forwarded-for", "nonsense")][..], &[("x-forwarded-for", "192.0.2.9, unknown")], &[]] {
+            assert_eq!(named(headers), "10.0.0.1", "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn named_header_is_the_only_one() {
+        let proxy = Proxy::Header("fly-client-ip".parse().unwrap());
+        assert_eq!(named(&proxy, &[("fly-client-ip", "192.0.2.7"), ("x-forwarded-for", "192.0.2.9")]), "192.0.2.7");
+        assert_eq!(named(&proxy, &[("x-forwarded-for", "192.0.2.9")]), "10.0.0.1");
+        assert_eq!(named(&Proxy::Untrusted, &[("x-forwarded-for", "192.0.2.9")]), "10.0.0.1");
+    }
+}

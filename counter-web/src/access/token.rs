@@ -1,0 +1,182 @@
+//! The two secret tokens: a service may do more than a stranger, and an operator more than a
+//! service. They come from files or variables, never from the command line, which `ps` shows.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use subtle::ConstantTimeEq;
+use warp::http::header::{AUTHORIZATION, HeaderMap};
+
+use crate::rejection::ApiError;
+
+const BYTES_MIN: usize = 16;
+const BYTES_MAX: usize = 1024;
+
+/// A secret text. `Debug` does not show it.
+#[derive(Clone)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// Reads a token from its file, or from its variable. White space around it is ignored.
+    ///
+    /// # Errors
+    ///
+    /// Two different tokens, an unreadable file, or a text that is no token. A variable that is
+    /// set and empty is one too: a secret that did not arrive must not switch the check off. The
+    /// sentence never repeats the text.
+    pub(crate) fn read(flag: &str, file: Option<&Path>, variable: &str) -> Result<Option<Self>, String> {
+        let from_file = file.map(|file| {
+            let text = read_bounded(file).map_err(|error| format!("{flag} {}: {error}", file.display()))?;
+            Self::parse(&text).map_err(|why| format!("{flag} {}: {why}", file.display()))
+        });
+        let from_variable = std::env::var_os(variable).map(|text| {
+            let text = text.into_string().map_err(|_| format!("{variable}: the token is not UTF-8"))?;
+            Self::parse(&text).map_err(|why| format!("{variable}: {why}"))
+        });
+        match (from_file.transpose()?, from_variable.transpose()?) {
+            (Some(file), Some(variable_)) if !file.is(&variable_.0) => {
+                Err(format!("{flag} and {variable} hold different tokens: keep one of them, and unset the other"))
+            }
+            (file, variable) => Ok(file.or(variable)),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err("the token is empty: write one, such as the output of `openssl rand -hex 32`".to_owned());
+        }
+        if !(BYTES_MIN..=BYTES_MAX).contains(&text.len()) {
+            let bytes = text.len();
+            return Err(format!(
+                "the token has {bytes} bytes, and needs {BYTES_MIN} to {BYTES_MAX}: write for example the output of `openssl rand -hex 32`"
+            ));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("a token is of visible ASCII characters without spaces, since it travels in a header".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Compares in a time that depends on the lengths alone.
+    fn is(&self, text: &str) -> bool {
+        self.0.as_bytes().ct_eq(text.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(secret)")
+    }
+}
+
+fn read_bounded(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(file)?.take(4 * BYTES_MAX as u64).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The tokens of this node, where it has any.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tokens {
+    pub(crate) service: Option<Token>,
+    pub(crate) operator: Option<Token>,
+}
+
+/// What the Authorization header of a request proves.
+#[derive(Clone, Debug)]
+pub(crate) enum Credentials {
+    /// It has no Bearer token, or this node knows none.
+    None,
+    /// The service token.
+    Service,
+    /// The operator token.
+    Operator,
+    /// A Bearer token that is neither.
+    Unknown,
+}
+
+impl Tokens {
+    /// Judges the Authorization header. Schemes other than Bearer belong to somebody else, such as
+    /// a proxy that asks for a password.
+    pub(crate) fn judge(&self, headers: &HeaderMap) -> Credentials {
+        if self.service.is_none() && self.operator.is_none() {
+            return Credentials::None;
+        }
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+        let Some((_, token)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+            return Credentials::None;
+        };
+        let is = |known: &Option<Token>| known.as_ref().is_some_and(|known| known.is(token.trim()));
+        // Both are compared each time.
+        match (is(&self.operator), is(&self.service)) {
+            (true, _) => Credentials::Operator,
+            (false, true) => Credentials::Service,
+            (false, false) => Credentials::Unknown,
+        }
+    }
+
+    /// Lets an operator through.
+    ///
+    /// # Errors
+    ///
+    /// 401 for unknown or missing credentials, 403 for others than an operator's.
+    pub(crate) fn check_operator(&self, credentials: &Credentials) -> Result<(), ApiError> {
+        match credentials {
+            Credentials::Operator => Ok(()),
+            Credentials::Unknown => Err(ApiError::unknown_token()),
+            _ if self.operator.is_none() => Err(ApiError::forbidden(
+                "this node has no operator token: start it with --operator-token-file FILE, or with COUNTER_OPERATOR_TOKEN set",
+            )),
+            Credentials::Service => Err(ApiError::forbidden("the service token may not do this: send the operator token")),
+            Credentials::None => Err(ApiError::unauthorized("send the operator token, as Authorization: Bearer TOKEN")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens() -> Tokens {
+        let token = |text| Some(Token::parse(text).unwrap());
+        Tokens { service: token("service-service-1"), operator: token("operator-operator") }
+    }
+
+    fn judged(header: &str) -> Credentials {
+        tokens().judge(&HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]))
+    }
+
+    #[test]
+    fn bearer_tokens_are_told_apart() {
+        assert!(matches!(judged("Bearer service-service-1"), Credentials::Service));
+        assert!(matches!(judged("bearer  operator-operator"), Credentials::Operator));
+        for unknown in ["Bearer service-service-2", "Bearer ", "Bearer service-service-12"] {
+            assert!(matches!(judged(unknown), Credentials::Unknown), "{unknown}");
+        }
+        for none in ["Basic dXNlcjpwYXNz", "service-service-1"] {
+            assert!(matches!(judged(none), Credentials::None), "{none}");
+        }
+        let without = Tokens::default().judge(&HeaderMap::from_iter([(AUTHORIZATION, "Bearer x".parse().unwrap())]));
+        assert!(matches!(without, Credentials::None), "a node without tokens leaves the header to others");
+    }
+
+    #[test]
+    fn bad_tokens_are_refused_without_repeating_them() {
+        for (text, why) in
+            [("", "empty"), ("short-secret", "12 bytes"), ("secret with spaces", "visible ASCII"), ("secret-secret-ä", "visible ASCII")]
+        {
+            let error = Token::parse(text).expect_err(text);
+            assert!(error.contains(why) && (text.is_empty() || !error.contains(text)), "{error}");
+        }
+        assert!(Token::parse(&"x".repeat(1_025)).is_err());
+        assert!(Token::parse(" 16-bytes-at-least\n").is_ok());
+    }
+
+    #[test]
+    fn tokens_do_not_print() {
+        let printed = format!("{:?}", tokens());
+        assert!(!printed.contains("service-service") && !printed.contains("operator-operator"), "{printed}");
+    }
+}
