@@ -6,6 +6,7 @@ mod advice;
 mod answer;
 mod app;
 mod assets;
+mod badge;
 mod bounds;
 mod cli;
 mod code;
@@ -34,6 +35,7 @@ mod shown;
 mod socket;
 mod stream;
 mod top;
+mod variables;
 mod viewers;
 
 use std::io::IsTerminal;
@@ -67,6 +69,10 @@ fn start(command: Command) -> Result<(), Failure> {
     // Colours are for a person at a terminal, not for files and collectors.
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    // The demo has said so for its nodes.
+    if matches!(&command, Command::Serve(args) if !args.stop_with_stdin) || matches!(command, Command::Demo(_)) {
+        variables::warn_of_unknown();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::other)?;
     let outcome = runtime.block_on(async {
         match command {

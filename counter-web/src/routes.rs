@@ -17,6 +17,7 @@ use crate::access::{Caller, cors};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::assets;
+use crate::badge;
 use crate::code::Code;
 use crate::events;
 use crate::handlers;
@@ -42,6 +43,8 @@ pub(crate) fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error 
         .or(counters(&app))
         .unify()
         .or(operations(&app))
+        .unify()
+        .or(badge(&app))
         .unify()
         .or(assets())
         .unify()
@@ -160,6 +163,15 @@ fn operations(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reje
         .unify()
         .or(get(warp::path("metrics").boxed(), handlers::show_metrics))
         .unify()
+}
+
+fn badge(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    warp::path("badge")
+        .and(warp::path::param::<String>())
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET, HEAD"))
+        .and(with(app))
+        .map(|file: String, app: Arc<App>| respond(badge::answer(&app, &file)))
 }
 
 fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {

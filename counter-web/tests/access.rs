@@ -356,6 +356,35 @@ fn refused_forms_and_unknown_addresses_are_pages_for_people() {
     assert!(full.body.contains("too many connections") && full.body.contains("<"), "{}", full.body);
 }
 
+/// A name that would be markup, in everything that shows it. The page in a browser has a test of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_look_like_markup_are_text() {
+    const NAME: &str = "\"><svg onload=alert(1)></script>{{state}}\u{202e}";
+    const ENCODED: &str = "%22%3E%3Csvg%20onload=alert(1)%3E%3C%2Fscript%3E%7B%7Bstate%7D%7D%E2%80%AE";
+    let runtime = Runtime::new();
+    let log = runtime.path().join("log");
+    let mut command = command(&runtime);
+    command.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]);
+    command.env("RUST_LOG", "trace").stderr(std::fs::File::create(&log).unwrap());
+    let node = Node::spawn(command);
+    assert_eq!(add_as(&node, ENCODED, &[]).status, 200);
+    assert_eq!(counter(&node.http, ENCODED)["name"], NAME);
+    let badge = get(&node.http, &format!("/badge/{ENCODED}.svg"));
+    assert!(badge.status == 200 && badge.body.matches("<svg").count() == 1, "{}", badge.body);
+    assert!(header(&badge, "content-security-policy").unwrap().contains("sandbox"));
+    assert_eq!(header(&badge, "cross-origin-resource-policy"), Some("cross-origin"));
+    let mut events = support::http::Events::open(&node.http, ENCODED);
+    assert_eq!(events.hear().unwrap()["counter"], NAME);
+    let page = get(&node.http, &format!("/c/{ENCODED}"));
+    assert!(page.status == 200 && !page.body.contains("<svg onload") && !page.body.contains("alert(1)></script>"), "{}", page.body);
+    for accept in ["text/plain", "application/openmetrics-text; version=1.0.0"] {
+        let metrics = request(&node.http, "GET", "/metrics", &[("Accept", accept)], "");
+        assert!(metrics.status == 200 && !metrics.body.contains("onload"), "{accept}");
+    }
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(!log.contains('\u{202e}') && !log.contains("<svg onload"), "a name in the log is quoted and escaped");
+}
+
 #[test]
 fn unknown_fields_are_named() {
     let node = node(&[]);
@@ -363,4 +392,27 @@ fn unknown_fields_are_named() {
     assert_eq!(refused.error(), (400, "bad_json".into()));
     assert!(refused.body.contains("unknown field `ammount`"), "{}", refused.body);
     assert_eq!(counter(&node.http, "clicks")["total"], 0);
+}
+
+#[test]
+fn start_says_where_the_state_is_kept_and_which_variables_it_ignores() {
+    let runtime = Runtime::new();
+    let start = |variables: &[(&str, &str)]| {
+        let log = runtime.path().join(format!("log-{}", variables.len()));
+        let mut command = command(&runtime);
+        command.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]).envs(variables.iter().copied());
+        command.env_remove("RUST_LOG").stderr(std::fs::File::create(&log).unwrap());
+        let node = Node::spawn(command);
+        let region = get(&node.http, "/api/status").json()["region"].as_str().unwrap().to_owned();
+        assert!(node.terminate().success());
+        (region, std::fs::read_to_string(log).unwrap())
+    };
+    let directory = runtime.path().join("data");
+    let (region, said) = start(&[("COUNTER_DATADIR", directory.to_str().unwrap()), ("COUNTER_REGION", "fra"), ("FLY_REGION", "ord")]);
+    assert_eq!(region, "fra");
+    assert!(said.contains("kept in memory alone") && said.contains("COUNTER_DATADIR is ignored"), "{said}");
+    assert!(said.contains("did you mean COUNTER_DATA_DIR?"), "{said}");
+    let (region, said) = start(&[("COUNTER_DATA_DIR", directory.to_str().unwrap()), ("FLY_REGION", "ord")]);
+    assert_eq!(region, "ord");
+    assert!(said.contains(&format!("kept in {}", directory.display())) && !said.contains("ignored"), "{said}");
 }
