@@ -15,6 +15,8 @@ const PASSPHRASE_CHARACTERS_MIN: usize = 16;
 /// A key file is read no further than this.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 const SWARM_KEY_HEADER: &str = "/key/swarm/psk/1.0.0/";
+/// Stands between several keys.
+const SEPARATOR: char = ',';
 /// Text of so many hexadecimal digits is meant as 64 of them. Nobody chooses such a passphrase.
 const HEX_LIKE: RangeInclusive<usize> = 60..=70;
 /// Keeps keys made from passphrases apart from any other use of the same words.
@@ -22,7 +24,8 @@ const PASSPHRASE_DOMAIN: &[u8] = b"replicated-counter cluster key 1\0";
 
 /// The secret that every node of a cluster shares; without it no connection is made.
 ///
-/// Read from text in one of four forms, white space around it ignored:
+/// [`NodeBuilder::also_accept_key`](crate::NodeBuilder::also_accept_key) says how a cluster changes
+/// it. Read from text in one of four forms, white space around it ignored:
 /// - 64 hexadecimal digits: the 32 bytes themselves (`openssl rand -hex 32`);
 /// - 43 or 44 characters of base64, standard or URL-safe, that are 32 bytes (`openssl rand -base64 32`);
 /// - a libp2p swarm key file (`/key/swarm/psk/1.0.0/`, `/base16/`, 64 digits, on three lines);
@@ -32,13 +35,13 @@ const PASSPHRASE_DOMAIN: &[u8] = b"replicated-counter cluster key 1\0";
 /// `Debug` and `Display` print the fingerprint, never the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClusterKey {
-    secret: PreSharedKey,
+    bytes: [u8; KEY_BYTES],
 }
 
 impl ClusterKey {
     /// The key whose 32 bytes are given.
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
-        Self { secret: PreSharedKey::new(bytes) }
+        Self { bytes }
     }
 
     /// Reads the key from a file that holds it in any form that text may have.
@@ -51,13 +54,30 @@ impl ClusterKey {
         read_bounded(path).map_err(|source| ClusterKeyError::Read { path: path.display().to_string(), source })?.parse()
     }
 
-    /// 32 hexadecimal digits that tell keys apart without giving them away; the same as go-libp2p's.
-    pub fn fingerprint(&self) -> String {
-        self.secret.fingerprint().to_string()
+    /// Reads one key, or several with commas between them: a node that changes its key has two.
+    ///
+    /// Of several keys each is 64 hexadecimal digits or base64 of 32 bytes, white space around it
+    /// ignored. Other text with commas is one passphrase.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no key. [`ClusterKeyError::InList`] where some parts are keys, or hexadecimal
+    /// digits of about that many, and others are not: nobody chooses such a passphrase.
+    pub fn list(text: &str) -> Result<Vec<Self>, ClusterKeyError> {
+        match text.parse() {
+            Ok(key) => Ok(vec![key]),
+            Err(ClusterKeyError::InList { parts, keys }) if parts == keys => Ok(parts_of(text).filter_map(plain_key).collect()),
+            Err(error) => Err(error),
+        }
     }
 
-    pub(crate) fn secret(&self) -> PreSharedKey {
-        self.secret
+    /// 32 hexadecimal digits that tell keys apart without giving them away; the same as go-libp2p's.
+    pub fn fingerprint(&self) -> String {
+        PreSharedKey::new(self.bytes).fingerprint().to_string()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.bytes
     }
 }
 
@@ -77,20 +97,43 @@ impl FromStr for ClusterKey {
             return Err(ClusterKeyError::Empty);
         }
         if text.starts_with(SWARM_KEY_HEADER) {
-            let secret = text.parse().map_err(|_| ClusterKeyError::KeyFile)?;
-            return Ok(Self { secret });
+            return from_key_file(text).map(Self::from_bytes).ok_or(ClusterKeyError::KeyFile);
         }
-        if let Some(bytes) = from_hex(text).or_else(|| from_base64(text)) {
-            return Ok(Self::from_bytes(bytes));
+        if let Some(key) = plain_key(text) {
+            return Ok(key);
         }
-        if HEX_LIKE.contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit()) {
+        if is_like_hex(text) {
             return Err(ClusterKeyError::HexDigits { digits: text.len() });
+        }
+        let keys = parts_of(text).filter_map(plain_key).count();
+        if keys > 0 || parts_of(text).any(is_like_hex) {
+            return Err(ClusterKeyError::InList { parts: parts_of(text).count(), keys });
         }
         match text.chars().count() {
             characters if characters < PASSPHRASE_CHARACTERS_MIN => Err(ClusterKeyError::TooShort { characters }),
             _ => Ok(Self::from_bytes(Sha256::new().chain_update(PASSPHRASE_DOMAIN).chain_update(text).finalize().into())),
         }
     }
+}
+
+fn parts_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(SEPARATOR).map(str::trim)
+}
+
+/// The key that these digits are, unlike a passphrase.
+fn plain_key(digits: &str) -> Option<ClusterKey> {
+    from_hex(digits).or_else(|| from_base64(digits)).map(ClusterKey::from_bytes)
+}
+
+/// Whether this is meant as a key of hexadecimal digits.
+fn is_like_hex(text: &str) -> bool {
+    HEX_LIKE.contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+fn from_key_file(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let mut lines = text.lines().map(str::trim_end);
+    let is_known = lines.next() == Some(SWARM_KEY_HEADER) && lines.next() == Some("/base16/");
+    if is_known { from_hex(lines.next()?) } else { None }
 }
 
 fn from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
@@ -196,6 +239,40 @@ mod tests {
         std::fs::write(&path, format!("{}\n", &HEX[1..])).expect("writable");
         assert!(matches!(ClusterKey::from_file(&path), Err(ClusterKeyError::HexDigits { digits: 63 })));
         std::fs::remove_file(path).expect("removable");
+    }
+
+    #[test]
+    fn keys_between_commas_are_a_list() {
+        let second = HEX.replace("00", "ff");
+        let list = |text: &str| ClusterKey::list(text).expect("keys");
+        assert_eq!(list(&format!("{HEX},{second}")), [key(HEX), key(&second)]);
+        assert_eq!(list(&format!(" {BASE64} ,\n{second}\n")), [key(HEX), key(&second)]);
+        assert_eq!(list(HEX), [key(HEX)]);
+        let words = "correct, horse, battery";
+        assert_eq!(list(words), [key(words)], "a passphrase");
+        let file = format!("/key/swarm/psk/1.0.0/\n/base16/\n{HEX}\n");
+        assert_eq!(list(&file), [key(HEX)]);
+        assert!(matches!(format!("{HEX},{second}").parse::<ClusterKey>(), Err(ClusterKeyError::InList { parts: 2, keys: 2 })));
+    }
+
+    #[test]
+    fn list_of_keys_and_other_text_is_refused_without_repeating_it() {
+        let short = &HEX[1..];
+        for (text, found) in [
+            (format!("{HEX},correct horse battery"), (2, 1)),
+            (format!("{BASE64},{short}"), (2, 1)),
+            (format!("{short},{short}"), (2, 0)),
+            (format!("correct horse battery,{short}"), (2, 0)),
+            (format!("{HEX},"), (2, 1)),
+            (format!(",{HEX},{HEX}"), (3, 2)),
+        ] {
+            let error = ClusterKey::list(&text).expect_err("refused");
+            assert!(matches!(error, ClusterKeyError::InList { parts, keys } if (parts, keys) == found), "{error:?}");
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("0f1011") && !said.contains("horse") && !said.contains("Dg8Q"), "{said}");
+        }
+        assert!(matches!(ClusterKey::list(",,"), Err(ClusterKeyError::TooShort { .. })));
+        assert!(matches!(ClusterKey::list(" "), Err(ClusterKeyError::Empty)));
     }
 
     #[test]

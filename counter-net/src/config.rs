@@ -32,6 +32,10 @@ pub(crate) const INTRODUCTION_INTERVAL: Duration = Duration::from_secs(15);
 /// Messages queued for one gossip peer; further ones are dropped for that peer, and anti-entropy repairs it.
 pub(crate) const GOSSIP_QUEUE_MAX: usize = 1_024;
 
+/// Cluster keys of one node. Changing a key takes two; each one more costs a stranger's connection
+/// one more trial.
+pub(crate) const CLUSTER_KEYS_MAX: usize = 4;
+
 /// Connections in all, and of each kind. A node of a larger cluster reaches the rest through these.
 pub(crate) const CONNECTIONS_MAX: u32 = 512;
 pub(crate) const CONNECTIONS_INCOMING_MAX: u32 = 384;
@@ -98,7 +102,8 @@ pub(crate) struct NodeConfig {
     pub(crate) region: String,
     pub(crate) cluster: String,
     pub(crate) release: String,
-    pub(crate) key: Option<ClusterKey>,
+    /// The keys that admit a peer, the preferred one first. None: only loopback is listened on.
+    pub(crate) keys: Vec<ClusterKey>,
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) peers: Vec<Multiaddr>,
     pub(crate) discovery: Vec<Discovery>,
@@ -109,6 +114,13 @@ pub(crate) struct NodeConfig {
     pub(crate) commit_interval: Duration,
     pub(crate) counters_max: usize,
     pub(crate) protocol: ProtocolConfig,
+}
+
+impl NodeConfig {
+    /// What tells the keys apart without giving them away, the first one's first.
+    pub(crate) fn key_fingerprints(&self) -> Vec<String> {
+        self.keys.iter().map(ClusterKey::fingerprint).collect()
+    }
 }
 
 /// 1-32 characters of `a`-`z`, `0`-`9` and `-`.
@@ -122,6 +134,20 @@ pub(crate) fn check_cluster(cluster: &str) -> Result<(), StartError> {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let sound = (1..=64).contains(&cluster.len()) && cluster.bytes().all(allowed) && !cluster.starts_with('.');
     if sound { Ok(()) } else { Err(StartError::Cluster(cluster.to_owned())) }
+}
+
+/// The keys of a node: `first` and then `further`, each once.
+pub(crate) fn check_keys(first: Option<ClusterKey>, further: Vec<ClusterKey>) -> Result<Vec<ClusterKey>, StartError> {
+    if first.is_none() && !further.is_empty() {
+        return Err(StartError::FirstKeyMissing);
+    }
+    let mut keys = Vec::new();
+    for key in first.into_iter().chain(further) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    if keys.len() > CLUSTER_KEYS_MAX { Err(StartError::TooManyKeys { keys: keys.len(), keys_max: CLUSTER_KEYS_MAX }) } else { Ok(keys) }
 }
 
 /// An address to listen on: a literal IP and a TCP port, and loopback unless there is a key.
@@ -193,6 +219,17 @@ mod tests {
         assert!(["", "Ord", "a b", &"x".repeat(33), "é"].iter().all(|region| check_region(region).is_err()));
         assert!(["counter", "A_b.c-1"].iter().all(|cluster| check_cluster(cluster).is_ok()));
         assert!(["", "a/b", "..", &"x".repeat(65), "a b"].iter().all(|cluster| check_cluster(cluster).is_err()));
+    }
+
+    #[test]
+    fn keys_are_few_and_begin_with_the_first() {
+        let key = |byte| ClusterKey::from_bytes([byte; 32]);
+        assert_eq!(check_keys(None, vec![]).unwrap(), []);
+        assert_eq!(check_keys(Some(key(1)), vec![key(2), key(1), key(2)]).unwrap(), [key(1), key(2)]);
+        assert!(matches!(check_keys(None, vec![key(2)]), Err(StartError::FirstKeyMissing)));
+        assert!(check_keys(Some(key(1)), vec![key(2), key(3), key(4), key(4)]).is_ok());
+        let error = check_keys(Some(key(1)), vec![key(2), key(3), key(4), key(5)]).expect_err("refused");
+        assert!(error.to_string().contains("5 cluster keys") && error.to_string().contains("at most 4"), "{error}");
     }
 
     #[test]

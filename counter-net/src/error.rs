@@ -25,6 +25,15 @@ pub enum StartError {
         /// The address that was refused.
         address: String,
     },
+    /// Further cluster keys, and no first one.
+    FirstKeyMissing,
+    /// More cluster keys than a node may have.
+    TooManyKeys {
+        /// How many there are, each counted once.
+        keys: usize,
+        /// How many there may be.
+        keys_max: usize,
+    },
     /// Listening failed: the port is taken, or the address is not this machine's.
     Listen {
         /// The address that was asked for.
@@ -65,6 +74,12 @@ impl fmt::Display for StartError {
                 "{address} is open to other machines, and this cluster has no key: set a cluster key (COUNTER_CLUSTER_KEY or --cluster-key-file; \
                  `openssl rand -hex 32` makes one), the same on every node, or listen on loopback (/ip4/127.0.0.1/tcp/0)"
             ),
+            Self::FirstKeyMissing => f.write_str(
+                "there are further cluster keys to accept, and no first one: set the key that all nodes have now with `cluster_key`",
+            ),
+            Self::TooManyKeys { keys, keys_max } => {
+                write!(f, "{keys} cluster keys were given, and a node has at most {keys_max}: leave out those that no node uses any more")
+            }
             Self::Listen { address, source } => {
                 write!(f, "cannot listen on {address}: {source}; choose another port, or 0 for any free one")
             }
@@ -163,6 +178,13 @@ pub enum ClusterKeyError {
         /// How many there are; a key has 64.
         digits: usize,
     },
+    /// Several parts between commas, some of which are keys.
+    InList {
+        /// How many parts there are.
+        parts: usize,
+        /// How many of them are 64 hexadecimal digits or base64 of 32 bytes.
+        keys: usize,
+    },
     /// A libp2p key file whose key is not 64 hexadecimal digits.
     KeyFile,
     /// The file could not be read.
@@ -184,6 +206,14 @@ impl fmt::Display for ClusterKeyError {
             Self::HexDigits { digits } => write!(
                 f,
                 "the cluster key looks like hexadecimal and has {digits} digits; a key has 64: copy it whole, or make one with `openssl rand -hex 32`"
+            ),
+            Self::InList { parts, keys } if parts == keys => {
+                write!(f, "there are {keys} cluster keys between commas, and only one can stand here")
+            }
+            Self::InList { parts, keys } => write!(
+                f,
+                "the cluster key has {parts} parts between commas, and {keys} of them are whole keys: of several keys each is 64 hexadecimal digits \
+                 or base64 of 32 bytes, and a passphrase has no key between its commas"
             ),
             Self::KeyFile => write!(f, "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"),
             Self::Read { path, source } => write!(

@@ -1,35 +1,42 @@
 //! How bytes travel: TCP without Nagle, the private network where there is a key, Noise, Yamux.
 //!
 //! The stages have time-outs of their own, so that the cause of a failed dial is known: a name
-//! (`named`), the TCP connection, the handshake. `greeting` finds a far end with another cluster
-//! key; `fault` names what no error of the system says.
+//! (`named`), the TCP connection, the handshake. `private` encrypts with a key that both ends have;
+//! `greeting` finds a far end that has none of this node's; `fault` names what no error of the
+//! system says.
 
 mod fault;
 mod greeting;
 mod named;
+mod private;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use fault::Fault;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::Either;
+use futures::io::AsyncReadExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::transport::timeout::{TransportTimeout, TransportTimeoutError};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::pnet::{PnetConfig, PnetError, PnetOutput, PreSharedKey};
 use libp2p::tcp::tokio::TcpStream;
 use libp2p::{PeerId, Transport, noise, yamux};
 use tokio::time::{Instant, timeout_at};
 
+use crate::cluster_key::ClusterKey;
 use crate::config::{CONNECT_TIMEOUT, GREETING_TIMEOUT, HANDSHAKE_TIMEOUT, NAME_TIMEOUT, UNACKNOWLEDGED_MAX};
 use crate::error::StartError;
 use crate::resolve::Resolver;
-use greeting::Greeted;
+use greeting::{GREETING, Greeted};
 use named::{Named, STAGGER, TRIED_MAX};
+use private::{Encrypted, Nonces};
 
 /// How long each stage of a connection may take.
 #[derive(Clone, Copy, Debug)]
@@ -47,20 +54,21 @@ impl Default for Patience {
     }
 }
 
-/// The transport of one node.
-pub(crate) fn build(keypair: &Keypair, key: Option<PreSharedKey>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
-    build_with(keypair, key, Resolver::default(), Patience::default())
+/// The transport of one node, which accepts each of `keys`. Without any, only Noise encrypts.
+pub(crate) fn build(keypair: &Keypair, keys: &[ClusterKey]) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
+    build_with(keypair, keys, Resolver::default(), Patience::default())
 }
 
 pub(crate) fn build_with(
     keypair: &Keypair,
-    key: Option<PreSharedKey>,
+    keys: &[ClusterKey],
     resolver: Resolver,
     patience: Patience,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
     let noise = noise::Config::new(keypair).map_err(|error| StartError::Network(error.to_string()))?;
+    let keys: Arc<[ClusterKey]> = keys.into();
     let connected = Named::new(resolver, patience)
-        .and_then(move |socket, end| greet(socket, end, key, patience))
+        .and_then(move |socket, end| greet(socket, end, keys, patience))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux::Config::default())
@@ -82,26 +90,45 @@ fn unfinished<E: std::error::Error + Send + Sync + 'static>(error: TransportTime
 }
 
 /// A connection before Noise: encrypted where there is a key.
-type Private = Either<PnetOutput<TcpStream>, TcpStream>;
+type Private = Either<Encrypted<TcpStream>, TcpStream>;
 
-/// The handshake up to the greeting. A stranger without the key gets no further.
-async fn greet(socket: TcpStream, end: ConnectedPoint, key: Option<PreSharedKey>, patience: Patience) -> io::Result<Greeted<Private>> {
+/// The handshake up to the greeting. A stranger without a key of this node gets no further.
+async fn greet(socket: TcpStream, end: ConnectedPoint, keys: Arc<[ClusterKey]>, patience: Patience) -> io::Result<Greeted<Private>> {
     bound_silence(&socket);
-    let deadline = Instant::now() + if end.is_listener() { patience.greeting } else { patience.handshake };
-    let stream = match key {
-        Some(key) => Either::Left(exchange_nonces(socket, key, deadline).await?),
-        None => Either::Right(socket),
-    };
-    if end.is_listener() { greeting::taken(stream, deadline).await } else { Ok(greeting::expected(stream, deadline, key.is_some())) }
+    let now = Instant::now();
+    if end.is_listener() {
+        accept(socket, &keys, now + patience.greeting).await
+    } else {
+        dial(socket, &keys, now + patience.handshake).await
+    }
 }
 
-async fn exchange_nonces(socket: TcpStream, key: PreSharedKey, deadline: Instant) -> io::Result<PnetOutput<TcpStream>> {
-    match timeout_at(deadline, PnetConfig::new(key).handshake(socket)).await {
-        Ok(outcome) => outcome.map_err(|error| match error {
-            PnetError::HandshakeError(error) | PnetError::IoError(error) => error,
-        }),
-        Err(_) => Err(Fault::Silent.into()),
-    }
+async fn dial(mut socket: TcpStream, keys: &[ClusterKey], deadline: Instant) -> io::Result<Greeted<Private>> {
+    let Some(first) = keys.first() else { return Ok(greeting::expected(Either::Right(socket), deadline, false)) };
+    let nonces = not_silent(deadline, Nonces::exchange(&mut socket, first)).await?;
+    let key = nonces.tagged(keys).unwrap_or(first);
+    Ok(greeting::expected(Either::Left(nonces.encrypt(key, socket, 0)), deadline, true))
+}
+
+async fn accept(mut socket: TcpStream, keys: &[ClusterKey], deadline: Instant) -> io::Result<Greeted<Private>> {
+    let nonces = match keys.first() {
+        Some(key) => Some((not_silent(deadline, Nonces::exchange(&mut socket, key)).await?, key)),
+        None => None,
+    };
+    let mut bytes = [0; GREETING.len()];
+    not_silent(deadline, socket.read_exact(&mut bytes)).await?;
+    let (stream, is_greeted) = match nonces {
+        Some((nonces, first)) => {
+            let key = nonces.key_that_reads(&bytes, GREETING, keys);
+            (Either::Left(nonces.encrypt(key.unwrap_or(first), socket, bytes.len())), key.is_some())
+        }
+        None => (Either::Right(socket), bytes == *GREETING),
+    };
+    if is_greeted { Ok(greeting::taken(stream)) } else { Err(greeting::turn_away(stream).await) }
+}
+
+async fn not_silent<T>(deadline: Instant, heard: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout_at(deadline, heard).await.unwrap_or_else(|_| Err(Fault::Silent.into()))
 }
 
 /// Ends the connection when its far end takes nothing for too long. Elsewhere than on Linux, the

@@ -47,7 +47,8 @@ pub(super) struct Driver {
     pub(super) next_introduction: Duration,
     /// Whose turn it is to introduce others.
     pub(super) introductions: usize,
-    pub(super) key_fingerprint: Option<String>,
+    /// Of this node's cluster keys, the first one's first.
+    pub(super) key_fingerprints: Vec<String>,
     predecessors: Predecessors,
     /// What the network has been brought to; what is asked for is in `shared`.
     pub(super) isolated: bool,
@@ -77,7 +78,7 @@ impl Driver {
         predecessors: Predecessors,
     ) -> Self {
         let now = shared.now();
-        let mut book = AddressBook::new(*swarm.local_peer_id(), config.key.is_none(), fastrand::u64(..));
+        let mut book = AddressBook::new(*swarm.local_peer_id(), config.keys.is_empty(), fastrand::u64(..));
         for peer in &config.peers {
             book.name(peer.clone(), now);
         }
@@ -98,7 +99,7 @@ impl Driver {
             next_sweep: now + SWEEP_INTERVAL,
             next_introduction: now + INTRODUCTION_INTERVAL,
             introductions: 0,
-            key_fingerprint: config.key.as_ref().map(|key| key.fingerprint()),
+            key_fingerprints: config.key_fingerprints(),
             predecessors,
             isolated: false,
             shared,

@@ -185,8 +185,7 @@ impl Driver {
         let now = self.shared.now();
         if now >= self.searching.next_caller {
             self.searching.next_caller = now + LINES_EVERY;
-            let ours = self.key_fingerprint.as_deref().unwrap_or("none");
-            tracing::warn!("a caller from {from} does not have this node's cluster key; the fingerprint of this node's is {ours}");
+            tracing::warn!("a caller from {from} does not have this node's cluster key; {}", self.own_fingerprints());
         }
     }
 
@@ -196,12 +195,20 @@ impl Driver {
     }
 
     fn in_words(&self, cause: &Cause) -> String {
-        match (cause, &self.key_fingerprint) {
-            (Cause::WrongKey, Some(ours)) => {
-                format!("{cause}: set the same cluster key on every node; the fingerprint of this node's is {ours}")
+        match cause {
+            Cause::WrongKey if self.key_fingerprints.is_empty() => {
+                "it has a cluster key, and this node has none: set the same cluster key on every node".to_owned()
             }
-            (Cause::WrongKey, None) => "it has a cluster key, and this node has none: set the same cluster key on every node".to_owned(),
+            Cause::WrongKey => format!("{cause}: set the same cluster key on every node; {}", self.own_fingerprints()),
             _ => cause.to_string(),
+        }
+    }
+
+    fn own_fingerprints(&self) -> String {
+        match self.key_fingerprints.as_slice() {
+            [] => "this node has no key".to_owned(),
+            [one] => format!("the fingerprint of this node's is {one}"),
+            several => format!("the fingerprints of this node's are {}", several.join(", ")),
         }
     }
 

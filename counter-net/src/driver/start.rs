@@ -54,12 +54,12 @@ pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle
 
 fn announce(shared: &Shared, config: &NodeConfig) {
     let (identity, listen) = (&shared.identity, shared.listen.read().unwrap_or_else(PoisonError::into_inner));
-    let fingerprint = config.key.as_ref().map_or_else(|| "none".to_owned(), |key| key.fingerprint());
-    tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprint = fingerprint, listen = ?*listen, "node started");
+    let keys = if config.keys.is_empty() { "none".to_owned() } else { config.key_fingerprints().join(", ") };
+    tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprints = keys, listen = ?*listen, "node started");
 }
 
 fn swarm(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Swarm<Behaviour>, StartError> {
-    let transport = transport::build(keypair, config.key.as_ref().map(|key| key.secret()))?;
+    let transport = transport::build(keypair, &config.keys)?;
     let behaviour = Behaviour::new(keypair, config, names)?;
     let swarm = SwarmConfig::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm))

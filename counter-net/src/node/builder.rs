@@ -20,6 +20,7 @@ pub struct NodeBuilder {
     cluster: String,
     release: String,
     key: Option<ClusterKey>,
+    further_keys: Vec<ClusterKey>,
     listen: Vec<String>,
     peers: Vec<String>,
     discovery: Vec<Discovery>,
@@ -39,6 +40,7 @@ impl Default for NodeBuilder {
             cluster: "counter".to_owned(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             key: None,
+            further_keys: Vec::new(),
             listen: Vec::new(),
             peers: Vec::new(),
             discovery: Vec::new(),
@@ -82,6 +84,22 @@ impl NodeBuilder {
     /// and neither do your other machines.
     pub fn cluster_key(mut self, key: ClusterKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Accepts this key too, beside the [first](Self::cluster_key). Repeatable: up to four keys in
+    /// all. One given twice counts once.
+    ///
+    /// Two rolling restarts change a cluster's key, and all nodes stay in touch:
+    ///
+    /// 1. Restart each node with the old key as `cluster_key` and the new one as `also_accept_key`.
+    /// 2. Once every node has both, restart each with the new key alone. After the last one the old
+    ///    key admits nobody.
+    ///
+    /// Two nodes connect if the first key of either is among the other's keys. Costs no byte and no
+    /// round trip.
+    pub fn also_accept_key(mut self, key: ClusterKey) -> Self {
+        self.further_keys.push(key);
         self
     }
 
@@ -189,11 +207,12 @@ impl NodeBuilder {
     }
 
     /// What the settings come to, each checked.
-    pub(super) fn check(self) -> Result<NodeConfig, StartError> {
+    pub(super) fn check(mut self) -> Result<NodeConfig, StartError> {
         config::check_region(&self.region)?;
         config::check_cluster(&self.cluster)?;
-        let has_key = self.key.is_some();
-        let discovery = self.discovery_or_default()?;
+        let keys = config::check_keys(self.key.take(), std::mem::take(&mut self.further_keys))?;
+        let has_key = !keys.is_empty();
+        let discovery = self.discovery_or_default(has_key)?;
         let listen = if !self.listen.is_empty() {
             self.listen.iter().map(|address| config::check_listen(address, has_key)).collect::<Result<_, _>>()?
         } else if discovery.contains(&Discovery::Fly) {
@@ -213,7 +232,7 @@ impl NodeBuilder {
             region: self.region,
             cluster: self.cluster,
             release: self.release,
-            key: self.key,
+            keys,
             listen,
             peers,
             discovery,
@@ -227,8 +246,7 @@ impl NodeBuilder {
         })
     }
 
-    fn discovery_or_default(&self) -> Result<Vec<Discovery>, StartError> {
-        let has_key = self.key.is_some();
+    fn discovery_or_default(&self, has_key: bool) -> Result<Vec<Discovery>, StartError> {
         if self.discovery.contains(&Discovery::Mdns) && !has_key {
             return Err(crate::error::DiscoveryError::MdnsNeedsKey.into());
         }

@@ -14,8 +14,8 @@ pub(crate) enum Fault {
     Silent,
     /// The far end sent something and did not finish the handshake in time.
     Unfinished,
-    /// The far end's first bytes are no greeting: it has another cluster key, or none, or only it
-    /// has one.
+    /// The far end's first bytes are no greeting under any key of this node: it has another cluster
+    /// key, or none, or only it has one.
     WrongKey,
     /// Every address of a name failed, each in its own way.
     Each(Vec<io::Error>),

@@ -2,7 +2,8 @@
 //!
 //! The private network encrypts and does not authenticate: with another key at the far end, what
 //! arrives is noise. But every libp2p peer begins with the same twenty bytes. So the accepting end
-//! reads twenty bytes and compares them. Where they differ it answers, says no more, and hangs up.
+//! reads twenty bytes and compares them. If no key of its own makes them the greeting, it answers,
+//! says no more, and hangs up.
 //! The dialling end compares what it reads as it reads it. Both ends then know the cause at once.
 //! In the good case not a byte is added to what libp2p sends.
 
@@ -13,12 +14,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::fault::Fault;
 
 /// The header of multistream-select with its length in front.
-const GREETING: &[u8; 20] = b"\x13/multistream/1.0.0\n";
+pub(super) const GREETING: &[u8; 20] = b"\x13/multistream/1.0.0\n";
 /// The answer to a stranger is the greeting this many times. If only the dialling end has a key, it
 /// takes the first 24 bytes as a nonce, and must find 20 more to compare.
 const ANSWER_REPEATS: usize = 3;
@@ -27,25 +28,18 @@ const ANSWER_REPEATS: usize = 3;
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 
-/// Takes the greeting of whoever dialled, until `deadline`.
-///
-/// # Errors
-///
-/// [`Fault::WrongKey`] where it is none; the far end has been answered then.
-pub(super) async fn taken<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, deadline: Instant) -> io::Result<Greeted<S>> {
-    let mut first = [0; GREETING.len()];
-    match timeout_at(deadline, stream.read_exact(&mut first)).await {
-        Ok(outcome) => outcome?,
-        Err(_) => return Err(Fault::Silent.into()),
-    }
-    if first != *GREETING {
-        let _too_late = timeout(DRAIN_MAX, turn_away(stream)).await;
-        return Err(Fault::WrongKey.into());
-    }
-    Ok(Greeted { stream, ahead: GREETING, due: &[], patience: None, heard: true })
+/// A stream whose greeting the accepting end has read.
+pub(super) fn taken<S>(stream: S) -> Greeted<S> {
+    Greeted { stream, ahead: GREETING, due: &[], patience: None, heard: true }
 }
 
-async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+/// Answers a stranger, hangs up, and returns the fault.
+pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> io::Error {
+    let _too_late = timeout(DRAIN_MAX, answer(stream)).await;
+    Fault::WrongKey.into()
+}
+
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
     stream.write_all(&GREETING.repeat(ANSWER_REPEATS)).await?;
     stream.close().await?;
     futures::io::copy(stream.take(DRAIN_BYTES_MAX), &mut futures::io::sink()).await?;

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::cluster_key::ClusterKey;
 use crate::resolve::Resolver;
 use crate::transport::{Patience, build_with};
 
@@ -30,22 +31,22 @@ type Key = Option<u8>;
 const KEY: Key = Some(1);
 const OTHER_KEY: Key = Some(2);
 
-fn secret(key: Key) -> Option<PreSharedKey> {
-    key.map(|byte| PreSharedKey::new([byte; 32]))
+fn keys(key: Key) -> Vec<ClusterKey> {
+    key.iter().map(|byte| ClusterKey::from_bytes([*byte; 32])).collect()
 }
 
 type Connections = Boxed<(PeerId, StreamMuxerBox)>;
 
 fn ours(keypair: &Keypair, key: Key, patience: Patience) -> Connections {
-    build_with(keypair, secret(key), Resolver::File("/nonexistent/resolv.conf".into(), 53), patience).unwrap()
+    build_with(keypair, &keys(key), Resolver::File("/nonexistent/resolv.conf".into(), 53), patience).unwrap()
 }
 
 /// As a release that looks at no greeting has it.
 fn earlier(keypair: &Keypair, key: Key) -> Connections {
     tcp::tokio::Transport::default()
         .and_then(move |socket, _| async move {
-            match secret(key) {
-                Some(key) => PnetConfig::new(key).handshake(socket).await.map(Either::Left),
+            match key {
+                Some(byte) => PnetConfig::new(PreSharedKey::new([byte; 32])).handshake(socket).await.map(Either::Left),
                 None => Ok(Either::Right(socket)),
             }
         })
