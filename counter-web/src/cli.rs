@@ -16,6 +16,7 @@ use crate::access::origin::AllowedOrigins;
 use crate::access::peer::Proxy;
 use crate::access::token::{Token, Tokens};
 use crate::advice::with_advice;
+use crate::keys::{cluster_keys, parse_files};
 use crate::regions::is_code;
 
 /// A counter that every region adds to and all regions agree on, and the page that shows it.
@@ -79,9 +80,10 @@ pub(crate) struct ServeArgs {
     /// The cluster to belong to; two names never mix.
     #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
     pub(crate) cluster: String,
-    /// A file with the cluster's key. The variable COUNTER_CLUSTER_KEY may hold the key itself.
-    #[arg(long, value_name = "FILE", env = "COUNTER_CLUSTER_KEY_FILE")]
-    cluster_key_file: Option<PathBuf>,
+    /// A file with the cluster's key; repeatable. Each key lets nodes in, and the first is
+    /// preferred. The variable COUNTER_CLUSTER_KEY may hold the keys themselves.
+    #[arg(long, value_name = "FILE", env = "COUNTER_CLUSTER_KEY_FILE", value_parser = |text: &str| parse_files(text).map(Listed))]
+    cluster_key_file: Vec<Listed<PathBuf>>,
     /// Where the state is kept. Default nowhere: in memory, the cluster is the copy.
     #[arg(long, value_name = "DIR", env = "COUNTER_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -265,23 +267,13 @@ impl ServeArgs {
         })
     }
 
-    /// The cluster's key: from the file, else from the variable, else none.
+    /// The cluster's keys, the preferred one first.
     ///
     /// # Errors
     ///
     /// Where what is given is no key; the sentence does not contain it.
-    pub(crate) fn cluster_key(&self) -> Result<Option<ClusterKey>, String> {
-        let parsed = |key: Result<ClusterKey, counter_net::ClusterKeyError>, source| key.map_err(|error| format!("{source}: {error}"));
-        let from_file = self.cluster_key_file.as_ref().map(|file| parsed(ClusterKey::from_file(file), "--cluster-key-file")).transpose()?;
-        // An empty variable too is judged: a secret that failed to arrive must not mean a cluster without a key.
-        let variable = std::env::var_os("COUNTER_CLUSTER_KEY").map(|key| key.to_string_lossy().into_owned());
-        let from_variable = variable.map(|key| parsed(key.parse(), "COUNTER_CLUSTER_KEY")).transpose()?;
-        match (from_file, from_variable) {
-            (Some(file), Some(variable)) if file.fingerprint() != variable.fingerprint() => {
-                Err("--cluster-key-file and COUNTER_CLUSTER_KEY hold different keys: keep one of them, and unset the other".to_owned())
-            }
-            (file, variable) => Ok(file.or(variable)),
-        }
+    pub(crate) fn cluster_keys(&self) -> Result<Vec<ClusterKey>, String> {
+        cluster_keys(self.cluster_key_file.iter().flat_map(|listed| &listed.0))
     }
 
     /// Where gossip is listened for.

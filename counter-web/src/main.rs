@@ -18,6 +18,7 @@ mod frames;
 mod handlers;
 mod handshake;
 mod hub;
+mod keys;
 mod lives;
 mod metrics;
 mod model;

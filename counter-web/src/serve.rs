@@ -100,9 +100,9 @@ async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
 
 async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     let mut builder = Node::builder().region(args.region()).cluster(&args.cluster).release(env!("CARGO_PKG_VERSION"));
-    if let Some(key) = args.cluster_key().map_err(Failure::argument)? {
-        builder = builder.cluster_key(key);
-    }
+    let mut keys = args.cluster_keys().map_err(Failure::argument)?.into_iter();
+    builder = keys.next().into_iter().fold(builder, |builder, key| builder.cluster_key(key));
+    builder = keys.fold(builder, |builder, key| builder.also_accept_key(key));
     builder = args.listen().fold(builder, |builder, address| builder.listen(address));
     builder = args.peers().fold(builder, |builder, address| builder.peer(address));
     builder = args.discover().map_err(Failure::argument)?.fold(builder, |builder, way| builder.discover(way.clone()));
