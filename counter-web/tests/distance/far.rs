@@ -3,13 +3,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::apart::{end_with_input, unshare};
+pub(crate) use crate::support::apart::apart;
 use crate::support::distance::multiaddr;
 use crate::support::eventually;
 use crate::support::http::{add, connect, counter, get};
@@ -50,30 +50,6 @@ pub(crate) fn among() -> RwLockReadGuard<'static, ()> {
 #[track_caller]
 pub(crate) fn none_failed(failures: &[String]) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-}
-
-/// Runs `body` in namespaces of its own, as the test of this name of this program.
-pub(crate) fn apart(test: &str, body: impl FnOnce()) {
-    const INSIDE: &str = "COUNTER_TEST_APART";
-    if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
-        // The test that waits for this one may be killed: then this ends, with all its nodes.
-        end_with_input();
-        return body();
-    }
-    let mut command = match unshare() {
-        Ok(command) => command,
-        Err(why) => return println!("SKIPPED {test}: this machine lets us make no network of our own ({why})"),
-    };
-    command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture", "--test-threads", "1"]);
-    // Inside, process numbers begin at 1 again: names made of them are unique only in here.
-    let own = Runtime::new();
-    command.env(INSIDE, test).env("TMPDIR", own.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut inside = command.spawn().unwrap();
-    let _held = inside.stdin.take();
-    let done = inside.wait_with_output().unwrap();
-    print!("{}", String::from_utf8_lossy(&done.stdout));
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "inside, {}:\n{said}", done.status);
 }
 
 /// What a node is started with.
