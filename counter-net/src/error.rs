@@ -213,7 +213,7 @@ impl fmt::Display for ClusterKeyError {
             Self::InList { parts, keys } => write!(
                 f,
                 "the cluster key has {parts} parts between commas, and {keys} of them are whole keys: of several keys each is 64 hexadecimal digits \
-                 or base64 of 32 bytes, and a passphrase has no key between its commas"
+                 or base64 of 32 bytes; give a passphrase apart from other keys"
             ),
             Self::KeyFile => write!(f, "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"),
             Self::Read { path, source } => write!(

@@ -83,6 +83,28 @@ async fn a_key_on_one_side_only_is_diagnosed_within_seconds() {
     assert_eq!((keyed.info().peers, open.info().peers), (0, 0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn node_with_two_keys_meets_a_node_with_either() {
+    let (old, new) = (key("correct horse battery"), key("incorrect horse battery"));
+    for one in [&old, &new] {
+        let name = cluster();
+        let first = alone(&name, "ord").cluster_key(one.clone()).start().await.expect("starts");
+        let both = alone(&name, "fra").cluster_key(old.clone()).also_accept_key(new.clone());
+        let both = both.peer(address(&first)).start().await.expect("starts");
+        both.counter("clicks").expect("a counter").add(4).expect("added");
+        let nodes = [first, both];
+        until_all_show(&nodes, "clicks", 4).await;
+        assert_eq!(nodes[1].info().trouble, None);
+        assert_eq!(metric(&nodes[0], "counter_rejected_connections", "wrong_key"), 0.0);
+    }
+}
+
+#[tokio::test]
+async fn further_keys_without_a_first_are_refused() {
+    let error = alone(&cluster(), "ord").also_accept_key(key("correct horse battery")).start().await.expect_err("refused");
+    assert!(matches!(error, StartError::FirstKeyMissing) && error.to_string().contains("`cluster_key`"), "{error}");
+}
+
 #[tokio::test]
 async fn listening_beyond_loopback_without_a_key_is_refused_with_a_way_out() {
     let error = alone(&cluster(), "ord").listen("/ip4/0.0.0.0/tcp/0").start().await.expect_err("refused");

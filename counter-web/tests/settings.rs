@@ -47,11 +47,16 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
     let file = runtime.path().join("key");
     std::fs::write(&file, "a passphrase of its own").unwrap();
     let file = file.to_str().unwrap();
+    let five_keys: Vec<String> = (1..=5).map(|number| format!("{number:064x}")).collect();
     for (variables, flags, hint) in [
         (vec![("COUNTER_TRUST_PROXY", "maybe")], vec![], "write true or false"),
         (vec![("PORT", "x")], vec![], "PORT=8080"),
         (vec![("COUNTER_CLUSTER_KEY", "")], vec![], "the cluster key is empty"),
         (vec![("COUNTER_CLUSTER_KEY", "another passphrase")], vec!["--cluster-key-file", file], "different keys"),
+        (vec![("COUNTER_CLUSTER_KEY_FILE", "")], vec![], "write FILE"),
+        (vec![("COUNTER_CLUSTER_KEY_FILE", &format!("{file},"))], vec![], "write FILE"),
+        (vec![("COUNTER_CLUSTER_KEY", &format!("{},", "0a".repeat(32)))], vec![], "2 parts between commas"),
+        (vec![("COUNTER_CLUSTER_KEY", &five_keys.join(","))], vec![], "at most 4"),
         (vec![], vec!["--discover", "none", "--discover", "local"], "write one or the other"),
         (vec![], vec!["--rate", "-1"], "write for example 100"),
         (vec![], vec!["--connections-per-address", "0"], "write for example 256"),
