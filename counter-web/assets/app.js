@@ -1,6 +1,6 @@
 // The page's script: brings the rooms together, and takes what hands do.
 import { answered, began, changed, click, gather, pending, sendWith } from "./clicks.js";
-import { $, drawWith, here, known, learned, look, regions, show, take } from "./model.js";
+import { $, address, drawWith, here, known, learned, look, regions, show, take } from "./model.js";
 import { arrived, departed, drawNodes } from "./nodes.js";
 import { isOpen, open, send } from "./socket.js";
 import { drawRows, forgetRow } from "./table.js";
@@ -73,7 +73,7 @@ $("switch")?.querySelector("form").addEventListener("submit", async (event) => {
   switching = true;
   try {
     const form = new URLSearchParams({ cut: known.isolated ? "0" : "1" });
-    const answer = await fetch("/partition", { method: "POST", body: form, redirect: "manual" });
+    const answer = await fetch(address("partition"), { method: "POST", body: form, redirect: "manual" });
     if (answer.status >= 400) say((await answer.json()).message);
   } catch { say("this node does not answer"); }
   switching = false;

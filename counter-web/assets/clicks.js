@@ -1,5 +1,5 @@
 // Clicks: kept until they are acknowledged, also through a reload, and each sent under one id.
-import { counter, show } from "./model.js";
+import { address, counter, show } from "./model.js";
 
 const SEND_EVERY = 30; // ms in which fast clicks become one add
 const AMOUNT_MAX = 1000000;
@@ -13,7 +13,8 @@ const APPLIED = 2; // counted and not on the disk yet: shown as settled until th
 const UNCERTAIN = 3; // sent on an earlier socket or by an earlier load, so that the server's number may contain it: not shown
 
 const store = {
-  key: "counter.waiting." + counter,
+  // A counter's name has no line break: deployments below two paths of a site never share a key.
+  key: "counter.waiting." + counter + ("\n" + address(".").pathname).replace(/^\n\/$/, ""),
   read() { try { return JSON.parse(localStorage.getItem(this.key)) || {}; } catch { return {}; } },
   write(all) { try { localStorage.setItem(this.key, JSON.stringify(all)); } catch { /* private mode: kept in memory only */ } },
 };

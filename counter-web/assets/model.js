@@ -3,6 +3,8 @@
 export const $ = (id) => document.getElementById(id);
 export const boot = JSON.parse($("state").textContent);
 export const { counter, region: here } = boot;
+// An address of this deployment, which may lie below a path of its site.
+export const address = (path) => new URL(boot.root + path, document.baseURI);
 export const known = {
   total: BigInt(boot.total),
   hash: boot.state_hash,
@@ -80,7 +82,7 @@ export async function look() {
   looking = true;
   const askedAt = performance.now();
   try {
-    const status = await (await fetch("/api/status")).json();
+    const status = await (await fetch(address("api/status"))).json();
     known.members = status.members;
     known.agreement = status.agreement;
     known.isolated = status.isolated;

@@ -1,6 +1,6 @@
 // The one socket of this page: opened again with growing, jittered waits, after sleep, and from the back-forward cache.
 import { client } from "./clicks.js";
-import { $, counter, show } from "./model.js";
+import { $, address, counter, show } from "./model.js";
 
 // All in milliseconds.
 const PING_EVERY = 5000, ANSWER_MAX = 5000, HIDDEN_MAX = 300000, GRACE = 1500, WAIT_MIN = 250, WAIT_MAX = 10000;
@@ -40,7 +40,7 @@ export function status() {
 function connect() {
   clearTimeout(retryTimer);
   if (left || (socket && socket.readyState <= WebSocket.OPEN)) return;
-  const url = new URL("/ws?counter=" + encodeURIComponent(counter) + "&page=" + client, location.href);
+  const url = address("ws?counter=" + encodeURIComponent(counter) + "&page=" + client);
   url.protocol = url.protocol.replace("http", "ws");
   const mine = (socket = new WebSocket(url));
   heardAt = askedAt = Date.now();

@@ -14,7 +14,7 @@ export function drawWords(extra) {
   const total = grouped(known.total + extra);
   text($("total"), total);
   $("total").className = "total " + (total.length < 8 ? "" : total.length < 12 ? "m" : total.length < 17 ? "s" : "xs");
-  document.title = total + " " + counter + " · " + name(here);
+  document.title = total + " " + counter.replace(/\p{Bidi_Control}/gu, "") + " · " + name(here);
   drawStatus();
   drawAgreement(extra);
   drawSwitch(extra);

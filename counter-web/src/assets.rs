@@ -39,16 +39,19 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{:016x}", hasher.finish())
 });
 
-/// Where the page finds its files.
-pub(crate) fn base() -> String {
-    format!("/assets/{}", *VERSION)
+/// Where a page finds its files, below the root of this deployment as seen from that page.
+pub(crate) fn base(root: &str) -> String {
+    format!("{root}assets/{}", *VERSION)
 }
 
-/// The elements of the page's head that load the scripts, all at once rather than as they import one another.
-pub(crate) fn script_elements() -> String {
+/// The elements of the page's head that load the scripts. All load at once, rather than as they
+/// import one another.
+pub(crate) fn script_elements(root: &str) -> String {
+    let base = base(root);
     let scripts = FILES.iter().filter(|(name, content_type, _)| *content_type == SCRIPT && *name != ENTRY);
-    let ahead = scripts.map(|(name, ..)| format!("<link rel=\"modulepreload\" href=\"{}/{name}\">\n", base()));
-    ahead.chain([format!("<script type=\"module\" src=\"{}/{ENTRY}\"></script>", base())]).collect()
+    let ahead = scripts.map(|(name, ..)| format!("<link rel=\"modulepreload\" href=\"{base}/{name}\">\n"));
+    let entry = format!("<script type=\"module\" src=\"{base}/{ENTRY}\"></script>");
+    ahead.chain([entry]).collect()
 }
 
 /// `GET /assets/{version}/{name}`: of this release it is kept for good; a page of another release gets what there is, and asks again next time.
@@ -78,9 +81,13 @@ fn entity_tag(content: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Bytes of all files.
+    const BYTES_MAX: usize = 60_000;
+
     #[test]
     fn all_files_together_are_small() {
-        assert!(FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>() < 60_000);
+        let bytes = FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>();
+        assert!(bytes < BYTES_MAX, "{bytes}");
     }
 
     #[test]

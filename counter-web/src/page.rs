@@ -17,17 +17,30 @@ const ROWS_MAX: usize = 500;
 /// Pages of other regions that a demo's page leads to.
 const PAGES_MAX: usize = 6;
 
-/// The whole page.
+/// The page of the counter `name`. `root` leads from the page's address to the root of this
+/// deployment: empty for the root itself, `../` for a page one level below. All addresses in the
+/// page begin with it, so that it works below any path of a proxy.
 pub(crate) fn render(app: &App, name: &str, root: &str) -> String {
-    let _ = (name, root);
-    fill(TEMPLATE, &Page::of(app))
+    fill(TEMPLATE, &Page::of(app, name, root))
 }
 
+/// A page that shows why a request was refused, and leads back to the root. Works without scripts.
 pub(crate) fn refusal(message: &str, root: &str) -> String {
-    format!("<p>{}</p><a href=\"{root}\">back</a>", escape(message))
+    let (assets, message) = (assets::base(root), escape(message));
+    let home = if root.is_empty() { "./" } else { root };
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>That did not work</title>\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         <link rel=\"icon\" href=\"{assets}/icon.svg\" type=\"image/svg+xml\">\n\
+         <link rel=\"stylesheet\" href=\"{assets}/style.css\">\n</head>\n<body>\n<main>\n\
+         <section class=\"refused\">\n<h1>That did not work</h1>\n<p>{message}</p>\n\
+         <a href=\"{home}\">Back to the page</a>\n</section>\n</main>\n</body>\n</html>\n"
+    )
 }
 
-/// Puts the page's values where the template names them, in one pass: a value that looks like a name is not looked at again.
+/// Puts the page's values where the template names them. One pass: a value that looks like a name
+/// of the template stays as it is.
 fn fill(template: &str, page: &Page) -> String {
     let mut html = String::with_capacity(template.len() + page.rows.len() + page.state.len() + 1024);
     for (at, piece) in template.split("{{").enumerate() {
@@ -44,11 +57,13 @@ fn fill(template: &str, page: &Page) -> String {
 
 /// What the template names, already escaped.
 struct Page {
+    root: String,
     assets: String,
     scripts: String,
     total: String,
     fit: &'static str,
     counter: String,
+    title: String,
     city: String,
     flag: String,
     region: String,
@@ -65,8 +80,8 @@ struct Page {
 }
 
 impl Page {
-    fn of(app: &App) -> Self {
-        let (view, info) = (app.node.view(&app.counter), app.node.info());
+    fn of(app: &App, name: &str, root: &str) -> Self {
+        let (view, info) = (app.node.view(name), app.node.info());
         let by_clicks = by_clicks(&view);
         let isolated = app.node.is_isolated();
         let (status, status_state) = match (view.synced, info.in_touch) {
@@ -77,11 +92,13 @@ impl Page {
             (false, false) => ("still catching up: not in touch with the other nodes", "offline"),
         };
         Self {
-            assets: assets::base(),
-            scripts: assets::script_elements(),
+            root: escape(root),
+            assets: assets::base(root),
+            scripts: assets::script_elements(root),
             fit: fit(&grouped(view.total)),
             total: grouped(view.total),
             counter: escape(&view.name),
+            title: escape(&without_bidi_controls(&view.name)),
             city: escape(regions::city(&app.region)),
             flag: regions::flag(&app.region),
             region: escape(&app.region),
@@ -92,9 +109,9 @@ impl Page {
             replica: info.replica.to_string(),
             dots: dots(&by_clicks, &app.region),
             rows: rows(&view, &by_clicks, &app.region),
-            switch: if app.partition_switch { switch(regions::city(&app.region), isolated) } else { String::new() },
-            there: there(app),
-            state: state(&view, &app.region, &info.replica.to_string(), isolated),
+            switch: if app.partition_switch { switch(regions::city(&app.region), isolated, root) } else { String::new() },
+            there: there(app, name),
+            state: state(&view, &app.region, &info.replica.to_string(), isolated, root),
         }
     }
 
@@ -103,6 +120,8 @@ impl Page {
             "total" => &self.total,
             "fit" => self.fit,
             "counter" => &self.counter,
+            "title" => &self.title,
+            "root" => &self.root,
             "city" => &self.city,
             "flag" => &self.flag,
             "region" => &self.region,
@@ -135,7 +154,8 @@ fn by_clicks(view: &CounterView) -> Rows<'_> {
 
 fn description(view: &CounterView, rows: &Rows<'_>) -> String {
     let shares: Vec<String> = rows.iter().take(8).map(|(code, region)| format!("{} {}", regions::city(code), region.value)).collect();
-    format!("{} {} in {} regions: {}", view.total, view.name, view.regions.len(), shares.join(", "))
+    let name = without_bidi_controls(&view.name);
+    format!("{} {name} in {} regions: {}", view.total, view.regions.len(), shares.join(", "))
 }
 
 /// A row a region. End tags that HTML lets out are left out: with many regions the rows are most of the page.
@@ -222,28 +242,29 @@ fn radius(value: i128, greatest: i128) -> f64 {
 }
 
 /// What the script begins with and cannot read from the page's text, safe inside a script element.
-fn state(view: &CounterView, region: &str, replica: &str, isolated: bool) -> String {
+fn state(view: &CounterView, region: &str, replica: &str, isolated: bool, root: &str) -> String {
     let (total, state_hash) = (Integer(view.total), view.state_hash.to_string());
     let state = serde_json::json!({
         "counter": view.name, "total": total, "region": region, "replica": replica, "state_hash": state_hash, "isolated": isolated,
-        "synced": view.synced,
+        "synced": view.synced, "root": root,
     });
     state.to_string().replace('<', "\\u003c")
 }
 
-/// Where else to look: the pages of the demo's other regions.
-fn there(app: &App) -> String {
+/// Where else to look: the same counter on the pages of the demo's other regions.
+fn there(app: &App, name: &str) -> String {
+    let page = if name == app.counter { String::new() } else { format!("c/{}", path_segment(name)) };
     let others = app.pages.get().into_iter().flatten().filter(|(region, _)| **region != app.region).take(PAGES_MAX);
     let link = |(region, url): (&String, &String)| {
         let (flag, city, url) = (regions::flag(region), escape(regions::city(region)), escape(url));
-        format!("<a href=\"{url}\" target=\"_blank\" rel=\"noopener\">{flag} {city}</a>")
+        format!("<a href=\"{url}{page}\" target=\"_blank\" rel=\"noopener\">{flag} {city}</a>")
     };
     let links: Vec<String> = others.map(link).collect();
     if links.is_empty() { String::new() } else { format!(" <span class=\"there\">Open beside it: {}</span>", links.join(" ")) }
 }
 
 /// The partition switch: a form, so that it works without a script too.
-fn switch(city: &str, isolated: bool) -> String {
+fn switch(city: &str, isolated: bool, root: &str) -> String {
     let city = escape(city);
     let (words, cut, label) = if isolated {
         (format!("{city} is cut off and counts alone. Heal, and the sums meet."), 0, "Heal".to_owned())
@@ -253,8 +274,25 @@ fn switch(city: &str, isolated: bool) -> String {
     };
     format!(
         "<section class=\"switch\" id=\"switch\" aria-labelledby=\"switch-title\"><h2 id=\"switch-title\">What if the network breaks?</h2>\n\
-         <p>{words}</p>\n<form method=\"post\" action=\"/partition\"><button name=\"cut\" value=\"{cut}\">{label}</button></form></section>"
+         <p>{words}</p>\n<form method=\"post\" action=\"{root}partition\"><button name=\"cut\" value=\"{cut}\">{label}</button></form></section>"
     )
+}
+
+/// A name as one segment of a path: all bytes are percent-encoded but the unreserved ones
+/// (RFC 3986, 2.3).
+fn path_segment(name: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    name.bytes().map(encoded).collect()
+}
+
+/// Text without the characters that set a direction: where no element can isolate a name, they
+/// would reorder the words after it.
+fn without_bidi_controls(text: &str) -> String {
+    let sets_direction = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(sets_direction, "")
 }
 
 pub(crate) fn escape(text: &str) -> String {
@@ -272,6 +310,70 @@ mod tests {
     #[test]
     fn names_are_text_and_nothing_else() {
         assert_eq!(escape("<b a='1'>&\"</b>"), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;&lt;/b&gt;");
+    }
+
+    /// Names that are markup, template, or the end of the script element that holds the state.
+    const HOSTILE: [&str; 6] = [
+        "\"><svg onload=alert(1)>",
+        "'><img src=x onerror=alert(1)>",
+        "</script><script>alert(1)</script>",
+        "<!--<script>",
+        "{{state}}",
+        "&lt;\u{202e}\u{2069}&amp;",
+    ];
+
+    async fn alone() -> App {
+        let cluster = format!("page-{}", std::process::id());
+        let node = Node::builder().cluster(&cluster).region("ord").discover(counter_net::Discovery::None);
+        App::for_tests(node.start().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn hostile_names_stay_text_in_markup_attributes_and_state() {
+        let app = alone().await;
+        let elements = |html: &str| html.matches('<').count();
+        let plain = elements(&render(&app, "plain", "../"));
+        for name in HOSTILE {
+            let html = render(&app, name, "../");
+            assert_eq!(elements(&html), plain, "{name} adds no element: {html}");
+            let heading = format!("<h1 id=\"name\"><bdi>{}</bdi></h1>", escape(name));
+            assert!(html.contains(&heading), "{html}");
+            let title = html.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+            let title = title.unwrap();
+            assert_eq!(title, format!("0 {} · Chicago", escape(&without_bidi_controls(name))));
+            let description = html.lines().find(|line| line.contains("\"description\"")).unwrap();
+            assert_eq!(description.matches('"').count(), 4, "{description}");
+            assert!(!description.contains('\u{202e}'), "{description}");
+            let state = html.split("id=\"state\">").nth(1).and_then(|rest| rest.split("</script>").next());
+            let state: serde_json::Value = serde_json::from_str(state.unwrap()).unwrap();
+            assert_eq!((&state["counter"], &state["root"]), (&name.into(), &"../".into()));
+        }
+    }
+
+    #[tokio::test]
+    async fn all_addresses_begin_with_the_root() {
+        let app = alone().await;
+        let _set = app.pages.set([("fra".to_owned(), "http://127.0.0.1:4001/".to_owned())].into());
+        for (name, root, there) in [("clicks", "", ""), ("a/b?ü", "../", "c/a%2Fb%3F%C3%BC")] {
+            let html = render(&app, name, root);
+            assert!(!html.contains("=\"/"), "{html}");
+            for address in ["assets/", "api/openapi.json\"", "partition\""] {
+                assert!(html.contains(&format!("=\"{root}{address}")), "{address}: {html}");
+            }
+            assert!(html.contains(&format!("\"http://127.0.0.1:4001/{there}\"")), "{html}");
+            // Without an action, a form posts to the address of its page.
+            assert!(html.contains("<form method=\"post\" class=\"clicks\""), "{html}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_text_and_lead_back_to_the_root() {
+        for (root, home) in [("", "./"), ("../", "../")] {
+            let html = refusal("there is no counter \"<b>\"", root);
+            assert!(html.contains("<p>there is no counter &quot;&lt;b&gt;&quot;</p>"), "{html}");
+            assert!(html.contains(&format!("<a href=\"{home}\">")), "{html}");
+            assert!(html.contains(&format!("href=\"{root}assets/")) && !html.contains("<script"));
+        }
     }
 
     #[test]
@@ -293,6 +395,8 @@ mod tests {
             rows: "x".into(),
             switch: "x".into(),
             there: "x".into(),
+            root: "x".into(),
+            title: "x".into(),
             assets: "x".into(),
             scripts: "x".into(),
             state: "x".into(),
