@@ -2,7 +2,7 @@
 import { answered, began, changed, click, gather, pending, sendWith } from "./clicks.js";
 import { $, address, drawWith, here, known, learned, look, regions, show, take } from "./model.js";
 import { arrived, departed, drawNodes } from "./nodes.js";
-import { isOpen, open, send } from "./socket.js";
+import { hurry, isListening, isOpen, open, send } from "./socket.js";
 import { drawRows, forgetRow } from "./table.js";
 import { drawWords, ownValueWith, say, sayTotal } from "./words.js";
 import { drawDots, drawLinks, forgetDot, pulse } from "./world.js";
@@ -36,7 +36,7 @@ function hear(message) {
         forgetDot(code);
       });
       take(message, gained);
-      began();
+      began(!isListening());
       look();
       break;
     case "change":
@@ -55,15 +55,19 @@ function hear(message) {
 
 // ---- hands ----
 
+function add(amount) {
+  click(amount);
+  hurry();
+  sayTotal();
+}
 $("clicks").addEventListener("submit", (event) => {
   event.preventDefault();
-  click(Number(event.submitter ? event.submitter.value : 1));
-  sayTotal();
+  add(Number(event.submitter ? event.submitter.value : 1));
 });
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const amount = { "+": 1, "=": 1, "-": -1, "−": -1 }[event.key];
-  if (amount) { click(amount); sayTotal(); }
+  if (amount) add(amount);
 });
 
 let switching = false;

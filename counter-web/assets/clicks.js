@@ -28,11 +28,15 @@ let waiting = []; // {id, amount, state}: not yet acknowledged
 let settled = 0n; // counted, and not yet in the server's number
 let sendTimer = 0;
 let sendNow = () => false;
+let ahead = true; // clicks are shown before the server's number contains them
 
 // What is shown beyond the server's number, which together never exceed the clicks made, and how many clicks it has not acknowledged.
-const isShown = (add) => add.state === FRESH || add.state === SENT;
-export const pending = () => waiting.filter(isShown).reduce((sum, add) => sum + BigInt(add.amount), BigInt(gathered) + settled);
-export const waitingCount = () => waiting.reduce((sum, add) => sum + Math.abs(add.amount), Math.abs(gathered));
+const isShown = (add) => ahead && (add.state === FRESH || add.state === SENT);
+const size = (adds, more) => adds.reduce((sum, add) => sum + Math.abs(add.amount), more);
+export const pending = () => waiting.filter(isShown).reduce((sum, add) => sum + BigInt(add.amount), settled + BigInt(ahead && gathered));
+export const waitingCount = () => size(waiting, Math.abs(gathered));
+// Those of them that the number does not show.
+export const unseenCount = () => (ahead ? size(waiting.filter((add) => add.state === UNCERTAIN), 0) : waitingCount());
 
 // `f` sends an add, and returns whether there was a socket to send it on.
 export const sendWith = (f) => { sendNow = f; };
@@ -72,8 +76,10 @@ export function gather() {
   show();
 }
 
-// A new socket says its number, which may contain whatever was sent before: all of it is sent again.
-export function began() {
+// A new link brings the server's number, which may contain whatever was sent before: all of it is sent again.
+// By POST an add may be in the number before its answer comes: then no click is shown `ahead` of it.
+export function began(mayShow) {
+  ahead = mayShow;
   settled = 0n;
   for (const add of waiting) {
     if (add.state !== FRESH) add.state = UNCERTAIN;

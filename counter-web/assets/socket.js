@@ -1,98 +1,153 @@
-// The one socket of this page: opened again with growing, jittered waits, after sleep, and from the back-forward cache.
+// The page's one link to its node: a WebSocket, or events and POSTs where no WebSocket comes through.
+// A lost link is opened again after a random wait, and at once after sleep or for a click.
 import { client } from "./clicks.js";
+import { ask, listen } from "./listen.js";
 import { $, address, counter, show } from "./model.js";
 
 // All in milliseconds.
-const PING_EVERY = 5000, ANSWER_MAX = 5000, HIDDEN_MAX = 300000, GRACE = 1500, WAIT_MIN = 250, WAIT_MAX = 10000;
-let socket = null, attempts = 0, retryTimer = 0, heardAt = 0, askedAt = 0, lostAt = Date.now(), opened = false, left = false;
+const PING_EVERY = 5000, ANSWER_MAX = 5000, HIDDEN_MAX = 300000, SLEPT = 10000;
+const GRACE = 3000; // a loss that is younger is not shown, so that nobody sees a restart
+const OFFLINE_AFTER = 15000;
+const HURRY = 2000; // a click connects at once, but not sooner than this after the last try
+// A node that dies takes thousands of links with it: the first wait spreads them over FIRST_MAX.
+export const WAIT_MIN = 100, FIRST_MAX = 2600, WAIT_MAX = 10000;
+export const wait = (attempts, random) =>
+  WAIT_MIN + random * (Math.min(WAIT_MAX, FIRST_MAX * 2 ** attempts) - WAIT_MIN);
+const BLOCKED_MAX = 2; // tries that the node would have let in, before the page does without WebSocket
+const REFUSALS = [400, 403, 429, 503];
+
+let link = null; // {send, close}
+let opened = false; // its first message came
+let listening = false; // it is no WebSocket
+let attempts = 0, blocked = 0, retryTimer = 0, retryAt = 0, triedAt = 0, heardAt = 0, askedAt = 0;
+let lostAt = Date.now(), left = false, refusal = "";
 let hear = () => {}, leave = () => {};
 
-export const live = () => socket !== null && socket.readyState === WebSocket.OPEN && opened;
-// Everything that is sent has an answer: silence after it is a loss. False where there is no socket to send it on.
+export const isListening = () => listening;
+// Everything that is sent has an answer: silence after it is a loss. False where there is no link.
 export const send = (message) => {
-  if (!live()) return false;
+  if (!opened) return false;
   askedAt ||= Date.now();
-  socket.send(JSON.stringify(message));
+  link.send(message);
   return true;
 };
 
-// Begins; `hearWith` takes each message, `leaveWith` is told when the page goes.
+// Begins; `hearWith` takes each message, `leaveWith` is called when the page goes.
 export function open(hearWith, leaveWith) {
   [hear, leave] = [hearWith, leaveWith];
   connect();
 }
 
-// The first message of a socket came: it lives.
+// The first message of a link came: it lives.
 export function isOpen() {
-  [opened, attempts] = [true, 0];
+  [opened, refusal] = [true, ""];
+  if (!listening) attempts = blocked = 0;
   ping();
 }
 
-// {state, words}: live, also for a short while without a socket; then reconnecting; off line where that is known or goes on.
+// {state, words, why}: `why` is the sentence of a refusal, as long as it holds.
 export function status() {
-  if (live()) return { state: "live", words: "live" };
-  const off = navigator.onLine === false || attempts > 4;
-  if (off) return { state: "offline", words: "off line" };
-  if (Date.now() - lostAt < GRACE && attempts < 2) return { state: "live", words: "live" };
+  const lost = Date.now() - lostAt;
+  if (opened) return { state: "live", words: "live" };
+  if (refusal) return { state: "offline", words: "refused", why: refusal };
+  if (navigator.onLine === false || lost > OFFLINE_AFTER) return { state: "offline", words: "off line" };
+  if (lost < GRACE && attempts < 2) return { state: "live", words: "live" };
   return { state: "waiting", words: "reconnecting" };
 }
 
-function connect() {
-  clearTimeout(retryTimer);
-  if (left || (socket && socket.readyState <= WebSocket.OPEN)) return;
-  const url = address("ws?counter=" + encodeURIComponent(counter) + "&page=" + client);
-  url.protocol = url.protocol.replace("http", "ws");
-  const mine = (socket = new WebSocket(url));
-  heardAt = askedAt = Date.now();
-  mine.onmessage = (event) => {
-    if (mine !== socket) return;
-    [heardAt, askedAt] = [Date.now(), 0];
-    const message = JSON.parse(event.data);
-    if (message.type === "pong") $("rtt").textContent = Math.max(1, Math.round(performance.now() - message.t)) + " ms";
-    else hear(message);
-  };
-  mine.onclose = () => { if (mine === socket) lost(); };
+const url = () => address("ws?counter=" + encodeURIComponent(counter) + "&page=" + client);
+
+function talk(heard, ended) {
+  const at = url();
+  at.protocol = at.protocol.replace("http", "ws");
+  const socket = new WebSocket(at);
+  socket.onmessage = (event) => heard(JSON.parse(event.data));
+  socket.onclose = () => ended();
+  return { send: (message) => socket.send(JSON.stringify(message)), close: () => socket.close(1000) };
 }
 
-function lost(at = Date.now()) {
-  if (opened) lostAt = at;
-  opened = false;
-  socket = null;
+function start(transport) {
+  if (left || link) return;
+  clearTimeout(retryTimer);
+  [retryAt, listening] = [0, transport === listen];
+  triedAt = heardAt = askedAt = Date.now();
+  const mine = (link = transport((message) => {
+    if (mine !== link) return;
+    [heardAt, askedAt] = [Date.now(), 0];
+    if (message.type !== "pong") hear(message);
+    else $("rtt").textContent = Math.max(1, Math.round(performance.now() - message.t)) + " ms";
+  }, (why) => {
+    if (mine !== link) return;
+    if (why) refusal = why;
+    drop();
+  }));
+}
+const connect = () => start(talk);
+
+function drop(age = 0) {
+  if (!link) return;
+  const now = Date.now(), old = link, failed = !opened && !listening;
+  if (opened) lostAt = now - age;
+  // Events may come through where POSTs do not: only a while of it makes the next wait short.
+  if (opened && now - triedAt > WAIT_MAX) attempts = 0;
+  [link, opened] = [null, false];
+  old.close();
   $("rtt").textContent = "";
-  retryTimer = setTimeout(connect, Math.min(WAIT_MAX, WAIT_MIN * 2 ** attempts++) * (0.5 + Math.random()));
+  retryBy(now + wait(attempts++, Math.random()));
+  if (failed && !left) askWhy();
   setTimeout(show, GRACE + 50);
   show();
 }
 
-function drop(at) {
-  const old = socket;
-  if (old) { lost(at); old.close(1000); }
+function retryBy(at) {
+  clearTimeout(retryTimer);
+  retryAt = at;
+  retryTimer = setTimeout(connect, at - Date.now());
+}
+
+// A browser does not tell why no socket opened. OPTIONS does: the node refuses it, or would let it in.
+async function askWhy() {
+  const { status, error, message } = await ask(url(), { method: "OPTIONS" });
+  if (opened) return;
+  const refused = error && error !== "stopping" && REFUSALS.includes(status);
+  refusal = refused ? message : "";
+  // The node answers, or somebody before it that knows no OPTIONS: then the way has no room for a socket.
+  if (!refused && status && status < 500) start(++blocked < BLOCKED_MAX ? talk : listen);
+  show();
+}
+
+// A click does not wait for the next try.
+export function hurry() {
+  const at = Math.max(Date.now(), triedAt + HURRY);
+  if (at < retryAt) retryBy(at);
 }
 
 function back() {
   [left, attempts] = [false, 0];
-  if (socket && Date.now() - heardAt > PING_EVERY * 2) drop(heardAt);
+  if (Date.now() - heardAt > PING_EVERY * 2) drop();
+  if (!opened) lostAt = Date.now() - GRACE;
   connect();
 }
 
-const ping = () => send({ type: "ping", t: performance.now() });
+const ping = () => { if (!listening) send({ type: "ping", t: performance.now() }); };
 setInterval(ping, PING_EVERY);
-setInterval(() => { if (socket && askedAt && Date.now() - askedAt > ANSWER_MAX) drop(heardAt); }, 1000);
+let tickedAt = Date.now();
+setInterval(() => {
+  const now = Date.now(), slept = now - tickedAt > SLEPT;
+  tickedAt = now;
+  if (askedAt && now - askedAt > ANSWER_MAX) drop(ANSWER_MAX);
+  if (slept && !document.hidden) back();
+}, 1000);
 
-// A hidden tab gives its place up after a while; a page that sleeps or is left closes at once, so that it is no ghost.
+// A hidden tab gives its place up after a while; a page that is left closes at once, so that it is no ghost.
 let hiddenTimer = 0;
+const part = () => { left = true; drop(); clearTimeout(retryTimer); };
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiddenTimer);
-  if (document.hidden) hiddenTimer = setTimeout(() => { left = true; drop(); clearTimeout(retryTimer); }, HIDDEN_MAX);
+  if (document.hidden) hiddenTimer = setTimeout(part, HIDDEN_MAX);
   else back();
 });
-addEventListener("pagehide", () => {
-  left = true;
-  leave();
-  const old = socket;
-  [opened, socket] = [false, null];
-  if (old) old.close(1000);
-});
+addEventListener("pagehide", () => { leave(); part(); });
 addEventListener("pageshow", (event) => { if (event.persisted) back(); });
 addEventListener("online", () => { attempts = 0; connect(); });
 addEventListener("offline", () => drop());

@@ -1,6 +1,6 @@
 // What the page says in words: total, title, status, who agrees, the partition switch, and what screen readers hear.
-import { waitingCount } from "./clicks.js";
-import { $, counter, grouped, here, isFresh, known, name, outOfTouch, signed } from "./model.js";
+import { unseenCount, waitingCount } from "./clicks.js";
+import { $, counter, grouped, here, isFresh, known, name, outOfTouch, show, signed } from "./model.js";
 import { status } from "./socket.js";
 
 const SAY_EVERY = 3000; // ms
@@ -22,10 +22,11 @@ export function drawWords(extra) {
 
 let stateBefore = "";
 function drawStatus() {
-  const { state, words } = status(), count = waitingCount();
-  const waiting = count && state !== "live" ? " with " + clicks(count) + " waiting" : "";
+  const { state, words, why = "" } = status(), isLive = state === "live", count = isLive ? unseenCount() : waitingCount();
+  const waiting = !count ? "" : isLive ? ", " + clicks(count) + " on the way" : " with " + clicks(count) + " waiting";
   $("status").dataset.state = state;
   text($("status").querySelector("span"), words + waiting);
+  text($("trouble"), trouble || why);
   if (stateBefore && state !== stateBefore) aloud(() => $("status").textContent);
   stateBefore = state;
 }
@@ -84,11 +85,12 @@ function drawSwitch(extra) {
 
 // ---- troubles, seen and heard for a while; the rest for screen readers alone, not more than once in three seconds ----
 
-let troubleTimer = 0, saidAt = 0, sayTimer = 0;
+let trouble = "", troubleTimer = 0, saidAt = 0, sayTimer = 0;
 export function say(words) {
   clearTimeout(troubleTimer);
-  text($("trouble"), words);
-  troubleTimer = setTimeout(() => text($("trouble"), ""), TROUBLE_FOR);
+  trouble = words;
+  troubleTimer = setTimeout(() => { trouble = ""; show(); }, TROUBLE_FOR);
+  show();
 }
 function aloud(words) {
   clearTimeout(sayTimer);

@@ -30,13 +30,6 @@ async fn agreed(browser: &mut Browser, tab: &Tab, demo: &Demo) {
     browser.until(tab, "document.getElementById('hash').textContent.startsWith('all regions agree')", true).await;
 }
 
-async fn set_look(browser: &mut Browser, tab: &Tab, (width, height): (u32, u32), scheme: &str) {
-    let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-    browser.command(tab, "Emulation.setDeviceMetricsOverride", size).await;
-    let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-    browser.command(tab, "Emulation.setEmulatedMedia", features).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
     let Some(mut browser) = Browser::start("screens").await else { return };
@@ -67,13 +60,6 @@ async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
     browser.until(&tab, "document.querySelectorAll('#ring line.cut').length", 4).await;
     browser.until(&tab, "document.querySelectorAll('.parcel, .pulse').length", 0).await;
     keep_picture(&mut browser, &tab, "cut-off").await;
-}
-
-/// For the README, where COUNTER_SCREENS names a directory.
-async fn keep_picture(browser: &mut Browser, tab: &Tab, name: &str) {
-    if let Ok(directory) = std::env::var("COUNTER_SCREENS") {
-        browser.picture(tab, &format!("{directory}/{name}.png")).await;
-    }
 }
 
 /// Fetched by npm, as .ci/run does: `npm pack axe-core`, unpacked, and COUNTER_AXE=…/package/axe.min.js.

@@ -9,6 +9,7 @@ mod looks;
 mod offline;
 mod page;
 mod partition;
+mod proxied;
 mod quiet;
 mod silence;
 mod truth;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::browser::{Browser, Tab};
 use crate::support::eventually;
 use crate::support::http::counter;
@@ -43,4 +45,19 @@ pub(crate) async fn live_page(browser: &mut Browser, node: &Node) -> Tab {
 pub(crate) async fn click(browser: &mut Browser, tab: &Tab, id: &str) {
     let at = browser.middle(tab, &format!("#{id}")).await;
     browser.press(tab, at).await;
+}
+
+/// Gives the tab a size and a colour scheme.
+pub(crate) async fn set_look(browser: &mut Browser, tab: &Tab, (width, height): (u32, u32), scheme: &str) {
+    let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+    browser.command(tab, "Emulation.setDeviceMetricsOverride", size).await;
+    let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+    browser.command(tab, "Emulation.setEmulatedMedia", features).await;
+}
+
+/// For the README, where COUNTER_SCREENS names a directory.
+pub(crate) async fn keep_picture(browser: &mut Browser, tab: &Tab, name: &str) {
+    if let Ok(directory) = std::env::var("COUNTER_SCREENS") {
+        browser.picture(tab, &format!("{directory}/{name}.png")).await;
+    }
 }

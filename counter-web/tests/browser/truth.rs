@@ -11,6 +11,7 @@ use crate::silence::Link;
 use crate::support::browser::{Browser, Tab};
 use crate::support::http::get;
 use crate::support::process::{Node, Runtime, cluster, command};
+use crate::support::relay::{Relay, Rules};
 
 /// Counts the clicks made in this tab, over its reloads, and notes each number shown that is above them.
 const WATCH: &str = r#"if (location.protocol === "http:") {
@@ -225,4 +226,41 @@ async fn clicks_whose_answers_were_lost_are_not_added_to_the_next_sockets_number
     page.browser.until(&page.tab, TOTAL, "4").await;
     page.comes_to(&node, 4).await;
     page.was_true().await;
+}
+
+/// Over events and POSTs the event of an add may come before its answer, and an answer may be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn shown_number_is_never_above_the_clicks_where_no_websocket_comes_through() {
+    const ROUNDS: u64 = 4;
+    let Some(browser) = Browser::start("truth-events").await else { return };
+    let runtime = Runtime::new();
+    let directory = runtime.path().join("ord");
+    let place = Restarted { runtime: &runtime, cluster: cluster(), directory: &directory };
+    let mut node = place.start("127.0.0.1:0");
+    let plain = Rules { no_upgrade: true, ..Rules::default() };
+    let relay = Relay::to(&node.http, plain.clone());
+    let mut page = Watched::open(browser, &relay.address).await;
+    // Ten clicks a round.
+    for round in 0..ROUNDS {
+        let pause = round * 19 % 90;
+        page.press().await;
+        page.click(2, pause).await;
+        page.click_and_reload().await;
+        page.live().await;
+        relay.set(Rules { lost: Some("POST"), ..plain.clone() });
+        page.click(2, 100 + pause).await;
+        relay.set(plain.clone());
+        page.click(1, pause).await;
+        node = place.kill(node);
+        page.click(1, pause).await;
+        page.live().await;
+        // A WebSocket comes through for a while.
+        relay.set(Rules::default());
+        relay.cut();
+        page.click(1, pause).await;
+        relay.set(plain.clone());
+        page.click(1, 0).await;
+        relay.cut();
+    }
+    page.ends_with(&node, ROUNDS * 10).await;
 }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod distance;
 pub mod http;
 pub mod process;
+pub mod relay;
 pub mod ws;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,272 @@
+//! The page behind proxies: below a path, with another Host, and where no WebSocket comes through.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::page::*;
+use crate::support::browser::{Browser, Tab};
+use crate::support::http::{add, get};
+use crate::support::process::{Node, cluster};
+use crate::support::relay::{Canned, Relay, Rules};
+
+const TROUBLE: &str = "document.getElementById('trouble').textContent";
+/// The round trip, which is measured over a WebSocket alone.
+const RTT: &str = "document.getElementById('rtt').textContent !== ''";
+
+/// A refusal whose sentence would do harm as HTML.
+const REFUSAL: &str =
+    r#"{"error":"wrong_origin","message":"your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy"}"#;
+const SENTENCE: &str = "your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy";
+
+fn node() -> Node {
+    Node::start(&cluster(), "ord", &[])
+}
+
+async fn open(browser: &mut Browser, relay: &Relay, path: &str) -> Tab {
+    let tab = browser.tab().await;
+    browser.open(&tab, &format!("http://{}{path}", relay.address)).await;
+    tab
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_works_below_a_path() {
+    let Some(mut browser) = Browser::start("below").await else { return };
+    let flags = ["--http", "127.0.0.1:0", "--allow-partition"];
+    let node = Node::start_with(&cluster(), "ord", &[], &flags);
+    let relay = Relay::to(&node.http, Rules { prefixes: &["/counter"], ..Rules::default() });
+    let tab = open(&mut browser, &relay, "/counter/").await;
+    browser.until(&tab, RTT, true).await;
+    click(&mut browser, &tab, "plus").await;
+    total_is(&node, 1);
+    browser.until(&tab, TOTAL, "1").await;
+    let form = "new URL(document.getElementById('clicks').action).pathname";
+    browser.until(&tab, form, "/counter/").await;
+    browser.eval(&tab, "document.querySelector('#switch button').click()").await;
+    browser.until(&tab, "document.querySelector('#switch button').textContent", "Heal").await;
+    assert_eq!(get(&node.http, "/api/status").json()["isolated"], true);
+    let outside = "performance.getEntriesByType('resource').map(entry => new URL(entry.name)) \
+                   .filter(url => !url.pathname.startsWith('/counter/')).join()";
+    assert_eq!(browser.eval(&tab, outside).await, "");
+    let links = "[...document.querySelectorAll('main a')].map(link => new URL(link.href).pathname).join()";
+    assert_eq!(browser.eval(&tab, links).await, "/counter/api/openapi.json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deployments_below_two_paths_keep_their_waiting_clicks_apart() {
+    let Some(mut browser) = Browser::start("two-paths").await else { return };
+    let node = node();
+    let rules = Rules { prefixes: &["/a", "/b"], ..Rules::default() };
+    let relay = Relay::to(&node.http, rules.clone());
+    let tab = open(&mut browser, &relay, "/a/").await;
+    browser.until(&tab, RTT, true).await;
+    let gone = ["GET", "OPTIONS"].map(|method| Canned::bad_gateway(method, "/a/ws"));
+    relay.set(Rules { answers: gone.to_vec(), ..rules.clone() });
+    relay.cut();
+    browser.until(&tab, RTT, false).await;
+    for _ in 0..2 {
+        click(&mut browser, &tab, "plus").await;
+    }
+    browser.until(&tab, "document.getElementById('status').textContent.includes('2 clicks waiting')", true).await;
+    browser.open(&tab, &format!("http://{}/b/", relay.address)).await;
+    browser.until(&tab, RTT, true).await;
+    assert_eq!(browser.eval(&tab, TOTAL).await, "0");
+    total_is(&node, 0);
+    relay.set(rules);
+    browser.open(&tab, &format!("http://{}/a/", relay.address)).await;
+    browser.until(&tab, TOTAL, "2").await;
+    total_is(&node, 2);
+}
+
+/// A proxy that lets no WebSocket in, and answers OPTIONS with a refusal.
+fn refusing() -> Rules {
+    let answer = |method| Canned { method, path: "/ws", status: "400 Bad Request", body: REFUSAL };
+    Rules { answers: ["GET", "OPTIONS"].map(answer).to_vec(), ..Rules::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_sentence_stays_as_text_until_it_is_lifted() {
+    let Some(mut browser) = Browser::start("refused").await else { return };
+    let node = node();
+    let relay = Relay::to(&node.http, refusing());
+    let tab = open(&mut browser, &relay, "/").await;
+    browser.until(&tab, LIVE, "refused").await;
+    browser.until(&tab, TROUBLE, SENTENCE).await;
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, LIVE, "refused with 1 click waiting").await;
+    assert_eq!(browser.eval(&tab, "document.querySelector('#trouble').children.length").await, 0);
+    for (name, width, height) in [("refused-phone", 360, 780), ("refused-wide", 1440, 900)] {
+        set_look(&mut browser, &tab, (width, height), "light").await;
+        browser.until(&tab, "document.documentElement.scrollWidth <= innerWidth", true).await;
+        browser.eval(&tab, "scrollTo(0, 0)").await;
+        keep_picture(&mut browser, &tab, name).await;
+    }
+    tokio::time::sleep(Duration::from_millis(8_500)).await;
+    assert_eq!(browser.eval(&tab, TROUBLE).await, SENTENCE);
+    assert_eq!(browser.eval(&tab, LIVE).await, "refused with 1 click waiting");
+    total_is(&node, 0);
+    relay.set(Rules::default());
+    browser.until(&tab, LIVE, "live").await;
+    browser.until(&tab, TROUBLE, "").await;
+    browser.until(&tab, TOTAL, "1").await;
+    total_is(&node, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_and_a_bad_gateway_are_no_refusals() {
+    let Some(mut browser) = Browser::start("no-refusal").await else { return };
+    let node = node();
+    let relay = Relay::to(&node.http, Rules::default());
+    let tab = open(&mut browser, &relay, "/").await;
+    browser.until(&tab, RTT, true).await;
+    let stopping = r#"{"error":"stopping","message":"this node is stopping"}"#;
+    for (status, body) in [("503 Service Unavailable", stopping), ("504 Gateway Timeout", "<html>")] {
+        let answer = |method| Canned { method, path: "/ws", status, body };
+        relay.set(Rules { answers: ["GET", "OPTIONS"].map(answer).to_vec(), ..Rules::default() });
+        relay.cut();
+        browser.until(&tab, LIVE, "reconnecting").await;
+        assert_eq!(browser.eval(&tab, TROUBLE).await, "", "{status}");
+        relay.set(Rules::default());
+        browser.until(&tab, RTT, true).await;
+    }
+    assert_eq!(relay.asked("GET /api/counters/clicks/events"), 0);
+}
+
+/// The node itself finds the wrong Origin, also where the browser sends none with a GET.
+#[tokio::test(flavor = "multi_thread")]
+async fn page_shows_the_nodes_sentence_about_a_wrong_origin() {
+    let Some(mut browser) = Browser::start("wrong-origin").await else { return };
+    let node = node();
+    let relay = Relay::to(&node.http, Rules { host: Some("inner.example"), ..Rules::default() });
+    let tab = open(&mut browser, &relay, "/").await;
+    browser.until(&tab, LIVE, "refused").await;
+    browser.until(&tab, &format!("{TROUBLE}.includes('Origin')"), true).await;
+    relay.set(Rules::default());
+    browser.until(&tab, RTT, true).await;
+    browser.until(&tab, TROUBLE, "").await;
+}
+
+fn without_upgrade() -> Rules {
+    Rules { no_upgrade: true, ..Rules::default() }
+}
+
+const POST: &str = "POST /api/counters/clicks/add";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_websocket_page_hears_events_and_adds_by_post() {
+    let Some(mut browser) = Browser::start("events").await else { return };
+    let node = node();
+    let relay = Relay::to(&node.http, without_upgrade());
+    let tab = open(&mut browser, &relay, "/").await;
+    add(&node.http, 5);
+    browser.until(&tab, TOTAL, "5").await;
+    browser.until(&tab, LIVE, "live").await;
+    browser.eval(&tab, "for (let i = 0; i < 200; i++) document.getElementById('plus').click()").await;
+    browser.until(&tab, TOTAL, "205").await;
+    total_is(&node, 205);
+    browser.until(&tab, "Object.values(localStorage).join()", "{}").await;
+    assert_eq!(browser.eval(&tab, RTT).await, false);
+    assert_eq!((relay.asked("GET /ws"), relay.asked("OPTIONS /ws"), relay.asked(POST)), (2, 2, 1));
+    // Where events break, the WebSocket is tried first.
+    relay.set(Rules::default());
+    relay.cut();
+    browser.until(&tab, RTT, true).await;
+    click(&mut browser, &tab, "plus").await;
+    total_is(&node, 206);
+    assert_eq!(relay.asked(POST), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn posts_errors_are_retried_given_up_or_shown_as_a_refusal() {
+    let Some(mut browser) = Browser::start("posts").await else { return };
+    let node = node();
+    let relay = Relay::to(&node.http, without_upgrade());
+    let tab = open(&mut browser, &relay, "/").await;
+    browser.until(&tab, "document.getElementById('status').dataset.state", "live").await;
+    let events = "GET /api/counters/clicks/events";
+    crate::support::eventually("the page listens", Duration::from_secs(10), || {
+        if relay.asked(events) > 0 { Ok(()) } else { Err("no events".to_owned()) }
+    });
+    let answering = |status, body| {
+        let answer = Canned { method: "POST", path: "/api", status, body };
+        relay.set(Rules { answers: vec![answer], ..without_upgrade() });
+    };
+    // Too fast: sent again.
+    answering("429 Too Many Requests", r#"{"error":"rate_limited","message":"too many adds"}"#);
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, TROUBLE, "too many adds").await;
+    browser.until(&tab, LIVE, "live, 1 click on the way").await;
+    assert_eq!(browser.eval(&tab, TOTAL).await, "0", "no add of a POST is shown ahead of its event");
+    relay.set(without_upgrade());
+    browser.until(&tab, TOTAL, "1").await;
+    browser.until(&tab, LIVE, "live").await;
+    // Refused for good: given up.
+    answering("403 Forbidden", r#"{"error":"name_not_allowed","message":"this name is not listed"}"#);
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, TROUBLE, "this name is not listed").await;
+    browser.until(&tab, LIVE, "live").await;
+    browser.until(&tab, "Object.values(localStorage).join()", "{}").await;
+    // A refusal of the page: shown, and the click is kept.
+    let refuse = |method, path| Canned { method, path, status: "400 Bad Request", body: REFUSAL };
+    let answers = vec![refuse("POST", "/api"), refuse("OPTIONS", "/ws")];
+    relay.set(Rules { answers, ..without_upgrade() });
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, LIVE, "refused with 1 click waiting").await;
+    browser.until(&tab, TROUBLE, SENTENCE).await;
+    relay.set(without_upgrade());
+    browser.until(&tab, TOTAL, "2").await;
+    total_is(&node, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_are_spread_evenly_and_grow_to_a_bound() {
+    let Some(mut browser) = Browser::start("waits").await else { return };
+    let node = node();
+    let tab = live_page(&mut browser, &node).await;
+    let script = "import(document.querySelector('link[href$=\"/socket.js\"]').href).then(({ wait, WAIT_MIN, FIRST_MAX, WAIT_MAX }) => { \
+                  const parts = Array(10).fill(0); for (let i = 0; i < 10000; i++) \
+                  parts[Math.floor(10 * (wait(0, Math.random()) - WAIT_MIN) / (FIRST_MAX - WAIT_MIN))]++; \
+                  return { min: WAIT_MIN, first: FIRST_MAX, max: WAIT_MAX, fewest: Math.min(...parts), most: Math.max(...parts), \
+                  ends: [0, 1, 2, 3, 50].map(attempts => [wait(attempts, 0), wait(attempts, 1)]) }; })";
+    let seen = browser.eval(&tab, script).await;
+    let number = |name: &str| seen[name].as_u64().unwrap();
+    assert!(number("first") - number("min") >= 2_000, "{seen}");
+    assert!(number("max") <= 10_000, "{seen}");
+    // 1,000 each, with a standard deviation of 30.
+    assert!(number("fewest") > 850 && number("most") < 1_150, "{seen}");
+    assert_eq!(seen["ends"], json!([[100, 2_600], [100, 5_200], [100, 10_000], [100, 10_000], [100, 10_000]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn click_ends_the_wait_and_clicks_at_a_dead_server_do_not_hammer_it() {
+    let Some(mut browser) = Browser::start("hurry").await else { return };
+    let node = node();
+    let relay = Relay::to(&node.http, Rules::default());
+    let tab = browser.tab().await;
+    // Every wait takes as long as it may.
+    let slow = json!({ "source": "Math.random = () => 0.9999;" });
+    browser.command(&tab, "Page.addScriptToEvaluateOnNewDocument", slow).await;
+    browser.open(&tab, &format!("http://{}/", relay.address)).await;
+    browser.until(&tab, RTT, true).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    relay.cut();
+    browser.until(&tab, RTT, false).await;
+    let start = Instant::now();
+    click(&mut browser, &tab, "plus").await;
+    browser.until(&tab, RTT, true).await;
+    assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+    total_is(&node, 1);
+    let gone = ["GET", "OPTIONS"].map(|method| Canned::bad_gateway(method, "/ws"));
+    relay.set(Rules { answers: gone.to_vec(), ..Rules::default() });
+    relay.cut();
+    browser.until(&tab, RTT, false).await;
+    let before = relay.asked("GET /ws");
+    let clicks = "new Promise(done => { let left = 100; const timer = setInterval(() => { document.getElementById('plus').click(); \
+                  if (--left === 0) { clearInterval(timer); done(); } }, 50); })";
+    browser.eval(&tab, clicks).await;
+    let tries = relay.asked("GET /ws") - before;
+    assert!((2..=4).contains(&tries), "{tries} tries in 5 s of clicking");
+    relay.set(Rules::default());
+    browser.until(&tab, RTT, true).await;
+    total_is(&node, 101);
+}
