@@ -6,6 +6,7 @@ mod support;
 mod keyboard;
 mod live;
 mod looks;
+mod named;
 mod offline;
 mod page;
 mod partition;
