@@ -66,12 +66,13 @@ async fn named_page_works_below_a_path_also_over_events_and_without_javascript()
     // A name must be there before a proxy's client may add to it.
     crate::support::http::post_json(&node.http, &format!("/api/counters/{path}/add"), "{\"amount\":1}");
     browser.open(&tab, &url).await;
+    browser.until(&tab, "document.readyState", "complete").await;
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TOTAL, "2").await;
     total_becomes(&node, path, 2);
     browser.command(&tab, "Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     browser.open(&tab, &url).await;
-    browser.until(&tab, TOTAL, "2").await;
+    browser.until(&tab, "document.readyState === 'complete' && document.getElementById('total').textContent", "2").await;
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TOTAL, "3").await;
     total_becomes(&node, path, 3);

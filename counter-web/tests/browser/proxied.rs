@@ -124,6 +124,11 @@ async fn stopping_and_a_bad_gateway_are_no_refusals() {
         let answer = |method| Canned { method, path: "/ws", status, body };
         relay.set(Rules { answers: ["GET", "OPTIONS"].map(answer).to_vec(), ..Rules::default() });
         relay.cut();
+        let before = relay.asked("OPTIONS /ws");
+        crate::support::eventually("the page asks why", Duration::from_secs(10), || {
+            if relay.asked("OPTIONS /ws") > before { Ok(()) } else { Err("it did not".to_owned()) }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
         browser.until(&tab, LIVE, "reconnecting").await;
         assert_eq!(browser.eval(&tab, TROUBLE).await, "", "{status}");
         relay.set(Rules::default());
@@ -158,6 +163,7 @@ async fn without_websocket_page_hears_events_and_adds_by_post() {
     let node = node();
     let relay = Relay::to(&node.http, without_upgrade());
     let tab = open(&mut browser, &relay, "/").await;
+    browser.until(&tab, "document.readyState", "complete").await;
     add(&node.http, 5);
     browser.until(&tab, TOTAL, "5").await;
     browser.until(&tab, LIVE, "live").await;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::page::*;
 use crate::support::browser::Browser;
-use crate::support::http::counter;
+use crate::support::http::{add, counter};
 use crate::support::process::{Node, cluster};
+use crate::support::relay::{Relay, Rules};
 
 /// Passes connections on to a node, until those that there are fall silent: both ends stay open, and nothing comes through any more.
 pub(crate) struct Link {
@@ -25,7 +26,12 @@ impl Link {
 
     /// A link on which everything that the node says takes at least so long.
     pub(crate) fn slow(node: &Node, delay: Duration) -> Self {
-        let (listener, http, silences) = (TcpListener::bind("127.0.0.1:0").unwrap(), node.http.clone(), <[Arc<AtomicU64>; 2]>::default());
+        Self::before(node.http.clone(), delay)
+    }
+
+    /// The same before any address.
+    fn before(http: String, delay: Duration) -> Self {
+        let (listener, silences) = (TcpListener::bind("127.0.0.1:0").unwrap(), <[Arc<AtomicU64>; 2]>::default());
         let (address, heard) = (listener.local_addr().unwrap().to_string(), silences.clone());
         std::thread::spawn(move || {
             for page in listener.incoming().map_while(Result::ok) {
@@ -98,4 +104,26 @@ async fn a_page_whose_link_died_silently_says_so_comes_back_and_is_still_one_vie
         "the old socket, which the server takes for alive, stands for nobody"
     );
     browser.until(&tab, viewers, "1").await;
+}
+
+/// A page does not see the comments that keep a stream of events alive. A POST without an event
+/// tells it that the stream is dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_fell_silent_are_opened_anew_after_a_click() {
+    let Some(mut browser) = Browser::start("silent-events").await else { return };
+    let node = Node::start(&cluster(), "ord", &[]);
+    let relay = Relay::to(&node.http, Rules { no_upgrade: true, ..Rules::default() });
+    let link = Link::before(relay.address.clone(), Duration::ZERO);
+    let tab = browser.tab().await;
+    browser.open(&tab, &format!("http://{}/", link.address)).await;
+    browser.until(&tab, "document.readyState", "complete").await;
+    add(&node.http, 5);
+    browser.until(&tab, TOTAL, "5").await;
+    link.lose_answers();
+    let silent = Instant::now();
+    click(&mut browser, &tab, "plus").await;
+    http_total_is(&node.http, 6);
+    browser.until(&tab, TOTAL, "6").await;
+    assert!(silent.elapsed() < Duration::from_secs(12), "{:?}", silent.elapsed());
+    browser.until(&tab, LIVE, "live").await;
 }
