@@ -57,6 +57,25 @@ async fn a_page_says_that_its_server_is_gone_and_comes_back_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn page_never_says_off_line_while_its_server_restarts() {
+    let Some(mut browser) = Browser::start("short-restart").await else { return };
+    let cluster = cluster();
+    let node = Node::start(&cluster, "ord", &[]);
+    let tab = live_page(&mut browser, &node).await;
+    browser.until(&tab, "document.getElementById('rtt').textContent !== ''", true).await;
+    let watch = "window.states = []; new MutationObserver(() => states.push(document.getElementById('status').dataset.state)) \
+                 .observe(document.getElementById('status'), { attributes: true })";
+    browser.eval(&tab, watch).await;
+    let http = node.http.clone();
+    assert!(node.terminate().success());
+    browser.until(&tab, "document.getElementById('rtt').textContent", "").await;
+    let _node = Node::start_with(&cluster, "ord", &[], &["--http", &http]);
+    browser.until(&tab, "document.getElementById('rtt').textContent !== ''", true).await;
+    let states = browser.eval(&tab, "states").await;
+    assert!(!states.to_string().contains("offline"), "{states}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clicks_made_without_a_network_are_shown_at_once_and_counted_once_when_it_is_back() {
     let Some(mut browser) = Browser::start("no-network").await else { return };
     let (ord, fra) = two();
