@@ -53,7 +53,8 @@ pub(crate) enum Command {
 /// Flags of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// Where this node runs: 1-32 of a-z, 0-9 and '-'. Nodes of one region add up.
+    /// Where this node runs: 1-32 of a-z, 0-9 and '-'. Nodes of one region add up. Default: the
+    /// variable FLY_REGION, which Fly.io sets, else local.
     #[arg(long, value_name = "CODE", env = "COUNTER_REGION", value_parser = parse_region)]
     region: Option<String>,
     /// The same on Fly.io, which sets this variable; only where the region is not given otherwise.
