@@ -8,10 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::apart::{Apart, apart, place};
+use support::apart::{Apart, place};
 use support::distance::{Place, multiaddr};
 use support::eventually;
 use support::http::{agreed, counter, get, try_add};
+use support::inside::apart;
 use support::process::{Node, Runtime, cluster, command};
 
 const REGIONS: [&str; 3] = ["ord", "fra", "sin"];

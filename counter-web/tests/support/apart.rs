@@ -8,13 +8,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use super::distance::{Conditions, Proxy, Target};
-use super::process::Runtime;
 
 /// The port on which every node there gossips, each at an address of its own.
 pub const GOSSIP_PORT: u16 = 7117;
@@ -42,30 +41,6 @@ pub fn unshare() -> Result<Command, String> {
     let mut command = Command::new("unshare");
     command.args(&plain);
     Ok(command)
-}
-
-/// Runs `body` in namespaces of its own, as the test of this name of this program.
-pub fn apart(test: &str, body: impl FnOnce()) {
-    const INSIDE: &str = "COUNTER_TEST_APART";
-    if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
-        // The test that waits for this one may be killed: then this ends, with all its nodes.
-        end_with_input();
-        return body();
-    }
-    let mut command = match unshare() {
-        Ok(command) => command,
-        Err(why) => return println!("SKIPPED {test}: this machine lets us make no network of our own ({why})"),
-    };
-    command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture", "--test-threads", "1"]);
-    // Inside, process numbers begin at 1 again: names made of them are unique only in here.
-    let own = Runtime::new();
-    command.env(INSIDE, test).env("TMPDIR", own.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut inside = command.spawn().unwrap();
-    let _held = inside.stdin.take();
-    let done = inside.wait_with_output().unwrap();
-    print!("{}", String::from_utf8_lossy(&done.stdout));
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "inside, {}:\n{said}", done.status);
 }
 
 /// Ends this program when its input ends: when the one that started it does. All processes of its

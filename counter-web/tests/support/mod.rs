@@ -6,6 +6,8 @@ pub mod browser;
 pub mod demo;
 pub mod distance;
 pub mod http;
+pub mod inside;
+pub mod nginx;
 pub mod process;
 pub mod relay;
 pub mod ws;

@@ -1,0 +1,30 @@
+//! A test that runs once more in a network of its own.
+
+use std::process::Stdio;
+
+use super::apart::{end_with_input, unshare};
+use super::process::Runtime;
+
+/// Runs `body` in namespaces of its own, as the test of this name of this program.
+pub fn apart(test: &str, body: impl FnOnce()) {
+    const INSIDE: &str = "COUNTER_TEST_APART";
+    if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
+        // The test that waits for this one may be killed: then this ends, with all its nodes.
+        end_with_input();
+        return body();
+    }
+    let mut command = match unshare() {
+        Ok(command) => command,
+        Err(why) => return println!("SKIPPED {test}: this machine lets us make no network of our own ({why})"),
+    };
+    command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture", "--test-threads", "1"]);
+    // Inside, process numbers begin at 1 again: names made of them are unique only in here.
+    let own = Runtime::new();
+    command.env(INSIDE, test).env("TMPDIR", own.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut inside = command.spawn().unwrap();
+    let _held = inside.stdin.take();
+    let done = inside.wait_with_output().unwrap();
+    print!("{}", String::from_utf8_lossy(&done.stdout));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "inside, {}:\n{said}", done.status);
+}
