@@ -71,7 +71,7 @@ impl App {
         if !self.node.exists(name) && !caller.may_create(name) {
             return Err(ApiError::name_not_allowed());
         }
-        self.node.counter(name).map_err(|error| ApiError::full(error.to_string()))
+        self.node.counter(name).map_err(ApiError::of_add)
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) 
     if is_answered(id) {
         return Ok(Once::Repeated);
     }
-    let once = counter.add_once(id, amount.get()).map_err(|error| ApiError::full(error.to_string()))?;
+    let once = counter.add_once(id, amount.get()).map_err(ApiError::of_add)?;
     if once == Once::Applied {
         app.counts.adds.one();
     }
@@ -41,7 +41,7 @@ pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) 
 fn apply_new(app: &App, counter: &Counter, amount: Amount) -> Result<(), ApiError> {
     let size = amount.get().unsigned_abs();
     let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
-    applied.map_err(|error| ApiError::full(error.to_string()))?;
+    applied.map_err(ApiError::of_add)?;
     app.counts.adds.one();
     Ok(())
 }
@@ -155,7 +155,7 @@ pub(crate) async fn reset(app: &App, caller: &Caller, name: &str) -> Answer {
     let name = read_name(name)?;
     if app.node.exists(&name) {
         let counter = app.open(&name, caller)?;
-        counter.reset().map_err(|error| ApiError::full(error.to_string()))?;
+        counter.reset().map_err(ApiError::of_add)?;
         app.hub.added(&name);
         counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
     }

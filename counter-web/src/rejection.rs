@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use counter_net::AddError;
 use serde::Serialize;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{Response, StatusCode};
@@ -186,8 +187,17 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Behind, format!("{message}; ask again, or another node, or without Counter-Token"))
     }
 
-    pub(crate) fn full(message: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message)
+    /// Why the node did not do it. Nothing was added or reset.
+    pub(crate) fn of_add(error: AddError) -> Self {
+        let unavailable = |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
+        match error {
+            AddError::Stopped => Self::stopping(),
+            AddError::StoreFailing => unavailable(Code::NotDurable),
+            AddError::NotCaughtUp => unavailable(Code::NotReady),
+            AddError::NameOutOfRange => Self::bad_name(),
+            AddError::IdOutOfRange => Self::bad_id(),
+            _ => unavailable(Code::CounterFull),
+        }
     }
 
     pub(crate) fn not_durable(message: String) -> Self {
