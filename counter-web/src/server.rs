@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -27,6 +28,8 @@ use crate::access::peer::Peer;
 use crate::access::{Caller, Ends};
 use crate::app::App;
 use crate::bounds::HEAD_BYTES_MAX;
+use crate::code::Code;
+use crate::handlers::show_health;
 use crate::rejection::ApiError;
 use crate::reply::Wish;
 use crate::routes::{answer_options, routes};
@@ -50,6 +53,10 @@ const REFUSALS_MAX: usize = 64;
 /// How long the far end has to read that there is no room, and what of its request is read meanwhile, in bytes.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
+
+/// How a probe of this process's life begins, and its answer where there is room for nobody.
+const HEALTH_PROBE: &[u8; 13] = b"GET /healthz ";
+const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 3\r\n\r\nok\n";
 
 /// The wait after an accept that failed for lack of something, such as files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -150,7 +157,10 @@ where
     let caller = match judged {
         Ok(caller) => caller,
         Err(error) => {
-            let mut refused = wish.finish(error.into_response().into_response(), None, access);
+            // A probe from an address that holds all of its connections gets its answer too.
+            let lives = error.code == Code::TooManyConnections && request.uri().path() == "/healthz";
+            let answer = if lives { show_health() } else { Err(error) };
+            let mut refused = wish.finish(answer.unwrap_or_else(ApiError::into_response).into_response(), None, access);
             // On a connection of its own the next request may find a place.
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(refused);
@@ -185,11 +195,15 @@ fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
     if sound { Ok(()) } else { Err(ApiError::bad_host()) }
 }
 
-/// Says that there is no room, and reads for a moment what the client sends: unread bytes would make of the answer a reset.
+/// Says that there is no room, except to a probe that asks whether this process lives.
 async fn refuse(mut stream: TcpStream) {
     let told = async {
-        stream.write_all(&ApiError::no_room().into_last_words()).await?;
+        let mut head = [0; HEALTH_PROBE.len()];
+        let probes = stream.read_exact(&mut head).await.is_ok() && head == *HEALTH_PROBE;
+        let answer = if probes { Bytes::from_static(HEALTHY) } else { ApiError::no_room().into_last_words() };
+        stream.write_all(&answer).await?;
         stream.shutdown().await?;
+        // Closing with unread input sends RST, and the client loses the answer.
         tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
     };
     // Whether the client reads it, and stays until then, is its own matter.

@@ -173,16 +173,16 @@ fn a_close_is_answered_with_its_own_code() {
 fn a_place_of_an_address_is_free_when_its_holder_has_seen_the_end() {
     let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--connections-per-address", "1"]);
     for turn in 0..40 {
-        let answer = request(&node.http, "GET", "/healthz", &[], "");
+        let answer = request(&node.http, "GET", "/readyz", &[], "");
         assert_eq!(answer.status, 200, "turn {turn}: {}", answer.body);
         let mut socket = Bare::open(&node);
         socket.stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
         while socket.frame().is_some_and(|(kind, _)| kind != 0x88) {}
         // Its side is still open: the Close frame alone says that the socket is over.
-        assert_eq!(request(&node.http, "GET", "/healthz", &[], "").status, 200, "turn {turn}");
+        assert_eq!(request(&node.http, "GET", "/readyz", &[], "").status, 200, "turn {turn}");
     }
     let _held = Bare::open(&node);
-    let refused = request(&node.http, "GET", "/healthz", &[], "");
+    let refused = request(&node.http, "GET", "/readyz", &[], "");
     assert_eq!(refused.error(), (429, "too_many_connections".into()));
     assert!(refused.head.to_ascii_lowercase().contains("\r\nconnection: close"), "{}", refused.head);
 }
