@@ -15,20 +15,42 @@ pub(crate) mod peer;
 pub(crate) mod token;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use warp::http::HeaderMap;
 
 pub(crate) use caller::Caller;
 use names::Creatable;
 use origin::AllowedOrigins;
-use peer::Proxy;
+use peer::{FORWARDED_FOR, Proxy};
 use token::Tokens;
 
 /// What the command line says about callers.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
+    /// A proxy was seen that is not trusted, and the log says so.
+    noticed_proxy: AtomicBool,
     pub(crate) proxy: Proxy,
     pub(crate) allowed: AllowedOrigins,
     pub(crate) creatable: Creatable,
     pub(crate) tokens: Tokens,
+}
+
+impl Access {
+    pub(crate) fn new(proxy: Proxy, allowed: AllowedOrigins, creatable: Creatable, tokens: Tokens) -> Self {
+        Self { noticed_proxy: AtomicBool::new(false), proxy, allowed, creatable, tokens }
+    }
+
+    /// Warns once of a proxy on this machine whose clients all count as one local caller, without
+    /// limits.
+    fn notice_untrusted_proxy(&self, ends: Ends, headers: &HeaderMap) {
+        let speaks_for_others = ends.far.ip().to_canonical().is_loopback() && headers.contains_key(FORWARDED_FOR);
+        if speaks_for_others && !self.proxy.is_trusted() && !self.noticed_proxy.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a proxy on this machine sends X-Forwarded-For and is not trusted: no limit counts its clients. Start this node with --trust-proxy"
+            );
+        }
+    }
 }
 
 /// The two ends of one TCP connection.

@@ -111,7 +111,7 @@ pub(crate) struct ServeArgs {
     /// Take the client's address from this header instead, such as Fly-Client-IP. Implies --trust-proxy.
     #[arg(long, value_name = "HEADER", env = "COUNTER_CLIENT_IP_HEADER", value_parser = parse_header)]
     client_ip_header: Option<HeaderName>,
-    /// Another site whose pages may read, listen and add, such as https://example.com, or * for all; repeatable.
+    /// Another site whose pages may read, listen and add, such as `https://example.com`, or * for all; repeatable.
     #[arg(long, value_name = "ORIGIN", env = "COUNTER_ALLOW_ORIGIN", value_parser = |text: &str| list(text, parse_origin))]
     allow_origin: Vec<Listed<String>>,
     /// Names of counters that strangers may make, such as clicks,likes:*. Default: the page's counter alone.
@@ -257,15 +257,13 @@ impl ServeArgs {
             (None, false) => Proxy::Untrusted,
         };
         let token = |flag, file: &Option<PathBuf>, variable| Token::read(flag, file.as_deref(), variable);
-        Ok(Access {
-            proxy,
-            allowed: AllowedOrigins::read(self.allow_origin.iter().flat_map(|listed| &listed.0))?,
-            creatable: Creatable::new(&self.counter, self.create.iter().flat_map(|listed| &listed.0)),
-            tokens: Tokens {
-                service: token("--service-token-file", &self.service_token_file, "COUNTER_SERVICE_TOKEN")?,
-                operator: token("--operator-token-file", &self.operator_token_file, "COUNTER_OPERATOR_TOKEN")?,
-            },
-        })
+        let allowed = AllowedOrigins::read(self.allow_origin.iter().flat_map(|listed| &listed.0))?;
+        let creatable = Creatable::new(&self.counter, self.create.iter().flat_map(|listed| &listed.0));
+        let tokens = Tokens {
+            service: token("--service-token-file", &self.service_token_file, "COUNTER_SERVICE_TOKEN")?,
+            operator: token("--operator-token-file", &self.operator_token_file, "COUNTER_OPERATOR_TOKEN")?,
+        };
+        Ok(Access::new(proxy, allowed, creatable, tokens))
     }
 
     /// The cluster's keys, the preferred one first.

@@ -213,6 +213,21 @@ fn refused(variables: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) 
 }
 
 #[test]
+fn untrusted_proxy_is_warned_of_once() {
+    let runtime = Runtime::new();
+    let log = runtime.path().join("log");
+    let mut command = command(&runtime);
+    command.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]);
+    command.env_remove("RUST_LOG").stderr(std::fs::File::create(&log).unwrap());
+    let node = Node::spawn(command);
+    for _ in 0..3 {
+        assert_eq!(add_as(&node, "clicks", &[STRANGER]).status, 200);
+    }
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(said.matches("X-Forwarded-For and is not trusted").count(), 1, "{said}");
+}
+
+#[test]
 fn bad_tokens_are_refused_at_the_start() {
     for (variables, hint) in [
         (vec![("COUNTER_SERVICE_TOKEN", "")], "COUNTER_SERVICE_TOKEN: the token is empty"),
@@ -354,6 +369,9 @@ fn refused_forms_and_unknown_addresses_are_pages_for_people() {
         if answer.status == 429 { Ok(answer) } else { Err(answer.head) }
     });
     assert!(full.body.contains("too many connections") && full.body.contains("<"), "{}", full.body);
+    let _held = support::http::connect(&node.http);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(get(&node.http, "/healthz").status, 200, "this process lives");
 }
 
 /// A name that would be markup, in everything that shows it. The page in a browser has a test of its own.

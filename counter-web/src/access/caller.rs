@@ -45,6 +45,7 @@ impl Caller {
         let is_own = matches!(site, Site::Own);
         // Neither a token nor a place on this machine counts for a page of another site.
         let credentials = if is_own { access.tokens.judge(headers) } else { Credentials::None };
+        access.notice_untrusted_proxy(connection.ends, headers);
         let seems_local = is_own && local::seems_local(connection.ends, request.version(), headers);
         Self { peer, site, credentials, connection: connection.clone(), seems_local, access: Arc::clone(access) }
     }
@@ -57,9 +58,11 @@ impl Caller {
     pub(crate) fn check_own_site(&self) -> Result<(), ApiError> {
         match &self.site {
             Site::Own => Ok(()),
-            Site::Allowed(_) => {
-                Err(ApiError::wrong_origin("refused: a page of another site may read, listen and add, and nothing else".to_owned()))
-            }
+            Site::Allowed(_) => Err(ApiError::wrong_origin(
+                "refused: a page of another site may read, listen and add, and nothing else. If it is this node's own page, a proxy \
+                 has changed the Host header: let it pass the header on"
+                    .to_owned(),
+            )),
             Site::Other(error) => Err(error.clone()),
         }
     }

@@ -19,7 +19,7 @@ const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-envoy", "fly-", "cf-"]
 /// True where a request looks like one of a local process: from loopback, through no proxy that
 /// shows itself, and to a Host that a rebound name cannot have.
 pub(crate) fn seems_local(ends: Ends, version: Version, headers: &HeaderMap) -> bool {
-    // nginx speaks HTTP/1.0 to its upstream unless it is told otherwise.
+    // nginx before 1.29.7 speaks HTTP/1.0 to its upstream unless it is told otherwise.
     ends.far.ip().to_canonical().is_loopback() && version >= Version::HTTP_11 && !is_forwarded(headers) && names_loopback(headers)
 }
 
@@ -87,7 +87,7 @@ mod tests {
         assert!(!seems("192.0.2.1:5000", Version::HTTP_11, &[("host", "127.0.0.1:4000")]), "another machine");
         assert!(!seems(near, Version::HTTP_11, &[("host", "evil.example:4000")]), "a rebound name");
         assert!(!seems(near, Version::HTTP_11, &[]), "no Host");
-        assert!(!seems(near, Version::HTTP_10, &[("host", "127.0.0.1:4000")]), "nginx by default");
+        assert!(!seems(near, Version::HTTP_10, &[("host", "127.0.0.1:4000")]), "nginx before 1.29.7, by default");
         for header in ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip", "fly-client-ip", "cf-connecting-ip"] {
             assert!(!seems(near, Version::HTTP_11, &[("host", "localhost"), (header, "127.0.0.1")]), "{header}");
         }

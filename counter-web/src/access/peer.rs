@@ -9,7 +9,7 @@ use warp::http::header::{HeaderMap, HeaderName};
 use super::limits::{Bucket, ConnectionSlot, Limits};
 use crate::rejection::ApiError;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Whether a proxy stands before this node, and which header of it names the client.
 #[derive(Clone, Debug, Default)]
