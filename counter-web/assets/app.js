@@ -77,7 +77,9 @@ $("switch")?.querySelector("form").addEventListener("submit", async (event) => {
   switching = true;
   try {
     const form = new URLSearchParams({ cut: known.isolated ? "0" : "1" });
-    const answer = await fetch(address("partition"), { method: "POST", body: form, redirect: "manual" });
+    const answer = await fetch(address("partition"), {
+      method: "POST", body: form, redirect: "manual", headers: { accept: "application/json" },
+    });
     if (answer.status >= 400) say((await answer.json()).message);
   } catch { say("this node does not answer"); }
   switching = false;

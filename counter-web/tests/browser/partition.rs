@@ -79,7 +79,11 @@ async fn the_switch_works_without_a_script() {
 #[test]
 fn a_node_that_was_not_asked_for_one_has_no_switch() {
     let plain = Node::start(&cluster(), "ord", &[]);
-    let cut = |node: &Node, headers: &[(&str, &str)], form: &str| request(&node.http, "POST", "/partition", headers, form);
+    // As the page's script asks, which gets JSON.
+    let cut = |node: &Node, headers: &[(&str, &str)], form: &str| {
+        let headers = [&[("Accept", "application/json")], headers].concat();
+        request(&node.http, "POST", "/partition", &headers, form)
+    };
     assert_eq!(cut(&plain, &[], "cut=1").error(), (404, "no_switch".into()));
     assert!(!get(&plain.http, "/").body.contains("id=\"switch\""));
     let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--allow-partition"]);

@@ -41,6 +41,11 @@ pub struct Tab {
 impl Browser {
     /// A browser with a fresh profile; None, and a line that says why, where there is no Chromium and none is required.
     pub async fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(test: &str, flags: &[&str]) -> Option<Self> {
         let Some(program) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|program| is_there(program)) else {
             assert!(std::env::var("COUNTER_REQUIRE_BROWSER").is_err(), "COUNTER_REQUIRE_BROWSER is set, and there is no Chromium");
             println!("SKIPPED {test}: no chromium on this machine (Debian: apt-get install chromium)");
@@ -48,7 +53,7 @@ impl Browser {
         };
         let profile = std::env::temp_dir().join(format!("counter-browser-{}-{test}", std::process::id()));
         let mut command = Command::new(program);
-        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.display())).arg("about:blank");
+        command.args(FLAGS).args(flags).arg(format!("--user-data-dir={}", profile.display())).arg("about:blank");
         let mut child = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
         let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
         let address =
