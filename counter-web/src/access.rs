@@ -21,7 +21,7 @@ use warp::http::HeaderMap;
 
 pub(crate) use caller::Caller;
 use names::Creatable;
-use origin::AllowedOrigins;
+use origin::{AllowedOrigins, Site};
 use peer::{FORWARDED_FOR, Proxy};
 use token::Tokens;
 
@@ -41,10 +41,15 @@ impl Access {
         Self { noticed_proxy: AtomicBool::new(false), proxy, allowed, creatable, tokens }
     }
 
+    /// Judges the site that a request comes from.
+    pub(crate) fn site(&self, headers: &HeaderMap) -> Site {
+        origin::judge(headers, self.proxy.is_trusted(), &self.allowed)
+    }
+
     /// Warns once of a proxy on this machine whose clients all count as one local caller, without
     /// limits.
     fn notice_untrusted_proxy(&self, ends: Ends, headers: &HeaderMap) {
-        let speaks_for_others = ends.far.ip().to_canonical().is_loopback() && headers.contains_key(FORWARDED_FOR);
+        let speaks_for_others = ends.far.ip().to_canonical().is_loopback() && headers.contains_key(&FORWARDED_FOR);
         if speaks_for_others && !self.proxy.is_trusted() && !self.noticed_proxy.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "a proxy on this machine sends X-Forwarded-For and is not trusted: no limit counts its clients. Start this node with --trust-proxy"

@@ -11,6 +11,7 @@ use warp::http::header::{FORWARDED, HOST, HeaderMap, VIA};
 use warp::http::uri::Authority;
 
 use super::Ends;
+use super::peer::Proxy;
 
 /// Headers by which a proxy says whom it speaks for, besides those that begin as below.
 const FORWARDING: [&str; 6] = ["x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "x-original-host", "x-proxyuser-ip"];
@@ -18,13 +19,14 @@ const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-envoy", "fly-", "cf-"]
 
 /// True where a request looks like one of a local process: from loopback, through no proxy that
 /// shows itself, and to a Host that a rebound name cannot have.
-pub(crate) fn seems_local(ends: Ends, version: Version, headers: &HeaderMap) -> bool {
+pub(crate) fn seems_local(ends: Ends, version: Version, headers: &HeaderMap, proxy: &Proxy) -> bool {
     // nginx before 1.29.7 speaks HTTP/1.0 to its upstream unless it is told otherwise.
-    ends.far.ip().to_canonical().is_loopback() && version >= Version::HTTP_11 && !is_forwarded(headers) && names_loopback(headers)
+    ends.far.ip().to_canonical().is_loopback() && version >= Version::HTTP_11 && !is_forwarded(headers, proxy) && names_loopback(headers)
 }
 
-fn is_forwarded(headers: &HeaderMap) -> bool {
+fn is_forwarded(headers: &HeaderMap, proxy: &Proxy) -> bool {
     headers.contains_key(FORWARDED)
+        || proxy.header().is_some_and(|name| headers.contains_key(name))
         || headers.contains_key(VIA)
         || headers
             .keys()
@@ -34,7 +36,7 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
 
 fn names_loopback(headers: &HeaderMap) -> bool {
     let authority = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    authority.is_some_and(|authority| {
+    authority.filter(|authority| !authority.as_str().contains('@')).is_some_and(|authority| {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
     })
@@ -44,13 +46,15 @@ fn names_loopback(headers: &HeaderMap) -> bool {
 /// Where the system does not tell, it is not. O(TCP sockets of this machine).
 #[cfg(target_os = "linux")]
 pub(crate) fn is_of_this_user(ends: Ends) -> bool {
-    use procfs::net::{TcpNetEntry, tcp, tcp6};
+    use procfs::net::{TcpNetEntry, TcpState, tcp, tcp6};
     let canonical = |address: std::net::SocketAddr| (address.ip().to_canonical(), address.port());
     let (far, near) = (canonical(ends.far), canonical(ends.near));
     let user = rustix::process::geteuid().as_raw();
     let is_it = |entry: &TcpNetEntry| canonical(entry.local_address) == far && canonical(entry.remote_address) == near;
     let sockets = [tcp(), tcp6()].into_iter().flatten().flatten();
-    sockets.filter(is_it).any(|entry| entry.uid == user)
+    // A socket that its process has closed has no inode, and counts as root's until it is gone.
+    let is_held = |entry: &TcpNetEntry| entry.state == TcpState::Established && entry.inode != 0;
+    sockets.filter(is_it).any(|entry| is_held(&entry) && entry.uid == user)
 }
 
 /// Elsewhere the system does not tell, and the other signs decide.
@@ -66,7 +70,7 @@ mod tests {
     fn seems(far: &str, version: Version, pairs: &[(&'static str, &'static str)]) -> bool {
         let headers = pairs.iter().map(|(name, value)| (name.parse::<warp::http::HeaderName>().unwrap(), value.parse().unwrap()));
         let ends = Ends { far: far.parse().unwrap(), near: "127.0.0.1:4000".parse().unwrap() };
-        seems_local(ends, version, &headers.collect())
+        seems_local(ends, version, &headers.collect(), &Proxy::Header("x-sender".parse().unwrap()))
     }
 
     #[test]
@@ -87,10 +91,25 @@ mod tests {
         assert!(!seems("192.0.2.1:5000", Version::HTTP_11, &[("host", "127.0.0.1:4000")]), "another machine");
         assert!(!seems(near, Version::HTTP_11, &[("host", "evil.example:4000")]), "a rebound name");
         assert!(!seems(near, Version::HTTP_11, &[]), "no Host");
+        assert!(!seems(near, Version::HTTP_11, &[("host", "evil@localhost")]), "a name before the host");
         assert!(!seems(near, Version::HTTP_10, &[("host", "127.0.0.1:4000")]), "nginx before 1.29.7, by default");
-        for header in ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip", "fly-client-ip", "cf-connecting-ip"] {
+        for header in
+            ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip", "fly-client-ip", "cf-connecting-ip", "x-sender"]
+        {
             assert!(!seems(near, Version::HTTP_11, &[("host", "localhost"), (header, "127.0.0.1")]), "{header}");
         }
+    }
+
+    /// Such a socket is shown as root's, whoever had it.
+    #[test]
+    fn closed_socket_is_of_nobody() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ends = Ends { far: client.local_addr().unwrap(), near: client.peer_addr().unwrap() };
+        let _accepted = listener.accept().unwrap();
+        drop(client);
+        #[cfg(target_os = "linux")]
+        assert!(!is_of_this_user(ends), "{ends:?}");
     }
 
     #[test]
