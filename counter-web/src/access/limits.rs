@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::rejection::ApiError;
 
@@ -12,6 +12,12 @@ const BURST: f64 = 1_000.0;
 
 /// Addresses remembered at once; beyond it the idle ones are forgotten first, then every new one shares a bucket.
 const ADDRESSES_MAX: usize = 65_536;
+
+/// Stands for all addresses that the table has no room for.
+const OVERFLOW: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// How often a full table is looked through for idle addresses: that takes milliseconds.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What `--rate` and `--connections-per-address` say. Loopback peers are free of a limit that was not given.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +62,7 @@ struct Address {
 /// Shared by every connection; one short lock an add or a connection.
 pub(crate) struct Limits {
     rules: Rules,
-    addresses: Mutex<HashMap<IpAddr, Address>>,
+    addresses: Mutex<Addresses>,
 }
 
 impl Limits {
@@ -81,7 +87,8 @@ impl Limits {
         let (now, rate) = (Instant::now(), self.rules.rate);
         connection.refill(rate, now);
         let mut addresses = self.addresses();
-        let shared = &mut self.entry(&mut addresses, address).bucket;
+        let key = self.key(&mut addresses, address);
+        let shared = &mut Self::entry(&mut addresses, key).bucket;
         shared.refill(rate, now);
         if connection.tokens < 1.0 || shared.tokens < 1.0 {
             return Err(ApiError::rate_limited(connection.seconds_left(rate).max(shared.seconds_left(rate))));
@@ -98,46 +105,71 @@ impl Limits {
     /// Where the address has as many as it may.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, ApiError> {
         let mut addresses = self.addresses();
-        let entry = self.entry(&mut addresses, address);
+        let key = self.key(&mut addresses, address);
+        let entry = Self::entry(&mut addresses, key);
         let free = address.is_loopback() && !self.rules.connections_given;
         if entry.connections >= self.rules.connections_per_address && !free {
             return Err(ApiError::too_many_connections());
         }
         entry.connections += 1;
-        Ok(ConnectionSlot { limits: Arc::clone(self), address })
+        Ok(ConnectionSlot { limits: Arc::clone(self), key })
     }
 
-    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Address>> {
+    fn addresses(&self) -> MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn entry<'a>(&self, addresses: &'a mut HashMap<IpAddr, Address>, address: IpAddr) -> &'a mut Address {
-        let (now, rate) = (Instant::now(), self.rules.rate);
-        let mut key = group(address);
-        if addresses.len() >= ADDRESSES_MAX && !addresses.contains_key(&key) {
-            addresses.retain(|_, held| {
-                held.bucket.refill(rate, now);
-                held.connections > 0 || held.bucket.tokens < BURST
-            });
-            if addresses.len() >= ADDRESSES_MAX {
-                key = Ipv6Addr::UNSPECIFIED.into();
-            }
+    /// The key that an address is counted under. Where the table is full of addresses that are in
+    /// use, all new ones share one.
+    fn key(&self, addresses: &mut Addresses, address: IpAddr) -> IpAddr {
+        let key = group(address);
+        if addresses.held.len() < ADDRESSES_MAX || addresses.held.contains_key(&key) {
+            return key;
         }
-        addresses.entry(key).or_insert_with(|| Address { connections: 0, bucket: Bucket::full(now) })
+        addresses.sweep(self.rules.rate);
+        if addresses.held.len() < ADDRESSES_MAX { key } else { OVERFLOW }
+    }
+
+    fn entry(addresses: &mut Addresses, key: IpAddr) -> &mut Address {
+        addresses.held.entry(key).or_insert_with(|| Address { connections: 0, bucket: Bucket::full(Instant::now()) })
+    }
+}
+
+/// What is remembered of addresses.
+#[derive(Default)]
+struct Addresses {
+    held: HashMap<IpAddr, Address>,
+    swept_at: Option<Instant>,
+}
+
+impl Addresses {
+    /// Forgets the idle ones, at most once in [`SWEEP_EVERY`]. O(addresses).
+    fn sweep(&mut self, rate: f64) {
+        let now = Instant::now();
+        if self.swept_at.is_some_and(|at| now.duration_since(at) < SWEEP_EVERY) {
+            return;
+        }
+        self.swept_at = Some(now);
+        self.held.retain(|_, held| {
+            held.bucket.refill(rate, now);
+            held.connections > 0 || held.bucket.tokens < BURST
+        });
     }
 }
 
 /// One counted connection of an address; dropping it gives the place back.
 pub(crate) struct ConnectionSlot {
     limits: Arc<Limits>,
-    address: IpAddr,
+    /// Under which it was counted: by now the address may have another.
+    key: IpAddr,
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut addresses = self.limits.addresses();
-        let entry = self.limits.entry(&mut addresses, self.address);
-        entry.connections = entry.connections.saturating_sub(1);
+        if let Some(held) = addresses.held.get_mut(&self.key) {
+            held.connections = held.connections.saturating_sub(1);
+        }
     }
 }
 
@@ -197,6 +229,19 @@ mod tests {
         drop(first);
         assert!(limits.connect(FAR).is_ok());
         let _many: Vec<_> = (0..9).map(|_| limits.connect(LOOPBACK).ok().unwrap()).collect();
+    }
+
+    /// A place that was counted for the overflow is given back to it, although there is room by then.
+    #[test]
+    fn full_table_leaks_no_connection() {
+        let limits = limits(false);
+        let address = |number: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0b00_0000 + number));
+        let fill: Vec<_> = (0..ADDRESSES_MAX as u32).map(|number| limits.connect(address(number)).ok().unwrap()).collect();
+        let overflow = limits.connect(address(1 << 20)).ok().unwrap();
+        drop(fill);
+        drop(overflow);
+        let held = &limits.addresses().held;
+        assert_eq!(held.values().map(|address| u64::from(address.connections)).sum::<u64>(), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The client's address, which limits count: that of the connection, or the one that a trusted
 //! proxy names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use warp::http::header::{HeaderMap, HeaderName};
@@ -9,7 +9,10 @@ use warp::http::header::{HeaderMap, HeaderName};
 use super::limits::{Bucket, ConnectionSlot, Limits};
 use crate::rejection::ApiError;
 
-pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Stands for every client whose address cannot be read. Not loopback, so that limits count it.
+const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Whether a proxy stands before this node, and which header of it names the client.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +31,24 @@ impl Proxy {
         !matches!(self, Self::Untrusted)
     }
 
-    /// The client's address, where the proxy names one.
+    /// The header that names the client.
+    pub(super) fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Untrusted => None,
+            Self::ForwardedFor => Some(&FORWARDED_FOR),
+            Self::Header(name) => Some(name),
+        }
+    }
+
+    /// The client's address, where the proxy names one. All clients that it names unreadably share
+    /// one address.
     fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let name = match self {
-            Self::Untrusted => return None,
-            Self::ForwardedFor => &FORWARDED_FOR,
-            Self::Header(name) => name,
-        };
+        let name = self.header()?;
+        headers.get(name)?;
+        Some(Self::last_address(headers, name).unwrap_or(UNREADABLE))
+    }
+
+    fn last_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
         let entry = headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
         // Some proxies write the port too.
         let address = entry.parse().or_else(|_| entry.parse::<SocketAddr>().map(|socket| socket.ip()));
@@ -113,9 +127,10 @@ mod tests {
         assert_eq!(named(&[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "192.0.2.9")]), "192.0.2.9");
         assert_eq!(named(&[("x-forwarded-for", "[2001:db8::1]:4711")]), "2001:db8::1");
         assert_eq!(named(&[("fly-client-ip", "192.0.2.7")]), "10.0.0.1", "forged, off Fly");
-        for headers in [&[("x-forwarded-for", "nonsense")][..], &[("x-forwarded-for", "192.0.2.9, unknown")], &[]] {
-            assert_eq!(named(headers), "10.0.0.1", "{headers:?}");
+        for entry in ["nonsense", "192.0.2.9, unknown", "fe80::1%eth0", ""] {
+            assert_eq!(named(&[("x-forwarded-for", entry)]), "0.0.0.0", "{entry}");
         }
+        assert_eq!(named(&[]), "10.0.0.1", "the proxy itself");
     }
 
     #[test]
