@@ -35,8 +35,8 @@ impl Wish {
         }
     }
 
-    /// Makes an answer ready to be sent. `site` is unknown where the request was not judged.
-    pub(crate) fn finish(&self, mut response: Response, site: Option<&Site>, access: &Access) -> Response {
+    /// Makes an answer to a request from this site ready to be sent.
+    pub(crate) fn finish(&self, mut response: Response, site: &Site, access: &Access) -> Response {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return response;
         }
@@ -47,9 +47,7 @@ impl Wish {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         }
         protect(response.headers_mut());
-        if let Some(site) = site {
-            cors::share(self.sharing, site, &access.allowed, response.headers_mut());
-        }
+        cors::share(self.sharing, site, &access.allowed, response.headers_mut());
         response
     }
 }

@@ -35,14 +35,14 @@ impl Sharing {
 /// Adds what a browser needs to hand an answer to the page of another site. Credentials are never
 /// among it.
 pub(crate) fn share(sharing: Sharing, site: &Site, allowed: &AllowedOrigins, headers: &mut HeaderMap) {
+    if sharing == Sharing::Listed && allowed.lists_some() {
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
     let origin = match (sharing, site) {
         (Sharing::Private, _) | (Sharing::Listed, Site::Own | Site::Other(_)) => return,
         (Sharing::Public, _) => HeaderValue::from_static("*"),
         (Sharing::Listed, Site::Allowed(_)) if allowed.is_all() => HeaderValue::from_static("*"),
-        (Sharing::Listed, Site::Allowed(origin)) => {
-            headers.append(VARY, HeaderValue::from_static("Origin"));
-            origin.clone()
-        }
+        (Sharing::Listed, Site::Allowed(origin)) => origin.clone(),
     };
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Counter-Token"));

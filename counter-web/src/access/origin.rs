@@ -2,9 +2,9 @@
 //! `--allow-origin` lists, or from another one.
 
 use std::fmt::Write;
+use std::net::Ipv6Addr;
 
 use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
-use warp::http::uri::Authority;
 
 use crate::rejection::ApiError;
 
@@ -58,6 +58,11 @@ impl AllowedOrigins {
         self.all
     }
 
+    /// True where the answer to a request depends on its Origin.
+    pub(crate) fn lists_some(&self) -> bool {
+        !self.all && !self.listed.is_empty()
+    }
+
     fn contains(&self, origin: Option<&Address>) -> bool {
         self.all || origin.is_some_and(|origin| self.listed.contains(origin))
     }
@@ -85,16 +90,29 @@ impl Address {
             "https" => 443,
             _ => return None,
         };
-        let authority: Authority = host.trim().parse().ok()?;
-        let has_more = authority.as_str().contains('@') || authority.host().is_empty();
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok()?,
-            None if authority.as_str().ends_with(':') => return None,
-            None => default_port,
+        // A port has no colon in it, and an IPv6 address ends with its bracket.
+        let (host, port) = match host.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (host, None),
         };
-        let host = authority.host().to_ascii_lowercase();
-        (!has_more).then(|| Self { scheme: scheme.to_owned(), host, port })
+        let is_number = |port: &&str| port.bytes().all(|digit| digit.is_ascii_digit());
+        let port = port.map_or(Some(default_port), |port| Some(port).filter(is_number)?.parse().ok())?;
+        is_host(host).then(|| Self { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port })
     }
+}
+
+/// True for an IPv6 address in brackets, an IPv4 address, and a name of the DNS.
+fn is_host(host: &str) -> bool {
+    if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return v6.parse::<Ipv6Addr>().is_ok();
+    }
+    // A name may end with the root's dot.
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.split('.').all(is_label)
 }
 
 /// Judges the Origin of a request. It must equal the Host, or, behind a trusted proxy, an entry of
@@ -120,7 +138,7 @@ fn is_same(origin: &Address, host: &str) -> bool {
 fn own_hosts(headers: &HeaderMap, trust_proxy: bool) -> impl Iterator<Item = &str> {
     let host = headers.get_all(HOST).iter();
     let forwarded = headers.get_all(FORWARDED_HOST).iter().filter(move |_| trust_proxy);
-    host.chain(forwarded).filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','))
+    host.chain(forwarded).filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
 }
 
 /// Both values, and what to set where the page itself was refused.
@@ -189,6 +207,10 @@ mod tests {
             ("https://a.example:", "a.example"),
             ("https://b@a.example", "a.example"),
             ("https://a.example/x", "a.example"),
+            ("https://a.example:99999", "a.example"),
+            ("https://a.example:+443", "a.example"),
+            ("https://a.example", "a.example:99999"),
+            ("https:// a.example", "a.example"),
             ("https://", "a.example"),
             ("https://b.example", "a.example"),
         ] {
@@ -225,7 +247,19 @@ mod tests {
 
     #[test]
     fn unreadable_lists_are_refused_with_an_example() {
-        for value in ["example.com", "https://example.com/", "ftp://example.com", "https://", "null", ""] {
+        for value in [
+            "example.com",
+            "https://*.example.com",
+            "https://example.com:99999",
+            "https://a..b",
+            "https://-.-",
+            "https:// a.b",
+            "https://example.com/",
+            "ftp://example.com",
+            "https://",
+            "null",
+            "",
+        ] {
             let error = AllowedOrigins::read([value.to_owned()].iter()).expect_err(value);
             assert!(error.contains("such as https://example.com"), "{error}");
         }
