@@ -259,10 +259,10 @@ impl ServeArgs {
         let token = |flag, file: &Option<PathBuf>, variable| Token::read(flag, file.as_deref(), variable);
         let allowed = AllowedOrigins::read(self.allow_origin.iter().flat_map(|listed| &listed.0))?;
         let creatable = Creatable::new(&self.counter, self.create.iter().flat_map(|listed| &listed.0));
-        let tokens = Tokens {
-            service: token("--service-token-file", &self.service_token_file, "COUNTER_SERVICE_TOKEN")?,
-            operator: token("--operator-token-file", &self.operator_token_file, "COUNTER_OPERATOR_TOKEN")?,
-        };
+        let tokens = Tokens::new(
+            token("--service-token-file", &self.service_token_file, "COUNTER_SERVICE_TOKEN")?,
+            token("--operator-token-file", &self.operator_token_file, "COUNTER_OPERATOR_TOKEN")?,
+        )?;
         Ok(Access::new(proxy, allowed, creatable, tokens))
     }
 

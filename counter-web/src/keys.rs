@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use counter_net::{ClusterKey, ClusterKeyError};
 
+use crate::access::token::file_name;
+
 const FLAG: &str = "--cluster-key-file";
 const VARIABLE: &str = "COUNTER_CLUSTER_KEY";
 
@@ -19,7 +21,12 @@ pub(crate) fn cluster_keys<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Resu
 }
 
 fn read<'a>(files: impl Iterator<Item = &'a PathBuf>, variable: Option<&str>) -> Result<Vec<ClusterKey>, String> {
-    let said = |source| move |error: ClusterKeyError| format!("{source}: {error}");
+    let said = |source| {
+        move |error: ClusterKeyError| match error {
+            ClusterKeyError::Read { path, source: error } => format!("{source}{}: {error}", file_name(Path::new(&path))),
+            error => format!("{source}: {error}"),
+        }
+    };
     let from_files = files.map(ClusterKey::from_file).collect::<Result<Vec<_>, _>>().map_err(said(FLAG))?;
     let from_variable = variable.map(ClusterKey::list).transpose().map_err(said(VARIABLE))?;
     match from_variable {

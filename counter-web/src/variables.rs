@@ -37,7 +37,8 @@ fn judge(known: &[String], name: &str, value: &OsString) -> Option<String> {
         return None;
     }
     let alike = |known: &&String| strsim::jaro(&name[PREFIX.len()..], known.strip_prefix(PREFIX).unwrap_or_default());
-    let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|known| alike(known) >= ALIKE_MIN);
+    let nearest =
+        known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|known| known.starts_with(PREFIX) && alike(known) >= ALIKE_MIN);
     let advice =
         nearest.map_or_else(|| "`counter-web serve --help` lists them all".to_owned(), |nearest| format!("did you mean {nearest}?"));
     // The value may be a secret.
@@ -50,7 +51,7 @@ fn is_service_link(name: &str, value: &OsString) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
-        || (name.contains("_PORT") && name.contains("_TCP"))
+        || (name.contains("_PORT_") && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| name.contains(protocol)))
         || (name.ends_with("_PORT") && value.to_string_lossy().contains("://"))
 }
 
@@ -73,7 +74,9 @@ mod tests {
             let said = sentence(name, "secret-value").unwrap_or_else(|| panic!("{name}"));
             assert!(said.contains(&format!("did you mean {meant}?")) && !said.contains("secret-value"), "{said}");
         }
-        assert!(sentence("COUNTER_XYZZY", "1").is_some_and(|said| said.contains("--help")));
+        for name in ["COUNTER_XYZZY", "COUNTER_"] {
+            assert!(sentence(name, "1").is_some_and(|said| said.contains("--help")), "{name}");
+        }
     }
 
     #[test]
@@ -86,6 +89,7 @@ mod tests {
             ("COUNTER_WEB_SERVICE_PORT_HTTP", "80"),
             ("COUNTER_WEB_PORT", "tcp://10.0.0.1:80"),
             ("COUNTER_WEB_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("COUNTER_WEB_PORT_7117_UDP_PROTO", "udp"),
             ("HOME", "/root"),
         ] {
             assert_eq!(sentence(name, value), None, "{name}");

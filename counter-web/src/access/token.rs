@@ -27,8 +27,9 @@ impl Token {
     /// sentence never repeats the text.
     pub(crate) fn read(flag: &str, file: Option<&Path>, variable: &str) -> Result<Option<Self>, String> {
         let from_file = file.map(|file| {
-            let text = read_bounded(file).map_err(|error| format!("{flag} {}: {error}", file.display()))?;
-            Self::parse(&text).map_err(|why| format!("{flag} {}: {why}", file.display()))
+            let named = file_name(file);
+            let text = read_bounded(file).map_err(|error| format!("{flag}{named}: {error}"))?;
+            Self::parse(&text).map_err(|why| format!("{flag}{named}: {why}"))
         });
         let from_variable = std::env::var_os(variable).map(|text| {
             let text = text.into_string().map_err(|_| format!("{variable}: the token is not UTF-8"))?;
@@ -65,6 +66,12 @@ impl Token {
     }
 }
 
+/// A file's name in an error. Text without a slash may be the secret itself, given by mistake.
+pub(crate) fn file_name(file: &Path) -> String {
+    let name = file.display().to_string();
+    if name.contains('/') { format!(" {name}") } else { String::new() }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(secret)")
@@ -98,6 +105,20 @@ pub(crate) enum Credentials {
 }
 
 impl Tokens {
+    /// The tokens of this node.
+    ///
+    /// # Errors
+    ///
+    /// One token for both: then every service would be an operator.
+    pub(crate) fn new(service: Option<Token>, operator: Option<Token>) -> Result<Self, String> {
+        match (&service, &operator) {
+            (Some(service), Some(operator)) if service.is(&operator.0) => {
+                Err("the service token and the operator token are the same: make two, or every service is an operator".to_owned())
+            }
+            _ => Ok(Self { service, operator }),
+        }
+    }
+
     /// Judges the Authorization header. Schemes other than Bearer belong to somebody else, such as
     /// a proxy that asks for a password.
     pub(crate) fn judge(&self, headers: &HeaderMap) -> Credentials {
