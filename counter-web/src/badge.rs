@@ -7,7 +7,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::model::read_name;
-use crate::page::{escape, grouped};
+use crate::page::{escape, grouped, without_bidi_controls};
 use crate::rejection::ApiError;
 
 /// The longest name that is written out, in characters.
@@ -56,9 +56,10 @@ fn draw(name: &str, total: &str) -> String {
     )
 }
 
-/// Escaped, without the two characters that XML 1.0 does not allow and a name may have.
+/// Escaped, without the two characters that XML 1.0 does not allow and a name may have, and
+/// without those that would reorder the total after it.
 fn xml(text: &str) -> String {
-    escape(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+    escape(&without_bidi_controls(text)).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -76,6 +77,7 @@ mod tests {
     fn long_and_odd_names_stay_pictures() {
         let svg = draw(&"é".repeat(64), "0");
         assert!(svg.contains(&format!(">{}…</text>", "é".repeat(39))), "{svg}");
+        assert!(!draw("a\u{202e}b", "12").contains('\u{202e}'));
         assert!(!draw("a\u{fffe}\u{ffff}", "0").contains(['\u{fffe}', '\u{ffff}']));
     }
 }

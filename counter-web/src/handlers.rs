@@ -13,7 +13,7 @@ use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::code::Code;
 use crate::metrics;
-use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, read_name};
+use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, is_object, read_name};
 use crate::page;
 use crate::rejection::ApiError;
 use crate::session;
@@ -116,6 +116,9 @@ struct AddBody {
 /// `POST /api/counters/{name}/add`.
 pub(crate) async fn add_by_api(app: &App, caller: &Caller, name: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
     let name = read_name(name)?;
+    if !is_object(body) {
+        return Err(ApiError::bad_request(Code::BadJson, "the body is no JSON object: write {\"amount\":1}"));
+    }
     let body: AddBody = serde_json::from_slice(body).map_err(|error| ApiError::bad_json(&error))?;
     let amount = Amount::read(body.amount.as_ref())?;
     let key = headers.get("idempotency-key").map(|key| key.to_str().map_err(|_| ApiError::bad_id())).transpose()?;

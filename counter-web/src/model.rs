@@ -149,6 +149,9 @@ impl ClientMessage {
     ///
     /// A message of no known form, or with a field that is not known: nothing of it is done.
     pub(crate) fn read(text: &str) -> Result<Self, BadMessage> {
+        if !is_object(text.as_bytes()) {
+            return Err(BadMessage { id: None, why: FORMS.to_owned() });
+        }
         let said: Said<'_> = serde_json::from_str(text).map_err(|error| BadMessage::of(text, &error))?;
         match (&*said.kind, said.id, said.t) {
             ("add", None, _) => Ok(Self::Add { amount: said.amount, id: None }),
@@ -177,6 +180,12 @@ impl BadMessage {
         let why = if error.is_data() { format!("{}: {FORMS}", shortened(error)) } else { FORMS.to_owned() };
         Self { id, why }
     }
+}
+
+/// True where JSON text is an object, if it is anything. An array would be read as fields in their
+/// order.
+pub(crate) fn is_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"{")
 }
 
 /// What a JSON reader complains of. It repeats names from the input, which may be long.
@@ -329,9 +338,17 @@ mod tests {
         assert_eq!(add(r#"{"type":"\u0061dd","amount":null}"#), (None, None));
         let ping = ClientMessage::read(r#"{"t":12.5,"type":"ping","id":5}"#);
         assert!(matches!(ping, Ok(ClientMessage::Ping { t }) if t.as_f64() == Some(12.5)));
-        for unknown in
-            [r#"{"type":"add","id":5}"#, r#"{"type":"ping"}"#, r#"{"type":"ping","t":"1"}"#, r#"{"type":"Add"}"#, "{}", "[]", "1", ""]
-        {
+        for unknown in [
+            r#"{"type":"add","id":5}"#,
+            r#"{"type":"ping"}"#,
+            r#"{"type":"ping","t":"1"}"#,
+            r#"{"type":"Add"}"#,
+            "{}",
+            "[]",
+            r#"["add",3,"a:1",null]"#,
+            "1",
+            "",
+        ] {
             assert!(ClientMessage::read(unknown).is_err(), "{unknown}");
         }
     }

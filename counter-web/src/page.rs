@@ -290,7 +290,7 @@ fn path_segment(name: &str) -> String {
 
 /// Text without the characters that set a direction: where no element can isolate a name, they
 /// would reorder the words after it.
-fn without_bidi_controls(text: &str) -> String {
+pub(crate) fn without_bidi_controls(text: &str) -> String {
     let sets_direction = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.replace(sets_direction, "")
 }

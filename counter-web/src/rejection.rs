@@ -39,10 +39,7 @@ impl ApiError {
     }
 
     pub(crate) fn bad_amount(what: &str) -> Self {
-        Self::bad_request(
-            Code::BadAmount,
-            format!("{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as {{\"amount\":1}}"),
-        )
+        Self::bad_request(Code::BadAmount, format!("{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as 1"))
     }
 
     pub(crate) fn bad_name() -> Self {

@@ -12,6 +12,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::access::{Caller, cors};
 use crate::answer::Answer;
@@ -191,7 +192,9 @@ fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
 ///
 /// What would be refused.
 pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> Answer {
-    caller.check_site()?;
+    if Sharing::of(path) == Sharing::Listed {
+        caller.check_site()?;
+    }
     if path == "/ws" {
         if app.stop.is_said() {
             return Err(ApiError::stopping());
@@ -200,7 +203,7 @@ pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> Answer {
     }
     let mut response = warp::http::Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    if let Site::Allowed(_) = caller.site() {
+    if !matches!(caller.site(), Site::Own) {
         cors::allow(response.headers_mut());
     }
     Ok(response)
@@ -234,8 +237,9 @@ fn open_events(app: &Arc<App>, caller: Caller, name: &str, query: &str) -> Resul
     if app.stop.is_said() {
         return Err(ApiError::stopping());
     }
-    let watching = app.viewers.arrive(&app.node, page_id(query)?);
-    let events = events::follow(app, caller.stream(&app.limits)?, watching, &name);
+    let (page, caller) = (page_id(query)?, caller.stream(&app.limits)?);
+    let watching = app.viewers.arrive(&app.node, page);
+    let events = events::follow(app, caller, watching, &name);
     let mut response = warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events)).into_response();
     // nginx would hold events back until its buffer is full.
     response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

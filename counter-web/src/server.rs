@@ -41,6 +41,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// A request must be read and answered after this. Streams begin within it and may last.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A client that takes nothing of what is sent to it for so long is cut off.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+
 /// How soon an address that holds as many connections as it may is looked at again: one whose end its client has seen is given up a moment later.
 const SLOT_GRACE: Duration = Duration::from_millis(50);
 
@@ -103,6 +106,7 @@ where
     // Small frames must not wait for one another; a stream without the option still works.
     let _set = stream.set_nodelay(true);
     let Ok(near) = stream.local_addr() else { return };
+    bound_silence(&stream);
     let connection = Connection::new(Ends { far: from, near });
     let peer = if app.access.proxy.is_trusted() { Ok(Peer::proxy(from.ip())) } else { direct(&app.limits, from.ip()).await };
     let counted = Arc::clone(&app);
@@ -124,6 +128,17 @@ where
     if let Err(error) = ended {
         tracing::debug!("a connection of {from} broke: {error}");
     }
+}
+
+/// Ends the connection when its far end takes nothing for too long. Elsewhere than on Linux, the
+/// system's own bound holds.
+fn bound_silence(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, UNREAD_MAX.as_millis() as u32) {
+        tracing::debug!("the system takes no bound of silence: {error}");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, UNREAD_MAX);
 }
 
 /// The client itself, where its address may have one more connection.
@@ -150,9 +165,11 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let (wish, access) = (Wish::of(&request), &app.access);
+    let site = access.site(request.headers());
     let judged = peer.and_then(|peer| {
         check_host(&request)?;
-        Ok(Caller::of(&request, peer.behind(&access.proxy, request.headers()), &connection, access))
+        check_path(request.uri().path())?;
+        Ok(Caller::of(&request, site.clone(), peer, &connection, access))
     });
     let caller = match judged {
         Ok(caller) => caller,
@@ -160,20 +177,20 @@ where
             // A probe from an address that holds all of its connections gets its answer too.
             let lives = error.code == Code::TooManyConnections && request.uri().path() == "/healthz";
             let answer = if lives { show_health() } else { Err(error) };
-            let mut refused = wish.finish(answer.unwrap_or_else(ApiError::into_response).into_response(), None, access);
+            let mut refused = wish.finish(answer.unwrap_or_else(ApiError::into_response).into_response(), &site, access);
             // On a connection of its own the next request may find a place.
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(refused);
         }
     };
-    let site = caller.site().clone();
     let path = request.uri().path();
     let asks = path == "/ws" || !matches!(site, Site::Own);
     let response = if request.method() == Method::OPTIONS && wish.sharing != Sharing::Private && asks {
         answer_options(&app, caller, path).unwrap_or_else(ApiError::into_response).into_response()
     } else {
         request.extensions_mut().insert(caller);
-        if request.method() == Method::HEAD {
+        // A handshake is a GET and nothing else.
+        if request.method() == Method::HEAD && request.uri().path() != "/ws" {
             // hyper leaves the body of the answer out by itself.
             *request.method_mut() = Method::GET;
         }
@@ -181,7 +198,7 @@ where
         let Ok(response) = answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         response
     };
-    Ok(wish.finish(response, Some(&site), access))
+    Ok(wish.finish(response, &site, access))
 }
 
 /// Refuses a request whose Host is not what RFC 9112, 3.2 asks for: one in HTTP/1.1, at most one before, and a name or nothing.
@@ -193,6 +210,12 @@ fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
         (Some(_), Some(_)) => false,
     };
     if sound { Ok(()) } else { Err(ApiError::bad_host()) }
+}
+
+/// Refuses a path that ends in a slash. The routes would ignore it, and relative addresses would
+/// lead elsewhere.
+fn check_path(path: &str) -> Result<(), ApiError> {
+    if path.len() > 1 && path.ends_with('/') { Err(ApiError::not_found()) } else { Ok(()) }
 }
 
 /// Says that there is no room, except to a probe that asks whether this process lives.

@@ -356,6 +356,11 @@ fn refused_forms_and_unknown_addresses_are_pages_for_people() {
     let unknown = request(&node.http, "GET", "/nothing/here", &[browser], "");
     assert!(unknown.status == 404 && unknown.body.contains("href=\"../\""), "{}", unknown.body);
     assert_eq!(get(&node.http, "/nothing/here").error(), (404, "not_found".into()));
+    // Relative addresses would lead elsewhere there.
+    for path in ["/c/clicks/", "/api/counters/clicks/", "/api/status/"] {
+        assert_eq!(get(&node.http, path).error(), (404, "not_found".into()), "{path}");
+    }
+    assert_eq!(form("/c/clicks/", &[], "amount=1").status, 404);
     // Back to the page that the form was on, wherever a proxy has it.
     for (path, location) in [("/", "./"), ("/c/clicks", "./clicks"), ("/c/a%2Fb", "./a%2Fb"), ("/c/a:b", "./a:b")] {
         let answer = form(path, &[], "amount=1");
@@ -401,6 +406,39 @@ async fn names_that_look_like_markup_are_text() {
     }
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(!log.contains('\u{202e}') && !log.contains("<svg onload"), "a name in the log is quoted and escaped");
+}
+
+/// A page is one viewer over all of its streams, and keeps its place when another one is refused.
+#[test]
+fn refused_stream_takes_no_viewer_away() {
+    let node = node(&["--trust-proxy", "--connections-per-address", "1"]);
+    let open = || {
+        let mut stream = support::http::connect(&node.http);
+        let head = "GET /api/counters/clicks/events?page=a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut status).unwrap();
+        (stream, String::from_utf8_lossy(&status).into_owned())
+    };
+    let viewers = || counter(&node.http, "clicks")["regions"]["ord"]["connected"].clone();
+    let (_held, first) = open();
+    assert!(first.ends_with("200") && viewers() == 1, "{first}");
+    let (_refused, second) = open();
+    assert!(second.ends_with("429"), "{second}");
+    assert_eq!(viewers(), 1);
+}
+
+/// The page asks this way why its socket does not open; it must cost nothing.
+#[test]
+fn asking_for_a_socket_holds_no_place() {
+    let node = node(&["--trust-proxy", "--connections-per-address", "1"]);
+    for _ in 0..20 {
+        assert_eq!(request(&node.http, "OPTIONS", "/ws?counter=clicks", &[STRANGER], "").status, 204);
+    }
+    assert_eq!(counter(&node.http, "clicks")["regions"]["ord"]["connected"], 0);
+    let upgrade = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    let head = request(&node.http, "HEAD", "/ws", &upgrade, "");
+    assert_eq!(head.status, 405, "a handshake is a GET");
 }
 
 #[test]

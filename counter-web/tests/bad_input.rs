@@ -65,6 +65,7 @@ fn bad_adds_are_refused_in_one_shape() {
         "nonsense",
         "{}",
         "[]",
+        "[7]",
         "{\"amount\":0}",
         "{\"amount\":1.5}",
         "{\"amount\":\"1\"}",

@@ -143,6 +143,27 @@ fn who_dawdles_is_cut_off_and_holds_nobody_up() {
     assert_eq!(get(&node.http, "/healthz").status, 200);
 }
 
+/// Its buffers fill, and nothing more can be sent to it.
+#[test]
+fn client_that_never_reads_is_cut_off() {
+    let node = node(&[]);
+    let mut stream = TcpStream::connect(&node.http).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let page = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", node.http);
+    let start = Instant::now();
+    let cut = loop {
+        assert!(start.elapsed() < Duration::from_secs(90), "it holds its place");
+        match stream.write(page.as_bytes()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => break error,
+        }
+    };
+    println!("cut off after {:?}: {cut}", start.elapsed());
+    assert!(start.elapsed() > Duration::from_secs(20), "not before its time: {cut}");
+    assert_eq!(get(&node.http, "/healthz").status, 200);
+}
+
 /// The median time from a click to its showing on the clicker's own socket.
 async fn click_time(reader: &mut Socket, from: i64, clicks: i64) -> Duration {
     let mut times = Vec::new();
