@@ -12,6 +12,7 @@ use crate::access::Caller;
 use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::code::Code;
+use crate::lives;
 use crate::metrics;
 use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, is_object, read_name};
 use crate::page;
@@ -181,6 +182,8 @@ struct StatusJson<'a> {
     isolated: bool,
     /// What keeps this node from others, in sentences; empty where nothing does.
     trouble: String,
+    /// `clean`, or what retirement waits for.
+    retirement: String,
     agreement: AgreementJson,
     members: Vec<MemberJson<'a>>,
 }
@@ -262,6 +265,7 @@ fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
         uptime_seconds: info.uptime.as_secs(),
         isolated: app.node.is_isolated(),
         trouble: info.trouble.clone().unwrap_or_default(),
+        retirement: lives::retirement(&app.node),
         agreement: AgreementJson {
             confirmed: agreement.confirmed,
             of: agreement.of,

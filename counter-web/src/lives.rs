@@ -39,6 +39,34 @@ fn describe(line: &mut Value, life: &Life) {
     }
 }
 
+/// What retirement waits for, as a sentence; `clean` where nobody is left to retire.
+pub(crate) fn retirement(node: &Node) -> String {
+    let lives = node.lives();
+    let named = |life: &Life| format!("{} of {}", life.replica, life.region);
+    let of_standing = |wanted: fn(&Standing) -> bool| -> Vec<&Life> { lives.iter().filter(|life| wanted(&life.standing)).collect() };
+    let ended = of_standing(|standing| matches!(standing, Standing::Ended(_)));
+    let absent = of_standing(|standing| matches!(standing, Standing::Absent));
+    let waited_for = lives.iter().find(|life| life.holds_up_folding);
+    match (ended.first(), waited_for, absent.first()) {
+        (Some(first), Some(waited_for), _) if first.replica != waited_for.replica => {
+            format!("{} ended, and {} has not shown that it knows", count(&ended, named(first)), named(waited_for))
+        }
+        (Some(first), ..) => format!("{} ended and not folded yet", count(&ended, named(first))),
+        (None, _, Some(first)) => {
+            format!("{} absent: start it again from its directory, or say `retire` where it is lost", count(&absent, named(first)))
+        }
+        (None, _, None) => "clean".to_owned(),
+    }
+}
+
+/// The first of them by its name, and how many more there are.
+fn count(lives: &[&Life], first: String) -> String {
+    match lives.len() {
+        1 => format!("{first} is"),
+        several => format!("{first} and {} more are", several - 1),
+    }
+}
+
 /// Ends a life that is lost for good; this node is its heir.
 pub(crate) fn retire(node: &Node, replica: &str) -> Value {
     let ended = match replica.parse::<ReplicaId>() {

@@ -218,6 +218,8 @@ fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
         Some(line) if line["standing"] == "absent" => Ok(()),
         seen => Err(format!("{seen:?}")),
     });
+    let waits = |node: &Node| support::http::get(&node.http, "/api/status").json()["retirement"].as_str().unwrap().to_owned();
+    assert!(waits(&node).starts_with(&format!("{replica} of fra is absent")), "{}", waits(&node));
     // The own earlier life ends with a restart, and the lost one does not say that it knows.
     assert!(node.terminate().success());
     let node = start("ord", &[]);
@@ -226,9 +228,11 @@ fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
         seen => Err(format!("{seen:?}")),
     });
     assert_eq!(metric(&node.http, "counter_folding_held_up"), Some(1.0));
+    assert!(waits(&node).ends_with(&format!("{replica} of fra has not shown that it knows")), "{}", waits(&node));
     let said = operate(&runtime, &node, &["retire", &replica]).unwrap();
     assert_eq!((said[0]["retired"].as_str(), said[0]["heir"].as_str()), (Some(&*replica), Some(&*node.replica)));
     replicas_left(&[&node], 1);
+    assert_eq!(waits(&node), "clean");
     assert_eq!(counter(&node.http, "clicks")["total"], 3);
     let again = operate(&runtime, &node, &["retire", &replica]).unwrap_err();
     assert!(again.contains("retired before"), "{again}");

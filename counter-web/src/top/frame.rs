@@ -106,10 +106,11 @@ fn members_table(members: &[Member]) -> Table<'static> {
 }
 
 fn footline(picture: &Picture) -> Line<'static> {
-    match (&picture.stale, picture.troubles.first()) {
-        (Some(why), _) => Line::styled(format!("not of now: {why}"), BAD),
-        (None, Some(trouble)) => Line::styled(trouble.clone(), BAD),
-        (None, None) => Line::styled("LAG: versions not shared, BEHIND: for how long, as last heard. q quits", DIM),
+    match (&picture.stale, picture.troubles.first(), &picture.retirement) {
+        (Some(why), ..) => Line::styled(format!("not of now: {why}"), BAD),
+        (None, Some(trouble), _) => Line::styled(trouble.clone(), BAD),
+        (None, None, Some(waits)) => Line::styled(waits.clone(), WAIT),
+        (None, None, None) => Line::styled("LAG: versions not shared, BEHIND: for how long, as last heard. q quits", DIM),
     }
 }
 

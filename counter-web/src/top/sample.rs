@@ -16,6 +16,8 @@ pub(super) struct Sample {
     synced: bool,
     in_touch: bool,
     trouble: String,
+    /// `clean`, or what retirement waits for.
+    retirement: String,
     peers: u64,
     state_hash: String,
     members: Vec<Member>,
@@ -76,6 +78,8 @@ pub(super) struct Picture {
     pub(super) agreement: Agreement,
     /// What keeps nodes from others, each with the region of the node that says so.
     pub(super) troubles: Vec<String>,
+    /// What retirement waits for, as the first node says that has something to wait for.
+    pub(super) retirement: Option<String>,
     /// Why what is shown is not of now.
     pub(super) stale: Option<String>,
 }
@@ -91,6 +95,7 @@ impl Sample {
             synced: answer["synced"].as_bool().unwrap_or(false),
             in_touch: answer["in_touch"].as_bool().unwrap_or(true),
             trouble: text("trouble"),
+            retirement: text("retirement"),
             peers: answer["peers"].as_u64().unwrap_or(0),
             state_hash: text("state_hash"),
             members: answer["members"].as_array().into_iter().flatten().map(Member::read).collect(),
@@ -178,6 +183,10 @@ impl Picture {
                 .filter(|sample| !sample.trouble.is_empty())
                 .map(|sample| format!("{}: {}", sample.region, sample.trouble))
                 .collect(),
+            retirement: now
+                .iter()
+                .find(|sample| !matches!(&*sample.retirement, "" | "clean"))
+                .map(|sample| format!("retirement, by {}: {}", sample.region, sample.retirement)),
             stale: None,
         }
     }
@@ -257,7 +266,10 @@ mod tests {
     fn a_nodes_trouble_is_shown_with_its_region() {
         let mut lonely = sample("ord", "a", "");
         lonely.trouble = "Peer x: connection refused.".to_owned();
-        assert_eq!(Picture::of(&[], &[lonely, sample("fra", "a", "")]).troubles, ["ord: Peer x: connection refused."]);
+        lonely.retirement = "x of iad is absent".to_owned();
+        let picture = Picture::of(&[], &[lonely, sample("fra", "a", "")]);
+        assert_eq!(picture.troubles, ["ord: Peer x: connection refused."]);
+        assert_eq!(picture.retirement.as_deref(), Some("retirement, by ord: x of iad is absent"));
     }
 
     #[test]
