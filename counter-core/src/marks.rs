@@ -52,7 +52,7 @@ impl Marks {
     }
 
     /// Takes a mark unless a newer one of its name is held; the oldest of its kind makes room. Returns whether it was taken. O(log marks).
-    pub(crate) fn put(&mut self, mark: Mark, hash: u128) -> bool {
+    pub(crate) fn put(&mut self, mark: Mark, hash: u128, marks_max: usize) -> bool {
         let shelves = self.0.get_or_insert_default();
         let shelf = &mut shelves.of_kind[mark.said.kind() as usize];
         if shelf.versions.get(&*mark.name).is_some_and(|held| *held >= mark.version) {
@@ -68,7 +68,7 @@ impl Marks {
             shelf.versions.remove(&stood.name);
             shelves.hash = shelves.hash.wrapping_sub(stood_hash);
         }
-        if shelf.in_order.len() > MARKS_MAX
+        if shelf.in_order.len() > marks_max
             && let Some((_, (oldest, hash))) = shelf.in_order.pop_first()
         {
             shelf.versions.remove(&oldest.name);
@@ -114,7 +114,7 @@ mod tests {
     fn the_newest_are_kept_in_whatever_order_they_came() {
         let (mut forth, mut back) = (Marks::default(), Marks::default());
         let count = MARKS_MAX as u64 + 5;
-        let put = |marks: &mut Marks, version: u64| assert!(marks.put(single(version, &version.to_string()), version.into()));
+        let put = |marks: &mut Marks, version: u64| assert!(marks.put(single(version, &version.to_string()), version.into(), MARKS_MAX));
         (1..=count).for_each(|version| put(&mut forth, version));
         (1..=count).rev().for_each(|version| put(&mut back, version));
         assert_eq!((forth.len(), back.len()), (MARKS_MAX, MARKS_MAX));
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn a_newer_mark_replaces_the_older_of_its_name() {
         let mut marks = Marks::default();
-        assert!(marks.put(single(1, "a"), 1) && marks.put(single(2, "b"), 2) && marks.put(single(3, "a"), 4));
-        assert!(!marks.put(single(1, "a"), 1), "what is not newer is skipped");
+        assert!(marks.put(single(1, "a"), 1, 9) && marks.put(single(2, "b"), 2, 9) && marks.put(single(3, "a"), 4, 9));
+        assert!(!marks.put(single(1, "a"), 1, 9), "what is not newer is skipped");
         assert_eq!((names(&marks), marks.hash()), (vec!["b".to_owned(), "a".to_owned()], 6));
         assert_eq!(marks.since(2).count(), 1);
     }

@@ -103,7 +103,7 @@ impl CounterMap {
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         writer.seen += 1;
-        put(writer, &self.keys, Mark { version: writer.seen, name, said });
+        put(writer, &self.keys, self.marks_max, Mark { version: writer.seen, name, said });
         writer.seen
     }
 
@@ -168,13 +168,13 @@ impl CounterMap {
         mark.renumber(key);
         let (kind, name) = (mark.said.kind(), mark.name.clone());
         let writer = &mut self.writers[at];
-        if put(writer, &self.keys, mark) {
+        if put(writer, &self.keys, self.marks_max, mark) {
             joined.marked.push((kind, name));
         }
     }
 }
 
-fn put(writer: &mut Writer, keys: &Keys, mark: Mark) -> bool {
+fn put(writer: &mut Writer, keys: &Keys, marks_max: usize, mark: Mark) -> bool {
     let hash = mark_hash(writer.id, &mark, keys);
-    writer.marks.put(mark, hash)
+    writer.marks.put(mark, hash, marks_max)
 }

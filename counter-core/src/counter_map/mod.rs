@@ -18,6 +18,7 @@ pub use pages::{Cursor, Page};
 use crate::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 use crate::error::AddError;
 use crate::keys::{KeyId, Keys};
+use crate::marks::MARKS_MAX;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::state_hash::{cell_hash, record_hash};
@@ -64,6 +65,8 @@ pub struct CounterMap {
     lives: Lives,
     keys_max: usize,
     replicas_max: usize,
+    /// Marks of a kind that are kept of each writer.
+    marks_max: usize,
 }
 
 impl Default for CounterMap {
@@ -81,12 +84,27 @@ impl CounterMap {
     /// As [`new`](Self::new), with other bounds on keys and replicas. Own adds and deltas that would pass them are refused;
     /// all nodes of a cluster should have the same, or the one with less keeps less.
     pub fn with_bounds(keys_max: usize, replicas_max: usize) -> Self {
-        Self { keys: Keys::default(), values: Values::default(), writers: Vec::new(), lives: Lives::default(), keys_max, replicas_max }
+        Self {
+            keys: Keys::default(),
+            values: Values::default(),
+            writers: Vec::new(),
+            lives: Lives::default(),
+            keys_max,
+            replicas_max,
+            marks_max: MARKS_MAX,
+        }
     }
 
     /// The same state under another bound on keys. What is held above it stays.
     pub fn bounded(self, keys_max: usize) -> Self {
         Self { keys_max, ..self }
+    }
+
+    /// An empty map that keeps this many marks of a kind of each writer instead of [`MARKS_MAX`](crate::MARKS_MAX), for tests of what happens
+    /// beyond. All replicas must keep the same number, or equal version vectors are not equal states.
+    #[doc(hidden)]
+    pub fn with_marks_max(self, marks_max: usize) -> Self {
+        Self { marks_max, ..self }
     }
 
     /// Adds `amount` as `replica`; returns the version of the change.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use counter_core::{KEYS_MAX, MARKS_MAX};
+
 use crate::protocol::ProtocolConfig;
 
 /// Settings of a [`Sim`](crate::sim::Sim).
@@ -31,6 +33,10 @@ pub struct SimConfig {
     /// Whether a life with a disk claims the one before it, as real nodes do. Then cells are not one writer's own any more, so totals are held
     /// against the truth instead of cells, and a story has to do without resets and subtractions.
     pub retirement: bool,
+    /// Names that a node takes.
+    pub keys_max: usize,
+    /// Dedup entries of a kind that are kept of each writer.
+    pub dedup_max: usize,
 }
 
 /// How messages fare between two nodes.
@@ -104,6 +110,8 @@ impl Default for SimConfig {
             lost_after: Duration::from_secs(10),
             reconnect_after: Duration::from_secs(1),
             retirement: false,
+            keys_max: KEYS_MAX,
+            dedup_max: MARKS_MAX,
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId};
 
+use super::config::SimConfig;
 use super::cost::Cost;
-use crate::protocol::{NodeId, ProtocolConfig, Replicator};
+use crate::protocol::{NodeId, Replicator};
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -95,17 +96,22 @@ impl Host {
     }
 
     /// A new life: a new writer, with or without what the last one had on its disk.
-    pub(super) fn boot(&mut self, config: &ProtocolConfig, with_disk: bool, seed: u64, now: Duration) {
+    pub(super) fn boot(&mut self, config: &SimConfig, with_disk: bool, seed: u64, now: Duration) {
         self.life += 1;
-        let map = self.disk.take().filter(|_| with_disk).unwrap_or_default();
+        let map = self.disk.take().filter(|_| with_disk).unwrap_or_default().bounded(config.keys_max).with_marks_max(config.dedup_max);
         let before = self.writer;
         let generation = if self.retires { ReplicaId::new(0, before.generation).follows().generation } else { self.life };
         self.writer = ReplicaId::new(self.node.0, generation);
         let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
         if self.retires && with_disk && before.generation > 0 {
-            replica.claim(before);
+            // All that the directory knows of, as the driver does: the latest may have left no more than its number.
+            let earlier: Vec<ReplicaId> =
+                replica.map().replicas().filter(|life| life.node == before.node && *life != self.writer).collect();
+            earlier.into_iter().chain([before]).for_each(|life| {
+                replica.claim(life);
+            });
         }
-        let machine = Replicator::new(config.clone(), &replica, seed, self.local(now));
+        let machine = Replicator::new(config.protocol.clone(), &replica, seed, self.local(now));
         self.viewers = 0;
         self.busy_until = now;
         self.alive = Some(Alive {

@@ -35,6 +35,7 @@ mod faults;
 mod host;
 mod links;
 mod mesh;
+pub mod oracle;
 mod queue;
 mod sessions;
 mod traffic;

@@ -115,6 +115,11 @@ impl Sim {
         if alive.replica.version() != before {
             self.truth.flushed(&alive.replica);
         }
+        if let Some(ledger) = self.ledger.as_mut()
+            && let Err(failure) = ledger.look(host, &alive.replica, alive.machine.is_synced())
+        {
+            self.failure.get_or_insert(failure);
+        }
         let outputs: Vec<Output> = std::iter::from_fn(|| alive.machine.poll_output()).collect();
         self.hosts[host].busy_until = now + slowness;
         self.steps += 1;

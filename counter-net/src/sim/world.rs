@@ -10,6 +10,7 @@ use super::cost::Cost;
 use super::host::{Alive, Host};
 use super::links::Links;
 use super::mesh::Mesh;
+use super::oracle::Ledger;
 use super::queue::{Event, Queue};
 use super::truth::{Failure, Truth};
 use crate::protocol::{Agreement, Input, Member, NodeId, Replicator, Waited};
@@ -30,6 +31,8 @@ pub struct Sim {
     pub(super) own_links: BTreeMap<(usize, usize), Link>,
     pub(super) mesh: Mesh,
     pub(super) truth: Truth,
+    /// Who looks at every node after each of its inputs, in a story.
+    pub(super) ledger: Option<Box<Ledger>>,
     /// Hashes of all payloads ever published: no two may be equal.
     pub(super) payloads: BTreeSet<u128>,
     /// The first thing that went wrong.
@@ -55,6 +58,7 @@ impl Sim {
             own_links: BTreeMap::new(),
             mesh: Mesh::new(config.mesh_degree),
             truth: Truth::default(),
+            ledger: None,
             payloads: BTreeSet::new(),
             failure: None,
             steps: 0,
@@ -77,7 +81,7 @@ impl Sim {
 
     pub(super) fn boot(&mut self, host: usize, with_disk: bool) {
         let seed = self.rng.u64(..);
-        self.hosts[host].boot(&self.config.protocol, with_disk, seed, self.now);
+        self.hosts[host].boot(&self.config, with_disk, seed, self.now);
         self.hand(host, Input::Listening(vec![(host as u64).to_be_bytes().to_vec()]), None);
         let life = self.hosts[host].life;
         self.queue.push(self.now + self.config.discovery, Event::Discovered { host, life });

@@ -1,0 +1,158 @@
+//! Adds with an id: each id is one unit however often and wherever it was sent.
+
+use std::collections::BTreeMap;
+
+use counter_core::{CounterMap, ID_CHUNK, Once};
+
+use super::units::{ID_UNITS_MAX, id_amount, read_ids};
+use crate::sim::Failure;
+
+/// One id.
+#[derive(Clone, Debug)]
+struct Sent {
+    text: String,
+    /// Times that a node applied it.
+    copies: i8,
+    /// When it was applied last, on the clock of entries.
+    at: u64,
+    /// It may have been forgotten before its copies met: it may count as often as it was applied.
+    may_double: bool,
+    /// A reset may have seen it.
+    may_be_cleared: bool,
+}
+
+/// All ids that were sent.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    sent: Vec<Sent>,
+    /// By dedup entry (a single id, or eight numbers of a client), when it was last written anywhere.
+    entries: BTreeMap<(bool, String), u64>,
+    clock: u64,
+    /// Entries of a kind that every writer keeps.
+    dedup_max: usize,
+}
+
+impl Ids {
+    pub(super) fn new(dedup_max: usize) -> Self {
+        Self { dedup_max, ..Self::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// The counter of some id.
+    pub(super) fn counter(&self, pick: usize) -> Option<String> {
+        (!self.sent.is_empty()).then(|| counter_of(pick % self.sent.len()))
+    }
+
+    /// Makes an id; returns its number.
+    pub(super) fn make(&mut self, text: String) -> usize {
+        self.sent.push(Sent { text, copies: 0, at: 0, may_double: false, may_be_cleared: false });
+        self.sent.len() - 1
+    }
+
+    /// The id's text, its counter and its amount.
+    pub(super) fn add(&self, number: usize) -> (String, String, i64) {
+        (self.sent[number].text.clone(), counter_of(number), id_amount(number % ID_UNITS_MAX))
+    }
+
+    /// A node answered an add with an id. `shows` is how often the id counted there before.
+    pub(super) fn answered(&mut self, number: usize, how: Once, shows: i8) -> Result<(), Failure> {
+        let entry = entry(&self.sent[number].text);
+        let is_remembered = self.is_remembered(number);
+        let sent = &mut self.sent[number];
+        match how {
+            Once::Repeated if sent.copies == 0 => {
+                return Err(Failure::WrongValue(format!("the id {} is refused and was never applied", sent.text)));
+            }
+            Once::Repeated => {}
+            Once::Applied => {
+                if shows > 0 && is_remembered {
+                    return Err(Failure::WrongValue(format!("the id {} counts at a node that applies it again", sent.text)));
+                }
+                sent.may_double |= shows > 0;
+                self.clock += 1;
+                (sent.copies, sent.at) = (sent.copies + 1, self.clock);
+                self.entries.insert(entry, self.clock);
+                self.forget();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids with several copies of which the entries may be gone before the copies meet.
+    fn forget(&mut self) {
+        for number in 0..self.sent.len() {
+            if self.sent[number].copies > 0 && !self.sent[number].may_double && !self.is_remembered(number) {
+                self.sent[number].may_double = true;
+            }
+        }
+    }
+
+    /// Whether fewer entries of its kind were written since, anywhere, than every writer keeps.
+    fn is_remembered(&self, number: usize) -> bool {
+        let sent = &self.sent[number];
+        let (kind, _) = entry(&sent.text);
+        self.entries.iter().filter(|((other, _), at)| *other == kind && **at > sent.at).count() < self.dedup_max
+    }
+
+    /// A reset may have seen some copies of the ids of a counter.
+    pub(super) fn cleared(&mut self, counter: &str) {
+        for number in 0..self.sent.len() {
+            self.sent[number].may_be_cleared |= counter_of(number) == counter;
+        }
+    }
+
+    /// How often an id counts at a node.
+    pub(super) fn shows(&self, map: &CounterMap, number: usize) -> i8 {
+        let first = number - number % ID_UNITS_MAX;
+        let count = ID_UNITS_MAX.min(self.sent.len() - first);
+        read_ids(map.total(&counter_of(number)), count).map_or(0, |times| times[number - first])
+    }
+
+    /// No id counts more often than it was applied, or less often than not at all by more than that.
+    pub(super) fn look(&self, map: &CounterMap) -> Result<(), String> {
+        for first in (0..self.sent.len()).step_by(ID_UNITS_MAX) {
+            let count = ID_UNITS_MAX.min(self.sent.len() - first);
+            let counter = counter_of(first);
+            let times = read_ids(map.total(&counter), count).map_err(|rest| format!("{counter} shows {rest} that no id added"))?;
+            for (sent, times) in self.sent[first..first + count].iter().zip(times) {
+                if times > sent.copies || times < -sent.copies {
+                    return Err(format!("the id {} counts {times} times and was applied {} times", sent.text, sent.copies));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// In the end each id counts once.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub(super) fn check(&self, map: &CounterMap) -> Result<(), Failure> {
+        for (number, sent) in self.sent.iter().enumerate() {
+            let times = self.shows(map, number);
+            let most = if sent.may_double { sent.copies.max(1) } else { 1 };
+            let least = if sent.may_be_cleared { 0 } else { 1 };
+            if !(least..=most).contains(&times) {
+                let what = format!("the id {} was applied {} times and counts {times} times in the end", sent.text, sent.copies);
+                return Err(Failure::WrongValue(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The counter of an id's add.
+fn counter_of(number: usize) -> String {
+    format!("ids {}", number / ID_UNITS_MAX)
+}
+
+/// The dedup entry that an id is kept in: whether it is a client's, and which.
+fn entry(text: &str) -> (bool, String) {
+    match text.rsplit_once(':').and_then(|(client, number)| Some((client, number.parse::<u64>().ok()?))) {
+        Some((client, number)) => (true, format!("{client}:{}", number / ID_CHUNK)),
+        None => (false, text.to_owned()),
+    }
+}

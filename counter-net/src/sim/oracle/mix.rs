@@ -1,0 +1,232 @@
+//! Which elements stories are made of.
+
+use std::time::Duration;
+
+use crate::sim::Link;
+
+/// How often each kind of step comes, as weights, and what kind of cluster it comes to.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// The name by which a campaign chooses it.
+    pub name: &'static str,
+    /// Steps of a story, from and to.
+    pub steps: (usize, usize),
+    /// Nodes at the start, from and to.
+    pub nodes: (usize, usize),
+    /// The share of nodes that have a directory, in a hundred.
+    pub directories: u8,
+    /// Links that a story may have.
+    pub links: &'static [fn() -> Link],
+    /// The longest pauses between steps, in milliseconds; each step draws one of them.
+    pub pauses: &'static [u64],
+    /// The share of stories whose pages and payloads hold a few cells only, in a hundred.
+    pub cramped: u8,
+    /// How long a leaving node may take before its process ends all the same.
+    pub patience: Duration,
+
+    /// Adds.
+    pub add: u8,
+    /// Subtracts.
+    pub subtract: u8,
+    /// Resets of one region of a counter.
+    pub reset: u8,
+    /// New ids.
+    pub id: u8,
+    /// Ids that were sent before, at any node.
+    pub again: u8,
+    /// The ids of the last few steps, sent to another node at once.
+    pub twice: u8,
+    /// Kills of a node that has a directory.
+    pub crash: u8,
+    /// Starts of a node that has a directory, where one is down.
+    pub restart: u8,
+    /// Kills of a node without a directory; a new one starts later.
+    pub kill: u8,
+    /// New nodes that know everybody.
+    pub newcomer: u8,
+    /// New nodes that know one node only, for some seconds.
+    pub lonely: u8,
+    /// Leaves for good of nodes without a directory.
+    pub leave: u8,
+    /// Leaves for good of a node that one newcomer knows and nobody else does.
+    pub leave_behind: u8,
+    /// Cuts in two halves.
+    pub cut: u8,
+    /// Cuts of one way.
+    pub cut_one_way: u8,
+    /// Ends of all cuts.
+    pub heal: u8,
+    /// A node that accepts connections and says nothing, until the end.
+    pub hang: u8,
+    /// An operator retires a node that is down for good.
+    pub retire: u8,
+    /// An operator retires whoever he thinks dead, running or not.
+    pub retire_living: u8,
+    /// A node's disk begins or ends to lag: nothing is committed meanwhile.
+    pub lag: u8,
+    /// Restores of an earlier copy of a directory.
+    pub restore: u8,
+    /// New names, a few at a time.
+    pub names: u8,
+    /// A few new ids at once at one node.
+    pub flood: u8,
+    /// A few new ids at once, sent to two nodes.
+    pub flood_twice: u8,
+
+    /// Resets may hit counters of adds with ids.
+    pub resets_ids: bool,
+    /// Names that a node takes; all of them where None.
+    pub keys_max: Option<usize>,
+    /// Dedup entries of a kind that are kept of each writer; the usual number where None.
+    pub dedup_max: Option<usize>,
+    /// Replicas that a digest may name; the usual number where None.
+    pub digest_replicas_max: Option<usize>,
+    /// In the end an operator retires who is down for good.
+    pub operator: bool,
+    /// In the end the state must name the living only.
+    pub clean: bool,
+    /// In the end a majority of copies and a stable total must be had.
+    pub majority: bool,
+}
+
+const NEAR_AND_FAR: &[fn() -> Link] = &[Link::loopback, Link::wide, || Link::lossy(0.1)];
+
+/// Nothing happens: what all mixes are made from.
+const CALM: Mix = Mix {
+    name: "calm",
+    steps: (60, 150),
+    nodes: (3, 5),
+    directories: 100,
+    links: NEAR_AND_FAR,
+    pauses: &[1, 20, 200, 800],
+    cramped: 50,
+    patience: Duration::from_secs(2),
+    add: 30,
+    subtract: 6,
+    reset: 0,
+    id: 0,
+    again: 0,
+    twice: 0,
+    crash: 0,
+    restart: 0,
+    kill: 0,
+    newcomer: 0,
+    lonely: 0,
+    leave: 0,
+    leave_behind: 0,
+    cut: 0,
+    cut_one_way: 0,
+    heal: 0,
+    hang: 0,
+    retire: 0,
+    retire_living: 0,
+    lag: 0,
+    restore: 0,
+    names: 0,
+    flood: 0,
+    flood_twice: 0,
+    resets_ids: false,
+    keys_max: None,
+    dedup_max: None,
+    digest_replicas_max: None,
+    operator: true,
+    clean: true,
+    majority: false,
+};
+
+impl Mix {
+    /// Cuts of both kinds, resets, newcomers.
+    pub const PARTITIONS: Mix = Mix { name: "partitions", reset: 6, newcomer: 2, cut: 4, cut_one_way: 3, heal: 5, ..CALM };
+    /// The same, with crashes of nodes that have directories.
+    pub const CRASHES: Mix = Mix { name: "crashes", crash: 8, restart: 12, ..Self::PARTITIONS };
+    /// Kills of nodes without directories, which an operator retires.
+    pub const KILLS: Mix =
+        Mix { name: "kills", directories: 30, kill: 5, newcomer: 6, retire: 3, crash: 4, restart: 8, ..Self::PARTITIONS };
+    /// Ids sent again at other nodes, in cuts; nobody ends.
+    pub const IDS: Mix = Mix { name: "ids", id: 10, again: 10, twice: 10, ..Self::PARTITIONS };
+
+    /// Leaves for good while newcomers know nobody but the leaver.
+    pub const LEAVES: Mix =
+        Mix { name: "leaves", directories: 0, reset: 10, newcomer: 4, lonely: 3, leave: 4, leave_behind: 6, cramped: 100, ..CALM };
+    /// More adds taken back than the table keeps.
+    pub const TAKEN_BACK: Mix = Mix { name: "taken back", flood_twice: 4, dedup_max: Some(16), again: 4, cut: 4, heal: 6, ..CALM };
+    /// Ids sent twice while nodes with directories are killed.
+    pub const IDS_AND_CRASHES: Mix =
+        Mix { name: "ids and crashes", id: 6, again: 6, twice: 14, crash: 8, restart: 14, cut: 2, heal: 4, ..CALM };
+    /// A table that fills up while nodes with directories are killed.
+    pub const FULL_TABLES: Mix = Mix { name: "full tables", flood: 6, again: 20, dedup_max: Some(16), crash: 6, restart: 10, ..CALM };
+    /// Leaves for good over links between continents, with peers that hang; no operator helps.
+    pub const ROLLS: Mix = Mix {
+        name: "rolls",
+        directories: 0,
+        newcomer: 6,
+        leave: 6,
+        hang: 1,
+        links: &[Link::wide],
+        patience: Duration::from_millis(500),
+        operator: false,
+        cramped: 0,
+        ..CALM
+    };
+    /// More names than a node takes, made on two sides of a cut.
+    pub const NAMES: Mix = Mix { name: "names", names: 8, keys_max: Some(40), cut: 4, heal: 3, cramped: 0, ..CALM };
+    /// Disks that lag behind what their nodes show.
+    pub const LAGGING_DISKS: Mix = Mix { name: "lagging disks", reset: 10, lag: 8, crash: 10, restart: 16, ..CALM };
+    /// Directories set back to an earlier time.
+    pub const RESTORES: Mix = Mix { name: "restores", reset: 6, crash: 8, restart: 12, restore: 4, ..CALM };
+    /// More incarnations than a digest may name.
+    pub const LONG_DIGESTS: Mix =
+        Mix { name: "long digests", directories: 30, kill: 8, newcomer: 10, digest_replicas_max: Some(12), clean: false, ..CALM };
+    /// Kills without directories, and nobody who retires them.
+    pub const NO_OPERATOR: Mix =
+        Mix { name: "no operator", directories: 0, kill: 4, newcomer: 6, operator: false, clean: false, majority: true, ..CALM };
+    /// An operator who retires nodes that run.
+    pub const RETIRED_ALIVE: Mix = Mix { name: "retired alive", cut: 6, heal: 4, retire_living: 4, pauses: &[20, 800, 4000], ..CALM };
+    /// All that happens, but retiring the living and bounds.
+    pub const EVERYTHING: Mix = Mix {
+        name: "everything",
+        directories: 60,
+        reset: 8,
+        id: 5,
+        again: 5,
+        twice: 5,
+        crash: 6,
+        restart: 10,
+        kill: 2,
+        newcomer: 4,
+        lonely: 2,
+        leave: 3,
+        leave_behind: 2,
+        cut: 3,
+        cut_one_way: 2,
+        heal: 6,
+        retire: 2,
+        lag: 3,
+        ..CALM
+    };
+
+    /// Every mix.
+    pub const ALL: &'static [Mix] = &[
+        Self::PARTITIONS,
+        Self::CRASHES,
+        Self::KILLS,
+        Self::IDS,
+        Self::LEAVES,
+        Self::TAKEN_BACK,
+        Self::IDS_AND_CRASHES,
+        Self::FULL_TABLES,
+        Self::ROLLS,
+        Self::NAMES,
+        Self::LAGGING_DISKS,
+        Self::RESTORES,
+        Self::LONG_DIGESTS,
+        Self::NO_OPERATOR,
+        Self::RETIRED_ALIVE,
+        Self::EVERYTHING,
+    ];
+
+    /// The mix of this name.
+    pub fn named(name: &str) -> Option<Mix> {
+        Self::ALL.iter().find(|mix| mix.name == name).cloned()
+    }
+}

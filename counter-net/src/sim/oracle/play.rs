@@ -1,0 +1,471 @@
+//! Plays a story in the simulator: its steps, then peace, and the comparison of all with all.
+
+use std::time::Duration;
+
+use counter_core::{CounterMap, MARKS_MAX};
+
+use super::ids::Ids;
+use super::ledger::{Ledger, Seen};
+use super::mix::Mix;
+use super::plot::{Act, Knows, REGIONS, Step, Which, steps};
+use crate::protocol::{Copies, Input, ProtocolConfig, Waited};
+use crate::sim::{Failure, Link, Sim, SimConfig};
+
+/// How long peace may take until all is equal, and until only the living are named.
+const PEACE: Duration = Duration::from_secs(240);
+/// The grain of time while something is waited for.
+const SLICE: Duration = Duration::from_millis(50);
+/// Copies of a directory that are kept to be restored.
+const COPIES_MAX: usize = 32;
+
+/// One seed's story.
+#[derive(Clone, Debug)]
+pub struct Story {
+    mix: Mix,
+    seed: u64,
+    steps: Vec<Step>,
+}
+
+impl Story {
+    /// The story of this seed, of this mix.
+    pub fn new(mix: &Mix, seed: u64) -> Self {
+        Self { mix: mix.clone(), seed, steps: steps(mix, seed) }
+    }
+
+    /// How many steps it has.
+    #[expect(clippy::len_without_is_empty, reason = "a story begins with a node")]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Plays it to the end.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, whenever it is.
+    pub fn play(&self) -> Result<(), Failure> {
+        self.stage(false).play(&self.steps)
+    }
+
+    /// Plays it, and prints each step with what the nodes show after it.
+    ///
+    /// # Errors
+    /// As [`play`](Self::play).
+    pub fn print(&self) -> Result<(), Failure> {
+        self.stage(true).play(&self.steps)
+    }
+
+    /// Leaves out steps for as long as what is left still fails. Takes at most `tries` plays.
+    pub fn shrink(mut self, tries: usize) -> Self {
+        let (mut left, mut size) = (tries, self.steps.len().div_ceil(2));
+        while size > 0 && left > 0 {
+            let mut at = 0;
+            while at < self.steps.len() && left > 0 {
+                let mut less = self.clone();
+                less.steps.drain(at..(at + size).min(self.steps.len()));
+                left -= 1;
+                if less.play().is_err() { self = less } else { at += size }
+            }
+            size = if size == 1 { 0 } else { size.div_ceil(2) };
+        }
+        self
+    }
+
+    fn stage(&self, prints: bool) -> Stage<'_> {
+        let mut dice = fastrand::Rng::with_seed(self.seed ^ 0x57a6_e000);
+        let link = self.mix.links[dice.usize(..self.mix.links.len())]();
+        let is_cramped = dice.u8(..100) < self.mix.cramped;
+        let mut protocol = if is_cramped { cramped(&mut dice) } else { ProtocolConfig::default() };
+        protocol.digest_replicas_max = self.mix.digest_replicas_max.unwrap_or(protocol.digest_replicas_max);
+        let config = SimConfig { seed: self.seed, protocol, link, retirement: true, ..SimConfig::default() };
+        let mut sim = Sim::new(SimConfig {
+            keys_max: self.mix.keys_max.unwrap_or(config.keys_max),
+            dedup_max: self.mix.dedup_max.unwrap_or(MARKS_MAX),
+            ..config
+        });
+        let ids = Ids::new(self.mix.dedup_max.unwrap_or(MARKS_MAX));
+        sim.ledger = Some(Box::new(Ledger::with_ids(ids)));
+        Stage { mix: &self.mix, sim, dice, actors: Vec::new(), leaving: Vec::new(), prints, names: 0 }
+    }
+}
+
+/// Pages and payloads of a few cells.
+fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
+    ProtocolConfig {
+        payload_bytes_max: dice.usize(250..1000),
+        page_bytes_max: dice.usize(200..1000),
+        ask_bytes_max: dice.usize(100..1000),
+        pulls_max: dice.usize(1..4),
+        ..ProtocolConfig::default()
+    }
+}
+
+/// A node of the story: its host in the simulator, and its directory.
+struct Actor {
+    number: usize,
+    host: usize,
+    directory: Option<Directory>,
+    is_gone: bool,
+    /// Set back in time, and not settled with the members yet.
+    is_restored: bool,
+}
+
+/// What commits have written, the latest last.
+#[derive(Default)]
+struct Directory {
+    copies: Vec<(CounterMap, Seen)>,
+    lags: bool,
+    /// What the process had shown when it ended, where its directory holds all of that.
+    at_end: Option<Seen>,
+}
+
+struct Stage<'a> {
+    mix: &'a Mix,
+    sim: Sim,
+    dice: fastrand::Rng,
+    actors: Vec<Actor>,
+    /// Nodes that leave, and until when they may take.
+    leaving: Vec<(usize, Duration)>,
+    prints: bool,
+    names: usize,
+}
+
+impl Stage<'_> {
+    fn play(mut self, steps: &[Step]) -> Result<(), Failure> {
+        for (at, step) in steps.iter().enumerate() {
+            self.act(&step.act)?;
+            let ran = self.run_for(step.pause);
+            if self.prints {
+                println!("{at:3} {:>9.3?}  {step}\n{:15}{}", self.sim.now(), "", self.shown());
+            }
+            ran?;
+        }
+        self.peace()
+    }
+
+    fn shown(&self) -> String {
+        let of = |actor: &Actor| {
+            let map = self.sim.map(actor.host)?;
+            let mut values: Vec<String> = map
+                .counters()
+                .flat_map(|counter| map.regions(counter).map(move |(region, value)| format!("{counter}/{region} {value:x}")))
+                .collect();
+            values.sort();
+            Some(format!("{}: {} writers, {}", actor.number, map.replicas().count(), values.join(" ")))
+        };
+        self.actors.iter().filter_map(of).collect::<Vec<_>>().join(&format!("\n{:15}", ""))
+    }
+
+    fn ledger(&mut self) -> &mut Ledger {
+        self.sim.ledger.as_mut().expect("a stage has one")
+    }
+
+    fn actor(&self, number: usize) -> Option<usize> {
+        self.actors.iter().position(|actor| actor.number == number)
+    }
+
+    /// The host of a node that runs.
+    fn up(&self, number: usize) -> Option<usize> {
+        self.actors.iter().find(|actor| actor.number == number).map(|actor| actor.host).filter(|host| self.sim.is_up(*host))
+    }
+
+    fn is_leaving(&self, host: usize) -> bool {
+        self.leaving.iter().any(|(leaving, _)| *leaving == host)
+    }
+
+    /// Lets time run. Nodes that leave end when they are through, and directories that do not lag commit.
+    fn run_for(&mut self, time: Duration) -> Result<(), Failure> {
+        let end = self.sim.now() + time;
+        loop {
+            let rest = end - self.sim.now();
+            let slice = if self.leaving.is_empty() { rest } else { rest.min(SLICE) };
+            self.sim.run_for(slice);
+            self.sim.verdict()?;
+            self.end_leaves();
+            if self.sim.now() >= end {
+                break;
+            }
+        }
+        for at in 0..self.actors.len() {
+            self.commit(at);
+        }
+        self.sim.verdict()
+    }
+
+    fn commit(&mut self, at: usize) {
+        let host = self.actors[at].host;
+        // Only who may be set back needs copies.
+        let wanted = self.mix.lag > 0 || self.mix.restore > 0;
+        let Some(map) = self.sim.map(host).filter(|_| wanted) else { return };
+        let (map, seen) = (map.clone(), self.sim.ledger.as_ref().map(|ledger| ledger.seen(host)).unwrap_or_default());
+        let Some(directory) = self.actors[at].directory.as_mut().filter(|directory| !directory.lags) else { return };
+        if directory.copies.len() == COPIES_MAX {
+            directory.copies.remove(0);
+        }
+        directory.copies.push((map, seen));
+    }
+
+    fn end_leaves(&mut self) {
+        for (host, until) in std::mem::take(&mut self.leaving) {
+            let is_through = self.sim.has_drained(host);
+            if !is_through && self.sim.now() < until {
+                self.leaving.push((host, until));
+                continue;
+            }
+            let had_peers = self.sim.machine(host).is_some_and(|machine| machine.peers() > 0);
+            self.sim.crash(host);
+            let seen = self.ledger().ends(host);
+            if is_through && had_peers {
+                self.ledger().owe(&seen);
+            }
+        }
+    }
+
+    fn act(&mut self, act: &Act) -> Result<(), Failure> {
+        match act {
+            Act::Start { node, region, has_directory, knows } => self.start(*node, *region, *has_directory, knows),
+            Act::Add { node, counter, is_negative } => self.add(*node, counter, *is_negative),
+            Act::Reset { node, key } => self.reset(*node, *key),
+            Act::Once { nodes, which } => self.once(nodes, which)?,
+            Act::Names { node, count } => {
+                for _ in 0..*count {
+                    self.names += 1;
+                    let name = format!("name {}", self.names);
+                    self.add(*node, &name, false);
+                }
+            }
+            Act::Crash { node, keeps_all } => self.crash(*node, *keeps_all),
+            Act::Restart { node } => self.restart(*node, None),
+            Act::Restore { node, back } => self.restart(*node, Some(*back)),
+            Act::Lag { node, lags } => {
+                let directory = self.actor(*node).and_then(|at| self.actors[at].directory.as_mut());
+                directory.into_iter().for_each(|directory| directory.lags = *lags);
+            }
+            Act::Leave { node } => {
+                if let Some(host) = self.up(*node).filter(|host| !self.is_leaving(*host)) {
+                    self.sim.hand(host, Input::Leave { for_good: true }, None);
+                    self.leaving.push((host, self.sim.now() + self.mix.patience));
+                    if let Some(at) = self.actor(*node) {
+                        self.actors[at].is_gone = true;
+                    }
+                }
+            }
+            Act::Retire { at, node } => {
+                if let (Some(host), Some(lost)) = (self.up(*at), self.actor(*node)) {
+                    let lost = self.actors[lost].host;
+                    if host != lost {
+                        self.sim.retire(host, lost);
+                    }
+                }
+            }
+            Act::Cut { from, to, both_ways } => {
+                let hosts = |numbers: &[usize]| -> Vec<usize> {
+                    numbers.iter().filter_map(|number| self.actor(*number)).map(|at| self.actors[at].host).collect()
+                };
+                let (from, to) = (hosts(from), hosts(to));
+                if *both_ways { self.sim.cut(&from, &to) } else { self.sim.cut_one_way(&from, &to) }
+            }
+            Act::Heal => self.heal(),
+            Act::Hang { node } => self.up(*node).into_iter().for_each(|host| self.sim.mute(host)),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, number: usize, region: usize, has_directory: bool, knows: &Knows) {
+        let host = self.sim.start(REGIONS[region]);
+        let writer = self.sim.writer(host);
+        self.ledger().begins(host, writer, None);
+        match knows {
+            Knows::Everybody => self.connect(host),
+            Knows::Only(other) => self.up(*other).into_iter().for_each(|other| self.sim.connect(host, other)),
+        }
+        let directory = has_directory.then(Directory::default);
+        self.actors.push(Actor { number, host, directory, is_gone: false, is_restored: false });
+    }
+
+    /// Connects a host to everybody else who is up, as discovery does.
+    fn connect(&mut self, host: usize) {
+        let others: Vec<usize> =
+            self.actors.iter().map(|actor| actor.host).filter(|other| *other != host && self.sim.is_up(*other)).collect();
+        others.into_iter().for_each(|other| self.sim.connect(host, other));
+    }
+
+    /// Cuts end, and discovery has introduced all to all.
+    fn heal(&mut self) {
+        let hosts: Vec<usize> = self.actors.iter().map(|actor| actor.host).filter(|host| self.sim.is_up(*host)).collect();
+        hosts.into_iter().for_each(|host| self.connect(host));
+        self.sim.heal();
+    }
+
+    fn add(&mut self, number: usize, base: &str, is_negative: bool) {
+        let Some(host) = self.up(number).filter(|host| !self.is_leaving(*host)) else { return };
+        // A disk that does not take commits refuses adds.
+        let (region, writer) = (self.sim.region(host).to_owned(), self.sim.writer(host));
+        let (counter, amount) = self.ledger().next_add(base, &region);
+        if self.sim.add_unwatched(host, &counter, if is_negative { -amount } else { amount }) {
+            self.ledger().added(base, &region, writer, is_negative);
+            self.sim.hand(host, Input::LocalChange, None);
+        }
+    }
+
+    fn reset(&mut self, number: usize, pick: usize) {
+        let Some(host) = self.up(number).filter(|host| !self.is_leaving(*host)) else { return };
+        if self.mix.resets_ids && pick % 2 == 1 {
+            return self.reset_ids(host, pick);
+        }
+        let Some((key, counter, region)) = self.ledger().key(pick) else { return };
+        // What is pending is flushed and looked at before it is reset.
+        self.sim.flush(host);
+        if let Some(version) = self.sim.reset_unwatched(host, &counter, &region) {
+            self.ledger().reset(host, key, version);
+        }
+        self.sim.hand(host, Input::LocalChange, None);
+    }
+
+    fn reset_ids(&mut self, host: usize, pick: usize) {
+        let Some(counter) = self.ledger().ids.counter(pick) else { return };
+        self.sim.flush(host);
+        if self.sim.reset_unwatched(host, &counter, REGIONS[pick / 2 % REGIONS.len()]).is_some() {
+            self.ledger().ids.cleared(&counter);
+        }
+        self.sim.hand(host, Input::LocalChange, None);
+    }
+
+    fn once(&mut self, numbers: &[usize], which: &Which) -> Result<(), Failure> {
+        let id = match which {
+            Which::New(text) => self.ledger().ids.make(text.clone()),
+            Which::Back(back) => {
+                let count = self.ledger().ids.len();
+                if count == 0 {
+                    return Ok(());
+                }
+                count - 1 - back % count
+            }
+        };
+        for number in numbers {
+            if let Some(host) = self.up(*number).filter(|host| !self.is_leaving(*host)) {
+                self.send(host, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, host: usize, id: usize) -> Result<(), Failure> {
+        let (text, counter, amount) = self.ledger().ids.add(id);
+        let shows = self.sim.map(host).map_or(0, |map| self.sim.ledger.as_ref().map_or(0, |ledger| ledger.ids.shows(map, id)));
+        if let Some(how) = self.sim.add_once_unwatched(host, &text, &counter, amount) {
+            self.ledger().ids.answered(id, how, shows)?;
+        }
+        self.sim.hand(host, Input::LocalChange, None);
+        Ok(())
+    }
+
+    fn crash(&mut self, number: usize, keeps_all: bool) {
+        let (Some(host), Some(at)) = (self.up(number), self.actor(number)) else { return };
+        self.leaving.retain(|(leaving, _)| *leaving != host);
+        self.sim.crash(host);
+        let seen = self.ledger().ends(host);
+        let actor = &mut self.actors[at];
+        match actor.directory.as_mut() {
+            Some(directory) => directory.at_end = keeps_all.then_some(seen),
+            None => actor.is_gone = true,
+        }
+    }
+
+    /// Starts a node again: from all that it held, from its last commit, or from an earlier one.
+    fn restart(&mut self, number: usize, back: Option<usize>) {
+        let Some(at) = self.actor(number).filter(|at| !self.sim.is_up(self.actors[*at].host) && !self.actors[*at].is_gone) else { return };
+        let host = self.actors[at].host;
+        let Some(directory) = self.actors[at].directory.as_mut() else { return };
+        directory.lags = false;
+        let whole = directory.at_end.take().filter(|_| back.is_none());
+        let seen = match whole {
+            Some(seen) => seen,
+            None => {
+                let kept = directory.copies.len().saturating_sub(back.unwrap_or(0)).max(1);
+                directory.copies.truncate(kept);
+                let (map, seen) = directory.copies.last().cloned().unwrap_or_default();
+                self.sim.put_disk(host, map);
+                seen
+            }
+        };
+        self.actors[at].is_restored = back.is_some();
+        self.sim.restart(host, true);
+        let writer = self.sim.writer(host);
+        self.ledger().begins(host, writer, Some(seen));
+    }
+
+    /// All faults end, every directory comes back, clients send their ids again, and all must be equal and right.
+    fn peace(mut self) -> Result<(), Failure> {
+        if self.prints {
+            println!("peace");
+        }
+        self.sim.set_links(Link::loopback());
+        self.sim.unmute_all();
+        for number in self.actors.iter().map(|actor| actor.number).collect::<Vec<_>>() {
+            self.restart(number, None);
+        }
+        self.heal();
+        while !self.leaving.is_empty() {
+            self.run_for(SLICE)?;
+        }
+        if self.actors.iter().all(|actor| !self.sim.is_up(actor.host)) {
+            return Ok(());
+        }
+        self.wait("equal", |stage| stage.sim.is_converged() && stage.all_synced())?;
+        self.sim.ledger.as_mut().expect("a stage has one").compare()?;
+        let hosts: Vec<usize> = self.actors.iter().map(|actor| actor.host).filter(|host| self.sim.is_up(*host)).collect();
+        for id in 0..self.ledger().ids.len() {
+            let host = hosts[self.dice.usize(..hosts.len())];
+            self.send(host, id)?;
+        }
+        self.wait("equal after the ids were sent again", |stage| stage.sim.is_converged())?;
+        if self.mix.clean {
+            self.wait("clean", |stage| {
+                if stage.mix.operator {
+                    stage.sim.retire_absent(hosts[0]);
+                }
+                hosts.iter().all(|host| stage.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len()))
+                    && stage.sim.is_converged()
+            })?;
+        }
+        self.ledger().compare()?;
+        let ids = self.sim.ledger.as_ref().map(|ledger| &ledger.ids);
+        hosts.iter().filter_map(|host| self.sim.map(*host)).try_for_each(|map| ids.map_or(Ok(()), |ids| ids.check(map)))?;
+        if self.mix.majority {
+            self.check_majority(hosts[0])?;
+        }
+        self.sim.verdict()
+    }
+
+    fn all_synced(&self) -> bool {
+        let up = self.actors.iter().filter_map(|actor| self.sim.machine(actor.host));
+        up.into_iter().all(|machine| machine.is_synced() && machine.readiness().is_ok())
+    }
+
+    /// Lets time run until something is so.
+    fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) -> Result<(), Failure> {
+        let end = self.sim.now() + PEACE;
+        loop {
+            self.run_for(SLICE)?;
+            if done(self) {
+                return Ok(());
+            }
+            if self.sim.now() >= end {
+                let shown = self.shown();
+                return Err(Failure::NotConverged(format!("not {what} after {PEACE:?} of peace\n{shown}")));
+            }
+        }
+    }
+
+    /// Healthy nodes know a majority of copies and a stable total.
+    fn check_majority(&mut self, host: usize) -> Result<(), Failure> {
+        let waiting = self.sim.await_copies(host, Copies::Majority, Duration::from_secs(30));
+        let _ = self.sim.stable_total(host, "clicks");
+        self.run_for(Duration::from_secs(31))?;
+        let (waited, stable) = (self.sim.waited(waiting), self.sim.stable_total(host, "clicks"));
+        match (waited, stable) {
+            (Some(Waited::Reached), Some(_)) => Ok(()),
+            (waited, stable) => Err(Failure::NotConverged(format!("a majority of copies: {waited:?}, a stable total: {stable:?}"))),
+        }
+    }
+}

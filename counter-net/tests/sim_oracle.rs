@@ -1,0 +1,136 @@
+//! Stories of every kind against one ledger: every add is its own unit, and every node shows exactly those that its state names.
+//!
+//! By hand: `ORACLE_MIX=everything ORACLE_STORIES=100000 cargo test --release -p counter-net --no-default-features --features sim --test
+//! sim_oracle -- --ignored --nocapture campaign` prints the seeds that fail; `ORACLE_FIRST` is the first seed, 0 if it is not set.
+//! `ORACLE_MIX=… ORACLE_SEED=… … -- --ignored --nocapture one_seed` prints one story step by step, with as few steps as still fail.
+#![cfg(feature = "sim")]
+
+use std::time::Instant;
+
+use counter_net::sim::oracle::{Mix, Story};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn mix() -> Mix {
+    let name = std::env::var("ORACLE_MIX").unwrap_or("everything".into());
+    Mix::named(&name).unwrap_or_else(|| panic!("no mix {name}; there are {:?}", Mix::ALL.iter().map(|mix| mix.name).collect::<Vec<_>>()))
+}
+
+/// Stories of a mix, from seed 0 on.
+fn hold(mix: &Mix, stories: u64) {
+    for seed in 0..stories {
+        if let Err(failure) = Story::new(mix, seed).play() {
+            panic!("ORACLE_MIX=\"{}\" ORACLE_SEED={seed}: {failure}", mix.name);
+        }
+    }
+}
+
+#[test]
+fn partitions_and_resets_are_exact() {
+    hold(&Mix::PARTITIONS, 100);
+}
+
+#[test]
+fn crashes_with_directories_are_exact() {
+    hold(&Mix::CRASHES, 100);
+}
+
+#[test]
+fn kills_that_an_operator_retires_are_exact() {
+    hold(&Mix::KILLS, 100);
+}
+
+#[test]
+fn ids_sent_again_anywhere_count_once() {
+    hold(&Mix::IDS, 100);
+}
+
+#[test]
+#[ignore = "fault 1: a successor that does not know all folds; first at seed 9"]
+fn leaves_lose_nothing_and_resets_stay() {
+    hold(&Mix::LEAVES, 200);
+}
+
+#[test]
+#[ignore = "fault 2: adds are taken back again and again once the table is full; first at seed 0"]
+fn an_add_is_taken_back_once() {
+    hold(&Mix::TAKEN_BACK, 200);
+}
+
+#[test]
+#[ignore = "fault 3: ids count twice for good after a fold"]
+fn ids_and_crashes_are_exact() {
+    hold(&Mix::IDS_AND_CRASHES, 3000);
+}
+
+#[test]
+#[ignore = "fault 4: carried dedup entries displace fresher ones; first at seed 2"]
+fn the_latest_ids_are_remembered() {
+    hold(&Mix::FULL_TABLES, 200);
+}
+
+#[test]
+#[ignore = "fault 5: a leaver stays enrolled for ever"]
+fn leaves_leave_nothing_behind() {
+    hold(&Mix::ROLLS, 200);
+}
+
+#[test]
+#[ignore = "fault 6: a bound on names stops old counters; first at seed 4"]
+fn a_bound_on_names_stops_new_names_only() {
+    hold(&Mix::NAMES, 200);
+}
+
+#[test]
+#[ignore = "fault 9: a reset does not hold after a restart from a disk that lagged; first at seed 16"]
+fn lagging_disks_are_exact() {
+    hold(&Mix::LAGGING_DISKS, 200);
+}
+
+#[test]
+#[ignore = "fault 10: a long digest is punished; first at seed 1"]
+fn long_digests_are_served() {
+    hold(&Mix::LONG_DIGESTS, 200);
+}
+
+#[test]
+#[ignore = "fault 11: no majority and no stable total after kills; first at seed 0"]
+fn a_majority_is_had_after_kills() {
+    hold(&Mix::NO_OPERATOR, 200);
+}
+
+#[test]
+#[ignore = "several faults; first at seed 2"]
+fn everything_at_once_is_exact() {
+    hold(&Mix::EVERYTHING, 200);
+}
+
+#[test]
+#[ignore = "as many stories as ORACLE_STORIES says"]
+fn campaign() {
+    let (mix, first, count) = (mix(), number("ORACLE_FIRST").unwrap_or(0), number("ORACLE_STORIES").unwrap_or(1000));
+    let (began, mut failed) = (Instant::now(), 0);
+    for seed in first..first + count {
+        if let Err(failure) = Story::new(&mix, seed).play() {
+            failed += 1;
+            if failed <= 20 {
+                println!("seed {seed}: {failure}");
+            }
+        }
+    }
+    let took = began.elapsed();
+    println!("{}: {failed} of {count} stories fail; {took:?}, {:.0} a second", mix.name, count as f64 / took.as_secs_f64());
+    assert_eq!(failed, 0);
+}
+
+#[test]
+#[ignore = "the story of ORACLE_SEED"]
+fn one_seed() {
+    let story = Story::new(&mix(), number("ORACLE_SEED").unwrap_or(0));
+    let played = story.play();
+    let story = if played.is_err() { story.shrink(number("ORACLE_TRIES").unwrap_or(400) as usize) } else { story };
+    println!("{played:?}");
+    assert_eq!(story.print(), Ok(()));
+}
