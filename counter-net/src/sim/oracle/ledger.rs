@@ -26,13 +26,8 @@ impl Seen {
         &mut self.0[key]
     }
 
-    /// What somebody else has shown besides. What either cleared is cleared.
-    pub(super) fn join(&mut self, other: &Seen) {
-        for (key, theirs) in other.0.iter().enumerate() {
-            let mask = self.at(key);
-            mask.cleared |= theirs.cleared;
-            mask.shown = (mask.shown | theirs.shown) & !mask.cleared;
-        }
+    fn get(&self, key: usize) -> Mask {
+        self.0.get(key).copied().unwrap_or_default()
     }
 }
 
@@ -89,8 +84,6 @@ pub(in crate::sim) struct Ledger {
     /// Keys with pending adds, by writer.
     pending: BTreeMap<ReplicaId, Vec<(usize, usize)>>,
     views: BTreeMap<usize, View>,
-    /// What nodes had that left for good, with success.
-    owed: Seen,
     pub(super) ids: Ids,
 }
 
@@ -120,9 +113,25 @@ impl Ledger {
         self.views.get(&host).map(|view| view.seen.clone()).unwrap_or_default()
     }
 
-    /// A node left, with success: what it had shown is in others' hands.
-    pub(super) fn owe(&mut self, seen: &Seen) {
-        self.owed.join(seen);
+    /// A node left with success, so all that it had shown is in the hands of nodes that run, or in `directories`.
+    ///
+    /// # Errors
+    /// The first add or reset that nobody has.
+    pub(super) fn left(&self, seen: &Seen, directories: &[&Seen]) -> Result<(), Failure> {
+        let survivors: Vec<&Seen> = self.views.values().map(|view| &view.seen).chain(directories.iter().copied()).collect();
+        for key in 0..self.keys.len() {
+            let of = |part: fn(Mask) -> u32| survivors.iter().map(move |seen| part(seen.get(key)));
+            let lost = seen.get(key).shown & !of(|mask| mask.shown | mask.cleared).fold(0, |all, one| all | one);
+            if lost != 0 {
+                return Err(Failure::WrongValue(format!("a node left with success, and nobody has {}", self.name(key, first(lost)))));
+            }
+            let undone = seen.get(key).cleared & of(|mask| mask.shown & !mask.cleared).fold(u32::MAX, |all, one| all & one);
+            if undone != 0 {
+                let what = format!("a node left with success, and nobody has the reset of {}", self.name(key, first(undone)));
+                return Err(Failure::WrongValue(what));
+            }
+        }
+        Ok(())
     }
 
     /// The counter's name and the amount of the next add to a base name in a region.
@@ -244,7 +253,8 @@ impl Ledger {
             };
             let held_upto = held.binary_search_by_key(&unit.writer, |(writer, _)| *writer).map_or(0, |at| held[at].1);
             let is_shown = mask >> place & 1 == 1;
-            if is_shown && held_upto <= before && !map.is_ended(unit.writer) {
+            // A successor's cell may name adds of a writer whose own cells, and end, are not known here yet.
+            if is_shown && held_upto <= before && map.life_records().next().is_none() {
                 return Err(format!("{} is shown, and of its writer version {held_upto} is held", name(place)));
             }
             if !is_shown && held_upto >= version && seen.cleared >> place & 1 == 0 {
@@ -272,7 +282,7 @@ impl Ledger {
         }
     }
 
-    /// Whether two nodes show the same, and all that is owed.
+    /// Whether all nodes show the same.
     ///
     /// # Errors
     /// The first difference.
@@ -284,16 +294,6 @@ impl Ledger {
             if let Some(at) = (0..shown.len()).find(|at| shown[*at] != shown[0]) {
                 let place = first(shown[at] ^ shown[0]);
                 let what = format!("nodes {first_host} and {} differ in {}", hosts[at], self.name(key, place));
-                return Err(Failure::WrongValue(what));
-            }
-            let owed = *self.owed.at(key);
-            let lost = owed.shown & !shown[0] & !self.keys[key].clearable;
-            if lost != 0 {
-                return Err(Failure::WrongValue(format!("{} left with success and is lost", self.name(key, first(lost)))));
-            }
-            if owed.cleared & shown[0] != 0 {
-                let what =
-                    format!("{} was reset where somebody left with success, and is shown", self.name(key, first(owed.cleared & shown[0])));
                 return Err(Failure::WrongValue(what));
             }
         }

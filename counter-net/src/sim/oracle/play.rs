@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::{CounterMap, MARKS_MAX};
+use counter_core::{CounterMap, MARKS_MAX, ReplicaId};
 
 use super::ids::Ids;
 use super::ledger::{Ledger, Seen};
@@ -51,11 +51,16 @@ impl Story {
     /// # Errors
     /// As [`play`](Self::play).
     pub fn print(&self) -> Result<(), Failure> {
-        self.stage(true).play(&self.steps)
+        let mut stage = self.stage(true);
+        let played = stage.play(&self.steps);
+        println!("     {}", stage.shown());
+        played
     }
 
     /// Leaves out steps for as long as what is left still fails. Takes at most `tries` plays.
     pub fn shrink(mut self, tries: usize) -> Self {
+        let Err(failure) = self.play() else { return self };
+        let kind = kind(&failure);
         let (mut left, mut size) = (tries, self.steps.len().div_ceil(2));
         while size > 0 && left > 0 {
             let mut at = 0;
@@ -63,7 +68,7 @@ impl Story {
                 let mut less = self.clone();
                 less.steps.drain(at..(at + size).min(self.steps.len()));
                 left -= 1;
-                if less.play().is_err() { self = less } else { at += size }
+                if less.play().is_err_and(|failure| self::kind(&failure) == kind) { self = less } else { at += size }
             }
             size = if size == 1 { 0 } else { size.div_ceil(2) };
         }
@@ -86,6 +91,13 @@ impl Story {
         sim.ledger = Some(Box::new(Ledger::with_ids(ids)));
         Stage { mix: &self.mix, sim, dice, actors: Vec::new(), leaving: Vec::new(), prints, names: 0 }
     }
+}
+
+/// A failure's words, without the numbers and names in it.
+fn kind(failure: &Failure) -> String {
+    let text = failure.to_string();
+    let words = text.lines().next().unwrap_or_default().split_whitespace();
+    words.filter(|word| word.chars().all(|letter| letter.is_alphabetic() || letter == ',')).collect::<Vec<_>>().join(" ")
 }
 
 /// Pages and payloads of a few cells.
@@ -118,6 +130,13 @@ struct Directory {
     at_end: Option<Seen>,
 }
 
+impl Directory {
+    /// What a start from it goes on from.
+    fn seen(&self) -> Option<&Seen> {
+        self.at_end.as_ref().or_else(|| self.copies.last().map(|(_, seen)| seen))
+    }
+}
+
 struct Stage<'a> {
     mix: &'a Mix,
     sim: Sim,
@@ -130,29 +149,35 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn play(mut self, steps: &[Step]) -> Result<(), Failure> {
+    fn play(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for (at, step) in steps.iter().enumerate() {
             self.act(&step.act)?;
             let ran = self.run_for(step.pause);
             if self.prints {
-                println!("{at:3} {:>9.3?}  {step}\n{:15}{}", self.sim.now(), "", self.shown());
+                println!("{at:3} {:?} {step}\n     {}", self.sim.now(), self.shown());
             }
             ran?;
         }
         self.peace()
     }
 
+    /// What each node holds (writers as node, incarnation and version; in brackets those that ended) and shows.
     fn shown(&self) -> String {
         let of = |actor: &Actor| {
             let map = self.sim.map(actor.host)?;
-            let mut values: Vec<String> = map
-                .counters()
-                .flat_map(|counter| map.regions(counter).map(move |(region, value)| format!("{counter}/{region} {value:x}")))
-                .collect();
+            let writer = |id: ReplicaId| {
+                let node = self.actors.iter().find(|actor| self.sim.writer(actor.host).node == id.node).map_or(usize::MAX, |actor| actor.number);
+                let held = format!("{node}.{}@{}", id.generation >> 32, map.seen_of(id));
+                if map.is_ended(id) { format!("[{held}]") } else { held }
+            };
+            let signed = |value: i128| if value < 0 { format!("-{:x}", -value) } else { format!("{value:x}") };
+            let values = map.counters().flat_map(|counter| map.regions(counter).map(move |(region, value)| (counter, region, value)));
+            let mut values: Vec<String> = values.map(|(counter, region, value)| format!("{counter}/{region} {}", signed(value))).collect();
             values.sort();
-            Some(format!("{}: {} writers, {}", actor.number, map.replicas().count(), values.join(" ")))
+            let writers: Vec<String> = map.replicas().map(writer).collect();
+            Some(format!("{:2} holds {} shows {}", actor.number, writers.join(" "), values.join(", ")))
         };
-        self.actors.iter().filter_map(of).collect::<Vec<_>>().join(&format!("\n{:15}", ""))
+        self.actors.iter().filter_map(of).collect::<Vec<_>>().join("\n     ")
     }
 
     fn ledger(&mut self) -> &mut Ledger {
@@ -180,7 +205,7 @@ impl Stage<'_> {
             let slice = if self.leaving.is_empty() { rest } else { rest.min(SLICE) };
             self.sim.run_for(slice);
             self.sim.verdict()?;
-            self.end_leaves();
+            self.end_leaves()?;
             if self.sim.now() >= end {
                 break;
             }
@@ -204,7 +229,7 @@ impl Stage<'_> {
         directory.copies.push((map, seen));
     }
 
-    fn end_leaves(&mut self) {
+    fn end_leaves(&mut self) -> Result<(), Failure> {
         for (host, until) in std::mem::take(&mut self.leaving) {
             let is_through = self.sim.has_drained(host);
             if !is_through && self.sim.now() < until {
@@ -215,9 +240,12 @@ impl Stage<'_> {
             self.sim.crash(host);
             let seen = self.ledger().ends(host);
             if is_through && had_peers {
-                self.ledger().owe(&seen);
+                let down = self.actors.iter().filter(|actor| !self.sim.is_up(actor.host) && !actor.is_gone);
+                let directories: Vec<&Seen> = down.filter_map(|actor| actor.directory.as_ref()?.seen()).collect();
+                self.sim.ledger.as_ref().map_or(Ok(()), |ledger| ledger.left(&seen, &directories))?;
             }
         }
+        Ok(())
     }
 
     fn act(&mut self, act: &Act) -> Result<(), Failure> {
@@ -395,7 +423,7 @@ impl Stage<'_> {
     }
 
     /// All faults end, every directory comes back, clients send their ids again, and all must be equal and right.
-    fn peace(mut self) -> Result<(), Failure> {
+    fn peace(&mut self) -> Result<(), Failure> {
         if self.prints {
             println!("peace");
         }
