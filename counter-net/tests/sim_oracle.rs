@@ -5,6 +5,7 @@
 //! `ORACLE_MIX=… ORACLE_SEED=… … -- --ignored --nocapture one_seed` prints one story step by step, with as few steps as still fail.
 #![cfg(feature = "sim")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use counter_net::sim::oracle::{Mix, Story};
@@ -111,16 +112,19 @@ fn everything_at_once_is_exact() {
 #[ignore = "as many stories as ORACLE_STORIES says"]
 fn campaign() {
     let (mix, first, count) = (mix(), number("ORACLE_FIRST").unwrap_or(0), number("ORACLE_STORIES").unwrap_or(1000));
-    let (began, mut failed) = (Instant::now(), 0);
-    for seed in first..first + count {
-        if let Err(failure) = Story::new(&mix, seed).play() {
-            failed += 1;
-            if failed <= 20 {
+    let threads = number("ORACLE_THREADS").unwrap_or(std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64));
+    let (began, next, failed) = (Instant::now(), AtomicU64::new(first), AtomicU64::new(0));
+    let tell = || {
+        while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < first + count) {
+            if let Err(failure) = Story::new(&mix, seed).play()
+                && failed.fetch_add(1, Ordering::Relaxed) < 20
+            {
                 println!("seed {seed}: {failure}");
             }
         }
-    }
-    let took = began.elapsed();
+    };
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(tell))));
+    let (took, failed) = (began.elapsed(), failed.into_inner());
     println!("{}: {failed} of {count} stories fail; {took:?}, {:.0} a second", mix.name, count as f64 / took.as_secs_f64());
     assert_eq!(failed, 0);
 }

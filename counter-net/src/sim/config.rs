@@ -33,6 +33,8 @@ pub struct SimConfig {
     /// Whether a life with a disk claims the one before it, as real nodes do. Then cells are not one writer's own any more, so totals are held
     /// against the truth instead of cells, and a story has to do without resets and subtractions.
     pub retirement: bool,
+    /// Whether nodes have names: a start without a disk is an incarnation of the same node, and claims those before it.
+    pub named: bool,
     /// Names that a node takes.
     pub keys_max: usize,
     /// Dedup entries of a kind that are kept of each writer.
@@ -110,6 +112,7 @@ impl Default for SimConfig {
             lost_after: Duration::from_secs(10),
             reconnect_after: Duration::from_secs(1),
             retirement: false,
+            named: false,
             keys_max: KEYS_MAX,
             dedup_max: MARKS_MAX,
         }

@@ -103,7 +103,7 @@ impl Host {
         let generation = if self.retires { ReplicaId::new(0, before.generation).follows().generation } else { self.life };
         self.writer = ReplicaId::new(self.node.0, generation);
         let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
-        if self.retires && with_disk && before.generation > 0 {
+        if self.retires && (with_disk || config.named) && before.generation > 0 {
             // All that the directory knows of, as the driver does: the latest may have left no more than its number.
             let earlier: Vec<ReplicaId> =
                 replica.map().replicas().filter(|life| life.node == before.node && *life != self.writer).collect();

@@ -1,6 +1,6 @@
 //! The ledger: who added what under which version, what each reset saw, and what each node has shown so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use counter_core::{CounterMap, KeyId, Replica, ReplicaId, Version};
 
@@ -48,6 +48,8 @@ struct Key {
     units: Vec<Unit>,
     /// What some reset saw.
     clearable: u32,
+    /// Adds of replicas that were retired while they ran, and what their resets saw: these may come and go.
+    loose: u32,
 }
 
 /// One reset, written by a replica under a version, and the adds that it saw.
@@ -84,6 +86,8 @@ pub(in crate::sim) struct Ledger {
     /// Keys with pending adds, by writer.
     pending: BTreeMap<ReplicaId, Vec<(usize, usize)>>,
     views: BTreeMap<usize, View>,
+    /// Replicas that were retired while they ran.
+    retired_alive: BTreeSet<ReplicaId>,
     pub(super) ids: Ids,
 }
 
@@ -143,7 +147,7 @@ impl Ledger {
                 Some(full) => format!("{base}.{full}"),
                 None => base.to_owned(),
             };
-            self.keys.push(Key { counter, region: region.to_owned(), units: Vec::new(), clearable: 0 });
+            self.keys.push(Key { counter, region: region.to_owned(), units: Vec::new(), clearable: 0, loose: 0 });
             self.newest.insert(place, self.keys.len() - 1);
             self.keys.len() - 1
         });
@@ -154,6 +158,7 @@ impl Ledger {
     pub(super) fn added(&mut self, base: &str, region: &str, writer: ReplicaId, is_negative: bool) {
         let Some(&key) = self.newest.get(&(base.to_owned(), region.to_owned())) else { return };
         self.keys[key].units.push(Unit { writer, is_negative, written: None });
+        self.keys[key].loose |= u32::from(self.retired_alive.contains(&writer)) << (self.keys[key].units.len() - 1);
         self.pending.entry(writer).or_default().push((key, self.keys[key].units.len() - 1));
     }
 
@@ -168,7 +173,22 @@ impl Ledger {
         let Some(view) = self.views.get_mut(&host) else { return };
         let saw = view.seen.at(key).shown;
         self.keys[key].clearable |= saw;
+        if self.retired_alive.contains(&view.writer) {
+            self.keys[key].loose |= saw;
+        }
         self.resets.push(Reset { key, writer: view.writer, version, saw });
+    }
+
+    /// An operator retired a replica that runs: what it had counted and nobody else holds may be lost, and what it resets may come back.
+    pub(super) fn retired_alive(&mut self, writer: ReplicaId) {
+        self.retired_alive.insert(writer);
+        for key in &mut self.keys {
+            let theirs = (0..key.units.len()).filter(|place| key.units[*place].writer == writer);
+            key.loose |= theirs.fold(0, |mask, place| mask | 1 << place);
+        }
+        for reset in self.resets.iter().filter(|reset| reset.writer == writer) {
+            self.keys[reset.key].loose |= reset.saw;
+        }
     }
 
     /// Reads all values of a node and holds them against what it holds and what it has shown.
@@ -233,7 +253,8 @@ impl Ledger {
             .map_err(|(place, times)| format!("{} counts {times} times", name(place)))?;
         let seen = view.seen.at(at);
         if view.is_bound {
-            let gone = seen.shown & !mask;
+            seen.cleared &= !key.loose;
+            let gone = seen.shown & !mask & !key.loose;
             if gone & !key.clearable != 0 {
                 return Err(format!("{} was shown and is gone, and no reset saw it", name(first(gone & !key.clearable))));
             }
@@ -257,14 +278,14 @@ impl Ledger {
             if is_shown && held_upto <= before && map.life_records().next().is_none() {
                 return Err(format!("{} is shown, and of its writer version {held_upto} is held", name(place)));
             }
-            if !is_shown && held_upto >= version && seen.cleared >> place & 1 == 0 {
+            if !is_shown && held_upto >= version && key.loose >> place & 1 == 0 && seen.cleared >> place & 1 == 0 {
                 if key.clearable >> place & 1 == 0 {
                     return Err(format!("{} is held and not shown, and no reset saw it", name(place)));
                 }
                 seen.cleared |= 1 << place;
             }
         }
-        for reset in self.resets.iter().filter(|reset| reset.key == at && reset.saw & mask != 0) {
+        for reset in self.resets.iter().filter(|reset| reset.key == at && reset.saw & mask & !key.loose != 0) {
             let held_upto = held.binary_search_by_key(&reset.writer, |(writer, _)| *writer).map_or(0, |at| held[at].1);
             if held_upto >= reset.version && view.is_bound {
                 return Err(format!("{} is shown, and the reset that saw it is held", name(first(reset.saw & mask))));

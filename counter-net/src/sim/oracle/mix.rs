@@ -21,6 +21,8 @@ pub struct Mix {
     pub pauses: &'static [u64],
     /// The share of stories whose pages and payloads hold a few cells only, in a hundred.
     pub cramped: u8,
+    /// The share of stories in which new nodes also dial nodes that are gone, and discovery takes its time, in a hundred.
+    pub stale: u8,
     /// How long a leaving node may take before its process ends all the same.
     pub patience: Duration,
 
@@ -64,6 +66,8 @@ pub struct Mix {
     pub retire_living: u8,
     /// A node's disk begins or ends to lag: nothing is committed meanwhile.
     pub lag: u8,
+    /// A node's disk fills up, or has room again: nothing is committed and the node refuses adds meanwhile.
+    pub full: u8,
     /// Restores of an earlier copy of a directory.
     pub restore: u8,
     /// New names, a few at a time.
@@ -81,6 +85,8 @@ pub struct Mix {
     pub dedup_max: Option<usize>,
     /// Replicas that a digest may name; the usual number where None.
     pub digest_replicas_max: Option<usize>,
+    /// Nodes without directories come back under their names.
+    pub named: bool,
     /// In the end an operator retires who is down for good.
     pub operator: bool,
     /// In the end the state must name the living only.
@@ -100,6 +106,7 @@ const CALM: Mix = Mix {
     links: NEAR_AND_FAR,
     pauses: &[1, 20, 200, 800],
     cramped: 50,
+    stale: 30,
     patience: Duration::from_secs(2),
     add: 30,
     subtract: 6,
@@ -121,6 +128,7 @@ const CALM: Mix = Mix {
     retire: 0,
     retire_living: 0,
     lag: 0,
+    full: 0,
     restore: 0,
     names: 0,
     flood: 0,
@@ -129,6 +137,7 @@ const CALM: Mix = Mix {
     keys_max: None,
     dedup_max: None,
     digest_replicas_max: None,
+    named: false,
     operator: true,
     clean: true,
     majority: false,
@@ -140,8 +149,7 @@ impl Mix {
     /// The same, with crashes of nodes that have directories.
     pub const CRASHES: Mix = Mix { name: "crashes", crash: 8, restart: 12, ..Self::PARTITIONS };
     /// Kills of nodes without directories, which an operator retires.
-    pub const KILLS: Mix =
-        Mix { name: "kills", directories: 30, kill: 5, newcomer: 6, retire: 3, crash: 4, restart: 8, ..Self::PARTITIONS };
+    pub const KILLS: Mix = Mix { name: "kills", directories: 0, kill: 5, newcomer: 6, retire: 3, ..Self::PARTITIONS };
     /// Ids sent again at other nodes, in cuts; nobody ends.
     pub const IDS: Mix = Mix { name: "ids", id: 10, again: 10, twice: 10, ..Self::PARTITIONS };
 
@@ -151,8 +159,21 @@ impl Mix {
     /// More adds taken back than the table keeps.
     pub const TAKEN_BACK: Mix = Mix { name: "taken back", flood_twice: 4, dedup_max: Some(16), again: 4, cut: 4, heal: 6, ..CALM };
     /// Ids sent twice while nodes with directories are killed.
-    pub const IDS_AND_CRASHES: Mix =
-        Mix { name: "ids and crashes", id: 6, again: 6, twice: 14, crash: 8, restart: 14, cut: 2, heal: 4, ..CALM };
+    pub const IDS_AND_CRASHES: Mix = Mix {
+        name: "ids and crashes",
+        links: &[Link::wide, || Link::lossy(0.3)],
+        pauses: &[1, 50, 400],
+        add: 4,
+        subtract: 0,
+        id: 6,
+        again: 6,
+        twice: 16,
+        crash: 10,
+        restart: 16,
+        cut: 3,
+        heal: 6,
+        ..CALM
+    };
     /// A table that fills up while nodes with directories are killed.
     pub const FULL_TABLES: Mix = Mix { name: "full tables", flood: 6, again: 20, dedup_max: Some(16), crash: 6, restart: 10, ..CALM };
     /// Leaves for good over links between continents, with peers that hang; no operator helps.
@@ -171,7 +192,9 @@ impl Mix {
     /// More names than a node takes, made on two sides of a cut.
     pub const NAMES: Mix = Mix { name: "names", names: 8, keys_max: Some(40), cut: 4, heal: 3, cramped: 0, ..CALM };
     /// Disks that lag behind what their nodes show.
-    pub const LAGGING_DISKS: Mix = Mix { name: "lagging disks", reset: 10, lag: 8, crash: 10, restart: 16, ..CALM };
+    pub const LAGGING_DISKS: Mix = Mix { name: "lagging disks", reset: 10, lag: 6, full: 3, crash: 10, restart: 16, ..CALM };
+    /// Resets of counters of which clients send the same add to two nodes.
+    pub const RESETS_OF_IDS: Mix = Mix { name: "resets of ids", reset: 10, resets_ids: true, id: 6, twice: 14, cut: 4, heal: 6, ..CALM };
     /// Directories set back to an earlier time.
     pub const RESTORES: Mix = Mix { name: "restores", reset: 6, crash: 8, restart: 12, restore: 4, ..CALM };
     /// More incarnations than a digest may name.
@@ -180,6 +203,20 @@ impl Mix {
     /// Kills without directories, and nobody who retires them.
     pub const NO_OPERATOR: Mix =
         Mix { name: "no operator", directories: 0, kill: 4, newcomer: 6, operator: false, clean: false, majority: true, ..CALM };
+    /// Kills of nodes without directories, which come back under their names; nobody retires them.
+    pub const NAMED: Mix = Mix {
+        name: "named",
+        directories: 20,
+        reset: 6,
+        kill: 6,
+        crash: 2,
+        restart: 12,
+        newcomer: 2,
+        named: true,
+        operator: false,
+        majority: true,
+        ..CALM
+    };
     /// An operator who retires nodes that run.
     pub const RETIRED_ALIVE: Mix = Mix { name: "retired alive", cut: 6, heal: 4, retire_living: 4, pauses: &[20, 800, 4000], ..CALM };
     /// All that happens, but retiring the living and bounds.
@@ -202,6 +239,7 @@ impl Mix {
         heal: 6,
         retire: 2,
         lag: 3,
+        full: 1,
         ..CALM
     };
 
@@ -218,9 +256,11 @@ impl Mix {
         Self::ROLLS,
         Self::NAMES,
         Self::LAGGING_DISKS,
+        Self::RESETS_OF_IDS,
         Self::RESTORES,
         Self::LONG_DIGESTS,
         Self::NO_OPERATOR,
+        Self::NAMED,
         Self::RETIRED_ALIVE,
         Self::EVERYTHING,
     ];

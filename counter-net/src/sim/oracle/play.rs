@@ -81,15 +81,18 @@ impl Story {
         let is_cramped = dice.u8(..100) < self.mix.cramped;
         let mut protocol = if is_cramped { cramped(&mut dice) } else { ProtocolConfig::default() };
         protocol.digest_replicas_max = self.mix.digest_replicas_max.unwrap_or(protocol.digest_replicas_max);
-        let config = SimConfig { seed: self.seed, protocol, link, retirement: true, ..SimConfig::default() };
+        let is_stale = dice.u8(..100) < self.mix.stale;
+        let discovery = Duration::from_millis(if is_stale { dice.u64(..2000) } else { 0 });
+        let config = SimConfig { discovery, seed: self.seed, protocol, link, retirement: true, ..SimConfig::default() };
         let mut sim = Sim::new(SimConfig {
+            named: self.mix.named,
             keys_max: self.mix.keys_max.unwrap_or(config.keys_max),
             dedup_max: self.mix.dedup_max.unwrap_or(MARKS_MAX),
             ..config
         });
         let ids = Ids::new(self.mix.dedup_max.unwrap_or(MARKS_MAX));
         sim.ledger = Some(Box::new(Ledger::with_ids(ids)));
-        Stage { mix: &self.mix, sim, dice, actors: Vec::new(), leaving: Vec::new(), prints, names: 0 }
+        Stage { mix: &self.mix, sim, dice, actors: Vec::new(), leaving: Vec::new(), prints, names: 0, is_stale }
     }
 }
 
@@ -126,6 +129,8 @@ struct Actor {
 struct Directory {
     copies: Vec<(CounterMap, Seen)>,
     lags: bool,
+    /// The node refuses adds.
+    is_full: bool,
     /// What the process had shown when it ended, where its directory holds all of that.
     at_end: Option<Seen>,
 }
@@ -146,6 +151,8 @@ struct Stage<'a> {
     leaving: Vec<(usize, Duration)>,
     prints: bool,
     names: usize,
+    /// Discovery knows nodes that are gone, and takes its time.
+    is_stale: bool,
 }
 
 impl Stage<'_> {
@@ -166,7 +173,8 @@ impl Stage<'_> {
         let of = |actor: &Actor| {
             let map = self.sim.map(actor.host)?;
             let writer = |id: ReplicaId| {
-                let node = self.actors.iter().find(|actor| self.sim.writer(actor.host).node == id.node).map_or(usize::MAX, |actor| actor.number);
+                let node =
+                    self.actors.iter().find(|actor| self.sim.writer(actor.host).node == id.node).map_or(usize::MAX, |actor| actor.number);
                 let held = format!("{node}.{}@{}", id.generation >> 32, map.seen_of(id));
                 if map.is_ended(id) { format!("[{held}]") } else { held }
             };
@@ -191,6 +199,13 @@ impl Stage<'_> {
     /// The host of a node that runs.
     fn up(&self, number: usize) -> Option<usize> {
         self.actors.iter().find(|actor| actor.number == number).map(|actor| actor.host).filter(|host| self.sim.is_up(*host))
+    }
+
+    /// The host of a node that takes adds.
+    fn taking(&self, number: usize) -> Option<usize> {
+        let actor = &self.actors[self.actor(number)?];
+        let is_full = actor.directory.as_ref().is_some_and(|directory| directory.is_full);
+        (self.sim.is_up(actor.host) && !self.is_leaving(actor.host) && !is_full).then_some(actor.host)
     }
 
     fn is_leaving(&self, host: usize) -> bool {
@@ -264,9 +279,9 @@ impl Stage<'_> {
             Act::Crash { node, keeps_all } => self.crash(*node, *keeps_all),
             Act::Restart { node } => self.restart(*node, None),
             Act::Restore { node, back } => self.restart(*node, Some(*back)),
-            Act::Lag { node, lags } => {
+            Act::Lag { node, lags, is_full } => {
                 let directory = self.actor(*node).and_then(|at| self.actors[at].directory.as_mut());
-                directory.into_iter().for_each(|directory| directory.lags = *lags);
+                directory.into_iter().for_each(|directory| (directory.lags, directory.is_full) = (*lags, *is_full));
             }
             Act::Leave { node } => {
                 if let Some(host) = self.up(*node).filter(|host| !self.is_leaving(*host)) {
@@ -280,8 +295,9 @@ impl Stage<'_> {
             Act::Retire { at, node } => {
                 if let (Some(host), Some(lost)) = (self.up(*at), self.actor(*node)) {
                     let lost = self.actors[lost].host;
-                    if host != lost {
-                        self.sim.retire(host, lost);
+                    let writer = self.sim.writer(lost);
+                    if host != lost && self.sim.retire(host, lost) && self.sim.is_up(lost) {
+                        self.ledger().retired_alive(writer);
                     }
                 }
             }
@@ -303,30 +319,28 @@ impl Stage<'_> {
         let writer = self.sim.writer(host);
         self.ledger().begins(host, writer, None);
         match knows {
-            Knows::Everybody => self.connect(host),
+            Knows::Everybody => self.connect(host, self.is_stale),
             Knows::Only(other) => self.up(*other).into_iter().for_each(|other| self.sim.connect(host, other)),
         }
         let directory = has_directory.then(Directory::default);
         self.actors.push(Actor { number, host, directory, is_gone: false, is_restored: false });
     }
 
-    /// Connects a host to everybody else who is up, as discovery does.
-    fn connect(&mut self, host: usize) {
-        let others: Vec<usize> =
-            self.actors.iter().map(|actor| actor.host).filter(|other| *other != host && self.sim.is_up(*other)).collect();
-        others.into_iter().for_each(|other| self.sim.connect(host, other));
+    /// Connects a host to everybody else who is up, as discovery does; a stale one names those who are gone as well.
+    fn connect(&mut self, host: usize, is_stale: bool) {
+        let others = self.actors.iter().map(|actor| actor.host).filter(|other| *other != host && (is_stale || self.sim.is_up(*other)));
+        others.collect::<Vec<_>>().into_iter().for_each(|other| self.sim.connect(host, other));
     }
 
     /// Cuts end, and discovery has introduced all to all.
     fn heal(&mut self) {
         let hosts: Vec<usize> = self.actors.iter().map(|actor| actor.host).filter(|host| self.sim.is_up(*host)).collect();
-        hosts.into_iter().for_each(|host| self.connect(host));
+        hosts.into_iter().for_each(|host| self.connect(host, false));
         self.sim.heal();
     }
 
     fn add(&mut self, number: usize, base: &str, is_negative: bool) {
-        let Some(host) = self.up(number).filter(|host| !self.is_leaving(*host)) else { return };
-        // A disk that does not take commits refuses adds.
+        let Some(host) = self.taking(number) else { return };
         let (region, writer) = (self.sim.region(host).to_owned(), self.sim.writer(host));
         let (counter, amount) = self.ledger().next_add(base, &region);
         if self.sim.add_unwatched(host, &counter, if is_negative { -amount } else { amount }) {
@@ -336,7 +350,7 @@ impl Stage<'_> {
     }
 
     fn reset(&mut self, number: usize, pick: usize) {
-        let Some(host) = self.up(number).filter(|host| !self.is_leaving(*host)) else { return };
+        let Some(host) = self.taking(number) else { return };
         if self.mix.resets_ids && pick % 2 == 1 {
             return self.reset_ids(host, pick);
         }
@@ -370,7 +384,7 @@ impl Stage<'_> {
             }
         };
         for number in numbers {
-            if let Some(host) = self.up(*number).filter(|host| !self.is_leaving(*host)) {
+            if let Some(host) = self.taking(*number) {
                 self.send(host, id)?;
             }
         }
@@ -395,7 +409,7 @@ impl Stage<'_> {
         let actor = &mut self.actors[at];
         match actor.directory.as_mut() {
             Some(directory) => directory.at_end = keeps_all.then_some(seen),
-            None => actor.is_gone = true,
+            None => actor.is_gone = !self.mix.named,
         }
     }
 
@@ -403,8 +417,13 @@ impl Stage<'_> {
     fn restart(&mut self, number: usize, back: Option<usize>) {
         let Some(at) = self.actor(number).filter(|at| !self.sim.is_up(self.actors[*at].host) && !self.actors[*at].is_gone) else { return };
         let host = self.actors[at].host;
-        let Some(directory) = self.actors[at].directory.as_mut() else { return };
-        directory.lags = false;
+        let Some(directory) = self.actors[at].directory.as_mut() else {
+            // It comes back under its name, with nothing.
+            self.sim.restart(host, false);
+            let writer = self.sim.writer(host);
+            return self.ledger().begins(host, writer, None);
+        };
+        (directory.lags, directory.is_full) = (false, false);
         let whole = directory.at_end.take().filter(|_| back.is_none());
         let seen = match whole {
             Some(seen) => seen,

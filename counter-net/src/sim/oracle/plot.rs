@@ -56,9 +56,11 @@ pub(super) enum Act {
         node: usize,
         back: usize,
     },
+    /// Commits stop or go on; where they stop for want of room, adds are refused.
     Lag {
         node: usize,
         lags: bool,
+        is_full: bool,
     },
     Leave {
         node: usize,
@@ -194,6 +196,7 @@ impl Author<'_> {
             mix.names,
             mix.flood,
             mix.flood_twice,
+            mix.full,
         ];
         let sum: u32 = weights.iter().map(|weight| u32::from(*weight)).sum();
         let mut at = self.dice.u32(..sum);
@@ -236,13 +239,13 @@ impl Author<'_> {
                 self.push(Act::Crash { node, keeps_all });
             }
             7 => {
-                let node = self.any(|node| !node.is_up && node.has_directory && !node.is_gone)?;
+                let node = self.any(|node| !node.is_up && !node.is_gone)?;
                 (self.nodes[node].is_up, self.nodes[node].lags) = (true, false);
                 self.push(Act::Restart { node });
             }
             8 if self.up_count() > 2 => {
                 let node = self.any(|node| node.is_up && !node.has_directory)?;
-                (self.nodes[node].is_up, self.nodes[node].is_gone) = (false, true);
+                (self.nodes[node].is_up, self.nodes[node].is_gone) = (false, !self.mix.named);
                 self.push(Act::Crash { node, keeps_all: false });
             }
             9 if self.up_count() < 6 => drop(self.start(Knows::Everybody)?),
@@ -281,11 +284,11 @@ impl Author<'_> {
                 let (at, node) = (self.up()?, self.up()?);
                 self.push(Act::Retire { at, node });
             }
-            19 => {
+            19 | 24 => {
                 let node = self.any(|node| node.is_up && node.has_directory)?;
                 self.nodes[node].lags = !self.nodes[node].lags;
                 let lags = self.nodes[node].lags;
-                self.push(Act::Lag { node, lags });
+                self.push(Act::Lag { node, lags, is_full: lags && kind == 24 });
             }
             20 => {
                 let node = self.any(|node| !node.is_up && node.has_directory && !node.is_gone)?;
