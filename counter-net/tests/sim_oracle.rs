@@ -19,8 +19,9 @@ fn mix() -> Mix {
     Mix::named(&name).unwrap_or_else(|| panic!("no mix {name}; there are {:?}", Mix::ALL.iter().map(|mix| mix.name).collect::<Vec<_>>()))
 }
 
-/// Stories of a mix, from seed 0 on.
+/// The stories of a mix from seed 0 on; a fifth of them in a debug build, where each takes a quarter of a second.
 fn hold(mix: &Mix, stories: u64) {
+    let stories = if cfg!(debug_assertions) { stories.div_ceil(5) } else { stories };
     for seed in 0..stories {
         if let Err(failure) = Story::new(mix, seed).play() {
             panic!("ORACLE_MIX=\"{}\" ORACLE_SEED={seed}: {failure}", mix.name);
@@ -30,80 +31,106 @@ fn hold(mix: &Mix, stories: u64) {
 
 #[test]
 fn partitions_and_resets_are_exact() {
-    hold(&Mix::PARTITIONS, 100);
+    hold(&Mix::PARTITIONS, 200);
 }
 
 #[test]
 fn crashes_with_directories_are_exact() {
-    hold(&Mix::CRASHES, 100);
+    hold(&Mix::CRASHES, 200);
 }
 
 #[test]
 fn kills_that_an_operator_retires_are_exact() {
-    hold(&Mix::KILLS, 100);
+    hold(&Mix::KILLS, 200);
 }
 
 #[test]
 fn ids_sent_again_anywhere_count_once() {
-    hold(&Mix::IDS, 100);
+    hold(&Mix::IDS, 200);
 }
 
+// What follows is known to fail. Whoever mends a fault takes its `ignore` away.
+
 #[test]
-#[ignore = "fault 1: a successor that does not know all folds; first at seed 9"]
+#[ignore = "fault 1: a successor that does not hold what the leaver held folds; fails first at seed 11"]
 fn leaves_lose_nothing_and_resets_stay() {
-    hold(&Mix::LEAVES, 200);
+    hold(&Mix::LEAVES, 100);
 }
 
 #[test]
-#[ignore = "fault 2: adds are taken back again and again once the table is full; first at seed 0"]
+#[ignore = "fault 2: what was taken back is forgotten and taken back again; fails first at seed 0"]
 fn an_add_is_taken_back_once() {
-    hold(&Mix::TAKEN_BACK, 200);
+    hold(&Mix::TAKEN_BACK, 100);
 }
 
 #[test]
-#[ignore = "fault 3: ids count twice for good after a fold"]
+#[ignore = "fault 3: a fold before the other copy's writer held the dedup entries; fails first at seed 242"]
 fn ids_and_crashes_are_exact() {
-    hold(&Mix::IDS_AND_CRASHES, 3000);
+    hold(&Mix::IDS_AND_CRASHES, 600);
 }
 
 #[test]
-#[ignore = "fault 4: carried dedup entries displace fresher ones; first at seed 2"]
+#[ignore = "fault 4: carried dedup entries displace fresher ones; fails first at seed 2"]
 fn the_latest_ids_are_remembered() {
-    hold(&Mix::FULL_TABLES, 200);
+    hold(&Mix::FULL_TABLES, 100);
 }
 
 #[test]
-#[ignore = "fault 5: a leaver stays enrolled for ever"]
+#[ignore = "fault 5: a leaver stays enrolled for ever; fails first at seed 1"]
 fn leaves_leave_nothing_behind() {
-    hold(&Mix::ROLLS, 200);
+    hold(&Mix::ROLLS, 100);
 }
 
 #[test]
-#[ignore = "fault 6: a bound on names stops old counters; first at seed 4"]
+#[ignore = "fault 6: a bound on names stops old counters; fails first at seed 4"]
 fn a_bound_on_names_stops_new_names_only() {
-    hold(&Mix::NAMES, 200);
+    hold(&Mix::NAMES, 100);
 }
 
 #[test]
-#[ignore = "fault 9: a reset does not hold after a restart from a disk that lagged; first at seed 16"]
+#[ignore = "fault 9: a reset after a restart from a disk that lagged does not hold; fails first at seed 22"]
 fn lagging_disks_are_exact() {
-    hold(&Mix::LAGGING_DISKS, 200);
+    hold(&Mix::LAGGING_DISKS, 100);
 }
 
 #[test]
-#[ignore = "fault 10: a long digest is punished; first at seed 1"]
+#[ignore = "fault 10: a long digest is punished; fails first at seed 1"]
 fn long_digests_are_served() {
-    hold(&Mix::LONG_DIGESTS, 200);
+    hold(&Mix::LONG_DIGESTS, 100);
 }
 
 #[test]
-#[ignore = "fault 11: no majority and no stable total after kills; first at seed 0"]
+#[ignore = "fault 11: no majority and no stable total after kills without directories; fails first at seed 0"]
 fn a_majority_is_had_after_kills() {
-    hold(&Mix::NO_OPERATOR, 200);
+    hold(&Mix::NO_OPERATOR, 100);
 }
 
 #[test]
-#[ignore = "several faults; first at seed 2"]
+#[ignore = "fault 11, with names: an incarnation that claims at birth folds before it has met anybody; fails first at seed 0"]
+fn named_nodes_come_back_whole() {
+    hold(&Mix::NAMED, 100);
+}
+
+#[test]
+#[ignore = "a successor folds before it has met anybody, from a copy that knows nobody; fails first at seed 2"]
+fn restored_directories_are_exact() {
+    hold(&Mix::RESTORES, 100);
+}
+
+#[test]
+#[ignore = "a reset of both copies of an add with an id counts one of them below zero; fails first at seed 7"]
+fn a_reset_clears_every_copy_of_an_id() {
+    hold(&Mix::RESETS_OF_IDS, 100);
+}
+
+#[test]
+#[ignore = "two nodes that were retired at each other while they ran are never folded; fails first at seed 90"]
+fn retired_nodes_that_run_go_on() {
+    hold(&Mix::RETIRED_ALIVE, 100);
+}
+
+#[test]
+#[ignore = "several faults; fails first at seed 2"]
 fn everything_at_once_is_exact() {
     hold(&Mix::EVERYTHING, 200);
 }
