@@ -52,61 +52,61 @@ fn ids_sent_again_anywhere_count_once() {
 // What follows is known to fail. Whoever mends a fault takes its `ignore` away.
 
 #[test]
-#[ignore = "fault 1: a successor that does not hold what the leaver held folds; fails first at seed 11"]
+#[ignore = "known fault: a successor that does not hold what the leaver held folds; fails first at seed 11"]
 fn leaves_lose_nothing_and_resets_stay() {
     hold(&Mix::LEAVES, 100);
 }
 
 #[test]
-#[ignore = "fault 2: what was taken back is forgotten and taken back again; fails first at seed 0"]
+#[ignore = "known fault: what was taken back is forgotten and taken back again; fails first at seed 0"]
 fn an_add_is_taken_back_once() {
     hold(&Mix::TAKEN_BACK, 100);
 }
 
 #[test]
-#[ignore = "fault 3: a fold before the other copy's writer held the dedup entries; fails first at seed 242"]
+#[ignore = "known fault: a fold before the other copy's writer held the dedup entries; fails first at seed 242"]
 fn ids_and_crashes_are_exact() {
     hold(&Mix::IDS_AND_CRASHES, 600);
 }
 
 #[test]
-#[ignore = "fault 4: carried dedup entries displace fresher ones; fails first at seed 2"]
+#[ignore = "known fault: carried dedup entries displace fresher ones; fails first at seed 2"]
 fn the_latest_ids_are_remembered() {
     hold(&Mix::FULL_TABLES, 100);
 }
 
 #[test]
-#[ignore = "fault 5: a leaver stays enrolled for ever; fails first at seed 1"]
+#[ignore = "known fault: a leaver stays enrolled for ever; fails first at seed 1"]
 fn leaves_leave_nothing_behind() {
     hold(&Mix::ROLLS, 100);
 }
 
 #[test]
-#[ignore = "fault 6: a bound on names stops old counters; fails first at seed 4"]
+#[ignore = "known fault: a bound on names stops old counters; fails first at seed 4"]
 fn a_bound_on_names_stops_new_names_only() {
     hold(&Mix::NAMES, 100);
 }
 
 #[test]
-#[ignore = "fault 9: a reset after a restart from a disk that lagged does not hold; fails first at seed 22"]
+#[ignore = "known fault: a reset after a restart from a disk that lagged does not hold; fails first at seed 22"]
 fn lagging_disks_are_exact() {
     hold(&Mix::LAGGING_DISKS, 100);
 }
 
 #[test]
-#[ignore = "fault 10: a long digest is punished; fails first at seed 1"]
+#[ignore = "known fault: a long digest is punished; fails first at seed 1"]
 fn long_digests_are_served() {
     hold(&Mix::LONG_DIGESTS, 100);
 }
 
 #[test]
-#[ignore = "fault 11: no majority and no stable total after kills without directories; fails first at seed 0"]
+#[ignore = "known fault: no majority and no stable total after kills without directories; fails first at seed 0"]
 fn a_majority_is_had_after_kills() {
     hold(&Mix::NO_OPERATOR, 100);
 }
 
 #[test]
-#[ignore = "fault 11, with names: an incarnation that claims at birth folds before it has met anybody; fails first at seed 0"]
+#[ignore = "known fault, with names: an incarnation that claims at birth folds before it has met anybody; fails first at seed 0"]
 fn named_nodes_come_back_whole() {
     hold(&Mix::NAMED, 100);
 }
