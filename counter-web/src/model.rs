@@ -32,7 +32,7 @@ impl Serialize for Integer {
     }
 }
 
-/// One region of a counter, as CONTRACT writes it.
+/// One region of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct RegionJson {
     pub(crate) value: Integer,
