@@ -1,5 +1,5 @@
-//! The last step of every answer: headers that protect the page, headers that let other sites in,
-//! and a page in the place of JSON where a person asked.
+//! The last step of every answer. It adds the headers that protect the page and those that let
+//! other sites in, and turns a refusal into a page for people who would otherwise see JSON.
 
 use bytes::Bytes;
 use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};

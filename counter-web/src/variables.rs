@@ -1,4 +1,5 @@
-//! Variables that look like ours and are not: a misspelt one would be ignored in silence.
+//! Warns of variables that begin with `COUNTER_` and that nothing reads. A misspelt one would
+//! otherwise be ignored in silence.
 
 use std::ffi::OsString;
 

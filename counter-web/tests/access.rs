@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::eventually;
 use support::http::{Answer, counter, get, post_json, raw, request};
-use support::process::{Node, Running, Runtime, cluster, command, wait};
+use support::process::{Node, Runtime, cluster, command, refused};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 const ADD: &str = "/api/counters/clicks/add";
@@ -111,6 +111,10 @@ fn processes_of_other_users_get_no_local_rights() {
         println!("SKIPPED: only root can be another user");
         return;
     }
+    if std::process::Command::new("curl").arg("-V").stdout(Stdio::null()).status().is_err() {
+        println!("SKIPPED: no curl on this machine");
+        return;
+    }
     let node = node(&[]);
     let url = |name: &str| format!("http://{}/api/counters/{name}/add", node.http);
     let status = |user: &[&str], name: &str| {
@@ -201,17 +205,6 @@ fn tokens_are_shown_nowhere() {
     }
 }
 
-fn refused(variables: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
-    let runtime = Runtime::new();
-    let mut command = command(&runtime);
-    command.args(["--http", "127.0.0.1:0", "--cluster", &cluster()]).args(flags).envs(variables.iter().copied());
-    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-    let status = wait(&mut child.0, Duration::from_secs(20));
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.0.stderr.take().unwrap(), &mut said).unwrap();
-    (status.code(), said)
-}
-
 #[test]
 fn untrusted_proxy_is_warned_of_once() {
     let runtime = Runtime::new();
@@ -238,7 +231,7 @@ fn bad_tokens_are_refused_at_the_start() {
         (vec![("COUNTER_ALLOW_ORIGIN", "example.com")], "such as https://example.com"),
         (vec![("COUNTER_CREATE", "a*b")], "clicks,likes:*"),
     ] {
-        let (code, said) = refused(&variables, &[]);
+        let (code, said) = refused(&Runtime::new(), &variables, &[]);
         assert!(code == Some(2) && said.contains(hint) && !said.contains("secret-of-me"), "{variables:?}: {code:?} {said}");
     }
 }

@@ -2,24 +2,13 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use support::http::{connect, counter, get, post_json, raw};
-use support::process::{Node, Running, Runtime, cluster, command, wait};
+use support::process::{Node, Runtime, cluster, command, refused};
 
 const ADD: &str = "/api/counters/clicks/add";
-
-/// Runs the binary with variables to its end: exit code and what it said on stderr.
-fn refused(runtime: &Runtime, variables: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
-    let mut command = command(runtime);
-    command.args(["--http", "127.0.0.1:0", "--cluster", &cluster()]).args(flags).envs(variables.iter().copied());
-    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-    let status = wait(&mut child.0, Duration::from_secs(20));
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.0.stderr.take().unwrap(), &mut said).unwrap();
-    (status.code(), said)
-}
 
 #[test]
 fn an_empty_variable_is_not_set_and_empty_items_of_a_list_are_none() {

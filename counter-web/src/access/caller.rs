@@ -84,7 +84,7 @@ impl Caller {
         &self.site
     }
 
-    /// Refuses a Bearer token that this node does not know: its sender believes to be somebody.
+    /// Refuses a Bearer token that this node does not know, so that its sender learns of it.
     ///
     /// # Errors
     ///

@@ -176,3 +176,14 @@ pub fn run_in(runtime: &Runtime, args: &[&str]) -> (Option<i32>, String, String)
     let (stdout, stderr) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
     (status.code(), text(Box::new(stdout)), text(Box::new(stderr)))
 }
+
+/// Runs the binary, which refuses to start with these variables and flags: exit code and stderr.
+pub fn refused(runtime: &Runtime, variables: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+    let mut command = command(runtime);
+    command.args(["--http", "127.0.0.1:0", "--cluster", &cluster()]).args(flags).envs(variables.iter().copied());
+    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let status = wait(&mut child.0, Duration::from_secs(20));
+    let mut said = String::new();
+    child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (status.code(), said)
+}

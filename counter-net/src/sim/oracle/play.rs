@@ -1,4 +1,5 @@
-//! Plays a story in the simulator: its steps, then peace, and the comparison of all with all.
+//! Runs a story in the simulator: its steps, then a time in which every fault heals, and then the
+//! comparison of all nodes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Acts that a story keeps its own account of, so that the simulator's plain truth does not follow them.
+//! Adds, resets and leaves that the simulator's own check does not count, because the ledger does.
 
 use counter_core::{CounterMap, Once, ReplicaId, Version};
 
