@@ -17,8 +17,8 @@ pub enum AddError {
     NotFlushed,
     /// A counter's name must have 1 to [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes, a region's at most that many.
     NameOutOfRange,
-    /// The map holds as many keys as it may (`keys_max`).
-    TooManyKeys,
+    /// The map holds as many counters as it may make (`counters_max`). Those that exist can be added to.
+    TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
     /// The store around the replica cannot be written, mostly because the disk is full.
@@ -36,7 +36,10 @@ impl fmt::Display for AddError {
             Self::CellFull => "this replica's share of the counter is full (2^62); nothing was added",
             Self::NotFlushed => "too much is pending since the last flush; nothing was added, try again after a flush",
             Self::NameOutOfRange => "a counter's name has 1 to 255 bytes and a region's at most 255; nothing was added",
-            Self::TooManyKeys => "the map holds as many counters as it may (keys_max); nothing was added",
+            Self::TooManyCounters => {
+                "there are as many counters as may be made here (counters_max); nothing was added and no counter was made: add to one that \
+                 exists, or raise counters_max on every node"
+            }
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
             Self::NotCaughtUp => {
                 "this node runs on a copied data directory and no other node has answered yet; nothing was reset: try again once one has, or start \
@@ -56,8 +59,8 @@ impl std::error::Error for AddError {}
 pub enum JoinError {
     /// The delta holds a page that is not a writer's last: gather it with [`Staging`](crate::Staging) first.
     OpenPart(ReplicaId),
-    /// Joining it would pass `keys_max`.
-    TooManyKeys,
+    /// Joining it would pass twice `counters_max`, or the bound on keys.
+    TooManyCounters,
     /// Joining it would pass `replicas_max`.
     TooManyReplicas,
 }
@@ -68,9 +71,10 @@ impl fmt::Display for JoinError {
             Self::OpenPart(replica) => {
                 write!(f, "the page of replica {replica} is not its last one; the delta was refused, the state is unchanged")
             }
-            Self::TooManyKeys => {
-                f.write_str("the delta would bring more counters than keys_max allows; it was refused, the state is unchanged")
-            }
+            Self::TooManyCounters => f.write_str(
+                "there would be more than twice counters_max counters, or too many regions of them; the delta was refused, the state is \
+                 unchanged: raise counters_max on every node",
+            ),
             Self::TooManyReplicas => {
                 f.write_str("the delta would bring more replicas than replicas_max allows; it was refused, the state is unchanged")
             }

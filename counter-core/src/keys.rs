@@ -125,16 +125,17 @@ impl Keys {
     /// The key of (counter, region), made now if it is new.
     ///
     /// # Errors
-    /// `NameOutOfRange`, or `TooManyKeys` where a new key would pass `keys_max`; nothing changed.
-    pub(crate) fn intern(&mut self, counter: &str, region: &str, keys_max: usize) -> Result<u32, AddError> {
+    /// `NameOutOfRange`, or `TooManyCounters` where a new counter would pass `counters_max` or a new key `keys_max`; nothing changed.
+    pub(crate) fn intern(&mut self, counter: &str, region: &str, counters_max: usize, keys_max: usize) -> Result<u32, AddError> {
         if let Some(key) = self.find(counter, region) {
             return Ok(key);
         }
         if counter.is_empty() || counter.len() > NAME_BYTES_MAX || region.len() > NAME_BYTES_MAX {
             return Err(AddError::NameOutOfRange);
         }
-        if self.len() >= keys_max.min(NONE as usize) {
-            return Err(AddError::TooManyKeys);
+        let is_over = self.counter_count() >= counters_max && self.counter(counter).is_none();
+        if is_over || self.len() >= keys_max.min(NONE as usize) {
+            return Err(AddError::TooManyCounters);
         }
         Ok(self.push(counter, region))
     }
@@ -216,10 +217,10 @@ mod tests {
     #[test]
     fn each_pair_is_one_key_and_a_counter_knows_its_regions() {
         let mut keys = Keys::default();
-        let made: Vec<u32> = ["ord", "fra", "ord"].iter().map(|region| keys.intern("clicks", region, 10).unwrap()).collect();
+        let made: Vec<u32> = ["ord", "fra", "ord"].iter().map(|region| keys.intern("clicks", region, 10, 10).unwrap()).collect();
         assert_eq!(made, [0, 1, 0]);
-        keys.intern("likes", "ord", 10).unwrap();
-        keys.intern("clicks", "sin", 10).unwrap();
+        keys.intern("likes", "ord", 10, 10).unwrap();
+        keys.intern("clicks", "sin", 10, 10).unwrap();
         let clicks = keys.counter("clicks").unwrap();
         assert_eq!(keys.of_counter(clicks).map(|key| keys.region_of(key)).collect::<Vec<_>>(), ["ord", "fra", "sin"]);
         assert_eq!((keys.find("likes", "ord"), keys.find("likes", "fra"), keys.find("nobody", "ord")), (Some(2), None, None));
@@ -227,11 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn one_key_too_many_is_refused() {
+    fn a_counter_too_many_is_refused_and_a_region_of_one_that_exists_is_not() {
         let mut keys = Keys::default();
-        keys.intern("a", "", 1).unwrap();
-        assert_eq!(keys.intern("b", "", 1), Err(AddError::TooManyKeys));
-        assert_eq!(keys.intern("a", "", 1), Ok(0));
-        assert_eq!(keys.intern("", "x", 9), Err(AddError::NameOutOfRange));
+        keys.intern("a", "", 1, 2).unwrap();
+        assert_eq!(keys.intern("b", "", 1, 2), Err(AddError::TooManyCounters));
+        assert_eq!(keys.intern("a", "", 1, 2), Ok(0));
+        assert_eq!(keys.intern("a", "x", 1, 2), Ok(1));
+        assert_eq!(keys.intern("a", "y", 1, 2), Err(AddError::TooManyCounters), "as many keys as there may be");
+        assert_eq!(keys.intern("", "x", 9, 9), Err(AddError::NameOutOfRange));
     }
 }

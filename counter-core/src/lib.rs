@@ -80,7 +80,7 @@ pub use amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 pub use cell::{Cell, Cleared};
 pub use chunk::Wake;
 pub use codec::{DECODE_FACTOR, FORMAT};
-pub use counter_map::{CounterMap, Cursor, Joined, KEYS_MAX, Page, REPLICAS_MAX};
+pub use counter_map::{COUNTERS_MAX, CounterMap, Cursor, Joined, Page, REPLICAS_MAX};
 pub use delta::{Delta, Span};
 pub use digest::{Digest, StateHash};
 pub use error::{AddError, DecodeError, JoinError, StagingError};

@@ -122,7 +122,7 @@ impl Replica {
     /// of 4,096 at a time.
     ///
     /// # Errors
-    /// `NameOutOfRange` or `TooManyKeys`: no handle was made.
+    /// `NameOutOfRange` or `TooManyCounters`: no handle was made.
     pub fn tally(&mut self, counter: &str) -> Result<Tally, AddError> {
         let at = self.number(counter)?;
         Ok(Tally::new(self.chunks[at / CHUNK].clone(), at % CHUNK))

@@ -46,24 +46,27 @@ fn names_have_1_to_255_bytes_and_regions_may_be_empty() {
 }
 
 #[test]
-fn keys_max_binds_the_own_adds_and_refuses_a_whole_delta() {
+fn counters_max_refuses_the_own_new_and_twice_of_it_a_whole_delta() {
     let mut small = CounterMap::with_bounds(2, 2);
     small.add(ME, "a", "ord", 1).unwrap();
     small.add(ME, "b", "ord", 1).unwrap();
-    assert_eq!(small.add(ME, "c", "ord", 1), Err(AddError::TooManyKeys));
+    assert_eq!(small.add(ME, "c", "ord", 1), Err(AddError::TooManyCounters));
     small.add(ME, "a", "ord", 1).unwrap();
+    small.add(ME, "a", "fra", 1).expect("a counter that exists, in a region that is new");
     let hash = small.state_hash();
     let mut other = CounterMap::new();
     other.add(OTHER, "a", "ord", 1).unwrap();
     let fits = other.delta_since(&VersionVector::new());
-    other.add(OTHER, "c", "ord", 1).unwrap();
-    assert_eq!(small.join_delta(&other.delta_since(&VersionVector::new())), Err(JoinError::TooManyKeys));
-    assert_eq!((small.state_hash(), small.seen_of(OTHER), small.key_count()), (hash, 0, 2));
+    for counter in ["c", "d", "e"] {
+        other.add(OTHER, counter, "ord", 1).unwrap();
+    }
+    assert_eq!(small.join_delta(&other.delta_since(&VersionVector::new())), Err(JoinError::TooManyCounters));
+    assert_eq!((small.state_hash(), small.seen_of(OTHER), small.counter_count()), (hash, 0, 2));
     small.join_delta(&fits).unwrap();
     let mut third = CounterMap::new();
     third.add(ReplicaId::new(3, 1), "a", "ord", 1).unwrap();
     assert_eq!(small.join_delta(&third.delta_since(&VersionVector::new())), Err(JoinError::TooManyReplicas));
-    assert_eq!(small.total("a"), 3);
+    assert_eq!(small.total("a"), 4);
 }
 
 #[test]
@@ -220,4 +223,25 @@ fn a_reset_of_as_many_replicas_as_there_may_be_reads_back() {
     other.join_delta(&counter_core::Delta::decode(&bytes).unwrap()).unwrap();
     let cells = other.pn_counter("clicks", "ord");
     assert_eq!(cells.cells().next().map(|cell| cell.1.cleared().len()), Some(REPLICAS_MAX));
+}
+
+#[test]
+fn a_join_takes_twice_as_many_counters_in_any_region() {
+    let [mut one, mut other] = [CounterMap::with_bounds(2, 2), CounterMap::with_bounds(2, 2)];
+    for counter in ["a", "b"] {
+        one.add(ME, counter, "ord", 1).unwrap();
+    }
+    for (counter, region) in [("c", "fra"), ("d", "fra"), ("c", "sin"), ("d", "syd")] {
+        other.add(OTHER, counter, region, 1).unwrap();
+    }
+    let delta = other.delta_since(&one.version_vector());
+    other.join_delta(&one.delta_since(&other.version_vector())).unwrap();
+    one.join_delta(&delta).unwrap();
+    assert_eq!((one.counter_count(), one.key_count(), one.digest()), (4, 6, other.digest()));
+    assert_eq!(one.add(ME, "e", "ord", 1), Err(AddError::TooManyCounters));
+    one.add(ME, "d", "ord", 1).expect("a counter that a join brought");
+    let mut third = CounterMap::new();
+    third.add(OTHER, "e", "ord", 1).unwrap();
+    third.set_region(OTHER, "ord").unwrap();
+    assert_eq!(one.repair(&third.delta_since(&VersionVector::new())), Err(JoinError::TooManyCounters));
 }

@@ -27,8 +27,10 @@ async fn two_cluster_names_never_mix() {
         node.info().trouble.is_some_and(|trouble| trouble.contains("another cluster"))
     })
     .await;
-    eventually("both refuse", || [&first, &second].iter().all(|node| metric(node, "counter_rejected_connections", "other_cluster") > 0.0))
-        .await;
+    eventually("both refuse", || {
+        [&first, &second].iter().all(|node| metric(node, "counter_rejected_connections_total", "other_cluster") > 0.0)
+    })
+    .await;
     assert_eq!((first.view("clicks").total, second.view("clicks").total), (1, 10));
     assert_eq!((first.info().peers, second.info().peers), (0, 0));
     assert!([&first, &second].iter().all(|node| node.members().len() == 1));
@@ -95,7 +97,7 @@ async fn node_with_two_keys_meets_a_node_with_either() {
         let nodes = [first, both];
         until_all_show(&nodes, "clicks", 4).await;
         assert_eq!(nodes[1].info().trouble, None);
-        assert_eq!(metric(&nodes[0], "counter_rejected_connections", "wrong_key"), 0.0);
+        assert_eq!(metric(&nodes[0], "counter_rejected_connections_total", "wrong_key"), 0.0);
     }
 }
 
@@ -141,7 +143,7 @@ async fn random_bytes_on_the_gossip_port_do_no_harm() {
         let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
         assert!(closed.is_ok(), "it keeps a connection that is none");
     }
-    assert!(metric(&first, "counter_rejected_connections", "handshake") > 0.0);
+    assert!(metric(&first, "counter_rejected_connections_total", "handshake") > 0.0);
     let second = start(&name, "fra", &[&first]).await;
     second.counter("clicks").expect("a counter").add(1).expect("added");
     until_all_show(&[first, second], "clicks", 1).await;
@@ -156,7 +158,7 @@ async fn connections_beyond_the_limit_are_refused_and_the_cluster_goes_on() {
     for _ in 0..1_000 {
         held.push(TcpStream::connect(("127.0.0.1", port)).await.expect("the system accepts"));
     }
-    eventually("strangers are refused", || metric(&first, "counter_rejected_connections", "connection_limit") > 0.0).await;
+    eventually("strangers are refused", || metric(&first, "counter_rejected_connections_total", "connection_limit") > 0.0).await;
     first.counter("clicks").expect("a counter").add(1).expect("added");
     let second = start(&name, "fra", &[&first]).await;
     until_all_show(&[first, second], "clicks", 1).await;

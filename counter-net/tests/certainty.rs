@@ -31,7 +31,7 @@ async fn a_replicated_add_is_at_the_others_when_it_resolves() {
     println!(
         "1000 waits on 3 nodes: {:?}, {} questions",
         asked.elapsed(),
-        metric(&nodes[1], "counter_payload_bytes", "kind=\"hold\"") as u64
+        metric(&nodes[1], "counter_payload_bytes_total", "kind=\"hold\"") as u64
     );
     assert!(nodes.iter().all(|node| node.view("clicks").total == 1_004));
 }

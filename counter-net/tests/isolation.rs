@@ -48,7 +48,7 @@ async fn an_isolated_node_and_the_others_count_apart_and_meet_once_healed() {
             .await;
         }
     }
-    assert!(nodes.iter().all(|node| metric(node, "counter_peers_cut", "") == 0.0), "nobody is taken for a wrongdoer");
+    assert!(nodes.iter().all(|node| metric(node, "counter_peers_cut_total", "") == 0.0), "nobody is taken for a wrongdoer");
 }
 
 #[tokio::test(flavor = "multi_thread")]

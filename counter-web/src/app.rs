@@ -65,8 +65,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// 403 where it does not exist and the caller may not make it, and 503 where this node may
-    /// hold no more counters. Nothing was made.
+    /// 403 where it does not exist and the caller may not make it, and 503 where it does not exist
+    /// and there are as many as may be made. Nothing was made.
     pub(crate) fn open(&self, name: &str, caller: &Caller) -> Result<Counter, ApiError> {
         if !self.node.exists(name) && !caller.may_create(name) {
             return Err(ApiError::name_not_allowed());

@@ -91,8 +91,8 @@ pub(crate) struct ServeArgs {
     /// The page's counter.
     #[arg(long, value_name = "NAME", env = "COUNTER_NAME", default_value = "clicks", value_parser = parse_counter)]
     pub(crate) counter: String,
-    /// How many counters, each region of one counted, the node holds. The same on every node of a cluster; above it adds of new counters fail,
-    /// and what others send is refused whole.
+    /// How many counters may be made, the same on every node of a cluster. Above it new ones are refused, and those that exist count on.
+    /// A node takes up to twice as many from others, as two sides of a cut may make; what would pass that is refused whole.
     #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = parse_counters, allow_negative_numbers = true)]
     pub(crate) counters_max: u32,
     /// Adds a second, per connection and per address, with a burst of 1,000. Default 100; loopback is free unless this is given.

@@ -184,6 +184,14 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Behind, format!("{message}; ask again, or another node, or without Counter-Token"))
     }
 
+    /// 503: the cluster has as many counters as it may.
+    fn too_many_counters() -> Self {
+        let message = "there are as many counters as may be made (--counters-max): nothing was added and no counter was made; those that \
+                       exist count on. Its operator can start every node with a greater --counters-max";
+        // Nothing changes before an operator changes it.
+        Self { retry_after: 60, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message) }
+    }
+
     /// Why the node did not do it. Nothing was added or reset.
     pub(crate) fn of_add(error: AddError) -> Self {
         let unavailable = |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
@@ -193,6 +201,7 @@ impl ApiError {
             AddError::NotCaughtUp => unavailable(Code::NotReady),
             AddError::NameOutOfRange => Self::bad_name(),
             AddError::IdOutOfRange => Self::bad_id(),
+            AddError::TooManyCounters => Self::too_many_counters(),
             _ => unavailable(Code::CounterFull),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::CounterMap;
+use super::{COUNTERS_JOINED, CounterMap};
 use crate::delta::{Delta, Part, Span};
 use crate::dictionary::KeyNames;
 use crate::error::JoinError;
@@ -116,7 +116,7 @@ impl CounterMap {
     /// Joins a delta. A span takes effect where everything up to its `after` is held; past a gap it has no effect and is reported.
     ///
     /// # Errors
-    /// A page that is not its writer's last, a key or a replica too many: the whole delta is refused, the state is unchanged.
+    /// A page that is not its writer's last, a counter or a replica too many: the whole delta is refused, the state is unchanged.
     ///
     /// # Complexity
     /// O(cells of the delta), and a sort of them where versions do not ascend with names.
@@ -190,14 +190,33 @@ impl CounterMap {
                 new += usize::from(*key == NEW);
             }
         }
-        if new > 0 && self.keys.len() + new > self.keys_max {
-            return Err(JoinError::TooManyKeys);
+        if new > 0 {
+            let new_keys = keys.iter().zip(0..).filter(|(key, _)| **key == NEW).map(|(_, number)| number);
+            self.check_room(delta, new, new_keys)?;
         }
         for (key, number) in keys.iter_mut().zip(0..).filter(|(key, _)| **key == NEW) {
             let (counter, region) = delta.keys.names(number);
             *key = self.new_key(counter, region);
         }
         Ok(Resolved::Renumbered(keys))
+    }
+
+    /// Whether there is room for `new` keys of a delta. O(1), and near the bound O(new).
+    fn check_room(&self, delta: &Delta, new: usize, new_keys: impl Iterator<Item = u32>) -> Result<(), JoinError> {
+        let counters_max = self.counters_max.saturating_mul(COUNTERS_JOINED);
+        let counters = self.keys.counter_count();
+        let is_near = counters + new > counters_max;
+        let is_over = is_near && {
+            let mut new_counters: Vec<u32> = new_keys.map(|number| delta.keys.pairs[number as usize].0).collect();
+            new_counters.sort_unstable();
+            new_counters.dedup();
+            new_counters.retain(|counter| self.keys.counter(delta.keys.counter_name(*counter)).is_none());
+            !new_counters.is_empty() && counters + new_counters.len() > counters_max
+        };
+        match is_over || self.keys.len() + new > Self::keys_max(self.counters_max) {
+            true => Err(JoinError::TooManyCounters),
+            false => Ok(()),
+        }
     }
 
     /// A key that was looked for and not found; the bounds are the caller's.

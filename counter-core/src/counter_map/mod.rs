@@ -27,8 +27,14 @@ use crate::writer::{Plain, Writer};
 use lives::Lives;
 use values::Values;
 
-/// Default bound on keys, by which a network's input cannot grow a map for ever.
-pub const KEYS_MAX: usize = 2_000_000;
+/// Default bound on the counters that are made here, by which no client can grow a map for ever.
+pub const COUNTERS_MAX: usize = 2_000_000;
+/// A join takes this many times as many counters as may be made here. Two sides of a cut may each have made as many as they may.
+const COUNTERS_JOINED: usize = 2;
+/// How many keys there may be for each counter that may be made here: the regions of a counter, on average.
+const KEYS_A_COUNTER: usize = 8;
+/// So many keys there may be in any case. Where few counters may be made, each may have many regions.
+const KEYS_MIN: usize = 2_000_000;
 /// Default bound on replicas.
 pub const REPLICAS_MAX: usize = 100_000;
 
@@ -63,7 +69,7 @@ pub struct CounterMap {
     writers: Vec<Writer>,
     /// What the records say of lives that ended. No writer that was folded is among the writers.
     lives: Lives,
-    keys_max: usize,
+    counters_max: usize,
     replicas_max: usize,
     /// Marks of a kind that are kept of each writer.
     marks_max: usize,
@@ -78,26 +84,41 @@ impl Default for CounterMap {
 impl CounterMap {
     /// Bottom: no counter, no writer.
     pub fn new() -> Self {
-        Self::with_bounds(KEYS_MAX, REPLICAS_MAX)
+        Self::with_bounds(COUNTERS_MAX, REPLICAS_MAX)
     }
 
-    /// As [`new`](Self::new), with other bounds on keys and replicas. Own adds and deltas that would pass them are refused;
-    /// all nodes of a cluster should have the same, or the one with less keeps less.
-    pub fn with_bounds(keys_max: usize, replicas_max: usize) -> Self {
+    /// As [`new`](Self::new), with other bounds on counters and replicas.
+    ///
+    /// The bound on counters refuses only what is new. No counter is made here once there are `counters_max`. Counters that
+    /// exist go on, in every region. A join takes up to twice as many, because replicas that were cut off from each other may each
+    /// have made as many as they may. A delta that would pass that is refused whole. So is one that would pass `replicas_max`, or
+    /// [`keys_max`](Self::keys_max). All replicas should have the same bounds, or the one with less keeps less.
+    pub fn with_bounds(counters_max: usize, replicas_max: usize) -> Self {
         Self {
             keys: Keys::default(),
             values: Values::default(),
             writers: Vec::new(),
             lives: Lives::default(),
-            keys_max,
+            counters_max,
             replicas_max,
             marks_max: MARKS_MAX,
         }
     }
 
-    /// The same state under another bound on keys. What is held above it stays.
-    pub fn bounded(self, keys_max: usize) -> Self {
-        Self { keys_max, ..self }
+    /// The same state under other bounds. What is held above them stays.
+    pub fn bounded(self, counters_max: usize, replicas_max: usize) -> Self {
+        Self { counters_max, replicas_max, ..self }
+    }
+
+    /// How many counters may be made here. A join takes up to twice as many.
+    pub fn counters_max(&self) -> usize {
+        self.counters_max
+    }
+
+    /// How many keys, the regions of all counters, a map holds that makes `counters_max` counters: eight for each, and at least
+    /// 2,000,000. Neither an add nor a join passes it. It bounds the memory that a faulty member can fill.
+    pub fn keys_max(counters_max: usize) -> usize {
+        counters_max.saturating_mul(KEYS_A_COUNTER).max(KEYS_MIN)
     }
 
     /// An empty map that keeps this many marks of a kind of each writer instead of [`MARKS_MAX`](crate::MARKS_MAX), for tests of what happens
@@ -110,7 +131,7 @@ impl CounterMap {
     /// Adds `amount` as `replica`; returns the version of the change.
     ///
     /// # Errors
-    /// An amount of 0 or above 2^32, a cell that is full, a name that is empty or too long, a key too many: nothing changed.
+    /// An amount of 0 or above 2^32, a cell that is full, a name that is empty or too long, a counter too many: nothing changed.
     pub fn add(&mut self, replica: ReplicaId, counter: &str, region: &str, amount: u64) -> Result<Version, AddError> {
         self.change(replica, counter, region, Amounts { increments: in_range(amount)?, decrements: 0 })
     }
@@ -124,16 +145,16 @@ impl CounterMap {
     }
 
     fn change(&mut self, replica: ReplicaId, counter: &str, region: &str, by: Amounts) -> Result<Version, AddError> {
-        let key = self.keys.intern(counter, region, self.keys_max)?;
+        let key = self.keys.intern(counter, region, self.counters_max, Self::keys_max(self.counters_max))?;
         self.change_key(replica, KeyId(key), by)
     }
 
     /// The key of (counter, region), made now if it is new.
     ///
     /// # Errors
-    /// `NameOutOfRange` or `TooManyKeys`; nothing changed.
+    /// `NameOutOfRange` or `TooManyCounters`; nothing changed.
     pub fn intern(&mut self, counter: &str, region: &str) -> Result<KeyId, AddError> {
-        let key = self.keys.intern(counter, region, self.keys_max)?;
+        let key = self.keys.intern(counter, region, self.counters_max, Self::keys_max(self.counters_max))?;
         self.values.cover(key, self.keys.counter_of(key));
         Ok(KeyId(key))
     }

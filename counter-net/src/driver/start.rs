@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use counter_core::Replica;
+use counter_core::{REPLICAS_MAX, Replica};
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
@@ -69,8 +69,8 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let is_whole = life.copied.is_empty();
     let peer_id = life.keypair.public().to_peer_id();
     let stored = life.map.version_vector();
-    let mut replica = Replica::with_map(life.replica, &config.region, life.map.bounded(config.counters_max))
-        .map_err(|error| StartError::Network(error.to_string()))?;
+    let map = life.map.bounded(config.counters_max, REPLICAS_MAX);
+    let mut replica = Replica::with_map(life.replica, &config.region, map).map_err(|error| StartError::Network(error.to_string()))?;
     for ended in life.earlier {
         // Before the replicator is made: whoever hears of this life hears first whose heir it is.
         replica.claim(ended);

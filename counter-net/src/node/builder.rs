@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use counter_core::CounterMap;
+
 use crate::cluster_key::ClusterKey;
 use crate::config::{self, NodeConfig};
 use crate::discovery::Discovery;
 use crate::error::StartError;
 use crate::protocol::ProtocolConfig;
 
+/// Dedup entries that are staged beside the cells of a writer, at most.
+const STAGED_BESIDE_MAX: usize = 1_000_000;
 const LISTEN_DEFAULT: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// Settings of a node before its start; see [`Node::builder`](crate::Node::builder).
@@ -49,7 +53,7 @@ impl Default for NodeBuilder {
             data_dir: None,
             restored: false,
             commit_interval: Duration::from_millis(5),
-            counters_max: counter_core::KEYS_MAX,
+            counters_max: counter_core::COUNTERS_MAX,
             protocol: ProtocolConfig::default(),
         }
     }
@@ -170,11 +174,15 @@ impl NodeBuilder {
         self
     }
 
-    /// How many counters, each region of one counted, this node holds. Default 2,000,000. Must be the same on every node of a cluster.
+    /// How many counters may be made. Default 2,000,000. Must be the same on every node of a cluster.
     ///
-    /// An add that would make one more fails. Cells of others that would are refused whole, so that no two nodes keep different halves: the node is
-    /// then not [ready](crate::Node::is_ready), and says so in its log and its metrics. More lets a fault fill the memory (76 bytes a cell), less makes an add fail
-    /// sooner. It allocates nothing by itself.
+    /// The bound refuses only what is new. A node that knows so many counters makes no other one. Those that exist can be added to, in
+    /// every region. A node takes up to twice as many from others, because the two sides of a cut may each have made as many as they may.
+    /// What would pass that is refused whole, so that no two nodes keep different halves. Then the node is not
+    /// [ready](crate::Node::is_ready), and its log and its metrics say so: start every node with a greater bound. More lets a fault fill the
+    /// memory (76 bytes a cell), less makes an add fail sooner. It allocates nothing by itself.
+    ///
+    /// All regions of all counters are bounded too: at eight times this number, and at least 2,000,000.
     pub fn counters_max(mut self, counters: usize) -> Self {
         self.counters_max = counters;
         self
@@ -226,6 +234,8 @@ impl NodeBuilder {
             release: self.release.clone(),
             peers_named,
             payload_bytes_max: config::GOSSIP_PAYLOAD_BYTES_MAX,
+            // One writer may have a cell at every key, and dedup entries beside them.
+            staging_cells_max: CounterMap::keys_max(self.counters_max).saturating_add(STAGED_BESIDE_MAX),
             ..self.protocol
         };
         Ok(NodeConfig {

@@ -99,6 +99,7 @@ impl Page {
     fn state(&mut self, state: &State) {
         let map = state.replica.map();
         self.gauge("counters", "Counters held", map.counter_count());
+        self.gauge("counters_max", "Counters that may be made; where as many are held, new ones are refused", map.counters_max());
         self.gauge("cells", "Cells held", map.cell_count());
         self.gauge("replicas", "Replicas known, live or not", map.replicas().len());
     }

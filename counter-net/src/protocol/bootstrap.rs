@@ -51,7 +51,9 @@ impl fmt::Display for NotReady {
                 write!(f, "this node is catching up: {candidates} peers have not answered yet")
             }
             Self::KeyRefused => f.write_str("every peer that was found has another cluster key: compare the fingerprints in the logs"),
-            Self::BoundReached => f.write_str("peers hold more counters than this node may: raise counters_max to what they have"),
+            Self::BoundReached => {
+                f.write_str("peers hold more counters than this node takes, which is twice counters_max: raise counters_max on every node")
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::{KEYS_MAX, MARKS_MAX};
+use counter_core::{COUNTERS_MAX, MARKS_MAX};
 
 use crate::protocol::ProtocolConfig;
 
@@ -35,10 +35,10 @@ pub struct SimConfig {
     pub retirement: bool,
     /// Whether nodes have names: a start without a disk is an incarnation of the same node, and claims those before it.
     pub named: bool,
-    /// Names that a node takes.
-    pub keys_max: usize,
     /// Dedup entries of a kind that are kept of each writer.
     pub dedup_max: usize,
+    /// How many counters a node makes. A join takes twice as many.
+    pub counters_max: usize,
 }
 
 /// How messages fare between two nodes.
@@ -113,8 +113,8 @@ impl Default for SimConfig {
             reconnect_after: Duration::from_secs(1),
             retirement: false,
             named: false,
-            keys_max: KEYS_MAX,
             dedup_max: MARKS_MAX,
+            counters_max: COUNTERS_MAX,
         }
     }
 }

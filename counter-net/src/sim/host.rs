@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{CounterMap, Replica, ReplicaId};
+use counter_core::{CounterMap, REPLICAS_MAX, Replica, ReplicaId};
 
 use super::config::SimConfig;
 use super::cost::Cost;
@@ -98,7 +98,13 @@ impl Host {
     /// A new life: a new writer, with or without what the last one had on its disk.
     pub(super) fn boot(&mut self, config: &SimConfig, with_disk: bool, seed: u64, now: Duration) {
         self.life += 1;
-        let map = self.disk.take().filter(|_| with_disk).unwrap_or_default().bounded(config.keys_max).with_marks_max(config.dedup_max);
+        let map = self
+            .disk
+            .take()
+            .filter(|_| with_disk)
+            .unwrap_or_default()
+            .bounded(config.counters_max, REPLICAS_MAX)
+            .with_marks_max(config.dedup_max);
         let before = self.writer;
         let generation = if self.retires { ReplicaId::new(0, before.generation).follows().generation } else { self.life };
         self.writer = ReplicaId::new(self.node.0, generation);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{CounterMap, Once, StateHash};
+use counter_core::{AddError, CounterMap, Once, StateHash};
 
 use super::config::{Link, SimConfig};
 use super::cost::Cost;
@@ -118,16 +118,24 @@ impl Sim {
         self.dial(b, a);
     }
 
-    /// Adds to a counter at a node; subtracts below zero. Does nothing where the node is down or the amount is zero.
+    /// Adds to a counter at a node; subtracts below zero. Does nothing where the node is down, the amount is zero, or the node refuses.
     pub fn add(&mut self, host: usize, counter: &str, amount: i64) {
-        let Some(alive) = self.hosts[host].alive.as_mut() else { return };
-        let Ok(tally) = alive.replica.tally(counter) else { return };
+        let _refused = self.try_add(host, counter, amount);
+    }
+
+    /// As [`add`](Self::add), and says what the node answered.
+    ///
+    /// # Errors
+    /// Why the node refused: nothing was added.
+    pub fn try_add(&mut self, host: usize, counter: &str, amount: i64) -> Result<(), AddError> {
+        let Some(alive) = self.hosts[host].alive.as_mut().filter(|_| amount != 0) else { return Ok(()) };
+        let tally = alive.replica.tally(counter)?;
         let size = amount.unsigned_abs();
-        if amount != 0 && if amount > 0 { tally.add(size) } else { tally.subtract(size) }.is_ok() {
-            let key = (counter.to_owned(), self.hosts[host].region.clone());
-            self.truth.add(self.hosts[host].replica_id(), key, amount);
-            self.hand(host, Input::LocalChange, None);
-        }
+        if amount > 0 { tally.add(size) } else { tally.subtract(size) }?;
+        let key = (counter.to_owned(), self.hosts[host].region.clone());
+        self.truth.add(self.hosts[host].replica_id(), key, amount);
+        self.hand(host, Input::LocalChange, None);
+        Ok(())
     }
 
     /// Adds with an id at a node, to a counter to which nothing is added without one. Nothing where the node is down.

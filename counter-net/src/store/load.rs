@@ -25,7 +25,8 @@ impl Loader {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
-            map: CounterMap::new(),
+            // What was written is read, whatever the bounds were then and are now.
+            map: CounterMap::with_bounds(usize::MAX, usize::MAX),
             staging: Staging::new(usize::MAX),
             gaps: Vec::new(),
             weight: Weight::default(),
@@ -71,7 +72,7 @@ impl Loader {
 
 #[cfg(test)]
 mod tests {
-    use counter_core::{Replica, ReplicaId, VersionVector};
+    use counter_core::{JoinError, REPLICAS_MAX, Replica, ReplicaId, VersionVector};
 
     use super::*;
 
@@ -105,6 +106,19 @@ mod tests {
         loader.delta(&heir.map().delta_since(&before).encode()).unwrap();
         let (map, _) = loader.finish().unwrap();
         assert_eq!((map.total("clicks"), map.replicas().count()), (10, 1));
+    }
+
+    #[test]
+    fn a_directory_above_the_bounds_is_read() {
+        let mut written = CounterMap::new();
+        for node in 0..=REPLICAS_MAX as u64 {
+            written.set_region(ReplicaId::new(node, 1), "ord").unwrap();
+        }
+        let delta = written.delta_since(&VersionVector::new());
+        assert_eq!(CounterMap::new().join_delta(&delta), Err(JoinError::TooManyReplicas));
+        let mut loader = Loader::new();
+        loader.delta(&delta.encode()).unwrap();
+        assert_eq!(loader.finish().unwrap().0.replicas().count(), REPLICAS_MAX + 1);
     }
 
     #[test]

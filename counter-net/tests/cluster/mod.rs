@@ -76,7 +76,7 @@ pub(crate) async fn until(node: &Node, what: &str, holds: impl Fn(&Node) -> bool
 /// Ends the last of `nodes` as a crash does, without a good-bye, and waits until the others have no connection to it.
 pub(crate) async fn crash_last(nodes: &mut Vec<Node>) {
     drop(nodes.pop());
-    let alone = |node: &Node| metric(node, "counter_peers ", "") as usize == nodes.len() - 1;
+    let alone = |node: &Node| metric(node, "counter_peers", "") as usize == nodes.len() - 1;
     eventually("the connections are gone", || nodes.iter().all(alone)).await;
 }
 
@@ -101,9 +101,10 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "never: {what}");
 }
 
-/// The sum of a metric's samples, over all labels that contain `label`.
+/// The sum of the samples of the metric `name`, over all labels that contain `label`.
 pub(crate) fn metric(node: &Node, name: &str, label: &str) -> f64 {
     let text = node.metrics_text();
-    let samples = text.lines().filter(|line| !line.starts_with('#') && line.starts_with(name) && line.contains(label));
+    let is_of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label);
+    let samples = text.lines().filter(is_of_it);
     samples.filter_map(|line| line.rsplit_once(' ')).filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
 }

@@ -201,7 +201,8 @@ async fn one_counter_too_many_is_refused_whole_raises_an_alarm_and_closes_readin
     assert!(nodes[0].is_ready());
     let mut hostile = Hostile::connect(&nodes[0]).await;
     let mut replica = Replica::new(ReplicaId::new(hostile.node(), 1), "sin").expect("a replica");
-    for at in 0..101 {
+    // More than twice as many as may be made.
+    for at in 0..201 {
         replica.tally(&format!("counter-{at}")).expect("a counter").add(1).expect("added");
     }
     replica.flush();

@@ -80,7 +80,7 @@ pub struct Mix {
     /// Resets may hit counters of adds with ids.
     pub resets_ids: bool,
     /// Names that a node takes; all of them where None.
-    pub keys_max: Option<usize>,
+    pub counters_max: Option<usize>,
     /// Dedup entries of a kind that are kept of each writer; the usual number where None.
     pub dedup_max: Option<usize>,
     /// Replicas that a digest may name; the usual number where None.
@@ -134,7 +134,7 @@ const CALM: Mix = Mix {
     flood: 0,
     flood_twice: 0,
     resets_ids: false,
-    keys_max: None,
+    counters_max: None,
     dedup_max: None,
     digest_replicas_max: None,
     named: false,
@@ -190,7 +190,7 @@ impl Mix {
         ..CALM
     };
     /// More names than a node takes, made on two sides of a cut.
-    pub const NAMES: Mix = Mix { name: "names", names: 8, keys_max: Some(40), cut: 4, heal: 3, cramped: 0, ..CALM };
+    pub const NAMES: Mix = Mix { name: "names", names: 8, counters_max: Some(40), cut: 4, heal: 3, cramped: 0, ..CALM };
     /// Disks that lag behind what their nodes show.
     pub const LAGGING_DISKS: Mix = Mix { name: "lagging disks", reset: 10, lag: 6, full: 3, crash: 10, restart: 16, ..CALM };
     /// Resets of counters of which clients send the same add to two nodes.

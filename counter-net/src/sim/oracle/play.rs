@@ -87,7 +87,7 @@ impl Story {
         let config = SimConfig { discovery, seed: self.seed, protocol, link, retirement: true, ..SimConfig::default() };
         let mut sim = Sim::new(SimConfig {
             named: self.mix.named,
-            keys_max: self.mix.keys_max.unwrap_or(config.keys_max),
+            counters_max: self.mix.counters_max.unwrap_or(config.counters_max),
             dedup_max: self.mix.dedup_max.unwrap_or(MARKS_MAX),
             ..config
         });
