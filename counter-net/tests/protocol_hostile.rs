@@ -202,6 +202,71 @@ fn a_digest_of_a_million_replicas_is_refused_and_remembered_by_nobody() {
     assert_eq!(victim.replica.map().version_vector().len(), 2, "the victim's own and the peer's record");
 }
 
+fn is_digest_part(output: &Output) -> bool {
+    let Output::Request { payload, .. } = output else { return false };
+    let Ok(Value::Map(fields)) = serde_cbor::from_slice(payload) else { return false };
+    fields.contains_key(&Value::Text("d".into()))
+}
+
+/// A part of a digest of `PEER`: `count` replicas from `first` on.
+fn digest_part((at, of): (i128, i128), first: u64, count: u64) -> Vec<u8> {
+    let have: Vec<u8> = (first..first + count).flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1])).collect();
+    let part = Value::Array([1, at, of].map(Value::Integer).into());
+    let replica = Value::Bytes(ReplicaId::new(PEER.0, 1).to_bytes().to_vec());
+    bytes(&map(&[("v", Value::Integer(1)), ("d", map(&[("i", replica), ("d", Value::Bytes(have)), ("p", part)]))]))
+}
+
+#[test]
+fn parts_of_a_digest_are_kept_up_to_a_bound_and_nobody_is_blamed_for_more() {
+    let mut victim = Victim::new();
+    for at in 0..40 {
+        let (answer, outputs) = victim.ask(digest_part((at, 1_000), 1 + 32_768 * at as u64, 32_768));
+        // Four parts are as many replicas as are put together. The fifth drops them all.
+        let over = at % 5 == 4;
+        assert_eq!(refusal(&answer).as_deref(), over.then_some("digest_over_bound"), "{at}");
+        assert!(!blamed(&outputs));
+    }
+    assert_eq!(victim.refused(Refusal::DigestOverBound), 8);
+    let (answer, outputs) = victim.ask(digest_part((0, 2), 1, 32_769));
+    assert_eq!(refusal(&answer).as_deref(), Some("digest_too_long"));
+    assert!(blamed(&outputs), "no honest release puts so many into one message");
+}
+
+/// It asks for a digest of two parts again and again, and never says that a second part came.
+#[test]
+fn a_peer_that_takes_no_parts_of_a_digest_is_sent_a_few() {
+    let mut map = CounterMap::new();
+    for node in 10..33_010 {
+        map.set_region(ReplicaId::new(node, 1), "fra").unwrap();
+    }
+    let mut victim = Victim::with_map(map);
+    let asked = ask(PEER.0, Vec::new(), Some(delta_of(PEER.0)));
+    let mut parts = 0;
+    for _ in 0..10 {
+        let (answer, outputs) = victim.ask(bytes(&asked));
+        assert_eq!(refusal(&answer), None);
+        parts += outputs.iter().filter(|output| is_digest_part(output)).count();
+    }
+    // The first part of four went with the node's own question, when the peer came.
+    assert_eq!(parts, 3);
+    let outputs = victim.hand(Input::Timer);
+    assert!(!outputs.iter().any(is_digest_part));
+    victim.now += Duration::from_secs(11);
+    victim.hand(Input::Timer);
+    let (_, outputs) = victim.ask(bytes(&asked));
+    assert!(outputs.iter().any(is_digest_part), "parts that are given up are under way no more");
+}
+
+#[test]
+fn parts_of_a_digest_that_are_none_are_blamed() {
+    let parts = [digest_part((0, 0), 1, 3), digest_part((2, 2), 1, 3), digest_part((0, 1), 1, 3), digest_part((0, 2), 1, 0)];
+    for part in parts {
+        let (answer, outputs) = Victim::new().ask(part);
+        assert_eq!(refusal(&answer).as_deref(), Some("malformed"));
+        assert!(blamed(&outputs));
+    }
+}
+
 #[test]
 fn a_requester_whose_record_is_not_here_is_not_served() {
     let mut victim = Victim::new();

@@ -169,3 +169,37 @@ fn two_nodes_that_start_together_are_synced_and_drained() {
     assert_eq!(pair.nodes[1].0.total("clicks"), 4);
     assert_eq!(pair.nodes[1].1.presence()["ord"].nodes, 1);
 }
+
+/// A digest goes in six parts, and all that follow the first are lost. That is no reason to leave the peer alone for seconds.
+#[test]
+fn lost_parts_of_a_digest_are_no_failures_of_the_peer() {
+    let (mut replica, _, _) = node(1, ProtocolConfig::default());
+    for other in 10..20 {
+        replica.map_mut().set_region(ReplicaId::new(other, 1), "fra").unwrap();
+    }
+    let config = ProtocolConfig { digest_replicas_max: 2, ..ProtocolConfig::default() };
+    let mut machine = Replicator::new(config, &replica, 1, Duration::ZERO);
+    let peer = NodeId(2);
+    machine.handle(&mut replica, Input::PeerUp { peer }, MS);
+    let mut ids: Vec<u64> = std::iter::from_fn(|| machine.poll_output())
+        .filter_map(|output| if let Output::Request { id, .. } = output { Some(id) } else { None })
+        .collect();
+    assert_eq!(ids.len(), 6);
+    // The question itself comes after the parts.
+    let asked = ids.pop().unwrap();
+    ids.into_iter().for_each(|id| machine.handle(&mut replica, Input::RequestFailed { peer, id }, MS));
+    let state = |entries: &[(&str, serde_cbor::Value)]| -> Vec<u8> {
+        let entries = entries.iter().map(|(key, value)| (serde_cbor::Value::Text((*key).to_owned()), value.clone()));
+        serde_cbor::to_vec(&serde_cbor::Value::Map(entries.collect())).unwrap()
+    };
+    let nothing = [("d", serde_cbor::Value::Bytes(Vec::new())), ("h", serde_cbor::Value::Bytes(vec![0; 16])), ("y", true.into())];
+    let answer: serde_cbor::Value = serde_cbor::from_slice(&state(&nothing)).unwrap();
+    let payload = state(&[("v", 1.into()), ("s", answer)]);
+    machine.handle(&mut replica, Input::Response { peer, id: asked, payload }, 2 * MS);
+    let mut now = 3 * MS;
+    while !std::iter::from_fn(|| machine.poll_output()).any(|output| matches!(output, Output::Request { .. })) {
+        assert!(now < 1_300 * MS, "the next round leaves the peer out");
+        now += MS;
+        machine.handle(&mut replica, Input::Timer, now);
+    }
+}

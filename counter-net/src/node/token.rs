@@ -10,8 +10,8 @@ use crate::protocol::{pack_vector, unpack_vector};
 
 /// The first byte of a token: its format.
 const FORMAT: u8 = 1;
-/// How many writers a token may name, as many as a digest.
-const WRITERS_MAX: usize = 32_768;
+/// How many writers a token may name: more than a state holds.
+const WRITERS_MAX: usize = 131_072;
 /// The longest token that is read, in characters: as many writers with versions of five bytes.
 const CHARACTERS_MAX: usize = WRITERS_MAX * 28;
 

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use counter_core::{Cursor, Replica};
+use counter_core::{Cursor, Replica, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::asked::{Asked, Pending};
+use super::digest::Answer;
 use super::input::NodeId;
 use super::message::{Noted, Page, Request, Response, State};
 use super::output::{Alarm, Refusal};
 use super::replicator::Replicator;
 use super::stats::Kind;
 use super::timer::Timer;
-use super::wire::{self, unpack_vector};
+use super::wire;
 
 /// A peer that waits for others is asked again after this, while this node waits too.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
@@ -42,10 +43,14 @@ impl Replicator {
     fn take_response(&mut self, replica: &mut Replica, pending: Pending, response: Response) -> Result<(), Refusal> {
         let (peer, generation) = (pending.peer, response.generation);
         if let Some(refused) = &response.refused {
-            if pending.asked == Asked::Confirm && refused.reason == Refusal::UnknownVersion.label() {
+            if refused.reason == Refusal::UnknownVersion.label()
+                && let Some(source) = self.sources.get_mut(peer)
+            {
                 // An earlier release. Everything else it does.
-                if let Some(source) = self.sources.get_mut(peer) {
-                    source.confirms_nothing = true;
+                match pending.asked {
+                    Asked::Confirm => source.confirms_nothing = true,
+                    Asked::Digest => source.takes_no_parts = true,
+                    _ => return Err(Refusal::RefusedByPeer),
                 }
                 return Ok(());
             }
@@ -67,6 +72,7 @@ impl Replicator {
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
             (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(replica, peer, generation, &noted),
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => self.take_confirmed(replica, peer, &answer),
+            (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
             (Asked::Hold { version }, Response { held: Some(held), .. }) => {
                 self.take_held(peer, held.version, version);
                 Ok(())
@@ -91,10 +97,10 @@ impl Replicator {
     }
 
     fn take_noted(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, noted: &Noted) -> Result<(), Refusal> {
-        let heard = unpack_vector(&noted.have, self.config.digest_replicas_max)?;
-        self.shown(replica, peer, generation, &heard);
-        self.hear(replica, peer, heard);
         self.heir_noted(peer);
+        if let Some((heard, _)) = self.read_digest(peer, generation, &noted.have, noted.part, None)? {
+            self.heard(replica, peer, generation, &heard);
+        }
         Ok(())
     }
 
@@ -110,27 +116,43 @@ impl Replicator {
             }
             return Ok(());
         };
-        let heard = unpack_vector(&have, self.config.digest_replicas_max)?;
-        self.shown(replica, peer, generation, &heard);
-        self.hear(replica, peer, heard.clone());
-        if let Some(source) = self.sources.get_mut(peer) {
-            source.set_synced(state.synced);
-            source.waits = state.waits;
-        }
-        if state.waits && !self.is_synced() {
-            self.timers.set_by(Timer::Retry(peer), self.now + WAITING_INTERVAL);
+        let answer = Answer { synced: state.synced, waits: state.waits };
+        let heard = self.read_digest(peer, generation, &have, state.part, Some(answer))?;
+        if let Some((heard, _)) = &heard {
+            self.heard(replica, peer, generation, heard);
+            self.take_answer(peer, answer);
         }
         let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, &bytes));
         self.plan(replica);
-        let seen = replica.map().version_vector();
-        if seen == heard {
-            if replica.map_mut().state_hash().0 != state.state.0 {
-                self.diverged(peer);
+        if let Some((heard, _)) = heard {
+            if heard == replica.map().version_vector() {
+                if replica.map_mut().state_hash().0 != state.state.0 {
+                    self.diverged(peer);
+                }
+            } else {
+                self.tell_what_lacks(replica, peer, &heard);
             }
-        } else if !heard.contains(&seen) && heard.get(self.own) > 0 && !self.awaits(peer, |asked| asked == Asked::Tell) {
-            self.tell(replica, peer);
         }
         joined
+    }
+
+    /// What an answer said beside its digest, once that is whole.
+    pub(super) fn take_answer(&mut self, peer: NodeId, answer: Answer) {
+        if let Some(source) = self.sources.get_mut(peer) {
+            source.set_synced(answer.synced);
+            source.waits = answer.waits;
+        }
+        if answer.waits && !self.is_synced() {
+            self.timers.set_by(Timer::Retry(peer), self.now + WAITING_INTERVAL);
+        }
+    }
+
+    /// Tells a peer that answered, and lacks something, what this node holds.
+    pub(super) fn tell_what_lacks(&mut self, replica: &mut Replica, peer: NodeId, heard: &VersionVector) {
+        let lacks = !heard.contains(&replica.map().version_vector());
+        if lacks && heard.get(self.own) > 0 && !self.awaits(peer, |asked| asked == Asked::Tell) {
+            self.tell(replica, peer);
+        }
     }
 
     pub(super) fn join_bytes(&mut self, replica: &mut Replica, bytes: &[u8]) -> Result<(), Refusal> {
@@ -146,7 +168,8 @@ impl Replicator {
             return Err(Refusal::Malformed);
         }
         let Some(pull) = self.pulls.get_mut(peer) else { return Err(Refusal::Unasked) };
-        let (progress, repair) = (pull.page(delta, next)?, pull.repair);
+        let progress = pull.page(delta, next).inspect_err(|reason| self.out.alarm_of(*reason))?;
+        let repair = pull.repair;
         if repair {
             self.repair(replica, progress.ready)?
         } else {

@@ -34,6 +34,8 @@ pub(super) enum Asked {
     },
     /// Which targets it and others have confirmed.
     Confirm,
+    /// Nothing: it is sent a part of this node's digest.
+    Digest,
 }
 
 impl Asked {
@@ -50,6 +52,7 @@ impl Asked {
             Asked::Tell => Kind::Tell,
             Asked::Hold { .. } => Kind::Hold,
             Asked::Confirm => Kind::Confirm,
+            Asked::Digest => Kind::Digest,
         }
     }
 }

@@ -55,7 +55,8 @@ pub struct ProtocolConfig {
     pub ask_bytes_max: usize,
     /// How many peers are pulled from at once. 4.
     pub pulls_max: usize,
-    /// How many cells the pages of one pull may hold until their writer's last page. 2,000,000, like the node's `counters_max`.
+    /// How many cells and dedup entries the pages of one pull may hold until their writer's last page. 17,000,000, above what one writer
+    /// has at the node's `counters_max` of 2,000,000. Less refuses the writers that have more.
     pub staging_cells_max: usize,
     /// How fast a replica takes over lives that ended, in bytes a second that it costs each peer. 256 kB. More ends sooner, less leaves more room.
     pub adoption_bytes_per_s: u64,
@@ -69,8 +70,12 @@ pub struct ProtocolConfig {
     pub waits_max: usize,
     /// How many versions all those who wait may lack together. 1,000,000, 24 bytes each; a wait above it is refused.
     pub waits_lacking_max: usize,
-    /// How many replicas a digest may name. 32,768; a longer one is refused.
+    /// How many replicas a message's digest names, the same on every node. 32,768. A longer digest goes in parts; a peer that sends
+    /// a longer part is cut off. Less makes more messages of it.
     pub digest_replicas_max: usize,
+    /// How many replicas of one peer's digest are put together and remembered, over all of its parts. 131,072, which is above what a
+    /// state holds; 24 bytes each. A digest above it is counted and dropped, and nobody is cut off.
+    pub heard_replicas_max: usize,
 }
 
 impl Default for ProtocolConfig {
@@ -96,7 +101,7 @@ impl Default for ProtocolConfig {
             page_bytes_max: 256 * 1024,
             ask_bytes_max: 64 * 1024,
             pulls_max: 4,
-            staging_cells_max: 2_000_000,
+            staging_cells_max: 17_000_000,
             adoption_bytes_per_s: 256_000,
             gap_entries_max: 1024,
             gap_bytes_max: 4 * 1024 * 1024,
@@ -104,6 +109,7 @@ impl Default for ProtocolConfig {
             waits_max: 65_536,
             waits_lacking_max: 1_000_000,
             digest_replicas_max: 32_768,
+            heard_replicas_max: 131_072,
         }
     }
 }

@@ -29,6 +29,9 @@ use super::wire::{Id, pack_vector, push_varint, take_varint, unpack_vector};
 
 /// Targets remembered, the oldest of which goes first: four seconds of unbroken change.
 const TARGETS_MAX: usize = 8;
+/// How many replicas a target names: so many fit a message, whatever their versions. Above it no target is proposed, and how far
+/// members agree is not known.
+const TARGET_REPLICAS_MAX: usize = 65_536;
 /// Vectors remembered that a new target may be the difference from.
 const RECENT_MAX: usize = 16;
 /// What changes together, such as the clicks of one moment, is proposed together.
@@ -270,7 +273,7 @@ impl Confirmations {
         let is_known = self.targets.back().is_some_and(|target| target.digest.contains(&digest));
         let is_complete =
             self.complete.as_ref().is_some_and(|complete| complete.holds_for(&view.live) && complete.digest.contains(&digest));
-        if view.live.is_empty() || is_known || is_complete {
+        if view.live.is_empty() || is_known || is_complete || digest.len() > TARGET_REPLICAS_MAX {
             return None;
         }
         let pause = if view.leads { self.interval } else { self.interval + STAND_IN_DELAY };
@@ -292,11 +295,11 @@ impl Confirmations {
     ///
     /// # Errors
     /// It is malformed, or not of that node: nothing changed.
-    fn take_target(&mut self, message: &TargetMessage, signer: Option<NodeId>, replicas_max: usize, now: Duration) -> Result<(), Refusal> {
+    fn take_target(&mut self, message: &TargetMessage, signer: Option<NodeId>, now: Duration) -> Result<(), Refusal> {
         if signer.is_some_and(|signer| signer.0 != message.proposer.0.node) {
             return Err(Refusal::ForgedWriter);
         }
-        let mut digest = unpack_vector(&message.digest, replicas_max)?;
+        let mut digest = unpack_vector(&message.digest, TARGET_REPLICAS_MAX)?;
         if let Some((proposer, number)) = message.base {
             let base = TargetId { proposer: proposer.0, number };
             // Who does not know the base is sent the whole target by the first peer that asks it.
@@ -400,15 +403,9 @@ impl Confirmations {
     ///
     /// # Errors
     /// A target that came whole is malformed.
-    fn serve(
-        &mut self,
-        peer: NodeId,
-        message: &ConfirmMessage,
-        replicas_max: usize,
-        now: Duration,
-    ) -> Result<(ConfirmMessage, Confirmed), Refusal> {
+    fn serve(&mut self, peer: NodeId, message: &ConfirmMessage, now: Duration) -> Result<(ConfirmMessage, Confirmed), Refusal> {
         if let Some(whole) = &message.whole {
-            self.take_target(whole, None, replicas_max, now)?;
+            self.take_target(whole, None, now)?;
         }
         let asked = unpack(message)?;
         let news = self.merge(peer, &asked, now);
@@ -762,11 +759,11 @@ impl Replicator {
     }
 
     pub(super) fn take_gossiped_target(&mut self, signer: NodeId, target: &TargetMessage) -> Result<(), Refusal> {
-        self.confirmations.take_target(target, Some(signer), self.config.digest_replicas_max, self.now)
+        self.confirmations.take_target(target, Some(signer), self.now)
     }
 
     pub(super) fn serve_confirm(&mut self, replica: &Replica, peer: NodeId, message: &ConfirmMessage) -> Result<Response, Refusal> {
-        let (answer, news) = self.confirmations.serve(peer, message, self.config.digest_replicas_max, self.now)?;
+        let (answer, news) = self.confirmations.serve(peer, message, self.now)?;
         self.note_confirmed(replica, news);
         Ok(Response::confirm(answer))
     }

@@ -7,8 +7,11 @@ use serde_bytes::ByteBuf;
 use counter_core::ReplicaId;
 
 use super::announcement::{Announcement, Standing, Suspicion};
+use super::digest::{Piece, cut};
 use super::gossip::Gossip;
-use super::message::{Ask, Compare, ConfirmMessage, Hold, Noted, Page, PullPage, Refused, Request, Response, State, TargetMessage, Tell};
+use super::message::{
+    Ask, Compare, ConfirmMessage, DigestPart, Hold, Noted, Page, PullPage, Refused, Request, Response, State, TargetMessage, Tell,
+};
 use super::output::Refusal;
 use super::wire::VERSION;
 use super::wire::{self, Hash, Id};
@@ -54,6 +57,12 @@ fn announcement(standing: Standing) -> Announcement {
         synced: true,
         addresses: Vec::new(),
     }
+}
+
+/// The same digest in two messages.
+fn parts() -> [Piece; 2] {
+    let parts = cut(&[(ORD, 1_000), (FRA, 2)].into_iter().collect(), 300, 1);
+    parts.try_into().expect("two parts")
 }
 
 fn vector() -> ByteBuf {
@@ -103,34 +112,49 @@ fn requests() {
     let compare = Compare { seen: Hash(1), state: Hash(u128::MAX), announcements: Hash(3 << 64), stale: false };
     assert_golden("compare", &Request::compare(compare.clone()));
     assert_golden("compare_stale", &Request::compare(Compare { stale: true, ..compare }));
-    let ask = Ask { announcement: announcement(Standing::Live), have: vector(), birth: None, announcements: Hash(3 << 64), cells: false };
+    let ask = Ask {
+        announcement: announcement(Standing::Live),
+        have: vector(),
+        birth: None,
+        announcements: Hash(3 << 64),
+        cells: false,
+        part: None,
+    };
     assert_golden("ask", &Request::ask(ask.clone()));
+    let parted = ask.clone();
     assert_golden("ask_first", &Request::ask(Ask { birth: Some(delta()), cells: true, ..ask }));
     let pull = PullPage { replica: Id(FRA), have: vector(), only: None, cursor: None };
     assert_golden("pull", &Request::pull(pull.clone()));
     let only = Some(wire::pack_ids(&[ORD, FRA]));
     assert_golden("pull_next", &Request::pull(PullPage { only, cursor: Some(ByteBuf::from(vec![9, 8, 7])), ..pull }));
-    let tell = Tell { announcement: announcement(Standing::Left), have: vector(), delta: Some(delta()), heir: None };
+    let tell = Tell { announcement: announcement(Standing::Left), have: vector(), delta: Some(delta()), heir: None, part: None };
     assert_golden("tell", &Request::tell(tell.clone()));
     assert_golden("tell_heir", &Request::tell(Tell { delta: None, heir: Some(Id(FRA)), ..tell }));
     assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));
     let confirm = ConfirmMessage { bits: bits(), whole: None };
     assert_golden("confirm", &Request::confirm(confirm.clone()));
     let [whole, _] = targets();
+    let [first, second] = parts();
+    assert_golden("ask_part", &Request::ask(Ask { have: first.have.clone(), part: first.part, ..parted }));
+    let further = DigestPart { replica: Id(ORD), have: second.have, part: second.part.expect("a part") };
+    assert_golden("digest", &Request::digest(further));
     assert_golden("confirm_whole", &Request::confirm(ConfirmMessage { whole: Some(whole), ..confirm }));
 }
 
 #[test]
 fn answers() {
     assert_golden("same", &Response::same(true));
-    let state = State { have: None, state: Hash(5), synced: false, waits: false, announcements: Vec::new(), delta: None };
+    let state = State { have: None, state: Hash(5), synced: false, waits: false, announcements: Vec::new(), delta: None, part: None };
     assert_golden("state_of_hashes", &Response::state(state.clone()));
     let announcements = vec![announcement(Standing::Live), announcement(Standing::Suspected), announcement(Standing::Ended)];
     assert_golden("state", &Response::state(State { have: Some(vector()), synced: true, announcements, delta: Some(delta()), ..state }));
     assert_golden("page", &Response::page(Page { delta: delta(), next: Some(ByteBuf::from(vec![9, 8, 7])) }));
     assert_golden("page_last", &Response::page(Page { delta: delta(), next: None }));
-    let noted = Response { version: VERSION, noted: Some(Noted { have: vector() }), ..Response::default() };
+    let noted = Response { version: VERSION, noted: Some(Noted { have: vector(), part: None }), ..Response::default() };
     assert_golden("noted", &noted);
+    let [first, _] = parts();
+    assert_golden("noted_part", &Response::noted(first));
+    assert_golden("taken", &Response::taken());
     assert_golden("held", &Response::held(1_000));
     assert_golden("held_by", &Response { generation: Some(ORD.generation), ..Response::held(1_000) });
     assert_golden("confirmed", &Response::confirm(ConfirmMessage { bits: bits(), whole: None }));
@@ -151,7 +175,7 @@ fn another_version_is_told_apart_from_noise() {
 #[test]
 fn every_line_is_of_a_test() {
     let names = |file: &str| file.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(GOLDEN).len(), 28);
+    assert_eq!(names(GOLDEN).len(), 32);
     let later: Vec<_> = names(LATER).into_iter().filter(|name| name != "version_2").collect();
     assert_eq!(later, names(GOLDEN));
 }

@@ -39,7 +39,7 @@ impl Replicator {
     /// Before its entry is forgotten: it left, and does not count again.
     pub(super) fn remember_leave(&mut self, node: NodeId) {
         if let Some(entry) = self.members.get(node).filter(|entry| entry.has_left())
-            && self.held.left.len() < self.config.digest_replicas_max
+            && self.held.left.len() < self.config.heard_replicas_max
         {
             self.held.left.insert(entry.replica);
         }
@@ -50,7 +50,7 @@ impl Replicator {
         self.held.again.remove(&peer);
         let (Some(source), Some(entry)) = (self.sources.get(peer), self.members.get(peer)) else { return };
         let (version, life) = (source.heard.get(self.own), entry.replica);
-        if version > 0 && (self.held.shown.contains_key(&life) || self.held.shown.len() < self.config.digest_replicas_max) {
+        if version > 0 && (self.held.shown.contains_key(&life) || self.held.shown.len() < self.config.heard_replicas_max) {
             let shown = self.held.shown.entry(life).or_default();
             *shown = (*shown).max(version);
         }

@@ -3,11 +3,12 @@
 //! CBOR maps with one-letter keys. Unknown keys are ignored, so a later release may add some; a release that changes the meaning of one
 //! raises [`VERSION`], and is answered with a refusal that names the versions spoken here. Nothing nests deeper than a list of maps.
 
-use counter_core::{ReplicaId, VersionVector};
+use counter_core::ReplicaId;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::announcement::Announcement;
+use super::digest::{Part, Piece};
 use super::output::Refusal;
 use super::wire::{Hash, Id, VERSION};
 
@@ -28,6 +29,8 @@ pub(super) struct Request {
     pub hold: Option<Hold>,
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<ConfirmMessage>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestPart>,
 }
 
 /// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with [`State`].
@@ -66,6 +69,9 @@ pub(super) struct Ask {
     /// The cells are wanted too, where they fit one small page. A node asks only one peer for them at a time.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub cells: bool,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }
 
 /// Asks for the next page of some writers' cells, beyond `have`. Answered with [`Page`].
@@ -100,6 +106,22 @@ pub(super) struct Tell {
     /// The sender leaves for good, all that it wrote is handed over, and this replica is to be its heir.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub heir: Option<Id>,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// Sent right behind a request or an answer whose digest is too long for it: a further part. Answered with [`Taken`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct DigestPart {
+    /// The sender's own replica.
+    #[serde(rename = "i")]
+    pub replica: Id,
+    /// Some of the sender's version vector, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    #[serde(rename = "p")]
+    pub part: Part,
 }
 
 /// Sent to every connected peer while somebody waits for copies of what the sender wrote. The receiver joins the cells, where there are some, and says
@@ -131,6 +153,8 @@ pub(super) struct Response {
     pub held: Option<Held>,
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<ConfirmMessage>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
     /// Which life of the answering node speaks: what it shows to hold counts for that life.
@@ -194,6 +218,9 @@ pub(super) struct State {
     /// All that the requester lacks, where it fits one small page.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }
 
 /// Answers a pull: a page of cells, and where to go on.
@@ -211,7 +238,14 @@ pub(super) struct Page {
 pub(super) struct Noted {
     #[serde(rename = "d")]
     pub have: ByteBuf,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }
+
+/// Answers a part of a digest: it came.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Taken {}
 
 /// Answers a hold: the version up to which the answerer holds everything of that writer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -258,9 +292,17 @@ impl Request {
     pub(super) fn confirm(confirm: ConfirmMessage) -> Self {
         Self { version: VERSION, confirm: Some(confirm), ..Self::default() }
     }
+
+    pub(super) fn digest(digest: DigestPart) -> Self {
+        Self { version: VERSION, digest: Some(digest), ..Self::default() }
+    }
 }
 
 impl Response {
+    pub(super) fn taken() -> Self {
+        Self { version: VERSION, taken: Some(Taken {}), ..Self::default() }
+    }
+
     pub(super) fn held(version: u64) -> Self {
         Self { version: VERSION, held: Some(Held { version }), ..Self::default() }
     }
@@ -281,8 +323,8 @@ impl Response {
         Self { version: VERSION, page: Some(page), ..Self::default() }
     }
 
-    pub(super) fn noted(have: &VersionVector) -> Self {
-        Self { version: VERSION, noted: Some(Noted { have: super::wire::pack_vector(have) }), ..Self::default() }
+    pub(super) fn noted(Piece { have, part }: Piece) -> Self {
+        Self { version: VERSION, noted: Some(Noted { have, part }), ..Self::default() }
     }
 
     pub(super) fn refused(reason: Refusal) -> Self {

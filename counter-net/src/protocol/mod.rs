@@ -10,13 +10,13 @@
 //! | `replicator` | routes what comes in to the rooms |
 //! | `message`, `gossip`, `announcement`, `wire` | the bytes |
 //! | `flush`, `receive`, `intake` | cells go out and come in |
-//! | `rounds`, `requests`, `answers`, `serve` | what gossip missed |
+//! | `rounds`, `requests`, `answers`, `serve`, `digests` | what gossip missed |
 //! | `held` | who holds what, for those who wait for copies or versions |
 //! | `stable` | what everybody has, and how far behind a peer is |
 //! | `presence`, `dialling` | who is there, and who has to be reached to know |
 //! | `confirm` | whether everybody there holds what this node held a moment ago |
 //! | `agreement`, `retirement` | lives that ended are handed over to their heirs |
-//! | `asked`, `enrolment`, `gaps`, `holders`, `members`, `pull`, `retiring`, `snapshots`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
+//! | `asked`, `digest`, `enrolment`, `gaps`, `holders`, `members`, `pull`, `retiring`, `snapshots`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
 //! | `bootstrap` | when this node has caught up |
 //! | `outbox`, `own_delta`, `timer` | serve them all |
 //!
@@ -30,6 +30,8 @@ mod bootstrap;
 mod config;
 mod confirm;
 mod dialling;
+mod digest;
+mod digests;
 mod enrolment;
 mod flush;
 mod gaps;

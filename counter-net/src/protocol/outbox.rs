@@ -66,6 +66,15 @@ impl Outbox {
         self.notify(Notice::Alarm(alarm));
     }
 
+    /// An alarm, where a bound of this node's own stopped a pull.
+    pub(super) fn alarm_of(&mut self, reason: Refusal) {
+        if reason == Refusal::JoinRefused {
+            let cause =
+                "a replica has more cells than this node takes of one; they were dropped, the state is unchanged: raise counters_max";
+            self.alarm(Alarm::JoinRefused { cause: cause.to_owned() });
+        }
+    }
+
     pub(super) fn changed(&mut self, mut keys: Vec<KeyId>) {
         if !keys.is_empty() {
             keys.sort_unstable();

@@ -121,7 +121,8 @@ pub enum Alarm {
         /// How many.
         cells: usize,
     },
-    /// A delta broke a bound of the state, such as the number of counters: it was refused whole and this node is not ready until a later pull fits.
+    /// A delta broke a bound of the state, such as twice `counters_max`: it was refused whole, and this node is not ready until a later
+    /// pull fits.
     JoinRefused {
         /// The bound, in words.
         cause: String,
@@ -140,8 +141,10 @@ pub enum Refusal {
     UnknownVersion,
     /// Cells or an announcement of a writer by someone who is not that writer.
     ForgedWriter,
-    /// A digest names more replicas than the bound.
+    /// A message's digest names more replicas than the bound.
     DigestTooLong,
+    /// The parts of a digest name more replicas than are put together. Nobody is to blame.
+    DigestOverBound,
     /// The requester's replica is not recorded here, and the request did not bring its record.
     NotRecorded,
     /// A delta broke a bound of the state.
@@ -160,12 +163,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics that list them all.
-    pub const ALL: [Refusal; 12] = [
+    pub const ALL: [Refusal; 13] = [
         Refusal::Malformed,
         Refusal::TooLarge,
         Refusal::UnknownVersion,
         Refusal::ForgedWriter,
         Refusal::DigestTooLong,
+        Refusal::DigestOverBound,
         Refusal::NotRecorded,
         Refusal::JoinRefused,
         Refusal::Ended,
@@ -183,6 +187,7 @@ impl Refusal {
             Refusal::UnknownVersion => "unknown_version",
             Refusal::ForgedWriter => "forged_writer",
             Refusal::DigestTooLong => "digest_too_long",
+            Refusal::DigestOverBound => "digest_over_bound",
             Refusal::NotRecorded => "not_recorded",
             Refusal::JoinRefused => "join_refused",
             Refusal::Ended => "ended",

@@ -59,7 +59,8 @@ impl Pull {
         }
         let done = next.is_none();
         self.cursor = next;
-        let ready = self.staging.push(delta).map_err(|_| Refusal::BadPage)?;
+        // The writer has more cells than this node takes of one: a bound of this node's own, and nobody's fault.
+        let ready = self.staging.push(delta).map_err(|_| Refusal::JoinRefused)?;
         ready.spans().for_each(|span| self.have.raise(span.replica, span.upto));
         Ok(Progress { ready, done })
     }
@@ -80,11 +81,13 @@ pub(super) struct Pulls {
     active: BTreeMap<NodeId, Pull>,
     pulls_max: usize,
     staging_cells_max: usize,
+    writers_max: usize,
 }
 
 impl Pulls {
-    pub(super) fn new(pulls_max: usize, staging_cells_max: usize) -> Self {
-        Self { active: BTreeMap::new(), pulls_max, staging_cells_max }
+    /// At most `pulls_max` pulls, each of at most `writers_max` writers and with so many cells staged.
+    pub(super) fn new(pulls_max: usize, staging_cells_max: usize, writers_max: usize) -> Self {
+        Self { active: BTreeMap::new(), pulls_max, staging_cells_max, writers_max: writers_max.max(1) }
     }
 
     /// Whether a pull from `peer` may begin.
@@ -103,7 +106,7 @@ impl Pulls {
         let mut promised = VersionVector::new();
         for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer)) {
             versions = versions.saturating_add(*behind);
-            if versions > VERSIONS_A_PULL && !writers.is_empty() {
+            if (versions > VERSIONS_A_PULL && !writers.is_empty()) || writers.len() == self.writers_max {
                 break;
             }
             writers.push(*writer);

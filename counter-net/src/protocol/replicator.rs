@@ -68,6 +68,8 @@ pub struct Replicator {
     pub(super) members_changed: bool,
     /// Told to leave.
     pub(super) leaving: bool,
+    /// Of the last digest that went out in parts.
+    pub(super) digest_serial: u64,
     pub(super) enrolment: Enrolment,
     pub(super) retirement: Retirement,
     /// This life was ended, or is not the only one under its id: it is to be renewed before the next input.
@@ -97,7 +99,7 @@ impl Replicator {
             sequence: Sequence::default(),
             members: Members::new(own, replica.region().to_owned(), &config),
             sources: Sources::default(),
-            pulls: Pulls::new(config.pulls_max, config.staging_cells_max),
+            pulls: Pulls::new(config.pulls_max, config.staging_cells_max, config.digest_replicas_max),
             gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max),
             bootstrap: Bootstrap::new(config.peers_named),
             dialling: Dialling::new(NodeId(own.node), config.dial_all_max),
@@ -114,6 +116,7 @@ impl Replicator {
             next_gap_ask: now,
             members_changed: false,
             leaving: false,
+            digest_serial: 0,
             enrolment: Enrolment::default(),
             retirement: Retirement::default(),
             renew_due: false,

@@ -51,6 +51,10 @@ impl Replicator {
     /// The peer rests for a while. A pull whose page was lost goes on from there at the same peer afterwards; where that is of no use, or has
     /// failed too often, its writers are pulled elsewhere from the start.
     pub(super) fn failed(&mut self, replica: &mut Replica, pending: Pending, resume: bool) {
+        if pending.asked == Asked::Digest {
+            // The peer asks again where it misses a part. A digest of many parts must not count as many failures.
+            return;
+        }
         let resume = resume && self.sources.get(pending.peer).is_some_and(|source| source.failures < RESUMES_MAX);
         if pending.asked == Asked::Pull && !resume {
             self.out.stats.pulls_failed += u64::from(self.pulls.end(pending.peer).is_some());

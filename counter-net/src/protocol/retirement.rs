@@ -7,13 +7,14 @@ use std::time::Duration;
 use counter_core::{Flushed, Inheritance, Replica, ReplicaId, Version};
 
 use super::asked::Asked;
+use super::digest::Piece;
 use super::input::NodeId;
 use super::message::{Request, Tell};
 use super::output::{Notice, RetireError};
 use super::replicator::Replicator;
 use super::retiring::{Heir, Retirement};
 use super::timer::Timer;
-use super::wire::{Id, pack_vector};
+use super::wire::Id;
 
 /// How often the heir looks whether it may go on.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -215,8 +216,8 @@ impl Replicator {
         let Some(heir) = self.members.get(peer).map(|entry| Id(entry.replica)) else { return };
         self.retirement.heir = Heir::Told(peer);
         self.retirement.bequeathed = true;
-        let (announcement, have) = (self.own_announcement(), pack_vector(&replica.map().version_vector()));
-        self.send(peer, Asked::Tell, &Request::tell(Tell { announcement, have, delta: None, heir: Some(heir) }));
+        let (announcement, Piece { have, part }) = (self.own_announcement(), self.digest_for(replica, peer));
+        self.send(peer, Asked::Tell, &Request::tell(Tell { announcement, have, delta: None, heir: Some(heir), part }));
     }
 
     /// Whether an heir was named, so that nobody would take what is written now.

@@ -6,12 +6,13 @@ use counter_core::Replica;
 use serde_bytes::ByteBuf;
 
 use super::asked::Asked;
+use super::digest::Piece;
 use super::input::NodeId;
 use super::message::{Ask, Compare, Request, Tell};
 use super::own_delta::own_since;
 use super::replicator::Replicator;
 use super::timer::Timer;
-use super::wire::{Hash, pack_vector};
+use super::wire::Hash;
 
 /// How long the first peer's cells are waited for before others are pulled from too.
 const HOLD: Duration = Duration::from_millis(200);
@@ -68,13 +69,15 @@ impl Replicator {
     }
 
     fn send_ask(&mut self, replica: &Replica, peer: NodeId, cells: bool) {
+        let Piece { have, part } = self.digest_for(replica, peer);
         let known = self.sources.get(peer).is_some_and(|source| source.heard.get(self.own) > 0);
         let ask = Ask {
             announcement: self.own_announcement(),
-            have: pack_vector(&replica.map().version_vector()),
+            have,
             birth: (!known).then(|| ByteBuf::from(self.birth.clone())),
             announcements: Hash(self.members.hash()),
             cells,
+            part,
         };
         if cells {
             self.timers.set(Timer::Hold, self.now + HOLD);
@@ -86,11 +89,13 @@ impl Replicator {
     pub(super) fn tell(&mut self, replica: &mut Replica, peer: NodeId) {
         let known = self.sources.get(peer).map_or(0, |source| source.heard.get(self.own));
         let last = if self.leaving { Some(own_since(replica, known).encode()) } else { None };
+        let Piece { have, part } = self.digest_for(replica, peer);
         let tell = Tell {
             announcement: self.own_announcement(),
-            have: pack_vector(&replica.map().version_vector()),
+            have,
             delta: last.filter(|bytes| bytes.len() <= self.config.page_bytes_max).map(ByteBuf::from),
             heir: None,
+            part,
         };
         self.send(peer, Asked::Tell, &Request::tell(tell));
     }
@@ -105,14 +110,15 @@ impl Replicator {
         time.mul_f64(0.8 + 0.4 * self.rng.f64())
     }
 
-    /// One round with one random peer: a compare of hashes, or an ask where none was answered yet.
+    /// One round with one random peer: a compare of hashes, or an ask where that was not answered yet.
     pub(super) fn on_round(&mut self, replica: &mut Replica) {
         self.set_next_round();
         self.gaps.drop_older(self.now.saturating_sub(self.config.request_timeout * GAP_TIMEOUTS));
         self.plan(replica);
         let Some(peer) = self.random_peer() else { return };
         self.out.stats.rounds += 1;
-        if self.sources.get(peer).is_none_or(|source| source.heard_at.is_none()) {
+        // What it holds may have come in with a question of its own. Whether it is synced and waits, only its answer says.
+        if self.sources.get(peer).is_none_or(|source| source.heard_at.is_none() || !source.answered) {
             return self.ask(replica, peer);
         }
         self.compare(replica, peer);
@@ -130,10 +136,11 @@ impl Replicator {
         self.send(peer, Asked::Compare { seen }, &Request::compare(compare));
     }
 
-    /// A peer that is not resting after a failure and has nothing to answer but a pull or bits of targets.
+    /// A peer that is not resting after a failure and has nothing to answer but a pull, bits of targets or parts of a digest.
     pub(super) fn random_peer(&mut self) -> Option<NodeId> {
         let free = |(peer, source): (NodeId, &super::sources::Source)| {
-            (source.rest_until <= self.now && !self.awaits(peer, |asked| !matches!(asked, Asked::Pull | Asked::Confirm))).then_some(peer)
+            (source.rest_until <= self.now && !self.awaits(peer, |asked| !matches!(asked, Asked::Pull | Asked::Confirm | Asked::Digest)))
+                .then_some(peer)
         };
         let free: Vec<NodeId> = self.sources.iter().filter_map(free).collect();
         if free.is_empty() { None } else { Some(free[self.rng.usize(..free.len())]) }

@@ -1,14 +1,15 @@
 //! Peers ask this node: each request is answered at once, with what is at hand and within its bounds.
 
-use counter_core::{Cursor, Delta, Replica, VersionVector};
+use counter_core::{Cursor, Delta, Replica};
 use serde_bytes::ByteBuf;
 
+use super::digest::Piece;
 use super::input::NodeId;
 use super::message::{Ask, Compare, Page, PullPage, Request, Response, State, Tell};
 use super::output::Refusal;
 use super::replicator::Replicator;
 use super::stats::Kind;
-use super::wire::{self, Hash, pack_vector, unpack_vector};
+use super::wire::{self, Hash, unpack_vector};
 
 /// The longest first delta of a requester, in bytes: it holds one record.
 const BIRTH_BYTES_MAX: usize = 16 * 1024;
@@ -38,6 +39,7 @@ impl Replicator {
             Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
             Request { hold: Some(hold), .. } => self.serve_hold(replica, peer, &hold),
             Request { confirm: Some(confirm), .. } => self.serve_confirm(replica, peer, &confirm),
+            Request { digest: Some(digest), .. } => self.serve_digest(replica, peer, &digest),
             // A kind that a later release added without raising the version.
             _ => Err(Refusal::UnknownVersion),
         }
@@ -55,13 +57,15 @@ impl Replicator {
         if equal && state != compare.state {
             self.diverged(peer);
         }
-        let have = (!equal || state != compare.state).then_some(&seen);
+        let have = (!equal || state != compare.state).then(|| self.digest_for(replica, peer));
         Response::state(self.state(peer, have, state, announcements_differ, None))
     }
 
-    fn state(&self, peer: NodeId, have: Option<&VersionVector>, state: Hash, announcements: bool, delta: Option<Delta>) -> State {
+    fn state(&self, peer: NodeId, have: Option<Piece>, state: Hash, announcements: bool, delta: Option<Delta>) -> State {
+        let (have, part) = have.map_or((None, None), |Piece { have, part }| (Some(have), part));
         State {
-            have: have.map(pack_vector),
+            have,
+            part,
             state,
             synced: self.is_synced(),
             waits: self.bootstrap.waits(&self.sources, peer),
@@ -85,15 +89,18 @@ impl Replicator {
             }
             self.join(replica, delta)?;
         }
-        let have = unpack_vector(&ask.have, self.config.digest_replicas_max)?;
+        let have = self.read_digest(peer, Some(requester.generation), &ask.have, ask.part, None)?;
         self.known(replica, requester)?;
-        self.shown(replica, peer, Some(requester.generation), &have);
-        self.hear(replica, peer, have.clone());
-        let page = ask.cells.then(|| replica.map().page_since(&have, None, None, self.config.ask_bytes_max));
+        if let Some((have, _)) = &have {
+            self.heard(replica, peer, Some(requester.generation), have);
+        }
+        let have = have.filter(|_| ask.cells);
+        let page = have.map(|(have, _)| replica.map().page_since(&have, None, None, self.config.ask_bytes_max));
         let whole = page.filter(|page| page.next.is_none() && !page.delta.is_empty()).map(|page| page.delta);
         let differ = Hash(self.members.hash()) != ask.announcements;
         let state = Hash(replica.map_mut().state_hash().0);
-        Ok(Response::state(self.state(peer, Some(&replica.map().version_vector()), state, differ, whole)))
+        let digest = self.digest_for(replica, peer);
+        Ok(Response::state(self.state(peer, Some(digest), state, differ, whole)))
     }
 
     fn known(&self, replica: &Replica, requester: counter_core::ReplicaId) -> Result<(), Refusal> {
@@ -126,9 +133,9 @@ impl Replicator {
         self.take_signed(peer, &tell.announcement)?;
         let sender = tell.announcement.replica();
         self.not_ended(replica, sender)?;
-        let have = unpack_vector(&tell.have, self.config.digest_replicas_max)?;
-        self.shown(replica, peer, Some(sender.generation), &have);
-        self.hear(replica, peer, have);
+        if let Some((have, _)) = self.read_digest(peer, Some(sender.generation), &tell.have, tell.part, None)? {
+            self.heard(replica, peer, Some(sender.generation), &have);
+        }
         if let Some(bytes) = &tell.delta {
             let delta = wire::decode_delta(bytes)?;
             self.join_or_wait(replica, peer, delta, bytes.len())?;
@@ -136,7 +143,7 @@ impl Replicator {
         if let Some(heir) = tell.heir {
             self.take_bequest(replica, sender, heir.0);
         }
-        Ok(Response::noted(&replica.map().version_vector()))
+        Ok(Response::noted(self.digest_for(replica, peer)))
     }
 }
 
@@ -148,6 +155,7 @@ fn kind_of(request: &Request) -> Kind {
         Request { tell: Some(_), .. } => Kind::Tell,
         Request { hold: Some(_), .. } => Kind::Hold,
         Request { confirm: Some(_), .. } => Kind::Confirm,
+        Request { digest: Some(_), .. } => Kind::Digest,
         _ => Kind::Other,
     }
 }

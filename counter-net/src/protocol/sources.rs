@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use counter_core::{ReplicaId, Version, VersionVector};
 
+use super::digest::Incoming;
 use super::input::NodeId;
 use super::member::{Lag, Shortfall};
 
@@ -33,6 +34,10 @@ pub(super) struct Source {
     pub waits: bool,
     /// It runs an earlier release, which confirms no targets.
     pub confirms_nothing: bool,
+    /// It runs an earlier release, which takes no parts of digests.
+    pub takes_no_parts: bool,
+    /// The parts of its latest digest, until all are here.
+    pub incoming: Incoming,
     /// Failed requests in a row.
     pub failures: u32,
     /// Not asked before this time, after a failure.

@@ -24,14 +24,26 @@ pub enum Kind {
     Hold,
     /// Which states members have confirmed: targets by gossip, and bits in requests and answers.
     Confirm,
+    /// A further part of a long digest, and its answer.
+    Digest,
     /// Anything else: refusals, and what could not be read.
     Other,
 }
 
 impl Kind {
     /// Every kind, for metrics that list them all.
-    pub const ALL: [Kind; 9] =
-        [Kind::GossipDelta, Kind::GossipPresence, Kind::Compare, Kind::Ask, Kind::Pull, Kind::Tell, Kind::Hold, Kind::Confirm, Kind::Other];
+    pub const ALL: [Kind; 10] = [
+        Kind::GossipDelta,
+        Kind::GossipPresence,
+        Kind::Compare,
+        Kind::Ask,
+        Kind::Pull,
+        Kind::Tell,
+        Kind::Hold,
+        Kind::Confirm,
+        Kind::Digest,
+        Kind::Other,
+    ];
 
     /// The kind as a metric's label: lower case, underscores.
     pub fn label(self) -> &'static str {
@@ -44,6 +56,7 @@ impl Kind {
             Kind::Tell => "tell",
             Kind::Hold => "hold",
             Kind::Confirm => "confirm",
+            Kind::Digest => "digest",
             Kind::Other => "other",
         }
     }

@@ -1,0 +1,371 @@
+//! Bounds refuse only what is new: counters that exist go on, and nobody is cut off for a long digest.
+#![cfg(feature = "sim")]
+
+use std::time::Duration;
+
+use counter_net::sim::{Failure, Link, Sim, SimConfig};
+
+const S: Duration = Duration::from_secs(1);
+const REGIONS: [&str; 4] = ["ord", "fra", "sin", "syd"];
+
+fn seeds(default: u64) -> std::ops::Range<u64> {
+    let first = std::env::var("COUNTER_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
+    let count = std::env::var("COUNTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(default);
+    first..first + count
+}
+
+/// Nodes of different regions that may make so many counters.
+fn bounded(seed: u64, nodes: usize, counters_max: usize, link: Link) -> Sim {
+    let mut sim = Sim::new(SimConfig { counters_max, link, seed, ..SimConfig::default() });
+    for at in 0..nodes {
+        sim.start(REGIONS[at % REGIONS.len()]);
+    }
+    sim.connect_all();
+    sim.run_for(3 * S);
+    sim
+}
+
+/// Makes counters at a node until it refuses. Returns how many it made, and that the refusal names the bound.
+fn fill(sim: &mut Sim, host: usize, tries: usize) -> usize {
+    for at in 0..tries {
+        if let Err(refused) = sim.try_add(host, &format!("{host}-{at}"), 1) {
+            assert!(refused.to_string().contains("counters_max"), "{refused}");
+            return at;
+        }
+    }
+    tries
+}
+
+fn all_ready(sim: &Sim, hosts: &[usize]) -> bool {
+    hosts.iter().all(|&host| sim.machine(host).is_some_and(|machine| machine.readiness().is_ok()))
+}
+
+/// Two sides make 600 counters each, where 1,000 may be made: within their bounds when they made them.
+fn names_on_two_sides(cut: bool) {
+    let mut sim = bounded(1, 3, 1_000, Link::wide());
+    sim.add(0, "clicks", 1);
+    sim.run_for(3 * S);
+    if cut {
+        sim.cut(&[0], &[1, 2]);
+        sim.run_for(11 * S);
+    }
+    for host in [0, 1] {
+        assert_eq!(fill(&mut sim, host, 600), 600);
+    }
+    sim.run_for(10 * S);
+    sim.heal();
+    sim.run_until_converged(60 * S).unwrap();
+    for _ in 0..10 {
+        // Two of the three never added to it before: an old counter, in a region that is new to it.
+        (0..3).for_each(|host| sim.try_add(host, "clicks", 1).unwrap());
+        sim.run_for(S);
+    }
+    sim.run_until_converged(60 * S).unwrap();
+    assert_eq!([0, 1, 2].map(|host| sim.total(host, "clicks")), [31; 3]);
+    assert!(all_ready(&sim, &[0, 1, 2]));
+    for host in 0..3 {
+        let refused = sim.try_add(host, "one more", 1).unwrap_err().to_string();
+        assert!(refused.contains("counters_max"), "{refused}");
+    }
+    let fresh = sim.start("gru");
+    sim.connect_all();
+    sim.run_until_converged(60 * S).unwrap();
+    assert_eq!((sim.total(fresh, "clicks"), sim.total(fresh, "0-599")), (31, 1));
+    assert!(all_ready(&sim, &[0, 1, 2, fresh]));
+    assert!(sim.try_add(fresh, "one more", 1).is_err());
+    sim.try_add(fresh, "clicks", 1).unwrap();
+    sim.run_until_converged(60 * S).unwrap();
+}
+
+#[test]
+fn names_of_two_sides_of_a_cut_join() {
+    names_on_two_sides(true);
+}
+
+#[test]
+fn names_made_within_a_messages_time_join() {
+    names_on_two_sides(false);
+}
+
+/// Any number of nodes, cut in two at random, make counters up to the bound and beyond it, while old counters go on.
+fn story_of_names(seed: u64) -> Result<(), Failure> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (count, counters_max) = (rng.usize(2..=5), rng.usize(1..40));
+    let link = Link::lossy(f64::from(rng.u8(..20)) / 100.0);
+    let mut sim = bounded(seed, count, counters_max, link);
+    let old: Vec<String> = (0..rng.usize(1..=counters_max)).map(|at| format!("old-{at}")).collect();
+    for name in &old {
+        // At one node: in most regions each is still new.
+        sim.try_add(0, name, 1).expect("room");
+    }
+    sim.run_until_converged(60 * S)?;
+    for _ in 0..rng.usize(1..4) {
+        let side = rng.usize(1..count);
+        let mut hosts: Vec<usize> = (0..count).collect();
+        rng.shuffle(&mut hosts);
+        sim.cut(&hosts[..side], &hosts[side..]);
+        sim.run_for(11 * S);
+        for part in [&hosts[..side], &hosts[side..]] {
+            // One after the other, each side as a whole stops at its bound. What one node makes while the others have not heard of it is
+            // the same as a cut.
+            for &host in part {
+                fill(&mut sim, host, rng.usize(..2 * counters_max));
+                sim.run_for(5 * S);
+            }
+        }
+        for _ in 0..rng.usize(..20) {
+            let (host, name) = (rng.usize(..count), &old[rng.usize(..old.len())]);
+            match rng.u8(..8) {
+                0 => sim.reset(host, name, REGIONS[rng.usize(..REGIONS.len())]),
+                _ => sim.try_add(host, name, rng.i64(1..9)).expect("an old counter"),
+            }
+            sim.run_for(Duration::from_millis(rng.u64(..500)));
+        }
+        if rng.bool() {
+            let host = rng.usize(..count);
+            sim.crash(host);
+            sim.restart(host, true);
+        }
+        sim.heal();
+        sim.run_for(Duration::from_millis(rng.u64(..3_000)));
+        for host in 0..count {
+            sim.try_add(host, &old[rng.usize(..old.len())], 1).expect("an old counter");
+        }
+        sim.run_until_converged(120 * S)?;
+        let hosts: Vec<usize> = (0..count).collect();
+        assert!(all_ready(&sim, &hosts), "seed {seed}");
+        let made = sim.map(0).map_or(0, |map| map.counter_count());
+        assert!(made <= 2 * counters_max, "seed {seed}: {made} of {counters_max}");
+        if made >= counters_max {
+            assert!((0..count).all(|host| sim.try_add(host, "one more", 1).is_err()), "seed {seed}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn old_counters_go_on_at_the_bound() {
+    for seed in seeds(40) {
+        story_of_names(seed).unwrap_or_else(|failure| panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"));
+    }
+}
+
+/// A writer has more cells than this node takes of one: its own bound, and no fault of the peer that sends them.
+#[test]
+fn a_writer_with_too_many_cells_is_an_alarm_and_cuts_nobody_off() {
+    let mut config = SimConfig::default();
+    config.protocol.staging_cells_max = 1_000;
+    // Pages of few cells, so that a writer has several.
+    config.protocol.page_bytes_max = 4_096;
+    config.protocol.ask_bytes_max = 1_024;
+    let mut sim = Sim::new(config);
+    sim.start("ord");
+    sim.add_many(0, (0..2_000).map(|at| format!("c{at}")));
+    sim.run_for(S);
+    sim.start("fra");
+    sim.connect_all();
+    sim.run_for(60 * S);
+    let failure = sim.verdict().unwrap_err().to_string();
+    assert!(failure.contains("JoinRefused") && failure.contains("counters_max"), "{failure}");
+    assert!(!sim.machine(1).unwrap().is_synced());
+}
+
+/// A cluster whose digests name so many replicas, and which has seen more.
+fn many_lives(seed: u64, digest_replicas_max: usize, lives: usize, retirement: bool) -> Sim {
+    let mut config = SimConfig { link: Link::loopback(), seed, retirement, ..SimConfig::default() };
+    config.protocol.digest_replicas_max = digest_replicas_max;
+    let mut sim = Sim::new(config);
+    for _ in 0..2 {
+        sim.start("ord");
+    }
+    sim.connect_all();
+    sim.run_for(2 * S);
+    for _ in 0..lives {
+        let node = sim.start("ord");
+        sim.connect(0, node);
+        sim.connect(1, node);
+        sim.run_for(S / 3);
+        sim.add(node, "clicks", 1);
+        sim.run_for(S / 3);
+        sim.crash(node);
+    }
+    sim
+}
+
+#[test]
+fn more_lives_than_a_digest_names_cut_nobody_off() {
+    let mut sim = many_lives(1, 64, 70, false);
+    sim.run_until_converged(120 * S).unwrap();
+    assert_eq!(sim.map(0).unwrap().replicas().count(), 72);
+    let fresh = sim.start("ord");
+    sim.connect(0, fresh);
+    sim.connect(1, fresh);
+    sim.run_until_converged(60 * S).unwrap();
+    assert!(sim.machine(fresh).unwrap().is_synced());
+    assert_eq!([0, 1, fresh].map(|host| sim.total(host, "clicks")), [70; 3]);
+    sim.cut(&[0], &[1]);
+    sim.add(0, "clicks", 5);
+    sim.run_for(20 * S);
+    sim.heal();
+    sim.run_until_converged(60 * S).unwrap();
+    assert_eq!([0, 1, fresh].map(|host| sim.total(host, "clicks")), [75; 3]);
+}
+
+/// A part of a digest says nothing by itself: who has pulled what the first part names has not caught up.
+#[test]
+fn a_newcomer_that_calls_itself_synced_has_everything() {
+    let mut longest = Duration::ZERO;
+    for seed in 0..10 {
+        let mut sim = many_lives(seed, 4, 40, false);
+        sim.set_links(Link::wide());
+        sim.run_until_converged(120 * S).unwrap();
+        let began = sim.now();
+        let fresh = sim.start("ord");
+        sim.connect(fresh, 0);
+        let look = |sim: &mut Sim| match sim.machine(fresh).is_some_and(|machine| machine.is_synced()) {
+            true => Err(sim.total(fresh, "clicks")),
+            false => Ok(()),
+        };
+        assert_eq!(sim.run_watched(60 * S, look), Err(40), "seed {seed}");
+        longest = longest.max(sim.now() - began);
+    }
+    // A digest is of about eleven parts, and four writers are pulled at a time.
+    assert!(longest < 5 * S, "{longest:?}");
+}
+
+/// Every message takes 100 and 200 ms, and a digest is of eleven parts.
+#[test]
+fn long_digests_go_far() {
+    for round_trip in [200, 400].map(Duration::from_millis) {
+        let mut sim = many_lives(5, 4, 40, false);
+        sim.set_links(Link::apart(round_trip));
+        sim.run_until_converged(120 * S).unwrap();
+        let fresh = sim.start("ord");
+        sim.connect(fresh, 0);
+        sim.connect(fresh, 1);
+        sim.run_until(3 * S + 6 * round_trip, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced())).unwrap();
+        assert_eq!(sim.total(fresh, "clicks"), 40);
+        sim.cut(&[0], &[1, fresh]);
+        (0..2).for_each(|host| sim.add(host, "clicks", 5));
+        sim.run_for(20 * S);
+        sim.heal();
+        sim.run_until_converged(30 * S).unwrap();
+        assert_eq!([0, 1, fresh].map(|host| sim.total(host, "clicks")), [50; 3]);
+        let agrees =
+            |sim: &mut Sim| [0, 1, fresh].iter().all(|host| sim.agreement(*host).is_some_and(|all| all.age == Some(Duration::ZERO)));
+        sim.run_until(10 * S, agrees).unwrap();
+    }
+}
+
+#[test]
+fn agreement_is_known_with_more_lives_than_a_digest_names() {
+    let mut sim = many_lives(2, 8, 40, false);
+    sim.run_for(120 * S);
+    sim.add(0, "clicks", 1);
+    sim.run_for(3 * S);
+    for host in [0, 1] {
+        let agreement = sim.agreement(host).unwrap();
+        assert_eq!((agreement.age, agreement.confirmed, agreement.of), (Some(Duration::ZERO), 1, 1));
+    }
+}
+
+/// Absorbing and folding wait for digests that are whole.
+#[test]
+fn lives_fold_with_more_of_them_than_a_digest_names() {
+    let mut sim = many_lives(3, 2, 40, true);
+    sim.set_links(Link::wide());
+    sim.run_for(120 * S);
+    let is_clean = |sim: &mut Sim| {
+        sim.retire_absent(0);
+        sim.map(0).is_some_and(|map| map.replicas().count() == 2) && sim.is_converged()
+    };
+    sim.run_until(600 * S, is_clean).unwrap();
+    sim.check().unwrap();
+    assert_eq!([0, 1].map(|host| sim.total(host, "clicks")), [40; 2]);
+}
+
+/// While somebody asks for a stable total, peers are asked four times a second, and each answer is a digest of many parts. They take longer
+/// than that to arrive, so not every digest gets whole.
+#[test]
+fn digests_that_are_sent_faster_than_they_arrive_arrive() {
+    let mut sim = many_lives(4, 1, 0, false);
+    for _ in 0..30 {
+        let node = sim.start("ord");
+        sim.connect(0, node);
+        sim.connect(1, node);
+        sim.run_for(S / 3);
+        sim.add(node, "clicks", 1);
+        sim.run_for(S / 3);
+        // Who has left is not waited for, and digests go on to name it.
+        sim.leave(node);
+    }
+    sim.set_links(Link::wide());
+    sim.run_until_converged(120 * S).unwrap();
+    let mut last = 0;
+    for at in 1..=100 {
+        sim.add((at % 2) as usize, "clicks", 1);
+        sim.run_for(S / 10);
+        let stable = sim.stable_total(0, "clicks").map_or(0, |stable| stable.total);
+        assert!(stable >= last, "{stable} after {last}");
+        last = stable;
+    }
+    assert!(last > 30 + 50, "{last}");
+}
+
+/// Kills, cuts and bad links, with digests of a few replicas each.
+fn story_of_lives(seed: u64) -> Result<(), Failure> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut config = SimConfig { link: Link::lossy(f64::from(rng.u8(..20)) / 100.0), seed, ..SimConfig::default() };
+    config.protocol.digest_replicas_max = rng.usize(1..6);
+    if seed.is_multiple_of(2) {
+        // Just above what a story has, so that parts under way hold up others.
+        config.protocol.heard_replicas_max = 64;
+    }
+    let count = rng.usize(3..=5);
+    let mut sim = Sim::new(config);
+    for at in 0..count {
+        sim.start(REGIONS[at % REGIONS.len()]);
+    }
+    sim.connect_all();
+    sim.run_for(2 * S);
+    for _ in 0..rng.usize(10..40) {
+        let at = rng.usize(..count);
+        match rng.u8(..10) {
+            0..=4 => sim.add(at, "clicks", rng.i64(1..9)),
+            5 => sim.reset(at, "clicks", REGIONS[rng.usize(..REGIONS.len())]),
+            6..=7 => {
+                sim.crash(at);
+                sim.run_for(Duration::from_millis(rng.u64(..3_000)));
+                // Without its disk it is a new writer that knows nothing: its digest is short and theirs are long.
+                sim.restart(at, rng.bool());
+            }
+            8 => {
+                let others: Vec<usize> = (0..count).filter(|other| *other != at).collect();
+                sim.cut(&[at], &others);
+                sim.run_for(Duration::from_millis(rng.u64(..15_000)));
+                sim.heal();
+            }
+            _ => sim.add_many(at, (0..rng.usize(1..300)).map(|at| format!("c{at}"))),
+        }
+        sim.run_for(Duration::from_millis(rng.u64(..2_500)));
+        sim.verdict()?;
+    }
+    sim.set_links(Link::wide());
+    sim.run_until_converged(120 * S)?;
+    let agrees = |sim: &mut Sim| (0..count).all(|host| sim.agreement(host).is_some_and(|all| all.age == Some(Duration::ZERO)));
+    sim.run_until(60 * S, agrees)?;
+    Ok(())
+}
+
+/// Of two digests under way one is dropped, and with it what the answer said that brought it. Nobody was ever synced.
+#[test]
+fn an_answer_whose_digest_was_dropped_is_asked_for_again() {
+    story_of_lives(1869).unwrap();
+}
+
+#[test]
+fn short_digests_converge_through_churn() {
+    for seed in seeds(40) {
+        story_of_lives(seed).unwrap_or_else(|failure| panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"));
+    }
+}
