@@ -53,6 +53,11 @@ impl Inheritance {
         &self.lives
     }
 
+    /// Whether it is on record that these lives are being absorbed: from then on nothing changes who does.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// The heir's version that completes the adoption; None before.
     pub fn adopted(&self) -> Option<Version> {
         self.adopted
@@ -66,11 +71,30 @@ impl Inheritance {
 
 impl Replica {
     /// Claims a life that ended: from now on nobody who knows of it listens to that life, and this replica offers to be its heir. Returns the
-    /// version of the change; None where the life is this one, or is known to have ended.
+    /// version of the change; None where the life is this one, is folded or has a successor, or where this replica has left.
     pub fn claim(&mut self, ended: ReplicaId) -> Option<Version> {
-        let known = ended == self.id() || self.map().is_ended(ended);
         let id = self.id();
-        if known { None } else { self.map_mut().change_record(id, |record| record.claim(ended)) }
+        let answered = self.map().is_folded(ended) || self.map().heir_of(ended).is_some();
+        if ended == id || answered || self.has_left() { None } else { self.map_mut().change_record(id, |record| record.claim(ended)) }
+    }
+
+    /// Writes the last statement: all that is held now, this very change included. From then on this replica writes nothing more: not a flush, a
+    /// reset or a claim, and no add is taken back. Returns the version of the change; None where it has left before.
+    ///
+    /// # Complexity
+    /// O(writers), and as many bytes in the record.
+    pub fn leave(&mut self) -> Option<Version> {
+        if self.has_left() {
+            return None;
+        }
+        let (id, mut held) = (self.id(), self.map().version_vector());
+        held.raise(id, self.version() + 1);
+        self.map_mut().change_record(id, |record| record.left = held.iter().collect())
+    }
+
+    /// Whether this replica has written its last statement.
+    pub fn has_left(&self) -> bool {
+        self.map().has_left(self.id())
     }
 
     /// What to work on next: the round under way once it has begun to adopt, else what this replica is the heir of *now*, since another's
@@ -179,13 +203,20 @@ impl Replica {
         bytes
     }
 
-    /// Whether an own cell names what was cleared of a life that is folded: [`forget_cleared`](Self::forget_cleared) has work, now or later.
+    /// Whether an own cell names what was cleared of a life that is folded, or the own record claims one: [`forget_cleared`](Self::forget_cleared) has
+    /// work, now or later.
     pub fn names_folded(&self) -> bool {
         let map = self.map();
-        map.next_extra(self.id(), 0, |extra| extra.cleared.iter().any(|(life, _)| map.is_folded(*life))).is_some()
+        self.claims_folded() || map.next_extra(self.id(), 0, |extra| extra.cleared.iter().any(|(life, _)| map.is_folded(*life))).is_some()
     }
 
-    /// Drops from the own cells what was cleared of lives that were folded, when every enrolled replica holds the fold and nobody is still
+    /// Whether the own record still claims a life that another replica has folded.
+    fn claims_folded(&self) -> bool {
+        let map = self.map();
+        map.record(self.id()).is_some_and(|record| record.claims.iter().any(|life| map.is_folded(*life)))
+    }
+
+    /// Drops from the own cells what was cleared of lives that were folded, and from the own record claims of them, when every enrolled replica holds the fold and nobody is still
     /// compacting; about `bytes_max` bytes of cells and one at least. Returns how many bytes they cost each peer; 0 when nothing is left.
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
@@ -193,6 +224,12 @@ impl Replica {
             return 0;
         }
         let (mut bytes, mut next) = (0, 0);
+        if self.claims_folded() {
+            let kept: Vec<ReplicaId> = self.map().record(id).into_iter().flat_map(|record| record.claims.iter().copied()).collect();
+            let kept: Vec<ReplicaId> = kept.into_iter().filter(|life| !self.map().is_folded(*life)).collect();
+            self.map_mut().change_record(id, |record| record.claims = kept);
+            bytes += self.map().record(id).map_or(0, |record| record.bytes_max());
+        }
         loop {
             let map = self.map();
             let names_folded = |extra: &crate::cell::Extra| extra.cleared.iter().any(|(life, _)| map.is_folded(*life));

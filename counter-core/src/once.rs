@@ -54,6 +54,9 @@ impl Replica {
         if self.map().look(id, text) == Look::Applied {
             return Ok(Once::Repeated);
         }
+        if self.has_left() {
+            return Err(AddError::Stopped);
+        }
         let key = self.key_with_room(counter, amount)?;
         self.raise_now(key, amount)?;
         let own = self.id();

@@ -1,6 +1,6 @@
 //! The replica record: facts about one writer, once, instead of in every key's cell.
 
-use crate::codec::varint::Reader;
+use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::fields::Fields;
 use crate::names::NAME_BYTES_MAX;
@@ -12,6 +12,7 @@ const FIELD_CLAIMS: u64 = 10;
 const FIELD_FOLDED: u64 = 11;
 const FIELD_COMPACTING: u64 = 12;
 const FIELD_ADOPTING: u64 = 13;
+const FIELD_LEFT: u64 = 14;
 
 /// What one folded node takes in a record: its number and 32 bits of its latest folded life.
 const FOLDED_BYTES: usize = 12;
@@ -31,6 +32,9 @@ pub struct Record {
     pub(crate) compacting: bool,
     /// Lives of which it has begun to take over cells, in the order of ids: from then on nobody else answers for them while it lives.
     pub(crate) adopting: Vec<ReplicaId>,
+    /// The replica's last statement: it writes nothing after this record, and this is all that it held then, itself included. Ascending; empty while
+    /// it has not left.
+    pub(crate) left: Vec<(ReplicaId, Version)>,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
@@ -64,6 +68,21 @@ impl Record {
     /// What it claims, and what it has begun to take over because one of those claimed it.
     pub(crate) fn claims_and_adopts(&self) -> impl Iterator<Item = ReplicaId> {
         self.claims.iter().chain(&self.adopting).copied()
+    }
+
+    /// Whether it has left: it writes nothing after this record.
+    pub fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// All that a replica that left held at its end, by writer; empty where it has not left.
+    pub fn final_versions(&self) -> &[(ReplicaId, Version)] {
+        &self.left
+    }
+
+    /// Whether it has begun to absorb lives, or has not yet made all that it folded its own.
+    pub fn is_absorbing(&self) -> bool {
+        !self.adopting.is_empty() || self.compacting
     }
 
     /// Of how many nodes it has on record that lives of theirs were folded.
@@ -102,6 +121,14 @@ impl Record {
             let entry = |folded: &Folded| [folded.node.to_be_bytes().as_slice(), &folded.upto.to_be_bytes()].concat();
             fields.set(FIELD_FOLDED, self.folded.iter().flat_map(entry).collect());
         }
+        if !self.left.is_empty() {
+            let mut bytes = Vec::with_capacity(self.left.len() * (ReplicaId::BYTES + 3));
+            for (replica, version) in &self.left {
+                bytes.extend_from_slice(&replica.to_bytes());
+                write_varint(&mut bytes, *version);
+            }
+            fields.set(FIELD_LEFT, bytes);
+        }
         if self.compacting {
             fields.set(FIELD_COMPACTING, Vec::new());
         }
@@ -122,12 +149,13 @@ impl Record {
         let claims = unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
         let adopting = unknown.take(FIELD_ADOPTING).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
         let folded = unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
+        let left = unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
         let compacting = match unknown.take(FIELD_COMPACTING) {
             Some(bytes) if !bytes.is_empty() => return Err(DecodeError::Invalid("that a replica compacts is said without bytes")),
             said => said.is_some(),
         };
         match region.len() <= NAME_BYTES_MAX {
-            true => Ok(Self { version, region, claims, folded, compacting, adopting, unknown }),
+            true => Ok(Self { version, region, claims, folded, compacting, adopting, left, unknown }),
             false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
         }
     }
@@ -146,6 +174,20 @@ fn read_lives(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     }
 }
 
+/// A version vector: writers ascend, no version is 0, and one is there.
+fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut versions = Vec::with_capacity(bytes.len() / (ReplicaId::BYTES + 1));
+    while reader.left() > 0 {
+        versions.push((reader.replica()?, reader.varint()?));
+    }
+    let ascends = versions.is_sorted_by(|a: &(ReplicaId, Version), b| a.0 < b.0);
+    match !versions.is_empty() && ascends && versions.iter().all(|entry| entry.1 > 0) {
+        true => Ok(versions),
+        false => Err(DecodeError::Invalid("a last statement names writers in ascending order, each with a version above 0")),
+    }
+}
+
 fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut folded = Vec::with_capacity(bytes.len() / FOLDED_BYTES);
@@ -157,5 +199,29 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
         true => Ok(folded),
         false => Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Record, DecodeError> {
+        Record::read(7, &mut Reader::new(bytes))
+    }
+
+    #[test]
+    fn last_statement_reads_back() {
+        let left = vec![(ReplicaId::new(1, 5), 300), (ReplicaId::new(2, 6), 1)];
+        let record = Record { left, ..Record::new(7, "ord") };
+        let mut bytes = Vec::new();
+        record.write(&mut bytes);
+        assert_eq!(read(&bytes), Ok(record.clone()));
+        assert!(record.has_left() && !record.speaks_of_lives());
+        for left in [vec![(ReplicaId::new(1, 5), 0)], vec![(ReplicaId::new(2, 6), 1), (ReplicaId::new(1, 5), 3)]] {
+            let mut bytes = Vec::new();
+            Record { left, ..record.clone() }.write(&mut bytes);
+            assert!(read(&bytes).is_err());
+        }
     }
 }

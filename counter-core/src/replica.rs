@@ -248,6 +248,9 @@ impl Replica {
     /// # Complexity
     /// O(changed), and a look at 64 words for each 4,096 counters of which one was added to by a handle.
     pub fn flush(&mut self) -> Flushed {
+        if self.has_left() {
+            return Flushed::default();
+        }
         let unflushed = std::mem::take(&mut self.unflushed);
         let after = unflushed.after.unwrap_or(self.version());
         let mut changed: Vec<KeyId> = Vec::with_capacity(unflushed.changed.len() + self.local.marked());
@@ -303,6 +306,9 @@ impl Replica {
             self.chunks[at / CHUNK].tell_through(Place::of(at % CHUNK));
         }
         self.flush();
+        if self.has_left() {
+            return Err(AddError::Stopped);
+        }
         self.map.reset(self.id, counter, region)
     }
 
@@ -332,7 +338,7 @@ impl Replica {
     }
 
     fn settle(&mut self, joined: &mut Joined) {
-        if !joined.marked.is_empty() {
+        if !joined.marked.is_empty() && !self.has_left() {
             let taken_back = self.take_back_repeats(&joined.marked);
             joined.own_changed = !taken_back.is_empty();
             joined.changed.extend(taken_back);

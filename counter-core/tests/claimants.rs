@@ -151,9 +151,9 @@ fn what_a_dead_heir_had_taken_over_goes_the_same_way_as_itself() {
     assert_eq!((totals([&other, &late, &next]), late.map().replicas().count()), ([5; 3], 3));
 }
 
-/// Two nodes that could not see each other were each retired at the other.
+/// Two nodes that could not see each other were each retired at the other: a claim of one that has ended is not passed on.
 #[test]
-fn two_that_claim_each_other_have_no_heir_but_a_third_who_claimed_one_too() {
+fn mutual_claims_are_made_anew_by_a_third() {
     let [mut first, mut second, mut third] = replicas([1, 2, 3]);
     first.claim(life(2));
     second.claim(life(1));
@@ -161,5 +161,8 @@ fn two_that_claim_each_other_have_no_heir_but_a_third_who_claimed_one_too() {
     assert_eq!((second.map().heir_of(life(1)), second.map().heir_of(life(2))), (None, None));
     third.claim(life(1));
     meet(&mut [&mut first, &mut second, &mut third]);
-    assert_eq!((second.map().heir_of(life(1)), second.map().heir_of(life(2))), (Some(life(3)), Some(life(3))));
+    assert_eq!((third.map().heir_of(life(1)), third.map().heir_of(life(2))), (Some(life(3)), None));
+    assert_eq!(third.map().without_successor(), [life(2)]);
+    third.claim(life(2));
+    assert_eq!((third.map().heir_of(life(2)), third.map().without_successor()), (Some(life(3)), vec![]));
 }

@@ -92,8 +92,6 @@ pub(crate) const REDIAL_MAX: Duration = Duration::from_secs(15);
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// A farewell gets this long to go out.
 pub(crate) const FAREWELL_MAX: Duration = Duration::from_millis(500);
-/// An operator's `leave` gets this long to find an heir and hand over.
-pub(crate) const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// The port of gossip where none is said and others must know it (`fly`).
 pub(crate) const GOSSIP_PORT: u16 = 7117;
 

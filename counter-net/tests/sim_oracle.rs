@@ -62,7 +62,6 @@ fn long_digests_are_served() {
 // What follows is known to fail. Whoever mends a fault takes its `ignore` away.
 
 #[test]
-#[ignore = "known fault: a successor that does not hold what the leaver held folds; fails first at seed 11"]
 fn leaves_lose_nothing_and_resets_stay() {
     hold(&Mix::LEAVES, 100);
 }
@@ -86,13 +85,11 @@ fn the_latest_ids_are_remembered() {
 }
 
 #[test]
-#[ignore = "known fault: a leaver stays enrolled for ever; fails first at seed 1"]
 fn leaves_leave_nothing_behind() {
     hold(&Mix::ROLLS, 100);
 }
 
 #[test]
-#[ignore = "known fault: a reset after a restart from a disk that lagged does not hold; fails first at seed 22"]
 fn lagging_disks_are_exact() {
     hold(&Mix::LAGGING_DISKS, 100);
 }
@@ -122,7 +119,6 @@ fn a_reset_clears_every_copy_of_an_id() {
 }
 
 #[test]
-#[ignore = "two nodes that were retired at each other while they ran are never folded; fails first at seed 90"]
 fn retired_nodes_that_run_go_on() {
     hold(&Mix::RETIRED_ALIVE, 100);
 }

@@ -141,7 +141,7 @@ impl Intake<'_> {
 
     pub(super) fn take_record(&mut self, record: &Record) {
         let stood = self.writer.record.as_ref();
-        self.joined.lives_changed |= record.speaks_of_lives() || stood.is_some_and(Record::speaks_of_lives);
+        self.joined.lives_changed |= record.speaks_of_lives() || record.has_left() || stood.is_some_and(Record::speaks_of_lives);
         if self.writer.hash.is_some() {
             rehash_record(self.writer, record);
         }

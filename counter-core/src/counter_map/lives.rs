@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::CounterMap;
 use crate::keys::KeyId;
-use crate::record::Folded;
+use crate::record::{Folded, Record};
 use crate::replica_id::ReplicaId;
 use crate::version_vector::{Version, VersionVector};
 use crate::writer::Writer;
@@ -70,27 +70,50 @@ impl CounterMap {
         self.replicas().filter(|&replica| !self.is_ended(replica))
     }
 
-    /// Who answers for a life that ended: whoever has begun to take it over, else the lowest of its claimants; where that one has ended too, who
-    /// answers for *it*. So an heir stays the heir when others claim the life later or a claimant ends, and what a claimant that ended had taken
-    /// over goes the same way as itself. Of two that claim each other neither answers, the next claimant does. O(claims).
+    /// The successor of a life that ended. It is whoever has begun to absorb it; where that one has ended itself, *its* successor, which takes both
+    /// together. Where nobody has begun, it is the lowest claimant that has not ended; where all have ended, the successor of the latest incarnation of the
+    /// same node among them. Other claims are not passed on: two replicas that claimed each other would give two successors. None where somebody has to
+    /// claim the life anew. O(claims).
     pub fn heir_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
-        let mut met = BTreeSet::from([ended]);
-        let mut open = self.answering(ended);
-        while let Some(life) = open.pop() {
-            if !self.is_ended(life) {
-                return Some(life);
+        let (mut life, mut met) = (ended, BTreeSet::new());
+        while met.insert(life) {
+            let of = |lives: &'_ BTreeMap<ReplicaId, Vec<ReplicaId>>| lives.get(&life).cloned().unwrap_or_default();
+            let begun = of(&self.lives.adopters);
+            if let Some(&successor) = begun.iter().find(|&&other| !self.is_ended(other)) {
+                return Some(successor);
             }
-            if met.insert(life) {
-                open.extend(self.answering(life));
+            if let Some(&other) = begun.first() {
+                life = other;
+                continue;
             }
+            let claimants = of(&self.lives.claimants);
+            if let Some(&successor) = claimants.iter().find(|&&other| !self.is_ended(other)) {
+                return Some(successor);
+            }
+            life = claimants.into_iter().rev().find(|other| other.node == life.node && other.generation > life.generation)?;
         }
         None
     }
 
-    /// Who may answer for a life, the first last.
-    fn answering(&self, ended: ReplicaId) -> Vec<ReplicaId> {
-        let of = |lives: &BTreeMap<ReplicaId, Vec<ReplicaId>>| lives.get(&ended).cloned().unwrap_or_default();
-        of(&self.lives.adopters).into_iter().chain(of(&self.lives.claimants)).rev().collect()
+    /// Lives that have left or ended, are not folded, and have no successor: each waits for somebody to claim it. Ascending. O(writers + claims).
+    pub fn without_successor(&self) -> Vec<ReplicaId> {
+        let mut lives: Vec<ReplicaId> = self.replicas().filter(|&life| self.has_left(life)).chain(self.claimed()).collect();
+        lives.sort_unstable();
+        lives.dedup();
+        lives.retain(|&life| !self.is_folded(life) && self.heir_of(life).is_none());
+        lives
+    }
+
+    /// Whether a replica's last statement is held here.
+    pub fn has_left(&self, replica: ReplicaId) -> bool {
+        self.record(replica).is_some_and(Record::has_left)
+    }
+
+    /// Whether all that a leaver held at its end is held here, or was folded. True for a life that ended in another way. Who covers a leaver's last
+    /// statement knows everybody whom the leaver served. O(writers log writers).
+    pub fn covers_final_of(&self, life: ReplicaId) -> bool {
+        let is_here = |&(writer, version): &(ReplicaId, Version)| self.seen_of(writer) >= version || self.is_folded(writer);
+        self.record(life).is_none_or(|record| record.final_versions().iter().all(is_here))
     }
 
     /// Lives that somebody claims and nobody has folded yet.
@@ -120,14 +143,15 @@ impl CounterMap {
         upto: Version,
         digest: impl Fn(ReplicaId) -> Option<&'a VersionVector>,
     ) -> Option<ReplicaId> {
-        let agrees = |replica: ReplicaId| {
-            digest(replica).is_some_and(|theirs| {
-                theirs.get(own) >= upto
-                    && self.life_records().all(|(writer, version)| theirs.get(writer) >= version)
-                    && theirs.iter().all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
-            })
-        };
+        let agrees = |replica: ReplicaId| digest(replica).is_some_and(|theirs| self.agrees(own, upto, theirs));
         self.enrolled().find(|&replica| replica != own && !agrees(replica))
+    }
+
+    /// Whether a digest shows `own` up to `upto` and every record that speaks of lives, and names nothing that is not held here. O(writers log writers).
+    pub fn agrees(&self, own: ReplicaId, upto: Version, digest: &VersionVector) -> bool {
+        digest.get(own) >= upto
+            && self.life_records().all(|(writer, version)| digest.get(writer) >= version)
+            && digest.iter().all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
     }
 
     /// Reads the records anew and forgets the writers that were folded. Returns the keys whose values changed by that: none where everything

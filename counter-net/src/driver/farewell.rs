@@ -8,7 +8,7 @@ use libp2p::PeerId;
 use tokio::time::{Instant, timeout_at};
 
 use super::engine::Driver;
-use crate::config::{FAREWELL_MAX, LEAVE_MAX};
+use crate::config::FAREWELL_MAX;
 use crate::protocol::Input;
 
 /// After the last word, the network runs on for this long: what is queued for a connection has no other sign of having left.
@@ -19,7 +19,8 @@ impl Driver {
         let asked = self.shared.for_good.load(Ordering::Relaxed);
         // With a directory the next life goes on from it; without one, another node has to.
         let for_good = asked || self.shared.commits.get().is_none();
-        let end = Instant::now() + if asked { LEAVE_MAX } else { FAREWELL_MAX };
+        let leave_within = self.shared.read().replicator.config().leave_within;
+        let end = Instant::now() + if for_good { leave_within } else { FAREWELL_MAX };
         // Every add that returned Ok is in the flush that follows.
         self.shared.gate.stop();
         self.shared.read().replica.hand_over();
@@ -32,9 +33,13 @@ impl Driver {
                 Err(_) => self.feed(Input::Timer),
             }
         }
-        if asked && !self.is_drained() {
+        if for_good && !self.is_drained() {
             let life = self.shared.replica();
-            tracing::warn!(%life, "no other node took over this life: what is on others' records stays counted; retire it at another node");
+            tracing::warn!(
+                %life,
+                "no other node was seen to hold all that this one held: what others hold stays counted, and one that comes to hold all of it takes \
+                 over; retire this replica at another node if `members` still lists it"
+            );
         }
         self.run_network_until((Instant::now() + LINGER).min(end)).await;
         self.close_connections(end).await;

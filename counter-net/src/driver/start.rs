@@ -72,8 +72,11 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let map = life.map.bounded(config.counters_max, REPLICAS_MAX);
     let mut replica = Replica::with_map(life.replica, &config.region, map).map_err(|error| StartError::Network(error.to_string()))?;
     for ended in life.earlier {
-        // Before the replicator is made: whoever hears of this life hears first whose heir it is.
-        replica.claim(ended);
+        // Before the replicator is made: whoever hears of this life hears first whose heir it is. One that left, and held more than this directory
+        // does, is claimed once that is here.
+        if replica.map().covers_final_of(ended) {
+            replica.claim(ended);
+        }
     }
     let origin = Instant::now();
     let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);

@@ -199,6 +199,13 @@ impl NodeBuilder {
         self
     }
 
+    /// How long a node that leaves for good (one without a directory, or one told to `leave`) waits until one other node holds all that it held.
+    /// Default 5 s. It waits no longer than it must: over good links a few round trips. After that time it goes all the same.
+    pub fn leave_within(mut self, wait: Duration) -> Self {
+        self.protocol.leave_within = wait;
+        self
+    }
+
     /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at once. More saves messages, one of about 50 bytes a
     /// flush, changed counter and peer in the mesh; less saves that much delay at the others. 0 flushes at every turn of the driver; 1 to 100 ms is
     /// sensible.

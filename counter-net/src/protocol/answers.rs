@@ -6,6 +6,7 @@ use counter_core::{Cursor, Replica, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::asked::{Asked, Pending};
+use super::committed::promised;
 use super::digest::Answer;
 use super::input::NodeId;
 use super::message::{Noted, Page, Request, Response, State};
@@ -13,7 +14,7 @@ use super::output::{Alarm, Refusal};
 use super::replicator::Replicator;
 use super::stats::Kind;
 use super::timer::Timer;
-use super::wire;
+use super::wire::{self, unpack_vector};
 
 /// A peer that waits for others is asked again after this, while this node waits too.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
@@ -42,6 +43,7 @@ impl Replicator {
 
     fn take_response(&mut self, replica: &mut Replica, pending: Pending, response: Response) -> Result<(), Refusal> {
         let (peer, generation) = (pending.peer, response.generation);
+        let behind = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
             if refused.reason == Refusal::UnknownVersion.label()
                 && let Some(source) = self.sources.get_mut(peer)
@@ -54,7 +56,9 @@ impl Replicator {
                 }
                 return Ok(());
             }
-            self.renew_due |= refused.reason == Refusal::Ended.label();
+            if refused.reason == Refusal::Ended.label() {
+                self.told_ended();
+            }
             return Err(Refusal::RefusedByPeer);
         }
         if self.is_ended(replica, peer, generation) {
@@ -63,14 +67,13 @@ impl Replicator {
         match (pending.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
                 self.out.stats.rounds_equal += 1;
-                self.hear_equal(replica, peer, generation, seen, same.synced);
-                Ok(())
+                self.hear_equal(replica, peer, (generation, &behind), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
-                self.take_state(replica, pending, generation, state)
+                self.take_state(replica, pending, generation, state, &behind)
             }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
-            (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(replica, peer, generation, &noted),
+            (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(replica, peer, generation, &noted, &behind),
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => self.take_confirmed(replica, peer, &answer),
             (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
             (Asked::Hold { version }, Response { held: Some(held), .. }) => {
@@ -81,30 +84,55 @@ impl Replicator {
         }
     }
 
-    /// The peer holds what this node held when it asked, by the hash of it: more is held here by now where that is another.
-    fn hear_equal(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, asked: u128, synced: bool) {
-        if let Some(life) = self.life_heard(replica, peer, generation) {
+    /// The peer holds what this node held when it asked, by the hash of it, and has not committed what it is `behind`. More is held here by now where
+    /// that is another.
+    fn hear_equal(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        (generation, behind): (Option<u64>, &[u8]),
+        asked: u128,
+        synced: bool,
+    ) -> Result<(), Refusal> {
+        let behind = unpack_vector(behind, self.config.digest_replicas_max)?;
+        if behind.is_empty()
+            && let Some(life) = self.life_heard(replica, peer, generation)
+        {
             self.snapshots.show_hash(life, asked);
         }
         let seen = replica.map().version_vector();
         if seen.hash() == asked {
-            self.shown(replica, peer, generation, &seen);
+            self.shown(replica, peer, generation, &promised(&seen, &behind));
             self.hear(replica, peer, seen);
         }
         if let Some(source) = self.sources.get_mut(peer) {
             (source.synced, source.pulled) = (synced, true);
         }
+        Ok(())
     }
 
-    fn take_noted(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, noted: &Noted) -> Result<(), Refusal> {
-        self.heir_noted(peer);
-        if let Some((heard, _)) = self.read_digest(peer, generation, &noted.have, noted.part, None)? {
-            self.heard(replica, peer, generation, &heard);
+    fn take_noted(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        generation: Option<u64>,
+        noted: &Noted,
+        behind: &[u8],
+    ) -> Result<(), Refusal> {
+        if let Some(digest) = self.read_digest(peer, generation, (&noted.have, behind), noted.part, None)? {
+            self.heard(replica, peer, generation, &digest);
         }
         Ok(())
     }
 
-    fn take_state(&mut self, replica: &mut Replica, pending: Pending, generation: Option<u64>, state: State) -> Result<(), Refusal> {
+    fn take_state(
+        &mut self,
+        replica: &mut Replica,
+        pending: Pending,
+        generation: Option<u64>,
+        state: State,
+        behind: &[u8],
+    ) -> Result<(), Refusal> {
         let peer = pending.peer;
         self.take_announcements(&state.announcements);
         let Some(have) = state.have else {
@@ -112,25 +140,25 @@ impl Replicator {
                 (source.waits, source.answered) = (state.waits, true);
             }
             if let Asked::Compare { seen } = pending.asked {
-                self.hear_equal(replica, peer, generation, seen, state.synced);
+                self.hear_equal(replica, peer, (generation, behind), seen, state.synced)?;
             }
             return Ok(());
         };
         let answer = Answer { synced: state.synced, waits: state.waits };
-        let heard = self.read_digest(peer, generation, &have, state.part, Some(answer))?;
-        if let Some((heard, _)) = &heard {
-            self.heard(replica, peer, generation, heard);
+        let digest = self.read_digest(peer, generation, (&have, behind), state.part, Some(answer))?;
+        if let Some(digest) = &digest {
+            self.heard(replica, peer, generation, digest);
             self.take_answer(peer, answer);
         }
         let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, &bytes));
         self.plan(replica);
-        if let Some((heard, _)) = heard {
-            if heard == replica.map().version_vector() {
+        if let Some(digest) = digest {
+            if digest.have == replica.map().version_vector() {
                 if replica.map_mut().state_hash().0 != state.state.0 {
                     self.diverged(peer);
                 }
             } else {
-                self.tell_what_lacks(replica, peer, &heard);
+                self.tell_what_lacks(replica, peer, &digest.have);
             }
         }
         joined

@@ -60,6 +60,10 @@ pub struct ProtocolConfig {
     pub staging_cells_max: usize,
     /// How fast a replica takes over lives that ended, in bytes a second that it costs each peer. 256 kB. More ends sooner, less leaves more room.
     pub adoption_bytes_per_s: u64,
+    /// How long a node that leaves for good waits until one member holds all that it held. 5 s. Where
+    /// none does by then, it goes all the same, and is forgotten once one does. More suits slower
+    /// links; less than the supervisor's patience before it kills.
+    pub leave_within: Duration,
     /// How many deltas may wait beyond gaps. 1,024; those above are dropped and pulled later.
     pub gap_entries_max: usize,
     /// How many bytes of deltas may wait beyond gaps. 4 MiB; those above are dropped and pulled later.
@@ -103,6 +107,7 @@ impl Default for ProtocolConfig {
             pulls_max: 4,
             staging_cells_max: 17_000_000,
             adoption_bytes_per_s: 256_000,
+            leave_within: Duration::from_secs(5),
             gap_entries_max: 1024,
             gap_bytes_max: 4 * 1024 * 1024,
             members_max: 4096,

@@ -48,6 +48,8 @@ impl From<Part> for (u64, u32, u32) {
 pub(super) struct Piece {
     /// A version vector, packed.
     pub have: ByteBuf,
+    /// How far each of its writers is behind that on the sender's disk, packed.
+    pub behind: ByteBuf,
     /// Absent where it is the whole digest.
     pub part: Option<Part>,
 }
@@ -59,23 +61,35 @@ pub(super) struct Answer {
     pub waits: bool,
 }
 
-/// A digest that is whole, and what the answer said that its first part came with.
-pub(super) type Whole = (VersionVector, Option<Answer>);
+/// A digest that is whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Whole {
+    /// What the sender holds.
+    pub have: VersionVector,
+    /// How far each writer is behind that on the sender's disk.
+    pub behind: VersionVector,
+    /// What the answer said that its first part came with.
+    pub answer: Option<Answer>,
+}
 
-/// Cuts a digest into pieces of at most `replicas_max` replicas; one piece where it is short. O(replicas).
-pub(super) fn cut(digest: &VersionVector, serial: u64, replicas_max: usize) -> Vec<Piece> {
+/// Cuts a digest into pieces of at most `replicas_max` replicas; one piece where it is short. O(replicas log replicas).
+pub(super) fn cut(digest: &VersionVector, behind: &VersionVector, serial: u64, replicas_max: usize) -> Vec<Piece> {
     if digest.len() <= replicas_max {
-        return vec![Piece { have: pack_vector(digest), part: None }];
+        return vec![Piece { have: pack_vector(digest), behind: pack_vector(behind), part: None }];
     }
     let entries: Vec<(ReplicaId, Version)> = digest.iter().collect();
     let chunks = entries.chunks(replicas_max.max(1));
     let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let piece = |(at, chunk): (u32, &[(ReplicaId, Version)])| Piece {
         have: pack_vector(&chunk.iter().copied().collect()),
+        behind: pack_vector(&chunk.iter().map(|(writer, _)| (*writer, behind.get(*writer))).collect()),
         part: Some(Part { serial, at, of }),
     };
     (0..of).zip(chunks).map(piece).collect()
 }
+
+/// The writers of one part: what is held of them, and how far that is ahead of the disk.
+pub(super) type Entries = (VersionVector, VersionVector);
 
 /// The parts of one digest, as far as they have come.
 #[derive(Debug)]
@@ -83,7 +97,7 @@ struct Parts {
     /// Which incarnation of the peer sends it, and which of its digests it is.
     number: (Option<u64>, u64),
     of: u32,
-    parts: BTreeMap<u32, VersionVector>,
+    parts: BTreeMap<u32, Entries>,
     /// Replicas named by `parts`.
     replicas: usize,
     answer: Option<Answer>,
@@ -108,12 +122,12 @@ impl Incoming {
         &mut self,
         generation: Option<u64>,
         part: Part,
-        entries: VersionVector,
+        entries: Entries,
         answer: Option<Answer>,
         replicas_max: usize,
     ) -> Result<Option<Whole>, Refusal> {
         let Part { serial, at, of } = part;
-        if at >= of || of < 2 || entries.is_empty() {
+        if at >= of || of < 2 || entries.0.is_empty() {
             return Err(Refusal::Malformed);
         }
         if serial == NONE_FOLLOW {
@@ -131,9 +145,9 @@ impl Incoming {
             return Err(Refusal::Malformed);
         }
         parts.answer = parts.answer.or(answer);
-        parts.replicas += entries.len();
+        parts.replicas += entries.0.len();
         if let Some(before) = parts.parts.insert(at, entries) {
-            parts.replicas -= before.len();
+            parts.replicas -= before.0.len();
         }
         if parts.replicas > replicas_max {
             self.0 = None;
@@ -148,9 +162,10 @@ impl Incoming {
 
 /// One digest of all parts, which must ascend.
 fn join(parts: Parts) -> Result<Whole, Refusal> {
-    let entries: Vec<(ReplicaId, Version)> = parts.parts.values().flat_map(VersionVector::iter).collect();
+    let of = |part: fn(&Entries) -> &VersionVector| parts.parts.values().flat_map(move |entries| part(entries).iter());
+    let entries: Vec<(ReplicaId, Version)> = of(|entries| &entries.0).collect();
     match entries.is_sorted_by(|(one, _), (next, _)| one < next) {
-        true => Ok((entries.into_iter().collect(), parts.answer)),
+        true => Ok(Whole { have: entries.into_iter().collect(), behind: of(|entries| &entries.1).collect(), answer: parts.answer }),
         false => Err(Refusal::Malformed),
     }
 }
@@ -165,17 +180,17 @@ mod tests {
     }
 
     fn parts(replicas: u64, serial: u64) -> Vec<(Part, VersionVector)> {
-        let pieces = cut(&digest(replicas), serial, 3);
+        let pieces = cut(&digest(replicas), &VersionVector::new(), serial, 3);
         pieces.into_iter().map(|piece| (piece.part.unwrap(), unpack_vector(&piece.have, 3).unwrap())).collect()
     }
 
     fn put(incoming: &mut Incoming, (part, entries): (Part, VersionVector)) -> Result<Option<VersionVector>, Refusal> {
-        incoming.put(Some(1), part, entries, None, 10).map(|whole| whole.map(|(digest, _)| digest))
+        incoming.put(Some(1), part, (entries, VersionVector::new()), None, 10).map(|whole| whole.map(|whole| whole.have))
     }
 
     #[test]
     fn a_short_digest_is_one_piece() {
-        let pieces = cut(&digest(3), 1, 3);
+        let pieces = cut(&digest(3), &VersionVector::new(), 1, 3);
         assert!(pieces.len() == 1 && pieces[0].part.is_none());
     }
 
@@ -198,8 +213,10 @@ mod tests {
             for at in [first, 1 - first] {
                 let (part, entries) = parts(6, 1).swap_remove(at);
                 let said = answer.filter(|_| at == 0);
-                let whole = incoming.put(Some(1), part, entries, said, 10);
-                assert_eq!(whole, Ok((at != first).then(|| (digest(6), answer))));
+                let behind = entries.iter().map(|(writer, _)| (writer, 1)).collect();
+                let whole = incoming.put(Some(1), part, (entries, behind), said, 10);
+                let behind = digest(6).iter().map(|(writer, _)| (writer, 1)).collect();
+                assert_eq!(whole, Ok((at != first).then(|| Whole { have: digest(6), behind, answer })));
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The own digest goes out in as many messages as it takes, and peers' digests come in.
 
-use counter_core::{Replica, VersionVector};
+use counter_core::Replica;
 
 use super::asked::Asked;
+use super::committed::promised;
 use super::digest::{Answer, NONE_FOLLOW, Part, Piece, Whole, cut};
 use super::input::NodeId;
 use super::message::{DigestPart, Request, Response};
@@ -22,11 +23,11 @@ impl Replicator {
         let others_follow = digest.len() > replicas_max && takes_parts && !self.has_parts_under_way(peer);
         self.digest_serial += u64::from(others_follow);
         let serial = if others_follow { self.digest_serial } else { NONE_FOLLOW };
-        let mut pieces = cut(&digest, serial, replicas_max).into_iter();
+        let mut pieces = cut(&digest, &self.committed.behind(&digest), serial, replicas_max).into_iter();
         let first = pieces.next().unwrap_or_default();
-        for Piece { have, part } in pieces.filter(|_| others_follow) {
+        for Piece { have, behind, part } in pieces.filter(|_| others_follow) {
             if let Some(part) = part {
-                let further = DigestPart { replica: Id(self.own), have, part };
+                let further = DigestPart { replica: Id(self.own), have, uncommitted: behind, part };
                 self.send(peer, Asked::Digest, &Request::digest(further));
             }
         }
@@ -47,25 +48,27 @@ impl Replicator {
         &mut self,
         peer: NodeId,
         generation: Option<u64>,
-        have: &[u8],
+        (have, behind): (&[u8], &[u8]),
         part: Option<Part>,
         answer: Option<Answer>,
     ) -> Result<Option<Whole>, Refusal> {
-        let entries = unpack_vector(have, self.config.digest_replicas_max)?;
-        let Some(source) = self.sources.get_mut(peer) else { return Ok(part.is_none().then_some((entries, answer))) };
-        match part {
-            Some(part) => source.incoming.put(generation, part, entries, answer, self.config.heard_replicas_max),
-            None => {
-                source.incoming.clear();
-                Ok(Some((entries, answer)))
+        let replicas_max = self.config.digest_replicas_max;
+        let (have, behind) = (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
+        let source = self.sources.get_mut(peer);
+        match (part, source) {
+            (Some(part), Some(source)) => source.incoming.put(generation, part, (have, behind), answer, self.config.heard_replicas_max),
+            (Some(_), None) => Ok(None),
+            (None, source) => {
+                source.into_iter().for_each(|source| source.incoming.clear());
+                Ok(Some(Whole { have, behind, answer }))
             }
         }
     }
 
-    /// A peer's whole digest.
-    pub(super) fn heard(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, digest: &VersionVector) {
-        self.shown(replica, peer, generation, digest);
-        self.hear(replica, peer, digest.clone());
+    /// A peer's whole digest. What is on its disk counts where others agree; all of it may be pulled.
+    pub(super) fn heard(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, digest: &Whole) {
+        self.shown(replica, peer, generation, &promised(&digest.have, &digest.behind));
+        self.hear(replica, peer, digest.have.clone());
     }
 
     /// A further part of a peer's digest. With the last one, what the first one came with takes effect.
@@ -75,12 +78,13 @@ impl Replicator {
             return Err(Refusal::ForgedWriter);
         }
         self.not_ended(replica, sender)?;
-        if let Some((whole, answer)) = self.read_digest(peer, Some(sender.generation), &digest.have, Some(digest.part), None)? {
+        let bytes: (&[u8], &[u8]) = (&digest.have, &digest.uncommitted);
+        if let Some(whole) = self.read_digest(peer, Some(sender.generation), bytes, Some(digest.part), None)? {
             self.heard(replica, peer, Some(sender.generation), &whole);
-            if let Some(answer) = answer {
+            if let Some(answer) = whole.answer {
                 self.take_answer(peer, answer);
                 self.plan(replica);
-                self.tell_what_lacks(replica, peer, &whole);
+                self.tell_what_lacks(replica, peer, &whole.have);
             }
         }
         Ok(Response::taken())

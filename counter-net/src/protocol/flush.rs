@@ -21,7 +21,7 @@ impl Replicator {
     }
 
     pub(super) fn flush(&mut self, replica: &mut Replica) {
-        if self.has_bequeathed() {
+        if self.has_stated_leave() {
             return;
         }
         let flushed = replica.flush();

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 
-use counter_core::ReplicaId;
+use counter_core::{ReplicaId, VersionVector};
 
 use super::announcement::{Announcement, Standing, Suspicion};
 use super::digest::{Piece, cut};
@@ -61,7 +61,7 @@ fn announcement(standing: Standing) -> Announcement {
 
 /// The same digest in two messages.
 fn parts() -> [Piece; 2] {
-    let parts = cut(&[(ORD, 1_000), (FRA, 2)].into_iter().collect(), 300, 1);
+    let parts = cut(&[(ORD, 1_000), (FRA, 2)].into_iter().collect(), &VersionVector::new(), 300, 1);
     parts.try_into().expect("two parts")
 }
 
@@ -115,6 +115,7 @@ fn requests() {
     let ask = Ask {
         announcement: announcement(Standing::Live),
         have: vector(),
+        uncommitted: ByteBuf::new(),
         birth: None,
         announcements: Hash(3 << 64),
         cells: false,
@@ -127,7 +128,14 @@ fn requests() {
     assert_golden("pull", &Request::pull(pull.clone()));
     let only = Some(wire::pack_ids(&[ORD, FRA]));
     assert_golden("pull_next", &Request::pull(PullPage { only, cursor: Some(ByteBuf::from(vec![9, 8, 7])), ..pull }));
-    let tell = Tell { announcement: announcement(Standing::Left), have: vector(), delta: Some(delta()), heir: None, part: None };
+    let tell = Tell {
+        announcement: announcement(Standing::Left),
+        have: vector(),
+        uncommitted: ByteBuf::new(),
+        delta: Some(delta()),
+        heir: None,
+        part: None,
+    };
     assert_golden("tell", &Request::tell(tell.clone()));
     assert_golden("tell_heir", &Request::tell(Tell { delta: None, heir: Some(Id(FRA)), ..tell }));
     assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));
@@ -136,7 +144,7 @@ fn requests() {
     let [whole, _] = targets();
     let [first, second] = parts();
     assert_golden("ask_part", &Request::ask(Ask { have: first.have.clone(), part: first.part, ..parted }));
-    let further = DigestPart { replica: Id(ORD), have: second.have, part: second.part.expect("a part") };
+    let further = DigestPart { replica: Id(ORD), have: second.have, uncommitted: second.behind, part: second.part.expect("a part") };
     assert_golden("digest", &Request::digest(further));
     assert_golden("confirm_whole", &Request::confirm(ConfirmMessage { whole: Some(whole), ..confirm }));
 }

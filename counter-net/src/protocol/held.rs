@@ -29,11 +29,17 @@ impl Replicator {
         writers.sort_unstable();
         writers.dedup();
         let last_life = |at: &usize| writers.get(at + 1).is_none_or(|next| next.node != writers[*at].node);
-        (0..writers.len()).filter(last_life).map(|at| writers[at]).filter(|life| *life == self.own || !self.has_left(*life)).collect()
+        (0..writers.len())
+            .filter(last_life)
+            .map(|at| writers[at])
+            .filter(|life| *life == self.own || !self.has_left(replica, *life))
+            .collect()
     }
 
-    fn has_left(&self, life: ReplicaId) -> bool {
-        self.held.left.contains(&life) || self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life && entry.has_left())
+    fn has_left(&self, replica: &Replica, life: ReplicaId) -> bool {
+        replica.map().has_left(life)
+            || self.held.left.contains(&life)
+            || self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life && entry.has_left())
     }
 
     /// Before its entry is forgotten: it left, and does not count again.

@@ -144,7 +144,7 @@ pub enum Input {
     /// The node is about to stop: publish what is pending, hand it to the peers, announce the leave. Keep driving the machine until
     /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained) or for as long as the shutdown may take.
     Leave {
-        /// No later life of this node will go on from its cells, so another replica is to be its heir: so it is where there is no data directory,
+        /// No later life of this node will go on from its cells, so another replica is to take them over: so it is where there is no data directory,
         /// and where an operator says so.
         for_good: bool,
     },

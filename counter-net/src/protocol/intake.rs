@@ -92,6 +92,7 @@ impl Replicator {
             self.timers.set_by(Timer::Flush, self.next_flush.max(self.now));
         }
         if !joined.records.is_empty() {
+            self.records_changed();
             // A record moves its writer's version without a cell: a target may be covered by now.
             self.confirmations.look_again();
         }

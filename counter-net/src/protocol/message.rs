@@ -60,6 +60,9 @@ pub(super) struct Ask {
     /// The requester's version vector, packed.
     #[serde(rename = "d")]
     pub have: ByteBuf,
+    /// How many versions of each writer in the digest are not on the requester's disk yet, packed; absent where all are, or where it has none.
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
     /// The requester's first delta, which holds its replica record, until the receiver is known to have it.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub birth: Option<ByteBuf>,
@@ -100,10 +103,13 @@ pub(super) struct Tell {
     /// The sender's version vector, packed.
     #[serde(rename = "d")]
     pub have: ByteBuf,
+    /// As in [`Ask`].
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
     /// The sender's own last cells, where it leaves and they fit.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
-    /// The sender leaves for good, all that it wrote is handed over, and this replica is to be its heir.
+    /// As earlier releases say it: the sender leaves for good, and this replica is to be its successor.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub heir: Option<Id>,
     /// `have` is this part of it; the others follow.
@@ -120,6 +126,9 @@ pub(super) struct DigestPart {
     /// Some of the sender's version vector, packed.
     #[serde(rename = "d")]
     pub have: ByteBuf,
+    /// As in [`Ask`], for this part.
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
     #[serde(rename = "p")]
     pub part: Part,
 }
@@ -160,6 +169,9 @@ pub(super) struct Response {
     /// Which life of the answering node speaks: what it shows to hold counts for that life.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// As in [`Ask`], for the digest or the part of it that this answer carries or agrees to.
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
 }
 
 /// A target as it travels.
@@ -323,8 +335,8 @@ impl Response {
         Self { version: VERSION, page: Some(page), ..Self::default() }
     }
 
-    pub(super) fn noted(Piece { have, part }: Piece) -> Self {
-        Self { version: VERSION, noted: Some(Noted { have, part }), ..Self::default() }
+    pub(super) fn noted(Piece { have, behind, part }: Piece) -> Self {
+        Self { version: VERSION, noted: Some(Noted { have, part }), uncommitted: behind, ..Self::default() }
     }
 
     pub(super) fn refused(reason: Refusal) -> Self {

@@ -12,27 +12,27 @@
 //! | `flush`, `receive`, `intake` | cells go out and come in |
 //! | `rounds`, `requests`, `answers`, `serve`, `digests` | what gossip missed |
 //! | `held` | who holds what, for those who wait for copies or versions |
+//! | `committed` | which part of a digest is a promise |
 //! | `stable` | what everybody has, and how far behind a peer is |
 //! | `presence`, `dialling` | who is there, and who has to be reached to know |
 //! | `confirm` | whether everybody there holds what this node held a moment ago |
-//! | `agreement`, `retirement` | lives that ended are handed over to their heirs |
-//! | `asked`, `digest`, `enrolment`, `gaps`, `holders`, `members`, `pull`, `retiring`, `snapshots`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
+//! | `retirement` | ended incarnations pass to their successors: a machine of its own |
+//! | `asked`, `digest`, `gaps`, `holders`, `members`, `pull`, `snapshots`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
 //! | `bootstrap` | when this node has caught up |
 //! | `outbox`, `own_delta`, `timer` | serve them all |
 //!
 //! The message ladder is drawn in `docs/protocol.md`.
 
-mod agreement;
 mod announcement;
 mod answers;
 mod asked;
 mod bootstrap;
+mod committed;
 mod config;
 mod confirm;
 mod dialling;
 mod digest;
 mod digests;
-mod enrolment;
 mod flush;
 mod gaps;
 #[cfg(test)]
@@ -54,7 +54,6 @@ mod receive;
 mod replicator;
 mod requests;
 mod retirement;
-mod retiring;
 mod rounds;
 mod serve;
 mod snapshots;

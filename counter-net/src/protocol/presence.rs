@@ -262,15 +262,17 @@ impl Replicator {
             return;
         }
         self.flush(replica);
-        if for_good {
-            self.want_heir();
-        }
         self.members.own_mut().standing = Standing::Left;
         self.members_changed = true;
         self.announce();
         self.timers.cancel(Timer::Announce);
-        for peer in self.sources.nodes().collect::<Vec<_>>() {
-            self.tell(replica, peer);
+        if for_good {
+            self.want_leave(replica);
+        }
+        if !self.has_stated_leave() {
+            for peer in self.sources.nodes().collect::<Vec<_>>() {
+                self.tell(replica, peer);
+            }
         }
     }
 }

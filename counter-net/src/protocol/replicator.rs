@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use counter_core::{Replica, ReplicaId, Version};
+use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use super::asked::Pending;
 use super::bootstrap::{Bootstrap, NotReady};
+use super::committed::Committed;
 use super::config::ProtocolConfig;
 use super::confirm::Confirmations;
 use super::dialling::Dialling;
-use super::enrolment::Enrolment;
 use super::gaps::Gaps;
 use super::gossip::Sequence;
 use super::holders::Held;
@@ -21,7 +21,7 @@ use super::outbox::Outbox;
 use super::output::{Notice, Output};
 use super::own_delta::birth_of;
 use super::pull::Pulls;
-use super::retiring::Retirement;
+use super::retirement::Retirement;
 use super::snapshots::Snapshots;
 use super::sources::Sources;
 use super::stats::Stats;
@@ -47,6 +47,7 @@ pub struct Replicator {
     pub(super) bootstrap: Bootstrap,
     pub(super) dialling: Dialling,
     pub(super) confirmations: Confirmations,
+    pub(super) committed: Committed,
     pub(super) held: Held,
     pub(super) waits: Waits,
     pub(super) snapshots: Snapshots,
@@ -70,7 +71,6 @@ pub struct Replicator {
     pub(super) leaving: bool,
     /// Of the last digest that went out in parts.
     pub(super) digest_serial: u64,
-    pub(super) enrolment: Enrolment,
     pub(super) retirement: Retirement,
     /// This life was ended, or is not the only one under its id: it is to be renewed before the next input.
     pub(super) renew_due: bool,
@@ -104,6 +104,7 @@ impl Replicator {
             bootstrap: Bootstrap::new(config.peers_named),
             dialling: Dialling::new(NodeId(own.node), config.dial_all_max),
             confirmations: Confirmations::new(own, config.confirm_interval),
+            committed: Committed::default(),
             held: Held::default(),
             waits: Waits::new(config.waits_max, config.waits_lacking_max),
             snapshots: Snapshots::default(),
@@ -117,7 +118,6 @@ impl Replicator {
             members_changed: false,
             leaving: false,
             digest_serial: 0,
-            enrolment: Enrolment::default(),
             retirement: Retirement::default(),
             renew_due: false,
             status: Status::default(),
@@ -127,6 +127,16 @@ impl Replicator {
         machine.timers.set(Timer::Retire, now);
         machine.set_next_round();
         machine
+    }
+
+    /// There is a store, which holds this. From now on this node promises others to keep only what is on the disk: to be called before the first input.
+    pub fn follow_store(&mut self, on_disk: VersionVector) {
+        self.committed.follow(on_disk);
+    }
+
+    /// The store holds these writers up to these versions now.
+    pub fn note_committed(&mut self, written: impl IntoIterator<Item = (ReplicaId, Version)>) {
+        written.into_iter().for_each(|(writer, upto)| self.committed.note(writer, upto));
     }
 
     /// Takes one input. `replica` must be the one that the machine was made for. A `now` before the last one counts as the last one.
@@ -204,7 +214,6 @@ impl Replicator {
         if std::mem::take(&mut self.renew_due) && !self.leaving {
             self.renew(replica);
         }
-        self.name_heir(replica);
         if self.bootstrap.is_synced() && !self.members.own().synced {
             self.members.own_mut().synced = true;
             self.members_changed = true;
@@ -289,15 +298,21 @@ impl Replicator {
         self.bootstrap.in_touch(&self.sources, &self.members)
     }
 
-    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote, and its heir knows, where one is wanted.
+    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote. Where it leaves for good: one member that stays covers its
+    /// last statement, or nobody is left who could.
     pub fn is_drained(&self, replica: &Replica) -> bool {
-        self.has_handed_over(replica) && !self.lacks_heir()
+        self.has_left_for_good(replica).unwrap_or_else(|| self.has_handed_over(replica))
     }
 
-    pub(super) fn has_handed_over(&self, replica: &Replica) -> bool {
+    /// After [`Input::Leave`] for good: whether a member that stays has shown that it holds all that this replica held. False where the leave is over
+    /// because nobody is left who could.
+    pub fn is_leave_covered(&self) -> bool {
+        self.retirement.is_leave_covered()
+    }
+
+    fn has_handed_over(&self, replica: &Replica) -> bool {
         let own = replica.map().seen_of(self.own);
-        (self.has_bequeathed() || !replica.has_pending())
-            && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
+        !replica.has_pending() && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
     }
 
     /// Whether the incarnation of a node that is known said that it leaves.

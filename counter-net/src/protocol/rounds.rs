@@ -69,11 +69,12 @@ impl Replicator {
     }
 
     fn send_ask(&mut self, replica: &Replica, peer: NodeId, cells: bool) {
-        let Piece { have, part } = self.digest_for(replica, peer);
+        let Piece { have, behind, part } = self.digest_for(replica, peer);
         let known = self.sources.get(peer).is_some_and(|source| source.heard.get(self.own) > 0);
         let ask = Ask {
             announcement: self.own_announcement(),
             have,
+            uncommitted: behind,
             birth: (!known).then(|| ByteBuf::from(self.birth.clone())),
             announcements: Hash(self.members.hash()),
             cells,
@@ -88,16 +89,24 @@ impl Replicator {
     /// Tells a peer what this node holds; a leaving one adds its last cells.
     pub(super) fn tell(&mut self, replica: &mut Replica, peer: NodeId) {
         let known = self.sources.get(peer).map_or(0, |source| source.heard.get(self.own));
-        let last = if self.leaving { Some(own_since(replica, known).encode()) } else { None };
-        let Piece { have, part } = self.digest_for(replica, peer);
+        let last = self.may_send_cells(replica, peer).then(|| own_since(replica, known).encode());
+        let Piece { have, behind, part } = self.digest_for(replica, peer);
         let tell = Tell {
             announcement: self.own_announcement(),
             have,
+            uncommitted: behind,
             delta: last.filter(|bytes| bytes.len() <= self.config.page_bytes_max).map(ByteBuf::from),
             heir: None,
             part,
         };
         self.send(peer, Asked::Tell, &Request::tell(tell));
+    }
+
+    /// Whether a leaving node may send its last cells unasked. Known before served holds for these too: whoever holds anything of this node is named by
+    /// its last statement.
+    fn may_send_cells(&self, replica: &Replica, peer: NodeId) -> bool {
+        let is_known = |life| replica.map().record(life).is_some() && self.serves(life).is_ok();
+        self.leaving && self.members.get(peer).is_some_and(|entry| is_known(entry.replica))
     }
 
     pub(super) fn set_next_round(&mut self) {

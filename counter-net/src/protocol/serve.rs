@@ -9,7 +9,7 @@ use super::message::{Ask, Compare, Page, PullPage, Request, Response, State, Tel
 use super::output::Refusal;
 use super::replicator::Replicator;
 use super::stats::Kind;
-use super::wire::{self, Hash, unpack_vector};
+use super::wire::{self, Hash, pack_vector, unpack_vector};
 
 /// The longest first delta of a requester, in bytes: it holds one record.
 const BIRTH_BYTES_MAX: usize = 16 * 1024;
@@ -50,20 +50,27 @@ impl Replicator {
         let state = Hash(replica.map_mut().state_hash().0);
         let equal = Hash(seen.hash()) == compare.seen;
         let announcements_differ = compare.stale || Hash(self.members.hash()) != compare.announcements;
-        if equal && state == compare.state && !announcements_differ {
-            self.hear(replica, peer, seen);
-            return Response::same(self.is_synced());
-        }
         if equal && state != compare.state {
             self.diverged(peer);
         }
-        let have = (!equal || state != compare.state).then(|| self.digest_for(replica, peer));
-        Response::state(self.state(peer, have, state, announcements_differ, None))
+        let behind = self.committed.behind(&seen);
+        // One message says of so many writers only that they are behind.
+        let is_whole = equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
+        if is_whole && !announcements_differ {
+            self.hear(replica, peer, seen);
+            return Response { uncommitted: pack_vector(&behind), ..Response::same(self.is_synced()) };
+        }
+        if is_whole {
+            let response = self.state(peer, None, state, true, None);
+            return Response { uncommitted: pack_vector(&behind), ..response };
+        }
+        let digest = self.digest_for(replica, peer);
+        self.state(peer, Some(digest), state, announcements_differ, None)
     }
 
-    fn state(&self, peer: NodeId, have: Option<Piece>, state: Hash, announcements: bool, delta: Option<Delta>) -> State {
-        let (have, part) = have.map_or((None, None), |Piece { have, part }| (Some(have), part));
-        State {
+    fn state(&self, peer: NodeId, digest: Option<Piece>, state: Hash, announcements: bool, delta: Option<Delta>) -> Response {
+        let (have, behind, part) = digest.map_or((None, ByteBuf::new(), None), |Piece { have, behind, part }| (Some(have), behind, part));
+        let state = State {
             have,
             part,
             state,
@@ -71,7 +78,8 @@ impl Replicator {
             waits: self.bootstrap.waits(&self.sources, peer),
             announcements: if announcements { self.members.announcements(self.now) } else { Vec::new() },
             delta: delta.map(|delta| ByteBuf::from(delta.encode())),
-        }
+        };
+        Response { uncommitted: behind, ..Response::state(state) }
     }
 
     /// Known before served: the requester's record is joined first, and a requester whose record is not here gets nothing.
@@ -79,6 +87,7 @@ impl Replicator {
         self.take_signed(peer, &ask.announcement)?;
         let requester = ask.announcement.replica();
         self.not_ended(replica, requester)?;
+        self.serves(requester)?;
         if let Some(birth) = &ask.birth {
             if birth.len() > BIRTH_BYTES_MAX {
                 return Err(Refusal::TooLarge);
@@ -89,18 +98,18 @@ impl Replicator {
             }
             self.join(replica, delta)?;
         }
-        let have = self.read_digest(peer, Some(requester.generation), &ask.have, ask.part, None)?;
+        let digest = self.read_digest(peer, Some(requester.generation), (&ask.have, &ask.uncommitted), ask.part, None)?;
         self.known(replica, requester)?;
-        if let Some((have, _)) = &have {
-            self.heard(replica, peer, Some(requester.generation), have);
+        if let Some(digest) = &digest {
+            self.heard(replica, peer, Some(requester.generation), digest);
         }
-        let have = have.filter(|_| ask.cells);
-        let page = have.map(|(have, _)| replica.map().page_since(&have, None, None, self.config.ask_bytes_max));
+        let digest = digest.filter(|_| ask.cells);
+        let page = digest.map(|digest| replica.map().page_since(&digest.have, None, None, self.config.ask_bytes_max));
         let whole = page.filter(|page| page.next.is_none() && !page.delta.is_empty()).map(|page| page.delta);
         let differ = Hash(self.members.hash()) != ask.announcements;
         let state = Hash(replica.map_mut().state_hash().0);
         let digest = self.digest_for(replica, peer);
-        Ok(Response::state(self.state(peer, Some(digest), state, differ, whole)))
+        Ok(self.state(peer, Some(digest), state, differ, whole))
     }
 
     fn known(&self, replica: &Replica, requester: counter_core::ReplicaId) -> Result<(), Refusal> {
@@ -118,6 +127,7 @@ impl Replicator {
         }
         self.not_ended(replica, pull.replica.0)?;
         self.known(replica, pull.replica.0)?;
+        self.serves(pull.replica.0)?;
         let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
         let only = pull.writers()?;
         let cursor = pull.cursor.as_ref().map(|bytes| Cursor::decode(bytes)).transpose().map_err(|_| Refusal::Malformed)?;
@@ -133,15 +143,16 @@ impl Replicator {
         self.take_signed(peer, &tell.announcement)?;
         let sender = tell.announcement.replica();
         self.not_ended(replica, sender)?;
-        if let Some((have, _)) = self.read_digest(peer, Some(sender.generation), &tell.have, tell.part, None)? {
-            self.heard(replica, peer, Some(sender.generation), &have);
+        let digest = self.read_digest(peer, Some(sender.generation), (&tell.have, &tell.uncommitted), tell.part, None)?;
+        if let Some(digest) = &digest {
+            self.heard(replica, peer, Some(sender.generation), digest);
         }
         if let Some(bytes) = &tell.delta {
             let delta = wire::decode_delta(bytes)?;
             self.join_or_wait(replica, peer, delta, bytes.len())?;
         }
-        if let Some(heir) = tell.heir {
-            self.take_bequest(replica, sender, heir.0);
+        if let (Some(heir), Some(digest)) = (tell.heir, &digest) {
+            self.take_bequest(replica, sender, heir.0, &digest.have);
         }
         Ok(Response::noted(self.digest_for(replica, peer)))
     }

@@ -45,6 +45,12 @@ impl Source for Stored {
         }
     }
 
+    fn committed(&mut self, changes: &Delta) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.write().replicator.note_committed(changes.spans().map(|span| (span.replica, span.upto)));
+        }
+    }
+
     fn failing(&mut self, is_failing: bool) {
         if let Some(shared) = self.shared.upgrade() {
             shared.gate.set_failing(is_failing);
@@ -61,6 +67,7 @@ impl Shared {
     pub(crate) fn commit_to(self: &Arc<Self>, store: Store, stored: VersionVector, commit_interval: Duration) -> std::io::Result<()> {
         // Set once, before anybody else has this node.
         let _first = self.stored.set((store.directory.store_path(), store.load_time));
+        self.write().replicator.follow_store(stored.clone());
         let source = Stored { shared: Arc::downgrade(self), _directory: store.directory };
         let commits = Commits::start(source, store.log, (stored, store.weight), commit_interval)?;
         commits.changed();

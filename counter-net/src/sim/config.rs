@@ -39,6 +39,8 @@ pub struct SimConfig {
     pub dedup_max: usize,
     /// How many counters a node makes. A join takes twice as many.
     pub counters_max: usize,
+    /// The plain oracle does not look, and blame is not a failure: the story states what must be shown.
+    pub unwatched: bool,
 }
 
 /// How messages fare between two nodes.
@@ -115,6 +117,7 @@ impl Default for SimConfig {
             named: false,
             dedup_max: MARKS_MAX,
             counters_max: COUNTERS_MAX,
+            unwatched: false,
         }
     }
 }

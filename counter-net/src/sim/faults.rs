@@ -39,7 +39,7 @@ impl Sim {
     pub fn crash(&mut self, host: usize) {
         let Some(alive) = self.hosts[host].alive.take() else { return };
         self.truth.crashed(alive.replica.id());
-        self.hosts[host].disk = Some(alive.replica.map().clone());
+        self.hosts[host].disk = Some(self.hosts[host].committed.clone().unwrap_or_else(|| alive.replica.map().clone()));
         self.hosts[host].viewers = 0;
         for peer in self.links.peers(host) {
             self.close_soon(host, peer);

@@ -23,6 +23,8 @@ pub(super) struct Host {
     pub alive: Option<Alive>,
     /// What a restart with the disk finds.
     pub disk: Option<CounterMap>,
+    /// What the last commit wrote, where commits are the story's to make.
+    pub committed: Option<CounterMap>,
     clock: Clock,
     /// How long it takes over each input.
     pub slowness: Duration,
@@ -73,6 +75,7 @@ impl Host {
             retires: false,
             alive: None,
             disk: None,
+            committed: None,
             clock,
             slowness: Duration::ZERO,
             busy_until: Duration::ZERO,
@@ -105,6 +108,8 @@ impl Host {
             .unwrap_or_default()
             .bounded(config.counters_max, REPLICAS_MAX)
             .with_marks_max(config.dedup_max);
+        let on_disk = map.version_vector();
+        self.committed = self.committed.take().map(|_| map.clone());
         let before = self.writer;
         let generation = if self.retires { ReplicaId::new(0, before.generation).follows().generation } else { self.life };
         self.writer = ReplicaId::new(self.node.0, generation);
@@ -117,7 +122,10 @@ impl Host {
                 replica.claim(life);
             });
         }
-        let machine = Replicator::new(config.protocol.clone(), &replica, seed, self.local(now));
+        let mut machine = Replicator::new(config.protocol.clone(), &replica, seed, self.local(now));
+        if self.committed.is_some() {
+            machine.follow_store(on_disk);
+        }
         self.viewers = 0;
         self.busy_until = now;
         self.alive = Some(Alive {

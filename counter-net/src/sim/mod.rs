@@ -28,6 +28,7 @@
 //! that accept and stay silent, and a discovery that takes its time. What is not: bandwidth.
 
 mod chaos;
+mod churn;
 mod config;
 mod cost;
 mod dials;

@@ -26,6 +26,8 @@ pub(crate) trait Source: Send + 'static {
     fn page(&mut self, have: &VersionVector, only: &[ReplicaId], cursor: Option<&Cursor>, bytes_max: usize) -> Page;
     /// Every writer held.
     fn writers(&mut self) -> Vec<ReplicaId>;
+    /// The log holds these changes now.
+    fn committed(&mut self, _changes: &Delta) {}
     /// The store began to fail, or works again.
     fn failing(&mut self, is_failing: bool);
 }
@@ -284,6 +286,7 @@ impl<S: Source, L: Log> Committer<S, L> {
         }
         self.desk.figures.count(&batch);
         self.written(batch.about);
+        self.source.committed(&delta);
         delta.spans().for_each(|span| self.stored.raise(span.replica, span.upto));
         self.weight.appended(batch.delta.as_ref().map_or(0, Vec::len));
         self.turn_page(page, batch.page.as_ref().map_or(0, Vec::len));

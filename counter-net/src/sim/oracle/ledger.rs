@@ -68,6 +68,8 @@ struct View {
     seen: Seen,
     /// Whether all that was shown must stay: from the start with a directory, else once it is synced.
     is_bound: bool,
+    /// Whether it has caught up with the cluster. Before, it may take a reset sooner than the state in whose terms the reset speaks.
+    is_synced: bool,
     /// The version before the last look.
     version: Version,
     /// Of the state that was looked at last.
@@ -101,7 +103,7 @@ impl Ledger {
     pub(super) fn begins(&mut self, host: usize, writer: ReplicaId, from_disk: Option<Seen>) {
         let is_bound = from_disk.is_some();
         let seen = from_disk.unwrap_or_default();
-        let view = View { writer, seen, is_bound, version: 0, fingerprint: 0, places: Vec::new() };
+        let view = View { writer, seen, is_bound, is_synced: false, version: 0, fingerprint: 0, places: Vec::new() };
         self.views.insert(host, view);
     }
 
@@ -212,7 +214,7 @@ impl Ledger {
         if view.writer != replica.id() {
             // Others ended it: it forgot what they did not have.
             (view.writer, view.seen, view.version) = (replica.id(), Seen::default(), 0);
-            view.is_bound = false;
+            (view.is_bound, view.is_synced) = (false, false);
         }
         self.note_written(view, replica);
         (view.fingerprint, view.version) = (fingerprint, replica.version());
@@ -220,6 +222,7 @@ impl Ledger {
             self.look_at_key(view, map, &held, key)?;
         }
         view.is_bound |= is_synced;
+        view.is_synced |= is_synced;
         self.ids.look(map)
     }
 
@@ -287,7 +290,7 @@ impl Ledger {
         }
         for reset in self.resets.iter().filter(|reset| reset.key == at && reset.saw & mask & !key.loose != 0) {
             let held_upto = held.binary_search_by_key(&reset.writer, |(writer, _)| *writer).map_or(0, |at| held[at].1);
-            if held_upto >= reset.version && view.is_bound {
+            if held_upto >= reset.version && view.is_synced {
                 return Err(format!("{} is shown, and the reset that saw it is held", name(first(reset.saw & mask))));
             }
         }

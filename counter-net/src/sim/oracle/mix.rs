@@ -107,7 +107,7 @@ const CALM: Mix = Mix {
     pauses: &[1, 20, 200, 800],
     cramped: 50,
     stale: 30,
-    patience: Duration::from_secs(2),
+    patience: Duration::from_secs(5),
     add: 30,
     subtract: 6,
     reset: 0,
@@ -177,18 +177,8 @@ impl Mix {
     /// A table that fills up while nodes with directories are killed.
     pub const FULL_TABLES: Mix = Mix { name: "full tables", flood: 6, again: 20, dedup_max: Some(16), crash: 6, restart: 10, ..CALM };
     /// Leaves for good over links between continents, with peers that hang; no operator helps.
-    pub const ROLLS: Mix = Mix {
-        name: "rolls",
-        directories: 0,
-        newcomer: 6,
-        leave: 6,
-        hang: 1,
-        links: &[Link::wide],
-        patience: Duration::from_millis(500),
-        operator: false,
-        cramped: 0,
-        ..CALM
-    };
+    pub const ROLLS: Mix =
+        Mix { name: "rolls", directories: 0, newcomer: 6, leave: 6, hang: 1, links: &[Link::wide], operator: false, cramped: 0, ..CALM };
     /// More names than a node takes, made on two sides of a cut.
     pub const NAMES: Mix = Mix { name: "names", names: 8, counters_max: Some(40), cut: 4, heal: 3, cramped: 0, ..CALM };
     /// Disks that lag behind what their nodes show.

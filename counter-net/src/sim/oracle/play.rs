@@ -9,7 +9,7 @@ use super::ids::Ids;
 use super::ledger::{Ledger, Seen};
 use super::mix::Mix;
 use super::plot::{Act, Knows, REGIONS, Step, Which, steps};
-use crate::protocol::{Copies, Input, ProtocolConfig, Waited};
+use crate::protocol::{Copies, Input, ProtocolConfig, Replicator, Waited};
 use crate::sim::{Failure, Link, Sim, SimConfig};
 
 /// How long peace may take until all is equal, and until only the living are named.
@@ -93,7 +93,18 @@ impl Story {
         });
         let ids = Ids::new(self.mix.dedup_max.unwrap_or(MARKS_MAX));
         sim.ledger = Some(Box::new(Ledger::with_ids(ids)));
-        Stage { mix: &self.mix, sim, dice, actors: Vec::new(), leaving: Vec::new(), prints, names: 0, is_stale }
+        Stage {
+            mix: &self.mix,
+            sim,
+            dice,
+            actors: Vec::new(),
+            leaving: Vec::new(),
+            lost: Vec::new(),
+            leaves_uncovered: 0,
+            prints,
+            names: 0,
+            is_stale,
+        }
     }
 }
 
@@ -143,13 +154,25 @@ impl Directory {
     }
 }
 
+/// A node that leaves for good.
+struct Leaving {
+    host: usize,
+    since: Duration,
+    until: Duration,
+    /// Who could have covered it all the time.
+    company: Vec<usize>,
+}
+
 struct Stage<'a> {
     mix: &'a Mix,
     sim: Sim,
     dice: fastrand::Rng,
     actors: Vec<Actor>,
-    /// Nodes that leave, and until when they may take.
-    leaving: Vec<(usize, Duration)>,
+    leaving: Vec<Leaving>,
+    /// What nodes had shown that were killed or left without being covered, and when.
+    lost: Vec<(Duration, Seen)>,
+    /// How many left without being covered.
+    leaves_uncovered: usize,
     prints: bool,
     names: usize,
     /// Discovery knows nodes that are gone, and takes its time.
@@ -210,7 +233,7 @@ impl Stage<'_> {
     }
 
     fn is_leaving(&self, host: usize) -> bool {
-        self.leaving.iter().any(|(leaving, _)| *leaving == host)
+        self.leaving.iter().any(|leave| leave.host == host)
     }
 
     /// Lets time run. Nodes that leave end when they are through, and directories that do not lag commit.
@@ -243,25 +266,53 @@ impl Stage<'_> {
             directory.copies.remove(0);
         }
         directory.copies.push((map, seen));
+        self.sim.commit(host);
     }
 
+    /// Ends the processes that are through with leaving, and those that took too long.
     fn end_leaves(&mut self) -> Result<(), Failure> {
-        for (host, until) in std::mem::take(&mut self.leaving) {
-            let is_through = self.sim.has_drained(host);
-            if !is_through && self.sim.now() < until {
-                self.leaving.push((host, until));
+        for at in (0..self.leaving.len()).rev() {
+            let host = self.leaving[at].host;
+            if !self.sim.has_drained(host) && self.sim.now() < self.leaving[at].until {
                 continue;
             }
-            let had_peers = self.sim.machine(host).is_some_and(|machine| machine.peers() > 0);
+            let leave = self.leaving.remove(at);
+            let is_covered = self.sim.machine(host).is_some_and(Replicator::is_leave_covered);
+            let is_late = !self.sim.has_drained(host);
+            if is_late && leave.company.iter().any(|other| self.may_cover(*other)) {
+                return Err(Failure::NotConverged(format!(
+                    "node {host} left for {:?}, and nobody covers it\n{}",
+                    self.mix.patience,
+                    self.shown()
+                )));
+            }
             self.sim.crash(host);
             let seen = self.ledger().ends(host);
-            if is_through && had_peers {
+            if is_covered {
+                // A member may have covered it and have left alone, or been killed, since.
+                let gone = self.lost.iter().filter(|(at, _)| *at >= leave.since).map(|(_, seen)| seen);
                 let down = self.actors.iter().filter(|actor| !self.sim.is_up(actor.host) && !actor.is_gone);
-                let directories: Vec<&Seen> = down.filter_map(|actor| actor.directory.as_ref()?.seen()).collect();
-                self.sim.ledger.as_ref().map_or(Ok(()), |ledger| ledger.left(&seen, &directories))?;
+                let directories = down.filter_map(|actor| actor.directory.as_ref()?.seen());
+                let survivors: Vec<&Seen> = directories.chain(gone).collect();
+                self.sim.ledger.as_ref().map_or(Ok(()), |ledger| ledger.left(&seen, &survivors))?;
+            } else {
+                self.lost.push((self.sim.now(), seen));
+                self.leaves_uncovered += 1;
             }
         }
         Ok(())
+    }
+
+    /// Who may cover a leaver: it runs, listens, stays and is synced.
+    fn may_cover(&self, host: usize) -> bool {
+        !self.is_leaving(host) && !self.sim.is_mute(host) && self.sim.machine(host).is_some_and(Replicator::is_synced)
+    }
+
+    /// Who may cover this leaver from now on. Nobody where links may be cut, or where it says nothing.
+    fn company_of(&self, host: usize) -> Vec<usize> {
+        let may_be_cut = self.mix.cut > 0 || self.mix.cut_one_way > 0 || self.mix.lonely > 0;
+        let others = self.actors.iter().map(|actor| actor.host).filter(|other| *other != host && self.may_cover(*other));
+        if may_be_cut || self.sim.is_mute(host) { Vec::new() } else { others.collect() }
     }
 
     fn act(&mut self, act: &Act) -> Result<(), Failure> {
@@ -279,7 +330,10 @@ impl Stage<'_> {
             }
             Act::Crash { node, keeps_all } => self.crash(*node, *keeps_all),
             Act::Restart { node } => self.restart(*node, None),
-            Act::Restore { node, back } => self.restart(*node, Some(*back)),
+            // Alone, nobody can tell an earlier state of a disk from the latest.
+            Act::Restore { node, back } => {
+                self.restart(*node, Some(*back).filter(|_| self.actors.iter().any(|actor| self.sim.is_up(actor.host))))
+            }
             Act::Lag { node, lags, is_full } => {
                 let directory = self.actor(*node).and_then(|at| self.actors[at].directory.as_mut());
                 directory.into_iter().for_each(|directory| (directory.lags, directory.is_full) = (*lags, *is_full));
@@ -287,7 +341,8 @@ impl Stage<'_> {
             Act::Leave { node } => {
                 if let Some(host) = self.up(*node).filter(|host| !self.is_leaving(*host)) {
                     self.sim.hand(host, Input::Leave { for_good: true }, None);
-                    self.leaving.push((host, self.sim.now() + self.mix.patience));
+                    let since = self.sim.now();
+                    self.leaving.push(Leaving { host, since, until: since + self.mix.patience, company: self.company_of(host) });
                     if let Some(at) = self.actor(*node) {
                         self.actors[at].is_gone = true;
                     }
@@ -297,7 +352,7 @@ impl Stage<'_> {
                 if let (Some(host), Some(lost)) = (self.up(*at), self.actor(*node)) {
                     let lost = self.actors[lost].host;
                     let writer = self.sim.writer(lost);
-                    if host != lost && self.sim.retire(host, lost) && self.sim.is_up(lost) {
+                    if host != lost && self.knows_all(host) && self.sim.retire(host, lost) && self.sim.is_up(lost) {
                         self.ledger().retired_alive(writer);
                     }
                 }
@@ -310,9 +365,22 @@ impl Stage<'_> {
                 if *both_ways { self.sim.cut(&from, &to) } else { self.sim.cut_one_way(&from, &to) }
             }
             Act::Heal => self.heal(),
-            Act::Hang { node } => self.up(*node).into_iter().for_each(|host| self.sim.mute(host)),
+            Act::Hang { node } => {
+                let Some(host) = self.up(*node) else { return Ok(()) };
+                self.sim.mute(host);
+                for leave in &mut self.leaving {
+                    let hangs = leave.host == host;
+                    leave.company.retain(|other| !hangs && *other != host);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether a node has heard of everybody who stays: an operator retires nobody where it has not.
+    fn knows_all(&self, host: usize) -> bool {
+        let Some(map) = self.sim.map(host) else { return false };
+        self.actors.iter().filter(|actor| !actor.is_gone).all(|actor| map.record(self.sim.writer(actor.host)).is_some())
     }
 
     fn start(&mut self, number: usize, region: usize, has_directory: bool, knows: &Knows) {
@@ -324,6 +392,9 @@ impl Stage<'_> {
             Knows::Only(other) => self.up(*other).into_iter().for_each(|other| self.sim.connect(host, other)),
         }
         let directory = has_directory.then(Directory::default);
+        if has_directory && self.mix.lag > 0 {
+            self.sim.commit(host);
+        }
         self.actors.push(Actor { number, host, directory, is_gone: false, is_restored: false });
     }
 
@@ -352,6 +423,10 @@ impl Stage<'_> {
 
     fn reset(&mut self, number: usize, pick: usize) {
         let Some(host) = self.taking(number) else { return };
+        let is_behind = self.sim.machine(host).is_none_or(|machine| !machine.is_synced());
+        if is_behind && self.actors.iter().any(|actor| actor.host == host && actor.is_restored) {
+            return;
+        }
         if self.mix.resets_ids && pick % 2 == 1 {
             return self.reset_ids(host, pick);
         }
@@ -404,13 +479,19 @@ impl Stage<'_> {
 
     fn crash(&mut self, number: usize, keeps_all: bool) {
         let (Some(host), Some(at)) = (self.up(number), self.actor(number)) else { return };
-        self.leaving.retain(|(leaving, _)| *leaving != host);
+        self.leaving.retain(|leave| leave.host != host);
+        if keeps_all && self.mix.lag > 0 {
+            self.sim.commit(host);
+        }
         self.sim.crash(host);
         let seen = self.ledger().ends(host);
         let actor = &mut self.actors[at];
         match actor.directory.as_mut() {
             Some(directory) => directory.at_end = keeps_all.then_some(seen),
-            None => actor.is_gone = !self.mix.named,
+            None => {
+                actor.is_gone = !self.mix.named;
+                self.lost.push((self.sim.now(), seen));
+            }
         }
     }
 
@@ -449,6 +530,9 @@ impl Stage<'_> {
         }
         self.sim.set_links(Link::loopback());
         self.sim.unmute_all();
+        for directory in self.actors.iter_mut().filter_map(|actor| actor.directory.as_mut()) {
+            (directory.lags, directory.is_full) = (false, false);
+        }
         for number in self.actors.iter().map(|actor| actor.number).collect::<Vec<_>>() {
             self.restart(number, None);
         }
@@ -469,7 +553,8 @@ impl Stage<'_> {
         self.wait("equal after the ids were sent again", |stage| stage.sim.is_converged())?;
         if self.mix.clean {
             self.wait("clean", |stage| {
-                if stage.mix.operator {
+                // A node that leaves uncovered says so, and may have been the only one to know of another that left.
+                if stage.mix.operator || stage.leaves_uncovered > 0 {
                     stage.sim.retire_absent(hosts[0]);
                 }
                 hosts.iter().all(|host| stage.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len()))

@@ -21,6 +21,11 @@ impl Sim {
         self.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica))
     }
 
+    /// Whether a node takes in everything and says nothing.
+    pub(super) fn is_mute(&self, host: usize) -> bool {
+        self.hosts[host].is_mute
+    }
+
     /// Nodes that hung go on.
     pub(super) fn unmute_all(&mut self) {
         self.hosts.iter_mut().for_each(|host| host.is_mute = false);

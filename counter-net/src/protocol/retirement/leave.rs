@@ -1,0 +1,119 @@
+//! How far a replica is with leaving for good.
+//!
+//! Invariant: from its last statement on, a leaver writes nothing, and serves nobody whom the
+//! statement does not name. So whoever holds anything of the leaver's is known to everybody whose
+//! vector covers the statement, and any such member may claim the leaver. No successor is named: a
+//! hung peer holds nobody up.
+
+use std::time::Duration;
+
+use counter_core::{ReplicaId, VersionVector};
+
+/// How long a peer that is connected and not recorded yet may delay the last statement, which would
+/// not name it.
+const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A replica's own leave.
+#[derive(Debug, Default)]
+pub(super) struct Leave {
+    stage: Stage,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    /// It stays, or the next incarnation of its process goes on from its cells.
+    #[default]
+    Stays,
+    /// The last statement is due, at `until` at the latest.
+    Wanted { until: Duration },
+    /// The last statement is written; this is what it names.
+    Stated { held: VersionVector, is_covered: bool, is_claimed: bool },
+}
+
+impl Leave {
+    pub(super) fn want(&mut self, now: Duration) {
+        if let Stage::Stays = self.stage {
+            self.stage = Stage::Wanted { until: now + UNKNOWN_PEER_PATIENCE };
+        }
+    }
+
+    /// Whether the last statement is to be written now. `all_known`: every connected peer is recorded.
+    pub(super) fn is_due(&self, all_known: bool, now: Duration) -> bool {
+        matches!(self.stage, Stage::Wanted { until } if all_known || now >= until)
+    }
+
+    /// The last statement is written, and names this.
+    pub(super) fn state(&mut self, held: VersionVector) {
+        self.stage = Stage::Stated { held, is_covered: false, is_claimed: false };
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        !matches!(self.stage, Stage::Stays)
+    }
+
+    pub(super) fn has_stated(&self) -> bool {
+        matches!(self.stage, Stage::Stated { .. })
+    }
+
+    /// Whether a requester may be served: everybody, until the last statement names those who may.
+    pub(super) fn serves(&self, requester: ReplicaId) -> bool {
+        match &self.stage {
+            Stage::Stated { held, .. } => held.get(requester) > 0,
+            _ => true,
+        }
+    }
+
+    /// A member that stays has shown a digest. `is_folded` tells which writers are of no interest any more.
+    pub(super) fn shown(&mut self, digest: &VersionVector, is_folded: impl Fn(ReplicaId) -> bool) {
+        if let Stage::Stated { held, is_covered, .. } = &mut self.stage {
+            *is_covered |= held.iter().all(|(writer, version)| digest.get(writer) >= version || is_folded(writer));
+        }
+    }
+
+    /// A member knows that this replica was claimed: by one that covers the last statement, or by an operator's word.
+    pub(super) fn claimed(&mut self) {
+        if let Stage::Stated { is_claimed, .. } = &mut self.stage {
+            *is_claimed = true;
+        }
+    }
+
+    /// Whether nothing is left to do: a member covers the last statement, or nobody takes anything of this replica any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Stated { is_covered, is_claimed, .. } if is_covered || is_claimed)
+    }
+
+    /// Whether a member was shown to cover the last statement.
+    pub(super) fn is_covered(&self) -> bool {
+        matches!(self.stage, Stage::Stated { is_covered: true, .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(entries: &[(u64, u64)]) -> VersionVector {
+        entries.iter().map(|(node, version)| (ReplicaId::new(*node, 1), *version)).collect()
+    }
+
+    #[test]
+    fn statement_waits_for_unknown_peers() {
+        let mut leave = Leave::default();
+        assert!(!leave.is_due(true, Duration::ZERO));
+        leave.want(Duration::ZERO);
+        assert!(leave.is_due(true, Duration::ZERO) && !leave.is_due(false, Duration::ZERO));
+        assert!(leave.is_due(false, UNKNOWN_PEER_PATIENCE));
+    }
+
+    #[test]
+    fn one_that_covers_ends_the_wait() {
+        let mut leave = Leave::default();
+        leave.want(Duration::ZERO);
+        leave.state(vector(&[(1, 5), (2, 3)]));
+        assert!(leave.serves(ReplicaId::new(2, 1)) && !leave.serves(ReplicaId::new(3, 1)));
+        leave.shown(&vector(&[(1, 5), (2, 2)]), |_| false);
+        assert!(!leave.is_covered());
+        leave.shown(&vector(&[(1, 5)]), |writer| writer.node == 2);
+        assert!(leave.is_covered());
+    }
+}

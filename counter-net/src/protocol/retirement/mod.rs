@@ -1,0 +1,413 @@
+//! Ended incarnations: who claims them, the successor's work a step at a time and at a bounded rate,
+//! and what this node does when it leaves or when its own incarnation was ended.
+//!
+//! `docs/retirement.md` draws it. The steps themselves are the core's (`Inheritance`); this room knows
+//! when each may be taken. Its state is [`Retirement`], which nothing outside changes but through its
+//! verbs: [`Leave`] is this node's own leave, [`Agreement`] what the enrolled have shown, [`Claims`]
+//! what waits to be claimed.
+//!
+//! Invariant: a step is taken only when every enrolled replica was shown to hold what it rests on.
+
+mod agreement;
+mod claims;
+mod leave;
+
+use std::time::Duration;
+
+use counter_core::{Flushed, Inheritance, Replica, ReplicaId, Version, VersionVector};
+
+use agreement::Agreement;
+use claims::Claims;
+use leave::Leave;
+
+use super::asked::Asked;
+use super::input::NodeId;
+use super::output::{Notice, Refusal, RetireError};
+use super::replicator::Replicator;
+use super::timer::Timer;
+
+/// How often the heir looks whether it may go on.
+const STEP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Peers that are asked for their digests at one look.
+const ASKED_A_STEP: usize = 8;
+
+/// How long a node has run before it absorbs a successor that ended at its work. A node that crashes
+/// again and again would otherwise leave half of that work behind each time.
+const AFTER_ONE_THAT_FAILED: Duration = Duration::from_secs(60);
+
+/// A leaver looks this often who covers its last statement.
+const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What this node has to do for ended incarnations, and for its own end.
+#[derive(Debug)]
+pub(super) struct Retirement {
+    work: Option<Inheritance>,
+    /// Records changed: what there is to do is looked up anew.
+    is_stale: bool,
+    /// Own cells may still name what was cleared of incarnations that are folded.
+    forgets: bool,
+    agreement: Agreement,
+    claims: Claims,
+    leave: Leave,
+}
+
+impl Default for Retirement {
+    fn default() -> Self {
+        let (agreement, claims, leave) = Default::default();
+        Self { work: None, is_stale: true, forgets: false, agreement, claims, leave }
+    }
+}
+
+impl Retirement {
+    /// Whether a member was shown to cover this node's last statement.
+    pub(super) fn is_leave_covered(&self) -> bool {
+        self.leave.is_covered()
+    }
+}
+
+impl Replicator {
+    /// Claims a life that is lost for good, as an operator says it is. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
+    ///
+    /// # Errors
+    /// The life is not known, is this replica's own, has ended already, or is live: nothing changed.
+    pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
+        let is_live = self.members.get(NodeId(ended.node)).is_some_and(|entry| entry.replica == ended && entry.is_live());
+        if ended == self.own {
+            return Err(RetireError::Own);
+        }
+        // Where all that claimed it have ended themselves, it may be claimed anew.
+        if replica.map().is_folded(ended) || replica.map().heir_of(ended).is_some() {
+            return Err(RetireError::Ended);
+        }
+        if replica.map().seen_of(ended) == 0 {
+            return Err(RetireError::Unknown);
+        }
+        if is_live {
+            return Err(RetireError::Live);
+        }
+        self.claim(replica, ended);
+        Ok(())
+    }
+
+    fn claim(&mut self, replica: &mut Replica, ended: ReplicaId) {
+        if replica.claim(ended).is_some() {
+            self.publish_own(replica, &Flushed::default());
+            self.lives_changed(replica);
+        }
+    }
+
+    /// Of the enrolled replicas, one that this heir waits for; None where it waits for nobody.
+    pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
+        let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
+        replica.map().first_without(self.own, upto, |member| self.retirement.agreement.shown(member))
+    }
+
+    /// What all others must hold before the next step; None where it needs nobody.
+    fn upto(&self, replica: &Replica, work: &Inheritance) -> Option<Version> {
+        match work.is_folded() {
+            true => None,
+            false => Some(work.adopted().unwrap_or(replica.map().record(self.own)?.version)),
+        }
+    }
+
+    /// Some record said something new of lives that ended.
+    pub(super) fn lives_changed(&mut self, replica: &Replica) {
+        self.sources.retain_writers(|writer| !replica.map().is_folded(writer));
+        self.committed.retain(|writer| !replica.map().is_folded(writer));
+        self.snapshots.forget_folded(replica.map());
+        self.retirement.agreement.forget_ended(replica.map());
+        (self.retirement.forgets, self.retirement.is_stale) = (true, true);
+        self.timers.set_by(Timer::Retire, self.now);
+    }
+
+    /// Looks whether a step may be taken, takes it, and comes back while there is work. O(writers) where nothing changed and one replica is missing.
+    pub(super) fn on_retire(&mut self, replica: &mut Replica) {
+        if self.leaving {
+            // Whoever takes this life over takes over its work: nothing may be written any more that might come too late for that.
+            self.retirement.agreement.want(false);
+            return self.pursue_leave(replica);
+        }
+        self.claim_waiting(replica);
+        let begun = self.retirement.work.as_ref().is_some_and(Inheritance::has_begun);
+        if begun || self.retirement.is_stale {
+            let work = self.retirement.work.take();
+            self.retirement.work = replica.inheritance(work);
+        }
+        self.retirement.is_stale = false;
+        let work = self.retirement.work.take();
+        let waits = work.is_some() || self.retirement.forgets;
+        self.retirement.agreement.want(waits);
+        if waits || !self.retirement.claims.is_empty() {
+            // Before the work: what it changes may be looked at sooner.
+            self.timers.set(Timer::Retire, self.now + STEP_INTERVAL);
+        }
+        match work {
+            Some(work) => self.inherit(replica, work),
+            None if waits => self.forget_cleared(replica),
+            None => {}
+        }
+        if waits {
+            self.publish_own(replica, &Flushed::default());
+        }
+        self.out.stats.lives_ended = replica.map().ended_count();
+    }
+
+    /// Claims those that left, and those whose claimants have all ended, where it is this node's turn.
+    fn claim_waiting(&mut self, replica: &mut Replica) {
+        if self.retirement.is_stale {
+            let later = self.rng.f64();
+            let waiting = replica.map().without_successor().into_iter().filter(|life| *life != self.own).collect();
+            self.retirement.claims.wait_for(waiting, later, self.now);
+        }
+        if self.retirement.claims.is_empty() || !self.is_synced() || replica.map().is_ended(self.own) {
+            return;
+        }
+        let is_first = !self.members.iter().any(|(_, entry)| entry.is_live() && entry.synced && entry.replica < self.own);
+        for life in self.retirement.claims.due(is_first, self.now) {
+            if replica.map().covers_final_of(life) {
+                self.claim(replica, life);
+            }
+        }
+    }
+
+    fn inherit(&mut self, replica: &mut Replica, mut work: Inheritance) {
+        let bytes_max = self.step_bytes();
+        // A directory may be older than what others hold of its node: it folds nothing before it has met them.
+        if !self.is_synced() || !self.in_touch() || self.is_too_early(replica, &work) {
+            self.retirement.work = Some(work);
+            return;
+        }
+        if let Some(upto) = self.upto(replica, &work)
+            && self.first_without(replica, upto).is_some()
+        {
+            self.ask_behind(replica, upto);
+            self.retirement.work = Some(work);
+            return;
+        }
+        if work.is_folded() {
+            let bytes = replica.compact(bytes_max);
+            self.out.stats.retirement_bytes += bytes as u64;
+            match bytes > 0 {
+                true => self.retirement.work = Some(work),
+                // What was claimed during this round is the next one's.
+                false => self.retirement.is_stale = true,
+            }
+        } else if work.adopted().is_some() {
+            replica.fold(&mut work);
+            self.out.stats.lives_folded += work.lives().len() as u64;
+            self.lives_changed(replica);
+            self.retirement.work = Some(work);
+        } else {
+            match replica.adopt(&mut work, bytes_max) {
+                Ok(bytes) => self.out.stats.retirement_bytes += bytes as u64,
+                Err(_) => self.out.stats.retirement_stalled += 1,
+            }
+            self.retirement.work = Some(work);
+        }
+        // The state hash moved and no value did.
+        self.out.notify(Notice::Changed { keys: Vec::new() });
+    }
+
+    /// Whether another has ended at this very work, and this node has not run for long itself.
+    fn is_too_early(&self, replica: &Replica, work: &Inheritance) -> bool {
+        let was_at_work = |life: &ReplicaId| replica.map().record(*life).is_some_and(counter_core::Record::is_absorbing);
+        !work.has_begun() && self.now < self.started + AFTER_ONE_THAT_FAILED && work.lives().iter().any(was_at_work)
+    }
+
+    /// What own resets cleared of lives that are folded everywhere is dropped from the own cells.
+    fn forget_cleared(&mut self, replica: &mut Replica) {
+        let upto = replica.map().record(self.own).map_or(0, |record| record.version);
+        if !replica.names_folded() {
+            self.retirement.forgets = false;
+        } else if self.first_without(replica, upto).is_some() {
+            self.ask_behind(replica, upto);
+        } else {
+            self.out.stats.retirement_bytes += replica.forget_cleared(self.step_bytes()) as u64;
+        }
+    }
+
+    /// A step's share of the rate, and no more than one gossip message carries.
+    fn step_bytes(&self) -> usize {
+        let share = (self.config.adoption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
+        share.min(self.config.payload_bytes_max / 2).max(1)
+    }
+
+    /// Asks some of the peers that did not show what this heir waits for; what they miss comes to them as always.
+    fn ask_behind(&mut self, replica: &Replica, upto: Version) {
+        let mut behind = self.behind(replica, upto);
+        self.rng.shuffle(&mut behind);
+        for peer in behind.into_iter().take(ASKED_A_STEP) {
+            let rests = self.sources.get(peer).is_none_or(|source| source.rest_until > self.now);
+            if !rests && !self.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
+                self.ask_digest(replica, peer);
+            }
+        }
+    }
+
+    /// Goes on as a new writer: this life was ended by others, or somebody else writes under its id.
+    pub(super) fn renew(&mut self, replica: &mut Replica) {
+        let lives = replica.map().replicas().filter(|life| life.node == self.own.node).map(|life| life.generation);
+        let latest = ReplicaId { generation: lives.fold(self.own.generation, u64::max), ..self.own };
+        let life = ReplicaId { generation: latest.follows().generation | u64::from(self.rng.u32(..)), ..self.own };
+        let Ok(changed) = replica.renew(life) else { return };
+        self.out.changed(changed);
+        self.own = life;
+        self.members.renew(life);
+        self.members_changed = true;
+        self.birth = super::own_delta::birth_of(replica);
+        self.published = 0;
+        self.snapshots.start_again();
+        self.confirmations.renew(life);
+        self.retirement = Retirement::default();
+        self.out.stats.renewals += 1;
+        self.out.notify(Notice::Renewed { replica: life });
+        self.publish_own(replica, &Flushed::default());
+        self.announce_soon();
+        // Nobody knows this life yet: each peer gets its record with the next question.
+        for peer in self.sources.nodes().collect::<Vec<_>>() {
+            self.ask_digest(replica, peer);
+        }
+        self.lives_changed(replica);
+    }
+
+    /// This replica leaves for good: another is to be its successor.
+    pub(super) fn want_leave(&mut self, replica: &mut Replica) {
+        self.retirement.leave.want(self.now);
+        self.timers.set(Timer::Retire, self.now);
+        self.state_leave(replica);
+    }
+
+    /// Writes the last statement once every connected peer is known, or has had its time.
+    fn state_leave(&mut self, replica: &mut Replica) {
+        let known = |peer: NodeId| {
+            let entry = self.members.get(peer);
+            entry.is_some_and(|entry| replica.map().seen_of(entry.replica) > 0)
+        };
+        let all_known = self.sources.iter().all(|(peer, source)| source.failures > 0 || known(peer));
+        if !self.retirement.leave.is_due(all_known, self.now) {
+            return;
+        }
+        self.flush(replica);
+        replica.leave();
+        self.retirement.leave.state(replica.map().version_vector());
+        self.publish_own(replica, &Flushed::default());
+        self.out.notify(Notice::Changed { keys: Vec::new() });
+        for peer in self.sources.nodes().collect::<Vec<_>>() {
+            self.tell(replica, peer);
+        }
+    }
+
+    /// Until a member was shown to cover the last statement, those that may are asked again and again.
+    fn pursue_leave(&mut self, replica: &mut Replica) {
+        if !self.retirement.leave.is_wanted() || self.retirement.leave.is_over() {
+            return;
+        }
+        self.timers.set(Timer::Retire, self.now + LEAVE_INTERVAL);
+        if !self.retirement.leave.has_stated() {
+            return self.state_leave(replica);
+        }
+        let mut peers: Vec<NodeId> = self.sources.nodes().filter(|peer| self.may_succeed(replica, *peer)).collect();
+        self.rng.shuffle(&mut peers);
+        for peer in peers.into_iter().take(ASKED_A_STEP) {
+            if !self.awaits(peer, |asked| asked.tells_digest()) {
+                self.ask_digest(replica, peer);
+            }
+        }
+    }
+
+    /// Whether a connected peer may hold what this leaver leaves: it is live, known, and does not leave itself.
+    fn may_succeed(&self, replica: &Replica, peer: NodeId) -> bool {
+        self.members
+            .get(peer)
+            .is_some_and(|entry| entry.is_live() && self.retirement.leave.serves(entry.replica) && !replica.map().has_left(entry.replica))
+    }
+
+    /// Whether a leave is over: None where this node does not leave for good.
+    pub(super) fn has_left_for_good(&self, replica: &Replica) -> Option<bool> {
+        let leave = &self.retirement.leave;
+        let nobody = || leave.has_stated() && !self.sources.nodes().any(|peer| self.may_succeed(replica, peer));
+        leave.is_wanted().then(|| leave.is_over() || replica.map().is_ended(self.own) || nobody())
+    }
+
+    /// Whether the last statement is written, so that nobody would take what is written now.
+    pub(super) fn has_stated_leave(&self) -> bool {
+        self.retirement.leave.has_stated()
+    }
+
+    /// A member says that this incarnation has ended. A leaver is done by that, any other goes on as a new one.
+    pub(super) fn told_ended(&mut self) {
+        self.retirement.leave.claimed();
+        self.renew_due = !self.leaving;
+    }
+
+    /// After its last statement, a leaver serves nobody whom that does not name.
+    ///
+    /// # Errors
+    /// `NotRecorded`.
+    pub(super) fn serves(&self, requester: ReplicaId) -> Result<(), Refusal> {
+        if self.retirement.leave.serves(requester) { Ok(()) } else { Err(Refusal::NotRecorded) }
+    }
+
+    /// A leaver of an earlier release, which held `have`, names this node its successor.
+    pub(super) fn take_bequest(&mut self, replica: &mut Replica, from: ReplicaId, heir: ReplicaId, have: &VersionVector) {
+        let map = replica.map();
+        let covers = have.iter().all(|(writer, version)| map.counted_up_to(writer) >= version);
+        if heir == self.own && from != self.own && covers && self.is_synced() && !self.leaving {
+            self.claim(replica, from);
+        }
+    }
+
+    /// The incarnation of a peer sent its own digest.
+    pub(super) fn shown(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, digest: &VersionVector) {
+        let Some(life) = self.life_heard(replica, peer, generation) else { return };
+        self.snapshots.show(life, digest);
+        if self.may_succeed(replica, peer) {
+            self.retirement.leave.shown(digest, |writer| replica.map().is_folded(writer));
+        }
+        self.retirement.agreement.show(life, digest);
+    }
+
+    /// Which enrolled replica speaks, if one does.
+    pub(super) fn life_heard(&self, replica: &Replica, peer: NodeId, generation: Option<u64>) -> Option<ReplicaId> {
+        let life = ReplicaId::new(peer.0, generation?);
+        (life != self.own && replica.map().seen_of(life) > 0 && !replica.map().is_ended(life)).then_some(life)
+    }
+
+    fn first_without(&mut self, replica: &Replica, upto: Version) -> Option<ReplicaId> {
+        // A crash takes this node back to its disk, so its own word counts no more than another's.
+        let map = replica.map();
+        match self.committed.promised().is_some_and(|on_disk| !map.agrees(self.own, upto, on_disk)) {
+            true => Some(self.own),
+            false => self.retirement.agreement.first_without(map, self.own, upto),
+        }
+    }
+
+    /// Connected peers whose digest does not yet show `upto` and every record that speaks of lives that ended.
+    fn behind(&self, replica: &Replica, upto: Version) -> Vec<NodeId> {
+        let behind = self.retirement.agreement.behind(replica.map(), self.own, upto);
+        let mut nodes: Vec<NodeId> = behind.into_iter().map(|life| NodeId(life.node)).filter(|node| self.sources.contains(*node)).collect();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Whether a peer speaks as a life that has ended: nothing is taken from it but through members.
+    pub(super) fn is_ended(&self, replica: &Replica, peer: NodeId, generation: Option<u64>) -> bool {
+        generation.is_some_and(|generation| replica.map().is_ended(ReplicaId::new(peer.0, generation)))
+    }
+
+    /// The peer's digest, as it is now: what was folded here is no longer of interest.
+    pub(super) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
+        digest.retain(|writer| !replica.map().is_folded(writer));
+        if let Some(life) = self.members.get(peer).map(|entry| entry.replica) {
+            self.confirmations.note_digest(life, &digest, self.now);
+        }
+        let lacks = self.shortfall(replica, &digest);
+        self.sources.hear(peer, digest, lacks, self.now);
+    }
+
+    /// Records changed: what there is to do for ended incarnations is looked up at the next look.
+    pub(super) fn records_changed(&mut self) {
+        self.retirement.is_stale = true;
+    }
+}
