@@ -4,9 +4,9 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::amounts::Amounts;
 use crate::cell::Extra;
+use crate::dedup::entry::Entry;
 use crate::dictionary::{Dictionary, KeyNames, Numbering};
 use crate::keys::Keys;
-use crate::mark::Mark;
 use crate::order::in_order;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
@@ -68,8 +68,8 @@ pub(crate) struct Part {
     pub(crate) cells: SmallVec<[DeltaCell; 1]>,
     /// What few cells have besides amounts, by key, sorted.
     pub(crate) extras: Vec<(u32, Extra)>,
-    /// In the order of their versions, which lie in the span.
-    pub(crate) marks: Vec<Mark>,
+    /// Dedup entries in the order of their versions, which lie in the span.
+    pub(crate) marks: Vec<Entry>,
 }
 
 /// A cell with its key's number in the delta's dictionary.
@@ -189,7 +189,7 @@ impl Part {
 
     /// The keys of all that it holds.
     fn keys(&self) -> impl Iterator<Item = u32> + Clone + '_ {
-        self.cells.iter().map(|cell| cell.key).chain(self.marks.iter().flat_map(Mark::keys))
+        self.cells.iter().map(|cell| cell.key).chain(self.marks.iter().flat_map(Entry::keys))
     }
 
     pub(crate) fn extra(&self, key: u32) -> Option<&Extra> {

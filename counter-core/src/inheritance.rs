@@ -139,17 +139,22 @@ impl Replica {
             bytes += self.map_mut().adopt(id, &work.lives, begun, key)?;
             work.next.1 = slot + 1;
         }
+        let mut of_life: Option<(ReplicaId, Version)> = None;
         while let Some(&life) = work.lives.get(work.marked.0) {
-            let Some(mark) = self.map().next_mark(life, work.marked.1) else {
+            let Some(mark) = self.map().next_entry(life, work.marked.1) else {
                 work.marked = (work.marked.0 + 1, 0);
                 continue;
             };
             if bytes >= bytes_max {
+                self.drop_surplus();
                 return Ok(bytes);
             }
             work.marked.1 = mark.version;
-            bytes += self.map_mut().carry(mark, id);
+            let known = of_life.filter(|(of, _)| *of == life);
+            let (_, written) = *of_life.insert(known.unwrap_or_else(|| (life, self.map().written_since(life, id))));
+            bytes += self.absorb_entry(life, written, mark);
         }
+        self.drop_surplus();
         work.adopted = Some(self.version());
         Ok(bytes)
     }
@@ -177,7 +182,7 @@ impl Replica {
         work.adopted?;
         work.folded = true;
         let (id, lives) = (self.id(), work.lives.clone());
-        lives.iter().for_each(|life| self.settle_marks(*life));
+        self.fold_entries(&lives);
         self.map_mut().change_record(id, |record| {
             record.claims.retain(|claimed| lives.binary_search(claimed).is_err());
             lives.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));

@@ -23,8 +23,8 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `replica`, `tally`, `chunk`, `slot`, `bitmap`, `lane`, `local`, `once` | the own writer; adds from any thread, by name, and with an id |
-//! | `mark`, `marks` | which adds with an id a writer applied |
+//! | `replica`, `tally`, `chunk`, `slot`, `bitmap`, `lane`, `local` | the own writer; adds from any thread and by name |
+//! | `dedup` | adds with an id: each counts once |
 //! | `counter_map`, `writer`, `cell`, `amounts`, `record`, `pn_counter` | the lattice |
 //! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
 //! | `delta`, `staging`, `version_vector`, `digest` | what travels, and how one says what one has |
@@ -42,6 +42,7 @@ mod codec;
 mod counter_map;
 #[cfg(feature = "crdts")]
 mod crdts_traits;
+mod dedup;
 mod delta;
 mod dictionary;
 mod digest;
@@ -54,10 +55,7 @@ mod lane;
 #[cfg(feature = "laws")]
 pub mod laws;
 mod local;
-mod mark;
-mod marks;
 mod names;
-mod once;
 mod order;
 mod pn_counter;
 mod record;
@@ -81,15 +79,13 @@ pub use cell::{Cell, Cleared};
 pub use chunk::Wake;
 pub use codec::{DECODE_FACTOR, FORMAT};
 pub use counter_map::{COUNTERS_MAX, CounterMap, Cursor, Joined, Page, REPLICAS_MAX};
+pub use dedup::{CLIENTS_MAX, ID_BYTES_MAX, ID_CHUNK, MARKS_MAX, Once};
 pub use delta::{Delta, Span};
 pub use digest::{Digest, StateHash};
 pub use error::{AddError, DecodeError, JoinError, StagingError};
 pub use inheritance::Inheritance;
 pub use keys::KeyId;
-pub use mark::{ID_BYTES_MAX, ID_CHUNK};
-pub use marks::MARKS_MAX;
 pub use names::NAME_BYTES_MAX;
-pub use once::Once;
 pub use pn_counter::PnCounter;
 pub use record::Record;
 pub use replica::{Flushed, Replica};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::amounts::{Amounts, NEARLY_FULL};
 use crate::chunk::{Board, Chunk, Wake};
 use crate::counter_map::{CounterMap, Joined};
+use crate::dedup::Clients;
 use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
 use crate::keys::KeyId;
@@ -51,6 +52,8 @@ pub struct Replica {
     local: Local,
     /// Adds with an id, written at once.
     unflushed: Unflushed,
+    /// Whose adds with an id came here.
+    clients: Clients,
     wake: Wake,
 }
 
@@ -89,6 +92,7 @@ impl Replica {
             tallies: Vec::new(),
             local: Local::default(),
             unflushed: Unflushed::default(),
+            clients: Clients::default(),
             wake,
         })
     }
@@ -208,6 +212,7 @@ impl Replica {
         let changed = if self.map.is_ended(self.id) { self.map.unlearn(self.id) } else { Vec::new() };
         self.map.set_region(id, &self.region)?;
         self.id = id;
+        self.clients = Clients::default();
         self.close_full();
         Ok(changed)
     }
@@ -343,6 +348,10 @@ impl Replica {
             joined.own_changed = !taken_back.is_empty();
             joined.changed.extend(taken_back);
         }
+    }
+
+    pub(crate) fn clients_mut(&mut self) -> &mut Clients {
+        &mut self.clients
     }
 
     pub(crate) fn unflushed_mut(&mut self) -> &mut Unflushed {

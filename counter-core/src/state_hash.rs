@@ -3,9 +3,9 @@
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cell::Extra;
-use crate::codec::marks::write_mark;
+use crate::codec::dedup::write_entry;
+use crate::dedup::entry::Entry;
 use crate::keys::Keys;
-use crate::mark::Mark;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::writer::{Plain, Writer};
@@ -35,14 +35,14 @@ pub(crate) fn record_hash(scratch: &mut Vec<u8>, replica: ReplicaId, record: &Re
     xxh3_128(scratch)
 }
 
-/// XXH3-128 of a mark: replica, version, the mark as in a part of keys by name, then the names with their lengths.
-pub(crate) fn mark_hash(replica: ReplicaId, mark: &Mark, keys: &Keys) -> u128 {
+/// XXH3-128 of a dedup entry: replica, version, the entry as in a part of keys by name, then the names with their lengths.
+pub(crate) fn mark_hash(replica: ReplicaId, mark: &Entry, keys: &Keys) -> u128 {
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(&replica.to_bytes());
     bytes.extend_from_slice(&mark.version.to_le_bytes());
     let mut nameless = mark.clone();
     nameless.renumber(|_| 0);
-    write_mark(&mut bytes, &nameless);
+    write_entry(&mut bytes, &nameless);
     for (counter, region) in mark.keys().map(|key| keys.names(key)) {
         bytes.extend_from_slice(&[counter.len() as u8, region.len() as u8]);
         bytes.extend_from_slice(counter.as_bytes());

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use crate::amounts::Amounts;
 use crate::cell::{Cell, Extra};
-use crate::marks::Marks;
+use crate::dedup::table::Table;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_ring::Ring;
@@ -27,7 +27,8 @@ pub(crate) struct Writer {
     /// Every change of this writer up to here is held, none after it.
     pub(crate) seen: Version,
     pub(crate) record: Option<Record>,
-    pub(crate) marks: Marks,
+    /// Its dedup entries.
+    pub(crate) marks: Table,
     plain: Vec<Plain>,
     keys: Vec<u32>,
     ring: Ring,
@@ -47,7 +48,7 @@ impl Writer {
             id,
             seen: 0,
             record: None,
-            marks: Marks::default(),
+            marks: Table::default(),
             plain: Vec::new(),
             keys: Vec::new(),
             ring: Ring::default(),

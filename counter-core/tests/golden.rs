@@ -180,16 +180,92 @@ fn one_click_with_an_id_has_a_short_form() {
 }
 
 #[test]
-fn marks_of_every_kind() {
+fn dedup_entries_of_every_kind() {
     let (mut replica, mut other) = (Replica::new(FRA, "ord").unwrap(), Replica::new(ORD, "fra").unwrap());
     let after = replica.version();
     replica.add_once("tab:7", "clicks", 1).unwrap();
     replica.add_once("tab:5", "clicks", -2).unwrap();
     replica.add_once("order 17", "likes", 3).unwrap();
-    other.add_once("order 17", "likes", 3).unwrap();
-    replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
     assert_golden(
         &replica.map().delta_of(FRA, after).unwrap(),
+        "82 01 58 5a
+         00
+         02  00 00  01 05 01  636c69636b73 6c696b6573
+         01  00 00  00 03     6f7264
+         02  01 00 02  00 00
+         01
+         09 2122232425262728 0000000000000001  01 05
+         02  00 00  02 02 08  02 01 08  02 00 02
+         02
+         03  00  03 746162                07 82  08 00  0e 00
+         01  01  08 6f72646572203137      06 01",
+    );
+    other.add_once("order 17", "likes", 3).unwrap();
+    other.add_once("tab:5", "clicks", -2).unwrap();
+    replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
+    // A bit of the own entry says what was taken back.
+    assert_golden(
+        &replica.map().delta_of(FRA, after).unwrap(),
+        "82 02 58 5c
+         00
+         02  00 00  01 05 01  636c69636b73 6c696b6573
+         01  00 00  00 03     6f7264
+         02  01 00 02  00 00
+         01
+         09 2122232425262728 0000000000000001  01 09
+         02  00 00  02 06 02  00 03  01 02 02
+         02
+         07  04  08 6f72646572203137      06 01  02
+         01  03  03 746162                07 82  08 00  0e 00  04  06",
+    );
+    let mut next = Replica::with_map(FRA.follows(), "ord", replica.map().clone()).unwrap();
+    next.claim(FRA);
+    let mut work = next.inheritance(None).unwrap();
+    let before = next.version();
+    next.adopt(&mut work, usize::MAX).unwrap();
+    let cells = 2;
+    assert_golden(
+        &next.map().delta_of(next.id(), before + 1 + cells).unwrap(),
+        "82 02 58 73
+         00
+         02  00 00  01 05 01  636c69636b73 6c696b6573
+         01  00 00  00 03     6f7264
+         02  01 00 02  00 00
+         01
+         09 2122232425262728 0000000100000000  05 01
+         00
+         02
+         00  06  2122232425262728 0000000000000001  04  08 6f72646572203137  06 01        01
+         00  05  2122232425262728 0000000000000001  06  03 746162            07 82  08 00  0e 00  04",
+    );
+    next.fold(&mut work).unwrap();
+    while next.compact(usize::MAX) > 0 {}
+    for number in 0..counter_core::MARKS_MAX {
+        next.add_once(&format!("c:{}", 8 * number + 1), "clicks", 1).unwrap();
+    }
+    let before = next.version();
+    next.add_once("tab:8", "clicks", 1).unwrap();
+    // The table was full: of client c, all up to 1 is forgotten, and sure.
+    assert_golden(
+        &next.map().delta_of(next.id(), before).unwrap(),
+        "82 02 58 4a
+         00
+         01  00 00  00 06  636c69636b73
+         01  00 00  00 03  6f7264
+         01  00 00  00 00
+         01
+         09 2122232425262728 0000000100000000  ab9c01 02
+         01  00 00  00 00  00 944e  00 02
+         02
+         01  00  03 746162  08 00  02 00
+         00  07  01 63      01 00",
+    );
+}
+
+/// What releases before format 2 wrote: FRA took back its own copy of what ORD had added, in an entry of its own.
+#[test]
+fn what_was_taken_back_in_format_1_is_read_and_not_taken_back_again() {
+    let bytes = bytes(
         "82 01 58 77
          00
          02  00 00  01 05 01  636c69636b73 6c696b6573
@@ -203,6 +279,14 @@ fn marks_of_every_kind() {
          01  01  08 6f72646572203137      06 01
          01  02  2122232425262728 0000000000000001 08 6f72646572203137  06 01",
     );
+    let mut map = CounterMap::new();
+    map.set_region(FRA, "ord").unwrap();
+    map.join_delta(&Delta::decode(&bytes).unwrap()).unwrap();
+    let mut replica = Replica::with_map(FRA.follows(), "ord", map).unwrap();
+    let mut other = Replica::new(ORD, "ord").unwrap();
+    other.add_once("order 17", "likes", 3).unwrap();
+    replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
+    assert_eq!((replica.total("likes"), replica.total("clicks")), (3, -1));
 }
 
 /// FRA is the heir of ORD: it claims, adopts, folds and compacts.

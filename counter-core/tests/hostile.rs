@@ -64,6 +64,30 @@ fn marked(marks: &[&[u8]]) -> Vec<u8> {
     table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), marks].concat()])
 }
 
+/// The same as format 2.
+fn second(entries: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = marked(entries);
+    bytes[1] = 2;
+    bytes
+}
+
+#[test]
+fn entries_of_format_2_are_read() {
+    let absorbed = |node: u64, bit: u8| [&[0, 6][..], &id(node), &[0, 1, b'c', 0, bit]].concat();
+    for entries in [
+        vec![vec![0, 3, 1, b'c', 7, 1, 2, 0, 2, 0]],
+        vec![vec![3, 4, 1, b'c', 2, 0, 3]],
+        vec![absorbed(7, 1), absorbed(8, 0)],
+        vec![[&[0, 5][..], &id(7), &[0, 1, b'c', 7, 1, 2, 0, 0]].concat()],
+        vec![vec![0, 7, 1, b'c', 5, 5]],
+    ] {
+        let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
+        let bytes = second(&entries);
+        let delta = Delta::decode(&bytes).unwrap();
+        assert_eq!(Delta::decode(&delta.encode()).unwrap(), delta);
+    }
+}
+
 #[test]
 fn broken_marks_are_refused() {
     let good: &[u8] = &[0, 0, 1, b'c', 7, 1, 2, 0];
@@ -79,7 +103,8 @@ fn broken_marks_are_refused() {
         ("an id of 65 bytes", marked(&[&long])),
         ("an id of none", marked(&[&[0, 1, 0, 2, 0]])),
         ("an id that is not UTF-8", marked(&[&[0, 1, 1, 0xff, 2, 0]])),
-        ("an unknown kind of mark", marked(&[&[0, 3, 1, b'c', 2, 0]])),
+        ("an unknown kind of entry", marked(&[&[0, 8, 1, b'c', 2, 0]])),
+        ("an entry of format 2 in format 1", marked(&[&[0, 4, 1, b'c', 2, 0]])),
         ("a key after its dictionary", marked(&[&[0, 1, 1, b'c', 2, 2]])),
         ("an amount above 2^32", marked(&[&[&[0, 1, 1, b'c'], &varint((1 << 33) + 2)[..], &[0]].concat()])),
         ("an id that could be shorter", marked(&[&[0, 1, 4, b'a', b'b', b'c', b'd', 2, 0]])),
@@ -99,6 +124,16 @@ fn broken_marks_are_refused() {
             marked(&[&[&[0, 0, 1, b'c', 71, 0xff][..], &(1..10).flat_map(|at| [8 * at + at / 9 * 2, 0]).collect::<Vec<u8>>()].concat()]),
         ),
         ("an add taken back of no id", marked(&[&[0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 2, 0]])),
+        ("a bit without an entry of format 2", second(&[&[0, 0, 1, b'c', 7, 1, 2, 0]])),
+        ("an empty mask of what was taken back", second(&[&[0, 3, 1, b'c', 7, 1, 2, 0, 0]])),
+        ("what was taken back and never applied", second(&[&[0, 3, 1, b'c', 7, 1, 2, 0, 4]])),
+        ("an absorbed id half taken back", second(&[&[&[0, 6][..], &id(7), &[0, 1, b'c', 0, 2]].concat()])),
+        ("an entry that was fresh before the first version", second(&[&[3, 4, 1, b'c', 2, 0, 4]])),
+        ("more sure than forgotten", second(&[&[0, 7, 1, b'c', 5, 6]])),
+        (
+            "an absorbed entry twice",
+            second(&[&[&[0, 6][..], &id(7), &[0, 1, b'c', 0, 1]].concat(), &[&[0, 6][..], &id(7), &[1, 1, b'c', 0, 0]].concat()]),
+        ),
         ("a million marks", table(&[[part(9, 1, 0, 1 << 40, [&[0], &[0], &[1], &[0]]), varint(1_000_000), many].concat()])),
         ("2^60 marks", table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), varint(1 << 60)].concat()])),
     ];

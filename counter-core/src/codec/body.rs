@@ -6,11 +6,11 @@ use crate::amounts::{Amounts, CELL_MAX};
 use crate::cell::Extra;
 use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::varint::{Reader, write_varint};
-use crate::codec::{marks, names};
+use crate::codec::{dedup, names};
+use crate::dedup::entry::{Entry, Said};
 use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::dictionary::{Dictionary, NameList};
 use crate::error::DecodeError;
-use crate::mark::{Mark, Said};
 use crate::names::NameSlice;
 use crate::record::Record;
 use crate::version_vector::Version;
@@ -94,27 +94,27 @@ fn write_one(out: &mut Vec<u8>, (counter, region): (&str, &str), span: Span, cel
 }
 
 /// The cell and the mark of a delta that the short form can carry.
-fn marked_cell(delta: &Delta) -> Option<(Span, DeltaCell, &Mark)> {
+fn marked_cell(delta: &Delta) -> Option<(Span, DeltaCell, &Entry)> {
     let [part] = delta.parts.as_slice() else { return None };
     let ([cell], [mark]) = (part.cells.as_slice(), part.marks.as_slice()) else { return None };
     let Span { after, upto, .. } = part.span;
     let plain = part.closed && part.record.is_none() && part.extras.is_empty() && mark.keys().all(|key| key == cell.key);
     let follow = (cell.version, mark.version, upto) == (after + 1, after + 2, after + 2);
-    (plain && follow && !matches!(mark.said, Said::TakenBack(_))).then_some((part.span, *cell, mark))
+    (plain && follow && mark.is_of_format_1() && !matches!(mark.said, Said::TakenBack(_))).then_some((part.span, *cell, mark))
 }
 
 /// `kind replica counter region after increments decrements name said`.
-fn write_marked(out: &mut Vec<u8>, names: (&str, &str), span: Span, cell: DeltaCell, mark: &Mark) {
+fn write_marked(out: &mut Vec<u8>, names: (&str, &str), span: Span, cell: DeltaCell, mark: &Entry) {
     out.push(if matches!(mark.said, Said::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
     write_one(out, names, span, cell, false);
-    marks::write_of_one_key(out, mark);
+    dedup::write_of_one_key(out, mark);
 }
 
 fn read_marked(reader: &mut Reader<'_>, is_client: bool) -> Result<Delta, DecodeError> {
     let mut delta = read_cell(reader, |reader| read_upto(reader.varint()?, 0))?;
     if let Some(part) = delta.parts.first_mut() {
         part.span = read_upto(part.span.after, 1).map(|span| Span { replica: part.span.replica, ..span })?;
-        part.marks.push(marks::read_of_one_key(reader, part.span.upto, is_client)?);
+        part.marks.push(dedup::read_of_one_key(reader, part.span.upto, is_client)?);
     }
     Ok(delta)
 }
@@ -244,7 +244,7 @@ pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cell: imp
         }
     }
     if !part.marks.is_empty() {
-        marks::write(out, part.span.after, &part.marks);
+        dedup::write(out, part.span.after, &part.marks);
     }
 }
 
@@ -284,7 +284,7 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> 
         part.extras = read_extras(reader, &part.cells)?;
     }
     if flags & FLAG_MARKS != 0 {
-        part.marks = marks::read(reader, span, keys)?;
+        part.marks = dedup::read(reader, span, keys)?;
     }
     Ok(part)
 }

@@ -3,8 +3,8 @@
 //! Every id comes back as it was given, so none can be taken for another: a hash that is as short would have to be argued for.
 
 use crate::codec::varint::Reader;
+use crate::dedup::entry::ID_BYTES_MAX;
 use crate::error::DecodeError;
-use crate::mark::ID_BYTES_MAX;
 
 /// Set in the head of an id of which each character takes six bits; the rest of the head is its length.
 const PACKED: u8 = 0x80;

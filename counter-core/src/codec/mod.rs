@@ -5,8 +5,8 @@
 
 pub(crate) mod body;
 mod columns;
+pub(crate) mod dedup;
 mod ids;
-pub(crate) mod marks;
 mod names;
 pub(crate) mod varint;
 
@@ -15,11 +15,18 @@ use serde::{Deserialize, Deserializer};
 
 use crate::cell::Extra;
 use crate::codec::varint::{Reader, varint_bytes};
+use crate::dedup::entry::Entry;
 use crate::delta::{Delta, DeltaCell};
 use crate::error::DecodeError;
 
-/// The version of the format that this release writes, and the only one that it reads.
-pub const FORMAT: u64 = 1;
+/// The newest version of the format that this release reads and writes.
+///
+/// It writes the oldest one that can say what is to be said, and reads every one: 2 differs from 1 in that it has dedup entries with
+/// a bit for adds that were taken back, entries that a successor absorbed, and what was forgotten of clients.
+pub const FORMAT: u64 = 2;
+
+/// What all other deltas are written in.
+const FORMAT_PLAIN: u64 = 1;
 
 /// Decoding takes at most this many bytes of memory for each byte of input: a cell takes 1/16 byte at the least on the wire (four
 /// columns of blocks of 128, two bytes each) and 32 in memory; names and keys take less.
@@ -43,6 +50,7 @@ impl Delta {
         let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
         out.extend_from_slice(&SHORT_HEAD);
         body::write(&mut out, self);
+        out[1] = self.format() as u8;
         envelope(out)
     }
 
@@ -52,13 +60,22 @@ impl Delta {
     /// Anything that is not such bytes; nothing is built from them. Takes at most [`DECODE_FACTOR`] times the input's length in memory.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let Envelope { format, body } = own_envelope(bytes).map_or_else(|| other_envelope(bytes), Ok)?;
-        if format != FORMAT {
+        if !is_known(format) {
             return Err(DecodeError::UnknownFormat(format));
         }
         let mut reader = Reader::new(body);
         let delta = body::read(&mut reader)?;
         reader.finish()?;
-        Ok(delta)
+        match delta.format() == format {
+            true => Ok(delta),
+            false => Err(DecodeError::Invalid("a delta is of the oldest format that has its entries")),
+        }
+    }
+
+    /// The oldest format that has all of this.
+    fn format(&self) -> u64 {
+        let is_plain = self.parts.iter().all(|part| part.marks.iter().all(Entry::is_of_format_1));
+        if is_plain { FORMAT_PLAIN } else { FORMAT }
     }
 
     /// No encoding of this delta is longer. O(cells).
@@ -68,7 +85,7 @@ impl Delta {
             let mut record = Vec::new();
             part.record.iter().for_each(|kept| kept.write(&mut record));
             let names = |key: u32| self.keys.names(key).0.len() + self.keys.names(key).1.len() + 17;
-            let marks: usize = part.marks.iter().map(|mark| marks::bytes_max(mark) + mark.keys().map(names).sum::<usize>()).sum();
+            let marks: usize = part.marks.iter().map(|mark| dedup::bytes_max(mark) + mark.keys().map(names).sum::<usize>()).sum();
             Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>() + marks
         };
         self.parts.iter().map(part_bytes).sum()
@@ -89,7 +106,7 @@ impl Delta {
 }
 
 /// What comes before a body of 24 to 255 bytes, with a 0 for its length: what [`envelope`] begins with.
-pub(crate) const SHORT_HEAD: [u8; 4] = [0x82, FORMAT as u8, 0x58, 0];
+pub(crate) const SHORT_HEAD: [u8; 4] = [0x82, FORMAT_PLAIN as u8, 0x58, 0];
 
 /// `[format, body]` in CBOR, the shortest heads, of a body after a [`SHORT_HEAD`]; it stays where it is, or but for a few bytes.
 pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
@@ -112,13 +129,17 @@ pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
 /// Exactly what [`envelope`] writes, of this format: read without a CBOR reader's generality, which takes longer than one change.
 fn own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let (head, body) = match bytes {
-        [0x82, format, 0x58, _, ..] if *format == FORMAT as u8 => bytes.split_at(4),
-        [0x82, format, 0x59, _, _, ..] if *format == FORMAT as u8 => bytes.split_at(5),
-        [0x82, format, 0x5a, _, _, _, _, ..] if *format == FORMAT as u8 => bytes.split_at(7),
+        [0x82, format, 0x58, _, ..] if is_known((*format).into()) => bytes.split_at(4),
+        [0x82, format, 0x59, _, _, ..] if is_known((*format).into()) => bytes.split_at(5),
+        [0x82, format, 0x5a, _, _, _, _, ..] if is_known((*format).into()) => bytes.split_at(7),
         _ => return None,
     };
     let length = head[3..].iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
-    (length == body.len()).then_some(Envelope { format: FORMAT, body })
+    (length == body.len()).then_some(Envelope { format: head[1].into(), body })
+}
+
+fn is_known(format: u64) -> bool {
+    (FORMAT_PLAIN..=FORMAT).contains(&format)
 }
 
 fn other_envelope(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
@@ -148,7 +169,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let format = items.next_element()?.ok_or_else(|| A::Error::custom("no format number"))?;
-        if format != FORMAT {
+        if !is_known(format) {
             while items.next_element::<IgnoredAny>()?.is_some() {}
             return Ok((format, &[]));
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{COUNTERS_JOINED, CounterMap};
+use crate::dedup::entry::{Entry, Kind};
 use crate::delta::{Delta, Part, Span};
 use crate::dictionary::KeyNames;
 use crate::error::JoinError;
 use crate::keys::{KeyId, Keys, Search};
-use crate::mark::{Kind, Mark};
 use crate::order::in_order;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
@@ -28,7 +28,7 @@ pub struct Joined {
     pub lives_changed: bool,
     /// Cells that had the version of the one held and other contents: a fault, of which the greater bytes were kept.
     pub conflicts: usize,
-    /// Marks that were taken, by kind and name.
+    /// Dedup entries that were taken, by kind and name.
     pub(crate) marked: Vec<(Kind, Arc<[u8]>)>,
     /// Own amounts were taken back, because others had applied the same adds: the next flush tells of it.
     pub own_changed: bool,
@@ -111,6 +111,7 @@ impl CounterMap {
             let here = |key| keys.iter().find(|pair| pair.0 == key).map_or(0, |pair| pair.1);
             self.take_mark(at, mark, here, joined);
         }
+        self.trim_marks(at);
     }
 
     /// Joins a delta. A span takes effect where everything up to its `after` is held; past a gap it has no effect and is reported.
@@ -181,7 +182,7 @@ impl CounterMap {
         let (mut search, mut new) = (Search::default(), 0);
         let used = parts.iter().flat_map(|(part, seen)| {
             let cells = part.cells.iter().filter(|cell| cell.version > *seen).map(|cell| cell.key);
-            cells.chain(part.marks.iter().filter(|mark| mark.version > *seen).flat_map(Mark::keys))
+            cells.chain(part.marks.iter().filter(|mark| mark.version > *seen).flat_map(Entry::keys))
         });
         for number in used {
             let key = &mut keys[number as usize];

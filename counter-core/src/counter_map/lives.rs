@@ -160,6 +160,7 @@ impl CounterMap {
         self.lives = Lives::of(&self.writers);
         let (gone, kept) = std::mem::take(&mut self.writers).into_iter().partition(|writer| self.lives.is_folded(writer.id));
         self.writers = kept;
+        self.trim_entries();
         self.values_without(gone)
     }
 

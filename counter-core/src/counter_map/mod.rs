@@ -1,24 +1,25 @@
 //! The map CRDT: (counter, region) -> PN-counter, held as one snapshot a writer.
 
+mod dedup;
 mod encode;
 mod heir;
 mod intake;
 mod join;
 mod lives;
-mod marks;
 mod one;
 mod pages;
 mod read;
 mod reset;
 mod values;
 
+pub(crate) use dedup::Stance;
 pub use join::Joined;
 pub use pages::{Cursor, Page};
 
 use crate::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+use crate::dedup::table::Bounds;
 use crate::error::AddError;
 use crate::keys::{KeyId, Keys};
-use crate::marks::MARKS_MAX;
 use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::state_hash::{cell_hash, record_hash};
@@ -71,8 +72,8 @@ pub struct CounterMap {
     lives: Lives,
     counters_max: usize,
     replicas_max: usize,
-    /// Marks of a kind that are kept of each writer.
-    marks_max: usize,
+    /// How many dedup entries are kept of each writer.
+    dedup: Bounds,
 }
 
 impl Default for CounterMap {
@@ -101,7 +102,7 @@ impl CounterMap {
             lives: Lives::default(),
             counters_max,
             replicas_max,
-            marks_max: MARKS_MAX,
+            dedup: Bounds::default(),
         }
     }
 
@@ -121,11 +122,11 @@ impl CounterMap {
         counters_max.saturating_mul(KEYS_A_COUNTER).max(KEYS_MIN)
     }
 
-    /// An empty map that keeps this many marks of a kind of each writer instead of [`MARKS_MAX`](crate::MARKS_MAX), for tests of what happens
-    /// beyond. All replicas must keep the same number, or equal version vectors are not equal states.
+    /// The same map with tables of `dedup_max` entries instead of [`MARKS_MAX`](crate::MARKS_MAX) and all other bounds of dedup entries
+    /// in proportion, for tests of evictions. All replicas must have the same, or equal version vectors are not equal states.
     #[doc(hidden)]
-    pub fn with_marks_max(self, marks_max: usize) -> Self {
-        Self { marks_max, ..self }
+    pub fn with_dedup_max(self, dedup_max: usize) -> Self {
+        Self { dedup: Bounds::of(dedup_max), ..self }
     }
 
     /// Adds `amount` as `replica`; returns the version of the change.

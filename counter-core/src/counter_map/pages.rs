@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use smallvec::{SmallVec, smallvec};
 
 use super::CounterMap;
-use crate::codec::marks;
+use crate::codec::dedup;
 use crate::codec::varint::{Reader, write_varint};
+use crate::dedup::entry::Entry;
 use crate::delta::{Delta, DeltaCell, Part, Span};
 use crate::error::DecodeError;
-use crate::mark::Mark;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::{Version, VersionVector};
 use crate::writer::Writer;
@@ -149,7 +149,7 @@ impl CounterMap {
             let mark = writer.marks.next_after(last.version);
             let mark = mark.filter(|mark| slot.is_none_or(|slot| mark.version < writer.plain(slot).version));
             let cost = match (mark, slot) {
-                (Some(mark), _) => marks::bytes_max(mark) + self.names_bytes(mark),
+                (Some(mark), _) => dedup::bytes_max(mark) + self.names_bytes(mark),
                 (None, Some(slot)) => Delta::cell_bytes_max(self.keys.names(writer.key(slot)), cell(writer, slot), writer.extra(slot)),
                 (None, None) => break,
             };
@@ -178,7 +178,7 @@ impl CounterMap {
 
 impl CounterMap {
     /// What the names of a mark's keys may add to a delta's dictionary.
-    fn names_bytes(&self, mark: &Mark) -> usize {
+    fn names_bytes(&self, mark: &Entry) -> usize {
         mark.keys().map(|key| self.keys.names(key)).map(|(counter, region)| counter.len() + region.len() + 17).sum()
     }
 }

@@ -107,7 +107,7 @@ impl Host {
             .filter(|_| with_disk)
             .unwrap_or_default()
             .bounded(config.counters_max, REPLICAS_MAX)
-            .with_marks_max(config.dedup_max);
+            .with_dedup_max(config.dedup_max);
         let on_disk = map.version_vector();
         self.committed = self.committed.take().map(|_| map.clone());
         let before = self.writer;

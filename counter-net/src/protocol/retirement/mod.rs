@@ -205,6 +205,10 @@ impl Replicator {
             }
             self.retirement.work = Some(work);
         }
+        if replica.has_pending() {
+            // Absorbing a dedup entry may have taken an add back.
+            self.timers.set_by(Timer::Flush, self.next_flush.max(self.now));
+        }
         // The state hash moved and no value did.
         self.out.notify(Notice::Changed { keys: Vec::new() });
     }

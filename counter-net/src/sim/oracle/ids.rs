@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use counter_core::{CounterMap, ID_CHUNK, Once};
+use counter_core::{CounterMap, ID_CHUNK, Once, ReplicaId};
 
 use super::units::{ID_UNITS_MAX, id_amount, read_ids};
 use crate::sim::Failure;
@@ -13,20 +13,23 @@ struct Sent {
     text: String,
     /// Times that a node applied it.
     copies: i8,
-    /// When it was applied last, on the clock of entries.
-    at: u64,
+    /// When it was applied first and last, on the clock of entries.
+    first: u64,
+    last: u64,
     /// It may have been forgotten before its copies met: it may count as often as it was applied.
     may_double: bool,
     /// A reset may have seen it.
     may_be_cleared: bool,
+    /// A node could not tell whether it was applied, and it never was.
+    may_be_refused: bool,
 }
 
 /// All ids that were sent.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     sent: Vec<Sent>,
-    /// By dedup entry (a single id, or eight numbers of a client), when it was last written anywhere.
-    entries: BTreeMap<(bool, String), u64>,
+    /// By dedup entry (a single id, or eight numbers of a client) and who wrote it, when it was written last.
+    entries: BTreeMap<(bool, String, ReplicaId), u64>,
     clock: u64,
     /// Entries of a kind that every writer keeps.
     dedup_max: usize,
@@ -48,7 +51,7 @@ impl Ids {
 
     /// Makes an id; returns its number.
     pub(super) fn make(&mut self, text: String) -> usize {
-        self.sent.push(Sent { text, copies: 0, at: 0, may_double: false, may_be_cleared: false });
+        self.sent.push(Sent { text, copies: 0, first: 0, last: 0, may_double: false, may_be_cleared: false, may_be_refused: false });
         self.sent.len() - 1
     }
 
@@ -57,24 +60,29 @@ impl Ids {
         (self.sent[number].text.clone(), counter_of(number), id_amount(number % ID_UNITS_MAX))
     }
 
-    /// A node answered an add with an id. `shows` is how often the id counted there before.
-    pub(super) fn answered(&mut self, number: usize, how: Once, shows: i8) -> Result<(), Failure> {
-        let entry = entry(&self.sent[number].text);
-        let is_remembered = self.is_remembered(number);
+    /// A node that writes as `writer` answered an add with an id. `shows` is how often the id counted there before.
+    pub(super) fn answered(&mut self, number: usize, writer: ReplicaId, how: Once, shows: i8) -> Result<(), Failure> {
+        let (is_of_client, name) = entry(&self.sent[number].text);
+        let is_remembered = self.is_remembered(number, self.sent[number].last);
         let sent = &mut self.sent[number];
         match how {
             Once::Repeated if sent.copies == 0 => {
                 return Err(Failure::WrongValue(format!("the id {} is refused and was never applied", sent.text)));
             }
+            Once::CannotTell if is_remembered && sent.copies > 0 => {
+                return Err(Failure::WrongValue(format!("nobody can tell of the id {}, which must be remembered", sent.text)));
+            }
+            Once::CannotTell => sent.may_be_refused |= sent.copies == 0,
             Once::Repeated => {}
             Once::Applied => {
-                if shows > 0 && is_remembered {
+                if shows > 0 && (is_remembered || is_of_client) {
                     return Err(Failure::WrongValue(format!("the id {} counts at a node that applies it again", sent.text)));
                 }
                 sent.may_double |= shows > 0;
                 self.clock += 1;
-                (sent.copies, sent.at) = (sent.copies + 1, self.clock);
-                self.entries.insert(entry, self.clock);
+                sent.first = if sent.copies == 0 { self.clock } else { sent.first };
+                (sent.copies, sent.last) = (sent.copies + 1, self.clock);
+                self.entries.insert((is_of_client, name, writer), self.clock);
                 self.forget();
             }
         }
@@ -84,17 +92,16 @@ impl Ids {
     /// Ids with several copies of which the entries may be gone before the copies meet.
     fn forget(&mut self) {
         for number in 0..self.sent.len() {
-            if self.sent[number].copies > 0 && !self.sent[number].may_double && !self.is_remembered(number) {
+            if self.sent[number].copies > 0 && !self.sent[number].may_double && !self.is_remembered(number, self.sent[number].first) {
                 self.sent[number].may_double = true;
             }
         }
     }
 
-    /// Whether fewer entries of its kind were written since, anywhere, than every writer keeps.
-    fn is_remembered(&self, number: usize) -> bool {
-        let sent = &self.sent[number];
-        let (kind, _) = entry(&sent.text);
-        self.entries.iter().filter(|((other, _), at)| *other == kind && **at > sent.at).count() < self.dedup_max
+    /// Whether fewer entries of an id's kind were written since, anywhere, than every writer keeps.
+    fn is_remembered(&self, number: usize, since: u64) -> bool {
+        let (kind, _) = entry(&self.sent[number].text);
+        self.entries.iter().filter(|((other, ..), at)| *other == kind && **at > since).count() < self.dedup_max
     }
 
     /// A reset may have seen some copies of the ids of a counter.
@@ -134,7 +141,7 @@ impl Ids {
         for (number, sent) in self.sent.iter().enumerate() {
             let times = self.shows(map, number);
             let most = if sent.may_double { sent.copies.max(1) } else { 1 };
-            let least = if sent.may_be_cleared { 0 } else { 1 };
+            let least = if sent.may_be_cleared || sent.may_be_refused { 0 } else { 1 };
             if !(least..=most).contains(&times) {
                 let what = format!("the id {} was applied {} times and counts {times} times in the end", sent.text, sent.copies);
                 return Err(Failure::WrongValue(what));

@@ -471,7 +471,8 @@ impl Stage<'_> {
         let (text, counter, amount) = self.ledger().ids.add(id);
         let shows = self.sim.map(host).map_or(0, |map| self.sim.ledger.as_ref().map_or(0, |ledger| ledger.ids.shows(map, id)));
         if let Some(how) = self.sim.add_once_unwatched(host, &text, &counter, amount) {
-            self.ledger().ids.answered(id, how, shows)?;
+            let writer = self.sim.writer(host);
+            self.ledger().ids.answered(id, writer, how, shows)?;
         }
         self.sim.hand(host, Input::LocalChange, None);
         Ok(())

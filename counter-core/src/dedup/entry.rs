@@ -1,4 +1,4 @@
-//! One mark: what a writer says of the adds of one client, of one single id, or of an add that it took back.
+//! One dedup entry: what a writer says of the adds of one client, of one single id, or of an add that it took back.
 
 use std::sync::Arc;
 
@@ -11,39 +11,104 @@ use crate::version_vector::Version;
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// Sequence numbers of one client that share a mark: the first is a multiple of it. With more, a mark that every click sends again would be longer;
-/// with fewer, a client would take more marks.
+/// Sequence numbers of one client that share an entry: the first is a multiple of it. With more, an entry that every click sends
+/// again would be longer; with fewer, a client would take more entries.
 pub const ID_CHUNK: u64 = 8;
 
-/// Kinds of marks.
-pub(crate) const KINDS: usize = 3;
+/// Kinds of entries.
+pub(crate) const KINDS: usize = 4;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Client = 0,
     Single = 1,
     TakenBack = 2,
+    Forgotten = 3,
 }
 
-/// A mark. Only its writer writes it; a greater version replaces the whole.
+/// A dedup entry. Only its holder writes it; a greater version replaces the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    /// In the writer's sequence, of its own.
+pub(crate) struct Entry {
+    /// In the holder's sequence, of its own.
     pub(crate) version: Version,
-    /// A client and the number of a chunk of its sequence (8 bytes), an id, or for what was taken back the writer that had applied it (16 bytes) and
-    /// the id.
+    /// The version at which it last became younger: taking an add back does not. The entry with the least is forgotten first.
+    pub(crate) fresh: Version,
+    /// A client and the number of a chunk of its sequence (8 bytes), an id, the replica (16 bytes) and the id of an add that was
+    /// taken back, or a client.
     pub(crate) name: Arc<[u8]>,
+    /// Whose entry the holder absorbed; None for its own. Only chunks and single ids are absorbed.
+    pub(crate) source: Option<Source>,
     pub(crate) said: Said,
+}
+
+/// The writer of an absorbed entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Who applied the adds.
+    pub(crate) replica: ReplicaId,
+    /// How many changes its holders had made since they wrote it, when it was absorbed: the oldest is forgotten first.
+    pub(crate) age: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// Which of a chunk of a client's sequence numbers this writer applied.
+    /// Which of a chunk of a client's sequence numbers the writer applied.
     Client(Chunk),
-    /// What this writer added for an id.
-    Single(Add),
-    /// What this writer took back, because another writer had applied the same id; 0 or of the other sign where others had done so too.
+    /// What the writer added for an id.
+    Single(Single),
+    /// What the holder took back in the name of a writer that had ended, whose own entry it cannot change. 0 or of the other sign
+    /// where others had done so too. It goes when that writer's entries go.
     TakenBack(Add),
+    /// What is no longer remembered of a client.
+    Forgotten(Forgotten),
+}
+
+/// One add with an id of no client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Single {
+    pub(crate) add: Add,
+    /// Whether its writer took it back, because another writer's copy stands.
+    pub(crate) taken_back: bool,
+}
+
+/// What is no longer remembered of a client that numbers its adds from 1 without gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    /// The greatest number of which an entry was forgotten: up to here it cannot be told any more what was applied.
+    pub(crate) upto: u64,
+    /// Numbers 1 to this one are known all the same: the writer applied each, and took none back.
+    pub(crate) sure: u64,
+}
+
+impl Forgotten {
+    /// Forgets a chunk of the writer's own.
+    pub(crate) fn with(mut self, chunk: &Chunk) -> Self {
+        self.upto = self.upto.max(chunk.last);
+        while self.sure < chunk.last && chunk.stands(self.sure + 1) {
+            self.sure += 1;
+        }
+        self
+    }
+
+    pub(crate) fn join(self, other: Self) -> Self {
+        Self { upto: self.upto.max(other.upto), sure: self.sure.max(other.sure) }
+    }
+
+    pub(crate) fn look(&self, sequence: u64) -> Look {
+        match sequence {
+            _ if (1..=self.sure).contains(&sequence) => Look::Applied,
+            _ if sequence <= self.upto => Look::CannotTell,
+            _ => Look::New,
+        }
+    }
+}
+
+/// What one holder says of one add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AddCopy {
+    /// Unknown where the amount is 0.
+    pub(crate) add: Add,
+    pub(crate) taken_back: bool,
 }
 
 impl Said {
@@ -52,13 +117,42 @@ impl Said {
             Self::Client(_) => Kind::Client,
             Self::Single(_) => Kind::Single,
             Self::TakenBack(_) => Kind::TakenBack,
+            Self::Forgotten(_) => Kind::Forgotten,
+        }
+    }
+
+    /// What it says of an add; None where it was not applied. The entry must be the one of the id's place.
+    pub(crate) fn copy(&self, id: Id<'_>) -> Option<AddCopy> {
+        match (self, id) {
+            (Self::Client(chunk), Id::Of { sequence, .. }) => chunk.copy(sequence),
+            (Self::Single(Single { add, taken_back }), Id::Single(_)) => Some(AddCopy { add: *add, taken_back: *taken_back }),
+            _ => None,
+        }
+    }
+
+    /// Whether it says that an add was applied and not taken back by its writer.
+    pub(crate) fn stands(&self, id: Id<'_>) -> bool {
+        match (self, id) {
+            (Self::Client(chunk), Id::Of { sequence, .. }) => chunk.stands(sequence),
+            (Self::Single(single), Id::Single(_)) => !single.taken_back,
+            _ => false,
+        }
+    }
+
+    /// Sets the bit that an add was taken back.
+    pub(crate) fn take_back(&mut self, id: Id<'_>) {
+        match (self, id) {
+            (Self::Client(chunk), Id::Of { sequence, .. }) => chunk.take_back(sequence),
+            (Self::Single(single), _) => single.taken_back = true,
+            _ => {}
         }
     }
 
     fn adds_mut(&mut self) -> impl Iterator<Item = &mut Add> {
         let (runs, one) = match self {
             Self::Client(chunk) => (chunk.runs.as_mut_slice(), None),
-            Self::Single(add) | Self::TakenBack(add) => (Default::default(), Some(add)),
+            Self::Single(Single { add, .. }) | Self::TakenBack(add) => (Default::default(), Some(add)),
+            Self::Forgotten(_) => (Default::default(), None),
         };
         runs.iter_mut().map(|run| &mut run.add).chain(one).filter(|add| add.amount != 0)
     }
@@ -66,13 +160,14 @@ impl Said {
     fn adds(&self) -> impl Iterator<Item = Add> + Clone + '_ {
         let (runs, one) = match self {
             Self::Client(chunk) => (chunk.runs.as_slice(), None),
-            Self::Single(add) | Self::TakenBack(add) => (Default::default(), Some(*add)),
+            Self::Single(Single { add, .. }) | Self::TakenBack(add) => (Default::default(), Some(*add)),
+            Self::Forgotten(_) => (Default::default(), None),
         };
         runs.iter().map(|run| run.add).chain(one).filter(|add| add.amount != 0)
     }
 }
 
-impl Mark {
+impl Entry {
     /// The keys that it names.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + Clone + '_ {
         self.said.adds().map(|add| add.key)
@@ -83,9 +178,25 @@ impl Mark {
         self.said.adds_mut().for_each(|add| add.key = rank(add.key));
     }
 
-    /// The name of the mark that takes back what `replica` applied for `id`.
+    /// The name of the entry that takes back what `replica` applied for `id`.
     pub(crate) fn taken_back_name(replica: ReplicaId, id: &str) -> Arc<[u8]> {
         [&replica.to_bytes()[..], id.as_bytes()].concat().into()
+    }
+
+    /// The replica in the name of an entry that says what was taken back.
+    pub(crate) fn taken_back_from(name: &[u8]) -> Option<ReplicaId> {
+        Some(ReplicaId::from_bytes(*name.first_chunk()?))
+    }
+
+    /// Whether the first releases could read it: their kinds of entries have no bits, sources or gaps.
+    pub(crate) fn is_of_format_1(&self) -> bool {
+        self.source.is_none()
+            && match &self.said {
+                Said::Client(chunk) => chunk.taken_back == 0,
+                Said::Single(single) => !single.taken_back,
+                Said::TakenBack(_) => true,
+                Said::Forgotten(_) => false,
+            }
     }
 }
 
@@ -110,6 +221,8 @@ pub(crate) struct Chunk {
     pub(crate) last: u64,
     /// Bit i: `last - i` was applied; bit 0 is set.
     pub(crate) applied: u8,
+    /// Bit i: `last - i` was taken back by its writer, because another writer's copy stands. A part of `applied`.
+    pub(crate) taken_back: u8,
     /// What was added, from the greatest sequence number down over those applied; for what no run names it is not known any more.
     pub(crate) runs: SmallVec<[Run; 1]>,
 }
@@ -119,19 +232,48 @@ pub(crate) struct Chunk {
 pub(crate) enum Look {
     New,
     Applied,
+    /// Its client numbers without gaps, and what is remembered of it begins later.
+    CannotTell,
 }
 
 impl Chunk {
     pub(crate) fn new(sequence: u64, add: Add) -> Self {
-        Self { last: sequence, applied: 1, runs: compressed(&[add]) }
+        Self { last: sequence, applied: 1, taken_back: 0, runs: compressed(&[add]) }
+    }
+
+    fn bit(&self, sequence: u64) -> Option<u8> {
+        self.last.checked_sub(sequence).filter(|back| *back < ID_CHUNK).map(|back| 1 << back)
     }
 
     /// Whether `sequence`, one of this chunk, was applied.
-    pub(crate) fn look(&self, sequence: u64) -> Look {
-        match self.last.checked_sub(sequence) {
-            Some(back) if back < ID_CHUNK && self.applied >> back & 1 == 1 => Look::Applied,
-            _ => Look::New,
+    pub(crate) fn applied(&self, sequence: u64) -> bool {
+        self.bit(sequence).is_some_and(|bit| self.applied & bit != 0)
+    }
+
+    /// Whether `sequence` was applied and not taken back by its writer.
+    pub(crate) fn stands(&self, sequence: u64) -> bool {
+        self.bit(sequence).is_some_and(|bit| self.applied & !self.taken_back & bit != 0)
+    }
+
+    pub(crate) fn take_back(&mut self, sequence: u64) {
+        self.taken_back |= self.bit(sequence).unwrap_or(0) & self.applied;
+    }
+
+    /// Every number that one of both applied. Of a number that both applied, the first one's word counts.
+    pub(crate) fn joined(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        for sequence in other.sequences().filter(|sequence| !self.applied(*sequence)) {
+            all.apply(sequence, other.copy(sequence).map_or(Add::default(), |copy| copy.add));
+            if !other.stands(sequence) {
+                all.take_back(sequence);
+            }
         }
+        all
+    }
+
+    fn copy(&self, sequence: u64) -> Option<AddCopy> {
+        let add = || self.known().find(|known| known.0 == sequence).map_or(Add::default(), |known| known.1);
+        self.applied(sequence).then(|| AddCopy { add: add(), taken_back: !self.stands(sequence) })
     }
 
     /// Notes an add of this chunk whose sequence number is new; an amount of 0 where it is not known.
@@ -139,7 +281,8 @@ impl Chunk {
         let mut adds: SmallVec<[Add; ID_CHUNK as usize]> = SmallVec::new();
         self.runs.iter().for_each(|run| adds.extend(std::iter::repeat_n(run.add, run.count.into())));
         if sequence > self.last {
-            self.applied = self.applied << (sequence - self.last) | 1;
+            let by = sequence - self.last;
+            (self.applied, self.taken_back) = (self.applied << by | 1, self.taken_back << by);
             self.last = sequence;
             adds.insert(0, add);
         } else {
@@ -158,11 +301,6 @@ impl Chunk {
     pub(crate) fn known(&self) -> impl Iterator<Item = (u64, Add)> + '_ {
         let adds = self.runs.iter().flat_map(|run| std::iter::repeat_n(run.add, run.count.into()));
         self.sequences().zip(adds).filter(|(_, add)| add.amount != 0)
-    }
-
-    /// What an applied sequence number added, where that is known.
-    pub(crate) fn add_of(&self, sequence: u64) -> Option<Add> {
-        self.known().find(|known| known.0 == sequence).map(|known| known.1)
     }
 
     /// Every sequence number that was applied, from the greatest down.
@@ -186,10 +324,10 @@ fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
     runs
 }
 
-/// The name of a mark, owned: no longer than an id and what goes before or after it.
+/// The name of an entry, owned: no longer than an id and what goes before or after it.
 pub(crate) type Name = SmallVec<[u8; 96]>;
 
-/// The name of the mark of a chunk of a client's sequence.
+/// The name of the entry of a chunk of a client's sequence.
 pub(crate) fn chunk_name(client: &[u8], sequence: u64) -> Name {
     let mut name = Name::from_slice(client);
     name.extend_from_slice(&(sequence / ID_CHUNK).to_be_bytes());
@@ -222,7 +360,7 @@ impl<'a> Id<'a> {
         Ok(numbered.unwrap_or(Self::Single(id)))
     }
 
-    /// Under which kind and name a writer has its mark.
+    /// Under which kind and name a writer has its entry.
     pub(crate) fn place(&self) -> (Kind, Name) {
         match self {
             Self::Of { client, sequence } => (Kind::Client, chunk_name(client.as_bytes(), *sequence)),
@@ -252,7 +390,7 @@ mod tests {
         let mut chunk = Chunk::new(100, ONE);
         chunk.apply(98, ONE);
         chunk.apply(103, ONE);
-        let applied: Vec<u64> = (96..104).filter(|&sequence| chunk.look(sequence) == Look::Applied).collect();
+        let applied: Vec<u64> = (96..104).filter(|&sequence| chunk.applied(sequence)).collect();
         assert_eq!((applied, chunk.last, chunk.runs.len(), chunk.runs[0].count), (vec![98, 100, 103], 103, 1, 3));
         assert_eq!((chunk_name(b"a", 103), chunk_name(b"a", 104) == chunk_name(b"a", 103)), (chunk_name(b"a", 96), false));
         assert_eq!(client_of(&chunk_name(b"a:b", u64::MAX)), b"a:b");
@@ -267,7 +405,7 @@ mod tests {
             let mut truth = std::collections::BTreeMap::from([(first, 500)]);
             for _ in 0..random.usize(..20) {
                 let (sequence, amount) = (random.u64(496..504), [1, 1, 1, 2, 500][random.usize(..5)]);
-                if chunk.look(sequence) == Look::New {
+                if !chunk.applied(sequence) {
                     chunk.apply(sequence, Add { key: 0, amount });
                     truth.insert(sequence, amount);
                 }

@@ -1,0 +1,381 @@
+//! Bytes of dedup entries, in a part of a table and beside one click.
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::amounts::AMOUNT_MAX;
+use crate::codec::ids;
+use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
+use crate::dedup::entry::{Add, Chunk, Entry, Forgotten, ID_CHUNK, Kind, Run, Said, Single, Source, chunk_name, client_of};
+use crate::dedup::table::ENTRIES_MAX;
+use crate::delta::Span;
+use crate::error::DecodeError;
+use crate::replica_id::ReplicaId;
+use crate::version_vector::Version;
+
+const KIND_CLIENT: u8 = 0;
+const KIND_SINGLE: u8 = 1;
+const KIND_TAKEN_BACK: u8 = 2;
+/// From here on of format 2: a chunk of which something was taken back by its writer, and a single id that was.
+const KIND_CLIENT_TAKEN: u8 = 3;
+const KIND_SINGLE_TAKEN: u8 = 4;
+/// What a successor absorbed, with a bit for what was taken back of it.
+const KIND_ABSORBED_CLIENT: u8 = 5;
+const KIND_ABSORBED_SINGLE: u8 = 6;
+const KIND_FORGOTTEN: u8 = 7;
+
+/// In the head of a chunk: runs follow, not one add that stands for all.
+const FLAG_RUNS: u8 = 0x80;
+
+/// The count of a run follows; else it is one add.
+const RUN_COUNTED: u64 = 1;
+/// No run follows this one.
+const RUN_LAST: u64 = 2;
+
+/// The fewest bytes of an entry: version, kind, an empty name, an amount.
+const ENTRY_BYTES_MIN: usize = 4;
+
+/// `count (version-step kind name said)*`, versions ascending: the first from the span's `after`.
+pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[Entry]) {
+    write_varint(out, entries.len() as u64);
+    let mut before = after;
+    for entry in entries {
+        write_varint(out, entry.version - before - 1);
+        before = entry.version;
+        write_entry(out, entry);
+    }
+}
+
+/// `kind name said`.
+pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &Entry) {
+    out.push(kind(entry));
+    write_name(out, entry);
+    write_said(out, entry, true);
+}
+
+fn kind(entry: &Entry) -> u8 {
+    match (&entry.said, entry.source) {
+        (Said::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
+        (Said::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
+        (Said::Client(chunk), None) => {
+            if chunk.taken_back == 0 {
+                KIND_CLIENT
+            } else {
+                KIND_CLIENT_TAKEN
+            }
+        }
+        (Said::Single(single), None) => {
+            if single.taken_back {
+                KIND_SINGLE_TAKEN
+            } else {
+                KIND_SINGLE
+            }
+        }
+        (Said::TakenBack(_), _) => KIND_TAKEN_BACK,
+        (Said::Forgotten(_), _) => KIND_FORGOTTEN,
+    }
+}
+
+/// What was taken back begins with the 16 bytes of a replica, what was absorbed with those and its age; the number of a client's
+/// chunk is told by its last sequence number.
+fn write_name(out: &mut Vec<u8>, entry: &Entry) {
+    if let Some(Source { replica, age }) = entry.source {
+        out.extend_from_slice(&replica.to_bytes());
+        write_varint(out, age);
+    }
+    let id = match entry.said {
+        Said::Client(_) => client_of(&entry.name),
+        Said::Single(_) | Said::Forgotten(_) => &entry.name,
+        Said::TakenBack(_) => {
+            let (replica, id) = entry.name.split_at(ReplicaId::BYTES);
+            out.extend_from_slice(replica);
+            id
+        }
+    };
+    ids::write(out, id);
+}
+
+/// Of what was absorbed, and of a chunk of which something was taken back, the bits that say so come last; and of the holder's own
+/// entry of which something was taken back, how many versions ago it was fresh.
+fn write_said(out: &mut Vec<u8>, entry: &Entry, with_keys: bool) {
+    match (&entry.said, entry.source) {
+        (Said::Client(chunk), Some(_)) => {
+            write_chunk(out, chunk, with_keys);
+            out.push(chunk.taken_back);
+        }
+        (Said::Single(Single { add, taken_back }), Some(_)) => {
+            write_add(out, *add, with_keys);
+            out.push((*taken_back).into());
+        }
+        (Said::Client(chunk), None) => {
+            write_chunk(out, chunk, with_keys);
+            if chunk.taken_back != 0 {
+                out.push(chunk.taken_back);
+                write_varint(out, entry.version - entry.fresh);
+            }
+        }
+        (Said::Single(Single { add, taken_back }), None) => {
+            write_add(out, *add, with_keys);
+            if *taken_back {
+                write_varint(out, entry.version - entry.fresh);
+            }
+        }
+        (Said::TakenBack(add), _) => write_add(out, *add, with_keys),
+        (Said::Forgotten(forgotten), _) => {
+            write_varint(out, forgotten.upto);
+            write_varint(out, forgotten.upto - forgotten.sure);
+        }
+    }
+}
+
+/// `name said` of a client's or a single id's entry, whose adds are all of the one key that there is.
+pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &Entry) {
+    write_name(out, entry);
+    write_said(out, entry, false);
+}
+
+/// `last head (add | run*)`, the head being the bits of those applied before the last one, the nearest lowest, and a flag.
+fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
+    write_varint(out, chunk.last);
+    let before = chunk.applied >> 1;
+    match all_alike(chunk) {
+        Some(add) => {
+            out.push(before);
+            write_add(out, add, with_keys);
+        }
+        None => {
+            out.push(before | FLAG_RUNS);
+            write_runs(out, &chunk.runs, with_keys);
+        }
+    }
+}
+
+/// What every add in the chunk added, where it is the same for all.
+fn all_alike(chunk: &Chunk) -> Option<Add> {
+    match chunk.runs.as_slice() {
+        [run] if u32::from(run.count) == chunk.applied.count_ones() => Some(run.add),
+        _ => None,
+    }
+}
+
+/// `(amount-and-flags [count] [key])*`, the flags lowest; a single unknown add for no runs at all.
+fn write_runs(out: &mut Vec<u8>, runs: &[Run], with_keys: bool) {
+    const NONE: &[Run] = &[Run { count: 1, add: Add { key: 0, amount: 0 } }];
+    let runs = if runs.is_empty() { NONE } else { runs };
+    for (at, run) in runs.iter().enumerate() {
+        let last = if at + 1 == runs.len() { RUN_LAST } else { 0 };
+        write_varint(out, zigzag(run.add.amount) << 2 | last | if run.count > 1 { RUN_COUNTED } else { 0 });
+        if run.count > 1 {
+            out.push(run.count);
+        }
+        write_key(out, run.add, with_keys);
+    }
+}
+
+/// `amount [key]`, the amount in zigzag.
+fn write_add(out: &mut Vec<u8>, add: Add, with_key: bool) {
+    write_varint(out, zigzag(add.amount));
+    write_key(out, add, with_key);
+}
+
+/// Nothing where the amount is not known or the key is given elsewhere.
+fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
+    if with_key && add.amount != 0 {
+        write_varint(out, u64::from(add.key));
+    }
+}
+
+/// No encoding of this entry is longer.
+pub(crate) fn bytes_max(entry: &Entry) -> usize {
+    let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
+    let said = match &entry.said {
+        Said::Client(chunk) => 12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>(),
+        Said::Single(Single { add: one, .. }) | Said::TakenBack(one) => add(*one),
+        Said::Forgotten(_) => 20,
+    };
+    let source = entry.source.map_or(0, |source| ReplicaId::BYTES + varint_bytes(source.age));
+    23 + source + entry.name.len() + said
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<Entry>, DecodeError> {
+    let count = reader.count(ENTRY_BYTES_MIN)?;
+    if count == 0 || count > ENTRIES_MAX {
+        return Err(DecodeError::Invalid("a part has dedup entries where it says so, and no more than a writer may have"));
+    }
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut before = span.after;
+    for _ in 0..count {
+        let step = reader.varint()?;
+        let version = before.checked_add(step).filter(|&version| version < span.upto).map(|version| version + 1);
+        let version = version.ok_or(DecodeError::Invalid("versions lie in their span"))?;
+        entries.push(read_entry(reader, version, keys)?);
+        before = version;
+    }
+    check_distinct(&entries)?;
+    Ok(entries)
+}
+
+fn check_distinct(entries: &[Entry]) -> Result<(), DecodeError> {
+    type Name<'a> = (Kind, Option<ReplicaId>, &'a [u8]);
+    let name = |entry| -> Name<'_> {
+        let Entry { said, source, name, .. }: &Entry = entry;
+        (said.kind(), source.map(|source| source.replica), name)
+    };
+    let mut names: Vec<Name<'_>> = entries.iter().map(name).collect();
+    names.sort_unstable();
+    match names.windows(2).any(|pair| pair[0] == pair[1]) {
+        true => Err(DecodeError::Invalid("no dedup entry comes twice")),
+        false => Ok(()),
+    }
+}
+
+fn read_entry(reader: &mut Reader<'_>, version: Version, keys: usize) -> Result<Entry, DecodeError> {
+    let kind = reader.byte()?;
+    let source = match kind {
+        KIND_ABSORBED_CLIENT | KIND_ABSORBED_SINGLE => Some(Source { replica: reader.replica()?, age: reader.varint()? }),
+        _ => None,
+    };
+    let name = read_name(reader, if kind == KIND_TAKEN_BACK { ReplicaId::BYTES } else { 0 })?;
+    let said = read_said(reader, kind, |reader, amount| read_key(reader, amount, keys))?;
+    let older = if matches!(kind, KIND_CLIENT_TAKEN | KIND_SINGLE_TAKEN) { reader.varint()? } else { 0 };
+    let fresh = version.checked_sub(older).filter(|fresh| *fresh > 0);
+    let fresh = fresh.ok_or(DecodeError::Invalid("a dedup entry was fresh at a version of its writer"))?;
+    Ok(entry((version, fresh), name, source, said))
+}
+
+/// What [`write_of_one_key`] wrote.
+pub(super) fn read_of_one_key(reader: &mut Reader<'_>, version: Version, is_client: bool) -> Result<Entry, DecodeError> {
+    let name = read_name(reader, 0)?;
+    let said = read_said(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| Ok(Add { key: 0, amount }))?;
+    Ok(entry((version, version), name, None, said))
+}
+
+fn entry((version, fresh): (Version, Version), name: Vec<u8>, source: Option<Source>, said: Said) -> Entry {
+    let name = match &said {
+        Said::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
+        _ => name.into(),
+    };
+    Entry { version, fresh, name, source, said }
+}
+
+fn read_said(
+    reader: &mut Reader<'_>,
+    kind: u8,
+    add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
+) -> Result<Said, DecodeError> {
+    match kind {
+        KIND_CLIENT => Ok(Said::Client(read_chunk(reader, add)?)),
+        KIND_SINGLE => Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: false })),
+        KIND_TAKEN_BACK => Ok(Said::TakenBack(read_add(reader, add)?)),
+        KIND_CLIENT_TAKEN => {
+            let chunk = read_chunk(reader, add)?;
+            match reader.byte()? {
+                0 => Err(DecodeError::Invalid("a chunk of which nothing was taken back is of the kind that does not say it")),
+                taken_back => with_taken_back(chunk, taken_back),
+            }
+        }
+        KIND_SINGLE_TAKEN => Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: true })),
+        KIND_ABSORBED_CLIENT => {
+            let chunk = read_chunk(reader, add)?;
+            with_taken_back(chunk, reader.byte()?)
+        }
+        KIND_ABSORBED_SINGLE => {
+            let add = read_add(reader, add)?;
+            match reader.byte()? {
+                bit @ 0..=1 => Ok(Said::Single(Single { add, taken_back: bit == 1 })),
+                _ => Err(DecodeError::Invalid("an absorbed id was taken back or was not")),
+            }
+        }
+        KIND_FORGOTTEN => {
+            let (upto, unsure) = (reader.varint()?, reader.varint()?);
+            let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid("what is sure of a client is a part of what was forgotten"))?;
+            Ok(Said::Forgotten(Forgotten { upto, sure }))
+        }
+        _ => Err(DecodeError::Invalid("a dedup entry's kind is known")),
+    }
+}
+
+fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<Said, DecodeError> {
+    match taken_back & !chunk.applied {
+        0 => Ok(Said::Client(Chunk { taken_back, ..chunk })),
+        _ => Err(DecodeError::Invalid("only what was applied is taken back")),
+    }
+}
+
+/// Which numbers of a chunk were applied, from its head.
+fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
+    let applied = head << 1 | 1;
+    match u64::from(applied.ilog2()) > last % ID_CHUNK {
+        true => Err(DecodeError::Invalid("a chunk has eight sequence numbers, the first a multiple of eight")),
+        false => Ok(applied),
+    }
+}
+
+/// An id, after so many bytes of a replica.
+fn read_name(reader: &mut Reader<'_>, prefix: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut name = reader.take(prefix)?.to_vec();
+    ids::read(reader, &mut name)?;
+    Ok(name)
+}
+
+fn read_chunk(reader: &mut Reader<'_>, add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>) -> Result<Chunk, DecodeError> {
+    let (last, head) = (reader.varint()?, reader.byte()?);
+    let applied = read_applied(last, head)?;
+    let runs = match head & FLAG_RUNS != 0 {
+        true => read_runs(reader, add)?,
+        false => smallvec![Run { count: applied.count_ones() as u8, add: read_add(reader, add)? }],
+    };
+    let chunk = Chunk { last, applied, taken_back: 0, runs };
+    let count: u32 = chunk.runs.iter().map(|run| u32::from(run.count)).sum();
+    let ends_known = chunk.runs.last().is_none_or(|run| run.add.amount != 0);
+    let is_shortest = head & FLAG_RUNS == 0 || all_alike(&chunk).is_none();
+    match count <= applied.count_ones() && ends_known && is_shortest {
+        true => Ok(chunk),
+        false => Err(DecodeError::Invalid(
+            "runs of adds name adds that were applied, end with a known one, and are left out where all are alike",
+        )),
+    }
+}
+
+fn read_runs(
+    reader: &mut Reader<'_>,
+    add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
+) -> Result<SmallVec<[Run; 1]>, DecodeError> {
+    let mut runs: SmallVec<[Run; 1]> = SmallVec::new();
+    loop {
+        let word = reader.varint()?;
+        let count = if word & RUN_COUNTED != 0 { Some(reader.byte()?) } else { None };
+        let run = Run { count: count.unwrap_or(1), add: add(reader, bounded(unzigzag(word >> 2))?)? };
+        if word == RUN_LAST && runs.is_empty() {
+            return Ok(runs);
+        }
+        if count.is_some_and(|count| count < 2) || runs.len() as u64 == ID_CHUNK || runs.last().is_some_and(|last| last.add == run.add) {
+            return Err(DecodeError::Invalid("runs of adds are as few as can be, eight at the most"));
+        }
+        runs.push(run);
+        if word & RUN_LAST != 0 {
+            return Ok(runs);
+        }
+    }
+}
+
+fn read_add(reader: &mut Reader<'_>, add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>) -> Result<Add, DecodeError> {
+    let amount = bounded(unzigzag(reader.varint()?))?;
+    add(reader, amount)
+}
+
+fn read_key(reader: &mut Reader<'_>, amount: i64, keys: usize) -> Result<Add, DecodeError> {
+    match amount {
+        0 => Ok(Add::default()),
+        amount => match reader.varint()? {
+            key if key < keys as u64 => Ok(Add { key: key as u32, amount }),
+            _ => Err(DecodeError::Invalid("an index lies in its dictionary")),
+        },
+    }
+}
+
+fn bounded(amount: i64) -> Result<i64, DecodeError> {
+    match amount.unsigned_abs() <= AMOUNT_MAX {
+        true => Ok(amount),
+        false => Err(DecodeError::Invalid("an add is at most 2^32")),
+    }
+}

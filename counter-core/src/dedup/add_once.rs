@@ -1,0 +1,346 @@
+//! Adding once: applied by a replica that does not know the id, and taken back where two had applied it before they met.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+
+use crate::amounts::{AMOUNT_MAX, Amounts};
+use crate::counter_map::Stance;
+use crate::dedup::entry::{Add, Chunk, Entry, Forgotten, ID_CHUNK, Id, Kind, Look, Said, Single, Source, chunk_name, client_of};
+use crate::error::AddError;
+use crate::keys::KeyId;
+use crate::replica::Replica;
+use crate::replica_id::ReplicaId;
+use crate::version_vector::Version;
+
+/// The most chunks of one client that are looked at when another writer is sure of more of its numbers.
+const SURE_CHUNKS_MAX: u64 = 1_250;
+
+/// What became of an add with an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// It was added now.
+    Applied,
+    /// It was added before, here or by a replica whose state is held here; nothing was added now.
+    Repeated,
+    /// Nothing was added: the id's client numbers its adds, and what is remembered of it begins after this number. It was almost
+    /// certainly applied; whoever sent it should count it as done and not send it again.
+    CannotTell,
+}
+
+/// The clients that this writer serves and of which it has forgotten nothing yet: their numbers will be remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Clients(HashSet<Box<[u8]>, RandomState>);
+
+impl Clients {
+    /// Takes a client in while there is room beside `others`.
+    fn admit(&mut self, client: &[u8], others: usize, max: usize) {
+        if self.0.len() + others < max && !self.0.contains(client) {
+            self.0.insert(client.into());
+        }
+    }
+}
+
+impl Replica {
+    /// Adds `amount`, not 0 and within ±2^32, to this region of a counter, unless an add with this id was applied before: here, or by
+    /// a replica whose state is held here. The amount and the dedup entry are one change: nobody ever holds one without the other.
+    ///
+    /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2, 3 and so on, without gaps, over all
+    /// counters; they may arrive in another order. An id names one add of one counter: sent again with another amount or counter it
+    /// is still a repeat. Of each writer the latest [`MARKS_MAX`](crate::MARKS_MAX) other ids are remembered, and as many times eight
+    /// numbers of a client. Of a client it is remembered for good up to which number entries were forgotten, so no repeat of its adds
+    /// counts again: the answer is then `Repeated` or [`CannotTell`](Once::CannotTell). That holds for the first
+    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are remembered as other ids are.
+    ///
+    /// Two replicas that did not know of each other may both apply an add. When they have met, one of the two copies is taken back by
+    /// the replica that applied it, or by its successor once that absorbs it: the greater [`ReplicaId`]'s, unless a successor absorbed that one before.
+    ///
+    /// # Errors
+    /// `IdOutOfRange`, and as [`add`](Self::add). Nothing was added.
+    ///
+    /// # Complexity
+    /// O(log marks), and a look at each writer that holds marks.
+    ///
+    /// ```
+    /// use counter_core::{Once, Replica, ReplicaId, VersionVector};
+    /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
+    /// let mut fra = Replica::new(ReplicaId::new(2, 1), "fra")?;
+    /// assert_eq!(ord.add_once("tab-5f:1", "clicks", 1)?, Once::Applied);
+    /// fra.join_delta(ord.map().delta_since(&VersionVector::new()))?;
+    /// assert_eq!(fra.add_once("tab-5f:1", "clicks", 1)?, Once::Repeated);
+    /// assert_eq!(fra.total("clicks"), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_once(&mut self, id: &str, counter: &str, amount: i64) -> Result<Once, AddError> {
+        let text = id;
+        let id = Id::read(text)?;
+        if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
+            return Err(AddError::AmountOutOfRange);
+        }
+        match self.map().look(id, text) {
+            Look::Applied => return Ok(Once::Repeated),
+            Look::CannotTell => return Ok(Once::CannotTell),
+            Look::New => {}
+        }
+        if self.has_left() {
+            return Err(AddError::Stopped);
+        }
+        let key = self.key_with_room(counter, amount)?;
+        self.raise_now(key, amount)?;
+        let own = self.id();
+        let (is_new, forgotten) = self.map_mut().note_applied(own, id, Add { key: key.0, amount });
+        if let (Id::Of { client, .. }, true) = (id, is_new) {
+            self.admit(client.as_bytes(), self.map().dedup_bounds().clients());
+        }
+        if let Some(entry) = forgotten {
+            self.forget(&entry);
+        }
+        Ok(Once::Applied)
+    }
+
+    fn admit(&mut self, client: &[u8], max: usize) {
+        let map = self.map();
+        let others = map.forgotten_count();
+        if others == 0 || map.forgotten(self.id(), client).is_none() {
+            self.clients_mut().admit(client, others, max);
+        }
+    }
+
+    /// Remembers of a client that was admitted what goes with one of its entries.
+    fn forget(&mut self, entry: &Entry) {
+        let Said::Client(chunk) = &entry.said else { return };
+        let (own, client) = (self.id(), client_of(&entry.name));
+        let held = self.map().forgotten(own, client);
+        if held.is_none() && !self.clients_mut().0.remove(client) {
+            return;
+        }
+        let before = held.unwrap_or_default();
+        let now = match entry.source {
+            None => before.with(chunk),
+            // Its writer's own entry may still be there, and must not lose to this.
+            Some(_) => Forgotten { upto: before.upto.max(chunk.last), ..before },
+        };
+        if held != Some(now) {
+            self.map_mut().note_forgotten(own, client, now);
+        }
+    }
+
+    /// Writes an amount into the own cell at once; its mark follows before anybody looks.
+    fn raise_now(&mut self, key: KeyId, amount: i64) -> Result<(), AddError> {
+        let size = amount.unsigned_abs();
+        let by = match amount > 0 {
+            true => Amounts { increments: size, decrements: 0 },
+            false => Amounts { increments: 0, decrements: size },
+        };
+        let (own, before) = (self.id(), self.version());
+        self.map_mut().change_key(own, key, by)?;
+        let unflushed = self.unflushed_mut();
+        unflushed.after.get_or_insert(before);
+        unflushed.changed.insert(key);
+        Ok(())
+    }
+
+    /// After a join: of each add of which another copy may have come to light, takes back the copies that do not stand and that this
+    /// replica answers for. Returns the keys that changed.
+    ///
+    /// Which copy stands follows from what is held, and each copy has one replica that may take it back: the one that applied it, or
+    /// its successor. So nobody has to agree with anybody.
+    pub(crate) fn take_back_repeats(&mut self, marked: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
+        let mut changed = Vec::new();
+        for (kind, name) in marked {
+            match kind {
+                Kind::Client => self.settle_chunk(name, &mut changed),
+                Kind::Single if self.map().doubtful(Kind::Single, name).is_empty() => {}
+                Kind::Single => {
+                    if let Ok(text) = std::str::from_utf8(name) {
+                        self.settle_id(text, Id::Single(text), None, &mut changed);
+                    }
+                }
+                Kind::TakenBack => {
+                    let writer = Entry::taken_back_from(name);
+                    let text = name.get(ReplicaId::BYTES..).and_then(|text| std::str::from_utf8(text).ok());
+                    if let Some((text, id)) = text.and_then(|text| Some((text, Id::read(text).ok()?))) {
+                        self.settle_id(text, id, writer, &mut changed);
+                    }
+                }
+                Kind::Forgotten => self.settle_sure(name, &mut changed),
+            }
+        }
+        changed
+    }
+
+    fn settle_chunk(&mut self, name: &[u8], changed: &mut Vec<KeyId>) {
+        let Ok(client) = std::str::from_utf8(client_of(name)) else { return };
+        for sequence in self.map().doubtful(Kind::Client, name) {
+            self.settle_id(&format!("{client}:{sequence}"), Id::Of { client, sequence }, None, changed);
+        }
+    }
+
+    /// Another writer is sure of a client's numbers, though it forgot their entries: copies of them that are known here do not stand.
+    fn settle_sure(&mut self, client: &[u8], changed: &mut Vec<KeyId>) {
+        let sure = self.map().replicas().filter_map(|replica| self.map().forgotten(replica, client)).map(|known| known.sure).max();
+        let last = sure.unwrap_or(0) / ID_CHUNK;
+        for chunk in (last.saturating_sub(SURE_CHUNKS_MAX)..=last).rev() {
+            self.settle_chunk(&chunk_name(client, chunk * ID_CHUNK), changed);
+        }
+    }
+
+    fn settle_id(&mut self, text: &str, id: Id<'_>, also: Option<ReplicaId>, changed: &mut Vec<KeyId>) {
+        let stances = self.map().stances(id, text, also);
+        let mut first = None;
+        for stance in &stances {
+            let Some(excess) = self.excess(&stances, stance, id, &mut first) else { continue };
+            if excess != 0 && self.answers_for(stance.writer, id) && self.take_back(text, id, stance, excess) {
+                changed.push(KeyId(stance.add.key));
+            }
+        }
+    }
+
+    /// Whether this replica takes back copies of `writer`: its own, and those that it has absorbed. Any other's copy waits for that
+    /// writer, or for its successor: written here, its taking-back could reach somebody whom the copy itself never reaches.
+    fn answers_for(&self, writer: ReplicaId, id: Id<'_>) -> bool {
+        writer == self.id() || self.map().has_absorbed(self.id(), writer, id)
+    }
+
+    /// How much more than was taken back of a copy should be; None where a successor took it back, or the amount is not known. To be
+    /// asked in the order of writers, with `first` the one whose copy stands so far.
+    ///
+    /// A copy that was absorbed and stands is taken back for another such only, which was absorbed where nobody knew of it.
+    fn excess(&self, stances: &[Stance], stance: &Stance, id: Id<'_>, first: &mut Option<ReplicaId>) -> Option<i64> {
+        let Stance { writer, add, taken_back, absorbed } = *stance;
+        if absorbed == Some(false) || add.amount == 0 {
+            return None;
+        }
+        let absorbed_others = || stances.iter().filter(|other| other.writer != writer && other.absorbed == Some(true));
+        if absorbed == Some(true) {
+            let loses = absorbed_others().any(|other| other.writer < writer);
+            return Some(if loses { add.amount - taken_back } else { 0 });
+        }
+        let absorbed_elsewhere = absorbed_others().next().is_some();
+        let loses = taken_back != 0 || absorbed_elsewhere || first.is_some() || self.map().is_sure_beside(writer, id);
+        if !loses {
+            *first = Some(writer);
+        }
+        Some(if loses { add.amount - taken_back } else { 0 })
+    }
+
+    fn take_back(&mut self, text: &str, id: Id<'_>, stance: &Stance, excess: i64) -> bool {
+        let (own, Stance { writer, add, .. }) = (self.id(), *stance);
+        if self.map().has_absorbed(own, writer, id) {
+            let fits = self.raise_now(KeyId(add.key), -excess).is_ok();
+            if fits {
+                self.map_mut().note_absorbed_taken_back(own, writer, id);
+            }
+            return fits;
+        }
+        let by_bit = writer == own && excess == add.amount && self.map().holds_own(own, id);
+        let took = if by_bit { SmallVec::new() } else { self.map().taken_back(writer, text) };
+        let mine = took.iter().find(|(by, _)| *by == own).map(|(_, add)| add.amount);
+        let now = mine.unwrap_or(0) + excess;
+        let has_room = by_bit || mine.is_some() || self.map().may_take_back(own);
+        // A cell without room keeps the amount; nothing else can be done about it.
+        if !has_room || now.unsigned_abs() > AMOUNT_MAX || self.raise_now(KeyId(add.key), -excess).is_err() {
+            return false;
+        }
+        match by_bit {
+            true => self.map_mut().note_own_taken_back(own, id),
+            false => {
+                let add = if now == 0 { Add::default() } else { Add { key: add.key, amount: now } };
+                self.map_mut().note_taken_back(own, writer, text, add);
+            }
+        }
+        true
+    }
+
+    /// As its successor: makes an entry of a writer that ended the own, and decides of each of its copies whether it stands. From then
+    /// on a copy of anybody else does not, but one that another successor absorbed. `written` is the number of changes that its node had made in the end, counted as
+    /// that writer's versions are. Returns about how many bytes the change costs each peer.
+    pub(crate) fn absorb_entry(&mut self, ended: ReplicaId, written: Version, entry: Entry) -> usize {
+        let Entry { fresh, name, source, said, .. } = entry;
+        let age = written.saturating_sub(fresh).saturating_add(source.map_or(0, |source| source.age));
+        let source = Source { replica: source.map_or(ended, |source| source.replica), age };
+        let own = self.id();
+        let said = match said {
+            Said::Client(chunk) => {
+                let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
+                let mut absorbed = Chunk { taken_back: 0, ..chunk.clone() };
+                for sequence in chunk.sequences() {
+                    let id = Id::Of { client, sequence };
+                    if !self.decide(&format!("{client}:{sequence}"), id, source.replica, !chunk.stands(sequence)) {
+                        absorbed.take_back(sequence);
+                    }
+                }
+                self.admit(client.as_bytes(), self.map().dedup_bounds().forgotten());
+                Said::Client(absorbed)
+            }
+            Said::Single(single) => {
+                let Ok(text) = std::str::from_utf8(&name) else { return 0 };
+                let stands = self.decide(text, Id::Single(text), source.replica, single.taken_back);
+                Said::Single(Single { taken_back: !stands, ..single })
+            }
+            Said::Forgotten(forgotten) => {
+                let held = self.map().forgotten(own, &name);
+                let now = held.unwrap_or_default().join(forgotten);
+                if held == Some(now) {
+                    return 0;
+                }
+                self.map_mut().note_forgotten(own, &name, now);
+                return name.len() + 2 * size_of::<Version>();
+            }
+            // Passes on with the fold, in one step.
+            Said::TakenBack(_) => return 0,
+        };
+        self.map_mut().absorb_entry(own, name, source, said)
+    }
+
+    /// Whether a copy of a writer that ended stands; else it is taken back now, unless it was before.
+    fn decide(&mut self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> bool {
+        let stances = self.map().stances(id, text, None);
+        let mut first = None;
+        for stance in &stances {
+            let excess = self.excess(&stances, stance, id, &mut first);
+            if stance.writer != writer {
+                continue;
+            }
+            let Some(excess) = excess else { return stance.absorbed.unwrap_or(!was_taken_back) };
+            if excess == 0 {
+                return stance.taken_back == 0;
+            }
+            return self.raise_now(KeyId(stance.add.key), -excess).is_err();
+        }
+        !was_taken_back
+    }
+
+    /// As the successor, in one step with the fold of these lives: keeps what they had taken back in the name of others, and remembers
+    /// of clients what goes with the fold. O(entries).
+    pub(crate) fn fold_entries(&mut self, lives: &[ReplicaId]) {
+        let own = self.id();
+        for life in lives {
+            for (writer, text, add) in self.map().took_back_for_others(*life, lives) {
+                let mine = self.map().taken_back(writer, &text).iter().find(|(by, _)| *by == own).map_or(0, |(_, add)| add.amount);
+                let sum = mine + add.amount;
+                if sum.unsigned_abs() <= AMOUNT_MAX {
+                    let add = if sum == 0 { Add::default() } else { Add { key: add.key, amount: sum } };
+                    self.map_mut().note_taken_back(own, writer, &text, add);
+                }
+            }
+        }
+        self.forget_all(self.map().surplus(own, lives));
+    }
+
+    /// Drops absorbed entries beyond their bound, after the last step has absorbed some.
+    pub(crate) fn drop_surplus(&mut self) {
+        let own = self.id();
+        let surplus = self.map().surplus(own, &[]);
+        if !surplus.is_empty() {
+            self.forget_all(surplus);
+            self.map_mut().trim_entries();
+        }
+    }
+
+    fn forget_all(&mut self, entries: Vec<Entry>) {
+        entries.iter().for_each(|entry| self.forget(entry));
+    }
+}
