@@ -29,7 +29,7 @@ mod subscribe;
 #[cfg(feature = "node")]
 mod transport;
 
-pub use counter_core::{AddError, ID_BYTES_MAX, ID_CHUNK, MARKS_MAX, Once, ReplicaId, StateHash};
+pub use counter_core::{AddError, CLIENTS_MAX, ID_BYTES_MAX, ID_CHUNK, MARKS_MAX, Once, ReplicaId, StateHash};
 
 #[cfg(feature = "node")]
 pub use cluster_key::ClusterKey;

@@ -65,14 +65,17 @@ impl Counter {
     /// Adds `amount` (subtracts below zero), within ±2^32 and not 0, unless an add with this id was applied before: by this node, in this life or
     /// an earlier one with the same data directory, or by another node whose state is held here.
     ///
-    /// An id is `<client>:<sequence>`, the sequence a decimal number that the client raises with each add, or any other 1 to 64 bytes. It names one
-    /// add: sent again with another amount or for another counter, it is still a repeat. Of each node's adds the latest 10,000
-    /// ([`MARKS_MAX`](crate::MARKS_MAX)) other ids are remembered, and as many times eight numbers of a client ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to
-    /// 15, …); the oldest go first, and one that was forgotten counts again. Amount and memory are one change, on the disk and to the others.
+    /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2, 3 and so on, without gaps, over all
+    /// counters; they may arrive in another order. An id names one add: sent again with another amount or for another counter, it is
+    /// still a repeat. Of each node's adds the latest 10,000 ([`MARKS_MAX`](crate::MARKS_MAX)) other ids are remembered, and as many
+    /// times eight numbers of a client ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to 15, …); the oldest go first. Another id that was
+    /// forgotten counts again. A client's number never does: the answer is then [`Once::Repeated`], or [`Once::CannotTell`], after which
+    /// the add is to be counted as done. That holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are remembered
+    /// as other ids are. Amount and memory are one change, on the disk and to the others.
     ///
-    /// An add that was applied on two nodes that did not know of each other counts twice until they meet; then the node with the greater
-    /// [`ReplicaId`] takes it back, as long as it is remembered. A reset in between, which saw
-    /// both, leaves the counter lower by that one amount.
+    /// An add that was applied on two nodes that did not know of each other counts twice until they meet; then one of them takes it
+    /// back: the one with the greater [`ReplicaId`], or, where one has ended, its successor once it absorbs that one. A reset in
+    /// between, which saw both, leaves the counter lower by that one amount.
     ///
     /// After [`Once::Repeated`] await [`Counter::durable`] just as after [`Once::Applied`]: the first one may still be on its way to the disk.
     ///
