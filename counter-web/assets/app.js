@@ -46,7 +46,7 @@ function hear(message) {
     case "applied": case "ack": case "error": {
       const amount = answered(message);
       if (amount) departed(amount);
-      if (message.type === "error") say(message.message);
+      if (message.type === "error" && message.error !== "cannot_tell") say(message.message);
       break;
     }
   }

@@ -91,6 +91,7 @@ export function began(mayShow) {
 export function changed() { settled = 0n; }
 
 // An answer to an add: `applied` where it is to be acknowledged later, `ack`, or an error, after which it is given up or sent again.
+// After `cannot_tell` it is done: an earlier message had almost certainly applied it, so it is not shown as new.
 // Gives the amount that was added to the counter now.
 export function answered({ type, id, repeated, error }) {
   const at = waiting.findIndex((add) => add.id === id);

@@ -37,6 +37,7 @@ codes! {
     BadRequest = "bad_request",
     BadToken = "bad_token",
     Behind = "behind",
+    CannotTell = "cannot_tell",
     CounterFull = "counter_full",
     Forbidden = "forbidden",
     MethodNotAllowed = "method_not_allowed",

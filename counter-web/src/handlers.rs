@@ -32,8 +32,10 @@ pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) 
         return Ok(Once::Repeated);
     }
     let once = counter.add_once(id, amount.get()).map_err(ApiError::of_add)?;
-    if once == Once::Applied {
-        app.counts.adds.one();
+    match once {
+        Once::Applied => app.counts.adds.one(),
+        Once::Repeated => {}
+        Once::CannotTell => return Err(ApiError::cannot_tell()),
     }
     Ok(once)
 }

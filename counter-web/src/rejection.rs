@@ -206,6 +206,16 @@ impl ApiError {
         }
     }
 
+    /// 409: the add is older than what is remembered of its client.
+    pub(crate) fn cannot_tell() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            Code::CannotTell,
+            "this add is older than what is remembered of its client, so it cannot be told whether it was applied: nothing was \
+             added now. Count it as done, and do not send it again",
+        )
+    }
+
     pub(crate) fn not_durable(message: String) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
     }
