@@ -13,9 +13,12 @@ const FIELD_FOLDED: u64 = 11;
 const FIELD_COMPACTING: u64 = 12;
 const FIELD_ADOPTING: u64 = 13;
 const FIELD_LEFT: u64 = 14;
+const FIELD_FOLDED_LOWER: u64 = 20;
 
-/// What one folded node takes in a record: its number and 32 bits of its latest folded life.
+/// Bytes of one node in the field of folded nodes: its number and the upper half of its latest folded incarnation.
 const FOLDED_BYTES: usize = 12;
+/// Bytes of one node in the field of lower halves, which earlier releases do not write.
+const LOWER_BYTES: usize = 4;
 
 /// What a replica says of itself. It has a version in its writer's sequence, as a cell has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,16 +44,22 @@ pub struct Record {
 
 /// The lives of one node up to one of them: all were folded, whoever still holds cells of them forgets these.
 ///
-/// Only the upper half of the generation is kept, so a node's next life must differ in it; [`ReplicaId::follows`] makes sure.
+/// Earlier releases keep the upper half of the generation alone, so a node's next life must differ in it; [`ReplicaId::follows`] makes sure. Two
+/// processes of one node, such as from a disk and its clone, may have that half in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Folded {
     pub(crate) node: u64,
-    pub(crate) upto: u32,
+    /// The generation of the latest one.
+    pub(crate) upto: u64,
 }
 
 impl Folded {
     pub(crate) fn of(replica: ReplicaId) -> Self {
-        Self { node: replica.node, upto: (replica.generation >> 32) as u32 }
+        Self { node: replica.node, upto: replica.generation }
+    }
+
+    fn halves(self) -> (u32, u32) {
+        ((self.upto >> 32) as u32, self.upto as u32)
     }
 }
 
@@ -118,7 +127,7 @@ impl Record {
             }
         }
         if !self.folded.is_empty() {
-            let entry = |folded: &Folded| [folded.node.to_be_bytes().as_slice(), &folded.upto.to_be_bytes()].concat();
+            let entry = |folded: &Folded| [folded.node.to_be_bytes().as_slice(), &folded.halves().0.to_be_bytes()].concat();
             fields.set(FIELD_FOLDED, self.folded.iter().flat_map(entry).collect());
         }
         if !self.left.is_empty() {
@@ -128,6 +137,10 @@ impl Record {
                 write_varint(&mut bytes, *version);
             }
             fields.set(FIELD_LEFT, bytes);
+        }
+        // A record that an earlier release wrote stays as it is.
+        if self.folded.iter().any(|folded| folded.halves().1 < u32::MAX) {
+            fields.set(FIELD_FOLDED_LOWER, self.folded.iter().flat_map(|folded| folded.halves().1.to_be_bytes()).collect());
         }
         if self.compacting {
             fields.set(FIELD_COMPACTING, Vec::new());
@@ -148,7 +161,10 @@ impl Record {
         let region = String::from_utf8(region).map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
         let claims = unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
         let adopting = unknown.take(FIELD_ADOPTING).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
-        let folded = unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
+        let mut folded = unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
+        if let Some(bytes) = unknown.take(FIELD_FOLDED_LOWER) {
+            read_lower_halves(&bytes, &mut folded)?;
+        }
         let left = unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
         let compacting = match unknown.take(FIELD_COMPACTING) {
             Some(bytes) if !bytes.is_empty() => return Err(DecodeError::Invalid("that a replica compacts is said without bytes")),
@@ -194,12 +210,24 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     while reader.left() > 0 {
         let entry = reader.take(FOLDED_BYTES)?;
         let number = entry.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
-        folded.push(Folded { node: (number >> 32) as u64, upto: number as u32 });
+        // All that have this upper half, unless the lower one follows.
+        folded.push(Folded { node: (number >> 32) as u64, upto: (number as u64) << 32 | u64::from(u32::MAX) });
     }
     match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
         true => Ok(folded),
         false => Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none")),
     }
+}
+
+fn read_lower_halves(bytes: &[u8], folded: &mut [Folded]) -> Result<(), DecodeError> {
+    let halves = || bytes.chunks_exact(LOWER_BYTES).map(|half| half.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)));
+    if bytes.len() != folded.len() * LOWER_BYTES || halves().all(|half| half == u64::from(u32::MAX)) {
+        return Err(DecodeError::Invalid("each folded node has a lower half, and they are left out where all are the greatest"));
+    }
+    for (entry, half) in folded.iter_mut().zip(halves()) {
+        entry.upto = entry.upto >> 32 << 32 | half;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ impl ReplicaId {
         Self { node, generation }
     }
 
-    /// The earliest life that may follow this one of the same node: the next in the upper half of the generation, which is what is kept
-    /// of a life that was folded.
+    /// The earliest life that may follow this one of the same node: the next in the upper half of the generation, which is all that earlier
+    /// releases keep of a life that was folded.
     pub fn follows(self) -> Self {
         Self { generation: ((self.generation >> 32) + 1) << 32, ..self }
     }

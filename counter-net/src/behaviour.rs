@@ -13,7 +13,7 @@ use libp2p::{PeerId, StreamProtocol, identify, mdns, ping};
 use sha2::{Digest, Sha256};
 
 use crate::config::{self, NodeConfig};
-use crate::driver::BoundedCodec;
+use crate::driver::{BoundedCodec, agent_version};
 use crate::error::StartError;
 use crate::protocol::{MESSAGE_BYTES_MAX, NodeId};
 
@@ -58,9 +58,9 @@ pub(crate) fn node_id(peer: &PeerId) -> NodeId {
 }
 
 impl Behaviour {
-    pub(crate) fn new(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Self, StartError> {
+    pub(crate) fn new((keypair, generation): (&Keypair, u64), config: &NodeConfig, names: &Names) -> Result<Self, StartError> {
         let identify = identify::Config::new(names.family.clone(), keypair.public())
-            .with_agent_version(format!("counter-net/{}", env!("CARGO_PKG_VERSION")))
+            .with_agent_version(agent_version(generation))
             .with_push_listen_addr_updates(true)
             .with_cache_size(0);
         Ok(Self {

@@ -51,6 +51,28 @@ pub enum StartError {
     Network(String),
 }
 
+/// Why a node stopped by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeFailure {
+    /// Another process runs under this node's identity, from the original of this node's data directory or from a clone of it, and was there before.
+    /// What was added here is in the directory. The next start takes a new identity, and brings it.
+    SecondProcess,
+}
+
+impl fmt::Display for NodeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SecondProcess => f.write_str(
+                "another process runs as this node, such as from the original of a cloned disk, and was there before: this one has stopped. \
+                 Its data directory holds all that it counted; start it again, and it takes a new identity and counts beside the other",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NodeFailure {}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -36,7 +36,7 @@ pub use cluster_key::ClusterKey;
 #[cfg(feature = "node")]
 pub use discovery::Discovery;
 #[cfg(feature = "node")]
-pub use error::{ClusterKeyError, DiscoveryError, StartError};
+pub use error::{ClusterKeyError, DiscoveryError, NodeFailure, StartError};
 #[cfg(feature = "node")]
 pub use node::{
     Counter, CounterView, Durable, Lag, Life, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated,

@@ -203,3 +203,64 @@ fn lost_parts_of_a_digest_are_no_failures_of_the_peer() {
         machine.handle(&mut replica, Input::Timer, now);
     }
 }
+
+/// What a machine wants sent: requests, then answers, each with its id.
+fn sent(machine: &mut Replicator) -> [Vec<(NodeId, u64, Vec<u8>)>; 2] {
+    let mut sent = [Vec::new(), Vec::new()];
+    while let Some(output) = machine.poll_output() {
+        match output {
+            Output::Request { peer, id, payload } => sent[0].push((peer, id, payload)),
+            Output::Respond { id, payload, .. } => sent[1].push((machine.node(), id, payload)),
+            _ => {}
+        }
+    }
+    sent
+}
+
+/// Each answer to a request of the incarnation before would begin another one, and leave the one between as nobody's, for good.
+#[test]
+fn ended_node_goes_on_as_one_new_incarnation_however_many_tell_it() {
+    let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
+    let ended = replica.id();
+    let (mut other, mut refuser, _) = node(2, ProtocolConfig::default());
+    other.join_delta(replica.map().delta_since(&VersionVector::new())).unwrap();
+    other.claim(ended).unwrap();
+    refuser.handle(&mut other, Input::PeerUp { peer: NodeId(1) }, MS);
+    for peer in [2, 3] {
+        machine.handle(&mut replica, Input::PeerUp { peer: NodeId(peer) }, MS);
+    }
+    let [requests, _] = sent(&mut machine);
+    let answer = |request: Vec<u8>, refuser: &mut Replicator, other: &mut Replica| {
+        sent(refuser);
+        refuser.handle(other, Input::Request { peer: NodeId(1), id: 0, payload: request }, 2 * MS);
+        let [_, answers] = sent(refuser);
+        answers.into_iter().next().expect("an answer").2
+    };
+    assert_eq!(requests.iter().map(|(peer, ..)| *peer).collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
+    for (peer, id, request) in requests {
+        let payload = answer(request, &mut refuser, &mut other);
+        machine.handle(&mut replica, Input::Response { peer, id, payload }, 3 * MS);
+        assert_eq!(machine.stats().renewals, 1);
+    }
+    assert!(replica.id() > ended);
+    let lives: Vec<ReplicaId> = replica.map().replicas().filter(|life| life.node == 1 && *life > ended).collect();
+    assert_eq!(lives, [replica.id()]);
+}
+
+#[test]
+fn retired_incarnation_takes_those_before_it_along() {
+    let (mut replica, mut machine, _) = node(2, ProtocolConfig::default());
+    // The later one was killed before it had claimed the earlier one.
+    let [earlier, later] = [1, 2].map(|number| ReplicaId::new(1, number << 32));
+    for life in [earlier, later] {
+        let other = Replica::new(life, "fra").unwrap();
+        replica.join_delta(other.map().delta_since(&VersionVector::new())).unwrap();
+    }
+    machine.retire(&mut replica, later).unwrap();
+    assert!(replica.map().is_ended(earlier) && replica.map().is_ended(later));
+    machine.handle(&mut replica, Input::Search(Search::NOBODY), MS);
+    for step in 1..20 {
+        machine.handle(&mut replica, Input::Timer, MS * 300 * step);
+    }
+    assert_eq!(replica.map().replicas().collect::<Vec<_>>(), [replica.id()], "both are folded");
+}

@@ -46,7 +46,7 @@ struct Ready<'a> {
 ///
 /// # Errors
 ///
-/// A bad argument, a taken port, a network that cannot be set up; nothing is left running.
+/// A bad argument, a taken port, a network that cannot be set up, a node that stopped by itself; nothing is left running.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if args.restored && args.data_dir.is_none() {
         return Err(Failure::argument("--restored starts from a data directory: name it with --data-dir DIR"));
@@ -72,9 +72,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         ),
     }
     tracing::info!(region = ready.region, replica = ready.replica, "the page is at http://{}/", ready.http);
+    let mut failure = None;
     tokio::select! {
         () = signals.wait(&app) => {}
         () = app.stop.wait() => {}
+        why = node.failed() => failure = Some(why),
     }
     tracing::info!("stopping");
     app.stop.say();
@@ -85,7 +87,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         true => node.leave().await,
         false => node.shutdown().await,
     }
-    Ok(())
+    failure.map_or(Ok(()), |why| Err(Failure::other(why)))
 }
 
 async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {

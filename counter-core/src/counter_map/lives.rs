@@ -17,7 +17,7 @@ pub(super) struct Lives {
     /// By ended life, who has begun to take it over, ascending: an heir, and those whose heir it is.
     adopters: BTreeMap<ReplicaId, Vec<ReplicaId>>,
     /// By node, the latest life that was folded.
-    folded: BTreeMap<u64, u32>,
+    folded: BTreeMap<u64, u64>,
 }
 
 impl Lives {
@@ -246,6 +246,28 @@ mod tests {
         let is_folded = |generation| heir.map().is_folded(ReplicaId::new(9, generation));
         assert!(is_folded(1) && is_folded(folded.generation) && !is_folded(folded.follows().generation));
         assert!(!heir.map().is_folded(ReplicaId::new(8, 1)), "another node");
+    }
+
+    /// Two processes of one node, such as from a disk and its clone, may begin so close to each other that their numbers differ in the lower half alone.
+    #[test]
+    fn fold_of_one_incarnation_leaves_a_later_one_of_the_same_second() {
+        let (ended, goes_on) = (ReplicaId::new(9, (5 << 32) + 7), ReplicaId::new(9, (5 << 32) + 8));
+        let mut successor = Replica::new(life(1, 1), "ord").unwrap();
+        for (writer, amount) in [(ended, 5), (goes_on, 100)] {
+            let mut map = CounterMap::new();
+            map.add(writer, "clicks", "ord", amount).unwrap();
+            successor.map_mut().join(&map);
+        }
+        successor.claim(ended);
+        let mut work = successor.inheritance(None).unwrap();
+        successor.adopt(&mut work, usize::MAX).unwrap();
+        successor.fold(&mut work).unwrap();
+        assert!(successor.map().is_folded(ended) && !successor.map().is_folded(goes_on));
+        assert_eq!(successor.map().total("clicks"), 105);
+        let mut other = CounterMap::new();
+        other.add(goes_on, "clicks", "ord", 100).unwrap();
+        other.join_delta(&successor.map().delta_since(&VersionVector::new())).unwrap();
+        assert_eq!(other.total("clicks"), 105);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the replicator wants done: publish, ask, answer, judge, cut off, tell the node's readers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -75,7 +76,7 @@ impl Driver {
     }
 
     fn tell(&mut self, notice: Notice) {
-        let shared = &self.shared;
+        let shared = Arc::clone(&self.shared);
         match notice {
             Notice::Changed { keys } => {
                 shared.state_changed();
@@ -95,9 +96,12 @@ impl Driver {
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }
+            Notice::SecondProcess => self.is_second = true,
             Notice::MembersChanged => shared.subscribers.presence_changed(),
             Notice::Synced => {
                 let synced = shared.read().replicator.is_synced();
+                // The incarnations before this one are claimed now.
+                self.next_sweep = shared.now();
                 shared.synced.send_if_modified(|told| std::mem::replace(told, synced) != synced);
                 let readiness = shared.read().replicator.readiness();
                 shared.readiness.send_if_modified(|told| std::mem::replace(told, readiness) != readiness);

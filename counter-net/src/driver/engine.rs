@@ -15,10 +15,12 @@ use tokio::time::{Instant, sleep_until};
 use super::book::{AddressBook, Target};
 use super::contacts::Contacts;
 use super::predecessors::Predecessors;
+use super::processes::Processes;
 use super::search::Searching;
 use crate::behaviour::{Behaviour, Names};
 use crate::config::{INTRODUCTION_INTERVAL, NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::Finders;
+use crate::error::NodeFailure;
 use crate::protocol::{Input, NodeId, Output};
 use crate::shared::Shared;
 
@@ -43,15 +45,28 @@ pub(super) struct Driver {
     /// When the replicator wants to be called, on its clock.
     pub(super) wanted: Option<Duration>,
     pub(super) searching: Searching,
-    next_sweep: Duration,
+    pub(super) next_sweep: Duration,
     pub(super) next_introduction: Duration,
     /// Whose turn it is to introduce others.
     pub(super) introductions: usize,
     /// Of this node's cluster keys, the first one's first.
     pub(super) key_fingerprints: Vec<String>,
     predecessors: Predecessors,
+    pub(super) processes: Processes,
+    /// Requests of a peer that may be two processes, until that is known. Bounded: the earliest makes room.
+    pub(super) unsure: VecDeque<Unsure>,
+    /// Another process runs as this node and was there before: this one stops.
+    pub(super) is_second: bool,
     /// What the network has been brought to; what is asked for is in `shared`.
     pub(super) isolated: bool,
+}
+
+/// A request over a connection of which it is not known whether it leads to the peer.
+pub(super) struct Unsure {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    pub(super) request: Vec<u8>,
+    pub(super) channel: ResponseChannel<Vec<u8>>,
 }
 
 /// Says that the driver is gone, also when its task was aborted, even before it first ran.
@@ -101,6 +116,9 @@ impl Driver {
             introductions: 0,
             key_fingerprints: config.key_fingerprints(),
             predecessors,
+            processes: Processes::default(),
+            unsure: VecDeque::new(),
+            is_second: false,
             isolated: false,
             shared,
         }
@@ -112,6 +130,9 @@ impl Driver {
         self.on_listeners_changed();
         self.feed(Input::Viewers(shared.viewer_count()));
         loop {
+            if self.is_second {
+                return self.give_way();
+            }
             self.dial_due();
             self.tell_search();
             let deadline = self.deadline();
@@ -128,6 +149,12 @@ impl Driver {
             }
         }
         self.farewell().await;
+    }
+
+    /// Ends without a farewell, which would be one of the other process too.
+    fn give_way(&self) {
+        self.shared.commits.get().into_iter().for_each(crate::store::Commits::gives_way);
+        self.shared.fail(NodeFailure::SecondProcess);
     }
 
     /// Hands one input to the replicator and does all that follows from it.

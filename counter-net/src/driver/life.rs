@@ -45,9 +45,13 @@ fn from_directory(path: &Path, restored: bool, cluster: String) -> Result<Life, 
     }
     meta.cluster = Some(cluster);
     let place = directory.place().map_err(failed)?;
-    let kept = if restored || meta.place == place { Keypair::from_protobuf_encoding(&meta.key_pair).ok() } else { None };
+    let gave_way = std::mem::take(&mut meta.gave_way);
+    let is_own = restored || !gave_way && meta.place.is_at(&place);
+    let kept = if is_own { Keypair::from_protobuf_encoding(&meta.key_pair).ok() } else { None };
+    let mut ended = None;
     match &kept {
         Some(_) if restored => meta.copied.clear(),
+        None if gave_way => ended = note_clone(path, &mut meta, &map),
         None if meta.has_lived() => note_copy(path, &mut meta),
         _ => {}
     }
@@ -56,15 +60,15 @@ fn from_directory(path: &Path, restored: bool, cluster: String) -> Result<Life, 
         None => (Keypair::generate_ed25519(), 0),
     };
     let node = node_id(&keypair.public().to_peer_id()).0;
-    let earlier = earlier_lives(&map, ReplicaId::new(node, latest));
+    let mut earlier = earlier_lives(&map, ReplicaId::new(node, latest));
     let replica = writer(&keypair, earlier.last().map_or(0, |life| life.generation));
+    earlier.extend(ended);
     meta.key_pair = keypair.to_protobuf_encoding().map_err(|error| StoreError::Write { reason: error.to_string() })?;
     meta.generation = replica.generation;
-    meta.place = place;
-    meta.place.mark = fastrand::u64(1..);
+    meta.place = place.renewed();
     // Written before the first add is taken: the next life is above this one whatever happens.
     log.set_meta(&meta)?;
-    directory.set_mark(meta.place.mark).map_err(failed)?;
+    directory.set_mark(&meta.place).map_err(failed)?;
     let store = Some(Store { directory, log, weight, load_time: began.elapsed() });
     Ok(Life { keypair, replica, map, earlier, copied: meta.copied, store })
 }
@@ -80,6 +84,19 @@ fn note_copy(path: &Path, meta: &mut Meta) {
     meta.copied.extend(writer.map(|node| ReplicaId::new(node, meta.generation)));
 }
 
+/// This process ran as a node that another process is: that one goes on, and the incarnation that ran here has ended, which is returned.
+fn note_clone(path: &Path, meta: &mut Meta, map: &CounterMap) -> Option<ReplicaId> {
+    tracing::warn!(
+        path = %path.display(),
+        "this data directory is a clone of a running node's: this node takes a new identity and keeps what is stored as others' cells. It does \
+         not reset until a member has answered"
+    );
+    let node = Keypair::from_protobuf_encoding(&meta.key_pair).map(|keypair| node_id(&keypair.public().to_peer_id()).0).ok()?;
+    let ran = ReplicaId::new(node, meta.generation);
+    meta.copied.extend(map.replicas().filter(|life| life.node == node && *life < ran).max());
+    Some(ran)
+}
+
 /// The lives of the node of `latest` whose end nobody has on record: one that ended at once may have left no more than its number.
 fn earlier_lives(map: &CounterMap, latest: ReplicaId) -> Vec<ReplicaId> {
     let mut lives: Vec<ReplicaId> = map.replicas().filter(|life| life.node == latest.node).collect();
@@ -92,8 +109,14 @@ fn earlier_lives(map: &CounterMap, latest: ReplicaId) -> Vec<ReplicaId> {
 /// The writer of a life that follows one of generation `before`; 0 for none.
 fn writer(keypair: &Keypair, before: u64) -> ReplicaId {
     let node = node_id(&keypair.public().to_peer_id()).0;
-    let earliest = if before == 0 { 0 } else { ReplicaId::new(node, before).follows().generation | u64::from(fastrand::u32(..)) };
-    ReplicaId::new(node, generation().max(earliest))
+    ReplicaId::new(node, following(before, generation()))
+}
+
+/// The generation after `before`, 0 for none, as the clock says or ahead of it. Ahead of it, it lies at the beginning of its second: the later one of two
+/// processes that follow one incarnation, such as of a disk and its copy, has the greater number.
+fn following(before: u64, clock: u64) -> u64 {
+    let earliest = if before == 0 { 0 } else { ReplicaId::new(0, before).follows().generation | (clock & u64::from(u32::MAX)) >> 10 };
+    clock.max(earliest)
 }
 
 /// Which life of the node this is: milliseconds of the wall clock above 22 random bits. The clock only orders lives; nothing is counted by it.
@@ -101,6 +124,9 @@ fn generation() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     now << 22 | fastrand::u64(..1 << 22)
 }
+
+#[cfg(test)]
+mod crashes;
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +143,16 @@ mod tests {
         }
         let ahead = writer(&keypair, generation() + (1 << 50));
         assert!(ahead.generation > generation() + (1 << 50));
-        assert_ne!(writer(&keypair, ahead.generation), writer(&keypair, ahead.generation), "two copies never begin the same life");
+        let copies: std::collections::BTreeSet<ReplicaId> = (0..5).map(|_| writer(&keypair, ahead.generation)).collect();
+        assert!(copies.len() > 1, "two copies do not begin the same life");
+    }
+
+    #[test]
+    fn later_start_of_a_copy_has_the_greater_number_within_a_second_too() {
+        let second = generation() >> 32 << 32;
+        let clocks = (0..4096u64).step_by(50).map(|milliseconds| second + (milliseconds << 22 | fastrand::u64(..1 << 22)));
+        let numbers: Vec<u64> = clocks.map(|clock| following(second + 7, clock)).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:x?}");
     }
 
     #[test]

@@ -13,9 +13,13 @@ use super::addresses::in_order;
 use super::book::{Origin, Target};
 use super::cause::{Cause, is_wrong_key};
 use super::codec::TOO_LONG;
-use super::engine::Driver;
+use super::engine::{Driver, Unsure};
+use super::processes::Standing;
 use crate::behaviour::{BehaviourEvent, node_id};
-use crate::protocol::{Input, MESSAGE_BYTES_MAX, Refusal};
+use crate::protocol::{Input, MESSAGE_BYTES_MAX, Output, Refusal, Verdict, refusal};
+
+/// Requests that wait until it is known which process sent them.
+const UNSURE_MAX: usize = 64;
 
 impl Driver {
     pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -33,7 +37,13 @@ impl Driver {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint)
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_disconnected(peer_id),
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.processes.closed(connection_id);
+                if num_established == 0 {
+                    self.on_disconnected(peer_id);
+                }
+                self.ask_again();
+            }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => self.on_dial_failed(connection_id, &error),
             SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => self.on_arrival_failed(&error, &send_back_addr),
             _ => {}
@@ -45,6 +55,7 @@ impl Driver {
         tracing::debug!(%peer, remote = %endpoint.get_remote_address(), "connected");
         self.book.connected(peer, dialled.as_ref());
         self.contacts.connected(peer, self.shared.now());
+        self.processes.connected(connection, peer, self.shared.now());
     }
 
     fn on_disconnected(&mut self, peer: PeerId) {
@@ -81,6 +92,10 @@ impl Driver {
                 let signer = node_id(&message.source.unwrap_or(propagation_source));
                 let token = self.token();
                 self.unjudged.insert(token, (message_id, propagation_source));
+                if !self.processes.is_one(&propagation_source) {
+                    // It may be of a second process; what it brings, requests bring as well.
+                    return drop(self.perform(Output::Verdict { token, verdict: Verdict::Ignore }));
+                }
                 self.feed(Input::Gossip { token, signer, payload: message.data });
             }
             gossipsub::Event::Subscribed { peer_id, topic } if topic == self.names.topic.hash() => self.on_spoke(peer_id),
@@ -92,22 +107,20 @@ impl Driver {
     fn on_pull(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
         use request_response::{Event, Message};
         match event {
-            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+            Event::Message { peer, connection_id: connection, message: Message::Request { request, channel, .. } } => {
                 if request.len() > MESSAGE_BYTES_MAX {
                     return self.cut_oversized(peer);
                 }
-                self.on_heard(&peer);
-                self.on_spoke(peer);
-                // A peer that is not up cannot be told apart from another: its request is dropped, and it asks again.
-                let Some(node) = self.contacts.node_of(&peer) else { return };
-                let id = self.token();
-                self.owed.insert(id, channel);
-                self.feed(Input::Request { peer: node, id, payload: request });
+                self.on_request(Unsure { peer, connection, request, channel });
             }
-            Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
+            Event::Message { peer, connection_id, message: Message::Response { request_id, response } } => {
                 self.on_heard(&peer);
                 if let Some((peer, id)) = self.asked.remove(&request_id) {
-                    self.feed(Input::Response { peer, id, payload: response });
+                    let input = match self.processes.standing(connection_id) {
+                        Standing::Only => Input::Response { peer, id, payload: response },
+                        Standing::Unsure | Standing::Second => Input::RequestFailed { peer, id },
+                    };
+                    self.feed(input);
                 }
             }
             Event::OutboundFailure { request_id, error, peer, .. } => {
@@ -122,6 +135,43 @@ impl Driver {
         }
     }
 
+    /// Hands a request to the replicator, unless it is of a second process under the peer's identity, or may be.
+    fn on_request(&mut self, asked: Unsure) {
+        match self.processes.standing(asked.connection) {
+            Standing::Only => {}
+            Standing::Unsure => {
+                if self.unsure.len() >= UNSURE_MAX {
+                    self.unsure.pop_front();
+                }
+                return self.unsure.push_back(asked);
+            }
+            Standing::Second => {
+                if self.processes.is_news(asked.connection) {
+                    tracing::warn!(
+                        peer = %asked.peer,
+                        "two processes run as this peer, such as from a clone of its disk: the one that started later is refused, and stops"
+                    );
+                    self.shared.metrics.rejected("second_process");
+                }
+                // The asker may be gone by now.
+                let _gone = self.swarm.behaviour_mut().pull.send_response(asked.channel, refusal(Refusal::SecondProcess));
+                return;
+            }
+        }
+        self.on_heard(&asked.peer);
+        self.on_spoke(asked.peer);
+        // A peer that is not up cannot be told apart from another: its request is dropped, and it asks again.
+        let Some(node) = self.contacts.node_of(&asked.peer) else { return };
+        let id = self.token();
+        self.owed.insert(id, asked.channel);
+        self.feed(Input::Request { peer: node, id, payload: asked.request });
+    }
+
+    /// More is known of some process: requests that waited for that.
+    fn ask_again(&mut self) {
+        std::mem::take(&mut self.unsure).into_iter().for_each(|asked| self.on_request(asked));
+    }
+
     fn cut_oversized(&mut self, peer: PeerId) {
         self.shared.metrics.rejected("oversized_pull");
         self.cut_off(peer, Refusal::TooLarge);
@@ -129,7 +179,9 @@ impl Driver {
 
     /// Only a node of the same cluster and family may stay; what it says of its addresses is where it is dialled if the connection is lost.
     fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        let identify::Event::Received { peer_id, info, connection_id } = event else { return };
+        self.processes.identified(connection_id, &info.agent_version, self.shared.now());
+        self.ask_again();
         if info.protocol_version != self.names.family {
             tracing::warn!(peer = %peer_id, theirs = %bounded(&info.protocol_version), ours = %self.names.family, "a node of another cluster: disconnected");
             self.shared.metrics.rejected("other_cluster");
@@ -150,6 +202,8 @@ impl Driver {
     fn on_ping(&mut self, event: ping::Event) {
         match event.result {
             Ok(_) => {
+                self.processes.answered(event.connection, self.shared.now());
+                self.ask_again();
                 self.contacts.answered_ping(&event.peer);
                 self.on_heard(&event.peer);
                 if let Some(node) = self.contacts.node_of(&event.peer) {

@@ -15,6 +15,8 @@ const ABSENT_FOR: Duration = Duration::from_secs(60);
 /// What is not settled yet.
 #[derive(Debug)]
 pub(super) struct Predecessors {
+    /// Of this very process's directory: they ended, unless it is a clone of another's disk.
+    earlier: Vec<ReplicaId>,
     /// Lives that wrote the original of this copy.
     copied: Vec<ReplicaId>,
     /// When this node had first caught up with a member.
@@ -36,8 +38,8 @@ struct Look {
 
 impl Predecessors {
     /// `stored`: whether this node has a directory, and so a past.
-    pub(super) fn new(copied: Vec<ReplicaId>, stored: bool) -> Self {
-        Self { copied, caught_up: None, is_settled: !stored }
+    pub(super) fn new(earlier: Vec<ReplicaId>, copied: Vec<ReplicaId>, stored: bool) -> Self {
+        Self { earlier, copied, caught_up: None, is_settled: !stored }
     }
 
     /// Settles what became of the lives before this one, if that is known by now. True where the state changed.
@@ -50,6 +52,9 @@ impl Predecessors {
         if !state.replicator.is_synced() {
             return false;
         }
+        // Synced, this node was answered as the only process under its identity, or nobody is there to answer.
+        let earlier = std::mem::take(&mut self.earlier);
+        earlier.iter().for_each(|&life| state.replicator.claim_earlier(&mut state.replica, life));
         let members = state.replicator.members(&state.replica, now);
         let look = self.look(&state.replica, &members, now);
         for &life in &look.claim {
@@ -68,10 +73,11 @@ impl Predecessors {
         if self.is_settled {
             shared.commits.get().into_iter().for_each(crate::store::Commits::settled);
         }
-        if !look.claim.is_empty() {
+        let is_changed = !look.claim.is_empty() || !earlier.is_empty();
+        if is_changed {
             shared.state_changed();
         }
-        !look.claim.is_empty()
+        is_changed
     }
 
     fn look(&mut self, replica: &Replica, members: &[Member], now: Duration) -> Look {
@@ -145,7 +151,7 @@ mod tests {
     #[test]
     fn nothing_is_claimed_before_a_member_has_answered() {
         let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
-        let mut predecessors = Predecessors::new(vec![copied], true);
+        let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         let mut behind = member(life(2, 1), true);
         behind.lag = Some(Lag { versions_ahead: 1, ..Lag::default() });
         assert_eq!(predecessors.look(&replica, &[behind], 500 * SECOND), Look::default());
@@ -155,7 +161,7 @@ mod tests {
     #[test]
     fn a_copied_life_of_which_nobody_goes_on_is_claimed_after_a_while() {
         let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
-        let mut predecessors = Predecessors::new(vec![copied], true);
+        let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         let members = [member(life(2, 1), true), member(copied, false)];
         assert!(predecessors.look(&replica, &members, SECOND).caught_up);
         assert!(!predecessors.is_settled);
@@ -168,20 +174,20 @@ mod tests {
     fn a_copied_life_that_goes_on_is_left_alone_also_once_it_is_gone_again() {
         let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
         for there in [member(copied, true), member(life(1, 2), true), member(life(1, 2), false)] {
-            let mut predecessors = Predecessors::new(vec![copied], true);
+            let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
             let members = [member(life(2, 1), true), there];
             assert_eq!(predecessors.look(&replica, &members, SECOND).go_on, [copied]);
             assert!(predecessors.is_settled && predecessors.look(&replica, &members[..1], 500 * SECOND).claim.is_empty());
         }
         let replica = replica_of(&[life(9, 1), life(1, 1), life(1, 2)]);
-        let mut predecessors = Predecessors::new(vec![copied], true);
+        let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         assert_eq!(predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).go_on, [copied], "its record says so");
     }
 
     #[test]
     fn a_disk_set_back_in_time_claims_the_lives_that_it_forgot() {
         let replica = replica_of(&[life(1, 9), life(1, 3), life(2, 1)]);
-        let mut predecessors = Predecessors::new(Vec::new(), true);
+        let mut predecessors = Predecessors::new(Vec::new(), Vec::new(), true);
         assert_eq!(predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).claim, [life(1, 3)]);
         assert!(predecessors.is_settled);
     }

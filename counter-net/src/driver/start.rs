@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use counter_core::{REPLICAS_MAX, Replica};
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
-use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{Config as SwarmConfig, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, TransportError};
@@ -37,9 +36,9 @@ const INTERFACE_QUIET: Duration = Duration::from_millis(50);
 pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let names = Names::of(&config.cluster)?;
     let life = life::begin(config.data_dir.clone(), config.restored, config.cluster.clone()).await?;
-    let mut swarm = swarm(&life.keypair, &config, &names)?;
+    let mut swarm = swarm(&life, &config, &names)?;
     let Listening { addresses, early } = listen(&mut swarm, &config.listen).await?;
-    let predecessors = Predecessors::new(life.copied.clone(), life.store.is_some());
+    let predecessors = Predecessors::new(life.earlier.clone(), life.copied.clone(), life.store.is_some());
     let shared = shared(life, &config)?;
     let reachable: Vec<Multiaddr> =
         addresses.into_iter().map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own)).collect();
@@ -58,9 +57,10 @@ fn announce(shared: &Shared, config: &NodeConfig) {
     tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprints = keys, listen = ?*listen, "node started");
 }
 
-fn swarm(keypair: &Keypair, config: &NodeConfig, names: &Names) -> Result<Swarm<Behaviour>, StartError> {
+fn swarm(life: &Life, config: &NodeConfig, names: &Names) -> Result<Swarm<Behaviour>, StartError> {
+    let keypair = &life.keypair;
     let transport = transport::build(keypair, &config.keys)?;
-    let behaviour = Behaviour::new(keypair, config, names)?;
+    let behaviour = Behaviour::new((keypair, life.replica.generation), config, names)?;
     let swarm = SwarmConfig::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm))
 }
@@ -69,15 +69,8 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let is_whole = life.copied.is_empty();
     let peer_id = life.keypair.public().to_peer_id();
     let stored = life.map.version_vector();
-    let map = life.map.bounded(config.counters_max, REPLICAS_MAX);
-    let mut replica = Replica::with_map(life.replica, &config.region, map).map_err(|error| StartError::Network(error.to_string()))?;
-    for ended in life.earlier {
-        // Before the replicator is made: whoever hears of this life hears first whose heir it is. One that left, and held more than this directory
-        // does, is claimed once that is here.
-        if replica.map().covers_final_of(ended) {
-            replica.claim(ended);
-        }
-    }
+    let mut replica = Replica::with_map(life.replica, &config.region, life.map.bounded(config.counters_max, REPLICAS_MAX))
+        .map_err(|error| StartError::Network(error.to_string()))?;
     let origin = Instant::now();
     let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
     let wakes = Wakes::default();

@@ -32,7 +32,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::error::StartError;
+use crate::error::{NodeFailure, StartError};
 use crate::protocol::{Agreement, Copies, NotReady, RetireError};
 use crate::shared::Shared;
 use crate::subscribe::{Changes, Interest};
@@ -292,6 +292,13 @@ impl Node {
     /// Where the life is not known here, is this node's own, is live, or has ended before; nothing changed.
     pub fn retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
         self.shared().retire(ended)
+    }
+
+    /// Waits until the node stops by itself, and returns why. For ever where it does not. Adds are refused from then on; what was added is kept.
+    ///
+    /// Cancel safe.
+    pub async fn failed(&self) -> NodeFailure {
+        self.shared().failed().await
     }
 
     /// Leaves the cluster for good, unless the node has stopped already: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.

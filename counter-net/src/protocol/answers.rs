@@ -10,7 +10,7 @@ use super::committed::promised;
 use super::digest::Answer;
 use super::input::NodeId;
 use super::message::{Noted, Page, Request, Response, State};
-use super::output::{Alarm, Refusal};
+use super::output::{Alarm, Notice, Refusal};
 use super::replicator::Replicator;
 use super::stats::Kind;
 use super::timer::Timer;
@@ -57,7 +57,10 @@ impl Replicator {
                 return Ok(());
             }
             if refused.reason == Refusal::Ended.label() {
-                self.told_ended();
+                self.told_ended(pending.asker);
+            }
+            if refused.reason == Refusal::SecondProcess.label() {
+                self.out.notify(Notice::SecondProcess);
             }
             return Err(Refusal::RefusedByPeer);
         }

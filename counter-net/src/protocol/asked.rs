@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::Version;
+use counter_core::{ReplicaId, Version};
 
 use super::input::NodeId;
 use super::stats::Kind;
@@ -12,6 +12,8 @@ use super::stats::Kind;
 pub(super) struct Pending {
     pub peer: NodeId,
     pub asked: Asked,
+    /// As which incarnation of this node.
+    pub asker: ReplicaId,
     pub sent: Duration,
 }
 

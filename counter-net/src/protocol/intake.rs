@@ -83,6 +83,9 @@ impl Replicator {
             self.lives_changed(replica);
             self.renew_due |= replica.map().is_ended(self.own);
         }
+        if joined.lives_changed || !joined.records.is_empty() {
+            self.renew_due |= self.is_below_ended(replica);
+        }
         if let Some(version) = joined.own_ahead {
             self.renew_due = true;
             self.out.alarm(Alarm::OwnAhead { version });
@@ -101,6 +104,13 @@ impl Replicator {
             self.out.notify(Notice::Changed { keys: Vec::new() });
         }
         self.out.changed(joined.changed);
+    }
+
+    /// A second process ran under this node's identity and has ended. It started later, and what a node wrote is folded in the order of its incarnations,
+    /// so this one has to end too.
+    pub(super) fn is_below_ended(&self, replica: &Replica) -> bool {
+        let is_later = |other: &ReplicaId| other.node == self.own.node && other.generation > self.own.generation;
+        replica.map().replicas().filter(is_later).any(|later| replica.map().is_ended(later))
     }
 
     fn refuse_join(&mut self, cause: &JoinError, writers: &[ReplicaId]) -> Refusal {

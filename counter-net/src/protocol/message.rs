@@ -345,6 +345,12 @@ impl Response {
     }
 }
 
+/// The answer that refuses whatever was asked, as its bytes.
+#[cfg(feature = "node")]
+pub(crate) fn refusal(reason: Refusal) -> Vec<u8> {
+    super::wire::encode(&Response::refused(reason))
+}
+
 impl PullPage {
     /// The writers wanted, read back.
     pub(super) fn writers(&self) -> Result<Option<Vec<ReplicaId>>, Refusal> {

@@ -69,6 +69,8 @@ pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
 pub use confirm::Agreement;
 pub use input::{Input, NodeId, Search};
 pub use member::{Lag, Member, Presence};
+#[cfg(feature = "node")]
+pub(crate) use message::refusal;
 pub use output::{Alarm, Notice, Output, Refusal, RetireError, Verdict};
 pub use replicator::Replicator;
 pub use snapshots::Stable;

@@ -92,6 +92,8 @@ pub enum Notice {
         /// The new writer.
         replica: ReplicaId,
     },
+    /// Another process runs as this node and was there before: this one has to stop.
+    SecondProcess,
     /// Something that must not happen happened; it is counted, and repaired where that is possible.
     Alarm(Alarm),
 }
@@ -151,6 +153,8 @@ pub enum Refusal {
     JoinRefused,
     /// The sender's life has ended, a member says so: it goes on as a new one.
     Ended,
+    /// Two processes run under one identity, and the sender is the one that started later: it stops.
+    SecondProcess,
     /// The table of members is full.
     MembersFull,
     /// A peer refused a request of ours.
@@ -163,7 +167,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics that list them all.
-    pub const ALL: [Refusal; 13] = [
+    pub const ALL: [Refusal; 14] = [
         Refusal::Malformed,
         Refusal::TooLarge,
         Refusal::UnknownVersion,
@@ -173,6 +177,7 @@ impl Refusal {
         Refusal::NotRecorded,
         Refusal::JoinRefused,
         Refusal::Ended,
+        Refusal::SecondProcess,
         Refusal::MembersFull,
         Refusal::RefusedByPeer,
         Refusal::BadPage,
@@ -191,6 +196,7 @@ impl Refusal {
             Refusal::NotRecorded => "not_recorded",
             Refusal::JoinRefused => "join_refused",
             Refusal::Ended => "ended",
+            Refusal::SecondProcess => "second_process",
             Refusal::MembersFull => "members_full",
             Refusal::RefusedByPeer => "refused_by_peer",
             Refusal::BadPage => "bad_page",

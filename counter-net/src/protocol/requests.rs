@@ -16,7 +16,7 @@ const RESUMES_MAX: u32 = 2;
 impl Replicator {
     pub(super) fn send(&mut self, peer: NodeId, asked: Asked, request: &Request) {
         let id = self.out.request(peer, asked.kind(), request);
-        self.pending.insert(id, Pending { peer, asked, sent: self.now });
+        self.pending.insert(id, Pending { peer, asked, asker: self.own, sent: self.now });
         self.timers.set(Timer::Request(id), self.now + self.config.request_timeout);
     }
 

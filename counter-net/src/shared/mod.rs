@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use counter_core::{Replica, ReplicaId};
 use tokio::sync::{Notify, watch};
 
+use crate::error::NodeFailure;
 use crate::protocol::{NotReady, Replicator};
 use crate::store::Commits;
 use crate::subscribe::Subscribers;
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) synced: watch::Sender<bool>,
     pub(crate) readiness: watch::Sender<Result<(), NotReady>>,
     pub(crate) stopped: watch::Sender<bool>,
+    failure: watch::Sender<Option<NodeFailure>>,
     pub(crate) listen: RwLock<Vec<String>>,
     pub(crate) metrics: Metrics,
     /// Where a data directory is set.
@@ -105,6 +107,7 @@ impl Shared {
             synced: watch::Sender::new(false),
             readiness: watch::Sender::new(readiness),
             stopped: watch::Sender::new(false),
+            failure: watch::Sender::new(None),
             listen: RwLock::new(Vec::new()),
             metrics,
             commits: OnceLock::new(),
@@ -130,6 +133,22 @@ impl Shared {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node stops by itself.
+    pub(crate) fn fail(&self, failure: NodeFailure) {
+        tracing::error!("{failure}");
+        self.failure.send_replace(Some(failure));
+    }
+
+    /// Waits until the node has stopped by itself.
+    pub(crate) async fn failed(&self) -> NodeFailure {
+        let mut failure = self.failure.subscribe();
+        // The sender is this one, so it is not gone while somebody waits.
+        match failure.wait_for(Option::is_some).await.ok().and_then(|failure| *failure) {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
     }
 
     pub(crate) fn troubles(&self) -> Vec<Trouble> {

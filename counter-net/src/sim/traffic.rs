@@ -180,7 +180,7 @@ impl Sim {
             Notice::Alarm(alarm) => self.fail(Failure::BadOutput(format!("{host} at {:?}: {alarm:?}", self.now))),
             Notice::Waited { id, how } => drop(self.waited.insert(id, how)),
             Notice::Renewed { replica } => self.hosts[host].set_writer(replica),
-            Notice::MembersChanged | Notice::Synced => {}
+            Notice::MembersChanged | Notice::Synced | Notice::SecondProcess => {}
         }
     }
 

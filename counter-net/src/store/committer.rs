@@ -137,6 +137,11 @@ impl Commits {
         self.about(|about| about.is_settled = true);
     }
 
+    /// Another process has this node's identity. On the disk with the next commit.
+    pub(crate) fn gives_way(&self) {
+        self.about(|about| about.gives_way = true);
+    }
+
     fn about(&self, change: impl FnOnce(&mut About)) {
         let mut waiting = self.0.desk.waiting();
         change(&mut waiting.about);

@@ -55,7 +55,11 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory { path, source } => write!(f, "the data directory {path} cannot be used: {source}"),
+            Self::Directory { path, source } => write!(
+                f,
+                "the data directory {path} cannot be used: {source}; what it holds is as it was: see to its space and its permissions, and start \
+                 again"
+            ),
             Self::InUse { path } => {
                 write!(f, "the data directory {path} is open in another process: stop that one, or give each node a directory of its own")
             }
@@ -78,7 +82,7 @@ impl fmt::Display for StoreError {
                     "{path} was written by a later release (format {format}); it was left as it is: start that release, or a later one"
                 )
             }
-            Self::Write { reason } => write!(f, "the store cannot be written: {reason}"),
+            Self::Write { reason } => write!(f, "the store cannot be written: {reason}; what was committed before is as it was"),
         }
     }
 }

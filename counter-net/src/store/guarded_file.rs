@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
+use super::disk::{Change, about_to};
+
 /// What was overwritten since the file was opened.
 #[derive(Debug)]
 struct Undo {
@@ -20,6 +22,7 @@ struct Undo {
 /// redb's file, watched until [`approve`](Guard::approve).
 #[derive(Debug)]
 pub(super) struct GuardedFile {
+    name: &'static str,
     file: FileBackend,
     guard: Guard,
 }
@@ -29,11 +32,11 @@ pub(super) struct GuardedFile {
 pub(super) struct Guard(Arc<Mutex<Option<Undo>>>);
 
 impl GuardedFile {
-    pub(super) fn new(file: File) -> io::Result<(Self, Guard)> {
+    pub(super) fn new(name: &'static str, file: File) -> io::Result<(Self, Guard)> {
         let undo = Undo { len: file.metadata()?.len(), overwritten: Vec::new() };
         let guard = Guard(Arc::new(Mutex::new(Some(undo))));
         let file = FileBackend::new(file).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok((Self { file, guard: guard.clone() }, guard))
+        Ok((Self { name, file, guard: guard.clone() }, guard))
     }
 
     /// Remembers what stands in `offset..end` of the file as it was opened.
@@ -83,15 +86,18 @@ impl StorageBackend for GuardedFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.remember(len, u64::MAX)?;
+        about_to(&Change::Resize(self.name, len))?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        about_to(&Change::Sync(self.name))?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.remember(offset, offset + data.len() as u64)?;
+        about_to(&Change::Write(self.name, offset, data))?;
         self.file.write(offset, data)
     }
 

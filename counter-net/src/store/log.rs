@@ -24,6 +24,8 @@ pub(crate) struct About {
     pub(crate) generation: Option<u64>,
     /// It is known what became of the lives that wrote the original of this copy.
     pub(crate) is_settled: bool,
+    /// Another process has this node's identity: the next start takes another.
+    pub(crate) gives_way: bool,
 }
 
 impl Batch {

@@ -21,6 +21,8 @@ pub(crate) struct Meta {
     /// Where this is a copy: the latest life of the node that wrote the original, for each time that it was copied, until it is known what
     /// became of them.
     pub(crate) copied: Vec<ReplicaId>,
+    /// Another process had this node's identity when this one stopped: the directory is a clone.
+    pub(crate) gave_way: bool,
 }
 
 impl Meta {
@@ -39,6 +41,7 @@ impl std::fmt::Debug for Meta {
             .field("place", &self.place)
             .field("cluster", &self.cluster)
             .field("copied", &self.copied)
+            .field("gave_way", &self.gave_way)
             .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@
 mod checkpoint;
 mod committer;
 mod directory;
+mod disk;
 mod error;
 mod guarded_file;
 mod load;
@@ -25,6 +26,12 @@ mod tests;
 pub(crate) use checkpoint::Weight;
 pub(crate) use committer::{Commits, Source, Ticket};
 pub(crate) use directory::Directory;
+#[cfg(test)]
+pub(crate) use disk::recorder;
 pub use error::{NotDurable, StoreError};
+#[cfg(test)]
+pub(crate) use log::{Batch, Log};
 pub(crate) use meta::Meta;
 pub(crate) use redb_log::{Opened, RedbLog};
+#[cfg(test)]
+pub(crate) use tests::Scratch;

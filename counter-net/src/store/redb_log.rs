@@ -8,7 +8,8 @@ use counter_core::{CounterMap, ReplicaId};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction};
 
 use super::checkpoint::Weight;
-use super::directory::{Directory, Place, private};
+use super::directory::{Directory, NEXT_STORE, Place, STORE, private};
+use super::disk::{self, Change};
 use super::error::StoreError;
 use super::guarded_file::{Guard, GuardedFile};
 use super::load::Loader;
@@ -25,6 +26,7 @@ const GENERATION_KEY: &str = "generation";
 const PLACE_KEY: &str = "place";
 const CLUSTER_KEY: &str = "cluster";
 const COPIED_KEY: &str = "copied";
+const GAVE_WAY_KEY: &str = "gave_way";
 const CHECKPOINT_KEY: &str = "checkpoint";
 
 /// How every file of redb begins.
@@ -66,14 +68,13 @@ impl RedbLog {
     pub(crate) fn open(directory: &Directory) -> Result<Opened, StoreError> {
         let path = directory.store_path();
         let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
-        let mut file = private().create(true).truncate(false).open(&path).map_err(failed)?;
-        let is_new = file.metadata().map_err(failed)?.len() == 0;
-        if !is_new {
-            check_magic(&mut file, &path)?;
+        if !is_there(&path).map_err(failed)? {
+            make(directory)?;
         }
-        let (guarded, guard) = GuardedFile::new(file.try_clone().map_err(failed)?).map_err(failed)?;
-        let opened =
-            open_checked(guarded, !is_new).map_err(|error| refused(&path, &error)).and_then(|database| Self::load(database, &path, is_new));
+        let mut file = private().open(&path).map_err(failed)?;
+        check_magic(&mut file, &path)?;
+        let (guarded, guard) = GuardedFile::new(STORE, file.try_clone().map_err(failed)?).map_err(failed)?;
+        let opened = open_checked(guarded).map_err(|error| refused(&path, &error)).and_then(|database| Self::load(database, &path));
         match opened {
             Ok(opened) => {
                 guard.approve();
@@ -83,11 +84,8 @@ impl RedbLog {
         }
     }
 
-    fn load(database: Database, path: &Path, is_new: bool) -> Result<Opened, StoreError> {
+    fn load(database: Database, path: &Path) -> Result<Opened, StoreError> {
         let damaged = |reason: String| StoreError::Damaged { path: path.display().to_string(), reason };
-        if is_new {
-            make_tables(&database).map_err(write_error)?;
-        }
         let read = database.begin_read().map_err(|error| damaged(error.to_string()))?;
         let foreign = |_| StoreError::Foreign { path: path.display().to_string() };
         let (meta, pages, log) =
@@ -121,8 +119,9 @@ impl RedbLog {
 
     fn database(&mut self) -> Result<&Database, StoreError> {
         if self.database.is_none() {
-            let mut builder = Builder::new();
-            self.database = Some(builder.set_cache_size(CACHE_BYTES).open(&self.path).map_err(write_error)?);
+            let mut file = private().open(&self.path).map_err(write_error)?;
+            check_magic(&mut file, &self.path)?;
+            self.database = Some(unguarded(STORE, file).map_err(write_error)?);
         }
         self.database.as_ref().ok_or_else(|| StoreError::Write { reason: "the file is closed".to_owned() })
     }
@@ -163,11 +162,46 @@ impl Log for RedbLog {
     }
 }
 
-/// Opens the file; one that was there is checked page by page first.
-fn open_checked(file: GuardedFile, check: bool) -> Result<Database, DatabaseError> {
+/// Opens a file that was there, which is checked page by page first.
+fn open_checked(file: GuardedFile) -> Result<Database, DatabaseError> {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder.create_with_backend(file)
+}
+
+/// Opens a file whose changes are final.
+fn unguarded(name: &'static str, file: File) -> Result<Database, redb::Error> {
+    let (file, guard) = GuardedFile::new(name, file)?;
+    guard.approve();
+    Ok(Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file)?)
+}
+
+/// Whether there is a store. An empty file is none: a start was cut short when it had made that.
+fn is_there(path: &Path) -> std::io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(file) => Ok(file.len() > 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes an empty store under another name, and names it when it is whole: a start that is cut short leaves no half of one.
+fn make(directory: &Directory) -> Result<(), StoreError> {
+    let path = directory.path();
+    let made = disk::remove(path, NEXT_STORE).map_err(write_error).and_then(|()| {
+        disk::about_to(&Change::Create(NEXT_STORE)).map_err(write_error)?;
+        let file = private().create_new(true).open(path.join(NEXT_STORE)).map_err(write_error)?;
+        let again = file.try_clone().map_err(write_error)?;
+        make_tables(&unguarded(NEXT_STORE, file).map_err(write_error)?).map_err(write_error)?;
+        disk::about_to(&Change::Sync(NEXT_STORE)).map_err(write_error)?;
+        again.sync_all().map_err(write_error)?;
+        disk::rename(path, NEXT_STORE, STORE).map_err(write_error)
+    });
+    if made.is_err() {
+        // Room for whoever has none. What is left is removed by the next start.
+        let _left = disk::remove(path, NEXT_STORE);
+    }
+    made
 }
 
 fn check_magic(file: &mut File, path: &Path) -> Result<(), StoreError> {
@@ -182,7 +216,8 @@ fn refused(path: &Path, error: &DatabaseError) -> StoreError {
     let path = path.display().to_string();
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
-        DatabaseError::Storage(StorageError::Io(source)) if source.kind() == std::io::ErrorKind::StorageFull => {
+        // The system refused, for want of space or of a permission: that says nothing of the contents.
+        DatabaseError::Storage(StorageError::Io(source)) if source.raw_os_error().is_some() => {
             StoreError::Write { reason: source.to_string() }
         }
         error => StoreError::Damaged { path, reason: error.to_string() },
@@ -268,28 +303,28 @@ fn read_number(meta: &impl ReadableTable<&'static str, &'static [u8]>, key: &str
 
 fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
     let bytes = |key: &str| meta.get(key).ok().flatten().map(|value| value.value().to_vec()).unwrap_or_default();
-    let place = bytes(PLACE_KEY);
-    let part = |at: usize| place.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
-    let place = Place { device: part(0), inode: part(1), mark: part(2) };
+    let place = Place::from_bytes(&bytes(PLACE_KEY));
     let lives = bytes(COPIED_KEY);
     let copied = lives.chunks_exact(ReplicaId::BYTES).filter_map(|life| life.try_into().ok()).map(ReplicaId::from_bytes).collect();
     let cluster = String::from_utf8(bytes(CLUSTER_KEY)).ok().filter(|name| !name.is_empty());
-    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place, cluster, copied }
+    let gave_way = meta.get(GAVE_WAY_KEY).ok().flatten().is_some();
+    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place, cluster, copied, gave_way }
 }
 
 fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {
     let mut table = write.open_table(META)?;
-    let Place { device, inode, mark } = meta.place;
-    let place: Vec<u8> = [device, inode, mark].iter().flat_map(|part| part.to_le_bytes()).collect();
     table.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
     table.insert(KEY_PAIR_KEY, meta.key_pair.as_slice())?;
     table.insert(GENERATION_KEY, meta.generation.to_le_bytes().as_slice())?;
-    table.insert(PLACE_KEY, place.as_slice())?;
+    table.insert(PLACE_KEY, meta.place.to_bytes().as_slice())?;
     if let Some(cluster) = &meta.cluster {
         table.insert(CLUSTER_KEY, cluster.as_bytes())?;
     }
     let copied: Vec<u8> = meta.copied.iter().flat_map(|life| life.to_bytes()).collect();
     table.insert(COPIED_KEY, copied.as_slice())?;
+    if !meta.gave_way {
+        table.remove(GAVE_WAY_KEY)?;
+    }
     Ok(())
 }
 
@@ -297,6 +332,9 @@ fn write_about(write: &WriteTransaction, about: About) -> Result<(), redb::Error
     let mut table = write.open_table(META)?;
     if let Some(generation) = about.generation {
         table.insert(GENERATION_KEY, generation.to_le_bytes().as_slice())?;
+    }
+    if about.gives_way {
+        table.insert(GAVE_WAY_KEY, [].as_slice())?;
     }
     if about.is_settled {
         table.remove(COPIED_KEY)?;

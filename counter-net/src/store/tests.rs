@@ -15,16 +15,26 @@ use super::{Commits, Directory, Meta, NotDurable, Opened, RedbLog, Source, Store
 mod measured;
 
 /// A directory that goes with its test.
-pub(super) struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(super) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("counter-store-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+    pub(crate) fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// Where there is such a place, on a file system that has no disk to wait for.
+    pub(crate) fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        Self::below(if memory.is_dir() { memory } else { Path::new("/tmp") })
+    }
+
+    fn below(path: &Path) -> Self {
+        let path = path.join(format!("counter-store-{}-{:016x}", std::process::id(), fastrand::u64(..)));
         fs::create_dir(&path).unwrap();
         Self(path)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

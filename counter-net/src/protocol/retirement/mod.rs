@@ -72,7 +72,6 @@ impl Replicator {
     /// # Errors
     /// The life is not known, is this replica's own, has ended already, or is live: nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
-        let is_live = self.members.get(NodeId(ended.node)).is_some_and(|entry| entry.replica == ended && entry.is_live());
         if ended == self.own {
             return Err(RetireError::Own);
         }
@@ -83,11 +82,31 @@ impl Replicator {
         if replica.map().seen_of(ended) == 0 {
             return Err(RetireError::Unknown);
         }
-        if is_live {
+        if self.is_live(ended) {
             return Err(RetireError::Live);
         }
-        self.claim(replica, ended);
+        self.claim_node(replica, ended);
         Ok(())
+    }
+
+    fn is_live(&self, life: ReplicaId) -> bool {
+        self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life && entry.is_live())
+    }
+
+    /// Claims an incarnation, and those before it that it had no time to claim: what a node wrote is folded in the order of its incarnations.
+    fn claim_node(&mut self, replica: &mut Replica, ended: ReplicaId) {
+        let is_before =
+            |life: &ReplicaId| life.node == ended.node && life.generation < ended.generation && *life != self.own && !self.is_live(*life);
+        let before: Vec<ReplicaId> = replica.map().enrolled().filter(is_before).collect();
+        before.into_iter().chain([ended]).for_each(|life| self.claim(replica, life));
+    }
+
+    /// Claims an earlier incarnation of this very node, which has ended, whether anything of it is known here or not. One that left, and held more than
+    /// is here, is claimed once that is here. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
+    pub fn claim_earlier(&mut self, replica: &mut Replica, earlier: ReplicaId) {
+        if earlier != self.own && !replica.map().is_ended(earlier) && replica.map().covers_final_of(earlier) {
+            self.claim(replica, earlier);
+        }
     }
 
     fn claim(&mut self, replica: &mut Replica, ended: ReplicaId) {
@@ -249,12 +268,17 @@ impl Replicator {
         }
     }
 
-    /// Goes on as a new writer: this life was ended by others, or somebody else writes under its id.
+    /// Goes on as a new writer: this life was ended by others, somebody else writes under its id, or a second process ran above it.
     pub(super) fn renew(&mut self, replica: &mut Replica) {
         let lives = replica.map().replicas().filter(|life| life.node == self.own.node).map(|life| life.generation);
         let latest = ReplicaId { generation: lives.fold(self.own.generation, u64::max), ..self.own };
         let life = ReplicaId { generation: latest.follows().generation | u64::from(self.rng.u32(..)), ..self.own };
+        let (before, is_certain) = (self.own, self.is_below_ended(replica) && !replica.map().is_ended(self.own));
         let Ok(changed) = replica.renew(life) else { return };
+        if is_certain {
+            // Nobody else writes as the one before.
+            replica.claim(before);
+        }
         self.out.changed(changed);
         self.own = life;
         self.members.renew(life);
@@ -339,10 +363,12 @@ impl Replicator {
         self.retirement.leave.has_stated()
     }
 
-    /// A member says that this incarnation has ended. A leaver is done by that, any other goes on as a new one.
-    pub(super) fn told_ended(&mut self) {
-        self.retirement.leave.claimed();
-        self.renew_due = !self.leaving;
+    /// A member says that the incarnation which asked it has ended. If it is this one, a leaver is done by that, and any other goes on as a new one.
+    pub(super) fn told_ended(&mut self, asker: ReplicaId) {
+        if asker == self.own {
+            self.retirement.leave.claimed();
+            self.renew_due |= !self.leaving;
+        }
     }
 
     /// After its last statement, a leaver serves nobody whom that does not name.
@@ -358,7 +384,7 @@ impl Replicator {
         let map = replica.map();
         let covers = have.iter().all(|(writer, version)| map.counted_up_to(writer) >= version);
         if heir == self.own && from != self.own && covers && self.is_synced() && !self.leaving {
-            self.claim(replica, from);
+            self.claim_node(replica, from);
         }
     }
 

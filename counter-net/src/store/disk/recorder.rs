@@ -1,0 +1,227 @@
+//! A disk that loses power or fills up at any change, and a process that is killed there: what this thread changes is recorded, and any moment of it
+//! is laid out again.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::Change;
+
+thread_local! {
+    static TAPE: RefCell<Tape> =
+        const { RefCell::new(Tape { changes: Vec::new(), is_recording: false, left: None, is_lasting: true, kills: false }) };
+}
+
+/// What happened to this thread's files.
+struct Tape {
+    changes: Vec<Owned>,
+    is_recording: bool,
+    /// So many more changes succeed; `None` where all do.
+    left: Option<usize>,
+    /// All changes after the first refused one are refused too.
+    is_lasting: bool,
+    /// The first change that would be refused kills the process instead.
+    kills: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Owned {
+    Create(String),
+    Write(String, u64, Vec<u8>),
+    Resize(String, u64),
+    Sync(String),
+    Rename(String, String),
+    Remove(String),
+    SyncNames,
+}
+
+impl From<&Change<'_>> for Owned {
+    fn from(change: &Change<'_>) -> Self {
+        match *change {
+            Change::Create(name) => Self::Create(name.to_owned()),
+            Change::Write(name, offset, bytes) => Self::Write(name.to_owned(), offset, bytes.to_vec()),
+            Change::Resize(name, len) => Self::Resize(name.to_owned(), len),
+            Change::Sync(name) => Self::Sync(name.to_owned()),
+            Change::Rename(from, to) => Self::Rename(from.to_owned(), to.to_owned()),
+            Change::Remove(name) => Self::Remove(name.to_owned()),
+            Change::SyncNames => Self::SyncNames,
+        }
+    }
+}
+
+pub(in crate::store) fn about_to(change: &Change<'_>) -> io::Result<()> {
+    TAPE.with_borrow_mut(|tape| {
+        match &mut tape.left {
+            Some(0) => {
+                if tape.kills {
+                    kill_self();
+                }
+                if !tape.is_lasting {
+                    tape.left = None;
+                }
+                return Err(io::Error::from_raw_os_error(28));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        if tape.is_recording {
+            tape.changes.push(change.into());
+        }
+        Ok(())
+    })
+}
+
+/// From now on the disk is full after `changes` more; once, or until [`make_room`].
+pub(crate) fn fill_up_after(changes: usize, is_lasting: bool) {
+    TAPE.with_borrow_mut(|tape| (tape.left, tape.is_lasting) = (Some(changes), is_lasting));
+}
+
+/// This process is killed when it is about to make one more change than these.
+pub(crate) fn kill_after(changes: usize) {
+    TAPE.with_borrow_mut(|tape| (tape.left, tape.kills) = (Some(changes), true));
+}
+
+fn kill_self() -> ! {
+    use rustix::process::{Signal, getpid, kill_process};
+    kill_process(getpid(), Signal::KILL).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Whether the disk was full by now.
+pub(crate) fn make_room() -> bool {
+    TAPE.with_borrow_mut(|tape| tape.left.take().is_none_or(|left| left == 0))
+}
+
+/// How many changes were recorded by now.
+pub(crate) fn recorded() -> usize {
+    TAPE.with_borrow(|tape| tape.changes.len())
+}
+
+/// What a crash leaves of the changes that were not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// All: the process was killed, and the system goes on.
+    All,
+    /// None: the power failed.
+    Nothing,
+    /// Any of the writes, and the renames up to a moment.
+    Some(u64),
+}
+
+/// A directory before, and what was done to it.
+pub(crate) struct Recording {
+    before: BTreeMap<String, Vec<u8>>,
+    changes: Vec<Owned>,
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    pending: Vec<(u64, Option<Vec<u8>>)>,
+}
+
+/// Records what `work` does to a directory.
+pub(crate) fn record<T>(directory: &Path, work: impl FnOnce() -> T) -> (Recording, T) {
+    let before = contents(directory);
+    TAPE.with_borrow_mut(|tape| (tape.is_recording, tape.changes) = (true, Vec::new()));
+    let result = work();
+    let changes = TAPE.with_borrow_mut(|tape| {
+        tape.is_recording = false;
+        std::mem::take(&mut tape.changes)
+    });
+    (Recording { before, changes }, result)
+}
+
+fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let file = |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+    fs::read_dir(directory).unwrap().flatten().map(file).collect()
+}
+
+impl Recording {
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    pub(crate) fn name_of(&self, at: usize) -> String {
+        self.changes.get(at).map_or("the end".to_owned(), |change| {
+            let text = format!("{change:?}");
+            text.chars().take(60).collect()
+        })
+    }
+
+    /// The files after a crash before change `at`.
+    pub(crate) fn after_crash(&self, at: usize, kept: Kept) -> BTreeMap<String, Vec<u8>> {
+        let mut rng = fastrand::Rng::with_seed(if let Kept::Some(seed) = kept { seed } else { 0 });
+        let mut inodes: Vec<Inode> = self.before.values().map(|bytes| Inode { durable: bytes.clone(), pending: Vec::new() }).collect();
+        let mut names: BTreeMap<String, usize> = self.before.keys().cloned().zip(0..).collect();
+        // As of each change of names that is not synced; the first is on the disk.
+        let mut moments = vec![names.clone()];
+        for change in &self.changes[..at] {
+            match change {
+                Owned::Create(name) => {
+                    names.insert(name.clone(), inodes.len());
+                    inodes.push(Inode::default());
+                }
+                Owned::Write(name, offset, bytes) => inodes[names[name]].pending.push((*offset, Some(bytes.clone()))),
+                Owned::Resize(name, len) => inodes[names[name]].pending.push((*len, None)),
+                Owned::Sync(name) => {
+                    let inode = &mut inodes[names[name]];
+                    std::mem::take(&mut inode.pending).into_iter().for_each(|change| apply(&mut inode.durable, change));
+                }
+                Owned::Rename(from, to) => {
+                    let inode = names.remove(from).unwrap();
+                    names.insert(to.clone(), inode);
+                }
+                Owned::Remove(name) => drop(names.remove(name)),
+                Owned::SyncNames => moments.clear(),
+            }
+            if !matches!(change, Owned::Write(..) | Owned::Resize(..) | Owned::Sync(_)) {
+                moments.push(names.clone());
+            }
+        }
+        let moment = match kept {
+            Kept::All => moments.len() - 1,
+            Kept::Nothing => 0,
+            Kept::Some(_) => rng.usize(..moments.len()),
+        };
+        let mut left = |inode: &Inode| {
+            let mut bytes = inode.durable.clone();
+            let survives = inode.pending.iter().filter(|_| kept == Kept::All || kept != Kept::Nothing && rng.bool());
+            survives.for_each(|change| apply(&mut bytes, change.clone()));
+            bytes
+        };
+        moments[moment].iter().map(|(name, inode)| (name.clone(), left(&inodes[*inode]))).collect()
+    }
+}
+
+fn apply(bytes: &mut Vec<u8>, change: (u64, Option<Vec<u8>>)) {
+    let at = change.0 as usize;
+    match change.1 {
+        None => bytes.resize(at, 0),
+        Some(written) => {
+            bytes.resize(bytes.len().max(at + written.len()), 0);
+            bytes[at..at + written.len()].copy_from_slice(&written);
+        }
+    }
+}
+
+/// Makes of a directory these files. `store`: a file outside of it that every store is to be a name of, as the one file that it was before the crash.
+pub(crate) fn lay_out(directory: &Path, files: &BTreeMap<String, Vec<u8>>, store: &Path) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        fs::remove_file(entry.path()).unwrap();
+    }
+    for (name, bytes) in files {
+        let path = directory.join(name);
+        if name.starts_with("counter.redb") {
+            fs::hard_link(store, &path).unwrap();
+        }
+        let file = fs::File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+    }
+}
