@@ -276,7 +276,8 @@ impl Chunk {
         self.applied(sequence).then(|| AddCopy { add: add(), taken_back: !self.stands(sequence) })
     }
 
-    /// Notes an add of this chunk whose sequence number is new; an amount of 0 where it is not known.
+    /// Notes an add of this chunk; an amount of 0 where it is not known. One that was applied before counts as applied anew: its copy was
+    /// taken back for another that is not held here.
     pub(crate) fn apply(&mut self, sequence: u64, add: Add) {
         let mut adds: SmallVec<[Add; ID_CHUNK as usize]> = SmallVec::new();
         self.runs.iter().for_each(|run| adds.extend(std::iter::repeat_n(run.add, run.count.into())));
@@ -288,10 +289,13 @@ impl Chunk {
         } else {
             let back = self.last - sequence;
             let newer = (self.applied & ((1 << back) - 1)).count_ones() as usize;
-            self.applied |= 1 << back;
             if adds.len() < newer {
                 adds.resize(newer, Add::default());
             }
+            if self.applied(sequence) && newer < adds.len() {
+                adds.remove(newer);
+            }
+            (self.applied, self.taken_back) = (self.applied | 1 << back, self.taken_back & !(1 << back));
             adds.insert(newer, add);
         }
         self.runs = compressed(&adds);
@@ -394,6 +398,18 @@ mod tests {
         assert_eq!((applied, chunk.last, chunk.runs.len(), chunk.runs[0].count), (vec![98, 100, 103], 103, 1, 3));
         assert_eq!((chunk_name(b"a", 103), chunk_name(b"a", 104) == chunk_name(b"a", 103)), (chunk_name(b"a", 96), false));
         assert_eq!(client_of(&chunk_name(b"a:b", u64::MAX)), b"a:b");
+    }
+
+    #[test]
+    fn an_add_that_was_taken_back_is_applied_anew() {
+        let mut chunk = Chunk::new(100, ONE);
+        chunk.apply(98, Add { key: 4, amount: 2 });
+        for sequence in [98, 100] {
+            chunk.take_back(sequence);
+            chunk.apply(sequence, ONE);
+            assert!(chunk.stands(sequence));
+        }
+        assert_eq!((chunk.applied, chunk.taken_back, chunk.known().collect::<Vec<_>>()), (0b101, 0, vec![(100, ONE), (98, ONE)]));
     }
 
     #[test]
