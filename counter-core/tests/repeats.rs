@@ -444,6 +444,10 @@ impl Story {
         }
         for _ in 0..400 {
             self.meet_all();
+            // All who had claimed them have ended.
+            for life in self.nodes[0].replica.map().without_successor() {
+                self.nodes[0].replica.claim(life);
+            }
             let shown: Vec<_> = self.nodes.iter().map(|node| (node.replica.id(), node.replica.map().version_vector())).collect();
             for (id, vector) in &shown {
                 self.nodes.iter_mut().for_each(|node| node.take(Message::Digest(*id, vector.clone())));
