@@ -90,7 +90,7 @@ async fn what_is_stable_is_at_every_node_and_a_dead_one_holds_it_back_until_it_i
     clicks.add_replicated(5, Copies::Majority, LONG).unwrap().await.unwrap();
     let held_back = clicks.stable_total().unwrap();
     assert_eq!((held_back.total, clicks.total()), (5, 10), "a dead node is not known to hold it");
-    eventually("an operator may retire it", || nodes[1].retire(dead).is_ok()).await;
+    eventually("an operator may retire it", || nodes[1].force_retire(dead).is_ok()).await;
     eventually("ten are stable", || nodes[0].stable_total("clicks").is_some_and(|stable| stable.total == 10)).await;
     assert!(nodes.iter().all(|node| node.view("clicks").total == 10));
     assert!(metric(&nodes[0], "counter_member_lag_seconds", "fra") >= 0.0 && nodes[0].metrics_text().contains("counter_member_lag_cells{"));

@@ -35,7 +35,10 @@ fn crash_loop_does_not_grow_the_state() {
         most[2 * at / RESTARTS] = most[2 * at / RESTARTS].max(bytes(&sim));
     }
     let times = most.map(|most| most as f64 / fresh as f64);
-    println!("{counters} counters in {fresh} B: at most {:.1} times that in {RESTARTS} restarts, {times:.1?} by halves", times[0].max(times[1]));
+    println!(
+        "{counters} counters in {fresh} B: at most {:.1} times that in {RESTARTS} restarts, {times:.1?} by halves",
+        times[0].max(times[1])
+    );
     // Each restart adds a record and what it claims.
     assert!(most[1] <= most[0] + RESTARTS * 150, "{most:?}");
     let clean = |sim: &mut Sim| sim.map(0).is_some_and(|map| map.replicas().count() == 3 && !map.is_compacting());

@@ -186,6 +186,9 @@ pub(crate) struct TopArgs {
 pub(crate) struct RetireArgs {
     /// The lost replica, as `members` shows it.
     pub(crate) replica: String,
+    /// Also a replica that was heard of in the last ten minutes. What it counted and no other node holds is lost.
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) node: AdminArgs,
 }

@@ -68,12 +68,13 @@ fn count(lives: &[&Life], first: String) -> String {
 }
 
 /// Ends a life that is lost for good; this node is its heir.
-pub(crate) fn retire(node: &Node, replica: &str) -> Value {
+pub(crate) fn retire(node: &Node, replica: &str, by_force: bool) -> Value {
     let ended = match replica.parse::<ReplicaId>() {
         Ok(ended) => ended,
         Err(_) => return json!({ "error": "this is no replica: write one as `members` shows it" }),
     };
-    match node.retire(ended) {
+    let retired = if by_force { node.force_retire(ended) } else { node.retire(ended) };
+    match retired {
         Ok(()) => json!({ "retired": ended.to_string(), "heir": node.info().replica.to_string() }),
         Err(error) => json!({ "error": error.to_string() }),
     }

@@ -176,7 +176,9 @@ fn a_directory_restored_from_earlier_loses_nothing_that_a_member_has() {
         let lost = lines.iter().find(is_lost).map(|line| line["replica"].as_str().unwrap().to_owned());
         lost.ok_or_else(|| format!("{lines:?}"))
     });
-    operate(&runtime, &other, &["retire", &lost]).unwrap();
+    let refused = operate(&runtime, &other, &["retire", &lost]).unwrap_err();
+    assert!(refused.contains("s ago, and may still run") && refused.contains("--force"), "{refused}");
+    operate(&runtime, &other, &["retire", &lost, "--force"]).unwrap();
     replicas_left(&[&restored, &other], 2);
     total(&[&restored, &other], 1111);
 }

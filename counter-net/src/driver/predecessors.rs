@@ -59,7 +59,7 @@ impl Predecessors {
         let look = self.look(&state.replica, &members, now);
         for &life in &look.claim {
             // One that is not known here left nothing to take over.
-            if state.replicator.retire(&mut state.replica, life).is_ok() {
+            if state.replicator.force_retire(&mut state.replica, life).is_ok() {
                 tracing::warn!(%life, "nobody goes on from this life, as far as the members know: this node takes it over");
             }
         }

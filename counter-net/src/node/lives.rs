@@ -65,10 +65,13 @@ impl Shared {
         map.replicas().map(life).collect()
     }
 
-    pub(super) fn retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
+    pub(super) fn retire(&self, ended: ReplicaId, by_force: bool) -> Result<(), RetireError> {
         let mut guard = self.write();
         let state = &mut *guard;
-        state.replicator.retire(&mut state.replica, ended)?;
+        match by_force {
+            true => state.replicator.force_retire(&mut state.replica, ended)?,
+            false => state.replicator.retire(&mut state.replica, ended)?,
+        }
         drop(guard);
         tracing::warn!(%ended, "an operator retires this life: this node takes it over");
         self.state_changed();

@@ -289,9 +289,18 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Where the life is not known here, is this node's own, is live, or has ended before; nothing changed.
+    /// Where the life is not known here, is this node's own, is live, was heard of in the last ten minutes, or has ended before; nothing changed.
     pub fn retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
-        self.shared().retire(ended)
+        self.shared().retire(ended, false)
+    }
+
+    /// As [`retire`](Self::retire), however late the life was heard of. What it counted and no other node holds is lost.
+    ///
+    /// # Errors
+    ///
+    /// Where the life is not known here, is this node's own, is live, or has ended before; nothing changed.
+    pub fn force_retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
+        self.shared().retire(ended, true)
     }
 
     /// Waits until the node stops by itself, and returns why. For ever where it does not. Adds are refused from then on; what was added is kept.

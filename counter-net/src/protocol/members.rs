@@ -60,6 +60,8 @@ pub(super) struct Members {
     entries: BTreeMap<NodeId, Entry>,
     members_max: usize,
     ttl: Duration,
+    /// When incarnations that left the table said something last. At most `members_max`, the earliest is dropped.
+    gone: BTreeMap<ReplicaId, Duration>,
 }
 
 impl Members {
@@ -84,7 +86,7 @@ impl Members {
             until: Duration::MAX,
         };
         let entries = BTreeMap::from([(NodeId(own.node), entry)]);
-        Self { own, entries, members_max: config.members_max, ttl: config.announcement_ttl }
+        Self { own, entries, members_max: config.members_max, ttl: config.announcement_ttl, gone: BTreeMap::new() }
     }
 
     pub(super) fn own(&self) -> &Entry {
@@ -207,9 +209,24 @@ impl Members {
             entry.standing = Standing::Ended;
             entry.until = now.saturating_add(ttl);
         } else {
+            let (replica, last_word) = (entry.replica, entry.last_word);
             self.entries.remove(&node);
+            self.gone.insert(replica, last_word);
+            if self.gone.len() > self.members_max
+                && let Some(&earliest) = self.gone.iter().min_by_key(|(_, last_word)| **last_word).map(|(replica, _)| replica)
+            {
+                self.gone.remove(&earliest);
+            }
         }
         true
+    }
+
+    /// When an incarnation that has not left said something last; None where it was not heard since this node started.
+    pub(super) fn last_word(&self, replica: ReplicaId) -> Option<Duration> {
+        match self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica) {
+            Some(entry) => Some(entry.last_word).filter(|_| !entry.has_left()),
+            None => self.gone.get(&replica).copied(),
+        }
     }
 
     /// Every statement, with the time that each has left.

@@ -216,11 +216,24 @@ pub enum RetireError {
     Ended,
     /// It is live: it would go on as a new life, and what it has not handed over would be lost.
     Live,
+    /// It was heard of so long ago, less than ten minutes: it may still run, or come back.
+    Recent {
+        /// How long ago.
+        ago: std::time::Duration,
+    },
 }
 
 impl std::fmt::Display for RetireError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Recent { ago } => {
+                return write!(
+                    f,
+                    "this replica was heard of {} s ago, and may still run or come back: nothing changed. Where it is lost for good, retire it with \
+                     --force; what it counted and no other node holds is lost then",
+                    ago.as_secs()
+                );
+            }
             Self::Unknown => "this node knows no such replica: nothing changed; see `members` for those it knows, or ask another node",
             Self::Own => "this is the node's own replica: nothing changed; `leave` hands it over",
             Self::Ended => "this replica was retired before: nothing changed, and nothing is left to do",

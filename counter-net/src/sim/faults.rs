@@ -70,7 +70,7 @@ impl Sim {
     pub fn retire(&mut self, host: usize, lost: usize) -> bool {
         let lost = self.hosts[lost].replica_id();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
-        let retired = alive.machine.retire(&mut alive.replica, lost).is_ok();
+        let retired = alive.machine.force_retire(&mut alive.replica, lost).is_ok();
         self.hand(host, Input::LocalChange, None);
         retired
     }
@@ -81,7 +81,7 @@ impl Sim {
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
         let absent: Vec<ReplicaId> = alive.replica.map().enrolled().filter(|life| !up.contains(life)).collect();
         // One that is still thought to be live is refused.
-        let retired = absent.into_iter().filter(|&life| alive.machine.retire(&mut alive.replica, life).is_ok()).count();
+        let retired = absent.into_iter().filter(|&life| alive.machine.force_retire(&mut alive.replica, life).is_ok()).count();
         if retired > 0 {
             self.hand(host, Input::LocalChange, None);
         }

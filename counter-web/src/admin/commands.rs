@@ -29,7 +29,8 @@ pub(crate) async fn retire(args: &RetireArgs) -> Result<(), Failure> {
     if !valid {
         return Err(Failure::argument(format!("{:?} is no replica: write one as `counter-web members` shows it", args.replica)));
     }
-    ask(&args.node, &format!("retire {}", args.replica)).await.and_then(print)
+    let force = if args.force { " --force" } else { "" };
+    ask(&args.node, &format!("retire {}{force}", args.replica)).await.and_then(print)
 }
 
 /// `counter-web leave`.

@@ -77,8 +77,9 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
         ["status"] => (report(app), false),
         ["members"] => (lives::members(&app.node), false),
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
-        ["retire", replica] => (lives::retire(&app.node, replica), false),
-        _ => (json!({ "error": "the commands are: members, status, retire REPLICA, leave" }), false),
+        ["retire", replica] => (lives::retire(&app.node, replica, false), false),
+        ["retire", replica, "--force"] => (lives::retire(&app.node, replica, true), false),
+        _ => (json!({ "error": "the commands are: members, status, retire REPLICA [--force], leave" }), false),
     };
     output.write_all(format!("{answer}\n").as_bytes()).await?;
     if stop {

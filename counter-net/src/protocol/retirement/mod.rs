@@ -36,6 +36,9 @@ const ASKED_A_STEP: usize = 8;
 /// again and again would otherwise leave half of that work behind each time.
 const AFTER_ONE_THAT_FAILED: Duration = Duration::from_secs(60);
 
+/// How long an incarnation must have been silent before an operator may retire it without force.
+const QUIET: Duration = Duration::from_secs(600);
+
 /// A leaver looks this often who covers its last statement.
 const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -67,11 +70,30 @@ impl Retirement {
 }
 
 impl Replicator {
-    /// Claims a life that is lost for good, as an operator says it is. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
+    /// Claims an incarnation that is lost for good, as an operator says it is. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
     ///
     /// # Errors
-    /// The life is not known, is this replica's own, has ended already, or is live: nothing changed.
+    /// As [`force_retire`](Self::force_retire), and where it was heard of within [`QUIET`]: nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
+        self.may_retire(replica, ended)?;
+        let ago = self.members.last_word(ended).map(|last_word| self.now.saturating_sub(last_word));
+        match ago.filter(|ago| *ago < QUIET) {
+            Some(ago) => Err(RetireError::Recent { ago }),
+            None => self.force_retire(replica, ended),
+        }
+    }
+
+    /// As [`retire`](Self::retire), however late the incarnation was heard of. What it counted and no other node holds is lost.
+    ///
+    /// # Errors
+    /// The incarnation is not known, is this replica's own, has ended already, or is live: nothing changed.
+    pub fn force_retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
+        self.may_retire(replica, ended)?;
+        self.claim_node(replica, ended);
+        Ok(())
+    }
+
+    fn may_retire(&self, replica: &Replica, ended: ReplicaId) -> Result<(), RetireError> {
         if ended == self.own {
             return Err(RetireError::Own);
         }
@@ -82,11 +104,7 @@ impl Replicator {
         if replica.map().seen_of(ended) == 0 {
             return Err(RetireError::Unknown);
         }
-        if self.is_live(ended) {
-            return Err(RetireError::Live);
-        }
-        self.claim_node(replica, ended);
-        Ok(())
+        if self.is_live(ended) { Err(RetireError::Live) } else { Ok(()) }
     }
 
     fn is_live(&self, life: ReplicaId) -> bool {
