@@ -94,6 +94,11 @@ fn retired_nodes_that_run_go_on() {
     hold(&Mix::RETIRED_ALIVE, 100);
 }
 
+#[test]
+fn everything_at_once_is_exact() {
+    hold(&Mix::EVERYTHING, 200);
+}
+
 // What follows is known to fail. Whoever mends a fault takes its `ignore` away.
 
 #[test]
@@ -109,7 +114,7 @@ fn named_nodes_come_back_whole() {
 }
 
 #[test]
-#[ignore = "a successor folds before it has met anybody, from a copy that knows nobody; fails first at seed 2"]
+#[ignore = "a disk set back breaks what its node had promised; 1 of 100 stories, first at seed 188"]
 fn restored_directories_are_exact() {
     hold(&Mix::RESTORES, 100);
 }
@@ -118,12 +123,6 @@ fn restored_directories_are_exact() {
 #[ignore = "a reset of both copies of an add with an id counts one of them below zero; fails first at seed 7"]
 fn a_reset_clears_every_copy_of_an_id() {
     hold(&Mix::RESETS_OF_IDS, 100);
-}
-
-#[test]
-#[ignore = "several faults; fails first at seed 2"]
-fn everything_at_once_is_exact() {
-    hold(&Mix::EVERYTHING, 200);
 }
 
 #[test]
