@@ -46,6 +46,7 @@ fn types_of_the_crate() {
     is_shared::<RegionView>();
     is_shared::<ReplicaId>();
     is_shared::<Replicated>();
+    is_shared::<NodeFailure>();
     is_shared::<RetireError>();
     is_shared::<StableTotal>();
     is_shared::<Standing>();

@@ -90,8 +90,7 @@ export function began(mayShow) {
 // A change contains everything that was answered before it.
 export function changed() { settled = 0n; }
 
-// An answer to an add: `applied` where it is to be acknowledged later, `ack`, or an error, after which it is given up or sent again.
-// After `cannot_tell` it is done: an earlier message had almost certainly applied it, so it is not shown as new.
+// An answer to an add: `applied`, to be acknowledged later; `ack`; or an error: it is done (`cannot_tell`), given up or sent again.
 // Gives the amount that was added to the counter now.
 export function answered({ type, id, repeated, error }) {
   const at = waiting.findIndex((add) => add.id === id);
