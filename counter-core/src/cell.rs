@@ -84,6 +84,12 @@ impl Extra {
         }
     }
 
+    /// What it says of one replica it says of another.
+    pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
+        self.cleared.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
+        self.cleared.sort_unstable_by_key(|entry| entry.0);
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         if !self.shapes_values() {
             return self.unknown.write(out);

@@ -110,6 +110,12 @@ impl Record {
         }
     }
 
+    /// What a last statement says of one replica it says of another.
+    pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
+        self.left.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
+        self.left.sort_unstable();
+    }
+
     pub(crate) fn fold(&mut self, folded: Folded) {
         match self.folded.binary_search_by_key(&folded.node, |entry| entry.node) {
             Ok(at) => self.folded[at].upto = self.folded[at].upto.max(folded.upto),

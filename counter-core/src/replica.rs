@@ -217,6 +217,17 @@ impl Replica {
         Ok(changed)
     }
 
+    /// Takes another number: whatever it has written was written by `id`, under the same versions. That is exact only while nobody else holds anything of
+    /// it. False, and nothing changed, where something of `id` is held here.
+    ///
+    /// # Complexity
+    /// O(own cells).
+    pub fn rename(&mut self, id: ReplicaId) -> bool {
+        let renamed = self.map.rename(self.id, id);
+        self.id = if renamed { id } else { self.id };
+        renamed
+    }
+
     /// Refuses adds to what has no room for another flush.
     pub(crate) fn close_full(&mut self) {
         for (at, &key) in self.keys.iter().enumerate() {

@@ -59,6 +59,14 @@ impl Writer {
         }
     }
 
+    /// Takes another id, also where its own cells and its record name it. Its dedup entries are the caller's.
+    pub(crate) fn rename(&mut self, to: ReplicaId) {
+        let from = std::mem::replace(&mut self.id, to);
+        self.extras.values_mut().for_each(|extra| extra.rename(from, to));
+        self.record.iter_mut().for_each(|record| record.rename(from, to));
+        self.hash = None;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.plain.len()
     }

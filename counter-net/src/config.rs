@@ -109,6 +109,7 @@ pub(crate) struct NodeConfig {
     pub(crate) name_server: Option<SocketAddr>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) restored: bool,
+    pub(crate) node_name: Option<String>,
     pub(crate) commit_interval: Duration,
     pub(crate) counters_max: usize,
     pub(crate) protocol: ProtocolConfig,
@@ -132,6 +133,12 @@ pub(crate) fn check_cluster(cluster: &str) -> Result<(), StartError> {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let sound = (1..=64).contains(&cluster.len()) && cluster.bytes().all(allowed) && !cluster.starts_with('.');
     if sound { Ok(()) } else { Err(StartError::Cluster(cluster.to_owned())) }
+}
+
+/// 1-128 bytes, and not only spaces.
+pub(crate) fn check_node_name(name: &str) -> Result<(), StartError> {
+    let sound = name.len() <= 128 && !name.trim().is_empty();
+    if sound { Ok(()) } else { Err(StartError::NodeName(name.to_owned())) }
 }
 
 /// The keys of a node: `first` and then `further`, each once.

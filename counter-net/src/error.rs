@@ -13,6 +13,8 @@ pub enum StartError {
     Region(String),
     /// The cluster is not 1-64 characters of letters, digits, `-`, `_` and `.`.
     Cluster(String),
+    /// The node's name is empty or longer than 128 bytes.
+    NodeName(String),
     /// An address to listen on or to reach is no multiaddress over TCP.
     Address {
         /// As it was given.
@@ -84,6 +86,9 @@ impl fmt::Display for StartError {
                     f,
                     "the cluster name {cluster:?} is not 1-64 characters of letters, digits, '-', '_' and '.': write one such as \"counter\""
                 )
+            }
+            Self::NodeName(name) => {
+                write!(f, "the node's name {name:?} is not 1-128 bytes: write one that no other node of the cluster has, such as \"web-1\"")
             }
             Self::Address { address, reason } => {
                 write!(

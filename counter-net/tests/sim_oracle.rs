@@ -60,6 +60,16 @@ fn long_digests_are_served() {
 }
 
 #[test]
+fn kills_leave_what_an_operator_can_end() {
+    hold(&Mix::NO_OPERATOR, 100);
+}
+
+#[test]
+fn named_nodes_come_back_whole() {
+    hold(&Mix::NAMED, 100);
+}
+
+#[test]
 fn an_add_is_taken_back_once() {
     hold(&Mix::TAKEN_BACK, 100);
 }
@@ -100,18 +110,6 @@ fn everything_at_once_is_exact() {
 }
 
 // What follows is known to fail. Whoever mends a fault takes its `ignore` away.
-
-#[test]
-#[ignore = "known fault: no majority and no stable total after kills without directories; fails first at seed 0"]
-fn a_majority_is_had_after_kills() {
-    hold(&Mix::NO_OPERATOR, 100);
-}
-
-#[test]
-#[ignore = "known fault, with names: an incarnation that claims at birth folds before it has met anybody; fails first at seed 0"]
-fn named_nodes_come_back_whole() {
-    hold(&Mix::NAMED, 100);
-}
 
 #[test]
 #[ignore = "a disk set back breaks what its node had promised; 1 of 100 stories, first at seed 188"]

@@ -88,6 +88,14 @@ pub(crate) struct ServeArgs {
     /// Where the state is kept. Default nowhere: in memory, the cluster is the copy.
     #[arg(long, value_name = "DIR", env = "COUNTER_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A name for this node that no other node of the cluster has and that is the same at each start, such as its machine's. Without a data
+    /// directory, a start under its name ends the process before it, so nothing is left to retire after a kill. Default: the variable
+    /// FLY_MACHINE_ID, which Fly.io sets, else none.
+    #[arg(long, value_name = "NAME", env = "COUNTER_NODE_NAME")]
+    node_name: Option<String>,
+    /// The same on Fly.io, which sets this variable; only where there is neither a name nor a data directory.
+    #[arg(long = "fly-machine-variable", hide = true, env = "FLY_MACHINE_ID")]
+    fly_machine: Option<String>,
     /// The page's counter.
     #[arg(long, value_name = "NAME", env = "COUNTER_NAME", default_value = "clicks", value_parser = parse_counter)]
     pub(crate) counter: String,
@@ -246,6 +254,11 @@ impl ServeArgs {
     /// Where this node runs.
     pub(crate) fn region(&self) -> &str {
         self.region.as_ref().or(self.fly_region.as_ref()).map_or("local", String::as_str)
+    }
+
+    /// Which node this is where no directory says so.
+    pub(crate) fn node_name(&self) -> Option<&str> {
+        self.node_name.as_deref().or_else(|| self.fly_machine.as_deref().filter(|_| self.data_dir.is_none()))
     }
 
     /// Who may do what.

@@ -25,6 +25,8 @@ const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// One node of the demo. Its standard input is a pipe that ends with this process, however that ends; the node stops with it.
 struct DemoNode {
     region: String,
+    /// Its `--node-name`.
+    name: String,
     /// Where its page is: what it was told, with port 0 for any, and once it is ready what it said.
     http: String,
     child: Child,
@@ -69,7 +71,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
 async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(), Failure> {
     for (offset, region) in (0..).zip(&args.regions) {
         let port = if args.port == 0 { 0 } else { args.port + offset };
-        nodes.push(start(args, region, &format!("127.0.0.1:{port}"))?);
+        nodes.push(start(args, region, &name(offset), &format!("127.0.0.1:{port}"))?);
     }
     let mut pages = BTreeMap::new();
     for node in nodes.iter_mut() {
@@ -98,7 +100,7 @@ async fn keep_running(args: &DemoArgs, node: &mut DemoNode, pages: &BTreeMap<Str
         eprintln!("The node of {} ended ({ended}) and is started again in {} ms.", node.region, pause.as_millis());
         tokio::time::sleep(pause).await;
         (pause, started) = (RESTART_PAUSE_MAX.min(pause * 2), Instant::now());
-        match start(args, &node.region, &node.http) {
+        match start(args, &node.region, &node.name, &node.http) {
             Ok(again) => *node = again,
             Err(error) => {
                 eprintln!("The node of {} cannot be started: {error}.", node.region);
@@ -132,18 +134,30 @@ impl DemoNode {
     }
 }
 
-fn start(args: &DemoArgs, region: &str, http: &str) -> Result<DemoNode, Failure> {
+/// The node keeps its name when it is started again. Another demo beside this one has others.
+fn name(offset: u16) -> String {
+    format!("demo {} {offset}", std::process::id())
+}
+
+fn start(args: &DemoArgs, region: &str, name: &str, http: &str) -> Result<DemoNode, Failure> {
     let program = std::env::current_exe().map_err(Failure::other)?;
     let mut command = Command::new(program);
     command.args(["serve", "--stop-with-stdin", "--allow-partition", "--region", region, "--cluster", &args.cluster, "--log", &args.log]);
-    command.args(["--http", http]);
+    command.args(["--http", http, "--node-name", name]);
     if let Some(directory) = &args.data_dir {
         command.arg("--data-dir").arg(directory.join(region));
     }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().map_err(Failure::other)?;
     let output = child.stdout.take().ok_or_else(|| Failure::other("a node has no standard output"))?;
     let stdin = child.stdin.take();
-    Ok(DemoNode { region: region.to_owned(), http: http.to_owned(), child, stdin, lines: BufReader::new(output).lines() })
+    Ok(DemoNode {
+        region: region.to_owned(),
+        name: name.to_owned(),
+        http: http.to_owned(),
+        child,
+        stdin,
+        lines: BufReader::new(output).lines(),
+    })
 }
 
 /// Ends every node's standard input, which stops them, and waits; one that hangs is killed.

@@ -109,6 +109,7 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     builder = args.peers().fold(builder, |builder, address| builder.peer(address));
     builder = args.discover().map_err(Failure::argument)?.fold(builder, |builder, way| builder.discover(way.clone()));
     builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory)).restored(args.restored);
+    builder = args.node_name().into_iter().fold(builder, |builder, name| builder.node_name(name));
     builder = builder.ready_within(args.ready_within);
     builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {

@@ -256,3 +256,34 @@ fn a_node_that_leaves_for_good_is_forgotten_and_its_clicks_stay() {
     assert_eq!(counter(&node.http, "clicks")["total"], 3);
     assert_eq!(counter(&node.http, "clicks")["regions"]["fra"]["value"], 3);
 }
+
+/// A node in memory under a name, which finds the others of its cluster in `runtime`.
+fn named(runtime: &Runtime, cluster: &str, name: &str) -> Node {
+    let mut command = support::process::command(runtime);
+    command.args(["--cluster", cluster, "--region", name, "--discover", "local", "--http", "127.0.0.1:0", "--node-name", name]);
+    Node::spawn(command)
+}
+
+#[test]
+fn named_nodes_in_memory_are_whole_after_kills() {
+    let (runtime, cluster) = (Runtime::new(), cluster());
+    let names = ["ord", "fra", "sin"];
+    let mut nodes = names.map(|name| named(&runtime, &cluster, name));
+    let mut clicks = 0;
+    for (at, name) in names.iter().enumerate() {
+        for node in &nodes {
+            add(&node.http, 5);
+            clicks += 5;
+        }
+        total(&nodes.iter().collect::<Vec<_>>(), clicks);
+        nodes[at].kill();
+        nodes[at] = named(&runtime, &cluster, name);
+    }
+    let all: Vec<&Node> = nodes.iter().collect();
+    total(&all, clicks);
+    replicas_left(&all, 3);
+    for node in &nodes {
+        assert_eq!(operate(&runtime, node, &["members"]).unwrap().len(), 3);
+        assert_eq!(support::http::get(&node.http, "/api/status").json()["retirement"], "clean");
+    }
+}

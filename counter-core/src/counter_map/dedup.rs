@@ -337,7 +337,7 @@ fn forgotten(writer: &Writer, client: &[u8]) -> Option<Forgotten> {
     }
 }
 
-fn put(writer: &mut Writer, keys: &Keys, dedup: Bounds, entry: Entry) -> Put {
+pub(super) fn put(writer: &mut Writer, keys: &Keys, dedup: Bounds, entry: Entry) -> Put {
     let hash = mark_hash(writer.id, &entry, keys);
     writer.marks.put(entry, hash, dedup)
 }

@@ -21,7 +21,7 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    fn of(writers: &[Writer]) -> Self {
+    pub(super) fn of(writers: &[Writer]) -> Self {
         let mut lives = Self::default();
         for (writer, record) in writers.iter().filter_map(|writer| Some((writer.id, writer.record.as_ref()?))) {
             for &Folded { node, upto } in &record.folded {
@@ -36,6 +36,11 @@ impl Lives {
             }
         }
         lives
+    }
+
+    /// The latest incarnation of a node that is covered by a fold.
+    pub(super) fn last_folded(&self, node: u64) -> Option<ReplicaId> {
+        self.folded.get(&node).map(|upto| ReplicaId::new(node, *upto))
     }
 
     pub(super) fn is_folded(&self, replica: ReplicaId) -> bool {

@@ -9,6 +9,7 @@ mod lives;
 mod one;
 mod pages;
 mod read;
+mod rename;
 mod reset;
 mod values;
 

@@ -85,6 +85,11 @@ impl Driver {
                     shared.subscribers.state_changed(keys.iter().map(|key| state.replica.map().name_of(*key)));
                 }
             }
+            Notice::Renumbered { from, replica } => {
+                tracing::info!(%from, %replica, "members know a later start of this node than its clock gives: it goes on above that");
+                shared.state_changed();
+                shared.subscribers.presence_changed();
+            }
             Notice::Renewed { replica } => {
                 tracing::warn!(
                     %replica,

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use counter_core::{CounterMap, ReplicaId};
 use libp2p::identity::Keypair;
+use sha2::{Digest, Sha256};
 
 use crate::behaviour::node_id;
 use crate::error::StartError;
@@ -22,15 +23,24 @@ pub(super) struct Life {
     /// Where the directory is a copy: the lives that wrote the original, which may go on elsewhere.
     pub(super) copied: Vec<ReplicaId>,
     pub(super) store: Option<Store>,
+    /// No disk remembers the numbers of this node's incarnations.
+    pub(super) is_named: bool,
 }
 
+/// In the hash from which a named node's key pair is made; nothing else hashes this.
+const NAME_DOMAIN: &[u8] = b"counter/1 node name\0";
+
 /// Begins a life. Loading a large directory takes its time, on a thread that may block.
-pub(super) async fn begin(data_dir: Option<PathBuf>, restored: bool, cluster: String) -> Result<Life, StartError> {
+pub(super) async fn begin(data_dir: Option<PathBuf>, restored: bool, cluster: String, name: Option<&str>) -> Result<Life, StartError> {
     let Some(path) = data_dir else {
-        let keypair = Keypair::generate_ed25519();
+        let keypair = name.map_or_else(Keypair::generate_ed25519, |name| named_keypair(&cluster, name));
         let replica = writer(&keypair, 0);
-        return Ok(Life { keypair, replica, map: CounterMap::new(), earlier: Vec::new(), copied: Vec::new(), store: None });
+        let (map, earlier, copied) = Default::default();
+        return Ok(Life { keypair, replica, map, earlier, copied, store: None, is_named: name.is_some() });
     };
+    if let Some(name) = name {
+        tracing::info!(name, path = %path.display(), "the data directory says which node this is: the node name is not used");
+    }
     let begun = tokio::task::spawn_blocking(move || from_directory(&path, restored, cluster)).await;
     Ok(begun.map_err(|error| StartError::Network(format!("loading the data directory failed: {error}")))??)
 }
@@ -70,7 +80,15 @@ fn from_directory(path: &Path, restored: bool, cluster: String) -> Result<Life, 
     log.set_meta(&meta)?;
     directory.set_mark(&meta.place).map_err(failed)?;
     let store = Some(Store { directory, log, weight, load_time: began.elapsed() });
-    Ok(Life { keypair, replica, map, earlier, copied: meta.copied, store })
+    Ok(Life { keypair, replica, map, earlier, copied: meta.copied, store, is_named: false })
+}
+
+/// The key pair of a named node: the same at each start. It follows from the names alone, so changing the cluster's key changes no identity. Whoever knows
+/// both names has it; what keeps strangers out is the cluster key, as for any other identity.
+fn named_keypair(cluster: &str, name: &str) -> Keypair {
+    let hash = Sha256::new().chain_update(NAME_DOMAIN).chain_update(cluster).chain_update([0]).chain_update(name).finalize();
+    let mut secret: [u8; 32] = hash.into();
+    Keypair::ed25519_from_bytes(&mut secret).unwrap_or_else(|_| unreachable!("any 32 bytes are a secret"))
 }
 
 /// Another node may go on from the original: this one is a new node, which has that one's cells.
@@ -153,6 +171,14 @@ mod tests {
         let clocks = (0..4096u64).step_by(50).map(|milliseconds| second + (milliseconds << 22 | fastrand::u64(..1 << 22)));
         let numbers: Vec<u64> = clocks.map(|clock| following(second + 7, clock)).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:x?}");
+    }
+
+    #[test]
+    fn a_name_is_the_same_node_at_each_start() {
+        let peer = |cluster, name| named_keypair(cluster, name).public().to_peer_id().to_string();
+        assert_eq!(peer("counter", "web-1"), "12D3KooWPKihtjpdMxBjMTTS9E6kFAiGQsn2ftYh5UgNyXPup21L");
+        let others = [peer("counter", "web-2"), peer("staging", "web-1"), peer("counterw", "eb-1")];
+        assert!(others.iter().all(|other| *other != peer("counter", "web-1")));
     }
 
     #[test]

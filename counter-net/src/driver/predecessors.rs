@@ -1,4 +1,4 @@
-//! Lives before this one whose end nobody had on record when it began: claimed once a member has answered, and only if nobody goes on from them.
+//! Incarnations that wrote the original of a copied directory: claimed once a member has answered, and only if nobody goes on from them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -86,9 +86,6 @@ impl Predecessors {
         if !look.caught_up {
             return look;
         }
-        if self.caught_up.is_none() {
-            look.claim = earlier_than(replica);
-        }
         let since = *self.caught_up.get_or_insert(now);
         (look.go_on, self.copied) = std::mem::take(&mut self.copied).into_iter().partition(|&life| goes_on(life, replica, members));
         if now >= since + ABSENT_FOR {
@@ -97,12 +94,6 @@ impl Predecessors {
         self.is_settled = self.copied.is_empty();
         look
     }
-}
-
-/// Earlier lives of this very node that a member has and the directory had not: its disk was set back to an earlier time.
-fn earlier_than(replica: &Replica) -> Vec<ReplicaId> {
-    let own = replica.id();
-    replica.map().enrolled().filter(|life| life.node == own.node && life.generation < own.generation).collect()
 }
 
 /// Whether it has an heir, or its node is there, or was there in a later life.
@@ -182,13 +173,5 @@ mod tests {
         let replica = replica_of(&[life(9, 1), life(1, 1), life(1, 2)]);
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         assert_eq!(predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).go_on, [copied], "its record says so");
-    }
-
-    #[test]
-    fn a_disk_set_back_in_time_claims_the_lives_that_it_forgot() {
-        let replica = replica_of(&[life(1, 9), life(1, 3), life(2, 1)]);
-        let mut predecessors = Predecessors::new(Vec::new(), Vec::new(), true);
-        assert_eq!(predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).claim, [life(1, 3)]);
-        assert!(predecessors.is_settled);
     }
 }

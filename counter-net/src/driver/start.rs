@@ -35,7 +35,7 @@ const INTERFACE_QUIET: Duration = Duration::from_millis(50);
 /// Starts a node's loop as a task; the node's addresses are known when this returns.
 pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let names = Names::of(&config.cluster)?;
-    let life = life::begin(config.data_dir.clone(), config.restored, config.cluster.clone()).await?;
+    let life = life::begin(config.data_dir.clone(), config.restored, config.cluster.clone(), config.node_name.as_deref()).await?;
     let mut swarm = swarm(&life, &config, &names)?;
     let Listening { addresses, early } = listen(&mut swarm, &config.listen).await?;
     let predecessors = Predecessors::new(life.earlier.clone(), life.copied.clone(), life.store.is_some());
@@ -72,7 +72,10 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let mut replica = Replica::with_map(life.replica, &config.region, life.map.bounded(config.counters_max, REPLICAS_MAX))
         .map_err(|error| StartError::Network(error.to_string()))?;
     let origin = Instant::now();
-    let replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
+    let mut replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
+    if life.is_named {
+        replicator.ask_for_number();
+    }
     let wakes = Wakes::default();
     let local = Arc::clone(&wakes.local);
     replica.set_wake(Arc::new(move || local.notify_one()));

@@ -32,6 +32,7 @@ pub struct NodeBuilder {
     name_server: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     restored: bool,
+    node_name: Option<String>,
     commit_interval: Duration,
     counters_max: usize,
     protocol: ProtocolConfig,
@@ -52,6 +53,7 @@ impl Default for NodeBuilder {
             name_server: None,
             data_dir: None,
             restored: false,
+            node_name: None,
             commit_interval: Duration::from_millis(5),
             counters_max: counter_core::COUNTERS_MAX,
             protocol: ProtocolConfig::default(),
@@ -166,6 +168,17 @@ impl NodeBuilder {
         self
     }
 
+    /// A name for this node that outlives its process, such as that of its machine: 1-128 bytes, and no other node of the cluster has it. Default none.
+    ///
+    /// A node without a [directory](Self::data_dir) that is killed cannot be told from one that is out of reach: it counts for copies and for what is stable
+    /// until somebody [retires](crate::Node::retire) it. Where it starts again under its name, the others know that the process before it has ended,
+    /// and the new one takes over what they hold of it. The name keeps no numbers: what nobody else had is lost. A start under a name costs one round
+    /// trip more. A directory's identity wins over a name.
+    pub fn node_name(mut self, name: impl Into<String>) -> Self {
+        self.node_name = Some(name.into());
+        self
+    }
+
     /// How long a change that nobody waits for may wait for its commit. Default 5 ms. An add that is waited for
     /// ([`Counter::add_durable`](crate::Counter::add_durable)) is committed at once. More saves writes (each commit is one fsync, however many changes it carries), less loses less in a crash: that much of this
     /// node's latest adds, where no other node has them yet. 50 ms to 1 s suits a spinning disk. Without a data directory it does nothing.
@@ -225,6 +238,7 @@ impl NodeBuilder {
     pub(super) fn check(mut self) -> Result<NodeConfig, StartError> {
         config::check_region(&self.region)?;
         config::check_cluster(&self.cluster)?;
+        self.node_name.as_deref().map_or(Ok(()), config::check_node_name)?;
         let keys = config::check_keys(self.key.take(), std::mem::take(&mut self.further_keys))?;
         let has_key = !keys.is_empty();
         let discovery = self.discovery_or_default(has_key)?;
@@ -257,6 +271,7 @@ impl NodeBuilder {
             name_server: self.name_server,
             data_dir: self.data_dir,
             restored: self.restored,
+            node_name: self.node_name,
             commit_interval: self.commit_interval,
             counters_max: self.counters_max,
             protocol,

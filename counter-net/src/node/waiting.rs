@@ -38,7 +38,8 @@ impl fmt::Display for NotReplicated {
             Self::Few { held, wanted, enrolled } => {
                 write!(
                     f,
-                    "in time {held} of {enrolled} replicas were known to hold the add, {wanted} were wanted; it is counted and travels on"
+                    "in time {held} of {enrolled} replicas were known to hold the add, {wanted} were wanted; it is counted and travels on. \
+                     `members` names those that are missing: start them again, or `retire` those that will not come back"
                 )
             }
             Self::Busy => f.write_str("too many wait for copies already; the add is counted and travels on"),

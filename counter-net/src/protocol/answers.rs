@@ -52,6 +52,7 @@ impl Replicator {
                 match pending.asked {
                     Asked::Confirm => source.confirms_nothing = true,
                     Asked::Digest => source.takes_no_parts = true,
+                    Asked::Number => self.cannot_number(peer),
                     _ => return Err(Refusal::RefusedByPeer),
                 }
                 return Ok(());
@@ -79,6 +80,7 @@ impl Replicator {
             (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(replica, peer, generation, &noted, &behind),
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => self.take_confirmed(replica, peer, &answer),
             (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
+            (Asked::Number, Response { numbered: Some(numbered), .. }) => self.take_numbered(peer, &numbered),
             (Asked::Hold { version }, Response { held: Some(held), .. }) => {
                 self.take_held(peer, held.version, version);
                 Ok(())

@@ -38,6 +38,8 @@ pub(super) enum Asked {
     Confirm,
     /// Nothing: it is sent a part of this node's digest.
     Digest,
+    /// Which incarnations of this node it knows.
+    Number,
 }
 
 impl Asked {
@@ -55,6 +57,7 @@ impl Asked {
             Asked::Hold { .. } => Kind::Hold,
             Asked::Confirm => Kind::Confirm,
             Asked::Digest => Kind::Digest,
+            Asked::Number => Kind::Number,
         }
     }
 }

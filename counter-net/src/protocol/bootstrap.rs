@@ -137,6 +137,11 @@ impl Bootstrap {
         sources.any_answers() || (sources.is_empty() && !expects)
     }
 
+    /// Whether somebody is found or looked for who is not connected yet.
+    pub(super) fn expects_somebody(&self) -> bool {
+        self.search.expects_somebody()
+    }
+
     /// Looks again after anything that may have brought this node nearer.
     pub(super) fn look(&mut self, sources: &Sources, members: &Members) {
         self.was_answered |= sources.any_answers();

@@ -722,7 +722,7 @@ impl Replicator {
 
     /// Proposes, confirms and passes on what is due.
     pub(super) fn confirm(&mut self, replica: &Replica) {
-        if self.leaving || !self.confirmations.is_due(self.moved(replica), self.now) {
+        if self.leaving || self.numbering.is_open() || !self.confirmations.is_due(self.moved(replica), self.now) {
             return;
         }
         let view = self.view(replica);

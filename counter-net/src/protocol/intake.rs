@@ -59,7 +59,7 @@ impl Replicator {
 
     /// Before this node has caught up it may not know who has ended: what a writer says itself waits until then.
     fn is_early(&self) -> bool {
-        !self.is_synced() && !self.sources.is_empty()
+        (!self.is_synced() && !self.sources.is_empty()) || self.waits_for_number()
     }
 
     /// Joins a part of a full pull, cell by cell.
@@ -95,7 +95,7 @@ impl Replicator {
             self.timers.set_by(Timer::Flush, self.next_flush.max(self.now));
         }
         if !joined.records.is_empty() {
-            self.records_changed();
+            self.look_for_ended();
             // A record moves its writer's version without a cell: a target may be covered by now.
             self.confirmations.look_again();
         }

@@ -31,6 +31,16 @@ pub(super) struct Request {
     pub confirm: Option<ConfirmMessage>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<DigestPart>,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<NumberAsk>,
+}
+
+/// Asks for the latest incarnation of the requester's node that the receiver knows. Answered with [`Numbered`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct NumberAsk {
+    /// Who asks, under the number that it has for now. The receiver may have heard that announced.
+    #[serde(rename = "i")]
+    pub replica: Id,
 }
 
 /// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with [`State`].
@@ -164,6 +174,8 @@ pub(super) struct Response {
     pub confirm: Option<ConfirmMessage>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub numbered: Option<Numbered>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
     /// Which life of the answering node speaks: what it shows to hold counts for that life.
@@ -255,6 +267,17 @@ pub(super) struct Noted {
     pub part: Option<Part>,
 }
 
+/// Answers the question for a number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Numbered {
+    /// The generation of the latest incarnation that the answerer knows of the requester's node, whether it holds it, somebody claims it, or it was
+    /// folded; 0 where it knows none.
+    #[serde(rename = "n")]
+    pub latest: u64,
+    #[serde(rename = "y")]
+    pub synced: bool,
+}
+
 /// Answers a part of a digest: it came.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Taken {}
@@ -281,6 +304,10 @@ pub(super) struct Refused {
 }
 
 impl Request {
+    pub(super) fn number(number: NumberAsk) -> Self {
+        Self { version: VERSION, number: Some(number), ..Self::default() }
+    }
+
     pub(super) fn compare(compare: Compare) -> Self {
         Self { version: VERSION, compare: Some(compare), ..Self::default() }
     }
@@ -311,6 +338,10 @@ impl Request {
 }
 
 impl Response {
+    pub(super) fn numbered(numbered: Numbered) -> Self {
+        Self { version: VERSION, numbered: Some(numbered), ..Self::default() }
+    }
+
     pub(super) fn taken() -> Self {
         Self { version: VERSION, taken: Some(Taken {}), ..Self::default() }
     }

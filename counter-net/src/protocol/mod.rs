@@ -45,6 +45,7 @@ mod intake;
 mod member;
 mod members;
 mod message;
+mod numbering;
 mod outbox;
 mod output;
 mod own_delta;

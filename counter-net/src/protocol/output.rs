@@ -94,6 +94,13 @@ pub enum Notice {
     },
     /// Another process runs as this node and was there before: this one has to stop.
     SecondProcess,
+    /// This incarnation took another number before anybody else held anything of it, because peers know a later incarnation of this node.
+    Renumbered {
+        /// The number that nobody has seen.
+        from: ReplicaId,
+        /// The writer of everything that was written so far, and of what follows.
+        replica: ReplicaId,
+    },
     /// Something that must not happen happened; it is counted, and repaired where that is possible.
     Alarm(Alarm),
 }

@@ -17,6 +17,7 @@ use super::holders::Held;
 use super::input::{Input, NodeId};
 use super::member::{Member, Presence};
 use super::members::Members;
+use super::numbering::Numbering;
 use super::outbox::Outbox;
 use super::output::{Notice, Output};
 use super::own_delta::birth_of;
@@ -72,6 +73,7 @@ pub struct Replicator {
     /// Of the last digest that went out in parts.
     pub(super) digest_serial: u64,
     pub(super) retirement: Retirement,
+    pub(super) numbering: Numbering,
     /// This life was ended, or is not the only one under its id: it is to be renewed before the next input.
     pub(super) renew_due: bool,
     status: Status,
@@ -119,6 +121,7 @@ impl Replicator {
             leaving: false,
             digest_serial: 0,
             retirement: Retirement::default(),
+            numbering: Numbering::default(),
             renew_due: false,
             status: Status::default(),
             config,
@@ -205,11 +208,13 @@ impl Replicator {
             // What a peer was heard to hold may have come from anywhere meanwhile.
             self.sources.mark_pulled(&replica.map().version_vector());
         }
+        self.settle_number(replica);
         let was_synced = self.is_synced();
         self.bootstrap.look(&self.sources, &self.members);
         if self.is_synced() && !was_synced {
             let waiting = self.gaps.writers();
             self.join_waiting(replica, &waiting);
+            self.look_for_ended();
         }
         if std::mem::take(&mut self.renew_due) && !self.leaving {
             self.renew(replica);

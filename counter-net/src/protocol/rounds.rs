@@ -69,6 +69,9 @@ impl Replicator {
     }
 
     fn send_ask(&mut self, replica: &Replica, peer: NodeId, cells: bool) {
+        if self.numbering.is_open() {
+            return self.send_number_ask(peer);
+        }
         let Piece { have, behind, part } = self.digest_for(replica, peer);
         let known = self.sources.get(peer).is_some_and(|source| source.heard.get(self.own) > 0);
         let ask = Ask {
@@ -88,6 +91,9 @@ impl Replicator {
 
     /// Tells a peer what this node holds; a leaving one adds its last cells.
     pub(super) fn tell(&mut self, replica: &mut Replica, peer: NodeId) {
+        if self.numbering.is_open() {
+            return;
+        }
         let known = self.sources.get(peer).map_or(0, |source| source.heard.get(self.own));
         let last = self.may_send_cells(replica, peer).then(|| own_since(replica, known).encode());
         let Piece { have, behind, part } = self.digest_for(replica, peer);

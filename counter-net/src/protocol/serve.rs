@@ -32,6 +32,13 @@ impl Replicator {
     }
 
     fn serve(&mut self, replica: &mut Replica, peer: NodeId, request: Request) -> Result<Response, Refusal> {
+        if let Some(ask) = &request.number {
+            return self.serve_number(replica, peer, ask);
+        }
+        if self.numbering.is_open() {
+            let wants_state = request.ask.is_some() || request.compare.is_some();
+            return if wants_state { Ok(self.unnumbered()) } else { Err(Refusal::NotRecorded) };
+        }
         match request {
             Request { compare: Some(compare), .. } => Ok(self.serve_compare(replica, peer, &compare)),
             Request { ask: Some(ask), .. } => self.serve_ask(replica, peer, &ask),
@@ -167,6 +174,7 @@ fn kind_of(request: &Request) -> Kind {
         Request { hold: Some(_), .. } => Kind::Hold,
         Request { confirm: Some(_), .. } => Kind::Confirm,
         Request { digest: Some(_), .. } => Kind::Digest,
+        Request { number: Some(_), .. } => Kind::Number,
         _ => Kind::Other,
     }
 }

@@ -195,7 +195,12 @@ impl Sources {
 impl Source {
     /// It was pulled to the end, or has failed too often to wait for.
     fn is_resolved(&self) -> bool {
-        (self.pulled && self.answered) || self.failures >= FAILURES_MAX
+        (self.pulled && self.answered) || self.has_failed()
+    }
+
+    /// It has failed too often to wait for.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures >= FAILURES_MAX
     }
 
     /// The peer says whether it is synced. What it held before it was does not count as pulled any more.

@@ -26,13 +26,15 @@ pub enum Kind {
     Confirm,
     /// A further part of a long digest, and its answer.
     Digest,
+    /// A question for the latest incarnation of the asking node, and its answer.
+    Number,
     /// Anything else: refusals, and what could not be read.
     Other,
 }
 
 impl Kind {
     /// Every kind, for metrics that list them all.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::GossipDelta,
         Kind::GossipPresence,
         Kind::Compare,
@@ -42,6 +44,7 @@ impl Kind {
         Kind::Hold,
         Kind::Confirm,
         Kind::Digest,
+        Kind::Number,
         Kind::Other,
     ];
 
@@ -57,6 +60,7 @@ impl Kind {
             Kind::Hold => "hold",
             Kind::Confirm => "confirm",
             Kind::Digest => "digest",
+            Kind::Number => "number",
             Kind::Other => "other",
         }
     }

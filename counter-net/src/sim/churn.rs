@@ -63,6 +63,11 @@ impl Sim {
         self.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica))
     }
 
+    /// The replicas that count at a node and are not there.
+    pub fn missing(&self, host: usize) -> Vec<ReplicaId> {
+        self.hosts[host].alive.as_ref().map(|alive| alive.machine.missing(&alive.replica)).unwrap_or_default()
+    }
+
     /// The incarnation that a node runs as, or ran as last.
     pub fn writer_of(&self, host: usize) -> ReplicaId {
         self.hosts[host].replica_id()

@@ -33,7 +33,7 @@ pub struct SimConfig {
     /// Whether a life with a disk claims the one before it, as real nodes do. Then cells are not one writer's own any more, so totals are held
     /// against the truth instead of cells, and a story has to do without resets and subtractions.
     pub retirement: bool,
-    /// Whether nodes have names: a start without a disk is an incarnation of the same node, and claims those before it.
+    /// Whether nodes have names: a start without a disk is an incarnation of the same node, under a number from a clock that may have been set back.
     pub named: bool,
     /// Dedup entries of a kind that are kept of each writer.
     pub dedup_max: usize,

@@ -111,10 +111,15 @@ impl Host {
         let on_disk = map.version_vector();
         self.committed = self.committed.take().map(|_| map.clone());
         let before = self.writer;
-        let generation = if self.retires { ReplicaId::new(0, before.generation).follows().generation } else { self.life };
+        let is_named = config.named && !with_disk;
+        let generation = match (self.retires, is_named) {
+            (false, _) => self.life,
+            (true, false) => ReplicaId::new(0, before.generation).follows().generation,
+            (true, true) => number_by_clock(before, seed),
+        };
         self.writer = ReplicaId::new(self.node.0, generation);
         let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
-        if self.retires && (with_disk || config.named) && before.generation > 0 {
+        if self.retires && with_disk && before.generation > 0 {
             // All that the directory knows of, as the driver does: the latest may have left no more than its number.
             let earlier: Vec<ReplicaId> =
                 replica.map().replicas().filter(|life| life.node == before.node && *life != self.writer).collect();
@@ -123,6 +128,9 @@ impl Host {
             });
         }
         let mut machine = Replicator::new(config.protocol.clone(), &replica, seed, self.local(now));
+        if is_named && self.retires {
+            machine.ask_for_number();
+        }
         if self.committed.is_some() {
             machine.follow_store(on_disk);
         }
@@ -154,6 +162,13 @@ impl Host {
     pub(super) fn set_clock(&mut self, jump: Duration, rate: f64, now: Duration) {
         self.clock = Clock { base: self.local(now) + jump, since: now, rate };
     }
+}
+
+/// The number that a node without a disk draws. In one start of three the clock was set back, so the number may be below that of earlier starts.
+fn number_by_clock(before: ReplicaId, seed: u64) -> u64 {
+    let (latest, low) = (before.generation >> 32, mixed(seed) & u64::from(u32::MAX));
+    let upper = if seed.is_multiple_of(3) { 1 + (seed >> 16) % latest.max(1) } else { latest + 1 + (seed >> 16) % 2 };
+    upper << 32 | low
 }
 
 /// Spreads small numbers over all bits (splitmix64's last step), as hashes of keys are.

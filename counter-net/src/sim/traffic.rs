@@ -112,6 +112,14 @@ impl Sim {
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
         let before = alive.replica.version();
         alive.machine.handle(&mut alive.replica, input, local);
+        let outputs: Vec<Output> = std::iter::from_fn(|| alive.machine.poll_output()).collect();
+        if let Some(ledger) = self.ledger.as_mut() {
+            for output in &outputs {
+                if let Output::Notify(Notice::Renumbered { from, replica }) = output {
+                    ledger.renumbered(host, *from, *replica);
+                }
+            }
+        }
         if alive.replica.version() != before && !self.config.unwatched {
             self.truth.flushed(&alive.replica);
         }
@@ -120,7 +128,6 @@ impl Sim {
         {
             self.failure.get_or_insert(failure);
         }
-        let outputs: Vec<Output> = std::iter::from_fn(|| alive.machine.poll_output()).collect();
         self.hosts[host].busy_until = now + slowness;
         self.steps += 1;
         for output in outputs {
@@ -179,6 +186,7 @@ impl Sim {
             }
             Notice::Alarm(alarm) => self.fail(Failure::BadOutput(format!("{host} at {:?}: {alarm:?}", self.now))),
             Notice::Waited { id, how } => drop(self.waited.insert(id, how)),
+            Notice::Renumbered { replica, .. } => self.hosts[host].set_writer(replica),
             Notice::Renewed { replica } => self.hosts[host].set_writer(replica),
             Notice::MembersChanged | Notice::Synced | Notice::SecondProcess => {}
         }

@@ -196,6 +196,8 @@ impl Replicator {
             let later = self.rng.f64();
             let waiting = replica.map().without_successor().into_iter().filter(|life| *life != self.own).collect();
             self.retirement.claims.wait_for(waiting, later, self.now);
+            self.claim_own_earlier(replica);
+            self.look_for_later(replica);
         }
         if self.retirement.claims.is_empty() || !self.is_synced() || replica.map().is_ended(self.own) {
             return;
@@ -205,6 +207,19 @@ impl Replicator {
             if replica.map().covers_final_of(life) {
                 self.claim(replica, life);
             }
+        }
+    }
+
+    /// Claims the incarnations of this very node before this one: they ended when it started. A start from a directory claims those that it remembers;
+    /// others may know more, such as of a disk that was set back, or of a node that has a name and no disk.
+    fn claim_own_earlier(&mut self, replica: &mut Replica) {
+        if !self.is_synced() || self.numbering.is_open() || replica.map().is_ended(self.own) {
+            return;
+        }
+        let is_earlier = |life: &ReplicaId| life.node == self.own.node && life.generation < self.own.generation;
+        let earlier: Vec<ReplicaId> = replica.map().enrolled().filter(is_earlier).collect();
+        for life in earlier.into_iter().filter(|life| replica.map().covers_final_of(*life)).collect::<Vec<_>>() {
+            self.claim(replica, life);
         }
     }
 
@@ -454,8 +469,9 @@ impl Replicator {
         self.sources.hear(peer, digest, lacks, self.now);
     }
 
-    /// Records changed: what there is to do for ended incarnations is looked up at the next look.
-    pub(super) fn records_changed(&mut self) {
+    /// Records changed, or this node may do more than before: what there is to do for ended incarnations is looked up anew.
+    pub(super) fn look_for_ended(&mut self) {
         self.retirement.is_stale = true;
+        self.timers.set_by(Timer::Retire, self.now);
     }
 }

@@ -193,6 +193,19 @@ impl Ledger {
         }
     }
 
+    /// A process took another number before anybody else held anything of it.
+    pub(in crate::sim) fn renumbered(&mut self, host: usize, from: ReplicaId, to: ReplicaId) {
+        if let Some(view) = self.views.get_mut(&host) {
+            (view.writer, view.fingerprint) = (to, 0);
+        }
+        if let Some(pending) = self.pending.remove(&from) {
+            self.pending.insert(to, pending);
+        }
+        let units = self.keys.iter_mut().flat_map(|key| &mut key.units);
+        units.filter(|unit| unit.writer == from).for_each(|unit| unit.writer = to);
+        self.resets.iter_mut().filter(|reset| reset.writer == from).for_each(|reset| reset.writer = to);
+    }
+
     /// Reads all values of a node and holds them against what it holds and what it has shown.
     ///
     /// # Errors

@@ -93,6 +93,8 @@ pub struct Mix {
     pub clean: bool,
     /// In the end a majority of copies and a stable total must be had.
     pub majority: bool,
+    /// In the end exactly one replica is left of each process that was killed, and an operator who retires those that are named has a majority of copies.
+    pub names_missing: bool,
 }
 
 const NEAR_AND_FAR: &[fn() -> Link] = &[Link::loopback, Link::wide, || Link::lossy(0.1)];
@@ -141,6 +143,7 @@ const CALM: Mix = Mix {
     operator: true,
     clean: true,
     majority: false,
+    names_missing: false,
 };
 
 impl Mix {
@@ -192,7 +195,7 @@ impl Mix {
         Mix { name: "long digests", directories: 30, kill: 8, newcomer: 10, digest_replicas_max: Some(12), clean: false, ..CALM };
     /// Kills without directories, and nobody who retires them.
     pub const NO_OPERATOR: Mix =
-        Mix { name: "no operator", directories: 0, kill: 4, newcomer: 6, operator: false, clean: false, majority: true, ..CALM };
+        Mix { name: "no operator", directories: 0, kill: 4, newcomer: 6, operator: false, clean: false, names_missing: true, ..CALM };
     /// Kills of nodes without directories, which come back under their names; nobody retires them.
     pub const NAMED: Mix = Mix {
         name: "named",

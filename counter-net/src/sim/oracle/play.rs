@@ -565,7 +565,10 @@ impl Stage<'_> {
         self.ledger().compare()?;
         let ids = self.sim.ledger.as_ref().map(|ledger| &ledger.ids);
         hosts.iter().filter_map(|host| self.sim.map(*host)).try_for_each(|map| ids.map_or(Ok(()), |ids| ids.check(map)))?;
-        if self.mix.majority {
+        if self.mix.names_missing {
+            self.check_missing(&hosts)?;
+        }
+        if self.mix.majority || self.mix.names_missing {
             self.check_majority(hosts[0])?;
         }
         self.sim.verdict()
@@ -589,6 +592,23 @@ impl Stage<'_> {
                 return Err(Failure::NotConverged(format!("not {what} after {PEACE:?} of peace\n{shown}")));
             }
         }
+    }
+
+    /// What kills left is bounded, and named: one enrolled replica for each node that was killed. Once these are retired, nothing is left.
+    fn check_missing(&mut self, hosts: &[usize]) -> Result<(), Failure> {
+        let up: Vec<ReplicaId> = hosts.iter().map(|host| self.sim.writer(*host)).collect();
+        let mut killed: Vec<ReplicaId> =
+            self.actors.iter().map(|actor| self.sim.writer(actor.host)).filter(|id| !up.contains(id)).collect();
+        killed.sort_unstable();
+        let missing: Vec<ReplicaId> = self.sim.missing(hosts[0]);
+        if let Some(id) = missing.iter().find(|id| killed.binary_search(id).is_err()) {
+            return Err(Failure::NotConverged(format!("{id} is missing, and no process that was killed wrote as it\n{}", self.shown())));
+        }
+        self.wait("clean once those are retired that are missing", |stage| {
+            stage.sim.retire_absent(hosts[0]);
+            hosts.iter().all(|host| stage.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len()))
+                && stage.sim.is_converged()
+        })
     }
 
     /// Healthy nodes know a majority of copies and a stable total.
