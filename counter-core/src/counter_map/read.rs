@@ -96,6 +96,11 @@ impl CounterMap {
         self.writers.iter().map(|writer| writer.len()).sum()
     }
 
+    /// Cells of one writer. O(log writers).
+    pub fn cells_of(&self, replica: ReplicaId) -> usize {
+        self.writer(replica).map_or(0, |writer| writer.len())
+    }
+
     /// Every writer known, in the order of ids.
     pub fn replicas(&self) -> impl ExactSizeIterator<Item = ReplicaId> + '_ {
         self.writers.iter().map(|writer| writer.id)

@@ -32,9 +32,15 @@ const STEP_INTERVAL: Duration = Duration::from_millis(250);
 /// Peers that are asked for their digests at one look.
 const ASKED_A_STEP: usize = 8;
 
-/// How long a node has run before it absorbs a successor that ended at its work. A node that crashes
-/// again and again would otherwise leave half of that work behind each time.
+/// How long at most a node has run before it absorbs a successor that ended at its work. A node that
+/// crashes again and again would otherwise leave half of that work behind each time.
 const AFTER_ONE_THAT_FAILED: Duration = Duration::from_secs(60);
+
+/// How many times longer than the work takes a node has run before it, where another ended at it.
+const PATIENCE_FACTOR: u32 = 8;
+
+/// About what one absorbed cell takes in a delta.
+const ABSORBED_CELL_BYTES: usize = 35;
 
 /// How long an incarnation must have been silent before an operator may retire it without force.
 const QUIET: Duration = Duration::from_secs(600);
@@ -230,6 +236,9 @@ impl Replicator {
             self.retirement.work = Some(work);
             return;
         }
+        if !work.has_begun() && self.claim_for_the_ended(replica) {
+            return;
+        }
         if let Some(upto) = self.upto(replica, &work)
             && self.first_without(replica, upto).is_some()
         {
@@ -265,10 +274,27 @@ impl Replicator {
         self.out.notify(Notice::Changed { keys: Vec::new() });
     }
 
-    /// Whether another has ended at this very work, and this node has not run for long itself.
+    /// Whether another has ended at this very work, and this node has not run for some time itself. How long depends on the work: what takes no time is
+    /// not left half done.
     fn is_too_early(&self, replica: &Replica, work: &Inheritance) -> bool {
         let was_at_work = |life: &ReplicaId| replica.map().record(*life).is_some_and(counter_core::Record::is_absorbing);
-        !work.has_begun() && self.now < self.started + AFTER_ONE_THAT_FAILED && work.lives().iter().any(was_at_work)
+        if work.has_begun() || !work.lives().iter().any(was_at_work) {
+            return false;
+        }
+        let cells: usize = work.lives().iter().map(|life| replica.map().cells_of(*life)).sum();
+        let steps = cells * ABSORBED_CELL_BYTES / self.step_bytes();
+        let takes = STEP_INTERVAL.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+        self.now < self.started + takes.saturating_mul(PATIENCE_FACTOR).min(AFTER_ONE_THAT_FAILED)
+    }
+
+    /// Where all that claimed an incarnation have ended, it is claimed anew before one of them is absorbed: with its claimant's record the word that it
+    /// ended would go. True where something was claimed.
+    fn claim_for_the_ended(&mut self, replica: &mut Replica) -> bool {
+        let open = replica.map().without_successor().into_iter().filter(|life| *life != self.own);
+        let open: Vec<ReplicaId> = open.filter(|life| replica.map().covers_final_of(*life)).collect();
+        let is_any = !open.is_empty();
+        open.into_iter().for_each(|life| self.claim(replica, life));
+        is_any
     }
 
     /// What own resets cleared of lives that are folded everywhere is dropped from the own cells.
