@@ -26,14 +26,18 @@ impl Answer {
 }
 
 pub fn connect(http: &str) -> TcpStream {
-    let stream = TcpStream::connect(http).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream
+    try_connect(http).unwrap()
+}
+
+fn try_connect(http: &str) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(http)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
 }
 
 /// Sends `request` as it stands and reads to the end.
 pub fn raw(http: &str, request: &[u8]) -> std::io::Result<Answer> {
-    let mut stream = connect(http);
+    let mut stream = try_connect(http)?;
     stream.write_all(request)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
@@ -58,9 +62,14 @@ fn dechunk(mut body: &str) -> String {
 }
 
 pub fn request(http: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    try_request(http, method, path, headers, body).unwrap()
+}
+
+/// The same of a node that may be gone, or go meanwhile: then the status of what came is 0, or there is an error.
+pub fn try_request(http: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Answer> {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
-    raw(http, [head.as_bytes(), body.as_bytes()].concat().as_slice()).unwrap()
+    raw(http, [head.as_bytes(), body.as_bytes()].concat().as_slice())
 }
 
 pub fn get(http: &str, path: &str) -> Answer {

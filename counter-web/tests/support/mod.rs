@@ -7,6 +7,7 @@ pub mod demo;
 pub mod distance;
 pub mod http;
 pub mod inside;
+pub mod load;
 pub mod nginx;
 pub mod process;
 pub mod relay;

@@ -41,7 +41,12 @@ impl Drop for Runtime {
 
 /// The binary with an environment in which nothing is configured, and no neighbours but those in `runtime`.
 pub fn command(runtime: &Runtime) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_counter-web"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_counter-web")), runtime)
+}
+
+/// The same of another binary.
+pub fn command_of(binary: &Path, runtime: &Runtime) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("COUNTER_") || text.starts_with("FLY_") || text == "PORT" {
@@ -94,13 +99,27 @@ impl Node {
     /// A node with a data directory, named for its region, that finds the others of its cluster in `runtime`. What it logs goes to a file beside the
     /// directory, after what its earlier lives logged.
     pub fn start_in(runtime: &Runtime, cluster: &str, directory: &Path, flags: &[&str]) -> Self {
+        Self::start_as(command(runtime), cluster, directory, flags)
+    }
+
+    /// The same as a command that may be of another binary.
+    pub fn start_as(mut command: Command, cluster: &str, directory: &Path, flags: &[&str]) -> Self {
+        command.arg("--data-dir").arg(directory).args(flags);
+        Self::spawn_logging(command, cluster, directory)
+    }
+
+    /// The same without the directory: its path names the region and the log alone.
+    pub fn start_in_memory(runtime: &Runtime, cluster: &str, path: &Path, flags: &[&str]) -> Self {
         let mut command = command(runtime);
-        let region = directory.file_name().and_then(|name| name.to_str()).unwrap();
-        command
-            .args(["--cluster", cluster, "--region", region, "--discover", "local", "--http", "127.0.0.1:0", "--data-dir"])
-            .arg(directory);
-        let log = std::fs::File::options().create(true).append(true).open(directory.with_extension("log")).unwrap();
-        command.args(flags).env("RUST_LOG", "error,counter_net=warn").stderr(log);
+        command.args(flags);
+        Self::spawn_logging(command, cluster, path)
+    }
+
+    fn spawn_logging(mut command: Command, cluster: &str, path: &Path) -> Self {
+        let region = path.file_name().and_then(|name| name.to_str()).unwrap();
+        command.args(["--cluster", cluster, "--region", region, "--discover", "local", "--http", "127.0.0.1:0"]);
+        let log = std::fs::File::options().create(true).append(true).open(path.with_extension("log")).unwrap();
+        command.env("RUST_LOG", "error,counter_net=warn").stderr(log);
         Self::spawn(command)
     }
 

@@ -1,0 +1,185 @@
+//! Clients that give every add an id, and send it again at other nodes until one that has a
+//! directory acknowledges it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::eventually;
+use super::http::{counter, try_request};
+
+/// The counters that clients add to.
+pub const COUNTERS: [&str; 2] = ["clicks", "rounds"];
+
+/// Adds of this one may go to any nodes, so an add may be applied by two that have not met.
+pub const ROAMING: usize = 0;
+
+/// Adds of this one go to one node with a directory, before and after its restarts.
+pub const SETTLED: usize = 1;
+
+/// The longest that one add may stay without an acknowledgement.
+const ADD_WITHIN: Duration = Duration::from_secs(120);
+
+/// The longest until all nodes show what was added.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+
+/// One node as clients see it.
+struct Target {
+    /// Empty while no process runs.
+    http: Mutex<String>,
+    /// It has a directory, so what it acknowledges is certain.
+    keeps: bool,
+}
+
+/// All clients of one cluster, and the sums of what is certain.
+pub struct Load {
+    targets: Vec<Target>,
+    /// Held for reading during an add, for writing during a pause.
+    gate: RwLock<()>,
+    over: AtomicBool,
+    sums: [AtomicI64; COUNTERS.len()],
+    adds: AtomicU64,
+    /// Requests beyond the first of an add.
+    repeats: AtomicU64,
+}
+
+/// Ends the clients when it goes, also where the test fails.
+pub struct Ending<'a>(&'a Load);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    /// For one node an entry: true where it has a directory.
+    pub fn new(keeps: &[bool]) -> Self {
+        Self {
+            targets: keeps.iter().map(|&keeps| Target { http: Mutex::default(), keeps }).collect(),
+            gate: RwLock::default(),
+            over: AtomicBool::default(),
+            sums: Default::default(),
+            adds: AtomicU64::default(),
+            repeats: AtomicU64::default(),
+        }
+    }
+
+    /// Where node `at` serves from now on; nowhere while it is empty.
+    pub fn set(&self, at: usize, http: &str) {
+        http.clone_into(&mut self.targets[at].http.lock().unwrap());
+    }
+
+    /// Adds that are certain.
+    pub fn adds(&self) -> u64 {
+        self.adds.load(Ordering::Relaxed)
+    }
+
+    pub fn repeats(&self) -> u64 {
+        self.repeats.load(Ordering::Relaxed)
+    }
+
+    /// Ends [`run`](Self::run) when it is dropped.
+    pub fn ending(&self) -> Ending<'_> {
+        Ending(self)
+    }
+
+    /// Does `work` while no client has an add under way.
+    pub fn pause<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _closed = self.gate.write().unwrap();
+        work()
+    }
+
+    /// A counter was reset while the clients paused.
+    pub fn was_reset(&self, counter: usize) {
+        self.sums[counter].store(0, Ordering::Relaxed);
+    }
+
+    /// One client, until the end. Every fourth has ids that it does not number.
+    pub fn run(&self, client: usize, seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed ^ client as u64);
+        for number in 1.. {
+            let _open = self.gate.read().unwrap();
+            if self.over.load(Ordering::Relaxed) {
+                return;
+            }
+            let at = random.usize(..COUNTERS.len());
+            let amount = if random.u8(..5) == 0 { -random.i64(1..=5) } else { random.i64(1..=9) };
+            let id = if client % 4 == 3 { format!("order {client} {number}") } else { format!("c{client}:{number}") };
+            let home = (at == SETTLED).then(|| self.keeper(&mut random));
+            let began = Instant::now();
+            while !self.send(&mut random, home, at, &id, amount) {
+                self.repeats.fetch_add(1, Ordering::Relaxed);
+                assert!(began.elapsed() < ADD_WITHIN, "{id} is not acknowledged within {ADD_WITHIN:?}");
+            }
+            // Certain now. A client that lost the answer sends it again, wherever it is.
+            if random.u8(..4) == 0 {
+                self.repeats.fetch_add(1, Ordering::Relaxed);
+                self.send(&mut random, home, at, &id, amount);
+            }
+            self.sums[at].fetch_add(amount, Ordering::Relaxed);
+            self.adds.fetch_add(1, Ordering::Relaxed);
+            drop(_open);
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    /// A random node with a directory.
+    fn keeper(&self, random: &mut fastrand::Rng) -> usize {
+        let keepers: Vec<usize> = (0..self.targets.len()).filter(|&target| self.targets[target].keeps).collect();
+        keepers[random.usize(..keepers.len())]
+    }
+
+    /// Sends an add to a random node, or to `home`; true once a node with a directory acknowledged it.
+    fn send(&self, random: &mut fastrand::Rng, home: Option<usize>, at: usize, id: &str, amount: i64) -> bool {
+        let target = &self.targets[home.unwrap_or_else(|| random.usize(..self.targets.len()))];
+        let http = target.http.lock().unwrap().clone();
+        let (path, body) = (format!("/api/counters/{}/add", COUNTERS[at]), format!("{{\"amount\":{amount}}}"));
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", id)];
+        let answer = if http.is_empty() { None } else { try_request(&http, "POST", &path, &headers, &body).ok() };
+        match answer.as_ref().map(|answer| answer.status) {
+            Some(200) => target.keeps,
+            // No answer, half of one, or a node that stops.
+            None | Some(0 | 503) => {
+                std::thread::sleep(Duration::from_millis(2));
+                false
+            }
+            Some(status) => panic!("{id} at {http}: {status} {}", answer.unwrap().body),
+        }
+    }
+
+    /// Waits until these nodes show exactly what is certain, in equal states; `why` says more
+    /// where they do not. Only while the clients pause or have ended.
+    pub fn exact(&self, nodes: &[&str], why: impl Fn() -> String) -> [i64; COUNTERS.len()] {
+        self.settled(nodes, why, |counter, total| total == self.sum(counter));
+        [ROAMING, SETTLED].map(|counter| self.sum(counter))
+    }
+
+    /// Waits until these nodes are in equal states and show exactly what is certain, but for adds
+    /// that two nodes applied before they met: both count until the one that ended is absorbed.
+    pub fn agreed(&self, nodes: &[&str], why: impl Fn() -> String) {
+        self.settled(nodes, why, |counter, total| counter == ROAMING || total == self.sum(counter));
+    }
+
+    fn sum(&self, counter: usize) -> i64 {
+        self.sums[counter].load(Ordering::Relaxed)
+    }
+
+    fn settled(&self, nodes: &[&str], why: impl Fn() -> String, is_right: impl Fn(usize, i64) -> bool) {
+        eventually("all nodes show what was acknowledged", SETTLED_WITHIN, || {
+            let seen = COUNTERS.map(|name| nodes.iter().map(|http| counter(http, name)).collect::<Vec<Value>>());
+            let is_settled = |(counter, seen): (usize, &Vec<Value>)| {
+                let same = seen.iter().all(|one| one["state_hash"] == seen[0]["state_hash"]);
+                same && seen[0]["total"].as_i64().is_some_and(|total| is_right(counter, total))
+            };
+            if seen.iter().enumerate().all(is_settled) {
+                return Ok(());
+            }
+            let totals = seen.each_ref().map(|seen| seen.iter().map(|one| one["total"].to_string()).collect::<Vec<_>>());
+            let sums = [ROAMING, SETTLED].map(|counter| self.sum(counter));
+            Err(format!("{totals:?} of {sums:?}\n{}", why()))
+        });
+    }
+}
