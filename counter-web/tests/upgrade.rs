@@ -51,6 +51,10 @@ fn rolling_upgrade_under_load_is_exact() {
             assert_eq!(nodes[at].replica.split('-').next(), replica.split('-').next(), "it read the directory: {}", logs());
             more_adds(load);
             println!("{} of 3 are new: {}", at + 1, probes(&nodes, at));
+            if at < 2 {
+                let says_so = || if log(&directories[at]).contains("runs an earlier release") { Ok(()) } else { Err(logs()) };
+                eventually("the new node says that others are of an earlier release", SOON, says_so);
+            }
         }
         more_adds(load);
     });

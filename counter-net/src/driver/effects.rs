@@ -102,6 +102,14 @@ impl Driver {
                 shared.subscribers.presence_changed();
             }
             Notice::SecondProcess => self.is_second = true,
+            Notice::EarlierRelease { peer } => {
+                let peer = self.contacts.peer_of(peer).map(tracing::field::display);
+                tracing::warn!(
+                    peer,
+                    "a peer runs an earlier release, which may not read everything that this node writes: it may show lower totals \
+                     until it is upgraded; nothing is lost"
+                );
+            }
             Notice::MembersChanged => shared.subscribers.presence_changed(),
             Notice::Synced => {
                 let synced = shared.read().replicator.is_synced();

@@ -50,7 +50,11 @@ impl Replicator {
             {
                 // An earlier release. Everything else it does.
                 match pending.asked {
-                    Asked::Confirm => source.confirms_nothing = true,
+                    Asked::Confirm => {
+                        if !std::mem::replace(&mut source.confirms_nothing, true) {
+                            self.out.notify(Notice::EarlierRelease { peer });
+                        }
+                    }
                     Asked::Digest => source.takes_no_parts = true,
                     Asked::Number => self.cannot_number(peer),
                     _ => return Err(Refusal::RefusedByPeer),

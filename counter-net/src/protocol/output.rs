@@ -92,6 +92,11 @@ pub enum Notice {
         /// The new writer.
         replica: ReplicaId,
     },
+    /// A peer runs an earlier release: it may not read all that this node writes. Once a connection.
+    EarlierRelease {
+        /// The peer.
+        peer: NodeId,
+    },
     /// Another process runs as this node and was there before: this one has to stop.
     SecondProcess,
     /// This incarnation took another number before anybody else held anything of it, because peers know a later incarnation of this node.
