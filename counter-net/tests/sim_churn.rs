@@ -240,3 +240,27 @@ fn successor_folds_only_what_its_disk_holds() {
         }
     }
 }
+
+/// The word that an incarnation has ended must outlive the node that an operator gave it to.
+#[test]
+fn retirement_outlives_a_node_that_crashes_at_once() {
+    for seed in seeds(40) {
+        let mut sim = world(seed, 4, Link::loopback());
+        (0..4).for_each(|host| assert!(sim.add_raw(host, "clicks", 1)));
+        sim.run_for(MS(2000));
+        sim.crash(3);
+        // Its presence has to end first.
+        sim.run_for(MS(20_000));
+        assert!(sim.retire(1, 3), "seed {seed}");
+        let mut dice = fastrand::Rng::with_seed(seed);
+        sim.run_for(MS(dice.u64(..1000)));
+        sim.crash(1);
+        sim.run_for(MS(dice.u64(..1500)));
+        sim.restart(1, true);
+        sim.run_for(MS(60_000));
+        for host in 0..3 {
+            let map = sim.map(host).unwrap();
+            assert_eq!((map.total("clicks"), map.replicas().count()), (4, 3), "seed {seed} node {host}");
+        }
+    }
+}
