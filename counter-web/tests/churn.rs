@@ -116,7 +116,7 @@ impl Story<'_> {
         let retired = eventually("it is retired", SOON, || {
             let mut said = Vec::new();
             for admin in &admins {
-                let (code, _, error) = run_in(self.runtime, &["retire", replica, "--admin", admin]);
+                let (code, _, error) = run_in(self.runtime, &["retire", replica, "--force", "--admin", admin]);
                 if code == Some(0) || error.contains("retired before") {
                     return Ok(format!("{replica} is retired"));
                 }

@@ -136,6 +136,8 @@ impl Replicator {
     fn claim(&mut self, replica: &mut Replica, ended: ReplicaId) {
         if replica.claim(ended).is_some() {
             self.publish_own(replica, &Flushed::default());
+            // Also for the store: no value moved.
+            self.out.notify(Notice::Changed { keys: Vec::new() });
             self.lives_changed(replica);
         }
     }
@@ -306,6 +308,7 @@ impl Replicator {
             self.ask_behind(replica, upto);
         } else {
             self.out.stats.retirement_bytes += replica.forget_cleared(self.step_bytes()) as u64;
+            self.out.notify(Notice::Changed { keys: Vec::new() });
         }
     }
 
@@ -339,6 +342,7 @@ impl Replicator {
             replica.claim(before);
         }
         self.out.changed(changed);
+        self.out.notify(Notice::Changed { keys: Vec::new() });
         self.own = life;
         self.members.renew(life);
         self.members_changed = true;
