@@ -221,7 +221,9 @@ impl Replicator {
     /// Claims the incarnations of this very node before this one: they ended when it started. A start from a directory claims those that it remembers;
     /// others may know more, such as of a disk that was set back, or of a node that has a name and no disk.
     fn claim_own_earlier(&mut self, replica: &mut Replica) {
-        if !self.is_synced() || self.numbering.is_open() || replica.map().is_ended(self.own) {
+        // Without a name and a disk nothing was this node's before.
+        let has_past = self.numbering.asks() || self.committed.promised().is_some();
+        if !has_past || !self.is_synced() || self.numbering.is_open() || replica.map().is_ended(self.own) {
             return;
         }
         let is_earlier = |life: &ReplicaId| life.node == self.own.node && life.generation < self.own.generation;
