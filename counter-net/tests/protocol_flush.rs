@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use counter_core::{Replica, ReplicaId, Version};
-use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator};
+use counter_core::{Replica, ReplicaId, Version, VersionVector};
+use counter_net::protocol::{Input, NodeId, Notice, Output, ProtocolConfig, Replicator};
 
 const WRITER: ReplicaId = ReplicaId { node: 1, generation: 1 };
 const COUNTERS: usize = 200;
@@ -124,4 +124,29 @@ fn a_flush_and_a_reset_after_it_are_not_cut() {
         let flushes = writer.hand(Input::LocalChange);
         writer.snapshots_seen_by_a_receiver([birth, flushes].concat());
     }
+}
+
+/// A store that is not told of them would not hold what this node then seems never to promise.
+#[test]
+fn dedup_entries_alone_are_told_of() {
+    let mut ended = Replica::new(ReplicaId::new(3, 1 << 32), "ord").unwrap();
+    ended.add_once("single", "clicks", 1).unwrap();
+    ended.flush();
+    let mut heir = Replica::new(WRITER, "ord").unwrap();
+    heir.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
+    heir.claim(ended.id()).unwrap();
+    let mut work = heir.inheritance(None).unwrap();
+    heir.adopt(&mut work, 1).unwrap();
+    let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
+    let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
+    let mut take = |delta: counter_core::Delta| {
+        machine.handle(&mut other, Input::Gossip { token: 0, signer: NodeId(1), payload: delta.encode() }, Duration::ZERO);
+        let outputs: Vec<Output> = std::iter::from_fn(|| machine.poll_output()).collect();
+        outputs.iter().any(|output| matches!(output, Output::Notify(Notice::Changed { .. })))
+    };
+    assert!(take(heir.map().delta_of(WRITER, 0).unwrap()));
+    let before = heir.version();
+    heir.adopt(&mut work, 1).unwrap();
+    assert!(heir.version() > before && work.adopted().is_some());
+    assert!(take(heir.map().delta_of(WRITER, before).unwrap()));
 }

@@ -41,6 +41,11 @@ impl Joined {
     pub fn cells(&self) -> usize {
         self.changed.len()
     }
+
+    /// Whether something was taken that no key in `changed` tells of: a record, or a dedup entry.
+    pub fn has_more_than_cells(&self) -> bool {
+        !self.records.is_empty() || !self.marked.is_empty()
+    }
 }
 
 impl CounterMap {

@@ -99,8 +99,8 @@ impl Replicator {
             // A record moves its writer's version without a cell: a target may be covered by now.
             self.confirmations.look_again();
         }
-        if joined.changed.is_empty() && !joined.records.is_empty() {
-            // A record alone moves the state hash and no key: whoever shows the hash hears of it.
+        if joined.changed.is_empty() && joined.has_more_than_cells() {
+            // These move the state hash and no key. Whoever shows the hash hears of it, and the store, or this node would never promise them.
             self.out.notify(Notice::Changed { keys: Vec::new() });
         }
         self.out.changed(joined.changed);
