@@ -79,7 +79,7 @@ impl Replicator {
     /// Claims an incarnation that is lost for good, as an operator says it is. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
     ///
     /// # Errors
-    /// As [`force_retire`](Self::force_retire), and where it was heard of within [`QUIET`]: nothing changed.
+    /// As [`force_retire`](Self::force_retire), and where it was heard of within the last ten minutes: nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
         self.may_retire(replica, ended)?;
         let ago = self.members.last_word(ended).map(|last_word| self.now.saturating_sub(last_word));
