@@ -25,7 +25,7 @@ pub enum AddError {
     StoreFailing,
     /// The node around the replica has stopped: what is added now would go nowhere.
     Stopped,
-    /// The replica runs on a copy of another's state and has not caught up with the others: it must not reset what they may have written anew.
+    /// The node around the replica has not caught up with the others: it does not know yet all that a reset would have to clear.
     NotCaughtUp,
 }
 
@@ -42,8 +42,8 @@ impl fmt::Display for AddError {
             }
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
             Self::NotCaughtUp => {
-                "this node runs on a copied data directory and no other node has answered yet; nothing was reset: try again once one has, or start \
-                 with --restored where this directory is all that is left of the cluster"
+                "this node has not caught up with the others yet, so it does not know all that there is to reset; nothing was reset: try again \
+                 once it is ready. On a copied data directory, start it with --restored if that is all that is left of the cluster"
             }
             Self::Stopped => "the node has stopped; nothing was added: add at another node, or start this one again",
             Self::StoreFailing => "the data directory cannot be written, mostly because the disk is full; nothing was added",

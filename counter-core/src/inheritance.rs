@@ -36,10 +36,12 @@ pub struct Inheritance {
     heir: ReplicaId,
     /// Ascending.
     lives: Vec<ReplicaId>,
+    /// Whose dedup entries are next, by index into `lives`, and after which version.
+    marked: (usize, Version),
     /// Whose cells are next, by index into `lives`, and which.
     next: (usize, u32),
-    /// Whose marks are next, by index into `lives`, and after which version.
-    marked: (usize, Version),
+    /// Of the entries those of which some add is to be taken back, by life and version: they come after the cells, the last one first.
+    doubled: Vec<(ReplicaId, Version)>,
     /// The own version after which the round took over its first cell; None before.
     begun: Option<Version>,
     /// The own version that holds all of the adoption, once it is complete.
@@ -106,8 +108,9 @@ impl Replica {
             (!lives.is_empty()).then_some(Inheritance {
                 heir,
                 lives,
-                next: (0, 0),
                 marked: (0, 0),
+                next: (0, 0),
+                doubled: Vec::new(),
                 begun: None,
                 adopted: None,
                 folded: false,
@@ -128,20 +131,13 @@ impl Replica {
             None => self.begin(work)?,
         };
         let mut bytes = 0;
-        while let Some(&life) = work.lives.get(work.next.0) {
-            let Some((slot, key)) = self.map().keys_from(life, work.next.1).next() else {
-                work.next = (work.next.0 + 1, 0);
-                continue;
-            };
-            if bytes >= bytes_max {
-                return Ok(bytes);
-            }
-            bytes += self.map_mut().adopt(id, &work.lives, begun, key)?;
-            work.next.1 = slot + 1;
-        }
         let mut of_life: Option<(ReplicaId, Version)> = None;
+        let mut written = |replica: &Self, life| {
+            let known = of_life.filter(|(of, _)| *of == life);
+            of_life.insert(known.unwrap_or_else(|| (life, replica.map().written_since(life, id)))).1
+        };
         while let Some(&life) = work.lives.get(work.marked.0) {
-            let Some(mark) = self.map().next_entry(life, work.marked.1) else {
+            let Some(entry) = self.map().next_entry(life, work.marked.1) else {
                 work.marked = (work.marked.0 + 1, 0);
                 continue;
             };
@@ -149,10 +145,37 @@ impl Replica {
                 self.drop_surplus();
                 return Ok(bytes);
             }
-            work.marked.1 = mark.version;
-            let known = of_life.filter(|(of, _)| *of == life);
-            let (_, written) = *of_life.insert(known.unwrap_or_else(|| (life, self.map().written_since(life, id))));
-            bytes += self.absorb_entry(life, written, mark);
+            work.marked.1 = entry.version;
+            if self.takes_back(life, &entry) {
+                work.doubled.push((life, entry.version));
+            } else {
+                let written = written(self, life);
+                bytes += self.absorb_entry(life, written, entry);
+            }
+        }
+        while let Some(&life) = work.lives.get(work.next.0) {
+            let Some((slot, key)) = self.map().keys_from(life, work.next.1).next() else {
+                work.next = (work.next.0 + 1, 0);
+                continue;
+            };
+            if bytes >= bytes_max {
+                self.drop_surplus();
+                return Ok(bytes);
+            }
+            bytes += self.map_mut().adopt(id, &work.lives, begun, key)?;
+            work.next.1 = slot + 1;
+        }
+        while let Some((life, version)) = work.doubled.pop() {
+            let entry = self.map().next_entry(life, version - 1).filter(|entry| entry.version == version);
+            if bytes >= bytes_max {
+                work.doubled.push((life, version));
+                self.drop_surplus();
+                return Ok(bytes);
+            }
+            if let Some(entry) = entry {
+                let written = written(self, life);
+                bytes += self.absorb_entry(life, written, entry);
+            }
         }
         self.drop_surplus();
         work.adopted = Some(self.version());

@@ -56,6 +56,35 @@ fn fold(successor: &mut Replica, mut work: Inheritance) {
     while successor.compact(usize::MAX) > 0 {}
 }
 
+/// A client's add went to a node that then crashed, and its repeat to one that has heard some of the successor's work, whichever part.
+#[test]
+fn a_repeat_counts_once_at_whoever_has_heard_half_of_the_successor() {
+    for heard in 1..10 {
+        let mut first = replica(1, 1);
+        for number in 1..4 {
+            assert_eq!(first.add_once(&format!("tab:{number}"), &format!("counter {number}"), 1), Ok(Once::Applied));
+        }
+        first.flush();
+        let mut next = restart(&first);
+        let mut other = replica(2, 1);
+        gossip(&next, &mut other);
+        let mut work = next.inheritance(None).unwrap();
+        for _ in 0..heard {
+            if work.adopted().is_none() {
+                next.adopt(&mut work, 1).unwrap();
+            }
+        }
+        gossip(&next, &mut other);
+        for number in 1..4 {
+            let counter = format!("counter {number}");
+            let before = other.total(&counter);
+            let added = other.add_once(&format!("tab:{number}"), &counter, 1).unwrap();
+            other.flush();
+            assert!(other.total(&counter) <= 1, "{counter} counted {before}, and the repeat was {added:?}, after {heard} steps");
+        }
+    }
+}
+
 fn add_to_all(replicas: &mut [&mut Replica], id: &str) {
     for replica in replicas {
         assert_eq!(replica.add_once(id, "clicks", 1), Ok(Once::Applied), "{id}");

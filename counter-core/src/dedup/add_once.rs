@@ -43,6 +43,14 @@ impl Clients {
     }
 }
 
+/// What a successor finds of a copy that it absorbs.
+enum Verdict {
+    /// Nothing is to be done.
+    Settled { stands: bool },
+    /// Another copy stands: this much of it is to be taken back.
+    Falls { key: KeyId, excess: i64 },
+}
+
 impl Replica {
     /// Adds `amount`, not 0 and within ±2^32, to this region of a counter, unless an add with this id was applied before: here, or by
     /// a replica whose state is held here. The amount and the dedup entry are one change: nobody ever holds one without the other.
@@ -78,6 +86,10 @@ impl Replica {
         let id = Id::read(text)?;
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
             return Err(AddError::AmountOutOfRange);
+        }
+        // What this replica took back itself it took back for a copy that it held, even where that one's entry is forgotten by now.
+        if self.map().holds_own(self.id(), id) {
+            return Ok(Once::Repeated);
         }
         match self.map().look(id, text) {
             Look::Applied => return Ok(Once::Repeated),
@@ -295,22 +307,43 @@ impl Replica {
         self.map_mut().absorb_entry(own, name, source, said)
     }
 
-    /// Whether a copy of a writer that ended stands; else it is taken back now, unless it was before.
-    fn decide(&mut self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> bool {
+    /// Of a copy of a writer that ended: whether it stands, and what of it has to be taken back for that to be true.
+    fn verdict(&self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> Verdict {
         let stances = self.map().stances(id, text, None);
         let mut first = None;
         for stance in &stances {
             let excess = self.excess(&stances, stance, id, &mut first);
-            if stance.writer != writer {
-                continue;
+            if stance.writer == writer {
+                return match excess {
+                    None => Verdict::Settled { stands: stance.absorbed.unwrap_or(!was_taken_back) },
+                    Some(0) => Verdict::Settled { stands: stance.taken_back == 0 },
+                    Some(excess) => Verdict::Falls { key: KeyId(stance.add.key), excess },
+                };
             }
-            let Some(excess) = excess else { return stance.absorbed.unwrap_or(!was_taken_back) };
-            if excess == 0 {
-                return stance.taken_back == 0;
-            }
-            return self.raise_now(KeyId(stance.add.key), -excess).is_err();
         }
-        !was_taken_back
+        Verdict::Settled { stands: !was_taken_back }
+    }
+
+    /// Whether a copy of a writer that ended stands; else it is taken back now, unless it was before.
+    fn decide(&mut self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> bool {
+        match self.verdict(text, id, writer, was_taken_back) {
+            Verdict::Settled { stands } => stands,
+            Verdict::Falls { key, excess } => self.raise_now(key, -excess).is_err(),
+        }
+    }
+
+    /// Whether absorbing an entry of a writer that ended would take some add back.
+    pub(crate) fn takes_back(&self, ended: ReplicaId, entry: &Entry) -> bool {
+        let writer = entry.source.map_or(ended, |source| source.replica);
+        let falls = |text: &str, id, taken_back| matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. });
+        match &entry.said {
+            Said::Client(chunk) => std::str::from_utf8(client_of(&entry.name)).is_ok_and(|client| {
+                let mut numbers = chunk.sequences();
+                numbers.any(|sequence| falls(&format!("{client}:{sequence}"), Id::Of { client, sequence }, !chunk.stands(sequence)))
+            }),
+            Said::Single(single) => std::str::from_utf8(&entry.name).is_ok_and(|text| falls(text, Id::Single(text), single.taken_back)),
+            Said::Forgotten(_) | Said::TakenBack(_) => false,
+        }
     }
 
     /// As the successor, in one step with the fold of these lives: keeps what they had taken back in the name of others, and remembers
