@@ -220,16 +220,17 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// [`AddError::NotCaughtUp`] on a copied data directory until a member has answered, and [`AddError::Stopped`] after the node has stopped:
-    /// nothing was reset. Else, where a region's part cannot be
+    /// [`AddError::NotCaughtUp`] until this node is [synced](crate::Node::synced), and on a copied data directory until a member has answered;
+    /// [`AddError::Stopped`] after the node has stopped: nothing was reset. Else, where a region's part cannot be
     /// written; the regions before it, in order of their names, are reset, and repeating the call is safe.
     pub fn reset(&self) -> Result<(), AddError> {
-        if self.shared.behind.load(Ordering::Relaxed) {
-            return Err(AddError::NotCaughtUp);
-        }
         let mut state = self.shared.write();
         if self.shared.gate.is_stopped() {
             return Err(AddError::Stopped);
+        }
+        // It would clear half of what there is, perhaps in terms that the others have given up.
+        if self.shared.behind.load(Ordering::Relaxed) || !state.replicator.is_synced() {
+            return Err(AddError::NotCaughtUp);
         }
         let flushed = state.replica.flush();
         let regions: Vec<String> = state.replica.map().regions(&self.name).map(|(region, _)| region.to_owned()).collect();
