@@ -13,9 +13,8 @@ struct Sent {
     text: String,
     /// Times that a node applied it.
     copies: i8,
-    /// When it was applied first and last, on the clock of entries.
+    /// When it was applied first, on the clock of entries.
     first: u64,
-    last: u64,
     /// It may have been forgotten before its copies met: it may count as often as it was applied.
     may_double: bool,
     /// A reset may have seen it.
@@ -51,7 +50,7 @@ impl Ids {
 
     /// Makes an id; returns its number.
     pub(super) fn make(&mut self, text: String) -> usize {
-        self.sent.push(Sent { text, copies: 0, first: 0, last: 0, may_double: false, may_be_cleared: false, may_be_refused: false });
+        self.sent.push(Sent { text, copies: 0, first: 0, may_double: false, may_be_cleared: false, may_be_refused: false });
         self.sent.len() - 1
     }
 
@@ -63,7 +62,8 @@ impl Ids {
     /// A node that writes as `writer` answered an add with an id. `shows` is how often the id counted there before.
     pub(super) fn answered(&mut self, number: usize, writer: ReplicaId, how: Once, shows: i8) -> Result<(), Failure> {
         let (is_of_client, name) = entry(&self.sent[number].text);
-        let is_remembered = self.is_remembered(number, self.sent[number].last);
+        // Of several copies the first may be the one that stands, and the writers remember that one for the shortest time.
+        let is_remembered = self.is_remembered(number, self.sent[number].first);
         let sent = &mut self.sent[number];
         match how {
             Once::Repeated if sent.copies == 0 => {
@@ -81,7 +81,7 @@ impl Ids {
                 sent.may_double |= shows > 0;
                 self.clock += 1;
                 sent.first = if sent.copies == 0 { self.clock } else { sent.first };
-                (sent.copies, sent.last) = (sent.copies + 1, self.clock);
+                sent.copies += 1;
                 self.entries.insert((is_of_client, name, writer), self.clock);
                 self.forget();
             }

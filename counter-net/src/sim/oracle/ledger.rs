@@ -66,8 +66,8 @@ struct Reset {
 struct View {
     writer: ReplicaId,
     seen: Seen,
-    /// Whether all that was shown must stay: from the start with a directory, else once it is synced.
-    is_bound: bool,
+    /// What its directory had shown.
+    from_disk: Seen,
     /// Whether it has caught up with the cluster. Before, it may take a reset sooner than the state in whose terms the reset speaks.
     is_synced: bool,
     /// The version before the last look.
@@ -101,9 +101,9 @@ impl Ledger {
 
     /// A process begins, with what its directory had shown.
     pub(super) fn begins(&mut self, host: usize, writer: ReplicaId, from_disk: Option<Seen>) {
-        let is_bound = from_disk.is_some();
-        let seen = from_disk.unwrap_or_default();
-        let view = View { writer, seen, is_bound, is_synced: false, version: 0, fingerprint: 0, places: Vec::new() };
+        let from_disk = from_disk.unwrap_or_default();
+        let seen = from_disk.clone();
+        let view = View { writer, seen, from_disk, is_synced: false, version: 0, fingerprint: 0, places: Vec::new() };
         self.views.insert(host, view);
     }
 
@@ -193,6 +193,21 @@ impl Ledger {
         }
     }
 
+    /// A writer without a disk was killed while those that run were parts which do not know each other. What only some parts hold of those that are gone
+    /// may be lost: another part may take their place without having asked.
+    pub(super) fn killed_apart(&mut self, parts: &[Vec<&CounterMap>], is_gone: impl Fn(ReplicaId) -> bool) {
+        let holds = |part: &Vec<&CounterMap>, writer, version| part.iter().any(|map| map.seen_of(writer) >= version);
+        let at_risk = |writer, version| is_gone(writer) && !parts.iter().all(|part| holds(part, writer, version));
+        for key in &mut self.keys {
+            for (place, unit) in key.units.iter().enumerate() {
+                key.loose |= u32::from(unit.written.is_some_and(|(_, version)| at_risk(unit.writer, version))) << place;
+            }
+        }
+        for reset in self.resets.iter().filter(|reset| at_risk(reset.writer, reset.version)) {
+            self.keys[reset.key].loose |= reset.saw;
+        }
+    }
+
     /// A process took another number before anybody else held anything of it.
     pub(in crate::sim) fn renumbered(&mut self, host: usize, from: ReplicaId, to: ReplicaId) {
         if let Some(view) = self.views.get_mut(&host) {
@@ -227,14 +242,13 @@ impl Ledger {
         if view.writer != replica.id() {
             // Others ended it: it forgot what they did not have.
             (view.writer, view.seen, view.version) = (replica.id(), Seen::default(), 0);
-            (view.is_bound, view.is_synced) = (false, false);
+            (view.from_disk, view.is_synced) = (Seen::default(), false);
         }
         self.note_written(view, replica);
         (view.fingerprint, view.version) = (fingerprint, replica.version());
         for key in 0..self.keys.len() {
             self.look_at_key(view, map, &held, key)?;
         }
-        view.is_bound |= is_synced;
         view.is_synced |= is_synced;
         self.ids.look(map)
     }
@@ -267,20 +281,20 @@ impl Ledger {
         let name = |place: usize| self.name(at, place);
         let mask = read(value, count, |place| key.units[place].is_negative)
             .map_err(|(place, times)| format!("{} counts {times} times", name(place)))?;
-        let seen = view.seen.at(at);
-        if view.is_bound {
-            seen.cleared &= !key.loose;
-            let gone = seen.shown & !mask & !key.loose;
-            if gone & !key.clearable != 0 {
-                return Err(format!("{} was shown and is gone, and no reset saw it", name(first(gone & !key.clearable))));
-            }
-            if mask & seen.cleared != 0 {
-                return Err(format!("{} was reset and is shown again", name(first(mask & seen.cleared))));
-            }
-            seen.cleared |= gone;
-        } else {
-            *seen = Mask::default();
+        let (seen, before) = (view.seen.at(at), view.from_disk.get(at));
+        if !view.is_synced {
+            // Until it has caught up, what its disk had shown is held against it, and nothing that it learns on the way.
+            *seen = before;
         }
+        seen.cleared &= !key.loose;
+        let gone = seen.shown & !mask & !key.loose;
+        if gone & !key.clearable != 0 {
+            return Err(format!("{} was shown and is gone, and no reset saw it", name(first(gone & !key.clearable))));
+        }
+        if mask & seen.cleared != 0 {
+            return Err(format!("{} was reset and is shown again", name(first(mask & seen.cleared))));
+        }
+        seen.cleared |= gone;
         for (place, unit) in key.units.iter().enumerate() {
             let Some((before, version)) = unit.written else {
                 if mask >> place & 1 == 1 {
@@ -301,11 +315,16 @@ impl Ledger {
                 seen.cleared |= 1 << place;
             }
         }
-        for reset in self.resets.iter().filter(|reset| reset.key == at && reset.saw & mask & !key.loose != 0) {
+        for reset in self.resets.iter().filter(|reset| reset.key == at) {
             let held_upto = held.binary_search_by_key(&reset.writer, |(writer, _)| *writer).map_or(0, |at| held[at].1);
-            if held_upto >= reset.version && view.is_synced {
-                return Err(format!("{} is shown, and the reset that saw it is held", name(first(reset.saw & mask))));
+            if held_upto < reset.version {
+                continue;
             }
+            let shown = reset.saw & mask & !key.loose;
+            if shown != 0 && view.is_synced {
+                return Err(format!("{} is shown, and the reset that saw it is held", name(first(shown))));
+            }
+            seen.cleared |= reset.saw & !mask & !key.loose;
         }
         seen.shown = mask;
         Ok(())

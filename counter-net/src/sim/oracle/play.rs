@@ -132,8 +132,6 @@ struct Actor {
     host: usize,
     directory: Option<Directory>,
     is_gone: bool,
-    /// Set back in time, and not settled with the members yet.
-    is_restored: bool,
 }
 
 /// What commits have written, the latest last.
@@ -395,7 +393,7 @@ impl Stage<'_> {
         if has_directory && self.mix.lag > 0 {
             self.sim.commit(host);
         }
-        self.actors.push(Actor { number, host, directory, is_gone: false, is_restored: false });
+        self.actors.push(Actor { number, host, directory, is_gone: false });
     }
 
     /// Connects a host to everybody else who is up, as discovery does; a stale one names those who are gone as well.
@@ -423,8 +421,8 @@ impl Stage<'_> {
 
     fn reset(&mut self, number: usize, pick: usize) {
         let Some(host) = self.taking(number) else { return };
-        let is_behind = self.sim.machine(host).is_none_or(|machine| !machine.is_synced());
-        if is_behind && self.actors.iter().any(|actor| actor.host == host && actor.is_restored) {
+        // Who has not caught up does not know all that a reset would clear, and refuses.
+        if self.sim.machine(host).is_none_or(|machine| !machine.is_synced()) {
             return;
         }
         if self.mix.resets_ids && pick % 2 == 1 {
@@ -492,7 +490,31 @@ impl Stage<'_> {
             None => {
                 actor.is_gone = !self.mix.named;
                 self.lost.push((self.sim.now(), seen));
+                self.note_parts();
             }
+        }
+    }
+
+    /// Which of those that run know each other, by way of others too; where that is not one whole, the ledger hears of it.
+    fn note_parts(&mut self) {
+        let hosts: Vec<usize> = self.actors.iter().map(|actor| actor.host).filter(|host| self.sim.is_up(*host)).collect();
+        let knows = |a: usize, b: usize| self.sim.map(a).is_some_and(|map| map.record(self.sim.writer(b)).is_some());
+        let mut parts: Vec<Vec<usize>> = Vec::new();
+        for host in &hosts {
+            let (known, others): (Vec<_>, Vec<_>) =
+                parts.into_iter().partition(|part| part.iter().any(|other| knows(*host, *other) || knows(*other, *host)));
+            parts = others;
+            parts.push(known.concat().into_iter().chain([*host]).collect());
+        }
+        // Nobody in a part that has not caught up takes anybody's place.
+        parts.retain(|part| part.iter().any(|host| self.sim.machine(*host).is_some_and(Replicator::is_synced)));
+        if parts.len() > 1 {
+            let running: Vec<ReplicaId> = hosts.iter().map(|host| self.sim.writer(*host)).collect();
+            let mut ledger = self.sim.ledger.take().expect("a stage has one");
+            let maps: Vec<Vec<&CounterMap>> =
+                parts.iter().map(|part| part.iter().filter_map(|host| self.sim.map(*host)).collect()).collect();
+            ledger.killed_apart(&maps, |writer| !running.contains(&writer));
+            self.sim.ledger = Some(ledger);
         }
     }
 
@@ -518,7 +540,6 @@ impl Stage<'_> {
                 seen
             }
         };
-        self.actors[at].is_restored = back.is_some();
         self.sim.restart(host, true);
         let writer = self.sim.writer(host);
         self.ledger().begins(host, writer, Some(seen));
