@@ -264,3 +264,37 @@ fn retirement_outlives_a_node_that_crashes_at_once() {
         }
     }
 }
+
+/// A node's disk lags while another joins; both crash, and the node comes back alone from its last commit. What it had let out meanwhile counts.
+#[test]
+fn what_a_node_lets_out_before_a_commit_is_not_lost() {
+    for (seed, link) in [(1, Link::loopback()), (2, Link::wide())] {
+        for commits in [false, true] {
+            let mut sim = Sim::new(SimConfig { unwatched: true, retirement: true, link: link.clone(), seed, ..SimConfig::default() });
+            let first = sim.start("ord");
+            sim.run_for(MS(3000));
+            // From here on its disk holds this, until the next commit.
+            sim.commit(first);
+            let second = sim.start("ord");
+            sim.connect_all();
+            sim.run_for(MS(3000));
+            if commits {
+                sim.commit(first);
+            }
+            sim.add_raw(first, "clicks", 5);
+            sim.run_for(MS(3000));
+            let shown = sim.total(second, "clicks");
+            assert!(shown == 5 || !commits, "seed {seed}: {shown}");
+            sim.crash(second);
+            sim.crash(first);
+            sim.restart(first, true);
+            sim.run_for(MS(20_000));
+            sim.restart(second, true);
+            sim.connect_all();
+            sim.run_for(MS(20_000));
+            sim.commit(first);
+            sim.run_for(MS(20_000));
+            assert_eq!((sim.total(first, "clicks"), sim.total(second, "clicks")), (shown, shown), "seed {seed}, commits: {commits}");
+        }
+    }
+}

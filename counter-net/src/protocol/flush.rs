@@ -44,7 +44,7 @@ impl Replicator {
     /// Publishes the own cells beyond what was published. What does not fit or gets lost is pulled by those who lack it.
     pub(super) fn publish_own(&mut self, replica: &Replica, flushed: &Flushed) {
         let (after, upto) = (self.published, replica.map().seen_of(self.own));
-        if upto <= after || self.numbering.is_open() {
+        if upto <= after || self.numbering.is_open() || !self.may_publish(replica) {
             return;
         }
         self.published = upto;

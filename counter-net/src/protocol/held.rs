@@ -139,7 +139,8 @@ impl Replicator {
             if rests || known >= version || self.awaits(peer, |asked| matches!(asked, Asked::Hold { .. })) {
                 continue;
             }
-            let cells = Some(own_since(replica, known).encode()).filter(|bytes| bytes.len() <= self.config.ask_bytes_max);
+            let is_kept = self.members.get(peer).is_some_and(|entry| self.is_kept(replica, entry.replica));
+            let cells = is_kept.then(|| own_since(replica, known).encode()).filter(|bytes| bytes.len() <= self.config.ask_bytes_max);
             let hold = Hold { replica: Id(self.own), delta: cells.map(ByteBuf::from) };
             self.send(peer, Asked::Hold { version: replica.map().seen_of(self.own) }, &Request::hold(hold));
         }

@@ -12,7 +12,7 @@
 //! | `flush`, `receive`, `intake` | cells go out and come in |
 //! | `rounds`, `requests`, `answers`, `serve`, `digests` | what gossip missed |
 //! | `held` | who holds what, for those who wait for copies or versions |
-//! | `committed` | which part of a digest is a promise |
+//! | `committed`, `deferred` | which part of a digest is a promise; who is served only after a commit |
 //! | `stable` | what everybody has, and how far behind a peer is |
 //! | `presence`, `dialling` | who is there, and who has to be reached to know |
 //! | `confirm` | whether everybody there holds what this node held a moment ago |
@@ -30,6 +30,7 @@ mod bootstrap;
 mod committed;
 mod config;
 mod confirm;
+mod deferred;
 mod dialling;
 mod digest;
 mod digests;

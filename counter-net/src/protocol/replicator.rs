@@ -10,6 +10,7 @@ use super::bootstrap::{Bootstrap, NotReady};
 use super::committed::Committed;
 use super::config::ProtocolConfig;
 use super::confirm::Confirmations;
+use super::deferred::Deferred;
 use super::dialling::Dialling;
 use super::gaps::Gaps;
 use super::gossip::Sequence;
@@ -49,6 +50,9 @@ pub struct Replicator {
     pub(super) dialling: Dialling,
     pub(super) confirmations: Confirmations,
     pub(super) committed: Committed,
+    pub(super) deferred: Deferred,
+    /// Own cells wait for a commit.
+    pub(super) held_back: bool,
     pub(super) held: Held,
     pub(super) waits: Waits,
     pub(super) snapshots: Snapshots,
@@ -107,6 +111,8 @@ impl Replicator {
             dialling: Dialling::new(NodeId(own.node), config.dial_all_max),
             confirmations: Confirmations::new(own, config.confirm_interval),
             committed: Committed::default(),
+            deferred: Deferred::default(),
+            held_back: false,
             held: Held::default(),
             waits: Waits::new(config.waits_max, config.waits_lacking_max),
             snapshots: Snapshots::default(),
@@ -171,6 +177,7 @@ impl Replicator {
         while let Some(timer) = self.timers.take_due(self.now) {
             self.on_timer(replica, timer);
         }
+        self.serve_deferred(replica);
         self.serve_waits(replica);
         self.look(replica);
         self.settle(replica);

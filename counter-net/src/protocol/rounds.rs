@@ -45,6 +45,7 @@ impl Replicator {
             self.forget(id);
         }
         self.timers.cancel(Timer::Retry(peer));
+        self.deferred.forget(peer);
         self.confirmations.down(peer);
         self.out.stats.pulls_failed += u64::from(self.pulls.end(peer).is_some());
         if !self.leaving {
@@ -111,7 +112,7 @@ impl Replicator {
     /// Whether a leaving node may send its last cells unasked. Known before served holds for these too: whoever holds anything of this node is named by
     /// its last statement.
     fn may_send_cells(&self, replica: &Replica, peer: NodeId) -> bool {
-        let is_known = |life| replica.map().record(life).is_some() && self.serves(life).is_ok();
+        let is_known = |life| replica.map().record(life).is_some() && self.serves(life).is_ok() && self.is_kept(replica, life);
         self.leaving && self.members.get(peer).is_some_and(|entry| is_known(entry.replica))
     }
 

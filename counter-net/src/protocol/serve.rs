@@ -1,6 +1,6 @@
-//! Peers ask this node: each request is answered at once, with what is at hand and within its bounds.
+//! Peers ask this node: each request is answered at once, with what is at hand and within its bounds; the first of a newcomer with the next commit.
 
-use counter_core::{Cursor, Delta, Replica};
+use counter_core::{Cursor, Delta, Replica, ReplicaId};
 use serde_bytes::ByteBuf;
 
 use super::digest::Piece;
@@ -14,12 +14,31 @@ use super::wire::{self, Hash, pack_vector, unpack_vector};
 /// The longest first delta of a requester, in bytes: it holds one record.
 const BIRTH_BYTES_MAX: usize = 16 * 1024;
 
+/// What becomes of a request that is not refused.
+enum Served {
+    Now(Response),
+    /// It is to be answered once the record of this replica, who asks, is on the disk.
+    Kept(ReplicaId),
+}
+
 impl Replicator {
     pub(super) fn on_request(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8]) {
         let request = wire::decode(payload, usize::MAX);
+        self.out.stats.count_in(request.as_ref().map_or(Kind::Other, kind_of), payload.len());
+        self.answer(replica, peer, id, payload, request);
+    }
+
+    /// Answers a request now, or once this node's disk names who asks.
+    pub(super) fn answer(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8], request: Result<Request, Refusal>) {
         let kind = request.as_ref().map_or(Kind::Other, kind_of);
-        self.out.stats.count_in(kind, payload.len());
-        let response = request.and_then(|request| self.serve(replica, peer, request)).unwrap_or_else(|reason| {
+        let served = request.and_then(|request| self.serve(replica, peer, request));
+        let answered = match served {
+            Ok(Served::Now(response)) => Ok(response),
+            Ok(Served::Kept(requester)) if self.deferred.put(peer, id, payload, requester) => return,
+            Ok(Served::Kept(_)) => Err(Refusal::NotRecorded),
+            Err(reason) => Err(reason),
+        };
+        let response = answered.unwrap_or_else(|reason| {
             self.out.refuse(peer, reason);
             Response::refused(reason)
         });
@@ -31,18 +50,18 @@ impl Replicator {
         }
     }
 
-    fn serve(&mut self, replica: &mut Replica, peer: NodeId, request: Request) -> Result<Response, Refusal> {
+    fn serve(&mut self, replica: &mut Replica, peer: NodeId, request: Request) -> Result<Served, Refusal> {
         if let Some(ask) = &request.number {
-            return self.serve_number(replica, peer, ask);
+            return self.serve_number(replica, peer, ask).map(Served::Now);
         }
         if self.numbering.is_open() {
             let wants_state = request.ask.is_some() || request.compare.is_some();
-            return if wants_state { Ok(self.unnumbered()) } else { Err(Refusal::NotRecorded) };
+            return if wants_state { Ok(Served::Now(self.unnumbered())) } else { Err(Refusal::NotRecorded) };
         }
         match request {
             Request { compare: Some(compare), .. } => Ok(self.serve_compare(replica, peer, &compare)),
-            Request { ask: Some(ask), .. } => self.serve_ask(replica, peer, &ask),
-            Request { pull: Some(pull), .. } => self.serve_pull(replica, peer, &pull),
+            Request { ask: Some(ask), .. } => return self.serve_ask(replica, peer, &ask),
+            Request { pull: Some(pull), .. } => return self.serve_pull(replica, peer, &pull),
             Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
             Request { hold: Some(hold), .. } => self.serve_hold(replica, peer, &hold),
             Request { confirm: Some(confirm), .. } => self.serve_confirm(replica, peer, &confirm),
@@ -50,6 +69,7 @@ impl Replicator {
             // A kind that a later release added without raising the version.
             _ => Err(Refusal::UnknownVersion),
         }
+        .map(Served::Now)
     }
 
     fn serve_compare(&mut self, replica: &mut Replica, peer: NodeId, compare: &Compare) -> Response {
@@ -90,7 +110,7 @@ impl Replicator {
     }
 
     /// Known before served: the requester's record is joined first, and a requester whose record is not here gets nothing.
-    fn serve_ask(&mut self, replica: &mut Replica, peer: NodeId, ask: &Ask) -> Result<Response, Refusal> {
+    fn serve_ask(&mut self, replica: &mut Replica, peer: NodeId, ask: &Ask) -> Result<Served, Refusal> {
         self.take_signed(peer, &ask.announcement)?;
         let requester = ask.announcement.replica();
         self.not_ended(replica, requester)?;
@@ -107,6 +127,9 @@ impl Replicator {
         }
         let digest = self.read_digest(peer, Some(requester.generation), (&ask.have, &ask.uncommitted), ask.part, None)?;
         self.known(replica, requester)?;
+        if !self.is_kept(replica, requester) {
+            return Ok(Served::Kept(requester));
+        }
         if let Some(digest) = &digest {
             self.heard(replica, peer, Some(requester.generation), digest);
         }
@@ -116,25 +139,28 @@ impl Replicator {
         let differ = Hash(self.members.hash()) != ask.announcements;
         let state = Hash(replica.map_mut().state_hash().0);
         let digest = self.digest_for(replica, peer);
-        Ok(self.state(peer, Some(digest), state, differ, whole))
+        Ok(Served::Now(self.state(peer, Some(digest), state, differ, whole)))
     }
 
-    fn known(&self, replica: &Replica, requester: counter_core::ReplicaId) -> Result<(), Refusal> {
+    fn known(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
         if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
 
     /// The ended are not listened to, and hear so: they go on as new lives.
-    pub(super) fn not_ended(&self, replica: &Replica, requester: counter_core::ReplicaId) -> Result<(), Refusal> {
+    pub(super) fn not_ended(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
         if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
     }
 
-    fn serve_pull(&mut self, replica: &mut Replica, peer: NodeId, pull: &PullPage) -> Result<Response, Refusal> {
+    fn serve_pull(&mut self, replica: &mut Replica, peer: NodeId, pull: &PullPage) -> Result<Served, Refusal> {
         if pull.replica.0.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
         self.not_ended(replica, pull.replica.0)?;
         self.known(replica, pull.replica.0)?;
         self.serves(pull.replica.0)?;
+        if !self.is_kept(replica, pull.replica.0) {
+            return Ok(Served::Kept(pull.replica.0));
+        }
         let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
         let only = pull.writers()?;
         let cursor = pull.cursor.as_ref().map(|bytes| Cursor::decode(bytes)).transpose().map_err(|_| Refusal::Malformed)?;
@@ -143,7 +169,7 @@ impl Replicator {
             self.sources.hear_writer(peer, span.replica, span.upto);
         }
         let next = page.next.map(|next| ByteBuf::from(next.encode()));
-        Ok(Response::page(Page { delta: ByteBuf::from(page.delta.encode()), next }))
+        Ok(Served::Now(Response::page(Page { delta: ByteBuf::from(page.delta.encode()), next })))
     }
 
     fn serve_tell(&mut self, replica: &mut Replica, peer: NodeId, tell: &Tell) -> Result<Response, Refusal> {

@@ -47,7 +47,12 @@ impl Source for Stored {
 
     fn committed(&mut self, changes: &Delta) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.write().replicator.note_committed(changes.spans().map(|span| (span.replica, span.upto)));
+            let mut state = shared.write();
+            state.replicator.note_committed(changes.spans().map(|span| (span.replica, span.upto)));
+            if state.replicator.awaits_commit() {
+                drop(state);
+                shared.wakes.local.notify_one();
+            }
         }
     }
 

@@ -30,8 +30,8 @@ impl Sim {
 
     /// What the node holds now is on its disk. From now on nothing else is, until the next commit:
     /// also not across restarts.
-    pub fn commit(&mut self, host: usize) {
-        let host = &mut self.hosts[host];
+    pub fn commit(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
         let Some(alive) = host.alive.as_mut() else { return };
         let versions = alive.replica.map().version_vector();
         match host.committed {
@@ -39,6 +39,9 @@ impl Sim {
             None => alive.machine.follow_store(versions),
         }
         host.committed = Some(alive.replica.map().clone());
+        if alive.machine.awaits_commit() {
+            self.hand(at, Input::LocalChange, None);
+        }
     }
 
     /// Leaves for good as a process does that is told to stop: it ends when it has handed over, or

@@ -16,6 +16,8 @@ pub(super) struct Seen(Vec<Mask>);
 struct Mask {
     shown: u32,
     cleared: u32,
+    /// All that was ever shown or cleared.
+    known: u32,
 }
 
 impl Seen {
@@ -70,6 +72,8 @@ struct View {
     from_disk: Seen,
     /// Whether it has caught up with the cluster. Before, it may take a reset sooner than the state in whose terms the reset speaks.
     is_synced: bool,
+    /// Whether it has written its last statement. What it hears after that it owes to nobody.
+    has_left: bool,
     /// The version before the last look.
     version: Version,
     /// Of the state that was looked at last.
@@ -103,7 +107,7 @@ impl Ledger {
     pub(super) fn begins(&mut self, host: usize, writer: ReplicaId, from_disk: Option<Seen>) {
         let from_disk = from_disk.unwrap_or_default();
         let seen = from_disk.clone();
-        let view = View { writer, seen, from_disk, is_synced: false, version: 0, fingerprint: 0, places: Vec::new() };
+        let view = View { writer, seen, from_disk, is_synced: false, has_left: false, version: 0, fingerprint: 0, places: Vec::new() };
         self.views.insert(host, view);
     }
 
@@ -127,7 +131,7 @@ impl Ledger {
         let survivors: Vec<&Seen> = self.views.values().map(|view| &view.seen).chain(directories.iter().copied()).collect();
         for key in 0..self.keys.len() {
             let of = |part: fn(Mask) -> u32| survivors.iter().map(move |seen| part(seen.get(key)));
-            let lost = seen.get(key).shown & !of(|mask| mask.shown | mask.cleared).fold(0, |all, one| all | one);
+            let lost = seen.get(key).shown & !of(|mask| mask.known).fold(0, |all, one| all | one);
             if lost != 0 {
                 return Err(Failure::WrongValue(format!("a node left with success, and nobody has {}", self.name(key, first(lost)))));
             }
@@ -236,9 +240,10 @@ impl Ledger {
         let map = replica.map();
         let held: Vec<(ReplicaId, Version)> = map.replicas().map(|writer| (writer, map.seen_of(writer))).collect();
         let fingerprint = fingerprint(&held);
-        if fingerprint == view.fingerprint && view.writer == replica.id() {
+        if (fingerprint == view.fingerprint || view.has_left) && view.writer == replica.id() {
             return Ok(());
         }
+        view.has_left = replica.has_left();
         if view.writer != replica.id() {
             // Others ended it: it forgot what they did not have.
             (view.writer, view.seen, view.version) = (replica.id(), Seen::default(), 0);
@@ -284,7 +289,7 @@ impl Ledger {
         let (seen, before) = (view.seen.at(at), view.from_disk.get(at));
         if !view.is_synced {
             // Until it has caught up, what its disk had shown is held against it, and nothing that it learns on the way.
-            *seen = before;
+            *seen = Mask { known: seen.known, ..before };
         }
         seen.cleared &= !key.loose;
         let gone = seen.shown & !mask & !key.loose;
@@ -327,6 +332,7 @@ impl Ledger {
             seen.cleared |= reset.saw & !mask & !key.loose;
         }
         seen.shown = mask;
+        seen.known |= mask | seen.cleared;
         Ok(())
     }
 

@@ -1,0 +1,83 @@
+//! What waits until this node's disk names those who are to hold something of it.
+//!
+//! Known before served holds through a crash as well. A node that goes back to its last commit, knows nobody and meets nobody takes over its own
+//! earlier incarnation as its disk has it; whoever holds more of that must be on the disk, or the cluster loses what it holds. So the first request
+//! of a newcomer is answered with the next commit, and a node publishes nothing before its disk names one other that has not ended. Through that one
+//! it hears of all others before it takes over anything.
+
+use std::collections::VecDeque;
+
+use counter_core::{Replica, ReplicaId};
+
+use super::input::NodeId;
+use super::replicator::Replicator;
+use super::wire;
+
+/// Requests that wait at most; those beyond it are refused, and sent again later.
+pub(super) const DEFERRED_MAX: usize = 256;
+
+/// One request that waits.
+#[derive(Debug)]
+struct Waiting {
+    peer: NodeId,
+    id: u64,
+    payload: Vec<u8>,
+    requester: ReplicaId,
+}
+
+/// All requests that wait, the first come first.
+#[derive(Debug, Default)]
+pub(super) struct Deferred(VecDeque<Waiting>);
+
+impl Deferred {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes a request in; false where there is no room.
+    pub(super) fn put(&mut self, peer: NodeId, id: u64, payload: &[u8], requester: ReplicaId) -> bool {
+        let has_room = self.0.len() < DEFERRED_MAX;
+        if has_room {
+            self.0.push_back(Waiting { peer, id, payload: payload.to_vec(), requester });
+        }
+        has_room
+    }
+
+    /// Nobody waits for the answers any more.
+    pub(super) fn forget(&mut self, peer: NodeId) {
+        self.0.retain(|waiting| waiting.peer != peer);
+    }
+}
+
+impl Replicator {
+    /// Whether something waits for a commit: it goes out with the next [`Input::LocalChange`](super::Input::LocalChange).
+    pub fn awaits_commit(&self) -> bool {
+        !self.deferred.is_empty() || self.held_back
+    }
+
+    /// Whether own cells may be published: the disk names somebody else who has not ended, or nobody is there.
+    pub(super) fn may_publish(&mut self, replica: &Replica) -> bool {
+        let Some(on_disk) = self.committed.promised().filter(|_| !self.sources.is_empty()) else { return true };
+        self.held_back = !replica.map().enrolled().any(|other| other.node != self.own.node && on_disk.get(other) > 0);
+        !self.held_back
+    }
+
+    /// Whether the record of a replica is where a crash leaves it.
+    pub(super) fn is_kept(&self, replica: &Replica, requester: ReplicaId) -> bool {
+        let record = replica.map().record(requester).map_or(0, |record| record.version);
+        self.committed.promised().is_none_or(|on_disk| on_disk.get(requester) >= record)
+    }
+
+    /// Answers those whose records are on the disk by now.
+    pub(super) fn serve_deferred(&mut self, replica: &mut Replica) {
+        if self.deferred.is_empty() {
+            return;
+        }
+        let (kept, waiting): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.deferred.0).into_iter().partition(|waiting| self.is_kept(replica, waiting.requester));
+        self.deferred.0 = waiting;
+        for Waiting { peer, id, payload, .. } in kept {
+            self.answer(replica, peer, id, &payload, wire::decode(&payload, usize::MAX));
+        }
+    }
+}
