@@ -73,10 +73,11 @@ impl Inheritance {
 
 impl Replica {
     /// Claims a life that ended: from now on nobody who knows of it listens to that life, and this replica offers to be its heir. Returns the
-    /// version of the change; None where the life is this one, is folded or has a successor, or where this replica has left.
+    /// version of the change; None where the life is this one, is claimed by this one, is folded or has a successor, or where this replica has left.
     pub fn claim(&mut self, ended: ReplicaId) -> Option<Version> {
         let id = self.id();
-        let answered = self.map().is_folded(ended) || self.map().heir_of(ended).is_some();
+        let claims_it = self.map().record(id).is_some_and(|record| record.claims.contains(&ended));
+        let answered = claims_it || self.map().is_folded(ended) || self.map().heir_of(ended).is_some();
         if ended == id || answered || self.has_left() { None } else { self.map_mut().change_record(id, |record| record.claim(ended)) }
     }
 

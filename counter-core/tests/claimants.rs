@@ -166,3 +166,15 @@ fn mutual_claims_are_made_anew_by_a_third() {
     third.claim(life(2));
     assert_eq!((third.map().heir_of(life(2)), third.map().without_successor()), (Some(life(3)), vec![]));
 }
+
+/// A claimant that was claimed itself has no say any more. It claimed anew at each look, without end.
+#[test]
+fn a_claimant_that_has_ended_claims_nothing_twice() {
+    let [_, mut claimant, mut third] = replicas([1, 2, 3]);
+    claimant.claim(life(1)).unwrap();
+    bring(&claimant, &mut third);
+    third.claim(life(2)).unwrap();
+    bring(&third, &mut claimant);
+    assert!(claimant.map().is_ended(life(2)));
+    assert_eq!(claimant.claim(life(1)), None);
+}

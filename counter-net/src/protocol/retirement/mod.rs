@@ -173,6 +173,10 @@ impl Replicator {
             self.retirement.agreement.want(false);
             return self.pursue_leave(replica);
         }
+        if replica.map().is_ended(self.own) {
+            // Others take over what it was at, and it goes on as a new incarnation.
+            return;
+        }
         self.claim_waiting(replica);
         let begun = self.retirement.work.as_ref().is_some_and(Inheritance::has_begun);
         if begun || self.retirement.is_stale {
