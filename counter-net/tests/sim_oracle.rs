@@ -109,6 +109,11 @@ fn everything_at_once_is_exact() {
     hold(&Mix::EVERYTHING, 200);
 }
 
+#[test]
+fn restored_directories_are_exact() {
+    hold(&Mix::RESTORES, 100);
+}
+
 /// Stories that were wrong once, of the kinds that the tests above tell a few hundred of.
 #[test]
 fn stories_that_were_wrong_once_are_right() {
@@ -128,12 +133,6 @@ fn stories_that_were_wrong_once_are_right() {
 }
 
 // What follows is known to fail. Whoever mends a fault takes its `ignore` away.
-
-#[test]
-#[ignore = "a disk set back breaks what its node had promised; 1 of 100 stories, first at seed 188"]
-fn restored_directories_are_exact() {
-    hold(&Mix::RESTORES, 100);
-}
 
 #[test]
 #[ignore = "a reset of both copies of an add with an id counts one of them below zero; fails first at seed 7"]

@@ -82,6 +82,19 @@ struct View {
     places: Vec<Option<KeyId>>,
 }
 
+impl View {
+    /// What it has shown since it caught up; before that, what its directory had shown.
+    fn owed(&self) -> Seen {
+        let mut owed = self.seen.clone();
+        if !self.is_synced {
+            for (key, mask) in owed.0.iter_mut().enumerate() {
+                *mask = Mask { known: mask.known, ..self.from_disk.get(key) };
+            }
+        }
+        owed
+    }
+}
+
 /// All that happened, and all that was shown.
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Ledger {
@@ -115,7 +128,12 @@ impl Ledger {
     pub(super) fn ends(&mut self, host: usize) -> Seen {
         let Some(view) = self.views.remove(&host) else { return Seen::default() };
         self.pending.remove(&view.writer);
-        view.seen
+        view.owed()
+    }
+
+    /// What a node that crashes now must show again once it is back.
+    pub(super) fn owed(&self, host: usize) -> Seen {
+        self.views.get(&host).map(View::owed).unwrap_or_default()
     }
 
     /// What a node has shown until now.

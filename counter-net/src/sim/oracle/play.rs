@@ -82,6 +82,8 @@ impl Story {
         let is_cramped = dice.u8(..100) < self.mix.cramped;
         let mut protocol = if is_cramped { cramped(&mut dice) } else { ProtocolConfig::default() };
         protocol.digest_replicas_max = self.mix.digest_replicas_max.unwrap_or(protocol.digest_replicas_max);
+        // Alone, nobody can tell an earlier state of a disk from the latest: a node that is told of peers waits for one of them.
+        protocol.peers_named = self.mix.restore > 0;
         let is_stale = dice.u8(..100) < self.mix.stale;
         let discovery = Duration::from_millis(if is_stale { dice.u64(..2000) } else { 0 });
         let config = SimConfig { discovery, seed: self.seed, protocol, link, retirement: true, ..SimConfig::default() };
@@ -253,12 +255,15 @@ impl Stage<'_> {
         self.sim.verdict()
     }
 
+    /// Whether a node may come back in an earlier state than its last one.
+    fn has_copies(&self) -> bool {
+        self.mix.lag > 0 || self.mix.restore > 0
+    }
+
     fn commit(&mut self, at: usize) {
         let host = self.actors[at].host;
-        // Only who may be set back needs copies.
-        let wanted = self.mix.lag > 0 || self.mix.restore > 0;
-        let Some(map) = self.sim.map(host).filter(|_| wanted) else { return };
-        let (map, seen) = (map.clone(), self.sim.ledger.as_ref().map(|ledger| ledger.seen(host)).unwrap_or_default());
+        let Some(map) = self.sim.map(host).filter(|_| self.has_copies()) else { return };
+        let (map, seen) = (map.clone(), self.sim.ledger.as_ref().map(|ledger| ledger.owed(host)).unwrap_or_default());
         let Some(directory) = self.actors[at].directory.as_mut().filter(|directory| !directory.lags) else { return };
         if directory.copies.len() == COPIES_MAX {
             directory.copies.remove(0);
@@ -285,7 +290,8 @@ impl Stage<'_> {
                 )));
             }
             self.sim.crash(host);
-            let seen = self.ledger().ends(host);
+            let seen = self.ledger().seen(host);
+            self.ledger().ends(host);
             if is_covered {
                 // A member may have covered it and have left alone, or been killed, since.
                 let gone = self.lost.iter().filter(|(at, _)| *at >= leave.since).map(|(_, seen)| seen);
@@ -479,7 +485,7 @@ impl Stage<'_> {
     fn crash(&mut self, number: usize, keeps_all: bool) {
         let (Some(host), Some(at)) = (self.up(number), self.actor(number)) else { return };
         self.leaving.retain(|leave| leave.host != host);
-        if keeps_all && self.mix.lag > 0 {
+        if keeps_all && self.has_copies() {
             self.sim.commit(host);
         }
         self.sim.crash(host);
@@ -542,7 +548,8 @@ impl Stage<'_> {
         };
         self.sim.restart(host, true);
         let writer = self.sim.writer(host);
-        self.ledger().begins(host, writer, Some(seen));
+        // In an earlier state, which others have given up, it may show until it has caught up what was reset since.
+        self.ledger().begins(host, writer, Some(seen).filter(|_| back.is_none()));
     }
 
     /// All faults end, every directory comes back, clients send their ids again, and all must be equal and right.
