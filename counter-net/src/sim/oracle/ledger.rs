@@ -219,7 +219,10 @@ impl Ledger {
     /// may be lost: another part may take their place without having asked.
     pub(super) fn killed_apart(&mut self, parts: &[Vec<&CounterMap>], is_gone: impl Fn(ReplicaId) -> bool) {
         let holds = |part: &Vec<&CounterMap>, writer, version| part.iter().any(|map| map.seen_of(writer) >= version);
-        let at_risk = |writer, version| is_gone(writer) && !parts.iter().all(|part| holds(part, writer, version));
+        let at_risk = |writer, version| {
+            let holders = parts.iter().filter(|part| holds(part, writer, version)).count();
+            is_gone(writer) && (1..parts.len()).contains(&holders)
+        };
         for key in &mut self.keys {
             for (place, unit) in key.units.iter().enumerate() {
                 key.loose |= u32::from(unit.written.is_some_and(|(_, version)| at_risk(unit.writer, version))) << place;
@@ -263,6 +266,7 @@ impl Ledger {
         }
         view.has_left = replica.has_left();
         if view.writer != replica.id() {
+            self.note_written(view, replica);
             // Others ended it: it forgot what they did not have.
             (view.writer, view.seen, view.version) = (replica.id(), Seen::default(), 0);
             (view.from_disk, view.is_synced) = (Seen::default(), false);

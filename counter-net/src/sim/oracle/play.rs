@@ -501,10 +501,13 @@ impl Stage<'_> {
         }
     }
 
-    /// Which of those that run know each other, by way of others too; where that is not one whole, the ledger hears of it.
+    /// Which nodes know each other, by way of others too; a directory whose node is down is one of them. Where they are not one whole, the ledger hears
+    /// of the parts.
     fn note_parts(&mut self) {
-        let hosts: Vec<usize> = self.actors.iter().map(|actor| actor.host).filter(|host| self.sim.is_up(*host)).collect();
-        let knows = |a: usize, b: usize| self.sim.map(a).is_some_and(|map| map.record(self.sim.writer(b)).is_some());
+        let stays = |actor: &&Actor| self.sim.is_up(actor.host) || (actor.directory.is_some() && !actor.is_gone);
+        let hosts: Vec<usize> = self.actors.iter().filter(stays).map(|actor| actor.host).collect();
+        let map = |host: usize| self.sim.map(host).or_else(|| self.sim.disk(host));
+        let knows = |a: usize, b: usize| map(a).is_some_and(|map| map.record(self.sim.writer(b)).is_some());
         let mut parts: Vec<Vec<usize>> = Vec::new();
         for host in &hosts {
             let (known, others): (Vec<_>, Vec<_>) =
@@ -512,14 +515,12 @@ impl Stage<'_> {
             parts = others;
             parts.push(known.concat().into_iter().chain([*host]).collect());
         }
-        // Nobody in a part that has not caught up takes anybody's place.
-        parts.retain(|part| part.iter().any(|host| self.sim.machine(*host).is_some_and(Replicator::is_synced)));
         if parts.len() > 1 {
-            let running: Vec<ReplicaId> = hosts.iter().map(|host| self.sim.writer(*host)).collect();
+            let staying: Vec<ReplicaId> = hosts.iter().map(|host| self.sim.writer(*host)).collect();
             let mut ledger = self.sim.ledger.take().expect("a stage has one");
-            let maps: Vec<Vec<&CounterMap>> =
-                parts.iter().map(|part| part.iter().filter_map(|host| self.sim.map(*host)).collect()).collect();
-            ledger.killed_apart(&maps, |writer| !running.contains(&writer));
+            let map = |host: usize| self.sim.map(host).or_else(|| self.sim.disk(host));
+            let maps: Vec<Vec<&CounterMap>> = parts.iter().map(|part| part.iter().filter_map(|host| map(*host)).collect()).collect();
+            ledger.killed_apart(&maps, |writer| !staying.contains(&writer));
             self.sim.ledger = Some(ledger);
         }
     }

@@ -31,6 +31,11 @@ impl Sim {
         self.hosts.iter_mut().for_each(|host| host.is_mute = false);
     }
 
+    /// What a start from a node's directory would find.
+    pub(super) fn disk(&self, host: usize) -> Option<&CounterMap> {
+        self.hosts[host].disk.as_ref()
+    }
+
     /// What the next start of a node that is down finds in its directory.
     pub(super) fn put_disk(&mut self, host: usize, map: CounterMap) {
         self.hosts[host].disk = Some(map);
