@@ -16,9 +16,15 @@ const BIRTH_BYTES_MAX: usize = 16 * 1024;
 
 /// What becomes of a request that is not refused.
 enum Served {
-    Now(Response),
+    Now(Box<Response>),
     /// It is to be answered once the record of this replica, who asks, is on the disk.
     Kept(ReplicaId),
+}
+
+impl From<Response> for Served {
+    fn from(response: Response) -> Self {
+        Self::Now(Box::new(response))
+    }
 }
 
 impl Replicator {
@@ -33,7 +39,7 @@ impl Replicator {
         let kind = request.as_ref().map_or(Kind::Other, kind_of);
         let served = request.and_then(|request| self.serve(replica, peer, request));
         let answered = match served {
-            Ok(Served::Now(response)) => Ok(response),
+            Ok(Served::Now(response)) => Ok(*response),
             Ok(Served::Kept(requester)) if self.deferred.put(peer, id, payload, requester) => return,
             Ok(Served::Kept(_)) => Err(Refusal::NotRecorded),
             Err(reason) => Err(reason),
@@ -52,11 +58,11 @@ impl Replicator {
 
     fn serve(&mut self, replica: &mut Replica, peer: NodeId, request: Request) -> Result<Served, Refusal> {
         if let Some(ask) = &request.number {
-            return self.serve_number(replica, peer, ask).map(Served::Now);
+            return self.serve_number(replica, peer, ask).map(Served::from);
         }
         if self.numbering.is_open() {
             let wants_state = request.ask.is_some() || request.compare.is_some();
-            return if wants_state { Ok(Served::Now(self.unnumbered())) } else { Err(Refusal::NotRecorded) };
+            return if wants_state { Ok(self.unnumbered().into()) } else { Err(Refusal::NotRecorded) };
         }
         match request {
             Request { compare: Some(compare), .. } => Ok(self.serve_compare(replica, peer, &compare)),
@@ -69,7 +75,7 @@ impl Replicator {
             // A kind that a later release added without raising the version.
             _ => Err(Refusal::UnknownVersion),
         }
-        .map(Served::Now)
+        .map(Served::from)
     }
 
     fn serve_compare(&mut self, replica: &mut Replica, peer: NodeId, compare: &Compare) -> Response {
@@ -139,7 +145,7 @@ impl Replicator {
         let differ = Hash(self.members.hash()) != ask.announcements;
         let state = Hash(replica.map_mut().state_hash().0);
         let digest = self.digest_for(replica, peer);
-        Ok(Served::Now(self.state(peer, Some(digest), state, differ, whole)))
+        Ok(self.state(peer, Some(digest), state, differ, whole).into())
     }
 
     fn known(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
@@ -169,7 +175,7 @@ impl Replicator {
             self.sources.hear_writer(peer, span.replica, span.upto);
         }
         let next = page.next.map(|next| ByteBuf::from(next.encode()));
-        Ok(Served::Now(Response::page(Page { delta: ByteBuf::from(page.delta.encode()), next })))
+        Ok(Response::page(Page { delta: ByteBuf::from(page.delta.encode()), next }).into())
     }
 
     fn serve_tell(&mut self, replica: &mut Replica, peer: NodeId, tell: &Tell) -> Result<Response, Refusal> {
