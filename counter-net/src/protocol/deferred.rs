@@ -10,7 +10,10 @@ use std::collections::VecDeque;
 use counter_core::{Replica, ReplicaId};
 
 use super::input::NodeId;
+use super::message::Response;
+use super::output::Refusal;
 use super::replicator::Replicator;
+use super::stats::Kind;
 use super::wire;
 
 /// Requests that wait at most; those beyond it are refused, and sent again later.
@@ -43,9 +46,11 @@ impl Deferred {
         has_room
     }
 
-    /// Nobody waits for the answers any more.
-    pub(super) fn forget(&mut self, peer: NodeId) {
-        self.0.retain(|waiting| waiting.peer != peer);
+    /// Takes out the requests that `wanted` chooses, the first come first.
+    fn take(&mut self, wanted: impl Fn(&Waiting) -> bool) -> VecDeque<Waiting> {
+        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(wanted);
+        self.0 = left;
+        taken
     }
 }
 
@@ -62,6 +67,13 @@ impl Replicator {
         !self.held_back
     }
 
+    /// The peer is gone: its requests are refused, so that the driver keeps none of them.
+    pub(super) fn refuse_deferred(&mut self, peer: NodeId) {
+        for Waiting { id, .. } in self.deferred.take(|waiting| waiting.peer == peer) {
+            self.out.respond(peer, id, Kind::Other, &Response::refused(Refusal::NotRecorded));
+        }
+    }
+
     /// Whether the record of a replica is where a crash leaves it.
     pub(super) fn is_kept(&self, replica: &Replica, requester: ReplicaId) -> bool {
         let record = replica.map().record(requester).map_or(0, |record| record.version);
@@ -73,9 +85,9 @@ impl Replicator {
         if self.deferred.is_empty() {
             return;
         }
-        let (kept, waiting): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.deferred.0).into_iter().partition(|waiting| self.is_kept(replica, waiting.requester));
-        self.deferred.0 = waiting;
+        let mut deferred = std::mem::take(&mut self.deferred);
+        let kept = deferred.take(|waiting| self.is_kept(replica, waiting.requester));
+        self.deferred = deferred;
         for Waiting { peer, id, payload, .. } in kept {
             self.answer(replica, peer, id, &payload, wire::decode(&payload, usize::MAX));
         }

@@ -60,7 +60,8 @@ pub enum Input {
         /// The message.
         payload: Vec<u8>,
     },
-    /// A peer asks; exactly one [`Output::Respond`](crate::protocol::Output::Respond) with this id follows at once.
+    /// A peer asks; exactly one [`Output::Respond`](crate::protocol::Output::Respond) with this id follows: at once, or after a commit
+    /// where [`Replicator::awaits_commit`](crate::protocol::Replicator::awaits_commit) says so.
     Request {
         /// Who asks.
         peer: NodeId,

@@ -45,7 +45,7 @@ impl Replicator {
             self.forget(id);
         }
         self.timers.cancel(Timer::Retry(peer));
-        self.deferred.forget(peer);
+        self.refuse_deferred(peer);
         self.confirmations.down(peer);
         self.out.stats.pulls_failed += u64::from(self.pulls.end(peer).is_some());
         if !self.leaving {
