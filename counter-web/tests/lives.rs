@@ -287,3 +287,22 @@ fn named_nodes_in_memory_are_whole_after_kills() {
         assert_eq!(support::http::get(&node.http, "/api/status").json()["retirement"], "clean");
     }
 }
+
+/// Nothing of these comes back, and the others see that their processes are gone.
+#[test]
+fn killed_nodes_in_memory_on_one_machine_leave_nothing() {
+    let (runtime, cluster) = (Runtime::new(), cluster());
+    let start = |region: &str| {
+        let mut command = support::process::command(&runtime);
+        command.args(["--cluster", &cluster, "--region", region, "--discover", "local", "--http", "127.0.0.1:0"]);
+        Node::spawn(command)
+    };
+    let mut nodes = ["ord", "fra", "sin"].map(start);
+    nodes.iter().for_each(|node| add(&node.http, 5));
+    total(&nodes.iter().collect::<Vec<_>>(), 15);
+    let [stays, killed @ ..] = &mut nodes;
+    killed.iter_mut().for_each(Node::kill);
+    replicas_left(&[stays], 1);
+    assert_eq!(counter(&stays.http, "clicks")["total"], 15);
+    assert_eq!(support::http::get(&stays.http, "/api/status").json()["retirement"], "clean");
+}

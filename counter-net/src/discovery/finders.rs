@@ -13,6 +13,7 @@ use super::findings::{Finding, Findings};
 use super::{Discovery, fly, local};
 use crate::config::{FINDINGS_MAX, GOSSIP_PORT, NodeConfig};
 use crate::error::StartError;
+use crate::protocol::NodeId;
 use crate::resolve::Resolver;
 use crate::shared::Shared;
 
@@ -34,7 +35,9 @@ impl Finders {
                 // mDNS is part of the network's behaviour and reports through its events.
                 Discovery::None | Discovery::Mdns => {}
                 Discovery::Local => {
-                    let board = local::Board::open(config.runtime_dir.as_deref(), &config.cluster, own)?;
+                    let is_passing = config.data_dir.is_none() && config.node_name.is_none();
+                    let passing = is_passing.then(|| NodeId(shared.replica().node));
+                    let board = local::Board::open(config.runtime_dir.as_deref(), &config.cluster, own, passing)?;
                     finders.tasks.spawn(local::watch(board, findings));
                 }
                 Discovery::Dns { name, port } => finders.ask(config, name, *port, shared, findings),

@@ -3,6 +3,8 @@
 use libp2p::Multiaddr;
 use tokio::sync::mpsc;
 
+use crate::protocol::NodeId;
+
 /// One report of one way of discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
@@ -18,6 +20,8 @@ pub(crate) enum Outcome {
     Found(Vec<Multiaddr>),
     /// The way works and knows of nobody.
     Nobody,
+    /// The processes of these nodes are gone, and nothing of theirs comes back.
+    Gone(Vec<NodeId>),
     /// The way gave no answer, so there may be nodes. The reason, in a few words.
     Unsure(String),
 }

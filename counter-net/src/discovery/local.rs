@@ -1,6 +1,9 @@
 //! Discovery among one user's nodes on one machine: a directory of theirs, in which each node pins a note with its addresses.
+//!
+//! A node holds a lock on its note for as long as it runs. The lock goes with the process, however that ends, so a note whose lock is free tells of a
+//! process that is gone for certain.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::findings::{Findings, Outcome};
 use crate::config::is_loopback;
 use crate::error::DiscoveryError;
+use crate::protocol::NodeId;
 
 /// The time between two looks at the board: short at first, when several nodes are started together.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
@@ -32,10 +36,21 @@ const ADDRESSES_MAX: usize = 8;
 /// What a node says of itself to the user's other nodes.
 #[derive(Serialize, Deserialize)]
 struct Note {
-    pid: u32,
-    /// The boot and the process namespace in which `pid` means something.
-    boot: String,
+    /// Whether its writer holds a lock on it; earlier releases did not.
+    #[serde(default)]
+    locked: bool,
+    /// The node, where nothing of it outlives the process: it has no directory and no name. As 16 hexadecimal digits.
+    #[serde(default)]
+    node: Option<String>,
     addresses: Vec<String>,
+}
+
+/// What the others' notes say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Notes {
+    addresses: Vec<Multiaddr>,
+    /// Nodes whose processes are gone, and nothing of theirs comes back.
+    gone: Vec<NodeId>,
 }
 
 /// A cluster's directory, with this node's note in it; dropping it takes the note away.
@@ -43,11 +58,14 @@ pub(super) struct Board {
     directory: PathBuf,
     own_file: PathBuf,
     note: Note,
+    /// The note's file, locked.
+    lock: Option<File>,
 }
 
 impl Board {
-    /// Opens the board of `cluster` below `runtime`, or below the user's runtime directory, and pins a note with the addresses `own`.
-    pub(super) fn open(runtime: Option<&Path>, cluster: &str, own: &[Multiaddr]) -> Result<Self, DiscoveryError> {
+    /// Opens the board of `cluster` below `runtime`, or below the user's runtime directory, and pins a note with the addresses `own`. `passing`: this
+    /// node, if nothing of it outlives the process.
+    pub(super) fn open(runtime: Option<&Path>, cluster: &str, own: &[Multiaddr], passing: Option<NodeId>) -> Result<Self, DiscoveryError> {
         let root = runtime.map_or_else(default_root, Path::to_path_buf);
         let directory = root.join(cluster);
         let path = directory.display().to_string();
@@ -56,34 +74,40 @@ impl Board {
         // The readers are on this machine.
         let (inner, outer): (Vec<&Multiaddr>, Vec<&Multiaddr>) = own.iter().partition(|address| is_loopback(address));
         let addresses: Vec<String> = inner.into_iter().chain(outer).take(ADDRESSES_MAX).map(Multiaddr::to_string).collect();
-        let pid = std::process::id();
         // Two nodes of one process are two notes.
-        let own_file = directory.join(format!("{pid}-{:016x}.json", fastrand::u64(..)));
-        let board = Self { own_file, note: Note { pid, boot: boot(), addresses }, directory };
+        let own_file = directory.join(format!("{}-{:016x}.json", std::process::id(), fastrand::u64(..)));
+        let node = passing.map(|node| format!("{:016x}", node.0));
+        let mut board = Self { own_file, note: Note { locked: false, node, addresses }, directory, lock: None };
         board.pin().map_err(failed)?;
         Ok(board)
     }
 
-    /// Writes the note beside its place and moves it there, so that nobody reads half of one.
-    fn pin(&self) -> io::Result<()> {
+    /// Writes the note beside its place and moves it there, so that nobody reads half of one, or one without its lock.
+    fn pin(&mut self) -> io::Result<()> {
         let draft = self.own_file.with_extension("draft");
-        let bytes = serde_json::to_vec(&self.note)?;
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?.write_all(&bytes)?;
-        fs::rename(&draft, &self.own_file)
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        self.note.locked = file.lock().is_ok();
+        file.write_all(&serde_json::to_vec(&self.note)?)?;
+        fs::rename(&draft, &self.own_file)?;
+        self.lock = Some(file);
+        Ok(())
     }
 
-    /// The addresses of all others; takes stale notes away.
-    fn read(&self) -> io::Result<Vec<Multiaddr>> {
-        let mut found = Vec::new();
+    /// What all others say; takes the notes of those that are gone away, and stale ones.
+    fn read(&self) -> io::Result<Notes> {
+        let mut found = Notes::default();
         for file in fs::read_dir(&self.directory)?.take(NOTES_MAX) {
             let path = file?.path();
             if path == self.own_file {
                 continue;
             }
             match read_note(&path) {
-                Ok(Some(note)) if path.extension().is_some_and(|extension| extension == "json") => {
-                    found.extend(note.addresses.iter().take(ADDRESSES_MAX).filter_map(|address| address.parse::<Multiaddr>().ok()));
+                Ok(Told::Of(note)) if path.extension().is_some_and(|extension| extension == "json") => {
+                    found
+                        .addresses
+                        .extend(note.addresses.iter().take(ADDRESSES_MAX).filter_map(|address| address.parse::<Multiaddr>().ok()));
                 }
+                Ok(Told::Gone(node)) => found.gone.extend(node),
                 // A draft, or a note that just went away: not ours to judge before it is old.
                 Ok(_) | Err(_) => {
                     if is_stale(&path) {
@@ -92,7 +116,7 @@ impl Board {
                 }
             }
         }
-        found.sort();
+        found.addresses.sort();
         Ok(found)
     }
 }
@@ -103,18 +127,28 @@ impl Drop for Board {
     }
 }
 
-/// The note at `path`, or nothing if whoever pinned it is gone; then the note goes too.
-fn read_note(path: &Path) -> io::Result<Option<Note>> {
-    let file = OpenOptions::new().read(true).open(path)?;
+/// What a note tells.
+enum Told {
+    /// Of a node that runs, as far as anybody can say.
+    Of(Note),
+    /// Its process is gone, and the note with it; the node, where nothing of it comes back.
+    Gone(Option<NodeId>),
+}
+
+/// Reads the note at `path`. Those of processes that are gone, and old ones, are taken away.
+fn read_note(path: &Path) -> io::Result<Told> {
+    let mut file = OpenOptions::new().read(true).open(path)?;
     let old = is_old(&file.metadata()?);
     let mut bytes = Vec::new();
-    file.take(NOTE_BYTES_MAX).read_to_end(&mut bytes)?;
+    (&mut file).take(NOTE_BYTES_MAX).read_to_end(&mut bytes)?;
     let note: Note = serde_json::from_slice(&bytes)?;
-    if old || (note.boot == boot() && !is_running(note.pid)) {
+    let is_gone = note.locked && file.try_lock_shared().is_ok();
+    if is_gone || old {
         fs::remove_file(path)?;
-        return Ok(None);
+        let node = note.node.filter(|_| is_gone).and_then(|node| u64::from_str_radix(&node, 16).ok());
+        return Ok(Told::Gone(node.map(NodeId)));
     }
-    Ok(Some(note))
+    Ok(Told::Of(note))
 }
 
 fn is_stale(path: &Path) -> bool {
@@ -124,18 +158,6 @@ fn is_stale(path: &Path) -> bool {
 fn is_old(metadata: &fs::Metadata) -> bool {
     // Notes from the future were pinned before the clock was set back: they are renewed soon, or are old soon.
     metadata.modified().is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > STALE_AFTER))
-}
-
-fn is_running(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
-}
-
-/// Where process numbers are comparable: one boot of one machine, one process namespace. Elsewhere only a note's age counts.
-fn boot() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!("{}/{}", boot.trim(), namespace.display())
 }
 
 fn default_root() -> PathBuf {
@@ -163,13 +185,18 @@ fn private_directory(path: &Path) -> io::Result<()> {
 /// Looks at the board until the driver is gone, and keeps the own note fresh.
 ///
 /// Each node pins its note before its first look, so of two that start together at least one finds the other at once.
-pub(super) async fn watch(board: Board, findings: Findings) {
+pub(super) async fn watch(mut board: Board, findings: Findings) {
     let began = Instant::now();
     let (mut told, mut since_report, mut since_renewal) = (None, Duration::ZERO, Duration::ZERO);
     for look in 0_u32.. {
         let interval = if look < FIRST_LOOKS { LOOK_FIRST } else { LOOK_LATER };
         let outcome = match board.read() {
-            Ok(addresses) => Outcome::found(addresses),
+            Ok(Notes { addresses, gone }) => {
+                if !gone.is_empty() && !findings.report(Outcome::Gone(gone)).await {
+                    return;
+                }
+                Outcome::found(addresses)
+            }
             Err(error) => Outcome::Unsure(format!("{} cannot be read: {error}", board.directory.display())),
         };
         let is_certain = matches!(outcome, Outcome::Found(_)) || began.elapsed() >= LOCAL_WINDOW;
@@ -199,15 +226,15 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_told_after_the_window_and_somebody_at_once() {
         let root = scratch("watch");
-        let board = Board::open(Some(&root), "a", &[address(1)]).expect("a board");
+        let board = open(&root, "a", 1);
         let (queue, mut reported) = tokio::sync::mpsc::channel(1);
         let began = Instant::now();
         tokio::spawn(watch(board, Findings::new(0, queue)));
         assert_eq!(reported.recv().await.expect("a report").outcome, Outcome::Nobody);
         assert!(began.elapsed() >= LOCAL_WINDOW, "{:?}", began.elapsed());
-        let other = Board::open(Some(&root), "a", &[address(2)]).expect("a board");
+        let other = open(&root, "a", 2);
         assert_eq!(reported.recv().await.expect("a report").outcome, Outcome::Found(vec![address(2)]));
-        let late = Board::open(Some(&root), "a", &[address(3)]).expect("a board");
+        let late = open(&root, "a", 3);
         let (queue, mut reported) = tokio::sync::mpsc::channel(1);
         let began = Instant::now();
         tokio::spawn(watch(late, Findings::new(0, queue)));
@@ -227,6 +254,14 @@ mod tests {
         std::env::temp_dir().join(format!("counter-net-local-{name}-{:016x}", fastrand::u64(..)))
     }
 
+    fn open(root: &Path, cluster: &str, port: u16) -> Board {
+        Board::open(Some(root), cluster, &[address(port)], None).expect("a board")
+    }
+
+    fn addresses(board: &Board) -> Vec<Multiaddr> {
+        board.read().expect("readable").addresses
+    }
+
     fn address(port: u16) -> Multiaddr {
         format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("an address")
     }
@@ -234,31 +269,34 @@ mod tests {
     #[test]
     fn nodes_find_each_other_and_not_themselves_nor_another_cluster() {
         let root = scratch("find");
-        let [first, second] = [1, 2].map(|port| Board::open(Some(&root), "a", &[address(port)]).expect("a board"));
-        let other = Board::open(Some(&root), "b", &[address(3)]).expect("a board");
-        assert_eq!(first.read().expect("readable"), [address(2)]);
-        assert_eq!(second.read().expect("readable"), [address(1)]);
-        assert!(other.read().expect("readable").is_empty());
+        let [first, second] = [1, 2].map(|port| open(&root, "a", port));
+        let other = open(&root, "b", 3);
+        assert_eq!(addresses(&first), [address(2)]);
+        assert_eq!(addresses(&second), [address(1)]);
+        assert!(addresses(&other).is_empty());
         drop(second);
-        assert!(first.read().expect("readable").is_empty(), "a note goes with its node");
+        assert_eq!(first.read().expect("readable"), Notes::default(), "a note goes with its node");
         fs::remove_dir_all(root).expect("removable");
     }
 
     #[test]
     fn notes_of_dead_processes_and_rubbish_are_passed_over_and_swept() {
         let root = scratch("sweep");
-        let board = Board::open(Some(&root), "a", &[address(1)]).expect("a board");
-        // Above the greatest process number that Linux gives.
-        let dead = Note { pid: 0x7fff_fff0, boot: boot(), addresses: vec![address(2).to_string()] };
-        let path = board.directory.join("dead.json");
-        fs::write(&path, serde_json::to_vec(&dead).expect("plain")).expect("writable");
+        let board = open(&root, "a", 1);
+        let write =
+            |name: &str, note: &Note| fs::write(board.directory.join(name), serde_json::to_vec(note).expect("plain")).expect("writable");
+        let note = |locked, node: &str, port| Note { locked, node: Some(node.into()), addresses: vec![address(port).to_string()] };
+        // Nobody holds a lock on these; the second one's release takes none.
+        write("dead.json", &note(true, "00000000000000aa", 2));
+        write("earlier.json", &note(false, "00000000000000bb", 3));
         fs::write(board.directory.join("rubbish.json"), b"\xff{").expect("writable");
         fs::write(board.directory.join("half.draft"), b"{").expect("writable");
-        assert!(board.read().expect("readable").is_empty());
-        assert!(!path.exists() && board.directory.join("rubbish.json").exists());
+        let read = board.read().expect("readable");
+        assert_eq!(read, Notes { addresses: vec![address(3)], gone: vec![NodeId(0xaa)] });
+        assert!(!board.directory.join("dead.json").exists() && board.directory.join("rubbish.json").exists());
         let old = fs::File::options().write(true).open(board.directory.join("rubbish.json")).expect("openable");
         old.set_modified(SystemTime::now() - 2 * STALE_AFTER).expect("settable");
-        assert!(board.read().expect("readable").is_empty());
+        assert_eq!(addresses(&board), [address(3)]);
         assert!(!board.directory.join("rubbish.json").exists());
         fs::remove_dir_all(root).expect("removable");
     }
@@ -268,11 +306,11 @@ mod tests {
         let root = scratch("mode");
         fs::create_dir(&root).expect("creatable");
         fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).expect("settable");
-        let _board = Board::open(Some(&root), "a", &[]).expect("a board");
+        let _board = Board::open(Some(&root), "a", &[], None).expect("a board");
         assert_eq!(fs::metadata(&root).expect("there").mode() & 0o777, 0o700);
         let file = scratch("file");
         fs::write(&file, b"").expect("writable");
-        assert!(matches!(Board::open(Some(&file), "a", &[]), Err(DiscoveryError::Directory { .. })));
+        assert!(matches!(Board::open(Some(&file), "a", &[], None), Err(DiscoveryError::Directory { .. })));
         fs::remove_file(file).expect("removable");
         fs::remove_dir_all(root).expect("removable");
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::book::{AddressBook, Target};
 use super::contacts::Contacts;
+use super::departed::Departed;
 use super::predecessors::Predecessors;
 use super::processes::Processes;
 use super::search::Searching;
@@ -35,7 +36,7 @@ pub(super) struct Driver {
     pub(super) dials: HashMap<ConnectionId, Target>,
     /// Our requests on the way, as the replicator knows them. Bounded by its pulls, each ended by a timeout.
     pub(super) asked: HashMap<OutboundRequestId, (NodeId, u64)>,
-    /// Requests that the replicator is to answer; it does so before the next event.
+    /// Requests that the replicator is to answer: before the next event, but for a few that wait for a commit.
     pub(super) owed: HashMap<u64, ResponseChannel<Vec<u8>>>,
     /// Gossip that the replicator is to judge; it does so before the next event.
     pub(super) unjudged: HashMap<u64, (MessageId, PeerId)>,
@@ -52,6 +53,7 @@ pub(super) struct Driver {
     /// Of this node's cluster keys, the first one's first.
     pub(super) key_fingerprints: Vec<String>,
     predecessors: Predecessors,
+    pub(super) departed: Departed,
     pub(super) processes: Processes,
     /// Requests of a peer that may be two processes, until that is known. Bounded: the earliest makes room.
     pub(super) unsure: VecDeque<Unsure>,
@@ -116,6 +118,7 @@ impl Driver {
             introductions: 0,
             key_fingerprints: config.key_fingerprints(),
             predecessors,
+            departed: Departed::default(),
             processes: Processes::default(),
             unsure: VecDeque::new(),
             is_second: false,
@@ -203,7 +206,8 @@ impl Driver {
             let late = now - self.next_sweep >= SWEEP_INTERVAL;
             self.next_sweep = now + SWEEP_INTERVAL;
             self.sweep(now, late);
-            if self.predecessors.settle(&self.shared, now) {
+            let settled = self.predecessors.settle(&self.shared, now);
+            if self.departed.settle(&self.shared, now) || settled {
                 self.feed(Input::LocalChange);
             }
         }

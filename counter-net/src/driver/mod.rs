@@ -9,6 +9,7 @@ mod book;
 mod cause;
 mod codec;
 mod contacts;
+mod departed;
 mod effects;
 mod engine;
 mod farewell;

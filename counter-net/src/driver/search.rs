@@ -89,6 +89,7 @@ impl Driver {
                 self.book.found(addresses, Origin::Found, self.shared.now());
             }
             Outcome::Nobody => self.searching.answered(finding.way),
+            Outcome::Gone(nodes) => self.departed.note(nodes, self.shared.now()),
             // Where it has answered before, that answer stands.
             Outcome::Unsure(reason) => {
                 if let Some(known) = self.searching.unsure.get_mut(&finding.way) {
