@@ -2,7 +2,7 @@
 //!
 //! Breadth first over all interleavings of: write, bring a source up to date, pull the next page of one cell, gossip past the pull, the
 //! source dies. The maps, pages and staging are the real ones. In each state the receiver must hold exactly the writer's cells as of what
-//! it has seen. The rules of DESIGN, each broken on purpose, must be found out.
+//! it has seen. A receiver that breaks a rule of pages on purpose must be found out.
 
 use std::collections::{HashSet, VecDeque};
 
