@@ -23,7 +23,7 @@ impl Replicator {
         let others_follow = digest.len() > replicas_max && takes_parts && !self.has_parts_under_way(peer);
         self.digest_serial += u64::from(others_follow);
         let serial = if others_follow { self.digest_serial } else { NONE_FOLLOW };
-        let mut pieces = cut(&digest, &self.committed.behind(&digest), serial, replicas_max).into_iter();
+        let mut pieces = cut(&digest, &self.not_promised(&digest), serial, replicas_max).into_iter();
         let first = pieces.next().unwrap_or_default();
         for Piece { have, behind, part } in pieces.filter(|_| others_follow) {
             if let Some(part) = part {

@@ -86,7 +86,7 @@ impl Replicator {
         if equal && state != compare.state {
             self.diverged(peer);
         }
-        let behind = self.committed.behind(&seen);
+        let behind = self.not_promised(&seen);
         // One message says of so many writers only that they are behind.
         let is_whole = equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
         if is_whole && !announcements_differ {

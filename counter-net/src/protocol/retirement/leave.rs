@@ -51,6 +51,14 @@ impl Leave {
         !matches!(self.stage, Stage::Stays)
     }
 
+    /// What the last statement names, once it is written.
+    pub(super) fn stated(&self) -> Option<&VersionVector> {
+        match &self.stage {
+            Stage::Stated { held, .. } => Some(held),
+            _ => None,
+        }
+    }
+
     pub(super) fn has_stated(&self) -> bool {
         matches!(self.stage, Stage::Stated { .. })
     }

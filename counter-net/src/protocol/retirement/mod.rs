@@ -440,6 +440,18 @@ impl Replicator {
         }
     }
 
+    /// How many of the versions in `held` this node does not promise to keep, by writer: those that are not committed, and where it leaves those that its
+    /// last statement does not name. O(writers log writers).
+    pub(super) fn not_promised(&self, held: &VersionVector) -> VersionVector {
+        let mut behind = self.committed.behind(held);
+        if let Some(stated) = self.retirement.leave.stated() {
+            for (writer, version) in held.iter() {
+                behind.raise(writer, version.saturating_sub(stated.get(writer)));
+            }
+        }
+        behind
+    }
+
     /// After its last statement, a leaver serves nobody whom that does not name.
     ///
     /// # Errors
