@@ -142,13 +142,21 @@ fn read_note(path: &Path) -> io::Result<Told> {
     let mut bytes = Vec::new();
     (&mut file).take(NOTE_BYTES_MAX).read_to_end(&mut bytes)?;
     let note: Note = serde_json::from_slice(&bytes)?;
-    let is_gone = note.locked && file.try_lock_shared().is_ok();
+    let is_gone = note.locked && is_abandoned(path, &file);
     if is_gone || old {
         fs::remove_file(path)?;
         let node = note.node.filter(|_| is_gone).and_then(|node| u64::from_str_radix(&node, 16).ok());
         return Ok(Told::Gone(node.map(NodeId)));
     }
     Ok(Told::Of(note))
+}
+
+/// Whether nobody holds the lock on the note at `path`. A node that renews its note locks a new file, moves it there, and lets go of the one before: a
+/// reader that had that one open finds its lock free, and another file at the path.
+fn is_abandoned(path: &Path, file: &File) -> bool {
+    let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let is_still_there = || Some(place(fs::symlink_metadata(path).ok()?) == place(file.metadata().ok()?));
+    file.try_lock_shared().is_ok() && is_still_there() == Some(true)
 }
 
 fn is_stale(path: &Path) -> bool {
@@ -298,6 +306,21 @@ mod tests {
         old.set_modified(SystemTime::now() - 2 * STALE_AFTER).expect("settable");
         assert_eq!(addresses(&board), [address(3)]);
         assert!(!board.directory.join("rubbish.json").exists());
+        fs::remove_dir_all(root).expect("removable");
+    }
+
+    #[test]
+    fn note_that_is_renewed_while_it_is_read_is_not_abandoned() {
+        let root = scratch("renewed");
+        let mut board = open(&root, "a", 1);
+        let before = File::open(&board.own_file).expect("openable");
+        board.pin().expect("writable");
+        assert!(before.try_lock_shared().is_ok(), "the lock on the earlier file is free");
+        assert!(!is_abandoned(&board.own_file, &before));
+        let now = File::open(&board.own_file).expect("openable");
+        assert!(!is_abandoned(&board.own_file, &now), "the node holds the lock");
+        board.lock = None;
+        assert!(is_abandoned(&board.own_file, &now));
         fs::remove_dir_all(root).expect("removable");
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use counter_core::{Replica, ReplicaId};
+use counter_core::{Replica, ReplicaId, VersionVector};
 
 use super::input::NodeId;
 use super::message::Response;
@@ -62,8 +62,9 @@ impl Replicator {
 
     /// Whether own cells may be published: the disk names somebody else who has not ended, or nobody is there.
     pub(super) fn may_publish(&mut self, replica: &Replica) -> bool {
-        let Some(on_disk) = self.committed.promised().filter(|_| !self.sources.is_empty()) else { return true };
-        self.held_back = !replica.map().enrolled().any(|other| other.node != self.own.node && on_disk.get(other) > 0);
+        let names_another =
+            |on_disk: &VersionVector| replica.map().enrolled().any(|other| other.node != self.own.node && on_disk.get(other) > 0);
+        self.held_back = !self.sources.is_empty() && self.committed.promised().is_some_and(|on_disk| !names_another(on_disk));
         !self.held_back
     }
 
