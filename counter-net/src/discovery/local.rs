@@ -1,7 +1,7 @@
 //! Discovery among one user's nodes on one machine: a directory of theirs, in which each node pins a note with its addresses.
 //!
-//! A node holds a lock on its note for as long as it runs. The lock goes with the process, however that ends, so a note whose lock is free tells of a
-//! process that is gone for certain.
+//! A node holds a lock on its note for as long as it runs. The kernel releases the lock when the
+//! process ends, however it ends. So a note with a free lock belongs to a dead process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};

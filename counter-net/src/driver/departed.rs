@@ -1,4 +1,4 @@
-//! Nodes in memory whose processes are gone for certain, as local discovery says: this node ends them as an operator would.
+//! Retires in-memory nodes whose process on this machine has died, as local discovery reports.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use counter_core::ReplicaId;
 use crate::protocol::{NodeId, RetireError};
 use crate::shared::Shared;
 
-/// A node is ended this long after its process: what it had sent has arrived everywhere by then. Less loses adds that are still under way.
+/// How long after its process died a node is retired. By then everything it sent has arrived; less
+/// would drop adds that are still in flight.
 const ARRIVED_AFTER: Duration = Duration::from_secs(10);
-/// Nobody has heard of it after this: it had nothing.
+/// A node that is still unknown after this time never counted anything, and is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
-/// Nodes that are remembered at most; those beyond it wait for an operator.
+/// The most nodes that wait to be retired. Further ones are left to an operator.
 const DEPARTED_MAX: usize = 1024;
 
-/// The nodes that are to be ended, with the time when they were found gone.
+/// The nodes to retire, and when each was found dead.
 #[derive(Debug, Default)]
 pub(super) struct Departed(BTreeMap<NodeId, Duration>);
 
@@ -28,7 +29,7 @@ impl Departed {
         }
     }
 
-    /// Ends those whose time has come. True where the state changed.
+    /// Retires the nodes whose time has come. Returns true if the state changed.
     pub(super) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
         if !self.0.values().any(|since| now >= *since + ARRIVED_AFTER) {
             return false;
@@ -50,7 +51,7 @@ impl Departed {
                     changed = true;
                     false
                 }
-                // It is believed to be there for a few seconds more.
+                // The failure detector takes a few more seconds.
                 Some((_, Err(RetireError::Live))) => true,
                 Some(_) => false,
                 None => now < *since + FORGOTTEN_AFTER,

@@ -1,9 +1,10 @@
-//! What waits until this node's disk names those who are to hold something of it.
+//! Holds back answers and own cells until this node's disk names the replicas that will hold them.
 //!
-//! Known before served holds through a crash as well. A node that goes back to its last commit, knows nobody and meets nobody takes over its own
-//! earlier incarnation as its disk has it; whoever holds more of that must be on the disk, or the cluster loses what it holds. So the first request
-//! of a newcomer is answered with the next commit, and a node publishes nothing before its disk names one other that has not ended. Through that one
-//! it hears of all others before it takes over anything.
+//! After a crash a node goes back to its last commit. If that names nobody, and nobody answers, the
+//! node takes over its own earlier incarnation as its disk has it. Cells that another replica held
+//! beyond that would be lost. So the first request of a newcomer is answered after the next commit,
+//! and a node publishes nothing until its disk names another live replica. Through that replica it
+//! learns of all others before it takes over anything.
 
 use std::collections::VecDeque;
 
@@ -16,7 +17,7 @@ use super::replicator::Replicator;
 use super::stats::Kind;
 use super::wire;
 
-/// Requests that wait at most; those beyond it are refused, and sent again later.
+/// The most requests that wait for a commit. Further ones are refused, and their senders try again.
 pub(super) const DEFERRED_MAX: usize = 256;
 
 /// One request that waits.
@@ -28,7 +29,7 @@ struct Waiting {
     requester: ReplicaId,
 }
 
-/// All requests that wait, the first come first.
+/// Every request that waits for a commit, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Deferred(VecDeque<Waiting>);
 
@@ -46,7 +47,7 @@ impl Deferred {
         has_room
     }
 
-    /// Takes out the requests that `wanted` chooses, the first come first.
+    /// Removes the requests that `wanted` selects, and returns them in order of arrival.
     fn take(&mut self, wanted: impl Fn(&Waiting) -> bool) -> VecDeque<Waiting> {
         let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(wanted);
         self.0 = left;
@@ -75,13 +76,13 @@ impl Replicator {
         }
     }
 
-    /// Whether the record of a replica is where a crash leaves it.
+    /// Whether the record of a replica would survive a crash.
     pub(super) fn is_kept(&self, replica: &Replica, requester: ReplicaId) -> bool {
         let record = replica.map().record(requester).map_or(0, |record| record.version);
         self.committed.promised().is_none_or(|on_disk| on_disk.get(requester) >= record)
     }
 
-    /// Answers those whose records are on the disk by now.
+    /// Answers the requests whose senders' records have reached the disk.
     pub(super) fn serve_deferred(&mut self, replica: &mut Replica) {
         if self.deferred.is_empty() {
             return;
