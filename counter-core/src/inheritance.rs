@@ -40,7 +40,7 @@ pub struct Inheritance {
     marked: (usize, Version),
     /// Whose cells are next, by index into `lives`, and which.
     next: (usize, u32),
-    /// Of the entries those of which some add is to be taken back, by life and version: they come after the cells, the last one first.
+    /// Entries with an add that is to be taken back, by life and version. Such adds come after the cells, the last entry first.
     doubled: Vec<(ReplicaId, Version)>,
     /// The own version after which the round took over its first cell; None before.
     begun: Option<Version>,
@@ -147,11 +147,13 @@ impl Replica {
                 return Ok(bytes);
             }
             work.marked.1 = entry.version;
-            if self.takes_back(life, &entry) {
-                work.doubled.push((life, entry.version));
-            } else {
+            let (settled, is_part) = self.settled_part(life, entry);
+            if is_part {
+                work.doubled.push((life, work.marked.1));
+            }
+            if let Some(settled) = settled {
                 let written = written(self, life);
-                bytes += self.absorb_entry(life, written, entry);
+                bytes += self.absorb_entry(life, written, settled);
             }
         }
         while let Some(&life) = work.lives.get(work.next.0) {

@@ -271,7 +271,9 @@ impl Replica {
     /// that writer's versions are. Returns about how many bytes the change costs each peer.
     pub(crate) fn absorb_entry(&mut self, ended: ReplicaId, written: Version, entry: Entry) -> usize {
         let Entry { fresh, name, source, said, .. } = entry;
-        let age = written.saturating_sub(fresh).saturating_add(source.map_or(0, |source| source.age));
+        // All that an earlier incarnation of the same node wrote is older than what the ended one wrote first, whenever that absorbed it.
+        let since = if source.is_some_and(|source| source.replica.node == ended.node) { 0 } else { fresh };
+        let age = written.saturating_sub(since).saturating_add(source.map_or(0, |source| source.age));
         let source = Source { replica: source.map_or(ended, |source| source.replica), age };
         let own = self.id();
         let said = match said {
@@ -332,17 +334,25 @@ impl Replica {
         }
     }
 
-    /// Whether absorbing an entry of a writer that ended would take some add back.
-    pub(crate) fn takes_back(&self, ended: ReplicaId, entry: &Entry) -> bool {
+    /// The part of an entry of a writer that ended which can be absorbed without taking an add back; None where that is nothing. And whether
+    /// that is less than all of it.
+    pub(crate) fn settled_part(&self, ended: ReplicaId, entry: Entry) -> (Option<Entry>, bool) {
         let writer = entry.source.map_or(ended, |source| source.replica);
         let falls = |text: &str, id, taken_back| matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. });
         match &entry.said {
-            Said::Client(chunk) => std::str::from_utf8(client_of(&entry.name)).is_ok_and(|client| {
-                let mut numbers = chunk.sequences();
-                numbers.any(|sequence| falls(&format!("{client}:{sequence}"), Id::Of { client, sequence }, !chunk.stands(sequence)))
-            }),
-            Said::Single(single) => std::str::from_utf8(&entry.name).is_ok_and(|text| falls(text, Id::Single(text), single.taken_back)),
-            Said::Forgotten(_) | Said::TakenBack(_) => false,
+            Said::Client(chunk) => {
+                let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else { return (None, false) };
+                let settled = chunk.only(|sequence| {
+                    !falls(&format!("{client}:{sequence}"), Id::Of { client, sequence }, !chunk.stands(sequence))
+                });
+                let is_part = settled.as_ref().is_none_or(|settled| settled.applied.count_ones() < chunk.applied.count_ones());
+                (settled.map(|settled| Entry { said: Said::Client(settled), ..entry }), is_part)
+            }
+            Said::Single(single) => {
+                let Ok(text) = std::str::from_utf8(&entry.name) else { return (None, false) };
+                if falls(text, Id::Single(text), single.taken_back) { (None, true) } else { (Some(entry), false) }
+            }
+            Said::Forgotten(_) | Said::TakenBack(_) => (Some(entry), false),
         }
     }
 

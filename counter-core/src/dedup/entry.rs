@@ -271,6 +271,22 @@ impl Chunk {
         all
     }
 
+    /// What it says of some of its numbers; None where it says nothing of them.
+    pub(crate) fn only(&self, keeps: impl Fn(u64) -> bool) -> Option<Self> {
+        let mut only: Option<Self> = None;
+        for sequence in self.sequences().filter(|sequence| keeps(*sequence)) {
+            let add = self.copy(sequence).map_or(Add::default(), |copy| copy.add);
+            match &mut only {
+                Some(only) => only.apply(sequence, add),
+                None => only = Some(Self::new(sequence, add)),
+            }
+            if !self.stands(sequence) {
+                only.iter_mut().for_each(|only| only.take_back(sequence));
+            }
+        }
+        only
+    }
+
     fn copy(&self, sequence: u64) -> Option<AddCopy> {
         let add = || self.known().find(|known| known.0 == sequence).map_or(Add::default(), |known| known.1);
         self.applied(sequence).then(|| AddCopy { add: add(), taken_back: !self.stands(sequence) })
