@@ -1,4 +1,5 @@
-//! `cargo bench -p benches`: W1 to W4 under criterion, by the same code as the report, with the answers asserted in every round.
+//! `cargo bench -p benches`: W1 to W4 under criterion, by the same code as the report, with the
+//! answers asserted in every round.
 
 mod rounds;
 
@@ -9,8 +10,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 use rounds::{Group, add, change, join, rounds};
 
-const PEERS: &str =
-    "automerge, loro and yrs on the same work, kept out of this lock file: cargo bench --manifest-path benches/peers/Cargo.toml";
+const PEERS: &str = "automerge, loro and yrs on the same work, kept out of this lock file: cargo bench --manifest-path benches/peers/Cargo.toml";
 
 fn adds(criterion: &mut Criterion) {
     const ADDS: usize = 100_000;
@@ -24,10 +24,12 @@ fn adds(criterion: &mut Criterion) {
     rounds(&mut group, "bound: bare fetch_add", ADDS as u64, || add_bare_atomic(ADDS));
 }
 
-/// Everybody at one size. Y adds as a second writer where there is one, so the bounds have `W` places.
+/// Everybody at one size. Y adds as a second writer where there is one, so the bounds have `W`
+/// places.
 fn everybody<const W: usize>(criterion: &mut Criterion, regions: usize, writers: usize) {
     let shape = Shape::new(Values::Formula, regions, writers);
-    let mut group: Group<'_> = criterion.benchmark_group(format!("w2 w4 {regions} regions, {writers} writers"));
+    let mut group: Group<'_> =
+        criterion.benchmark_group(format!("w2 w4 {regions} regions, {writers} writers"));
     join::<Ours>(&mut group, &shape);
     join::<CrdtsMap>(&mut group, &shape);
     join::<CrdtsByHand>(&mut group, &shape);
@@ -48,8 +50,18 @@ fn single_changes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("w3 one change in 100000");
     change(&mut group, "ours", CHANGES, changes(COUNTERS, OursNode::new(0), OursNode::new(1)));
     change(&mut group, "crdts", CHANGES, changes(COUNTERS, CrdtsMap::new(0), CrdtsMap::new(1)));
-    change(&mut group, "crdts by hand", CHANGES, changes(COUNTERS, CrdtsByHand::new(0), CrdtsByHand::new(1)));
-    change(&mut group, "bound: string map", CHANGES, changes(COUNTERS, StringMap::<2>::new(0), StringMap::<2>::new(1)));
+    change(
+        &mut group,
+        "crdts by hand",
+        CHANGES,
+        changes(COUNTERS, CrdtsByHand::new(0), CrdtsByHand::new(1)),
+    );
+    change(
+        &mut group,
+        "bound: string map",
+        CHANGES,
+        changes(COUNTERS, StringMap::<2>::new(0), StringMap::<2>::new(1)),
+    );
 }
 
 criterion_group! { name = work; config = rounds::config(); targets = adds, joins, single_changes }

@@ -1,7 +1,8 @@
 //! The benchmark suite: our numbers beside the peers', on the same work, with the answers asserted.
 //!
-//! A [`Contender`] is one way to hold counters; a [`work`] is one thing to do with them, the same for all. The binary, the
-//! criterion benches and the peers of a workspace of their own all measure through this library, so that they measure the same.
+//! A [`Contender`] is one way to hold counters; a [`work`] is one thing to do with them, the same
+//! for all. The binary, the criterion benches and the peers of a workspace of their own all measure
+//! through this library, so that they measure the same.
 //!
 //! | module | what lives there |
 //! | --- | --- |
@@ -15,7 +16,8 @@
 //! | `report` | a whole run: JSON, page, tables, what is worse than in another |
 //! | `row`, `table` | one work's figures of all contenders; ratios, and the text of a table |
 //!
-//! It does not judge one run's absolute figures: the machine drifts, and only ratios within a run count.
+//! It does not judge one run's absolute figures: the machine drifts, and only ratios within a run
+//! count.
 
 pub mod contender;
 pub mod plot;

@@ -35,15 +35,23 @@ The system work spawns the node's binary, which lies beside this one, or is name
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let flags = command::Flags { quick: has("--quick"), keep: has("--keep"), built: has("--built") };
-    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
+    let flags =
+        command::Flags { quick: has("--quick"), keep: has("--keep"), built: has("--built") };
+    let words: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     let outcome = match words.as_slice() {
         ["core"] => command::core(flags.quick),
         ["count"] => command::count(flags.keep),
         ["check-instructions"] => command::check_instructions(),
         ["hot", path] => command::hot(path),
-        [name, file @ ..] if file.len() < 2 || *name == "hosts-inside" => command::system(name, file.first().copied(), flags)
-            .unwrap_or_else(|| Err(format!("there is no {:?} here\n\n{USAGE}", words.join(" ")))),
+        [name, file @ ..] if file.len() < 2 || *name == "hosts-inside" => {
+            command::system(name, file.first().copied(), flags).unwrap_or_else(|| {
+                Err(format!("there is no {:?} here\n\n{USAGE}", words.join(" ")))
+            })
+        }
         _ => Err(USAGE.into()),
     };
     match outcome {

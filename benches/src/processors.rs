@@ -74,7 +74,11 @@ mod tests {
         let before = system::numbers();
         for (processor, number) in Processor::usable().into_iter().zip(&before) {
             assert_eq!(processor.run(system::numbers), [*number]);
-            assert_eq!(processor.run(|| std::thread::spawn(system::numbers).join().expect("it only looks")), [*number]);
+            assert_eq!(
+                processor
+                    .run(|| std::thread::spawn(system::numbers).join().expect("it only looks")),
+                [*number]
+            );
         }
         assert_eq!(system::numbers(), before);
     }

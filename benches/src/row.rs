@@ -29,7 +29,8 @@ pub struct Figure {
     pub spread: f64,
     /// Whether every answer was right.
     pub right: bool,
-    /// Whether it was published elsewhere, on like work and another machine, and not measured in this run.
+    /// Whether it was published elsewhere, on like work and another machine, and not measured in
+    /// this run.
     #[serde(default)]
     pub published: bool,
 }
@@ -81,22 +82,57 @@ impl Row {
     }
 
     /// A row of exact figures.
-    pub fn exact(id: impl Into<String>, work: impl Into<String>, unit: Unit, figures: &[(&str, f64)]) -> Self {
-        let figure = |&(name, value): &(&str, f64)| Figure { name: name.into(), value, spread: 0.0, right: true, published: false };
+    pub fn exact(
+        id: impl Into<String>,
+        work: impl Into<String>,
+        unit: Unit,
+        figures: &[(&str, f64)],
+    ) -> Self {
+        let figure = |&(name, value): &(&str, f64)| Figure {
+            name: name.into(),
+            value,
+            spread: 0.0,
+            right: true,
+            published: false,
+        };
         Self::new(id, work, unit, figures.iter().map(figure).collect())
     }
 
-    /// A row of figures that were each taken several times: the median, and how far the runs lie apart.
-    pub fn runs(id: impl Into<String>, work: impl Into<String>, unit: Unit, runs: &[(&str, &[f64])]) -> Self {
+    /// A row of figures that were each taken several times: the median, and how far the runs lie
+    /// apart.
+    pub fn runs(
+        id: impl Into<String>,
+        work: impl Into<String>,
+        unit: Unit,
+        runs: &[(&str, &[f64])],
+    ) -> Self {
         let figure = |&(name, values): &(&str, &[f64])| {
             let series = Series::of(name.into(), values.to_vec());
-            Figure { name: name.into(), value: series.median(), spread: series.spread(), right: true, published: false }
+            Figure {
+                name: name.into(),
+                value: series.median(),
+                spread: series.spread(),
+                right: true,
+                published: false,
+            }
         };
         Self::new(id, work, unit, runs.iter().map(figure).collect())
     }
 
-    fn new(id: impl Into<String>, work: impl Into<String>, unit: Unit, figures: Vec<Figure>) -> Self {
-        Self { id: id.into(), work: work.into(), unit, figures, need: Need::Shown, aim: String::new() }
+    fn new(
+        id: impl Into<String>,
+        work: impl Into<String>,
+        unit: Unit,
+        figures: Vec<Figure>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            work: work.into(),
+            unit,
+            figures,
+            need: Need::Shown,
+            aim: String::new(),
+        }
     }
 
     /// Says what is required, and what is aimed at.
@@ -108,14 +144,26 @@ impl Row {
     /// Adds a figure that was not measured in this run.
     #[must_use]
     pub fn published(mut self, name: &str, value: f64) -> Self {
-        self.figures.push(Figure { name: name.into(), value, spread: 0.0, right: true, published: true });
+        self.figures.push(Figure {
+            name: name.into(),
+            value,
+            spread: 0.0,
+            right: true,
+            published: true,
+        });
         self
     }
 
     /// Adds a peer whose answer was wrong: it is shown as wrong, not as fast.
     #[must_use]
     pub fn wrong(mut self, name: &str) -> Self {
-        self.figures.push(Figure { name: name.into(), value: 0.0, spread: 0.0, right: false, published: false });
+        self.figures.push(Figure {
+            name: name.into(),
+            value: 0.0,
+            spread: 0.0,
+            right: false,
+            published: false,
+        });
         self
     }
 
@@ -131,25 +179,33 @@ impl Row {
 
     /// The best that the machine allows, where it was measured: the fair bound before the floor.
     pub fn bound(&self) -> Option<&Figure> {
-        let starting = |with: &str| self.figures.iter().find(|figure| figure.name.starts_with(with));
+        let starting =
+            |with: &str| self.figures.iter().find(|figure| figure.name.starts_with(with));
         starting("bound").or_else(|| starting("floor"))
     }
 
-    /// How many times better ours is than the one named; below 1 where it is worse. None where either is wrong: there is nothing to compare.
+    /// How many times better ours is than the one named; below 1 where it is worse. None where
+    /// either is wrong: there is nothing to compare.
     pub fn ratio(&self, name: &str) -> Option<f64> {
         let right = |figure: &&Figure| figure.right;
-        let (ours, other) = (self.ours().filter(right)?.value, self.figure(name).filter(right)?.value);
+        let (ours, other) =
+            (self.ours().filter(right)?.value, self.figure(name).filter(right)?.value);
         Some(if self.unit == Unit::PerSecond { ours / other } else { other / ours })
     }
 
-    /// Whether ours is right and reaches what is required; None where nothing is, or the one to compare with is missing or wrong.
+    /// Whether ours is right and reaches what is required; None where nothing is, or the one to
+    /// compare with is missing or wrong.
     pub fn met(&self) -> Option<bool> {
         let ours = self.ours()?;
         if !ours.right {
             return Some(false);
         }
         // What was measured elsewhere decides nothing.
-        let ratio = |name: &str| self.figure(name).filter(|figure| !figure.published).and_then(|figure| self.ratio(&figure.name));
+        let ratio = |name: &str| {
+            self.figure(name)
+                .filter(|figure| !figure.published)
+                .and_then(|figure| self.ratio(&figure.name))
+        };
         Some(match &self.need {
             Need::Better(times, name) => ratio(name)? >= *times,
             Need::Within(times, name) => ratio(name)? * times >= 1.0,

@@ -1,4 +1,5 @@
-//! Times of interleaved rounds: the contenders take turns, so that a noisy neighbour meets all of them alike.
+//! Times of interleaved rounds: the contenders take turns, so that a noisy neighbour meets all of
+//! them alike.
 
 use crate::processors::Processor;
 
@@ -59,13 +60,18 @@ pub fn interleave(rounds: usize, turns: Vec<Turn<'_>>) -> Vec<Series> {
     interleave_by(rounds, turns, |_, turn| turn())
 }
 
-/// As [`interleave`], each round on one processor, and the processors in turn: where others on the host slow one of them, they slow all contenders.
+/// As [`interleave`], each round on one processor, and the processors in turn: where others on the
+/// host slow one of them, they slow all contenders.
 pub fn interleave_pinned(rounds: usize, turns: Vec<Turn<'_>>) -> Vec<Series> {
     let processors = Processor::usable();
     interleave_by(rounds, turns, |round, turn| processors[round % processors.len()].run(turn))
 }
 
-fn interleave_by(rounds: usize, mut turns: Vec<Turn<'_>>, run: impl Fn(usize, &mut dyn FnMut() -> Sample) -> Sample) -> Vec<Series> {
+fn interleave_by(
+    rounds: usize,
+    mut turns: Vec<Turn<'_>>,
+    run: impl Fn(usize, &mut dyn FnMut() -> Sample) -> Sample,
+) -> Vec<Series> {
     let mut samples: Vec<Vec<Sample>> = turns.iter().map(|_| Vec::with_capacity(rounds)).collect();
     for round in 0..=rounds {
         for ((_, turn), samples) in turns.iter_mut().zip(&mut samples) {

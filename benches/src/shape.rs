@@ -5,9 +5,11 @@ use counter_core::Amounts;
 /// Which values the writers have written, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
-    /// Writer a of region i: increments (7i + 13a) mod 1000 + 1, decrements (3i + a) mod 10 + 1, region after region.
+    /// Writer a of region i: increments (7i + 13a) mod 1000 + 1, decrements (3i + a) mod 10 + 1,
+    /// region after region.
     Formula,
-    /// Increments 1 to 1,000 and decrements 1 to 10 at random, every writer in a random order of its own.
+    /// Increments 1 to 1,000 and decrements 1 to 10 at random, every writer in a random order of
+    /// its own.
     Seeded,
 }
 
@@ -20,7 +22,8 @@ pub struct Shape {
     pub writers: usize,
     /// By writer, then by region.
     amounts: Vec<Vec<Amounts>>,
-    /// By writer: the order in which it writes the regions. One more than there are writers, for what is added afterwards.
+    /// By writer: the order in which it writes the regions. One more than there are writers, for
+    /// what is added afterwards.
     orders: Vec<Vec<usize>>,
 }
 
@@ -30,12 +33,17 @@ impl Shape {
         let mut random = fastrand::Rng::with_seed(0x5eed);
         let names = (0..regions).map(|region| name(region, regions)).collect();
         let amount = |random: &mut fastrand::Rng, region: usize, writer: usize| match values {
-            Values::Formula => {
-                Amounts { increments: (7 * region + 13 * writer) as u64 % 1000 + 1, decrements: (3 * region + writer) as u64 % 10 + 1 }
+            Values::Formula => Amounts {
+                increments: (7 * region + 13 * writer) as u64 % 1000 + 1,
+                decrements: (3 * region + writer) as u64 % 10 + 1,
+            },
+            Values::Seeded => {
+                Amounts { increments: random.u64(1..=1000), decrements: random.u64(1..=10) }
             }
-            Values::Seeded => Amounts { increments: random.u64(1..=1000), decrements: random.u64(1..=10) },
         };
-        let amounts = (0..writers).map(|writer| (0..regions).map(|region| amount(&mut random, region, writer)).collect()).collect();
+        let amounts = (0..writers)
+            .map(|writer| (0..regions).map(|region| amount(&mut random, region, writer)).collect())
+            .collect();
         let orders = (0..writers + 2)
             .map(|_| {
                 let mut order: Vec<usize> = (0..regions).collect();
@@ -53,12 +61,15 @@ impl Shape {
         self.names.len()
     }
 
-    /// What each writer has written, starting with `first`: (writer, region, amounts) in the order of the writing.
+    /// What each writer has written, starting with `first`: (writer, region, amounts) in the order
+    /// of the writing.
     pub fn written(&self, first: usize) -> impl Iterator<Item = (usize, &str, Amounts)> {
         let writers = (0..self.writers).map(move |at| (at + first) % self.writers);
         writers.flat_map(move |writer| {
             let regions = self.orders[writer].iter();
-            regions.map(move |&region| (writer, self.names[region].as_str(), self.amounts[writer][region]))
+            regions.map(move |&region| {
+                (writer, self.names[region].as_str(), self.amounts[writer][region])
+            })
         })
     }
 

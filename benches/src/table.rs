@@ -13,7 +13,11 @@ pub fn amount(value: f64, unit: Unit) -> String {
     let &(name, size) = steps.iter().rev().find(|(_, size)| digits >= *size).unwrap_or(&steps[0]);
     let scaled = digits / size;
     match scaled {
-        scaled if scaled >= 100.0 || (unit == Unit::Bytes && size == 1.0 && scaled.fract() == 0.0) => format!("{scaled:.0} {name}"),
+        scaled
+            if scaled >= 100.0 || (unit == Unit::Bytes && size == 1.0 && scaled.fract() == 0.0) =>
+        {
+            format!("{scaled:.0} {name}")
+        }
         scaled if scaled >= 10.0 => format!("{scaled:.1} {name}"),
         scaled => format!("{scaled:.2} {name}"),
     }
@@ -37,7 +41,9 @@ pub fn need(row: &Row) -> String {
 
 /// What the one compared with took, where no column says it.
 fn measured(row: &Row, name: &str) -> String {
-    let other = row.figure(name).filter(|figure| figure.name != "crdts" && !figure.name.starts_with("bound"));
+    let other = row
+        .figure(name)
+        .filter(|figure| figure.name != "crdts" && !figure.name.starts_with("bound"));
     other.map_or(String::new(), |other| format!(" ({})", amount(other.value, row.unit)))
 }
 
@@ -52,13 +58,18 @@ pub fn verdict(row: &Row) -> &'static str {
 }
 
 fn cell(row: &Row, name: &str) -> String {
-    row.figure(name).map_or(String::new(), |figure| if figure.right { amount(figure.value, row.unit) } else { "wrong".into() })
+    row.figure(name).map_or(String::new(), |figure| {
+        if figure.right { amount(figure.value, row.unit) } else { "wrong".into() }
+    })
 }
 
 /// Those that have no column.
 fn others(row: &Row) -> String {
-    let other =
-        |name: &str| !["ours", "crdts", "crdts by hand"].contains(&name) && !name.starts_with("bound") && !name.starts_with("floor");
+    let other = |name: &str| {
+        !["ours", "crdts", "crdts by hand"].contains(&name)
+            && !name.starts_with("bound")
+            && !name.starts_with("floor")
+    };
     // What was measured elsewhere has a star, as everywhere.
     let text = |figure: &Figure| {
         let (name, star) = (figure.name.as_str(), if figure.published { "*" } else { "" });
@@ -69,13 +80,19 @@ fn others(row: &Row) -> String {
 }
 
 /// The column heads of [`line()`].
-pub const HEAD: [&str; 12] = ["work", "ours", "±", "crdts", "ratio", "by hand", "ratio", "bound", "of bound", "required", "", "others"];
+pub const HEAD: [&str; 12] = [
+    "work", "ours", "±", "crdts", "ratio", "by hand", "ratio", "bound", "of bound", "required", "",
+    "others",
+];
 
 /// One row in the columns of [`HEAD`].
 pub fn line(row: &Row) -> [String; 12] {
     let ratio = |name: &str| row.ratio(name).map_or(String::new(), times);
     let bound = row.bound();
-    let spread = row.ours().filter(|ours| ours.spread > 0.0).map_or(String::new(), |ours| format!("{:.0} %", ours.spread * 100.0));
+    let spread = row
+        .ours()
+        .filter(|ours| ours.spread > 0.0)
+        .map_or(String::new(), |ours| format!("{:.0} %", ours.spread * 100.0));
     [
         row.work.clone(),
         cell(row, "ours"),
@@ -85,7 +102,9 @@ pub fn line(row: &Row) -> [String; 12] {
         cell(row, "crdts by hand"),
         ratio("crdts by hand"),
         bound.map_or(String::new(), |bound| amount(bound.value, row.unit)),
-        bound.and_then(|bound| row.ratio(&bound.name)).map_or(String::new(), |ratio| format!("{:.2}", 1.0 / ratio)),
+        bound
+            .and_then(|bound| row.ratio(&bound.name))
+            .map_or(String::new(), |ratio| format!("{:.2}", 1.0 / ratio)),
         need(row),
         verdict(row).into(),
         others(row),
@@ -96,12 +115,17 @@ pub fn line(row: &Row) -> [String; 12] {
 pub fn text(rows: &[Row]) -> String {
     let mut lines: Vec<[String; 12]> = vec![HEAD.map(String::from)];
     lines.extend(rows.iter().map(line));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
     let mut out = String::new();
     for line in &lines {
         for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            let padded = if column == 0 || column >= 9 { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
+            let padded = if column == 0 || column >= 9 {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            };
             out.push_str(&padded);
             out.push_str("  ");
         }

@@ -11,15 +11,21 @@ fn text(path: &str) -> String {
 
 #[test]
 fn readme_table_is_the_committed_report() {
-    let report: Report = serde_json::from_str(&text("report.json")).expect("benches/report.json is a report");
+    let report: Report =
+        serde_json::from_str(&text("report.json")).expect("benches/report.json is a report");
     let readme_text = text("../README.md");
-    let expected = between_markers(&readme_text, &readme(&report)).expect("README.md has the markers of the table");
-    assert!(readme_text == expected, "README.md's table differs from benches/report.json: run `benches -- report --keep`");
+    let expected = between_markers(&readme_text, &readme(&report))
+        .expect("README.md has the markers of the table");
+    assert!(
+        readme_text == expected,
+        "README.md's table differs from benches/report.json: run `benches -- report --keep`"
+    );
 }
 
 #[test]
 fn committed_report_has_no_wrong_answer_of_ours() {
-    let report: Report = serde_json::from_str(&text("report.json")).expect("benches/report.json is a report");
+    let report: Report =
+        serde_json::from_str(&text("report.json")).expect("benches/report.json is a report");
     assert!(report.rows.iter().filter_map(|row| row.ours()).all(|ours| ours.right));
     assert!(report.rows.len() > 40, "all work is in it");
 }
@@ -27,13 +33,21 @@ fn committed_report_has_no_wrong_answer_of_ours() {
 /// The rows of the README's table, as cells.
 fn readme_rows() -> Vec<Vec<String>> {
     let text = text("../README.md");
-    let table =
-        text.split("<!-- report:begin -->").nth(1).and_then(|rest| rest.split("<!-- report:end -->").next()).expect("the table's markers");
+    let table = text
+        .split("<!-- report:begin -->")
+        .nth(1)
+        .and_then(|rest| rest.split("<!-- report:end -->").next())
+        .expect("the table's markers");
     let lines = table.lines().filter(|line| line.starts_with("| ")).skip(2);
-    lines.map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+    lines
+        .map(|line| {
+            line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
 }
 
-/// Each `(12x)` in a cell of others' figures, with whose it is: worked out here once more, from the JSON and nothing else.
+/// Each `(12x)` in a cell of others' figures, with whose it is: worked out here once more, from the
+/// JSON and nothing else.
 fn ratios(cell: &str) -> Vec<(String, f64)> {
     let ratio = |part: &str| {
         let (head, ratio) = part.rsplit_once(" (")?;
@@ -46,20 +60,31 @@ fn ratios(cell: &str) -> Vec<(String, f64)> {
 
 #[test]
 fn every_ratio_of_the_readme_table_is_that_of_two_figures_in_the_committed_report() {
-    let report: serde_json::Value = serde_json::from_str(&text("report.json")).expect("benches/report.json is JSON");
+    let report: serde_json::Value =
+        serde_json::from_str(&text("report.json")).expect("benches/report.json is JSON");
     let rows = report["rows"].as_array().expect("rows");
     let mut seen = 0;
     for line in readme_rows() {
-        let row = rows.iter().find(|row| row["work"] == line[0]).unwrap_or_else(|| panic!("{} is in no row of the report", line[0]));
+        let row = rows
+            .iter()
+            .find(|row| row["work"] == line[0])
+            .unwrap_or_else(|| panic!("{} is in no row of the report", line[0]));
         let value = |name: &str| {
-            let figure = row["figures"].as_array().expect("figures").iter().find(|figure| figure["name"] == name);
-            figure.unwrap_or_else(|| panic!("{name} is not in {}", line[0]))["value"].as_f64().expect("a number")
+            let figure = row["figures"]
+                .as_array()
+                .expect("figures")
+                .iter()
+                .find(|figure| figure["name"] == name);
+            figure.unwrap_or_else(|| panic!("{name} is not in {}", line[0]))["value"]
+                .as_f64()
+                .expect("a number")
         };
         for (name, shown) in line[2..4].iter().flat_map(|cell| ratios(cell)) {
             let (ours, other) = (value("ours"), value(&name));
             let ratio = if row["unit"] == "per_second" { ours / other } else { other / ours };
             assert!(
-                (ratio - shown).abs() <= 0.5_f64.max(ratio * 0.006) && (shown >= 10.0 || (ratio - shown).abs() <= 0.006),
+                (ratio - shown).abs() <= 0.5_f64.max(ratio * 0.006)
+                    && (shown >= 10.0 || (ratio - shown).abs() <= 0.006),
                 "{name} in {}: {shown}, {ratio}",
                 line[0]
             );

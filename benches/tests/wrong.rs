@@ -41,8 +41,10 @@ fn report() -> Report {
     let (ours, loser) = (Join::<Ours>::new(&shape), Join::<Loser>::new(&shape));
     assert!(ours.right && !loser.right);
     assert!(!sum_of_all(&shape, &loser).right);
-    let series = [Series::new("ours".into(), &[ours.join()]), Series::new("loser".into(), &[loser.join()])];
-    let row = Row::times("w2.join.32", "a join", &series).needs(Need::Better(0.0, "loser".into()), "");
+    let series =
+        [Series::new("ours".into(), &[ours.join()]), Series::new("loser".into(), &[loser.join()])];
+    let row =
+        Row::times("w2.join.32", "a join", &series).needs(Need::Better(0.0, "loser".into()), "");
     let (curves, instructions, skipped) = (Vec::new(), Default::default(), Vec::new());
     Report { machine: Machine::here(), quick: true, rows: vec![row], curves, instructions, skipped }
 }
@@ -53,7 +55,10 @@ fn a_peer_that_loses_counts_is_wrong_in_the_tables_and_on_the_page() {
     assert!(markdown(&report).contains("| loser wrong |"), "{}", markdown(&report));
     assert!(table::text(&report.rows).contains("loser wrong"), "{}", table::text(&report.rows));
     let page = html(&report);
-    assert!(page.contains("<b class=\"bad\">wrong</b>") && page.contains("loser in a join"), "{page}");
+    assert!(
+        page.contains("<b class=\"bad\">wrong</b>") && page.contains("loser in a join"),
+        "{page}"
+    );
 }
 
 #[test]

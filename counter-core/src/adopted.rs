@@ -44,13 +44,22 @@ impl Items {
 
     /// Each item with its amounts and those of all below it.
     pub(crate) fn totals(&self) -> impl Iterator<Item = (&Item, Amounts)> {
-        self.0.iter().enumerate().map(|(at, item)| (item, sum(&self.0[at..=at + item.below as usize])))
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(at, item)| (item, sum(&self.0[at..=at + item.below as usize])))
     }
 
     /// Takes over a whole cell: its amounts, and below them what it had taken over.
     ///
     /// Returns false, and takes nothing, where the sum would pass 2^62.
-    pub(crate) fn take(&mut self, replica: ReplicaId, adopted_at: Version, amounts: Amounts, below: &Self) -> bool {
+    pub(crate) fn take(
+        &mut self,
+        replica: ReplicaId,
+        adopted_at: Version,
+        amounts: Amounts,
+        below: &Self,
+    ) -> bool {
         let all = self.total().plus(amounts).plus(below.total());
         if all.increments > CELL_MAX || all.decrements > CELL_MAX {
             return false;
@@ -60,9 +69,12 @@ impl Items {
         true
     }
 
-    /// The sum over the topmost items of what `floor` says of each: of the item, its total, and the same sum over those directly below it;
-    /// never more of an item than its total.
-    pub(crate) fn floors(&self, floor: impl Fn(&Item, Amounts, Option<Amounts>) -> Amounts) -> Amounts {
+    /// The sum over the topmost items of what `floor` says of each: of the item, its total, and the
+    /// same sum over those directly below it; never more of an item than its total.
+    pub(crate) fn floors(
+        &self,
+        floor: impl Fn(&Item, Amounts, Option<Amounts>) -> Amounts,
+    ) -> Amounts {
         let mut floors = vec![Amounts::default(); self.0.len()];
         for at in (0..self.0.len()).rev() {
             let item = &self.0[at];
@@ -88,7 +100,12 @@ impl Items {
         write_varint(out, self.0.len() as u64);
         for item in &self.0 {
             out.extend_from_slice(&item.replica.to_bytes());
-            for number in [item.adopted_at, item.amounts.increments, item.amounts.decrements, u64::from(item.below)] {
+            for number in [
+                item.adopted_at,
+                item.amounts.increments,
+                item.amounts.decrements,
+                u64::from(item.below),
+            ] {
                 write_varint(out, number);
             }
         }
@@ -111,7 +128,9 @@ impl Items {
             total = total.plus(amounts);
             let room = ends.last().map_or(0, |&end| end - at - 1);
             if below > room as u64 || total.increments > CELL_MAX || total.decrements > CELL_MAX {
-                return Err(DecodeError::Invalid("items lie within each other and sum to at most 2^62"));
+                return Err(DecodeError::Invalid(
+                    "items lie within each other and sum to at most 2^62",
+                ));
             }
             ends.push(at + 1 + below as usize);
             items.push(Item { replica, adopted_at, amounts, below: below as u32 });
@@ -133,7 +152,8 @@ mod tests {
     }
 
     fn tree() -> Items {
-        let (mut leaf, mut middle, mut root) = (Items::default(), Items::default(), Items::default());
+        let (mut leaf, mut middle, mut root) =
+            (Items::default(), Items::default(), Items::default());
         assert!(leaf.take(ReplicaId::new(1, 1), 0, amounts(1), &Items::default()));
         assert!(middle.take(ReplicaId::new(2, 1), 1, amounts(10), &leaf));
         assert!(root.take(ReplicaId::new(3, 1), 2, amounts(100), &middle));
@@ -146,7 +166,10 @@ mod tests {
         let mut bytes = Vec::new();
         tree().write(&mut bytes);
         assert_eq!(Items::read(&mut Reader::new(&bytes)).unwrap(), tree());
-        assert_eq!(tree().totals().map(|(_, total)| total.increments).collect::<Vec<_>>(), [111, 11, 1, 1000]);
+        assert_eq!(
+            tree().totals().map(|(_, total)| total.increments).collect::<Vec<_>>(),
+            [111, 11, 1, 1000]
+        );
         assert_eq!(tree().total(), amounts(1111));
     }
 

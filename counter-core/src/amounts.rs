@@ -3,10 +3,12 @@
 /// The most that one call adds or subtracts: 2^32.
 pub const AMOUNT_MAX: u64 = 1 << 32;
 
-/// The most that a cell's increments, or its decrements, come to: 2^62. No sum of u64 parts wraps on the way.
+/// The most that a cell's increments, or its decrements, come to: 2^62. No sum of u64 parts wraps
+/// on the way.
 pub const CELL_MAX: u64 = 1 << 62;
 
-/// From here a cell may overflow with what two more flushes bring, 2^56 a lane each, and 2^56 by name: 2^60 below its bound.
+/// From here a cell may overflow with what two more flushes bring, 2^56 a lane each, and 2^56 by
+/// name: 2^60 below its bound.
 pub(crate) const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 
 /// The two running totals of a PN-counter's writer.
@@ -26,12 +28,18 @@ impl Amounts {
 
     /// The sum of each part; neither comes near the end of 64 bits where both are pending.
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self { increments: self.increments + other.increments, decrements: self.decrements + other.decrements }
+        Self {
+            increments: self.increments + other.increments,
+            decrements: self.decrements + other.decrements,
+        }
     }
 
     /// The greater of each part: their least upper bound.
     pub fn join(self, other: Self) -> Self {
-        Self { increments: self.increments.max(other.increments), decrements: self.decrements.max(other.decrements) }
+        Self {
+            increments: self.increments.max(other.increments),
+            decrements: self.decrements.max(other.decrements),
+        }
     }
 
     /// As [`plus`](Self::plus), for what a stranger may have said.
@@ -42,7 +50,10 @@ impl Amounts {
 
     /// The lesser of each part.
     pub(crate) fn within(self, bound: Self) -> Self {
-        Self { increments: self.increments.min(bound.increments), decrements: self.decrements.min(bound.decrements) }
+        Self {
+            increments: self.increments.min(bound.increments),
+            decrements: self.decrements.min(bound.decrements),
+        }
     }
 
     /// Whether each part is at most `bound`.
@@ -52,6 +63,9 @@ impl Amounts {
 
     /// What is left above `floor`, each part at least 0.
     pub fn above(self, floor: Self) -> Self {
-        Self { increments: self.increments.saturating_sub(floor.increments), decrements: self.decrements.saturating_sub(floor.decrements) }
+        Self {
+            increments: self.increments.saturating_sub(floor.increments),
+            decrements: self.decrements.saturating_sub(floor.decrements),
+        }
     }
 }

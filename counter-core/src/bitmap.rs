@@ -1,7 +1,8 @@
 //! Which of many things have something pending: a bit each, set by any thread and taken by one.
 //!
-//! Who sets a bit sets the word's first and the summary's then; who takes them goes the other way, and looks at all words. So what is set is either
-//! taken now, or its bit in the summary is met by the next who takes.
+//! Who sets a bit sets the word's first and the summary's then; who takes them goes the other way,
+//! and looks at all words. So what is set is either taken now, or its bit in the summary is met by
+//! the next who takes.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -39,7 +40,8 @@ impl Bitmap {
             && self.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
     }
 
-    /// Sets what somebody else may be in the middle of setting: after this it is there for whoever takes next. Whether none was set before.
+    /// Sets what somebody else may be in the middle of setting: after this it is there for whoever
+    /// takes next. Whether none was set before.
     pub(crate) fn set_through(&self, at: usize) -> bool {
         self.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel);
         self.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
@@ -53,7 +55,8 @@ impl Bitmap {
         }
         self.summary.swap(0, Ordering::AcqRel);
         for (at, word) in self.words.iter().enumerate() {
-            let mut bits = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
+            let mut bits =
+                if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
             while bits != 0 {
                 each(at * BITS + bits.trailing_zeros() as usize);
                 bits &= bits - 1;

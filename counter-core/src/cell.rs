@@ -8,7 +8,8 @@ use crate::fields::Fields;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 
-/// What one replica has written for one key. Only that replica writes it; a greater `version` replaces the whole cell.
+/// What one replica has written for one key. Only that replica writes it; a greater `version`
+/// replaces the whole cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// The writer's sequence number of this state of the cell.
@@ -36,7 +37,8 @@ impl Cleared {
 }
 
 impl Cell {
-    /// What this cell's writer has reset of each replica: the amounts it had seen of them, in the order of ids.
+    /// What this cell's writer has reset of each replica: the amounts it had seen of them, in the
+    /// order of ids.
     pub fn cleared(&self) -> &[(ReplicaId, Cleared)] {
         &self.extra.cleared
     }
@@ -112,15 +114,20 @@ impl Extra {
         write_varint(&mut bytes, self.cleared.len() as u64);
         for (replica, Cleared { version, amounts }) in &self.cleared {
             bytes.extend_from_slice(&replica.to_bytes());
-            [*version, amounts.increments, amounts.decrements].into_iter().for_each(|number| write_varint(&mut bytes, number));
+            [*version, amounts.increments, amounts.decrements]
+                .into_iter()
+                .for_each(|number| write_varint(&mut bytes, number));
         }
         bytes
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut unknown = Fields::read(reader)?;
-        let cleared = unknown.take(FIELD_CLEARED).map_or(Ok(Vec::new()), |bytes| read_cleared(&bytes))?;
-        let (adopted_at, items) = unknown.take(FIELD_ITEMS).map_or(Ok((0, Items::default())), |bytes| read_items(&bytes))?;
+        let cleared =
+            unknown.take(FIELD_CLEARED).map_or(Ok(Vec::new()), |bytes| read_cleared(&bytes))?;
+        let (adopted_at, items) = unknown
+            .take(FIELD_ITEMS)
+            .map_or(Ok((0, Items::default())), |bytes| read_items(&bytes))?;
         let extra = Self { cleared, adopted_at, items, unknown };
         match extra.is_empty() {
             true => Err(DecodeError::Invalid("a cell without extras has no extras")),

@@ -1,11 +1,14 @@
-//! Pending amounts of neighbouring counters, in lanes, with the marks by which a flush finds those that have some.
+//! Pending amounts of neighbouring counters, in lanes, with the marks by which a flush finds those
+//! that have some.
 //!
-//! Whoever finds 0 where it adds is the first since the last flush and says so: in the chunk's bitmap, and, where that was empty, in the board's, that of
-//! all chunks, and, where that was empty too, by a wake. A flush takes them in the opposite order: board, chunks, amounts. So an amount is either
-//! taken by this flush or met by the next: none is lost.
+//! Whoever finds 0 where it adds is the first since the last flush and says so: in the chunk's
+//! bitmap, and, where that was empty, in the board's, that of all chunks, and, where that was empty
+//! too, by a wake. A flush takes them in the opposite order: board, chunks, amounts. So an amount
+//! is either taken by this flush or met by the next: none is lost.
 //!
-//! Threads add in the base, all of them. Where they often meet at one counter, each turns to a lane, which has slots of its own for the counters of the
-//! chunk. So these do not wait for each other's cache lines, and a million counters that are added to now and then have the base alone.
+//! Threads add in the base, all of them. Where they often meet at one counter, each turns to a
+//! lane, which has slots of its own for the counters of the chunk. So these do not wait for each
+//! other's cache lines, and a million counters that are added to now and then have the base alone.
 
 use crate::amounts::{AMOUNT_MAX, Amounts};
 use crate::bitmap::Bitmap;
@@ -14,7 +17,8 @@ use crate::lane::{LANES, lane};
 use crate::slot::{CHUNK, FULL, PENDING_MAX, Place, Room, Slot, refuse_beyond};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
-/// An add that finds a multiple of this pending looks whether other threads add to the same counter at the same time.
+/// An add that finds a multiple of this pending looks whether other threads add to the same counter
+/// at the same time.
 const SAMPLED: u64 = 1 << 10;
 
 /// Threads meet often from so many looks that found another between two flushes on.
@@ -26,22 +30,23 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// One lane's slots of a chunk: 64 KiB.
 type Lane = Arc<[Slot; CHUNK]>;
 
-/// The gate of a chunk that has the base alone, and room in every cell: whoever adds has nothing to ask.
+/// The gate of a chunk that has the base alone, and room in every cell: whoever adds has nothing to
+/// ask.
 const OPEN: u64 = 0;
 
 /// In the gate once a lane is made: then threads look which is theirs.
 const LANED: u64 = 1;
 
-/// In the gate from when some counter was full or too much was pending: then adds look before they add. Whoever adds beyond a bound sets it, so no
-/// thread does twice.
+/// In the gate from when some counter was full or too much was pending: then adds look before they
+/// add. Whoever adds beyond a bound sets it, so no thread does twice.
 const GUARDED: u64 = 2;
 
 /// Pending amounts of [`CHUNK`] counters: 64 KiB a lane.
 pub(crate) struct Chunk {
     /// [`OPEN`], or which of [`LANED`] and [`GUARDED`] hold.
     gate: Apart<AtomicU64>,
-    /// Lane 0, where the threads of lanes that are not made add too. It lies here, not behind a pointer: an atomic addition waits until its address is
-    /// known.
+    /// Lane 0, where the threads of lanes that are not made add too. It lies here, not behind a
+    /// pointer: an atomic addition waits until its address is known.
     base: Apart<[Slot; CHUNK]>,
     /// The other lanes that were made: lane n is at n - 1.
     lanes: [OnceLock<Lane>; LANES - 1],
@@ -55,7 +60,8 @@ pub(crate) struct Chunk {
 /// Which chunks have something pending, numbered modulo [`CHUNK`].
 pub(crate) type Board = Apart<Bitmap>;
 
-/// In cache lines of its own, so that who reads its neighbours does not wait for who writes here, nor the other way round.
+/// In cache lines of its own, so that who reads its neighbours does not wait for who writes here,
+/// nor the other way round.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);
@@ -72,7 +78,11 @@ struct Moving {
 impl Chunk {
     /// The chunk of a number, whose counters' adds are told on the board.
     pub(crate) fn new(number: usize, board: Arc<Board>, wake: Wake) -> Arc<Self> {
-        let moving = Moving { pending: Bitmap::default(), claimed: AtomicU64::new(0), meetings: AtomicU64::new(0) };
+        let moving = Moving {
+            pending: Bitmap::default(),
+            claimed: AtomicU64::new(0),
+            meetings: AtomicU64::new(0),
+        };
         let lanes: [OnceLock<Lane>; LANES - 1] = std::array::from_fn(|_| OnceLock::new());
         // loom does not see into the making of a lane by a thread of its own.
         if cfg!(loom) {
@@ -80,7 +90,15 @@ impl Chunk {
         }
         let gate = Apart(AtomicU64::new(if cfg!(loom) { LANED } else { OPEN }));
         let base = std::array::from_fn(|_| Slot::default());
-        Arc::new(Self { gate, base: Apart(base), lanes, moving: Apart(moving), board, number, wake })
+        Arc::new(Self {
+            gate,
+            base: Apart(base),
+            lanes,
+            moving: Apart(moving),
+            board,
+            number,
+            wake,
+        })
     }
 
     pub(crate) fn pending(&self, place: Place) -> Amounts {
@@ -98,7 +116,8 @@ impl Chunk {
         std::iter::once(&self.base.0[place.slot()]).chain(made)
     }
 
-    /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full now.
+    /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full
+    /// now.
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Room) {
         self.moving.0.meetings.store(0, Ordering::Relaxed);
         self.moving.0.pending.take(|counter| {
@@ -110,7 +129,8 @@ impl Chunk {
         });
     }
 
-    /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at the next flush: there is room for that.
+    /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at
+    /// the next flush: there is room for that.
     pub(crate) fn close(&self, at: usize, room: Room) {
         if room.increments_full || room.decrements_full {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
@@ -121,7 +141,8 @@ impl Chunk {
     /// Adds: one `fetch_add`. `lane` says which lane the thread has, where that matters.
     ///
     /// # Errors
-    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added then.
+    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added
+    /// then.
     #[inline]
     pub(crate) fn raise(
         &self,
@@ -142,7 +163,13 @@ impl Chunk {
 
     /// [`raise`](Self::raise) where there are lanes, or adds look before they add.
     #[inline(never)]
-    fn raise_in(&self, lane: usize, place: Place, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) -> Result<(), AddError> {
+    fn raise_in(
+        &self,
+        lane: usize,
+        place: Place,
+        part: impl Fn(&Slot) -> &AtomicU64,
+        amount: u64,
+    ) -> Result<(), AddError> {
         let slot = self.slot(lane, place);
         if self.gate.0.load(Ordering::Relaxed) & GUARDED != 0 {
             refuse_beyond(part(slot))?;
@@ -153,7 +180,8 @@ impl Chunk {
 
     #[inline]
     fn add(&self, place: Place, slot: &Slot, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) {
-        // Sequentially consistent for `Replica::hand_over`, at no cost: it is one instruction either way.
+        // Sequentially consistent for `Replica::hand_over`, at no cost: it is one instruction
+        // either way.
         let before = part(slot).fetch_add(amount, Ordering::SeqCst);
         if before.is_multiple_of(SAMPLED) || before >= PENDING_MAX {
             self.first_or_last_or_sampled(place, slot, before);
@@ -265,8 +293,16 @@ mod tests {
             }
             added
         };
-        let added: u64 = std::thread::scope(|scope| [(); 3].map(|()| scope.spawn(adds)).map(|thread| thread.join().unwrap())).iter().sum();
-        assert_eq!(chunk.gate.0.load(Ordering::Relaxed), LANED, "of three threads two run at once, on two processors");
+        let added: u64 = std::thread::scope(|scope| {
+            [(); 3].map(|()| scope.spawn(adds)).map(|thread| thread.join().unwrap())
+        })
+        .iter()
+        .sum();
+        assert_eq!(
+            chunk.gate.0.load(Ordering::Relaxed),
+            LANED,
+            "of three threads two run at once, on two processors"
+        );
         assert_eq!(drained(&chunk), [(7, added)]);
     }
 
@@ -293,7 +329,8 @@ mod tests {
             (0..OFTEN).for_each(|_| chunk.meet());
             (add(&chunk, 0), add(&chunk, 1))
         };
-        let results = [(); 2 * LANES].map(|()| std::thread::scope(|scope| scope.spawn(meet_and_add).join().unwrap()));
+        let results = [(); 2 * LANES]
+            .map(|()| std::thread::scope(|scope| scope.spawn(meet_and_add).join().unwrap()));
         assert_eq!(chunk.gate.0.load(Ordering::Relaxed), LANED | GUARDED);
         assert!(chunk.lanes.iter().all(|lane| lane.get().is_some()));
         assert_eq!(results, [(Err(AddError::CellFull), Ok(())); 2 * LANES]);

@@ -12,8 +12,8 @@ use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 
-/// The interval of a writer's versions that a delta completes: whoever holds everything up to `after` (or beyond) and takes
-/// it, holds everything up to `upto`.
+/// The interval of a writer's versions that a delta completes: whoever holds everything up to
+/// `after` (or beyond) and takes it, holds everything up to `upto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The writer.
@@ -24,12 +24,13 @@ pub struct Span {
     pub upto: Version,
 }
 
-/// Cells of some writers with the span that each writer's cells complete. Joined in any order, twice or never, it makes no
-/// number wrong: past a gap it has no effect, and what is not newer is skipped.
+/// Cells of some writers with the span that each writer's cells complete. Joined in any order,
+/// twice or never, it makes no number wrong: past a gap it has no effect, and what is not newer is
+/// skipped.
 ///
-/// Delta-state CRDTs: Almeida, Shoker, Baquero 2018 (delta intervals, section 5). We depart from them in that a delta names
-/// versions of *cells with running totals*, so a later cell stands for all earlier ones (as in Enes et al. 2019, section IV,
-/// where redundant state is left out).
+/// Delta-state CRDTs: Almeida, Shoker, Baquero 2018 (delta intervals, section 5). We depart from
+/// them in that a delta names versions of *cells with running totals*, so a later cell stands for
+/// all earlier ones (as in Enes et al. 2019, section IV, where redundant state is left out).
 ///
 /// # Examples
 /// ```
@@ -81,8 +82,8 @@ pub(crate) struct DeltaCell {
 }
 
 impl Delta {
-    /// Puts parts whose cells have another numbering of keys into canonical form: only the names used, everything sorted.
-    /// O(cells) where keys came in order, O(cells log cells) else.
+    /// Puts parts whose cells have another numbering of keys into canonical form: only the names
+    /// used, everything sorted. O(cells) where keys came in order, O(cells log cells) else.
     pub(crate) fn from_parts(mut parts: SmallVec<[Part; 1]>, names: &impl KeyNames) -> Self {
         // One change is what is sent most often.
         if let [part] = parts.as_mut_slice()
@@ -112,7 +113,9 @@ impl Delta {
         let mut parts = SmallVec::new();
         for Self { keys, parts: theirs } in deltas {
             for mut part in theirs {
-                let numbers: Vec<u32> = (0..keys.pairs.len() as u32).map(|key| all.intern_unbounded(keys.names(key))).collect();
+                let numbers: Vec<u32> = (0..keys.pairs.len() as u32)
+                    .map(|key| all.intern_unbounded(keys.names(key)))
+                    .collect();
                 part.cells.iter_mut().for_each(|cell| cell.key = numbers[cell.key as usize]);
                 part.extras.iter_mut().for_each(|extra| extra.0 = numbers[extra.0 as usize]);
                 part.marks.iter_mut().for_each(|mark| mark.renumber(|key| numbers[key as usize]));
@@ -152,13 +155,16 @@ impl Delta {
         self.parts.iter().any(|part| !part.closed)
     }
 
-    /// Cuts the delta of *one flush* into consecutive spans that each encode to at most `bytes_max` bytes, or to one cell. One with
-    /// marks stays whole: nobody shall hold an amount without its mark.
+    /// Cuts the delta of *one flush* into consecutive spans that each encode to at most `bytes_max`
+    /// bytes, or to one cell. One with marks stays whole: nobody shall hold an amount without its
+    /// mark.
     ///
-    /// Only for a delta cut from one snapshot in which no key moved twice, as a flush is: there each cut is a state that the
-    /// writer was in. O(cells log cells).
+    /// Only for a delta cut from one snapshot in which no key moved twice, as a flush is: there
+    /// each cut is a state that the writer was in. O(cells log cells).
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
-        if self.encoded_bytes_max() <= bytes_max || self.parts.iter().any(|part| !part.marks.is_empty()) {
+        if self.encoded_bytes_max() <= bytes_max
+            || self.parts.iter().any(|part| !part.marks.is_empty())
+        {
             return vec![self];
         }
         self.parts
@@ -171,7 +177,14 @@ impl Delta {
 
 impl Part {
     pub(crate) fn new(span: Span, closed: bool) -> Self {
-        Self { span, closed, record: None, cells: SmallVec::new(), extras: Vec::new(), marks: Vec::new() }
+        Self {
+            span,
+            closed,
+            record: None,
+            cells: SmallVec::new(),
+            extras: Vec::new(),
+            marks: Vec::new(),
+        }
     }
 
     fn renumber(&mut self, numbering: &Numbering) {
@@ -179,7 +192,8 @@ impl Part {
             self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
         }
         if !self.cells.is_sorted_by_key(|cell| cell.key) {
-            let order = in_order(self.cells.iter().map(|cell| u64::from(cell.key)).zip(0..).collect());
+            let order =
+                in_order(self.cells.iter().map(|cell| u64::from(cell.key)).zip(0..).collect());
             self.cells = order.into_iter().map(|at| self.cells[at as usize]).collect();
         }
         self.extras.iter_mut().for_each(|extra| extra.0 = numbering.rank(extra.0));
@@ -206,7 +220,9 @@ impl Part {
         for cell in cells {
             let extra = self.extra(cell.key);
             // The record goes with the first cell after it.
-            let record_bytes = record.take_if(|record| record.version < cell.version).map_or(0, |record| record.bytes_max());
+            let record_bytes = record
+                .take_if(|record| record.version < cell.version)
+                .map_or(0, |record| record.bytes_max());
             let cost = Delta::cell_bytes_max(keys.names(cell.key), cell, extra) + record_bytes;
             if bytes + cost > bytes_max && !cut.cells.is_empty() {
                 cuts.push(cut.end());
@@ -217,14 +233,21 @@ impl Part {
             cut.extras.extend(extra.map(|extra| (cell.key, extra.clone())));
             cut.cells.push(cell);
         }
-        if bytes + record.map_or(0, |record| record.bytes_max()) > bytes_max && record.is_some() && !cut.cells.is_empty() {
+        if bytes + record.map_or(0, |record| record.bytes_max()) > bytes_max
+            && record.is_some()
+            && !cut.cells.is_empty()
+        {
             cuts.push(cut.end());
             cut = self.cut_after(cuts.last().map_or(self.span.after, |cut| cut.span.upto));
         }
         cuts.push(cut);
         for cut in &mut cuts {
             let Span { after, upto, .. } = cut.span;
-            cut.record = self.record.as_ref().filter(|record| after < record.version && record.version <= upto).cloned();
+            cut.record = self
+                .record
+                .as_ref()
+                .filter(|record| after < record.version && record.version <= upto)
+                .cloned();
         }
         cuts
     }

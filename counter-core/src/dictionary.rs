@@ -55,7 +55,9 @@ impl NameList {
         if bytes.len() > NAME_BYTES_MAX {
             return Err(DecodeError::Invalid("a name has at most 255 bytes"));
         }
-        let arena = std::str::from_utf8(bytes).map_err(|_| DecodeError::Invalid("names are UTF-8"))?.to_owned();
+        let arena = std::str::from_utf8(bytes)
+            .map_err(|_| DecodeError::Invalid("names are UTF-8"))?
+            .to_owned();
         Ok(Self { ends: smallvec![arena.len() as u32], arena })
     }
 
@@ -111,7 +113,8 @@ impl Dictionary {
 
     /// The dictionary of one key.
     pub(crate) fn of_one((counter, region): (&str, &str)) -> Self {
-        let list = |name: &str| NameList { arena: name.to_owned(), ends: smallvec![name.len() as u32] };
+        let list =
+            |name: &str| NameList { arena: name.to_owned(), ends: smallvec![name.len() as u32] };
         Self { counters: list(counter), regions: list(region), pairs: smallvec![(0, 0)] }
     }
 
@@ -153,7 +156,9 @@ impl Dictionary {
                     break;
                 }
             }
-            dictionary.pairs.push((dictionary.counters.len() as u32 - 1, dictionary.regions.len() as u32 - 1));
+            dictionary
+                .pairs
+                .push((dictionary.counters.len() as u32 - 1, dictionary.regions.len() as u32 - 1));
         }
         if !ascending {
             dictionary = Self::of_many(source, &keys);
@@ -170,7 +175,8 @@ impl Dictionary {
         let regions = ascending(std::iter::once(pairs.clone().map(|pair| pair.1)), region_count);
         let counters = in_name_order(counters, |counter| source.counter_name(counter));
         let regions = in_name_order(regions, |region| source.region_name(region));
-        let (counter_rank, region_rank) = (Numbering::new(&counters, counter_count), Numbering::new(&regions, region_count));
+        let (counter_rank, region_rank) =
+            (Numbering::new(&counters, counter_count), Numbering::new(&regions, region_count));
         let ranks = |(counter, region)| (counter_rank.rank(counter), region_rank.rank(region));
         let width = regions.len() as u64;
         let place = |pair| {
@@ -178,7 +184,10 @@ impl Dictionary {
             u64::from(counter) * width + u64::from(region)
         };
         let keys = in_order(pairs.map(place).zip(keys.iter().copied()).collect());
-        let mut dictionary = Self { pairs: keys.iter().map(|&key| ranks(source.numbers(key))).collect(), ..Self::default() };
+        let mut dictionary = Self {
+            pairs: keys.iter().map(|&key| ranks(source.numbers(key))).collect(),
+            ..Self::default()
+        };
         counters.iter().for_each(|&counter| dictionary.counters.push(source.counter_name(counter)));
         regions.iter().for_each(|&region| dictionary.regions.push(source.region_name(region)));
         let numbering = Numbering::new(&keys, source.key_count());
@@ -215,8 +224,12 @@ impl Dictionary {
     }
 }
 
-/// The distinct numbers in `used`, ascending. O(used) where many are used, O(used log used) where few are.
-fn ascending(used: impl Iterator<Item = impl Iterator<Item = u32>> + Clone, universe: usize) -> Vec<u32> {
+/// The distinct numbers in `used`, ascending. O(used) where many are used, O(used log used) where
+/// few are.
+fn ascending(
+    used: impl Iterator<Item = impl Iterator<Item = u32>> + Clone,
+    universe: usize,
+) -> Vec<u32> {
     let count: usize = used.clone().map(|numbers| numbers.size_hint().0).sum();
     if count < universe / 64 {
         let mut used: Vec<u32> = used.flatten().collect();
@@ -241,7 +254,9 @@ pub(crate) enum Numbering {
 
 impl Numbering {
     fn new(in_order: &[u32], universe: usize) -> Self {
-        if in_order.len() == universe && in_order.iter().zip(0..).all(|(&number, rank)| number == rank) {
+        if in_order.len() == universe
+            && in_order.iter().zip(0..).all(|(&number, rank)| number == rank)
+        {
             return Self::Same;
         }
         let ranked = in_order.iter().zip(0u32..).map(|(&number, rank)| (number, rank));
@@ -260,7 +275,9 @@ impl Numbering {
         match self {
             Self::Same => number,
             Self::Dense(ranks) => ranks[number as usize],
-            Self::Sparse(ranks) => ranks.binary_search_by_key(&number, |entry| entry.0).map_or(0, |at| ranks[at].1),
+            Self::Sparse(ranks) => {
+                ranks.binary_search_by_key(&number, |entry| entry.0).map_or(0, |at| ranks[at].1)
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::version_vector::VersionVector;
 
-/// XXH3-128 of each cell's and record's canonical bytes, summed modulo 2^128. Finds faults, not attackers.
+/// XXH3-128 of each cell's and record's canonical bytes, summed modulo 2^128. Finds faults, not
+/// attackers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StateHash(pub u128);
 

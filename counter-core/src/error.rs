@@ -1,4 +1,5 @@
-//! What can fail here: adding, joining a delta, staging its pages, decoding bytes. Each error says what became of the state.
+//! What can fail here: adding, joining a delta, staging its pages, decoding bytes. Each error says
+//! what became of the state.
 
 use std::fmt;
 use std::string::String;
@@ -11,13 +12,16 @@ use crate::replica_id::ReplicaId;
 pub enum AddError {
     /// The amount was 0 or above [`AMOUNT_MAX`](crate::AMOUNT_MAX).
     AmountOutOfRange,
-    /// This writer's own cell has no room left: a cell counts to [`CELL_MAX`](crate::CELL_MAX) and no further.
+    /// This writer's own cell has no room left: a cell counts to [`CELL_MAX`](crate::CELL_MAX) and
+    /// no further.
     CellFull,
     /// More is pending than a flush may leave behind; the replica is not being flushed.
     NotFlushed,
-    /// A counter's name must have 1 to [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes, a region's at most that many.
+    /// A counter's name must have 1 to [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes, a region's
+    /// at most that many.
     NameOutOfRange,
-    /// The map holds as many counters as it may make (`counters_max`). Those that exist can be added to.
+    /// The map holds as many counters as it may make (`counters_max`). Those that exist can be
+    /// added to.
     TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
@@ -25,7 +29,8 @@ pub enum AddError {
     StoreFailing,
     /// The node around the replica has stopped: what is added now would go nowhere.
     Stopped,
-    /// The node around the replica has not caught up with the others: it does not know yet all that a reset would have to clear.
+    /// The node around the replica has not caught up with the others: it does not know yet all that
+    /// a reset would have to clear.
     NotCaughtUp,
 }
 
@@ -57,7 +62,8 @@ impl std::error::Error for AddError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The delta holds a page that is not a writer's last: gather it with [`Staging`](crate::Staging) first.
+    /// The delta holds a page that is not a writer's last: gather it with
+    /// [`Staging`](crate::Staging) first.
     OpenPart(ReplicaId),
     /// Joining it would pass twice `counters_max`, or the bound on keys.
     TooManyCounters,
@@ -84,7 +90,8 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// Why a page could not be staged. What was staged of that writer is dropped; the map was not touched.
+/// Why a page could not be staged. What was staged of that writer is dropped; the map was not
+/// touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StagingError {
@@ -119,13 +126,20 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Envelope(why) => write!(f, "not a delta's envelope ({why}); nothing was taken from it"),
+            Self::Envelope(why) => {
+                write!(f, "not a delta's envelope ({why}); nothing was taken from it")
+            }
             Self::UnknownFormat(format) => {
-                write!(f, "format {format} is not known to this release; nothing was taken from it, upgrade this node")
+                write!(
+                    f,
+                    "format {format} is not known to this release; nothing was taken from it, upgrade this node"
+                )
             }
             Self::Truncated => f.write_str("the bytes end too early; nothing was taken from them"),
             Self::TrailingBytes => f.write_str("bytes follow the end; nothing was taken from them"),
-            Self::Invalid(rule) => write!(f, "a rule of the format is broken: {rule}; nothing was taken from it"),
+            Self::Invalid(rule) => {
+                write!(f, "a rule of the format is broken: {rule}; nothing was taken from it")
+            }
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Numbered byte fields in canonical order: how cells and records carry what this release does not know.
+//! Numbered byte fields in canonical order: how cells and records carry what this release does not
+//! know.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 
-/// Fields of one cell or record may take this many bytes at most: room for what a reset clears of `REPLICAS_MAX` replicas (3.4 MB).
+/// Fields of one cell or record may take this many bytes at most: room for what a reset clears of
+/// `REPLICAS_MAX` replicas (3.4 MB).
 pub(crate) const FIELDS_BYTES_MAX: usize = 1 << 22;
 
 /// Field number -> bytes, ascending. Unknown numbers are kept, hashed and passed on byte for byte.

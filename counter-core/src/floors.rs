@@ -1,8 +1,11 @@
-//! What counts at one key: of each writer what lies above the most that was cleared of it, and nobody who was taken over.
+//! What counts at one key: of each writer what lies above the most that was cleared of it, and
+//! nobody who was taken over.
 //!
-//! A cell that has taken over others (retirement) counts with them, and they no longer count by themselves where that cell is held. A reset
-//! names the version of each cell that it saw, so it is known in which coordinates it speaks: of a cell that took over others later, it means
-//! the writer's own amounts, and what was cleared of the others comes on top; of one that had taken them over, it means the sum.
+//! A cell that has taken over others (retirement) counts with them, and they no longer count by
+//! themselves where that cell is held. A reset names the version of each cell that it saw, so it is
+//! known in which coordinates it speaks: of a cell that took over others later, it means the
+//! writer's own amounts, and what was cleared of the others comes on top; of one that had taken
+//! them over, it means the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
@@ -65,7 +68,12 @@ impl Floors {
     fn of_items(&self, extra: &Extra) -> Amounts {
         extra.items.floors(|item, total, below| {
             // An item is its writer's last state: nobody has seen a later one.
-            self.floor(item.replica, Version::MAX, total, below.map(|below| (item.adopted_at, below)))
+            self.floor(
+                item.replica,
+                Version::MAX,
+                total,
+                below.map(|below| (item.adopted_at, below)),
+            )
         })
     }
 
@@ -74,14 +82,23 @@ impl Floors {
         (!self.is_taken(held.replica)).then(|| held.total().above(self.of_cell(held)))
     }
 
-    /// The floor of a cell that is held at `version`; `below` is when it took over others, and the sum of their floors.
-    fn floor(&self, replica: ReplicaId, version: Version, total: Amounts, below: Option<(Version, Amounts)>) -> Amounts {
+    /// The floor of a cell that is held at `version`; `below` is when it took over others, and the
+    /// sum of their floors.
+    fn floor(
+        &self,
+        replica: ReplicaId,
+        version: Version,
+        total: Amounts,
+        below: Option<(Version, Amounts)>,
+    ) -> Amounts {
         let cleared = self.cleared.get(&replica).map_or(&[][..], Vec::as_slice);
         if cleared.iter().any(|seen| seen.version > version) {
             // Whoever cleared that saw a later state: all that is held here lies before it.
             return total;
         }
-        let most = |seen: &mut dyn Iterator<Item = &Cleared>| seen.fold(Amounts::default(), |most, seen| most.join(seen.amounts));
+        let most = |seen: &mut dyn Iterator<Item = &Cleared>| {
+            seen.fold(Amounts::default(), |most, seen| most.join(seen.amounts))
+        };
         let Some((adopted_at, below)) = below else { return most(&mut cleared.iter()) };
         let of_all = most(&mut cleared.iter().filter(|seen| seen.version >= adopted_at));
         let of_own = most(&mut cleared.iter().filter(|seen| seen.version < adopted_at));
@@ -89,7 +106,8 @@ impl Floors {
     }
 }
 
-/// What a reset that sees these cells clears: each counted cell's total, and each item's, since others may still count it by itself.
+/// What a reset that sees these cells clears: each counted cell's total, and each item's, since
+/// others may still count it by itself.
 pub(crate) fn seen<'a>(cells: impl Iterator<Item = Held<'a>> + Clone) -> Vec<(ReplicaId, Cleared)> {
     let floors = Floors::of(cells.clone());
     let mut seen = Vec::new();
@@ -97,7 +115,9 @@ pub(crate) fn seen<'a>(cells: impl Iterator<Item = Held<'a>> + Clone) -> Vec<(Re
         seen.push((held.replica, Cleared { version: held.version, amounts: held.total() }));
         let items = held.extra.into_iter().flat_map(|extra| extra.items.totals());
         // Its last version is not known here; that it took over what lies below it, is.
-        seen.extend(items.map(|(item, total)| (item.replica, Cleared { version: item.adopted_at, amounts: total })));
+        seen.extend(items.map(|(item, total)| {
+            (item.replica, Cleared { version: item.adopted_at, amounts: total })
+        }));
     }
     seen
 }
@@ -124,7 +144,9 @@ mod tests {
 
     fn cleared(entries: &[(ReplicaId, Version, u64)]) -> Extra {
         let mut extra = Extra::default();
-        entries.iter().for_each(|&(replica, version, sum)| extra.clear(replica, Cleared { version, amounts: amounts(sum) }));
+        entries.iter().for_each(|&(replica, version, sum)| {
+            extra.clear(replica, Cleared { version, amounts: amounts(sum) })
+        });
         extra
     }
 
@@ -151,7 +173,11 @@ mod tests {
     #[test]
     fn a_reset_from_after_the_adoption_means_the_sum() {
         assert_eq!(left(&[(HEIR, 4, 7)]), 1);
-        assert_eq!(left(&[(HEIR, 4, 7), (DEAD, 0, 6)]), 1, "the item is named besides, and not cleared twice");
+        assert_eq!(
+            left(&[(HEIR, 4, 7), (DEAD, 0, 6)]),
+            1,
+            "the item is named besides, and not cleared twice"
+        );
     }
 
     #[test]
@@ -172,7 +198,10 @@ mod tests {
             Held { replica: DEAD, version: 9, amounts: amounts(6), extra: None },
             Held { replica: HEIR, version: 5, amounts: amounts(2), extra: Some(&items) },
         ];
-        let names: Vec<_> = seen(cells.iter().copied()).into_iter().map(|(id, said)| (id, said.version, said.amounts.increments)).collect();
+        let names: Vec<_> = seen(cells.iter().copied())
+            .into_iter()
+            .map(|(id, said)| (id, said.version, said.amounts.increments))
+            .collect();
         assert_eq!(names, [(HEIR, 5, 8), (DEAD, 0, 6)]);
     }
 }

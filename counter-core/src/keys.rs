@@ -34,7 +34,8 @@ struct Chain {
     last: u32,
 }
 
-/// Interned (counter, region) pairs. 12 bytes a key and 8 a counter besides the names and about 6 bytes of index a key.
+/// Interned (counter, region) pairs. 12 bytes a key and 8 a counter besides the names and about 6
+/// bytes of index a key.
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
     counters: Names,
@@ -82,7 +83,9 @@ impl Keys {
     /// The keys of a counter by its number, in the order in which they came.
     pub(crate) fn of_counter(&self, counter: u32) -> impl Iterator<Item = u32> + '_ {
         let first = self.chains[counter as usize].first;
-        std::iter::successors(Some(first), |&key| Some(self.next[key as usize]).filter(|&next| next != NONE))
+        std::iter::successors(Some(first), |&key| {
+            Some(self.next[key as usize]).filter(|&next| next != NONE)
+        })
     }
 
     pub(crate) fn region_of(&self, key: u32) -> &str {
@@ -92,13 +95,14 @@ impl Keys {
     pub(crate) fn find(&self, counter: &str, region: &str) -> Option<u32> {
         let is_it = |&key: &u32| {
             let (c, r) = self.pairs[key as usize];
-            self.regions.bytes(r) == region.as_bytes() && self.counters.bytes(c) == counter.as_bytes()
+            self.regions.bytes(r) == region.as_bytes()
+                && self.counters.bytes(c) == counter.as_bytes()
         };
         self.index.find(self.hash(counter, region), is_it).copied()
     }
 
-    /// How many keys, from the first on, have the same number in `other`; 0 also where that is not simply to be seen. O(keys), at the speed
-    /// of memory.
+    /// How many keys, from the first on, have the same number in `other`; 0 also where that is not
+    /// simply to be seen. O(keys), at the speed of memory.
     pub(crate) fn same_below(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
         let same = self.pairs[..count] == other.pairs[..count]
@@ -125,8 +129,15 @@ impl Keys {
     /// The key of (counter, region), made now if it is new.
     ///
     /// # Errors
-    /// `NameOutOfRange`, or `TooManyCounters` where a new counter would pass `counters_max` or a new key `keys_max`; nothing changed.
-    pub(crate) fn intern(&mut self, counter: &str, region: &str, counters_max: usize, keys_max: usize) -> Result<u32, AddError> {
+    /// `NameOutOfRange`, or `TooManyCounters` where a new counter would pass `counters_max` or a
+    /// new key `keys_max`; nothing changed.
+    pub(crate) fn intern(
+        &mut self,
+        counter: &str,
+        region: &str,
+        counters_max: usize,
+        keys_max: usize,
+    ) -> Result<u32, AddError> {
         if let Some(key) = self.find(counter, region) {
             return Ok(key);
         }
@@ -217,13 +228,22 @@ mod tests {
     #[test]
     fn each_pair_is_one_key_and_a_counter_knows_its_regions() {
         let mut keys = Keys::default();
-        let made: Vec<u32> = ["ord", "fra", "ord"].iter().map(|region| keys.intern("clicks", region, 10, 10).unwrap()).collect();
+        let made: Vec<u32> = ["ord", "fra", "ord"]
+            .iter()
+            .map(|region| keys.intern("clicks", region, 10, 10).unwrap())
+            .collect();
         assert_eq!(made, [0, 1, 0]);
         keys.intern("likes", "ord", 10, 10).unwrap();
         keys.intern("clicks", "sin", 10, 10).unwrap();
         let clicks = keys.counter("clicks").unwrap();
-        assert_eq!(keys.of_counter(clicks).map(|key| keys.region_of(key)).collect::<Vec<_>>(), ["ord", "fra", "sin"]);
-        assert_eq!((keys.find("likes", "ord"), keys.find("likes", "fra"), keys.find("nobody", "ord")), (Some(2), None, None));
+        assert_eq!(
+            keys.of_counter(clicks).map(|key| keys.region_of(key)).collect::<Vec<_>>(),
+            ["ord", "fra", "sin"]
+        );
+        assert_eq!(
+            (keys.find("likes", "ord"), keys.find("likes", "fra"), keys.find("nobody", "ord")),
+            (Some(2), None, None)
+        );
         assert!(!keys.sorted());
     }
 
@@ -234,7 +254,11 @@ mod tests {
         assert_eq!(keys.intern("b", "", 1, 2), Err(AddError::TooManyCounters));
         assert_eq!(keys.intern("a", "", 1, 2), Ok(0));
         assert_eq!(keys.intern("a", "x", 1, 2), Ok(1));
-        assert_eq!(keys.intern("a", "y", 1, 2), Err(AddError::TooManyCounters), "as many keys as there may be");
+        assert_eq!(
+            keys.intern("a", "y", 1, 2),
+            Err(AddError::TooManyCounters),
+            "as many keys as there may be"
+        );
         assert_eq!(keys.intern("", "x", 9, 9), Err(AddError::NameOutOfRange));
     }
 }

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Lanes of a counter's pending amounts. More let more processors add to one counter without slowing each other; each costs 16 bytes a
-/// counter where it is made.
+/// Lanes of a counter's pending amounts. More let more processors add to one counter without
+/// slowing each other; each costs 16 bytes a counter where it is made.
 #[cfg(not(loom))]
 pub(crate) const LANES: usize = 4;
 #[cfg(loom)]

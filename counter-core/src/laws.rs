@@ -1,8 +1,10 @@
-//! The laws kit: what every lattice and every lattice with deltas must keep, checked on samples; one line a lattice.
+//! The laws kit: what every lattice and every lattice with deltas must keep, checked on samples;
+//! one line a lattice.
 //!
-//! The samples are states that one history could have reached: where each writer's cells have one writer, two samples never hold
-//! different contents of the same version. A check panics with the law's name and the samples that break it. Sources: Shapiro et al.
-//! 2011, section 2 (join semilattices); Almeida, Shoker, Baquero 2018, sections 4 and 5 (deltas, delta intervals).
+//! The samples are states that one history could have reached: where each writer's cells have one
+//! writer, two samples never hold different contents of the same version. A check panics with the
+//! law's name and the samples that break it. Sources: Shapiro et al. 2011, section 2 (join
+//! semilattices); Almeida, Shoker, Baquero 2018, sections 4 and 5 (deltas, delta intervals).
 //!
 //! ```
 //! use counter_core::laws::{self, Lattice};
@@ -71,8 +73,8 @@ pub trait DeltaLattice: Lattice {
     fn content_hash(&mut self) -> u128;
 }
 
-/// Checks that join is idempotent, commutative and associative, that the default is its bottom, and that a join is the least upper
-/// bound. O(samples cubed).
+/// Checks that join is idempotent, commutative and associative, that the default is its bottom, and
+/// that a join is the least upper bound. O(samples cubed).
 ///
 /// # Panics
 /// At the first law that is broken.
@@ -85,20 +87,36 @@ pub fn check<L: Lattice>(samples: &[L]) {
         for b in samples {
             let ab = joined(a, b);
             assert_eq!(ab, joined(b, a), "commutative: of {a:?} and {b:?}");
-            assert_eq!(joined(&ab, a), ab, "upper bound: {a:?} joined with {b:?} contains the first");
-            assert_eq!(joined(&ab, b), ab, "upper bound: {a:?} joined with {b:?} contains the second");
+            assert_eq!(
+                joined(&ab, a),
+                ab,
+                "upper bound: {a:?} joined with {b:?} contains the first"
+            );
+            assert_eq!(
+                joined(&ab, b),
+                ab,
+                "upper bound: {a:?} joined with {b:?} contains the second"
+            );
             for c in samples {
-                assert_eq!(joined(&ab, c), joined(a, &joined(b, c)), "associative: of {a:?}, {b:?} and {c:?}");
+                assert_eq!(
+                    joined(&ab, c),
+                    joined(a, &joined(b, c)),
+                    "associative: of {a:?}, {b:?} and {c:?}"
+                );
                 if is_within(a, c) && is_within(b, c) {
-                    assert!(is_within(&ab, c), "least: {c:?} is above {a:?} and {b:?} but not above their join");
+                    assert!(
+                        is_within(&ab, c),
+                        "least: {c:?} is above {a:?} and {b:?} but not above their join"
+                    );
                 }
             }
         }
     }
 }
 
-/// Checks [`check`]'s laws, and: a delta joined is the mutation that it was cut from; deltas may come in any order, doubled and lost, and
-/// one more delta heals what was lost; bytes read back; the hash says what is held. O(samples cubed).
+/// Checks [`check`]'s laws, and: a delta joined is the mutation that it was cut from; deltas may
+/// come in any order, doubled and lost, and one more delta heals what was lost; bytes read back;
+/// the hash says what is held. O(samples cubed).
 ///
 /// # Panics
 /// At the first law that is broken.
@@ -142,17 +160,26 @@ fn bytes_read_back<L: DeltaLattice>(a: &L) {
     let bytes = L::encode(&delta);
     let read = L::decode(&bytes);
     assert_eq!(read.as_ref(), Some(&delta), "encode, then decode: of {a:?}");
-    assert_eq!(read.map(|read| L::encode(&read)), Some(bytes), "equal deltas have equal bytes: of {a:?}");
+    assert_eq!(
+        read.map(|read| L::encode(&read)),
+        Some(bytes),
+        "equal deltas have equal bytes: of {a:?}"
+    );
 }
 
-/// The hash that was kept through a join, the hash of the same content built afresh, and hashes of other contents.
+/// The hash that was kept through a join, the hash of the same content built afresh, and hashes of
+/// other contents.
 fn hash_is_of_the_content<L: DeltaLattice>(a: &L, b: &L) {
     let mut kept = a.clone();
     kept.content_hash();
     kept.join(b);
     let mut afresh = L::default();
     afresh.join_delta(&kept.delta_since(&L::default()));
-    assert_eq!(kept.content_hash(), afresh.content_hash(), "hash equals content: {a:?} joined with {b:?}");
+    assert_eq!(
+        kept.content_hash(),
+        afresh.content_hash(),
+        "hash equals content: {a:?} joined with {b:?}"
+    );
     let hashes = (a.clone().content_hash(), b.clone().content_hash());
     assert_eq!(hashes.0 == hashes.1, a == b, "hashes are equal where states are: {a:?} and {b:?}");
 }
@@ -168,8 +195,8 @@ fn whole_deltas_in_any_order<L: DeltaLattice>(samples: &[L]) {
     }
 }
 
-/// Deltas of a growing state, each since the one before: in any order, some lost. They never take anything away and never bring
-/// more than the whole, and one delta since what is held heals all.
+/// Deltas of a growing state, each since the one before: in any order, some lost. They never take
+/// anything away and never bring more than the whole, and one delta since what is held heals all.
 fn interval_deltas_in_any_order<L: DeltaLattice>(samples: &[L]) {
     let (mut top, mut intervals) = (L::default(), Vec::new());
     for sample in samples {
@@ -180,12 +207,19 @@ fn interval_deltas_in_any_order<L: DeltaLattice>(samples: &[L]) {
     for lost in 0..=intervals.len() {
         for first in 0..intervals.len() {
             let mut here = L::default();
-            for at in (0..intervals.len()).rev().map(|at| (at * 7 + first) % intervals.len()).filter(|&at| at != lost) {
+            for at in (0..intervals.len())
+                .rev()
+                .map(|at| (at * 7 + first) % intervals.len())
+                .filter(|&at| at != lost)
+            {
                 let before = here.clone();
                 here.join_delta(&intervals[at]);
                 here.join_delta(&intervals[(at + first) % intervals.len()]);
                 assert!(is_within(&before, &here), "a delta takes nothing away: {before:?}");
-                assert!(is_within(&here, &top), "a delta brings nothing that was not there: {here:?}");
+                assert!(
+                    is_within(&here, &top),
+                    "a delta brings nothing that was not there: {here:?}"
+                );
             }
             here.join_delta(&top.delta_since(&here));
             assert_eq!(here, top, "one delta since what is held heals what was lost");

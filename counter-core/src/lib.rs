@@ -1,4 +1,5 @@
-//! Replicated PN-counters in a map: any replica adds at once, deltas join in any order, and every number comes out exact.
+//! Replicated PN-counters in a map: any replica adds at once, deltas join in any order, and every
+//! number comes out exact.
 //!
 //! ```
 //! use counter_core::{Replica, ReplicaId, VersionVector};
@@ -18,8 +19,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Three nouns carry it. A **[`Replica`]** is one writer: its cells are written by nobody else. A **[`CounterMap`]** holds, of every
-//! writer, exactly its cells as of one version. A **[`Delta`]** is some cells and the spans of versions that they complete.
+//! Three nouns carry it. A **[`Replica`]** is one writer: its cells are written by nobody else. A
+//! **[`CounterMap`]** holds, of every writer, exactly its cells as of one version. A **[`Delta`]**
+//! is some cells and the spans of versions that they complete.
 //!
 //! | module | what lives there |
 //! | --- | --- |

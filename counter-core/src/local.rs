@@ -1,4 +1,5 @@
-//! Adding from the thread that has the replica: pending amounts as plain numbers, drained into cells at a flush, and what is written at once.
+//! Adding from the thread that has the replica: pending amounts as plain numbers, drained into
+//! cells at a flush, and what is written at once.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +81,11 @@ impl Local {
         if *pending == 0 {
             self.marked.push(at as u32);
         } else if *pending >= PENDING_MAX {
-            return Err(if *pending & FULL == 0 { AddError::NotFlushed } else { AddError::CellFull });
+            return Err(if *pending & FULL == 0 {
+                AddError::NotFlushed
+            } else {
+                AddError::CellFull
+            });
         }
         *pending += amount;
         Ok(())

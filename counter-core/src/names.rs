@@ -17,7 +17,8 @@ pub(crate) struct NameSlice<'a> {
     pub(crate) ends: &'a [u32],
 }
 
-/// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name besides its own.
+/// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name
+/// besides its own.
 ///
 /// The hash is seeded by chance against crafted names; no order and no output depends on it.
 #[derive(Clone, Default)]
@@ -49,7 +50,8 @@ impl Names {
     pub(crate) fn same_start(&self, other: NameSlice<'_>) -> bool {
         let count = self.ends.len().min(other.ends.len());
         let bytes = count.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
-        self.ends[..count] == other.ends[..count] && self.arena.as_bytes()[..bytes] == other.arena.as_bytes()[..bytes]
+        self.ends[..count] == other.ends[..count]
+            && self.arena.as_bytes()[..bytes] == other.arena.as_bytes()[..bytes]
     }
 
     pub(crate) fn name(&self, number: u32) -> &str {

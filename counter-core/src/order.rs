@@ -1,10 +1,14 @@
-//! Putting things in order by a number: by counting where the numbers are dense, as versions and ranks are where most of a state is at hand.
+//! Putting things in order by a number: by counting where the numbers are dense, as versions and
+//! ranks are where most of a state is at hand.
 
 const NONE: u32 = u32::MAX;
 
-/// The second of each pair, below 2^32 - 1, in the order of the first; among equals in its own. O(pairs) where the numbers are dense, else a sort.
+/// The second of each pair, below 2^32 - 1, in the order of the first; among equals in its own.
+/// O(pairs) where the numbers are dense, else a sort.
 pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
-    let bounds = pairs.iter().fold((u64::MAX, 0), |(least, greatest), &(number, _)| (number.min(least), number.max(greatest)));
+    let bounds = pairs.iter().fold((u64::MAX, 0), |(least, greatest), &(number, _)| {
+        (number.min(least), number.max(greatest))
+    });
     let (least, greatest) = bounds;
     if greatest.saturating_sub(least) < 4 * pairs.len() as u64 {
         let mut placed = vec![NONE; (greatest - least) as usize + 1];
@@ -19,14 +23,19 @@ pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
     pairs.into_iter().map(|pair| pair.1).collect()
 }
 
-/// Numbers of distinct names in the order of the names. Eight bytes after what all have in common mostly tell two names apart. O(n log n).
+/// Numbers of distinct names in the order of the names. Eight bytes after what all have in common
+/// mostly tell two names apart. O(n log n).
 pub(crate) fn in_name_order<'a>(numbers: Vec<u32>, name: impl Fn(u32) -> &'a str) -> Vec<u32> {
     let Some(&first) = numbers.first() else { return numbers };
     let first = name(first).as_bytes();
     let in_common = |common: usize, number: &u32| {
         let bytes = name(*number).as_bytes();
         let most = common.min(bytes.len());
-        if bytes[..most] == first[..most] { most } else { bytes.iter().zip(first).take_while(|(a, b)| a == b).count() }
+        if bytes[..most] == first[..most] {
+            most
+        } else {
+            bytes.iter().zip(first).take_while(|(a, b)| a == b).count()
+        }
     };
     let common = numbers.iter().fold(first.len(), in_common);
     let head = |number: u32| {
@@ -36,7 +45,8 @@ pub(crate) fn in_name_order<'a>(numbers: Vec<u32>, name: impl Fn(u32) -> &'a str
         head[..taken].copy_from_slice(&rest[..taken]);
         u64::from_be_bytes(head)
     };
-    let mut heads: Vec<(u64, u32)> = numbers.into_iter().map(|number| (head(number), number)).collect();
+    let mut heads: Vec<(u64, u32)> =
+        numbers.into_iter().map(|number| (head(number), number)).collect();
     heads.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
     heads.into_iter().map(|head| head.1).collect()
 }

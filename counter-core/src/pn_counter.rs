@@ -6,8 +6,9 @@ use crate::cell::Cell;
 use crate::floors::{Floors, Held};
 use crate::replica_id::ReplicaId;
 
-/// A PN-counter: each replica's running totals, of which the sum is the value (Shapiro et al. 2011, specification 7, with one versioned
-/// cell a replica instead of two vectors, so that a cell can carry more than it).
+/// A PN-counter: each replica's running totals, of which the sum is the value (Shapiro et al. 2011,
+/// specification 7, with one versioned cell a replica instead of two vectors, so that a cell can
+/// carry more than it).
 ///
 /// # Examples
 /// ```
@@ -27,15 +28,20 @@ pub struct PnCounter {
 }
 
 impl PnCounter {
-    /// Sum over replicas of increments minus decrements, each above the most that was cleared of it; a replica that another has taken over
-    /// counts there. O(cells log cells).
+    /// Sum over replicas of increments minus decrements, each above the most that was cleared of
+    /// it; a replica that another has taken over counts there. O(cells log cells).
     pub fn value(&self) -> i128 {
         let floors = Floors::of(self.held());
         self.held().filter_map(|held| floors.share(&held)).map(|amounts| amounts.net()).sum()
     }
 
     fn held(&self) -> impl Iterator<Item = Held<'_>> {
-        self.cells.iter().map(|(&replica, cell)| Held { replica, version: cell.version, amounts: cell.amounts, extra: Some(&cell.extra) })
+        self.cells.iter().map(|(&replica, cell)| Held {
+            replica,
+            version: cell.version,
+            amounts: cell.amounts,
+            extra: Some(&cell.extra),
+        })
     }
 
     /// Every replica's cell, in the order of ids.
@@ -43,7 +49,8 @@ impl PnCounter {
         self.cells.iter().map(|(&replica, cell)| (replica, cell))
     }
 
-    /// Keeps of each replica the cell with the greater version; of equal versions, which only a fault brings, the greater cell. O(cells).
+    /// Keeps of each replica the cell with the greater version; of equal versions, which only a
+    /// fault brings, the greater cell. O(cells).
     pub fn join(&mut self, other: &Self) {
         for (&replica, cell) in &other.cells {
             let held = self.cells.entry(replica).or_default();

@@ -15,7 +15,8 @@ const FIELD_ADOPTING: u64 = 13;
 const FIELD_LEFT: u64 = 14;
 const FIELD_FOLDED_LOWER: u64 = 20;
 
-/// Bytes of one node in the field of folded nodes: its number and the upper half of its latest folded incarnation.
+/// Bytes of one node in the field of folded nodes: its number and the upper half of its latest
+/// folded incarnation.
 const FOLDED_BYTES: usize = 12;
 /// Bytes of one node in the field of lower halves, which earlier releases do not write.
 const LOWER_BYTES: usize = 4;
@@ -29,23 +30,28 @@ pub struct Record {
     pub region: String,
     /// Lives that ended and whose heir this replica is or offers to be, in the order of ids.
     pub(crate) claims: Vec<ReplicaId>,
-    /// By node, ascending: the lives that this replica has made its own, or has that on record from those whose heir it is.
+    /// By node, ascending: the lives that this replica has made its own, or has that on record from
+    /// those whose heir it is.
     pub(crate) folded: Vec<Folded>,
-    /// Whether some of its cells still hold as items what was folded: so long, what was cleared of these counts.
+    /// Whether some of its cells still hold as items what was folded: so long, what was cleared of
+    /// these counts.
     pub(crate) compacting: bool,
-    /// Lives of which it has begun to take over cells, in the order of ids: from then on nobody else answers for them while it lives.
+    /// Lives of which it has begun to take over cells, in the order of ids: from then on nobody
+    /// else answers for them while it lives.
     pub(crate) adopting: Vec<ReplicaId>,
-    /// The replica's last statement: it writes nothing after this record, and this is all that it held then, itself included. Ascending; empty while
-    /// it has not left.
+    /// The replica's last statement: it writes nothing after this record, and this is all that it
+    /// held then, itself included. Ascending; empty while it has not left.
     pub(crate) left: Vec<(ReplicaId, Version)>,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
 
-/// The lives of one node up to one of them: all were folded, whoever still holds cells of them forgets these.
+/// The lives of one node up to one of them: all were folded, whoever still holds cells of them
+/// forgets these.
 ///
-/// Earlier releases keep the upper half of the generation alone, so a node's next life must differ in it; [`ReplicaId::follows`] makes sure. Two
-/// processes of one node, such as from a disk and its clone, may have that half in common.
+/// Earlier releases keep the upper half of the generation alone, so a node's next life must differ
+/// in it; [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a disk and its
+/// clone, may have that half in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Folded {
     pub(crate) node: u64,
@@ -101,7 +107,10 @@ impl Record {
 
     /// Whether it says anything of lives that ended.
     pub(crate) fn speaks_of_lives(&self) -> bool {
-        !self.claims.is_empty() || !self.folded.is_empty() || self.compacting || !self.adopting.is_empty()
+        !self.claims.is_empty()
+            || !self.folded.is_empty()
+            || self.compacting
+            || !self.adopting.is_empty()
     }
 
     pub(crate) fn claim(&mut self, ended: ReplicaId) {
@@ -133,7 +142,9 @@ impl Record {
             }
         }
         if !self.folded.is_empty() {
-            let entry = |folded: &Folded| [folded.node.to_be_bytes().as_slice(), &folded.halves().0.to_be_bytes()].concat();
+            let entry = |folded: &Folded| {
+                [folded.node.to_be_bytes().as_slice(), &folded.halves().0.to_be_bytes()].concat()
+            };
             fields.set(FIELD_FOLDED, self.folded.iter().flat_map(entry).collect());
         }
         if !self.left.is_empty() {
@@ -146,7 +157,10 @@ impl Record {
         }
         // A record that an earlier release wrote stays as it is.
         if self.folded.iter().any(|folded| folded.halves().1 < u32::MAX) {
-            fields.set(FIELD_FOLDED_LOWER, self.folded.iter().flat_map(|folded| folded.halves().1.to_be_bytes()).collect());
+            fields.set(
+                FIELD_FOLDED_LOWER,
+                self.folded.iter().flat_map(|folded| folded.halves().1.to_be_bytes()).collect(),
+            );
         }
         if self.compacting {
             fields.set(FIELD_COMPACTING, Vec::new());
@@ -163,21 +177,31 @@ impl Record {
 
     pub(crate) fn read(version: Version, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut unknown = Fields::read(reader)?;
-        let region = unknown.take(FIELD_REGION).ok_or(DecodeError::Invalid("a record names its region"))?;
-        let region = String::from_utf8(region).map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
-        let claims = unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
-        let adopting = unknown.take(FIELD_ADOPTING).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
-        let mut folded = unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
+        let region =
+            unknown.take(FIELD_REGION).ok_or(DecodeError::Invalid("a record names its region"))?;
+        let region = String::from_utf8(region)
+            .map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
+        let claims =
+            unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
+        let adopting =
+            unknown.take(FIELD_ADOPTING).map_or(Ok(Vec::new()), |bytes| read_lives(&bytes))?;
+        let mut folded =
+            unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
         if let Some(bytes) = unknown.take(FIELD_FOLDED_LOWER) {
             read_lower_halves(&bytes, &mut folded)?;
         }
-        let left = unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
+        let left =
+            unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
         let compacting = match unknown.take(FIELD_COMPACTING) {
-            Some(bytes) if !bytes.is_empty() => return Err(DecodeError::Invalid("that a replica compacts is said without bytes")),
+            Some(bytes) if !bytes.is_empty() => {
+                return Err(DecodeError::Invalid("that a replica compacts is said without bytes"));
+            }
             said => said.is_some(),
         };
         match region.len() <= NAME_BYTES_MAX {
-            true => Ok(Self { version, region, claims, folded, compacting, adopting, left, unknown }),
+            true => {
+                Ok(Self { version, region, claims, folded, compacting, adopting, left, unknown })
+            }
             false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
         }
     }
@@ -206,7 +230,9 @@ fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError>
     let ascends = versions.is_sorted_by(|a: &(ReplicaId, Version), b| a.0 < b.0);
     match !versions.is_empty() && ascends && versions.iter().all(|entry| entry.1 > 0) {
         true => Ok(versions),
-        false => Err(DecodeError::Invalid("a last statement names writers in ascending order, each with a version above 0")),
+        false => Err(DecodeError::Invalid(
+            "a last statement names writers in ascending order, each with a version above 0",
+        )),
     }
 }
 
@@ -217,18 +243,30 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
         let entry = reader.take(FOLDED_BYTES)?;
         let number = entry.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
         // All that have this upper half, unless the lower one follows.
-        folded.push(Folded { node: (number >> 32) as u64, upto: (number as u64) << 32 | u64::from(u32::MAX) });
+        folded.push(Folded {
+            node: (number >> 32) as u64,
+            upto: (number as u64) << 32 | u64::from(u32::MAX),
+        });
     }
     match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
         true => Ok(folded),
-        false => Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none")),
+        false => {
+            Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none"))
+        }
     }
 }
 
 fn read_lower_halves(bytes: &[u8], folded: &mut [Folded]) -> Result<(), DecodeError> {
-    let halves = || bytes.chunks_exact(LOWER_BYTES).map(|half| half.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)));
-    if bytes.len() != folded.len() * LOWER_BYTES || halves().all(|half| half == u64::from(u32::MAX)) {
-        return Err(DecodeError::Invalid("each folded node has a lower half, and they are left out where all are the greatest"));
+    let halves = || {
+        bytes
+            .chunks_exact(LOWER_BYTES)
+            .map(|half| half.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    if bytes.len() != folded.len() * LOWER_BYTES || halves().all(|half| half == u64::from(u32::MAX))
+    {
+        return Err(DecodeError::Invalid(
+            "each folded node has a lower half, and they are left out where all are the greatest",
+        ));
     }
     for (entry, half) in folded.iter_mut().zip(halves()) {
         entry.upto = entry.upto >> 32 << 32 | half;
@@ -252,7 +290,10 @@ mod tests {
         record.write(&mut bytes);
         assert_eq!(read(&bytes), Ok(record.clone()));
         assert!(record.has_left() && !record.speaks_of_lives());
-        for left in [vec![(ReplicaId::new(1, 5), 0)], vec![(ReplicaId::new(2, 6), 1), (ReplicaId::new(1, 5), 3)]] {
+        for left in [
+            vec![(ReplicaId::new(1, 5), 0)],
+            vec![(ReplicaId::new(2, 6), 1), (ReplicaId::new(1, 5), 3)],
+        ] {
             let mut bytes = Vec::new();
             Record { left, ..record.clone() }.write(&mut bytes);
             assert!(read(&bytes).is_err());

@@ -1,4 +1,5 @@
-//! A replica: one writer's own side of the map, with adds from any thread and a flush that makes cells of them.
+//! A replica: one writer's own side of the map, with adds from any thread and a flush that makes
+//! cells of them.
 
 use std::sync::Arc;
 
@@ -48,7 +49,8 @@ pub struct Replica {
     keys: Vec<KeyId>,
     /// By the number of a counter's name in the map: its tally's, or NONE.
     tallies: Vec<u32>,
-    /// What was added by name, from the thread that has the replica; of no more tallies than were added to by name.
+    /// What was added by name, from the thread that has the replica; of no more tallies than were
+    /// added to by name.
     local: Local,
     /// Adds with an id, written at once.
     unflushed: Unflushed,
@@ -117,13 +119,14 @@ impl Replica {
         &mut self.map
     }
 
-    /// What the first add after a flush calls, from its thread. Tallies made before keep what they were made with.
+    /// What the first add after a flush calls, from its thread. Tallies made before keep what they
+    /// were made with.
     pub fn set_wake(&mut self, wake: Wake) {
         self.wake = wake;
     }
 
-    /// The handle that adds to this region of a counter; made once a counter, then found again: one hash. 24 bytes a counter beside the map's own, 64 KiB
-    /// of 4,096 at a time.
+    /// The handle that adds to this region of a counter; made once a counter, then found again: one
+    /// hash. 24 bytes a counter beside the map's own, 64 KiB of 4,096 at a time.
     ///
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`: no handle was made.
@@ -132,8 +135,8 @@ impl Replica {
         Ok(Tally::new(self.chunks[at / CHUNK].clone(), at % CHUNK))
     }
 
-    /// Adds `amount`, 1 to 2^32, to this region of a counter by its name. One hash and one comparison of the name; what comes before a
-    /// flush comes to one version.
+    /// Adds `amount`, 1 to 2^32, to this region of a counter by its name. One hash and one
+    /// comparison of the name; what comes before a flush comes to one version.
     ///
     /// # Errors
     /// As [`Tally::add`] and [`tally`](Self::tally); nothing was added.
@@ -201,15 +204,17 @@ impl Replica {
         Ok(at)
     }
 
-    /// Goes on as another writer: what is pending here and what is added from now on is written by `id`. What was written before stays as it
-    /// is, as another's cells; but where others ended that life, it is forgotten, to be pulled as they have it: what they did not have of it when
-    /// they did so is lost. For a process whose own life was ended by others, or that is not the only one under its id. Returns the keys whose
-    /// values changed.
+    /// Goes on as another writer: what is pending here and what is added from now on is written by
+    /// `id`. What was written before stays as it is, as another's cells; but where others ended
+    /// that life, it is forgotten, to be pulled as they have it: what they did not have of it when
+    /// they did so is lost. For a process whose own life was ended by others, or that is not the
+    /// only one under its id. Returns the keys whose values changed.
     ///
     /// # Errors
     /// `NameOutOfRange` never: the region was accepted before.
     pub fn renew(&mut self, id: ReplicaId) -> Result<Vec<KeyId>, AddError> {
-        let changed = if self.map.is_ended(self.id) { self.map.unlearn(self.id) } else { Vec::new() };
+        let changed =
+            if self.map.is_ended(self.id) { self.map.unlearn(self.id) } else { Vec::new() };
         self.map.set_region(id, &self.region)?;
         self.id = id;
         self.clients = Clients::default();
@@ -217,8 +222,9 @@ impl Replica {
         Ok(changed)
     }
 
-    /// Takes another number: whatever it has written was written by `id`, under the same versions. That is exact only while nobody else holds anything of
-    /// it. False, and nothing changed, where something of `id` is held here.
+    /// Takes another number: whatever it has written was written by `id`, under the same versions.
+    /// That is exact only while nobody else holds anything of it. False, and nothing changed, where
+    /// something of `id` is held here.
     ///
     /// # Complexity
     /// O(own cells).
@@ -242,10 +248,12 @@ impl Replica {
         !self.local.is_empty() || !self.unflushed.is_empty() || self.board.0.any()
     }
 
-    /// Makes sure that the next flush takes every add that has returned, as [`Tally::hand_over`] does for one counter and one thread.
+    /// Makes sure that the next flush takes every add that has returned, as [`Tally::hand_over`]
+    /// does for one counter and one thread.
     ///
-    /// For a last flush: close a gate with a sequentially consistent store, then call this, then flush. An add after which a sequentially
-    /// consistent load still finds the gate open is in that flush.
+    /// For a last flush: close a gate with a sequentially consistent store, then call this, then
+    /// flush. An add after which a sequentially consistent load still finds the gate open is in
+    /// that flush.
     ///
     /// # Complexity
     /// O(counters that have a handle here).
@@ -262,14 +270,16 @@ impl Replica {
     /// Makes cells of what is pending, one version a key.
     ///
     /// # Complexity
-    /// O(changed), and a look at 64 words for each 4,096 counters of which one was added to by a handle.
+    /// O(changed), and a look at 64 words for each 4,096 counters of which one was added to by a
+    /// handle.
     pub fn flush(&mut self) -> Flushed {
         if self.has_left() {
             return Flushed::default();
         }
         let unflushed = std::mem::take(&mut self.unflushed);
         let after = unflushed.after.unwrap_or(self.version());
-        let mut changed: Vec<KeyId> = Vec::with_capacity(unflushed.changed.len() + self.local.marked());
+        let mut changed: Vec<KeyId> =
+            Vec::with_capacity(unflushed.changed.len() + self.local.marked());
         changed.extend(unflushed.changed);
         let Self { map, local, chunks, board, keys, id, .. } = self;
         board.0.take(|number| {
@@ -277,7 +287,8 @@ impl Replica {
                 chunks[number].drain(|slot, amounts| {
                     let at = number * CHUNK + slot;
                     changed.push(keys[at]);
-                    // What was added by name goes into the same version: a key that moved twice could not be cut from this flush.
+                    // What was added by name goes into the same version: a key that moved twice
+                    // could not be cut from this flush.
                     let room = write(map, *id, keys[at], amounts.plus(local.take(at)));
                     local.close(at, room);
                     room
@@ -306,14 +317,19 @@ impl Replica {
 
     /// A counter's value in one region, with what is pending here.
     pub fn value(&self, counter: &str, region: &str) -> i128 {
-        self.map.value(counter, region) + if region == self.region { self.pending(counter) } else { 0 }
+        self.map.value(counter, region)
+            + if region == self.region { self.pending(counter) } else { 0 }
     }
 
     fn pending(&self, counter: &str) -> i128 {
-        self.find(counter).map_or(0, |at| self.chunks[at / CHUNK].pending(Place::of(at % CHUNK)).net() + self.local.pending(at).net())
+        self.find(counter).map_or(0, |at| {
+            self.chunks[at / CHUNK].pending(Place::of(at % CHUNK)).net()
+                + self.local.pending(at).net()
+        })
     }
 
-    /// Resets one region of a counter, what is pending included: see [`CounterMap::reset`]. Returns the version of the change.
+    /// Resets one region of a counter, what is pending included: see [`CounterMap::reset`]. Returns
+    /// the version of the change.
     ///
     /// # Errors
     /// As [`CounterMap::reset`].
@@ -328,8 +344,9 @@ impl Replica {
         self.map.reset(self.id, counter, region)
     }
 
-    /// Joins a delta, except what it says of this replica itself: only it writes its cells. A span of its own that ends after what it has
-    /// written is reported as `own_ahead`: another process writes under the same id.
+    /// Joins a delta, except what it says of this replica itself: only it writes its cells. A span
+    /// of its own that ends after what it has written is reported as `own_ahead`: another process
+    /// writes under the same id.
     ///
     /// # Errors
     /// As [`CounterMap::join_delta`].
@@ -400,7 +417,10 @@ fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> R
 fn room(map: &CounterMap, id: ReplicaId, key: KeyId) -> Room {
     // What it has taken over is its own before long.
     let cell = map.total_of(id, key);
-    Room { increments_full: cell.increments > NEARLY_FULL, decrements_full: cell.decrements > NEARLY_FULL }
+    Room {
+        increments_full: cell.increments > NEARLY_FULL,
+        decrements_full: cell.decrements > NEARLY_FULL,
+    }
 }
 
 impl std::fmt::Debug for Replica {

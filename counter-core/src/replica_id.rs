@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::string::String;
 
-/// One writer of cells. A node that starts again is a new writer: same `node`, greater `generation`.
+/// One writer of cells. A node that starts again is a new writer: same `node`, greater
+/// `generation`.
 ///
 /// Written as `0123456789abcdef-0123456789abcdef`.
 ///
@@ -33,8 +34,8 @@ impl ReplicaId {
         Self { node, generation }
     }
 
-    /// The earliest life that may follow this one of the same node: the next in the upper half of the generation, which is all that earlier
-    /// releases keep of a life that was folded.
+    /// The earliest life that may follow this one of the same node: the next in the upper half of
+    /// the generation, which is all that earlier releases keep of a life that was folded.
     pub fn follows(self) -> Self {
         Self { generation: ((self.generation >> 32) + 1) << 32, ..self }
     }
@@ -65,7 +66,8 @@ impl FromStr for ReplicaId {
 
     fn from_str(text: &str) -> Result<Self, ParseReplicaIdError> {
         const SHAPE: ParseReplicaIdError = ParseReplicaIdError(());
-        let hex = |part: &str| match part.len() == 16 && part.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let hex = |part: &str| match part.len() == 16 && part.bytes().all(|b| b.is_ascii_hexdigit())
+        {
             true => u64::from_str_radix(part, 16).map_err(|_| SHAPE),
             false => Err(SHAPE),
         };
@@ -107,7 +109,13 @@ mod tests {
 
     #[test]
     fn a_sign_or_a_short_half_is_refused() {
-        for text in ["", "-", "+123456789abcdef-0000000000000007", "0123456789abcdef-7", "0123456789abcdef0000000000000007"] {
+        for text in [
+            "",
+            "-",
+            "+123456789abcdef-0000000000000007",
+            "0123456789abcdef-7",
+            "0123456789abcdef0000000000000007",
+        ] {
             assert!(text.parse::<ReplicaId>().is_err(), "{text}");
         }
     }

@@ -8,14 +8,16 @@ use crate::sync::{AtomicU64, Ordering};
 /// Counters whose slots lie together: as many as a bitmap marks.
 pub(crate) const CHUNK: usize = WORDS * BITS;
 
-/// What a flush may find pending of one part of one counter in one lane, but for one add more a thread. Far above what comes together between
-/// two flushes, far below what would wrap.
+/// What a flush may find pending of one part of one counter in one lane, but for one add more a
+/// thread. Far above what comes together between two flushes, far below what would wrap.
 pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
-/// Set in a pending amount when its cell has no room for another flush: every add is refused from then on.
+/// Set in a pending amount when its cell has no room for another flush: every add is refused from
+/// then on.
 pub(crate) const FULL: u64 = 1 << 62;
 
-/// How long a look lasts, in turns of a waiting loop: some 50 ns, in which another thread adds if it does so without pause.
+/// How long a look lasts, in turns of a waiting loop: some 50 ns, in which another thread adds if
+/// it does so without pause.
 const LOOK: usize = 4;
 
 /// Which parts of a cell have no room for another flush.
@@ -45,7 +47,9 @@ impl Slot {
 
     /// Sets [`FULL`] where there is no room.
     pub(crate) fn close(&self, room: Room) {
-        let close = |pending: &AtomicU64, full: bool| _ = full.then(|| pending.fetch_or(FULL, Ordering::AcqRel));
+        let close = |pending: &AtomicU64, full: bool| {
+            _ = full.then(|| pending.fetch_or(FULL, Ordering::AcqRel))
+        };
         close(&self.increments, room.increments_full);
         close(&self.decrements, room.decrements_full);
     }
@@ -53,12 +57,16 @@ impl Slot {
     /// Which parts are [`FULL`].
     pub(crate) fn room(&self) -> Room {
         let is_full = |pending: &AtomicU64| pending.load(Ordering::Acquire) & FULL != 0;
-        Room { increments_full: is_full(&self.increments), decrements_full: is_full(&self.decrements) }
+        Room {
+            increments_full: is_full(&self.increments),
+            decrements_full: is_full(&self.decrements),
+        }
     }
 
     /// Whether somebody adds here just now.
     pub(crate) fn moves(&self) -> bool {
-        let amounts = || (self.increments.load(Ordering::Relaxed), self.decrements.load(Ordering::Relaxed));
+        let amounts =
+            || (self.increments.load(Ordering::Relaxed), self.decrements.load(Ordering::Relaxed));
         let seen = amounts();
         (0..LOOK).for_each(|_| std::hint::spin_loop());
         amounts() != seen
@@ -73,7 +81,8 @@ fn take(pending: &AtomicU64) -> u64 {
     }
 }
 
-/// Refuses before anything is added: an amount that was there for a moment could be in a flush already.
+/// Refuses before anything is added: an amount that was there for a moment could be in a flush
+/// already.
 #[cold]
 pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), AddError> {
     match pending.load(Ordering::Acquire) {
@@ -92,8 +101,9 @@ const APART: usize = 2;
 /// How many counters follow each other until one lies beside the first.
 const ROUND: usize = CHUNK / APART;
 
-/// Where a counter's slots are in their lanes. Neighbours in number lie 128 bytes apart, so that threads that add to them do not slow each other, and no
-/// further, so that a few dozen of them find room in a cache whose lines are chosen by the low bits of addresses.
+/// Where a counter's slots are in their lanes. Neighbours in number lie 128 bytes apart, so that
+/// threads that add to them do not slow each other, and no further, so that a few dozen of them
+/// find room in a cache whose lines are chosen by the low bits of addresses.
 #[derive(Clone, Copy)]
 pub(crate) struct Place(u32);
 

@@ -8,9 +8,9 @@ use crate::error::StagingError;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 
-/// Gathers the pages that *one source* sends. A page that took its own span would break the snapshot: a cell that moves while the pages
-/// go by is missing from where it was, and a source that dies then would leave two replicas with equal digests and different
-/// states.
+/// Gathers the pages that *one source* sends. A page that took its own span would break the
+/// snapshot: a cell that moves while the pages go by is missing from where it was, and a source
+/// that dies then would leave two replicas with equal digests and different states.
 ///
 /// Memory: the staged cells, at most `cells_max` of them.
 ///
@@ -40,7 +40,8 @@ use crate::version_vector::Version;
 pub struct Staging {
     /// Writers as far as their pages have come; the newest cell of each key.
     pages: CounterMap,
-    /// What must be held of each staged writer for its pages to be complete: the most that a request said was held.
+    /// What must be held of each staged writer for its pages to be complete: the most that a
+    /// request said was held.
     after: BTreeMap<ReplicaId, Version>,
     cells_max: usize,
 }
@@ -48,7 +49,11 @@ pub struct Staging {
 impl Staging {
     /// Room for `cells_max` cells.
     pub fn new(cells_max: usize) -> Self {
-        Self { pages: CounterMap::with_bounds(usize::MAX, usize::MAX), after: BTreeMap::new(), cells_max }
+        Self {
+            pages: CounterMap::with_bounds(usize::MAX, usize::MAX),
+            after: BTreeMap::new(),
+            cells_max,
+        }
     }
 
     /// Takes a page and returns what is complete with it: a delta of closed parts, perhaps empty.
@@ -59,7 +64,9 @@ impl Staging {
     /// # Complexity
     /// O(cells of the page), and for the last page of a writer O(cells staged of it).
     pub fn push(&mut self, mut page: Delta) -> Result<Delta, StagingError> {
-        if !page.has_open_part() && page.replicas().all(|replica| !self.after.contains_key(&replica)) {
+        if !page.has_open_part()
+            && page.replicas().all(|replica| !self.after.contains_key(&replica))
+        {
             return Ok(page);
         }
         let mut ended = Vec::new();
@@ -68,7 +75,9 @@ impl Staging {
             if !part.closed || self.after.contains_key(&replica) {
                 let after = self.after.entry(replica).or_default();
                 *after = part.span.after.max(*after);
-                ended.extend(std::mem::replace(&mut part.closed, false).then_some((replica, part.span.upto)));
+                ended.extend(
+                    std::mem::replace(&mut part.closed, false).then_some((replica, part.span.upto)),
+                );
             }
         }
         self.pages.stage(&page);
@@ -98,7 +107,8 @@ impl Staging {
 
     fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {
         let after = self.after.get(&replica).copied()?;
-        // A source whose end goes back is not one source: nothing of it is taken, the writer is pulled again.
+        // A source whose end goes back is not one source: nothing of it is taken, the writer is
+        // pulled again.
         let is_one_source = self.pages.seen_of(replica) == upto;
         let delta = is_one_source.then(|| self.pages.delta_of(replica, after)).flatten();
         self.drop_replica(replica);

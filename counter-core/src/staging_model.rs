@@ -1,8 +1,10 @@
-//! Every state of a small world of pages: one writer with three keys, two sources, one receiver; and what breaks when a rule is broken.
+//! Every state of a small world of pages: one writer with three keys, two sources, one receiver;
+//! and what breaks when a rule is broken.
 //!
-//! Breadth first over all interleavings of: write, bring a source up to date, pull the next page of one cell, gossip past the pull, the
-//! source dies. The maps, pages and staging are the real ones. In each state the receiver must hold exactly the writer's cells as of what
-//! it has seen. A receiver that breaks a rule of pages on purpose must be found out.
+//! Breadth first over all interleavings of: write, bring a source up to date, pull the next page of
+//! one cell, gossip past the pull, the source dies. The maps, pages and staging are the real ones.
+//! In each state the receiver must hold exactly the writer's cells as of what it has seen. A
+//! receiver that breaks a rule of pages on purpose must be found out.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -107,7 +109,8 @@ impl State {
         next
     }
 
-    /// Any key that was written before, or the first that was not: the others are the same but for their names.
+    /// Any key that was written before, or the first that was not: the others are the same but for
+    /// their names.
     fn write(&self, next: &mut Vec<Self>) {
         let known = self.history.iter().max().map_or(0, |key| key + 1);
         for (key, counter) in KEYS.iter().enumerate().take(known + 1) {
@@ -124,7 +127,12 @@ impl State {
         let Some(pull) = &self.pull else {
             for source in 0..2 {
                 let mut state = self.clone();
-                state.pull = Some(Pull { source, have: self.receiver.version_vector(), cursor: None, staging: Staging::new(9) });
+                state.pull = Some(Pull {
+                    source,
+                    have: self.receiver.version_vector(),
+                    cursor: None,
+                    staging: Staging::new(9),
+                });
                 next.extend(state.page(rule));
             }
             return;
@@ -132,7 +140,9 @@ impl State {
         next.extend(self.clone().page(rule));
         let mut dead = self.clone();
         dead.pull = match rule {
-            Rule::GoesOnElsewhere | Rule::GoesOnElsewhereUnnoticed => Some(Pull { source: 1 - pull.source, ..pull.clone() }),
+            Rule::GoesOnElsewhere | Rule::GoesOnElsewhereUnnoticed => {
+                Some(Pull { source: 1 - pull.source, ..pull.clone() })
+            }
             _ => None,
         };
         next.push(dead);
@@ -151,7 +161,9 @@ impl State {
         match rule {
             Rule::PageTakesItsSpan => take_own_span(&mut delta, after),
             Rule::GoesOnElsewhereUnnoticed => hide_the_end(&mut delta),
-            Rule::WholeVectorWithAPart => delta.parts.iter_mut().for_each(|part| part.closed = true),
+            Rule::WholeVectorWithAPart => {
+                delta.parts.iter_mut().for_each(|part| part.closed = true)
+            }
             _ => {}
         }
         let complete = pull.staging.push(delta);
@@ -164,7 +176,8 @@ impl State {
         Some(self)
     }
 
-    /// The older half of the versions from the first source, the newer half from the second, and then the span of both.
+    /// The older half of the versions from the first source, the newer half from the second, and
+    /// then the span of both.
     fn divided(&self) -> Option<Self> {
         let have = self.receiver.seen_of(WRITER);
         let upto = self.sources[1].seen_of(WRITER);
@@ -196,7 +209,11 @@ fn take_own_span(delta: &mut Delta, after: Version) {
 }
 
 fn hide_the_end(delta: &mut Delta) {
-    delta.parts.iter_mut().filter(|part| !part.closed).for_each(|part| part.span.upto = newest(part));
+    delta
+        .parts
+        .iter_mut()
+        .filter(|part| !part.closed)
+        .for_each(|part| part.span.upto = newest(part));
 }
 
 fn newest(part: &Part) -> Version {
@@ -232,7 +249,10 @@ fn is_found_out(rule: Rule, what: &str) {
     assert!(wrong.is_some(), "{what}: not found out in {states} states");
     if let Some(state) = wrong {
         let seen = state.receiver.seen_of(WRITER);
-        println!("{what}: found out after {states} states, writes {:?}, receiver at version {seen}: {:?}", state.history, state.receiver);
+        println!(
+            "{what}: found out after {states} states, writes {:?}, receiver at version {seen}: {:?}",
+            state.history, state.receiver
+        );
     }
 }
 

@@ -10,8 +10,15 @@ use crate::record::Record;
 use crate::replica_id::ReplicaId;
 use crate::writer::{Plain, Writer};
 
-/// XXH3-128 of a cell: replica, version, increments, decrements, the names with their lengths, and its extra fields.
-pub(crate) fn cell_hash(scratch: &mut Vec<u8>, replica: ReplicaId, names: (&str, &str), plain: Plain, extra: Option<&Extra>) -> u128 {
+/// XXH3-128 of a cell: replica, version, increments, decrements, the names with their lengths, and
+/// its extra fields.
+pub(crate) fn cell_hash(
+    scratch: &mut Vec<u8>,
+    replica: ReplicaId,
+    names: (&str, &str),
+    plain: Plain,
+    extra: Option<&Extra>,
+) -> u128 {
     scratch.clear();
     scratch.extend_from_slice(&replica.to_bytes());
     scratch.extend_from_slice(&plain.version.to_le_bytes());
@@ -35,7 +42,8 @@ pub(crate) fn record_hash(scratch: &mut Vec<u8>, replica: ReplicaId, record: &Re
     xxh3_128(scratch)
 }
 
-/// XXH3-128 of a dedup entry: replica, version, the entry as in a part of keys by name, then the names with their lengths.
+/// XXH3-128 of a dedup entry: replica, version, the entry as in a part of keys by name, then the
+/// names with their lengths.
 pub(crate) fn mark_hash(replica: ReplicaId, mark: &Entry, keys: &Keys) -> u128 {
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(&replica.to_bytes());
@@ -56,6 +64,12 @@ pub(crate) fn writer_hash(scratch: &mut Vec<u8>, writer: &Writer, keys: &Keys) -
     let record = writer.record.as_ref().map_or(0, |record| record_hash(scratch, writer.id, record));
     writer.slots().fold(record, |sum, slot| {
         let names = keys.names(writer.key(slot));
-        sum.wrapping_add(cell_hash(scratch, writer.id, names, writer.plain(slot), writer.extra(slot)))
+        sum.wrapping_add(cell_hash(
+            scratch,
+            writer.id,
+            names,
+            writer.plain(slot),
+            writer.extra(slot),
+        ))
     })
 }

@@ -1,4 +1,5 @@
-//! Adding from any thread: one `fetch_add` to a pending amount, which the next flush makes a cell of.
+//! Adding from any thread: one `fetch_add` to a pending amount, which the next flush makes a cell
+//! of.
 
 use std::fmt;
 
@@ -9,9 +10,11 @@ use crate::lane::known_lane;
 use crate::slot::Place;
 use crate::sync::Arc;
 
-/// Adds to one counter of one replica, from any thread, without waiting for anything: one atomic addition.
+/// Adds to one counter of one replica, from any thread, without waiting for anything: one atomic
+/// addition.
 ///
-/// Cheap to clone (16 bytes and a count). What is added is in the replica's own reads at once and in its cells at the next flush.
+/// Cheap to clone (16 bytes and a count). What is added is in the replica's own reads at once and
+/// in its cells at the next flush.
 ///
 /// # Examples
 /// ```
@@ -39,11 +42,13 @@ impl Tally {
         Self { place: Place::of(at), chunk }
     }
 
-    /// Adds `amount`, 1 to 2^32. Wait-free: one `fetch_add`, and for the first add after a flush two more and the wake. Where threads
-    /// often add to the same counter at the same time, an add may allocate 64 KiB, at most three times for 4,096 counters.
+    /// Adds `amount`, 1 to 2^32. Wait-free: one `fetch_add`, and for the first add after a flush
+    /// two more and the wake. Where threads often add to the same counter at the same time, an add
+    /// may allocate 64 KiB, at most three times for 4,096 counters.
     ///
     /// # Errors
-    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added then.
+    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added
+    /// then.
     #[inline]
     pub fn add(&self, amount: u64) -> Result<(), AddError> {
         self.chunk.raise(known_lane, self.place, |slot| &slot.increments, amount)
@@ -58,8 +63,9 @@ impl Tally {
         self.chunk.raise(known_lane, self.place, |slot| &slot.decrements, amount)
     }
 
-    /// Makes sure that the next flush takes all that this thread has added here. A flush misses an add for a moment where another thread added to the
-    /// same counter first and has not told of it yet: nothing is lost, but whoever waits for his own add to be flushed calls this before.
+    /// Makes sure that the next flush takes all that this thread has added here. A flush misses an
+    /// add for a moment where another thread added to the same counter first and has not told of it
+    /// yet: nothing is lost, but whoever waits for his own add to be flushed calls this before.
     /// Three atomic operations, and the wake where nothing was pending.
     pub fn hand_over(&self) {
         if self.pending() != Amounts::default() {

@@ -1,4 +1,5 @@
-//! Every interleaving of adds and flushes: nothing is lost, nothing doubled, no mark is lost, and somebody is always woken.
+//! Every interleaving of adds and flushes: nothing is lost, nothing doubled, no mark is lost, and
+//! somebody is always woken.
 
 use std::vec::Vec;
 
@@ -41,8 +42,12 @@ impl Flushed {
     }
 }
 
-/// Adders run beside one flush; a second flush afterwards, made only if something says that it is needed, takes all that is left.
-fn check(adders: impl Fn(&Arc<Chunk>) -> Vec<thread::JoinHandle<()>> + Sync + Send + 'static, expected: [(u64, u64); 2]) {
+/// Adders run beside one flush; a second flush afterwards, made only if something says that it is
+/// needed, takes all that is left.
+fn check(
+    adders: impl Fn(&Arc<Chunk>) -> Vec<thread::JoinHandle<()>> + Sync + Send + 'static,
+    expected: [(u64, u64); 2],
+) {
     loom::model(move || {
         let wakes = loom::sync::Arc::new(AtomicUsize::new(0));
         let counted = wakes.clone();
@@ -52,13 +57,22 @@ fn check(adders: impl Fn(&Arc<Chunk>) -> Vec<thread::JoinHandle<()>> + Sync + Se
         let adders = adders(&flushed.chunk);
         let first = flushed.drain();
         let took = first != [Amounts::default(); 2];
-        adders.into_iter().for_each(|adder| adder.join().unwrap_or_else(|_| panic!("an adder does not panic")));
+        adders
+            .into_iter()
+            .for_each(|adder| adder.join().unwrap_or_else(|_| panic!("an adder does not panic")));
         let left = flushed.has_pending();
         assert!(left || took, "what was added is marked");
-        assert!(wakes.load(Ordering::SeqCst) >= usize::from(took) + usize::from(left), "whatever is marked has woken somebody");
+        assert!(
+            wakes.load(Ordering::SeqCst) >= usize::from(took) + usize::from(left),
+            "whatever is marked has woken somebody"
+        );
         let second = if left { flushed.drain() } else { Default::default() };
         for (at, (increments, decrements)) in expected.into_iter().enumerate() {
-            assert_eq!(first[at].plus(second[at]), Amounts { increments, decrements }, "nothing lost, nothing doubled");
+            assert_eq!(
+                first[at].plus(second[at]),
+                Amounts { increments, decrements },
+                "nothing lost, nothing doubled"
+            );
         }
         assert!(!flushed.has_pending());
     });
@@ -150,7 +164,8 @@ fn loom_an_add_that_is_refused_is_in_no_flush() {
     });
 }
 
-/// Whoever hands over what it added, and then flushes, has it flushed: also where another thread added first and has not told of it yet.
+/// Whoever hands over what it added, and then flushes, has it flushed: also where another thread
+/// added first and has not told of it yet.
 #[test]
 fn loom_what_was_handed_over_is_in_the_next_flush() {
     loom::model(|| {

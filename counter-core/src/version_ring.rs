@@ -1,4 +1,5 @@
-//! A writer's cells in the order of their versions: a ring, so that a bulk of changes that takes the cells in the order in which they stand only turns it.
+//! A writer's cells in the order of their versions: a ring, so that a bulk of changes that takes
+//! the cells in the order in which they stand only turns it.
 
 use crate::version_vector::Version;
 
@@ -59,12 +60,21 @@ impl Ring {
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = u32> + '_ {
         let oldest = self.oldest();
         let newest = oldest.map(|_| self.newest);
-        std::iter::successors(newest, move |&slot| (Some(slot) != oldest).then(|| self.links[slot as usize].prev))
+        std::iter::successors(newest, move |&slot| {
+            (Some(slot) != oldest).then(|| self.links[slot as usize].prev)
+        })
     }
 
-    /// Moves a cell whose version was `stood`, 0 for none, to its place, which is the end unless a repair writes an older one.
+    /// Moves a cell whose version was `stood`, 0 for none, to its place, which is the end unless a
+    /// repair writes an older one.
     #[inline]
-    pub(crate) fn put(&mut self, slot: u32, stood: Version, version: Version, version_of: impl Fn(u32) -> Version) {
+    pub(crate) fn put(
+        &mut self,
+        slot: u32,
+        stood: Version,
+        version: Version,
+        version_of: impl Fn(u32) -> Version,
+    ) {
         if stood != 0 && (stood == version || self.newest == slot && stood < version) {
             return;
         }
@@ -76,7 +86,8 @@ impl Ring {
         }
     }
 
-    /// Moves cells to the end of the order: `slots` in the order of their versions, which are above those of all other cells. O(slots).
+    /// Moves cells to the end of the order: `slots` in the order of their versions, which are above
+    /// those of all other cells. O(slots).
     pub(crate) fn order(&mut self, slots: &[u32]) {
         let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else { return };
         if slots.len() == self.links.len() {
@@ -96,7 +107,13 @@ impl Ring {
         self.newest = last;
     }
 
-    fn relink(&mut self, slot: u32, linked: bool, version: Version, version_of: impl Fn(u32) -> Version) {
+    fn relink(
+        &mut self,
+        slot: u32,
+        linked: bool,
+        version: Version,
+        version_of: impl Fn(u32) -> Version,
+    ) {
         if linked {
             self.unlink(slot);
         }

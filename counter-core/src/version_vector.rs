@@ -4,13 +4,15 @@ use std::vec::Vec;
 
 use crate::replica_id::ReplicaId;
 
-/// A writer's own sequence number, strictly growing over all its cells and its record; 0 is before the first.
+/// A writer's own sequence number, strictly growing over all its cells and its record; 0 is before
+/// the first.
 pub type Version = u64;
 
 /// For each writer the gap-free prefix of its versions that is held here, sorted by writer.
 ///
-/// The state of a replica *is* a vector of per-writer snapshots, so two replicas with equal version vectors hold equal states.
-/// (Parker et al. 1983; as the causal context of deltas: Almeida, Shoker, Baquero 2018, section 7.)
+/// The state of a replica *is* a vector of per-writer snapshots, so two replicas with equal version
+/// vectors hold equal states. (Parker et al. 1983; as the causal context of deltas: Almeida,
+/// Shoker, Baquero 2018, section 7.)
 ///
 /// # Examples
 /// ```
@@ -36,10 +38,13 @@ impl VersionVector {
 
     /// How far `replica` has been seen; 0 when never. O(log writers).
     pub fn get(&self, replica: ReplicaId) -> Version {
-        self.entries.binary_search_by_key(&replica, |entry| entry.0).map_or(0, |at| self.entries[at].1)
+        self.entries
+            .binary_search_by_key(&replica, |entry| entry.0)
+            .map_or(0, |at| self.entries[at].1)
     }
 
-    /// Raises the entry of `replica` to `version`; never lowers it. O(log writers), O(writers) for a new one.
+    /// Raises the entry of `replica` to `version`; never lowers it. O(log writers), O(writers) for
+    /// a new one.
     pub fn raise(&mut self, replica: ReplicaId, version: Version) {
         match self.entries.binary_search_by_key(&replica, |entry| entry.0) {
             Ok(at) => self.entries[at].1 = self.entries[at].1.max(version),
@@ -83,7 +88,8 @@ impl VersionVector {
         other.iter().for_each(|(replica, version)| self.raise(replica, version));
     }
 
-    /// XXH3-128 of the entries: equal vectors have equal hashes. Peers compare this before they send the vector.
+    /// XXH3-128 of the entries: equal vectors have equal hashes. Peers compare this before they
+    /// send the vector.
     pub fn hash(&self) -> u128 {
         let mut bytes = Vec::with_capacity(self.entries.len() * (ReplicaId::BYTES + 8));
         for (replica, version) in self.iter() {

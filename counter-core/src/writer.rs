@@ -19,8 +19,8 @@ pub(crate) struct Plain {
     pub(crate) amounts: Amounts,
 }
 
-/// Exactly one writer's cells as of version `seen`. 36 bytes a cell and about 6 of index; what changed since a version is
-/// found in O(changed), by walking back from the newest.
+/// Exactly one writer's cells as of version `seen`. 36 bytes a cell and about 6 of index; what
+/// changed since a version is found in O(changed), by walking back from the newest.
 #[derive(Clone)]
 pub(crate) struct Writer {
     pub(crate) id: ReplicaId,
@@ -59,7 +59,8 @@ impl Writer {
         }
     }
 
-    /// Takes another id, also where its own cells and its record name it. Its dedup entries are the caller's.
+    /// Takes another id, also where its own cells and its record name it. Its dedup entries are the
+    /// caller's.
     pub(crate) fn rename(&mut self, to: ReplicaId) {
         let from = std::mem::replace(&mut self.id, to);
         self.extras.values_mut().for_each(|extra| extra.rename(from, to));
@@ -77,7 +78,8 @@ impl Writer {
         self.ring.reserve(cells);
     }
 
-    /// The slot of `key`, looking at `hint` first, and then at where it is when the writer has all keys.
+    /// The slot of `key`, looking at `hint` first, and then at where it is when the writer has all
+    /// keys.
     #[inline]
     pub(crate) fn slot(&self, key: u32, hint: u32) -> Option<u32> {
         if self.keys.get(hint as usize) == Some(&key) {
@@ -134,7 +136,8 @@ impl Writer {
         self.slot(key, key).map(|slot| (self.plain(slot).amounts, self.extra(slot)))
     }
 
-    /// A new cell for a key that has none, still outside the version order: [`put`](Self::put) follows.
+    /// A new cell for a key that has none, still outside the version order: [`put`](Self::put)
+    /// follows.
     pub(crate) fn make(&mut self, key: u32) -> u32 {
         let slot = self.plain.len() as u32;
         self.plain.push(Plain::default());
@@ -146,8 +149,8 @@ impl Writer {
         slot
     }
 
-    /// Writes a cell and moves it to its place in version order, which is the end unless a repair writes an older one.
-    /// Returns the amounts that stood there.
+    /// Writes a cell and moves it to its place in version order, which is the end unless a repair
+    /// writes an older one. Returns the amounts that stood there.
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, version: Version, amounts: Amounts) -> Amounts {
         let stood = std::mem::replace(&mut self.plain[slot as usize], Plain { version, amounts });
@@ -156,14 +159,15 @@ impl Writer {
         stood.amounts
     }
 
-    /// Writes a cell and leaves the version order as it is: [`order`](Self::order) of all that was so written follows. Returns what stood there.
+    /// Writes a cell and leaves the version order as it is: [`order`](Self::order) of all that was
+    /// so written follows. Returns what stood there.
     #[inline]
     pub(crate) fn write(&mut self, slot: u32, plain: Plain) -> Plain {
         std::mem::replace(&mut self.plain[slot as usize], plain)
     }
 
-    /// Moves cells that were [written](Self::write) to the end of the version order: `slots` in the order of their new versions, which are above those of all
-    /// other cells. O(slots).
+    /// Moves cells that were [written](Self::write) to the end of the version order: `slots` in the
+    /// order of their new versions, which are above those of all other cells. O(slots).
     pub(crate) fn order(&mut self, slots: &[u32]) {
         self.ring.order(slots);
     }
@@ -195,15 +199,18 @@ impl Writer {
     #[inline]
     pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = u32> + '_ {
         let all = self.ring.oldest().filter(|&oldest| self.version(oldest) > after);
-        let first = all.or_else(|| self.ring.newest_first().take_while(|&slot| self.version(slot) > after).last());
+        let first = all.or_else(|| {
+            self.ring.newest_first().take_while(|&slot| self.version(slot) > after).last()
+        });
         self.ring.from(first)
     }
 
-    /// Whether so many cells have a version above `after` that they are better met in the order of slots, one pass through memory, than in that of
-    /// versions. O(changed).
+    /// Whether so many cells have a version above `after` that they are better met in the order of
+    /// slots, one pass through memory, than in that of versions. O(changed).
     pub(crate) fn many_since(&self, after: Version) -> bool {
         let few = self.len() / 32;
-        self.ring.oldest().is_some_and(|oldest| self.version(oldest) > after) || self.count_since(after, few + 1) > few
+        self.ring.oldest().is_some_and(|oldest| self.version(oldest) > after)
+            || self.count_since(after, few + 1) > few
     }
 
     /// As [`since`](Self::since), in the order of slots. O(cells).
@@ -212,9 +219,11 @@ impl Writer {
         self.slots().filter(move |&slot| self.version(slot) > after)
     }
 
-    /// As [`since`](Self::since), and O(1) where the cell in `slot` is still the last one up to version `after`.
+    /// As [`since`](Self::since), and O(1) where the cell in `slot` is still the last one up to
+    /// version `after`.
     pub(crate) fn since_near(&self, after: Version, slot: u32) -> impl Iterator<Item = u32> + '_ {
-        let is_up_to = self.plain.get(slot as usize).is_some_and(|plain| (1..=after).contains(&plain.version));
+        let is_up_to =
+            self.plain.get(slot as usize).is_some_and(|plain| (1..=after).contains(&plain.version));
         let following = if is_up_to { self.ring.following(slot) } else { None };
         let unmoved = is_up_to && following.is_none_or(|next| self.version(next) > after);
         self.ring.from(if unmoved { following } else { self.since(after).next() })
@@ -250,7 +259,10 @@ mod tests {
         assert_eq!(keys_since(&writer, 4), [8, 6]);
         assert_eq!(keys_since(&writer, 6), []);
         let five = writer.slot(5, 0).unwrap();
-        assert_eq!(writer.since_near(4, five).map(|slot| writer.key(slot)).collect::<Vec<_>>(), [8, 6]);
+        assert_eq!(
+            writer.since_near(4, five).map(|slot| writer.key(slot)).collect::<Vec<_>>(),
+            [8, 6]
+        );
     }
 
     #[test]
@@ -264,12 +276,19 @@ mod tests {
             writer.write(slot, Plain { version, amounts: Amounts::default() });
         }
         writer.order(&[0, 4, 1]);
-        assert_eq!((keys_since(&writer, 0), keys_since(&writer, 10)), (vec![7, 8, 5, 9, 6], vec![9, 6]));
+        assert_eq!(
+            (keys_since(&writer, 0), keys_since(&writer, 10)),
+            (vec![7, 8, 5, 9, 6], vec![9, 6])
+        );
         for slot in 0..5 {
-            writer.write(slot, Plain { version: 20 - u64::from(slot), amounts: Amounts::default() });
+            writer
+                .write(slot, Plain { version: 20 - u64::from(slot), amounts: Amounts::default() });
         }
         writer.order(&[4, 3, 2, 1, 0]);
-        assert_eq!((keys_since(&writer, 0), keys_since(&writer, 18)), (vec![9, 8, 7, 6, 5], vec![6, 5]));
+        assert_eq!(
+            (keys_since(&writer, 0), keys_since(&writer, 18)),
+            (vec![9, 8, 7, 6, 5], vec![6, 5])
+        );
         add(&mut writer, 9, 30);
         assert_eq!(keys_since(&writer, 0), [8, 7, 6, 5, 9]);
     }

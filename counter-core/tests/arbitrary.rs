@@ -1,4 +1,5 @@
-//! What the fuzzers do, on stable and for seconds: any bytes are decoded, and any states that they make are joined. `PROPTEST_CASES=100000` runs more.
+//! What the fuzzers do, on stable and for seconds: any bytes are decoded, and any states that they
+//! make are joined. `PROPTEST_CASES=100000` runs more.
 
 use counter_core::{CounterMap, Cursor, Delta, ReplicaId, VersionVector};
 use proptest::collection::vec;
@@ -7,16 +8,21 @@ use proptest::prelude::*;
 /// Bytes that look like a table: its rooms in order, each with numbers that mostly fit.
 fn table() -> impl Strategy<Value = Vec<u8>> {
     let small = || prop_oneof![30 => 0u8..2, 1 => any::<u8>()];
-    let cells = (vec(small(), 4), vec(small(), 4)).prop_map(|(forms, numbers)| [vec![1], pairs(&forms, &numbers)].concat());
-    let part = (0u8..4, small(), small(), prop_oneof![1 => Just(vec![0]), 4 => cells])
-        .prop_map(|(writer, after, width, cells)| [vec![1], vec![0; 15], vec![writer, after, width], cells].concat());
+    let cells = (vec(small(), 4), vec(small(), 4))
+        .prop_map(|(forms, numbers)| [vec![1], pairs(&forms, &numbers)].concat());
+    let part = (0u8..4, small(), small(), prop_oneof![1 => Just(vec![0]), 4 => cells]).prop_map(
+        |(writer, after, width, cells)| {
+            [vec![1], vec![0; 15], vec![writer, after, width], cells].concat()
+        },
+    );
     (vec(part, 1..4), prop::bool::weighted(0.9)).prop_map(|(parts, sorted)| {
         let mut parts = parts;
         if sorted {
             parts.sort_by_key(|part| part[16]);
             parts.dedup_by_key(|part| part[16]);
         }
-        let head = [0, 2, 0, 0, 0, 1, b'a', b'b', 1, 0, 0, 0, 0, 2, 65, 0, 2, 0, 0, parts.len() as u8];
+        let head =
+            [0, 2, 0, 0, 0, 1, b'a', b'b', 1, 0, 0, 0, 0, 2, 65, 0, 2, 0, 0, parts.len() as u8];
         envelope(&[&head[..], &parts.concat()].concat())
     })
 }

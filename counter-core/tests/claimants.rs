@@ -1,4 +1,5 @@
-//! Several claim one life, some of them late, and heirs end in the middle of their work: there is one heir at any time, and no value is wrong.
+//! Several claim one life, some of them late, and heirs end in the middle of their work: there is
+//! one heir at any time, and no value is wrong.
 
 use std::collections::BTreeMap;
 
@@ -36,11 +37,19 @@ fn digests(all: &[&Replica]) -> Digests {
     all.iter().map(|replica| (replica.id(), replica.map().version_vector())).collect()
 }
 
-/// What an heir may do now, given the digests that the others sent: one step of one cell, or nothing.
-fn work(heir: &mut Replica, under_way: Option<Inheritance>, digests: &Digests) -> Option<Inheritance> {
+/// What an heir may do now, given the digests that the others sent: one step of one cell, or
+/// nothing.
+fn work(
+    heir: &mut Replica,
+    under_way: Option<Inheritance>,
+    digests: &Digests,
+) -> Option<Inheritance> {
     let mut work = heir.inheritance(under_way)?;
     let record = heir.map().record(heir.id()).unwrap().version;
-    let agreed = heir.map().first_without(heir.id(), work.adopted().unwrap_or(record), |life| digests.get(&life)).is_none();
+    let agreed = heir
+        .map()
+        .first_without(heir.id(), work.adopted().unwrap_or(record), |life| digests.get(&life))
+        .is_none();
     if work.is_folded() {
         return (heir.compact(1) > 0).then_some(work);
     }
@@ -62,7 +71,8 @@ fn two_keys(replica: &mut Replica) {
     replica.flush();
 }
 
-/// A node is retired while it is away. Its heir is at work when it comes back and claims its life before, as every start does; its id is lower.
+/// A node is retired while it is away. Its heir is at work when it comes back and claims its life
+/// before, as every start does; its id is lower.
 #[test]
 fn who_claims_a_life_that_is_being_taken_over_leaves_it_alone() {
     let [mut away, mut heir, mut third] = replicas([1, 2, 3]);
@@ -84,7 +94,8 @@ fn who_claims_a_life_that_is_being_taken_over_leaves_it_alone() {
     assert_eq!((totals([&heir, &third, &back]), heir.map().replicas().count()), ([5; 3], 3));
 }
 
-/// Two claim a life. The one that does not answer ends and is claimed by a third whose id is the lowest of all.
+/// Two claim a life. The one that does not answer ends and is claimed by a third whose id is the
+/// lowest of all.
 #[test]
 fn an_heir_at_work_stays_the_heir_when_another_claimant_ends() {
     let [mut lowest, mut heir, mut other, mut dead] = replicas([1, 2, 3, 4]);
@@ -127,7 +138,8 @@ fn what_a_dead_heir_had_taken_over_goes_the_same_way_as_itself() {
     let (mut at_other, mut at_next) = (None, None);
     for _ in 0..16 {
         for claimant in [2, 4] {
-            // The late one hears what the two write themselves, and of the dead heir nothing but its record.
+            // The late one hears what the two write themselves, and of the dead heir nothing but
+            // its record.
             let from = if claimant == 2 { &other } else { &next };
             let mut delta = from.map().delta_since(&late.map().version_vector());
             delta.retain(|writer| writer == life(claimant));
@@ -151,7 +163,8 @@ fn what_a_dead_heir_had_taken_over_goes_the_same_way_as_itself() {
     assert_eq!((totals([&other, &late, &next]), late.map().replicas().count()), ([5; 3], 3));
 }
 
-/// Two nodes that could not see each other were each retired at the other: a claim of one that has ended is not passed on.
+/// Two nodes that could not see each other were each retired at the other: a claim of one that has
+/// ended is not passed on.
 #[test]
 fn mutual_claims_are_made_anew_by_a_third() {
     let [mut first, mut second, mut third] = replicas([1, 2, 3]);
@@ -164,10 +177,14 @@ fn mutual_claims_are_made_anew_by_a_third() {
     assert_eq!((third.map().heir_of(life(1)), third.map().heir_of(life(2))), (Some(life(3)), None));
     assert_eq!(third.map().without_successor(), [life(2)]);
     third.claim(life(2));
-    assert_eq!((third.map().heir_of(life(2)), third.map().without_successor()), (Some(life(3)), vec![]));
+    assert_eq!(
+        (third.map().heir_of(life(2)), third.map().without_successor()),
+        (Some(life(3)), vec![])
+    );
 }
 
-/// A claimant that was claimed itself has no say any more. It claimed anew at each look, without end.
+/// A claimant that was claimed itself has no say any more. It claimed anew at each look, without
+/// end.
 #[test]
 fn a_claimant_that_has_ended_claims_nothing_twice() {
     let [_, mut claimant, mut third] = replicas([1, 2, 3]);

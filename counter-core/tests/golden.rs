@@ -1,4 +1,5 @@
-//! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here is a change of the format: it needs a new number.
+//! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here is a change of the
+//! format: it needs a new number.
 
 use counter_core::{CounterMap, Delta, Replica, ReplicaId, VersionVector};
 
@@ -12,7 +13,10 @@ fn hex(bytes: &[u8]) -> String {
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits")).collect()
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits"))
+        .collect()
 }
 
 /// The delta has exactly these bytes, and these bytes are exactly this delta.
@@ -110,7 +114,8 @@ fn a_page_that_is_not_its_writers_last() {
     );
 }
 
-/// What a later release writes beside what is known here: a record's field 9, a cell's fields 2 and 300.
+/// What a later release writes beside what is known here: a record's field 9, a cell's fields 2 and
+/// 300.
 const LATER: &str = "
     82 01 58 4a
     00
@@ -133,7 +138,10 @@ fn fields_of_a_later_release_are_passed_on_byte_for_byte() {
     // Through a whole join, pages and a cut too.
     let mut other = CounterMap::new();
     other.join(&map);
-    assert_eq!(hex(&other.page_since(&NOTHING, None, None, 1_000).delta.encode()), hex(&bytes(LATER)));
+    assert_eq!(
+        hex(&other.page_since(&NOTHING, None, None, 1_000).delta.encode()),
+        hex(&bytes(LATER))
+    );
     assert_eq!(other.delta_since(&NOTHING).split(1), [delta]);
     assert_eq!(other.state_hash(), map.state_hash());
 }
@@ -150,7 +158,10 @@ fn fields_of_a_later_release_are_hashed_and_outlive_a_reset() {
     later.reset(ORD, "clicks", "ord").unwrap();
     later.set_region(ORD, "fra").unwrap();
     let bytes = hex(&later.delta_since(&NOTHING).encode());
-    assert!(bytes.contains("0201aa") && bytes.contains("ac0200") && bytes.contains("0902beef"), "{bytes}");
+    assert!(
+        bytes.contains("0201aa") && bytes.contains("ac0200") && bytes.contains("0902beef"),
+        "{bytes}"
+    );
 }
 
 #[test]
@@ -181,7 +192,8 @@ fn one_click_with_an_id_has_a_short_form() {
 
 #[test]
 fn dedup_entries_of_every_kind() {
-    let (mut replica, mut other) = (Replica::new(FRA, "ord").unwrap(), Replica::new(ORD, "fra").unwrap());
+    let (mut replica, mut other) =
+        (Replica::new(FRA, "ord").unwrap(), Replica::new(ORD, "fra").unwrap());
     let after = replica.version();
     replica.add_once("tab:7", "clicks", 1).unwrap();
     replica.add_once("tab:5", "clicks", -2).unwrap();
@@ -264,7 +276,8 @@ fn dedup_entries_of_every_kind() {
     );
 }
 
-/// What releases before format 2 wrote: FRA took back its own copy of what ORD had added, in an entry of its own.
+/// What releases before format 2 wrote: FRA took back its own copy of what ORD had added, in an
+/// entry of its own.
 #[test]
 fn what_was_taken_back_in_format_1_is_read_and_not_taken_back_again() {
     let bytes = bytes(
@@ -336,8 +349,15 @@ fn each_step_of_an_heir() {
          00",
     );
     assert!(heir.compact(usize::MAX) > 0);
-    assert_golden(&since(&heir, 5), "82 01 58 20  01 2122232425262728 0000000000000001  06 636c69636b73  03 6f7264  05 00  05 00");
-    assert_eq!((heir.compact(usize::MAX), heir.version()), (0, 7), "that nothing is left goes on record");
+    assert_golden(
+        &since(&heir, 5),
+        "82 01 58 20  01 2122232425262728 0000000000000001  06 636c69636b73  03 6f7264  05 00  05 00",
+    );
+    assert_eq!(
+        (heir.compact(usize::MAX), heir.version()),
+        (0, 7),
+        "that nothing is left goes on record"
+    );
 }
 
 #[test]
@@ -357,8 +377,8 @@ fn a_fold_on_record_of_an_earlier_release() {
         map.add(FRA, "clicks", "fra", 1).unwrap();
     }
     map.join_delta(&delta).unwrap();
-    let folded =
-        [0x1112_1314_0000_0000, ORD.generation, 0x1112_1314_ffff_ffff].map(|generation| map.is_folded(ReplicaId { generation, ..ORD }));
+    let folded = [0x1112_1314_0000_0000, ORD.generation, 0x1112_1314_ffff_ffff]
+        .map(|generation| map.is_folded(ReplicaId { generation, ..ORD }));
     assert_eq!(folded, [true; 3], "all that have the upper half of the number");
     assert!(!map.is_folded(ORD.follows()));
 }

@@ -1,6 +1,9 @@
-//! Bytes from a stranger: each broken rule is an error, nothing panics, nothing is taken, and memory stays within its bound.
+//! Bytes from a stranger: each broken rule is an error, nothing panics, nothing is taken, and
+//! memory stays within its bound.
 
-use counter_core::{AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, Cursor, DecodeError, Delta, ReplicaId, VersionVector};
+use counter_core::{
+    AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, Cursor, DecodeError, Delta, ReplicaId, VersionVector,
+};
 
 const NOTHING: VersionVector = VersionVector::new();
 
@@ -31,12 +34,21 @@ fn column(values: &[u64]) -> Vec<u8> {
 /// Names, none of which shares anything with the one before.
 fn names(names: &[&str]) -> Vec<u8> {
     let lengths: Vec<u64> = names.iter().map(|name| name.len() as u64).collect();
-    [varint(names.len() as u64), column(&vec![0; names.len()]), column(&lengths), names.concat().into_bytes()].concat()
+    [
+        varint(names.len() as u64),
+        column(&vec![0; names.len()]),
+        column(&lengths),
+        names.concat().into_bytes(),
+    ]
+    .concat()
 }
 
-/// One part: flags, writer, span, cells as columns of key gaps, version distances, increments and decrements.
+/// One part: flags, writer, span, cells as columns of key gaps, version distances, increments and
+/// decrements.
 fn part(flags: u8, node: u64, after: u64, width: u64, cells: [&[u64]; 4]) -> Vec<u8> {
-    let mut out = [vec![flags], id(node), varint(after), varint(width), varint(cells[0].len() as u64)].concat();
+    let mut out =
+        [vec![flags], id(node), varint(after), varint(width), varint(cells[0].len() as u64)]
+            .concat();
     if !cells[0].is_empty() {
         cells.iter().for_each(|values| out.extend(column(values)));
     }
@@ -45,7 +57,15 @@ fn part(flags: u8, node: u64, after: u64, width: u64, cells: [&[u64]; 4]) -> Vec
 
 /// A table of the pairs (a, "") and (b, "").
 fn table(parts: &[Vec<u8>]) -> Vec<u8> {
-    let head = [vec![0], names(&["a", "b"]), vec![1, 0, 0, 0, 0], varint(2), column(&[0, 1]), column(&[0, 0])].concat();
+    let head = [
+        vec![0],
+        names(&["a", "b"]),
+        vec![1, 0, 0, 0, 0],
+        varint(2),
+        column(&[0, 1]),
+        column(&[0, 0]),
+    ]
+    .concat();
     envelope(&[head, varint(parts.len() as u64), parts.concat()].concat())
 }
 
@@ -106,10 +126,16 @@ fn broken_marks_are_refused() {
         ("an unknown kind of entry", marked(&[&[0, 8, 1, b'c', 2, 0]])),
         ("an entry of format 2 in format 1", marked(&[&[0, 4, 1, b'c', 2, 0]])),
         ("a key after its dictionary", marked(&[&[0, 1, 1, b'c', 2, 2]])),
-        ("an amount above 2^32", marked(&[&[&[0, 1, 1, b'c'], &varint((1 << 33) + 2)[..], &[0]].concat()])),
+        (
+            "an amount above 2^32",
+            marked(&[&[&[0, 1, 1, b'c'], &varint((1 << 33) + 2)[..], &[0]].concat()]),
+        ),
         ("an id that could be shorter", marked(&[&[0, 1, 4, b'a', b'b', b'c', b'd', 2, 0]])),
         ("a sequence number of the chunk before", marked(&[&[0, 0, 1, b'c', 72, 1, 2, 0]])),
-        ("eight sequence numbers where there is room for seven", marked(&[&[0, 0, 1, b'c', 70, 0x40, 2, 0]])),
+        (
+            "eight sequence numbers where there is room for seven",
+            marked(&[&[0, 0, 1, b'c', 70, 0x40, 2, 0]]),
+        ),
         ("a sequence number below 0", marked(&[&[0, 0, 1, b'c', 1, 2, 2, 0]])),
         ("adds of which none is known, as if all were alike", marked(&[&[0, 0, 1, b'c', 7, 1, 0]])),
         ("adds that are all alike, as a run", marked(&[&[0, 0, 1, b'c', 7, 0x81, 11, 2, 0]])),
@@ -121,21 +147,41 @@ fn broken_marks_are_refused() {
         ("no end of the runs", marked(&[&[0, 0, 1, b'c', 7, 0x83, 8, 0, 12, 0]])),
         (
             "nine runs",
-            marked(&[&[&[0, 0, 1, b'c', 71, 0xff][..], &(1..10).flat_map(|at| [8 * at + at / 9 * 2, 0]).collect::<Vec<u8>>()].concat()]),
+            marked(&[&[
+                &[0, 0, 1, b'c', 71, 0xff][..],
+                &(1..10).flat_map(|at| [8 * at + at / 9 * 2, 0]).collect::<Vec<u8>>(),
+            ]
+            .concat()]),
         ),
-        ("an add taken back of no id", marked(&[&[0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 2, 0]])),
+        (
+            "an add taken back of no id",
+            marked(&[&[0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 2, 0]]),
+        ),
         ("a bit without an entry of format 2", second(&[&[0, 0, 1, b'c', 7, 1, 2, 0]])),
         ("an empty mask of what was taken back", second(&[&[0, 3, 1, b'c', 7, 1, 2, 0, 0]])),
         ("what was taken back and never applied", second(&[&[0, 3, 1, b'c', 7, 1, 2, 0, 4]])),
-        ("an absorbed id half taken back", second(&[&[&[0, 6][..], &id(7), &[0, 1, b'c', 0, 2]].concat()])),
+        (
+            "an absorbed id half taken back",
+            second(&[&[&[0, 6][..], &id(7), &[0, 1, b'c', 0, 2]].concat()]),
+        ),
         ("an entry that was fresh before the first version", second(&[&[3, 4, 1, b'c', 2, 0, 4]])),
         ("more sure than forgotten", second(&[&[0, 7, 1, b'c', 5, 6]])),
         (
             "an absorbed entry twice",
-            second(&[&[&[0, 6][..], &id(7), &[0, 1, b'c', 0, 1]].concat(), &[&[0, 6][..], &id(7), &[1, 1, b'c', 0, 0]].concat()]),
+            second(&[
+                &[&[0, 6][..], &id(7), &[0, 1, b'c', 0, 1]].concat(),
+                &[&[0, 6][..], &id(7), &[1, 1, b'c', 0, 0]].concat(),
+            ]),
         ),
-        ("a million marks", table(&[[part(9, 1, 0, 1 << 40, [&[0], &[0], &[1], &[0]]), varint(1_000_000), many].concat()])),
-        ("2^60 marks", table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), varint(1 << 60)].concat()])),
+        (
+            "a million marks",
+            table(&[[part(9, 1, 0, 1 << 40, [&[0], &[0], &[1], &[0]]), varint(1_000_000), many]
+                .concat()]),
+        ),
+        (
+            "2^60 marks",
+            table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), varint(1 << 60)].concat()]),
+        ),
     ];
     for (what, bytes) in cases {
         refused(what, &bytes);
@@ -144,7 +190,8 @@ fn broken_marks_are_refused() {
 
 #[test]
 fn a_good_table_made_by_hand_is_taken() {
-    let delta = Delta::decode(&table(&[part(1, 1, 0, 1, [&[0, 0], &[0, 1], &[5, 7], &[0, 1]])])).unwrap();
+    let delta =
+        Delta::decode(&table(&[part(1, 1, 0, 1, [&[0, 0], &[0, 1], &[5, 7], &[0, 1]])])).unwrap();
     let mut map = CounterMap::new();
     map.join_delta(&delta).unwrap();
     assert_eq!((map.total("a"), map.total("b"), map.seen_of(ReplicaId::new(1, 1))), (5, 6, 2));
@@ -161,15 +208,24 @@ fn broken_tables_are_refused() {
         ("a key after its dictionary", one([&[2], &[0], &[1], &[0]])),
         ("a second key after its dictionary", one([&[0, 1], &[0, 0], &[1, 1], &[0, 0]])),
         ("a key that wraps to one before", one([&[1, u64::MAX], &[0, 0], &[1, 1], &[0, 0]])),
-        ("the same replica twice", table(&[part(1, 1, 0, 0, NO_CELLS), part(1, 1, 1, 0, NO_CELLS)])),
+        (
+            "the same replica twice",
+            table(&[part(1, 1, 0, 0, NO_CELLS), part(1, 1, 1, 0, NO_CELLS)]),
+        ),
         ("replicas that descend", table(&[part(1, 2, 0, 0, NO_CELLS), part(1, 1, 0, 0, NO_CELLS)])),
         ("unknown flags", table(&[part(17, 1, 0, 0, NO_CELLS)])),
         ("a span that ends after the last version", table(&[part(1, 1, u64::MAX, 0, NO_CELLS)])),
         ("a span that ends above 2^63", table(&[part(1, 1, 1 << 63, 0, NO_CELLS)])),
         ("a span that wraps", table(&[part(1, 1, 1 << 62, u64::MAX, NO_CELLS)])),
         ("2^60 parts", envelope(&[vec![0, 0, 0, 0], varint(1 << 60)].concat())),
-        ("extras that are none", table(&[[part(5, 1, 0, 0, [&[0], &[0], &[1], &[0]]), vec![0]].concat()])),
-        ("an extra of no cell", table(&[[part(5, 1, 0, 0, [&[0], &[0], &[1], &[0]]), vec![1, 1, 1, 9, 1, 7]].concat()])),
+        (
+            "extras that are none",
+            table(&[[part(5, 1, 0, 0, [&[0], &[0], &[1], &[0]]), vec![0]].concat()]),
+        ),
+        (
+            "an extra of no cell",
+            table(&[[part(5, 1, 0, 0, [&[0], &[0], &[1], &[0]]), vec![1, 1, 1, 9, 1, 7]].concat()]),
+        ),
         ("cells missing", table(&[[vec![1], id(1), vec![0, 0], varint(1 << 60)].concat()])),
         ("an unknown kind", envelope(&[3])),
         ("an empty body", envelope(&[])),
@@ -179,7 +235,8 @@ fn broken_tables_are_refused() {
     }
 }
 
-/// A version of 0 has no bytes: versions are distances from the first of their span, and a span begins after some version.
+/// A version of 0 has no bytes: versions are distances from the first of their span, and a span
+/// begins after some version.
 #[test]
 fn a_version_of_zero_cannot_be_said() {
     let delta = Delta::decode(&table(&[part(1, 1, 0, 0, [&[0], &[0], &[1], &[0]])])).unwrap();
@@ -191,21 +248,37 @@ fn a_version_of_zero_cannot_be_said() {
 
 #[test]
 fn broken_names_and_keys_are_refused() {
-    let with = |counters: Vec<u8>, pairs: Vec<u8>| envelope(&[vec![0], counters, vec![1, 0, 0, 0, 0], pairs, vec![0]].concat());
-    let pairs = |steps: &[u64], regions: &[u64]| [varint(steps.len() as u64), column(steps), column(regions)].concat();
+    let with = |counters: Vec<u8>, pairs: Vec<u8>| {
+        envelope(&[vec![0], counters, vec![1, 0, 0, 0, 0], pairs, vec![0]].concat())
+    };
+    let pairs = |steps: &[u64], regions: &[u64]| {
+        [varint(steps.len() as u64), column(steps), column(regions)].concat()
+    };
     let none = vec![0];
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("unsorted names", with(names(&["b", "a"]), none.clone())),
         ("a name twice", with(names(&["a", "a"]), none.clone())),
         ("a counter without a name", with(names(&[""]), none.clone())),
         ("a name of 256 bytes", with(names(&[&"n".repeat(256)]), none.clone())),
-        ("a name that is not UTF-8", with([varint(1), column(&[0]), column(&[1]), vec![0xff]].concat(), none.clone())),
-        ("a name cut within a letter", with([varint(2), column(&[0, 0]), column(&[1, 1]), "é".into()].concat(), none.clone())),
+        (
+            "a name that is not UTF-8",
+            with([varint(1), column(&[0]), column(&[1]), vec![0xff]].concat(), none.clone()),
+        ),
+        (
+            "a name cut within a letter",
+            with([varint(2), column(&[0, 0]), column(&[1, 1]), "é".into()].concat(), none.clone()),
+        ),
         (
             "a prefix that is longer than the name before",
-            with([varint(2), column(&[0, 5]), column(&[1, 1]), b"ab".to_vec()].concat(), none.clone()),
+            with(
+                [varint(2), column(&[0, 5]), column(&[1, 1]), b"ab".to_vec()].concat(),
+                none.clone(),
+            ),
         ),
-        ("a length of 2^60", with([varint(1), column(&[0]), column(&[1 << 60])].concat(), none.clone())),
+        (
+            "a length of 2^60",
+            with([varint(1), column(&[0]), column(&[1 << 60])].concat(), none.clone()),
+        ),
         ("2^60 names", with(varint(1 << 60), none.clone())),
         ("the same key twice", with(names(&["a", "b"]), pairs(&[0, 0], &[0, 0]))),
         ("a counter after its dictionary", with(names(&["a", "b"]), pairs(&[0, 2], &[0, 0]))),
@@ -232,7 +305,10 @@ fn broken_envelopes_are_refused() {
         ("a format without a body", vec![0x81, 1]),
         ("a body that is a number", vec![0x82, 1, 7]),
         ("a body in chunks", vec![0x82, 1, 0x5f, 0x41, 0, 0xff]),
-        ("a body of 2^60 bytes", [vec![0x82, 1, 0x5b], (1u64 << 60).to_be_bytes().to_vec()].concat()),
+        (
+            "a body of 2^60 bytes",
+            [vec![0x82, 1, 0x5b], (1u64 << 60).to_be_bytes().to_vec()].concat(),
+        ),
         ("an array of 2^60 items", [vec![0x9b], (1u64 << 60).to_be_bytes().to_vec()].concat()),
         ("arrays 100,000 deep", vec![0x81; 100_000]),
         ("arrays 100,000 deep after the body", nested(0x81)),
@@ -266,7 +342,8 @@ fn broken_cursors_and_ids_are_refused() {
     }
 }
 
-/// A click, a table, one with a reset and a record, an open page, a click with an id, a table with marks.
+/// A click, a table, one with a reset and a record, an open page, a click with an id, a table with
+/// marks.
 fn good_deltas() -> Vec<Vec<u8>> {
     let (a, b) = (ReplicaId::new(1, 1), ReplicaId::new(2, 1));
     let mut map = CounterMap::new();
@@ -300,10 +377,15 @@ fn held() -> CounterMap {
     map
 }
 
-/// What must hold of any bytes: refused with nothing taken, or taken and then sound in every respect.
+/// What must hold of any bytes: refused with nothing taken, or taken and then sound in every
+/// respect.
 fn is_refused_or_sound(bytes: &[u8]) {
     let Ok(delta) = Delta::decode(bytes) else { return };
-    assert_eq!(Delta::decode(&delta.encode()).as_ref(), Ok(&delta), "what was decoded encodes and reads back");
+    assert_eq!(
+        Delta::decode(&delta.encode()).as_ref(),
+        Ok(&delta),
+        "what was decoded encodes and reads back"
+    );
     let mut map = held();
     let before = map.digest();
     if map.join_delta(&delta).is_err() {
@@ -314,12 +396,15 @@ fn is_refused_or_sound(bytes: &[u8]) {
     again.join_delta(&delta).unwrap();
     assert_eq!(again, map, "once more changes nothing");
     let mut rebuilt = CounterMap::new();
-    let whole = Delta::decode(&map.delta_since(&NOTHING).encode()).expect("what was joined encodes and reads back");
+    let whole = Delta::decode(&map.delta_since(&NOTHING).encode())
+        .expect("what was joined encodes and reads back");
     rebuilt.join_delta(&whole).unwrap();
     assert_eq!(rebuilt.digest(), map.digest());
     let _ = held().repair(&delta);
     for replica in delta.replicas() {
-        map.add(replica, "clicks", "ord", 1).map_err(|error| assert_eq!(error, counter_core::AddError::CellFull)).ok();
+        map.add(replica, "clicks", "ord", 1)
+            .map_err(|error| assert_eq!(error, counter_core::AddError::CellFull))
+            .ok();
     }
 }
 
@@ -330,7 +415,8 @@ fn good_deltas_cut_at_every_byte_are_refused() {
         for len in 0..good.len() {
             refused("a cut delta", &good[..len]);
             // Cut within an envelope that is whole.
-            let body_start = good.len() - Delta::decode(&good).map(|delta| body_bytes(&delta)).unwrap();
+            let body_start =
+                good.len() - Delta::decode(&good).map(|delta| body_bytes(&delta)).unwrap();
             if len >= body_start {
                 refused("a cut body", &envelope(&good[body_start..len]));
             }
@@ -352,7 +438,10 @@ fn bytes_after_the_end_are_refused() {
     for good in good_deltas() {
         refused("a byte after the envelope", &[&good[..], &[0]].concat());
         let start = good.len() - body_bytes(&Delta::decode(&good).unwrap());
-        assert_eq!(refused("a byte after the body", &envelope(&[&good[start..], &[0]].concat())), DecodeError::TrailingBytes);
+        assert_eq!(
+            refused("a byte after the body", &envelope(&[&good[start..], &[0]].concat())),
+            DecodeError::TrailingBytes
+        );
     }
 }
 
@@ -393,6 +482,7 @@ fn a_delta_that_a_writer_cannot_have_written_wraps_no_sum() {
     let most = Amounts { increments: CELL_MAX, decrements: CELL_MAX };
     let part = |node| part(1, node, 0, 0, [&[0], &[0], &[most.increments], &[0]]);
     let mut map = CounterMap::new();
-    map.join_delta(&Delta::decode(&table(&(1..=40).map(part).collect::<Vec<_>>())).unwrap()).unwrap();
+    map.join_delta(&Delta::decode(&table(&(1..=40).map(part).collect::<Vec<_>>())).unwrap())
+        .unwrap();
     assert_eq!(map.total("a"), 40 * i128::from(CELL_MAX));
 }

@@ -1,4 +1,5 @@
-//! The laws, on states of random histories; and lattices that are broken on purpose, which the kit must catch.
+//! The laws, on states of random histories; and lattices that are broken on purpose, which the kit
+//! must catch.
 
 use counter_core::laws::{self, DeltaLattice, Lattice};
 use counter_core::{Amounts, CounterMap, PnCounter, ReplicaId, VersionVector};
@@ -39,14 +40,21 @@ fn counter_map_keeps_the_laws() {
 #[test]
 fn pn_counter_keeps_the_laws() {
     for seed in 0..60 {
-        laws::check(&states(seed).iter().map(|map| map.pn_counter("clicks", "ord")).collect::<Vec<PnCounter>>());
+        laws::check(
+            &states(seed)
+                .iter()
+                .map(|map| map.pn_counter("clicks", "ord"))
+                .collect::<Vec<PnCounter>>(),
+        );
     }
 }
 
 #[test]
 fn version_vector_keeps_the_laws() {
     for seed in 0..60 {
-        laws::check(&states(seed).iter().map(CounterMap::version_vector).collect::<Vec<VersionVector>>());
+        laws::check(
+            &states(seed).iter().map(CounterMap::version_vector).collect::<Vec<VersionVector>>(),
+        );
     }
 }
 
@@ -56,7 +64,8 @@ fn amounts_keep_the_laws() {
     laws::check(&[(0, 0), (1, 5), (5, 1), (u64::MAX, 0)].map(amounts));
 }
 
-/// A lattice of an embedder's own: the highest price of each of three goods. The delta is a price list with zeros where nothing changed.
+/// A lattice of an embedder's own: the highest price of each of three goods. The delta is a price
+/// list with zeros where nothing changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Prices<const BROKEN: u8>([u8; 3]);
 
@@ -102,7 +111,11 @@ impl<const BROKEN: u8> DeltaLattice for Prices<BROKEN> {
     }
 
     fn content_hash(&mut self) -> u128 {
-        if BROKEN == HASH_OF_LENGTH { 3 } else { u128::from(u32::from_be_bytes([0, self.0[0], self.0[1], self.0[2]])) }
+        if BROKEN == HASH_OF_LENGTH {
+            3
+        } else {
+            u128::from(u32::from_be_bytes([0, self.0[0], self.0[1], self.0[2]]))
+        }
     }
 }
 

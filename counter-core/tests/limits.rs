@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use counter_core::{
-    AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, REPLICAS_MAX, Replica, ReplicaId, VersionVector,
+    AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, REPLICAS_MAX,
+    Replica, ReplicaId, VersionVector,
 };
 
 const ME: ReplicaId = ReplicaId::new(1, 1);
@@ -22,7 +23,10 @@ fn amounts_are_one_to_two_to_the_32() {
         assert_eq!(tally.subtract(amount), Err(AddError::AmountOutOfRange));
         assert_eq!(replica.add("clicks", amount), Err(AddError::AmountOutOfRange));
     }
-    assert_eq!((map, replica.has_pending(), replica.total("clicks")), (CounterMap::new(), false, 0));
+    assert_eq!(
+        (map, replica.has_pending(), replica.total("clicks")),
+        (CounterMap::new(), false, 0)
+    );
     tally.add(AMOUNT_MAX).unwrap();
     assert_eq!(replica.total("clicks"), 1 << 32);
 }
@@ -60,12 +64,18 @@ fn counters_max_refuses_the_own_new_and_twice_of_it_a_whole_delta() {
     for counter in ["c", "d", "e"] {
         other.add(OTHER, counter, "ord", 1).unwrap();
     }
-    assert_eq!(small.join_delta(&other.delta_since(&VersionVector::new())), Err(JoinError::TooManyCounters));
+    assert_eq!(
+        small.join_delta(&other.delta_since(&VersionVector::new())),
+        Err(JoinError::TooManyCounters)
+    );
     assert_eq!((small.state_hash(), small.seen_of(OTHER), small.counter_count()), (hash, 0, 2));
     small.join_delta(&fits).unwrap();
     let mut third = CounterMap::new();
     third.add(ReplicaId::new(3, 1), "a", "ord", 1).unwrap();
-    assert_eq!(small.join_delta(&third.delta_since(&VersionVector::new())), Err(JoinError::TooManyReplicas));
+    assert_eq!(
+        small.join_delta(&third.delta_since(&VersionVector::new())),
+        Err(JoinError::TooManyReplicas)
+    );
     assert_eq!(small.total("a"), 4);
 }
 
@@ -73,8 +83,14 @@ fn counters_max_refuses_the_own_new_and_twice_of_it_a_whole_delta() {
 fn an_amount_that_does_not_fit_makes_no_cell() {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "ord").unwrap();
-    assert_eq!(map.change_key(ME, key, Amounts { increments: CELL_MAX + 1, decrements: 0 }), Err(AddError::CellFull));
-    assert_eq!((map.cell_count(), map.seen_of(ME), map.state_hash()), (0, 0, CounterMap::new().state_hash()));
+    assert_eq!(
+        map.change_key(ME, key, Amounts { increments: CELL_MAX + 1, decrements: 0 }),
+        Err(AddError::CellFull)
+    );
+    assert_eq!(
+        (map.cell_count(), map.seen_of(ME), map.state_hash()),
+        (0, 0, CounterMap::new().state_hash())
+    );
 }
 
 /// A map in which `ME` has `amount` already, as one that was loaded.
@@ -104,7 +120,9 @@ fn a_full_cell_refuses_the_adds_of_every_thread() {
     // At the same time, so that they may get lanes after the cell was found full.
     let results = [(); 8].map(|()| {
         let (tally, other) = (tally.clone(), other.clone());
-        std::thread::spawn(move || (0..20_000).try_for_each(|_| other.add(1)).and_then(|()| tally.add(5)))
+        std::thread::spawn(move || {
+            (0..20_000).try_for_each(|_| other.add(1)).and_then(|()| tally.add(5))
+        })
     });
     let results = results.map(|thread| thread.join().unwrap());
     assert_eq!(results, [Err(AddError::CellFull); 8]);
@@ -115,7 +133,8 @@ fn a_full_cell_refuses_the_adds_of_every_thread() {
 
 #[test]
 fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
-    // The most that adds may leave pending by both ways, on a cell as full as one may be that still takes adds.
+    // The most that adds may leave pending by both ways, on a cell as full as one may be that still
+    // takes adds.
     let start = CELL_MAX - (1 << 60) - (1 << 34);
     let mut replica = Replica::with_map(ME, "ord", with_amount(start)).unwrap();
     let tally = replica.tally("clicks").unwrap();
@@ -145,7 +164,9 @@ fn of_64_threads_no_add_is_lost() {
     std::thread::scope(|threads| {
         for at in 0..64 {
             let tally = tallies[at % 2].clone();
-            threads.spawn(move || (0..1_000).for_each(|_| tally.add(3).and_then(|()| tally.subtract(1)).unwrap()));
+            threads.spawn(move || {
+                (0..1_000).for_each(|_| tally.add(3).and_then(|()| tally.subtract(1)).unwrap())
+            });
         }
         // Flushes between the adds.
         (0..200).for_each(|_| drop(replica.flush()));
@@ -209,13 +230,19 @@ fn every_cut_is_as_small_as_asked_with_the_record_in_it() {
     }
 }
 
-/// What a reset clears of as many replicas as a map may hold is more than a mebibyte, and must be read by whoever gets it.
+/// What a reset clears of as many replicas as a map may hold is more than a mebibyte, and must be
+/// read by whoever gets it.
 #[test]
 fn a_reset_of_as_many_replicas_as_there_may_be_reads_back() {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "ord").unwrap();
     for node in 0..REPLICAS_MAX as u64 {
-        map.change_key(ReplicaId::new(node, 1), key, Amounts { increments: CELL_MAX, decrements: CELL_MAX - 1 }).unwrap();
+        map.change_key(
+            ReplicaId::new(node, 1),
+            key,
+            Amounts { increments: CELL_MAX, decrements: CELL_MAX - 1 },
+        )
+        .unwrap();
     }
     map.reset(ReplicaId::new(0, 1), "clicks", "ord").unwrap();
     let bytes = map.delta_of(ReplicaId::new(0, 1), 0).unwrap().encode();
@@ -243,5 +270,8 @@ fn a_join_takes_twice_as_many_counters_in_any_region() {
     let mut third = CounterMap::new();
     third.add(OTHER, "e", "ord", 1).unwrap();
     third.set_region(OTHER, "ord").unwrap();
-    assert_eq!(one.repair(&third.delta_since(&VersionVector::new())), Err(JoinError::TooManyCounters));
+    assert_eq!(
+        one.repair(&third.delta_since(&VersionVector::new())),
+        Err(JoinError::TooManyCounters)
+    );
 }

@@ -1,8 +1,11 @@
-//! An add with an id counts once: sent again to its replica, to its next life, and to another that holds its state or meets it later.
+//! An add with an id counts once: sent again to its replica, to its next life, and to another that
+//! holds its state or meets it later.
 
 use std::collections::BTreeMap;
 
-use counter_core::{AddError, CounterMap, Delta, MARKS_MAX, Once, Replica, ReplicaId, Staging, VersionVector};
+use counter_core::{
+    AddError, CounterMap, Delta, MARKS_MAX, Once, Replica, ReplicaId, Staging, VersionVector,
+};
 
 const NOTHING: VersionVector = VersionVector::new();
 
@@ -21,12 +24,14 @@ fn next_life(replica: &Replica) -> Replica {
     let id = replica.id();
     let mut disk = CounterMap::new();
     disk.join_delta(&Delta::decode(&replica.map().encode()).unwrap()).unwrap();
-    Replica::with_map(ReplicaId::new(id.node, id.generation + (1 << 32)), replica.region(), disk).unwrap()
+    Replica::with_map(ReplicaId::new(id.node, id.generation + (1 << 32)), replica.region(), disk)
+        .unwrap()
 }
 
 fn claim_earlier(replica: &mut Replica) {
     let id = replica.id();
-    let earlier: Vec<ReplicaId> = replica.map().replicas().filter(|other| other.node == id.node && *other < id).collect();
+    let earlier: Vec<ReplicaId> =
+        replica.map().replicas().filter(|other| other.node == id.node && *other < id).collect();
     for ended in earlier {
         replica.claim(ended);
     }
@@ -50,8 +55,15 @@ fn a_repeated_add_counts_once_here_after_a_restart_and_elsewhere() {
     let mut ord = next_life(&ord);
     send(&ord, &mut fra);
     for id in ["tab:1", "order 17"] {
-        assert_eq!((ord.add_once(id, "clicks", 3), fra.add_once(id, "clicks", 3)), (Ok(Once::Repeated), Ok(Once::Repeated)));
-        assert_eq!(ord.add_once(id, "likes", -9), Ok(Once::Repeated), "an id names one add, whatever comes with it");
+        assert_eq!(
+            (ord.add_once(id, "clicks", 3), fra.add_once(id, "clicks", 3)),
+            (Ok(Once::Repeated), Ok(Once::Repeated))
+        );
+        assert_eq!(
+            ord.add_once(id, "likes", -9),
+            Ok(Once::Repeated),
+            "an id names one add, whatever comes with it"
+        );
     }
     assert_eq!((ord.total("clicks"), fra.total("clicks"), fra.total("likes")), (6, 6, 0));
 }
@@ -63,12 +75,20 @@ fn ids_of_a_client_may_come_in_any_order_and_from_anywhere() {
     let mut sequences: Vec<u64> = (0..1_500).chain([u64::MAX, u64::MAX - 8, 1 << 40]).collect();
     random.shuffle(&mut sequences);
     for sequence in &sequences {
-        assert_eq!(ord.add_once(&format!("order:{sequence}"), "clicks", 1), Ok(Once::Applied), "{sequence}");
+        assert_eq!(
+            ord.add_once(&format!("order:{sequence}"), "clicks", 1),
+            Ok(Once::Applied),
+            "{sequence}"
+        );
     }
     send(&ord, &mut fra);
     for sequence in &sequences {
         let id = format!("order:{sequence}");
-        assert_eq!([ord.add_once(&id, "clicks", 1), fra.add_once(&id, "clicks", 1)], [Ok(Once::Repeated); 2], "{sequence}");
+        assert_eq!(
+            [ord.add_once(&id, "clicks", 1), fra.add_once(&id, "clicks", 1)],
+            [Ok(Once::Repeated); 2],
+            "{sequence}"
+        );
     }
     assert_eq!((ord.total("clicks"), fra.total("clicks")), (1_503, 1_503));
 }
@@ -76,7 +96,8 @@ fn ids_of_a_client_may_come_in_any_order_and_from_anywhere() {
 #[test]
 fn hundreds_of_adds_sent_again_to_a_node_that_could_not_know_count_once_when_both_have_met() {
     let (mut low, mut high) = (replica(1, 1), replica(2, 1));
-    let ids: Vec<(String, i64)> = (0..500).map(|number| (format!("c:{number}"), number % 7 + 1)).collect();
+    let ids: Vec<(String, i64)> =
+        (0..500).map(|number| (format!("c:{number}"), number % 7 + 1)).collect();
     for (id, amount) in &ids {
         low.add_once(id, "clicks", *amount).unwrap();
     }
@@ -99,7 +120,11 @@ fn an_add_with_an_id_that_is_refused_is_not_added_and_may_be_sent_again() {
     }
     assert_eq!(ord.add_once("one", "", 1), Err(AddError::NameOutOfRange));
     assert_eq!(ord.total("clicks"), 0);
-    assert_eq!(ord.add_once("one", "clicks", -5), Ok(Once::Applied), "what was refused may be sent again");
+    assert_eq!(
+        ord.add_once("one", "clicks", -5),
+        Ok(Once::Applied),
+        "what was refused may be sent again"
+    );
 }
 
 #[test]
@@ -166,7 +191,8 @@ fn the_next_life_takes_back_what_its_node_had_added() {
     assert_eq!((again.total("clicks"), fresh.total("clicks")), (3, 3));
 }
 
-/// The last incarnation of a node took back what the one before had added, and only that taking-back reached the others.
+/// The last incarnation of a node took back what the one before had added, and only that
+/// taking-back reached the others.
 #[test]
 fn a_taking_back_never_travels_without_its_copy() {
     let (mut low, mut high, mut other) = (replica(1, 1), replica(2, 1), replica(3, 1));
@@ -185,10 +211,17 @@ fn what_was_taken_back_for_a_replica_that_is_lost_may_be_applied_again() {
     low.add_once("tab:1", "clicks", 3).unwrap();
     high.add_once("tab:1", "clicks", 3).unwrap();
     high.join_delta(low.map().delta_of(low.id(), 0).unwrap()).unwrap();
-    // The lesser one and the greater one are gone with their memories before the third has heard of the lesser one.
+    // The lesser one and the greater one are gone with their memories before the third has heard of
+    // the lesser one.
     other.join_delta(high.map().delta_of(high.id(), 0).unwrap()).unwrap();
-    assert_eq!((other.total("clicks"), other.add_once("tab:1", "clicks", 3)), (0, Ok(Once::Applied)));
-    assert_eq!((other.total("clicks"), other.add_once("tab:1", "clicks", 3)), (3, Ok(Once::Repeated)));
+    assert_eq!(
+        (other.total("clicks"), other.add_once("tab:1", "clicks", 3)),
+        (0, Ok(Once::Applied))
+    );
+    assert_eq!(
+        (other.total("clicks"), other.add_once("tab:1", "clicks", 3)),
+        (3, Ok(Once::Repeated))
+    );
     // It was not gone after all.
     send(&low, &mut other);
     assert_eq!(other.total("clicks"), 3);
@@ -215,10 +248,18 @@ fn an_heir_knows_the_ids_of_the_life_that_it_took_over() {
     assert_eq!(ord.map().replicas().collect::<Vec<_>>(), [ord.id()]);
     let mut other = replica(0, 1);
     send(&ord, &mut other);
-    let answers = ["tab:7", "tab:5", "tab:8", "one", "tab:6"].map(|id| other.add_once(id, "likes", 1).unwrap());
-    assert_eq!(answers, [Once::Repeated, Once::Repeated, Once::Repeated, Once::Repeated, Once::Applied]);
+    let answers = ["tab:7", "tab:5", "tab:8", "one", "tab:6"]
+        .map(|id| other.add_once(id, "likes", 1).unwrap());
+    assert_eq!(
+        answers,
+        [Once::Repeated, Once::Repeated, Once::Repeated, Once::Repeated, Once::Applied]
+    );
     send(&other, &mut ord);
-    assert_eq!((ord.total("clicks"), ord.total("likes")), (4, 1), "what was carried on is no second copy");
+    assert_eq!(
+        (ord.total("clicks"), ord.total("likes")),
+        (4, 1),
+        "what was carried on is no second copy"
+    );
 }
 
 #[test]
@@ -265,7 +306,8 @@ fn receivers_forget_what_the_writer_forgot_whichever_way_they_got_it() {
         only.join_delta(&map.delta_of(ord.id(), 0).unwrap()).unwrap();
         assert_eq!((only.state_hash(), map.state_hash()), (expected, map.clone().state_hash()));
     }
-    // The oldest entries are gone, alike everywhere: what is left of them is that they were applied.
+    // The oldest entries are gone, alike everywhere: what is left of them is that they were
+    // applied.
     assert_eq!(each.add_once("single 1", "clicks", 1), Ok(Once::Applied));
     assert_eq!(each.add_once("single 900", "clicks", 1), Ok(Once::Repeated));
     assert_eq!(each.add_once("client 1:1", "clicks", 1), Ok(Once::Repeated));
@@ -333,13 +375,22 @@ impl World {
             6..=9 => {
                 let to = self.rng.usize(..self.nodes.len());
                 let node = &self.nodes[at];
-                let known = if self.rng.bool() { self.nodes[to].map().version_vector() } else { NOTHING };
-                let delta = if self.rng.bool() { node.map().delta_since(&known) } else { own_news(node, known.get(node.id())) };
+                let known =
+                    if self.rng.bool() { self.nodes[to].map().version_vector() } else { NOTHING };
+                let delta = if self.rng.bool() {
+                    node.map().delta_since(&known)
+                } else {
+                    own_news(node, known.get(node.id()))
+                };
                 self.net.push((to, delta));
             }
             10..=13 if !self.net.is_empty() => {
                 let which = self.rng.usize(..self.net.len());
-                let (to, delta) = if self.rng.u8(..4) == 0 { self.net[which].clone() } else { self.net.swap_remove(which) };
+                let (to, delta) = if self.rng.u8(..4) == 0 {
+                    self.net[which].clone()
+                } else {
+                    self.net.swap_remove(which)
+                };
                 self.nodes[to].join_delta(delta).unwrap();
             }
             14 => self.nodes[at] = next_life(&self.nodes[at]),
@@ -356,7 +407,11 @@ impl World {
     /// One of a few ids, so that many are repeated; each has its own amount and counter.
     fn add(&mut self, at: usize) {
         let number = self.rng.u64(..40);
-        let id = if number < 30 { format!("tab {}:{}", number % 3, number / 3) } else { format!("single {number}") };
+        let id = if number < 30 {
+            format!("tab {}:{}", number % 3, number / 3)
+        } else {
+            format!("single {number}")
+        };
         let amount = number as i64 * 2 - 41;
         let counter = ["clicks", "likes"][number as usize % 2];
         if self.rng.u8(..4) == 0 {
@@ -377,7 +432,8 @@ impl World {
             for from in 0..self.nodes.len() {
                 self.nodes[from].flush();
                 for to in 0..self.nodes.len() {
-                    let delta = self.nodes[from].map().delta_since(&self.nodes[to].map().version_vector());
+                    let delta =
+                        self.nodes[from].map().delta_since(&self.nodes[to].map().version_vector());
                     self.nodes[to].join_delta(delta).unwrap();
                 }
             }
@@ -394,15 +450,26 @@ fn own_news(node: &Replica, after: u64) -> Delta {
 fn every_id_counts_once_when_all_have_met() {
     for seed in 0..600 {
         let nodes = (0..4).map(|node| replica(node, 1)).collect();
-        let mut world = World { rng: fastrand::Rng::with_seed(seed), nodes, net: Vec::new(), applied: BTreeMap::new() };
+        let mut world = World {
+            rng: fastrand::Rng::with_seed(seed),
+            nodes,
+            net: Vec::new(),
+            applied: BTreeMap::new(),
+        };
         (0..120).for_each(|_| world.step());
-        // A life that is replaced loses what it had not flushed; its adds by name are not this test's.
+        // A life that is replaced loses what it had not flushed; its adds by name are not this
+        // test's.
         world.settle();
         world.nodes.iter_mut().for_each(claim_earlier);
         world.settle();
         world.nodes.iter_mut().for_each(absorb);
         world.settle();
-        let expected: i128 = world.applied.iter().filter(|(id, _)| *id != "plain").map(|(_, amount)| i128::from(*amount)).sum();
+        let expected: i128 = world
+            .applied
+            .iter()
+            .filter(|(id, _)| *id != "plain")
+            .map(|(_, amount)| i128::from(*amount))
+            .sum();
         let hash = world.nodes[0].map_mut().state_hash();
         for node in &mut world.nodes {
             assert_eq!(node.total("clicks") + node.total("likes"), expected, "seed {seed}");
@@ -416,7 +483,8 @@ fn every_id_counts_once_when_all_have_met() {
     }
 }
 
-/// Three bytes for the version and the amount, two for the client's sequence: up to 2,000,000 changes of a writer and 16,000 of a client.
+/// Three bytes for the version and the amount, two for the client's sequence: up to 2,000,000
+/// changes of a writer and 16,000 of a client.
 #[test]
 fn a_click_with_an_id_is_sixty_bytes_at_most_for_pages_and_for_uuids() {
     let mut ord = replica(1, 1);
@@ -430,9 +498,14 @@ fn a_click_with_an_id_is_sixty_bytes_at_most_for_pages_and_for_uuids() {
         assert_eq!(ord.add_once(id, "clicks", amount), Ok(Once::Applied), "{id}");
         ord.map().delta_of(ord.id(), after).unwrap().encode().len()
     };
-    assert_eq!([1, 2, 3].map(|click| bytes(&format!("0f3a9x0qzk3j:{}", 16_000 + click), 1)), [53; 3]);
+    assert_eq!(
+        [1, 2, 3].map(|click| bytes(&format!("0f3a9x0qzk3j:{}", 16_000 + click), 1)),
+        [53; 3]
+    );
     assert_eq!(bytes("67e55044-10b1-426f-9247-bb680e5fe0c8", 1), 57);
     // Unequal amounts side by side: eight numbers share a mark.
-    let mixed: Vec<usize> = (1..=16).map(|number| bytes(&format!("9x0qzk3j0f3a:{}", 400 + number), number % 7 + 1)).collect();
+    let mixed: Vec<usize> = (1..=16)
+        .map(|number| bytes(&format!("9x0qzk3j0f3a:{}", 400 + number), number % 7 + 1))
+        .collect();
     assert_eq!(mixed.iter().max(), Some(&60));
 }

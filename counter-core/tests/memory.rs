@@ -34,7 +34,8 @@ fn column_blocks(count: usize, blocks: &[&[u8]]) -> Vec<u8> {
     (0..count.div_ceil(128)).flat_map(|_| blocks.concat()).collect()
 }
 
-/// `count` names of 255 bytes: each is the one before and its last byte raised, or a longer number at its end.
+/// `count` names of 255 bytes: each is the one before and its last byte raised, or a longer number
+/// at its end.
 fn long_shared_prefixes(count: usize) -> Vec<u8> {
     let names: Vec<String> = (0..count).map(|i| format!("{}{i:05}", "n".repeat(250))).collect();
     let mut map = CounterMap::new();
@@ -81,7 +82,8 @@ fn announced_rows_that_never_come_stay_within_the_bound() {
 
 #[test]
 fn regular_columns_of_keys_and_cells_stay_within_the_bound() {
-    // 390 counters by 128 regions, regions as staircases; then writers with all of these keys in constant blocks.
+    // 390 counters by 128 regions, regions as staircases; then writers with all of these keys in
+    // constant blocks.
     let shared = |i: usize| u8::from(!i.is_multiple_of(64));
     let names = |count: usize| {
         let mut out = varint(count as u64);
@@ -105,7 +107,10 @@ fn regular_columns_of_keys_and_cells_stay_within_the_bound() {
     let cells = column_blocks(rows, &[&[0, 0], &[0, 0], &[0, 1], &[0, 0]]);
     for part in 0..40u8 {
         let head = if part == 0 { vec![40] } else { vec![] };
-        body.extend([head, vec![1], vec![0; 15], vec![part, 0, 0], varint(rows as u64), cells.clone()].concat());
+        body.extend(
+            [head, vec![1], vec![0; 15], vec![part, 0, 0], varint(rows as u64), cells.clone()]
+                .concat(),
+        );
     }
     let (factor, taken) = factor("constant columns of 40 writers", &envelope(&body));
     assert!(taken && factor > 200.0, "{factor}");
@@ -113,9 +118,13 @@ fn regular_columns_of_keys_and_cells_stay_within_the_bound() {
 
 #[test]
 fn many_tiny_fields_stay_within_the_bound() {
-    // A record with so many unknown fields of no bytes, and then one of which the list is announced only.
-    let fields: Vec<u8> = (100..20_098u64).flat_map(|number| [varint(number), vec![0]].concat()).collect();
-    let part = |fields: Vec<u8>| [vec![0, 0, 0, 0, 1, 3], vec![0; 16], vec![0, 0, 0], fields, vec![0]].concat();
+    // A record with so many unknown fields of no bytes, and then one of which the list is announced
+    // only.
+    let fields: Vec<u8> =
+        (100..20_098u64).flat_map(|number| [varint(number), vec![0]].concat()).collect();
+    let part = |fields: Vec<u8>| {
+        [vec![0, 0, 0, 0, 1, 3], vec![0; 16], vec![0, 0, 0], fields, vec![0]].concat()
+    };
     let record = [varint(19_999), vec![1, 0], fields].concat();
     assert!(factor("tiny fields", &envelope(&part(record))).1);
     factor("announced fields", &envelope(&part([varint(20_000), vec![0; 40_010]].concat())));
@@ -131,6 +140,10 @@ fn every_change_of_a_good_delta_stays_within_the_bound() {
             bytes[at] = random.u8(..);
         }
         let heap = allocation_counter::measure(|| drop(Delta::decode(&bytes))).bytes_max;
-        assert!(heap <= BASE + (DECODE_FACTOR * bytes.len()) as u64, "{heap} for {} bytes", bytes.len());
+        assert!(
+            heap <= BASE + (DECODE_FACTOR * bytes.len()) as u64,
+            "{heap} for {} bytes",
+            bytes.len()
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! An add with an id counts once, whatever was forgotten, absorbed or folded between its copies and their meeting.
+//! An add with an id counts once, whatever was forgotten, absorbed or folded between its copies and
+//! their meeting.
 
 use std::collections::BTreeMap;
 
-use counter_core::{CLIENTS_MAX, Delta, Inheritance, MARKS_MAX, Once, Replica, ReplicaId, VersionVector};
+use counter_core::{
+    CLIENTS_MAX, Delta, Inheritance, MARKS_MAX, Once, Replica, ReplicaId, VersionVector,
+};
 
 fn replica(node: u64, number: u64) -> Replica {
     Replica::new(ReplicaId::new(node, number << 32), "ord").unwrap()
@@ -32,13 +35,15 @@ fn meet(a: &mut Replica, b: &mut Replica) {
 /// The next incarnation of a node, which claims the one before.
 fn restart(replica: &Replica) -> Replica {
     let id = replica.id();
-    let mut next = Replica::with_map(id.follows(), replica.region(), replica.map().clone()).unwrap();
+    let mut next =
+        Replica::with_map(id.follows(), replica.region(), replica.map().clone()).unwrap();
     next.claim(id);
     next
 }
 
 fn agree(successor: &Replica, upto: u64, others: &[&Replica]) -> bool {
-    let shown: Vec<(ReplicaId, VersionVector)> = others.iter().map(|other| (other.id(), other.map().version_vector())).collect();
+    let shown: Vec<(ReplicaId, VersionVector)> =
+        others.iter().map(|other| (other.id(), other.map().version_vector())).collect();
     let shown = |replica| shown.iter().find(|(id, _)| *id == replica).map(|(_, vector)| vector);
     successor.map().first_without(successor.id(), upto, shown).is_none()
 }
@@ -56,13 +61,17 @@ fn fold(successor: &mut Replica, mut work: Inheritance) {
     while successor.compact(usize::MAX) > 0 {}
 }
 
-/// A client's add went to a node that then crashed, and its repeat to one that has heard some of the successor's work, whichever part.
+/// A client's add went to a node that then crashed, and its repeat to one that has heard some of
+/// the successor's work, whichever part.
 #[test]
 fn a_repeat_counts_once_at_whoever_has_heard_half_of_the_successor() {
     for heard in 1..10 {
         let mut first = replica(1, 1);
         for number in 1..4 {
-            assert_eq!(first.add_once(&format!("tab:{number}"), &format!("counter {number}"), 1), Ok(Once::Applied));
+            assert_eq!(
+                first.add_once(&format!("tab:{number}"), &format!("counter {number}"), 1),
+                Ok(Once::Applied)
+            );
         }
         first.flush();
         let mut next = restart(&first);
@@ -80,7 +89,10 @@ fn a_repeat_counts_once_at_whoever_has_heard_half_of_the_successor() {
             let before = other.total(&counter);
             let added = other.add_once(&format!("tab:{number}"), &counter, 1).unwrap();
             other.flush();
-            assert!(other.total(&counter) <= 1, "{counter} counted {before}, and the repeat was {added:?}, after {heard} steps");
+            assert!(
+                other.total(&counter) <= 1,
+                "{counter} counted {before}, and the repeat was {added:?}, after {heard} steps"
+            );
         }
     }
 }
@@ -241,7 +253,11 @@ fn a_client_that_numbers_without_gaps_never_counts_a_repeat() {
     meet(&mut a, &mut b);
     for node in [&mut a, &mut b] {
         for at in 1..=20 {
-            assert_eq!(node.add_once(&format!("tab:{at}"), "clicks", 1), Ok(Once::Repeated), "{at}");
+            assert_eq!(
+                node.add_once(&format!("tab:{at}"), "clicks", 1),
+                Ok(Once::Repeated),
+                "{at}"
+            );
         }
         assert_eq!(node.add_once("tab:0", "clicks", 1), Ok(Once::CannotTell));
         assert_eq!(node.add_once("client 5:1", "clicks", 1), Ok(Once::Repeated));
@@ -255,8 +271,12 @@ fn below_what_is_remembered_nobody_can_tell() {
     let mut a = replica(1, 1);
     [1, 2, 3, 5, 6, 20].iter().for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
     (0..MARKS_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
-    let answers = [3, 4, 6, 19, 20].map(|at| a.add_once(&format!("tab:{at}"), "clicks", 1).unwrap());
-    assert_eq!(answers, [Once::Repeated, Once::CannotTell, Once::CannotTell, Once::CannotTell, Once::CannotTell]);
+    let answers =
+        [3, 4, 6, 19, 20].map(|at| a.add_once(&format!("tab:{at}"), "clicks", 1).unwrap());
+    assert_eq!(
+        answers,
+        [Once::Repeated, Once::CannotTell, Once::CannotTell, Once::CannotTell, Once::CannotTell]
+    );
     assert_eq!(a.add_once("tab:21", "clicks", 1), Ok(Once::Applied), "what is newer is new");
 }
 
@@ -264,7 +284,8 @@ fn below_what_is_remembered_nobody_can_tell() {
 fn invented_clients_take_room_from_new_ones_only() {
     let mut a = replica(1, 1);
     (1..=3).for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
-    (0..CLIENTS_MAX + MARKS_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("invented {at}:1")));
+    (0..CLIENTS_MAX + MARKS_MAX)
+        .for_each(|at| add_to_all(&mut [&mut a], &format!("invented {at}:1")));
     for at in 1..=3 {
         assert_eq!(a.add_once(&format!("tab:{at}"), "clicks", 1), Ok(Once::Repeated));
     }
@@ -272,7 +293,11 @@ fn invented_clients_take_room_from_new_ones_only() {
     add_to_all(&mut [&mut a], "late:1");
     assert_eq!(a.add_once("late:1", "clicks", 1), Ok(Once::Repeated));
     (0..MARKS_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("more {at}:1")));
-    assert_eq!(a.add_once("late:1", "clicks", 1), Ok(Once::Applied), "it came too late to be remembered for good");
+    assert_eq!(
+        a.add_once("late:1", "clicks", 1),
+        Ok(Once::Applied),
+        "it came too late to be remembered for good"
+    );
     assert_eq!(a.add_once("tab:4", "clicks", 1), Ok(Once::Repeated));
 }
 
@@ -313,10 +338,14 @@ fn a_successor_that_ends_at_work_leaves_its_decisions() {
         meet(&mut a, &mut b3);
         meet(&mut c, &mut b3);
     }
-    assert_eq!([a, b3, c].map(|node| (node.total("clicks"), node.map().replicas().count())), [(40, 3); 3]);
+    assert_eq!(
+        [a, b3, c].map(|node| (node.total("clicks"), node.map().replicas().count())),
+        [(40, 3); 3]
+    );
 }
 
-/// Nodes that start anew with and without their disks, absorb each other, lose and double deltas, and are sent the same ids.
+/// Nodes that start anew with and without their disks, absorb each other, lose and double deltas,
+/// and are sent the same ids.
 struct Story {
     rng: fastrand::Rng,
     nodes: Vec<Node>,
@@ -343,8 +372,14 @@ enum Message {
 
 impl Story {
     fn new(seed: u64) -> Self {
-        let mut story =
-            Self { rng: fastrand::Rng::with_seed(seed), nodes: Vec::new(), net: Vec::new(), next: 10, sent: BTreeMap::new(), absorbs: 0 };
+        let mut story = Self {
+            rng: fastrand::Rng::with_seed(seed),
+            nodes: Vec::new(),
+            net: Vec::new(),
+            next: 10,
+            sent: BTreeMap::new(),
+            absorbs: 0,
+        };
         story.nodes = (0..4).map(|node| Node::new(replica(node + 1, 1))).collect();
         story.meet_all();
         story
@@ -357,8 +392,13 @@ impl Story {
             6..=8 => self.send(at),
             9..=12 => self.deliver(),
             13 | 14 => {
-                let shown = Message::Digest(self.nodes[at].replica.id(), self.nodes[at].replica.map().version_vector());
-                (0..self.nodes.len()).filter(|to| *to != at).for_each(|to| self.net.push((to, shown.clone())));
+                let shown = Message::Digest(
+                    self.nodes[at].replica.id(),
+                    self.nodes[at].replica.map().version_vector(),
+                );
+                (0..self.nodes.len())
+                    .filter(|to| *to != at)
+                    .for_each(|to| self.net.push((to, shown.clone())));
             }
             15 | 16 => self.work(at),
             17 if self.rng.u8(..3) == 0 => self.restart(at),
@@ -370,7 +410,11 @@ impl Story {
 
     fn add(&mut self, at: usize) {
         let number = self.rng.u64(1..40);
-        let id = if number < 30 { format!("tab {}:{}", number % 3, number / 3 + 1) } else { format!("single {number}") };
+        let id = if number < 30 {
+            format!("tab {}:{}", number % 3, number / 3 + 1)
+        } else {
+            format!("single {number}")
+        };
         let amount = number as i64 * 2 - 41;
         if self.nodes[at].replica.add_once(&id, &id, amount).unwrap() == Once::Applied {
             self.sent.insert(id, amount);
@@ -379,7 +423,8 @@ impl Story {
 
     fn send(&mut self, at: usize) {
         let to = self.rng.usize(..self.nodes.len());
-        let (from, known) = (&self.nodes[at].replica, self.nodes[to].replica.map().version_vector());
+        let (from, known) =
+            (&self.nodes[at].replica, self.nodes[to].replica.map().version_vector());
         let delta = match self.rng.bool() {
             true => from.map().delta_since(&known),
             false => from.map().delta_of(from.id(), known.get(from.id())).unwrap_or_default(),
@@ -393,7 +438,8 @@ impl Story {
         }
         let which = self.rng.usize(..self.net.len());
         let again = self.rng.u8(..5) == 0;
-        let (to, message) = if again { self.net[which].clone() } else { self.net.swap_remove(which) };
+        let (to, message) =
+            if again { self.net[which].clone() } else { self.net.swap_remove(which) };
         self.nodes[to].take(message);
     }
 
@@ -409,7 +455,8 @@ impl Story {
             let map = node.replica.map();
             map.first_without(node.replica.id(), upto, |replica| node.shown.get(&replica)).is_none()
         };
-        let may_go_on = node.begun && work.adopted().is_none() || agreed(node, work.adopted().unwrap_or(node.replica.version()));
+        let may_go_on = node.begun && work.adopted().is_none()
+            || agreed(node, work.adopted().unwrap_or(node.replica.version()));
         if !may_go_on {
             node.work = Some(work);
         } else if work.adopted().is_some() {
@@ -442,7 +489,8 @@ impl Story {
         let delta = self.nodes[to].replica.map().delta_since(&VersionVector::new());
         self.nodes[from].take(Message::Delta(Box::new(delta)));
         self.nodes[from].replica.claim(id);
-        // Who had joined through a node that is retired must be known elsewhere: docs/retirement.md.
+        // Who had joined through a node that is retired must be known elsewhere:
+        // docs/retirement.md.
         let record = self.nodes[to].replica.map().delta_of(self.nodes[to].replica.id(), 0).unwrap();
         self.nodes.iter_mut().for_each(|node| node.take(Message::Delta(Box::new(record.clone()))));
     }
@@ -456,7 +504,10 @@ impl Story {
         for _ in 0..3 {
             for from in 0..self.nodes.len() {
                 for to in 0..self.nodes.len() {
-                    let delta = self.nodes[from].replica.map().delta_since(&self.nodes[to].replica.map().version_vector());
+                    let delta = self.nodes[from]
+                        .replica
+                        .map()
+                        .delta_since(&self.nodes[to].replica.map().version_vector());
                     self.nodes[to].take(Message::Delta(Box::new(delta)));
                 }
             }
@@ -467,7 +518,12 @@ impl Story {
         self.meet_all();
         let ids: Vec<ReplicaId> = self.nodes.iter().map(|node| node.replica.id()).collect();
         // Of nodes that were lost with whoever had retired them.
-        let lost: Vec<ReplicaId> = self.nodes[0].replica.map().enrolled().filter(|replica| !ids.contains(replica)).collect();
+        let lost: Vec<ReplicaId> = self.nodes[0]
+            .replica
+            .map()
+            .enrolled()
+            .filter(|replica| !ids.contains(replica))
+            .collect();
         for replica in lost {
             self.nodes[0].replica.claim(replica);
         }
@@ -477,9 +533,15 @@ impl Story {
             for life in self.nodes[0].replica.map().without_successor() {
                 self.nodes[0].replica.claim(life);
             }
-            let shown: Vec<_> = self.nodes.iter().map(|node| (node.replica.id(), node.replica.map().version_vector())).collect();
+            let shown: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|node| (node.replica.id(), node.replica.map().version_vector()))
+                .collect();
             for (id, vector) in &shown {
-                self.nodes.iter_mut().for_each(|node| node.take(Message::Digest(*id, vector.clone())));
+                self.nodes
+                    .iter_mut()
+                    .for_each(|node| node.take(Message::Digest(*id, vector.clone())));
             }
             (0..self.nodes.len()).for_each(|at| self.work(at));
             self.meet_all();
@@ -500,7 +562,10 @@ impl Story {
             }
             assert_eq!(node.replica.map_mut().state_hash(), hash, "seed {seed}");
         }
-        assert!(self.nodes[0].replica.map().replicas().all(|replica| ids.contains(&replica)), "seed {seed}: all are folded");
+        assert!(
+            self.nodes[0].replica.map().replicas().all(|replica| ids.contains(&replica)),
+            "seed {seed}: all are folded"
+        );
     }
 }
 
@@ -520,7 +585,9 @@ impl Node {
 /// As many seeds as `STORY_SEEDS` says.
 #[test]
 fn stories_of_repeats_and_successors_end_exact() {
-    let number = |name: &str, usual| std::env::var(name).ok().map_or(usual, |text| text.parse().expect("a number"));
+    let number = |name: &str, usual| {
+        std::env::var(name).ok().map_or(usual, |text| text.parse().expect("a number"))
+    };
     let (first, count) = (number("STORY_FIRST", 0), number("STORY_SEEDS", 300));
     let mut absorbs = 0;
     for seed in first..first + count {

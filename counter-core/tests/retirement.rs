@@ -1,5 +1,6 @@
-//! Retirement against a unit-by-unit oracle: whatever the order of adds, resets, restarts, losses and late copies, every replica shows at every
-//! step exactly the units that the cells it holds speak of, and in the end only the living have cells.
+//! Retirement against a unit-by-unit oracle: whatever the order of adds, resets, restarts, losses
+//! and late copies, every replica shows at every step exactly the units that the cells it holds
+//! speak of, and in the end only the living have cells.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +16,13 @@ const REGION: &str = "ord";
 struct Rules {
     adopt_when_final: bool,
     fold_when_all_hold_it: bool,
-    /// A digest counts as far as its sender has committed it, and whoever serves has committed whom it serves.
+    /// A digest counts as far as its sender has committed it, and whoever serves has committed whom
+    /// it serves.
     promises_are_committed: bool,
 }
 
-const ALL: Rules = Rules { adopt_when_final: true, fold_when_all_hold_it: true, promises_are_committed: true };
+const ALL: Rules =
+    Rules { adopt_when_final: true, fold_when_all_hold_it: true, promises_are_committed: true };
 
 /// What one state of a cell speaks of.
 #[derive(Clone, Default)]
@@ -39,7 +42,8 @@ struct Node {
     disk: CounterMap,
     /// Down, with its directory.
     away: bool,
-    /// Retired while it was away, back with its directory as it was, and not yet as far as any of the others.
+    /// Retired while it was away, back with its directory as it was, and not yet as far as any of
+    /// the others.
     behind: bool,
 }
 
@@ -92,7 +96,9 @@ impl World {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let count = 2 + below(&mut rng, 3) as u64;
-        let nodes = (0..count).map(|at| node(Replica::new(ReplicaId::new(at, 1 << 32), REGION).unwrap())).collect();
+        let nodes = (0..count)
+            .map(|at| node(Replica::new(ReplicaId::new(at, 1 << 32), REGION).unwrap()))
+            .collect();
         let resets = 1 + below(&mut rng, 5);
         let commits = [1, 3, 12][below(&mut rng, 3)];
         let mut world = Self {
@@ -126,7 +132,10 @@ impl World {
     fn version_of(&self, at: usize, counter: usize) -> u64 {
         let replica = &self.nodes[at].replica;
         let cells = replica.map().pn_counter(COUNTERS[counter], REGION);
-        cells.cells().find(|(writer, _)| *writer == replica.id()).map_or(0, |(_, cell)| cell.version)
+        cells
+            .cells()
+            .find(|(writer, _)| *writer == replica.id())
+            .map_or(0, |(_, cell)| cell.version)
     }
 
     /// Writes down what the own cell of a counter speaks of after a change.
@@ -162,21 +171,25 @@ impl World {
         }
     }
 
-    /// The next life from the same directory: all cells are there, the digests of the others are not.
+    /// The next life from the same directory: all cells are there, the digests of the others are
+    /// not.
     fn restart(&mut self, at: usize) {
         self.restarts += 1;
         let old = self.nodes[at].replica.id();
         let map = self.nodes[at].disk.clone();
         let mut replica = Replica::with_map(old.follows(), REGION, map).unwrap();
         replica.claim(old);
-        self.nodes[at] = Node { behind: self.nodes[at].away || self.nodes[at].behind, ..node(replica) };
+        self.nodes[at] =
+            Node { behind: self.nodes[at].away || self.nodes[at].behind, ..node(replica) };
     }
 
-    /// A node is lost with its disk. An operator retires its life at one of the others, and a new node joins by pulling from one of them.
+    /// A node is lost with its disk. An operator retires its life at one of the others, and a new
+    /// node joins by pulling from one of them.
     fn lose(&mut self, at: usize) {
         let lost = self.nodes[at].replica.id();
         let other = |rng: &mut TestRng, count: usize| (at + 1 + below(rng, count - 1)) % count;
-        let (heir, source) = (other(&mut self.rng, self.nodes.len()), other(&mut self.rng, self.nodes.len()));
+        let (heir, source) =
+            (other(&mut self.rng, self.nodes.len()), other(&mut self.rng, self.nodes.len()));
         let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[heir].replica.map());
         if knew.replicas().any(|writer| knows.seen_of(writer) == 0 && !knows.is_folded(writer)) {
             // Whoever retires a node must know of everyone who joined through it.
@@ -187,7 +200,8 @@ impl World {
         }
         self.restarts += 1;
         self.nodes[heir].replica.claim(lost);
-        self.nodes[at] = node(Replica::new(ReplicaId::new(100 + self.restarts, 1 << 32), REGION).unwrap());
+        self.nodes[at] =
+            node(Replica::new(ReplicaId::new(100 + self.restarts, 1 << 32), REGION).unwrap());
         let hello = self.hello(at);
         self.deliver(source, &hello);
         // Nobody is served whom the disk does not know.
@@ -196,13 +210,16 @@ impl World {
         self.deliver(at, &all);
     }
 
-    /// An operator retires a node that is only away: it will come back from its directory, as a life that claims the one before just so.
+    /// An operator retires a node that is only away: it will come back from its directory, as a
+    /// life that claims the one before just so.
     fn retire_and_stay_away(&mut self, at: usize) {
         let away = self.nodes[at].replica.id();
         let heir = (at + 1 + below(&mut self.rng, self.nodes.len() - 1)) % self.nodes.len();
         let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[heir].replica.map());
         // What it alone holds of anyone is lost with a node that is retired.
-        let unknown = knew.replicas().any(|writer| knows.seen_of(writer) < knew.seen_of(writer) && !knows.is_folded(writer));
+        let unknown = knew
+            .replicas()
+            .any(|writer| knows.seen_of(writer) < knew.seen_of(writer) && !knows.is_folded(writer));
         // And two that were retired at each other without having met since would both be heirs.
         let met = knew.seen_of(self.nodes[heir].replica.id()) > 0;
         if !unknown && met && !self.nodes[heir].away {
@@ -220,14 +237,25 @@ impl World {
         let replica = &self.nodes[from].replica;
         let mut delta = replica.map().delta_since(&VersionVector::new());
         delta.retain(|writer| writer == replica.id());
-        Message { from: replica.id(), knows: VersionVector::new(), promised: VersionVector::new(), delta, hello: true }
+        Message {
+            from: replica.id(),
+            knows: VersionVector::new(),
+            promised: VersionVector::new(),
+            delta,
+            hello: true,
+        }
     }
 
-    /// Some or all of what the sender holds beyond what the receiver may hold, with the sender's whole digest.
+    /// Some or all of what the sender holds beyond what the receiver may hold, with the sender's
+    /// whole digest.
     fn say(&mut self, from: usize, whole: bool) -> Message {
         let any = self.any_node();
         let rng = &mut self.rng;
-        let known = if whole || below(rng, 3) == 0 { VersionVector::new() } else { self.nodes[any].replica.map().version_vector() };
+        let known = if whole || below(rng, 3) == 0 {
+            VersionVector::new()
+        } else {
+            self.nodes[any].replica.map().version_vector()
+        };
         let own = self.nodes[from].replica.id();
         let mut delta = self.nodes[from].replica.map().delta_since(&known);
         if !whole && below(rng, 3) > 0 {
@@ -235,14 +263,19 @@ impl World {
             delta.retain(|writer| if solo { writer == own } else { below(rng, 2) == 0 });
         }
         let knows = self.nodes[from].replica.map().version_vector();
-        let promised = if self.rules.promises_are_committed { self.nodes[from].disk.version_vector() } else { knows.clone() };
+        let promised = if self.rules.promises_are_committed {
+            self.nodes[from].disk.version_vector()
+        } else {
+            knows.clone()
+        };
         Message { from: own, knows, promised, delta, hello: false }
     }
 
     fn deliver(&mut self, at: usize, message: &Message) {
         let node = &mut self.nodes[at];
         let (own, map) = (node.replica.id(), node.replica.map());
-        let known_before_served = message.hello || message.promised.get(own) > 0 || map.is_folded(own);
+        let known_before_served =
+            message.hello || message.promised.get(own) > 0 || map.is_folded(own);
         if message.from == own || map.is_ended(message.from) || !known_before_served {
             return;
         }
@@ -250,19 +283,29 @@ impl World {
         if !message.hello {
             node.digests.entry(message.from).or_default().join(&message.promised);
             let map = node.replica.map();
-            node.behind &= message.knows.iter().any(|(writer, version)| map.seen_of(writer) < version && !map.is_folded(writer));
+            node.behind &= message
+                .knows
+                .iter()
+                .any(|(writer, version)| map.seen_of(writer) < version && !map.is_folded(writer));
         }
     }
 
     fn agreed(&self, at: usize, upto: u64) -> bool {
         let Node { replica, digests, disk, .. } = &self.nodes[at];
-        let own_disk = !self.rules.promises_are_committed || replica.map().agrees(replica.id(), upto, &disk.version_vector());
-        own_disk && replica.map().first_without(replica.id(), upto, |member| digests.get(&member)).is_none()
+        let own_disk = !self.rules.promises_are_committed
+            || replica.map().agrees(replica.id(), upto, &disk.version_vector());
+        own_disk
+            && replica
+                .map()
+                .first_without(replica.id(), upto, |member| digests.get(&member))
+                .is_none()
     }
 
     /// One step of an heir, of a single cell.
     fn work(&mut self, at: usize) {
-        let record = |node: &Node| node.replica.map().record(node.replica.id()).map_or(0, |record| record.version);
+        let record = |node: &Node| {
+            node.replica.map().record(node.replica.id()).map_or(0, |record| record.version)
+        };
         if below(&mut self.rng, 4) == 0 {
             // Claims of claimants that ended are not passed on: anybody claims anew.
             let waiting = self.nodes[at].replica.map().without_successor();
@@ -277,9 +320,13 @@ impl World {
             }
             return;
         };
-        let before: Vec<Spoken> = (0..COUNTERS.len()).map(|counter| self.of_lives(at, counter, work.lives())).collect();
-        let known: Vec<Spoken> = (0..COUNTERS.len()).map(|counter| spoken(&self.history, &self.nodes[at], counter)).collect();
-        let versions: Vec<u64> = (0..COUNTERS.len()).map(|counter| self.version_of(at, counter)).collect();
+        let before: Vec<Spoken> =
+            (0..COUNTERS.len()).map(|counter| self.of_lives(at, counter, work.lives())).collect();
+        let known: Vec<Spoken> = (0..COUNTERS.len())
+            .map(|counter| spoken(&self.history, &self.nodes[at], counter))
+            .collect();
+        let versions: Vec<u64> =
+            (0..COUNTERS.len()).map(|counter| self.version_of(at, counter)).collect();
         let mut done = false;
         if work.is_folded() {
             done = self.nodes[at].replica.compact(1) == 0;
@@ -291,7 +338,9 @@ impl World {
         } else if !self.rules.adopt_when_final || self.agreed(at, record(&self.nodes[at])) {
             self.nodes[at].replica.adopt(&mut work, 1).unwrap();
         }
-        let adopting = work.adopted().is_none_or(|adopted| adopted == self.nodes[at].replica.version()) && !work.is_folded();
+        let adopting =
+            work.adopted().is_none_or(|adopted| adopted == self.nodes[at].replica.version())
+                && !work.is_folded();
         for (counter, theirs) in before.into_iter().enumerate() {
             let moved = self.version_of(at, counter) != versions[counter];
             self.note(at, counter, |said| {
@@ -299,8 +348,11 @@ impl World {
                     said.units.extend(theirs.units);
                     said.reset.extend(theirs.reset);
                 } else if moved {
-                    // What a compacted cell says was cleared of it is all that its writer then knew.
-                    said.reset.extend(said.units.intersection(&known[counter].reset).copied().collect::<Vec<_>>());
+                    // What a compacted cell says was cleared of it is all that its writer then
+                    // knew.
+                    said.reset.extend(
+                        said.units.intersection(&known[counter].reset).copied().collect::<Vec<_>>(),
+                    );
                 }
             });
         }
@@ -315,7 +367,9 @@ impl World {
     /// What the cells of some lives, as they are held, speak of.
     fn of_lives(&self, at: usize, counter: usize, lives: &[ReplicaId]) -> Spoken {
         let mut all = Spoken::default();
-        for (writer, cell) in self.nodes[at].replica.map().pn_counter(COUNTERS[counter], REGION).cells() {
+        for (writer, cell) in
+            self.nodes[at].replica.map().pn_counter(COUNTERS[counter], REGION).cells()
+        {
             if lives.contains(&writer) {
                 let said = &self.history[&(writer, counter)][&cell.version];
                 all.units.extend(&said.units);
@@ -326,13 +380,16 @@ impl World {
     }
 
     fn check(&mut self) {
-        // A node that others had given up shows what it held until it has caught up; from then on it is as exact as any.
+        // A node that others had given up shows what it held until it has caught up; from then on
+        // it is as exact as any.
         for node in self.nodes.iter().filter(|node| !node.behind) {
             for (counter, name) in COUNTERS.iter().enumerate() {
                 let Spoken { units, reset } = spoken(&self.history, node, counter);
                 let want = units.difference(&reset).count() as i128;
                 let cells = node.replica.map().pn_counter(name, REGION);
-                self.wrong += usize::from(node.replica.map().value(name, REGION) != want || cells.value() != want);
+                self.wrong += usize::from(
+                    node.replica.map().value(name, REGION) != want || cells.value() != want,
+                );
             }
         }
     }
@@ -360,7 +417,8 @@ impl World {
                 _ => {}
             },
             5..=8 => {
-                let message = if below(&mut self.rng, 3) == 0 { self.hello(at) } else { self.say(at, false) };
+                let message =
+                    if below(&mut self.rng, 3) == 0 { self.hello(at) } else { self.say(at, false) };
                 self.net.push(message);
             }
             9..=14 => self.work(at),
@@ -377,13 +435,23 @@ impl World {
         self.check();
     }
 
-    /// Everyone hears everyone until nothing is left to retire; what nobody claims is retired at the first node.
+    /// Everyone hears everyone until nothing is left to retire; what nobody claims is retired at
+    /// the first node.
     fn settle(&mut self) {
-        (0..self.nodes.len()).filter(|&at| self.nodes[at].away).collect::<Vec<_>>().into_iter().for_each(|at| self.restart(at));
+        (0..self.nodes.len())
+            .filter(|&at| self.nodes[at].away)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|at| self.restart(at));
         let live: Vec<ReplicaId> = self.nodes.iter().map(|node| node.replica.id()).collect();
         for _ in 0..60 {
             // The operator finds those of whom only a lost node knew that they ended.
-            let gone: Vec<ReplicaId> = self.nodes[0].replica.map().enrolled().filter(|life| !live.contains(life)).collect();
+            let gone: Vec<ReplicaId> = self.nodes[0]
+                .replica
+                .map()
+                .enrolled()
+                .filter(|life| !live.contains(life))
+                .collect();
             gone.into_iter().for_each(|life| {
                 self.nodes[0].replica.claim(life);
             });
@@ -422,9 +490,17 @@ fn run(seed: u64, rules: Rules) -> Outcome {
         world.step();
     }
     world.settle();
-    let states: Vec<_> =
-        world.nodes.iter_mut().map(|node| (node.replica.map().version_vector(), node.replica.map_mut().state_hash())).collect();
-    let left = world.nodes.iter().map(|node| node.replica.map().replicas().count() - world.nodes.len()).max().unwrap_or(0);
+    let states: Vec<_> = world
+        .nodes
+        .iter_mut()
+        .map(|node| (node.replica.map().version_vector(), node.replica.map_mut().state_hash()))
+        .collect();
+    let left = world
+        .nodes
+        .iter()
+        .map(|node| node.replica.map().replicas().count() - world.nodes.len())
+        .max()
+        .unwrap_or(0);
     Outcome {
         wrong: world.wrong,
         left,
@@ -444,12 +520,19 @@ fn every_step_of_every_history_is_exact_and_only_the_living_are_left() {
     let (mut restarts, mut returns, mut folds) = (0, 0, 0);
     for seed in 0..seeds() {
         let outcome = run(seed, ALL);
-        assert_eq!((outcome.wrong, outcome.left, outcome.differ), (0, 0, false), "seed {seed}: wrong values, writers left, states differ");
+        assert_eq!(
+            (outcome.wrong, outcome.left, outcome.differ),
+            (0, 0, false),
+            "seed {seed}: wrong values, writers left, states differ"
+        );
         restarts += outcome.restarts;
         returns += outcome.returns;
         folds += outcome.folds;
     }
-    println!("{} histories, {restarts} restarts, {returns} retired and back, {folds} folds", seeds());
+    println!(
+        "{} histories, {restarts} restarts, {returns} retired and back, {folds} folds",
+        seeds()
+    );
     assert!(restarts > 0 && returns > 0 && folds > 0);
 }
 
@@ -458,8 +541,16 @@ fn each_rule_is_needed() {
     // Where the search begins: a seed that showed it when this was written.
     let broken = [
         ("adopting before all know of the claim", 20, Rules { adopt_when_final: false, ..ALL }),
-        ("folding before all hold the adoption", 300, Rules { fold_when_all_hold_it: false, ..ALL }),
-        ("counting on what is not on the disk", 1_410, Rules { promises_are_committed: false, ..ALL }),
+        (
+            "folding before all hold the adoption",
+            300,
+            Rules { fold_when_all_hold_it: false, ..ALL },
+        ),
+        (
+            "counting on what is not on the disk",
+            1_410,
+            Rules { promises_are_committed: false, ..ALL },
+        ),
     ];
     for (name, first, rules) in broken {
         let caught = (first..first + seeds().max(4000)).find(|&seed| run(seed, rules).wrong > 0);
@@ -476,7 +567,8 @@ fn bring(from: &Replica, to: &mut Replica) {
 #[test]
 fn what_was_cleared_is_remembered_until_all_hold_the_fold() {
     let lives: [ReplicaId; 4] = std::array::from_fn(|node| ReplicaId::new(node as u64, 1 << 32));
-    let [mut dead, mut heir, mut resetter, mut late] = lives.map(|id| Replica::new(id, REGION).unwrap());
+    let [mut dead, mut heir, mut resetter, mut late] =
+        lives.map(|id| Replica::new(id, REGION).unwrap());
     dead.add("clicks", 5).unwrap();
     dead.flush();
     bring(&dead, &mut resetter);
@@ -498,10 +590,17 @@ fn what_was_cleared_is_remembered_until_all_hold_the_fold() {
     let mut delta = resetter.map().delta_since(&late.map().version_vector());
     delta.retain(|writer| writer == lives[2]);
     late.join_delta(delta).unwrap();
-    assert_eq!((late.total("clicks"), heir.total("clicks"), resetter.total("clicks")), (5, 0, 0), "so the rule is needed");
+    assert_eq!(
+        (late.total("clicks"), heir.total("clicks"), resetter.total("clicks")),
+        (5, 0, 0),
+        "so the rule is needed"
+    );
     bring(&heir, &mut late);
     assert_eq!(late.total("clicks"), 0);
     let digest = late.map().version_vector();
     assert_eq!(late.map().replicas().count(), 3, "the dead one is forgotten");
-    assert!(heir.map().first_without(lives[1], 0, |_| Some(&digest)).is_some(), "it does not hold what the others wrote last");
+    assert!(
+        heir.map().first_without(lives[1], 0, |_| Some(&digest)).is_some(),
+        "it does not hold what the others wrote last"
+    );
 }

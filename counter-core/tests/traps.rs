@@ -1,4 +1,5 @@
-//! The four traps of `crdts::Map` with counters in it: each shows what `crdts` 7.3.2 does, and that ours comes out right.
+//! The four traps of `crdts::Map` with counters in it: each shows what `crdts` 7.3.2 does, and that
+//! ours comes out right.
 
 use counter_core::{AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, ReplicaId, VersionVector};
 use crdts::{CmRDT, CvRDT, Map, PNCounter};
@@ -6,7 +7,12 @@ use crdts::{CmRDT, CvRDT, Map, PNCounter};
 type Regions = Map<&'static str, PNCounter<u8>, u8>;
 
 /// Adds `amount` to a region as `actor`; returns the operation.
-fn crdts_add(map: &mut Regions, actor: u8, region: &'static str, amount: u64) -> crdts::map::Op<&'static str, PNCounter<u8>, u8> {
+fn crdts_add(
+    map: &mut Regions,
+    actor: u8,
+    region: &'static str,
+    amount: u64,
+) -> crdts::map::Op<&'static str, PNCounter<u8>, u8> {
     let context = map.read_ctx().derive_add_ctx(actor);
     let operation = map.update(region, context, |counter, _| counter.inc_many(actor, amount));
     map.apply(operation.clone());
@@ -27,7 +33,8 @@ fn joining_a_part_of_the_map_deletes_no_other_key() {
     let mut full = Regions::new();
     crdts_add(&mut full, 1, "eu", 5);
     crdts_add(&mut full, 1, "us", 7);
-    // A delta that holds only what changed, with the clock that covers the rest: as a delta is cut from a map.
+    // A delta that holds only what changed, with the clock that covers the rest: as a delta is cut
+    // from a map.
     let mut source = full.clone();
     let add = crdts_add(&mut source, 1, "ap", 3);
     let mut delta = Regions::new();
@@ -46,7 +53,8 @@ fn joining_a_part_of_the_map_deletes_no_other_key() {
     assert_eq!(ours.regions("clicks").collect::<Vec<_>>(), [("eu", 5), ("us", 7), ("ap", 3)]);
 }
 
-/// Two messages overtook each other, and one click was never seen again; then the nodes that had it lost it too.
+/// Two messages overtook each other, and one click was never seen again; then the nodes that had it
+/// lost it too.
 #[test]
 fn changes_that_come_out_of_order_are_not_lost() {
     let mut source = Regions::new();
@@ -57,7 +65,11 @@ fn changes_that_come_out_of_order_are_not_lost() {
     target.apply(first);
     assert_eq!(crdts_value(&target, "eu"), None, "crdts: what came late is lost");
     source.merge(target);
-    assert_eq!(crdts_value(&source, "eu"), None, "crdts: and the loss spreads to the healthy replica");
+    assert_eq!(
+        crdts_value(&source, "eu"),
+        None,
+        "crdts: and the loss spreads to the healthy replica"
+    );
 
     let mut source = CounterMap::new();
     source.add(replica(1), "clicks", "eu", 5).unwrap();
@@ -86,7 +98,11 @@ fn a_reset_beside_an_add_leaves_the_add_alone() {
     remover.apply(remove);
     crdts_add(&mut adder, 1, "eu", 1);
     adder.merge(remover);
-    assert_eq!(crdts_value(&adder, "eu"), Some(1_001), "crdts: map dots and counter sums are different number spaces");
+    assert_eq!(
+        crdts_value(&adder, "eu"),
+        Some(1_001),
+        "crdts: map dots and counter sums are different number spaces"
+    );
 
     let mut adder = CounterMap::new();
     adder.add(replica(1), "clicks", "eu", 1_000).unwrap();
@@ -116,11 +132,16 @@ fn an_add_that_does_not_fit_says_so() {
     let key = map.intern("clicks", "eu").unwrap();
     map.change_key(replica(1), key, Amounts { increments: CELL_MAX, decrements: 0 }).unwrap();
     assert_eq!(map.add(replica(1), "clicks", "eu", 1), Err(AddError::CellFull));
-    assert_eq!(map.add(replica(2), "clicks", "eu", AMOUNT_MAX), Ok(1), "others have room of their own");
+    assert_eq!(
+        map.add(replica(2), "clicks", "eu", AMOUNT_MAX),
+        Ok(1),
+        "others have room of their own"
+    );
     assert_eq!(map.total("clicks"), i128::from(CELL_MAX + AMOUNT_MAX));
 }
 
-/// The last sentence of the fourth trap: what is not newer costs nothing but a look at the versions.
+/// The last sentence of the fourth trap: what is not newer costs nothing but a look at the
+/// versions.
 #[test]
 fn joining_what_is_known_changes_nothing_and_touches_no_cell() {
     let mut here = CounterMap::new();

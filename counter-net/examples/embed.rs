@@ -1,4 +1,5 @@
-//! The program of the README: a counter in a service of your own. `cargo run -p counter-net --example embed`
+//! The program of the README: a counter in a service of your own. `cargo run -p counter-net
+//! --example embed`
 
 use counter_net::{Discovery, Node};
 

@@ -1,5 +1,6 @@
-//! Likes behind axum in two regions: a like never waits, and a client that goes to the other region next sees its own like there.
-//! `cargo run -p counter-net --example likes`; with an address, such as `… likes 127.0.0.1:8080`, it serves until Ctrl-C.
+//! Likes behind axum in two regions: a like never waits, and a client that goes to the other region
+//! next sees its own like there. `cargo run -p counter-net --example likes`; with an address, such
+//! as `… likes 127.0.0.1:8080`, it serves until Ctrl-C.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 type Failure = Box<dyn std::error::Error>;
 type Answer = ([(&'static str, String); 1], Json<Value>);
 
-/// How long a read waits for what its client has seen elsewhere; it is a millisecond or two unless the regions are cut off from each other.
+/// How long a read waits for what its client has seen elsewhere; it is a millisecond or two unless
+/// the regions are cut off from each other.
 const WITHIN: Duration = Duration::from_secs(5);
 /// Carries what a client has seen from answer to request.
 const SEEN: &str = "x-seen";
@@ -28,13 +30,21 @@ async fn like(State(node): State<Node>, Path(post): Path<String>) -> Result<Answ
 }
 
 async fn likes(State(node): State<Node>, Path(post): Path<String>, headers: HeaderMap) -> Answer {
-    let seen: Token = headers.get(SEEN).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or_default();
+    let seen: Token =
+        headers.get(SEEN).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or_default();
     // What is here is shown in any case; the client is told if it is less than it has seen.
     let behind = node.reach(&seen, WITHIN).await.is_err();
     let view = node.view(&format!("likes:{post}"));
-    let regions: Value =
-        view.regions.iter().map(|(region, is)| (region.clone(), json!(is.value as i64))).collect::<serde_json::Map<_, _>>().into();
-    ([(SEEN, seen.to_string())], Json(json!({ "likes": view.total as i64, "regions": regions, "behind": behind })))
+    let regions: Value = view
+        .regions
+        .iter()
+        .map(|(region, is)| (region.clone(), json!(is.value as i64)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    (
+        [(SEEN, seen.to_string())],
+        Json(json!({ "likes": view.total as i64, "regions": regions, "behind": behind })),
+    )
 }
 
 fn service(node: &Node) -> Router {
@@ -51,32 +61,48 @@ async fn serve(node: &Node, listener: TcpListener) -> Result<SocketAddr, Failure
 /// A client's request; returns what it has seen now, and the body.
 async fn ask(address: SocketAddr, method: &str, seen: &str) -> Result<(String, String), Failure> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("{method} /posts/42/likes HTTP/1.1\r\nhost: likes\r\nconnection: close\r\n{SEEN}: {seen}\r\n\r\n");
+    let request = format!(
+        "{method} /posts/42/likes HTTP/1.1\r\nhost: likes\r\nconnection: close\r\n{SEEN}: {seen}\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or("an answer without an end of its head")?;
-    let seen = head.lines().find_map(|line| line.strip_prefix(&format!("{SEEN}: "))).unwrap_or_default();
+    let (head, body) =
+        answer.split_once("\r\n\r\n").ok_or("an answer without an end of its head")?;
+    let seen =
+        head.lines().find_map(|line| line.strip_prefix(&format!("{SEEN}: "))).unwrap_or_default();
     Ok((seen.to_owned(), body.to_owned()))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     if let Some(address) = std::env::args().nth(1) {
-        let node = Node::builder().region("local").cluster("likes").discover(Discovery::Local).start().await?;
+        let node = Node::builder()
+            .region("local")
+            .cluster("likes")
+            .discover(Discovery::Local)
+            .start()
+            .await?;
         let address = serve(&node, TcpListener::bind(address).await?).await?;
         println!("curl -X POST http://{address}/posts/42/likes");
         tokio::signal::ctrl_c().await?;
         node.shutdown().await;
         return Ok(());
     }
-    let builder = |region: &str| Node::builder().cluster(format!("likes-{}", std::process::id())).region(region).discover(Discovery::None);
+    let builder = |region: &str| {
+        Node::builder()
+            .cluster(format!("likes-{}", std::process::id()))
+            .region(region)
+            .discover(Discovery::None)
+    };
     let ord = builder("ord").start().await?;
     let address = ord.info().addresses.into_iter().next().ok_or("ord listens nowhere")?;
     let fra = builder("fra").peer(address).start().await?;
     fra.synced().await;
-    let (in_ord, in_fra) =
-        (serve(&ord, TcpListener::bind("127.0.0.1:0").await?).await?, serve(&fra, TcpListener::bind("127.0.0.1:0").await?).await?);
+    let (in_ord, in_fra) = (
+        serve(&ord, TcpListener::bind("127.0.0.1:0").await?).await?,
+        serve(&fra, TcpListener::bind("127.0.0.1:0").await?).await?,
+    );
     let mut seen = String::new();
     for _ in 0..3 {
         (seen, _) = ask(in_ord, "POST", &seen).await?;

@@ -1,5 +1,5 @@
-//! Three regions in one process, as tests of an application start them: adds everywhere, one total, a reset, and a copy that is waited for.
-//! `cargo run -p counter-net --example regions`
+//! Three regions in one process, as tests of an application start them: adds everywhere, one total,
+//! a reset, and a copy that is waited for. `cargo run -p counter-net --example regions`
 
 use std::time::Duration;
 

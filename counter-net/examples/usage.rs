@@ -1,5 +1,5 @@
-//! A usage meter for each tenant, with a quota: requests are let in by what all regions have counted, and counted without waiting for any.
-//! `cargo run -p counter-net --example usage`
+//! A usage meter for each tenant, with a quota: requests are let in by what all regions have
+//! counted, and counted without waiting for any. `cargo run -p counter-net --example usage`
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use counter_net::{Counter, Discovery, Interest, Node};
 use futures::StreamExt;
 
-/// Requests a tenant may make. The meter never waits, so what is under way elsewhere may pass above it: a soft limit.
+/// Requests a tenant may make. The meter never waits, so what is under way elsewhere may pass above
+/// it: a soft limit.
 const QUOTA: i128 = 100;
 
 /// Handles by tenant: each add is then one atomic addition.
@@ -41,10 +42,18 @@ async fn billable(used: &Counter, wanted: i128) -> i128 {
     }
 }
 
-async fn start(cluster: &str, region: &str, peer: Option<&Node>) -> Result<Meter, Box<dyn std::error::Error>> {
+async fn start(
+    cluster: &str,
+    region: &str,
+    peer: Option<&Node>,
+) -> Result<Meter, Box<dyn std::error::Error>> {
     let builder = Node::builder().cluster(cluster).region(region).discover(Discovery::None);
     let addresses = peer.map(|peer| peer.info().addresses).unwrap_or_default();
-    let node = addresses.into_iter().fold(builder, |builder, address| builder.peer(address)).start().await?;
+    let node = addresses
+        .into_iter()
+        .fold(builder, |builder, address| builder.peer(address))
+        .start()
+        .await?;
     node.synced().await;
     Ok(Meter { node, tenants: HashMap::new() })
 }
@@ -70,10 +79,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
     }
-    let admitted = (0..50).map(|_| fra.admit("acme")).filter(|admitted| *admitted == Ok(true)).count();
-    println!("acme: {admitted} of 50 more requests admitted in fra, {} used in all", fra.tenants["acme"].total());
+    let admitted =
+        (0..50).map(|_| fra.admit("acme")).filter(|admitted| *admitted == Ok(true)).count();
+    println!(
+        "acme: {admitted} of 50 more requests admitted in fra, {} used in all",
+        fra.tenants["acme"].total()
+    );
     // The invoice is of what every replica has: no single loss takes it away.
-    let bill = tokio::time::timeout(Duration::from_secs(20), billable(&fra.tenants["acme"], 100)).await?;
+    let bill =
+        tokio::time::timeout(Duration::from_secs(20), billable(&fra.tenants["acme"], 100)).await?;
     println!("acme: {bill} may be billed, every replica has them");
     println!("globex: {} used", fra.node.view("usage:globex").total);
     for meter in [&ord, &fra] {

@@ -1,6 +1,8 @@
-//! A worker without a web front: counts the lines of its input, as jobs done, and prints what the whole cluster has counted.
+//! A worker without a web front: counts the lines of its input, as jobs done, and prints what the
+//! whole cluster has counted.
 //!
-//! Start it in two terminals, `cargo run -p counter-net --example worker ord` and `… worker fra`, and press Enter in either.
+//! Start it in two terminals, `cargo run -p counter-net --example worker ord` and `… worker fra`,
+//! and press Enter in either.
 
 use counter_net::{Discovery, Interest, Node};
 use futures::StreamExt;
@@ -9,7 +11,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let region = std::env::args().nth(1).unwrap_or_else(|| "local".to_owned());
-    let node = Node::builder().region(region).cluster("worker").discover(Discovery::Local).start().await?;
+    let node =
+        Node::builder().region(region).cluster("worker").discover(Discovery::Local).start().await?;
     node.synced().await;
     let lines = node.counter("lines")?;
     let mut changes = node.subscribe(Interest::Counter("lines".to_owned()));

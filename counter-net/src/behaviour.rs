@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use libp2p::allow_block_list::{self, BlockedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
-use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicScoreParams};
+use libp2p::gossipsub::{
+    self, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
+    TopicScoreParams,
+};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
@@ -44,21 +47,28 @@ impl Names {
         Ok(Self {
             topic: IdentTopic::new(format!("counter/{cluster}")),
             gossip: format!("/counter/{cluster}/gossip"),
-            pull: StreamProtocol::try_from_owned(format!("/counter/{cluster}/pull/1")).map_err(network)?,
-            peers: StreamProtocol::try_from_owned(format!("/counter/{cluster}/peers/1")).map_err(network)?,
+            pull: StreamProtocol::try_from_owned(format!("/counter/{cluster}/pull/1"))
+                .map_err(network)?,
+            peers: StreamProtocol::try_from_owned(format!("/counter/{cluster}/peers/1"))
+                .map_err(network)?,
             family: format!("counter/{cluster}/1"),
         })
     }
 }
 
-/// A node's number: the first 8 bytes of the SHA-256 of its peer id, so that nobody can choose to have another's.
+/// A node's number: the first 8 bytes of the SHA-256 of its peer id, so that nobody can choose to
+/// have another's.
 pub(crate) fn node_id(peer: &PeerId) -> NodeId {
     let digest = Sha256::digest(peer.to_bytes());
     NodeId(digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)))
 }
 
 impl Behaviour {
-    pub(crate) fn new((keypair, generation): (&Keypair, u64), config: &NodeConfig, names: &Names) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        (keypair, generation): (&Keypair, u64),
+        config: &NodeConfig,
+        names: &Names,
+    ) -> Result<Self, StartError> {
         let identify = identify::Config::new(names.family.clone(), keypair.public())
             .with_agent_version(agent_version(generation))
             .with_push_listen_addr_updates(true)
@@ -69,20 +79,39 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             gossip: gossip(keypair, names)?,
             pull: requests(&names.pull, MESSAGE_BYTES_MAX, config::PULL_STREAMS_MAX),
-            peers: requests(&names.peers, config::INTRODUCTION_BYTES_MAX, config::INTRODUCTION_STREAMS_MAX),
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(config::PING_INTERVAL).with_timeout(config::PING_TIMEOUT)),
+            peers: requests(
+                &names.peers,
+                config::INTRODUCTION_BYTES_MAX,
+                config::INTRODUCTION_STREAMS_MAX,
+            ),
+            ping: ping::Behaviour::new(
+                ping::Config::new()
+                    .with_interval(config::PING_INTERVAL)
+                    .with_timeout(config::PING_TIMEOUT),
+            ),
             mdns: mdns(keypair, config)?.into(),
         })
     }
 }
 
-fn requests(name: &StreamProtocol, bytes_max: usize, streams_max: usize) -> request_response::Behaviour<BoundedCodec> {
-    let config = request_response::Config::default().with_request_timeout(config::PULL_TIMEOUT).with_max_concurrent_streams(streams_max);
-    request_response::Behaviour::with_codec(BoundedCodec { bytes_max }, [(name.clone(), ProtocolSupport::Full)], config)
+fn requests(
+    name: &StreamProtocol,
+    bytes_max: usize,
+    streams_max: usize,
+) -> request_response::Behaviour<BoundedCodec> {
+    let config = request_response::Config::default()
+        .with_request_timeout(config::PULL_TIMEOUT)
+        .with_max_concurrent_streams(streams_max);
+    request_response::Behaviour::with_codec(
+        BoundedCodec { bytes_max },
+        [(name.clone(), ProtocolSupport::Full)],
+        config,
+    )
 }
 
-/// The limits of connections; an isolated node has none at all. A pending one may come to its end, so that the far end sees a connection that closes
-/// and not a handshake that breaks off, which is how a wrong cluster key looks.
+/// The limits of connections; an isolated node has none at all. A pending one may come to its end,
+/// so that the far end sees a connection that closes and not a handshake that breaks off, which is
+/// how a wrong cluster key looks.
 pub(crate) fn limits(isolated: bool) -> ConnectionLimits {
     let established_max = if isolated { 0 } else { config::CONNECTIONS_MAX };
     ConnectionLimits::default()
@@ -93,17 +122,23 @@ pub(crate) fn limits(isolated: bool) -> ConnectionLimits {
         .with_max_established_per_peer(Some(config::CONNECTIONS_PER_PEER_MAX))
 }
 
-fn mdns(keypair: &Keypair, config: &NodeConfig) -> Result<Option<mdns::tokio::Behaviour>, StartError> {
+fn mdns(
+    keypair: &Keypair,
+    config: &NodeConfig,
+) -> Result<Option<mdns::tokio::Behaviour>, StartError> {
     if !config.discovery.contains(&crate::discovery::Discovery::Mdns) {
         return Ok(None);
     }
-    mdns::tokio::Behaviour::new(mdns::Config::default(), keypair.public().to_peer_id()).map(Some).map_err(network)
+    mdns::tokio::Behaviour::new(mdns::Config::default(), keypair.public().to_peer_id())
+        .map(Some)
+        .map_err(network)
 }
 
 fn gossip(keypair: &Keypair, names: &Names) -> Result<gossipsub::Behaviour, StartError> {
     let config = gossipsub::ConfigBuilder::default()
         .protocol_id_prefix(names.gossip.clone())
-        // The mesh is only made at heartbeats. Until then, and beyond it, a publisher sends to every subscribed peer itself.
+        // The mesh is only made at heartbeats. Until then, and beyond it, a publisher sends to
+        // every subscribed peer itself.
         .heartbeat_initial_delay(Duration::from_millis(100))
         .flood_publish(true)
         .validate_messages()
@@ -113,22 +148,25 @@ fn gossip(keypair: &Keypair, names: &Names) -> Result<gossipsub::Behaviour, Star
         .connection_handler_queue_len(config::GOSSIP_QUEUE_MAX)
         .build()
         .map_err(network)?;
-    let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(keypair.clone()), config).map_err(network)?;
+    let mut gossip =
+        gossipsub::Behaviour::new(MessageAuthenticity::Signed(keypair.clone()), config)
+            .map_err(network)?;
     let (params, thresholds) = score(&names.topic);
     gossip.with_peer_score(params, thresholds).map_err(network)?;
     gossip.subscribe(&names.topic).map_err(network)?;
     Ok(gossip)
 }
 
-/// The author and its sequence: two equal payloads are two messages, and one message is the same on all its ways.
+/// The author and its sequence: two equal payloads are two messages, and one message is the same on
+/// all its ways.
 fn message_id(message: &gossipsub::Message) -> MessageId {
     let author = message.source.as_ref().map_or(0, |peer| node_id(peer).0);
     let sequence = message.sequence_number.unwrap_or_default();
     MessageId::from([author.to_be_bytes(), sequence.to_be_bytes()].concat())
 }
 
-/// Only wrong-doing counts: invalid messages, broken promises, and what the driver itself reports. A quiet peer is as good as a busy one, and a
-/// machine may hold many nodes.
+/// Only wrong-doing counts: invalid messages, broken promises, and what the driver itself reports.
+/// A quiet peer is as good as a busy one, and a machine may hold many nodes.
 fn score(topic: &IdentTopic) -> (PeerScoreParams, PeerScoreThresholds) {
     let topic_params = TopicScoreParams {
         time_in_mesh_weight: 0.0,

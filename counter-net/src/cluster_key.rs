@@ -27,10 +27,12 @@ const PASSPHRASE_DOMAIN: &[u8] = b"replicated-counter cluster key 1\0";
 /// [`NodeBuilder::also_accept_key`](crate::NodeBuilder::also_accept_key) says how a cluster changes
 /// it. Read from text in one of four forms, white space around it ignored:
 /// - 64 hexadecimal digits: the 32 bytes themselves (`openssl rand -hex 32`);
-/// - 43 or 44 characters of base64, standard or URL-safe, that are 32 bytes (`openssl rand -base64 32`);
+/// - 43 or 44 characters of base64, standard or URL-safe, that are 32 bytes (`openssl rand -base64
+///   32`);
 /// - a libp2p swarm key file (`/key/swarm/psk/1.0.0/`, `/base16/`, 64 digits, on three lines);
-/// - any other text of 16 characters or more, unless it is 60 to 70 hexadecimal digits: a passphrase, of which the key is a SHA-256. Whoever records the traffic can try
-///   passphrases at leisure, so use random text.
+/// - any other text of 16 characters or more, unless it is 60 to 70 hexadecimal digits: a
+///   passphrase, of which the key is a SHA-256. Whoever records the traffic can try passphrases at
+///   leisure, so use random text.
 ///
 /// `Debug` and `Display` print the fingerprint, never the key.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,7 +53,9 @@ impl ClusterKey {
     /// A file that cannot be read or is no text, and whatever makes its text no key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ClusterKeyError> {
         let path = path.as_ref();
-        read_bounded(path).map_err(|source| ClusterKeyError::Read { path: path.display().to_string(), source })?.parse()
+        read_bounded(path)
+            .map_err(|source| ClusterKeyError::Read { path: path.display().to_string(), source })?
+            .parse()
     }
 
     /// Reads one key, or several with commas between them: a node that changes its key has two.
@@ -66,12 +70,15 @@ impl ClusterKey {
     pub fn list(text: &str) -> Result<Vec<Self>, ClusterKeyError> {
         match text.parse() {
             Ok(key) => Ok(vec![key]),
-            Err(ClusterKeyError::InList { parts, keys }) if parts == keys => Ok(parts_of(text).filter_map(plain_key).collect()),
+            Err(ClusterKeyError::InList { parts, keys }) if parts == keys => {
+                Ok(parts_of(text).filter_map(plain_key).collect())
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// 32 hexadecimal digits that tell keys apart without giving them away; the same as go-libp2p's.
+    /// 32 hexadecimal digits that tell keys apart without giving them away; the same as
+    /// go-libp2p's.
     pub fn fingerprint(&self) -> String {
         PreSharedKey::new(self.bytes).fingerprint().to_string()
     }
@@ -110,8 +117,12 @@ impl FromStr for ClusterKey {
             return Err(ClusterKeyError::InList { parts: parts_of(text).count(), keys });
         }
         match text.chars().count() {
-            characters if characters < PASSPHRASE_CHARACTERS_MIN => Err(ClusterKeyError::TooShort { characters }),
-            _ => Ok(Self::from_bytes(Sha256::new().chain_update(PASSPHRASE_DOMAIN).chain_update(text).finalize().into())),
+            characters if characters < PASSPHRASE_CHARACTERS_MIN => {
+                Err(ClusterKeyError::TooShort { characters })
+            }
+            _ => Ok(Self::from_bytes(
+                Sha256::new().chain_update(PASSPHRASE_DOMAIN).chain_update(text).finalize().into(),
+            )),
         }
     }
 }
@@ -137,8 +148,10 @@ fn from_key_file(text: &str) -> Option<[u8; KEY_BYTES]> {
 }
 
 fn from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    let digits: Vec<u8> =
+        text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> =
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
     (digits.len() == 2 * KEY_BYTES).then(|| bytes.try_into().ok())?
 }
 
@@ -215,9 +228,18 @@ mod tests {
     #[test]
     fn bad_keys_are_refused_with_a_reason() {
         assert!(matches!("  ".parse::<ClusterKey>(), Err(ClusterKeyError::Empty)));
-        assert!(matches!("hunter2".parse::<ClusterKey>(), Err(ClusterKeyError::TooShort { characters: 7 })));
-        assert!(matches!("/key/swarm/psk/1.0.0/\n/base16/\nxyz".parse::<ClusterKey>(), Err(ClusterKeyError::KeyFile)));
-        assert!(matches!(ClusterKey::from_file("/nonexistent/key"), Err(ClusterKeyError::Read { .. })));
+        assert!(matches!(
+            "hunter2".parse::<ClusterKey>(),
+            Err(ClusterKeyError::TooShort { characters: 7 })
+        ));
+        assert!(matches!(
+            "/key/swarm/psk/1.0.0/\n/base16/\nxyz".parse::<ClusterKey>(),
+            Err(ClusterKeyError::KeyFile)
+        ));
+        assert!(matches!(
+            ClusterKey::from_file("/nonexistent/key"),
+            Err(ClusterKeyError::Read { .. })
+        ));
     }
 
     #[test]
@@ -226,8 +248,14 @@ mod tests {
             let text: String = HEX.chars().cycle().take(digits).collect();
             for text in [text.to_uppercase(), format!("{text}\n")] {
                 let error = text.parse::<ClusterKey>().expect_err("refused");
-                assert!(matches!(error, ClusterKeyError::HexDigits { digits: seen } if seen == digits), "{error}");
-                assert!(error.to_string().contains(&format!("has {digits} digits; a key has 64")), "{error}");
+                assert!(
+                    matches!(error, ClusterKeyError::HexDigits { digits: seen } if seen == digits),
+                    "{error}"
+                );
+                assert!(
+                    error.to_string().contains(&format!("has {digits} digits; a key has 64")),
+                    "{error}"
+                );
             }
         }
         for digits in [59, 71] {
@@ -237,7 +265,10 @@ mod tests {
         assert!(format!("{}-", &HEX[1..]).parse::<ClusterKey>().is_ok());
         let path = std::env::temp_dir().join(format!("counter-net-key-{:016x}", fastrand::u64(..)));
         std::fs::write(&path, format!("{}\n", &HEX[1..])).expect("writable");
-        assert!(matches!(ClusterKey::from_file(&path), Err(ClusterKeyError::HexDigits { digits: 63 })));
+        assert!(matches!(
+            ClusterKey::from_file(&path),
+            Err(ClusterKeyError::HexDigits { digits: 63 })
+        ));
         std::fs::remove_file(path).expect("removable");
     }
 
@@ -252,7 +283,10 @@ mod tests {
         assert_eq!(list(words), [key(words)], "a passphrase");
         let file = format!("/key/swarm/psk/1.0.0/\n/base16/\n{HEX}\n");
         assert_eq!(list(&file), [key(HEX)]);
-        assert!(matches!(format!("{HEX},{second}").parse::<ClusterKey>(), Err(ClusterKeyError::InList { parts: 2, keys: 2 })));
+        assert!(matches!(
+            format!("{HEX},{second}").parse::<ClusterKey>(),
+            Err(ClusterKeyError::InList { parts: 2, keys: 2 })
+        ));
     }
 
     #[test]
@@ -267,9 +301,15 @@ mod tests {
             (format!(",{HEX},{HEX}"), (3, 2)),
         ] {
             let error = ClusterKey::list(&text).expect_err("refused");
-            assert!(matches!(error, ClusterKeyError::InList { parts, keys } if (parts, keys) == found), "{error:?}");
+            assert!(
+                matches!(error, ClusterKeyError::InList { parts, keys } if (parts, keys) == found),
+                "{error:?}"
+            );
             let said = format!("{error} {error:?}");
-            assert!(!said.contains("0f1011") && !said.contains("horse") && !said.contains("Dg8Q"), "{said}");
+            assert!(
+                !said.contains("0f1011") && !said.contains("horse") && !said.contains("Dg8Q"),
+                "{said}"
+            );
         }
         assert!(matches!(ClusterKey::list(",,"), Err(ClusterKeyError::TooShort { .. })));
         assert!(matches!(ClusterKey::list(" "), Err(ClusterKeyError::Empty)));
@@ -277,7 +317,10 @@ mod tests {
 
     #[test]
     fn printing_a_key_prints_its_fingerprint() {
-        assert_eq!(format!("{:?}", key(HEX)), format!("ClusterKey(fingerprint {})", key(HEX).fingerprint()));
+        assert_eq!(
+            format!("{:?}", key(HEX)),
+            format!("ClusterKey(fingerprint {})", key(HEX).fingerprint())
+        );
         assert!(!format!("{} {:?}", key(HEX), key(HEX)).contains("0f1011"));
     }
 }

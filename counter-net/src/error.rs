@@ -57,8 +57,9 @@ pub enum StartError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeFailure {
-    /// Another process runs under this node's identity, from the original of this node's data directory or from a clone of it, and was there before.
-    /// What was added here is in the directory. The next start takes a new identity, and brings it.
+    /// Another process runs under this node's identity, from the original of this node's data
+    /// directory or from a clone of it, and was there before. What was added here is in the
+    /// directory. The next start takes a new identity, and brings it.
     SecondProcess,
 }
 
@@ -166,10 +167,19 @@ pub enum DiscoveryError {
 impl fmt::Display for DiscoveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown(text) => write!(f, "{text:?} is no way of discovery: write local, mdns, dns:NAME:PORT, fly or none"),
-            Self::Dns(text) => write!(f, "{text:?} lacks a name or a port: write dns:NAME:PORT, such as dns:counter.default.svc:7117"),
+            Self::Unknown(text) => write!(
+                f,
+                "{text:?} is no way of discovery: write local, mdns, dns:NAME:PORT, fly or none"
+            ),
+            Self::Dns(text) => write!(
+                f,
+                "{text:?} lacks a name or a port: write dns:NAME:PORT, such as dns:counter.default.svc:7117"
+            ),
             Self::FlyVariable(name) => {
-                write!(f, "discovery by fly needs {name}, which only a Fly.io machine has: write another way, such as local")
+                write!(
+                    f,
+                    "discovery by fly needs {name}, which only a Fly.io machine has: write another way, such as local"
+                )
             }
             Self::MdnsNeedsKey => {
                 write!(
@@ -200,7 +210,8 @@ pub enum ClusterKeyError {
         /// How many it has.
         characters: usize,
     },
-    /// Hexadecimal digits, and about as many as a key has: one was lost or added on the way. Never taken for a passphrase.
+    /// Hexadecimal digits, and about as many as a key has: one was lost or added on the way. Never
+    /// taken for a passphrase.
     HexDigits {
         /// How many there are; a key has 64.
         digits: usize,
@@ -228,21 +239,30 @@ impl fmt::Display for ClusterKeyError {
         match self {
             Self::Empty => write!(f, "the cluster key is empty: `openssl rand -hex 32` makes one"),
             Self::TooShort { characters } => {
-                write!(f, "the cluster key has {characters} characters, and 16 is the least: `openssl rand -hex 32` makes a good one")
+                write!(
+                    f,
+                    "the cluster key has {characters} characters, and 16 is the least: `openssl rand -hex 32` makes a good one"
+                )
             }
             Self::HexDigits { digits } => write!(
                 f,
                 "the cluster key looks like hexadecimal and has {digits} digits; a key has 64: copy it whole, or make one with `openssl rand -hex 32`"
             ),
             Self::InList { parts, keys } if parts == keys => {
-                write!(f, "there are {keys} cluster keys between commas, and only one can stand here")
+                write!(
+                    f,
+                    "there are {keys} cluster keys between commas, and only one can stand here"
+                )
             }
             Self::InList { parts, keys } => write!(
                 f,
                 "the cluster key has {parts} parts between commas, and {keys} of them are whole keys: of several keys each is 64 hexadecimal digits \
                  or base64 of 32 bytes; give a passphrase apart from other keys"
             ),
-            Self::KeyFile => write!(f, "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"),
+            Self::KeyFile => write!(
+                f,
+                "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"
+            ),
             Self::Read { path, source } => write!(
                 f,
                 "the cluster key file {path} cannot be read: {source}; name a text file with the key, as `openssl rand -hex 32` writes one"

@@ -29,7 +29,9 @@ mod subscribe;
 #[cfg(feature = "node")]
 mod transport;
 
-pub use counter_core::{AddError, CLIENTS_MAX, ID_BYTES_MAX, ID_CHUNK, MARKS_MAX, Once, ReplicaId, StateHash};
+pub use counter_core::{
+    AddError, CLIENTS_MAX, ID_BYTES_MAX, ID_CHUNK, MARKS_MAX, Once, ReplicaId, StateHash,
+};
 
 #[cfg(feature = "node")]
 pub use cluster_key::ClusterKey;
@@ -39,8 +41,8 @@ pub use discovery::Discovery;
 pub use error::{ClusterKeyError, DiscoveryError, NodeFailure, StartError};
 #[cfg(feature = "node")]
 pub use node::{
-    Counter, CounterView, Durable, Lag, Life, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated,
-    StableTotal, Standing, Token, TokenError, Viewer,
+    Counter, CounterView, Durable, Lag, Life, Member, Node, NodeBuilder, NodeInfo, NotReached,
+    NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError, Viewer,
 };
 #[cfg(feature = "node")]
 pub use protocol::{Agreement, Copies, NotReady, RetireError};

@@ -7,7 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
@@ -76,31 +78,51 @@ impl Resolver {
         if let Ok(ip) = name.parse::<IpAddr>() {
             return if family.holds(&ip) { Answer::Addresses(vec![ip]) } else { Answer::Nobody };
         }
-        let Ok(name) = Name::from_utf8(name) else { return Answer::Unsure("it is not a host name".to_owned()) };
+        let Ok(name) = Name::from_utf8(name) else {
+            return Answer::Unsure("it is not a host name".to_owned());
+        };
         let known = in_hosts_file(&name, family);
         if !known.is_empty() {
             return Answer::Addresses(known);
         }
         match self.config() {
-            Ok((config, options)) => match tokio::time::timeout(time, ask_servers(&name, family, config, options, time)).await {
-                Ok(answer) => answer,
-                Err(_) => Answer::Unsure(silence()),
-            },
+            Ok((config, options)) => {
+                match tokio::time::timeout(time, ask_servers(&name, family, config, options, time))
+                    .await
+                {
+                    Ok(answer) => answer,
+                    Err(_) => Answer::Unsure(silence()),
+                }
+            }
             Err(reason) => Answer::Unsure(bounded(&reason)),
         }
     }
 
     fn config(&self) -> Result<(ResolverConfig, ResolverOpts), String> {
         match self {
-            Self::Server(server) => {
-                Ok((ResolverConfig::from_name_servers(vec![name_server(server.ip(), server.port())]), ResolverOpts::default()))
-            }
+            Self::Server(server) => Ok((
+                ResolverConfig::from_name_servers(vec![name_server(server.ip(), server.port())]),
+                ResolverOpts::default(),
+            )),
             Self::File(path, port) => {
-                let failed = |error: String| format!("{} names no name server: {error}", path.display());
+                let failed =
+                    |error: String| format!("{} names no name server: {error}", path.display());
                 let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-                let (config, options) = system_conf::parse_resolv_conf(text).map_err(|error| failed(error.to_string()))?;
-                let servers = config.name_servers().iter().map(|server| name_server(server.ip, *port)).collect();
-                Ok((ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), servers), options))
+                let (config, options) = system_conf::parse_resolv_conf(text)
+                    .map_err(|error| failed(error.to_string()))?;
+                let servers = config
+                    .name_servers()
+                    .iter()
+                    .map(|server| name_server(server.ip, *port))
+                    .collect();
+                Ok((
+                    ResolverConfig::from_parts(
+                        config.domain().cloned(),
+                        config.search().to_vec(),
+                        servers,
+                    ),
+                    options,
+                ))
             }
         }
     }
@@ -111,12 +133,19 @@ fn name_server(ip: IpAddr, port: u16) -> NameServerConfig {
         connection.port = port;
         connection
     };
-    NameServerConfig::new(ip, true, [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(at_port).into())
+    NameServerConfig::new(
+        ip,
+        true,
+        [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(at_port).into(),
+    )
 }
 
 fn in_hosts_file(name: &Name, family: Family) -> Vec<IpAddr> {
     let hosts = Hosts::from_system().unwrap_or_default();
-    let lookups = family.records().iter().filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), *kind)));
+    let lookups = family
+        .records()
+        .iter()
+        .filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), *kind)));
     lookups.flat_map(|found| addresses(found.answers())).collect()
 }
 
@@ -126,7 +155,13 @@ fn addresses(records: &[hickory_resolver::proto::rr::Record]) -> Vec<IpAddr> {
 
 /// Tries the names that `name` may stand for until one has an address. Where one of them could
 /// not be looked up, nobody knows whether that one has.
-async fn ask_servers(name: &Name, family: Family, config: ResolverConfig, mut options: ResolverOpts, time: Duration) -> Answer {
+async fn ask_servers(
+    name: &Name,
+    family: Family,
+    config: ResolverConfig,
+    mut options: ResolverOpts,
+    time: Duration,
+) -> Answer {
     let candidates = candidates(name, &config, options.ndots);
     // A question for A that was answered is not lost to one for AAAA that was not.
     options.timeout = time.mul_f64(0.8);
@@ -134,14 +169,16 @@ async fn ask_servers(name: &Name, family: Family, config: ResolverConfig, mut op
     options.attempts = 0;
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
-    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options);
     let resolver = match builder.build() {
         Ok(resolver) => resolver,
         Err(error) => return Answer::Unsure(bounded(&error.to_string())),
     };
     let mut answer = Answer::Nobody;
     for candidate in candidates {
-        let questions = family.records().iter().map(|kind| resolver.lookup(candidate.clone(), *kind));
+        let questions =
+            family.records().iter().map(|kind| resolver.lookup(candidate.clone(), *kind));
         let mut found = Vec::new();
         for outcome in futures::future::join_all(questions).await {
             match outcome {
@@ -166,7 +203,8 @@ fn candidates(name: &Name, config: &ResolverConfig, ndots: usize) -> Vec<Name> {
         return vec![absolute];
     }
     let domains = config.search().iter().chain(config.domain());
-    let mut names: Vec<Name> = domains.filter_map(|domain| name.clone().append_domain(domain).ok()).collect();
+    let mut names: Vec<Name> =
+        domains.filter_map(|domain| name.clone().append_domain(domain).ok()).collect();
     // `ndots` counts dots, and a name has one label more than it has dots.
     let position = if usize::from(name.num_labels()) > ndots { 0 } else { names.len() };
     names.insert(position, absolute);
@@ -177,8 +215,12 @@ fn candidates(name: &Name, config: &ResolverConfig, ndots: usize) -> Vec<Name> {
 fn reason(error: &NetError) -> String {
     match error {
         NetError::Timeout => silence(),
-        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => "the name server failed (SERVFAIL)".to_owned(),
-        NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => "the name server refused the question (REFUSED)".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => {
+            "the name server failed (SERVFAIL)".to_owned()
+        }
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => {
+            "the name server refused the question (REFUSED)".to_owned()
+        }
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server answered {code}"),
         other => bounded(&format!("the name server was not reached: {other}")),
     }
@@ -211,11 +253,20 @@ mod tests {
 
     #[test]
     fn search_domains_come_first_for_names_with_few_dots() {
-        let (config, options) =
-            system_conf::parse_resolv_conf("nameserver 192.0.2.1\nsearch default.svc.test svc.test\noptions ndots:2\n").unwrap();
-        let tried = |name: &str| candidates(&Name::from_utf8(name).unwrap(), &config, options.ndots);
-        assert_eq!(tried("counter"), names(&["counter.default.svc.test.", "counter.svc.test.", "counter."]));
-        assert_eq!(tried("a.b.c"), names(&["a.b.c.", "a.b.c.default.svc.test.", "a.b.c.svc.test."]));
+        let (config, options) = system_conf::parse_resolv_conf(
+            "nameserver 192.0.2.1\nsearch default.svc.test svc.test\noptions ndots:2\n",
+        )
+        .unwrap();
+        let tried =
+            |name: &str| candidates(&Name::from_utf8(name).unwrap(), &config, options.ndots);
+        assert_eq!(
+            tried("counter"),
+            names(&["counter.default.svc.test.", "counter.svc.test.", "counter."])
+        );
+        assert_eq!(
+            tried("a.b.c"),
+            names(&["a.b.c.", "a.b.c.default.svc.test.", "a.b.c.svc.test."])
+        );
         assert_eq!(tried("a.b.c."), names(&["a.b.c."]));
     }
 
@@ -230,7 +281,9 @@ mod tests {
     #[tokio::test]
     async fn without_resolv_conf_nobody_knows() {
         let nowhere = Resolver::File("/nonexistent/resolv.conf".into(), PORT);
-        let Answer::Unsure(reason) = nowhere.ask("nodes.test", Family::Both, TIME).await else { panic!("it knows") };
+        let Answer::Unsure(reason) = nowhere.ask("nodes.test", Family::Both, TIME).await else {
+            panic!("it knows")
+        };
         assert!(reason.contains("/nonexistent/resolv.conf"), "{reason}");
     }
 
@@ -244,18 +297,29 @@ mod tests {
         };
         assert_eq!(ask(Mode::Records).await, Answer::Nobody, "no records");
         assert_eq!(ask(Mode::NxDomain).await, Answer::Nobody);
-        for (mode, word) in [(Mode::ServFail, "SERVFAIL"), (Mode::Refused, "REFUSED"), (Mode::Silent, "no name server answered")] {
+        for (mode, word) in [
+            (Mode::ServFail, "SERVFAIL"),
+            (Mode::Refused, "REFUSED"),
+            (Mode::Silent, "no name server answered"),
+        ] {
             let Answer::Unsure(reason) = ask(mode).await else { panic!("{mode:?} is an answer") };
             assert!(reason.contains(word), "{mode:?}: {reason}");
         }
-        let (four, six): (IpAddr, IpAddr) = ("192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap());
+        let (four, six): (IpAddr, IpAddr) =
+            ("192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap());
         server.show(four);
         server.show(six);
         assert_eq!(ask(Mode::Records).await, Answer::Addresses(vec![four, six]));
-        assert_eq!(resolver.ask("nodes.test", Family::V6, TIME).await, Answer::Addresses(vec![six]));
+        assert_eq!(
+            resolver.ask("nodes.test", Family::V6, TIME).await,
+            Answer::Addresses(vec![six])
+        );
         assert_eq!(ask(Mode::ServFailForV6).await, Answer::Addresses(vec![four]));
         server.hide(four);
-        assert!(matches!(ask(Mode::ServFailForV6).await, Answer::Unsure(_)), "there may be one of the other kind");
+        assert!(
+            matches!(ask(Mode::ServFailForV6).await, Answer::Unsure(_)),
+            "there may be one of the other kind"
+        );
     }
 
     #[tokio::test]
@@ -263,7 +327,11 @@ mod tests {
         let server = NameServer::start("127.0.0.1:0").await;
         server.set(Mode::ServFail);
         let answer = Resolver::Server(server.address).ask("nodes.test", Family::V4, TIME).await;
-        assert!(matches!(answer, Answer::Unsure(_)) && server.questions() == 1, "{answer:?}, {}", server.questions());
+        assert!(
+            matches!(answer, Answer::Unsure(_)) && server.questions() == 1,
+            "{answer:?}, {}",
+            server.questions()
+        );
     }
 
     #[tokio::test]
@@ -271,16 +339,27 @@ mod tests {
         let first = NameServer::start("127.0.0.1:0").await;
         let port = first.address.port();
         let second = NameServer::start(&format!("127.0.0.2:{port}")).await;
-        let (old, new): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let (old, new): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         first.show(old);
         second.show(new);
-        let file = std::env::temp_dir().join(format!("counter-net-resolv-{:016x}", fastrand::u64(..)));
+        let file =
+            std::env::temp_dir().join(format!("counter-net-resolv-{:016x}", fastrand::u64(..)));
         let resolver = Resolver::File(file.clone(), port);
-        assert!(matches!(resolver.ask("nodes.test", Family::V4, TIME).await, Answer::Unsure(_)), "there is no file");
+        assert!(
+            matches!(resolver.ask("nodes.test", Family::V4, TIME).await, Answer::Unsure(_)),
+            "there is no file"
+        );
         std::fs::write(&file, "nameserver 127.0.0.1\n").unwrap();
-        assert_eq!(resolver.ask("nodes.test", Family::V4, TIME).await, Answer::Addresses(vec![old]));
+        assert_eq!(
+            resolver.ask("nodes.test", Family::V4, TIME).await,
+            Answer::Addresses(vec![old])
+        );
         std::fs::write(&file, "search svc.test\nnameserver 127.0.0.2\n").unwrap();
-        assert_eq!(resolver.ask("nodes.test", Family::V4, TIME).await, Answer::Addresses(vec![new]));
+        assert_eq!(
+            resolver.ask("nodes.test", Family::V4, TIME).await,
+            Answer::Addresses(vec![new])
+        );
         std::fs::remove_file(file).unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! Subscriptions: each a small set of what changed since it was last asked, so a slow subscriber costs nothing and blocks nobody.
+//! Subscriptions: each a small set of what changed since it was last asked, so a slow subscriber
+//! costs nothing and blocks nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -7,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-/// Changed counters that one subscriber remembers; beyond it only "anything may have changed" is kept. About 1 MB at the most.
+/// Changed counters that one subscriber remembers; beyond it only "anything may have changed" is
+/// kept. About 1 MB at the most.
 const CHANGED_COUNTERS_MAX: usize = 4_096;
 
 /// Which changes a subscriber wants to hear of.
@@ -38,7 +40,8 @@ impl Interest {
 pub struct Change {
     /// The counters of interest that changed, each with the regions that did.
     pub counters: BTreeMap<String, BTreeSet<String>>,
-    /// True when more counters changed than are remembered (4,096): `counters` is then empty and any of them may have changed.
+    /// True when more counters changed than are remembered (4,096): `counters` is then empty and
+    /// any of them may have changed.
     pub overflowed: bool,
     /// Somebody came or went: viewers or nodes of some region, or this node became synced, or its
     /// trouble in reaching others began or ended.
@@ -69,7 +72,8 @@ impl Change {
     }
 }
 
-/// A stream of coalesced [`Change`]s; see [`crate::Node::subscribe`]. Ends when the node stops. Dropping it unsubscribes.
+/// A stream of coalesced [`Change`]s; see [`crate::Node::subscribe`]. Ends when the node stops.
+/// Dropping it unsubscribes.
 pub struct Changes {
     slot: Arc<Slot>,
 }
@@ -152,12 +156,15 @@ impl Subscribers {
         Changes { slot }
     }
 
-    /// Tells every subscriber of the changed keys, named by `keys` as (counter, region); all of them learn that the state hash moved.
+    /// Tells every subscriber of the changed keys, named by `keys` as (counter, region); all of
+    /// them learn that the state hash moved.
     pub(crate) fn state_changed<'a>(&self, keys: impl Iterator<Item = (&'a str, &'a str)> + Clone) {
         self.for_each(|slot| {
             slot.update(|pending| {
                 pending.change.state_hash_changed = true;
-                for (counter, region) in keys.clone().filter(|(counter, _)| slot.interest.covers(counter)) {
+                for (counter, region) in
+                    keys.clone().filter(|(counter, _)| slot.interest.covers(counter))
+                {
                     pending.change.note(counter, region);
                 }
             });
@@ -208,7 +215,11 @@ mod tests {
         subscribers.presence_changed();
         let change = next(&mut changes).flatten().expect("a change is ready");
         assert_eq!(change.counters["a"].len(), 2);
-        assert!(change.counters.contains_key("b") && change.presence_changed && change.state_hash_changed);
+        assert!(
+            change.counters.contains_key("b")
+                && change.presence_changed
+                && change.state_hash_changed
+        );
         assert_eq!(next(&mut changes), None, "nothing is left");
     }
 

@@ -31,7 +31,9 @@ use libp2p::{PeerId, Transport, noise, yamux};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster_key::ClusterKey;
-use crate::config::{CONNECT_TIMEOUT, GREETING_TIMEOUT, HANDSHAKE_TIMEOUT, NAME_TIMEOUT, UNACKNOWLEDGED_MAX};
+use crate::config::{
+    CONNECT_TIMEOUT, GREETING_TIMEOUT, HANDSHAKE_TIMEOUT, NAME_TIMEOUT, UNACKNOWLEDGED_MAX,
+};
 use crate::error::StartError;
 use crate::resolve::Resolver;
 use greeting::{GREETING, Greeted};
@@ -50,12 +52,20 @@ pub(crate) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { name: NAME_TIMEOUT, connect: CONNECT_TIMEOUT, greeting: GREETING_TIMEOUT, handshake: HANDSHAKE_TIMEOUT }
+        Self {
+            name: NAME_TIMEOUT,
+            connect: CONNECT_TIMEOUT,
+            greeting: GREETING_TIMEOUT,
+            handshake: HANDSHAKE_TIMEOUT,
+        }
     }
 }
 
 /// The transport of one node, which accepts each of `keys`. Without any, only Noise encrypts.
-pub(crate) fn build(keypair: &Keypair, keys: &[ClusterKey]) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
+pub(crate) fn build(
+    keypair: &Keypair,
+    keys: &[ClusterKey],
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
     build_with(keypair, keys, Resolver::default(), Patience::default())
 }
 
@@ -65,7 +75,8 @@ pub(crate) fn build_with(
     resolver: Resolver,
     patience: Patience,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
-    let noise = noise::Config::new(keypair).map_err(|error| StartError::Network(error.to_string()))?;
+    let noise =
+        noise::Config::new(keypair).map_err(|error| StartError::Network(error.to_string()))?;
     let keys: Arc<[ClusterKey]> = keys.into();
     let connected = Named::new(resolver, patience)
         .and_then(move |socket, end| greet(socket, end, keys, patience))
@@ -74,14 +85,24 @@ pub(crate) fn build_with(
         .multiplex(yamux::Config::default())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         // The greeting's, Noise's and Yamux's. Each keeps its own error within.
-        .map_err(|error| error.either(|error| error.either(|error| error.into_inner(), io::Error::other), io::Error::other));
+        .map_err(|error| {
+            error.either(
+                |error| error.either(|error| error.into_inner(), io::Error::other),
+                io::Error::other,
+            )
+        });
     // The greeting has its own deadline. This is for those who stop after it.
-    let dial_max = patience.name + patience.connect + STAGGER * TRIED_MAX as u32 + patience.handshake;
+    let dial_max =
+        patience.name + patience.connect + STAGGER * TRIED_MAX as u32 + patience.handshake;
     let dialled = TransportTimeout::with_outgoing_timeout(connected, dial_max).map_err(unfinished);
-    Ok(TransportTimeout::with_ingoing_timeout(dialled, patience.handshake).map_err(unfinished).boxed())
+    Ok(TransportTimeout::with_ingoing_timeout(dialled, patience.handshake)
+        .map_err(unfinished)
+        .boxed())
 }
 
-fn unfinished<E: std::error::Error + Send + Sync + 'static>(error: TransportTimeoutError<E>) -> io::Error {
+fn unfinished<E: std::error::Error + Send + Sync + 'static>(
+    error: TransportTimeoutError<E>,
+) -> io::Error {
     match error {
         TransportTimeoutError::Timeout => Fault::Unfinished.into(),
         TransportTimeoutError::TimerError(error) => error,
@@ -93,7 +114,12 @@ fn unfinished<E: std::error::Error + Send + Sync + 'static>(error: TransportTime
 type Private = Either<Encrypted<TcpStream>, TcpStream>;
 
 /// The handshake up to the greeting. A stranger without a key of this node gets no further.
-async fn greet(socket: TcpStream, end: ConnectedPoint, keys: Arc<[ClusterKey]>, patience: Patience) -> io::Result<Greeted<Private>> {
+async fn greet(
+    socket: TcpStream,
+    end: ConnectedPoint,
+    keys: Arc<[ClusterKey]>,
+    patience: Patience,
+) -> io::Result<Greeted<Private>> {
     bound_silence(&socket);
     let now = Instant::now();
     if end.is_listener() {
@@ -103,14 +129,24 @@ async fn greet(socket: TcpStream, end: ConnectedPoint, keys: Arc<[ClusterKey]>, 
     }
 }
 
-async fn dial(mut socket: TcpStream, keys: &[ClusterKey], deadline: Instant) -> io::Result<Greeted<Private>> {
-    let Some(first) = keys.first() else { return Ok(greeting::expected(Either::Right(socket), deadline, false)) };
+async fn dial(
+    mut socket: TcpStream,
+    keys: &[ClusterKey],
+    deadline: Instant,
+) -> io::Result<Greeted<Private>> {
+    let Some(first) = keys.first() else {
+        return Ok(greeting::expected(Either::Right(socket), deadline, false));
+    };
     let nonces = not_silent(deadline, Nonces::exchange(&mut socket, first)).await?;
     let key = nonces.tagged(keys).unwrap_or(first);
     Ok(greeting::expected(Either::Left(nonces.encrypt(key, socket, 0)), deadline, true))
 }
 
-async fn accept(mut socket: TcpStream, keys: &[ClusterKey], deadline: Instant) -> io::Result<Greeted<Private>> {
+async fn accept(
+    mut socket: TcpStream,
+    keys: &[ClusterKey],
+    deadline: Instant,
+) -> io::Result<Greeted<Private>> {
     let nonces = match keys.first() {
         Some(key) => Some((not_silent(deadline, Nonces::exchange(&mut socket, key)).await?, key)),
         None => None,
@@ -127,7 +163,10 @@ async fn accept(mut socket: TcpStream, keys: &[ClusterKey], deadline: Instant) -
     if is_greeted { Ok(greeting::taken(stream)) } else { Err(greeting::turn_away(stream).await) }
 }
 
-async fn not_silent<T>(deadline: Instant, heard: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn not_silent<T>(
+    deadline: Instant,
+    heard: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
     timeout_at(deadline, heard).await.unwrap_or_else(|_| Err(Fault::Silent.into()))
 }
 
@@ -135,7 +174,9 @@ async fn not_silent<T>(deadline: Instant, heard: impl Future<Output = io::Result
 /// system's own bound holds.
 fn bound_silence(socket: &TcpStream) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&socket.0, UNACKNOWLEDGED_MAX.as_millis() as u32) {
+    if let Err(error) =
+        rustix::net::sockopt::set_tcp_user_timeout(&socket.0, UNACKNOWLEDGED_MAX.as_millis() as u32)
+    {
         tracing::debug!(%error, "the system takes no bound of silence");
     }
     #[cfg(not(target_os = "linux"))]

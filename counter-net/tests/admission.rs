@@ -4,7 +4,9 @@ mod cluster;
 
 use std::time::{Duration, Instant};
 
-use cluster::{PATIENCE, address, alone, cluster, eventually, metric, start, until, until_all_show};
+use cluster::{
+    PATIENCE, address, alone, cluster, eventually, metric, start, until, until_all_show,
+};
 use counter_net::{ClusterKey, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,13 +30,18 @@ async fn two_cluster_names_never_mix() {
     })
     .await;
     eventually("both refuse", || {
-        [&first, &second].iter().all(|node| metric(node, "counter_rejected_connections_total", "other_cluster") > 0.0)
+        [&first, &second]
+            .iter()
+            .all(|node| metric(node, "counter_rejected_connections_total", "other_cluster") > 0.0)
     })
     .await;
     assert_eq!((first.view("clicks").total, second.view("clicks").total), (1, 10));
     assert_eq!((first.info().peers, second.info().peers), (0, 0));
     assert!([&first, &second].iter().all(|node| node.members().len() == 1));
-    assert!(!second.is_synced() && !second.info().in_touch, "it names a peer that it does not reach");
+    assert!(
+        !second.is_synced() && !second.info().in_touch,
+        "it names a peer that it does not reach"
+    );
 }
 
 /// This machine's address on the way to others, if there is one. Nothing is sent.
@@ -47,16 +54,32 @@ fn outer_address() -> Option<std::net::IpAddr> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_with_the_same_key_agree_beyond_loopback() {
     let name = cluster();
-    let everywhere = alone(&name, "ord").cluster_key(key("correct horse battery")).listen("/ip4/0.0.0.0/tcp/0");
+    let everywhere =
+        alone(&name, "ord").cluster_key(key("correct horse battery")).listen("/ip4/0.0.0.0/tcp/0");
     let first = everywhere.start().await.expect("starts");
-    let loopback =
-        first.info().addresses.into_iter().find(|address| address.contains("/127.0.0.1/")).expect("every interface is listened on");
+    let loopback = first
+        .info()
+        .addresses
+        .into_iter()
+        .find(|address| address.contains("/127.0.0.1/"))
+        .expect("every interface is listened on");
     let addresses = first.info().addresses;
-    assert!(addresses.last().is_some_and(|last| last.contains("/127.0.0.1/")), "loopback is the last: {addresses:?}");
+    assert!(
+        addresses.last().is_some_and(|last| last.contains("/127.0.0.1/")),
+        "loopback is the last: {addresses:?}"
+    );
     if let Some(outer) = outer_address() {
-        assert!(addresses[0].starts_with(&format!("/ip4/{outer}/")), "other machines dial {outer} first: {addresses:?}");
+        assert!(
+            addresses[0].starts_with(&format!("/ip4/{outer}/")),
+            "other machines dial {outer} first: {addresses:?}"
+        );
     }
-    let second = alone(&name, "fra").cluster_key(key("correct horse battery")).peer(loopback).start().await.expect("starts");
+    let second = alone(&name, "fra")
+        .cluster_key(key("correct horse battery"))
+        .peer(loopback)
+        .start()
+        .await
+        .expect("starts");
     second.counter("clicks").expect("a counter").add(3).expect("added");
     until_all_show(&[first, second], "clicks", 3).await;
 }
@@ -64,12 +87,23 @@ async fn nodes_with_the_same_key_agree_beyond_loopback() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_key_is_diagnosed_within_seconds() {
     let name = cluster();
-    let first = alone(&name, "ord").cluster_key(key("correct horse battery")).start().await.expect("starts");
+    let first = alone(&name, "ord")
+        .cluster_key(key("correct horse battery"))
+        .start()
+        .await
+        .expect("starts");
     let wrong = key("incorrect horse battery");
     let began = Instant::now();
-    let second = alone(&name, "fra").cluster_key(wrong.clone()).peer(address(&first)).start().await.expect("starts");
-    let hinted = |trouble: String| trouble.contains("cluster key") && trouble.contains(&wrong.fingerprint());
-    until(&second, "the hint with the fingerprint", |node| node.info().trouble.is_some_and(hinted)).await;
+    let second = alone(&name, "fra")
+        .cluster_key(wrong.clone())
+        .peer(address(&first))
+        .start()
+        .await
+        .expect("starts");
+    let hinted =
+        |trouble: String| trouble.contains("cluster key") && trouble.contains(&wrong.fingerprint());
+    until(&second, "the hint with the fingerprint", |node| node.info().trouble.is_some_and(hinted))
+        .await;
     assert!(began.elapsed() < SECONDS, "it took {:?}", began.elapsed());
     assert_eq!((first.info().peers, second.info().peers), (0, 0));
 }
@@ -77,10 +111,17 @@ async fn another_key_is_diagnosed_within_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_on_one_side_only_is_diagnosed_within_seconds() {
     let name = cluster();
-    let keyed = alone(&name, "ord").cluster_key(key("correct horse battery")).start().await.expect("starts");
+    let keyed = alone(&name, "ord")
+        .cluster_key(key("correct horse battery"))
+        .start()
+        .await
+        .expect("starts");
     let began = Instant::now();
     let open = start(&name, "fra", &[&keyed]).await;
-    until(&open, "the hint", |node| node.info().trouble.is_some_and(|trouble| trouble.contains("cluster key"))).await;
+    until(&open, "the hint", |node| {
+        node.info().trouble.is_some_and(|trouble| trouble.contains("cluster key"))
+    })
+    .await;
     assert!(began.elapsed() < SECONDS, "it took {:?}", began.elapsed());
     assert_eq!((keyed.info().peers, open.info().peers), (0, 0));
 }
@@ -103,15 +144,27 @@ async fn node_with_two_keys_meets_a_node_with_either() {
 
 #[tokio::test]
 async fn further_keys_without_a_first_are_refused() {
-    let error = alone(&cluster(), "ord").also_accept_key(key("correct horse battery")).start().await.expect_err("refused");
-    assert!(matches!(error, StartError::FirstKeyMissing) && error.to_string().contains("`cluster_key`"), "{error}");
+    let error = alone(&cluster(), "ord")
+        .also_accept_key(key("correct horse battery"))
+        .start()
+        .await
+        .expect_err("refused");
+    assert!(
+        matches!(error, StartError::FirstKeyMissing) && error.to_string().contains("`cluster_key`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn listening_beyond_loopback_without_a_key_is_refused_with_a_way_out() {
-    let error = alone(&cluster(), "ord").listen("/ip4/0.0.0.0/tcp/0").start().await.expect_err("refused");
+    let error =
+        alone(&cluster(), "ord").listen("/ip4/0.0.0.0/tcp/0").start().await.expect_err("refused");
     assert!(matches!(error, StartError::KeyNeeded { .. }));
-    assert!(error.to_string().contains("COUNTER_CLUSTER_KEY") && error.to_string().contains("/ip4/127.0.0.1/tcp/0"), "{error}");
+    assert!(
+        error.to_string().contains("COUNTER_CLUSTER_KEY")
+            && error.to_string().contains("/ip4/127.0.0.1/tcp/0"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -120,18 +173,28 @@ async fn a_taken_port_and_bad_settings_are_errors_that_say_so() {
     let first = start(&name, "ord", &[]).await;
     let taken = address(&first).split("/p2p/").next().expect("an address").to_owned();
     let error = alone(&name, "fra").listen(taken.clone()).start().await.expect_err("refused");
-    assert!(matches!(error, StartError::Listen { .. }) && error.to_string().contains(&taken), "{error}");
+    assert!(
+        matches!(error, StartError::Listen { .. }) && error.to_string().contains(&taken),
+        "{error}"
+    );
     assert!(matches!(alone(&name, "Ord!").start().await, Err(StartError::Region(_))));
     assert!(matches!(alone("a/b", "ord").start().await, Err(StartError::Cluster(_))));
-    assert!(matches!(alone(&name, "ord").peer("127.0.0.1:80").start().await, Err(StartError::Address { .. })));
-    assert!(matches!(alone(&name, "ord").listen("/ip4/127.0.0.1/udp/1").start().await, Err(StartError::Address { .. })));
+    assert!(matches!(
+        alone(&name, "ord").peer("127.0.0.1:80").start().await,
+        Err(StartError::Address { .. })
+    ));
+    assert!(matches!(
+        alone(&name, "ord").listen("/ip4/127.0.0.1/udp/1").start().await,
+        Err(StartError::Address { .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_bytes_on_the_gossip_port_do_no_harm() {
     let name = cluster();
     let first = start(&name, "ord", &[]).await;
-    let port: u16 = address(&first).split('/').nth(4).and_then(|port| port.parse().ok()).expect("a TCP port");
+    let port: u16 =
+        address(&first).split('/').nth(4).and_then(|port| port.parse().ok()).expect("a TCP port");
     for seed in 0..50 {
         let mut random = fastrand::Rng::with_seed(seed);
         let noise: Vec<u8> = (0..1 << (seed % 16)).map(|_| random.u8(..)).collect();
@@ -153,12 +216,16 @@ async fn random_bytes_on_the_gossip_port_do_no_harm() {
 async fn connections_beyond_the_limit_are_refused_and_the_cluster_goes_on() {
     let name = cluster();
     let first = start(&name, "ord", &[]).await;
-    let port: u16 = address(&first).split('/').nth(4).and_then(|port| port.parse().ok()).expect("a TCP port");
+    let port: u16 =
+        address(&first).split('/').nth(4).and_then(|port| port.parse().ok()).expect("a TCP port");
     let mut held = Vec::new();
     for _ in 0..1_000 {
         held.push(TcpStream::connect(("127.0.0.1", port)).await.expect("the system accepts"));
     }
-    eventually("strangers are refused", || metric(&first, "counter_rejected_connections_total", "connection_limit") > 0.0).await;
+    eventually("strangers are refused", || {
+        metric(&first, "counter_rejected_connections_total", "connection_limit") > 0.0
+    })
+    .await;
     first.counter("clicks").expect("a counter").add(1).expect("added");
     let second = start(&name, "fra", &[&first]).await;
     until_all_show(&[first, second], "clicks", 1).await;

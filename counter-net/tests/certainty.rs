@@ -1,4 +1,5 @@
-//! Knowing how sure one is, on real nodes: copies that are counted, tokens that carry what was seen, and what ends a wait.
+//! Knowing how sure one is, on real nodes: copies that are counted, tokens that carry what was
+//! seen, and what ends a wait.
 
 mod cluster;
 
@@ -15,16 +16,20 @@ const SHORT: Duration = Duration::from_millis(200);
 async fn a_replicated_add_is_at_the_others_when_it_resolves() {
     let nodes = start_all(&cluster(), &["ord", "fra", "sin"]).await;
     let clicks = nodes[0].counter("clicks").unwrap();
-    for (at, copies) in [Copies::Nodes(1), Copies::Nodes(2), Copies::Majority, Copies::All].into_iter().enumerate() {
+    for (at, copies) in
+        [Copies::Nodes(1), Copies::Nodes(2), Copies::Majority, Copies::All].into_iter().enumerate()
+    {
         let asked = Instant::now();
         clicks.add_replicated(1, copies, LONG).unwrap().await.unwrap();
-        let holders = nodes.iter().filter(|node| node.view("clicks").total == at as i128 + 1).count();
+        let holders =
+            nodes.iter().filter(|node| node.view("clicks").total == at as i128 + 1).count();
         println!("{copies:?}: {:?}, {holders} hold it", asked.elapsed());
         assert!(holders >= copies.of(3), "{copies:?}: {holders}");
     }
     // A thousand that wait share the questions.
     let asked = Instant::now();
-    let waits: Vec<_> = (0..1_000).map(|_| clicks.add_replicated(1, Copies::All, LONG).unwrap()).collect();
+    let waits: Vec<_> =
+        (0..1_000).map(|_| clicks.add_replicated(1, Copies::All, LONG).unwrap()).collect();
     for wait in waits {
         wait.await.unwrap();
     }
@@ -64,11 +69,17 @@ async fn a_token_makes_another_node_show_what_was_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_cluster_is_behind_and_harms_nobody() {
-    let (node, other) = (alone(&cluster(), "ord").start().await.unwrap(), alone(&cluster(), "fra").start().await.unwrap());
+    let (node, other) = (
+        alone(&cluster(), "ord").start().await.unwrap(),
+        alone(&cluster(), "fra").start().await.unwrap(),
+    );
     let likes = node.counter("likes").unwrap();
     let strange = other.counter("likes").unwrap();
     strange.add(1).unwrap();
-    assert!(matches!(likes.total_at(&strange.token(), SHORT).await, Err(NotReached::Behind { writers: 1, versions: 1.. })));
+    assert!(matches!(
+        likes.total_at(&strange.token(), SHORT).await,
+        Err(NotReached::Behind { writers: 1, versions: 1.. })
+    ));
     assert!(node.reach(&Token::default(), SHORT).await.is_ok());
 }
 
@@ -79,7 +90,8 @@ async fn what_is_stable_is_at_every_node_and_a_dead_one_holds_it_back_until_it_i
     assert_eq!(clicks.stable_total(), None, "the first call begins the watch");
     clicks.add(5).unwrap();
     let asked = Instant::now();
-    eventually("five are stable", || clicks.stable_total().is_some_and(|stable| stable.total == 5)).await;
+    eventually("five are stable", || clicks.stable_total().is_some_and(|stable| stable.total == 5))
+        .await;
     println!("stable at 3 nodes after {:?}", asked.elapsed());
     let stable = clicks.stable_total().unwrap();
     for node in &nodes {
@@ -91,9 +103,15 @@ async fn what_is_stable_is_at_every_node_and_a_dead_one_holds_it_back_until_it_i
     let held_back = clicks.stable_total().unwrap();
     assert_eq!((held_back.total, clicks.total()), (5, 10), "a dead node is not known to hold it");
     eventually("an operator may retire it", || nodes[1].force_retire(dead).is_ok()).await;
-    eventually("ten are stable", || nodes[0].stable_total("clicks").is_some_and(|stable| stable.total == 10)).await;
+    eventually("ten are stable", || {
+        nodes[0].stable_total("clicks").is_some_and(|stable| stable.total == 10)
+    })
+    .await;
     assert!(nodes.iter().all(|node| node.view("clicks").total == 10));
-    assert!(metric(&nodes[0], "counter_member_lag_seconds", "fra") >= 0.0 && nodes[0].metrics_text().contains("counter_member_lag_cells{"));
+    assert!(
+        metric(&nodes[0], "counter_member_lag_seconds", "fra") >= 0.0
+            && nodes[0].metrics_text().contains("counter_member_lag_cells{")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,12 +16,24 @@ async fn three_nodes_agree_on_totals_regions_and_state_hash() {
         for _ in 0..100 {
             clicks.add(1).expect("added");
         }
-        assert_eq!(node.view("clicks").regions[&node.info().region].value, 100, "own adds are read at once");
+        assert_eq!(
+            node.view("clicks").regions[&node.info().region].value,
+            100,
+            "own adds are read at once"
+        );
     }
     until_all_show(&nodes, "clicks", 300).await;
     for node in &nodes {
-        let values: BTreeMap<_, _> = node.view("clicks").regions.into_iter().map(|(region, row)| (region, row.value)).collect();
-        assert_eq!(values, BTreeMap::from([("fra".into(), 100), ("ord".into(), 100), ("sin".into(), 100)]));
+        let values: BTreeMap<_, _> = node
+            .view("clicks")
+            .regions
+            .into_iter()
+            .map(|(region, row)| (region, row.value))
+            .collect();
+        assert_eq!(
+            values,
+            BTreeMap::from([("fra".into(), 100), ("ord".into(), 100), ("sin".into(), 100)])
+        );
     }
 }
 
@@ -35,7 +47,10 @@ async fn two_nodes_of_one_region_add_up() {
     }
     until_all_show(&nodes, "clicks", 198).await;
     assert_eq!(nodes[0].view("clicks").regions["ord"].value, 198);
-    until(&nodes[0], "two nodes in the region", |node| node.view("clicks").regions["ord"].nodes == 2).await;
+    until(&nodes[0], "two nodes in the region", |node| {
+        node.view("clicks").regions["ord"].nodes == 2
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +63,10 @@ async fn a_fresh_node_has_everything_when_it_is_synced_before_anybody_clicks() {
     let fresh = start(&name, "syd", &[&nodes[0]]).await;
     tokio::time::timeout(PATIENCE, fresh.synced()).await.expect("synced");
     let view = fresh.view("clicks");
-    assert_eq!((view.total, view.regions["ord"].value, view.regions["fra"].value, view.synced), (-2, 7, -9, true));
+    assert_eq!(
+        (view.total, view.regions["ord"].value, view.regions["fra"].value, view.synced),
+        (-2, 7, -9, true)
+    );
     assert_eq!(view.regions["syd"].nodes, 1, "its own region is there without a click");
 }
 
@@ -75,7 +93,10 @@ async fn an_empty_node_joins_ten_thousand_counters() {
     }
     let empty = start(&name, "fra", &[&full]).await;
     tokio::time::timeout(PATIENCE, empty.synced()).await.expect("synced");
-    until_all(&[&empty, &full], "equal state hashes", || empty.view("").state_hash == full.view("").state_hash).await;
+    until_all(&[&empty, &full], "equal state hashes", || {
+        empty.view("").state_hash == full.view("").state_hash
+    })
+    .await;
     for n in [0, 1, 4_999, 9_999] {
         assert_eq!(empty.view(&format!("counter-{n}")).total, n + 1);
     }
@@ -84,18 +105,24 @@ async fn an_empty_node_joins_ten_thousand_counters() {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_thousand_counters_of_one_flush_all_arrive() {
     let name = cluster();
-    let first = alone(&name, "ord").flush_interval(Duration::from_millis(500)).start().await.expect("starts");
+    let first = alone(&name, "ord")
+        .flush_interval(Duration::from_millis(500))
+        .start()
+        .await
+        .expect("starts");
     let second = start(&name, "fra", &[&first]).await;
     let third = start(&name, "sin", &[&first]).await;
     let nodes = [first, second, third];
     for node in &nodes {
         node.synced().await;
     }
-    let counters: Vec<_> = (0..3_000).map(|n| nodes[0].counter(&format!("c{n}")).expect("a counter")).collect();
+    let counters: Vec<_> =
+        (0..3_000).map(|n| nodes[0].counter(&format!("c{n}")).expect("a counter")).collect();
     for counter in &counters {
         counter.add(1).expect("added");
     }
-    until(&nodes[0], "the flush", |node| node.metrics_text().contains("counter_cells 3000\n")).await;
+    until(&nodes[0], "the flush", |node| node.metrics_text().contains("counter_cells 3000\n"))
+        .await;
     until_all_show(&nodes, "c2999", 1).await;
     for node in &nodes {
         assert!((0..3_000).all(|n| node.view(&format!("c{n}")).total == 1));

@@ -25,7 +25,11 @@ impl Drop for Scratch {
 }
 
 fn local(cluster: &str, region: &str, directory: &Scratch) -> NodeBuilder {
-    Node::builder().cluster(cluster).region(region).discover(Discovery::Local).runtime_dir(&directory.0)
+    Node::builder()
+        .cluster(cluster)
+        .region(region)
+        .discover(Discovery::Local)
+        .runtime_dir(&directory.0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +49,11 @@ async fn three_that_start_at_once_and_a_fourth_later_find_each_other() {
     assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
     nodes.push(fourth);
     let all: Vec<&Node> = nodes.iter().collect();
-    let everybody = || all.iter().all(|node| node.view("clicks").regions.values().filter(|region| region.nodes == 1).count() == 4);
+    let everybody = || {
+        all.iter().all(|node| {
+            node.view("clicks").regions.values().filter(|region| region.nodes == 1).count() == 4
+        })
+    };
     until_all(&all, "everybody knows everybody", everybody).await;
 }
 
@@ -80,15 +88,29 @@ async fn a_directory_that_cannot_be_used_is_an_error_with_its_name() {
     let file = Scratch::new();
     std::fs::write(&file.0, b"").expect("writable");
     let error = local(&cluster(), "ord", &file).start().await.expect_err("refused");
-    assert!(matches!(error, StartError::Discovery(_)) && error.to_string().contains(&*file.0.to_string_lossy()), "{error}");
+    assert!(
+        matches!(error, StartError::Discovery(_))
+            && error.to_string().contains(&*file.0.to_string_lossy()),
+        "{error}"
+    );
     std::fs::remove_file(&file.0).expect("removable");
 }
 
 #[tokio::test]
 async fn ways_that_cannot_work_here_say_so() {
-    let mdns = Node::builder().cluster(cluster()).discover(Discovery::Mdns).start().await.expect_err("refused");
+    let mdns = Node::builder()
+        .cluster(cluster())
+        .discover(Discovery::Mdns)
+        .start()
+        .await
+        .expect_err("refused");
     assert!(mdns.to_string().contains("cluster key"), "{mdns}");
-    let fly = Node::builder().cluster(cluster()).discover(Discovery::Fly).start().await.expect_err("refused");
+    let fly = Node::builder()
+        .cluster(cluster())
+        .discover(Discovery::Fly)
+        .start()
+        .await
+        .expect_err("refused");
     assert!(fly.to_string().contains("FLY_APP_NAME"), "{fly}");
 }
 
@@ -107,19 +129,42 @@ async fn every_address_of_a_name_is_found_also_one_that_is_added_later() {
         .start()
         .await
         .expect("starts");
-    let port: u16 = cluster::address(&first).split('/').nth(4).and_then(|port| port.parse().ok()).expect("a TCP port");
-    let sixth = Node::builder().cluster(name.clone()).region("fra").listen(at("::1", port)).discover(Discovery::None).start().await;
+    let port: u16 = cluster::address(&first)
+        .split('/')
+        .nth(4)
+        .and_then(|port| port.parse().ok())
+        .expect("a TCP port");
+    let sixth = Node::builder()
+        .cluster(name.clone())
+        .region("fra")
+        .listen(at("::1", port))
+        .discover(Discovery::None)
+        .start()
+        .await;
     let sixth = sixth.expect("IPv6 on loopback, and the port free there");
     for ip in ["127.0.0.2", "::1", "127.0.0.4"] {
         server.show(ip.parse().expect("an address"));
     }
     let way: Discovery = format!("dns:nodes.test:{port}").parse().expect("a way");
-    let asking =
-        Node::builder().cluster(name.clone()).region("sin").listen(at("127.0.0.4", port)).discover(way.clone()).name_server(server.address);
+    let asking = Node::builder()
+        .cluster(name.clone())
+        .region("sin")
+        .listen(at("127.0.0.4", port))
+        .discover(way.clone())
+        .name_server(server.address);
     let asking = asking.start().await.expect("starts");
-    until(&asking, "both are found by A and AAAA, and it does not count itself", |node| node.info().peers == 2).await;
-    let late =
-        Node::builder().cluster(name).region("syd").listen(at("127.0.0.3", port)).discover(Discovery::None).start().await.expect("starts");
+    until(&asking, "both are found by A and AAAA, and it does not count itself", |node| {
+        node.info().peers == 2
+    })
+    .await;
+    let late = Node::builder()
+        .cluster(name)
+        .region("syd")
+        .listen(at("127.0.0.3", port))
+        .discover(Discovery::None)
+        .start()
+        .await
+        .expect("starts");
     server.show("127.0.0.3".parse().expect("an address"));
     until(&asking, "the one added later", |node| node.info().peers == 3).await;
     late.counter("clicks").expect("a counter").add(1).expect("added");
@@ -131,10 +176,17 @@ async fn a_node_joins_soon_after_its_name_server_recovers() {
     for mode in [Mode::ServFail, Mode::Silent, Mode::NxDomain] {
         let (name, server) = (cluster(), NameServer::start("127.0.0.1:0").await);
         server.set(mode);
-        let first = Node::builder().cluster(name.clone()).region("ord").discover(Discovery::None).start().await.expect("starts");
+        let first = Node::builder()
+            .cluster(name.clone())
+            .region("ord")
+            .discover(Discovery::None)
+            .start()
+            .await
+            .expect("starts");
         let port = cluster::address(&first).split('/').nth(4).expect("a TCP port").to_owned();
         let way: Discovery = format!("dns:nodes.test:{port}").parse().expect("a way");
-        let second = Node::builder().cluster(name).region("fra").discover(way).name_server(server.address);
+        let second =
+            Node::builder().cluster(name).region("fra").discover(way).name_server(server.address);
         let second = second.start().await.expect("starts whatever the name server says");
         eventually("it asks on", || server.questions() >= 8).await;
         assert_eq!(second.info().peers, 0, "{mode:?}");
@@ -142,6 +194,10 @@ async fn a_node_joins_soon_after_its_name_server_recovers() {
         server.set(Mode::Records);
         let shown = Instant::now();
         until(&second, "it has joined", |node| node.info().peers == 1).await;
-        assert!(shown.elapsed() < Duration::from_secs(5), "{mode:?}: it took {:?}", shown.elapsed());
+        assert!(
+            shown.elapsed() < Duration::from_secs(5),
+            "{mode:?}: it took {:?}",
+            shown.elapsed()
+        );
     }
 }

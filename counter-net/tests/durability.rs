@@ -1,4 +1,5 @@
-//! Data directories under real nodes: what was durable is there again, every start is a new writer, copies harm nobody.
+//! Data directories under real nodes: what was durable is there again, every start is a new writer,
+//! copies harm nobody.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,11 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("counter-durability-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+        let path = std::env::temp_dir().join(format!(
+            "counter-durability-{}-{:016x}",
+            std::process::id(),
+            fastrand::u64(..)
+        ));
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -27,7 +32,11 @@ impl Drop for Scratch {
 }
 
 fn builder(directory: &Path) -> NodeBuilder {
-    Node::builder().region("ord").cluster("durability").discover(Discovery::None).data_dir(directory)
+    Node::builder()
+        .region("ord")
+        .cluster("durability")
+        .discover(Discovery::None)
+        .data_dir(directory)
 }
 
 async fn start(directory: &Path) -> Node {
@@ -51,7 +60,9 @@ async fn converged(nodes: &[&Node], total: i128) {
         }
     };
     let totals = || nodes.iter().map(|node| node.view("clicks").total).collect::<Vec<_>>();
-    tokio::time::timeout(Duration::from_secs(20), agree).await.unwrap_or_else(|_| panic!("{total} expected, {:?} shown", totals()));
+    tokio::time::timeout(Duration::from_secs(20), agree)
+        .await
+        .unwrap_or_else(|_| panic!("{total} expected, {:?} shown", totals()));
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -74,7 +85,12 @@ async fn what_was_durable_is_there_after_an_abrupt_end_and_each_life_is_a_new_wr
         assert_eq!(clicks.total(), 10 * life);
         drop(node);
     }
-    assert!(lives.windows(2).all(|pair| pair[0].node == pair[1].node && pair[0].generation < pair[1].generation), "{lives:?}");
+    assert!(
+        lives
+            .windows(2)
+            .all(|pair| pair[0].node == pair[1].node && pair[0].generation < pair[1].generation),
+        "{lives:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +109,12 @@ async fn an_orderly_shutdown_keeps_what_nobody_waited_for() {
 async fn a_whole_cluster_stops_and_comes_back_from_any_of_its_directories() {
     let scratch = Scratch::new();
     let first = start(&scratch.node("a")).await;
-    let second = builder(&scratch.node("b")).region("fra").peer(&first.info().addresses[0]).start().await.unwrap();
+    let second = builder(&scratch.node("b"))
+        .region("fra")
+        .peer(&first.info().addresses[0])
+        .start()
+        .await
+        .unwrap();
     first.counter("clicks").unwrap().add_durable(5).unwrap().await.unwrap();
     second.counter("clicks").unwrap().add_durable(7).unwrap().await.unwrap();
     converged(&[&first, &second], 12).await;
@@ -124,8 +145,13 @@ async fn a_directory_copied_and_started_twice_counts_every_add_once() {
     first.shutdown().await;
     copy(&scratch.node("a"), &scratch.node("copy"));
     let first = start(&scratch.node("a")).await;
-    let copied = builder(&scratch.node("copy")).peer(&first.info().addresses[0]).start().await.unwrap();
-    assert_ne!(first.info().replica.node, copied.info().replica.node, "the copy takes another identity");
+    let copied =
+        builder(&scratch.node("copy")).peer(&first.info().addresses[0]).start().await.unwrap();
+    assert_ne!(
+        first.info().replica.node,
+        copied.info().replica.node,
+        "the copy takes another identity"
+    );
     first.counter("clicks").unwrap().add(1).unwrap();
     copied.counter("clicks").unwrap().add(2).unwrap();
     converged(&[&first, &copied], 103).await;
@@ -145,13 +171,15 @@ async fn a_directory_restored_from_earlier_loses_nothing_that_a_member_has() {
     converged(&[&first, &other], 111).await;
     first.shutdown().await;
     copy(&scratch.node("backup"), &scratch.node("a"));
-    let restored = builder(&scratch.node("a")).peer(&other.info().addresses[0]).start().await.unwrap();
+    let restored =
+        builder(&scratch.node("a")).peer(&other.info().addresses[0]).start().await.unwrap();
     restored.counter("clicks").unwrap().add(1).unwrap();
     converged(&[&restored, &other], 112).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_directory_a_durable_add_resolves_at_once() {
-    let node = Node::builder().cluster("durability").discover(Discovery::None).start().await.unwrap();
+    let node =
+        Node::builder().cluster("durability").discover(Discovery::None).start().await.unwrap();
     node.counter("clicks").unwrap().add_durable(1).unwrap().await.unwrap();
 }

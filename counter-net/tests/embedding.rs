@@ -1,4 +1,5 @@
-//! What a service that embeds the crate relies on: types that any thread may hold, no foreign types, any runtime, and futures that may be dropped.
+//! What a service that embeds the crate relies on: types that any thread may hold, no foreign
+//! types, any runtime, and futures that may be dropped.
 
 mod cluster;
 
@@ -8,7 +9,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use cluster::{PATIENCE, address, alone, cluster, crash_last, eventually, metric, start, start_all};
+use cluster::{
+    PATIENCE, address, alone, cluster, crash_last, eventually, metric, start, start_all,
+};
 use counter_net::*;
 use futures::StreamExt;
 
@@ -93,9 +96,17 @@ async fn futures_of_the_crate(node: Node, counter: Counter, token: Token) {
 
 /// The names that a door's `pub use` lines give, but for constants.
 fn exported(door: &str) -> Vec<&str> {
-    let uses = door.split("pub use ").skip(1).filter_map(|text| text.split_once(';')).map(|(list, _)| list);
-    let names = uses.flat_map(|list| list.rsplit("::").next().unwrap_or(list).split([',', '{', '}', ' ', '\n']));
-    names.filter(|name| name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase)).collect()
+    let uses = door
+        .split("pub use ")
+        .skip(1)
+        .filter_map(|text| text.split_once(';'))
+        .map(|(list, _)| list);
+    let names = uses.flat_map(|list| {
+        list.rsplit("::").next().unwrap_or(list).split([',', '{', '}', ' ', '\n'])
+    });
+    names
+        .filter(|name| name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase))
+        .collect()
 }
 
 #[test]
@@ -104,19 +115,36 @@ fn every_public_type_may_be_held_by_any_thread() {
     let _compiles = |node, counter, token| is_task(futures_of_the_crate(node, counter, token));
     let doors = [include_str!("../src/lib.rs"), include_str!("../src/protocol/mod.rs")];
     let names: Vec<&str> = doors.into_iter().flat_map(exported).collect();
-    assert!(names.len() > 40 && names.contains(&"Node") && names.contains(&"Replicator"), "{names:?}");
+    assert!(
+        names.len() > 40 && names.contains(&"Node") && names.contains(&"Replicator"),
+        "{names:?}"
+    );
     let list = include_str!("embedding.rs");
-    let missing: Vec<_> = names.iter().filter(|name| !list.contains(&format!("is_shared::<{name}>()"))).collect();
+    let missing: Vec<_> =
+        names.iter().filter(|name| !list.contains(&format!("is_shared::<{name}>()"))).collect();
     assert!(missing.is_empty(), "not in the list above: {missing:?}");
 }
 
-/// What a signature of the crate must not name: a service would have to follow these crates' versions.
-const FOREIGN: [&str; 9] = ["libp2p", "PeerId", "Multiaddr", "Keypair", "Swarm", "hickory", "redb", "prometheus", "request_response"];
+/// What a signature of the crate must not name: a service would have to follow these crates'
+/// versions.
+const FOREIGN: [&str; 9] = [
+    "libp2p",
+    "PeerId",
+    "Multiaddr",
+    "Keypair",
+    "Swarm",
+    "hickory",
+    "redb",
+    "prometheus",
+    "request_response",
+];
 
-/// Every public declaration of a file up to its body, and the head of every `impl`. Nothing is `pub` that cannot be reached: a lint sees to that.
+/// Every public declaration of a file up to its body, and the head of every `impl`. Nothing is
+/// `pub` that cannot be reached: a lint sees to that.
 fn declarations(source: &str) -> Vec<String> {
     let source = source.split("#[cfg(test)]").next().unwrap_or(source);
-    let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code: Vec<&str> =
+        source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let begins = |line: &str| line.trim_start().starts_with("pub ") || line.starts_with("impl");
     let mut found = Vec::new();
     for at in (0..code.len()).filter(|at| begins(code[*at])) {
@@ -126,7 +154,11 @@ fn declarations(source: &str) -> Vec<String> {
         for line in &code[at..] {
             text += line;
             text.push(' ');
-            let ends = if is_enum { line.starts_with(&format!("{}}}", " ".repeat(indent))) } else { line.ends_with(['{', ';', ',', '}']) };
+            let ends = if is_enum {
+                line.starts_with(&format!("{}}}", " ".repeat(indent)))
+            } else {
+                line.ends_with(['{', ';', ',', '}'])
+            };
             if ends {
                 break;
             }
@@ -152,17 +184,24 @@ fn no_public_signature_names_a_foreign_crate() {
     let (mut looked_at, mut foreign) = (0, Vec::new());
     for path in sources(&root) {
         for text in declarations(&std::fs::read_to_string(&path).unwrap()) {
-            let is_ours = !text.starts_with("impl") || text.split(|c: char| !c.is_alphanumeric()).any(|word| names.contains(&word));
+            let is_ours = !text.starts_with("impl")
+                || text.split(|c: char| !c.is_alphanumeric()).any(|word| names.contains(&word));
             looked_at += usize::from(is_ours);
             if is_ours && FOREIGN.iter().any(|name| text.contains(name)) {
                 foreign.push((path.clone(), text));
             }
         }
     }
-    assert!(looked_at > 300, "only {looked_at} declarations: they are not read as they are written");
+    assert!(
+        looked_at > 300,
+        "only {looked_at} declarations: they are not read as they are written"
+    );
     assert!(foreign.is_empty(), "{foreign:#?}");
     let planted = "pub fn peer(&self) -> PeerId {\n}\npub enum E {\n    A(libp2p::Multiaddr),\n}\nimpl From<Multiaddr> for Node {\n";
-    assert!(declarations(planted).iter().all(|text| FOREIGN.iter().any(|name| text.contains(name))) && declarations(planted).len() == 3);
+    assert!(
+        declarations(planted).iter().all(|text| FOREIGN.iter().any(|name| text.contains(name)))
+            && declarations(planted).len() == 3
+    );
 }
 
 #[test]
@@ -177,9 +216,13 @@ fn a_node_lives_in_a_runtime_of_one_thread_that_is_there_already_and_is_added_to
         let (likes, there) = (one.counter("likes").unwrap(), two.counter("likes").unwrap());
         // Plain threads without a runtime.
         let threads: Vec<_> = [likes.clone(), there.clone()]
-            .map(|counter| std::thread::spawn(move || (0..1_000).for_each(|_| counter.add(1).unwrap())))
+            .map(|counter| {
+                std::thread::spawn(move || (0..1_000).for_each(|_| counter.add(1).unwrap()))
+            })
             .into();
-        let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| thread.join().unwrap()));
+        let joined = tokio::task::spawn_blocking(|| {
+            threads.into_iter().for_each(|thread| thread.join().unwrap())
+        });
         joined.await.unwrap();
         likes.durable().await.unwrap();
         assert_eq!(there.total_at(&one.token(), LONG).await.map(|total| total >= 1_000), Ok(true));
@@ -192,8 +235,12 @@ fn a_node_lives_in_a_runtime_of_one_thread_that_is_there_already_and_is_added_to
 #[test]
 fn outside_of_a_runtime_a_start_is_an_error_and_a_shutdown_works() {
     let cluster = cluster();
-    let error = futures::executor::block_on(alone(&cluster, "ord").start()).expect_err("there is no runtime");
-    assert!(matches!(error, StartError::NoRuntime) && error.to_string().contains("#[tokio::main]"), "{error}");
+    let error = futures::executor::block_on(alone(&cluster, "ord").start())
+        .expect_err("there is no runtime");
+    assert!(
+        matches!(error, StartError::NoRuntime) && error.to_string().contains("#[tokio::main]"),
+        "{error}"
+    );
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let directory = Directory::new();
     let node = runtime.block_on(alone(&cluster, "ord").data_dir(&directory.0).start()).unwrap();
@@ -203,7 +250,8 @@ fn outside_of_a_runtime_a_start_is_an_error_and_a_shutdown_works() {
     assert_eq!(again.view("likes").total, 1);
 }
 
-/// Polls a future a few times, whether it has something to do or not, and drops it: true where it had not ended.
+/// Polls a future a few times, whether it has something to do or not, and drops it: true where it
+/// had not ended.
 async fn drop_after<F: Future>(polls: usize, future: F) -> bool {
     let mut left = polls;
     let mut future = pin!(future);
@@ -245,10 +293,14 @@ async fn a_start_a_commit_and_a_shutdown_that_are_dropped_midway_lose_nothing() 
     }
     for life in 1..=8 {
         let node = loop {
-            // A start that was dropped gives the directory back a moment later; a shutdown that has ended has given it back.
+            // A start that was dropped gives the directory back a moment later; a shutdown that has
+            // ended has given it back.
             match builder().start().await {
                 Ok(node) => break node,
-                Err(error) => assert!(life == 1 && error.to_string().contains("another"), "life {life}: {error}"),
+                Err(error) => assert!(
+                    life == 1 && error.to_string().contains("another"),
+                    "life {life}: {error}"
+                ),
             }
             tokio::task::yield_now().await;
         };
@@ -258,7 +310,9 @@ async fn a_start_a_commit_and_a_shutdown_that_are_dropped_midway_lose_nothing() 
         likes.add(1).unwrap();
         // From at once to far into the last commit.
         drop_after(1 << (2 * life), node.shutdown()).await;
-        tokio::time::timeout(PATIENCE, node.shutdown()).await.expect("a shutdown is taken up where it was dropped");
+        tokio::time::timeout(PATIENCE, node.shutdown())
+            .await
+            .expect("a shutdown is taken up where it was dropped");
         // It has ended: the directory is free, and holds everything.
     }
     assert_eq!(builder().start().await.unwrap().view("likes").total, 16);
@@ -278,7 +332,8 @@ async fn waits_and_streams_that_are_dropped_midway_lose_nothing_and_leave_nothin
         let dropped = drop_after(polls, here.add_replicated(1, Copies::All, LONG).unwrap()).await;
         assert!(dropped, "a dead node cannot hold it");
     }
-    // Dropped, the adds are counted, and travel; and the stream that was dropped in its `next` tells of them.
+    // Dropped, the adds are counted, and travel; and the stream that was dropped in its `next`
+    // tells of them.
     let total = tokio::time::timeout(PATIENCE, async {
         while there.total() < 3 {
             changes.next().await.expect("the node runs");
@@ -290,13 +345,24 @@ async fn waits_and_streams_that_are_dropped_midway_lose_nothing_and_leave_nothin
     strange.counter("likes").unwrap().add(1).unwrap();
     let token = strange.token();
     for polls in 1..=3 {
-        assert!(drop_after(polls, there.total_at(&token, LONG)).await && drop_after(polls, nodes[1].reach(&token, LONG)).await);
+        assert!(
+            drop_after(polls, there.total_at(&token, LONG)).await
+                && drop_after(polls, nodes[1].reach(&token, LONG)).await
+        );
     }
     for node in nodes.clone() {
-        eventually("no wait is left", move || metric(&node, "counter_queue_depth", "waits") == 0.0).await;
+        eventually("no wait is left", move || metric(&node, "counter_queue_depth", "waits") == 0.0)
+            .await;
     }
-    let fourth = alone(&cluster, "lon").peer(address(&nodes[0])).peer(address(&strange)).start().await.unwrap();
+    let fourth = alone(&cluster, "lon")
+        .peer(address(&nodes[0]))
+        .peer(address(&strange))
+        .start()
+        .await
+        .unwrap();
     assert!(fourth.counter("likes").unwrap().total_at(&token, LONG).await.is_ok());
     drop_after(1, fourth.leave()).await;
-    tokio::time::timeout(PATIENCE, fourth.leave()).await.expect("a leave is taken up where it was dropped");
+    tokio::time::timeout(PATIENCE, fourth.leave())
+        .await
+        .expect("a leave is taken up where it was dropped");
 }

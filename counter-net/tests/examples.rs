@@ -4,15 +4,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The built example; built now where only this test was, and the example is not there or older than its source.
+/// The built example; built now where only this test was, and the example is not there or older
+/// than its source.
 fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
     let path = own.ancestors().nth(2).expect("target/PROFILE").join("examples").join(name);
     let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
+    let source =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
     if changed(&path) < changed(&source) {
         let cargo = std::env::var_os("CARGO").expect("tests run under cargo");
-        let built = Command::new(cargo).args(["build", "--quiet", "--package", "counter-net", "--example", name]).status();
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "counter-net", "--example", name])
+            .status();
         assert!(built.is_ok_and(|status| status.success()), "{name} does not build");
     }
     path
@@ -21,7 +25,12 @@ fn binary(name: &str) -> PathBuf {
 /// Runs an example to its end with `input`, and returns what it printed.
 fn run(name: &str, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(binary(name));
-    let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the example starts");
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
     child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the example reads");
     let output = child.wait_with_output().expect("the example ends");
     assert!(output.status.success(), "{name}: {}", output.status);
@@ -38,9 +47,14 @@ fn embed_prints_its_total() {
 fn the_readmes_program_is_the_example() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).expect("it is there");
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    let words =
+        |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
     let readme = read("README.md");
-    let program = readme.split("```rust").nth(1).and_then(|rest| rest.split("```").next()).and_then(|block| block.split_once('\n'));
+    let program = readme
+        .split("```rust")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .and_then(|block| block.split_once('\n'));
     let example = read("counter-net/examples/embed.rs");
     let (_, code) = example.split_once("\n\n").expect("a head, then the program");
     assert_eq!(words(program.expect("a program in the README").1), words(code));
@@ -50,7 +64,12 @@ fn the_readmes_program_is_the_example() {
 fn regions_agree() {
     let printed = run("regions", &[], "");
     for region in ["ord", "fra", "sin"] {
-        assert!(printed.contains(&format!(r#"{region} sees 60 in all: {{"fra": 20, "ord": 10, "sin": 30}}"#)), "{printed}");
+        assert!(
+            printed.contains(&format!(
+                r#"{region} sees 60 in all: {{"fra": 20, "ord": 10, "sin": 30}}"#
+            )),
+            "{printed}"
+        );
     }
     assert!(printed.contains("after a reset at sin, ord sees 0"), "{printed}");
 }
@@ -58,7 +77,10 @@ fn regions_agree() {
 #[test]
 fn usage_is_metered_across_regions() {
     let printed = run("usage", &[], "");
-    assert!(printed.contains("acme: 30 of 50 more requests admitted in fra, 100 used in all"), "{printed}");
+    assert!(
+        printed.contains("acme: 30 of 50 more requests admitted in fra, 100 used in all"),
+        "{printed}"
+    );
     assert!(printed.contains("acme: 100 may be billed"), "{printed}");
     assert!(printed.contains("globex: 10 used") && printed.contains("moved: usage:"), "{printed}");
 }
@@ -66,7 +88,12 @@ fn usage_is_metered_across_regions() {
 #[test]
 fn a_like_in_one_region_is_seen_by_its_client_in_the_other() {
     let printed = run("likes", &[], "");
-    assert!(printed.contains(r#""likes":3"#) && printed.contains(r#""behind":false"#) && printed.contains(r#""ord":3"#), "{printed}");
+    assert!(
+        printed.contains(r#""likes":3"#)
+            && printed.contains(r#""behind":false"#)
+            && printed.contains(r#""ord":3"#),
+        "{printed}"
+    );
 }
 
 #[test]

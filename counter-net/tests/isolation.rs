@@ -1,4 +1,5 @@
-//! A node that is cut off on purpose: both sides count apart, each says honestly whom it reaches, and after the heal the sums meet.
+//! A node that is cut off on purpose: both sides count apart, each says honestly whom it reaches,
+//! and after the heal the sums meet.
 
 mod cluster;
 
@@ -12,7 +13,10 @@ fn add(node: &Node, amount: u64) {
 }
 
 fn region(node: &Node, region: &str) -> (i128, u64, u64) {
-    node.view("clicks").regions.get(region).map_or((0, 0, 0), |row| (row.value, row.connected, row.nodes))
+    node.view("clicks")
+        .regions
+        .get(region)
+        .map_or((0, 0, 0), |row| (row.value, row.connected, row.nodes))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,20 +28,33 @@ async fn an_isolated_node_and_the_others_count_apart_and_meet_once_healed() {
     for (cut, other) in [(0, 1), (2, 1)] {
         let before = nodes[other].view("clicks").total;
         nodes[cut].set_isolated(true);
-        until(&nodes[cut], "it reaches nobody", |node| node.info().peers == 0 && !node.info().in_touch).await;
+        until(&nodes[cut], "it reaches nobody", |node| {
+            node.info().peers == 0 && !node.info().in_touch
+        })
+        .await;
         add(&nodes[cut], 3);
         add(&nodes[other], 4);
         // What dialling would have to do, it does within this wait: nothing crosses.
         let code = ["ord", "fra", "sin"][cut];
-        until(&nodes[other], "nobody is live there", |node| region(node, code).1 == 0 && region(node, code).2 == 0).await;
+        until(&nodes[other], "nobody is live there", |node| {
+            region(node, code).1 == 0 && region(node, code).2 == 0
+        })
+        .await;
         until(&nodes[cut], "nobody else is live", |node| region(node, "fra").2 == 0).await;
         assert_eq!(region(&nodes[cut], code).1, 1, "its own viewer stays");
-        assert_eq!((nodes[cut].view("clicks").total, nodes[other].view("clicks").total), (before + 3, before + 4));
+        assert_eq!(
+            (nodes[cut].view("clicks").total, nodes[other].view("clicks").total),
+            (before + 3, before + 4)
+        );
         assert_ne!(nodes[cut].view("clicks").state_hash, nodes[other].view("clicks").state_hash);
         let healed = Instant::now();
         nodes[cut].set_isolated(false);
         until_all_show(&nodes, "clicks", before + 7).await;
-        assert!(healed.elapsed() < Duration::from_secs(5), "the sums met after {:?}", healed.elapsed());
+        assert!(
+            healed.elapsed() < Duration::from_secs(5),
+            "the sums met after {:?}",
+            healed.elapsed()
+        );
         for node in &nodes {
             until(node, "everybody is back, once each", |node| {
                 ["ord", "fra", "sin"].iter().all(|code| {
@@ -48,7 +65,10 @@ async fn an_isolated_node_and_the_others_count_apart_and_meet_once_healed() {
             .await;
         }
     }
-    assert!(nodes.iter().all(|node| metric(node, "counter_peers_cut_total", "") == 0.0), "nobody is taken for a wrongdoer");
+    assert!(
+        nodes.iter().all(|node| metric(node, "counter_peers_cut_total", "") == 0.0),
+        "nobody is taken for a wrongdoer"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! How long an add takes to be seen at another node, on loopback: prints p50, p90, p99. Run with `--release -- --ignored --nocapture`.
+//! How long an add takes to be seen at another node, on loopback: prints p50, p90, p99. Run with
+//! `--release -- --ignored --nocapture`.
 
 mod cluster;
 
@@ -79,7 +80,8 @@ async fn a_hundred_thousand_keys_to_a_fresh_node() {
 /// What the machine's loopback has sent so far, all programs together.
 fn loopback_bytes() -> u64 {
     let table = std::fs::read_to_string("/proc/net/dev").expect("Linux");
-    let line = table.lines().find_map(|line| line.trim().strip_prefix("lo:")).expect("a loopback device");
+    let line =
+        table.lines().find_map(|line| line.trim().strip_prefix("lo:")).expect("a loopback device");
     line.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).expect("a number")
 }
 
@@ -87,13 +89,17 @@ fn loopback_bytes() -> u64 {
 #[ignore = "a measurement, not a fact"]
 async fn an_idle_cluster_of_ten() {
     let regions: Vec<String> = (0..10).map(|n| format!("r{n}")).collect();
-    let nodes = start_all(&cluster(), &regions.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let nodes =
+        start_all(&cluster(), &regions.iter().map(String::as_str).collect::<Vec<_>>()).await;
     nodes[0].counter("clicks").expect("a counter").add(1).expect("added");
     cluster::until_all_show(&nodes, "clicks", 1).await;
     tokio::time::sleep(Duration::from_secs(8)).await;
     let (before, began) = (loopback_bytes(), Instant::now());
     tokio::time::sleep(Duration::from_secs(20)).await;
     let rate = (loopback_bytes() - before) as f64 / began.elapsed().as_secs_f64() / 10.0;
-    let lost: f64 = nodes.iter().map(|node| cluster::metric(node, "counter_peers_lost_total", "")).sum();
-    println!("an idle cluster of 10 sends {rate:.0} bytes/s a node on the wire, headers included; {lost} peers given up as lost");
+    let lost: f64 =
+        nodes.iter().map(|node| cluster::metric(node, "counter_peers_lost_total", "")).sum();
+    println!(
+        "an idle cluster of 10 sends {rate:.0} bytes/s a node on the wire, headers included; {lost} peers given up as lost"
+    );
 }

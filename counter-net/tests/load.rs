@@ -1,4 +1,5 @@
-//! A node under 100,000 adds a second, in a process of its own: its memory stays flat, and it goes on answering.
+//! A node under 100,000 adds a second, in a process of its own: its memory stays flat, and it goes
+//! on answering.
 
 #[path = "cluster/mod.rs"]
 mod cluster;
@@ -40,21 +41,37 @@ struct Loaded {
 impl Loaded {
     fn start(peers: &[Node], counters: usize) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("a path"));
-        command.args(["--exact", "a_loaded_node", "--ignored", "--nocapture", "--test-threads", "1"]);
-        command.env("LOAD_CLUSTER", peers[0].info().cluster).env("LOAD_COUNTERS", counters.to_string());
+        command.args([
+            "--exact",
+            "a_loaded_node",
+            "--ignored",
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ]);
+        command
+            .env("LOAD_CLUSTER", peers[0].info().cluster)
+            .env("LOAD_COUNTERS", counters.to_string());
         command.env("LOAD_PEERS", peers.iter().map(address).collect::<Vec<_>>().join(" "));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let (input, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let (input, stdout) =
+            (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let (tell, reports) = mpsc::channel();
         let (tell_address, listens) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let words: Vec<&str> = line.split_whitespace().collect();
-                let at = words.iter().position(|word| ["listens", "report"].contains(word)).unwrap_or(words.len());
+                let at = words
+                    .iter()
+                    .position(|word| ["listens", "report"].contains(word))
+                    .unwrap_or(words.len());
                 // The reader may have all that it wanted.
                 let _gone = match &words[at..] {
                     ["listens", address] => tell_address.send((*address).to_owned()).is_ok(),
-                    ["report", numbers @ ..] => read_report(numbers).is_some_and(|report| tell.send(report).is_ok()),
+                    ["report", numbers @ ..] => {
+                        read_report(numbers).is_some_and(|report| tell.send(report).is_ok())
+                    }
                     _ => true,
                 };
             }
@@ -66,7 +83,11 @@ impl Loaded {
 
 fn read_report(numbers: &[&str]) -> Option<Report> {
     let [rss_kib, adds, read_max] = numbers else { return None };
-    Some(Report { rss_kib: rss_kib.parse().ok()?, adds: adds.parse().ok()?, read_max: Duration::from_micros(read_max.parse().ok()?) })
+    Some(Report {
+        rss_kib: rss_kib.parse().ok()?,
+        adds: adds.parse().ok()?,
+        read_max: Duration::from_micros(read_max.parse().ok()?),
+    })
 }
 
 impl Drop for Loaded {
@@ -76,7 +97,8 @@ impl Drop for Loaded {
     }
 }
 
-/// From an add here to the moment when this node sees that the loaded one has seen it and added too.
+/// From an add here to the moment when this node sees that the loaded one has seen it and added
+/// too.
 async fn there_and_back(node: &Node, there: &Counter) -> Duration {
     let mut changes = node.subscribe(Interest::Counter("back".into()));
     let goal = there.total() + 1;
@@ -92,11 +114,22 @@ async fn there_and_back(node: &Node, there: &Counter) -> Duration {
 }
 
 /// Runs the load for some time; prints and returns the reports and the sorted times there and back.
-async fn run(counters: usize, time: Duration, with_deaf_peer: bool) -> (Vec<Report>, Vec<Duration>) {
+async fn run(
+    counters: usize,
+    time: Duration,
+    with_deaf_peer: bool,
+) -> (Vec<Report>, Vec<Duration>) {
     let nodes = start_all(&cluster::cluster(), &["ord", "fra"]).await;
     let loaded = Loaded::start(&nodes, counters);
-    until(&nodes[0], "the loaded node is there", |node| node.info().peers == 2 && node.view("back").regions.contains_key("sin")).await;
-    let deaf = if with_deaf_peer { Some(Hostile::connect_to(&loaded.address, &nodes[0].info().cluster).await) } else { None };
+    until(&nodes[0], "the loaded node is there", |node| {
+        node.info().peers == 2 && node.view("back").regions.contains_key("sin")
+    })
+    .await;
+    let deaf = if with_deaf_peer {
+        Some(Hostile::connect_to(&loaded.address, &nodes[0].info().cluster).await)
+    } else {
+        None
+    };
     let deaf = deaf.map(|mut deaf| {
         tokio::spawn(async move {
             deaf.until_pinged().await;
@@ -111,7 +144,9 @@ async fn run(counters: usize, time: Duration, with_deaf_peer: bool) -> (Vec<Repo
     }
     let reports: Vec<Report> = loaded.reports.try_iter().collect();
     times.sort();
-    let rate = reports.last().map_or(0.0, |report| report.adds as f64 / (reports.len() as f64 * REPORT_INTERVAL.as_secs_f64()));
+    let rate = reports.last().map_or(0.0, |report| {
+        report.adds as f64 / (reports.len() as f64 * REPORT_INTERVAL.as_secs_f64())
+    });
     println!(
         "{rate:.0} adds/s on {counters} counters for {time:?}, a peer that never reads: {with_deaf_peer}; there and back {} times: median {:?}, \
          99 % within {:?}; longest read {:?}; memory by the half second, MiB: {:?}",
@@ -130,7 +165,8 @@ async fn run(counters: usize, time: Duration, with_deaf_peer: bool) -> (Vec<Repo
 /// How much the memory grew after the first half of the time, in KiB.
 fn growth(reports: &[Report]) -> i64 {
     let (first, second) = reports.split_at(reports.len() / 2);
-    let greatest = |reports: &[Report]| reports.iter().map(|report| report.rss_kib).max().unwrap_or(0);
+    let greatest =
+        |reports: &[Report]| reports.iter().map(|report| report.rss_kib).max().unwrap_or(0);
     greatest(second) - greatest(first)
 }
 
@@ -142,17 +178,23 @@ async fn memory_stays_flat_under_a_hundred_thousand_adds_a_second_and_the_node_a
     assert!(times[times.len() / 2] < Duration::from_secs(1), "{:?}", times[times.len() / 2]);
 }
 
-/// `cargo test --release -p counter-net --test load -- --ignored --nocapture thirty` prints the numbers; `LOAD_SECONDS` may say another time.
-/// Gossip remembers each message for one minute and its sender's merits for two: from then on, memory does not grow at all.
+/// `cargo test --release -p counter-net --test load -- --ignored --nocapture thirty` prints the
+/// numbers; `LOAD_SECONDS` may say another time. Gossip remembers each message for one minute and
+/// its sender's merits for two: from then on, memory does not grow at all.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute; run it in release"]
 async fn thirty_seconds_under_a_hundred_thousand_adds_a_second() {
-    let seconds = std::env::var("LOAD_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
+    let seconds =
+        std::env::var("LOAD_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
     for with_deaf_peer in [false, true] {
         let (reports, times) = run(1_000, Duration::from_secs(seconds), with_deaf_peer).await;
         let growth_max = if seconds >= 300 { 2 } else { 16 };
         assert!(growth(&reports) < growth_max * 1024, "{reports:?}");
-        assert!(times[times.len() / 2] < Duration::from_millis(50) && reports.len() >= 40, "{:?}", times[times.len() / 2]);
+        assert!(
+            times[times.len() / 2] < Duration::from_millis(50) && reports.len() >= 40,
+            "{:?}",
+            times[times.len() / 2]
+        );
     }
 }
 
@@ -160,16 +202,25 @@ async fn thirty_seconds_under_a_hundred_thousand_adds_a_second() {
 #[ignore = "the other tests start it as a process of its own"]
 async fn a_loaded_node() {
     let setting = |name: &str| std::env::var(name).ok();
-    let (Some(cluster), Some(peers)) = (setting("LOAD_CLUSTER"), setting("LOAD_PEERS")) else { return };
-    let builder = peers.split_whitespace().fold(alone(&cluster, "sin"), |builder, peer| builder.peer(peer));
+    let (Some(cluster), Some(peers)) = (setting("LOAD_CLUSTER"), setting("LOAD_PEERS")) else {
+        return;
+    };
+    let builder =
+        peers.split_whitespace().fold(alone(&cluster, "sin"), |builder, peer| builder.peer(peer));
     let node = builder.start().await.expect("starts");
     println!("listens {}", address(&node));
-    let count: usize = setting("LOAD_COUNTERS").and_then(|count| count.parse().ok()).expect("a number");
-    let counters: Vec<Counter> = (0..count).map(|at| node.counter(&format!("hot-{at}")).expect("a counter")).collect();
-    let (mut changes, back) = (node.subscribe(Interest::Counter("there".into())), node.counter("back").expect("a counter"));
+    let count: usize =
+        setting("LOAD_COUNTERS").and_then(|count| count.parse().ok()).expect("a number");
+    let counters: Vec<Counter> =
+        (0..count).map(|at| node.counter(&format!("hot-{at}")).expect("a counter")).collect();
+    let (mut changes, back) = (
+        node.subscribe(Interest::Counter("there".into())),
+        node.counter("back").expect("a counter"),
+    );
     // Ends with its input, as the test that started it does.
     let mut ended = tokio::task::spawn_blocking(|| std::io::stdin().lines().count());
-    let (began, mut added, mut reported, mut read_max) = (Instant::now(), 0, Instant::now(), Duration::ZERO);
+    let (began, mut added, mut reported, mut read_max) =
+        (Instant::now(), 0, Instant::now(), Duration::ZERO);
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     loop {
         tokio::select! {

@@ -1,4 +1,5 @@
-//! A small judge that plays Maelstrom's network for the example node: pn-counter under loss and partitions.
+//! A small judge that plays Maelstrom's network for the example node: pn-counter under loss and
+//! partitions.
 
 #[path = "../examples/maelstrom/node.rs"]
 mod node;
@@ -29,11 +30,22 @@ impl Judge {
     fn new(seed: u64) -> Self {
         let nodes: Vec<Node> = (0..5).map(|_| Node::default()).collect();
         let (flying, replies) = (BinaryHeap::new(), Vec::new());
-        let mut judge =
-            Self { nodes, flying, replies, now: MS, sent: 0, rng: fastrand::Rng::with_seed(seed), loss: 0.0, sides: vec![false; 5] };
+        let mut judge = Self {
+            nodes,
+            flying,
+            replies,
+            now: MS,
+            sent: 0,
+            rng: fastrand::Rng::with_seed(seed),
+            loss: 0.0,
+            sides: vec![false; 5],
+        };
         for at in 0..5 {
             let names: Vec<String> = (0..5).map(|at| format!("n{at}")).collect();
-            judge.client(at, json!({ "type": "init", "msg_id": 1, "node_id": names[at], "node_ids": names }));
+            judge.client(
+                at,
+                json!({ "type": "init", "msg_id": 1, "node_id": names[at], "node_ids": names }),
+            );
         }
         judge
     }
@@ -65,7 +77,9 @@ impl Judge {
         let end = self.now + time;
         loop {
             let line_at = self.flying.peek().map(|Reverse((at, ..))| *at);
-            let wake = (0..5).filter_map(|at| self.nodes[at].deadline().map(|due| (due.max(self.now), at))).min();
+            let wake = (0..5)
+                .filter_map(|at| self.nodes[at].deadline().map(|due| (due.max(self.now), at)))
+                .min();
             let next = line_at.into_iter().chain(wake.map(|(due, _)| due)).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
@@ -82,8 +96,9 @@ impl Judge {
     }
 }
 
-/// The reads at the end must equal the sum of the definite adds plus some subset of the indeterminate ones. No client message is lost here, so
-/// every add is definite, and every read must be the exact sum.
+/// The reads at the end must equal the sum of the definite adds plus some subset of the
+/// indeterminate ones. No client message is lost here, so every add is definite, and every read
+/// must be the exact sum.
 #[test]
 fn after_loss_and_partitions_every_read_is_the_sum_of_all_adds() {
     for seed in 0..20 {
@@ -98,8 +113,13 @@ fn after_loss_and_partitions_every_read_is_the_sum_of_all_adds() {
             }
             let (at, delta) = (judge.rng.usize(..5), judge.rng.i64(-5..=4));
             judge.client(at, json!({ "type": "add", "msg_id": 100 + act, "delta": delta }));
-            let Some(answer) = judge.replies.pop() else { panic!("seed {seed}: no answer to an add") };
-            assert_eq!((&answer["type"], &answer["in_reply_to"]), (&json!("add_ok"), &json!(100 + act)));
+            let Some(answer) = judge.replies.pop() else {
+                panic!("seed {seed}: no answer to an add")
+            };
+            assert_eq!(
+                (&answer["type"], &answer["in_reply_to"]),
+                (&json!("add_ok"), &json!(100 + act))
+            );
             sum += delta;
             judge.run_for(MS * 80);
         }
@@ -108,7 +128,11 @@ fn after_loss_and_partitions_every_read_is_the_sum_of_all_adds() {
         for at in 0..5 {
             judge.client(at, json!({ "type": "read", "msg_id": 999 }));
             let read = judge.replies.pop();
-            assert_eq!(read.map(|read| read["value"].clone()), Some(json!(sum)), "seed {seed}, node {at}");
+            assert_eq!(
+                read.map(|read| read["value"].clone()),
+                Some(json!(sum)),
+                "seed {seed}, node {at}"
+            );
         }
     }
 }

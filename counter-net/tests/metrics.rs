@@ -17,7 +17,11 @@ async fn what_replication_does_moves_its_metrics() {
     let mut nodes = start_all(&cluster(), &["ord"]).await;
     // More than the first answer to a new peer carries: it has to pull.
     for at in 0..5_000 {
-        nodes[0].counter(&format!("{at:05}-{:016x}", fastrand::u64(..))).expect("a counter").add(1).expect("added");
+        nodes[0]
+            .counter(&format!("{at:05}-{:016x}", fastrand::u64(..)))
+            .expect("a counter")
+            .add(1)
+            .expect("added");
     }
     let fra = start(&nodes[0].info().cluster, "fra", &[&nodes[0]]).await;
     tokio::time::timeout(cluster::PATIENCE, fra.synced()).await.expect("synced");
@@ -32,20 +36,40 @@ async fn what_replication_does_moves_its_metrics() {
     assert_eq!(metric(&nodes[1], "counter_cells_joined_total", ""), 5_001.0);
     assert!(metric(&nodes[1], "counter_pulls_total", "") >= 1.0);
     assert_eq!(metric(&nodes[1], "counter_counters", ""), 5_001.0);
-    for (direction, kind) in
-        [("in", "gossip_delta"), ("out", "gossip_delta"), ("in", "pull"), ("out", "pull"), ("in", "ask"), ("out", "ask")]
-    {
-        let bytes = metric(&nodes[0], "counter_payload_bytes_total", &format!("direction=\"{direction}\",kind=\"{kind}\""));
+    for (direction, kind) in [
+        ("in", "gossip_delta"),
+        ("out", "gossip_delta"),
+        ("in", "pull"),
+        ("out", "pull"),
+        ("in", "ask"),
+        ("out", "ask"),
+    ] {
+        let bytes = metric(
+            &nodes[0],
+            "counter_payload_bytes_total",
+            &format!("direction=\"{direction}\",kind=\"{kind}\""),
+        );
         assert!(bytes > 0.0, "{kind} {direction}");
     }
-    eventually("a round compares", || metric(&nodes[0], "counter_payload_bytes_total", "kind=\"compare\"") > 0.0).await;
+    eventually("a round compares", || {
+        metric(&nodes[0], "counter_payload_bytes_total", "kind=\"compare\"") > 0.0
+    })
+    .await;
     assert_eq!(metric(&nodes[0], "counter_peers", ""), 1.0);
     assert_eq!(metric(&nodes[0], "counter_members", "live"), 2.0);
     let lag_of_fra = || {
         let text = nodes[0].metrics_text();
-        text.lines().filter(|line| line.starts_with("counter_member_lag_versions{") && line.contains("\"fra\"")).map(str::to_owned).next()
+        text.lines()
+            .filter(|line| {
+                line.starts_with("counter_member_lag_versions{") && line.contains("\"fra\"")
+            })
+            .map(str::to_owned)
+            .next()
     };
-    eventually("fra holds all that ord holds", || lag_of_fra().is_some_and(|sample| sample.ends_with(" 0"))).await;
+    eventually("fra holds all that ord holds", || {
+        lag_of_fra().is_some_and(|sample| sample.ends_with(" 0"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,12 +82,17 @@ async fn what_goes_wrong_moves_its_metrics() {
     let mut peer = Hostile::connect(node).await;
 
     let answer = peer.answer_to(node, ask_with_digest(peer.node(), 1)).await;
-    let lags =
-        || node.members().iter().any(|member| member.replica.node == peer.node()) && count("counter_member_lag_versions", "fra") > 0.0;
+    let lags = || {
+        node.members().iter().any(|member| member.replica.node == peer.node())
+            && count("counter_member_lag_versions", "fra") > 0.0
+    };
     eventually("a member that holds nothing lags", lags).await;
 
     peer.answer_to(node, compare_that_diverges(&answer)).await;
-    assert!(count("counter_divergences_total", "") > 0.0, "its digest is ours and its state hash is not");
+    assert!(
+        count("counter_divergences_total", "") > 0.0,
+        "its digest is ours and its state hash is not"
+    );
     assert!(count("counter_alarms_total", "") > 0.0);
 
     let mut replica = Replica::new(ReplicaId::new(peer.node(), 1), "fra").expect("a replica");
@@ -73,7 +102,10 @@ async fn what_goes_wrong_moves_its_metrics() {
     }
     peer.publish(gossip_since(&replica, 3));
     eventually("what lies beyond a gap is counted", || count("counter_gaps_total", "") > 0.0).await;
-    assert!(count("counter_queue_depth", "gap_entries") > 0.0 && count("counter_queue_depth", "gap_bytes") > 0.0);
+    assert!(
+        count("counter_queue_depth", "gap_entries") > 0.0
+            && count("counter_queue_depth", "gap_bytes") > 0.0
+    );
 
     peer.publish(gossip_of(nodes[1].info().replica));
     peer.until_cut_off().await;

@@ -10,14 +10,22 @@ use cluster::{start_all, until, until_all};
 async fn viewers_go_up_everywhere_and_come_back_to_zero() {
     let nodes = start_all(&cluster::cluster(), &["ord", "fra", "sin"]).await;
     let viewers: Vec<_> = (0..20).map(|_| nodes[0].viewer()).collect();
-    assert_eq!(nodes[0].view("clicks").regions["ord"].connected, 20, "a page that opens counts itself at once");
+    assert_eq!(
+        nodes[0].view("clicks").regions["ord"].connected,
+        20,
+        "a page that opens counts itself at once"
+    );
     for node in &nodes {
-        until(node, "20 viewers in ord", |node| node.view("clicks").regions.get("ord").is_some_and(|ord| ord.connected == 20)).await;
+        until(node, "20 viewers in ord", |node| {
+            node.view("clicks").regions.get("ord").is_some_and(|ord| ord.connected == 20)
+        })
+        .await;
     }
     drop(viewers);
     assert_eq!(nodes[0].view("clicks").regions["ord"].connected, 0);
     for node in &nodes {
-        until(node, "no viewer in ord", |node| node.view("clicks").regions["ord"].connected == 0).await;
+        until(node, "no viewer in ord", |node| node.view("clicks").regions["ord"].connected == 0)
+            .await;
     }
 }
 
@@ -30,7 +38,9 @@ async fn regions_with_a_viewer_or_clicks_or_only_a_node_are_all_shown() {
         until(node, "clicks in ord, a viewer in fra, a node in sin", |node| {
             let regions = node.view("clicks").regions;
             let is = |region: &str, value, connected| {
-                regions.get(region).is_some_and(|row| (row.value, row.connected, row.nodes) == (value, connected, 1))
+                regions.get(region).is_some_and(|row| {
+                    (row.value, row.connected, row.nodes) == (value, connected, 1)
+                })
             };
             is("ord", 1, 0) && is("fra", 0, 1) && is("sin", 0, 0)
         })
@@ -46,14 +56,18 @@ async fn a_killed_nodes_viewers_leave_within_six_seconds_and_its_clicks_stay() {
     doomed.counter("clicks").expect("a counter").add(9).expect("added");
     for node in &nodes {
         until(node, "5 viewers and 9 clicks", |node| {
-            node.view("clicks").regions.get("ord").is_some_and(|ord| (ord.connected, ord.value) == (5, 9))
+            node.view("clicks")
+                .regions
+                .get("ord")
+                .is_some_and(|ord| (ord.connected, ord.value) == (5, 9))
         })
         .await;
     }
     let died = Instant::now();
     drop(doomed);
     for node in &nodes {
-        until(node, "ord has nobody", |node| node.view("clicks").regions["ord"].connected == 0).await;
+        until(node, "ord has nobody", |node| node.view("clicks").regions["ord"].connected == 0)
+            .await;
     }
     assert!(died.elapsed() < Duration::from_secs(6), "it took {:?}", died.elapsed());
     assert!(nodes.iter().all(|node| node.view("clicks").regions["ord"].value == 9));
@@ -65,14 +79,20 @@ async fn a_node_that_shuts_down_is_gone_at_once_and_what_it_added_last_is_not() 
     let mut nodes = start_all(&cluster::cluster(), &["ord", "fra", "sin"]).await;
     let leaving = nodes.remove(0);
     let _viewer = leaving.viewer();
-    until(&nodes[0], "a viewer in ord", |node| node.view("clicks").regions.get("ord").is_some_and(|ord| ord.connected == 1)).await;
+    until(&nodes[0], "a viewer in ord", |node| {
+        node.view("clicks").regions.get("ord").is_some_and(|ord| ord.connected == 1)
+    })
+    .await;
     leaving.counter("clicks").expect("a counter").add(4).expect("added");
     let began = Instant::now();
     leaving.shutdown().await;
     assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
     for node in &nodes {
         until(node, "4 clicks and nobody in ord", |node| {
-            node.view("clicks").regions.get("ord").is_some_and(|ord| (ord.value, ord.connected, ord.nodes) == (4, 0, 0))
+            node.view("clicks")
+                .regions
+                .get("ord")
+                .is_some_and(|ord| (ord.value, ord.connected, ord.nodes) == (4, 0, 0))
         })
         .await;
     }
@@ -89,7 +109,9 @@ async fn the_network_goes_on_when_the_node_that_all_named_is_killed() {
         nodes.push(node);
     }
     until_all(&[&nodes[1], &nodes[2]], "fra and sin are connected to each other too", || {
-        nodes[1..].iter().all(|node| node.members().iter().filter(|member| member.connected).count() == 2)
+        nodes[1..]
+            .iter()
+            .all(|node| node.members().iter().filter(|member| member.connected).count() == 2)
     })
     .await;
     drop(nodes.remove(0));

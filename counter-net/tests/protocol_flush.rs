@@ -1,4 +1,5 @@
-//! What a flush publishes: payloads of which each leaves its receiver with a state that the writer was in.
+//! What a flush publishes: payloads of which each leaves its receiver with a state that the writer
+//! was in.
 
 use std::time::Duration;
 
@@ -31,10 +32,17 @@ impl Writer {
         self.now += Duration::from_secs(1);
         self.machine.handle(&mut self.replica, input, self.now);
         let outputs = std::iter::from_fn(|| self.machine.poll_output());
-        outputs.filter_map(|output| if let Output::Publish { payload } = output { Some(payload) } else { None }).collect()
+        outputs
+            .filter_map(
+                |output| {
+                    if let Output::Publish { payload } = output { Some(payload) } else { None }
+                },
+            )
+            .collect()
     }
 
-    /// One more in each counter, pending. "clicks" is the first to move, and no two names are alike: they fill payloads.
+    /// One more in each counter, pending. "clicks" is the first to move, and no two names are
+    /// alike: they fill payloads.
     fn add_to_all(&mut self) {
         self.replica.tally("clicks").unwrap().add(1).unwrap();
         for at in 0..COUNTERS {
@@ -58,18 +66,26 @@ impl Writer {
         self.log.iter().rev().find(|(at, _)| *at <= version).map_or(0, |(_, clicks)| *clicks)
     }
 
-    /// Hands the payloads to a fresh node one after the other; after each it must hold what the writer held at that version. Returns how many
-    /// brought it further.
+    /// Hands the payloads to a fresh node one after the other; after each it must hold what the
+    /// writer held at that version. Returns how many brought it further.
     fn snapshots_seen_by_a_receiver(&self, payloads: Vec<Vec<u8>>) -> usize {
         let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
         let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
         let mut steps = 0;
         for payload in payloads {
             let before = other.map().seen_of(WRITER);
-            machine.handle(&mut other, Input::Gossip { token: 0, signer: NodeId(1), payload }, Duration::ZERO);
+            machine.handle(
+                &mut other,
+                Input::Gossip { token: 0, signer: NodeId(1), payload },
+                Duration::ZERO,
+            );
             let seen = other.map().seen_of(WRITER);
             steps += usize::from(seen > before);
-            assert_eq!(other.map().total("clicks"), self.clicks_at(seen), "clicks as of version {seen}");
+            assert_eq!(
+                other.map().total("clicks"),
+                self.clicks_at(seen),
+                "clicks as of version {seen}"
+            );
         }
         steps
     }
@@ -87,7 +103,8 @@ fn one_flush_is_cut_into_consecutive_payloads() {
     assert!(writer.snapshots_seen_by_a_receiver([birth, flush].concat()) >= cuts);
 }
 
-/// "clicks" moved in both: what lies before its second move, cut off from the rest, would say that the writer never had the first.
+/// "clicks" moved in both: what lies before its second move, cut off from the rest, would say that
+/// the writer never had the first.
 #[test]
 fn two_flushes_are_never_cut() {
     let mut writer = Writer::new();
@@ -140,7 +157,11 @@ fn dedup_entries_alone_are_told_of() {
     let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
     let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
     let mut take = |delta: counter_core::Delta| {
-        machine.handle(&mut other, Input::Gossip { token: 0, signer: NodeId(1), payload: delta.encode() }, Duration::ZERO);
+        machine.handle(
+            &mut other,
+            Input::Gossip { token: 0, signer: NodeId(1), payload: delta.encode() },
+            Duration::ZERO,
+        );
         let outputs: Vec<Output> = std::iter::from_fn(|| machine.poll_output()).collect();
         outputs.iter().any(|output| matches!(output, Output::Notify(Notice::Changed { .. })))
     };

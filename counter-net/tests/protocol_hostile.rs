@@ -1,10 +1,12 @@
-//! Peers that break the rules: what they send is counted, refused, blamed where no honest release sends it, and changes no number.
+//! Peers that break the rules: what they send is counted, refused, blamed where no honest release
+//! sends it, and changes no number.
 
 use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId, VersionVector};
 use counter_net::protocol::{
-    Alarm, Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, ProtocolConfig, Refusal, Replicator, Search, Verdict,
+    Alarm, Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, ProtocolConfig, Refusal, Replicator,
+    Search, Verdict,
 };
 use serde_cbor::Value;
 
@@ -76,7 +78,12 @@ fn blamed(outputs: &[Output]) -> bool {
 }
 
 fn map(entries: &[(&str, Value)]) -> Value {
-    Value::Map(entries.iter().map(|(key, value)| (Value::Text((*key).to_owned()), value.clone())).collect())
+    Value::Map(
+        entries
+            .iter()
+            .map(|(key, value)| (Value::Text((*key).to_owned()), value.clone()))
+            .collect(),
+    )
 }
 
 fn bytes(value: &Value) -> Vec<u8> {
@@ -106,8 +113,12 @@ fn announcement(node: u64, extra: &[(&str, Value)]) -> Value {
 }
 
 fn ask(node: u64, have: Vec<u8>, birth: Option<Vec<u8>>) -> Value {
-    let mut fields =
-        vec![("a", announcement(node, &[])), ("d", Value::Bytes(have)), ("m", Value::Bytes(vec![0; 16])), ("w", Value::Bool(true))];
+    let mut fields = vec![
+        ("a", announcement(node, &[])),
+        ("d", Value::Bytes(have)),
+        ("m", Value::Bytes(vec![0; 16])),
+        ("w", Value::Bool(true)),
+    ];
     fields.extend(birth.map(|birth| ("b", Value::Bytes(birth))));
     map(&[("v", Value::Integer(1)), ("a", map(&fields))])
 }
@@ -193,13 +204,19 @@ fn a_request_over_the_message_bound_is_refused_unread() {
 fn a_digest_of_a_million_replicas_is_refused_and_remembered_by_nobody() {
     let mut victim = Victim::new();
     // As many as fit a message; a million of them would be refused for their bytes alone.
-    let have: Vec<u8> = (1..=100_000_u64).flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1])).collect();
+    let have: Vec<u8> = (1..=100_000_u64)
+        .flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1]))
+        .collect();
     let mut other = Replica::new(ReplicaId::new(PEER.0, 1), "fra").unwrap();
     let birth = other.map_mut().delta_since(&VersionVector::new()).encode();
     let (answer, outputs) = victim.ask(bytes(&ask(PEER.0, have, Some(birth))));
     assert_eq!(refusal(&answer).as_deref(), Some("digest_too_long"));
     assert!(blamed(&outputs));
-    assert_eq!(victim.replica.map().version_vector().len(), 2, "the victim's own and the peer's record");
+    assert_eq!(
+        victim.replica.map().version_vector().len(),
+        2,
+        "the victim's own and the peer's record"
+    );
 }
 
 fn is_digest_part(output: &Output) -> bool {
@@ -210,17 +227,23 @@ fn is_digest_part(output: &Output) -> bool {
 
 /// A part of a digest of `PEER`: `count` replicas from `first` on.
 fn digest_part((at, of): (i128, i128), first: u64, count: u64) -> Vec<u8> {
-    let have: Vec<u8> = (first..first + count).flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1])).collect();
+    let have: Vec<u8> = (first..first + count)
+        .flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1]))
+        .collect();
     let part = Value::Array([1, at, of].map(Value::Integer).into());
     let replica = Value::Bytes(ReplicaId::new(PEER.0, 1).to_bytes().to_vec());
-    bytes(&map(&[("v", Value::Integer(1)), ("d", map(&[("i", replica), ("d", Value::Bytes(have)), ("p", part)]))]))
+    bytes(&map(&[
+        ("v", Value::Integer(1)),
+        ("d", map(&[("i", replica), ("d", Value::Bytes(have)), ("p", part)])),
+    ]))
 }
 
 #[test]
 fn parts_of_a_digest_are_kept_up_to_a_bound_and_nobody_is_blamed_for_more() {
     let mut victim = Victim::new();
     for at in 0..40 {
-        let (answer, outputs) = victim.ask(digest_part((at, 1_000), 1 + 32_768 * at as u64, 32_768));
+        let (answer, outputs) =
+            victim.ask(digest_part((at, 1_000), 1 + 32_768 * at as u64, 32_768));
         // Four parts are as many replicas as are put together. The fifth drops them all.
         let over = at % 5 == 4;
         assert_eq!(refusal(&answer).as_deref(), over.then_some("digest_over_bound"), "{at}");
@@ -259,7 +282,12 @@ fn a_peer_that_takes_no_parts_of_a_digest_is_sent_a_few() {
 
 #[test]
 fn parts_of_a_digest_that_are_none_are_blamed() {
-    let parts = [digest_part((0, 0), 1, 3), digest_part((2, 2), 1, 3), digest_part((0, 1), 1, 3), digest_part((0, 2), 1, 0)];
+    let parts = [
+        digest_part((0, 0), 1, 3),
+        digest_part((2, 2), 1, 3),
+        digest_part((0, 1), 1, 3),
+        digest_part((0, 2), 1, 0),
+    ];
     for part in parts {
         let (answer, outputs) = Victim::new().ask(part);
         assert_eq!(refusal(&answer).as_deref(), Some("malformed"));
@@ -272,7 +300,10 @@ fn a_requester_whose_record_is_not_here_is_not_served() {
     let mut victim = Victim::new();
     let (answer, _) = victim.ask(bytes(&ask(PEER.0, Vec::new(), None)));
     assert_eq!(refusal(&answer).as_deref(), Some("not_recorded"));
-    let pull = map(&[("i", Value::Bytes(ReplicaId::new(PEER.0, 1).to_bytes().to_vec())), ("d", Value::Bytes(Vec::new()))]);
+    let pull = map(&[
+        ("i", Value::Bytes(ReplicaId::new(PEER.0, 1).to_bytes().to_vec())),
+        ("d", Value::Bytes(Vec::new())),
+    ]);
     let (answer, _) = victim.ask(bytes(&map(&[("v", Value::Integer(1)), ("p", pull)])));
     assert_eq!(refusal(&answer).as_deref(), Some("not_recorded"));
 }
@@ -280,7 +311,8 @@ fn a_requester_whose_record_is_not_here_is_not_served() {
 #[test]
 fn a_later_protocol_is_told_which_versions_are_spoken() {
     let mut victim = Victim::new();
-    let (answer, outputs) = victim.ask(bytes(&map(&[("v", Value::Integer(2)), ("a", Value::Text("changed".into()))])));
+    let (answer, outputs) =
+        victim.ask(bytes(&map(&[("v", Value::Integer(2)), ("a", Value::Text("changed".into()))])));
     assert_eq!(refusal(&answer).as_deref(), Some("unknown_version"));
     assert!(!blamed(&outputs), "a rolling upgrade is nobody's fault");
     let later_envelope = bytes(&map(&[("v", Value::Integer(2)), ("n", Value::Integer(1))]));
@@ -305,7 +337,8 @@ fn items_that_a_later_release_adds_to_a_delta_are_passed_over() {
 #[test]
 fn a_request_of_a_kind_that_a_later_release_added_is_refused_without_blame() {
     let mut victim = Victim::new();
-    let (answer, outputs) = victim.ask(bytes(&map(&[("v", Value::Integer(1)), ("zz", Value::Integer(1))])));
+    let (answer, outputs) =
+        victim.ask(bytes(&map(&[("v", Value::Integer(1)), ("zz", Value::Integer(1))])));
     assert_eq!(refusal(&answer).as_deref(), Some("unknown_version"));
     assert!(!blamed(&outputs));
 }
@@ -323,7 +356,8 @@ fn announcements_out_of_bounds_or_of_others_are_rejected() {
     ];
     for said in bad {
         let mut victim = Victim::new();
-        let payload = bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(1)), ("a", said)]));
+        let payload =
+            bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(1)), ("a", said)]));
         assert_eq!(victim.gossip(payload).0, Verdict::Reject);
         assert_eq!(victim.machine.presence().len(), 1);
     }
@@ -334,7 +368,8 @@ fn members_beyond_the_bound_are_counted_and_not_listed() {
     let mut victim = Victim::new();
     for node in 10..6000_u64 {
         let said = announcement(node, &[]);
-        let payload = bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(1)), ("a", said)]));
+        let payload =
+            bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(1)), ("a", said)]));
         victim.hand(Input::Gossip { token: 9, signer: NodeId(node), payload });
     }
     assert_eq!(victim.machine.members(&victim.replica, victim.now).len(), 4096);
@@ -376,7 +411,12 @@ fn counters_above_the_bound_are_refused_whole_and_close_readiness() {
     assert!(victim.machine.readiness().is_ok());
     let (verdict, outputs) = victim.gossip(delta);
     assert_eq!(verdict, Verdict::Ignore);
-    assert!(outputs.iter().any(|output| matches!(output, Output::Notify(Notice::Alarm(Alarm::JoinRefused { .. })))));
+    assert!(
+        outputs.iter().any(|output| matches!(
+            output,
+            Output::Notify(Notice::Alarm(Alarm::JoinRefused { .. }))
+        ))
+    );
     assert!(victim.machine.readiness().is_err());
     assert_eq!(victim.replica.map().counter_count(), 1);
 }
@@ -384,14 +424,18 @@ fn counters_above_the_bound_are_refused_whole_and_close_readiness() {
 #[test]
 fn a_cell_of_ones_own_that_one_never_wrote_is_an_alarm() {
     let mut victim = Victim::new();
-    // Over anti-entropy a member may relay any writer, so only there a second process under one identity shows.
+    // Over anti-entropy a member may relay any writer, so only there a second process under one
+    // identity shows.
     let mut twin = Replica::new(ReplicaId::new(HONEST.0, 1), "ord").unwrap();
     for _ in 0..5 {
         twin.tally("clicks").unwrap().add(9).unwrap();
         twin.flush();
     }
     let request = victim.hand(Input::PeerUp { peer: NodeId(7) });
-    let id = request.iter().find_map(|output| if let Output::Request { id, .. } = output { Some(*id) } else { None }).unwrap();
+    let id = request
+        .iter()
+        .find_map(|output| if let Output::Request { id, .. } = output { Some(*id) } else { None })
+        .unwrap();
     let state = map(&[
         ("d", Value::Bytes(Vec::new())),
         ("h", Value::Bytes(vec![0; 16])),
@@ -400,7 +444,11 @@ fn a_cell_of_ones_own_that_one_never_wrote_is_an_alarm() {
     ]);
     let payload = bytes(&map(&[("v", Value::Integer(1)), ("s", state)]));
     let outputs = victim.hand(Input::Response { peer: NodeId(7), id, payload });
-    assert!(outputs.iter().any(|output| matches!(output, Output::Notify(Notice::Alarm(Alarm::OwnAhead { .. })))));
+    assert!(
+        outputs
+            .iter()
+            .any(|output| matches!(output, Output::Notify(Notice::Alarm(Alarm::OwnAhead { .. }))))
+    );
     assert_eq!(victim.replica.total("clicks"), 5);
 }
 

@@ -1,4 +1,5 @@
-//! A peer that falls silent on an open connection: suspected, and absolved by any word of it, refuted by an announcement of its own, or gone.
+//! A peer that falls silent on an open connection: suspected, and absolved by any word of it,
+//! refuted by an announcement of its own, or gone.
 
 use std::time::Duration;
 
@@ -17,8 +18,12 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let replicas = [1, 2].map(|node| Replica::new(ReplicaId::new(node, 1), ["ord", "fra"][node as usize - 1]).unwrap());
-        let machines = [0, 1].map(|at| Replicator::new(ProtocolConfig::default(), &replicas[at], at as u64, Duration::ZERO));
+        let replicas = [1, 2].map(|node| {
+            Replica::new(ReplicaId::new(node, 1), ["ord", "fra"][node as usize - 1]).unwrap()
+        });
+        let machines = [0, 1].map(|at| {
+            Replicator::new(ProtocolConfig::default(), &replicas[at], at as u64, Duration::ZERO)
+        });
         let mut pair = Self { replicas, machines, now: Duration::ZERO };
         for (at, peer) in [(0, 2), (1, 1)] {
             pair.hand(at, Input::PeerUp { peer: NodeId(peer) });
@@ -43,14 +48,18 @@ impl Pair {
             self.now += 10 * MS;
             self.hand(at, Input::Timer);
             let outputs = std::iter::from_fn(|| self.machines[at].poll_output());
-            published.extend(outputs.filter_map(|output| if let Output::Publish { payload } = output { Some(payload) } else { None }));
+            published.extend(outputs.filter_map(|output| {
+                if let Output::Publish { payload } = output { Some(payload) } else { None }
+            }));
         }
         published
     }
 
     /// The node hears the peer's gossip.
     fn hear(&mut self, payloads: Vec<Vec<u8>>) {
-        payloads.into_iter().for_each(|payload| self.hand(0, Input::Gossip { token: 0, signer: PEER, payload }));
+        payloads
+            .into_iter()
+            .for_each(|payload| self.hand(0, Input::Gossip { token: 0, signer: PEER, payload }));
     }
 
     /// Nodes that are live, as the node shows it.
@@ -97,7 +106,8 @@ fn a_suspect_that_hears_of_it_by_another_way_answers_and_stays() {
     assert_eq!(pair.shown(), 2);
 }
 
-/// A quiet cluster announces every half minute; a member that answers pings is shown as heard, and no longer lives for that.
+/// A quiet cluster announces every half minute; a member that answers pings is shown as heard, and
+/// no longer lives for that.
 #[test]
 fn a_member_that_answers_pings_is_shown_as_heard_and_is_not_kept_alive_by_it() {
     let mut pair = Pair::new();
@@ -107,7 +117,8 @@ fn a_member_that_answers_pings_is_shown_as_heard_and_is_not_kept_alive_by_it() {
         pair.hand(0, Input::PeerHeard { peer: PEER });
         pair.run(0, 2000 * MS);
         let seen = pair.machines[0].members(&pair.replicas[0], pair.now);
-        let peer = seen.iter().find(|member| member.replica.node == PEER.0).expect("it is remembered");
+        let peer =
+            seen.iter().find(|member| member.replica.node == PEER.0).expect("it is remembered");
         assert!(peer.last_heard <= 2000 * MS, "{peer:?}");
     }
     assert_eq!(pair.shown(), 1, "without an announcement its presence ends");

@@ -1,10 +1,13 @@
-//! What must not happen, made to happen: states that differ under equal version vectors, and how nodes that wait for others become synced.
+//! What must not happen, made to happen: states that differ under equal version vectors, and how
+//! nodes that wait for others become synced.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId, VersionVector};
-use counter_net::protocol::{Alarm, Input, NodeId, NotReady, Notice, Output, ProtocolConfig, Replicator, Search};
+use counter_net::protocol::{
+    Alarm, Input, NodeId, NotReady, Notice, Output, ProtocolConfig, Replicator, Search,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -40,9 +43,15 @@ impl Pair {
                 let me = machine.node();
                 while let Some(output) = machine.poll_output() {
                     match output {
-                        Output::Publish { payload } => self.wire.push_back((1 - at, Input::Gossip { token: 0, signer: me, payload })),
-                        Output::Request { id, payload, .. } => self.wire.push_back((1 - at, Input::Request { peer: me, id, payload })),
-                        Output::Respond { id, payload, .. } => self.wire.push_back((1 - at, Input::Response { peer: me, id, payload })),
+                        Output::Publish { payload } => self
+                            .wire
+                            .push_back((1 - at, Input::Gossip { token: 0, signer: me, payload })),
+                        Output::Request { id, payload, .. } => {
+                            self.wire.push_back((1 - at, Input::Request { peer: me, id, payload }))
+                        }
+                        Output::Respond { id, payload, .. } => {
+                            self.wire.push_back((1 - at, Input::Response { peer: me, id, payload }))
+                        }
                         Output::Notify(notice) => notices.push(notice),
                         Output::Verdict { .. } | Output::Penalise { .. } | Output::Dial { .. } => {}
                     }
@@ -53,7 +62,10 @@ impl Pair {
     }
 
     fn alarms(&self, at: usize) -> impl Iterator<Item = &Alarm> {
-        self.nodes[at].2.iter().filter_map(|notice| if let Notice::Alarm(alarm) = notice { Some(alarm) } else { None })
+        self.nodes[at]
+            .2
+            .iter()
+            .filter_map(|notice| if let Notice::Alarm(alarm) = notice { Some(alarm) } else { None })
     }
 }
 
@@ -61,7 +73,8 @@ impl Pair {
 fn states_that_diverged_are_noticed_and_repaired_once_a_minute_at_most() {
     let mut nodes = [node(1, ProtocolConfig::default()), node(2, ProtocolConfig::default())];
     for (at, amount) in [(0, 5), (1, 7)] {
-        // A third writer that told each of them something else under one version: only a fault does that.
+        // A third writer that told each of them something else under one version: only a fault does
+        // that.
         let mut liar = Replica::new(ReplicaId::new(3, 1), "fra").unwrap();
         liar.tally("clicks").unwrap().add(amount).unwrap();
         liar.flush();
@@ -72,7 +85,11 @@ fn states_that_diverged_are_noticed_and_repaired_once_a_minute_at_most() {
     assert!(pair.alarms(0).any(|alarm| matches!(alarm, Alarm::Diverged { peer: NodeId(2) })));
     let hashes = [0, 1].map(|at| pair.nodes[at].0.map_mut().state_hash());
     assert_eq!(hashes[0], hashes[1]);
-    assert_eq!([0, 1].map(|at| pair.nodes[at].0.total("clicks")), [7, 7], "the greater bytes win on both sides");
+    assert_eq!(
+        [0, 1].map(|at| pair.nodes[at].0.total("clicks")),
+        [7, 7],
+        "the greater bytes win on both sides"
+    );
     for at in [0, 1] {
         let stats = pair.nodes[at].1.stats();
         assert!(stats.repairs <= 1, "{stats:?}");
@@ -97,7 +114,8 @@ fn a_node_is_alone_once_discovery_has_said_so() {
 
 #[test]
 fn an_unsure_node_serves_when_its_patience_is_over_and_says_so() {
-    let (mut replica, mut machine, _) = node(1, ProtocolConfig { ready_within: MS * 700, ..ProtocolConfig::default() });
+    let (mut replica, mut machine, _) =
+        node(1, ProtocolConfig { ready_within: MS * 700, ..ProtocolConfig::default() });
     machine.handle(&mut replica, Input::Timer, MS * 699);
     assert!(!is_ready(&machine));
     machine.handle(&mut replica, Input::Timer, MS * 700);
@@ -106,7 +124,8 @@ fn an_unsure_node_serves_when_its_patience_is_over_and_says_so() {
 
 #[test]
 fn a_node_whose_named_peers_are_unreachable_is_never_synced() {
-    let (mut replica, mut machine, _) = node(1, ProtocolConfig { peers_named: true, ..ProtocolConfig::default() });
+    let (mut replica, mut machine, _) =
+        node(1, ProtocolConfig { peers_named: true, ..ProtocolConfig::default() });
     machine.handle(&mut replica, Input::Search(Search::NOBODY), MS * 400);
     assert!(!is_ready(&machine));
     machine.handle(&mut replica, Input::Timer, Duration::from_secs(60));
@@ -145,7 +164,8 @@ fn a_node_whose_peers_have_another_key_is_never_ready() {
 
 #[test]
 fn a_peer_that_never_answers_does_not_close_readiness_for_ever() {
-    let (mut replica, mut machine, _) = node(1, ProtocolConfig { request_timeout: MS * 200, ..ProtocolConfig::default() });
+    let (mut replica, mut machine, _) =
+        node(1, ProtocolConfig { request_timeout: MS * 200, ..ProtocolConfig::default() });
     machine.handle(&mut replica, Input::PeerUp { peer: NodeId(2) }, MS);
     machine.handle(&mut replica, Input::Search(Search::NOBODY), MS);
     for at in 1..=220 {
@@ -158,7 +178,8 @@ fn a_peer_that_never_answers_does_not_close_readiness_for_ever() {
 
 #[test]
 fn two_nodes_that_start_together_are_synced_and_drained() {
-    let mut pair = Pair::new([node(1, ProtocolConfig::default()), node(2, ProtocolConfig::default())]);
+    let mut pair =
+        Pair::new([node(1, ProtocolConfig::default()), node(2, ProtocolConfig::default())]);
     pair.run_for(MS * 50);
     assert!(pair.nodes.iter().all(|(_, machine, _)| machine.is_synced()));
     pair.nodes[0].0.tally("clicks").unwrap().add(4).unwrap();
@@ -170,7 +191,8 @@ fn two_nodes_that_start_together_are_synced_and_drained() {
     assert_eq!(pair.nodes[1].1.presence()["ord"].nodes, 1);
 }
 
-/// A digest goes in six parts, and all that follow the first are lost. That is no reason to leave the peer alone for seconds.
+/// A digest goes in six parts, and all that follow the first are lost. That is no reason to leave
+/// the peer alone for seconds.
 #[test]
 fn lost_parts_of_a_digest_are_no_failures_of_the_peer() {
     let (mut replica, _, _) = node(1, ProtocolConfig::default());
@@ -187,17 +209,26 @@ fn lost_parts_of_a_digest_are_no_failures_of_the_peer() {
     assert_eq!(ids.len(), 6);
     // The question itself comes after the parts.
     let asked = ids.pop().unwrap();
-    ids.into_iter().for_each(|id| machine.handle(&mut replica, Input::RequestFailed { peer, id }, MS));
+    ids.into_iter()
+        .for_each(|id| machine.handle(&mut replica, Input::RequestFailed { peer, id }, MS));
     let state = |entries: &[(&str, serde_cbor::Value)]| -> Vec<u8> {
-        let entries = entries.iter().map(|(key, value)| (serde_cbor::Value::Text((*key).to_owned()), value.clone()));
+        let entries = entries
+            .iter()
+            .map(|(key, value)| (serde_cbor::Value::Text((*key).to_owned()), value.clone()));
         serde_cbor::to_vec(&serde_cbor::Value::Map(entries.collect())).unwrap()
     };
-    let nothing = [("d", serde_cbor::Value::Bytes(Vec::new())), ("h", serde_cbor::Value::Bytes(vec![0; 16])), ("y", true.into())];
+    let nothing = [
+        ("d", serde_cbor::Value::Bytes(Vec::new())),
+        ("h", serde_cbor::Value::Bytes(vec![0; 16])),
+        ("y", true.into()),
+    ];
     let answer: serde_cbor::Value = serde_cbor::from_slice(&state(&nothing)).unwrap();
     let payload = state(&[("v", 1.into()), ("s", answer)]);
     machine.handle(&mut replica, Input::Response { peer, id: asked, payload }, 2 * MS);
     let mut now = 3 * MS;
-    while !std::iter::from_fn(|| machine.poll_output()).any(|output| matches!(output, Output::Request { .. })) {
+    while !std::iter::from_fn(|| machine.poll_output())
+        .any(|output| matches!(output, Output::Request { .. }))
+    {
         assert!(now < 1_300 * MS, "the next round leaves the peer out");
         now += MS;
         machine.handle(&mut replica, Input::Timer, now);
@@ -217,7 +248,8 @@ fn sent(machine: &mut Replicator) -> [Vec<(NodeId, u64, Vec<u8>)>; 2] {
     sent
 }
 
-/// Each answer to a request of the incarnation before would begin another one, and leave the one between as nobody's, for good.
+/// Each answer to a request of the incarnation before would begin another one, and leave the one
+/// between as nobody's, for good.
 #[test]
 fn ended_node_goes_on_as_one_new_incarnation_however_many_tell_it() {
     let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());
@@ -243,7 +275,8 @@ fn ended_node_goes_on_as_one_new_incarnation_however_many_tell_it() {
         assert_eq!(machine.stats().renewals, 1);
     }
     assert!(replica.id() > ended);
-    let lives: Vec<ReplicaId> = replica.map().replicas().filter(|life| life.node == 1 && *life > ended).collect();
+    let lives: Vec<ReplicaId> =
+        replica.map().replicas().filter(|life| life.node == 1 && *life > ended).collect();
     assert_eq!(lives, [replica.id()]);
 }
 

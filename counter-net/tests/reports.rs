@@ -19,7 +19,8 @@ fn every_test_that_the_list_of_reports_names_exists() {
         rows += 1;
         for pair in quoted.chunks(2) {
             let [file, test] = pair else { panic!("a path without a test: {row}") };
-            let source = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let source = fs::read_to_string(root.join(file))
+                .unwrap_or_else(|error| panic!("{file}: {error}"));
             assert!(source.contains(&format!("fn {test}(")), "{file} has no test {test}");
             named += 1;
         }

@@ -1,4 +1,5 @@
-//! What one restart costs the others, in bytes between real nodes with data directories: `COUNTER_KEYS` says how many counters the node has.
+//! What one restart costs the others, in bytes between real nodes with data directories:
+//! `COUNTER_KEYS` says how many counters the node has.
 
 mod cluster;
 
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use cluster::{address, alone, cluster, eventually};
 use counter_net::Node;
 
-/// Counters of the node that restarts, and the bytes a counter that this may cost each of the others.
+/// Counters of the node that restarts, and the bytes a counter that this may cost each of the
+/// others.
 const KEYS: u64 = 3_000;
 const BYTES_A_KEY_MAX: u64 = 60;
 
@@ -17,14 +19,23 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("counter-restart-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+        let path = std::env::temp_dir().join(format!(
+            "counter-restart-{}-{:016x}",
+            std::process::id(),
+            fastrand::u64(..)
+        ));
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
 
     async fn start(&self, cluster: &str, region: &str, peers: &[&Node]) -> Node {
         let builder = alone(cluster, region).data_dir(self.0.join(region));
-        peers.iter().fold(builder, |builder, peer| builder.peer(address(peer))).start().await.unwrap()
+        peers
+            .iter()
+            .fold(builder, |builder, peer| builder.peer(address(peer)))
+            .start()
+            .await
+            .unwrap()
     }
 }
 
@@ -37,7 +48,9 @@ impl Drop for Scratch {
 /// The sum of all metrics whose line begins so; labels come after the name.
 fn metric(node: &Node, begins: &str) -> u64 {
     let text = node.metrics_text();
-    text.lines().filter_map(|line| line.strip_prefix(begins)?.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    text.lines()
+        .filter_map(|line| line.strip_prefix(begins)?.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>() as u64
 }
 
 fn received(node: &Node) -> u64 {
@@ -51,12 +64,16 @@ fn are_equal(nodes: &[&Node]) -> bool {
 
 /// All hold three writers and nobody more, in equal states.
 fn is_over(nodes: &[&Node]) -> bool {
-    nodes.iter().all(|node| metric(node, "counter_replicas ") == 3 && metric(node, "counter_lives_ended ") == 0) && are_equal(nodes)
+    nodes.iter().all(|node| {
+        metric(node, "counter_replicas ") == 3 && metric(node, "counter_lives_ended ") == 0
+    }) && are_equal(nodes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_costs_each_of_the_others_what_two_copies_of_its_cells_are_and_at_a_bounded_rate() {
-    let keys = std::env::var("COUNTER_KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(KEYS);
+async fn a_restart_costs_each_of_the_others_what_two_copies_of_its_cells_are_and_at_a_bounded_rate()
+{
+    let keys =
+        std::env::var("COUNTER_KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(KEYS);
     let (scratch, cluster) = (Scratch::new(), cluster());
     let ord = scratch.start(&cluster, "ord", &[]).await;
     let fra = scratch.start(&cluster, "fra", &[&ord]).await;
@@ -64,11 +81,15 @@ async fn a_restart_costs_each_of_the_others_what_two_copies_of_its_cells_are_and
     for key in 0..keys {
         ord.counter(&format!("counter-{key:07}")).unwrap().add(key % 1000 + 1).unwrap();
     }
-    eventually("all are equal", || metric(&sin, "counter_cells ") == keys && are_equal(&[&ord, &fra, &sin])).await;
+    eventually("all are equal", || {
+        metric(&sin, "counter_cells ") == keys && are_equal(&[&ord, &fra, &sin])
+    })
+    .await;
     let before = [&fra, &sin].map(received);
     ord.shutdown().await;
     let (began, ord) = (Instant::now(), scratch.start(&cluster, "ord", &[&fra, &sin]).await);
-    // Over means quiet too: compacting goes on for some steps, one every 250 ms, after the life that ended is forgotten.
+    // Over means quiet too: compacting goes on for some steps, one every 250 ms, after the life
+    // that ended is forgotten.
     let (mut most, mut seconds) = (0, 0);
     let mut last = [&fra, &sin].map(received);
     loop {
@@ -80,7 +101,11 @@ async fn a_restart_costs_each_of_the_others_what_two_copies_of_its_cells_are_and
             break;
         }
         (last, seconds) = (now, seconds + 1);
-        assert!(seconds < 300, "{seconds} s: {:?}", [&ord, &fra, &sin].map(|node| metric(node, "counter_replicas ")));
+        assert!(
+            seconds < 300,
+            "{seconds} s: {:?}",
+            [&ord, &fra, &sin].map(|node| metric(node, "counter_replicas "))
+        );
     }
     let cost = [received(&fra) - before[0], received(&sin) - before[1]];
     println!(

@@ -34,7 +34,9 @@ fn nodes(sim: &Sim) -> usize {
 /// Whether a node knows that all hold everything it holds.
 fn knows(sim: &mut Sim, node: usize) -> bool {
     let agreement = sim.agreement(node).expect("up");
-    agreement.age == Some(Duration::ZERO) && agreement.confirmed == agreement.of && agreement.of + 1 == nodes(sim)
+    agreement.age == Some(Duration::ZERO)
+        && agreement.confirmed == agreement.of
+        && agreement.of + 1 == nodes(sim)
 }
 
 /// Confirmations and payload handed out by all nodes, in bytes; gossip counts once.
@@ -83,7 +85,8 @@ fn known_in_time(name: &str, mut sim: Sim, clicks_per_s: u32, seconds: u32) -> R
             }
         }
     }
-    let (confirms, payload) = (bytes(&sim, &[Kind::Confirm]) - before.0, bytes(&sim, &[Kind::GossipDelta]) - before.1);
+    let (confirms, payload) =
+        (bytes(&sim, &[Kind::Confirm]) - before.0, bytes(&sim, &[Kind::GossipDelta]) - before.1);
     let cost = sim.cost().since(&before.2);
     println!(
         "{name}: {clicks_per_s} clicks/s: all is known that is older than {oldest:?}, on average {:?}; {} bytes/s and {} messages/s a node of confirmations and rounds, {confirms} bytes handed out for {payload} of payload, {cost:?}",
@@ -109,11 +112,13 @@ fn agreement_of_three_nodes_200_ms_apart_is_known_within_two_seconds() -> Result
 }
 
 #[test]
-fn agreement_of_100_nodes_with_12_connections_each_is_known_within_two_seconds() -> Result<(), Failure> {
+fn agreement_of_100_nodes_with_12_connections_each_is_known_within_two_seconds()
+-> Result<(), Failure> {
     known_in_time("100 nodes", cluster(3, 100, 6, far()), 4, 5)
 }
 
-/// The same for 200 under load, and what it costs: `cargo test --release … --test sim_agreement -- --ignored --nocapture`.
+/// The same for 200 under load, and what it costs: `cargo test --release … --test sim_agreement --
+/// --ignored --nocapture`.
 #[test]
 #[ignore = "takes half a minute in release"]
 fn agreement_of_200_busy_nodes_is_known_within_two_seconds() -> Result<(), Failure> {

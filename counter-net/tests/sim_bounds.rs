@@ -1,4 +1,5 @@
-//! Bounds refuse only what is new: counters that exist go on, and nobody is cut off for a long digest.
+//! Bounds refuse only what is new: counters that exist go on, and nobody is cut off for a long
+//! digest.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -9,8 +10,10 @@ const S: Duration = Duration::from_secs(1);
 const REGIONS: [&str; 4] = ["ord", "fra", "sin", "syd"];
 
 fn seeds(default: u64) -> std::ops::Range<u64> {
-    let first = std::env::var("COUNTER_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
-    let count = std::env::var("COUNTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(default);
+    let first =
+        std::env::var("COUNTER_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
+    let count =
+        std::env::var("COUNTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(default);
     first..first + count
 }
 
@@ -25,7 +28,8 @@ fn bounded(seed: u64, nodes: usize, counters_max: usize, link: Link) -> Sim {
     sim
 }
 
-/// Makes counters at a node until it refuses. Returns how many it made, and that the refusal names the bound.
+/// Makes counters at a node until it refuses. Returns how many it made, and that the refusal names
+/// the bound.
 fn fill(sim: &mut Sim, host: usize, tries: usize) -> usize {
     for at in 0..tries {
         if let Err(refused) = sim.try_add(host, &format!("{host}-{at}"), 1) {
@@ -40,7 +44,8 @@ fn all_ready(sim: &Sim, hosts: &[usize]) -> bool {
     hosts.iter().all(|&host| sim.machine(host).is_some_and(|machine| machine.readiness().is_ok()))
 }
 
-/// Two sides make 600 counters each, where 1,000 may be made: within their bounds when they made them.
+/// Two sides make 600 counters each, where 1,000 may be made: within their bounds when they made
+/// them.
 fn names_on_two_sides(cut: bool) {
     let mut sim = bounded(1, 3, 1_000, Link::wide());
     sim.add(0, "clicks", 1);
@@ -87,7 +92,8 @@ fn names_made_within_a_messages_time_join() {
     names_on_two_sides(false);
 }
 
-/// Any number of nodes, cut in two at random, make counters up to the bound and beyond it, while old counters go on.
+/// Any number of nodes, cut in two at random, make counters up to the bound and beyond it, while
+/// old counters go on.
 fn story_of_names(seed: u64) -> Result<(), Failure> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (count, counters_max) = (rng.usize(2..=5), rng.usize(1..40));
@@ -106,8 +112,8 @@ fn story_of_names(seed: u64) -> Result<(), Failure> {
         sim.cut(&hosts[..side], &hosts[side..]);
         sim.run_for(11 * S);
         for part in [&hosts[..side], &hosts[side..]] {
-            // One after the other, each side as a whole stops at its bound. What one node makes while the others have not heard of it is
-            // the same as a cut.
+            // One after the other, each side as a whole stops at its bound. What one node makes
+            // while the others have not heard of it is the same as a cut.
             for &host in part {
                 fill(&mut sim, host, rng.usize(..2 * counters_max));
                 sim.run_for(5 * S);
@@ -137,7 +143,10 @@ fn story_of_names(seed: u64) -> Result<(), Failure> {
         let made = sim.map(0).map_or(0, |map| map.counter_count());
         assert!(made <= 2 * counters_max, "seed {seed}: {made} of {counters_max}");
         if made >= counters_max {
-            assert!((0..count).all(|host| sim.try_add(host, "one more", 1).is_err()), "seed {seed}");
+            assert!(
+                (0..count).all(|host| sim.try_add(host, "one more", 1).is_err()),
+                "seed {seed}"
+            );
         }
     }
     Ok(())
@@ -146,11 +155,13 @@ fn story_of_names(seed: u64) -> Result<(), Failure> {
 #[test]
 fn old_counters_go_on_at_the_bound() {
     for seed in seeds(40) {
-        story_of_names(seed).unwrap_or_else(|failure| panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"));
+        story_of_names(seed)
+            .unwrap_or_else(|failure| panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"));
     }
 }
 
-/// A writer has more cells than this node takes of one: its own bound, and no fault of the peer that sends them.
+/// A writer has more cells than this node takes of one: its own bound, and no fault of the peer
+/// that sends them.
 #[test]
 fn a_writer_with_too_many_cells_is_an_alarm_and_cuts_nobody_off() {
     let mut config = SimConfig::default();
@@ -211,7 +222,8 @@ fn more_lives_than_a_digest_names_cut_nobody_off() {
     assert_eq!([0, 1, fresh].map(|host| sim.total(host, "clicks")), [75; 3]);
 }
 
-/// A part of a digest says nothing by itself: who has pulled what the first part names has not caught up.
+/// A part of a digest says nothing by itself: who has pulled what the first part names has not
+/// caught up.
 #[test]
 fn a_newcomer_that_calls_itself_synced_has_everything() {
     let mut longest = Duration::ZERO;
@@ -222,10 +234,11 @@ fn a_newcomer_that_calls_itself_synced_has_everything() {
         let began = sim.now();
         let fresh = sim.start("ord");
         sim.connect(fresh, 0);
-        let look = |sim: &mut Sim| match sim.machine(fresh).is_some_and(|machine| machine.is_synced()) {
-            true => Err(sim.total(fresh, "clicks")),
-            false => Ok(()),
-        };
+        let look =
+            |sim: &mut Sim| match sim.machine(fresh).is_some_and(|machine| machine.is_synced()) {
+                true => Err(sim.total(fresh, "clicks")),
+                false => Ok(()),
+            };
         assert_eq!(sim.run_watched(60 * S, look), Err(40), "seed {seed}");
         longest = longest.max(sim.now() - began);
     }
@@ -243,7 +256,10 @@ fn long_digests_go_far() {
         let fresh = sim.start("ord");
         sim.connect(fresh, 0);
         sim.connect(fresh, 1);
-        sim.run_until(3 * S + 6 * round_trip, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced())).unwrap();
+        sim.run_until(3 * S + 6 * round_trip, |sim| {
+            sim.machine(fresh).is_some_and(|machine| machine.is_synced())
+        })
+        .unwrap();
         assert_eq!(sim.total(fresh, "clicks"), 40);
         sim.cut(&[0], &[1, fresh]);
         (0..2).for_each(|host| sim.add(host, "clicks", 5));
@@ -251,8 +267,11 @@ fn long_digests_go_far() {
         sim.heal();
         sim.run_until_converged(30 * S).unwrap();
         assert_eq!([0, 1, fresh].map(|host| sim.total(host, "clicks")), [50; 3]);
-        let agrees =
-            |sim: &mut Sim| [0, 1, fresh].iter().all(|host| sim.agreement(*host).is_some_and(|all| all.age == Some(Duration::ZERO)));
+        let agrees = |sim: &mut Sim| {
+            [0, 1, fresh]
+                .iter()
+                .all(|host| sim.agreement(*host).is_some_and(|all| all.age == Some(Duration::ZERO)))
+        };
         sim.run_until(10 * S, agrees).unwrap();
     }
 }
@@ -265,7 +284,10 @@ fn agreement_is_known_with_more_lives_than_a_digest_names() {
     sim.run_for(3 * S);
     for host in [0, 1] {
         let agreement = sim.agreement(host).unwrap();
-        assert_eq!((agreement.age, agreement.confirmed, agreement.of), (Some(Duration::ZERO), 1, 1));
+        assert_eq!(
+            (agreement.age, agreement.confirmed, agreement.of),
+            (Some(Duration::ZERO), 1, 1)
+        );
     }
 }
 
@@ -284,8 +306,8 @@ fn lives_fold_with_more_of_them_than_a_digest_names() {
     assert_eq!([0, 1].map(|host| sim.total(host, "clicks")), [40; 2]);
 }
 
-/// While somebody asks for a stable total, peers are asked four times a second, and each answer is a digest of many parts. They take longer
-/// than that to arrive, so not every digest gets whole.
+/// While somebody asks for a stable total, peers are asked four times a second, and each answer is
+/// a digest of many parts. They take longer than that to arrive, so not every digest gets whole.
 #[test]
 fn digests_that_are_sent_faster_than_they_arrive_arrive() {
     let mut sim = many_lives(4, 1, 0, false);
@@ -315,7 +337,11 @@ fn digests_that_are_sent_faster_than_they_arrive_arrive() {
 /// Kills, cuts and bad links, with digests of a few replicas each.
 fn story_of_lives(seed: u64) -> Result<(), Failure> {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut config = SimConfig { link: Link::lossy(f64::from(rng.u8(..20)) / 100.0), seed, ..SimConfig::default() };
+    let mut config = SimConfig {
+        link: Link::lossy(f64::from(rng.u8(..20)) / 100.0),
+        seed,
+        ..SimConfig::default()
+    };
     config.protocol.digest_replicas_max = rng.usize(1..6);
     if seed.is_multiple_of(2) {
         // Just above what a story has, so that parts under way hold up others.
@@ -336,7 +362,8 @@ fn story_of_lives(seed: u64) -> Result<(), Failure> {
             6..=7 => {
                 sim.crash(at);
                 sim.run_for(Duration::from_millis(rng.u64(..3_000)));
-                // Without its disk it is a new writer that knows nothing: its digest is short and theirs are long.
+                // Without its disk it is a new writer that knows nothing: its digest is short and
+                // theirs are long.
                 sim.restart(at, rng.bool());
             }
             8 => {
@@ -352,12 +379,16 @@ fn story_of_lives(seed: u64) -> Result<(), Failure> {
     }
     sim.set_links(Link::wide());
     sim.run_until_converged(120 * S)?;
-    let agrees = |sim: &mut Sim| (0..count).all(|host| sim.agreement(host).is_some_and(|all| all.age == Some(Duration::ZERO)));
+    let agrees = |sim: &mut Sim| {
+        (0..count)
+            .all(|host| sim.agreement(host).is_some_and(|all| all.age == Some(Duration::ZERO)))
+    };
     sim.run_until(60 * S, agrees)?;
     Ok(())
 }
 
-/// Of two digests under way one is dropped, and with it what the answer said that brought it. Nobody was ever synced.
+/// Of two digests under way one is dropped, and with it what the answer said that brought it.
+/// Nobody was ever synced.
 #[test]
 fn an_answer_whose_digest_was_dropped_is_asked_for_again() {
     story_of_lives(1869).unwrap();
@@ -366,6 +397,7 @@ fn an_answer_whose_digest_was_dropped_is_asked_for_again() {
 #[test]
 fn short_digests_converge_through_churn() {
     for seed in seeds(40) {
-        story_of_lives(seed).unwrap_or_else(|failure| panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"));
+        story_of_lives(seed)
+            .unwrap_or_else(|failure| panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"));
     }
 }

@@ -1,4 +1,5 @@
-//! Incarnations that end while the cluster changes: leaves, newcomers, hung peers. Each story states what every node must show.
+//! Incarnations that end while the cluster changes: leaves, newcomers, hung peers. Each story
+//! states what every node must show.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -16,7 +17,13 @@ fn seeds(usual: u64) -> std::ops::Range<u64> {
 }
 
 fn world(seed: u64, nodes: usize, link: Link) -> Sim {
-    let mut sim = Sim::new(SimConfig { unwatched: true, retirement: true, link, seed, ..SimConfig::default() });
+    let mut sim = Sim::new(SimConfig {
+        unwatched: true,
+        retirement: true,
+        link,
+        seed,
+        ..SimConfig::default()
+    });
     for _ in 0..nodes {
         sim.start("ord");
     }
@@ -35,7 +42,8 @@ fn fill(sim: &mut Sim) {
     sim.run_for(MS(5000));
 }
 
-/// A node leaves while a newcomer has reached nobody else: the newcomer must not absorb what it cannot judge.
+/// A node leaves while a newcomer has reached nobody else: the newcomer must not absorb what it
+/// cannot judge.
 fn newcomer_meets_only_the_leaver(seed: u64) {
     let link = if seed.is_multiple_of(2) { Link::wide() } else { Link::loopback() };
     let mut sim = world(seed, 2, link);
@@ -53,8 +61,16 @@ fn newcomer_meets_only_the_leaver(seed: u64) {
     sim.run_for(MS(1000));
     sim.connect(fresh, 0);
     sim.run_for(MS(60_000));
-    assert_eq!((sim.total(0, "clicks"), sim.total(fresh, "clicks")), (0, 0), "seed {seed}: the reset is undone");
-    assert_eq!(sim.map(0).unwrap().replicas().count(), 2, "seed {seed}: the leaver is not forgotten");
+    assert_eq!(
+        (sim.total(0, "clicks"), sim.total(fresh, "clicks")),
+        (0, 0),
+        "seed {seed}: the reset is undone"
+    );
+    assert_eq!(
+        sim.map(0).unwrap().replicas().count(),
+        2,
+        "seed {seed}: the leaver is not forgotten"
+    );
 }
 
 #[test]
@@ -90,14 +106,25 @@ fn leaves_in_a_row_lose_no_add() {
         sim.run_for(MS(120_000));
         let shown = (sim.map(0).unwrap().total_of_all(), sim.map(fresh).unwrap().total_of_all());
         assert_eq!(shown, (before, before), "seed {seed}");
-        assert_eq!(sim.map(0).unwrap().replicas().count(), 2, "seed {seed}: a leaver is not forgotten");
+        assert_eq!(
+            sim.map(0).unwrap().replicas().count(),
+            2,
+            "seed {seed}: a leaver is not forgotten"
+        );
     }
 }
 
 #[test]
 fn hung_peer_holds_no_leaver_up() {
     let link = Link::loopback();
-    let mut sim = Sim::new(SimConfig { unwatched: true, retirement: true, link, seed: 3, lost_after: MS(5000), ..SimConfig::default() });
+    let mut sim = Sim::new(SimConfig {
+        unwatched: true,
+        retirement: true,
+        link,
+        seed: 3,
+        lost_after: MS(5000),
+        ..SimConfig::default()
+    });
     (0..4).for_each(|_| {
         sim.start("ord");
     });
@@ -139,7 +166,11 @@ fn every_leave_over_wide_links_ends_the_enrolment() {
         sim.run_for(MS(120_000));
         for host in up {
             let map = sim.map(host).unwrap();
-            assert_eq!((map.enrolled().count(), map.replicas().count(), map.total("k")), (5, 5, 20), "seed {seed}");
+            assert_eq!(
+                (map.enrolled().count(), map.replicas().count(), map.total("k")),
+                (5, 5, 20),
+                "seed {seed}"
+            );
         }
         println!("seed {seed}: the longest leave took {longest:?}");
         assert!(longest < MS(3000), "{longest:?}");
@@ -202,7 +233,11 @@ fn reset_after_a_restart_from_a_lagging_disk_clears_all_it_saw() {
         }
         for host in 0..3 {
             let map = sim.map(host).unwrap();
-            assert_eq!((map.total("clicks"), map.replicas().count()), (0, 3), "seed {seed} node {host}");
+            assert_eq!(
+                (map.total("clicks"), map.replicas().count()),
+                (0, 3),
+                "seed {seed} node {host}"
+            );
         }
     }
 }
@@ -236,7 +271,11 @@ fn successor_folds_only_what_its_disk_holds() {
         }
         for host in 0..2 {
             let map = sim.map(host).unwrap();
-            assert_eq!((map.total("clicks"), map.replicas().count()), (0, 2), "seed {seed} node {host}");
+            assert_eq!(
+                (map.total("clicks"), map.replicas().count()),
+                (0, 2),
+                "seed {seed} node {host}"
+            );
         }
     }
 }
@@ -260,17 +299,28 @@ fn retirement_outlives_a_node_that_crashes_at_once() {
         sim.run_for(MS(60_000));
         for host in 0..3 {
             let map = sim.map(host).unwrap();
-            assert_eq!((map.total("clicks"), map.replicas().count()), (4, 3), "seed {seed} node {host}");
+            assert_eq!(
+                (map.total("clicks"), map.replicas().count()),
+                (4, 3),
+                "seed {seed} node {host}"
+            );
         }
     }
 }
 
-/// A node's disk lags while another joins; both crash, and the node comes back alone from its last commit. What it had let out meanwhile counts.
+/// A node's disk lags while another joins; both crash, and the node comes back alone from its last
+/// commit. What it had let out meanwhile counts.
 #[test]
 fn what_a_node_lets_out_before_a_commit_is_not_lost() {
     for (seed, link) in [(1, Link::loopback()), (2, Link::wide())] {
         for commits in [false, true] {
-            let mut sim = Sim::new(SimConfig { unwatched: true, retirement: true, link: link.clone(), seed, ..SimConfig::default() });
+            let mut sim = Sim::new(SimConfig {
+                unwatched: true,
+                retirement: true,
+                link: link.clone(),
+                seed,
+                ..SimConfig::default()
+            });
             let first = sim.start("ord");
             sim.run_for(MS(3000));
             // From here on its disk holds this, until the next commit.
@@ -294,7 +344,11 @@ fn what_a_node_lets_out_before_a_commit_is_not_lost() {
             sim.run_for(MS(20_000));
             sim.commit(first);
             sim.run_for(MS(20_000));
-            assert_eq!((sim.total(first, "clicks"), sim.total(second, "clicks")), (shown, shown), "seed {seed}, commits: {commits}");
+            assert_eq!(
+                (sim.total(first, "clicks"), sim.total(second, "clicks")),
+                (shown, shown),
+                "seed {seed}, commits: {commits}"
+            );
         }
     }
 }

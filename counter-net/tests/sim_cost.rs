@@ -1,4 +1,5 @@
-//! What it costs: bytes of a click, of an idle cluster, of a fresh node; rounds and time to converge.
+//! What it costs: bytes of a click, of an idle cluster, of a fresh node; rounds and time to
+//! converge.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -39,7 +40,8 @@ fn a_click_among_32_regions_is_60_bytes_of_payload() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Bytes of payload that one of 32 nodes sends for each of 100 clicks, the first of which was not counted.
+/// Bytes of payload that one of 32 nodes sends for each of 100 clicks, the first of which was not
+/// counted.
 fn payload_a_click(mut click: impl FnMut(&mut Sim, u64)) -> Result<u64, Failure> {
     let mut sim = cluster(32, Link::wide());
     for node in 0..32 {
@@ -59,12 +61,20 @@ fn payload_a_click(mut click: impl FnMut(&mut Sim, u64)) -> Result<u64, Failure>
 
 /// As pages, many of them, scripts, and clients that add unequal amounts make them.
 #[test]
-fn a_click_with_an_id_among_32_regions_is_60_bytes_of_payload_whatever_the_id() -> Result<(), Failure> {
-    let once = |sim: &mut Sim, id: String, amount| assert_eq!(sim.add_once(7, &id, "clicks", amount), Some(Once::Applied));
-    let page = payload_a_click(|sim, number| once(sim, format!("0f3a9x0qzk3j:{}", 10_000 + number), 1))?;
+fn a_click_with_an_id_among_32_regions_is_60_bytes_of_payload_whatever_the_id()
+-> Result<(), Failure> {
+    let once = |sim: &mut Sim, id: String, amount| {
+        assert_eq!(sim.add_once(7, &id, "clicks", amount), Some(Once::Applied))
+    };
+    let page =
+        payload_a_click(|sim, number| once(sim, format!("0f3a9x0qzk3j:{}", 10_000 + number), 1))?;
     let many = payload_a_click(|sim, number| once(sim, format!("{:012}:1", number * 7_919), 1))?;
-    let uuid = payload_a_click(|sim, number| once(sim, format!("67e55044-10b1-426f-9247-{number:012x}"), 1))?;
-    let mixed = payload_a_click(|sim, number| once(sim, format!("0f3a9x0qzk3j:{}", 10_000 + number), [1, 3, 2, -1][number as usize % 4]))?;
+    let uuid = payload_a_click(|sim, number| {
+        once(sim, format!("67e55044-10b1-426f-9247-{number:012x}"), 1)
+    })?;
+    let mixed = payload_a_click(|sim, number| {
+        once(sim, format!("0f3a9x0qzk3j:{}", 10_000 + number), [1, 3, 2, -1][number as usize % 4])
+    })?;
     println!(
         "a click of one page is {page} bytes of payload, of many pages {many}, of a script with UUIDs {uuid}, of mixed amounts {mixed}"
     );
@@ -91,7 +101,9 @@ fn an_idle_cluster_of_ten_sends_less_than_half_a_kilobyte_a_second_and_node() {
     sim.run_for(120 * SECOND);
     let cost = sim.cost().since(&before);
     let (bytes, requests) = (cost.bytes() / 120 / 10, cost.requests as f64 / 1200.0);
-    println!("idle, 10 nodes: {bytes} bytes/s a node, {requests:.2} requests and answers/s a node: {cost:?}");
+    println!(
+        "idle, 10 nodes: {bytes} bytes/s a node, {requests:.2} requests and answers/s a node: {cost:?}"
+    );
     assert!(bytes < 500, "{bytes} bytes/s");
 }
 
@@ -104,12 +116,20 @@ fn a_fresh_node_costs_its_state_once_however_many_peers_it_has() -> Result<(), F
     sim.run_until_converged(10 * SECOND)?;
     let fresh = sim.start("zz");
     sim.connect_all();
-    let took = sim.run_until(5 * SECOND, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))?;
+    let took = sim.run_until(5 * SECOND, |sim| {
+        sim.machine(fresh).is_some_and(|machine| machine.is_synced())
+    })?;
     sim.run_for(SECOND);
-    let state = sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len() as u64;
+    let state =
+        sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len()
+            as u64;
     let stats = sim.machine(fresh).expect("up").stats();
-    let cells: u64 = stats.bytes_in.get(&Kind::Pull).copied().unwrap_or(0) + stats.bytes_in.get(&Kind::Ask).copied().unwrap_or(0);
-    println!("fresh node: synced after {took:?}, {cells} bytes in for a state of {state}, {} pulls, {} pages", stats.pulls, stats.pages);
+    let cells: u64 = stats.bytes_in.get(&Kind::Pull).copied().unwrap_or(0)
+        + stats.bytes_in.get(&Kind::Ask).copied().unwrap_or(0);
+    println!(
+        "fresh node: synced after {took:?}, {cells} bytes in for a state of {state}, {} pulls, {} pages",
+        stats.pulls, stats.pages
+    );
     assert!(cells < 2 * state + 30_000, "{cells} bytes for a state of {state}");
     assert!(stats.pulls > 1, "several sources share the work");
     assert_eq!(stats.cells_joined, 8 * 1500, "no cell came twice");

@@ -1,4 +1,5 @@
-//! A node with many counters that crashes again and again, each time before it has absorbed its last incarnation.
+//! A node with many counters that crashes again and again, each time before it has absorbed its
+//! last incarnation.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -17,7 +18,13 @@ fn bytes(sim: &Sim) -> usize {
 fn crash_loop_does_not_grow_the_state() {
     // The usual number takes seconds in a debug build; COUNTER_KEYS=20000 by hand.
     let counters = std::env::var("COUNTER_KEYS").map_or(2_000, |text| text.parse().unwrap());
-    let mut sim = Sim::new(SimConfig { unwatched: true, retirement: true, link: Link::loopback(), seed: 1, ..SimConfig::default() });
+    let mut sim = Sim::new(SimConfig {
+        unwatched: true,
+        retirement: true,
+        link: Link::loopback(),
+        seed: 1,
+        ..SimConfig::default()
+    });
     let nodes: Vec<usize> = (0..3).map(|_| sim.start("ord")).collect();
     sim.connect_all();
     sim.run_for(Duration::from_secs(2));
@@ -41,7 +48,9 @@ fn crash_loop_does_not_grow_the_state() {
     );
     // Each restart adds a record and what it claims.
     assert!(most[1] <= most[0] + RESTARTS * 150, "{most:?}");
-    let clean = |sim: &mut Sim| sim.map(0).is_some_and(|map| map.replicas().count() == 3 && !map.is_compacting());
+    let clean = |sim: &mut Sim| {
+        sim.map(0).is_some_and(|map| map.replicas().count() == 3 && !map.is_compacting())
+    };
     let took = sim.run_until(Duration::from_secs(600), clean).unwrap();
     println!("clean after {took:?}, {} B", bytes(&sim));
     assert!(bytes(&sim) <= fresh * 6 / 5);

@@ -1,6 +1,8 @@
-//! Nodes that have names and no disks: a cluster heals after kills, whatever number of processes ended at once.
+//! Nodes that have names and no disks: a cluster heals after kills, whatever number of processes
+//! ended at once.
 //!
-//! By hand: `COUNTER_KILLS=1000 cargo test --release -p counter-net --no-default-features --features sim --test sim_names -- --nocapture`.
+//! By hand: `COUNTER_KILLS=1000 cargo test --release -p counter-net --no-default-features
+//! --features sim --test sim_names -- --nocapture`.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -20,7 +22,14 @@ fn number(name: &str) -> Option<u64> {
 
 fn world(seed: u64) -> Sim {
     let link = Link::wide();
-    let mut sim = Sim::new(SimConfig { unwatched: true, retirement: true, named: true, link, seed, ..SimConfig::default() });
+    let mut sim = Sim::new(SimConfig {
+        unwatched: true,
+        retirement: true,
+        named: true,
+        link,
+        seed,
+        ..SimConfig::default()
+    });
     for region in ["ord", "fra", "sin"] {
         sim.start(region);
     }
@@ -83,12 +92,19 @@ fn named_cluster_heals_after_kills() {
         "{killed} kills in {under_churn:.0} s ({at_once:?} of none, one, two, three at once): at most {known} replicas known, {each:.0} bytes a node and \
          restart beside {idle:.0} a second at rest"
     );
-    let totals: Vec<Vec<i128>> =
-        (0..NODES).map(|host| (0..COUNTERS).map(|counter| sim.total(host, &format!("counter {counter}"))).collect()).collect();
+    let totals: Vec<Vec<i128>> = (0..NODES)
+        .map(|host| {
+            (0..COUNTERS).map(|counter| sim.total(host, &format!("counter {counter}"))).collect()
+        })
+        .collect();
     assert!(totals.iter().all(|other| *other == totals[0]), "{totals:?}");
     for host in 0..NODES {
         assert_eq!(sim.map(host).unwrap().replicas().count(), NODES, "node {host}");
-        assert!(cells(&sim, host) <= NODES * COUNTERS, "node {host} has {} cells", cells(&sim, host));
+        assert!(
+            cells(&sim, host) <= NODES * COUNTERS,
+            "node {host} has {} cells",
+            cells(&sim, host)
+        );
         assert_eq!(sim.waits_for(host), None);
         assert!(sim.missing(host).is_empty());
         sim.add_raw(host, "counter 0", 1);

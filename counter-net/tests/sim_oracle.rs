@@ -1,8 +1,11 @@
-//! Stories of every kind against one ledger: every add is its own unit, and every node shows exactly those that its state names.
+//! Stories of every kind against one ledger: every add is its own unit, and every node shows
+//! exactly those that its state names.
 //!
-//! By hand: `ORACLE_MIX=everything ORACLE_STORIES=100000 cargo test --release -p counter-net --no-default-features --features sim --test
-//! sim_oracle -- --ignored --nocapture campaign` prints the seeds that fail; `ORACLE_FIRST` is the first seed, 0 if it is not set.
-//! `ORACLE_MIX=… ORACLE_SEED=… … -- --ignored --nocapture one_seed` prints one story step by step, with as few steps as still fail.
+//! By hand: `ORACLE_MIX=everything ORACLE_STORIES=100000 cargo test --release -p counter-net
+//! --no-default-features --features sim --test sim_oracle -- --ignored --nocapture campaign` prints
+//! the seeds that fail; `ORACLE_FIRST` is the first seed, 0 if it is not set. `ORACLE_MIX=…
+//! ORACLE_SEED=… … -- --ignored --nocapture one_seed` prints one story step by step, with as few
+//! steps as still fail.
 #![cfg(feature = "sim")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +19,16 @@ fn number(name: &str) -> Option<u64> {
 
 fn mix() -> Mix {
     let name = std::env::var("ORACLE_MIX").unwrap_or("everything".into());
-    Mix::named(&name).unwrap_or_else(|| panic!("no mix {name}; there are {:?}", Mix::ALL.iter().map(|mix| mix.name).collect::<Vec<_>>()))
+    Mix::named(&name).unwrap_or_else(|| {
+        panic!(
+            "no mix {name}; there are {:?}",
+            Mix::ALL.iter().map(|mix| mix.name).collect::<Vec<_>>()
+        )
+    })
 }
 
-/// The stories of a mix from seed 0 on; a fifth of them in a debug build, where each takes a quarter of a second.
+/// The stories of a mix from seed 0 on; a fifth of them in a debug build, where each takes a
+/// quarter of a second.
 fn hold(mix: &Mix, stories: u64) {
     let stories = if cfg!(debug_assertions) { stories.div_ceil(5) } else { stories };
     for seed in 0..stories {
@@ -119,7 +128,13 @@ fn restored_directories_are_exact() {
 fn stories_that_were_wrong_once_are_right() {
     let stories = [
         (Mix::EVERYTHING, [200_158, 200_702, 202_029, 202_571, 202_726, 600_757].as_slice()),
-        (Mix::FULL_TABLES, &[1_294, 100_080, 100_098, 100_789, 102_727, 103_847, 201_508, 403_091, 600_799, 603_816]),
+        (
+            Mix::FULL_TABLES,
+            &[
+                1_294, 100_080, 100_098, 100_789, 102_727, 103_847, 201_508, 403_091, 600_799,
+                603_816,
+            ],
+        ),
         (Mix::LEAVES, &[21_753, 22_439, 101_523, 600_374, 600_666, 601_341]),
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
     ];
@@ -143,11 +158,15 @@ fn a_reset_clears_every_copy_of_an_id() {
 #[test]
 #[ignore = "as many stories as ORACLE_STORIES says"]
 fn campaign() {
-    let (mix, first, count) = (mix(), number("ORACLE_FIRST").unwrap_or(0), number("ORACLE_STORIES").unwrap_or(1000));
-    let threads = number("ORACLE_THREADS").unwrap_or(std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64));
+    let (mix, first, count) =
+        (mix(), number("ORACLE_FIRST").unwrap_or(0), number("ORACLE_STORIES").unwrap_or(1000));
+    let threads = number("ORACLE_THREADS")
+        .unwrap_or(std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64));
     let (began, next, failed) = (Instant::now(), AtomicU64::new(first), AtomicU64::new(0));
     let tell = || {
-        while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < first + count) {
+        while let Some(seed) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < first + count)
+        {
             if let Err(failure) = Story::new(&mix, seed).play()
                 && failed.fetch_add(1, Ordering::Relaxed) < 20
             {
@@ -157,7 +176,11 @@ fn campaign() {
     };
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(tell))));
     let (took, failed) = (began.elapsed(), failed.into_inner());
-    println!("{}: {failed} of {count} stories fail; {took:?}, {:.0} a second", mix.name, count as f64 / took.as_secs_f64());
+    println!(
+        "{}: {failed} of {count} stories fail; {took:?}, {:.0} a second",
+        mix.name,
+        count as f64 / took.as_secs_f64()
+    );
     assert_eq!(failed, 0);
 }
 
@@ -166,7 +189,11 @@ fn campaign() {
 fn one_seed() {
     let story = Story::new(&mix(), number("ORACLE_SEED").unwrap_or(0));
     let played = story.play();
-    let story = if played.is_err() { story.shrink(number("ORACLE_TRIES").unwrap_or(400) as usize) } else { story };
+    let story = if played.is_err() {
+        story.shrink(number("ORACLE_TRIES").unwrap_or(400) as usize)
+    } else {
+        story
+    };
     println!("{played:?}");
     assert_eq!(story.print(), Ok(()));
 }

@@ -1,4 +1,5 @@
-//! Stories in which clients send their adds again, at any node, through crashes and partitions: each counts once.
+//! Stories in which clients send their adds again, at any node, through crashes and partitions:
+//! each counts once.
 #![cfg(feature = "sim")]
 
 use std::collections::BTreeMap;
@@ -27,8 +28,13 @@ impl Clients {
         let client = dice.usize(..self.last.len());
         self.last[client] += 1;
         let number = self.last[client];
-        let id = if dice.u8(..4) == 0 { format!("single {client} {number}") } else { format!("tab {client}:{number}") };
-        // Odd amounts, so that one missing and one double seldom make up for each other; and equal ones side by side.
+        let id = if dice.u8(..4) == 0 {
+            format!("single {client} {number}")
+        } else {
+            format!("tab {client}:{number}")
+        };
+        // Odd amounts, so that one missing and one double seldom make up for each other; and equal
+        // ones side by side.
         let amount = if dice.bool() { 1 } else { dice.i64(-400..400) * 2 + 1 };
         self.sent.insert(id.clone(), amount);
         (id, amount)
@@ -51,7 +57,10 @@ fn live_through(seed: u64) {
             }
             10 | 11 => sim.crash(host),
             12 | 13 => sim.restart(host, true),
-            14 => sim.cut(&[host], &nodes.iter().copied().filter(|node| *node != host).collect::<Vec<_>>()),
+            14 => sim.cut(
+                &[host],
+                &nodes.iter().copied().filter(|node| *node != host).collect::<Vec<_>>(),
+            ),
             _ => sim.heal(),
         }
         let pause = [1, 60, 3_000][dice.usize(..3)];
@@ -59,16 +68,26 @@ fn live_through(seed: u64) {
     }
     sim.heal();
     nodes.iter().for_each(|node| sim.restart(*node, true));
-    let replay = format!("replay: SIM_SEED={seed} cargo test -p counter-net --features sim --test sim_repeats");
-    sim.run_until_converged(LIMIT).unwrap_or_else(|failure| panic!("seed {seed}: {failure}\n{replay}"));
-    // What a crash took with it is sent again, and so is everything else: clients do so until they are answered.
+    let replay = format!(
+        "replay: SIM_SEED={seed} cargo test -p counter-net --features sim --test sim_repeats"
+    );
+    sim.run_until_converged(LIMIT)
+        .unwrap_or_else(|failure| panic!("seed {seed}: {failure}\n{replay}"));
+    // What a crash took with it is sent again, and so is everything else: clients do so until they
+    // are answered.
     for (id, amount) in &clients.sent {
-        sim.add_once(nodes[dice.usize(..nodes.len())], id, "once", *amount).expect("the node is up and the id is not too old");
+        sim.add_once(nodes[dice.usize(..nodes.len())], id, "once", *amount)
+            .expect("the node is up and the id is not too old");
     }
-    sim.run_until_converged(LIMIT).unwrap_or_else(|failure| panic!("seed {seed}: {failure}\n{replay}"));
+    sim.run_until_converged(LIMIT)
+        .unwrap_or_else(|failure| panic!("seed {seed}: {failure}\n{replay}"));
     // Copies of earlier incarnations are taken back when those are absorbed.
     let until = sim.now() + LIMIT;
-    while !(sim.is_converged() && nodes.iter().all(|node| sim.map(*node).is_some_and(|map| map.replicas().count() == nodes.len()))) {
+    while !(sim.is_converged()
+        && nodes
+            .iter()
+            .all(|node| sim.map(*node).is_some_and(|map| map.replicas().count() == nodes.len())))
+    {
         assert!(sim.now() < until, "seed {seed}: not all that ended are folded\n{replay}");
         sim.run_for(Duration::from_millis(100));
     }
@@ -79,7 +98,8 @@ fn live_through(seed: u64) {
 }
 
 fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let only = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("SIM_SEED is a number"));
+    let only =
+        std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("SIM_SEED is a number"));
     only.map_or(usual, |seed: u64| seed..seed + 1)
 }
 
@@ -88,10 +108,12 @@ fn every_add_that_is_sent_again_anywhere_counts_once() {
     seeds(0..300).for_each(live_through);
 }
 
-/// As many seeds as `SIM_SEEDS` says, 5,000 if it says nothing: `cargo test --release … --test sim_repeats -- --ignored`.
+/// As many seeds as `SIM_SEEDS` says, 5,000 if it says nothing: `cargo test --release … --test
+/// sim_repeats -- --ignored`.
 #[test]
 #[ignore = "takes minutes; run it in release"]
 fn thousands_of_stories_of_repeats_end_exact() {
-    let count = std::env::var("SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(5_000);
+    let count =
+        std::env::var("SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(5_000);
     seeds(1_000_000..1_000_000 + count).for_each(live_through);
 }

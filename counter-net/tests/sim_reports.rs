@@ -1,5 +1,5 @@
-//! What users of such systems report, each as a test: none of it happens here. The reports are those of live-page counters, Phoenix.Tracker,
-//! Akka.NET, chitchat and defradb.
+//! What users of such systems report, each as a test: none of it happens here. The reports are
+//! those of live-page counters, Phoenix.Tracker, Akka.NET, chitchat and defradb.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -35,7 +35,8 @@ fn a_fresh_node_shows_every_region_before_anybody_clicks() -> Result<(), Failure
     sim.connect_all();
     // Six round trips of at most 320 ms, four of them the handshake's, and 200 ms.
     let limit = 6 * 320 * MS + 200 * MS;
-    let took = sim.run_until(limit, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))?;
+    let took =
+        sim.run_until(limit, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))?;
     for (region, value) in [("ord", 10), ("fra", 20), ("sin", 30)] {
         assert_eq!(sim.value(fresh, "clicks", region), value);
     }
@@ -46,8 +47,8 @@ fn a_fresh_node_shows_every_region_before_anybody_clicks() -> Result<(), Failure
     Ok(())
 }
 
-/// Two nodes that wait for a third took each other's word that there is nothing: the first was synced by the answer of the second, and the second by
-/// that of the first.
+/// Two nodes that wait for a third took each other's word that there is nothing: the first was
+/// synced by the answer of the second, and the second by that of the first.
 #[test]
 fn nodes_that_wait_for_a_third_do_not_vouch_for_each_other() -> Result<(), Failure> {
     for link in [Link::loopback(), Link::apart(200 * MS)] {
@@ -62,10 +63,18 @@ fn nodes_that_wait_for_a_third_do_not_vouch_for_each_other() -> Result<(), Failu
             sim.run_for(10 * MS);
             for node in [middle, fresh] {
                 let machine = sim.machine(node).expect("up");
-                assert!(!machine.is_synced() && machine.readiness().is_err(), "{node} at {:?}", sim.now());
+                assert!(
+                    !machine.is_synced() && machine.readiness().is_err(),
+                    "{node} at {:?}",
+                    sim.now()
+                );
             }
         }
-        sim.run_until(10 * SECOND, |sim| [middle, fresh].iter().all(|node| sim.machine(*node).is_some_and(|machine| machine.is_synced())))?;
+        sim.run_until(10 * SECOND, |sim| {
+            [middle, fresh]
+                .iter()
+                .all(|node| sim.machine(*node).is_some_and(|machine| machine.is_synced()))
+        })?;
         assert_eq!([middle, fresh].map(|node| sim.total(node, "clicks")), [23, 23]);
     }
     Ok(())
@@ -94,7 +103,10 @@ fn two_nodes_of_one_region_add_up() -> Result<(), Failure> {
         sim.run_for(3 * MS);
     }
     sim.run_until_converged(5 * SECOND)?;
-    assert_eq!((0..3).map(|node| sim.value(node, "clicks", "ord")).collect::<Vec<_>>(), [200, 200, 200]);
+    assert_eq!(
+        (0..3).map(|node| sim.value(node, "clicks", "ord")).collect::<Vec<_>>(),
+        [200, 200, 200]
+    );
     Ok(())
 }
 
@@ -168,11 +180,15 @@ fn a_node_that_joins_in_the_middle_of_updates_ends_exact() -> Result<(), Failure
         sim.run_for(2 * MS);
     }
     sim.run_until_converged(10 * SECOND)?;
-    assert_eq!(["clicks", "likes", "carts"].map(|counter| sim.total(2, counter)).iter().sum::<i128>(), 400);
+    assert_eq!(
+        ["clicks", "likes", "carts"].map(|counter| sim.total(2, counter)).iter().sum::<i128>(),
+        400
+    );
     Ok(())
 }
 
-/// phoenix_pubsub #135: "a rolling restart causes 20 minutes of traffic". Ten nodes, one after the other, each with 1,000 keys to learn anew.
+/// phoenix_pubsub #135: "a rolling restart causes 20 minutes of traffic". Ten nodes, one after the
+/// other, each with 1,000 keys to learn anew.
 #[test]
 fn a_rolling_restart_costs_kilobytes_and_then_nothing() -> Result<(), Failure> {
     let regions = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
@@ -181,13 +197,17 @@ fn a_rolling_restart_costs_kilobytes_and_then_nothing() -> Result<(), Failure> {
         sim.add_many(node, (0..100).map(|at| format!("counter-{at}")));
     }
     sim.run_until_converged(10 * SECOND)?;
-    let state = sim.map(0).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len() as u64;
+    let state =
+        sim.map(0).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len()
+            as u64;
     let before = sim.cost();
     for node in 0..regions.len() {
         sim.leave(node);
         sim.run_for(SECOND);
         sim.restart(node, false);
-        sim.run_until(10 * SECOND, |sim| sim.machine(node).is_some_and(|machine| machine.is_synced()))?;
+        sim.run_until(10 * SECOND, |sim| {
+            sim.machine(node).is_some_and(|machine| machine.is_synced())
+        })?;
     }
     sim.run_until_converged(10 * SECOND)?;
     sim.run_until(10 * SECOND, |sim| sim.presence_is_right())?;
@@ -202,10 +222,16 @@ fn a_rolling_restart_costs_kilobytes_and_then_nothing() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Akka.NET #4200: "pruning of dead actors double counts". Lives that ended are folded into the next, and forgotten; totals are exact before and after.
+/// Akka.NET #4200: "pruning of dead actors double counts". Lives that ended are folded into the
+/// next, and forgotten; totals are exact before and after.
 #[test]
 fn what_the_dead_counted_is_counted_once() -> Result<(), Failure> {
-    let mut sim = Sim::new(SimConfig { seed: 42, retirement: true, link: Link::wide(), ..SimConfig::default() });
+    let mut sim = Sim::new(SimConfig {
+        seed: 42,
+        retirement: true,
+        link: Link::wide(),
+        ..SimConfig::default()
+    });
     ["ord", "fra", "sin"].iter().for_each(|region| {
         sim.start(region);
     });
@@ -218,7 +244,9 @@ fn what_the_dead_counted_is_counted_once() -> Result<(), Failure> {
         sim.restart(2, true);
         sim.run_until_converged(5 * SECOND)?;
     }
-    sim.run_until(60 * SECOND, |sim| (0..3).all(|node| sim.map(node).expect("up").replicas().count() == 3))?;
+    sim.run_until(60 * SECOND, |sim| {
+        (0..3).all(|node| sim.map(node).expect("up").replicas().count() == 3)
+    })?;
     assert_eq!([0, 1, 2].map(|node| sim.total(node, "clicks")), [9, 9, 9]);
     // Without a disk the lives stay, and count as well.
     for _ in 0..3 {
@@ -233,7 +261,8 @@ fn what_the_dead_counted_is_counted_once() -> Result<(), Failure> {
     Ok(())
 }
 
-/// chitchat: "state of 5-10 MB keeps nodes from starting". 100,000 counters in pages, while a source dies in the middle.
+/// chitchat: "state of 5-10 MB keeps nodes from starting". 100,000 counters in pages, while a
+/// source dies in the middle.
 #[test]
 fn a_large_state_arrives_in_pages_though_a_source_dies() -> Result<(), Failure> {
     let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
@@ -244,21 +273,30 @@ fn a_large_state_arrives_in_pages_though_a_source_dies() -> Result<(), Failure> 
     let protocol = ProtocolConfig::default();
     let fresh = sim.start("syd");
     sim.connect_all();
-    sim.run_until(20 * SECOND, |sim| sim.machine(fresh).is_some_and(|machine| machine.stats().pages > 0))?;
+    sim.run_until(20 * SECOND, |sim| {
+        sim.machine(fresh).is_some_and(|machine| machine.stats().pages > 0)
+    })?;
     sim.crash(0);
     sim.run_until_converged(20 * SECOND)?;
     let machine = sim.machine(fresh).expect("up");
     let pulled = machine.stats().bytes_in[&Kind::Pull];
-    let state = sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len() as u64;
-    println!("state {state} bytes, pulled {pulled} bytes in {} pages of at most {}", machine.stats().pages, protocol.page_bytes_max);
+    let state =
+        sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len()
+            as u64;
+    println!(
+        "state {state} bytes, pulled {pulled} bytes in {} pages of at most {}",
+        machine.stats().pages,
+        protocol.page_bytes_max
+    );
     assert!(machine.stats().pages >= 3);
     assert!(pulled < 2 * state, "{pulled} bytes pulled for a state of {state}");
     assert_eq!(sim.map(fresh).expect("up").counter_count(), 10_000);
     Ok(())
 }
 
-/// chitchat #119: "quiet nodes starve". One node changes 2,000 counters all the time; another's single click still arrives at a node that
-/// hears no gossip at all, and that has it from the busy one alone.
+/// chitchat #119: "quiet nodes starve". One node changes 2,000 counters all the time; another's
+/// single click still arrives at a node that hears no gossip at all, and that has it from the busy
+/// one alone.
 #[test]
 fn a_quiet_writer_is_not_starved_by_a_busy_one() -> Result<(), Failure> {
     let mut sim = cluster(&["ord", "fra", "sin"], Link { gossip_loss: 1.0, ..Link::wide() });
@@ -276,7 +314,8 @@ fn a_quiet_writer_is_not_starved_by_a_busy_one() -> Result<(), Failure> {
     panic!("the quiet writer's click had not arrived after 4 s");
 }
 
-/// defradb #2186: "equal deltas are deduplicated into one". Two flushes that bring the same numbers back are two messages.
+/// defradb #2186: "equal deltas are deduplicated into one". Two flushes that bring the same numbers
+/// back are two messages.
 #[test]
 fn equal_changes_are_unequal_messages() -> Result<(), Failure> {
     let mut sim = cluster(&["ord", "fra"], Link::loopback());
@@ -296,15 +335,18 @@ fn equal_changes_are_unequal_messages() -> Result<(), Failure> {
     sim.verdict()
 }
 
-/// delta_crdt_ex #65: "1,000 keys within one interval leave 200". 3,000 counters change within one flush interval, more than one payload holds, and
-/// nobody loses one.
+/// delta_crdt_ex #65: "1,000 keys within one interval leave 200". 3,000 counters change within one
+/// flush interval, more than one payload holds, and nobody loses one.
 #[test]
 fn three_thousand_counters_in_one_flush_are_lost_by_nobody() -> Result<(), Failure> {
     let mut sim = cluster(&["ord", "fra", "sin"], Link::lossy(0.2));
     let mut random = fastrand::Rng::with_seed(3);
     sim.add_many(0, (0..3000).map(|_| format!("{:032x}{:032x}", random.u128(..), random.u128(..))));
     sim.run_until_converged(20 * SECOND)?;
-    assert_eq!([0, 1, 2].map(|node| sim.map(node).expect("up").counter_count()), [3000, 3000, 3000]);
+    assert_eq!(
+        [0, 1, 2].map(|node| sim.map(node).expect("up").counter_count()),
+        [3000, 3000, 3000]
+    );
     assert_eq!(sim.machine(1).expect("up").stats().divergences, 0);
     Ok(())
 }
@@ -340,7 +382,8 @@ fn a_killed_nodes_viewers_leave_within_five_seconds_and_its_clicks_stay() -> Res
     Ok(())
 }
 
-/// "Ghosts of one's own reconnect": a connection that breaks and comes back leaves one node, not two, and no gap in its presence.
+/// "Ghosts of one's own reconnect": a connection that breaks and comes back leaves one node, not
+/// two, and no gap in its presence.
 #[test]
 fn a_broken_connection_to_one_peer_ends_nobodys_presence() -> Result<(), Failure> {
     let mut sim = cluster(&["ord", "fra", "sin"], Link::wide());
@@ -389,12 +432,14 @@ fn both_sides_of_a_partition_count_on_and_agree_soon_after() -> Result<(), Failu
     Ok(())
 }
 
-/// A node that vanished is forgotten when its ttl is over, though the others go on telling each other of it.
+/// A node that vanished is forgotten when its ttl is over, though the others go on telling each
+/// other of it.
 #[test]
 fn no_ghost_is_kept_alive_by_being_passed_on() -> Result<(), Failure> {
     let never = Duration::from_secs(100_000);
     let protocol = ProtocolConfig { suspicion_timeout: never, ..ProtocolConfig::default() };
-    let mut sim = Sim::new(SimConfig { seed: 3, protocol, link: Link::wide(), ..SimConfig::default() });
+    let mut sim =
+        Sim::new(SimConfig { seed: 3, protocol, link: Link::wide(), ..SimConfig::default() });
     ["ord", "fra", "sin", "syd", "nrt"].iter().for_each(|region| {
         sim.start(region);
     });
@@ -409,6 +454,9 @@ fn no_ghost_is_kept_alive_by_being_passed_on() -> Result<(), Failure> {
     })?;
     assert!(took <= 92 * SECOND, "{took:?} after {dead:?}");
     sim.run_for(100 * SECOND);
-    assert!([0, 1, 2, 3].iter().all(|node| sim.members(*node).len() == 4), "and forgotten after one ttl more");
+    assert!(
+        [0, 1, 2, 3].iter().all(|node| sim.members(*node).len() == 4),
+        "and forgotten after one ttl more"
+    );
     Ok(())
 }

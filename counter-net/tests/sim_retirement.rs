@@ -1,4 +1,5 @@
-//! Retirement in simulated clusters: nodes crash, come back, leave and are lost, and in the end the state holds cells of the living only.
+//! Retirement in simulated clusters: nodes crash, come back, leave and are lost, and in the end the
+//! state holds cells of the living only.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -9,8 +10,10 @@ const COUNTERS: [&str; 3] = ["clicks", "likes", "votes"];
 const S: Duration = Duration::from_secs(1);
 
 fn seeds() -> std::ops::Range<u64> {
-    let first = std::env::var("COUNTER_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
-    let count = std::env::var("COUNTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+    let first =
+        std::env::var("COUNTER_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
+    let count =
+        std::env::var("COUNTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
     first..first + count
 }
 
@@ -44,7 +47,9 @@ fn story(seed: u64) -> Result<Duration, Failure> {
     for _ in 0..rng.usize(5..25) {
         let at = rng.usize(..hosts.len());
         match rng.u8(..10) {
-            0..=4 => (0..rng.usize(1..6)).for_each(|_| sim.add(hosts[rng.usize(..hosts.len())], COUNTERS[rng.usize(..3)], rng.i64(1..9))),
+            0..=4 => (0..rng.usize(1..6)).for_each(|_| {
+                sim.add(hosts[rng.usize(..hosts.len())], COUNTERS[rng.usize(..3)], rng.i64(1..9))
+            }),
             5..=7 => {
                 sim.run_for(Duration::from_millis(20));
                 sim.crash(hosts[at]);
@@ -61,7 +66,8 @@ fn story(seed: u64) -> Result<Duration, Failure> {
                 sim.connect_all();
             }
             _ => {
-                let others: Vec<usize> = hosts.iter().copied().filter(|&host| host != hosts[at]).collect();
+                let others: Vec<usize> =
+                    hosts.iter().copied().filter(|&host| host != hosts[at]).collect();
                 sim.cut(&[hosts[at]], &others);
                 sim.run_for(Duration::from_millis(rng.u64(..4000)));
                 sim.heal();
@@ -89,7 +95,10 @@ fn whatever_ends_is_taken_over_and_no_total_is_ever_wrong() {
             Err(failure) => panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"),
         }
     }
-    println!("{} stories; after peace at most {slowest:?} until only the living have cells", seeds().count());
+    println!(
+        "{} stories; after peace at most {slowest:?} until only the living have cells",
+        seeds().count()
+    );
 }
 
 #[test]
@@ -136,7 +145,8 @@ fn nothing_is_folded_while_an_enrolled_replica_is_absent() {
 
 #[test]
 fn a_year_of_restarts_leaves_a_state_as_small_as_a_fresh_one() {
-    let restarts: usize = std::env::var("COUNTER_RESTARTS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
+    let restarts: usize =
+        std::env::var("COUNTER_RESTARTS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
     let mut sim = world(4, 5, Link::loopback());
     sim.run_for(2 * S);
     let mut added = 0;
@@ -158,7 +168,9 @@ fn a_year_of_restarts_leaves_a_state_as_small_as_a_fresh_one() {
     (0..restarts).for_each(|restart| fresh.add(restart % 5, COUNTERS[restart % 3], 1));
     fresh.run_until(60 * S, |sim| sim.is_converged()).expect("converged");
     let fresh_bytes = fresh.map(0).expect("up").encode().len();
-    println!("{restarts} restarts: {bytes} bytes of state after {took:?} of peace, {fresh_bytes} in a fresh cluster with the same totals");
+    println!(
+        "{restarts} restarts: {bytes} bytes of state after {took:?} of peace, {fresh_bytes} in a fresh cluster with the same totals"
+    );
     assert!(bytes <= 2 * fresh_bytes);
     let total: i128 = COUNTERS.iter().map(|counter| sim.total(2, counter)).sum();
     assert_eq!(total, added);
@@ -178,13 +190,17 @@ const NODES: usize = 10;
 
 fn sum(sent: &[Cost], of: impl Fn(&Cost) -> u64) -> (u64, u64) {
     let seconds = (sent.len() / NODES) as u64;
-    (sent.iter().map(&of).sum::<u64>() / NODES as u64 / seconds, sent.iter().map(&of).max().unwrap_or(0))
+    (
+        sent.iter().map(&of).sum::<u64>() / NODES as u64 / seconds,
+        sent.iter().map(&of).max().unwrap_or(0),
+    )
 }
 
 /// Phoenix's tracker took 20 minutes to calm down after one (phoenix_pubsub #135).
 #[test]
 fn a_rolling_restart_of_ten_nodes_raises_no_storm() {
-    let counters: usize = std::env::var("COUNTER_KEYS").ok().and_then(|count| count.parse().ok()).unwrap_or(100);
+    let counters: usize =
+        std::env::var("COUNTER_KEYS").ok().and_then(|count| count.parse().ok()).unwrap_or(100);
     let mut sim = world(7, NODES, Link::wide());
     (0..NODES).for_each(|host| sim.add_many(host, (0..counters).map(|at| format!("counter-{at}"))));
     sim.run_for(40 * S);
@@ -222,8 +238,14 @@ fn a_rolling_restart_of_ten_nodes_raises_no_storm() {
         sent.1,
         whole / NODES as u64
     );
-    // A restart moves the cells of one node twice, adopted and compacted, and a node passes each on to a mesh of degree 6.
+    // A restart moves the cells of one node twice, adopted and compacted, and a node passes each on
+    // to a mesh of degree 6.
     assert!(whole < (30_000 + 250 * counters as u64) * NODES as u64, "{whole} bytes a node");
-    assert!(bytes.1 < 6 * 256_000 + 100_000 && sent.1 < 100, "{} bytes, {} messages in a second", bytes.1, sent.1);
+    assert!(
+        bytes.1 < 6 * 256_000 + 100_000 && sent.1 < 100,
+        "{} bytes, {} messages in a second",
+        bytes.1,
+        sent.1
+    );
     assert!(calm < 10, "{calm} s until it is calm again");
 }

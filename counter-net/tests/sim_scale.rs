@@ -21,14 +21,17 @@ struct Row {
     lossy: Duration,
 }
 
-/// Measures a cluster of so many nodes over links between continents (20 to 160 ms, one message in ten up to 400 ms).
+/// Measures a cluster of so many nodes over links between continents (20 to 160 ms, one message in
+/// ten up to 400 ms).
 fn measure(nodes: usize) -> Result<Row, Failure> {
     let mut sim = Sim::new(SimConfig { seed: 11, link: Link::wide(), ..SimConfig::default() });
     (0..nodes).for_each(|at| {
         sim.start(&format!("r{:02}", at % 32));
     });
     sim.connect_all();
-    let formed = sim.run_until(120 * SECOND, |sim| sim.is_all_synced() && sim.is_converged() && sim.presence_is_right())?;
+    let formed = sim.run_until(120 * SECOND, |sim| {
+        sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()
+    })?;
     // Every node counts once, so that every digest is full.
     (0..nodes).for_each(|node| sim.add(node, "clicks", 1000));
     sim.run_until_converged(120 * SECOND)?;
@@ -51,14 +54,27 @@ fn measure(nodes: usize) -> Result<Row, Failure> {
 
     let fresh = sim.start("new");
     sim.connect_all();
-    let fresh_took = sim.run_until(60 * SECOND, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))?;
+    let fresh_took = sim.run_until(60 * SECOND, |sim| {
+        sim.machine(fresh).is_some_and(|machine| machine.is_synced())
+    })?;
     let fresh_bytes = sim.cost_of(fresh).received_bytes;
 
     sim.set_links(Link::lossy(0.2));
     sim.run_for(2 * SECOND);
     sim.add(0, "clicks", 1);
     let lossy = sim.run_until_converged(60 * SECOND)?;
-    Ok(Row { nodes, formed, click, click_bytes, burst, burst_bytes, idle_bytes, fresh: fresh_took, fresh_bytes, lossy })
+    Ok(Row {
+        nodes,
+        formed,
+        click,
+        click_bytes,
+        burst,
+        burst_bytes,
+        idle_bytes,
+        fresh: fresh_took,
+        fresh_bytes,
+        lossy,
+    })
 }
 
 fn table(sizes: &[usize]) -> Result<(), Failure> {
@@ -92,7 +108,8 @@ fn thirty_nodes_hear_of_a_click_within_two_seconds() -> Result<(), Failure> {
     table(&[3, 10, 30])
 }
 
-/// `cargo test --release … --test sim_scale -- --ignored --nocapture` prints the table of docs/scale.md.
+/// `cargo test --release … --test sim_scale -- --ignored --nocapture` prints the table of
+/// docs/scale.md.
 #[test]
 #[ignore = "takes minutes; run it in release"]
 fn a_thousand_nodes_hear_of_a_click_within_two_seconds() -> Result<(), Failure> {

@@ -1,4 +1,5 @@
-//! Knowing how sure one is: copies that are counted, and sessions that hop between nodes and never read less than they know of.
+//! Knowing how sure one is: copies that are counted, and sessions that hop between nodes and never
+//! read less than they know of.
 #![cfg(feature = "sim")]
 
 use std::collections::BTreeMap;
@@ -39,7 +40,8 @@ fn a_wait_for_copies_takes_one_round_trip_not_a_round_of_anti_entropy() {
         let (how, took) = ends(&mut sim, wait, SECOND);
         assert_eq!(how, Waited::Reached, "{copies:?}");
         assert!(took <= 10 * MS, "{copies:?} took {took:?}");
-        let holders = (0..5).filter(|node| sim.total(*node, "clicks") == sim.total(0, "clicks")).count();
+        let holders =
+            (0..5).filter(|node| sim.total(*node, "clicks") == sim.total(0, "clicks")).count();
         assert!(holders >= copies.of(5), "{copies:?}: {holders} hold it");
     }
 }
@@ -61,7 +63,10 @@ fn a_cut_node_gets_as_many_copies_as_there_are_and_says_so() -> Result<(), Failu
     let two = sim.await_copies(0, Copies::Nodes(2), 2 * SECOND);
     let majority = sim.await_copies(0, Copies::Majority, 2 * SECOND);
     assert_eq!(ends(&mut sim, two, SECOND).0, Waited::Reached);
-    assert_eq!(ends(&mut sim, majority, 3 * SECOND).0, Waited::Few { held: 2, wanted: 3, enrolled: 5 });
+    assert_eq!(
+        ends(&mut sim, majority, 3 * SECOND).0,
+        Waited::Few { held: 2, wanted: 3, enrolled: 5 }
+    );
     // It is counted all the same, and travels when the cut heals.
     sim.heal();
     sim.run_until_converged(20 * SECOND)?;
@@ -104,7 +109,8 @@ fn versions_that_gossip_lost_are_fetched_at_once_for_whom_waits() {
     assert_eq!(sim.total(2, "clicks"), 5);
 }
 
-/// A client that takes its requests to any node: it carries what it has seen, and what it must find again.
+/// A client that takes its requests to any node: it carries what it has seen, and what it must find
+/// again.
 #[derive(Default)]
 struct Session {
     token: VersionVector,
@@ -121,8 +127,8 @@ struct Met {
     less: usize,
 }
 
-/// Sessions at work on a cluster whose halves are cut off from each other again and again. Counters only grow here, so a session that reads less
-/// than before has gone back in time.
+/// Sessions at work on a cluster whose halves are cut off from each other again and again. Counters
+/// only grow here, so a session that reads less than before has gone back in time.
 fn hop(seed: u64, sessions: usize, with_tokens: bool) -> Met {
     let mut sim = cluster(seed, 6, Link::lossy(0.1));
     let mut dice = fastrand::Rng::with_seed(seed);
@@ -141,7 +147,8 @@ fn hop(seed: u64, sessions: usize, with_tokens: bool) -> Met {
             sim.add(node, &name, 1);
             let session = &mut all[at];
             let least = session.least.entry(counter).or_default();
-            // Its own write comes on top of all that it knew of, also where this node did not know that yet.
+            // Its own write comes on top of all that it knew of, also where this node did not know
+            // that yet.
             *least = (*least + 1).max(before + 1);
             session.token.join(&sim.versions(node));
         } else {
@@ -183,7 +190,8 @@ fn ten_thousand_sessions_that_hop_never_read_less_than_they_wrote_or_read_before
     assert!(met.reads > 10_000 && met.behind > 100, "{met:?}");
 }
 
-/// The planted fault: the same sessions without their tokens do read less. Without this the test above would prove nothing.
+/// The planted fault: the same sessions without their tokens do read less. Without this the test
+/// above would prove nothing.
 #[test]
 fn without_tokens_sessions_do_go_back_in_time() {
     let met = hop(6, 1_000, false);

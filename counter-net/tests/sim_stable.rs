@@ -1,4 +1,5 @@
-//! What is stable is everywhere: totals that every enrolled replica was shown to hold, under loss and partitions; and how far behind a member is.
+//! What is stable is everywhere: totals that every enrolled replica was shown to hold, under loss
+//! and partitions; and how far behind a member is.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -20,13 +21,16 @@ fn cluster(seed: u64, nodes: usize, link: Link) -> Sim {
     sim
 }
 
-/// Whether a node holds, and so shows, all of a stable state. Counters only grow here, so showing it is showing no less.
+/// Whether a node holds, and so shows, all of a stable state. Counters only grow here, so showing
+/// it is showing no less.
 fn is_at(sim: &Sim, node: usize, counter: &str, stable: &Stable) -> bool {
     let Some(map) = sim.map(node) else { return true };
-    stable.versions.iter().all(|(writer, version)| map.counted_up_to(writer) >= version) && map.total(counter) >= stable.total
+    stable.versions.iter().all(|(writer, version)| map.counted_up_to(writer) >= version)
+        && map.total(counter) >= stable.total
 }
 
-/// Adds and reads at random nodes of a cluster whose halves are cut off from each other again and again. Returns how many reads had an answer.
+/// Adds and reads at random nodes of a cluster whose halves are cut off from each other again and
+/// again. Returns how many reads had an answer.
 fn story(seed: u64) -> Result<usize, Failure> {
     let mut sim = cluster(seed, NODES, Link::lossy(0.1));
     let mut dice = fastrand::Rng::with_seed(seed);
@@ -44,11 +48,19 @@ fn story(seed: u64) -> Result<usize, Failure> {
         let Some(stable) = sim.stable_total(node, &name) else { continue };
         answers += 1;
         for other in 0..NODES {
-            assert!(is_at(&sim, other, &name, &stable), "seed {seed}, step {step}: {node} calls {stable:?} stable and {other} lacks of it");
+            assert!(
+                is_at(&sim, other, &name, &stable),
+                "seed {seed}, step {step}: {node} calls {stable:?} stable and {other} lacks of it"
+            );
         }
         let before = last[node][counter].replace(stable.clone());
-        let no_less = |before: Stable| stable.versions.contains(&before.versions) && stable.total >= before.total;
-        assert!(before.is_none_or(no_less), "seed {seed}, step {step}: what is stable at {node} went back");
+        let no_less = |before: Stable| {
+            stable.versions.contains(&before.versions) && stable.total >= before.total
+        };
+        assert!(
+            before.is_none_or(no_less),
+            "seed {seed}, step {step}: what is stable at {node} went back"
+        );
     }
     sim.heal();
     sim.run_until_converged(60 * SECOND)?;
@@ -61,11 +73,14 @@ fn story(seed: u64) -> Result<usize, Failure> {
 
 /// Whether all that a node shows is stable there.
 fn is_all(sim: &mut Sim, node: usize, counter: &str) -> bool {
-    sim.stable_total(node, counter).is_some_and(|stable| stable.total == sim.total(node, counter) && stable.age == Duration::ZERO)
+    sim.stable_total(node, counter).is_some_and(|stable| {
+        stable.total == sim.total(node, counter) && stable.age == Duration::ZERO
+    })
 }
 
 #[test]
-fn a_stable_total_is_at_every_enrolled_replica_never_goes_back_and_comes_to_the_whole() -> Result<(), Failure> {
+fn a_stable_total_is_at_every_enrolled_replica_never_goes_back_and_comes_to_the_whole()
+-> Result<(), Failure> {
     for seed in 1..=10 {
         let answers = story(seed)?;
         assert!(answers > 100, "seed {seed}: only {answers} of 400 reads had an answer");
@@ -73,7 +88,8 @@ fn a_stable_total_is_at_every_enrolled_replica_never_goes_back_and_comes_to_the_
     Ok(())
 }
 
-/// Nodes crash and come back from their disks as new lives that take the old ones over, which are then forgotten. What is stable stays at all.
+/// Nodes crash and come back from their disks as new lives that take the old ones over, which are
+/// then forgotten. What is stable stays at all.
 fn story_of_lives(seed: u64) -> Result<usize, Failure> {
     let mut sim = Sim::new(SimConfig { seed, retirement: true, ..SimConfig::default() });
     (0..4).for_each(|at| {
@@ -107,7 +123,9 @@ fn story_of_lives(seed: u64) -> Result<usize, Failure> {
         (least[node], answers) = (stable.total, answers + 1);
     }
     sim.run_until_converged(60 * SECOND)?;
-    sim.run_until(120 * SECOND, |sim| (0..4).map(|node| is_all(sim, node, "clicks")).collect::<Vec<_>>() == [true; 4])?;
+    sim.run_until(120 * SECOND, |sim| {
+        (0..4).map(|node| is_all(sim, node, "clicks")).collect::<Vec<_>>() == [true; 4]
+    })?;
     Ok(answers)
 }
 
@@ -187,13 +205,25 @@ fn a_member_that_lacks_something_shows_how_many_cells_and_since_when() {
     let mut met = None;
     while sim.now() - added < 20 * SECOND && met.is_none() {
         sim.run_for(MS);
-        let lag = sim.members(0).iter().find(|member| member.replica.node == other.0).and_then(|member| member.lag);
+        let lag = sim
+            .members(0)
+            .iter()
+            .find(|member| member.replica.node == other.0)
+            .and_then(|member| member.lag);
         met = lag.filter(|lag| lag.cells_behind > 0).map(|lag| (lag, sim.now() - added));
     }
     let (lag, since) = met.expect("without gossip a round finds the other behind");
     assert_eq!(lag.cells_behind, 3);
-    assert!(lag.time_behind > Duration::ZERO && lag.time_behind <= since + MS, "{lag:?} after {since:?}");
+    assert!(
+        lag.time_behind > Duration::ZERO && lag.time_behind <= since + MS,
+        "{lag:?} after {since:?}"
+    );
     sim.run_for(20 * SECOND);
-    let lag = sim.members(0).iter().find(|member| member.replica.node == other.0).and_then(|member| member.lag).expect("it is connected");
+    let lag = sim
+        .members(0)
+        .iter()
+        .find(|member| member.replica.node == other.0)
+        .and_then(|member| member.lag)
+        .expect("it is connected");
     assert_eq!((lag.cells_behind, lag.time_behind), (0, Duration::ZERO));
 }

@@ -37,14 +37,21 @@ async fn stop_under_load(node: &Node) -> i128 {
             (std::thread::spawn(move || add_until_refused(&counter, &began)), seen)
         })
         .collect();
-    cluster::eventually("every thread adds", || threads.iter().all(|(_, began)| began.load(Ordering::Relaxed))).await;
+    cluster::eventually("every thread adds", || {
+        threads.iter().all(|(_, began)| began.load(Ordering::Relaxed))
+    })
+    .await;
     tokio::time::timeout(PATIENCE, node.shutdown()).await.expect("it stops");
     threads.into_iter().map(|(thread, _)| thread.join().expect("it is refused in the end")).sum()
 }
 
-/// An add at the very moment of the stop may be counted although it returned an error: one a thread.
+/// An add at the very moment of the stop may be counted although it returned an error: one a
+/// thread.
 fn assert_holds(total: i128, added: i128) {
-    assert!((added..=added + THREADS as i128).contains(&total), "{total} where {added} adds returned Ok");
+    assert!(
+        (added..=added + THREADS as i128).contains(&total),
+        "{total} where {added} adds returned Ok"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +113,11 @@ async fn counters_refuse_once_the_last_node_handle_is_gone() {
         if has_run {
             tokio::time::timeout(PATIENCE, node.synced()).await.expect("alone");
         }
-        let (counter, clone, mut changes) = (node.counter("clicks").expect("a counter"), node.clone(), node.subscribe(Interest::All));
+        let (counter, clone, mut changes) = (
+            node.counter("clicks").expect("a counter"),
+            node.clone(),
+            node.subscribe(Interest::All),
+        );
         drop(node);
         assert_eq!(counter.add(1), Ok(()), "one handle is left");
         drop(clone);
@@ -115,7 +126,9 @@ async fn counters_refuse_once_the_last_node_handle_is_gone() {
             while changes.next().await.is_some() {}
             assert_refuses(&counter).await;
         };
-        tokio::time::timeout(PATIENCE / 2, gone).await.expect("nothing waits for a node that is gone");
+        tokio::time::timeout(PATIENCE / 2, gone)
+            .await
+            .expect("nothing waits for a node that is gone");
     }
 }
 
@@ -127,6 +140,10 @@ async fn what_was_added_before_a_clean_stop_is_at_the_others() {
     tokio::time::timeout(PATIENCE, second.synced()).await.expect("synced");
     let durable = second.counter("clicks").expect("a counter").add_durable(5).expect("added");
     second.shutdown().await;
-    assert_eq!(tokio::time::timeout(Duration::from_secs(5), durable).await, Ok(Ok(())), "asked before the stop");
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(5), durable).await,
+        Ok(Ok(())),
+        "asked before the stop"
+    );
     until_all_show(&[first], "clicks", 5).await;
 }

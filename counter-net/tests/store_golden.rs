@@ -1,4 +1,5 @@
-//! A store that 0.1 wrote is opened by this release with every number in it. `golden/store-0.1.redb` is of a node in ord that had joined one in fra.
+//! A store that 0.1 wrote is opened by this release with every number in it.
+//! `golden/store-0.1.redb` is of a node in ord that had joined one in fra.
 
 use std::path::PathBuf;
 
@@ -24,7 +25,11 @@ impl Drop for Copied {
 }
 
 async fn start(directory: &Copied) -> Node {
-    let builder = Node::builder().region("ord").cluster("golden").discover(Discovery::None).data_dir(&directory.0);
+    let builder = Node::builder()
+        .region("ord")
+        .cluster("golden")
+        .discover(Discovery::None)
+        .data_dir(&directory.0);
     builder.start().await.expect("a store of 0.1 is opened")
 }
 

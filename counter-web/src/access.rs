@@ -37,7 +37,12 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    pub(crate) fn new(proxy: Proxy, allowed: AllowedOrigins, creatable: Creatable, tokens: Tokens) -> Self {
+    pub(crate) fn new(
+        proxy: Proxy,
+        allowed: AllowedOrigins,
+        creatable: Creatable,
+        tokens: Tokens,
+    ) -> Self {
         Self { noticed_proxy: AtomicBool::new(false), proxy, allowed, creatable, tokens }
     }
 
@@ -49,8 +54,12 @@ impl Access {
     /// Warns once of a proxy on this machine whose clients all count as one local caller, without
     /// limits.
     fn notice_untrusted_proxy(&self, ends: Ends, headers: &HeaderMap) {
-        let speaks_for_others = ends.far.ip().to_canonical().is_loopback() && headers.contains_key(&FORWARDED_FOR);
-        if speaks_for_others && !self.proxy.is_trusted() && !self.noticed_proxy.swap(true, Ordering::Relaxed) {
+        let speaks_for_others =
+            ends.far.ip().to_canonical().is_loopback() && headers.contains_key(&FORWARDED_FOR);
+        if speaks_for_others
+            && !self.proxy.is_trusted()
+            && !self.noticed_proxy.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 "a proxy on this machine sends X-Forwarded-For and is not trusted: no limit counts its clients. Start this node with --trust-proxy"
             );

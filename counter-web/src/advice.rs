@@ -4,7 +4,8 @@ use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Adds to the parser's own sentence what to write instead. A value that is judged by us says so already.
+/// Adds to the parser's own sentence what to write instead. A value that is judged by us says so
+/// already.
 pub(crate) fn with_advice(mut error: clap::Error, mut all: Command, named: &str) -> clap::Error {
     // What is not built cannot be written out.
     all.build();
@@ -22,12 +23,20 @@ pub(crate) fn with_advice(mut error: clap::Error, mut all: Command, named: &str)
 fn advice(kind: ErrorKind, asked: &str, all: &Command, named: &str) -> Option<String> {
     let command = all.find_subcommand(named);
     match kind {
-        ErrorKind::UnknownArgument => Some(format!("write only what {named} takes: {}", arguments(command?))),
-        ErrorKind::InvalidSubcommand => Some(format!("write one of the commands {}, or flags alone for serve", commands(all))),
-        ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues => Some(format!("write a value after the flag, as in {asked}")),
+        ErrorKind::UnknownArgument => {
+            Some(format!("write only what {named} takes: {}", arguments(command?)))
+        }
+        ErrorKind::InvalidSubcommand => {
+            Some(format!("write one of the commands {}, or flags alone for serve", commands(all)))
+        }
+        ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues => {
+            Some(format!("write a value after the flag, as in {asked}"))
+        }
         ErrorKind::TooManyValues => Some(format!("write {asked} without a value")),
         ErrorKind::ArgumentConflict => Some(format!("write {asked} once")),
-        ErrorKind::MissingRequiredArgument => Some(format!("write all that {named} takes: {}", arguments(command?))),
+        ErrorKind::MissingRequiredArgument => {
+            Some(format!("write all that {named} takes: {}", arguments(command?)))
+        }
         _ => None,
     }
 }
@@ -52,21 +61,34 @@ mod tests {
     #[test]
     fn what_the_parser_refuses_is_said_with_what_to_write_instead() {
         for (line, hint) in [
-            ("counter-web --nonsense", "write only what serve takes: --region <CODE>, --http <ADDR:PORT>"),
+            (
+                "counter-web --nonsense",
+                "write only what serve takes: --region <CODE>, --http <ADDR:PORT>",
+            ),
             ("counter-web --regoin ord", "write only what serve takes: --region <CODE>"),
-            ("counter-web demo --http 127.0.0.1:0", "write only what demo takes: --regions <A,B,C>"),
+            (
+                "counter-web demo --http 127.0.0.1:0",
+                "write only what demo takes: --regions <A,B,C>",
+            ),
             ("counter-web serve ord", "write only what serve takes: --region <CODE>"),
-            ("counter-web nonsense", "write one of the commands serve, demo, members, retire, leave, top"),
+            (
+                "counter-web nonsense",
+                "write one of the commands serve, demo, members, retire, leave, top",
+            ),
             ("counter-web --region", "write a value after the flag, as in --region <CODE>"),
             ("counter-web --region ord --region fra", "write --region <CODE> once"),
             ("counter-web --restored=true", "write --restored without a value"),
             ("counter-web retire", "write all that retire takes: <REPLICA>"),
         ] {
-            let error = Cli::read(line.split_whitespace().map(OsString::from)).expect_err("refused");
+            let error =
+                Cli::read(line.split_whitespace().map(OsString::from)).expect_err("refused");
             assert_eq!(error.exit_code(), 2, "{line}");
             let said = error.to_string();
             assert!(said.contains(hint), "{line}: {said}");
-            assert!(!said.contains("port-variable") && !said.contains("stop-with-stdin"), "{line}: {said}");
+            assert!(
+                !said.contains("port-variable") && !said.contains("stop-with-stdin"),
+                "{line}: {said}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! What every handler shares: the node, its watchers, the limits, and the word that it is time to stop.
+//! What every handler shares: the node, its watchers, the limits, and the word that it is time to
+//! stop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -30,7 +31,8 @@ pub(crate) struct App {
     pub(crate) ping_interval: Duration,
     /// Whether the page may cut this node from the others.
     pub(crate) partition_switch: bool,
-    /// The addresses of the demo's pages by region, once all of its nodes are ready; nobody says them to a node that runs by itself.
+    /// The addresses of the demo's pages by region, once all of its nodes are ready; nobody says
+    /// them to a node that runs by itself.
     pub(crate) pages: OnceLock<BTreeMap<String, String>>,
     pub(crate) stop: Stop,
     /// An operator said `leave`: another node is to take over what this one counted.
@@ -42,7 +44,12 @@ impl App {
     /// The front of `node`, with a switch and limits that nothing here reaches.
     #[cfg(test)]
     pub(crate) fn for_tests(node: Node) -> Self {
-        let rules = crate::access::limits::Rules { rate: 1e6, rate_given: false, connections_per_address: 256, connections_given: false };
+        let rules = crate::access::limits::Rules {
+            rate: 1e6,
+            rate_given: false,
+            connections_per_address: 256,
+            connections_given: false,
+        };
         let counts = Arc::<Counts>::default();
         Self {
             hub: Hub::new(node.clone(), Arc::clone(&counts)),
@@ -75,7 +82,8 @@ impl App {
     }
 }
 
-/// Says once that the front stops, and counts the streams (sockets, server-sent events) that have not ended yet.
+/// Says once that the front stops, and counts the streams (sockets, server-sent events) that have
+/// not ended yet.
 pub(crate) struct Stop {
     said: watch::Sender<bool>,
     streams: watch::Sender<usize>,

@@ -1,4 +1,5 @@
-//! The files of the page, built into the binary: style, scripts, map, icon. The page names them by version, so that a browser loads each once.
+//! The files of the page, built into the binary: style, scripts, map, icon. The page names them by
+//! version, so that a browser loads each once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
@@ -33,7 +34,8 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// The script that the page begins with; it imports the others.
 const ENTRY: &str = "app.js";
 
-/// Changes with any of the files. Part of their addresses, so that scripts of two releases never mix.
+/// Changes with any of the files. Part of their addresses, so that scripts of two releases never
+/// mix.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     FILES.hash(&mut hasher);
@@ -49,18 +51,26 @@ pub(crate) fn base(root: &str) -> String {
 /// import one another.
 pub(crate) fn script_elements(root: &str) -> String {
     let base = base(root);
-    let scripts = FILES.iter().filter(|(name, content_type, _)| *content_type == SCRIPT && *name != ENTRY);
-    let ahead = scripts.map(|(name, ..)| format!("<link rel=\"modulepreload\" href=\"{base}/{name}\">\n"));
+    let scripts =
+        FILES.iter().filter(|(name, content_type, _)| *content_type == SCRIPT && *name != ENTRY);
+    let ahead =
+        scripts.map(|(name, ..)| format!("<link rel=\"modulepreload\" href=\"{base}/{name}\">\n"));
     let entry = format!("<script type=\"module\" src=\"{base}/{ENTRY}\"></script>");
     ahead.chain([entry]).collect()
 }
 
-/// `GET /assets/{version}/{name}`: of this release it is kept for good; a page of another release gets what there is, and asks again next time.
+/// `GET /assets/{version}/{name}`: of this release it is kept for good; a page of another release
+/// gets what there is, and asks again next time.
 pub(crate) fn answer(version: &str, name: &str, headers: &HeaderMap) -> Answer {
-    let (_, content_type, content) = FILES.iter().find(|(file, ..)| *file == name).ok_or_else(ApiError::not_found)?;
+    let (_, content_type, content) =
+        FILES.iter().find(|(file, ..)| *file == name).ok_or_else(ApiError::not_found)?;
     let tag = entity_tag(content);
     let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let mut response = if known { Response::new(Bytes::new()) } else { typed(content_type, Bytes::from_static(content.as_bytes())) };
+    let mut response = if known {
+        Response::new(Bytes::new())
+    } else {
+        typed(content_type, Bytes::from_static(content.as_bytes()))
+    };
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
@@ -93,9 +103,12 @@ mod tests {
 
     #[test]
     fn every_script_that_is_imported_is_here() {
-        for (file, _, content) in FILES.iter().filter(|(_, content_type, _)| *content_type == SCRIPT) {
+        for (file, _, content) in
+            FILES.iter().filter(|(_, content_type, _)| *content_type == SCRIPT)
+        {
             for line in content.lines().filter(|line| line.starts_with("import ")) {
-                let name = line.split("\"./").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+                let name =
+                    line.split("\"./").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
                 assert!(FILES.iter().any(|(known, ..)| *known == name), "{file} imports {name}");
             }
         }
@@ -103,7 +116,9 @@ mod tests {
 
     #[test]
     fn a_file_of_this_release_is_kept_and_one_of_another_is_asked_for_again() {
-        let cached = |version: &str| answer(version, ENTRY, &HeaderMap::new()).unwrap().headers()[CACHE_CONTROL].clone();
+        let cached = |version: &str| {
+            answer(version, ENTRY, &HeaderMap::new()).unwrap().headers()[CACHE_CONTROL].clone()
+        };
         assert!(cached(&VERSION).to_str().unwrap().contains("immutable"));
         assert_eq!(cached("of-yesterday"), "no-cache");
     }

@@ -25,10 +25,12 @@ const FIELD_BLANK: usize = 5;
 pub(crate) fn answer(app: &App, file: &str) -> Answer {
     let name = file.strip_suffix(".svg").ok_or_else(ApiError::not_found)?;
     let view = app.node.view(&read_name(name)?);
-    let mut response: Response<Bytes> = typed("image/svg+xml", draw(&view.name, &grouped(view.total)));
+    let mut response: Response<Bytes> =
+        typed("image/svg+xml", draw(&view.name, &grouped(view.total)));
     let headers = response.headers_mut();
     // Opened by itself, the picture is a document with a name in it that a stranger chose.
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers
+        .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
 }
@@ -69,7 +71,10 @@ mod tests {
     #[test]
     fn names_are_text_in_the_picture() {
         let svg = draw("\"><svg onload=alert(1)>", "12,345");
-        assert!(svg.contains("&quot;&gt;&lt;svg onload=alert(1)&gt;") && !svg.contains("<svg onload"), "{svg}");
+        assert!(
+            svg.contains("&quot;&gt;&lt;svg onload=alert(1)&gt;") && !svg.contains("<svg onload"),
+            "{svg}"
+        );
         assert!(svg.contains(">12,345</text>"), "{svg}");
     }
 

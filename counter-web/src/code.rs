@@ -1,4 +1,5 @@
-//! The codes of refusals, which programs read: all that this front can send, in one list that the OpenAPI document repeats.
+//! The codes of refusals, which programs read: all that this front can send, in one list that the
+//! OpenAPI document repeats.
 
 use serde::{Serialize, Serializer};
 
@@ -68,7 +69,8 @@ mod tests {
 
     #[test]
     fn the_open_api_document_names_every_code_and_no_other() {
-        let document: serde_json::Value = serde_json::from_str(include_str!("../assets/openapi.json")).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("../assets/openapi.json")).unwrap();
         let named = document.pointer("/components/schemas/Error/properties/error/enum").unwrap();
         let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(named, &serde_json::json!(codes));

@@ -16,13 +16,15 @@ use crate::regions;
 /// What is left for the nodes to stop by themselves.
 const STOP_WAIT: Duration = Duration::from_secs(8);
 
-/// The pause before a node that ended is started again. It doubles each time that the node ends soon after its start.
+/// The pause before a node that ended is started again. It doubles each time that the node ends
+/// soon after its start.
 const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// The longest pause. A node that ran for as long did not end soon.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// One node of the demo. Its standard input is a pipe that ends with this process, however that ends; the node stops with it.
+/// One node of the demo. Its standard input is a pipe that ends with this process, however that
+/// ends; the node stops with it.
 struct DemoNode {
     region: String,
     /// Its `--node-name`.
@@ -41,14 +43,18 @@ struct Line {
     http: String,
 }
 
-/// Starts a node a region, prints the line of each, and runs until a signal. A node that ends is started again.
+/// Starts a node a region, prints the line of each, and runs until a signal. A node that ends is
+/// started again.
 ///
 /// # Errors
 ///
-/// Where a node cannot start the first time, for example because its port is taken; the others are stopped.
+/// Where a node cannot start the first time, for example because its port is taken; the others are
+/// stopped.
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt()).map_err(Failure::other)?, signal(SignalKind::terminate()).map_err(Failure::other)?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt()).map_err(Failure::other)?,
+        signal(SignalKind::terminate()).map_err(Failure::other)?,
+    );
     if args.port != 0 && usize::from(u16::MAX - args.port) + 1 < args.regions.len() {
         return Err(Failure::argument(format!(
             "--port {}: there are no {} ports from there on: write a lower one",
@@ -76,9 +82,17 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
     let mut pages = BTreeMap::new();
     for node in nodes.iter_mut() {
         if !node.gets_ready().await {
-            return Err(Failure::other(format!("the node of {} did not start; its message is above. The others are stopped", node.region)));
+            return Err(Failure::other(format!(
+                "the node of {} did not start; its message is above. The others are stopped",
+                node.region
+            )));
         }
-        eprintln!("  {} {:<12} http://{}/", regions::flag(&node.region), regions::city(&node.region), node.http);
+        eprintln!(
+            "  {} {:<12} http://{}/",
+            regions::flag(&node.region),
+            regions::city(&node.region),
+            node.http
+        );
         pages.insert(node.region.clone(), format!("http://{}/", node.http));
     }
     for node in nodes.iter_mut() {
@@ -89,15 +103,24 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
     Ok(())
 }
 
-/// Starts the node again whenever it ends, with the flags and at the address it had. Does not return.
+/// Starts the node again whenever it ends, with the flags and at the address it had. Does not
+/// return.
 async fn keep_running(args: &DemoArgs, node: &mut DemoNode, pages: &BTreeMap<String, String>) {
     let (mut pause, mut started) = (RESTART_PAUSE_MIN, Instant::now());
     loop {
-        let ended = node.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let ended = node
+            .child
+            .wait()
+            .await
+            .map_or_else(|error| error.to_string(), |status| status.to_string());
         if started.elapsed() >= RESTART_PAUSE_MAX {
             pause = RESTART_PAUSE_MIN;
         }
-        eprintln!("The node of {} ended ({ended}) and is started again in {} ms.", node.region, pause.as_millis());
+        eprintln!(
+            "The node of {} ended ({ended}) and is started again in {} ms.",
+            node.region,
+            pause.as_millis()
+        );
         tokio::time::sleep(pause).await;
         (pause, started) = (RESTART_PAUSE_MAX.min(pause * 2), Instant::now());
         match start(args, &node.region, &node.name, &node.http) {
@@ -142,13 +165,29 @@ fn name(offset: u16) -> String {
 fn start(args: &DemoArgs, region: &str, name: &str, http: &str) -> Result<DemoNode, Failure> {
     let program = std::env::current_exe().map_err(Failure::other)?;
     let mut command = Command::new(program);
-    command.args(["serve", "--stop-with-stdin", "--allow-partition", "--region", region, "--cluster", &args.cluster, "--log", &args.log]);
+    command.args([
+        "serve",
+        "--stop-with-stdin",
+        "--allow-partition",
+        "--region",
+        region,
+        "--cluster",
+        &args.cluster,
+        "--log",
+        &args.log,
+    ]);
     command.args(["--http", http, "--node-name", name]);
     if let Some(directory) = &args.data_dir {
         command.arg("--data-dir").arg(directory.join(region));
     }
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().map_err(Failure::other)?;
-    let output = child.stdout.take().ok_or_else(|| Failure::other("a node has no standard output"))?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(Failure::other)?;
+    let output =
+        child.stdout.take().ok_or_else(|| Failure::other("a node has no standard output"))?;
     let stdin = child.stdin.take();
     Ok(DemoNode {
         region: region.to_owned(),

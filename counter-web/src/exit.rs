@@ -1,4 +1,5 @@
-//! How the program ends: 0 after a signal, 2 for a bad argument, 1 for anything else, each with one sentence.
+//! How the program ends: 0 after a signal, 2 for a bad argument, 1 for anything else, each with one
+//! sentence.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};

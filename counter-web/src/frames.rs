@@ -1,4 +1,5 @@
-//! WebSocket frames (RFC 6455), server side, without I/O: bytes in, messages out, and the bytes of what the server says.
+//! WebSocket frames (RFC 6455), server side, without I/O: bytes in, messages out, and the bytes of
+//! what the server says.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -34,7 +35,8 @@ impl Broken {
     }
 }
 
-/// What was read and is not whole yet: at most one frame's bytes and one fragmented message, each under [`MESSAGE_BYTES_MAX`] and a header.
+/// What was read and is not whole yet: at most one frame's bytes and one fragmented message, each
+/// under [`MESSAGE_BYTES_MAX`] and a header.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
     held: Vec<u8>,
@@ -56,8 +58,13 @@ impl FrameReader {
     ///
     /// # Errors
     ///
-    /// The first thing that the protocol or the bounds forbid; the messages before it were given. Do not feed the reader again.
-    pub(crate) fn feed(&mut self, bytes: &[u8], hear: &mut impl FnMut(Heard)) -> Result<(), Broken> {
+    /// The first thing that the protocol or the bounds forbid; the messages before it were given.
+    /// Do not feed the reader again.
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &[u8],
+        hear: &mut impl FnMut(Heard),
+    ) -> Result<(), Broken> {
         if self.held.is_empty() {
             let used = self.take_frames(bytes, hear)?;
             self.held.extend_from_slice(&bytes[used..]);
@@ -80,7 +87,11 @@ impl FrameReader {
             let start = used + header.bytes;
             let Some(payload) = bytes.get(start..start + header.payload_bytes) else { break };
             used = start + header.payload_bytes;
-            let payload: Vec<u8> = payload.iter().zip(header.mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            let payload: Vec<u8> = payload
+                .iter()
+                .zip(header.mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask)
+                .collect();
             if let Some(heard) = self.take_frame(header.fin, header.opcode, payload)? {
                 let over = matches!(heard, Heard::Close(_));
                 hear(heard);
@@ -92,11 +103,18 @@ impl FrameReader {
         Ok(used)
     }
 
-    fn take_frame(&mut self, fin: bool, opcode: u8, payload: Vec<u8>) -> Result<Option<Heard>, Broken> {
+    fn take_frame(
+        &mut self,
+        fin: bool,
+        opcode: u8,
+        payload: Vec<u8>,
+    ) -> Result<Option<Heard>, Broken> {
         match (opcode, self.fragments.is_some()) {
             (0x0, false) => Err(Broken::protocol("a continuation of nothing")),
             (0x0, true) => self.continue_message(fin, payload),
-            (0x1, true) | (0x2, true) => Err(Broken::protocol("a new message inside a fragmented one")),
+            (0x1, true) | (0x2, true) => {
+                Err(Broken::protocol("a new message inside a fragmented one"))
+            }
             (0x1, false) if fin => text(payload).map(Some),
             (0x1, false) => {
                 self.fragments = Some(payload);
@@ -127,10 +145,13 @@ impl FrameReader {
 const TOO_LONG: Broken = Broken { code: 1009, reason: "a message is at most 16 KiB" };
 
 fn text(payload: Vec<u8>) -> Result<Heard, Broken> {
-    String::from_utf8(payload).map(Heard::Text).map_err(|_| Broken { code: 1007, reason: "text must be valid UTF-8" })
+    String::from_utf8(payload)
+        .map(Heard::Text)
+        .map_err(|_| Broken { code: 1007, reason: "text must be valid UTF-8" })
 }
 
-/// Reads a Close frame's payload: nothing, or a code that an endpoint may send (RFC 6455, 7.4) and a reason in UTF-8.
+/// Reads a Close frame's payload: nothing, or a code that an endpoint may send (RFC 6455, 7.4) and
+/// a reason in UTF-8.
 fn close(payload: &[u8]) -> Result<Heard, Broken> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         let empty = payload.is_empty().then_some(Heard::Close(None));
@@ -145,7 +166,8 @@ fn close(payload: &[u8]) -> Result<Heard, Broken> {
     }
 }
 
-/// Reads one frame's header; `None` while it is not whole. Bounds are checked here, before a byte of payload is kept.
+/// Reads one frame's header; `None` while it is not whole. Bounds are checked here, before a byte
+/// of payload is kept.
 fn read_header(bytes: &[u8]) -> Result<Option<Header>, Broken> {
     let [first, second, ..] = *bytes else { return Ok(None) };
     let (fin, opcode) = (first & 0x80 != 0, first & 0x0F);
@@ -165,9 +187,14 @@ fn read_header(bytes: &[u8]) -> Result<Option<Header>, Broken> {
         return Err(Broken::protocol("a control frame is whole and at most 125 bytes"));
     }
     let Some(payload_bytes) = payload_bytes else { return Ok(None) };
-    let payload_bytes = usize::try_from(payload_bytes).ok().filter(|bytes| *bytes <= MESSAGE_BYTES_MAX).ok_or(TOO_LONG)?;
+    let payload_bytes = usize::try_from(payload_bytes)
+        .ok()
+        .filter(|bytes| *bytes <= MESSAGE_BYTES_MAX)
+        .ok_or(TOO_LONG)?;
     let mask_at = 2 + length_bytes;
-    let Some(mask) = bytes.get(mask_at..mask_at + 4).and_then(|mask| mask.try_into().ok()) else { return Ok(None) };
+    let Some(mask) = bytes.get(mask_at..mask_at + 4).and_then(|mask| mask.try_into().ok()) else {
+        return Ok(None);
+    };
     Ok(Some(Header { fin, opcode, mask, bytes: mask_at + 4, payload_bytes }))
 }
 
@@ -193,7 +220,8 @@ pub(crate) fn put_pong(out: &mut BytesMut, payload: &[u8]) {
 /// A ping without a payload.
 pub(crate) const PING: &[u8] = &[0x89, 0x00];
 
-/// The answer to a client's Close frame: its own code, or none where it gave none (RFC 6455, 5.5.1).
+/// The answer to a client's Close frame: its own code, or none where it gave none (RFC 6455,
+/// 5.5.1).
 pub(crate) fn close_echo(code: Option<u16>) -> Bytes {
     code.map_or(Bytes::from_static(&[0x88, 0x00]), |code| close_frame(code, ""))
 }
@@ -250,7 +278,9 @@ mod tests {
         put_header(&mut bytes, first, payload.len());
         bytes[1] |= 0x80;
         bytes.put_slice(&[1, 2, 3, 4]);
-        bytes.extend(payload.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        bytes.extend(
+            payload.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, mask)| byte ^ mask),
+        );
         bytes.to_vec()
     }
 
@@ -273,7 +303,12 @@ mod tests {
             masked(0x81, long.as_bytes()),
         ]
         .concat();
-        let expected = vec![Heard::Text("one".into()), Heard::Ping(b"p".to_vec()), Heard::Text("zwö".into()), Heard::Text(long)];
+        let expected = vec![
+            Heard::Text("one".into()),
+            Heard::Ping(b"p".to_vec()),
+            Heard::Text("zwö".into()),
+            Heard::Text(long),
+        ];
         for step in [1, 2, 3, 7, stream.len()] {
             assert_eq!(heard(&stream, step).unwrap(), expected, "cut every {step} bytes");
         }
@@ -309,7 +344,9 @@ mod tests {
 
     #[test]
     fn a_close_is_answered_with_its_own_code_and_one_that_may_not_be_sent_is_none() {
-        let coded = |code: u16, reason: &[u8]| heard(&masked(0x88, &[&code.to_be_bytes(), reason].concat()), 200);
+        let coded = |code: u16, reason: &[u8]| {
+            heard(&masked(0x88, &[&code.to_be_bytes(), reason].concat()), 200)
+        };
         for code in [1000, 1001, 1003, 1007, 1011, 3000, 4999] {
             assert_eq!(coded(code, "ö".as_bytes()).unwrap(), vec![Heard::Close(Some(code))]);
             assert_eq!(close_echo(Some(code))[2..], code.to_be_bytes());

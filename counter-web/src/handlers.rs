@@ -1,4 +1,5 @@
-//! What each HTTP request does, on parts that are already read and judged; and the one place where an add is applied.
+//! What each HTTP request does, on parts that are already read and judged; and the one place where
+//! an add is applied.
 
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use crate::app::App;
 use crate::code::Code;
 use crate::lives;
 use crate::metrics;
-use crate::model::{AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, is_object, read_name};
+use crate::model::{
+    AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, is_object,
+    read_name,
+};
 use crate::page;
 use crate::rejection::ApiError;
 use crate::session;
@@ -26,8 +30,14 @@ const READY_WAIT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// Where the node has no room for the amount, or cannot know any more whether the id was applied; nothing was added.
-pub(crate) fn apply_add(app: &App, counter: &Counter, id: &str, amount: Amount) -> Result<Once, ApiError> {
+/// Where the node has no room for the amount, or cannot know any more whether the id was applied;
+/// nothing was added.
+pub(crate) fn apply_add(
+    app: &App,
+    counter: &Counter,
+    id: &str,
+    amount: Amount,
+) -> Result<Once, ApiError> {
     if is_answered(id) {
         return Ok(Once::Repeated);
     }
@@ -76,8 +86,14 @@ pub(crate) async fn show_page(app: &App, caller: &Caller, name: Option<&str>) ->
 }
 
 /// `POST` to either page: its forms, for those without JavaScript. `name` is as the path has it.
-pub(crate) async fn add_by_form(app: &App, caller: &Caller, name: Option<&str>, body: &[u8]) -> Answer {
-    let form = std::str::from_utf8(body).map_err(|_| ApiError::bad_amount("the form is not UTF-8"))?;
+pub(crate) async fn add_by_form(
+    app: &App,
+    caller: &Caller,
+    name: Option<&str>,
+    body: &[u8],
+) -> Answer {
+    let form =
+        std::str::from_utf8(body).map_err(|_| ApiError::bad_amount("the form is not UTF-8"))?;
     let amount = match form_value(form, "amount") {
         Some(Ok(amount)) => Amount::parse(&amount)?,
         _ => return Err(ApiError::bad_amount("the form has no amount")),
@@ -92,7 +108,8 @@ fn see_other(name: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
     // A path of a request is of characters that a header may have.
-    let beside = HeaderValue::from_str(&format!("./{name}")).unwrap_or(HeaderValue::from_static("./"));
+    let beside =
+        HeaderValue::from_str(&format!("./{name}")).unwrap_or(HeaderValue::from_static("./"));
     response.headers_mut().insert(LOCATION, beside);
     response
 }
@@ -117,27 +134,50 @@ struct AddBody {
 }
 
 /// `POST /api/counters/{name}/add`.
-pub(crate) async fn add_by_api(app: &App, caller: &Caller, name: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
+pub(crate) async fn add_by_api(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Answer {
     let name = read_name(name)?;
     if !is_object(body) {
-        return Err(ApiError::bad_request(Code::BadJson, "the body is no JSON object: write {\"amount\":1}"));
+        return Err(ApiError::bad_request(
+            Code::BadJson,
+            "the body is no JSON object: write {\"amount\":1}",
+        ));
     }
     let body: AddBody = serde_json::from_slice(body).map_err(|error| ApiError::bad_json(&error))?;
     let amount = Amount::read(body.amount.as_ref())?;
-    let key = headers.get("idempotency-key").map(|key| key.to_str().map_err(|_| ApiError::bad_id())).transpose()?;
+    let key = headers
+        .get("idempotency-key")
+        .map(|key| key.to_str().map_err(|_| ApiError::bad_id()))
+        .transpose()?;
     key.map_or(Ok(()), add_id)?;
     let seen = session::read(headers)?;
     add(app, caller, &name, key, amount).await?;
     let id = key.map_or_else(fresh_id, str::to_owned);
     let view = app.node.view(&name);
     let value = view.regions.get(&app.region).map_or(0, |region| region.value);
-    let mut answer = json(&AddedJson { total: Integer(view.total), region: &app.region, value: Integer(value), id: &id })?;
+    let mut answer = json(&AddedJson {
+        total: Integer(view.total),
+        region: &app.region,
+        value: Integer(value),
+        id: &id,
+    })?;
     session::give(app, seen, &name, &mut answer);
     Ok(answer)
 }
 
 /// Applies an add, and waits until it is on the disk where a data directory is set.
-async fn add(app: &App, caller: &Caller, name: &str, id: Option<&str>, amount: Amount) -> Result<(), ApiError> {
+async fn add(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    id: Option<&str>,
+    amount: Amount,
+) -> Result<(), ApiError> {
     caller.check_token()?;
     caller.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
     let counter = app.open(name, caller)?;
@@ -196,7 +236,8 @@ struct AgreementJson {
     /// Live members, this node left out, that confirmed the state that is being confirmed now.
     confirmed: usize,
     of: usize,
-    /// All that this node held so long ago is held by every live member; 0 where that is all that it holds now, null where nothing is known yet.
+    /// All that this node held so long ago is held by every live member; 0 where that is all that
+    /// it holds now, null where nothing is known yet.
     age_ms: Option<u64>,
 }
 
@@ -210,11 +251,14 @@ pub(crate) struct MemberJson<'a> {
     live: bool,
     /// It said good-bye.
     left: bool,
-    /// It was asked two seconds ago or more whether it holds what this node held then, and has not confirmed.
+    /// It was asked two seconds ago or more whether it holds what this node held then, and has not
+    /// confirmed.
     late: bool,
-    /// Changes that one of the two holds and the other did not, as of what was last heard of it; null where nothing was.
+    /// Changes that one of the two holds and the other did not, as of what was last heard of it;
+    /// null where nothing was.
     lag_versions: Option<u64>,
-    /// Cells that it lacked when last heard, at most 10,000, and for how long this node had held the first of them; null where nothing was heard.
+    /// Cells that it lacked when last heard, at most 10,000, and for how long this node had held
+    /// the first of them; null where nothing was heard.
     lag_cells: Option<usize>,
     lag_ms: Option<u64>,
 }
@@ -272,13 +316,19 @@ fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
             confirmed: agreement.confirmed,
             of: agreement.of,
             // Rounded up: 0 says that nothing is left to confirm.
-            age_ms: agreement.age.map(|age| u64::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)),
+            age_ms: agreement
+                .age
+                .map(|age| u64::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)),
         },
-        members: members.iter().map(|member| MemberJson { late: is_late(member), ..MemberJson::from(member) }).collect(),
+        members: members
+            .iter()
+            .map(|member| MemberJson { late: is_late(member), ..MemberJson::from(member) })
+            .collect(),
     })
 }
 
-/// `POST /partition`, the page's switch: cuts this node from all others (`cut=1`) or heals that (`cut=0`).
+/// `POST /partition`, the page's switch: cuts this node from all others (`cut=1`) or heals that
+/// (`cut=0`).
 pub(crate) fn switch_partition(app: &App, caller: &Caller, body: &[u8]) -> Answer {
     if !app.partition_switch {
         return Err(ApiError::no_switch());
@@ -287,7 +337,12 @@ pub(crate) fn switch_partition(app: &App, caller: &Caller, body: &[u8]) -> Answe
     let isolated = match std::str::from_utf8(body).ok().and_then(|form| form_value(form, "cut")) {
         Some(Ok(cut)) if cut == "1" => true,
         Some(Ok(cut)) if cut == "0" => false,
-        _ => return Err(ApiError::bad_request(Code::BadForm, "the form says neither cut=1, to cut this node off, nor cut=0, to heal")),
+        _ => {
+            return Err(ApiError::bad_request(
+                Code::BadForm,
+                "the form says neither cut=1, to cut this node off, nor cut=0, to heal",
+            ));
+        }
     };
     app.node.set_isolated(isolated);
     Ok(see_other(""))
@@ -295,7 +350,10 @@ pub(crate) fn switch_partition(app: &App, caller: &Caller, body: &[u8]) -> Answe
 
 /// `GET /api/openapi.json`: the contract of everything here, for programs.
 pub(crate) fn show_openapi() -> Answer {
-    Ok(typed("application/json", include_str!("../assets/openapi.json").replacen("VERSION", env!("CARGO_PKG_VERSION"), 1)))
+    Ok(typed(
+        "application/json",
+        include_str!("../assets/openapi.json").replacen("VERSION", env!("CARGO_PKG_VERSION"), 1),
+    ))
 }
 
 /// `GET /healthz`: this process answers.

@@ -1,4 +1,5 @@
-//! The WebSocket's opening handshake (RFC 6455, 4.2), and the TCP stream that is left of the connection after it.
+//! The WebSocket's opening handshake (RFC 6455, 4.2), and the TCP stream that is left of the
+//! connection after it.
 
 use bytes::Bytes;
 use headers::{Connection, HeaderMap, HeaderMapExt, SecWebsocketAccept, SecWebsocketKey, Upgrade};
@@ -16,14 +17,26 @@ use crate::stream::Stream;
 ///
 /// Where they ask for no WebSocket of version 13.
 pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
-    let says =
-        |name: &str, expected: &str| headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(expected.as_bytes()));
-    let connection = headers.typed_get::<Connection>().is_some_and(|connection| connection.contains("upgrade"));
+    let says = |name: &str, expected: &str| {
+        headers
+            .get(name)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(expected.as_bytes()))
+    };
+    let connection =
+        headers.typed_get::<Connection>().is_some_and(|connection| connection.contains("upgrade"));
     // 16 bytes in base64 end in one whole character's worth of padding.
-    let sound =
-        |key: &[u8]| key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(|c| c.is_ascii_alphanumeric() || b"+/".contains(c));
-    let key = headers.get("sec-websocket-key").filter(|key| sound(key.as_bytes())).and_then(|_| headers.typed_get::<SecWebsocketKey>());
-    let (true, true, true, Some(key)) = (connection, says("upgrade", "websocket"), says("sec-websocket-version", "13"), key) else {
+    let sound = |key: &[u8]| {
+        key.len() == 24
+            && key.ends_with(b"==")
+            && key[..22].iter().all(|c| c.is_ascii_alphanumeric() || b"+/".contains(c))
+    };
+    let key = headers
+        .get("sec-websocket-key")
+        .filter(|key| sound(key.as_bytes()))
+        .and_then(|_| headers.typed_get::<SecWebsocketKey>());
+    let (true, true, true, Some(key)) =
+        (connection, says("upgrade", "websocket"), says("sec-websocket-version", "13"), key)
+    else {
         return Err(ApiError::bad_request(
             Code::NotAWebSocket,
             "this address speaks WebSocket (RFC 6455, version 13): open it with a WebSocket client",
@@ -37,7 +50,8 @@ pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
     Ok(response)
 }
 
-/// Waits until the answer is sent, and takes the stream with what the client sent too early. `None` if the connection broke before.
+/// Waits until the answer is sent, and takes the stream with what the client sent too early. `None`
+/// if the connection broke before.
 pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = upgrade.await.ok()?;
     let parts = upgraded.downcast::<Stream>().ok()?;

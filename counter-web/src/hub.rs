@@ -31,14 +31,20 @@ impl Hub {
         (self.state(&view), follower)
     }
 
-    /// Gives a socket a seat in the room of `name`. The state waits in it to be flushed; the changes after it are written by the room.
+    /// Gives a socket a seat in the room of `name`. The state waits in it to be flushed; the
+    /// changes after it are written by the room.
     pub(crate) fn seat(&self, name: &str, stream: TcpStream) -> Seated {
         self.room(name).seat(stream, |view| self.state(view).bytes)
     }
 
     /// Something was added to the counter `name` here: who watches it is shown that at once.
     pub(crate) fn added(&self, name: &str) {
-        let room = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(name).and_then(Weak::upgrade);
+        let room = self
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .and_then(Weak::upgrade);
         if let Some(room) = room {
             room.added();
         }

@@ -14,30 +14,40 @@ const VARIABLE: &str = "COUNTER_CLUSTER_KEY";
 /// # Errors
 ///
 /// Text that is no key, and files and a variable that disagree.
-pub(crate) fn cluster_keys<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Vec<ClusterKey>, String> {
+pub(crate) fn cluster_keys<'a>(
+    files: impl Iterator<Item = &'a PathBuf>,
+) -> Result<Vec<ClusterKey>, String> {
     // An empty variable is an error: a secret that failed to arrive must not mean no key.
     let variable = std::env::var_os(VARIABLE).map(|keys| keys.to_string_lossy().into_owned());
     read(files, variable.as_deref())
 }
 
-fn read<'a>(files: impl Iterator<Item = &'a PathBuf>, variable: Option<&str>) -> Result<Vec<ClusterKey>, String> {
+fn read<'a>(
+    files: impl Iterator<Item = &'a PathBuf>,
+    variable: Option<&str>,
+) -> Result<Vec<ClusterKey>, String> {
     let said = |source| {
         move |error: ClusterKeyError| match error {
-            ClusterKeyError::Read { path, source: error } => format!("{source}{}: {error}", file_name(Path::new(&path))),
+            ClusterKeyError::Read { path, source: error } => {
+                format!("{source}{}: {error}", file_name(Path::new(&path)))
+            }
             error => format!("{source}: {error}"),
         }
     };
-    let from_files = files.map(ClusterKey::from_file).collect::<Result<Vec<_>, _>>().map_err(said(FLAG))?;
+    let from_files =
+        files.map(ClusterKey::from_file).collect::<Result<Vec<_>, _>>().map_err(said(FLAG))?;
     let from_variable = variable.map(ClusterKey::list).transpose().map_err(said(VARIABLE))?;
     match from_variable {
         Some(keys) if from_files.is_empty() || from_files == keys => Ok(keys),
-        Some(_) => Err(format!("{FLAG} and {VARIABLE} hold different keys: keep one of them, and unset the other")),
+        Some(_) => Err(format!(
+            "{FLAG} and {VARIABLE} hold different keys: keep one of them, and unset the other"
+        )),
         None => Ok(from_files),
     }
 }
 
-/// The files of one flag or variable, with commas between them. Unlike in other lists, an empty item
-/// is an error: a key that failed to arrive must not go unnoticed.
+/// The files of one flag or variable, with commas between them. Unlike in other lists, an empty
+/// item is an error: a key that failed to arrive must not go unnoticed.
 ///
 /// # Errors
 ///
@@ -70,7 +80,8 @@ mod tests {
             static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
             let write = |key: &&str| {
                 let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let path = std::env::temp_dir().join(format!("counter-web-key-{}-{number}", std::process::id()));
+                let path = std::env::temp_dir()
+                    .join(format!("counter-web-key-{}-{number}", std::process::id()));
                 std::fs::write(&path, format!("{key}\n")).unwrap();
                 path
             };
@@ -103,7 +114,8 @@ mod tests {
     #[test]
     fn what_disagrees_or_is_no_key_is_refused_without_repeating_it() {
         let both = format!("{OLD},{NEW}");
-        let (turned, cut, missing) = (format!("{NEW},{OLD}"), format!("{OLD},{}", &OLD[2..]), format!("{OLD},"));
+        let (turned, cut, missing) =
+            (format!("{NEW},{OLD}"), format!("{OLD},{}", &OLD[2..]), format!("{OLD},"));
         for (files, variable, hint) in [
             ([OLD, NEW].as_slice(), Some(OLD), "different keys"),
             (&[OLD], Some(&both), "different keys"),

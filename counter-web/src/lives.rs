@@ -1,4 +1,5 @@
-//! What operators see of the replicas' lives, and how they end one: the answers to `members` and `retire`.
+//! What operators see of the replicas' lives, and how they end one: the answers to `members` and
+//! `retire`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::handlers::MemberJson;
 
-/// Every replica that is a member or counts for retirement, one object each, in the order of replicas.
+/// Every replica that is a member or counts for retirement, one object each, in the order of
+/// replicas.
 pub(crate) fn members(node: &Node) -> Value {
     let members = node.members();
     let mut lines: BTreeMap<ReplicaId, Value> = members
@@ -23,7 +25,9 @@ pub(crate) fn members(node: &Node) -> Value {
         })
         .collect();
     for life in node.lives() {
-        let line = lines.entry(life.replica).or_insert_with(|| json!({ "replica": life.replica.to_string(), "region": life.region }));
+        let line = lines.entry(life.replica).or_insert_with(
+            || json!({ "replica": life.replica.to_string(), "region": life.region }),
+        );
         describe(line, &life);
     }
     lines.into_values().collect()
@@ -43,17 +47,26 @@ fn describe(line: &mut Value, life: &Life) {
 pub(crate) fn retirement(node: &Node) -> String {
     let lives = node.lives();
     let named = |life: &Life| format!("{} of {}", life.replica, life.region);
-    let of_standing = |wanted: fn(&Standing) -> bool| -> Vec<&Life> { lives.iter().filter(|life| wanted(&life.standing)).collect() };
+    let of_standing = |wanted: fn(&Standing) -> bool| -> Vec<&Life> {
+        lives.iter().filter(|life| wanted(&life.standing)).collect()
+    };
     let ended = of_standing(|standing| matches!(standing, Standing::Ended(_)));
     let absent = of_standing(|standing| matches!(standing, Standing::Absent));
     let waited_for = lives.iter().find(|life| life.holds_up_folding);
     match (ended.first(), waited_for, absent.first()) {
         (Some(first), Some(waited_for), _) if first.replica != waited_for.replica => {
-            format!("{} ended, and {} has not shown that it knows", count(&ended, named(first)), named(waited_for))
+            format!(
+                "{} ended, and {} has not shown that it knows",
+                count(&ended, named(first)),
+                named(waited_for)
+            )
         }
         (Some(first), ..) => format!("{} ended and not folded yet", count(&ended, named(first))),
         (None, _, Some(first)) => {
-            format!("{} absent: start it again from its directory, or say `retire` where it is lost", count(&absent, named(first)))
+            format!(
+                "{} absent: start it again from its directory, or say `retire` where it is lost",
+                count(&absent, named(first))
+            )
         }
         (None, _, None) => "clean".to_owned(),
     }

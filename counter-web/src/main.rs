@@ -1,4 +1,5 @@
-//! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome into an exit status.
+//! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome
+//! into an exit status.
 
 mod access;
 mod admin;
@@ -69,12 +70,19 @@ fn start(command: Command) -> Result<(), Failure> {
     })?;
     // Colours are for a person at a terminal, not for files and collectors.
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
     // The demo has said so for its nodes.
-    if matches!(&command, Command::Serve(args) if !args.stop_with_stdin) || matches!(command, Command::Demo(_)) {
+    if matches!(&command, Command::Serve(args) if !args.stop_with_stdin)
+        || matches!(command, Command::Demo(_))
+    {
         variables::warn_of_unknown();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::other)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::other)?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(*args).await,

@@ -7,7 +7,8 @@ use crate::app::App;
 /// Everything that a scrape of this node shows.
 pub(crate) fn text(app: &App) -> String {
     let node = app.node.metrics_text();
-    // The node's text ends as OpenMetrics does; ours goes before that end, and a plain Prometheus scraper takes the mark for a comment.
+    // The node's text ends as OpenMetrics does; ours goes before that end, and a plain Prometheus
+    // scraper takes the mark for a comment.
     let mut text = node.trim_end().strip_suffix("# EOF").unwrap_or(&node).to_owned();
     let counts = &app.counts;
     let counters = [

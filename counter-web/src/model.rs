@@ -1,4 +1,5 @@
-//! The shapes of the JSON that goes in and out: numbers that JavaScript can hold, counters, messages, amounts.
+//! The shapes of the JSON that goes in and out: numbers that JavaScript can hold, counters,
+//! messages, amounts.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -101,10 +102,12 @@ pub(crate) enum ServerMessage<'a> {
     },
     /// The regions that changed, whole and absolute.
     Change { total: Integer, regions: RegionsJson<'a>, state_hash: String, synced: bool },
-    /// The add with this id is applied and not yet on the disk. Precedes every state and change that contains it.
+    /// The add with this id is applied and not yet on the disk. Precedes every state and change
+    /// that contains it.
     Applied { id: &'a str, repeated: bool },
-    /// The add with this id is applied, and on the disk where a data directory is set. `repeated`: by an earlier message, so
-    /// this one added nothing. Without a data directory it precedes every state and change that contains the add.
+    /// The add with this id is applied, and on the disk where a data directory is set. `repeated`:
+    /// by an earlier message, so this one added nothing. Without a data directory it precedes every
+    /// state and change that contains the add.
     Ack { id: &'a str, repeated: bool },
     /// Something the client sent was refused; with an id, that add was not applied.
     Error {
@@ -123,7 +126,8 @@ impl ServerMessage<'_> {
     }
 }
 
-/// What a client says on a socket. `amount` and `id` are read loosely here and judged by [`Amount::read`] and [`add_id`], for clear answers.
+/// What a client says on a socket. `amount` and `id` are read loosely here and judged by
+/// [`Amount::read`] and [`add_id`], for clear answers.
 pub(crate) enum ClientMessage {
     /// Add this amount, once for this id.
     Add { amount: Option<serde_json::Value>, id: Option<String> },
@@ -131,7 +135,8 @@ pub(crate) enum ClientMessage {
     Ping { t: serde_json::Number },
 }
 
-/// All fields of all messages: read in one pass, where a tagged enum would first copy the whole message to find its tag.
+/// All fields of all messages: read in one pass, where a tagged enum would first copy the whole
+/// message to find its tag.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said<'a> {
@@ -152,17 +157,21 @@ impl ClientMessage {
         if !is_object(text.as_bytes()) {
             return Err(BadMessage { id: None, why: FORMS.to_owned() });
         }
-        let said: Said<'_> = serde_json::from_str(text).map_err(|error| BadMessage::of(text, &error))?;
+        let said: Said<'_> =
+            serde_json::from_str(text).map_err(|error| BadMessage::of(text, &error))?;
         match (&*said.kind, said.id, said.t) {
             ("add", None, _) => Ok(Self::Add { amount: said.amount, id: None }),
-            ("add", Some(serde_json::Value::String(id)), _) => Ok(Self::Add { amount: said.amount, id: Some(id) }),
+            ("add", Some(serde_json::Value::String(id)), _) => {
+                Ok(Self::Add { amount: said.amount, id: Some(id) })
+            }
             ("ping", _, Some(serde_json::Value::Number(t))) => Ok(Self::Ping { t }),
             _ => Err(BadMessage { id: None, why: FORMS.to_owned() }),
         }
     }
 }
 
-const FORMS: &str = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
+const FORMS: &str =
+    "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
 
 /// A message that was not understood.
 #[derive(Debug)]
@@ -175,9 +184,15 @@ pub(crate) struct BadMessage {
 impl BadMessage {
     fn of(text: &str, error: &serde_json::Error) -> Self {
         // It may be valid JSON all the same, with an id.
-        let id = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|message| Some(message.get("id")?.as_str()?.to_owned()));
+        let id = serde_json::from_str::<serde_json::Value>(text)
+            .ok()
+            .and_then(|message| Some(message.get("id")?.as_str()?.to_owned()));
         let id = id.filter(|id| add_id(id).is_ok());
-        let why = if error.is_data() { format!("{}: {FORMS}", shortened(error)) } else { FORMS.to_owned() };
+        let why = if error.is_data() {
+            format!("{}: {FORMS}", shortened(error))
+        } else {
+            FORMS.to_owned()
+        };
         Self { id, why }
     }
 }
@@ -201,7 +216,9 @@ impl Amount {
     /// Judges the `amount` of a JSON body or message.
     pub(crate) fn read(value: Option<&serde_json::Value>) -> Result<Self, ApiError> {
         match value {
-            None | Some(serde_json::Value::Null) => Err(ApiError::bad_amount("the amount is missing")),
+            None | Some(serde_json::Value::Null) => {
+                Err(ApiError::bad_amount("the amount is missing"))
+            }
             Some(serde_json::Value::Number(number)) => match number.as_i64() {
                 Some(amount) => Self::new(amount),
                 // -0 is no integer of JSON's reader.
@@ -214,7 +231,10 @@ impl Amount {
 
     /// Judges the `amount` of a form.
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        text.trim().parse().map_err(|_| ApiError::bad_amount("the amount is not an integer of this size")).and_then(Self::new)
+        text.trim()
+            .parse()
+            .map_err(|_| ApiError::bad_amount("the amount is not an integer of this size"))
+            .and_then(Self::new)
     }
 
     fn new(amount: i64) -> Result<Self, ApiError> {
@@ -250,7 +270,11 @@ pub(crate) fn percent_decode(encoded: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.bytes();
     while let Some(byte) = bytes.next() {
-        decoded.push(if byte == b'%' { hex_digit(bytes.next()?)? << 4 | hex_digit(bytes.next()?)? } else { byte });
+        decoded.push(if byte == b'%' {
+            hex_digit(bytes.next()?)? << 4 | hex_digit(bytes.next()?)?
+        } else {
+            byte
+        });
     }
     String::from_utf8(decoded).ok()
 }
@@ -259,7 +283,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// The value of `key` in a query or a form (`application/x-www-form-urlencoded`); `Some(Err(()))` where it is not well encoded.
+/// The value of `key` in a query or a form (`application/x-www-form-urlencoded`); `Some(Err(()))`
+/// where it is not well encoded.
 pub(crate) fn form_value(form: &str, key: &str) -> Option<Result<String, ()>> {
     let pairs = form.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let (_, value) = pairs.into_iter().find(|(name, _)| *name == key)?;
@@ -276,11 +301,14 @@ pub(crate) fn fresh_id() -> String {
     format!("{ANSWERED}{:016x}-{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Whether an id is from such an answer, of any node: what it names is applied, so that sending it again is a repeat.
+/// Whether an id is from such an answer, of any node: what it names is applied, so that sending it
+/// again is a repeat.
 pub(crate) fn is_answered(id: &str) -> bool {
     let parts = id.strip_prefix(ANSWERED).and_then(|rest| rest.split_once('-'));
     let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    parts.is_some_and(|(start, number)| start.len() == 16 && start.bytes().all(hex) && number.parse::<u64>().is_ok())
+    parts.is_some_and(|(start, number)| {
+        start.len() == 16 && start.bytes().all(hex) && number.parse::<u64>().is_ok()
+    })
 }
 
 /// Checks the id of an add: 1-64 bytes without control characters.
@@ -310,7 +338,8 @@ mod tests {
         for good in [json!(1), json!(-1), json!(1_000_000), json!(-1_000_000)] {
             assert!(Amount::read(Some(&good)).is_ok(), "{good}");
         }
-        let huge: serde_json::Value = serde_json::from_str("1000000000000000000000000000000").unwrap();
+        let huge: serde_json::Value =
+            serde_json::from_str("1000000000000000000000000000000").unwrap();
         for bad in [
             json!(0),
             json!(1.5),
@@ -334,7 +363,10 @@ mod tests {
             Ok(ClientMessage::Add { amount, id }) => (amount, id),
             _ => panic!("{text} is an add"),
         };
-        assert_eq!(add(r#"{"id":"a:1","amount":-2,"type":"add","t":"x"}"#), (Some(json!(-2)), Some("a:1".into())));
+        assert_eq!(
+            add(r#"{"id":"a:1","amount":-2,"type":"add","t":"x"}"#),
+            (Some(json!(-2)), Some("a:1".into()))
+        );
         assert_eq!(add(r#"{"type":"\u0061dd","amount":null}"#), (None, None));
         let ping = ClientMessage::read(r#"{"t":12.5,"type":"ping","id":5}"#);
         assert!(matches!(ping, Ok(ClientMessage::Ping { t }) if t.as_f64() == Some(12.5)));
@@ -357,7 +389,11 @@ mod tests {
     fn unknown_fields_are_named_and_the_id_is_kept() {
         let bad = |text| ClientMessage::read(text).err().unwrap();
         let misspelt = bad(r#"{"type":"add","amuont":1,"id":"a:1"}"#);
-        assert!(misspelt.id.as_deref() == Some("a:1") && misspelt.why.contains("unknown field `amuont`"), "{misspelt:?}");
+        assert!(
+            misspelt.id.as_deref() == Some("a:1")
+                && misspelt.why.contains("unknown field `amuont`"),
+            "{misspelt:?}"
+        );
         assert!(bad(r#"{"type":"add","id":5,"x":1}"#).id.is_none());
         assert!(bad(&format!(r#"{{"{}":1}}"#, "x".repeat(2_000))).why.len() < 500);
     }

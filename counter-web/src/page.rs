@@ -1,4 +1,5 @@
-//! The page: the template filled with everything that this node knows, so that the first HTML is complete.
+//! The page: the template filled with everything that this node knows, so that the first HTML is
+//! complete.
 
 use std::fmt::Write;
 
@@ -11,7 +12,8 @@ use crate::regions::{self, Place};
 
 const TEMPLATE: &str = include_str!("../assets/index.html");
 
-/// Regions that are drawn; those after them, by clicks, are counted in the total and shown by the API.
+/// Regions that are drawn; those after them, by clicks, are counted in the total and shown by the
+/// API.
 const ROWS_MAX: usize = 500;
 
 /// Pages of other regions that a demo's page leads to.
@@ -42,7 +44,8 @@ pub(crate) fn refusal(message: &str, root: &str) -> String {
 /// Puts the page's values where the template names them. One pass: a value that looks like a name
 /// of the template stays as it is.
 fn fill(template: &str, page: &Page) -> String {
-    let mut html = String::with_capacity(template.len() + page.rows.len() + page.state.len() + 1024);
+    let mut html =
+        String::with_capacity(template.len() + page.rows.len() + page.state.len() + 1024);
     for (at, piece) in template.split("{{").enumerate() {
         match piece.split_once("}}").filter(|_| at > 0) {
             Some((name, rest)) => {
@@ -109,7 +112,11 @@ impl Page {
             replica: info.replica.to_string(),
             dots: dots(&by_clicks, &app.region),
             rows: rows(&view, &by_clicks, &app.region),
-            switch: if app.partition_switch { switch(regions::city(&app.region), isolated, root) } else { String::new() },
+            switch: if app.partition_switch {
+                switch(regions::city(&app.region), isolated, root)
+            } else {
+                String::new()
+            },
             there: there(app, name),
             state: state(&view, &app.region, &info.replica.to_string(), isolated, root),
         }
@@ -146,26 +153,33 @@ type Rows<'a> = Vec<(&'a str, &'a RegionView)>;
 
 /// Regions, those with the most clicks first.
 fn by_clicks(view: &CounterView) -> Rows<'_> {
-    let mut rows: Rows<'_> = view.regions.iter().map(|(code, region)| (code.as_str(), region)).collect();
+    let mut rows: Rows<'_> =
+        view.regions.iter().map(|(code, region)| (code.as_str(), region)).collect();
     rows.sort_by_key(|(code, region)| (std::cmp::Reverse(region.value), *code));
     rows.truncate(ROWS_MAX);
     rows
 }
 
 fn description(view: &CounterView, rows: &Rows<'_>) -> String {
-    let shares: Vec<String> = rows.iter().take(8).map(|(code, region)| format!("{} {}", regions::city(code), region.value)).collect();
+    let shares: Vec<String> = rows
+        .iter()
+        .take(8)
+        .map(|(code, region)| format!("{} {}", regions::city(code), region.value))
+        .collect();
     let name = without_bidi_controls(&view.name);
     format!("{} {name} in {} regions: {}", view.total, view.regions.len(), shares.join(", "))
 }
 
-/// A row a region. End tags that HTML lets out are left out: with many regions the rows are most of the page.
+/// A row a region. End tags that HTML lets out are left out: with many regions the rows are most of
+/// the page.
 fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
     let positive = rows.iter().map(|(_, region)| region.value.max(0)).sum::<i128>().max(1);
     let mut html = String::with_capacity(rows.len() * 240);
     for (code, region) in rows {
         let share = region.value.max(0) * 100 / positive;
         let class = class(code, region, here);
-        let (value, connected, nodes) = (grouped(region.value), grouped(region.connected), region.nodes);
+        let (value, connected, nodes) =
+            (grouped(region.value), grouped(region.connected), region.nodes);
         // The code of a region without a name is its name already.
         let aside = if regions::place(code).is_some() { *code } else { "" };
         let (flag, city, code) = (regions::flag(code), escape(regions::city(code)), escape(code));
@@ -222,11 +236,18 @@ fn class(code: &str, region: &RegionView, here: &str) -> &'static str {
 fn dots(rows: &Rows<'_>, here: &str) -> String {
     let greatest = rows.iter().map(|(_, region)| region.value).max().unwrap_or(1).max(1);
     let mut svg = String::new();
-    for (code, region, place) in rows.iter().filter_map(|(code, region)| regions::place(code).map(|place| (code, region, place))) {
+    for (code, region, place) in rows
+        .iter()
+        .filter_map(|(code, region)| regions::place(code).map(|place| (code, region, place)))
+    {
         let (x, y) = on_map(place);
-        let (radius, class, code) = (radius(region.value, greatest), class(code, region, here), escape(code));
+        let (radius, class, code) =
+            (radius(region.value, greatest), class(code, region, here), escape(code));
         // Writing to a String cannot fail.
-        let _written = write!(svg, "<circle data-region=\"{code}\"{class} cx=\"{x:.0}\" cy=\"{y:.0}\" r=\"{radius:.1}\"/>");
+        let _written = write!(
+            svg,
+            "<circle data-region=\"{code}\"{class} cx=\"{x:.0}\" cy=\"{y:.0}\" r=\"{radius:.1}\"/>"
+        );
     }
     svg
 }
@@ -253,23 +274,40 @@ fn state(view: &CounterView, region: &str, replica: &str, isolated: bool, root: 
 
 /// Where else to look: the same counter on the pages of the demo's other regions.
 fn there(app: &App, name: &str) -> String {
-    let page = if name == app.counter { String::new() } else { format!("c/{}", path_segment(name)) };
-    let others = app.pages.get().into_iter().flatten().filter(|(region, _)| **region != app.region).take(PAGES_MAX);
+    let page =
+        if name == app.counter { String::new() } else { format!("c/{}", path_segment(name)) };
+    let others = app
+        .pages
+        .get()
+        .into_iter()
+        .flatten()
+        .filter(|(region, _)| **region != app.region)
+        .take(PAGES_MAX);
     let link = |(region, url): (&String, &String)| {
         let (flag, city, url) = (regions::flag(region), escape(regions::city(region)), escape(url));
         format!("<a href=\"{url}{page}\" target=\"_blank\" rel=\"noopener\">{flag} {city}</a>")
     };
     let links: Vec<String> = others.map(link).collect();
-    if links.is_empty() { String::new() } else { format!(" <span class=\"there\">Open beside it: {}</span>", links.join(" ")) }
+    if links.is_empty() {
+        String::new()
+    } else {
+        format!(" <span class=\"there\">Open beside it: {}</span>", links.join(" "))
+    }
 }
 
 /// The partition switch: a form, so that it works without a script too.
 fn switch(city: &str, isolated: bool, root: &str) -> String {
     let city = escape(city);
     let (words, cut, label) = if isolated {
-        (format!("{city} is cut off and counts alone. Heal, and the sums meet."), 0, "Heal".to_owned())
+        (
+            format!("{city} is cut off and counts alone. Heal, and the sums meet."),
+            0,
+            "Heal".to_owned(),
+        )
     } else {
-        let words = format!("One press cuts {city} off from all other nodes. Both sides count on, apart; heal, and the sums meet.");
+        let words = format!(
+            "One press cuts {city} off from all other nodes. Both sides count on, apart; heal, and the sums meet."
+        );
         (words, 1, format!("Cut {city} off"))
     };
     format!(
@@ -282,7 +320,9 @@ fn switch(city: &str, isolated: bool, root: &str) -> String {
 /// (RFC 3986, 2.3).
 fn path_segment(name: &str) -> String {
     let encoded = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
         _ => format!("%{byte:02X}"),
     };
     name.bytes().map(encoded).collect()
@@ -296,7 +336,11 @@ pub(crate) fn without_bidi_controls(text: &str) -> String {
 }
 
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }
 
 #[cfg(test)]
@@ -324,7 +368,8 @@ mod tests {
 
     async fn alone() -> App {
         let cluster = format!("page-{}", std::process::id());
-        let node = Node::builder().cluster(&cluster).region("ord").discover(counter_net::Discovery::None);
+        let node =
+            Node::builder().cluster(&cluster).region("ord").discover(counter_net::Discovery::None);
         App::for_tests(node.start().await.unwrap())
     }
 
@@ -344,7 +389,8 @@ mod tests {
             let description = html.lines().find(|line| line.contains("\"description\"")).unwrap();
             assert_eq!(description.matches('"').count(), 4, "{description}");
             assert!(!description.contains('\u{202e}'), "{description}");
-            let state = html.split("id=\"state\">").nth(1).and_then(|rest| rest.split("</script>").next());
+            let state =
+                html.split("id=\"state\">").nth(1).and_then(|rest| rest.split("</script>").next());
             let state: serde_json::Value = serde_json::from_str(state.unwrap()).unwrap();
             assert_eq!((&state["counter"], &state["root"]), (&name.into(), &"../".into()));
         }
@@ -378,7 +424,11 @@ mod tests {
 
     #[test]
     fn every_name_of_the_template_has_a_value() {
-        let names = TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}")).map(|(name, _)| name);
+        let names = TEMPLATE
+            .split("{{")
+            .skip(1)
+            .filter_map(|piece| piece.split_once("}}"))
+            .map(|(name, _)| name);
         let page = Page {
             total: "x".into(),
             fit: "x",
@@ -409,7 +459,14 @@ mod tests {
 
     #[test]
     fn long_numbers_are_written_in_threes() {
-        let cases = [(0, "0"), (-999, "-999"), (9_999, "9999"), (10_000, "10,000"), (-123_456, "-123,456"), (1_234_567, "1,234,567")];
+        let cases = [
+            (0, "0"),
+            (-999, "-999"),
+            (9_999, "9999"),
+            (10_000, "10,000"),
+            (-123_456, "-123,456"),
+            (1_234_567, "1,234,567"),
+        ];
         for (number, written) in cases {
             assert_eq!(grouped(number), written);
         }
@@ -422,17 +479,22 @@ mod tests {
         assert!((495.0..505.0).contains(&x) && (100.0..112.0).contains(&y), "{x} {y}");
     }
 
-    /// A node that holds clicks of every region that can be drawn, as it would after years: each came once, added, and left.
+    /// A node that holds clicks of every region that can be drawn, as it would after years: each
+    /// came once, added, and left.
     async fn crowded() -> App {
         let cluster = format!("page-size-{}", std::process::id());
-        let node = |region: &str| Node::builder().cluster(&cluster).region(region).discover(counter_net::Discovery::None);
+        let node = |region: &str| {
+            Node::builder().cluster(&cluster).region(region).discover(counter_net::Discovery::None)
+        };
         let home = node("ord").start().await.unwrap();
         for (at, code) in regions::codes().enumerate() {
             let visitor = node(code).peer(home.info().addresses[0].clone()).start().await.unwrap();
             visitor.counter("clicks").unwrap().add(1_000_000 + at as u64).unwrap();
             let mut changes = home.subscribe(counter_net::Interest::All);
             while home.view("clicks").regions.get(code).is_none_or(|region| region.value == 0) {
-                tokio::time::timeout(Duration::from_secs(30), changes.next()).await.expect("the visitor is heard of");
+                tokio::time::timeout(Duration::from_secs(30), changes.next())
+                    .await
+                    .expect("the visitor is heard of");
             }
             visitor.shutdown().await;
         }

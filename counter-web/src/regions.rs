@@ -1,4 +1,5 @@
-//! What is known of a region's code: city, country, place on the map. An unknown code works everywhere, it only has no place.
+//! What is known of a region's code: city, country, place on the map. An unknown code works
+//! everywhere, it only has no place.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,14 +16,23 @@ pub(crate) struct Place {
     pub(crate) longitude: f64,
 }
 
-static PLACES: LazyLock<HashMap<&'static str, Place>> =
-    LazyLock::new(|| include_str!("../assets/regions.csv").lines().skip(1).filter_map(read_line).collect());
+static PLACES: LazyLock<HashMap<&'static str, Place>> = LazyLock::new(|| {
+    include_str!("../assets/regions.csv").lines().skip(1).filter_map(read_line).collect()
+});
 
 fn read_line(line: &'static str) -> Option<(&'static str, Place)> {
     let mut fields = line.split(',').map(str::trim);
     let code = fields.next()?;
     let (city, country) = (fields.next()?, fields.next()?);
-    Some((code, Place { city, country, latitude: fields.next()?.parse().ok()?, longitude: fields.next()?.parse().ok()? }))
+    Some((
+        code,
+        Place {
+            city,
+            country,
+            latitude: fields.next()?.parse().ok()?,
+            longitude: fields.next()?.parse().ok()?,
+        },
+    ))
 }
 
 /// Every region whose place is known.
@@ -41,17 +51,23 @@ pub(crate) fn city(code: &str) -> &str {
     place(code).map_or(code, |place| place.city)
 }
 
-/// The flag of a known region's country as two regional indicator symbols; a pin for an unknown one.
+/// The flag of a known region's country as two regional indicator symbols; a pin for an unknown
+/// one.
 pub(crate) fn flag(code: &str) -> String {
     match place(code) {
-        Some(place) => place.country.chars().filter_map(|letter| char::from_u32(0x1F1E6 + u32::from(letter) - u32::from('A'))).collect(),
+        Some(place) => place
+            .country
+            .chars()
+            .filter_map(|letter| char::from_u32(0x1F1E6 + u32::from(letter) - u32::from('A')))
+            .collect(),
         None => "📍".to_owned(),
     }
 }
 
 /// Whether `code` may name a region: 1-32 of a-z, 0-9 and `-`.
 pub(crate) fn is_code(code: &str) -> bool {
-    (1..=32).contains(&code.len()) && code.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    (1..=32).contains(&code.len())
+        && code.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 #[cfg(test)]
@@ -61,7 +77,9 @@ mod tests {
     #[test]
     fn every_line_of_the_table_is_a_place() {
         assert_eq!(PLACES.len(), include_str!("../assets/regions.csv").lines().count() - 1);
-        assert!(PLACES.iter().all(|(code, place)| is_code(code) && place.latitude.abs() <= 90.0 && place.longitude.abs() <= 180.0));
+        assert!(PLACES.iter().all(|(code, place)| is_code(code)
+            && place.latitude.abs() <= 90.0
+            && place.longitude.abs() <= 180.0));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Every refusal of the front, in one place and one shape: `{"error":"<code>","message":"<sentence>"}` with its status.
+//! Every refusal of the front, in one place and one shape:
+//! `{"error":"<code>","message":"<sentence>"}` with its status.
 
 use std::convert::Infallible;
 
@@ -39,7 +40,12 @@ impl ApiError {
     }
 
     pub(crate) fn bad_amount(what: &str) -> Self {
-        Self::bad_request(Code::BadAmount, format!("{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as 1"))
+        Self::bad_request(
+            Code::BadAmount,
+            format!(
+                "{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as 1"
+            ),
+        )
     }
 
     pub(crate) fn bad_name() -> Self {
@@ -52,7 +58,9 @@ impl ApiError {
     pub(crate) fn bad_id() -> Self {
         Self::bad_request(
             Code::BadId,
-            format!("an id is 1 to {ID_BYTES_MAX} bytes without control characters: unique to its add, or to its page"),
+            format!(
+                "an id is 1 to {ID_BYTES_MAX} bytes without control characters: unique to its add, or to its page"
+            ),
         )
     }
 
@@ -66,7 +74,10 @@ impl ApiError {
     /// 400: the body is no JSON, or has a field that is not known here.
     pub(crate) fn bad_json(why: &serde_json::Error) -> Self {
         let why = if why.is_data() { shortened(why) } else { "it cannot be parsed".to_owned() };
-        Self::bad_request(Code::BadJson, format!("the body is not the expected JSON: {why}. Write {{\"amount\":1}}"))
+        Self::bad_request(
+            Code::BadJson,
+            format!("the body is not the expected JSON: {why}. Write {{\"amount\":1}}"),
+        )
     }
 
     /// 400: the request was sent by a page of another site, for this reason.
@@ -81,7 +92,9 @@ impl ApiError {
 
     /// 401: a token was sent that this node does not know.
     pub(crate) fn unknown_token() -> Self {
-        Self::unauthorized("the Bearer token is neither this node's service token nor its operator token: nothing was done")
+        Self::unauthorized(
+            "the Bearer token is neither this node's service token nor its operator token: nothing was done",
+        )
     }
 
     /// 403: the caller may not do this.
@@ -106,7 +119,10 @@ impl ApiError {
 
     /// 400: what came is no request.
     pub(crate) fn unreadable_head() -> Self {
-        Self::bad_request(Code::BadRequest, "this is no request of HTTP/1.1 that can be read: nothing was done")
+        Self::bad_request(
+            Code::BadRequest,
+            "this is no request of HTTP/1.1 that can be read: nothing was done",
+        )
     }
 
     pub(crate) fn bad_host() -> Self {
@@ -121,7 +137,9 @@ impl ApiError {
         Self::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Code::TooLarge,
-            format!("the head of a request is at most {HEAD_BYTES_MAX} bytes, its address included"),
+            format!(
+                "the head of a request is at most {HEAD_BYTES_MAX} bytes, its address included"
+            ),
         )
     }
 
@@ -134,20 +152,36 @@ impl ApiError {
     }
 
     pub(crate) fn no_switch() -> Self {
-        Self::new(StatusCode::NOT_FOUND, Code::NoSwitch, "this node has no partition switch: it was started without --allow-partition")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            Code::NoSwitch,
+            "this node has no partition switch: it was started without --allow-partition",
+        )
     }
 
     pub(crate) fn wrong_method(allow: &'static str) -> Self {
-        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, format!("this address answers {allow}"));
+        let error = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Code::MethodNotAllowed,
+            format!("this address answers {allow}"),
+        );
         Self { allow: Some(allow), ..error }
     }
 
     pub(crate) fn too_large(bytes_max: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, format!("the body is over {bytes_max} bytes"))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            format!("the body is over {bytes_max} bytes"),
+        )
     }
 
     pub(crate) fn wrong_type(expected: &str) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, format!("send the body as Content-Type: {expected}"))
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::UnsupportedMediaType,
+            format!("send the body as Content-Type: {expected}"),
+        )
     }
 
     /// 429: the next add is let through after `retry_after` seconds.
@@ -161,17 +195,29 @@ impl ApiError {
     }
 
     pub(crate) fn too_many_connections() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyConnections, "too many connections from this address: close one first")
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            Code::TooManyConnections,
+            "too many connections from this address: close one first",
+        )
     }
 
     /// 503: before the request was read.
     pub(crate) fn no_room() -> Self {
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::TooManyConnections, "this node is full: try another one");
+        let error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::TooManyConnections,
+            "this node is full: try another one",
+        );
         Self { retry_after: 5, ..error }
     }
 
     pub(crate) fn stopping() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Stopping, "this node is stopping: try again, or another node")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Stopping,
+            "this node is stopping: try again, or another node",
+        )
     }
 
     /// 503: this node may not serve yet, for this reason.
@@ -181,7 +227,11 @@ impl ApiError {
 
     /// 503: this node does not hold yet what the client has seen.
     pub(crate) fn behind(message: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Behind, format!("{message}; ask again, or another node, or without Counter-Token"))
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Behind,
+            format!("{message}; ask again, or another node, or without Counter-Token"),
+        )
     }
 
     /// 503: the cluster has as many counters as it may.
@@ -189,12 +239,16 @@ impl ApiError {
         let message = "there are as many counters as may be made (--counters-max): nothing was added and no counter was made; those that \
                        exist count on. Its operator can start every node with a greater --counters-max";
         // Nothing changes before an operator changes it.
-        Self { retry_after: 60, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message) }
+        Self {
+            retry_after: 60,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message)
+        }
     }
 
     /// Why the node did not do it. Nothing was added or reset.
     pub(crate) fn of_add(error: AddError) -> Self {
-        let unavailable = |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
+        let unavailable =
+            |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
         match error {
             AddError::Stopped => Self::stopping(),
             AddError::StoreFailing => unavailable(Code::NotDurable),
@@ -220,11 +274,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
     }
 
-    /// The whole answer in its bytes, for where hyper writes none: the last thing on its connection.
+    /// The whole answer in its bytes, for where hyper writes none: the last thing on its
+    /// connection.
     pub(crate) fn into_last_words(self) -> Bytes {
         let answer = self.into_response();
-        let mut bytes =
-            format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", answer.status(), answer.body().len()).into_bytes();
+        let mut bytes = format!(
+            "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
+            answer.status(),
+            answer.body().len()
+        )
+        .into_bytes();
         for (name, value) in answer.headers() {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
@@ -240,7 +299,8 @@ impl ApiError {
             error: Code,
             message: &'a str,
         }
-        let body = serde_json::to_vec(&Body { error: self.code, message: &self.message }).unwrap_or_default();
+        let body = serde_json::to_vec(&Body { error: self.code, message: &self.message })
+            .unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -248,7 +308,9 @@ impl ApiError {
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.status == StatusCode::SERVICE_UNAVAILABLE
+        {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -260,7 +322,8 @@ impl ApiError {
     }
 }
 
-/// Turns what no route took into an answer: our own refusals as they are, everything else is an unknown address.
+/// Turns what no route took into an answer: our own refusals as they are, everything else is an
+/// unknown address.
 pub(crate) async fn recover(rejection: Rejection) -> Result<Response<Bytes>, Infallible> {
     let error = rejection.find::<ApiError>().cloned().unwrap_or_else(ApiError::not_found);
     Ok(error.into_response())

@@ -27,7 +27,8 @@ impl Wish {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
         let accepts = |kind: &str| accepts(request.headers(), kind);
-        let is_form = request.method() == Method::POST && (path == "/" || path == "/partition" || path.starts_with("/c/"));
+        let is_form = request.method() == Method::POST
+            && (path == "/" || path == "/partition" || path.starts_with("/c/"));
         Self {
             sharing: Sharing::of(path),
             reads_pages: accepts("text/html") || (is_form && !accepts("application/json")),
@@ -44,7 +45,9 @@ impl Wish {
             && let Some(refusal) = response.extensions_mut().remove::<ApiError>()
         {
             *response.body_mut() = Bytes::from(page::refusal(&refusal.message, &self.root)).into();
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         }
         protect(response.headers_mut());
         cors::share(self.sharing, site, &access.allowed, response.headers_mut());
@@ -54,7 +57,11 @@ impl Wish {
 
 /// True where the Accept header names this type itself; `*/*` does not count.
 fn accepts(headers: &HeaderMap, kind: &str) -> bool {
-    let listed = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let listed = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     let mut names = listed.filter_map(|item| item.split(';').next());
     names.any(|name| name.trim().eq_ignore_ascii_case(kind))
 }
@@ -81,7 +88,9 @@ mod tests {
     use super::*;
 
     fn wish(method: Method, path: &str, accept: &str) -> Wish {
-        Wish::of(&Request::builder().method(method).uri(path).header(ACCEPT, accept).body(()).unwrap())
+        Wish::of(
+            &Request::builder().method(method).uri(path).header(ACCEPT, accept).body(()).unwrap(),
+        )
     }
 
     #[test]
@@ -90,14 +99,23 @@ mod tests {
         assert!(wish(Method::GET, "/nothing", browser).reads_pages);
         assert!(wish(Method::POST, "/", "*/*").reads_pages, "a form");
         assert!(wish(Method::POST, "/c/likes", "*/*").reads_pages);
-        assert!(!wish(Method::POST, "/partition", "application/json").reads_pages, "the page's script");
+        assert!(
+            !wish(Method::POST, "/partition", "application/json").reads_pages,
+            "the page's script"
+        );
         assert!(!wish(Method::POST, "/api/counters/clicks/add", "*/*").reads_pages);
         assert!(!wish(Method::GET, "/", "*/*").reads_pages);
     }
 
     #[test]
     fn the_way_to_the_page_is_relative() {
-        for (path, root) in [("/", ""), ("/partition", ""), ("/c/likes", "../"), ("/a/b/c", "../../"), ("/c/a%2Fb", "../")] {
+        for (path, root) in [
+            ("/", ""),
+            ("/partition", ""),
+            ("/c/likes", "../"),
+            ("/a/b/c", "../../"),
+            ("/c/a%2Fb", "../"),
+        ] {
             assert_eq!(wish(Method::GET, path, "*/*").root, root, "{path}");
         }
     }

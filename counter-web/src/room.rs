@@ -1,7 +1,10 @@
-//! One watched counter: reads the node once a change, and writes the change to every socket itself, in one task, without waking theirs.
+//! One watched counter: reads the node once a change, and writes the change to every socket itself,
+//! in one task, without waking theirs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,17 +18,21 @@ use crate::frames::Frame;
 use crate::seat::Seat;
 use crate::shown::{Shown, changed_regions};
 
-/// The least time from the begin of one round to that of the next, so that a storm of clicks is not a storm of frames. A lone click never waits, and
-/// where many watch, a round takes longer than this by itself.
+/// The least time from the begin of one round to that of the next, so that a storm of clicks is not
+/// a storm of frames. A lone click never waits, and where many watch, a round takes longer than
+/// this by itself.
 const ROUND_MIN: Duration = Duration::from_millis(2);
 
-/// Sockets that a round writes to before it lets others have the thread: some 1 ms. Each turn wakes another thread, which finds little to do.
+/// Sockets that a round writes to before it lets others have the thread: some 1 ms. Each turn wakes
+/// another thread, which finds little to do.
 const TURN: usize = 256;
 
-/// The least time from a round to one that carries nothing but a state hash which other counters moved.
+/// The least time from a round to one that carries nothing but a state hash which other counters
+/// moved.
 const HASH_PAUSE: Duration = Duration::from_secs(1);
 
-/// The same where this counter moved it: its adds are shown before they are cells, which move the hash some milliseconds later.
+/// The same where this counter moved it: its adds are shown before they are cells, which move the
+/// hash some milliseconds later.
 const OWN_HASH_PAUSE: Duration = Duration::from_millis(100);
 
 /// One watched counter. Open while it has followers.
@@ -33,8 +40,9 @@ pub(crate) struct Room {
     node: Node,
     name: String,
     latest: watch::Sender<Arc<Shown>>,
-    /// Held alone while the node is read, so that what followers are shown never goes backwards; held by those who apply adds that came together, so
-    /// that one round shows them all, and until they are answered, so that no round precedes the answers.
+    /// Held alone while the node is read, so that what followers are shown never goes backwards;
+    /// held by those who apply adds that came together, so that one round shows them all, and until
+    /// they are answered, so that no round precedes the answers.
     order: RwLock<()>,
     seats: Mutex<Seats>,
     /// Told of adds made here, which are shown without waiting until they are cells.
@@ -48,7 +56,8 @@ pub(crate) struct Room {
 struct Seats {
     next: u64,
     taken: BTreeMap<u64, Arc<Seat>>,
-    /// `taken` as the last round walked it; nothing since somebody came or went, so that it keeps no seat that was given up.
+    /// `taken` as the last round walked it; nothing since somebody came or went, so that it keeps
+    /// no seat that was given up.
     walked: Option<Arc<[Arc<Seat>]>>,
 }
 
@@ -96,7 +105,8 @@ impl Room {
             counts,
             task: OnceLock::new(),
         });
-        let task = tokio::spawn(show_changes(Arc::downgrade(&room), Arc::clone(&room.added), changes));
+        let task =
+            tokio::spawn(show_changes(Arc::downgrade(&room), Arc::clone(&room.added), changes));
         let _first = room.task.set(task.abort_handle());
         room
     }
@@ -112,8 +122,13 @@ impl Room {
         (view, Follower { _room: self, changes, seen })
     }
 
-    /// Gives a socket a seat: it is to be sent `state` of the node as it is now, and then every change.
-    pub(crate) fn seat(self: Arc<Self>, stream: TcpStream, state: impl FnOnce(&CounterView) -> Bytes) -> Seated {
+    /// Gives a socket a seat: it is to be sent `state` of the node as it is now, and then every
+    /// change.
+    pub(crate) fn seat(
+        self: Arc<Self>,
+        stream: TcpStream,
+        state: impl FnOnce(&CounterView) -> Bytes,
+    ) -> Seated {
         let order = self.order();
         let seen = self.latest.borrow().version;
         let seat = Arc::new(Seat::new(stream, seen, state(&self.node.view(&self.name))));
@@ -139,8 +154,8 @@ impl Room {
         self.added.notify_one();
     }
 
-    /// Reads the node, and notes what differs from the last time; a state hash that moved alone only when it is due, sooner if it is `own`: moved by
-    /// this counter.
+    /// Reads the node, and notes what differs from the last time; a state hash that moved alone
+    /// only when it is due, sooner if it is `own`: moved by this counter.
     fn look(&self, own: bool) -> Look {
         let _order = self.order();
         let view = self.node.view(&self.name);
@@ -150,7 +165,8 @@ impl Room {
             if view.state_hash == last.view.state_hash {
                 return Look::Settled;
             }
-            let due = if own { OWN_HASH_PAUSE } else { HASH_PAUSE }.saturating_sub(last.at.elapsed());
+            let due =
+                if own { OWN_HASH_PAUSE } else { HASH_PAUSE }.saturating_sub(last.at.elapsed());
             if !due.is_zero() {
                 return Look::Later(due);
             }
@@ -180,7 +196,8 @@ impl Drop for Room {
     }
 }
 
-/// The room's task: one look a change and, where it found something, one round. Ends with the room or the node.
+/// The room's task: one look a change and, where it found something, one round. Ends with the room
+/// or the node.
 async fn show_changes(room: Weak<Room>, added: Arc<Notify>, mut changes: Changes) {
     let (mut wait, mut own) = (None, false);
     loop {
@@ -228,10 +245,13 @@ impl Seated {
         &self.seat
     }
 
-    /// Held while adds are applied that came together, and until they are answered: the room looks at the node before
-    /// them or after the answers. Not to be held across a wait.
+    /// Held while adds are applied that came together, and until they are answered: the room looks
+    /// at the node before them or after the answers. Not to be held across a wait.
     pub(crate) fn adding(&self) -> Adding<'_> {
-        Adding { seated: self, order: self.room.order.read().unwrap_or_else(PoisonError::into_inner) }
+        Adding {
+            seated: self,
+            order: self.room.order.read().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// Gives the seat up: the room writes to it no more.
@@ -265,8 +285,8 @@ pub(crate) struct Adding<'a> {
 }
 
 impl Adding<'_> {
-    /// Sends the answers. Where something was `added`, the first change that follows them on this socket contains it, and
-    /// is shown at once.
+    /// Sends the answers. Where something was `added`, the first change that follows them on this
+    /// socket contains it, and is shown at once.
     ///
     /// # Errors
     ///
@@ -285,7 +305,8 @@ impl Adding<'_> {
     }
 }
 
-/// One view of a counter for who has no seat, such as server-sent events. It holds a place in time, never a queue: who is slow skips to the latest.
+/// One view of a counter for who has no seat, such as server-sent events. It holds a place in time,
+/// never a queue: who is slow skips to the latest.
 pub(crate) struct Follower {
     _room: Arc<Room>,
     changes: watch::Receiver<Arc<Shown>>,
@@ -293,7 +314,8 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// The next thing to show: the change since the last, or, where some were missed, all regions. `None` once the room is gone. Cancel safe.
+    /// The next thing to show: the change since the last, or, where some were missed, all regions.
+    /// `None` once the room is gone. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         self.changes.changed().await.ok()?;
         let shown = Arc::clone(&self.changes.borrow_and_update());

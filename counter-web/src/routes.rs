@@ -1,4 +1,5 @@
-//! The addresses of the front: which path and method goes to which handler, and what is read and judged before it.
+//! The addresses of the front: which path and method goes to which handler, and what is read and
+//! judged before it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,14 +31,17 @@ use crate::socket;
 /// The longest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 4 * 1024;
 
-/// What of a body that is too long is read and thrown away, so that its sender gets to read the answer. One that announces more is answered at once.
+/// What of a body that is too long is read and thrown away, so that its sender gets to read the
+/// answer. One that announces more is answered at once.
 const BODY_BYTES_DRAINED: usize = 64 * 1024 * 1024;
 
 /// A body must be there after this.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Everything that the front answers. Never rejects.
-pub(crate) fn routes(app: Arc<App>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+pub(crate) fn routes(
+    app: Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     page(&app)
         .or(socket(&app))
         .unify()
@@ -57,19 +61,31 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
     const METHODS: &str = "GET, HEAD, POST";
     const FORM: &str = "application/x-www-form-urlencoded";
     let first = warp::path::end().map(|| None);
-    let of_counter = warp::path("c").and(warp::path::param::<String>()).and(warp::path::end()).map(Some);
+    let of_counter =
+        warp::path("c").and(warp::path::param::<String>()).and(warp::path::end()).map(Some);
     let base = first.or(of_counter).unify();
     let show = base.and(only(Method::GET, METHODS)).and(with(app)).and(caller()).then(
-        async |name: Option<String>, app: Arc<App>, caller: Caller| respond(handlers::show_page(&app, &caller, name.as_deref()).await),
-    );
-    let add = base.and(only(Method::POST, METHODS)).and(with(app)).and(caller()).and(body(FORM, Caller::check_site)).then(
-        |name: Option<String>, app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| async move {
-            respond(match body {
-                Ok(body) => handlers::add_by_form(&app, &caller, name.as_deref(), &body).await,
-                Err(error) => Err(error),
-            })
+        async |name: Option<String>, app: Arc<App>, caller: Caller| {
+            respond(handlers::show_page(&app, &caller, name.as_deref()).await)
         },
     );
+    let add = base
+        .and(only(Method::POST, METHODS))
+        .and(with(app))
+        .and(caller())
+        .and(body(FORM, Caller::check_site))
+        .then(
+            |name: Option<String>,
+             app: Arc<App>,
+             caller: Caller,
+             _headers,
+             body: Result<Bytes, ApiError>| async move {
+                respond(match body {
+                    Ok(body) => handlers::add_by_form(&app, &caller, name.as_deref(), &body).await,
+                    Err(error) => Err(error),
+                })
+            },
+        );
     let switch = warp::path("partition")
         .and(warp::path::end())
         .and(only(Method::POST, "POST"))
@@ -82,7 +98,9 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
     show.or(add).unify().or(switch).unify()
 }
 
-fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+fn counters(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let base = warp::path("api").and(warp::path("counters")).and(warp::path::param::<String>());
     let show = base
         .and(warp::path::end())
@@ -90,7 +108,9 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
         .and(judged(Caller::check_site))
         .and(with(app))
         .and(warp::header::headers_cloned())
-        .then(async |name: String, app: Arc<App>, headers: HeaderMap| respond(handlers::show_counter(&app, &name, &headers).await));
+        .then(async |name: String, app: Arc<App>, headers: HeaderMap| {
+            respond(handlers::show_counter(&app, &name, &headers).await)
+        });
     let add = base
         .and(warp::path("add"))
         .and(warp::path::end())
@@ -98,12 +118,18 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
         .and(with(app))
         .and(caller())
         .and(body("application/json", Caller::check_site))
-        .then(|name: String, app: Arc<App>, caller: Caller, headers: HeaderMap, body: Result<Bytes, ApiError>| async move {
-            respond(match body {
-                Ok(body) => handlers::add_by_api(&app, &caller, &name, &headers, &body).await,
-                Err(error) => Err(error),
-            })
-        });
+        .then(
+            |name: String,
+             app: Arc<App>,
+             caller: Caller,
+             headers: HeaderMap,
+             body: Result<Bytes, ApiError>| async move {
+                respond(match body {
+                    Ok(body) => handlers::add_by_api(&app, &caller, &name, &headers, &body).await,
+                    Err(error) => Err(error),
+                })
+            },
+        );
     let events = base
         .and(warp::path("events"))
         .and(warp::path::end())
@@ -122,12 +148,18 @@ fn counters(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reject
         .and(with(app))
         .and(caller())
         .and(body("application/json", Caller::check_own_site))
-        .then(|name: String, app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| async move {
-            respond(match body {
-                Ok(_ignored) => handlers::reset(&app, &caller, &name).await,
-                Err(error) => Err(error),
-            })
-        });
+        .then(
+            |name: String,
+             app: Arc<App>,
+             caller: Caller,
+             _headers,
+             body: Result<Bytes, ApiError>| async move {
+                respond(match body {
+                    Ok(_ignored) => handlers::reset(&app, &caller, &name).await,
+                    Err(error) => Err(error),
+                })
+            },
+        );
     show.or(add).unify().or(events).unify().or(reset).unify()
 }
 
@@ -146,7 +178,9 @@ fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         })
 }
 
-fn operations(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+fn operations(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let get = |filter: warp::filters::BoxedFilter<()>, handler: fn(&App) -> Answer| {
         filter
             .and(warp::path::end())
@@ -156,7 +190,9 @@ fn operations(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Reje
             .map(move |app: Arc<App>| respond(handler(&app)))
     };
     get(warp::path("api").and(warp::path("status")).boxed(), handlers::show_status)
-        .or(get(warp::path("api").and(warp::path("openapi.json")).boxed(), |_| handlers::show_openapi()))
+        .or(get(warp::path("api").and(warp::path("openapi.json")).boxed(), |_| {
+            handlers::show_openapi()
+        }))
         .unify()
         .or(get(warp::path("healthz").boxed(), |_| handlers::show_health()))
         .unify()
@@ -182,7 +218,9 @@ fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
         .and(warp::header::headers_cloned())
-        .map(|version: String, name: String, headers: HeaderMap| respond(assets::answer(&version, &name, &headers)))
+        .map(|version: String, name: String, headers: HeaderMap| {
+            respond(assets::answer(&version, &name, &headers))
+        })
 }
 
 /// Answers OPTIONS at an address that other sites may use: the preflight of a browser, and the
@@ -209,7 +247,13 @@ pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> Answer {
     Ok(response)
 }
 
-fn open_socket(app: Arc<App>, caller: Caller, headers: &HeaderMap, query: &str, upgrade: Option<OnUpgrade>) -> Answer {
+fn open_socket(
+    app: Arc<App>,
+    caller: Caller,
+    headers: &HeaderMap,
+    query: &str,
+    upgrade: Option<OnUpgrade>,
+) -> Answer {
     let answer = handshake::answer(headers)?;
     caller.check_token()?;
     if app.stop.is_said() {
@@ -220,8 +264,12 @@ fn open_socket(app: Arc<App>, caller: Caller, headers: &HeaderMap, query: &str, 
         None => app.counter.clone(),
     };
     let page = page_id(query)?;
-    let upgrade =
-        upgrade.ok_or_else(|| ApiError::bad_request(Code::NotAWebSocket, "this connection cannot change its protocol: use HTTP/1.1"))?;
+    let upgrade = upgrade.ok_or_else(|| {
+        ApiError::bad_request(
+            Code::NotAWebSocket,
+            "this connection cannot change its protocol: use HTTP/1.1",
+        )
+    })?;
     let caller = caller.stream(&app.limits)?;
     tokio::spawn(async move {
         if let Some((stream, early)) = handshake::stream(upgrade).await {
@@ -232,7 +280,12 @@ fn open_socket(app: Arc<App>, caller: Caller, headers: &HeaderMap, query: &str, 
     Ok(answer)
 }
 
-fn open_events(app: &Arc<App>, caller: Caller, name: &str, query: &str) -> Result<Response, ApiError> {
+fn open_events(
+    app: &Arc<App>,
+    caller: Caller,
+    name: &str,
+    query: &str,
+) -> Result<Response, ApiError> {
     let name = read_name(name)?;
     if app.stop.is_said() {
         return Err(ApiError::stopping());
@@ -240,9 +293,13 @@ fn open_events(app: &Arc<App>, caller: Caller, name: &str, query: &str) -> Resul
     let (page, caller) = (page_id(query)?, caller.stream(&app.limits)?);
     let watching = app.viewers.arrive(&app.node, page);
     let events = events::follow(app, caller, watching, &name);
-    let mut response = warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events)).into_response();
+    let mut response =
+        warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events))
+            .into_response();
     // nginx would hold events back until its buffer is full.
-    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -263,18 +320,31 @@ fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible
 }
 
 /// Lets the method through, and refuses the others with 405 and what is allowed here.
-fn only(method: Method, allow: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+fn only(
+    method: Method,
+    allow: &'static str,
+) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::method()
         .and_then(move |asked: Method| {
-            let judged = if asked == method { Ok(()) } else { Err(warp::reject::custom(ApiError::wrong_method(allow))) };
+            let judged = if asked == method {
+                Ok(())
+            } else {
+                Err(warp::reject::custom(ApiError::wrong_method(allow)))
+            };
             std::future::ready(judged)
         })
         .untuple_one()
 }
 
 /// Lets the request through where its caller passes this check.
-fn judged(check: fn(&Caller) -> Result<(), ApiError>) -> impl Filter<Extract = (), Error = Rejection> + Clone {
-    caller().and_then(move |caller: Caller| std::future::ready(check(&caller).map_err(warp::reject::custom))).untuple_one()
+fn judged(
+    check: fn(&Caller) -> Result<(), ApiError>,
+) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    caller()
+        .and_then(move |caller: Caller| {
+            std::future::ready(check(&caller).map_err(warp::reject::custom))
+        })
+        .untuple_one()
 }
 
 /// Who sent the request. The server has judged that before.
@@ -297,21 +367,33 @@ fn body(
         .then(move |caller: Caller, headers: HeaderMap, body| {
             let judged = check_type(&headers, content_type).and_then(|()| check(&caller));
             async move {
-                let read = if announces_too_much(&headers) { Err(ApiError::too_large(BODY_BYTES_MAX)) } else { read_in_time(body).await };
+                let read = if announces_too_much(&headers) {
+                    Err(ApiError::too_large(BODY_BYTES_MAX))
+                } else {
+                    read_in_time(body).await
+                };
                 (headers, judged.and(read))
             }
         })
         .untuple_one()
 }
 
-async fn read_in_time(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Bytes, ApiError> {
-    let late = || ApiError::bad_request(Code::BadBody, format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()));
+async fn read_in_time(
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<Bytes, ApiError> {
+    let late = || {
+        ApiError::bad_request(
+            Code::BadBody,
+            format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()),
+        )
+    };
     tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Whether reading the body that is announced would take longer than its sender's answer is worth.
 fn announces_too_much(headers: &HeaderMap) -> bool {
-    let length = headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length =
+        headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     length.is_some_and(|length| length > BODY_BYTES_DRAINED as u64)
 }
 
@@ -319,14 +401,21 @@ fn announces_too_much(headers: &HeaderMap) -> bool {
 fn check_type(headers: &HeaderMap, expected: &str) -> Result<(), ApiError> {
     let Some(given) = headers.get("content-type") else { return Ok(()) };
     let essence = given.to_str().ok().and_then(|given| given.split(';').next()).unwrap_or_default();
-    if essence.trim().eq_ignore_ascii_case(expected) { Ok(()) } else { Err(ApiError::wrong_type(expected)) }
+    if essence.trim().eq_ignore_ascii_case(expected) {
+        Ok(())
+    } else {
+        Err(ApiError::wrong_type(expected))
+    }
 }
 
-async fn read_body(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Bytes, ApiError> {
+async fn read_body(
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<Bytes, ApiError> {
     let mut body = std::pin::pin!(body);
     let (mut kept, mut read) = (Vec::new(), 0);
     while let Some(piece) = body.next().await {
-        let mut piece = piece.map_err(|_| ApiError::bad_request(Code::BadBody, "the body broke off"))?;
+        let mut piece =
+            piece.map_err(|_| ApiError::bad_request(Code::BadBody, "the body broke off"))?;
         read += piece.remaining();
         while read <= BODY_BYTES_MAX && piece.has_remaining() {
             let chunk = piece.chunk();

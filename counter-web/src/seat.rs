@@ -1,4 +1,5 @@
-//! One socket's seat in a room: the room itself writes each change to it, and what its socket does not take stays here, bounded, until it does.
+//! One socket's seat in a room: the room itself writes each change to it, and what its socket does
+//! not take stays here, bounded, until it does.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,9 +11,11 @@ use tokio::time::Instant;
 
 use crate::shown::Shown;
 
-/// A client's socket as the room and the client's own task share it. What is written is whole frames in their order, whoever writes them.
+/// A client's socket as the room and the client's own task share it. What is written is whole
+/// frames in their order, whoever writes them.
 ///
-/// A round touches each of thousands of seats, which by then are in no cache: what it touches of one lies together in one line.
+/// A round touches each of thousands of seats, which by then are in no cache: what it touches of
+/// one lies together in one line.
 #[repr(C, align(64))]
 pub(crate) struct Seat {
     pub(crate) stream: TcpStream,
@@ -23,12 +26,14 @@ pub(crate) struct Seat {
 
 /// What one client was sent. Its memory: what is left of one read's answers and of one frame.
 struct Outbox {
-    /// What the client's receive window did not take yet. While there is something, no change is taken.
+    /// What the client's receive window did not take yet. While there is something, no change is
+    /// taken.
     unsent: Option<Box<Unsent>>,
     seen: Seen,
 }
 
-/// The newest version that a client was sent or that it skips. One word, since a round reads it of every seat.
+/// The newest version that a client was sent or that it skips. One word, since a round reads it of
+/// every seat.
 #[derive(Clone, Copy)]
 struct Seen(u64);
 
@@ -72,8 +77,9 @@ impl Seat {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows what is new to this client: the change since what it saw last, or, where it missed some, all regions. A client whose socket is full is
-    /// passed by: it is shown the latest once its socket takes it. Whether a frame was handed over.
+    /// Shows what is new to this client: the change since what it saw last, or, where it missed
+    /// some, all regions. A client whose socket is full is passed by: it is shown the latest once
+    /// its socket takes it. Whether a frame was handed over.
     ///
     /// # Errors
     ///
@@ -90,8 +96,8 @@ impl Seat {
         Ok(true)
     }
 
-    /// Skips this version and older ones that are not sent yet: they do not contain an add that this client is about to
-    /// be told of.
+    /// Skips this version and older ones that are not sent yet: they do not contain an add that
+    /// this client is about to be told of.
     pub(crate) fn skip(&self, version: u64) {
         let mut outbox = self.outbox();
         if outbox.seen.version() < version {
@@ -237,7 +243,10 @@ mod tests {
             seat.stream.writable().await.unwrap();
         }
         drop(seat);
-        assert!(read.join().unwrap().unwrap().ends_with(&latest), "the last it reads is the latest, with all regions");
+        assert!(
+            read.join().unwrap().unwrap().ends_with(&latest),
+            "the last it reads is the latest, with all regions"
+        );
         node.shutdown().await;
     }
 
@@ -261,7 +270,10 @@ mod tests {
         client.read_to_end(&mut all).unwrap();
         let changes = [&first, &newest].map(|shown| shown.since(shown.version - 1).bytes.clone());
         assert_ne!(newer.whole().bytes, newer.since(older.version).bytes);
-        assert_eq!(all, [&changes[0], &newer.whole().bytes, &changes[1]].map(|bytes| bytes.to_vec()).concat());
+        assert_eq!(
+            all,
+            [&changes[0], &newer.whole().bytes, &changes[1]].map(|bytes| bytes.to_vec()).concat()
+        );
         node.shutdown().await;
     }
 
@@ -271,7 +283,11 @@ mod tests {
         let (seat, mut client) = seat().await;
         let first = Shown::first(node.view("clicks"));
         seat.close_with(Bytes::from_static(b"bye")).unwrap();
-        assert!(!seat.show(&first.then(&node.view("clicks"), regions_json(&node.view("clicks")))).unwrap());
+        assert!(
+            !seat
+                .show(&first.then(&node.view("clicks"), regions_json(&node.view("clicks"))))
+                .unwrap()
+        );
         drop(seat);
         let mut all = Vec::new();
         client.read_to_end(&mut all).unwrap();

@@ -1,4 +1,5 @@
-//! `counter-web serve`: starts the node, its front and its operators' socket, says so in one line, and ends them in order.
+//! `counter-web serve`: starts the node, its front and its operators' socket, says so in one line,
+//! and ends them in order.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,10 +47,13 @@ struct Ready<'a> {
 ///
 /// # Errors
 ///
-/// A bad argument, a taken port, a network that cannot be set up, a node that stopped by itself; nothing is left running.
+/// A bad argument, a taken port, a network that cannot be set up, a node that stopped by itself;
+/// nothing is left running.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if args.restored && args.data_dir.is_none() {
-        return Err(Failure::argument("--restored starts from a data directory: name it with --data-dir DIR"));
+        return Err(Failure::argument(
+            "--restored starts from a data directory: name it with --data-dir DIR",
+        ));
     }
     let mut signals = Signals::listen(args.stop_with_stdin).map_err(Failure::other)?;
     let connections_max = raise_file_limit();
@@ -62,7 +66,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let app = Arc::new(app(&args, node.clone(), access));
     let admin = Admin::open(&app, &info.replica.to_string());
     let admin_path = admin.as_ref().map(|admin| admin.path().display().to_string());
-    let ready = Ready { http, gossip: &info.addresses, replica: info.replica.to_string(), region: &info.region, admin: admin_path };
+    let ready = Ready {
+        http,
+        gossip: &info.addresses,
+        replica: info.replica.to_string(),
+        region: &info.region,
+        admin: admin_path,
+    };
     let front = tokio::spawn(server::run(Arc::clone(&app), listener, connections_max));
     announce(&ready)?;
     match &args.data_dir {
@@ -71,7 +81,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
             "the state is kept in memory alone: it lasts as long as a node of the cluster runs; --data-dir DIR keeps it on disk"
         ),
     }
-    tracing::info!(region = ready.region, replica = ready.replica, "the page is at http://{}/", ready.http);
+    tracing::info!(
+        region = ready.region,
+        replica = ready.replica,
+        "the page is at http://{}/",
+        ready.http
+    );
     let mut failure = None;
     tokio::select! {
         () = signals.wait(&app) => {}
@@ -80,7 +95,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     tracing::info!("stopping");
     app.stop.say();
-    // Only a panic of the accept loop could make this an error, and the node is to be stopped then too.
+    // Only a panic of the accept loop could make this an error, and the node is to be stopped then
+    // too.
     let _drained = front.await;
     drop(admin);
     match app.leaves.load(Ordering::Relaxed) {
@@ -101,19 +117,31 @@ async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
 }
 
 async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
-    let mut builder = Node::builder().region(args.region()).cluster(&args.cluster).release(env!("CARGO_PKG_VERSION"));
+    let mut builder = Node::builder()
+        .region(args.region())
+        .cluster(&args.cluster)
+        .release(env!("CARGO_PKG_VERSION"));
     let mut keys = args.cluster_keys().map_err(Failure::argument)?.into_iter();
     builder = keys.next().into_iter().fold(builder, |builder, key| builder.cluster_key(key));
     builder = keys.fold(builder, |builder, key| builder.also_accept_key(key));
     builder = args.listen().fold(builder, |builder, address| builder.listen(address));
     builder = args.peers().fold(builder, |builder, address| builder.peer(address));
-    builder = args.discover().map_err(Failure::argument)?.fold(builder, |builder, way| builder.discover(way.clone()));
-    builder = args.data_dir.iter().fold(builder, |builder, directory| builder.data_dir(directory)).restored(args.restored);
+    builder = args
+        .discover()
+        .map_err(Failure::argument)?
+        .fold(builder, |builder, way| builder.discover(way.clone()));
+    builder = args
+        .data_dir
+        .iter()
+        .fold(builder, |builder, directory| builder.data_dir(directory))
+        .restored(args.restored);
     builder = args.node_name().into_iter().fold(builder, |builder, name| builder.node_name(name));
     builder = builder.ready_within(args.ready_within);
     builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {
-        StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => Failure::other(error),
+        StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => {
+            Failure::other(error)
+        }
         argument => Failure::argument(argument),
     })
 }
@@ -122,7 +150,9 @@ fn app(args: &ServeArgs, node: Node, access: Access) -> App {
     let rules = Rules {
         rate: args.rate.unwrap_or(RATE_DEFAULT),
         rate_given: args.rate.is_some(),
-        connections_per_address: args.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS_DEFAULT),
+        connections_per_address: args
+            .connections_per_address
+            .unwrap_or(CONNECTIONS_PER_ADDRESS_DEFAULT),
         connections_given: args.connections_per_address.is_some(),
     };
     let counts = Arc::<Counts>::default();
@@ -153,13 +183,15 @@ fn announce(ready: &Ready<'_>) -> Result<(), Failure> {
 fn raise_file_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     // Where raising is refused, the lower limit stays, and counts below.
-    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _raised =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let clients = files.saturating_sub(FILES_RESERVED).max(files / 2).min(CONNECTIONS_MAX);
     usize::try_from(clients).unwrap_or(usize::MAX)
 }
 
-/// What makes `serve` stop: SIGINT, SIGTERM and, for the demo's nodes, the end of standard input. One line may come there before: where the pages are.
+/// What makes `serve` stop: SIGINT, SIGTERM and, for the demo's nodes, the end of standard input.
+/// One line may come there before: where the pages are.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -168,7 +200,11 @@ struct Signals {
 
 impl Signals {
     fn listen(with_stdin: bool) -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, with_stdin })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            with_stdin,
+        })
     }
 
     async fn wait(&mut self, app: &App) {

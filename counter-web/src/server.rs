@@ -1,4 +1,5 @@
-//! The HTTP server: accepts, bounds and times connections, hands requests to the routes, and drains with a deadline.
+//! The HTTP server: accepts, bounds and times connections, hands requests to the routes, and drains
+//! with a deadline.
 
 use std::convert::Infallible;
 use std::io;
@@ -44,7 +45,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A client that takes nothing of what is sent to it for so long is cut off.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 
-/// How soon an address that holds as many connections as it may is looked at again: one whose end its client has seen is given up a moment later.
+/// How soon an address that holds as many connections as it may is looked at again: one whose end
+/// its client has seen is given up a moment later.
 const SLOT_GRACE: Duration = Duration::from_millis(50);
 
 /// What is left for requests and sockets to end by themselves when the server stops.
@@ -53,7 +55,8 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// How many are told at once that there is no room; more are cut off without a word.
 const REFUSALS_MAX: usize = 64;
 
-/// How long the far end has to read that there is no room, and what of its request is read meanwhile, in bytes.
+/// How long the far end has to read that there is no room, and what of its request is read
+/// meanwhile, in bytes.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
 
@@ -64,7 +67,8 @@ const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: t
 /// The wait after an accept that failed for lack of something, such as files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until stopping is said, then closes the listener and waits, at most [`DRAIN`], for what is under way.
+/// Accepts until stopping is said, then closes the listener and waits, at most [`DRAIN`], for what
+/// is under way.
 pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: usize) {
     let service = TowerToHyperService::new(warp::service(routes(Arc::clone(&app))));
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
@@ -108,15 +112,23 @@ where
     let Ok(near) = stream.local_addr() else { return };
     bound_silence(&stream);
     let connection = Connection::new(Ends { far: from, near });
-    let peer = if app.access.proxy.is_trusted() { Ok(Peer::proxy(from.ip())) } else { direct(&app.limits, from.ip()).await };
+    let peer = if app.access.proxy.is_trusted() {
+        Ok(Peer::proxy(from.ip()))
+    } else {
+        direct(&app.limits, from.ip()).await
+    };
     let counted = Arc::clone(&app);
     let service = hyper::service::service_fn(move |request| {
         counted.counts.requests.one();
         answer(Arc::clone(&counted), routes.clone(), request, peer.clone(), connection.clone())
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX).half_close(false);
-    let mut connection = std::pin::pin!(http.serve_connection(Stream::new(stream), service).with_upgrades());
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .half_close(false);
+    let mut connection =
+        std::pin::pin!(http.serve_connection(Stream::new(stream), service).with_upgrades());
     let stop = app.stop.wait();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -134,7 +146,9 @@ where
 /// system's own bound holds.
 fn bound_silence(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, UNREAD_MAX.as_millis() as u32) {
+    if let Err(error) =
+        rustix::net::sockopt::set_tcp_user_timeout(stream, UNREAD_MAX.as_millis() as u32)
+    {
         tracing::debug!("the system takes no bound of silence: {error}");
     }
     #[cfg(not(target_os = "linux"))]
@@ -175,9 +189,14 @@ where
         Ok(caller) => caller,
         Err(error) => {
             // A probe from an address that holds all of its connections gets its answer too.
-            let lives = error.code == Code::TooManyConnections && request.uri().path() == "/healthz";
+            let lives =
+                error.code == Code::TooManyConnections && request.uri().path() == "/healthz";
             let answer = if lives { show_health() } else { Err(error) };
-            let mut refused = wish.finish(answer.unwrap_or_else(ApiError::into_response).into_response(), &site, access);
+            let mut refused = wish.finish(
+                answer.unwrap_or_else(ApiError::into_response).into_response(),
+                &site,
+                access,
+            );
             // On a connection of its own the next request may find a place.
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(refused);
@@ -185,7 +204,10 @@ where
     };
     let path = request.uri().path();
     let asks = path == "/ws" || !matches!(site, Site::Own);
-    let response = if request.method() == Method::OPTIONS && wish.sharing != Sharing::Private && asks {
+    let response = if request.method() == Method::OPTIONS
+        && wish.sharing != Sharing::Private
+        && asks
+    {
         answer_options(&app, caller, path).unwrap_or_else(ApiError::into_response).into_response()
     } else {
         request.extensions_mut().insert(caller);
@@ -201,7 +223,8 @@ where
     Ok(wish.finish(response, &site, access))
 }
 
-/// Refuses a request whose Host is not what RFC 9112, 3.2 asks for: one in HTTP/1.1, at most one before, and a name or nothing.
+/// Refuses a request whose Host is not what RFC 9112, 3.2 asks for: one in HTTP/1.1, at most one
+/// before, and a name or nothing.
 fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let sound = match (hosts.next(), hosts.next()) {
@@ -223,7 +246,11 @@ async fn refuse(mut stream: TcpStream) {
     let told = async {
         let mut head = [0; HEALTH_PROBE.len()];
         let probes = stream.read_exact(&mut head).await.is_ok() && head == *HEALTH_PROBE;
-        let answer = if probes { Bytes::from_static(HEALTHY) } else { ApiError::no_room().into_last_words() };
+        let answer = if probes {
+            Bytes::from_static(HEALTHY)
+        } else {
+            ApiError::no_room().into_last_words()
+        };
         stream.write_all(&answer).await?;
         stream.shutdown().await?;
         // Closing with unread input sends RST, and the client loses the answer.
@@ -233,9 +260,15 @@ async fn refuse(mut stream: TcpStream) {
     let _told = tokio::time::timeout(REFUSAL_TIMEOUT, told).await;
 }
 
-/// A connection that broke before it was accepted is nothing; a lack of files or memory needs a moment.
+/// A connection that broke before it was accepted is nothing; a lack of files or memory needs a
+/// moment.
 async fn pause_after(error: &io::Error) {
-    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused) {
+    if !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    ) {
         tracing::warn!("a connection could not be accepted: {error}");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }

@@ -1,4 +1,5 @@
-//! Sessions over HTTP: a client carries what it has seen in a header from node to node, so that none shows it less.
+//! Sessions over HTTP: a client carries what it has seen in a header from node to node, so that
+//! none shows it less.
 
 use std::time::Duration;
 
@@ -13,13 +14,15 @@ use crate::rejection::ApiError;
 /// In requests what the client has seen, in answers that and what they show.
 pub(crate) const COUNTER_TOKEN: HeaderName = HeaderName::from_static("counter-token");
 
-/// The longest token that is read or given, in characters: about 300 writers. Half of what a request's head may have.
+/// The longest token that is read or given, in characters: about 300 writers. Half of what a
+/// request's head may have.
 const TOKEN_CHARACTERS_MAX: usize = 8_000;
 
 /// How long a read waits for this node to catch up with the client.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(1);
 
-/// What the client has seen: nothing yet where the header is empty, and `None` where there is none, and it wants no token.
+/// What the client has seen: nothing yet where the header is empty, and `None` where there is none,
+/// and it wants no token.
 ///
 /// # Errors
 ///
@@ -46,8 +49,9 @@ pub(crate) async fn catch_up(app: &App, seen: &Token) -> Result<(), ApiError> {
     })
 }
 
-/// Gives the client a token for what it had seen and what the answer shows of a counter. None where it asked for none, or where that would be longer
-/// than it could send back: then it keeps the one it has.
+/// Gives the client a token for what it had seen and what the answer shows of a counter. None where
+/// it asked for none, or where that would be longer than it could send back: then it keeps the one
+/// it has.
 pub(crate) fn give(app: &App, seen: Option<Token>, name: &str, answer: &mut Response<Bytes>) {
     let Some(mut token) = seen else { return };
     token.join(&app.node.token_of(name));

@@ -22,13 +22,25 @@ pub(crate) struct Shown {
 impl Shown {
     /// Version 0: nothing differs.
     pub(crate) fn first(view: CounterView) -> Self {
-        Self { version: 0, change: change_frame(&view, RegionsJson::new()), view, at: Instant::now(), whole: OnceLock::new() }
+        Self {
+            version: 0,
+            change: change_frame(&view, RegionsJson::new()),
+            view,
+            at: Instant::now(),
+            whole: OnceLock::new(),
+        }
     }
 
     /// The version after this one, where `changed` regions differ.
     pub(crate) fn then(&self, view: &CounterView, changed: RegionsJson<'_>) -> Self {
         let change = change_frame(view, changed);
-        Self { version: self.version + 1, change, view: view.clone(), at: Instant::now(), whole: OnceLock::new() }
+        Self {
+            version: self.version + 1,
+            change,
+            view: view.clone(),
+            at: Instant::now(),
+            whole: OnceLock::new(),
+        }
     }
 
     /// All regions as a change, for who missed a version.
@@ -47,13 +59,22 @@ const GONE: RegionJson = RegionJson { value: Integer(0), connected: 0, nodes: 0 
 
 /// The regions of `new` that differ from `old`, and those that are no longer there as zeros.
 pub(crate) fn changed_regions<'a>(old: &'a CounterView, new: &'a CounterView) -> RegionsJson<'a> {
-    let gone = old.regions.keys().filter(|code| !new.regions.contains_key(*code)).map(|code| (code.as_str(), GONE));
-    let changed = new.regions.iter().filter(|(code, region)| old.regions.get(*code) != Some(region));
+    let gone = old
+        .regions
+        .keys()
+        .filter(|code| !new.regions.contains_key(*code))
+        .map(|code| (code.as_str(), GONE));
+    let changed =
+        new.regions.iter().filter(|(code, region)| old.regions.get(*code) != Some(region));
     changed.map(|(code, region)| (code.as_str(), region.into())).chain(gone).collect()
 }
 
 fn change_frame(view: &CounterView, regions: RegionsJson<'_>) -> Frame {
-    let message =
-        ServerMessage::Change { total: Integer(view.total), regions, state_hash: view.state_hash.to_string(), synced: view.synced };
+    let message = ServerMessage::Change {
+        total: Integer(view.total),
+        regions,
+        state_hash: view.state_hash.to_string(),
+        synced: view.synced,
+    };
     text_frame(&message.to_json())
 }

@@ -1,4 +1,5 @@
-//! One WebSocket: reads adds and pings, writes acks and the latest change, and never holds more than one thing that does not fit.
+//! One WebSocket: reads adds and pings, writes acks and the latest change, and never holds more
+//! than one thing that does not fit.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -22,7 +23,8 @@ use crate::room::Seated;
 use crate::seat::Seat;
 use crate::viewers::Watching;
 
-/// A client of which nothing was heard for so many times the interval of pings, answers to them included, is gone.
+/// A client of which nothing was heard for so many times the interval of pings, answers to them
+/// included, is gone.
 const SILENT_INTERVALS_MAX: u32 = 3;
 
 /// How long after a Close frame the client may take to read it.
@@ -58,7 +60,14 @@ impl From<io::Error> for End {
 }
 
 /// Serves one client until it, or the node, goes.
-pub(crate) async fn serve(app: Arc<App>, caller: Caller, watching: Watching, counter: String, stream: TcpStream, early: Bytes) {
+pub(crate) async fn serve(
+    app: Arc<App>,
+    caller: Caller,
+    watching: Watching,
+    counter: String,
+    stream: TcpStream,
+    early: Bytes,
+) {
     let _counted = app.stop.stream();
     app.counts.sockets_opened.one();
     let seated = app.hub.seat(&counter, stream);
@@ -78,7 +87,8 @@ pub(crate) async fn serve(app: Arc<App>, caller: Caller, watching: Watching, cou
     }
 }
 
-/// Finishes the frame that was begun, sends the Close frame, and reads what is still under way, so that it is not lost to a reset.
+/// Finishes the frame that was begun, sends the Close frame, and reads what is still under way, so
+/// that it is not lost to a reset.
 async fn close(seat: &Seat, goodbye: Bytes) -> io::Result<()> {
     seat.close_with(goodbye)?;
     while !seat.flush()? {
@@ -102,7 +112,8 @@ struct Unacked {
     repeated: bool,
 }
 
-/// What is known of one client. Its memory: what its seat has not sent, and one unfinished message of input.
+/// What is known of one client. Its memory: what its seat has not sent, and one unfinished message
+/// of input.
 struct Client<'a> {
     app: &'a App,
     caller: &'a Caller,
@@ -172,9 +183,14 @@ impl<'a> Client<'a> {
     /// Pings a quiet client; gives up one that is silent, or that reads nothing.
     fn look_after(&mut self) -> Result<(), End> {
         let seat = self.seated.seat();
-        let (stuck_since, interval, quiet) = (seat.stuck_since(), self.app.ping_interval, self.heard_at.elapsed());
-        if quiet > interval * SILENT_INTERVALS_MAX || stuck_since.is_some_and(|since| since.elapsed() > interval) {
-            return Err(Broken { code: 1008, reason: "nothing was heard from you for too long" }.into());
+        let (stuck_since, interval, quiet) =
+            (seat.stuck_since(), self.app.ping_interval, self.heard_at.elapsed());
+        if quiet > interval * SILENT_INTERVALS_MAX
+            || stuck_since.is_some_and(|since| since.elapsed() > interval)
+        {
+            return Err(
+                Broken { code: 1008, reason: "nothing was heard from you for too long" }.into()
+            );
         }
         if stuck_since.is_none() && quiet >= interval / 2 {
             return self.send(Bytes::from_static(frames::PING));
@@ -221,7 +237,8 @@ impl<'a> Client<'a> {
     fn answer(&mut self, text: &str, replies: &mut BytesMut) {
         let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
         match ClientMessage::read(text) {
-            Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref()) {
+            Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref())
+            {
                 Ok((repeated, Some(stored))) => {
                     let id = id.unwrap_or_default();
                     if !repeated {
@@ -229,23 +246,40 @@ impl<'a> Client<'a> {
                     }
                     self.unacked.push_back(Unacked { stored, id, repeated });
                 }
-                Ok((repeated, None)) => say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated }),
-                Err(error) => say(ServerMessage::Error { id: id.as_deref(), error: error.code, message: &error.message }),
+                Ok((repeated, None)) => {
+                    say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated })
+                }
+                Err(error) => say(ServerMessage::Error {
+                    id: id.as_deref(),
+                    error: error.code,
+                    message: &error.message,
+                }),
             },
             Ok(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
             Err(bad) => {
                 self.malformed += 1;
-                say(ServerMessage::Error { id: bad.id.as_deref(), error: Code::BadMessage, message: &bad.why });
+                say(ServerMessage::Error {
+                    id: bad.id.as_deref(),
+                    error: Code::BadMessage,
+                    message: &bad.why,
+                });
             }
         }
     }
 
-    /// Applies an add. Returns whether it was applied before, and, with a data directory, what its ack waits for.
-    fn add(&mut self, amount: Option<&serde_json::Value>, id: Option<&str>) -> Result<(bool, Option<Durable>), ApiError> {
+    /// Applies an add. Returns whether it was applied before, and, with a data directory, what its
+    /// ack waits for.
+    fn add(
+        &mut self,
+        amount: Option<&serde_json::Value>,
+        id: Option<&str>,
+    ) -> Result<(bool, Option<Durable>), ApiError> {
         let amount = Amount::read(amount)?;
         let id = id.ok_or_else(ApiError::bad_id)?;
         add_id(id)?;
-        self.caller.take_add(&self.app.limits).inspect_err(|_| self.app.counts.adds_refused.one())?;
+        self.caller
+            .take_add(&self.app.limits)
+            .inspect_err(|_| self.app.counts.adds_refused.one())?;
         let counter = match &mut self.counter {
             Some(counter) => counter,
             none => none.insert(self.app.open(&self.name, self.caller)?),

@@ -1,4 +1,5 @@
-//! The TCP stream under hyper, which refuses a head that it cannot read by itself, with a bare status: here that gets the body of every refusal.
+//! The TCP stream under hyper, which refuses a head that it cannot read by itself, with a bare
+//! status: here that gets the body of every refusal.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,7 +19,8 @@ pub(crate) struct Stream {
     tcp: TokioIo<TcpStream>,
     /// What of a refusal is not written yet.
     refusal: Bytes,
-    /// Until when what the client still sends is read after a refusal: unread, it would make of the answer a reset.
+    /// Until when what the client still sends is read after a refusal: unread, it would make of the
+    /// answer a reset.
     lingers: Option<Pin<Box<Sleep>>>,
 }
 
@@ -62,11 +64,14 @@ impl Stream {
     }
 }
 
-/// What stands for an answer that hyper made by itself. No answer of ours has one of these statuses and no body.
+/// What stands for an answer that hyper made by itself. No answer of ours has one of these statuses
+/// and no body.
 fn refusal(written: &[u8]) -> Option<Bytes> {
     const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
     let (version, rest) = written.split_at_checked(9)?;
-    let bare = version.starts_with(b"HTTP/1.") && written.ends_with(b"\r\n\r\n") && written.windows(EMPTY.len()).any(|part| part == EMPTY);
+    let bare = version.starts_with(b"HTTP/1.")
+        && written.ends_with(b"\r\n\r\n")
+        && written.windows(EMPTY.len()).any(|part| part == EMPTY);
     let error = match rest.get(..3)? {
         b"400" => ApiError::unreadable_head(),
         b"414" | b"431" => ApiError::head_too_large(),
@@ -76,7 +81,11 @@ fn refusal(written: &[u8]) -> Option<Bytes> {
 }
 
 impl Write for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.refusal.is_empty() {
             match refusal(bytes) {
                 Some(refusal) => self.refusal = refusal,
@@ -86,7 +95,11 @@ impl Write for Stream {
         self.poll_refuse(cx, bytes.len())
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match parts {
             [whole] => self.poll_write(cx, whole),
             _ => Pin::new(&mut self.tcp).poll_write_vectored(cx, parts),
@@ -108,7 +121,11 @@ impl Write for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_read(cx, buffer)
     }
 }
@@ -119,12 +136,21 @@ mod tests {
 
     #[test]
     fn only_a_bare_refusal_is_replaced() {
-        let bare = |status: &str| format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: now\r\n\r\n");
-        for status in ["400 Bad Request", "414 URI Too Long", "431 Request Header Fields Too Large"] {
+        let bare = |status: &str| {
+            format!(
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: now\r\n\r\n"
+            )
+        };
+        for status in ["400 Bad Request", "414 URI Too Long", "431 Request Header Fields Too Large"]
+        {
             let said = refusal(bare(status).as_bytes()).unwrap_or_else(|| panic!("{status}"));
             assert!(said.starts_with(b"HTTP/1.1 4") && said.ends_with(b"\"}"), "{said:?}");
         }
-        for other in [bare("303 See Other"), bare("404 Not Found"), "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}".into()] {
+        for other in [
+            bare("303 See Other"),
+            bare("404 Not Found"),
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}".into(),
+        ] {
             assert!(refusal(other.as_bytes()).is_none(), "{other}");
         }
         for short in ["", "HTTP/1.1", "HTTP/1.1 4", "\r\n\r\n"] {

@@ -8,7 +8,8 @@ use clap::CommandFactory;
 use crate::cli::Cli;
 
 /// Secrets that may stand in a variable themselves. No flag has them.
-const SECRETS: [&str; 3] = ["COUNTER_CLUSTER_KEY", "COUNTER_SERVICE_TOKEN", "COUNTER_OPERATOR_TOKEN"];
+const SECRETS: [&str; 3] =
+    ["COUNTER_CLUSTER_KEY", "COUNTER_SERVICE_TOKEN", "COUNTER_OPERATOR_TOKEN"];
 
 const PREFIX: &str = "COUNTER_";
 
@@ -28,22 +29,34 @@ pub(crate) fn warn_of_unknown() {
 fn known() -> Vec<String> {
     let commands = Cli::command();
     let arguments = commands.get_subcommands().flat_map(clap::Command::get_arguments);
-    let variables = arguments.filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
+    let variables =
+        arguments.filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
     variables.chain(SECRETS.map(str::to_owned)).collect()
 }
 
 /// The sentence about a variable that should not be there.
 fn judge(known: &[String], name: &str, value: &OsString) -> Option<String> {
-    if !name.starts_with(PREFIX) || known.iter().any(|known| known == name) || is_service_link(name, value) {
+    if !name.starts_with(PREFIX)
+        || known.iter().any(|known| known == name)
+        || is_service_link(name, value)
+    {
         return None;
     }
-    let alike = |known: &&String| strsim::jaro(&name[PREFIX.len()..], known.strip_prefix(PREFIX).unwrap_or_default());
-    let nearest =
-        known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|known| known.starts_with(PREFIX) && alike(known) >= ALIKE_MIN);
-    let advice =
-        nearest.map_or_else(|| "`counter-web serve --help` lists them all".to_owned(), |nearest| format!("did you mean {nearest}?"));
+    let alike = |known: &&String| {
+        strsim::jaro(&name[PREFIX.len()..], known.strip_prefix(PREFIX).unwrap_or_default())
+    };
+    let nearest = known
+        .iter()
+        .max_by(|a, b| alike(a).total_cmp(&alike(b)))
+        .filter(|known| known.starts_with(PREFIX) && alike(known) >= ALIKE_MIN);
+    let advice = nearest.map_or_else(
+        || "`counter-web serve --help` lists them all".to_owned(),
+        |nearest| format!("did you mean {nearest}?"),
+    );
     // The value may be a secret.
-    Some(format!("the variable {name} is ignored, since this program has none of that name: {advice}"))
+    Some(format!(
+        "the variable {name} is ignored, since this program has none of that name: {advice}"
+    ))
 }
 
 /// True for what Kubernetes sets in every pod for each service, here for one whose name begins with
@@ -52,7 +65,8 @@ fn is_service_link(name: &str, value: &OsString) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
-        || (name.contains("_PORT_") && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| name.contains(protocol)))
+        || (name.contains("_PORT_")
+            && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| name.contains(protocol)))
         || (name.ends_with("_PORT") && value.to_string_lossy().contains("://"))
 }
 
@@ -73,7 +87,10 @@ mod tests {
             ("COUNTER_SERVICE_TOKENFILE", "COUNTER_SERVICE_TOKEN_FILE"),
         ] {
             let said = sentence(name, "secret-value").unwrap_or_else(|| panic!("{name}"));
-            assert!(said.contains(&format!("did you mean {meant}?")) && !said.contains("secret-value"), "{said}");
+            assert!(
+                said.contains(&format!("did you mean {meant}?")) && !said.contains("secret-value"),
+                "{said}"
+            );
         }
         for name in ["COUNTER_XYZZY", "COUNTER_"] {
             assert!(sentence(name, "1").is_some_and(|said| said.contains("--help")), "{name}");

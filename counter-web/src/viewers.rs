@@ -1,4 +1,5 @@
-//! Pages as viewers: one that comes back over a new socket is the same viewer, also while nobody knows yet that its old socket is dead.
+//! Pages as viewers: one that comes back over a new socket is the same viewer, also while nobody
+//! knows yet that its old socket is dead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,11 +22,15 @@ pub(crate) struct Watching {
 }
 
 impl Viewers {
-    /// Counts a viewer, or, where this page is counted already, lets the new socket stand for it. A client that gives no id is a viewer a socket.
+    /// Counts a viewer, or, where this page is counted already, lets the new socket stand for it. A
+    /// client that gives no id is a viewer a socket.
     pub(crate) fn arrive(&self, node: &Node, page: Option<String>) -> Watching {
-        let Some(page) = page else { return Watching { place: Arc::new(Mutex::new(Some(node.viewer()))), page: None } };
+        let Some(page) = page else {
+            return Watching { place: Arc::new(Mutex::new(Some(node.viewer()))), page: None };
+        };
         let mut pages = lock(&self.pages);
-        let viewer = pages.get(&page).and_then(|place| lock(place).take()).unwrap_or_else(|| node.viewer());
+        let viewer =
+            pages.get(&page).and_then(|place| lock(place).take()).unwrap_or_else(|| node.viewer());
         let place = Arc::new(Mutex::new(Some(viewer)));
         pages.insert(page.clone(), Arc::clone(&place));
         Watching { place, page: Some((self.clone(), page)) }
@@ -53,7 +58,13 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_one_viewer_over_however_many_sockets_and_none_after_the_last() {
         let cluster = format!("viewers-{}", std::process::id());
-        let node = Node::builder().cluster(&cluster).region("ord").discover(counter_net::Discovery::None).start().await.unwrap();
+        let node = Node::builder()
+            .cluster(&cluster)
+            .region("ord")
+            .discover(counter_net::Discovery::None)
+            .start()
+            .await
+            .unwrap();
         let viewers = Viewers::default();
         let arrive = |page: &str| viewers.arrive(&node, Some(page.to_owned()));
         let counted = || node.view("clicks").regions["ord"].connected;

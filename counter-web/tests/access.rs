@@ -25,7 +25,9 @@ fn node(flags: &[&str]) -> Node {
 /// A node with both tokens, in variables, and with more flags.
 fn node_with_tokens(runtime: &Runtime, flags: &[&str]) -> Node {
     let mut command = command(runtime);
-    command.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]).args(flags);
+    command
+        .args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"])
+        .args(flags);
     command.env("COUNTER_SERVICE_TOKEN", SERVICE).env("COUNTER_OPERATOR_TOKEN", OPERATOR);
     Node::spawn(command)
 }
@@ -41,7 +43,9 @@ fn add_as(node: &Node, name: &str, headers: &[(&str, &str)]) -> Answer {
 
 /// The same with a Host of the test's choice.
 fn add_to_host(node: &Node, name: &str, version: &str, host: &str) -> Answer {
-    let head = format!("POST /api/counters/{name}/add HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\n");
+    let head = format!(
+        "POST /api/counters/{name}/add HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\n"
+    );
     raw(&node.http, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes()).unwrap()
 }
 
@@ -57,8 +61,15 @@ async fn strangers_make_listed_names_alone() {
         assert_eq!(add_as(&node, name, &[STRANGER]).status, 200, "{name}");
     }
     for name in ["others", "visits2", "like", "caf%C3%A9"] {
-        assert_eq!(add_as(&node, name, &[STRANGER]).error(), (403, "name_not_allowed".into()), "{name}");
-        assert_eq!(request(&node.http, "GET", &format!("/c/{name}"), &[STRANGER], "").error(), (404, "not_found".into()));
+        assert_eq!(
+            add_as(&node, name, &[STRANGER]).error(),
+            (403, "name_not_allowed".into()),
+            "{name}"
+        );
+        assert_eq!(
+            request(&node.http, "GET", &format!("/c/{name}"), &[STRANGER], "").error(),
+            (404, "not_found".into())
+        );
         assert_eq!(counter(&node.http, name)["total"], 0, "reading makes nothing");
         assert_eq!(add_as(&node, name, &[STRANGER]).error().0, 403);
     }
@@ -71,7 +82,11 @@ async fn strangers_make_listed_names_alone() {
     assert!(refused["id"] == "a:1" && refused["error"] == "name_not_allowed", "{refused}");
     // A form is refused by a page.
     let form = request(&node.http, "POST", "/c/others", &[STRANGER], "amount=1");
-    assert!(form.status == 403 && header(&form, "content-type").unwrap().starts_with("text/html"), "{}", form.head);
+    assert!(
+        form.status == 403 && header(&form, "content-type").unwrap().starts_with("text/html"),
+        "{}",
+        form.head
+    );
     // A name that exists is everybody's.
     assert_eq!(add_as(&node, "others", &[]).status, 200);
     assert_eq!(add_as(&node, "others", &[STRANGER]).status, 200);
@@ -86,11 +101,28 @@ fn rebound_names_and_proxies_get_no_local_rights() {
     for host in [&node.http, &format!("localhost:{port}")] {
         assert_eq!(add_to_host(&node, &format!("by-{host}"), "1.1", host).status, 200, "{host}");
     }
-    for (version, host) in [("1.1", "evil.example"), ("1.1", "127.0.0.1.evil.example"), ("1.0", &node.http), ("1.1", "192.0.2.1")] {
-        assert_eq!(add_to_host(&node, "others", version, host).error(), (403, "name_not_allowed".into()), "{version} {host}");
+    for (version, host) in [
+        ("1.1", "evil.example"),
+        ("1.1", "127.0.0.1.evil.example"),
+        ("1.0", &node.http),
+        ("1.1", "192.0.2.1"),
+    ] {
+        assert_eq!(
+            add_to_host(&node, "others", version, host).error(),
+            (403, "name_not_allowed".into()),
+            "{version} {host}"
+        );
         assert_eq!(add_to_host(&node, "clicks", version, host).status, 200, "{version} {host}");
     }
-    for header in ["X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "X-Real-IP", "Fly-Client-IP", "CF-Connecting-IP"] {
+    for header in [
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "Forwarded",
+        "Via",
+        "X-Real-IP",
+        "Fly-Client-IP",
+        "CF-Connecting-IP",
+    ] {
         assert_eq!(add_as(&node, "others", &[(header, "127.0.0.1")]).error().0, 403, "{header}");
     }
     // The page itself on this machine is local, a rebound page is a stranger's.
@@ -119,8 +151,18 @@ fn processes_of_other_users_get_no_local_rights() {
     let url = |name: &str| format!("http://{}/api/counters/{name}/add", node.http);
     let status = |user: &[&str], name: &str| {
         let mut command = std::process::Command::new(user[0]);
-        command.args(&user[1..]).args(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-d", ONE]);
-        let said = command.args(["-H", "Content-Type: application/json", &url(name)]).output().unwrap();
+        command.args(&user[1..]).args([
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-d",
+            ONE,
+        ]);
+        let said =
+            command.args(["-H", "Content-Type: application/json", &url(name)]).output().unwrap();
         String::from_utf8(said.stdout).unwrap()
     };
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -132,9 +174,11 @@ fn processes_of_other_users_get_no_local_rights() {
 #[test]
 fn tokens_do_what_they_are_for() {
     let (runtime, service, operator) = (Runtime::new(), bearer(SERVICE), bearer(OPERATOR));
-    let node = node_with_tokens(&runtime, &["--rate", "0.001", "--allow-origin", "https://b.example"]);
+    let node =
+        node_with_tokens(&runtime, &["--rate", "0.001", "--allow-origin", "https://b.example"]);
     let with = |token: &'static str| [STRANGER, ("Authorization", token)];
-    let (service_headers, operator_headers) = ([STRANGER, ("Authorization", &*service)], [STRANGER, ("Authorization", &*operator)]);
+    let (service_headers, operator_headers) =
+        ([STRANGER, ("Authorization", &*service)], [STRANGER, ("Authorization", &*operator)]);
     // Names, and no rate: more than the burst of 1,000.
     for _ in 0..1_050 {
         assert_eq!(add_as(&node, "made", &service_headers).status, 200);
@@ -145,16 +189,25 @@ fn tokens_do_what_they_are_for() {
         assert_eq!(refused.error(), (401, "unauthorized".into()), "{unknown}");
         assert_eq!(header(&refused, "www-authenticate"), Some("Bearer"));
     }
-    assert_eq!(add_as(&node, "clicks", &with("Basic dXNlcjpwYXNz")).status, 200, "a password of the proxy's");
+    assert_eq!(
+        add_as(&node, "clicks", &with("Basic dXNlcjpwYXNz")).status,
+        200,
+        "a password of the proxy's"
+    );
     // Reset is the operator's.
-    let reset = |headers: &[(&str, &str)]| request(&node.http, "POST", "/api/counters/made/reset", headers, "");
+    let reset = |headers: &[(&str, &str)]| {
+        request(&node.http, "POST", "/api/counters/made/reset", headers, "")
+    };
     for (headers, error) in [
         (&[][..], (401, "unauthorized")),
         (&[STRANGER], (401, "unauthorized")),
         (&with("Bearer nothing"), (401, "unauthorized")),
         (&service_headers, (403, "forbidden")),
         (&[("Authorization", &*operator), ("Origin", "https://b.example")], (400, "wrong_origin")),
-        (&[("Authorization", &*operator), ("Origin", "https://evil.example")], (400, "wrong_origin")),
+        (
+            &[("Authorization", &*operator), ("Origin", "https://evil.example")],
+            (400, "wrong_origin"),
+        ),
     ] {
         assert_eq!(reset(headers).error(), (error.0, error.1.to_owned()), "{headers:?}");
     }
@@ -173,7 +226,13 @@ fn tokens_do_what_they_are_for() {
 fn node_without_tokens_leaves_the_header_to_others() {
     let node = node(&[]);
     assert_eq!(add_as(&node, "clicks", &[("Authorization", "Bearer of-the-proxy")]).status, 200);
-    let reset = request(&node.http, "POST", "/api/counters/clicks/reset", &[("Authorization", "Bearer of-the-proxy")], "");
+    let reset = request(
+        &node.http,
+        "POST",
+        "/api/counters/clicks/reset",
+        &[("Authorization", "Bearer of-the-proxy")],
+        "",
+    );
     assert_eq!(reset.error(), (403, "forbidden".into()));
     assert!(reset.body.contains("--operator-token-file"), "{}", reset.body);
 }
@@ -184,12 +243,31 @@ fn tokens_are_shown_nowhere() {
     let (log, file) = (runtime.path().join("log"), runtime.path().join("token"));
     std::fs::write(&file, format!("{SERVICE}\n")).unwrap();
     let mut command = command(&runtime);
-    command.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0", "--service-token-file"]).arg(&file);
-    command.env("COUNTER_OPERATOR_TOKEN", OPERATOR).env("RUST_LOG", "trace").stderr(std::fs::File::create(&log).unwrap());
+    command
+        .args([
+            "--cluster",
+            &cluster(),
+            "--discover",
+            "none",
+            "--http",
+            "127.0.0.1:0",
+            "--service-token-file",
+        ])
+        .arg(&file);
+    command
+        .env("COUNTER_OPERATOR_TOKEN", OPERATOR)
+        .env("RUST_LOG", "trace")
+        .stderr(std::fs::File::create(&log).unwrap());
     let node = Node::spawn(command);
     for token in [SERVICE, OPERATOR, "unknown-token-of-a-stranger"] {
         add_as(&node, "made", &[("Authorization", &bearer(token))]);
-        request(&node.http, "POST", "/api/counters/made/reset", &[("Authorization", &bearer(token))], "");
+        request(
+            &node.http,
+            "POST",
+            "/api/counters/made/reset",
+            &[("Authorization", &bearer(token))],
+            "",
+        );
     }
     let shown = [
         std::fs::read_to_string(format!("/proc/{}/cmdline", node.id())).unwrap(),
@@ -232,7 +310,10 @@ fn bad_tokens_are_refused_at_the_start() {
         (vec![("COUNTER_CREATE", "a*b")], "clicks,likes:*"),
     ] {
         let (code, said) = refused(&Runtime::new(), &variables, &[]);
-        assert!(code == Some(2) && said.contains(hint) && !said.contains("secret-of-me"), "{variables:?}: {code:?} {said}");
+        assert!(
+            code == Some(2) && said.contains(hint) && !said.contains("secret-of-me"),
+            "{variables:?}: {code:?} {said}"
+        );
     }
 }
 
@@ -241,12 +322,22 @@ fn listed_sites_use_the_named_addresses_alone() {
     let node = node(&["--allow-origin", "https://b.example", "--allow-partition"]);
     add_as(&node, "clicks", &[]);
     let as_site = |method: &str, path: &str, origin: &str, body: &str| {
-        request(&node.http, method, path, &[("Origin", origin), ("Content-Type", "application/json")], body)
+        request(
+            &node.http,
+            method,
+            path,
+            &[("Origin", origin), ("Content-Type", "application/json")],
+            body,
+        )
     };
     for (method, path) in [("GET", "/api/counters/clicks"), ("POST", ADD)] {
         let allowed = as_site(method, path, "https://b.example", ONE);
         assert_eq!(allowed.status, 200, "{path}: {}", allowed.body);
-        assert_eq!(header(&allowed, "access-control-allow-origin"), Some("https://b.example"), "{path}");
+        assert_eq!(
+            header(&allowed, "access-control-allow-origin"),
+            Some("https://b.example"),
+            "{path}"
+        );
         assert_eq!(header(&allowed, "access-control-expose-headers"), Some("Counter-Token"));
         assert_eq!(header(&allowed, "vary"), Some("Origin"));
         assert_eq!(header(&allowed, "cross-origin-resource-policy"), Some("cross-origin"));
@@ -257,7 +348,10 @@ fn listed_sites_use_the_named_addresses_alone() {
     }
     // A refusal can be read by the site's script too.
     let bad = as_site("POST", ADD, "https://b.example", "{}");
-    assert_eq!((bad.status, header(&bad, "access-control-allow-origin")), (400, Some("https://b.example")));
+    assert_eq!(
+        (bad.status, header(&bad, "access-control-allow-origin")),
+        (400, Some("https://b.example"))
+    );
     // Preflights.
     let preflight = |path: &str, origin: &str| {
         let headers = [
@@ -272,7 +366,10 @@ fn listed_sites_use_the_named_addresses_alone() {
         assert_eq!(allowed.status, 204, "{path}");
         assert_eq!(header(&allowed, "access-control-allow-origin"), Some("https://b.example"));
         assert_eq!(header(&allowed, "access-control-allow-methods"), Some("GET, POST"));
-        assert_eq!(header(&allowed, "access-control-allow-headers"), Some("Content-Type, Idempotency-Key, Counter-Token"));
+        assert_eq!(
+            header(&allowed, "access-control-allow-headers"),
+            Some("Content-Type, Idempotency-Key, Counter-Token")
+        );
         assert_eq!(preflight(path, "https://evil.example").error(), (400, "wrong_origin".into()));
     }
     // Everything else stays this node's own.
@@ -285,11 +382,20 @@ fn listed_sites_use_the_named_addresses_alone() {
         ("POST", "/api/counters/clicks/reset"),
     ] {
         let headers = [("Origin", "https://b.example"), ("Accept", "application/json")];
-        let refused = request(&node.http, method, path, &headers, if path == "/partition" { "cut=1" } else { "" });
+        let refused = request(
+            &node.http,
+            method,
+            path,
+            &headers,
+            if path == "/partition" { "cut=1" } else { "" },
+        );
         assert_eq!(refused.error(), (400, "wrong_origin".into()), "{path}");
         assert_eq!(header(&refused, "access-control-allow-origin"), None, "{path}");
     }
-    assert_eq!(preflight("/api/status", "https://b.example").error(), (405, "method_not_allowed".into()));
+    assert_eq!(
+        preflight("/api/status", "https://b.example").error(),
+        (405, "method_not_allowed".into())
+    );
     assert_eq!(header(&get(&node.http, "/"), "cross-origin-resource-policy"), Some("same-origin"));
 }
 
@@ -297,9 +403,15 @@ fn listed_sites_use_the_named_addresses_alone() {
 async fn sockets_and_events_of_listed_sites_open() {
     let node = node(&["--allow-origin", "*"]);
     for origin in ["https://anything.example", "null"] {
-        assert!(support::ws::Socket::ask(&node.http, "/ws", Some(origin)).await.is_ok(), "{origin}");
+        assert!(
+            support::ws::Socket::ask(&node.http, "/ws", Some(origin)).await.is_ok(),
+            "{origin}"
+        );
     }
-    let head = format!("GET /api/counters/clicks/events HTTP/1.1\r\nHost: {}\r\nOrigin: https://b.example\r\n\r\n", node.http);
+    let head = format!(
+        "GET /api/counters/clicks/events HTTP/1.1\r\nHost: {}\r\nOrigin: https://b.example\r\n\r\n",
+        node.http
+    );
     let mut stream = support::http::connect(&node.http);
     std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
     let mut answer = [0; 2_048];
@@ -313,15 +425,24 @@ async fn sockets_and_events_of_listed_sites_open() {
 #[test]
 fn refusals_of_origins_say_what_to_set_and_setting_it_works() {
     let ask = |node: &Node, headers: &str| {
-        let head = format!("POST {ADD} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Type: application/json\r\n");
-        raw(&node.http, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes()).unwrap()
+        let head = format!(
+            "POST {ADD} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Type: application/json\r\n"
+        );
+        raw(&node.http, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes())
+            .unwrap()
     };
     let (plain, trusting) = (node(&[]), node(&["--trust-proxy"]));
     // nginx by default.
     let by_default = "Host: counter_upstream\r\nOrigin: https://a.example\r\n";
     let refused = ask(&plain, by_default);
     assert_eq!(refused.error(), (400, "wrong_origin".into()));
-    for part in ["https://a.example", "counter_upstream", "--allow-origin https://a.example", "X-Forwarded-Host", "proxy_set_header Host"] {
+    for part in [
+        "https://a.example",
+        "counter_upstream",
+        "--allow-origin https://a.example",
+        "X-Forwarded-Host",
+        "proxy_set_header Host",
+    ] {
         assert!(refused.body.contains(part), "{part}: {}", refused.body);
     }
     assert_eq!(ask(&node(&["--allow-origin", "https://a.example"]), by_default).status, 200);
@@ -329,7 +450,8 @@ fn refusals_of_origins_say_what_to_set_and_setting_it_works() {
     assert_eq!(ask(&plain, "Host: a.example:443\r\nOrigin: https://a.example\r\n").status, 200);
     assert_eq!(ask(&plain, "Host: a.example\r\nOrigin: http://a.example:80\r\n").status, 200);
     assert_eq!(ask(&plain, "Host: a.example:80\r\nOrigin: https://a.example\r\n").error().0, 400);
-    let forwarded = "Host: counter_upstream\r\nX-Forwarded-Host: a.example\r\nOrigin: https://a.example\r\n";
+    let forwarded =
+        "Host: counter_upstream\r\nX-Forwarded-Host: a.example\r\nOrigin: https://a.example\r\n";
     assert_eq!(ask(&plain, forwarded).error().0, 400);
     assert_eq!(ask(&trusting, forwarded).status, 200);
 }
@@ -338,12 +460,23 @@ fn refusals_of_origins_say_what_to_set_and_setting_it_works() {
 fn refused_forms_and_unknown_addresses_are_pages_for_people() {
     let node = node(&["--connections-per-address", "1"]);
     let browser = ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
-    let form = |path: &str, headers: &[(&str, &str)], body: &str| request(&node.http, "POST", path, headers, body);
-    for (path, body, status) in [("/", "amount=0", 400), ("/", "", 400), ("/c/clicks", "amount=x", 400), ("/partition", "cut=1", 404)] {
+    let form = |path: &str, headers: &[(&str, &str)], body: &str| {
+        request(&node.http, "POST", path, headers, body)
+    };
+    for (path, body, status) in [
+        ("/", "amount=0", 400),
+        ("/", "", 400),
+        ("/c/clicks", "amount=x", 400),
+        ("/partition", "cut=1", 404),
+    ] {
         for headers in [&[][..], &[browser]] {
             let refused = form(path, headers, body);
             assert_eq!(refused.status, status, "{path}");
-            assert!(header(&refused, "content-type").unwrap().starts_with("text/html"), "{path}: {}", refused.head);
+            assert!(
+                header(&refused, "content-type").unwrap().starts_with("text/html"),
+                "{path}: {}",
+                refused.head
+            );
         }
     }
     let unknown = request(&node.http, "GET", "/nothing/here", &[browser], "");
@@ -355,7 +488,9 @@ fn refused_forms_and_unknown_addresses_are_pages_for_people() {
     }
     assert_eq!(form("/c/clicks/", &[], "amount=1").status, 404);
     // Back to the page that the form was on, wherever a proxy has it.
-    for (path, location) in [("/", "./"), ("/c/clicks", "./clicks"), ("/c/a%2Fb", "./a%2Fb"), ("/c/a:b", "./a:b")] {
+    for (path, location) in
+        [("/", "./"), ("/c/clicks", "./clicks"), ("/c/a%2Fb", "./a%2Fb"), ("/c/a:b", "./a:b")]
+    {
         let answer = form(path, &[], "amount=1");
         assert_eq!((answer.status, header(&answer, "location")), (303, Some(location)), "{path}");
     }
@@ -372,11 +507,13 @@ fn refused_forms_and_unknown_addresses_are_pages_for_people() {
     assert_eq!(get(&node.http, "/healthz").status, 200, "this process lives");
 }
 
-/// A name that would be markup, in everything that shows it. The page in a browser has a test of its own.
+/// A name that would be markup, in everything that shows it. The page in a browser has a test of
+/// its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_look_like_markup_are_text() {
     const NAME: &str = "\"><svg onload=alert(1)></script>{{state}}\u{202e}";
-    const ENCODED: &str = "%22%3E%3Csvg%20onload=alert(1)%3E%3C%2Fscript%3E%7B%7Bstate%7D%7D%E2%80%AE";
+    const ENCODED: &str =
+        "%22%3E%3Csvg%20onload=alert(1)%3E%3C%2Fscript%3E%7B%7Bstate%7D%7D%E2%80%AE";
     let runtime = Runtime::new();
     let log = runtime.path().join("log");
     let mut command = command(&runtime);
@@ -392,13 +529,22 @@ async fn names_that_look_like_markup_are_text() {
     let mut events = support::http::Events::open(&node.http, ENCODED);
     assert_eq!(events.hear().unwrap()["counter"], NAME);
     let page = get(&node.http, &format!("/c/{ENCODED}"));
-    assert!(page.status == 200 && !page.body.contains("<svg onload") && !page.body.contains("alert(1)></script>"), "{}", page.body);
+    assert!(
+        page.status == 200
+            && !page.body.contains("<svg onload")
+            && !page.body.contains("alert(1)></script>"),
+        "{}",
+        page.body
+    );
     for accept in ["text/plain", "application/openmetrics-text; version=1.0.0"] {
         let metrics = request(&node.http, "GET", "/metrics", &[("Accept", accept)], "");
         assert!(metrics.status == 200 && !metrics.body.contains("onload"), "{accept}");
     }
     let log = std::fs::read_to_string(&log).unwrap();
-    assert!(!log.contains('\u{202e}') && !log.contains("<svg onload"), "a name in the log is quoted and escaped");
+    assert!(
+        !log.contains('\u{202e}') && !log.contains("<svg onload"),
+        "a name in the log is quoted and escaped"
+    );
 }
 
 /// A page is one viewer over all of its streams, and keeps its place when another one is refused.
@@ -426,10 +572,17 @@ fn refused_stream_takes_no_viewer_away() {
 fn asking_for_a_socket_holds_no_place() {
     let node = node(&["--trust-proxy", "--connections-per-address", "1"]);
     for _ in 0..20 {
-        assert_eq!(request(&node.http, "OPTIONS", "/ws?counter=clicks", &[STRANGER], "").status, 204);
+        assert_eq!(
+            request(&node.http, "OPTIONS", "/ws?counter=clicks", &[STRANGER], "").status,
+            204
+        );
     }
     assert_eq!(counter(&node.http, "clicks")["regions"]["ord"]["connected"], 0);
-    let upgrade = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    let upgrade = [
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
     let head = request(&node.http, "HEAD", "/ws", &upgrade, "");
     assert_eq!(head.status, 405, "a handshake is a GET");
 }
@@ -449,7 +602,9 @@ fn start_says_where_the_state_is_kept_and_which_variables_it_ignores() {
     let start = |variables: &[(&str, &str)]| {
         let log = runtime.path().join(format!("log-{}", variables.len()));
         let mut command = command(&runtime);
-        command.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]).envs(variables.iter().copied());
+        command
+            .args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"])
+            .envs(variables.iter().copied());
         command.env_remove("RUST_LOG").stderr(std::fs::File::create(&log).unwrap());
         let node = Node::spawn(command);
         let region = get(&node.http, "/api/status").json()["region"].as_str().unwrap().to_owned();
@@ -457,11 +612,22 @@ fn start_says_where_the_state_is_kept_and_which_variables_it_ignores() {
         (region, std::fs::read_to_string(log).unwrap())
     };
     let directory = runtime.path().join("data");
-    let (region, said) = start(&[("COUNTER_DATADIR", directory.to_str().unwrap()), ("COUNTER_REGION", "fra"), ("FLY_REGION", "ord")]);
+    let (region, said) = start(&[
+        ("COUNTER_DATADIR", directory.to_str().unwrap()),
+        ("COUNTER_REGION", "fra"),
+        ("FLY_REGION", "ord"),
+    ]);
     assert_eq!(region, "fra");
-    assert!(said.contains("kept in memory alone") && said.contains("COUNTER_DATADIR is ignored"), "{said}");
+    assert!(
+        said.contains("kept in memory alone") && said.contains("COUNTER_DATADIR is ignored"),
+        "{said}"
+    );
     assert!(said.contains("did you mean COUNTER_DATA_DIR?"), "{said}");
-    let (region, said) = start(&[("COUNTER_DATA_DIR", directory.to_str().unwrap()), ("FLY_REGION", "ord")]);
+    let (region, said) =
+        start(&[("COUNTER_DATA_DIR", directory.to_str().unwrap()), ("FLY_REGION", "ord")]);
     assert_eq!(region, "ord");
-    assert!(said.contains(&format!("kept in {}", directory.display())) && !said.contains("ignored"), "{said}");
+    assert!(
+        said.contains(&format!("kept in {}", directory.display())) && !said.contains("ignored"),
+        "{said}"
+    );
 }

@@ -1,4 +1,5 @@
-//! When a socket is told of an add: `applied` before any number that contains it, `ack` once it is on the disk.
+//! When a socket is told of an add: `applied` before any number that contains it, `ack` once it is
+//! on the disk.
 
 mod support;
 
@@ -9,19 +10,30 @@ use support::http::{counter, request};
 use support::process::{Node, Runtime, cluster, command};
 use support::ws::Socket;
 
-/// Clients that add at the same time. The amount of each is a power of a thousand, so that a total says how many adds of
-/// each it contains.
+/// Clients that add at the same time. The amount of each is a power of a thousand, so that a total
+/// says how many adds of each it contains.
 const ADDERS: u32 = 3;
 
 /// Adds of each, each sent as soon as the one before it is answered. Below a thousand.
 const ADDS: i64 = 900;
 
-/// Clients that only listen, and came first: a round takes a while until it comes to those that add.
+/// Clients that only listen, and came first: a round takes a while until it comes to those that
+/// add.
 const LISTENERS: usize = 60;
 
 fn with_directory(runtime: &Runtime, cluster: &str, directory: &Path) -> Node {
     let mut command = command(runtime);
-    command.args(["--cluster", cluster, "--region", "ord", "--discover", "none", "--http", "127.0.0.1:0", "--data-dir"]);
+    command.args([
+        "--cluster",
+        cluster,
+        "--region",
+        "ord",
+        "--discover",
+        "none",
+        "--http",
+        "127.0.0.1:0",
+        "--data-dir",
+    ]);
     command.arg(directory);
     Node::spawn(command)
 }
@@ -30,8 +42,8 @@ async fn add(socket: &mut Socket, id: &str, amount: i64) {
     socket.say(&json!({ "type": "add", "id": id, "amount": amount }).to_string()).await;
 }
 
-/// Adds, and checks each message against the answers before it: a number contains every add that was answered, and none
-/// that was not.
+/// Adds, and checks each message against the answers before it: a number contains every add that
+/// was answered, and none that was not.
 async fn adds_are_answered_in_order(mut socket: Socket, adder: u32, durable: bool) {
     let unit = 1_000_i64.pow(adder);
     let contained = |message: &Value| message["total"].as_i64().unwrap() / unit % 1_000;
@@ -44,7 +56,10 @@ async fn adds_are_answered_in_order(mut socket: Socket, adder: u32, durable: boo
         match message["type"].as_str().unwrap() {
             kind if kind == first => {
                 answered += 1;
-                assert_eq!(message, json!({ "type": first, "id": id(answered), "repeated": false }));
+                assert_eq!(
+                    message,
+                    json!({ "type": first, "id": id(answered), "repeated": false })
+                );
                 if answered < ADDS {
                     add(&mut socket, &id(answered + 1), unit).await;
                 }
@@ -56,7 +71,10 @@ async fn adds_are_answered_in_order(mut socket: Socket, adder: u32, durable: boo
             }
             "change" => {
                 shown = contained(&message);
-                assert_eq!(shown, answered, "what a change of {adder} contains, and what was answered before it: {message}");
+                assert_eq!(
+                    shown, answered,
+                    "what a change of {adder} contains, and what was answered before it: {message}"
+                );
             }
             other => panic!("{other}: {message}"),
         }
@@ -75,8 +93,10 @@ async fn all_adds_are_answered_in_order(node: &Node, durable: bool) {
         assert_eq!(socket.hear().await.unwrap()["type"], "state");
         adders.push((socket, adder));
     }
-    let adders: Vec<_> =
-        adders.into_iter().map(|(socket, adder)| tokio::spawn(adds_are_answered_in_order(socket, adder, durable))).collect();
+    let adders: Vec<_> = adders
+        .into_iter()
+        .map(|(socket, adder)| tokio::spawn(adds_are_answered_in_order(socket, adder, durable)))
+        .collect();
     for adder in adders {
         adder.await.unwrap();
     }
@@ -95,14 +115,18 @@ async fn in_memory_the_ack_alone_comes_before_every_number_that_contains_the_add
     all_adds_are_answered_in_order(&Node::start(&cluster(), "ord", &[]), false).await;
 }
 
-/// Hears answers about one add until its ack, and gives the kinds with what each says of `repeated`.
+/// Hears answers about one add until its ack, and gives the kinds with what each says of
+/// `repeated`.
 async fn answers(socket: &mut Socket, id: &str) -> Vec<(String, bool)> {
     let mut answers = Vec::new();
     loop {
         let message = socket.hear().await.unwrap();
         if message["id"] == id {
             let kind = message["type"].as_str().unwrap().to_owned();
-            answers.push((kind.clone(), message["repeated"].as_bool().unwrap_or_else(|| panic!("{message}"))));
+            answers.push((
+                kind.clone(),
+                message["repeated"].as_bool().unwrap_or_else(|| panic!("{message}")),
+            ));
             if kind == "ack" {
                 return answers;
             }
@@ -117,7 +141,10 @@ async fn an_add_sent_again_is_acknowledged_as_repeated_also_after_a_kill() {
     let mut node = with_directory(&runtime, &cluster, &directory);
     let mut socket = Socket::open(&node.http).await;
     add(&mut socket, "tab:1", 5).await;
-    assert_eq!(answers(&mut socket, "tab:1").await, [("applied".to_owned(), false), ("ack".to_owned(), false)]);
+    assert_eq!(
+        answers(&mut socket, "tab:1").await,
+        [("applied".to_owned(), false), ("ack".to_owned(), false)]
+    );
     add(&mut socket, "tab:1", 5).await;
     assert_eq!(answers(&mut socket, "tab:1").await, [("ack".to_owned(), true)]);
     node.kill();
@@ -127,20 +154,29 @@ async fn an_add_sent_again_is_acknowledged_as_repeated_also_after_a_kill() {
     add(&mut socket, "tab:1", 5).await;
     assert_eq!(answers(&mut socket, "tab:1").await, [("ack".to_owned(), true)]);
     // The id of an answer by HTTP names an add that is applied.
-    let answer = request(&node.http, "POST", "/api/counters/clicks/add", &[("Content-Type", "application/json")], "{\"amount\":2}").json();
+    let answer = request(
+        &node.http,
+        "POST",
+        "/api/counters/clicks/add",
+        &[("Content-Type", "application/json")],
+        "{\"amount\":2}",
+    )
+    .json();
     let id = answer["id"].as_str().unwrap();
     add(&mut socket, id, 2).await;
     assert_eq!(answers(&mut socket, id).await, [("ack".to_owned(), true)]);
     assert_eq!(counter(&node.http, "clicks")["total"], 7);
 }
 
-/// Two clients whose adds cancel each other leave the total as it was, and yet each hears a number after its answer.
+/// Two clients whose adds cancel each other leave the total as it was, and yet each hears a number
+/// after its answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_follows_every_answer_also_where_adds_cancel_each_other() {
     let node = Node::start(&cluster(), "ord", &[]);
     let mut socket = Socket::open(&node.http).await;
     for round in 0..20 {
-        // Both come in one message of the network, so that the node looks at its total before both or after both.
+        // Both come in one message of the network, so that the node looks at its total before both
+        // or after both.
         let mut pair = String::new();
         for (sequence, amount) in [(2 * round + 1, 1), (2 * round + 2, -1)] {
             let id = format!("tab:{sequence}");

@@ -76,11 +76,34 @@ fn bad_adds_are_refused_in_one_shape() {
     }
     let huge = format!("{{\"amount\":1{}}}", "0".repeat(30));
     assert_eq!(post_json(&node.http, ADD, &huge).error(), (400, "bad_amount".into()));
-    assert_eq!(post_json(&node.http, ADD, &format!("{{\"amount\":1,\"x\":\"{}\"}}", "y".repeat(1 << 20))).error().0, 413);
-    assert_eq!(request(&node.http, "POST", ADD, &[("Content-Type", "text/plain")], "{\"amount\":1}").error().0, 415);
-    assert_eq!(request(&node.http, "POST", ADD, &[("Origin", "http://evil.example")], "{\"amount\":1}").error().0, 400);
-    assert_eq!(request(&node.http, "POST", "/", &[("Accept", "application/json")], "amount=0").error().0, 400);
-    assert_eq!(request(&node.http, "POST", ADD, &[("Idempotency-Key", &"x".repeat(65))], "{\"amount\":1}").error().0, 400);
+    assert_eq!(
+        post_json(&node.http, ADD, &format!("{{\"amount\":1,\"x\":\"{}\"}}", "y".repeat(1 << 20)))
+            .error()
+            .0,
+        413
+    );
+    assert_eq!(
+        request(&node.http, "POST", ADD, &[("Content-Type", "text/plain")], "{\"amount\":1}")
+            .error()
+            .0,
+        415
+    );
+    assert_eq!(
+        request(&node.http, "POST", ADD, &[("Origin", "http://evil.example")], "{\"amount\":1}")
+            .error()
+            .0,
+        400
+    );
+    assert_eq!(
+        request(&node.http, "POST", "/", &[("Accept", "application/json")], "amount=0").error().0,
+        400
+    );
+    assert_eq!(
+        request(&node.http, "POST", ADD, &[("Idempotency-Key", &"x".repeat(65))], "{\"amount\":1}")
+            .error()
+            .0,
+        400
+    );
     unharmed(node);
 }
 
@@ -94,7 +117,11 @@ fn wrong_addresses_methods_and_names_are_told_apart() {
         assert_eq!(get(&node.http, &format!("/api/counters/{name}")).error().0, 400, "{name}");
     }
     assert_eq!(get(&node.http, "/api/counters/%0A/events").error().0, 400);
-    assert_eq!(post_json(&node.http, "/api/counters//add", "{\"amount\":1}").error().0, 404, "an empty name is no address");
+    assert_eq!(
+        post_json(&node.http, "/api/counters//add", "{\"amount\":1}").error().0,
+        404,
+        "an empty name is no address"
+    );
     assert_eq!(post_json(&node.http, "/api/counters/a%00b/add", "{\"amount\":1}").error().0, 400);
     assert_eq!(counter(&node.http, "caf%C3%A9")["name"], "café");
     unharmed(node);
@@ -106,10 +133,18 @@ async fn sockets_of_other_sites_and_of_bad_names_are_refused() {
     let own = format!("http://{}", node.http);
     assert!(Socket::ask(&node.http, "/ws", Some(&own)).await.is_ok());
     for foreign in ["http://evil.example", "null", "http://127.0.0.1:1"] {
-        assert_eq!(Socket::ask(&node.http, "/ws", Some(foreign)).await.err(), Some(400), "{foreign}");
+        assert_eq!(
+            Socket::ask(&node.http, "/ws", Some(foreign)).await.err(),
+            Some(400),
+            "{foreign}"
+        );
     }
     for counter in ["", "%0A", "%zz", &"x".repeat(129)] {
-        assert_eq!(Socket::ask(&node.http, &format!("/ws?counter={counter}"), None).await.err(), Some(400), "{counter}");
+        assert_eq!(
+            Socket::ask(&node.http, &format!("/ws?counter={counter}"), None).await.err(),
+            Some(400),
+            "{counter}"
+        );
     }
     assert_eq!(get(&node.http, "/ws").error(), (400, "not_a_websocket".into()));
     unharmed(node);
@@ -145,7 +180,11 @@ async fn frames_that_are_too_long_or_no_text_are_cut_off() {
 fn invalid_text() -> Message {
     use tokio_tungstenite::tungstenite::protocol::frame::Frame;
     use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-    Message::Frame(Frame::message(Bytes::from_static(b"\xff\xfe\xfd"), OpCode::Data(Data::Text), true))
+    Message::Frame(Frame::message(
+        Bytes::from_static(b"\xff\xfe\xfd"),
+        OpCode::Data(Data::Text),
+        true,
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +233,10 @@ fn random_bytes_on_either_port_harm_nobody() {
 fn a_half_sent_request_does_not_hold_up_the_end() {
     let node = node();
     let mut half = connect(&node.http);
-    half.write_all(b"POST /api/counters/clicks/add HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"am").unwrap();
+    half.write_all(
+        b"POST /api/counters/clicks/add HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"am",
+    )
+    .unwrap();
     let mut header = connect(&node.http);
     header.write_all(b"GET / HTTP/1.1\r\nHos").unwrap();
     unharmed(node);

@@ -12,7 +12,8 @@ const SOON: Duration = Duration::from_secs(20);
 const COUNTERS_MAX: usize = 20;
 
 fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node {
-    let flags = ["--http", "127.0.0.1:0", "--allow-partition", "--counters-max", &COUNTERS_MAX.to_string()];
+    let flags =
+        ["--http", "127.0.0.1:0", "--allow-partition", "--counters-max", &COUNTERS_MAX.to_string()];
     Node::start_with(cluster, region, peers, &flags)
 }
 
@@ -32,23 +33,36 @@ fn is_refused(answer: &Answer) -> bool {
 
 /// Makes counters until the node refuses. Returns how many.
 fn fill(node: &Node, letter: char) -> usize {
-    (0..=COUNTERS_MAX).find(|at| is_refused(&make(node, &format!("{letter}{at}")))).expect("the node refuses one")
+    (0..=COUNTERS_MAX)
+        .find(|at| is_refused(&make(node, &format!("{letter}{at}"))))
+        .expect("the node refuses one")
 }
 
 fn switch(node: &Node, form: &str) {
-    let answer = request(&node.http, "POST", "/partition", &[("Origin", &format!("http://{}", node.http))], form);
+    let answer = request(
+        &node.http,
+        "POST",
+        "/partition",
+        &[("Origin", &format!("http://{}", node.http))],
+        form,
+    );
     assert_eq!(answer.status, 303, "{}", answer.body);
 }
 
 fn figure(node: &Node, name: &str) -> usize {
     let metrics = get(&node.http, "/metrics").body;
-    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap_or_else(|| panic!("no {name}in {metrics}"))
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.parse().ok())
+        .unwrap_or_else(|| panic!("no {name}in {metrics}"))
 }
 
 fn all_show(nodes: &[&Node], total: i64) {
     eventually("all nodes show it", SOON, || {
         let seen: Vec<_> = nodes.iter().map(|node| counter(&node.http, "clicks")).collect();
-        let same = seen.iter().all(|one| one["total"] == total && one["state_hash"] == seen[0]["state_hash"]);
+        let same = seen
+            .iter()
+            .all(|one| one["total"] == total && one["state_hash"] == seen[0]["state_hash"]);
         if same { Ok(()) } else { Err(format!("{seen:?}")) }
     });
 }
@@ -63,9 +77,11 @@ fn old_counters_go_on_when_both_sides_of_a_cut_reached_the_bound() {
     all_show(&[&ord, &fra, &sin], 1);
     switch(&ord, "cut=1");
     assert_eq!([fill(&ord, 'a'), fill(&fra, 'b')], [COUNTERS_MAX - 1; 2]);
-    eventually("the other node of that side has heard", SOON, || match figure(&sin, "counter_counters ") {
-        COUNTERS_MAX => Ok(()),
-        held => Err(held.to_string()),
+    eventually("the other node of that side has heard", SOON, || {
+        match figure(&sin, "counter_counters ") {
+            COUNTERS_MAX => Ok(()),
+            held => Err(held.to_string()),
+        }
     });
     assert!(is_refused(&make(&sin, "c")));
     // An old counter, in regions that are new to it, on sides that are full.

@@ -15,7 +15,8 @@ use support::process::{Node, Runtime, cluster, run_in};
 const KILLS: usize = 12;
 
 /// Regions of nodes, and whether they have a directory.
-const PLACES: [(&str, bool); 5] = [("ord", true), ("fra", true), ("sin", true), ("gru", false), ("nrt", false)];
+const PLACES: [(&str, bool); 5] =
+    [("ord", true), ("fra", true), ("sin", true), ("gru", false), ("nrt", false)];
 
 const CLIENTS: usize = 4;
 
@@ -110,13 +111,15 @@ impl Story<'_> {
     /// Gives up a replica without a directory, at a random node of those that know it. One that was
     /// killed before it met anybody is known to nobody.
     fn retire(&mut self, replica: &str) {
-        let mut admins: Vec<String> = self.nodes.iter().flatten().map(|node| node.admin.clone()).collect();
+        let mut admins: Vec<String> =
+            self.nodes.iter().flatten().map(|node| node.admin.clone()).collect();
         self.random.shuffle(&mut admins);
         let began = Instant::now();
         let retired = eventually("it is retired", SOON, || {
             let mut said = Vec::new();
             for admin in &admins {
-                let (code, _, error) = run_in(self.runtime, &["retire", replica, "--force", "--admin", admin]);
+                let (code, _, error) =
+                    run_in(self.runtime, &["retire", replica, "--force", "--admin", admin]);
                 if code == Some(0) || error.contains("retired before") {
                     return Ok(format!("{replica} is retired"));
                 }
@@ -150,16 +153,23 @@ impl Story<'_> {
 
     /// All that ended was absorbed, and is forgotten.
     fn is_clean(&self) -> bool {
-        self.https().iter().all(|http| metric(http, "counter_replicas") == Some(PLACES.len() as f64))
+        self.https()
+            .iter()
+            .all(|http| metric(http, "counter_replicas") == Some(PLACES.len() as f64))
     }
 
     /// All that helps to understand a story that failed.
     fn report(&self) -> String {
         let logs = (0..PLACES.len()).map(|at| {
-            let log = std::fs::read_to_string(self.path(at).with_extension("log")).unwrap_or_default();
+            let log =
+                std::fs::read_to_string(self.path(at).with_extension("log")).unwrap_or_default();
             format!("\n-- {}\n{log}", PLACES[at].0)
         });
-        let waits = self.nodes.iter().flatten().map(|node| format!("\n{}", get(&node.http, "/api/status").json()["retirement"]));
+        let waits = self
+            .nodes
+            .iter()
+            .flatten()
+            .map(|node| format!("\n{}", get(&node.http, "/api/status").json()["retirement"]));
         waits.chain(logs).collect()
     }
 
@@ -217,15 +227,22 @@ impl Story<'_> {
                     let http = &self.nodes[at].as_ref().unwrap().http;
                     let path = format!("/api/counters/{}/reset", COUNTERS[SETTLED]);
                     let answer = request(http, "POST", &path, &[("Authorization", &bearer)], "");
-                    assert_eq!((answer.status, answer.json()["total"].as_i64()), (200, Some(0)), "{}", answer.body);
+                    assert_eq!(
+                        (answer.status, answer.json()["total"].as_i64()),
+                        (200, Some(0)),
+                        "{}",
+                        answer.body
+                    );
                     self.load.was_reset(SETTLED);
                 });
                 self.say(format!("{} reset", PLACES[at].0));
             }
             Step::SetBack => {
-                let copied: Vec<usize> = (0..PLACES.len()).filter(|&at| self.copies[at].is_some()).collect();
+                let copied: Vec<usize> =
+                    (0..PLACES.len()).filter(|&at| self.copies[at].is_some()).collect();
                 let at = copied[self.random.usize(..copied.len())];
-                // What was counted after the copy is lost with the disk, where no other node has it.
+                // What was counted after the copy is lost with the disk, where no other node has
+                // it.
                 let load = self.load;
                 load.pause(|| {
                     self.agree();
@@ -282,7 +299,8 @@ fn every_add_counts_once_through_kills_leaves_resets_and_restored_copies() {
         // So that there is a copy to set back.
         story.step(Step::Kill);
         while story.killed < kills {
-            let mut deck: Vec<Step> = DECK.iter().flat_map(|&(step, count)| vec![step; count]).collect();
+            let mut deck: Vec<Step> =
+                DECK.iter().flat_map(|&(step, count)| vec![step; count]).collect();
             story.random.shuffle(&mut deck);
             for step in deck {
                 // The moment is drawn at random; nothing is waited for.
@@ -296,7 +314,9 @@ fn every_add_counts_once_through_kills_leaves_resets_and_restored_copies() {
     // A successor that was killed at its work is absorbed a minute later: too long for every run.
     // Until then both copies count of an add that two nodes applied apart.
     let sums = (kills > KILLS || story.is_clean()).then(|| {
-        eventually("only the living are left", 3 * SOON, || if story.is_clean() { Ok(()) } else { Err(story.report()) });
+        eventually("only the living are left", 3 * SOON, || {
+            if story.is_clean() { Ok(()) } else { Err(story.report()) }
+        });
         load.exact(&story.https(), || story.report())
     });
     println!(

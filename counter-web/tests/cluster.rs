@@ -16,9 +16,11 @@ const SOON: Duration = Duration::from_secs(10);
 fn agreed(nodes: &[&Node], total: i64) -> Value {
     eventually("all nodes agree", SOON, || {
         let seen: Vec<Value> = nodes.iter().map(|node| counter(&node.http, "clicks")).collect();
-        let same = seen
-            .iter()
-            .all(|one| one["total"] == total && one["regions"] == seen[0]["regions"] && one["state_hash"] == seen[0]["state_hash"]);
+        let same = seen.iter().all(|one| {
+            one["total"] == total
+                && one["regions"] == seen[0]["regions"]
+                && one["state_hash"] == seen[0]["state_hash"]
+        });
         if same { Ok(seen[0].clone()) } else { Err(format!("{seen:?}")) }
     })
 }
@@ -41,11 +43,19 @@ async fn three_nodes_agree_after_adds_by_http_and_websocket() {
     let [ord, fra, sin] = &nodes;
     eventually("viewers are gone", SOON, || {
         let seen = counter(&ord.http, "clicks");
-        if seen["regions"].as_object().unwrap().values().all(|region| region["connected"] == 0) { Ok(()) } else { Err(seen.to_string()) }
+        if seen["regions"].as_object().unwrap().values().all(|region| region["connected"] == 0) {
+            Ok(())
+        } else {
+            Err(seen.to_string())
+        }
     });
     let seen = agreed(&[ord, fra, sin], 600);
     for region in ["ord", "fra", "sin"] {
-        assert_eq!((&seen["regions"][region]["value"], &seen["regions"][region]["nodes"]), (&200.into(), &1.into()), "{seen}");
+        assert_eq!(
+            (&seen["regions"][region]["value"], &seen["regions"][region]["nodes"]),
+            (&200.into(), &1.into()),
+            "{seen}"
+        );
     }
 }
 
@@ -59,7 +69,11 @@ fn the_first_html_of_a_fresh_node_has_every_regions_exact_numbers() {
     agreed(&[ord, fra, sin], 230);
     let syd = Node::start(&cluster, "syd", &[fra]);
     let page = get(&syd.http, "/").body;
-    assert!(syd.started.elapsed() < Duration::from_secs(1), "its first page took {:?} from its start", syd.started.elapsed());
+    assert!(
+        syd.started.elapsed() < Duration::from_secs(1),
+        "its first page took {:?} from its start",
+        syd.started.elapsed()
+    );
     let shown = ["ord", "fra", "sin", "syd"].map(|region| row(&page, region));
     assert_eq!(shown, ["11", "222", "-3", "0"].map(|value| Some(value.to_owned())), "{page}");
     assert!(page.contains("<p class=\"total\" id=\"total\">230</p>"), "{page}");
@@ -76,9 +90,11 @@ fn two_nodes_of_one_region_add_up() {
     }
     let seen = agreed(&[&first, &second, &other], 200);
     assert_eq!(seen["regions"]["ord"]["value"], 200);
-    eventually("both nodes are counted", SOON, || match counter(&other.http, "clicks")["regions"]["ord"]["nodes"].clone() {
-        nodes if nodes == 2 => Ok(()),
-        nodes => Err(nodes.to_string()),
+    eventually("both nodes are counted", SOON, || {
+        match counter(&other.http, "clicks")["regions"]["ord"]["nodes"].clone() {
+            nodes if nodes == 2 => Ok(()),
+            nodes => Err(nodes.to_string()),
+        }
     });
 }
 
@@ -90,13 +106,21 @@ async fn clicks_without_viewers_and_viewers_without_clicks_are_in_the_first_html
     let mut socket = Socket::open(&fra.http).await;
     socket.hear_of("state").await;
     agreed(&[ord, fra, sin], 7);
-    eventually("the viewer is known", SOON, || match counter(&sin.http, "clicks")["regions"]["fra"]["connected"].clone() {
-        one if one == 1 => Ok(()),
-        other => Err(other.to_string()),
-    });
+    eventually(
+        "the viewer is known",
+        SOON,
+        || match counter(&sin.http, "clicks")["regions"]["fra"]["connected"].clone() {
+            one if one == 1 => Ok(()),
+            other => Err(other.to_string()),
+        },
+    );
     let syd = Node::start(&cluster, "syd", &[sin]);
     let page = get(&syd.http, "/").body;
-    assert_eq!((row(&page, "ord"), row(&page, "fra")), (Some("7".into()), Some("0".into())), "{page}");
+    assert_eq!(
+        (row(&page, "ord"), row(&page, "fra")),
+        (Some("7".into()), Some("0".into())),
+        "{page}"
+    );
     let fra_row = page.split("<tr data-region=\"fra\"").nth(1).unwrap();
     assert!(fra_row.split("data-f=\"connected\">").nth(1).unwrap().starts_with('1'), "{fra_row}");
 }
@@ -106,11 +130,17 @@ async fn viewers_come_back_to_zero_and_a_killed_nodes_viewers_leave_while_its_cl
     let (_, mut nodes) = three();
     add(&nodes[0].http, 5);
     agreed(&[&nodes[0], &nodes[1], &nodes[2]], 5);
-    let viewers = |node: &Node, region: &str| counter(&node.http, "clicks")["regions"][region]["connected"].clone();
+    let viewers = |node: &Node, region: &str| {
+        counter(&node.http, "clicks")["regions"][region]["connected"].clone()
+    };
     let all_see = |nodes: &[Node; 3], region: &str, count: u64, within: Duration, who: &[usize]| {
         eventually("viewers are counted", within, || {
             let seen: Vec<Value> = who.iter().map(|&at| viewers(&nodes[at], region)).collect();
-            if seen.iter().all(|one| *one == count || (count == 0 && one.is_null())) { Ok(()) } else { Err(format!("{seen:?}")) }
+            if seen.iter().all(|one| *one == count || (count == 0 && one.is_null())) {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}"))
+            }
         });
     };
     let mut sockets = Vec::new();
@@ -135,7 +165,11 @@ fn ten_thousand_counters_reach_an_empty_node() {
     let second = Node::start(&cluster, "fra", &[&first]);
     eventually("both hold the same", Duration::from_secs(20), || {
         let [a, b] = [&first, &second].map(|node| counter(&node.http, "k9999"));
-        if a["total"] == 1 && a["state_hash"] == b["state_hash"] && b["total"] == 1 { Ok(()) } else { Err(format!("{a} {b}")) }
+        if a["total"] == 1 && a["state_hash"] == b["state_hash"] && b["total"] == 1 {
+            Ok(())
+        } else {
+            Err(format!("{a} {b}"))
+        }
     });
     for node in [&first, &second] {
         assert_eq!(counters_held(node), 10_000);
@@ -152,8 +186,13 @@ fn three_thousand_counters_in_a_burst_reach_nodes_that_listen() {
     many_adds(&ord, 3_000);
     // A hash is of what is flushed: equal hashes alone could be those of before the last flush.
     eventually("all hold 3,000 and the same", SOON, || {
-        let seen = [&ord, &fra, &sin].map(|node| (counters_held(node), counter(&node.http, "k0")["state_hash"].clone()));
-        if seen.iter().all(|one| one.0 == 3_000 && one.1 == seen[0].1) { Ok(()) } else { Err(format!("{seen:?}")) }
+        let seen = [&ord, &fra, &sin]
+            .map(|node| (counters_held(node), counter(&node.http, "k0")["state_hash"].clone()));
+        if seen.iter().all(|one| one.0 == 3_000 && one.1 == seen[0].1) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
     });
     for node in [&fra, &sin] {
         let stray = (0..3_000).find(|at| counter(&node.http, &format!("k{at}"))["total"] != 1);
@@ -209,7 +248,11 @@ fn clusters_of_other_names_never_meet() {
     // The second has tried its peer by the time that it has given up waiting for it.
     eventually("it says that it is alone", SOON, || {
         let status = get(&second.http, "/api/status").json();
-        if status["peers"] == 0 && status["uptime_seconds"].as_u64() >= Some(2) { Ok(()) } else { Err(status.to_string()) }
+        if status["peers"] == 0 && status["uptime_seconds"].as_u64() >= Some(2) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
     });
     assert_eq!(counter(&second.http, "clicks")["total"], 1);
     assert_eq!(counter(&first.http, "clicks")["total"], 9);

@@ -28,7 +28,8 @@ fn synced(node: &Node) {
 
 /// Fields of a JSON object, in order.
 fn fields(value: &Value) -> Vec<&str> {
-    let mut fields: Vec<&str> = value.as_object().unwrap_or_else(|| panic!("{value}")).keys().map(String::as_str).collect();
+    let mut fields: Vec<&str> =
+        value.as_object().unwrap_or_else(|| panic!("{value}")).keys().map(String::as_str).collect();
     fields.sort_unstable();
     fields
 }
@@ -41,11 +42,17 @@ fn has(value: &Value, names: &[&str]) {
 }
 
 fn is_hash(value: &Value) -> bool {
-    value.as_str().is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()))
+    value.as_str().is_some_and(|hash| {
+        hash.len() == 32
+            && hash.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+    })
 }
 
 fn is_region(value: &Value) {
-    assert!(value["value"].is_i64() && value["connected"].is_u64() && value["nodes"].is_u64(), "{value}");
+    assert!(
+        value["value"].is_i64() && value["connected"].is_u64() && value["nodes"].is_u64(),
+        "{value}"
+    );
     assert_eq!(fields(value), ["connected", "nodes", "value"]);
 }
 
@@ -54,14 +61,29 @@ fn serve_prints_one_line_and_nothing_else_and_ends_with_0() {
     for name in ["TERM", "INT"] {
         let runtime = Runtime::new();
         let mut command = command(&runtime);
-        command.args(["--cluster", &cluster(), "--region", "ord", "--http", "127.0.0.1:0", "--discover", "none"]).env("RUST_LOG", "info");
-        let mut serve = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        command
+            .args([
+                "--cluster",
+                &cluster(),
+                "--region",
+                "ord",
+                "--http",
+                "127.0.0.1:0",
+                "--discover",
+                "none",
+            ])
+            .env("RUST_LOG", "info");
+        let mut serve =
+            Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut out = BufReader::new(serve.0.stdout.take().unwrap());
         let line = read_line(&mut out);
         has(&line, &["admin", "gossip", "http", "region", "replica"]);
         assert_eq!(line["region"], "ord");
         let gossip = line["gossip"][0].as_str().unwrap();
-        assert!(gossip.starts_with("/ip4/127.0.0.1/tcp/") && gossip.contains("/p2p/12D3"), "{gossip}");
+        assert!(
+            gossip.starts_with("/ip4/127.0.0.1/tcp/") && gossip.contains("/p2p/12D3"),
+            "{gossip}"
+        );
         assert!(line["admin"].as_str().unwrap().ends_with(".sock"), "{line}");
         add(line["http"].as_str().unwrap(), 1);
         signal(serve.0.id(), name);
@@ -78,12 +100,20 @@ fn the_page_is_html_that_is_asked_for_each_time_and_its_form_leads_back_to_it() 
     let page = get(&node.http, "/");
     assert_eq!(page.status, 200);
     let head = page.head.to_ascii_lowercase();
-    assert!(head.contains("content-type: text/html; charset=utf-8") && head.contains("cache-control: private, no-cache"), "{head}");
+    assert!(
+        head.contains("content-type: text/html; charset=utf-8")
+            && head.contains("cache-control: private, no-cache"),
+        "{head}"
+    );
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     for (body, total) in [("amount=1", 1), ("amount=-3", -2)] {
         let answer = request(&node.http, "POST", "/", &form, body);
         assert_eq!(answer.status, 303, "{}", answer.body);
-        assert!(answer.head.to_ascii_lowercase().contains("\r\nlocation: ./\r\n"), "{}", answer.head);
+        assert!(
+            answer.head.to_ascii_lowercase().contains("\r\nlocation: ./\r\n"),
+            "{}",
+            answer.head
+        );
         assert_eq!(counter(&node.http, "clicks")["total"], total);
     }
     let head = request(&node.http, "HEAD", "/", &[], "");
@@ -118,9 +148,14 @@ fn an_add_is_answered_with_the_new_numbers_and_its_id() {
     let node = node();
     let answer = post_json(&node.http, "/api/counters/other/add", "{\"amount\":5}").json();
     assert_eq!(fields(&answer), ["id", "region", "total", "value"]);
-    assert_eq!((&answer["total"], &answer["region"], &answer["value"]), (&json!(5), &json!("ord"), &json!(5)));
+    assert_eq!(
+        (&answer["total"], &answer["region"], &answer["value"]),
+        (&json!(5), &json!("ord"), &json!(5))
+    );
     let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "a client:7")];
-    let answer = request(&node.http, "POST", "/api/counters/other/add", &headers, "{\"amount\":-1000000}").json();
+    let answer =
+        request(&node.http, "POST", "/api/counters/other/add", &headers, "{\"amount\":-1000000}")
+            .json();
     assert_eq!((&answer["total"], &answer["id"]), (&json!(-999_995), &json!("a client:7")));
     assert_eq!(counter(&node.http, "clicks")["total"], 0, "another counter's clicks");
 }
@@ -132,14 +167,42 @@ fn status_says_who_this_node_is_and_whom_it_knows() {
     let fra = Node::start(&cluster, "fra", &[&ord]);
     let status = eventually("both are members", SOON, || {
         let status = get(&fra.http, "/api/status").json();
-        let known = status["members"].as_array().unwrap().len() == 2 && status["peers"] == 1 && status["synced"] == true;
+        let known = status["members"].as_array().unwrap().len() == 2
+            && status["peers"] == 1
+            && status["synced"] == true;
         if known { Ok(status) } else { Err(status.to_string()) }
     });
-    has(&status, &["cluster", "gossip", "members", "peer_id", "peers", "region", "replica", "synced", "uptime_seconds", "version"]);
-    assert_eq!((&status["region"], &status["cluster"], &status["replica"]), (&json!("fra"), &json!(cluster), &json!(fra.replica)));
+    has(
+        &status,
+        &[
+            "cluster",
+            "gossip",
+            "members",
+            "peer_id",
+            "peers",
+            "region",
+            "replica",
+            "synced",
+            "uptime_seconds",
+            "version",
+        ],
+    );
+    assert_eq!(
+        (&status["region"], &status["cluster"], &status["replica"]),
+        (&json!("fra"), &json!(cluster), &json!(fra.replica))
+    );
     assert_eq!(status["gossip"][0], fra.gossip);
-    assert!(fra.gossip.ends_with(status["peer_id"].as_str().unwrap()) && status["uptime_seconds"].is_u64(), "{status}");
-    let member = status["members"].as_array().unwrap().iter().find(|member| member["region"] == "ord").unwrap();
+    assert!(
+        fra.gossip.ends_with(status["peer_id"].as_str().unwrap())
+            && status["uptime_seconds"].is_u64(),
+        "{status}"
+    );
+    let member = status["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|member| member["region"] == "ord")
+        .unwrap();
     has(member, &["connected", "last_heard_ms", "live", "region", "replica"]);
     assert_eq!((&member["replica"], &member["live"]), (&json!(ord.replica), &json!(true)));
 }
@@ -153,7 +216,10 @@ fn a_node_that_reaches_none_of_its_peers_is_alive_and_serves_but_is_not_ready() 
     assert_eq!(get(&node.http, "/readyz").error(), (503, "not_ready".into()));
     assert_eq!(counter(&node.http, "clicks")["synced"], false);
     add(&node.http, 4);
-    assert!(get(&node.http, "/").body.contains("id=\"total\">4<"), "the page waits for it, but not for ever");
+    assert!(
+        get(&node.http, "/").body.contains("id=\"total\">4<"),
+        "the page waits for it, but not for ever"
+    );
 }
 
 #[test]
@@ -163,7 +229,11 @@ fn metrics_are_prometheus_text() {
     add(&node.http, 1);
     let metrics = get(&node.http, "/metrics");
     assert!(
-        metrics.status == 200 && metrics.head.to_ascii_lowercase().contains("content-type: text/plain; version=0.0.4"),
+        metrics.status == 200
+            && metrics
+                .head
+                .to_ascii_lowercase()
+                .contains("content-type: text/plain; version=0.0.4"),
         "{}",
         metrics.head
     );
@@ -183,11 +253,20 @@ async fn a_socket_says_the_state_acks_pongs_errors_and_changes() {
     let mut socket = Socket::open(&node.http).await;
     let state = socket.hear().await.unwrap();
     assert_eq!(state["type"], "state");
-    assert_eq!(fields(&state), ["counter", "region", "regions", "replica", "state_hash", "synced", "total", "type"]);
-    assert_eq!((&state["counter"], &state["region"], &state["replica"]), (&json!("clicks"), &json!("ord"), &json!(node.replica)));
+    assert_eq!(
+        fields(&state),
+        ["counter", "region", "regions", "replica", "state_hash", "synced", "total", "type"]
+    );
+    assert_eq!(
+        (&state["counter"], &state["region"], &state["replica"]),
+        (&json!("clicks"), &json!("ord"), &json!(node.replica))
+    );
     assert_eq!(state["regions"], json!({ "ord": { "value": 0, "connected": 1, "nodes": 1 } }));
     socket.say("{\"type\":\"add\",\"amount\":3,\"id\":\"me:1\"}").await;
-    assert_eq!(socket.hear_of("ack").await, json!({ "type": "ack", "id": "me:1", "repeated": false }));
+    assert_eq!(
+        socket.hear_of("ack").await,
+        json!({ "type": "ack", "id": "me:1", "repeated": false })
+    );
     add(&node.http, 4);
     let change = loop {
         let change = socket.hear_of("change").await;
@@ -217,7 +296,11 @@ async fn a_change_carries_only_the_regions_that_changed() {
     let mut socket = Socket::open(&fra.http).await;
     eventually("both see two clicks and the viewer", SOON, || {
         let seen = [&ord, &fra].map(|node| counter(&node.http, "clicks"));
-        if seen.iter().all(|one| one["total"] == 2 && one["regions"]["fra"]["connected"] == 1) { Ok(()) } else { Err(format!("{seen:?}")) }
+        if seen.iter().all(|one| one["total"] == 2 && one["regions"]["fra"]["connected"] == 1) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
     });
     add(&ord.http, 5);
     loop {
@@ -233,13 +316,17 @@ async fn a_change_carries_only_the_regions_that_changed() {
 async fn viewers_of_every_counter_and_of_event_streams_are_counted_together() {
     let node = node();
     let _page = Socket::open(&node.http).await;
-    let mut other = Socket::ask(&node.http, "/ws?counter=caf%C3%A9+x", None).await.unwrap_or_else(|status| panic!("{status}"));
+    let mut other = Socket::ask(&node.http, "/ws?counter=caf%C3%A9+x", None)
+        .await
+        .unwrap_or_else(|status| panic!("{status}"));
     assert_eq!(other.hear_of("state").await["counter"], "café x");
     let events = Events::open(&node.http, "third");
     let connected = |wanted: u64| {
-        eventually("viewers are counted", SOON, || match counter(&node.http, "clicks")["regions"]["ord"]["connected"].clone() {
-            seen if seen == wanted => Ok(()),
-            seen => Err(format!("{seen}, not {wanted}")),
+        eventually("viewers are counted", SOON, || {
+            match counter(&node.http, "clicks")["regions"]["ord"]["connected"].clone() {
+                seen if seen == wanted => Ok(()),
+                seen => Err(format!("{seen}, not {wanted}")),
+            }
         });
     };
     connected(3);

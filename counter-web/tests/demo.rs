@@ -1,5 +1,5 @@
-//! The demo: a line a node, found by a node that is told nothing, a node that dies is started again, and nothing of it left
-//! when it ends, however it ends.
+//! The demo: a line a node, found by a node that is told nothing, a node that dies is started
+//! again, and nothing of it left when it ends, however it ends.
 
 mod support;
 
@@ -12,9 +12,11 @@ use support::http::{add, counter, get, row};
 use support::process::{Node, Runtime, command, run, run_in, signal};
 
 fn total_is(http: &str, total: i64) {
-    eventually("the node shows the total", Duration::from_secs(10), || match counter(http, "clicks")["total"].clone() {
-        seen if seen == total => Ok(()),
-        seen => Err(seen.to_string()),
+    eventually("the node shows the total", Duration::from_secs(10), || {
+        match counter(http, "clicks")["total"].clone() {
+            seen if seen == total => Ok(()),
+            seen => Err(seen.to_string()),
+        }
     });
 }
 
@@ -40,9 +42,14 @@ fn a_node_that_is_told_its_region_alone_shows_the_demos_numbers_at_once() {
 fn a_signal_ends_the_demo_with_0_and_every_node_of_it() {
     for name in ["INT", "TERM"] {
         let demo = Demo::start(&["ord", "fra", "sin"]);
-        let regions: Vec<_> = demo.nodes.iter().map(|line| line["region"].as_str().unwrap()).collect();
+        let regions: Vec<_> =
+            demo.nodes.iter().map(|line| line["region"].as_str().unwrap()).collect();
         assert_eq!(regions, ["ord", "fra", "sin"]);
-        assert_eq!(demo.end(name), (Some(0), String::new()), "{name}: status, and what was printed after the three lines");
+        assert_eq!(
+            demo.end(name),
+            (Some(0), String::new()),
+            "{name}: status, and what was printed after the three lines"
+        );
     }
 }
 
@@ -64,21 +71,36 @@ fn a_killed_node_is_said_and_started_again_while_the_others_go_on() {
         let killed = demo.process("fra").unwrap();
         signal(killed, "KILL");
         let line = demo.next_line();
-        assert_eq!((&line["region"], &line["http"]), (&demo.nodes[1]["region"], &demo.nodes[1]["http"]), "round {round}: {line}");
+        assert_eq!(
+            (&line["region"], &line["http"]),
+            (&demo.nodes[1]["region"], &demo.nodes[1]["http"]),
+            "round {round}: {line}"
+        );
         assert_ne!(line["replica"], demo.nodes[1]["replica"], "a new run of the node");
         assert_ne!(demo.process("fra"), Some(killed));
         total_is(demo.http(1), 44);
         eventually("the page leads to the others again", Duration::from_secs(10), || {
             let page = get(demo.http(1), "/").body;
-            let leads = [0, 2].iter().all(|at| page.contains(&format!("<a href=\"http://{}/\"", demo.http(*at))));
+            let leads = [0, 2]
+                .iter()
+                .all(|at| page.contains(&format!("<a href=\"http://{}/\"", demo.http(*at))));
             if leads { Ok(()) } else { Err(page) }
         });
         let said = demo.said();
-        assert_eq!(said.matches("The node of fra ended (signal: 9 (SIGKILL)) and is started again in").count(), round, "{said}");
+        assert_eq!(
+            said.matches("The node of fra ended (signal: 9 (SIGKILL)) and is started again in")
+                .count(),
+            round,
+            "{said}"
+        );
     }
     add(demo.http(1), 6);
     (0..3).for_each(|at| total_is(demo.http(at), 50));
-    assert_eq!(["ord", "sin"].map(|region| demo.process(region).unwrap()), others, "they never stopped");
+    assert_eq!(
+        ["ord", "sin"].map(|region| demo.process(region).unwrap()),
+        others,
+        "they never stopped"
+    );
     assert_eq!(demo.end("TERM"), (Some(0), String::new()));
 }
 
@@ -88,7 +110,9 @@ fn a_node_that_cannot_start_again_is_tried_with_growing_pauses_until_it_can() {
     let fra = demo.http(1).to_owned();
     signal(demo.process("fra").unwrap(), "KILL");
     // Somebody else takes its port before the demo tries again.
-    let taken = eventually("the port is free", Duration::from_secs(10), || TcpListener::bind(&fra).map_err(|error| error.to_string()));
+    let taken = eventually("the port is free", Duration::from_secs(10), || {
+        TcpListener::bind(&fra).map_err(|error| error.to_string())
+    });
     for pause in [100, 200, 400, 800] {
         eventually("a longer pause is said", Duration::from_secs(30), || match demo.said() {
             said if said.contains(&format!("and is started again in {pause} ms.")) => Ok(()),
@@ -109,7 +133,8 @@ fn a_demo_on_a_taken_port_says_so_and_leaves_no_node() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     // Reading its stderr to the end, as this does, waits for all of its nodes.
-    let (code, stderr) = run(&["demo", "--regions", "ord,fra", "--port", &address.port().to_string()]);
+    let (code, stderr) =
+        run(&["demo", "--regions", "ord,fra", "--port", &address.port().to_string()]);
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains(&address.to_string()) && !stderr.contains("panicked"), "{stderr}");
 }
@@ -121,8 +146,12 @@ fn operators_see_the_members_and_make_a_node_leave() {
     eventually("ord knows fra", Duration::from_secs(10), || {
         let (code, said, stderr) = run_in(&demo.runtime, &["members", "--admin", &admin]);
         assert_eq!(code, Some(0), "{stderr}");
-        let regions: Vec<String> =
-            said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["region"].to_string()).collect();
+        let regions: Vec<String> = said
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["region"].to_string()
+            })
+            .collect();
         if regions.len() == 2 { Ok(()) } else { Err(said) }
     });
     let (code, _, stderr) = run_in(&demo.runtime, &["members"]);
@@ -142,16 +171,24 @@ fn top_shows_every_node_and_that_their_states_are_equal() {
     let frame = eventually("top shows three nodes that agree", Duration::from_secs(30), || {
         let (code, frame, stderr) = run_in(&demo.runtime, &["top", "--once"]);
         assert_eq!(code, Some(0), "{stderr}");
-        if frame.contains("all states equal") && frame.contains("3 live members of 3") { Ok(frame) } else { Err(frame) }
+        if frame.contains("all states equal") && frame.contains("3 live members of 3") {
+            Ok(frame)
+        } else {
+            Err(frame)
+        }
     });
     for node in &demo.nodes {
-        let (region, replica) = (node["region"].as_str().unwrap(), node["replica"].as_str().unwrap());
+        let (region, replica) =
+            (node["region"].as_str().unwrap(), node["replica"].as_str().unwrap());
         let lines: Vec<_> = frame.lines().filter(|line| line.starts_with(region)).collect();
         assert_eq!(lines.len(), 2, "{region} as a node and as a member:\n{frame}");
         assert!(lines[0].contains(" ok "), "{frame}");
         assert!(lines[1].contains(replica) && lines[1].contains(" live "), "{frame}");
     }
-    assert!(frame.lines().count() <= 24 && frame.lines().all(|line| line.chars().count() <= 80), "{frame}");
+    assert!(
+        frame.lines().count() <= 24 && frame.lines().all(|line| line.chars().count() <= 80),
+        "{frame}"
+    );
 }
 
 #[test]
@@ -172,10 +209,17 @@ fn who_reads_only_the_beginning_of_an_answer_is_no_error() {
     let demo = Demo::start(&["ord"]);
     for of in ["top --once", "members"] {
         let mut command = command(&demo.runtime);
-        command.args(of.split(' ')).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+            .args(of.split(' '))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
-        assert!(ended.status.success() && ended.stderr.is_empty(), "{of}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert!(
+            ended.status.success() && ended.stderr.is_empty(),
+            "{of}: {}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
     }
 }

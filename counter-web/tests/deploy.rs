@@ -1,4 +1,5 @@
-//! The operators' files say what the binary understands: they parse, name variables and paths that exist, and agree with each other.
+//! The operators' files say what the binary understands: they parse, name variables and paths that
+//! exist, and agree with each other.
 
 mod support;
 
@@ -25,8 +26,12 @@ fn fly() -> Value {
 
 /// The first object of this kind in the manifest.
 fn manifest(kind: &str) -> Yaml {
-    let objects = YamlLoader::load_from_str(&read("deploy/kubernetes.yaml")).expect("the manifest is YAML");
-    objects.into_iter().find(|object| object["kind"].as_str() == Some(kind)).unwrap_or_else(|| panic!("no {kind}"))
+    let objects =
+        YamlLoader::load_from_str(&read("deploy/kubernetes.yaml")).expect("the manifest is YAML");
+    objects
+        .into_iter()
+        .find(|object| object["kind"].as_str() == Some(kind))
+        .unwrap_or_else(|| panic!("no {kind}"))
 }
 
 fn container() -> Yaml {
@@ -35,19 +40,30 @@ fn container() -> Yaml {
 
 fn fly_variables() -> Vec<(String, String)> {
     let variables = fly()["env"].as_object().expect("[env]").clone();
-    variables.into_iter().map(|(name, value)| (name, value.as_str().expect("text").to_owned())).collect()
+    variables
+        .into_iter()
+        .map(|(name, value)| (name, value.as_str().expect("text").to_owned()))
+        .collect()
 }
 
 fn kubernetes_variables() -> Vec<(String, String)> {
     let variables = container()["env"].as_vec().expect("env").clone();
-    let text = |value: &Yaml| value.as_str().unwrap_or("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef").to_owned();
+    let text = |value: &Yaml| {
+        value
+            .as_str()
+            .unwrap_or("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
+            .to_owned()
+    };
     variables.iter().map(|variable| (text(&variable["name"]), text(&variable["value"]))).collect()
 }
 
 /// Names of variables of this program's in a text.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("COUNTER_") || *word == "FLY_REGION").map(str::to_owned).collect()
+    words
+        .filter(|word| word.starts_with("COUNTER_") || *word == "FLY_REGION")
+        .map(str::to_owned)
+        .collect()
 }
 
 fn help() -> String {
@@ -78,17 +94,27 @@ fn every_flag_and_command_in_the_operators_guide_exists() {
         let ours = code.starts_with("counter-web ") || code.starts_with("--");
         for flag in code.split_whitespace().filter(|word| ours && word.starts_with("--")) {
             let flag = flag.split('=').next().unwrap_or(flag);
-            assert!(known.contains(flag), "the guide names {flag} (in `{code}`), which no command has");
+            assert!(
+                known.contains(flag),
+                "the guide names {flag} (in `{code}`), which no command has"
+            );
         }
     }
 }
 
-/// Runs the binary in this environment with one more variable that it must refuse, and which it reads after all others that it can refuse.
+/// Runs the binary in this environment with one more variable that it must refuse, and which it
+/// reads after all others that it can refuse.
 fn complaint(variables: &[(String, String)]) -> String {
     let runtime = Runtime::new();
     let mut command = command(&runtime);
     command.args(["serve"]).envs(variables.iter().cloned()).env("COUNTER_RATE", "nonsense");
-    let mut child = Running(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap());
+    let mut child = Running(
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
     assert_eq!(wait(&mut child.0, Duration::from_secs(10)).code(), Some(2));
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.0.stderr.take().unwrap(), &mut said).unwrap();
@@ -103,7 +129,10 @@ fn every_value_that_a_file_sets_is_understood() {
         assert!(said.contains("a rate is a number"), "{variables:?}: {said}");
         // Any of them with a value that is none is what is complained about instead.
         let mut broken = variables;
-        broken.iter_mut().filter(|(name, _)| name == "COUNTER_DISCOVER").for_each(|(_, value)| "etcd".clone_into(value));
+        broken
+            .iter_mut()
+            .filter(|(name, _)| name == "COUNTER_DISCOVER")
+            .for_each(|(_, value)| "etcd".clone_into(value));
         assert!(complaint(&broken).contains("etcd"));
     }
 }
@@ -111,7 +140,10 @@ fn every_value_that_a_file_sets_is_understood() {
 #[test]
 fn fly_checks_what_is_served_and_publishes_no_gossip() {
     let fly = fly();
-    assert_eq!((&fly["kill_signal"], &fly["http_service"]["checks"][0]["path"]), (&"SIGTERM".into(), &"/readyz".into()));
+    assert_eq!(
+        (&fly["kill_signal"], &fly["http_service"]["checks"][0]["path"]),
+        (&"SIGTERM".into(), &"/readyz".into())
+    );
     let port = fly["http_service"]["internal_port"].as_u64().expect("a port").to_string();
     let http = fly["env"]["COUNTER_HTTP"].as_str().expect("an address");
     assert_eq!(http.rsplit(':').next(), Some(port.as_str()));
@@ -125,13 +157,26 @@ fn the_pods_find_each_other_before_they_are_ready_and_run_as_nobody() {
     let (gossip, set) = (manifest("Service"), manifest("StatefulSet"));
     assert_eq!(gossip["spec"]["clusterIP"].as_str(), Some("None"));
     assert_eq!(gossip["spec"]["publishNotReadyAddresses"].as_bool(), Some(true));
-    let (name, namespace) = (gossip["metadata"]["name"].as_str().unwrap(), gossip["metadata"]["namespace"].as_str().unwrap());
+    let (name, namespace) = (
+        gossip["metadata"]["name"].as_str().unwrap(),
+        gossip["metadata"]["namespace"].as_str().unwrap(),
+    );
     assert_eq!(set["spec"]["serviceName"].as_str(), Some(name));
-    let discover = format!("dns:{name}.{namespace}.svc.cluster.local.:{}", gossip["spec"]["ports"][0]["port"].as_i64().unwrap());
+    let discover = format!(
+        "dns:{name}.{namespace}.svc.cluster.local.:{}",
+        gossip["spec"]["ports"][0]["port"].as_i64().unwrap()
+    );
     let variables = kubernetes_variables();
-    let value = |name: &str| variables.iter().find(|variable| variable.0 == name).map(|variable| variable.1.as_str());
+    let value = |name: &str| {
+        variables.iter().find(|variable| variable.0 == name).map(|variable| variable.1.as_str())
+    };
     assert_eq!(value("COUNTER_DISCOVER"), Some(discover.as_str()));
-    let ports: Vec<_> = container()["ports"].as_vec().unwrap().iter().map(|port| port["containerPort"].as_i64().unwrap()).collect();
+    let ports: Vec<_> = container()["ports"]
+        .as_vec()
+        .unwrap()
+        .iter()
+        .map(|port| port["containerPort"].as_i64().unwrap())
+        .collect();
     assert_eq!(value("COUNTER_HTTP"), Some(format!("0.0.0.0:{}", ports[0]).as_str()));
     assert_eq!(value("COUNTER_LISTEN"), Some(format!("/ip4/0.0.0.0/tcp/{}", ports[1]).as_str()));
     let pod = &set["spec"]["template"]["spec"];
@@ -139,17 +184,24 @@ fn the_pods_find_each_other_before_they_are_ready_and_run_as_nobody() {
     assert_eq!(container()["securityContext"]["readOnlyRootFilesystem"].as_bool(), Some(true));
     assert_eq!(container()["readinessProbe"]["httpGet"]["path"].as_str(), Some("/readyz"));
     assert_eq!(container()["livenessProbe"]["httpGet"]["path"].as_str(), Some("/healthz"));
-    let mounts: Vec<_> =
-        container()["volumeMounts"].as_vec().unwrap().iter().filter_map(|mount| mount["mountPath"].as_str().map(str::to_owned)).collect();
+    let mounts: Vec<_> = container()["volumeMounts"]
+        .as_vec()
+        .unwrap()
+        .iter()
+        .filter_map(|mount| mount["mountPath"].as_str().map(str::to_owned))
+        .collect();
     assert_eq!(mounts, [value("COUNTER_DATA_DIR").unwrap(), "/tmp"]);
 }
 
 #[test]
 fn the_image_runs_as_the_user_that_the_manifest_names() {
-    let user = manifest("StatefulSet")["spec"]["template"]["spec"]["securityContext"]["runAsUser"].as_i64().unwrap();
+    let user = manifest("StatefulSet")["spec"]["template"]["spec"]["securityContext"]["runAsUser"]
+        .as_i64()
+        .unwrap();
     let dockerfile = read("Dockerfile");
     assert!(
-        dockerfile.contains(&format!("\nUSER {user}:{user}\n")) && dockerfile.contains(&format!("--chown={user}:{user}")),
+        dockerfile.contains(&format!("\nUSER {user}:{user}\n"))
+            && dockerfile.contains(&format!("--chown={user}:{user}")),
         "{dockerfile}"
     );
 }

@@ -1,4 +1,5 @@
-//! Real processes on a data directory that is in use, foreign, damaged or full: a sentence says so, and nothing is touched or lost.
+//! Real processes on a data directory that is in use, foreign, damaged or full: a sentence says so,
+//! and nothing is touched or lost.
 
 mod support;
 
@@ -13,7 +14,10 @@ use support::process::{Node, Runtime, cluster, run_in};
 /// Starts a node that must refuse: its status and what it said.
 fn refused(runtime: &Runtime, directory: &Path) -> (Option<i32>, String) {
     let directory = directory.to_str().unwrap();
-    let (code, stdout, stderr) = run_in(runtime, &["serve", "--discover", "none", "--http", "127.0.0.1:0", "--data-dir", directory]);
+    let (code, stdout, stderr) = run_in(
+        runtime,
+        &["serve", "--discover", "none", "--http", "127.0.0.1:0", "--data-dir", directory],
+    );
     assert_eq!(stdout, "", "{stderr}");
     (code, stderr)
 }
@@ -44,9 +48,16 @@ fn a_foreign_or_damaged_file_is_refused_and_left_byte_for_byte_as_it_was() {
     let store = directory.join("counter.redb");
     let sound = std::fs::read(&store).unwrap();
     // Every page of the file holds something else from its 64th byte on.
-    let overwritten: Vec<u8> = sound.iter().enumerate().map(|(at, byte)| if at % 4096 < 64 { *byte } else { byte ^ 0x55 }).collect();
-    for (bytes, why) in [(b"dear diary".to_vec(), "not a store"), (sound[..sound.len() / 2].to_vec(), "damaged"), (overwritten, "damaged")]
-    {
+    let overwritten: Vec<u8> = sound
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if at % 4096 < 64 { *byte } else { byte ^ 0x55 })
+        .collect();
+    for (bytes, why) in [
+        (b"dear diary".to_vec(), "not a store"),
+        (sound[..sound.len() / 2].to_vec(), "damaged"),
+        (overwritten, "damaged"),
+    ] {
         std::fs::write(&store, &bytes).unwrap();
         let (code, said) = refused(&runtime, &directory);
         assert!(code == Some(1) && said.contains(why), "{code:?} {said}");
@@ -63,7 +74,10 @@ struct Small(PathBuf);
 impl Small {
     fn mount(path: PathBuf) -> Option<Self> {
         std::fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(&path).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+            .arg(&path)
+            .status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(path))
     }
 }
@@ -100,9 +114,11 @@ fn a_full_disk_refuses_clicks_and_takes_them_again_when_there_is_space() {
     assert_eq!((refused.0, refused.1.as_str()), (503, "not_durable"), "after {acknowledged}");
     assert_eq!(counter(&node.http, "clicks")["total"], 5, "reads go on");
     std::fs::remove_file(ballast).unwrap();
-    eventually("it takes clicks again", Duration::from_secs(30), || match click(&node, acknowledged) {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
+    eventually("it takes clicks again", Duration::from_secs(30), || {
+        match click(&node, acknowledged) {
+            answer if answer.status == 200 => Ok(()),
+            answer => Err(answer.body),
+        }
     });
     // Nothing that was acknowledged is missing after a kill.
     drop(node);

@@ -1,4 +1,5 @@
-//! Real processes with data directories, killed at random moments: every acknowledged click is there, none counts twice.
+//! Real processes with data directories, killed at random moments: every acknowledged click is
+//! there, none counts twice.
 
 mod support;
 
@@ -22,7 +23,8 @@ struct Tally {
 }
 
 impl Tally {
-    /// Adds to the node whose address stands in `http` until it is over; a node that was just killed refuses.
+    /// Adds to the node whose address stands in `http` until it is over; a node that was just
+    /// killed refuses.
     fn keep_adding(&self, http: &Mutex<String>) {
         while !self.over.load(Ordering::Relaxed) {
             let http = http.lock().unwrap().clone();
@@ -32,7 +34,9 @@ impl Tally {
                     self.tried.fetch_add(1, Ordering::Relaxed);
                 }
                 // Nobody is there: nothing was tried.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    std::thread::sleep(Duration::from_millis(1))
+                }
                 Err(_) => drop(self.tried.fetch_add(1, Ordering::Relaxed)),
             }
         }
@@ -41,12 +45,14 @@ impl Tally {
 
 #[test]
 fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
-    let kills = std::env::var("COUNTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let kills =
+        std::env::var("COUNTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let (runtime, cluster, tally) = (Runtime::new(), cluster(), Tally::default());
     let directories = ["ord", "fra", "sin"].map(|region| runtime.path().join(region));
     let start = |at: usize| Node::start_in(&runtime, &cluster, &directories[at], &[]);
     let mut nodes: Vec<Option<Node>> = (0..3).map(|at| Some(start(at))).collect();
-    let addresses: Vec<Mutex<String>> = nodes.iter().map(|node| Mutex::new(node.as_ref().unwrap().http.clone())).collect();
+    let addresses: Vec<Mutex<String>> =
+        nodes.iter().map(|node| Mutex::new(node.as_ref().unwrap().http.clone())).collect();
     let (mut killed, mut together) = (0, 0);
     std::thread::scope(|threads| {
         for _ in 0..2 {
@@ -74,16 +80,27 @@ fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
     let https: Vec<&str> = nodes.iter().flatten().map(|node| node.http.as_str()).collect();
     only_the_living_are_left(&https);
     let total = agreed(&https);
-    println!("{kills} kills, {together} times of all three; {acknowledged} acknowledged, {total} counted, {tried} tried; 3 replicas left");
-    assert!((acknowledged..=tried).contains(&total), "{acknowledged} acknowledged, {total} counted, {tried} tried");
+    println!(
+        "{kills} kills, {together} times of all three; {acknowledged} acknowledged, {total} counted, {tried} tried; 3 replicas left"
+    );
+    assert!(
+        (acknowledged..=tried).contains(&total),
+        "{acknowledged} acknowledged, {total} counted, {tried} tried"
+    );
     assert!(acknowledged > 0);
 }
 
-/// Every earlier life was taken over and forgotten: what is held is what these nodes themselves write.
+/// Every earlier life was taken over and forgotten: what is held is what these nodes themselves
+/// write.
 fn only_the_living_are_left(nodes: &[&str]) {
     eventually("only the living are left", Duration::from_secs(120), || {
-        let held: Vec<Option<f64>> = nodes.iter().map(|http| metric(http, "counter_replicas")).collect();
-        if held.iter().all(|held| *held == Some(nodes.len() as f64)) { Ok(()) } else { Err(format!("{held:?}")) }
+        let held: Vec<Option<f64>> =
+            nodes.iter().map(|http| metric(http, "counter_replicas")).collect();
+        if held.iter().all(|held| *held == Some(nodes.len() as f64)) {
+            Ok(())
+        } else {
+            Err(format!("{held:?}"))
+        }
     });
 }
 

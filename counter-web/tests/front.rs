@@ -1,4 +1,5 @@
-//! The front against clients that are many behind one proxy, that dawdle, or that never read: each is told apart, cut off or passed by.
+//! The front against clients that are many behind one proxy, that dawdle, or that never read: each
+//! is told apart, cut off or passed by.
 
 mod support;
 
@@ -31,11 +32,13 @@ const BURST: usize = 1_000;
 /// One add is let through again after 100 s.
 const SLOW: [&str; 2] = ["--rate", "0.01"];
 
-/// What of `asked` went through at a fresh node, in this order; again where that took so long that a bucket was filled meanwhile.
+/// What of `asked` went through at a fresh node, in this order; again where that took so long that
+/// a bucket was filled meanwhile.
 fn went_through(flags: &[&str], asked: &[(&str, &str)]) -> Vec<usize> {
     eventually("a machine that is quick enough to judge", Duration::from_secs(300), || {
         let (node, start) = (node(flags), Instant::now());
-        let passed: Vec<usize> = asked.iter().map(|(name, address)| burst(&node, name, address, BURST + 3)).collect();
+        let passed: Vec<usize> =
+            asked.iter().map(|(name, address)| burst(&node, name, address, BURST + 3)).collect();
         assert_eq!(counter(&node.http, "clicks")["total"], passed.iter().sum::<usize>());
         let took = start.elapsed();
         if took < Duration::from_secs(90) { Ok(passed) } else { Err(format!("{took:?}")) }
@@ -54,7 +57,10 @@ fn trusted_proxy_names_clients_in_its_own_entry_alone() {
         ("X-Real-IP", "192.0.2.6"),
     ];
     // The peer of this test is on loopback, which is limited since a rate is given.
-    assert_eq!(went_through(&[SLOW[0], SLOW[1], "--trust-proxy"], &asked), [BURST, BURST, 0, BURST, 0, 0]);
+    assert_eq!(
+        went_through(&[SLOW[0], SLOW[1], "--trust-proxy"], &asked),
+        [BURST, BURST, 0, BURST, 0, 0]
+    );
 }
 
 #[test]
@@ -66,12 +72,19 @@ fn client_header_is_believed_alone() {
         ("X-Forwarded-For", "192.0.2.3"),
         ("X-Forwarded-For", "192.0.2.4"),
     ];
-    assert_eq!(went_through(&[SLOW[0], SLOW[1], "--client-ip-header", "Fly-Client-IP"], &asked), [BURST, 0, BURST, BURST, 0]);
+    assert_eq!(
+        went_through(&[SLOW[0], SLOW[1], "--client-ip-header", "Fly-Client-IP"], &asked),
+        [BURST, 0, BURST, BURST, 0]
+    );
 }
 
 #[test]
 fn without_the_flag_a_proxys_headers_change_nothing() {
-    let asked = [("Fly-Client-IP", "192.0.2.1"), ("Fly-Client-IP", "192.0.2.2"), ("X-Forwarded-For", "192.0.2.3")];
+    let asked = [
+        ("Fly-Client-IP", "192.0.2.1"),
+        ("Fly-Client-IP", "192.0.2.2"),
+        ("X-Forwarded-For", "192.0.2.3"),
+    ];
     assert_eq!(went_through(&SLOW, &asked), [BURST, 0, 0]);
 }
 
@@ -89,7 +102,9 @@ async fn socket_for(node: &Node, address: &str) -> Result<Socket, u16> {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_trusted_proxy_sockets_are_counted_by_client() {
     let node = node(&["--connections-per-address", "2", "--trust-proxy"]);
-    let (Ok(mut first), Ok(_second)) = (socket_for(&node, "192.0.2.1").await, socket_for(&node, "192.0.2.1").await) else {
+    let (Ok(mut first), Ok(_second)) =
+        (socket_for(&node, "192.0.2.1").await, socket_for(&node, "192.0.2.1").await)
+    else {
         panic!("a client may have two");
     };
     assert_eq!(socket_for(&node, "192.0.2.1").await.err(), Some(429));
@@ -103,7 +118,8 @@ async fn behind_a_trusted_proxy_sockets_are_counted_by_client() {
     }
 }
 
-/// Sends what is given, and waits until the server ends the connection; what it said, and after how long.
+/// Sends what is given, and waits until the server ends the connection; what it said, and after how
+/// long.
 fn until_cut(http: &str, said: &[u8]) -> (String, Duration) {
     let mut stream = TcpStream::connect(http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -118,13 +134,18 @@ fn until_cut(http: &str, said: &[u8]) -> (String, Duration) {
 fn who_dawdles_is_cut_off_and_holds_nobody_up() {
     let node = node(&[]);
     let whole = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", node.http);
-    let half_body = format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\n{{\"am", node.http);
-    let dawdlers: Vec<_> = [("half a head", "GET / HTTP/1.1\r\nHos"), ("nothing more", &whole), ("half a body", &half_body)]
-        .map(|(what, said)| {
-            let (http, said) = (node.http.clone(), said.as_bytes().to_vec());
-            (what, std::thread::spawn(move || until_cut(&http, &said)))
-        })
-        .into();
+    let half_body =
+        format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\n{{\"am", node.http);
+    let dawdlers: Vec<_> = [
+        ("half a head", "GET / HTTP/1.1\r\nHos"),
+        ("nothing more", &whole),
+        ("half a body", &half_body),
+    ]
+    .map(|(what, said)| {
+        let (http, said) = (node.http.clone(), said.as_bytes().to_vec());
+        (what, std::thread::spawn(move || until_cut(&http, &said)))
+    })
+    .into();
     let half_heads: Vec<TcpStream> = (0..200)
         .map(|_| {
             let mut stream = connect(&node.http);
@@ -170,7 +191,10 @@ async fn click_time(reader: &mut Socket, from: i64, clicks: i64) -> Duration {
     for total in from + 1..=from + clicks {
         let start = Instant::now();
         reader.say(&format!("{{\"type\":\"add\",\"amount\":1,\"id\":\"reader:{total}\"}}")).await;
-        while reader.hear().await.expect("an open socket")["total"].as_i64().is_none_or(|shown| shown < total) {}
+        while reader.hear().await.expect("an open socket")["total"]
+            .as_i64()
+            .is_none_or(|shown| shown < total)
+        {}
         times.push(start.elapsed());
     }
     times.sort();
@@ -188,7 +212,10 @@ async fn a_hundred_that_never_read_do_not_slow_one_that_reads() {
     }
     let beside = click_time(&mut reader, 300, 1_500).await;
     println!("a click shows after {alone:?} alone, after {beside:?} beside 100 that never read");
-    assert!(beside < alone * 5 + Duration::from_millis(20), "{beside:?} beside 100 that never read, {alone:?} alone");
+    assert!(
+        beside < alone * 5 + Duration::from_millis(20),
+        "{beside:?} beside 100 that never read, {alone:?} alone"
+    );
     let late = &mut deaf[0];
     while late.hear().await.expect("an open socket")["total"] != 1_800 {}
     assert_eq!(counter(&node.http, "clicks")["total"], 1_800);

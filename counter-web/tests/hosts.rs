@@ -1,4 +1,5 @@
-//! Several hosts on one machine: network namespaces with their own addresses, delay, loss, and a partition that heals.
+//! Several hosts on one machine: network namespaces with their own addresses, delay, loss, and a
+//! partition that heals.
 
 mod support;
 
@@ -18,7 +19,10 @@ struct Lab {
 
 fn run(command: &str) -> Result<String, String> {
     let words: Vec<&str> = command.split(' ').collect();
-    let done = Command::new(words[0]).args(&words[1..]).output().map_err(|error| format!("{command}: {error}"))?;
+    let done = Command::new(words[0])
+        .args(&words[1..])
+        .output()
+        .map_err(|error| format!("{command}: {error}"))?;
     match done.status.success() {
         true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),
         false => Err(format!("{command}: {}", String::from_utf8_lossy(&done.stderr))),
@@ -35,7 +39,9 @@ impl Lab {
         run(&format!("ip -n {name}s link set b0 up"))?;
         for host in 0..HOSTS {
             run(&format!("ip netns add {name}h{host}"))?;
-            run(&format!("ip -n {name}h{host} link add name eth0 type veth peer name p{host} netns {name}s"))?;
+            run(&format!(
+                "ip -n {name}h{host} link add name eth0 type veth peer name p{host} netns {name}s"
+            ))?;
             run(&format!("ip -n {name}s link set p{host} master b0 up"))?;
             run(&format!("ip -n {name}h{host} addr add {}/24 dev eth0", address(host)))?;
             run(&format!("ip -n {name}h{host} link set eth0 up"))?;
@@ -48,7 +54,8 @@ impl Lab {
         ["ip".into(), "netns".into(), "exec".into(), format!("{}h{host}", self.name)]
     }
 
-    /// Loses so many of a hundred packets, after 20 ms on the way where this kernel can delay them. Says which.
+    /// Loses so many of a hundred packets, after 20 ms on the way where this kernel can delay them.
+    /// Says which.
     fn links(&self, loss_percent: u32) -> Result<&'static str, String> {
         let mut how = "20 ms delay";
         for host in 0..HOSTS {
@@ -76,12 +83,19 @@ impl Lab {
             .args(more)
             .arg(format!("http://127.0.0.1:4000{path}"));
         let done = command.output().unwrap();
-        serde_json::from_slice(&done.stdout).map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&done.stdout)))
+        serde_json::from_slice(&done.stdout)
+            .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&done.stdout)))
     }
 
     fn add(&self, host: usize, amount: i64) {
         let body = format!("{{\"amount\":{amount}}}");
-        let added = self.curl(host, "/api/counters/clicks/add", &["-H", "Content-Type: application/json", "-d", &body]).unwrap();
+        let added = self
+            .curl(
+                host,
+                "/api/counters/clicks/add",
+                &["-H", "Content-Type: application/json", "-d", &body],
+            )
+            .unwrap();
         assert!(added["id"].is_string(), "{added}");
     }
 
@@ -89,8 +103,13 @@ impl Lab {
     fn agreed(&self, hosts: &[usize], total: i64) -> Duration {
         let start = Instant::now();
         eventually("the hosts agree", Duration::from_secs(60), || {
-            let seen: Vec<Value> = hosts.iter().map(|&host| self.curl(host, "/api/counters/clicks", &[]).unwrap_or_default()).collect();
-            let same = seen.iter().all(|one| one["total"] == total && one["state_hash"] == seen[0]["state_hash"]);
+            let seen: Vec<Value> = hosts
+                .iter()
+                .map(|&host| self.curl(host, "/api/counters/clicks", &[]).unwrap_or_default())
+                .collect();
+            let same = seen
+                .iter()
+                .all(|one| one["total"] == total && one["state_hash"] == seen[0]["state_hash"]);
             if same { Ok(()) } else { Err(format!("{seen:?}")) }
         });
         start.elapsed()
@@ -123,7 +142,16 @@ fn start(lab: &Lab, host: usize) -> Process {
     let inside = lab.inside(host);
     let mut command = Command::new(&inside[0]);
     command.args(&inside[1..]).arg(env!("CARGO_BIN_EXE_counter-web"));
-    command.args(["--region", REGIONS[host], "--http", "127.0.0.1:4000", "--discover", "none", "--cluster", "hosts"]);
+    command.args([
+        "--region",
+        REGIONS[host],
+        "--http",
+        "127.0.0.1:4000",
+        "--discover",
+        "none",
+        "--cluster",
+        "hosts",
+    ]);
     command.args(["--listen", &format!("/ip4/{}/tcp/7000", address(host))]);
     for other in (0..HOSTS).filter(|&other| other != host) {
         command.args(["--peer", &format!("/ip4/{}/tcp/7000", address(other))]);
@@ -139,13 +167,23 @@ fn start(lab: &Lab, host: usize) -> Process {
 fn hosts_stay_exact_under_delay_loss_and_a_partition_that_heals() {
     let lab = match Lab::build().and_then(|lab| lab.links(0).map(|_| lab)) {
         Ok(lab) => lab,
-        Err(why) => return println!("SKIPPED hosts: this machine lets us make no network of namespaces ({})", why.trim()),
+        Err(why) => {
+            return println!(
+                "SKIPPED hosts: this machine lets us make no network of namespaces ({})",
+                why.trim()
+            );
+        }
     };
     let nodes: Vec<Process> = (0..HOSTS).map(|host| start(&lab, host)).collect();
     for host in 0..HOSTS {
         eventually("the node is ready", Duration::from_secs(30), || {
-            lab.curl(host, "/api/status", &[])
-                .and_then(|status| if status["synced"] == true && status["peers"] == 2 { Ok(()) } else { Err(status.to_string()) })
+            lab.curl(host, "/api/status", &[]).and_then(|status| {
+                if status["synced"] == true && status["peers"] == 2 {
+                    Ok(())
+                } else {
+                    Err(status.to_string())
+                }
+            })
         });
     }
     let mut total = 0;
@@ -153,18 +191,29 @@ fn hosts_stay_exact_under_delay_loss_and_a_partition_that_heals() {
         let how = lab.links(loss_percent).unwrap();
         (0..HOSTS).for_each(|host| (0..5).for_each(|_| lab.add(host, amount)));
         total += 15 * amount;
-        println!("{loss_percent} % loss, {how}: all three agree on {total} after {:?}", lab.agreed(&[0, 1, 2], total));
+        println!(
+            "{loss_percent} % loss, {how}: all three agree on {total} after {:?}",
+            lab.agreed(&[0, 1, 2], total)
+        );
     }
     lab.links(0).unwrap();
     lab.cable(2, "down");
     (0..HOSTS).for_each(|host| lab.add(host, 40_000));
     lab.agreed(&[0, 1], total + 80_000);
-    assert_eq!(lab.curl(2, "/api/counters/clicks", &[]).unwrap()["total"], total + 40_000, "the host that is cut off counts alone");
+    assert_eq!(
+        lab.curl(2, "/api/counters/clicks", &[]).unwrap()["total"],
+        total + 40_000,
+        "the host that is cut off counts alone"
+    );
     eventually("the others see that it is gone", Duration::from_secs(30), || {
         let nodes = lab.curl(0, "/api/counters/clicks", &[])?["regions"]["sin"]["nodes"].clone();
         if nodes == 0 { Ok(()) } else { Err(nodes.to_string()) }
     });
     lab.cable(2, "up");
-    println!("healed: all three agree on {} after {:?}", total + 120_000, lab.agreed(&[0, 1, 2], total + 120_000));
+    println!(
+        "healed: all three agree on {} after {:?}",
+        total + 120_000,
+        lab.agreed(&[0, 1, 2], total + 120_000)
+    );
     drop(nodes);
 }

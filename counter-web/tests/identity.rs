@@ -1,4 +1,5 @@
-//! Who a real process is: itself after a kill at any moment of its start and on another device, and never one of two.
+//! Who a real process is: itself after a kill at any moment of its start and on another device, and
+//! never one of two.
 
 mod support;
 
@@ -32,8 +33,13 @@ fn total(nodes: &[&Node], expected: u64) {
 
 fn replicas_left(nodes: &[&Node], replicas: usize) {
     eventually("only the living are left", SOON, || {
-        let held: Vec<Option<f64>> = nodes.iter().map(|node| metric(&node.http, "counter_replicas")).collect();
-        if held.iter().all(|held| *held == Some(replicas as f64)) { Ok(()) } else { Err(format!("{held:?}")) }
+        let held: Vec<Option<f64>> =
+            nodes.iter().map(|node| metric(&node.http, "counter_replicas")).collect();
+        if held.iter().all(|held| *held == Some(replicas as f64)) {
+            Ok(())
+        } else {
+            Err(format!("{held:?}"))
+        }
     });
 }
 
@@ -52,8 +58,24 @@ fn copy(from: &Path, to: &Path) {
 /// Starts a node and kills it after `time`.
 fn kill_start(runtime: &Runtime, cluster: &str, directory: &Path, time: Duration) {
     let mut command = command(runtime);
-    let log = std::fs::File::options().create(true).append(true).open(directory.with_extension("log")).unwrap();
-    command.args(["--cluster", cluster, "--region", "ord", "--discover", "local", "--http", "127.0.0.1:0", "--data-dir"]).arg(directory);
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(directory.with_extension("log"))
+        .unwrap();
+    command
+        .args([
+            "--cluster",
+            cluster,
+            "--region",
+            "ord",
+            "--discover",
+            "local",
+            "--http",
+            "127.0.0.1:0",
+            "--data-dir",
+        ])
+        .arg(directory);
     command.env("RUST_LOG", "error,counter_net=warn").stdout(Stdio::null()).stderr(log);
     let _killed = Running(command.spawn().unwrap());
     // The moment is what is drawn at random; nothing is waited for.
@@ -62,7 +84,10 @@ fn kill_start(runtime: &Runtime, cluster: &str, directory: &Path, time: Duration
 
 #[test]
 fn start_killed_at_any_moment_comes_back_as_itself() {
-    let kills = std::env::var("COUNTER_START_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(START_KILLS);
+    let kills = std::env::var("COUNTER_START_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok())
+        .unwrap_or(START_KILLS);
     let (runtime, cluster) = (Runtime::new(), cluster());
     let directory = runtime.path().join("ord");
     let start = || Node::start_in(&runtime, &cluster, &directory, &[]);
@@ -76,7 +101,12 @@ fn start_killed_at_any_moment_comes_back_as_itself() {
             clicks += 1;
         }
         node.kill();
-        kill_start(&runtime, &cluster, &directory, Duration::from_micros(rand(1 + 2 * took.as_micros() as u64)));
+        kill_start(
+            &runtime,
+            &cluster,
+            &directory,
+            Duration::from_micros(rand(1 + 2 * took.as_micros() as u64)),
+        );
         if kill % 10 == 0 || kill == kills {
             node = start();
             assert_eq!(node_part(&node.replica), identity, "after {kill} kills");
@@ -85,7 +115,9 @@ fn start_killed_at_any_moment_comes_back_as_itself() {
     }
     replicas_left(&[&node], 1);
     assert!(!log(&directory).contains("is a copy"), "{}", log(&directory));
-    println!("{kills} kills within twice {took:?}, which a start takes, {clicks} clicks, one identity, one replica left");
+    println!(
+        "{kills} kills within twice {took:?}, which a start takes, {clicks} clicks, one identity, one replica left"
+    );
 }
 
 /// A file system of its own in an image; unmounted with its test.
@@ -94,7 +126,11 @@ struct Volume(PathBuf);
 impl Volume {
     fn make(image: &Path) -> bool {
         let made = std::fs::File::create(image).and_then(|file| file.set_len(16 << 20)).is_ok();
-        made && Command::new("mkfs.ext4").arg("-q").arg(image).status().is_ok_and(|status| status.success())
+        made && Command::new("mkfs.ext4")
+            .arg("-q")
+            .arg(image)
+            .status()
+            .is_ok_and(|status| status.success())
     }
 
     fn attach(image: &Path, at: PathBuf) -> Option<Self> {
@@ -114,7 +150,9 @@ impl Drop for Volume {
 fn volume_attached_as_another_device_holds_the_same_node() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let image = runtime.path().join("image");
-    let Some(volume) = Volume::make(&image).then(|| Volume::attach(&image, runtime.path().join("disk"))).flatten() else {
+    let Some(volume) =
+        Volume::make(&image).then(|| Volume::attach(&image, runtime.path().join("disk"))).flatten()
+    else {
         return eprintln!("SKIPPED: no volume may be mounted here");
     };
     let directory = volume.0.join("ord");
@@ -137,8 +175,16 @@ fn volume_attached_as_another_device_holds_the_same_node() {
     drop(node);
 }
 
-/// Two processes with one identity and a third that sees both: the later one stops, and comes back as another node.
-fn tell_apart(runtime: &Runtime, cluster: &str, original: &Path, clone: &Path, flags: &[&str], make_clone: impl FnOnce()) {
+/// Two processes with one identity and a third that sees both: the later one stops, and comes back
+/// as another node.
+fn tell_apart(
+    runtime: &Runtime,
+    cluster: &str,
+    original: &Path,
+    clone: &Path,
+    flags: &[&str],
+    make_clone: impl FnOnce(),
+) {
     let other = Node::start_in(runtime, cluster, &runtime.path().join("fra"), &[]);
     let node = Node::start_in(runtime, cluster, original, &[]);
     add(&node.http, 100);
@@ -148,7 +194,11 @@ fn tell_apart(runtime: &Runtime, cluster: &str, original: &Path, clone: &Path, f
     // At any moment between two pings.
     std::thread::sleep(Duration::from_millis(rand(2_000)));
     let mut twin = Node::start_in(runtime, cluster, clone, flags);
-    assert_eq!(node_part(&twin.replica), node_part(&node.replica), "on its own disk it looks like itself");
+    assert_eq!(
+        node_part(&twin.replica),
+        node_part(&node.replica),
+        "on its own disk it looks like itself"
+    );
     add(&twin.http, 1);
     let began = Instant::now();
     assert_eq!(twin.end().code(), Some(1), "{}", log(clone));
@@ -186,7 +236,9 @@ fn copy_started_as_restored_beside_its_original_gives_way() {
 fn clone_of_a_running_nodes_disk_gives_way() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let (image, cloned) = (runtime.path().join("image"), runtime.path().join("cloned image"));
-    let Some(volume) = Volume::make(&image).then(|| Volume::attach(&image, runtime.path().join("disk"))).flatten() else {
+    let Some(volume) =
+        Volume::make(&image).then(|| Volume::attach(&image, runtime.path().join("disk"))).flatten()
+    else {
         return eprintln!("SKIPPED: no volume may be mounted here");
     };
     let second = std::cell::RefCell::new(None);

@@ -43,7 +43,16 @@ impl Site {
     fn start(&self, at: usize, keys: &str) -> Node {
         let mut command = command(&self.runtime);
         let region = REGIONS.get(at).unwrap_or(&"late");
-        command.args(["--cluster", &self.cluster, "--region", region, "--http", "127.0.0.1:0", "--discover", "none"]);
+        command.args([
+            "--cluster",
+            &self.cluster,
+            "--region",
+            region,
+            "--http",
+            "127.0.0.1:0",
+            "--discover",
+            "none",
+        ]);
         command.args(["--listen", &multiaddr(self.places[at])]);
         for other in (0..REGIONS.len()).filter(|other| *other != at) {
             command.args(["--peer", &multiaddr(self.places[other])]);
@@ -51,7 +60,11 @@ impl Site {
         if self.with_directories {
             command.arg("--data-dir").arg(self.runtime.path().join(region));
         }
-        let log = std::fs::File::options().create(true).append(true).open(self.runtime.path().join("log")).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.runtime.path().join("log"))
+            .unwrap();
         command.env("COUNTER_CLUSTER_KEY", keys).env_remove("RUST_LOG").stderr(log);
         Node::spawn(command)
     }
@@ -60,7 +73,10 @@ impl Site {
     fn lines_about_keys(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.runtime.path().join("log")).unwrap();
         assert!(log.contains("node started"), "the log is kept: {log}");
-        log.lines().filter(|line| line.contains("key") && !line.contains("node started")).map(str::to_owned).collect()
+        log.lines()
+            .filter(|line| line.contains("key") && !line.contains("node started"))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -81,7 +97,12 @@ impl Seen {
     fn look(&mut self, node: &Node) {
         let status = get(&node.http, "/api/status").json();
         if self.replica != node.replica {
-            *self = Self { replica: node.replica.clone(), in_touch: false, complete: false, ..std::mem::take(self) };
+            *self = Self {
+                replica: node.replica.clone(),
+                in_touch: false,
+                complete: false,
+                ..std::mem::take(self)
+            };
         }
         self.looks += 1;
         let (in_touch, live) = (status["in_touch"] == true, live_members(&status));
@@ -97,13 +118,18 @@ impl Seen {
     /// At the end of a run: nobody was refused in it.
     fn count(&mut self, node: &Node) {
         let metrics = get(&node.http, "/metrics").body;
-        let told = |line: &&str| line.contains("\"wrong_key\"") || line.contains("cause=\"key\"") && !line.ends_with(" 0");
+        let told = |line: &&str| {
+            line.contains("\"wrong_key\"")
+                || line.contains("cause=\"key\"") && !line.ends_with(" 0")
+        };
         self.wrong.extend(metrics.lines().filter(told).map(str::to_owned));
     }
 }
 
 fn live_members(status: &Value) -> usize {
-    status["members"].as_array().map_or(0, |members| members.iter().filter(|member| member["live"] == true).count())
+    status["members"]
+        .as_array()
+        .map_or(0, |members| members.iter().filter(|member| member["live"] == true).count())
 }
 
 /// One place: the node that runs there, if any, and what was seen of all that did.
@@ -164,10 +190,15 @@ fn until_ready(node: &Node) {
 fn until_complete(seats: &[Seat]) {
     eventually("all nodes see each other", PATIENCE, || {
         for seat in seats {
-            let Some(status) = seat.node().as_ref().map(|node| get(&node.http, "/api/status").json()) else {
+            let Some(status) =
+                seat.node().as_ref().map(|node| get(&node.http, "/api/status").json())
+            else {
                 return Err("a node is missing".to_owned());
             };
-            if status["peers"] != seats.len() as u64 - 1 || live_members(&status) != seats.len() || status["in_touch"] != true {
+            if status["peers"] != seats.len() as u64 - 1
+                || live_members(&status) != seats.len()
+                || status["in_touch"] != true
+            {
                 return Err(status.to_string());
             }
         }
@@ -187,7 +218,11 @@ fn roll(site: &Site, seats: &[Seat], keys: &str) -> Duration {
         *seat.node() = Some(site.start(at, keys));
         until_complete(seats);
         until_ready(seat.node().as_ref().unwrap());
-        assert!(began.elapsed() < RESTART_MAX, "the restart of node {at} took {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < RESTART_MAX,
+            "the restart of node {at} took {:?}",
+            began.elapsed()
+        );
         slowest = slowest.max(began.elapsed());
     }
     slowest
@@ -211,7 +246,8 @@ fn change_key(site: &Site) {
         let began = Instant::now();
         (roll(site, &seats, &both).max(roll(site, &seats, NEW)), began.elapsed())
     });
-    let acknowledged: u64 = seats.iter().map(|seat| seat.acknowledged.load(Ordering::Relaxed)).sum();
+    let acknowledged: u64 =
+        seats.iter().map(|seat| seat.acknowledged.load(Ordering::Relaxed)).sum();
     let nodes: Vec<Node> = seats.iter().map(|seat| seat.node().take().unwrap()).collect();
     let pages: Vec<&str> = nodes.iter().map(|node| node.http.as_str()).collect();
     assert_eq!(agreed(&pages), acknowledged, "every add that was acknowledged counts once");
@@ -223,13 +259,20 @@ fn change_key(site: &Site) {
     }
     assert_eq!(site.lines_about_keys(), Vec::<String>::new());
     let looks: usize = seats.iter().map(|seat| seat.seen().looks).sum();
-    println!("two rolls in {took:?}, the slowest restart {slowest:?}; {acknowledged} adds, {looks} looks at the status");
+    println!(
+        "two rolls in {took:?}, the slowest restart {slowest:?}; {acknowledged} adds, {looks} looks at the status"
+    );
     let late = site.start(REGIONS.len(), OLD);
     let end = Instant::now() + REFUSED_FOR;
     eventually("the old key is refused", PATIENCE, || {
-        assert_eq!(get(&late.http, "/readyz").status, 503, "a node with the old key alone must not serve");
+        assert_eq!(
+            get(&late.http, "/readyz").status,
+            503,
+            "a node with the old key alone must not serve"
+        );
         let status: Value = get(&late.http, "/api/status").json();
-        let is_told = status["trouble"].as_str().unwrap().contains("cluster key") && status["peers"] == 0;
+        let is_told =
+            status["trouble"].as_str().unwrap().contains("cluster key") && status["peers"] == 0;
         if is_told && Instant::now() > end { Ok(()) } else { Err(status.to_string()) }
     });
     assert!(late.terminate().success());
@@ -239,7 +282,8 @@ fn change_key(site: &Site) {
 }
 
 fn nearby(with_directories: bool) {
-    let held: Vec<Place> = (0..=REGIONS.len()).map(|_| Place::reserve(Ipv4Addr::LOCALHOST).unwrap()).collect();
+    let held: Vec<Place> =
+        (0..=REGIONS.len()).map(|_| Place::reserve(Ipv4Addr::LOCALHOST).unwrap()).collect();
     change_key(&Site::new(held.iter().map(|place| place.address).collect(), with_directories));
 }
 

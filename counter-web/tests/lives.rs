@@ -1,4 +1,5 @@
-//! Lives of real processes: restarts without end, copied and restored directories, nodes lost for good and nodes that leave for good.
+//! Lives of real processes: restarts without end, copied and restored directories, nodes lost for
+//! good and nodes that leave for good.
 
 mod support;
 
@@ -30,19 +31,31 @@ fn log(directory: &Path) -> String {
 /// An operator's command: its lines of JSON.
 fn operate(runtime: &Runtime, node: &Node, command: &[&str]) -> Result<Vec<Value>, String> {
     let (code, said, stderr) = run_in(runtime, &[command, &["--admin", &node.admin]].concat());
-    if code == Some(0) { Ok(said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()) } else { Err(stderr) }
+    if code == Some(0) {
+        Ok(said.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    } else {
+        Err(stderr)
+    }
 }
 
 /// How a node's operators see a replica.
 fn standing(runtime: &Runtime, node: &Node, replica: &str) -> Option<Value> {
-    operate(runtime, node, &["members"]).unwrap().into_iter().find(|line| line["replica"] == replica)
+    operate(runtime, node, &["members"])
+        .unwrap()
+        .into_iter()
+        .find(|line| line["replica"] == replica)
 }
 
 /// Waits until the nodes hold nothing of anybody but so many replicas.
 fn replicas_left(nodes: &[&Node], replicas: usize) {
     eventually("only the living are left", SOON, || {
-        let held: Vec<Option<f64>> = nodes.iter().map(|node| metric(&node.http, "counter_replicas")).collect();
-        if held.iter().all(|held| *held == Some(replicas as f64)) { Ok(()) } else { Err(format!("{held:?}")) }
+        let held: Vec<Option<f64>> =
+            nodes.iter().map(|node| metric(&node.http, "counter_replicas")).collect();
+        if held.iter().all(|held| *held == Some(replicas as f64)) {
+            Ok(())
+        } else {
+            Err(format!("{held:?}"))
+        }
     });
 }
 
@@ -70,7 +83,10 @@ fn bytes_to_join(cluster: &str, node: &Node) -> f64 {
 
 #[test]
 fn restarts_without_end_leave_what_a_fresh_cluster_has() {
-    let restarts = std::env::var("COUNTER_RESTARTS").ok().and_then(|restarts| restarts.parse().ok()).unwrap_or(RESTARTS);
+    let restarts = std::env::var("COUNTER_RESTARTS")
+        .ok()
+        .and_then(|restarts| restarts.parse().ok())
+        .unwrap_or(RESTARTS);
     let (runtime, cluster, began) = (Runtime::new(), cluster(), Instant::now());
     let directories = ["ord", "fra", "sin"].map(|region| runtime.path().join(region));
     let start = |at: usize| Node::start_in(&runtime, &cluster, &directories[at], &[]);
@@ -93,7 +109,8 @@ fn restarts_without_end_leave_what_a_fresh_cluster_has() {
     replicas_left(&all, 3);
     total(&all, clicks);
     let file = std::fs::metadata(directories[0].join("counter.redb")).unwrap().len();
-    let (cells, old) = (metric(&nodes[0].http, "counter_cells").unwrap(), bytes_to_join(&cluster, &nodes[0]));
+    let (cells, old) =
+        (metric(&nodes[0].http, "counter_cells").unwrap(), bytes_to_join(&cluster, &nodes[0]));
     let fresh = fresh_cluster_bytes(clicks);
     println!(
         "{restarts} restarts in {:?}: 3 replicas, {cells} cells, {clicks} clicks; a newcomer takes in {old} bytes, {fresh} from a fresh cluster; a \
@@ -107,7 +124,8 @@ fn restarts_without_end_leave_what_a_fresh_cluster_has() {
 /// The same for a cluster of three with the same total that was never restarted.
 fn fresh_cluster_bytes(clicks: u64) -> f64 {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let start = |region: &str| Node::start_in(&runtime, &cluster, &runtime.path().join(region), &[]);
+    let start =
+        |region: &str| Node::start_in(&runtime, &cluster, &runtime.path().join(region), &[]);
     let nodes = ["ord", "fra", "sin"].map(start);
     for (at, node) in nodes.iter().enumerate() {
         add(&node.http, (clicks / 3 + u64::from((at as u64) < clicks % 3)) as i64);
@@ -127,23 +145,38 @@ fn a_copied_directory_started_beside_its_original_counts_every_click_once_and_sa
     let node = Node::start_in(&runtime, &cluster, &original, &[]);
     add(&node.http, 10);
     let twin = Node::start_in(&runtime, &cluster, &copied, &[]);
-    assert_ne!(twin.replica.split('-').next(), node.replica.split('-').next(), "the copy takes another identity");
+    assert_ne!(
+        twin.replica.split('-').next(),
+        node.replica.split('-').next(),
+        "the copy takes another identity"
+    );
     add(&twin.http, 1);
     total(&[&node, &twin], 111);
     assert!(log(&copied).contains("is a copy, or was restored or moved"), "{}", log(&copied));
     eventually("the copy sees that the original goes on", SOON, || {
         let log = log(&copied);
-        if log.contains("goes on from the original of this data directory") { Ok(()) } else { Err(log) }
+        if log.contains("goes on from the original of this data directory") {
+            Ok(())
+        } else {
+            Err(log)
+        }
     });
     // Its original stops and starts, and so does the copy: each goes on as itself.
     assert!(node.terminate().success());
     assert!(twin.terminate().success());
-    let (node, twin) = (Node::start_in(&runtime, &cluster, &original, &[]), Node::start_in(&runtime, &cluster, &copied, &[]));
+    let (node, twin) = (
+        Node::start_in(&runtime, &cluster, &original, &[]),
+        Node::start_in(&runtime, &cluster, &copied, &[]),
+    );
     add(&node.http, 1000);
     add(&twin.http, 10_000);
     total(&[&node, &twin], 11_111);
     replicas_left(&[&node, &twin], 2);
-    assert_eq!(log(&copied).matches("is a copy, or was restored or moved").count(), 1, "its directory is its own now");
+    assert_eq!(
+        log(&copied).matches("is a copy, or was restored or moved").count(),
+        1,
+        "its directory is its own now"
+    );
 }
 
 #[test]
@@ -161,23 +194,31 @@ fn a_directory_restored_from_earlier_loses_nothing_that_a_member_has() {
     total(&[&node, &other], 111);
     let killed = node.replica.clone();
     drop(node);
-    // Not removed: the file system might give the restored one the same number, by which it is told from a copy.
+    // Not removed: the file system might give the restored one the same number, by which it is told
+    // from a copy.
     std::fs::rename(&directory, runtime.path().join("lost")).unwrap();
     copy(&backup, &directory);
     let restored = Node::start_in(&runtime, &cluster, &directory, &[]);
     add(&restored.http, 1000);
     total(&[&restored, &other], 1111);
     assert!(log(&directory).contains("is a copy, or was restored or moved"), "{}", log(&directory));
-    // A member knows a later life than the backup does, which nobody goes on from: that is for an operator to say.
+    // A member knows a later life than the backup does, which nobody goes on from: that is for an
+    // operator to say.
     let lost = eventually("the lost life is noticed", SOON, || {
         let lines = operate(&runtime, &other, &["members"]).unwrap();
-        // Killed early, it had not claimed the one before it, which is absent then. Retiring the latest takes both.
-        let is_lost = |line: &&Value| line["standing"] == "absent" && line["replica"] == killed.as_str();
-        let lost = lines.iter().find(is_lost).map(|line| line["replica"].as_str().unwrap().to_owned());
+        // Killed early, it had not claimed the one before it, which is absent then. Retiring the
+        // latest takes both.
+        let is_lost =
+            |line: &&Value| line["standing"] == "absent" && line["replica"] == killed.as_str();
+        let lost =
+            lines.iter().find(is_lost).map(|line| line["replica"].as_str().unwrap().to_owned());
         lost.ok_or_else(|| format!("{lines:?}"))
     });
     let refused = operate(&runtime, &other, &["retire", &lost]).unwrap_err();
-    assert!(refused.contains("s ago, and may still run") && refused.contains("--force"), "{refused}");
+    assert!(
+        refused.contains("s ago, and may still run") && refused.contains("--force"),
+        "{refused}"
+    );
     operate(&runtime, &other, &["retire", &lost, "--force"]).unwrap();
     replicas_left(&[&restored, &other], 2);
     total(&[&restored, &other], 1111);
@@ -191,14 +232,16 @@ fn a_whole_cluster_starts_from_backups_as_the_nodes_that_it_was() {
     add(&nodes[0].http, 5);
     add(&nodes[1].http, 7);
     total(&[&nodes[0], &nodes[1]], 12);
-    let identities: Vec<String> = nodes.iter().map(|node| node.replica.split('-').next().unwrap().to_owned()).collect();
+    let identities: Vec<String> =
+        nodes.iter().map(|node| node.replica.split('-').next().unwrap().to_owned()).collect();
     nodes.into_iter().for_each(|node| assert!(node.terminate().success()));
     for directory in &directories {
         copy(directory, &directory.with_extension("backup"));
         std::fs::remove_dir_all(directory).unwrap();
         copy(&directory.with_extension("backup"), directory);
     }
-    let nodes = [0, 1].map(|at| Node::start_in(&runtime, &cluster, &directories[at], &["--restored"]));
+    let nodes =
+        [0, 1].map(|at| Node::start_in(&runtime, &cluster, &directories[at], &["--restored"]));
     for (node, identity) in nodes.iter().zip(&identities) {
         assert!(node.replica.starts_with(identity), "{} and {identity}", node.replica);
     }
@@ -210,7 +253,9 @@ fn a_whole_cluster_starts_from_backups_as_the_nodes_that_it_was() {
 #[test]
 fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let start = |region: &str, flags: &[&str]| Node::start_in(&runtime, &cluster, &runtime.path().join(region), flags);
+    let start = |region: &str, flags: &[&str]| {
+        Node::start_in(&runtime, &cluster, &runtime.path().join(region), flags)
+    };
     let (node, lost) = (start("ord", &[]), start("fra", &[]));
     add(&lost.http, 3);
     total(&[&node, &lost], 3);
@@ -223,7 +268,12 @@ fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
         Some(line) if line["standing"] == "absent" => Ok(()),
         seen => Err(format!("{seen:?}")),
     });
-    let waits = |node: &Node| support::http::get(&node.http, "/api/status").json()["retirement"].as_str().unwrap().to_owned();
+    let waits = |node: &Node| {
+        support::http::get(&node.http, "/api/status").json()["retirement"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     assert!(waits(&node).starts_with(&format!("{replica} of fra is absent")), "{}", waits(&node));
     // The own earlier life ends with a restart, and the lost one does not say that it knows.
     assert!(node.terminate().success());
@@ -233,9 +283,16 @@ fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
         seen => Err(format!("{seen:?}")),
     });
     assert_eq!(metric(&node.http, "counter_folding_held_up"), Some(1.0));
-    assert!(waits(&node).ends_with(&format!("{replica} of fra has not shown that it knows")), "{}", waits(&node));
+    assert!(
+        waits(&node).ends_with(&format!("{replica} of fra has not shown that it knows")),
+        "{}",
+        waits(&node)
+    );
     let said = operate(&runtime, &node, &["retire", &replica]).unwrap();
-    assert_eq!((said[0]["retired"].as_str(), said[0]["heir"].as_str()), (Some(&*replica), Some(&*node.replica)));
+    assert_eq!(
+        (said[0]["retired"].as_str(), said[0]["heir"].as_str()),
+        (Some(&*replica), Some(&*node.replica))
+    );
     replicas_left(&[&node], 1);
     assert_eq!(waits(&node), "clean");
     assert_eq!(counter(&node.http, "clicks")["total"], 3);
@@ -246,7 +303,8 @@ fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
 #[test]
 fn a_node_that_leaves_for_good_is_forgotten_and_its_clicks_stay() {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let start = |region: &str| Node::start_in(&runtime, &cluster, &runtime.path().join(region), &[]);
+    let start =
+        |region: &str| Node::start_in(&runtime, &cluster, &runtime.path().join(region), &[]);
     let (node, mut leaver) = (start("ord"), start("fra"));
     add(&leaver.http, 3);
     total(&[&node, &leaver], 3);
@@ -260,7 +318,18 @@ fn a_node_that_leaves_for_good_is_forgotten_and_its_clicks_stay() {
 /// A node in memory under a name, which finds the others of its cluster in `runtime`.
 fn named(runtime: &Runtime, cluster: &str, name: &str) -> Node {
     let mut command = support::process::command(runtime);
-    command.args(["--cluster", cluster, "--region", name, "--discover", "local", "--http", "127.0.0.1:0", "--node-name", name]);
+    command.args([
+        "--cluster",
+        cluster,
+        "--region",
+        name,
+        "--discover",
+        "local",
+        "--http",
+        "127.0.0.1:0",
+        "--node-name",
+        name,
+    ]);
     Node::spawn(command)
 }
 
@@ -294,7 +363,16 @@ fn killed_nodes_in_memory_on_one_machine_leave_nothing() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let start = |region: &str| {
         let mut command = support::process::command(&runtime);
-        command.args(["--cluster", &cluster, "--region", region, "--discover", "local", "--http", "127.0.0.1:0"]);
+        command.args([
+            "--cluster",
+            &cluster,
+            "--region",
+            region,
+            "--discover",
+            "local",
+            "--http",
+            "127.0.0.1:0",
+        ]);
         Node::spawn(command)
     };
     let mut nodes = ["ord", "fra", "sin"].map(start);

@@ -1,4 +1,5 @@
-//! The OpenAPI document against the real server: every operation that it names is there, answers as it says, and refuses as it says; none is missing.
+//! The OpenAPI document against the real server: every operation that it names is there, answers as
+//! it says, and refuses as it says; none is missing.
 
 mod support;
 
@@ -21,7 +22,12 @@ fn document(node: &Node) -> Value {
 /// Follows `$ref` to its end.
 fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     match schema["$ref"].as_str() {
-        Some(reference) => resolved(document, document.pointer(&reference[1..]).unwrap_or_else(|| panic!("{reference} leads nowhere"))),
+        Some(reference) => resolved(
+            document,
+            document
+                .pointer(&reference[1..])
+                .unwrap_or_else(|| panic!("{reference} leads nowhere")),
+        ),
         None => schema,
     }
 }
@@ -77,7 +83,13 @@ fn misfits(document: &Value, schema: &Value, value: &Value, at: &str, found: &mu
         if known.is_object() {
             misfits(document, known, inner, &format!("{at}.{name}"), found);
         } else if schema["additionalProperties"].is_object() {
-            misfits(document, &schema["additionalProperties"], inner, &format!("{at}.{name}"), found);
+            misfits(
+                document,
+                &schema["additionalProperties"],
+                inner,
+                &format!("{at}.{name}"),
+                found,
+            );
         } else if schema["properties"].is_object() {
             found.push(format!("{at}.{name} is not in the document"));
         }
@@ -93,23 +105,35 @@ fn check(document: &Value, operation: &Value, what: &str, answer: &Answer) {
     assert!(said.is_object(), "{what}: {} is not in the document: {}", answer.status, answer.body);
     for (media, content) in said["content"].as_object().into_iter().flatten() {
         let head = answer.head.to_ascii_lowercase();
-        assert!(head.contains(&format!("content-type: {media}")), "{what}: not of type {media}: {head}");
+        assert!(
+            head.contains(&format!("content-type: {media}")),
+            "{what}: not of type {media}: {head}"
+        );
         if media == "application/json" {
             let mut found = Vec::new();
             misfits(document, &content["schema"], &answer.json(), "body", &mut found);
             assert!(found.is_empty(), "{what}: {found:#?}");
         }
     }
-    let headers = said["headers"].as_object().into_iter().flatten().filter(|(_, header)| header["required"] != false);
+    let headers = said["headers"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, header)| header["required"] != false);
     for header in headers.map(|(name, _)| name.to_ascii_lowercase()) {
-        assert!(answer.head.to_ascii_lowercase().contains(&format!("\r\n{header}: ")), "{what}: no {header}");
+        assert!(
+            answer.head.to_ascii_lowercase().contains(&format!("\r\n{header}: ")),
+            "{what}: no {header}"
+        );
     }
 }
 
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters") {
+        for (method, operation) in
+            item.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")
+        {
             all.push((path.clone(), method.to_ascii_uppercase(), operation.clone()));
         }
     }
@@ -121,9 +145,18 @@ fn every_operation_answers_good_and_bad_requests_as_the_document_says() {
     let node = node();
     let document = document(&node);
     let names = ["clicks", "caf%C3%A9", "%00", "%zz", "%FF", &"x".repeat(129), "a%2Fb"];
-    let json =
-        ["{\"amount\":1}", "{\"amount\":0}", "{\"amount\":1e999}", "{\"amount\":\"1\"}", "[]", "", "nonsense", "{\"amount\":-1000001}"];
-    let forms = ["amount=1", "cut=1", "cut=0", "amount=x", "", "amount=%F", "cut=2", "amount=1&cut=0"];
+    let json = [
+        "{\"amount\":1}",
+        "{\"amount\":0}",
+        "{\"amount\":1e999}",
+        "{\"amount\":\"1\"}",
+        "[]",
+        "",
+        "nonsense",
+        "{\"amount\":-1000001}",
+    ];
+    let forms =
+        ["amount=1", "cut=1", "cut=0", "amount=x", "", "amount=%F", "cut=2", "amount=1&cut=0"];
     let headers: [&[(&str, &str)]; 7] = [
         &[],
         &[("Counter-Token", "")],
@@ -134,14 +167,18 @@ fn every_operation_answers_good_and_bad_requests_as_the_document_says() {
         &[("Content-Type", "text/plain")],
     ];
     let mut asked = 0;
-    for (path, method, operation) in operations(&document).iter().filter(|(path, ..)| !path.ends_with("/events")) {
+    for (path, method, operation) in
+        operations(&document).iter().filter(|(path, ..)| !path.ends_with("/events"))
+    {
         let bodies: &[&str] = match &operation["requestBody"]["content"] {
             content if content["application/json"].is_object() => &json,
             Value::Null => &[""],
             _ => &forms,
         };
         for name in if path.contains('{') { &names[..] } else { &names[..1] } {
-            for (body, headers) in bodies.iter().flat_map(|body| headers.iter().map(move |headers| (body, headers))) {
+            for (body, headers) in
+                bodies.iter().flat_map(|body| headers.iter().map(move |headers| (body, headers)))
+            {
                 let path = path.replace("{name}", name);
                 check(
                     &document,
@@ -153,7 +190,8 @@ fn every_operation_answers_good_and_bad_requests_as_the_document_says() {
             }
         }
         if bodies.len() > 1 {
-            let long = request(&node.http, method, &path.replace("{name}", "x"), &[], &"x".repeat(5_000));
+            let long =
+                request(&node.http, method, &path.replace("{name}", "x"), &[], &"x".repeat(5_000));
             check(&document, operation, "a long body", &long);
             assert_eq!(long.status, 413);
         }
@@ -168,10 +206,15 @@ fn every_operation_answers_good_and_bad_requests_as_the_document_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn socket_messages_are_as_the_document_says() {
     let directory = support::process::Runtime::new();
-    let node =
-        Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--data-dir", directory.path().join("data").to_str().unwrap()]);
+    let node = Node::start_with(
+        &cluster(),
+        "ord",
+        &[],
+        &["--http", "127.0.0.1:0", "--data-dir", directory.path().join("data").to_str().unwrap()],
+    );
     let document = document(&node);
-    let schema = |name: &str| document.pointer(&format!("/components/schemas/{name}")).unwrap().clone();
+    let schema =
+        |name: &str| document.pointer(&format!("/components/schemas/{name}")).unwrap().clone();
     let (said, heard) = (schema("ClientMessage"), schema("ServerMessage"));
     let mut socket = support::ws::Socket::open(&node.http).await;
     let mut kinds = BTreeSet::new();
@@ -197,7 +240,8 @@ async fn socket_messages_are_as_the_document_says() {
 }
 
 #[test]
-fn methods_that_the_document_does_not_name_are_refused_and_addresses_that_it_does_not_name_are_not_there() {
+fn methods_that_the_document_does_not_name_are_refused_and_addresses_that_it_does_not_name_are_not_there()
+ {
     let node = node();
     let all = operations(&document(&node));
     let paths: BTreeSet<&str> = all.iter().map(|(path, ..)| path.as_str()).collect();
@@ -205,12 +249,22 @@ fn methods_that_the_document_does_not_name_are_refused_and_addresses_that_it_doe
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
             let named = all.iter().any(|(known, has, _)| known == path && has == method);
             if !named {
-                let answer = request(&node.http, method, &path.replace("{name}", "clicks"), &[], "");
+                let answer =
+                    request(&node.http, method, &path.replace("{name}", "clicks"), &[], "");
                 assert_eq!(answer.error(), (405, "method_not_allowed".into()), "{method} {path}");
-                assert!(answer.head.to_ascii_lowercase().contains("\r\nallow: "), "{method} {path}");
+                assert!(
+                    answer.head.to_ascii_lowercase().contains("\r\nallow: "),
+                    "{method} {path}"
+                );
             }
         }
-        let beyond = request(&node.http, "GET", &format!("{}/beyond", path.replace("{name}", "clicks").trim_end_matches('/')), &[], "");
+        let beyond = request(
+            &node.http,
+            "GET",
+            &format!("{}/beyond", path.replace("{name}", "clicks").trim_end_matches('/')),
+            &[],
+            "",
+        );
         assert_eq!(beyond.error(), (404, "not_found".into()), "{path}");
     }
     // What the README of this crate lists is in the document too.

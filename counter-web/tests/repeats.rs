@@ -1,4 +1,5 @@
-//! Real processes: an add that is sent again with its id counts once, also after a kill and on another node.
+//! Real processes: an add that is sent again with its id counts once, also after a kill and on
+//! another node.
 
 mod support;
 
@@ -29,7 +30,17 @@ impl<'a> Place<'a> {
     fn serve(&self, peer: Option<&Node>) -> Node {
         let region = Path::file_name(&self.directory).and_then(|name| name.to_str()).unwrap();
         let mut command = command(self.runtime);
-        command.args(["--cluster", &self.cluster, "--region", region, "--discover", "none", "--http", "127.0.0.1:0", "--data-dir"]);
+        command.args([
+            "--cluster",
+            &self.cluster,
+            "--region",
+            region,
+            "--discover",
+            "none",
+            "--http",
+            "127.0.0.1:0",
+            "--data-dir",
+        ]);
         command.arg(&self.directory);
         if let Some(peer) = peer {
             command.args(["--peer", &peer.gossip]);
@@ -73,7 +84,8 @@ fn an_add_sent_again_counts_once_after_a_kill_and_on_a_node_that_knows_it() {
     assert_eq!(counter(&second.http, "clicks")["total"], 103);
 }
 
-/// Each of the two applies first what the other repeats, so whichever has the greater id, both ways are gone.
+/// Each of the two applies first what the other repeats, so whichever has the greater id, both ways
+/// are gone.
 #[test]
 fn an_add_repeated_where_nobody_knew_it_counts_once_when_the_nodes_meet() {
     let (runtime, cluster) = (Runtime::new(), cluster());
@@ -89,7 +101,8 @@ fn an_add_repeated_where_nobody_knew_it_counts_once_when_the_nodes_meet() {
     add(&first, "tab:2", 30);
     let second = fra.serve(Some(&first));
     // The copies are of incarnations that ended: one of two is taken back once that is absorbed.
-    let is_clean = |node: &Node| support::http::get(&node.http, "/api/status").json()["retirement"] == "clean";
+    let is_clean =
+        |node: &Node| support::http::get(&node.http, "/api/status").json()["retirement"] == "clean";
     let state = |node: &Node| counter(&node.http, "clicks")["state_hash"].clone();
     eventually("equal states without incarnations that ended", SOON, || {
         let is_over = is_clean(&first) && is_clean(&second) && state(&first) == state(&second);

@@ -1,4 +1,5 @@
-//! Sessions over HTTP on real nodes: a client that carries its token is shown no less by any node, and what is no token harms nobody.
+//! Sessions over HTTP on real nodes: a client that carries its token is shown no less by any node,
+//! and what is no token harms nobody.
 
 mod support;
 
@@ -13,7 +14,9 @@ const PATH: &str = "/api/counters/likes";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 fn token(answer: &Answer) -> Option<String> {
-    let line = answer.head.lines().find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("counter-token")));
+    let line = answer.head.lines().find_map(|line| {
+        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("counter-token"))
+    });
     line.map(|(_, value)| value.trim().to_owned())
 }
 
@@ -22,7 +25,13 @@ fn read(node: &Node, seen: &str) -> Answer {
 }
 
 fn add(node: &Node, seen: &str) -> Answer {
-    request(&node.http, "POST", &format!("{PATH}/add"), &[JSON, ("Counter-Token", seen)], "{\"amount\":1}")
+    request(
+        &node.http,
+        "POST",
+        &format!("{PATH}/add"),
+        &[JSON, ("Counter-Token", seen)],
+        "{\"amount\":1}",
+    )
 }
 
 #[test]
@@ -42,7 +51,8 @@ fn a_client_that_carries_its_token_is_shown_no_less_by_any_node() {
         let asked = Instant::now();
         let shown = loop {
             let shown = read(nodes[(round + 1) % 3], &seen);
-            // On a machine under load a second may be too short; it must say so, and the client asks again.
+            // On a machine under load a second may be too short; it must say so, and the client
+            // asks again.
             if shown.status == 200 {
                 break shown;
             }

@@ -1,4 +1,5 @@
-//! What flags and variables mean: empty ones are not set, wrong ones are refused with a sentence, limits are what was asked for.
+//! What flags and variables mean: empty ones are not set, wrong ones are refused with a sentence,
+//! limits are what was asked for.
 
 mod support;
 
@@ -14,13 +15,22 @@ const ADD: &str = "/api/counters/clicks/add";
 fn an_empty_variable_is_not_set_and_empty_items_of_a_list_are_none() {
     let runtime = Runtime::new();
     let mut command = command(&runtime);
-    let empty =
-        ["FLY_REGION", "PORT", "COUNTER_HTTP", "COUNTER_DISCOVER", "COUNTER_DATA_DIR", "COUNTER_NAME", "COUNTER_RATE", "COUNTER_CLUSTER"];
+    let empty = [
+        "FLY_REGION",
+        "PORT",
+        "COUNTER_HTTP",
+        "COUNTER_DISCOVER",
+        "COUNTER_DATA_DIR",
+        "COUNTER_NAME",
+        "COUNTER_RATE",
+        "COUNTER_CLUSTER",
+    ];
     command
         .envs(empty.map(|name| (name, "")))
         .env("COUNTER_PEERS", "/ip4/127.0.0.1/tcp/1, /ip4/127.0.0.1/tcp/2,")
         .env("COUNTER_TRUST_PROXY", "");
-    let node = Node::spawn(command_with(command, &["--http", "127.0.0.1:0", "--cluster", &cluster()]));
+    let node =
+        Node::spawn(command_with(command, &["--http", "127.0.0.1:0", "--cluster", &cluster()]));
     assert_eq!(get(&node.http, "/api/status").json()["region"], "local");
     assert!(node.terminate().success());
 }
@@ -41,10 +51,18 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
         (vec![("COUNTER_TRUST_PROXY", "maybe")], vec![], "write true or false"),
         (vec![("PORT", "x")], vec![], "PORT=8080"),
         (vec![("COUNTER_CLUSTER_KEY", "")], vec![], "the cluster key is empty"),
-        (vec![("COUNTER_CLUSTER_KEY", "another passphrase")], vec!["--cluster-key-file", file], "different keys"),
+        (
+            vec![("COUNTER_CLUSTER_KEY", "another passphrase")],
+            vec!["--cluster-key-file", file],
+            "different keys",
+        ),
         (vec![("COUNTER_CLUSTER_KEY_FILE", "")], vec![], "write FILE"),
         (vec![("COUNTER_CLUSTER_KEY_FILE", &format!("{file},"))], vec![], "write FILE"),
-        (vec![("COUNTER_CLUSTER_KEY", &format!("{},", "0a".repeat(32)))], vec![], "2 parts between commas"),
+        (
+            vec![("COUNTER_CLUSTER_KEY", &format!("{},", "0a".repeat(32)))],
+            vec![],
+            "2 parts between commas",
+        ),
         (vec![("COUNTER_CLUSTER_KEY", &five_keys.join(","))], vec![], "at most 4"),
         (vec![], vec!["--discover", "none", "--discover", "local"], "write one or the other"),
         (vec![], vec!["--rate", "-1"], "write for example 100"),
@@ -70,15 +88,23 @@ fn a_data_directory_stays_with_its_cluster() {
 
 #[test]
 fn a_low_rate_leaves_the_burst_and_says_when_the_next_add_is_let_through() {
-    let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--rate", "0.001"]);
+    let node =
+        Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--rate", "0.001"]);
     for _ in 0..20 {
         assert_eq!(post_json(&node.http, ADD, "{\"amount\":1}").status, 200);
     }
-    let refused = (0..1_000).map(|_| post_json(&node.http, ADD, "{\"amount\":1}")).find(|answer| answer.status != 200).expect("a refusal");
+    let refused = (0..1_000)
+        .map(|_| post_json(&node.http, ADD, "{\"amount\":1}"))
+        .find(|answer| answer.status != 200)
+        .expect("a refusal");
     assert_eq!(refused.error(), (429, "rate_limited".into()));
     assert_eq!(counter(&node.http, "clicks")["total"], 1_000);
     let head = refused.head.to_ascii_lowercase();
-    let seconds: u64 = head.split("retry-after: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok()).unwrap_or_default();
+    let seconds: u64 = head
+        .split("retry-after: ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next()?.parse().ok())
+        .unwrap_or_default();
     assert!((800..=1_000).contains(&seconds), "{head}");
 }
 
@@ -122,12 +148,21 @@ fn another_sites_scripts_read_nothing_and_a_huge_body_is_refused_before_it_is_se
     let node = Node::start(&cluster(), "ord", &[]);
     for path in ["/api/counters/clicks", "/api/counters/clicks/events", "/api/status", "/metrics"] {
         for origin in ["http://elsewhere.example", "null", &format!("ftp://{}", node.http)] {
-            let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n", node.http);
-            assert_eq!(raw(&node.http, head.as_bytes()).unwrap().error(), (400, "wrong_origin".into()), "{path} {origin}");
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n",
+                node.http
+            );
+            assert_eq!(
+                raw(&node.http, head.as_bytes()).unwrap().error(),
+                (400, "wrong_origin".into()),
+                "{path} {origin}"
+            );
         }
     }
-    let head =
-        format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n{{", node.http);
+    let head = format!(
+        "POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n{{",
+        node.http
+    );
     assert_eq!(raw(&node.http, head.as_bytes()).unwrap().error(), (413, "too_large".into()));
     assert_eq!(counter(&node.http, "clicks")["total"], 0);
 }
@@ -144,7 +179,8 @@ fn a_node_raises_its_own_limit_of_open_files() {
     assert_eq!(get(&node.http, "/healthz").status, 200, "with {} connections open", held.len());
 }
 
-/// A request of HTTP/1.1 names its host once (RFC 9112, 3.2), and every refusal has its body, also where the head itself cannot be read.
+/// A request of HTTP/1.1 names its host once (RFC 9112, 3.2), and every refusal has its body, also
+/// where the head itself cannot be read.
 #[test]
 fn heads_that_cannot_be_accepted_are_refused_in_the_one_shape() {
     let node = Node::start(&cluster(), "ord", &[]);
@@ -164,10 +200,19 @@ fn heads_that_cannot_be_accepted_are_refused_in_the_one_shape() {
     ] {
         assert_eq!(ask(head).status, 200, "{head}");
     }
-    for head in ["nonsense", "GET / HTTP/9.9\r\nHost: x", "GET / HTTP/1.1\r\nHost : x", "G\u{7f}T / HTTP/1.1\r\nHost: x"] {
+    for head in [
+        "nonsense",
+        "GET / HTTP/9.9\r\nHost: x",
+        "GET / HTTP/1.1\r\nHost : x",
+        "G\u{7f}T / HTTP/1.1\r\nHost: x",
+    ] {
         let refused = ask(head);
         assert_eq!(refused.error(), (400, "bad_request".into()), "{head}");
-        assert!(refused.head.to_ascii_lowercase().contains("\r\nconnection: close"), "{}", refused.head);
+        assert!(
+            refused.head.to_ascii_lowercase().contains("\r\nconnection: close"),
+            "{}",
+            refused.head
+        );
     }
     let long = ask(&format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "y".repeat(40 * 1024)));
     assert_eq!(long.error(), (431, "too_large".into()));

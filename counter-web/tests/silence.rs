@@ -1,4 +1,5 @@
-//! Clients that fell silent, that answer pings alone, or that read nothing: on the real binary, with an interval of pings of a second.
+//! Clients that fell silent, that answer pings alone, or that read nothing: on the real binary,
+//! with an interval of pings of a second.
 
 mod support;
 
@@ -35,7 +36,9 @@ impl Bare {
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(opening.as_bytes()).unwrap();
         let mut bare = Self { stream, read: Vec::new() };
-        let head = bare.until(|read| read.windows(4).position(|window| window == b"\r\n\r\n")).expect("an answer");
+        let head = bare
+            .until(|read| read.windows(4).position(|window| window == b"\r\n\r\n"))
+            .expect("an answer");
         assert!(bare.read.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&bare.read));
         bare.read.drain(..head + 4);
         bare
@@ -77,7 +80,11 @@ fn who_says_nothing_is_pinged_and_after_three_intervals_cut_with_a_reason() {
     let node = node();
     let (mut silent, start, mut pings) = (Bare::open(&node), Instant::now(), 0);
     let goodbye = loop {
-        assert!(start.elapsed() < INTERVAL * 4 + SLACK, "still there after {:?} and {pings} pings", start.elapsed());
+        assert!(
+            start.elapsed() < INTERVAL * 4 + SLACK,
+            "still there after {:?} and {pings} pings",
+            start.elapsed()
+        );
         match silent.frame().expect("a Close frame before the end") {
             (0x88, goodbye) => break goodbye,
             (0x89, _) => pings += 1,
@@ -89,7 +96,11 @@ fn who_says_nothing_is_pinged_and_after_three_intervals_cut_with_a_reason() {
     assert!(goodbye.starts_with(&1008_u16.to_be_bytes()) && goodbye.len() > 10, "{goodbye:?}");
     assert!(after > INTERVAL * 5 / 2 && after < INTERVAL * 4 + SLACK, "cut after {after:?}");
     assert_eq!(silent.frame(), None, "nothing follows");
-    assert_eq!(counter(&node.http, "clicks")["regions"]["ord"]["connected"], 0, "and it is no viewer any more");
+    assert_eq!(
+        counter(&node.http, "clicks")["regions"]["ord"]["connected"],
+        0,
+        "and it is no viewer any more"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,15 +128,24 @@ async fn who_answers_pings_alone_stays_and_its_own_pings_are_answered_with_their
         }
         panic!("closed before a pong");
     };
-    assert_eq!(tokio::time::timeout(SLACK, answered).await.expect("a pong"), Bytes::from_static(b"are you there?"));
+    assert_eq!(
+        tokio::time::timeout(SLACK, answered).await.expect("a pong"),
+        Bytes::from_static(b"are you there?")
+    );
     quiet.add("quiet", 1).await;
 }
 
-/// It asks for answers and reads none until its socket takes no more: nothing more is read of it, and it is cut before silence alone would do that.
+/// It asks for answers and reads none until its socket takes no more: nothing more is read of it,
+/// and it is cut before silence alone would do that.
 #[test]
 fn who_reads_nothing_of_what_it_is_sent_is_cut_after_its_time() {
     const LONG: Duration = Duration::from_secs(3);
-    let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--ping-interval", "3"]);
+    let node = Node::start_with(
+        &cluster(),
+        "ord",
+        &[],
+        &["--http", "127.0.0.1:0", "--ping-interval", "3"],
+    );
     let mut deaf = Bare::open(&node);
     deaf.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let ping = [&[0x81, 0x80 | 21, 0, 0, 0, 0], b"{\"type\":\"ping\",\"t\":1}".as_slice()].concat();
@@ -139,7 +159,11 @@ fn who_reads_nothing_of_what_it_is_sent_is_cut_after_its_time() {
         some => Err(some.to_string()),
     });
     let after = stuck_at.elapsed();
-    assert!(after < LONG * 5 / 2, "silence alone would have cut it at {:?}, and it took {after:?}", LONG * 3);
+    assert!(
+        after < LONG * 5 / 2,
+        "silence alone would have cut it at {:?}, and it took {after:?}",
+        LONG * 3
+    );
     support::http::add(&node.http, 1);
 }
 
@@ -163,15 +187,24 @@ fn a_close_is_answered_with_its_own_code() {
                 break said;
             }
         };
-        assert!(said.starts_with(echo) && said.is_empty() == echo.is_empty(), "{payload:?} was answered with {said:?}");
+        assert!(
+            said.starts_with(echo) && said.is_empty() == echo.is_empty(),
+            "{payload:?} was answered with {said:?}"
+        );
         assert_eq!(socket.frame(), None, "the server ends the connection");
     }
 }
 
-/// An address that may have one connection is not refused its next one when it has seen the end of the last.
+/// An address that may have one connection is not refused its next one when it has seen the end of
+/// the last.
 #[test]
 fn a_place_of_an_address_is_free_when_its_holder_has_seen_the_end() {
-    let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--connections-per-address", "1"]);
+    let node = Node::start_with(
+        &cluster(),
+        "ord",
+        &[],
+        &["--http", "127.0.0.1:0", "--connections-per-address", "1"],
+    );
     for turn in 0..40 {
         let answer = request(&node.http, "GET", "/readyz", &[], "");
         assert_eq!(answer.status, 200, "turn {turn}: {}", answer.body);
@@ -184,5 +217,9 @@ fn a_place_of_an_address_is_free_when_its_holder_has_seen_the_end() {
     let _held = Bare::open(&node);
     let refused = request(&node.http, "GET", "/readyz", &[], "");
     assert_eq!(refused.error(), (429, "too_many_connections".into()));
-    assert!(refused.head.to_ascii_lowercase().contains("\r\nconnection: close"), "{}", refused.head);
+    assert!(
+        refused.head.to_ascii_lowercase().contains("\r\nconnection: close"),
+        "{}",
+        refused.head
+    );
 }

@@ -1,4 +1,5 @@
-//! How a node stops: what is under way is answered, what is new is refused, what hangs is cut at the deadline.
+//! How a node stops: what is under way is answered, what is new is refused, what hangs is cut at
+//! the deadline.
 
 mod support;
 
@@ -56,5 +57,9 @@ fn what_is_under_way_is_answered_and_kept_while_new_ones_are_refused() {
     let mut rest = Vec::new();
     let _cut = never.read_to_end(&mut rest);
     let node = Node::start_in(&runtime, &cluster, &directory, &[]);
-    assert_eq!(support::http::counter(&node.http, "clicks")["total"], 7, "what was answered is on the disk");
+    assert_eq!(
+        support::http::counter(&node.http, "clicks")["total"],
+        7,
+        "what was answered is on the disk"
+    );
 }

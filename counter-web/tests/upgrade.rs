@@ -48,12 +48,27 @@ fn rolling_upgrade_under_load_is_exact() {
             let replica = node.replica.clone();
             assert!(node.terminate().success(), "{}", logs());
             nodes.insert(at, start(at, false));
-            assert_eq!(nodes[at].replica.split('-').next(), replica.split('-').next(), "it read the directory: {}", logs());
+            assert_eq!(
+                nodes[at].replica.split('-').next(),
+                replica.split('-').next(),
+                "it read the directory: {}",
+                logs()
+            );
             more_adds(load);
             println!("{} of 3 are new: {}", at + 1, probes(&nodes, at));
             if at < 2 {
-                let says_so = || if log(&directories[at]).contains("runs an earlier release") { Ok(()) } else { Err(logs()) };
-                eventually("the new node says that others are of an earlier release", SOON, says_so);
+                let says_so = || {
+                    if log(&directories[at]).contains("runs an earlier release") {
+                        Ok(())
+                    } else {
+                        Err(logs())
+                    }
+                };
+                eventually(
+                    "the new node says that others are of an earlier release",
+                    SOON,
+                    says_so,
+                );
             }
         }
         more_adds(load);
@@ -61,19 +76,31 @@ fn rolling_upgrade_under_load_is_exact() {
     let https = https(&nodes);
     let sums = load.exact(&https.iter().map(String::as_str).collect::<Vec<_>>(), logs);
     eventually("only the living are left", SOON, || {
-        let held: Vec<Option<f64>> = https.iter().map(|http| metric(http, "counter_replicas")).collect();
-        if held.iter().all(|held| *held == Some(3.0)) { Ok(()) } else { Err(format!("{held:?}\n{}", logs())) }
+        let held: Vec<Option<f64>> =
+            https.iter().map(|http| metric(http, "counter_replicas")).collect();
+        if held.iter().all(|held| *held == Some(3.0)) {
+            Ok(())
+        } else {
+            Err(format!("{held:?}\n{}", logs()))
+        }
     });
     for (node, probe) in nodes.iter().flat_map(|node| (0..9).map(move |probe| (node, probe))) {
         let name = format!("probe-{}-{}", probe / 3, probe % 3);
         assert_eq!(counter(&node.http, &name)["total"], 1, "{name} at {}", node.replica);
     }
-    println!("upgraded under load: {} adds, {} repeats, totals {sums:?} at all three\n{}", load.adds(), load.repeats(), logs());
+    println!(
+        "upgraded under load: {} adds, {} repeats, totals {sums:?} at all three\n{}",
+        load.adds(),
+        load.repeats(),
+        logs()
+    );
 }
 
 fn more_adds(load: &Load) {
     let wanted = load.adds() + ADDS;
-    eventually("more adds", SOON, || if load.adds() >= wanted { Ok(()) } else { Err(load.adds().to_string()) });
+    eventually("more adds", SOON, || {
+        if load.adds() >= wanted { Ok(()) } else { Err(load.adds().to_string()) }
+    });
 }
 
 /// Adds one at each node to a counter of its own: who shows it, and how soon. The nodes up to
@@ -91,11 +118,17 @@ fn probes(nodes: &[Node], newest: usize) -> String {
         for (at, node) in nodes.iter().enumerate() {
             let began = Instant::now();
             let outcome = eventually(&format!("{name} at {at}"), SOON, || {
-                let rejected = labelled(&node.http, "counter_rejected_input_total{reason=\"unknown_version\"}");
-                let is_cut = from <= newest && newest < at && rejected > 0.0 && began.elapsed() > BEHIND;
+                let rejected = labelled(
+                    &node.http,
+                    "counter_rejected_input_total{reason=\"unknown_version\"}",
+                );
+                let is_cut =
+                    from <= newest && newest < at && rejected > 0.0 && began.elapsed() > BEHIND;
                 match counter(&node.http, &name)["total"].as_i64() {
                     Some(1) => Ok(format!("{at} after {:?}", began.elapsed())),
-                    _ if is_cut => Ok(format!("{at} not yet, with {rejected} messages of an unknown version")),
+                    _ if is_cut => {
+                        Ok(format!("{at} not yet, with {rejected} messages of an unknown version"))
+                    }
                     total => Err(format!("{total:?}")),
                 }
             });
@@ -111,5 +144,9 @@ fn labelled(http: &str, sample: &str) -> f64 {
 }
 
 fn log(directory: &Path) -> String {
-    format!("-- {}\n{}", directory.display(), std::fs::read_to_string(directory.with_extension("log")).unwrap())
+    format!(
+        "-- {}\n{}",
+        directory.display(),
+        std::fs::read_to_string(directory.with_extension("log")).unwrap()
+    )
 }

@@ -1,4 +1,5 @@
-//! Any bytes are refused, or are a delta that encodes and reads back; the envelope is put on where it is missing.
+//! Any bytes are refused, or are a delta that encodes and reads back; the envelope is put on where
+//! it is missing.
 #![no_main]
 
 use counter_core::Delta;

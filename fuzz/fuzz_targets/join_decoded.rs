@@ -1,4 +1,5 @@
-//! Arbitrary decoded states are joined: whatever they say, what is held then encodes, reads back, hashes and sums up as it should.
+//! Arbitrary decoded states are joined: whatever they say, what is held then encodes, reads back,
+//! hashes and sums up as it should.
 #![no_main]
 
 use counter_core::{CounterMap, Delta, ReplicaId, Staging, VersionVector};
@@ -8,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 fn deltas(mut bytes: &[u8]) -> Vec<Delta> {
     let mut deltas = Vec::new();
     while let [high, low, rest @ ..] = bytes {
-        let (body, left) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(rest.len()));
+        let (body, left) =
+            rest.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(rest.len()));
         let head = [&[0x82, 1, 0x5a][..], &(body.len() as u32).to_be_bytes(), body].concat();
         deltas.extend(Delta::decode(&head));
         bytes = left;
@@ -17,7 +19,8 @@ fn deltas(mut bytes: &[u8]) -> Vec<Delta> {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let (deltas, mut map, mut staging) = (deltas(bytes), CounterMap::with_bounds(100, 100), Staging::new(1_000));
+    let (deltas, mut map, mut staging) =
+        (deltas(bytes), CounterMap::with_bounds(100, 100), Staging::new(1_000));
     for delta in &deltas {
         let before = map.digest();
         match map.join_delta(delta) {
@@ -25,7 +28,10 @@ fuzz_target!(|bytes: &[u8]| {
             Err(_) => assert_eq!(map.digest(), before),
         }
         if let Ok(complete) = staging.push(delta.clone()) {
-            assert_eq!(Delta::decode(&complete.encode()).map(|read| read.encode()), Ok(complete.encode()));
+            assert_eq!(
+                Delta::decode(&complete.encode()).map(|read| read.encode()),
+                Ok(complete.encode())
+            );
             assert!(!complete.has_open_part());
         }
     }

@@ -1,4 +1,5 @@
-//! `cargo bench --manifest-path benches/peers/Cargo.toml`: automerge, loro and yrs under criterion, by the same code as the suite's own benches.
+//! `cargo bench --manifest-path benches/peers/Cargo.toml`: automerge, loro and yrs under criterion,
+//! by the same code as the suite's own benches.
 
 #[path = "../../benches/rounds.rs"]
 mod rounds;
@@ -12,8 +13,7 @@ use peers::yrs_doc::Yrs;
 
 use rounds::{add, change, join};
 
-const LEFT_OUT: &str =
-    "left out, since a round takes minutes: automerge from 100,000 regions on, loro and yrs at 100,000 regions and 20 writers";
+const LEFT_OUT: &str = "left out, since a round takes minutes: automerge from 100,000 regions on, loro and yrs at 100,000 regions and 20 writers";
 
 fn adds(criterion: &mut Criterion) {
     println!("{LEFT_OUT}");
@@ -24,9 +24,19 @@ fn adds(criterion: &mut Criterion) {
 }
 
 fn joins(criterion: &mut Criterion) {
-    for (regions, writers) in [(32, 1), (32, 3), (32, 20), (1_000, 1), (1_000, 3), (1_000, 20), (100_000, 1), (100_000, 3)] {
+    for (regions, writers) in [
+        (32, 1),
+        (32, 3),
+        (32, 20),
+        (1_000, 1),
+        (1_000, 3),
+        (1_000, 20),
+        (100_000, 1),
+        (100_000, 3),
+    ] {
         let shape = Shape::new(Values::Formula, regions, writers);
-        let mut group = criterion.benchmark_group(format!("w2 w4 {regions} regions, {writers} writers"));
+        let mut group =
+            criterion.benchmark_group(format!("w2 w4 {regions} regions, {writers} writers"));
         join::<Yrs>(&mut group, &shape);
         join::<Loro>(&mut group, &shape);
         if regions < 100_000 {

@@ -1,4 +1,5 @@
-//! automerge: one of its own counters a region, which every writer increments, and increments by less than nothing.
+//! automerge: one of its own counters a region, which every writer increments, and increments by
+//! less than nothing.
 
 use automerge::transaction::Transactable;
 use automerge::{ActorId, AutoCommit, ROOT, ReadDoc, ScalarValue, Value};

@@ -41,12 +41,21 @@ impl Contender for Loro {
     fn sides(shape: &Shape) -> (Counters, Counters) {
         let base = Self::empty(9);
         let mut writers: Vec<Counters> = (0..shape.writers).map(Self::empty).collect();
-        shape.written(0).for_each(|(writer, region, by)| Self::change(&mut writers[writer], writer, region, by));
-        writers.iter().for_each(|writer| import(&base.document, &writer.document.export(ExportMode::all_updates()).expect("all of it")));
+        shape.written(0).for_each(|(writer, region, by)| {
+            Self::change(&mut writers[writer], writer, region, by)
+        });
+        writers.iter().for_each(|writer| {
+            import(
+                &base.document,
+                &writer.document.export(ExportMode::all_updates()).expect("all of it"),
+            )
+        });
         let side = |writer: usize, amount: f64| {
             let side = Counters { document: base.document.fork(), names: shape.names.clone() };
             side.document.set_peer_id(writer as u64 + 1).expect("nothing is under way");
-            shape.again(writer).for_each(|region| side.document.get_counter(region).increment(amount).expect("attached"));
+            shape.again(writer).for_each(|region| {
+                side.document.get_counter(region).increment(amount).expect("attached")
+            });
             side.document.commit();
             side
         };
@@ -62,7 +71,10 @@ impl Contender for Loro {
     }
 
     fn join(into: &mut Counters, from: &mut Counters) {
-        let lacking = from.document.export(ExportMode::updates(&into.document.oplog_vv())).expect("all of it");
+        let lacking = from
+            .document
+            .export(ExportMode::updates(&into.document.oplog_vv()))
+            .expect("all of it");
         import(&into.document, &lacking);
     }
 

@@ -2,7 +2,9 @@
 
 use benches::report::Peers;
 use benches::row::{Figure, Row};
-use benches::work::{Adder, CHANGES, Changer, Join, add_by_name, changes_of, heap_of, heap_of_adds, sum_of_all};
+use benches::work::{
+    Adder, CHANGES, Changer, Join, add_by_name, changes_of, heap_of, heap_of_adds, sum_of_all,
+};
 use benches::{Contender, Sample, Series, Shape, Values};
 
 use peers::automerge_doc::{AutoCommitAdder, Automerge};
@@ -44,7 +46,9 @@ fn main() {
                     --quick has them";
         peers.skipped.push(line.into());
     } else {
-        single_changes(&mut peers, Automerge::NAME, 50, |replica| AutoCommitAdder(Automerge::empty(replica)));
+        single_changes(&mut peers, Automerge::NAME, 50, |replica| {
+            AutoCommitAdder(Automerge::empty(replica))
+        });
     }
     println!("{}", serde_json::to_string(&peers).expect("figures are plain"));
 }
@@ -56,7 +60,10 @@ fn put(peers: &mut Peers, name: &str, id: String, samples: &[Sample]) {
 
 /// Of a state that is wrong the size is wrong too.
 fn size(peers: &mut Peers, name: &str, id: String, bytes: f64, right: bool) {
-    peers.figures.push((id, Figure { name: name.into(), value: bytes, spread: 0.0, right, published: false }));
+    peers.figures.push((
+        id,
+        Figure { name: name.into(), value: bytes, spread: 0.0, right, published: false },
+    ));
 }
 
 fn adds<A: Adder>(peers: &mut Peers, name: &str, adds: usize, make: impl Fn() -> A) {
@@ -90,7 +97,12 @@ fn by_writers<C: Contender>(peers: &mut Peers, shape: &Shape) {
 }
 
 /// W3; the first round is not counted.
-fn single_changes<C: Changer>(peers: &mut Peers, name: &str, each_round: usize, make: impl Fn(usize) -> C) {
+fn single_changes<C: Changer>(
+    peers: &mut Peers,
+    name: &str,
+    each_round: usize,
+    make: impl Fn(usize) -> C,
+) {
     eprintln!("· {name}: W3");
     let mut changes = changes_of(each_round, LARGEST, make(0), make(1));
     let (first, second) = (changes.round(), changes.round());

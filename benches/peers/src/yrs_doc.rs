@@ -1,4 +1,5 @@
-//! yrs, which has no counters: a map of one entry a region and writer, with both totals, that only this writer sets.
+//! yrs, which has no counters: a map of one entry a region and writer, with both totals, that only
+//! this writer sets.
 
 use benches::work::{Adder, Changer};
 use benches::{Contender, Shape};
@@ -34,15 +35,27 @@ impl Totals {
         self.raise_in(&mut self.document.transact_mut(), writer, region, by);
     }
 
-    fn raise_in(&self, transaction: &mut TransactionMut<'_>, writer: usize, region: &str, by: Amounts) {
+    fn raise_in(
+        &self,
+        transaction: &mut TransactionMut<'_>,
+        writer: usize,
+        region: &str,
+        by: Amounts,
+    ) {
         let key = key(region, writer);
         let Amounts { increments, decrements } = totals(self.map.get(transaction, &key));
-        let parts = [Any::from((increments + by.increments) as f64), Any::from((decrements + by.decrements) as f64)];
+        let parts = [
+            Any::from((increments + by.increments) as f64),
+            Any::from((decrements + by.decrements) as f64),
+        ];
         self.map.insert(transaction, key, Any::Array(parts.as_slice().into()));
     }
 
     fn take(&self, bytes: &[u8]) {
-        self.document.transact_mut().apply_update(Update::decode_v1(bytes).expect("own bytes")).expect("own update");
+        self.document
+            .transact_mut()
+            .apply_update(Update::decode_v1(bytes).expect("own bytes"))
+            .expect("own update");
     }
 }
 
@@ -68,7 +81,9 @@ impl Contender for Yrs {
         let side = |writer: usize, increments: u64| {
             let side = Self::empty(writer);
             writers.iter().for_each(|writer| side.take(&Self::encode(writer)));
-            shape.again(writer).for_each(|region| side.raise(writer, region, Amounts { increments, decrements: 0 }));
+            shape.again(writer).for_each(|region| {
+                side.raise(writer, region, Amounts { increments, decrements: 0 })
+            });
             side
         };
         (side(0, 5), side(1, 7))
@@ -94,7 +109,9 @@ impl Contender for Yrs {
 
     fn value(state: &Totals, region: &str) -> i128 {
         let transaction = state.document.transact();
-        (0..WRITERS).map(|writer| totals(state.map.get(&transaction, &key(region, writer))).net()).sum()
+        (0..WRITERS)
+            .map(|writer| totals(state.map.get(&transaction, &key(region, writer))).net())
+            .sum()
     }
 
     fn sum(state: &Totals) -> i128 {
@@ -118,7 +135,12 @@ impl Adder for Totals {
 impl Changer for Totals {
     fn produce(&mut self, counter: &str) -> Vec<u8> {
         let mut transaction = self.document.transact_mut();
-        self.raise_in(&mut transaction, self.writer, counter, Amounts { increments: 1, decrements: 0 });
+        self.raise_in(
+            &mut transaction,
+            self.writer,
+            counter,
+            Amounts { increments: 1, decrements: 0 },
+        );
         transaction.encode_update_v1()
     }
 

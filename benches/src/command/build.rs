@@ -1,30 +1,47 @@
-//! Before everything is measured: the node and this program are built as the checkout is, so that one command is enough and no old binary is measured.
+//! Before everything is measured: the node and this program are built as the checkout is, so that
+//! one command is enough and no old binary is measured.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Builds both into the directory that this program lies in, the simulator with them, and starts this program anew. Returns only where that cannot be: then what
-/// lies there is measured, and a line on standard error says so.
+/// Builds both into the directory that this program lies in, the simulator with them, and starts
+/// this program anew. Returns only where that cannot be: then what lies there is measured, and a
+/// line on standard error says so.
 pub(super) fn build() {
     match build_and_start() {
         Ok(never) => match never {},
-        Err(why) => eprintln!("· not built anew, so what lies beside this program is measured: {why}"),
+        Err(why) => {
+            eprintln!("· not built anew, so what lies beside this program is measured: {why}")
+        }
     }
 }
 
 fn build_and_start() -> Result<std::convert::Infallible, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let folder = own.parent().filter(|folder| folder.file_name() == Some(OsStr::new("release")));
-    let target = folder.and_then(Path::parent).ok_or("this program does not lie in a folder of cargo's called release")?;
+    let target = folder
+        .and_then(Path::parent)
+        .ok_or("this program does not lie in a folder of cargo's called release")?;
     if std::env::var_os("COUNTER_WEB").is_some() {
         return Err("COUNTER_WEB names the node".into());
     }
     eprintln!("· cargo build --release -p counter-web -p benches --features benches/sim");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--release", "--locked", "-p", "counter-web", "-p", "benches", "--features", "benches/sim"]);
+    command.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "-p",
+        "counter-web",
+        "-p",
+        "benches",
+        "--features",
+        "benches/sim",
+    ]);
     command.arg("--target-dir").arg(target);
     match command.status() {
         Ok(status) if status.success() => {}

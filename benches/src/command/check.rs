@@ -1,4 +1,5 @@
-//! `check`: what is worse than in the committed report, measured now or in a report that was written before.
+//! `check`: what is worse than in the committed report, measured now or in a report that was
+//! written before.
 
 use benches::report::{Report, Worse, compare, confirmed, unmeasured};
 use tokio::runtime::Runtime;
@@ -6,7 +7,8 @@ use tokio::runtime::Runtime;
 use super::committed::{committed, read};
 use super::report::measure;
 
-/// Measures again and names what is worse than in the committed report. What looks worse is measured once more, and named if it is worse then too.
+/// Measures again and names what is worse than in the committed report. What looks worse is
+/// measured once more, and named if it is worse then too.
 pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     let before = committed()?;
     let now = measure(runtime, true);
@@ -20,18 +22,26 @@ pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     verdict(&before, &now, &worse)
 }
 
-/// The same of a report that lies in a file: measured once, so what a neighbour's work did to it is named too.
+/// The same of a report that lies in a file: measured once, so what a neighbour's work did to it is
+/// named too.
 pub(super) fn check_file(path: &str) -> Result<(), String> {
     let (before, now) = (committed()?, read(path)?);
     verdict(&before, &now, &compare(&before, &now))
 }
 
 fn verdict(before: &Report, now: &Report, worse: &[Worse]) -> Result<(), String> {
-    unmeasured(before, now).iter().for_each(|work| println!("not measured now, so nobody knows: {work}"));
+    unmeasured(before, now)
+        .iter()
+        .for_each(|work| println!("not measured now, so nobody knows: {work}"));
     if worse.is_empty() {
         println!("nothing is worse than in the report of commit {}", before.machine.commit);
         return Ok(());
     }
-    let line = |worse: &Worse| format!("worse: {}, {:.2} times (noise ends at {:.2})", worse.work, worse.times, worse.noise);
+    let line = |worse: &Worse| {
+        format!(
+            "worse: {}, {:.2} times (noise ends at {:.2})",
+            worse.work, worse.times, worse.noise
+        )
+    };
     Err(worse.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

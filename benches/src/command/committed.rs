@@ -16,7 +16,8 @@ pub(super) fn committed() -> Result<Report, String> {
 pub(super) fn read(path: &str) -> Result<Report, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{path} cannot be read: {error}; this is run from the repository's root, where `report` makes reports"))?;
-    serde_json::from_str(&text).map_err(|error| format!("{path} is not a report of this version: {error}"))
+    serde_json::from_str(&text)
+        .map_err(|error| format!("{path} is not a report of this version: {error}"))
 }
 
 /// A report as the committed file has it.
@@ -26,5 +27,6 @@ pub(super) fn json(report: &Report) -> Result<String, String> {
 
 pub(super) fn write(path: impl AsRef<Path>, text: &str) -> Result<(), String> {
     let path = path.as_ref();
-    std::fs::write(path, text).map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    std::fs::write(path, text)
+        .map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }

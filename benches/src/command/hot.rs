@@ -1,4 +1,5 @@
-//! One hot path alone, a fixed number of times: for callgrind, whose instruction counts do not drift with the machine.
+//! One hot path alone, a fixed number of times: for callgrind, whose instruction counts do not
+//! drift with the machine.
 
 use std::hint::black_box;
 
@@ -12,7 +13,10 @@ use counter_core::Delta;
 pub(crate) fn hot(path: &str) -> Result<(), String> {
     let (name, ready_only) = path.strip_suffix("-ready").map_or((path, false), |name| (name, true));
     let known = || HOT_PATHS.map(|(known, _)| known).join(", ");
-    let &(_, times) = HOT_PATHS.iter().find(|(known, _)| *known == name).ok_or_else(|| format!("{name:?} is none of {}", known()))?;
+    let &(_, times) = HOT_PATHS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| format!("{name:?} is none of {}", known()))?;
     let (times, run) = (times as usize, !ready_only);
     match name {
         "add-by-name" => add_by_name(times, run),
@@ -46,7 +50,10 @@ fn add_by_name(times: usize, run: bool) {
     let times = if run { times } else { 0 };
     (0..times).for_each(|at| node.add_one(black_box(&names[at % 32])));
     node.finish();
-    assert_eq!(names.iter().map(|name| Adder::value(&node, name)).sum::<i128>(), times as i128 + 32);
+    assert_eq!(
+        names.iter().map(|name| Adder::value(&node, name)).sum::<i128>(),
+        times as i128 + 32
+    );
 }
 
 fn add_by_handle(times: usize, run: bool) {
@@ -90,7 +97,8 @@ fn encode(times: usize, run: bool) {
 fn decode(times: usize, run: bool) {
     let bytes = Ours::encode(&Ours::sides(&shape(1_000)).1);
     if run {
-        (0..times).for_each(|_| drop(black_box(Delta::decode(black_box(&bytes)).expect("own bytes"))));
+        (0..times)
+            .for_each(|_| drop(black_box(Delta::decode(black_box(&bytes)).expect("own bytes"))));
     }
 }
 
@@ -100,7 +108,9 @@ fn join_decoded(times: usize, run: bool) {
     let delta = Delta::decode(&Ours::encode(&y)).expect("own bytes");
     let mut copies: Vec<_> = (0..times).map(|_| Ours::copy(&x)).collect();
     if run {
-        copies.iter_mut().for_each(|copy| drop(copy.join_delta(black_box(&delta)).expect("within its bounds")));
+        copies
+            .iter_mut()
+            .for_each(|copy| drop(copy.join_delta(black_box(&delta)).expect("within its bounds")));
         assert!(copies.iter().all(|copy| Ours::sum(copy) == shape.sum_joined()));
     }
 }

@@ -1,10 +1,12 @@
-//! `count` and `check-instructions`: the instruction counts of the hot paths alone. They need no node, so they are built without the network.
+//! `count` and `check-instructions`: the instruction counts of the hot paths alone. They need no
+//! node, so they are built without the network.
 
 use benches::report::{Machine, Report, compare_instructions, instructions};
 
 use super::committed::{COMMITTED, committed, json, write};
 
-/// Counts them; with `keep`, puts them into the committed report: what a change does that is worth its cost.
+/// Counts them; with `keep`, puts them into the committed report: what a change does that is worth
+/// its cost.
 pub(crate) fn count(keep: bool) -> Result<(), String> {
     let counts = instructions()?;
     counts.iter().for_each(|(path, count)| println!("{path}: {count} instructions"));
@@ -19,7 +21,8 @@ pub(crate) fn count(keep: bool) -> Result<(), String> {
     write(COMMITTED, &json(&Report { instructions: counts, ..before })?)
 }
 
-/// Counts them again and names what takes more instructions than in the committed report: what CI runs.
+/// Counts them again and names what takes more instructions than in the committed report: what CI
+/// runs.
 pub(crate) fn check_instructions() -> Result<(), String> {
     let before = committed()?;
     let counts = match instructions() {
@@ -35,14 +38,22 @@ pub(crate) fn check_instructions() -> Result<(), String> {
     }
     let here = Machine::here();
     if before.machine.rustc != here.rustc {
-        println!("SKIPPED the verdict: the committed counts are of {}, this is {}", before.machine.rustc, here.rustc);
+        println!(
+            "SKIPPED the verdict: the committed counts are of {}, this is {}",
+            before.machine.rustc, here.rustc
+        );
     }
     let lines: Vec<String> = compare_instructions(&before, &counts, &here)
         .iter()
-        .map(|worse| format!("worse: {}, {:.3} times (allowed {:.2})", worse.work, worse.times, worse.noise))
+        .map(|worse| {
+            format!("worse: {}, {:.3} times (allowed {:.2})", worse.work, worse.times, worse.noise)
+        })
         .collect();
     match lines.is_empty() {
         true => Ok(()),
-        false => Err(format!("{}\nif the change is worth it: `benches count --keep`, and commit {COMMITTED}", lines.join("\n"))),
+        false => Err(format!(
+            "{}\nif the change is worth it: `benches count --keep`, and commit {COMMITTED}",
+            lines.join("\n")
+        )),
     }
 }

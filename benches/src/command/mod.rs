@@ -61,6 +61,10 @@ pub(crate) fn system(name: &str, file: Option<&str>, flags: Flags) -> Option<Res
 
 /// Without the feature there is only the in-process work.
 #[cfg(not(feature = "system"))]
-pub(crate) fn system(_name: &str, _file: Option<&str>, _flags: Flags) -> Option<Result<(), String>> {
+pub(crate) fn system(
+    _name: &str,
+    _file: Option<&str>,
+    _flags: Flags,
+) -> Option<Result<(), String>> {
     Some(Err("this was built without the feature `system`: only core, hot, count and check-instructions are here".into()))
 }

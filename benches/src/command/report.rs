@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use benches::report::{Machine, Report, add_peers, between_markers, html, instructions, markdown, readme};
+use benches::report::{
+    Machine, Report, add_peers, between_markers, html, instructions, markdown, readme,
+};
 use benches::row::{Row, Unit};
 use benches::suite::{self, CORE_PARTS, system};
 use benches::system::{Failure, Measured};
@@ -15,8 +17,19 @@ use super::{all_right, effort};
 const FOLDER: &str = "target/report";
 
 /// The works with processes, in the order of the report.
-const SYSTEM_PARTS: [&str; 11] =
-    ["latency", "fresh", "recovery", "redis", "adds", "durable", "fanout", "million", "hosts", "far", "simulated"];
+const SYSTEM_PARTS: [&str; 11] = [
+    "latency",
+    "fresh",
+    "recovery",
+    "redis",
+    "adds",
+    "durable",
+    "fanout",
+    "million",
+    "hosts",
+    "far",
+    "simulated",
+];
 
 /// A bar on standard error that says what runs now, and how long all of it has run.
 struct Progress {
@@ -31,13 +44,19 @@ impl Progress {
         let full = self.done * WIDTH / self.all;
         self.done += 1;
         let (done, empty) = ("█".repeat(full), "░".repeat(WIDTH - full));
-        eprintln!("{done}{empty} {:2}/{} {:4} s  {name}", self.done, self.all, self.start.elapsed().as_secs());
+        eprintln!(
+            "{done}{empty} {:2}/{} {:4} s  {name}",
+            self.done,
+            self.all,
+            self.start.elapsed().as_secs()
+        );
     }
 }
 
 /// Everything, measured.
 pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
-    let mut progress = Progress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2, start: Instant::now() };
+    let mut progress =
+        Progress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2, start: Instant::now() };
     let mut report = Report {
         machine: Machine::here(),
         quick,
@@ -90,9 +109,15 @@ fn add_part(report: &mut Report, name: &str, part: Measured<system::Part>) {
     }
 }
 
-/// A work that came to the wrong answer is no work that is missing: it stands in the report as wrong.
+/// A work that came to the wrong answer is no work that is missing: it stands in the report as
+/// wrong.
 fn wrong(name: &str, failure: &Failure) -> Row {
-    let mut row = Row::exact(format!("system.{name}"), format!("{name}: {failure}"), Unit::Nanoseconds, &[("ours", 0.0)]);
+    let mut row = Row::exact(
+        format!("system.{name}"),
+        format!("{name}: {failure}"),
+        Unit::Nanoseconds,
+        &[("ours", 0.0)],
+    );
     row.figures[0].right = false;
     row
 }
@@ -117,7 +142,8 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
     }
 }
 
-/// Measures everything and writes the report; with `keep`, also as the committed one and into the README's table.
+/// Measures everything and writes the report; with `keep`, also as the committed one and into the
+/// README's table.
 pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), String> {
     let report = measure(runtime, quick);
     write_page(&report)?;
@@ -131,7 +157,9 @@ pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), S
     print!("{}", table::text(&report.rows));
     report.instructions.iter().for_each(|(path, count)| println!("{path}: {count} instructions"));
     report.skipped.iter().for_each(|line| println!("- {line}"));
-    report.slowest().iter().for_each(|(row, bound, times)| println!("slow: {}, {times:.2} times the {}", row.work, bound.name));
+    report.slowest().iter().for_each(|(row, bound, times)| {
+        println!("slow: {}, {times:.2} times the {}", row.work, bound.name)
+    });
     println!("\nthe page: {FOLDER}/index.html");
     all_right(&report.rows)
 }
@@ -141,7 +169,8 @@ fn write_page(report: &Report) -> Result<(), String> {
     write(format!("{FOLDER}/index.html"), &html(report))
 }
 
-/// Draws the page of a report that was written before, the committed one where none is named, without measuring anything.
+/// Draws the page of a report that was written before, the committed one where none is named,
+/// without measuring anything.
 pub(super) fn page_again(path: Option<&str>) -> Result<(), String> {
     write_page(&read(path.unwrap_or(COMMITTED))?)?;
     println!("the page: {FOLDER}/index.html");
@@ -149,7 +178,8 @@ pub(super) fn page_again(path: Option<&str>) -> Result<(), String> {
 }
 
 fn put_into_readme(report: &Report) -> Result<(), String> {
-    let text = std::fs::read_to_string("README.md").map_err(|error| format!("README.md cannot be read: {error}"))?;
+    let text = std::fs::read_to_string("README.md")
+        .map_err(|error| format!("README.md cannot be read: {error}"))?;
     match between_markers(&text, &readme(report)) {
         Some(text) => write("README.md", &text),
         None => Err("README.md has no markers for the table: it was left alone".into()),

@@ -32,17 +32,35 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
     match name {
         "hosts-inside" => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
-            return Some(runtime.block_on(system_work::hosts_inside(&arguments)).map_err(|failure| failure.to_string()));
+            return Some(
+                runtime
+                    .block_on(system_work::hosts_inside(&arguments))
+                    .map_err(|failure| failure.to_string()),
+            );
         }
         "far-inside" => {
             let times = file.unwrap_or_default();
-            return Some(runtime.block_on(system_work::far_inside(times)).map_err(|failure| failure.to_string()));
+            return Some(
+                runtime
+                    .block_on(system_work::far_inside(times))
+                    .map_err(|failure| failure.to_string()),
+            );
         }
         "million-inside" => {
             let counters = file.unwrap_or_default();
-            return Some(runtime.block_on(system_work::million_inside(counters)).map_err(|failure| failure.to_string()));
+            return Some(
+                runtime
+                    .block_on(system_work::million_inside(counters))
+                    .map_err(|failure| failure.to_string()),
+            );
         }
-        "raw-write-loop" => return Some(runtime.block_on(system_work::raw_write_loop()).map_err(|failure| failure.to_string())),
+        "raw-write-loop" => {
+            return Some(
+                runtime
+                    .block_on(system_work::raw_write_loop())
+                    .map_err(|failure| failure.to_string()),
+            );
+        }
         "report" => return Some(report(&runtime, quick, keep)),
         "check" => return Some(check(&runtime)),
         _ => {}
@@ -75,5 +93,6 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _raised =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

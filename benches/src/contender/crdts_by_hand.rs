@@ -1,4 +1,5 @@
-//! `crdts::PNCounter` in a plain hash map: what somebody writes who has met the limits of `crdts::Map`.
+//! `crdts::PNCounter` in a plain hash map: what somebody writes who has met the limits of
+//! `crdts::Map`.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,8 @@ use crate::work::{Adder, Changer};
 
 type State = HashMap<String, PNCounter<u64>, FixedState>;
 
-/// A foldhash map of `crdts::PNCounter`, joined counter by counter. No removal, no digest, no version: the least that joins.
+/// A foldhash map of `crdts::PNCounter`, joined counter by counter. No removal, no digest, no
+/// version: the least that joins.
 #[derive(Clone, Debug, Default)]
 pub struct CrdtsByHand {
     map: State,
@@ -115,7 +117,8 @@ impl Changer for CrdtsByHand {
     }
 
     fn apply(&mut self, bytes: &[u8]) {
-        let (counter, op): (&str, crdts::pncounter::Op<u64>) = postcard::from_bytes(bytes).expect("own bytes");
+        let (counter, op): (&str, crdts::pncounter::Op<u64>) =
+            postcard::from_bytes(bytes).expect("own bytes");
         self.counter(counter).apply(op);
     }
 

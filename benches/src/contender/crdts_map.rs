@@ -1,4 +1,5 @@
-//! `crdts` as its authors offer it: `Map<String, PNCounter<u64>, u64>`. Whole maps joined and operations in order are where it is usable.
+//! `crdts` as its authors offer it: `Map<String, PNCounter<u64>, u64>`. Whole maps joined and
+//! operations in order are where it is usable.
 
 use counter_core::Amounts;
 use crdts::ctx::AddCtx;
@@ -11,7 +12,8 @@ use crate::work::{Adder, Changer};
 type State = Map<String, PNCounter<u64>, u64>;
 type Op = <State as CmRDT>::Op;
 
-/// `crdts::Map` of `crdts::PNCounter`. A delta of it deletes what it lacks, so W3 sends operations, which need ordered delivery.
+/// `crdts::Map` of `crdts::PNCounter`. A delta of it deletes what it lacks, so W3 sends operations,
+/// which need ordered delivery.
 #[derive(Clone, Debug, Default)]
 pub struct CrdtsMap {
     map: State,
@@ -24,7 +26,12 @@ impl CrdtsMap {
         Self { map: Map::new(), actor }
     }
 
-    fn op(&self, actor: u64, region: &str, with: impl FnOnce(&PNCounter<u64>, AddCtx<u64>) -> crdts::pncounter::Op<u64>) -> Op {
+    fn op(
+        &self,
+        actor: u64,
+        region: &str,
+        with: impl FnOnce(&PNCounter<u64>, AddCtx<u64>) -> crdts::pncounter::Op<u64>,
+    ) -> Op {
         self.map.update(region, self.map.read_ctx().derive_add_ctx(actor), with)
     }
 }

@@ -1,4 +1,5 @@
-//! The floor: dense arrays where everybody knows every slot beforehand, so that a join is a vector maximum and nothing is looked up.
+//! The floor: dense arrays where everybody knows every slot beforehand, so that a join is a vector
+//! maximum and nothing is looked up.
 
 use counter_core::Amounts;
 
@@ -37,7 +38,10 @@ impl<const W: usize> Contender for Dense<W> {
     }
 
     fn join(into: &mut Self, from: &mut Self) {
-        into.totals.iter_mut().zip(&from.totals).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
+        into.totals
+            .iter_mut()
+            .zip(&from.totals)
+            .for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
     }
 
     fn encode(state: &Self) -> Vec<u8> {
@@ -45,7 +49,9 @@ impl<const W: usize> Contender for Dense<W> {
     }
 
     fn receive(into: &mut Self, bytes: &[u8]) {
-        let totals = bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
+        let totals = bytes
+            .chunks_exact(8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
         into.totals.iter_mut().zip(totals).for_each(|(mine, theirs)| *mine = (*mine).max(theirs));
     }
 

@@ -23,19 +23,26 @@ pub trait Contender {
     /// What one replica holds.
     type State;
 
-    /// A replica that holds nothing yet; `replica` tells the two sides of a join apart where the contender must know.
+    /// A replica that holds nothing yet; `replica` tells the two sides of a join apart where the
+    /// contender must know.
     fn empty(replica: usize) -> Self::State;
 
     /// A second replica with the same contents.
     fn copy(state: &Self::State) -> Self::State;
 
-    /// Both sides of W2: X, which has added 5 to every region as writer 0, and Y, which has added 7 as writer 1.
+    /// Both sides of W2: X, which has added 5 to every region as writer 0, and Y, which has added 7
+    /// as writer 1.
     fn sides(shape: &Shape) -> (Self::State, Self::State) {
         let side = |writer: usize, increments: u64| {
             let mut state = Self::empty(writer);
-            // The sides meet the regions in different orders where the orders differ: nobody's numbering is everybody's.
-            shape.written(writer).for_each(|(writer, region, amounts)| Self::change(&mut state, writer, region, amounts));
-            shape.again(writer).for_each(|region| Self::change(&mut state, writer, region, Amounts { increments, decrements: 0 }));
+            // The sides meet the regions in different orders where the orders differ: nobody's
+            // numbering is everybody's.
+            shape.written(writer).for_each(|(writer, region, amounts)| {
+                Self::change(&mut state, writer, region, amounts)
+            });
+            shape.again(writer).for_each(|region| {
+                Self::change(&mut state, writer, region, Amounts { increments, decrements: 0 })
+            });
             state
         };
         (side(0, 5), side(1, 7))

@@ -8,7 +8,10 @@ use crate::work::{Adder, Changer};
 const COUNTER: &str = "clicks";
 
 fn writer_id(writer: usize) -> ReplicaId {
-    ReplicaId::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(writer as u64 + 1), 0x1_9000_0000 + writer as u64)
+    ReplicaId::new(
+        0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(writer as u64 + 1),
+        0x1_9000_0000 + writer as u64,
+    )
 }
 
 /// counter-core.
@@ -98,7 +101,10 @@ impl Changer for OursNode {
     }
 
     fn apply(&mut self, bytes: &[u8]) {
-        let joined = self.replica.join_delta(Delta::decode(bytes).expect("own bytes")).expect("within its bounds");
+        let joined = self
+            .replica
+            .join_delta(Delta::decode(bytes).expect("own bytes"))
+            .expect("within its bounds");
         assert_eq!(joined.cells(), 1, "one change came in");
     }
 
@@ -107,6 +113,8 @@ impl Changer for OursNode {
     }
 
     fn clone_from_node(&mut self, other: &Self) {
-        self.replica.join_delta(other.replica.map().delta_since(&VersionVector::new())).expect("within its bounds");
+        self.replica
+            .join_delta(other.replica.map().delta_since(&VersionVector::new()))
+            .expect("within its bounds");
     }
 }

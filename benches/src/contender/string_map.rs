@@ -1,4 +1,5 @@
-//! The fair bound: a string-keyed hash map with foldhash and one array of running totals a region. No versions, no deltas, no checks.
+//! The fair bound: a string-keyed hash map with foldhash and one array of running totals a region.
+//! No versions, no deltas, no checks.
 
 use std::collections::HashMap;
 
@@ -69,7 +70,8 @@ impl<const W: usize> Contender for StringMap<W> {
         for (region, amounts) in &state.map {
             out.push(region.len() as u8);
             out.extend_from_slice(region.as_bytes());
-            for part in amounts.iter().flat_map(|amounts| [amounts.increments, amounts.decrements]) {
+            for part in amounts.iter().flat_map(|amounts| [amounts.increments, amounts.decrements])
+            {
                 write_varint(&mut out, part);
             }
         }
@@ -83,7 +85,10 @@ impl<const W: usize> Contender for StringMap<W> {
             let region = std::str::from_utf8(region).expect("own bytes");
             let mut theirs = [Amounts::default(); W];
             for amounts in &mut theirs {
-                *amounts = Amounts { increments: read_varint(&mut bytes), decrements: read_varint(&mut bytes) };
+                *amounts = Amounts {
+                    increments: read_varint(&mut bytes),
+                    decrements: read_varint(&mut bytes),
+                };
             }
             match into.map.get_mut(region) {
                 Some(mine) => join_amounts(mine, &theirs),

@@ -16,20 +16,27 @@ pub struct Worse {
     pub noise: f64,
 }
 
-/// Names what is worse in `now`. Times in memory are compared as ratios to the bound, or to `crdts`, of their own run, since the machine drifts; the system's,
-/// which have neither, are worse from a doubling on. Sizes are exact. Instructions are worse by 2 %, where the compiler and the processor are the same. A
-/// wrong answer of ours is worse, whatever was there before.
+/// Names what is worse in `now`. Times in memory are compared as ratios to the bound, or to
+/// `crdts`, of their own run, since the machine drifts; the system's, which have neither, are worse
+/// from a doubling on. Sizes are exact. Instructions are worse by 2 %, where the compiler and the
+/// processor are the same. A wrong answer of ours is worse, whatever was there before.
 pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
-    let rows = now.rows.iter().filter_map(|row| match before.rows.iter().find(|old| old.id == row.id) {
-        _ if row.ours().is_some_and(|ours| !ours.right) => Some(wrong(row)),
-        Some(old) => worse(old, row),
-        None => None,
-    });
+    let rows =
+        now.rows.iter().filter_map(|row| match before.rows.iter().find(|old| old.id == row.id) {
+            _ if row.ours().is_some_and(|ours| !ours.right) => Some(wrong(row)),
+            Some(old) => worse(old, row),
+            None => None,
+        });
     rows.chain(compare_instructions(before, &now.instructions, &now.machine)).collect()
 }
 
-/// The same for instruction counts alone: nothing where another compiler made them, since then they say nothing.
-pub fn compare_instructions(before: &Report, now: &BTreeMap<String, u64>, machine: &Machine) -> Vec<Worse> {
+/// The same for instruction counts alone: nothing where another compiler made them, since then they
+/// say nothing.
+pub fn compare_instructions(
+    before: &Report,
+    now: &BTreeMap<String, u64>,
+    machine: &Machine,
+) -> Vec<Worse> {
     // Another processor has other instructions for copying memory.
     let noise = if before.machine.processor == machine.processor { 1.02 } else { 1.1 };
     let comparable = before.machine.rustc == machine.rustc;
@@ -40,7 +47,8 @@ pub fn compare_instructions(before: &Report, now: &BTreeMap<String, u64>, machin
     now.iter().filter(|_| comparable).filter_map(worse).collect()
 }
 
-/// The works of the first report that the second does not have: nobody knows whether these got worse.
+/// The works of the first report that the second does not have: nobody knows whether these got
+/// worse.
 pub fn unmeasured<'a>(before: &'a Report, now: &Report) -> Vec<&'a str> {
     let measured = |row: &&Row| now.rows.iter().any(|new| new.id == row.id);
     before.rows.iter().filter(|row| !measured(row)).map(|row| row.work.as_str()).collect()
@@ -56,12 +64,18 @@ fn wrong(row: &Row) -> Worse {
 }
 
 fn worse(before: &Row, now: &Row) -> Option<Worse> {
-    let reference = before.bound().or_else(|| before.figure("crdts")).map(|figure| figure.name.clone());
+    let reference =
+        before.bound().or_else(|| before.figure("crdts")).map(|figure| figure.name.clone());
     let ours = (before.ours()?, now.ours()?);
     let (times, noise) = match (now.unit, reference) {
         (Unit::Bytes, _) if now.id.starts_with('w') => (ours.1.value / ours.0.value, 1.01),
-        (Unit::Nanoseconds, Some(name)) => (before.ratio(&name)? / now.ratio(&name)?, 1.1 + noise(before, &name) + noise(now, &name)),
-        (Unit::PerSecond, _) => (ours.0.value / ours.1.value, 2.0 + noise(before, "") + noise(now, "")),
+        (Unit::Nanoseconds, Some(name)) => (
+            before.ratio(&name)? / now.ratio(&name)?,
+            1.1 + noise(before, &name) + noise(now, &name),
+        ),
+        (Unit::PerSecond, _) => {
+            (ours.0.value / ours.1.value, 2.0 + noise(before, "") + noise(now, ""))
+        }
         _ => (ours.1.value / ours.0.value, 2.0 + noise(before, "") + noise(now, "")),
     };
     (times > noise).then(|| Worse { work: now.work.clone(), times, noise })
@@ -78,7 +92,8 @@ mod tests {
     use super::*;
 
     fn row(ours: f64, crdts: f64, spread: f64) -> Row {
-        let mut row = Row::exact("w", "work", Unit::Nanoseconds, &[("ours", ours), ("crdts", crdts)]);
+        let mut row =
+            Row::exact("w", "work", Unit::Nanoseconds, &[("ours", ours), ("crdts", crdts)]);
         row.figures.iter_mut().for_each(|figure| figure.spread = spread);
         row
     }
@@ -103,7 +118,10 @@ mod tests {
     fn wrong_answer_of_ours_is_worse_however_fast_and_also_where_nothing_was_before() {
         let mut wrong = row(1.0, 100.0, 0.0);
         wrong.figures[0].right = false;
-        assert_eq!(compare(&report(vec![row(10.0, 100.0, 0.0)]), &report(vec![wrong.clone()])).len(), 1);
+        assert_eq!(
+            compare(&report(vec![row(10.0, 100.0, 0.0)]), &report(vec![wrong.clone()])).len(),
+            1
+        );
         assert_eq!(compare(&report(Vec::new()), &report(vec![wrong])).len(), 1);
     }
 
@@ -124,9 +142,19 @@ mod tests {
         let counts = |count| BTreeMap::from([("join".to_owned(), count)]);
         let machine = Machine { rustc: "1".into(), ..Machine::here() };
         let (rows, curves, skipped) = (Vec::new(), Vec::new(), Vec::new());
-        let before = Report { machine: machine.clone(), quick: true, rows, curves, instructions: counts(100), skipped };
+        let before = Report {
+            machine: machine.clone(),
+            quick: true,
+            rows,
+            curves,
+            instructions: counts(100),
+            skipped,
+        };
         assert_eq!(compare_instructions(&before, &counts(101), &machine), []);
         assert_eq!(compare_instructions(&before, &counts(103), &machine).len(), 1);
-        assert_eq!(compare_instructions(&before, &counts(103), &Machine { rustc: "2".into(), ..machine }), []);
+        assert_eq!(
+            compare_instructions(&before, &counts(103), &Machine { rustc: "2".into(), ..machine }),
+            []
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Histograms drawn by hand as SVG: how many of all times lie in each bucket, time by powers of ten, with the median and the worst hundredth marked.
+//! Histograms drawn by hand as SVG: how many of all times lie in each bucket, time by powers of
+//! ten, with the median and the worst hundredth marked.
 
 use std::fmt::Write;
 
@@ -14,20 +15,27 @@ const BOTTOM: f64 = 42.0;
 /// As wide as a mark's text is at most.
 const TEXT: f64 = 84.0;
 
-/// The histogram whose curve has (upper end of the bucket, how many), with `marks`: a name and where it stands.
+/// The histogram whose curve has (upper end of the bucket, how many), with `marks`: a name and
+/// where it stands.
 pub(super) fn draw(heading: &str, curve: &Curve, marks: &[(&str, f64)]) -> String {
     let step = match curve.points.as_slice() {
         [first, second, ..] => second.0 / first.0,
         _ => 2.0,
     };
-    let (Some(first), Some(last)) = (curve.points.first(), curve.points.last()) else { return String::new() };
+    let (Some(first), Some(last)) = (curve.points.first(), curve.points.last()) else {
+        return String::new();
+    };
     let (low, high) = ((first.0 / step).ln(), last.0.ln());
     let x = |value: f64| LEFT + (value.ln() - low) / (high - low) * (WIDTH - LEFT - RIGHT);
     let most = curve.points.iter().map(|point| point.1).fold(1.0, f64::max);
     let base = HEIGHT - BOTTOM;
-    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", escape(heading));
+    let mut out = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        escape(heading)
+    );
     for &(upper, count) in curve.points.iter().filter(|point| point.1 > 0.0) {
-        let (from, to, height) = (x(upper / step), x(upper), (count / most * (base - TOP)).max(1.5));
+        let (from, to, height) =
+            (x(upper / step), x(upper), (count / most * (base - TOP)).max(1.5));
         let title = format!("{} to {}: {count:.0}", time(upper / step), time(upper));
         let (width, top) = ((to - from - 1.0).max(1.0), base - height);
         // Writing into a string cannot fail.
@@ -36,7 +44,10 @@ pub(super) fn draw(heading: &str, curve: &Curve, marks: &[(&str, f64)]) -> Strin
             "<rect class=\"column c-ours\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"><title>{title}</title></rect>"
         );
     }
-    marked(&mut out, marks.iter().map(|(name, value)| (x(*value), format!("{name} {}", time(*value)))));
+    marked(
+        &mut out,
+        marks.iter().map(|(name, value)| (x(*value), format!("{name} {}", time(*value)))),
+    );
     let _written = write!(
         out,
         "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/><text class=\"title mid\" x=\"{}\" y=\"{}\">time, logarithmic; height: how many</text>",
@@ -46,12 +57,14 @@ pub(super) fn draw(heading: &str, curve: &Curve, marks: &[(&str, f64)]) -> Strin
     );
     for (tick, at) in spaced(ticks(low.exp(), high.exp()), x) {
         let (y, text) = (base + 17.0, time(tick));
-        let _written = write!(out, "<text class=\"tick mid\" x=\"{at:.1}\" y=\"{y}\">{text}</text>");
+        let _written =
+            write!(out, "<text class=\"tick mid\" x=\"{at:.1}\" y=\"{y}\">{text}</text>");
     }
     out + "</svg>"
 }
 
-/// Lines with a text each, the texts in rows one above the other where they would lie on each other.
+/// Lines with a text each, the texts in rows one above the other where they would lie on each
+/// other.
 fn marked(out: &mut String, marks: impl Iterator<Item = (f64, String)>) {
     let mut last = f64::MIN;
     for (at, text) in marks {
@@ -80,8 +93,12 @@ fn spaced(ticks: Vec<f64>, x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
 
 /// 1, 2 and 5 times each power of ten within.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let powers = (low.log10().floor() as i32..=high.log10().ceil() as i32).map(|power| 10_f64.powi(power));
-    powers.flat_map(|power| [power, 2.0 * power, 5.0 * power]).filter(|tick| (low..=high).contains(tick)).collect()
+    let powers =
+        (low.log10().floor() as i32..=high.log10().ceil() as i32).map(|power| 10_f64.powi(power));
+    powers
+        .flat_map(|power| [power, 2.0 * power, 5.0 * power])
+        .filter(|tick| (low..=high).contains(tick))
+        .collect()
 }
 
 #[cfg(test)]

@@ -13,13 +13,33 @@ const SECTIONS: [(&str, &str, &str); 9] = [
         "Joins",
         "Two replicas of R regions and 3 writers, every region changed on both sides; alone, through bytes, and in bytes and heap.",
     ),
-    ("w3", "One change", "+1 to one of 100,000 counters: what it costs to produce, to send, to apply."),
+    (
+        "w3",
+        "One change",
+        "+1 to one of 100,000 counters: what it costs to produce, to send, to apply.",
+    ),
     ("w4", "Reads", "All regions one by one, and one counter's total."),
     ("threads", "Threads", "64 threads adding through handles on this machine's cores."),
-    ("system", "The whole system", "Real processes on loopback, real sockets, clients on the same machine."),
-    ("hosts", "Between hosts", "Real processes, each in a network namespace of its own: packets lost, and a cable pulled."),
-    ("far", "Far apart", "Real processes, 200 ms from each other: a proxy in a network namespace delays each way, and the handshake."),
-    ("sim", "Between continents", "The same replicator in the simulator: virtual time, 20 to 400 ms a message. The same on every machine."),
+    (
+        "system",
+        "The whole system",
+        "Real processes on loopback, real sockets, clients on the same machine.",
+    ),
+    (
+        "hosts",
+        "Between hosts",
+        "Real processes, each in a network namespace of its own: packets lost, and a cable pulled.",
+    ),
+    (
+        "far",
+        "Far apart",
+        "Real processes, 200 ms from each other: a proxy in a network namespace delays each way, and the handshake.",
+    ),
+    (
+        "sim",
+        "Between continents",
+        "The same replicator in the simulator: virtual time, 20 to 400 ms a message. The same on every machine.",
+    ),
 ];
 
 const HOW_TO_READ: &str = "Bars begin at ours: to the right ours is better, to the left worse, as far as the powers of ten between the two; \
@@ -37,9 +57,16 @@ pub fn html(report: &Report) -> String {
                 .push_str(&format!("<section id=\"{id}\"><h2>{heading}</h2><p>{about}</p><div class=\"{class}\">{inner}</div></section>"));
         }
     };
-    let growth = "Each line's growth in words: R<sup>1</sup> is in proportion, R<sup>0</sup> not at all.";
+    let growth =
+        "Each line's growth in words: R<sup>1</sup> is in proportion, R<sup>0</sup> not at all.";
     add("growth", "How cost grows", growth, "plots", &plots(report));
-    add("spread", "How times are spread", "How many of all lie in each fifth of a doubling.", "plots", &histograms(report));
+    add(
+        "spread",
+        "How times are spread",
+        "How many of all lie in each fifth of a doubling.",
+        "plots",
+        &histograms(report),
+    );
     for (prefix, heading, about) in SECTIONS {
         let rows = report.rows.iter().filter(|row| row.id.split('.').next() == Some(prefix));
         add(prefix, heading, about, "rows", &rows.map(article).collect::<String>());
@@ -67,14 +94,19 @@ fn origin(report: &Report) -> String {
         ("kernel", machine.kernel.clone()),
         ("compiler", machine.rustc.split(" (").next().unwrap_or_default().to_owned()),
     ];
-    let versions: Vec<String> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let versions: Vec<String> =
+        machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     parts.push(("beside", versions.join(", ")));
-    let part = |(name, value): &(&str, String)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value));
+    let part = |(name, value): &(&str, String)| {
+        format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))
+    };
     format!("<dl class=\"origin\">{}</dl>", parts.iter().map(part).collect::<String>())
 }
 
 fn instructions(report: &Report) -> String {
-    let row = |(path, count): (&String, &u64)| format!("<tr><th>{}</th><td class=\"num\">{}</td></tr>", escape(path), grouped(*count));
+    let row = |(path, count): (&String, &u64)| {
+        format!("<tr><th>{}</th><td class=\"num\">{}</td></tr>", escape(path), grouped(*count))
+    };
     let rows: String = report.instructions.iter().map(row).collect();
     if rows.is_empty() { rows } else { format!("<table class=\"plain boxed\">{rows}</table>") }
 }
@@ -82,7 +114,12 @@ fn instructions(report: &Report) -> String {
 /// A whole number with its thousands apart.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
-    let grouped: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|chunk| std::str::from_utf8(chunk).unwrap_or_default()).collect();
+    let grouped: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|chunk| std::str::from_utf8(chunk).unwrap_or_default())
+        .collect();
     grouped.join(",")
 }
 
@@ -92,6 +129,9 @@ mod tests {
 
     #[test]
     fn thousands_stand_apart() {
-        assert_eq!((grouped(7), grouped(1_000), grouped(1_691_204)), ("7".into(), "1,000".into(), "1,691,204".into()));
+        assert_eq!(
+            (grouped(7), grouped(1_000), grouped(1_691_204)),
+            ("7".into(), "1,000".into(), "1,691,204".into())
+        );
     }
 }

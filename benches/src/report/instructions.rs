@@ -5,9 +5,10 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The hot paths of `benches hot`, with how many operations each does: joins by regions, the others of 1,000 regions or counters, but adds, which go
-/// to 32. The longest come first. Short ones are done so often that what makes ready, whose hash tables are seeded by chance, differs by far less than the
-/// 2 % that are judged.
+/// The hot paths of `benches hot`, with how many operations each does: joins by regions, the others
+/// of 1,000 regions or counters, but adds, which go to 32. The longest come first. Short ones are
+/// done so often that what makes ready, whose hash tables are seeded by chance, differs by far less
+/// than the 2 % that are judged.
 pub const HOT_PATHS: [(&str, u64); 13] = [
     ("join-20000", 15),
     ("add-by-name", 100_000),
@@ -24,8 +25,8 @@ pub const HOT_PATHS: [(&str, u64); 13] = [
     ("read-all", 100),
 ];
 
-/// Instructions an operation of each path, what makes it ready taken off. As many at once as there are processors: what is counted does not depend on
-/// who else runs.
+/// Instructions an operation of each path, what makes it ready taken off. As many at once as there
+/// are processors: what is counted does not depend on who else runs.
 ///
 /// # Errors
 /// A line that says how to get valgrind, where it is missing.
@@ -50,7 +51,10 @@ pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
 fn count(path: &str) -> Option<u64> {
     let own = std::env::current_exe().ok()?;
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--read-inline-info=no"]).arg(own).args(["hot", path]);
+    command
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--read-inline-info=no"])
+        .arg(own)
+        .args(["hot", path]);
     let output = command.output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok())

@@ -1,4 +1,5 @@
-//! Who looks how, the same in every plot and bar: a colour that the colour-blind tell apart (Okabe and Ito's), and a shape for who sees no colours at all.
+//! Who looks how, the same in every plot and bar: a colour that the colour-blind tell apart (Okabe
+//! and Ito's), and a shape for who sees no colours at all.
 
 /// The mark of a line's points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +25,17 @@ pub(super) fn look(name: &str) -> Look {
     let (class, shape) = match name {
         "ours" | "click at all nodes" | "a click, a node" => ("c-ours", Shape::Circle),
         "crdts" => ("c-crdts", Shape::Square),
-        "crdts by hand" | "fresh node synced" | "idle, a node and second" => ("c-hand", Shape::Diamond),
+        "crdts by hand" | "fresh node synced" | "idle, a node and second" => {
+            ("c-hand", Shape::Diamond)
+        }
         "automerge" => ("c-automerge", Shape::Plus),
         "loro" => ("c-loro", Shape::Down),
         "yrs" => ("c-yrs", Shape::Up),
         name if name.starts_with("bound") => ("c-bound", Shape::Bar),
         name if name.starts_with("floor") || name == "entropy" => ("c-floor", Shape::Bar),
-        name if ["redb", "Redis", "node ws"].iter().any(|start| name.starts_with(start)) => ("c-peer", Shape::Square),
+        name if ["redb", "Redis", "node ws"].iter().any(|start| name.starts_with(start)) => {
+            ("c-peer", Shape::Square)
+        }
         _ => ("c-other", Shape::Diamond),
     };
     Look { class, shape }
@@ -42,10 +47,14 @@ mod tests {
 
     #[test]
     fn contenders_of_one_plot_differ_in_colour_and_in_shape() {
-        let names = ["ours", "crdts", "crdts by hand", "automerge", "loro", "yrs", "bound: string map"];
+        let names =
+            ["ours", "crdts", "crdts by hand", "automerge", "loro", "yrs", "bound: string map"];
         for (at, one) in names.iter().enumerate() {
             for other in &names[at + 1..] {
-                assert!(look(one).class != look(other).class && look(one).shape != look(other).shape, "{one}, {other}");
+                assert!(
+                    look(one).class != look(other).class && look(one).shape != look(other).shape,
+                    "{one}, {other}"
+                );
             }
         }
     }

@@ -45,7 +45,10 @@ const README: [&str; 28] = [
 
 fn peer(row: &Row, figure: &Figure) -> String {
     let value = if figure.right { amount(figure.value, row.unit) } else { "wrong".into() };
-    let ratio = row.ratio(&figure.name).filter(|_| figure.right).map_or(String::new(), |ratio| format!(" ({})", times(ratio)));
+    let ratio = row
+        .ratio(&figure.name)
+        .filter(|_| figure.right)
+        .map_or(String::new(), |ratio| format!(" ({})", times(ratio)));
     format!("{}{} {value}{ratio}", figure.name, if figure.published { "\\*" } else { "" })
 }
 
@@ -55,27 +58,38 @@ fn is_bound(figure: &Figure) -> bool {
 
 fn line(out: &mut String, row: &Row) {
     let figures = |bound: bool| -> String {
-        let kept = row.figures.iter().filter(|figure| figure.name != "ours" && is_bound(figure) == bound);
+        let kept =
+            row.figures.iter().filter(|figure| figure.name != "ours" && is_bound(figure) == bound);
         kept.map(|figure| peer(row, figure)).collect::<Vec<_>>().join(", ")
     };
     let Some(ours) = row.ours() else { return };
-    let spread = if ours.spread > 0.0 { format!(" ±{:.0} %", ours.spread * 100.0) } else { String::new() };
+    let spread =
+        if ours.spread > 0.0 { format!(" ±{:.0} %", ours.spread * 100.0) } else { String::new() };
     let required = format!("{} {}", need(row), verdict(row));
     let value = amount(ours.value, row.unit);
     // Writing into a string cannot fail.
-    let _written = writeln!(out, "| {} | **{value}**{spread} | {} | {} | {} |", row.work, figures(false), figures(true), required.trim());
+    let _written = writeln!(
+        out,
+        "| {} | **{value}**{spread} | {} | {} | {} |",
+        row.work,
+        figures(false),
+        figures(true),
+        required.trim()
+    );
 }
 
 fn table(rows: &[&Row]) -> String {
-    let mut out =
-        String::from("| work | ours | peers (how many times ours is better) | bound | required |\n| --- | --- | --- | --- | --- |\n");
+    let mut out = String::from(
+        "| work | ours | peers (how many times ours is better) | bound | required |\n| --- | --- | --- | --- | --- |\n",
+    );
     rows.iter().for_each(|row| line(&mut out, row));
     out
 }
 
 fn origin(report: &Report) -> String {
     let machine = &report.machine;
-    let versions: Vec<String> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let versions: Vec<String> =
+        machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     format!(
         "{}, {} threads, {}, commit {}, {}; ± is half the distance of the quartiles. \\* published or measured elsewhere, not in this run.\n",
         machine.processor,
@@ -89,14 +103,22 @@ fn origin(report: &Report) -> String {
 /// Every row.
 pub fn markdown(report: &Report) -> String {
     let skipped: String = report.skipped.iter().map(|line| format!("- {line}\n")).collect();
-    let instructions: String =
-        report.instructions.iter().map(|(path, count)| format!("- {path}: {count} instructions an operation\n")).collect();
-    format!("{}\n{}\n{instructions}{skipped}", table(&report.rows.iter().collect::<Vec<_>>()), origin(report))
+    let instructions: String = report
+        .instructions
+        .iter()
+        .map(|(path, count)| format!("- {path}: {count} instructions an operation\n"))
+        .collect();
+    format!(
+        "{}\n{}\n{instructions}{skipped}",
+        table(&report.rows.iter().collect::<Vec<_>>()),
+        origin(report)
+    )
 }
 
 /// The README's part, with its markers.
 pub fn readme(report: &Report) -> String {
-    let rows: Vec<&Row> = README.iter().filter_map(|id| report.rows.iter().find(|row| row.id == *id)).collect();
+    let rows: Vec<&Row> =
+        README.iter().filter_map(|id| report.rows.iter().find(|row| row.id == *id)).collect();
     format!("{BEGIN}\n{}\n{}{END}", table(&rows), origin(report))
 }
 

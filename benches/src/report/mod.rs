@@ -46,16 +46,30 @@ pub struct Report {
 }
 
 impl Report {
-    /// The curves of the scaling plots, drawn from the rows: each contender's cost of a join against R and against writers.
+    /// The curves of the scaling plots, drawn from the rows: each contender's cost of a join
+    /// against R and against writers.
     pub fn scaling(&self) -> Vec<Curve> {
         let mut curves = self.curves.clone();
-        for (plot, prefix) in [("w2.join", "w2.join."), ("w2.send", "w2.send."), ("w4.sum", "w4.sum."), ("w2.writers", "w2.writers.")] {
+        for (plot, prefix) in [
+            ("w2.join", "w2.join."),
+            ("w2.send", "w2.send."),
+            ("w4.sum", "w4.sum."),
+            ("w2.writers", "w2.writers."),
+        ] {
             for row in &self.rows {
-                let Some(x) = row.id.strip_prefix(prefix).and_then(|rest| rest.parse::<f64>().ok()) else { continue };
+                let Some(x) = row.id.strip_prefix(prefix).and_then(|rest| rest.parse::<f64>().ok())
+                else {
+                    continue;
+                };
                 for figure in row.figures.iter().filter(|figure| figure.right) {
-                    match curves.iter_mut().find(|curve| curve.plot == plot && curve.name == figure.name) {
+                    match curves
+                        .iter_mut()
+                        .find(|curve| curve.plot == plot && curve.name == figure.name)
+                    {
                         Some(curve) => curve.points.push((x, figure.value)),
-                        None => curves.push(Curve::new(plot, &figure.name, vec![(x, figure.value)])),
+                        None => {
+                            curves.push(Curve::new(plot, &figure.name, vec![(x, figure.value)]))
+                        }
                     }
                 }
             }
@@ -63,15 +77,22 @@ impl Report {
         curves
     }
 
-    /// The three works whose distance from their bound is the greatest, with the bound and how many times worse than it ours is; the worst first. Of one work
-    /// at several sizes only the worst counts.
+    /// The three works whose distance from their bound is the greatest, with the bound and how many
+    /// times worse than it ours is; the worst first. Of one work at several sizes only the worst
+    /// counts.
     pub fn slowest(&self) -> Vec<(&Row, &Figure, f64)> {
         let slow = |row: &&Row| matches!(row.unit, Unit::Nanoseconds | Unit::PerSecond);
         let distance = |row| -> Option<(&Row, &Figure, f64)> {
             let bound = Row::bound(row)?;
             Some((row, bound, 1.0 / row.ratio(&bound.name)?))
         };
-        let mut all: Vec<_> = self.rows.iter().filter(slow).filter_map(distance).filter(|slow| slow.2 > 1.0).collect();
+        let mut all: Vec<_> = self
+            .rows
+            .iter()
+            .filter(slow)
+            .filter_map(distance)
+            .filter(|slow| slow.2 > 1.0)
+            .collect();
         all.sort_by(|a, b| b.2.total_cmp(&a.2));
         let work = |row: &Row| row.id.splitn(3, '.').take(2).map(str::to_owned).collect::<Vec<_>>();
         let mut seen = Vec::new();

@@ -1,4 +1,5 @@
-//! The rows of the page: every figure as a bar that begins at ours, as long as the logarithm of how many times better or worse than it ours is.
+//! The rows of the page: every figure as a bar that begins at ours, as long as the logarithm of how
+//! many times better or worse than it ours is.
 
 use std::fmt::Write;
 
@@ -10,9 +11,14 @@ use crate::table::{amount, need, times, verdict};
 pub(super) fn article(row: &Row) -> String {
     let required = match need(row) {
         need if need.is_empty() => String::new(),
-        need => format!("<p><span class=\"need\">required: {}</span>{}</p>", escape(&micro(need)), badge(row)),
+        need => format!(
+            "<p><span class=\"need\">required: {}</span>{}</p>",
+            escape(&micro(need)),
+            badge(row)
+        ),
     };
-    let mut out = format!("<article id=\"{}\"><h3>{}</h3>{required}<ul>", escape(&row.id), escape(&row.work));
+    let mut out =
+        format!("<article id=\"{}\"><h3>{}</h3>{required}<ul>", escape(&row.id), escape(&row.work));
     let span = Span::of(row);
     row.figures.iter().for_each(|figure| line(&mut out, row, figure, &span));
     out + "</ul></article>"
@@ -28,7 +34,8 @@ pub(super) fn badge(row: &Row) -> &'static str {
     }
 }
 
-/// From the best figure of a work to its worst, in powers of ten from ours: one at least, so that small differences look small.
+/// From the best figure of a work to its worst, in powers of ten from ours: one at least, so that
+/// small differences look small.
 struct Span {
     best: f64,
     worst: f64,
@@ -36,8 +43,15 @@ struct Span {
 
 impl Span {
     fn of(row: &Row) -> Self {
-        let powers = row.figures.iter().filter_map(|figure| row.ratio(&figure.name)).filter(|ratio| *ratio > 0.0).map(f64::log10);
-        let (best, worst) = powers.fold((0.0, 0.0), |(best, worst): (f64, f64), power| (best.min(power), worst.max(power)));
+        let powers = row
+            .figures
+            .iter()
+            .filter_map(|figure| row.ratio(&figure.name))
+            .filter(|ratio| *ratio > 0.0)
+            .map(f64::log10);
+        let (best, worst) = powers.fold((0.0, 0.0), |(best, worst): (f64, f64), power| {
+            (best.min(power), worst.max(power))
+        });
         let short = (1.0 - (worst - best)).max(0.0);
         Self { best, worst: worst + short }
     }
@@ -51,8 +65,16 @@ impl Span {
 fn line(out: &mut String, row: &Row, figure: &Figure, span: &Span) {
     let ours = figure.name == "ours";
     let ratio = row.ratio(&figure.name).filter(|_| !ours);
-    let spread = if figure.spread > 0.0 { format!("±{:.0} %", figure.spread * 100.0) } else { String::new() };
-    let value = if figure.right { micro(amount(figure.value, row.unit)) } else { "<b class=\"bad\">wrong</b>".into() };
+    let spread = if figure.spread > 0.0 {
+        format!("±{:.0} %", figure.spread * 100.0)
+    } else {
+        String::new()
+    };
+    let value = if figure.right {
+        micro(amount(figure.value, row.unit))
+    } else {
+        "<b class=\"bad\">wrong</b>".into()
+    };
     let star = if figure.published { "*" } else { "" };
     let alone = row.figures.len() == 1;
     let track = match ratio {
@@ -86,7 +108,9 @@ fn track(figure: &Figure, ratio: Option<f64>, span: &Span) -> String {
         let (from, wide) = (place.min(zero), (place - zero).abs());
         format!("<span class=\"bar {class}\" style=\"left:{from:.1}%;width:{wide:.1}%\"></span><span class=\"end {class}\" style=\"left:{place:.1}%\"></span>")
     });
-    format!("<span class=\"track\"><span class=\"zero\" style=\"left:{zero:.1}%\"></span>{bar}</span>")
+    format!(
+        "<span class=\"track\"><span class=\"zero\" style=\"left:{zero:.1}%\"></span>{bar}</span>"
+    )
 }
 
 /// Text for HTML.

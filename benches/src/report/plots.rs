@@ -1,4 +1,5 @@
-//! The figures of the page: how each cost grows, with who is who and how fast it grows in words beneath; and how times are spread.
+//! The figures of the page: how each cost grows, with who is who and how fast it grows in words
+//! beneath; and how times are spread.
 
 use super::looks::{Look, look};
 use super::page_rows::{bytes, escape, rate, time};
@@ -18,7 +19,12 @@ struct Kind {
     label: fn(f64) -> String,
 }
 
-const fn kind(id: &'static str, heading: &'static str, (x, symbol): (&'static str, Option<&'static str>), y: &'static str) -> Kind {
+const fn kind(
+    id: &'static str,
+    heading: &'static str,
+    (x, symbol): (&'static str, Option<&'static str>),
+    y: &'static str,
+) -> Kind {
     Kind { id, heading, x, symbol, y, label: time }
 }
 
@@ -31,12 +37,28 @@ const KINDS: [Kind; 13] = [
     kind("w2.send", "Encode, decode and join", REGIONS, "time a transfer"),
     kind("w2.writers", "Join of 1,000 regions", ("writers", Some("writers")), "time a join"),
     kind("w4.sum", "Read all regions", REGIONS, "time a reading"),
-    kind("system.fan_out.clients", "Click on all sockets, median", ("clients", Some("clients")), "time"),
+    kind(
+        "system.fan_out.clients",
+        "Click on all sockets, median",
+        ("clients", Some("clients")),
+        "time",
+    ),
     kind("system.fresh", "Fresh process, until synced", ("counters", Some("counters")), "time"),
-    Kind { label: rate, ..kind("system.durable", "Durable adds", ("committers at once", Some("committers")), "adds a second") },
+    Kind {
+        label: rate,
+        ..kind(
+            "system.durable",
+            "Durable adds",
+            ("committers at once", Some("committers")),
+            "adds a second",
+        )
+    },
     kind("sim.times", "A cluster between continents, simulated", NODES, "virtual time"),
     kind("far.known", "A click's node knows that all hold it, 200 ms apart", NODES, "time"),
-    Kind { label: bytes, ..kind("sim.bytes", "Payload of such a cluster, simulated", NODES, "bytes") },
+    Kind {
+        label: bytes,
+        ..kind("sim.bytes", "Payload of such a cluster, simulated", NODES, "bytes")
+    },
     kind("system.fan_out", "Click to all of 1,000 sockets, by quantile", PERCENT, "time"),
     kind("system.visible", "Click to the other nodes' clients, by quantile", PERCENT, "time"),
     kind("hosts.visible", "Click to the other hosts' clients, by quantile", PERCENT, "time"),
@@ -66,11 +88,22 @@ pub(super) fn plots(report: &Report) -> String {
 }
 
 fn figure(kind: &Kind, curves: &[Curve]) -> Option<String> {
-    let curves: Vec<&Curve> = curves.iter().filter(|curve| curve.plot == kind.id && curve.points.len() > 1).collect();
-    let plot = Plot { heading: kind.heading, x: kind.x, y: kind.y, x_log: kind.symbol.is_some(), label: kind.label, curves: &curves };
+    let curves: Vec<&Curve> =
+        curves.iter().filter(|curve| curve.plot == kind.id && curve.points.len() > 1).collect();
+    let plot = Plot {
+        heading: kind.heading,
+        x: kind.x,
+        y: kind.y,
+        x_log: kind.symbol.is_some(),
+        label: kind.label,
+        curves: &curves,
+    };
     let legend: String = curves.iter().map(|curve| legend(kind, curve)).collect();
     let drawn = (!curves.is_empty()).then(|| svg::draw(&plot))?;
-    Some(format!("<figure><figcaption>{}</figcaption>{drawn}<table class=\"legend\">{legend}</table></figure>", kind.heading))
+    Some(format!(
+        "<figure><figcaption>{}</figcaption>{drawn}<table class=\"legend\">{legend}</table></figure>",
+        kind.heading
+    ))
 }
 
 fn legend(kind: &Kind, curve: &Curve) -> String {
@@ -78,20 +111,36 @@ fn legend(kind: &Kind, curve: &Curve) -> String {
         (Some(symbol), Some(slope)) => growth(slope, symbol),
         _ => quantiles(kind, curve),
     };
-    let last = curve.points.last().filter(|_| kind.symbol.is_some()).map_or(String::new(), |last| (kind.label)(last.1));
-    format!("<tr><td>{}</td><th>{}</th><td>{says}</td><td class=\"num\">{last}</td></tr>", key(&curve.name), escape(&curve.name))
+    let last = curve
+        .points
+        .last()
+        .filter(|_| kind.symbol.is_some())
+        .map_or(String::new(), |last| (kind.label)(last.1));
+    format!(
+        "<tr><td>{}</td><th>{}</th><td>{says}</td><td class=\"num\">{last}</td></tr>",
+        key(&curve.name),
+        escape(&curve.name)
+    )
 }
 
 /// The mark and the line of one, alone.
 fn key(name: &str) -> String {
     let Look { class, shape } = look(name);
-    let mut out = format!("<svg class=\"key\" viewBox=\"0 0 26 12\" aria-hidden=\"true\"><path class=\"line {class}\" d=\"M0 6H26\"/>");
+    let mut out = format!(
+        "<svg class=\"key\" viewBox=\"0 0 26 12\" aria-hidden=\"true\"><path class=\"line {class}\" d=\"M0 6H26\"/>"
+    );
     svg::mark(&mut out, class, shape, (13.0, 6.0), "");
     out + "</svg>"
 }
 
 fn quantiles(kind: &Kind, curve: &Curve) -> String {
-    let at = |percent: f64| curve.points.iter().find(|point| point.0 >= percent).map_or(String::new(), |point| (kind.label)(point.1));
+    let at = |percent: f64| {
+        curve
+            .points
+            .iter()
+            .find(|point| point.0 >= percent)
+            .map_or(String::new(), |point| (kind.label)(point.1))
+    };
     format!("half within {}, 99 % within {}", at(50.0), at(99.0))
 }
 
@@ -107,7 +156,10 @@ fn histogram_of(report: &Report, id: &str, heading: &str) -> Option<String> {
         Some((name, row.ours()?.value))
     };
     let marks: Vec<(&str, f64)> = ["p50", "p99"].into_iter().filter_map(mark).collect();
-    Some(format!("<figure><figcaption>{heading}</figcaption>{}</figure>", histogram::draw(heading, curve, &marks)))
+    Some(format!(
+        "<figure><figcaption>{heading}</figcaption>{}</figure>",
+        histogram::draw(heading, curve, &marks)
+    ))
 }
 
 #[cfg(test)]

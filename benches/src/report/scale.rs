@@ -1,4 +1,5 @@
-//! Axes of the plots: where a value lies, by logarithm or not, and which values are written beside the line.
+//! Axes of the plots: where a value lies, by logarithm or not, and which values are written beside
+//! the line.
 
 /// One axis, from a value to a value, drawn from a place to a place.
 #[derive(Clone, Copy, Debug)]
@@ -22,16 +23,27 @@ fn round_figures(low: f64, high: f64) -> impl Iterator<Item = f64> {
 
 impl Scale {
     /// An axis that ends where the values do.
-    pub(super) fn tight(values: impl Iterator<Item = f64> + Clone, log: bool, from: f64, to: f64) -> Self {
-        let (low, high) = (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
+    pub(super) fn tight(
+        values: impl Iterator<Item = f64> + Clone,
+        log: bool,
+        from: f64,
+        to: f64,
+    ) -> Self {
+        let (low, high) =
+            (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
         Self { low, high: if high > low { high } else { low + 1.0 }, log, from, to }
     }
 
-    /// One by logarithm that ends at the round figures next to the values, so that no line lies on an edge without a figure.
+    /// One by logarithm that ends at the round figures next to the values, so that no line lies on
+    /// an edge without a figure.
     pub(super) fn round(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
         let tight = Self::tight(values, true, from, to);
-        let low = round_figures(tight.low, tight.high).filter(|figure| *figure < tight.low * 1.001).fold(f64::MIN_POSITIVE, f64::max);
-        let high = round_figures(tight.low, tight.high).filter(|figure| *figure > tight.high * 0.999).fold(f64::MAX, f64::min);
+        let low = round_figures(tight.low, tight.high)
+            .filter(|figure| *figure < tight.low * 1.001)
+            .fold(f64::MIN_POSITIVE, f64::max);
+        let high = round_figures(tight.low, tight.high)
+            .filter(|figure| *figure > tight.high * 0.999)
+            .fold(f64::MAX, f64::min);
         Self { low, high: if high > low { high } else { low * 2.0 }, ..tight }
     }
 
@@ -44,17 +56,23 @@ impl Scale {
         self.from + part * (self.to - self.from)
     }
 
-    /// The values to write: quarters where it is not by logarithm, else powers of ten, with 2 and 5 where there is room.
+    /// The values to write: quarters where it is not by logarithm, else powers of ten, with 2 and 5
+    /// where there is room.
     pub(super) fn ticks(&self) -> Vec<f64> {
         if !self.log {
-            return (0..=4).map(|at| self.low + (self.high - self.low) * f64::from(at) / 4.0).collect();
+            return (0..=4)
+                .map(|at| self.low + (self.high - self.low) * f64::from(at) / 4.0)
+                .collect();
         }
         let within = |figure: &f64| (self.low * 0.999..=self.high * 1.001).contains(figure);
         let figures: Vec<f64> = round_figures(self.low, self.high).filter(within).collect();
         if (self.high / self.low).log10() <= DECADES_WITH_ROUND_BETWEEN {
             return figures;
         }
-        let powers: Vec<f64> = figures.into_iter().filter(|figure| (figure.log10() - figure.log10().round()).abs() < 1e-9).collect();
+        let powers: Vec<f64> = figures
+            .into_iter()
+            .filter(|figure| (figure.log10() - figure.log10().round()).abs() < 1e-9)
+            .collect();
         let step = powers.len().div_ceil(POWERS_MAX).max(1);
         powers.into_iter().step_by(step).collect()
     }
@@ -65,7 +83,11 @@ mod tests {
     use super::*;
 
     fn round(low: f64, high: f64) -> Vec<f64> {
-        Scale::round([low, high].into_iter(), 0.0, 1.0).ticks().iter().map(|tick| (tick * 1e6).round() / 1e6).collect()
+        Scale::round([low, high].into_iter(), 0.0, 1.0)
+            .ticks()
+            .iter()
+            .map(|tick| (tick * 1e6).round() / 1e6)
+            .collect()
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a reader of the page sees first: what holds, what does not, what is wrong, what is slowest beside its bound, what was not measured.
+//! What a reader of the page sees first: what holds, what does not, what is wrong, what is slowest
+//! beside its bound, what was not measured.
 
 use super::Report;
 use super::page_rows::{escape, micro};
@@ -15,11 +16,23 @@ const TILES: [(&str, &str); 4] = [
 
 /// The top of the page.
 pub(super) fn summary(report: &Report) -> String {
-    let (met, judged) = (report.rows.iter().filter(|row| row.met() == Some(true)), report.rows.iter().filter(|row| row.met().is_some()));
-    let sum =
-        format!("<p class=\"sum\"><b>{}</b> of {} required figures met. {}</p>", met.clone().count(), judged.count(), answers(report));
-    let unmet: String = report.rows.iter().filter(|row| row.met() == Some(false)).map(unmet).collect();
-    let unmet = if unmet.is_empty() { "<li>Nothing: all that is required holds.</li>".into() } else { unmet };
+    let (met, judged) = (
+        report.rows.iter().filter(|row| row.met() == Some(true)),
+        report.rows.iter().filter(|row| row.met().is_some()),
+    );
+    let sum = format!(
+        "<p class=\"sum\"><b>{}</b> of {} required figures met. {}</p>",
+        met.clone().count(),
+        judged.count(),
+        answers(report)
+    );
+    let unmet: String =
+        report.rows.iter().filter(|row| row.met() == Some(false)).map(unmet).collect();
+    let unmet = if unmet.is_empty() {
+        "<li>Nothing: all that is required holds.</li>".into()
+    } else {
+        unmet
+    };
     let slowest: String = report.slowest().iter().map(slow).collect();
     let holds: String = met.map(held).collect();
     format!(
@@ -32,9 +45,15 @@ pub(super) fn summary(report: &Report) -> String {
 }
 
 fn answers(report: &Report) -> String {
-    let wrong =
-        |row: &Row| row.figures.iter().filter(|figure| !figure.right).map(|figure| format!("{} in {}", figure.name, row.work)).collect();
-    let wrong: Vec<String> = report.rows.iter().flat_map(|row| -> Vec<String> { wrong(row) }).collect();
+    let wrong = |row: &Row| {
+        row.figures
+            .iter()
+            .filter(|figure| !figure.right)
+            .map(|figure| format!("{} in {}", figure.name, row.work))
+            .collect()
+    };
+    let wrong: Vec<String> =
+        report.rows.iter().flat_map(|row| -> Vec<String> { wrong(row) }).collect();
     match wrong.is_empty() {
         true => "Every answer was right, the peers' too.".into(),
         false => format!("<b class=\"bad\">Wrong answers:</b> {}.", escape(&wrong.join("; "))),
@@ -67,19 +86,32 @@ fn unmet(row: &Row) -> String {
 
 fn slow((row, bound, factor): &(&Row, &Figure, f64)) -> String {
     let (ours, floor) = (ours(row), micro(amount(bound.value, row.unit)));
-    format!("<li>{}<small><b>{}</b> the {}: {ours}, {floor}</small></li>", link(row), times(*factor), escape(&bound.name))
+    format!(
+        "<li>{}<small><b>{}</b> the {}: {ours}, {floor}</small></li>",
+        link(row),
+        times(*factor),
+        escape(&bound.name)
+    )
 }
 
 fn held(row: &Row) -> String {
-    format!("<tr><th>{}</th><td class=\"num\">{}</td><td>{}</td></tr>", link(row), ours(row), escape(&micro(need(row))))
+    format!(
+        "<tr><th>{}</th><td class=\"num\">{}</td><td>{}</td></tr>",
+        link(row),
+        ours(row),
+        escape(&micro(need(row)))
+    )
 }
 
 fn skipped(report: &Report) -> String {
-    let lines: String = report.skipped.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+    let lines: String =
+        report.skipped.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
     match lines.is_empty() {
         true => String::new(),
         false => {
-            format!("<details open><summary>What was not measured, and how to get it</summary><ul class=\"notes\">{lines}</ul></details>")
+            format!(
+                "<details open><summary>What was not measured, and how to get it</summary><ul class=\"notes\">{lines}</ul></details>"
+            )
         }
     }
 }
@@ -88,7 +120,9 @@ fn tiles(report: &Report) -> String {
     let tile = |(id, text): &(&str, &str)| -> Option<String> {
         let row = report.rows.iter().find(|row| row.id == *id)?;
         let peer = row.figures.iter().find(|figure| figure.name == "crdts" || figure.published);
-        let peer = peer.and_then(|peer| Some(format!("{} better than {}", times(row.ratio(&peer.name)?), escape(&peer.name))));
+        let peer = peer.and_then(|peer| {
+            Some(format!("{} better than {}", times(row.ratio(&peer.name)?), escape(&peer.name)))
+        });
         Some(format!(
             "<a class=\"tile\" href=\"#{id}\"><b>{}</b><span>{text}</span><small>{}</small></a>",
             ours(row),
@@ -115,8 +149,13 @@ mod tests {
 
     #[test]
     fn slowest_are_three_of_different_work_the_worst_first() {
-        let rows =
-            vec![row("a.x.1", 20.0, 10.0), row("a.x.2", 90.0, 10.0), row("b.x", 30.0, 10.0), row("c.x", 5.0, 10.0), row("d.x", 40.0, 10.0)];
+        let rows = vec![
+            row("a.x.1", 20.0, 10.0),
+            row("a.x.2", 90.0, 10.0),
+            row("b.x", 30.0, 10.0),
+            row("c.x", 5.0, 10.0),
+            row("d.x", 40.0, 10.0),
+        ];
         let report = report(rows);
         let names: Vec<&str> = report.slowest().iter().map(|slow| slow.0.id.as_str()).collect();
         assert_eq!(names, ["a.x.2", "d.x", "b.x"]);
@@ -124,7 +163,10 @@ mod tests {
 
     #[test]
     fn what_is_not_met_and_what_is_wrong_stand_at_the_top() {
-        let rows = vec![row("a.x", 20.0, 10.0).needs(Need::Within(1.5, "bound: b".into()), ""), row("b.x", 1.0, 1.0).wrong("loser")];
+        let rows = vec![
+            row("a.x", 20.0, 10.0).needs(Need::Within(1.5, "bound: b".into()), ""),
+            row("b.x", 1.0, 1.0).wrong("loser"),
+        ];
         let top = summary(&report(rows));
         assert!(top.contains("20.0 ns: 2.00x of bound: b, 1.5x at most is required"), "{top}");
         assert!(top.contains("loser in b.x") && top.contains("<b>0</b> of 1 required"), "{top}");

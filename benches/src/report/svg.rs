@@ -1,4 +1,5 @@
-//! Plots drawn by hand as SVG, small enough for a phone: lines with a mark of its own shape for each contender; who is who stands beneath, in HTML.
+//! Plots drawn by hand as SVG, small enough for a phone: lines with a mark of its own shape for
+//! each contender; who is who stands beneath, in HTML.
 
 use std::fmt::Write;
 
@@ -47,7 +48,10 @@ pub(super) fn draw(plot: &Plot<'_>) -> String {
     let points = || plot.curves.iter().flat_map(|curve| curve.points.iter());
     let x = Scale::tight(points().map(|point| point.0), plot.x_log, LEFT + 8.0, WIDTH - RIGHT);
     let y = Scale::round(points().map(|point| point.1), HEIGHT - BOTTOM, TOP);
-    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", super::page_rows::escape(plot.heading));
+    let mut out = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        super::page_rows::escape(plot.heading)
+    );
     axes(&mut out, plot, &x, &y);
     // Ours last, so that it lies on top.
     for curve in plot.curves.iter().rev() {
@@ -58,14 +62,19 @@ pub(super) fn draw(plot: &Plot<'_>) -> String {
 
 fn line(out: &mut String, plot: &Plot<'_>, curve: &Curve, x: &Scale, y: &Scale) {
     let Look { class, shape } = look(&curve.name);
-    let path: Vec<String> = curve.points.iter().map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1))).collect();
+    let path: Vec<String> = curve
+        .points
+        .iter()
+        .map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1)))
+        .collect();
     // Writing into a string cannot fail.
     let _written = write!(out, "<polyline class=\"line {class}\" points=\"{}\"/>", path.join(" "));
     if curve.points.len() > MARKS_MAX {
         return;
     }
     for point in &curve.points {
-        let title = format!("{}, {} {}: {}", curve.name, number(point.0), plot.x, (plot.label)(point.1));
+        let title =
+            format!("{}, {} {}: {}", curve.name, number(point.0), plot.x, (plot.label)(point.1));
         mark(out, class, shape, (x.at(point.0), y.at(point.1)), &title);
     }
 }
@@ -76,7 +85,10 @@ pub(super) fn mark(out: &mut String, class: &str, shape: Shape, (x, y): (f64, f6
     let title = if title.is_empty() { title } else { format!("<title>{title}</title>") };
     let path = match shape {
         Shape::Circle => {
-            let _written = write!(out, "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">{title}</circle>");
+            let _written = write!(
+                out,
+                "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">{title}</circle>"
+            );
             return;
         }
         Shape::Square => "-4 -4h8v8h-8z",
@@ -86,7 +98,8 @@ pub(super) fn mark(out: &mut String, class: &str, shape: Shape, (x, y): (f64, f6
         Shape::Plus => "-1.8 -5h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
         Shape::Bar => "-5 -1.6h10v3.2h-10z",
     };
-    let _written = write!(out, "<path class=\"dot {class}\" d=\"M{x:.1} {y:.1}m{path}\">{title}</path>");
+    let _written =
+        write!(out, "<path class=\"dot {class}\" d=\"M{x:.1} {y:.1}m{path}\">{title}</path>");
 }
 
 fn axes(out: &mut String, plot: &Plot<'_>, x: &Scale, y: &Scale) {
@@ -125,7 +138,8 @@ fn axes(out: &mut String, plot: &Plot<'_>, x: &Scale, y: &Scale) {
 
 /// Where something was measured, if that is at few places; else round figures.
 fn x_ticks(plot: &Plot<'_>, x: &Scale) -> Vec<f64> {
-    let mut measured: Vec<f64> = plot.curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.0)).collect();
+    let mut measured: Vec<f64> =
+        plot.curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.0)).collect();
     measured.sort_by(f64::total_cmp);
     measured.dedup();
     if measured.len() <= TICKS_MAX { measured } else { x.ticks() }

@@ -1,4 +1,5 @@
-//! W2 as rows: joins, joins that bring nothing, the way through bytes; sizes and heaps of the largest state.
+//! W2 as rows: joins, joins that bring nothing, the way through bytes; sizes and heaps of the
+//! largest state.
 
 use super::Effort;
 use crate::contender::{Contender, CrdtsByHand, CrdtsMap, Dense, Ours, StringMap};
@@ -48,7 +49,9 @@ impl<'a> Field<'a> {
 
     fn times(&self, rounds: usize, work: Work) -> Vec<Series> {
         let mut turns = vec![turn(&self.ours, work)];
-        turns.extend(self.crdts.iter().flat_map(|(map, by_hand)| [turn(map, work), turn(by_hand, work)]));
+        turns.extend(
+            self.crdts.iter().flat_map(|(map, by_hand)| [turn(map, work), turn(by_hand, work)]),
+        );
         turns.extend([turn(&self.bound, work), turn(&self.floor, work)]);
         interleave(rounds, turns)
     }
@@ -56,7 +59,10 @@ impl<'a> Field<'a> {
     fn bytes(&self) -> Vec<(&'static str, f64)> {
         let mut bytes = vec![(Ours::NAME, self.ours.bytes() as f64)];
         if let Some((map, by_hand)) = &self.crdts {
-            bytes.extend([(CrdtsMap::NAME, map.bytes() as f64), (CrdtsByHand::NAME, by_hand.bytes() as f64)]);
+            bytes.extend([
+                (CrdtsMap::NAME, map.bytes() as f64),
+                (CrdtsByHand::NAME, by_hand.bytes() as f64),
+            ]);
         }
         bytes.push((Bound::NAME, self.bound.bytes() as f64));
         bytes
@@ -65,9 +71,15 @@ impl<'a> Field<'a> {
     fn heaps(&self, shape: &Shape) -> Vec<(&'static str, f64)> {
         let mut heaps = vec![(Ours::NAME, heap_of::<Ours>(shape) as f64)];
         if self.crdts.is_some() {
-            heaps.extend([(CrdtsMap::NAME, heap_of::<CrdtsMap>(shape) as f64), (CrdtsByHand::NAME, heap_of::<CrdtsByHand>(shape) as f64)]);
+            heaps.extend([
+                (CrdtsMap::NAME, heap_of::<CrdtsMap>(shape) as f64),
+                (CrdtsByHand::NAME, heap_of::<CrdtsByHand>(shape) as f64),
+            ]);
         }
-        heaps.extend([(Bound::NAME, heap_of::<Bound>(shape) as f64), (Floor::NAME, heap_of::<Floor>(shape) as f64)]);
+        heaps.extend([
+            (Bound::NAME, heap_of::<Bound>(shape) as f64),
+            (Floor::NAME, heap_of::<Floor>(shape) as f64),
+        ]);
         heaps
     }
 }
@@ -79,18 +91,32 @@ pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     for values in [Values::Formula, Values::Seeded] {
         let shape = Shape::new(values, regions, WRITERS);
-        let field = Field::new(&shape, effort.seeded_crdts || !largest || values == Values::Formula);
+        let field =
+            Field::new(&shape, effort.seeded_crdts || !largest || values == Values::Formula);
         let (state, id) = match values {
             Values::Formula => ("", ""),
             Values::Seeded => (", seeded random", ".seeded"),
         };
         let title = |work: &str| format!("W2 {work}, R = {regions}{state}");
         let crdts = || CrdtsMap::NAME.to_owned();
-        let join = Row::times(format!("w2.join.{regions}{id}"), title("join"), &field.times(rounds, Work::Join));
-        let required = if values == Values::Formula { Need::Better(25.0, crdts()) } else { Need::Shown };
+        let join = Row::times(
+            format!("w2.join.{regions}{id}"),
+            title("join"),
+            &field.times(rounds, Work::Join),
+        );
+        let required =
+            if values == Values::Formula { Need::Better(25.0, crdts()) } else { Need::Shown };
         rows.push(join.needs(required, "within 1.5x of the string map"));
-        let again = Row::times(format!("w2.again.{regions}{id}"), title("join, nothing new"), &field.times(rounds, Work::Again));
-        let send = Row::times(format!("w2.send.{regions}{id}"), title("encode + decode + join"), &field.times(rounds, Work::Send));
+        let again = Row::times(
+            format!("w2.again.{regions}{id}"),
+            title("join, nothing new"),
+            &field.times(rounds, Work::Again),
+        );
+        let send = Row::times(
+            format!("w2.send.{regions}{id}"),
+            title("encode + decode + join"),
+            &field.times(rounds, Work::Send),
+        );
         if largest && values == Values::Formula {
             rows.push(again.needs(Need::Better(100.0, crdts()), "O(writers)"));
             rows.push(send.needs(Need::Better(20.0, crdts()), "within 1.5x of the bound"));
@@ -109,8 +135,14 @@ pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
     fn row<const W: usize>(effort: Effort, writers: usize) -> Row {
         let shape = Shape::new(Values::Formula, 1_000, writers);
         let (ours, map) = (Join::<Ours>::new(&shape), Join::<CrdtsMap>::new(&shape));
-        let (by_hand, bound) = (Join::<CrdtsByHand>::new(&shape), Join::<StringMap<W>>::new(&shape));
-        let turns = vec![turn(&ours, Work::Join), turn(&map, Work::Join), turn(&by_hand, Work::Join), turn(&bound, Work::Join)];
+        let (by_hand, bound) =
+            (Join::<CrdtsByHand>::new(&shape), Join::<StringMap<W>>::new(&shape));
+        let turns = vec![
+            turn(&ours, Work::Join),
+            turn(&map, Work::Join),
+            turn(&by_hand, Work::Join),
+            turn(&bound, Work::Join),
+        ];
         Row::times(
             format!("w2.writers.{writers}"),
             format!("W2 join, R = 1000, {writers} writer{}", if writers == 1 { "" } else { "s" }),
@@ -121,7 +153,13 @@ pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
     vec![row::<2>(effort, 1), row::<3>(effort, 3), row::<20>(effort, 20)]
 }
 
-fn sizes(shape: &Shape, field: &Field<'_>, values: Values, title: impl Fn(&str) -> String, id: &str) -> [Row; 2] {
+fn sizes(
+    shape: &Shape,
+    field: &Field<'_>,
+    values: Values,
+    title: impl Fn(&str) -> String,
+    id: &str,
+) -> [Row; 2] {
     let mut bytes = field.bytes();
     if values == Values::Seeded {
         bytes.push(("entropy", entropy(shape)));
@@ -132,12 +170,20 @@ fn sizes(shape: &Shape, field: &Field<'_>, values: Values, title: impl Fn(&str) 
     };
     let heaps = field.heaps(shape);
     [
-        Row::exact(format!("w2.bytes.{}{id}", shape.regions()), title("bytes"), Unit::Bytes, &bytes).needs(need.0, need.1),
-        Row::exact(format!("w2.heap.{}{id}", shape.regions()), title("heap"), Unit::Bytes, &heaps).needs(Need::AtMost(31e6), "16 MB"),
+        Row::exact(
+            format!("w2.bytes.{}{id}", shape.regions()),
+            title("bytes"),
+            Unit::Bytes,
+            &bytes,
+        )
+        .needs(need.0, need.1),
+        Row::exact(format!("w2.heap.{}{id}", shape.regions()), title("heap"), Unit::Bytes, &heaps)
+            .needs(Need::AtMost(31e6), "16 MB"),
     ]
 }
 
-/// Bytes below which no coding of a seeded state gets on average: 1 of 1,000 x 10 values a cell, and a permutation of the regions a writer.
+/// Bytes below which no coding of a seeded state gets on average: 1 of 1,000 x 10 values a cell,
+/// and a permutation of the regions a writer.
 fn entropy(shape: &Shape) -> f64 {
     let (regions, writers) = (shape.regions() as f64, shape.writers as f64);
     let order: f64 = (1..=shape.regions()).map(|at| (at as f64).log2()).sum();

@@ -25,9 +25,11 @@ pub struct Effort {
 
 impl Effort {
     /// What one runs again and again while tuning.
-    pub const QUICK: Self = Self { rounds: 3, small_rounds: 6, seeded_crdts: false, adds: 1_000_000 };
+    pub const QUICK: Self =
+        Self { rounds: 3, small_rounds: 6, seeded_crdts: false, adds: 1_000_000 };
     /// Minutes.
-    pub const FULL: Self = Self { rounds: 15, small_rounds: 45, seeded_crdts: true, adds: 1_000_000 };
+    pub const FULL: Self =
+        Self { rounds: 15, small_rounds: 45, seeded_crdts: true, adds: 1_000_000 };
 }
 
 /// How many times [`core()`] tells its progress.

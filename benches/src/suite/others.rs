@@ -8,8 +8,9 @@ use crate::row::{Need, Row, Unit};
 use crate::sample::{Sample, Series, Turn, interleave, interleave_pinned};
 use crate::shape::{Shape, Values};
 use crate::work::{
-    Changer, Changes, Join, Threads, add_bare_atomic, add_by_handle, add_by_handle_of_another_thread, add_by_name, add_known_slot, changes,
-    heap_of_adds, sum_of_all, threads_bare, threads_ours, total_of_one,
+    Changer, Changes, Join, Threads, add_bare_atomic, add_by_handle,
+    add_by_handle_of_another_thread, add_by_name, add_known_slot, changes, heap_of_adds,
+    sum_of_all, threads_bare, threads_ours, total_of_one,
 };
 
 const ATOMIC: &str = "bound: bare fetch_add";
@@ -41,7 +42,10 @@ pub fn adds(effort: Effort) -> Vec<Row> {
     );
     let elsewhere = interleave_pinned(
         rounds,
-        vec![turn(Ours::NAME, move || add_by_handle_of_another_thread(adds)), turn(ATOMIC, move || add_bare_atomic(adds))],
+        vec![
+            turn(Ours::NAME, move || add_by_handle_of_another_thread(adds)),
+            turn(ATOMIC, move || add_bare_atomic(adds)),
+        ],
     );
     let heaps = [
         (Ours::NAME, heap_of_adds(adds, || OursNode::new(0)) as f64),
@@ -50,8 +54,10 @@ pub fn adds(effort: Effort) -> Vec<Row> {
         (StringMap::<1>::NAME, heap_of_adds(adds, || StringMap::<1>::new(0)) as f64),
     ];
     vec![
-        Row::times("w1.name", "W1 add by name", &named).needs(Need::Better(5.0, CrdtsMap::NAME.into()), "the string map"),
-        Row::times("w1.handle", "W1 add by handle", &handled).needs(Need::Within(1.3, ATOMIC.into()), "one atomic addition"),
+        Row::times("w1.name", "W1 add by name", &named)
+            .needs(Need::Better(5.0, CrdtsMap::NAME.into()), "the string map"),
+        Row::times("w1.handle", "W1 add by handle", &handled)
+            .needs(Need::Within(1.3, ATOMIC.into()), "one atomic addition"),
         Row::times("w1.handle.elsewhere", "W1 add by another thread's handle", &elsewhere)
             .needs(Need::Within(1.3, ATOMIC.into()), "one atomic addition"),
         Row::exact("w1.heap", "W1 heap, 32 regions", Unit::Bytes, &heaps),
@@ -75,7 +81,11 @@ fn halves(rounds: usize, turns: Vec<(&str, Halves<'_>)>) -> (Vec<Series>, Vec<Se
     }
     let first = interleave(rounds, first_turns);
     // The round that is not counted is the first of each.
-    let second = names.into_iter().zip(seconds).map(|(name, samples)| Series::new(name, &samples.into_inner()[1..])).collect();
+    let second = names
+        .into_iter()
+        .zip(seconds)
+        .map(|(name, samples)| Series::new(name, &samples.into_inner()[1..]))
+        .collect();
     (first, second)
 }
 
@@ -96,13 +106,20 @@ pub fn changes_and_reads(effort: Effort) -> Vec<Row> {
         (StringMap::<2>::NAME, round(&mut bound)),
     ];
     let (produce, apply) = halves(effort.rounds * 2, turns);
-    let bytes =
-        [(Ours::NAME, ours.bytes), (CrdtsMap::NAME, map.bytes), (CrdtsByHand::NAME, by_hand.bytes), (StringMap::<2>::NAME, bound.bytes)];
+    let bytes = [
+        (Ours::NAME, ours.bytes),
+        (CrdtsMap::NAME, map.bytes),
+        (CrdtsByHand::NAME, by_hand.bytes),
+        (StringMap::<2>::NAME, bound.bytes),
+    ];
     let crdts = || CrdtsMap::NAME.to_owned();
     let mut rows = vec![
-        Row::times("w3.produce", "W3 produce one change in 100,000", &produce).needs(Need::Better(1.0, crdts()), "the bound"),
-        Row::times("w3.apply", "W3 apply it", &apply).needs(Need::Better(1.0, crdts()), "the bound"),
-        Row::exact("w3.bytes", "W3 its bytes, 7-byte name", Unit::Bytes, &bytes).needs(Need::AtMost(40.0), ""),
+        Row::times("w3.produce", "W3 produce one change in 100,000", &produce)
+            .needs(Need::Better(1.0, crdts()), "the bound"),
+        Row::times("w3.apply", "W3 apply it", &apply)
+            .needs(Need::Better(1.0, crdts()), "the bound"),
+        Row::exact("w3.bytes", "W3 its bytes, 7-byte name", Unit::Bytes, &bytes)
+            .needs(Need::AtMost(40.0), ""),
     ];
     [32, 1_000, 100_000].into_iter().for_each(|regions| rows.extend(reads(effort, regions)));
     rows
@@ -122,20 +139,29 @@ fn reads(effort: Effort, regions: usize) -> Vec<Row> {
         turn(StringMap::<3>::NAME, || sum_of_all(&shape, &bound)),
         turn(Dense::<3>::NAME, || sum_of_all(&shape, &floor)),
     ];
-    let all = Row::times(format!("w4.sum.{regions}"), format!("W4 all regions, R = {regions}"), &interleave(effort.rounds, turns));
+    let all = Row::times(
+        format!("w4.sum.{regions}"),
+        format!("W4 all regions, R = {regions}"),
+        &interleave(effort.rounds, turns),
+    );
     let total = interleave(effort.rounds, vec![turn(Ours::NAME, || total_of_one(&shape, &ours))]);
-    let total = Row::times(format!("w4.total.{regions}"), format!("W4 total, R = {regions}"), &total);
+    let total =
+        Row::times(format!("w4.total.{regions}"), format!("W4 total, R = {regions}"), &total);
     if regions < 100_000 {
         return vec![all, total];
     }
-    vec![all.needs(Need::Better(20.0, CrdtsMap::NAME.into()), "the bound"), total.needs(Need::AtMost(1000.0), "O(1)")]
+    vec![
+        all.needs(Need::Better(20.0, CrdtsMap::NAME.into()), "the bound"),
+        total.needs(Need::AtMost(1000.0), "O(1)"),
+    ]
 }
 
 /// 64 threads, against one that does the same alone.
 pub fn threads(effort: Effort) -> Vec<Row> {
     const ALONE: &str = "one thread";
     let row = |one_counter: bool| {
-        // To be held against both processors, the start and the end of 64 threads must be short beside what lies between.
+        // To be held against both processors, the start and the end of 64 threads must be short
+        // beside what lies between.
         let adds = effort.adds * if one_counter { 8 } else { 64 };
         let many = Threads { threads: 64, adds, one_counter };
         let one = Threads { threads: 1, adds, one_counter };
@@ -150,7 +176,9 @@ pub fn threads(effort: Effort) -> Vec<Row> {
         )
     };
     vec![
-        Row::times("threads.distinct", "64 threads, a counter each", &row(false)).needs(Need::Better(1.7, ALONE.into()), "on 2 cores"),
-        Row::times("threads.one", "64 threads, one counter", &row(true)).needs(Need::Better(0.5, ALONE.into()), "no lost update"),
+        Row::times("threads.distinct", "64 threads, a counter each", &row(false))
+            .needs(Need::Better(1.7, ALONE.into()), "on 2 cores"),
+        Row::times("threads.one", "64 threads, one counter", &row(true))
+            .needs(Need::Better(0.5, ALONE.into()), "no lost update"),
     ]
 }

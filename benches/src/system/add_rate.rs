@@ -52,7 +52,8 @@ async fn door<F: Future<Output = Measured<u64>> + Send + 'static>(
 ) -> Measured<f64> {
     let before = node.total(counter).await?;
     let (start, until) = (Instant::now(), Instant::now() + time);
-    let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(client(node.http, counter, until))).collect();
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| tokio::spawn(client(node.http, counter, until))).collect();
     let mut adds = 0;
     for client in clients {
         adds += client.await.map_err(|error| Failure(error.to_string()))??;
@@ -72,7 +73,10 @@ async fn by_http(address: SocketAddr, counter: &'static str, until: Instant) -> 
     while Instant::now() < until {
         let (status, body) = http.post(&path, r#"{"amount":1}"#).await?;
         if status != 200 {
-            return Err(Failure(format!("an add was answered with {status}: {}", String::from_utf8_lossy(&body))));
+            return Err(Failure(format!(
+                "an add was answered with {status}: {}",
+                String::from_utf8_lossy(&body)
+            )));
         }
         adds += 1;
     }
@@ -91,7 +95,12 @@ async fn by_socket(address: SocketAddr, counter: &'static str, until: Instant) -
 }
 
 async fn by_handle(time: Duration) -> Measured<f64> {
-    let start = Node::builder().region("ord").cluster(cluster_name()).listen("/ip4/127.0.0.1/tcp/0").discover(Discovery::None).start();
+    let start = Node::builder()
+        .region("ord")
+        .cluster(cluster_name())
+        .listen("/ip4/127.0.0.1/tcp/0")
+        .discover(Discovery::None)
+        .start();
     let node = start.await.map_err(|error| Failure(error.to_string()))?;
     let counter = node.counter("handle").map_err(|error| Failure(error.to_string()))?;
     let start = Instant::now();

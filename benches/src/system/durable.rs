@@ -1,4 +1,5 @@
-//! Durable adds a second against how many wait for the disk at once, beside redb's own single puts and the bare `fdatasync` that both stand on.
+//! Durable adds a second against how many wait for the disk at once, beside redb's own single puts
+//! and the bare `fdatasync` that both stand on.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,14 +22,16 @@ pub struct DurableRates {
     pub redb: Vec<f64>,
     /// Whether redb held all its puts afterwards.
     pub redb_right: bool,
-    /// A file that grows by 8 bytes and is made durable: one such for all committers, which no group commit beats.
+    /// A file that grows by 8 bytes and is made durable: one such for all committers, which no
+    /// group commit beats.
     pub disk: Vec<f64>,
 }
 
 const SLICES: u32 = 5;
 const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("counters");
 
-/// Measures `committers` at once for `time` each contender, slice by slice in turn, and looks whether all of it is there after a restart.
+/// Measures `committers` at once for `time` each contender, slice by slice in turn, and looks
+/// whether all of it is there after a restart.
 ///
 /// # Errors
 /// A directory that cannot be written; other adds of ours there than were acknowledged.
@@ -71,7 +74,11 @@ fn failure(error: impl std::fmt::Display) -> Failure {
 }
 
 async fn start(cluster: &str, directory: &Path) -> Measured<Node> {
-    let builder = Node::builder().region("ord").cluster(cluster).discover(Discovery::None).data_dir(directory);
+    let builder = Node::builder()
+        .region("ord")
+        .cluster(cluster)
+        .discover(Discovery::None)
+        .data_dir(directory);
     builder.start().await.map_err(failure)
 }
 
@@ -85,7 +92,8 @@ async fn adds(counter: &Counter, committers: usize, time: Duration) -> Measured<
         }
         Measured::Ok(adds)
     };
-    let committers: Vec<_> = (0..committers).map(|_| tokio::spawn(committer(counter.clone()))).collect();
+    let committers: Vec<_> =
+        (0..committers).map(|_| tokio::spawn(committer(counter.clone()))).collect();
     let mut adds = 0;
     for committer in committers {
         adds += committer.await.map_err(failure)??;
@@ -110,8 +118,12 @@ fn puts(database: &Database, committers: usize, time: Duration) -> Measured<u64>
         Measured::Ok(puts)
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..committers).map(|own| scope.spawn(move || committer(own))).collect();
-        threads.into_iter().map(|thread| thread.join().map_err(|_| Failure("a thread with redb broke".into()))?).sum()
+        let threads: Vec<_> =
+            (0..committers).map(|own| scope.spawn(move || committer(own))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| Failure("a thread with redb broke".into()))?)
+            .sum()
     })
 }
 

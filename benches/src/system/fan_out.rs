@@ -1,4 +1,5 @@
-//! One server, many WebSocket clients on the same machine: how soon a click is on all of them, how many clicks a second all keep up with, what it costs.
+//! One server, many WebSocket clients on the same machine: how soon a click is on all of them, how
+//! many clicks a second all keep up with, what it costs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -41,9 +42,11 @@ impl Server {
 pub struct FanOut {
     /// From a click's leaving its client to its showing on the last of all, of each isolated click.
     pub times: Vec<Duration>,
-    /// Clicks a second seen by all, for each number of clicks that were in flight: made, and not yet seen by all.
+    /// Clicks a second seen by all, for each number of clicks that were in flight: made, and not
+    /// yet seen by all.
     pub rates: Vec<f64>,
-    /// Processor time of the server for each frame that a client got while clicks were in flight, in nanoseconds.
+    /// Processor time of the server for each frame that a client got while clicks were in flight,
+    /// in nanoseconds.
     pub cpu_per_frame: f64,
 }
 
@@ -64,7 +67,14 @@ impl Watch {
         let zeros = || (0..clients).map(|_| AtomicI64::new(0)).collect();
         let (shown, counted) = (zeros(), zeros());
         let (wanted, frames) = (AtomicI64::new(0), AtomicU64::new(0));
-        Arc::new(Self { wanted, shown, counted, seen: AtomicUsize::new(0), all: Notify::new(), frames })
+        Arc::new(Self {
+            wanted,
+            shown,
+            counted,
+            seen: AtomicUsize::new(0),
+            all: Notify::new(),
+            frames,
+        })
     }
 
     fn shows(&self, client: usize, total: i64) {
@@ -75,7 +85,8 @@ impl Watch {
 
     fn look(&self, client: usize) {
         let wanted = self.wanted.load(Ordering::SeqCst);
-        let news = self.shown[client].load(Ordering::SeqCst) >= wanted && self.counted[client].fetch_max(wanted, Ordering::SeqCst) < wanted;
+        let news = self.shown[client].load(Ordering::SeqCst) >= wanted
+            && self.counted[client].fetch_max(wanted, Ordering::SeqCst) < wanted;
         if news && self.seen.fetch_add(1, Ordering::SeqCst) + 1 == self.shown.len() {
             self.all.notify_one();
         }
@@ -100,20 +111,36 @@ impl Watch {
         self.wanted.store(total, Ordering::SeqCst);
         (0..self.shown.len()).for_each(|client| self.look(client));
         let waited = tokio::time::timeout(Duration::from_secs(20), self.all.notified()).await;
-        waited.map_err(|_| Failure(format!("wrong: after 20 s only {} clients show {total} clicks", self.seen.load(Ordering::SeqCst))))
+        waited.map_err(|_| {
+            Failure(format!(
+                "wrong: after 20 s only {} clients show {total} clicks",
+                self.seen.load(Ordering::SeqCst)
+            ))
+        })
     }
 }
 
-/// `clicks` isolated clicks for `clients` clients of `server`, then for `time` each so many in flight as `in_flight` says.
+/// `clicks` isolated clicks for `clients` clients of `server`, then for `time` each so many in
+/// flight as `in_flight` says.
 ///
 /// # Errors
 /// A server that does not start or closes a socket; more open files than this process may have.
-pub async fn fan_out(server: Server, clients: usize, clicks: u64, in_flight: &[u64], time: Duration) -> Measured<FanOut> {
+pub async fn fan_out(
+    server: Server,
+    clients: usize,
+    clicks: u64,
+    in_flight: &[u64],
+    time: Duration,
+) -> Measured<FanOut> {
     let server = server.spawn().await?;
     let watch = Watch::new(clients);
     let mut followers = JoinSet::new();
     for client in 0..clients {
-        followers.spawn(follow(Socket::open(server.http, "clicks").await?, Arc::clone(&watch), client));
+        followers.spawn(follow(
+            Socket::open(server.http, "clicks").await?,
+            Arc::clone(&watch),
+            client,
+        ));
     }
     let mut clicker = Socket::open(server.http, "clicks").await?;
     watch.until_quiet().await;
@@ -136,7 +163,12 @@ pub async fn fan_out(server: Server, clients: usize, clicks: u64, in_flight: &[u
 }
 
 /// Makes `many` clicks at once, and waits until all show them; the time from leaving to the last.
-async fn click(clicker: &mut Socket, watch: &Watch, total: &mut u64, many: u64) -> Measured<Duration> {
+async fn click(
+    clicker: &mut Socket,
+    watch: &Watch,
+    total: &mut u64,
+    many: u64,
+) -> Measured<Duration> {
     let ids = *total + 1..*total + 1 + many;
     *total += many;
     let start = Instant::now();
@@ -154,11 +186,18 @@ async fn follow(mut socket: Socket, watch: Arc<Watch>, client: usize) {
     }
 }
 
-/// The number after the first `"total":`, read without a parser: a thousand clients share the server's processors.
+/// The number after the first `"total":`, read without a parser: a thousand clients share the
+/// server's processors.
 fn total_in(text: &[u8]) -> i64 {
     const NAME: &[u8] = br#""total":"#;
-    let at = text.windows(NAME.len()).position(|window| window == NAME).map_or(text.len(), |at| at + NAME.len());
-    text[at..].iter().take_while(|byte| byte.is_ascii_digit()).fold(0, |total, byte| total * 10 + i64::from(byte - b'0'))
+    let at = text
+        .windows(NAME.len())
+        .position(|window| window == NAME)
+        .map_or(text.len(), |at| at + NAME.len());
+    text[at..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |total, byte| total * 10 + i64::from(byte - b'0'))
 }
 
 /// What clients that do nothing cost a node.
@@ -166,13 +205,15 @@ fn total_in(text: &[u8]) -> i64 {
 pub struct Crowd {
     /// Resident memory for each of many clients that hold a socket, in bytes.
     pub idle_bytes: f64,
-    /// The same for each of a thousand that never read, after a storm of changes: what is kept for them is bounded.
+    /// The same for each of a thousand that never read, after a storm of changes: what is kept for
+    /// them is bounded.
     pub never_read_bytes: f64,
     /// A click on one that reads, while a thousand do not.
     pub beside: Quantiles,
 }
 
-/// `idle` clients that hold a socket; then a thousand that never read, at another node, through a storm of changes of length `time`.
+/// `idle` clients that hold a socket; then a thousand that never read, at another node, through a
+/// storm of changes of length `time`.
 ///
 /// # Errors
 /// As [`fan_out`].
@@ -183,7 +224,10 @@ pub async fn crowd(idle: usize, time: Duration) -> Measured<Crowd> {
     let mut held = Vec::with_capacity(idle);
     for at in 0..idle {
         // Each address of the loopback network has ports of its own.
-        held.push(Socket::open_from([127, 0, 0, 2 + (at / 5_000) as u8], node.http, "clicks", None).await?);
+        held.push(
+            Socket::open_from([127, 0, 0, 2 + (at / 5_000) as u8], node.http, "clicks", None)
+                .await?,
+        );
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let idle_bytes = node.resident_bytes()?.saturating_sub(before) as f64 / idle as f64;
@@ -195,7 +239,8 @@ pub async fn crowd(idle: usize, time: Duration) -> Measured<Crowd> {
         deaf.push(Socket::open_from([127, 0, 0, 2], node.http, "clicks", Some(4_096)).await?);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (before, start, mut total, mut times) = (node.resident_bytes()?, Instant::now(), 0, Vec::new());
+    let (before, start, mut total, mut times) =
+        (node.resident_bytes()?, Instant::now(), 0, Vec::new());
     while start.elapsed() < time {
         let sent = Instant::now();
         total += 1;

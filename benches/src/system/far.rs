@@ -41,7 +41,8 @@ pub type Outcome = Result<Quantiles, String>;
 /// What was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Far {
-    /// A fresh node, until it is ready, by how it finds its peers and by milliseconds of round trip.
+    /// A fresh node, until it is ready, by how it finds its peers and by milliseconds of round
+    /// trip.
     pub fresh: Vec<(String, u64, Outcome)>,
     /// From a click to its showing at a client of another node.
     pub visible: Quantiles,
@@ -52,17 +53,22 @@ pub struct Far {
 /// Starts this very program again in namespaces of its own, and measures there.
 ///
 /// # Errors
-/// A line that says what it takes, where this machine has no namespaces for us; a node that does not
-/// start; a total that is wrong.
+/// A line that says what it takes, where this machine has no namespaces for us; a node that does
+/// not start; a total that is wrong.
 pub fn far(times: &Times) -> Measured<Far> {
-    let how = |why: String| Failure(format!("far: skipped; nodes at a distance take namespaces, `ip` and `iptables` ({why})"));
+    let how = |why: String| {
+        Failure(format!(
+            "far: skipped; nodes at a distance take namespaces, `ip` and `iptables` ({why})"
+        ))
+    };
     let mut command = unshare().map_err(how)?;
     command.arg(std::env::current_exe()?).args(["far-inside", &json(times)?]);
     let mut inside = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let _held = inside.stdin.take();
     let output = inside.wait_with_output()?;
-    let seen: Result<Far, String> = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Failure(format!("far: the program in the namespaces ended with {}: {error}", output.status)))?;
+    let seen: Result<Far, String> = serde_json::from_slice(&output.stdout).map_err(|error| {
+        Failure(format!("far: the program in the namespaces ended with {}: {error}", output.status))
+    })?;
     seen.map_err(Failure)
 }
 
@@ -72,7 +78,8 @@ pub fn far(times: &Times) -> Measured<Far> {
 /// An argument that is not [`far`]'s.
 pub async fn far_inside(times: &str) -> Measured<()> {
     end_with_input();
-    let times = serde_json::from_str(times).map_err(|error| Failure(format!("this is for `far` alone: {error}")))?;
+    let times = serde_json::from_str(times)
+        .map_err(|error| Failure(format!("this is for `far` alone: {error}")))?;
     println!("{}", json(&inside(&times).await.map_err(|failure| failure.0))?);
     Ok(())
 }
@@ -103,7 +110,8 @@ async fn inside(times: &Times) -> Measured<Far> {
         }
     }
     let visible = clicks_seen(&nodes, "clicks", times.clicks).await?;
-    let mut known = vec![(NODES, all_known(&nodes, times.known).await.map_err(|failure| failure.0))];
+    let mut known =
+        vec![(NODES, all_known(&nodes, times.known).await.map_err(|failure| failure.0))];
     drop(nodes);
     for size in &times.sizes {
         let nodes = cluster(&format!("of-{size}"), *size).await?;
@@ -122,8 +130,17 @@ fn ways() -> [(&'static str, String, Vec<String>); 2] {
 async fn cluster(name: &str, count: usize) -> Measured<Vec<Process>> {
     let mut nodes = Vec::new();
     for number in 0..count {
-        let peers: Vec<String> = (0..NODES).filter(|known| *known != number).map(|known| multiaddr(place(known))).collect();
-        nodes.push(Process::spawn_far(name, &format!("r{number:02}"), &multiaddr(place(number)), "none", &peers)?);
+        let peers: Vec<String> = (0..NODES)
+            .filter(|known| *known != number)
+            .map(|known| multiaddr(place(known)))
+            .collect();
+        nodes.push(Process::spawn_far(
+            name,
+            &format!("r{number:02}"),
+            &multiaddr(place(number)),
+            "none",
+            &peers,
+        )?);
     }
     for node in &nodes {
         node.until_ready().await?;
@@ -155,7 +172,8 @@ async fn all_known(nodes: &[Process], clicks: usize) -> Measured<Quantiles> {
         let start = Instant::now();
         while !is_known(&http.json("/api/status").await?, nodes.len()) {
             if start.elapsed() > KNOWN_MAX {
-                // Not a gap in the report, but a figure that is not met: the truth is more than this.
+                // Not a gap in the report, but a figure that is not met: the truth is more than
+                // this.
                 return Ok(Quantiles::new([KNOWN_MAX]));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -164,7 +182,9 @@ async fn all_known(nodes: &[Process], clicks: usize) -> Measured<Quantiles> {
         for node in nodes {
             let total = node.total("known").await?;
             if total != click {
-                return Err(Failure(format!("wrong: all are said to hold {click} clicks, and one shows {total}")));
+                return Err(Failure(format!(
+                    "wrong: all are said to hold {click} clicks, and one shows {total}"
+                )));
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Three nodes on hosts of their own: how soon a click is at the others, also while packets are lost, and how soon all agree after a cable was out.
+//! Three nodes on hosts of their own: how soon a click is at the others, also while packets are
+//! lost, and how soon all agree after a cable was out.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,18 +31,21 @@ pub struct Hosts {
     pub healed: Quantiles,
 }
 
-/// Builds the hosts, and measures from a process of this very program that lives beside them: `clicks` clicks each way, `outages` pulled cables.
+/// Builds the hosts, and measures from a process of this very program that lives beside them:
+/// `clicks` clicks each way, `outages` pulled cables.
 ///
 /// # Errors
-/// A line that says what it takes, where this machine has no namespaces for us; a node that does not start; a total that is wrong.
+/// A line that says what it takes, where this machine has no namespaces for us; a node that does
+/// not start; a total that is wrong.
 pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
     let built = Lab::build(HOSTS)?;
     let mut command = Command::new("ip");
     command.args(["netns", "exec", &built.0.switch()]).arg(std::env::current_exe()?);
     command.args(["hosts-inside", built.0.name(), &clicks.to_string(), &outages.to_string()]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-    let seen: Result<Hosts, String> = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Failure(format!("the clients beside the hosts ended with {}: {error}", output.status)))?;
+    let seen: Result<Hosts, String> = serde_json::from_slice(&output.stdout).map_err(|error| {
+        Failure(format!("the clients beside the hosts ended with {}: {error}", output.status))
+    })?;
     seen.map_err(Failure)
 }
 
@@ -50,9 +54,13 @@ pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
 /// # Errors
 /// Arguments that are not [`hosts`]'s.
 pub async fn hosts_inside(arguments: &[String]) -> Measured<()> {
-    let [name, clicks, outages] = arguments else { return Err(Failure("this is for `hosts` alone".into())) };
+    let [name, clicks, outages] = arguments else {
+        return Err(Failure("this is for `hosts` alone".into()));
+    };
     let number = |text: &str| text.parse().map_err(|error| Failure(format!("{text}: {error}")));
-    let seen = inside(&Lab::named(name, HOSTS), number(clicks)?, number(outages)?).await.map_err(|failure| failure.0);
+    let seen = inside(&Lab::named(name, HOSTS), number(clicks)?, number(outages)?)
+        .await
+        .map_err(|failure| failure.0);
     println!("{}", serde_json::to_string(&seen).map_err(|error| Failure(error.to_string()))?);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A client of HTTP/1.1 that costs little beside what it measures: one kept connection, one request at a time.
+//! A client of HTTP/1.1 that costs little beside what it measures: one kept connection, one request
+//! at a time.
 
 use std::net::SocketAddr;
 
@@ -31,13 +32,16 @@ impl Http {
 
     pub(super) async fn post(&mut self, path: &str, body: &str) -> Measured<(u16, Vec<u8>)> {
         let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
         self.ask((head + body).as_bytes()).await
     }
 
     pub(super) async fn json(&mut self, path: &str) -> Measured<Value> {
         let (_, body) = self.get(path).await?;
-        serde_json::from_slice(&body).map_err(|error| Failure(format!("{path} is not JSON: {error}")))
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure(format!("{path} is not JSON: {error}")))
     }
 
     async fn ask(&mut self, request: &[u8]) -> Measured<(u16, Vec<u8>)> {
@@ -47,9 +51,16 @@ impl Http {
             self.more().await?;
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&self.buffer[..at]).to_ascii_lowercase();
-                let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
-                break (at + 4, length.ok_or_else(|| Failure("the node's answer has no length".into()))?, status);
+                let status =
+                    head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+                let length = head.lines().find_map(|line| {
+                    line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok()
+                });
+                break (
+                    at + 4,
+                    length.ok_or_else(|| Failure("the node's answer has no length".into()))?,
+                    status,
+                );
             }
         };
         while self.buffer.len() < head + length {
@@ -61,7 +72,9 @@ impl Http {
     async fn more(&mut self) -> Measured<()> {
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(Failure("the node closed the connection".into())),
-            _ if self.buffer.len() > ANSWER_MAX => Err(Failure("the node's answer is too long".into())),
+            _ if self.buffer.len() > ANSWER_MAX => {
+                Err(Failure("the node's answer is too long".into()))
+            }
             _ => Ok(()),
         }
     }

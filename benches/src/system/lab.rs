@@ -1,12 +1,15 @@
-//! Hosts on one machine: network namespaces with a cable to each other, which can be pulled and made to lose packets, and another for clients, which cannot.
+//! Hosts on one machine: network namespaces with a cable to each other, which can be pulled and
+//! made to lose packets, and another for clients, which cannot.
 
 use std::process::Command;
 
 use super::{Failure, Measured};
 
-const HOW: &str = "hosts: skipped; network namespaces take root, `ip` (Debian's package iproute2) and `iptables`";
+const HOW: &str =
+    "hosts: skipped; network namespaces take root, `ip` (Debian's package iproute2) and `iptables`";
 
-/// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with both switches and the clients. Whoever builds them removes them; others only name them.
+/// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with both switches and the clients.
+/// Whoever builds them removes them; others only name them.
 #[derive(Clone, Debug)]
 pub(super) struct Lab {
     name: String,
@@ -19,10 +22,16 @@ pub(super) struct Built(pub(super) Lab);
 
 fn run(command: &str) -> Measured<()> {
     let words: Vec<&str> = command.split(' ').collect();
-    let done = Command::new(words[0]).args(&words[1..]).output().map_err(|error| Failure(format!("{HOW} ({}: {error})", words[0])))?;
+    let done = Command::new(words[0])
+        .args(&words[1..])
+        .output()
+        .map_err(|error| Failure(format!("{HOW} ({}: {error})", words[0])))?;
     match done.status.success() {
         true => Ok(()),
-        false => Err(Failure(format!("{HOW} ({command}: {})", String::from_utf8_lossy(&done.stderr).trim()))),
+        false => Err(Failure(format!(
+            "{HOW} ({command}: {})",
+            String::from_utf8_lossy(&done.stderr).trim()
+        ))),
     }
 }
 
@@ -57,7 +66,9 @@ impl Lab {
         run(&format!("ip netns add {name}"))?;
         run(&format!("ip -n {name} link set lo up"))?;
         for (at, address) in [Self::gossip(host), Self::front(host)].into_iter().enumerate() {
-            run(&format!("ip -n {name} link add name eth{at} type veth peer name p{host}x{at} netns {switch}"))?;
+            run(&format!(
+                "ip -n {name} link add name eth{at} type veth peer name p{host}x{at} netns {switch}"
+            ))?;
             run(&format!("ip -n {switch} link set p{host}x{at} master b{at} up"))?;
             run(&format!("ip -n {name} addr add {address}/24 dev eth{at}"))?;
             run(&format!("ip -n {name} link set eth{at} up"))?;
@@ -90,15 +101,19 @@ impl Lab {
         format!("10.79.0.{}", host + 1)
     }
 
-    /// Pulls a host's cable to the others (`down`), or puts it in again (`up`): no end of any connection is told.
+    /// Pulls a host's cable to the others (`down`), or puts it in again (`up`): no end of any
+    /// connection is told.
     pub(super) fn cable(&self, host: usize, state: &str) -> Measured<()> {
         run(&format!("ip -n {} link set p{host}x0 {state}", self.switch()))
     }
 
     /// From now on every host loses this part of the packets that come from the others.
     pub(super) fn lose(&self, part: f64) -> Measured<()> {
-        let rule = format!("iptables -A INPUT -i eth0 -m statistic --mode random --probability {part} -j DROP");
-        (0..self.hosts).try_for_each(|host| run(&format!("ip netns exec {} {rule}", self.host(host))))
+        let rule = format!(
+            "iptables -A INPUT -i eth0 -m statistic --mode random --probability {part} -j DROP"
+        );
+        (0..self.hosts)
+            .try_for_each(|host| run(&format!("ip netns exec {} {rule}", self.host(host))))
     }
 
     /// From now on none is lost.
@@ -109,20 +124,30 @@ impl Lab {
         let mut lost = 0;
         for host in 0..self.hosts {
             let name = self.host(host);
-            let rules = Command::new("ip").args(["netns", "exec", &name, "iptables", "-nvxL", "INPUT"]).output()?;
+            let rules = Command::new("ip")
+                .args(["netns", "exec", &name, "iptables", "-nvxL", "INPUT"])
+                .output()?;
             let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
-            let dropped = rules.lines().filter(|line| line.contains("DROP")).filter_map(|line| line.split_whitespace().next());
+            let dropped = rules
+                .lines()
+                .filter(|line| line.contains("DROP"))
+                .filter_map(|line| line.split_whitespace().next());
             lost += dropped.filter_map(|packets| packets.parse::<u64>().ok()).sum::<u64>();
             run(&format!("ip netns exec {name} iptables -F INPUT"))?;
         }
-        if lost == 0 { Err(Failure("no packet was lost where some should have been".into())) } else { Ok(()) }
+        if lost == 0 {
+            Err(Failure("no packet was lost where some should have been".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Drop for Built {
     fn drop(&mut self) {
         // What was never made cannot be removed: that is no failure.
-        (0..self.0.hosts).for_each(|host| drop(run(&format!("ip netns del {}", self.0.host(host)))));
+        (0..self.0.hosts)
+            .for_each(|host| drop(run(&format!("ip netns del {}", self.0.host(host)))));
         drop(run(&format!("ip netns del {}", self.0.switch())));
     }
 }

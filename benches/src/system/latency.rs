@@ -1,4 +1,5 @@
-//! How soon an add at one node is seen at the others, from client to client: three processes, one click at a time.
+//! How soon an add at one node is seen at the others, from client to client: three processes, one
+//! click at a time.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +7,26 @@ use super::process::Process;
 use super::socket::Socket;
 use super::{Failure, Measured, Quantiles};
 
-/// The time from a click's leaving its client at one node to its showing at clients of both others, `clicks` times, on loopback.
+/// The time from a click's leaving its client at one node to its showing at clients of both others,
+/// `clicks` times, on loopback.
 ///
 /// # Errors
 /// A node that does not start or does not answer, or a total that is wrong.
 pub async fn latency(clicks: u64) -> Measured<Quantiles> {
-    clicks_seen(&Process::cluster(&["ord", "fra", "sin"].map(String::from)).await?, "clicks", clicks).await
+    clicks_seen(
+        &Process::cluster(&["ord", "fra", "sin"].map(String::from)).await?,
+        "clicks",
+        clicks,
+    )
+    .await
 }
 
 /// The same for a counter of three nodes that run, which nobody has added to.
-pub(super) async fn clicks_seen(nodes: &[Process], counter: &str, clicks: u64) -> Measured<Quantiles> {
+pub(super) async fn clicks_seen(
+    nodes: &[Process],
+    counter: &str,
+    clicks: u64,
+) -> Measured<Quantiles> {
     let mut clicker = Socket::open(nodes[0].http, counter).await?;
     let mut fra = Socket::open(nodes[1].http, counter).await?;
     let mut sin = Socket::open(nodes[2].http, counter).await?;
@@ -26,7 +37,8 @@ pub(super) async fn clicks_seen(nodes: &[Process], counter: &str, clicks: u64) -
         tokio::time::sleep(Duration::from_micros(random.u64(1_000..15_000))).await;
         let start = Instant::now();
         clicker.add(click as u64).await?;
-        let seen = async |socket: &mut Socket| socket.until_total(click).await.map(|()| start.elapsed());
+        let seen =
+            async |socket: &mut Socket| socket.until_total(click).await.map(|()| start.elapsed());
         let (at_fra, at_sin) = tokio::try_join!(seen(&mut fra), seen(&mut sin))?;
         clicker.until_acks(1).await?;
         times.extend([at_fra, at_sin]);

@@ -1,4 +1,5 @@
-//! One node with very many counters: what each of them costs in memory, and how soon a fresh process has them all.
+//! One node with very many counters: what each of them costs in memory, and how soon a fresh
+//! process has them all.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,9 +15,11 @@ use super::{Failure, Measured};
 /// What very many counters came to.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Million {
-    /// Resident memory of the process that made the counters, per counter, above what it had with none.
+    /// Resident memory of the process that made the counters, per counter, above what it had with
+    /// none.
     pub made_bytes: f64,
-    /// The same of a fresh process that caught up with it, above a fresh process of an empty cluster.
+    /// The same of a fresh process that caught up with it, above a fresh process of an empty
+    /// cluster.
     pub joined_bytes: f64,
     /// From the start of the fresh process to its being synced.
     pub joined_in: Duration,
@@ -24,16 +27,19 @@ pub struct Million {
     pub made_in: Duration,
 }
 
-/// One writer's `counters` counters, in a process of this program that has done nothing else, and a fresh process that joins it: memory that a process
-/// has freed is used again, and would not be seen.
+/// One writer's `counters` counters, in a process of this program that has done nothing else, and a
+/// fresh process that joins it: memory that a process has freed is used again, and would not be
+/// seen.
 ///
 /// # Errors
 /// A node that does not start, or one that says it is synced and holds something else.
 pub fn million(counters: usize) -> Measured<Million> {
-    let output =
-        Command::new(std::env::current_exe()?).args(["million-inside", &counters.to_string()]).stderr(Stdio::inherit()).output()?;
-    let seen: Result<Million, String> =
-        serde_json::from_slice(&output.stdout).map_err(|error| Failure(format!("what a process of many counters says: {error}")))?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["million-inside", &counters.to_string()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    let seen: Result<Million, String> = serde_json::from_slice(&output.stdout)
+        .map_err(|error| Failure(format!("what a process of many counters says: {error}")))?;
     seen.map_err(Failure)
 }
 
@@ -72,13 +78,21 @@ async fn inside(counters: usize) -> Measured<Million> {
     // What is pending becomes cells with this.
     let _written = node.token();
     let made = resident(std::process::id())?.saturating_sub(before);
-    let address = node.info().addresses.first().cloned().ok_or_else(|| Failure("the source listens nowhere".into()))?;
+    let address = node
+        .info()
+        .addresses
+        .first()
+        .cloned()
+        .ok_or_else(|| Failure("the source listens nowhere".into()))?;
     let fresh = Process::spawn(&cluster, "fra", &[&address])?;
     let joined_in = fresh.until_ready().await?;
-    let held = Metrics::read(&mut Http::open(fresh.http).await?).await?.sum("counter_counters", &[]);
+    let held =
+        Metrics::read(&mut Http::open(fresh.http).await?).await?.sum("counter_counters", &[]);
     let last = fresh.total(&name(counters - 1)).await?;
     if held as usize != counters || last != counters as i64 {
-        return Err(Failure(format!("wrong: synced with {held} counters of {counters}, the last of them {last}")));
+        return Err(Failure(format!(
+            "wrong: synced with {held} counters of {counters}, the last of them {last}"
+        )));
     }
     let joined = resident(fresh.id())?.saturating_sub(idle);
     node.shutdown().await;
@@ -94,7 +108,12 @@ fn name(number: usize) -> String {
 /// A process's resident memory, in bytes.
 fn resident(process: u32) -> Measured<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.trim().strip_suffix(" kB"));
-    let read = kilobytes.and_then(|text| text.trim().parse::<u64>().ok()).map(|kilobytes| kilobytes * 1024);
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB"));
+    let read = kilobytes
+        .and_then(|text| text.trim().parse::<u64>().ok())
+        .map(|kilobytes| kilobytes * 1024);
     read.ok_or_else(|| Failure("this system does not tell a process's memory".into()))
 }

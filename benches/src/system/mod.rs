@@ -59,7 +59,8 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Whether an answer was wrong, rather than something missing or broken: then the one that gave it is shown as wrong.
+    /// Whether an answer was wrong, rather than something missing or broken: then the one that gave
+    /// it is shown as wrong.
     pub fn is_wrong(&self) -> bool {
         self.0.starts_with("wrong:")
     }

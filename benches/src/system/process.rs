@@ -19,7 +19,10 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// The binary: `COUNTER_WEB`, or beside this one.
 fn binary() -> Measured<PathBuf> {
     let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("counter-web"));
-    let path = std::env::var_os("COUNTER_WEB").map(PathBuf::from).or_else(beside).filter(|path| path.exists());
+    let path = std::env::var_os("COUNTER_WEB")
+        .map(PathBuf::from)
+        .or_else(beside)
+        .filter(|path| path.exists());
     path.ok_or_else(|| {
         Failure("the node's binary is not built: run `cargo build --release -p counter-web`, or name it in COUNTER_WEB".into())
     })
@@ -50,35 +53,88 @@ impl Process {
     }
 
     /// The same with further arguments.
-    pub(super) fn spawn_with(cluster: &str, region: &str, peers: &[&str], arguments: &[&str]) -> Measured<Self> {
+    pub(super) fn spawn_with(
+        cluster: &str,
+        region: &str,
+        peers: &[&str],
+        arguments: &[&str],
+    ) -> Measured<Self> {
         let mut command = Command::new(binary()?);
-        command.args(["--region", region, "--cluster", cluster, "--http", "127.0.0.1:0", "--discover", "none", "--log", "error"]);
+        command.args([
+            "--region",
+            region,
+            "--cluster",
+            cluster,
+            "--http",
+            "127.0.0.1:0",
+            "--discover",
+            "none",
+            "--log",
+            "error",
+        ]);
         command.args(peers.iter().flat_map(|peer| ["--peer", peer])).args(arguments);
         // What is set where this runs must not reach into the node.
-        command.env_remove("COUNTER_PEERS").env_remove("COUNTER_CLUSTER_KEY").env_remove("COUNTER_LISTEN").env_remove("RUST_LOG");
+        command
+            .env_remove("COUNTER_PEERS")
+            .env_remove("COUNTER_CLUSTER_KEY")
+            .env_remove("COUNTER_LISTEN")
+            .env_remove("RUST_LOG");
         command.env_remove("COUNTER_DATA_DIR");
         Self::start(command)
     }
 
-    /// A node in a network namespace, where others know it by an address that is fixed: nobody else is there to take its port.
-    pub(super) fn spawn_on(namespace: &str, region: &str, listen: &str, peers: &[String], http: &str) -> Measured<Self> {
+    /// A node in a network namespace, where others know it by an address that is fixed: nobody else
+    /// is there to take its port.
+    pub(super) fn spawn_on(
+        namespace: &str,
+        region: &str,
+        listen: &str,
+        peers: &[String],
+        http: &str,
+    ) -> Measured<Self> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace]).arg(binary()?);
         // Its clients are not on its own loopback, and so would be held to the rate for strangers.
-        command.args(["--rate", "1000000", "--cluster", "hosts", "--discover", "none", "--http", http]);
+        command.args([
+            "--rate",
+            "1000000",
+            "--cluster",
+            "hosts",
+            "--discover",
+            "none",
+            "--http",
+            http,
+        ]);
         Self::start_keyed(command, region, listen, peers)
     }
 
-    /// A node in the namespaces of this very process, that finds the named peers, or others by `discover`.
-    pub(super) fn spawn_far(cluster: &str, region: &str, listen: &str, discover: &str, peers: &[String]) -> Measured<Self> {
+    /// A node in the namespaces of this very process, that finds the named peers, or others by
+    /// `discover`.
+    pub(super) fn spawn_far(
+        cluster: &str,
+        region: &str,
+        listen: &str,
+        discover: &str,
+        peers: &[String],
+    ) -> Measured<Self> {
         let mut command = Command::new(binary()?);
         command.args(["--cluster", cluster, "--discover", discover, "--http", "127.0.0.1:0"]);
         Self::start_keyed(command, region, listen, peers)
     }
 
-    fn start_keyed(mut command: Command, region: &str, listen: &str, peers: &[String]) -> Measured<Self> {
-        command.args(["--region", region, "--listen", listen, "--log", "error"]).args(peers.iter().flat_map(|peer| ["--peer", peer]));
-        command.env("COUNTER_CLUSTER_KEY", "a key of this bench alone").env_remove("COUNTER_PEERS").env_remove("COUNTER_LISTEN");
+    fn start_keyed(
+        mut command: Command,
+        region: &str,
+        listen: &str,
+        peers: &[String],
+    ) -> Measured<Self> {
+        command
+            .args(["--region", region, "--listen", listen, "--log", "error"])
+            .args(peers.iter().flat_map(|peer| ["--peer", peer]));
+        command
+            .env("COUNTER_CLUSTER_KEY", "a key of this bench alone")
+            .env_remove("COUNTER_PEERS")
+            .env_remove("COUNTER_LISTEN");
         command.env_remove("COUNTER_DATA_DIR").env_remove("RUST_LOG");
         Self::start(command)
     }
@@ -87,10 +143,14 @@ impl Process {
     pub(super) fn spawn_node_script(name: &str) -> Measured<Self> {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/node");
         if !std::path::Path::new(directory).join("node_modules/ws").exists() {
-            return Err(Failure("node ws: skipped; it needs ws: `npm install --prefix benches/peers/node`".into()));
+            return Err(Failure(
+                "node ws: skipped; it needs ws: `npm install --prefix benches/peers/node`".into(),
+            ));
         }
         if Command::new("node").arg("--version").output().is_err() {
-            return Err(Failure("node ws: skipped; it needs node (Debian's package nodejs)".into()));
+            return Err(Failure(
+                "node ws: skipped; it needs node (Debian's package nodejs)".into(),
+            ));
         }
         let mut command = Command::new("node");
         command.arg(format!("{directory}/{name}"));
@@ -114,20 +174,25 @@ impl Process {
         let mut line = String::new();
         let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
         let ready: Value = match read {
-            Some(Ok(_)) => serde_json::from_str(&line).map_err(|error| Failure(format!("the node's first line is {line:?}: {error}")))?,
+            Some(Ok(_)) => serde_json::from_str(&line)
+                .map_err(|error| Failure(format!("the node's first line is {line:?}: {error}")))?,
             _ => return Err(Failure("the node ended before it was ready".into())),
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let http = text(&ready["http"]).parse().map_err(|error| Failure(format!("the node's address is {:?}: {error}", ready["http"])))?;
+        let http = text(&ready["http"]).parse().map_err(|error| {
+            Failure(format!("the node's address is {:?}: {error}", ready["http"]))
+        })?;
         Ok(Self { child, started, http, gossip: text(&ready["gossip"][0]) })
     }
 
-    /// Spawns nodes in these regions that all know the first, and waits until each is synced and has all others as members.
+    /// Spawns nodes in these regions that all know the first, and waits until each is synced and
+    /// has all others as members.
     pub(super) async fn cluster(regions: &[String]) -> Measured<Vec<Self>> {
         let cluster = cluster_name();
         let mut nodes: Vec<Self> = Vec::new();
         for region in regions {
-            let peers: Vec<&str> = nodes.first().map(|first| first.gossip.as_str()).into_iter().collect();
+            let peers: Vec<&str> =
+                nodes.first().map(|first| first.gossip.as_str()).into_iter().collect();
             nodes.push(Self::spawn(&cluster, region, &peers)?);
         }
         for node in &nodes {
@@ -149,7 +214,8 @@ impl Process {
         for task in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
             // A thread may end while it is looked at.
             let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-            total += stat.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+            total +=
+                stat.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
         }
         Ok(Duration::from_nanos(total))
     }
@@ -157,8 +223,12 @@ impl Process {
     /// Memory that it holds.
     pub(super) fn resident_bytes(&self) -> Measured<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        line.map(|kib| kib * 1024).ok_or_else(|| Failure("this system does not say how much memory a process holds".into()))
+        let line = status.lines().find_map(|line| {
+            line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        });
+        line.map(|kib| kib * 1024).ok_or_else(|| {
+            Failure("this system does not say how much memory a process holds".into())
+        })
     }
 
     /// Waits until it says that it is synced; returns the time since it was spawned.
@@ -178,7 +248,9 @@ impl Process {
         let mut http = Http::open(self.http).await?;
         while self.started.elapsed() < READY_MAX {
             let status = http.json("/api/status").await?;
-            let live = status["members"].as_array().map_or(0, |members| members.iter().filter(|member| member["live"] == true).count());
+            let live = status["members"].as_array().map_or(0, |members| {
+                members.iter().filter(|member| member["live"] == true).count()
+            });
             if live >= count {
                 return Ok(());
             }
@@ -194,7 +266,9 @@ impl Process {
             match self.total(counter).await? {
                 shown if shown == total => return Ok(()),
                 shown if shown > total || Instant::now() > deadline => {
-                    return Err(Failure(format!("wrong: {counter} shows {shown}, and {total} were added")));
+                    return Err(Failure(format!(
+                        "wrong: {counter} shows {shown}, and {total} were added"
+                    )));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(1)).await,
             }
@@ -211,7 +285,9 @@ impl Process {
     /// A counter's total here.
     pub(super) async fn total(&self, counter: &str) -> Measured<i64> {
         let view = Http::open(self.http).await?.json(&format!("/api/counters/{counter}")).await?;
-        view["total"].as_i64().ok_or_else(|| Failure(format!("the node's answer has no total: {view}")))
+        view["total"]
+            .as_i64()
+            .ok_or_else(|| Failure(format!("the node's answer has no total: {view}")))
     }
 }
 

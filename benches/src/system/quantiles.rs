@@ -1,4 +1,5 @@
-//! Times as quantiles, with how much these move from one part of the run to another, and as a histogram for the report.
+//! Times as quantiles, with how much these move from one part of the run to another, and as a
+//! histogram for the report.
 
 use std::time::Duration;
 
@@ -25,7 +26,10 @@ impl Quantiles {
     /// Of one time at least, in the order in which they were taken.
     pub fn new(times: impl IntoIterator<Item = Duration>) -> Self {
         let nanoseconds: Vec<f64> = times.into_iter().map(|time| time.as_nanos() as f64).collect();
-        let fifths = nanoseconds.chunks(nanoseconds.len().div_ceil(5).max(1)).map(|fifth| ascending(fifth.to_vec())).collect();
+        let fifths = nanoseconds
+            .chunks(nanoseconds.len().div_ceil(5).max(1))
+            .map(|fifth| ascending(fifth.to_vec()))
+            .collect();
         Self { nanoseconds: ascending(nanoseconds), fifths }
     }
 
@@ -39,14 +43,19 @@ impl Quantiles {
         self.fifths.iter().map(|fifth| at(fifth, part)).collect()
     }
 
-    /// (upper end in nanoseconds, how many lie below it and above the one before), a fifth of a doubling wide.
+    /// (upper end in nanoseconds, how many lie below it and above the one before), a fifth of a
+    /// doubling wide.
     pub fn histogram(&self) -> Vec<(f64, f64)> {
         let Some(&least) = self.nanoseconds.first() else { return Vec::new() };
         let least = least.max(1.0);
         let bucket = |time: f64| ((time.max(least) / least).log2() * 5.0) as usize;
         let mut counts = vec![0.0; self.nanoseconds.last().map_or(0, |most| bucket(*most)) + 1];
         self.nanoseconds.iter().for_each(|time| counts[bucket(*time)] += 1.0);
-        counts.into_iter().enumerate().map(|(place, count)| (least * 2_f64.powf((place + 1) as f64 / 5.0), count)).collect()
+        counts
+            .into_iter()
+            .enumerate()
+            .map(|(place, count)| (least * 2_f64.powf((place + 1) as f64 / 5.0), count))
+            .collect()
     }
 
     /// (part, nanoseconds) at each hundredth: the curve of the report.

@@ -1,4 +1,5 @@
-//! The bound of fan-out: one thread that counts adds and writes the same bytes to every socket, in a loop, coalesced. No state, no limits, no safety.
+//! The bound of fan-out: one thread that counts adds and writes the same bytes to every socket, in
+//! a loop, coalesced. No state, no limits, no safety.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -43,7 +44,11 @@ async fn tell_all(room: Rc<Room>) {
         let text = json("change", &room);
         let mut waiting: Vec<Rc<TcpStream>> = room.clients.borrow().clone();
         while !waiting.is_empty() {
-            waiting.retain(|client| client.try_write(&text).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+            waiting.retain(|client| {
+                client
+                    .try_write(&text)
+                    .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+            });
             if !waiting.is_empty() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -83,7 +88,11 @@ async fn serve(room: Rc<Room>, mut stream: TcpStream) {
 /// Takes whole frames, each an add of 1, whose masked payload is below 126 bytes.
 fn take_adds(buffer: &mut Vec<u8>) -> i64 {
     let (mut at, mut adds) = (0, 0);
-    while let Some(length) = buffer.get(at + 1).map(|byte| 6 + usize::from(byte & 0x7f)).filter(|length| at + length <= buffer.len()) {
+    while let Some(length) = buffer
+        .get(at + 1)
+        .map(|byte| 6 + usize::from(byte & 0x7f))
+        .filter(|length| at + length <= buffer.len())
+    {
         at += length;
         adds += 1;
     }

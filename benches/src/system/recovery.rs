@@ -1,4 +1,5 @@
-//! A node killed without a word while it holds much, and started again from its directory: how soon it is synced, and exact.
+//! A node killed without a word while it holds much, and started again from its directory: how soon
+//! it is synced, and exact.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use super::{Failure, Measured};
 /// Adds acknowledged before each kill, and adds at the other node while it is down.
 const ADDS: u64 = 100;
 
-/// From the start of the process after a SIGKILL until it is synced and shows every acknowledged add and what it missed, over `runs` kills of a node that
-/// holds `counters` counters besides.
+/// From the start of the process after a SIGKILL until it is synced and shows every acknowledged
+/// add and what it missed, over `runs` kills of a node that holds `counters` counters besides.
 ///
 /// # Errors
 /// A node that does not start; a total that is not exact.
@@ -22,7 +23,12 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
     let (scratch, cluster) = (Scratch::new()?, cluster_name());
     let directory = scratch.path().to_string_lossy().into_owned();
     let source = source(&cluster, counters).await?;
-    let address = source.info().addresses.first().cloned().ok_or_else(|| Failure("the source listens nowhere".into()))?;
+    let address = source
+        .info()
+        .addresses
+        .first()
+        .cloned()
+        .ok_or_else(|| Failure("the source listens nowhere".into()))?;
     let clicks = source.counter("clicks").map_err(|error| Failure(error.to_string()))?;
     let spawn = || Process::spawn_with(&cluster, "fra", &[&address], &["--data-dir", &directory]);
     let mut node = spawn()?;
@@ -40,10 +46,13 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         node.until_ready().await?;
         node.until_total("clicks", total).await?;
         times.push(node.started.elapsed());
-        let held = Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_counters", &[]);
+        let held =
+            Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_counters", &[]);
         let last = node.total(&format!("r{:06}", counters - 1)).await?;
         if held as usize != counters + 1 || last != counters as i64 {
-            return Err(Failure(format!("wrong: after a kill it holds {held} counters of {counters} and one, the last of them {last}")));
+            return Err(Failure(format!(
+                "wrong: after a kill it holds {held} counters of {counters} and one, the last of them {last}"
+            )));
         }
     }
     drop(node);

@@ -1,4 +1,5 @@
-//! Redis on this machine, as Debian packs it: `INCR`, one after the other and many under way, with what it came to asked for afterwards.
+//! Redis on this machine, as Debian packs it: `INCR`, one after the other and many under way, with
+//! what it came to asked for afterwards.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -31,14 +32,31 @@ impl Redis {
     /// # Errors
     /// A line that says how to get it, where it is missing; one that does not answer.
     pub fn start() -> Measured<Self> {
-        let version = Command::new("redis-server").arg("--version").output().map_err(|_| Failure(HOW.into()))?;
+        let version = Command::new("redis-server")
+            .arg("--version")
+            .output()
+            .map_err(|_| Failure(HOW.into()))?;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
-        let version = version.split(" v=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("unknown").to_owned();
+        let version = version
+            .split(" v=")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next())
+            .unwrap_or("unknown")
+            .to_owned();
         let scratch = Scratch::new()?;
         // It cannot say which port it was given: this one was free a moment ago.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--unixsocket", "redis.sock", "--save", ""]);
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &address.port().to_string(),
+            "--unixsocket",
+            "redis.sock",
+            "--save",
+            "",
+        ]);
         command.args(["--appendonly", "no", "--daemonize", "no"]).current_dir(scratch.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let server = Self { child, scratch, address, version };
@@ -78,7 +96,9 @@ impl Redis {
         let key = format!("rate{connections}x{window}");
         let before = self.trip_by_tcp()?.value(&key)?;
         let (start, until) = (Instant::now(), Instant::now() + time);
-        let clients: Vec<_> = (0..connections).map(|_| tokio::spawn(incr(self.address, key.clone(), window, until))).collect();
+        let clients: Vec<_> = (0..connections)
+            .map(|_| tokio::spawn(incr(self.address, key.clone(), window, until)))
+            .collect();
         let mut adds = 0;
         for client in clients {
             adds += client.await.map_err(|error| Failure(error.to_string()))??;
@@ -106,7 +126,8 @@ fn command(word: &str, key: &str) -> String {
 async fn incr(address: SocketAddr, key: String, window: usize, until: Instant) -> Measured<u64> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let (commands, mut answers, mut adds) = (command("INCR", &key).repeat(window), Vec::with_capacity(1 << 14), 0);
+    let (commands, mut answers, mut adds) =
+        (command("INCR", &key).repeat(window), Vec::with_capacity(1 << 14), 0);
     while Instant::now() < until {
         stream.write_all(commands.as_bytes()).await?;
         answers.clear();
@@ -118,8 +139,14 @@ async fn incr(address: SocketAddr, key: String, window: usize, until: Instant) -
             }
             lines += answers[from..].iter().filter(|byte| **byte == b'\n').count();
         }
-        if answers.split(|byte| *byte == b'\n').any(|line| line.first().is_some_and(|kind| *kind != b':')) {
-            return Err(Failure(format!("Redis refused an INCR: {}", String::from_utf8_lossy(&answers))));
+        if answers
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.first().is_some_and(|kind| *kind != b':'))
+        {
+            return Err(Failure(format!(
+                "Redis refused an INCR: {}",
+                String::from_utf8_lossy(&answers)
+            )));
         }
         adds += window as u64;
     }

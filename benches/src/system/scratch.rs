@@ -1,4 +1,5 @@
-//! A directory for a work that needs the disk: beside the report, since the system's own for such may lie in memory, and gone with its handle.
+//! A directory for a work that needs the disk: beside the report, since the system's own for such
+//! may lie in memory, and gone with its handle.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,8 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     pub(crate) fn new() -> Measured<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("scratch-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("scratch-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::path::absolute("target/report")?.join(name);
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))

@@ -1,4 +1,5 @@
-//! Whole clusters in the simulator: the real replicator in virtual time, over links as between continents. The same on every machine.
+//! Whole clusters in the simulator: the real replicator in virtual time, over links as between
+//! continents. The same on every machine.
 
 use std::time::Duration;
 
@@ -32,7 +33,10 @@ fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
         sim.start(&format!("r{:02}", at % 32));
     });
     sim.connect_all();
-    sim.run_until(LIMIT, |sim| sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()).map_err(failure)?;
+    sim.run_until(LIMIT, |sim| {
+        sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()
+    })
+    .map_err(failure)?;
     // Every node counts once, so that every digest is full.
     (0..nodes).for_each(|node| sim.add(node, "clicks", 1));
     sim.run_until_converged(LIMIT).map_err(failure)?;
@@ -43,7 +47,8 @@ fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
 /// A cluster of `nodes`, each figure once, `clicks` clicks for the mean of theirs.
 ///
 /// # Errors
-/// A cluster that does not agree within two minutes of its time; a total that differs from the plain integers beside it.
+/// A cluster that does not agree within two minutes of its time; a total that differs from the
+/// plain integers beside it.
 pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
     const REST: Duration = Duration::from_secs(30);
     let mut sim = formed(nodes, 11)?;
@@ -57,15 +62,18 @@ pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
         took += sim.run_until_converged(LIMIT).map_err(failure)?;
     }
     let idle_meanwhile = idle_bytes * took.as_secs_f64();
-    let click_bytes = (each(sim.cost().since(&before).bytes()) - idle_meanwhile) / f64::from(clicks);
+    let click_bytes =
+        (each(sim.cost().since(&before).bytes()) - idle_meanwhile) / f64::from(clicks);
     let fresh = sim.start("new");
     sim.connect_all();
-    let fresh = sim.run_until(LIMIT, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced())).map_err(failure)?;
+    let fresh = sim
+        .run_until(LIMIT, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))
+        .map_err(failure)?;
     Ok(Size { click: took / clicks, click_bytes, idle_bytes, fresh })
 }
 
-/// The times of `clicks` single clicks until all of ten nodes have them, while this share of gossip is lost, half as much comes twice and a quarter of it of
-/// the requests fails.
+/// The times of `clicks` single clicks until all of ten nodes have them, while this share of gossip
+/// is lost, half as much comes twice and a quarter of it of the requests fails.
 ///
 /// # Errors
 /// As [`cluster_of`].
@@ -81,7 +89,8 @@ pub fn clicks_under_loss(share: f64, clicks: usize) -> Measured<Quantiles> {
     Ok(Quantiles::new(times))
 }
 
-/// The times from the end of a partition until all of ten nodes agree: two halves, a minute apart, clicks on both sides. One run a seed.
+/// The times from the end of a partition until all of ten nodes agree: two halves, a minute apart,
+/// clicks on both sides. One run a seed.
 ///
 /// # Errors
 /// As [`cluster_of`].
@@ -97,7 +106,9 @@ pub fn healed_partitions(runs: u64) -> Measured<Quantiles> {
         sim.heal();
         times.push(sim.run_until_converged(LIMIT).map_err(failure)?);
         if (0..10).any(|node| sim.total(node, "clicks") != 610) {
-            return Err(Failure("wrong: after a partition a node does not show every click".into()));
+            return Err(Failure(
+                "wrong: after a partition a node does not show every click".into(),
+            ));
         }
     }
     Ok(Quantiles::new(times))

@@ -1,4 +1,5 @@
-//! A WebSocket client that costs little beside what it measures, so that a thousand of them fit on the node's own machine.
+//! A WebSocket client that costs little beside what it measures, so that a thousand of them fit on
+//! the node's own machine.
 
 use std::net::SocketAddr;
 
@@ -15,7 +16,8 @@ pub(super) struct Socket {
     buffer: Vec<u8>,
     /// Where the next frame begins in `buffer`.
     at: usize,
-    /// Whose adds these are: a node remembers the latest 64 ids of each client, so no two sockets share a name.
+    /// Whose adds these are: a node remembers the latest 64 ids of each client, so no two sockets
+    /// share a name.
     client: u64,
 }
 
@@ -25,7 +27,12 @@ impl Socket {
     }
 
     /// From an address of this machine, perhaps with a receive buffer of so many bytes.
-    pub(super) async fn open_from(from: [u8; 4], address: SocketAddr, counter: &str, receive_bytes: Option<u32>) -> Measured<Self> {
+    pub(super) async fn open_from(
+        from: [u8; 4],
+        address: SocketAddr,
+        counter: &str,
+        receive_bytes: Option<u32>,
+    ) -> Measured<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = receive_bytes {
             socket.set_recv_buffer_size(bytes)?;
@@ -52,7 +59,10 @@ impl Socket {
         };
         match buffer.starts_with(b"HTTP/1.1 101") {
             true => Ok(Self { stream, buffer, at, client: fastrand::u64(..) >> 16 }),
-            false => Err(Failure(format!("the node did not open a socket: {}", String::from_utf8_lossy(&buffer[..at])))),
+            false => Err(Failure(format!(
+                "the node did not open a socket: {}",
+                String::from_utf8_lossy(&buffer[..at])
+            ))),
         }
     }
 
@@ -89,12 +99,15 @@ impl Socket {
         }
     }
 
-    /// The next whole frame of the buffer: its kind, and where its payload lies. Servers do not mask, and this one does not split.
+    /// The next whole frame of the buffer: its kind, and where its payload lies. Servers do not
+    /// mask, and this one does not split.
     fn frame(&mut self) -> Option<(u8, usize, usize)> {
         let bytes = &self.buffer[self.at..];
         let (head, length) = match *bytes.get(1)? {
             126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-            127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?),
+            127 => {
+                (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?)
+            }
             short => (2, usize::from(short)),
         };
         let kind = bytes[0] & 0xf;
@@ -122,21 +135,26 @@ impl Socket {
             if text.starts_with(br#"{"type":"ack""#) {
                 acks += 1;
             } else if text.starts_with(br#"{"type":"error""#) {
-                return Err(Failure(format!("an add was refused: {}", String::from_utf8_lossy(text))));
+                return Err(Failure(format!(
+                    "an add was refused: {}",
+                    String::from_utf8_lossy(text)
+                )));
             }
         }
         Ok(())
     }
 }
 
-/// A masked text frame whose key is 0: valid, and nothing to compute. Its payload is below 126 bytes, its id as long as the page's.
+/// A masked text frame whose key is 0: valid, and nothing to compute. Its payload is below 126
+/// bytes, its id as long as the page's.
 fn push_add(bytes: &mut Vec<u8>, client: u64, id: u64) {
     let text = format!(r#"{{"type":"add","amount":1,"id":"{client:012x}:{id}"}}"#);
     bytes.extend_from_slice(&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The counter's total in a state or change message. The first `"total":` is it in a change, which is what is measured.
+/// The counter's total in a state or change message. The first `"total":` is it in a change, which
+/// is what is measured.
 fn shown_total(text: &[u8]) -> Option<i64> {
     let message: Value = serde_json::from_slice(text).ok()?;
     message["total"].as_i64()

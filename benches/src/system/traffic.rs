@@ -11,7 +11,8 @@ use super::socket::Socket;
 use super::wire::bytes_sent;
 use super::{Failure, Measured};
 
-/// Bytes a node: of payload by its own account, and of all TCP by the kernel's, where that is to be had.
+/// Bytes a node: of payload by its own account, and of all TCP by the kernel's, where that is to be
+/// had.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
     /// Payload of gossip and answers.
@@ -20,7 +21,8 @@ pub struct Traffic {
     pub wire: Option<f64>,
 }
 
-/// Nothing published for so long is rest: a step of taking over waits for a digest of everyone, a second each.
+/// Nothing published for so long is rest: a step of taking over waits for a digest of everyone, a
+/// second each.
 const REST: Duration = Duration::from_secs(5);
 const REST_LOOKS_MAX: usize = 12;
 
@@ -53,7 +55,8 @@ pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
     Ok(Traffic { payload: (after - before) / clicks as f64, wire: None })
 }
 
-/// Bytes of deltas that a node has published, once it publishes none any more: it first takes over what the regions that left had counted.
+/// Bytes of deltas that a node has published, once it publishes none any more: it first takes over
+/// what the regions that left had counted.
 async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
     let mut before = f64::NAN;
     for _ in 0..REST_LOOKS_MAX {
@@ -69,7 +72,12 @@ async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
 
 /// A region's node that adds one to the counter, tells `peer` and goes.
 async fn passing_region(cluster: &str, region: &str, peer: &str) -> Measured<()> {
-    let builder = Node::builder().region(region).cluster(cluster).listen("/ip4/127.0.0.1/tcp/0").peer(peer).discover(Discovery::None);
+    let builder = Node::builder()
+        .region(region)
+        .cluster(cluster)
+        .listen("/ip4/127.0.0.1/tcp/0")
+        .peer(peer)
+        .discover(Discovery::None);
     let node = builder.start().await.map_err(|error| Failure(error.to_string()))?;
     node.synced().await;
     let counter = node.counter("clicks").map_err(|error| Failure(error.to_string()))?;
@@ -99,7 +107,9 @@ pub async fn idle(nodes: usize, time: Duration) -> Measured<Traffic> {
 async fn payload(cluster: &[Process]) -> Measured<f64> {
     let mut sum = 0.0;
     for node in cluster {
-        sum += Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_payload_bytes", OUT);
+        sum += Metrics::read(&mut Http::open(node.http).await?)
+            .await?
+            .sum("counter_payload_bytes", OUT);
     }
     Ok(sum)
 }

@@ -2,11 +2,19 @@
 
 use std::process::Command;
 
-/// Payload bytes of TCP that these processes have sent over the connections that are open now; None where `ss` is not to be had.
+/// Payload bytes of TCP that these processes have sent over the connections that are open now; None
+/// where `ss` is not to be had.
 pub(super) fn bytes_sent(processes: &[u32]) -> Option<u64> {
-    let output = Command::new("ss").args(["-tinpHO"]).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new("ss")
+        .args(["-tinpHO"])
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let ours = |line: &str| processes.iter().any(|id| line.contains(&format!("pid={id},")));
-    let sent = |line: &str| line.split_whitespace().find_map(|word| word.strip_prefix("bytes_sent:")?.parse::<u64>().ok());
+    let sent = |line: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix("bytes_sent:")?.parse::<u64>().ok())
+    };
     Some(text.lines().filter(|line| ours(line)).filter_map(sent).sum())
 }

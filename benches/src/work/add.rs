@@ -39,7 +39,11 @@ pub fn add_by_name(adds: usize, adder: &mut impl Adder) -> Sample {
         }
         adder.finish();
     });
-    let right = names.iter().zip(before).enumerate().all(|(region, (name, before))| adder.value(name) - before == share(adds, region));
+    let right = names
+        .iter()
+        .zip(before)
+        .enumerate()
+        .all(|(region, (name, before))| adder.value(name) - before == share(adds, region));
     Sample { nanoseconds: time / adds as f64, right }
 }
 
@@ -54,7 +58,10 @@ pub fn add_by_handle(adds: usize) -> Sample {
         }
         node.flush();
     });
-    let right = names.iter().enumerate().all(|(region, name)| Adder::value(&node, name) == share(adds, region));
+    let right = names
+        .iter()
+        .enumerate()
+        .all(|(region, name)| Adder::value(&node, name) == share(adds, region));
     Sample { nanoseconds: time / adds as f64, right }
 }
 
@@ -72,7 +79,10 @@ pub fn add_by_handle_of_another_thread(adds: usize) -> Sample {
     };
     let time = std::thread::scope(|scope| scope.spawn(add_all).join().expect("it only adds"));
     node.flush();
-    let right = names.iter().enumerate().all(|(region, name)| Adder::value(&node, name) == share(adds, region));
+    let right = names
+        .iter()
+        .enumerate()
+        .all(|(region, name)| Adder::value(&node, name) == share(adds, region));
     Sample { nanoseconds: time / adds as f64, right }
 }
 
@@ -84,7 +94,10 @@ pub fn add_bare_atomic(adds: usize) -> Sample {
             black_box(&slots[at % REGIONS]).fetch_add(1, Ordering::AcqRel);
         }
     });
-    let right = slots.iter().enumerate().all(|(region, slot)| i128::from(slot.load(Ordering::Relaxed)) == share(adds, region));
+    let right = slots
+        .iter()
+        .enumerate()
+        .all(|(region, slot)| i128::from(slot.load(Ordering::Relaxed)) == share(adds, region));
     Sample { nanoseconds: time / adds as f64, right }
 }
 
@@ -96,7 +109,8 @@ pub fn add_known_slot(adds: usize) -> Sample {
             *black_box(&mut slots[at % REGIONS]) += 1;
         }
     });
-    let right = slots.iter().enumerate().all(|(region, slot)| i128::from(*slot) == share(adds, region));
+    let right =
+        slots.iter().enumerate().all(|(region, slot)| i128::from(*slot) == share(adds, region));
     Sample { nanoseconds: time / adds as f64, right }
 }
 

@@ -39,7 +39,12 @@ pub fn changes<C: Changer>(counters: usize, sender: C, receiver: C) -> Changes<C
 }
 
 /// The same with so many changes a round.
-pub fn changes_of<C: Changer>(each_round: usize, counters: usize, mut sender: C, mut receiver: C) -> Changes<C> {
+pub fn changes_of<C: Changer>(
+    each_round: usize,
+    counters: usize,
+    mut sender: C,
+    mut receiver: C,
+) -> Changes<C> {
     let names = Shape::new(Values::Formula, counters, 1).names;
     names.iter().for_each(|name| drop(sender.produce(name)));
     receiver.clone_from_node(&sender);
@@ -49,7 +54,8 @@ pub fn changes_of<C: Changer>(each_round: usize, counters: usize, mut sender: C,
 impl<C: Changer> Changes<C> {
     /// One round: first all are produced, then all are applied. Returns both times.
     pub fn round(&mut self) -> (Sample, Sample) {
-        let names = (0..self.each_round).map(|at| self.names[at * STEP % self.names.len()].as_str());
+        let names =
+            (0..self.each_round).map(|at| self.names[at * STEP % self.names.len()].as_str());
         let mut sent = Vec::with_capacity(self.each_round);
         let produce = nanoseconds(|| names.for_each(|name| sent.push(self.sender.produce(name))));
         let apply = nanoseconds(|| sent.iter().for_each(|bytes| self.receiver.apply(bytes)));
@@ -61,8 +67,11 @@ impl<C: Changer> Changes<C> {
     }
 
     fn right(&self) -> bool {
-        let changed = (0..self.each_round).step_by(97).map(|at| &self.names[at * STEP % self.names.len()]);
+        let changed =
+            (0..self.each_round).step_by(97).map(|at| &self.names[at * STEP % self.names.len()]);
         let times = self.sent * (self.each_round / self.names.len().min(self.each_round)) as i128;
-        changed.into_iter().all(|name| self.sender.value(name) == 1 + times && self.receiver.value(name) == 1 + times)
+        changed.into_iter().all(|name| {
+            self.sender.value(name) == 1 + times && self.receiver.value(name) == 1 + times
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! W2: two replicas that share a state; X added 5 as writer 0 to every region, Y added 7 as writer 1; X joins Y.
+//! W2: two replicas that share a state; X added 5 as writer 0 to every region, Y added 7 as writer
+//! 1; X joins Y.
 
 use std::hint::black_box;
 
@@ -22,7 +23,9 @@ pub struct Join<'a, C: Contender> {
 fn right<C: Contender>(shape: &Shape, state: &C::State) -> bool {
     let step = (shape.regions() / 50).max(1);
     C::sum(state) == shape.sum_joined()
-        && (0..shape.regions()).step_by(step).all(|region| C::value(state, &shape.names[region]) == shape.value_joined(region))
+        && (0..shape.regions())
+            .step_by(step)
+            .all(|region| C::value(state, &shape.names[region]) == shape.value_joined(region))
 }
 
 impl<'a, C: Contender> Join<'a, C> {
@@ -50,13 +53,19 @@ impl<'a, C: Contender> Join<'a, C> {
         batch * batches
     }
 
-    /// One round: `run` takes fresh copies of both sides, whose making is not timed. Nor is dropping them.
-    fn round(&self, mut from: impl FnMut() -> (C::State, C::State), run: impl Fn(&mut C::State, &mut C::State)) -> Sample {
+    /// One round: `run` takes fresh copies of both sides, whose making is not timed. Nor is
+    /// dropping them.
+    fn round(
+        &self,
+        mut from: impl FnMut() -> (C::State, C::State),
+        run: impl Fn(&mut C::State, &mut C::State),
+    ) -> Sample {
         let (batch, batches) = self.batches();
         let (mut total, mut last_right) = (0.0, true);
         for at in 0..batches {
             let mut pairs: Vec<_> = (0..batch).map(|_| from()).collect();
-            total += nanoseconds(|| pairs.iter_mut().for_each(|(x, y)| run(black_box(x), black_box(y))));
+            total +=
+                nanoseconds(|| pairs.iter_mut().for_each(|(x, y)| run(black_box(x), black_box(y))));
             if at == 0 {
                 last_right = right::<C>(self.shape, &pairs[0].0);
             }

@@ -1,4 +1,5 @@
-//! 64 threads that add through handles, or one: to counters of their own, or all to one. What is pending is flushed once, after the last add and outside the time.
+//! 64 threads that add through handles, or one: to counters of their own, or all to one. What is
+//! pending is flushed once, after the last add and outside the time.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,18 +56,23 @@ impl Threads {
         (end - start).as_nanos() as f64 / (self.each() * self.threads) as f64
     }
 
-    /// One thread adds as often on each processor in turn. Where others on the host slow one of them, many threads have it too, and one thread would
-    /// be put on the other.
+    /// One thread adds as often on each processor in turn. Where others on the host slow one of
+    /// them, many threads have it too, and one thread would be put on the other.
     fn run_alone<Add: Fn()>(self, handle: &(impl Fn(usize) -> Add + Sync)) -> f64 {
         let processors = Processor::usable();
-        let shares = (0..processors.len()).map(|at| self.adds * (at + 1) / processors.len() - self.adds * at / processors.len());
+        let shares = (0..processors.len())
+            .map(|at| self.adds * (at + 1) / processors.len() - self.adds * at / processors.len());
         let work = |adds| {
             let add = handle(0);
             let start = Instant::now();
             (0..adds).for_each(|_| add());
             start.elapsed()
         };
-        let time: Duration = processors.iter().zip(shares).map(|(processor, adds)| processor.run(|| work(adds))).sum();
+        let time: Duration = processors
+            .iter()
+            .zip(shares)
+            .map(|(processor, adds)| processor.run(|| work(adds)))
+            .sum();
         time.as_nanos() as f64 / self.adds as f64
     }
 }

@@ -1,4 +1,5 @@
-//! What is inside the envelope: one click in a short form, everything else as dictionaries and columns.
+//! What is inside the envelope: one click in a short form, everything else as dictionaries and
+//! columns.
 
 use smallvec::smallvec;
 
@@ -18,7 +19,8 @@ use crate::version_vector::Version;
 const KIND_TABLE: u8 = 0;
 /// One plain cell of one writer, whose span it alone completes.
 const KIND_ONE: u8 = 1;
-/// The same of the version after the span's beginning, with the mark of the client whose add it is under the next one.
+/// The same of the version after the span's beginning, with the mark of the client whose add it is
+/// under the next one.
 const KIND_CLIENT: u8 = 2;
 /// The same with the mark of a single id.
 const KIND_SINGLE: u8 = 3;
@@ -28,7 +30,8 @@ const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
 const FLAG_MARKS: u8 = 8;
 
-/// A writer that went on from here could write 2^63 changes more: no peer's bytes bring a sequence to its end.
+/// A writer that went on from here could write 2^63 changes more: no peer's bytes bring a sequence
+/// to its end.
 const VERSION_MAX: u64 = 1 << 63;
 
 pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
@@ -40,8 +43,18 @@ pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
         return write_marked(out, delta.keys.names(cell.key), span, cell, mark);
     }
     let Dictionary { counters, regions, pairs } = &delta.keys;
-    write_head(out, counters.as_slice(), regions.as_slice(), pairs.len(), |key| pairs[key], delta.parts.len());
-    delta.parts.iter().for_each(|part| write_part(out, part, part.cells.len(), |at| part.cells[at]));
+    write_head(
+        out,
+        counters.as_slice(),
+        regions.as_slice(),
+        pairs.len(),
+        |key| pairs[key],
+        delta.parts.len(),
+    );
+    delta
+        .parts
+        .iter()
+        .for_each(|part| write_part(out, part, part.cells.len(), |at| part.cells[at]));
 }
 
 /// What comes before the parts of a table: `kind counters regions keys count`.
@@ -74,12 +87,19 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
 fn one_cell(delta: &Delta) -> Option<(Span, DeltaCell)> {
     let [part] = delta.parts.as_slice() else { return None };
     let [cell] = part.cells.as_slice() else { return None };
-    let plain = part.closed && part.record.is_none() && part.extras.is_empty() && part.marks.is_empty();
+    let plain =
+        part.closed && part.record.is_none() && part.extras.is_empty() && part.marks.is_empty();
     (plain && cell.version == part.span.upto).then_some((part.span, *cell))
 }
 
 /// `replica counter region after [upto-after-1] increments decrements`.
-fn write_one(out: &mut Vec<u8>, (counter, region): (&str, &str), span: Span, cell: DeltaCell, with_upto: bool) {
+fn write_one(
+    out: &mut Vec<u8>,
+    (counter, region): (&str, &str),
+    span: Span,
+    cell: DeltaCell,
+    with_upto: bool,
+) {
     out.extend_from_slice(&span.replica.to_bytes());
     for name in [counter, region] {
         write_varint(out, name.len() as u64);
@@ -98,9 +118,13 @@ fn marked_cell(delta: &Delta) -> Option<(Span, DeltaCell, &Entry)> {
     let [part] = delta.parts.as_slice() else { return None };
     let ([cell], [mark]) = (part.cells.as_slice(), part.marks.as_slice()) else { return None };
     let Span { after, upto, .. } = part.span;
-    let plain = part.closed && part.record.is_none() && part.extras.is_empty() && mark.keys().all(|key| key == cell.key);
+    let plain = part.closed
+        && part.record.is_none()
+        && part.extras.is_empty()
+        && mark.keys().all(|key| key == cell.key);
     let follow = (cell.version, mark.version, upto) == (after + 1, after + 2, after + 2);
-    (plain && follow && mark.is_of_format_1() && !matches!(mark.said, Said::TakenBack(_))).then_some((part.span, *cell, mark))
+    (plain && follow && mark.is_of_format_1() && !matches!(mark.said, Said::TakenBack(_)))
+        .then_some((part.span, *cell, mark))
 }
 
 /// `kind replica counter region after increments decrements name said`.
@@ -113,7 +137,8 @@ fn write_marked(out: &mut Vec<u8>, names: (&str, &str), span: Span, cell: DeltaC
 fn read_marked(reader: &mut Reader<'_>, is_client: bool) -> Result<Delta, DecodeError> {
     let mut delta = read_cell(reader, |reader| read_upto(reader.varint()?, 0))?;
     if let Some(part) = delta.parts.first_mut() {
-        part.span = read_upto(part.span.after, 1).map(|span| Span { replica: part.span.replica, ..span })?;
+        part.span = read_upto(part.span.after, 1)
+            .map(|span| Span { replica: part.span.replica, ..span })?;
         part.marks.push(dedup::read_of_one_key(reader, part.span.upto, is_client)?);
     }
     Ok(delta)
@@ -123,7 +148,10 @@ fn read_one(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     read_cell(reader, read_span)
 }
 
-fn read_cell<'a>(reader: &mut Reader<'a>, span: impl FnOnce(&mut Reader<'a>) -> Result<Span, DecodeError>) -> Result<Delta, DecodeError> {
+fn read_cell<'a>(
+    reader: &mut Reader<'a>,
+    span: impl FnOnce(&mut Reader<'a>) -> Result<Span, DecodeError>,
+) -> Result<Delta, DecodeError> {
     let replica = reader.replica()?;
     let counters = NameList::from_one(reader.counted_bytes()?)?;
     let regions = NameList::from_one(reader.counted_bytes()?)?;
@@ -142,7 +170,8 @@ fn read_span(reader: &mut Reader<'_>) -> Result<Span, DecodeError> {
 }
 
 fn read_upto(after: Version, width: u64) -> Result<Span, DecodeError> {
-    let upto = after.checked_add(width).filter(|&before| before < VERSION_MAX).map(|before| before + 1);
+    let upto =
+        after.checked_add(width).filter(|&before| before < VERSION_MAX).map(|before| before + 1);
     let upto = upto.ok_or(DecodeError::Invalid("a version is at most 2^63"))?;
     Ok(Span { replica: Default::default(), after, upto })
 }
@@ -165,7 +194,8 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     Ok(Delta { keys, parts: parts.into() })
 }
 
-/// How many rows of `columns` columns follow, given that each block of a column takes two bytes at the least.
+/// How many rows of `columns` columns follow, given that each block of a column takes two bytes at
+/// the least.
 fn read_rows(reader: &mut Reader<'_>, columns: usize) -> Result<usize, DecodeError> {
     let rows = reader.varint()?;
     match rows.div_ceil(BLOCK as u64) <= (reader.left() / (columns * BLOCK_BYTES_MIN)) as u64 {
@@ -191,7 +221,11 @@ fn write_pairs(out: &mut Vec<u8>, count: usize, pair: impl Fn(usize) -> (u32, u3
     }
 }
 
-fn read_pairs(reader: &mut Reader<'_>, counters: usize, regions: usize) -> Result<Vec<(u32, u32)>, DecodeError> {
+fn read_pairs(
+    reader: &mut Reader<'_>,
+    counters: usize,
+    regions: usize,
+) -> Result<Vec<(u32, u32)>, DecodeError> {
     let rows = read_rows(reader, 2)?;
     let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(rows);
     let mut counter = 0u64;
@@ -201,7 +235,10 @@ fn read_pairs(reader: &mut Reader<'_>, counters: usize, regions: usize) -> Resul
         read_block(reader, &mut steps[..taken])?;
         read_block(reader, &mut indices[..taken])?;
         for (&step, &region) in steps.iter().zip(&indices).take(taken) {
-            counter = counter.checked_add(step).filter(|&counter| counter < counters as u64).ok_or(RANGE)?;
+            counter = counter
+                .checked_add(step)
+                .filter(|&counter| counter < counters as u64)
+                .ok_or(RANGE)?;
             if region >= regions as u64 {
                 return Err(RANGE);
             }
@@ -217,10 +254,17 @@ fn read_pairs(reader: &mut Reader<'_>, counters: usize, regions: usize) -> Resul
 
 const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary");
 
-/// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block decrements-block)* [extras] [marks]`.
+/// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
+/// decrements-block)* [extras] [marks]`.
 ///
-/// The cells are given apart, `count` of them with keys that ascend, so that a whole state is written from where it stands.
-pub(crate) fn write_part(out: &mut Vec<u8>, part: &Part, count: usize, cell: impl Fn(usize) -> DeltaCell) {
+/// The cells are given apart, `count` of them with keys that ascend, so that a whole state is
+/// written from where it stands.
+pub(crate) fn write_part(
+    out: &mut Vec<u8>,
+    part: &Part,
+    count: usize,
+    cell: impl Fn(usize) -> DeltaCell,
+) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.push(
         flag(part.closed, FLAG_CLOSED)
@@ -297,7 +341,11 @@ fn read_version(span: Span, distance: u64) -> Result<u64, DecodeError> {
     }
 }
 
-fn read_cells(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<DeltaCell>, DecodeError> {
+fn read_cells(
+    reader: &mut Reader<'_>,
+    span: Span,
+    keys: usize,
+) -> Result<Vec<DeltaCell>, DecodeError> {
     let rows = read_rows(reader, 4)?;
     let mut cells = Vec::with_capacity(rows);
     let mut key_next = 0u64;
@@ -317,7 +365,11 @@ fn read_cells(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<De
         cells.extend(rows.map(|((&gap, &distance), (&increments, &decrements))| {
             let key = key_next + gap;
             key_next = key + 1;
-            DeltaCell { key: key as u32, version: span.after + 1 + distance, amounts: Amounts { increments, decrements } }
+            DeltaCell {
+                key: key as u32,
+                version: span.after + 1 + distance,
+                amounts: Amounts { increments, decrements },
+            }
         }));
         if key_next > keys as u64 {
             return Err(RANGE);
@@ -327,8 +379,15 @@ fn read_cells(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<De
 }
 
 /// Whether versions lie in their span and amounts within their bound.
-fn check_block(span: Span, increments: &[u64], decrements: &[u64], distances: &[u64], count: usize) -> Result<(), DecodeError> {
-    let greatest = |column: &[u64]| column[..count].iter().fold(0, |greatest, &value| greatest.max(value));
+fn check_block(
+    span: Span,
+    increments: &[u64],
+    decrements: &[u64],
+    distances: &[u64],
+    count: usize,
+) -> Result<(), DecodeError> {
+    let greatest =
+        |column: &[u64]| column[..count].iter().fold(0, |greatest, &value| greatest.max(value));
     if greatest(distances) >= span.upto - span.after {
         return Err(DecodeError::Invalid("versions lie in their span"));
     }
@@ -338,12 +397,17 @@ fn check_block(span: Span, increments: &[u64], decrements: &[u64], distances: &[
     }
 }
 
-fn read_extras(reader: &mut Reader<'_>, cells: &[DeltaCell]) -> Result<Vec<(u32, Extra)>, DecodeError> {
+fn read_extras(
+    reader: &mut Reader<'_>,
+    cells: &[DeltaCell],
+) -> Result<Vec<(u32, Extra)>, DecodeError> {
     let count = reader.count(4)?;
     let mut extras: Vec<(u32, Extra)> = Vec::with_capacity(count);
     for _ in 0..count {
         let key = u32::try_from(reader.varint()?).map_err(|_| RANGE)?;
-        if extras.last().is_some_and(|last| last.0 >= key) || cells.binary_search_by_key(&key, |cell| cell.key).is_err() {
+        if extras.last().is_some_and(|last| last.0 >= key)
+            || cells.binary_search_by_key(&key, |cell| cell.key).is_err()
+        {
             return Err(DecodeError::Invalid("extras ascend and belong to cells"));
         }
         extras.push((key, Extra::read(reader)?));

@@ -1,8 +1,9 @@
 //! Columns of numbers in blocks of 128, each block in the shortest of four forms.
 //!
-//! The first byte of a block says how the rest is read: 0-64, distance from the smallest, that many bits each (0: all the same);
-//! 65-129, differences to the one before, less the smallest difference, that many bits less 65 (65: an even staircase);
-//! 130, one varint each; 131, runs of equal differences.
+//! The first byte of a block says how the rest is read: 0-64, distance from the smallest, that many
+//! bits each (0: all the same); 65-129, differences to the one before, less the smallest
+//! difference, that many bits less 65 (65: an even staircase); 130, one varint each; 131, runs of
+//! equal differences.
 
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::error::DecodeError;
@@ -17,20 +18,28 @@ const DIFFERENCES: u8 = 65;
 const VARINTS: u8 = 130;
 const RUNS: u8 = 131;
 
-/// Appends 1 to 128 numbers. Of the forms that take the fewest bytes the first in the order of the module's list is written.
+/// Appends 1 to 128 numbers. Of the forms that take the fewest bytes the first in the order of the
+/// module's list is written.
 pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(!values.is_empty() && values.len() <= BLOCK, "a block holds 1 to 128 numbers");
     let first = values[0];
     // Every bit that is set, and every bit that differs, somewhere.
-    let (set, differs) = values.iter().fold((0, 0), |(set, differs), &value| (set | value, differs | (value ^ first)));
+    let (set, differs) = values
+        .iter()
+        .fold((0, 0), |(set, differs), &value| (set | value, differs | (value ^ first)));
     if differs == 0 {
         out.push(0);
         return write_varint(out, first);
     }
     let mut steps = [0u64; BLOCK - 1];
     let steps = &mut steps[..values.len() - 1];
-    steps.iter_mut().zip(values).zip(&values[1..]).for_each(|((step, &before), &value)| *step = value.wrapping_sub(before));
-    let facts = if set < NARROW { Facts::of_narrow(values, steps) } else { Facts::of_wide(values, steps) };
+    steps
+        .iter_mut()
+        .zip(values)
+        .zip(&values[1..])
+        .for_each(|((step, &before), &value)| *step = value.wrapping_sub(before));
+    let facts =
+        if set < NARROW { Facts::of_narrow(values, steps) } else { Facts::of_wide(values, steps) };
     facts.write(out, values, steps);
 }
 
@@ -49,7 +58,9 @@ struct Facts {
 
 impl Facts {
     fn of_wide(values: &[u64], steps: &[u64]) -> Self {
-        let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| (least.min(value), greatest.max(value)));
+        let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| {
+            (least.min(value), greatest.max(value))
+        });
         let (mut least_step, mut greatest_step) = (i64::MAX, i64::MIN);
         for &step in steps {
             least_step = least_step.min(step as i64);
@@ -74,17 +85,25 @@ impl Facts {
 
     fn write(&self, out: &mut Vec<u8>, values: &[u64], steps: &[u64]) {
         let Self { least, least_step, turns, .. } = *self;
-        let (width, step_width) = (bits(self.greatest - least), bits(self.greatest_step.wrapping_sub(least_step) as u64));
+        let (width, step_width) =
+            (bits(self.greatest - least), bits(self.greatest_step.wrapping_sub(least_step) as u64));
         let plain_bytes = 1 + varint_bytes(least) + packed_bytes(values.len(), width);
         let first_bytes = 1 + varint_bytes(values[0]);
-        let steps_bytes = first_bytes + varint_bytes(zigzag(least_step)) + packed_bytes(steps.len(), step_width);
+        let steps_bytes =
+            first_bytes + varint_bytes(zigzag(least_step)) + packed_bytes(steps.len(), step_width);
         let best = plain_bytes.min(steps_bytes);
         // Two bytes a run and one a varint at the least: mostly that settles it.
         let mut starts = [0u8; BLOCK];
-        let runs = if first_bytes + 2 * (turns + 1) < best { run_starts(&mut starts, steps) } else { &[] };
-        let runs_bytes = if runs.is_empty() { usize::MAX } else { first_bytes + bytes_of_runs(runs, steps) };
+        let runs =
+            if first_bytes + 2 * (turns + 1) < best { run_starts(&mut starts, steps) } else { &[] };
+        let runs_bytes =
+            if runs.is_empty() { usize::MAX } else { first_bytes + bytes_of_runs(runs, steps) };
         let may_be_varints = 1 + values.len() < best.min(runs_bytes);
-        let varints_bytes = if may_be_varints { 1 + values.iter().map(|&value| varint_bytes(value)).sum::<usize>() } else { usize::MAX };
+        let varints_bytes = if may_be_varints {
+            1 + values.iter().map(|&value| varint_bytes(value)).sum::<usize>()
+        } else {
+            usize::MAX
+        };
         if plain_bytes <= steps_bytes && plain_bytes <= runs_bytes && plain_bytes <= varints_bytes {
             out.push(width);
             write_varint(out, least);
@@ -115,12 +134,15 @@ fn narrow_of<'a>(out: &'a mut [i32; BLOCK], values: &[u64]) -> &'a [i32] {
 }
 
 fn extremes(values: &[i32]) -> (i32, i32) {
-    values.iter().fold((i32::MAX, i32::MIN), |(least, greatest), &value| (least.min(value), greatest.max(value)))
+    values.iter().fold((i32::MAX, i32::MIN), |(least, greatest), &value| {
+        (least.min(value), greatest.max(value))
+    })
 }
 
 fn turns_of<T: PartialEq>(steps: &[T]) -> usize {
     // Counted in 32 bits, four in one go.
-    steps.iter().zip(&steps[1..]).map(|(before, step)| u32::from(step != before)).sum::<u32>() as usize
+    steps.iter().zip(&steps[1..]).map(|(before, step)| u32::from(step != before)).sum::<u32>()
+        as usize
 }
 
 /// Where runs of equal steps begin.
@@ -142,7 +164,9 @@ fn for_runs(starts: &[u8], steps: &[u64], mut each: impl FnMut(i64, u64)) {
 
 fn bytes_of_runs(starts: &[u8], steps: &[u64]) -> usize {
     let mut bytes = 0;
-    for_runs(starts, steps, |step, length| bytes += varint_bytes(zigzag(step)) + varint_bytes(length));
+    for_runs(starts, steps, |step, length| {
+        bytes += varint_bytes(zigzag(step)) + varint_bytes(length)
+    });
     bytes
 }
 
@@ -189,7 +213,12 @@ fn pack_by<const N: usize>(out: &mut Vec<u8>, values: &[u64], least: u64, width:
     out.extend_from_slice(&packed[..bytes]);
 }
 
-fn unpack(reader: &mut Reader<'_>, width: u8, least: u64, out: &mut [u64]) -> Result<(), DecodeError> {
+fn unpack(
+    reader: &mut Reader<'_>,
+    width: u8,
+    least: u64,
+    out: &mut [u64],
+) -> Result<(), DecodeError> {
     let packed = reader.take(packed_bytes(out.len(), width))?;
     if width == 0 {
         out.fill(least);

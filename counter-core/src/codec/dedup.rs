@@ -5,7 +5,9 @@ use smallvec::{SmallVec, smallvec};
 use crate::amounts::AMOUNT_MAX;
 use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
-use crate::dedup::entry::{Add, Chunk, Entry, Forgotten, ID_CHUNK, Kind, Run, Said, Single, Source, chunk_name, client_of};
+use crate::dedup::entry::{
+    Add, Chunk, Entry, Forgotten, ID_CHUNK, Kind, Run, Said, Single, Source, chunk_name, client_of,
+};
 use crate::dedup::table::ENTRIES_MAX;
 use crate::delta::Span;
 use crate::error::DecodeError;
@@ -15,7 +17,8 @@ use crate::version_vector::Version;
 const KIND_CLIENT: u8 = 0;
 const KIND_SINGLE: u8 = 1;
 const KIND_TAKEN_BACK: u8 = 2;
-/// From here on of format 2: a chunk of which something was taken back by its writer, and a single id that was.
+/// From here on of format 2: a chunk of which something was taken back by its writer, and a single
+/// id that was.
 const KIND_CLIENT_TAKEN: u8 = 3;
 const KIND_SINGLE_TAKEN: u8 = 4;
 /// What a successor absorbed, with a bit for what was taken back of it.
@@ -75,8 +78,8 @@ fn kind(entry: &Entry) -> u8 {
     }
 }
 
-/// What was taken back begins with the 16 bytes of a replica, what was absorbed with those and its age; the number of a client's
-/// chunk is told by its last sequence number.
+/// What was taken back begins with the 16 bytes of a replica, what was absorbed with those and its
+/// age; the number of a client's chunk is told by its last sequence number.
 fn write_name(out: &mut Vec<u8>, entry: &Entry) {
     if let Some(Source { replica, age }) = entry.source {
         out.extend_from_slice(&replica.to_bytes());
@@ -94,8 +97,9 @@ fn write_name(out: &mut Vec<u8>, entry: &Entry) {
     ids::write(out, id);
 }
 
-/// Of what was absorbed, and of a chunk of which something was taken back, the bits that say so come last; and of the holder's own
-/// entry of which something was taken back, how many versions ago it was fresh.
+/// Of what was absorbed, and of a chunk of which something was taken back, the bits that say so
+/// come last; and of the holder's own entry of which something was taken back, how many versions
+/// ago it was fresh.
 fn write_said(out: &mut Vec<u8>, entry: &Entry, with_keys: bool) {
     match (&entry.said, entry.source) {
         (Said::Client(chunk), Some(_)) => {
@@ -127,13 +131,15 @@ fn write_said(out: &mut Vec<u8>, entry: &Entry, with_keys: bool) {
     }
 }
 
-/// `name said` of a client's or a single id's entry, whose adds are all of the one key that there is.
+/// `name said` of a client's or a single id's entry, whose adds are all of the one key that there
+/// is.
 pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &Entry) {
     write_name(out, entry);
     write_said(out, entry, false);
 }
 
-/// `last head (add | run*)`, the head being the bits of those applied before the last one, the nearest lowest, and a flag.
+/// `last head (add | run*)`, the head being the bits of those applied before the last one, the
+/// nearest lowest, and a flag.
 fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
     write_varint(out, chunk.last);
     let before = chunk.applied >> 1;
@@ -163,7 +169,10 @@ fn write_runs(out: &mut Vec<u8>, runs: &[Run], with_keys: bool) {
     let runs = if runs.is_empty() { NONE } else { runs };
     for (at, run) in runs.iter().enumerate() {
         let last = if at + 1 == runs.len() { RUN_LAST } else { 0 };
-        write_varint(out, zigzag(run.add.amount) << 2 | last | if run.count > 1 { RUN_COUNTED } else { 0 });
+        write_varint(
+            out,
+            zigzag(run.add.amount) << 2 | last | if run.count > 1 { RUN_COUNTED } else { 0 },
+        );
         if run.count > 1 {
             out.push(run.count);
         }
@@ -196,16 +205,25 @@ pub(crate) fn bytes_max(entry: &Entry) -> usize {
     23 + source + entry.name.len() + said
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, span: Span, keys: usize) -> Result<Vec<Entry>, DecodeError> {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    span: Span,
+    keys: usize,
+) -> Result<Vec<Entry>, DecodeError> {
     let count = reader.count(ENTRY_BYTES_MIN)?;
     if count == 0 || count > ENTRIES_MAX {
-        return Err(DecodeError::Invalid("a part has dedup entries where it says so, and no more than a writer may have"));
+        return Err(DecodeError::Invalid(
+            "a part has dedup entries where it says so, and no more than a writer may have",
+        ));
     }
     let mut entries: Vec<Entry> = Vec::new();
     let mut before = span.after;
     for _ in 0..count {
         let step = reader.varint()?;
-        let version = before.checked_add(step).filter(|&version| version < span.upto).map(|version| version + 1);
+        let version = before
+            .checked_add(step)
+            .filter(|&version| version < span.upto)
+            .map(|version| version + 1);
         let version = version.ok_or(DecodeError::Invalid("versions lie in their span"))?;
         entries.push(read_entry(reader, version, keys)?);
         before = version;
@@ -228,28 +246,48 @@ fn check_distinct(entries: &[Entry]) -> Result<(), DecodeError> {
     }
 }
 
-fn read_entry(reader: &mut Reader<'_>, version: Version, keys: usize) -> Result<Entry, DecodeError> {
+fn read_entry(
+    reader: &mut Reader<'_>,
+    version: Version,
+    keys: usize,
+) -> Result<Entry, DecodeError> {
     let kind = reader.byte()?;
     let source = match kind {
-        KIND_ABSORBED_CLIENT | KIND_ABSORBED_SINGLE => Some(Source { replica: reader.replica()?, age: reader.varint()? }),
+        KIND_ABSORBED_CLIENT | KIND_ABSORBED_SINGLE => {
+            Some(Source { replica: reader.replica()?, age: reader.varint()? })
+        }
         _ => None,
     };
     let name = read_name(reader, if kind == KIND_TAKEN_BACK { ReplicaId::BYTES } else { 0 })?;
     let said = read_said(reader, kind, |reader, amount| read_key(reader, amount, keys))?;
-    let older = if matches!(kind, KIND_CLIENT_TAKEN | KIND_SINGLE_TAKEN) { reader.varint()? } else { 0 };
+    let older =
+        if matches!(kind, KIND_CLIENT_TAKEN | KIND_SINGLE_TAKEN) { reader.varint()? } else { 0 };
     let fresh = version.checked_sub(older).filter(|fresh| *fresh > 0);
-    let fresh = fresh.ok_or(DecodeError::Invalid("a dedup entry was fresh at a version of its writer"))?;
+    let fresh =
+        fresh.ok_or(DecodeError::Invalid("a dedup entry was fresh at a version of its writer"))?;
     Ok(entry((version, fresh), name, source, said))
 }
 
 /// What [`write_of_one_key`] wrote.
-pub(super) fn read_of_one_key(reader: &mut Reader<'_>, version: Version, is_client: bool) -> Result<Entry, DecodeError> {
+pub(super) fn read_of_one_key(
+    reader: &mut Reader<'_>,
+    version: Version,
+    is_client: bool,
+) -> Result<Entry, DecodeError> {
     let name = read_name(reader, 0)?;
-    let said = read_said(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| Ok(Add { key: 0, amount }))?;
+    let said =
+        read_said(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| {
+            Ok(Add { key: 0, amount })
+        })?;
     Ok(entry((version, version), name, None, said))
 }
 
-fn entry((version, fresh): (Version, Version), name: Vec<u8>, source: Option<Source>, said: Said) -> Entry {
+fn entry(
+    (version, fresh): (Version, Version),
+    name: Vec<u8>,
+    source: Option<Source>,
+    said: Said,
+) -> Entry {
     let name = match &said {
         Said::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
         _ => name.into(),
@@ -269,11 +307,15 @@ fn read_said(
         KIND_CLIENT_TAKEN => {
             let chunk = read_chunk(reader, add)?;
             match reader.byte()? {
-                0 => Err(DecodeError::Invalid("a chunk of which nothing was taken back is of the kind that does not say it")),
+                0 => Err(DecodeError::Invalid(
+                    "a chunk of which nothing was taken back is of the kind that does not say it",
+                )),
                 taken_back => with_taken_back(chunk, taken_back),
             }
         }
-        KIND_SINGLE_TAKEN => Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: true })),
+        KIND_SINGLE_TAKEN => {
+            Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: true }))
+        }
         KIND_ABSORBED_CLIENT => {
             let chunk = read_chunk(reader, add)?;
             with_taken_back(chunk, reader.byte()?)
@@ -287,7 +329,9 @@ fn read_said(
         }
         KIND_FORGOTTEN => {
             let (upto, unsure) = (reader.varint()?, reader.varint()?);
-            let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid("what is sure of a client is a part of what was forgotten"))?;
+            let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid(
+                "what is sure of a client is a part of what was forgotten",
+            ))?;
             Ok(Said::Forgotten(Forgotten { upto, sure }))
         }
         _ => Err(DecodeError::Invalid("a dedup entry's kind is known")),
@@ -305,7 +349,9 @@ fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<Said, DecodeError> {
 fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
     let applied = head << 1 | 1;
     match u64::from(applied.ilog2()) > last % ID_CHUNK {
-        true => Err(DecodeError::Invalid("a chunk has eight sequence numbers, the first a multiple of eight")),
+        true => Err(DecodeError::Invalid(
+            "a chunk has eight sequence numbers, the first a multiple of eight",
+        )),
         false => Ok(applied),
     }
 }
@@ -317,7 +363,10 @@ fn read_name(reader: &mut Reader<'_>, prefix: usize) -> Result<Vec<u8>, DecodeEr
     Ok(name)
 }
 
-fn read_chunk(reader: &mut Reader<'_>, add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>) -> Result<Chunk, DecodeError> {
+fn read_chunk(
+    reader: &mut Reader<'_>,
+    add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
+) -> Result<Chunk, DecodeError> {
     let (last, head) = (reader.varint()?, reader.byte()?);
     let applied = read_applied(last, head)?;
     let runs = match head & FLAG_RUNS != 0 {
@@ -344,12 +393,18 @@ fn read_runs(
     loop {
         let word = reader.varint()?;
         let count = if word & RUN_COUNTED != 0 { Some(reader.byte()?) } else { None };
-        let run = Run { count: count.unwrap_or(1), add: add(reader, bounded(unzigzag(word >> 2))?)? };
+        let run =
+            Run { count: count.unwrap_or(1), add: add(reader, bounded(unzigzag(word >> 2))?)? };
         if word == RUN_LAST && runs.is_empty() {
             return Ok(runs);
         }
-        if count.is_some_and(|count| count < 2) || runs.len() as u64 == ID_CHUNK || runs.last().is_some_and(|last| last.add == run.add) {
-            return Err(DecodeError::Invalid("runs of adds are as few as can be, eight at the most"));
+        if count.is_some_and(|count| count < 2)
+            || runs.len() as u64 == ID_CHUNK
+            || runs.last().is_some_and(|last| last.add == run.add)
+        {
+            return Err(DecodeError::Invalid(
+                "runs of adds are as few as can be, eight at the most",
+            ));
         }
         runs.push(run);
         if word & RUN_LAST != 0 {
@@ -358,7 +413,10 @@ fn read_runs(
     }
 }
 
-fn read_add(reader: &mut Reader<'_>, add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>) -> Result<Add, DecodeError> {
+fn read_add(
+    reader: &mut Reader<'_>,
+    add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
+) -> Result<Add, DecodeError> {
     let amount = bounded(unzigzag(reader.varint()?))?;
     add(reader, amount)
 }

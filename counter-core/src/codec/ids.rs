@@ -1,12 +1,15 @@
-//! Bytes of an add's id or client: in six bits a character where it is base64url text, in 16 bytes where it is a UUID, else as it is.
+//! Bytes of an add's id or client: in six bits a character where it is base64url text, in 16 bytes
+//! where it is a UUID, else as it is.
 //!
-//! Every id comes back as it was given, so none can be taken for another: a hash that is as short would have to be argued for.
+//! Every id comes back as it was given, so none can be taken for another: a hash that is as short
+//! would have to be argued for.
 
 use crate::codec::varint::Reader;
 use crate::dedup::entry::ID_BYTES_MAX;
 use crate::error::DecodeError;
 
-/// Set in the head of an id of which each character takes six bits; the rest of the head is its length.
+/// Set in the head of an id of which each character takes six bits; the rest of the head is its
+/// length.
 const PACKED: u8 = 0x80;
 
 /// The head of a UUID.
@@ -66,7 +69,9 @@ fn is_packed(id: &[u8]) -> bool {
 
 /// Up to four characters as up to three bytes, the first character highest; bits left over are 0.
 fn pack(out: &mut Vec<u8>, characters: &[u8]) {
-    let bits = characters.iter().fold(0, |bits, &character| bits << 6 | u32::from(six_bits(character).unwrap_or(0)));
+    let bits = characters
+        .iter()
+        .fold(0, |bits, &character| bits << 6 | u32::from(six_bits(character).unwrap_or(0)));
     let aligned = bits << (32 - 6 * characters.len());
     out.extend_from_slice(&aligned.to_be_bytes()[..packed_bytes(characters.len())]);
 }
@@ -75,7 +80,10 @@ fn unpack(reader: &mut Reader<'_>, length: usize, id: &mut Vec<u8>) -> Result<()
     let packed = reader.take(packed_bytes(length))?;
     for (at, bytes) in packed.chunks(3).enumerate() {
         let characters = (length - 4 * at).min(4);
-        let bits = bytes.iter().enumerate().fold(0, |bits, (at, &byte)| bits | u32::from(byte) << (24 - 8 * at));
+        let bits = bytes
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (at, &byte)| bits | u32::from(byte) << (24 - 8 * at));
         if bits << (6 * characters) != 0 {
             return Err(FORM);
         }
@@ -104,11 +112,13 @@ fn uuid(id: &[u8]) -> Option<[u8; 16]> {
     if id.len() != UUID_CHARACTERS || DASHES.iter().any(|&at| id[at] != b'-') {
         return None;
     }
-    let mut digits = id.iter().enumerate().filter(|(at, _)| !DASHES.contains(at)).map(|(_, &digit)| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    });
+    let mut digits = id.iter().enumerate().filter(|(at, _)| !DASHES.contains(at)).map(
+        |(_, &digit)| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        },
+    );
     let mut bytes = [0; 16];
     for byte in &mut bytes {
         *byte = digits.next()?? << 4 | digits.next()??;
@@ -188,7 +198,9 @@ mod tests {
         assert_eq!(read_back(&[0x85, 0, 0, 0, 0]), Ok(b"AAAAA".to_vec()));
         assert_eq!(read_back(&[0x85, 0, 0, 0, 1]), Err(FORM));
         let mut packed = vec![PACKED | 36];
-        b"67e55044-10b1-426f-9247-bb680e5fe0c8".chunks(4).for_each(|characters| pack(&mut packed, characters));
+        b"67e55044-10b1-426f-9247-bb680e5fe0c8"
+            .chunks(4)
+            .for_each(|characters| pack(&mut packed, characters));
         assert_eq!(read_back(&packed), Err(FORM));
         for length in [0x00, 0x80, 0x41, 0xc1] {
             assert!(read_back(&[vec![length], vec![b' '; 65]].concat()).is_err());

@@ -1,7 +1,8 @@
-//! Bytes of deltas: a versioned CBOR envelope around columns. docs/protocol.md draws them byte by byte.
+//! Bytes of deltas: a versioned CBOR envelope around columns. docs/protocol.md draws them byte by
+//! byte.
 //!
-//! Canonical: equal deltas give equal bytes. Hostile input is bounded before anything is allocated for it: decoding takes at
-//! most [`DECODE_FACTOR`] bytes of memory for a byte of input.
+//! Canonical: equal deltas give equal bytes. Hostile input is bounded before anything is allocated
+//! for it: decoding takes at most [`DECODE_FACTOR`] bytes of memory for a byte of input.
 
 pub(crate) mod body;
 mod columns;
@@ -21,15 +22,17 @@ use crate::error::DecodeError;
 
 /// The newest version of the format that this release reads and writes.
 ///
-/// It writes the oldest one that can say what is to be said, and reads every one: 2 differs from 1 in that it has dedup entries with
-/// a bit for adds that were taken back, entries that a successor absorbed, and what was forgotten of clients.
+/// It writes the oldest one that can say what is to be said, and reads every one: 2 differs from 1
+/// in that it has dedup entries with a bit for adds that were taken back, entries that a successor
+/// absorbed, and what was forgotten of clients.
 pub const FORMAT: u64 = 2;
 
 /// What all other deltas are written in.
 const FORMAT_PLAIN: u64 = 1;
 
-/// Decoding takes at most this many bytes of memory for each byte of input: a cell takes 1/16 byte at the least on the wire (four
-/// columns of blocks of 128, two bytes each) and 32 in memory; names and keys take less.
+/// Decoding takes at most this many bytes of memory for each byte of input: a cell takes 1/16 byte
+/// at the least on the wire (four columns of blocks of 128, two bytes each) and 32 in memory; names
+/// and keys take less.
 pub const DECODE_FACTOR: usize = 1024;
 
 impl Delta {
@@ -57,9 +60,11 @@ impl Delta {
     /// Reads what [`encode`](Self::encode) wrote, of this or a later release that kept the format.
     ///
     /// # Errors
-    /// Anything that is not such bytes; nothing is built from them. Takes at most [`DECODE_FACTOR`] times the input's length in memory.
+    /// Anything that is not such bytes; nothing is built from them. Takes at most [`DECODE_FACTOR`]
+    /// times the input's length in memory.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let Envelope { format, body } = own_envelope(bytes).map_or_else(|| other_envelope(bytes), Ok)?;
+        let Envelope { format, body } =
+            own_envelope(bytes).map_or_else(|| other_envelope(bytes), Ok)?;
         if !is_known(format) {
             return Err(DecodeError::UnknownFormat(format));
         }
@@ -68,7 +73,9 @@ impl Delta {
         reader.finish()?;
         match delta.format() == format {
             true => Ok(delta),
-            false => Err(DecodeError::Invalid("a delta is of the oldest format that has its entries")),
+            false => {
+                Err(DecodeError::Invalid("a delta is of the oldest format that has its entries"))
+            }
         }
     }
 
@@ -81,34 +88,50 @@ impl Delta {
     /// No encoding of this delta is longer. O(cells).
     pub(crate) fn encoded_bytes_max(&self) -> usize {
         let part_bytes = |part: &crate::delta::Part| {
-            let cells = part.cells.iter().map(|&cell| Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key)));
+            let cells = part.cells.iter().map(|&cell| {
+                Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key))
+            });
             let mut record = Vec::new();
             part.record.iter().for_each(|kept| kept.write(&mut record));
             let names = |key: u32| self.keys.names(key).0.len() + self.keys.names(key).1.len() + 17;
-            let marks: usize = part.marks.iter().map(|mark| dedup::bytes_max(mark) + mark.keys().map(names).sum::<usize>()).sum();
+            let marks: usize = part
+                .marks
+                .iter()
+                .map(|mark| dedup::bytes_max(mark) + mark.keys().map(names).sum::<usize>())
+                .sum();
             Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>() + marks
         };
         self.parts.iter().map(part_bytes).sum()
     }
 
     /// No cell takes more than this, its share of names and columns included.
-    pub(crate) fn cell_bytes_max(names: (&str, &str), cell: DeltaCell, extra: Option<&Extra>) -> usize {
+    pub(crate) fn cell_bytes_max(
+        names: (&str, &str),
+        cell: DeltaCell,
+        extra: Option<&Extra>,
+    ) -> usize {
         let amounts = cell.amounts;
-        let plain = varint_bytes(cell.version) + varint_bytes(amounts.increments) + varint_bytes(amounts.decrements) + 5;
+        let plain = varint_bytes(cell.version)
+            + varint_bytes(amounts.increments)
+            + varint_bytes(amounts.decrements)
+            + 5;
         let extra = extra.map_or(0, |extra| {
             let mut bytes = Vec::new();
             extra.write(&mut bytes);
             bytes.len() + 5
         });
-        // Two lengths and two prefixes of names, two columns of pairs; and a form byte for each of eight columns, shared by 128 at best.
+        // Two lengths and two prefixes of names, two columns of pairs; and a form byte for each of
+        // eight columns, shared by 128 at best.
         plain + extra + names.0.len() + names.1.len() + 22
     }
 }
 
-/// What comes before a body of 24 to 255 bytes, with a 0 for its length: what [`envelope`] begins with.
+/// What comes before a body of 24 to 255 bytes, with a 0 for its length: what [`envelope`] begins
+/// with.
 pub(crate) const SHORT_HEAD: [u8; 4] = [0x82, FORMAT_PLAIN as u8, 0x58, 0];
 
-/// `[format, body]` in CBOR, the shortest heads, of a body after a [`SHORT_HEAD`]; it stays where it is, or but for a few bytes.
+/// `[format, body]` in CBOR, the shortest heads, of a body after a [`SHORT_HEAD`]; it stays where
+/// it is, or but for a few bytes.
 pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
     let bytes = out.len() - SHORT_HEAD.len();
     let length = (bytes as u64).to_be_bytes();
@@ -126,7 +149,8 @@ pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// Exactly what [`envelope`] writes, of this format: read without a CBOR reader's generality, which takes longer than one change.
+/// Exactly what [`envelope`] writes, of this format: read without a CBOR reader's generality, which
+/// takes longer than one change.
 fn own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let (head, body) = match bytes {
         [0x82, format, 0x58, _, ..] if is_known((*format).into()) => bytes.split_at(4),
@@ -154,7 +178,9 @@ struct Envelope<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(EnvelopeVisitor).map(|(format, body)| Envelope { format, body })
+        deserializer
+            .deserialize_seq(EnvelopeVisitor)
+            .map(|(format, body)| Envelope { format, body })
     }
 }
 
@@ -173,7 +199,8 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
             while items.next_element::<IgnoredAny>()?.is_some() {}
             return Ok((format, &[]));
         }
-        let body: &serde_bytes::Bytes = items.next_element()?.ok_or_else(|| A::Error::custom("no body"))?;
+        let body: &serde_bytes::Bytes =
+            items.next_element()?.ok_or_else(|| A::Error::custom("no body"))?;
         while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok((format, &**body))
     }

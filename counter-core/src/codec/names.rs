@@ -1,4 +1,5 @@
-//! Sorted names on the wire: how much each shares with the one before, how long the rest is, and all the rests.
+//! Sorted names on the wire: how much each shares with the one before, how long the rest is, and
+//! all the rests.
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::varint::{Reader, write_varint};
@@ -10,7 +11,8 @@ use crate::names::{NAME_BYTES_MAX, NameSlice};
 pub(crate) fn write(out: &mut Vec<u8>, names: NameSlice<'_>) {
     let (arena, count) = (names.arena.as_bytes(), names.ends.len());
     write_varint(out, count as u64);
-    let (mut shared, mut rest, mut rests) = ([0u64; BLOCK], [0u64; BLOCK], Vec::with_capacity(arena.len() / 2));
+    let (mut shared, mut rest, mut rests) =
+        ([0u64; BLOCK], [0u64; BLOCK], Vec::with_capacity(arena.len() / 2));
     let (mut before, mut start) = (0, 0);
     for block in names.ends.chunks(BLOCK) {
         for (at, &end) in block.iter().enumerate() {
@@ -34,14 +36,17 @@ pub(crate) fn write(out: &mut Vec<u8>, names: NameSlice<'_>) {
 fn common_bytes(arena: &[u8], before: usize, start: usize, end: usize) -> usize {
     let most = (start - before).min(end - start);
     let mut common = 0;
-    while let (Some(a), Some(b)) = (arena[before + common..].first_chunk::<8>(), arena[start + common..].first_chunk::<8>()) {
+    while let (Some(a), Some(b)) =
+        (arena[before + common..].first_chunk::<8>(), arena[start + common..].first_chunk::<8>())
+    {
         let differs = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
         if differs != 0 || common + 8 >= most {
             return most.min(common + differs.trailing_zeros() as usize / 8);
         }
         common += 8;
     }
-    let left = arena[before + common..before + most].iter().zip(&arena[start + common..start + most]);
+    let left =
+        arena[before + common..before + most].iter().zip(&arena[start + common..start + most]);
     common + left.take_while(|(a, b)| a == b).count()
 }
 
@@ -60,7 +65,10 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
         read_block(reader, &mut shared[..taken])?;
         read_block(reader, &mut rest[..taken])?;
         for (&shared, &rest) in shared.iter().zip(&rest).take(taken) {
-            if shared > NAME_BYTES_MAX as u64 || rest > NAME_BYTES_MAX as u64 || shared + rest > NAME_BYTES_MAX as u64 {
+            if shared > NAME_BYTES_MAX as u64
+                || rest > NAME_BYTES_MAX as u64
+                || shared + rest > NAME_BYTES_MAX as u64
+            {
                 return Err(DecodeError::Invalid("a name has at most 255 bytes"));
             }
             bytes_total += rest as usize;
@@ -84,7 +92,8 @@ fn copy_within(arena: &mut [u8], from: usize, to: usize, count: usize) {
 /// Names from their shared and own parts; refused unless they ascend strictly and are UTF-8.
 fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError> {
     const ASCEND: DecodeError = DecodeError::Invalid("names ascend and are distinct");
-    let arena_bytes = lengths.iter().map(|&(shared, rest)| usize::from(shared) + usize::from(rest)).sum();
+    let arena_bytes =
+        lengths.iter().map(|&(shared, rest)| usize::from(shared) + usize::from(rest)).sum();
     let mut arena = vec![0; arena_bytes + COPY];
     let mut ends = Vec::with_capacity(lengths.len());
     let (mut before, mut start) = (0, 0);
@@ -103,7 +112,9 @@ fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError
         }
         rests = left;
         (before, start) = (start, own_start + own.len());
-        ends.push(u32::try_from(start).map_err(|_| DecodeError::Invalid("names take less than 4 GiB"))?);
+        ends.push(
+            u32::try_from(start).map_err(|_| DecodeError::Invalid("names take less than 4 GiB"))?,
+        );
     }
     arena.truncate(arena_bytes);
     let arena = String::from_utf8(arena).map_err(|_| DecodeError::Invalid("names are UTF-8"))?;

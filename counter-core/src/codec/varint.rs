@@ -1,4 +1,5 @@
-//! Varints, and a reader of hostile bytes that checks every length before anything is allocated for it.
+//! Varints, and a reader of hostile bytes that checks every length before anything is allocated for
+//! it.
 
 use crate::amounts::CELL_MAX;
 use crate::error::DecodeError;
@@ -72,7 +73,11 @@ impl<'a> Reader<'a> {
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return if byte == 0 { Err(DecodeError::Invalid("a varint is in its shortest form")) } else { Ok(value) };
+                return if byte == 0 {
+                    Err(DecodeError::Invalid("a varint is in its shortest form"))
+                } else {
+                    Ok(value)
+                };
             }
         }
         Err(DecodeError::Invalid("a varint fits in 64 bits"))
@@ -112,7 +117,9 @@ impl<'a> Reader<'a> {
         let sum = self.varint()?;
         match sum <= 2 * CELL_MAX {
             true => Ok(sum),
-            false => Err(DecodeError::Invalid("a cell and what it has taken over come to at most 2^63")),
+            false => {
+                Err(DecodeError::Invalid("a cell and what it has taken over come to at most 2^63"))
+            }
         }
     }
 
@@ -130,7 +137,8 @@ mod tests {
 
     #[test]
     fn varints_read_back_and_take_the_bytes_that_were_counted() {
-        for value in (0..64).flat_map(|shift| [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift]) {
+        for value in (0..64).flat_map(|shift| [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift])
+        {
             let mut out = Vec::new();
             write_varint(&mut out, value);
             assert_eq!(out.len(), varint_bytes(value), "{value}");
@@ -145,7 +153,10 @@ mod tests {
         assert!(Reader::new(&[0x80, 0x00]).varint().is_err());
         assert!(Reader::new(&[0xff; 11]).varint().is_err());
         assert_eq!(Reader::new(&[0x80]).varint(), Err(DecodeError::Truncated));
-        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).count(1), Err(DecodeError::Truncated));
+        assert_eq!(
+            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).count(1),
+            Err(DecodeError::Truncated)
+        );
     }
 
     #[test]

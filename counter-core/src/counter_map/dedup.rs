@@ -1,4 +1,5 @@
-//! Dedup entries in the map: written by their holder, taken with its cells, and asked for when an add comes with an id.
+//! Dedup entries in the map: written by their holder, taken with its cells, and asked for when an
+//! add comes with an id.
 
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use crate::state_hash::mark_hash;
 use crate::version_vector::Version;
 use crate::writer::Writer;
 
-/// What an absorbed entry takes in a delta besides its name, at most: two versions, a replica, an age, a chunk.
+/// What an absorbed entry takes in a delta besides its name, at most: two versions, a replica, an
+/// age, a chunk.
 const ENTRY_BYTES: usize = 72;
 
 /// One of the copies of an add: who applied it, and what became of it as far as is known here.
@@ -36,18 +38,22 @@ impl CounterMap {
         self.writers.iter().map(|writer| writer.marks.len()).sum()
     }
 
-    /// Clients of which some entry was forgotten, of all writers; one of two writers counts twice. O(writers).
+    /// Clients of which some entry was forgotten, of all writers; one of two writers counts twice.
+    /// O(writers).
     pub(crate) fn forgotten_count(&self) -> usize {
         self.noting().map(|writer| writer.marks.len_of(Kind::Forgotten)).sum()
     }
 
-    /// Whether some writer that is held applied the add with this id, and that was not taken back: what was taken back for the sake of
-    /// a replica of which nothing is held counts nowhere here. O(writers that hold entries).
+    /// Whether some writer that is held applied the add with this id, and that was not taken back:
+    /// what was taken back for the sake of a replica of which nothing is held counts nowhere here.
+    /// O(writers that hold entries).
     pub(crate) fn look(&self, id: Id<'_>, text: &str) -> Look {
         let (kind, name) = id.place();
         let mut has_forgotten = false;
         for writer in self.noting() {
-            if writer.marks.said(kind, &name).is_some_and(|said| said.stands(id)) && !self.is_taken_back(writer.id, text) {
+            if writer.marks.said(kind, &name).is_some_and(|said| said.stands(id))
+                && !self.is_taken_back(writer.id, text)
+            {
                 return Look::Applied;
             }
             if writer.marks.absorbed(kind, &name).any(|(_, entry)| entry.said.stands(id)) {
@@ -56,13 +62,17 @@ impl CounterMap {
             has_forgotten |= writer.marks.len_of(Kind::Forgotten) > 0;
         }
         match id {
-            Id::Of { client, sequence } if has_forgotten => self.look_at_forgotten(client, sequence),
+            Id::Of { client, sequence } if has_forgotten => {
+                self.look_at_forgotten(client, sequence)
+            }
             _ => Look::New,
         }
     }
 
     fn look_at_forgotten(&self, client: &str, sequence: u64) -> Look {
-        let looks = self.noting().filter_map(|writer| Some(forgotten(writer, client.as_bytes())?.look(sequence)));
+        let looks = self
+            .noting()
+            .filter_map(|writer| Some(forgotten(writer, client.as_bytes())?.look(sequence)));
         looks.fold(Look::New, |all, one| match (all, one) {
             (Look::Applied, _) | (_, Look::Applied) => Look::Applied,
             (Look::CannotTell, _) | (_, Look::CannotTell) => Look::CannotTell,
@@ -75,18 +85,26 @@ impl CounterMap {
         forgotten(self.writer(replica)?, client)
     }
 
-    /// Whether a writer other than this one is sure to have applied an add, though it forgot the entry.
+    /// Whether a writer other than this one is sure to have applied an add, though it forgot the
+    /// entry.
     pub(crate) fn is_sure_beside(&self, replica: ReplicaId, id: Id<'_>) -> bool {
         let Id::Of { client, sequence } = id else { return false };
         let is_sure = |writer: &Writer| {
-            writer.id != replica && forgotten(writer, client.as_bytes()).is_some_and(|known| known.look(sequence) == Look::Applied)
+            writer.id != replica
+                && forgotten(writer, client.as_bytes())
+                    .is_some_and(|known| known.look(sequence) == Look::Applied)
         };
         self.noting().any(is_sure)
     }
 
-    /// All copies of an add that are known, in the order of their writers; and that of `also`, of which perhaps only is known that it
-    /// was taken back.
-    pub(crate) fn stances(&self, id: Id<'_>, text: &str, also: Option<ReplicaId>) -> SmallVec<[Stance; 2]> {
+    /// All copies of an add that are known, in the order of their writers; and that of `also`, of
+    /// which perhaps only is known that it was taken back.
+    pub(crate) fn stances(
+        &self,
+        id: Id<'_>,
+        text: &str,
+        also: Option<ReplicaId>,
+    ) -> SmallVec<[Stance; 2]> {
         let (kind, name) = id.place();
         let mut stances: SmallVec<[Stance; 2]> = SmallVec::new();
         let none = |writer| Stance { writer, add: Add::default(), taken_back: 0, absorbed: None };
@@ -97,7 +115,11 @@ impl CounterMap {
             }
             for (source, entry) in writer.marks.absorbed(kind, &name) {
                 if let Some(copy) = entry.said.copy(id) {
-                    stances.push(Stance { add: copy.add, absorbed: Some(!copy.taken_back), ..none(source) });
+                    stances.push(Stance {
+                        add: copy.add,
+                        absorbed: Some(!copy.taken_back),
+                        ..none(source)
+                    });
                 }
             }
         }
@@ -125,8 +147,13 @@ impl CounterMap {
         stances
     }
 
-    /// Who took back, or gave again as a negative amount, what `writer` had added for an id, in its name; in the order of ids.
-    pub(crate) fn taken_back(&self, writer: ReplicaId, id: &str) -> SmallVec<[(ReplicaId, Add); 1]> {
+    /// Who took back, or gave again as a negative amount, what `writer` had added for an id, in its
+    /// name; in the order of ids.
+    pub(crate) fn taken_back(
+        &self,
+        writer: ReplicaId,
+        id: &str,
+    ) -> SmallVec<[(ReplicaId, Add); 1]> {
         let mut took = SmallVec::new();
         let mut name = None;
         for holder in self.noting().filter(|holder| holder.marks.len_of(Kind::TakenBack) > 0) {
@@ -142,8 +169,9 @@ impl CounterMap {
         self.taken_back(writer, id).iter().any(|(_, add)| add.amount != 0)
     }
 
-    /// The sequence numbers in a client's chunk that may have two copies, or that somebody took back in another's name: none where
-    /// only one writer knows the chunk and nobody forgot or took back anything. None twice. O(writers that hold entries).
+    /// The sequence numbers in a client's chunk that may have two copies, or that somebody took
+    /// back in another's name: none where only one writer knows the chunk and nobody forgot or took
+    /// back anything. None twice. O(writers that hold entries).
     pub(crate) fn doubtful(&self, kind: Kind, name: &[u8]) -> SmallVec<[u64; 8]> {
         let (mut applied, mut holders, mut any) = (SmallVec::new(), 0, false);
         for writer in self.noting() {
@@ -155,7 +183,8 @@ impl CounterMap {
                     _ => applied.push(0),
                 }
             }
-            any |= writer.marks.len_of(Kind::TakenBack) > 0 || writer.marks.len_of(Kind::Forgotten) > 0;
+            any |= writer.marks.len_of(Kind::TakenBack) > 0
+                || writer.marks.len_of(Kind::Forgotten) > 0;
         }
         if holders < 2 && !any {
             return SmallVec::new();
@@ -169,9 +198,14 @@ impl CounterMap {
         self.writers.iter().filter(|writer| !writer.marks.is_empty())
     }
 
-    /// Notes that `replica`, whose cell holds it already, applied an add. Returns whether this began a new entry, and which one had
-    /// to make room for it.
-    pub(crate) fn note_applied(&mut self, replica: ReplicaId, id: Id<'_>, add: Add) -> (bool, Option<Entry>) {
+    /// Notes that `replica`, whose cell holds it already, applied an add. Returns whether this
+    /// began a new entry, and which one had to make room for it.
+    pub(crate) fn note_applied(
+        &mut self,
+        replica: ReplicaId,
+        id: Id<'_>,
+        add: Add,
+    ) -> (bool, Option<Entry>) {
         let (kind, name) = id.place();
         let held = self.writer(replica).and_then(|writer| writer.marks.said(kind, &name));
         let is_new = held.is_none();
@@ -204,20 +238,44 @@ impl CounterMap {
 
     fn absorbed_entry(&self, replica: ReplicaId, writer: ReplicaId, id: Id<'_>) -> Option<&Entry> {
         let (kind, name) = id.place();
-        self.writer(replica)?.marks.absorbed(kind, &name).find(|(source, _)| *source == writer).map(|(_, entry)| entry)
+        self.writer(replica)?
+            .marks
+            .absorbed(kind, &name)
+            .find(|(source, _)| *source == writer)
+            .map(|(_, entry)| entry)
     }
 
     /// Sets the bit that `replica` took back a copy of an add that it has absorbed.
-    pub(crate) fn note_absorbed_taken_back(&mut self, replica: ReplicaId, writer: ReplicaId, id: Id<'_>) {
-        if let Some(Entry { name, source, mut said, .. }) = self.absorbed_entry(replica, writer, id).cloned() {
+    pub(crate) fn note_absorbed_taken_back(
+        &mut self,
+        replica: ReplicaId,
+        writer: ReplicaId,
+        id: Id<'_>,
+    ) {
+        if let Some(Entry { name, source, mut said, .. }) =
+            self.absorbed_entry(replica, writer, id).cloned()
+        {
             said.take_back(id);
             self.write_entry(replica, name, source, None, said);
         }
     }
 
-    /// Notes what `replica` took back in all of what `writer` had added for an id; an amount of 0 undoes it.
-    pub(crate) fn note_taken_back(&mut self, replica: ReplicaId, writer: ReplicaId, id: &str, add: Add) {
-        self.write_entry(replica, Entry::taken_back_name(writer, id), None, None, Said::TakenBack(add));
+    /// Notes what `replica` took back in all of what `writer` had added for an id; an amount of 0
+    /// undoes it.
+    pub(crate) fn note_taken_back(
+        &mut self,
+        replica: ReplicaId,
+        writer: ReplicaId,
+        id: &str,
+        add: Add,
+    ) {
+        self.write_entry(
+            replica,
+            Entry::taken_back_name(writer, id),
+            None,
+            None,
+            Said::TakenBack(add),
+        );
     }
 
     /// How many dedup entries are kept of each writer.
@@ -227,7 +285,8 @@ impl CounterMap {
 
     /// Whether `replica` may note one more add that it takes back in another's name.
     pub(crate) fn may_take_back(&self, replica: ReplicaId) -> bool {
-        self.writer(replica).is_none_or(|writer| writer.marks.len_of(Kind::TakenBack) < self.dedup.taken_back())
+        self.writer(replica)
+            .is_none_or(|writer| writer.marks.len_of(Kind::TakenBack) < self.dedup.taken_back())
     }
 
     /// Whether `replica` holds an own entry of an add.
@@ -237,16 +296,33 @@ impl CounterMap {
     }
 
     /// Notes what `replica` no longer remembers of a client.
-    pub(crate) fn note_forgotten(&mut self, replica: ReplicaId, client: &[u8], forgotten: Forgotten) {
+    pub(crate) fn note_forgotten(
+        &mut self,
+        replica: ReplicaId,
+        client: &[u8],
+        forgotten: Forgotten,
+    ) {
         self.write_entry(replica, client.into(), None, None, Said::Forgotten(forgotten));
     }
 
     /// Writes an entry as new; or where `fresh` is given, as no younger than that.
-    fn write_entry(&mut self, replica: ReplicaId, name: Arc<[u8]>, source: Option<Source>, fresh: Option<Version>, said: Said) -> Put {
+    fn write_entry(
+        &mut self,
+        replica: ReplicaId,
+        name: Arc<[u8]>,
+        source: Option<Source>,
+        fresh: Option<Version>,
+        said: Said,
+    ) -> Put {
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         writer.seen += 1;
-        put(writer, &self.keys, self.dedup, Entry { version: writer.seen, fresh: fresh.unwrap_or(writer.seen), name, source, said })
+        put(
+            writer,
+            &self.keys,
+            self.dedup,
+            Entry { version: writer.seen, fresh: fresh.unwrap_or(writer.seen), name, source, said },
+        )
     }
 
     /// The oldest entry of a writer above a version. O(log entries).
@@ -254,49 +330,82 @@ impl CounterMap {
         self.writer(replica)?.marks.next_after(after).cloned()
     }
 
-    /// Makes a chunk or a single id of a writer that ended its successor's: known as applied, and with what was decided of each copy.
-    /// What the successor absorbed before stays. Returns about how many bytes the change costs each peer. O(log entries).
+    /// Makes a chunk or a single id of a writer that ended its successor's: known as applied, and
+    /// with what was decided of each copy. What the successor absorbed before stays. Returns about
+    /// how many bytes the change costs each peer. O(log entries).
     ///
-    /// The writer's own entry stays beside it until the fold: there is no moment at which an id is not known.
-    pub(crate) fn absorb_entry(&mut self, successor: ReplicaId, name: Arc<[u8]>, source: Source, said: Said) -> usize {
+    /// The writer's own entry stays beside it until the fold: there is no moment at which an id is
+    /// not known.
+    pub(crate) fn absorb_entry(
+        &mut self,
+        successor: ReplicaId,
+        name: Arc<[u8]>,
+        source: Source,
+        said: Said,
+    ) -> usize {
         let held = self.writer(successor).and_then(|writer| {
-            writer.marks.absorbed(said.kind(), &name).find(|(replica, _)| *replica == source.replica).map(|(_, entry)| entry)
+            writer
+                .marks
+                .absorbed(said.kind(), &name)
+                .find(|(replica, _)| *replica == source.replica)
+                .map(|(_, entry)| entry)
         });
         let said = match (held.map(|entry| &entry.said), said) {
             (None, said) => said,
-            (Some(Said::Client(held)), Said::Client(chunk)) if chunk.sequences().any(|sequence| !held.applied(sequence)) => {
+            (Some(Said::Client(held)), Said::Client(chunk))
+                if chunk.sequences().any(|sequence| !held.applied(sequence)) =>
+            {
                 Said::Client(held.joined(&chunk))
             }
             _ => return 0,
         };
-        let age = held.and_then(|entry| entry.source).map_or(source.age, |held| held.age.min(source.age));
+        let age =
+            held.and_then(|entry| entry.source).map_or(source.age, |held| held.age.min(source.age));
         let bytes = name.len() + ENTRY_BYTES;
         self.write_entry(successor, name, Some(Source { age, ..source }), None, said);
         bytes
     }
 
-    /// What a writer that ended took back in the name of writers that are still held besides `folding`.
-    pub(crate) fn took_back_for_others(&self, ended: ReplicaId, folding: &[ReplicaId]) -> Vec<(ReplicaId, String, Add)> {
+    /// What a writer that ended took back in the name of writers that are still held besides
+    /// `folding`.
+    pub(crate) fn took_back_for_others(
+        &self,
+        ended: ReplicaId,
+        folding: &[ReplicaId],
+    ) -> Vec<(ReplicaId, String, Add)> {
         let entries = self.writer(ended).into_iter().flat_map(|writer| writer.marks.since(0));
         let took = entries.filter_map(|entry| match &entry.said {
-            Said::TakenBack(add) => Some((Entry::taken_back_from(&entry.name)?, entry.name.get(ReplicaId::BYTES..)?, *add)),
+            Said::TakenBack(add) => Some((
+                Entry::taken_back_from(&entry.name)?,
+                entry.name.get(ReplicaId::BYTES..)?,
+                *add,
+            )),
             _ => None,
         });
-        let stays = |writer: ReplicaId| folding.binary_search(&writer).is_err() && !self.is_folded(writer);
+        let stays =
+            |writer: ReplicaId| folding.binary_search(&writer).is_err() && !self.is_folded(writer);
         let took = took.filter(|(writer, ..)| stays(*writer));
-        took.filter_map(|(writer, id, add)| Some((writer, std::str::from_utf8(id).ok()?.to_owned(), add))).collect()
+        took.filter_map(|(writer, id, add)| {
+            Some((writer, std::str::from_utf8(id).ok()?.to_owned(), add))
+        })
+        .collect()
     }
 
-    /// How many changes a writer and the later incarnations of its node before `own` have made. O(writers).
+    /// How many changes a writer and the later incarnations of its node before `own` have made.
+    /// O(writers).
     pub(crate) fn written_since(&self, ended: ReplicaId, own: ReplicaId) -> Version {
-        let of_node = self.writers.iter().filter(|writer| writer.id.node == ended.node && writer.id >= ended && writer.id != own);
+        let of_node = self.writers.iter().filter(|writer| {
+            writer.id.node == ended.node && writer.id >= ended && writer.id != own
+        });
         of_node.fold(0, |written, writer| written.saturating_add(writer.seen))
     }
 
     /// The absorbed entries that `replica` will drop when these lives are folded.
     pub(crate) fn surplus(&self, replica: ReplicaId, folding: &[ReplicaId]) -> Vec<Entry> {
-        let is_folded = |source: ReplicaId| self.is_folded(source) || folding.binary_search(&source).is_ok();
-        self.writer(replica).map_or(Vec::new(), |writer| writer.marks.surplus(self.dedup, is_folded))
+        let is_folded =
+            |source: ReplicaId| self.is_folded(source) || folding.binary_search(&source).is_ok();
+        self.writer(replica)
+            .map_or(Vec::new(), |writer| writer.marks.surplus(self.dedup, is_folded))
     }
 
     /// Drops what goes with the folds that are on record.
@@ -306,15 +415,29 @@ impl CounterMap {
         noting.for_each(|writer| writer.marks.trim(*dedup, |replica| lives.is_folded(replica)));
     }
 
-    /// Takes the entries of a part that are newer than `seen`; `key` is the number here of a key there.
-    pub(super) fn take_marks(&mut self, at: usize, part: &Part, seen: Version, key: impl Fn(u32) -> u32, joined: &mut Joined) {
+    /// Takes the entries of a part that are newer than `seen`; `key` is the number here of a key
+    /// there.
+    pub(super) fn take_marks(
+        &mut self,
+        at: usize,
+        part: &Part,
+        seen: Version,
+        key: impl Fn(u32) -> u32,
+        joined: &mut Joined,
+    ) {
         for mark in part.marks.iter().filter(|mark| mark.version > seen) {
             self.take_mark(at, mark, &key, joined);
         }
         self.trim_marks(at);
     }
 
-    pub(super) fn take_mark(&mut self, at: usize, mark: &Entry, key: impl Fn(u32) -> u32, joined: &mut Joined) {
+    pub(super) fn take_mark(
+        &mut self,
+        at: usize,
+        mark: &Entry,
+        key: impl Fn(u32) -> u32,
+        joined: &mut Joined,
+    ) {
         let mut mark = mark.clone();
         mark.renumber(key);
         let (kind, name) = (mark.said.kind(), mark.name.clone());

@@ -10,10 +10,12 @@ use crate::version_vector::VersionVector;
 use crate::writer::Writer;
 
 impl CounterMap {
-    /// The bytes of all that is held: the same as `delta_since(&VersionVector::new()).encode()`, without the delta in between.
+    /// The bytes of all that is held: the same as `delta_since(&VersionVector::new()).encode()`,
+    /// without the delta in between.
     ///
     /// # Complexity
-    /// O(cells); and a sort of the names, and of each writer's cells, that did not come in the order of names.
+    /// O(cells); and a sort of the names, and of each writer's cells, that did not come in the
+    /// order of names.
     ///
     /// ```
     /// use counter_core::{CounterMap, ReplicaId, VersionVector};
@@ -23,8 +25,11 @@ impl CounterMap {
     /// # Ok::<(), counter_core::AddError>(())
     /// ```
     pub fn encode(&self) -> Vec<u8> {
-        // Few cells may have the short form of one click, and what few writers have besides plain cells is written with it.
-        if self.cell_count() < 2 || self.writers.iter().any(|writer| writer.has_extras() || !writer.marks.is_empty()) {
+        // Few cells may have the short form of one click, and what few writers have besides plain
+        // cells is written with it.
+        if self.cell_count() < 2
+            || self.writers.iter().any(|writer| writer.has_extras() || !writer.marks.is_empty())
+        {
             return self.delta_since(&VersionVector::new()).encode();
         }
         let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
@@ -37,9 +42,17 @@ impl CounterMap {
             writers().for_each(|writer| write_writer(&mut out, writer, &Numbering::Same));
         } else {
             let used = writers().map(|writer| writer.slots().map(|slot| writer.key(slot)));
-            let (Dictionary { counters, regions, pairs }, numbering) = Dictionary::of_used(&self.keys, used);
+            let (Dictionary { counters, regions, pairs }, numbering) =
+                Dictionary::of_used(&self.keys, used);
             let pair = |key: usize| pairs[key];
-            body::write_head(&mut out, counters.as_slice(), regions.as_slice(), pairs.len(), pair, writers().count());
+            body::write_head(
+                &mut out,
+                counters.as_slice(),
+                regions.as_slice(),
+                pairs.len(),
+                pair,
+                writers().count(),
+            );
             writers().for_each(|writer| write_writer(&mut out, writer, &numbering));
         }
         envelope(out)
@@ -52,7 +65,9 @@ fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &Numbering) {
     if matches!(numbering, Numbering::Same) && writer.ascending() {
         return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));
     }
-    let slots = in_order(writer.slots().map(|slot| (u64::from(numbering.rank(writer.key(slot))), slot)).collect());
+    let slots = in_order(
+        writer.slots().map(|slot| (u64::from(numbering.rank(writer.key(slot))), slot)).collect(),
+    );
     let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };
     body::write_part(out, &part, slots.len(), |at| ranked(slots[at]));
 }

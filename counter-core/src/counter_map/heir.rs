@@ -1,6 +1,8 @@
-//! What an heir writes: the cells of lives that ended become items of its own, and then its own amounts.
+//! What an heir writes: the cells of lives that ended become items of its own, and then its own
+//! amounts.
 //!
-//! When it may is the protocol's to know. Each step writes single cells, one version each, so every snapshot of the heir in between is exact.
+//! When it may is the protocol's to know. Each step writes single cells, one version each, so every
+//! snapshot of the heir in between is exact.
 
 use super::CounterMap;
 use crate::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
@@ -15,9 +17,11 @@ use crate::version_vector::Version;
 use crate::writer::Plain;
 
 impl CounterMap {
-    /// Lives that `heir` answers for and may take over together, ascending: with each of them all earlier lives of its node, since a fold names
-    /// a node's lives by the last, and all that it claims itself and may have taken over, as far as they are not folded yet. What it claims and
-    /// another answers for goes its own way. One of which nothing is held here may be among them. O(lives * claims).
+    /// Lives that `heir` answers for and may take over together, ascending: with each of them all
+    /// earlier lives of its node, since a fold names a node's lives by the last, and all that it
+    /// claims itself and may have taken over, as far as they are not folded yet. What it claims and
+    /// another answers for goes its own way. One of which nothing is held here may be among them.
+    /// O(lives * claims).
     pub fn inheritance(&self, heir: ReplicaId) -> Vec<ReplicaId> {
         self.whole(heir, self.claimed().filter(|&life| self.is_for(heir, life)).collect())
     }
@@ -26,17 +30,27 @@ impl CounterMap {
         !self.is_folded(life) && self.heir_of(life) == Some(heir)
     }
 
-    /// Of these lives, ascending, those that may be taken over without the others. O(lives log lives) where no life is left out.
+    /// Of these lives, ascending, those that may be taken over without the others. O(lives log
+    /// lives) where no life is left out.
     fn whole(&self, heir: ReplicaId, mut lives: Vec<ReplicaId>) -> Vec<ReplicaId> {
         loop {
             let mut closed: Vec<ReplicaId> = Vec::with_capacity(lives.len());
             for &life in &lives {
-                // The earlier lives of its node lie right before it, so the last of them stands for all.
+                // The earlier lives of its node lie right before it, so the last of them stands for
+                // all.
                 let at = self.writer_at(life).unwrap_or_else(|at| at);
-                let earlier = at.checked_sub(1).map(|at| self.writers[at].id).filter(|earlier| earlier.node == life.node);
-                let mut claimed = self.record(life).into_iter().flat_map(Record::claims_and_adopts).filter(|&life| self.is_for(heir, life));
-                let has_earlier =
-                    earlier.is_none_or(|earlier| closed.last().is_some_and(|last| *last >= earlier && last.node == life.node));
+                let earlier = at
+                    .checked_sub(1)
+                    .map(|at| self.writers[at].id)
+                    .filter(|earlier| earlier.node == life.node);
+                let mut claimed = self
+                    .record(life)
+                    .into_iter()
+                    .flat_map(Record::claims_and_adopts)
+                    .filter(|&life| self.is_for(heir, life));
+                let has_earlier = earlier.is_none_or(|earlier| {
+                    closed.last().is_some_and(|last| *last >= earlier && last.node == life.node)
+                });
                 if has_earlier && claimed.all(|other| lives.binary_search(&other).is_ok()) {
                     closed.push(life);
                 }
@@ -48,18 +62,25 @@ impl CounterMap {
         }
     }
 
-    /// Of lives that `heir` may take over, ascending, those whose amounts find room in its cells and leave as much again. The others stay what
-    /// they are, and count. O(cells of the lives); O(that * writers) where some amounts are near 2^62.
+    /// Of lives that `heir` may take over, ascending, those whose amounts find room in its cells
+    /// and leave as much again. The others stay what they are, and count. O(cells of the lives);
+    /// O(that * writers) where some amounts are near 2^62.
     pub(crate) fn fitting(&self, heir: ReplicaId, lives: &[ReplicaId]) -> Vec<ReplicaId> {
-        let most = |life: ReplicaId| self.keys_from(life, 0).fold(Amounts::default(), |most, (_, key)| most.join(self.total_of(life, key)));
+        let most = |life: ReplicaId| {
+            self.keys_from(life, 0)
+                .fold(Amounts::default(), |most, (_, key)| most.join(self.total_of(life, key)))
+        };
         let every = lives.iter().fold(most(heir), |sum, &life| sum.saturating_plus(most(life)));
         if every.is_within(CELL_MAX / 2) {
             return lives.to_vec();
         }
         let mut fitting: Vec<ReplicaId> = Vec::new();
         for &life in lives {
-            let sum =
-                |key| fitting.iter().chain([&heir, &life]).fold(Amounts::default(), |sum, &of| sum.saturating_plus(self.total_of(of, key)));
+            let sum = |key| {
+                fitting.iter().chain([&heir, &life]).fold(Amounts::default(), |sum, &of| {
+                    sum.saturating_plus(self.total_of(of, key))
+                })
+            };
             if self.keys_from(life, 0).all(|(_, key)| sum(key).is_within(CELL_MAX / 2)) {
                 fitting.push(life);
             }
@@ -68,7 +89,11 @@ impl CounterMap {
     }
 
     /// Changes the record of `replica`, which must have one. Returns the version of the change.
-    pub(crate) fn change_record(&mut self, replica: ReplicaId, change: impl FnOnce(&mut Record)) -> Option<Version> {
+    pub(crate) fn change_record(
+        &mut self,
+        replica: ReplicaId,
+        change: impl FnOnce(&mut Record),
+    ) -> Option<Version> {
         let at = self.writer_at(replica).ok()?;
         let writer = &mut self.writers[at];
         let record = writer.record.as_mut()?;
@@ -82,29 +107,58 @@ impl CounterMap {
 
     /// The folds that are on record with any of these lives.
     pub(crate) fn folded_by(&self, lives: &[ReplicaId]) -> Vec<Folded> {
-        lives.iter().filter_map(|life| self.record(*life)).flat_map(|record| record.folded.iter().copied()).collect()
+        lives
+            .iter()
+            .filter_map(|life| self.record(*life))
+            .flat_map(|record| record.folded.iter().copied())
+            .collect()
     }
 
-    /// The keys of a writer's cells from `slot` on, in the order in which the cells were made, with their slots.
-    pub(crate) fn keys_from(&self, replica: ReplicaId, slot: u32) -> impl Iterator<Item = (u32, KeyId)> + '_ {
+    /// The keys of a writer's cells from `slot` on, in the order in which the cells were made, with
+    /// their slots.
+    pub(crate) fn keys_from(
+        &self,
+        replica: ReplicaId,
+        slot: u32,
+    ) -> impl Iterator<Item = (u32, KeyId)> + '_ {
         let writer = self.writer(replica);
-        writer.into_iter().flat_map(move |writer| (slot..writer.slots().end).map(|slot| (slot, KeyId(writer.key(slot)))))
+        writer.into_iter().flat_map(move |writer| {
+            (slot..writer.slots().end).map(|slot| (slot, KeyId(writer.key(slot))))
+        })
     }
 
-    /// The first of a writer's cells from `slot` on that has something besides amounts, of which `wanted` is true.
-    pub(crate) fn next_extra(&self, replica: ReplicaId, slot: u32, wanted: impl Fn(&Extra) -> bool) -> Option<u32> {
-        self.writer(replica)?.extras_from(slot).find(|(_, extra)| wanted(extra)).map(|(slot, _)| slot)
+    /// The first of a writer's cells from `slot` on that has something besides amounts, of which
+    /// `wanted` is true.
+    pub(crate) fn next_extra(
+        &self,
+        replica: ReplicaId,
+        slot: u32,
+        wanted: impl Fn(&Extra) -> bool,
+    ) -> Option<u32> {
+        self.writer(replica)?
+            .extras_from(slot)
+            .find(|(_, extra)| wanted(extra))
+            .map(|(slot, _)| slot)
     }
 
-    /// Takes over what `lives` have at a key and nobody has taken over yet, in a round that began after version `begun` of the heir. Returns about
-    /// how many bytes the change costs each peer, 0 where there is nothing to take.
+    /// Takes over what `lives` have at a key and nobody has taken over yet, in a round that began
+    /// after version `begun` of the heir. Returns about how many bytes the change costs each peer,
+    /// 0 where there is nothing to take.
     ///
-    /// A cell takes over once a round, since a reset names one version at which it did. So what a replica that had been given up brings afterwards
-    /// is left where it is, like all of these lives that comes too late: it counts until the fold.
+    /// A cell takes over once a round, since a reset names one version at which it did. So what a
+    /// replica that had been given up brings afterwards is left where it is, like all of these
+    /// lives that comes too late: it counts until the fold.
     ///
     /// # Errors
-    /// `CellFull` where the heir's own amounts leave no room, or a cell still has what an earlier round took over; nothing changed.
-    pub(crate) fn adopt(&mut self, heir: ReplicaId, lives: &[ReplicaId], begun: Version, KeyId(key): KeyId) -> Result<usize, AddError> {
+    /// `CellFull` where the heir's own amounts leave no room, or a cell still has what an earlier
+    /// round took over; nothing changed.
+    pub(crate) fn adopt(
+        &mut self,
+        heir: ReplicaId,
+        lives: &[ReplicaId],
+        begun: Version,
+        KeyId(key): KeyId,
+    ) -> Result<usize, AddError> {
         let floors = Floors::of(self.held(key));
         let mut extra = self.extra_of(heir, key);
         if !extra.items.is_empty() && extra.adopted_at > begun {
@@ -112,11 +166,19 @@ impl CounterMap {
         }
         let (full, mut taken) = (!extra.items.is_empty(), false);
         let own = self.total_of(heir, KeyId(key));
-        for held in self.held(key).filter(|held| lives.binary_search(&held.replica).is_ok() && !floors.is_taken(held.replica)) {
+        for held in self.held(key).filter(|held| {
+            lives.binary_search(&held.replica).is_ok() && !floors.is_taken(held.replica)
+        }) {
             let none = Extra::default();
             let theirs = held.extra.unwrap_or(&none);
-            let fits = own.saturating_plus(extra.items.total()).saturating_plus(held.total()).is_within(NEARLY_FULL);
-            if full || !fits || !extra.items.take(held.replica, theirs.adopted_at, held.amounts, &theirs.items) {
+            let fits = own
+                .saturating_plus(extra.items.total())
+                .saturating_plus(held.total())
+                .is_within(NEARLY_FULL);
+            if full
+                || !fits
+                || !extra.items.take(held.replica, theirs.adopted_at, held.amounts, &theirs.items)
+            {
                 return Err(AddError::CellFull);
             }
             theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));
@@ -133,7 +195,8 @@ impl CounterMap {
         Ok(self.cell_bytes(heir, slot))
     }
 
-    /// Makes what a cell has taken over its own amounts. Returns about how many bytes the change costs each peer; None where the sum passes 2^62.
+    /// Makes what a cell has taken over its own amounts. Returns about how many bytes the change
+    /// costs each peer; None where the sum passes 2^62.
     pub(crate) fn compact(&mut self, heir: ReplicaId, slot: u32) -> Option<usize> {
         let at = self.writer_at(heir).ok()?;
         let key = self.writers[at].key(slot);
@@ -155,7 +218,8 @@ impl CounterMap {
         Some(self.cell_bytes(heir, slot))
     }
 
-    /// Drops from a cell what it cleared of lives that were folded. Returns about how many bytes the change costs each peer.
+    /// Drops from a cell what it cleared of lives that were folded. Returns about how many bytes
+    /// the change costs each peer.
     pub(crate) fn forget_cleared(&mut self, replica: ReplicaId, slot: u32) -> Option<usize> {
         let at = self.writer_at(replica).ok()?;
         let mut extra = self.extra_of(replica, self.writers[at].key(slot));
@@ -172,7 +236,11 @@ impl CounterMap {
     fn cell_bytes(&self, replica: ReplicaId, slot: u32) -> usize {
         self.writer(replica).map_or(0, |writer| {
             let (key, Plain { version, amounts }) = (writer.key(slot), writer.plain(slot));
-            Delta::cell_bytes_max(self.keys.names(key), DeltaCell { key, version, amounts }, writer.extra(slot))
+            Delta::cell_bytes_max(
+                self.keys.names(key),
+                DeltaCell { key, version, amounts },
+                writer.extra(slot),
+            )
         })
     }
 }

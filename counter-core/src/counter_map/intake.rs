@@ -1,4 +1,5 @@
-//! Taking newer cells and records of one writer, and bringing everything that is kept beside them up to date.
+//! Taking newer cells and records of one writer, and bringing everything that is kept beside them
+//! up to date.
 
 use super::values::Values;
 use super::{CounterMap, Joined, rehash, rehash_record};
@@ -19,22 +20,31 @@ pub(super) struct Intake<'a> {
     keys: &'a Keys,
     values: &'a mut Values,
     joined: &'a mut Joined,
-    /// Where the next cell probably stands: after the one before, since cells of two states mostly came in the same order.
+    /// Where the next cell probably stands: after the one before, since cells of two states mostly
+    /// came in the same order.
     near: u32,
     misses: u32,
-    /// Whether neither this writer has more than amounts, nor any key is reset, nor a hash is kept up to date.
+    /// Whether neither this writer has more than amounts, nor any key is reset, nor a hash is kept
+    /// up to date.
     bare: bool,
     /// What this counter's cells have brought so far and its total lacks yet.
     counter: u32,
     sum: i128,
-    /// The cells taken, where they do not come in the order of their versions: they are put in order at the end.
+    /// The cells taken, where they do not come in the order of their versions: they are put in
+    /// order at the end.
     moved: Option<Vec<(Version, u32)>>,
 }
 
 impl CounterMap {
-    /// What takes cells of the writer at `at`; `cells` of them are expected, `in_order` of their versions or not. Those that are not are all newer than
-    /// what is held.
-    pub(super) fn intake<'a>(&'a mut self, at: usize, cells: usize, in_order: bool, joined: &'a mut Joined) -> Intake<'a> {
+    /// What takes cells of the writer at `at`; `cells` of them are expected, `in_order` of their
+    /// versions or not. Those that are not are all newer than what is held.
+    pub(super) fn intake<'a>(
+        &'a mut self,
+        at: usize,
+        cells: usize,
+        in_order: bool,
+        joined: &'a mut Joined,
+    ) -> Intake<'a> {
         let writer = &mut self.writers[at];
         if cells > writer.len() / 4 {
             // Counting the hash afresh is cheaper then, and is done only when somebody asks.
@@ -49,7 +59,18 @@ impl CounterMap {
         }
         let bare = writer.hash.is_none() && !writer.has_extras() && !self.values.has_resets();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
-        Intake { writer, keys: &self.keys, values: &mut self.values, joined, near: 0, misses: 0, bare, counter: 0, sum: 0, moved }
+        Intake {
+            writer,
+            keys: &self.keys,
+            values: &mut self.values,
+            joined,
+            near: 0,
+            misses: 0,
+            bare,
+            counter: 0,
+            sum: 0,
+            moved,
+        }
     }
 }
 
@@ -141,7 +162,9 @@ impl Intake<'_> {
 
     pub(super) fn take_record(&mut self, record: &Record) {
         let stood = self.writer.record.as_ref();
-        self.joined.lives_changed |= record.speaks_of_lives() || record.has_left() || stood.is_some_and(Record::speaks_of_lives);
+        self.joined.lives_changed |= record.speaks_of_lives()
+            || record.has_left()
+            || stood.is_some_and(Record::speaks_of_lives);
         if self.writer.hash.is_some() {
             rehash_record(self.writer, record);
         }

@@ -1,4 +1,5 @@
-//! Which lives have ended: claimed by an heir, or folded into it and forgotten. Read from what the replicas' records say.
+//! Which lives have ended: claimed by an heir, or folded into it and forgotten. Read from what the
+//! replicas' records say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,8 @@ use crate::writer::Writer;
 pub(super) struct Lives {
     /// By ended life, who claims it, ascending.
     claimants: BTreeMap<ReplicaId, Vec<ReplicaId>>,
-    /// By ended life, who has begun to take it over, ascending: an heir, and those whose heir it is.
+    /// By ended life, who has begun to take it over, ascending: an heir, and those whose heir it
+    /// is.
     adopters: BTreeMap<ReplicaId, Vec<ReplicaId>>,
     /// By node, the latest life that was folded.
     folded: BTreeMap<u64, u64>,
@@ -23,7 +25,9 @@ pub(super) struct Lives {
 impl Lives {
     pub(super) fn of(writers: &[Writer]) -> Self {
         let mut lives = Self::default();
-        for (writer, record) in writers.iter().filter_map(|writer| Some((writer.id, writer.record.as_ref()?))) {
+        for (writer, record) in
+            writers.iter().filter_map(|writer| Some((writer.id, writer.record.as_ref()?)))
+        {
             for &Folded { node, upto } in &record.folded {
                 let latest = lives.folded.entry(node).or_default();
                 *latest = upto.max(*latest);
@@ -50,12 +54,14 @@ impl Lives {
 }
 
 impl CounterMap {
-    /// Whether a life was folded into its heir: its cells are forgotten, and late copies of them are ignored. O(log nodes).
+    /// Whether a life was folded into its heir: its cells are forgotten, and late copies of them
+    /// are ignored. O(log nodes).
     pub fn is_folded(&self, replica: ReplicaId) -> bool {
         self.lives.is_folded(replica)
     }
 
-    /// Up to which version what a writer wrote is counted here: of one that was folded, all of it. O(log writers).
+    /// Up to which version what a writer wrote is counted here: of one that was folded, all of it.
+    /// O(log writers).
     pub fn counted_up_to(&self, replica: ReplicaId) -> Version {
         if self.is_folded(replica) { Version::MAX } else { self.seen_of(replica) }
     }
@@ -70,19 +76,24 @@ impl CounterMap {
         self.lives.claimants.keys().copied()
     }
 
-    /// Every writer whose life has not ended, reachable or not, in the order of ids. These must agree before a life that ended is adopted.
+    /// Every writer whose life has not ended, reachable or not, in the order of ids. These must
+    /// agree before a life that ended is adopted.
     pub fn enrolled(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.replicas().filter(|&replica| !self.is_ended(replica))
     }
 
-    /// The successor of a life that ended. It is whoever has begun to absorb it; where that one has ended itself, *its* successor, which takes both
-    /// together. Where nobody has begun, it is the lowest claimant that has not ended; where all have ended, the successor of the latest incarnation of the
-    /// same node among them. Other claims are not passed on: two replicas that claimed each other would give two successors. None where somebody has to
-    /// claim the life anew. O(claims).
+    /// The successor of a life that ended. It is whoever has begun to absorb it; where that one has
+    /// ended itself, *its* successor, which takes both together. Where nobody has begun, it is the
+    /// lowest claimant that has not ended; where all have ended, the successor of the latest
+    /// incarnation of the same node among them. Other claims are not passed on: two replicas that
+    /// claimed each other would give two successors. None where somebody has to claim the life
+    /// anew. O(claims).
     pub fn heir_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
         let (mut life, mut met) = (ended, BTreeSet::new());
         while met.insert(life) {
-            let of = |lives: &'_ BTreeMap<ReplicaId, Vec<ReplicaId>>| lives.get(&life).cloned().unwrap_or_default();
+            let of = |lives: &'_ BTreeMap<ReplicaId, Vec<ReplicaId>>| {
+                lives.get(&life).cloned().unwrap_or_default()
+            };
             let begun = of(&self.lives.adopters);
             if let Some(&successor) = begun.iter().find(|&&other| !self.is_ended(other)) {
                 return Some(successor);
@@ -95,14 +106,19 @@ impl CounterMap {
             if let Some(&successor) = claimants.iter().find(|&&other| !self.is_ended(other)) {
                 return Some(successor);
             }
-            life = claimants.into_iter().rev().find(|other| other.node == life.node && other.generation > life.generation)?;
+            life = claimants
+                .into_iter()
+                .rev()
+                .find(|other| other.node == life.node && other.generation > life.generation)?;
         }
         None
     }
 
-    /// Lives that have left or ended, are not folded, and have no successor: each waits for somebody to claim it. Ascending. O(writers + claims).
+    /// Lives that have left or ended, are not folded, and have no successor: each waits for
+    /// somebody to claim it. Ascending. O(writers + claims).
     pub fn without_successor(&self) -> Vec<ReplicaId> {
-        let mut lives: Vec<ReplicaId> = self.replicas().filter(|&life| self.has_left(life)).chain(self.claimed()).collect();
+        let mut lives: Vec<ReplicaId> =
+            self.replicas().filter(|&life| self.has_left(life)).chain(self.claimed()).collect();
         lives.sort_unstable();
         lives.dedup();
         lives.retain(|&life| !self.is_folded(life) && self.heir_of(life).is_none());
@@ -114,10 +130,13 @@ impl CounterMap {
         self.record(replica).is_some_and(Record::has_left)
     }
 
-    /// Whether all that a leaver held at its end is held here, or was folded. True for a life that ended in another way. Who covers a leaver's last
-    /// statement knows everybody whom the leaver served. O(writers log writers).
+    /// Whether all that a leaver held at its end is held here, or was folded. True for a life that
+    /// ended in another way. Who covers a leaver's last statement knows everybody whom the leaver
+    /// served. O(writers log writers).
     pub fn covers_final_of(&self, life: ReplicaId) -> bool {
-        let is_here = |&(writer, version): &(ReplicaId, Version)| self.seen_of(writer) >= version || self.is_folded(writer);
+        let is_here = |&(writer, version): &(ReplicaId, Version)| {
+            self.seen_of(writer) >= version || self.is_folded(writer)
+        };
         self.record(life).is_none_or(|record| record.final_versions().iter().all(is_here))
     }
 
@@ -128,48 +147,67 @@ impl CounterMap {
 
     /// Whether some replica has folded lives and not yet made all of their amounts its own.
     pub fn is_compacting(&self) -> bool {
-        self.writers.iter().any(|writer| writer.record.as_ref().is_some_and(|record| record.compacting))
+        self.writers
+            .iter()
+            .any(|writer| writer.record.as_ref().is_some_and(|record| record.compacting))
     }
 
-    /// The records that speak of lives that ended, by writer, with their versions. Who holds all of these knows every claim and every fold.
+    /// The records that speak of lives that ended, by writer, with their versions. Who holds all of
+    /// these knows every claim and every fold.
     pub fn life_records(&self) -> impl Iterator<Item = (ReplicaId, Version)> + '_ {
-        let speaking = |writer: &Writer| writer.record.as_ref().filter(|record| record.speaks_of_lives()).map(|record| record.version);
+        let speaking = |writer: &Writer| {
+            writer
+                .record
+                .as_ref()
+                .filter(|record| record.speaks_of_lives())
+                .map(|record| record.version)
+        };
         self.writers.iter().filter_map(move |writer| Some((writer.id, speaking(writer)?)))
     }
 
-    /// Of the enrolled replicas but `own`, the first not known to agree: whose digest does not show that it holds `own` up to `upto` and every
-    /// record that speaks of lives, or names something that is not held here yet. None where all agree. O(writers²).
+    /// Of the enrolled replicas but `own`, the first not known to agree: whose digest does not show
+    /// that it holds `own` up to `upto` and every record that speaks of lives, or names something
+    /// that is not held here yet. None where all agree. O(writers²).
     ///
-    /// What a replica's digest shows, it keeps; from the claim of a life on it takes that life's cells from members only. So where all agree on
-    /// the claim, what is held here of that life is final; where all agree on an adoption, nobody resets in the coordinates before it any more.
+    /// What a replica's digest shows, it keeps; from the claim of a life on it takes that life's
+    /// cells from members only. So where all agree on the claim, what is held here of that life is
+    /// final; where all agree on an adoption, nobody resets in the coordinates before it any more.
     pub fn first_without<'a>(
         &self,
         own: ReplicaId,
         upto: Version,
         digest: impl Fn(ReplicaId) -> Option<&'a VersionVector>,
     ) -> Option<ReplicaId> {
-        let agrees = |replica: ReplicaId| digest(replica).is_some_and(|theirs| self.agrees(own, upto, theirs));
+        let agrees = |replica: ReplicaId| {
+            digest(replica).is_some_and(|theirs| self.agrees(own, upto, theirs))
+        };
         self.enrolled().find(|&replica| replica != own && !agrees(replica))
     }
 
-    /// Whether a digest shows `own` up to `upto` and every record that speaks of lives, and names nothing that is not held here. O(writers log writers).
+    /// Whether a digest shows `own` up to `upto` and every record that speaks of lives, and names
+    /// nothing that is not held here. O(writers log writers).
     pub fn agrees(&self, own: ReplicaId, upto: Version, digest: &VersionVector) -> bool {
         digest.get(own) >= upto
             && self.life_records().all(|(writer, version)| digest.get(writer) >= version)
-            && digest.iter().all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
+            && digest
+                .iter()
+                .all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
     }
 
-    /// Reads the records anew and forgets the writers that were folded. Returns the keys whose values changed by that: none where everything
-    /// that their heir wrote before the fold is held.
+    /// Reads the records anew and forgets the writers that were folded. Returns the keys whose
+    /// values changed by that: none where everything that their heir wrote before the fold is held.
     pub(super) fn lives_again(&mut self) -> Vec<KeyId> {
         self.lives = Lives::of(&self.writers);
-        let (gone, kept) = std::mem::take(&mut self.writers).into_iter().partition(|writer| self.lives.is_folded(writer.id));
+        let (gone, kept) = std::mem::take(&mut self.writers)
+            .into_iter()
+            .partition(|writer| self.lives.is_folded(writer.id));
         self.writers = kept;
         self.trim_entries();
         self.values_without(gone)
     }
 
-    /// Forgets what is held of a writer, to be pulled again as members have it. Returns the keys whose values changed.
+    /// Forgets what is held of a writer, to be pulled again as members have it. Returns the keys
+    /// whose values changed.
     pub(crate) fn unlearn(&mut self, replica: ReplicaId) -> Vec<KeyId> {
         let Ok(at) = self.writer_at(replica) else { return Vec::new() };
         let gone = self.writers.remove(at);
@@ -229,8 +267,16 @@ mod tests {
     #[test]
     fn who_answers_for_an_heir_that_ended_takes_over_all_of_its_chain() {
         let (low, other, last) = (life(1, 1), life(2, 1), life(3, 1));
-        let map = map(&[(low, &[DEAD], &[DEAD]), (other, &[DEAD], &[]), (last, &[low], &[]), (DEAD, &[], &[])]);
-        assert_eq!((map.heir_of(DEAD), map.inheritance(last), map.inheritance(other)), (Some(last), vec![low, DEAD], vec![]));
+        let map = map(&[
+            (low, &[DEAD], &[DEAD]),
+            (other, &[DEAD], &[]),
+            (last, &[low], &[]),
+            (DEAD, &[], &[]),
+        ]);
+        assert_eq!(
+            (map.heir_of(DEAD), map.inheritance(last), map.inheritance(other)),
+            (Some(last), vec![low, DEAD], vec![])
+        );
     }
 
     #[test]
@@ -249,11 +295,14 @@ mod tests {
         let id = heir.id();
         heir.map_mut().change_record(id, |record| record.fold(Folded::of(folded)));
         let is_folded = |generation| heir.map().is_folded(ReplicaId::new(9, generation));
-        assert!(is_folded(1) && is_folded(folded.generation) && !is_folded(folded.follows().generation));
+        assert!(
+            is_folded(1) && is_folded(folded.generation) && !is_folded(folded.follows().generation)
+        );
         assert!(!heir.map().is_folded(ReplicaId::new(8, 1)), "another node");
     }
 
-    /// Two processes of one node, such as from a disk and its clone, may begin so close to each other that their numbers differ in the lower half alone.
+    /// Two processes of one node, such as from a disk and its clone, may begin so close to each
+    /// other that their numbers differ in the lower half alone.
     #[test]
     fn fold_of_one_incarnation_leaves_a_later_one_of_the_same_second() {
         let (ended, goes_on) = (ReplicaId::new(9, (5 << 32) + 7), ReplicaId::new(9, (5 << 32) + 8));

@@ -31,24 +31,29 @@ use values::Values;
 
 /// Default bound on the counters that are made here, by which no client can grow a map for ever.
 pub const COUNTERS_MAX: usize = 2_000_000;
-/// A join takes this many times as many counters as may be made here. Two sides of a cut may each have made as many as they may.
+/// A join takes this many times as many counters as may be made here. Two sides of a cut may each
+/// have made as many as they may.
 const COUNTERS_JOINED: usize = 2;
-/// How many keys there may be for each counter that may be made here: the regions of a counter, on average.
+/// How many keys there may be for each counter that may be made here: the regions of a counter, on
+/// average.
 const KEYS_A_COUNTER: usize = 8;
-/// So many keys there may be in any case. Where few counters may be made, each may have many regions.
+/// So many keys there may be in any case. Where few counters may be made, each may have many
+/// regions.
 const KEYS_MIN: usize = 2_000_000;
 /// Default bound on replicas.
 pub const REPLICAS_MAX: usize = 100_000;
 
 /// A map from (counter, region) to a PN-counter, replicated by joining deltas in any order.
 ///
-/// A region is a PN-counter (Shapiro et al. 2011, specification 7) in a map of lattices; each process that runs in a region
-/// is one replica, one writer, of it. Only a replica writes its own cells; its versions are one sequence over all of them, and
-/// what is held of a writer is exactly its cells as of a version. So equal version vectors mean equal states.
+/// A region is a PN-counter (Shapiro et al. 2011, specification 7) in a map of lattices; each
+/// process that runs in a region is one replica, one writer, of it. Only a replica writes its own
+/// cells; its versions are one sequence over all of them, and what is held of a writer is exactly
+/// its cells as of a version. So equal version vectors mean equal states.
 ///
 /// # Complexity
-/// Totals are O(1). An add is O(1), a join O(changed), a delta O(changed) and, for names that did not come in order, a sort of
-/// the changed ones. Memory: about 42 bytes a cell (36 dense, 6 of index), 42 a key and 30 a counter besides the names.
+/// Totals are O(1). An add is O(1), a join O(changed), a delta O(changed) and, for names that did
+/// not come in order, a sort of the changed ones. Memory: about 42 bytes a cell (36 dense, 6 of
+/// index), 42 a key and 30 a counter besides the names.
 ///
 /// # Examples
 /// ```
@@ -91,10 +96,12 @@ impl CounterMap {
 
     /// As [`new`](Self::new), with other bounds on counters and replicas.
     ///
-    /// The bound on counters refuses only what is new. No counter is made here once there are `counters_max`. Counters that
-    /// exist go on, in every region. A join takes up to twice as many, because replicas that were cut off from each other may each
-    /// have made as many as they may. A delta that would pass that is refused whole. So is one that would pass `replicas_max`, or
-    /// [`keys_max`](Self::keys_max). All replicas should have the same bounds, or the one with less keeps less.
+    /// The bound on counters refuses only what is new. No counter is made here once there are
+    /// `counters_max`. Counters that exist go on, in every region. A join takes up to twice as
+    /// many, because replicas that were cut off from each other may each have made as many as they
+    /// may. A delta that would pass that is refused whole. So is one that would pass
+    /// `replicas_max`, or [`keys_max`](Self::keys_max). All replicas should have the same bounds,
+    /// or the one with less keeps less.
     pub fn with_bounds(counters_max: usize, replicas_max: usize) -> Self {
         Self {
             keys: Keys::default(),
@@ -117,14 +124,16 @@ impl CounterMap {
         self.counters_max
     }
 
-    /// How many keys, the regions of all counters, a map holds that makes `counters_max` counters: eight for each, and at least
-    /// 2,000,000. Neither an add nor a join passes it. It bounds the memory that a faulty member can fill.
+    /// How many keys, the regions of all counters, a map holds that makes `counters_max` counters:
+    /// eight for each, and at least 2,000,000. Neither an add nor a join passes it. It bounds the
+    /// memory that a faulty member can fill.
     pub fn keys_max(counters_max: usize) -> usize {
         counters_max.saturating_mul(KEYS_A_COUNTER).max(KEYS_MIN)
     }
 
-    /// The same map with tables of `dedup_max` entries instead of [`MARKS_MAX`](crate::MARKS_MAX) and all other bounds of dedup entries
-    /// in proportion, for tests of evictions. All replicas must have the same, or equal version vectors are not equal states.
+    /// The same map with tables of `dedup_max` entries instead of [`MARKS_MAX`](crate::MARKS_MAX)
+    /// and all other bounds of dedup entries in proportion, for tests of evictions. All replicas
+    /// must have the same, or equal version vectors are not equal states.
     #[doc(hidden)]
     pub fn with_dedup_max(self, dedup_max: usize) -> Self {
         Self { dedup: Bounds::of(dedup_max), ..self }
@@ -133,21 +142,55 @@ impl CounterMap {
     /// Adds `amount` as `replica`; returns the version of the change.
     ///
     /// # Errors
-    /// An amount of 0 or above 2^32, a cell that is full, a name that is empty or too long, a counter too many: nothing changed.
-    pub fn add(&mut self, replica: ReplicaId, counter: &str, region: &str, amount: u64) -> Result<Version, AddError> {
-        self.change(replica, counter, region, Amounts { increments: in_range(amount)?, decrements: 0 })
+    /// An amount of 0 or above 2^32, a cell that is full, a name that is empty or too long, a
+    /// counter too many: nothing changed.
+    pub fn add(
+        &mut self,
+        replica: ReplicaId,
+        counter: &str,
+        region: &str,
+        amount: u64,
+    ) -> Result<Version, AddError> {
+        self.change(
+            replica,
+            counter,
+            region,
+            Amounts { increments: in_range(amount)?, decrements: 0 },
+        )
     }
 
     /// Subtracts `amount` as `replica`; returns the version of the change.
     ///
     /// # Errors
     /// As [`add`](Self::add).
-    pub fn subtract(&mut self, replica: ReplicaId, counter: &str, region: &str, amount: u64) -> Result<Version, AddError> {
-        self.change(replica, counter, region, Amounts { increments: 0, decrements: in_range(amount)? })
+    pub fn subtract(
+        &mut self,
+        replica: ReplicaId,
+        counter: &str,
+        region: &str,
+        amount: u64,
+    ) -> Result<Version, AddError> {
+        self.change(
+            replica,
+            counter,
+            region,
+            Amounts { increments: 0, decrements: in_range(amount)? },
+        )
     }
 
-    fn change(&mut self, replica: ReplicaId, counter: &str, region: &str, by: Amounts) -> Result<Version, AddError> {
-        let key = self.keys.intern(counter, region, self.counters_max, Self::keys_max(self.counters_max))?;
+    fn change(
+        &mut self,
+        replica: ReplicaId,
+        counter: &str,
+        region: &str,
+        by: Amounts,
+    ) -> Result<Version, AddError> {
+        let key = self.keys.intern(
+            counter,
+            region,
+            self.counters_max,
+            Self::keys_max(self.counters_max),
+        )?;
         self.change_key(replica, KeyId(key), by)
     }
 
@@ -156,7 +199,12 @@ impl CounterMap {
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`; nothing changed.
     pub fn intern(&mut self, counter: &str, region: &str) -> Result<KeyId, AddError> {
-        let key = self.keys.intern(counter, region, self.counters_max, Self::keys_max(self.counters_max))?;
+        let key = self.keys.intern(
+            counter,
+            region,
+            self.counters_max,
+            Self::keys_max(self.counters_max),
+        )?;
         self.values.cover(key, self.keys.counter_of(key));
         Ok(KeyId(key))
     }
@@ -165,7 +213,12 @@ impl CounterMap {
     ///
     /// # Errors
     /// `CellFull` where a part would pass 2^62; nothing changed.
-    pub fn change_key(&mut self, replica: ReplicaId, key: KeyId, by: Amounts) -> Result<Version, AddError> {
+    pub fn change_key(
+        &mut self,
+        replica: ReplicaId,
+        key: KeyId,
+        by: Amounts,
+    ) -> Result<Version, AddError> {
         let KeyId(key) = key;
         let counter = self.keys.counter_of(key);
         raised(Amounts::default(), by).ok_or(AddError::CellFull)?;
@@ -234,7 +287,10 @@ fn in_range(amount: u64) -> Result<u64, AddError> {
 /// Both sums, or None where one passes 2^62.
 fn raised(amounts: Amounts, by: Amounts) -> Option<Amounts> {
     let part = |a: u64, b: u64| a.checked_add(b).filter(|&sum| sum <= CELL_MAX);
-    Some(Amounts { increments: part(amounts.increments, by.increments)?, decrements: part(amounts.decrements, by.decrements)? })
+    Some(Amounts {
+        increments: part(amounts.increments, by.increments)?,
+        decrements: part(amounts.decrements, by.decrements)?,
+    })
 }
 
 /// Brings a writer's hash up to date for one cell that changes its amounts.
@@ -242,7 +298,11 @@ fn rehash(writer: &mut Writer, keys: &Keys, slot: u32, stood: Plain, plain: Plai
     let (names, extra) = (keys.names(writer.key(slot)), writer.extra(slot));
     let mut scratch = Vec::with_capacity(96);
     let new = cell_hash(&mut scratch, writer.id, names, plain, extra);
-    let old = if stood.version == 0 { 0 } else { cell_hash(&mut scratch, writer.id, names, stood, extra) };
+    let old = if stood.version == 0 {
+        0
+    } else {
+        cell_hash(&mut scratch, writer.id, names, stood, extra)
+    };
     writer.hash = writer.hash.map(|sum| sum.wrapping_sub(old).wrapping_add(new));
 }
 

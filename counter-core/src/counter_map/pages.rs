@@ -14,7 +14,8 @@ use crate::replica_id::ReplicaId;
 use crate::version_vector::{Version, VersionVector};
 use crate::writer::Writer;
 
-/// Where a pull stands: the writer whose pages are under way, and the version up to which its cells were sent.
+/// Where a pull stands: the writer whose pages are under way, and the version up to which its cells
+/// were sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     replica: ReplicaId,
@@ -42,14 +43,16 @@ impl Cursor {
         out
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Any cursor is harmless to the source: it only says where to go on.
+    /// Reads what [`encode`](Self::encode) wrote. Any cursor is harmless to the source: it only
+    /// says where to go on.
     ///
     /// # Errors
     /// Anything that is not such bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let (replica, version) = (reader.replica()?, reader.varint()?);
-        let slot = u32::try_from(reader.varint()?).map_err(|_| DecodeError::Invalid("a slot fits in 32 bits"))?;
+        let slot = u32::try_from(reader.varint()?)
+            .map_err(|_| DecodeError::Invalid("a slot fits in 32 bits"))?;
         reader.finish()?;
         Ok(Self { replica, version, slot })
     }
@@ -58,14 +61,16 @@ impl Cursor {
 /// One answer to a pull.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Closed parts of the writers that end with this page, and an open one of the writer that goes on.
+    /// Closed parts of the writers that end with this page, and an open one of the writer that goes
+    /// on.
     pub delta: Delta,
     /// Where to go on; None when this was the last page.
     pub next: Option<Cursor>,
 }
 
 impl CounterMap {
-    /// All that a holder of `seen` lacks. O(changed), and a sort of the changed names unless they came in order.
+    /// All that a holder of `seen` lacks. O(changed), and a sort of the changed names unless they
+    /// came in order.
     pub fn delta_since(&self, seen: &VersionVector) -> Delta {
         let parts = self.writers.iter().filter(|writer| writer.seen > seen.get(writer.id));
         let parts = parts.map(|writer| {
@@ -83,9 +88,12 @@ impl CounterMap {
         Delta::from_parts(parts.collect(), &self.keys)
     }
 
-    /// How many cells a holder of `seen` lacks, counted up to `max`. O(writers log writers + counted).
+    /// How many cells a holder of `seen` lacks, counted up to `max`. O(writers log writers +
+    /// counted).
     pub fn cells_since(&self, seen: &VersionVector, max: usize) -> usize {
-        self.writers.iter().fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id), max - cells))
+        self.writers
+            .iter()
+            .fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id), max - cells))
     }
 
     /// What one writer changed after a version, as of now; None where nothing did.
@@ -98,30 +106,47 @@ impl CounterMap {
         Some(Delta::from_parts(smallvec![part], &self.keys))
     }
 
-    /// One page of what a holder of `have` lacks, of at most `bytes_max` encoded bytes, but one cell at least; of the writers in
-    /// `only`, where given.
+    /// One page of what a holder of `have` lacks, of at most `bytes_max` encoded bytes, but one
+    /// cell at least; of the writers in `only`, where given.
     ///
-    /// Writers follow each other from the one that lacks least, so that quiet ones do not starve; each is walked in version order to
-    /// its *current* end, so a cell that moves meanwhile is met again at its newer version, and its span is granted with its last page.
-    /// A requester goes on with `next` at the *same* source; at another it starts again without.
+    /// Writers follow each other from the one that lacks least, so that quiet ones do not starve;
+    /// each is walked in version order to its *current* end, so a cell that moves meanwhile is met
+    /// again at its newer version, and its span is granted with its last page. A requester goes on
+    /// with `next` at the *same* source; at another it starts again without.
     ///
     /// # Complexity
-    /// O(writers log writers + cells of the page); where the cursor's cell has moved, once O(cells after it).
-    pub fn page_since(&self, have: &VersionVector, only: Option<&[ReplicaId]>, cursor: Option<&Cursor>, bytes_max: usize) -> Page {
+    /// O(writers log writers + cells of the page); where the cursor's cell has moved, once O(cells
+    /// after it).
+    pub fn page_since(
+        &self,
+        have: &VersionVector,
+        only: Option<&[ReplicaId]>,
+        cursor: Option<&Cursor>,
+        bytes_max: usize,
+    ) -> Page {
         let mut draft = Draft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
             let after = have.get(writer.id);
             let at = cursor.filter(|cursor| cursor.replica == writer.id && cursor.version >= after);
             let from = at.map_or((after, u32::MAX), |cursor| (cursor.version, cursor.slot));
             if let Some(next) = self.fill(&mut draft, writer, after, from) {
-                return Page { delta: Delta::from_parts(draft.parts, &self.keys), next: Some(next) };
+                return Page {
+                    delta: Delta::from_parts(draft.parts, &self.keys),
+                    next: Some(next),
+                };
             }
         }
         Page { delta: Delta::from_parts(draft.parts, &self.keys), next: None }
     }
 
-    /// The writers that a requester lacks something of: first the one under way, then by how much it lacks.
-    fn wanted(&self, have: &VersionVector, only: Option<&[ReplicaId]>, cursor: Option<&Cursor>) -> Vec<&Writer> {
+    /// The writers that a requester lacks something of: first the one under way, then by how much
+    /// it lacks.
+    fn wanted(
+        &self,
+        have: &VersionVector,
+        only: Option<&[ReplicaId]>,
+        cursor: Option<&Cursor>,
+    ) -> Vec<&Writer> {
         // Requesters send them ascending; whoever does not pays for a sort.
         let only = only.map(|only| {
             let mut only = Cow::Borrowed(only);
@@ -133,28 +158,44 @@ impl CounterMap {
         let is_meant = |id| only.as_ref().is_none_or(|only| only.binary_search(&id).is_ok());
         let lacks = |writer: &&Writer| writer.seen > have.get(writer.id) && is_meant(writer.id);
         let mut wanted: Vec<&Writer> = self.writers.iter().filter(lacks).collect();
-        wanted.sort_by_key(|w| (cursor.is_none_or(|cursor| cursor.replica != w.id), w.seen - have.get(w.id), w.id));
+        wanted.sort_by_key(|w| {
+            (cursor.is_none_or(|cursor| cursor.replica != w.id), w.seen - have.get(w.id), w.id)
+        });
         wanted
     }
 
     /// Adds a writer's cells; where the page is full before its end, says where to go on.
-    fn fill(&self, draft: &mut Draft, writer: &Writer, after: Version, (version, slot): (Version, u32)) -> Option<Cursor> {
+    fn fill(
+        &self,
+        draft: &mut Draft,
+        writer: &Writer,
+        after: Version,
+        (version, slot): (Version, u32),
+    ) -> Option<Cursor> {
         let mut part = opened(writer, after, version);
         let mut last = Cursor { replica: writer.id, version, slot };
-        let mut bytes = Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
+        let mut bytes =
+            Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
         let mut cells = writer.since_near(version, slot).peekable();
         loop {
             // Cells and marks in the order of their versions: which of both is next.
             let slot = cells.peek().copied();
             let mark = writer.marks.next_after(last.version);
-            let mark = mark.filter(|mark| slot.is_none_or(|slot| mark.version < writer.plain(slot).version));
+            let mark = mark
+                .filter(|mark| slot.is_none_or(|slot| mark.version < writer.plain(slot).version));
             let cost = match (mark, slot) {
                 (Some(mark), _) => dedup::bytes_max(mark) + self.names_bytes(mark),
-                (None, Some(slot)) => Delta::cell_bytes_max(self.keys.names(writer.key(slot)), cell(writer, slot), writer.extra(slot)),
+                (None, Some(slot)) => Delta::cell_bytes_max(
+                    self.keys.names(writer.key(slot)),
+                    cell(writer, slot),
+                    writer.extra(slot),
+                ),
                 (None, None) => break,
             };
             let part_is_empty = part.cells.is_empty() && part.marks.is_empty();
-            if draft.bytes + bytes + cost > draft.bytes_max && !(draft.parts.is_empty() && part_is_empty) {
+            if draft.bytes + bytes + cost > draft.bytes_max
+                && !(draft.parts.is_empty() && part_is_empty)
+            {
                 if !part_is_empty {
                     draft.parts.push(part);
                 }
@@ -179,7 +220,10 @@ impl CounterMap {
 impl CounterMap {
     /// What the names of a mark's keys may add to a delta's dictionary.
     fn names_bytes(&self, mark: &Entry) -> usize {
-        mark.keys().map(|key| self.keys.names(key)).map(|(counter, region)| counter.len() + region.len() + 17).sum()
+        mark.keys()
+            .map(|key| self.keys.names(key))
+            .map(|(counter, region)| counter.len() + region.len() + 17)
+            .sum()
     }
 }
 
@@ -192,7 +236,8 @@ struct Draft {
 /// A part still open, with the record if it lies after `sent`.
 pub(super) fn opened(writer: &Writer, after: Version, sent: Version) -> Part {
     let mut part = Part::new(Span { replica: writer.id, after, upto: writer.seen }, false);
-    part.record = writer.record.as_ref().filter(|record| record.version > sent).cloned().map(Box::new);
+    part.record =
+        writer.record.as_ref().filter(|record| record.version > sent).cloned().map(Box::new);
     part
 }
 

@@ -33,7 +33,8 @@ impl CounterMap {
 
     /// A counter's regions with their values, in the order in which they came. O(regions).
     pub fn regions(&self, counter: &str) -> impl Iterator<Item = (&str, i128)> {
-        let keys = self.keys.counter(counter).into_iter().flat_map(|number| self.keys.of_counter(number));
+        let keys =
+            self.keys.counter(counter).into_iter().flat_map(|number| self.keys.of_counter(number));
         keys.map(|key| (self.keys.region_of(key), self.values.of_key(key)))
     }
 
@@ -42,16 +43,22 @@ impl CounterMap {
         self.keys.counters()
     }
 
-    /// What each replica counts for one region of a counter: increments minus decrements, each above what was reset of it. O(writers).
+    /// What each replica counts for one region of a counter: increments minus decrements, each
+    /// above what was reset of it. O(writers).
     pub fn by_replica(&self, counter: &str, region: &str) -> Vec<(ReplicaId, i128)> {
         let key = self.keys.find(counter, region);
-        key.into_iter().flat_map(|key| self.shares(key).map(|(id, amounts)| (id, amounts.net()))).collect()
+        key.into_iter()
+            .flat_map(|key| self.shares(key).map(|(id, amounts)| (id, amounts.net())))
+            .collect()
     }
 
     /// The PN-counter of one region of a counter, with every replica's cell. O(writers).
     pub fn pn_counter(&self, counter: &str, region: &str) -> PnCounter {
         let Some(key) = self.keys.find(counter, region) else { return PnCounter::default() };
-        self.writers.iter().filter_map(|writer| writer.slot(key, key).map(|slot| (writer.id, writer.cell(slot)))).collect()
+        self.writers
+            .iter()
+            .filter_map(|writer| writer.slot(key, key).map(|slot| (writer.id, writer.cell(slot))))
+            .collect()
     }
 
     /// The key of (counter, region), if it was ever written or interned.
@@ -75,10 +82,13 @@ impl CounterMap {
         self.keys.counter_of(key.0)
     }
 
-    /// A writer's own amounts at a key and those that it has taken over, zero where it has no cell. O(log writers).
+    /// A writer's own amounts at a key and those that it has taken over, zero where it has no cell.
+    /// O(log writers).
     pub(crate) fn total_of(&self, replica: ReplicaId, KeyId(key): KeyId) -> Amounts {
         let cell = self.writer(replica).and_then(|writer| writer.amounts(key));
-        cell.map_or(Amounts::default(), |(amounts, extra)| extra.map_or(amounts, |extra| amounts.plus(extra.items.total())))
+        cell.map_or(Amounts::default(), |(amounts, extra)| {
+            extra.map_or(amounts, |extra| amounts.plus(extra.items.total()))
+        })
     }
 
     /// Keys known.
@@ -121,7 +131,8 @@ impl CounterMap {
         self.writers.iter().map(|writer| (writer.id, writer.seen)).collect()
     }
 
-    /// The hash of all that is held. O(writers), after the first call and except for writers most of whose cells changed since.
+    /// The hash of all that is held. O(writers), after the first call and except for writers most
+    /// of whose cells changed since.
     pub fn state_hash(&mut self) -> StateHash {
         let mut scratch = Vec::with_capacity(96);
         let mut sum = 0u128;
@@ -143,7 +154,8 @@ impl CounterMap {
 impl PartialEq for CounterMap {
     fn eq(&self, other: &Self) -> bool {
         let nothing = VersionVector::new();
-        self.version_vector() == other.version_vector() && self.delta_since(&nothing) == other.delta_since(&nothing)
+        self.version_vector() == other.version_vector()
+            && self.delta_since(&nothing) == other.delta_since(&nothing)
     }
 }
 

@@ -7,8 +7,9 @@ use crate::dedup::entry::{Entry, Kind};
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
-    /// Whatever `from` wrote was written by `to`: the same cells, record and dedup entries under the same versions. Values stay as they are. False, and
-    /// nothing changed, where nothing of `from` is held, or something of `to`. O(cells of the writer).
+    /// Whatever `from` wrote was written by `to`: the same cells, record and dedup entries under
+    /// the same versions. Values stay as they are. False, and nothing changed, where nothing of
+    /// `from` is held, or something of `to`. O(cells of the writer).
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) -> bool {
         let (Ok(at), Err(_)) = (self.writer_at(from), self.writer_at(to)) else { return false };
         let mut writer = self.writers.remove(at);
@@ -23,16 +24,23 @@ impl CounterMap {
         true
     }
 
-    /// The latest incarnation that is known of a replica's node, beside the replica: held, claimed or folded. O(writers + claims).
+    /// The latest incarnation that is known of a replica's node, beside the replica: held, claimed
+    /// or folded. O(writers + claims).
     pub fn latest_beside(&self, replica: ReplicaId) -> Option<ReplicaId> {
-        let known = self.replicas().chain(self.claimed()).filter(|life| life.node == replica.node && *life != replica);
+        let known = self
+            .replicas()
+            .chain(self.claimed())
+            .filter(|life| life.node == replica.node && *life != replica);
         known.chain(self.lives.last_folded(replica.node)).max()
     }
 }
 
 /// An entry for what was taken back begins with the writer that had applied it.
 fn renamed(entry: Entry, from: ReplicaId, to: ReplicaId) -> Entry {
-    let rest = entry.name.strip_prefix(from.to_bytes().as_slice()).filter(|_| entry.said.kind() == Kind::TakenBack);
+    let rest = entry
+        .name
+        .strip_prefix(from.to_bytes().as_slice())
+        .filter(|_| entry.said.kind() == Kind::TakenBack);
     match rest {
         Some(id) => Entry { name: [to.to_bytes().as_slice(), id].concat().into(), ..entry },
         None => entry,
@@ -75,14 +83,20 @@ mod tests {
     #[test]
     fn renamed_replica_is_as_if_it_had_had_that_number_from_the_start() {
         let (mut one, mut other) = (written_by(LATE, None), written_by(EARLY, Some(LATE)));
-        assert_eq!((one.id(), one.version(), one.total("clicks")), (other.id(), other.version(), other.total("clicks")));
+        assert_eq!(
+            (one.id(), one.version(), one.total("clicks")),
+            (other.id(), other.version(), other.total("clicks"))
+        );
         assert_eq!(one.map_mut().state_hash(), other.map_mut().state_hash());
         let nothing = VersionVector::new();
         let bytes = |replica: &Replica| replica.map().delta_since(&nothing).encode();
         assert_eq!(bytes(&one), bytes(&other));
         let mut fresh = Replica::new(ReplicaId::new(7, 1), "sin").unwrap();
         fresh.join_delta(Delta::decode(&bytes(&other)).unwrap()).unwrap();
-        assert_eq!((fresh.total("clicks"), fresh.total("likes")), (other.total("clicks"), other.total("likes")));
+        assert_eq!(
+            (fresh.total("clicks"), fresh.total("likes")),
+            (other.total("clicks"), other.total("likes"))
+        );
     }
 
     #[test]
@@ -107,6 +121,9 @@ mod tests {
         let mut work = replica.inheritance(None).unwrap();
         replica.adopt(&mut work, usize::MAX).unwrap();
         replica.fold(&mut work);
-        assert!(replica.map().latest_beside(ReplicaId::new(5, 0)).unwrap() >= LATE && replica.map().is_folded(LATE));
+        assert!(
+            replica.map().latest_beside(ReplicaId::new(5, 0)).unwrap() >= LATE
+                && replica.map().is_folded(LATE)
+        );
     }
 }

@@ -10,11 +10,13 @@ use crate::version_vector::Version;
 use crate::writer::Plain;
 
 impl CounterMap {
-    /// Resets one region of a counter as `replica`: clears, of every writer, the amounts that are held here of it.
+    /// Resets one region of a counter as `replica`: clears, of every writer, the amounts that are
+    /// held here of it.
     ///
-    /// They are written into the *resetter's own* cell. The value is then the sum over writers of what each has above the most that
-    /// any cell says was cleared of it; so an add that the resetter had not seen stays, wherever it was made. Resets commute with
-    /// everything. Returns the version of the change, or None where there was nothing to reset.
+    /// They are written into the *resetter's own* cell. The value is then the sum over writers of
+    /// what each has above the most that any cell says was cleared of it; so an add that the
+    /// resetter had not seen stays, wherever it was made. Resets commute with everything. Returns
+    /// the version of the change, or None where there was nothing to reset.
     ///
     /// # Errors
     /// `NameOutOfRange` for a name that no key can have.
@@ -35,10 +37,18 @@ impl CounterMap {
     /// assert_eq!(at_a.total("clicks"), 2);
     /// # Ok::<(), counter_core::AddError>(())
     /// ```
-    pub fn reset(&mut self, replica: ReplicaId, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
+    pub fn reset(
+        &mut self,
+        replica: ReplicaId,
+        counter: &str,
+        region: &str,
+    ) -> Result<Option<Version>, AddError> {
         let Some(key) = self.keys.find(counter, region) else { return Ok(None) };
         let floors = Floors::of(self.held(key));
-        if self.held(key).all(|held| floors.share(&held).is_none_or(|share| share == Amounts::default())) {
+        if self
+            .held(key)
+            .all(|held| floors.share(&held).is_none_or(|share| share == Amounts::default()))
+        {
             return Ok(None);
         }
         let seen = seen(self.held(key));
@@ -71,10 +81,13 @@ impl CounterMap {
         })
     }
 
-    /// What each writer's cell counts for a key: above what was cleared of it, and with what it has taken over. O(writers).
+    /// What each writer's cell counts for a key: above what was cleared of it, and with what it has
+    /// taken over. O(writers).
     pub(super) fn shares(&self, key: u32) -> impl Iterator<Item = (ReplicaId, Amounts)> + '_ {
-        let floors = if self.values.is_shaped(key) { Floors::of(self.held(key)) } else { Floors::default() };
-        self.held(key).filter_map(move |held| floors.share(&held).map(|share| (held.replica, share)))
+        let floors =
+            if self.values.is_shaped(key) { Floors::of(self.held(key)) } else { Floors::default() };
+        self.held(key)
+            .filter_map(move |held| floors.share(&held).map(|share| (held.replica, share)))
     }
 
     /// Counts the value of a key from all its cells.

@@ -8,7 +8,8 @@ pub(super) struct Values {
     of_key: Vec<i128>,
     of_counter: Vec<i128>,
     all: i128,
-    /// Keys of which some cell has cleared or taken over something: their values are counted from all their cells.
+    /// Keys of which some cell has cleared or taken over something: their values are counted from
+    /// all their cells.
     shaped: BTreeSet<u32>,
 }
 

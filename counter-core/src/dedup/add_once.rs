@@ -1,4 +1,5 @@
-//! Adding once: applied by a replica that does not know the id, and taken back where two had applied it before they met.
+//! Adding once: applied by a replica that does not know the id, and taken back where two had
+//! applied it before they met.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,14 +9,18 @@ use smallvec::SmallVec;
 
 use crate::amounts::{AMOUNT_MAX, Amounts};
 use crate::counter_map::Stance;
-use crate::dedup::entry::{Add, Chunk, Entry, Forgotten, ID_CHUNK, Id, Kind, Look, Said, Single, Source, chunk_name, client_of};
+use crate::dedup::entry::{
+    Add, Chunk, Entry, Forgotten, ID_CHUNK, Id, Kind, Look, Said, Single, Source, chunk_name,
+    client_of,
+};
 use crate::error::AddError;
 use crate::keys::KeyId;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 
-/// The most chunks of one client that are looked at when another writer is sure of more of its numbers.
+/// The most chunks of one client that are looked at when another writer is sure of more of its
+/// numbers.
 const SURE_CHUNKS_MAX: u64 = 1_250;
 
 /// What became of an add with an id.
@@ -25,12 +30,14 @@ pub enum Once {
     Applied,
     /// It was added before, here or by a replica whose state is held here; nothing was added now.
     Repeated,
-    /// Nothing was added: the id's client numbers its adds, and what is remembered of it begins after this number. It was almost
-    /// certainly applied; whoever sent it should count it as done and not send it again.
+    /// Nothing was added: the id's client numbers its adds, and what is remembered of it begins
+    /// after this number. It was almost certainly applied; whoever sent it should count it as done
+    /// and not send it again.
     CannotTell,
 }
 
-/// The clients that this writer serves and of which it has forgotten nothing yet: their numbers will be remembered.
+/// The clients that this writer serves and of which it has forgotten nothing yet: their numbers
+/// will be remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Clients(HashSet<Box<[u8]>, RandomState>);
 
@@ -52,18 +59,22 @@ enum Verdict {
 }
 
 impl Replica {
-    /// Adds `amount`, not 0 and within ±2^32, to this region of a counter, unless an add with this id was applied before: here, or by
-    /// a replica whose state is held here. The amount and the dedup entry are one change: nobody ever holds one without the other.
+    /// Adds `amount`, not 0 and within ±2^32, to this region of a counter, unless an add with this
+    /// id was applied before: here, or by a replica whose state is held here. The amount and the
+    /// dedup entry are one change: nobody ever holds one without the other.
     ///
-    /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2, 3 and so on, without gaps, over all
-    /// counters; they may arrive in another order. An id names one add of one counter: sent again with another amount or counter it
-    /// is still a repeat. Of each writer the latest [`MARKS_MAX`](crate::MARKS_MAX) other ids are remembered, and as many times eight
-    /// numbers of a client. Of a client it is remembered for good up to which number entries were forgotten, so no repeat of its adds
-    /// counts again: the answer is then `Repeated` or [`CannotTell`](Once::CannotTell). That holds for the first
+    /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2,
+    /// 3 and so on, without gaps, over all counters; they may arrive in another order. An id names
+    /// one add of one counter: sent again with another amount or counter it is still a repeat. Of
+    /// each writer the latest [`MARKS_MAX`](crate::MARKS_MAX) other ids are remembered, and as many
+    /// times eight numbers of a client. Of a client it is remembered for good up to which number
+    /// entries were forgotten, so no repeat of its adds counts again: the answer is then `Repeated`
+    /// or [`CannotTell`](Once::CannotTell). That holds for the first
     /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are remembered as other ids are.
     ///
-    /// Two replicas that did not know of each other may both apply an add. When they have met, one of the two copies is taken back by
-    /// the replica that applied it, or by its successor once that absorbs it: the greater [`ReplicaId`]'s, unless a successor absorbed that one before.
+    /// Two replicas that did not know of each other may both apply an add. When they have met, one
+    /// of the two copies is taken back by the replica that applied it, or by its successor once
+    /// that absorbs it: the greater [`ReplicaId`]'s, unless a successor absorbed that one before.
     ///
     /// # Errors
     /// `IdOutOfRange`, and as [`add`](Self::add). Nothing was added.
@@ -87,7 +98,8 @@ impl Replica {
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
             return Err(AddError::AmountOutOfRange);
         }
-        // What this replica took back itself it took back for a copy that it held, even where that one's entry is forgotten by now.
+        // What this replica took back itself it took back for a copy that it held, even where that
+        // one's entry is forgotten by now.
         if self.map().holds_own(self.id(), id) {
             return Ok(Once::Repeated);
         }
@@ -154,11 +166,11 @@ impl Replica {
         Ok(())
     }
 
-    /// After a join: of each add of which another copy may have come to light, takes back the copies that do not stand and that this
-    /// replica answers for. Returns the keys that changed.
+    /// After a join: of each add of which another copy may have come to light, takes back the
+    /// copies that do not stand and that this replica answers for. Returns the keys that changed.
     ///
-    /// Which copy stands follows from what is held, and each copy has one replica that may take it back: the one that applied it, or
-    /// its successor. So nobody has to agree with anybody.
+    /// Which copy stands follows from what is held, and each copy has one replica that may take it
+    /// back: the one that applied it, or its successor. So nobody has to agree with anybody.
     pub(crate) fn take_back_repeats(&mut self, marked: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
         let mut changed = Vec::new();
         for (kind, name) in marked {
@@ -172,8 +184,12 @@ impl Replica {
                 }
                 Kind::TakenBack => {
                     let writer = Entry::taken_back_from(name);
-                    let text = name.get(ReplicaId::BYTES..).and_then(|text| std::str::from_utf8(text).ok());
-                    if let Some((text, id)) = text.and_then(|text| Some((text, Id::read(text).ok()?))) {
+                    let text = name
+                        .get(ReplicaId::BYTES..)
+                        .and_then(|text| std::str::from_utf8(text).ok());
+                    if let Some((text, id)) =
+                        text.and_then(|text| Some((text, Id::read(text).ok()?)))
+                    {
                         self.settle_id(text, id, writer, &mut changed);
                     }
                 }
@@ -186,52 +202,86 @@ impl Replica {
     fn settle_chunk(&mut self, name: &[u8], changed: &mut Vec<KeyId>) {
         let Ok(client) = std::str::from_utf8(client_of(name)) else { return };
         for sequence in self.map().doubtful(Kind::Client, name) {
-            self.settle_id(&format!("{client}:{sequence}"), Id::Of { client, sequence }, None, changed);
+            self.settle_id(
+                &format!("{client}:{sequence}"),
+                Id::Of { client, sequence },
+                None,
+                changed,
+            );
         }
     }
 
-    /// Another writer is sure of a client's numbers, though it forgot their entries: copies of them that are known here do not stand.
+    /// Another writer is sure of a client's numbers, though it forgot their entries: copies of them
+    /// that are known here do not stand.
     fn settle_sure(&mut self, client: &[u8], changed: &mut Vec<KeyId>) {
-        let sure = self.map().replicas().filter_map(|replica| self.map().forgotten(replica, client)).map(|known| known.sure).max();
+        let sure = self
+            .map()
+            .replicas()
+            .filter_map(|replica| self.map().forgotten(replica, client))
+            .map(|known| known.sure)
+            .max();
         let last = sure.unwrap_or(0) / ID_CHUNK;
         for chunk in (last.saturating_sub(SURE_CHUNKS_MAX)..=last).rev() {
             self.settle_chunk(&chunk_name(client, chunk * ID_CHUNK), changed);
         }
     }
 
-    fn settle_id(&mut self, text: &str, id: Id<'_>, also: Option<ReplicaId>, changed: &mut Vec<KeyId>) {
+    fn settle_id(
+        &mut self,
+        text: &str,
+        id: Id<'_>,
+        also: Option<ReplicaId>,
+        changed: &mut Vec<KeyId>,
+    ) {
         let stances = self.map().stances(id, text, also);
         let mut first = None;
         for stance in &stances {
             let Some(excess) = self.excess(&stances, stance, id, &mut first) else { continue };
-            if excess != 0 && self.answers_for(stance.writer, id) && self.take_back(text, id, stance, excess) {
+            if excess != 0
+                && self.answers_for(stance.writer, id)
+                && self.take_back(text, id, stance, excess)
+            {
                 changed.push(KeyId(stance.add.key));
             }
         }
     }
 
-    /// Whether this replica takes back copies of `writer`: its own, and those that it has absorbed. Any other's copy waits for that
-    /// writer, or for its successor: written here, its taking-back could reach somebody whom the copy itself never reaches.
+    /// Whether this replica takes back copies of `writer`: its own, and those that it has absorbed.
+    /// Any other's copy waits for that writer, or for its successor: written here, its taking-back
+    /// could reach somebody whom the copy itself never reaches.
     fn answers_for(&self, writer: ReplicaId, id: Id<'_>) -> bool {
         writer == self.id() || self.map().has_absorbed(self.id(), writer, id)
     }
 
-    /// How much more than was taken back of a copy should be; None where a successor took it back, or the amount is not known. To be
-    /// asked in the order of writers, with `first` the one whose copy stands so far.
+    /// How much more than was taken back of a copy should be; None where a successor took it back,
+    /// or the amount is not known. To be asked in the order of writers, with `first` the one whose
+    /// copy stands so far.
     ///
-    /// A copy that was absorbed and stands is taken back for another such only, which was absorbed where nobody knew of it.
-    fn excess(&self, stances: &[Stance], stance: &Stance, id: Id<'_>, first: &mut Option<ReplicaId>) -> Option<i64> {
+    /// A copy that was absorbed and stands is taken back for another such only, which was absorbed
+    /// where nobody knew of it.
+    fn excess(
+        &self,
+        stances: &[Stance],
+        stance: &Stance,
+        id: Id<'_>,
+        first: &mut Option<ReplicaId>,
+    ) -> Option<i64> {
         let Stance { writer, add, taken_back, absorbed } = *stance;
         if absorbed == Some(false) || add.amount == 0 {
             return None;
         }
-        let absorbed_others = || stances.iter().filter(|other| other.writer != writer && other.absorbed == Some(true));
+        let absorbed_others = || {
+            stances.iter().filter(|other| other.writer != writer && other.absorbed == Some(true))
+        };
         if absorbed == Some(true) {
             let loses = absorbed_others().any(|other| other.writer < writer);
             return Some(if loses { add.amount - taken_back } else { 0 });
         }
         let absorbed_elsewhere = absorbed_others().next().is_some();
-        let loses = taken_back != 0 || absorbed_elsewhere || first.is_some() || self.map().is_sure_beside(writer, id);
+        let loses = taken_back != 0
+            || absorbed_elsewhere
+            || first.is_some()
+            || self.map().is_sure_beside(writer, id);
         if !loses {
             *first = Some(writer);
         }
@@ -253,7 +303,10 @@ impl Replica {
         let now = mine.unwrap_or(0) + excess;
         let has_room = by_bit || mine.is_some() || self.map().may_take_back(own);
         // A cell without room keeps the amount; nothing else can be done about it.
-        if !has_room || now.unsigned_abs() > AMOUNT_MAX || self.raise_now(KeyId(add.key), -excess).is_err() {
+        if !has_room
+            || now.unsigned_abs() > AMOUNT_MAX
+            || self.raise_now(KeyId(add.key), -excess).is_err()
+        {
             return false;
         }
         match by_bit {
@@ -266,14 +319,24 @@ impl Replica {
         true
     }
 
-    /// As its successor: makes an entry of a writer that ended the own, and decides of each of its copies whether it stands. From then
-    /// on a copy of anybody else does not, but one that another successor absorbed. `written` is the number of changes that its node had made in the end, counted as
-    /// that writer's versions are. Returns about how many bytes the change costs each peer.
-    pub(crate) fn absorb_entry(&mut self, ended: ReplicaId, written: Version, entry: Entry) -> usize {
+    /// As its successor: makes an entry of a writer that ended the own, and decides of each of its
+    /// copies whether it stands. From then on a copy of anybody else does not, but one that another
+    /// successor absorbed. `written` is the number of changes that its node had made in the end,
+    /// counted as that writer's versions are. Returns about how many bytes the change costs each
+    /// peer.
+    pub(crate) fn absorb_entry(
+        &mut self,
+        ended: ReplicaId,
+        written: Version,
+        entry: Entry,
+    ) -> usize {
         let Entry { fresh, name, source, said, .. } = entry;
-        // All that an earlier incarnation of the same node wrote is older than what the ended one wrote first, whenever that absorbed it.
-        let since = if source.is_some_and(|source| source.replica.node == ended.node) { 0 } else { fresh };
-        let age = written.saturating_sub(since).saturating_add(source.map_or(0, |source| source.age));
+        // All that an earlier incarnation of the same node wrote is older than what the ended one
+        // wrote first, whenever that absorbed it.
+        let since =
+            if source.is_some_and(|source| source.replica.node == ended.node) { 0 } else { fresh };
+        let age =
+            written.saturating_sub(since).saturating_add(source.map_or(0, |source| source.age));
         let source = Source { replica: source.map_or(ended, |source| source.replica), age };
         let own = self.id();
         let said = match said {
@@ -282,7 +345,12 @@ impl Replica {
                 let mut absorbed = Chunk { taken_back: 0, ..chunk.clone() };
                 for sequence in chunk.sequences() {
                     let id = Id::Of { client, sequence };
-                    if !self.decide(&format!("{client}:{sequence}"), id, source.replica, !chunk.stands(sequence)) {
+                    if !self.decide(
+                        &format!("{client}:{sequence}"),
+                        id,
+                        source.replica,
+                        !chunk.stands(sequence),
+                    ) {
                         absorbed.take_back(sequence);
                     }
                 }
@@ -309,7 +377,8 @@ impl Replica {
         self.map_mut().absorb_entry(own, name, source, said)
     }
 
-    /// Of a copy of a writer that ended: whether it stands, and what of it has to be taken back for that to be true.
+    /// Of a copy of a writer that ended: whether it stands, and what of it has to be taken back for
+    /// that to be true.
     fn verdict(&self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> Verdict {
         let stances = self.map().stances(id, text, None);
         let mut first = None;
@@ -326,7 +395,8 @@ impl Replica {
         Verdict::Settled { stands: !was_taken_back }
     }
 
-    /// Whether a copy of a writer that ended stands; else it is taken back now, unless it was before.
+    /// Whether a copy of a writer that ended stands; else it is taken back now, unless it was
+    /// before.
     fn decide(&mut self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> bool {
         match self.verdict(text, id, writer, was_taken_back) {
             Verdict::Settled { stands } => stands,
@@ -334,38 +404,58 @@ impl Replica {
         }
     }
 
-    /// The part of an entry of a writer that ended which can be absorbed without taking an add back; None where that is nothing. And whether
-    /// that is less than all of it.
+    /// The part of an entry of a writer that ended which can be absorbed without taking an add
+    /// back; None where that is nothing. And whether that is less than all of it.
     pub(crate) fn settled_part(&self, ended: ReplicaId, entry: Entry) -> (Option<Entry>, bool) {
         let writer = entry.source.map_or(ended, |source| source.replica);
-        let falls = |text: &str, id, taken_back| matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. });
+        let falls = |text: &str, id, taken_back| {
+            matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. })
+        };
         match &entry.said {
             Said::Client(chunk) => {
-                let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else { return (None, false) };
+                let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else {
+                    return (None, false);
+                };
                 let settled = chunk.only(|sequence| {
-                    !falls(&format!("{client}:{sequence}"), Id::Of { client, sequence }, !chunk.stands(sequence))
+                    !falls(
+                        &format!("{client}:{sequence}"),
+                        Id::Of { client, sequence },
+                        !chunk.stands(sequence),
+                    )
                 });
-                let is_part = settled.as_ref().is_none_or(|settled| settled.applied.count_ones() < chunk.applied.count_ones());
+                let is_part = settled.as_ref().is_none_or(|settled| {
+                    settled.applied.count_ones() < chunk.applied.count_ones()
+                });
                 (settled.map(|settled| Entry { said: Said::Client(settled), ..entry }), is_part)
             }
             Said::Single(single) => {
                 let Ok(text) = std::str::from_utf8(&entry.name) else { return (None, false) };
-                if falls(text, Id::Single(text), single.taken_back) { (None, true) } else { (Some(entry), false) }
+                if falls(text, Id::Single(text), single.taken_back) {
+                    (None, true)
+                } else {
+                    (Some(entry), false)
+                }
             }
             Said::Forgotten(_) | Said::TakenBack(_) => (Some(entry), false),
         }
     }
 
-    /// As the successor, in one step with the fold of these lives: keeps what they had taken back in the name of others, and remembers
-    /// of clients what goes with the fold. O(entries).
+    /// As the successor, in one step with the fold of these lives: keeps what they had taken back
+    /// in the name of others, and remembers of clients what goes with the fold. O(entries).
     pub(crate) fn fold_entries(&mut self, lives: &[ReplicaId]) {
         let own = self.id();
         for life in lives {
             for (writer, text, add) in self.map().took_back_for_others(*life, lives) {
-                let mine = self.map().taken_back(writer, &text).iter().find(|(by, _)| *by == own).map_or(0, |(_, add)| add.amount);
+                let mine = self
+                    .map()
+                    .taken_back(writer, &text)
+                    .iter()
+                    .find(|(by, _)| *by == own)
+                    .map_or(0, |(_, add)| add.amount);
                 let sum = mine + add.amount;
                 if sum.unsigned_abs() <= AMOUNT_MAX {
-                    let add = if sum == 0 { Add::default() } else { Add { key: add.key, amount: sum } };
+                    let add =
+                        if sum == 0 { Add::default() } else { Add { key: add.key, amount: sum } };
                     self.map_mut().note_taken_back(own, writer, &text, add);
                 }
             }

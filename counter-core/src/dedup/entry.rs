@@ -1,4 +1,5 @@
-//! One dedup entry: what a writer says of the adds of one client, of one single id, or of an add that it took back.
+//! One dedup entry: what a writer says of the adds of one client, of one single id, or of an add
+//! that it took back.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use crate::version_vector::Version;
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// Sequence numbers of one client that share an entry: the first is a multiple of it. With more, an entry that every click sends
-/// again would be longer; with fewer, a client would take more entries.
+/// Sequence numbers of one client that share an entry: the first is a multiple of it. With more, an
+/// entry that every click sends again would be longer; with fewer, a client would take more
+/// entries.
 pub const ID_CHUNK: u64 = 8;
 
 /// Kinds of entries.
@@ -31,10 +33,11 @@ pub(crate) enum Kind {
 pub(crate) struct Entry {
     /// In the holder's sequence, of its own.
     pub(crate) version: Version,
-    /// The version at which it last became younger: taking an add back does not. The entry with the least is forgotten first.
+    /// The version at which it last became younger: taking an add back does not. The entry with the
+    /// least is forgotten first.
     pub(crate) fresh: Version,
-    /// A client and the number of a chunk of its sequence (8 bytes), an id, the replica (16 bytes) and the id of an add that was
-    /// taken back, or a client.
+    /// A client and the number of a chunk of its sequence (8 bytes), an id, the replica (16 bytes)
+    /// and the id of an add that was taken back, or a client.
     pub(crate) name: Arc<[u8]>,
     /// Whose entry the holder absorbed; None for its own. Only chunks and single ids are absorbed.
     pub(crate) source: Option<Source>,
@@ -46,7 +49,8 @@ pub(crate) struct Entry {
 pub(crate) struct Source {
     /// Who applied the adds.
     pub(crate) replica: ReplicaId,
-    /// How many changes its holders had made since they wrote it, when it was absorbed: the oldest is forgotten first.
+    /// How many changes its holders had made since they wrote it, when it was absorbed: the oldest
+    /// is forgotten first.
     pub(crate) age: u64,
 }
 
@@ -56,8 +60,9 @@ pub(crate) enum Said {
     Client(Chunk),
     /// What the writer added for an id.
     Single(Single),
-    /// What the holder took back in the name of a writer that had ended, whose own entry it cannot change. 0 or of the other sign
-    /// where others had done so too. It goes when that writer's entries go.
+    /// What the holder took back in the name of a writer that had ended, whose own entry it cannot
+    /// change. 0 or of the other sign where others had done so too. It goes when that writer's
+    /// entries go.
     TakenBack(Add),
     /// What is no longer remembered of a client.
     Forgotten(Forgotten),
@@ -74,7 +79,8 @@ pub(crate) struct Single {
 /// What is no longer remembered of a client that numbers its adds from 1 without gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Forgotten {
-    /// The greatest number of which an entry was forgotten: up to here it cannot be told any more what was applied.
+    /// The greatest number of which an entry was forgotten: up to here it cannot be told any more
+    /// what was applied.
     pub(crate) upto: u64,
     /// Numbers 1 to this one are known all the same: the writer applied each, and took none back.
     pub(crate) sure: u64,
@@ -121,11 +127,14 @@ impl Said {
         }
     }
 
-    /// What it says of an add; None where it was not applied. The entry must be the one of the id's place.
+    /// What it says of an add; None where it was not applied. The entry must be the one of the id's
+    /// place.
     pub(crate) fn copy(&self, id: Id<'_>) -> Option<AddCopy> {
         match (self, id) {
             (Self::Client(chunk), Id::Of { sequence, .. }) => chunk.copy(sequence),
-            (Self::Single(Single { add, taken_back }), Id::Single(_)) => Some(AddCopy { add: *add, taken_back: *taken_back }),
+            (Self::Single(Single { add, taken_back }), Id::Single(_)) => {
+                Some(AddCopy { add: *add, taken_back: *taken_back })
+            }
             _ => None,
         }
     }
@@ -151,7 +160,9 @@ impl Said {
     fn adds_mut(&mut self) -> impl Iterator<Item = &mut Add> {
         let (runs, one) = match self {
             Self::Client(chunk) => (chunk.runs.as_mut_slice(), None),
-            Self::Single(Single { add, .. }) | Self::TakenBack(add) => (Default::default(), Some(add)),
+            Self::Single(Single { add, .. }) | Self::TakenBack(add) => {
+                (Default::default(), Some(add))
+            }
             Self::Forgotten(_) => (Default::default(), None),
         };
         runs.iter_mut().map(|run| &mut run.add).chain(one).filter(|add| add.amount != 0)
@@ -160,7 +171,9 @@ impl Said {
     fn adds(&self) -> impl Iterator<Item = Add> + Clone + '_ {
         let (runs, one) = match self {
             Self::Client(chunk) => (chunk.runs.as_slice(), None),
-            Self::Single(Single { add, .. }) | Self::TakenBack(add) => (Default::default(), Some(*add)),
+            Self::Single(Single { add, .. }) | Self::TakenBack(add) => {
+                (Default::default(), Some(*add))
+            }
             Self::Forgotten(_) => (Default::default(), None),
         };
         runs.iter().map(|run| run.add).chain(one).filter(|add| add.amount != 0)
@@ -188,7 +201,8 @@ impl Entry {
         Some(ReplicaId::from_bytes(*name.first_chunk()?))
     }
 
-    /// Whether the first releases could read it: their kinds of entries have no bits, sources or gaps.
+    /// Whether the first releases could read it: their kinds of entries have no bits, sources or
+    /// gaps.
     pub(crate) fn is_of_format_1(&self) -> bool {
         self.source.is_none()
             && match &self.said {
@@ -214,16 +228,19 @@ pub(crate) struct Run {
     pub(crate) add: Add,
 }
 
-/// Which of eight sequence numbers of a client, the first a multiple of eight, were applied, and what each added.
+/// Which of eight sequence numbers of a client, the first a multiple of eight, were applied, and
+/// what each added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
     /// The greatest of them.
     pub(crate) last: u64,
     /// Bit i: `last - i` was applied; bit 0 is set.
     pub(crate) applied: u8,
-    /// Bit i: `last - i` was taken back by its writer, because another writer's copy stands. A part of `applied`.
+    /// Bit i: `last - i` was taken back by its writer, because another writer's copy stands. A part
+    /// of `applied`.
     pub(crate) taken_back: u8,
-    /// What was added, from the greatest sequence number down over those applied; for what no run names it is not known any more.
+    /// What was added, from the greatest sequence number down over those applied; for what no run
+    /// names it is not known any more.
     pub(crate) runs: SmallVec<[Run; 1]>,
 }
 
@@ -259,7 +276,8 @@ impl Chunk {
         self.taken_back |= self.bit(sequence).unwrap_or(0) & self.applied;
     }
 
-    /// Every number that one of both applied. Of a number that both applied, the first one's word counts.
+    /// Every number that one of both applied. Of a number that both applied, the first one's word
+    /// counts.
     pub(crate) fn joined(&self, other: &Self) -> Self {
         let mut all = self.clone();
         for sequence in other.sequences().filter(|sequence| !self.applied(*sequence)) {
@@ -288,15 +306,19 @@ impl Chunk {
     }
 
     fn copy(&self, sequence: u64) -> Option<AddCopy> {
-        let add = || self.known().find(|known| known.0 == sequence).map_or(Add::default(), |known| known.1);
+        let add = || {
+            self.known().find(|known| known.0 == sequence).map_or(Add::default(), |known| known.1)
+        };
         self.applied(sequence).then(|| AddCopy { add: add(), taken_back: !self.stands(sequence) })
     }
 
-    /// Notes an add of this chunk; an amount of 0 where it is not known. One that was applied before counts as applied anew: its copy was
-    /// taken back for another that is not held here.
+    /// Notes an add of this chunk; an amount of 0 where it is not known. One that was applied
+    /// before counts as applied anew: its copy was taken back for another that is not held here.
     pub(crate) fn apply(&mut self, sequence: u64, add: Add) {
         let mut adds: SmallVec<[Add; ID_CHUNK as usize]> = SmallVec::new();
-        self.runs.iter().for_each(|run| adds.extend(std::iter::repeat_n(run.add, run.count.into())));
+        self.runs
+            .iter()
+            .for_each(|run| adds.extend(std::iter::repeat_n(run.add, run.count.into())));
         if sequence > self.last {
             let by = sequence - self.last;
             (self.applied, self.taken_back) = (self.applied << by | 1, self.taken_back << by);
@@ -311,13 +333,15 @@ impl Chunk {
             if self.applied(sequence) && newer < adds.len() {
                 adds.remove(newer);
             }
-            (self.applied, self.taken_back) = (self.applied | 1 << back, self.taken_back & !(1 << back));
+            (self.applied, self.taken_back) =
+                (self.applied | 1 << back, self.taken_back & !(1 << back));
             adds.insert(newer, add);
         }
         self.runs = compressed(&adds);
     }
 
-    /// The sequence numbers that were applied, with what they added, from the greatest down; only those of which that is known.
+    /// The sequence numbers that were applied, with what they added, from the greatest down; only
+    /// those of which that is known.
     pub(crate) fn known(&self) -> impl Iterator<Item = (u64, Add)> + '_ {
         let adds = self.runs.iter().flat_map(|run| std::iter::repeat_n(run.add, run.count.into()));
         self.sequences().zip(adds).filter(|(_, add)| add.amount != 0)
@@ -325,7 +349,9 @@ impl Chunk {
 
     /// Every sequence number that was applied, from the greatest down.
     pub(crate) fn sequences(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..ID_CHUNK).filter(|back| self.applied >> back & 1 == 1).map(|back| self.last.wrapping_sub(back))
+        (0..ID_CHUNK)
+            .filter(|back| self.applied >> back & 1 == 1)
+            .map(|back| self.last.wrapping_sub(back))
     }
 }
 
@@ -367,7 +393,8 @@ pub(crate) enum Id<'a> {
 }
 
 impl<'a> Id<'a> {
-    /// `<client>:<sequence>` where what follows the last colon is a decimal number without leading zeros, else a single id.
+    /// `<client>:<sequence>` where what follows the last colon is a decimal number without leading
+    /// zeros, else a single id.
     pub(crate) fn read(id: &'a str) -> Result<Self, AddError> {
         if id.is_empty() || id.len() > ID_BYTES_MAX {
             return Err(AddError::IdOutOfRange);
@@ -376,14 +403,17 @@ impl<'a> Id<'a> {
             let shortest = digits.len() == 1 || !digits.starts_with('0');
             !client.is_empty() && shortest && digits.bytes().all(|byte| byte.is_ascii_digit())
         });
-        let numbered = parts.and_then(|(client, digits)| Some(Self::Of { client, sequence: digits.parse().ok()? }));
+        let numbered = parts
+            .and_then(|(client, digits)| Some(Self::Of { client, sequence: digits.parse().ok()? }));
         Ok(numbered.unwrap_or(Self::Single(id)))
     }
 
     /// Under which kind and name a writer has its entry.
     pub(crate) fn place(&self) -> (Kind, Name) {
         match self {
-            Self::Of { client, sequence } => (Kind::Client, chunk_name(client.as_bytes(), *sequence)),
+            Self::Of { client, sequence } => {
+                (Kind::Client, chunk_name(client.as_bytes(), *sequence))
+            }
             Self::Single(id) => (Kind::Single, Name::from_slice(id.as_bytes())),
         }
     }
@@ -402,7 +432,11 @@ mod tests {
         for single in ["c", "c:", ":7", "c:07", "c:-7", "c:+7", "c:18446744073709551616"] {
             assert_eq!(Id::read(single), Ok(Id::Single(single)));
         }
-        assert!(Id::read("").is_err() && Id::read(&"x".repeat(65)).is_err() && Id::read(&"x".repeat(64)).is_ok());
+        assert!(
+            Id::read("").is_err()
+                && Id::read(&"x".repeat(65)).is_err()
+                && Id::read(&"x".repeat(64)).is_ok()
+        );
     }
 
     #[test]
@@ -411,8 +445,14 @@ mod tests {
         chunk.apply(98, ONE);
         chunk.apply(103, ONE);
         let applied: Vec<u64> = (96..104).filter(|&sequence| chunk.applied(sequence)).collect();
-        assert_eq!((applied, chunk.last, chunk.runs.len(), chunk.runs[0].count), (vec![98, 100, 103], 103, 1, 3));
-        assert_eq!((chunk_name(b"a", 103), chunk_name(b"a", 104) == chunk_name(b"a", 103)), (chunk_name(b"a", 96), false));
+        assert_eq!(
+            (applied, chunk.last, chunk.runs.len(), chunk.runs[0].count),
+            (vec![98, 100, 103], 103, 1, 3)
+        );
+        assert_eq!(
+            (chunk_name(b"a", 103), chunk_name(b"a", 104) == chunk_name(b"a", 103)),
+            (chunk_name(b"a", 96), false)
+        );
         assert_eq!(client_of(&chunk_name(b"a:b", u64::MAX)), b"a:b");
     }
 
@@ -425,7 +465,10 @@ mod tests {
             chunk.apply(sequence, ONE);
             assert!(chunk.stands(sequence));
         }
-        assert_eq!((chunk.applied, chunk.taken_back, chunk.known().collect::<Vec<_>>()), (0b101, 0, vec![(100, ONE), (98, ONE)]));
+        assert_eq!(
+            (chunk.applied, chunk.taken_back, chunk.known().collect::<Vec<_>>()),
+            (0b101, 0, vec![(100, ONE), (98, ONE)])
+        );
     }
 
     #[test]
@@ -436,14 +479,19 @@ mod tests {
             let mut chunk = Chunk::new(first, Add { key: 0, amount: 500 });
             let mut truth = std::collections::BTreeMap::from([(first, 500)]);
             for _ in 0..random.usize(..20) {
-                let (sequence, amount) = (random.u64(496..504), [1, 1, 1, 2, 500][random.usize(..5)]);
+                let (sequence, amount) =
+                    (random.u64(496..504), [1, 1, 1, 2, 500][random.usize(..5)]);
                 if !chunk.applied(sequence) {
                     chunk.apply(sequence, Add { key: 0, amount });
                     truth.insert(sequence, amount);
                 }
             }
-            let kept: Vec<(u64, i64)> = truth.iter().rev().map(|(sequence, amount)| (*sequence, *amount)).collect();
-            assert_eq!(chunk.known().map(|(sequence, add)| (sequence, add.amount)).collect::<Vec<_>>(), kept);
+            let kept: Vec<(u64, i64)> =
+                truth.iter().rev().map(|(sequence, amount)| (*sequence, *amount)).collect();
+            assert_eq!(
+                chunk.known().map(|(sequence, add)| (sequence, add.amount)).collect::<Vec<_>>(),
+                kept
+            );
             assert!(chunk.sequences().eq(kept.iter().map(|kept| kept.0)));
         }
     }

@@ -1,9 +1,11 @@
 //! What one writer remembers of the adds that came with an id.
 //!
-//! A dedup entry is a small cell of its own: it has a version in its holder's sequence, and a greater version replaces the whole.
-//! Which entries are kept follows from the entries alone. Of the holder's own entries of a kind the latest are kept, by the version at
-//! which an add was last applied, so taking old adds back displaces no newer ones; of those that it absorbed the youngest, by age. So whoever holds a writer as of a version holds the same entries, and entries that
-//! were absorbed never displace the holder's own.
+//! A dedup entry is a small cell of its own: it has a version in its holder's sequence, and a
+//! greater version replaces the whole. Which entries are kept follows from the entries alone. Of
+//! the holder's own entries of a kind the latest are kept, by the version at which an add was last
+//! applied, so taking old adds back displaces no newer ones; of those that it absorbed the
+//! youngest, by age. So whoever holds a writer as of a version holds the same entries, and entries
+//! that were absorbed never displace the holder's own.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -17,19 +19,21 @@ use crate::dedup::entry::{Entry, ID_CHUNK, KINDS, Kind, Said};
 use crate::replica_id::ReplicaId;
 use crate::version_vector::Version;
 
-/// Entries of a kind that are kept of one writer: chunks of clients, and single ids. The oldest goes first. With names of 16 bytes an
-/// entry takes about 200 bytes, so a writer's own come to 4 MB at the most, and those that it absorbed to as much.
+/// Entries of a kind that are kept of one writer: chunks of clients, and single ids. The oldest
+/// goes first. With names of 16 bytes an entry takes about 200 bytes, so a writer's own come to 4
+/// MB at the most, and those that it absorbed to as much.
 pub const MARKS_MAX: usize = 10_000;
 
-/// Clients that all writers together go on knowing after their entries were forgotten. Those that come later, once there are so many,
-/// are remembered by count only, as single ids are. No client is dropped for another: whoever invents clients takes room from new
-/// ones and from nobody else.
+/// Clients that all writers together go on knowing after their entries were forgotten. Those that
+/// come later, once there are so many, are remembered by count only, as single ids are. No client
+/// is dropped for another: whoever invents clients takes room from new ones and from nobody else.
 pub const CLIENTS_MAX: usize = 100_000;
 
 /// The most entries that one writer can have, of all kinds.
 pub(crate) const ENTRIES_MAX: usize = Bounds(MARKS_MAX).all();
 
-/// How many entries of each kind are kept of one writer. All follow from one number, [`MARKS_MAX`] but in tests.
+/// How many entries of each kind are kept of one writer. All follow from one number, [`MARKS_MAX`]
+/// but in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds(usize);
 
@@ -44,13 +48,14 @@ impl Bounds {
         Self(marks_max)
     }
 
-    /// A writer's own chunks of clients, or its own single ids; and as many that it absorbed of folded writers.
+    /// A writer's own chunks of clients, or its own single ids; and as many that it absorbed of
+    /// folded writers.
     const fn entries(self) -> usize {
         self.0
     }
 
-    /// Adds that a writer takes back in the name of writers that ended, before those are folded: as many as one of them can name. More
-    /// wait for the fold.
+    /// Adds that a writer takes back in the name of writers that ended, before those are folded: as
+    /// many as one of them can name. More wait for the fold.
     pub(crate) const fn taken_back(self) -> usize {
         self.0 * (ID_CHUNK as usize + 1)
     }
@@ -60,14 +65,14 @@ impl Bounds {
         self.0 * (CLIENTS_MAX / MARKS_MAX)
     }
 
-    /// Clients in one writer's table. What a successor absorbs may pass [`clients`](Self::clients), since nodes that had not met may
-    /// each have come near it.
+    /// Clients in one writer's table. What a successor absorbs may pass [`clients`](Self::clients),
+    /// since nodes that had not met may each have come near it.
     pub(crate) const fn forgotten(self) -> usize {
         2 * self.clients()
     }
 
-    /// Absorbed entries of a kind, of writers that are not folded yet. Only a writer that absorbs more than ten full tables in one
-    /// round drops any before the fold.
+    /// Absorbed entries of a kind, of writers that are not folded yet. Only a writer that absorbs
+    /// more than ten full tables in one round drops any before the fold.
     const fn absorbed(self) -> usize {
         10 * self.0
     }
@@ -153,15 +158,26 @@ impl Table {
 
     /// What the entries of a name that the holder absorbed say, with their writers.
     #[inline]
-    pub(crate) fn absorbed(&self, kind: Kind, name: &[u8]) -> impl Iterator<Item = (ReplicaId, &Entry)> {
-        let shelf = self.0.as_ref().and_then(|shelves| shelves.absorbed.get(kind as usize)).filter(|shelf| !shelf.in_order.is_empty());
+    pub(crate) fn absorbed(
+        &self,
+        kind: Kind,
+        name: &[u8],
+    ) -> impl Iterator<Item = (ReplicaId, &Entry)> {
+        let shelf = self
+            .0
+            .as_ref()
+            .and_then(|shelves| shelves.absorbed.get(kind as usize))
+            .filter(|shelf| !shelf.in_order.is_empty());
         let sources = shelf.and_then(|shelf| Some((shelf, shelf.versions.get(name)?))).into_iter();
-        sources
-            .flat_map(|(shelf, sources)| sources.iter().filter_map(|(replica, version)| Some((*replica, &shelf.in_order.get(version)?.0))))
+        sources.flat_map(|(shelf, sources)| {
+            sources
+                .iter()
+                .filter_map(|(replica, version)| Some((*replica, &shelf.in_order.get(version)?.0)))
+        })
     }
 
-    /// Takes an entry unless a newer one of its name is held; the oldest of the holder's own of its kind makes room. Absorbed ones are
-    /// only dropped by [`trim`](Self::trim). O(log entries).
+    /// Takes an entry unless a newer one of its name is held; the oldest of the holder's own of its
+    /// kind makes room. Absorbed ones are only dropped by [`trim`](Self::trim). O(log entries).
     pub(crate) fn put(&mut self, entry: Entry, hash: u128, bounds: Bounds) -> Put {
         let shelves = self.0.get_or_insert_default();
         let kind = entry.said.kind();
@@ -172,7 +188,8 @@ impl Table {
         let Ok(older) = older else { return Put::default() };
         let (is_own, version, fresh) = (entry.source.is_none(), entry.version, entry.fresh);
         let stood = older.and_then(|older| in_order.remove(&older));
-        shelves.hash = shelves.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
+        shelves.hash =
+            shelves.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
         let same_version = in_order.insert(version, (entry, hash));
         if is_own {
             shelves.own[kind as usize].rank(stood.map(|stood| stood.0.fresh), version, fresh);
@@ -197,16 +214,28 @@ impl Table {
         Put { taken: true, forgotten }
     }
 
-    /// Drops what was taken back of writers that are folded, and of the entries absorbed of them all but the youngest
-    /// [`MARKS_MAX`] of a kind. O(1) where there is nothing to drop, else O(entries).
+    /// Drops what was taken back of writers that are folded, and of the entries absorbed of them
+    /// all but the youngest [`MARKS_MAX`] of a kind. O(1) where there is nothing to drop, else
+    /// O(entries).
     pub(crate) fn trim(&mut self, bounds: Bounds, is_folded: impl Fn(ReplicaId) -> bool) {
         let Some(shelves) = &mut self.0 else { return };
         let mut gone: Vec<Entry> = shelves.surplus(bounds, &is_folded).cloned().collect();
-        let settled = |entry: &&(Entry, u128)| Entry::taken_back_from(&entry.0.name).is_none_or(&is_folded);
-        gone.extend(shelves.own[Kind::TakenBack as usize].in_order.values().filter(settled).map(|(entry, _)| entry.clone()));
+        let settled =
+            |entry: &&(Entry, u128)| Entry::taken_back_from(&entry.0.name).is_none_or(&is_folded);
+        gone.extend(
+            shelves.own[Kind::TakenBack as usize]
+                .in_order
+                .values()
+                .filter(settled)
+                .map(|(entry, _)| entry.clone()),
+        );
         for entry in gone {
             let kind = entry.said.kind() as usize;
-            let in_order = if entry.source.is_some() { &mut shelves.absorbed[kind].in_order } else { &mut shelves.own[kind].in_order };
+            let in_order = if entry.source.is_some() {
+                &mut shelves.absorbed[kind].in_order
+            } else {
+                &mut shelves.own[kind].in_order
+            };
             if let Some((_, hash)) = in_order.remove(&entry.version) {
                 shelves.hash = shelves.hash.wrapping_sub(hash);
             }
@@ -215,20 +244,37 @@ impl Table {
     }
 
     /// The absorbed entries that [`trim`](Self::trim) would drop.
-    pub(crate) fn surplus(&self, bounds: Bounds, is_folded: impl Fn(ReplicaId) -> bool) -> Vec<Entry> {
+    pub(crate) fn surplus(
+        &self,
+        bounds: Bounds,
+        is_folded: impl Fn(ReplicaId) -> bool,
+    ) -> Vec<Entry> {
         self.0.iter().flat_map(|shelves| shelves.surplus(bounds, &is_folded)).cloned().collect()
     }
 
     fn in_order(&self) -> impl Iterator<Item = &InOrder> + Clone {
         let shelves = self.0.iter();
-        shelves
-            .flat_map(|shelves| shelves.own.iter().map(|shelf| &shelf.in_order).chain(shelves.absorbed.iter().map(|shelf| &shelf.in_order)))
+        shelves.flat_map(|shelves| {
+            shelves
+                .own
+                .iter()
+                .map(|shelf| &shelf.in_order)
+                .chain(shelves.absorbed.iter().map(|shelf| &shelf.in_order))
+        })
     }
 
     /// The oldest entry above a version. O(log entries).
     pub(crate) fn next_after(&self, after: Version) -> Option<&Entry> {
-        let next = |in_order: &'_ InOrder| in_order.range((Bound::Excluded(after), Bound::Unbounded)).next().map(|(version, _)| *version);
-        let (in_order, version) = self.in_order().filter_map(|in_order| Some((in_order, next(in_order)?))).min_by_key(|found| found.1)?;
+        let next = |in_order: &'_ InOrder| {
+            in_order
+                .range((Bound::Excluded(after), Bound::Unbounded))
+                .next()
+                .map(|(version, _)| *version)
+        };
+        let (in_order, version) = self
+            .in_order()
+            .filter_map(|in_order| Some((in_order, next(in_order)?)))
+            .min_by_key(|found| found.1)?;
         in_order.get(&version).map(|(entry, _)| entry)
     }
 
@@ -247,28 +293,38 @@ impl Shelves {
         }
     }
 
-    /// Absorbed entries of folded writers beyond the bound of a kind, and of all writers beyond the bound of those, oldest first.
-    fn surplus(&self, bounds: Bounds, is_folded: &impl Fn(ReplicaId) -> bool) -> impl Iterator<Item = &Entry> {
-        self.absorbed.iter().filter(move |shelf| shelf.in_order.len() > bounds.entries()).flat_map(move |shelf| {
-            let age = |entry: &Entry| entry.source.map_or(0, |source| source.age);
-            let mut all: Vec<&Entry> = shelf.in_order.values().map(|(entry, _)| entry).collect();
-            all.sort_unstable_by_key(|entry| (age(entry), std::cmp::Reverse(entry.version)));
-            let (mut folded, mut every) = (0, 0);
-            all.retain(|entry| {
-                let counts = entry.source.is_none_or(|source| is_folded(source.replica));
-                (folded, every) = (folded + usize::from(counts), every + 1);
-                (counts && folded > bounds.entries()) || every > bounds.absorbed()
-            });
-            all
-        })
+    /// Absorbed entries of folded writers beyond the bound of a kind, and of all writers beyond the
+    /// bound of those, oldest first.
+    fn surplus(
+        &self,
+        bounds: Bounds,
+        is_folded: &impl Fn(ReplicaId) -> bool,
+    ) -> impl Iterator<Item = &Entry> {
+        self.absorbed.iter().filter(move |shelf| shelf.in_order.len() > bounds.entries()).flat_map(
+            move |shelf| {
+                let age = |entry: &Entry| entry.source.map_or(0, |source| source.age);
+                let mut all: Vec<&Entry> =
+                    shelf.in_order.values().map(|(entry, _)| entry).collect();
+                all.sort_unstable_by_key(|entry| (age(entry), std::cmp::Reverse(entry.version)));
+                let (mut folded, mut every) = (0, 0);
+                all.retain(|entry| {
+                    let counts = entry.source.is_none_or(|source| is_folded(source.replica));
+                    (folded, every) = (folded + usize::from(counts), every + 1);
+                    (counts && folded > bounds.entries()) || every > bounds.absorbed()
+                });
+                all
+            },
+        )
     }
 }
 
-/// The version of the older entry that a newer one replaces, if there is one; an error where what is held is as new.
+/// The version of the older entry that a newer one replaces, if there is one; an error where what
+/// is held is as new.
 type Older = Result<Option<Version>, ()>;
 
 impl Shelf {
-    /// Takes note of how fresh an entry is that was put, in place of one of its name that was this fresh.
+    /// Takes note of how fresh an entry is that was put, in place of one of its name that was this
+    /// fresh.
     fn rank(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
         stood.and_then(|stood| self.older.remove(&stood));
         if fresh < version {
@@ -278,9 +334,15 @@ impl Shelf {
 
     /// Removes the least fresh. O(log entries).
     fn pop_oldest(&mut self) -> Option<(Entry, u128)> {
-        // An entry that is older than its version is found by that, and is older than all that come after its version.
+        // An entry that is older than its version is found by that, and is older than all that come
+        // after its version.
         let first = self.in_order.first_key_value().map(|(version, _)| *version);
-        match self.older.first_key_value().filter(|(fresh, _)| first.is_none_or(|first| **fresh < first)).map(|(fresh, _)| *fresh) {
+        match self
+            .older
+            .first_key_value()
+            .filter(|(fresh, _)| first.is_none_or(|first| **fresh < first))
+            .map(|(fresh, _)| *fresh)
+        {
             Some(fresh) => {
                 let version = self.older.remove(&fresh)?;
                 self.in_order.remove(&version)
@@ -337,7 +399,10 @@ mod tests {
     }
 
     fn absorbed(version: Version, name: &str, node: u64, age: u64) -> Entry {
-        Entry { source: Some(Source { replica: ReplicaId::new(node, 1), age }), ..single(version, name) }
+        Entry {
+            source: Some(Source { replica: ReplicaId::new(node, 1), age }),
+            ..single(version, name)
+        }
     }
 
     fn names(table: &Table) -> Vec<String> {
@@ -349,7 +414,11 @@ mod tests {
         let (mut forth, mut back) = (Table::default(), Table::default());
         let count = MARKS_MAX as u64 + 5;
         let put = |table: &mut Table, version: u64| {
-            assert!(table.put(single(version, &version.to_string()), version.into(), Bounds::default()).taken)
+            assert!(
+                table
+                    .put(single(version, &version.to_string()), version.into(), Bounds::default())
+                    .taken
+            )
         };
         (1..=count).for_each(|version| put(&mut forth, version));
         (1..=count).rev().for_each(|version| put(&mut back, version));
@@ -361,7 +430,8 @@ mod tests {
     #[test]
     fn a_newer_entry_replaces_the_older_of_its_name() {
         let mut table = Table::default();
-        let mut put = |version, name, hash| table.put(single(version, name), hash, Bounds::default()).taken;
+        let mut put =
+            |version, name, hash| table.put(single(version, name), hash, Bounds::default()).taken;
         assert!(put(1, "a", 1) && put(2, "b", 2) && put(3, "a", 4));
         assert!(!put(1, "a", 1), "what is not newer is skipped");
         assert_eq!((names(&table), table.hash()), (vec!["b".to_owned(), "a".to_owned()], 6));
@@ -386,8 +456,13 @@ mod tests {
             let mut table = Table::default();
             let mut order: Vec<&Entry> = entries.iter().collect();
             fastrand::Rng::with_seed(drawn).shuffle(&mut order);
-            order.into_iter().for_each(|entry| drop(table.put(entry.clone(), entry.version.into(), bounds)));
-            assert_eq!((names(&table), table.hash()), (["d", "c", "e", "f"].map(str::to_owned).to_vec(), 4 + 6 + 7 + 8));
+            order
+                .into_iter()
+                .for_each(|entry| drop(table.put(entry.clone(), entry.version.into(), bounds)));
+            assert_eq!(
+                (names(&table), table.hash()),
+                (["d", "c", "e", "f"].map(str::to_owned).to_vec(), 4 + 6 + 7 + 8)
+            );
         }
     }
 
@@ -402,7 +477,13 @@ mod tests {
         for at in 0..2 * MARKS_MAX as u64 {
             let node = 1 + at % 2;
             assert_eq!(
-                table.put(absorbed(first + at, &format!("of {node}: {at}"), node, at / 2 + 5 * node), 1, Bounds::default()).forgotten,
+                table
+                    .put(
+                        absorbed(first + at, &format!("of {node}: {at}"), node, at / 2 + 5 * node),
+                        1,
+                        Bounds::default()
+                    )
+                    .forgotten,
                 None
             );
         }
@@ -411,11 +492,20 @@ mod tests {
         table.trim(Bounds::default(), |replica| replica.node == 1);
         assert_eq!(table.len(), 3 * MARKS_MAX);
         table.trim(Bounds::default(), |_| true);
-        assert_eq!((table.len(), table.len_of(Kind::Single), table.hash()), (2 * MARKS_MAX, MARKS_MAX, 2 * MARKS_MAX as u128));
-        let ages: Vec<u64> = table.since(first - 1).filter_map(|entry| entry.source.map(|source| source.age)).collect();
+        assert_eq!(
+            (table.len(), table.len_of(Kind::Single), table.hash()),
+            (2 * MARKS_MAX, MARKS_MAX, 2 * MARKS_MAX as u128)
+        );
+        let ages: Vec<u64> = table
+            .since(first - 1)
+            .filter_map(|entry| entry.source.map(|source| source.age))
+            .collect();
         assert!(ages.len() == MARKS_MAX && ages.iter().all(|age| *age < MARKS_MAX as u64 / 2 + 8));
         let name = |at: u64| format!("of {}: {at}", 1 + at % 2);
         assert_eq!(table.absorbed(Kind::Single, name(0).as_bytes()).count(), 1);
-        assert_eq!(table.absorbed(Kind::Single, name(2 * MARKS_MAX as u64 - 1).as_bytes()).count(), 0);
+        assert_eq!(
+            table.absorbed(Kind::Single, name(2 * MARKS_MAX as u64 - 1).as_bytes()).count(),
+            0
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Finding the keys of another numbering one after the other: what neighbours have in common is looked at once.
+//! Finding the keys of another numbering one after the other: what neighbours have in common is
+//! looked at once.
 
 use super::{Keys, hash_region};
 use crate::dictionary::KeyNames;
@@ -46,14 +47,24 @@ impl Search {
 impl Keys {
     /// The key with the names of another numbering's key.
     #[inline]
-    pub(crate) fn find_same(&self, search: &mut Search, names: &impl KeyNames, theirs: u32) -> Option<u32> {
+    pub(crate) fn find_same(
+        &self,
+        search: &mut Search,
+        names: &impl KeyNames,
+        theirs: u32,
+    ) -> Option<u32> {
         let (counter, region) = names.numbers(theirs);
-        let Counter { here, hash, .. } = match search.counter.filter(|last| last.theirs == counter) {
+        let Counter { here, hash, .. } = match search.counter.filter(|last| last.theirs == counter)
+        {
             Some(last) => last,
             None => {
                 let name = names.counter_name(counter);
                 let hash = self.counters.hash(name);
-                *search.counter.insert(Counter { theirs: counter, here: self.counters.find_hashed(name, hash), hash })
+                *search.counter.insert(Counter {
+                    theirs: counter,
+                    here: self.counters.find_hashed(name, hash),
+                    hash,
+                })
             }
         };
         let here = here?;

@@ -1,4 +1,5 @@
-//! The oracle: a plain log of operations, and what they come to at whoever has seen so much of each writer.
+//! The oracle: a plain log of operations, and what they come to at whoever has seen so much of each
+//! writer.
 
 use std::collections::HashMap;
 
@@ -32,7 +33,11 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn add(&mut self, key: Key, writer: ReplicaId, version: Version, amounts: Amounts) {
-        self.of_key.entry(key).or_default().push(Operation { writer, version, what: What::Add(amounts) });
+        self.of_key.entry(key).or_default().push(Operation {
+            writer,
+            version,
+            what: What::Add(amounts),
+        });
         let snapshots = self.counters.entry((key, writer)).or_default();
         let mut counter = snapshots.last().map_or_else(PNCounter::new, |last| last.1.clone());
         // `crdts` takes steps of 0 for an operation too.
@@ -41,24 +46,50 @@ impl Log {
         snapshots.push((version, counter));
     }
 
-    pub(crate) fn reset(&mut self, key: Key, writer: ReplicaId, version: Version, observed: VersionVector) {
-        self.of_key.entry(key).or_default().push(Operation { writer, version, what: What::Reset(observed) });
+    pub(crate) fn reset(
+        &mut self,
+        key: Key,
+        writer: ReplicaId,
+        version: Version,
+        observed: VersionVector,
+    ) {
+        self.of_key.entry(key).or_default().push(Operation {
+            writer,
+            version,
+            what: What::Reset(observed),
+        });
     }
 
-    fn seen<'a>(&'a self, key: Key, seen: &'a VersionVector) -> impl Iterator<Item = &'a Operation> {
-        self.of_key.get(&key).into_iter().flatten().filter(|operation| operation.version <= seen.get(operation.writer))
+    fn seen<'a>(
+        &'a self,
+        key: Key,
+        seen: &'a VersionVector,
+    ) -> impl Iterator<Item = &'a Operation> {
+        self.of_key
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .filter(|operation| operation.version <= seen.get(operation.writer))
     }
 
     /// The sum of the adds seen that no reset seen had observed.
     pub(crate) fn value(&self, key: Key, seen: &VersionVector) -> i128 {
-        let resets: Vec<&VersionVector> = self.seen(key, seen).filter_map(|operation| operation.observed()).collect();
-        let stays = |o: &Operation| resets.iter().all(|observed| observed.get(o.writer) < o.version);
-        self.seen(key, seen).filter_map(|o| o.amounts().filter(|_| stays(o))).map(Amounts::net).sum()
+        let resets: Vec<&VersionVector> =
+            self.seen(key, seen).filter_map(|operation| operation.observed()).collect();
+        let stays =
+            |o: &Operation| resets.iter().all(|observed| observed.get(o.writer) < o.version);
+        self.seen(key, seen)
+            .filter_map(|o| o.amounts().filter(|_| stays(o)))
+            .map(Amounts::net)
+            .sum()
     }
 
     /// What a writer has added and subtracted as of what is seen of it.
     pub(crate) fn true_sum(&self, key: Key, writer: ReplicaId, seen: &VersionVector) -> Amounts {
-        let adds = self.seen(key, seen).filter(|operation| operation.writer == writer).filter_map(Operation::amounts);
+        let adds = self
+            .seen(key, seen)
+            .filter(|operation| operation.writer == writer)
+            .filter_map(Operation::amounts);
         adds.fold(Amounts::default(), |sum, by| Amounts {
             increments: sum.increments + by.increments,
             decrements: sum.decrements + by.decrements,
@@ -70,7 +101,9 @@ impl Log {
         let mut merged = PNCounter::new();
         for (writer, version) in seen.iter() {
             let snapshots = self.counters.get(&(key, writer));
-            let of_writer = snapshots.and_then(|snapshots| snapshots.iter().rev().find(|snapshot| snapshot.0 <= version));
+            let of_writer = snapshots.and_then(|snapshots| {
+                snapshots.iter().rev().find(|snapshot| snapshot.0 <= version)
+            });
             merged.merge(of_writer.map_or_else(PNCounter::new, |snapshot| snapshot.1.clone()));
         }
         i128::try_from(merged.read()).expect("a test's sums fit")

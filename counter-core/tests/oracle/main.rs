@@ -1,5 +1,6 @@
-//! Random histories of replicas that add, subtract, reset and exchange deltas, pages and states over a network that loses, doubles and
-//! reorders; at every step every number is what a plain log of the operations says.
+//! Random histories of replicas that add, subtract, reset and exchange deltas, pages and states
+//! over a network that loses, doubles and reorders; at every step every number is what a plain log
+//! of the operations says.
 //!
 //! `COUNTER_HISTORIES=100000` runs more; `COUNTER_SEED=17` replays one, with every step printed.
 
@@ -26,7 +27,10 @@ fn run(test: &str, histories: u64, resets: Resets) {
         joined += world.cells_joined;
         std::mem::forget(replay);
     }
-    println!("{test}: {} histories, {steps} steps, {joined} cells joined, every number right at every step", seeds.count());
+    println!(
+        "{test}: {} histories, {steps} steps, {joined} cells joined, every number right at every step",
+        seeds.count()
+    );
 }
 
 /// Says how to replay a history that failed.
@@ -37,7 +41,10 @@ struct Replay<'a> {
 
 impl Drop for Replay<'_> {
     fn drop(&mut self) {
-        eprintln!("to replay: COUNTER_SEED={} cargo test -p counter-core --test oracle {} -- --nocapture", self.seed, self.test);
+        eprintln!(
+            "to replay: COUNTER_SEED={} cargo test -p counter-core --test oracle {} -- --nocapture",
+            self.seed, self.test
+        );
     }
 }
 

@@ -1,8 +1,11 @@
-//! The world of one history: replicas, the messages between them, pulls under way, and what is checked after each step.
+//! The world of one history: replicas, the messages between them, pulls under way, and what is
+//! checked after each step.
 
 use std::collections::HashMap;
 
-use counter_core::{Amounts, CounterMap, Cursor, Delta, ReplicaId, Staging, StateHash, VersionVector};
+use counter_core::{
+    Amounts, CounterMap, Cursor, Delta, ReplicaId, Staging, StateHash, VersionVector,
+};
 
 use crate::log::{Key, Log};
 
@@ -49,12 +52,26 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let replicas = random.usize(2..=6);
         // Lives of one node and ids out of order: an id says nothing of when it came.
-        let mut ids: Vec<ReplicaId> = (0..replicas as u64).map(|at| ReplicaId::new(at / 2, at % 2 + 1)).collect();
+        let mut ids: Vec<ReplicaId> =
+            (0..replicas as u64).map(|at| ReplicaId::new(at / 2, at % 2 + 1)).collect();
         random.shuffle(&mut ids);
         let maps = vec![CounterMap::new(); replicas];
         let stale = vec![VersionVector::new()];
         let (log, messages, pulls, states) = Default::default();
-        let mut world = Self { random, resets, print, ids, maps, log, messages, pulls, stale, states, steps: 0, cells_joined: 0 };
+        let mut world = Self {
+            random,
+            resets,
+            print,
+            ids,
+            maps,
+            log,
+            messages,
+            pulls,
+            stale,
+            states,
+            steps: 0,
+            cells_joined: 0,
+        };
         for _ in 0..world.random.usize(20..120) {
             world.step();
         }
@@ -75,7 +92,9 @@ impl World {
             22 => self.join_whole(at),
             23..25 => self.begin_pulls(at),
             25..30 => self.pull_on(),
-            30 if !self.pulls.is_empty() => drop(self.pulls.swap_remove(self.random.usize(..self.pulls.len()))),
+            30 if !self.pulls.is_empty() => {
+                drop(self.pulls.swap_remove(self.random.usize(..self.pulls.len())))
+            }
             _ => self.stale.push(self.maps[at].version_vector()),
         }
     }
@@ -111,10 +130,14 @@ impl World {
         self.check(at);
     }
 
-    /// Distinct keys written one after the other, as by a flush, whose delta is cut into small ones that travel apart.
+    /// Distinct keys written one after the other, as by a flush, whose delta is cut into small ones
+    /// that travel apart.
     fn burst(&mut self, at: usize) {
         let before = self.maps[at].seen_of(self.ids[at]);
-        let (mut keys, count) = (COUNTERS.into_iter().flat_map(|c| REGIONS.map(|r| (c, r))).collect::<Vec<Key>>(), self.random.usize(2..6));
+        let (mut keys, count) = (
+            COUNTERS.into_iter().flat_map(|c| REGIONS.map(|r| (c, r))).collect::<Vec<Key>>(),
+            self.random.usize(2..6),
+        );
         self.random.shuffle(&mut keys);
         keys.truncate(count);
         keys.into_iter().for_each(|key| self.write_key(at, key));
@@ -125,7 +148,11 @@ impl World {
         self.note(format_args!("{at} cuts {count} keys into {}", cuts.len()));
         for cut in cuts {
             let bytes = cut.encode();
-            assert!(bytes.len() <= bytes_max || cut.cell_count() == 1, "a cut is as small as was asked: {} > {bytes_max}", bytes.len());
+            assert!(
+                bytes.len() <= bytes_max || cut.cell_count() == 1,
+                "a cut is as small as was asked: {} > {bytes_max}",
+                bytes.len()
+            );
             self.messages.push(bytes);
         }
     }
@@ -150,7 +177,8 @@ impl World {
         self.check(at);
     }
 
-    /// A delta since what some replica has, since what some replica had long ago, or of one writer since any version.
+    /// A delta since what some replica has, since what some replica had long ago, or of one writer
+    /// since any version.
     fn send(&mut self, at: usize) {
         let map = &self.maps[at];
         let delta = match self.random.u8(..3) {
@@ -197,13 +225,21 @@ impl World {
 
     /// One or two pulls, which divide the writers among their sources.
     fn begin_pulls(&mut self, to: usize) {
-        let (from, sources) = (self.random.usize(..self.maps.len()), 1 + usize::from(self.random.bool()));
+        let (from, sources) =
+            (self.random.usize(..self.maps.len()), 1 + usize::from(self.random.bool()));
         let mut ids = self.ids.clone();
         self.random.shuffle(&mut ids);
         for (share, only) in ids.chunks(ids.len().div_ceil(sources)).enumerate() {
             let source = (from + share) % self.maps.len();
             let have = self.random.bool().then(|| self.maps[to].version_vector());
-            self.pulls.push(Pull { to, source, only: only.to_vec(), have, cursor: None, staging: Staging::new(1_000) });
+            self.pulls.push(Pull {
+                to,
+                source,
+                only: only.to_vec(),
+                have,
+                cursor: None,
+                staging: Staging::new(1_000),
+            });
         }
     }
 
@@ -216,16 +252,28 @@ impl World {
         let pull = &mut self.pulls[which];
         let have = pull.have.clone().unwrap_or_else(|| self.maps[pull.to].version_vector());
         // The cursor travels too.
-        let cursor = pull.cursor.as_ref().map(|cursor| Cursor::decode(&cursor.encode()).expect("a cursor reads back"));
-        let page = self.maps[pull.source].page_since(&have, Some(&pull.only), cursor.as_ref(), bytes_max);
+        let cursor = pull
+            .cursor
+            .as_ref()
+            .map(|cursor| Cursor::decode(&cursor.encode()).expect("a cursor reads back"));
+        let page =
+            self.maps[pull.source].page_since(&have, Some(&pull.only), cursor.as_ref(), bytes_max);
         let bytes = page.delta.encode();
-        assert!(bytes.len() <= bytes_max || page.delta.cell_count() <= 1, "a page is as small as was asked: {} > {bytes_max}", bytes.len());
+        assert!(
+            bytes.len() <= bytes_max || page.delta.cell_count() <= 1,
+            "a page is as small as was asked: {} > {bytes_max}",
+            bytes.len()
+        );
         let complete = pull.staging.push(decoded(&bytes)).expect("there is room");
         pull.cursor = page.next;
         let (to, is_over) = (pull.to, pull.cursor.is_none());
         if is_over {
-            // What came otherwise meanwhile is not sent to its end, where requests say what is held now.
-            assert!(pull.have.is_none() || pull.staging.cell_count() == 0, "after the last page nothing waits");
+            // What came otherwise meanwhile is not sent to its end, where requests say what is held
+            // now.
+            assert!(
+                pull.have.is_none() || pull.staging.cell_count() == 0,
+                "after the last page nothing waits"
+            );
             self.pulls.swap_remove(which);
         }
         self.join(to, &decoded(&complete.encode()));
@@ -259,15 +307,30 @@ impl World {
             let mut total = 0;
             for region in REGIONS {
                 let value = self.log.value((counter, region), seen);
-                assert_eq!(map.value(counter, region), value, "step {}: {counter} of {region} at {at}, seen {seen:?}", self.steps);
+                assert_eq!(
+                    map.value(counter, region),
+                    value,
+                    "step {}: {counter} of {region} at {at}, seen {seen:?}",
+                    self.steps
+                );
                 if self.resets == Resets::None {
-                    assert_eq!(self.log.crdts_value((counter, region), seen), value, "crdts agrees");
+                    assert_eq!(
+                        self.log.crdts_value((counter, region), seen),
+                        value,
+                        "crdts agrees"
+                    );
                 }
-                let shares: i128 = map.by_replica(counter, region).iter().map(|share| share.1).sum();
+                let shares: i128 =
+                    map.by_replica(counter, region).iter().map(|share| share.1).sum();
                 assert_eq!((shares, map.pn_counter(counter, region).value()), (value, value));
                 total += value;
             }
-            assert_eq!(map.total(counter), total, "step {}: total of {counter} at {at}", self.steps);
+            assert_eq!(
+                map.total(counter),
+                total,
+                "step {}: total of {counter} at {at}",
+                self.steps
+            );
             assert_eq!(map.regions(counter).map(|region| region.1).sum::<i128>(), total);
             all += total;
         }
@@ -276,11 +339,21 @@ impl World {
 
     /// What is held of a writer is exactly its cells as of the version seen.
     fn check_cells(&self, at: usize, seen: &VersionVector) {
-        for key in COUNTERS.into_iter().flat_map(|counter| REGIONS.map(|region| (counter, region))) {
+        for key in COUNTERS.into_iter().flat_map(|counter| REGIONS.map(|region| (counter, region)))
+        {
             let counter = self.maps[at].pn_counter(key.0, key.1);
             for &writer in &self.ids {
-                let held = counter.cells().find(|cell| cell.0 == writer).map(|cell| cell.1.amounts).unwrap_or_default();
-                assert_eq!(held, self.log.true_sum(key, writer, seen), "step {}: {writer}'s cell of {key:?} at {at}", self.steps);
+                let held = counter
+                    .cells()
+                    .find(|cell| cell.0 == writer)
+                    .map(|cell| cell.1.amounts)
+                    .unwrap_or_default();
+                assert_eq!(
+                    held,
+                    self.log.true_sum(key, writer, seen),
+                    "step {}: {writer}'s cell of {key:?} at {at}",
+                    self.steps
+                );
             }
         }
     }
@@ -294,7 +367,12 @@ impl World {
         let bytes = self.maps[at].delta_since(&VersionVector::new()).encode();
         let mut rebuilt = CounterMap::new();
         rebuilt.join_delta(&decoded(&bytes)).expect("within all bounds");
-        assert_eq!(rebuilt.state_hash(), hash, "step {}: the hash kept at {at} is that of its content", self.steps);
+        assert_eq!(
+            rebuilt.state_hash(),
+            hash,
+            "step {}: the hash kept at {at} is that of its content",
+            self.steps
+        );
         let known = self.states.entry(seen).or_insert_with(|| (hash, bytes.clone()));
         assert_eq!(*known, (hash, bytes), "step {}: equal vectors, equal states", self.steps);
     }

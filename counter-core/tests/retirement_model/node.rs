@@ -1,4 +1,5 @@
-//! One replica of the model: the real types, and beside each writer's cells what they speak of, unit by unit.
+//! One replica of the model: the real types, and beside each writer's cells what they speak of,
+//! unit by unit.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,10 @@ pub(crate) const COUNTERS: [&str; 2] = ["clicks", "likes"];
 pub(crate) const REGION: &str = "ord";
 const NOTHING: VersionVector = VersionVector::new();
 
-/// Every life of a model, by number: those that begin it, the next life of the first node, and the node that joins in place of a lost one.
-pub(crate) const LIVES: [ReplicaId; 5] = [life(0, 1), life(1, 1), life(2, 1), life(0, 2), life(3, 1)];
+/// Every life of a model, by number: those that begin it, the next life of the first node, and the
+/// node that joins in place of a lost one.
+pub(crate) const LIVES: [ReplicaId; 5] =
+    [life(0, 1), life(1, 1), life(2, 1), life(0, 2), life(3, 1)];
 
 const fn life(node: u64, number: u64) -> ReplicaId {
     ReplicaId::new(node, number << 32)
@@ -23,9 +26,14 @@ pub(crate) struct Rules {
     pub(crate) forget_when_all_hold_the_fold: bool,
 }
 
-pub(crate) const ALL: Rules = Rules { adopt_when_final: true, fold_when_all_hold_it: true, forget_when_all_hold_the_fold: true };
+pub(crate) const ALL: Rules = Rules {
+    adopt_when_final: true,
+    fold_when_all_hold_it: true,
+    forget_when_all_hold_the_fold: true,
+};
 
-/// What one writer's cell of a counter speaks of. A unit is a bit: the life that added it, and at which of its versions.
+/// What one writer's cell of a counter speaks of. A unit is a bit: the life that added it, and at
+/// which of its versions.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Spoken {
     units: u128,
@@ -64,7 +72,13 @@ pub(crate) struct Message {
 impl Node {
     pub(crate) fn new(id: ReplicaId) -> Self {
         let replica = Replica::new(id, REGION).unwrap();
-        Self { id, map: replica.map().clone(), spoken: BTreeMap::from([(id, Default::default())]), digests: BTreeMap::new(), work: None }
+        Self {
+            id,
+            map: replica.map().clone(),
+            spoken: BTreeMap::from([(id, Default::default())]),
+            digests: BTreeMap::new(),
+            work: None,
+        }
     }
 
     /// Equal bytes, equal nodes: all that a later step can depend on.
@@ -93,15 +107,24 @@ impl Node {
         COUNTERS.iter().enumerate().find_map(|(counter, name)| {
             let Spoken { units, reset } = self.spoken_of(counter, |_| true);
             let want = i128::from((units & !reset).count_ones());
-            let (value, counted) = (self.map.value(name, REGION), self.map.pn_counter(name, REGION).value());
+            let (value, counted) =
+                (self.map.value(name, REGION), self.map.pn_counter(name, REGION).value());
             let wrong = value != want || counted != want;
-            wrong.then(|| format!("{name} at {} is {value}, from its cells {counted}, and should be {want}: {:?}", self.id, self.map))
+            wrong.then(|| {
+                format!(
+                    "{name} at {} is {value}, from its cells {counted}, and should be {want}: {:?}",
+                    self.id, self.map
+                )
+            })
         })
     }
 
     fn spoken_of(&self, counter: usize, meant: impl Fn(ReplicaId) -> bool) -> Spoken {
         let mut all = Spoken::default();
-        self.spoken.iter().filter(|(writer, _)| meant(**writer)).for_each(|(_, spoken)| all.join(spoken[counter]));
+        self.spoken
+            .iter()
+            .filter(|(writer, _)| meant(**writer))
+            .for_each(|(_, spoken)| all.join(spoken[counter]));
         all
     }
 
@@ -127,7 +150,8 @@ impl Node {
         }
     }
 
-    /// The next life from the same directory: all cells are there, the digests of the others are not.
+    /// The next life from the same directory: all cells are there, the digests of the others are
+    /// not.
     pub(crate) fn restarted(&self, next: ReplicaId) -> Self {
         let mut replica = Replica::with_map(next, REGION, self.map.clone()).unwrap();
         replica.claim(self.id).unwrap();
@@ -199,12 +223,17 @@ impl Node {
         (0..COUNTERS.len()).filter(|&at| after[at] != before[at]).collect()
     }
 
-    /// All that this node can say now: its own cells to anyone, any one writer's cells, all. Where no digest is kept of it, only whom it
-    /// knows goes along.
+    /// All that this node can say now: its own cells to anyone, any one writer's cells, all. Where
+    /// no digest is kept of it, only whom it knows goes along.
     pub(crate) fn says(&self, with_digest: bool) -> Vec<Message> {
         let own = |replica| replica == self.id;
-        let mut said = vec![Message { knows: NOTHING, hello: true, ..self.say(with_digest, own) }, self.say(with_digest, |_| true)];
-        said.extend(self.map.replicas().map(|writer| self.say(with_digest, |replica| replica == writer)));
+        let mut said = vec![
+            Message { knows: NOTHING, hello: true, ..self.say(with_digest, own) },
+            self.say(with_digest, |_| true),
+        ];
+        said.extend(
+            self.map.replicas().map(|writer| self.say(with_digest, |replica| replica == writer)),
+        );
         said
     }
 
@@ -214,7 +243,11 @@ impl Node {
         let mut spoken = self.spoken.clone();
         spoken.retain(|writer, _| meant(*writer));
         let versions = self.map.version_vector();
-        let knows = if with_digest { versions } else { versions.iter().map(|(replica, _)| (replica, 1)).collect() };
+        let knows = if with_digest {
+            versions
+        } else {
+            versions.iter().map(|(replica, _)| (replica, 1)).collect()
+        };
         Message { from: self.id, hello: false, knows, delta, spoken }
     }
 
@@ -251,7 +284,9 @@ impl Message {
 fn write_spoken(out: &mut Vec<u8>, spoken: &BTreeMap<ReplicaId, OfCounters>) {
     for (writer, of) in spoken {
         out.extend(writer.to_bytes());
-        of.iter().for_each(|spoken| out.extend([spoken.units.to_le_bytes(), spoken.reset.to_le_bytes()].concat()));
+        of.iter().for_each(|spoken| {
+            out.extend([spoken.units.to_le_bytes(), spoken.reset.to_le_bytes()].concat())
+        });
     }
 }
 

@@ -1,4 +1,5 @@
-//! Every world that can be reached: three nodes, copies of what they once said, and what may still happen.
+//! Every world that can be reached: three nodes, copies of what they once said, and what may still
+//! happen.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -52,7 +53,8 @@ enum Act {
     Hear(u32),
 }
 
-/// Nodes and messages by number, and what became of a node by an act: each is run once with the real types.
+/// Nodes and messages by number, and what became of a node by an act: each is run once with the
+/// real types.
 struct Known {
     rules: Rules,
     bounds: Bounds,
@@ -150,8 +152,22 @@ impl Model {
             fresh.iter().for_each(|other| node.hear(&other.says(true)[0], true));
             known.number(node)
         });
-        let first = World { nodes, late: [u32::MAX; 2], adds: 0, resets: 0, lates: 0, changed: false, claimed: false };
-        let mut model = Self { known, worlds: Vec::new(), numbers: HashMap::new(), from: Vec::new(), open: VecDeque::new() };
+        let first = World {
+            nodes,
+            late: [u32::MAX; 2],
+            adds: 0,
+            resets: 0,
+            lates: 0,
+            changed: false,
+            claimed: false,
+        };
+        let mut model = Self {
+            known,
+            worlds: Vec::new(),
+            numbers: HashMap::new(),
+            from: Vec::new(),
+            open: VecDeque::new(),
+        };
         model.reach(first, (0, 0, Act::Work));
         model
     }
@@ -178,7 +194,8 @@ impl Model {
         self.known.bounds.all_forget || at == self.heir()
     }
 
-    /// Breadth first, so what is found wrong comes with the fewest steps. Stops there, or when all worlds were visited.
+    /// Breadth first, so what is found wrong comes with the fewest steps. Stops there, or when all
+    /// worlds were visited.
     pub(crate) fn run(mut self) -> Outcome {
         while let Some(number) = self.open.pop_front() {
             self.expand(number);
@@ -191,7 +208,12 @@ impl Model {
     }
 
     fn outcome(self, wrong: Option<String>) -> Outcome {
-        Outcome { worlds: self.worlds.len(), nodes: self.known.nodes.len(), steps: self.known.after.len(), wrong }
+        Outcome {
+            worlds: self.worlds.len(),
+            nodes: self.known.nodes.len(),
+            steps: self.known.after.len(),
+            wrong,
+        }
     }
 
     fn path(&self, mut number: u32) -> String {
@@ -246,7 +268,11 @@ impl Model {
         } else if !world.claimed && bounds.change != Change::Restart {
             self.step(number, 1, Act::Claim, |world| world.claimed = true);
         }
-        for node in world.nodes.into_iter().filter(|node| usize::from(world.lates) < bounds.late && !world.late.contains(node)) {
+        for node in world
+            .nodes
+            .into_iter()
+            .filter(|node| usize::from(world.lates) < bounds.late && !world.late.contains(node))
+        {
             let mut world = world;
             world.late[usize::from(world.lates)] = node;
             world.lates += 1;
@@ -258,7 +284,8 @@ impl Model {
     fn deliveries(&mut self, number: u32, at: usize) {
         let world = self.worlds[number as usize];
         let now = self.present(world).filter(|&from| from != at).map(|from| world.nodes[from]);
-        let senders: Vec<u32> = now.chain(world.late.into_iter().filter(|&late| late != u32::MAX)).collect();
+        let senders: Vec<u32> =
+            now.chain(world.late.into_iter().filter(|&late| late != u32::MAX)).collect();
         for sender in senders {
             for message in self.known.said(sender, self.keeps_digests(at)) {
                 self.step(number, at, Act::Hear(message), |_| {});

@@ -1,6 +1,8 @@
-//! The same replicator as a node of Maelstrom's pn-counter workload: JSON lines on stdin and stdout.
+//! The same replicator as a node of Maelstrom's pn-counter workload: JSON lines on stdin and
+//! stdout.
 //!
-//!     maelstrom test -w pn-counter --bin target/release/examples/maelstrom --time-limit 30 --rate 100 --nemesis partition
+//!     maelstrom test -w pn-counter --bin target/release/examples/maelstrom --time-limit 30 --rate
+//!     100 --nemesis partition
 
 mod node;
 
@@ -21,7 +23,9 @@ fn main() -> std::io::Result<()> {
     let mut node = node::Node::default();
     let mut stdout = std::io::stdout().lock();
     loop {
-        let wait = node.deadline().map_or(Duration::from_secs(3600), |at| at.saturating_sub(start.elapsed()));
+        let wait = node
+            .deadline()
+            .map_or(Duration::from_secs(3600), |at| at.saturating_sub(start.elapsed()));
         let replies = match inbox.recv_timeout(wait) {
             Ok(line) => node.line(&line, start.elapsed()),
             Err(RecvTimeoutError::Timeout) => node.wake(start.elapsed()),

@@ -1,4 +1,5 @@
-//! A Maelstrom node: client messages become adds and reads, everything else goes between replicators, CBOR in base64.
+//! A Maelstrom node: client messages become adds and reads, everything else goes between
+//! replicators, CBOR in base64.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,14 +47,23 @@ impl Node {
 
     fn init(&mut self, from: &str, body: &Value, now: Duration) -> Vec<String> {
         let name = body["node_id"].as_str().unwrap_or_default().to_owned();
-        let others: Vec<&str> =
-            body["node_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).filter(|other| *other != name).collect();
+        let others: Vec<&str> = body["node_ids"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|other| *other != name)
+            .collect();
         let own = id_of(&name);
-        let Ok(replica) = Replica::new(ReplicaId::new(own.0, 1), "maelstrom") else { return Vec::new() };
-        let config = ProtocolConfig { request_timeout: Duration::from_secs(1), ..ProtocolConfig::default() };
+        let Ok(replica) = Replica::new(ReplicaId::new(own.0, 1), "maelstrom") else {
+            return Vec::new();
+        };
+        let config =
+            ProtocolConfig { request_timeout: Duration::from_secs(1), ..ProtocolConfig::default() };
         let machine = Replicator::new(config, &replica, own.0, now);
         let names = others.iter().map(|other| (id_of(other), (*other).to_owned())).collect();
-        let mut running = Running { name, names, replica, machine, asked: BTreeMap::new(), last_asked: 0 };
+        let mut running =
+            Running { name, names, replica, machine, asked: BTreeMap::new(), last_asked: 0 };
         let mut lines = vec![running.reply(from, body, json!({ "type": "init_ok" }))];
         for peer in running.names.keys().copied().collect::<Vec<_>>() {
             lines.extend(running.hand(Input::PeerUp { peer }, now));
@@ -87,8 +97,10 @@ impl Running {
             _ => tally.subtract(delta.unsigned_abs()),
         });
         // Error 14 is Maelstrom's "abort": the add did definitely not take place.
-        let answer =
-            added.map_or_else(|error| json!({ "type": "error", "code": 14, "text": error.to_string() }), |()| json!({ "type": "add_ok" }));
+        let answer = added.map_or_else(
+            |error| json!({ "type": "error", "code": 14, "text": error.to_string() }),
+            |()| json!({ "type": "add_ok" }),
+        );
         let mut lines = vec![self.reply(from, body, answer)];
         lines.extend(self.hand(Input::LocalChange, now));
         lines
@@ -96,7 +108,9 @@ impl Running {
 
     fn pass(&mut self, from: &str, body: &Value, now: Duration) -> Vec<String> {
         let (peer, id) = (id_of(from), body["id"].as_u64().unwrap_or(0));
-        let Some(payload) = body["payload"].as_str().and_then(from_base64) else { return Vec::new() };
+        let Some(payload) = body["payload"].as_str().and_then(from_base64) else {
+            return Vec::new();
+        };
         let input = match body["type"].as_str() {
             Some("gossip") => Input::Gossip { token: 0, signer: peer, payload },
             Some("response") => Input::Response { peer, id, payload },
@@ -120,16 +134,25 @@ impl Running {
             json!({ "src": self.name, "dest": to, "body": { "type": kind, "id": id, "payload": to_base64(payload) } }).to_string()
         };
         match output {
-            Output::Publish { payload } => self.names.values().map(|to| line(to, "gossip", 0, &payload)).collect(),
-            Output::Request { peer, id, payload } => {
-                self.names.get(&peer).map(|to| line(to, "request", id, &payload)).into_iter().collect()
+            Output::Publish { payload } => {
+                self.names.values().map(|to| line(to, "gossip", 0, &payload)).collect()
             }
+            Output::Request { peer, id, payload } => self
+                .names
+                .get(&peer)
+                .map(|to| line(to, "request", id, &payload))
+                .into_iter()
+                .collect(),
             Output::Respond { id: here, payload, .. } => {
                 let asked = self.asked.remove(&here);
                 asked.map(|(to, id)| line(&to, "response", id, &payload)).into_iter().collect()
             }
-            // A mesh of everyone with everyone passes nothing on, and Maelstrom's nodes blame nobody.
-            Output::Verdict { .. } | Output::Notify(_) | Output::Penalise { .. } | Output::Dial { .. } => Vec::new(),
+            // A mesh of everyone with everyone passes nothing on, and Maelstrom's nodes blame
+            // nobody.
+            Output::Verdict { .. }
+            | Output::Notify(_)
+            | Output::Penalise { .. }
+            | Output::Dial { .. } => Vec::new(),
         }
     }
 
@@ -141,7 +164,9 @@ impl Running {
 
 /// A node's id: FNV-1a of its name.
 fn id_of(name: &str) -> NodeId {
-    NodeId(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+    NodeId(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -149,9 +174,14 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 fn to_base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
         for at in 0..4 {
-            text.push(if at <= chunk.len() { char::from(ALPHABET[(bits >> (18 - 6 * at) & 63) as usize]) } else { '=' });
+            text.push(if at <= chunk.len() {
+                char::from(ALPHABET[(bits >> (18 - 6 * at) & 63) as usize])
+            } else {
+                '='
+            });
         }
     }
     text
@@ -163,7 +193,8 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     for chunk in digits.chunks(4) {
         let mut bits = 0_u32;
         for digit in chunk {
-            bits = bits << 6 | u32::try_from(ALPHABET.iter().position(|letter| letter == digit)?).ok()?;
+            bits = bits << 6
+                | u32::try_from(ALPHABET.iter().position(|letter| letter == digit)?).ok()?;
         }
         bits <<= 6 * (4 - chunk.len());
         bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);

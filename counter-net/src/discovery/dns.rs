@@ -35,7 +35,11 @@ pub(super) async fn poll(question: Question, is_alone: impl Fn() -> bool, findin
         let outcome = question.ask().await;
         match &outcome {
             Outcome::Unsure(reason) if was_answered => {
-                tracing::warn!(name = &*question.name, reason, "discovery by DNS got no answer; it goes on asking");
+                tracing::warn!(
+                    name = &*question.name,
+                    reason,
+                    "discovery by DNS got no answer; it goes on asking"
+                );
             }
             Outcome::Found(_) | Outcome::Nobody if !was_answered => {
                 tracing::info!(name = &*question.name, "discovery by DNS is answered again");
@@ -55,7 +59,9 @@ pub(super) async fn poll(question: Question, is_alone: impl Fn() -> bool, findin
 impl Question {
     async fn ask(&self) -> Outcome {
         match self.resolver.ask(&self.name, Family::Both, ANSWER_MAX).await {
-            Answer::Addresses(ips) => Outcome::Found(ips.into_iter().map(|ip| address(ip, self.port)).collect()),
+            Answer::Addresses(ips) => {
+                Outcome::Found(ips.into_iter().map(|ip| address(ip, self.port)).collect())
+            }
             Answer::Nobody => Outcome::Nobody,
             Answer::Unsure(reason) => Outcome::Unsure(reason),
         }
@@ -96,7 +102,11 @@ mod tests {
         fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
         fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
         fn event(&self, event: &tracing::Event<'_>) {
-            let lines = if *event.metadata().level() == Level::WARN { &self.0.warnings } else { &self.0.infos };
+            let lines = if *event.metadata().level() == Level::WARN {
+                &self.0.warnings
+            } else {
+                &self.0.infos
+            };
             lines.fetch_add(1, Ordering::Relaxed);
         }
         fn enter(&self, _: &span::Id) {}

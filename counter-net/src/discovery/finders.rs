@@ -26,7 +26,11 @@ pub(crate) struct Finders {
 impl Finders {
     /// Starts what the configuration asks for. `own`: where this node can be reached, with its
     /// identity.
-    pub(crate) fn start(config: &NodeConfig, own: &[Multiaddr], shared: &Arc<Shared>) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        config: &NodeConfig,
+        own: &[Multiaddr],
+        shared: &Arc<Shared>,
+    ) -> Result<Self, StartError> {
         let (report, queue) = mpsc::channel(FINDINGS_MAX);
         let mut finders = Self { queue, tasks: JoinSet::new() };
         for (place, way) in config.discovery.iter().enumerate() {
@@ -37,21 +41,39 @@ impl Finders {
                 Discovery::Local => {
                     let is_passing = config.data_dir.is_none() && config.node_name.is_none();
                     let passing = is_passing.then(|| NodeId(shared.replica().node));
-                    let board = local::Board::open(config.runtime_dir.as_deref(), &config.cluster, own, passing)?;
+                    let board = local::Board::open(
+                        config.runtime_dir.as_deref(),
+                        &config.cluster,
+                        own,
+                        passing,
+                    )?;
                     finders.tasks.spawn(local::watch(board, findings));
                 }
                 Discovery::Dns { name, port } => finders.ask(config, name, *port, shared, findings),
-                Discovery::Fly => finders.ask(config, &fly::name()?, port_of(own), shared, findings),
+                Discovery::Fly => {
+                    finders.ask(config, &fly::name()?, port_of(own), shared, findings)
+                }
             }
         }
         Ok(finders)
     }
 
-    fn ask(&mut self, config: &NodeConfig, name: &str, port: u16, shared: &Arc<Shared>, findings: Findings) {
+    fn ask(
+        &mut self,
+        config: &NodeConfig,
+        name: &str,
+        port: u16,
+        shared: &Arc<Shared>,
+        findings: Findings,
+    ) {
         let resolver = config.name_server.map_or_else(Resolver::default, Resolver::Server);
         let shared = Arc::clone(shared);
         let is_alone = move || shared.peers.load(Ordering::Relaxed) == 0;
-        self.tasks.spawn(dns::poll(Question { resolver, name: name.into(), port }, is_alone, findings));
+        self.tasks.spawn(dns::poll(
+            Question { resolver, name: name.into(), port },
+            is_alone,
+            findings,
+        ));
     }
 
     /// The next report; waits for ever when nobody looks any more. Cancel safe.
@@ -65,5 +87,8 @@ impl Finders {
 
 /// All machines of an application listen on the same port: this one's.
 fn port_of(own: &[Multiaddr]) -> u16 {
-    own.iter().flatten().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None }).unwrap_or(GOSSIP_PORT)
+    own.iter()
+        .flatten()
+        .find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None })
+        .unwrap_or(GOSSIP_PORT)
 }

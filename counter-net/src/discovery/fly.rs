@@ -25,11 +25,15 @@ fn named(app: Option<String>) -> Result<String, DiscoveryError> {
 pub(crate) fn listen_address(has_key: bool) -> Result<Multiaddr, StartError> {
     name()?;
     let failed = |source| StartError::Listen { address: OWN_NAME.to_owned(), source };
-    let own = (OWN_NAME, GOSSIP_PORT).to_socket_addrs().map_err(failed)?.find_map(|address| match address.ip() {
-        IpAddr::V6(ip) => Some(ip),
-        IpAddr::V4(_) => None,
-    });
-    let ip = own.ok_or_else(|| failed(std::io::Error::from(std::io::ErrorKind::AddrNotAvailable)))?;
+    let own =
+        (OWN_NAME, GOSSIP_PORT).to_socket_addrs().map_err(failed)?.find_map(
+            |address| match address.ip() {
+                IpAddr::V6(ip) => Some(ip),
+                IpAddr::V4(_) => None,
+            },
+        );
+    let ip =
+        own.ok_or_else(|| failed(std::io::Error::from(std::io::ErrorKind::AddrNotAvailable)))?;
     check_listen(&format!("/ip6/{ip}/tcp/{GOSSIP_PORT}"), has_key)
 }
 

@@ -1,4 +1,5 @@
-//! Discovery among one user's nodes on one machine: a directory of theirs, in which each node pins a note with its addresses.
+//! Discovery among one user's nodes on one machine: a directory of theirs, in which each node pins
+//! a note with its addresses.
 //!
 //! A node holds a lock on its note for as long as it runs. The kernel releases the lock when the
 //! process ends, however it ends. So a note with a free lock belongs to a dead process.
@@ -17,14 +18,16 @@ use crate::config::is_loopback;
 use crate::error::DiscoveryError;
 use crate::protocol::NodeId;
 
-/// The time between two looks at the board: short at first, when several nodes are started together.
+/// The time between two looks at the board: short at first, when several nodes are started
+/// together.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_LATER: Duration = Duration::from_secs(1);
 /// How many of the first looks are quick ones.
 const FIRST_LOOKS: u32 = 50;
 /// Nobody on the board after this: nodes that started together have pinned their notes by then.
 const LOCAL_WINDOW: Duration = Duration::from_millis(500);
-/// A note is renewed this often, and is stale when it was not for three times as long, whoever pinned it.
+/// A note is renewed this often, and is stale when it was not for three times as long, whoever
+/// pinned it.
 const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 const STALE_AFTER: Duration = Duration::from_secs(30);
 /// All of a board's notes are reported again this often, for those that the driver gave up.
@@ -39,7 +42,8 @@ struct Note {
     /// Whether its writer holds a lock on it; earlier releases did not.
     #[serde(default)]
     locked: bool,
-    /// The node, where nothing of it outlives the process: it has no directory and no name. As 16 hexadecimal digits.
+    /// The node, where nothing of it outlives the process: it has no directory and no name. As 16
+    /// hexadecimal digits.
     #[serde(default)]
     node: Option<String>,
     addresses: Vec<String>,
@@ -63,29 +67,44 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// Opens the board of `cluster` below `runtime`, or below the user's runtime directory, and pins a note with the addresses `own`. `passing`: this
-    /// node, if nothing of it outlives the process.
-    pub(super) fn open(runtime: Option<&Path>, cluster: &str, own: &[Multiaddr], passing: Option<NodeId>) -> Result<Self, DiscoveryError> {
+    /// Opens the board of `cluster` below `runtime`, or below the user's runtime directory, and
+    /// pins a note with the addresses `own`. `passing`: this node, if nothing of it outlives the
+    /// process.
+    pub(super) fn open(
+        runtime: Option<&Path>,
+        cluster: &str,
+        own: &[Multiaddr],
+        passing: Option<NodeId>,
+    ) -> Result<Self, DiscoveryError> {
         let root = runtime.map_or_else(default_root, Path::to_path_buf);
         let directory = root.join(cluster);
         let path = directory.display().to_string();
-        let failed = |error: io::Error| DiscoveryError::Directory { path: path.clone(), reason: error.to_string() };
+        let failed = |error: io::Error| DiscoveryError::Directory {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
         private_directory(&root).and_then(|()| private_directory(&directory)).map_err(failed)?;
         // The readers are on this machine.
-        let (inner, outer): (Vec<&Multiaddr>, Vec<&Multiaddr>) = own.iter().partition(|address| is_loopback(address));
-        let addresses: Vec<String> = inner.into_iter().chain(outer).take(ADDRESSES_MAX).map(Multiaddr::to_string).collect();
+        let (inner, outer): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
+            own.iter().partition(|address| is_loopback(address));
+        let addresses: Vec<String> =
+            inner.into_iter().chain(outer).take(ADDRESSES_MAX).map(Multiaddr::to_string).collect();
         // Two nodes of one process are two notes.
-        let own_file = directory.join(format!("{}-{:016x}.json", std::process::id(), fastrand::u64(..)));
+        let own_file =
+            directory.join(format!("{}-{:016x}.json", std::process::id(), fastrand::u64(..)));
         let node = passing.map(|node| format!("{:016x}", node.0));
-        let mut board = Self { own_file, note: Note { locked: false, node, addresses }, directory, lock: None };
+        let mut board =
+            Self { own_file, note: Note { locked: false, node, addresses }, directory, lock: None };
         board.pin().map_err(failed)?;
         Ok(board)
     }
 
-    /// Writes the note beside its place and moves it there, so that nobody reads half of one, or one without its lock.
+    /// Writes the note beside its place and moves it there, so that nobody reads half of one, or
+    /// one without its lock.
     fn pin(&mut self) -> io::Result<()> {
         let draft = self.own_file.with_extension("draft");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         self.note.locked = file.lock().is_ok();
         file.write_all(&serde_json::to_vec(&self.note)?)?;
         fs::rename(&draft, &self.own_file)?;
@@ -102,10 +121,15 @@ impl Board {
                 continue;
             }
             match read_note(&path) {
-                Ok(Told::Of(note)) if path.extension().is_some_and(|extension| extension == "json") => {
-                    found
-                        .addresses
-                        .extend(note.addresses.iter().take(ADDRESSES_MAX).filter_map(|address| address.parse::<Multiaddr>().ok()));
+                Ok(Told::Of(note))
+                    if path.extension().is_some_and(|extension| extension == "json") =>
+                {
+                    found.addresses.extend(
+                        note.addresses
+                            .iter()
+                            .take(ADDRESSES_MAX)
+                            .filter_map(|address| address.parse::<Multiaddr>().ok()),
+                    );
                 }
                 Ok(Told::Gone(node)) => found.gone.extend(node),
                 // A draft, or a note that just went away: not ours to judge before it is old.
@@ -145,17 +169,20 @@ fn read_note(path: &Path) -> io::Result<Told> {
     let is_gone = note.locked && is_abandoned(path, &file);
     if is_gone || old {
         fs::remove_file(path)?;
-        let node = note.node.filter(|_| is_gone).and_then(|node| u64::from_str_radix(&node, 16).ok());
+        let node =
+            note.node.filter(|_| is_gone).and_then(|node| u64::from_str_radix(&node, 16).ok());
         return Ok(Told::Gone(node.map(NodeId)));
     }
     Ok(Told::Of(note))
 }
 
-/// Whether nobody holds the lock on the note at `path`. A node that renews its note locks a new file, moves it there, and lets go of the one before: a
-/// reader that had that one open finds its lock free, and another file at the path.
+/// Whether nobody holds the lock on the note at `path`. A node that renews its note locks a new
+/// file, moves it there, and lets go of the one before: a reader that had that one open finds its
+/// lock free, and another file at the path.
 fn is_abandoned(path: &Path, file: &File) -> bool {
     let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let is_still_there = || Some(place(fs::symlink_metadata(path).ok()?) == place(file.metadata().ok()?));
+    let is_still_there =
+        || Some(place(fs::symlink_metadata(path).ok()?) == place(file.metadata().ok()?));
     file.try_lock_shared().is_ok() && is_still_there() == Some(true)
 }
 
@@ -164,17 +191,26 @@ fn is_stale(path: &Path) -> bool {
 }
 
 fn is_old(metadata: &fs::Metadata) -> bool {
-    // Notes from the future were pinned before the clock was set back: they are renewed soon, or are old soon.
-    metadata.modified().is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > STALE_AFTER))
+    // Notes from the future were pinned before the clock was set back: they are renewed soon, or
+    // are old soon.
+    metadata
+        .modified()
+        .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > STALE_AFTER))
 }
 
 fn default_root() -> PathBuf {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute() && path.is_dir());
     let user = rustix::process::getuid().as_raw();
-    runtime.map_or_else(|| std::env::temp_dir().join(format!("replicated-counter-{user}")), |runtime| runtime.join("replicated-counter"))
+    runtime.map_or_else(
+        || std::env::temp_dir().join(format!("replicated-counter-{user}")),
+        |runtime| runtime.join("replicated-counter"),
+    )
 }
 
-/// Makes the directory, and makes sure that it is this user's alone: in a shared temporary directory anybody may have made it first.
+/// Makes the directory, and makes sure that it is this user's alone: in a shared temporary
+/// directory anybody may have made it first.
 fn private_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).recursive(true).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -192,7 +228,8 @@ fn private_directory(path: &Path) -> io::Result<()> {
 
 /// Looks at the board until the driver is gone, and keeps the own note fresh.
 ///
-/// Each node pins its note before its first look, so of two that start together at least one finds the other at once.
+/// Each node pins its note before its first look, so of two that start together at least one finds
+/// the other at once.
 pub(super) async fn watch(mut board: Board, findings: Findings) {
     let began = Instant::now();
     let (mut told, mut since_report, mut since_renewal) = (None, Duration::ZERO, Duration::ZERO);
@@ -205,7 +242,9 @@ pub(super) async fn watch(mut board: Board, findings: Findings) {
                 }
                 Outcome::found(addresses)
             }
-            Err(error) => Outcome::Unsure(format!("{} cannot be read: {error}", board.directory.display())),
+            Err(error) => {
+                Outcome::Unsure(format!("{} cannot be read: {error}", board.directory.display()))
+            }
         };
         let is_certain = matches!(outcome, Outcome::Found(_)) || began.elapsed() >= LOCAL_WINDOW;
         if is_certain && (told.as_ref() != Some(&outcome) || since_report >= REPORT_INTERVAL) {
@@ -241,12 +280,17 @@ mod tests {
         assert_eq!(reported.recv().await.expect("a report").outcome, Outcome::Nobody);
         assert!(began.elapsed() >= LOCAL_WINDOW, "{:?}", began.elapsed());
         let other = open(&root, "a", 2);
-        assert_eq!(reported.recv().await.expect("a report").outcome, Outcome::Found(vec![address(2)]));
+        assert_eq!(
+            reported.recv().await.expect("a report").outcome,
+            Outcome::Found(vec![address(2)])
+        );
         let late = open(&root, "a", 3);
         let (queue, mut reported) = tokio::sync::mpsc::channel(1);
         let began = Instant::now();
         tokio::spawn(watch(late, Findings::new(0, queue)));
-        assert!(matches!(reported.recv().await.expect("a report").outcome, Outcome::Found(found) if found.len() == 2));
+        assert!(
+            matches!(reported.recv().await.expect("a report").outcome, Outcome::Found(found) if found.len() == 2)
+        );
         assert!(began.elapsed() < LOCAL_WINDOW, "{:?}", began.elapsed());
         fs::remove_dir_all(&root).expect("removable");
         let lost = loop {
@@ -291,9 +335,15 @@ mod tests {
     fn notes_of_dead_processes_and_rubbish_are_passed_over_and_swept() {
         let root = scratch("sweep");
         let board = open(&root, "a", 1);
-        let write =
-            |name: &str, note: &Note| fs::write(board.directory.join(name), serde_json::to_vec(note).expect("plain")).expect("writable");
-        let note = |locked, node: &str, port| Note { locked, node: Some(node.into()), addresses: vec![address(port).to_string()] };
+        let write = |name: &str, note: &Note| {
+            fs::write(board.directory.join(name), serde_json::to_vec(note).expect("plain"))
+                .expect("writable")
+        };
+        let note = |locked, node: &str, port| Note {
+            locked,
+            node: Some(node.into()),
+            addresses: vec![address(port).to_string()],
+        };
         // Nobody holds a lock on these; the second one's release takes none.
         write("dead.json", &note(true, "00000000000000aa", 2));
         write("earlier.json", &note(false, "00000000000000bb", 3));
@@ -301,8 +351,14 @@ mod tests {
         fs::write(board.directory.join("half.draft"), b"{").expect("writable");
         let read = board.read().expect("readable");
         assert_eq!(read, Notes { addresses: vec![address(3)], gone: vec![NodeId(0xaa)] });
-        assert!(!board.directory.join("dead.json").exists() && board.directory.join("rubbish.json").exists());
-        let old = fs::File::options().write(true).open(board.directory.join("rubbish.json")).expect("openable");
+        assert!(
+            !board.directory.join("dead.json").exists()
+                && board.directory.join("rubbish.json").exists()
+        );
+        let old = fs::File::options()
+            .write(true)
+            .open(board.directory.join("rubbish.json"))
+            .expect("openable");
         old.set_modified(SystemTime::now() - 2 * STALE_AFTER).expect("settable");
         assert_eq!(addresses(&board), [address(3)]);
         assert!(!board.directory.join("rubbish.json").exists());
@@ -333,7 +389,10 @@ mod tests {
         assert_eq!(fs::metadata(&root).expect("there").mode() & 0o777, 0o700);
         let file = scratch("file");
         fs::write(&file, b"").expect("writable");
-        assert!(matches!(Board::open(Some(&file), "a", &[], None), Err(DiscoveryError::Directory { .. })));
+        assert!(matches!(
+            Board::open(Some(&file), "a", &[], None),
+            Err(DiscoveryError::Directory { .. })
+        ));
         fs::remove_file(file).expect("removable");
         fs::remove_dir_all(root).expect("removable");
     }

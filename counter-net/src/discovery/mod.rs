@@ -14,24 +14,28 @@ use std::str::FromStr;
 
 use crate::error::DiscoveryError;
 
-/// One way to find the cluster's other nodes. Several may be used together; static peers are given apart, by [`crate::NodeBuilder::peer`].
+/// One way to find the cluster's other nodes. Several may be used together; static peers are given
+/// apart, by [`crate::NodeBuilder::peer`].
 ///
 /// Reads and prints as on the command line: `local`, `mdns`, `dns:NAME:PORT`, `fly`, `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Discovery {
-    /// Nodes of one user on one machine, through small files in the user's runtime directory. Nothing to configure, nothing exposed.
+    /// Nodes of one user on one machine, through small files in the user's runtime directory.
+    /// Nothing to configure, nothing exposed.
     Local,
     /// Nodes on one network segment, by multicast DNS. Needs a cluster key.
     Mdns,
-    /// Every address (A and AAAA) of a DNS name, asked again and again: headless services and the like.
+    /// Every address (A and AAAA) of a DNS name, asked again and again: headless services and the
+    /// like.
     Dns {
         /// The name to resolve.
         name: String,
         /// The port that every node there listens on.
         port: u16,
     },
-    /// The application's other machines on Fly.io's private network: polls `$FLY_APP_NAME.internal`, and listens there if nothing else is said.
+    /// The application's other machines on Fly.io's private network: polls
+    /// `$FLY_APP_NAME.internal`, and listens there if nothing else is said.
     Fly,
     /// Nobody is looked for.
     None,
@@ -47,7 +51,9 @@ impl FromStr for Discovery {
             "fly" => Ok(Self::Fly),
             "none" => Ok(Self::None),
             other => match other.strip_prefix("dns:") {
-                Some(target) => parse_dns(target).ok_or_else(|| DiscoveryError::Dns(other.to_owned())),
+                Some(target) => {
+                    parse_dns(target).ok_or_else(|| DiscoveryError::Dns(other.to_owned()))
+                }
                 None => Err(DiscoveryError::Unknown(other.to_owned())),
             },
         }
@@ -57,7 +63,8 @@ impl FromStr for Discovery {
 fn parse_dns(target: &str) -> Option<Discovery> {
     let (name, port) = target.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
-    let sound = (1..=253).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
+    let sound = (1..=253).contains(&name.len())
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
     sound.then(|| Discovery::Dns { name: name.to_owned(), port })
 }
 

@@ -1,4 +1,5 @@
-//! The address book: whom to dial, where, and when again. Knows no socket and no clock, so it is tested without either.
+//! The address book: whom to dial, where, and when again. Knows no socket and no clock, so it is
+//! tested without either.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,14 +8,19 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use super::cause::Cause;
-use crate::config::{ADDRESSES_PER_PEER_MAX, KNOWN_PEERS_MAX, PEERS_WANTED, REDIAL_MAX, REDIAL_MIN, is_loopback, is_reachable_shape};
+use crate::config::{
+    ADDRESSES_PER_PEER_MAX, KNOWN_PEERS_MAX, PEERS_WANTED, REDIAL_MAX, REDIAL_MIN, is_loopback,
+    is_reachable_shape,
+};
 
-/// An entry that nobody named is forgotten after so many failures in a row, once nobody reports it any more.
+/// An entry that nobody named is forgotten after so many failures in a row, once nobody reports it
+/// any more.
 const ATTEMPTS_MAX: u32 = 10;
-/// Nobody reports an address any more that was not reported for this long: every way of discovery repeats itself sooner.
+/// Nobody reports an address any more that was not reported for this long: every way of discovery
+/// repeats itself sooner.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
-/// A refused dial is repeated this often before it counts as failed. Nodes that start together are not all listening yet: two pauses are about half a
-/// second.
+/// A refused dial is repeated this often before it counts as failed. Nodes that start together are
+/// not all listening yet: two pauses are about half a second.
 const REFUSALS: u32 = 3;
 /// Sentences of trouble at a time.
 const TROUBLES_MAX: usize = 3;
@@ -46,7 +52,8 @@ struct Entry {
     /// The replicator wants it reached, however many peers there are.
     wanted: bool,
     reported_at: Duration,
-    /// Failures since somebody there last spoke our protocol. Who connects and never speaks has failed too.
+    /// Failures since somebody there last spoke our protocol. Who connects and never speaks has
+    /// failed too.
     attempts: u32,
     /// Somebody there has spoken our protocol since the connection was made.
     spoke: bool,
@@ -79,7 +86,8 @@ impl Entry {
         self.due = now + wait.mul_f64(0.5 + 0.5 * random.f64());
     }
 
-    /// Whether a node may be there that has not answered. Silence is no answer, and neither is a connection.
+    /// Whether a node may be there that has not answered. Silence is no answer, and neither is a
+    /// connection.
     fn is_candidate(&self) -> bool {
         let is_silent = match &self.cause {
             None | Some(Cause::Silent | Cause::Unfinished) => true,
@@ -90,7 +98,12 @@ impl Entry {
     }
 
     fn is_by_name(&self) -> bool {
-        let is_name = |part| matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_));
+        let is_name = |part| {
+            matches!(
+                part,
+                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)
+            )
+        };
         self.addresses.iter().any(|address| address.iter().any(is_name))
     }
 
@@ -130,7 +143,15 @@ pub(super) struct AddressBook {
 impl AddressBook {
     pub(super) fn new(own: PeerId, loopback_only: bool, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { own, loopback_only, entries: BTreeMap::new(), random, next_due: None, up: 0, none_reached_logged: false }
+        Self {
+            own,
+            loopback_only,
+            entries: BTreeMap::new(),
+            random,
+            next_due: None,
+            up: 0,
+            none_reached_logged: false,
+        }
     }
 
     /// An address that the operator named.
@@ -139,8 +160,14 @@ impl AddressBook {
         self.settle();
     }
 
-    /// Addresses that discovery or another node reported; those that cannot be dialled from here are passed over.
-    pub(super) fn found(&mut self, addresses: impl IntoIterator<Item = Multiaddr>, origin: Origin, now: Duration) {
+    /// Addresses that discovery or another node reported; those that cannot be dialled from here
+    /// are passed over.
+    pub(super) fn found(
+        &mut self,
+        addresses: impl IntoIterator<Item = Multiaddr>,
+        origin: Origin,
+        now: Duration,
+    ) {
         for address in addresses {
             if self.is_dialable(&address) {
                 self.enter(address, origin, now);
@@ -150,8 +177,17 @@ impl AddressBook {
     }
 
     /// The replicator wants `peer` reached. False where no address of it is known.
-    pub(super) fn want(&mut self, peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>, now: Duration) -> bool {
-        self.found(addresses.into_iter().filter(|address| peer_of(address) == Some(peer)), Origin::Found, now);
+    pub(super) fn want(
+        &mut self,
+        peer: PeerId,
+        addresses: impl IntoIterator<Item = Multiaddr>,
+        now: Duration,
+    ) -> bool {
+        self.found(
+            addresses.into_iter().filter(|address| peer_of(address) == Some(peer)),
+            Origin::Found,
+            now,
+        );
         let Some(entry) = self.entries.get_mut(&Target::Peer(peer)) else { return false };
         entry.wanted = true;
         if entry.stage == Stage::Waiting {
@@ -165,16 +201,29 @@ impl AddressBook {
         is_reachable_shape(address) && (!self.loopback_only || is_loopback(address))
     }
 
-    /// Where a connected peer says that it listens: what is dialled if the connection is lost. Replaces what it said before.
+    /// Where a connected peer says that it listens: what is dialled if the connection is lost.
+    /// Replaces what it said before.
     pub(super) fn learned(&mut self, peer: PeerId, listens: impl IntoIterator<Item = Multiaddr>) {
-        let mut addresses: Vec<Multiaddr> =
-            listens.into_iter().filter(|address| self.is_dialable(address)).map(without_peer).take(ADDRESSES_PER_PEER_MAX).collect();
+        let mut addresses: Vec<Multiaddr> = listens
+            .into_iter()
+            .filter(|address| self.is_dialable(address))
+            .map(without_peer)
+            .take(ADDRESSES_PER_PEER_MAX)
+            .collect();
         if peer == self.own || addresses.is_empty() || !self.make_room(&Target::Peer(peer)) {
             return;
         }
-        let entry = self.entries.entry(Target::Peer(peer)).or_insert_with(|| Entry { origin: Origin::Found, ..Entry::default() });
+        let entry = self
+            .entries
+            .entry(Target::Peer(peer))
+            .or_insert_with(|| Entry { origin: Origin::Found, ..Entry::default() });
         if entry.origin == Origin::Named {
-            let named = entry.addresses.iter().filter(|address| !addresses.contains(address)).cloned().collect::<Vec<_>>();
+            let named = entry
+                .addresses
+                .iter()
+                .filter(|address| !addresses.contains(address))
+                .cloned()
+                .collect::<Vec<_>>();
             addresses.extend(named);
             addresses.truncate(ADDRESSES_PER_PEER_MAX);
         }
@@ -197,8 +246,11 @@ impl AddressBook {
         let mut room = self.room(up);
         let mut due = Vec::new();
         // Those not tried yet go first, whatever their address.
-        let mut waiting: Vec<(&Target, &mut Entry)> =
-            self.entries.iter_mut().filter(|(_, entry)| entry.stage == Stage::Waiting && entry.due <= now).collect();
+        let mut waiting: Vec<(&Target, &mut Entry)> = self
+            .entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.stage == Stage::Waiting && entry.due <= now)
+            .collect();
         waiting.sort_by_key(|(_, entry)| (!entry.has_priority(), entry.attempts));
         for (target, entry) in waiting {
             if entry.has_priority() || room > 0 {
@@ -215,7 +267,11 @@ impl AddressBook {
 
     /// How many more entries may be dialled that nobody named.
     fn room(&self, up: usize) -> usize {
-        let dialling = self.entries.values().filter(|entry| entry.stage == Stage::Dialling && !entry.has_priority()).count();
+        let dialling = self
+            .entries
+            .values()
+            .filter(|entry| entry.stage == Stage::Dialling && !entry.has_priority())
+            .count();
         PEERS_WANTED.saturating_sub(up + dialling)
     }
 
@@ -224,11 +280,17 @@ impl AddressBook {
         let entry = self.entries.get_mut(target)?;
         if entry.stage == Stage::Dialling {
             // A name may lead to this node now, and to another one later.
-            entry.stage = if cause == Cause::Own && !entry.is_by_name() { Stage::Own } else { Stage::Waiting };
+            entry.stage = if cause == Cause::Own && !entry.is_by_name() {
+                Stage::Own
+            } else {
+                Stage::Waiting
+            };
         }
         entry.wanted = false;
         entry.back_off(now, &mut self.random);
-        let is_useless = entry.attempts >= ATTEMPTS_MAX && now.saturating_sub(entry.reported_at) > REPORTED_FOR || cause == Cause::Stranger;
+        let is_useless = entry.attempts >= ATTEMPTS_MAX
+            && now.saturating_sub(entry.reported_at) > REPORTED_FOR
+            || cause == Cause::Stranger;
         let news = entry.note(target, cause);
         if is_useless && entry.origin != Origin::Named {
             self.entries.remove(target);
@@ -239,13 +301,15 @@ impl AddressBook {
 
     /// A node of another cluster answered as `peer`, with this name of its own.
     pub(super) fn is_foreign(&mut self, peer: PeerId, family: &str) {
-        for entry in self.entries.values_mut().filter(|entry| entry.stage == Stage::Connected(peer)) {
+        for entry in self.entries.values_mut().filter(|entry| entry.stage == Stage::Connected(peer))
+        {
             entry.cause = Some(Cause::OtherCluster(family.to_owned()));
         }
         self.forget(peer);
     }
 
-    /// A connection to `peer` is open; `dialled` names the entry that led there, if it was this node's dial.
+    /// A connection to `peer` is open; `dialled` names the entry that led there, if it was this
+    /// node's dial.
     pub(super) fn connected(&mut self, peer: PeerId, dialled: Option<&Target>) {
         for target in [Some(&Target::Peer(peer)), dialled].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(target) {
@@ -255,11 +319,15 @@ impl AddressBook {
         self.settle();
     }
 
-    /// The connected `peer` speaks our protocol: the dials that led to it were right. Returns those of them that were said to be unreachable.
+    /// The connected `peer` speaks our protocol: the dials that led to it were right. Returns those
+    /// of them that were said to be unreachable.
     pub(super) fn spoke(&mut self, peer: PeerId) -> Vec<String> {
         let mut back = Vec::new();
-        for (target, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.stage == Stage::Connected(peer)) {
-            (entry.attempts, entry.spoke, entry.was_reached, entry.cause, entry.wanted) = (0, true, true, None, false);
+        for (target, entry) in
+            self.entries.iter_mut().filter(|(_, entry)| entry.stage == Stage::Connected(peer))
+        {
+            (entry.attempts, entry.spoke, entry.was_reached, entry.cause, entry.wanted) =
+                (0, true, true, None, false);
             if entry.logged.take().is_some() {
                 back.push(named(target, entry));
             }
@@ -268,7 +336,8 @@ impl AddressBook {
         back
     }
 
-    /// The last connection to `peer` closed: it is dialled again where an address is known, at once unless it never spoke our protocol.
+    /// The last connection to `peer` closed: it is dialled again where an address is known, at once
+    /// unless it never spoke our protocol.
     pub(super) fn disconnected(&mut self, peer: PeerId, now: Duration) {
         let lost = Stage::Connected(peer);
         for entry in self.entries.values_mut().filter(|entry| entry.stage == lost) {
@@ -293,23 +362,28 @@ impl AddressBook {
 
     /// Forgets a peer that was cut off.
     pub(super) fn forget(&mut self, peer: PeerId) {
-        self.entries.retain(|target, entry| entry.origin == Origin::Named || *target != Target::Peer(peer));
+        self.entries
+            .retain(|target, entry| entry.origin == Origin::Named || *target != Target::Peer(peer));
         self.settle();
     }
 
-    /// Where the connected peers listen, each with its identity: at most `addresses_max`, two a peer, the peers in random order.
+    /// Where the connected peers listen, each with its identity: at most `addresses_max`, two a
+    /// peer, the peers in random order.
     pub(super) fn introduce(&mut self, addresses_max: usize) -> Vec<Multiaddr> {
         let mut peers: Vec<(PeerId, &[Multiaddr])> = self
             .entries
             .iter()
             .filter_map(|(target, entry)| match (target, &entry.stage) {
-                (Target::Peer(peer), Stage::Connected(_)) => Some((*peer, entry.addresses.as_slice())),
+                (Target::Peer(peer), Stage::Connected(_)) => {
+                    Some((*peer, entry.addresses.as_slice()))
+                }
                 _ => None,
             })
             .collect();
         self.random.shuffle(&mut peers);
-        let listed =
-            peers.iter().flat_map(|(peer, addresses)| addresses.iter().take(2).filter_map(|address| address.clone().with_p2p(*peer).ok()));
+        let listed = peers.iter().flat_map(|(peer, addresses)| {
+            addresses.iter().take(2).filter_map(|address| address.clone().with_p2p(*peer).ok())
+        });
         listed.take(addresses_max).collect()
     }
 
@@ -318,42 +392,71 @@ impl AddressBook {
         self.next_due
     }
 
-    /// How many entries may lead to a node that has not answered, while `up` peers are connected. Those that wait because enough others are
-    /// tried do not count.
+    /// How many entries may lead to a node that has not answered, while `up` peers are connected.
+    /// Those that wait because enough others are tried do not count.
     pub(super) fn candidates(&self, up: usize) -> usize {
         let candidates = || self.entries.values().filter(|entry| entry.is_candidate());
-        let deferred = candidates().filter(|entry| entry.stage == Stage::Waiting && !entry.has_priority()).count();
+        let deferred = candidates()
+            .filter(|entry| entry.stage == Stage::Waiting && !entry.has_priority())
+            .count();
         candidates().count() - deferred + deferred.min(self.room(up))
     }
 
-    /// Whether nodes are there, and all of them refuse this node's key. Multicast is heard by strangers too.
+    /// Whether nodes are there, and all of them refuse this node's key. Multicast is heard by
+    /// strangers too.
     pub(super) fn is_key_refused(&self) -> bool {
-        let refuses = |entry: &Entry| entry.cause == Some(Cause::WrongKey) && entry.origin != Origin::Multicast && !entry.spoke;
-        self.entries.values().any(refuses) && !self.entries.values().any(|entry| entry.spoke || entry.is_candidate())
+        let refuses = |entry: &Entry| {
+            entry.cause == Some(Cause::WrongKey)
+                && entry.origin != Origin::Multicast
+                && !entry.spoke
+        };
+        self.entries.values().any(refuses)
+            && !self.entries.values().any(|entry| entry.spoke || entry.is_candidate())
     }
 
-    /// What keeps this node from others, most telling first; `up` are connected. With peers at hand only what an operator has to mend is named.
+    /// What keeps this node from others, most telling first; `up` are connected. With peers at hand
+    /// only what an operator has to mend is named.
     pub(super) fn troubles(&self, up: usize) -> Vec<(String, Cause)> {
-        let tells = |entry: &Entry| entry.is_foreign() && entry.origin != Origin::Multicast || up == 0 && !entry.spoke;
+        let tells = |entry: &Entry| {
+            entry.is_foreign() && entry.origin != Origin::Multicast || up == 0 && !entry.spoke
+        };
         let mut troubles: Vec<(&Target, &Entry, &Cause)> = self
             .entries
             .iter()
             .filter(|(_, entry)| tells(entry) && entry.stage != Stage::Own)
             .filter_map(|(target, entry)| Some((target, entry, entry.cause.as_ref()?)))
             .collect();
-        troubles.sort_by_key(|(_, entry, cause)| std::cmp::Reverse((entry.is_foreign(), entry.origin, *cause)));
-        troubles.into_iter().take(TROUBLES_MAX).map(|(target, entry, cause)| (named(target, entry), cause.clone())).collect()
+        troubles.sort_by_key(|(_, entry, cause)| {
+            std::cmp::Reverse((entry.is_foreign(), entry.origin, *cause))
+        });
+        troubles
+            .into_iter()
+            .take(TROUBLES_MAX)
+            .map(|(target, entry, cause)| (named(target, entry), cause.clone()))
+            .collect()
     }
 
     /// None of the addresses that were found is reached: said once until one is.
     fn none_reached(&mut self) -> Option<News> {
-        let found = || self.entries.iter().filter(|(_, entry)| entry.origin == Origin::Found && entry.stage != Stage::Own);
-        let is_over = |entry: &Entry| !entry.is_candidate() && !entry.spoke && entry.cause.is_some();
-        if self.none_reached_logged || self.entries.values().any(|entry| entry.spoke) || !found().all(|(_, entry)| is_over(entry)) {
+        let found = || {
+            self.entries
+                .iter()
+                .filter(|(_, entry)| entry.origin == Origin::Found && entry.stage != Stage::Own)
+        };
+        let is_over =
+            |entry: &Entry| !entry.is_candidate() && !entry.spoke && entry.cause.is_some();
+        if self.none_reached_logged
+            || self.entries.values().any(|entry| entry.spoke)
+            || !found().all(|(_, entry)| is_over(entry))
+        {
             return None;
         }
         let (target, entry) = found().max_by_key(|(_, entry)| entry.cause.clone())?;
-        let news = News::NoneReached { addresses: found().count(), last: named(target, entry), cause: entry.cause.clone()? };
+        let news = News::NoneReached {
+            addresses: found().count(),
+            last: named(target, entry),
+            cause: entry.cause.clone()?,
+        };
         self.none_reached_logged = true;
         Some(news)
     }
@@ -367,7 +470,8 @@ impl AddressBook {
         if !self.make_room(&target) {
             return;
         }
-        let entry = self.entries.entry(target).or_insert_with(|| Entry { due: now, ..Entry::default() });
+        let entry =
+            self.entries.entry(target).or_insert_with(|| Entry { due: now, ..Entry::default() });
         entry.origin = entry.origin.max(origin);
         entry.reported_at = now;
         let address = without_peer(address);
@@ -395,19 +499,27 @@ impl AddressBook {
     fn settle(&mut self) {
         // Who waits for room is due when a dial ends, not at a time.
         let has_room = self.room(self.up) > 0 || self.up >= PEERS_WANTED;
-        let waits = |entry: &&Entry| entry.stage == Stage::Waiting && (has_room || entry.has_priority());
+        let waits =
+            |entry: &&Entry| entry.stage == Stage::Waiting && (has_room || entry.has_priority());
         self.next_due = self.entries.values().filter(waits).map(|entry| entry.due).min();
     }
 }
 
 impl Entry {
-    /// Notes why a dial failed. A peer that was named or reached before gets a line when the cause changes, and so does a node with another key.
+    /// Notes why a dial failed. A peer that was named or reached before gets a line when the cause
+    /// changes, and so does a node with another key.
     fn note(&mut self, target: &Target, cause: Cause) -> Option<News> {
         self.cause = Some(cause.clone());
         // Where a known peer was, another one is: it was replaced.
         let was_reached = self.was_reached && cause != Cause::Stranger;
-        let is_known = self.origin == Origin::Named || was_reached || cause == Cause::WrongKey && self.origin != Origin::Multicast;
-        if !is_known || self.is_candidate() || cause == Cause::Own || self.logged.as_ref() == Some(&cause) {
+        let is_known = self.origin == Origin::Named
+            || was_reached
+            || cause == Cause::WrongKey && self.origin != Origin::Multicast;
+        if !is_known
+            || self.is_candidate()
+            || cause == Cause::Own
+            || self.logged.as_ref() == Some(&cause)
+        {
             return None;
         }
         // A cause that comes and goes is one line, the most telling one.

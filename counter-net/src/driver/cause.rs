@@ -46,7 +46,9 @@ impl Cause {
             // libp2p leaves out the addresses that this node listens on, and then none is left.
             DialError::LocalPeerId { .. } | DialError::NoAddresses => Self::Own,
             DialError::WrongPeerId { .. } => Self::Stranger,
-            DialError::Transport(errors) => Self::most_telling(errors.iter().map(|(address, error)| (address, Self::of_error(error)))),
+            DialError::Transport(errors) => Self::most_telling(
+                errors.iter().map(|(address, error)| (address, Self::of_error(error))),
+            ),
             other => Self::Other(other.to_string()),
         }
     }
@@ -55,10 +57,16 @@ impl Cause {
     ///
     /// Peers report their loopback addresses too. On another machine somebody else answers there,
     /// or nobody, so the cause at any other address goes first.
-    pub(super) fn most_telling<'a>(causes: impl IntoIterator<Item = (&'a Multiaddr, Self)>) -> Self {
-        let (inner, outer): (Vec<_>, Vec<_>) = causes.into_iter().partition(|(address, _)| is_loopback(address));
-        let furthest = |causes: Vec<(&Multiaddr, Self)>| causes.into_iter().map(|(_, cause)| cause).max();
-        furthest(outer).or_else(|| furthest(inner)).unwrap_or_else(|| Self::Other("no address was tried".to_owned()))
+    pub(super) fn most_telling<'a>(
+        causes: impl IntoIterator<Item = (&'a Multiaddr, Self)>,
+    ) -> Self {
+        let (inner, outer): (Vec<_>, Vec<_>) =
+            causes.into_iter().partition(|(address, _)| is_loopback(address));
+        let furthest =
+            |causes: Vec<(&Multiaddr, Self)>| causes.into_iter().map(|(_, cause)| cause).max();
+        furthest(outer)
+            .or_else(|| furthest(inner))
+            .unwrap_or_else(|| Self::Other("no address was tried".to_owned()))
     }
 
     fn of_error(error: &(dyn Error + 'static)) -> Self {
@@ -83,7 +91,10 @@ impl Cause {
         use io::ErrorKind as Kind;
         match kind {
             Kind::ConnectionRefused => Some(Self::Refused),
-            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => Some(Self::Unreachable),
+            Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+            | Kind::AddrNotAvailable => Some(Self::Unreachable),
             Kind::TimedOut => Some(Self::NoAnswer),
             Kind::ConnectionReset
             | Kind::ConnectionAborted
@@ -109,16 +120,28 @@ impl fmt::Display for Cause {
             Self::Unfinished => f.write_str("begins the handshake and does not finish it"),
             Self::Own => f.write_str("it is this node itself"),
             Self::Stranger => f.write_str("another node answers there"),
-            Self::OtherCluster(family) => write!(f, "a node of another cluster answers there ({family})"),
+            Self::OtherCluster(family) => {
+                write!(f, "a node of another cluster answers there ({family})")
+            }
             Self::WrongKey => f.write_str("does not have this node's cluster key"),
         }
     }
 }
 
 impl Cause {
-    /// Whether it shows that the peer that was meant is not reached: a member that is dialled so is suspected.
+    /// Whether it shows that the peer that was meant is not reached: a member that is dialled so is
+    /// suspected.
     pub(super) fn is_absence(&self) -> bool {
-        matches!(self, Self::Unreachable | Self::NoAnswer | Self::Refused | Self::HungUp | Self::Silent | Self::Unfinished | Self::Stranger)
+        matches!(
+            self,
+            Self::Unreachable
+                | Self::NoAnswer
+                | Self::Refused
+                | Self::HungUp
+                | Self::Silent
+                | Self::Unfinished
+                | Self::Stranger
+        )
     }
 
     /// The cause as a metric's label.
@@ -147,7 +170,10 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
         if let Some(NegotiationError::Failed) = error.downcast_ref::<NegotiationError>() {
             return Some(Cause::HungUp);
         }
-        error.downcast_ref::<io::Error>().filter(|error| error.get_ref().is_none()).and_then(|error| Cause::of_kind(error.kind()))
+        error
+            .downcast_ref::<io::Error>()
+            .filter(|error| error.get_ref().is_none())
+            .and_then(|error| Cause::of_kind(error.kind()))
     })
 }
 

@@ -1,4 +1,5 @@
-//! Requests on the wire: one request and one answer a stream, raw bytes to the stream's end, never more than a bound.
+//! Requests on the wire: one request and one answer a stream, raw bytes to the stream's end, never
+//! more than a bound.
 
 use std::io;
 
@@ -9,7 +10,8 @@ use libp2p::request_response::Codec;
 /// The kind of the error of a message that is too long; nothing else here is of this kind.
 pub(super) const TOO_LONG: io::ErrorKind = io::ErrorKind::FileTooLarge;
 
-/// The codec of `/counter/<cluster>/pull/1` and `/counter/<cluster>/peers/1`. What the bytes mean is not its affair.
+/// The codec of `/counter/<cluster>/pull/1` and `/counter/<cluster>/peers/1`. What the bytes mean
+/// is not its affair.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BoundedCodec {
     pub(crate) bytes_max: usize,
@@ -20,14 +22,24 @@ impl Codec for BoundedCodec {
     type Request = Vec<u8>;
     type Response = Vec<u8>;
 
-    async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, stream: &mut T) -> io::Result<Vec<u8>> {
-        // libp2p keeps a failed read of a request to itself. One that is too long is handed over, cut off, and told by its length.
+    async fn read_request<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        stream: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        // libp2p keeps a failed read of a request to itself. One that is too long is handed over,
+        // cut off, and told by its length.
         read_cut_off(stream, self.bytes_max).await
     }
 
-    async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, stream: &mut T) -> io::Result<Vec<u8>> {
+    async fn read_response<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        stream: &mut T,
+    ) -> io::Result<Vec<u8>> {
         let answer = read_bounded(stream, self.bytes_max).await?;
-        // A stream that ends without an answer is how a peer that stops or is too busy says no: that is no offence.
+        // A stream that ends without an answer is how a peer that stops or is too busy says no:
+        // that is no offence.
         if answer.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
     }
 
@@ -50,14 +62,21 @@ impl Codec for BoundedCodec {
     }
 }
 
-/// At most one byte more than the bound. Memory grows with what has arrived, not with what was promised.
-async fn read_cut_off<T: AsyncRead + Unpin + Send>(stream: &mut T, bytes_max: usize) -> io::Result<Vec<u8>> {
+/// At most one byte more than the bound. Memory grows with what has arrived, not with what was
+/// promised.
+async fn read_cut_off<T: AsyncRead + Unpin + Send>(
+    stream: &mut T,
+    bytes_max: usize,
+) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.take(bytes_max as u64 + 1).read_to_end(&mut bytes).await?;
     Ok(bytes)
 }
 
-async fn read_bounded<T: AsyncRead + Unpin + Send>(stream: &mut T, bytes_max: usize) -> io::Result<Vec<u8>> {
+async fn read_bounded<T: AsyncRead + Unpin + Send>(
+    stream: &mut T,
+    bytes_max: usize,
+) -> io::Result<Vec<u8>> {
     let bytes = read_cut_off(stream, bytes_max).await?;
     if bytes.len() > bytes_max {
         return Err(io::Error::new(TOO_LONG, "the message is longer than the protocol allows"));
@@ -73,10 +92,14 @@ mod tests {
     #[test]
     fn a_message_of_the_bound_is_read_and_a_longer_one_is_not() {
         let bound = vec![7; 100];
-        let read = read_bounded(&mut bound.as_slice(), 100).now_or_never().expect("memory is always ready");
+        let read = read_bounded(&mut bound.as_slice(), 100)
+            .now_or_never()
+            .expect("memory is always ready");
         assert_eq!(read.expect("fits").len(), 100);
         let longer = vec![7; 101];
-        let read = read_bounded(&mut longer.as_slice(), 100).now_or_never().expect("memory is always ready");
+        let read = read_bounded(&mut longer.as_slice(), 100)
+            .now_or_never()
+            .expect("memory is always ready");
         assert_eq!(read.expect_err("refused").kind(), TOO_LONG);
     }
 }

@@ -1,4 +1,5 @@
-//! Who is at the far end of the connections: a peer is up once it has shown that it speaks this cluster's protocol.
+//! Who is at the far end of the connections: a peer is up once it has shown that it speaks this
+//! cluster's protocol.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -33,7 +34,14 @@ pub(super) struct Contacts {
 
 impl Contacts {
     pub(super) fn connected(&mut self, peer: PeerId, now: Duration) {
-        let new = || Contact { node: node_id(&peer), since: now, up: false, heard: now, answers_pings: false, silent: false };
+        let new = || Contact {
+            node: node_id(&peer),
+            since: now,
+            up: false,
+            heard: now,
+            answers_pings: false,
+            silent: false,
+        };
         self.contacts.entry(peer).or_insert_with(new).heard = now;
     }
 
@@ -51,9 +59,13 @@ impl Contacts {
         }
     }
 
-    /// The peer speaks our protocol. Its node, if that is news; `None` too where another peer has that node's number (one in 2^64).
+    /// The peer speaks our protocol. Its node, if that is news; `None` too where another peer has
+    /// that node's number (one in 2^64).
     pub(super) fn spoke(&mut self, peer: PeerId) -> Option<NodeId> {
-        let contact = self.contacts.get_mut(&peer).filter(|contact| !contact.up && !self.up.contains_key(&contact.node))?;
+        let contact = self
+            .contacts
+            .get_mut(&peer)
+            .filter(|contact| !contact.up && !self.up.contains_key(&contact.node))?;
         contact.up = true;
         self.up.insert(contact.node, peer);
         Some(contact.node)
@@ -86,7 +98,9 @@ impl Contacts {
 
     /// The peers that are up, answered pings and fell silent, each once a silence.
     pub(super) fn fell_silent(&mut self, now: Duration) -> Vec<NodeId> {
-        let fell = |contact: &&mut Contact| contact.up && contact.answers_pings && now.saturating_sub(contact.heard) >= SILENT_AFTER;
+        let fell = |contact: &&mut Contact| {
+            contact.up && contact.answers_pings && now.saturating_sub(contact.heard) >= SILENT_AFTER
+        };
         let fallen = self.contacts.values_mut().filter(fell).filter_map(|contact| {
             let told = std::mem::replace(&mut contact.silent, true);
             (!told).then_some(contact.node)
@@ -96,14 +110,21 @@ impl Contacts {
 
     /// Those that answered pings and have been silent for too long to be waited for.
     pub(super) fn lost(&self, now: Duration) -> Vec<PeerId> {
-        let lost = |contact: &Contact| contact.answers_pings && now.saturating_sub(contact.heard) >= LOST_AFTER;
+        let lost = |contact: &Contact| {
+            contact.answers_pings && now.saturating_sub(contact.heard) >= LOST_AFTER
+        };
         self.contacts.iter().filter(|(_, contact)| lost(contact)).map(|(peer, _)| *peer).collect()
     }
 
     /// Those that never spoke our protocol, and had the time to.
     pub(super) fn strangers(&self, now: Duration) -> Vec<PeerId> {
-        let stranger = |contact: &Contact| !contact.up && now.saturating_sub(contact.since) >= SILENCE_MAX;
-        self.contacts.iter().filter(|(_, contact)| stranger(contact)).map(|(peer, _)| *peer).collect()
+        let stranger =
+            |contact: &Contact| !contact.up && now.saturating_sub(contact.since) >= SILENCE_MAX;
+        self.contacts
+            .iter()
+            .filter(|(_, contact)| stranger(contact))
+            .map(|(peer, _)| *peer)
+            .collect()
     }
 }
 
@@ -120,7 +141,10 @@ mod tests {
         assert_eq!(contacts.strangers(SILENCE_MAX), [peer]);
         let node = contacts.spoke(peer).expect("its first word");
         assert_eq!(contacts.spoke(peer), None, "no news");
-        assert_eq!((contacts.peer_of(node), contacts.node_of(&peer), contacts.up_count()), (Some(peer), Some(node), 1));
+        assert_eq!(
+            (contacts.peer_of(node), contacts.node_of(&peer), contacts.up_count()),
+            (Some(peer), Some(node), 1)
+        );
         assert!(contacts.strangers(SILENCE_MAX).is_empty());
         assert_eq!(contacts.disconnected(&peer), Some(node));
         assert_eq!((contacts.disconnected(&peer), contacts.up_count()), (None, 0));
@@ -146,11 +170,20 @@ mod tests {
         let peer = PeerId::random();
         contacts.connected(peer, Duration::ZERO);
         let node = contacts.spoke(peer).expect("its first word");
-        assert!(contacts.fell_silent(SILENT_AFTER).is_empty(), "it may not answer pings on principle");
+        assert!(
+            contacts.fell_silent(SILENT_AFTER).is_empty(),
+            "it may not answer pings on principle"
+        );
         contacts.answered_ping(&peer);
         assert_eq!(contacts.heard(&peer, Duration::ZERO), None);
-        assert_eq!([contacts.fell_silent(SILENT_AFTER), contacts.fell_silent(SILENT_AFTER)], [vec![node], vec![]]);
-        assert_eq!([contacts.heard(&peer, SILENT_AFTER), contacts.heard(&peer, SILENT_AFTER)], [Some(node), None]);
+        assert_eq!(
+            [contacts.fell_silent(SILENT_AFTER), contacts.fell_silent(SILENT_AFTER)],
+            [vec![node], vec![]]
+        );
+        assert_eq!(
+            [contacts.heard(&peer, SILENT_AFTER), contacts.heard(&peer, SILENT_AFTER)],
+            [Some(node), None]
+        );
         assert_eq!(contacts.fell_silent(SILENT_AFTER * 2), [node]);
     }
 }

@@ -28,7 +28,8 @@ impl Driver {
             },
             Output::Respond { id, payload, .. } => {
                 if let Some(channel) = self.owed.remove(&id) {
-                    // The asker may be gone by now: then the answer goes nowhere, and it asks again when it is back.
+                    // The asker may be gone by now: then the answer goes nowhere, and it asks again
+                    // when it is back.
                     let _gone = self.swarm.behaviour_mut().pull.send_response(channel, payload);
                 }
             }
@@ -43,7 +44,8 @@ impl Driver {
         None
     }
 
-    /// A publish that fails loses nothing: the cells are in the state, and whoever lacks them finds out by the next span or digest.
+    /// A publish that fails loses nothing: the cells are in the state, and whoever lacks them finds
+    /// out by the next span or digest.
     fn publish(&mut self, payload: Vec<u8>) {
         let metrics = &self.shared.metrics;
         if payload.len() > GOSSIP_PAYLOAD_BYTES_MAX {
@@ -70,8 +72,13 @@ impl Driver {
             Verdict::Reject => MessageAcceptance::Reject,
         };
         if let Some((message, from)) = self.unjudged.remove(&token) {
-            // False where the message has left the cache meanwhile: there is nothing to pass on then.
-            let _known = self.swarm.behaviour_mut().gossip.report_message_validation_result(&message, &from, acceptance);
+            // False where the message has left the cache meanwhile: there is nothing to pass on
+            // then.
+            let _known = self
+                .swarm
+                .behaviour_mut()
+                .gossip
+                .report_message_validation_result(&message, &from, acceptance);
         }
     }
 
@@ -82,7 +89,9 @@ impl Driver {
                 shared.state_changed();
                 if shared.subscribers.any() {
                     let state = shared.read();
-                    shared.subscribers.state_changed(keys.iter().map(|key| state.replica.map().name_of(*key)));
+                    shared
+                        .subscribers
+                        .state_changed(keys.iter().map(|key| state.replica.map().name_of(*key)));
                 }
             }
             Notice::Renumbered { from, replica } => {
@@ -96,8 +105,13 @@ impl Driver {
                     "this node's replica was retired by a member, or another process writes as it: the node goes on as a new replica; what it had \
                      added is counted as far as the others had it"
                 );
-                // The next life from this directory claims this one, whatever else of it gets there.
-                shared.commits.get().into_iter().for_each(|commits| commits.goes_on_as(replica.generation));
+                // The next life from this directory claims this one, whatever else of it gets
+                // there.
+                shared
+                    .commits
+                    .get()
+                    .into_iter()
+                    .for_each(|commits| commits.goes_on_as(replica.generation));
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }
@@ -117,7 +131,9 @@ impl Driver {
                 self.next_sweep = shared.now();
                 shared.synced.send_if_modified(|told| std::mem::replace(told, synced) != synced);
                 let readiness = shared.read().replicator.readiness();
-                shared.readiness.send_if_modified(|told| std::mem::replace(told, readiness) != readiness);
+                shared
+                    .readiness
+                    .send_if_modified(|told| std::mem::replace(told, readiness) != readiness);
                 shared.subscribers.presence_changed();
             }
             Notice::Waited { id, how } => shared.waiting.answer(id, how),
@@ -146,7 +162,9 @@ impl Driver {
 
     /// Lets the longest cut peer come back, if its time is over at `now`.
     pub(super) fn take_back(&mut self, now: Duration) -> bool {
-        let Some((_, peer)) = self.cut.front().copied().filter(|(until, _)| *until <= now) else { return false };
+        let Some((_, peer)) = self.cut.front().copied().filter(|(until, _)| *until <= now) else {
+            return false;
+        };
         self.cut.pop_front();
         if self.cut.iter().all(|(_, other)| *other != peer) {
             self.swarm.behaviour_mut().cut.unblock_peer(peer);

@@ -34,9 +34,11 @@ pub(super) struct Driver {
     finders: Finders,
     /// Which entry of the book a connection in the making was dialled for.
     pub(super) dials: HashMap<ConnectionId, Target>,
-    /// Our requests on the way, as the replicator knows them. Bounded by its pulls, each ended by a timeout.
+    /// Our requests on the way, as the replicator knows them. Bounded by its pulls, each ended by a
+    /// timeout.
     pub(super) asked: HashMap<OutboundRequestId, (NodeId, u64)>,
-    /// Requests that the replicator is to answer: before the next event, but for a few that wait for a commit.
+    /// Requests that the replicator is to answer: before the next event, but for a few that wait
+    /// for a commit.
     pub(super) owed: HashMap<u64, ResponseChannel<Vec<u8>>>,
     /// Gossip that the replicator is to judge; it does so before the next event.
     pub(super) unjudged: HashMap<u64, (MessageId, PeerId)>,
@@ -55,7 +57,8 @@ pub(super) struct Driver {
     predecessors: Predecessors,
     pub(super) departed: Departed,
     pub(super) processes: Processes,
-    /// Requests of a peer that may be two processes, until that is known. Bounded: the earliest makes room.
+    /// Requests of a peer that may be two processes, until that is known. Bounded: the earliest
+    /// makes room.
     pub(super) unsure: VecDeque<Unsure>,
     /// Another process runs as this node and was there before: this one stops.
     pub(super) is_second: bool,
@@ -95,7 +98,8 @@ impl Driver {
         predecessors: Predecessors,
     ) -> Self {
         let now = shared.now();
-        let mut book = AddressBook::new(*swarm.local_peer_id(), config.keys.is_empty(), fastrand::u64(..));
+        let mut book =
+            AddressBook::new(*swarm.local_peer_id(), config.keys.is_empty(), fastrand::u64(..));
         for peer in &config.peers {
             book.name(peer.clone(), now);
         }
@@ -192,7 +196,10 @@ impl Driver {
     /// Whichever comes first of what replicator, address book and sweep wait for.
     fn deadline(&self) -> Instant {
         let next_dial = self.book.next_due().filter(|_| !self.isolated);
-        let next = [self.wanted, next_dial, self.search_due()].into_iter().flatten().fold(self.next_sweep, Duration::min);
+        let next = [self.wanted, next_dial, self.search_due()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_sweep, Duration::min);
         Instant::from_std(self.shared.origin + next)
     }
 

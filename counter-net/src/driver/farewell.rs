@@ -11,7 +11,8 @@ use super::engine::Driver;
 use crate::config::FAREWELL_MAX;
 use crate::protocol::Input;
 
-/// After the last word, the network runs on for this long: what is queued for a connection has no other sign of having left.
+/// After the last word, the network runs on for this long: what is queued for a connection has no
+/// other sign of having left.
 const LINGER: Duration = Duration::from_millis(20);
 
 impl Driver {
@@ -27,7 +28,10 @@ impl Driver {
         self.feed(Input::LocalChange);
         self.feed(Input::Leave { for_good });
         while !self.is_drained() && Instant::now() < end {
-            let wanted = self.wanted.map_or(end, |wanted| Instant::from_std(self.shared.origin + wanted)).min(end);
+            let wanted = self
+                .wanted
+                .map_or(end, |wanted| Instant::from_std(self.shared.origin + wanted))
+                .min(end);
             match timeout_at(wanted, self.swarm.select_next_some()).await {
                 Ok(event) => self.on_event(event),
                 Err(_) => self.feed(Input::Timer),

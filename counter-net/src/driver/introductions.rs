@@ -1,7 +1,9 @@
-//! Introductions: a peer names the others that it is connected to, so that a cluster grown around one address outlives it.
+//! Introductions: a peer names the others that it is connected to, so that a cluster grown around
+//! one address outlives it.
 //!
-//! The asker sends nothing; the answer is a CBOR list of multiaddresses with `/p2p/…`. Whoever is admitted is trusted to name others: what it
-//! names is dialled, boundedly, and forgotten where nobody of the cluster answers.
+//! The asker sends nothing; the answer is a CBOR list of multiaddresses with `/p2p/…`. Whoever is
+//! admitted is trusted to name others: what it names is dialled, boundedly, and forgotten where
+//! nobody of the cluster answers.
 
 use std::time::Duration;
 
@@ -31,16 +33,21 @@ impl Driver {
     pub(super) fn on_introduction(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
         use request_response::{Event, Message};
         match event {
-            Event::Message { peer, message: Message::Request { channel, .. }, .. } if self.contacts.node_of(&peer).is_some() => {
-                let others: Vec<String> = self.book.introduce(INTRODUCED_MAX).iter().map(Multiaddr::to_string).collect();
+            Event::Message { peer, message: Message::Request { channel, .. }, .. }
+                if self.contacts.node_of(&peer).is_some() =>
+            {
+                let others: Vec<String> =
+                    self.book.introduce(INTRODUCED_MAX).iter().map(Multiaddr::to_string).collect();
                 // A list of strings always encodes; and the asker may be gone by now.
                 let answer = serde_cbor::to_vec(&others).unwrap_or_default();
                 let _gone = self.swarm.behaviour_mut().peers.send_response(channel, answer);
             }
-            Event::Message { message: Message::Response { response, .. }, .. } => match read(&response) {
-                Some(others) => self.book.found(others, Origin::Found, self.shared.now()),
-                None => self.shared.metrics.rejected("introduction"),
-            },
+            Event::Message { message: Message::Response { response, .. }, .. } => {
+                match read(&response) {
+                    Some(others) => self.book.found(others, Origin::Found, self.shared.now()),
+                    None => self.shared.metrics.rejected("introduction"),
+                }
+            }
             _ => {}
         }
     }

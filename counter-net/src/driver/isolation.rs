@@ -1,4 +1,5 @@
-//! Isolation: while it is asked for, this node has no connection and takes none; everything else of it goes on.
+//! Isolation: while it is asked for, this node has no connection and takes none; everything else of
+//! it goes on.
 
 use std::sync::atomic::Ordering;
 

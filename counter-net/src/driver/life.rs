@@ -1,4 +1,5 @@
-//! Who this node is in this life: from its data directory where it has one, new otherwise. Every start is a new writer.
+//! Who this node is in this life: from its data directory where it has one, new otherwise. Every
+//! start is a new writer.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,18 +32,34 @@ pub(super) struct Life {
 const NAME_DOMAIN: &[u8] = b"counter/1 node name\0";
 
 /// Begins a life. Loading a large directory takes its time, on a thread that may block.
-pub(super) async fn begin(data_dir: Option<PathBuf>, restored: bool, cluster: String, name: Option<&str>) -> Result<Life, StartError> {
+pub(super) async fn begin(
+    data_dir: Option<PathBuf>,
+    restored: bool,
+    cluster: String,
+    name: Option<&str>,
+) -> Result<Life, StartError> {
     let Some(path) = data_dir else {
-        let keypair = name.map_or_else(Keypair::generate_ed25519, |name| named_keypair(&cluster, name));
+        let keypair =
+            name.map_or_else(Keypair::generate_ed25519, |name| named_keypair(&cluster, name));
         let replica = writer(&keypair, 0);
         let (map, earlier, copied) = Default::default();
-        return Ok(Life { keypair, replica, map, earlier, copied, store: None, is_named: name.is_some() });
+        return Ok(Life {
+            keypair,
+            replica,
+            map,
+            earlier,
+            copied,
+            store: None,
+            is_named: name.is_some(),
+        });
     };
     if let Some(name) = name {
         tracing::info!(name, path = %path.display(), "the data directory says which node this is: the node name is not used");
     }
     let begun = tokio::task::spawn_blocking(move || from_directory(&path, restored, cluster)).await;
-    Ok(begun.map_err(|error| StartError::Network(format!("loading the data directory failed: {error}")))??)
+    Ok(begun.map_err(|error| {
+        StartError::Network(format!("loading the data directory failed: {error}"))
+    })??)
 }
 
 fn from_directory(path: &Path, restored: bool, cluster: String) -> Result<Life, StoreError> {
@@ -73,7 +90,9 @@ fn from_directory(path: &Path, restored: bool, cluster: String) -> Result<Life, 
     let mut earlier = earlier_lives(&map, ReplicaId::new(node, latest));
     let replica = writer(&keypair, earlier.last().map_or(0, |life| life.generation));
     earlier.extend(ended);
-    meta.key_pair = keypair.to_protobuf_encoding().map_err(|error| StoreError::Write { reason: error.to_string() })?;
+    meta.key_pair = keypair
+        .to_protobuf_encoding()
+        .map_err(|error| StoreError::Write { reason: error.to_string() })?;
     meta.generation = replica.generation;
     meta.place = place.renewed();
     // Written before the first add is taken: the next life is above this one whatever happens.
@@ -83,12 +102,19 @@ fn from_directory(path: &Path, restored: bool, cluster: String) -> Result<Life, 
     Ok(Life { keypair, replica, map, earlier, copied: meta.copied, store, is_named: false })
 }
 
-/// The key pair of a named node: the same at each start. It follows from the names alone, so changing the cluster's key changes no identity. Whoever knows
-/// both names has it; what keeps strangers out is the cluster key, as for any other identity.
+/// The key pair of a named node: the same at each start. It follows from the names alone, so
+/// changing the cluster's key changes no identity. Whoever knows both names has it; what keeps
+/// strangers out is the cluster key, as for any other identity.
 fn named_keypair(cluster: &str, name: &str) -> Keypair {
-    let hash = Sha256::new().chain_update(NAME_DOMAIN).chain_update(cluster).chain_update([0]).chain_update(name).finalize();
+    let hash = Sha256::new()
+        .chain_update(NAME_DOMAIN)
+        .chain_update(cluster)
+        .chain_update([0])
+        .chain_update(name)
+        .finalize();
     let mut secret: [u8; 32] = hash.into();
-    Keypair::ed25519_from_bytes(&mut secret).unwrap_or_else(|_| unreachable!("any 32 bytes are a secret"))
+    Keypair::ed25519_from_bytes(&mut secret)
+        .unwrap_or_else(|_| unreachable!("any 32 bytes are a secret"))
 }
 
 /// Another node may go on from the original: this one is a new node, which has that one's cells.
@@ -98,26 +124,32 @@ fn note_copy(path: &Path, meta: &mut Meta) {
         "this data directory is a copy, or was restored or moved: the node takes a new identity and keeps what is stored as others' cells. It \
          does not reset until a member has answered. Where all nodes start from backups, start each with --restored"
     );
-    let writer = Keypair::from_protobuf_encoding(&meta.key_pair).map(|keypair| node_id(&keypair.public().to_peer_id()).0);
+    let writer = Keypair::from_protobuf_encoding(&meta.key_pair)
+        .map(|keypair| node_id(&keypair.public().to_peer_id()).0);
     meta.copied.extend(writer.map(|node| ReplicaId::new(node, meta.generation)));
 }
 
-/// This process ran as a node that another process is: that one goes on, and the incarnation that ran here has ended, which is returned.
+/// This process ran as a node that another process is: that one goes on, and the incarnation that
+/// ran here has ended, which is returned.
 fn note_clone(path: &Path, meta: &mut Meta, map: &CounterMap) -> Option<ReplicaId> {
     tracing::warn!(
         path = %path.display(),
         "this data directory is a clone of a running node's: this node takes a new identity and keeps what is stored as others' cells. It does \
          not reset until a member has answered"
     );
-    let node = Keypair::from_protobuf_encoding(&meta.key_pair).map(|keypair| node_id(&keypair.public().to_peer_id()).0).ok()?;
+    let node = Keypair::from_protobuf_encoding(&meta.key_pair)
+        .map(|keypair| node_id(&keypair.public().to_peer_id()).0)
+        .ok()?;
     let ran = ReplicaId::new(node, meta.generation);
     meta.copied.extend(map.replicas().filter(|life| life.node == node && *life < ran).max());
     Some(ran)
 }
 
-/// The lives of the node of `latest` whose end nobody has on record: one that ended at once may have left no more than its number.
+/// The lives of the node of `latest` whose end nobody has on record: one that ended at once may
+/// have left no more than its number.
 fn earlier_lives(map: &CounterMap, latest: ReplicaId) -> Vec<ReplicaId> {
-    let mut lives: Vec<ReplicaId> = map.replicas().filter(|life| life.node == latest.node).collect();
+    let mut lives: Vec<ReplicaId> =
+        map.replicas().filter(|life| life.node == latest.node).collect();
     lives.extend((latest.generation > 0).then_some(latest));
     lives.sort_unstable();
     lives.dedup();
@@ -130,14 +162,20 @@ fn writer(keypair: &Keypair, before: u64) -> ReplicaId {
     ReplicaId::new(node, following(before, generation()))
 }
 
-/// The generation after `before`, 0 for none, as the clock says or ahead of it. Ahead of it, it lies at the beginning of its second: the later one of two
-/// processes that follow one incarnation, such as of a disk and its copy, has the greater number.
+/// The generation after `before`, 0 for none, as the clock says or ahead of it. Ahead of it, it
+/// lies at the beginning of its second: the later one of two processes that follow one incarnation,
+/// such as of a disk and its copy, has the greater number.
 fn following(before: u64, clock: u64) -> u64 {
-    let earliest = if before == 0 { 0 } else { ReplicaId::new(0, before).follows().generation | (clock & u64::from(u32::MAX)) >> 10 };
+    let earliest = if before == 0 {
+        0
+    } else {
+        ReplicaId::new(0, before).follows().generation | (clock & u64::from(u32::MAX)) >> 10
+    };
     clock.max(earliest)
 }
 
-/// Which life of the node this is: milliseconds of the wall clock above 22 random bits. The clock only orders lives; nothing is counted by it.
+/// Which life of the node this is: milliseconds of the wall clock above 22 random bits. The clock
+/// only orders lives; nothing is counted by it.
 fn generation() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     now << 22 | fastrand::u64(..1 << 22)
@@ -161,14 +199,17 @@ mod tests {
         }
         let ahead = writer(&keypair, generation() + (1 << 50));
         assert!(ahead.generation > generation() + (1 << 50));
-        let copies: std::collections::BTreeSet<ReplicaId> = (0..5).map(|_| writer(&keypair, ahead.generation)).collect();
+        let copies: std::collections::BTreeSet<ReplicaId> =
+            (0..5).map(|_| writer(&keypair, ahead.generation)).collect();
         assert!(copies.len() > 1, "two copies do not begin the same life");
     }
 
     #[test]
     fn later_start_of_a_copy_has_the_greater_number_within_a_second_too() {
         let second = generation() >> 32 << 32;
-        let clocks = (0..4096u64).step_by(50).map(|milliseconds| second + (milliseconds << 22 | fastrand::u64(..1 << 22)));
+        let clocks = (0..4096u64)
+            .step_by(50)
+            .map(|milliseconds| second + (milliseconds << 22 | fastrand::u64(..1 << 22)));
         let numbers: Vec<u64> = clocks.map(|clock| following(second + 7, clock)).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:x?}");
     }
@@ -176,7 +217,10 @@ mod tests {
     #[test]
     fn a_name_is_the_same_node_at_each_start() {
         let peer = |cluster, name| named_keypair(cluster, name).public().to_peer_id().to_string();
-        assert_eq!(peer("counter", "web-1"), "12D3KooWPKihtjpdMxBjMTTS9E6kFAiGQsn2ftYh5UgNyXPup21L");
+        assert_eq!(
+            peer("counter", "web-1"),
+            "12D3KooWPKihtjpdMxBjMTTS9E6kFAiGQsn2ftYh5UgNyXPup21L"
+        );
         let others = [peer("counter", "web-2"), peer("staging", "web-1"), peer("counterw", "eb-1")];
         assert!(others.iter().all(|other| *other != peer("counter", "web-1")));
     }

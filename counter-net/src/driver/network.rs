@@ -7,7 +7,10 @@ use std::time::Duration;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, TransportError, allow_block_list, gossipsub, identify, mdns, ping, request_response};
+use libp2p::{
+    Multiaddr, PeerId, TransportError, allow_block_list, gossipsub, identify, mdns, ping,
+    request_response,
+};
 
 use super::addresses::in_order;
 use super::book::{Origin, Target};
@@ -30,10 +33,14 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
-                let addresses = found.into_iter().map(|(peer, address)| address.with_p2p(peer).unwrap_or_else(|kept| kept));
+                let addresses = found
+                    .into_iter()
+                    .map(|(peer, address)| address.with_p2p(peer).unwrap_or_else(|kept| kept));
                 self.book.found(addresses, Origin::Multicast, self.shared.now());
             }
-            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.on_listeners_changed(),
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
+                self.on_listeners_changed()
+            }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint)
             }
@@ -44,8 +51,12 @@ impl Driver {
                 }
                 self.ask_again();
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => self.on_dial_failed(connection_id, &error),
-            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => self.on_arrival_failed(&error, &send_back_addr),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.on_dial_failed(connection_id, &error)
+            }
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
+                self.on_arrival_failed(&error, &send_back_addr)
+            }
             _ => {}
         }
     }
@@ -61,7 +72,8 @@ impl Driver {
     fn on_disconnected(&mut self, peer: PeerId) {
         tracing::debug!(%peer, "disconnected");
         self.book.disconnected(peer, self.shared.now());
-        // The peer is a candidate of the search again before the replicator hears that it is gone: it may come back.
+        // The peer is a candidate of the search again before the replicator hears that it is gone:
+        // it may come back.
         self.tell_search();
         if let Some(node) = self.contacts.disconnected(&peer) {
             self.count_peers();
@@ -69,11 +81,13 @@ impl Driver {
         }
     }
 
-    /// The first sign that the far end speaks this cluster's protocol. It is pulled from at once: the first heartbeat of gossip may be a second away.
+    /// The first sign that the far end speaks this cluster's protocol. It is pulled from at once:
+    /// the first heartbeat of gossip may be a second away.
     fn on_spoke(&mut self, peer: PeerId) {
         if let Some(node) = self.contacts.spoke(peer) {
             self.count_peers();
-            // The peer is the replicator's to wait for before it is no candidate of the search any more.
+            // The peer is the replicator's to wait for before it is no candidate of the search any
+            // more.
             self.feed(Input::PeerUp { peer: node });
             self.on_reached(peer);
             self.ask_for_introduction(peer);
@@ -98,7 +112,9 @@ impl Driver {
                 }
                 self.feed(Input::Gossip { token, signer, payload: message.data });
             }
-            gossipsub::Event::Subscribed { peer_id, topic } if topic == self.names.topic.hash() => self.on_spoke(peer_id),
+            gossipsub::Event::Subscribed { peer_id, topic } if topic == self.names.topic.hash() => {
+                self.on_spoke(peer_id)
+            }
             gossipsub::Event::SlowPeer { .. } => self.shared.metrics.publish_failed("slow_peer"),
             _ => {}
         }
@@ -107,13 +123,21 @@ impl Driver {
     fn on_pull(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
         use request_response::{Event, Message};
         match event {
-            Event::Message { peer, connection_id: connection, message: Message::Request { request, channel, .. } } => {
+            Event::Message {
+                peer,
+                connection_id: connection,
+                message: Message::Request { request, channel, .. },
+            } => {
                 if request.len() > MESSAGE_BYTES_MAX {
                     return self.cut_oversized(peer);
                 }
                 self.on_request(Unsure { peer, connection, request, channel });
             }
-            Event::Message { peer, connection_id, message: Message::Response { request_id, response } } => {
+            Event::Message {
+                peer,
+                connection_id,
+                message: Message::Response { request_id, response },
+            } => {
                 self.on_heard(&peer);
                 if let Some((peer, id)) = self.asked.remove(&request_id) {
                     let input = match self.processes.standing(connection_id) {
@@ -127,7 +151,8 @@ impl Driver {
                 if let Some((node, id)) = self.asked.remove(&request_id) {
                     self.feed(Input::RequestFailed { peer: node, id });
                 }
-                if matches!(&error, request_response::OutboundFailure::Io(error) if is_oversized(error)) {
+                if matches!(&error, request_response::OutboundFailure::Io(error) if is_oversized(error))
+                {
                     self.cut_oversized(peer);
                 }
             }
@@ -135,7 +160,8 @@ impl Driver {
         }
     }
 
-    /// Hands a request to the replicator, unless it is of a second process under the peer's identity, or may be.
+    /// Hands a request to the replicator, unless it is of a second process under the peer's
+    /// identity, or may be.
     fn on_request(&mut self, asked: Unsure) {
         match self.processes.standing(asked.connection) {
             Standing::Only => {}
@@ -154,13 +180,18 @@ impl Driver {
                     self.shared.metrics.rejected("second_process");
                 }
                 // The asker may be gone by now.
-                let _gone = self.swarm.behaviour_mut().pull.send_response(asked.channel, refusal(Refusal::SecondProcess));
+                let _gone = self
+                    .swarm
+                    .behaviour_mut()
+                    .pull
+                    .send_response(asked.channel, refusal(Refusal::SecondProcess));
                 return;
             }
         }
         self.on_heard(&asked.peer);
         self.on_spoke(asked.peer);
-        // A peer that is not up cannot be told apart from another: its request is dropped, and it asks again.
+        // A peer that is not up cannot be told apart from another: its request is dropped, and it
+        // asks again.
         let Some(node) = self.contacts.node_of(&asked.peer) else { return };
         let id = self.token();
         self.owed.insert(id, asked.channel);
@@ -177,7 +208,8 @@ impl Driver {
         self.cut_off(peer, Refusal::TooLarge);
     }
 
-    /// Only a node of the same cluster and family may stay; what it says of its addresses is where it is dialled if the connection is lost.
+    /// Only a node of the same cluster and family may stay; what it says of its addresses is where
+    /// it is dialled if the connection is lost.
     fn on_identify(&mut self, event: identify::Event) {
         let identify::Event::Received { peer_id, info, connection_id } = event else { return };
         self.processes.identified(connection_id, &info.agent_version, self.shared.now());
@@ -225,7 +257,8 @@ impl Driver {
         }
     }
 
-    /// Suspects the peers that fell silent, and gives them up later: nothing says that a cable was pulled, or that a process hangs.
+    /// Suspects the peers that fell silent, and gives them up later: nothing says that a cable was
+    /// pulled, or that a process hangs.
     fn give_up_lost(&mut self, now: Duration) {
         for node in self.contacts.fell_silent(now) {
             self.feed(Input::PeerSilent { peer: node });
@@ -248,7 +281,11 @@ impl Driver {
                     self.book.connected(peer, None);
                 } else {
                     // Another dial of it is under way.
-                    let _no_news = self.book.failed(&target, Cause::Other(error.to_string()), self.shared.now());
+                    let _no_news = self.book.failed(
+                        &target,
+                        Cause::Other(error.to_string()),
+                        self.shared.now(),
+                    );
                 }
                 return;
             }
@@ -268,12 +305,15 @@ impl Driver {
     fn on_arrival_failed(&mut self, error: &ListenError, from: &Multiaddr) {
         match error {
             ListenError::Denied { .. } if self.isolated => {}
-            ListenError::Denied { cause } if cause.downcast_ref::<allow_block_list::Blocked>().is_some() => {
+            ListenError::Denied { cause }
+                if cause.downcast_ref::<allow_block_list::Blocked>().is_some() =>
+            {
                 self.shared.metrics.rejected("cut_off")
             }
             ListenError::Denied { .. } => self.shared.metrics.rejected("connection_limit"),
             ListenError::Transport(error) => {
-                let wrong_key = matches!(error, TransportError::Other(error) if is_wrong_key(error));
+                let wrong_key =
+                    matches!(error, TransportError::Other(error) if is_wrong_key(error));
                 self.shared.metrics.rejected(if wrong_key { "wrong_key" } else { "handshake" });
                 if wrong_key {
                     self.note_foreign_caller(from);
@@ -292,8 +332,13 @@ impl Driver {
         let now = self.shared.now();
         for (target, addresses) in self.book.take_due(now, self.contacts.up_count()) {
             let options: DialOpts = match (&target, addresses.into_iter()) {
-                (Target::Peer(peer), addresses) => DialOpts::peer_id(*peer).addresses(addresses.collect()).allocate_new_port().build(),
-                (Target::Place(address), _) => DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build(),
+                (Target::Peer(peer), addresses) => DialOpts::peer_id(*peer)
+                    .addresses(addresses.collect())
+                    .allocate_new_port()
+                    .build(),
+                (Target::Place(address), _) => {
+                    DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build()
+                }
             };
             self.dials.insert(options.connection_id(), target.clone());
             let connection = options.connection_id();
@@ -303,8 +348,8 @@ impl Driver {
         }
     }
 
-    /// What needs no hurry: lost peers, silent strangers, peers whose cut is over. `late`: this node itself was held up, and what was said to it
-    /// meanwhile is still to be read.
+    /// What needs no hurry: lost peers, silent strangers, peers whose cut is over. `late`: this
+    /// node itself was held up, and what was said to it meanwhile is still to be read.
     pub(super) fn sweep(&mut self, now: Duration, late: bool) {
         if !late {
             self.give_up_lost(now);
@@ -321,9 +366,12 @@ impl Driver {
     pub(super) fn on_listeners_changed(&mut self) {
         let own = *self.swarm.local_peer_id();
         let listened: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
-        let addresses: Vec<Multiaddr> =
-            in_order(listened).into_iter().map(|address| address.with_p2p(own).unwrap_or_else(|kept| kept)).collect();
-        *self.shared.listen.write().unwrap_or_else(PoisonError::into_inner) = addresses.iter().map(Multiaddr::to_string).collect();
+        let addresses: Vec<Multiaddr> = in_order(listened)
+            .into_iter()
+            .map(|address| address.with_p2p(own).unwrap_or_else(|kept| kept))
+            .collect();
+        *self.shared.listen.write().unwrap_or_else(PoisonError::into_inner) =
+            addresses.iter().map(Multiaddr::to_string).collect();
         self.feed(Input::Listening(addresses.iter().map(Multiaddr::to_vec).collect()));
     }
 

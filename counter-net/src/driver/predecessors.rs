@@ -1,4 +1,5 @@
-//! Incarnations that wrote the original of a copied directory: claimed once a member has answered, and only if nobody goes on from them.
+//! Incarnations that wrote the original of a copied directory: claimed once a member has answered,
+//! and only if nobody goes on from them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use counter_core::{Replica, ReplicaId};
 use crate::protocol::Member;
 use crate::shared::Shared;
 
-/// So long after the first member's answer, who wrote the original of a copied directory may still show itself, such as by starting again. What
-/// it has and no member has is lost once its life is claimed and folded; less claims the lives of nodes that are only restarting.
+/// So long after the first member's answer, who wrote the original of a copied directory may still
+/// show itself, such as by starting again. What it has and no member has is lost once its life is
+/// claimed and folded; less claims the lives of nodes that are only restarting.
 const ABSENT_FOR: Duration = Duration::from_secs(60);
 
 /// What is not settled yet.
@@ -42,7 +44,8 @@ impl Predecessors {
         Self { earlier, copied, caught_up: None, is_settled: !stored }
     }
 
-    /// Settles what became of the lives before this one, if that is known by now. True where the state changed.
+    /// Settles what became of the lives before this one, if that is known by now. True where the
+    /// state changed.
     pub(super) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
         if self.is_settled {
             return false;
@@ -52,7 +55,8 @@ impl Predecessors {
         if !state.replicator.is_synced() {
             return false;
         }
-        // Synced, this node was answered as the only process under its identity, or nobody is there to answer.
+        // Synced, this node was answered as the only process under its identity, or nobody is there
+        // to answer.
         let earlier = std::mem::take(&mut self.earlier);
         earlier.iter().for_each(|&life| state.replicator.claim_earlier(&mut state.replica, life));
         let members = state.replicator.members(&state.replica, now);
@@ -81,13 +85,22 @@ impl Predecessors {
     }
 
     fn look(&mut self, replica: &Replica, members: &[Member], now: Duration) -> Look {
-        let answered = |member: &Member| member.connected && member.synced && member.lag.is_some_and(|lag| lag.versions_ahead == 0);
-        let mut look = Look { caught_up: self.caught_up.is_some() || members.iter().any(answered), ..Look::default() };
+        let answered = |member: &Member| {
+            member.connected
+                && member.synced
+                && member.lag.is_some_and(|lag| lag.versions_ahead == 0)
+        };
+        let mut look = Look {
+            caught_up: self.caught_up.is_some() || members.iter().any(answered),
+            ..Look::default()
+        };
         if !look.caught_up {
             return look;
         }
         let since = *self.caught_up.get_or_insert(now);
-        (look.go_on, self.copied) = std::mem::take(&mut self.copied).into_iter().partition(|&life| goes_on(life, replica, members));
+        (look.go_on, self.copied) = std::mem::take(&mut self.copied)
+            .into_iter()
+            .partition(|&life| goes_on(life, replica, members));
         if now >= since + ABSENT_FOR {
             look.claim.append(&mut self.copied);
         }
@@ -99,7 +112,9 @@ impl Predecessors {
 /// Whether it has an heir, or its node is there, or was there in a later life.
 fn goes_on(life: ReplicaId, replica: &Replica, members: &[Member]) -> bool {
     let is_later = |other: ReplicaId| other.node == life.node && other.generation > life.generation;
-    members.iter().any(|member| is_later(member.replica) || (member.replica.node == life.node && member.live))
+    members
+        .iter()
+        .any(|member| is_later(member.replica) || (member.replica.node == life.node && member.live))
         || replica.map().is_ended(life)
         || replica.map().replicas().any(is_later)
 }
@@ -134,7 +149,9 @@ mod tests {
         let mut replica = Replica::new(lives[0], "ord").unwrap();
         for &other in &lives[1..] {
             let other = Replica::new(other, "ord").unwrap();
-            replica.join_delta(other.map().delta_since(&counter_core::VersionVector::new())).unwrap();
+            replica
+                .join_delta(other.map().delta_since(&counter_core::VersionVector::new()))
+                .unwrap();
         }
         replica
     }
@@ -168,10 +185,17 @@ mod tests {
             let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
             let members = [member(life(2, 1), true), there];
             assert_eq!(predecessors.look(&replica, &members, SECOND).go_on, [copied]);
-            assert!(predecessors.is_settled && predecessors.look(&replica, &members[..1], 500 * SECOND).claim.is_empty());
+            assert!(
+                predecessors.is_settled
+                    && predecessors.look(&replica, &members[..1], 500 * SECOND).claim.is_empty()
+            );
         }
         let replica = replica_of(&[life(9, 1), life(1, 1), life(1, 2)]);
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
-        assert_eq!(predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).go_on, [copied], "its record says so");
+        assert_eq!(
+            predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).go_on,
+            [copied],
+            "its record says so"
+        );
     }
 }

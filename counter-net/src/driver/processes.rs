@@ -1,7 +1,9 @@
-//! Which process is at the far end of each connection: a clone of a running node's disk gives two processes one identity.
+//! Which process is at the far end of each connection: a clone of a running node's disk gives two
+//! processes one identity.
 //!
-//! A process says when it connects as which incarnation it started. Where two connections of one peer lead to two processes, the earlier process is
-//! given the time to answer a ping or to be gone. If it answers, the later one is a second one, and nothing of it is taken.
+//! A process says when it connects as which incarnation it started. Where two connections of one
+//! peer lead to two processes, the earlier process is given the time to answer a ping or to be
+//! gone. If it answers, the later one is a second one, and nothing of it is taken.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +19,8 @@ pub(crate) fn agent_version(generation: u64) -> String {
     format!("{AGENT} {generation:016x}")
 }
 
-/// As which incarnation a process started; None where it does not say, such as one of an earlier release.
+/// As which incarnation a process started; None where it does not say, such as one of an earlier
+/// release.
 fn started_as(agent_version: &str) -> Option<u64> {
     u64::from_str_radix(agent_version.strip_prefix("counter-net/")?.split_once(' ')?.1, 16).ok()
 }
@@ -60,16 +63,34 @@ pub(super) enum Standing {
 
 impl Processes {
     pub(super) fn connected(&mut self, connection: ConnectionId, peer: PeerId, now: Duration) {
-        self.0.insert(connection, Connection { peer, opened: now, process: Process::Unknown, since: now, answered: None, is_told: false });
+        self.0.insert(
+            connection,
+            Connection {
+                peer,
+                opened: now,
+                process: Process::Unknown,
+                since: now,
+                answered: None,
+                is_told: false,
+            },
+        );
     }
 
     pub(super) fn closed(&mut self, connection: ConnectionId) {
         self.0.remove(&connection);
     }
 
-    pub(super) fn identified(&mut self, connection: ConnectionId, agent_version: &str, now: Duration) {
-        if let Some(open) = self.0.get_mut(&connection).filter(|open| open.process == Process::Unknown) {
-            (open.process, open.since) = (started_as(agent_version).map_or(Process::Unnamed, Process::StartedAs), now);
+    pub(super) fn identified(
+        &mut self,
+        connection: ConnectionId,
+        agent_version: &str,
+        now: Duration,
+    ) {
+        if let Some(open) =
+            self.0.get_mut(&connection).filter(|open| open.process == Process::Unknown)
+        {
+            (open.process, open.since) =
+                (started_as(agent_version).map_or(Process::Unnamed, Process::StartedAs), now);
         }
     }
 
@@ -83,13 +104,18 @@ impl Processes {
     pub(super) fn standing(&self, connection: ConnectionId) -> Standing {
         let Some(own) = self.0.get(&connection) else { return Standing::Only };
         let others = self.0.iter().filter(|(id, open)| **id != connection && open.peer == own.peer);
-        others.map(|(_, other)| own.beside(other)).max_by_key(|standing| *standing as u8).unwrap_or(Standing::Only)
+        others
+            .map(|(_, other)| own.beside(other))
+            .max_by_key(|standing| *standing as u8)
+            .unwrap_or(Standing::Only)
     }
 
     /// Whether one process alone can have said what this peer says.
     pub(super) fn is_one(&self, peer: &PeerId) -> bool {
         let connections = self.0.iter().filter(|(_, open)| open.peer == *peer);
-        connections.map(|(connection, _)| self.standing(*connection)).all(|standing| standing == Standing::Only)
+        connections
+            .map(|(connection, _)| self.standing(*connection))
+            .all(|standing| standing == Standing::Only)
     }
 
     /// True the first time for each connection.
@@ -102,13 +128,11 @@ impl Connection {
     fn beside(&self, other: &Connection) -> Standing {
         match (self.process, other.process) {
             // Two that were opened at once are mostly of two nodes that dialled each other.
-            (Process::Unknown, Process::StartedAs(_)) if other.since < self.opened => Standing::Unsure,
+            (Process::Unknown, Process::StartedAs(_)) if other.since < self.opened => {
+                Standing::Unsure
+            }
             (Process::StartedAs(own), Process::StartedAs(others)) if others < own => {
-                if other.answered > Some(self.since) {
-                    Standing::Second
-                } else {
-                    Standing::Unsure
-                }
+                if other.answered > Some(self.since) { Standing::Second } else { Standing::Unsure }
             }
             _ => Standing::Only,
         }
@@ -150,7 +174,10 @@ mod tests {
         processes.answered(connection(1), 5 * SECOND);
         assert_eq!(standings(&processes), [Standing::Only, Standing::Second]);
         assert!(!processes.is_one(&peer) && processes.is_one(&PeerId::random()));
-        assert_eq!([processes.is_news(connection(2)), processes.is_news(connection(2))], [true, false]);
+        assert_eq!(
+            [processes.is_news(connection(2)), processes.is_news(connection(2))],
+            [true, false]
+        );
     }
 
     #[test]
@@ -193,6 +220,9 @@ mod tests {
     #[test]
     fn agent_version_names_the_incarnation() {
         assert_eq!(started_as(&agent_version(0x1234)), Some(0x1234));
-        assert_eq!([started_as("counter-net/0.1.0"), started_as("rust-libp2p 1f"), started_as("")], [None; 3]);
+        assert_eq!(
+            [started_as("counter-net/0.1.0"), started_as("rust-libp2p 1f"), started_as("")],
+            [None; 3]
+        );
     }
 }

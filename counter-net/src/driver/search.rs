@@ -14,9 +14,11 @@ use crate::discovery::{Discovery, Finding, Outcome};
 use crate::protocol::{Input, NodeId, Search};
 use crate::shared::Trouble;
 
-/// Nodes of one network segment answer multicast within some 100 ms. Nobody answered it: nobody is there.
+/// Nodes of one network segment answer multicast within some 100 ms. Nobody answered it: nobody is
+/// there.
 const MULTICAST_WINDOW: Duration = Duration::from_millis(500);
-/// A member that a dial has not reached by then is suspected. The handshake takes 4 round trips: 1.3 s at 320 ms.
+/// A member that a dial has not reached by then is suspected. The handshake takes 4 round trips:
+/// 1.3 s at 320 ms.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Lines about peers that come and go, written in [`LINES_EVERY`] at most.
@@ -29,7 +31,8 @@ pub(super) struct Searching {
     unsure: BTreeMap<usize, String>,
     /// The way that has no task of its own, until its window is over.
     multicast: Option<usize>,
-    /// Members dialled for the replicator, with the time when that takes too long. Bounded by the members.
+    /// Members dialled for the replicator, with the time when that takes too long. Bounded by the
+    /// members.
     probes: BTreeMap<NodeId, Duration>,
     told: Search,
     lines: Lines,
@@ -70,9 +73,21 @@ impl Lines {
 impl Searching {
     pub(super) fn new(ways: &[Discovery]) -> Self {
         let asks = |way: &Discovery| *way != Discovery::None;
-        let unsure = ways.iter().enumerate().filter(|(_, way)| asks(way)).map(|(at, _)| (at, String::new())).collect();
+        let unsure = ways
+            .iter()
+            .enumerate()
+            .filter(|(_, way)| asks(way))
+            .map(|(at, _)| (at, String::new()))
+            .collect();
         let multicast = ways.iter().position(|way| *way == Discovery::Mdns);
-        Self { unsure, multicast, probes: BTreeMap::new(), told: Search::default(), lines: Lines::default(), next_caller: Duration::ZERO }
+        Self {
+            unsure,
+            multicast,
+            probes: BTreeMap::new(),
+            told: Search::default(),
+            lines: Lines::default(),
+            next_caller: Duration::ZERO,
+        }
     }
 
     fn answered(&mut self, way: usize) {
@@ -112,14 +127,21 @@ impl Driver {
         {
             self.searching.answered(way);
         }
-        let late: Vec<NodeId> = self.searching.probes.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
+        let late: Vec<NodeId> = self
+            .searching
+            .probes
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(node, _)| *node)
+            .collect();
         for node in late {
             self.searching.probes.remove(&node);
             self.feed(Input::DialFailed { peer: node });
         }
     }
 
-    /// Tells the replicator what changed. While somebody may still answer, a node does not call itself alone.
+    /// Tells the replicator what changed. While somebody may still answer, a node does not call
+    /// itself alone.
     pub(super) fn tell_search(&mut self) {
         let search = Search {
             candidates: self.book.candidates(self.contacts.up_count()),
@@ -135,7 +157,8 @@ impl Driver {
     /// The replicator wants a member reached.
     pub(super) fn probe(&mut self, node: NodeId, addresses: &[Vec<u8>]) {
         let now = self.shared.now();
-        let addresses: Vec<Multiaddr> = addresses.iter().filter_map(|bytes| Multiaddr::try_from(bytes.clone()).ok()).collect();
+        let addresses: Vec<Multiaddr> =
+            addresses.iter().filter_map(|bytes| Multiaddr::try_from(bytes.clone()).ok()).collect();
         let peer = addresses.iter().find_map(peer_of).filter(|peer| node_id(peer) == node);
         if let Some(peer) = peer.filter(|_| !self.isolated)
             && !self.swarm.is_connected(&peer)
@@ -157,7 +180,8 @@ impl Driver {
         self.follow_trouble();
     }
 
-    /// A dial failed for this cause: noted, logged where it is news, and told to the replicator where it says that a member is not there.
+    /// A dial failed for this cause: noted, logged where it is news, and told to the replicator
+    /// where it says that a member is not there.
     pub(super) fn on_unreached(&mut self, target: &Target, cause: Cause) {
         let is_absence = cause.is_absence();
         let now = self.shared.now();
@@ -165,9 +189,14 @@ impl Driver {
             // Whoever said good-bye is not expected to answer.
             Some(News::Unreached { .. }) if is_absence && self.has_left(target) => {}
             Some(_) if !self.searching.lines.take(now) => {}
-            Some(News::Unreached { peer, cause }) => tracing::warn!("peer {peer} unreachable: {}", self.in_words(&cause)),
+            Some(News::Unreached { peer, cause }) => {
+                tracing::warn!("peer {peer} unreachable: {}", self.in_words(&cause))
+            }
             Some(News::NoneReached { addresses, last, cause }) => {
-                tracing::warn!("none of the {addresses} addresses that were found is reached; {last}: {}", self.in_words(&cause));
+                tracing::warn!(
+                    "none of the {addresses} addresses that were found is reached; {last}: {}",
+                    self.in_words(&cause)
+                );
             }
             None => {}
         }
@@ -186,7 +215,10 @@ impl Driver {
         let now = self.shared.now();
         if now >= self.searching.next_caller {
             self.searching.next_caller = now + LINES_EVERY;
-            tracing::warn!("a caller from {from} does not have this node's cluster key; {}", self.own_fingerprints());
+            tracing::warn!(
+                "a caller from {from} does not have this node's cluster key; {}",
+                self.own_fingerprints()
+            );
         }
     }
 
@@ -224,7 +256,9 @@ impl Driver {
         if up == 0 {
             let unsure = self.searching.unsure.values().filter(|reason| !reason.is_empty());
             let sentence = |reason: &String| format!("Discovery gives no answer: {reason}.");
-            troubles.extend(unsure.map(|reason| Trouble { cause: "discovery", sentence: sentence(reason) }));
+            troubles.extend(
+                unsure.map(|reason| Trouble { cause: "discovery", sentence: sentence(reason) }),
+            );
         }
         self.shared.set_troubles(troubles);
     }

@@ -35,25 +35,41 @@ const INTERFACE_QUIET: Duration = Duration::from_millis(50);
 /// Starts a node's loop as a task; the node's addresses are known when this returns.
 pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let names = Names::of(&config.cluster)?;
-    let life = life::begin(config.data_dir.clone(), config.restored, config.cluster.clone(), config.node_name.as_deref()).await?;
+    let life = life::begin(
+        config.data_dir.clone(),
+        config.restored,
+        config.cluster.clone(),
+        config.node_name.as_deref(),
+    )
+    .await?;
     let mut swarm = swarm(&life, &config, &names)?;
     let Listening { addresses, early } = listen(&mut swarm, &config.listen).await?;
-    let predecessors = Predecessors::new(life.earlier.clone(), life.copied.clone(), life.store.is_some());
+    let predecessors =
+        Predecessors::new(life.earlier.clone(), life.copied.clone(), life.store.is_some());
     let shared = shared(life, &config)?;
-    let reachable: Vec<Multiaddr> =
-        addresses.into_iter().map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own)).collect();
-    *shared.listen.write().unwrap_or_else(PoisonError::into_inner) = reachable.iter().map(Multiaddr::to_string).collect();
+    let reachable: Vec<Multiaddr> = addresses
+        .into_iter()
+        .map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own))
+        .collect();
+    *shared.listen.write().unwrap_or_else(PoisonError::into_inner) =
+        reachable.iter().map(Multiaddr::to_string).collect();
     let finders = Finders::start(&config, &reachable, &shared)?;
     announce(&shared, &config);
-    let mut driver = Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
+    let mut driver =
+        Driver::new(Arc::clone(&shared), (swarm, names), &config, finders, predecessors);
     early.into_iter().for_each(|event| driver.on_event(event));
     let task = tokio::spawn(driver.run(Ending(Arc::clone(&shared))));
     Ok((shared, task))
 }
 
 fn announce(shared: &Shared, config: &NodeConfig) {
-    let (identity, listen) = (&shared.identity, shared.listen.read().unwrap_or_else(PoisonError::into_inner));
-    let keys = if config.keys.is_empty() { "none".to_owned() } else { config.key_fingerprints().join(", ") };
+    let (identity, listen) =
+        (&shared.identity, shared.listen.read().unwrap_or_else(PoisonError::into_inner));
+    let keys = if config.keys.is_empty() {
+        "none".to_owned()
+    } else {
+        config.key_fingerprints().join(", ")
+    };
     tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprints = keys, listen = ?*listen, "node started");
 }
 
@@ -69,10 +85,15 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let is_whole = life.copied.is_empty();
     let peer_id = life.keypair.public().to_peer_id();
     let stored = life.map.version_vector();
-    let mut replica = Replica::with_map(life.replica, &config.region, life.map.bounded(config.counters_max, REPLICAS_MAX))
-        .map_err(|error| StartError::Network(error.to_string()))?;
+    let mut replica = Replica::with_map(
+        life.replica,
+        &config.region,
+        life.map.bounded(config.counters_max, REPLICAS_MAX),
+    )
+    .map_err(|error| StartError::Network(error.to_string()))?;
     let origin = Instant::now();
-    let mut replicator = Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
+    let mut replicator =
+        Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
     if life.is_named {
         replicator.ask_for_number();
     }
@@ -89,7 +110,9 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let shared = Shared::new(identity, origin, state, wakes, Metrics::default());
     shared.behind.store(!is_whole, Ordering::Relaxed);
     if let Some(store) = life.store {
-        shared.commit_to(store, stored, config.commit_interval).map_err(|error| StartError::Network(error.to_string()))?;
+        shared
+            .commit_to(store, stored, config.commit_interval)
+            .map_err(|error| StartError::Network(error.to_string()))?;
     }
     Ok(shared)
 }
@@ -101,7 +124,10 @@ struct Listening {
 }
 
 /// Binds every address and waits until each listener has said where it is.
-async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Listening, StartError> {
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: &[Multiaddr],
+) -> Result<Listening, StartError> {
     let mut waiting: Vec<(ListenerId, &Multiaddr)> = Vec::new();
     for address in addresses {
         let failed = |source| StartError::Listen { address: address.to_string(), source };
@@ -118,8 +144,14 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
                     bound.push(address);
                 }
                 SwarmEvent::ListenerClosed { listener_id, reason: Err(source), .. } => {
-                    let address = waiting.iter().find(|(id, _)| *id == listener_id).map(|(_, address)| address.to_string());
-                    return Err(StartError::Listen { address: address.unwrap_or_default(), source });
+                    let address = waiting
+                        .iter()
+                        .find(|(id, _)| *id == listener_id)
+                        .map(|(_, address)| address.to_string());
+                    return Err(StartError::Listen {
+                        address: address.unwrap_or_default(),
+                        source,
+                    });
                 }
                 other => early.push(other),
             }
@@ -129,8 +161,12 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
     match tokio::time::timeout(LISTEN_MAX, all_bound).await {
         Ok(outcome) => outcome?,
         Err(_) => {
-            let address = waiting.first().map(|(_, address)| address.to_string()).unwrap_or_default();
-            return Err(StartError::Listen { address, source: io::Error::from(io::ErrorKind::AddrNotAvailable) });
+            let address =
+                waiting.first().map(|(_, address)| address.to_string()).unwrap_or_default();
+            return Err(StartError::Listen {
+                address,
+                source: io::Error::from(io::ErrorKind::AddrNotAvailable),
+            });
         }
     }
     if addresses.iter().any(is_wildcard) {
@@ -140,7 +176,11 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
 }
 
 /// A listener on every address reports those of the interfaces one right behind the other.
-async fn wait_for_interfaces(swarm: &mut Swarm<Behaviour>, bound: &mut Vec<Multiaddr>, early: &mut Vec<SwarmEvent<BehaviourEvent>>) {
+async fn wait_for_interfaces(
+    swarm: &mut Swarm<Behaviour>,
+    bound: &mut Vec<Multiaddr>,
+    early: &mut Vec<SwarmEvent<BehaviourEvent>>,
+) {
     let mut quiet = tokio::time::Instant::now() + INTERFACE_QUIET;
     while let Ok(event) = tokio::time::timeout_at(quiet, swarm.select_next_some()).await {
         match event {
@@ -154,7 +194,8 @@ async fn wait_for_interfaces(swarm: &mut Swarm<Behaviour>, bound: &mut Vec<Multi
     }
 }
 
-/// libp2p shares ports: two nodes on one would each get some of the connections meant for either. So a named port is first bound unshared.
+/// libp2p shares ports: two nodes on one would each get some of the connections meant for either.
+/// So a named port is first bound unshared.
 fn check_free(address: &Multiaddr) -> io::Result<()> {
     let mut parts = address.iter();
     let ip: IpAddr = match parts.next() {

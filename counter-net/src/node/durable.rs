@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use crate::shared::Shared;
 use crate::store::{NotDurable, Ticket};
 
-/// Resolves once everything that was added before it was made is on the disk, or at once on a node without a data directory: there the cluster's
-/// memories are the copies.
+/// Resolves once everything that was added before it was made is on the disk, or at once on a node
+/// without a data directory: there the cluster's memories are the copies.
 ///
 /// Dropping it does not take the add back.
 #[derive(Debug)]
@@ -27,7 +27,9 @@ impl Future for Durable {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.0 {
             State::Known(answer) => answer.clone(),
-            State::Waiting(ticket) => ready!(Pin::new(ticket).poll(context)).unwrap_or(Err(NotDurable::Stopped)),
+            State::Waiting(ticket) => {
+                ready!(Pin::new(ticket).poll(context)).unwrap_or(Err(NotDurable::Stopped))
+            }
         };
         self.0 = State::Known(answer.clone());
         Poll::Ready(answer)

@@ -15,7 +15,8 @@ use crate::shared::{Shared, Trouble};
 pub struct NodeInfo {
     /// Where it runs.
     pub region: String,
-    /// The writer it is now: this life of this node. A node whose life is ended by others goes on as another one.
+    /// The writer it is now: this life of this node. A node whose life is ended by others goes on
+    /// as another one.
     pub replica: ReplicaId,
     /// Its public identity on the network.
     pub peer_id: String,
@@ -23,16 +24,19 @@ pub struct NodeInfo {
     pub cluster: String,
     /// The release it runs.
     pub release: String,
-    /// The multiaddresses it listens on, each with its `/p2p/…` part, ready to hand to another node's [`crate::NodeBuilder::peer`].
+    /// The multiaddresses it listens on, each with its `/p2p/…` part, ready to hand to another
+    /// node's [`crate::NodeBuilder::peer`].
     pub addresses: Vec<String>,
     /// Peers connected now that speak this cluster's protocol.
     pub peers: usize,
     /// Time since its start.
     pub uptime: Duration,
-    /// False only while other nodes are expected (named peers, candidates, or members that did not leave) and none has answered.
+    /// False only while other nodes are expected (named peers, candidates, or members that did not
+    /// leave) and none has answered.
     pub in_touch: bool,
-    /// What keeps this node from others, in sentences that say what to do; `None` where nothing does. With peers at hand only what an operator
-    /// has to mend is named, such as another cluster key.
+    /// What keeps this node from others, in sentences that say what to do; `None` where nothing
+    /// does. With peers at hand only what an operator has to mend is named, such as another cluster
+    /// key.
     pub trouble: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! Lives of nodes as they count for retirement: enrolled until somebody claims them, forgotten once they are folded.
+//! Lives of nodes as they count for retirement: enrolled until somebody claims them, forgotten once
+//! they are folded.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ pub struct Life {
     pub region: String,
     /// What is known of it.
     pub standing: Standing,
-    /// This node takes over lives that ended, and waits for this one to show that it knows: it holds up folding, which costs bytes and no count.
+    /// This node takes over lives that ended, and waits for this one to show that it knows: it
+    /// holds up folding, which costs bytes and no count.
     pub holds_up_folding: bool,
 }
 
@@ -27,10 +29,12 @@ pub struct Life {
 pub enum Standing {
     /// Heard of within its time.
     Live,
-    /// Enrolled and not heard of: it stopped, crashed or is out of reach. Its next life, from the same data directory, takes it over;
-    /// [`Node::retire`](crate::Node::retire) does where there will be none.
+    /// Enrolled and not heard of: it stopped, crashed or is out of reach. Its next life, from the
+    /// same data directory, takes it over; [`Node::retire`](crate::Node::retire) does where there
+    /// will be none.
     Absent,
-    /// Its end is on record: this replica takes over what it counted, and then it is forgotten. None where the heir ended too and has none yet.
+    /// Its end is on record: this replica takes over what it counted, and then it is forgotten.
+    /// None where the heir ended too and has none yet.
     Ended(Option<ReplicaId>),
 }
 
@@ -50,7 +54,8 @@ impl Shared {
         let state = self.read();
         let (map, own) = (state.replica.map(), state.replica.id());
         let members = state.replicator.members(&state.replica, self.now());
-        let members: BTreeMap<ReplicaId, &Member> = members.iter().map(|member| (member.replica, member)).collect();
+        let members: BTreeMap<ReplicaId, &Member> =
+            members.iter().map(|member| (member.replica, member)).collect();
         let blocks = state.replicator.waits_for(&state.replica);
         let life = |replica: ReplicaId| Life {
             replica,

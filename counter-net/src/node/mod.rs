@@ -1,4 +1,5 @@
-//! The public `Node`: one replica of every counter, its network, and what an application asks of them.
+//! The public `Node`: one replica of every counter, its network, and what an application asks of
+//! them.
 
 mod builder;
 mod counter;
@@ -39,9 +40,10 @@ use crate::subscribe::{Changes, Interest};
 
 /// A running node: cheap to clone, `Send + Sync`, usable from any task or thread.
 ///
-/// Reads and adds are answered from this node's own memory and never wait for the network. The node stops when [`Node::shutdown`] is called, or
-/// abruptly (as if its process had died) when the last clone is dropped; [`Counter`]s and [`Viewer`]s do not keep it running. The counters of a
-/// stopped node refuse adds with [`AddError::Stopped`], and can still be read.
+/// Reads and adds are answered from this node's own memory and never wait for the network. The node
+/// stops when [`Node::shutdown`] is called, or abruptly (as if its process had died) when the last
+/// clone is dropped; [`Counter`]s and [`Viewer`]s do not keep it running. The counters of a stopped
+/// node refuse adds with [`AddError::Stopped`], and can still be read.
 ///
 /// # Examples
 ///
@@ -85,7 +87,8 @@ impl Drop for Running {
 }
 
 impl NodeBuilder {
-    /// Starts the node on the current tokio runtime. Ready when it listens: [`Node::info`] then has the addresses.
+    /// Starts the node on the current tokio runtime. Ready when it listens: [`Node::info`] then has
+    /// the addresses.
     ///
     /// Cancel safe: dropping the future leaves nothing running.
     ///
@@ -110,7 +113,8 @@ impl Node {
     }
 
     fn running(shared: Arc<Shared>, task: JoinHandle<()>, runtime: Handle) -> Self {
-        let (abort, ending) = (task.abort_handle(), Mutex::new(Ending { driver: Some(task), store: None }));
+        let (abort, ending) =
+            (task.abort_handle(), Mutex::new(Ending { driver: Some(task), store: None }));
         Self { running: Arc::new(Running { shared, ending, abort, runtime }) }
     }
 
@@ -118,20 +122,24 @@ impl Node {
         &self.running.shared
     }
 
-    /// A handle to add to the counter `name`, which exists in this region from now on (with the value 0 until the first add).
+    /// A handle to add to the counter `name`, which exists in this region from now on (with the
+    /// value 0 until the first add).
     ///
     /// # Errors
     ///
-    /// A name that is not 1-128 bytes of UTF-8 without control characters, or more counters than a node may create. Nothing was created.
+    /// A name that is not 1-128 bytes of UTF-8 without control characters, or more counters than a
+    /// node may create. Nothing was created.
     ///
     /// # Complexity
     ///
-    /// One short exclusive lock and a hash look-up; keep the handle where many adds go to one counter.
+    /// One short exclusive lock and a hash look-up; keep the handle where many adds go to one
+    /// counter.
     pub fn counter(&self, name: &str) -> Result<Counter, AddError> {
         Counter::open(Arc::clone(self.shared()), name)
     }
 
-    /// True where some node made the counter `name`, as far as this node has heard. Never creates it.
+    /// True where some node made the counter `name`, as far as this node has heard. Never creates
+    /// it.
     ///
     /// # Complexity
     ///
@@ -140,26 +148,30 @@ impl Node {
         self.shared().read().replica.map().regions(name).next().is_some()
     }
 
-    /// Everything a page shows of the counter `name`, at one instant. Never creates the counter: an unknown one has a total of 0.
+    /// Everything a page shows of the counter `name`, at one instant. Never creates the counter: an
+    /// unknown one has a total of 0.
     ///
-    /// Every region is in it that has a value in this counter, a viewer or a live node; so this node's own region always is.
+    /// Every region is in it that has a value in this counter, a viewer or a live node; so this
+    /// node's own region always is.
     ///
     /// # Complexity
     ///
-    /// Linear in the counter's replicas and the cluster's members, plus the cells changed since the state hash was last read.
+    /// Linear in the counter's replicas and the cluster's members, plus the cells changed since the
+    /// state hash was last read.
     pub fn view(&self, name: &str) -> CounterView {
         CounterView::of(self.shared(), name)
     }
 
-    /// Counts one viewer of this node's region, over all counters, for as long as the returned guard lives.
+    /// Counts one viewer of this node's region, over all counters, for as long as the returned
+    /// guard lives.
     pub fn viewer(&self) -> Viewer {
         Viewer::arrive(Arc::clone(self.shared()))
     }
 
     /// A stream of what changed, to know when to read [`Node::view`] again; it carries no values.
     ///
-    /// Changes are coalesced for each subscriber: one who is slow gets fewer, never a backlog, and never slows the node. The stream ends when the
-    /// node stops.
+    /// Changes are coalesced for each subscriber: one who is slow gets fewer, never a backlog, and
+    /// never slows the node. The stream ends when the node stops.
     pub fn subscribe(&self, interest: Interest) -> Changes {
         self.shared().subscribers.subscribe(interest)
     }
@@ -178,7 +190,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Why not: it is still catching up, every peer that was found has another cluster key, or a bound of the state refuses what peers hold.
+    /// Why not: it is still catching up, every peer that was found has another cluster key, or a
+    /// bound of the state refuses what peers hold.
     pub fn readiness(&self) -> Result<(), NotReady> {
         self.shared().read().replicator.readiness()
     }
@@ -195,8 +208,9 @@ impl Node {
 
     /// How far the live members have confirmed what this node holds.
     ///
-    /// While the state moves, members confirm it about twice a second. So every change is known to be everywhere within two seconds, or
-    /// [`Agreement::late`] names who does not confirm. Costs nothing to ask.
+    /// While the state moves, members confirm it about twice a second. So every change is known to
+    /// be everywhere within two seconds, or [`Agreement::late`] names who does not confirm. Costs
+    /// nothing to ask.
     ///
     /// # Complexity
     ///
@@ -208,10 +222,11 @@ impl Node {
         state.replicator.agreement(&state.replica, now)
     }
 
-    /// Waits until this node holds all that a synced peer held, or knows that it is alone. Without discovery and peers that is at once.
+    /// Waits until this node holds all that a synced peer held, or knows that it is alone. Without
+    /// discovery and peers that is at once.
     ///
-    /// Where peers are named and none of them answers it keeps waiting; [`Node::ready`] bounds the wait. Returns at once when the node has stopped.
-    /// Cancel safe.
+    /// Where peers are named and none of them answers it keeps waiting; [`Node::ready`] bounds the
+    /// wait. Returns at once when the node has stopped. Cancel safe.
     pub async fn synced(&self) {
         let mut synced = self.shared().synced.subscribe();
         let mut stopped = self.shared().stopped.subscribe();
@@ -226,22 +241,25 @@ impl Node {
         self.shared().commits.get().is_some()
     }
 
-    /// Resolves when so many replicas hold everything that was added to this node before the call, or `within` is over; see
-    /// [`Counter::add_replicated`].
+    /// Resolves when so many replicas hold everything that was added to this node before the call,
+    /// or `within` is over; see [`Counter::add_replicated`].
     pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
         self.shared().replicated(copies, within)
     }
 
-    /// A token for all that this node holds now, its own adds until now included: a node that holds it shows no less, of any counter.
+    /// A token for all that this node holds now, its own adds until now included: a node that holds
+    /// it shows no less, of any counter.
     ///
     /// # Complexity
     ///
-    /// Linear in the replicas known, with a short exclusive lock. [`Counter::token`] is as small as one counter allows.
+    /// Linear in the replicas known, with a short exclusive lock. [`Counter::token`] is as small as
+    /// one counter allows.
     pub fn token(&self) -> Token {
         self.shared().token(None)
     }
 
-    /// A token for what this node shows of the counter `name` now; see [`Counter::token`]. Never creates the counter.
+    /// A token for what this node shows of the counter `name` now; see [`Counter::token`]. Never
+    /// creates the counter.
     pub fn token_of(&self, name: &str) -> Token {
         self.shared().token(Some(name))
     }
@@ -251,18 +269,21 @@ impl Node {
         self.shared().holds(token)
     }
 
-    /// Waits until this node holds what the token has seen; at once where it does. While somebody waits, the node asks its peers for it.
+    /// Waits until this node holds what the token has seen; at once where it does. While somebody
+    /// waits, the node asks its peers for it.
     ///
     /// Cancel safe. To read afterwards: [`Node::view`], or any counter's total.
     ///
     /// # Errors
     ///
-    /// [`NotReached::Behind`] when `within` is over: read what is there and say so, or send the client elsewhere.
+    /// [`NotReached::Behind`] when `within` is over: read what is there and say so, or send the
+    /// client elsewhere.
     pub async fn reach(&self, token: &Token, within: Duration) -> Result<(), NotReached> {
         self.shared().reach(token, within).await
     }
 
-    /// What every enrolled replica has of the counter `name`; see [`Counter::stable_total`]. Never creates the counter.
+    /// What every enrolled replica has of the counter `name`; see [`Counter::stable_total`]. Never
+    /// creates the counter.
     pub fn stable_total(&self, name: &str) -> Option<StableTotal> {
         self.shared().stable_total(name)
     }
@@ -272,7 +293,8 @@ impl Node {
         self.shared().members()
     }
 
-    /// Every life of a node of which something is held here, by replica: those that count for retirement, and those that ended and are not forgotten yet.
+    /// Every life of a node of which something is held here, by replica: those that count for
+    /// retirement, and those that ended and are not forgotten yet.
     ///
     /// # Complexity
     ///
@@ -281,39 +303,47 @@ impl Node {
         self.shared().lives()
     }
 
-    /// Declares a life lost for good: this node takes over what it counted, and once every enrolled replica knows, the life is forgotten everywhere.
+    /// Declares a life lost for good: this node takes over what it counted, and once every enrolled
+    /// replica knows, the life is forgotten everywhere.
     ///
-    /// For nodes that will not come back: a memory-only one that crashed, one that was lost with its disk. A node that restarts from its data directory
-    /// takes over its earlier life by itself. Where something goes on to exist that has more of that life than any member, such as its disk, that more
-    /// is lost once the life is forgotten.
+    /// For nodes that will not come back: a memory-only one that crashed, one that was lost with
+    /// its disk. A node that restarts from its data directory takes over its earlier life by
+    /// itself. Where something goes on to exist that has more of that life than any member, such as
+    /// its disk, that more is lost once the life is forgotten.
     ///
     /// # Errors
     ///
-    /// Where the life is not known here, is this node's own, is live, was heard of in the last ten minutes, or has ended before; nothing changed.
+    /// Where the life is not known here, is this node's own, is live, was heard of in the last ten
+    /// minutes, or has ended before; nothing changed.
     pub fn retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
         self.shared().retire(ended, false)
     }
 
-    /// As [`retire`](Self::retire), however late the life was heard of. What it counted and no other node holds is lost.
+    /// As [`retire`](Self::retire), however late the life was heard of. What it counted and no
+    /// other node holds is lost.
     ///
     /// # Errors
     ///
-    /// Where the life is not known here, is this node's own, is live, or has ended before; nothing changed.
+    /// Where the life is not known here, is this node's own, is live, or has ended before; nothing
+    /// changed.
     pub fn force_retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
         self.shared().retire(ended, true)
     }
 
-    /// Waits until the node stops by itself, and returns why. For ever where it does not. Adds are refused from then on; what was added is kept.
+    /// Waits until the node stops by itself, and returns why. For ever where it does not. Adds are
+    /// refused from then on; what was added is kept.
     ///
     /// Cancel safe.
     pub async fn failed(&self) -> NodeFailure {
         self.shared().failed().await
     }
 
-    /// Leaves the cluster for good, unless the node has stopped already: as [`Node::shutdown`], and another node takes over what this one counted, also where it has a data directory.
+    /// Leaves the cluster for good, unless the node has stopped already: as [`Node::shutdown`], and
+    /// another node takes over what this one counted, also where it has a data directory.
     ///
-    /// A node without a directory always leaves so. Where no node is reached within 10 s, this life stays enrolled until [`Node::retire`] is called for it
-    /// somewhere, or its directory is started again. Cancel safe as [`Node::shutdown`] is.
+    /// A node without a directory always leaves so. Where no node is reached within 10 s, this life
+    /// stays enrolled until [`Node::retire`] is called for it somewhere, or its directory is
+    /// started again. Cancel safe as [`Node::shutdown`] is.
     pub async fn leave(&self) {
         self.shared().for_good.store(true, Ordering::Relaxed);
         self.shutdown().await;
@@ -324,10 +354,13 @@ impl Node {
         self.shared().info()
     }
 
-    /// Cuts this node from every other, or heals that: a partition on purpose, for demonstrations and drills.
+    /// Cuts this node from every other, or heals that: a partition on purpose, for demonstrations
+    /// and drills.
     ///
-    /// While isolated it has no connection, dials nobody and takes nobody in; reads, adds and commits go on. The others see what they would see if its
-    /// network broke. Once healed, it dials everybody that it knows at once, and both sides pull what they missed. Not remembered over a restart.
+    /// While isolated it has no connection, dials nobody and takes nobody in; reads, adds and
+    /// commits go on. The others see what they would see if its network broke. Once healed, it
+    /// dials everybody that it knows at once, and both sides pull what they missed. Not remembered
+    /// over a restart.
     pub fn set_isolated(&self, isolated: bool) {
         self.shared().isolated.store(isolated, Ordering::Relaxed);
         self.shared().wakes.isolation.notify_one();
@@ -339,15 +372,20 @@ impl Node {
         self.shared().isolated.load(Ordering::Relaxed)
     }
 
-    /// The node's metrics in the Prometheus text format; their names are listed in the crate's README.
+    /// The node's metrics in the Prometheus text format; their names are listed in the crate's
+    /// README.
     pub fn metrics_text(&self) -> String {
         self.shared().metrics_text()
     }
 
-    /// Says good-bye to the cluster, gives that a moment to go out (at most 500 ms), and closes every connection.
+    /// Says good-bye to the cluster, gives that a moment to go out (at most 500 ms), and closes
+    /// every connection.
     ///
-    /// Every add that returned Ok is flushed and handed over. From some moment of the call on, adds, resets and waits at this node's counters
-    /// fail with [`AddError::Stopped`] and its like; reads are answered as before. Calling it again, or from several clones, waits for the same end. Cancel safe: dropped midway the node stops all the same, and another call waits for that.
+    /// Every add that returned Ok is flushed and handed over. From some moment of the call on,
+    /// adds, resets and waits at this node's counters fail with [`AddError::Stopped`] and its like;
+    /// reads are answered as before. Calling it again, or from several clones, waits for the same
+    /// end. Cancel safe: dropped midway the node stops all the same, and another call waits for
+    /// that.
     pub async fn shutdown(&self) {
         self.shared().wakes.stop.notify_one();
         let mut ending = self.running.ending.lock().await;
@@ -355,8 +393,9 @@ impl Node {
             let _ended = driver.await;
             ending.driver = None;
             let shared = Arc::clone(self.shared());
-            ending.store =
-                Some(self.running.runtime.spawn_blocking(move || shared.commits.get().into_iter().for_each(crate::store::Commits::stop)));
+            ending.store = Some(self.running.runtime.spawn_blocking(move || {
+                shared.commits.get().into_iter().for_each(crate::store::Commits::stop)
+            }));
         }
         if let Some(store) = ending.store.as_mut() {
             let _closed = store.await;

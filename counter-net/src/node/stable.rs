@@ -5,15 +5,18 @@ use std::time::Duration;
 use super::token::Token;
 use crate::shared::Shared;
 
-/// A counter's total at the latest state of this node that every enrolled replica was shown to hold; see [`crate::Counter::stable_total`].
+/// A counter's total at the latest state of this node that every enrolled replica was shown to
+/// hold; see [`crate::Counter::stable_total`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StableTotal {
     /// The total at that state.
     pub total: i128,
-    /// That state, of all counters: whoever was enrolled then holds it ([`crate::Node::holds`]) and shows it.
+    /// That state, of all counters: whoever was enrolled then holds it ([`crate::Node::holds`]) and
+    /// shows it.
     pub token: Token,
-    /// How long ago this node's state moved on from there, to about 100 ms; zero where all that this node holds is stable.
+    /// How long ago this node's state moved on from there, to about 100 ms; zero where all that
+    /// this node holds is stable.
     pub age: Duration,
 }
 
@@ -28,6 +31,10 @@ impl Shared {
         if is_sooner {
             self.wakes.local.notify_one();
         }
-        stable.map(|stable| StableTotal { total: stable.total, token: Token::new(stable.versions), age: stable.age })
+        stable.map(|stable| StableTotal {
+            total: stable.total,
+            token: Token::new(stable.versions),
+            age: stable.age,
+        })
     }
 }

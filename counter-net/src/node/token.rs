@@ -15,10 +15,12 @@ const WRITERS_MAX: usize = 131_072;
 /// The longest token that is read, in characters: as many writers with versions of five bytes.
 const CHARACTERS_MAX: usize = WRITERS_MAX * 28;
 
-/// What a session has written and read, to carry from node to node: a node that holds it shows no less.
+/// What a session has written and read, to carry from node to node: a node that holds it shows no
+/// less.
 ///
-/// Opaque text of letters, digits, `-` and `_` ([`Display`](fmt::Display) and [`FromStr`]): about 26 characters for each writer that it names. A
-/// client may keep it in a cookie or send it in a header; one made up by a client can make a read wait, and nothing else.
+/// Opaque text of letters, digits, `-` and `_` ([`Display`](fmt::Display) and [`FromStr`]): about
+/// 26 characters for each writer that it names. A client may keep it in a cookie or send it in a
+/// header; one made up by a client can make a read wait, and nothing else.
 ///
 /// # Examples
 ///
@@ -127,7 +129,17 @@ mod tests {
     #[test]
     fn what_is_no_token_is_refused() {
         let sound = token(2).to_string();
-        for hostile in ["", "x", "====", "AQ==", &sound[1..], &sound[..sound.len() - 1], &format!("{sound}AA"), "ZZZZ", "\u{0}"] {
+        for hostile in [
+            "",
+            "x",
+            "====",
+            "AQ==",
+            &sound[1..],
+            &sound[..sound.len() - 1],
+            &format!("{sound}AA"),
+            "ZZZZ",
+            "\u{0}",
+        ] {
             assert_eq!(hostile.parse::<Token>(), Err(TokenError), "{hostile}");
         }
         assert_eq!("A".repeat(CHARACTERS_MAX + 1).parse::<Token>(), Err(TokenError));

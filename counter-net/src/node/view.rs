@@ -16,7 +16,8 @@ pub struct CounterView {
     pub total: i128,
     /// Every region that has a value in this counter, a viewer or a live node.
     pub regions: BTreeMap<String, RegionView>,
-    /// The hash of the node's whole state, all counters; equal on two nodes when they agree. Adds not yet flushed are not in it.
+    /// The hash of the node's whole state, all counters; equal on two nodes when they agree. Adds
+    /// not yet flushed are not in it.
     pub state_hash: StateHash,
     /// Whether this node has caught up with its cluster.
     pub synced: bool,
@@ -50,17 +51,27 @@ impl CounterView {
         }
         let own = regions.entry(shared.identity.region.clone()).or_default();
         own.nodes = own.nodes.max(1);
-        // The driver tells the replicator of viewers a moment later; a page that has just opened counts itself now.
+        // The driver tells the replicator of viewers a moment later; a page that has just opened
+        // counts itself now.
         own.connected = (own.connected + shared.viewer_count()).saturating_sub(state.viewers_told);
-        Self { name: name.to_owned(), total: state.replica.total(name), regions, state_hash, synced }
+        Self {
+            name: name.to_owned(),
+            total: state.replica.total(name),
+            regions,
+            state_hash,
+            synced,
+        }
     }
 }
 
 /// The value of every region that has one, with this node's adds not yet flushed.
 pub(super) fn values_by_region(state: &State, name: &str) -> BTreeMap<String, i128> {
     let replica = &state.replica;
-    let mut values: BTreeMap<String, i128> =
-        replica.map().regions(name).map(|(region, _)| (region.to_owned(), replica.value(name, region))).collect();
+    let mut values: BTreeMap<String, i128> = replica
+        .map()
+        .regions(name)
+        .map(|(region, _)| (region.to_owned(), replica.value(name, region)))
+        .collect();
     let own = replica.value(name, replica.region());
     if own != 0 {
         values.insert(replica.region().to_owned(), own);

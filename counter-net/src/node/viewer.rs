@@ -4,7 +4,8 @@ use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// One viewer of this node's region; dropping it is leaving. Presence is a sum over live nodes of such guards, so it cannot drift.
+/// One viewer of this node's region; dropping it is leaving. Presence is a sum over live nodes of
+/// such guards, so it cannot drift.
 pub struct Viewer {
     shared: Arc<Shared>,
 }
@@ -26,6 +27,8 @@ impl Drop for Viewer {
 
 impl std::fmt::Debug for Viewer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Viewer").field("region", &self.shared.identity.region).finish_non_exhaustive()
+        f.debug_struct("Viewer")
+            .field("region", &self.shared.identity.region)
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! Waiting for copies and for versions: futures that the driver answers, which ask through the node's table of waits.
+//! Waiting for copies and for versions: futures that the driver answers, which ask through the
+//! node's table of waits.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +14,8 @@ use super::token::Token;
 use crate::protocol::{Copies, Input, Waited};
 use crate::shared::Shared;
 
-/// An add that is not known to be on as many replicas as were asked for. It *is* counted, and travels on its own.
+/// An add that is not known to be on as many replicas as were asked for. It *is* counted, and
+/// travels on its own.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NotReplicated {
@@ -73,7 +75,10 @@ impl fmt::Display for NotReached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Behind { writers, versions } => {
-                write!(f, "this node is behind: {versions} versions of {writers} writers are not here yet")
+                write!(
+                    f,
+                    "this node is behind: {versions} versions of {writers} writers are not here yet"
+                )
             }
             Self::Busy => f.write_str("too many wait for this node to catch up already"),
             Self::Stopped => f.write_str("the node stopped before it had caught up"),
@@ -83,8 +88,8 @@ impl fmt::Display for NotReached {
 
 impl std::error::Error for NotReached {}
 
-/// Resolves when as many replicas as were asked for hold everything that was added to the node before it was made; see
-/// [`crate::Counter::add_replicated`].
+/// Resolves when as many replicas as were asked for hold everything that was added to the node
+/// before it was made; see [`crate::Counter::add_replicated`].
 ///
 /// Dropping it takes nothing back and ends the asking.
 #[derive(Debug)]
@@ -97,7 +102,9 @@ impl Future for Replicated {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match ready!(Pin::new(&mut self.0).poll(context)) {
             Some(Waited::Reached) => Ok(()),
-            Some(Waited::Few { held, wanted, enrolled }) => Err(NotReplicated::Few { held, wanted, enrolled }),
+            Some(Waited::Few { held, wanted, enrolled }) => {
+                Err(NotReplicated::Few { held, wanted, enrolled })
+            }
             Some(Waited::TooMany | Waited::Behind { .. }) => Err(NotReplicated::Busy),
             None => Err(NotReplicated::Stopped),
         })
@@ -145,31 +152,41 @@ impl Shared {
     }
 
     /// Waits until this node holds the token; at once where it does.
-    pub(super) async fn reach(self: &Arc<Self>, token: &Token, within: Duration) -> Result<(), NotReached> {
+    pub(super) async fn reach(
+        self: &Arc<Self>,
+        token: &Token,
+        within: Duration,
+    ) -> Result<(), NotReached> {
         if self.holds(token) {
             return Ok(());
         }
         let versions = token.versions().clone();
         match self.begin_wait(|id| Input::AwaitVersions { id, versions, within }).await {
             Some(Waited::Reached) => Ok(()),
-            Some(Waited::Behind { writers, versions }) => Err(NotReached::Behind { writers, versions }),
+            Some(Waited::Behind { writers, versions }) => {
+                Err(NotReached::Behind { writers, versions })
+            }
             Some(Waited::TooMany | Waited::Few { .. }) => Err(NotReached::Busy),
             None => Err(NotReached::Stopped),
         }
     }
 
-    /// What this node holds now, of all writers or of those of one counter; what is pending is flushed first and gets its version so.
+    /// What this node holds now, of all writers or of those of one counter; what is pending is
+    /// flushed first and gets its version so.
     pub(super) fn token(&self, counter: Option<&str>) -> Token {
         let mut state = self.write();
         if state.replica.has_pending() {
             let flushed = state.replica.flush();
-            self.subscribers.state_changed(flushed.changed.iter().map(|key| state.replica.map().name_of(*key)));
+            self.subscribers
+                .state_changed(flushed.changed.iter().map(|key| state.replica.map().name_of(*key)));
             self.state_changed();
             self.wakes.local.notify_one();
         }
         let map = state.replica.map();
         let Some(counter) = counter else { return Token::new(map.version_vector()) };
-        let cells = |(region, _): (&str, i128)| map.pn_counter(counter, region).cells().map(|(writer, _)| writer).collect::<Vec<_>>();
+        let cells = |(region, _): (&str, i128)| {
+            map.pn_counter(counter, region).cells().map(|(writer, _)| writer).collect::<Vec<_>>()
+        };
         let writers = map.regions(counter).flat_map(cells).chain([state.replica.id()]);
         Token::new(writers.map(|writer| (writer, map.seen_of(writer))).collect())
     }

@@ -17,7 +17,8 @@ pub(super) const ADDRESS_BYTES_MAX: usize = 128;
 /// The longest time that an announcement may claim to hold, in milliseconds: an hour.
 const TTL_MS_MAX: u64 = 3_600_000;
 
-/// How a node stands. At one version of its announcement the greater standing holds, so all nodes come to the same.
+/// How a node stands. At one version of its announcement the greater standing holds, so all nodes
+/// come to the same.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Standing {
     /// It was heard of.
@@ -30,7 +31,8 @@ pub(super) enum Standing {
     Left,
 }
 
-/// One node's statement of itself, made by it alone and passed on by all. What is greater in (generation, version, standing) holds.
+/// One node's statement of itself, made by it alone and passed on by all. What is greater in
+/// (generation, version, standing) holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Announcement {
     #[serde(rename = "i")]
@@ -44,7 +46,8 @@ pub(super) struct Announcement {
     /// Raised by the node with each announcement; only a greater one renews.
     #[serde(rename = "n")]
     pub version: u64,
-    /// Time left, in milliseconds: until it ends where live or suspected, until it is forgotten where ended or left.
+    /// Time left, in milliseconds: until it ends where live or suspected, until it is forgotten
+    /// where ended or left.
     #[serde(rename = "t")]
     pub ttl_ms: u64,
     #[serde(rename = "s", default, skip_serializing_if = "is_live")]
@@ -57,14 +60,16 @@ pub(super) struct Announcement {
     pub addresses: Vec<ByteBuf>,
 }
 
-/// A peer's word that a node may be gone: what `version` of its announcement said no longer holds unless it announces anew.
+/// A peer's word that a node may be gone: what `version` of its announcement said no longer holds
+/// unless it announces anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Suspicion {
     #[serde(rename = "i")]
     pub replica: Id,
     #[serde(rename = "n")]
     pub version: u64,
-    /// The replica that lost the connection: makes the payloads of two suspecting peers differ, and of two lives of one.
+    /// The replica that lost the connection: makes the payloads of two suspecting peers differ, and
+    /// of two lives of one.
     #[serde(rename = "b")]
     pub by: Id,
 }
@@ -76,7 +81,9 @@ impl Announcement {
 
     /// The standing; `None` for one that a later release invented.
     pub(super) fn standing(&self) -> Option<Standing> {
-        [Standing::Live, Standing::Suspected, Standing::Ended, Standing::Left].get(usize::from(self.standing)).copied()
+        [Standing::Live, Standing::Suspected, Standing::Ended, Standing::Left]
+            .get(usize::from(self.standing))
+            .copied()
     }
 
     /// Whether every field is within its bounds.

@@ -20,14 +20,22 @@ use super::wire::{self, unpack_vector};
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Replicator {
-    pub(super) fn on_response(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8]) {
-        let Some(pending) = self.pending.get(&id).copied().filter(|pending| pending.peer == peer) else {
+    pub(super) fn on_response(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        id: u64,
+        payload: &[u8],
+    ) {
+        let Some(pending) = self.pending.get(&id).copied().filter(|pending| pending.peer == peer)
+        else {
             self.out.stats.count_in(Kind::Other, payload.len());
             return self.out.stats.refuse(Refusal::Unasked);
         };
         self.forget(id);
         self.out.stats.count_in(pending.asked.kind(), payload.len());
-        let taken = wire::decode(payload, usize::MAX).and_then(|response| self.take_response(replica, pending, response));
+        let taken = wire::decode(payload, usize::MAX)
+            .and_then(|response| self.take_response(replica, pending, response));
         match taken {
             Ok(()) => {
                 if let Some(source) = self.sources.get_mut(peer) {
@@ -41,7 +49,12 @@ impl Replicator {
         }
     }
 
-    fn take_response(&mut self, replica: &mut Replica, pending: Pending, response: Response) -> Result<(), Refusal> {
+    fn take_response(
+        &mut self,
+        replica: &mut Replica,
+        pending: Pending,
+        response: Response,
+    ) -> Result<(), Refusal> {
         let (peer, generation) = (pending.peer, response.generation);
         let behind = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
@@ -81,10 +94,16 @@ impl Replicator {
                 self.take_state(replica, pending, generation, state, &behind)
             }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
-            (Asked::Tell, Response { noted: Some(noted), .. }) => self.take_noted(replica, peer, generation, &noted, &behind),
-            (Asked::Confirm, Response { confirm: Some(answer), .. }) => self.take_confirmed(replica, peer, &answer),
+            (Asked::Tell, Response { noted: Some(noted), .. }) => {
+                self.take_noted(replica, peer, generation, &noted, &behind)
+            }
+            (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
+                self.take_confirmed(replica, peer, &answer)
+            }
             (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
-            (Asked::Number, Response { numbered: Some(numbered), .. }) => self.take_numbered(peer, &numbered),
+            (Asked::Number, Response { numbered: Some(numbered), .. }) => {
+                self.take_numbered(peer, &numbered)
+            }
             (Asked::Hold { version }, Response { held: Some(held), .. }) => {
                 self.take_held(peer, held.version, version);
                 Ok(())
@@ -93,8 +112,8 @@ impl Replicator {
         }
     }
 
-    /// The peer holds what this node held when it asked, by the hash of it, and has not committed what it is `behind`. More is held here by now where
-    /// that is another.
+    /// The peer holds what this node held when it asked, by the hash of it, and has not committed
+    /// what it is `behind`. More is held here by now where that is another.
     fn hear_equal(
         &mut self,
         replica: &Replica,
@@ -128,7 +147,9 @@ impl Replicator {
         noted: &Noted,
         behind: &[u8],
     ) -> Result<(), Refusal> {
-        if let Some(digest) = self.read_digest(peer, generation, (&noted.have, behind), noted.part, None)? {
+        if let Some(digest) =
+            self.read_digest(peer, generation, (&noted.have, behind), noted.part, None)?
+        {
             self.heard(replica, peer, generation, &digest);
         }
         Ok(())
@@ -154,7 +175,8 @@ impl Replicator {
             return Ok(());
         };
         let answer = Answer { synced: state.synced, waits: state.waits };
-        let digest = self.read_digest(peer, generation, (&have, behind), state.part, Some(answer))?;
+        let digest =
+            self.read_digest(peer, generation, (&have, behind), state.part, Some(answer))?;
         if let Some(digest) = &digest {
             self.heard(replica, peer, generation, digest);
             self.take_answer(peer, answer);
@@ -185,19 +207,33 @@ impl Replicator {
     }
 
     /// Tells a peer that answered, and lacks something, what this node holds.
-    pub(super) fn tell_what_lacks(&mut self, replica: &mut Replica, peer: NodeId, heard: &VersionVector) {
+    pub(super) fn tell_what_lacks(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        heard: &VersionVector,
+    ) {
         let lacks = !heard.contains(&replica.map().version_vector());
         if lacks && heard.get(self.own) > 0 && !self.awaits(peer, |asked| asked == Asked::Tell) {
             self.tell(replica, peer);
         }
     }
 
-    pub(super) fn join_bytes(&mut self, replica: &mut Replica, bytes: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn join_bytes(
+        &mut self,
+        replica: &mut Replica,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
         let delta = wire::decode_delta(bytes)?;
         self.join(replica, delta)
     }
 
-    fn take_page(&mut self, replica: &mut Replica, peer: NodeId, page: Page) -> Result<(), Refusal> {
+    fn take_page(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        page: Page,
+    ) -> Result<(), Refusal> {
         self.out.stats.pages += 1;
         let delta = wire::decode_delta(&page.delta)?;
         let next = page.next.map(ByteBuf::into_vec);
@@ -221,8 +257,8 @@ impl Replicator {
         Ok(())
     }
 
-    /// A pull came to its end. What it did not bring, though the peer was heard to hold it when the pull began, is not asked of this peer again
-    /// until its digest grows.
+    /// A pull came to its end. What it did not bring, though the peer was heard to hold it when the
+    /// pull began, is not asked of this peer again until its digest grows.
     fn finish(&mut self, replica: &mut Replica, peer: NodeId) {
         if let (Some(pull), Some(source)) = (self.pulls.end(peer), self.sources.get_mut(peer)) {
             for (writer, promised) in pull.promised().iter() {
@@ -236,7 +272,8 @@ impl Replicator {
         self.plan(replica);
     }
 
-    /// Equal version vectors and unequal hashes: a fault of ours. Counted; repaired by a full pull, once in a while.
+    /// Equal version vectors and unequal hashes: a fault of ours. Counted; repaired by a full pull,
+    /// once in a while.
     pub(super) fn diverged(&mut self, peer: NodeId) {
         self.out.stats.divergences += 1;
         let Some(source) = self.sources.get_mut(peer) else { return };

@@ -1,16 +1,16 @@
 //! When this node has caught up, and when it may serve.
 //!
 //! A peer that was found counts as a candidate until it has answered a pull or failed: while it is
-//! queued, while it is dialled, and while it is connected and silent. A connection is not an answer,
-//! and silence is not absence. The driver knows the candidates that are not connected yet
+//! queued, while it is dialled, and while it is connected and silent. A connection is not an
+//! answer, and silence is not absence. The driver knows the candidates that are not connected yet
 //! ([`Search`]); the connected ones are the [`Sources`].
 //!
 //! One synced peer that was pulled to the end makes this node synced. Where no peer is synced, as
-//! when a whole cluster starts, the answers of unsynced peers count once nobody is left to wait for:
-//! neither here nor, as they say, at those peers. Otherwise two nodes that wait for a third would
-//! take each other's word that there is nothing.
-//! A node that knows it is alone is synced too. One that is still unsure after `ready_within` serves
-//! what it has, and says that it is not synced.
+//! when a whole cluster starts, the answers of unsynced peers count once nobody is left to wait
+//! for: neither here nor, as they say, at those peers. Otherwise two nodes that wait for a third
+//! would take each other's word that there is nothing. A node that knows it is alone is synced too.
+//! One that is still unsure after `ready_within` serves what it has, and says that it is not
+//! synced.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -147,13 +147,18 @@ impl Bootstrap {
         self.was_answered |= sources.any_answers();
         self.pulling = sources.unresolved();
         self.synced |= sources.any_synced_pulled() || self.is_resolved(sources, members);
-        // A pull that makes progress is waited for: what it has brought so far is half of the truth.
+        // A pull that makes progress is waited for: what it has brought so far is half of the
+        // truth.
         self.opened |= self.synced || (self.patience_over && !sources.any_pulling());
     }
 
-    /// Nobody is left to wait for: this node is alone, or the answers of unsynced peers are all there is.
+    /// Nobody is left to wait for: this node is alone, or the answers of unsynced peers are all
+    /// there is.
     fn is_resolved(&self, sources: &Sources, members: &Members) -> bool {
-        let waits = self.search.expects_somebody() || self.pulling > 0 || sources.any_waits() || members.knows_synced();
+        let waits = self.search.expects_somebody()
+            || self.pulling > 0
+            || sources.any_waits()
+            || members.knows_synced();
         let is_alone = sources.is_empty() && !self.peers_named;
         !waits && (is_alone || sources.any_pulled())
     }

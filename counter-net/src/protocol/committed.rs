@@ -40,13 +40,17 @@ impl Committed {
     /// How many of the versions in `held` are not committed, by writer. O(writers log writers).
     pub(super) fn behind(&self, held: &VersionVector) -> VersionVector {
         let Some(on_disk) = &self.on_disk else { return VersionVector::new() };
-        held.iter().map(|(writer, version)| (writer, version.saturating_sub(on_disk.get(writer)))).collect()
+        held.iter()
+            .map(|(writer, version)| (writer, version.saturating_sub(on_disk.get(writer))))
+            .collect()
     }
 }
 
 /// The part of a digest that its sender has committed, where it is `behind` by so many versions.
 pub(super) fn promised(have: &VersionVector, behind: &VersionVector) -> VersionVector {
-    have.iter().map(|(writer, version)| (writer, version.saturating_sub(behind.get(writer)))).collect()
+    have.iter()
+        .map(|(writer, version)| (writer, version.saturating_sub(behind.get(writer))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -55,7 +59,9 @@ mod tests {
 
     #[test]
     fn only_what_is_on_the_disk_is_promised() {
-        let vector = |entries: &[(u64, u64)]| entries.iter().map(|(node, version)| (ReplicaId::new(*node, 1), *version)).collect();
+        let vector = |entries: &[(u64, u64)]| {
+            entries.iter().map(|(node, version)| (ReplicaId::new(*node, 1), *version)).collect()
+        };
         let held: VersionVector = vector(&[(1, 5), (2, 3), (3, 1)]);
         let mut committed = Committed::default();
         assert!(committed.behind(&held).is_empty(), "without a store all is promised");

@@ -1,14 +1,14 @@
 //! Whether every live member holds what this node held a moment ago.
 //!
 //! While the state moves, one node proposes *targets*: version vectors that every live member is
-//! asked to confirm. A member confirms a target once its own vector covers it. Covering settles while
-//! clicks never pause, which equal hashes do not. The proposer is the live synced member with the
-//! lowest id. Where it stays silent, any other member steps in a little later.
+//! asked to confirm. A member confirms a target once its own vector covers it. Covering settles
+//! while clicks never pause, which equal hashes do not. The proposer is the live synced member with
+//! the lowest id. Where it stays silent, any other member steps in a little later.
 //!
-//! A target travels by gossip, once, as the difference from the last target that everybody confirmed.
-//! Confirmations are gathered in a bit for each replica that the target names. Nodes exchange and
-//! merge these bits with random peers, so that what all know costs each node a few hundred bytes a
-//! target, however large the cluster is. At rest nothing is sent.
+//! A target travels by gossip, once, as the difference from the last target that everybody
+//! confirmed. Confirmations are gathered in a bit for each replica that the target names. Nodes
+//! exchange and merge these bits with random peers, so that what all know costs each node a few
+//! hundred bytes a target, however large the cluster is. At rest nothing is sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,8 +29,8 @@ use super::wire::{Id, pack_vector, push_varint, take_varint, unpack_vector};
 
 /// Targets remembered, the oldest of which goes first: four seconds of unbroken change.
 const TARGETS_MAX: usize = 8;
-/// How many replicas a target names: so many fit a message, whatever their versions. Above it no target is proposed, and how far
-/// members agree is not known.
+/// How many replicas a target names: so many fit a message, whatever their versions. Above it no
+/// target is proposed, and how far members agree is not known.
 const TARGET_REPLICAS_MAX: usize = 65_536;
 /// Vectors remembered that a new target may be the difference from.
 const RECENT_MAX: usize = 16;
@@ -48,7 +48,8 @@ const RETRY_MIN: Duration = Duration::from_millis(300);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Peers that bits are exchanged with at a time.
 const FANOUT: usize = 2;
-/// A live member that has not confirmed a target of this age is late: it does not answer, or lacks something.
+/// A live member that has not confirmed a target of this age is late: it does not answer, or lacks
+/// something.
 const LATE_AFTER: Duration = Duration::from_secs(2);
 
 /// Names a target: who proposed it, and which of that replica's proposals it is.
@@ -73,8 +74,8 @@ pub struct Agreement {
     pub confirmed: usize,
     /// Live members, this node left out.
     pub of: usize,
-    /// Every live member holds all that this node held so long ago: zero where they hold all that is
-    /// here now, `None` where nothing is known yet.
+    /// Every live member holds all that this node held so long ago: zero where they hold all that
+    /// is here now, `None` where nothing is known yet.
     pub age: Option<Duration>,
     /// Live members that were asked two seconds ago or more and have not confirmed.
     pub late: Vec<ReplicaId>,
@@ -130,7 +131,8 @@ struct Complete {
     id: TargetId,
     digest: Arc<VersionVector>,
     replicas: Arc<[ReplicaId]>,
-    /// As [`Target::holders`]. A replica that is named may come to be live later, and has not confirmed it by being named.
+    /// As [`Target::holders`]. A replica that is named may come to be live later, and has not
+    /// confirmed it by being named.
     holders: Vec<u8>,
     /// When this node's state moved on from it, if it has.
     left_at: Option<Duration>,
@@ -151,7 +153,8 @@ pub(super) struct Confirmations {
     recent: VecDeque<(TargetId, Arc<VersionVector>)>,
     /// The newest target that each member confirmed, and when that was heard.
     covered: BTreeMap<NodeId, (Arc<VersionVector>, Duration)>,
-    /// The targets that a peer was asked about and has not answered for. One request a peer at a time.
+    /// The targets that a peer was asked about and has not answered for. One request a peer at a
+    /// time.
     asked: BTreeMap<NodeId, Vec<u64>>,
     last_number: u64,
     /// What `poll` was last told.
@@ -185,7 +188,8 @@ impl Confirmations {
 
     /// This node goes on as another replica.
     pub(super) fn renew(&mut self, own: ReplicaId) {
-        *self = Self { covered: std::mem::take(&mut self.covered), ..Self::new(own, self.interval) };
+        *self =
+            Self { covered: std::mem::take(&mut self.covered), ..Self::new(own, self.interval) };
     }
 
     /// The newest target that a member confirmed, and when that was heard.
@@ -203,7 +207,8 @@ impl Confirmations {
         self.asked.remove(&peer);
     }
 
-    /// Members came or went, or this node has caught up: what was confirmed may not be enough any more.
+    /// Members came or went, or this node has caught up: what was confirmed may not be enough any
+    /// more.
     pub(super) fn look_again(&mut self) {
         self.moved = self.moved.wrapping_sub(1);
     }
@@ -247,17 +252,21 @@ impl Confirmations {
         if self.targets.iter().any(|target| !target.is_covered) {
             self.cover_at.get_or_insert(now + COVER_INTERVAL);
         }
-        if self.spread_at.is_none() && self.targets.iter().any(|target| target.is_covered && target.is_open(&view.live)) {
+        if self.spread_at.is_none()
+            && self.targets.iter().any(|target| target.is_covered && target.is_open(&view.live))
+        {
             // A member that came to be live is asked too.
             self.spread_soon(now);
         }
-        if let Some(complete) = self.complete.as_mut().filter(|complete| complete.left_at.is_none()) {
+        if let Some(complete) = self.complete.as_mut().filter(|complete| complete.left_at.is_none())
+        {
             let holds_more = !complete.digest.contains(&view.map.version_vector());
             complete.left_at = holds_more.then_some(now);
         }
     }
 
-    /// Whoever leads keeps the interval since the last target. Others step in where none came for longer.
+    /// Whoever leads keeps the interval since the last target. Others step in where none came for
+    /// longer.
     fn next_proposal(&self, view: &View<'_>, now: Duration, rng: &mut fastrand::Rng) -> Duration {
         let first = now + PROPOSE_DELAY;
         let paced = self.last_target_at.map_or(first, |last| first.max(last + self.interval));
@@ -268,11 +277,17 @@ impl Confirmations {
     }
 
     /// Proposes this node's state, unless a target that was heard of covers it.
-    fn propose(&mut self, view: &View<'_>, now: Duration, rng: &mut fastrand::Rng) -> Option<TargetMessage> {
+    fn propose(
+        &mut self,
+        view: &View<'_>,
+        now: Duration,
+        rng: &mut fastrand::Rng,
+    ) -> Option<TargetMessage> {
         let digest = view.map.version_vector();
         let is_known = self.targets.back().is_some_and(|target| target.digest.contains(&digest));
-        let is_complete =
-            self.complete.as_ref().is_some_and(|complete| complete.holds_for(&view.live) && complete.digest.contains(&digest));
+        let is_complete = self.complete.as_ref().is_some_and(|complete| {
+            complete.holds_for(&view.live) && complete.digest.contains(&digest)
+        });
         if view.live.is_empty() || is_known || is_complete || digest.len() > TARGET_REPLICAS_MAX {
             return None;
         }
@@ -284,8 +299,10 @@ impl Confirmations {
         }
         self.last_number += 1;
         let id = TargetId { proposer: self.own, number: self.last_number };
-        let base = self.complete.as_ref().map(|complete| (complete.id, Arc::clone(&complete.digest)));
-        let message = TargetMessage::new(id, &digest, base.as_ref().map(|(id, digest)| (*id, &**digest)));
+        let base =
+            self.complete.as_ref().map(|complete| (complete.id, Arc::clone(&complete.digest)));
+        let message =
+            TargetMessage::new(id, &digest, base.as_ref().map(|(id, digest)| (*id, &**digest)));
         self.learn(id, digest, now);
         self.look_for_covered(view, now);
         Some(message)
@@ -295,7 +312,12 @@ impl Confirmations {
     ///
     /// # Errors
     /// It is malformed, or not of that node: nothing changed.
-    fn take_target(&mut self, message: &TargetMessage, signer: Option<NodeId>, now: Duration) -> Result<(), Refusal> {
+    fn take_target(
+        &mut self,
+        message: &TargetMessage,
+        signer: Option<NodeId>,
+        now: Duration,
+    ) -> Result<(), Refusal> {
         if signer.is_some_and(|signer| signer.0 != message.proposer.0.node) {
             return Err(Refusal::ForgedWriter);
         }
@@ -347,7 +369,9 @@ impl Confirmations {
 
     /// Confirms the targets that this node's state covers by now.
     fn look_for_covered(&mut self, view: &View<'_>, now: Duration) {
-        let covers = |digest: &VersionVector| digest.iter().all(|(writer, version)| view.map.counted_up_to(writer) >= version);
+        let covers = |digest: &VersionVector| {
+            digest.iter().all(|(writer, version)| view.map.counted_up_to(writer) >= version)
+        };
         let mut has_news = false;
         for target in self.targets.iter_mut().filter(|target| !target.is_covered) {
             if covers(&target.digest) {
@@ -369,8 +393,14 @@ impl Confirmations {
         self.spread_at = Some(self.spread_at.map_or(at, |due| due.min(at)));
     }
 
-    /// The bits for some of `peers`, in their order: what they are not known to have, and what is asked again.
-    fn spread(&mut self, view: &View<'_>, peers: &[NodeId], now: Duration) -> Vec<(NodeId, ConfirmMessage)> {
+    /// The bits for some of `peers`, in their order: what they are not known to have, and what is
+    /// asked again.
+    fn spread(
+        &mut self,
+        view: &View<'_>,
+        peers: &[NodeId],
+        now: Duration,
+    ) -> Vec<(NodeId, ConfirmMessage)> {
         self.look_for_covered(view, now);
         self.settle(view);
         let mut messages = Vec::new();
@@ -386,7 +416,8 @@ impl Confirmations {
         for target in &mut self.targets {
             let is_open = target.is_open(&view.live);
             if target.has_news || (is_open && target.retry_at <= now) {
-                target.retry = if target.has_news { RETRY_MIN } else { (target.retry * 2).min(RETRY_MAX) };
+                target.retry =
+                    if target.has_news { RETRY_MIN } else { (target.retry * 2).min(RETRY_MAX) };
                 target.retry_at = now + target.retry;
                 target.has_news = false;
             }
@@ -403,7 +434,12 @@ impl Confirmations {
     ///
     /// # Errors
     /// A target that came whole is malformed.
-    fn serve(&mut self, peer: NodeId, message: &ConfirmMessage, now: Duration) -> Result<(ConfirmMessage, Confirmed), Refusal> {
+    fn serve(
+        &mut self,
+        peer: NodeId,
+        message: &ConfirmMessage,
+        now: Duration,
+    ) -> Result<(ConfirmMessage, Confirmed), Refusal> {
         if let Some(whole) = &message.whole {
             self.take_target(whole, None, now)?;
         }
@@ -422,11 +458,15 @@ impl Confirmations {
         Ok((pack(&answer, None), news))
     }
 
-    /// The bits of a target that was dropped because the complete one covers it: whoever holds that one holds this one. Of two equal targets
-    /// nodes may keep different ones, and would wait for each other's bits.
+    /// The bits of a target that was dropped because the complete one covers it: whoever holds that
+    /// one holds this one. Of two equal targets nodes may keep different ones, and would wait for
+    /// each other's bits.
     fn settled(&self, tag: u64) -> Option<Bits> {
         let complete = self.complete.as_ref()?;
-        let (_, digest) = self.recent.iter().find(|(id, digest)| id.tag() == tag && complete.digest.contains(digest))?;
+        let (_, digest) = self
+            .recent
+            .iter()
+            .find(|(id, digest)| id.tag() == tag && complete.digest.contains(digest))?;
         let mut bits = vec![0; digest.iter().count().div_ceil(8)];
         for (at, (replica, _)) in digest.iter().enumerate() {
             bits[at / 8] |= u8::from(complete.holds_for(&[replica])) << (at % 8);
@@ -434,8 +474,8 @@ impl Confirmations {
         Some(Bits { tag, bits })
     }
 
-    /// Takes a peer's answer. Returns who is newly known to hold what, and the newest target that the
-    /// peer does not know, whole.
+    /// Takes a peer's answer. Returns who is newly known to hold what, and the newest target that
+    /// the peer does not know, whole.
     ///
     /// # Errors
     /// It is malformed: nothing changed.
@@ -451,7 +491,9 @@ impl Confirmations {
         let is_unknown = |tag: &u64| answer.iter().all(|bits| bits.tag != *tag);
         let unknown = sent.into_iter().rev().find(is_unknown);
         let unknown = unknown.and_then(|tag| self.targets.iter().find(|target| target.tag == tag));
-        let whole = |target: &Target| pack(&[target.bits()], Some(TargetMessage::new(target.id, &target.digest, None)));
+        let whole = |target: &Target| {
+            pack(&[target.bits()], Some(TargetMessage::new(target.id, &target.digest, None)))
+        };
         Ok((news, unknown.map(whole)))
     }
 
@@ -459,8 +501,12 @@ impl Confirmations {
     fn merge(&mut self, peer: NodeId, all: &[Bits], now: Duration) -> Confirmed {
         let (own, mut news) = (self.own, Vec::new());
         for bits in all {
-            let Some(target) = self.targets.iter_mut().find(|target| target.tag == bits.tag) else { continue };
-            target.known.insert(peer, bits.bits.iter().copied().take(target.holders.len()).collect());
+            let Some(target) = self.targets.iter_mut().find(|target| target.tag == bits.tag) else {
+                continue;
+            };
+            target
+                .known
+                .insert(peer, bits.bits.iter().copied().take(target.holders.len()).collect());
             for at in 0..target.replicas.len() {
                 let replica = target.replicas[at];
                 let is_set = bits.bits.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);
@@ -498,20 +544,28 @@ impl Confirmations {
         }
     }
 
-    /// Finds the best target that all live members confirmed: one that covers this node's state, or else the one heard of last. Targets that it
-    /// covers are of no use any more. Two proposers' targets may arrive in either order, so one that was heard of before may cover more.
+    /// Finds the best target that all live members confirmed: one that covers this node's state, or
+    /// else the one heard of last. Targets that it covers are of no use any more. Two proposers'
+    /// targets may arrive in either order, so one that was heard of before may cover more.
     fn settle(&mut self, view: &View<'_>) {
         for target in &self.targets {
-            if let Some(complete) = self.complete.as_mut().filter(|complete| complete.id == target.id) {
+            if let Some(complete) =
+                self.complete.as_mut().filter(|complete| complete.id == target.id)
+            {
                 complete.holders.clone_from(&target.holders);
             }
         }
         let is_complete = |target: &Target| target.is_covered && target.is_complete(&view.live);
         let Some(last) = self.targets.iter().rposition(is_complete) else { return };
         let state = view.map.version_vector();
-        let whole = self.targets.iter().rposition(|target| target.digest.contains(&state) && is_complete(target));
+        let whole = self
+            .targets
+            .iter()
+            .rposition(|target| target.digest.contains(&state) && is_complete(target));
         let target = &self.targets[whole.unwrap_or(last)];
-        let is_better = |complete: &Complete| !complete.holds_for(&view.live) || !complete.digest.contains(&target.digest);
+        let is_better = |complete: &Complete| {
+            !complete.holds_for(&view.live) || !complete.digest.contains(&target.digest)
+        };
         if self.complete.as_ref().is_none_or(is_better) {
             let holds_more = whole.is_none();
             self.complete = Some(Complete {
@@ -523,7 +577,9 @@ impl Confirmations {
             });
         }
         if let Some(complete) = &self.complete {
-            self.targets.retain(|target| target.id == complete.id || !complete.digest.contains(&target.digest));
+            self.targets.retain(|target| {
+                target.id == complete.id || !complete.digest.contains(&target.digest)
+            });
         }
     }
 
@@ -538,18 +594,28 @@ impl Confirmations {
         // Who came since may not have confirmed it.
         let complete = self.complete.as_ref().filter(|complete| complete.holds_for(&view.live));
         let covering = self.targets.iter().rev().find(|target| target.digest.contains(&state));
-        let asked = covering.or_else(|| self.targets.back()).filter(|target| !target.is_complete(&view.live));
+        let asked = covering
+            .or_else(|| self.targets.back())
+            .filter(|target| !target.is_complete(&view.live));
         let is_whole = complete.is_some_and(|complete| complete.digest.contains(&state));
-        let lacks = |target: &Target, life: &ReplicaId| target.position(*life).is_some_and(|at| !target.has(at));
+        let lacks = |target: &Target, life: &ReplicaId| {
+            target.position(*life).is_some_and(|at| !target.has(at))
+        };
         let is_late = |life: &ReplicaId| {
             // Asked again without an answer: a machine that slept accuses nobody when it wakes.
-            let is_old = |target: &&Target| now.saturating_sub(target.heard) >= LATE_AFTER && target.retry > 2 * RETRY_MIN;
+            let is_old = |target: &&Target| {
+                now.saturating_sub(target.heard) >= LATE_AFTER && target.retry > 2 * RETRY_MIN
+            };
             self.targets.iter().filter(is_old).any(|target| lacks(target, life))
         };
         Agreement {
             confirmed: match asked {
                 _ if is_whole => of,
-                Some(target) => view.live.iter().filter(|life| target.position(**life).is_some_and(|at| target.has(at))).count(),
+                Some(target) => view
+                    .live
+                    .iter()
+                    .filter(|life| target.position(**life).is_some_and(|at| target.has(at)))
+                    .count(),
                 None => 0,
             },
             of,
@@ -597,7 +663,8 @@ impl Target {
         live.iter().filter_map(|life| self.position(*life)).any(|at| !self.has(at))
     }
 
-    /// Whether a peer is to be sent the bits: it may lack some, or this node lacks some and asks again.
+    /// Whether a peer is to be sent the bits: it may lack some, or this node lacks some and asks
+    /// again.
     fn is_due(&self, peer: NodeId, live: &[ReplicaId], now: Duration) -> bool {
         let known = self.known.get(&peer).map_or(&[][..], Vec::as_slice);
         let has = |at: usize| known.get(at).copied().unwrap_or(0);
@@ -675,14 +742,19 @@ impl TargetMessage {
 }
 
 /// The base with its `changes` and what is new since.
-fn add_changes(base: &VersionVector, mut changes: &[u8], added: VersionVector) -> Result<VersionVector, Refusal> {
+fn add_changes(
+    base: &VersionVector,
+    mut changes: &[u8],
+    added: VersionVector,
+) -> Result<VersionVector, Refusal> {
     let mut whole: Vec<(ReplicaId, Version)> = base.iter().collect();
     let mut at = 0_u64;
     while !changes.is_empty() {
         let (step, rest) = take_varint(changes).ok_or(Refusal::Malformed)?;
         let (more, rest) = take_varint(rest).ok_or(Refusal::Malformed)?;
         at = at.saturating_add(step);
-        let entry = usize::try_from(at).ok().and_then(|at| whole.get_mut(at)).ok_or(Refusal::Malformed)?;
+        let entry =
+            usize::try_from(at).ok().and_then(|at| whole.get_mut(at)).ok_or(Refusal::Malformed)?;
         entry.1 = entry.1.saturating_add(more);
         changes = rest;
     }
@@ -694,11 +766,19 @@ fn add_changes(base: &VersionVector, mut changes: &[u8], added: VersionVector) -
 impl Replicator {
     fn view<'a>(&self, replica: &'a Replica) -> View<'a> {
         let (own, mut live, mut leads) = (self.node(), Vec::new(), true);
-        for (node, entry) in self.members.iter().filter(|(node, entry)| *node != own && entry.is_live()) {
+        for (node, entry) in
+            self.members.iter().filter(|(node, entry)| *node != own && entry.is_live())
+        {
             live.push(entry.replica);
             leads &= !entry.synced || node > own;
         }
-        View { map: replica.map(), moved: self.moved(replica), live, is_synced: self.is_synced(), leads }
+        View {
+            map: replica.map(),
+            moved: self.moved(replica),
+            live,
+            is_synced: self.is_synced(),
+            leads,
+        }
     }
 
     /// Another number whenever the state moved.
@@ -715,14 +795,19 @@ impl Replicator {
         let view = self.view(replica);
         let mut agreement = self.confirmations.agreement(&view, self.now);
         // An earlier release is not asked, so it is not late.
-        let is_asked = |life: &ReplicaId| self.sources.get(NodeId(life.node)).is_none_or(|source| !source.confirms_nothing);
+        let is_asked = |life: &ReplicaId| {
+            self.sources.get(NodeId(life.node)).is_none_or(|source| !source.confirms_nothing)
+        };
         agreement.late.retain(is_asked);
         agreement
     }
 
     /// Proposes, confirms and passes on what is due.
     pub(super) fn confirm(&mut self, replica: &Replica) {
-        if self.leaving || self.numbering.is_open() || !self.confirmations.is_due(self.moved(replica), self.now) {
+        if self.leaving
+            || self.numbering.is_open()
+            || !self.confirmations.is_due(self.moved(replica), self.now)
+        {
             return;
         }
         let view = self.view(replica);
@@ -758,17 +843,31 @@ impl Replicator {
         peers
     }
 
-    pub(super) fn take_gossiped_target(&mut self, signer: NodeId, target: &TargetMessage) -> Result<(), Refusal> {
+    pub(super) fn take_gossiped_target(
+        &mut self,
+        signer: NodeId,
+        target: &TargetMessage,
+    ) -> Result<(), Refusal> {
         self.confirmations.take_target(target, Some(signer), self.now)
     }
 
-    pub(super) fn serve_confirm(&mut self, replica: &Replica, peer: NodeId, message: &ConfirmMessage) -> Result<Response, Refusal> {
+    pub(super) fn serve_confirm(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        message: &ConfirmMessage,
+    ) -> Result<Response, Refusal> {
         let (answer, news) = self.confirmations.serve(peer, message, self.now)?;
         self.note_confirmed(replica, news);
         Ok(Response::confirm(answer))
     }
 
-    pub(super) fn take_confirmed(&mut self, replica: &Replica, peer: NodeId, answer: &ConfirmMessage) -> Result<(), Refusal> {
+    pub(super) fn take_confirmed(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        answer: &ConfirmMessage,
+    ) -> Result<(), Refusal> {
         let (news, unknown) = self.confirmations.take_answer(peer, answer, self.now)?;
         self.note_confirmed(replica, news);
         if let Some(whole) = unknown {
@@ -780,7 +879,10 @@ impl Replicator {
     /// What members confirmed to hold counts as heard from those that are connected.
     fn note_confirmed(&mut self, replica: &Replica, news: Confirmed) {
         for (node, digest) in news {
-            let Some(source) = self.sources.get(node).filter(|source| source.heard_at.is_some()) else { continue };
+            let Some(source) = self.sources.get(node).filter(|source| source.heard_at.is_some())
+            else {
+                continue;
+            };
             // Not the peer's own digest: `heard` may hold what is only on its way to the peer.
             let mut heard = source.heard.clone();
             heard.join(&digest);

@@ -39,7 +39,13 @@ impl Deferred {
     }
 
     /// Takes a request in; false where there is no room.
-    pub(super) fn put(&mut self, peer: NodeId, id: u64, payload: &[u8], requester: ReplicaId) -> bool {
+    pub(super) fn put(
+        &mut self,
+        peer: NodeId,
+        id: u64,
+        payload: &[u8],
+        requester: ReplicaId,
+    ) -> bool {
         let has_room = self.0.len() < DEFERRED_MAX;
         if has_room {
             self.0.push_back(Waiting { peer, id, payload: payload.to_vec(), requester });
@@ -56,16 +62,23 @@ impl Deferred {
 }
 
 impl Replicator {
-    /// Whether something waits for a commit: it goes out with the next [`Input::LocalChange`](super::Input::LocalChange).
+    /// Whether something waits for a commit: it goes out with the next
+    /// [`Input::LocalChange`](super::Input::LocalChange).
     pub fn awaits_commit(&self) -> bool {
         !self.deferred.is_empty() || self.held_back
     }
 
-    /// Whether own cells may be published: the disk names somebody else who has not ended, or nobody is there.
+    /// Whether own cells may be published: the disk names somebody else who has not ended, or
+    /// nobody is there.
     pub(super) fn may_publish(&mut self, replica: &Replica) -> bool {
-        let names_another =
-            |on_disk: &VersionVector| replica.map().enrolled().any(|other| other.node != self.own.node && on_disk.get(other) > 0);
-        self.held_back = !self.sources.is_empty() && self.committed.promised().is_some_and(|on_disk| !names_another(on_disk));
+        let names_another = |on_disk: &VersionVector| {
+            replica
+                .map()
+                .enrolled()
+                .any(|other| other.node != self.own.node && on_disk.get(other) > 0)
+        };
+        self.held_back = !self.sources.is_empty()
+            && self.committed.promised().is_some_and(|on_disk| !names_another(on_disk));
         !self.held_back
     }
 

@@ -1,8 +1,8 @@
 //! Which members this node dials: every live member is somebody's to reach.
 //!
 //! A member can die while nobody is connected to it, and then no connection breaks and nobody
-//! suspects it. So a live member that this node is not connected to is dialled, and a failed dial is
-//! a suspicion, like a lost connection.
+//! suspects it. So a live member that this node is not connected to is dialled, and a failed dial
+//! is a suspicion, like a lost connection.
 //!
 //! In a small cluster each node dials each member. In a large one a node dials only the members
 //! between itself and the nearest connected member before it on the ring of ids, the nearest first.
@@ -55,7 +55,11 @@ impl Dialling {
 
     /// The members to dial now, and when to look again. `live` are the live members but this node,
     /// ascending by id. O(members).
-    pub(super) fn due(&mut self, live: &[Candidate], now: Duration) -> (Vec<NodeId>, Option<Duration>) {
+    pub(super) fn due(
+        &mut self,
+        live: &[Candidate],
+        now: Duration,
+    ) -> (Vec<NodeId>, Option<Duration>) {
         let wanted = self.wanted(live);
         self.attempts.retain(|node, _| wanted.iter().any(|candidate| candidate.node == *node));
         let (mut dials, mut again) = (Vec::new(), None);
@@ -68,7 +72,8 @@ impl Dialling {
                 again = Some(again.map_or(at, |again: Duration| again.min(at)));
                 continue;
             }
-            let attempt = self.attempts.entry(candidate.node).or_insert(Attempt { at, failures: 0 });
+            let attempt =
+                self.attempts.entry(candidate.node).or_insert(Attempt { at, failures: 0 });
             attempt.at = now + DIAL_MAX;
             dials.push(candidate.node);
         }
@@ -100,8 +105,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn live(nodes: &[(u64, bool)]) -> Vec<Candidate> {
-        let candidate =
-            |(node, connected): &(u64, bool)| Candidate { node: NodeId(*node), connected: *connected, not_before: Duration::ZERO };
+        let candidate = |(node, connected): &(u64, bool)| Candidate {
+            node: NodeId(*node),
+            connected: *connected,
+            not_before: Duration::ZERO,
+        };
         nodes.iter().map(candidate).collect()
     }
 
@@ -113,7 +121,10 @@ mod tests {
     fn small_clusters_are_dialled_whole() {
         let mut dialling = Dialling::new(NodeId(5), 3);
         assert_eq!(dials(&mut dialling, &[(1, false), (4, true), (9, false)], SECOND), [1, 9]);
-        assert_eq!(dials(&mut dialling, &[(1, false), (4, true), (9, false)], SECOND), [] as [u64; 0]);
+        assert_eq!(
+            dials(&mut dialling, &[(1, false), (4, true), (9, false)], SECOND),
+            [] as [u64; 0]
+        );
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Digests that are too long for one message.
 //!
-//! One message names at most `digest_replicas_max` replicas. A longer digest is cut into parts. The first part goes with the message
-//! that would carry the whole, and the others follow at once in requests of their own. All are of one moment, so what is put together
-//! of them means what a digest in one piece means. Until the last part is here, the others mean nothing.
+//! One message names at most `digest_replicas_max` replicas. A longer digest is cut into parts. The
+//! first part goes with the message that would carry the whole, and the others follow at once in
+//! requests of their own. All are of one moment, so what is put together of them means what a
+//! digest in one piece means. Until the last part is here, the others mean nothing.
 //!
-//! Of each peer its latest digest is put together. Parts of an earlier one are dropped, and so is one that lost a part.
+//! Of each peer its latest digest is put together. Parts of an earlier one are dropped, and so is
+//! one that lost a part.
 
 use std::collections::BTreeMap;
 
@@ -72,8 +74,14 @@ pub(super) struct Whole {
     pub answer: Option<Answer>,
 }
 
-/// Cuts a digest into pieces of at most `replicas_max` replicas; one piece where it is short. O(replicas log replicas).
-pub(super) fn cut(digest: &VersionVector, behind: &VersionVector, serial: u64, replicas_max: usize) -> Vec<Piece> {
+/// Cuts a digest into pieces of at most `replicas_max` replicas; one piece where it is short.
+/// O(replicas log replicas).
+pub(super) fn cut(
+    digest: &VersionVector,
+    behind: &VersionVector,
+    serial: u64,
+    replicas_max: usize,
+) -> Vec<Piece> {
     if digest.len() <= replicas_max {
         return vec![Piece { have: pack_vector(digest), behind: pack_vector(behind), part: None }];
     }
@@ -82,7 +90,9 @@ pub(super) fn cut(digest: &VersionVector, behind: &VersionVector, serial: u64, r
     let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let piece = |(at, chunk): (u32, &[(ReplicaId, Version)])| Piece {
         have: pack_vector(&chunk.iter().copied().collect()),
-        behind: pack_vector(&chunk.iter().map(|(writer, _)| (*writer, behind.get(*writer))).collect()),
+        behind: pack_vector(
+            &chunk.iter().map(|(writer, _)| (*writer, behind.get(*writer))).collect(),
+        ),
         part: Some(Part { serial, at, of }),
     };
     (0..of).zip(chunks).map(piece).collect()
@@ -116,8 +126,8 @@ impl Incoming {
     /// Takes a part. Returns the whole with the last one.
     ///
     /// # Errors
-    /// `Malformed` where the parts do not fit together, and `DigestOverBound` where they name more than `replicas_max` replicas: what
-    /// was put together is dropped.
+    /// `Malformed` where the parts do not fit together, and `DigestOverBound` where they name more
+    /// than `replicas_max` replicas: what was put together is dropped.
     pub(super) fn put(
         &mut self,
         generation: Option<u64>,
@@ -139,7 +149,13 @@ impl Incoming {
             Some(parts) if parts.number < number => self.0 = None,
             _ => {}
         }
-        let parts = self.0.get_or_insert_with(|| Parts { number, of, parts: BTreeMap::new(), replicas: 0, answer: None });
+        let parts = self.0.get_or_insert_with(|| Parts {
+            number,
+            of,
+            parts: BTreeMap::new(),
+            replicas: 0,
+            answer: None,
+        });
         if parts.of != of {
             self.0 = None;
             return Err(Refusal::Malformed);
@@ -162,10 +178,16 @@ impl Incoming {
 
 /// One digest of all parts, which must ascend.
 fn join(parts: Parts) -> Result<Whole, Refusal> {
-    let of = |part: fn(&Entries) -> &VersionVector| parts.parts.values().flat_map(move |entries| part(entries).iter());
+    let of = |part: fn(&Entries) -> &VersionVector| {
+        parts.parts.values().flat_map(move |entries| part(entries).iter())
+    };
     let entries: Vec<(ReplicaId, Version)> = of(|entries| &entries.0).collect();
     match entries.is_sorted_by(|(one, _), (next, _)| one < next) {
-        true => Ok(Whole { have: entries.into_iter().collect(), behind: of(|entries| &entries.1).collect(), answer: parts.answer }),
+        true => Ok(Whole {
+            have: entries.into_iter().collect(),
+            behind: of(|entries| &entries.1).collect(),
+            answer: parts.answer,
+        }),
         false => Err(Refusal::Malformed),
     }
 }
@@ -181,11 +203,19 @@ mod tests {
 
     fn parts(replicas: u64, serial: u64) -> Vec<(Part, VersionVector)> {
         let pieces = cut(&digest(replicas), &VersionVector::new(), serial, 3);
-        pieces.into_iter().map(|piece| (piece.part.unwrap(), unpack_vector(&piece.have, 3).unwrap())).collect()
+        pieces
+            .into_iter()
+            .map(|piece| (piece.part.unwrap(), unpack_vector(&piece.have, 3).unwrap()))
+            .collect()
     }
 
-    fn put(incoming: &mut Incoming, (part, entries): (Part, VersionVector)) -> Result<Option<VersionVector>, Refusal> {
-        incoming.put(Some(1), part, (entries, VersionVector::new()), None, 10).map(|whole| whole.map(|whole| whole.have))
+    fn put(
+        incoming: &mut Incoming,
+        (part, entries): (Part, VersionVector),
+    ) -> Result<Option<VersionVector>, Refusal> {
+        incoming
+            .put(Some(1), part, (entries, VersionVector::new()), None, 10)
+            .map(|whole| whole.map(|whole| whole.have))
     }
 
     #[test]
@@ -216,7 +246,10 @@ mod tests {
                 let behind = entries.iter().map(|(writer, _)| (writer, 1)).collect();
                 let whole = incoming.put(Some(1), part, (entries, behind), said, 10);
                 let behind = digest(6).iter().map(|(writer, _)| (writer, 1)).collect();
-                assert_eq!(whole, Ok((at != first).then(|| Whole { have: digest(6), behind, answer })));
+                assert_eq!(
+                    whole,
+                    Ok((at != first).then(|| Whole { have: digest(6), behind, answer }))
+                );
             }
         }
     }
@@ -250,7 +283,10 @@ mod tests {
             assert_eq!(put(&mut incoming, (Part { serial: 1, at, of }, digest(1))), Ok(None));
         }
         assert_eq!(put(&mut incoming, (Part { serial: 1, at: 0, of }, digest(8))), Ok(None));
-        assert_eq!(put(&mut incoming, (Part { serial: 1, at: 1, of }, digest(2))), Err(Refusal::DigestOverBound));
+        assert_eq!(
+            put(&mut incoming, (Part { serial: 1, at: 1, of }, digest(2))),
+            Err(Refusal::DigestOverBound)
+        );
     }
 
     #[test]
@@ -272,15 +308,27 @@ mod tests {
     #[test]
     fn parts_that_do_not_fit_together_are_refused() {
         let whole = || digest(3);
-        for part in [Part { serial: 1, at: 2, of: 2 }, Part { serial: 1, at: 0, of: 1 }, Part { serial: 1, at: 0, of: 0 }] {
+        for part in [
+            Part { serial: 1, at: 2, of: 2 },
+            Part { serial: 1, at: 0, of: 1 },
+            Part { serial: 1, at: 0, of: 0 },
+        ] {
             assert_eq!(put(&mut Incoming::default(), (part, whole())), Err(Refusal::Malformed));
         }
         let mut incoming = Incoming::default();
         let part = |at, of| Part { serial: 1, at, of };
         assert_eq!(put(&mut incoming, (part(0, 2), VersionVector::new())), Err(Refusal::Malformed));
         assert_eq!(put(&mut incoming, (part(0, 2), whole())), Ok(None));
-        assert_eq!(put(&mut incoming, (part(1, 2), whole())), Err(Refusal::Malformed), "they do not ascend");
+        assert_eq!(
+            put(&mut incoming, (part(1, 2), whole())),
+            Err(Refusal::Malformed),
+            "they do not ascend"
+        );
         assert_eq!(put(&mut incoming, (part(0, 2), whole())), Ok(None));
-        assert_eq!(put(&mut incoming, (part(1, 3), whole())), Err(Refusal::Malformed), "another number of parts");
+        assert_eq!(
+            put(&mut incoming, (part(1, 3), whole())),
+            Err(Refusal::Malformed),
+            "another number of parts"
+        );
     }
 }

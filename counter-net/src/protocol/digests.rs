@@ -12,18 +12,22 @@ use super::replicator::Replicator;
 use super::wire::{Id, unpack_vector};
 
 impl Replicator {
-    /// This node's digest for a message to `peer`. Where it is too long this is its first part, and the others are sent now.
+    /// This node's digest for a message to `peer`. Where it is too long this is its first part, and
+    /// the others are sent now.
     ///
-    /// A peer that asks faster than it takes parts is sent no others, or it would fill this node's memory.
+    /// A peer that asks faster than it takes parts is sent no others, or it would fill this node's
+    /// memory.
     pub(super) fn digest_for(&mut self, replica: &Replica, peer: NodeId) -> Piece {
         let digest = replica.map().version_vector();
         let replicas_max = self.config.digest_replicas_max;
         // An earlier release takes the first part for the whole: it asks for more than it lacks.
         let takes_parts = self.sources.get(peer).is_some_and(|source| !source.takes_no_parts);
-        let others_follow = digest.len() > replicas_max && takes_parts && !self.has_parts_under_way(peer);
+        let others_follow =
+            digest.len() > replicas_max && takes_parts && !self.has_parts_under_way(peer);
         self.digest_serial += u64::from(others_follow);
         let serial = if others_follow { self.digest_serial } else { NONE_FOLLOW };
-        let mut pieces = cut(&digest, &self.not_promised(&digest), serial, replicas_max).into_iter();
+        let mut pieces =
+            cut(&digest, &self.not_promised(&digest), serial, replicas_max).into_iter();
         let first = pieces.next().unwrap_or_default();
         for Piece { have, behind, part } in pieces.filter(|_| others_follow) {
             if let Some(part) = part {
@@ -36,11 +40,16 @@ impl Replicator {
 
     /// Whether a peer has yet to take parts that may name `heard_replicas_max` replicas together.
     fn has_parts_under_way(&self, peer: NodeId) -> bool {
-        let parts = self.pending.values().filter(|pending| pending.peer == peer && pending.asked == Asked::Digest).count();
+        let parts = self
+            .pending
+            .values()
+            .filter(|pending| pending.peer == peer && pending.asked == Asked::Digest)
+            .count();
         parts.saturating_mul(self.config.digest_replicas_max) >= self.config.heard_replicas_max
     }
 
-    /// Reads a digest that came with a message, and `answer` with it. `None` while parts of it are missing.
+    /// Reads a digest that came with a message, and `answer` with it. `None` while parts of it are
+    /// missing.
     ///
     /// # Errors
     /// It is malformed, or names more replicas than the bounds.
@@ -53,10 +62,17 @@ impl Replicator {
         answer: Option<Answer>,
     ) -> Result<Option<Whole>, Refusal> {
         let replicas_max = self.config.digest_replicas_max;
-        let (have, behind) = (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
+        let (have, behind) =
+            (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
         let source = self.sources.get_mut(peer);
         match (part, source) {
-            (Some(part), Some(source)) => source.incoming.put(generation, part, (have, behind), answer, self.config.heard_replicas_max),
+            (Some(part), Some(source)) => source.incoming.put(
+                generation,
+                part,
+                (have, behind),
+                answer,
+                self.config.heard_replicas_max,
+            ),
             (Some(_), None) => Ok(None),
             (None, source) => {
                 source.into_iter().for_each(|source| source.incoming.clear());
@@ -65,21 +81,36 @@ impl Replicator {
         }
     }
 
-    /// A peer's whole digest. What is on its disk counts where others agree; all of it may be pulled.
-    pub(super) fn heard(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, digest: &Whole) {
+    /// A peer's whole digest. What is on its disk counts where others agree; all of it may be
+    /// pulled.
+    pub(super) fn heard(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        generation: Option<u64>,
+        digest: &Whole,
+    ) {
         self.shown(replica, peer, generation, &promised(&digest.have, &digest.behind));
         self.hear(replica, peer, digest.have.clone());
     }
 
-    /// A further part of a peer's digest. With the last one, what the first one came with takes effect.
-    pub(super) fn serve_digest(&mut self, replica: &mut Replica, peer: NodeId, digest: &DigestPart) -> Result<Response, Refusal> {
+    /// A further part of a peer's digest. With the last one, what the first one came with takes
+    /// effect.
+    pub(super) fn serve_digest(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        digest: &DigestPart,
+    ) -> Result<Response, Refusal> {
         let sender = digest.replica.0;
         if sender.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
         self.not_ended(replica, sender)?;
         let bytes: (&[u8], &[u8]) = (&digest.have, &digest.uncommitted);
-        if let Some(whole) = self.read_digest(peer, Some(sender.generation), bytes, Some(digest.part), None)? {
+        if let Some(whole) =
+            self.read_digest(peer, Some(sender.generation), bytes, Some(digest.part), None)?
+        {
             self.heard(replica, peer, Some(sender.generation), &whole);
             if let Some(answer) = whole.answer {
                 self.take_answer(peer, answer);

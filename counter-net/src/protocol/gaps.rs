@@ -28,7 +28,14 @@ impl Gaps {
     }
 
     /// Lets a delta wait until `after` of `writer` is seen; false where there is no room.
-    pub(super) fn put(&mut self, writer: ReplicaId, after: Version, delta: Delta, bytes: usize, now: Duration) -> bool {
+    pub(super) fn put(
+        &mut self,
+        writer: ReplicaId,
+        after: Version,
+        delta: Delta,
+        bytes: usize,
+        now: Duration,
+    ) -> bool {
         if self.waiting.contains_key(&(writer, after)) {
             return true;
         }
@@ -49,7 +56,8 @@ impl Gaps {
         Some(waiting.delta)
     }
 
-    /// Gives up what has waited since before `since`: its writer may be gone with what lay before it.
+    /// Gives up what has waited since before `since`: its writer may be gone with what lay before
+    /// it.
     pub(super) fn drop_older(&mut self, since: Duration) {
         self.waiting.retain(|_, waiting| waiting.since >= since);
         self.bytes = self.waiting.values().map(|waiting| waiting.bytes).sum();
@@ -61,7 +69,11 @@ impl Gaps {
         let mut next = self.waiting.keys().next();
         while let Some((writer, _)) = next {
             writers.push(*writer);
-            next = self.waiting.range((*writer, Version::MAX)..).find(|((other, _), _)| other != writer).map(|(key, _)| key);
+            next = self
+                .waiting
+                .range((*writer, Version::MAX)..)
+                .find(|((other, _), _)| other != writer)
+                .map(|(key, _)| key);
         }
         writers
     }

@@ -1,8 +1,9 @@
 //! What goes to every node: cells as they are, or an envelope with an announcement or a suspicion.
 //!
-//! After a flush the sender's own cells since the last one go out as the bytes of their delta and nothing around them, since a click is shorter
-//! than most envelopes: a CBOR array, while every other message is a map. The delta has a format number of its own, and no two are alike,
-//! because a writer never publishes a span twice.
+//! After a flush the sender's own cells since the last one go out as the bytes of their delta and
+//! nothing around them, since a click is shorter than most envelopes: a CBOR array, while every
+//! other message is a map. The delta has a format number of its own, and no two are alike, because
+//! a writer never publishes a span twice.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,15 +17,18 @@ pub(super) fn is_delta(payload: &[u8]) -> bool {
     payload.first().is_some_and(|byte| byte >> 5 == 4)
 }
 
-/// One gossip message besides cells. Any of the parts may be there; what a later release adds is ignored.
+/// One gossip message besides cells. Any of the parts may be there; what a later release adds is
+/// ignored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Gossip {
     #[serde(rename = "v")]
     pub version: u64,
-    /// Raised with each message of this sender: gossip layers drop what has the same bytes as an earlier message.
+    /// Raised with each message of this sender: gossip layers drop what has the same bytes as an
+    /// earlier message.
     #[serde(rename = "n")]
     pub sequence: u64,
-    /// Sent on change and as a heartbeat: the sender's own announcement; standing `Left` when it leaves.
+    /// Sent on change and as a heartbeat: the sender's own announcement; standing `Left` when it
+    /// leaves.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<Announcement>,
     /// Sent when a connection is lost and nobody else has said so.

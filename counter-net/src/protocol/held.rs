@@ -1,4 +1,5 @@
-//! Who is known to hold how much of what this replica wrote, who counts, and the question that finds out at once.
+//! Who is known to hold how much of what this replica wrote, who counts, and the question that
+//! finds out at once.
 
 use std::time::Duration;
 
@@ -21,14 +22,16 @@ const HOLD_AGAIN: Duration = Duration::from_millis(20);
 const CHASE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Replicator {
-    /// The replicas that count for copies and for what is stable: every writer known whose life nobody claims, reachable or not, but for earlier lives of a node whose later
-    /// life is known, and for those that said they leave. Ascending; this replica is one of them. O(writers).
+    /// The replicas that count for copies and for what is stable: every writer known whose life
+    /// nobody claims, reachable or not, but for earlier lives of a node whose later life is known,
+    /// and for those that said they leave. Ascending; this replica is one of them. O(writers).
     pub(super) fn enrolled(&self, replica: &Replica) -> Vec<ReplicaId> {
         let mut writers: Vec<ReplicaId> = replica.map().enrolled().collect();
         writers.push(self.own);
         writers.sort_unstable();
         writers.dedup();
-        let last_life = |at: &usize| writers.get(at + 1).is_none_or(|next| next.node != writers[*at].node);
+        let last_life =
+            |at: &usize| writers.get(at + 1).is_none_or(|next| next.node != writers[*at].node);
         (0..writers.len())
             .filter(last_life)
             .map(|at| writers[at])
@@ -36,11 +39,16 @@ impl Replicator {
             .collect()
     }
 
-    /// Of the replicas that count for copies and for what is stable, those that are not there. Each keeps counting until its node starts again under its
-    /// name or from its directory, or an operator retires it. Ascending; O(writers).
+    /// Of the replicas that count for copies and for what is stable, those that are not there. Each
+    /// keeps counting until its node starts again under its name or from its directory, or an
+    /// operator retires it. Ascending; O(writers).
     pub fn missing(&self, replica: &Replica) -> Vec<ReplicaId> {
         let is_there = |life: &ReplicaId| {
-            *life == self.own || self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == *life && entry.is_live())
+            *life == self.own
+                || self
+                    .members
+                    .get(NodeId(life.node))
+                    .is_some_and(|entry| entry.replica == *life && entry.is_live())
         };
         self.enrolled(replica).into_iter().filter(|life| !is_there(life)).collect()
     }
@@ -48,7 +56,10 @@ impl Replicator {
     fn has_left(&self, replica: &Replica, life: ReplicaId) -> bool {
         replica.map().has_left(life)
             || self.held.left.contains(&life)
-            || self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life && entry.has_left())
+            || self
+                .members
+                .get(NodeId(life.node))
+                .is_some_and(|entry| entry.replica == life && entry.has_left())
     }
 
     /// Before its entry is forgotten: it left, and does not count again.
@@ -63,9 +74,14 @@ impl Replicator {
     /// Before its connection is forgotten: what it showed to hold stays so.
     pub(super) fn remember_holder(&mut self, peer: NodeId) {
         self.held.again.remove(&peer);
-        let (Some(source), Some(entry)) = (self.sources.get(peer), self.members.get(peer)) else { return };
+        let (Some(source), Some(entry)) = (self.sources.get(peer), self.members.get(peer)) else {
+            return;
+        };
         let (version, life) = (source.heard.get(self.own), entry.replica);
-        if version > 0 && (self.held.shown.contains_key(&life) || self.held.shown.len() < self.config.heard_replicas_max) {
+        if version > 0
+            && (self.held.shown.contains_key(&life)
+                || self.held.shown.len() < self.config.heard_replicas_max)
+        {
             let shown = self.held.shown.entry(life).or_default();
             *shown = (*shown).max(version);
         }
@@ -76,12 +92,23 @@ impl Replicator {
         if life == self.own {
             return Version::MAX;
         }
-        let is_peer = self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life);
-        let heard = self.sources.get(NodeId(life.node)).filter(|_| is_peer).map_or(0, |source| source.heard.get(self.own));
+        let is_peer =
+            self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life);
+        let heard = self
+            .sources
+            .get(NodeId(life.node))
+            .filter(|_| is_peer)
+            .map_or(0, |source| source.heard.get(self.own));
         heard.max(self.held.shown.get(&life).copied().unwrap_or(0))
     }
 
-    pub(super) fn on_await_copies(&mut self, replica: &mut Replica, id: u64, copies: Copies, within: Duration) {
+    pub(super) fn on_await_copies(
+        &mut self,
+        replica: &mut Replica,
+        id: u64,
+        copies: Copies,
+        within: Duration,
+    ) {
         // What is pending belongs to it, and gets its version with the flush.
         let version = (!replica.has_pending()).then(|| replica.map().seen_of(self.own));
         if !self.waits.put_copies(id, copies, version, self.now.saturating_add(within)) {
@@ -90,7 +117,13 @@ impl Replicator {
         self.on_local_change(replica);
     }
 
-    pub(super) fn on_await_versions(&mut self, replica: &Replica, id: u64, versions: &VersionVector, within: Duration) {
+    pub(super) fn on_await_versions(
+        &mut self,
+        replica: &Replica,
+        id: u64,
+        versions: &VersionVector,
+        within: Duration,
+    ) {
         let lacking = lacking(versions, |writer| replica.map().counted_up_to(writer));
         if lacking.is_empty() {
             self.out.notify(Notice::Waited { id, how: Waited::Reached });
@@ -99,14 +132,16 @@ impl Replicator {
         }
     }
 
-    /// Answers the waits that are reached or over, asks for what the others need, and sets the time to look again.
+    /// Answers the waits that are reached or over, asks for what the others need, and sets the time
+    /// to look again.
     pub(super) fn serve_waits(&mut self, replica: &mut Replica) {
         if self.waits.is_empty() {
             return self.timers.cancel(Timer::Wait);
         }
         if let Some(version) = self.waits.version_wanted().filter(|_| !self.numbering.is_open()) {
             self.ask_holders(replica, version);
-            let mut holdings: Vec<Version> = self.enrolled(replica).into_iter().map(|life| self.holding(life)).collect();
+            let mut holdings: Vec<Version> =
+                self.enrolled(replica).into_iter().map(|life| self.holding(life)).collect();
             holdings.sort_unstable_by(|a, b| b.cmp(a));
             let answers = self.waits.take_copies(&holdings, self.now);
             self.answer_waits(answers);
@@ -133,20 +168,32 @@ impl Replicator {
     fn ask_holders(&mut self, replica: &Replica, version: Version) {
         for peer in self.sources.nodes().collect::<Vec<_>>() {
             let Some(source) = self.sources.get(peer) else { continue };
-            let rests =
-                source.heard_at.is_none() || source.rest_until > self.now || self.held.again.get(&peer).is_some_and(|at| *at > self.now);
+            let rests = source.heard_at.is_none()
+                || source.rest_until > self.now
+                || self.held.again.get(&peer).is_some_and(|at| *at > self.now);
             let known = source.heard.get(self.own);
-            if rests || known >= version || self.awaits(peer, |asked| matches!(asked, Asked::Hold { .. })) {
+            if rests
+                || known >= version
+                || self.awaits(peer, |asked| matches!(asked, Asked::Hold { .. }))
+            {
                 continue;
             }
-            let is_kept = self.members.get(peer).is_some_and(|entry| self.is_kept(replica, entry.replica));
-            let cells = is_kept.then(|| own_since(replica, known).encode()).filter(|bytes| bytes.len() <= self.config.ask_bytes_max);
+            let is_kept =
+                self.members.get(peer).is_some_and(|entry| self.is_kept(replica, entry.replica));
+            let cells = is_kept
+                .then(|| own_since(replica, known).encode())
+                .filter(|bytes| bytes.len() <= self.config.ask_bytes_max);
             let hold = Hold { replica: Id(self.own), delta: cells.map(ByteBuf::from) };
-            self.send(peer, Asked::Hold { version: replica.map().seen_of(self.own) }, &Request::hold(hold));
+            self.send(
+                peer,
+                Asked::Hold { version: replica.map().seen_of(self.own) },
+                &Request::hold(hold),
+            );
         }
     }
 
-    /// A peer says how much of this replica it holds. Less than it was asked about: it is asked again a little later.
+    /// A peer says how much of this replica it holds. Less than it was asked about: it is asked
+    /// again a little later.
     pub(super) fn take_held(&mut self, peer: NodeId, version: Version, asked: Version) {
         self.sources.hear_writer(peer, self.own, version.min(asked));
         if version < asked {
@@ -157,7 +204,12 @@ impl Replicator {
     }
 
     /// A peer asks how much of its own writer is held here, and may bring the cells along.
-    pub(super) fn serve_hold(&mut self, replica: &mut Replica, peer: NodeId, hold: &Hold) -> Result<Response, Refusal> {
+    pub(super) fn serve_hold(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        hold: &Hold,
+    ) -> Result<Response, Refusal> {
         let writer = hold.replica.0;
         if writer.node != peer.0 {
             return Err(Refusal::ForgedWriter);
@@ -176,9 +228,13 @@ impl Replicator {
         Ok(Response::held(replica.map().seen_of(writer)))
     }
 
-    /// Somebody waits for versions that did not come by themselves: their writer is asked, or, where it is not connected, a random peer.
+    /// Somebody waits for versions that did not come by themselves: their writer is asked, or,
+    /// where it is not connected, a random peer.
     fn chase(&mut self, replica: &mut Replica) {
-        let Some(writer) = self.waits.writer_wanted().filter(|_| self.held.next_chase <= self.now) else { return };
+        let Some(writer) = self.waits.writer_wanted().filter(|_| self.held.next_chase <= self.now)
+        else {
+            return;
+        };
         self.held.next_chase = self.now + CHASE_INTERVAL;
         self.plan(replica);
         if self.pulls.is_claimed(writer) {

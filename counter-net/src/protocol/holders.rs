@@ -10,9 +10,11 @@ use super::input::NodeId;
 /// What is remembered of the holders of this replica's changes.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// The greatest own version that a replica showed to hold, kept beyond its connection: what a life holds it holds for good.
+    /// The greatest own version that a replica showed to hold, kept beyond its connection: what a
+    /// life holds it holds for good.
     pub(super) shown: BTreeMap<ReplicaId, Version>,
-    /// Replicas that said they leave; remembered when members have forgotten it. Only of writers that are known.
+    /// Replicas that said they leave; remembered when members have forgotten it. Only of writers
+    /// that are known.
     pub(super) left: BTreeSet<ReplicaId>,
     /// Peers are not asked again before, where their last answer fell short.
     pub(super) again: BTreeMap<NodeId, Duration>,

@@ -20,10 +20,12 @@ impl fmt::Display for NodeId {
 /// What the driver knows of peers that are not connected.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Search {
-    /// Peers found or named that have not failed: queued, being dialled, or connected without having
-    /// spoken this cluster's protocol. Those deferred because enough others are tried do not count.
+    /// Peers found or named that have not failed: queued, being dialled, or connected without
+    /// having spoken this cluster's protocol. Those deferred because enough others are tried do not
+    /// count.
     pub candidates: usize,
-    /// Some way of discovery has not answered yet. An answer is a list of addresses, also an empty one.
+    /// Some way of discovery has not answered yet. An answer is a list of addresses, also an empty
+    /// one.
     pub unsure: bool,
     /// Every peer that was found refuses this node's cluster key.
     pub key_refused: bool,
@@ -46,12 +48,14 @@ impl Search {
     }
 }
 
-/// What [`Replicator::handle`](crate::protocol::Replicator::handle) takes. Bytes are what came from the far end: any bytes are safe.
+/// What [`Replicator::handle`](crate::protocol::Replicator::handle) takes. Bytes are what came from
+/// the far end: any bytes are safe.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The own replica has pending amounts, or a reset was written.
     LocalChange,
-    /// A gossip message arrived; exactly one [`Output::Verdict`](crate::protocol::Output::Verdict) with this token follows.
+    /// A gossip message arrived; exactly one [`Output::Verdict`](crate::protocol::Output::Verdict)
+    /// with this token follows.
     Gossip {
         /// Names the message towards the driver.
         token: u64,
@@ -60,8 +64,9 @@ pub enum Input {
         /// The message.
         payload: Vec<u8>,
     },
-    /// A peer asks; exactly one [`Output::Respond`](crate::protocol::Output::Respond) with this id follows: at once, or after a commit
-    /// where [`Replicator::awaits_commit`](crate::protocol::Replicator::awaits_commit) says so.
+    /// A peer asks; exactly one [`Output::Respond`](crate::protocol::Output::Respond) with this id
+    /// follows: at once, or after a commit where
+    /// [`Replicator::awaits_commit`](crate::protocol::Replicator::awaits_commit) says so.
     Request {
         /// Who asks.
         peer: NodeId,
@@ -96,13 +101,14 @@ pub enum Input {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// The connection to this node is open, and it has said nothing for so long that it may be gone. A driver that never says so finds out when
-    /// the connection breaks.
+    /// The connection to this node is open, and it has said nothing for so long that it may be
+    /// gone. A driver that never says so finds out when the connection breaks.
     PeerSilent {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// A peer has said something that is no other input, such as the answer to a ping; a silent one is silent no more.
+    /// A peer has said something that is no other input, such as the answer to a ping; a silent one
+    /// is silent no more.
     PeerHeard {
         /// The node at the far end.
         peer: NodeId,
@@ -111,15 +117,17 @@ pub enum Input {
     Viewers(u64),
     /// What looking for peers has come to. Until the first one, discovery counts as unsure.
     Search(Search),
-    /// Where this node listens, as bytes that only the driver reads. Others get them with its announcements.
+    /// Where this node listens, as bytes that only the driver reads. Others get them with its
+    /// announcements.
     Listening(Vec<Vec<u8>>),
-    /// A dial that [`Output::Dial`](crate::protocol::Output::Dial) asked for, or any other to this node, failed or took too long.
+    /// A dial that [`Output::Dial`](crate::protocol::Output::Dial) asked for, or any other to this
+    /// node, failed or took too long.
     DialFailed {
         /// The node that was not reached.
         peer: NodeId,
     },
-    /// Somebody waits until so many enrolled replicas hold everything that was added here before. One
-    /// [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
+    /// Somebody waits until so many enrolled replicas hold everything that was added here before.
+    /// One [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitCopies {
         /// Names the wait; unique among those that are open.
         id: u64,
@@ -128,7 +136,8 @@ pub enum Input {
         /// For how long at most.
         within: Duration,
     },
-    /// Somebody waits until everything in `versions` is held here. One [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
+    /// Somebody waits until everything in `versions` is held here. One
+    /// [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitVersions {
         /// Names the wait; unique among those that are open.
         id: u64,
@@ -142,14 +151,17 @@ pub enum Input {
         /// The id of the wait.
         id: u64,
     },
-    /// The node is about to stop: publish what is pending, hand it to the peers, announce the leave. Keep driving the machine until
-    /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained) or for as long as the shutdown may take.
+    /// The node is about to stop: publish what is pending, hand it to the peers, announce the
+    /// leave. Keep driving the machine until
+    /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained) or for as long as the
+    /// shutdown may take.
     Leave {
-        /// No later life of this node will go on from its cells, so another replica is to take them over: so it is where there is no data directory,
-        /// and where an operator says so.
+        /// No later life of this node will go on from its cells, so another replica is to take them
+        /// over: so it is where there is no data directory, and where an operator says so.
         for_good: bool,
     },
-    /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has come.
+    /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has
+    /// come.
     Timer,
 }
 
@@ -158,7 +170,10 @@ impl Input {
     pub(super) fn speaker(&self) -> Option<NodeId> {
         match self {
             Self::Gossip { signer, .. } => Some(*signer),
-            Self::Request { peer, .. } | Self::Response { peer, .. } | Self::PeerUp { peer } | Self::PeerHeard { peer } => Some(*peer),
+            Self::Request { peer, .. }
+            | Self::Response { peer, .. }
+            | Self::PeerUp { peer }
+            | Self::PeerHeard { peer } => Some(*peer),
             _ => None,
         }
     }

@@ -1,4 +1,5 @@
-//! Cells from others take effect here: joined, or kept until their gap is filled; what joining shows is told.
+//! Cells from others take effect here: joined, or kept until their gap is filled; what joining
+//! shows is told.
 
 use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 
@@ -16,7 +17,12 @@ impl Replicator {
         Ok(())
     }
 
-    fn join_one(&mut self, replica: &mut Replica, delta: Delta, writers: &[ReplicaId]) -> Result<(), Refusal> {
+    fn join_one(
+        &mut self,
+        replica: &mut Replica,
+        delta: Delta,
+        writers: &[ReplicaId],
+    ) -> Result<(), Refusal> {
         match replica.join_delta(delta) {
             Ok(joined) => {
                 self.bootstrap.set_refused(writers, false);
@@ -33,7 +39,9 @@ impl Replicator {
             return;
         }
         for writer in writers {
-            while let Some(mut delta) = self.gaps.take_ready(*writer, replica.map().seen_of(*writer)) {
+            while let Some(mut delta) =
+                self.gaps.take_ready(*writer, replica.map().seen_of(*writer))
+            {
                 delta.retain(|writer| !replica.map().is_ended(writer));
                 if let Err(reason) = self.join_one(replica, delta, &[*writer]) {
                     self.out.stats.refuse(reason);
@@ -43,21 +51,30 @@ impl Replicator {
     }
 
     /// Joins gossip of `signer`, or keeps it where versions before it are missing.
-    pub(super) fn join_or_wait(&mut self, replica: &mut Replica, signer: NodeId, delta: Delta, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn join_or_wait(
+        &mut self,
+        replica: &mut Replica,
+        signer: NodeId,
+        delta: Delta,
+        bytes: usize,
+    ) -> Result<(), Refusal> {
         for span in delta.spans() {
             self.sources.hear_writer(signer, span.replica, span.upto);
         }
-        let waits = |span: &Span| self.is_early() || replica.map().seen_of(span.replica) < span.after;
+        let waits =
+            |span: &Span| self.is_early() || replica.map().seen_of(span.replica) < span.after;
         let Some(gap) = delta.spans().find(waits) else { return self.join(replica, delta) };
         self.out.stats.gaps += 1;
         if !self.gaps.put(gap.replica, gap.after, delta, bytes, self.now) {
             self.out.stats.gaps_dropped += 1;
         }
-        self.timers.set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.next_gap_ask));
+        self.timers
+            .set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.next_gap_ask));
         Ok(())
     }
 
-    /// Before this node has caught up it may not know who has ended: what a writer says itself waits until then.
+    /// Before this node has caught up it may not know who has ended: what a writer says itself
+    /// waits until then.
     fn is_early(&self) -> bool {
         (!self.is_synced() && !self.sources.is_empty()) || self.waits_for_number()
     }
@@ -100,16 +117,19 @@ impl Replicator {
             self.confirmations.look_again();
         }
         if joined.changed.is_empty() && joined.has_more_than_cells() {
-            // These move the state hash and no key. Whoever shows the hash hears of it, and the store, or this node would never promise them.
+            // These move the state hash and no key. Whoever shows the hash hears of it, and the
+            // store, or this node would never promise them.
             self.out.notify(Notice::Changed { keys: Vec::new() });
         }
         self.out.changed(joined.changed);
     }
 
-    /// A second process ran under this node's identity and has ended. It started later, and what a node wrote is folded in the order of its incarnations,
-    /// so this one has to end too.
+    /// A second process ran under this node's identity and has ended. It started later, and what a
+    /// node wrote is folded in the order of its incarnations, so this one has to end too.
     pub(super) fn is_below_ended(&self, replica: &Replica) -> bool {
-        let is_later = |other: &ReplicaId| other.node == self.own.node && other.generation > self.own.generation;
+        let is_later = |other: &ReplicaId| {
+            other.node == self.own.node && other.generation > self.own.generation
+        };
         replica.map().replicas().filter(is_later).any(|later| replica.map().is_ended(later))
     }
 

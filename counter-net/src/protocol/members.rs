@@ -1,8 +1,9 @@
 //! Who is there: one entry a node, the greatest statement heard of it, and how long that holds.
 //!
-//! Statements form a lattice: (generation, version, standing), the greater holds, so every node comes to the same view whatever the order.
-//! Only the node itself raises its version. An entry's time left is passed on as what remains of it, and an ended one is remembered for one
-//! ttl more: so nobody is kept alive by being talked about.
+//! Statements form a lattice: (generation, version, standing), the greater holds, so every node
+//! comes to the same view whatever the order. Only the node itself raises its version. An entry's
+//! time left is passed on as what remains of it, and an ended one is remembered for one ttl more:
+//! so nobody is kept alive by being talked about.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +29,8 @@ pub(super) struct Entry {
     pub synced: bool,
     /// When its last greater version was heard.
     pub heard: Duration,
-    /// When anything of the node itself was last heard, an announcement or not. Shown to readers; presence does not rest on it.
+    /// When anything of the node itself was last heard, an announcement or not. Shown to readers;
+    /// presence does not rest on it.
     pub last_word: Duration,
     /// Where it listens, in the driver's own bytes.
     pub addresses: Vec<ByteBuf>,
@@ -60,7 +62,8 @@ pub(super) struct Members {
     entries: BTreeMap<NodeId, Entry>,
     members_max: usize,
     ttl: Duration,
-    /// When incarnations that left the table said something last. At most `members_max`, the earliest is dropped.
+    /// When incarnations that left the table said something last. At most `members_max`, the
+    /// earliest is dropped.
     gone: BTreeMap<ReplicaId, Duration>,
 }
 
@@ -86,7 +89,13 @@ impl Members {
             until: Duration::MAX,
         };
         let entries = BTreeMap::from([(NodeId(own.node), entry)]);
-        Self { own, entries, members_max: config.members_max, ttl: config.announcement_ttl, gone: BTreeMap::new() }
+        Self {
+            own,
+            entries,
+            members_max: config.members_max,
+            ttl: config.announcement_ttl,
+            gone: BTreeMap::new(),
+        }
     }
 
     pub(super) fn own(&self) -> &Entry {
@@ -95,7 +104,9 @@ impl Members {
 
     /// Changes what this node says of itself; it holds for others once it is announced.
     pub(super) fn own_mut(&mut self) -> &mut Entry {
-        self.entries.entry(NodeId(self.own.node)).or_insert_with(|| unreachable!("the own entry is never removed"))
+        self.entries
+            .entry(NodeId(self.own.node))
+            .or_insert_with(|| unreachable!("the own entry is never removed"))
     }
 
     /// This node goes on as a later life.
@@ -115,7 +126,9 @@ impl Members {
     /// Takes a statement about any node. O(log members); O(members) where the table is full.
     /// `first_hand`: the node itself says it.
     pub(super) fn merge(&mut self, said: &Announcement, first_hand: bool, now: Duration) -> Merged {
-        let (replica, Some(standing)) = (said.replica(), said.standing()) else { return Merged::Stale };
+        let (replica, Some(standing)) = (said.replica(), said.standing()) else {
+            return Merged::Stale;
+        };
         let node = NodeId(replica.node);
         if replica.node == self.own.node {
             return self.about_self(replica.generation, said.version, standing);
@@ -125,7 +138,9 @@ impl Members {
         if known.is_some_and(|entry| rank(entry) >= (replica.generation, said.version, standing)) {
             return Merged::Stale;
         }
-        let renewed = known.is_none_or(|entry| (entry.replica.generation, entry.version) < (replica.generation, said.version));
+        let renewed = known.is_none_or(|entry| {
+            (entry.replica.generation, entry.version) < (replica.generation, said.version)
+        });
         let heard = known.filter(|_| !renewed).map_or(now, |entry| entry.heard);
         let last_word = known.map_or(heard, |entry| entry.last_word.max(heard));
         let addresses = match known.filter(|entry| entry.replica == replica) {
@@ -133,7 +148,9 @@ impl Members {
             Some(entry) if said.addresses.is_empty() => entry.addresses.clone(),
             _ => said.addresses.clone(),
         };
-        let met = known.filter(|entry| entry.replica == replica).map_or((now, first_hand), |entry| entry.met);
+        let met = known
+            .filter(|entry| entry.replica == replica)
+            .map_or((now, first_hand), |entry| entry.met);
         if known.is_none() && !self.make_room() {
             return Merged::Full;
         }
@@ -153,7 +170,9 @@ impl Members {
             until,
         };
         let before = self.entries.insert(node, next);
-        Merged::Taken { shown: before.is_none_or(|before| shown(&before) != shown(&self.entries[&node])) }
+        Merged::Taken {
+            shown: before.is_none_or(|before| shown(&before) != shown(&self.entries[&node])),
+        }
     }
 
     fn about_self(&self, generation: u64, version: u64, standing: Standing) -> Merged {
@@ -161,7 +180,9 @@ impl Members {
         match generation.cmp(&self.own.generation) {
             std::cmp::Ordering::Less => Merged::Stale,
             std::cmp::Ordering::Greater => Merged::AnotherSelf,
-            std::cmp::Ordering::Equal if (version, standing) > (own.version, own.standing) => Merged::Refute,
+            std::cmp::Ordering::Equal if (version, standing) > (own.version, own.standing) => {
+                Merged::Refute
+            }
             std::cmp::Ordering::Equal => Merged::Stale,
         }
     }
@@ -171,7 +192,11 @@ impl Members {
         if self.entries.len() < self.members_max {
             return true;
         }
-        let ended = self.iter().filter(|(_, entry)| !entry.is_live()).min_by_key(|(_, entry)| entry.until).map(|(node, _)| node);
+        let ended = self
+            .iter()
+            .filter(|(_, entry)| !entry.is_live())
+            .min_by_key(|(_, entry)| entry.until)
+            .map(|(node, _)| node);
         ended.is_some_and(|node| self.entries.remove(&node).is_some())
     }
 
@@ -182,10 +207,14 @@ impl Members {
         }
     }
 
-    /// A live node is suspected; true where that is news. It ends at `until` unless it announces anew.
+    /// A live node is suspected; true where that is news. It ends at `until` unless it announces
+    /// anew.
     pub(super) fn suspect(&mut self, replica: ReplicaId, version: u64, until: Duration) -> bool {
         let Some(entry) = self.entries.get_mut(&NodeId(replica.node)) else { return false };
-        let news = entry.replica == replica && entry.version == version && entry.standing == Standing::Live && replica != self.own;
+        let news = entry.replica == replica
+            && entry.version == version
+            && entry.standing == Standing::Live
+            && replica != self.own;
         if news {
             entry.standing = Standing::Suspected;
             entry.until = entry.until.min(until);
@@ -193,18 +222,24 @@ impl Members {
         news
     }
 
-    /// A connection to a suspected node is open again: it is live for as long as its announcement may still hold.
+    /// A connection to a suspected node is open again: it is live for as long as its announcement
+    /// may still hold.
     pub(super) fn absolve(&mut self, node: NodeId, ttl: Duration) {
-        if let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.standing == Standing::Suspected) {
+        if let Some(entry) =
+            self.entries.get_mut(&node).filter(|entry| entry.standing == Standing::Suspected)
+        {
             entry.standing = Standing::Live;
             entry.until = entry.heard.saturating_add(ttl);
         }
     }
 
-    /// What an entry's deadline brings at `now`: presence ends and is remembered for one ttl, or the entry is forgotten. True where readers see it.
+    /// What an entry's deadline brings at `now`: presence ends and is remembered for one ttl, or
+    /// the entry is forgotten. True where readers see it.
     pub(super) fn expire(&mut self, node: NodeId, now: Duration) -> bool {
         let ttl = self.ttl;
-        let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.until <= now) else { return false };
+        let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.until <= now) else {
+            return false;
+        };
         if entry.is_live() {
             entry.standing = Standing::Ended;
             entry.until = now.saturating_add(ttl);
@@ -213,7 +248,11 @@ impl Members {
             self.entries.remove(&node);
             self.gone.insert(replica, last_word);
             if self.gone.len() > self.members_max
-                && let Some(&earliest) = self.gone.iter().min_by_key(|(_, last_word)| **last_word).map(|(replica, _)| replica)
+                && let Some(&earliest) = self
+                    .gone
+                    .iter()
+                    .min_by_key(|(_, last_word)| **last_word)
+                    .map(|(replica, _)| replica)
             {
                 self.gone.remove(&earliest);
             }
@@ -221,7 +260,8 @@ impl Members {
         true
     }
 
-    /// When an incarnation that has not left said something last; None where it was not heard since this node started.
+    /// When an incarnation that has not left said something last; None where it was not heard since
+    /// this node started.
     pub(super) fn last_word(&self, replica: ReplicaId) -> Option<Duration> {
         match self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica) {
             Some(entry) => Some(entry.last_word).filter(|_| !entry.has_left()),
@@ -234,7 +274,8 @@ impl Members {
         self.entries.values().map(|entry| entry.announcement(now, self.ttl)).collect()
     }
 
-    /// Hash of what live members say: equal where two nodes show the same. Heartbeats do not move it.
+    /// Hash of what live members say: equal where two nodes show the same. Heartbeats do not move
+    /// it.
     pub(super) fn hash(&self) -> u128 {
         let mut bytes = Vec::with_capacity(self.entries.len() * 48);
         for entry in self.entries.values().filter(|entry| entry.is_live()) {
@@ -251,12 +292,16 @@ impl Members {
 
     /// Whether some live member was not heard of for half a ttl: a heartbeat of it was missed.
     pub(super) fn is_stale(&self, now: Duration) -> bool {
-        self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own && entry.until < now + self.ttl / 2)
+        self.entries.values().any(|entry| {
+            entry.is_live() && entry.replica != self.own && entry.until < now + self.ttl / 2
+        })
     }
 
     /// Whether a live member other than this one says that it is synced.
     pub(super) fn knows_synced(&self) -> bool {
-        self.entries.values().any(|entry| entry.is_live() && entry.synced && entry.replica != self.own)
+        self.entries
+            .values()
+            .any(|entry| entry.is_live() && entry.synced && entry.replica != self.own)
     }
 
     /// Whether any other member is live.
@@ -264,7 +309,8 @@ impl Members {
         self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own)
     }
 
-    /// Viewers and nodes by region: the sum over live members, computed anew, so it cannot drift. O(members).
+    /// Viewers and nodes by region: the sum over live members, computed anew, so it cannot drift.
+    /// O(members).
     pub(super) fn presence(&self) -> BTreeMap<String, Presence> {
         let mut regions: BTreeMap<String, Presence> = BTreeMap::new();
         for entry in self.entries.values().filter(|entry| entry.is_live()) {
@@ -305,5 +351,12 @@ impl Entry {
 
 /// What readers see of an entry.
 fn shown(entry: &Entry) -> (ReplicaId, &str, u64, &str, bool, bool) {
-    (entry.replica, &entry.region, entry.viewers, &entry.release, entry.is_live(), entry.standing == Standing::Left)
+    (
+        entry.replica,
+        &entry.region,
+        entry.viewers,
+        &entry.release,
+        entry.is_live(),
+        entry.standing == Standing::Left,
+    )
 }

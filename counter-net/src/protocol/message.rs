@@ -1,7 +1,9 @@
-//! Requests and answers between two peers: who sends them, when, what the receiver does, and their bytes.
+//! Requests and answers between two peers: who sends them, when, what the receiver does, and their
+//! bytes.
 //!
-//! CBOR maps with one-letter keys. Unknown keys are ignored, so a later release may add some; a release that changes the meaning of one
-//! raises [`VERSION`], and is answered with a refusal that names the versions spoken here. Nothing nests deeper than a list of maps.
+//! CBOR maps with one-letter keys. Unknown keys are ignored, so a later release may add some; a
+//! release that changes the meaning of one raises [`VERSION`], and is answered with a refusal that
+//! names the versions spoken here. Nothing nests deeper than a list of maps.
 
 use counter_core::ReplicaId;
 use serde::{Deserialize, Serialize};
@@ -35,7 +37,8 @@ pub(super) struct Request {
     pub number: Option<NumberAsk>,
 }
 
-/// Asks for the latest incarnation of the requester's node that the receiver knows. Answered with [`Numbered`].
+/// Asks for the latest incarnation of the requester's node that the receiver knows. Answered with
+/// [`Numbered`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct NumberAsk {
     /// Who asks, under the number that it has for now. The receiver may have heard that announced.
@@ -43,7 +46,8 @@ pub(super) struct NumberAsk {
     pub replica: Id,
 }
 
-/// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with [`State`].
+/// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with
+/// [`State`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Compare {
     /// Hash of the version vector.
@@ -60,8 +64,9 @@ pub(super) struct Compare {
     pub stale: bool,
 }
 
-/// Sent to a new peer at once, and to any peer when a gap shows. Answered with [`State`], with the cells where they fit one small page.
-/// The receiver first records the requester, and afterwards pulls what the requester's digest shows it to lack itself.
+/// Sent to a new peer at once, and to any peer when a gap shows. Answered with [`State`], with the
+/// cells where they fit one small page. The receiver first records the requester, and afterwards
+/// pulls what the requester's digest shows it to lack itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ask {
     /// The requester's own announcement.
@@ -70,16 +75,19 @@ pub(super) struct Ask {
     /// The requester's version vector, packed.
     #[serde(rename = "d")]
     pub have: ByteBuf,
-    /// How many versions of each writer in the digest are not on the requester's disk yet, packed; absent where all are, or where it has none.
+    /// How many versions of each writer in the digest are not on the requester's disk yet, packed;
+    /// absent where all are, or where it has none.
     #[serde(rename = "u", default, skip_serializing_if = "is_none")]
     pub uncommitted: ByteBuf,
-    /// The requester's first delta, which holds its replica record, until the receiver is known to have it.
+    /// The requester's first delta, which holds its replica record, until the receiver is known to
+    /// have it.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub birth: Option<ByteBuf>,
     /// Hash of what the live members announce, as far as the requester knows.
     #[serde(rename = "m")]
     pub announcements: Hash,
-    /// The cells are wanted too, where they fit one small page. A node asks only one peer for them at a time.
+    /// The cells are wanted too, where they fit one small page. A node asks only one peer for them
+    /// at a time.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub cells: bool,
     /// `have` is this part of it; the others follow.
@@ -104,7 +112,8 @@ pub(super) struct PullPage {
     pub cursor: Option<ByteBuf>,
 }
 
-/// Sent by a peer that holds more than the receiver, or that leaves. The receiver joins what is there and pulls the rest. Answered with [`Noted`].
+/// Sent by a peer that holds more than the receiver, or that leaves. The receiver joins what is
+/// there and pulls the rest. Answered with [`Noted`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Tell {
     /// The sender's announcement.
@@ -119,7 +128,8 @@ pub(super) struct Tell {
     /// The sender's own last cells, where it leaves and they fit.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
-    /// As earlier releases say it: the sender leaves for good, and this replica is to be its successor.
+    /// As earlier releases say it: the sender leaves for good, and this replica is to be its
+    /// successor.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub heir: Option<Id>,
     /// `have` is this part of it; the others follow.
@@ -127,7 +137,8 @@ pub(super) struct Tell {
     pub part: Option<Part>,
 }
 
-/// Sent right behind a request or an answer whose digest is too long for it: a further part. Answered with [`Taken`].
+/// Sent right behind a request or an answer whose digest is too long for it: a further part.
+/// Answered with [`Taken`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct DigestPart {
     /// The sender's own replica.
@@ -143,8 +154,9 @@ pub(super) struct DigestPart {
     pub part: Part,
 }
 
-/// Sent to every connected peer while somebody waits for copies of what the sender wrote. The receiver joins the cells, where there are some, and says
-/// how much it holds. Answered with [`Held`].
+/// Sent to every connected peer while somebody waits for copies of what the sender wrote. The
+/// receiver joins the cells, where there are some, and says how much it holds. Answered with
+/// [`Held`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Hold {
     /// The sender's own replica.
@@ -193,10 +205,12 @@ pub(super) struct TargetMessage {
     pub proposer: Id,
     #[serde(rename = "n")]
     pub number: u64,
-    /// The target that `digest` is the difference from: proposer and number. Absent where it is whole.
+    /// The target that `digest` is the difference from: proposer and number. Absent where it is
+    /// whole.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub base: Option<(Id, u64)>,
-    /// For each entry of the base that grew: the steps from the one before, and by how much, as LEB128 numbers.
+    /// For each entry of the base that grew: the steps from the one before, and by how much, as
+    /// LEB128 numbers.
     #[serde(rename = "c", default, skip_serializing_if = "is_none")]
     pub changes: ByteBuf,
     /// The version vector, packed; of a difference only what the base does not have.
@@ -207,8 +221,8 @@ pub(super) struct TargetMessage {
 /// The confirmations of some targets, as they travel both ways.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct ConfirmMessage {
-    /// For each target its tag of 8 bytes, the length of its bits as a LEB128 number, and a bit for each entry of the target in its order. Bytes of zeros at
-    /// the end are left out.
+    /// For each target its tag of 8 bytes, the length of its bits as a LEB128 number, and a bit for
+    /// each entry of the target in its order. Bytes of zeros at the end are left out.
     #[serde(rename = "b")]
     pub bits: ByteBuf,
     /// A target that the receiver did not know, whole.
@@ -236,7 +250,8 @@ pub(super) struct State {
     /// The answerer is not synced and waits for others: what it holds may lack theirs.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub waits: bool,
-    /// Every member that the answerer knows, with the time that each announcement has left; absent where the hashes agreed.
+    /// Every member that the answerer knows, with the time that each announcement has left; absent
+    /// where the hashes agreed.
     #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
     pub announcements: Vec<Announcement>,
     /// All that the requester lacks, where it fits one small page.
@@ -270,8 +285,8 @@ pub(super) struct Noted {
 /// Answers the question for a number.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Numbered {
-    /// The generation of the latest incarnation that the answerer knows of the requester's node, whether it holds it, somebody claims it, or it was
-    /// folded; 0 where it knows none.
+    /// The generation of the latest incarnation that the answerer knows of the requester's node,
+    /// whether it holds it, somebody claims it, or it was folded; 0 where it knows none.
     #[serde(rename = "n")]
     pub latest: u64,
     #[serde(rename = "y")]
@@ -367,11 +382,17 @@ impl Response {
     }
 
     pub(super) fn noted(Piece { have, behind, part }: Piece) -> Self {
-        Self { version: VERSION, noted: Some(Noted { have, part }), uncommitted: behind, ..Self::default() }
+        Self {
+            version: VERSION,
+            noted: Some(Noted { have, part }),
+            uncommitted: behind,
+            ..Self::default()
+        }
     }
 
     pub(super) fn refused(reason: Refusal) -> Self {
-        let refused = Refused { reason: reason.label().to_owned(), lowest: VERSION, highest: VERSION };
+        let refused =
+            Refused { reason: reason.label().to_owned(), lowest: VERSION, highest: VERSION };
         Self { version: VERSION, refused: Some(refused), ..Self::default() }
     }
 }

@@ -1,8 +1,10 @@
-//! The replicator without I/O: gossip, anti-entropy, members and presence as one machine that is handed bytes and time.
+//! The replicator without I/O: gossip, anti-entropy, members and presence as one machine that is
+//! handed bytes and time.
 //!
-//! [`Replicator::handle`] takes an [`Input`] and the time, [`Replicator::poll_output`] yields what is to be done about it, and
-//! [`Replicator::poll_timeout`] says when to call again with [`Input::Timer`]. There is no socket, clock, thread or system randomness in
-//! here: the same machine runs under libp2p, in the seeded simulator (feature `sim`) and as a Maelstrom node.
+//! [`Replicator::handle`] takes an [`Input`] and the time, [`Replicator::poll_output`] yields what
+//! is to be done about it, and [`Replicator::poll_timeout`] says when to call again with
+//! [`Input::Timer`]. There is no socket, clock, thread or system randomness in here: the same
+//! machine runs under libp2p, in the seeded simulator (feature `sim`) and as a Maelstrom node.
 //!
 //! | rooms | what happens there |
 //! | --- | --- |

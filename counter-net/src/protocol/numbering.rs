@@ -1,11 +1,13 @@
 //! Which number this node's incarnation has, where no disk remembers the numbers before it.
 //!
-//! A node with a name and without a directory draws a number from its clock. The clock may have been set back, or two starts may fall into one second. A
-//! number at or below one that is folded would lose all that is counted under it. So before anything of this incarnation leaves the node, peers say
-//! which numbers of the node they know, and the incarnation takes one above these.
+//! A node with a name and without a directory draws a number from its clock. The clock may have
+//! been set back, or two starts may fall into one second. A number at or below one that is folded
+//! would lose all that is counted under it. So before anything of this incarnation leaves the node,
+//! peers say which numbers of the node they know, and the incarnation takes one above these.
 //!
-//! Invariant: while the number is open, nobody else holds anything of this incarnation, so it may change without anybody noticing. A synced peer's
-//! answer settles it; where no peer is synced, the answers of all that are there do.
+//! Invariant: while the number is open, nobody else holds anything of this incarnation, so it may
+//! change without anybody noticing. A synced peer's answer settles it; where no peer is synced, the
+//! answers of all that are there do.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,8 +24,9 @@ use super::wire::{Hash, Id, pack_vector};
 /// An answer above this is no number that a clock gives, and leaves no room for one above it.
 const LATEST_MAX: u64 = u64::MAX >> 1;
 
-/// So long after the start, peers that were found and do not answer are waited for no more where no peer is synced. By then a dial has failed or
-/// succeeded, and discovery that still says nothing is out of order.
+/// So long after the start, peers that were found and do not answer are waited for no more where no
+/// peer is synced. By then a dial has failed or succeeded, and discovery that still says nothing is
+/// out of order.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is known of the number.
@@ -62,7 +65,8 @@ impl Numbering {
 }
 
 impl Replicator {
-    /// No disk remembers the numbers of this node's incarnations: peers are asked before anybody hears of this one. To be called before the first input.
+    /// No disk remembers the numbers of this node's incarnations: peers are asked before anybody
+    /// hears of this one. To be called before the first input.
     pub fn ask_for_number(&mut self) {
         (self.numbering.asks, self.numbering.is_open) = (true, true);
     }
@@ -74,17 +78,25 @@ impl Replicator {
     }
 
     /// The latest incarnation of the peer's node that is known here, beside the one that asks.
-    pub(super) fn serve_number(&self, replica: &Replica, peer: NodeId, ask: &NumberAsk) -> Result<Response, Refusal> {
+    pub(super) fn serve_number(
+        &self,
+        replica: &Replica,
+        peer: NodeId,
+        ask: &NumberAsk,
+    ) -> Result<Response, Refusal> {
         let asking = ask.replica.0;
         if asking.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
-        let announced = self.members.get(peer).map(|entry| entry.replica).filter(|life| *life != asking);
-        let latest = replica.map().latest_beside(asking).max(announced).map_or(0, |life| life.generation);
+        let announced =
+            self.members.get(peer).map(|entry| entry.replica).filter(|life| *life != asking);
+        let latest =
+            replica.map().latest_beside(asking).max(announced).map_or(0, |life| life.generation);
         Ok(Response::numbered(Numbered { latest, synced: self.is_synced() }))
     }
 
-    /// What a peer hears that asks before the number is settled: nothing is here, and the answer is worth waiting for.
+    /// What a peer hears that asks before the number is settled: nothing is here, and the answer is
+    /// worth waiting for.
     pub(super) fn unnumbered(&self) -> Response {
         Response::state(State {
             have: Some(pack_vector(&VersionVector::new())),
@@ -119,7 +131,13 @@ impl Replicator {
         self.numbering.is_open = false;
         let above = ReplicaId::new(self.own.node, self.numbering.latest).follows().generation;
         if self.numbering.latest > 0 && self.own.generation < above {
-            self.renumber(replica, ReplicaId { generation: above | self.own.generation & u64::from(u32::MAX), ..self.own });
+            self.renumber(
+                replica,
+                ReplicaId {
+                    generation: above | self.own.generation & u64::from(u32::MAX),
+                    ..self.own
+                },
+            );
         }
         self.published = 0;
         for peer in self.sources.nodes().collect::<Vec<_>>() {
@@ -131,16 +149,24 @@ impl Replicator {
 
     fn has_number_answers(&self) -> bool {
         let has_answered = |peer| self.numbering.answered.contains(&peer);
-        let all = self.sources.iter().all(|(peer, source)| has_answered(peer) || source.has_failed());
+        let all =
+            self.sources.iter().all(|(peer, source)| has_answered(peer) || source.has_failed());
         let any = self.sources.nodes().any(has_answered);
-        self.numbering.is_sure || (any && all && (!self.bootstrap.expects_somebody() || self.now >= self.started + PATIENCE))
+        self.numbering.is_sure
+            || (any
+                && all
+                && (!self.bootstrap.expects_somebody() || self.now >= self.started + PATIENCE))
     }
 
-    /// A later incarnation of this node is known, of which no peer that was asked knew: the clock was set back. This one goes on above it, and claims
-    /// both. Where a disk remembers the numbers it is another process that runs as this node.
+    /// A later incarnation of this node is known, of which no peer that was asked knew: the clock
+    /// was set back. This one goes on above it, and claims both. Where a disk remembers the numbers
+    /// it is another process that runs as this node.
     pub(super) fn look_for_later(&mut self, replica: &Replica) {
-        let is_later = |life: ReplicaId| life.node == self.own.node && life.generation > self.own.generation;
-        self.renew_due |= self.numbering.asks && !self.numbering.is_open && replica.map().enrolled().any(is_later);
+        let is_later =
+            |life: ReplicaId| life.node == self.own.node && life.generation > self.own.generation;
+        self.renew_due |= self.numbering.asks
+            && !self.numbering.is_open
+            && replica.map().enrolled().any(is_later);
     }
 
     fn renumber(&mut self, replica: &mut Replica, life: ReplicaId) {
@@ -156,7 +182,8 @@ impl Replicator {
         self.out.notify(Notice::Renumbered { from, replica: life });
     }
 
-    /// Whether what a peer sends has to wait: it might end this incarnation before that has its number.
+    /// Whether what a peer sends has to wait: it might end this incarnation before that has its
+    /// number.
     pub(super) fn waits_for_number(&self) -> bool {
         self.numbering.is_open && !self.sources.is_empty()
     }

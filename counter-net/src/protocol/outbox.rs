@@ -10,7 +10,8 @@ use super::output::{Alarm, Notice, Output, Refusal, Verdict};
 use super::stats::{Kind, Stats};
 use super::wire;
 
-/// The queue of outputs. Each input adds a bounded number, and the driver drains it after each input.
+/// The queue of outputs. Each input adds a bounded number, and the driver drains it after each
+/// input.
 #[derive(Default, Debug)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
@@ -44,7 +45,13 @@ impl Outbox {
         self.last_id
     }
 
-    pub(super) fn respond<T: Serialize>(&mut self, peer: NodeId, id: u64, kind: Kind, response: &T) {
+    pub(super) fn respond<T: Serialize>(
+        &mut self,
+        peer: NodeId,
+        id: u64,
+        kind: Kind,
+        response: &T,
+    ) {
         let payload = wire::encode(response);
         self.stats.count_out(kind, payload.len());
         self.push(Output::Respond { peer, id, payload });
@@ -69,8 +76,7 @@ impl Outbox {
     /// An alarm, where a bound of this node's own stopped a pull.
     pub(super) fn alarm_of(&mut self, reason: Refusal) {
         if reason == Refusal::JoinRefused {
-            let cause =
-                "a replica has more cells than this node takes of one; they were dropped, the state is unchanged: raise counters_max";
+            let cause = "a replica has more cells than this node takes of one; they were dropped, the state is unchanged: raise counters_max";
             self.alarm(Alarm::JoinRefused { cause: cause.to_owned() });
         }
     }
@@ -86,7 +92,14 @@ impl Outbox {
     /// Counts a refusal, and blames the peer for what no honest release sends.
     pub(super) fn refuse(&mut self, peer: NodeId, reason: Refusal) {
         self.stats.refuse(reason);
-        if matches!(reason, Refusal::Malformed | Refusal::TooLarge | Refusal::ForgedWriter | Refusal::DigestTooLong | Refusal::BadPage) {
+        if matches!(
+            reason,
+            Refusal::Malformed
+                | Refusal::TooLarge
+                | Refusal::ForgedWriter
+                | Refusal::DigestTooLong
+                | Refusal::BadPage
+        ) {
             self.push(Output::Penalise { peer, reason });
         }
     }

@@ -38,12 +38,14 @@ pub enum Output {
         /// The answer, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
         payload: Vec<u8>,
     },
-    /// Connect to this node, however many peers there are. [`Input::DialFailed`](crate::protocol::Input::DialFailed)
-    /// follows where that fails, or has not succeeded within two seconds.
+    /// Connect to this node, however many peers there are.
+    /// [`Input::DialFailed`](crate::protocol::Input::DialFailed) follows where that fails, or has
+    /// not succeeded within two seconds.
     Dial {
         /// The node to reach.
         node: NodeId,
-        /// Where it listens, as its [`Input::Listening`](crate::protocol::Input::Listening) said. May be wrong or empty.
+        /// Where it listens, as its [`Input::Listening`](crate::protocol::Input::Listening) said.
+        /// May be wrong or empty.
         addresses: Vec<Vec<u8>>,
     },
     /// Tell the node around it.
@@ -87,19 +89,22 @@ pub enum Notice {
         /// How.
         how: Waited,
     },
-    /// This node's life was ended by others, or somebody else writes under its id: it goes on as another writer.
+    /// This node's life was ended by others, or somebody else writes under its id: it goes on as
+    /// another writer.
     Renewed {
         /// The new writer.
         replica: ReplicaId,
     },
-    /// A peer runs an earlier release: it may not read all that this node writes. Once a connection.
+    /// A peer runs an earlier release: it may not read all that this node writes. Once a
+    /// connection.
     EarlierRelease {
         /// The peer.
         peer: NodeId,
     },
     /// Another process runs as this node and was there before: this one has to stop.
     SecondProcess,
-    /// This incarnation took another number before anybody else held anything of it, because peers know a later incarnation of this node.
+    /// This incarnation took another number before anybody else held anything of it, because peers
+    /// know a later incarnation of this node.
     Renumbered {
         /// The number that nobody has seen.
         from: ReplicaId,
@@ -114,8 +119,8 @@ pub enum Notice {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Alarm {
-    /// A member holds a cell of this replica that is newer than this replica wrote: two processes write as one. This node needs a new
-    /// generation.
+    /// A member holds a cell of this replica that is newer than this replica wrote: two processes
+    /// write as one. This node needs a new generation.
     OwnAhead {
         /// The version that was seen.
         version: u64,
@@ -135,8 +140,8 @@ pub enum Alarm {
         /// How many.
         cells: usize,
     },
-    /// A delta broke a bound of the state, such as twice `counters_max`: it was refused whole, and this node is not ready until a later
-    /// pull fits.
+    /// A delta broke a bound of the state, such as twice `counters_max`: it was refused whole, and
+    /// this node is not ready until a later pull fits.
     JoinRefused {
         /// The bound, in words.
         cause: String,
@@ -165,7 +170,8 @@ pub enum Refusal {
     JoinRefused,
     /// The sender's life has ended, a member says so: it goes on as a new one.
     Ended,
-    /// Two processes run under one identity, and the sender is the one that started later: it stops.
+    /// Two processes run under one identity, and the sender is the one that started later: it
+    /// stops.
     SecondProcess,
     /// The table of members is full.
     MembersFull,

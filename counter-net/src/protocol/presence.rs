@@ -58,7 +58,11 @@ impl Replicator {
 
     /// Takes what anyone says of any node.
     /// `first_hand`: the node itself says it.
-    pub(super) fn take_announcement(&mut self, said: &Announcement, first_hand: bool) -> Result<(), Refusal> {
+    pub(super) fn take_announcement(
+        &mut self,
+        said: &Announcement,
+        first_hand: bool,
+    ) -> Result<(), Refusal> {
         if !said.is_sound() {
             return Err(Refusal::Malformed);
         }
@@ -73,7 +77,9 @@ impl Replicator {
             }
             Merged::Stale => {}
             Merged::Refute => self.refute(said.version),
-            Merged::AnotherSelf if self.numbering.asks() => self.numbering.hear(said.replica().generation),
+            Merged::AnotherSelf if self.numbering.asks() => {
+                self.numbering.hear(said.replica().generation)
+            }
             Merged::AnotherSelf => self.out.alarm(Alarm::AnotherSelf { replica: said.replica() }),
             Merged::Full => self.out.stats.refuse(Refusal::MembersFull),
         }
@@ -115,13 +121,15 @@ impl Replicator {
         self.watch(node);
     }
 
-    /// A connection was lost: unless it comes back or another peer speaks first, a suspicion is announced after a short random time.
+    /// A connection was lost: unless it comes back or another peer speaks first, a suspicion is
+    /// announced after a short random time.
     pub(super) fn watch_lost(&mut self, node: NodeId) {
         let delay = self.config.suspicion_delay.mul_f64(self.rng.f64());
         self.timers.set(Timer::Suspect(node), self.now + delay);
     }
 
-    /// A peer fell silent: it is suspected as if its connection were lost, unless it says something first.
+    /// A peer fell silent: it is suspected as if its connection were lost, unless it says something
+    /// first.
     pub(super) fn on_peer_silent(&mut self, node: NodeId) {
         if let Some(source) = self.sources.get_mut(node).filter(|_| !self.leaving) {
             source.silent = true;
@@ -149,7 +157,8 @@ impl Replicator {
     /// Where this node listens, for others to dial.
     pub(super) fn on_listening(&mut self, addresses: Vec<Vec<u8>>) {
         let fits = |address: &Vec<u8>| address.len() <= ADDRESS_BYTES_MAX;
-        let addresses: Vec<ByteBuf> = addresses.into_iter().filter(fits).take(ADDRESSES_MAX).map(ByteBuf::from).collect();
+        let addresses: Vec<ByteBuf> =
+            addresses.into_iter().filter(fits).take(ADDRESSES_MAX).map(ByteBuf::from).collect();
         let own = self.members.own_mut();
         if own.addresses != addresses {
             own.addresses = addresses;
@@ -187,7 +196,8 @@ impl Replicator {
         if self.leaving {
             return;
         }
-        let live = self.members.iter().filter(|(node, entry)| *node != self.node() && entry.is_live());
+        let live =
+            self.members.iter().filter(|(node, entry)| *node != self.node() && entry.is_live());
         let candidate = |(node, entry): (NodeId, &Entry)| Candidate {
             node,
             connected: self.sources.vouch_for(node),
@@ -196,7 +206,8 @@ impl Replicator {
         let live: Vec<Candidate> = live.map(candidate).collect();
         let (dials, again) = self.dialling.due(&live, self.now);
         for node in dials {
-            let addresses = self.members.get(node).map(|entry| entry.addresses.clone()).unwrap_or_default();
+            let addresses =
+                self.members.get(node).map(|entry| entry.addresses.clone()).unwrap_or_default();
             self.out.dial(node, addresses.into_iter().map(ByteBuf::into_vec).collect());
         }
         if let Some(at) = again {
@@ -217,7 +228,10 @@ impl Replicator {
     }
 
     pub(super) fn on_suspect(&mut self, node: NodeId) {
-        let Some(entry) = self.members.get(node).filter(|entry| entry.standing == Standing::Live) else { return };
+        let Some(entry) = self.members.get(node).filter(|entry| entry.standing == Standing::Live)
+        else {
+            return;
+        };
         let (replica, version) = (entry.replica, entry.version);
         if self.sources.vouch_for(node) || !self.suspect(replica, version) {
             return;

@@ -1,7 +1,9 @@
-//! Pulls in flight: which writers are pulled from which peer, and the pages of each until their writer's last.
+//! Pulls in flight: which writers are pulled from which peer, and the pages of each until their
+//! writer's last.
 //!
-//! Work is divided by writer, never by version interval: a writer is pulled from one peer at a time. A pull takes the quietest writers first
-//! and only so many at once that busy ones leave room for other sources; what is left comes with the next pull.
+//! Work is divided by writer, never by version interval: a writer is pulled from one peer at a
+//! time. A pull takes the quietest writers first and only so many at once that busy ones leave room
+//! for other sources; what is left comes with the next pull.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +23,11 @@ const VERSIONS_A_PULL: Version = 8192;
 pub(super) struct Pull {
     /// The writers, ascending; `None` is all of them, for a repair.
     writers: Option<Vec<ReplicaId>>,
-    /// Up to which version the peer was heard to hold each of them when the pull began: what it must bring.
+    /// Up to which version the peer was heard to hold each of them when the pull began: what it
+    /// must bring.
     promised: VersionVector,
-    /// What was held of them at the start, raised for each writer as its last page comes: a span begins where its first page did.
+    /// What was held of them at the start, raised for each writer as its last page comes: a span
+    /// begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
     staging: Staging,
@@ -52,14 +56,20 @@ impl Pull {
     }
 
     /// Takes a page.
-    pub(super) fn page(&mut self, delta: Delta, next: Option<Vec<u8>>) -> Result<Progress, Refusal> {
-        // A page without cells that promises more, or a cursor that stands still, would go on for ever.
+    pub(super) fn page(
+        &mut self,
+        delta: Delta,
+        next: Option<Vec<u8>>,
+    ) -> Result<Progress, Refusal> {
+        // A page without cells that promises more, or a cursor that stands still, would go on for
+        // ever.
         if next.is_some() && (delta.is_empty() || next == self.cursor) {
             return Err(Refusal::BadPage);
         }
         let done = next.is_none();
         self.cursor = next;
-        // The writer has more cells than this node takes of one: a bound of this node's own, and nobody's fault.
+        // The writer has more cells than this node takes of one: a bound of this node's own, and
+        // nobody's fault.
         let ready = self.staging.push(delta).map_err(|_| Refusal::JoinRefused)?;
         ready.spans().for_each(|span| self.have.raise(span.replica, span.upto));
         Ok(Progress { ready, done })
@@ -85,9 +95,15 @@ pub(super) struct Pulls {
 }
 
 impl Pulls {
-    /// At most `pulls_max` pulls, each of at most `writers_max` writers and with so many cells staged.
+    /// At most `pulls_max` pulls, each of at most `writers_max` writers and with so many cells
+    /// staged.
     pub(super) fn new(pulls_max: usize, staging_cells_max: usize, writers_max: usize) -> Self {
-        Self { active: BTreeMap::new(), pulls_max, staging_cells_max, writers_max: writers_max.max(1) }
+        Self {
+            active: BTreeMap::new(),
+            pulls_max,
+            staging_cells_max,
+            writers_max: writers_max.max(1),
+        }
     }
 
     /// Whether a pull from `peer` may begin.
@@ -97,16 +113,26 @@ impl Pulls {
 
     /// Whether `writer` is being pulled from anyone.
     pub(super) fn is_claimed(&self, writer: ReplicaId) -> bool {
-        self.active.values().any(|pull| pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok()))
+        self.active.values().any(|pull| {
+            pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok())
+        })
     }
 
-    /// Begins a pull of some of the `wanted` writers (nearest first) that nobody pulls yet; `None` where there are none.
-    pub(super) fn begin(&mut self, peer: NodeId, wanted: &[(Version, ReplicaId)], seen: &VersionVector) -> Option<&Pull> {
+    /// Begins a pull of some of the `wanted` writers (nearest first) that nobody pulls yet; `None`
+    /// where there are none.
+    pub(super) fn begin(
+        &mut self,
+        peer: NodeId,
+        wanted: &[(Version, ReplicaId)],
+        seen: &VersionVector,
+    ) -> Option<&Pull> {
         let (mut writers, mut versions) = (Vec::new(), 0_u64);
         let mut promised = VersionVector::new();
         for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer)) {
             versions = versions.saturating_add(*behind);
-            if (versions > VERSIONS_A_PULL && !writers.is_empty()) || writers.len() == self.writers_max {
+            if (versions > VERSIONS_A_PULL && !writers.is_empty())
+                || writers.len() == self.writers_max
+            {
                 break;
             }
             writers.push(*writer);
@@ -125,9 +151,22 @@ impl Pulls {
         self.insert(peer, None, VersionVector::new(), VersionVector::new())
     }
 
-    fn insert(&mut self, peer: NodeId, writers: Option<Vec<ReplicaId>>, have: VersionVector, promised: VersionVector) -> &Pull {
+    fn insert(
+        &mut self,
+        peer: NodeId,
+        writers: Option<Vec<ReplicaId>>,
+        have: VersionVector,
+        promised: VersionVector,
+    ) -> &Pull {
         let repair = writers.is_none();
-        let pull = Pull { writers, promised, have, cursor: None, staging: Staging::new(self.staging_cells_max), repair };
+        let pull = Pull {
+            writers,
+            promised,
+            have,
+            cursor: None,
+            staging: Staging::new(self.staging_cells_max),
+            repair,
+        };
         self.active.insert(peer, pull);
         &self.active[&peer]
     }
@@ -140,7 +179,8 @@ impl Pulls {
         self.active.get_mut(&peer)
     }
 
-    /// Ends the pull: its writers may be pulled from anyone again, what was staged of it is dropped.
+    /// Ends the pull: its writers may be pulled from anyone again, what was staged of it is
+    /// dropped.
     pub(super) fn end(&mut self, peer: NodeId) -> Option<Pull> {
         self.active.remove(&peer)
     }

@@ -11,7 +11,13 @@ use super::stats::Kind;
 use super::wire;
 
 impl Replicator {
-    pub(super) fn on_gossip(&mut self, replica: &mut Replica, token: u64, signer: NodeId, payload: &[u8]) {
+    pub(super) fn on_gossip(
+        &mut self,
+        replica: &mut Replica,
+        token: u64,
+        signer: NodeId,
+        payload: &[u8],
+    ) {
         let verdict = match self.take_gossip(replica, signer, payload) {
             Ok(()) => Verdict::Accept,
             // Nobody is to blame: a later release, or a bound of this node's own.
@@ -27,7 +33,12 @@ impl Replicator {
         self.out.verdict(token, verdict);
     }
 
-    fn take_gossip(&mut self, replica: &mut Replica, signer: NodeId, payload: &[u8]) -> Result<(), Refusal> {
+    fn take_gossip(
+        &mut self,
+        replica: &mut Replica,
+        signer: NodeId,
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
         if is_delta(payload) {
             return self.take_delta(replica, signer, payload);
         }
@@ -48,13 +59,22 @@ impl Replicator {
     }
 
     /// Counts what came in under its kind, or under none where it could not be read.
-    fn counted<T>(&mut self, kind: Kind, payload: &[u8], read: Result<T, Refusal>) -> Result<T, Refusal> {
+    fn counted<T>(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        read: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         self.out.stats.count_in(if read.is_ok() { kind } else { Kind::Other }, payload.len());
         read
     }
 
     /// An announcement from its author.
-    pub(super) fn take_signed(&mut self, signer: NodeId, said: &Announcement) -> Result<(), Refusal> {
+    pub(super) fn take_signed(
+        &mut self,
+        signer: NodeId,
+        said: &Announcement,
+    ) -> Result<(), Refusal> {
         if said.replica().node != signer.0 {
             return Err(Refusal::ForgedWriter);
         }
@@ -66,8 +86,14 @@ impl Replicator {
     }
 
     /// Over gossip a writer's cells are taken from that writer's node alone.
-    fn take_delta(&mut self, replica: &mut Replica, signer: NodeId, bytes: &[u8]) -> Result<(), Refusal> {
-        let read = wire::check_length(bytes, self.config.payload_bytes_max).and_then(|()| wire::decode_delta(bytes));
+    fn take_delta(
+        &mut self,
+        replica: &mut Replica,
+        signer: NodeId,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        let read = wire::check_length(bytes, self.config.payload_bytes_max)
+            .and_then(|()| wire::decode_delta(bytes));
         let mut delta = self.counted(Kind::GossipDelta, bytes, read)?;
         if delta.replicas().any(|writer| writer.node != signer.0) {
             return Err(Refusal::ForgedWriter);

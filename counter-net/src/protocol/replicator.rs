@@ -58,7 +58,8 @@ pub struct Replicator {
     pub(super) snapshots: Snapshots,
     /// Requests without an answer, by id; each has a timer.
     pub(super) pending: BTreeMap<u64, Pending>,
-    /// The delta from nothing to this replica's first version, which brings its record to whoever does not know it.
+    /// The delta from nothing to this replica's first version, which brings its record to whoever
+    /// does not know it.
     pub(super) birth: Vec<u8>,
     /// The last own version that was published, or left to anti-entropy.
     pub(super) published: Version,
@@ -78,7 +79,8 @@ pub struct Replicator {
     pub(super) digest_serial: u64,
     pub(super) retirement: Retirement,
     pub(super) numbering: Numbering,
-    /// This life was ended, or is not the only one under its id: it is to be renewed before the next input.
+    /// This life was ended, or is not the only one under its id: it is to be renewed before the
+    /// next input.
     pub(super) renew_due: bool,
     status: Status,
 }
@@ -92,7 +94,8 @@ struct Status {
 }
 
 impl Replicator {
-    /// A machine for `replica`, at `now` since any fixed point of a monotonic clock; `seed` feeds jitter and the choice of peers.
+    /// A machine for `replica`, at `now` since any fixed point of a monotonic clock; `seed` feeds
+    /// jitter and the choice of peers.
     pub fn new(config: ProtocolConfig, replica: &Replica, seed: u64, now: Duration) -> Self {
         let own = replica.id();
         let mut machine = Self {
@@ -105,7 +108,11 @@ impl Replicator {
             sequence: Sequence::default(),
             members: Members::new(own, replica.region().to_owned(), &config),
             sources: Sources::default(),
-            pulls: Pulls::new(config.pulls_max, config.staging_cells_max, config.digest_replicas_max),
+            pulls: Pulls::new(
+                config.pulls_max,
+                config.staging_cells_max,
+                config.digest_replicas_max,
+            ),
             gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max),
             bootstrap: Bootstrap::new(config.peers_named),
             dialling: Dialling::new(NodeId(own.node), config.dial_all_max),
@@ -138,7 +145,8 @@ impl Replicator {
         machine
     }
 
-    /// There is a store, which holds this. From now on this node promises others to keep only what is on the disk: to be called before the first input.
+    /// There is a store, which holds this. From now on this node promises others to keep only what
+    /// is on the disk: to be called before the first input.
     pub fn follow_store(&mut self, on_disk: VersionVector) {
         self.committed.follow(on_disk);
     }
@@ -148,7 +156,8 @@ impl Replicator {
         written.into_iter().for_each(|(writer, upto)| self.committed.note(writer, upto));
     }
 
-    /// Takes one input. `replica` must be the one that the machine was made for. A `now` before the last one counts as the last one.
+    /// Takes one input. `replica` must be the one that the machine was made for. A `now` before the
+    /// last one counts as the last one.
     pub fn handle(&mut self, replica: &mut Replica, input: Input, now: Duration) {
         self.now = self.now.max(now);
         if let Some(node) = input.speaker() {
@@ -156,7 +165,9 @@ impl Replicator {
         }
         match input {
             Input::LocalChange => self.on_local_change(replica),
-            Input::Gossip { token, signer, payload } => self.on_gossip(replica, token, signer, &payload),
+            Input::Gossip { token, signer, payload } => {
+                self.on_gossip(replica, token, signer, &payload)
+            }
             Input::Request { peer, id, payload } => self.on_request(replica, peer, id, &payload),
             Input::Response { peer, id, payload } => self.on_response(replica, peer, id, &payload),
             Input::RequestFailed { peer, id } => self.on_request_failed(replica, peer, id),
@@ -168,8 +179,12 @@ impl Replicator {
             Input::Search(search) => self.bootstrap.set_search(search),
             Input::Listening(addresses) => self.on_listening(addresses),
             Input::DialFailed { peer } => self.on_dial_failed(peer),
-            Input::AwaitCopies { id, copies, within } => self.on_await_copies(replica, id, copies, within),
-            Input::AwaitVersions { id, versions, within } => self.on_await_versions(replica, id, &versions, within),
+            Input::AwaitCopies { id, copies, within } => {
+                self.on_await_copies(replica, id, copies, within)
+            }
+            Input::AwaitVersions { id, versions, within } => {
+                self.on_await_versions(replica, id, &versions, within)
+            }
             Input::Forget { id } => self.waits.forget(id),
             Input::Leave { for_good } => self.on_leave(replica, for_good),
             Input::Timer => {}
@@ -231,7 +246,11 @@ impl Replicator {
             self.members_changed = true;
             self.announce_soon();
         }
-        let status = Status { synced: self.is_synced(), readiness: Some(self.readiness()), in_touch: self.in_touch() };
+        let status = Status {
+            synced: self.is_synced(),
+            readiness: Some(self.readiness()),
+            in_touch: self.in_touch(),
+        };
         if status != self.status {
             self.status = status;
             self.out.notify(Notice::Synced);
@@ -251,7 +270,8 @@ impl Replicator {
         self.out.pop()
     }
 
-    /// When to call `handle` with [`Input::Timer`] at the latest, on the clock of `now`; it may lie in the past.
+    /// When to call `handle` with [`Input::Timer`] at the latest, on the clock of `now`; it may lie
+    /// in the past.
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.timers.next()
     }
@@ -266,7 +286,8 @@ impl Replicator {
         &self.config
     }
 
-    /// Every node known, this one included, in the order of their ids; those that left or whose presence ended for one ttl more.
+    /// Every node known, this one included, in the order of their ids; those that left or whose
+    /// presence ended for one ttl more.
     ///
     /// # Complexity
     /// O(members + peers * replicas).
@@ -280,7 +301,11 @@ impl Replicator {
             live: entry.is_live(),
             left: entry.has_left(),
             synced: entry.synced,
-            last_heard: if entry.replica == self.own { Duration::ZERO } else { now.saturating_sub(entry.last_word) },
+            last_heard: if entry.replica == self.own {
+                Duration::ZERO
+            } else {
+                now.saturating_sub(entry.last_word)
+            },
             connected: self.sources.contains(node),
             lag: self.lag(replica, node, &seen, now),
         };
@@ -297,7 +322,8 @@ impl Replicator {
         self.bootstrap.is_synced()
     }
 
-    /// Whether this node may serve: it is synced, or `ready_within` is over and no pull is under way.
+    /// Whether this node may serve: it is synced, or `ready_within` is over and no pull is under
+    /// way.
     ///
     /// # Errors
     /// Why not. A node that was ready is so no more while a bound refuses what peers send.
@@ -310,21 +336,26 @@ impl Replicator {
         self.bootstrap.in_touch(&self.sources, &self.members)
     }
 
-    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote. Where it leaves for good: one member that stays covers its
-    /// last statement, or nobody is left who could.
+    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote. Where
+    /// it leaves for good: one member that stays covers its last statement, or nobody is left who
+    /// could.
     pub fn is_drained(&self, replica: &Replica) -> bool {
         self.has_left_for_good(replica).unwrap_or_else(|| self.has_handed_over(replica))
     }
 
-    /// After [`Input::Leave`] for good: whether a member that stays has shown that it holds all that this replica held. False where the leave is over
-    /// because nobody is left who could.
+    /// After [`Input::Leave`] for good: whether a member that stays has shown that it holds all
+    /// that this replica held. False where the leave is over because nobody is left who could.
     pub fn is_leave_covered(&self) -> bool {
         self.retirement.is_leave_covered()
     }
 
     fn has_handed_over(&self, replica: &Replica) -> bool {
         let own = replica.map().seen_of(self.own);
-        !replica.has_pending() && self.sources.iter().all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
+        !replica.has_pending()
+            && self
+                .sources
+                .iter()
+                .all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
     }
 
     /// Whether the incarnation of a node that is known said that it leaves.

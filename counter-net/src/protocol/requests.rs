@@ -1,4 +1,5 @@
-//! Requests under way: each has a deadline, and a failure that lets its peer rest and its work go on elsewhere.
+//! Requests under way: each has a deadline, and a failure that lets its peer rest and its work go
+//! on elsewhere.
 
 use std::time::Duration;
 
@@ -31,7 +32,11 @@ impl Replicator {
 
     /// Since when the cells of an ask are awaited.
     pub(super) fn cells_asked(&self) -> Option<Duration> {
-        self.pending.values().filter(|pending| pending.asked == Asked::Ask { cells: true }).map(|pending| pending.sent).min()
+        self.pending
+            .values()
+            .filter(|pending| pending.asked == Asked::Ask { cells: true })
+            .map(|pending| pending.sent)
+            .min()
     }
 
     pub(super) fn on_request_failed(&mut self, replica: &mut Replica, peer: NodeId, id: u64) {
@@ -48,14 +53,17 @@ impl Replicator {
         }
     }
 
-    /// The peer rests for a while. A pull whose page was lost goes on from there at the same peer afterwards; where that is of no use, or has
-    /// failed too often, its writers are pulled elsewhere from the start.
+    /// The peer rests for a while. A pull whose page was lost goes on from there at the same peer
+    /// afterwards; where that is of no use, or has failed too often, its writers are pulled
+    /// elsewhere from the start.
     pub(super) fn failed(&mut self, replica: &mut Replica, pending: Pending, resume: bool) {
         if pending.asked == Asked::Digest {
-            // The peer asks again where it misses a part. A digest of many parts must not count as many failures.
+            // The peer asks again where it misses a part. A digest of many parts must not count as
+            // many failures.
             return;
         }
-        let resume = resume && self.sources.get(pending.peer).is_some_and(|source| source.failures < RESUMES_MAX);
+        let resume = resume
+            && self.sources.get(pending.peer).is_some_and(|source| source.failures < RESUMES_MAX);
         if pending.asked == Asked::Pull && !resume {
             self.out.stats.pulls_failed += u64::from(self.pulls.end(pending.peer).is_some());
         }

@@ -1,4 +1,5 @@
-//! When this node asks: new peers at once, a random one each round, anyone on a gap; and what it pulls from whom.
+//! When this node asks: new peers at once, a random one each round, anyone on a gap; and what it
+//! pulls from whom.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ impl Replicator {
         }
         self.absolve_connected(peer);
         if self.sources.len() == 1 {
-            // The first connection, or the first after having been alone: others may not know what changed meanwhile.
+            // The first connection, or the first after having been alone: others may not know what
+            // changed meanwhile.
             self.next_announce = self.next_announce.max(self.now + self.config.announce_interval);
             self.announce_soon();
         }
@@ -40,7 +42,12 @@ impl Replicator {
         if !self.sources.down(peer) {
             return;
         }
-        let lost: Vec<u64> = self.pending.iter().filter(|(_, pending)| pending.peer == peer).map(|(id, _)| *id).collect();
+        let lost: Vec<u64> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.peer == peer)
+            .map(|(id, _)| *id)
+            .collect();
         for id in lost {
             self.forget(id);
         }
@@ -55,7 +62,8 @@ impl Replicator {
         self.plan(replica);
     }
 
-    /// Sends the whole digest, and this replica's record where the peer may not have it; asks one peer at a time for cells as well.
+    /// Sends the whole digest, and this replica's record where the peer may not have it; asks one
+    /// peer at a time for cells as well.
     pub(super) fn ask(&mut self, replica: &mut Replica, peer: NodeId) {
         if self.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
             return;
@@ -102,17 +110,23 @@ impl Replicator {
             announcement: self.own_announcement(),
             have,
             uncommitted: behind,
-            delta: last.filter(|bytes| bytes.len() <= self.config.page_bytes_max).map(ByteBuf::from),
+            delta: last
+                .filter(|bytes| bytes.len() <= self.config.page_bytes_max)
+                .map(ByteBuf::from),
             heir: None,
             part,
         };
         self.send(peer, Asked::Tell, &Request::tell(tell));
     }
 
-    /// Whether a leaving node may send its last cells unasked. Known before served holds for these too: whoever holds anything of this node is named by
-    /// its last statement.
+    /// Whether a leaving node may send its last cells unasked. Known before served holds for these
+    /// too: whoever holds anything of this node is named by its last statement.
     fn may_send_cells(&self, replica: &Replica, peer: NodeId) -> bool {
-        let is_known = |life| replica.map().record(life).is_some() && self.serves(life).is_ok() && self.is_kept(replica, life);
+        let is_known = |life| {
+            replica.map().record(life).is_some()
+                && self.serves(life).is_ok()
+                && self.is_kept(replica, life)
+        };
         self.leaving && self.members.get(peer).is_some_and(|entry| is_known(entry.replica))
     }
 
@@ -126,15 +140,18 @@ impl Replicator {
         time.mul_f64(0.8 + 0.4 * self.rng.f64())
     }
 
-    /// One round with one random peer: a compare of hashes, or an ask where that was not answered yet.
+    /// One round with one random peer: a compare of hashes, or an ask where that was not answered
+    /// yet.
     pub(super) fn on_round(&mut self, replica: &mut Replica) {
         self.set_next_round();
         self.gaps.drop_older(self.now.saturating_sub(self.config.request_timeout * GAP_TIMEOUTS));
         self.plan(replica);
         let Some(peer) = self.random_peer() else { return };
         self.out.stats.rounds += 1;
-        // What it holds may have come in with a question of its own. Whether it is synced and waits, only its answer says.
-        if self.sources.get(peer).is_none_or(|source| source.heard_at.is_none() || !source.answered) {
+        // What it holds may have come in with a question of its own. Whether it is synced and
+        // waits, only its answer says.
+        if self.sources.get(peer).is_none_or(|source| source.heard_at.is_none() || !source.answered)
+        {
             return self.ask(replica, peer);
         }
         self.compare(replica, peer);
@@ -152,28 +169,37 @@ impl Replicator {
         self.send(peer, Asked::Compare { seen }, &Request::compare(compare));
     }
 
-    /// A peer that is not resting after a failure and has nothing to answer but a pull, bits of targets or parts of a digest.
+    /// A peer that is not resting after a failure and has nothing to answer but a pull, bits of
+    /// targets or parts of a digest.
     pub(super) fn random_peer(&mut self) -> Option<NodeId> {
         let free = |(peer, source): (NodeId, &super::sources::Source)| {
-            (source.rest_until <= self.now && !self.awaits(peer, |asked| !matches!(asked, Asked::Pull | Asked::Confirm | Asked::Digest)))
-                .then_some(peer)
+            (source.rest_until <= self.now
+                && !self.awaits(peer, |asked| {
+                    !matches!(asked, Asked::Pull | Asked::Confirm | Asked::Digest)
+                }))
+            .then_some(peer)
         };
         let free: Vec<NodeId> = self.sources.iter().filter_map(free).collect();
         if free.is_empty() { None } else { Some(free[self.rng.usize(..free.len())]) }
     }
 
     pub(super) fn on_retry(&mut self, replica: &mut Replica, peer: NodeId) {
-        if let Some(pull) = self.pulls.get(peer).filter(|_| !self.awaits(peer, |asked| asked == Asked::Pull)) {
+        if let Some(pull) =
+            self.pulls.get(peer).filter(|_| !self.awaits(peer, |asked| asked == Asked::Pull))
+        {
             let request = Request::pull(pull.request(self.own));
             self.send(peer, Asked::Pull, &request);
         }
         match self.sources.get(peer) {
-            Some(source) if !source.pulled || !(source.synced || self.is_synced()) => self.ask(replica, peer),
+            Some(source) if !source.pulled || !(source.synced || self.is_synced()) => {
+                self.ask(replica, peer)
+            }
             _ => self.plan(replica),
         }
     }
 
-    /// Gossip did not bring what lies before it: it is pulled from whoever is known to have it, else one random peer is asked.
+    /// Gossip did not bring what lies before it: it is pulled from whoever is known to have it,
+    /// else one random peer is asked.
     pub(super) fn on_gap(&mut self, replica: &mut Replica) {
         self.plan(replica);
         let unclaimed = self.gaps.writers().iter().any(|writer| !self.pulls.is_claimed(*writer));
@@ -185,15 +211,22 @@ impl Replicator {
 
     /// Begins every pull that is wanted and has room: each writer from one peer at a time.
     pub(super) fn plan(&mut self, replica: &mut Replica) {
-        // The first peer's answer may bring everything: for a moment nobody else is asked for the same.
+        // The first peer's answer may bring everything: for a moment nobody else is asked for the
+        // same.
         if self.cells_asked().is_some_and(|sent| self.now < sent + HOLD) {
             return;
         }
         let seen = replica.map().version_vector();
         self.sources.mark_pulled(&seen);
         for peer in self.sources.nodes().collect::<Vec<_>>() {
-            let Some(source) = self.sources.get(peer).filter(|source| source.rest_until <= self.now) else { continue };
-            if !self.pulls.has_room(peer) || self.awaits(peer, |asked| asked == Asked::Ask { cells: true }) {
+            let Some(source) =
+                self.sources.get(peer).filter(|source| source.rest_until <= self.now)
+            else {
+                continue;
+            };
+            if !self.pulls.has_room(peer)
+                || self.awaits(peer, |asked| asked == Asked::Ask { cells: true })
+            {
                 continue;
             }
             let mut wanted = source.wanted(&seen);

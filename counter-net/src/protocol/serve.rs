@@ -1,4 +1,5 @@
-//! Peers ask this node: each request is answered at once, with what is at hand and within its bounds; the first of a newcomer with the next commit.
+//! Peers ask this node: each request is answered at once, with what is at hand and within its
+//! bounds; the first of a newcomer with the next commit.
 
 use counter_core::{Cursor, Delta, Replica, ReplicaId};
 use serde_bytes::ByteBuf;
@@ -28,19 +29,34 @@ impl From<Response> for Served {
 }
 
 impl Replicator {
-    pub(super) fn on_request(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8]) {
+    pub(super) fn on_request(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        id: u64,
+        payload: &[u8],
+    ) {
         let request = wire::decode(payload, usize::MAX);
         self.out.stats.count_in(request.as_ref().map_or(Kind::Other, kind_of), payload.len());
         self.answer(replica, peer, id, payload, request);
     }
 
     /// Answers a request now, or once this node's disk names who asks.
-    pub(super) fn answer(&mut self, replica: &mut Replica, peer: NodeId, id: u64, payload: &[u8], request: Result<Request, Refusal>) {
+    pub(super) fn answer(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        id: u64,
+        payload: &[u8],
+        request: Result<Request, Refusal>,
+    ) {
         let kind = request.as_ref().map_or(Kind::Other, kind_of);
         let served = request.and_then(|request| self.serve(replica, peer, request));
         let answered = match served {
             Ok(Served::Now(response)) => Ok(*response),
-            Ok(Served::Kept(requester)) if self.deferred.put(peer, id, payload, requester) => return,
+            Ok(Served::Kept(requester)) if self.deferred.put(peer, id, payload, requester) => {
+                return;
+            }
             Ok(Served::Kept(_)) => Err(Refusal::NotRecorded),
             Err(reason) => Err(reason),
         };
@@ -51,21 +67,33 @@ impl Replicator {
         let response = Response { generation: Some(self.own.generation), ..response };
         self.out.respond(peer, id, kind, &response);
         if !matches!(kind, Kind::Compare | Kind::Confirm) {
-            // What the requester told of itself may show this node to lack something; its answer goes first.
+            // What the requester told of itself may show this node to lack something; its answer
+            // goes first.
             self.plan(replica);
         }
     }
 
-    fn serve(&mut self, replica: &mut Replica, peer: NodeId, request: Request) -> Result<Served, Refusal> {
+    fn serve(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        request: Request,
+    ) -> Result<Served, Refusal> {
         if let Some(ask) = &request.number {
             return self.serve_number(replica, peer, ask).map(Served::from);
         }
         if self.numbering.is_open() {
             let wants_state = request.ask.is_some() || request.compare.is_some();
-            return if wants_state { Ok(self.unnumbered().into()) } else { Err(Refusal::NotRecorded) };
+            return if wants_state {
+                Ok(self.unnumbered().into())
+            } else {
+                Err(Refusal::NotRecorded)
+            };
         }
         match request {
-            Request { compare: Some(compare), .. } => Ok(self.serve_compare(replica, peer, &compare)),
+            Request { compare: Some(compare), .. } => {
+                Ok(self.serve_compare(replica, peer, &compare))
+            }
             Request { ask: Some(ask), .. } => return self.serve_ask(replica, peer, &ask),
             Request { pull: Some(pull), .. } => return self.serve_pull(replica, peer, &pull),
             Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
@@ -78,20 +106,30 @@ impl Replicator {
         .map(Served::from)
     }
 
-    fn serve_compare(&mut self, replica: &mut Replica, peer: NodeId, compare: &Compare) -> Response {
+    fn serve_compare(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        compare: &Compare,
+    ) -> Response {
         let seen = replica.map().version_vector();
         let state = Hash(replica.map_mut().state_hash().0);
         let equal = Hash(seen.hash()) == compare.seen;
-        let announcements_differ = compare.stale || Hash(self.members.hash()) != compare.announcements;
+        let announcements_differ =
+            compare.stale || Hash(self.members.hash()) != compare.announcements;
         if equal && state != compare.state {
             self.diverged(peer);
         }
         let behind = self.not_promised(&seen);
         // One message says of so many writers only that they are behind.
-        let is_whole = equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
+        let is_whole =
+            equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
         if is_whole && !announcements_differ {
             self.hear(replica, peer, seen);
-            return Response { uncommitted: pack_vector(&behind), ..Response::same(self.is_synced()) };
+            return Response {
+                uncommitted: pack_vector(&behind),
+                ..Response::same(self.is_synced())
+            };
         }
         if is_whole {
             let response = self.state(peer, None, state, true, None);
@@ -101,22 +139,42 @@ impl Replicator {
         self.state(peer, Some(digest), state, announcements_differ, None)
     }
 
-    fn state(&self, peer: NodeId, digest: Option<Piece>, state: Hash, announcements: bool, delta: Option<Delta>) -> Response {
-        let (have, behind, part) = digest.map_or((None, ByteBuf::new(), None), |Piece { have, behind, part }| (Some(have), behind, part));
+    fn state(
+        &self,
+        peer: NodeId,
+        digest: Option<Piece>,
+        state: Hash,
+        announcements: bool,
+        delta: Option<Delta>,
+    ) -> Response {
+        let (have, behind, part) = digest
+            .map_or((None, ByteBuf::new(), None), |Piece { have, behind, part }| {
+                (Some(have), behind, part)
+            });
         let state = State {
             have,
             part,
             state,
             synced: self.is_synced(),
             waits: self.bootstrap.waits(&self.sources, peer),
-            announcements: if announcements { self.members.announcements(self.now) } else { Vec::new() },
+            announcements: if announcements {
+                self.members.announcements(self.now)
+            } else {
+                Vec::new()
+            },
             delta: delta.map(|delta| ByteBuf::from(delta.encode())),
         };
         Response { uncommitted: behind, ..Response::state(state) }
     }
 
-    /// Known before served: the requester's record is joined first, and a requester whose record is not here gets nothing.
-    fn serve_ask(&mut self, replica: &mut Replica, peer: NodeId, ask: &Ask) -> Result<Served, Refusal> {
+    /// Known before served: the requester's record is joined first, and a requester whose record is
+    /// not here gets nothing.
+    fn serve_ask(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        ask: &Ask,
+    ) -> Result<Served, Refusal> {
         self.take_signed(peer, &ask.announcement)?;
         let requester = ask.announcement.replica();
         self.not_ended(replica, requester)?;
@@ -131,7 +189,13 @@ impl Replicator {
             }
             self.join(replica, delta)?;
         }
-        let digest = self.read_digest(peer, Some(requester.generation), (&ask.have, &ask.uncommitted), ask.part, None)?;
+        let digest = self.read_digest(
+            peer,
+            Some(requester.generation),
+            (&ask.have, &ask.uncommitted),
+            ask.part,
+            None,
+        )?;
         self.known(replica, requester)?;
         if !self.is_kept(replica, requester) {
             return Ok(Served::Kept(requester));
@@ -140,8 +204,12 @@ impl Replicator {
             self.heard(replica, peer, Some(requester.generation), digest);
         }
         let digest = digest.filter(|_| ask.cells);
-        let page = digest.map(|digest| replica.map().page_since(&digest.have, None, None, self.config.ask_bytes_max));
-        let whole = page.filter(|page| page.next.is_none() && !page.delta.is_empty()).map(|page| page.delta);
+        let page = digest.map(|digest| {
+            replica.map().page_since(&digest.have, None, None, self.config.ask_bytes_max)
+        });
+        let whole = page
+            .filter(|page| page.next.is_none() && !page.delta.is_empty())
+            .map(|page| page.delta);
         let differ = Hash(self.members.hash()) != ask.announcements;
         let state = Hash(replica.map_mut().state_hash().0);
         let digest = self.digest_for(replica, peer);
@@ -157,7 +225,12 @@ impl Replicator {
         if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
     }
 
-    fn serve_pull(&mut self, replica: &mut Replica, peer: NodeId, pull: &PullPage) -> Result<Served, Refusal> {
+    fn serve_pull(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        pull: &PullPage,
+    ) -> Result<Served, Refusal> {
         if pull.replica.0.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
@@ -169,8 +242,18 @@ impl Replicator {
         }
         let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
         let only = pull.writers()?;
-        let cursor = pull.cursor.as_ref().map(|bytes| Cursor::decode(bytes)).transpose().map_err(|_| Refusal::Malformed)?;
-        let page = replica.map().page_since(&have, only.as_deref(), cursor.as_ref(), self.config.page_bytes_max);
+        let cursor = pull
+            .cursor
+            .as_ref()
+            .map(|bytes| Cursor::decode(bytes))
+            .transpose()
+            .map_err(|_| Refusal::Malformed)?;
+        let page = replica.map().page_since(
+            &have,
+            only.as_deref(),
+            cursor.as_ref(),
+            self.config.page_bytes_max,
+        );
         for span in page.delta.spans() {
             self.sources.hear_writer(peer, span.replica, span.upto);
         }
@@ -178,11 +261,22 @@ impl Replicator {
         Ok(Response::page(Page { delta: ByteBuf::from(page.delta.encode()), next }).into())
     }
 
-    fn serve_tell(&mut self, replica: &mut Replica, peer: NodeId, tell: &Tell) -> Result<Response, Refusal> {
+    fn serve_tell(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        tell: &Tell,
+    ) -> Result<Response, Refusal> {
         self.take_signed(peer, &tell.announcement)?;
         let sender = tell.announcement.replica();
         self.not_ended(replica, sender)?;
-        let digest = self.read_digest(peer, Some(sender.generation), (&tell.have, &tell.uncommitted), tell.part, None)?;
+        let digest = self.read_digest(
+            peer,
+            Some(sender.generation),
+            (&tell.have, &tell.uncommitted),
+            tell.part,
+            None,
+        )?;
         if let Some(digest) = &digest {
             self.heard(replica, peer, Some(sender.generation), digest);
         }

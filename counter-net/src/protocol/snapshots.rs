@@ -1,19 +1,23 @@
-//! The latest states that this replica was in, as version vectors: since when another has been behind, and what all others have.
+//! The latest states that this replica was in, as version vectors: since when another has been
+//! behind, and what all others have.
 //!
-//! A digest that covers a snapshot says that its sender holds all that this replica held then. So one ring answers both questions: the newest
-//! snapshot that a digest covers says how far back its sender is, and the newest one that the digests of all enrolled replicas have covered is
-//! stable: they hold it and keep it. Digests themselves are not kept.
+//! A digest that covers a snapshot says that its sender holds all that this replica held then. So
+//! one ring answers both questions: the newest snapshot that a digest covers says how far back its
+//! sender is, and the newest one that the digests of all enrolled replicas have covered is stable:
+//! they hold it and keep it. Digests themselves are not kept.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use counter_core::{CounterMap, NAME_BYTES_MAX, ReplicaId, VersionVector};
 
-/// How many snapshots are kept. Where one more is due every second one goes, so that they reach back ever further, ever coarser.
+/// How many snapshots are kept. Where one more is due every second one goes, so that they reach
+/// back ever further, ever coarser.
 const SNAPSHOTS_MAX: usize = 8;
 /// While the state moves, the least time between two snapshots.
 pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
-/// How many counters' totals are kept with each snapshot; one more makes that go which was not asked about for longest.
+/// How many counters' totals are kept with each snapshot; one more makes that go which was not
+/// asked about for longest.
 const WATCHED_MAX: usize = 1024;
 /// A counter that nobody asked about for so long is watched no more.
 const WATCHED_FOR: Duration = Duration::from_secs(60);
@@ -60,7 +64,8 @@ pub(super) struct Snapshots {
     moved: u64,
     watched: BTreeMap<String, Watch>,
     last_watch: u64,
-    /// The latest snapshot that each other replica was shown to hold, all before it included. Only while counters are watched.
+    /// The latest snapshot that each other replica was shown to hold, all before it included. Only
+    /// while counters are watched.
     shown: BTreeMap<ReplicaId, u64>,
     stable: Option<Snapshot>,
     /// Nobody is asked for a digest before.
@@ -68,14 +73,22 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Takes a snapshot where the state has moved on and the last one is old enough. `moved` is another number whenever the state moved.
-    /// O(1), and where one is taken O(writers + replicas of the watched counters).
+    /// Takes a snapshot where the state has moved on and the last one is old enough. `moved` is
+    /// another number whenever the state moved. O(1), and where one is taken O(writers + replicas
+    /// of the watched counters).
     pub(super) fn look(&mut self, map: &CounterMap, moved: u64, now: Duration) {
         if moved != self.moved {
             self.moved = moved;
-            self.ring.back_mut().into_iter().chain(&mut self.stable).for_each(|last| last.ended = last.ended.or(Some(now)));
+            self.ring
+                .back_mut()
+                .into_iter()
+                .chain(&mut self.stable)
+                .for_each(|last| last.ended = last.ended.or(Some(now)));
         }
-        let due = self.ring.back().is_none_or(|last| last.ended.is_some_and(|ended| now >= ended + SNAPSHOT_INTERVAL));
+        let due = self
+            .ring
+            .back()
+            .is_none_or(|last| last.ended.is_some_and(|ended| now >= ended + SNAPSHOT_INTERVAL));
         if due {
             self.take(map, now);
         }
@@ -86,11 +99,18 @@ impl Snapshots {
         if let Some(last) = self.ring.back_mut() {
             if last.seen == seen {
                 let same = |snapshot: &&mut Snapshot| snapshot.seen == seen;
-                self.ring.back_mut().into_iter().chain(&mut self.stable).filter(same).for_each(|snapshot| snapshot.ended = None);
+                self.ring
+                    .back_mut()
+                    .into_iter()
+                    .chain(&mut self.stable)
+                    .filter(same)
+                    .for_each(|snapshot| snapshot.ended = None);
                 return;
             }
             last.ended = last.ended.or(Some(now));
-            let grown = |(writer, version): (ReplicaId, u64)| seen.get(writer) >= version || map.is_folded(writer);
+            let grown = |(writer, version): (ReplicaId, u64)| {
+                seen.get(writer) >= version || map.is_folded(writer)
+            };
             if !last.seen.iter().all(grown) {
                 self.start_again();
             }
@@ -100,7 +120,14 @@ impl Snapshots {
         let mut totals: Vec<(u64, i128)> = totals.collect();
         totals.sort_unstable();
         let hash = seen.hash();
-        self.ring.push_back(Snapshot { serial: self.last_serial, seen, hash, taken: now, ended: None, totals });
+        self.ring.push_back(Snapshot {
+            serial: self.last_serial,
+            seen,
+            hash,
+            taken: now,
+            ended: None,
+            totals,
+        });
         if self.ring.len() > SNAPSHOTS_MAX {
             let mut newer = self.ring.len();
             self.ring.retain(|_| {
@@ -110,20 +137,27 @@ impl Snapshots {
         }
     }
 
-    /// Forgets every snapshot but the stable one: the state went another way, or what they name is named no more.
+    /// Forgets every snapshot but the stable one: the state went another way, or what they name is
+    /// named no more.
     pub(super) fn start_again(&mut self) {
         self.ring.clear();
     }
 
-    /// Writers were folded: digests name them no more, so a snapshot that does would never be covered again.
+    /// Writers were folded: digests name them no more, so a snapshot that does would never be
+    /// covered again.
     pub(super) fn forget_folded(&mut self, map: &CounterMap) {
-        if self.ring.iter().any(|snapshot| snapshot.seen.iter().any(|(writer, _)| map.is_folded(writer))) {
+        if self
+            .ring
+            .iter()
+            .any(|snapshot| snapshot.seen.iter().any(|(writer, _)| map.is_folded(writer)))
+        {
             self.start_again();
         }
     }
 
-    /// How long this replica had held, by now, the first thing that the sender of `digest` lacks; zero where it lacks nothing. To
-    /// [`SNAPSHOT_INTERVAL`] where the snapshots are fine, and never more than they reach back. O(snapshots * writers).
+    /// How long this replica had held, by now, the first thing that the sender of `digest` lacks;
+    /// zero where it lacks nothing. To [`SNAPSHOT_INTERVAL`] where the snapshots are fine, and
+    /// never more than they reach back. O(snapshots * writers).
     pub(super) fn behind_for(&self, digest: &VersionVector, now: Duration) -> Duration {
         let since = match self.ring.iter().rev().find(|snapshot| digest.contains(&snapshot.seen)) {
             Some(covered) => covered.ended.unwrap_or(now),
@@ -132,7 +166,8 @@ impl Snapshots {
         now.saturating_sub(since)
     }
 
-    /// Somebody asks about a counter. True where it was not watched before; nothing where it is no counter's name.
+    /// Somebody asks about a counter. True where it was not watched before; nothing where it is no
+    /// counter's name.
     pub(super) fn watch(&mut self, map: &CounterMap, counter: &str, now: Duration) -> bool {
         if let Some(watch) = self.watched.get_mut(counter) {
             watch.asked = now;
@@ -142,7 +177,11 @@ impl Snapshots {
             return false;
         }
         if self.watched.len() >= WATCHED_MAX
-            && let Some(oldest) = self.watched.iter().min_by_key(|(_, watch)| watch.asked).map(|(name, _)| name.clone())
+            && let Some(oldest) = self
+                .watched
+                .iter()
+                .min_by_key(|(_, watch)| watch.asked)
+                .map(|(name, _)| name.clone())
         {
             self.watched.remove(&oldest);
         }
@@ -150,12 +189,20 @@ impl Snapshots {
         self.watched.insert(counter.to_owned(), Watch { number: self.last_watch, asked: now });
         self.take(map, now);
         let (seen, total) = (map.version_vector(), (self.last_watch, map.total(counter)));
-        let now_so = self.ring.back_mut().into_iter().chain(&mut self.stable).filter(|snapshot| snapshot.seen == seen);
-        now_so.filter(|snapshot| snapshot.totals.last() != Some(&total)).for_each(|snapshot| snapshot.totals.push(total));
+        let now_so = self
+            .ring
+            .back_mut()
+            .into_iter()
+            .chain(&mut self.stable)
+            .filter(|snapshot| snapshot.seen == seen);
+        now_so
+            .filter(|snapshot| snapshot.totals.last() != Some(&total))
+            .for_each(|snapshot| snapshot.totals.push(total));
         true
     }
 
-    /// Ends the watch of counters that nobody asks about; without one nothing is remembered of what others were shown to hold.
+    /// Ends the watch of counters that nobody asks about; without one nothing is remembered of what
+    /// others were shown to hold.
     pub(super) fn unwatch(&mut self, now: Duration) {
         self.watched.retain(|_, watch| now.saturating_sub(watch.asked) < WATCHED_FOR);
         if self.watched.is_empty() {
@@ -187,7 +234,8 @@ impl Snapshots {
         }
     }
 
-    /// Of `enrolled`, those that were not shown to hold the latest snapshot; what was shown of any other is forgotten. `enrolled` ascends.
+    /// Of `enrolled`, those that were not shown to hold the latest snapshot; what was shown of any
+    /// other is forgotten. `enrolled` ascends.
     pub(super) fn without_latest(&mut self, enrolled: &[ReplicaId]) -> Vec<ReplicaId> {
         self.shown.retain(|life, _| enrolled.binary_search(life).is_ok());
         let latest = self.ring.back().map_or(0, |snapshot| snapshot.serial);
@@ -198,11 +246,16 @@ impl Snapshots {
         self.shown.get(&life).copied().unwrap_or(0)
     }
 
-    /// What all of `others` were shown to hold is stable, and what is older is of no use. O(others).
+    /// What all of `others` were shown to hold is stable, and what is older is of no use.
+    /// O(others).
     pub(super) fn settle(&mut self, others: &[ReplicaId]) {
-        let least = others.iter().map(|life| self.shown_to(*life)).min().unwrap_or(self.last_serial);
+        let least =
+            others.iter().map(|life| self.shown_to(*life)).min().unwrap_or(self.last_serial);
         let known = self.stable.as_ref().map_or(0, |stable| stable.serial);
-        let newest = self.ring.iter().rposition(|snapshot| snapshot.serial <= least && snapshot.serial > known);
+        let newest = self
+            .ring
+            .iter()
+            .rposition(|snapshot| snapshot.serial <= least && snapshot.serial > known);
         if let Some(at) = newest.filter(|_| self.is_watched()) {
             self.ring.drain(..at);
             self.stable = self.ring.front().cloned();
@@ -247,10 +300,16 @@ mod tests {
         for at in 1..=10_000 {
             step(&mut snapshots, &mut replica, 10 * at * MS);
             snapshots.watch(replica.map(), &format!("c{at}"), 10 * at * MS);
-            assert!(snapshots.ring.len() <= SNAPSHOTS_MAX && snapshots.watched.len() <= WATCHED_MAX);
+            assert!(
+                snapshots.ring.len() <= SNAPSHOTS_MAX && snapshots.watched.len() <= WATCHED_MAX
+            );
         }
-        let ages: Vec<Duration> = snapshots.ring.iter().map(|snapshot| 100_000 * MS - snapshot.taken).collect();
-        assert!(ages[0] > 50_000 * MS && ages.iter().filter(|age| **age < 1_000 * MS).count() >= 2, "{ages:?}");
+        let ages: Vec<Duration> =
+            snapshots.ring.iter().map(|snapshot| 100_000 * MS - snapshot.taken).collect();
+        assert!(
+            ages[0] > 50_000 * MS && ages.iter().filter(|age| **age < 1_000 * MS).count() >= 2,
+            "{ages:?}"
+        );
     }
 
     #[test]
@@ -260,14 +319,26 @@ mod tests {
         let mut digests = vec![replica.map().version_vector()];
         for at in 1..=6 {
             step(&mut snapshots, &mut replica, 200 * at * MS);
-            snapshots.look(replica.map(), replica.map().seen_of(replica.id()), 200 * at * MS + SNAPSHOT_INTERVAL);
+            snapshots.look(
+                replica.map(),
+                replica.map().seen_of(replica.id()),
+                200 * at * MS + SNAPSHOT_INTERVAL,
+            );
             digests.push(replica.map().version_vector());
         }
         for (at, digest) in digests.iter().enumerate().take(6) {
-            assert_eq!(snapshots.behind_for(digest, 2_000 * MS), 2_000 * MS - 200 * (at as u32 + 1) * MS, "{at}");
+            assert_eq!(
+                snapshots.behind_for(digest, 2_000 * MS),
+                2_000 * MS - 200 * (at as u32 + 1) * MS,
+                "{at}"
+            );
         }
         assert_eq!(snapshots.behind_for(&digests[6], 2_000 * MS), Duration::ZERO);
-        assert_eq!(snapshots.behind_for(&VersionVector::new(), 2_000 * MS), 2_000 * MS, "as far as it is remembered");
+        assert_eq!(
+            snapshots.behind_for(&VersionVector::new(), 2_000 * MS),
+            2_000 * MS,
+            "as far as it is remembered"
+        );
     }
 
     #[test]
@@ -275,7 +346,10 @@ mod tests {
         let (mut snapshots, mut replica) = moving();
         let others = [ReplicaId::new(2, 1), ReplicaId::new(3, 1)];
         step(&mut snapshots, &mut replica, MS);
-        assert!(snapshots.watch(replica.map(), "clicks", MS) && !snapshots.watch(replica.map(), "clicks", MS));
+        assert!(
+            snapshots.watch(replica.map(), "clicks", MS)
+                && !snapshots.watch(replica.map(), "clicks", MS)
+        );
         let first = replica.map().version_vector();
         snapshots.show(others[0], &first);
         snapshots.settle(&others);
@@ -291,6 +365,10 @@ mod tests {
         step(&mut snapshots, &mut replica, 400 * MS);
         assert_eq!(snapshots.without_latest(&others), others);
         snapshots.unwatch(WATCHED_FOR + MS);
-        assert!(!snapshots.is_watched() && snapshots.shown.is_empty() && snapshots.stable("clicks", MS).is_none());
+        assert!(
+            !snapshots.is_watched()
+                && snapshots.shown.is_empty()
+                && snapshots.stable("clicks", MS).is_none()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The peers with an open connection: what each was last heard to hold, and how the first pull from it went.
+//! The peers with an open connection: what each was last heard to hold, and how the first pull from
+//! it went.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,10 +24,11 @@ pub(super) struct Source {
     pub lacks: Shortfall,
     /// When that was; `None` before the first answer.
     pub heard_at: Option<Duration>,
-    /// All that it was heard to hold at its first answer, or at some later one, was here at that time.
+    /// All that it was heard to hold at its first answer, or at some later one, was here at that
+    /// time.
     pub pulled: bool,
-    /// It answered an ask, so that `synced` and `waits` are its own words. A digest that came with a
-    /// request of its own says neither.
+    /// It answered an ask, so that `synced` and `waits` are its own words. A digest that came with
+    /// a request of its own says neither.
     pub answered: bool,
     /// It said that it is synced.
     pub synced: bool,
@@ -44,7 +46,8 @@ pub(super) struct Source {
     pub rest_until: Duration,
     /// When a full pull because of a divergence was last begun.
     pub repaired_at: Option<Duration>,
-    /// For writers that a pull from this peer did not bring up to what was heard: what was heard then. Not asked again until that grows.
+    /// For writers that a pull from this peer did not bring up to what was heard: what was heard
+    /// then. Not asked again until that grows.
     pub asked: BTreeMap<ReplicaId, Version>,
 }
 
@@ -98,8 +101,15 @@ impl Sources {
         self.connected.iter().map(|(node, source)| (*node, source))
     }
 
-    /// The peer holds `heard`, it says: the last word counts, so that the memory for it stays bounded by one digest.
-    pub(super) fn hear(&mut self, peer: NodeId, heard: VersionVector, lacks: Shortfall, now: Duration) {
+    /// The peer holds `heard`, it says: the last word counts, so that the memory for it stays
+    /// bounded by one digest.
+    pub(super) fn hear(
+        &mut self,
+        peer: NodeId,
+        heard: VersionVector,
+        lacks: Shortfall,
+        now: Duration,
+    ) {
         if let Some(source) = self.connected.get_mut(&peer) {
             (source.heard, source.lacks) = (heard, lacks);
             source.heard_at = Some(now);
@@ -116,18 +126,22 @@ impl Sources {
 
     /// The peer holds `writer` up to `version`, as its gossip or a page given to it shows.
     pub(super) fn hear_writer(&mut self, peer: NodeId, writer: ReplicaId, version: Version) {
-        if let Some(source) = self.connected.get_mut(&peer).filter(|source| source.heard_at.is_some()) {
+        if let Some(source) =
+            self.connected.get_mut(&peer).filter(|source| source.heard_at.is_some())
+        {
             source.heard.raise(writer, version);
         }
     }
 
     /// Marks every peer whose digest `seen` covers as pulled.
     pub(super) fn mark_pulled(&mut self, seen: &VersionVector) {
-        for source in self.connected.values_mut().filter(|source| !source.pulled && source.heard_at.is_some()) {
-            source.pulled = source
-                .heard
-                .iter()
-                .all(|(writer, version)| seen.get(writer) >= version || source.asked.get(&writer).is_some_and(|asked| *asked >= version));
+        for source in
+            self.connected.values_mut().filter(|source| !source.pulled && source.heard_at.is_some())
+        {
+            source.pulled = source.heard.iter().all(|(writer, version)| {
+                seen.get(writer) >= version
+                    || source.asked.get(&writer).is_some_and(|asked| *asked >= version)
+            });
         }
     }
 
@@ -179,7 +193,9 @@ impl Sources {
         let source = self.connected.get(&peer)?;
         let heard = now.saturating_sub(source.heard_at?);
         let beyond = |all: &VersionVector, than: &VersionVector| {
-            all.iter().map(|(writer, version)| version.saturating_sub(than.get(writer))).fold(0, u64::saturating_add)
+            all.iter()
+                .map(|(writer, version)| version.saturating_sub(than.get(writer)))
+                .fold(0, u64::saturating_add)
         };
         let (cells_behind, time_behind) = (source.lacks.cells, source.lacks.time);
         Some(Lag {
@@ -203,13 +219,15 @@ impl Source {
         self.failures >= FAILURES_MAX
     }
 
-    /// The peer says whether it is synced. What it held before it was does not count as pulled any more.
+    /// The peer says whether it is synced. What it held before it was does not count as pulled any
+    /// more.
     pub(super) fn set_synced(&mut self, synced: bool) {
         self.pulled &= self.synced || !synced;
         (self.synced, self.answered) = (synced, true);
     }
 
-    /// The writers of whom this peer holds more than `seen`, nearest first, and how many versions more. Quiet writers come before busy ones.
+    /// The writers of whom this peer holds more than `seen`, nearest first, and how many versions
+    /// more. Quiet writers come before busy ones.
     pub(super) fn wanted(&self, seen: &VersionVector) -> Vec<(Version, ReplicaId)> {
         let lacking = |(writer, version): (ReplicaId, Version)| {
             let unasked = self.asked.get(&writer).is_none_or(|asked| *asked < version);

@@ -1,4 +1,5 @@
-//! What every enrolled replica has: its snapshots are taken, shown and asked for here, and so is what a peer lacks.
+//! What every enrolled replica has: its snapshots are taken, shown and asked for here, and so is
+//! what a peer lacks.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use super::replicator::Replicator;
 use super::snapshots::Stable;
 use super::timer::Timer;
 
-/// The least time between two times that peers are asked for what they hold, while a counter is watched.
+/// The least time between two times that peers are asked for what they hold, while a counter is
+/// watched.
 const QUESTION_INTERVAL: Duration = Duration::from_millis(250);
 /// How many peers are asked then.
 const QUESTIONS_MAX: usize = 8;
@@ -18,18 +20,28 @@ const QUESTIONS_MAX: usize = 8;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Replicator {
-    /// A counter's total at the latest state of this replica that every enrolled replica has been shown to hold, and that state's version vector.
+    /// A counter's total at the latest state of this replica that every enrolled replica has been
+    /// shown to hold, and that state's version vector.
     ///
-    /// From the first call on the counter is watched, until nobody has asked for 60 s; at most 1,024 are, and the one not asked about for longest makes
-    /// room. None until a state since then is known to be everywhere: a round trip to the slowest where all are at hand, and as long as it takes where
-    /// an enrolled replica is out of reach. Each answer's state is later than the one before it. Feed [`Input::Timer`](super::Input::Timer) afterwards
-    /// where [`poll_timeout`](Self::poll_timeout) has changed.
+    /// From the first call on the counter is watched, until nobody has asked for 60 s; at most
+    /// 1,024 are, and the one not asked about for longest makes room. None until a state since then
+    /// is known to be everywhere: a round trip to the slowest where all are at hand, and as long as
+    /// it takes where an enrolled replica is out of reach. Each answer's state is later than the
+    /// one before it. Feed [`Input::Timer`](super::Input::Timer) afterwards where
+    /// [`poll_timeout`](Self::poll_timeout) has changed.
     ///
     /// # Complexity
-    /// O(writers); the first call for a counter takes a snapshot, O(writers + replicas of the watched counters). While counters are watched and the
-    /// state moves, one is taken every 100 ms at most, 9 are kept (24 bytes a writer and a watched counter each), and every 250 ms up to 8 peers are
-    /// asked what they hold: about 100 bytes each where they hold the same, else their digest.
-    pub fn stable_total(&mut self, replica: &Replica, counter: &str, now: Duration) -> Option<Stable> {
+    /// O(writers); the first call for a counter takes a snapshot, O(writers + replicas of the
+    /// watched counters). While counters are watched and the state moves, one is taken every 100 ms
+    /// at most, 9 are kept (24 bytes a writer and a watched counter each), and every 250 ms up to 8
+    /// peers are asked what they hold: about 100 bytes each where they hold the same, else their
+    /// digest.
+    pub fn stable_total(
+        &mut self,
+        replica: &Replica,
+        counter: &str,
+        now: Duration,
+    ) -> Option<Stable> {
         self.now = self.now.max(now);
         if self.snapshots.watch(replica.map(), counter, self.now) {
             self.timers.set_by(Timer::Stable, self.now);
@@ -77,7 +89,10 @@ impl Replicator {
     fn ask_some(&mut self, replica: &mut Replica, without: &[ReplicaId]) {
         let at_hand = |life: &ReplicaId| {
             let node = NodeId(life.node);
-            let answers = self.sources.get(node).is_some_and(|source| source.heard_at.is_some() && source.rest_until <= self.now);
+            let answers = self
+                .sources
+                .get(node)
+                .is_some_and(|source| source.heard_at.is_some() && source.rest_until <= self.now);
             (answers && !self.awaits(node, |asked| asked.tells_digest())).then_some(node)
         };
         let mut peers: Vec<NodeId> = without.iter().filter_map(at_hand).collect();
@@ -87,14 +102,22 @@ impl Replicator {
         }
     }
 
-    /// How far a member is from this node, which has `seen` this; `None` before anything was heard of it.
-    pub(super) fn lag(&self, replica: &Replica, node: NodeId, seen: &VersionVector, now: Duration) -> Option<Lag> {
+    /// How far a member is from this node, which has `seen` this; `None` before anything was heard
+    /// of it.
+    pub(super) fn lag(
+        &self,
+        replica: &Replica,
+        node: NodeId,
+        seen: &VersionVector,
+        now: Duration,
+    ) -> Option<Lag> {
         if let lag @ Some(_) = self.sources.lag(node, seen, now) {
             return lag;
         }
         let (digest, heard) = self.confirmations.covered_by(node)?;
         let lacks = self.shortfall(replica, digest);
-        let versions = seen.iter().map(|(writer, version)| version.saturating_sub(digest.get(writer)));
+        let versions =
+            seen.iter().map(|(writer, version)| version.saturating_sub(digest.get(writer)));
         Some(Lag {
             cells_behind: lacks.cells,
             time_behind: lacks.time,
@@ -106,9 +129,17 @@ impl Replicator {
 
     /// What the sender of a digest lacks of what is here.
     pub(super) fn shortfall(&self, replica: &Replica, digest: &VersionVector) -> Shortfall {
-        if replica.map().version_vector().iter().all(|(writer, version)| digest.get(writer) >= version) {
+        if replica
+            .map()
+            .version_vector()
+            .iter()
+            .all(|(writer, version)| digest.get(writer) >= version)
+        {
             return Shortfall::default();
         }
-        Shortfall { cells: replica.map().cells_since(digest, LAG_CELLS_MAX), time: self.snapshots.behind_for(digest, self.now) }
+        Shortfall {
+            cells: replica.map().cells_since(digest, LAG_CELLS_MAX),
+            time: self.snapshots.behind_for(digest, self.now),
+        }
     }
 }

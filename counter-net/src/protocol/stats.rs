@@ -1,4 +1,5 @@
-//! What a replicator has counted since it was made; plain numbers, for metrics and for the simulator's cost assertions.
+//! What a replicator has counted since it was made; plain numbers, for metrics and for the
+//! simulator's cost assertions.
 
 use std::collections::BTreeMap;
 

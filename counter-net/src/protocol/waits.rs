@@ -1,4 +1,5 @@
-//! Who waits for what: a number of copies of what this replica wrote, or versions to arrive here. A table, bounded; no clock, no messages.
+//! Who waits for what: a number of copies of what this replica wrote, or versions to arrive here. A
+//! table, bounded; no clock, no messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,15 +8,18 @@ use counter_core::{ReplicaId, Version, VersionVector};
 
 /// On how many enrolled replicas a change is to be held, the one that made it included.
 ///
-/// Held means in memory; on the disk as well some milliseconds later, where the holder has a data directory.
+/// Held means in memory; on the disk as well some milliseconds later, where the holder has a data
+/// directory.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Copies {
-    /// On this many. One loss fewer than this is survived. More waits for slower nodes; more than there are waits for a newcomer.
+    /// On this many. One loss fewer than this is survived. More waits for slower nodes; more than
+    /// there are waits for a newcomer.
     Nodes(usize),
     /// On more than half of the enrolled: any two such sets share a replica.
     Majority,
-    /// On every enrolled replica. One that crashed and has not come back keeps this from being reached.
+    /// On every enrolled replica. One that crashed and has not come back keeps this from being
+    /// reached.
     All,
 }
 
@@ -99,8 +103,15 @@ impl Waits {
         self.copies.len() + self.versions.len()
     }
 
-    /// Waits for copies; of `version`, or of what the next flush writes. False where there is no room.
-    pub(super) fn put_copies(&mut self, id: u64, copies: Copies, version: Option<Version>, deadline: Duration) -> bool {
+    /// Waits for copies; of `version`, or of what the next flush writes. False where there is no
+    /// room.
+    pub(super) fn put_copies(
+        &mut self,
+        id: u64,
+        copies: Copies,
+        version: Option<Version>,
+        deadline: Duration,
+    ) -> bool {
         let room = self.len() < self.waits_max;
         if room {
             self.copies.push(CopiesWait { id, copies, version, deadline });
@@ -109,7 +120,12 @@ impl Waits {
     }
 
     /// Waits until nothing is lacking. False where there is no room.
-    pub(super) fn put_versions(&mut self, id: u64, lacking: Vec<(ReplicaId, Version)>, deadline: Duration) -> bool {
+    pub(super) fn put_versions(
+        &mut self,
+        id: u64,
+        lacking: Vec<(ReplicaId, Version)>,
+        deadline: Duration,
+    ) -> bool {
         let room = self.len() < self.waits_max && self.lacking + lacking.len() <= self.lacking_max;
         if let Some((writer, version)) = lacking.last().copied().filter(|_| room) {
             self.next.insert((writer, version, id));
@@ -149,13 +165,18 @@ impl Waits {
         self.next.first().map(|(writer, _, _)| *writer)
     }
 
-    /// Takes the waits that are reached, or over at `now`. `holdings` are the own versions that the enrolled replicas are known to hold,
-    /// greatest first. O(waits log replicas).
-    pub(super) fn take_copies(&mut self, holdings: &[Version], now: Duration) -> Vec<(u64, Waited)> {
+    /// Takes the waits that are reached, or over at `now`. `holdings` are the own versions that the
+    /// enrolled replicas are known to hold, greatest first. O(waits log replicas).
+    pub(super) fn take_copies(
+        &mut self,
+        holdings: &[Version],
+        now: Duration,
+    ) -> Vec<(u64, Waited)> {
         let enrolled = holdings.len();
         let mut answers = Vec::new();
         self.copies.retain(|wait| {
-            let held = wait.version.map_or(0, |version| holdings.partition_point(|held| *held >= version));
+            let held =
+                wait.version.map_or(0, |version| holdings.partition_point(|held| *held >= version));
             let wanted = wait.copies.of(enrolled);
             if held >= wanted {
                 answers.push((wait.id, Waited::Reached));
@@ -167,8 +188,13 @@ impl Waits {
         answers
     }
 
-    /// Takes the waits whose versions are all here, or that are over at `now`. O(writers waited for + waits that move).
-    pub(super) fn take_versions_here(&mut self, seen: impl Fn(ReplicaId) -> Version, now: Duration) -> Vec<(u64, Waited)> {
+    /// Takes the waits whose versions are all here, or that are over at `now`. O(writers waited for
+    /// + waits that move).
+    pub(super) fn take_versions_here(
+        &mut self,
+        seen: impl Fn(ReplicaId) -> Version,
+        now: Duration,
+    ) -> Vec<(u64, Waited)> {
         let mut answers = Vec::new();
         let mut from = None;
         while let Some((writer, version, id)) = self.next_after(from) {
@@ -180,24 +206,43 @@ impl Waits {
                 answers.push((id, Waited::Reached));
             }
         }
-        let over: Vec<u64> = self.versions.iter().filter(|(_, wait)| wait.deadline <= now).map(|(id, _)| *id).collect();
+        let over: Vec<u64> = self
+            .versions
+            .iter()
+            .filter(|(_, wait)| wait.deadline <= now)
+            .map(|(id, _)| *id)
+            .collect();
         for wait in over.into_iter().filter_map(|id| Some((id, self.take_versions(id)?))) {
-            let lacking =
-                wait.1.lacking.iter().map(|(writer, version)| version.saturating_sub(seen(*writer))).filter(|versions| *versions > 0);
-            let (writers, versions) = lacking.fold((0, 0_u64), |(writers, sum), versions| (writers + 1, sum.saturating_add(versions)));
+            let lacking = wait
+                .1
+                .lacking
+                .iter()
+                .map(|(writer, version)| version.saturating_sub(seen(*writer)))
+                .filter(|versions| *versions > 0);
+            let (writers, versions) = lacking.fold((0, 0_u64), |(writers, sum), versions| {
+                (writers + 1, sum.saturating_add(versions))
+            });
             answers.push((wait.0, Waited::Behind { writers, versions }));
         }
         answers
     }
 
-    fn next_after(&self, from: Option<(ReplicaId, Version, u64)>) -> Option<(ReplicaId, Version, u64)> {
+    fn next_after(
+        &self,
+        from: Option<(ReplicaId, Version, u64)>,
+    ) -> Option<(ReplicaId, Version, u64)> {
         match from {
             None => self.next.first().copied(),
-            Some(from) => self.next.range((std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded)).next().copied(),
+            Some(from) => self
+                .next
+                .range((std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded))
+                .next()
+                .copied(),
         }
     }
 
-    /// Drops what is here from the end of a wait's list; true, and the wait is gone, where nothing is left.
+    /// Drops what is here from the end of a wait's list; true, and the wait is gone, where nothing
+    /// is left.
     fn advance(&mut self, id: u64, seen: impl Fn(ReplicaId) -> Version) -> bool {
         let Some(mut wait) = self.take_versions(id) else { return false };
         while wait.lacking.last().is_some_and(|(writer, version)| seen(*writer) >= *version) {
@@ -221,7 +266,10 @@ impl Waits {
 }
 
 /// What of `versions` is not here.
-pub(super) fn lacking(versions: &VersionVector, seen: impl Fn(ReplicaId) -> Version) -> Vec<(ReplicaId, Version)> {
+pub(super) fn lacking(
+    versions: &VersionVector,
+    seen: impl Fn(ReplicaId) -> Version,
+) -> Vec<(ReplicaId, Version)> {
     versions.iter().filter(|(writer, version)| seen(*writer) < *version).collect()
 }
 
@@ -237,14 +285,24 @@ mod tests {
 
     #[test]
     fn copies_are_counted_with_the_writer_among_them() {
-        assert_eq!([Copies::Nodes(0), Copies::Nodes(2), Copies::Majority, Copies::All].map(|copies| copies.of(4)), [1, 2, 3, 4]);
+        assert_eq!(
+            [Copies::Nodes(0), Copies::Nodes(2), Copies::Majority, Copies::All]
+                .map(|copies| copies.of(4)),
+            [1, 2, 3, 4]
+        );
         let mut waits = Waits::new(8, 8);
-        assert!(waits.put_copies(1, Copies::Nodes(2), Some(5), 9 * MS) && waits.put_copies(2, Copies::All, None, 9 * MS));
+        assert!(
+            waits.put_copies(1, Copies::Nodes(2), Some(5), 9 * MS)
+                && waits.put_copies(2, Copies::All, None, 9 * MS)
+        );
         assert_eq!(waits.take_copies(&[7, 4, 0], MS), []);
         waits.flushed(6);
         assert_eq!(waits.version_wanted(), Some(6));
         assert_eq!(waits.take_copies(&[7, 5, 0], MS), [(1, Waited::Reached)]);
-        assert_eq!(waits.take_copies(&[7, 6, 0], 9 * MS), [(2, Waited::Few { held: 2, wanted: 3, enrolled: 3 })]);
+        assert_eq!(
+            waits.take_copies(&[7, 6, 0], 9 * MS),
+            [(2, Waited::Few { held: 2, wanted: 3, enrolled: 3 })]
+        );
         assert!(waits.is_empty());
     }
 
@@ -253,7 +311,10 @@ mod tests {
         let mut waits = Waits::new(8, 8);
         assert!(waits.put_versions(1, vec![(id(1), 5), (id(2), 3)], 9 * MS));
         assert!(waits.put_versions(2, vec![(id(2), 2)], 9 * MS));
-        assert_eq!(waits.take_versions_here(|writer| if writer == id(2) { 2 } else { 9 }, MS), [(2, Waited::Reached)]);
+        assert_eq!(
+            waits.take_versions_here(|writer| if writer == id(2) { 2 } else { 9 }, MS),
+            [(2, Waited::Reached)]
+        );
         assert_eq!(waits.take_versions_here(|writer| if writer == id(2) { 3 } else { 0 }, MS), []);
         assert_eq!(waits.take_versions_here(|_| 5, MS), [(1, Waited::Reached)]);
         assert!(waits.is_empty() && waits.lacking == 0 && waits.next.is_empty());
@@ -264,7 +325,10 @@ mod tests {
         let mut waits = Waits::new(8, 8);
         assert!(waits.put_versions(1, vec![(id(1), 5), (id(2), 3), (id(3), 1)], 9 * MS));
         let seen = |writer| if writer == id(2) { 3 } else { 0 };
-        assert_eq!(waits.take_versions_here(seen, 9 * MS), [(1, Waited::Behind { writers: 2, versions: 6 })]);
+        assert_eq!(
+            waits.take_versions_here(seen, 9 * MS),
+            [(1, Waited::Behind { writers: 2, versions: 6 })]
+        );
         assert!(waits.is_empty() && waits.lacking == 0 && waits.next.is_empty());
     }
 
@@ -272,7 +336,10 @@ mod tests {
     fn waits_are_bounded_by_number_and_by_what_they_lack() {
         let mut waits = Waits::new(2, 3);
         assert!(!waits.put_versions(1, vec![(id(1), 5); 4], MS), "more than may be lacking");
-        assert!(waits.put_versions(1, vec![(id(1), 5)], MS) && waits.put_copies(2, Copies::All, Some(1), MS));
+        assert!(
+            waits.put_versions(1, vec![(id(1), 5)], MS)
+                && waits.put_copies(2, Copies::All, Some(1), MS)
+        );
         assert!(!waits.put_copies(3, Copies::All, Some(1), MS));
         waits.forget(1);
         assert!(waits.put_copies(3, Copies::All, Some(1), MS));

@@ -1,4 +1,5 @@
-//! How messages become bytes and back: CBOR for the envelope, packed byte strings for hashes, ids and version vectors.
+//! How messages become bytes and back: CBOR for the envelope, packed byte strings for hashes, ids
+//! and version vectors.
 
 use counter_core::{DecodeError, Delta, ReplicaId, VersionVector};
 use serde::de::{DeserializeOwned, Error as _};
@@ -50,7 +51,8 @@ fn sixteen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Er
 
 /// The bytes of a message.
 pub(super) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    // Writing these structs into a Vec cannot fail: no map has a key that CBOR lacks. An empty message is refused by the far end.
+    // Writing these structs into a Vec cannot fail: no map has a key that CBOR lacks. An empty
+    // message is refused by the far end.
     serde_cbor::to_vec(message).unwrap_or_default()
 }
 
@@ -59,7 +61,9 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Res
     check_length(bytes, bytes_max)?;
     // The version is read first: a later one may have changed the meaning of every other field.
     match serde_cbor::from_slice::<Versioned>(bytes) {
-        Ok(Versioned { version: VERSION }) => serde_cbor::from_slice(bytes).map_err(|_| Refusal::Malformed),
+        Ok(Versioned { version: VERSION }) => {
+            serde_cbor::from_slice(bytes).map_err(|_| Refusal::Malformed)
+        }
         Ok(_) => Err(Refusal::UnknownVersion),
         Err(_) => Err(Refusal::Malformed),
     }
@@ -84,7 +88,8 @@ struct Versioned {
     version: u64,
 }
 
-/// A version vector as bytes: for each writer its 16 bytes, then its version as a LEB128 number; ascending by writer.
+/// A version vector as bytes: for each writer its 16 bytes, then its version as a LEB128 number;
+/// ascending by writer.
 pub(crate) fn pack_vector(vector: &VersionVector) -> ByteBuf {
     let mut bytes = Vec::with_capacity(vector.len() * (ReplicaId::BYTES + 3));
     for (replica, version) in vector.iter() {
@@ -95,11 +100,15 @@ pub(crate) fn pack_vector(vector: &VersionVector) -> ByteBuf {
 }
 
 /// Reads [`pack_vector`], of at most `replicas_max` writers.
-pub(crate) fn unpack_vector(mut bytes: &[u8], replicas_max: usize) -> Result<VersionVector, Refusal> {
+pub(crate) fn unpack_vector(
+    mut bytes: &[u8],
+    replicas_max: usize,
+) -> Result<VersionVector, Refusal> {
     let mut vector = VersionVector::new();
     let mut last = None;
     while !bytes.is_empty() {
-        let (id, rest) = bytes.split_first_chunk::<{ ReplicaId::BYTES }>().ok_or(Refusal::Malformed)?;
+        let (id, rest) =
+            bytes.split_first_chunk::<{ ReplicaId::BYTES }>().ok_or(Refusal::Malformed)?;
         let (version, rest) = take_varint(rest).ok_or(Refusal::Malformed)?;
         let replica = ReplicaId::from_bytes(*id);
         if version == 0 || last.is_some_and(|last| last >= replica) {
@@ -123,7 +132,11 @@ pub(super) fn pack_ids(ids: &[ReplicaId]) -> ByteBuf {
 /// Reads [`pack_ids`].
 pub(super) fn unpack_ids(bytes: &[u8]) -> Result<Vec<ReplicaId>, Refusal> {
     let (ids, rest) = bytes.as_chunks::<{ ReplicaId::BYTES }>();
-    if rest.is_empty() { Ok(ids.iter().map(|id| ReplicaId::from_bytes(*id)).collect()) } else { Err(Refusal::Malformed) }
+    if rest.is_empty() {
+        Ok(ids.iter().map(|id| ReplicaId::from_bytes(*id)).collect())
+    } else {
+        Err(Refusal::Malformed)
+    }
 }
 
 pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -154,7 +167,9 @@ mod tests {
     use super::*;
 
     fn vector(len: u64) -> VersionVector {
-        (1..=len).map(|node| (ReplicaId::new(node, 7), if node == 3 { u64::MAX } else { node * 100 })).collect()
+        (1..=len)
+            .map(|node| (ReplicaId::new(node, 7), if node == 3 { u64::MAX } else { node * 100 }))
+            .collect()
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub(crate) struct Store {
     pub(crate) load_time: Duration,
 }
 
-/// What the commit thread sees of a node. It keeps the directory locked while it lives, and does not keep the node.
+/// What the commit thread sees of a node. It keeps the directory locked while it lives, and does
+/// not keep the node.
 struct Stored {
     shared: Weak<Shared>,
     _directory: Directory,
@@ -30,17 +31,28 @@ impl Source for Stored {
         let flushed = state.replica.flush();
         let delta = state.replica.map().delta_since(stored);
         if !flushed.changed.is_empty() {
-            // The replicator tells of what it flushes itself; this flush was ours, and it publishes it when it is woken.
-            shared.subscribers.state_changed(flushed.changed.iter().map(|key| state.replica.map().name_of(*key)));
+            // The replicator tells of what it flushes itself; this flush was ours, and it publishes
+            // it when it is woken.
+            shared
+                .subscribers
+                .state_changed(flushed.changed.iter().map(|key| state.replica.map().name_of(*key)));
             drop(state);
             shared.wakes.local.notify_one();
         }
         delta
     }
 
-    fn page(&mut self, have: &VersionVector, only: &[ReplicaId], cursor: Option<&Cursor>, bytes_max: usize) -> Page {
+    fn page(
+        &mut self,
+        have: &VersionVector,
+        only: &[ReplicaId],
+        cursor: Option<&Cursor>,
+        bytes_max: usize,
+    ) -> Page {
         match self.shared.upgrade() {
-            Some(shared) => shared.read().replica.map().page_since(have, Some(only), cursor, bytes_max),
+            Some(shared) => {
+                shared.read().replica.map().page_since(have, Some(only), cursor, bytes_max)
+            }
             None => Page { delta: Delta::default(), next: None },
         }
     }
@@ -63,13 +75,20 @@ impl Source for Stored {
     }
 
     fn writers(&mut self) -> Vec<ReplicaId> {
-        self.shared.upgrade().map_or_else(Vec::new, |shared| shared.read().replica.map().replicas().collect())
+        self.shared
+            .upgrade()
+            .map_or_else(Vec::new, |shared| shared.read().replica.map().replicas().collect())
     }
 }
 
 impl Shared {
     /// Starts to commit what changes; `stored` is what the store held when it was opened.
-    pub(crate) fn commit_to(self: &Arc<Self>, store: Store, stored: VersionVector, commit_interval: Duration) -> std::io::Result<()> {
+    pub(crate) fn commit_to(
+        self: &Arc<Self>,
+        store: Store,
+        stored: VersionVector,
+        commit_interval: Duration,
+    ) -> std::io::Result<()> {
         // Set once, before anybody else has this node.
         let _first = self.stored.set((store.directory.store_path(), store.load_time));
         self.write().replicator.follow_store(stored.clone());

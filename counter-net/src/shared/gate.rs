@@ -15,8 +15,10 @@ const FAILING: u8 = 2;
 pub(crate) struct Gate(AtomicU8);
 
 impl Gate {
-    /// Adds, unless the gate is closed, and returns [`AddError::Stopped`] where it was closed for good meanwhile. Then the add may be counted
-    /// or not. An add that returned Ok is counted before [`stop`](Self::stop) and [`counter_core::Replica::hand_over`], so the last flush has it.
+    /// Adds, unless the gate is closed, and returns [`AddError::Stopped`] where it was closed for
+    /// good meanwhile. Then the add may be counted or not. An add that returned Ok is counted
+    /// before [`stop`](Self::stop) and [`counter_core::Replica::hand_over`], so the last flush has
+    /// it.
     #[inline]
     pub(crate) fn pass(&self, add: impl FnOnce() -> Result<(), AddError>) -> Result<(), AddError> {
         self.check()?;

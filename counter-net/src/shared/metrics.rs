@@ -21,7 +21,8 @@ thread_local! {
     static STRIPE: usize = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
 }
 
-/// What the driver and the handles count as it happens. The replicator's own counts are read from it at a scrape.
+/// What the driver and the handles count as it happens. The replicator's own counts are read from
+/// it at a scrape.
 #[derive(Default)]
 pub(crate) struct Metrics {
     adds: [Stripe; STRIPES],

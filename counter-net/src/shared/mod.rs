@@ -1,4 +1,5 @@
-//! What the driver and every handle of a node share: the state behind one lock, and the signals between them.
+//! What the driver and every handle of a node share: the state behind one lock, and the signals
+//! between them.
 
 mod commits;
 mod gate;
@@ -31,7 +32,8 @@ pub(crate) struct State {
     pub(crate) viewers_told: u64,
 }
 
-/// Who this node is; fixed at its start. Which writer it is, the replica says: a node may go on as another.
+/// Who this node is; fixed at its start. Which writer it is, the replica says: a node may go on as
+/// another.
 pub(crate) struct Identity {
     pub(crate) region: String,
     pub(crate) cluster: String,
@@ -60,7 +62,8 @@ pub(crate) struct Shared {
     pub(crate) peers: AtomicUsize,
     /// What was asked for last; the driver follows.
     pub(crate) isolated: AtomicBool,
-    /// This node runs on a copy and has not caught up with a member: what it holds may be in terms that the others have given up.
+    /// This node runs on a copy and has not caught up with a member: what it holds may be in terms
+    /// that the others have given up.
     pub(crate) behind: AtomicBool,
     /// When it stops, no later life of this node goes on from its directory.
     pub(crate) for_good: AtomicBool,
@@ -89,7 +92,13 @@ pub(crate) struct Trouble {
 }
 
 impl Shared {
-    pub(crate) fn new(identity: Identity, origin: Instant, state: State, wakes: Wakes, metrics: Metrics) -> Arc<Self> {
+    pub(crate) fn new(
+        identity: Identity,
+        origin: Instant,
+        state: State,
+        wakes: Wakes,
+        metrics: Metrics,
+    ) -> Arc<Self> {
         let readiness = state.replicator.readiness();
         Arc::new(Self {
             identity,
@@ -126,7 +135,8 @@ impl Shared {
         self.read().replica.id()
     }
 
-    /// A poisoned lock means that a reader or the driver panicked between two steps of the state; joins are repeatable, so reading goes on.
+    /// A poisoned lock means that a reader or the driver panicked between two steps of the state;
+    /// joins are repeatable, so reading goes on.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,7 +166,10 @@ impl Shared {
     }
 
     pub(crate) fn set_troubles(&self, troubles: Vec<Trouble>) {
-        let before = std::mem::replace(&mut *self.troubles.lock().unwrap_or_else(PoisonError::into_inner), troubles.clone());
+        let before = std::mem::replace(
+            &mut *self.troubles.lock().unwrap_or_else(PoisonError::into_inner),
+            troubles.clone(),
+        );
         if before != troubles {
             self.subscribers.presence_changed();
         }

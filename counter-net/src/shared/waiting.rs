@@ -19,7 +19,8 @@ pub(crate) struct Waiting {
 #[derive(Default)]
 struct Table {
     last_id: u64,
-    /// For the driver to hand on; at most `NEW_MAX` waits, and as many withdrawals as there are waits open.
+    /// For the driver to hand on; at most `NEW_MAX` waits, and as many withdrawals as there are
+    /// waits open.
     new: Vec<Input>,
     open: HashMap<u64, oneshot::Sender<Waited>>,
     closed: bool,
@@ -30,8 +31,12 @@ impl Waiting {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a wait; it is answered at once where there is no room, and ends without an answer where the node has stopped.
-    pub(crate) fn begin(&self, input: impl FnOnce(u64) -> Input) -> (u64, oneshot::Receiver<Waited>) {
+    /// Opens a wait; it is answered at once where there is no room, and ends without an answer
+    /// where the node has stopped.
+    pub(crate) fn begin(
+        &self,
+        input: impl FnOnce(u64) -> Input,
+    ) -> (u64, oneshot::Receiver<Waited>) {
         let (send, answer) = oneshot::channel();
         let mut table = self.table();
         table.last_id += 1;

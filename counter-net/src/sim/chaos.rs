@@ -9,10 +9,12 @@ use crate::protocol::ProtocolConfig;
 
 const REGIONS: [&str; 4] = ["ord", "fra", "sin", "syd"];
 const COUNTERS: [&str; 3] = ["clicks", "likes", "carts"];
-/// How long presence may take to become right once states are equal: two suspicions and a few lost messages.
+/// How long presence may take to become right once states are equal: two suspicions and a few lost
+/// messages.
 const PRESENCE_LIMIT: Duration = Duration::from_secs(12);
 
-/// A random cluster, random acts and random faults; then all is healed, and everything must come out exact.
+/// A random cluster, random acts and random faults; then all is healed, and everything must come
+/// out exact.
 #[derive(Clone, Debug)]
 pub struct Chaos {
     /// Decides everything.
@@ -37,9 +39,14 @@ impl Chaos {
     /// What went wrong, whenever it did.
     pub fn run(&self) -> Result<Sim, Failure> {
         let mut dice = fastrand::Rng::with_seed(self.seed ^ 0xc4a0_5000);
-        let link = if dice.bool() { Link::lossy(self.loss) } else { Link { gossip_loss: self.loss, ..Link::loopback() } };
+        let link = if dice.bool() {
+            Link::lossy(self.loss)
+        } else {
+            Link { gossip_loss: self.loss, ..Link::loopback() }
+        };
         let protocol = if dice.bool() { cramped(&mut dice) } else { ProtocolConfig::default() };
-        let mut sim = Sim::new(SimConfig { seed: self.seed, link, protocol, ..SimConfig::default() });
+        let mut sim =
+            Sim::new(SimConfig { seed: self.seed, link, protocol, ..SimConfig::default() });
         for at in 0..dice.usize(2..=5) {
             sim.start(REGIONS[at % dice.usize(1..=REGIONS.len())]);
         }
@@ -98,12 +105,14 @@ impl Chaos {
             sim.restart(host, dice.bool());
         }
         sim.healed_in.0 = sim.run_until_converged(self.limit)?;
-        sim.healed_in.1 = sim.run_until(PRESENCE_LIMIT, |sim| sim.presence_is_right() && sim.is_all_synced())?;
+        sim.healed_in.1 =
+            sim.run_until(PRESENCE_LIMIT, |sim| sim.presence_is_right() && sim.is_all_synced())?;
         sim.check()
     }
 }
 
-/// Bounds so small that a few dozen cells are many pages, many payloads and more than gaps may hold.
+/// Bounds so small that a few dozen cells are many pages, many payloads and more than gaps may
+/// hold.
 fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
     ProtocolConfig {
         payload_bytes_max: dice.usize(250..1000),
@@ -117,7 +126,8 @@ fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
 }
 
 impl Sim {
-    /// After a [`Chaos`]: how long it took from the heal to equal states, and from there to the right presence.
+    /// After a [`Chaos`]: how long it took from the heal to equal states, and from there to the
+    /// right presence.
     pub fn healed_in(&self) -> (Duration, Duration) {
         self.healed_in
     }

@@ -68,7 +68,11 @@ impl Sim {
 
     /// The replicas that count at a node and are not there.
     pub fn missing(&self, host: usize) -> Vec<ReplicaId> {
-        self.hosts[host].alive.as_ref().map(|alive| alive.machine.missing(&alive.replica)).unwrap_or_default()
+        self.hosts[host]
+            .alive
+            .as_ref()
+            .map(|alive| alive.machine.missing(&alive.replica))
+            .unwrap_or_default()
     }
 
     /// The incarnation that a node runs as, or ran as last.

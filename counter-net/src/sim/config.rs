@@ -15,9 +15,11 @@ pub struct SimConfig {
     pub protocol: ProtocolConfig,
     /// Every link, unless [`Sim::set_link`](crate::sim::Sim::set_link) says otherwise.
     pub link: Link,
-    /// To how many peers a node passes gossip on: gossipsub's mesh degree. A mesh edge goes both ways.
+    /// To how many peers a node passes gossip on: gossipsub's mesh degree. A mesh edge goes both
+    /// ways.
     pub mesh_degree: usize,
-    /// To how many peers a node connects by itself, where there are more; with those that connect to it, about twice as many.
+    /// To how many peers a node connects by itself, where there are more; with those that connect
+    /// to it, about twice as many.
     pub dials: usize,
     /// Round trips from a dial to the first message over the connection: TCP, the private network's
     /// nonces, Noise, Yamux.
@@ -30,16 +32,19 @@ pub struct SimConfig {
     pub lost_after: Duration,
     /// How long after a heal, at most, both ends are connected again.
     pub reconnect_after: Duration,
-    /// Whether a life with a disk claims the one before it, as real nodes do. Then cells are not one writer's own any more, so totals are held
-    /// against the truth instead of cells, and a story has to do without resets and subtractions.
+    /// Whether a life with a disk claims the one before it, as real nodes do. Then cells are not
+    /// one writer's own any more, so totals are held against the truth instead of cells, and a
+    /// story has to do without resets and subtractions.
     pub retirement: bool,
-    /// Whether nodes have names: a start without a disk is an incarnation of the same node, under a number from a clock that may have been set back.
+    /// Whether nodes have names: a start without a disk is an incarnation of the same node, under a
+    /// number from a clock that may have been set back.
     pub named: bool,
     /// Dedup entries of a kind that are kept of each writer.
     pub dedup_max: usize,
     /// How many counters a node makes. A join takes twice as many.
     pub counters_max: usize,
-    /// The plain oracle does not look, and blame is not a failure: the story states what must be shown.
+    /// The plain oracle does not look, and blame is not a failure: the story states what must be
+    /// shown.
     pub unwatched: bool,
 }
 
@@ -50,13 +55,15 @@ pub struct Link {
     pub latency: Latency,
     /// Share of gossip messages that are lost, 0 to 1.
     pub gossip_loss: f64,
-    /// Share of gossip messages that arrive a second time, later, past the mesh's own duplicate filter.
+    /// Share of gossip messages that arrive a second time, later, past the mesh's own duplicate
+    /// filter.
     pub duplication: f64,
     /// Share of requests that fail.
     pub request_loss: f64,
 }
 
-/// A distribution: nine in ten messages take between `least` and `typical`, one in ten up to `most`, so that messages overtake each other.
+/// A distribution: nine in ten messages take between `least` and `typical`, one in ten up to
+/// `most`, so that messages overtake each other.
 #[derive(Copy, Clone, Debug)]
 pub struct Latency {
     /// The fastest message.
@@ -69,7 +76,8 @@ pub struct Latency {
 
 impl Latency {
     pub(super) fn sample(&self, rng: &mut fastrand::Rng) -> Duration {
-        let (from, to) = if rng.u8(..10) < 9 { (self.least, self.typical) } else { (self.typical, self.most) };
+        let (from, to) =
+            if rng.u8(..10) < 9 { (self.least, self.typical) } else { (self.typical, self.most) };
         from + to.saturating_sub(from).mul_f64(rng.f64())
     }
 }
@@ -77,7 +85,11 @@ impl Latency {
 impl Link {
     /// A perfect link within one machine: 50 to 200 microseconds, nothing lost.
     pub fn loopback() -> Self {
-        let latency = Latency { least: Duration::from_micros(50), typical: Duration::from_micros(150), most: Duration::from_micros(200) };
+        let latency = Latency {
+            least: Duration::from_micros(50),
+            typical: Duration::from_micros(150),
+            most: Duration::from_micros(200),
+        };
         Self { latency, gossip_loss: 0.0, duplication: 0.0, request_loss: 0.0 }
     }
 
@@ -90,13 +102,23 @@ impl Link {
 
     /// A good link between continents: 20 to 160 ms, with stragglers up to 400 ms, nothing lost.
     pub fn wide() -> Self {
-        let latency = Latency { least: Duration::from_millis(20), typical: Duration::from_millis(160), most: Duration::from_millis(400) };
+        let latency = Latency {
+            least: Duration::from_millis(20),
+            typical: Duration::from_millis(160),
+            most: Duration::from_millis(400),
+        };
         Self { latency, ..Self::loopback() }
     }
 
-    /// A bad link: like `wide`, and this share of gossip is lost, half as much duplicated, and a quarter of it of requests fails.
+    /// A bad link: like `wide`, and this share of gossip is lost, half as much duplicated, and a
+    /// quarter of it of requests fails.
     pub fn lossy(share: f64) -> Self {
-        Self { gossip_loss: share, duplication: share / 2.0, request_loss: share / 4.0, ..Self::wide() }
+        Self {
+            gossip_loss: share,
+            duplication: share / 2.0,
+            request_loss: share / 4.0,
+            ..Self::wide()
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::ops::AddAssign;
 
-/// Counts of one node, or of all. Bytes are payloads: a copy of a gossip message counts each time it is sent to a peer; what the transport
-/// adds (framing, signatures, encryption) does not count.
+/// Counts of one node, or of all. Bytes are payloads: a copy of a gossip message counts each time
+/// it is sent to a peer; what the transport adds (framing, signatures, encryption) does not count.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Gossip messages sent, copies included.

@@ -1,4 +1,5 @@
-//! The way from a dial to a connection: the handshake takes round trips, and may be refused or not answered at all.
+//! The way from a dial to a connection: the handshake takes round trips, and may be refused or not
+//! answered at all.
 
 use std::time::Duration;
 
@@ -30,8 +31,9 @@ impl Sim {
 
     /// A node's machine wants a member reached, at the address that the member announced.
     pub(super) fn dial_member(&mut self, from: usize, node: NodeId, addresses: &[Vec<u8>]) {
-        let Some(to) = addresses.first().and_then(|bytes| usize::try_from(u64::from_be_bytes(bytes.as_slice().try_into().ok()?)).ok())
-        else {
+        let Some(to) = addresses.first().and_then(|bytes| {
+            usize::try_from(u64::from_be_bytes(bytes.as_slice().try_into().ok()?)).ok()
+        }) else {
             return;
         };
         if self.hosts.get(to).is_some_and(|host| host.node == node) {
@@ -50,7 +52,8 @@ impl Sim {
     /// Tells a node what its search has come to.
     fn search(&mut self, host: usize) {
         let Some(alive) = self.hosts[host].alive.as_ref() else { return };
-        let search = Search { candidates: alive.dialling.len(), unsure: !alive.is_sure, key_refused: false };
+        let search =
+            Search { candidates: alive.dialling.len(), unsure: !alive.is_sure, key_refused: false };
         self.hand(host, Input::Search(search), None);
     }
 
@@ -60,7 +63,10 @@ impl Sim {
             return self.end_dial(from, to);
         }
         if !self.links.is_whole(from, to) {
-            return self.queue.push(self.now + self.config.dial_timeout, Event::DialFailed { from, life, to, tries });
+            return self.queue.push(
+                self.now + self.config.dial_timeout,
+                Event::DialFailed { from, life, to, tries },
+            );
         }
         // One way is behind us.
         let ways = if self.is_up(to) { 2 * self.config.handshake.max(1) - 1 } else { 1 };
@@ -73,7 +79,8 @@ impl Sim {
     }
 
     pub(super) fn on_connected(&mut self, from: usize, to: usize, tries: u32) {
-        let possible = self.links.is_wanted(from, to) && self.is_up(to) && self.links.is_whole(from, to);
+        let possible =
+            self.links.is_wanted(from, to) && self.is_up(to) && self.links.is_whole(from, to);
         if !possible {
             return self.on_dial_failed(from, to, tries);
         }

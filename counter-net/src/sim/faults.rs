@@ -35,11 +35,13 @@ impl Sim {
         latency.sample(&mut self.rng)
     }
 
-    /// Kills a node: peers see their connections close. What it had not sent is gone; what it had flushed stays on its disk.
+    /// Kills a node: peers see their connections close. What it had not sent is gone; what it had
+    /// flushed stays on its disk.
     pub fn crash(&mut self, host: usize) {
         let Some(alive) = self.hosts[host].alive.take() else { return };
         self.truth.crashed(alive.replica.id());
-        self.hosts[host].disk = Some(self.hosts[host].committed.clone().unwrap_or_else(|| alive.replica.map().clone()));
+        self.hosts[host].disk =
+            Some(self.hosts[host].committed.clone().unwrap_or_else(|| alive.replica.map().clone()));
         self.hosts[host].viewers = 0;
         for peer in self.links.peers(host) {
             self.close_soon(host, peer);
@@ -51,22 +53,34 @@ impl Sim {
         self.leave_as(host, false);
     }
 
-    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. False where nobody has all that it wrote.
+    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. False where
+    /// nobody has all that it wrote.
     pub fn leave_for_good(&mut self, host: usize) -> bool {
         self.leave_as(host, true)
     }
 
     fn leave_as(&mut self, host: usize, for_good: bool) -> bool {
         self.hand(host, Input::Leave { for_good }, None);
-        let drained = |sim: &mut Self| sim.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica));
+        let drained = |sim: &mut Self| {
+            sim.hosts[host]
+                .alive
+                .as_ref()
+                .is_none_or(|alive| alive.machine.is_drained(&alive.replica))
+        };
         // A peer that does not answer is not waited for longer than a shutdown may take.
         let _ = self.run_until(Duration::from_secs(2), drained);
-        let wrote = self.hosts[host].alive.as_ref().map(|alive| (alive.replica.id(), alive.replica.version()));
+        let wrote = self.hosts[host]
+            .alive
+            .as_ref()
+            .map(|alive| (alive.replica.id(), alive.replica.version()));
         self.crash(host);
-        wrote.is_some_and(|(writer, version)| self.up().any(|(_, alive)| alive.replica.map().counted_up_to(writer) >= version))
+        wrote.is_some_and(|(writer, version)| {
+            self.up().any(|(_, alive)| alive.replica.map().counted_up_to(writer) >= version)
+        })
     }
 
-    /// An operator retires, at `host`, the last life of a node that is down for good. True where it is claimed now.
+    /// An operator retires, at `host`, the last life of a node that is down for good. True where it
+    /// is claimed now.
     pub fn retire(&mut self, host: usize, lost: usize) -> bool {
         let lost = self.hosts[lost].replica_id();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
@@ -75,19 +89,25 @@ impl Sim {
         retired
     }
 
-    /// An operator retires, at `host`, every enrolled life whose node does not run, or runs as a later one.
+    /// An operator retires, at `host`, every enrolled life whose node does not run, or runs as a
+    /// later one.
     pub fn retire_absent(&mut self, host: usize) {
         let up: Vec<ReplicaId> = self.up().map(|(_, alive)| alive.replica.id()).collect();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
-        let absent: Vec<ReplicaId> = alive.replica.map().enrolled().filter(|life| !up.contains(life)).collect();
+        let absent: Vec<ReplicaId> =
+            alive.replica.map().enrolled().filter(|life| !up.contains(life)).collect();
         // One that is still thought to be live is refused.
-        let retired = absent.into_iter().filter(|&life| alive.machine.force_retire(&mut alive.replica, life).is_ok()).count();
+        let retired = absent
+            .into_iter()
+            .filter(|&life| alive.machine.force_retire(&mut alive.replica, life).is_ok())
+            .count();
         if retired > 0 {
             self.hand(host, Input::LocalChange, None);
         }
     }
 
-    /// Starts a node that is down as a new writer; with its disk it still holds what its earlier lives held.
+    /// Starts a node that is down as a new writer; with its disk it still holds what its earlier
+    /// lives held.
     pub fn restart(&mut self, host: usize, with_disk: bool) {
         if self.hosts[host].alive.is_some() {
             return;
@@ -108,7 +128,9 @@ impl Sim {
 
     /// From now on nothing gets from any of `from` to any of `to`; the other way stays open.
     pub fn cut_one_way(&mut self, from: &[usize], to: &[usize]) {
-        for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+        for (a, b) in
+            from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b)
+        {
             self.links.cut(a, b);
             if let Some(epoch) = self.links.epoch(a, b) {
                 self.queue.push(self.now + self.config.lost_after, Event::Lost { a, b, epoch });
@@ -125,7 +147,8 @@ impl Sim {
     /// Every cut is over; connections come back one by one.
     pub fn heal(&mut self) {
         self.links.heal();
-        let lost: Vec<(usize, usize)> = self.links.wanted().filter(|(a, b)| self.links.epoch(*a, *b).is_none()).collect();
+        let lost: Vec<(usize, usize)> =
+            self.links.wanted().filter(|(a, b)| self.links.epoch(*a, *b).is_none()).collect();
         for (a, b) in lost {
             let after = self.config.reconnect_after.mul_f64(self.rng.f64());
             self.dial_after(a, b, after);
@@ -137,12 +160,14 @@ impl Sim {
         self.hosts[host].slowness = each;
     }
 
-    /// From now on a node accepts connections and says nothing: it answers no request, sends none, and passes no gossip on.
+    /// From now on a node accepts connections and says nothing: it answers no request, sends none,
+    /// and passes no gossip on.
     pub fn mute(&mut self, host: usize) {
         self.hosts[host].is_mute = true;
     }
 
-    /// A node's clock jumps ahead (as after a suspended machine wakes) and runs at `rate` from now on; 1.0 is right. Rates must be above 0.
+    /// A node's clock jumps ahead (as after a suspended machine wakes) and runs at `rate` from now
+    /// on; 1.0 is right. Rates must be above 0.
     pub fn set_clock(&mut self, host: usize, jump: Duration, rate: f64) {
         self.hosts[host].set_clock(jump, rate.max(0.01), self.now);
         self.rewake(host);

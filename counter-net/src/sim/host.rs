@@ -38,7 +38,8 @@ pub(super) struct Host {
 pub(super) struct Alive {
     pub replica: Replica,
     pub machine: Replicator,
-    /// Requests that it has to answer, by the id they have here: who asked, in which life, under which id, over which connection.
+    /// Requests that it has to answer, by the id they have here: who asked, in which life, under
+    /// which id, over which connection.
     pub inbound: BTreeMap<u64, (usize, u64, u64, u64)>,
     pub last_inbound: u64,
     /// When it is woken, at the earliest scheduled.
@@ -66,7 +67,11 @@ struct Clock {
 
 impl Host {
     pub(super) fn new(index: usize, region: &str, rng: &mut fastrand::Rng) -> Self {
-        let clock = Clock { base: Duration::from_millis(rng.u64(..1_000_000_000)), since: Duration::ZERO, rate: 1.0 };
+        let clock = Clock {
+            base: Duration::from_millis(rng.u64(..1_000_000_000)),
+            since: Duration::ZERO,
+            rate: 1.0,
+        };
         Self {
             node: NodeId(mixed(index as u64 + 1)),
             region: region.to_owned(),
@@ -120,9 +125,13 @@ impl Host {
         self.writer = ReplicaId::new(self.node.0, generation);
         let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
         if self.retires && with_disk && before.generation > 0 {
-            // All that the directory knows of, as the driver does: the latest may have left no more than its number.
-            let earlier: Vec<ReplicaId> =
-                replica.map().replicas().filter(|life| life.node == before.node && *life != self.writer).collect();
+            // All that the directory knows of, as the driver does: the latest may have left no more
+            // than its number.
+            let earlier: Vec<ReplicaId> = replica
+                .map()
+                .replicas()
+                .filter(|life| life.node == before.node && *life != self.writer)
+                .collect();
             earlier.into_iter().chain([before]).for_each(|life| {
                 replica.claim(life);
             });
@@ -155,8 +164,10 @@ impl Host {
     /// The first world time at which this node's clock shows `local`.
     pub(super) fn world(&self, local: Duration, now: Duration) -> Duration {
         let ahead = local.saturating_sub(self.local(now));
-        // A microsecond more than the exact time: rounding never wakes a node just before its deadline, for ever.
-        now + ahead.div_f64(self.clock.rate) + if ahead.is_zero() { Duration::ZERO } else { Duration::from_micros(1) }
+        // A microsecond more than the exact time: rounding never wakes a node just before its
+        // deadline, for ever.
+        now + ahead.div_f64(self.clock.rate)
+            + if ahead.is_zero() { Duration::ZERO } else { Duration::from_micros(1) }
     }
 
     pub(super) fn set_clock(&mut self, jump: Duration, rate: f64, now: Duration) {
@@ -164,10 +175,15 @@ impl Host {
     }
 }
 
-/// The number that a node without a disk draws. In one start of three the clock was set back, so the number may be below that of earlier starts.
+/// The number that a node without a disk draws. In one start of three the clock was set back, so
+/// the number may be below that of earlier starts.
 fn number_by_clock(before: ReplicaId, seed: u64) -> u64 {
     let (latest, low) = (before.generation >> 32, mixed(seed) & u64::from(u32::MAX));
-    let upper = if seed.is_multiple_of(3) { 1 + (seed >> 16) % latest.max(1) } else { latest + 1 + (seed >> 16) % 2 };
+    let upper = if seed.is_multiple_of(3) {
+        1 + (seed >> 16) % latest.max(1)
+    } else {
+        latest + 1 + (seed >> 16) % 2
+    };
     upper << 32 | low
 }
 

@@ -29,7 +29,11 @@ impl Links {
     }
 
     pub(super) fn wanted_by(&self, node: usize) -> Vec<usize> {
-        self.wanted.iter().filter(|(a, b)| *a == node || *b == node).map(|(a, b)| if *a == node { *b } else { *a }).collect()
+        self.wanted
+            .iter()
+            .filter(|(a, b)| *a == node || *b == node)
+            .map(|(a, b)| if *a == node { *b } else { *a })
+            .collect()
     }
 
     pub(super) fn is_wanted(&self, a: usize, b: usize) -> bool {

@@ -32,7 +32,8 @@ impl Mesh {
         self.edges.get(&node).map_or(0, BTreeSet::len)
     }
 
-    /// A connection opened: it joins the mesh while either end has fewer edges than wanted and neither has twice as many.
+    /// A connection opened: it joins the mesh while either end has fewer edges than wanted and
+    /// neither has twice as many.
     pub(super) fn offer(&mut self, a: usize, b: usize) {
         let (at_a, at_b) = (self.degree_of(a), self.degree_of(b));
         if at_a.min(at_b) < self.degree && at_a.max(at_b) < 2 * self.degree {

@@ -1,4 +1,5 @@
-//! Whole clusters in one thread and virtual time: the real replicator and the real lattice over simulated links, from one seed.
+//! Whole clusters in one thread and virtual time: the real replicator and the real lattice over
+//! simulated links, from one seed.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,14 +19,18 @@
 //! # Ok::<(), counter_net::sim::Failure>(())
 //! ```
 //!
-//! Everything is decided by [`SimConfig::seed`]: a run repeats exactly. The [`Truth`] keeps what every writer ever did in plain integers; a
-//! node that shows more than a writer did is found at the very step, and [`Sim::run_until_converged`] compares every node, key and writer
-//! with it. [`Sim::cost`] says what it took. [`Chaos`] draws a whole story of faults from a seed, for tests that run thousands.
+//! Everything is decided by [`SimConfig::seed`]: a run repeats exactly. The [`Truth`] keeps what
+//! every writer ever did in plain integers; a node that shows more than a writer did is found at
+//! the very step, and [`Sim::run_until_converged`] compares every node, key and writer with it.
+//! [`Sim::cost`] says what it took. [`Chaos`] draws a whole story of faults from a seed, for tests
+//! that run thousands.
 //!
-//! What is modelled: requests over connections that may be cut, one way too, and that break when they stay cut; gossip over a mesh of a
-//! given degree, passed on after the node's own verdict, lossy, duplicated, overtaking; slow nodes; clocks of any origin and rate, which
-//! may jump; crash and restart, with and without the disk; the handshake of a new connection, dials that are refused or not answered, peers
-//! that accept and stay silent, and a discovery that takes its time. What is not: bandwidth.
+//! What is modelled: requests over connections that may be cut, one way too, and that break when
+//! they stay cut; gossip over a mesh of a given degree, passed on after the node's own verdict,
+//! lossy, duplicated, overtaking; slow nodes; clocks of any origin and rate, which may jump; crash
+//! and restart, with and without the disk; the handshake of a new connection, dials that are
+//! refused or not answered, peers that accept and stay silent, and a discovery that takes its time.
+//! What is not: bandwidth.
 
 mod chaos;
 mod churn;

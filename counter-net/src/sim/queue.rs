@@ -5,7 +5,8 @@ use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Something that happens to a node or a pair of nodes. `life` is which life of the node it is meant for.
+/// Something that happens to a node or a pair of nodes. `life` is which life of the node it is
+/// meant for.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     Wake {

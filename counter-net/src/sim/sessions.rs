@@ -1,4 +1,5 @@
-//! What an application waits for at a node: copies of what it wrote, versions that it has seen elsewhere.
+//! What an application waits for at a node: copies of what it wrote, versions that it has seen
+//! elsewhere.
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use super::world::Sim;
 use crate::protocol::{Copies, Input, Stable, Waited};
 
 impl Sim {
-    /// Waits at a node until so many replicas hold what was added there. Returns the wait's name for [`Sim::waited`]; nothing comes of it where
-    /// the node is down.
+    /// Waits at a node until so many replicas hold what was added there. Returns the wait's name
+    /// for [`Sim::waited`]; nothing comes of it where the node is down.
     pub fn await_copies(&mut self, host: usize, copies: Copies, within: Duration) -> u64 {
         let id = self.next_wait();
         self.hand(host, Input::AwaitCopies { id, copies, within }, None);
@@ -17,7 +18,12 @@ impl Sim {
     }
 
     /// Waits at a node until it holds `versions`; otherwise as [`Sim::await_copies`].
-    pub fn await_versions(&mut self, host: usize, versions: VersionVector, within: Duration) -> u64 {
+    pub fn await_versions(
+        &mut self,
+        host: usize,
+        versions: VersionVector,
+        within: Duration,
+    ) -> u64 {
         let id = self.next_wait();
         self.hand(host, Input::AwaitVersions { id, versions, within }, None);
         id
@@ -28,10 +34,14 @@ impl Sim {
         self.waited.remove(&id)
     }
 
-    /// A counter's total at the latest state of a node that every enrolled replica was shown to hold; the first call begins to watch it.
+    /// A counter's total at the latest state of a node that every enrolled replica was shown to
+    /// hold; the first call begins to watch it.
     pub fn stable_total(&mut self, host: usize, counter: &str) -> Option<Stable> {
         let local = self.hosts[host].local(self.now);
-        let stable = self.hosts[host].alive.as_mut().and_then(|alive| alive.machine.stable_total(&alive.replica, counter, local));
+        let stable = self.hosts[host]
+            .alive
+            .as_mut()
+            .and_then(|alive| alive.machine.stable_total(&alive.replica, counter, local));
         self.rewake(host);
         stable
     }

@@ -24,7 +24,9 @@ impl Sim {
         match event {
             Event::Wake { host, life } => self.on_wake(host, life),
             Event::Gossip { from, to, message, again } => self.on_gossip(from, to, message, again),
-            Event::Request { from, life, to, id, payload, epoch } => self.on_request((from, life, id, epoch), to, &payload),
+            Event::Request { from, life, to, id, payload, epoch } => {
+                self.on_request((from, life, id, epoch), to, &payload)
+            }
             Event::Response { from, to, life, id, payload, epoch } => {
                 if self.links.epoch(from, to) == Some(epoch) && self.lives(to, life) {
                     self.hosts[to].cost.received_bytes += payload.len() as u64;
@@ -38,10 +40,19 @@ impl Sim {
             }
             Event::Failed { .. } => {}
             Event::Discovered { host, life } if self.lives(host, life) => self.on_discovered(host),
-            Event::Dialled { from, life, to, tries } if self.lives(from, life) => self.on_dialled(from, to, tries),
-            Event::Connected { from, life, to, tries } if self.lives(from, life) => self.on_connected(from, to, tries),
-            Event::DialFailed { from, life, to, tries } if self.lives(from, life) => self.on_dial_failed(from, to, tries),
-            Event::Discovered { .. } | Event::Dialled { .. } | Event::Connected { .. } | Event::DialFailed { .. } => {}
+            Event::Dialled { from, life, to, tries } if self.lives(from, life) => {
+                self.on_dialled(from, to, tries)
+            }
+            Event::Connected { from, life, to, tries } if self.lives(from, life) => {
+                self.on_connected(from, to, tries)
+            }
+            Event::DialFailed { from, life, to, tries } if self.lives(from, life) => {
+                self.on_dial_failed(from, to, tries)
+            }
+            Event::Discovered { .. }
+            | Event::Dialled { .. }
+            | Event::Connected { .. }
+            | Event::DialFailed { .. } => {}
             Event::Lost { a, b, epoch } => self.on_lost(a, b, epoch),
             Event::Disconnect { a, b, epoch } => self.on_disconnect(a, b, epoch),
         }
@@ -55,8 +66,13 @@ impl Sim {
     fn busy(&self, event: &Event) -> Option<Duration> {
         let host = match event {
             Event::Wake { host, .. } | Event::Failed { host, .. } => *host,
-            Event::Gossip { to, .. } | Event::Request { to, .. } | Event::Response { to, .. } => *to,
-            Event::Discovered { .. } | Event::Dialled { .. } | Event::Connected { .. } | Event::DialFailed { .. } => return None,
+            Event::Gossip { to, .. } | Event::Request { to, .. } | Event::Response { to, .. } => {
+                *to
+            }
+            Event::Discovered { .. }
+            | Event::Dialled { .. }
+            | Event::Connected { .. }
+            | Event::DialFailed { .. } => return None,
             Event::Lost { .. } | Event::Disconnect { .. } => return None,
         };
         Some(self.hosts[host].busy_until).filter(|until| *until > self.now)
@@ -66,7 +82,11 @@ impl Sim {
         if !self.lives(host, life) {
             return;
         }
-        let due = self.hosts[host].alive.as_ref().and_then(|alive| alive.wake_at).is_some_and(|at| at <= self.now);
+        let due = self.hosts[host]
+            .alive
+            .as_ref()
+            .and_then(|alive| alive.wake_at)
+            .is_some_and(|at| at <= self.now);
         if due {
             if let Some(alive) = self.hosts[host].alive.as_mut() {
                 alive.wake_at = None;
@@ -83,7 +103,11 @@ impl Sim {
             if again {
                 self.hand(to, Input::Gossip { token: 0, signer, payload: payload.to_vec() }, None);
             } else if self.mesh.first_at(id, to) {
-                self.hand(to, Input::Gossip { token: id, signer, payload: payload.to_vec() }, Some(from));
+                self.hand(
+                    to,
+                    Input::Gossip { token: id, signer, payload: payload.to_vec() },
+                    Some(from),
+                );
             } else {
                 self.hosts[to].cost.gossip_repeats += 1;
             }
@@ -91,7 +115,12 @@ impl Sim {
         self.mesh.land(id);
     }
 
-    fn on_request(&mut self, (from, life, id, epoch): (usize, u64, u64, u64), to: usize, payload: &Rc<Vec<u8>>) {
+    fn on_request(
+        &mut self,
+        (from, life, id, epoch): (usize, u64, u64, u64),
+        to: usize,
+        payload: &Rc<Vec<u8>>,
+    ) {
         if self.links.epoch(from, to) != Some(epoch) {
             return;
         }
@@ -138,7 +167,11 @@ impl Sim {
 
     /// Schedules the node's next deadline.
     pub(super) fn rewake(&mut self, host: usize) {
-        let Some(deadline) = self.hosts[host].alive.as_ref().and_then(|alive| alive.machine.poll_timeout()) else { return };
+        let Some(deadline) =
+            self.hosts[host].alive.as_ref().and_then(|alive| alive.machine.poll_timeout())
+        else {
+            return;
+        };
         let (at, life) = (self.hosts[host].world(deadline, self.now), self.hosts[host].life);
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
         if alive.wake_at.is_none_or(|wake_at| at < wake_at) {
@@ -149,7 +182,10 @@ impl Sim {
 
     fn act(&mut self, host: usize, output: Output, from: Option<usize>) {
         match output {
-            Output::Publish { .. } | Output::Verdict { .. } | Output::Request { .. } | Output::Respond { .. }
+            Output::Publish { .. }
+            | Output::Verdict { .. }
+            | Output::Request { .. }
+            | Output::Respond { .. }
                 if self.hosts[host].is_mute => {}
             Output::Publish { payload } => self.publish(host, payload),
             Output::Verdict { token, verdict } => {
@@ -162,7 +198,9 @@ impl Sim {
             Output::Dial { node, addresses } => self.dial_member(host, node, &addresses),
             Output::Notify(notice) => self.notice(host, notice),
             Output::Penalise { .. } if self.config.unwatched => {}
-            Output::Penalise { peer, reason } => self.fail(Failure::BadOutput(format!("{host} blames {peer}: {reason:?}"))),
+            Output::Penalise { peer, reason } => {
+                self.fail(Failure::BadOutput(format!("{host} blames {peer}: {reason:?}")))
+            }
         }
     }
 
@@ -184,11 +222,16 @@ impl Sim {
                     self.fail(failure);
                 }
             }
-            Notice::Alarm(alarm) => self.fail(Failure::BadOutput(format!("{host} at {:?}: {alarm:?}", self.now))),
+            Notice::Alarm(alarm) => {
+                self.fail(Failure::BadOutput(format!("{host} at {:?}: {alarm:?}", self.now)))
+            }
             Notice::Waited { id, how } => drop(self.waited.insert(id, how)),
             Notice::Renumbered { replica, .. } => self.hosts[host].set_writer(replica),
             Notice::Renewed { replica } => self.hosts[host].set_writer(replica),
-            Notice::MembersChanged | Notice::Synced | Notice::SecondProcess | Notice::EarlierRelease { .. } => {}
+            Notice::MembersChanged
+            | Notice::Synced
+            | Notice::SecondProcess
+            | Notice::EarlierRelease { .. } => {}
         }
     }
 
@@ -204,8 +247,12 @@ impl Sim {
 
     fn publish(&mut self, host: usize, payload: Vec<u8>) {
         let bytes_max = self.config.protocol.payload_bytes_max;
-        if payload.len() > bytes_max || !self.payloads.insert(xxhash_rust::xxh3::xxh3_128(&payload)) {
-            self.fail(Failure::BadOutput(format!("{host} published {} bytes, or the same bytes twice", payload.len())));
+        if payload.len() > bytes_max || !self.payloads.insert(xxhash_rust::xxh3::xxh3_128(&payload))
+        {
+            self.fail(Failure::BadOutput(format!(
+                "{host} published {} bytes, or the same bytes twice",
+                payload.len()
+            )));
         }
         let id = self.mesh.publish(host, self.hosts[host].node, payload);
         self.spread(host, id, None);
@@ -214,11 +261,14 @@ impl Sim {
 
     /// Passes a message on to the mesh.
     fn spread(&mut self, host: usize, id: u64, from: Option<usize>) {
-        let Some(bytes) = self.mesh.get(id).map(|message| message.payload.len() as u64) else { return };
+        let Some(bytes) = self.mesh.get(id).map(|message| message.payload.len() as u64) else {
+            return;
+        };
         for to in self.mesh.of(host).into_iter().filter(|to| Some(*to) != from) {
             self.hosts[host].cost.gossip_messages += 1;
             self.hosts[host].cost.gossip_bytes += bytes;
-            let (loss, duplication) = (self.link(host, to).gossip_loss, self.link(host, to).duplication);
+            let (loss, duplication) =
+                (self.link(host, to).gossip_loss, self.link(host, to).duplication);
             if self.links.is_cut(host, to) || self.rng.f64() < loss {
                 continue;
             }
@@ -241,7 +291,10 @@ impl Sim {
         let life = self.hosts[host].life;
         let Some(to) = self.index_of(peer) else { return };
         if payload.len() > MESSAGE_BYTES_MAX {
-            self.fail(Failure::BadOutput(format!("{host} sent a request of {} bytes", payload.len())));
+            self.fail(Failure::BadOutput(format!(
+                "{host} sent a request of {} bytes",
+                payload.len()
+            )));
         }
         self.hosts[host].cost.requests += 1;
         self.hosts[host].cost.request_bytes += payload.len() as u64;
@@ -250,7 +303,17 @@ impl Sim {
             Some(epoch) if !failing => {
                 if !self.links.is_cut(host, to) {
                     let at = self.now + self.latency(host, to);
-                    self.queue.push(at, Event::Request { from: host, life, to, id, payload: Rc::new(payload), epoch });
+                    self.queue.push(
+                        at,
+                        Event::Request {
+                            from: host,
+                            life,
+                            to,
+                            id,
+                            payload: Rc::new(payload),
+                            epoch,
+                        },
+                    );
                 }
             }
             _ => self.queue.push(self.now + FAIL_AFTER, Event::Failed { host, life, peer: to, id }),
@@ -258,17 +321,26 @@ impl Sim {
     }
 
     fn send_response(&mut self, host: usize, here: u64, payload: Vec<u8>) {
-        let Some((to, life, id, epoch)) = self.hosts[host].alive.as_mut().and_then(|alive| alive.inbound.remove(&here)) else {
-            return self.fail(Failure::BadOutput(format!("{host} answered {here}, which nobody asked")));
+        let Some((to, life, id, epoch)) =
+            self.hosts[host].alive.as_mut().and_then(|alive| alive.inbound.remove(&here))
+        else {
+            return self
+                .fail(Failure::BadOutput(format!("{host} answered {here}, which nobody asked")));
         };
         if payload.len() > MESSAGE_BYTES_MAX {
-            self.fail(Failure::BadOutput(format!("{host} sent an answer of {} bytes", payload.len())));
+            self.fail(Failure::BadOutput(format!(
+                "{host} sent an answer of {} bytes",
+                payload.len()
+            )));
         }
         self.hosts[host].cost.requests += 1;
         self.hosts[host].cost.request_bytes += payload.len() as u64;
         if !self.links.is_cut(host, to) {
             let at = self.now + self.latency(host, to);
-            self.queue.push(at, Event::Response { from: host, to, life, id, payload: Rc::new(payload), epoch });
+            self.queue.push(
+                at,
+                Event::Response { from: host, to, life, id, payload: Rc::new(payload), epoch },
+            );
         }
     }
 }

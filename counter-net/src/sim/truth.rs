@@ -14,7 +14,8 @@ type Key = (String, String);
 pub enum Failure {
     /// A node shows an increments or decrements part above what its writer did.
     AboveTruth(String),
-    /// A node's cells of a writer are not that writer's cells as of the version that the node has seen.
+    /// A node's cells of a writer are not that writer's cells as of the version that the node has
+    /// seen.
     NotASnapshot(String),
     /// A node shows another value than the writers' acts give.
     WrongValue(String),
@@ -62,9 +63,11 @@ struct Reset {
 #[derive(Debug, Default)]
 pub struct Truth {
     writers: BTreeMap<ReplicaId, Written>,
-    /// Counters that are added to with ids alone: nodes may take such adds back, so their bounds are not the writers'.
+    /// Counters that are added to with ids alone: nodes may take such adds back, so their bounds
+    /// are not the writers'.
     with_ids: BTreeSet<String>,
-    /// The values that each life of a node has shown since it caught up: where nothing is reset or subtracted, none goes down.
+    /// The values that each life of a node has shown since it caught up: where nothing is reset or
+    /// subtracted, none goes down.
     shown: BTreeMap<ReplicaId, BTreeMap<Key, i128>>,
 }
 
@@ -89,8 +92,12 @@ impl Truth {
     pub(super) fn flushed(&mut self, replica: &Replica) {
         let Some(written) = self.writers.get_mut(&replica.id()) else { return };
         for key in std::mem::take(&mut written.dirty) {
-            let version =
-                replica.map().pn_counter(&key.0, &key.1).cells().find(|(id, _)| *id == replica.id()).map_or(0, |(_, cell)| cell.version);
+            let version = replica
+                .map()
+                .pn_counter(&key.0, &key.1)
+                .cells()
+                .find(|(id, _)| *id == replica.id())
+                .map_or(0, |(_, cell)| cell.version);
             let sum = written.sums[&key];
             written.log.entry(key).or_default().push((version, sum));
         }
@@ -99,7 +106,8 @@ impl Truth {
     /// The writer reset a key, having seen what it has seen.
     pub(super) fn reset(&mut self, replica: &Replica, key: Key, version: Version) {
         let seen = replica.map().version_vector();
-        let cleared = seen.iter().map(|(writer, version)| (writer, self.at(writer, &key, version))).collect();
+        let cleared =
+            seen.iter().map(|(writer, version)| (writer, self.at(writer, &key, version))).collect();
         self.writers.entry(replica.id()).or_default().resets.push(Reset { version, key, cleared });
     }
 
@@ -116,23 +124,37 @@ impl Truth {
     pub(super) fn crashed(&mut self, writer: ReplicaId) {
         let Some(written) = self.writers.get_mut(&writer) else { return };
         for key in std::mem::take(&mut written.dirty) {
-            let kept = written.log.get(&key).and_then(|log| log.last()).map_or(Amounts::default(), |last| last.1);
+            let kept = written
+                .log
+                .get(&key)
+                .and_then(|log| log.last())
+                .map_or(Amounts::default(), |last| last.1);
             written.sums.insert(key, kept);
         }
     }
 
-    /// Whether a node shows no more of any key than was ever added and, once it has caught up, no less than it has shown before. For stories of
-    /// additions alone, in which lives are taken over: there a cell is not one writer's own.
+    /// Whether a node shows no more of any key than was ever added and, once it has caught up, no
+    /// less than it has shown before. For stories of additions alone, in which lives are taken
+    /// over: there a cell is not one writer's own.
     pub(super) fn watch(&mut self, replica: &Replica, synced: bool) -> Result<(), Failure> {
         let mut shown = self.shown.remove(&replica.id()).unwrap_or_default();
         for key in self.keys() {
-            let (value, most) = (replica.map().value(&key.0, &key.1), self.sum(|written| written.sums.get(key).copied()));
+            let (value, most) = (
+                replica.map().value(&key.0, &key.1),
+                self.sum(|written| written.sums.get(key).copied()),
+            );
             if value > most {
-                return Err(Failure::AboveTruth(format!("{key:?} at {}: {value} is above {most}", replica.id())));
+                return Err(Failure::AboveTruth(format!(
+                    "{key:?} at {}: {value} is above {most}",
+                    replica.id()
+                )));
             }
             let least = shown.get(key).copied().unwrap_or(0);
             if synced && value < least {
-                return Err(Failure::WrongValue(format!("{key:?} at {}: {value} after {least}", replica.id())));
+                return Err(Failure::WrongValue(format!(
+                    "{key:?} at {}: {value} after {least}",
+                    replica.id()
+                )));
             }
             if synced {
                 shown.insert(key.clone(), value);
@@ -166,21 +188,36 @@ impl Truth {
     }
 
     /// Whether no writer's part of this key is above what it did.
-    pub(super) fn check_bound(&self, map: &CounterMap, counter: &str, region: &str) -> Result<(), Failure> {
+    pub(super) fn check_bound(
+        &self,
+        map: &CounterMap,
+        counter: &str,
+        region: &str,
+    ) -> Result<(), Failure> {
         if self.with_ids.contains(counter) {
             return Ok(());
         }
         let key = (counter.to_owned(), region.to_owned());
         for (writer, cell) in map.pn_counter(counter, region).cells() {
-            let sum = self.writers.get(&writer).and_then(|written| written.sums.get(&key)).copied().unwrap_or_default();
-            if cell.amounts.increments > sum.increments || cell.amounts.decrements > sum.decrements {
-                return Err(Failure::AboveTruth(format!("{key:?} of {writer}: {:?} is above {sum:?}", cell.amounts)));
+            let sum = self
+                .writers
+                .get(&writer)
+                .and_then(|written| written.sums.get(&key))
+                .copied()
+                .unwrap_or_default();
+            if cell.amounts.increments > sum.increments || cell.amounts.decrements > sum.decrements
+            {
+                return Err(Failure::AboveTruth(format!(
+                    "{key:?} of {writer}: {:?} is above {sum:?}",
+                    cell.amounts
+                )));
             }
         }
         Ok(())
     }
 
-    /// Whether a state is, of every writer, exactly what that writer had written as of the version seen, and shows the value that follows.
+    /// Whether a state is, of every writer, exactly what that writer had written as of the version
+    /// seen, and shows the value that follows.
     ///
     /// # Errors
     /// The first difference.
@@ -190,7 +227,10 @@ impl Truth {
                 let truth = self.at(writer, key, map.seen_of(writer));
                 if cell.amounts != truth {
                     let seen = map.seen_of(writer);
-                    return Err(Failure::NotASnapshot(format!("{key:?} of {writer} at {seen}: {:?} is not {truth:?}", cell.amounts)));
+                    return Err(Failure::NotASnapshot(format!(
+                        "{key:?} of {writer} at {seen}: {:?} is not {truth:?}",
+                        cell.amounts
+                    )));
                 }
             }
             let (shown, truth) = (map.value(&key.0, &key.1), self.value(map, key));
@@ -201,19 +241,27 @@ impl Truth {
         Ok(())
     }
 
-    /// What a key's value must be for who has seen what `map` has seen: each writer's parts above what resets seen cleared of them.
+    /// What a key's value must be for who has seen what `map` has seen: each writer's parts above
+    /// what resets seen cleared of them.
     fn value(&self, map: &CounterMap, key: &Key) -> i128 {
         let mut floors: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
         for (resetter, written) in &self.writers {
-            for reset in written.resets.iter().filter(|reset| reset.key == *key && reset.version <= map.seen_of(*resetter)) {
+            for reset in written
+                .resets
+                .iter()
+                .filter(|reset| reset.key == *key && reset.version <= map.seen_of(*resetter))
+            {
                 for (writer, amounts) in &reset.cleared {
                     let floor = floors.entry(*writer).or_default();
                     *floor = floor.join(*amounts);
                 }
             }
         }
-        let share =
-            |writer: ReplicaId| self.at(writer, key, map.seen_of(writer)).above(floors.get(&writer).copied().unwrap_or_default()).net();
+        let share = |writer: ReplicaId| {
+            self.at(writer, key, map.seen_of(writer))
+                .above(floors.get(&writer).copied().unwrap_or_default())
+                .net()
+        };
         self.writers.keys().map(|writer| share(*writer)).sum()
     }
 }

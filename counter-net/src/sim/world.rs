@@ -15,10 +15,12 @@ use super::queue::{Event, Queue};
 use super::truth::{Failure, Truth};
 use crate::protocol::{Agreement, Input, Member, NodeId, Replicator, Waited};
 
-/// How often convergence is looked at while waiting for it: also the grain of the times that come back.
+/// How often convergence is looked at while waiting for it: also the grain of the times that come
+/// back.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A simulated cluster. Nodes are named by the order in which they were started, from 0. Naming one that was never started panics.
+/// A simulated cluster. Nodes are named by the order in which they were started, from 0. Naming one
+/// that was never started panics.
 #[derive(Debug)]
 pub struct Sim {
     pub(super) config: SimConfig,
@@ -88,8 +90,9 @@ impl Sim {
         self.rewake(host);
     }
 
-    /// Connects every node to every other, or, where there are more than twice `dials`, each to `dials` others drawn at random. The later one of a
-    /// pair dials. Nodes that are started later are connected by calling it again.
+    /// Connects every node to every other, or, where there are more than twice `dials`, each to
+    /// `dials` others drawn at random. The later one of a pair dials. Nodes that are started later
+    /// are connected by calling it again.
     pub fn connect_all(&mut self) {
         let count = self.hosts.len();
         for a in 0..count {
@@ -118,7 +121,8 @@ impl Sim {
         self.dial(b, a);
     }
 
-    /// Adds to a counter at a node; subtracts below zero. Does nothing where the node is down, the amount is zero, or the node refuses.
+    /// Adds to a counter at a node; subtracts below zero. Does nothing where the node is down, the
+    /// amount is zero, or the node refuses.
     pub fn add(&mut self, host: usize, counter: &str, amount: i64) {
         let _refused = self.try_add(host, counter, amount);
     }
@@ -128,7 +132,9 @@ impl Sim {
     /// # Errors
     /// Why the node refused: nothing was added.
     pub fn try_add(&mut self, host: usize, counter: &str, amount: i64) -> Result<(), AddError> {
-        let Some(alive) = self.hosts[host].alive.as_mut().filter(|_| amount != 0) else { return Ok(()) };
+        let Some(alive) = self.hosts[host].alive.as_mut().filter(|_| amount != 0) else {
+            return Ok(());
+        };
         let tally = alive.replica.tally(counter)?;
         let size = amount.unsigned_abs();
         if amount > 0 { tally.add(size) } else { tally.subtract(size) }?;
@@ -138,7 +144,8 @@ impl Sim {
         Ok(())
     }
 
-    /// Adds with an id at a node, to a counter to which nothing is added without one. Nothing where the node is down.
+    /// Adds with an id at a node, to a counter to which nothing is added without one. Nothing where
+    /// the node is down.
     pub fn add_once(&mut self, host: usize, id: &str, counter: &str, amount: i64) -> Option<Once> {
         let once = self.hosts[host].alive.as_mut()?.replica.add_once(id, counter, amount).ok()?;
         self.truth.leave_to_ids(counter);
@@ -189,7 +196,11 @@ impl Sim {
     ///
     /// # Errors
     /// The first error of `look`; time stands still then.
-    pub fn run_watched<E>(&mut self, time: Duration, mut look: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
+    pub fn run_watched<E>(
+        &mut self,
+        time: Duration,
+        mut look: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         let end = self.now + time;
         while self.queue.next_at().is_some_and(|at| at <= end) {
             self.step();
@@ -203,7 +214,11 @@ impl Sim {
     ///
     /// # Errors
     /// What went wrong, or `NotConverged` after `limit`.
-    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> Result<Duration, Failure> {
+    pub fn run_until(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> Result<Duration, Failure> {
         let start = self.now;
         loop {
             self.verdict()?;
@@ -211,13 +226,17 @@ impl Sim {
                 return Ok(self.now - start);
             }
             if self.now - start >= limit {
-                return Err(Failure::NotConverged(format!("not within {limit:?}; {}", self.summary())));
+                return Err(Failure::NotConverged(format!(
+                    "not within {limit:?}; {}",
+                    self.summary()
+                )));
             }
             self.run_for(LOOK_EVERY);
         }
     }
 
-    /// Lets time run until all nodes that are up hold equal states, then compares each with the truth. Returns how long it took.
+    /// Lets time run until all nodes that are up hold equal states, then compares each with the
+    /// truth. Returns how long it took.
     ///
     /// # Errors
     /// What went wrong, or `NotConverged` after `limit`.
@@ -227,7 +246,8 @@ impl Sim {
         Ok(took)
     }
 
-    /// The first thing that went wrong so far: at every step, each changed key is held against the truth.
+    /// The first thing that went wrong so far: at every step, each changed key is held against the
+    /// truth.
     ///
     /// # Errors
     /// That thing.
@@ -235,28 +255,38 @@ impl Sim {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    /// Compares every node that is up with the truth: cells, values, and that it is a snapshot of every writer.
+    /// Compares every node that is up with the truth: cells, values, and that it is a snapshot of
+    /// every writer.
     ///
     /// # Errors
     /// The first difference.
     pub fn check(&self) -> Result<(), Failure> {
         self.verdict()?;
         match self.config.retirement {
-            true => self.up().try_for_each(|(_, alive)| self.truth.check_totals(alive.replica.map())),
+            true => {
+                self.up().try_for_each(|(_, alive)| self.truth.check_totals(alive.replica.map()))
+            }
             false => self.up().try_for_each(|(_, alive)| self.truth.check(alive.replica.map())),
         }
     }
 
-    /// Whether all nodes that are up have seen the same, all that any of them wrote, and have the same state hash.
+    /// Whether all nodes that are up have seen the same, all that any of them wrote, and have the
+    /// same state hash.
     pub fn is_converged(&mut self) -> bool {
         let pending = self.up().any(|(_, alive)| alive.replica.has_pending());
         let mut alive = self.hosts.iter_mut().filter_map(|host| host.alive.as_mut());
         let Some(first) = alive.next() else { return true };
-        let (seen, hash) = (first.replica.map().version_vector(), first.replica.map_mut().state_hash());
-        !pending && alive.all(|node| node.replica.map().version_vector() == seen && node.replica.map_mut().state_hash() == hash)
+        let (seen, hash) =
+            (first.replica.map().version_vector(), first.replica.map_mut().state_hash());
+        !pending
+            && alive.all(|node| {
+                node.replica.map().version_vector() == seen
+                    && node.replica.map_mut().state_hash() == hash
+            })
     }
 
-    /// Whether every node that is up shows, as live, exactly the nodes that are up, with their viewers.
+    /// Whether every node that is up shows, as live, exactly the nodes that are up, with their
+    /// viewers.
     pub fn presence_is_right(&self) -> bool {
         let mut truth = BTreeMap::<&str, (u64, u64)>::new();
         for host in self.hosts.iter().filter(|host| host.alive.is_some()) {
@@ -265,7 +295,10 @@ impl Sim {
         }
         self.up().all(|(_, alive)| {
             let shown = alive.machine.presence();
-            shown.len() == truth.len() && shown.iter().all(|(region, is)| truth.get(region.as_str()) == Some(&(is.connected, is.nodes)))
+            shown.len() == truth.len()
+                && shown.iter().all(|(region, is)| {
+                    truth.get(region.as_str()) == Some(&(is.connected, is.nodes))
+                })
         })
     }
 
@@ -303,7 +336,11 @@ impl Sim {
     /// Who a node says is there; nobody where it is down.
     pub fn members(&self, host: usize) -> Vec<Member> {
         let local = self.hosts[host].local(self.now);
-        self.hosts[host].alive.as_ref().map(|alive| alive.machine.members(&alive.replica, local)).unwrap_or_default()
+        self.hosts[host]
+            .alive
+            .as_ref()
+            .map(|alive| alive.machine.members(&alive.replica, local))
+            .unwrap_or_default()
     }
 
     /// A node's state hash; `None` where it is down.
@@ -345,7 +382,10 @@ impl Sim {
     }
 
     pub(super) fn up(&self) -> impl Iterator<Item = (usize, &Alive)> {
-        self.hosts.iter().enumerate().filter_map(|(at, host)| host.alive.as_ref().map(|alive| (at, alive)))
+        self.hosts
+            .iter()
+            .enumerate()
+            .filter_map(|(at, host)| host.alive.as_ref().map(|alive| (at, alive)))
     }
 
     /// Each node's view in a line, for a failure's message.
@@ -353,7 +393,11 @@ impl Sim {
         let line = |(at, alive): (usize, &Alive)| {
             let seen = alive.replica.map().version_vector();
             let sum: u64 = seen.iter().map(|(_, version)| version).sum();
-            format!("node {at}: {} writers, {sum} versions, {} peers", seen.len(), alive.machine.peers())
+            format!(
+                "node {at}: {} writers, {sum} versions, {} peers",
+                seen.len(),
+                alive.machine.peers()
+            )
         };
         self.up().take(8).map(line).collect::<Vec<_>>().join("; ")
     }

@@ -1,4 +1,5 @@
-//! A checkpoint in the making: the whole state in pages, one with each commit, while adds and joins go on.
+//! A checkpoint in the making: the whole state in pages, one with each commit, while adds and joins
+//! go on.
 
 use counter_core::{Cursor, Page, ReplicaId, VersionVector};
 

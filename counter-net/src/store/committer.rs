@@ -1,4 +1,5 @@
-//! Group commit on a thread of its own: at once when idle, otherwise everything that waited in one fsync.
+//! Group commit on a thread of its own: at once when idle, otherwise everything that waited in one
+//! fsync.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,13 @@ pub(crate) trait Source: Send + 'static {
     /// Makes cells of what is pending, and returns all that a holder of `stored` lacks.
     fn changes_since(&mut self, stored: &VersionVector) -> Delta;
     /// A page of the whole state.
-    fn page(&mut self, have: &VersionVector, only: &[ReplicaId], cursor: Option<&Cursor>, bytes_max: usize) -> Page;
+    fn page(
+        &mut self,
+        have: &VersionVector,
+        only: &[ReplicaId],
+        cursor: Option<&Cursor>,
+        bytes_max: usize,
+    ) -> Page;
     /// Every writer held.
     fn writers(&mut self) -> Vec<ReplicaId>;
     /// The log holds these changes now.
@@ -92,16 +99,23 @@ impl Desk {
     }
 
     /// Waits on the bell, for at most `time` where given.
-    fn wait<'a>(&'a self, waiting: MutexGuard<'a, Waiting>, time: Option<Duration>) -> MutexGuard<'a, Waiting> {
+    fn wait<'a>(
+        &'a self,
+        waiting: MutexGuard<'a, Waiting>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, Waiting> {
         match time {
-            Some(time) => self.bell.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0,
+            Some(time) => {
+                self.bell.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0
+            }
             None => self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
 
 impl Commits {
-    /// Starts the thread. `stored` and `weight` are what the log holds already; a change that nobody waits for is committed at most `commit_interval` later.
+    /// Starts the thread. `stored` and `weight` are what the log holds already; a change that
+    /// nobody waits for is committed at most `commit_interval` later.
     ///
     /// # Errors
     /// No thread can be had.
@@ -112,13 +126,24 @@ impl Commits {
         commit_interval: Duration,
     ) -> std::io::Result<Self> {
         let desk = Arc::new(Desk::default());
-        let mut committer =
-            Committer { desk: Arc::clone(&desk), source, log, stored, commit_interval, last: None, checkpoint: None, weight };
-        let thread = std::thread::Builder::new().name("counter-commit".to_owned()).spawn(move || committer.run())?;
+        let mut committer = Committer {
+            desk: Arc::clone(&desk),
+            source,
+            log,
+            stored,
+            commit_interval,
+            last: None,
+            checkpoint: None,
+            weight,
+        };
+        let thread = std::thread::Builder::new()
+            .name("counter-commit".to_owned())
+            .spawn(move || committer.run())?;
         Ok(Self(Arc::new(Handle { desk, thread: Mutex::new(Some(thread)) })))
     }
 
-    /// Something changed that nobody waits for. One atomic operation where the thread knows already.
+    /// Something changed that nobody waits for. One atomic operation where the thread knows
+    /// already.
     pub(crate) fn changed(&self) {
         let desk = &self.0.desk;
         if !desk.rung.swap(true, Ordering::AcqRel) {
@@ -178,7 +203,8 @@ impl Commits {
         self.0.desk.bell.notify_one();
     }
 
-    /// A last commit, then the thread ends and the file is closed. Blocks until then; harmless to repeat.
+    /// A last commit, then the thread ends and the file is closed. Blocks until then; harmless to
+    /// repeat.
     pub(crate) fn stop(&self) {
         self.0.stop();
     }
@@ -190,7 +216,9 @@ impl Handle {
         self.desk.bell.notify_one();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A panic of the thread has closed the file as well.
-        let _ended = thread.filter(|thread| thread.thread().id() != std::thread::current().id()).map(JoinHandle::join);
+        let _ended = thread
+            .filter(|thread| thread.thread().id() != std::thread::current().id())
+            .map(JoinHandle::join);
     }
 }
 
@@ -241,7 +269,8 @@ impl<S: Source, L: Log> Committer<S, L> {
         }
     }
 
-    /// Waits until there is something to do, and takes the tickets *before* the state is looked at: what they wait for is in it then.
+    /// Waits until there is something to do, and takes the tickets *before* the state is looked at:
+    /// what they wait for is in it then.
     fn next(&self) -> (Vec<oneshot::Sender<Result<(), NotDurable>>>, bool) {
         let mut waiting = self.desk.waiting();
         loop {
@@ -322,7 +351,8 @@ impl<S: Source, L: Log> Committer<S, L> {
         }
     }
 
-    /// Its pages may be gone with the failed commit: the next one begins anew, once the log has grown again.
+    /// Its pages may be gone with the failed commit: the next one begins anew, once the log has
+    /// grown again.
     fn give_up_checkpoint(&mut self) {
         self.checkpoint = None;
     }
@@ -333,7 +363,9 @@ impl<S: Source, L: Log> Committer<S, L> {
             self.source.failing(error.is_some());
         }
         match error {
-            Some(error) if !failed => tracing::error!(%error, "adds are refused until the store can be written again"),
+            Some(error) if !failed => {
+                tracing::error!(%error, "adds are refused until the store can be written again")
+            }
             None if failed => tracing::info!("the store can be written again; adds are taken"),
             _ => {}
         }

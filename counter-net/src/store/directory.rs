@@ -1,4 +1,5 @@
-//! A data directory: its lock, and how the directory that this node wrote is told from a copy of it.
+//! A data directory: its lock, and how the directory that this node wrote is told from a copy of
+//! it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -26,22 +27,27 @@ pub(crate) struct Directory {
 /// Which file a store is, and the mark beside it. The store keeps this of its latest start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Written for earlier releases, and not compared: a volume gets another number where it is attached anew.
+    /// Written for earlier releases, and not compared: a volume gets another number where it is
+    /// attached anew.
     device: u64,
     inode: u64,
     /// When the file was made, in nanoseconds since 1970. 0 where the file system does not say.
     born: u64,
     /// Drawn anew at each start: written into the store, then beside it. 0 for none.
     mark: u64,
-    /// The mark that lay beside the store before that start, which may have been cut short between the two.
+    /// The mark that lay beside the store before that start, which may have been cut short between
+    /// the two.
     mark_before: u64,
 }
 
 impl Place {
-    /// Whether a store that says this of itself was found where it was written, and nothing was put back since.
+    /// Whether a store that says this of itself was found where it was written, and nothing was put
+    /// back since.
     pub(crate) fn is_at(&self, found: &Place) -> bool {
         let is_born_then = self.born == found.born || self.born == 0 || found.born == 0;
-        self.inode == found.inode && is_born_then && (found.mark == self.mark || found.mark == self.mark_before)
+        self.inode == found.inode
+            && is_born_then
+            && (found.mark == self.mark || found.mark == self.mark_before)
     }
 
     /// The next start's, at the place that was found.
@@ -51,22 +57,32 @@ impl Place {
 
     pub(super) fn to_bytes(self) -> Vec<u8> {
         // The first three are what earlier releases read.
-        [self.device, self.inode, self.mark, self.mark_before, self.born].iter().flat_map(|part| part.to_le_bytes()).collect()
+        [self.device, self.inode, self.mark, self.mark_before, self.born]
+            .iter()
+            .flat_map(|part| part.to_le_bytes())
+            .collect()
     }
 
     /// What is missing, such as in a store of an earlier release, is 0.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        let part = |at: usize| bytes.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let part = |at: usize| {
+            bytes
+                .get(at * 8..at * 8 + 8)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u64::from_le_bytes)
+        };
         let mark_before = if bytes.len() < 40 { part(2) } else { part(3) };
         Self { device: part(0), inode: part(1), mark: part(2), mark_before, born: part(4) }
     }
 }
 
 impl Directory {
-    /// Makes the directory where it is not there, and locks it. Its names are on the disk when this returns.
+    /// Makes the directory where it is not there, and locks it. Its names are on the disk when this
+    /// returns.
     ///
     /// # Errors
-    /// The directory cannot be made, written or locked, or is open already; it is as it was, or empty.
+    /// The directory cannot be made, written or locked, or is open already; it is as it was, or
+    /// empty.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
         make(path).map_err(failed)?;
@@ -74,10 +90,13 @@ impl Directory {
         let lock = private().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.display().to_string() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { path: path.display().to_string() });
+            }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        // What an earlier start renamed may be in memory alone. What is read now must not be undone by the next crash.
+        // What an earlier start renamed may be in memory alone. What is read now must not be undone
+        // by the next crash.
         disk::sync_names(path).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
@@ -106,7 +125,8 @@ impl Directory {
         Ok(Place { device: file.dev(), inode: file.ino(), born, mark, mark_before: 0 })
     }
 
-    /// Lays the mark of `place` beside the store, which has it already; it is on the disk when this returns.
+    /// Lays the mark of `place` beside the store, which has it already; it is on the disk when this
+    /// returns.
     ///
     /// # Errors
     /// The mark before still lies there, or this one: the store answers to both.
@@ -125,7 +145,10 @@ impl Directory {
 
 /// Makes a directory and those above it, each of them durable.
 fn make(path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+        .collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     for parent in missing.iter().filter_map(|path| path.parent()) {
         disk::sync_names(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
@@ -164,7 +187,8 @@ mod tests {
     #[test]
     fn a_copied_store_is_another_file() {
         let (scratch, other) = (Scratch::new(), Scratch::new());
-        let (here, there) = (Directory::open(scratch.path()).unwrap(), Directory::open(other.path()).unwrap());
+        let (here, there) =
+            (Directory::open(scratch.path()).unwrap(), Directory::open(other.path()).unwrap());
         fs::write(here.store_path(), "x").unwrap();
         let place = here.place().unwrap().renewed();
         here.set_mark(&place).unwrap();
@@ -197,8 +221,14 @@ mod tests {
     fn another_device_number_changes_nothing() {
         let place = Place { device: 1, inode: 2, born: 3, mark: 4, mark_before: 5 };
         assert!(place.is_at(&Place { device: 9, ..place }));
-        assert!(!place.is_at(&Place { born: 9, ..place }), "a copy, though it has the same number on another file system");
-        assert!(place.is_at(&Place { born: 0, ..place }) && !place.is_at(&Place { born: 0, inode: 9, ..place }));
+        assert!(
+            !place.is_at(&Place { born: 9, ..place }),
+            "a copy, though it has the same number on another file system"
+        );
+        assert!(
+            place.is_at(&Place { born: 0, ..place })
+                && !place.is_at(&Place { born: 0, inode: 9, ..place })
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Every change to a data directory, told before it is made, so that a test can record it or refuse it.
+//! Every change to a data directory, told before it is made, so that a test can record it or refuse
+//! it.
 
 use std::fs::{self, File};
 use std::io;
@@ -32,11 +33,16 @@ pub(super) fn about_to(_: &Change<'_>) -> io::Result<()> {
 #[cfg(test)]
 pub(super) use recorder::about_to;
 
-/// Makes the names in a directory durable. A file system that cannot sync a directory keeps them without that.
+/// Makes the names in a directory durable. A file system that cannot sync a directory keeps them
+/// without that.
 pub(super) fn sync_names(directory: &Path) -> io::Result<()> {
     about_to(&Change::SyncNames)?;
     match File::open(directory)?.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
         synced => synced,
     }
 }

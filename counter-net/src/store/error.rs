@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-/// Why a data directory could not be opened, or not be written to. A file that was refused is left as it was, byte for byte.
+/// Why a data directory could not be opened, or not be written to. A file that was refused is left
+/// as it was, byte for byte.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -61,10 +62,16 @@ impl fmt::Display for StoreError {
                  again"
             ),
             Self::InUse { path } => {
-                write!(f, "the data directory {path} is open in another process: stop that one, or give each node a directory of its own")
+                write!(
+                    f,
+                    "the data directory {path} is open in another process: stop that one, or give each node a directory of its own"
+                )
             }
             Self::Foreign { path } => {
-                write!(f, "{path} is not a store of this program; it was left as it is: name another data directory, or move the file away")
+                write!(
+                    f,
+                    "{path} is not a store of this program; it was left as it is: name another data directory, or move the file away"
+                )
             }
             Self::Damaged { path, reason } => write!(
                 f,
@@ -82,7 +89,10 @@ impl fmt::Display for StoreError {
                     "{path} was written by a later release (format {format}); it was left as it is: start that release, or a later one"
                 )
             }
-            Self::Write { reason } => write!(f, "the store cannot be written: {reason}; what was committed before is as it was"),
+            Self::Write { reason } => write!(
+                f,
+                "the store cannot be written: {reason}; what was committed before is as it was"
+            ),
         }
     }
 }
@@ -96,13 +106,15 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// An add was applied and could not be made durable: the disk did not take it, or the node stopped first.
+/// An add was applied and could not be made durable: the disk did not take it, or the node stopped
+/// first.
 ///
 /// It is in this node's memory and on its way to the others, so it may count all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotDurable {
-    /// The store could not be written; the sentence says why. Writing is tried again until it succeeds.
+    /// The store could not be written; the sentence says why. Writing is tried again until it
+    /// succeeds.
     Store(String),
     /// The node stopped before the commit.
     Stopped,
@@ -112,7 +124,9 @@ impl fmt::Display for NotDurable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(reason) => write!(f, "the add is not durable yet: {reason}"),
-            Self::Stopped => f.write_str("the add is not known to be durable: the node stopped first"),
+            Self::Stopped => {
+                f.write_str("the add is not known to be durable: the node stopped first")
+            }
         }
     }
 }

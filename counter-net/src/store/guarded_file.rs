@@ -1,4 +1,5 @@
-//! A file whose changes can be taken back until its contents have checked out: opening a store repairs it, refusing it must not.
+//! A file whose changes can be taken back until its contents have checked out: opening a store
+//! repairs it, refusing it must not.
 
 use std::fs::File;
 use std::io;
@@ -46,7 +47,8 @@ impl GuardedFile {
         let end = end.min(undo.len);
         if offset < end {
             let mut bytes = vec![0; (end - offset) as usize];
-            // A file that was shortened in between has zeros there, and the bytes before that are remembered already.
+            // A file that was shortened in between has zeros there, and the bytes before that are
+            // remembered already.
             let held = self.file.len()?.min(end);
             if offset < held {
                 self.file.read(offset, &mut bytes[..(held - offset) as usize])?;
@@ -109,7 +111,11 @@ impl StorageBackend for GuardedFile {
         self.file.try_lock_range(start, end)
     }
 
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
         self.file.try_lock_shared_range(start, end)
     }
 

@@ -1,4 +1,5 @@
-//! From rows back to a map: the checkpoint's pages, then the deltas after it, with a line of progress for large states.
+//! From rows back to a map: the checkpoint's pages, then the deltas after it, with a line of
+//! progress for large states.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ const REPORT_CELLS_MIN: usize = 100_000;
 pub(super) struct Loader {
     map: CounterMap,
     staging: Staging,
-    /// Spans with something missing before them. A writer that was folded while a checkpoint was written may be in a delta and not in the pages.
+    /// Spans with something missing before them. A writer that was folded while a checkpoint was
+    /// written may be in a delta and not in the pages.
     gaps: Vec<Span>,
     weight: Weight,
     began: Instant,
@@ -54,14 +56,23 @@ impl Loader {
         self.gaps.extend(joined.gaps);
         if self.reported.elapsed() > REPORT_INTERVAL {
             self.reported = Instant::now();
-            tracing::info!(cells = self.map.cell_count() + self.staging.cell_count(), "loading the data directory");
+            tracing::info!(
+                cells = self.map.cell_count() + self.staging.cell_count(),
+                "loading the data directory"
+            );
         }
         Ok(())
     }
 
     pub(super) fn finish(self) -> Result<(CounterMap, Weight), String> {
-        if let Some(gap) = self.gaps.iter().find(|gap| !self.map.is_folded(gap.replica) && self.map.seen_of(gap.replica) < gap.upto) {
-            return Err(format!("versions after {} of replica {} are missing", self.map.seen_of(gap.replica), gap.replica));
+        if let Some(gap) = self.gaps.iter().find(|gap| {
+            !self.map.is_folded(gap.replica) && self.map.seen_of(gap.replica) < gap.upto
+        }) {
+            return Err(format!(
+                "versions after {} of replica {} are missing",
+                self.map.seen_of(gap.replica),
+                gap.replica
+            ));
         }
         if self.map.cell_count() >= REPORT_CELLS_MIN {
             tracing::info!(cells = self.map.cell_count(), took = ?self.began.elapsed(), "the data directory is loaded");
@@ -78,7 +89,8 @@ mod tests {
 
     /// A life that ended, with its heir, which has everything of it and has not begun.
     fn lives() -> (Replica, Replica) {
-        let [mut ended, mut heir] = [1, 2].map(|node| Replica::new(ReplicaId::new(node, 1 << 32), "ord").unwrap());
+        let [mut ended, mut heir] =
+            [1, 2].map(|node| Replica::new(ReplicaId::new(node, 1 << 32), "ord").unwrap());
         for _ in 0..2 {
             ended.add("clicks", 5).unwrap();
             ended.flush();
@@ -98,7 +110,8 @@ mod tests {
     fn a_writer_that_was_folded_while_a_checkpoint_was_written_is_not_missed() {
         let (ended, mut heir) = lives();
         let mut loader = Loader::new();
-        // The first page: the heir as it was. Then a late delta of the ended life, and the fold; the page of that life is never written.
+        // The first page: the heir as it was. Then a late delta of the ended life, and the fold;
+        // the page of that life is never written.
         loader.page(&heir.map().delta_of(heir.id(), 0).unwrap().encode()).unwrap();
         let before = heir.map().version_vector();
         loader.delta(&ended.map().delta_of(ended.id(), 2).unwrap().encode()).unwrap();

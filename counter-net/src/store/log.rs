@@ -5,7 +5,8 @@ use super::error::StoreError;
 /// What one commit writes.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Begins a checkpoint: this delta and those after it are kept when the checkpoint comes into force, those before it go.
+    /// Begins a checkpoint: this delta and those after it are kept when the checkpoint comes into
+    /// force, those before it go.
     pub(crate) begin_checkpoint: bool,
     /// A delta, encoded.
     pub(crate) delta: Option<Vec<u8>>,
@@ -30,7 +31,11 @@ pub(crate) struct About {
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.delta.is_none() && self.page.is_none() && !self.begin_checkpoint && !self.end_checkpoint && self.about == About::default()
+        self.delta.is_none()
+            && self.page.is_none()
+            && !self.begin_checkpoint
+            && !self.end_checkpoint
+            && self.about == About::default()
     }
 }
 
@@ -39,7 +44,8 @@ pub(crate) trait Log: Send + 'static {
     /// Writes a batch; it is on the disk when this returns.
     ///
     /// # Errors
-    /// Nothing of the batch was written; another try may succeed, such as when there is space again.
+    /// Nothing of the batch was written; another try may succeed, such as when there is space
+    /// again.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Whether replaced rows wait to be removed, a few with each commit.

@@ -1,10 +1,12 @@
-//! What a store says of its node: the format it is written in, the key pair, the latest life and where it lay then.
+//! What a store says of its node: the format it is written in, the key pair, the latest life and
+//! where it lay then.
 
 use counter_core::ReplicaId;
 
 use super::directory::Place;
 
-/// The format that this release writes. An earlier one is read and rewritten at the first start; a later one is refused.
+/// The format that this release writes. An earlier one is read and rewritten at the first start; a
+/// later one is refused.
 pub(super) const FORMAT: u64 = 1;
 
 /// The node that a store belongs to.
@@ -16,10 +18,11 @@ pub(crate) struct Meta {
     pub(crate) generation: u64,
     /// Where the store lay at that start.
     pub(crate) place: Place,
-    /// The cluster whose counts these are; `None` where an earlier release wrote the store, until a cluster adopts it.
+    /// The cluster whose counts these are; `None` where an earlier release wrote the store, until a
+    /// cluster adopts it.
     pub(crate) cluster: Option<String>,
-    /// Where this is a copy: the latest life of the node that wrote the original, for each time that it was copied, until it is known what
-    /// became of them.
+    /// Where this is a copy: the latest life of the node that wrote the original, for each time
+    /// that it was copied, until it is known what became of them.
     pub(crate) copied: Vec<ReplicaId>,
     /// Another process had this node's identity when this one stopped: the directory is a clone.
     pub(crate) gave_way: bool,

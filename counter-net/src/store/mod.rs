@@ -1,8 +1,11 @@
-//! The store of a node's directory: a log of deltas and a checkpoint in one crash-safe file, and the thread that commits to it.
+//! The store of a node's directory: a log of deltas and a checkpoint in one crash-safe file, and
+//! the thread that commits to it.
 //!
-//! A commit is *one delta*: whatever the map gained since the last one, cut by versions, whoever wrote it, in the bytes that also travel.
-//! So the store knows nothing of cells, and fields of later releases are kept as they came. Loading joins the checkpoint's pages, then the
-//! deltas after it. A checkpoint is the same walk in pages as a pull, written a page a commit, so no lock is held for longer than a page.
+//! A commit is *one delta*: whatever the map gained since the last one, cut by versions, whoever
+//! wrote it, in the bytes that also travel. So the store knows nothing of cells, and fields of
+//! later releases are kept as they came. Loading joins the checkpoint's pages, then the deltas
+//! after it. A checkpoint is the same walk in pages as a pull, written a page a commit, so no lock
+//! is held for longer than a page.
 //!
 //! | table | key | value |
 //! | --- | --- | --- |

@@ -1,11 +1,15 @@
-//! The store's file: redb with three tables, checked whole when it is opened, reopened after a failed write.
+//! The store's file: redb with three tables, checked whole when it is opened, reopened after a
+//! failed write.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use counter_core::{CounterMap, ReplicaId};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, WriteTransaction,
+};
 
 use super::checkpoint::Weight;
 use super::directory::{Directory, NEXT_STORE, Place, STORE, private};
@@ -53,7 +57,8 @@ pub(crate) struct RedbLog {
     database: Option<Database>,
     /// The checkpoint in force.
     checkpoint: u64,
-    /// The checkpoint whose deltas are being written: the one in force, or the next one while it is in the making.
+    /// The checkpoint whose deltas are being written: the one in force, or the next one while it is
+    /// in the making.
     writing: u64,
     next_row: u64,
     next_page: u64,
@@ -64,7 +69,8 @@ impl RedbLog {
     /// Opens or makes the store of a directory and loads it.
     ///
     /// # Errors
-    /// A file that is foreign, damaged or of a later release is refused and left byte for byte as it is.
+    /// A file that is foreign, damaged or of a later release is refused and left byte for byte as
+    /// it is.
     pub(crate) fn open(directory: &Directory) -> Result<Opened, StoreError> {
         let path = directory.store_path();
         let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
@@ -73,8 +79,11 @@ impl RedbLog {
         }
         let mut file = private().open(&path).map_err(failed)?;
         check_magic(&mut file, &path)?;
-        let (guarded, guard) = GuardedFile::new(STORE, file.try_clone().map_err(failed)?).map_err(failed)?;
-        let opened = open_checked(guarded).map_err(|error| refused(&path, &error)).and_then(|database| Self::load(database, &path));
+        let (guarded, guard) =
+            GuardedFile::new(STORE, file.try_clone().map_err(failed)?).map_err(failed)?;
+        let opened = open_checked(guarded)
+            .map_err(|error| refused(&path, &error))
+            .and_then(|database| Self::load(database, &path));
         match opened {
             Ok(opened) => {
                 guard.approve();
@@ -85,25 +94,41 @@ impl RedbLog {
     }
 
     fn load(database: Database, path: &Path) -> Result<Opened, StoreError> {
-        let damaged = |reason: String| StoreError::Damaged { path: path.display().to_string(), reason };
+        let damaged =
+            |reason: String| StoreError::Damaged { path: path.display().to_string(), reason };
         let read = database.begin_read().map_err(|error| damaged(error.to_string()))?;
         let foreign = |_| StoreError::Foreign { path: path.display().to_string() };
-        let (meta, pages, log) =
-            (read.open_table(META).map_err(foreign)?, read.open_table(PAGES).map_err(foreign)?, read.open_table(LOG).map_err(foreign)?);
+        let (meta, pages, log) = (
+            read.open_table(META).map_err(foreign)?,
+            read.open_table(PAGES).map_err(foreign)?,
+            read.open_table(LOG).map_err(foreign)?,
+        );
         let number = |key| read_number(&meta, key);
         match number(FORMAT_KEY) {
-            Some(format) if format > FORMAT => return Err(StoreError::Newer { path: path.display().to_string(), format }),
+            Some(format) if format > FORMAT => {
+                return Err(StoreError::Newer { path: path.display().to_string(), format });
+            }
             Some(_) => {}
             None => return Err(StoreError::Foreign { path: path.display().to_string() }),
         }
         let checkpoint = number(CHECKPOINT_KEY).unwrap_or(0);
         let (map, weight) = load_map(checkpoint, &pages, &log).map_err(damaged)?;
         let (writing, next_row) =
-            log.last().ok().flatten().map_or((checkpoint, 0), |(key, _)| (key.value().0.max(checkpoint), key.value().1 + 1));
+            log.last().ok().flatten().map_or((checkpoint, 0), |(key, _)| {
+                (key.value().0.max(checkpoint), key.value().1 + 1)
+            });
         let meta = read_meta(&meta);
         let (path, next_page, has_leftovers) = (path.to_owned(), 0, true);
         drop((pages, log, read));
-        let log = Self { path, database: Some(database), checkpoint, writing, next_row, next_page, has_leftovers };
+        let log = Self {
+            path,
+            database: Some(database),
+            checkpoint,
+            writing,
+            next_row,
+            next_page,
+            has_leftovers,
+        };
         Ok(Opened { log, meta, map, weight })
     }
 
@@ -123,16 +148,24 @@ impl RedbLog {
             check_magic(&mut file, &self.path)?;
             self.database = Some(unguarded(STORE, file).map_err(write_error)?);
         }
-        self.database.as_ref().ok_or_else(|| StoreError::Write { reason: "the file is closed".to_owned() })
+        self.database
+            .as_ref()
+            .ok_or_else(|| StoreError::Write { reason: "the file is closed".to_owned() })
     }
 
     fn try_commit(&mut self, batch: &Batch) -> Result<bool, StoreError> {
         let writing = self.writing + u64::from(batch.begin_checkpoint);
-        let (checkpoint, row, page) = (self.checkpoint, self.next_row, if batch.begin_checkpoint { 0 } else { self.next_page });
-        let (in_force, leftovers) = (if batch.end_checkpoint { writing } else { checkpoint }, self.has_leftovers);
+        let (checkpoint, row, page) = (
+            self.checkpoint,
+            self.next_row,
+            if batch.begin_checkpoint { 0 } else { self.next_page },
+        );
+        let (in_force, leftovers) =
+            (if batch.end_checkpoint { writing } else { checkpoint }, self.has_leftovers);
         let write = self.database()?.begin_write().map_err(write_error)?;
         write_batch(&write, batch, (writing, row, page), in_force).map_err(write_error)?;
-        let leftovers = batch.end_checkpoint || leftovers && remove_leftovers(&write, in_force).map_err(write_error)?;
+        let leftovers = batch.end_checkpoint
+            || leftovers && remove_leftovers(&write, in_force).map_err(write_error)?;
         write.commit().map_err(write_error)?;
         Ok(leftovers)
     }
@@ -141,7 +174,8 @@ impl RedbLog {
 impl Log for RedbLog {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let leftovers = self.try_commit(batch).inspect_err(|_| {
-            // redb refuses everything after a failed write; opened again, the file is as of the last commit.
+            // redb refuses everything after a failed write; opened again, the file is as of the
+            // last commit.
             self.database = None;
         })?;
         if batch.begin_checkpoint {
@@ -185,7 +219,8 @@ fn is_there(path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Makes an empty store under another name, and names it when it is whole: a start that is cut short leaves no half of one.
+/// Makes an empty store under another name, and names it when it is whole: a start that is cut
+/// short leaves no half of one.
 fn make(directory: &Directory) -> Result<(), StoreError> {
     let path = directory.path();
     let made = disk::remove(path, NEXT_STORE).map_err(write_error).and_then(|()| {
@@ -216,7 +251,8 @@ fn refused(path: &Path, error: &DatabaseError) -> StoreError {
     let path = path.display().to_string();
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
-        // The system refused, for want of space or of a permission: that says nothing of the contents.
+        // The system refused, for want of space or of a permission: that says nothing of the
+        // contents.
         DatabaseError::Storage(StorageError::Io(source)) if source.raw_os_error().is_some() => {
             StoreError::Write { reason: source.to_string() }
         }
@@ -241,7 +277,12 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
 }
 
 /// Opens only the tables that it writes: each costs the commit some microseconds.
-fn write_batch(write: &WriteTransaction, batch: &Batch, (writing, row, page): (u64, u64, u64), in_force: u64) -> Result<(), redb::Error> {
+fn write_batch(
+    write: &WriteTransaction,
+    batch: &Batch,
+    (writing, row, page): (u64, u64, u64),
+    in_force: u64,
+) -> Result<(), redb::Error> {
     if batch.about != About::default() {
         write_about(write, batch.about)?;
     }
@@ -273,7 +314,10 @@ fn remove_leftovers(write: &WriteTransaction, in_force: u64) -> Result<bool, red
 }
 
 /// Removes the first row if it belongs to a checkpoint before the one in force.
-fn remove_first(table: &mut redb::Table<'_, (u64, u64), &'static [u8]>, in_force: u64) -> Result<bool, redb::Error> {
+fn remove_first(
+    table: &mut redb::Table<'_, (u64, u64), &'static [u8]>,
+    in_force: u64,
+) -> Result<bool, redb::Error> {
     let replaced = table.first()?.is_some_and(|(key, _)| key.value().0 < in_force);
     if replaced {
         table.pop_first()?;
@@ -298,17 +342,34 @@ fn load_map(
 }
 
 fn read_number(meta: &impl ReadableTable<&'static str, &'static [u8]>, key: &str) -> Option<u64> {
-    meta.get(key).ok().flatten().and_then(|value| value.value().try_into().ok()).map(u64::from_le_bytes)
+    meta.get(key)
+        .ok()
+        .flatten()
+        .and_then(|value| value.value().try_into().ok())
+        .map(u64::from_le_bytes)
 }
 
 fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
-    let bytes = |key: &str| meta.get(key).ok().flatten().map(|value| value.value().to_vec()).unwrap_or_default();
+    let bytes = |key: &str| {
+        meta.get(key).ok().flatten().map(|value| value.value().to_vec()).unwrap_or_default()
+    };
     let place = Place::from_bytes(&bytes(PLACE_KEY));
     let lives = bytes(COPIED_KEY);
-    let copied = lives.chunks_exact(ReplicaId::BYTES).filter_map(|life| life.try_into().ok()).map(ReplicaId::from_bytes).collect();
+    let copied = lives
+        .chunks_exact(ReplicaId::BYTES)
+        .filter_map(|life| life.try_into().ok())
+        .map(ReplicaId::from_bytes)
+        .collect();
     let cluster = String::from_utf8(bytes(CLUSTER_KEY)).ok().filter(|name| !name.is_empty());
     let gave_way = meta.get(GAVE_WAY_KEY).ok().flatten().is_some();
-    Meta { key_pair: bytes(KEY_PAIR_KEY), generation: read_number(meta, GENERATION_KEY).unwrap_or(0), place, cluster, copied, gave_way }
+    Meta {
+        key_pair: bytes(KEY_PAIR_KEY),
+        generation: read_number(meta, GENERATION_KEY).unwrap_or(0),
+        place,
+        cluster,
+        copied,
+        gave_way,
+    }
 }
 
 fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {
@@ -354,10 +415,12 @@ impl RedbLog {
         let read = self.database().unwrap().begin_read().unwrap();
         let rows = [PAGES, LOG].map(|table| {
             let table = read.open_table(table).unwrap();
-            let keys: Vec<(u64, u64)> = table.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+            let keys: Vec<(u64, u64)> =
+                table.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
             keys
         });
-        let (replaced, kept): (Vec<_>, Vec<_>) = rows.concat().into_iter().partition(|key| key.0 < in_force);
+        let (replaced, kept): (Vec<_>, Vec<_>) =
+            rows.concat().into_iter().partition(|key| key.0 < in_force);
         (replaced.len(), kept.len())
     }
 }

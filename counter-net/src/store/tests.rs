@@ -1,4 +1,5 @@
-//! The store on a real disk: what was committed is there again, whatever happens to process, file or space.
+//! The store on a real disk: what was committed is there again, whatever happens to process, file
+//! or space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ impl Scratch {
     }
 
     fn below(path: &Path) -> Self {
-        let path = path.join(format!("counter-store-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+        let path =
+            path.join(format!("counter-store-{}-{:016x}", std::process::id(), fastrand::u64(..)));
         fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -50,7 +52,8 @@ struct State(Arc<Mutex<Replica>>);
 
 impl State {
     fn new(generation: u64, opened: &Opened) -> Self {
-        let replica = Replica::with_map(ReplicaId::new(1, generation), "ord", opened.map.clone()).unwrap();
+        let replica =
+            Replica::with_map(ReplicaId::new(1, generation), "ord", opened.map.clone()).unwrap();
         Self(Arc::new(Mutex::new(replica)))
     }
 }
@@ -62,7 +65,13 @@ impl Source for State {
         replica.map().delta_since(stored)
     }
 
-    fn page(&mut self, have: &VersionVector, only: &[ReplicaId], cursor: Option<&Cursor>, bytes_max: usize) -> Page {
+    fn page(
+        &mut self,
+        have: &VersionVector,
+        only: &[ReplicaId],
+        cursor: Option<&Cursor>,
+        bytes_max: usize,
+    ) -> Page {
         self.0.lock().unwrap().map().page_since(have, Some(only), cursor, bytes_max)
     }
 
@@ -131,7 +140,10 @@ fn checkpoints_replace_the_log_while_adds_go_on_and_the_file_stays_small() {
     assert_eq!(opened.map.total_of_all(), 40 * i128::from(counters));
     assert!(opened.weight.log <= 2 << 20, "{:?}", opened.weight);
     let (replaced, kept) = opened.log.rows();
-    assert_eq!(replaced, 0, "of the log before the checkpoint nothing is left, of that since then and the checkpoint {kept} rows");
+    assert_eq!(
+        replaced, 0,
+        "of the log before the checkpoint nothing is left, of that since then and the checkpoint {kept} rows"
+    );
     assert!(kept < 40, "a checkpoint came into force: {kept} rows of 40 commits");
 }
 
@@ -139,7 +151,12 @@ fn checkpoints_replace_the_log_while_adds_go_on_and_the_file_stays_small() {
 fn what_a_node_says_of_itself_is_there_after_a_restart() {
     let scratch = Scratch::new();
     let (directory, mut opened) = open(scratch.path());
-    let meta = Meta { key_pair: vec![7; 40], generation: 9, copied: vec![ReplicaId::new(3, 4)], ..Meta::default() };
+    let meta = Meta {
+        key_pair: vec![7; 40],
+        generation: 9,
+        copied: vec![ReplicaId::new(3, 4)],
+        ..Meta::default()
+    };
     opened.log.set_meta(&meta).unwrap();
     let state = State::new(9, &opened);
     let commits = start(&state, opened);
@@ -162,7 +179,8 @@ fn a_checkpoint_holds_nothing_of_lives_that_were_folded() {
     for life in 1..=lives {
         let (_directory, mut opened) = open(scratch.path());
         let state = State::new(life << 32, &opened);
-        // So much was written that a checkpoint is due with the first commit, which finds this life's heir and the one before side by side.
+        // So much was written that a checkpoint is due with the first commit, which finds this
+        // life's heir and the one before side by side.
         opened.weight.log = 64 << 20;
         let commits = start(&state, opened);
         (0..counters).for_each(|counter| add(&state, &format!("counter-{counter:05}"), 1));
@@ -178,9 +196,16 @@ fn a_checkpoint_holds_nothing_of_lives_that_were_folded() {
     (0..3).for_each(|_| durable(&commits).unwrap());
     drop((commits, _directory));
     let (_directory, opened) = open(scratch.path());
-    assert_eq!((opened.map.total_of_all(), opened.map.replicas().count()), (i128::from(lives) * counters, 1), "one life is left");
+    assert_eq!(
+        (opened.map.total_of_all(), opened.map.replicas().count()),
+        (i128::from(lives) * counters, 1),
+        "one life is left"
+    );
     let Weight { log, checkpoint } = opened.weight;
-    assert!(checkpoint >= whole && checkpoint < whole + whole / 8 && log < whole / 8, "{checkpoint} and {log} bytes of a state of {whole}");
+    assert!(
+        checkpoint >= whole && checkpoint < whole + whole / 8 && log < whole / 8,
+        "{checkpoint} and {log} bytes of a state of {whole}"
+    );
 }
 
 /// As an heir without peers does.
@@ -222,10 +247,17 @@ fn a_damaged_file_is_refused_and_left_as_it_is_wherever_the_damage_is() {
         bytes[at] ^= 0x55;
         fs::write(directory.store_path(), &bytes).unwrap();
         match RedbLog::open(&directory) {
-            Ok(opened) => assert_eq!(opened.map.total_of_all(), 2000 * 2001 / 2, "byte {at} is not part of what is stored"),
+            Ok(opened) => assert_eq!(
+                opened.map.total_of_all(),
+                2000 * 2001 / 2,
+                "byte {at} is not part of what is stored"
+            ),
             Err(error) => {
                 refused += 1;
-                assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Foreign { .. }), "{error}");
+                assert!(
+                    matches!(error, StoreError::Damaged { .. } | StoreError::Foreign { .. }),
+                    "{error}"
+                );
                 assert!(fs::read(directory.store_path()).unwrap() == bytes, "byte {at}: {error}");
             }
         }
@@ -246,7 +278,11 @@ impl Log for Moody {
         std::thread::sleep(pause);
         let mut mood = self.0.lock().unwrap();
         mood.1 += 1;
-        if mood.0 { Err(StoreError::Write { reason: "no space left on device".into() }) } else { Ok(()) }
+        if mood.0 {
+            Err(StoreError::Write { reason: "no space left on device".into() })
+        } else {
+            Ok(())
+        }
     }
 
     fn has_leftovers(&self) -> bool {
@@ -257,7 +293,9 @@ impl Log for Moody {
 fn start_moody() -> (State, Moody, Commits) {
     let state = State(Arc::new(Mutex::new(Replica::new(ReplicaId::new(1, 1), "ord").unwrap())));
     let log = Moody::default();
-    let commits = Commits::start(state.clone(), log.clone(), Default::default(), Duration::from_millis(5)).unwrap();
+    let commits =
+        Commits::start(state.clone(), log.clone(), Default::default(), Duration::from_millis(5))
+            .unwrap();
     (state, log, commits)
 }
 
@@ -303,7 +341,8 @@ fn a_ticket_drawn_after_the_end_is_answered() {
 fn child_that_is_killed() {
     let Some(path) = std::env::var_os("COUNTER_STORE_CHILD") else { return };
     let (_directory, opened) = open(Path::new(&path));
-    let state = State::new(opened.map.replicas().map(|id| id.generation).max().unwrap_or(0) + 1, &opened);
+    let state =
+        State::new(opened.map.replicas().map(|id| id.generation).max().unwrap_or(0) + 1, &opened);
     let mut total = opened.map.total("clicks");
     let commits = start(&state, opened);
     loop {
@@ -327,7 +366,9 @@ fn what_was_durable_survives_a_kill_at_any_moment() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let said = |line: &String| line.split("durable ").nth(1).and_then(|total| total.trim().parse::<i128>().ok());
+        let said = |line: &String| {
+            line.split("durable ").nth(1).and_then(|total| total.trim().parse::<i128>().ok())
+        };
         let mut last = lines.by_ref().find_map(|line| said(&line)).expect("the child adds");
         let (began, time) = (Instant::now(), Duration::from_millis(fastrand::u64(1..60)));
         while began.elapsed() < time {
@@ -338,14 +379,20 @@ fn what_was_durable_survives_a_kill_at_any_moment() {
         last = lines.filter_map(|line| said(&line)).last().unwrap_or(last);
         let (_directory, opened) = open(scratch.path());
         let total = opened.map.total("clicks");
-        assert!(total == last || total == last + 1, "round {round}: {last} were durable, {total} are there");
+        assert!(
+            total == last || total == last + 1,
+            "round {round}: {last} were durable, {total} are there"
+        );
     }
 }
 
 #[test]
 fn a_file_system_that_fills_up_refuses_adds_until_there_is_space() {
     let scratch = Scratch::new();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(scratch.path()).status();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+        .arg(scratch.path())
+        .status();
     if !mounted.is_ok_and(|status| status.success()) {
         eprintln!("skipped: no tmpfs may be mounted here");
         return;

@@ -49,7 +49,13 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<
 /// Expects the greeting of the node that was dialled, by `deadline`. `heard`: it has sent bytes
 /// already.
 pub(super) fn expected<S>(stream: S, deadline: Instant, heard: bool) -> Greeted<S> {
-    Greeted { stream, ahead: &[], due: GREETING, patience: Some(Box::pin(sleep_until(deadline))), heard }
+    Greeted {
+        stream,
+        ahead: &[],
+        due: GREETING,
+        patience: Some(Box::pin(sleep_until(deadline))),
+        heard,
+    }
 }
 
 /// A stream whose greeting was read, or is checked as it is read.
@@ -64,7 +70,11 @@ pub(super) struct Greeted<S> {
 }
 
 impl<S: AsyncRead + Unpin> Greeted<S> {
-    fn read_greeting(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn read_greeting(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(Ok(read)) => {
                 self.heard |= read > 0;
@@ -76,7 +86,10 @@ impl<S: AsyncRead + Unpin> Greeted<S> {
                 Poll::Ready(Ok(read))
             }
             Poll::Pending => {
-                let is_over = self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(context).is_ready());
+                let is_over = self
+                    .patience
+                    .as_mut()
+                    .is_some_and(|patience| patience.as_mut().poll(context).is_ready());
                 let fault = if self.heard { Fault::Unfinished } else { Fault::Silent };
                 if is_over { Poll::Ready(Err(fault.into())) } else { Poll::Pending }
             }
@@ -86,7 +99,11 @@ impl<S: AsyncRead + Unpin> Greeted<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         if !self.ahead.is_empty() {
             let read = self.ahead.len().min(buffer.len());
             buffer[..read].copy_from_slice(&self.ahead[..read]);
@@ -102,7 +119,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

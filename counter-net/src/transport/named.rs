@@ -47,7 +47,11 @@ impl Transport for Named {
     type ListenerUpgrade = <Tcp as Transport>::ListenerUpgrade;
     type Dial = BoxFuture<'static, io::Result<TcpStream>>;
 
-    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: Multiaddr,
+    ) -> Result<(), TransportError<io::Error>> {
         self.tcp.listen_on(id, address)
     }
 
@@ -55,7 +59,11 @@ impl Transport for Named {
         self.tcp.remove_listener(id)
     }
 
-    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
         let Some((name, family)) = name_of(&address) else {
             return Ok(Box::pin(within(self.patience.connect, self.tcp.dial(address, options)?)));
         };
@@ -70,7 +78,10 @@ impl Transport for Named {
         }))
     }
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
         Pin::new(&mut self.tcp).poll(context)
     }
 }
@@ -86,7 +97,12 @@ fn name_of(address: &Multiaddr) -> Option<(String, Family)> {
 
 /// Dials the addresses of a name, one after the other with a short lead, and takes the first
 /// connection.
-async fn dial_first(named: &Multiaddr, ips: Vec<IpAddr>, options: DialOpts, time: Duration) -> io::Result<TcpStream> {
+async fn dial_first(
+    named: &Multiaddr,
+    ips: Vec<IpAddr>,
+    options: DialOpts,
+    time: Duration,
+) -> io::Result<TcpStream> {
     let mut waiting = ips.into_iter().take(TRIED_MAX);
     let (mut dials, mut failed) = (FuturesUnordered::new(), Vec::new());
     loop {
@@ -102,16 +118,26 @@ async fn dial_first(named: &Multiaddr, ips: Vec<IpAddr>, options: DialOpts, time
     }
 }
 
-async fn dial_one(named: &Multiaddr, ip: IpAddr, options: DialOpts, time: Duration) -> io::Result<TcpStream> {
+async fn dial_one(
+    named: &Multiaddr,
+    ip: IpAddr,
+    options: DialOpts,
+    time: Duration,
+) -> io::Result<TcpStream> {
     let address = named.replace(0, |_| Some(ip.into())).unwrap_or_else(|| named.clone());
     // It has no listener whose port could be used again, and needs none.
     match tcp().dial(address, options) {
         Ok(dial) => within(time, dial).await,
         Err(TransportError::Other(error)) => Err(error),
-        Err(TransportError::MultiaddrNotSupported(_)) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        Err(TransportError::MultiaddrNotSupported(_)) => {
+            Err(io::ErrorKind::AddrNotAvailable.into())
+        }
     }
 }
 
-async fn within<T>(time: Duration, connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn within<T>(
+    time: Duration,
+    connecting: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
     timeout(time, connecting).await.unwrap_or_else(|_| Err(Fault::NoAnswer.into()))
 }

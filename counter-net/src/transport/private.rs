@@ -39,7 +39,10 @@ pub(super) struct Nonces {
 
 impl Nonces {
     /// Sends a nonce with the tag of `first`, and reads the far end's.
-    pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S, first: &ClusterKey) -> io::Result<Self> {
+    pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+        socket: &mut S,
+        first: &ClusterKey,
+    ) -> io::Result<Self> {
         let mut nonces = Self { ours: tagged_nonce(first)?, theirs: [0; NONCE_BYTES] };
         socket.write_all(&nonces.ours).await?;
         socket.flush().await?;
@@ -54,7 +57,12 @@ impl Nonces {
     }
 
     /// The key under which the far end's first bytes say `plain`.
-    pub(super) fn key_that_reads<'a>(&self, first: &[u8], plain: &[u8], keys: &'a [ClusterKey]) -> Option<&'a ClusterKey> {
+    pub(super) fn key_that_reads<'a>(
+        &self,
+        first: &[u8],
+        plain: &[u8],
+        keys: &'a [ClusterKey],
+    ) -> Option<&'a ClusterKey> {
         keys.iter().find(|key| {
             let mut read = first.to_vec();
             cipher(key, &self.theirs).apply_keystream(&mut read);
@@ -83,7 +91,11 @@ fn tagged_nonce(key: &ClusterKey) -> io::Result<[u8; NONCE_BYTES]> {
 }
 
 fn tag_of(key: &ClusterKey, random: &[u8]) -> [u8; NONCE_BYTES - RANDOM_BYTES] {
-    let hash = Sha256::new().chain_update(TAG_DOMAIN).chain_update(key.bytes()).chain_update(random).finalize();
+    let hash = Sha256::new()
+        .chain_update(TAG_DOMAIN)
+        .chain_update(key.bytes())
+        .chain_update(random)
+        .finalize();
     std::array::from_fn(|at| hash[at])
 }
 
@@ -116,7 +128,11 @@ impl<S: AsyncWrite + Unpin> Encrypted<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Encrypted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let read = ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
         self.decrypting.apply_keystream(&mut buffer[..read]);
         Poll::Ready(Ok(read))
@@ -124,7 +140,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Encrypted<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         ready!(this.poll_send(context))?;
         let taken = bytes.len().min(UNSENT_MAX);
@@ -160,7 +180,11 @@ mod tests {
     }
 
     impl AsyncWrite for Reluctant {
-        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             self.calls += 1;
             if self.calls.is_multiple_of(2) {
                 context.waker().wake_by_ref();
@@ -207,7 +231,10 @@ mod tests {
         let nonces = nonces();
         let mut sent: Vec<u8> = (0..200).collect();
         cipher(&key(2), &nonces.theirs).apply_keystream(&mut sent);
-        assert_eq!(nonces.key_that_reads(&sent[..3], &[0, 1, 2], &[key(1), key(2), key(3)]), Some(&key(2)));
+        assert_eq!(
+            nonces.key_that_reads(&sent[..3], &[0, 1, 2], &[key(1), key(2), key(3)]),
+            Some(&key(2))
+        );
         assert_eq!(nonces.key_that_reads(&sent[..3], &[0, 1, 3], &[key(1), key(2), key(3)]), None);
         let mut heard = Vec::new();
         nonces.encrypt(&key(2), &sent[3..], 3).read_to_end(&mut heard).await.unwrap();

@@ -26,7 +26,8 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// Keys whose bytes are all the same number.
 fn ours(keys: &[u8]) -> Connections {
-    let keys: Vec<ClusterKey> = keys.iter().map(|byte| ClusterKey::from_bytes([*byte; 32])).collect();
+    let keys: Vec<ClusterKey> =
+        keys.iter().map(|byte| ClusterKey::from_bytes([*byte; 32])).collect();
     build(&Keypair::generate_ed25519(), &keys).unwrap()
 }
 
@@ -111,17 +112,29 @@ async fn dialling_node_takes_the_key_that_the_other_has() {
         ([NEW, STRANGE], &[OLD, NEW]),
     ] {
         // One connection: nobody was turned away before.
-        assert_eq!(meet(&dialler, listener).await, (Ok(()), vec![Ok(())]), "{dialler:?} {listener:?}");
+        assert_eq!(
+            meet(&dialler, listener).await,
+            (Ok(()), vec![Ok(())]),
+            "{dialler:?} {listener:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn no_common_key_is_reported_once_at_both_ends() {
     let refused = || Err("WrongKey".to_owned());
-    for (dialler, listener) in
-        [([STRANGE].as_slice(), [OLD, NEW].as_slice()), (&[OLD, NEW], &[STRANGE]), (&[OLD], &[NEW]), (&[OLD, NEW], &[]), (&[], &[OLD, NEW])]
-    {
-        assert_eq!(meet(dialler, listener).await, (refused(), vec![refused()]), "{dialler:?} {listener:?}");
+    for (dialler, listener) in [
+        ([STRANGE].as_slice(), [OLD, NEW].as_slice()),
+        (&[OLD, NEW], &[STRANGE]),
+        (&[OLD], &[NEW]),
+        (&[OLD, NEW], &[]),
+        (&[], &[OLD, NEW]),
+    ] {
+        assert_eq!(
+            meet(dialler, listener).await,
+            (refused(), vec![refused()]),
+            "{dialler:?} {listener:?}"
+        );
     }
 }
 
@@ -152,13 +165,22 @@ async fn link(to: SocketAddr, way: Duration) -> (SocketAddr, Arc<Carried>) {
         let far = Socket::connect(to).await.unwrap();
         near.set_nodelay(true).unwrap();
         far.set_nodelay(true).unwrap();
-        let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-        tokio::join!(carry(near_read, far_write, way, &counted.out), carry(far_read, near_write, way, &counted.back));
+        let ((near_read, near_write), (far_read, far_write)) =
+            (near.into_split(), far.into_split());
+        tokio::join!(
+            carry(near_read, far_write, way, &counted.out),
+            carry(far_read, near_write, way, &counted.back)
+        );
     });
     (address, carried)
 }
 
-async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, way: Duration, carried: &AtomicUsize) {
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    way: Duration,
+    carried: &AtomicUsize,
+) {
     let (queue, mut due) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let read = async move {
         let mut buffer = [0; 4096];
@@ -179,7 +201,11 @@ async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp
 }
 
 /// How long a dial over this link takes, and the bytes that it costs.
-async fn cost(mut dialler: Connections, listener: Connections, way: Duration) -> (Duration, usize, usize) {
+async fn cost(
+    mut dialler: Connections,
+    listener: Connections,
+    way: Duration,
+) -> (Duration, usize, usize) {
     let (address, mut outcomes) = accepting(listener).await;
     let (address, carried) = link(address, way).await;
     let began = Instant::now();
@@ -194,12 +220,19 @@ async fn cost(mut dialler: Connections, listener: Connections, way: Duration) ->
 async fn keys_cost_no_byte_and_no_round_trip_more_than_libp2p() {
     for way in [Duration::ZERO, Duration::from_millis(100)] {
         let (usual, out, back) = cost(theirs(OLD), theirs(OLD), way).await;
-        for (dialler, listener) in [([OLD].as_slice(), [OLD].as_slice()), (&[OLD, NEW], &[NEW]), (&[NEW], &[OLD, NEW])] {
+        for (dialler, listener) in
+            [([OLD].as_slice(), [OLD].as_slice()), (&[OLD, NEW], &[NEW]), (&[NEW], &[OLD, NEW])]
+        {
             let (took, sent, heard) = cost(ours(dialler), ours(listener), way).await;
-            println!("{dialler:?} to {listener:?} over {way:?}: {took:?}, {sent} + {heard} bytes; libp2p {usual:?}, {out} + {back}");
+            println!(
+                "{dialler:?} to {listener:?} over {way:?}: {took:?}, {sent} + {heard} bytes; libp2p {usual:?}, {out} + {back}"
+            );
             assert_eq!((sent, heard), (out, back), "{dialler:?} {listener:?} over {way:?}");
             // A round trip more would be two ways.
-            assert!(way.is_zero() || took < usual + way, "{dialler:?} {listener:?}: {took:?} and not {usual:?}");
+            assert!(
+                way.is_zero() || took < usual + way,
+                "{dialler:?} {listener:?}: {took:?} and not {usual:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What the tests on real libp2p share: nodes of a cluster of their own, and waiting for a state without polling the clock.
+//! What the tests on real libp2p share: nodes of a cluster of their own, and waiting for a state
+//! without polling the clock.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod name_server;
@@ -31,11 +32,13 @@ pub(crate) fn address(node: &Node) -> String {
 
 /// Starts a node that knows `peers`.
 pub(crate) async fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node {
-    let builder = peers.iter().fold(alone(cluster, region), |builder, peer| builder.peer(address(peer)));
+    let builder =
+        peers.iter().fold(alone(cluster, region), |builder, peer| builder.peer(address(peer)));
     builder.start().await.expect("the node starts")
 }
 
-/// One node a region, each knowing those before it, all synced, and each life enrolled at all: a count of copies is over the enrolled that a node knows.
+/// One node a region, each knowing those before it, all synced, and each life enrolled at all: a
+/// count of copies is over the enrolled that a node knows.
 pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for region in regions {
@@ -55,7 +58,8 @@ pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
 ///
 /// With `what`, when it does not come true.
 pub(crate) async fn until_all(nodes: &[&Node], what: &str, holds: impl Fn() -> bool) {
-    let mut changes = futures::stream::select_all(nodes.iter().map(|node| node.subscribe(Interest::All)));
+    let mut changes =
+        futures::stream::select_all(nodes.iter().map(|node| node.subscribe(Interest::All)));
     let waiting = async {
         while !holds() {
             if changes.next().await.is_none() {
@@ -73,7 +77,8 @@ pub(crate) async fn until(node: &Node, what: &str, holds: impl Fn(&Node) -> bool
     until_all(&[node], what, || holds(node)).await;
 }
 
-/// Ends the last of `nodes` as a crash does, without a good-bye, and waits until the others have no connection to it.
+/// Ends the last of `nodes` as a crash does, without a good-bye, and waits until the others have no
+/// connection to it.
 pub(crate) async fn crash_last(nodes: &mut Vec<Node>) {
     drop(nodes.pop());
     let alone = |node: &Node| metric(node, "counter_peers", "") as usize == nodes.len() - 1;
@@ -104,7 +109,13 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// The sum of the samples of the metric `name`, over all labels that contain `label`.
 pub(crate) fn metric(node: &Node, name: &str, label: &str) -> f64 {
     let text = node.metrics_text();
-    let is_of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label);
+    let is_of_it = |line: &&str| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && line.contains(label)
+    };
     let samples = text.lines().filter(is_of_it);
-    samples.filter_map(|line| line.rsplit_once(' ')).filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+    samples
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter_map(|(_, value)| value.parse::<f64>().ok())
+        .sum()
 }

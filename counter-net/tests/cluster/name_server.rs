@@ -109,7 +109,12 @@ fn answer(question: &[u8], mode: Mode, records: &BTreeSet<IpAddr>) -> Option<Vec
             IpAddr::V6(ip) => ip.octets().to_vec(),
         })
         .collect();
-    let mut answer = [&question[..2], &[0x85, 0x80 | code, 0, 1, 0, fitting.len() as u8, 0, 0, 0, 0], &question[12..end]].concat();
+    let mut answer = [
+        &question[..2],
+        &[0x85, 0x80 | code, 0, 1, 0, fitting.len() as u8, 0, 0, 0, 0],
+        &question[12..end],
+    ]
+    .concat();
     for data in fitting {
         answer.extend([0xc0, 12]);
         answer.extend(asked.to_be_bytes());

@@ -1,4 +1,5 @@
-//! Many connections at once: sockets that say nothing, and peers of the transport that say nothing of the protocol.
+//! Many connections at once: sockets that say nothing, and peers of the transport that say nothing
+//! of the protocol.
 
 use futures::StreamExt;
 use futures::future::join_all;
@@ -15,10 +16,12 @@ pub(crate) fn allow_open_files(wanted: u64) -> Result<(), String> {
         return Ok(());
     }
     let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).map_err(|error| format!("{wanted} files cannot be open at a time here: {error}"))
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| format!("{wanted} files cannot be open at a time here: {error}"))
 }
 
-/// So many open sockets to the listener at this multiaddress. Some may be closed by the other side already.
+/// So many open sockets to the listener at this multiaddress. Some may be closed by the other side
+/// already.
 pub(crate) async fn sockets(at: &str, count: usize) -> Vec<TcpStream> {
     let parts: Vec<&str> = at.split('/').collect();
     let (ip, port) = (parts[2], parts[4].parse::<u16>().expect("a port"));
@@ -37,7 +40,9 @@ pub(crate) fn strangers(at: &str, count: usize) -> JoinHandle<()> {
                 .expect("a transport")
                 .with_behaviour(|_| dummy::Behaviour)
                 .expect("a swarm")
-                .with_swarm_config(|config| config.with_idle_connection_timeout(std::time::Duration::from_secs(3600)))
+                .with_swarm_config(|config| {
+                    config.with_idle_connection_timeout(std::time::Duration::from_secs(3600))
+                })
                 .build();
             swarm.dial(at.clone()).expect("dialled");
             async move {

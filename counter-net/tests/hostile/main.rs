@@ -1,4 +1,5 @@
-//! Peers that speak real libp2p and mean harm: refused, counted, cut off; the totals of the honest stay exact.
+//! Peers that speak real libp2p and mean harm: refused, counted, cut off; the totals of the honest
+//! stay exact.
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -8,7 +9,9 @@ mod peer;
 
 use std::time::{Duration, Instant};
 
-use cluster::{address, alone, cluster, eventually, metric, start, start_all, until, until_all_show};
+use cluster::{
+    address, alone, cluster, eventually, metric, start, start_all, until, until_all_show,
+};
 use counter_core::{Replica, ReplicaId};
 use counter_net::{Counter, Interest, Node};
 use futures::StreamExt;
@@ -81,7 +84,10 @@ async fn oversized_gossip_and_the_poison_window_do_not_disturb_the_honest() {
         hostile.publish(vec![0; size]);
         let talking = tokio::spawn(hostile.live());
         nodes[0].counter("noise").expect("a counter").add(1).expect("added");
-        until(&nodes[1], "an add made meanwhile", |node| node.view("noise").total == nodes[0].view("noise").total).await;
+        until(&nodes[1], "an add made meanwhile", |node| {
+            node.view("noise").total == nodes[0].view("noise").total
+        })
+        .await;
         talking.abort();
     }
     still_exact(&nodes).await;
@@ -102,12 +108,17 @@ async fn seen_after(adding: &Counter, other: &Node) -> Duration {
     began.elapsed()
 }
 
-/// It asks for two megabytes a hundred times, and from then on reads nothing at all from its socket.
+/// It asks for two megabytes a hundred times, and from then on reads nothing at all from its
+/// socket.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_never_reads_slows_nobody_and_is_given_up() {
     let nodes = honest().await;
     for at in 0..20_000 {
-        nodes[0].counter(&format!("{at:05}-{:016x}", fastrand::u64(..))).expect("a counter").add(1).expect("added");
+        nodes[0]
+            .counter(&format!("{at:05}-{:016x}", fastrand::u64(..)))
+            .expect("a counter")
+            .add(1)
+            .expect("added");
     }
     let all = |node: &Node| metric(node, "counter_counters", "") == 20_001.0;
     eventually("both hold 20,001 counters", || nodes.iter().all(all)).await;
@@ -128,8 +139,13 @@ async fn a_peer_that_never_reads_slows_nobody_and_is_given_up() {
     }
     times.sort();
     let (count, median, greatest) = (times.len(), times[times.len() / 2], times[times.len() - 1]);
-    println!("beside a peer that does not read, {count} adds were seen by the other after {median:?} (median) to {greatest:?}");
-    assert!(median < Duration::from_millis(500) && greatest < Duration::from_secs(5), "{median:?}, {greatest:?}");
+    println!(
+        "beside a peer that does not read, {count} adds were seen by the other after {median:?} (median) to {greatest:?}"
+    );
+    assert!(
+        median < Duration::from_millis(500) && greatest < Duration::from_secs(5),
+        "{median:?}, {greatest:?}"
+    );
     until_all_show(&nodes, "clicks", 2 + count as i128).await;
     deaf.abort();
 }
@@ -140,9 +156,15 @@ async fn a_peer_that_was_cut_off_cannot_come_back_at_once() {
     let mut hostile = Hostile::connect(&nodes[0]).await;
     hostile.publish(vec![0xa5; 1_000]);
     hostile.until_cut_off().await;
-    hostile.swarm.dial(address(&nodes[0]).parse::<Multiaddr>().expect("an address")).expect("dialled");
+    hostile
+        .swarm
+        .dial(address(&nodes[0]).parse::<Multiaddr>().expect("an address"))
+        .expect("dialled");
     hostile.until_cut_off().await;
-    eventually("it is refused", || metric(&nodes[0], "counter_rejected_connections_total", "cut_off") > 0.0).await;
+    eventually("it is refused", || {
+        metric(&nodes[0], "counter_rejected_connections_total", "cut_off") > 0.0
+    })
+    .await;
     still_exact(&nodes).await;
 }
 
@@ -180,7 +202,11 @@ async fn an_old_delta_sent_again_by_its_own_writer_changes_nothing() {
     }
     peer.publish([old.as_slice(), &[]].concat());
     peer.until_answered(&nodes[0]).await;
-    assert_eq!(metric(&nodes[0], "counter_peers_cut_total", ""), 0.0, "what comes late is nobody's fault");
+    assert_eq!(
+        metric(&nodes[0], "counter_peers_cut_total", ""),
+        0.0,
+        "what comes late is nobody's fault"
+    );
     nodes[1].counter("clicks").expect("a counter").add(1).expect("added");
     until_all_show(&nodes, "clicks", 113).await;
 }
@@ -190,7 +216,9 @@ async fn one_counter_too_many_is_refused_whole_raises_an_alarm_and_closes_readin
     let name = cluster();
     let mut nodes: Vec<Node> = Vec::new();
     for region in ["ord", "fra"] {
-        let builder = nodes.iter().fold(alone(&name, region).counters_max(100), |builder, node| builder.peer(address(node)));
+        let builder = nodes.iter().fold(alone(&name, region).counters_max(100), |builder, node| {
+            builder.peer(address(node))
+        });
         nodes.push(builder.start().await.expect("starts"));
     }
     for node in &nodes {
@@ -207,7 +235,10 @@ async fn one_counter_too_many_is_refused_whole_raises_an_alarm_and_closes_readin
     }
     replica.flush();
     hostile.publish(gossip_all(&replica));
-    eventually("the join is refused", || metric(&nodes[0], "counter_rejected_input_total", "join_refused") > 0.0).await;
+    eventually("the join is refused", || {
+        metric(&nodes[0], "counter_rejected_input_total", "join_refused") > 0.0
+    })
+    .await;
     // The alarm and readiness follow the count within the same turn of the driver.
     eventually("the alarm is raised", || metric(&nodes[0], "counter_alarms_total", "") > 0.0).await;
     eventually("readiness closes", || !nodes[0].is_ready()).await;
@@ -257,7 +288,8 @@ async fn a_thousand_sockets_that_say_nothing_keep_nobody_out_for_long() {
     until_all_show(&nodes, "clicks", 4).await;
 }
 
-/// Each completes its handshake under an identity of its own, and then says nothing of the protocol.
+/// Each completes its handshake under an identity of its own, and then says nothing of the
+/// protocol.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_strangers_take_a_bounded_number_of_places_and_lose_them() {
     if let Err(why) = crowd::allow_open_files(8_000) {
@@ -270,7 +302,11 @@ async fn a_thousand_strangers_take_a_bounded_number_of_places_and_lose_them() {
     nodes[0].counter("clicks").expect("a counter").add(1).expect("added");
     until_all_show(&nodes, "clicks", 3).await;
     eventually("those within it are sent away", || count("silent_stranger") > 0.0).await;
-    println!("1,000 strangers: {} beyond the limit, {} sent away so far", count("connection_limit"), count("silent_stranger"));
+    println!(
+        "1,000 strangers: {} beyond the limit, {} sent away so far",
+        count("connection_limit"),
+        count("silent_stranger")
+    );
     crowd.abort();
     let late = start(&nodes[0].info().cluster, "sin", &[&nodes[0]]).await;
     tokio::time::timeout(cluster::PATIENCE, late.synced()).await.expect("synced");

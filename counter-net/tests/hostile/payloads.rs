@@ -1,4 +1,5 @@
-//! What hostile peers say: messages in the protocol's own form, with contents that no honest node sends.
+//! What hostile peers say: messages in the protocol's own form, with contents that no honest node
+//! sends.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::time::Duration;
@@ -8,7 +9,12 @@ use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator};
 use serde_cbor::Value;
 
 fn map(entries: &[(&str, Value)]) -> Value {
-    Value::Map(entries.iter().map(|(key, value)| (Value::Text((*key).to_owned()), value.clone())).collect())
+    Value::Map(
+        entries
+            .iter()
+            .map(|(key, value)| (Value::Text((*key).to_owned()), value.clone()))
+            .collect(),
+    )
 }
 
 fn bytes(value: &Value) -> Vec<u8> {
@@ -22,9 +28,13 @@ pub(crate) fn gossip_of(writer: ReplicaId) -> Vec<u8> {
     machine.handle(&mut replica, Input::PeerUp { peer: NodeId(1) }, Duration::ZERO);
     replica.tally("clicks").expect("a counter").add(1_000_000).expect("added");
     machine.handle(&mut replica, Input::LocalChange, Duration::from_secs(1));
-    let publish = |output| if let Output::Publish { payload } = output { Some(payload) } else { None };
+    let publish =
+        |output| if let Output::Publish { payload } = output { Some(payload) } else { None };
     // The announcement may come first; the cells are the longest.
-    std::iter::from_fn(|| machine.poll_output()).filter_map(publish).max_by_key(Vec::len).expect("something is published")
+    std::iter::from_fn(|| machine.poll_output())
+        .filter_map(publish)
+        .max_by_key(Vec::len)
+        .expect("something is published")
 }
 
 /// A gossip payload with everything that a replica has written.
@@ -32,16 +42,28 @@ pub(crate) fn gossip_all(replica: &Replica) -> Vec<u8> {
     gossip_since(replica, 0)
 }
 
-/// A gossip payload with what a replica has written after a version: beyond a gap for whoever has not heard what came before.
+/// A gossip payload with what a replica has written after a version: beyond a gap for whoever has
+/// not heard what came before.
 pub(crate) fn gossip_since(replica: &Replica, after: Version) -> Vec<u8> {
-    replica.map().delta_of(replica.id(), after).as_ref().map(Delta::encode).expect("something was written")
+    replica
+        .map()
+        .delta_of(replica.id(), after)
+        .as_ref()
+        .map(Delta::encode)
+        .expect("something was written")
 }
 
 /// An ask of `node` whose digest names so many replicas.
 pub(crate) fn ask_with_digest(node: u64, replicas: u64) -> Vec<u8> {
     let own = ReplicaId::new(node, 1);
-    let have: Vec<u8> = (1..=replicas).flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1])).collect();
-    let birth = Replica::new(own, "fra").expect("a replica").map().delta_since(&VersionVector::new()).encode();
+    let have: Vec<u8> = (1..=replicas)
+        .flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1]))
+        .collect();
+    let birth = Replica::new(own, "fra")
+        .expect("a replica")
+        .map()
+        .delta_since(&VersionVector::new())
+        .encode();
     let announcement = map(&[
         ("i", Value::Bytes(own.to_bytes().to_vec())),
         ("g", Value::Text("fra".into())),
@@ -62,7 +84,10 @@ pub(crate) fn ask_with_digest(node: u64, replicas: u64) -> Vec<u8> {
 
 /// A pull of everything by `node`, which must have asked before.
 pub(crate) fn pull_all(node: u64) -> Vec<u8> {
-    let pull = map(&[("i", Value::Bytes(ReplicaId::new(node, 1).to_bytes().to_vec())), ("d", Value::Bytes(Vec::new()))]);
+    let pull = map(&[
+        ("i", Value::Bytes(ReplicaId::new(node, 1).to_bytes().to_vec())),
+        ("d", Value::Bytes(Vec::new())),
+    ]);
     bytes(&map(&[("v", Value::Integer(1)), ("p", pull)]))
 }
 
@@ -71,7 +96,8 @@ pub(crate) fn unknown_kind() -> Vec<u8> {
     bytes(&map(&[("v", Value::Integer(1)), ("zz", Value::Integer(1))]))
 }
 
-/// A compare that agrees with the digest in an answer to an ask, and claims that the states differ all the same.
+/// A compare that agrees with the digest in an answer to an ask, and claims that the states differ
+/// all the same.
 pub(crate) fn compare_that_diverges(answer: &[u8]) -> Vec<u8> {
     let seen = vector_of(&digest_in(answer).expect("an answer to an ask has a digest"));
     let hash = |number: u128| Value::Bytes(number.to_be_bytes().to_vec());
@@ -92,7 +118,8 @@ fn vector_of(mut digest: &[u8]) -> VersionVector {
     let mut vector = VersionVector::new();
     while let Some((id, rest)) = digest.split_first_chunk::<16>() {
         let length = rest.iter().position(|byte| *byte < 128).expect("a number ends") + 1;
-        let version = rest[..length].iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 127));
+        let version =
+            rest[..length].iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 127));
         vector.raise(ReplicaId::from_bytes(*id), version);
         digest = &rest[length..];
     }

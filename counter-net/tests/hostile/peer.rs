@@ -1,4 +1,5 @@
-//! A peer that speaks real libp2p and the cluster's protocols, says whatever a test wants, and may stop reading at the socket.
+//! A peer that speaks real libp2p and the cluster's protocols, says whatever a test wants, and may
+//! stop reading at the socket.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::io;
@@ -15,7 +16,9 @@ use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, Transport, identify, noise, ping, tcp, yamux};
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Swarm, Transport, identify, noise, ping, tcp, yamux,
+};
 use sha2::{Digest, Sha256};
 
 use crate::cluster::{PATIENCE, address};
@@ -29,16 +32,29 @@ impl request_response::Codec for Unbounded {
     type Request = Vec<u8>;
     type Response = Vec<u8>;
 
-    async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, stream: &mut T) -> io::Result<Vec<u8>> {
+    async fn read_request<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        stream: &mut T,
+    ) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.map(|_| bytes)
     }
 
-    async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, protocol: &StreamProtocol, stream: &mut T) -> io::Result<Vec<u8>> {
+    async fn read_response<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        protocol: &StreamProtocol,
+        stream: &mut T,
+    ) -> io::Result<Vec<u8>> {
         self.read_request(protocol, stream).await
     }
 
-    async fn write_request<T: AsyncWrite + Unpin + Send>(&mut self, _: &StreamProtocol, stream: &mut T, bytes: Vec<u8>) -> io::Result<()> {
+    async fn write_request<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        stream: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()> {
         stream.write_all(&bytes).await
     }
 
@@ -67,14 +83,26 @@ struct Deafenable<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Deafenable<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         // Nobody wakes it again: the bytes stay in the system's buffers, and its window closes.
-        if self.deaf.load(Ordering::Relaxed) { Poll::Pending } else { Pin::new(&mut self.socket).poll_read(context, into) }
+        if self.deaf.load(Ordering::Relaxed) {
+            Poll::Pending
+        } else {
+            Pin::new(&mut self.socket).poll_read(context, into)
+        }
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Deafenable<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
@@ -92,7 +120,8 @@ pub(crate) struct Hostile {
     pub(crate) swarm: Swarm<Speech>,
     topic: IdentTopic,
     deaf: Arc<AtomicBool>,
-    /// Requests are kept with their channels, so that they stay unanswered: dropping one closes its stream.
+    /// Requests are kept with their channels, so that they stay unanswered: dropping one closes its
+    /// stream.
     pub(crate) kept: Vec<SwarmEvent<SpeechEvent>>,
 }
 
@@ -102,11 +131,20 @@ fn speech(cluster: &str, keypair: &Keypair) -> Speech {
         .max_transmit_size(8 * 1024 * 1024)
         .build()
         .expect("a configuration");
-    let pull = StreamProtocol::try_from_owned(format!("/counter/{cluster}/pull/1")).expect("a name");
+    let pull =
+        StreamProtocol::try_from_owned(format!("/counter/{cluster}/pull/1")).expect("a name");
     Speech {
-        gossip: gossipsub::Behaviour::new(MessageAuthenticity::Signed(keypair.clone()), gossip).expect("a behaviour"),
-        pull: request_response::Behaviour::with_codec(Unbounded, [(pull, ProtocolSupport::Full)], request_response::Config::default()),
-        identify: identify::Behaviour::new(identify::Config::new(format!("counter/{cluster}/1"), keypair.public())),
+        gossip: gossipsub::Behaviour::new(MessageAuthenticity::Signed(keypair.clone()), gossip)
+            .expect("a behaviour"),
+        pull: request_response::Behaviour::with_codec(
+            Unbounded,
+            [(pull, ProtocolSupport::Full)],
+            request_response::Config::default(),
+        ),
+        identify: identify::Behaviour::new(identify::Config::new(
+            format!("counter/{cluster}/1"),
+            keypair.public(),
+        )),
         ping: ping::Behaviour::default(),
     }
 }
@@ -128,12 +166,21 @@ impl Hostile {
             .authenticate(noise::Config::new(&keypair).expect("a configuration"))
             .multiplex(yamux::Config::default())
             .boxed();
-        let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(3600));
-        let mut swarm = Swarm::new(transport, speech(cluster, &keypair), keypair.public().to_peer_id(), config);
+        let config = libp2p::swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(Duration::from_secs(3600));
+        let mut swarm =
+            Swarm::new(transport, speech(cluster, &keypair), keypair.public().to_peer_id(), config);
         swarm.behaviour_mut().gossip.subscribe(&topic).expect("subscribed");
         swarm.dial(node.parse::<Multiaddr>().expect("an address")).expect("dialled");
         let mut hostile = Self { swarm, topic, deaf, kept: Vec::new() };
-        hostile.until(|event| matches!(event, SwarmEvent::Behaviour(SpeechEvent::Gossip(gossipsub::Event::Subscribed { .. })))).await;
+        hostile
+            .until(|event| {
+                matches!(
+                    event,
+                    SwarmEvent::Behaviour(SpeechEvent::Gossip(gossipsub::Event::Subscribed { .. }))
+                )
+            })
+            .await;
         hostile
     }
 
@@ -190,14 +237,29 @@ impl Hostile {
 
     /// Waits until a ping was answered: from now on, silence means something.
     pub(crate) async fn until_pinged(&mut self) {
-        self.until(|event| matches!(event, SwarmEvent::Behaviour(SpeechEvent::Ping(ping::Event { result: Ok(_), .. })))).await;
+        self.until(|event| {
+            matches!(
+                event,
+                SwarmEvent::Behaviour(SpeechEvent::Ping(ping::Event { result: Ok(_), .. }))
+            )
+        })
+        .await;
     }
 
     /// The next gossip that arrives.
     pub(crate) async fn next_gossip(&mut self) -> Vec<u8> {
-        self.until(|event| matches!(event, SwarmEvent::Behaviour(SpeechEvent::Gossip(gossipsub::Event::Message { .. })))).await;
+        self.until(|event| {
+            matches!(
+                event,
+                SwarmEvent::Behaviour(SpeechEvent::Gossip(gossipsub::Event::Message { .. }))
+            )
+        })
+        .await;
         match self.kept.pop() {
-            Some(SwarmEvent::Behaviour(SpeechEvent::Gossip(gossipsub::Event::Message { message, .. }))) => message.data,
+            Some(SwarmEvent::Behaviour(SpeechEvent::Gossip(gossipsub::Event::Message {
+                message,
+                ..
+            }))) => message.data,
             _ => unreachable!("it was the last event"),
         }
     }
@@ -207,16 +269,26 @@ impl Hostile {
         use request_response::{Event, Message};
         self.ask(node, request);
         let is_answer = |event: &SwarmEvent<SpeechEvent>| {
-            matches!(event, SwarmEvent::Behaviour(SpeechEvent::Pull(Event::Message { message: Message::Response { .. }, .. })))
+            matches!(
+                event,
+                SwarmEvent::Behaviour(SpeechEvent::Pull(Event::Message {
+                    message: Message::Response { .. },
+                    ..
+                }))
+            )
         };
         self.until(is_answer).await;
         match self.kept.pop() {
-            Some(SwarmEvent::Behaviour(SpeechEvent::Pull(Event::Message { message: Message::Response { response, .. }, .. }))) => response,
+            Some(SwarmEvent::Behaviour(SpeechEvent::Pull(Event::Message {
+                message: Message::Response { response, .. },
+                ..
+            }))) => response,
             _ => unreachable!("it was the last event"),
         }
     }
 
-    /// Waits until `node` has done with what was said before whatever it does: it has answered one more request.
+    /// Waits until `node` has done with what was said before whatever it does: it has answered one
+    /// more request.
     pub(crate) async fn until_answered(&mut self, node: &Node) {
         self.answer_to(node, crate::payloads::unknown_kind()).await;
     }
@@ -224,5 +296,8 @@ impl Hostile {
 
 /// The first 8 bytes of the SHA-256 of the peer id.
 pub(crate) fn node_of(peer: &PeerId) -> u64 {
-    Sha256::digest(peer.to_bytes()).iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    Sha256::digest(peer.to_bytes())
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -1,11 +1,13 @@
-//! Hosts of a test's own: network namespaces on one bridge, each with an IPv4 and an IPv6 address, and name resolution where it is asked for.
+//! Hosts of a test's own: network namespaces on one bridge, each with an IPv4 and an IPv6 address,
+//! and name resolution where it is asked for.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with the switch; gone with their handle.
+/// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with the switch; gone with their
+/// handle.
 pub(crate) struct Lab {
     name: String,
     hosts: usize,
@@ -26,14 +28,28 @@ pub(crate) fn v6(host: usize) -> String {
 
 fn run(command: &str) -> Result<(), String> {
     let words: Vec<&str> = command.split(' ').collect();
-    let done = Command::new(words[0]).args(&words[1..]).output().map_err(|error| format!("{command}: {error}"))?;
-    if done.status.success() { Ok(()) } else { Err(format!("{command}: {}", String::from_utf8_lossy(&done.stderr).trim())) }
+    let done = Command::new(words[0])
+        .args(&words[1..])
+        .output()
+        .map_err(|error| format!("{command}: {error}"))?;
+    if done.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command}: {}", String::from_utf8_lossy(&done.stderr).trim()))
+    }
 }
 
 impl Lab {
     /// So many hosts, or why this machine lets us have none.
     pub(crate) fn build(hosts: usize) -> Result<Self, String> {
-        let lab = Self { name: format!("cn{}x{}", std::process::id() % 100_000, LABS.fetch_add(1, Ordering::Relaxed)), hosts };
+        let lab = Self {
+            name: format!(
+                "cn{}x{}",
+                std::process::id() % 100_000,
+                LABS.fetch_add(1, Ordering::Relaxed)
+            ),
+            hosts,
+        };
         let switch = lab.switch();
         run(&format!("ip netns add {switch}"))?;
         run(&format!("ip -n {switch} link add name b0 type bridge mcast_snooping 0"))?;
@@ -43,7 +59,9 @@ impl Lab {
         for host in 0..hosts {
             let name = lab.host(host);
             run(&format!("ip netns add {name}"))?;
-            run(&format!("ip -n {name} link add name eth0 type veth peer name p{host} netns {switch}"))?;
+            run(&format!(
+                "ip -n {name} link add name eth0 type veth peer name p{host} netns {switch}"
+            ))?;
             run(&format!("ip -n {switch} link set p{host} master b0 up"))?;
             run(&format!("ip -n {name} addr add {}/24 dev eth0", v4(host)))?;
             run(&format!("ip -n {name} addr add {}/64 dev eth0 nodad", v6(host)))?;
@@ -62,7 +80,8 @@ impl Lab {
         format!("{}h{host}", self.name)
     }
 
-    /// Takes a host's cable out of the switch (`down`), or puts it in again (`up`): no end of any connection is told.
+    /// Takes a host's cable out of the switch (`down`), or puts it in again (`up`): no end of any
+    /// connection is told.
     pub(crate) fn cable(&self, host: usize, state: &str) {
         run(&format!("ip -n {} link set p{host} {state}", self.switch())).unwrap();
     }

@@ -1,4 +1,5 @@
-//! Several hosts on one machine, as network namespaces: they find each other by mDNS and as Fly.io's machines do, and notice a pulled cable.
+//! Several hosts on one machine, as network namespaces: they find each other by mDNS and as
+//! Fly.io's machines do, and notice a pulled cable.
 //!
 //! Where this machine makes no namespaces (it takes root), each test says SKIPPED and why.
 
@@ -18,7 +19,11 @@ const KEY: &str = "a key of these tests alone";
 
 /// The hosts, or the reason why there are none.
 fn lab(hosts: usize) -> Option<Lab> {
-    Lab::build(hosts).inspect_err(|why| println!("SKIPPED: this machine lets us make no network of namespaces ({why})")).ok()
+    Lab::build(hosts)
+        .inspect_err(|why| {
+            println!("SKIPPED: this machine lets us make no network of namespaces ({why})")
+        })
+        .ok()
 }
 
 fn start(lab: &Lab, host: usize, settings: &[(&str, &str)]) -> Process {
@@ -43,8 +48,15 @@ fn all_agree(nodes: &mut [Process]) {
 fn nodes_on_one_network_segment_find_each_other_by_mdns() {
     let Some(lab) = lab(3) else { return };
     let began = Instant::now();
-    let mut nodes: Vec<Process> =
-        (0..3).map(|host| start(&lab, host, &[("DISCOVER", "mdns"), ("LISTEN", &format!("/ip4/{}/tcp/0", v4(host)))])).collect();
+    let mut nodes: Vec<Process> = (0..3)
+        .map(|host| {
+            start(
+                &lab,
+                host,
+                &[("DISCOVER", "mdns"), ("LISTEN", &format!("/ip4/{}/tcp/0", v4(host)))],
+            )
+        })
+        .collect();
     for node in &nodes {
         node.until("peers", 2);
     }
@@ -64,10 +76,13 @@ fn machines_on_flys_private_network_find_each_other() {
         }
     }
     let addresses = (0..3).map(v6).collect::<Vec<_>>().join(" ");
-    let server = Process::start(&lab.switch(), "a_name_server_in_a_namespace", &[("ADDRESSES", &addresses)]);
+    let server =
+        Process::start(&lab.switch(), "a_name_server_in_a_namespace", &[("ADDRESSES", &addresses)]);
     server.until("serving", 1);
     let began = Instant::now();
-    let mut nodes: Vec<Process> = (0..3).map(|host| start(&lab, host, &[("DISCOVER", "fly"), ("FLY_APP_NAME", "clicks")])).collect();
+    let mut nodes: Vec<Process> = (0..3)
+        .map(|host| start(&lab, host, &[("DISCOVER", "fly"), ("FLY_APP_NAME", "clicks")]))
+        .collect();
     for node in &nodes {
         node.until("peers", 2);
     }
@@ -75,15 +90,21 @@ fn machines_on_flys_private_network_find_each_other() {
     all_agree(&mut nodes);
 }
 
-/// No end of a connection is told when a cable is pulled. What a viewer sees: the others' viewers are gone within seconds, and nobody else's.
+/// No end of a connection is told when a cable is pulled. What a viewer sees: the others' viewers
+/// are gone within seconds, and nobody else's.
 #[test]
 fn a_host_whose_cable_is_pulled_is_gone_within_seconds_and_comes_back() {
     let Some(lab) = lab(3) else { return };
     let address = |host| format!("/ip4/{}/tcp/7000", v4(host));
     let mut nodes: Vec<Process> = (0..3)
         .map(|host| {
-            let peers = (0..3).filter(|other| *other != host).map(address).collect::<Vec<_>>().join(" ");
-            start(&lab, host, &[("DISCOVER", "none"), ("LISTEN", &address(host)), ("PEERS", &peers)])
+            let peers =
+                (0..3).filter(|other| *other != host).map(address).collect::<Vec<_>>().join(" ");
+            start(
+                &lab,
+                host,
+                &[("DISCOVER", "none"), ("LISTEN", &address(host)), ("PEERS", &peers)],
+            )
         })
         .collect();
     for node in &mut nodes {
@@ -102,7 +123,10 @@ fn a_host_whose_cable_is_pulled_is_gone_within_seconds_and_comes_back() {
         })
         .collect();
     nodes[2].until("viewers", 1);
-    println!("cable pulled: its viewer left the others' pages after {gone:?}, and theirs left its own after {:?}", began.elapsed());
+    println!(
+        "cable pulled: its viewer left the others' pages after {gone:?}, and theirs left its own after {:?}",
+        began.elapsed()
+    );
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
     for (host, node) in nodes.iter_mut().enumerate() {
         node.tell(&format!("add {}", [1, 20, 300][host]));

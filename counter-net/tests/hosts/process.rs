@@ -1,4 +1,5 @@
-//! Nodes in processes of their own, one a host: this test binary started once more inside a namespace, told what to do line by line.
+//! Nodes in processes of their own, one a host: this test binary started once more inside a
+//! namespace, told what to do line by line.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -27,7 +28,9 @@ impl Process {
     pub(crate) fn start(namespace: &str, role: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace]).arg(std::env::current_exe().unwrap());
-        command.args(["--exact", role, "--ignored", "--nocapture", "--test-threads", "1"]).envs(settings.iter().copied());
+        command
+            .args(["--exact", role, "--ignored", "--nocapture", "--test-threads", "1"])
+            .envs(settings.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (orders, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let said = Arc::new((Mutex::new(Status::new()), Condvar::new()));
@@ -71,19 +74,23 @@ fn parse(status: &str) -> Status {
     pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 
-/// The life of a node in a namespace: says what it sees when that changes, does as it is told, ends with its input.
+/// The life of a node in a namespace: says what it sees when that changes, does as it is told, ends
+/// with its input.
 pub(crate) async fn live() {
     let setting = |name: &str| std::env::var(name).ok();
     let mut builder = Node::builder().cluster("hosts").region(setting("REGION").unwrap());
     builder = builder.cluster_key(setting("KEY").unwrap().parse().unwrap());
     builder = builder.discover(setting("DISCOVER").unwrap().parse().unwrap());
-    builder = setting("LISTEN").into_iter().fold(builder, |builder, address| builder.listen(address));
+    builder =
+        setting("LISTEN").into_iter().fold(builder, |builder, address| builder.listen(address));
     for peer in setting("PEERS").unwrap_or_default().split_whitespace() {
         builder = builder.peer(peer);
     }
     let node = builder.start().await.unwrap();
     let (tell, mut orders) = tokio::sync::mpsc::unbounded_channel();
-    std::thread::spawn(move || std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| tell.send(line).ok()));
+    std::thread::spawn(move || {
+        std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| tell.send(line).ok())
+    });
     let (mut changes, mut viewers) = (node.subscribe(Interest::All), Vec::new());
     // No subscription tells of a connection.
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
@@ -110,5 +117,10 @@ fn status(node: &Node) -> String {
     let (info, view) = (node.info(), node.view("clicks"));
     let nodes: u64 = view.regions.values().map(|region| region.nodes).sum();
     let viewers: u64 = view.regions.values().map(|region| region.connected).sum();
-    format!("peers={} clicks={} nodes={nodes} viewers={viewers} synced={}", info.peers, view.total, u8::from(view.synced))
+    format!(
+        "peers={} clicks={} nodes={nodes} viewers={viewers} synced={}",
+        info.peers,
+        view.total,
+        u8::from(view.synced)
+    )
 }

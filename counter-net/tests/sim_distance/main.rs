@@ -1,11 +1,15 @@
-//! Stories at a distance, each drawn from a seed: starts, peers that stay silent, presence through kills and starts, and what nodes claim about
-//! agreement. Links are those of one machine, of 200 ms, or between continents.
+//! Stories at a distance, each drawn from a seed: starts, peers that stay silent, presence through
+//! kills and starts, and what nodes claim about agreement. Links are those of one machine, of 200
+//! ms, or between continents.
 //!
 //! These faults were planted once, and each was caught:
-//! - a connected silent peer counts as resolved; candidates count as none; an unsure discovery counts as sure;
-//! - a node is ready before `ready_within`; the first answer of a synced peer is enough, before the pull has ended;
+//! - a connected silent peer counts as resolved; candidates count as none; an unsure discovery
+//!   counts as sure;
+//! - a node is ready before `ready_within`; the first answer of a synced peer is enough, before the
+//!   pull has ended;
 //! - a failed dial is no suspicion;
-//! - a node confirms a target that it does not cover; a member counts as confirmed because a target names it.
+//! - a node confirms a target that it does not cover; a member counts as confirmed because a target
+//!   names it.
 #![cfg(feature = "sim")]
 
 mod presence;
@@ -14,8 +18,13 @@ mod starts;
 mod story;
 
 /// Runs a story for each seed, or only that of `SIM_SEED`.
-fn live_through(test: &str, seeds: std::ops::Range<u64>, story: impl Fn(u64) -> Result<(), String>) {
-    let only = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("SIM_SEED is a number"));
+fn live_through(
+    test: &str,
+    seeds: std::ops::Range<u64>,
+    story: impl Fn(u64) -> Result<(), String>,
+) {
+    let only =
+        std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("SIM_SEED is a number"));
     let seeds = only.map_or(seeds, |seed: u64| seed..seed + 1);
     let mut failures = 0;
     for seed in seeds.clone() {

@@ -1,4 +1,5 @@
-//! Presence through kills and starts: every node shows the live nodes and their viewers, and nobody else.
+//! Presence through kills and starts: every node shows the live nodes and their viewers, and nobody
+//! else.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use counter_net::sim::SimConfig;
 use crate::story::{MS, SECOND, Story};
 use crate::{live_through, seeds};
 
-/// A node that was up for this long has heard of the others, and needs nobody it found at its start.
+/// A node that was up for this long has heard of the others, and needs nobody it found at its
+/// start.
 const JOINED: Duration = Duration::from_secs(5);
 
 /// A node of a story: when it was started, and whom its discovery found.
@@ -38,7 +40,10 @@ impl Churn {
         let count = self.story.dice.usize(1..=2).min(all.len());
         let found = (0..count).map(|_| self.story.one_of(&all)).collect();
         self.nodes.push(Found { host, at: self.story.sim.now(), found });
-        self.nodes[self.nodes.len() - 1].found.iter().for_each(|other| self.story.sim.connect(host, *other));
+        self.nodes[self.nodes.len() - 1]
+            .found
+            .iter()
+            .for_each(|other| self.story.sim.connect(host, *other));
         self.find_again();
     }
 
@@ -51,7 +56,8 @@ impl Churn {
         }
     }
 
-    /// Discovery goes on: a young node that found only nodes that are dead by now finds the oldest one.
+    /// Discovery goes on: a young node that found only nodes that are dead by now finds the oldest
+    /// one.
     fn find_again(&mut self) {
         let oldest = self.story.up()[0];
         for node in &mut self.nodes {
@@ -99,19 +105,32 @@ fn any_order(seed: u64) -> Result<(), String> {
 
 #[test]
 fn any_order_of_kills_and_starts_is_shown_within_six_seconds() {
-    live_through("presence::any_order_of_kills_and_starts_is_shown_within_six_seconds", 0..300, any_order);
+    live_through(
+        "presence::any_order_of_kills_and_starts_is_shown_within_six_seconds",
+        0..300,
+        any_order,
+    );
 }
 
 #[test]
 #[ignore = "takes minutes; run it in release"]
 fn ten_thousand_orders_of_kills_and_starts() {
-    live_through("presence::ten_thousand_orders_of_kills_and_starts", 1_000_000..1_000_000 + seeds(10_000), any_order);
+    live_through(
+        "presence::ten_thousand_orders_of_kills_and_starts",
+        1_000_000..1_000_000 + seeds(10_000),
+        any_order,
+    );
 }
 
-/// A target names whoever wrote, and a node counted that as a confirmation once the writer came to be live.
+/// A target names whoever wrote, and a node counted that as a confirmation once the writer came to
+/// be live.
 #[test]
 fn a_member_that_is_named_has_not_confirmed() {
-    live_through("presence::a_member_that_is_named_has_not_confirmed", 1_000_076..1_000_077, any_order);
+    live_through(
+        "presence::a_member_that_is_named_has_not_confirmed",
+        1_000_076..1_000_077,
+        any_order,
+    );
 }
 
 /// The last thing that a node lacked of a target was a record, which has no cells.
@@ -120,7 +139,8 @@ fn a_target_is_covered_by_a_record() {
     live_through("presence::a_target_is_covered_by_a_record", 1_001_224..1_001_225, any_order);
 }
 
-/// Three nodes with viewers are killed and replaced in turn, three times: each new one finds the one before and one that is dead.
+/// Three nodes with viewers are killed and replaced in turn, three times: each new one finds the
+/// one before and one that is dead.
 fn replaced_in_turn(seed: u64) -> Result<(), String> {
     let mut story = Story::new(seed, SimConfig::default());
     let mut nodes: Vec<usize> = (0..3).map(|_| story.start_busy()).collect();
@@ -143,10 +163,15 @@ fn replaced_in_turn(seed: u64) -> Result<(), String> {
 
 #[test]
 fn nodes_that_are_replaced_in_turn_leave_no_ghosts() {
-    live_through("presence::nodes_that_are_replaced_in_turn_leave_no_ghosts", 0..30, replaced_in_turn);
+    live_through(
+        "presence::nodes_that_are_replaced_in_turn_leave_no_ghosts",
+        0..30,
+        replaced_in_turn,
+    );
 }
 
-/// Of 80 nodes with 6 dials each, a few die at once with everybody that they were connected to. Nobody who lives sees the connections of those few close.
+/// Of 80 nodes with 6 dials each, a few die at once with everybody that they were connected to.
+/// Nobody who lives sees the connections of those few close.
 fn whole_neighbourhoods(seed: u64) -> Result<(), String> {
     let mut story = Story::new(seed, SimConfig { dials: 6, ..SimConfig::default() });
     let nodes: Vec<usize> = (0..80).map(|_| story.start_busy()).collect();
@@ -166,19 +191,31 @@ fn whole_neighbourhoods(seed: u64) -> Result<(), String> {
     let start = story.sim.now();
     while !story.sim.presence_is_right() {
         if story.sim.now() - start >= limit {
-            let ghosts: BTreeSet<usize> =
-                story.up().into_iter().flat_map(|host| story.live_members(host)).filter(|host| dying.contains(host)).collect();
+            let ghosts: BTreeSet<usize> = story
+                .up()
+                .into_iter()
+                .flat_map(|host| story.live_members(host))
+                .filter(|host| dying.contains(host))
+                .collect();
             return Err(format!("{} died, and {ghosts:?} are still shown", dying.len()));
         }
         story.sim.run_for(100 * MS);
     }
-    println!("seed {seed}: {} of 80 died, and nobody shows them after {:?}", dying.len(), story.sim.now() - start);
+    println!(
+        "seed {seed}: {} of 80 died, and nobody shows them after {:?}",
+        dying.len(),
+        story.sim.now() - start
+    );
     story.sim.verdict().map_err(|failure| failure.to_string())
 }
 
 #[test]
 fn whole_neighbourhoods_that_die_are_gone_within_ten_seconds() {
-    live_through("presence::whole_neighbourhoods_that_die_are_gone_within_ten_seconds", 1..2, whole_neighbourhoods);
+    live_through(
+        "presence::whole_neighbourhoods_that_die_are_gone_within_ten_seconds",
+        1..2,
+        whole_neighbourhoods,
+    );
 }
 
 #[test]

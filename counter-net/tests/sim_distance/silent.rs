@@ -1,4 +1,5 @@
-//! Peers that fail, that stay silent, and a discovery that does not answer: silence is not absence, and time proves nothing.
+//! Peers that fail, that stay silent, and a discovery that does not answer: silence is not absence,
+//! and time proves nothing.
 
 use counter_net::sim::SimConfig;
 
@@ -7,7 +8,8 @@ use crate::story::{SECOND, Story};
 
 const NEVER: u32 = 1_000_000;
 
-/// The node is not synced and, until `ready_within` is over, not ready; then it is ready, not synced and not in touch.
+/// The node is not synced and, until `ready_within` is over, not ready; then it is ready, not
+/// synced and not in touch.
 fn waits_in_vain(story: &mut Story, fresh: usize) -> Result<(), String> {
     let ready_within = story.sim.machine(fresh).expect("up").config().ready_within;
     let began = story.sim.now();
@@ -16,8 +18,12 @@ fn waits_in_vain(story: &mut Story, fresh: usize) -> Result<(), String> {
         let machine = sim.machine(fresh).expect("up");
         let is_early = sim.now() < patience_over && machine.readiness().is_ok();
         if machine.is_synced() || is_early || machine.in_touch() {
-            let (synced, ready, in_touch) = (machine.is_synced(), machine.readiness(), machine.in_touch());
-            return Err(format!("{:?} after the start: synced {synced}, {ready:?}, in touch {in_touch}", sim.now() - began));
+            let (synced, ready, in_touch) =
+                (machine.is_synced(), machine.readiness(), machine.in_touch());
+            return Err(format!(
+                "{:?} after the start: synced {synced}, {ready:?}, in touch {in_touch}",
+                sim.now() - began
+            ));
         }
         Ok(())
     };
@@ -49,7 +55,8 @@ fn connected_silent_peers_are_no_answer() {
     live_through("silent::connected_silent_peers_are_no_answer", 0..60, silent_peers);
 }
 
-/// Two fresh nodes find each other and a silent peer. What they tell each other is not all there is: the silent one may hold more.
+/// Two fresh nodes find each other and a silent peer. What they tell each other is not all there
+/// is: the silent one may hold more.
 fn silent_and_unsynced(seed: u64) -> Result<(), String> {
     let mut story = Story::new(seed, SimConfig::default());
     let silent = story.start_busy();
@@ -61,19 +68,31 @@ fn silent_and_unsynced(seed: u64) -> Result<(), String> {
     let ready_within = story.sim.machine(silent).expect("up").config().ready_within;
     let patience_over = story.sim.now() + ready_within;
     story.sim.run_watched(ready_within + SECOND, |sim| {
-        let is_early = |machine: &counter_net::protocol::Replicator| sim.now() < patience_over && machine.readiness().is_ok();
-        let opened = |host: &usize| sim.machine(*host).is_some_and(|machine| machine.is_synced() || is_early(machine));
+        let is_early = |machine: &counter_net::protocol::Replicator| {
+            sim.now() < patience_over && machine.readiness().is_ok()
+        };
+        let opened = |host: &usize| {
+            sim.machine(*host).is_some_and(|machine| machine.is_synced() || is_early(machine))
+        };
         match fresh.iter().find(|host| opened(host)) {
             Some(host) => Err(format!("node {host} is synced or ready at {:?}", sim.now())),
             None => Ok(()),
         }
     })?;
-    if fresh.iter().all(|host| story.is_ready(*host)) { Ok(()) } else { Err("not ready after ready_within".to_owned()) }
+    if fresh.iter().all(|host| story.is_ready(*host)) {
+        Ok(())
+    } else {
+        Err("not ready after ready_within".to_owned())
+    }
 }
 
 #[test]
 fn an_unsynced_answer_does_not_outweigh_a_silent_peer() {
-    live_through("silent::an_unsynced_answer_does_not_outweigh_a_silent_peer", 0..60, silent_and_unsynced);
+    live_through(
+        "silent::an_unsynced_answer_does_not_outweigh_a_silent_peer",
+        0..60,
+        silent_and_unsynced,
+    );
 }
 
 fn unsure_discovery(seed: u64) -> Result<(), String> {
@@ -110,11 +129,20 @@ fn unreachable_peers(seed: u64) -> Result<(), String> {
     let not_before = if cluster.is_empty() { story.round_trip / 20 } else { dial_timeout };
     story.sim.run_watched(not_before, |sim| {
         let machine = sim.machine(fresh).expect("up");
-        let is_early = sim.now() - began < not_before && (machine.is_synced() || machine.readiness().is_ok());
-        if is_early { Err(format!("synced or ready after {:?}, before peers failed", sim.now() - began)) } else { Ok(()) }
+        let is_early =
+            sim.now() - began < not_before && (machine.is_synced() || machine.readiness().is_ok());
+        if is_early {
+            Err(format!("synced or ready after {:?}, before peers failed", sim.now() - began))
+        } else {
+            Ok(())
+        }
     })?;
     story.sim.run_for(2 * story.round_trip);
-    if story.is_synced(fresh) && story.is_ready(fresh) { Ok(()) } else { Err("not synced after every peer failed".to_owned()) }
+    if story.is_synced(fresh) && story.is_ready(fresh) {
+        Ok(())
+    } else {
+        Err("not synced after every peer failed".to_owned())
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Fresh nodes: none is synced or ready before it holds everything that the synced peers it was told of held when it started.
+//! Fresh nodes: none is synced or ready before it holds everything that the synced peers it was
+//! told of held when it started.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const SLOW: Duration = Duration::from_millis(300);
 struct Fresh {
     host: usize,
     began: Duration,
-    /// All that each of the synced peers held that it is told of: whichever it pulls brings that. Nothing where it can reach none.
+    /// All that each of the synced peers held that it is told of: whichever it pulls brings that.
+    /// Nothing where it can reach none.
     must: Sums,
     /// To be synced by then.
     due: Option<Duration>,
@@ -25,7 +27,8 @@ struct Fresh {
 
 /// What happens in a story, and when.
 enum Act {
-    /// A fresh node begins: by then it knows some names, and discovery answers after a while with others.
+    /// A fresh node begins: by then it knows some names, and discovery answers after a while with
+    /// others.
     Begin,
     /// A fresh node learns a name.
     Tell(usize, usize),
@@ -51,17 +54,20 @@ struct Start {
 impl Start {
     fn new(seed: u64, tells_fresh: bool) -> Result<Self, String> {
         let mut story = Story::new(seed, SimConfig::default());
-        let cluster: Vec<usize> = (0..story.dice.usize(1..=5)).map(|_| story.start_busy()).collect();
+        let cluster: Vec<usize> =
+            (0..story.dice.usize(1..=5)).map(|_| story.start_busy()).collect();
         story.sim.connect_all();
         story.run_for(4 * SECOND)?;
         cluster.iter().for_each(|host| story.click(*host));
         // The stragglers of gossip arrive: then all of the cluster hold the same.
         story.run_for(SECOND)?;
-        let is_at_rest = story.sim.is_converged() && cluster.iter().all(|host| story.is_synced(*host));
+        let is_at_rest =
+            story.sim.is_converged() && cluster.iter().all(|host| story.is_synced(*host));
         if !is_at_rest {
             return Err("the cluster itself did not come to rest".to_owned());
         }
-        let mut hopeless: Vec<usize> = (0..story.dice.usize(..3)).map(|_| story.start_dead()).collect();
+        let mut hopeless: Vec<usize> =
+            (0..story.dice.usize(..3)).map(|_| story.start_dead()).collect();
         if story.dice.u8(..4) == 0 {
             let mute = story.start();
             story.sim.mute(mute);
@@ -69,7 +75,15 @@ impl Start {
             hopeless.push(mute);
         }
         let keepers = vec![story.one_of(&cluster)];
-        Ok(Self { story, cluster, keepers, hopeless, fresh: Vec::new(), acts: Vec::new(), tells_fresh })
+        Ok(Self {
+            story,
+            cluster,
+            keepers,
+            hopeless,
+            fresh: Vec::new(),
+            acts: Vec::new(),
+            tells_fresh,
+        })
     }
 
     /// Draws when fresh nodes begin, and what happens meanwhile.
@@ -116,11 +130,21 @@ impl Start {
     /// A fresh node begins, and is told of others at once or when discovery answers.
     fn begin(&mut self) {
         let (now, host) = (self.story.sim.now(), self.story.sim.len());
-        let answers = if self.story.dice.bool() { Duration::ZERO } else { self.story.dice.u32(1..1500) * MS };
-        let mut told: Vec<usize> = self.cluster.iter().chain(&self.hopeless).copied().filter(|_| self.story.dice.u8(..3) > 0).collect();
+        let answers =
+            if self.story.dice.bool() { Duration::ZERO } else { self.story.dice.u32(1..1500) * MS };
+        let mut told: Vec<usize> = self
+            .cluster
+            .iter()
+            .chain(&self.hopeless)
+            .copied()
+            .filter(|_| self.story.dice.u8(..3) > 0)
+            .collect();
         let (mut round_trip, mut reaches) = (self.story.round_trip, false);
-        let synced: Vec<usize> =
-            told.iter().copied().filter(|other| self.cluster.contains(other) && self.story.sim.is_up(*other)).collect();
+        let synced: Vec<usize> = told
+            .iter()
+            .copied()
+            .filter(|other| self.cluster.contains(other) && self.story.sim.is_up(*other))
+            .collect();
         for other in synced.iter().copied() {
             let is_keeper = self.keepers.contains(&other);
             reaches |= is_keeper;
@@ -156,8 +180,12 @@ impl Start {
             self.acts.push((at, Act::Tell(host, other)));
             keeper_told = if self.keepers.contains(&other) { at } else { keeper_told };
         }
-        let synced: Vec<Sums> =
-            synced.iter().chain(&fresh_told).filter(|other| self.story.is_synced(**other)).map(|other| self.story.held(*other)).collect();
+        let synced: Vec<Sums> = synced
+            .iter()
+            .chain(&fresh_told)
+            .filter(|other| self.story.is_synced(**other))
+            .map(|other| self.story.held(*other))
+            .collect();
         let must = if reaches { what_all_hold(&synced) } else { Sums::new() };
         let due = reaches.then(|| keeper_told + 6 * round_trip + 200 * MS);
         self.fresh.push(Fresh { host, began: now, must, due, is_island });
@@ -168,9 +196,16 @@ impl Start {
         while self.story.sim.now() < until {
             let step = (100 * MS).min(until - self.story.sim.now());
             let mut seen = None;
-            let hosts: Vec<usize> = self.fresh.iter().map(|fresh| fresh.host).filter(|host| !self.story.is_ready(*host)).collect();
+            let hosts: Vec<usize> = self
+                .fresh
+                .iter()
+                .map(|fresh| fresh.host)
+                .filter(|host| !self.story.is_ready(*host))
+                .collect();
             let opened = self.story.sim.run_watched(step, |sim: &mut Sim| {
-                seen = hosts.iter().copied().find(|host| sim.machine(*host).is_some_and(|m| m.is_synced() || m.readiness().is_ok()));
+                seen = hosts.iter().copied().find(|host| {
+                    sim.machine(*host).is_some_and(|m| m.is_synced() || m.readiness().is_ok())
+                });
                 if seen.is_some() { Err(()) } else { Ok(()) }
             });
             if opened.is_err() {
@@ -190,16 +225,22 @@ impl Start {
         if has_all(&held, &fresh.must) || (is_patience_over && !self.story.is_synced(host)) {
             return Ok(());
         }
-        Err(format!("node {host} opened after {took:?} with {held:?}, and was told of nodes that held {:?}", fresh.must))
+        Err(format!(
+            "node {host} opened after {took:?} with {held:?}, and was told of nodes that held {:?}",
+            fresh.must
+        ))
     }
 
     fn overdue(&self) -> Result<(), String> {
         let now = self.story.sim.now();
-        let is_overdue = |fresh: &&Fresh| fresh.due.is_some_and(|due| due < now) && !self.story.is_synced(fresh.host);
+        let is_overdue = |fresh: &&Fresh| {
+            fresh.due.is_some_and(|due| due < now) && !self.story.is_synced(fresh.host)
+        };
         match self.fresh.iter().find(is_overdue) {
-            Some(fresh) => {
-                Err(format!("node {} was due at {:?} and is not synced at {now:?}; it began at {:?}", fresh.host, fresh.due, fresh.began))
-            }
+            Some(fresh) => Err(format!(
+                "node {} was due at {:?} and is not synced at {now:?}; it began at {:?}",
+                fresh.host, fresh.due, fresh.began
+            )),
             None => Ok(()),
         }
     }
@@ -207,8 +248,15 @@ impl Start {
 
 /// The least of each sum.
 fn what_all_hold(all: &[Sums]) -> Sums {
-    let least = |(key, sum): (_, &i128)| all.iter().map(|sums| sums.get(key).copied().unwrap_or(0)).fold(*sum, i128::min);
-    all.first().into_iter().flatten().map(|(key, sum)| (*key, least((key, sum)))).filter(|(_, sum)| *sum > 0).collect()
+    let least = |(key, sum): (_, &i128)| {
+        all.iter().map(|sums| sums.get(key).copied().unwrap_or(0)).fold(*sum, i128::min)
+    };
+    all.first()
+        .into_iter()
+        .flatten()
+        .map(|(key, sum)| (*key, least((key, sum))))
+        .filter(|(_, sum)| *sum > 0)
+        .collect()
 }
 
 fn joins(seed: u64, tells_fresh: bool) -> Result<(), String> {
@@ -237,13 +285,22 @@ fn a_fresh_node_opens_with_everything() {
 #[test]
 #[ignore = "takes minutes; run it in release"]
 fn ten_thousand_fresh_nodes_open_with_everything() {
-    live_through("starts::ten_thousand_fresh_nodes_open_with_everything", 1_000_000..1_000_000 + seeds(10_000), finds_the_cluster);
+    live_through(
+        "starts::ten_thousand_fresh_nodes_open_with_everything",
+        1_000_000..1_000_000 + seeds(10_000),
+        finds_the_cluster,
+    );
 }
 
-/// A fresh node took an unsynced peer for all there is while that peer still waited for the cluster (seeds 103, 199, 323).
+/// A fresh node took an unsynced peer for all there is while that peer still waited for the cluster
+/// (seeds 103, 199, 323).
 #[test]
 fn fresh_nodes_that_find_each_other_open_with_everything() {
-    live_through("starts::fresh_nodes_that_find_each_other_open_with_everything", 100..100 + seeds(100), finds_fresh_nodes);
+    live_through(
+        "starts::fresh_nodes_that_find_each_other_open_with_everything",
+        100..100 + seeds(100),
+        finds_fresh_nodes,
+    );
 }
 
 /// A whole cluster starts at once, empty or from its disks: synced and equal within 3 s.
@@ -260,14 +317,23 @@ fn all_at_once(seed: u64) -> Result<(), String> {
         nodes.iter().for_each(|node| story.sim.restart(*node, true));
     }
     for a in 0..count {
-        (0..a).for_each(|b| if story.dice.bool() { story.sim.connect(a, b) } else { story.sim.connect_both(a, b) });
+        (0..a).for_each(|b| {
+            if story.dice.bool() { story.sim.connect(a, b) } else { story.sim.connect_both(a, b) }
+        });
     }
-    let all = |story: &mut Story| nodes.iter().all(|node| story.is_synced(*node) && story.is_ready(*node)) && story.sim.is_converged();
+    let all = |story: &mut Story| {
+        nodes.iter().all(|node| story.is_synced(*node) && story.is_ready(*node))
+            && story.sim.is_converged()
+    };
     story.run_until("synced and equal", 3 * SECOND, all)?;
     story.settles()
 }
 
 #[test]
 fn a_cluster_that_starts_at_once_is_equal_within_three_seconds() {
-    live_through("starts::a_cluster_that_starts_at_once_is_equal_within_three_seconds", 0..100, all_at_once);
+    live_through(
+        "starts::a_cluster_that_starts_at_once_is_equal_within_three_seconds",
+        0..100,
+        all_at_once,
+    );
 }

@@ -11,7 +11,8 @@ const COUNTERS: [&str; 2] = ["clicks", "likes"];
 /// How often the nodes' claims are compared with the truth.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Sums by counter and region. Every node has a region of its own and only adds, so more means later.
+/// Sums by counter and region. Every node has a region of its own and only adds, so more means
+/// later.
 pub(crate) type Sums = BTreeMap<(&'static str, usize), i128>;
 
 /// Whether `more` has all of `less`.
@@ -34,11 +35,19 @@ pub(crate) struct Story {
 impl Story {
     /// The link goes by the seed: one machine, 200 ms, or wide.
     pub(crate) fn new(seed: u64, config: SimConfig) -> Self {
-        let link = [Link::loopback(), Link::apart(200 * MS), Link::wide()][seed as usize % 3].clone();
+        let link =
+            [Link::loopback(), Link::apart(200 * MS), Link::wide()][seed as usize % 3].clone();
         let round_trip = link.latency.most * 2;
         let sim = Sim::new(SimConfig { seed, link, ..config });
         let dice = fastrand::Rng::with_seed(seed ^ 0x0d15_7a9c);
-        Self { sim, dice, round_trip, has_mute: false, graves: BTreeMap::new(), by_node: BTreeMap::new() }
+        Self {
+            sim,
+            dice,
+            round_trip,
+            has_mute: false,
+            graves: BTreeMap::new(),
+            by_node: BTreeMap::new(),
+        }
     }
 
     /// Starts a node in a region of its own.
@@ -93,9 +102,15 @@ impl Story {
 
     /// What a node holds now, or held when it died, without what it had not flushed.
     pub(crate) fn held(&self, host: usize) -> Sums {
-        let Some(map) = self.sim.map(host) else { return self.graves.get(&host).cloned().unwrap_or_default() };
-        let keys = COUNTERS.into_iter().flat_map(|counter| (0..self.sim.len()).map(move |host| (counter, host)));
-        keys.map(|key| (key, map.value(key.0, &region(key.1)))).filter(|(_, sum)| *sum != 0).collect()
+        let Some(map) = self.sim.map(host) else {
+            return self.graves.get(&host).cloned().unwrap_or_default();
+        };
+        let keys = COUNTERS
+            .into_iter()
+            .flat_map(|counter| (0..self.sim.len()).map(move |host| (counter, host)));
+        keys.map(|key| (key, map.value(key.0, &region(key.1))))
+            .filter(|(_, sum)| *sum != 0)
+            .collect()
     }
 
     /// The live members that a node shows, itself left out.
@@ -112,12 +127,18 @@ impl Story {
     /// The nodes that a node is connected to.
     pub(crate) fn peers(&self, host: usize) -> Vec<usize> {
         let members = self.sim.members(host);
-        members.iter().filter(|member| member.connected).filter_map(|member| self.by_node.get(&member.replica.node).copied()).collect()
+        members
+            .iter()
+            .filter(|member| member.connected)
+            .filter_map(|member| self.by_node.get(&member.replica.node).copied())
+            .collect()
     }
 
     /// Whether a node claims that all live members hold all that it holds.
     pub(crate) fn claims(&mut self, host: usize) -> bool {
-        self.sim.agreement(host).is_some_and(|agreement| agreement.age == Some(Duration::ZERO) && agreement.confirmed == agreement.of)
+        self.sim.agreement(host).is_some_and(|agreement| {
+            agreement.age == Some(Duration::ZERO) && agreement.confirmed == agreement.of
+        })
     }
 
     /// No claim is false: whom the node counts holds all that the node holds, or did when it died.
@@ -129,11 +150,19 @@ impl Story {
             let (mine, members) = (self.held(host), self.live_members(host));
             let of = self.sim.agreement(host).expect("up").of;
             if of != members.len() {
-                return Err(format!("at {:?} node {host} counts {of} members and shows {members:?}", self.sim.now()));
+                return Err(format!(
+                    "at {:?} node {host} counts {of} members and shows {members:?}",
+                    self.sim.now()
+                ));
             }
-            if let Some(other) = members.into_iter().find(|other| !has_all(&self.held(*other), &mine)) {
+            if let Some(other) =
+                members.into_iter().find(|other| !has_all(&self.held(*other), &mine))
+            {
                 let theirs = self.held(other);
-                return Err(format!("at {:?} node {host} claims that node {other} holds {mine:?}, which has {theirs:?}", self.sim.now()));
+                return Err(format!(
+                    "at {:?} node {host} claims that node {other} holds {mine:?}, which has {theirs:?}",
+                    self.sim.now()
+                ));
             }
         }
         Ok(())
@@ -150,7 +179,12 @@ impl Story {
     }
 
     /// Lets time run until `done`, and compares what nodes claim.
-    pub(crate) fn run_until(&mut self, what: &str, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> Result<Duration, String> {
+    pub(crate) fn run_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> Result<Duration, String> {
         let start = self.sim.now();
         while !done(self) {
             if self.sim.now() - start >= limit {
@@ -161,7 +195,8 @@ impl Story {
         Ok(self.sim.now() - start)
     }
 
-    /// Within 6 s of the last act presence is right everywhere and stays so; 2 s later everybody knows that all is confirmed.
+    /// Within 6 s of the last act presence is right everywhere and stays so; 2 s later everybody
+    /// knows that all is confirmed.
     pub(crate) fn settles(&mut self) -> Result<(), String> {
         let last = self.sim.now();
         let right = self.run_until("presence", 6 * SECOND, |story| story.sim.presence_is_right());
@@ -171,11 +206,16 @@ impl Story {
             return Err(format!("presence was right and is not any more; {}", self.views()));
         }
         let up = self.up();
-        let known = self.run_until("agreement", 2 * SECOND, |story| up.iter().all(|host| story.claims(*host)));
+        let known = self
+            .run_until("agreement", 2 * SECOND, |story| up.iter().all(|host| story.claims(*host)));
         known.map_err(|late| {
             let claims: Vec<_> = up.iter().map(|host| (*host, self.sim.agreement(*host))).collect();
-            let sums: Vec<_> =
-                up.iter().map(|host| (*host, self.live_members(*host), self.peers(*host), self.sim.versions(*host))).collect();
+            let sums: Vec<_> = up
+                .iter()
+                .map(|host| {
+                    (*host, self.live_members(*host), self.peers(*host), self.sim.versions(*host))
+                })
+                .collect();
             format!("{late}; {claims:?} {sums:?}")
         })?;
         if !self.sim.is_converged() {
@@ -186,7 +226,13 @@ impl Story {
 
     /// Whom each node shows, for a failure's message.
     fn views(&self) -> String {
-        let view = |host: usize| format!("node {host} shows {:?}, connected to {:?}", self.live_members(host), self.peers(host));
+        let view = |host: usize| {
+            format!(
+                "node {host} shows {:?}, connected to {:?}",
+                self.live_members(host),
+                self.peers(host)
+            )
+        };
         self.up().into_iter().map(view).collect::<Vec<_>>().join("; ")
     }
 }
@@ -198,5 +244,8 @@ pub(crate) fn region(host: usize) -> String {
 /// Every message takes this much longer than over the usual link of this round trip.
 pub(crate) fn slower(round_trip: Duration, more: Duration) -> Link {
     let each_way = round_trip / 2 + more;
-    Link { latency: Latency { least: each_way, typical: each_way, most: each_way }, ..Link::loopback() }
+    Link {
+        latency: Latency { least: each_way, typical: each_way, most: each_way },
+        ..Link::loopback()
+    }
 }

@@ -39,15 +39,29 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Judges the headers of a request that comes from this site.
-    pub(crate) fn of<B>(request: &Request<B>, site: Site, peer: Peer, connection: &Connection, access: &Arc<Access>) -> Self {
+    pub(crate) fn of<B>(
+        request: &Request<B>,
+        site: Site,
+        peer: Peer,
+        connection: &Connection,
+        access: &Arc<Access>,
+    ) -> Self {
         let headers = request.headers();
         let peer = peer.behind(&access.proxy, headers);
         let is_own = matches!(site, Site::Own);
         // Neither a token nor a place on this machine counts for a page of another site.
         let credentials = if is_own { access.tokens.judge(headers) } else { Credentials::None };
         access.notice_untrusted_proxy(connection.ends, headers);
-        let seems_local = is_own && local::seems_local(connection.ends, request.version(), headers, &access.proxy);
-        Self { peer, site, credentials, connection: connection.clone(), seems_local, access: Arc::clone(access) }
+        let seems_local = is_own
+            && local::seems_local(connection.ends, request.version(), headers, &access.proxy);
+        Self {
+            peer,
+            site,
+            credentials,
+            connection: connection.clone(),
+            seems_local,
+            access: Arc::clone(access),
+        }
     }
 
     /// Lets this node's own page and requests without an Origin through.
@@ -134,6 +148,7 @@ impl Caller {
 
     fn is_local(&self) -> bool {
         let connection = &self.connection;
-        self.seems_local && *connection.of_this_user.get_or_init(|| local::is_of_this_user(connection.ends))
+        self.seems_local
+            && *connection.of_this_user.get_or_init(|| local::is_of_this_user(connection.ends))
     }
 }

@@ -1,13 +1,15 @@
 //! Pages of other sites: which addresses they may use, and the headers that tell their browsers.
 
 use warp::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderName, HeaderValue, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderName, HeaderValue,
+    VARY,
 };
 
 use super::origin::{AllowedOrigins, Site};
 
-pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+pub(crate) const RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
 
 /// How an address may be used from other sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,9 @@ impl Sharing {
     pub(crate) fn of(path: &str) -> Self {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match segments.as_slice() {
-            ["api", "counters", _] | ["api", "counters", _, "add" | "events"] | ["ws"] => Self::Listed,
+            ["api", "counters", _] | ["api", "counters", _, "add" | "events"] | ["ws"] => {
+                Self::Listed
+            }
             ["badge", _] | ["counter-client.js" | "live-counter.js"] => Self::Public,
             _ => Self::Private,
         }
@@ -34,7 +38,12 @@ impl Sharing {
 
 /// Adds what a browser needs to hand an answer to the page of another site. Credentials are never
 /// among it.
-pub(crate) fn share(sharing: Sharing, site: &Site, allowed: &AllowedOrigins, headers: &mut HeaderMap) {
+pub(crate) fn share(
+    sharing: Sharing,
+    site: &Site,
+    allowed: &AllowedOrigins,
+    headers: &mut HeaderMap,
+) {
     if sharing == Sharing::Listed && allowed.lists_some() {
         headers.append(VARY, HeaderValue::from_static("Origin"));
     }
@@ -64,13 +73,27 @@ mod tests {
 
     #[test]
     fn named_addresses_are_shared_and_no_others() {
-        for path in ["/api/counters/clicks", "/api/counters/a%2Fb/add", "/api/counters/clicks/events", "/ws"] {
+        for path in [
+            "/api/counters/clicks",
+            "/api/counters/a%2Fb/add",
+            "/api/counters/clicks/events",
+            "/ws",
+        ] {
             assert_eq!(Sharing::of(path), Sharing::Listed, "{path}");
         }
         for path in ["/badge/clicks.svg", "/counter-client.js", "/live-counter.js"] {
             assert_eq!(Sharing::of(path), Sharing::Public, "{path}");
         }
-        for path in ["/", "/c/clicks", "/partition", "/api/status", "/api/counters", "/api/counters/clicks/reset", "/metrics", "/healthz"] {
+        for path in [
+            "/",
+            "/c/clicks",
+            "/partition",
+            "/api/status",
+            "/api/counters",
+            "/api/counters/clicks/reset",
+            "/metrics",
+            "/healthz",
+        ] {
             assert_eq!(Sharing::of(path), Sharing::Private, "{path}");
         }
     }

@@ -1,4 +1,5 @@
-//! How much one connection and one address may ask for: token buckets for adds, a count of connections, all bounded.
+//! How much one connection and one address may ask for: token buckets for adds, a count of
+//! connections, all bounded.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +11,8 @@ use crate::rejection::ApiError;
 /// Adds a bucket holds when full, whatever the rate.
 const BURST: f64 = 1_000.0;
 
-/// Addresses remembered at once; beyond it the idle ones are forgotten first, then every new one shares a bucket.
+/// Addresses remembered at once; beyond it the idle ones are forgotten first, then every new one
+/// shares a bucket.
 const ADDRESSES_MAX: usize = 65_536;
 
 /// Stands for all addresses that the table has no room for.
@@ -19,7 +21,8 @@ const OVERFLOW: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// How often a full table is looked through for idle addresses: that takes milliseconds.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// What `--rate` and `--connections-per-address` say. Loopback peers are free of a limit that was not given.
+/// What `--rate` and `--connections-per-address` say. Loopback peers are free of a limit that was
+/// not given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) rate: f64,
@@ -80,7 +83,11 @@ impl Limits {
     /// # Errors
     ///
     /// Where either is empty; nothing was taken from either.
-    pub(crate) fn take_add(&self, connection: &mut Bucket, address: IpAddr) -> Result<(), ApiError> {
+    pub(crate) fn take_add(
+        &self,
+        connection: &mut Bucket,
+        address: IpAddr,
+    ) -> Result<(), ApiError> {
         if address.is_loopback() && !self.rules.rate_given {
             return Ok(());
         }
@@ -91,7 +98,9 @@ impl Limits {
         let shared = &mut Self::entry(&mut addresses, key).bucket;
         shared.refill(rate, now);
         if connection.tokens < 1.0 || shared.tokens < 1.0 {
-            return Err(ApiError::rate_limited(connection.seconds_left(rate).max(shared.seconds_left(rate))));
+            return Err(ApiError::rate_limited(
+                connection.seconds_left(rate).max(shared.seconds_left(rate)),
+            ));
         }
         connection.tokens -= 1.0;
         shared.tokens -= 1.0;
@@ -131,7 +140,10 @@ impl Limits {
     }
 
     fn entry(addresses: &mut Addresses, key: IpAddr) -> &mut Address {
-        addresses.held.entry(key).or_insert_with(|| Address { connections: 0, bucket: Bucket::full(Instant::now()) })
+        addresses
+            .held
+            .entry(key)
+            .or_insert_with(|| Address { connections: 0, bucket: Bucket::full(Instant::now()) })
     }
 }
 
@@ -176,7 +188,9 @@ impl Drop for ConnectionSlot {
 /// One household of IPv6 has a /64 and could use each address of it once: they count as one.
 fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64))
+        }
         other => other,
     }
 }
@@ -189,7 +203,12 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn limits(rate_given: bool) -> Arc<Limits> {
-        Limits::new(Rules { rate: 0.001, rate_given, connections_per_address: 2, connections_given: false })
+        Limits::new(Rules {
+            rate: 0.001,
+            rate_given,
+            connections_per_address: 2,
+            connections_given: false,
+        })
     }
 
     #[test]
@@ -202,14 +221,19 @@ mod tests {
 
     #[test]
     fn a_refusal_says_when_the_next_add_is_let_through() {
-        let seconds = |tokens, rate| Bucket { tokens, filled_at: Instant::now() }.seconds_left(rate);
-        assert_eq!([seconds(0.0, 0.01), seconds(0.5, 0.1), seconds(0.9, 100.0), seconds(1.0, 5.0)], [100, 5, 1, 1]);
+        let seconds =
+            |tokens, rate| Bucket { tokens, filled_at: Instant::now() }.seconds_left(rate);
+        assert_eq!(
+            [seconds(0.0, 0.01), seconds(0.5, 0.1), seconds(0.9, 100.0), seconds(1.0, 5.0)],
+            [100, 5, 1, 1]
+        );
     }
 
     #[test]
     fn many_connections_of_one_address_share_its_bucket() {
         let limits = limits(false);
-        let taken = (0..2_000).filter(|_| limits.take_add(&mut limits.bucket(), FAR).is_ok()).count();
+        let taken =
+            (0..2_000).filter(|_| limits.take_add(&mut limits.bucket(), FAR).is_ok()).count();
         assert_eq!(taken, 1_000);
     }
 
@@ -218,25 +242,32 @@ mod tests {
         let mut bucket = limits(false).bucket();
         assert!((0..50).all(|_| limits(false).take_add(&mut bucket, LOOPBACK).is_ok()));
         let given = limits(true);
-        assert_eq!((0..2_000).filter(|_| given.take_add(&mut given.bucket(), LOOPBACK).is_ok()).count(), 1_000);
+        assert_eq!(
+            (0..2_000).filter(|_| given.take_add(&mut given.bucket(), LOOPBACK).is_ok()).count(),
+            1_000
+        );
     }
 
     #[test]
     fn a_closed_connection_gives_its_place_back() {
         let limits = limits(false);
-        let (first, _second) = (limits.connect(FAR).ok().unwrap(), limits.connect(FAR).ok().unwrap());
+        let (first, _second) =
+            (limits.connect(FAR).ok().unwrap(), limits.connect(FAR).ok().unwrap());
         assert!(limits.connect(FAR).is_err());
         drop(first);
         assert!(limits.connect(FAR).is_ok());
         let _many: Vec<_> = (0..9).map(|_| limits.connect(LOOPBACK).ok().unwrap()).collect();
     }
 
-    /// A place that was counted for the overflow is given back to it, although there is room by then.
+    /// A place that was counted for the overflow is given back to it, although there is room by
+    /// then.
     #[test]
     fn full_table_leaks_no_connection() {
         let limits = limits(false);
         let address = |number: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0b00_0000 + number));
-        let fill: Vec<_> = (0..ADDRESSES_MAX as u32).map(|number| limits.connect(address(number)).ok().unwrap()).collect();
+        let fill: Vec<_> = (0..ADDRESSES_MAX as u32)
+            .map(|number| limits.connect(address(number)).ok().unwrap())
+            .collect();
         let overflow = limits.connect(address(1 << 20)).ok().unwrap();
         drop(fill);
         drop(overflow);
@@ -246,7 +277,8 @@ mod tests {
 
     #[test]
     fn a_v6_household_counts_as_one() {
-        let (a, b): (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        let (a, b): (IpAddr, IpAddr) =
+            ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         assert_eq!(group(a), group(b));
         assert_eq!(group("::ffff:192.0.2.1".parse().unwrap()), FAR);
     }

@@ -14,31 +14,48 @@ use super::Ends;
 use super::peer::Proxy;
 
 /// Headers by which a proxy says whom it speaks for, besides those that begin as below.
-const FORWARDING: [&str; 6] = ["x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "x-original-host", "x-proxyuser-ip"];
+const FORWARDING: [&str; 6] = [
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "x-cluster-client-ip",
+    "x-original-host",
+    "x-proxyuser-ip",
+];
 const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-envoy", "fly-", "cf-"];
 
 /// True where a request looks like one of a local process: from loopback, through no proxy that
 /// shows itself, and to a Host that a rebound name cannot have.
-pub(crate) fn seems_local(ends: Ends, version: Version, headers: &HeaderMap, proxy: &Proxy) -> bool {
+pub(crate) fn seems_local(
+    ends: Ends,
+    version: Version,
+    headers: &HeaderMap,
+    proxy: &Proxy,
+) -> bool {
     // nginx before 1.29.7 speaks HTTP/1.0 to its upstream unless it is told otherwise.
-    ends.far.ip().to_canonical().is_loopback() && version >= Version::HTTP_11 && !is_forwarded(headers, proxy) && names_loopback(headers)
+    ends.far.ip().to_canonical().is_loopback()
+        && version >= Version::HTTP_11
+        && !is_forwarded(headers, proxy)
+        && names_loopback(headers)
 }
 
 fn is_forwarded(headers: &HeaderMap, proxy: &Proxy) -> bool {
     headers.contains_key(FORWARDED)
         || proxy.header().is_some_and(|name| headers.contains_key(name))
         || headers.contains_key(VIA)
-        || headers
-            .keys()
-            .map(|name| name.as_str())
-            .any(|name| FORWARDING.contains(&name) || FORWARDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        || headers.keys().map(|name| name.as_str()).any(|name| {
+            FORWARDING.contains(&name)
+                || FORWARDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        })
 }
 
 fn names_loopback(headers: &HeaderMap) -> bool {
-    let authority = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let authority =
+        headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     authority.filter(|authority| !authority.as_str().contains('@')).is_some_and(|authority| {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
     })
 }
 
@@ -50,7 +67,9 @@ pub(crate) fn is_of_this_user(ends: Ends) -> bool {
     let canonical = |address: std::net::SocketAddr| (address.ip().to_canonical(), address.port());
     let (far, near) = (canonical(ends.far), canonical(ends.near));
     let user = rustix::process::geteuid().as_raw();
-    let is_it = |entry: &TcpNetEntry| canonical(entry.local_address) == far && canonical(entry.remote_address) == near;
+    let is_it = |entry: &TcpNetEntry| {
+        canonical(entry.local_address) == far && canonical(entry.remote_address) == near
+    };
     let sockets = [tcp(), tcp6()].into_iter().flatten().flatten();
     // A socket that its process has closed has no inode, and counts as root's until it is gone.
     let is_held = |entry: &TcpNetEntry| entry.state == TcpState::Established && entry.inode != 0;
@@ -68,7 +87,9 @@ mod tests {
     use super::*;
 
     fn seems(far: &str, version: Version, pairs: &[(&'static str, &'static str)]) -> bool {
-        let headers = pairs.iter().map(|(name, value)| (name.parse::<warp::http::HeaderName>().unwrap(), value.parse().unwrap()));
+        let headers = pairs.iter().map(|(name, value)| {
+            (name.parse::<warp::http::HeaderName>().unwrap(), value.parse().unwrap())
+        });
         let ends = Ends { far: far.parse().unwrap(), near: "127.0.0.1:4000".parse().unwrap() };
         seems_local(ends, version, &headers.collect(), &Proxy::Header("x-sender".parse().unwrap()))
     }
@@ -88,15 +109,34 @@ mod tests {
     #[test]
     fn strangers_seem_none() {
         let near = "127.0.0.1:5000";
-        assert!(!seems("192.0.2.1:5000", Version::HTTP_11, &[("host", "127.0.0.1:4000")]), "another machine");
+        assert!(
+            !seems("192.0.2.1:5000", Version::HTTP_11, &[("host", "127.0.0.1:4000")]),
+            "another machine"
+        );
         assert!(!seems(near, Version::HTTP_11, &[("host", "evil.example:4000")]), "a rebound name");
         assert!(!seems(near, Version::HTTP_11, &[]), "no Host");
-        assert!(!seems(near, Version::HTTP_11, &[("host", "evil@localhost")]), "a name before the host");
-        assert!(!seems(near, Version::HTTP_10, &[("host", "127.0.0.1:4000")]), "nginx before 1.29.7, by default");
-        for header in
-            ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip", "fly-client-ip", "cf-connecting-ip", "x-sender"]
-        {
-            assert!(!seems(near, Version::HTTP_11, &[("host", "localhost"), (header, "127.0.0.1")]), "{header}");
+        assert!(
+            !seems(near, Version::HTTP_11, &[("host", "evil@localhost")]),
+            "a name before the host"
+        );
+        assert!(
+            !seems(near, Version::HTTP_10, &[("host", "127.0.0.1:4000")]),
+            "nginx before 1.29.7, by default"
+        );
+        for header in [
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "forwarded",
+            "via",
+            "x-real-ip",
+            "fly-client-ip",
+            "cf-connecting-ip",
+            "x-sender",
+        ] {
+            assert!(
+                !seems(near, Version::HTTP_11, &[("host", "localhost"), (header, "127.0.0.1")]),
+                "{header}"
+            );
         }
     }
 
@@ -118,10 +158,14 @@ mod tests {
             // A machine without IPv6 has no second case.
             let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let ends = Ends { far: client.local_addr().unwrap(), near: client.peer_addr().unwrap() };
+            let ends =
+                Ends { far: client.local_addr().unwrap(), near: client.peer_addr().unwrap() };
             assert!(is_of_this_user(ends), "{ends:?}");
             #[cfg(target_os = "linux")]
-            assert!(!is_of_this_user(Ends { far: "127.0.0.1:1".parse().unwrap(), ..ends }), "a socket that is not there");
+            assert!(
+                !is_of_this_user(Ends { far: "127.0.0.1:1".parse().unwrap(), ..ends }),
+                "a socket that is not there"
+            );
         }
     }
 }

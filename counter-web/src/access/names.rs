@@ -66,13 +66,18 @@ mod tests {
         for name in ["click", "clicks2", "visits:1", "like", "Likes:7"] {
             assert!(!creatable.contains(name), "{name}");
         }
-        assert!(Creatable::new("clicks", [Pattern::parse("*").unwrap()].iter()).contains("anything"));
+        assert!(
+            Creatable::new("clicks", [Pattern::parse("*").unwrap()].iter()).contains("anything")
+        );
     }
 
     #[test]
     fn patterns_that_cannot_be_meant_are_refused() {
         for text in ["a*b", "**", "", "a\nb", "a**"] {
-            assert!(Pattern::parse(text).is_err_and(|why| why.contains("clicks,likes:*")), "{text:?}");
+            assert!(
+                Pattern::parse(text).is_err_and(|why| why.contains("clicks,likes:*")),
+                "{text:?}"
+            );
         }
     }
 }

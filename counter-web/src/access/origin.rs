@@ -96,8 +96,13 @@ impl Address {
             _ => (host, None),
         };
         let is_number = |port: &&str| port.bytes().all(|digit| digit.is_ascii_digit());
-        let port = port.map_or(Some(default_port), |port| Some(port).filter(is_number)?.parse().ok())?;
-        is_host(host).then(|| Self { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port })
+        let port =
+            port.map_or(Some(default_port), |port| Some(port).filter(is_number)?.parse().ok())?;
+        is_host(host).then(|| Self {
+            scheme: scheme.to_owned(),
+            host: host.to_ascii_lowercase(),
+            port,
+        })
     }
 }
 
@@ -110,7 +115,10 @@ fn is_host(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
+        !label.is_empty()
+            && label.bytes().all(is_inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     name.split('.').all(is_label)
 }
@@ -122,7 +130,10 @@ pub(crate) fn judge(headers: &HeaderMap, trust_proxy: bool, allowed: &AllowedOri
     let Some(origin) = origins.next() else { return Site::Own };
     let is_single = origins.next().is_none();
     let address = origin.to_str().ok().filter(|_| is_single).and_then(Address::of_origin);
-    if address.as_ref().is_some_and(|address| own_hosts(headers, trust_proxy).any(|host| is_same(address, host))) {
+    if address
+        .as_ref()
+        .is_some_and(|address| own_hosts(headers, trust_proxy).any(|host| is_same(address, host)))
+    {
         return Site::Own;
     }
     if is_single && allowed.contains(address.as_ref()) {
@@ -138,20 +149,29 @@ fn is_same(origin: &Address, host: &str) -> bool {
 fn own_hosts(headers: &HeaderMap, trust_proxy: bool) -> impl Iterator<Item = &str> {
     let host = headers.get_all(HOST).iter();
     let forwarded = headers.get_all(FORWARDED_HOST).iter().filter(move |_| trust_proxy);
-    host.chain(forwarded).filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
+    host.chain(forwarded)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
 }
 
 /// Both values, and what to set where the page itself was refused.
 fn refusal(origin: &HeaderValue, headers: &HeaderMap, trust_proxy: bool, is_site: bool) -> String {
-    let quoted = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).chars().take(QUOTED_MAX).collect::<String>();
-    let of = |name: HeaderName| headers.get_all(name).iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let quoted = |value: &HeaderValue| {
+        String::from_utf8_lossy(value.as_bytes()).chars().take(QUOTED_MAX).collect::<String>()
+    };
+    let of =
+        |name: HeaderName| headers.get_all(name).iter().map(quoted).collect::<Vec<_>>().join(", ");
     let (origin, host, forwarded) = (quoted(origin), of(HOST), of(FORWARDED_HOST));
-    let mut said = format!("refused: the Origin header says {origin:?}, and the Host header says {host:?}");
+    let mut said =
+        format!("refused: the Origin header says {origin:?}, and the Host header says {host:?}");
     // Writing to a String cannot fail.
     let _written = match (trust_proxy, forwarded.is_empty()) {
         (_, true) => Ok(()),
         (true, false) => write!(said, ", X-Forwarded-Host {forwarded:?}"),
-        (false, false) => write!(said, " (X-Forwarded-Host {forwarded:?} is not believed without --trust-proxy)"),
+        (false, false) => {
+            write!(said, " (X-Forwarded-Host {forwarded:?} is not believed without --trust-proxy)")
+        }
     };
     if is_site {
         let _written = write!(
@@ -169,7 +189,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     fn allowed(origins: &[&str]) -> AllowedOrigins {
@@ -224,9 +247,17 @@ mod tests {
 
     #[test]
     fn forwarded_host_counts_behind_a_trusted_proxy_alone() {
-        let pairs = [("origin", "https://a.example"), ("host", "127.0.0.1:4000"), ("x-forwarded-host", "a.example")];
+        let pairs = [
+            ("origin", "https://a.example"),
+            ("host", "127.0.0.1:4000"),
+            ("x-forwarded-host", "a.example"),
+        ];
         assert!(is_own(&pairs, true) && !is_own(&pairs, false));
-        let chain = [("origin", "https://a.example"), ("host", "app"), ("x-forwarded-host", "a.example, inner.example:443")];
+        let chain = [
+            ("origin", "https://a.example"),
+            ("host", "app"),
+            ("x-forwarded-host", "a.example, inner.example:443"),
+        ];
         assert!(is_own(&chain, true));
     }
 
@@ -241,7 +272,10 @@ mod tests {
             assert!(matches!(judge(&asked(origin), false, &listed), Site::Other(_)), "{origin}");
         }
         for origin in ["https://anything.example", "null"] {
-            assert!(matches!(judge(&asked(origin), false, &allowed(&["*"])), Site::Allowed(_)), "{origin}");
+            assert!(
+                matches!(judge(&asked(origin), false, &allowed(&["*"])), Site::Allowed(_)),
+                "{origin}"
+            );
         }
     }
 
@@ -268,14 +302,23 @@ mod tests {
     #[test]
     fn refusals_name_both_values_and_what_to_set() {
         let said = |trust_proxy| match judge(
-            &headers(&[("origin", "https://a.example"), ("host", "127.0.0.1:4000"), ("x-forwarded-host", "b.example")]),
+            &headers(&[
+                ("origin", "https://a.example"),
+                ("host", "127.0.0.1:4000"),
+                ("x-forwarded-host", "b.example"),
+            ]),
             trust_proxy,
             &AllowedOrigins::default(),
         ) {
             Site::Other(error) => error.message,
             other => panic!("{other:?}"),
         };
-        for part in ["https://a.example", "127.0.0.1:4000", "--allow-origin https://a.example", "not believed without --trust-proxy"] {
+        for part in [
+            "https://a.example",
+            "127.0.0.1:4000",
+            "--allow-origin https://a.example",
+            "not believed without --trust-proxy",
+        ] {
             assert!(said(false).contains(part), "{part}: {}", said(false));
         }
         assert!(said(true).contains(", X-Forwarded-Host \"b.example\""), "{}", said(true));

@@ -49,9 +49,11 @@ impl Proxy {
     }
 
     fn last_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
-        let entry = headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
+        let entry =
+            headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
         // Some proxies write the port too.
-        let address = entry.parse().or_else(|_| entry.parse::<SocketAddr>().map(|socket| socket.ip()));
+        let address =
+            entry.parse().or_else(|_| entry.parse::<SocketAddr>().map(|socket| socket.ip()));
         address.ok().map(|address: IpAddr| address.to_canonical())
     }
 }
@@ -69,10 +71,15 @@ pub(crate) struct Peer {
 impl Peer {
     /// The peer of a connection that comes from the client itself.
     pub(crate) fn direct(address: IpAddr, limits: &Limits, slot: ConnectionSlot) -> Self {
-        Self { address: address.to_canonical(), bucket: Some(Arc::new(Mutex::new(limits.bucket()))), _slot: Some(Arc::new(slot)) }
+        Self {
+            address: address.to_canonical(),
+            bucket: Some(Arc::new(Mutex::new(limits.bucket()))),
+            _slot: Some(Arc::new(slot)),
+        }
     }
 
-    /// The peer of a connection that comes from a trusted proxy; [`Peer::behind`] says whom it speaks for.
+    /// The peer of a connection that comes from a trusted proxy; [`Peer::behind`] says whom it
+    /// speaks for.
     pub(crate) fn proxy(address: IpAddr) -> Self {
         Self { address: address.to_canonical(), bucket: None, _slot: None }
     }
@@ -89,7 +96,8 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// Where the client behind a proxy has as many as it may; without a proxy the connection is counted already.
+    /// Where the client behind a proxy has as many as it may; without a proxy the connection is
+    /// counted already.
     pub(crate) fn stream(mut self, limits: &Arc<Limits>) -> Result<Self, ApiError> {
         if self.bucket.is_none() {
             self._slot = Some(Arc::new(limits.connect(self.address)?));
@@ -105,7 +113,8 @@ impl Peer {
     /// Where it is used up.
     pub(crate) fn take_add(&self, limits: &Limits) -> Result<(), ApiError> {
         match &self.bucket {
-            Some(bucket) => limits.take_add(&mut bucket.lock().unwrap_or_else(PoisonError::into_inner), self.address),
+            Some(bucket) => limits
+                .take_add(&mut bucket.lock().unwrap_or_else(PoisonError::into_inner), self.address),
             None => limits.take_add(&mut limits.bucket(), self.address),
         }
     }
@@ -116,15 +125,25 @@ mod tests {
     use super::*;
 
     fn named(proxy: &Proxy, headers: &[(&'static str, &str)]) -> String {
-        let headers = headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
         Peer::proxy("10.0.0.1".parse().unwrap()).behind(proxy, &headers).address.to_string()
     }
 
     #[test]
     fn trusted_proxy_names_the_client_in_its_last_entry() {
         let named = |headers: &[(&'static str, &str)]| named(&Proxy::ForwardedFor, headers);
-        assert_eq!(named(&[("x-forwarded-for", "203.0.113.1, 192.0.2.9")]), "192.0.2.9", "what the client wrote comes first");
-        assert_eq!(named(&[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "192.0.2.9")]), "192.0.2.9");
+        assert_eq!(
+            named(&[("x-forwarded-for", "203.0.113.1, 192.0.2.9")]),
+            "192.0.2.9",
+            "what the client wrote comes first"
+        );
+        assert_eq!(
+            named(&[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "192.0.2.9")]),
+            "192.0.2.9"
+        );
         assert_eq!(named(&[("x-forwarded-for", "[2001:db8::1]:4711")]), "2001:db8::1");
         assert_eq!(named(&[("fly-client-ip", "192.0.2.7")]), "10.0.0.1", "forged, off Fly");
         for entry in ["nonsense", "192.0.2.9, unknown", "fe80::1%eth0", ""] {
@@ -136,7 +155,10 @@ mod tests {
     #[test]
     fn named_header_is_the_only_one() {
         let proxy = Proxy::Header("fly-client-ip".parse().unwrap());
-        assert_eq!(named(&proxy, &[("fly-client-ip", "192.0.2.7"), ("x-forwarded-for", "192.0.2.9")]), "192.0.2.7");
+        assert_eq!(
+            named(&proxy, &[("fly-client-ip", "192.0.2.7"), ("x-forwarded-for", "192.0.2.9")]),
+            "192.0.2.7"
+        );
         assert_eq!(named(&proxy, &[("x-forwarded-for", "192.0.2.9")]), "10.0.0.1");
         assert_eq!(named(&Proxy::Untrusted, &[("x-forwarded-for", "192.0.2.9")]), "10.0.0.1");
     }

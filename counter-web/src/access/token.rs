@@ -25,20 +25,25 @@ impl Token {
     /// Two different tokens, an unreadable file, or a text that is no token. A variable that is
     /// set and empty is one too: a secret that did not arrive must not switch the check off. The
     /// sentence never repeats the text.
-    pub(crate) fn read(flag: &str, file: Option<&Path>, variable: &str) -> Result<Option<Self>, String> {
+    pub(crate) fn read(
+        flag: &str,
+        file: Option<&Path>,
+        variable: &str,
+    ) -> Result<Option<Self>, String> {
         let from_file = file.map(|file| {
             let named = file_name(file);
             let text = read_bounded(file).map_err(|error| format!("{flag}{named}: {error}"))?;
             Self::parse(&text).map_err(|why| format!("{flag}{named}: {why}"))
         });
         let from_variable = std::env::var_os(variable).map(|text| {
-            let text = text.into_string().map_err(|_| format!("{variable}: the token is not UTF-8"))?;
+            let text =
+                text.into_string().map_err(|_| format!("{variable}: the token is not UTF-8"))?;
             Self::parse(&text).map_err(|why| format!("{variable}: {why}"))
         });
         match (from_file.transpose()?, from_variable.transpose()?) {
-            (Some(file), Some(variable_)) if !file.is(&variable_.0) => {
-                Err(format!("{flag} and {variable} hold different tokens: keep one of them, and unset the other"))
-            }
+            (Some(file), Some(variable_)) if !file.is(&variable_.0) => Err(format!(
+                "{flag} and {variable} hold different tokens: keep one of them, and unset the other"
+            )),
             (file, variable) => Ok(file.or(variable)),
         }
     }
@@ -46,7 +51,10 @@ impl Token {
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
-            return Err("the token is empty: write one, such as the output of `openssl rand -hex 32`".to_owned());
+            return Err(
+                "the token is empty: write one, such as the output of `openssl rand -hex 32`"
+                    .to_owned(),
+            );
         }
         if !(BYTES_MIN..=BYTES_MAX).contains(&text.len()) {
             let bytes = text.len();
@@ -125,8 +133,12 @@ impl Tokens {
         if self.service.is_none() && self.operator.is_none() {
             return Credentials::None;
         }
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-        let Some((_, token)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        let given = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '));
+        let Some((_, token)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        else {
             return Credentials::None;
         };
         let is = |known: &Option<Token>| known.as_ref().is_some_and(|known| known.is(token.trim()));
@@ -150,8 +162,12 @@ impl Tokens {
             _ if self.operator.is_none() => Err(ApiError::forbidden(
                 "this node has no operator token: start it with --operator-token-file FILE, or with COUNTER_OPERATOR_TOKEN set",
             )),
-            Credentials::Service => Err(ApiError::forbidden("the service token may not do this: send the operator token")),
-            Credentials::None => Err(ApiError::unauthorized("send the operator token, as Authorization: Bearer TOKEN")),
+            Credentials::Service => Err(ApiError::forbidden(
+                "the service token may not do this: send the operator token",
+            )),
+            Credentials::None => Err(ApiError::unauthorized(
+                "send the operator token, as Authorization: Bearer TOKEN",
+            )),
         }
     }
 }
@@ -179,15 +195,22 @@ mod tests {
         for none in ["Basic dXNlcjpwYXNz", "service-service-1"] {
             assert!(matches!(judged(none), Credentials::None), "{none}");
         }
-        let without = Tokens::default().judge(&HeaderMap::from_iter([(AUTHORIZATION, "Bearer x".parse().unwrap())]));
-        assert!(matches!(without, Credentials::None), "a node without tokens leaves the header to others");
+        let without = Tokens::default()
+            .judge(&HeaderMap::from_iter([(AUTHORIZATION, "Bearer x".parse().unwrap())]));
+        assert!(
+            matches!(without, Credentials::None),
+            "a node without tokens leaves the header to others"
+        );
     }
 
     #[test]
     fn bad_tokens_are_refused_without_repeating_them() {
-        for (text, why) in
-            [("", "empty"), ("short-secret", "12 bytes"), ("secret with spaces", "visible ASCII"), ("secret-secret-ä", "visible ASCII")]
-        {
+        for (text, why) in [
+            ("", "empty"),
+            ("short-secret", "12 bytes"),
+            ("secret with spaces", "visible ASCII"),
+            ("secret-secret-ä", "visible ASCII"),
+        ] {
             let error = Token::parse(text).expect_err(text);
             assert!(error.contains(why) && (text.is_empty() || !error.contains(text)), "{error}");
         }
@@ -198,6 +221,9 @@ mod tests {
     #[test]
     fn tokens_do_not_print() {
         let printed = format!("{:?}", tokens());
-        assert!(!printed.contains("service-service") && !printed.contains("operator-operator"), "{printed}");
+        assert!(
+            !printed.contains("service-service") && !printed.contains("operator-operator"),
+            "{printed}"
+        );
     }
 }

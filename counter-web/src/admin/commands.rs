@@ -27,7 +27,10 @@ pub(crate) async fn members(args: &AdminArgs) -> Result<(), Failure> {
 pub(crate) async fn retire(args: &RetireArgs) -> Result<(), Failure> {
     let valid = args.replica.len() <= 64 && args.replica.parse::<counter_net::ReplicaId>().is_ok();
     if !valid {
-        return Err(Failure::argument(format!("{:?} is no replica: write one as `counter-web members` shows it", args.replica)));
+        return Err(Failure::argument(format!(
+            "{:?} is no replica: write one as `counter-web members` shows it",
+            args.replica
+        )));
     }
     let force = if args.force { " --force" } else { "" };
     ask(&args.node, &format!("retire {}{force}", args.replica)).await.and_then(print)
@@ -69,7 +72,8 @@ pub(crate) async fn converse(path: &Path, command: &str) -> Result<Value, Failur
     }
 }
 
-/// The sockets of all nodes of this user that run here; files of nodes that are gone are removed on the way.
+/// The sockets of all nodes of this user that run here; files of nodes that are gone are removed on
+/// the way.
 ///
 /// # Errors
 ///
@@ -80,12 +84,16 @@ pub(crate) async fn sockets() -> Result<Vec<PathBuf>, Failure> {
     for file in fs::read_dir(&directory).map_err(Failure::other)?.flatten() {
         match UnixStream::connect(file.path()).await {
             Ok(_) => found.push(file.path()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => drop(fs::remove_file(file.path())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                drop(fs::remove_file(file.path()))
+            }
             Err(_) => {}
         }
     }
     if found.is_empty() {
-        return Err(Failure::other("no node of yours runs here: start one with `counter-web serve`, or name its socket with --admin"));
+        return Err(Failure::other(
+            "no node of yours runs here: start one with `counter-web serve`, or name its socket with --admin",
+        ));
     }
     Ok(found)
 }
@@ -97,7 +105,11 @@ async fn only_socket() -> Result<PathBuf, Failure> {
         return Ok(found.remove(0));
     }
     let paths: Vec<_> = found.iter().map(|path| format!("  --admin {}", path.display())).collect();
-    Err(Failure::argument(format!("{} nodes run here: say which one with\n{}", found.len(), paths.join("\n"))))
+    Err(Failure::argument(format!(
+        "{} nodes run here: say which one with\n{}",
+        found.len(),
+        paths.join("\n")
+    )))
 }
 
 fn unreachable(path: &Path, error: &dyn std::fmt::Display) -> Failure {

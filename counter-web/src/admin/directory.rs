@@ -12,7 +12,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn directory() -> io::Result<PathBuf> {
     let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|base| base.is_dir());
     let owner = rustix::process::geteuid().as_raw();
-    let directory = base.map_or_else(|| std::env::temp_dir().join(format!("counter-admin-{owner}")), |base| base.join("counter-admin"));
+    let directory = base.map_or_else(
+        || std::env::temp_dir().join(format!("counter-admin-{owner}")),
+        |base| base.join("counter-admin"),
+    );
     match fs::DirBuilder::new().mode(0o700).create(&directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}

@@ -35,9 +35,13 @@ impl Admin {
             Ok((path, listener))
         });
         match opened {
-            Ok((path, listener)) => Some(Self { path, task: tokio::spawn(listen(Arc::clone(app), listener)) }),
+            Ok((path, listener)) => {
+                Some(Self { path, task: tokio::spawn(listen(Arc::clone(app), listener)) })
+            }
             Err(error) => {
-                tracing::warn!("operators' commands are off: their socket cannot be opened: {error}");
+                tracing::warn!(
+                    "operators' commands are off: their socket cannot be opened: {error}"
+                );
                 None
             }
         }
@@ -79,7 +83,10 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
         ["retire", replica] => (lives::retire(&app.node, replica, false), false),
         ["retire", replica, "--force"] => (lives::retire(&app.node, replica, true), false),
-        _ => (json!({ "error": "the commands are: members, status, retire REPLICA [--force], leave" }), false),
+        _ => (
+            json!({ "error": "the commands are: members, status, retire REPLICA [--force], leave" }),
+            false,
+        ),
     };
     output.write_all(format!("{answer}\n").as_bytes()).await?;
     if stop {

@@ -1,4 +1,5 @@
-//! The operators' Unix socket, 0600: one command in, one line of JSON out; and the commands that speak to it.
+//! The operators' Unix socket, 0600: one command in, one line of JSON out; and the commands that
+//! speak to it.
 
 mod commands;
 mod directory;

@@ -1,4 +1,5 @@
-//! A picture drawn into a terminal's frame: a headline, the nodes that answered, the members that they know. Made for 80 columns.
+//! A picture drawn into a terminal's frame: a headline, the nodes that answered, the members that
+//! they know. Made for 80 columns.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
@@ -8,7 +9,8 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::sample::{Agreement, Member, NodeLine, Picture};
 
-/// Lines beside one for each node and member: the headline, its state, the titles, the gaps, the foot.
+/// Lines beside one for each node and member: the headline, its state, the titles, the gaps, the
+/// foot.
 const LINES_BESIDE: usize = 8;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -25,7 +27,13 @@ pub(super) fn lines(picture: &Picture) -> u16 {
 /// Draws all of it; what does not fit below is cut, the nodes last.
 pub(super) fn draw(picture: &Picture, target: &mut Frame<'_>) {
     let nodes = u16::try_from(picture.nodes.len() + 1).unwrap_or(u16::MAX);
-    let parts = [Constraint::Length(3), Constraint::Length(nodes), Constraint::Length(1), Constraint::Min(2), Constraint::Length(1)];
+    let parts = [
+        Constraint::Length(3),
+        Constraint::Length(nodes),
+        Constraint::Length(1),
+        Constraint::Min(2),
+        Constraint::Length(1),
+    ];
     let [head, middle, _, below, foot] = Layout::vertical(parts).areas(target.area());
     target.render_widget(Paragraph::new(vec![headline(picture), state(picture)]), head);
     target.render_widget(nodes_table(&picture.nodes), middle);
@@ -35,24 +43,40 @@ pub(super) fn draw(picture: &Picture, target: &mut Frame<'_>) {
 
 fn headline(picture: &Picture) -> Line<'static> {
     let live = picture.members.iter().filter(|member| member.live).count();
-    let viewers: u64 = picture.members.iter().filter(|member| member.live).map(|member| member.viewers).sum();
-    let rest = format!("   {} nodes here, {live} live members of {}, {viewers} viewers", picture.nodes.len(), picture.members.len());
+    let viewers: u64 =
+        picture.members.iter().filter(|member| member.live).map(|member| member.viewers).sum();
+    let rest = format!(
+        "   {} nodes here, {live} live members of {}, {viewers} viewers",
+        picture.nodes.len(),
+        picture.members.len()
+    );
     Line::from(vec![Span::styled(format!("cluster {}", picture.cluster), BOLD), Span::raw(rest)])
 }
 
 fn state(picture: &Picture) -> Line<'static> {
     let hash = picture.nodes.first().map_or("", |node| short(&node.state_hash)).to_owned();
     match picture.agreement {
-        Agreement::Alone => Line::styled(format!("state {hash}; one node answers, so there is none to compare it with"), DIM),
+        Agreement::Alone => Line::styled(
+            format!("state {hash}; one node answers, so there is none to compare it with"),
+            DIM,
+        ),
         Agreement::Equal => Line::styled(format!("all states equal: {hash}"), GOOD),
-        Agreement::Differs => Line::styled("states differ: changes are under way, or a node is cut off", WAIT),
-        Agreement::Diverged => Line::styled("DIVERGED: equal versions with unequal states; see counter_divergences_total and the log", BAD),
+        Agreement::Differs => {
+            Line::styled("states differ: changes are under way, or a node is cut off", WAIT)
+        }
+        Agreement::Diverged => Line::styled(
+            "DIVERGED: equal versions with unequal states; see counter_divergences_total and the log",
+            BAD,
+        ),
     }
 }
 
 fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
     let widths = [9, 9, 8, 6, 7, 9, 8, 8, 7, 9];
-    let titles = ["NODE", "REPLICA", "STANDING", "PEERS", "ADDS/S", "JOINED/S", "IN B/S", "OUT B/S", "FAULTS", " STATE"];
+    let titles = [
+        "NODE", "REPLICA", "STANDING", "PEERS", "ADDS/S", "JOINED/S", "IN B/S", "OUT B/S",
+        "FAULTS", " STATE",
+    ];
     let titles = titles.iter().zip(widths).enumerate().map(|(at, (title, width))| {
         let numbers = (3..9).contains(&at);
         if numbers { format!("{title:>0$}", usize::from(width)) } else { (*title).to_owned() }
@@ -79,7 +103,9 @@ fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
         ])
         .style(style)
     });
-    Table::new(rows, widths.map(Constraint::Length)).header(Row::new(titles).style(DIM)).column_spacing(0)
+    Table::new(rows, widths.map(Constraint::Length))
+        .header(Row::new(titles).style(DIM))
+        .column_spacing(0)
 }
 
 fn members_table(members: &[Member]) -> Table<'static> {
@@ -97,7 +123,13 @@ fn members_table(members: &[Member]) -> Table<'static> {
             number(member.viewers as f64, 8),
             format!("{:>8}", ago(member.heard_ms)),
             member.lag.map_or_else(|| format!("{:>7}", "?"), |lag| number(lag as f64, 7)),
-            format!("{:>9}", member.behind_ms.map_or_else(|| "?".to_owned(), |ms| if ms == 0 { "0 ms".to_owned() } else { ago(ms) })),
+            format!(
+                "{:>9}",
+                member.behind_ms.map_or_else(
+                    || "?".to_owned(),
+                    |ms| if ms == 0 { "0 ms".to_owned() } else { ago(ms) }
+                )
+            ),
         ])
         .style(style)
     });
@@ -110,7 +142,10 @@ fn footline(picture: &Picture) -> Line<'static> {
         (Some(why), ..) => Line::styled(format!("not of now: {why}"), BAD),
         (None, Some(trouble), _) => Line::styled(trouble.clone(), BAD),
         (None, None, Some(waits)) => Line::styled(waits.clone(), WAIT),
-        (None, None, None) => Line::styled("LAG: versions not shared, BEHIND: for how long, as last heard. q quits", DIM),
+        (None, None, None) => Line::styled(
+            "LAG: versions not shared, BEHIND: for how long, as last heard. q quits",
+            DIM,
+        ),
     }
 }
 
@@ -146,9 +181,15 @@ mod tests {
 
     #[test]
     fn numbers_keep_to_their_column() {
-        for (value, text) in
-            [(0.0, "0"), (0.4, "0.4"), (3.0, "3"), (9_999.0, "9999"), (12_345.0, "12k"), (2_500_000.0, "2.5M"), (7e9, "7.0G")]
-        {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.4, "0.4"),
+            (3.0, "3"),
+            (9_999.0, "9999"),
+            (12_345.0, "12k"),
+            (2_500_000.0, "2.5M"),
+            (7e9, "7.0G"),
+        ] {
             assert_eq!(number(value, 7), format!("{text:>7}"));
         }
     }

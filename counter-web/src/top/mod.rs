@@ -1,4 +1,5 @@
-//! `counter-web top`: the cluster live in a terminal, as the nodes on this machine tell it over their operators' sockets.
+//! `counter-web top`: the cluster live in a terminal, as the nodes on this machine tell it over
+//! their operators' sockets.
 
 mod frame;
 mod sample;
@@ -38,7 +39,9 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), Failure> {
         return print(printed(&picture)?);
     }
     if !std::io::stdout().is_terminal() {
-        return Err(Failure::argument("top draws in a terminal: write top --once to print one frame"));
+        return Err(Failure::argument(
+            "top draws in a terminal: write top --once to print one frame",
+        ));
     }
     let mut picture = Picture::of(&last, &last);
     let mut terminal = ratatui::try_init().map_err(Failure::other)?;
@@ -78,7 +81,8 @@ fn wait() -> std::io::Result<Wish> {
         match event::read()? {
             Event::Resize(..) => return Ok(Wish::Draw),
             Event::Key(key) if key.kind == KeyEventKind::Press => {
-                let interrupt = key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
+                let interrupt =
+                    key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
                 if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                     return Ok(Wish::Stop);
                 }
@@ -113,7 +117,12 @@ fn printed(picture: &Picture) -> Result<String, Failure> {
     let mut terminal = Terminal::new(TestBackend::new(width, lines)).map_err(Failure::other)?;
     terminal.draw(|target| frame::draw(picture, target)).map_err(Failure::other)?;
     let buffer = terminal.backend().buffer();
-    let row = |y: u16| (0..width).filter_map(|x| buffer.cell((x, y))).map(ratatui::buffer::Cell::symbol).collect::<String>();
+    let row = |y: u16| {
+        (0..width)
+            .filter_map(|x| buffer.cell((x, y)))
+            .map(ratatui::buffer::Cell::symbol)
+            .collect::<String>()
+    };
     let rows: Vec<String> = (0..lines).map(|y| row(y).trim_end().to_owned()).collect();
     Ok(rows.join("\n").trim_end().to_owned())
 }

@@ -1,4 +1,5 @@
-//! What each node said at one moment, and the picture that two such moments make: rates, members, and whether the states are equal.
+//! What each node said at one moment, and the picture that two such moments make: rates, members,
+//! and whether the states are equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -34,7 +35,8 @@ pub(super) struct Member {
     pub(super) live: bool,
     pub(super) viewers: u64,
     pub(super) heard_ms: u64,
-    /// Versions that one of the two holds and the other did not; none where nothing was heard of it.
+    /// Versions that one of the two holds and the other did not; none where nothing was heard of
+    /// it.
     pub(super) lag: Option<u64>,
     /// How long it had lacked the first thing that it lacked.
     pub(super) behind_ms: Option<u64>,
@@ -108,15 +110,23 @@ impl Sample {
         self.metrics.get(name).copied().unwrap_or(0.0)
     }
 
-    /// Growth of a metric a second since `before`; 0 where the node was not there or has started anew.
+    /// Growth of a metric a second since `before`; 0 where the node was not there or has started
+    /// anew.
     fn rate(&self, before: Option<&Self>, name: &str) -> f64 {
         let Some(before) = before else { return 0.0 };
         let seconds = self.at.duration_since(before.at).as_secs_f64();
-        if seconds > 0.0 { (self.metric(name) - before.metric(name)).max(0.0) / seconds } else { 0.0 }
+        if seconds > 0.0 {
+            (self.metric(name) - before.metric(name)).max(0.0) / seconds
+        } else {
+            0.0
+        }
     }
 
     fn faults(&self) -> f64 {
-        ["counter_divergences_total", "counter_conflicts_total", "counter_alarms_total"].iter().map(|name| self.metric(name)).sum()
+        ["counter_divergences_total", "counter_conflicts_total", "counter_alarms_total"]
+            .iter()
+            .map(|name| self.metric(name))
+            .sum()
     }
 
     fn line(&self, before: Option<&Self>) -> NodeLine {
@@ -167,14 +177,24 @@ impl Member {
 impl Picture {
     /// What `now` shows, with rates since `before`.
     pub(super) fn of(before: &[Sample], now: &[Sample]) -> Self {
-        let earlier = |sample: &Sample| before.iter().find(|earlier| earlier.replica == sample.replica);
+        let earlier =
+            |sample: &Sample| before.iter().find(|earlier| earlier.replica == sample.replica);
         let mut members: BTreeMap<(String, String), Member> = BTreeMap::new();
         for member in now.iter().flat_map(|sample| &sample.members) {
             let key = (member.region.clone(), member.replica.clone());
-            members.entry(key).and_modify(|known| known.join(member)).or_insert_with(|| member.clone());
+            members
+                .entry(key)
+                .and_modify(|known| known.join(member))
+                .or_insert_with(|| member.clone());
         }
         Self {
-            cluster: now.iter().map(|sample| sample.cluster.as_str()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", "),
+            cluster: now
+                .iter()
+                .map(|sample| sample.cluster.as_str())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+                .join(", "),
             nodes: now.iter().map(|sample| sample.line(earlier(sample))).collect(),
             members: members.into_values().collect(),
             agreement: agreement(now),
@@ -217,7 +237,8 @@ fn sums(text: &str) -> BTreeMap<String, f64> {
         let Some((series, value)) = line.rsplit_once(' ') else { continue };
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let direction = labels.split("direction=\"").nth(1).and_then(|rest| rest.split('"').next());
-        let name = direction.map_or_else(|| name.to_owned(), |direction| format!("{name} {direction}"));
+        let name =
+            direction.map_or_else(|| name.to_owned(), |direction| format!("{name} {direction}"));
         *sums.entry(name).or_insert(0.0) += value.parse().unwrap_or(0.0);
     }
     sums
@@ -253,13 +274,19 @@ mod tests {
         assert_eq!(of(std::slice::from_ref(&ord)), Agreement::Alone);
         assert_eq!(of(&[ord.clone(), sample("fra", "a", "")]), Agreement::Equal);
         assert_eq!(of(&[ord.clone(), fra]), Agreement::Differs);
-        assert_eq!(of(&[ord, sample("fra", "a", "counter_divergences_total 1")]), Agreement::Diverged);
+        assert_eq!(
+            of(&[ord, sample("fra", "a", "counter_divergences_total 1")]),
+            Agreement::Diverged
+        );
     }
 
     #[test]
     fn members_that_several_nodes_know_are_one_line_with_the_greater_lag() {
         let picture = Picture::of(&[], &[sample("ord", "a", ""), sample("frankfurt", "a", "")]);
-        assert_eq!(picture.members.iter().map(|member| (member.lag, member.behind_ms)).collect::<Vec<_>>(), [(Some(9), Some(90))]);
+        assert_eq!(
+            picture.members.iter().map(|member| (member.lag, member.behind_ms)).collect::<Vec<_>>(),
+            [(Some(9), Some(90))]
+        );
     }
 
     #[test]
@@ -274,9 +301,15 @@ mod tests {
 
     #[test]
     fn a_node_that_started_anew_has_no_negative_rate() {
-        let (before, mut now) = (sample("ord", "a", "counter_adds_total 100"), sample("ord", "a", "counter_adds_total 3"));
+        let (before, mut now) = (
+            sample("ord", "a", "counter_adds_total 100"),
+            sample("ord", "a", "counter_adds_total 3"),
+        );
         now.at = before.at + std::time::Duration::from_secs(1);
-        assert_eq!(Picture::of(std::slice::from_ref(&before), std::slice::from_ref(&now)).nodes[0].adds, 0.0);
+        assert_eq!(
+            Picture::of(std::slice::from_ref(&before), std::slice::from_ref(&now)).nodes[0].adds,
+            0.0
+        );
         let more = Sample { metrics: sums("counter_adds_total 150"), ..now };
         assert_eq!(Picture::of(&[before], &[more]).nodes[0].adds, 50.0);
     }

@@ -19,13 +19,18 @@ async fn plus_and_minus_keys_count_wherever_the_focus_is() {
     total_is(&ord, 2);
 }
 
-/// Presses Tab until the focus is where `wanted` (a selector) says; every stop on the way must be seen to have the focus.
+/// Presses Tab until the focus is where `wanted` (a selector) says; every stop on the way must be
+/// seen to have the focus.
 async fn tab_to(browser: &mut Browser, tab: &Tab, wanted: &str) {
     for _ in 0..20 {
         browser.key(tab, "Tab").await;
         if browser.eval(tab, &format!("document.activeElement.matches('{wanted}')")).await == true {
             let outline = "getComputedStyle(document.activeElement).outlineStyle";
-            assert_ne!(browser.eval(tab, outline).await, Value::from("none"), "{wanted}: the focus is seen");
+            assert_ne!(
+                browser.eval(tab, outline).await,
+                Value::from("none"),
+                "{wanted}: the focus is seen"
+            );
             return;
         }
     }
@@ -48,14 +53,20 @@ async fn everything_can_be_reached_and_pressed_with_tab_enter_and_space() {
     total_is(&fra, 2);
     tab_to(&mut browser, &tab, "[data-sort=city]").await;
     browser.key(&tab, "Enter").await;
-    let order = "[...document.querySelectorAll('#regions tbody tr')].map(row => row.dataset.region).join()";
+    let order =
+        "[...document.querySelectorAll('#regions tbody tr')].map(row => row.dataset.region).join()";
     browser.until(&tab, order, "ord,fra").await;
-    browser.until(&tab, "document.activeElement.parentElement.getAttribute('aria-sort')", "ascending").await;
+    browser
+        .until(&tab, "document.activeElement.parentElement.getAttribute('aria-sort')", "ascending")
+        .await;
     browser.key(&tab, "Enter").await;
     browser.until(&tab, order, "fra,ord").await;
-    // Rows stay where they are under a pointer that rests there, but not against who asks for another order.
+    // Rows stay where they are under a pointer that rests there, but not against who asks for
+    // another order.
     let (x, y) = browser.middle(&tab, "#regions tbody tr").await;
-    browser.command(&tab, "Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y })).await;
+    browser
+        .command(&tab, "Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y }))
+        .await;
     browser.until(&tab, "document.querySelector('#regions tbody:hover') !== null", true).await;
     browser.key(&tab, "Enter").await;
     browser.until(&tab, order, "ord,fra").await;

@@ -22,7 +22,13 @@ async fn the_first_paint_has_the_numbers_and_the_form_works_without_javascript()
     browser.until(&tab, rows, "fra30,ord12").await;
     browser.until(&tab, "document.title.startsWith('42 ')", true).await;
     click(&mut browser, &tab, "plus").await;
-    browser.until(&tab, "document.readyState === 'complete' && document.getElementById('total').textContent", "43").await;
+    browser
+        .until(
+            &tab,
+            "document.readyState === 'complete' && document.getElementById('total').textContent",
+            "43",
+        )
+        .await;
     total_is(&fra, 43);
 }
 
@@ -37,7 +43,11 @@ async fn a_click_on_one_page_is_seen_on_both() {
     let click_and_read = format!(
         "new Promise(done => {{ document.getElementById('plus').click(); requestAnimationFrame(() => requestAnimationFrame(() => done({agree}))); }})"
     );
-    assert_eq!(browser.eval(&here, &click_and_read).await, false, "nobody can have said already that it has the click");
+    assert_eq!(
+        browser.eval(&here, &click_and_read).await,
+        false,
+        "nobody can have said already that it has the click"
+    );
     browser.until(&here, TOTAL, "1").await;
     browser.until(&there, TOTAL, "1").await;
     browser.until(&here, agree, true).await;
@@ -54,7 +64,9 @@ async fn two_hundred_fast_clicks_are_exactly_two_hundred() {
     let Some(mut browser) = Browser::start("fast").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
-    browser.eval(&tab, "for (let i = 0; i < 200; i++) document.getElementById('plus').click()").await;
+    browser
+        .eval(&tab, "for (let i = 0; i < 200; i++) document.getElementById('plus').click()")
+        .await;
     browser.until(&tab, TOTAL, "200").await;
     total_is(&ord, 200);
     total_is(&fra, 200);
@@ -70,8 +82,20 @@ async fn a_finger_counts_as_a_mouse_does() {
     for (id, times) in [("plus", 3), ("minus", 1)] {
         let (x, y) = browser.middle(&tab, &format!("#{id}")).await;
         for _ in 0..times {
-            browser.command(&tab, "Input.dispatchTouchEvent", json!({ "type": "touchStart", "touchPoints": [{ "x": x, "y": y }] })).await;
-            browser.command(&tab, "Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] })).await;
+            browser
+                .command(
+                    &tab,
+                    "Input.dispatchTouchEvent",
+                    json!({ "type": "touchStart", "touchPoints": [{ "x": x, "y": y }] }),
+                )
+                .await;
+            browser
+                .command(
+                    &tab,
+                    "Input.dispatchTouchEvent",
+                    json!({ "type": "touchEnd", "touchPoints": [] }),
+                )
+                .await;
         }
     }
     browser.until(&tab, TOTAL, "2").await;
@@ -89,7 +113,15 @@ async fn the_demos_pages_show_every_region_without_javascript_and_each_others_cl
     browser.open(&plain, &format!("http://{}/", demo.http(2))).await;
     browser.until(&plain, "document.querySelectorAll('#regions tbody tr').length", 3).await;
     for (region, value) in [("ord", "10"), ("fra", "11"), ("sin", "12")] {
-        browser.until(&plain, &format!("document.querySelector('tr[data-region={region}] [data-f=value]').textContent"), value).await;
+        browser
+            .until(
+                &plain,
+                &format!(
+                    "document.querySelector('tr[data-region={region}] [data-f=value]').textContent"
+                ),
+                value,
+            )
+            .await;
     }
     let (here, there) = (browser.tab().await, browser.tab().await);
     for (tab, at) in [(&here, 0), (&there, 1)] {
@@ -97,11 +129,19 @@ async fn the_demos_pages_show_every_region_without_javascript_and_each_others_cl
         browser.until(tab, LIVE, "live").await;
     }
     let others = "[...document.querySelectorAll('.there a')].map(link => link.href).join()";
-    browser.until(&here, others, format!("http://{}/,http://{}/", demo.http(1), demo.http(2))).await;
+    browser
+        .until(&here, others, format!("http://{}/,http://{}/", demo.http(1), demo.http(2)))
+        .await;
     click(&mut browser, &here, "plus").await;
     for tab in [&here, &there] {
         browser.until(tab, TOTAL, "34").await;
-        browser.until(tab, "document.querySelector('tr[data-region=ord] [data-f=value]').textContent", "11").await;
+        browser
+            .until(
+                tab,
+                "document.querySelector('tr[data-region=ord] [data-f=value]').textContent",
+                "11",
+            )
+            .await;
     }
     assert_eq!(demo.end("TERM").0, Some(0));
 }

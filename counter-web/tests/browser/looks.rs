@@ -1,4 +1,5 @@
-//! How the page looks: it fits every width, axe finds nothing, it paints fast. With COUNTER_SCREENS=DIR it leaves pictures there.
+//! How the page looks: it fits every width, axe finds nothing, it paints fast. With
+//! COUNTER_SCREENS=DIR it leaves pictures there.
 
 use std::time::Duration;
 
@@ -17,7 +18,11 @@ const REGIONS: [&str; 5] = ["ord", "fra", "sin", "syd", "gru"];
 fn demo() -> Demo {
     let demo = Demo::start(&REGIONS);
     for (at, amount) in [128, 96, 41, 17, 3].into_iter().enumerate() {
-        let answer = post_json(demo.http(at), "/api/counters/clicks/add", &format!("{{\"amount\":{amount}}}"));
+        let answer = post_json(
+            demo.http(at),
+            "/api/counters/clicks/add",
+            &format!("{{\"amount\":{amount}}}"),
+        );
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
     (0..REGIONS.len()).for_each(|at| http_total_is(demo.http(at), 285));
@@ -27,7 +32,13 @@ fn demo() -> Demo {
 async fn agreed(browser: &mut Browser, tab: &Tab, demo: &Demo) {
     browser.open(tab, &format!("http://{}/", demo.http(0))).await;
     browser.until(tab, LIVE, "live").await;
-    browser.until(tab, "document.getElementById('hash').textContent.startsWith('all regions agree')", true).await;
+    browser
+        .until(
+            tab,
+            "document.getElementById('hash').textContent.startsWith('all regions agree')",
+            true,
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,14 +52,25 @@ async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
             set_look(&mut browser, &tab, size, scheme).await;
             browser.until(&tab, "innerWidth", size.0).await;
             browser.until(&tab, "document.documentElement.scrollWidth <= innerWidth", true).await;
-            let background = browser.eval(&tab, "getComputedStyle(document.body).backgroundColor").await;
-            assert_eq!(background.as_str().unwrap() == "rgb(244, 246, 249)", scheme == "light", "{background}");
+            let background =
+                browser.eval(&tab, "getComputedStyle(document.body).backgroundColor").await;
+            assert_eq!(
+                background.as_str().unwrap() == "rgb(244, 246, 249)",
+                scheme == "light",
+                "{background}"
+            );
             keep_picture(&mut browser, &tab, &format!("{name}-{scheme}")).await;
         }
     }
     set_look(&mut browser, &tab, (1200, 760), "light").await;
     click(&mut browser, &tab, "plus").await;
-    browser.until(&tab, "document.querySelector('#map .parcel')?.getAnimations()[0]?.currentTime > 300", true).await;
+    browser
+        .until(
+            &tab,
+            "document.querySelector('#map .parcel')?.getAnimations()[0]?.currentTime > 300",
+            true,
+        )
+        .await;
     browser.eval(&tab, "document.getAnimations().forEach(animation => animation.pause())").await;
     keep_picture(&mut browser, &tab, "travelling").await;
     browser.eval(&tab, "document.getAnimations().forEach(animation => animation.play())").await;
@@ -62,7 +84,8 @@ async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
     keep_picture(&mut browser, &tab, "cut-off").await;
 }
 
-/// Fetched by npm, as .ci/run does: `npm pack axe-core`, unpacked, and COUNTER_AXE=…/package/axe.min.js.
+/// Fetched by npm, as .ci/run does: `npm pack axe-core`, unpacked, and
+/// COUNTER_AXE=…/package/axe.min.js.
 #[tokio::test(flavor = "multi_thread")]
 async fn axe_finds_no_violation_in_light_and_dark_connected_and_cut_off() {
     let Some(mut browser) = Browser::start("axe").await else { return };
@@ -76,15 +99,26 @@ async fn axe_finds_no_violation_in_light_and_dark_connected_and_cut_off() {
     agreed(&mut browser, &tab, &demo).await;
     browser.eval(&tab, &format!("{axe};0")).await;
     for cut in [false, true] {
-        for (scheme, size) in [("light", (1440, 900)), ("dark", (1440, 900)), ("light", (360, 780)), ("dark", (360, 780))] {
+        for (scheme, size) in [
+            ("light", (1440, 900)),
+            ("dark", (1440, 900)),
+            ("light", (360, 780)),
+            ("dark", (360, 780)),
+        ] {
             set_look(&mut browser, &tab, size, scheme).await;
             let run = "axe.run().then(found => found.passes.length < 15 ? ['axe did not run'] : found.violations.map(v => \
                        v.id + ': ' + v.nodes.map(node => node.html + ' ' + node.failureSummary).join(' | ')))";
-            assert_eq!(browser.eval(&tab, run).await, json!([]), "{scheme} {size:?}, cut off: {cut}");
+            assert_eq!(
+                browser.eval(&tab, run).await,
+                json!([]),
+                "{scheme} {size:?}, cut off: {cut}"
+            );
         }
         if !cut {
             browser.eval(&tab, "document.querySelector('#switch button').click()").await;
-            browser.until(&tab, "document.querySelector('#hash').classList.contains('apart')", true).await;
+            browser
+                .until(&tab, "document.querySelector('#hash').classList.contains('apart')", true)
+                .await;
         }
     }
 }
@@ -96,9 +130,12 @@ async fn the_largest_contentful_paint_is_early() {
     let tab = browser.tab().await;
     browser.command(&tab, "Network.enable", json!({})).await;
     let (mut bare, mut page) = (Vec::new(), Vec::new());
-    // Five loads, and on a machine that does much else more of them: the page is held against 200 ms when it was let run.
+    // Five loads, and on a machine that does much else more of them: the page is held against 200
+    // ms when it was let run.
     while page.len() < 5 || page.len() < 40 && page.iter().all(|time| *time >= PAINT_MAX) {
-        bare.push(largest_paint(&mut browser, &tab, &format!("http://{}/healthz", demo.http(0))).await);
+        bare.push(
+            largest_paint(&mut browser, &tab, &format!("http://{}/healthz", demo.http(0))).await,
+        );
         page.push(largest_paint(&mut browser, &tab, &format!("http://{}/", demo.http(0))).await);
     }
     bare.sort();

@@ -1,5 +1,5 @@
-//! The page of any counter at `/c/{name}`: every name is text, and the page's form and links lead to
-//! that counter.
+//! The page of any counter at `/c/{name}`: every name is text, and the page's form and links lead
+//! to that counter.
 
 use serde_json::{Value, json};
 
@@ -21,9 +21,11 @@ const NAMES: [(&str, &str); 6] = [
 ];
 
 fn total_becomes(node: &Node, path: &str, total: u64) {
-    eventually("the counter of this name grows", std::time::Duration::from_secs(10), || match counter(&node.http, path)["total"].clone() {
-        seen if seen == total => Ok(()),
-        seen => Err(seen.to_string()),
+    eventually("the counter of this name grows", std::time::Duration::from_secs(10), || {
+        match counter(&node.http, path)["total"].clone() {
+            seen if seen == total => Ok(()),
+            seen => Err(seen.to_string()),
+        }
     });
 }
 
@@ -33,7 +35,9 @@ async fn pages_of_odd_names_show_them_as_text_and_count() {
     let node = Node::start(&cluster(), "ord", &[]);
     let tab = browser.tab().await;
     let watch = "window.hits = 0; window.alert = () => { hits++; };";
-    browser.command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": watch })).await;
+    browser
+        .command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": watch }))
+        .await;
     for (name, path) in NAMES {
         browser.open(&tab, &format!("http://{}/c/{path}", node.http)).await;
         browser.until(&tab, "document.querySelector('h1')?.textContent", name).await;
@@ -64,7 +68,11 @@ async fn named_page_works_below_a_path_also_over_events_and_without_javascript()
     let url = format!("http://{}/counter/c/{path}", relay.address);
     let tab = browser.tab().await;
     // A name must be there before a proxy's client may add to it.
-    crate::support::http::post_json(&node.http, &format!("/api/counters/{path}/add"), "{\"amount\":1}");
+    crate::support::http::post_json(
+        &node.http,
+        &format!("/api/counters/{path}/add"),
+        "{\"amount\":1}",
+    );
     browser.open(&tab, &url).await;
     browser.until(&tab, "document.readyState", "complete").await;
     click(&mut browser, &tab, "plus").await;
@@ -72,7 +80,13 @@ async fn named_page_works_below_a_path_also_over_events_and_without_javascript()
     total_becomes(&node, path, 2);
     browser.command(&tab, "Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     browser.open(&tab, &url).await;
-    browser.until(&tab, "document.readyState === 'complete' && document.getElementById('total').textContent", "2").await;
+    browser
+        .until(
+            &tab,
+            "document.readyState === 'complete' && document.getElementById('total').textContent",
+            "2",
+        )
+        .await;
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TOTAL, "3").await;
     total_becomes(&node, path, 3);

@@ -1,4 +1,5 @@
-//! Pages that lose their server or their network: what they say, what they keep, and how they come back.
+//! Pages that lose their server or their network: what they say, what they keep, and how they come
+//! back.
 
 use std::time::Duration;
 
@@ -20,7 +21,13 @@ async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
     ord.kill();
     browser.until(&tab, "document.getElementById('status').dataset.state !== 'live'", true).await;
     browser.eval(&tab, "for (let i = 0; i < 3; i++) document.getElementById('plus').click()").await;
-    browser.until(&tab, "document.getElementById('status').textContent.includes('3 clicks waiting')", true).await;
+    browser
+        .until(
+            &tab,
+            "document.getElementById('status').textContent.includes('3 clicks waiting')",
+            true,
+        )
+        .await;
     browser.until(&tab, TOTAL, "3").await;
     let ord = Node::start_with(&cluster, "ord", &[&fra], &["--http", &http]);
     browser.command(&tab, "Page.reload", json!({})).await;
@@ -28,7 +35,13 @@ async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
     browser.until(&tab, TOTAL, "3").await;
     total_is(&ord, 3);
     total_is(&fra, 3);
-    browser.until(&tab, "Object.keys(localStorage).filter(key => localStorage[key] !== '{}').length", 0).await;
+    browser
+        .until(
+            &tab,
+            "Object.keys(localStorage).filter(key => localStorage[key] !== '{}').length",
+            0,
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +131,8 @@ async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing
         browser.eval(&tab, "history.back()").await;
         browser.until(&tab, "location.host", ord.http.as_str()).await;
         browser.until(&tab, LIVE, "live").await;
-        kept = browser.eval(&tab, "window.sameLoad === true && window.restored === true").await == true;
+        kept = browser.eval(&tab, "window.sameLoad === true && window.restored === true").await
+            == true;
         if kept {
             break;
         }
@@ -127,7 +141,13 @@ async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing
     browser.until(&tab, TOTAL, "11").await;
     click(&mut browser, &tab, "plus").await;
     total_is(&fra, 12);
-    browser.until(&tab, "document.querySelector('tr[data-region=ord] [data-f=connected]').textContent", "1").await;
+    browser
+        .until(
+            &tab,
+            "document.querySelector('tr[data-region=ord] [data-f=connected]').textContent",
+            "1",
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +158,8 @@ async fn a_page_says_that_its_node_has_not_caught_up_with_the_others_until_it_ha
     fra.kill();
     let ord = Node::start(&cluster, "ord", &[&fra]);
     let tab = live_page(&mut browser, &ord).await;
-    let hash = |words: &str| format!("document.getElementById('hash').textContent.startsWith('{words}')");
+    let hash =
+        |words: &str| format!("document.getElementById('hash').textContent.startsWith('{words}')");
     browser.until(&tab, &hash("not in touch with the other nodes"), true).await;
     let _fra = Node::start(&cluster, "fra", &[&ord]);
     browser.until(&tab, &hash("all regions agree"), true).await;

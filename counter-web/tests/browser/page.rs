@@ -28,9 +28,11 @@ pub(crate) fn total_is(node: &Node, total: i64) {
 }
 
 pub(crate) fn http_total_is(http: &str, total: i64) {
-    eventually("the node shows the total", Duration::from_secs(10), || match counter(http, "clicks")["total"].clone() {
-        seen if seen == total => Ok(()),
-        seen => Err(seen.to_string()),
+    eventually("the node shows the total", Duration::from_secs(10), || {
+        match counter(http, "clicks")["total"].clone() {
+            seen if seen == total => Ok(()),
+            seen => Err(seen.to_string()),
+        }
     });
 }
 
@@ -48,7 +50,12 @@ pub(crate) async fn click(browser: &mut Browser, tab: &Tab, id: &str) {
 }
 
 /// Gives the tab a size and a colour scheme.
-pub(crate) async fn set_look(browser: &mut Browser, tab: &Tab, (width, height): (u32, u32), scheme: &str) {
+pub(crate) async fn set_look(
+    browser: &mut Browser,
+    tab: &Tab,
+    (width, height): (u32, u32),
+    scheme: &str,
+) {
     let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
     browser.command(tab, "Emulation.setDeviceMetricsOverride", size).await;
     let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });

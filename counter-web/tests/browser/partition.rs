@@ -1,4 +1,5 @@
-//! The partition switch: one press cuts a region off, both sides count apart, another heals, and the sums meet.
+//! The partition switch: one press cuts a region off, both sides count apart, another heals, and
+//! the sums meet.
 
 use serde_json::{Value, json};
 
@@ -39,7 +40,13 @@ async fn one_press_cuts_a_region_off_and_another_makes_the_sums_meet() {
     let stale = "document.querySelector('tr[data-region=ord]').classList.contains('stale')";
     browser.until(&other, stale, true).await;
     browser.until(&other, &format!("{HASH}.startsWith('Chicago out of touch')"), true).await;
-    browser.until(&other, "document.querySelector('#switch p').textContent.startsWith('Chicago is out of touch')", true).await;
+    browser
+        .until(
+            &other,
+            "document.querySelector('#switch p').textContent.startsWith('Chicago is out of touch')",
+            true,
+        )
+        .await;
     let totals = || [0, 1, 2].map(|at| counter(demo.http(at), "clicks")["total"].clone());
     assert_eq!(totals(), [3, 6, 6].map(Value::from), "the two sides count apart");
     click(&mut browser, &cut, "cut").await;
@@ -89,8 +96,12 @@ fn a_node_that_was_not_asked_for_one_has_no_switch() {
     };
     assert_eq!(cut(&plain, &[], "cut=1").error(), (404, "no_switch".into()));
     assert!(!get(&plain.http, "/").body.contains("id=\"switch\""));
-    let node = Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--allow-partition"]);
-    assert_eq!(cut(&node, &[("Origin", "http://evil.example")], "cut=1").error(), (400, "wrong_origin".into()));
+    let node =
+        Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--allow-partition"]);
+    assert_eq!(
+        cut(&node, &[("Origin", "http://evil.example")], "cut=1").error(),
+        (400, "wrong_origin".into())
+    );
     assert_eq!(cut(&node, &[], "cut=yes").error(), (400, "bad_form".into()));
     assert_eq!(get(&node.http, "/api/status").json()["isolated"], false);
     assert_eq!(cut(&node, &[("Origin", &format!("http://{}", node.http))], "cut=1").status, 303);

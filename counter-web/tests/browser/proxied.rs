@@ -15,9 +15,9 @@ const TROUBLE: &str = "document.getElementById('trouble').textContent";
 const RTT: &str = "document.getElementById('rtt').textContent !== ''";
 
 /// A refusal whose sentence would do harm as HTML.
-const REFUSAL: &str =
-    r#"{"error":"wrong_origin","message":"your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy"}"#;
-const SENTENCE: &str = "your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy";
+const REFUSAL: &str = r#"{"error":"wrong_origin","message":"your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy"}"#;
+const SENTENCE: &str =
+    "your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy";
 
 fn node() -> Node {
     Node::start(&cluster(), "ord", &[])
@@ -48,7 +48,8 @@ async fn page_works_below_a_path() {
     let outside = "performance.getEntriesByType('resource').map(entry => new URL(entry.name)) \
                    .filter(url => !url.pathname.startsWith('/counter/')).join()";
     assert_eq!(browser.eval(&tab, outside).await, "");
-    let links = "[...document.querySelectorAll('main a')].map(link => new URL(link.href).pathname).join()";
+    let links =
+        "[...document.querySelectorAll('main a')].map(link => new URL(link.href).pathname).join()";
     assert_eq!(browser.eval(&tab, links).await, "/counter/api/openapi.json");
 }
 
@@ -67,7 +68,13 @@ async fn deployments_below_two_paths_keep_their_waiting_clicks_apart() {
     for _ in 0..2 {
         click(&mut browser, &tab, "plus").await;
     }
-    browser.until(&tab, "document.getElementById('status').textContent.includes('2 clicks waiting')", true).await;
+    browser
+        .until(
+            &tab,
+            "document.getElementById('status').textContent.includes('2 clicks waiting')",
+            true,
+        )
+        .await;
     browser.open(&tab, &format!("http://{}/b/", relay.address)).await;
     browser.until(&tab, RTT, true).await;
     assert_eq!(browser.eval(&tab, TOTAL).await, "0");
@@ -120,7 +127,8 @@ async fn stopping_and_a_bad_gateway_are_no_refusals() {
     let tab = open(&mut browser, &relay, "/").await;
     browser.until(&tab, RTT, true).await;
     let stopping = r#"{"error":"stopping","message":"this node is stopping"}"#;
-    for (status, body) in [("503 Service Unavailable", stopping), ("504 Gateway Timeout", "<html>")] {
+    for (status, body) in [("503 Service Unavailable", stopping), ("504 Gateway Timeout", "<html>")]
+    {
         let answer = |method| Canned { method, path: "/ws", status, body };
         relay.set(Rules { answers: ["GET", "OPTIONS"].map(answer).to_vec(), ..Rules::default() });
         relay.cut();
@@ -167,7 +175,9 @@ async fn without_websocket_page_hears_events_and_adds_by_post() {
     add(&node.http, 5);
     browser.until(&tab, TOTAL, "5").await;
     browser.until(&tab, LIVE, "live").await;
-    browser.eval(&tab, "for (let i = 0; i < 200; i++) document.getElementById('plus').click()").await;
+    browser
+        .eval(&tab, "for (let i = 0; i < 200; i++) document.getElementById('plus').click()")
+        .await;
     browser.until(&tab, TOTAL, "205").await;
     total_is(&node, 205);
     browser.until(&tab, "Object.values(localStorage).join()", "{}").await;
@@ -202,12 +212,19 @@ async fn posts_errors_are_retried_given_up_or_shown_as_a_refusal() {
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TROUBLE, "too many adds").await;
     browser.until(&tab, LIVE, "live, 1 click on the way").await;
-    assert_eq!(browser.eval(&tab, TOTAL).await, "0", "no add of a POST is shown ahead of its event");
+    assert_eq!(
+        browser.eval(&tab, TOTAL).await,
+        "0",
+        "no add of a POST is shown ahead of its event"
+    );
     relay.set(without_upgrade());
     browser.until(&tab, TOTAL, "1").await;
     browser.until(&tab, LIVE, "live").await;
     // Refused for good: given up.
-    answering("403 Forbidden", r#"{"error":"name_not_allowed","message":"this name is not listed"}"#);
+    answering(
+        "403 Forbidden",
+        r#"{"error":"name_not_allowed","message":"this name is not listed"}"#,
+    );
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TROUBLE, "this name is not listed").await;
     browser.until(&tab, LIVE, "live").await;
@@ -240,7 +257,10 @@ async fn waits_are_spread_evenly_and_grow_to_a_bound() {
     assert!(number("max") <= 10_000, "{seen}");
     // 1,000 each, with a standard deviation of 30.
     assert!(number("fewest") > 850 && number("most") < 1_150, "{seen}");
-    assert_eq!(seen["ends"], json!([[100, 2_600], [100, 5_200], [100, 10_000], [100, 10_000], [100, 10_000]]));
+    assert_eq!(
+        seen["ends"],
+        json!([[100, 2_600], [100, 5_200], [100, 10_000], [100, 10_000], [100, 10_000]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

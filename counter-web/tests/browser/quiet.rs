@@ -1,4 +1,5 @@
-//! What the page leaves alone: screen readers hear little, nothing moves where less motion is asked for, and a hidden tab is no viewer.
+//! What the page leaves alone: screen readers hear little, nothing moves where less motion is asked
+//! for, and a hidden tab is no viewer.
 
 use std::time::Duration;
 
@@ -22,7 +23,10 @@ async fn screen_readers_hear_the_total_once_in_three_seconds_and_nothing_that_ti
     browser.eval(&tab, clicks).await;
     browser.until(&tab, "said[said.length - 1]", "the total is 20").await;
     let said = browser.eval(&tab, "said").await;
-    assert!(said.as_array().unwrap().len() <= 2, "20 clicks within a second are not read out one by one: {said}");
+    assert!(
+        said.as_array().unwrap().len() <= 2,
+        "20 clicks within a second are not read out one by one: {said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +36,8 @@ async fn nothing_moves_where_less_motion_is_asked_for() {
     let tab = live_page(&mut browser, &ord).await;
     browser.until(&tab, "document.querySelectorAll('#links path').length", 1).await;
     for (motion, moves) in [("no-preference", true), ("reduce", false)] {
-        let features = json!({ "features": [{ "name": "prefers-reduced-motion", "value": motion }] });
+        let features =
+            json!({ "features": [{ "name": "prefers-reduced-motion", "value": motion }] });
         browser.command(&tab, "Emulation.setEmulatedMedia", features).await;
         browser.eval(&tab, "window.moved = 0; window.watch?.disconnect(); window.watch = new MutationObserver(changes => changes.forEach(change => \
                             moved += [...change.addedNodes].filter(node => node.matches?.('.pulse, .parcel')).length)); watch.observe(document.body, { childList: true, subtree: true })").await;
@@ -40,7 +45,13 @@ async fn nothing_moves_where_less_motion_is_asked_for() {
         add(&fra.http, 1);
         browser.until(&tab, TOTAL, (before + 1).to_string()).await;
         click(&mut browser, &tab, "plus").await;
-        browser.until(&tab, "document.getElementById('moved').textContent", "+1 went from Chicago to 1 node").await;
+        browser
+            .until(
+                &tab,
+                "document.getElementById('moved').textContent",
+                "+1 went from Chicago to 1 node",
+            )
+            .await;
         assert_eq!(browser.eval(&tab, "moved > 0").await, Value::from(moves), "{motion}");
     }
 }
@@ -50,10 +61,13 @@ async fn a_tab_that_is_hidden_for_long_is_no_viewer_and_is_live_again_once_it_is
     let Some(mut browser) = Browser::start("hidden").await else { return };
     let (ord, fra) = two();
     let tab = browser.tab().await;
-    // The five minutes after which a hidden tab gives up its place pass at once; all other times stay.
+    // The five minutes after which a hidden tab gives up its place pass at once; all other times
+    // stay.
     let hurry = "const wait = window.setTimeout; window.setTimeout = (f, ms, ...rest) => wait(f, ms === 300000 ? 0 : ms, ...rest); \
                  window.hide = hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }";
-    browser.command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry })).await;
+    browser
+        .command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry }))
+        .await;
     browser.open(&tab, &url(&ord)).await;
     browser.until(&tab, LIVE, "live").await;
     for (hidden, viewers) in [(true, 0), (false, 1)] {

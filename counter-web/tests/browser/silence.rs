@@ -1,4 +1,5 @@
-//! A link that dies without a word, as when a phone changes its network: the page notices, comes back over another, and is still one viewer.
+//! A link that dies without a word, as when a phone changes its network: the page notices, comes
+//! back over another, and is still one viewer.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,7 +13,8 @@ use crate::support::http::{add, counter};
 use crate::support::process::{Node, cluster};
 use crate::support::relay::{Relay, Rules};
 
-/// Passes connections on to a node, until those that there are fall silent: both ends stay open, and nothing comes through any more.
+/// Passes connections on to a node, until those that there are fall silent: both ends stay open,
+/// and nothing comes through any more.
 pub(crate) struct Link {
     pub(crate) address: String,
     /// How often the connections of that time fell silent: towards the node, and towards the page.
@@ -31,15 +33,21 @@ impl Link {
 
     /// The same before any address.
     fn before(http: String, delay: Duration) -> Self {
-        let (listener, silences) = (TcpListener::bind("127.0.0.1:0").unwrap(), <[Arc<AtomicU64>; 2]>::default());
+        let (listener, silences) =
+            (TcpListener::bind("127.0.0.1:0").unwrap(), <[Arc<AtomicU64>; 2]>::default());
         let (address, heard) = (listener.local_addr().unwrap().to_string(), silences.clone());
         std::thread::spawn(move || {
             for page in listener.incoming().map_while(Result::ok) {
                 let node = TcpStream::connect(&http).unwrap();
-                let ends = [(page.try_clone().unwrap(), node.try_clone().unwrap(), Duration::ZERO), (node, page, delay)];
+                let ends = [
+                    (page.try_clone().unwrap(), node.try_clone().unwrap(), Duration::ZERO),
+                    (node, page, delay),
+                ];
                 for ((from, to, delay), silences) in ends.into_iter().zip(heard.clone()) {
                     let born = silences.load(Ordering::SeqCst);
-                    std::thread::spawn(move || pass_on(from, to, delay, || silences.load(Ordering::SeqCst) == born));
+                    std::thread::spawn(move || {
+                        pass_on(from, to, delay, || silences.load(Ordering::SeqCst) == born)
+                    });
                 }
             }
         });
@@ -97,7 +105,11 @@ async fn a_page_whose_link_died_silently_says_so_comes_back_and_is_still_one_vie
         silent.elapsed()
     );
     browser.until(&tab, LIVE, "live").await;
-    assert_eq!(browser.eval(&tab, "states.includes('waiting')").await, true, "it said so meanwhile");
+    assert_eq!(
+        browser.eval(&tab, "states.includes('waiting')").await,
+        true,
+        "it said so meanwhile"
+    );
     assert_eq!(
         counter(&node.http, "clicks")["regions"]["ord"]["connected"],
         1,

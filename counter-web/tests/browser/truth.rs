@@ -1,5 +1,5 @@
-//! The number shown is never above the truth: it is read at every change of the page and at every frame, while pages
-//! are reloaded, nodes restarted and networks lost.
+//! The number shown is never above the truth: it is read at every change of the page and at every
+//! frame, while pages are reloaded, nodes restarted and networks lost.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use crate::support::http::get;
 use crate::support::process::{Node, Runtime, cluster, command};
 use crate::support::relay::{Relay, Rules};
 
-/// Counts the clicks made in this tab, over its reloads, and notes each number shown that is above them.
+/// Counts the clicks made in this tab, over its reloads, and notes each number shown that is above
+/// them.
 const WATCH: &str = r#"if (location.protocol === "http:") {
   const made = () => Number(sessionStorage.made || 0);
   addEventListener("click", (event) => { if (event.target.id === "plus") sessionStorage.made = made() + 1; }, true);
@@ -44,7 +45,9 @@ struct Watched {
 impl Watched {
     async fn open(mut browser: Browser, http: &str) -> Self {
         let tab = browser.tab().await;
-        browser.command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH })).await;
+        browser
+            .command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH }))
+            .await;
         browser.open(&tab, &format!("http://{http}/")).await;
         let mut watched = Self { browser, tab, made: 0 };
         watched.live().await;
@@ -55,8 +58,8 @@ impl Watched {
         self.browser.until(&self.tab, LIVE, "live").await;
     }
 
-    /// Clicks by script, all in one turn of the page, and lets `pause` pass in the page: too short for the add to be
-    /// sent, or long enough for it to be sent, applied or stored.
+    /// Clicks by script, all in one turn of the page, and lets `pause` pass in the page: too short
+    /// for the add to be sent, or long enough for it to be sent, applied or stored.
     async fn click(&mut self, times: u64, pause: u64) {
         self.made += times;
         let script = format!(
@@ -84,18 +87,26 @@ impl Watched {
     /// Evaluates what makes a new document, and waits until that is loaded.
     async fn leave(&mut self, script: &str) {
         self.browser.eval(&self.tab, &format!("window.left = true; {script}")).await;
-        self.browser.until(&self.tab, "window.left === undefined && document.readyState === 'complete'", true).await;
+        self.browser
+            .until(
+                &self.tab,
+                "window.left === undefined && document.readyState === 'complete'",
+                true,
+            )
+            .await;
     }
 
     /// Checks the first HTML that the node would send now.
     fn first_html_is_true(&self, node: &Node) {
         let html = get(&node.http, "/").body;
         let total = html.split("id=\"total\">").nth(1).and_then(|rest| rest.split('<').next());
-        let total: u64 = total.and_then(|total| total.parse().ok()).unwrap_or_else(|| panic!("{html}"));
+        let total: u64 =
+            total.and_then(|total| total.parse().ok()).unwrap_or_else(|| panic!("{html}"));
         assert!(total <= self.made, "{total} in the HTML after {} clicks", self.made);
     }
 
-    /// Every click counts once in the end, also for the next load, and no number shown meanwhile was above them.
+    /// Every click counts once in the end, also for the next load, and no number shown meanwhile
+    /// was above them.
     async fn ends_with(mut self, node: &Node, clicks: u64) {
         self.comes_to(node, clicks).await;
         self.reload().await;
@@ -114,10 +125,19 @@ impl Watched {
     }
 
     async fn was_true(&mut self) {
-        let seen = self.browser.eval(&self.tab, "[Number(sessionStorage.made), Number(sessionStorage.looks), sessionStorage.above]").await;
+        let seen = self
+            .browser
+            .eval(
+                &self.tab,
+                "[Number(sessionStorage.made), Number(sessionStorage.looks), sessionStorage.above]",
+            )
+            .await;
         assert_eq!(seen[0], self.made, "the page saw every click");
         assert_eq!(seen[2], Value::Null, "no number shown was above the clicks made");
-        assert!(seen[1].as_u64() > Some(self.made), "the number was read at least once a click: {seen}");
+        assert!(
+            seen[1].as_u64() > Some(self.made),
+            "the number was read at least once a click: {seen}"
+        );
         println!("{} clicks, {} looks", self.made, seen[1]);
     }
 }
@@ -132,7 +152,17 @@ struct Restarted<'a> {
 impl Restarted<'_> {
     fn start(&self, http: &str) -> Node {
         let mut command = command(self.runtime);
-        command.args(["--cluster", &self.cluster, "--region", "ord", "--discover", "none", "--http", http, "--data-dir"]);
+        command.args([
+            "--cluster",
+            &self.cluster,
+            "--region",
+            "ord",
+            "--discover",
+            "none",
+            "--http",
+            http,
+            "--data-dir",
+        ]);
         command.arg(self.directory);
         Node::spawn(command)
     }
@@ -210,7 +240,8 @@ async fn click_and_immediate_reload_in_memory_is_never_shown_twice() {
     page.ends_with(&node, 10).await;
 }
 
-/// The link is slow, so that the page is drawn between the first state of its next socket and the answers that follow.
+/// The link is slow, so that the page is drawn between the first state of its next socket and the
+/// answers that follow.
 #[tokio::test(flavor = "multi_thread")]
 async fn clicks_whose_answers_were_lost_are_not_added_to_the_next_sockets_number() {
     let Some(browser) = Browser::start("truth-answers").await else { return };

@@ -6,8 +6,10 @@ use crate::page::*;
 use crate::support::browser::Browser;
 use crate::support::process::{Node, cluster};
 
-/// What is drawn is under test, not whether a small machine runs so many processes in time: these are added to what the node says of its members.
-const MORE: &str = "ams arn atl bog bom bos cdg den dfw ewr eze fra gdl gig gru hkg iad jnb lax lhr maa mad mia";
+/// What is drawn is under test, not whether a small machine runs so many processes in time: these
+/// are added to what the node says of its members.
+const MORE: &str =
+    "ams arn atl bog bom bos cdg den dfw ewr eze fra gdl gig gru hkg iad jnb lax lhr maa mad mia";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_six_nodes_are_drawn_and_a_click_goes_out_to_all() {
@@ -41,7 +43,13 @@ async fn twenty_six_nodes_are_drawn_and_a_click_goes_out_to_all() {
     browser.eval(&tab, watch).await;
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, "window.flown", json!({ "map": 24, "ring": 25 })).await;
-    browser.until(&tab, "document.getElementById('moved').textContent", "+1 went from Toronto to 25 nodes").await;
+    browser
+        .until(
+            &tab,
+            "document.getElementById('moved').textContent",
+            "+1 went from Toronto to 25 nodes",
+        )
+        .await;
     browser.until(&tab, "document.querySelectorAll('.parcel').length", 0).await;
     browser.eval(&tab, "document.querySelector('[data-sort=city]').click()").await;
     browser

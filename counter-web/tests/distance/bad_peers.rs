@@ -4,7 +4,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::far::{KEY, Moment, Probe, Recipe, alone, among, none_failed, round_trips, sources, status};
+use crate::far::{
+    KEY, Moment, Probe, Recipe, alone, among, none_failed, round_trips, sources, status,
+};
 use crate::fresh::{arrive, gossip};
 use crate::support::distance::{Door, Place, Proxy, multiaddr};
 use crate::support::http::get;
@@ -33,7 +35,9 @@ fn one_good_peer_of_three_is_enough() {
         proxy.set(|now| now.way = round_trip / 2).unwrap();
         for door in [Door::Refuses, Door::Swallows, Door::Silent] {
             let others = [bad(door), bad(door)];
-            let recipe = Recipe::new(&cluster, "syd").key(KEY).peers(others.iter().chain([&proxy]).map(Proxy::multiaddr));
+            let recipe = Recipe::new(&cluster, "syd")
+                .key(KEY)
+                .peers(others.iter().chain([&proxy]).map(Proxy::multiaddr));
             let case = format!("two of three peers: {door:?}, {round_trip:?}");
             failures.extend(arrive(&recipe, &runtime, 1, round_trip, &case));
         }
@@ -62,7 +66,8 @@ fn silent_peer_holds_readiness_up_for_ready_within_and_no_longer() {
     let round_trips = round_trips(&USUAL);
     let silent: Vec<Proxy> = round_trips.iter().map(|_| bad(Door::Silent)).collect();
     let start = |proxy: &Proxy| {
-        let recipe = Recipe::new(&cluster(), "ord").key(KEY).peers([proxy.multiaddr()]).ready_within("3s");
+        let recipe =
+            Recipe::new(&cluster(), "ord").key(KEY).peers([proxy.multiaddr()]).ready_within("3s");
         recipe.start(&runtime)
     };
     for (proxy, round_trip) in silent.iter().zip(&round_trips) {
@@ -79,11 +84,20 @@ fn silent_peer_holds_readiness_up_for_ready_within_and_no_longer() {
         }
         let (status, page) = (status(node), get(&node.http, "/").body);
         if status["synced"] != false || status["in_touch"] != false {
-            failures.push(format!("{round_trip:?}: synced {}, in touch {}", status["synced"], status["in_touch"]));
+            failures.push(format!(
+                "{round_trip:?}: synced {}, in touch {}",
+                status["synced"], status["in_touch"]
+            ));
         }
         let (state, text) = shown(&page);
-        if state == "live" || !["catching up", "caught up", "not in touch"].iter().any(|words| text.contains(words)) {
-            failures.push(format!("{round_trip:?}: the page says {text:?}, and its state is {state:?}"));
+        if state == "live"
+            || !["catching up", "caught up", "not in touch"]
+                .iter()
+                .any(|words| text.contains(words))
+        {
+            failures.push(format!(
+                "{round_trip:?}: the page says {text:?}, and its state is {state:?}"
+            ));
         }
     }
     none_failed(&failures);
@@ -99,13 +113,18 @@ fn shown(page: &str) -> (&str, &str) {
 #[test]
 fn peers_with_another_key_alone_never_make_a_node_ready() {
     let _among = among();
-    let (runtime, mut failures, mut peers, mut nodes) = (Runtime::new(), Vec::new(), Vec::new(), Vec::new());
+    let (runtime, mut failures, mut peers, mut nodes) =
+        (Runtime::new(), Vec::new(), Vec::new(), Vec::new());
     for round_trip in round_trips(&USUAL) {
         for theirs in [Some("a key of somebody else"), None] {
             let cluster = cluster();
-            let other = theirs.into_iter().fold(Recipe::new(&cluster, "fra").discover("none"), Recipe::key).start(&runtime);
+            let other = theirs
+                .into_iter()
+                .fold(Recipe::new(&cluster, "fra").discover("none"), Recipe::key)
+                .start(&runtime);
             let proxy = Proxy::to(gossip(&other), round_trip / 2).unwrap();
-            let recipe = Recipe::new(&cluster, "ord").key(KEY).peers([proxy.multiaddr()]).ready_within("3s");
+            let recipe =
+                Recipe::new(&cluster, "ord").key(KEY).peers([proxy.multiaddr()]).ready_within("3s");
             nodes.push(recipe.start(&runtime));
             peers.push((other, proxy, format!("{round_trip:?}, their key is {theirs:?}")));
         }
@@ -116,13 +135,17 @@ fn peers_with_another_key_alone_never_make_a_node_ready() {
         if let Some(moment) = seen.iter().find(|moment| moment.ready) {
             failures.push(format!("{case}: ready after {:?}", moment.at));
         }
-        let named = seen.iter().find(|moment| moment.reason.contains("key")).map(|moment| moment.at);
+        let named =
+            seen.iter().find(|moment| moment.reason.contains("key")).map(|moment| moment.at);
         println!("{case}: the key is named after {named:?}: {reason}");
         if !reason.contains("key") {
             failures.push(format!("{case}: after 6 s the reason names no key: {reason}"));
         }
         let status = status(node);
-        if status["synced"] != false || status["in_touch"] != false || !status["trouble"].to_string().contains("key") {
+        if status["synced"] != false
+            || status["in_touch"] != false
+            || !status["trouble"].to_string().contains("key")
+        {
             let said = ["synced", "in_touch", "trouble"].map(|name| status[name].to_string());
             failures.push(format!("{case}: synced, in_touch and trouble are {said:?}"));
         }
@@ -135,7 +158,10 @@ fn peers_with_another_key_alone_never_make_a_node_ready() {
 fn dead_peer_holds_readiness_up_no_longer_than_ready_within() {
     let _among = among();
     let (runtime, place) = (Runtime::new(), Place::reserve(Ipv4Addr::LOCALHOST).unwrap());
-    let recipe = Recipe::new(&cluster(), "ord").key(KEY).peers([multiaddr(place.address)]).ready_within("3s");
+    let recipe = Recipe::new(&cluster(), "ord")
+        .key(KEY)
+        .peers([multiaddr(place.address)])
+        .ready_within("3s");
     let node = recipe.start(&runtime);
     let seen = watch(std::slice::from_ref(&node), READY_WITHIN + SLACK).remove(0);
     let (ready, last) = (seen.iter().find(|moment| moment.ready), &seen[seen.len() - 1]);

@@ -12,7 +12,8 @@ use crate::support::eventually;
 use crate::support::http::{add, counter};
 use crate::support::process::{Node, Runtime, cluster};
 
-/// Nodes whose agreement is measured; COUNTER_CROWD=36 asks for one in each region, which wants a release build on two cores.
+/// Nodes whose agreement is measured; COUNTER_CROWD=36 asks for one in each region, which wants a
+/// release build on two cores.
 const NODES: usize = 12;
 /// Every node knows these at its start, and the others through them.
 const KNOWN: usize = 3;
@@ -31,9 +32,13 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 /// Nodes that all have each other as live members.
 fn crowd(runtime: &Runtime, count: usize) -> Vec<Node> {
     let cluster = cluster();
-    let codes = include_str!("../../assets/regions.csv").lines().skip(1).filter_map(|line| line.split(',').next());
+    let codes = include_str!("../../assets/regions.csv")
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(',').next());
     let start = |(number, region): (usize, &str)| {
-        let known = (0..KNOWN).filter(|known| *known != number).map(|known| multiaddr(place(known)));
+        let known =
+            (0..KNOWN).filter(|known| *known != number).map(|known| multiaddr(place(known)));
         Recipe::new(&cluster, region).key(KEY).peers(known).listen(place(number)).start(runtime)
     };
     let nodes: Vec<Node> = codes.take(count).enumerate().map(start).collect();
@@ -41,8 +46,17 @@ fn crowd(runtime: &Runtime, count: usize) -> Vec<Node> {
     for node in &nodes {
         eventually("all are members", PATIENCE, || {
             let status = status(node);
-            let live = status["members"].as_array().unwrap().iter().filter(|member| member["live"] == true).count();
-            if live == count && status["synced"] == true { Ok(()) } else { Err(format!("{live} live, synced {}", status["synced"])) }
+            let live = status["members"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|member| member["live"] == true)
+                .count();
+            if live == count && status["synced"] == true {
+                Ok(())
+            } else {
+                Err(format!("{live} live, synced {}", status["synced"]))
+            }
         });
     }
     nodes
@@ -68,7 +82,8 @@ struct Known {
 
 impl Known {
     fn read(status: &Value) -> Self {
-        let (members, agreement) = (status["members"].as_array().unwrap().iter(), &status["agreement"]);
+        let (members, agreement) =
+            (status["members"].as_array().unwrap().iter(), &status["agreement"]);
         let behind = members.filter(|member| member["live"] == true && member["lag_versions"] != 0);
         let mut behind: Vec<String> = behind.map(|member| member["region"].to_string()).collect();
         if agreement["confirmed"] != agreement["of"] || agreement["age_ms"] != 0 {
@@ -93,13 +108,20 @@ fn one_click(nodes: &[Node], wanted: i64) -> Result<Duration, String> {
             break start.elapsed();
         }
         if start.elapsed() > GIVE_UP {
-            return Err(format!("after {GIVE_UP:?} it does not know of {}: {}", known.behind.len(), known.behind.join(" ")));
+            return Err(format!(
+                "after {GIVE_UP:?} it does not know of {}: {}",
+                known.behind.len(),
+                known.behind.join(" ")
+            ));
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    let without: Vec<usize> = (0..nodes.len()).filter(|number| total(&nodes[*number]) != wanted).collect();
+    let without: Vec<usize> =
+        (0..nodes.len()).filter(|number| total(&nodes[*number]) != wanted).collect();
     if !without.is_empty() {
-        return Err(format!("after {known:?} it says that all hold its click, and nodes {without:?} do not"));
+        return Err(format!(
+            "after {known:?} it says that all hold its click, and nodes {without:?} do not"
+        ));
     }
     if known > AGE_MAX { Err(format!("it knows only after {known:?}")) } else { Ok(known) }
 }
@@ -118,16 +140,23 @@ fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
                 }
                 add(&clicked.http, 1);
                 clicks.lock().unwrap().push(Instant::now());
-                std::thread::sleep((start + click * (Duration::from_secs(1) / CLICKS_HZ)).saturating_duration_since(Instant::now()));
+                std::thread::sleep(
+                    (start + click * (Duration::from_secs(1) / CLICKS_HZ))
+                        .saturating_duration_since(Instant::now()),
+                );
             }
         });
         while start.elapsed() < CLICKED_FOR {
             for (number, node) in nodes.iter().enumerate() {
                 let asked = Instant::now();
                 let shown = total(node);
-                let due = clicks.lock().unwrap().iter().filter(|at| **at + AGE_MAX < asked).count() as i64;
+                let due = clicks.lock().unwrap().iter().filter(|at| **at + AGE_MAX < asked).count()
+                    as i64;
                 if shown < before + due && failures.len() < 5 {
-                    failures.push(format!("node {number} shows {shown}, and {} clicks are older than {AGE_MAX:?}", before + due));
+                    failures.push(format!(
+                        "node {number} shows {shown}, and {} clicks are older than {AGE_MAX:?}",
+                        before + due
+                    ));
                 }
             }
             // As long as nothing is older than that, everybody knows it.
@@ -141,12 +170,18 @@ fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
         stop.store(true, Ordering::Relaxed);
     });
     let count = clicks.into_inner().unwrap().len();
-    println!("{count} clicks in {:?}: what all hold is at most {oldest:?} old, unknown {unknown} times", start.elapsed());
+    println!(
+        "{count} clicks in {:?}: what all hold is at most {oldest:?} old, unknown {unknown} times",
+        start.elapsed()
+    );
     if oldest > AGE_MAX || unknown > 0 {
-        failures.push(format!("what all are known to hold is up to {oldest:?} old, and unknown {unknown} times"));
+        failures.push(format!(
+            "what all are known to hold is up to {oldest:?} old, and unknown {unknown} times"
+        ));
     }
     if (count as f64) < 0.7 * f64::from(CLICKS_HZ) * CLICKED_FOR.as_secs_f64() {
-        failures.push(format!("only {count} clicks were made: this machine is too slow for a verdict"));
+        failures
+            .push(format!("only {count} clicks were made: this machine is too slow for a verdict"));
     }
     failures
 }
@@ -157,14 +192,17 @@ fn agreement(round_trip: Duration) -> Vec<String> {
         apart.remove_all().unwrap();
     }
     let start = Instant::now();
-    let count = std::env::var("COUNTER_CROWD").ok().and_then(|count| count.parse().ok()).unwrap_or(NODES);
+    let count =
+        std::env::var("COUNTER_CROWD").ok().and_then(|count| count.parse().ok()).unwrap_or(NODES);
     let nodes = crowd(&runtime, count);
     println!("{count} nodes at {round_trip:?} have met after {:?}", start.elapsed());
     all_is_confirmed(&nodes);
     let mut failures = Vec::new();
     for click in 1..=2 {
         let outcome = one_click(&nodes, click);
-        println!("{count} nodes at {round_trip:?}, click {click}: known to be everywhere after {outcome:?}");
+        println!(
+            "{count} nodes at {round_trip:?}, click {click}: known to be everywhere after {outcome:?}"
+        );
         failures.extend(outcome.err());
     }
     failures.extend(many_clicks(&nodes, 2));
@@ -175,7 +213,8 @@ fn agreement(round_trip: Duration) -> Vec<String> {
 fn node_soon_knows_that_all_hold_a_click() {
     let _alone = alone();
     apart("crowd::node_soon_knows_that_all_hold_a_click", || {
-        let failures: Vec<String> = round_trips(&[0, 200]).into_iter().flat_map(agreement).collect();
+        let failures: Vec<String> =
+            round_trips(&[0, 200]).into_iter().flat_map(agreement).collect();
         none_failed(&failures);
     });
 }

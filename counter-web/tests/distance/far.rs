@@ -24,7 +24,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Round trips to test at: `usual`, or those of DISTANCE_MS, as in `200` or `0,320`.
 pub(crate) fn round_trips(usual: &[u64]) -> Vec<Duration> {
     let said = std::env::var("DISTANCE_MS").ok();
-    let parse = |text: String| text.split(',').map(|one| one.trim().parse().expect("DISTANCE_MS")).collect();
+    let parse = |text: String| {
+        text.split(',').map(|one| one.trim().parse().expect("DISTANCE_MS")).collect()
+    };
     said.map_or(usual.to_vec(), parse).into_iter().map(Duration::from_millis).collect()
 }
 
@@ -121,10 +123,17 @@ impl Recipe {
 }
 
 /// Nodes that know each other and agree, each with its amount. `at` says where each gossips.
-pub(crate) fn sources(runtime: &Runtime, cluster: &str, count: usize, at: impl Fn(usize) -> Option<SocketAddr>) -> Vec<Node> {
+pub(crate) fn sources(
+    runtime: &Runtime,
+    cluster: &str,
+    count: usize,
+    at: impl Fn(usize) -> Option<SocketAddr>,
+) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for (number, (region, amount)) in AMOUNTS[..count].iter().enumerate() {
-        let recipe = Recipe::new(cluster, region).key(KEY).peers(nodes.iter().map(|node| node.gossip.clone()));
+        let recipe = Recipe::new(cluster, region)
+            .key(KEY)
+            .peers(nodes.iter().map(|node| node.gossip.clone()));
         let recipe = at(number).into_iter().fold(recipe, Recipe::listen);
         let node = recipe.start(runtime);
         until_ready(&node);
@@ -134,7 +143,9 @@ pub(crate) fn sources(runtime: &Runtime, cluster: &str, count: usize, at: impl F
     let total: i64 = AMOUNTS[..count].iter().map(|(_, amount)| amount).sum();
     eventually("the sources agree", PATIENCE, || {
         let seen: Vec<Value> = nodes.iter().map(|node| counter(&node.http, "clicks")).collect();
-        let same = seen.iter().all(|one| one["total"] == total && one["state_hash"] == seen[0]["state_hash"]);
+        let same = seen
+            .iter()
+            .all(|one| one["total"] == total && one["state_hash"] == seen[0]["state_hash"]);
         if same { Ok(()) } else { Err(format!("{seen:?}")) }
     });
     nodes
@@ -182,14 +193,22 @@ impl Probe {
         let (status, reason) = self.answer();
         let at = self.started.elapsed();
         let (_, counter) = self.answer();
-        Moment { at, ready: status == 200, reason, counter: serde_json::from_str(&counter).unwrap() }
+        Moment {
+            at,
+            ready: status == 200,
+            reason,
+            counter: serde_json::from_str(&counter).unwrap(),
+        }
     }
 
     fn answer(&mut self) -> (u16, String) {
         let (mut head, mut length) = (String::new(), 0);
         while !head.ends_with("\r\n\r\n") {
             let from = head.len();
-            assert!(self.reader.read_line(&mut head).unwrap() > 0, "the node closed the connection: {head}");
+            assert!(
+                self.reader.read_line(&mut head).unwrap() > 0,
+                "the node closed the connection: {head}"
+            );
             if let Some(value) = head[from..].to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
             }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::far::{AMOUNTS, KEY, Probe, Recipe, alone, apart, none_failed, ready_max, round_trips, sources};
+use crate::far::{
+    AMOUNTS, KEY, Probe, Recipe, alone, apart, none_failed, ready_max, round_trips, sources,
+};
 use crate::name_server::NameServer;
 use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
 use crate::support::distance::Proxy;
@@ -14,7 +16,13 @@ const USUAL: [u64; 4] = [100, 160, 240, 320];
 const GIVE_UP: Duration = Duration::from_secs(15);
 
 /// Starts a node that should learn the first `count` amounts. What went wrong, in sentences.
-pub(crate) fn arrive(recipe: &Recipe, runtime: &Runtime, count: usize, round_trip: Duration, case: &str) -> Vec<String> {
+pub(crate) fn arrive(
+    recipe: &Recipe,
+    runtime: &Runtime,
+    count: usize,
+    round_trip: Duration,
+    case: &str,
+) -> Vec<String> {
     let amounts = &AMOUNTS[..count];
     let total: i64 = amounts.iter().map(|(_, amount)| amount).sum();
     let node = recipe.start(runtime);
@@ -28,15 +36,25 @@ pub(crate) fn arrive(recipe: &Recipe, runtime: &Runtime, count: usize, round_tri
         }
     };
     let (page_at, html) = page.join().unwrap();
-    println!("{case}: its line after {line:?}, ready after {:?} with {}, its page after {page_at:?}", first.at, first.counter["total"]);
+    println!(
+        "{case}: its line after {line:?}, ready after {:?} with {}, its page after {page_at:?}",
+        first.at, first.counter["total"]
+    );
     if first.at > ready_max(round_trip) {
-        failures.push(format!("{case}: ready after {:?}, and {:?} were allowed", first.at, ready_max(round_trip)));
+        failures.push(format!(
+            "{case}: ready after {:?}, and {:?} were allowed",
+            first.at,
+            ready_max(round_trip)
+        ));
     }
     if first.counter["total"] != total || first.counter["synced"] != true {
         failures.push(format!("{case}: ready too early, with {}", first.counter));
     }
-    let missing: Vec<&str> =
-        amounts.iter().filter(|(region, amount)| row(&html, region) != Some(amount.to_string())).map(|(region, _)| *region).collect();
+    let missing: Vec<&str> = amounts
+        .iter()
+        .filter(|(region, amount)| row(&html, region) != Some(amount.to_string()))
+        .map(|(region, _)| *region)
+        .collect();
     if !missing.is_empty() || !html.contains(&format!("id=\"total\">{total}<")) {
         failures.push(format!("{case}: its first page came after {page_at:?} and lacks {missing:?} or the total {total}"));
     }
@@ -60,23 +78,39 @@ fn fresh_node_has_all_numbers_before_it_is_ready() {
     for count in [1, 3] {
         let name = format!("{cluster}-{count}");
         let nodes = sources(&runtime, &name, count, |_| None);
-        let proxies: Vec<Proxy> = nodes.iter().map(|node| Proxy::to(gossip(node), Duration::ZERO).unwrap()).collect();
+        let proxies: Vec<Proxy> =
+            nodes.iter().map(|node| Proxy::to(gossip(node), Duration::ZERO).unwrap()).collect();
         let recipe = Recipe::new(&name, "syd").key(KEY);
         // The cost of a start alone, at no distance.
         for round_trip in [vec![Duration::ZERO], round_trips(&USUAL)].concat() {
             proxies.iter().for_each(|proxy| proxy.set(|now| now.way = round_trip / 2).unwrap());
             let named = recipe.clone().peers(proxies.iter().map(Proxy::multiaddr));
-            failures.extend(arrive(&named, &runtime, count, round_trip, &format!("{count} by --peer, {round_trip:?}")));
+            failures.extend(arrive(
+                &named,
+                &runtime,
+                count,
+                round_trip,
+                &format!("{count} by --peer, {round_trip:?}"),
+            ));
             if count == 1 {
-                let found = recipe.clone().discover(&format!("dns:localhost:{}", proxies[0].address().port()));
-                failures.extend(arrive(&found, &runtime, count, round_trip, &format!("{count} by DNS, {round_trip:?}")));
+                let found = recipe
+                    .clone()
+                    .discover(&format!("dns:localhost:{}", proxies[0].address().port()));
+                failures.extend(arrive(
+                    &found,
+                    &runtime,
+                    count,
+                    round_trip,
+                    &format!("{count} by DNS, {round_trip:?}"),
+                ));
             }
         }
     }
     none_failed(&failures);
 }
 
-/// A connection that is lost between the handshake and the first answer left nobody to wait for: the node called itself alone, with a total of 0.
+/// A connection that is lost between the handshake and the first answer left nobody to wait for:
+/// the node called itself alone, with a total of 0.
 #[test]
 fn connection_lost_before_the_first_answer_is_not_absence() {
     let _alone = alone();
@@ -85,7 +119,9 @@ fn connection_lost_before_the_first_answer_is_not_absence() {
     let mut failures = Vec::new();
     for round_trip in round_trips(&[100]) {
         let proxy = Proxy::to(gossip(&nodes[0]), round_trip / 2).unwrap();
-        let recipe = Recipe::new(&cluster, "syd").key(KEY).discover(&format!("dns:localhost:{}", proxy.address().port()));
+        let recipe = Recipe::new(&cluster, "syd")
+            .key(KEY)
+            .discover(&format!("dns:localhost:{}", proxy.address().port()));
         // From the end of the handshake's first round trip to after the first answer.
         for quarters in 6..=24 {
             let (node, cut_at) = (recipe.start(&runtime), round_trip * quarters / 4);
@@ -93,8 +129,13 @@ fn connection_lost_before_the_first_answer_is_not_absence() {
             let mut cut = false;
             loop {
                 let moment = probe.ask();
-                if moment.counter["total"] != AMOUNTS[0].1 && (moment.ready || moment.counter["synced"] == true) {
-                    failures.push(format!("{round_trip:?}, cut after {cut_at:?}: at {:?} it says {}", moment.at, moment.counter));
+                if moment.counter["total"] != AMOUNTS[0].1
+                    && (moment.ready || moment.counter["synced"] == true)
+                {
+                    failures.push(format!(
+                        "{round_trip:?}, cut after {cut_at:?}: at {:?} it says {}",
+                        moment.at, moment.counter
+                    ));
                     break;
                 }
                 if !cut && moment.at >= cut_at {
@@ -115,7 +156,11 @@ fn fresh_node_finds_three_far_peers_behind_one_name() {
     let _alone = alone();
     apart("fresh::fresh_node_finds_three_far_peers_behind_one_name", || {
         let apart = Apart::new(Duration::ZERO).unwrap();
-        let server = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let names = server.block_on(NameServer::start("127.0.0.53:53"));
         replace("/etc/resolv.conf", "nameserver 127.0.0.53\n").unwrap();
         let (runtime, cluster) = (Runtime::new(), cluster());
@@ -127,7 +172,13 @@ fn fresh_node_finds_three_far_peers_behind_one_name() {
             apart.set(|now| now.way = round_trip / 2).unwrap();
             let recipe = Recipe::new(&cluster, "syd").key(KEY).listen(place(AMOUNTS.len()));
             let recipe = recipe.discover(&format!("dns:peers.test:{GOSSIP_PORT}"));
-            failures.extend(arrive(&recipe, &runtime, AMOUNTS.len(), round_trip, &format!("3 by DNS, {round_trip:?}")));
+            failures.extend(arrive(
+                &recipe,
+                &runtime,
+                AMOUNTS.len(),
+                round_trip,
+                &format!("3 by DNS, {round_trip:?}"),
+            ));
         }
         none_failed(&failures);
     });

@@ -21,8 +21,13 @@ const DEAD_NETWORK: &str = "127.2.0.";
 fn dead_peers_and_another_key_are_told_in_few_lines_with_their_cause() {
     let _among = among();
     apart("log::dead_peers_and_another_key_are_told_in_few_lines_with_their_cause", || {
-        let seconds = std::env::var("COUNTER_LOG_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(SECONDS);
-        let dead: String = (1..=DEAD_BEHIND_NAME).map(|last| format!("{DEAD_NETWORK}{last} dead.test\n")).collect();
+        let seconds = std::env::var("COUNTER_LOG_SECONDS")
+            .ok()
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(SECONDS);
+        let dead: String = (1..=DEAD_BEHIND_NAME)
+            .map(|last| format!("{DEAD_NETWORK}{last} dead.test\n"))
+            .collect();
         replace("/etc/hosts", &format!("127.0.0.1 localhost\n{dead}")).unwrap();
         let round_trips = round_trips(&[0, 200]);
         // The stranger without a delay is not removed; all others are equally far.
@@ -40,8 +45,12 @@ fn dead_peers_and_another_key_are_told_in_few_lines_with_their_cause() {
         for (case, round_trip) in &cases {
             let lines = case.lines();
             println!("{round_trip:?}: {} lines in {seconds} s; the first ones:", lines.len());
-            lines.iter().take(LINES_MAX).for_each(|line| println!("    {}", line.chars().take(300).collect::<String>()));
-            failures.extend(case.judge(&lines).into_iter().map(|why| format!("{round_trip:?}: {why}")));
+            lines
+                .iter()
+                .take(LINES_MAX)
+                .for_each(|line| println!("    {}", line.chars().take(300).collect::<String>()));
+            failures
+                .extend(case.judge(&lines).into_iter().map(|why| format!("{round_trip:?}: {why}")));
         }
         none_failed(&failures);
     });
@@ -59,13 +68,23 @@ impl Case {
     fn start(runtime: &Runtime, first: usize) -> Self {
         let (stranger, dead) = (place(first), [1, 2, 3].map(|at| place(first + at)));
         let cluster = cluster();
-        let other = Recipe::new(&cluster, "fra").key("a key of somebody else").discover("none").listen(stranger).start(runtime);
+        let other = Recipe::new(&cluster, "fra")
+            .key("a key of somebody else")
+            .discover("none")
+            .listen(stranger)
+            .start(runtime);
         let addresses = dead.iter().chain([&stranger]).map(|address| multiaddr(*address));
-        let recipe = Recipe::new(&cluster, "ord").key(KEY).discover(&format!("dns:dead.test:{GOSSIP_PORT}"));
+        let recipe =
+            Recipe::new(&cluster, "ord").key(KEY).discover(&format!("dns:dead.test:{GOSSIP_PORT}"));
         let recipe = addresses.fold(recipe, |recipe, address| recipe.peer(&address));
-        let (mut command, log) = (recipe.command(runtime), runtime.path().join(format!("{first}.log")));
+        let (mut command, log) =
+            (recipe.command(runtime), runtime.path().join(format!("{first}.log")));
         command.env_remove("RUST_LOG").env("NO_COLOR", "1").stderr(File::create(&log).unwrap());
-        Self { log, dead: dead.map(|address| address.ip().to_string()), _nodes: [other, Node::spawn(command)] }
+        Self {
+            log,
+            dead: dead.map(|address| address.ip().to_string()),
+            _nodes: [other, Node::spawn(command)],
+        }
     }
 
     fn lines(&self) -> Vec<String> {
@@ -83,7 +102,9 @@ impl Case {
                 failures.push(format!("no line says {word:?} of {whose}"));
             }
         }
-        let names_dead = |line: &&String| line.contains(DEAD_NETWORK) || self.dead.iter().any(|dead| names(line, dead));
+        let names_dead = |line: &&String| {
+            line.contains(DEAD_NETWORK) || self.dead.iter().any(|dead| names(line, dead))
+        };
         if let Some(line) = lines.iter().filter(names_dead).find(|line| line.contains("key")) {
             failures.push(format!("a line blames the key for a dead peer: {line}"));
         }
@@ -93,7 +114,8 @@ impl Case {
 
 /// Whether a line names this address, and not only a longer one.
 fn names(line: &str, address: &str) -> bool {
-    line.match_indices(address).any(|(at, _)| !line[at + address.len()..].starts_with(|next: char| next.is_ascii_digit()))
+    line.match_indices(address)
+        .any(|(at, _)| !line[at + address.len()..].starts_with(|next: char| next.is_ascii_digit()))
 }
 
 #[test]

@@ -61,15 +61,29 @@ type Presence = BTreeMap<String, (u64, u64)>;
 impl World {
     fn new(round_trip: Duration) -> Self {
         let apart = Apart::new(round_trip / 2).unwrap();
-        Self { apart, runtime: Runtime::new(), cluster: cluster(), live: BTreeMap::new(), leaving: BTreeMap::new() }
+        Self {
+            apart,
+            runtime: Runtime::new(),
+            cluster: cluster(),
+            live: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+        }
     }
 
-    fn start(&mut self, number: usize, region: &str, viewers: usize, recipe: impl Fn(Recipe) -> Recipe) {
+    fn start(
+        &mut self,
+        number: usize,
+        region: &str,
+        viewers: usize,
+        recipe: impl Fn(Recipe) -> Recipe,
+    ) {
         if let Some(mut before) = self.leaving.remove(&number) {
             before.end();
         }
         self.apart.remove(place(number)).unwrap();
-        let node = recipe(Recipe::new(&self.cluster, region).listen(place(number)).ping_interval(120)).start(&self.runtime);
+        let node =
+            recipe(Recipe::new(&self.cluster, region).listen(place(number)).ping_interval(120))
+                .start(&self.runtime);
         let viewers = (0..viewers).map(|_| Viewer::open(&node)).collect();
         self.live.insert(number, Live { node, region: region.to_owned(), viewers });
     }
@@ -100,13 +114,18 @@ impl World {
     fn until_right(&self, within: Duration) -> Result<Duration, String> {
         let (start, truth) = (Instant::now(), self.truth());
         loop {
-            let shown = self.live.iter().map(|(number, live)| (number, presence(&counter(&live.node.http, "clicks"))));
+            let shown = self
+                .live
+                .iter()
+                .map(|(number, live)| (number, presence(&counter(&live.node.http, "clicks"))));
             let wrong: Vec<_> = shown.filter(|(_, shown)| *shown != truth).collect();
             if wrong.is_empty() {
                 return Ok(start.elapsed());
             }
             if start.elapsed() > within {
-                return Err(format!("(viewers, nodes) should be {truth:?} after {within:?}, and nodes show {wrong:?}"));
+                return Err(format!(
+                    "(viewers, nodes) should be {truth:?} after {within:?}, and nodes show {wrong:?}"
+                ));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -128,7 +147,11 @@ fn story(seed: u64, round_trip: Duration) -> Result<Duration, String> {
     let peers: Vec<String> = (0..REGIONS.len()).map(|number| multiaddr(place(number))).collect();
     let directories = world.runtime.path().join("data");
     let start = |world: &mut World, number: usize, viewers: usize| {
-        let others = peers.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, address)| address.clone());
+        let others = peers
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != number)
+            .map(|(_, address)| address.clone());
         let others: Vec<String> = others.collect();
         let directory = directories.join(number.to_string());
         world.start(number, REGIONS[number], viewers, |recipe| {
@@ -144,31 +167,36 @@ fn story(seed: u64, round_trip: Duration) -> Result<Duration, String> {
     for _ in 0..ACTS {
         std::thread::sleep(Duration::from_millis(random.u64(0..1_500)));
         let number = random.usize(0..REGIONS.len());
-        acts.push(match (world.live.contains_key(&number), world.live.len() > 2 && random.bool()) {
-            (true, true) if random.bool() => {
-                world.stop(number);
-                format!("stop {number}")
-            }
-            (true, true) => {
-                world.kill(number);
-                format!("kill {number}")
-            }
-            (true, false) => {
-                world.kill(number);
-                start(&mut world, number, random.usize(0..4));
-                format!("replace {number}")
-            }
-            (false, _) => {
-                start(&mut world, number, random.usize(0..4));
-                format!("start {number}")
-            }
-        });
+        acts.push(
+            match (world.live.contains_key(&number), world.live.len() > 2 && random.bool()) {
+                (true, true) if random.bool() => {
+                    world.stop(number);
+                    format!("stop {number}")
+                }
+                (true, true) => {
+                    world.kill(number);
+                    format!("kill {number}")
+                }
+                (true, false) => {
+                    world.kill(number);
+                    start(&mut world, number, random.usize(0..4));
+                    format!("replace {number}")
+                }
+                (false, _) => {
+                    start(&mut world, number, random.usize(0..4));
+                    format!("start {number}")
+                }
+            },
+        );
     }
     world.until_right(WITHIN).map_err(|seen| format!("after {acts:?}: {seen}"))
 }
 
 fn stories(round_trip: Duration) {
-    let count = std::env::var("COUNTER_STORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(STORIES);
+    let count = std::env::var("COUNTER_STORIES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(STORIES);
     let (mut failures, mut took) = (Vec::new(), Vec::new());
     for seed in 1..=count {
         match story(seed, round_trip) {
@@ -176,7 +204,11 @@ fn stories(round_trip: Duration) {
             Err(why) => failures.push(format!("seed {seed}, {round_trip:?}: {why}")),
         }
     }
-    println!("{} of {count} stories right at {round_trip:?}, at the latest after {:?}", took.len(), took.iter().max());
+    println!(
+        "{} of {count} stories right at {round_trip:?}, at the latest after {:?}",
+        took.len(),
+        took.iter().max()
+    );
     none_failed(&failures);
 }
 
@@ -189,7 +221,9 @@ fn presence_is_right_after_any_story_nearby() {
 #[test]
 fn presence_is_right_after_any_story_far_apart() {
     let _among = among();
-    apart("stories::presence_is_right_after_any_story_far_apart", || round_trips(&[200]).into_iter().for_each(stories));
+    apart("stories::presence_is_right_after_any_story_far_apart", || {
+        round_trips(&[200]).into_iter().for_each(stories)
+    });
 }
 
 /// The new nodes have other addresses and other identities.
@@ -200,7 +234,9 @@ fn killed_and_replaced_nodes_leave_no_viewers_behind() {
         let mut failures = Vec::new();
         // Without a wait it is a matter of luck whether anything stays: three times.
         let waits = [false, false, false, true];
-        for (round_trip, waits) in round_trips(&[0, 200]).into_iter().flat_map(|one| waits.map(|waits| (one, waits))) {
+        for (round_trip, waits) in
+            round_trips(&[0, 200]).into_iter().flat_map(|one| waits.map(|waits| (one, waits)))
+        {
             let mut world = World::new(round_trip);
             let regions = ["ord", "fra", "sin"];
             let start = |world: &mut World, number: usize| {

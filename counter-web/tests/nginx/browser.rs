@@ -36,9 +36,11 @@ async fn clicks(browser: &mut Browser, tab: &Tab, node: &Node, total: i64) {
     let plus = browser.middle(tab, "#plus").await;
     browser.press(tab, plus).await;
     browser.until(tab, TOTAL, total.to_string()).await;
-    eventually("the click is counted", Duration::from_secs(10), || match counter(&node.http, "clicks")["total"].clone() {
-        seen if seen == total => Ok(()),
-        seen => Err(seen.to_string()),
+    eventually("the click is counted", Duration::from_secs(10), || {
+        match counter(&node.http, "clicks")["total"].clone() {
+            seen if seen == total => Ok(()),
+            seen => Err(seen.to_string()),
+        }
     });
 }
 
@@ -58,7 +60,8 @@ async fn default_nginx_page_says_what_to_set_and_setting_it_works() {
     browser.until(&tab, STATUS, "refused").await;
     let sentence = browser.eval(&tab, SENTENCE).await;
     println!("default nginx, the page says: {sentence}");
-    for part in [&plain.http, &format!("--allow-origin http://{}", nginx.address), "--trust-proxy"] {
+    for part in [&plain.http, &format!("--allow-origin http://{}", nginx.address), "--trust-proxy"]
+    {
         assert!(sentence.as_str().unwrap().contains(part), "{part}: {sentence}");
     }
     let plus = browser.middle(&tab, "#plus").await;
@@ -70,7 +73,9 @@ async fn default_nginx_page_says_what_to_set_and_setting_it_works() {
     // The flag that the sentence names. nginx passes no Upgrade, so the page uses events and POST.
     let address = free_address();
     let allowing = node(&["--allow-partition", "--allow-origin", &format!("http://{address}")]);
-    let Some(_nginx) = Nginx::start_at(&address, "allowed", DEFAULT, &allowing.http) else { return };
+    let Some(_nginx) = Nginx::start_at(&address, "allowed", DEFAULT, &allowing.http) else {
+        return;
+    };
     let tab = open(&mut browser, &format!("http://{address}/")).await;
     browser.until(&tab, STATUS, "live").await;
     clicks(&mut browser, &tab, &allowing, 1).await;
@@ -79,7 +84,13 @@ async fn default_nginx_page_says_what_to_set_and_setting_it_works() {
     // To the node this is another site's page, which may do no more.
     let switch = browser.middle(&tab, "#switch button").await;
     browser.press(&tab, switch).await;
-    browser.until(&tab, &format!("{SENTENCE}.includes('may read, listen and add, and nothing else')"), true).await;
+    browser
+        .until(
+            &tab,
+            &format!("{SENTENCE}.includes('may read, listen and add, and nothing else')"),
+            true,
+        )
+        .await;
     println!("default nginx with --allow-origin: live, clicks count");
 }
 
@@ -99,7 +110,9 @@ async fn forwarded_host_and_trust_mend_it_too() {
 async fn careful_nginx_passes_the_socket() {
     let Some(mut browser) = Browser::start("nginx-careful").await else { return };
     let node = node(&["--trust-proxy"]);
-    for (what, config, path) in [("careful", careful(), "/"), ("below a path", below_a_path(), "/apps/counter/")] {
+    for (what, config, path) in
+        [("careful", careful(), "/"), ("below a path", below_a_path(), "/apps/counter/")]
+    {
         let Some(nginx) = Nginx::start(what, &config, &node.http) else { return };
         let before = counter(&node.http, "clicks")["total"].as_i64().unwrap();
         for page in ["", "c/clicks"] {
@@ -115,20 +128,33 @@ async fn careful_nginx_passes_the_socket() {
         }
         assert_eq!(counter(&node.http, "clicks")["total"], before + 4);
         let passed = nginx.requests();
-        println!("{what}: {} requests, sockets among them: {}", passed.lines().count(), passed.contains(" 101 "));
-        assert!(passed.contains(" 101 ") && !passed.contains("/events"), "{what}: a socket, and no events: {passed}");
+        println!(
+            "{what}: {} requests, sockets among them: {}",
+            passed.lines().count(),
+            passed.contains(" 101 ")
+        );
+        assert!(
+            passed.contains(" 101 ") && !passed.contains("/events"),
+            "{what}: a socket, and no events: {passed}"
+        );
         assert_eq!(nginx.log(), "", "{what}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_works_over_tls_and_http2() {
-    let Some(mut browser) = Browser::start_with("nginx-tls", &["--ignore-certificate-errors"]).await else { return };
+    let Some(mut browser) =
+        Browser::start_with("nginx-tls", &["--ignore-certificate-errors"]).await
+    else {
+        return;
+    };
     let node = node(&["--trust-proxy"]);
     let Some(nginx) = Nginx::start("TLS and HTTP/2", &deployed(), &node.http) else { return };
     let tab = open(&mut browser, &format!("https://{}/", nginx.address)).await;
     browser.until(&tab, STATUS, "live").await;
-    browser.until(&tab, "performance.getEntriesByType('navigation')[0].nextHopProtocol", "h2").await;
+    browser
+        .until(&tab, "performance.getEntriesByType('navigation')[0].nextHopProtocol", "h2")
+        .await;
     clicks(&mut browser, &tab, &node, 1).await;
     let hidden = browser.eval(&tab, "fetch('/metrics').then(answer => answer.status)").await;
     assert_eq!(hidden, 404, "the operator's numbers");
@@ -150,7 +176,10 @@ async fn at_the_limit_of_connections_the_page_says_so() {
     browser.until(&third, STATUS, "refused").await;
     let sentence = browser.eval(&third, SENTENCE).await;
     println!("at the limit, the page says: {sentence}");
-    assert!(sentence.as_str().unwrap().contains("too many connections from this address"), "{sentence}");
+    assert!(
+        sentence.as_str().unwrap().contains("too many connections from this address"),
+        "{sentence}"
+    );
     // A place that is given up is taken.
     browser.command(&first, "Page.navigate", json!({ "url": "about:blank" })).await;
     browser.until(&third, STATUS, "live").await;

@@ -3,7 +3,8 @@
 use crate::support::nginx::deploy_file;
 
 /// The shortest one that there is: `Host: $proxy_host`, HTTP/1.0, no Upgrade, buffering on.
-pub(crate) const DEFAULT: &str = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; } }";
+pub(crate) const DEFAULT: &str =
+    "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; } }";
 
 /// What a careful operator writes, without TLS.
 pub(crate) fn careful() -> String {
@@ -28,5 +29,7 @@ pub(crate) fn deployed() -> String {
 
 /// The careful one below a path that the node does not know of.
 pub(crate) fn below_a_path() -> String {
-    careful().replace("location / {", "location /apps/counter/ {").replace("http://UPSTREAM", "http://UPSTREAM/")
+    careful()
+        .replace("location / {", "location /apps/counter/ {")
+        .replace("http://UPSTREAM", "http://UPSTREAM/")
 }

@@ -31,7 +31,12 @@ impl Waits {
         let script = include_str!("../../assets/socket.js");
         let number = |name: &str| {
             let text = script.split(&format!("{name} = ")).nth(1).unwrap();
-            text.split([',', ';']).next().unwrap().trim().parse().unwrap_or_else(|_| panic!("{name} in socket.js"))
+            text.split([',', ';'])
+                .next()
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap_or_else(|_| panic!("{name} in socket.js"))
         };
         Self { min: number("WAIT_MIN"), first_max: number("FIRST_MAX"), max: number("WAIT_MAX") }
     }
@@ -60,7 +65,9 @@ async fn page(url: String, waits: Arc<Waits>, ends: Arc<AtomicBool>) -> Vec<Inst
         if let Some(mut socket) = open(&url).await {
             (attempts, _) = (0, opened.push(Instant::now()));
             while !ends.load(Ordering::Relaxed) {
-                if let Ok(None | Some(Err(_))) = tokio::time::timeout(Duration::from_millis(500), socket.next()).await {
+                if let Ok(None | Some(Err(_))) =
+                    tokio::time::timeout(Duration::from_millis(500), socket.next()).await
+                {
                     break;
                 }
             }

@@ -15,7 +15,9 @@ fn node(flags: &[&str]) -> Node {
 }
 
 fn add_to(address: &str, path: &str, headers: &str) -> Answer {
-    let head = format!("POST {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}"
+    );
     raw(address, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes()).unwrap()
 }
 
@@ -42,7 +44,8 @@ fn events_come_at_once_with_buffering_on() {
     let node = node(&[]);
     let Some(nginx) = Nginx::start("buffered events", DEFAULT, &node.http) else { return };
     for total in 1..=3 {
-        let took = event_with(&nginx.address, "/api/counters/clicks/events", total, || add(&node.http, 1));
+        let took =
+            event_with(&nginx.address, "/api/counters/clicks/events", total, || add(&node.http, 1));
         println!("default nginx, buffering on: the event came after {took:?}");
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
@@ -50,8 +53,13 @@ fn events_come_at_once_with_buffering_on() {
     let Some(nginx) = Nginx::start("the header is what does it", slow, &node.http) else { return };
     let mut stream = connect(&nginx.address);
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    stream.write_all(b"GET /api/counters/clicks/events HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
-    assert!(std::io::Read::read(&mut stream, &mut [0; 64]).is_err(), "without the header nginx holds the state back");
+    stream
+        .write_all(b"GET /api/counters/clicks/events HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        .unwrap();
+    assert!(
+        std::io::Read::read(&mut stream, &mut [0; 64]).is_err(),
+        "without the header nginx holds the state back"
+    );
 }
 
 #[test]
@@ -63,7 +71,11 @@ fn default_nginx_gets_the_reason_and_the_flag_that_mends_it() {
     println!("default nginx: {} {}", refused.status, refused.body);
     assert_eq!(refused.error(), (400, "wrong_origin".into()));
     assert!(refused.body.contains("--allow-origin https://a.example"), "{}", refused.body);
-    assert_eq!(add_to(&nginx.address, "/api/counters/clicks/add", "").status, 200, "a program has no Origin");
+    assert_eq!(
+        add_to(&nginx.address, "/api/counters/clicks/add", "").status,
+        200,
+        "a program has no Origin"
+    );
     let Some(nginx) = Nginx::start("allowed", DEFAULT, &allowing.http) else { return };
     assert_eq!(add_to(&nginx.address, "/api/counters/clicks/add", origin).status, 200);
 }
@@ -73,15 +85,26 @@ fn strangers_behind_nginx_on_this_machine_are_strangers() {
     let node = node(&[]);
     let keeps_host = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; \
          proxy_set_header Host $http_host; } }";
-    // nginx from 1.29.7 on does that by itself: its Host is then a loopback address, and only its user tells it apart.
-    let newest =
-        "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; } }";
-    let configs = [("default", DEFAULT), ("careful", &careful()), ("newest default", newest), ("1.1, outer Host", keeps_host)];
+    // nginx from 1.29.7 on does that by itself: its Host is then a loopback address, and only its
+    // user tells it apart.
+    let newest = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; } }";
+    let configs = [
+        ("default", DEFAULT),
+        ("careful", &careful()),
+        ("newest default", newest),
+        ("1.1, outer Host", keeps_host),
+    ];
     for (what, config) in configs {
         let Some(nginx) = Nginx::start(what, config, &node.http) else { return };
         for host in ["a.example", "localhost", "127.0.0.1"] {
-            let head = format!("POST /api/counters/others/add HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
-            let answer = raw(&nginx.address, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes()).unwrap();
+            let head = format!(
+                "POST /api/counters/others/add HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+            );
+            let answer = raw(
+                &nginx.address,
+                format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes(),
+            )
+            .unwrap();
             println!("{what} nginx, Host {host}: {} {}", answer.status, answer.body);
             assert_eq!(answer.error(), (403, "name_not_allowed".into()), "{what} {host}");
         }
@@ -95,8 +118,13 @@ fn forged_addresses_give_no_allowance() {
     let Some(nginx) = Nginx::start("forged", &careful(), &node.http) else { return };
     let mut answered = 0;
     for n in 0..1_100 {
-        let forged = format!("Fly-Client-IP: 192.0.2.{}\r\nX-Forwarded-For: 198.51.100.{}\r\nX-Real-IP: 203.0.113.1\r\n", n % 250, n % 250);
-        answered += u32::from(add_to(&nginx.address, "/api/counters/clicks/add", &forged).status == 200);
+        let forged = format!(
+            "Fly-Client-IP: 192.0.2.{}\r\nX-Forwarded-For: 198.51.100.{}\r\nX-Real-IP: 203.0.113.1\r\n",
+            n % 250,
+            n % 250
+        );
+        answered +=
+            u32::from(add_to(&nginx.address, "/api/counters/clicks/add", &forged).status == 200);
     }
     // The burst, and what the rate let through meanwhile.
     println!("1,100 adds with forged addresses: {answered} answered 200");
@@ -110,20 +138,43 @@ fn everything_works_below_a_path() {
     let page = get(&nginx.address, "/apps/counter/");
     assert_eq!(page.status, 200);
     // Every address that the HTML names is relative, and there.
-    let named = page.body.split(['"', '\'']).filter(|text| text.contains("assets/") && !text.contains([' ', '<']));
+    let named = page
+        .body
+        .split(['"', '\''])
+        .filter(|text| text.contains("assets/") && !text.contains([' ', '<']));
     let mut asked = 0;
     for address in named {
         assert!(!address.starts_with('/'), "{address}");
-        assert_eq!(get(&nginx.address, &format!("/apps/counter/{address}")).status, 200, "{address}");
+        assert_eq!(
+            get(&nginx.address, &format!("/apps/counter/{address}")).status,
+            200,
+            "{address}"
+        );
         asked += 1;
     }
     assert!(asked > 5, "{}", page.body);
     for (path, back) in [("/apps/counter/", "./"), ("/apps/counter/c/clicks", "./clicks")] {
-        let form = request(&nginx.address, "POST", path, &[("Content-Type", "application/x-www-form-urlencoded")], "amount=1");
-        println!("below a path, form: {} {}", form.status, form.head.lines().find(|line| line.starts_with("Location")).unwrap_or_default());
-        assert!(form.status == 303 && form.head.contains(&format!("ocation: {back}")), "{}", form.head);
+        let form = request(
+            &nginx.address,
+            "POST",
+            path,
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            "amount=1",
+        );
+        println!(
+            "below a path, form: {} {}",
+            form.status,
+            form.head.lines().find(|line| line.starts_with("Location")).unwrap_or_default()
+        );
+        assert!(
+            form.status == 303 && form.head.contains(&format!("ocation: {back}")),
+            "{}",
+            form.head
+        );
     }
     assert_eq!(counter(&node.http, "clicks")["total"], 2);
-    let took = event_with(&nginx.address, "/apps/counter/api/counters/clicks/events", 3, || add(&node.http, 1));
+    let took = event_with(&nginx.address, "/apps/counter/api/counters/clicks/events", 3, || {
+        add(&node.http, 1)
+    });
     assert!(took < Duration::from_secs(1), "{took:?}");
 }

@@ -32,9 +32,14 @@ pub fn unshare() -> Result<Command, String> {
     if !rustix::process::geteuid().is_root() {
         plain.push("-r");
     }
-    let probe = "ip link set lo up && iptables -t nat -A OUTPUT -p tcp --dport 1 -j REDIRECT --to-ports 2";
+    let probe =
+        "ip link set lo up && iptables -t nat -A OUTPUT -p tcp --dport 1 -j REDIRECT --to-ports 2";
     let mut tried = Command::new("unshare");
-    let tried = tried.args(&plain).args(["sh", "-c", probe]).output().map_err(|error| format!("unshare: {error}"))?;
+    let tried = tried
+        .args(&plain)
+        .args(["sh", "-c", probe])
+        .output()
+        .map_err(|error| format!("unshare: {error}"))?;
     if !tried.status.success() {
         return Err(String::from_utf8_lossy(&tried.stderr).trim().to_owned());
     }
@@ -54,13 +59,22 @@ pub fn end_with_input() {
 
 fn run(program: &str, arguments: &str) -> io::Result<()> {
     let done = Command::new(program).args(arguments.split(' ')).output()?;
-    let why = || io::Error::other(format!("{program} {arguments}: {}", String::from_utf8_lossy(&done.stderr).trim()));
+    let why = || {
+        io::Error::other(format!(
+            "{program} {arguments}: {}",
+            String::from_utf8_lossy(&done.stderr).trim()
+        ))
+    };
     if done.status.success() { Ok(()) } else { Err(why()) }
 }
 
 /// Another file in place of one of `/etc`, for all programs of these namespaces.
 pub fn replace(path: &str, content: &str) -> io::Result<()> {
-    let own = std::env::temp_dir().join(format!("counter-apart-{}{}", std::process::id(), path.replace('/', "-")));
+    let own = std::env::temp_dir().join(format!(
+        "counter-apart-{}{}",
+        std::process::id(),
+        path.replace('/', "-")
+    ));
     std::fs::write(&own, content)?;
     run("mount", &format!("--bind {} {path}", own.display()))?;
     // The mount keeps it until the namespaces end.
@@ -83,7 +97,12 @@ impl Apart {
     /// From now on connections to all nodes travel.
     pub fn remove_all(&self) -> io::Result<()> {
         let proxy = self.0.address().port();
-        run("iptables", &format!("-t nat -A OUTPUT -p tcp ! -s {PROXY_SOURCE} --dport {GOSSIP_PORT} -j REDIRECT --to-ports {proxy}"))
+        run(
+            "iptables",
+            &format!(
+                "-t nat -A OUTPUT -p tcp ! -s {PROXY_SOURCE} --dport {GOSSIP_PORT} -j REDIRECT --to-ports {proxy}"
+            ),
+        )
     }
 
     /// From now on connections to this address travel.
@@ -98,7 +117,11 @@ impl Apart {
 
     fn rule(&self, to: SocketAddr) -> String {
         let proxy = self.0.address().port();
-        format!("-p tcp ! -s {PROXY_SOURCE} -d {} --dport {} -j REDIRECT --to-ports {proxy}", to.ip(), to.port())
+        format!(
+            "-p tcp ! -s {PROXY_SOURCE} -d {} --dport {} -j REDIRECT --to-ports {proxy}",
+            to.ip(),
+            to.port()
+        )
     }
 }
 
@@ -111,7 +134,10 @@ impl Drop for Apart {
 
 /// From now on packets to this address are lost.
 pub fn swallow(address: SocketAddr) -> io::Result<()> {
-    run("iptables", &format!("-A INPUT -p tcp -d {} --dport {} -j DROP", address.ip(), address.port()))
+    run(
+        "iptables",
+        &format!("-A INPUT -p tcp -d {} --dport {} -j DROP", address.ip(), address.port()),
+    )
 }
 
 /// Bytes that loopback has carried, with all headers: each once.

@@ -39,25 +39,49 @@ pub struct Tab {
 }
 
 impl Browser {
-    /// A browser with a fresh profile; None, and a line that says why, where there is no Chromium and none is required.
+    /// A browser with a fresh profile; None, and a line that says why, where there is no Chromium
+    /// and none is required.
     pub async fn start(test: &str) -> Option<Self> {
         Self::start_with(test, &[]).await
     }
 
     /// The same with more flags.
     pub async fn start_with(test: &str, flags: &[&str]) -> Option<Self> {
-        let Some(program) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|program| is_there(program)) else {
-            assert!(std::env::var("COUNTER_REQUIRE_BROWSER").is_err(), "COUNTER_REQUIRE_BROWSER is set, and there is no Chromium");
-            println!("SKIPPED {test}: no chromium on this machine (Debian: apt-get install chromium)");
+        let Some(program) = ["chromium", "chromium-browser", "google-chrome"]
+            .into_iter()
+            .find(|program| is_there(program))
+        else {
+            assert!(
+                std::env::var("COUNTER_REQUIRE_BROWSER").is_err(),
+                "COUNTER_REQUIRE_BROWSER is set, and there is no Chromium"
+            );
+            println!(
+                "SKIPPED {test}: no chromium on this machine (Debian: apt-get install chromium)"
+            );
             return None;
         };
-        let profile = std::env::temp_dir().join(format!("counter-browser-{}-{test}", std::process::id()));
+        let profile =
+            std::env::temp_dir().join(format!("counter-browser-{}-{test}", std::process::id()));
         let mut command = Command::new(program);
-        command.args(FLAGS).args(flags).arg(format!("--user-data-dir={}", profile.display())).arg("about:blank");
-        let mut child = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        command
+            .args(FLAGS)
+            .args(flags)
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg("about:blank");
+        let mut child = Running(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
         let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
-        let address =
-            lines.find_map(|line| line.unwrap().strip_prefix("DevTools listening on ").map(str::to_owned)).expect("a debugging address");
+        let address = lines
+            .find_map(|line| {
+                line.unwrap().strip_prefix("DevTools listening on ").map(str::to_owned)
+            })
+            .expect("a debugging address");
         // Whatever else it says is read, so that it does not wait for us.
         std::thread::spawn(move || lines.for_each(drop));
         let (socket, _) = connect_async(address).await.unwrap();
@@ -66,8 +90,14 @@ impl Browser {
 
     /// A new tab, which loads nothing yet.
     pub async fn tab(&mut self) -> Tab {
-        let target = self.call(None, "Target.createTarget", json!({ "url": "about:blank", "newWindow": true })).await["targetId"].clone();
-        let session = self.call(None, "Target.attachToTarget", json!({ "targetId": target, "flatten": true })).await["sessionId"].clone();
+        let target = self
+            .call(None, "Target.createTarget", json!({ "url": "about:blank", "newWindow": true }))
+            .await["targetId"]
+            .clone();
+        let session = self
+            .call(None, "Target.attachToTarget", json!({ "targetId": target, "flatten": true }))
+            .await["sessionId"]
+            .clone();
         let tab = Tab { session: session.as_str().unwrap().to_owned() };
         self.command(&tab, "Page.enable", json!({})).await;
         tab
@@ -91,9 +121,12 @@ impl Browser {
 
     /// The value of an expression in the page; null where the page is being left at this moment.
     pub async fn eval(&mut self, tab: &Tab, expression: &str) -> Value {
-        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let params =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.ask(Some(&tab.session.clone()), "Runtime.evaluate", params).await;
-        let left = answer["error"]["message"].as_str().is_some_and(|message| message.contains("navigated") || message.contains("context"));
+        let left = answer["error"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("navigated") || message.contains("context"));
         assert!(left || answer["error"].is_null(), "{expression}: {answer}");
         answer["result"]["result"]["value"].clone()
     }
@@ -137,9 +170,15 @@ impl Browser {
             " " => (" ", 32),
             other => (other, 0),
         };
-        let down = json!({ "type": "keyDown", "key": key, "text": text, "windowsVirtualKeyCode": code });
+        let down =
+            json!({ "type": "keyDown", "key": key, "text": text, "windowsVirtualKeyCode": code });
         self.command(tab, "Input.dispatchKeyEvent", down).await;
-        self.command(tab, "Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code })).await;
+        self.command(
+            tab,
+            "Input.dispatchKeyEvent",
+            json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code }),
+        )
+        .await;
     }
 
     /// Leaves a picture of what is seen at `path`.
@@ -163,8 +202,12 @@ impl Browser {
         }
         self.socket.send(Message::text(message.to_string())).await.unwrap();
         loop {
-            let heard = tokio::time::timeout(Duration::from_secs(30), self.socket.next()).await.expect("an answer of the browser");
-            let Some(Ok(Message::Text(text))) = heard else { panic!("the browser is gone: {heard:?}") };
+            let heard = tokio::time::timeout(Duration::from_secs(30), self.socket.next())
+                .await
+                .expect("an answer of the browser");
+            let Some(Ok(Message::Text(text))) = heard else {
+                panic!("the browser is gone: {heard:?}")
+            };
             let answer: Value = serde_json::from_str(&text).unwrap();
             if answer["id"] == self.sent {
                 return answer;
@@ -179,14 +222,19 @@ impl Drop for Browser {
         let _reaped = self.child.0.wait();
         // Processes of its own write to the profile until they notice that it is gone.
         let end = Instant::now() + Duration::from_secs(3);
-        while std::fs::remove_dir_all(&self.profile).is_err() && self.profile.exists() && Instant::now() < end {
+        while std::fs::remove_dir_all(&self.profile).is_err()
+            && self.profile.exists()
+            && Instant::now() < end
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
 fn is_there(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    })
 }
 
 /// The bytes of base64 text.

@@ -13,7 +13,8 @@ use super::process::{Running, Runtime, command, read_line, signal, wait};
 pub struct Demo {
     demo: Running,
     lines: BufReader<ChildStdout>,
-    /// Hears once nobody holds the demo's stderr any more, which its nodes inherit: then all of them have ended.
+    /// Hears once nobody holds the demo's stderr any more, which its nodes inherit: then all of
+    /// them have ended.
     all_ended: Receiver<()>,
     /// What the demo and its nodes said on stderr so far.
     said: Arc<Mutex<String>>,
@@ -28,7 +29,8 @@ impl Demo {
         let runtime = Runtime::new();
         let mut command = command(&runtime);
         command.args(["demo", "--port", "0", "--regions", &regions.join(",")]);
-        let mut demo = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut demo =
+            Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let stderr = BufReader::new(demo.0.stderr.take().unwrap());
         let (ended, all_ended) = channel();
         let said = Arc::<Mutex<String>>::default();
@@ -57,11 +59,18 @@ impl Demo {
 
     /// The process of the region's node; None where none runs.
     pub fn process(&self, region: &str) -> Option<u32> {
-        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let processes = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         processes.into_iter().find(|process: &u32| {
-            let read = |what: &str| std::fs::read_to_string(format!("/proc/{process}/{what}")).unwrap_or_default();
-            let parent = read("status").lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
-            parent == Some(self.demo.0.id()) && read("cmdline").contains(&format!("--region\0{region}\0"))
+            let read = |what: &str| {
+                std::fs::read_to_string(format!("/proc/{process}/{what}")).unwrap_or_default()
+            };
+            let parent = read("status")
+                .lines()
+                .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+            parent == Some(self.demo.0.id())
+                && read("cmdline").contains(&format!("--region\0{region}\0"))
         })
     }
 
@@ -69,7 +78,8 @@ impl Demo {
         self.nodes[at]["http"].as_str().unwrap()
     }
 
-    /// Sends the signal to the demo alone, waits until it and its nodes have ended, and gives its exit status and what else it printed.
+    /// Sends the signal to the demo alone, waits until it and its nodes have ended, and gives its
+    /// exit status and what else it printed.
     pub fn end(mut self, name: &str) -> (Option<i32>, String) {
         signal(self.demo.0.id(), name);
         let status = wait(&mut self.demo.0, Duration::from_secs(10));

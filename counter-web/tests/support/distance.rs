@@ -97,7 +97,12 @@ impl Proxy {
     /// Connects from the address `from`, by which a firewall can tell its connections from others.
     pub fn start(target: Target, from: IpAddr, way: Duration) -> io::Result<Self> {
         let place = Place::reserve(Ipv4Addr::LOCALHOST)?;
-        let (conditions, seen) = watch::channel(Conditions { way, door: Door::Open, flows: true, bytes_per_second: None });
+        let (conditions, seen) = watch::channel(Conditions {
+            way,
+            door: Door::Open,
+            flows: true,
+            bytes_per_second: None,
+        });
         let (orders, received) = mpsc::unbounded_channel();
         runtime()?.spawn(keep(place.address, target, from, seen, received));
         let proxy = Self { place, conditions, orders };
@@ -138,8 +143,17 @@ pub fn multiaddr(address: SocketAddr) -> String {
 /// One thread for all proxies: a test that blocks its own delays nothing here.
 fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
-    let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("distance").enable_all().build();
-    RUNTIME.get_or_init(build).as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    let build = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("distance")
+            .enable_all()
+            .build()
+    };
+    RUNTIME
+        .get_or_init(build)
+        .as_ref()
+        .map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
 /// Several sockets may be bound to one address, and one of them may listen.
@@ -165,7 +179,9 @@ impl Entry {
             Door::Open | Door::Silent => Ok(Self::Listens(bound(address)?.listen(BACKLOG)?)),
             Door::Swallows => {
                 let (listener, mut waiting) = (bound(address)?.listen(0)?, Vec::new());
-                while let Ok(connected) = timeout(Duration::from_millis(50), TcpStream::connect(address)).await {
+                while let Ok(connected) =
+                    timeout(Duration::from_millis(50), TcpStream::connect(address)).await
+                {
                     waiting.push(connected?);
                 }
                 Ok(Self::Full(listener, waiting))
@@ -183,7 +199,13 @@ impl Entry {
 
 type Orders = mpsc::UnboundedReceiver<(Order, std::sync::mpsc::Sender<io::Result<()>>)>;
 
-async fn keep(address: SocketAddr, target: Target, from: IpAddr, conditions: watch::Receiver<Conditions>, mut orders: Orders) {
+async fn keep(
+    address: SocketAddr,
+    target: Target,
+    from: IpAddr,
+    conditions: watch::Receiver<Conditions>,
+    mut orders: Orders,
+) {
     let (mut connections, mut entry, mut door) = (JoinSet::new(), Entry::Shut, Door::Refuses);
     loop {
         tokio::select! {
@@ -219,7 +241,12 @@ async fn keep(address: SocketAddr, target: Target, from: IpAddr, conditions: wat
 }
 
 /// One connection, from its client's connect to its end.
-async fn carry(client: TcpStream, target: Target, from: IpAddr, mut conditions: watch::Receiver<Conditions>) -> io::Result<()> {
+async fn carry(
+    client: TcpStream,
+    target: Target,
+    from: IpAddr,
+    mut conditions: watch::Receiver<Conditions>,
+) -> io::Result<()> {
     if conditions.wait_for(|now| now.door != Door::Silent).await.is_err() {
         return Ok(());
     }
@@ -243,7 +270,10 @@ async fn carry(client: TcpStream, target: Target, from: IpAddr, mut conditions: 
         let (back, homeward) = mpsc::channel(CHUNKS_MAX);
         let returned = collect(server_read, began, conditions.clone(), back);
         let delivered = async {
-            tokio::try_join!(deliver(outward, server_write, conditions.clone()), deliver(homeward, client_write, conditions.clone()))
+            tokio::try_join!(
+                deliver(outward, server_write, conditions.clone()),
+                deliver(homeward, client_write, conditions.clone())
+            )
         };
         let (_, delivered) = tokio::join!(returned, delivered);
         // An end that takes no more bytes tells the other with a reset, which travels too.
@@ -283,7 +313,8 @@ async fn deliver(
 ) -> io::Result<()> {
     while let Some((due, bytes)) = queue.recv().await {
         sleep_until(due).await;
-        let rate = conditions.wait_for(|now| now.flows).await.map_err(io::Error::other)?.bytes_per_second;
+        let rate =
+            conditions.wait_for(|now| now.flows).await.map_err(io::Error::other)?.bytes_per_second;
         let piece_bytes = rate.map_or(CHUNK_BYTES, |rate| (rate / TRICKLE_HZ).max(1));
         for piece in bytes.chunks(piece_bytes) {
             to.write_all(piece).await?;

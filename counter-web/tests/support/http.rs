@@ -14,7 +14,8 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, self.body))
+        serde_json::from_str(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, self.body))
     }
 
     /// The code of an error, which must have the one shape of errors.
@@ -44,7 +45,11 @@ pub fn raw(http: &str, request: &[u8]) -> std::io::Result<Answer> {
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.to_owned() };
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        dechunk(body)
+    } else {
+        body.to_owned()
+    };
     Ok(Answer { status, head: head.to_owned(), body })
 }
 
@@ -61,14 +66,31 @@ fn dechunk(mut body: &str) -> String {
     whole
 }
 
-pub fn request(http: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub fn request(
+    http: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     try_request(http, method, path, headers, body).unwrap()
 }
 
-/// The same of a node that may be gone, or go meanwhile: then the status of what came is 0, or there is an error.
-pub fn try_request(http: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Answer> {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+/// The same of a node that may be gone, or go meanwhile: then the status of what came is 0, or
+/// there is an error.
+pub fn try_request(
+    http: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> std::io::Result<Answer> {
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
     raw(http, [head.as_bytes(), body.as_bytes()].concat().as_slice())
 }
 
@@ -90,12 +112,15 @@ pub fn counter(http: &str, name: &str) -> Value {
     get(http, &format!("/api/counters/{name}")).json()
 }
 
-/// One click, whatever becomes of the node meanwhile; whether it was acknowledged, where the node lived long enough to say so.
+/// One click, whatever becomes of the node meanwhile; whether it was acknowledged, where the node
+/// lived long enough to say so.
 pub fn try_add(http: &str) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(http)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let body = "{\"amount\":1}";
-    let head = format!("POST /api/counters/clicks/add HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: application/json\r\n");
+    let head = format!(
+        "POST /api/counters/clicks/add HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    );
     stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -124,17 +149,27 @@ pub struct Events(BufReader<TcpStream>);
 impl Events {
     pub fn open(http: &str, name: &str) -> Self {
         let mut stream = connect(http);
-        stream.write_all(format!("GET /api/counters/{name}/events HTTP/1.1\r\nHost: {http}\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(
+                format!("GET /api/counters/{name}/events HTTP/1.1\r\nHost: {http}\r\n\r\n")
+                    .as_bytes(),
+            )
+            .unwrap();
         let mut reader = BufReader::new(stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
         }
-        assert!(head.starts_with("HTTP/1.1 200") && head.to_ascii_lowercase().contains("content-type: text/event-stream"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 200")
+                && head.to_ascii_lowercase().contains("content-type: text/event-stream"),
+            "{head}"
+        );
         Self(reader)
     }
 
-    /// The next event's JSON; None once the stream has ended. The server writes an event as one chunk, whose size is a line of its own.
+    /// The next event's JSON; None once the stream has ended. The server writes an event as one
+    /// chunk, whose size is a line of its own.
     pub fn hear(&mut self) -> Option<Value> {
         let mut line = String::new();
         while self.0.read_line(&mut line).unwrap() > 0 {

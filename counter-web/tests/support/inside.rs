@@ -15,12 +15,27 @@ pub fn apart(test: &str, body: impl FnOnce()) {
     }
     let mut command = match unshare() {
         Ok(command) => command,
-        Err(why) => return println!("SKIPPED {test}: this machine lets us make no network of our own ({why})"),
+        Err(why) => {
+            return println!(
+                "SKIPPED {test}: this machine lets us make no network of our own ({why})"
+            );
+        }
     };
-    command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture", "--test-threads", "1"]);
+    command.arg(std::env::current_exe().unwrap()).args([
+        "--exact",
+        test,
+        "--nocapture",
+        "--test-threads",
+        "1",
+    ]);
     // Inside, process numbers begin at 1 again: names made of them are unique only in here.
     let own = Runtime::new();
-    command.env(INSIDE, test).env("TMPDIR", own.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env(INSIDE, test)
+        .env("TMPDIR", own.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut inside = command.spawn().unwrap();
     let _held = inside.stdin.take();
     let done = inside.wait_with_output().unwrap();

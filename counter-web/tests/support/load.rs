@@ -107,12 +107,19 @@ impl Load {
             }
             let at = random.usize(..COUNTERS.len());
             let amount = if random.u8(..5) == 0 { -random.i64(1..=5) } else { random.i64(1..=9) };
-            let id = if client % 4 == 3 { format!("order {client} {number}") } else { format!("c{client}:{number}") };
+            let id = if client % 4 == 3 {
+                format!("order {client} {number}")
+            } else {
+                format!("c{client}:{number}")
+            };
             let home = (at == SETTLED).then(|| self.keeper(&mut random));
             let began = Instant::now();
             while !self.send(&mut random, home, at, &id, amount) {
                 self.repeats.fetch_add(1, Ordering::Relaxed);
-                assert!(began.elapsed() < ADD_WITHIN, "{id} is not acknowledged within {ADD_WITHIN:?}");
+                assert!(
+                    began.elapsed() < ADD_WITHIN,
+                    "{id} is not acknowledged within {ADD_WITHIN:?}"
+                );
             }
             // Certain now. A client that lost the answer sends it again, wherever it is.
             if random.u8(..4) == 0 {
@@ -128,17 +135,31 @@ impl Load {
 
     /// A random node with a directory.
     fn keeper(&self, random: &mut fastrand::Rng) -> usize {
-        let keepers: Vec<usize> = (0..self.targets.len()).filter(|&target| self.targets[target].keeps).collect();
+        let keepers: Vec<usize> =
+            (0..self.targets.len()).filter(|&target| self.targets[target].keeps).collect();
         keepers[random.usize(..keepers.len())]
     }
 
-    /// Sends an add to a random node, or to `home`; true once a node with a directory acknowledged it.
-    fn send(&self, random: &mut fastrand::Rng, home: Option<usize>, at: usize, id: &str, amount: i64) -> bool {
+    /// Sends an add to a random node, or to `home`; true once a node with a directory acknowledged
+    /// it.
+    fn send(
+        &self,
+        random: &mut fastrand::Rng,
+        home: Option<usize>,
+        at: usize,
+        id: &str,
+        amount: i64,
+    ) -> bool {
         let target = &self.targets[home.unwrap_or_else(|| random.usize(..self.targets.len()))];
         let http = target.http.lock().unwrap().clone();
-        let (path, body) = (format!("/api/counters/{}/add", COUNTERS[at]), format!("{{\"amount\":{amount}}}"));
+        let (path, body) =
+            (format!("/api/counters/{}/add", COUNTERS[at]), format!("{{\"amount\":{amount}}}"));
         let headers = [("Content-Type", "application/json"), ("Idempotency-Key", id)];
-        let answer = if http.is_empty() { None } else { try_request(&http, "POST", &path, &headers, &body).ok() };
+        let answer = if http.is_empty() {
+            None
+        } else {
+            try_request(&http, "POST", &path, &headers, &body).ok()
+        };
         match answer.as_ref().map(|answer| answer.status) {
             Some(200) => target.keeps,
             // No answer, half of one, or a node that stops.
@@ -167,9 +188,15 @@ impl Load {
         self.sums[counter].load(Ordering::Relaxed)
     }
 
-    fn settled(&self, nodes: &[&str], why: impl Fn() -> String, is_right: impl Fn(usize, i64) -> bool) {
+    fn settled(
+        &self,
+        nodes: &[&str],
+        why: impl Fn() -> String,
+        is_right: impl Fn(usize, i64) -> bool,
+    ) {
         eventually("all nodes show what was acknowledged", SETTLED_WITHIN, || {
-            let seen = COUNTERS.map(|name| nodes.iter().map(|http| counter(http, name)).collect::<Vec<Value>>());
+            let seen = COUNTERS
+                .map(|name| nodes.iter().map(|http| counter(http, name)).collect::<Vec<Value>>());
             let is_settled = |(counter, seen): (usize, &Vec<Value>)| {
                 let same = seen.iter().all(|one| one["state_hash"] == seen[0]["state_hash"]);
                 same && seen[0]["total"].as_i64().is_some_and(|total| is_right(counter, total))
@@ -177,7 +204,9 @@ impl Load {
             if seen.iter().enumerate().all(is_settled) {
                 return Ok(());
             }
-            let totals = seen.each_ref().map(|seen| seen.iter().map(|one| one["total"].to_string()).collect::<Vec<_>>());
+            let totals = seen
+                .each_ref()
+                .map(|seen| seen.iter().map(|one| one["total"].to_string()).collect::<Vec<_>>());
             let sums = [ROAMING, SETTLED].map(|counter| self.sum(counter));
             Err(format!("{totals:?} of {sums:?}\n{}", why()))
         });

@@ -1,4 +1,5 @@
-//! What the tests of the real binary share: its processes, and the smallest HTTP and WebSocket clients that will do.
+//! What the tests of the real binary share: its processes, and the smallest HTTP and WebSocket
+//! clients that will do.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod apart;
@@ -16,12 +17,18 @@ pub mod ws;
 use std::time::{Duration, Instant};
 
 /// Looks again until `found` says what it found; fails with the last thing that it said it saw.
-pub fn eventually<T>(what: &str, within: Duration, mut found: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(
+    what: &str,
+    within: Duration,
+    mut found: impl FnMut() -> Result<T, String>,
+) -> T {
     let end = Instant::now() + within;
     loop {
         match found() {
             Ok(found) => return found,
-            Err(seen) if Instant::now() > end => panic!("{what}: not within {within:?}; last seen: {seen}"),
+            Err(seen) if Instant::now() > end => {
+                panic!("{what}: not within {within:?}; last seen: {seen}")
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }

@@ -16,8 +16,9 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx with what stands inside `http { … }`, in which LISTEN is the address to listen on, UPSTREAM the node's, and CERT and KEY are the
-    /// files of a certificate. None, and a line that says why, where there is no nginx and none is required.
+    /// Starts nginx with what stands inside `http { … }`, in which LISTEN is the address to listen
+    /// on, UPSTREAM the node's, and CERT and KEY are the files of a certificate. None, and a line
+    /// that says why, where there is no nginx and none is required.
     pub fn start(test: &str, http: &str, upstream: &str) -> Option<Self> {
         Self::start_at(&free_address(), test, http, upstream)
     }
@@ -25,13 +26,23 @@ impl Nginx {
     /// The same at an address of the test's choice.
     pub fn start_at(address: &str, test: &str, http: &str, upstream: &str) -> Option<Self> {
         if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
-            assert!(std::env::var("COUNTER_REQUIRE_NGINX").is_err(), "COUNTER_REQUIRE_NGINX is set, and there is no nginx");
+            assert!(
+                std::env::var("COUNTER_REQUIRE_NGINX").is_err(),
+                "COUNTER_REQUIRE_NGINX is set, and there is no nginx"
+            );
             println!("SKIPPED {test}: no nginx on this machine (Debian: apt-get install nginx)");
             return None;
         }
-        if http.contains("CERT") && Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-            assert!(std::env::var("COUNTER_REQUIRE_NGINX").is_err(), "COUNTER_REQUIRE_NGINX is set, and there is no openssl");
-            println!("SKIPPED {test}: no openssl on this machine (Debian: apt-get install openssl)");
+        if http.contains("CERT")
+            && Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err()
+        {
+            assert!(
+                std::env::var("COUNTER_REQUIRE_NGINX").is_err(),
+                "COUNTER_REQUIRE_NGINX is set, and there is no openssl"
+            );
+            println!(
+                "SKIPPED {test}: no openssl on this machine (Debian: apt-get install openssl)"
+            );
             return None;
         }
         let directory = Runtime::new();
@@ -40,10 +51,15 @@ impl Nginx {
         if http.contains("CERT") {
             make_certificate(&cert, &key);
         }
-        let http = http.replace("LISTEN", address).replace("UPSTREAM", upstream).replace("CERT", &cert).replace("KEY", &key);
+        let http = http
+            .replace("LISTEN", address)
+            .replace("UPSTREAM", upstream)
+            .replace("CERT", &cert)
+            .replace("KEY", &key);
         // Workers run as another user, and must come to their directory.
-        let temporary: String =
-            ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {};\n", at(kind))).concat();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {};\n", at(kind)))
+            .concat();
         let config = format!(
             "pid {};\nerror_log {} warn;\nworker_processes 1;\nworker_rlimit_nofile 16000;\nevents {{ worker_connections 15000; }}\n\
              http {{\naccess_log {};\n{temporary}{http}\n}}\n",
@@ -63,7 +79,9 @@ impl Nginx {
         let child = Running(command.spawn().unwrap());
         let nginx = Self { child, directory, address: address.to_owned() };
         eventually("nginx listens", Duration::from_secs(10), || {
-            std::net::TcpStream::connect(&nginx.address).map(drop).map_err(|error| format!("{error}: {}", nginx.log()))
+            std::net::TcpStream::connect(&nginx.address)
+                .map(drop)
+                .map_err(|error| format!("{error}: {}", nginx.log()))
         });
         Some(nginx)
     }

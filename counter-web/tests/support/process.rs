@@ -15,14 +15,16 @@ pub fn cluster() -> String {
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A runtime directory of one test: `local` discovery and operators' sockets stay in it, and it goes with its owner.
+/// A runtime directory of one test: `local` discovery and operators' sockets stay in it, and it
+/// goes with its owner.
 pub struct Runtime(PathBuf);
 
 impl Runtime {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Short, since the path of a Unix socket may have no more than about 100 bytes.
-        let name = format!("counter-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("counter-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
         Self(path)
@@ -39,7 +41,8 @@ impl Drop for Runtime {
     }
 }
 
-/// The binary with an environment in which nothing is configured, and no neighbours but those in `runtime`.
+/// The binary with an environment in which nothing is configured, and no neighbours but those in
+/// `runtime`.
 pub fn command(runtime: &Runtime) -> Command {
     command_of(Path::new(env!("CARGO_BIN_EXE_counter-web")), runtime)
 }
@@ -96,8 +99,9 @@ impl Node {
         Self { runtime: Some(runtime), ..Self::spawn(command) }
     }
 
-    /// A node with a data directory, named for its region, that finds the others of its cluster in `runtime`. What it logs goes to a file beside the
-    /// directory, after what its earlier lives logged.
+    /// A node with a data directory, named for its region, that finds the others of its cluster in
+    /// `runtime`. What it logs goes to a file beside the directory, after what its earlier lives
+    /// logged.
     pub fn start_in(runtime: &Runtime, cluster: &str, directory: &Path, flags: &[&str]) -> Self {
         Self::start_as(command(runtime), cluster, directory, flags)
     }
@@ -117,8 +121,21 @@ impl Node {
 
     fn spawn_logging(mut command: Command, cluster: &str, path: &Path) -> Self {
         let region = path.file_name().and_then(|name| name.to_str()).unwrap();
-        command.args(["--cluster", cluster, "--region", region, "--discover", "local", "--http", "127.0.0.1:0"]);
-        let log = std::fs::File::options().create(true).append(true).open(path.with_extension("log")).unwrap();
+        command.args([
+            "--cluster",
+            cluster,
+            "--region",
+            region,
+            "--discover",
+            "local",
+            "--http",
+            "127.0.0.1:0",
+        ]);
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path.with_extension("log"))
+            .unwrap();
         command.env("RUST_LOG", "error,counter_net=warn").stderr(log);
         Self::spawn(command)
     }
@@ -130,7 +147,8 @@ impl Node {
         let mut lines = BufReader::new(child.0.stdout.take().unwrap());
         let line = read_line(&mut lines);
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
-        let (http, gossip, replica) = (text(&line["http"]), text(&line["gossip"][0]), text(&line["replica"]));
+        let (http, gossip, replica) =
+            (text(&line["http"]), text(&line["gossip"][0]), text(&line["replica"]));
         Self { child, runtime: None, http, gossip, replica, admin: text(&line["admin"]), started }
     }
 
@@ -168,11 +186,19 @@ pub fn read_line(lines: &mut BufReader<ChildStdout>) -> Value {
 
 /// Sends a signal to a process that this test started.
 pub fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([&format!("-{name}"), &pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 pub fn wait(child: &mut Child, within: Duration) -> ExitStatus {
-    super::eventually("the process ends", within, || child.try_wait().unwrap().ok_or_else(|| "still running".to_owned()))
+    super::eventually("the process ends", within, || {
+        child.try_wait().unwrap().ok_or_else(|| "still running".to_owned())
+    })
 }
 
 /// Runs the binary to its end: exit code and what it said on stderr.
@@ -197,9 +223,16 @@ pub fn run_in(runtime: &Runtime, args: &[&str]) -> (Option<i32>, String, String)
 }
 
 /// Runs the binary, which refuses to start with these variables and flags: exit code and stderr.
-pub fn refused(runtime: &Runtime, variables: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+pub fn refused(
+    runtime: &Runtime,
+    variables: &[(&str, &str)],
+    flags: &[&str],
+) -> (Option<i32>, String) {
     let mut command = command(runtime);
-    command.args(["--http", "127.0.0.1:0", "--cluster", &cluster()]).args(flags).envs(variables.iter().copied());
+    command
+        .args(["--http", "127.0.0.1:0", "--cluster", &cluster()])
+        .args(flags)
+        .envs(variables.iter().copied());
     let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let status = wait(&mut child.0, Duration::from_secs(20));
     let mut said = String::new();

@@ -51,7 +51,12 @@ impl Relay {
     pub fn to(node: &str, rules: Rules) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let shared = Shared { node: node.to_owned(), rules: Mutex::new(rules), asked: Mutex::default(), open: Mutex::default() };
+        let shared = Shared {
+            node: node.to_owned(),
+            rules: Mutex::new(rules),
+            asked: Mutex::default(),
+            open: Mutex::default(),
+        };
         let shared = Arc::new(shared);
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -115,10 +120,16 @@ fn serve(shared: &Shared, mut client: TcpStream) -> std::io::Result<()> {
         );
     }
     let Some(head) = rewritten(&head, &rules) else {
-        return write!(client, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return write!(
+            client,
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
     };
     let Ok(mut node) = TcpStream::connect(&shared.node) else {
-        return write!(client, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return write!(
+            client,
+            "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
     };
     shared.open.lock().unwrap().extend([client.try_clone()?, node.try_clone()?]);
     node.write_all(head.as_bytes())?;
@@ -140,7 +151,11 @@ fn rewritten(head: &str, rules: &Rules) -> Option<String> {
     let mut lines = head.trim_end().lines();
     let (method, rest) = lines.next()?.split_once(' ')?;
     let stripped = rules.prefixes.iter().find_map(|prefix| rest.strip_prefix(prefix));
-    let rest = if rules.prefixes.is_empty() { rest } else { stripped.filter(|rest| rest.starts_with('/'))? };
+    let rest = if rules.prefixes.is_empty() {
+        rest
+    } else {
+        stripped.filter(|rest| rest.starts_with('/'))?
+    };
     let mut out = format!("{method} {rest}\r\n");
     for line in lines {
         let name = line.split(':').next()?.to_ascii_lowercase();

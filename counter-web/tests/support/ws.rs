@@ -43,7 +43,10 @@ impl Socket {
     /// The next JSON message; None once the socket is closed or broken.
     pub async fn hear(&mut self) -> Option<Value> {
         loop {
-            match tokio::time::timeout(std::time::Duration::from_secs(10), self.0.next()).await.expect("a message within 10 s")? {
+            match tokio::time::timeout(std::time::Duration::from_secs(10), self.0.next())
+                .await
+                .expect("a message within 10 s")?
+            {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
@@ -69,7 +72,8 @@ impl Socket {
     /// Adds one, `count` times, and waits for every ack.
     pub async fn add(&mut self, client: &str, count: usize) {
         for sequence in 1..=count {
-            self.say(&format!("{{\"type\":\"add\",\"amount\":1,\"id\":\"{client}:{sequence}\"}}")).await;
+            self.say(&format!("{{\"type\":\"add\",\"amount\":1,\"id\":\"{client}:{sequence}\"}}"))
+                .await;
         }
         for sequence in 1..=count {
             assert_eq!(self.hear_of("ack").await["id"], format!("{client}:{sequence}"));

@@ -1,4 +1,5 @@
-//! Adds a second through every door, durable ones, and one that its caller knows is counted, beside Redis and redb, as rows.
+//! Adds a second through every door, durable ones, and one that its caller knows is counted, beside
+//! Redis and redb, as rows.
 
 use std::time::Duration;
 
@@ -13,22 +14,35 @@ const REDIS: &str = "Redis INCR";
 const REDIS_UNIX: &str = "Redis INCR, Unix socket";
 const REDB: &str = "redb, single puts";
 
-/// Adds a second, beside Redis with as many connections and as many under way, where it is installed.
+/// Adds a second, beside Redis with as many connections and as many under way, where it is
+/// installed.
 ///
 /// # Errors
 /// As [`system::add_rates`].
 pub async fn adds(quick: bool) -> Measured<Part> {
     let time = Duration::from_secs(if quick { 1 } else { 10 });
     let rates = system::add_rates(time).await?;
-    let row = |id: &str, work: String, ours: &[f64]| Row::runs(id, work, Unit::PerSecond, &[("ours", ours)]);
+    let row = |id: &str, work: String, ours: &[f64]| {
+        Row::runs(id, work, Unit::PerSecond, &[("ours", ours)])
+    };
     let mut part = Part::of(vec![
         row("system.adds.http", format!("adds through HTTP, {CLIENTS} connections"), &rates.http),
-        row("system.adds.socket", format!("adds through WebSocket, {CLIENTS} connections, {WINDOW} under way"), &rates.socket),
-        row("system.adds.handle", "adds through handles, 2 threads, replicating".into(), &rates.handle),
+        row(
+            "system.adds.socket",
+            format!("adds through WebSocket, {CLIENTS} connections, {WINDOW} under way"),
+            &rates.socket,
+        ),
+        row(
+            "system.adds.handle",
+            "adds through handles, 2 threads, replicating".into(),
+            &rates.handle,
+        ),
     ]);
     for (place, window, published) in [(0, 1, 64e3), (1, WINDOW as usize, 2.2e6)] {
         match redis_rates(window, time).await {
-            Ok(rates) => part.rows[place].figures.extend(Row::runs("", "", Unit::PerSecond, &[(REDIS, &rates)]).figures),
+            Ok(rates) => part.rows[place]
+                .figures
+                .extend(Row::runs("", "", Unit::PerSecond, &[(REDIS, &rates)]).figures),
             Err(failure) => {
                 let id = part.rows[place].id.clone();
                 part.without(REDIS, &failure, &[&id]);
@@ -51,7 +65,8 @@ async fn redis_rates(window: usize, time: Duration) -> Measured<Vec<f64>> {
     Ok(rates)
 }
 
-/// One add that its caller knows is counted: by handle, and by a round trip to Redis on the same machine; in turns, so that the machine is the same for both.
+/// One add that its caller knows is counted: by handle, and by a round trip to Redis on the same
+/// machine; in turns, so that the machine is the same for both.
 ///
 /// # Errors
 /// A Redis that breaks while it is asked; one that is missing is left out.
@@ -74,7 +89,10 @@ pub async fn round_trips(quick: bool) -> Measured<Part> {
         Err(failure) => part.skipped.push(failure.to_string()),
     }
     let work = "one add, known to be counted: by handle, by round trip";
-    part.rows.push(Row::times("system.round_trip", work, &interleave(rounds, turns)).needs(Need::Better(1_000.0, REDIS.into()), ""));
+    part.rows.push(
+        Row::times("system.round_trip", work, &interleave(rounds, turns))
+            .needs(Need::Better(1_000.0, REDIS.into()), ""),
+    );
     Ok(part)
 }
 
@@ -89,14 +107,18 @@ pub async fn durable(quick: bool) -> Measured<Part> {
     let mut curves = names.map(|name| Curve::new("system.durable", name, Vec::new()));
     for committers in [1, 4, 16, 64] {
         let rates = system::durable(committers, time).await?;
-        let figures = [(names[0], &rates.ours[..]), (names[1], &rates.redb[..]), (names[2], &rates.disk[..])];
+        let figures =
+            [(names[0], &rates.ours[..]), (names[1], &rates.redb[..]), (names[2], &rates.disk[..])];
         let work = match committers {
             1 => "durable adds, 1 committer".to_owned(),
             many => format!("durable adds, {many} committers"),
         };
-        let mut row = Row::runs(format!("system.durable.{committers}"), work, Unit::PerSecond, &figures);
+        let mut row =
+            Row::runs(format!("system.durable.{committers}"), work, Unit::PerSecond, &figures);
         row.figures[1].right = rates.redb_right;
-        for (curve, figure) in curves.iter_mut().zip(&row.figures).filter(|(_, figure)| figure.right) {
+        for (curve, figure) in
+            curves.iter_mut().zip(&row.figures).filter(|(_, figure)| figure.right)
+        {
             curve.points.push((f64::from(committers as u32), figure.value));
         }
         part.rows.push(match committers {

@@ -7,34 +7,47 @@ use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
 use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
 
-/// One node, many clients, beside others on the same work; and what clients cost that do nothing. The contenders take turns, round by round, so that
-/// a noisy neighbour meets all of them alike; times are of all rounds, rates and processor time the medians of the rounds.
+/// One node, many clients, beside others on the same work; and what clients cost that do nothing.
+/// The contenders take turns, round by round, so that a noisy neighbour meets all of them alike;
+/// times are of all rounds, rates and processor time the medians of the rounds.
 ///
 /// # Errors
-/// As [`system::fan_out`] and [`system::crowd`] of ours; a peer that is not installed is left out, and a line says so.
+/// As [`system::fan_out`] and [`system::crowd`] of ours; a peer that is not installed is left out,
+/// and a line says so.
 pub async fn fan_out(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
     let sizes: &[usize] = if quick { &[100] } else { &[10, 100, 300] };
-    let (rounds, clicks, time) = if quick { (2, 30, Duration::from_millis(500)) } else { (5, 100, Duration::from_secs(2)) };
+    let (rounds, clicks, time) =
+        if quick { (2, 30, Duration::from_millis(500)) } else { (5, 100, Duration::from_secs(2)) };
     let mut points = Vec::new();
     for &clients in sizes {
         let seen = system::fan_out(Server::Ours, clients, clicks, &[], time).await?;
         points.push((clients as f64, Quantiles::new(seen.times).at(0.5)));
     }
-    let mut contenders = [Contender::new("ours", Server::Ours), Contender::new(NODE, Server::NodeWs), Contender::new(RAW, Server::RawLoop)];
+    let mut contenders = [
+        Contender::new("ours", Server::Ours),
+        Contender::new(NODE, Server::NodeWs),
+        Contender::new(RAW, Server::RawLoop),
+    ];
     // Every round has a server and clients of its own.
     for _ in 0..rounds {
         for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
             contender.round(clicks, time).await?;
         }
     }
-    let seen: Vec<(&str, Seen)> = contenders.iter().filter(|one| one.failure.is_none()).map(|one| (one.name, one.seen())).collect();
+    let seen: Vec<(&str, Seen)> = contenders
+        .iter()
+        .filter(|one| one.failure.is_none())
+        .map(|one| (one.name, one.seen()))
+        .collect();
     let ours = &seen[0].1.to_all;
     points.push((1_000.0, ours.at(0.5)));
     part.curves.push(Curve::new("system.fan_out", "ours", ours.curve()));
     part.curves.push(Curve::new("system.fan_out.clients", "ours", points));
     part.rows.extend(fan_out_rows(&seen));
-    for (name, failure) in contenders.iter().filter_map(|one| one.failure.as_ref().map(|failure| (one.name, failure))) {
+    for (name, failure) in
+        contenders.iter().filter_map(|one| one.failure.as_ref().map(|failure| (one.name, failure)))
+    {
         part.without(name, failure, &FAN_OUT);
     }
     part.rows.extend(crowd_rows(&system::crowd(10_000, time * 2).await?));
@@ -45,7 +58,13 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
 const IN_FLIGHT: [u64; 2] = [16, 256];
 
 /// The rows in which others stand beside ours.
-const FAN_OUT: [&str; 5] = ["system.fan_out.p50", "system.fan_out.p99", "system.fan_out.16", "system.fan_out.256", "system.fan_out.cpu"];
+const FAN_OUT: [&str; 5] = [
+    "system.fan_out.p50",
+    "system.fan_out.p99",
+    "system.fan_out.16",
+    "system.fan_out.256",
+    "system.fan_out.cpu",
+];
 
 const NODE: &str = "node ws, coalesced";
 const RAW: &str = "bound: raw write loop";
@@ -77,7 +96,9 @@ impl Contender {
     fn seen(&self) -> Seen {
         let each = |of: &dyn Fn(&FanOut) -> f64| self.rounds.iter().map(of).collect::<Vec<_>>();
         Seen {
-            to_all: Quantiles::new(self.rounds.iter().flat_map(|round| round.times.iter().copied())),
+            to_all: Quantiles::new(
+                self.rounds.iter().flat_map(|round| round.times.iter().copied()),
+            ),
             rates: [0, 1].map(|at| each(&|round| round.rates[at])),
             cpu_per_frame: each(&|round| round.cpu_per_frame),
         }
@@ -94,35 +115,76 @@ struct Seen {
 fn fan_out_rows(seen: &[(&str, Seen)]) -> Vec<Row> {
     let node = || NODE.to_owned();
     let time = |part: f64, name: &str| {
-        let of_rounds: Vec<_> = seen.iter().map(|(name, seen)| (*name, seen.to_all.of_fifths(part))).collect();
-        let runs: Vec<(&str, &[f64])> = of_rounds.iter().map(|(name, values)| (*name, values.as_slice())).collect();
-        let mut row =
-            Row::runs(format!("system.fan_out.{name}"), format!("click on all of 1,000 sockets, {name}"), Unit::Nanoseconds, &runs);
-        row.figures.iter_mut().zip(seen).for_each(|(figure, (_, seen))| figure.value = seen.to_all.at(part));
+        let of_rounds: Vec<_> =
+            seen.iter().map(|(name, seen)| (*name, seen.to_all.of_fifths(part))).collect();
+        let runs: Vec<(&str, &[f64])> =
+            of_rounds.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let mut row = Row::runs(
+            format!("system.fan_out.{name}"),
+            format!("click on all of 1,000 sockets, {name}"),
+            Unit::Nanoseconds,
+            &runs,
+        );
+        row.figures
+            .iter_mut()
+            .zip(seen)
+            .for_each(|(figure, (_, seen))| figure.value = seen.to_all.at(part));
         row.needs(Need::Better(1.0, node()), "node")
     };
     let runs = |id: &str, work: &str, unit, of: &dyn Fn(&Seen) -> Vec<f64>| {
         let values: Vec<_> = seen.iter().map(|(name, seen)| (*name, of(seen))).collect();
-        let runs: Vec<(&str, &[f64])> = values.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let runs: Vec<(&str, &[f64])> =
+            values.iter().map(|(name, values)| (*name, values.as_slice())).collect();
         Row::runs(id, work, unit, &runs)
     };
     vec![
         time(0.5, "p50").published("tokio broadcast", 23.7e6),
         time(0.99, "p99").published("tokio broadcast", 31.5e6),
-        runs("system.fan_out.16", "clicks on all of 1,000 sockets, 16 in flight", Unit::PerSecond, &|seen| seen.rates[0].clone())
-            .needs(Need::Better(1.0, node()), "node"),
-        runs("system.fan_out.256", "clicks on all of 1,000 sockets, 256 in flight", Unit::PerSecond, &|seen| seen.rates[1].clone())
-            .needs(Need::AtLeast(10_000.0), ""),
-        runs("system.fan_out.cpu", "server's processor time a frame, 1,000 sockets", Unit::Nanoseconds, &|seen| seen.cpu_per_frame.clone())
-            .needs(Need::Within(1.2, RAW.to_owned()), "bound"),
+        runs(
+            "system.fan_out.16",
+            "clicks on all of 1,000 sockets, 16 in flight",
+            Unit::PerSecond,
+            &|seen| seen.rates[0].clone(),
+        )
+        .needs(Need::Better(1.0, node()), "node"),
+        runs(
+            "system.fan_out.256",
+            "clicks on all of 1,000 sockets, 256 in flight",
+            Unit::PerSecond,
+            &|seen| seen.rates[1].clone(),
+        )
+        .needs(Need::AtLeast(10_000.0), ""),
+        runs(
+            "system.fan_out.cpu",
+            "server's processor time a frame, 1,000 sockets",
+            Unit::Nanoseconds,
+            &|seen| seen.cpu_per_frame.clone(),
+        )
+        .needs(Need::Within(1.2, RAW.to_owned()), "bound"),
     ]
 }
 
 fn crowd_rows(crowd: &Crowd) -> Vec<Row> {
     vec![
-        row("system.idle_clients", "memory a client, 10,000 idle ones", Unit::Bytes, crowd.idle_bytes).needs(Need::AtMost(20e3), ""),
-        row("system.never_read", "memory a client that never reads, after a storm", Unit::Bytes, crowd.never_read_bytes)
-            .needs(Need::AtMost(20e3), ""),
-        row("system.beside", "click on one that reads, beside 1,000 that never do, p50", Unit::Nanoseconds, crowd.beside.at(0.5)),
+        row(
+            "system.idle_clients",
+            "memory a client, 10,000 idle ones",
+            Unit::Bytes,
+            crowd.idle_bytes,
+        )
+        .needs(Need::AtMost(20e3), ""),
+        row(
+            "system.never_read",
+            "memory a client that never reads, after a storm",
+            Unit::Bytes,
+            crowd.never_read_bytes,
+        )
+        .needs(Need::AtMost(20e3), ""),
+        row(
+            "system.beside",
+            "click on one that reads, beside 1,000 that never do, p50",
+            Unit::Nanoseconds,
+            crowd.beside.at(0.5),
+        ),
     ]
 }

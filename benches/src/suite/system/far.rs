@@ -24,7 +24,12 @@ pub async fn far(quick: bool) -> Measured<Part> {
         let allowed = (6 * round_trip + 200) as f64 * 1e6;
         part.add(format!("far.fresh.{way}.{round_trip}"), work, outcome, allowed);
     }
-    let visible = quantile_row("far.visible", format!("add seen at both other nodes, {far} ms away, p50"), &seen.visible, 0.5);
+    let visible = quantile_row(
+        "far.visible",
+        format!("add seen at both other nodes, {far} ms away, p50"),
+        &seen.visible,
+        0.5,
+    );
     part.rows.push(bounded(visible));
     let mut points = Vec::new();
     for (count, outcome) in &seen.known {
@@ -40,13 +45,16 @@ pub async fn far(quick: bool) -> Measured<Part> {
 }
 
 impl Part {
-    /// The median of an outcome, with the most nanoseconds allowed. What is wrong stands in the table
-    /// as wrong.
+    /// The median of an outcome, with the most nanoseconds allowed. What is wrong stands in the
+    /// table as wrong.
     fn add(&mut self, id: String, work: String, outcome: &Outcome, allowed: f64) {
         match outcome {
-            Ok(times) => self.rows.push(quantile_row(id, work, times, 0.5).needs(Need::AtMost(allowed), "")),
+            Ok(times) => {
+                self.rows.push(quantile_row(id, work, times, 0.5).needs(Need::AtMost(allowed), ""))
+            }
             Err(why) if why.starts_with("wrong:") => {
-                let mut row = Row::exact(id, format!("{work}: {why}"), Unit::Nanoseconds, &[("ours", 0.0)]);
+                let mut row =
+                    Row::exact(id, format!("{work}: {why}"), Unit::Nanoseconds, &[("ours", 0.0)]);
                 row.figures[0].right = false;
                 self.rows.push(row);
             }

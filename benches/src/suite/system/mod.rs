@@ -54,20 +54,28 @@ fn row(id: &str, work: impl Into<String>, unit: Unit, ours: f64) -> Row {
     Row::exact(id, work, unit, &[("ours", ours)])
 }
 
-/// Medians of both ways that others have published for it, on one machine by default (not run here).
+/// Medians of both ways that others have published for it, on one machine by default (not run
+/// here).
 fn peers(row: Row, figures: &[(&str, f64)]) -> Row {
     figures.iter().fold(row, |row, (name, value)| row.published(name, *value))
 }
 
 /// A quantile of all times; the spread is that of the same quantile of each fifth of the run.
-fn quantile_row(id: impl Into<String>, work: impl Into<String>, times: &Quantiles, part: f64) -> Row {
+fn quantile_row(
+    id: impl Into<String>,
+    work: impl Into<String>,
+    times: &Quantiles,
+    part: f64,
+) -> Row {
     let mut row = Row::runs(id, work, Unit::Nanoseconds, &[("ours", &times.of_fifths(part))]);
     row.figures[0].value = times.at(part);
     row
 }
 
 fn quantile_rows(id: &str, work: &str, times: &Quantiles) -> (Row, Row) {
-    let at = |part: f64, name: &str| quantile_row(format!("{id}.{name}"), format!("{work}, {name}"), times, part);
+    let at = |part: f64, name: &str| {
+        quantile_row(format!("{id}.{name}"), format!("{work}, {name}"), times, part)
+    };
     (at(0.5, "p50"), at(0.99, "p99"))
 }
 
@@ -77,11 +85,20 @@ fn quantile_rows(id: &str, work: &str, times: &Quantiles) -> (Row, Row) {
 /// As [`system::latency`].
 pub async fn latency(_quick: bool) -> Measured<Part> {
     let times = system::latency(500).await?;
-    let (p50, p99) = quantile_rows("system.visible", "add seen at both other nodes, 3 nodes", &times);
-    let p50 = peers(p50.needs(Need::AtMost(2e6), ""), &[("Phoenix.Tracker", 839e6), ("delta_crdt_ex", 101e6)]);
-    let p99 = peers(p99.needs(Need::AtMost(10e6), ""), &[("Phoenix.Tracker", 1.5e9), ("delta_crdt_ex", 201e6)]);
-    let curves =
-        vec![Curve::new("system.visible", "ours", times.curve()), Curve::new("system.visible.histogram", "ours", times.histogram())];
+    let (p50, p99) =
+        quantile_rows("system.visible", "add seen at both other nodes, 3 nodes", &times);
+    let p50 = peers(
+        p50.needs(Need::AtMost(2e6), ""),
+        &[("Phoenix.Tracker", 839e6), ("delta_crdt_ex", 101e6)],
+    );
+    let p99 = peers(
+        p99.needs(Need::AtMost(10e6), ""),
+        &[("Phoenix.Tracker", 1.5e9), ("delta_crdt_ex", 201e6)],
+    );
+    let curves = vec![
+        Curve::new("system.visible", "ours", times.curve()),
+        Curve::new("system.visible.histogram", "ours", times.histogram()),
+    ];
     Ok(Part { curves, ..Part::of(vec![p50, p99]) })
 }
 
@@ -97,7 +114,10 @@ pub async fn fresh(quick: bool) -> Measured<Part> {
         let work = format!("fresh node synced, {counters} counters");
         let row = quantile_row(format!("system.fresh.{counters}"), work, &times, 0.5);
         part.rows.push(match counters {
-            32 => peers(row.needs(Need::AtMost(150e6), ""), &[("Phoenix.Tracker", 13.7e9), ("delta_crdt_ex", 8e6)]),
+            32 => peers(
+                row.needs(Need::AtMost(150e6), ""),
+                &[("Phoenix.Tracker", 13.7e9), ("delta_crdt_ex", 8e6)],
+            ),
             10_000 => peers(row, &[("delta_crdt_ex", 319e6)]),
             100_000 => row.needs(Need::AtMost(1e9), ""),
             _ => row,
@@ -116,12 +136,32 @@ pub async fn million() -> Measured<Part> {
     let million = tokio::task::spawn_blocking(|| system::million(1_000_000)).await;
     let million = million.map_err(|error| Failure(error.to_string()))??;
     let rows = vec![
-        row("system.million.bytes", "1,000,000 counters, one writer: memory of each", Unit::Bytes, million.made_bytes)
-            .needs(Need::AtMost(200.0), ""),
-        row("system.million.joined_bytes", "the same at a fresh node that joined", Unit::Bytes, million.joined_bytes)
-            .needs(Need::AtMost(200.0), ""),
-        row("system.million.join", "fresh node synced, 1,000,000 counters", Unit::Nanoseconds, million.joined_in.as_nanos() as f64),
-        row("system.million.make", "making one of 1,000,000 and adding to it", Unit::Nanoseconds, million.made_in.as_nanos() as f64 / 1e6),
+        row(
+            "system.million.bytes",
+            "1,000,000 counters, one writer: memory of each",
+            Unit::Bytes,
+            million.made_bytes,
+        )
+        .needs(Need::AtMost(200.0), ""),
+        row(
+            "system.million.joined_bytes",
+            "the same at a fresh node that joined",
+            Unit::Bytes,
+            million.joined_bytes,
+        )
+        .needs(Need::AtMost(200.0), ""),
+        row(
+            "system.million.join",
+            "fresh node synced, 1,000,000 counters",
+            Unit::Nanoseconds,
+            million.joined_in.as_nanos() as f64,
+        ),
+        row(
+            "system.million.make",
+            "making one of 1,000,000 and adding to it",
+            Unit::Nanoseconds,
+            million.made_in.as_nanos() as f64 / 1e6,
+        ),
     ];
     Ok(Part::of(rows))
 }
@@ -149,12 +189,19 @@ pub async fn traffic(quick: bool) -> Measured<Part> {
     let idle = system::idle(10, Duration::from_secs(if quick { 15 } else { 60 }));
     let (click, idle) = tokio::try_join!(system::click_bytes(200), idle)?;
     let mut rows = vec![
-        row("system.click_bytes", "bytes of a click, 32 regions", Unit::Bytes, click.payload).needs(Need::AtMost(60.0), "payload"),
-        row("system.idle.payload", "10 idle nodes: payload a node", Unit::BytesPerSecond, idle.payload),
+        row("system.click_bytes", "bytes of a click, 32 regions", Unit::Bytes, click.payload)
+            .needs(Need::AtMost(60.0), "payload"),
+        row(
+            "system.idle.payload",
+            "10 idle nodes: payload a node",
+            Unit::BytesPerSecond,
+            idle.payload,
+        ),
     ];
     if let Some(wire) = idle.wire {
         rows.push(
-            row("system.idle.wire", "10 idle nodes: all TCP a node", Unit::BytesPerSecond, wire).needs(Need::AtMost(4e3), "on the wire"),
+            row("system.idle.wire", "10 idle nodes: all TCP a node", Unit::BytesPerSecond, wire)
+                .needs(Need::AtMost(4e3), "on the wire"),
         );
     }
     Ok(Part::of(rows))

@@ -1,18 +1,21 @@
-//! The simulator's clusters as rows and curves: against the number of nodes, under loss, after a partition.
+//! The simulator's clusters as rows and curves: against the number of nodes, under loss, after a
+//! partition.
 
 use super::{Part, quantile_rows, row};
 use crate::plot::Curve;
 use crate::row::{Need, Unit};
 use crate::system::{self, Measured};
 
-/// Clusters of 3 to 30 nodes (to 100 where there is time), ten under loss, ten after a partition. Virtual time: the same figures on every machine.
+/// Clusters of 3 to 30 nodes (to 100 where there is time), ten under loss, ten after a partition.
+/// Virtual time: the same figures on every machine.
 ///
 /// # Errors
 /// A cluster that does not agree, or comes to other numbers than plain integers did.
 pub async fn simulated(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
     let sizes: &[usize] = if quick { &[3, 10, 30] } else { &[3, 10, 30, 100] };
-    let (mut clicks, mut bytes, mut idle, mut fresh) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut clicks, mut bytes, mut idle, mut fresh) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for &nodes in sizes {
         let size = system::cluster_of(nodes, 20)?;
         let (x, time) = (nodes as f64, size.click.as_nanos() as f64);
@@ -32,9 +35,11 @@ pub async fn simulated(quick: bool) -> Measured<Part> {
     part.curves.push(Curve::new("sim.bytes", "a click, a node", bytes));
     part.curves.push(Curve::new("sim.bytes", "idle, a node and second", idle));
     let lossy = system::clicks_under_loss(0.2, if quick { 100 } else { 500 })?;
-    let (p50, p99) = quantile_rows("sim.loss", "click at all of 10 nodes, 20 % of gossip lost", &lossy);
+    let (p50, p99) =
+        quantile_rows("sim.loss", "click at all of 10 nodes, 20 % of gossip lost", &lossy);
     let healed = system::healed_partitions(if quick { 20 } else { 100 })?;
-    let (healed_p50, healed_p99) = quantile_rows("sim.partition", "10 nodes agree after a minute in halves", &healed);
+    let (healed_p50, healed_p99) =
+        quantile_rows("sim.partition", "10 nodes agree after a minute in halves", &healed);
     part.rows.extend([p50, p99, healed_p50, healed_p99.needs(Need::AtMost(5e9), "")]);
     part.curves.push(Curve::new("sim.loss.histogram", "ours", lossy.histogram()));
     part.curves.push(Curve::new("sim.partition.histogram", "ours", healed.histogram()));

@@ -99,7 +99,12 @@ fn enough_peers_leave_only_the_named_ones_to_dial() {
 #[test]
 fn addresses_of_other_machines_are_passed_over_without_a_key() {
     let mut book = book();
-    book.found(["/ip4/192.0.2.1/tcp/1", "/ip4/127.0.0.1/udp/1"].map(|text| text.parse().expect("an address")), Origin::Found, START);
+    book.found(
+        ["/ip4/192.0.2.1/tcp/1", "/ip4/127.0.0.1/udp/1"]
+            .map(|text| text.parse().expect("an address")),
+        Origin::Found,
+        START,
+    );
     assert_eq!(book.next_due(), None);
 }
 
@@ -111,7 +116,9 @@ fn the_book_is_bounded() {
 }
 
 fn fail(book: &mut AddressBook, port: u16, cause: Cause, times: u32) -> Vec<News> {
-    (0..times).filter_map(|_| book.failed(&Target::Place(address(port)), cause.clone(), START)).collect()
+    (0..times)
+        .filter_map(|_| book.failed(&Target::Place(address(port)), cause.clone(), START))
+        .collect()
 }
 
 #[test]
@@ -203,7 +210,10 @@ fn two_hundred_dead_addresses_are_one_line() {
     for _ in 0..20 {
         lines.extend((1..=200).flat_map(|port| fail(&mut book, port, Cause::Refused, 1)));
     }
-    assert!(matches!(lines[..], [News::NoneReached { addresses: 200, cause: Cause::Refused, .. }]), "{lines:?}");
+    assert!(
+        matches!(lines[..], [News::NoneReached { addresses: 200, cause: Cause::Refused, .. }]),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -220,7 +230,10 @@ fn a_name_that_leads_to_this_node_is_dialled_again() {
 fn what_the_replicator_wants_is_dialled_without_room_and_at_once() {
     let mut book = book();
     let peer = PeerId::random();
-    assert!(!book.want(peer, [address(1)], START), "an address without the peer's identity may be anybody's");
+    assert!(
+        !book.want(peer, [address(1)], START),
+        "an address without the peer's identity may be anybody's"
+    );
     let there = address(1).with_p2p(peer).expect("an identity");
     assert!(book.want(peer, [there], START));
     assert_eq!(book.take_due(START, PEERS_WANTED), [(Target::Peer(peer), vec![address(1)])]);

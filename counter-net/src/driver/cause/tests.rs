@@ -38,7 +38,8 @@ fn keys(key: Key) -> Vec<ClusterKey> {
 type Connections = Boxed<(PeerId, StreamMuxerBox)>;
 
 fn ours(keypair: &Keypair, key: Key, patience: Patience) -> Connections {
-    build_with(keypair, &keys(key), Resolver::File("/nonexistent/resolv.conf".into(), 53), patience).unwrap()
+    build_with(keypair, &keys(key), Resolver::File("/nonexistent/resolv.conf".into(), 53), patience)
+        .unwrap()
 }
 
 /// As a release that looks at no greeting has it.
@@ -46,7 +47,10 @@ fn earlier(keypair: &Keypair, key: Key) -> Connections {
     tcp::tokio::Transport::default()
         .and_then(move |socket, _| async move {
             match key {
-                Some(byte) => PnetConfig::new(PreSharedKey::new([byte; 32])).handshake(socket).await.map(Either::Left),
+                Some(byte) => PnetConfig::new(PreSharedKey::new([byte; 32]))
+                    .handshake(socket)
+                    .await
+                    .map(Either::Left),
                 None => Ok(Either::Right(socket)),
             }
         })
@@ -58,7 +62,12 @@ fn earlier(keypair: &Keypair, key: Key) -> Connections {
 }
 
 fn swarm(keypair: Keypair, transport: Connections) -> Swarm<dummy::Behaviour> {
-    Swarm::new(transport, dummy::Behaviour, keypair.public().to_peer_id(), Config::with_tokio_executor())
+    Swarm::new(
+        transport,
+        dummy::Behaviour,
+        keypair.public().to_peer_id(),
+        Config::with_tokio_executor(),
+    )
 }
 
 fn node(key: Key, patience: Patience) -> Swarm<dummy::Behaviour> {
@@ -77,12 +86,16 @@ async fn listen(swarm: &mut Swarm<dummy::Behaviour>) -> Multiaddr {
 }
 
 /// A node that listens, and whether each connection that failed there had another key.
-async fn listening(mut swarm: Swarm<dummy::Behaviour>) -> (Multiaddr, mpsc::UnboundedReceiver<bool>) {
+async fn listening(
+    mut swarm: Swarm<dummy::Behaviour>,
+) -> (Multiaddr, mpsc::UnboundedReceiver<bool>) {
     let address = listen(&mut swarm).await;
     let (failed, failures) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
-            if let SwarmEvent::IncomingConnectionError { error, .. } = swarm.select_next_some().await {
+            if let SwarmEvent::IncomingConnectionError { error, .. } =
+                swarm.select_next_some().await
+            {
                 let _test_is_over = failed.send(is_wrong_key(&error));
             }
         }
@@ -95,7 +108,9 @@ async fn outcome(swarm: &mut Swarm<dummy::Behaviour>, options: DialOpts) -> Resu
     swarm.dial(options).map_err(|error| Cause::of(&error))?;
     loop {
         match swarm.select_next_some().await {
-            SwarmEvent::ConnectionEstablished { endpoint, .. } if endpoint.is_dialer() => return Ok(()),
+            SwarmEvent::ConnectionEstablished { endpoint, .. } if endpoint.is_dialer() => {
+                return Ok(());
+            }
             SwarmEvent::OutgoingConnectionError { error, .. } => return Err(Cause::of(&error)),
             _ => {}
         }
@@ -115,7 +130,9 @@ fn at(socket: std::net::SocketAddr) -> Multiaddr {
 }
 
 /// Somebody who takes connections and is no libp2p peer.
-async fn somebody<F: Future<Output = ()> + Send + 'static>(meet: impl Fn(TcpStream) -> F + Send + 'static) -> Multiaddr {
+async fn somebody<F: Future<Output = ()> + Send + 'static>(
+    meet: impl Fn(TcpStream) -> F + Send + 'static,
+) -> Multiaddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = at(listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -135,7 +152,10 @@ fn impatient() -> Patience {
 async fn a_port_without_listener_refuses() {
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    assert_eq!(cause(None, Patience::default(), at(bound.local_addr().unwrap())).await, Cause::Refused);
+    assert_eq!(
+        cause(None, Patience::default(), at(bound.local_addr().unwrap())).await,
+        Cause::Refused
+    );
 }
 
 #[tokio::test]
@@ -191,7 +211,11 @@ async fn both_ends_know_of_another_key() {
         let (address, mut failures) = listening(node(listener, Patience::default())).await;
         // Often: the noise of a wrong key must never look like anything else.
         for _ in 0..20 {
-            assert_eq!(cause(dialler, Patience::default(), address.clone()).await, Cause::WrongKey, "{dialler:?} {listener:?}");
+            assert_eq!(
+                cause(dialler, Patience::default(), address.clone()).await,
+                Cause::WrongKey,
+                "{dialler:?} {listener:?}"
+            );
             assert_eq!(failures.recv().await, Some(true), "{dialler:?} {listener:?}");
         }
     }
@@ -218,14 +242,21 @@ async fn an_earlier_release_with_another_key_is_not_met() {
         let transport = earlier(&keypair, listener);
         let (theirs, _failures) = listening(swarm(keypair, transport)).await;
         let found = cause(dialler, Patience::default(), theirs).await;
-        assert!(matches!(found, Cause::WrongKey | Cause::HungUp | Cause::Silent | Cause::Unfinished), "{found:?}");
+        assert!(
+            matches!(found, Cause::WrongKey | Cause::HungUp | Cause::Silent | Cause::Unfinished),
+            "{found:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_told_with_the_reason() {
-    let found = cause(None, Patience::default(), "/dns4/nodes.test/tcp/7117".parse().unwrap()).await;
-    assert!(matches!(&found, Cause::Name(reason) if reason.contains("/nonexistent/resolv.conf")), "{found:?}");
+    let found =
+        cause(None, Patience::default(), "/dns4/nodes.test/tcp/7117".parse().unwrap()).await;
+    assert!(
+        matches!(&found, Cause::Name(reason) if reason.contains("/nonexistent/resolv.conf")),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -243,7 +274,10 @@ async fn another_peer_and_this_node_itself_are_told_apart() {
     assert_eq!(outcome(&mut node(None, Patience::default()), meant).await, Err(Cause::Stranger));
     let mut own = node(None, Patience::default());
     let address = listen(&mut own).await;
-    let port = address.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None }).unwrap();
+    let port = address
+        .iter()
+        .find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None })
+        .unwrap();
     let by_a_detour = somebody(move |mut socket| async move {
         let mut onward = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let _closed = tokio::io::copy_bidirectional(&mut socket, &mut onward).await;
@@ -254,7 +288,9 @@ async fn another_peer_and_this_node_itself_are_told_apart() {
 
 #[test]
 fn the_kinds_of_the_system_are_found_in_whatever_wraps_them() {
-    let wrapped = |kind: io::ErrorKind| io::Error::other(noise::Error::Io(io::Error::other(io::Error::from(kind))));
+    let wrapped = |kind: io::ErrorKind| {
+        io::Error::other(noise::Error::Io(io::Error::other(io::Error::from(kind))))
+    };
     assert_eq!(Cause::of_error(&wrapped(io::ErrorKind::HostUnreachable)), Cause::Unreachable);
     assert_eq!(Cause::of_error(&wrapped(io::ErrorKind::ConnectionReset)), Cause::HungUp);
     let strange = wrapped(io::ErrorKind::OutOfMemory);
@@ -264,8 +300,14 @@ fn the_kinds_of_the_system_are_found_in_whatever_wraps_them() {
 #[test]
 fn of_several_addresses_the_one_that_got_furthest_is_told() {
     let address = |text: &str| text.parse::<Multiaddr>().unwrap();
-    let (loopback, near, far) = (address("/ip4/127.0.0.1/tcp/1"), address("/ip4/192.0.2.1/tcp/1"), address("/ip4/192.0.2.2/tcp/1"));
-    let told = |causes: &[(&Multiaddr, Cause)]| Cause::most_telling(causes.iter().map(|(address, cause)| (*address, cause.clone())));
+    let (loopback, near, far) = (
+        address("/ip4/127.0.0.1/tcp/1"),
+        address("/ip4/192.0.2.1/tcp/1"),
+        address("/ip4/192.0.2.2/tcp/1"),
+    );
+    let told = |causes: &[(&Multiaddr, Cause)]| {
+        Cause::most_telling(causes.iter().map(|(address, cause)| (*address, cause.clone())))
+    };
     assert_eq!(told(&[(&near, Cause::WrongKey), (&far, Cause::NoAnswer)]), Cause::WrongKey);
     assert_eq!(told(&[(&near, Cause::Unreachable), (&far, Cause::Refused)]), Cause::Refused);
     assert_eq!(told(&[(&loopback, Cause::Refused), (&far, Cause::NoAnswer)]), Cause::NoAnswer);

@@ -1,4 +1,5 @@
-//! Starts and commits cut short at every change to the directory, by a kill, a power failure or a full disk: the node is itself again.
+//! Starts and commits cut short at every change to the directory, by a kill, a power failure or a
+//! full disk: the node is itself again.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use crate::store::{Batch, Log, Scratch, StoreError};
 struct Told {
     /// Its latest incarnation that may have spoken.
     life: Option<ReplicaId>,
-    /// Its latest incarnation of which something is stored. One of which nothing is, a member brings back to the node if it spoke.
+    /// Its latest incarnation of which something is stored. One of which nothing is, a member
+    /// brings back to the node if it spoke.
     stored: Option<ReplicaId>,
     /// Clicks that were acknowledged.
     clicks: u64,
@@ -25,7 +27,8 @@ fn begin(directory: &Path) -> Result<Life, StoreError> {
     from_directory(directory, false, "crashes".to_owned())
 }
 
-/// A start, and a click that is acknowledged. `told` is called with what may be known outside from then on.
+/// A start, and a click that is acknowledged. `told` is called with what may be known outside from
+/// then on.
 fn run(directory: &Path, mut told: impl FnMut(Told)) -> Result<(), StoreError> {
     let life = begin(directory)?;
     let before = clicks(&life);
@@ -46,19 +49,30 @@ fn clicks(life: &Life) -> u64 {
     u64::try_from(life.map.total("clicks")).unwrap()
 }
 
-/// The start after a crash is the same node, above every incarnation that was told of, with every click.
+/// The start after a crash is the same node, above every incarnation that was told of, with every
+/// click.
 fn is_itself(life: &Life, node: Option<u64>, told: Told, what: &str) {
     assert!(life.copied.is_empty(), "{what}: taken for a copy");
     if let Some(node) = node {
         assert_eq!(life.replica.node, node, "{what}: another node");
     }
     if let Some(before) = told.life {
-        assert!(before.node == life.replica.node && before.generation < life.replica.generation, "{what}: {before:?}, {:?}", life.replica);
+        assert!(
+            before.node == life.replica.node && before.generation < life.replica.generation,
+            "{what}: {before:?}, {:?}",
+            life.replica
+        );
     }
-    if let Some(stored) = told.stored.filter(|stored| life.map.replicas().any(|held| held == *stored)) {
+    if let Some(stored) =
+        told.stored.filter(|stored| life.map.replicas().any(|held| held == *stored))
+    {
         assert!(life.earlier.contains(&stored), "{what}: {stored:?} is not known to have ended");
     }
-    assert!((told.clicks..=told.clicks + 1).contains(&clicks(life)), "{what}: {} clicks of {told:?}", clicks(life));
+    assert!(
+        (told.clicks..=told.clicks + 1).contains(&clicks(life)),
+        "{what}: {} clicks of {told:?}",
+        clicks(life)
+    );
 }
 
 /// A run that was recorded, and what was told after how many changes.
@@ -71,7 +85,9 @@ struct Recorded {
 
 fn record(scratch: &Scratch, directory: &Path, before: Told) -> Recorded {
     let mut told = vec![(0, before)];
-    let (recording, ran) = recorder::record(directory, || run(directory, |now| told.push((recorder::recorded(), now))));
+    let (recording, ran) = recorder::record(directory, || {
+        run(directory, |now| told.push((recorder::recorded(), now)))
+    });
     ran.unwrap();
     let store = scratch.path().join("store");
     if !store.exists() {
@@ -143,7 +159,9 @@ fn power_failure_after_a_kill_undoes_nothing_that_was_relied_on() {
     let directory = directory_of(&scratch);
     let before = settled(&directory);
     let plain = record(&scratch, &directory, before);
-    let renamed = (0..plain.recording.len()).find(|at| plain.recording.name_of(*at).starts_with("Rename")).unwrap();
+    let renamed = (0..plain.recording.len())
+        .find(|at| plain.recording.name_of(*at).starts_with("Rename"))
+        .unwrap();
     let mut told = vec![(0, plain.told.last().unwrap().1)];
     let (recording, ran) = recorder::record(&directory, || {
         recorder::fill_up_after(renamed + 1, false);
@@ -159,10 +177,14 @@ fn power_failure_after_a_kill_undoes_nothing_that_was_relied_on() {
     }
 }
 
-/// Crash after crash, each of a start from what the last one left; with `COUNTER_CRASHES` as many as it says.
+/// Crash after crash, each of a start from what the last one left; with `COUNTER_CRASHES` as many
+/// as it says.
 #[test]
 fn starts_cut_short_one_after_the_other_come_back_as_themselves() {
-    let crashes = std::env::var("COUNTER_CRASHES").ok().and_then(|crashes| crashes.parse().ok()).unwrap_or(60);
+    let crashes = std::env::var("COUNTER_CRASHES")
+        .ok()
+        .and_then(|crashes| crashes.parse().ok())
+        .unwrap_or(60);
     let scratch = Scratch::in_memory();
     let directory = directory_of(&scratch);
     let mut told = settled(&directory);
@@ -172,9 +194,17 @@ fn starts_cut_short_one_after_the_other_come_back_as_themselves() {
         let at = fastrand::usize(..=recorded.recording.len());
         let kept = ways(fastrand::usize(..1 << 40))[fastrand::usize(..4)];
         told = recorded.crash(&directory, at, kept);
-        let what = format!("crash {crash}: {kept:?} before change {at}, {}", recorded.recording.name_of(at));
+        let what = format!(
+            "crash {crash}: {kept:?} before change {at}, {}",
+            recorded.recording.name_of(at)
+        );
         let files = recorded.recording.after_crash(at, kept);
-        is_itself(&begin(&directory).unwrap_or_else(|error| panic!("{what}: {error}")), node, told, &what);
+        is_itself(
+            &begin(&directory).unwrap_or_else(|error| panic!("{what}: {error}")),
+            node,
+            told,
+            &what,
+        );
         // The next crash is of a start from what this one left, not from what the check made of it.
         recorder::lay_out(&directory, &files, &recorded.store);
         let there = clicks(&begin(&directory).unwrap());
@@ -204,11 +234,15 @@ fn disk_that_fills_up_anywhere_is_named_and_harms_nothing() {
                     Ok(()) if !was_full => break,
                     // Full when it closed the file, or where nothing depends on it.
                     Ok(()) => {}
-                    Err(error) => assert!(error.to_string().contains("No space left on device"), "{what}: {error}"),
+                    Err(error) => assert!(
+                        error.to_string().contains("No space left on device"),
+                        "{what}: {error}"
+                    ),
                 }
                 let life = begin(&directory).unwrap_or_else(|error| panic!("{what}: {error}"));
                 is_itself(&life, node, told, &what);
-                told = Told { life: Some(life.replica), stored: told.stored, clicks: clicks(&life) };
+                told =
+                    Told { life: Some(life.replica), stored: told.stored, clicks: clicks(&life) };
             }
         }
     }
@@ -225,14 +259,20 @@ fn child_that_is_killed() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     recorder::kill_after(std::env::var(CHANGES).unwrap().parse().unwrap());
     let text = |life: Option<ReplicaId>| life.map_or("nobody".to_owned(), |life| life.to_string());
-    let told = |told: Told| println!("{TOLD} {} {} {}", text(told.life), text(told.stored), told.clicks);
+    let told =
+        |told: Told| println!("{TOLD} {} {} {}", text(told.life), text(told.stored), told.clicks);
     run(Path::new(&directory), told).unwrap();
 }
 
 /// Whether it was killed, and what may be known outside of it.
 fn run_killed(directory: &Path, changes: usize) -> (bool, Option<Told>) {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "driver::life::crashes::child_that_is_killed"])
+        .args([
+            "--ignored",
+            "--exact",
+            "--nocapture",
+            "driver::life::crashes::child_that_is_killed",
+        ])
         .env(DIRECTORY, directory)
         .env(CHANGES, changes.to_string())
         .stderr(Stdio::inherit())
@@ -244,7 +284,11 @@ fn run_killed(directory: &Path, changes: usize) -> (bool, Option<Told>) {
     let told = said.lines().rev().find_map(|line| line.split_once(TOLD)).map(|(_, told)| {
         let mut words = told.split_whitespace();
         let mut word = || words.next().unwrap();
-        Told { life: word().parse().ok(), stored: word().parse().ok(), clicks: word().parse().unwrap() }
+        Told {
+            life: word().parse().ok(),
+            stored: word().parse().ok(),
+            clicks: word().parse().unwrap(),
+        }
     });
     (was_killed, told)
 }
@@ -252,7 +296,10 @@ fn run_killed(directory: &Path, changes: usize) -> (bool, Option<Told>) {
 /// Every second process is at its first start. With `COUNTER_START_KILLS` as many as it says.
 #[test]
 fn real_process_killed_before_any_change_comes_back_as_itself() {
-    let kills: usize = std::env::var("COUNTER_START_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(40);
+    let kills: usize = std::env::var("COUNTER_START_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok())
+        .unwrap_or(40);
     let scratch = Scratch::new();
     let (directory, first) = (directory_of(&scratch), scratch.path().join("first"));
     let mut told = settled(&directory);
@@ -266,9 +313,14 @@ fn real_process_killed_before_any_change_comes_back_as_itself() {
     let mut killed = 0;
     for kill in 0..kills {
         let is_first = kill % 2 == 1;
-        let (directory, points, kill) = if is_first { (&first, first_points, kill / 2) } else { (&directory, points, kill / 2) };
+        let (directory, points, kill) = if is_first {
+            (&first, first_points, kill / 2)
+        } else {
+            (&directory, points, kill / 2)
+        };
         // Spread over all of them, and each of them before any one again.
-        let changes = if kills / 2 < points { kill * points / (kills / 2).max(1) } else { kill % points };
+        let changes =
+            if kills / 2 < points { kill * points / (kills / 2).max(1) } else { kill % points };
         if is_first {
             std::fs::remove_dir_all(directory).unwrap();
         }
@@ -284,5 +336,7 @@ fn real_process_killed_before_any_change_comes_back_as_itself() {
             told = Told { life: Some(life.replica), stored: now.stored, clicks: clicks(&life) };
         }
     }
-    println!("{killed} of {kills} processes killed, at {points} points of a start and {first_points} of a first one: each itself again");
+    println!(
+        "{killed} of {kills} processes killed, at {points} points of a start and {first_points} of a first one: each itself again"
+    );
 }

@@ -43,12 +43,19 @@ impl Agreement {
         self.shown.values_mut().for_each(|digest| digest.retain(|writer| !map.is_folded(writer)));
     }
 
-    /// Of the enrolled replicas but `own`, one that is not known to hold `own` up to `upto` and every
-    /// record that speaks of lives that ended, or that holds something which is not here. None where
-    /// all agree. O(writers) while the same one is missing, O(writers²) else.
-    pub(super) fn first_without(&mut self, map: &CounterMap, own: ReplicaId, upto: Version) -> Option<ReplicaId> {
+    /// Of the enrolled replicas but `own`, one that is not known to hold `own` up to `upto` and
+    /// every record that speaks of lives that ended, or that holds something which is not here.
+    /// None where all agree. O(writers) while the same one is missing, O(writers²) else.
+    pub(super) fn first_without(
+        &mut self,
+        map: &CounterMap,
+        own: ReplicaId,
+        upto: Version,
+    ) -> Option<ReplicaId> {
         let Self { shown, missing, .. } = self;
-        let lacks = |member: ReplicaId| shown.get(&member).is_none_or(|digest| !map.agrees(own, upto, digest));
+        let lacks = |member: ReplicaId| {
+            shown.get(&member).is_none_or(|digest| !map.agrees(own, upto, digest))
+        };
         let is_enrolled = |member: &ReplicaId| map.seen_of(*member) > 0 && !map.is_ended(*member);
         if let Some(same) = missing.filter(is_enrolled).filter(|member| lacks(*member)) {
             return Some(same);
@@ -57,14 +64,15 @@ impl Agreement {
         *missing
     }
 
-    /// Of the enrolled replicas, all that were not shown to hold `own` up to `upto` and every record
-    /// that speaks of lives that ended. O(writers²).
+    /// Of the enrolled replicas, all that were not shown to hold `own` up to `upto` and every
+    /// record that speaks of lives that ended. O(writers²).
     pub(super) fn behind(&self, map: &CounterMap, own: ReplicaId, upto: Version) -> Vec<ReplicaId> {
         let records: Vec<(ReplicaId, Version)> = map.life_records().collect();
         let shows = |life: &ReplicaId| {
-            self.shown
-                .get(life)
-                .is_some_and(|digest| digest.get(own) >= upto && records.iter().all(|(writer, version)| digest.get(*writer) >= *version))
+            self.shown.get(life).is_some_and(|digest| {
+                digest.get(own) >= upto
+                    && records.iter().all(|(writer, version)| digest.get(*writer) >= *version)
+            })
         };
         map.enrolled().filter(|life| *life != own && !shows(life)).collect()
     }

@@ -1,8 +1,8 @@
 //! When this node claims an incarnation that left, or whose claimants have ended.
 //!
-//! Any synced member that covers a leaver's last statement may claim. So that not everybody does, the
-//! first of the live members claims at once and the others give it time; a claim that comes anyway
-//! costs 16 bytes in a record until the fold.
+//! Any synced member that covers a leaver's last statement may claim. So that not everybody does,
+//! the first of the live members claims at once and the others give it time; a claim that comes
+//! anyway costs 16 bytes in a record until the fold.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,9 @@ pub(super) struct Claims {
 impl Claims {
     /// Exactly these wait now. `later` is drawn for those that are new: 0 to 1.
     pub(super) fn wait_for(&mut self, lives: Vec<ReplicaId>, later: f64, now: Duration) {
-        let since = |life: &ReplicaId| self.open.get(life).copied().unwrap_or(now + TURN.mul_f64(1.0 + later));
+        let since = |life: &ReplicaId| {
+            self.open.get(life).copied().unwrap_or(now + TURN.mul_f64(1.0 + later))
+        };
         self.open = lives.into_iter().map(|life| (life, since(&life))).collect();
     }
 
@@ -32,7 +34,11 @@ impl Claims {
 
     /// Those that this node may claim now: all where it `is_first`.
     pub(super) fn due(&self, is_first: bool, now: Duration) -> Vec<ReplicaId> {
-        self.open.iter().filter(|(_, from)| is_first || **from <= now).map(|(life, _)| *life).collect()
+        self.open
+            .iter()
+            .filter(|(_, from)| is_first || **from <= now)
+            .map(|(life, _)| *life)
+            .collect()
     }
 }
 
@@ -44,7 +50,10 @@ mod tests {
     fn others_wait_their_turn() {
         let (life, mut claims) = (ReplicaId::new(1, 1), Claims::default());
         claims.wait_for(vec![life], 0.5, Duration::ZERO);
-        assert_eq!((claims.due(true, Duration::ZERO), claims.due(false, TURN)), (vec![life], vec![]));
+        assert_eq!(
+            (claims.due(true, Duration::ZERO), claims.due(false, TURN)),
+            (vec![life], vec![])
+        );
         claims.wait_for(vec![life], 0.9, TURN);
         assert_eq!(claims.due(false, TURN.mul_f64(1.5)), [life]);
         claims.wait_for(vec![], 0.0, TURN);

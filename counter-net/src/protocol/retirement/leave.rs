@@ -37,7 +37,8 @@ impl Leave {
         }
     }
 
-    /// Whether the last statement is to be written now. `all_known`: every connected peer is recorded.
+    /// Whether the last statement is to be written now. `all_known`: every connected peer is
+    /// recorded.
     pub(super) fn is_due(&self, all_known: bool, now: Duration) -> bool {
         matches!(self.stage, Stage::Wanted { until } if all_known || now >= until)
     }
@@ -71,21 +72,26 @@ impl Leave {
         }
     }
 
-    /// A member that stays has shown a digest. `is_folded` tells which writers are of no interest any more.
+    /// A member that stays has shown a digest. `is_folded` tells which writers are of no interest
+    /// any more.
     pub(super) fn shown(&mut self, digest: &VersionVector, is_folded: impl Fn(ReplicaId) -> bool) {
         if let Stage::Stated { held, is_covered, .. } = &mut self.stage {
-            *is_covered |= held.iter().all(|(writer, version)| digest.get(writer) >= version || is_folded(writer));
+            *is_covered |= held
+                .iter()
+                .all(|(writer, version)| digest.get(writer) >= version || is_folded(writer));
         }
     }
 
-    /// A member knows that this replica was claimed: by one that covers the last statement, or by an operator's word.
+    /// A member knows that this replica was claimed: by one that covers the last statement, or by
+    /// an operator's word.
     pub(super) fn claimed(&mut self) {
         if let Stage::Stated { is_claimed, .. } = &mut self.stage {
             *is_claimed = true;
         }
     }
 
-    /// Whether nothing is left to do: a member covers the last statement, or nobody takes anything of this replica any more.
+    /// Whether nothing is left to do: a member covers the last statement, or nobody takes anything
+    /// of this replica any more.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Stated { is_covered, is_claimed, .. } if is_covered || is_claimed)
     }

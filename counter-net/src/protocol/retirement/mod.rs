@@ -1,10 +1,10 @@
-//! Ended incarnations: who claims them, the successor's work a step at a time and at a bounded rate,
-//! and what this node does when it leaves or when its own incarnation was ended.
+//! Ended incarnations: who claims them, the successor's work a step at a time and at a bounded
+//! rate, and what this node does when it leaves or when its own incarnation was ended.
 //!
-//! `docs/retirement.md` draws it. The steps themselves are the core's (`Inheritance`); this room knows
-//! when each may be taken. Its state is [`Retirement`], which nothing outside changes but through its
-//! verbs: [`Leave`] is this node's own leave, [`Agreement`] what the enrolled have shown, [`Claims`]
-//! what waits to be claimed.
+//! `docs/retirement.md` draws it. The steps themselves are the core's (`Inheritance`); this room
+//! knows when each may be taken. Its state is [`Retirement`], which nothing outside changes but
+//! through its verbs: [`Leave`] is this node's own leave, [`Agreement`] what the enrolled have
+//! shown, [`Claims`] what waits to be claimed.
 //!
 //! Invariant: a step is taken only when every enrolled replica was shown to hold what it rests on.
 
@@ -32,8 +32,8 @@ const STEP_INTERVAL: Duration = Duration::from_millis(250);
 /// Peers that are asked for their digests at one look.
 const ASKED_A_STEP: usize = 8;
 
-/// How long at most a node has run before it absorbs a successor that ended at its work. A node that
-/// crashes again and again would otherwise leave half of that work behind each time.
+/// How long at most a node has run before it absorbs a successor that ended at its work. A node
+/// that crashes again and again would otherwise leave half of that work behind each time.
 const AFTER_ONE_THAT_FAILED: Duration = Duration::from_secs(60);
 
 /// How many times longer than the work takes a node has run before it, where another ended at it.
@@ -76,10 +76,12 @@ impl Retirement {
 }
 
 impl Replicator {
-    /// Claims an incarnation that is lost for good, as an operator says it is. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
+    /// Claims an incarnation that is lost for good, as an operator says it is. Feed
+    /// [`Input::LocalChange`](super::Input::LocalChange) afterwards.
     ///
     /// # Errors
-    /// As [`force_retire`](Self::force_retire), and where it was heard of within the last ten minutes: nothing changed.
+    /// As [`force_retire`](Self::force_retire), and where it was heard of within the last ten
+    /// minutes: nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
         self.may_retire(replica, ended)?;
         let ago = self.members.last_word(ended).map(|last_word| self.now.saturating_sub(last_word));
@@ -89,11 +91,17 @@ impl Replicator {
         }
     }
 
-    /// As [`retire`](Self::retire), however late the incarnation was heard of. What it counted and no other node holds is lost.
+    /// As [`retire`](Self::retire), however late the incarnation was heard of. What it counted and
+    /// no other node holds is lost.
     ///
     /// # Errors
-    /// The incarnation is not known, is this replica's own, has ended already, or is live: nothing changed.
-    pub fn force_retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
+    /// The incarnation is not known, is this replica's own, has ended already, or is live: nothing
+    /// changed.
+    pub fn force_retire(
+        &mut self,
+        replica: &mut Replica,
+        ended: ReplicaId,
+    ) -> Result<(), RetireError> {
         self.may_retire(replica, ended)?;
         self.claim_node(replica, ended);
         Ok(())
@@ -114,21 +122,32 @@ impl Replicator {
     }
 
     fn is_live(&self, life: ReplicaId) -> bool {
-        self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life && entry.is_live())
+        self.members
+            .get(NodeId(life.node))
+            .is_some_and(|entry| entry.replica == life && entry.is_live())
     }
 
-    /// Claims an incarnation, and those before it that it had no time to claim: what a node wrote is folded in the order of its incarnations.
+    /// Claims an incarnation, and those before it that it had no time to claim: what a node wrote
+    /// is folded in the order of its incarnations.
     fn claim_node(&mut self, replica: &mut Replica, ended: ReplicaId) {
-        let is_before =
-            |life: &ReplicaId| life.node == ended.node && life.generation < ended.generation && *life != self.own && !self.is_live(*life);
+        let is_before = |life: &ReplicaId| {
+            life.node == ended.node
+                && life.generation < ended.generation
+                && *life != self.own
+                && !self.is_live(*life)
+        };
         let before: Vec<ReplicaId> = replica.map().enrolled().filter(is_before).collect();
         before.into_iter().chain([ended]).for_each(|life| self.claim(replica, life));
     }
 
-    /// Claims an earlier incarnation of this very node, which has ended, whether anything of it is known here or not. One that left, and held more than
-    /// is here, is claimed once that is here. Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
+    /// Claims an earlier incarnation of this very node, which has ended, whether anything of it is
+    /// known here or not. One that left, and held more than is here, is claimed once that is here.
+    /// Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
     pub fn claim_earlier(&mut self, replica: &mut Replica, earlier: ReplicaId) {
-        if earlier != self.own && !replica.map().is_ended(earlier) && replica.map().covers_final_of(earlier) {
+        if earlier != self.own
+            && !replica.map().is_ended(earlier)
+            && replica.map().covers_final_of(earlier)
+        {
             self.claim(replica, earlier);
         }
     }
@@ -145,7 +164,9 @@ impl Replicator {
     /// Of the enrolled replicas, one that this heir waits for; None where it waits for nobody.
     pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
         let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
-        replica.map().first_without(self.own, upto, |member| self.retirement.agreement.shown(member))
+        replica
+            .map()
+            .first_without(self.own, upto, |member| self.retirement.agreement.shown(member))
     }
 
     /// What all others must hold before the next step; None where it needs nobody.
@@ -166,10 +187,12 @@ impl Replicator {
         self.timers.set_by(Timer::Retire, self.now);
     }
 
-    /// Looks whether a step may be taken, takes it, and comes back while there is work. O(writers) where nothing changed and one replica is missing.
+    /// Looks whether a step may be taken, takes it, and comes back while there is work. O(writers)
+    /// where nothing changed and one replica is missing.
     pub(super) fn on_retire(&mut self, replica: &mut Replica) {
         if self.leaving {
-            // Whoever takes this life over takes over its work: nothing may be written any more that might come too late for that.
+            // Whoever takes this life over takes over its work: nothing may be written any more
+            // that might come too late for that.
             self.retirement.agreement.want(false);
             return self.pursue_leave(replica);
         }
@@ -202,19 +225,31 @@ impl Replicator {
         self.out.stats.lives_ended = replica.map().ended_count();
     }
 
-    /// Claims those that left, and those whose claimants have all ended, where it is this node's turn.
+    /// Claims those that left, and those whose claimants have all ended, where it is this node's
+    /// turn.
     fn claim_waiting(&mut self, replica: &mut Replica) {
         if self.retirement.is_stale {
             let later = self.rng.f64();
-            let waiting = replica.map().without_successor().into_iter().filter(|life| *life != self.own).collect();
+            let waiting = replica
+                .map()
+                .without_successor()
+                .into_iter()
+                .filter(|life| *life != self.own)
+                .collect();
             self.retirement.claims.wait_for(waiting, later, self.now);
             self.claim_own_earlier(replica);
             self.look_for_later(replica);
         }
-        if self.retirement.claims.is_empty() || !self.is_synced() || replica.map().is_ended(self.own) {
+        if self.retirement.claims.is_empty()
+            || !self.is_synced()
+            || replica.map().is_ended(self.own)
+        {
             return;
         }
-        let is_first = !self.members.iter().any(|(_, entry)| entry.is_live() && entry.synced && entry.replica < self.own);
+        let is_first = !self
+            .members
+            .iter()
+            .any(|(_, entry)| entry.is_live() && entry.synced && entry.replica < self.own);
         for life in self.retirement.claims.due(is_first, self.now) {
             if replica.map().covers_final_of(life) {
                 self.claim(replica, life);
@@ -222,24 +257,35 @@ impl Replicator {
         }
     }
 
-    /// Claims the incarnations of this very node before this one: they ended when it started. A start from a directory claims those that it remembers;
-    /// others may know more, such as of a disk that was set back, or of a node that has a name and no disk.
+    /// Claims the incarnations of this very node before this one: they ended when it started. A
+    /// start from a directory claims those that it remembers; others may know more, such as of a
+    /// disk that was set back, or of a node that has a name and no disk.
     fn claim_own_earlier(&mut self, replica: &mut Replica) {
         // Without a name and a disk nothing was this node's before.
         let has_past = self.numbering.asks() || self.committed.promised().is_some();
-        if !has_past || !self.is_synced() || self.numbering.is_open() || replica.map().is_ended(self.own) {
+        if !has_past
+            || !self.is_synced()
+            || self.numbering.is_open()
+            || replica.map().is_ended(self.own)
+        {
             return;
         }
-        let is_earlier = |life: &ReplicaId| life.node == self.own.node && life.generation < self.own.generation;
+        let is_earlier =
+            |life: &ReplicaId| life.node == self.own.node && life.generation < self.own.generation;
         let earlier: Vec<ReplicaId> = replica.map().enrolled().filter(is_earlier).collect();
-        for life in earlier.into_iter().filter(|life| replica.map().covers_final_of(*life)).collect::<Vec<_>>() {
+        for life in earlier
+            .into_iter()
+            .filter(|life| replica.map().covers_final_of(*life))
+            .collect::<Vec<_>>()
+        {
             self.claim(replica, life);
         }
     }
 
     fn inherit(&mut self, replica: &mut Replica, mut work: Inheritance) {
         let bytes_max = self.step_bytes();
-        // A directory may be older than what others hold of its node: it folds nothing before it has met them.
+        // A directory may be older than what others hold of its node: it folds nothing before it
+        // has met them.
         if !self.is_synced() || !self.in_touch() || self.is_too_early(replica, &work) {
             self.retirement.work = Some(work);
             return;
@@ -282,10 +328,12 @@ impl Replicator {
         self.out.notify(Notice::Changed { keys: Vec::new() });
     }
 
-    /// Whether another has ended at this very work, and this node has not run for some time itself. How long depends on the work: what takes no time is
-    /// not left half done.
+    /// Whether another has ended at this very work, and this node has not run for some time itself.
+    /// How long depends on the work: what takes no time is not left half done.
     fn is_too_early(&self, replica: &Replica, work: &Inheritance) -> bool {
-        let was_at_work = |life: &ReplicaId| replica.map().record(*life).is_some_and(counter_core::Record::is_absorbing);
+        let was_at_work = |life: &ReplicaId| {
+            replica.map().record(*life).is_some_and(counter_core::Record::is_absorbing)
+        };
         if work.has_begun() || !work.lives().iter().any(was_at_work) {
             return false;
         }
@@ -295,11 +343,13 @@ impl Replicator {
         self.now < self.started + takes.saturating_mul(PATIENCE_FACTOR).min(AFTER_ONE_THAT_FAILED)
     }
 
-    /// Where all that claimed an incarnation have ended, it is claimed anew before one of them is absorbed: with its claimant's record the word that it
-    /// ended would go. True where something was claimed.
+    /// Where all that claimed an incarnation have ended, it is claimed anew before one of them is
+    /// absorbed: with its claimant's record the word that it ended would go. True where something
+    /// was claimed.
     fn claim_for_the_ended(&mut self, replica: &mut Replica) -> bool {
         let open = replica.map().without_successor().into_iter().filter(|life| *life != self.own);
-        let open: Vec<ReplicaId> = open.filter(|life| replica.map().covers_final_of(*life)).collect();
+        let open: Vec<ReplicaId> =
+            open.filter(|life| replica.map().covers_final_of(*life)).collect();
         let is_any = !open.is_empty();
         open.into_iter().for_each(|life| self.claim(replica, life));
         is_any
@@ -320,11 +370,13 @@ impl Replicator {
 
     /// A step's share of the rate, and no more than one gossip message carries.
     fn step_bytes(&self) -> usize {
-        let share = (self.config.adoption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
+        let share =
+            (self.config.adoption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
         share.min(self.config.payload_bytes_max / 2).max(1)
     }
 
-    /// Asks some of the peers that did not show what this heir waits for; what they miss comes to them as always.
+    /// Asks some of the peers that did not show what this heir waits for; what they miss comes to
+    /// them as always.
     fn ask_behind(&mut self, replica: &Replica, upto: Version) {
         let mut behind = self.behind(replica, upto);
         self.rng.shuffle(&mut behind);
@@ -336,12 +388,22 @@ impl Replicator {
         }
     }
 
-    /// Goes on as a new writer: this life was ended by others, somebody else writes under its id, or a second process ran above it.
+    /// Goes on as a new writer: this life was ended by others, somebody else writes under its id,
+    /// or a second process ran above it.
     pub(super) fn renew(&mut self, replica: &mut Replica) {
-        let lives = replica.map().replicas().filter(|life| life.node == self.own.node).map(|life| life.generation);
-        let latest = ReplicaId { generation: lives.fold(self.own.generation, u64::max), ..self.own };
-        let life = ReplicaId { generation: latest.follows().generation | u64::from(self.rng.u32(..)), ..self.own };
-        let (before, is_certain) = (self.own, self.is_below_ended(replica) && !replica.map().is_ended(self.own));
+        let lives = replica
+            .map()
+            .replicas()
+            .filter(|life| life.node == self.own.node)
+            .map(|life| life.generation);
+        let latest =
+            ReplicaId { generation: lives.fold(self.own.generation, u64::max), ..self.own };
+        let life = ReplicaId {
+            generation: latest.follows().generation | u64::from(self.rng.u32(..)),
+            ..self.own
+        };
+        let (before, is_certain) =
+            (self.own, self.is_below_ended(replica) && !replica.map().is_ended(self.own));
         let Ok(changed) = replica.renew(life) else { return };
         if is_certain {
             // Nobody else writes as the one before.
@@ -381,7 +443,8 @@ impl Replicator {
             let entry = self.members.get(peer);
             entry.is_some_and(|entry| replica.map().seen_of(entry.replica) > 0)
         };
-        let all_known = self.sources.iter().all(|(peer, source)| source.failures > 0 || known(peer));
+        let all_known =
+            self.sources.iter().all(|(peer, source)| source.failures > 0 || known(peer));
         if !self.retirement.leave.is_due(all_known, self.now) {
             return;
         }
@@ -395,7 +458,8 @@ impl Replicator {
         }
     }
 
-    /// Until a member was shown to cover the last statement, those that may are asked again and again.
+    /// Until a member was shown to cover the last statement, those that may are asked again and
+    /// again.
     fn pursue_leave(&mut self, replica: &mut Replica) {
         if !self.retirement.leave.is_wanted() || self.retirement.leave.is_over() {
             return;
@@ -404,7 +468,8 @@ impl Replicator {
         if !self.retirement.leave.has_stated() {
             return self.state_leave(replica);
         }
-        let mut peers: Vec<NodeId> = self.sources.nodes().filter(|peer| self.may_succeed(replica, *peer)).collect();
+        let mut peers: Vec<NodeId> =
+            self.sources.nodes().filter(|peer| self.may_succeed(replica, *peer)).collect();
         self.rng.shuffle(&mut peers);
         for peer in peers.into_iter().take(ASKED_A_STEP) {
             if !self.awaits(peer, |asked| asked.tells_digest()) {
@@ -413,17 +478,22 @@ impl Replicator {
         }
     }
 
-    /// Whether a connected peer may hold what this leaver leaves: it is live, known, and does not leave itself.
+    /// Whether a connected peer may hold what this leaver leaves: it is live, known, and does not
+    /// leave itself.
     fn may_succeed(&self, replica: &Replica, peer: NodeId) -> bool {
-        self.members
-            .get(peer)
-            .is_some_and(|entry| entry.is_live() && self.retirement.leave.serves(entry.replica) && !replica.map().has_left(entry.replica))
+        self.members.get(peer).is_some_and(|entry| {
+            entry.is_live()
+                && self.retirement.leave.serves(entry.replica)
+                && !replica.map().has_left(entry.replica)
+        })
     }
 
     /// Whether a leave is over: None where this node does not leave for good.
     pub(super) fn has_left_for_good(&self, replica: &Replica) -> Option<bool> {
         let leave = &self.retirement.leave;
-        let nobody = || leave.has_stated() && !self.sources.nodes().any(|peer| self.may_succeed(replica, peer));
+        let nobody = || {
+            leave.has_stated() && !self.sources.nodes().any(|peer| self.may_succeed(replica, peer))
+        };
         leave.is_wanted().then(|| leave.is_over() || replica.map().is_ended(self.own) || nobody())
     }
 
@@ -432,7 +502,8 @@ impl Replicator {
         self.retirement.leave.has_stated()
     }
 
-    /// A member says that the incarnation which asked it has ended. If it is this one, a leaver is done by that, and any other goes on as a new one.
+    /// A member says that the incarnation which asked it has ended. If it is this one, a leaver is
+    /// done by that, and any other goes on as a new one.
     pub(super) fn told_ended(&mut self, asker: ReplicaId) {
         if asker == self.own {
             self.retirement.leave.claimed();
@@ -440,8 +511,9 @@ impl Replicator {
         }
     }
 
-    /// How many of the versions in `held` this node does not promise to keep, by writer: those that are not committed, and where it leaves those that its
-    /// last statement does not name. O(writers log writers).
+    /// How many of the versions in `held` this node does not promise to keep, by writer: those that
+    /// are not committed, and where it leaves those that its last statement does not name.
+    /// O(writers log writers).
     pub(super) fn not_promised(&self, held: &VersionVector) -> VersionVector {
         let mut behind = self.committed.behind(held);
         if let Some(stated) = self.retirement.leave.stated() {
@@ -461,7 +533,13 @@ impl Replicator {
     }
 
     /// A leaver of an earlier release, which held `have`, names this node its successor.
-    pub(super) fn take_bequest(&mut self, replica: &mut Replica, from: ReplicaId, heir: ReplicaId, have: &VersionVector) {
+    pub(super) fn take_bequest(
+        &mut self,
+        replica: &mut Replica,
+        from: ReplicaId,
+        heir: ReplicaId,
+        have: &VersionVector,
+    ) {
         let map = replica.map();
         let covers = have.iter().all(|(writer, version)| map.counted_up_to(writer) >= version);
         if heir == self.own && from != self.own && covers && self.is_synced() && !self.leaving {
@@ -470,7 +548,13 @@ impl Replicator {
     }
 
     /// The incarnation of a peer sent its own digest.
-    pub(super) fn shown(&mut self, replica: &Replica, peer: NodeId, generation: Option<u64>, digest: &VersionVector) {
+    pub(super) fn shown(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        generation: Option<u64>,
+        digest: &VersionVector,
+    ) {
         let Some(life) = self.life_heard(replica, peer, generation) else { return };
         self.snapshots.show(life, digest);
         if self.may_succeed(replica, peer) {
@@ -480,31 +564,50 @@ impl Replicator {
     }
 
     /// Which enrolled replica speaks, if one does.
-    pub(super) fn life_heard(&self, replica: &Replica, peer: NodeId, generation: Option<u64>) -> Option<ReplicaId> {
+    pub(super) fn life_heard(
+        &self,
+        replica: &Replica,
+        peer: NodeId,
+        generation: Option<u64>,
+    ) -> Option<ReplicaId> {
         let life = ReplicaId::new(peer.0, generation?);
-        (life != self.own && replica.map().seen_of(life) > 0 && !replica.map().is_ended(life)).then_some(life)
+        (life != self.own && replica.map().seen_of(life) > 0 && !replica.map().is_ended(life))
+            .then_some(life)
     }
 
     fn first_without(&mut self, replica: &Replica, upto: Version) -> Option<ReplicaId> {
         // A crash takes this node back to its disk, so its own word counts no more than another's.
         let map = replica.map();
-        match self.committed.promised().is_some_and(|on_disk| !map.agrees(self.own, upto, on_disk)) {
+        match self.committed.promised().is_some_and(|on_disk| !map.agrees(self.own, upto, on_disk))
+        {
             true => Some(self.own),
             false => self.retirement.agreement.first_without(map, self.own, upto),
         }
     }
 
-    /// Connected peers whose digest does not yet show `upto` and every record that speaks of lives that ended.
+    /// Connected peers whose digest does not yet show `upto` and every record that speaks of lives
+    /// that ended.
     fn behind(&self, replica: &Replica, upto: Version) -> Vec<NodeId> {
         let behind = self.retirement.agreement.behind(replica.map(), self.own, upto);
-        let mut nodes: Vec<NodeId> = behind.into_iter().map(|life| NodeId(life.node)).filter(|node| self.sources.contains(*node)).collect();
+        let mut nodes: Vec<NodeId> = behind
+            .into_iter()
+            .map(|life| NodeId(life.node))
+            .filter(|node| self.sources.contains(*node))
+            .collect();
         nodes.dedup();
         nodes
     }
 
-    /// Whether a peer speaks as a life that has ended: nothing is taken from it but through members.
-    pub(super) fn is_ended(&self, replica: &Replica, peer: NodeId, generation: Option<u64>) -> bool {
-        generation.is_some_and(|generation| replica.map().is_ended(ReplicaId::new(peer.0, generation)))
+    /// Whether a peer speaks as a life that has ended: nothing is taken from it but through
+    /// members.
+    pub(super) fn is_ended(
+        &self,
+        replica: &Replica,
+        peer: NodeId,
+        generation: Option<u64>,
+    ) -> bool {
+        generation
+            .is_some_and(|generation| replica.map().is_ended(ReplicaId::new(peer.0, generation)))
     }
 
     /// The peer's digest, as it is now: what was folded here is no longer of interest.
@@ -517,7 +620,8 @@ impl Replicator {
         self.sources.hear(peer, digest, lacks, self.now);
     }
 
-    /// Records changed, or this node may do more than before: what there is to do for ended incarnations is looked up anew.
+    /// Records changed, or this node may do more than before: what there is to do for ended
+    /// incarnations is looked up anew.
     pub(super) fn look_for_ended(&mut self) {
         self.retirement.is_stale = true;
         self.timers.set_by(Timer::Retire, self.now);

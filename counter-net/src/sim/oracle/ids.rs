@@ -27,7 +27,8 @@ struct Sent {
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     sent: Vec<Sent>,
-    /// By dedup entry (a single id, or eight numbers of a client) and who wrote it, when it was written last.
+    /// By dedup entry (a single id, or eight numbers of a client) and who wrote it, when it was
+    /// written last.
     entries: BTreeMap<(bool, String, ReplicaId), u64>,
     clock: u64,
     /// Entries of a kind that every writer keeps.
@@ -50,7 +51,14 @@ impl Ids {
 
     /// Makes an id; returns its number.
     pub(super) fn make(&mut self, text: String) -> usize {
-        self.sent.push(Sent { text, copies: 0, first: 0, may_double: false, may_be_cleared: false, may_be_refused: false });
+        self.sent.push(Sent {
+            text,
+            copies: 0,
+            first: 0,
+            may_double: false,
+            may_be_cleared: false,
+            may_be_refused: false,
+        });
         self.sent.len() - 1
     }
 
@@ -59,24 +67,41 @@ impl Ids {
         (self.sent[number].text.clone(), counter_of(number), id_amount(number % ID_UNITS_MAX))
     }
 
-    /// A node that writes as `writer` answered an add with an id. `shows` is how often the id counted there before.
-    pub(super) fn answered(&mut self, number: usize, writer: ReplicaId, how: Once, shows: i8) -> Result<(), Failure> {
+    /// A node that writes as `writer` answered an add with an id. `shows` is how often the id
+    /// counted there before.
+    pub(super) fn answered(
+        &mut self,
+        number: usize,
+        writer: ReplicaId,
+        how: Once,
+        shows: i8,
+    ) -> Result<(), Failure> {
         let (is_of_client, name) = entry(&self.sent[number].text);
-        // Of several copies the first may be the one that stands, and the writers remember that one for the shortest time.
+        // Of several copies the first may be the one that stands, and the writers remember that one
+        // for the shortest time.
         let is_remembered = self.is_remembered(number, self.sent[number].first);
         let sent = &mut self.sent[number];
         match how {
             Once::Repeated if sent.copies == 0 => {
-                return Err(Failure::WrongValue(format!("the id {} is refused and was never applied", sent.text)));
+                return Err(Failure::WrongValue(format!(
+                    "the id {} is refused and was never applied",
+                    sent.text
+                )));
             }
             Once::CannotTell if is_remembered && sent.copies > 0 => {
-                return Err(Failure::WrongValue(format!("nobody can tell of the id {}, which must be remembered", sent.text)));
+                return Err(Failure::WrongValue(format!(
+                    "nobody can tell of the id {}, which must be remembered",
+                    sent.text
+                )));
             }
             Once::CannotTell => sent.may_be_refused |= sent.copies == 0,
             Once::Repeated => {}
             Once::Applied => {
                 if shows > 0 && (is_remembered || is_of_client) {
-                    return Err(Failure::WrongValue(format!("the id {} counts at a node that applies it again", sent.text)));
+                    return Err(Failure::WrongValue(format!(
+                        "the id {} counts at a node that applies it again",
+                        sent.text
+                    )));
                 }
                 sent.may_double |= shows > 0;
                 self.clock += 1;
@@ -92,7 +117,10 @@ impl Ids {
     /// Ids with several copies of which the entries may be gone before the copies meet.
     fn forget(&mut self) {
         for number in 0..self.sent.len() {
-            if self.sent[number].copies > 0 && !self.sent[number].may_double && !self.is_remembered(number, self.sent[number].first) {
+            if self.sent[number].copies > 0
+                && !self.sent[number].may_double
+                && !self.is_remembered(number, self.sent[number].first)
+            {
                 self.sent[number].may_double = true;
             }
         }
@@ -101,7 +129,8 @@ impl Ids {
     /// Whether fewer entries of an id's kind were written since, anywhere, than every writer keeps.
     fn is_remembered(&self, number: usize, since: u64) -> bool {
         let (kind, _) = entry(&self.sent[number].text);
-        self.entries.iter().filter(|((other, ..), at)| *other == kind && **at > since).count() < self.dedup_max
+        self.entries.iter().filter(|((other, ..), at)| *other == kind && **at > since).count()
+            < self.dedup_max
     }
 
     /// A reset may have seen some copies of the ids of a counter.
@@ -118,15 +147,20 @@ impl Ids {
         read_ids(map.total(&counter_of(number)), count).map_or(0, |times| times[number - first])
     }
 
-    /// No id counts more often than it was applied, or less often than not at all by more than that.
+    /// No id counts more often than it was applied, or less often than not at all by more than
+    /// that.
     pub(super) fn look(&self, map: &CounterMap) -> Result<(), String> {
         for first in (0..self.sent.len()).step_by(ID_UNITS_MAX) {
             let count = ID_UNITS_MAX.min(self.sent.len() - first);
             let counter = counter_of(first);
-            let times = read_ids(map.total(&counter), count).map_err(|rest| format!("{counter} shows {rest} that no id added"))?;
+            let times = read_ids(map.total(&counter), count)
+                .map_err(|rest| format!("{counter} shows {rest} that no id added"))?;
             for (sent, times) in self.sent[first..first + count].iter().zip(times) {
                 if times > sent.copies || times < -sent.copies {
-                    return Err(format!("the id {} counts {times} times and was applied {} times", sent.text, sent.copies));
+                    return Err(format!(
+                        "the id {} counts {times} times and was applied {} times",
+                        sent.text, sent.copies
+                    ));
                 }
             }
         }
@@ -143,7 +177,10 @@ impl Ids {
             let most = if sent.may_double { sent.copies.max(1) } else { 1 };
             let least = if sent.may_be_cleared || sent.may_be_refused { 0 } else { 1 };
             if !(least..=most).contains(&times) {
-                let what = format!("the id {} was applied {} times and counts {times} times in the end", sent.text, sent.copies);
+                let what = format!(
+                    "the id {} was applied {} times and counts {times} times in the end",
+                    sent.text, sent.copies
+                );
                 return Err(Failure::WrongValue(what));
             }
         }
@@ -158,7 +195,10 @@ fn counter_of(number: usize) -> String {
 
 /// The dedup entry that an id is kept in: whether it is a client's, and which.
 fn entry(text: &str) -> (bool, String) {
-    match text.rsplit_once(':').and_then(|(client, number)| Some((client, number.parse::<u64>().ok()?))) {
+    match text
+        .rsplit_once(':')
+        .and_then(|(client, number)| Some((client, number.parse::<u64>().ok()?)))
+    {
         Some((client, number)) => (true, format!("{client}:{}", number / ID_CHUNK)),
         None => (false, text.to_owned()),
     }

@@ -21,7 +21,8 @@ pub struct Mix {
     pub pauses: &'static [u64],
     /// The share of stories whose pages and payloads hold a few cells only, in a hundred.
     pub cramped: u8,
-    /// The share of stories in which new nodes also dial nodes that are gone, and discovery takes its time, in a hundred.
+    /// The share of stories in which new nodes also dial nodes that are gone, and discovery takes
+    /// its time, in a hundred.
     pub stale: u8,
     /// How long a leaving node may take before its process ends all the same.
     pub patience: Duration,
@@ -66,7 +67,8 @@ pub struct Mix {
     pub retire_living: u8,
     /// A node's disk begins or ends to lag: nothing is committed meanwhile.
     pub lag: u8,
-    /// A node's disk fills up, or has room again: nothing is committed and the node refuses adds meanwhile.
+    /// A node's disk fills up, or has room again: nothing is committed and the node refuses adds
+    /// meanwhile.
     pub full: u8,
     /// Restores of an earlier copy of a directory.
     pub restore: u8,
@@ -93,7 +95,8 @@ pub struct Mix {
     pub clean: bool,
     /// In the end a majority of copies and a stable total must be had.
     pub majority: bool,
-    /// In the end exactly one replica is left of each process that was killed, and an operator who retires those that are named has a majority of copies.
+    /// In the end exactly one replica is left of each process that was killed, and an operator who
+    /// retires those that are named has a majority of copies.
     pub names_missing: bool,
 }
 
@@ -148,19 +151,38 @@ const CALM: Mix = Mix {
 
 impl Mix {
     /// Cuts of both kinds, resets, newcomers.
-    pub const PARTITIONS: Mix = Mix { name: "partitions", reset: 6, newcomer: 2, cut: 4, cut_one_way: 3, heal: 5, ..CALM };
+    pub const PARTITIONS: Mix =
+        Mix { name: "partitions", reset: 6, newcomer: 2, cut: 4, cut_one_way: 3, heal: 5, ..CALM };
     /// The same, with crashes of nodes that have directories.
     pub const CRASHES: Mix = Mix { name: "crashes", crash: 8, restart: 12, ..Self::PARTITIONS };
     /// Kills of nodes without directories, which an operator retires.
-    pub const KILLS: Mix = Mix { name: "kills", directories: 0, kill: 5, newcomer: 6, retire: 3, ..Self::PARTITIONS };
+    pub const KILLS: Mix =
+        Mix { name: "kills", directories: 0, kill: 5, newcomer: 6, retire: 3, ..Self::PARTITIONS };
     /// Ids sent again at other nodes, in cuts; nobody ends.
     pub const IDS: Mix = Mix { name: "ids", id: 10, again: 10, twice: 10, ..Self::PARTITIONS };
 
     /// Leaves for good while newcomers know nobody but the leaver.
-    pub const LEAVES: Mix =
-        Mix { name: "leaves", directories: 0, reset: 10, newcomer: 4, lonely: 3, leave: 4, leave_behind: 6, cramped: 100, ..CALM };
+    pub const LEAVES: Mix = Mix {
+        name: "leaves",
+        directories: 0,
+        reset: 10,
+        newcomer: 4,
+        lonely: 3,
+        leave: 4,
+        leave_behind: 6,
+        cramped: 100,
+        ..CALM
+    };
     /// More adds taken back than the table keeps.
-    pub const TAKEN_BACK: Mix = Mix { name: "taken back", flood_twice: 4, dedup_max: Some(16), again: 4, cut: 4, heal: 6, ..CALM };
+    pub const TAKEN_BACK: Mix = Mix {
+        name: "taken back",
+        flood_twice: 4,
+        dedup_max: Some(16),
+        again: 4,
+        cut: 4,
+        heal: 6,
+        ..CALM
+    };
     /// Ids sent twice while nodes with directories are killed.
     pub const IDS_AND_CRASHES: Mix = Mix {
         name: "ids and crashes",
@@ -178,24 +200,75 @@ impl Mix {
         ..CALM
     };
     /// A table that fills up while nodes with directories are killed.
-    pub const FULL_TABLES: Mix = Mix { name: "full tables", flood: 6, again: 20, dedup_max: Some(16), crash: 6, restart: 10, ..CALM };
+    pub const FULL_TABLES: Mix = Mix {
+        name: "full tables",
+        flood: 6,
+        again: 20,
+        dedup_max: Some(16),
+        crash: 6,
+        restart: 10,
+        ..CALM
+    };
     /// Leaves for good over links between continents, with peers that hang; no operator helps.
-    pub const ROLLS: Mix =
-        Mix { name: "rolls", directories: 0, newcomer: 6, leave: 6, hang: 1, links: &[Link::wide], operator: false, cramped: 0, ..CALM };
+    pub const ROLLS: Mix = Mix {
+        name: "rolls",
+        directories: 0,
+        newcomer: 6,
+        leave: 6,
+        hang: 1,
+        links: &[Link::wide],
+        operator: false,
+        cramped: 0,
+        ..CALM
+    };
     /// More names than a node takes, made on two sides of a cut.
-    pub const NAMES: Mix = Mix { name: "names", names: 8, counters_max: Some(40), cut: 4, heal: 3, cramped: 0, ..CALM };
+    pub const NAMES: Mix = Mix {
+        name: "names",
+        names: 8,
+        counters_max: Some(40),
+        cut: 4,
+        heal: 3,
+        cramped: 0,
+        ..CALM
+    };
     /// Disks that lag behind what their nodes show.
-    pub const LAGGING_DISKS: Mix = Mix { name: "lagging disks", reset: 10, lag: 6, full: 3, crash: 10, restart: 16, ..CALM };
+    pub const LAGGING_DISKS: Mix =
+        Mix { name: "lagging disks", reset: 10, lag: 6, full: 3, crash: 10, restart: 16, ..CALM };
     /// Resets of counters of which clients send the same add to two nodes.
-    pub const RESETS_OF_IDS: Mix = Mix { name: "resets of ids", reset: 10, resets_ids: true, id: 6, twice: 14, cut: 4, heal: 6, ..CALM };
+    pub const RESETS_OF_IDS: Mix = Mix {
+        name: "resets of ids",
+        reset: 10,
+        resets_ids: true,
+        id: 6,
+        twice: 14,
+        cut: 4,
+        heal: 6,
+        ..CALM
+    };
     /// Directories set back to an earlier time.
-    pub const RESTORES: Mix = Mix { name: "restores", reset: 6, crash: 8, restart: 12, restore: 4, ..CALM };
+    pub const RESTORES: Mix =
+        Mix { name: "restores", reset: 6, crash: 8, restart: 12, restore: 4, ..CALM };
     /// More incarnations than a digest may name.
-    pub const LONG_DIGESTS: Mix =
-        Mix { name: "long digests", directories: 30, kill: 8, newcomer: 10, digest_replicas_max: Some(12), clean: false, ..CALM };
+    pub const LONG_DIGESTS: Mix = Mix {
+        name: "long digests",
+        directories: 30,
+        kill: 8,
+        newcomer: 10,
+        digest_replicas_max: Some(12),
+        clean: false,
+        ..CALM
+    };
     /// Kills without directories, and nobody who retires them.
-    pub const NO_OPERATOR: Mix =
-        Mix { name: "no operator", directories: 0, kill: 4, newcomer: 6, operator: false, clean: false, names_missing: true, ..CALM };
+    pub const NO_OPERATOR: Mix = Mix {
+        name: "no operator",
+        directories: 0,
+        kill: 4,
+        newcomer: 6,
+        operator: false,
+        clean: false,
+        names_missing: true,
+        ..CALM
+    };
     /// Kills of nodes without directories, which come back under their names; nobody retires them.
     pub const NAMED: Mix = Mix {
         name: "named",
@@ -211,7 +284,14 @@ impl Mix {
         ..CALM
     };
     /// An operator who retires nodes that run.
-    pub const RETIRED_ALIVE: Mix = Mix { name: "retired alive", cut: 6, heal: 4, retire_living: 4, pauses: &[20, 800, 4000], ..CALM };
+    pub const RETIRED_ALIVE: Mix = Mix {
+        name: "retired alive",
+        cut: 6,
+        heal: 4,
+        retire_living: 4,
+        pauses: &[20, 800, 4000],
+        ..CALM
+    };
     /// All that happens, but retiring the living and bounds.
     pub const EVERYTHING: Mix = Mix {
         name: "everything",

@@ -70,7 +70,11 @@ impl Story {
                 let mut less = self.clone();
                 less.steps.drain(at..(at + size).min(self.steps.len()));
                 left -= 1;
-                if less.play().is_err_and(|failure| self::kind(&failure) == kind) { self = less } else { at += size }
+                if less.play().is_err_and(|failure| self::kind(&failure) == kind) {
+                    self = less
+                } else {
+                    at += size
+                }
             }
             size = if size == 1 { 0 } else { size.div_ceil(2) };
         }
@@ -82,12 +86,21 @@ impl Story {
         let link = self.mix.links[dice.usize(..self.mix.links.len())]();
         let is_cramped = dice.u8(..100) < self.mix.cramped;
         let mut protocol = if is_cramped { cramped(&mut dice) } else { ProtocolConfig::default() };
-        protocol.digest_replicas_max = self.mix.digest_replicas_max.unwrap_or(protocol.digest_replicas_max);
-        // Alone, nobody can tell an earlier state of a disk from the latest: a node that is told of peers waits for one of them.
+        protocol.digest_replicas_max =
+            self.mix.digest_replicas_max.unwrap_or(protocol.digest_replicas_max);
+        // Alone, nobody can tell an earlier state of a disk from the latest: a node that is told of
+        // peers waits for one of them.
         protocol.peers_named = self.mix.restore > 0;
         let is_stale = dice.u8(..100) < self.mix.stale;
         let discovery = Duration::from_millis(if is_stale { dice.u64(..2000) } else { 0 });
-        let config = SimConfig { discovery, seed: self.seed, protocol, link, retirement: true, ..SimConfig::default() };
+        let config = SimConfig {
+            discovery,
+            seed: self.seed,
+            protocol,
+            link,
+            retirement: true,
+            ..SimConfig::default()
+        };
         let mut sim = Sim::new(SimConfig {
             named: self.mix.named,
             counters_max: self.mix.counters_max.unwrap_or(config.counters_max),
@@ -115,7 +128,10 @@ impl Story {
 fn kind(failure: &Failure) -> String {
     let text = failure.to_string();
     let words = text.lines().next().unwrap_or_default().split_whitespace();
-    words.filter(|word| word.chars().all(|letter| letter.is_alphabetic() || letter == ',')).collect::<Vec<_>>().join(" ")
+    words
+        .filter(|word| word.chars().all(|letter| letter.is_alphabetic() || letter == ','))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Pages and payloads of a few cells.
@@ -183,12 +199,17 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn play(&mut self, steps: &[Step]) -> Result<(), Failure> {
         match self.play_all(steps) {
-            Err(Failure::BadOutput(what)) if what.contains("JoinRefused") && self.is_beyond_bounds() => Ok(()),
+            Err(Failure::BadOutput(what))
+                if what.contains("JoinRefused") && self.is_beyond_bounds() =>
+            {
+                Ok(())
+            }
             played => played,
         }
     }
 
-    /// Whether parts that were cut off from each other have made more counters than one node takes: from then on it may refuse them.
+    /// Whether parts that were cut off from each other have made more counters than one node takes:
+    /// from then on it may refuse them.
     fn is_beyond_bounds(&self) -> bool {
         let Some(counters_max) = self.mix.counters_max else { return false };
         let maps = || self.actors.iter().filter_map(|actor| self.sim.map(actor.host));
@@ -208,22 +229,37 @@ impl Stage<'_> {
         self.peace()
     }
 
-    /// What each node holds (writers as node, incarnation and version; in brackets those that ended) and shows.
+    /// What each node holds (writers as node, incarnation and version; in brackets those that
+    /// ended) and shows.
     fn shown(&self) -> String {
         let of = |actor: &Actor| {
             let map = self.sim.map(actor.host)?;
             let writer = |id: ReplicaId| {
-                let node =
-                    self.actors.iter().find(|actor| self.sim.writer(actor.host).node == id.node).map_or(usize::MAX, |actor| actor.number);
+                let node = self
+                    .actors
+                    .iter()
+                    .find(|actor| self.sim.writer(actor.host).node == id.node)
+                    .map_or(usize::MAX, |actor| actor.number);
                 let held = format!("{node}.{}@{}", id.generation >> 32, map.seen_of(id));
                 if map.is_ended(id) { format!("[{held}]") } else { held }
             };
-            let signed = |value: i128| if value < 0 { format!("-{:x}", -value) } else { format!("{value:x}") };
-            let values = map.counters().flat_map(|counter| map.regions(counter).map(move |(region, value)| (counter, region, value)));
-            let mut values: Vec<String> = values.map(|(counter, region, value)| format!("{counter}/{region} {}", signed(value))).collect();
+            let signed = |value: i128| {
+                if value < 0 { format!("-{:x}", -value) } else { format!("{value:x}") }
+            };
+            let values = map.counters().flat_map(|counter| {
+                map.regions(counter).map(move |(region, value)| (counter, region, value))
+            });
+            let mut values: Vec<String> = values
+                .map(|(counter, region, value)| format!("{counter}/{region} {}", signed(value)))
+                .collect();
             values.sort();
             let writers: Vec<String> = map.replicas().map(writer).collect();
-            Some(format!("{:2} holds {} shows {}", actor.number, writers.join(" "), values.join(", ")))
+            Some(format!(
+                "{:2} holds {} shows {}",
+                actor.number,
+                writers.join(" "),
+                values.join(", ")
+            ))
         };
         self.actors.iter().filter_map(of).collect::<Vec<_>>().join("\n     ")
     }
@@ -238,21 +274,27 @@ impl Stage<'_> {
 
     /// The host of a node that runs.
     fn up(&self, number: usize) -> Option<usize> {
-        self.actors.iter().find(|actor| actor.number == number).map(|actor| actor.host).filter(|host| self.sim.is_up(*host))
+        self.actors
+            .iter()
+            .find(|actor| actor.number == number)
+            .map(|actor| actor.host)
+            .filter(|host| self.sim.is_up(*host))
     }
 
     /// The host of a node that takes adds.
     fn taking(&self, number: usize) -> Option<usize> {
         let actor = &self.actors[self.actor(number)?];
         let is_full = actor.directory.as_ref().is_some_and(|directory| directory.is_full);
-        (self.sim.is_up(actor.host) && !self.is_leaving(actor.host) && !is_full).then_some(actor.host)
+        (self.sim.is_up(actor.host) && !self.is_leaving(actor.host) && !is_full)
+            .then_some(actor.host)
     }
 
     fn is_leaving(&self, host: usize) -> bool {
         self.leaving.iter().any(|leave| leave.host == host)
     }
 
-    /// Lets time run. Nodes that leave end when they are through, and directories that do not lag commit.
+    /// Lets time run. Nodes that leave end when they are through, and directories that do not lag
+    /// commit.
     fn run_for(&mut self, time: Duration) -> Result<(), Failure> {
         let end = self.sim.now() + time;
         loop {
@@ -279,8 +321,15 @@ impl Stage<'_> {
     fn commit(&mut self, at: usize) {
         let host = self.actors[at].host;
         let Some(map) = self.sim.map(host).filter(|_| self.has_copies()) else { return };
-        let (map, seen) = (map.clone(), self.sim.ledger.as_ref().map(|ledger| ledger.owed(host)).unwrap_or_default());
-        let Some(directory) = self.actors[at].directory.as_mut().filter(|directory| !directory.lags) else { return };
+        let (map, seen) = (
+            map.clone(),
+            self.sim.ledger.as_ref().map(|ledger| ledger.owed(host)).unwrap_or_default(),
+        );
+        let Some(directory) =
+            self.actors[at].directory.as_mut().filter(|directory| !directory.lags)
+        else {
+            return;
+        };
         if directory.copies.len() == COPIES_MAX {
             directory.copies.remove(0);
         }
@@ -310,8 +359,12 @@ impl Stage<'_> {
             self.ledger().ends(host);
             if is_covered {
                 // A member may have covered it and have left alone, or been killed, since.
-                let gone = self.lost.iter().filter(|(at, _)| *at >= leave.since).map(|(_, seen)| seen);
-                let down = self.actors.iter().filter(|actor| !self.sim.is_up(actor.host) && !actor.is_gone);
+                let gone =
+                    self.lost.iter().filter(|(at, _)| *at >= leave.since).map(|(_, seen)| seen);
+                let down = self
+                    .actors
+                    .iter()
+                    .filter(|actor| !self.sim.is_up(actor.host) && !actor.is_gone);
                 let directories = down.filter_map(|actor| actor.directory.as_ref()?.seen());
                 let survivors: Vec<&Seen> = directories.chain(gone).collect();
                 self.sim.ledger.as_ref().map_or(Ok(()), |ledger| ledger.left(&seen, &survivors))?;
@@ -325,19 +378,28 @@ impl Stage<'_> {
 
     /// Who may cover a leaver: it runs, listens, stays and is synced.
     fn may_cover(&self, host: usize) -> bool {
-        !self.is_leaving(host) && !self.sim.is_mute(host) && self.sim.machine(host).is_some_and(Replicator::is_synced)
+        !self.is_leaving(host)
+            && !self.sim.is_mute(host)
+            && self.sim.machine(host).is_some_and(Replicator::is_synced)
     }
 
-    /// Who may cover this leaver from now on. Nobody where links may be cut, or where it says nothing.
+    /// Who may cover this leaver from now on. Nobody where links may be cut, or where it says
+    /// nothing.
     fn company_of(&self, host: usize) -> Vec<usize> {
         let may_be_cut = self.mix.cut > 0 || self.mix.cut_one_way > 0 || self.mix.lonely > 0;
-        let others = self.actors.iter().map(|actor| actor.host).filter(|other| *other != host && self.may_cover(*other));
+        let others = self
+            .actors
+            .iter()
+            .map(|actor| actor.host)
+            .filter(|other| *other != host && self.may_cover(*other));
         if may_be_cut || self.sim.is_mute(host) { Vec::new() } else { others.collect() }
     }
 
     fn act(&mut self, act: &Act) -> Result<(), Failure> {
         match act {
-            Act::Start { node, region, has_directory, knows } => self.start(*node, *region, *has_directory, knows),
+            Act::Start { node, region, has_directory, knows } => {
+                self.start(*node, *region, *has_directory, knows)
+            }
             Act::Add { node, counter, is_negative } => self.add(*node, counter, *is_negative),
             Act::Reset { node, key } => self.reset(*node, *key),
             Act::Once { nodes, which } => self.once(nodes, which)?,
@@ -351,18 +413,26 @@ impl Stage<'_> {
             Act::Crash { node, keeps_all } => self.crash(*node, *keeps_all),
             Act::Restart { node } => self.restart(*node, None),
             // Alone, nobody can tell an earlier state of a disk from the latest.
-            Act::Restore { node, back } => {
-                self.restart(*node, Some(*back).filter(|_| self.actors.iter().any(|actor| self.sim.is_up(actor.host))))
-            }
+            Act::Restore { node, back } => self.restart(
+                *node,
+                Some(*back).filter(|_| self.actors.iter().any(|actor| self.sim.is_up(actor.host))),
+            ),
             Act::Lag { node, lags, is_full } => {
                 let directory = self.actor(*node).and_then(|at| self.actors[at].directory.as_mut());
-                directory.into_iter().for_each(|directory| (directory.lags, directory.is_full) = (*lags, *is_full));
+                directory
+                    .into_iter()
+                    .for_each(|directory| (directory.lags, directory.is_full) = (*lags, *is_full));
             }
             Act::Leave { node } => {
                 if let Some(host) = self.up(*node).filter(|host| !self.is_leaving(*host)) {
                     self.sim.hand(host, Input::Leave { for_good: true }, None);
                     let since = self.sim.now();
-                    self.leaving.push(Leaving { host, since, until: since + self.mix.patience, company: self.company_of(host) });
+                    self.leaving.push(Leaving {
+                        host,
+                        since,
+                        until: since + self.mix.patience,
+                        company: self.company_of(host),
+                    });
                     if let Some(at) = self.actor(*node) {
                         self.actors[at].is_gone = true;
                     }
@@ -372,7 +442,10 @@ impl Stage<'_> {
                 if let (Some(host), Some(lost)) = (self.up(*at), self.actor(*node)) {
                     let lost = self.actors[lost].host;
                     let writer = self.sim.writer(lost);
-                    let may = host != lost && self.knows_all(host) && !self.is_given_up(host) && !self.takes_over(lost);
+                    let may = host != lost
+                        && self.knows_all(host)
+                        && !self.is_given_up(host)
+                        && !self.takes_over(lost);
                     if may && self.sim.retire(host, lost) && self.sim.is_up(lost) {
                         self.ledger().retired_alive(writer);
                     }
@@ -380,7 +453,11 @@ impl Stage<'_> {
             }
             Act::Cut { from, to, both_ways } => {
                 let hosts = |numbers: &[usize]| -> Vec<usize> {
-                    numbers.iter().filter_map(|number| self.actor(*number)).map(|at| self.actors[at].host).collect()
+                    numbers
+                        .iter()
+                        .filter_map(|number| self.actor(*number))
+                        .map(|at| self.actors[at].host)
+                        .collect()
                 };
                 let (from, to) = (hosts(from), hosts(to));
                 if *both_ways { self.sim.cut(&from, &to) } else { self.sim.cut_one_way(&from, &to) }
@@ -398,23 +475,32 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Whether a node has heard of everybody who stays: an operator retires nobody where it has not.
+    /// Whether a node has heard of everybody who stays: an operator retires nobody where it has
+    /// not.
     fn knows_all(&self, host: usize) -> bool {
         let Some(map) = self.sim.map(host) else { return false };
-        self.actors.iter().filter(|actor| !actor.is_gone).all(|actor| map.record(self.sim.writer(actor.host)).is_some())
+        self.actors
+            .iter()
+            .filter(|actor| !actor.is_gone)
+            .all(|actor| map.record(self.sim.writer(actor.host)).is_some())
     }
 
-    /// Whether a node is taking over what others that ended had counted. Who retires it while it runs may take over the same: a documented
-    /// limit.
+    /// Whether a node is taking over what others that ended had counted. Who retires it while it
+    /// runs may take over the same: a documented limit.
     fn takes_over(&self, host: usize) -> bool {
         let writer = self.sim.writer(host);
-        self.sim.is_up(host) && self.sim.map(host).is_some_and(|map| !map.inheritance(writer).is_empty())
+        self.sim.is_up(host)
+            && self.sim.map(host).is_some_and(|map| !map.inheritance(writer).is_empty())
     }
 
-    /// Whether somebody has retired a node that runs and has not heard of it. Nodes that retire each other do not agree again: likewise.
+    /// Whether somebody has retired a node that runs and has not heard of it. Nodes that retire
+    /// each other do not agree again: likewise.
     fn is_given_up(&self, host: usize) -> bool {
         let writer = self.sim.writer(host);
-        self.actors.iter().filter_map(|actor| self.sim.map(actor.host)).any(|map| map.is_ended(writer))
+        self.actors
+            .iter()
+            .filter_map(|actor| self.sim.map(actor.host))
+            .any(|map| map.is_ended(writer))
     }
 
     fn start(&mut self, number: usize, region: usize, has_directory: bool, knows: &Knows) {
@@ -423,7 +509,9 @@ impl Stage<'_> {
         self.ledger().begins(host, writer, None);
         match knows {
             Knows::Everybody => self.connect(host, self.is_stale),
-            Knows::Only(other) => self.up(*other).into_iter().for_each(|other| self.sim.connect(host, other)),
+            Knows::Only(other) => {
+                self.up(*other).into_iter().for_each(|other| self.sim.connect(host, other))
+            }
         }
         let directory = has_directory.then(Directory::default);
         if has_directory && self.mix.lag > 0 {
@@ -432,15 +520,25 @@ impl Stage<'_> {
         self.actors.push(Actor { number, host, directory, is_gone: false });
     }
 
-    /// Connects a host to everybody else who is up, as discovery does; a stale one names those who are gone as well.
+    /// Connects a host to everybody else who is up, as discovery does; a stale one names those who
+    /// are gone as well.
     fn connect(&mut self, host: usize, is_stale: bool) {
-        let others = self.actors.iter().map(|actor| actor.host).filter(|other| *other != host && (is_stale || self.sim.is_up(*other)));
+        let others = self
+            .actors
+            .iter()
+            .map(|actor| actor.host)
+            .filter(|other| *other != host && (is_stale || self.sim.is_up(*other)));
         others.collect::<Vec<_>>().into_iter().for_each(|other| self.sim.connect(host, other));
     }
 
     /// Cuts end, and discovery has introduced all to all.
     fn heal(&mut self) {
-        let hosts: Vec<usize> = self.actors.iter().map(|actor| actor.host).filter(|host| self.sim.is_up(*host)).collect();
+        let hosts: Vec<usize> = self
+            .actors
+            .iter()
+            .map(|actor| actor.host)
+            .filter(|host| self.sim.is_up(*host))
+            .collect();
         hosts.into_iter().for_each(|host| self.connect(host, false));
         self.sim.heal();
     }
@@ -503,7 +601,9 @@ impl Stage<'_> {
 
     fn send(&mut self, host: usize, id: usize) -> Result<(), Failure> {
         let (text, counter, amount) = self.ledger().ids.add(id);
-        let shows = self.sim.map(host).map_or(0, |map| self.sim.ledger.as_ref().map_or(0, |ledger| ledger.ids.shows(map, id)));
+        let shows = self.sim.map(host).map_or(0, |map| {
+            self.sim.ledger.as_ref().map_or(0, |ledger| ledger.ids.shows(map, id))
+        });
         if let Some(how) = self.sim.add_once_unwatched(host, &text, &counter, amount) {
             let writer = self.sim.writer(host);
             self.ledger().ids.answered(id, writer, how, shows)?;
@@ -531,17 +631,21 @@ impl Stage<'_> {
         }
     }
 
-    /// Which nodes know each other, by way of others too; a directory whose node is down is one of them. Where they are not one whole, the ledger hears
-    /// of the parts.
+    /// Which nodes know each other, by way of others too; a directory whose node is down is one of
+    /// them. Where they are not one whole, the ledger hears of the parts.
     fn note_parts(&mut self) {
-        let stays = |actor: &&Actor| self.sim.is_up(actor.host) || (actor.directory.is_some() && !actor.is_gone);
+        let stays = |actor: &&Actor| {
+            self.sim.is_up(actor.host) || (actor.directory.is_some() && !actor.is_gone)
+        };
         let hosts: Vec<usize> = self.actors.iter().filter(stays).map(|actor| actor.host).collect();
         let map = |host: usize| self.sim.map(host).or_else(|| self.sim.disk(host));
-        let knows = |a: usize, b: usize| map(a).is_some_and(|map| map.record(self.sim.writer(b)).is_some());
+        let knows =
+            |a: usize, b: usize| map(a).is_some_and(|map| map.record(self.sim.writer(b)).is_some());
         let mut parts: Vec<Vec<usize>> = Vec::new();
         for host in &hosts {
-            let (known, others): (Vec<_>, Vec<_>) =
-                parts.into_iter().partition(|part| part.iter().any(|other| knows(*host, *other) || knows(*other, *host)));
+            let (known, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| {
+                part.iter().any(|other| knows(*host, *other) || knows(*other, *host))
+            });
             parts = others;
             parts.push(known.concat().into_iter().chain([*host]).collect());
         }
@@ -549,7 +653,10 @@ impl Stage<'_> {
             let staying: Vec<ReplicaId> = hosts.iter().map(|host| self.sim.writer(*host)).collect();
             let mut ledger = self.sim.ledger.take().expect("a stage has one");
             let map = |host: usize| self.sim.map(host).or_else(|| self.sim.disk(host));
-            let maps: Vec<Vec<&CounterMap>> = parts.iter().map(|part| part.iter().filter_map(|host| map(*host)).collect()).collect();
+            let maps: Vec<Vec<&CounterMap>> = parts
+                .iter()
+                .map(|part| part.iter().filter_map(|host| map(*host)).collect())
+                .collect();
             ledger.killed_apart(&maps, |writer| !staying.contains(&writer));
             self.sim.ledger = Some(ledger);
         }
@@ -557,7 +664,12 @@ impl Stage<'_> {
 
     /// Starts a node again: from all that it held, from its last commit, or from an earlier one.
     fn restart(&mut self, number: usize, back: Option<usize>) {
-        let Some(at) = self.actor(number).filter(|at| !self.sim.is_up(self.actors[*at].host) && !self.actors[*at].is_gone) else { return };
+        let Some(at) = self
+            .actor(number)
+            .filter(|at| !self.sim.is_up(self.actors[*at].host) && !self.actors[*at].is_gone)
+        else {
+            return;
+        };
         let host = self.actors[at].host;
         let Some(directory) = self.actors[at].directory.as_mut() else {
             // It comes back under its name, with nothing.
@@ -579,11 +691,13 @@ impl Stage<'_> {
         };
         self.sim.restart(host, true);
         let writer = self.sim.writer(host);
-        // In an earlier state, which others have given up, it may show until it has caught up what was reset since.
+        // In an earlier state, which others have given up, it may show until it has caught up what
+        // was reset since.
         self.ledger().begins(host, writer, Some(seen).filter(|_| back.is_none()));
     }
 
-    /// All faults end, every directory comes back, clients send their ids again, and all must be equal and right.
+    /// All faults end, every directory comes back, clients send their ids again, and all must be
+    /// equal and right.
     fn peace(&mut self) -> Result<(), Failure> {
         if self.prints {
             println!("peace");
@@ -605,7 +719,12 @@ impl Stage<'_> {
         }
         self.wait("equal", |stage| stage.sim.is_converged() && stage.all_synced())?;
         self.sim.ledger.as_mut().expect("a stage has one").compare()?;
-        let hosts: Vec<usize> = self.actors.iter().map(|actor| actor.host).filter(|host| self.sim.is_up(*host)).collect();
+        let hosts: Vec<usize> = self
+            .actors
+            .iter()
+            .map(|actor| actor.host)
+            .filter(|host| self.sim.is_up(*host))
+            .collect();
         for id in 0..self.ledger().ids.len() {
             let host = hosts[self.dice.usize(..hosts.len())];
             self.send(host, id)?;
@@ -613,17 +732,22 @@ impl Stage<'_> {
         self.wait("equal after the ids were sent again", |stage| stage.sim.is_converged())?;
         if self.mix.clean {
             self.wait("clean", |stage| {
-                // A node that leaves uncovered says so, and may have been the only one to know of another that left.
+                // A node that leaves uncovered says so, and may have been the only one to know of
+                // another that left.
                 if stage.mix.operator || stage.leaves_uncovered > 0 {
                     stage.sim.retire_absent(hosts[0]);
                 }
-                hosts.iter().all(|host| stage.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len()))
-                    && stage.sim.is_converged()
+                hosts.iter().all(|host| {
+                    stage.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len())
+                }) && stage.sim.is_converged()
             })?;
         }
         self.ledger().compare()?;
         let ids = self.sim.ledger.as_ref().map(|ledger| &ledger.ids);
-        hosts.iter().filter_map(|host| self.sim.map(*host)).try_for_each(|map| ids.map_or(Ok(()), |ids| ids.check(map)))?;
+        hosts
+            .iter()
+            .filter_map(|host| self.sim.map(*host))
+            .try_for_each(|map| ids.map_or(Ok(()), |ids| ids.check(map)))?;
         if self.mix.names_missing {
             self.check_missing(&hosts)?;
         }
@@ -648,25 +772,36 @@ impl Stage<'_> {
             }
             if self.sim.now() >= end {
                 let shown = self.shown();
-                return Err(Failure::NotConverged(format!("not {what} after {PEACE:?} of peace\n{shown}")));
+                return Err(Failure::NotConverged(format!(
+                    "not {what} after {PEACE:?} of peace\n{shown}"
+                )));
             }
         }
     }
 
-    /// What kills left is bounded, and named: one enrolled replica for each node that was killed. Once these are retired, nothing is left.
+    /// What kills left is bounded, and named: one enrolled replica for each node that was killed.
+    /// Once these are retired, nothing is left.
     fn check_missing(&mut self, hosts: &[usize]) -> Result<(), Failure> {
         let up: Vec<ReplicaId> = hosts.iter().map(|host| self.sim.writer(*host)).collect();
-        let mut killed: Vec<ReplicaId> =
-            self.actors.iter().map(|actor| self.sim.writer(actor.host)).filter(|id| !up.contains(id)).collect();
+        let mut killed: Vec<ReplicaId> = self
+            .actors
+            .iter()
+            .map(|actor| self.sim.writer(actor.host))
+            .filter(|id| !up.contains(id))
+            .collect();
         killed.sort_unstable();
         let missing: Vec<ReplicaId> = self.sim.missing(hosts[0]);
         if let Some(id) = missing.iter().find(|id| killed.binary_search(id).is_err()) {
-            return Err(Failure::NotConverged(format!("{id} is missing, and no process that was killed wrote as it\n{}", self.shown())));
+            return Err(Failure::NotConverged(format!(
+                "{id} is missing, and no process that was killed wrote as it\n{}",
+                self.shown()
+            )));
         }
         self.wait("clean once those are retired that are missing", |stage| {
             stage.sim.retire_absent(hosts[0]);
-            hosts.iter().all(|host| stage.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len()))
-                && stage.sim.is_converged()
+            hosts.iter().all(|host| {
+                stage.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len())
+            }) && stage.sim.is_converged()
         })
     }
 
@@ -678,7 +813,9 @@ impl Stage<'_> {
         let (waited, stable) = (self.sim.waited(waiting), self.sim.stable_total(host, "clicks"));
         match (waited, stable) {
             (Some(Waited::Reached), Some(_)) => Ok(()),
-            (waited, stable) => Err(Failure::NotConverged(format!("a majority of copies: {waited:?}, a stable total: {stable:?}"))),
+            (waited, stable) => Err(Failure::NotConverged(format!(
+                "a majority of copies: {waited:?}, a stable total: {stable:?}"
+            ))),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A story as data: steps drawn from a seed before anything happens, so that one can be printed, and left out.
+//! A story as data: steps drawn from a seed before anything happens, so that one can be printed,
+//! and left out.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +11,8 @@ const COUNTERS: [&str; 3] = ["clicks", "likes", "carts"];
 /// Nodes that a story ever has.
 pub(super) const NODES_MAX: usize = 12;
 
-/// One act, and how long the world runs after it. Acts name nodes by number; one that is down, or never was, does nothing.
+/// One act, and how long the world runs after it. Acts name nodes by number; one that is down, or
+/// never was, does nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub act: Act,
@@ -120,7 +122,8 @@ struct Node {
 /// The steps of a seed's story.
 pub(super) fn steps(mix: &Mix, seed: u64) -> Vec<Step> {
     let dice = fastrand::Rng::with_seed(seed ^ 0x0a1c_1e5e);
-    let mut author = Author { mix, dice, steps: Vec::new(), nodes: Vec::new(), ids: 0, clients: [0; 3] };
+    let mut author =
+        Author { mix, dice, steps: Vec::new(), nodes: Vec::new(), ids: 0, clients: [0; 3] };
     author.write();
     author.steps
 }
@@ -157,7 +160,8 @@ impl Author<'_> {
     }
 
     fn any(&mut self, fits: impl Fn(&Node) -> bool) -> Option<usize> {
-        let fitting: Vec<usize> = (0..self.nodes.len()).filter(|node| fits(&self.nodes[*node])).collect();
+        let fitting: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| fits(&self.nodes[*node])).collect();
         (!fitting.is_empty()).then(|| fitting[self.dice.usize(..fitting.len())])
     }
 

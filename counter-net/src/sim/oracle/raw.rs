@@ -50,7 +50,13 @@ impl Sim {
     }
 
     /// Adds with an id; None where it was refused. The node is told separately.
-    pub(super) fn add_once_unwatched(&mut self, host: usize, id: &str, counter: &str, amount: i64) -> Option<Once> {
+    pub(super) fn add_once_unwatched(
+        &mut self,
+        host: usize,
+        id: &str,
+        counter: &str,
+        amount: i64,
+    ) -> Option<Once> {
         self.hosts[host].alive.as_mut()?.replica.add_once(id, counter, amount).ok()
     }
 
@@ -61,8 +67,14 @@ impl Sim {
         self.hand(host, Input::LocalChange, None);
     }
 
-    /// Resets a region of a counter. Returns the version of the change, if there was anything to reset.
-    pub(super) fn reset_unwatched(&mut self, host: usize, counter: &str, region: &str) -> Option<Version> {
+    /// Resets a region of a counter. Returns the version of the change, if there was anything to
+    /// reset.
+    pub(super) fn reset_unwatched(
+        &mut self,
+        host: usize,
+        counter: &str,
+        region: &str,
+    ) -> Option<Version> {
         self.hosts[host].alive.as_mut()?.replica.reset(counter, region).ok()?
     }
 }

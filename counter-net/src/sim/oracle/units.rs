@@ -1,6 +1,8 @@
-//! Amounts that tell adds apart: each is a power of a base, so a value reads back as how often each add counts.
+//! Amounts that tell adds apart: each is a power of a base, so a value reads back as how often each
+//! add counts.
 
-/// Adds that one key can tell apart: the greatest amount is 4^15, below the 2^32 that an add may have.
+/// Adds that one key can tell apart: the greatest amount is 4^15, below the 2^32 that an add may
+/// have.
 pub(super) const UNITS_MAX: usize = 16;
 /// Adds with an id that one counter can tell apart: the greatest amount is 16^7.
 pub(super) const ID_UNITS_MAX: usize = 8;
@@ -18,11 +20,16 @@ pub(super) fn id_amount(place: usize) -> i64 {
     1 << (4 * place)
 }
 
-/// The set of adds that a value counts, as bits by place. `is_negative` tells which of the `count` adds are subtractions.
+/// The set of adds that a value counts, as bits by place. `is_negative` tells which of the `count`
+/// adds are subtractions.
 ///
 /// # Errors
 /// The place of an add that counts twice or with the wrong sign, and what it counts.
-pub(super) fn read(value: i128, count: usize, is_negative: impl Fn(usize) -> bool) -> Result<u32, (usize, i128)> {
+pub(super) fn read(
+    value: i128,
+    count: usize,
+    is_negative: impl Fn(usize) -> bool,
+) -> Result<u32, (usize, i128)> {
     let (mut rest, mut shown) = (value, 0);
     for place in 0..count {
         let sign = if is_negative(place) { -1 } else { 1 };
@@ -58,7 +65,9 @@ mod tests {
         let mut dice = fastrand::Rng::with_seed(1);
         for _ in 0..1000 {
             let (set, negative) = (dice.u32(..1 << UNITS_MAX), dice.u32(..1 << UNITS_MAX));
-            let signed = |place: usize| i128::from(amount(place)) * if negative >> place & 1 == 1 { -1 } else { 1 };
+            let signed = |place: usize| {
+                i128::from(amount(place)) * if negative >> place & 1 == 1 { -1 } else { 1 }
+            };
             let value = (0..UNITS_MAX).filter(|place| set >> place & 1 == 1).map(signed).sum();
             assert_eq!(read(value, UNITS_MAX, |place| negative >> place & 1 == 1), Ok(set));
         }

@@ -1,5 +1,5 @@
-//! A disk that loses power or fills up at any change, and a process that is killed there: what this thread changes is recorded, and any moment of it
-//! is laid out again.
+//! A disk that loses power or fills up at any change, and a process that is killed there: what this
+//! thread changes is recorded, and any moment of it is laid out again.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -42,7 +42,9 @@ impl From<&Change<'_>> for Owned {
     fn from(change: &Change<'_>) -> Self {
         match *change {
             Change::Create(name) => Self::Create(name.to_owned()),
-            Change::Write(name, offset, bytes) => Self::Write(name.to_owned(), offset, bytes.to_vec()),
+            Change::Write(name, offset, bytes) => {
+                Self::Write(name.to_owned(), offset, bytes.to_vec())
+            }
             Change::Resize(name, len) => Self::Resize(name.to_owned(), len),
             Change::Sync(name) => Self::Sync(name.to_owned()),
             Change::Rename(from, to) => Self::Rename(from.to_owned(), to.to_owned()),
@@ -138,7 +140,9 @@ pub(crate) fn record<T>(directory: &Path, work: impl FnOnce() -> T) -> (Recordin
 }
 
 fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let file = |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+    let file = |entry: fs::DirEntry| {
+        (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+    };
     fs::read_dir(directory).unwrap().flatten().map(file).collect()
 }
 
@@ -157,7 +161,11 @@ impl Recording {
     /// The files after a crash before change `at`.
     pub(crate) fn after_crash(&self, at: usize, kept: Kept) -> BTreeMap<String, Vec<u8>> {
         let mut rng = fastrand::Rng::with_seed(if let Kept::Some(seed) = kept { seed } else { 0 });
-        let mut inodes: Vec<Inode> = self.before.values().map(|bytes| Inode { durable: bytes.clone(), pending: Vec::new() }).collect();
+        let mut inodes: Vec<Inode> = self
+            .before
+            .values()
+            .map(|bytes| Inode { durable: bytes.clone(), pending: Vec::new() })
+            .collect();
         let mut names: BTreeMap<String, usize> = self.before.keys().cloned().zip(0..).collect();
         // As of each change of names that is not synced; the first is on the disk.
         let mut moments = vec![names.clone()];
@@ -167,11 +175,15 @@ impl Recording {
                     names.insert(name.clone(), inodes.len());
                     inodes.push(Inode::default());
                 }
-                Owned::Write(name, offset, bytes) => inodes[names[name]].pending.push((*offset, Some(bytes.clone()))),
+                Owned::Write(name, offset, bytes) => {
+                    inodes[names[name]].pending.push((*offset, Some(bytes.clone())))
+                }
                 Owned::Resize(name, len) => inodes[names[name]].pending.push((*len, None)),
                 Owned::Sync(name) => {
                     let inode = &mut inodes[names[name]];
-                    std::mem::take(&mut inode.pending).into_iter().for_each(|change| apply(&mut inode.durable, change));
+                    std::mem::take(&mut inode.pending)
+                        .into_iter()
+                        .for_each(|change| apply(&mut inode.durable, change));
                 }
                 Owned::Rename(from, to) => {
                     let inode = names.remove(from).unwrap();
@@ -191,7 +203,10 @@ impl Recording {
         };
         let mut left = |inode: &Inode| {
             let mut bytes = inode.durable.clone();
-            let survives = inode.pending.iter().filter(|_| kept == Kept::All || kept != Kept::Nothing && rng.bool());
+            let survives = inode
+                .pending
+                .iter()
+                .filter(|_| kept == Kept::All || kept != Kept::Nothing && rng.bool());
             survives.for_each(|change| apply(&mut bytes, change.clone()));
             bytes
         };
@@ -210,7 +225,8 @@ fn apply(bytes: &mut Vec<u8>, change: (u64, Option<Vec<u8>>)) {
     }
 }
 
-/// Makes of a directory these files. `store`: a file outside of it that every store is to be a name of, as the one file that it was before the crash.
+/// Makes of a directory these files. `store`: a file outside of it that every store is to be a name
+/// of, as the one file that it was before the crash.
 pub(crate) fn lay_out(directory: &Path, files: &BTreeMap<String, Vec<u8>>, store: &Path) {
     for entry in fs::read_dir(directory).unwrap().flatten() {
         fs::remove_file(entry.path()).unwrap();
@@ -220,7 +236,8 @@ pub(crate) fn lay_out(directory: &Path, files: &BTreeMap<String, Vec<u8>>, store
         if name.starts_with("counter.redb") {
             fs::hard_link(store, &path).unwrap();
         }
-        let file = fs::File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        let file =
+            fs::File::options().create(true).truncate(false).write(true).open(&path).unwrap();
         file.set_len(bytes.len() as u64).unwrap();
         file.write_all_at(bytes, 0).unwrap();
     }

@@ -1,5 +1,5 @@
-//! What the store is measured by, each with its bound: `cargo test --release -p counter-net --lib store::tests -- --ignored --nocapture
-//! --test-threads 1 --skip child` prints all of it.
+//! What the store is measured by, each with its bound: `cargo test --release -p counter-net --lib
+//! store::tests -- --ignored --nocapture --test-threads 1 --skip child` prints all of it.
 
 use super::*;
 
@@ -20,7 +20,11 @@ fn million(what: &str, cell: impl Fn(u64) -> (String, u64)) -> Duration {
     let began = Instant::now();
     let (directory, opened) = open(scratch.path());
     let (took, file) = (began.elapsed(), fs::metadata(directory.store_path()).unwrap().len());
-    println!("{what}: {} cells, {file} bytes of file, loaded in {took:?}, {:?}", opened.map.cell_count(), opened.weight);
+    println!(
+        "{what}: {} cells, {file} bytes of file, loaded in {took:?}, {:?}",
+        opened.map.cell_count(),
+        opened.weight
+    );
     assert_eq!(opened.map.cell_count(), 1_000_001);
     took
 }
@@ -28,9 +32,17 @@ fn million(what: &str, cell: impl Fn(u64) -> (String, u64)) -> Duration {
 #[test]
 #[ignore = "a measurement: run it in release"]
 fn a_million_cells_load_within_two_seconds() {
-    let regular = million("numbered names", |number| (format!("counter-{number:07}"), number % 1000 + 1));
-    let mixed = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let random = million("random names, random amounts", |number| (format!("{:016x}", mixed(number)), mixed(number + 1) % 1_000_000 + 1));
+    let regular =
+        million("numbered names", |number| (format!("counter-{number:07}"), number % 1000 + 1));
+    let mixed = |number: u64| {
+        number
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29)
+            .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    };
+    let random = million("random names, random amounts", |number| {
+        (format!("{:016x}", mixed(number)), mixed(number + 1) % 1_000_000 + 1)
+    });
     assert!(regular.max(random) < Duration::from_secs(2));
 }
 
@@ -79,7 +91,11 @@ fn single_put_rate(time: Duration) -> f64 {
 fn one_durable_adder_is_as_fast_as_single_puts_and_64_share_commits() {
     let time = Duration::from_secs(3);
     let (puts, one, many) = (single_put_rate(time), durable_rate(1, time), durable_rate(64, time));
-    println!("redb {puts:.0} puts/s; durable adds: 1 adder {one:.0}/s ({:.2} x), 64 adders {many:.0}/s ({:.1} x)", one / puts, many / puts);
+    println!(
+        "redb {puts:.0} puts/s; durable adds: 1 adder {one:.0}/s ({:.2} x), 64 adders {many:.0}/s ({:.1} x)",
+        one / puts,
+        many / puts
+    );
     assert!(one >= 0.8 * puts && many >= 10.0 * puts);
 }
 
@@ -117,6 +133,9 @@ fn an_add_that_is_not_waited_for_is_not_slowed_by_the_disk() {
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         beside
     });
-    println!("an add takes {alone:.2} ns without a store, {beside:.2} ns beside {rounds} commits ({:.2} x)", beside / alone);
+    println!(
+        "an add takes {alone:.2} ns without a store, {beside:.2} ns beside {rounds} commits ({:.2} x)",
+        beside / alone
+    );
     assert!(beside < 1.5 * alone);
 }
