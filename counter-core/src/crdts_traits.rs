@@ -4,10 +4,10 @@ use std::convert::Infallible;
 
 use crdts::{CmRDT, CvRDT, ResetRemove, VClock};
 
-use crate::counter_map::CounterMap;
-use crate::delta::Delta;
 use crate::error::JoinError;
-use crate::pn_counter::PnCounter;
+use crate::lattice::counter_map::CounterMap;
+use crate::lattice::delta::Delta;
+use crate::lattice::pn_counter::PnCounter;
 use crate::replica_id::ReplicaId;
 
 impl CvRDT for CounterMap {

@@ -6,8 +6,8 @@
 //!
 //! let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
 //! let mut fra = Replica::new(ReplicaId::new(2, 1), "fra")?;
-//! ord.tally("clicks")?.add(5)?;
-//! fra.tally("clicks")?.add(7)?;
+//! ord.counter("clicks")?.add(5)?;
+//! fra.counter("clicks")?.add(7)?;
 //! ord.flush();
 //! fra.flush();
 //!
@@ -23,75 +23,46 @@
 //! **[`CounterMap`]** holds, of every writer, exactly its cells as of one version. A **[`Delta`]**
 //! is some cells and the spans of versions that they complete.
 //!
-//! | module | what lives there |
+//! | folder | contents |
 //! | --- | --- |
-//! | `replica`, `tally`, `chunk`, `slot`, `bitmap`, `lane`, `local` | the own writer; adds from any thread and by name |
+//! | `replica` | one writer: it flushes, resets, joins, absorbs |
+//! | `lattice` | the map of all counters, what travels between replicas, and how they compare |
+//! | `pending` | adds from any thread, until the next flush |
 //! | `dedup` | adds with an id: each counts once |
-//! | `counter_map`, `writer`, `cell`, `amounts`, `record`, `pn_counter` | the lattice |
-//! | `floors`, `adopted`, `inheritance` | what counts where something was reset or taken over; how an heir takes over lives that ended |
-//! | `delta`, `staging`, `version_vector`, `digest` | what travels, and how one says what one has |
+//! | `incarnation` | what counts after a reset, and how a successor absorbs an incarnation that ended |
 //! | `codec` | the bytes |
-//! | `laws` (feature) | the laws that every lattice keeps, to be called from tests |
 //!
 //! It does not send, store, read a clock or draw random numbers: `counter-net` does, around it.
 
-mod adopted;
-mod amounts;
-mod bitmap;
-mod cell;
-mod chunk;
 mod codec;
-mod counter_map;
 #[cfg(feature = "crdts")]
 mod crdts_traits;
 mod dedup;
-mod delta;
-mod dictionary;
-mod digest;
 mod error;
-mod fields;
-mod floors;
-mod inheritance;
-mod keys;
-mod lane;
-#[cfg(feature = "laws")]
-pub mod laws;
-mod local;
-mod names;
-mod order;
-mod pn_counter;
-mod record;
+mod incarnation;
+mod lattice;
+mod pending;
 mod replica;
 mod replica_id;
-mod slot;
-mod staging;
-#[cfg(test)]
-mod staging_model;
-mod state_hash;
-mod sync;
-mod tally;
-#[cfg(all(loom, test))]
-mod tally_loom;
-mod version_ring;
-mod version_vector;
-mod writer;
 
-pub use amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
-pub use cell::{Cell, Cleared};
-pub use chunk::Wake;
 pub use codec::{DECODE_FACTOR, FORMAT};
-pub use counter_map::{COUNTERS_MAX, CounterMap, Cursor, Joined, Page, REPLICAS_MAX};
-pub use dedup::{CLIENTS_MAX, ID_BYTES_MAX, ID_CHUNK, MARKS_MAX, Once};
-pub use delta::{Delta, Span};
-pub use digest::{Digest, StateHash};
+pub use dedup::{CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once};
 pub use error::{AddError, DecodeError, JoinError, StagingError};
-pub use inheritance::Inheritance;
-pub use keys::KeyId;
-pub use names::NAME_BYTES_MAX;
-pub use pn_counter::PnCounter;
-pub use record::Record;
+pub use incarnation::record::Record;
+pub use incarnation::work::Inheritance;
+pub use lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+pub use lattice::cell::{Cell, Cleared};
+pub use lattice::counter_map::{COUNTERS_MAX, CounterMap, Cursor, Joined, Page, REPLICAS_MAX};
+pub use lattice::delta::{Delta, Span};
+pub use lattice::digest::{Digest, StateHash};
+pub use lattice::keys::KeyId;
+pub use lattice::keys::names::NAME_BYTES_MAX;
+#[cfg(feature = "laws")]
+pub use lattice::laws;
+pub use lattice::pn_counter::PnCounter;
+pub use lattice::staging::Staging;
+pub use lattice::versions::vector::{Version, VersionVector};
+pub use pending::block::Wake;
+pub use pending::handle::CounterHandle;
 pub use replica::{Flushed, Replica};
 pub use replica_id::{ParseReplicaIdError, ReplicaId};
-pub use staging::Staging;
-pub use tally::Tally;
-pub use version_vector::{Version, VersionVector};

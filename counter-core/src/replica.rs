@@ -3,21 +3,21 @@
 
 use std::sync::Arc;
 
-use crate::amounts::{Amounts, NEARLY_FULL};
-use crate::chunk::{Board, Chunk, Wake};
-use crate::counter_map::{CounterMap, Joined};
 use crate::dedup::Clients;
-use crate::delta::{Delta, Span};
 use crate::error::{AddError, JoinError};
-use crate::keys::KeyId;
-use crate::local::{Local, Part, Unflushed};
+use crate::lattice::amounts::{Amounts, NEARLY_FULL};
+use crate::lattice::counter_map::{CounterMap, Joined};
+use crate::lattice::delta::{Delta, Span};
+use crate::lattice::keys::KeyId;
+use crate::lattice::versions::vector::Version;
+use crate::pending::block::{Block, DirtySet, Wake};
+use crate::pending::by_name::{Local, Part, Unflushed};
+use crate::pending::handle::CounterHandle;
+use crate::pending::slot::{CHUNK, Place, Room};
+use crate::pending::sync::{Ordering, fence};
 use crate::replica_id::ReplicaId;
-use crate::slot::{CHUNK, Place, Room};
-use crate::sync::{Ordering, fence};
-use crate::tally::Tally;
-use crate::version_vector::Version;
 
-/// No tally.
+/// No handle.
 const NONE: u32 = u32::MAX;
 
 /// A map together with the one writer that writes here.
@@ -26,7 +26,7 @@ const NONE: u32 = u32::MAX;
 /// ```
 /// use counter_core::{Replica, ReplicaId, VersionVector};
 /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
-/// let clicks = ord.tally("clicks")?;
+/// let clicks = ord.counter("clicks")?;
 /// std::thread::scope(|threads| {
 ///     for _ in 0..4 {
 ///         threads.spawn(|| (0..1000).for_each(|_| clicks.add(1).unwrap()));
@@ -43,13 +43,13 @@ pub struct Replica {
     id: ReplicaId,
     region: String,
     map: CounterMap,
-    chunks: Vec<Arc<Chunk>>,
-    board: Arc<Board>,
-    /// The key of each tally, in the order of their making.
+    blocks: Vec<Arc<Block>>,
+    dirty: Arc<DirtySet>,
+    /// The key of each handle, in the order of their making.
     keys: Vec<KeyId>,
-    /// By the number of a counter's name in the map: its tally's, or NONE.
-    tallies: Vec<u32>,
-    /// What was added by name, from the thread that has the replica; of no more tallies than were
+    /// By the number of a counter's name in the map: its handle's, or NONE.
+    handles: Vec<u32>,
+    /// What was added by name, from the thread that has the replica; of no more handles than were
     /// added to by name.
     local: Local,
     /// Adds with an id, written at once.
@@ -88,10 +88,10 @@ impl Replica {
             id,
             region: region.into(),
             map,
-            chunks: Vec::new(),
-            board: Arc::default(),
+            blocks: Vec::new(),
+            dirty: Arc::default(),
             keys: Vec::new(),
-            tallies: Vec::new(),
+            handles: Vec::new(),
             local: Local::default(),
             unflushed: Unflushed::default(),
             clients: Clients::default(),
@@ -119,7 +119,7 @@ impl Replica {
         &mut self.map
     }
 
-    /// What the first add after a flush calls, from its thread. Tallies made before keep what they
+    /// What the first add after a flush calls, from its thread. Handles made before keep what they
     /// were made with.
     pub fn set_wake(&mut self, wake: Wake) {
         self.wake = wake;
@@ -130,16 +130,16 @@ impl Replica {
     ///
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`: no handle was made.
-    pub fn tally(&mut self, counter: &str) -> Result<Tally, AddError> {
+    pub fn counter(&mut self, counter: &str) -> Result<CounterHandle, AddError> {
         let at = self.number(counter)?;
-        Ok(Tally::new(self.chunks[at / CHUNK].clone(), at % CHUNK))
+        Ok(CounterHandle::new(self.blocks[at / CHUNK].clone(), at % CHUNK))
     }
 
     /// Adds `amount`, 1 to 2^32, to this region of a counter by its name. One hash and one
     /// comparison of the name; what comes before a flush comes to one version.
     ///
     /// # Errors
-    /// As [`Tally::add`] and [`tally`](Self::tally); nothing was added.
+    /// As [`CounterHandle::add`] and [`handle`](Self::handle); nothing was added.
     #[inline]
     pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
         let at = self.number_with_local(counter)?;
@@ -160,15 +160,15 @@ impl Replica {
     fn number(&mut self, counter: &str) -> Result<usize, AddError> {
         match self.find(counter) {
             Some(at) => Ok(at),
-            None => self.new_tally(counter),
+            None => self.new_handle(counter),
         }
     }
 
-    /// The tally of a counter that has one.
+    /// The handle of a counter that has one.
     #[inline]
     fn find(&self, counter: &str) -> Option<usize> {
         let number = self.map.counter_number(counter)? as usize;
-        self.tallies.get(number).filter(|at| **at != NONE).map(|at| *at as usize)
+        self.handles.get(number).filter(|at| **at != NONE).map(|at| *at as usize)
     }
 
     /// As [`number`](Self::number), with room for what is pending by name.
@@ -190,25 +190,25 @@ impl Replica {
     }
 
     #[cold]
-    fn new_tally(&mut self, counter: &str) -> Result<usize, AddError> {
+    fn new_handle(&mut self, counter: &str) -> Result<usize, AddError> {
         let key = self.map.intern(counter, &self.region)?;
         let (at, number) = (self.keys.len(), self.map.counter_of(key) as usize);
         self.keys.push(key);
-        self.tallies.resize(self.tallies.len().max(number + 1), NONE);
-        self.tallies[number] = at as u32;
+        self.handles.resize(self.handles.len().max(number + 1), NONE);
+        self.handles[number] = at as u32;
         if at.is_multiple_of(CHUNK) {
-            self.chunks.push(Chunk::new(self.chunks.len(), self.board.clone(), self.wake.clone()));
+            self.blocks.push(Block::new(self.blocks.len(), self.dirty.clone(), self.wake.clone()));
         }
         // A map that was loaded may hold a full cell already.
-        self.chunks[at / CHUNK].close(at % CHUNK, room(&self.map, self.id, key));
+        self.blocks[at / CHUNK].close(at % CHUNK, room(&self.map, self.id, key));
         Ok(at)
     }
 
     /// Goes on as another writer: what is pending here and what is added from now on is written by
     /// `id`. What was written before stays as it is, as another's cells; but where others ended
-    /// that life, it is forgotten, to be pulled as they have it: what they did not have of it when
-    /// they did so is lost. For a process whose own life was ended by others, or that is not the
-    /// only one under its id. Returns the keys whose values changed.
+    /// that incarnation, it is forgotten, to be pulled as they have it: what they did not have of
+    /// it when they did so is lost. For a process whose own incarnation was ended by others, or
+    /// that is not the only one under its id. Returns the keys whose values changed.
     ///
     /// # Errors
     /// `NameOutOfRange` never: the region was accepted before.
@@ -239,17 +239,17 @@ impl Replica {
         for (at, &key) in self.keys.iter().enumerate() {
             let room = room(&self.map, self.id, key);
             self.local.close(at, room);
-            self.chunks[at / CHUNK].close(at % CHUNK, room);
+            self.blocks[at / CHUNK].close(at % CHUNK, room);
         }
     }
 
     /// Whether something was added since the last flush.
     pub fn has_pending(&self) -> bool {
-        !self.local.is_empty() || !self.unflushed.is_empty() || self.board.0.any()
+        !self.local.is_empty() || !self.unflushed.is_empty() || self.dirty.0.any()
     }
 
-    /// Makes sure that the next flush takes every add that has returned, as [`Tally::hand_over`]
-    /// does for one counter and one thread.
+    /// Makes sure that the next flush takes every add that has returned, as
+    /// [`CounterHandle::hand_over`] does for one counter and one thread.
     ///
     /// For a last flush: close a gate with a sequentially consistent store, then call this, then
     /// flush. An add after which a sequentially consistent load still finds the gate open is in
@@ -260,9 +260,9 @@ impl Replica {
     pub fn hand_over(&self) {
         fence(Ordering::SeqCst);
         for at in 0..self.keys.len() {
-            let (chunk, place) = (&self.chunks[at / CHUNK], Place::of(at % CHUNK));
-            if chunk.pending(place) != Amounts::default() {
-                chunk.tell_through(place);
+            let (block, place) = (&self.blocks[at / CHUNK], Place::of(at % CHUNK));
+            if block.pending(place) != Amounts::default() {
+                block.tell_through(place);
             }
         }
     }
@@ -281,10 +281,10 @@ impl Replica {
         let mut changed: Vec<KeyId> =
             Vec::with_capacity(unflushed.changed.len() + self.local.marked());
         changed.extend(unflushed.changed);
-        let Self { map, local, chunks, board, keys, id, .. } = self;
-        board.0.take(|number| {
-            for number in (number..chunks.len()).step_by(CHUNK) {
-                chunks[number].drain(|slot, amounts| {
+        let Self { map, local, blocks, dirty, keys, id, .. } = self;
+        dirty.0.take(|number| {
+            for number in (number..blocks.len()).step_by(CHUNK) {
+                blocks[number].drain(|slot, amounts| {
                     let at = number * CHUNK + slot;
                     changed.push(keys[at]);
                     // What was added by name goes into the same version: a key that moved twice
@@ -298,7 +298,7 @@ impl Replica {
         local.drain(|at, amounts| {
             changed.push(keys[at]);
             let room = write(map, *id, keys[at], amounts);
-            chunks[at / CHUNK].close(at % CHUNK, room);
+            blocks[at / CHUNK].close(at % CHUNK, room);
             room
         });
         let upto = self.version();
@@ -323,7 +323,7 @@ impl Replica {
 
     fn pending(&self, counter: &str) -> i128 {
         self.find(counter).map_or(0, |at| {
-            self.chunks[at / CHUNK].pending(Place::of(at % CHUNK)).net()
+            self.blocks[at / CHUNK].pending(Place::of(at % CHUNK)).net()
                 + self.local.pending(at).net()
         })
     }
@@ -335,7 +335,7 @@ impl Replica {
     /// As [`CounterMap::reset`].
     pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
         if let Some(at) = self.find(counter) {
-            self.chunks[at / CHUNK].tell_through(Place::of(at % CHUNK));
+            self.blocks[at / CHUNK].tell_through(Place::of(at % CHUNK));
         }
         self.flush();
         if self.has_left() {
@@ -371,8 +371,8 @@ impl Replica {
     }
 
     fn settle(&mut self, joined: &mut Joined) {
-        if !joined.marked.is_empty() && !self.has_left() {
-            let taken_back = self.take_back_repeats(&joined.marked);
+        if !joined.entries.is_empty() && !self.has_left() {
+            let taken_back = self.take_back_repeats(&joined.entries);
             joined.own_changed = !taken_back.is_empty();
             joined.changed.extend(taken_back);
         }
@@ -440,9 +440,9 @@ mod tests {
     #[test]
     fn a_handed_over_flush_takes_adds_that_nobody_told_of() {
         let mut replica = Replica::new(ReplicaId::new(1, 1), "ord").unwrap();
-        replica.tally("clicks").unwrap();
+        replica.counter("clicks").unwrap();
         // Another thread added first, and has not told yet.
-        replica.chunks[0].preload(0, 5);
+        replica.blocks[0].preload(0, 5);
         replica.flush();
         assert_eq!(replica.map().total("clicks"), 0, "this flush knows of nothing");
         replica.hand_over();

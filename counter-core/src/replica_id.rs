@@ -1,11 +1,11 @@
-//! Who writes: the id of one writer, which is one life of one node.
+//! Who writes: the id of one writer, which is one incarnation of one node.
 
 use std::fmt;
 use std::str::FromStr;
 use std::string::String;
 
 /// One writer of cells. A node that starts again is a new writer: same `node`, greater
-/// `generation`.
+/// `incarnation`.
 ///
 /// Written as `0123456789abcdef-0123456789abcdef`.
 ///
@@ -21,43 +21,44 @@ use std::string::String;
 pub struct ReplicaId {
     /// Which node; in a network, a hash of its public key.
     pub node: u64,
-    /// Which life of that node; grows with every start.
-    pub generation: u64,
+    /// Which incarnation of that node; grows with every start.
+    pub incarnation: u64,
 }
 
 impl ReplicaId {
     /// Bytes of an id on the wire: both numbers, big-endian, so that bytes sort as ids do.
     pub const BYTES: usize = 16;
 
-    /// The id of a node's life.
-    pub const fn new(node: u64, generation: u64) -> Self {
-        Self { node, generation }
+    /// The id of a node's incarnation.
+    pub const fn new(node: u64, incarnation: u64) -> Self {
+        Self { node, incarnation }
     }
 
-    /// The earliest life that may follow this one of the same node: the next in the upper half of
-    /// the generation, which is all that earlier releases keep of a life that was folded.
+    /// The earliest incarnation that may follow this one of the same node: the next in the upper
+    /// half of the incarnation, which is all that earlier releases keep of an incarnation that was
+    /// folded.
     pub fn follows(self) -> Self {
-        Self { generation: ((self.generation >> 32) + 1) << 32, ..self }
+        Self { incarnation: ((self.incarnation >> 32) + 1) << 32, ..self }
     }
 
     /// The wire form.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.node.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.generation.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.incarnation.to_be_bytes());
         bytes
     }
 
     /// Reads the wire form.
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         let number = u128::from_be_bytes(bytes);
-        Self { node: (number >> 64) as u64, generation: number as u64 }
+        Self { node: (number >> 64) as u64, incarnation: number as u64 }
     }
 }
 
 impl fmt::Display for ReplicaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{:016x}", self.node, self.generation)
+        write!(f, "{:016x}-{:016x}", self.node, self.incarnation)
     }
 }
 
@@ -71,8 +72,8 @@ impl FromStr for ReplicaId {
             true => u64::from_str_radix(part, 16).map_err(|_| SHAPE),
             false => Err(SHAPE),
         };
-        let (node, generation) = text.split_once('-').ok_or(SHAPE)?;
-        Ok(Self { node: hex(node)?, generation: hex(generation)? })
+        let (node, incarnation) = text.split_once('-').ok_or(SHAPE)?;
+        Ok(Self { node: hex(node)?, incarnation: hex(incarnation)? })
     }
 }
 

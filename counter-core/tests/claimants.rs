@@ -1,16 +1,16 @@
-//! Several claim one life, some of them late, and heirs end in the middle of their work: there is
-//! one heir at any time, and no value is wrong.
+//! Several claim one incarnation, some of them late, and successors end in the middle of their
+//! work: there is one successor at any time, and no value is wrong.
 
 use std::collections::BTreeMap;
 
 use counter_core::{Inheritance, Replica, ReplicaId, VersionVector};
 
-const fn life(node: u64) -> ReplicaId {
+const fn incarnation(node: u64) -> ReplicaId {
     ReplicaId::new(node, 1 << 32)
 }
 
 fn replicas<const N: usize>(nodes: [u64; N]) -> [Replica; N] {
-    let mut all = nodes.map(|node| Replica::new(life(node), "ord").unwrap());
+    let mut all = nodes.map(|node| Replica::new(incarnation(node), "ord").unwrap());
     meet(&mut all.iter_mut().collect::<Vec<_>>());
     all
 }
@@ -37,26 +37,28 @@ fn digests(all: &[&Replica]) -> Digests {
     all.iter().map(|replica| (replica.id(), replica.map().version_vector())).collect()
 }
 
-/// What an heir may do now, given the digests that the others sent: one step of one cell, or
+/// What a successor may do now, given the digests that the others sent: one step of one cell, or
 /// nothing.
 fn work(
-    heir: &mut Replica,
+    successor: &mut Replica,
     under_way: Option<Inheritance>,
     digests: &Digests,
 ) -> Option<Inheritance> {
-    let mut work = heir.inheritance(under_way)?;
-    let record = heir.map().record(heir.id()).unwrap().version;
-    let agreed = heir
+    let mut work = successor.inheritance(under_way)?;
+    let record = successor.map().record(successor.id()).unwrap().version;
+    let agreed = successor
         .map()
-        .first_without(heir.id(), work.adopted().unwrap_or(record), |life| digests.get(&life))
+        .first_without(successor.id(), work.absorbed().unwrap_or(record), |incarnation| {
+            digests.get(&incarnation)
+        })
         .is_none();
     if work.is_folded() {
-        return (heir.compact(1) > 0).then_some(work);
+        return (successor.rebase(1) > 0).then_some(work);
     }
-    if agreed && work.adopted().is_some() {
-        heir.fold(&mut work).unwrap();
+    if agreed && work.absorbed().is_some() {
+        successor.fold(&mut work).unwrap();
     } else if agreed {
-        heir.adopt(&mut work, 1).unwrap();
+        successor.absorb(&mut work, 1).unwrap();
     }
     Some(work)
 }
@@ -71,78 +73,85 @@ fn two_keys(replica: &mut Replica) {
     replica.flush();
 }
 
-/// A node is retired while it is away. Its heir is at work when it comes back and claims its life
-/// before, as every start does; its id is lower.
+/// A node is retired while it is away. Its successor is at work when it comes back and claims its
+/// incarnation before, as every start does; its id is lower.
 #[test]
-fn who_claims_a_life_that_is_being_taken_over_leaves_it_alone() {
-    let [mut away, mut heir, mut third] = replicas([1, 2, 3]);
+fn who_claims_a_incarnation_that_is_being_taken_over_leaves_it_alone() {
+    let [mut away, mut successor, mut third] = replicas([1, 2, 3]);
     two_keys(&mut away);
-    meet(&mut [&mut away, &mut heir, &mut third]);
-    heir.claim(life(1));
-    bring(&heir, &mut third);
-    let mut at_heir = work(&mut heir, None, &digests(&[&third]));
-    let mut back = Replica::with_map(life(1).follows(), "ord", away.map().clone()).unwrap();
-    back.claim(life(1));
+    meet(&mut [&mut away, &mut successor, &mut third]);
+    successor.claim(incarnation(1));
+    bring(&successor, &mut third);
+    let mut at_successor = work(&mut successor, None, &digests(&[&third]));
+    let mut back = Replica::with_map(incarnation(1).follows(), "ord", away.map().clone()).unwrap();
+    back.claim(incarnation(1));
     let mut at_back = None;
     for _ in 0..12 {
-        meet(&mut [&mut heir, &mut third, &mut back]);
-        assert_eq!(totals([&heir, &third, &back]), [5; 3]);
-        let shown = digests(&[&heir, &third, &back]);
-        at_heir = work(&mut heir, at_heir, &shown);
+        meet(&mut [&mut successor, &mut third, &mut back]);
+        assert_eq!(totals([&successor, &third, &back]), [5; 3]);
+        let shown = digests(&[&successor, &third, &back]);
+        at_successor = work(&mut successor, at_successor, &shown);
         at_back = work(&mut back, at_back, &shown);
     }
-    assert_eq!((totals([&heir, &third, &back]), heir.map().replicas().count()), ([5; 3], 3));
+    assert_eq!(
+        (totals([&successor, &third, &back]), successor.map().replicas().count()),
+        ([5; 3], 3)
+    );
 }
 
-/// Two claim a life. The one that does not answer ends and is claimed by a third whose id is the
-/// lowest of all.
+/// Two claim an incarnation. The one that does not answer ends and is claimed by a third whose id
+/// is the lowest of all.
 #[test]
-fn an_heir_at_work_stays_the_heir_when_another_claimant_ends() {
-    let [mut lowest, mut heir, mut other, mut dead] = replicas([1, 2, 3, 4]);
+fn a_successor_at_work_stays_the_successor_when_another_claimant_ends() {
+    let [mut lowest, mut successor, mut other, mut dead] = replicas([1, 2, 3, 4]);
     two_keys(&mut dead);
-    meet(&mut [&mut lowest, &mut heir, &mut other, &mut dead]);
-    heir.claim(life(4));
-    other.claim(life(4));
-    meet(&mut [&mut lowest, &mut heir, &mut other]);
-    let mut at_heir = work(&mut heir, None, &digests(&[&lowest, &other]));
-    assert!(at_heir.is_some() && other.inheritance(None).is_none(), "the lower of the two answers");
+    meet(&mut [&mut lowest, &mut successor, &mut other, &mut dead]);
+    successor.claim(incarnation(4));
+    other.claim(incarnation(4));
+    meet(&mut [&mut lowest, &mut successor, &mut other]);
+    let mut at_successor = work(&mut successor, None, &digests(&[&lowest, &other]));
+    assert!(
+        at_successor.is_some() && other.inheritance(None).is_none(),
+        "the lower of the two answers"
+    );
     let mut at_lowest = None;
-    lowest.claim(life(3));
+    lowest.claim(incarnation(3));
     for _ in 0..16 {
-        meet(&mut [&mut lowest, &mut heir]);
-        assert_eq!(totals([&lowest, &heir]), [5; 2]);
-        let shown = digests(&[&lowest, &heir]);
+        meet(&mut [&mut lowest, &mut successor]);
+        assert_eq!(totals([&lowest, &successor]), [5; 2]);
+        let shown = digests(&[&lowest, &successor]);
         at_lowest = work(&mut lowest, at_lowest, &shown);
-        at_heir = work(&mut heir, at_heir, &shown);
+        at_successor = work(&mut successor, at_successor, &shown);
     }
-    assert_eq!((totals([&lowest, &heir]), lowest.map().replicas().count()), ([5; 2], 2));
+    assert_eq!((totals([&lowest, &successor]), lowest.map().replicas().count()), ([5; 2], 2));
 }
 
-/// Two claim a life. The lower takes it over and ends when one replica has not heard of that yet.
+/// Two claim an incarnation. The lower takes it over and ends when one replica has not heard of
+/// that yet.
 #[test]
-fn what_a_dead_heir_had_taken_over_goes_the_same_way_as_itself() {
-    let [mut heir, mut other, mut late, mut next, mut dead] = replicas([1, 2, 3, 4, 5]);
+fn what_a_dead_successor_had_taken_over_goes_the_same_way_as_itself() {
+    let [mut successor, mut other, mut late, mut next, mut dead] = replicas([1, 2, 3, 4, 5]);
     two_keys(&mut dead);
-    meet(&mut [&mut heir, &mut other, &mut late, &mut next, &mut dead]);
-    heir.claim(life(5));
-    other.claim(life(5));
-    meet(&mut [&mut heir, &mut other, &mut late, &mut next]);
-    let mut at_heir = work(&mut heir, None, &digests(&[&other, &late, &next]));
-    meet(&mut [&mut heir, &mut other, &mut late, &mut next]);
-    while at_heir.as_ref().is_some_and(|work| work.adopted().is_none()) {
-        at_heir = work(&mut heir, at_heir, &digests(&[&other, &late, &next]));
+    meet(&mut [&mut successor, &mut other, &mut late, &mut next, &mut dead]);
+    successor.claim(incarnation(5));
+    other.claim(incarnation(5));
+    meet(&mut [&mut successor, &mut other, &mut late, &mut next]);
+    let mut at_successor = work(&mut successor, None, &digests(&[&other, &late, &next]));
+    meet(&mut [&mut successor, &mut other, &mut late, &mut next]);
+    while at_successor.as_ref().is_some_and(|work| work.absorbed().is_none()) {
+        at_successor = work(&mut successor, at_successor, &digests(&[&other, &late, &next]));
     }
-    bring(&heir, &mut other);
-    bring(&heir, &mut next);
-    next.claim(life(1));
+    bring(&successor, &mut other);
+    bring(&successor, &mut next);
+    next.claim(incarnation(1));
     let (mut at_other, mut at_next) = (None, None);
     for _ in 0..16 {
         for claimant in [2, 4] {
-            // The late one hears what the two write themselves, and of the dead heir nothing but
-            // its record.
+            // The late one hears what the two write themselves, and of the dead successor nothing
+            // but its record.
             let from = if claimant == 2 { &other } else { &next };
             let mut delta = from.map().delta_since(&late.map().version_vector());
-            delta.retain(|writer| writer == life(claimant));
+            delta.retain(|writer| writer == incarnation(claimant));
             late.join_delta(delta).unwrap();
             assert_eq!(late.map().total_of_all(), 5);
         }
@@ -168,18 +177,24 @@ fn what_a_dead_heir_had_taken_over_goes_the_same_way_as_itself() {
 #[test]
 fn mutual_claims_are_made_anew_by_a_third() {
     let [mut first, mut second, mut third] = replicas([1, 2, 3]);
-    first.claim(life(2));
-    second.claim(life(1));
+    first.claim(incarnation(2));
+    second.claim(incarnation(1));
     bring(&first, &mut second);
-    assert_eq!((second.map().heir_of(life(1)), second.map().heir_of(life(2))), (None, None));
-    third.claim(life(1));
-    meet(&mut [&mut first, &mut second, &mut third]);
-    assert_eq!((third.map().heir_of(life(1)), third.map().heir_of(life(2))), (Some(life(3)), None));
-    assert_eq!(third.map().without_successor(), [life(2)]);
-    third.claim(life(2));
     assert_eq!(
-        (third.map().heir_of(life(2)), third.map().without_successor()),
-        (Some(life(3)), vec![])
+        (second.map().successor_of(incarnation(1)), second.map().successor_of(incarnation(2))),
+        (None, None)
+    );
+    third.claim(incarnation(1));
+    meet(&mut [&mut first, &mut second, &mut third]);
+    assert_eq!(
+        (third.map().successor_of(incarnation(1)), third.map().successor_of(incarnation(2))),
+        (Some(incarnation(3)), None)
+    );
+    assert_eq!(third.map().without_successor(), [incarnation(2)]);
+    third.claim(incarnation(2));
+    assert_eq!(
+        (third.map().successor_of(incarnation(2)), third.map().without_successor()),
+        (Some(incarnation(3)), vec![])
     );
 }
 
@@ -188,10 +203,10 @@ fn mutual_claims_are_made_anew_by_a_third() {
 #[test]
 fn a_claimant_that_has_ended_claims_nothing_twice() {
     let [_, mut claimant, mut third] = replicas([1, 2, 3]);
-    claimant.claim(life(1)).unwrap();
+    claimant.claim(incarnation(1)).unwrap();
     bring(&claimant, &mut third);
-    third.claim(life(2)).unwrap();
+    third.claim(incarnation(2)).unwrap();
     bring(&third, &mut claimant);
-    assert!(claimant.map().is_ended(life(2)));
-    assert_eq!(claimant.claim(life(1)), None);
+    assert!(claimant.map().is_ended(incarnation(2)));
+    assert_eq!(claimant.claim(incarnation(1)), None);
 }

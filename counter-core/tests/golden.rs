@@ -235,8 +235,8 @@ fn dedup_entries_of_every_kind() {
     let mut work = next.inheritance(None).unwrap();
     let before = next.version();
     // Two entries, and the cells after them.
-    next.adopt(&mut work, 1).unwrap();
-    next.adopt(&mut work, 1).unwrap();
+    next.absorb(&mut work, 1).unwrap();
+    next.absorb(&mut work, 1).unwrap();
     assert_golden(
         &next.map().delta_of(next.id(), before + 1).unwrap(),
         "82 02 58 73
@@ -251,10 +251,10 @@ fn dedup_entries_of_every_kind() {
          00  06  2122232425262728 0000000000000001  04  08 6f72646572203137  06 01        01
          00  05  2122232425262728 0000000000000001  06  03 746162            07 82  08 00  0e 00  04",
     );
-    next.adopt(&mut work, usize::MAX).unwrap();
+    next.absorb(&mut work, usize::MAX).unwrap();
     next.fold(&mut work).unwrap();
-    while next.compact(usize::MAX) > 0 {}
-    for number in 0..counter_core::MARKS_MAX {
+    while next.rebase(usize::MAX) > 0 {}
+    for number in 0..counter_core::DEDUP_ENTRIES_MAX {
         next.add_once(&format!("c:{}", 8 * number + 1), "clicks", 1).unwrap();
     }
     let before = next.version();
@@ -304,17 +304,17 @@ fn what_was_taken_back_in_format_1_is_read_and_not_taken_back_again() {
     assert_eq!((replica.total("likes"), replica.total("clicks")), (3, -1));
 }
 
-/// FRA is the heir of ORD: it claims, adopts, folds and compacts.
+/// FRA is the successor of ORD: it claims, absorbs, folds and rebases.
 #[test]
-fn each_step_of_an_heir() {
-    let mut heir = Replica::new(FRA, "fra").unwrap();
+fn each_step_of_an_successor() {
+    let mut successor = Replica::new(FRA, "fra").unwrap();
     let mut map = CounterMap::new();
     map.add(ORD, "clicks", "ord", 5).unwrap();
-    heir.join_delta(map.delta_since(&NOTHING)).unwrap();
-    let since = |heir: &Replica, after| heir.map().delta_of(FRA, after).unwrap();
-    heir.claim(ORD).unwrap();
+    successor.join_delta(map.delta_since(&NOTHING)).unwrap();
+    let since = |successor: &Replica, after| successor.map().delta_of(FRA, after).unwrap();
+    successor.claim(ORD).unwrap();
     assert_golden(
-        &since(&heir, 1),
+        &since(&successor, 1),
         "82 01 58 32
          00  00  00  00
          01
@@ -322,10 +322,10 @@ fn each_step_of_an_heir() {
          00  02  01 03 667261  0a 10 0102030405060708 1112131415161718
          00",
     );
-    let mut work = heir.inheritance(None).unwrap();
-    heir.adopt(&mut work, usize::MAX).unwrap();
+    let mut work = successor.inheritance(None).unwrap();
+    successor.absorb(&mut work, usize::MAX).unwrap();
     assert_golden(
-        &since(&heir, 2),
+        &since(&successor, 2),
         "82 01 58 7c
          00
          01  00 00  00 06  636c69636b73
@@ -338,9 +338,9 @@ fn each_step_of_an_heir() {
          01  00  01  03 16
              04 01 0102030405060708 1112131415161718 00 05 00 00",
     );
-    heir.fold(&mut work).unwrap();
+    successor.fold(&mut work).unwrap();
     assert_golden(
-        &since(&heir, 4),
+        &since(&successor, 4),
         "82 01 58 36
          00  00  00  00
          01
@@ -348,13 +348,13 @@ fn each_step_of_an_heir() {
          00  04  01 03 667261  0b 0c 0102030405060708 11121314  0c 00  14 04 15161718
          00",
     );
-    assert!(heir.compact(usize::MAX) > 0);
+    assert!(successor.rebase(usize::MAX) > 0);
     assert_golden(
-        &since(&heir, 5),
+        &since(&successor, 5),
         "82 01 58 20  01 2122232425262728 0000000000000001  06 636c69636b73  03 6f7264  05 00  05 00",
     );
     assert_eq!(
-        (heir.compact(usize::MAX), heir.version()),
+        (successor.rebase(usize::MAX), successor.version()),
         (0, 7),
         "that nothing is left goes on record"
     );
@@ -377,8 +377,8 @@ fn a_fold_on_record_of_an_earlier_release() {
         map.add(FRA, "clicks", "fra", 1).unwrap();
     }
     map.join_delta(&delta).unwrap();
-    let folded = [0x1112_1314_0000_0000, ORD.generation, 0x1112_1314_ffff_ffff]
-        .map(|generation| map.is_folded(ReplicaId { generation, ..ORD }));
+    let folded = [0x1112_1314_0000_0000, ORD.incarnation, 0x1112_1314_ffff_ffff]
+        .map(|incarnation| map.is_folded(ReplicaId { incarnation, ..ORD }));
     assert_eq!(folded, [true; 3], "all that have the upper half of the number");
     assert!(!map.is_folded(ORD.follows()));
 }

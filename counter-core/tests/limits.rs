@@ -15,19 +15,19 @@ const OTHER: ReplicaId = ReplicaId::new(2, 1);
 fn amounts_are_one_to_two_to_the_32() {
     let mut map = CounterMap::new();
     let mut replica = Replica::new(ME, "ord").unwrap();
-    let tally = replica.tally("clicks").unwrap();
+    let handle = replica.counter("clicks").unwrap();
     for amount in [0, AMOUNT_MAX + 1, u64::MAX] {
         assert_eq!(map.add(ME, "clicks", "ord", amount), Err(AddError::AmountOutOfRange));
         assert_eq!(map.subtract(ME, "clicks", "ord", amount), Err(AddError::AmountOutOfRange));
-        assert_eq!(tally.add(amount), Err(AddError::AmountOutOfRange));
-        assert_eq!(tally.subtract(amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(handle.add(amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(handle.subtract(amount), Err(AddError::AmountOutOfRange));
         assert_eq!(replica.add("clicks", amount), Err(AddError::AmountOutOfRange));
     }
     assert_eq!(
         (map, replica.has_pending(), replica.total("clicks")),
         (CounterMap::new(), false, 0)
     );
-    tally.add(AMOUNT_MAX).unwrap();
+    handle.add(AMOUNT_MAX).unwrap();
     assert_eq!(replica.total("clicks"), 1 << 32);
 }
 
@@ -104,10 +104,10 @@ fn with_amount(amount: u64) -> CounterMap {
 #[test]
 fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
     let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
-    let tally = replica.tally("clicks").unwrap();
-    assert_eq!(tally.add(5), Err(AddError::CellFull));
+    let handle = replica.counter("clicks").unwrap();
+    assert_eq!(handle.add(5), Err(AddError::CellFull));
     assert_eq!(replica.add("clicks", 5), Err(AddError::CellFull));
-    tally.subtract(3).unwrap();
+    handle.subtract(3).unwrap();
     replica.flush();
     assert_eq!(replica.total("clicks"), i128::from(CELL_MAX) - 3);
 }
@@ -115,13 +115,13 @@ fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
 #[test]
 fn a_full_cell_refuses_the_adds_of_every_thread() {
     let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
-    let tally = replica.tally("clicks").unwrap();
-    let other = replica.tally("likes").unwrap();
+    let handle = replica.counter("clicks").unwrap();
+    let other = replica.counter("likes").unwrap();
     // At the same time, so that they may get lanes after the cell was found full.
     let results = [(); 8].map(|()| {
-        let (tally, other) = (tally.clone(), other.clone());
+        let (handle, other) = (handle.clone(), other.clone());
         std::thread::spawn(move || {
-            (0..20_000).try_for_each(|_| other.add(1)).and_then(|()| tally.add(5))
+            (0..20_000).try_for_each(|_| other.add(1)).and_then(|()| handle.add(5))
         })
     });
     let results = results.map(|thread| thread.join().unwrap());
@@ -137,11 +137,11 @@ fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
     // takes adds.
     let start = CELL_MAX - (1 << 60) - (1 << 34);
     let mut replica = Replica::with_map(ME, "ord", with_amount(start)).unwrap();
-    let tally = replica.tally("clicks").unwrap();
+    let handle = replica.counter("clicks").unwrap();
     let mut expected = u128::from(start);
     let mut refusals = Vec::new();
     for _ in 0..8 {
-        while tally.add(AMOUNT_MAX).map_err(|error| refusals.push(error)).is_ok() {
+        while handle.add(AMOUNT_MAX).map_err(|error| refusals.push(error)).is_ok() {
             expected += u128::from(AMOUNT_MAX);
         }
         while replica.add("clicks", AMOUNT_MAX).map_err(|error| refusals.push(error)).is_ok() {
@@ -154,18 +154,18 @@ fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
     assert_eq!(refusals.first(), Some(&AddError::NotFlushed));
     assert_eq!(refusals.last(), Some(&AddError::CellFull));
     assert!(expected <= u128::from(CELL_MAX));
-    tally.subtract(1).unwrap();
+    handle.subtract(1).unwrap();
 }
 
 #[test]
 fn of_64_threads_no_add_is_lost() {
     let mut replica = Replica::new(ME, "ord").unwrap();
-    let tallies = ["clicks", "likes"].map(|counter| replica.tally(counter).unwrap());
+    let handles = ["clicks", "likes"].map(|counter| replica.counter(counter).unwrap());
     std::thread::scope(|threads| {
         for at in 0..64 {
-            let tally = tallies[at % 2].clone();
+            let handle = handles[at % 2].clone();
             threads.spawn(move || {
-                (0..1_000).for_each(|_| tally.add(3).and_then(|()| tally.subtract(1)).unwrap())
+                (0..1_000).for_each(|_| handle.add(3).and_then(|()| handle.subtract(1)).unwrap())
             });
         }
         // Flushes between the adds.
@@ -187,9 +187,9 @@ fn a_wake_is_called_once_a_flush_and_again_after_it() {
     replica.set_wake(Arc::new(move || {
         counted.fetch_add(1, Ordering::SeqCst);
     }));
-    let tallies = ["a", "b", "c"].map(|counter| replica.tally(counter).unwrap());
+    let handles = ["a", "b", "c"].map(|counter| replica.counter(counter).unwrap());
     for flushes in 1..=3 {
-        tallies.iter().cycle().take(30).for_each(|tally| tally.add(1).unwrap());
+        handles.iter().cycle().take(30).for_each(|handle| handle.add(1).unwrap());
         assert_eq!(wakes.load(Ordering::SeqCst), flushes);
         assert!(replica.has_pending());
         assert_eq!(replica.flush().changed.len(), 3);
@@ -201,8 +201,8 @@ fn a_wake_is_called_once_a_flush_and_again_after_it() {
 #[test]
 fn a_flush_moves_no_key_twice_whichever_way_it_was_added_to() {
     let mut replica = Replica::new(ME, "ord").unwrap();
-    let tally = replica.tally("clicks").unwrap();
-    tally.add(1).unwrap();
+    let handle = replica.counter("clicks").unwrap();
+    handle.add(1).unwrap();
     replica.add("clicks", 2).unwrap();
     replica.add("likes", 4).unwrap();
     let flushed = replica.flush();

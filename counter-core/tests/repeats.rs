@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use counter_core::{
-    CLIENTS_MAX, Delta, Inheritance, MARKS_MAX, Once, Replica, ReplicaId, VersionVector,
+    CLIENTS_MAX, DEDUP_ENTRIES_MAX, Delta, Inheritance, Once, Replica, ReplicaId, VersionVector,
 };
 
 fn replica(node: u64, number: u64) -> Replica {
@@ -50,15 +50,15 @@ fn agree(successor: &Replica, upto: u64, others: &[&Replica]) -> bool {
 
 fn absorb(successor: &mut Replica) -> Inheritance {
     let mut work = successor.inheritance(None).unwrap();
-    while work.adopted().is_none() {
-        successor.adopt(&mut work, 20_000).unwrap();
+    while work.absorbed().is_none() {
+        successor.absorb(&mut work, 20_000).unwrap();
     }
     work
 }
 
 fn fold(successor: &mut Replica, mut work: Inheritance) {
     successor.fold(&mut work).unwrap();
-    while successor.compact(usize::MAX) > 0 {}
+    while successor.rebase(usize::MAX) > 0 {}
 }
 
 /// A client's add went to a node that then crashed, and its repeat to one that has heard some of
@@ -79,8 +79,8 @@ fn a_repeat_counts_once_at_whoever_has_heard_half_of_the_successor() {
         gossip(&next, &mut other);
         let mut work = next.inheritance(None).unwrap();
         for _ in 0..heard {
-            if work.adopted().is_none() {
-                next.adopt(&mut work, 1).unwrap();
+            if work.absorbed().is_none() {
+                next.absorb(&mut work, 1).unwrap();
             }
         }
         gossip(&next, &mut other);
@@ -175,7 +175,7 @@ fn a_copy_is_taken_back_though_only_the_successor_of_the_other_was_heard() {
     let work = absorb(&mut a2);
     gossip(&a2, &mut b);
     gossip(&b, &mut a2);
-    assert!(agree(&a2, work.adopted().unwrap(), &[&b]), "the condition for folding");
+    assert!(agree(&a2, work.absorbed().unwrap(), &[&b]), "the condition for folding");
     fold(&mut a2, work);
     meet(&mut a2, &mut b);
     assert_eq!((a2.total("clicks"), b.total("clicks")), (1, 1));
@@ -208,13 +208,13 @@ fn copies_that_were_folded_before_they_met_count_once() {
 #[test]
 fn absorbed_entries_displace_none_of_the_successors_own() {
     let (mut successor, mut dead) = (replica(1, 1), replica(2, 1));
-    (0..MARKS_MAX).for_each(|at| add_to_all(&mut [&mut dead], &format!("old {at}")));
+    (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut dead], &format!("old {at}")));
     send(&dead, &mut successor);
-    (0..MARKS_MAX).for_each(|at| add_to_all(&mut [&mut successor], &format!("fresh {at}")));
+    (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut successor], &format!("fresh {at}")));
     successor.claim(dead.id());
     let work = absorb(&mut successor);
     fold(&mut successor, work);
-    for at in 0..MARKS_MAX {
+    for at in 0..DEDUP_ENTRIES_MAX {
         for age in ["fresh", "old"] {
             assert_eq!(successor.add_once(&format!("{age} {at}"), "clicks", 1), Ok(Once::Repeated));
         }
@@ -231,7 +231,7 @@ fn what_is_absorbed_again_keeps_its_age() {
         let work = absorb(&mut node);
         fold(&mut node, work);
     }
-    assert_eq!(node.map().mark_count(), MARKS_MAX);
+    assert_eq!(node.map().entry_count(), DEDUP_ENTRIES_MAX);
     let known = |node: &mut Replica, id: &str| node.add_once(id, "clicks", 1) == Ok(Once::Repeated);
     for at in 0..4_000 {
         assert!(known(&mut node, &format!("2 {at}")) && known(&mut node, &format!("1 {at}")));
@@ -244,7 +244,7 @@ fn a_client_that_numbers_without_gaps_never_counts_a_repeat() {
     let (mut a, mut b) = (replica(1, 1), replica(2, 1));
     (1..=20).for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
     // Others come and go until nothing of it is left.
-    (0..2 * MARKS_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
+    (0..2 * DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
     meet(&mut a, &mut b);
     let total = a.total("clicks");
     let mut a = restart(&a);
@@ -270,7 +270,7 @@ fn a_client_that_numbers_without_gaps_never_counts_a_repeat() {
 fn below_what_is_remembered_nobody_can_tell() {
     let mut a = replica(1, 1);
     [1, 2, 3, 5, 6, 20].iter().for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
-    (0..MARKS_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
+    (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
     let answers =
         [3, 4, 6, 19, 20].map(|at| a.add_once(&format!("tab:{at}"), "clicks", 1).unwrap());
     assert_eq!(
@@ -284,7 +284,7 @@ fn below_what_is_remembered_nobody_can_tell() {
 fn invented_clients_take_room_from_new_ones_only() {
     let mut a = replica(1, 1);
     (1..=3).for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
-    (0..CLIENTS_MAX + MARKS_MAX)
+    (0..CLIENTS_MAX + DEDUP_ENTRIES_MAX)
         .for_each(|at| add_to_all(&mut [&mut a], &format!("invented {at}:1")));
     for at in 1..=3 {
         assert_eq!(a.add_once(&format!("tab:{at}"), "clicks", 1), Ok(Once::Repeated));
@@ -292,7 +292,7 @@ fn invented_clients_take_room_from_new_ones_only() {
     add_to_all(&mut [&mut a], "tab:4");
     add_to_all(&mut [&mut a], "late:1");
     assert_eq!(a.add_once("late:1", "clicks", 1), Ok(Once::Repeated));
-    (0..MARKS_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("more {at}:1")));
+    (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("more {at}:1")));
     assert_eq!(
         a.add_once("late:1", "clicks", 1),
         Ok(Once::Applied),
@@ -306,15 +306,15 @@ fn invented_clients_take_room_from_new_ones_only() {
 fn a_copy_is_taken_back_where_the_other_side_forgot_its_own() {
     let (mut a, mut b) = (replica(1, 1), replica(2, 1));
     (1..=500).for_each(|at| add_to_all(&mut [&mut a, &mut b], &format!("tab:{at}")));
-    (0..MARKS_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
+    (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
     meet(&mut a, &mut b);
-    assert_eq!(b.total("clicks"), 500 + MARKS_MAX as i128);
+    assert_eq!(b.total("clicks"), 500 + DEDUP_ENTRIES_MAX as i128);
     let mut b = restart(&b);
     meet(&mut a, &mut b);
     let work = absorb(&mut b);
     fold(&mut b, work);
     meet(&mut a, &mut b);
-    assert_eq!(b.total("clicks"), 500 + MARKS_MAX as i128);
+    assert_eq!(b.total("clicks"), 500 + DEDUP_ENTRIES_MAX as i128);
 }
 
 #[test]
@@ -446,7 +446,7 @@ impl Story {
     /// One step of a successor, as the protocol lets it.
     fn work(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        if !node.begun && node.replica.compact(self.rng.usize(1..300)) > 0 {
+        if !node.begun && node.replica.rebase(self.rng.usize(1..300)) > 0 {
             return;
         }
         node.work = node.replica.inheritance(node.work.take());
@@ -455,17 +455,17 @@ impl Story {
             let map = node.replica.map();
             map.first_without(node.replica.id(), upto, |replica| node.shown.get(&replica)).is_none()
         };
-        let may_go_on = node.begun && work.adopted().is_none()
-            || agreed(node, work.adopted().unwrap_or(node.replica.version()));
+        let may_go_on = node.begun && work.absorbed().is_none()
+            || agreed(node, work.absorbed().unwrap_or(node.replica.version()));
         if !may_go_on {
             node.work = Some(work);
-        } else if work.adopted().is_some() {
+        } else if work.absorbed().is_some() {
             node.begun = false;
             node.replica.fold(&mut work).unwrap();
             self.absorbs += 1;
         } else {
             node.begun = true;
-            node.replica.adopt(&mut work, self.rng.usize(..300)).unwrap();
+            node.replica.absorb(&mut work, self.rng.usize(..300)).unwrap();
             node.work = Some(work);
         }
     }
@@ -530,8 +530,8 @@ impl Story {
         for _ in 0..400 {
             self.meet_all();
             // All who had claimed them have ended.
-            for life in self.nodes[0].replica.map().without_successor() {
-                self.nodes[0].replica.claim(life);
+            for incarnation in self.nodes[0].replica.map().without_successor() {
+                self.nodes[0].replica.claim(incarnation);
             }
             let shown: Vec<_> = self
                 .nodes

@@ -14,7 +14,7 @@ const REGION: &str = "ord";
 /// Rules that can be broken on purpose.
 #[derive(Clone, Copy)]
 struct Rules {
-    adopt_when_final: bool,
+    absorb_when_final: bool,
     fold_when_all_hold_it: bool,
     /// A digest counts as far as its sender has committed it, and whoever serves has committed whom
     /// it serves.
@@ -22,7 +22,7 @@ struct Rules {
 }
 
 const ALL: Rules =
-    Rules { adopt_when_final: true, fold_when_all_hold_it: true, promises_are_committed: true };
+    Rules { absorb_when_final: true, fold_when_all_hold_it: true, promises_are_committed: true };
 
 /// What one state of a cell speaks of.
 #[derive(Clone, Default)]
@@ -171,8 +171,8 @@ impl World {
         }
     }
 
-    /// The next life from the same directory: all cells are there, the digests of the others are
-    /// not.
+    /// The next incarnation from the same directory: all cells are there, the digests of the others
+    /// are not.
     fn restart(&mut self, at: usize) {
         self.restarts += 1;
         let old = self.nodes[at].replica.id();
@@ -183,23 +183,23 @@ impl World {
             Node { behind: self.nodes[at].away || self.nodes[at].behind, ..node(replica) };
     }
 
-    /// A node is lost with its disk. An operator retires its life at one of the others, and a new
-    /// node joins by pulling from one of them.
+    /// A node is lost with its disk. An operator retires its incarnation at one of the others, and
+    /// a new node joins by pulling from one of them.
     fn lose(&mut self, at: usize) {
         let lost = self.nodes[at].replica.id();
         let other = |rng: &mut TestRng, count: usize| (at + 1 + below(rng, count - 1)) % count;
-        let (heir, source) =
+        let (successor, source) =
             (other(&mut self.rng, self.nodes.len()), other(&mut self.rng, self.nodes.len()));
-        let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[heir].replica.map());
+        let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[successor].replica.map());
         if knew.replicas().any(|writer| knows.seen_of(writer) == 0 && !knows.is_folded(writer)) {
             // Whoever retires a node must know of everyone who joined through it.
             return;
         }
-        if self.nodes[heir].away || self.nodes[source].away {
+        if self.nodes[successor].away || self.nodes[source].away {
             return;
         }
         self.restarts += 1;
-        self.nodes[heir].replica.claim(lost);
+        self.nodes[successor].replica.claim(lost);
         self.nodes[at] =
             node(Replica::new(ReplicaId::new(100 + self.restarts, 1 << 32), REGION).unwrap());
         let hello = self.hello(at);
@@ -211,19 +211,20 @@ impl World {
     }
 
     /// An operator retires a node that is only away: it will come back from its directory, as a
-    /// life that claims the one before just so.
+    /// incarnation that claims the one before just so.
     fn retire_and_stay_away(&mut self, at: usize) {
         let away = self.nodes[at].replica.id();
-        let heir = (at + 1 + below(&mut self.rng, self.nodes.len() - 1)) % self.nodes.len();
-        let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[heir].replica.map());
+        let successor = (at + 1 + below(&mut self.rng, self.nodes.len() - 1)) % self.nodes.len();
+        let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[successor].replica.map());
         // What it alone holds of anyone is lost with a node that is retired.
         let unknown = knew
             .replicas()
             .any(|writer| knows.seen_of(writer) < knew.seen_of(writer) && !knows.is_folded(writer));
-        // And two that were retired at each other without having met since would both be heirs.
-        let met = knew.seen_of(self.nodes[heir].replica.id()) > 0;
-        if !unknown && met && !self.nodes[heir].away {
-            self.nodes[heir].replica.claim(away);
+        // And two that were retired at each other without having met since would both be
+        // successors.
+        let met = knew.seen_of(self.nodes[successor].replica.id()) > 0;
+        if !unknown && met && !self.nodes[successor].away {
+            self.nodes[successor].replica.claim(away);
             self.nodes[at].away = true;
             self.returns += 1;
         }
@@ -301,7 +302,7 @@ impl World {
                 .is_none()
     }
 
-    /// One step of an heir, of a single cell.
+    /// One step of a successor, of a single cell.
     fn work(&mut self, at: usize) {
         let record = |node: &Node| {
             node.replica.map().record(node.replica.id()).map_or(0, |record| record.version)
@@ -309,8 +310,8 @@ impl World {
         if below(&mut self.rng, 4) == 0 {
             // Claims of claimants that ended are not passed on: anybody claims anew.
             let waiting = self.nodes[at].replica.map().without_successor();
-            for life in waiting {
-                self.nodes[at].replica.claim(life);
+            for incarnation in waiting {
+                self.nodes[at].replica.claim(incarnation);
             }
         }
         let under_way = self.nodes[at].work.take();
@@ -320,8 +321,9 @@ impl World {
             }
             return;
         };
-        let before: Vec<Spoken> =
-            (0..COUNTERS.len()).map(|counter| self.of_lives(at, counter, work.lives())).collect();
+        let before: Vec<Spoken> = (0..COUNTERS.len())
+            .map(|counter| self.of_incarnations(at, counter, work.incarnations()))
+            .collect();
         let known: Vec<Spoken> = (0..COUNTERS.len())
             .map(|counter| spoken(&self.history, &self.nodes[at], counter))
             .collect();
@@ -329,26 +331,26 @@ impl World {
             (0..COUNTERS.len()).map(|counter| self.version_of(at, counter)).collect();
         let mut done = false;
         if work.is_folded() {
-            done = self.nodes[at].replica.compact(1) == 0;
-        } else if let Some(adopted) = work.adopted() {
-            if !self.rules.fold_when_all_hold_it || self.agreed(at, adopted) {
+            done = self.nodes[at].replica.rebase(1) == 0;
+        } else if let Some(absorbed) = work.absorbed() {
+            if !self.rules.fold_when_all_hold_it || self.agreed(at, absorbed) {
                 self.nodes[at].replica.fold(&mut work).unwrap();
                 self.folds += 1;
             }
-        } else if !self.rules.adopt_when_final || self.agreed(at, record(&self.nodes[at])) {
-            self.nodes[at].replica.adopt(&mut work, 1).unwrap();
+        } else if !self.rules.absorb_when_final || self.agreed(at, record(&self.nodes[at])) {
+            self.nodes[at].replica.absorb(&mut work, 1).unwrap();
         }
-        let adopting =
-            work.adopted().is_none_or(|adopted| adopted == self.nodes[at].replica.version())
+        let absorbing =
+            work.absorbed().is_none_or(|absorbed| absorbed == self.nodes[at].replica.version())
                 && !work.is_folded();
         for (counter, theirs) in before.into_iter().enumerate() {
             let moved = self.version_of(at, counter) != versions[counter];
             self.note(at, counter, |said| {
-                if moved && adopting {
+                if moved && absorbing {
                     said.units.extend(theirs.units);
                     said.reset.extend(theirs.reset);
                 } else if moved {
-                    // What a compacted cell says was cleared of it is all that its writer then
+                    // What a rebased cell says was cleared of it is all that its writer then
                     // knew.
                     said.reset.extend(
                         said.units.intersection(&known[counter].reset).copied().collect::<Vec<_>>(),
@@ -364,13 +366,13 @@ impl World {
         (0..COUNTERS.len()).for_each(|counter| self.note(at, counter, |_| {}));
     }
 
-    /// What the cells of some lives, as they are held, speak of.
-    fn of_lives(&self, at: usize, counter: usize, lives: &[ReplicaId]) -> Spoken {
+    /// What the cells of some incarnations, as they are held, speak of.
+    fn of_incarnations(&self, at: usize, counter: usize, incarnations: &[ReplicaId]) -> Spoken {
         let mut all = Spoken::default();
         for (writer, cell) in
             self.nodes[at].replica.map().pn_counter(COUNTERS[counter], REGION).cells()
         {
-            if lives.contains(&writer) {
+            if incarnations.contains(&writer) {
                 let said = &self.history[&(writer, counter)][&cell.version];
                 all.units.extend(&said.units);
                 all.reset.extend(&said.reset);
@@ -450,10 +452,10 @@ impl World {
                 .replica
                 .map()
                 .enrolled()
-                .filter(|life| !live.contains(life))
+                .filter(|incarnation| !live.contains(incarnation))
                 .collect();
-            gone.into_iter().for_each(|life| {
-                self.nodes[0].replica.claim(life);
+            gone.into_iter().for_each(|incarnation| {
+                self.nodes[0].replica.claim(incarnation);
             });
             for at in 0..self.nodes.len() {
                 for from in 0..self.nodes.len() {
@@ -540,9 +542,9 @@ fn every_step_of_every_history_is_exact_and_only_the_living_are_left() {
 fn each_rule_is_needed() {
     // Where the search begins: a seed that showed it when this was written.
     let broken = [
-        ("adopting before all know of the claim", 20, Rules { adopt_when_final: false, ..ALL }),
+        ("absorbing before all know of the claim", 20, Rules { absorb_when_final: false, ..ALL }),
         (
-            "folding before all hold the adoption",
+            "folding before all hold the absorption",
             300,
             Rules { fold_when_all_hold_it: false, ..ALL },
         ),
@@ -566,41 +568,42 @@ fn bring(from: &Replica, to: &mut Replica) {
 
 #[test]
 fn what_was_cleared_is_remembered_until_all_hold_the_fold() {
-    let lives: [ReplicaId; 4] = std::array::from_fn(|node| ReplicaId::new(node as u64, 1 << 32));
-    let [mut dead, mut heir, mut resetter, mut late] =
-        lives.map(|id| Replica::new(id, REGION).unwrap());
+    let incarnations: [ReplicaId; 4] =
+        std::array::from_fn(|node| ReplicaId::new(node as u64, 1 << 32));
+    let [mut dead, mut successor, mut resetter, mut late] =
+        incarnations.map(|id| Replica::new(id, REGION).unwrap());
     dead.add("clicks", 5).unwrap();
     dead.flush();
     bring(&dead, &mut resetter);
     resetter.reset("clicks", REGION).unwrap();
-    bring(&resetter, &mut heir);
-    heir.claim(lives[0]);
-    let mut work = heir.inheritance(None).unwrap();
-    heir.adopt(&mut work, usize::MAX).unwrap();
-    bring(&heir, &mut late);
-    bring(&heir, &mut resetter);
-    heir.fold(&mut work).unwrap();
+    bring(&resetter, &mut successor);
+    successor.claim(incarnations[0]);
+    let mut work = successor.inheritance(None).unwrap();
+    successor.absorb(&mut work, usize::MAX).unwrap();
+    bring(&successor, &mut late);
+    bring(&successor, &mut resetter);
+    successor.fold(&mut work).unwrap();
     assert!(resetter.forget_cleared(usize::MAX) == 0, "nothing is folded yet");
-    bring(&heir, &mut resetter);
-    assert!(resetter.forget_cleared(usize::MAX) == 0, "the heir is compacting");
-    while heir.compact(usize::MAX) > 0 {}
-    bring(&heir, &mut resetter);
+    bring(&successor, &mut resetter);
+    assert!(resetter.forget_cleared(usize::MAX) == 0, "the successor is rebasing");
+    while successor.rebase(usize::MAX) > 0 {}
+    bring(&successor, &mut resetter);
     assert!(resetter.forget_cleared(usize::MAX) > 0);
-    // Too early: the late one holds the adoption and not yet the fold.
+    // Too early: the late one holds the absorption and not yet the fold.
     let mut delta = resetter.map().delta_since(&late.map().version_vector());
-    delta.retain(|writer| writer == lives[2]);
+    delta.retain(|writer| writer == incarnations[2]);
     late.join_delta(delta).unwrap();
     assert_eq!(
-        (late.total("clicks"), heir.total("clicks"), resetter.total("clicks")),
+        (late.total("clicks"), successor.total("clicks"), resetter.total("clicks")),
         (5, 0, 0),
         "so the rule is needed"
     );
-    bring(&heir, &mut late);
+    bring(&successor, &mut late);
     assert_eq!(late.total("clicks"), 0);
     let digest = late.map().version_vector();
     assert_eq!(late.map().replicas().count(), 3, "the dead one is forgotten");
     assert!(
-        heir.map().first_without(lives[1], 0, |_| Some(&digest)).is_some(),
+        successor.map().first_without(incarnations[1], 0, |_| Some(&digest)).is_some(),
         "it does not hold what the others wrote last"
     );
 }

@@ -65,12 +65,12 @@ pub(crate) fn node_id(peer: &PeerId) -> NodeId {
 
 impl Behaviour {
     pub(crate) fn new(
-        (keypair, generation): (&Keypair, u64),
+        (keypair, incarnation): (&Keypair, u64),
         config: &NodeConfig,
         names: &Names,
     ) -> Result<Self, StartError> {
         let identify = identify::Config::new(names.family.clone(), keypair.public())
-            .with_agent_version(agent_version(generation))
+            .with_agent_version(agent_version(incarnation))
             .with_push_listen_addr_updates(true)
             .with_cache_size(0);
         Ok(Self {

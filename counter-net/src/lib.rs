@@ -30,7 +30,7 @@ mod subscribe;
 mod transport;
 
 pub use counter_core::{
-    AddError, CLIENTS_MAX, ID_BYTES_MAX, ID_CHUNK, MARKS_MAX, Once, ReplicaId, StateHash,
+    AddError, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once, ReplicaId, StateHash,
 };
 
 #[cfg(feature = "node")]
@@ -41,8 +41,9 @@ pub use discovery::Discovery;
 pub use error::{ClusterKeyError, DiscoveryError, NodeFailure, StartError};
 #[cfg(feature = "node")]
 pub use node::{
-    Counter, CounterView, Durable, Lag, Life, Member, Node, NodeBuilder, NodeInfo, NotReached,
-    NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError, Viewer,
+    Counter, CounterView, Durable, Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo,
+    NotReached, NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError,
+    Viewer,
 };
 #[cfg(feature = "node")]
 pub use protocol::{Agreement, Copies, NotReady, RetireError};

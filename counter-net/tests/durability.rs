@@ -73,23 +73,24 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_durable_is_there_after_an_abrupt_end_and_each_life_is_a_new_writer_of_one_node() {
+async fn what_was_durable_is_there_after_an_abrupt_end_and_each_incarnation_is_a_new_writer_of_one_node()
+ {
     let scratch = Scratch::new();
     let directory = scratch.node("a");
-    let mut lives: Vec<counter_net::ReplicaId> = Vec::new();
-    for life in 1..=5 {
+    let mut incarnations: Vec<counter_net::ReplicaId> = Vec::new();
+    for incarnation in 1..=5 {
         let node = start_when_free(&directory).await;
-        lives.push(node.info().replica);
+        incarnations.push(node.info().replica);
         let clicks = node.counter("clicks").unwrap();
         clicks.add_durable(10).unwrap().await.unwrap();
-        assert_eq!(clicks.total(), 10 * life);
+        assert_eq!(clicks.total(), 10 * incarnation);
         drop(node);
     }
     assert!(
-        lives
+        incarnations
             .windows(2)
-            .all(|pair| pair[0].node == pair[1].node && pair[0].generation < pair[1].generation),
-        "{lives:?}"
+            .all(|pair| pair[0].node == pair[1].node && pair[0].incarnation < pair[1].incarnation),
+        "{incarnations:?}"
     );
 }
 

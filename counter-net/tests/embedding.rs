@@ -36,7 +36,7 @@ fn types_of_the_crate() {
     is_shared::<Durable>();
     is_shared::<Interest>();
     is_shared::<Lag>();
-    is_shared::<Life>();
+    is_shared::<Incarnation>();
     is_shared::<Member>();
     is_shared::<Node>();
     is_shared::<NodeBuilder>();
@@ -291,25 +291,25 @@ async fn a_start_a_commit_and_a_shutdown_that_are_dropped_midway_lose_nothing() 
     for polls in 1..=3 {
         drop_after(polls, builder().start()).await;
     }
-    for life in 1..=8 {
+    for incarnation in 1..=8 {
         let node = loop {
             // A start that was dropped gives the directory back a moment later; a shutdown that has
             // ended has given it back.
             match builder().start().await {
                 Ok(node) => break node,
                 Err(error) => assert!(
-                    life == 1 && error.to_string().contains("another"),
-                    "life {life}: {error}"
+                    incarnation == 1 && error.to_string().contains("another"),
+                    "incarnation {incarnation}: {error}"
                 ),
             }
             tokio::task::yield_now().await;
         };
         let likes = node.counter("likes").unwrap();
-        assert_eq!(likes.total(), 2 * (life - 1));
+        assert_eq!(likes.total(), 2 * (incarnation - 1));
         drop_after(1, likes.add_durable(1).unwrap()).await;
         likes.add(1).unwrap();
         // From at once to far into the last commit.
-        drop_after(1 << (2 * life), node.shutdown()).await;
+        drop_after(1 << (2 * incarnation), node.shutdown()).await;
         tokio::time::timeout(PATIENCE, node.shutdown())
             .await
             .expect("a shutdown is taken up where it was dropped");

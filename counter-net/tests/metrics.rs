@@ -97,7 +97,7 @@ async fn what_goes_wrong_moves_its_metrics() {
 
     let mut replica = Replica::new(ReplicaId::new(peer.node(), 1), "fra").expect("a replica");
     for _ in 0..3 {
-        replica.tally("clicks").expect("a counter").add(1).expect("added");
+        replica.counter("clicks").expect("a counter").add(1).expect("added");
         replica.flush();
     }
     peer.publish(gossip_since(&replica, 3));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 use counter_net::protocol::{Input, NodeId, Notice, Output, ProtocolConfig, Replicator};
 
-const WRITER: ReplicaId = ReplicaId { node: 1, generation: 1 };
+const WRITER: ReplicaId = ReplicaId { node: 1, incarnation: 1 };
 const COUNTERS: usize = 200;
 
 /// A writer whose flushes are many payloads, and what "clicks" was from which of its versions on.
@@ -44,10 +44,10 @@ impl Writer {
     /// One more in each counter, pending. "clicks" is the first to move, and no two names are
     /// alike: they fill payloads.
     fn add_to_all(&mut self) {
-        self.replica.tally("clicks").unwrap().add(1).unwrap();
+        self.replica.counter("clicks").unwrap().add(1).unwrap();
         for at in 0..COUNTERS {
             let name = format!("{:016x}", (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            self.replica.tally(&name).unwrap().add(1).unwrap();
+            self.replica.counter(&name).unwrap().add(1).unwrap();
         }
     }
 
@@ -111,7 +111,7 @@ fn two_flushes_are_never_cut() {
     let birth = writer.hand(Input::Timer);
     writer.add_to_all();
     writer.flush();
-    writer.replica.tally("clicks").unwrap().add(1).unwrap();
+    writer.replica.counter("clicks").unwrap().add(1).unwrap();
     writer.flush();
     let flushes = writer.hand(Input::LocalChange);
     writer.snapshots_seen_by_a_receiver([birth, flushes].concat());
@@ -123,7 +123,7 @@ fn two_flushes_before_the_first_word_to_anybody_are_not_cut_either() {
     let mut writer = Writer::new();
     writer.add_to_all();
     writer.flush();
-    writer.replica.tally("clicks").unwrap().add(1).unwrap();
+    writer.replica.counter("clicks").unwrap().add(1).unwrap();
     writer.flush();
     let flushes = writer.hand(Input::LocalChange);
     writer.snapshots_seen_by_a_receiver(flushes);
@@ -149,11 +149,11 @@ fn dedup_entries_alone_are_told_of() {
     let mut ended = Replica::new(ReplicaId::new(3, 1 << 32), "ord").unwrap();
     ended.add_once("single", "clicks", 1).unwrap();
     ended.flush();
-    let mut heir = Replica::new(WRITER, "ord").unwrap();
-    heir.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
-    heir.claim(ended.id()).unwrap();
-    let mut work = heir.inheritance(None).unwrap();
-    heir.adopt(&mut work, 1).unwrap();
+    let mut successor = Replica::new(WRITER, "ord").unwrap();
+    successor.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
+    successor.claim(ended.id()).unwrap();
+    let mut work = successor.inheritance(None).unwrap();
+    successor.absorb(&mut work, 1).unwrap();
     let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
     let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
     let mut take = |delta: counter_core::Delta| {
@@ -165,9 +165,9 @@ fn dedup_entries_alone_are_told_of() {
         let outputs: Vec<Output> = std::iter::from_fn(|| machine.poll_output()).collect();
         outputs.iter().any(|output| matches!(output, Output::Notify(Notice::Changed { .. })))
     };
-    assert!(take(heir.map().delta_of(WRITER, 0).unwrap()));
-    let before = heir.version();
-    heir.adopt(&mut work, 1).unwrap();
-    assert!(heir.version() > before && work.adopted().is_some());
-    assert!(take(heir.map().delta_of(WRITER, before).unwrap()));
+    assert!(take(successor.map().delta_of(WRITER, 0).unwrap()));
+    let before = successor.version();
+    successor.absorb(&mut work, 1).unwrap();
+    assert!(successor.version() > before && work.absorbed().is_some());
+    assert!(take(successor.map().delta_of(WRITER, before).unwrap()));
 }

@@ -28,7 +28,7 @@ impl Victim {
 
     fn with_map(map: CounterMap) -> Self {
         let mut replica = Replica::with_map(ReplicaId::new(HONEST.0, 1), "ord", map).unwrap();
-        replica.tally("clicks").unwrap().add(5).unwrap();
+        replica.counter("clicks").unwrap().add(5).unwrap();
         let machine = Replicator::new(ProtocolConfig::default(), &replica, 1, Duration::ZERO);
         let mut victim = Self { replica, machine, now: Duration::ZERO };
         victim.hand(Input::LocalChange);
@@ -93,7 +93,7 @@ fn bytes(value: &Value) -> Vec<u8> {
 /// Gossip that carries the cells of a writer of `node`.
 fn delta_of(node: u64) -> Vec<u8> {
     let mut other = Replica::new(ReplicaId::new(node, 1), "fra").unwrap();
-    other.tally("clicks").unwrap().add(1000).unwrap();
+    other.counter("clicks").unwrap().add(1000).unwrap();
     other.flush();
     other.map().delta_since(&VersionVector::new()).encode()
 }
@@ -379,10 +379,10 @@ fn members_beyond_the_bound_are_counted_and_not_listed() {
 #[test]
 fn deltas_beyond_gaps_wait_in_bounded_memory() {
     let mut other = Replica::new(ReplicaId::new(PEER.0, 1), "fra").unwrap();
-    let tally = other.tally("clicks").unwrap();
+    let handle = other.counter("clicks").unwrap();
     let mut victim = Victim::new();
     for at in 0..3000 {
-        tally.add(1).unwrap();
+        handle.add(1).unwrap();
         let after = other.version();
         other.flush();
         let payload = other.map().delta_of(other.id(), after).unwrap().encode();
@@ -402,7 +402,7 @@ fn counters_above_the_bound_are_refused_whole_and_close_readiness() {
     let mut other = Replica::new(ReplicaId::new(PEER.0, 1), "fra").unwrap();
     // With its own counter it would hold one more than twice as many as may be made.
     for at in 0..20 {
-        other.tally(&format!("counter-{at}")).unwrap().add(1).unwrap();
+        other.counter(&format!("counter-{at}")).unwrap().add(1).unwrap();
     }
     other.flush();
     let delta = other.map().delta_since(&VersionVector::new()).encode();
@@ -428,7 +428,7 @@ fn a_cell_of_ones_own_that_one_never_wrote_is_an_alarm() {
     // identity shows.
     let mut twin = Replica::new(ReplicaId::new(HONEST.0, 1), "ord").unwrap();
     for _ in 0..5 {
-        twin.tally("clicks").unwrap().add(9).unwrap();
+        twin.counter("clicks").unwrap().add(9).unwrap();
         twin.flush();
     }
     let request = victim.hand(Input::PeerUp { peer: NodeId(7) });

@@ -107,7 +107,7 @@ fn a_suspect_that_hears_of_it_by_another_way_answers_and_stays() {
 }
 
 /// A quiet cluster announces every half minute; a member that answers pings is shown as heard, and
-/// no longer lives for that.
+/// no longer incarnations for that.
 #[test]
 fn a_member_that_answers_pings_is_shown_as_heard_and_is_not_kept_alive_by_it() {
     let mut pair = Pair::new();

@@ -76,7 +76,7 @@ fn states_that_diverged_are_noticed_and_repaired_once_a_minute_at_most() {
         // A third writer that told each of them something else under one version: only a fault does
         // that.
         let mut liar = Replica::new(ReplicaId::new(3, 1), "fra").unwrap();
-        liar.tally("clicks").unwrap().add(amount).unwrap();
+        liar.counter("clicks").unwrap().add(amount).unwrap();
         liar.flush();
         nodes[at].0.join_delta(liar.map().delta_since(&VersionVector::new())).unwrap();
     }
@@ -182,7 +182,7 @@ fn two_nodes_that_start_together_are_synced_and_drained() {
         Pair::new([node(1, ProtocolConfig::default()), node(2, ProtocolConfig::default())]);
     pair.run_for(MS * 50);
     assert!(pair.nodes.iter().all(|(_, machine, _)| machine.is_synced()));
-    pair.nodes[0].0.tally("clicks").unwrap().add(4).unwrap();
+    pair.nodes[0].0.counter("clicks").unwrap().add(4).unwrap();
     pair.wire.push_back((0, Input::Leave { for_good: false }));
     pair.run_for(MS * 5);
     let (replica, machine, _) = &pair.nodes[0];
@@ -275,9 +275,12 @@ fn ended_node_goes_on_as_one_new_incarnation_however_many_tell_it() {
         assert_eq!(machine.stats().renewals, 1);
     }
     assert!(replica.id() > ended);
-    let lives: Vec<ReplicaId> =
-        replica.map().replicas().filter(|life| life.node == 1 && *life > ended).collect();
-    assert_eq!(lives, [replica.id()]);
+    let incarnations: Vec<ReplicaId> = replica
+        .map()
+        .replicas()
+        .filter(|incarnation| incarnation.node == 1 && *incarnation > ended)
+        .collect();
+    assert_eq!(incarnations, [replica.id()]);
 }
 
 #[test]
@@ -285,8 +288,8 @@ fn retired_incarnation_takes_those_before_it_along() {
     let (mut replica, mut machine, _) = node(2, ProtocolConfig::default());
     // The later one was killed before it had claimed the earlier one.
     let [earlier, later] = [1, 2].map(|number| ReplicaId::new(1, number << 32));
-    for life in [earlier, later] {
-        let other = Replica::new(life, "fra").unwrap();
+    for incarnation in [earlier, later] {
+        let other = Replica::new(incarnation, "fra").unwrap();
         replica.join_delta(other.map().delta_since(&VersionVector::new())).unwrap();
     }
     machine.retire(&mut replica, later).unwrap();

@@ -65,7 +65,7 @@ fn are_equal(nodes: &[&Node]) -> bool {
 /// All hold three writers and nobody more, in equal states.
 fn is_over(nodes: &[&Node]) -> bool {
     nodes.iter().all(|node| {
-        metric(node, "counter_replicas ") == 3 && metric(node, "counter_lives_ended ") == 0
+        metric(node, "counter_replicas ") == 3 && metric(node, "counter_incarnations_ended ") == 0
     }) && are_equal(nodes)
 }
 
@@ -88,8 +88,8 @@ async fn a_restart_costs_each_of_the_others_what_two_copies_of_its_cells_are_and
     let before = [&fra, &sin].map(received);
     ord.shutdown().await;
     let (began, ord) = (Instant::now(), scratch.start(&cluster, "ord", &[&fra, &sin]).await);
-    // Over means quiet too: compacting goes on for some steps, one every 250 ms, after the life
-    // that ended is forgotten.
+    // Over means quiet too: rebasing goes on for some steps, one every 250 ms, after the
+    // incarnation that ended is forgotten.
     let (mut most, mut seconds) = (0, 0);
     let mut last = [&fra, &sin].map(received);
     loop {

@@ -182,7 +182,12 @@ fn a_writer_with_too_many_cells_is_an_alarm_and_cuts_nobody_off() {
 }
 
 /// A cluster whose digests name so many replicas, and which has seen more.
-fn many_lives(seed: u64, digest_replicas_max: usize, lives: usize, retirement: bool) -> Sim {
+fn many_incarnations(
+    seed: u64,
+    digest_replicas_max: usize,
+    incarnations: usize,
+    retirement: bool,
+) -> Sim {
     let mut config = SimConfig { link: Link::loopback(), seed, retirement, ..SimConfig::default() };
     config.protocol.digest_replicas_max = digest_replicas_max;
     let mut sim = Sim::new(config);
@@ -191,7 +196,7 @@ fn many_lives(seed: u64, digest_replicas_max: usize, lives: usize, retirement: b
     }
     sim.connect_all();
     sim.run_for(2 * S);
-    for _ in 0..lives {
+    for _ in 0..incarnations {
         let node = sim.start("ord");
         sim.connect(0, node);
         sim.connect(1, node);
@@ -204,8 +209,8 @@ fn many_lives(seed: u64, digest_replicas_max: usize, lives: usize, retirement: b
 }
 
 #[test]
-fn more_lives_than_a_digest_names_cut_nobody_off() {
-    let mut sim = many_lives(1, 64, 70, false);
+fn more_incarnations_than_a_digest_names_cut_nobody_off() {
+    let mut sim = many_incarnations(1, 64, 70, false);
     sim.run_until_converged(120 * S).unwrap();
     assert_eq!(sim.map(0).unwrap().replicas().count(), 72);
     let fresh = sim.start("ord");
@@ -228,7 +233,7 @@ fn more_lives_than_a_digest_names_cut_nobody_off() {
 fn a_newcomer_that_calls_itself_synced_has_everything() {
     let mut longest = Duration::ZERO;
     for seed in 0..10 {
-        let mut sim = many_lives(seed, 4, 40, false);
+        let mut sim = many_incarnations(seed, 4, 40, false);
         sim.set_links(Link::wide());
         sim.run_until_converged(120 * S).unwrap();
         let began = sim.now();
@@ -250,7 +255,7 @@ fn a_newcomer_that_calls_itself_synced_has_everything() {
 #[test]
 fn long_digests_go_far() {
     for round_trip in [200, 400].map(Duration::from_millis) {
-        let mut sim = many_lives(5, 4, 40, false);
+        let mut sim = many_incarnations(5, 4, 40, false);
         sim.set_links(Link::apart(round_trip));
         sim.run_until_converged(120 * S).unwrap();
         let fresh = sim.start("ord");
@@ -277,8 +282,8 @@ fn long_digests_go_far() {
 }
 
 #[test]
-fn agreement_is_known_with_more_lives_than_a_digest_names() {
-    let mut sim = many_lives(2, 8, 40, false);
+fn agreement_is_known_with_more_incarnations_than_a_digest_names() {
+    let mut sim = many_incarnations(2, 8, 40, false);
     sim.run_for(120 * S);
     sim.add(0, "clicks", 1);
     sim.run_for(3 * S);
@@ -293,8 +298,8 @@ fn agreement_is_known_with_more_lives_than_a_digest_names() {
 
 /// Absorbing and folding wait for digests that are whole.
 #[test]
-fn lives_fold_with_more_of_them_than_a_digest_names() {
-    let mut sim = many_lives(3, 2, 40, true);
+fn incarnations_fold_with_more_of_them_than_a_digest_names() {
+    let mut sim = many_incarnations(3, 2, 40, true);
     sim.set_links(Link::wide());
     sim.run_for(120 * S);
     let is_clean = |sim: &mut Sim| {
@@ -310,7 +315,7 @@ fn lives_fold_with_more_of_them_than_a_digest_names() {
 /// a digest of many parts. They take longer than that to arrive, so not every digest gets whole.
 #[test]
 fn digests_that_are_sent_faster_than_they_arrive_arrive() {
-    let mut sim = many_lives(4, 1, 0, false);
+    let mut sim = many_incarnations(4, 1, 0, false);
     for _ in 0..30 {
         let node = sim.start("ord");
         sim.connect(0, node);
@@ -335,7 +340,7 @@ fn digests_that_are_sent_faster_than_they_arrive_arrive() {
 }
 
 /// Kills, cuts and bad links, with digests of a few replicas each.
-fn story_of_lives(seed: u64) -> Result<(), Failure> {
+fn story_of_incarnations(seed: u64) -> Result<(), Failure> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut config = SimConfig {
         link: Link::lossy(f64::from(rng.u8(..20)) / 100.0),
@@ -391,13 +396,13 @@ fn story_of_lives(seed: u64) -> Result<(), Failure> {
 /// Nobody was ever synced.
 #[test]
 fn an_answer_whose_digest_was_dropped_is_asked_for_again() {
-    story_of_lives(1869).unwrap();
+    story_of_incarnations(1869).unwrap();
 }
 
 #[test]
 fn short_digests_converge_through_churn() {
     for seed in seeds(40) {
-        story_of_lives(seed)
+        story_of_incarnations(seed)
             .unwrap_or_else(|failure| panic!("COUNTER_FIRST={seed} COUNTER_SEEDS=1: {failure}"));
     }
 }

@@ -49,7 +49,7 @@ fn crash_loop_does_not_grow_the_state() {
     // Each restart adds a record and what it claims.
     assert!(most[1] <= most[0] + RESTARTS * 150, "{most:?}");
     let clean = |sim: &mut Sim| {
-        sim.map(0).is_some_and(|map| map.replicas().count() == 3 && !map.is_compacting())
+        sim.map(0).is_some_and(|map| map.replicas().count() == 3 && !map.is_rebasing())
     };
     let took = sim.run_until(Duration::from_secs(600), clean).unwrap();
     println!("clean after {took:?}, {} B", bytes(&sim));

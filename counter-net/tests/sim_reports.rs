@@ -222,8 +222,8 @@ fn a_rolling_restart_costs_kilobytes_and_then_nothing() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Akka.NET #4200: "pruning of dead actors double counts". Lives that ended are folded into the
-/// next, and forgotten; totals are exact before and after.
+/// Akka.NET #4200: "pruning of dead actors double counts". Incarnations that ended are folded into
+/// the next, and forgotten; totals are exact before and after.
 #[test]
 fn what_the_dead_counted_is_counted_once() -> Result<(), Failure> {
     let mut sim = Sim::new(SimConfig {
@@ -248,7 +248,7 @@ fn what_the_dead_counted_is_counted_once() -> Result<(), Failure> {
         (0..3).all(|node| sim.map(node).expect("up").replicas().count() == 3)
     })?;
     assert_eq!([0, 1, 2].map(|node| sim.total(node, "clicks")), [9, 9, 9]);
-    // Without a disk the lives stay, and count as well.
+    // Without a disk the incarnations stay, and count as well.
     for _ in 0..3 {
         sim.add(2, "clicks", 1);
         sim.run_until_converged(5 * SECOND)?;

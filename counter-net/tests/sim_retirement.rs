@@ -78,7 +78,7 @@ fn story(seed: u64) -> Result<Duration, Failure> {
     }
     sim.set_links(Link::lossy(0.0));
     let took = sim.run_until(240 * S, |sim| {
-        // Whoever could not name an heir on a bad link is retired by an operator.
+        // Whoever could not name a successor on a bad link is retired by an operator.
         sim.retire_absent(hosts[0]);
         is_clean(sim, &hosts)
     })?;
@@ -102,7 +102,7 @@ fn whatever_ends_is_taken_over_and_no_total_is_ever_wrong() {
 }
 
 #[test]
-fn a_node_that_left_without_a_disk_is_taken_over_by_its_heir() {
+fn a_node_that_left_without_a_disk_is_taken_over_by_its_successor() {
     let mut sim = world(1, 3, Link::loopback());
     sim.run_for(2 * S);
     (0..3).for_each(|host| sim.add(host, "clicks", 5));
@@ -137,7 +137,11 @@ fn nothing_is_folded_while_an_enrolled_replica_is_absent() {
     sim.crash(1);
     sim.restart(1, true);
     sim.run_for(60 * S);
-    assert_eq!(left(&sim, &[0, 1, 2, 3]), 1, "the earlier life of node 1 is kept for node 3");
+    assert_eq!(
+        left(&sim, &[0, 1, 2, 3]),
+        1,
+        "the earlier incarnation of node 1 is kept for node 3"
+    );
     sim.restart(3, true);
     sim.run_until(30 * S, |sim| is_clean(sim, &[0, 1, 2, 3])).expect("folded");
     assert!((0..4).all(|host| sim.total(host, "clicks") == 20));
@@ -238,7 +242,7 @@ fn a_rolling_restart_of_ten_nodes_raises_no_storm() {
         sent.1,
         whole / NODES as u64
     );
-    // A restart moves the cells of one node twice, adopted and compacted, and a node passes each on
+    // A restart moves the cells of one node twice, absorbed and rebased, and a node passes each on
     // to a mesh of degree 6.
     assert!(whole < (30_000 + 250 * counters as u64) * NODES as u64, "{whole} bytes a node");
     assert!(

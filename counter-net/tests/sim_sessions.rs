@@ -91,7 +91,7 @@ fn a_node_that_crashed_counts_and_one_that_left_does_not() {
     sim.add(0, "clicks", 1);
     let wait = sim.await_copies(0, Copies::All, SECOND);
     assert_eq!(ends(&mut sim, wait, 2 * SECOND).0, Waited::Few { held: 2, wanted: 3, enrolled: 3 });
-    // The next life stands in for it.
+    // The next incarnation stands in for it.
     sim.restart(2, true);
     let wait = sim.await_copies(0, Copies::All, 10 * SECOND);
     assert_eq!(ends(&mut sim, wait, 10 * SECOND).0, Waited::Reached);

@@ -88,9 +88,9 @@ fn a_stable_total_is_at_every_enrolled_replica_never_goes_back_and_comes_to_the_
     Ok(())
 }
 
-/// Nodes crash and come back from their disks as new lives that take the old ones over, which are
-/// then forgotten. What is stable stays at all.
-fn story_of_lives(seed: u64) -> Result<usize, Failure> {
+/// Nodes crash and come back from their disks as new incarnations that take the old ones over,
+/// which are then forgotten. What is stable stays at all.
+fn story_of_incarnations(seed: u64) -> Result<usize, Failure> {
     let mut sim = Sim::new(SimConfig { seed, retirement: true, ..SimConfig::default() });
     (0..4).for_each(|at| {
         sim.start(["ord", "fra", "sin"][at % 3]);
@@ -130,9 +130,9 @@ fn story_of_lives(seed: u64) -> Result<usize, Failure> {
 }
 
 #[test]
-fn lives_that_end_and_are_forgotten_take_nothing_that_was_stable() -> Result<(), Failure> {
+fn incarnations_that_end_and_are_forgotten_take_nothing_that_was_stable() -> Result<(), Failure> {
     for seed in 1..=8 {
-        let answers = story_of_lives(seed)?;
+        let answers = story_of_incarnations(seed)?;
         assert!(answers > 60, "seed {seed}: only {answers} of 240 reads had an answer");
     }
     Ok(())
@@ -151,7 +151,8 @@ fn in_peace_it_follows_within_a_second() -> Result<(), Failure> {
 }
 
 #[test]
-fn a_replica_out_of_reach_holds_it_back_until_its_next_life_or_its_leave() -> Result<(), Failure> {
+fn a_replica_out_of_reach_holds_it_back_until_its_next_incarnation_or_its_leave()
+-> Result<(), Failure> {
     let mut sim = cluster(2, 3, Link::loopback());
     sim.add(0, "clicks", 1);
     sim.run_until(5 * SECOND, |sim| is_all(sim, 0, "clicks"))?;

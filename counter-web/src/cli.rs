@@ -42,14 +42,14 @@ pub(crate) enum Command {
     /// counted.
     ///
     /// For a node that will not come back: it was lost with its disk, or crashed without one. A
-    /// node that starts again from its data directory takes over its earlier life by itself. What
-    /// members hold of the replica stays counted. Where something exists that has more of it, such
-    /// as a disk that comes back after all, or a node out of reach, that more is lost.
+    /// node that starts again from its data directory takes over its earlier incarnation by itself.
+    /// What members hold of the replica stays counted. Where something exists that has more of it,
+    /// such as a disk that comes back after all, or a node out of reach, that more is lost.
     Retire(RetireArgs),
     /// Makes a running node hand over what it counted to another one for good, and stop.
     ///
-    /// It exits with status 0 once an heir has said yes, or after 10 s without one: then the log
-    /// names what to retire.
+    /// It exits with status 0 once a successor has said yes, or after 10 s without one: then the
+    /// log names what to retire.
     Leave(AdminArgs),
     /// The cluster live in the terminal: nodes, members, lag, rates, and whether all states are
     /// equal.

@@ -15,7 +15,7 @@ use crate::viewers::Watching;
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The events of one client: the state, then each change that it is quick enough to take. Counts as
-/// a viewer while it lives.
+/// a viewer while it incarnations.
 pub(crate) fn follow(
     app: &Arc<App>,
     caller: Caller,

@@ -13,7 +13,7 @@ use crate::access::Caller;
 use crate::answer::{Answer, typed};
 use crate::app::App;
 use crate::code::Code;
-use crate::lives;
+use crate::incarnations;
 use crate::metrics;
 use crate::model::{
     AddedJson, Amount, CounterJson, Integer, add_id, form_value, fresh_id, is_answered, is_object,
@@ -311,7 +311,7 @@ fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
         uptime_seconds: info.uptime.as_secs(),
         isolated: app.node.is_isolated(),
         trouble: info.trouble.clone().unwrap_or_default(),
-        retirement: lives::retirement(&app.node),
+        retirement: incarnations::retirement(&app.node),
         agreement: AgreementJson {
             confirmed: agreement.confirmed,
             of: agreement.of,

@@ -47,7 +47,7 @@ impl From<&RegionView> for RegionJson {
     }
 }
 
-/// Regions by code; borrowed, since it lives only while it is written out.
+/// Regions by code; borrowed, since it incarnations only while it is written out.
 pub(crate) type RegionsJson<'a> = BTreeMap<&'a str, RegionJson>;
 
 /// All regions of `view`.

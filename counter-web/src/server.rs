@@ -60,7 +60,7 @@ const REFUSALS_MAX: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
 
-/// How a probe of this process's life begins, and its answer where there is room for nobody.
+/// How a probe of this process's incarnation begins, and its answer where there is room for nobody.
 const HEALTH_PROBE: &[u8; 13] = b"GET /healthz ";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 3\r\n\r\nok\n";
 
@@ -189,9 +189,9 @@ where
         Ok(caller) => caller,
         Err(error) => {
             // A probe from an address that holds all of its connections gets its answer too.
-            let lives =
+            let incarnations =
                 error.code == Code::TooManyConnections && request.uri().path() == "/healthz";
-            let answer = if lives { show_health() } else { Err(error) };
+            let answer = if incarnations { show_health() } else { Err(error) };
             let mut refused = wish.finish(
                 answer.unwrap_or_else(ApiError::into_response).into_response(),
                 &site,
@@ -241,7 +241,7 @@ fn check_path(path: &str) -> Result<(), ApiError> {
     if path.len() > 1 && path.ends_with('/') { Err(ApiError::not_found()) } else { Ok(()) }
 }
 
-/// Says that there is no room, except to a probe that asks whether this process lives.
+/// Says that there is no room, except to a probe that asks whether this process incarnations.
 async fn refuse(mut stream: TcpStream) {
     let told = async {
         let mut head = [0; HEALTH_PROBE.len()];

@@ -504,7 +504,7 @@ fn refused_forms_and_unknown_addresses_are_pages_for_people() {
     assert!(full.body.contains("too many connections") && full.body.contains("<"), "{}", full.body);
     let _held = support::http::connect(&node.http);
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(get(&node.http, "/healthz").status, 200, "this process lives");
+    assert_eq!(get(&node.http, "/healthz").status, 200, "this process incarnations");
 }
 
 /// A name that would be markup, in everything that shows it. The page in a browser has a test of

@@ -16,13 +16,13 @@ const KILLS: u64 = 18;
 
 /// What the adders know.
 #[derive(Default)]
-struct Tally {
+struct CounterHandle {
     tried: AtomicU64,
     acknowledged: AtomicU64,
     over: AtomicBool,
 }
 
-impl Tally {
+impl CounterHandle {
     /// Adds to the node whose address stands in `http` until it is over; a node that was just
     /// killed refuses.
     fn keep_adding(&self, http: &Mutex<String>) {
@@ -47,7 +47,7 @@ impl Tally {
 fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
     let kills =
         std::env::var("COUNTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
-    let (runtime, cluster, tally) = (Runtime::new(), cluster(), Tally::default());
+    let (runtime, cluster, handle) = (Runtime::new(), cluster(), CounterHandle::default());
     let directories = ["ord", "fra", "sin"].map(|region| runtime.path().join(region));
     let start = |at: usize| Node::start_in(&runtime, &cluster, &directories[at], &[]);
     let mut nodes: Vec<Option<Node>> = (0..3).map(|at| Some(start(at))).collect();
@@ -56,7 +56,7 @@ fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
     let (mut killed, mut together) = (0, 0);
     std::thread::scope(|threads| {
         for _ in 0..2 {
-            addresses.iter().for_each(|http| drop(threads.spawn(|| tally.keep_adding(http))));
+            addresses.iter().for_each(|http| drop(threads.spawn(|| handle.keep_adding(http))));
         }
         while killed < kills {
             // The moment is what is drawn at random; nothing is waited for.
@@ -74,9 +74,9 @@ fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
                 killed += 1;
             }
         }
-        tally.over.store(true, Ordering::Relaxed);
+        handle.over.store(true, Ordering::Relaxed);
     });
-    let (acknowledged, tried) = (tally.acknowledged.into_inner(), tally.tried.into_inner());
+    let (acknowledged, tried) = (handle.acknowledged.into_inner(), handle.tried.into_inner());
     let https: Vec<&str> = nodes.iter().flatten().map(|node| node.http.as_str()).collect();
     only_the_living_are_left(&https);
     let total = agreed(&https);
@@ -90,8 +90,8 @@ fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
     assert!(acknowledged > 0);
 }
 
-/// Every earlier life was taken over and forgotten: what is held is what these nodes themselves
-/// write.
+/// Every earlier incarnation was taken over and forgotten: what is held is what these nodes
+/// themselves write.
 fn only_the_living_are_left(nodes: &[&str]) {
     eventually("only the living are left", Duration::from_secs(120), || {
         let held: Vec<Option<f64>> =

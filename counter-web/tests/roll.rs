@@ -22,7 +22,7 @@ fn sent(node: &Node) -> f64 {
     samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// All hold each other's lives and no others, and agree.
+/// All hold each other's incarnations and no others, and agree.
 fn settled(nodes: &[Node], total: u64) {
     eventually("only the living are left", Duration::from_secs(60), || {
         let held: Vec<Option<f64>> =

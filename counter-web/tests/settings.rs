@@ -132,8 +132,12 @@ fn a_full_node_says_so_in_whole_json() {
     let full = raw(&node.http, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(full.error(), (503, "too_many_connections".into()), "{}", full.head);
     assert!(full.head.contains(&format!("content-length: {}", full.body.len())), "{}", full.head);
-    let lives = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert_eq!((lives.status, &*lives.body), (200, "ok\n"), "a probe is answered all the same");
+    let incarnations = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(
+        (incarnations.status, &*incarnations.body),
+        (200, "ok\n"),
+        "a probe is answered all the same"
+    );
     drop(held);
     support::eventually("there is room again", Duration::from_secs(20), || {
         match raw(&node.http, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") {

@@ -58,9 +58,9 @@ fn add_by_name(times: usize, run: bool) {
 
 fn add_by_handle(times: usize, run: bool) {
     let (mut node, names) = (OursNode::new(0), names(32));
-    let tallies: Vec<_> = names.iter().map(|name| node.tally(name)).collect();
+    let handles: Vec<_> = names.iter().map(|name| node.counter(name)).collect();
     let times = if run { times } else { 0 };
-    (0..times).for_each(|at| black_box(&tallies[at % 32]).add(1).expect("far from full"));
+    (0..times).for_each(|at| black_box(&handles[at % 32]).add(1).expect("far from full"));
     node.flush();
     assert_eq!(names.iter().map(|name| Adder::value(&node, name)).sum::<i128>(), times as i128);
 }

@@ -1,6 +1,6 @@
 //! counter-core: a map for W2 and W4, and a replica for W1 and W3.
 
-use counter_core::{Amounts, CounterMap, Delta, Replica, ReplicaId, Tally, VersionVector};
+use counter_core::{Amounts, CounterHandle, CounterMap, Delta, Replica, ReplicaId, VersionVector};
 
 use super::Contender;
 use crate::work::{Adder, Changer};
@@ -69,8 +69,8 @@ impl OursNode {
     }
 
     /// The handle of one counter.
-    pub fn tally(&mut self, counter: &str) -> Tally {
-        self.replica.tally(counter).expect("fewer keys than its bound")
+    pub fn counter(&mut self, counter: &str) -> CounterHandle {
+        self.replica.counter(counter).expect("fewer keys than its bound")
     }
 
     /// Makes cells of what is pending.

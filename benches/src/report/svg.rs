@@ -14,7 +14,7 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 42.0;
 /// Above so many points a line stands for itself, and has no marks.
-const MARKS_MAX: usize = 12;
+const DEDUP_ENTRIES_MAX: usize = 12;
 /// Above so many values of x only round ones are written.
 const TICKS_MAX: usize = 6;
 
@@ -69,7 +69,7 @@ fn line(out: &mut String, plot: &Plot<'_>, curve: &Curve, x: &Scale, y: &Scale) 
         .collect();
     // Writing into a string cannot fail.
     let _written = write!(out, "<polyline class=\"line {class}\" points=\"{}\"/>", path.join(" "));
-    if curve.points.len() > MARKS_MAX {
+    if curve.points.len() > DEDUP_ENTRIES_MAX {
         return;
     }
     for point in &curve.points {

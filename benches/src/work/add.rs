@@ -51,10 +51,10 @@ pub fn add_by_name(adds: usize, adder: &mut impl Adder) -> Sample {
 pub fn add_by_handle(adds: usize) -> Sample {
     let names = names();
     let mut node = OursNode::new(0);
-    let tallies: Vec<_> = names.iter().map(|name| node.tally(name)).collect();
+    let handles: Vec<_> = names.iter().map(|name| node.counter(name)).collect();
     let time = nanoseconds(|| {
         for at in 0..adds {
-            black_box(&tallies[at % REGIONS]).add(1).expect("far from full");
+            black_box(&handles[at % REGIONS]).add(1).expect("far from full");
         }
         node.flush();
     });
@@ -69,11 +69,11 @@ pub fn add_by_handle(adds: usize) -> Sample {
 pub fn add_by_handle_of_another_thread(adds: usize) -> Sample {
     let names = names();
     let mut node = OursNode::new(0);
-    let tallies: Vec<_> = names.iter().map(|name| node.tally(name)).collect();
+    let handles: Vec<_> = names.iter().map(|name| node.counter(name)).collect();
     let add_all = || {
         nanoseconds(|| {
             for at in 0..adds {
-                black_box(&tallies[at % REGIONS]).add(1).expect("far from full");
+                black_box(&handles[at % REGIONS]).add(1).expect("far from full");
             }
         })
     };

@@ -81,10 +81,10 @@ impl Threads {
 pub fn threads_ours(threads: Threads) -> Sample {
     let mut node = OursNode::new(0);
     let names: Vec<String> = (0..threads.threads).map(|thread| format!("r{thread:06}")).collect();
-    let tallies: Vec<_> = names.iter().map(|name| node.tally(name)).collect();
+    let handles: Vec<_> = names.iter().map(|name| node.counter(name)).collect();
     let nanoseconds = threads.run(|counter| {
-        let tally = &tallies[counter];
-        move || tally.add(1).expect("far from full")
+        let handle = &handles[counter];
+        move || handle.add(1).expect("far from full")
     });
     node.flush();
     let total: i128 = names.iter().map(|name| Adder::value(&node, name)).sum();

@@ -3,32 +3,32 @@
 
 use smallvec::smallvec;
 
-use crate::amounts::{Amounts, CELL_MAX};
-use crate::cell::Extra;
 use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
+use crate::codec::dictionary::{Dictionary, NameList};
 use crate::codec::varint::{Reader, write_varint};
 use crate::codec::{dedup, names};
 use crate::dedup::entry::{Entry, Said};
-use crate::delta::{Delta, DeltaCell, Part, Span};
-use crate::dictionary::{Dictionary, NameList};
 use crate::error::DecodeError;
-use crate::names::NameSlice;
-use crate::record::Record;
-use crate::version_vector::Version;
+use crate::incarnation::record::Record;
+use crate::lattice::amounts::{Amounts, CELL_MAX};
+use crate::lattice::cell::Extra;
+use crate::lattice::delta::{Delta, DeltaCell, Part, Span};
+use crate::lattice::keys::names::NameSlice;
+use crate::lattice::versions::vector::Version;
 
 const KIND_TABLE: u8 = 0;
 /// One plain cell of one writer, whose span it alone completes.
 const KIND_ONE: u8 = 1;
-/// The same of the version after the span's beginning, with the mark of the client whose add it is
+/// The same of the version after the span's beginning, with the entry of the client whose add it is
 /// under the next one.
 const KIND_CLIENT: u8 = 2;
-/// The same with the mark of a single id.
+/// The same with the entry of a single id.
 const KIND_SINGLE: u8 = 3;
 
 const FLAG_CLOSED: u8 = 1;
 const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
-const FLAG_MARKS: u8 = 8;
+const FLAG_ENTRIES: u8 = 8;
 
 /// A writer that went on from here could write 2^63 changes more: no peer's bytes bring a sequence
 /// to its end.
@@ -39,8 +39,8 @@ pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
         out.push(KIND_ONE);
         return write_one(out, delta.keys.names(cell.key), span, cell, true);
     }
-    if let Some((span, cell, mark)) = marked_cell(delta) {
-        return write_marked(out, delta.keys.names(cell.key), span, cell, mark);
+    if let Some((span, cell, entry)) = cell_with_entry(delta) {
+        return write_with_entry(out, delta.keys.names(cell.key), span, cell, entry);
     }
     let Dictionary { counters, regions, pairs } = &delta.keys;
     write_head(
@@ -76,10 +76,10 @@ pub(crate) fn write_head(
 pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     match reader.byte()? {
         KIND_ONE => read_one(reader),
-        KIND_CLIENT => read_marked(reader, true),
-        KIND_SINGLE => read_marked(reader, false),
+        KIND_CLIENT => read_with_entry(reader, true),
+        KIND_SINGLE => read_with_entry(reader, false),
         KIND_TABLE => read_table(reader),
-        _ => Err(DecodeError::Invalid("a body is a table, one cell, or one cell and a mark")),
+        _ => Err(DecodeError::Invalid("a body is a table, one cell, or one cell and an entry")),
     }
 }
 
@@ -88,7 +88,7 @@ fn one_cell(delta: &Delta) -> Option<(Span, DeltaCell)> {
     let [part] = delta.parts.as_slice() else { return None };
     let [cell] = part.cells.as_slice() else { return None };
     let plain =
-        part.closed && part.record.is_none() && part.extras.is_empty() && part.marks.is_empty();
+        part.closed && part.record.is_none() && part.extras.is_empty() && part.dedup.is_empty();
     (plain && cell.version == part.span.upto).then_some((part.span, *cell))
 }
 
@@ -113,33 +113,39 @@ fn write_one(
     write_varint(out, cell.amounts.decrements);
 }
 
-/// The cell and the mark of a delta that the short form can carry.
-fn marked_cell(delta: &Delta) -> Option<(Span, DeltaCell, &Entry)> {
+/// The cell and the entry of a delta that the short form can carry.
+fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &Entry)> {
     let [part] = delta.parts.as_slice() else { return None };
-    let ([cell], [mark]) = (part.cells.as_slice(), part.marks.as_slice()) else { return None };
+    let ([cell], [entry]) = (part.cells.as_slice(), part.dedup.as_slice()) else { return None };
     let Span { after, upto, .. } = part.span;
     let plain = part.closed
         && part.record.is_none()
         && part.extras.is_empty()
-        && mark.keys().all(|key| key == cell.key);
-    let follow = (cell.version, mark.version, upto) == (after + 1, after + 2, after + 2);
-    (plain && follow && mark.is_of_format_1() && !matches!(mark.said, Said::TakenBack(_)))
-        .then_some((part.span, *cell, mark))
+        && entry.keys().all(|key| key == cell.key);
+    let follow = (cell.version, entry.version, upto) == (after + 1, after + 2, after + 2);
+    (plain && follow && entry.is_of_format_1() && !matches!(entry.said, Said::TakenBack(_)))
+        .then_some((part.span, *cell, entry))
 }
 
 /// `kind replica counter region after increments decrements name said`.
-fn write_marked(out: &mut Vec<u8>, names: (&str, &str), span: Span, cell: DeltaCell, mark: &Entry) {
-    out.push(if matches!(mark.said, Said::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
+fn write_with_entry(
+    out: &mut Vec<u8>,
+    names: (&str, &str),
+    span: Span,
+    cell: DeltaCell,
+    entry: &Entry,
+) {
+    out.push(if matches!(entry.said, Said::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
     write_one(out, names, span, cell, false);
-    dedup::write_of_one_key(out, mark);
+    dedup::write_of_one_key(out, entry);
 }
 
-fn read_marked(reader: &mut Reader<'_>, is_client: bool) -> Result<Delta, DecodeError> {
+fn read_with_entry(reader: &mut Reader<'_>, is_client: bool) -> Result<Delta, DecodeError> {
     let mut delta = read_cell(reader, |reader| read_upto(reader.varint()?, 0))?;
     if let Some(part) = delta.parts.first_mut() {
         part.span = read_upto(part.span.after, 1)
             .map(|span| Span { replica: part.span.replica, ..span })?;
-        part.marks.push(dedup::read_of_one_key(reader, part.span.upto, is_client)?);
+        part.dedup.push(dedup::read_of_one_key(reader, part.span.upto, is_client)?);
     }
     Ok(delta)
 }
@@ -255,7 +261,7 @@ fn read_pairs(
 const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary");
 
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
-/// decrements-block)* [extras] [marks]`.
+/// decrements-block)* [extras] [entries]`.
 ///
 /// The cells are given apart, `count` of them with keys that ascend, so that a whole state is
 /// written from where it stands.
@@ -270,7 +276,7 @@ pub(crate) fn write_part(
         flag(part.closed, FLAG_CLOSED)
             | flag(part.record.is_some(), FLAG_RECORD)
             | flag(!part.extras.is_empty(), FLAG_EXTRAS)
-            | flag(!part.marks.is_empty(), FLAG_MARKS),
+            | flag(!part.dedup.is_empty(), FLAG_ENTRIES),
     );
     out.extend_from_slice(&part.span.replica.to_bytes());
     write_varint(out, part.span.after);
@@ -287,8 +293,8 @@ pub(crate) fn write_part(
             extra.write(out);
         }
     }
-    if !part.marks.is_empty() {
-        dedup::write(out, part.span.after, &part.marks);
+    if !part.dedup.is_empty() {
+        dedup::write(out, part.span.after, &part.dedup);
     }
 }
 
@@ -313,7 +319,7 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
 
 fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> {
     let flags = reader.byte()?;
-    if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_MARKS) {
+    if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_ENTRIES) {
         return Err(DecodeError::Invalid("a part's flags are known"));
     }
     let replica = reader.replica()?;
@@ -327,8 +333,8 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> 
     if flags & FLAG_EXTRAS != 0 {
         part.extras = read_extras(reader, &part.cells)?;
     }
-    if flags & FLAG_MARKS != 0 {
-        part.marks = dedup::read(reader, span, keys)?;
+    if flags & FLAG_ENTRIES != 0 {
+        part.dedup = dedup::read(reader, span, keys)?;
     }
     Ok(part)
 }

@@ -2,17 +2,17 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::amounts::AMOUNT_MAX;
 use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::dedup::entry::{
     Add, Chunk, Entry, Forgotten, ID_CHUNK, Kind, Run, Said, Single, Source, chunk_name, client_of,
 };
 use crate::dedup::table::ENTRIES_MAX;
-use crate::delta::Span;
 use crate::error::DecodeError;
+use crate::lattice::amounts::AMOUNT_MAX;
+use crate::lattice::delta::Span;
+use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
-use crate::version_vector::Version;
 
 const KIND_CLIENT: u8 = 0;
 const KIND_SINGLE: u8 = 1;

@@ -7,6 +7,8 @@
 pub(crate) mod body;
 mod columns;
 pub(crate) mod dedup;
+pub(crate) mod dictionary;
+pub(crate) mod fields;
 mod ids;
 mod names;
 pub(crate) mod varint;
@@ -14,11 +16,11 @@ pub(crate) mod varint;
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::cell::Extra;
 use crate::codec::varint::{Reader, varint_bytes};
 use crate::dedup::entry::Entry;
-use crate::delta::{Delta, DeltaCell};
 use crate::error::DecodeError;
+use crate::lattice::cell::Extra;
+use crate::lattice::delta::{Delta, DeltaCell};
 
 /// The newest version of the format that this release reads and writes.
 ///
@@ -81,25 +83,25 @@ impl Delta {
 
     /// The oldest format that has all of this.
     fn format(&self) -> u64 {
-        let is_plain = self.parts.iter().all(|part| part.marks.iter().all(Entry::is_of_format_1));
+        let is_plain = self.parts.iter().all(|part| part.dedup.iter().all(Entry::is_of_format_1));
         if is_plain { FORMAT_PLAIN } else { FORMAT }
     }
 
     /// No encoding of this delta is longer. O(cells).
     pub(crate) fn encoded_bytes_max(&self) -> usize {
-        let part_bytes = |part: &crate::delta::Part| {
+        let part_bytes = |part: &crate::lattice::delta::Part| {
             let cells = part.cells.iter().map(|&cell| {
                 Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key))
             });
             let mut record = Vec::new();
             part.record.iter().for_each(|kept| kept.write(&mut record));
             let names = |key: u32| self.keys.names(key).0.len() + self.keys.names(key).1.len() + 17;
-            let marks: usize = part
-                .marks
+            let dedup: usize = part
+                .dedup
                 .iter()
-                .map(|mark| dedup::bytes_max(mark) + mark.keys().map(names).sum::<usize>())
+                .map(|entry| dedup::bytes_max(entry) + entry.keys().map(names).sum::<usize>())
                 .sum();
-            Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>() + marks
+            Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>() + dedup
         };
         self.parts.iter().map(part_bytes).sum()
     }

@@ -2,10 +2,10 @@
 //! all the rests.
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
+use crate::codec::dictionary::NameList;
 use crate::codec::varint::{Reader, write_varint};
-use crate::dictionary::NameList;
 use crate::error::DecodeError;
-use crate::names::{NAME_BYTES_MAX, NameSlice};
+use crate::lattice::keys::names::{NAME_BYTES_MAX, NameSlice};
 
 /// `count (shared-block rest-block)* rests`.
 pub(crate) fn write(out: &mut Vec<u8>, names: NameSlice<'_>) {

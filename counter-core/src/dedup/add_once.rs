@@ -7,17 +7,17 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::amounts::{AMOUNT_MAX, Amounts};
-use crate::counter_map::Stance;
 use crate::dedup::entry::{
     Add, Chunk, Entry, Forgotten, ID_CHUNK, Id, Kind, Look, Said, Single, Source, chunk_name,
     client_of,
 };
 use crate::error::AddError;
-use crate::keys::KeyId;
+use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
+use crate::lattice::counter_map::Stance;
+use crate::lattice::keys::KeyId;
+use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
-use crate::version_vector::Version;
 
 /// The most chunks of one client that are looked at when another writer is sure of more of its
 /// numbers.
@@ -66,10 +66,10 @@ impl Replica {
     /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2,
     /// 3 and so on, without gaps, over all counters; they may arrive in another order. An id names
     /// one add of one counter: sent again with another amount or counter it is still a repeat. Of
-    /// each writer the latest [`MARKS_MAX`](crate::MARKS_MAX) other ids are remembered, and as many
-    /// times eight numbers of a client. Of a client it is remembered for good up to which number
-    /// entries were forgotten, so no repeat of its adds counts again: the answer is then `Repeated`
-    /// or [`CannotTell`](Once::CannotTell). That holds for the first
+    /// each writer the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids are
+    /// remembered, and as many times eight numbers of a client. Of a client it is remembered for
+    /// good up to which number entries were forgotten, so no repeat of its adds counts again: the
+    /// answer is then `Repeated` or [`CannotTell`](Once::CannotTell). That holds for the first
     /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are remembered as other ids are.
     ///
     /// Two replicas that did not know of each other may both apply an add. When they have met, one
@@ -80,7 +80,7 @@ impl Replica {
     /// `IdOutOfRange`, and as [`add`](Self::add). Nothing was added.
     ///
     /// # Complexity
-    /// O(log marks), and a look at each writer that holds marks.
+    /// O(log entries), and a look at each writer that holds entries.
     ///
     /// ```
     /// use counter_core::{Once, Replica, ReplicaId, VersionVector};
@@ -151,7 +151,7 @@ impl Replica {
         }
     }
 
-    /// Writes an amount into the own cell at once; its mark follows before anybody looks.
+    /// Writes an amount into the own cell at once; its entry follows before anybody looks.
     fn raise_now(&mut self, key: KeyId, amount: i64) -> Result<(), AddError> {
         let size = amount.unsigned_abs();
         let by = match amount > 0 {
@@ -171,9 +171,9 @@ impl Replica {
     ///
     /// Which copy stands follows from what is held, and each copy has one replica that may take it
     /// back: the one that applied it, or its successor. So nobody has to agree with anybody.
-    pub(crate) fn take_back_repeats(&mut self, marked: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
+    pub(crate) fn take_back_repeats(&mut self, entries: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
         let mut changed = Vec::new();
-        for (kind, name) in marked {
+        for (kind, name) in entries {
             match kind {
                 Kind::Client => self.settle_chunk(name, &mut changed),
                 Kind::Single if self.map().doubtful(Kind::Single, name).is_empty() => {}
@@ -440,12 +440,12 @@ impl Replica {
         }
     }
 
-    /// As the successor, in one step with the fold of these lives: keeps what they had taken back
-    /// in the name of others, and remembers of clients what goes with the fold. O(entries).
-    pub(crate) fn fold_entries(&mut self, lives: &[ReplicaId]) {
+    /// As the successor, in one step with the fold of these incarnations: keeps what they had taken
+    /// back in the name of others, and remembers of clients what goes with the fold. O(entries).
+    pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
-        for life in lives {
-            for (writer, text, add) in self.map().took_back_for_others(*life, lives) {
+        for incarnation in incarnations {
+            for (writer, text, add) in self.map().took_back_for_others(*incarnation, incarnations) {
                 let mine = self
                     .map()
                     .taken_back(writer, &text)
@@ -460,7 +460,7 @@ impl Replica {
                 }
             }
         }
-        self.forget_all(self.map().surplus(own, lives));
+        self.forget_all(self.map().surplus(own, incarnations));
     }
 
     /// Drops absorbed entries beyond their bound, after the last step has absorbed some.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::error::AddError;
+use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
-use crate::version_vector::Version;
 
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;

@@ -16,13 +16,13 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::dedup::entry::{Entry, ID_CHUNK, KINDS, Kind, Said};
+use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
-use crate::version_vector::Version;
 
 /// Entries of a kind that are kept of one writer: chunks of clients, and single ids. The oldest
 /// goes first. With names of 16 bytes an entry takes about 200 bytes, so a writer's own come to 4
 /// MB at the most, and those that it absorbed to as much.
-pub const MARKS_MAX: usize = 10_000;
+pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
 /// Clients that all writers together go on knowing after their entries were forgotten. Those that
 /// come later, once there are so many, are remembered by count only, as single ids are. No client
@@ -30,22 +30,22 @@ pub const MARKS_MAX: usize = 10_000;
 pub const CLIENTS_MAX: usize = 100_000;
 
 /// The most entries that one writer can have, of all kinds.
-pub(crate) const ENTRIES_MAX: usize = Bounds(MARKS_MAX).all();
+pub(crate) const ENTRIES_MAX: usize = Bounds(DEDUP_ENTRIES_MAX).all();
 
-/// How many entries of each kind are kept of one writer. All follow from one number, [`MARKS_MAX`]
-/// but in tests.
+/// How many entries of each kind are kept of one writer. All follow from one number,
+/// [`DEDUP_ENTRIES_MAX`] but in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds(usize);
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self(MARKS_MAX)
+        Self(DEDUP_ENTRIES_MAX)
     }
 }
 
 impl Bounds {
-    pub(crate) fn of(marks_max: usize) -> Self {
-        Self(marks_max)
+    pub(crate) fn of(dedup_entries_max: usize) -> Self {
+        Self(dedup_entries_max)
     }
 
     /// A writer's own chunks of clients, or its own single ids; and as many that it absorbed of
@@ -62,7 +62,7 @@ impl Bounds {
 
     /// See [`CLIENTS_MAX`].
     pub(crate) const fn clients(self) -> usize {
-        self.0 * (CLIENTS_MAX / MARKS_MAX)
+        self.0 * (CLIENTS_MAX / DEDUP_ENTRIES_MAX)
     }
 
     /// Clients in one writer's table. What a successor absorbs may pass [`clients`](Self::clients),
@@ -215,8 +215,8 @@ impl Table {
     }
 
     /// Drops what was taken back of writers that are folded, and of the entries absorbed of them
-    /// all but the youngest [`MARKS_MAX`] of a kind. O(1) where there is nothing to drop, else
-    /// O(entries).
+    /// all but the youngest [`DEDUP_ENTRIES_MAX`] of a kind. O(1) where there is nothing to drop,
+    /// else O(entries).
     pub(crate) fn trim(&mut self, bounds: Bounds, is_folded: impl Fn(ReplicaId) -> bool) {
         let Some(shelves) = &mut self.0 else { return };
         let mut gone: Vec<Entry> = shelves.surplus(bounds, &is_folded).cloned().collect();
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn the_newest_are_kept_in_whatever_order_they_came() {
         let (mut forth, mut back) = (Table::default(), Table::default());
-        let count = MARKS_MAX as u64 + 5;
+        let count = DEDUP_ENTRIES_MAX as u64 + 5;
         let put = |table: &mut Table, version: u64| {
             assert!(
                 table
@@ -422,7 +422,7 @@ mod tests {
         };
         (1..=count).for_each(|version| put(&mut forth, version));
         (1..=count).rev().for_each(|version| put(&mut back, version));
-        assert_eq!((forth.len(), back.len()), (MARKS_MAX, MARKS_MAX));
+        assert_eq!((forth.len(), back.len()), (DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MAX));
         assert_eq!(names(&forth), names(&back));
         assert_eq!((forth.hash(), forth.said(Kind::Single, b"5").is_some()), (back.hash(), false));
     }
@@ -469,12 +469,12 @@ mod tests {
     #[test]
     fn absorbed_entries_displace_only_older_absorbed_ones_and_only_after_the_fold() {
         let mut table = Table::default();
-        for at in 0..MARKS_MAX as u64 {
+        for at in 0..DEDUP_ENTRIES_MAX as u64 {
             table.put(single(at + 1, &at.to_string()), 1, Bounds::default());
         }
         let first = table.len() as u64 + 1;
         // The first writer's are the older ones; every age comes twice, once of each writer.
-        for at in 0..2 * MARKS_MAX as u64 {
+        for at in 0..2 * DEDUP_ENTRIES_MAX as u64 {
             let node = 1 + at % 2;
             assert_eq!(
                 table
@@ -488,23 +488,29 @@ mod tests {
             );
         }
         table.trim(Bounds::default(), |_| false);
-        assert_eq!((table.len(), table.hash()), (3 * MARKS_MAX, 3 * MARKS_MAX as u128));
+        assert_eq!(
+            (table.len(), table.hash()),
+            (3 * DEDUP_ENTRIES_MAX, 3 * DEDUP_ENTRIES_MAX as u128)
+        );
         table.trim(Bounds::default(), |replica| replica.node == 1);
-        assert_eq!(table.len(), 3 * MARKS_MAX);
+        assert_eq!(table.len(), 3 * DEDUP_ENTRIES_MAX);
         table.trim(Bounds::default(), |_| true);
         assert_eq!(
             (table.len(), table.len_of(Kind::Single), table.hash()),
-            (2 * MARKS_MAX, MARKS_MAX, 2 * MARKS_MAX as u128)
+            (2 * DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MAX, 2 * DEDUP_ENTRIES_MAX as u128)
         );
         let ages: Vec<u64> = table
             .since(first - 1)
             .filter_map(|entry| entry.source.map(|source| source.age))
             .collect();
-        assert!(ages.len() == MARKS_MAX && ages.iter().all(|age| *age < MARKS_MAX as u64 / 2 + 8));
+        assert!(
+            ages.len() == DEDUP_ENTRIES_MAX
+                && ages.iter().all(|age| *age < DEDUP_ENTRIES_MAX as u64 / 2 + 8)
+        );
         let name = |at: u64| format!("of {}: {at}", 1 + at % 2);
         assert_eq!(table.absorbed(Kind::Single, name(0).as_bytes()).count(), 1);
         assert_eq!(
-            table.absorbed(Kind::Single, name(2 * MARKS_MAX as u64 - 1).as_bytes()).count(),
+            table.absorbed(Kind::Single, name(2 * DEDUP_ENTRIES_MAX as u64 - 1).as_bytes()).count(),
             0
         );
     }

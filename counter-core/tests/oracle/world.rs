@@ -51,7 +51,7 @@ impl World {
     pub(crate) fn run(seed: u64, resets: Resets, print: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let replicas = random.usize(2..=6);
-        // Lives of one node and ids out of order: an id says nothing of when it came.
+        // Incarnations of one node and ids out of order: an id says nothing of when it came.
         let mut ids: Vec<ReplicaId> =
             (0..replicas as u64).map(|at| ReplicaId::new(at / 2, at % 2 + 1)).collect();
         random.shuffle(&mut ids);

@@ -1,6 +1,6 @@
 //! Retirement with resets, exhaustively: every interleaving of a bounded number of adds and resets,
-//! one change of the heir and all deliveries among three replicas, with the real types. At every
-//! state of every node the value is exactly the units that the cells held speak of.
+//! one change of the successor and all deliveries among three replicas, with the real types. At
+//! every state of every node the value is exactly the units that the cells held speak of.
 //!
 //! `COUNTER_MODEL=large` visits larger bounds (in a release build: minutes).
 
@@ -54,13 +54,13 @@ fn every_reachable_state_of_every_node_is_exact() {
 }
 
 #[test]
-fn folding_before_all_hold_the_adoption_is_found() {
+fn folding_before_all_hold_the_absorption_is_found() {
     let rules = Rules { fold_when_all_hold_it: false, ..ALL };
     assert!(visited(RESTART, rules).wrong.is_some());
 }
 
 #[test]
-fn adopting_before_all_know_of_the_claim_is_found() {
-    let rules = Rules { adopt_when_final: false, ..ALL };
+fn absorbing_before_all_know_of_the_claim_is_found() {
+    let rules = Rules { absorb_when_final: false, ..ALL };
     assert!(visited(Bounds { adds: 2, resets: 0, ..LOSS }, rules).wrong.is_some());
 }

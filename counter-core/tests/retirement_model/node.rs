@@ -9,31 +9,31 @@ pub(crate) const COUNTERS: [&str; 2] = ["clicks", "likes"];
 pub(crate) const REGION: &str = "ord";
 const NOTHING: VersionVector = VersionVector::new();
 
-/// Every life of a model, by number: those that begin it, the next life of the first node, and the
-/// node that joins in place of a lost one.
-pub(crate) const LIVES: [ReplicaId; 5] =
-    [life(0, 1), life(1, 1), life(2, 1), life(0, 2), life(3, 1)];
+/// Every incarnation of a model, by number: those that begin it, the next incarnation of the first
+/// node, and the node that joins in place of a lost one.
+pub(crate) const INCARNATIONS: [ReplicaId; 5] =
+    [incarnation(0, 1), incarnation(1, 1), incarnation(2, 1), incarnation(0, 2), incarnation(3, 1)];
 
-const fn life(node: u64, number: u64) -> ReplicaId {
+const fn incarnation(node: u64, number: u64) -> ReplicaId {
     ReplicaId::new(node, number << 32)
 }
 
 /// Rules that can be broken on purpose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    pub(crate) adopt_when_final: bool,
+    pub(crate) absorb_when_final: bool,
     pub(crate) fold_when_all_hold_it: bool,
     pub(crate) forget_when_all_hold_the_fold: bool,
 }
 
 pub(crate) const ALL: Rules = Rules {
-    adopt_when_final: true,
+    absorb_when_final: true,
     fold_when_all_hold_it: true,
     forget_when_all_hold_the_fold: true,
 };
 
-/// What one writer's cell of a counter speaks of. A unit is a bit: the life that added it, and at
-/// which of its versions.
+/// What one writer's cell of a counter speaks of. A unit is a bit: the incarnation that added it,
+/// and at which of its versions.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Spoken {
     units: u128,
@@ -138,9 +138,10 @@ impl Node {
             replica.flush();
             replica.version()
         });
-        let life = LIVES.iter().position(|life| *life == self.id).unwrap();
+        let incarnation =
+            INCARNATIONS.iter().position(|incarnation| *incarnation == self.id).unwrap();
         assert!(version < 25, "a unit is one of 128 bits");
-        self.own(counter).units |= 1 << (life as u64 * 25 + version);
+        self.own(counter).units |= 1 << (incarnation as u64 * 25 + version);
     }
 
     pub(crate) fn reset(&mut self, counter: usize) {
@@ -150,8 +151,8 @@ impl Node {
         }
     }
 
-    /// The next life from the same directory: all cells are there, the digests of the others are
-    /// not.
+    /// The next incarnation from the same directory: all cells are there, the digests of the others
+    /// are not.
     pub(crate) fn restarted(&self, next: ReplicaId) -> Self {
         let mut replica = Replica::with_map(next, REGION, self.map.clone()).unwrap();
         replica.claim(self.id).unwrap();
@@ -172,7 +173,7 @@ impl Node {
         self.map.record(self.id).map_or(0, |record| record.version)
     }
 
-    /// One step of an heir, of a single cell.
+    /// One step of a successor, of a single cell.
     pub(crate) fn work(&mut self, rules: Rules) {
         let under_way = self.work.clone();
         let Some(mut work) = self.run(|replica| replica.inheritance(under_way)) else {
@@ -184,24 +185,25 @@ impl Node {
         let mut goes_on = true;
         if work.is_folded() {
             let before = self.versions();
-            goes_on = self.run(|replica| replica.compact(1)) > 0;
+            goes_on = self.run(|replica| replica.rebase(1)) > 0;
             for counter in self.moved(before) {
-                // What a compacted cell says was cleared of it is all that its writer then knew.
+                // What a rebased cell says was cleared of it is all that its writer then knew.
                 let known = self.spoken_of(counter, |_| true);
                 let own = self.own(counter);
                 own.reset |= own.units & known.reset;
             }
-        } else if let Some(adopted) = work.adopted() {
-            if !rules.fold_when_all_hold_it || self.agreed(adopted) {
+        } else if let Some(absorbed) = work.absorbed() {
+            if !rules.fold_when_all_hold_it || self.agreed(absorbed) {
                 self.run(|replica| replica.fold(&mut work)).unwrap();
                 let map = &self.map;
                 self.spoken.retain(|writer, _| map.seen_of(*writer) > 0);
             }
-        } else if !rules.adopt_when_final || self.agreed(self.record_version()) {
+        } else if !rules.absorb_when_final || self.agreed(self.record_version()) {
             let before = self.versions();
-            self.run(|replica| replica.adopt(&mut work, 1)).unwrap();
+            self.run(|replica| replica.absorb(&mut work, 1)).unwrap();
             for counter in self.moved(before) {
-                let theirs = self.spoken_of(counter, |writer| work.lives().contains(&writer));
+                let theirs =
+                    self.spoken_of(counter, |writer| work.incarnations().contains(&writer));
                 self.own(counter).join(theirs);
             }
         } else {

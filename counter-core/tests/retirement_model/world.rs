@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::node::{LIVES, Message, Node, Rules};
+use crate::node::{INCARNATIONS, Message, Node, Rules};
 
-/// How the heir comes to be.
+/// How the successor comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The first node starts again from its directory and claims its life before.
+    /// The first node starts again from its directory and claims its incarnation before.
     Restart,
     /// The first node is lost with its disk, and an operator retires it at the second.
     Loss,
@@ -25,7 +25,7 @@ pub(crate) struct Bounds {
     pub(crate) counters: usize,
     /// Of so many states of a node what they say is delivered later too, any number of times.
     pub(crate) late: usize,
-    /// Whether all nodes keep digests and forget what was cleared, or the heir alone.
+    /// Whether all nodes keep digests and forget what was cleared, or the successor alone.
     pub(crate) all_forget: bool,
 }
 
@@ -112,9 +112,9 @@ impl Known {
         match act {
             Act::Add(counter) => next.add(counter),
             Act::Reset(counter) => next.reset(counter),
-            Act::Restart => next = next.restarted(LIVES[3]),
-            Act::Lose => next = Node::new(LIVES[4]),
-            Act::Claim => next.claim(LIVES[0]),
+            Act::Restart => next = next.restarted(INCARNATIONS[3]),
+            Act::Lose => next = Node::new(INCARNATIONS[4]),
+            Act::Claim => next.claim(INCARNATIONS[0]),
             Act::Work => next.work(self.rules),
             Act::Hear(message) => next.hear(&self.messages[message as usize], keeps_digests),
         }
@@ -146,7 +146,8 @@ impl Model {
             after: HashMap::new(),
             wrong: None,
         };
-        let fresh: Vec<Node> = LIVES[..SLOTS].iter().map(|life| Node::new(*life)).collect();
+        let fresh: Vec<Node> =
+            INCARNATIONS[..SLOTS].iter().map(|incarnation| Node::new(*incarnation)).collect();
         let nodes = std::array::from_fn(|at| {
             let mut node = fresh[at].clone();
             fresh.iter().for_each(|other| node.hear(&other.says(true)[0], true));
@@ -182,8 +183,8 @@ impl Model {
         });
     }
 
-    /// Which node may become an heir.
-    fn heir(&self) -> usize {
+    /// Which node may become a successor.
+    fn successor(&self) -> usize {
         match self.known.bounds.change {
             Change::Restart => 0,
             Change::Loss | Change::Replacement => 1,
@@ -191,7 +192,7 @@ impl Model {
     }
 
     fn keeps_digests(&self, at: usize) -> bool {
-        self.known.bounds.all_forget || at == self.heir()
+        self.known.bounds.all_forget || at == self.successor()
     }
 
     /// Breadth first, so what is found wrong comes with the fewest steps. Stops there, or when all

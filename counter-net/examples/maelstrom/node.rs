@@ -91,10 +91,10 @@ impl Running {
 
     fn add(&mut self, from: &str, body: &Value, now: Duration) -> Vec<String> {
         let delta = body["delta"].as_i64().unwrap_or(0);
-        let added = self.replica.tally(COUNTER).and_then(|tally| match delta {
+        let added = self.replica.counter(COUNTER).and_then(|handle| match delta {
             0 => Ok(()),
-            1.. => tally.add(delta.unsigned_abs()),
-            _ => tally.subtract(delta.unsigned_abs()),
+            1.. => handle.add(delta.unsigned_abs()),
+            _ => handle.subtract(delta.unsigned_abs()),
         });
         // Error 14 is Maelstrom's "abort": the add did definitely not take place.
         let answer = added.map_or_else(

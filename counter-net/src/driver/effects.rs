@@ -105,13 +105,13 @@ impl Driver {
                     "this node's replica was retired by a member, or another process writes as it: the node goes on as a new replica; what it had \
                      added is counted as far as the others had it"
                 );
-                // The next life from this directory claims this one, whatever else of it gets
-                // there.
+                // The next incarnation from this directory claims this one, whatever else of it
+                // gets there.
                 shared
                     .commits
                     .get()
                     .into_iter()
-                    .for_each(|commits| commits.goes_on_as(replica.generation));
+                    .for_each(|commits| commits.goes_on_as(replica.incarnation));
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }

@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_millis(20);
 impl Driver {
     pub(super) async fn farewell(&mut self) {
         let asked = self.shared.for_good.load(Ordering::Relaxed);
-        // With a directory the next life goes on from it; without one, another node has to.
+        // With a directory the next incarnation goes on from it; without one, another node has to.
         let for_good = asked || self.shared.commits.get().is_none();
         let leave_within = self.shared.read().replicator.config().leave_within;
         let end = Instant::now() + if for_good { leave_within } else { FAREWELL_MAX };
@@ -38,9 +38,9 @@ impl Driver {
             }
         }
         if for_good && !self.is_drained() {
-            let life = self.shared.replica();
+            let incarnation = self.shared.replica();
             tracing::warn!(
-                %life,
+                %incarnation,
                 "no other node was seen to hold all that this one held: what others hold stays counted, and one that comes to hold all of it takes \
                  over; retire this replica at another node if `members` still lists it"
             );

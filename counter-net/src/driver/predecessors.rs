@@ -10,8 +10,9 @@ use crate::protocol::Member;
 use crate::shared::Shared;
 
 /// So long after the first member's answer, who wrote the original of a copied directory may still
-/// show itself, such as by starting again. What it has and no member has is lost once its life is
-/// claimed and folded; less claims the lives of nodes that are only restarting.
+/// show itself, such as by starting again. What it has and no member has is lost once its
+/// incarnation is claimed and folded; less claims the incarnations of nodes that are only
+/// restarting.
 const ABSENT_FOR: Duration = Duration::from_secs(60);
 
 /// What is not settled yet.
@@ -19,7 +20,7 @@ const ABSENT_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Predecessors {
     /// Of this very process's directory: they ended, unless it is a clone of another's disk.
     earlier: Vec<ReplicaId>,
-    /// Lives that wrote the original of this copy.
+    /// Incarnations that wrote the original of this copy.
     copied: Vec<ReplicaId>,
     /// When this node had first caught up with a member.
     caught_up: Option<Duration>,
@@ -44,8 +45,8 @@ impl Predecessors {
         Self { earlier, copied, caught_up: None, is_settled: !stored }
     }
 
-    /// Settles what became of the lives before this one, if that is known by now. True where the
-    /// state changed.
+    /// Settles what became of the incarnations before this one, if that is known by now. True where
+    /// the state changed.
     pub(super) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
         if self.is_settled {
             return false;
@@ -58,21 +59,23 @@ impl Predecessors {
         // Synced, this node was answered as the only process under its identity, or nobody is there
         // to answer.
         let earlier = std::mem::take(&mut self.earlier);
-        earlier.iter().for_each(|&life| state.replicator.claim_earlier(&mut state.replica, life));
+        earlier.iter().for_each(|&incarnation| {
+            state.replicator.claim_earlier(&mut state.replica, incarnation)
+        });
         let members = state.replicator.members(&state.replica, now);
         let look = self.look(&state.replica, &members, now);
-        for &life in &look.claim {
+        for &incarnation in &look.claim {
             // One that is not known here left nothing to take over.
-            if state.replicator.force_retire(&mut state.replica, life).is_ok() {
-                tracing::warn!(%life, "nobody goes on from this life, as far as the members know: this node takes it over");
+            if state.replicator.force_retire(&mut state.replica, incarnation).is_ok() {
+                tracing::warn!(%incarnation, "nobody goes on from this incarnation, as far as the members know: this node takes it over");
             }
         }
         drop(guard);
         if look.caught_up {
             shared.behind.store(false, Ordering::Relaxed);
         }
-        for life in &look.go_on {
-            tracing::warn!(%life, "another node goes on from the original of this data directory: this one counts beside it");
+        for incarnation in &look.go_on {
+            tracing::warn!(%incarnation, "another node goes on from the original of this data directory: this one counts beside it");
         }
         if self.is_settled {
             shared.commits.get().into_iter().for_each(crate::store::Commits::settled);
@@ -100,7 +103,7 @@ impl Predecessors {
         let since = *self.caught_up.get_or_insert(now);
         (look.go_on, self.copied) = std::mem::take(&mut self.copied)
             .into_iter()
-            .partition(|&life| goes_on(life, replica, members));
+            .partition(|&incarnation| goes_on(incarnation, replica, members));
         if now >= since + ABSENT_FOR {
             look.claim.append(&mut self.copied);
         }
@@ -109,13 +112,14 @@ impl Predecessors {
     }
 }
 
-/// Whether it has an heir, or its node is there, or was there in a later life.
-fn goes_on(life: ReplicaId, replica: &Replica, members: &[Member]) -> bool {
-    let is_later = |other: ReplicaId| other.node == life.node && other.generation > life.generation;
-    members
-        .iter()
-        .any(|member| is_later(member.replica) || (member.replica.node == life.node && member.live))
-        || replica.map().is_ended(life)
+/// Whether it has a successor, or its node is there, or was there in a later incarnation.
+fn goes_on(incarnation: ReplicaId, replica: &Replica, members: &[Member]) -> bool {
+    let is_later = |other: ReplicaId| {
+        other.node == incarnation.node && other.incarnation > incarnation.incarnation
+    };
+    members.iter().any(|member| {
+        is_later(member.replica) || (member.replica.node == incarnation.node && member.live)
+    }) || replica.map().is_ended(incarnation)
         || replica.map().replicas().any(is_later)
 }
 
@@ -126,7 +130,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn life(node: u64, number: u64) -> ReplicaId {
+    fn incarnation(node: u64, number: u64) -> ReplicaId {
         ReplicaId::new(node, number << 32)
     }
 
@@ -145,9 +149,9 @@ mod tests {
         }
     }
 
-    fn replica_of(lives: &[ReplicaId]) -> Replica {
-        let mut replica = Replica::new(lives[0], "ord").unwrap();
-        for &other in &lives[1..] {
+    fn replica_of(incarnations: &[ReplicaId]) -> Replica {
+        let mut replica = Replica::new(incarnations[0], "ord").unwrap();
+        for &other in &incarnations[1..] {
             let other = Replica::new(other, "ord").unwrap();
             replica
                 .join_delta(other.map().delta_since(&counter_core::VersionVector::new()))
@@ -158,19 +162,21 @@ mod tests {
 
     #[test]
     fn nothing_is_claimed_before_a_member_has_answered() {
-        let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
+        let (copied, replica) =
+            (incarnation(1, 1), replica_of(&[incarnation(9, 1), incarnation(1, 1)]));
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
-        let mut behind = member(life(2, 1), true);
+        let mut behind = member(incarnation(2, 1), true);
         behind.lag = Some(Lag { versions_ahead: 1, ..Lag::default() });
         assert_eq!(predecessors.look(&replica, &[behind], 500 * SECOND), Look::default());
         assert!(!predecessors.is_settled);
     }
 
     #[test]
-    fn a_copied_life_of_which_nobody_goes_on_is_claimed_after_a_while() {
-        let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
+    fn a_copied_incarnation_of_which_nobody_goes_on_is_claimed_after_a_while() {
+        let (copied, replica) =
+            (incarnation(1, 1), replica_of(&[incarnation(9, 1), incarnation(1, 1)]));
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
-        let members = [member(life(2, 1), true), member(copied, false)];
+        let members = [member(incarnation(2, 1), true), member(copied, false)];
         assert!(predecessors.look(&replica, &members, SECOND).caught_up);
         assert!(!predecessors.is_settled);
         let look = predecessors.look(&replica, &members, SECOND + ABSENT_FOR);
@@ -179,21 +185,26 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_life_that_goes_on_is_left_alone_also_once_it_is_gone_again() {
-        let (copied, replica) = (life(1, 1), replica_of(&[life(9, 1), life(1, 1)]));
-        for there in [member(copied, true), member(life(1, 2), true), member(life(1, 2), false)] {
+    fn a_copied_incarnation_that_goes_on_is_left_alone_also_once_it_is_gone_again() {
+        let (copied, replica) =
+            (incarnation(1, 1), replica_of(&[incarnation(9, 1), incarnation(1, 1)]));
+        for there in [
+            member(copied, true),
+            member(incarnation(1, 2), true),
+            member(incarnation(1, 2), false),
+        ] {
             let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
-            let members = [member(life(2, 1), true), there];
+            let members = [member(incarnation(2, 1), true), there];
             assert_eq!(predecessors.look(&replica, &members, SECOND).go_on, [copied]);
             assert!(
                 predecessors.is_settled
                     && predecessors.look(&replica, &members[..1], 500 * SECOND).claim.is_empty()
             );
         }
-        let replica = replica_of(&[life(9, 1), life(1, 1), life(1, 2)]);
+        let replica = replica_of(&[incarnation(9, 1), incarnation(1, 1), incarnation(1, 2)]);
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         assert_eq!(
-            predecessors.look(&replica, &[member(life(2, 1), true)], SECOND).go_on,
+            predecessors.look(&replica, &[member(incarnation(2, 1), true)], SECOND).go_on,
             [copied],
             "its record says so"
         );

@@ -15,8 +15,8 @@ use libp2p::swarm::ConnectionId;
 const AGENT: &str = concat!("counter-net/", env!("CARGO_PKG_VERSION"));
 
 /// How a process names itself to its peers.
-pub(crate) fn agent_version(generation: u64) -> String {
-    format!("{AGENT} {generation:016x}")
+pub(crate) fn agent_version(incarnation: u64) -> String {
+    format!("{AGENT} {incarnation:016x}")
 }
 
 /// As which incarnation a process started; None where it does not say, such as one of an earlier

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::addresses::{in_order, is_wildcard};
 use super::engine::{Driver, Ending};
-use super::life::{self, Life};
+use super::incarnation::{self, Incarnation};
 use super::predecessors::Predecessors;
 use crate::behaviour::{Behaviour, BehaviourEvent, Names};
 use crate::config::{IDLE_TIMEOUT, NodeConfig};
@@ -35,18 +35,21 @@ const INTERFACE_QUIET: Duration = Duration::from_millis(50);
 /// Starts a node's loop as a task; the node's addresses are known when this returns.
 pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let names = Names::of(&config.cluster)?;
-    let life = life::begin(
+    let incarnation = incarnation::begin(
         config.data_dir.clone(),
         config.restored,
         config.cluster.clone(),
         config.node_name.as_deref(),
     )
     .await?;
-    let mut swarm = swarm(&life, &config, &names)?;
+    let mut swarm = swarm(&incarnation, &config, &names)?;
     let Listening { addresses, early } = listen(&mut swarm, &config.listen).await?;
-    let predecessors =
-        Predecessors::new(life.earlier.clone(), life.copied.clone(), life.store.is_some());
-    let shared = shared(life, &config)?;
+    let predecessors = Predecessors::new(
+        incarnation.earlier.clone(),
+        incarnation.copied.clone(),
+        incarnation.store.is_some(),
+    );
+    let shared = shared(incarnation, &config)?;
     let reachable: Vec<Multiaddr> = addresses
         .into_iter()
         .map(|address| address.with_p2p(*swarm.local_peer_id()).unwrap_or_else(|own| own))
@@ -73,28 +76,32 @@ fn announce(shared: &Shared, config: &NodeConfig) {
     tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprints = keys, listen = ?*listen, "node started");
 }
 
-fn swarm(life: &Life, config: &NodeConfig, names: &Names) -> Result<Swarm<Behaviour>, StartError> {
-    let keypair = &life.keypair;
+fn swarm(
+    incarnation: &Incarnation,
+    config: &NodeConfig,
+    names: &Names,
+) -> Result<Swarm<Behaviour>, StartError> {
+    let keypair = &incarnation.keypair;
     let transport = transport::build(keypair, &config.keys)?;
-    let behaviour = Behaviour::new((keypair, life.replica.generation), config, names)?;
+    let behaviour = Behaviour::new((keypair, incarnation.replica.incarnation), config, names)?;
     let swarm = SwarmConfig::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm))
 }
 
-fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
-    let is_whole = life.copied.is_empty();
-    let peer_id = life.keypair.public().to_peer_id();
-    let stored = life.map.version_vector();
+fn shared(incarnation: Incarnation, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
+    let is_whole = incarnation.copied.is_empty();
+    let peer_id = incarnation.keypair.public().to_peer_id();
+    let stored = incarnation.map.version_vector();
     let mut replica = Replica::with_map(
-        life.replica,
+        incarnation.replica,
         &config.region,
-        life.map.bounded(config.counters_max, REPLICAS_MAX),
+        incarnation.map.bounded(config.counters_max, REPLICAS_MAX),
     )
     .map_err(|error| StartError::Network(error.to_string()))?;
     let origin = Instant::now();
     let mut replicator =
         Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
-    if life.is_named {
+    if incarnation.is_named {
         replicator.ask_for_number();
     }
     let wakes = Wakes::default();
@@ -109,7 +116,7 @@ fn shared(life: Life, config: &NodeConfig) -> Result<Arc<Shared>, StartError> {
     let state = State { replica, replicator, viewers_told: 0 };
     let shared = Shared::new(identity, origin, state, wakes, Metrics::default());
     shared.behind.store(!is_whole, Ordering::Relaxed);
-    if let Some(store) = life.store {
+    if let Some(store) = incarnation.store {
         shared
             .commit_to(store, stored, config.commit_interval)
             .map_err(|error| StartError::Network(error.to_string()))?;

@@ -167,7 +167,7 @@ impl NodeBuilder {
     /// at a time: it is locked.
     ///
     /// Everything this node knows is kept, others' cells too, so a whole cluster can stop and come
-    /// back. The node keeps its identity, and each start is a new writer, the heir of the one
+    /// back. The node keeps its identity, and each start is a new writer, the successor of the one
     /// before. A directory that is a copy, or was restored or moved, starts under a new identity,
     /// with all that is in it; it takes over what it is a copy of once a member has answered,
     /// unless somebody else goes on from there, and until then

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use counter_core::{AddError, Once, ReplicaId, Tally};
+use counter_core::{AddError, CounterHandle, Once, ReplicaId};
 
 use super::durable::Durable;
 use super::stable::StableTotal;
@@ -19,14 +19,14 @@ use crate::shared::Shared;
 #[derive(Clone)]
 pub struct Counter {
     name: Arc<str>,
-    tally: Tally,
+    handle: CounterHandle,
     shared: Arc<Shared>,
 }
 
 impl Counter {
     pub(super) fn open(shared: Arc<Shared>, name: &str) -> Result<Self, AddError> {
-        let tally = shared.write().replica.tally(name)?;
-        Ok(Self { name: name.into(), tally, shared })
+        let handle = shared.write().replica.counter(name)?;
+        Ok(Self { name: name.into(), handle, shared })
     }
 
     /// The counter's name.
@@ -49,7 +49,7 @@ impl Counter {
     ///
     /// One atomic operation; wakes the driver only when it is the first since the last flush.
     pub fn add(&self, amount: u64) -> Result<(), AddError> {
-        self.shared.gate.pass(|| self.tally.add(amount)).inspect(|()| self.shared.metrics.added())
+        self.shared.gate.pass(|| self.handle.add(amount)).inspect(|()| self.shared.metrics.added())
     }
 
     /// Adds as [`Counter::add`] does, at once, and returns what resolves when the add is on this
@@ -68,19 +68,20 @@ impl Counter {
     }
 
     /// Adds `amount` (subtracts below zero), within ±2^32 and not 0, unless an add with this id was
-    /// applied before: by this node, in this life or an earlier one with the same data directory,
-    /// or by another node whose state is held here.
+    /// applied before: by this node, in this incarnation or an earlier one with the same data
+    /// directory, or by another node whose state is held here.
     ///
     /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2,
     /// 3 and so on, without gaps, over all counters; they may arrive in another order. An id names
     /// one add: sent again with another amount or for another counter, it is still a repeat. Of
-    /// each node's adds the latest 10,000 ([`MARKS_MAX`](crate::MARKS_MAX)) other ids are
-    /// remembered, and as many times eight numbers of a client ([`ID_CHUNK`](crate::ID_CHUNK): 0 to
-    /// 7, 8 to 15, …); the oldest go first. Another id that was forgotten counts again. A client's
-    /// number never does: the answer is then [`Once::Repeated`], or [`Once::CannotTell`], after
-    /// which the add is to be counted as done. That holds for the first
-    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are remembered as other ids are.
-    /// Amount and memory are one change, on the disk and to the others.
+    /// each node's adds the latest 10,000 ([`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX)) other
+    /// ids are remembered, and as many times eight numbers of a client
+    /// ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to 15, …); the oldest go first. Another id that
+    /// was forgotten counts again. A client's number never does: the answer is then
+    /// [`Once::Repeated`], or [`Once::CannotTell`], after which the add is to be counted as done.
+    /// That holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are
+    /// remembered as other ids are. Amount and memory are one change, on the disk and to the
+    /// others.
     ///
     /// An add that was applied on two nodes that did not know of each other counts twice until they
     /// meet; then one of them takes it back: the one with the greater [`ReplicaId`], or, where one
@@ -125,7 +126,7 @@ impl Counter {
     /// Fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if the node has stopped
     /// before.
     pub fn durable(&self) -> Durable {
-        self.tally.hand_over();
+        self.handle.hand_over();
         self.shared.durable()
     }
 
@@ -134,8 +135,8 @@ impl Counter {
     ///
     /// The node asks the others at once and brings them the cells along: about one round trip to
     /// the slowest of those that are needed. Many that wait share the questions. Which replicas
-    /// count: every one that is known, reachable or not, but for earlier lives of a node that has
-    /// come back and for those that said they leave. A replica that crashed for good keeps
+    /// count: every one that is known, reachable or not, but for earlier incarnations of a node
+    /// that has come back and for those that said they leave. A replica that crashed for good keeps
     /// [`Copies::All`] from being reached; [`Copies::Majority`] and [`Copies::Nodes`] do without
     /// it. Holding is in memory; await [`Counter::durable`] too for this node's disk.
     ///
@@ -157,7 +158,7 @@ impl Counter {
     /// Resolves when so many replicas hold everything added to this counter here before the call;
     /// see [`Counter::add_replicated`].
     pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
-        self.tally.hand_over();
+        self.handle.hand_over();
         self.shared.replicated(copies, within)
     }
 
@@ -167,7 +168,7 @@ impl Counter {
     /// Names only the counter's writers and this node. Hand it to the client with the answer;
     /// [`Token::join`] it to the one that the client came with.
     pub fn token(&self) -> Token {
-        self.tally.hand_over();
+        self.handle.hand_over();
         self.shared.token(Some(&self.name))
     }
 
@@ -228,7 +229,7 @@ impl Counter {
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
         self.shared
             .gate
-            .pass(|| self.tally.subtract(amount))
+            .pass(|| self.handle.subtract(amount))
             .inspect(|()| self.shared.metrics.added())
     }
 
@@ -246,8 +247,8 @@ impl Counter {
         super::view::values_by_region(&self.shared.read(), &self.name)
     }
 
-    /// What each replica (one life of one node) has added, less what was reset, by region and
-    /// replica.
+    /// What each replica (one incarnation of one node) has added, less what was reset, by region
+    /// and replica.
     pub fn by_replica(&self) -> BTreeMap<String, Vec<(ReplicaId, i128)>> {
         let state = self.shared.read();
         let map = state.replica.map();

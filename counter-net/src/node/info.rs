@@ -15,8 +15,8 @@ use crate::shared::{Shared, Trouble};
 pub struct NodeInfo {
     /// Where it runs.
     pub region: String,
-    /// The writer it is now: this life of this node. A node whose life is ended by others goes on
-    /// as another one.
+    /// The writer it is now: this incarnation of this node. A node whose incarnation is ended by
+    /// others goes on as another one.
     pub replica: ReplicaId,
     /// Its public identity on the network.
     pub peer_id: String,

@@ -4,8 +4,8 @@
 mod builder;
 mod counter;
 mod durable;
+mod incarnations;
 mod info;
-mod lives;
 mod scrape;
 mod stable;
 mod token;
@@ -16,8 +16,8 @@ mod waiting;
 pub use builder::NodeBuilder;
 pub use counter::Counter;
 pub use durable::Durable;
+pub use incarnations::{Incarnation, Standing};
 pub use info::{Lag, Member, NodeInfo};
-pub use lives::{Life, Standing};
 pub use stable::StableTotal;
 pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// Counts one viewer of this node's region, over all counters, for as long as the returned
-    /// guard lives.
+    /// guard incarnations.
     pub fn viewer(&self) -> Viewer {
         Viewer::arrive(Arc::clone(self.shared()))
     }
@@ -293,39 +293,39 @@ impl Node {
         self.shared().members()
     }
 
-    /// Every life of a node of which something is held here, by replica: those that count for
-    /// retirement, and those that ended and are not forgotten yet.
+    /// Every incarnation of a node of which something is held here, by replica: those that count
+    /// for retirement, and those that ended and are not forgotten yet.
     ///
     /// # Complexity
     ///
     /// O(replicas log replicas).
-    pub fn lives(&self) -> Vec<Life> {
-        self.shared().lives()
+    pub fn incarnations(&self) -> Vec<Incarnation> {
+        self.shared().incarnations()
     }
 
-    /// Declares a life lost for good: this node takes over what it counted, and once every enrolled
-    /// replica knows, the life is forgotten everywhere.
+    /// Declares an incarnation lost for good: this node takes over what it counted, and once every
+    /// enrolled replica knows, the incarnation is forgotten everywhere.
     ///
     /// For nodes that will not come back: a memory-only one that crashed, one that was lost with
-    /// its disk. A node that restarts from its data directory takes over its earlier life by
-    /// itself. Where something goes on to exist that has more of that life than any member, such as
-    /// its disk, that more is lost once the life is forgotten.
+    /// its disk. A node that restarts from its data directory takes over its earlier incarnation by
+    /// itself. Where something goes on to exist that has more of that incarnation than any member,
+    /// such as its disk, that more is lost once the incarnation is forgotten.
     ///
     /// # Errors
     ///
-    /// Where the life is not known here, is this node's own, is live, was heard of in the last ten
-    /// minutes, or has ended before; nothing changed.
+    /// Where the incarnation is not known here, is this node's own, is live, was heard of in the
+    /// last ten minutes, or has ended before; nothing changed.
     pub fn retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
         self.shared().retire(ended, false)
     }
 
-    /// As [`retire`](Self::retire), however late the life was heard of. What it counted and no
-    /// other node holds is lost.
+    /// As [`retire`](Self::retire), however late the incarnation was heard of. What it counted and
+    /// no other node holds is lost.
     ///
     /// # Errors
     ///
-    /// Where the life is not known here, is this node's own, is live, or has ended before; nothing
-    /// changed.
+    /// Where the incarnation is not known here, is this node's own, is live, or has ended before;
+    /// nothing changed.
     pub fn force_retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
         self.shared().retire(ended, true)
     }
@@ -341,9 +341,9 @@ impl Node {
     /// Leaves the cluster for good, unless the node has stopped already: as [`Node::shutdown`], and
     /// another node takes over what this one counted, also where it has a data directory.
     ///
-    /// A node without a directory always leaves so. Where no node is reached within 10 s, this life
-    /// stays enrolled until [`Node::retire`] is called for it somewhere, or its directory is
-    /// started again. Cancel safe as [`Node::shutdown`] is.
+    /// A node without a directory always leaves so. Where no node is reached within 10 s, this
+    /// incarnation stays enrolled until [`Node::retire`] is called for it somewhere, or its
+    /// directory is started again. Cancel safe as [`Node::shutdown`] is.
     pub async fn leave(&self) {
         self.shared().for_good.store(true, Ordering::Relaxed);
         self.shutdown().await;

@@ -26,7 +26,7 @@ impl Shared {
         page.state(&state);
         page.replicator(&state);
         page.members(self, &state);
-        page.lives(&state);
+        page.incarnations(&state);
         drop(state);
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -140,7 +140,7 @@ impl Page {
         );
     }
 
-    fn lives(&mut self, state: &State) {
+    fn incarnations(&mut self, state: &State) {
         let (stats, map) = (state.replicator.stats(), state.replica.map());
         self.gauge(
             "replicas_enrolled",
@@ -148,19 +148,23 @@ impl Page {
             map.enrolled().count(),
         );
         self.gauge(
-            "lives_ended",
-            "Lives that ended, by what this node knows, and are not folded yet",
-            stats.lives_ended,
+            "incarnations_ended",
+            "Incarnations that ended, by what this node knows, and are not folded yet",
+            stats.incarnations_ended,
         );
-        self.count("lives_folded", "Lives that this node took over and folded", stats.lives_folded);
+        self.count(
+            "incarnations_folded",
+            "Incarnations that this node took over and folded",
+            stats.incarnations_folded,
+        );
         self.count(
             "retirement_bytes",
-            "Bytes of cells that taking over lives cost each peer, about",
+            "Bytes of cells that taking over incarnations cost each peer, about",
             stats.retirement_bytes,
         );
         self.count(
             "retirement_stalled",
-            "Steps of an heir that found no room in a cell (2^62)",
+            "Steps of a successor that found no room in a cell (2^62)",
             stats.retirement_stalled,
         );
         self.count(

@@ -1,4 +1,4 @@
-//! Presence: a guard that counts one viewer while it lives.
+//! Presence: a guard that counts one viewer while it incarnations.
 
 use crate::shared::Shared;
 use std::sync::Arc;

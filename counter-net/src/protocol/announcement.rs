@@ -32,7 +32,7 @@ pub(super) enum Standing {
 }
 
 /// One node's statement of itself, made by it alone and passed on by all. What is greater in
-/// (generation, version, standing) holds.
+/// (incarnation, version, standing) holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Announcement {
     #[serde(rename = "i")]
@@ -69,7 +69,7 @@ pub(super) struct Suspicion {
     #[serde(rename = "n")]
     pub version: u64,
     /// The replica that lost the connection: makes the payloads of two suspecting peers differ, and
-    /// of two lives of one.
+    /// of two incarnations of one.
     #[serde(rename = "b")]
     pub by: Id,
 }

@@ -55,7 +55,7 @@ impl Replicator {
         pending: Pending,
         response: Response,
     ) -> Result<(), Refusal> {
-        let (peer, generation) = (pending.peer, response.generation);
+        let (peer, incarnation) = (pending.peer, response.incarnation);
         let behind = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
             if refused.reason == Refusal::UnknownVersion.label()
@@ -82,20 +82,20 @@ impl Replicator {
             }
             return Err(Refusal::RefusedByPeer);
         }
-        if self.is_ended(replica, peer, generation) {
+        if self.is_ended(replica, peer, incarnation) {
             return Err(Refusal::Ended);
         }
         match (pending.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
                 self.out.stats.rounds_equal += 1;
-                self.hear_equal(replica, peer, (generation, &behind), seen, same.synced)
+                self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
-                self.take_state(replica, pending, generation, state, &behind)
+                self.take_state(replica, pending, incarnation, state, &behind)
             }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
             (Asked::Tell, Response { noted: Some(noted), .. }) => {
-                self.take_noted(replica, peer, generation, &noted, &behind)
+                self.take_noted(replica, peer, incarnation, &noted, &behind)
             }
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
                 self.take_confirmed(replica, peer, &answer)
@@ -118,19 +118,19 @@ impl Replicator {
         &mut self,
         replica: &Replica,
         peer: NodeId,
-        (generation, behind): (Option<u64>, &[u8]),
+        (incarnation, behind): (Option<u64>, &[u8]),
         asked: u128,
         synced: bool,
     ) -> Result<(), Refusal> {
         let behind = unpack_vector(behind, self.config.digest_replicas_max)?;
         if behind.is_empty()
-            && let Some(life) = self.life_heard(replica, peer, generation)
+            && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
         {
-            self.snapshots.show_hash(life, asked);
+            self.snapshots.show_hash(incarnation, asked);
         }
         let seen = replica.map().version_vector();
         if seen.hash() == asked {
-            self.shown(replica, peer, generation, &promised(&seen, &behind));
+            self.shown(replica, peer, incarnation, &promised(&seen, &behind));
             self.hear(replica, peer, seen);
         }
         if let Some(source) = self.sources.get_mut(peer) {
@@ -143,14 +143,14 @@ impl Replicator {
         &mut self,
         replica: &Replica,
         peer: NodeId,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
         noted: &Noted,
         behind: &[u8],
     ) -> Result<(), Refusal> {
         if let Some(digest) =
-            self.read_digest(peer, generation, (&noted.have, behind), noted.part, None)?
+            self.read_digest(peer, incarnation, (&noted.have, behind), noted.part, None)?
         {
-            self.heard(replica, peer, generation, &digest);
+            self.heard(replica, peer, incarnation, &digest);
         }
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Replicator {
         &mut self,
         replica: &mut Replica,
         pending: Pending,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
         state: State,
         behind: &[u8],
     ) -> Result<(), Refusal> {
@@ -170,15 +170,15 @@ impl Replicator {
                 (source.waits, source.answered) = (state.waits, true);
             }
             if let Asked::Compare { seen } = pending.asked {
-                self.hear_equal(replica, peer, (generation, behind), seen, state.synced)?;
+                self.hear_equal(replica, peer, (incarnation, behind), seen, state.synced)?;
             }
             return Ok(());
         };
         let answer = Answer { synced: state.synced, waits: state.waits };
         let digest =
-            self.read_digest(peer, generation, (&have, behind), state.part, Some(answer))?;
+            self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?;
         if let Some(digest) = &digest {
-            self.heard(replica, peer, generation, digest);
+            self.heard(replica, peer, incarnation, digest);
             self.take_answer(peer, answer);
         }
         let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, &bytes));

@@ -69,9 +69,9 @@ pub struct ProtocolConfig {
     /// page. 17,000,000, above what one writer has at the node's `counters_max` of 2,000,000. Less
     /// refuses the writers that have more.
     pub staging_cells_max: usize,
-    /// How fast a replica takes over lives that ended, in bytes a second that it costs each peer.
-    /// 256 kB. More ends sooner, less leaves more room.
-    pub adoption_bytes_per_s: u64,
+    /// How fast a replica takes over incarnations that ended, in bytes a second that it costs each
+    /// peer. 256 kB. More ends sooner, less leaves more room.
+    pub absorption_bytes_per_s: u64,
     /// How long a node that leaves for good waits until one member holds all that it held. 5 s.
     /// Where none does by then, it goes all the same, and is forgotten once one does. More suits
     /// slower links; less than the supervisor's patience before it kills.
@@ -123,7 +123,7 @@ impl Default for ProtocolConfig {
             ask_bytes_max: 64 * 1024,
             pulls_max: 4,
             staging_cells_max: 17_000_000,
-            adoption_bytes_per_s: 256_000,
+            absorption_bytes_per_s: 256_000,
             leave_within: Duration::from_secs(5),
             gap_entries_max: 1024,
             gap_bytes_max: 4 * 1024 * 1024,

@@ -529,14 +529,21 @@ impl Confirmations {
     }
 
     /// A member's own digest confirms what it covers.
-    pub(super) fn note_digest(&mut self, life: ReplicaId, digest: &VersionVector, now: Duration) {
+    pub(super) fn note_digest(
+        &mut self,
+        incarnation: ReplicaId,
+        digest: &VersionVector,
+        now: Duration,
+    ) {
         let mut has_news = false;
-        for target in self.targets.iter_mut().filter(|_| life != self.own) {
-            let Some(at) = target.position(life).filter(|at| !target.has(*at)) else { continue };
+        for target in self.targets.iter_mut().filter(|_| incarnation != self.own) {
+            let Some(at) = target.position(incarnation).filter(|at| !target.has(*at)) else {
+                continue;
+            };
             if digest.contains(&target.digest) {
                 target.set(at);
                 (target.has_news, has_news) = (true, true);
-                self.covered.insert(NodeId(life.node), (Arc::clone(&target.digest), now));
+                self.covered.insert(NodeId(incarnation.node), (Arc::clone(&target.digest), now));
             }
         }
         if has_news {
@@ -598,15 +605,15 @@ impl Confirmations {
             .or_else(|| self.targets.back())
             .filter(|target| !target.is_complete(&view.live));
         let is_whole = complete.is_some_and(|complete| complete.digest.contains(&state));
-        let lacks = |target: &Target, life: &ReplicaId| {
-            target.position(*life).is_some_and(|at| !target.has(at))
+        let lacks = |target: &Target, incarnation: &ReplicaId| {
+            target.position(*incarnation).is_some_and(|at| !target.has(at))
         };
-        let is_late = |life: &ReplicaId| {
+        let is_late = |incarnation: &ReplicaId| {
             // Asked again without an answer: a machine that slept accuses nobody when it wakes.
             let is_old = |target: &&Target| {
                 now.saturating_sub(target.heard) >= LATE_AFTER && target.retry > 2 * RETRY_MIN
             };
-            self.targets.iter().filter(is_old).any(|target| lacks(target, life))
+            self.targets.iter().filter(is_old).any(|target| lacks(target, incarnation))
         };
         Agreement {
             confirmed: match asked {
@@ -614,7 +621,9 @@ impl Confirmations {
                 Some(target) => view
                     .live
                     .iter()
-                    .filter(|life| target.position(**life).is_some_and(|at| target.has(at)))
+                    .filter(|incarnation| {
+                        target.position(**incarnation).is_some_and(|at| target.has(at))
+                    })
                     .count(),
                 None => 0,
             },
@@ -633,7 +642,7 @@ impl Complete {
     /// Whether all of `live` confirmed it.
     fn holds_for(&self, live: &[ReplicaId]) -> bool {
         let has = |at: usize| self.holders[at / 8] >> (at % 8) & 1 == 1;
-        live.iter().all(|life| self.replicas.binary_search(life).is_ok_and(has))
+        live.iter().all(|incarnation| self.replicas.binary_search(incarnation).is_ok_and(has))
     }
 }
 
@@ -655,12 +664,12 @@ impl Target {
 
     /// Whether all of `live` confirmed it.
     fn is_complete(&self, live: &[ReplicaId]) -> bool {
-        live.iter().all(|life| self.position(*life).is_some_and(|at| self.has(at)))
+        live.iter().all(|incarnation| self.position(*incarnation).is_some_and(|at| self.has(at)))
     }
 
     /// Whether some of `live` may still confirm it. Who came later is not named by it, and cannot.
     fn is_open(&self, live: &[ReplicaId]) -> bool {
-        live.iter().filter_map(|life| self.position(*life)).any(|at| !self.has(at))
+        live.iter().filter_map(|incarnation| self.position(*incarnation)).any(|at| !self.has(at))
     }
 
     /// Whether a peer is to be sent the bits: it may lack some, or this node lacks some and asks
@@ -795,8 +804,8 @@ impl Replicator {
         let view = self.view(replica);
         let mut agreement = self.confirmations.agreement(&view, self.now);
         // An earlier release is not asked, so it is not late.
-        let is_asked = |life: &ReplicaId| {
-            self.sources.get(NodeId(life.node)).is_none_or(|source| !source.confirms_nothing)
+        let is_asked = |incarnation: &ReplicaId| {
+            self.sources.get(NodeId(incarnation.node)).is_none_or(|source| !source.confirms_nothing)
         };
         agreement.late.retain(is_asked);
         agreement

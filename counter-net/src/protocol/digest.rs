@@ -130,7 +130,7 @@ impl Incoming {
     /// than `replicas_max` replicas: what was put together is dropped.
     pub(super) fn put(
         &mut self,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
         part: Part,
         entries: Entries,
         answer: Option<Answer>,
@@ -143,7 +143,7 @@ impl Incoming {
         if serial == NONE_FOLLOW {
             return Ok(None);
         }
-        let number = (generation, serial);
+        let number = (incarnation, serial);
         match &self.0 {
             Some(parts) if parts.number > number => return Ok(None),
             Some(parts) if parts.number < number => self.0 = None,

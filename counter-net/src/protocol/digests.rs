@@ -56,7 +56,7 @@ impl Replicator {
     pub(super) fn read_digest(
         &mut self,
         peer: NodeId,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
         (have, behind): (&[u8], &[u8]),
         part: Option<Part>,
         answer: Option<Answer>,
@@ -67,7 +67,7 @@ impl Replicator {
         let source = self.sources.get_mut(peer);
         match (part, source) {
             (Some(part), Some(source)) => source.incoming.put(
-                generation,
+                incarnation,
                 part,
                 (have, behind),
                 answer,
@@ -87,10 +87,10 @@ impl Replicator {
         &mut self,
         replica: &Replica,
         peer: NodeId,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
         digest: &Whole,
     ) {
-        self.shown(replica, peer, generation, &promised(&digest.have, &digest.behind));
+        self.shown(replica, peer, incarnation, &promised(&digest.have, &digest.behind));
         self.hear(replica, peer, digest.have.clone());
     }
 
@@ -109,9 +109,9 @@ impl Replicator {
         self.not_ended(replica, sender)?;
         let bytes: (&[u8], &[u8]) = (&digest.have, &digest.uncommitted);
         if let Some(whole) =
-            self.read_digest(peer, Some(sender.generation), bytes, Some(digest.part), None)?
+            self.read_digest(peer, Some(sender.incarnation), bytes, Some(digest.part), None)?
         {
-            self.heard(replica, peer, Some(sender.generation), &whole);
+            self.heard(replica, peer, Some(sender.incarnation), &whole);
             if let Some(answer) = whole.answer {
                 self.take_answer(peer, answer);
                 self.plan(replica);

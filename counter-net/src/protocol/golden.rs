@@ -181,11 +181,14 @@ fn requests() {
         have: vector(),
         uncommitted: ByteBuf::new(),
         delta: Some(delta()),
-        heir: None,
+        successor: None,
         part: None,
     };
     assert_golden("tell", &Request::tell(tell.clone()));
-    assert_golden("tell_heir", &Request::tell(Tell { delta: None, heir: Some(Id(FRA)), ..tell }));
+    assert_golden(
+        "tell_successor",
+        &Request::tell(Tell { delta: None, successor: Some(Id(FRA)), ..tell }),
+    );
     assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));
     let confirm = ConfirmMessage { bits: bits(), whole: None };
     assert_golden("confirm", &Request::confirm(confirm.clone()));
@@ -253,7 +256,7 @@ fn answers() {
     assert_golden("held", &Response::held(1_000));
     assert_golden(
         "held_by",
-        &Response { generation: Some(ORD.generation), ..Response::held(1_000) },
+        &Response { incarnation: Some(ORD.incarnation), ..Response::held(1_000) },
     );
     assert_golden("confirmed", &Response::confirm(ConfirmMessage { bits: bits(), whole: None }));
     assert_golden("refused", &Response::refused(Refusal::NotRecorded));

@@ -22,20 +22,21 @@ const HOLD_AGAIN: Duration = Duration::from_millis(20);
 const CHASE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Replicator {
-    /// The replicas that count for copies and for what is stable: every writer known whose life
-    /// nobody claims, reachable or not, but for earlier lives of a node whose later life is known,
-    /// and for those that said they leave. Ascending; this replica is one of them. O(writers).
+    /// The replicas that count for copies and for what is stable: every writer known whose
+    /// incarnation nobody claims, reachable or not, but for earlier incarnations of a node whose
+    /// later incarnation is known, and for those that said they leave. Ascending; this replica is
+    /// one of them. O(writers).
     pub(super) fn enrolled(&self, replica: &Replica) -> Vec<ReplicaId> {
         let mut writers: Vec<ReplicaId> = replica.map().enrolled().collect();
         writers.push(self.own);
         writers.sort_unstable();
         writers.dedup();
-        let last_life =
+        let last_incarnation =
             |at: &usize| writers.get(at + 1).is_none_or(|next| next.node != writers[*at].node);
         (0..writers.len())
-            .filter(last_life)
+            .filter(last_incarnation)
             .map(|at| writers[at])
-            .filter(|life| *life == self.own || !self.has_left(replica, *life))
+            .filter(|incarnation| *incarnation == self.own || !self.has_left(replica, *incarnation))
             .collect()
     }
 
@@ -43,23 +44,23 @@ impl Replicator {
     /// keeps counting until its node starts again under its name or from its directory, or an
     /// operator retires it. Ascending; O(writers).
     pub fn missing(&self, replica: &Replica) -> Vec<ReplicaId> {
-        let is_there = |life: &ReplicaId| {
-            *life == self.own
+        let is_there = |incarnation: &ReplicaId| {
+            *incarnation == self.own
                 || self
                     .members
-                    .get(NodeId(life.node))
-                    .is_some_and(|entry| entry.replica == *life && entry.is_live())
+                    .get(NodeId(incarnation.node))
+                    .is_some_and(|entry| entry.replica == *incarnation && entry.is_live())
         };
-        self.enrolled(replica).into_iter().filter(|life| !is_there(life)).collect()
+        self.enrolled(replica).into_iter().filter(|incarnation| !is_there(incarnation)).collect()
     }
 
-    fn has_left(&self, replica: &Replica, life: ReplicaId) -> bool {
-        replica.map().has_left(life)
-            || self.held.left.contains(&life)
+    fn has_left(&self, replica: &Replica, incarnation: ReplicaId) -> bool {
+        replica.map().has_left(incarnation)
+            || self.held.left.contains(&incarnation)
             || self
                 .members
-                .get(NodeId(life.node))
-                .is_some_and(|entry| entry.replica == life && entry.has_left())
+                .get(NodeId(incarnation.node))
+                .is_some_and(|entry| entry.replica == incarnation && entry.has_left())
     }
 
     /// Before its entry is forgotten: it left, and does not count again.
@@ -77,29 +78,31 @@ impl Replicator {
         let (Some(source), Some(entry)) = (self.sources.get(peer), self.members.get(peer)) else {
             return;
         };
-        let (version, life) = (source.heard.get(self.own), entry.replica);
+        let (version, incarnation) = (source.heard.get(self.own), entry.replica);
         if version > 0
-            && (self.held.shown.contains_key(&life)
+            && (self.held.shown.contains_key(&incarnation)
                 || self.held.shown.len() < self.config.heard_replicas_max)
         {
-            let shown = self.held.shown.entry(life).or_default();
+            let shown = self.held.shown.entry(incarnation).or_default();
             *shown = (*shown).max(version);
         }
     }
 
-    /// The version of this replica that `life` is known to hold.
-    fn holding(&self, life: ReplicaId) -> Version {
-        if life == self.own {
+    /// The version of this replica that `incarnation` is known to hold.
+    fn holding(&self, incarnation: ReplicaId) -> Version {
+        if incarnation == self.own {
             return Version::MAX;
         }
-        let is_peer =
-            self.members.get(NodeId(life.node)).is_some_and(|entry| entry.replica == life);
+        let is_peer = self
+            .members
+            .get(NodeId(incarnation.node))
+            .is_some_and(|entry| entry.replica == incarnation);
         let heard = self
             .sources
-            .get(NodeId(life.node))
+            .get(NodeId(incarnation.node))
             .filter(|_| is_peer)
             .map_or(0, |source| source.heard.get(self.own));
-        heard.max(self.held.shown.get(&life).copied().unwrap_or(0))
+        heard.max(self.held.shown.get(&incarnation).copied().unwrap_or(0))
     }
 
     pub(super) fn on_await_copies(
@@ -140,8 +143,11 @@ impl Replicator {
         }
         if let Some(version) = self.waits.version_wanted().filter(|_| !self.numbering.is_open()) {
             self.ask_holders(replica, version);
-            let mut holdings: Vec<Version> =
-                self.enrolled(replica).into_iter().map(|life| self.holding(life)).collect();
+            let mut holdings: Vec<Version> = self
+                .enrolled(replica)
+                .into_iter()
+                .map(|incarnation| self.holding(incarnation))
+                .collect();
             holdings.sort_unstable_by(|a, b| b.cmp(a));
             let answers = self.waits.take_copies(&holdings, self.now);
             self.answer_waits(answers);

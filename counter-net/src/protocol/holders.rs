@@ -11,7 +11,7 @@ use super::input::NodeId;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// The greatest own version that a replica showed to hold, kept beyond its connection: what a
-    /// life holds it holds for good.
+    /// incarnation holds it holds for good.
     pub(super) shown: BTreeMap<ReplicaId, Version>,
     /// Replicas that said they leave; remembered when members have forgotten it. Only of writers
     /// that are known.

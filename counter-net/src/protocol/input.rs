@@ -156,8 +156,9 @@ pub enum Input {
     /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained) or for as long as the
     /// shutdown may take.
     Leave {
-        /// No later life of this node will go on from its cells, so another replica is to take them
-        /// over: so it is where there is no data directory, and where an operator says so.
+        /// No later incarnation of this node will go on from its cells, so another replica is to
+        /// take them over: so it is where there is no data directory, and where an operator says
+        /// so.
         for_good: bool,
     },
     /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has
@@ -166,7 +167,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Whose own words this input is, or the sign of life of whom.
+    /// Whose own words this input is, or the sign of incarnation of whom.
     pub(super) fn speaker(&self) -> Option<NodeId> {
         match self {
             Self::Gossip { signer, .. } => Some(*signer),

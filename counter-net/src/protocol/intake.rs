@@ -96,11 +96,11 @@ impl Replicator {
             self.out.stats.conflicts += joined.conflicts as u64;
             self.out.alarm(Alarm::Conflict { cells: joined.conflicts });
         }
-        if joined.lives_changed {
-            self.lives_changed(replica);
+        if joined.incarnations_changed {
+            self.incarnations_changed(replica);
             self.renew_due |= replica.map().is_ended(self.own);
         }
-        if joined.lives_changed || !joined.records.is_empty() {
+        if joined.incarnations_changed || !joined.records.is_empty() {
             self.renew_due |= self.is_below_ended(replica);
         }
         if let Some(version) = joined.own_ahead {
@@ -128,7 +128,7 @@ impl Replicator {
     /// node wrote is folded in the order of its incarnations, so this one has to end too.
     pub(super) fn is_below_ended(&self, replica: &Replica) -> bool {
         let is_later = |other: &ReplicaId| {
-            other.node == self.own.node && other.generation > self.own.generation
+            other.node == self.own.node && other.incarnation > self.own.incarnation
         };
         replica.map().replicas().filter(is_later).any(|later| replica.map().is_ended(later))
     }

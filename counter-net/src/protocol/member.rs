@@ -7,7 +7,7 @@ use counter_core::ReplicaId;
 /// A node as the cluster knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
-    /// The life of the node that is meant.
+    /// The incarnation of the node that is meant.
     pub replica: ReplicaId,
     /// Where it runs.
     pub region: String,

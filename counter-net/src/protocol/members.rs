@@ -1,6 +1,6 @@
 //! Who is there: one entry a node, the greatest statement heard of it, and how long that holds.
 //!
-//! Statements form a lattice: (generation, version, standing), the greater holds, so every node
+//! Statements form a lattice: (incarnation, version, standing), the greater holds, so every node
 //! comes to the same view whatever the order. Only the node itself raises its version. An entry's
 //! time left is passed on as what remains of it, and an ended one is remembered for one ttl more:
 //! so nobody is kept alive by being talked about.
@@ -49,7 +49,7 @@ pub(super) enum Merged {
     Stale,
     /// It is about this node, says more than this node said, and must be refuted.
     Refute,
-    /// It is about a later life of this node.
+    /// It is about a later incarnation of this node.
     AnotherSelf,
     /// The table is full.
     Full,
@@ -109,10 +109,10 @@ impl Members {
             .or_insert_with(|| unreachable!("the own entry is never removed"))
     }
 
-    /// This node goes on as a later life.
-    pub(super) fn renew(&mut self, life: ReplicaId) {
-        self.own = life;
-        self.own_mut().replica = life;
+    /// This node goes on as a later incarnation.
+    pub(super) fn renew(&mut self, incarnation: ReplicaId) {
+        self.own = incarnation;
+        self.own_mut().replica = incarnation;
     }
 
     pub(super) fn get(&self, node: NodeId) -> Option<&Entry> {
@@ -131,15 +131,15 @@ impl Members {
         };
         let node = NodeId(replica.node);
         if replica.node == self.own.node {
-            return self.about_self(replica.generation, said.version, standing);
+            return self.about_self(replica.incarnation, said.version, standing);
         }
         let known = self.entries.get(&node);
-        let rank = |entry: &Entry| (entry.replica.generation, entry.version, entry.standing);
-        if known.is_some_and(|entry| rank(entry) >= (replica.generation, said.version, standing)) {
+        let rank = |entry: &Entry| (entry.replica.incarnation, entry.version, entry.standing);
+        if known.is_some_and(|entry| rank(entry) >= (replica.incarnation, said.version, standing)) {
             return Merged::Stale;
         }
         let renewed = known.is_none_or(|entry| {
-            (entry.replica.generation, entry.version) < (replica.generation, said.version)
+            (entry.replica.incarnation, entry.version) < (replica.incarnation, said.version)
         });
         let heard = known.filter(|_| !renewed).map_or(now, |entry| entry.heard);
         let last_word = known.map_or(heard, |entry| entry.last_word.max(heard));
@@ -175,9 +175,9 @@ impl Members {
         }
     }
 
-    fn about_self(&self, generation: u64, version: u64, standing: Standing) -> Merged {
+    fn about_self(&self, incarnation: u64, version: u64, standing: Standing) -> Merged {
         let own = self.own();
-        match generation.cmp(&self.own.generation) {
+        match incarnation.cmp(&self.own.incarnation) {
             std::cmp::Ordering::Less => Merged::Stale,
             std::cmp::Ordering::Greater => Merged::AnotherSelf,
             std::cmp::Ordering::Equal if (version, standing) > (own.version, own.standing) => {

@@ -131,7 +131,7 @@ pub(super) struct Tell {
     /// As earlier releases say it: the sender leaves for good, and this replica is to be its
     /// successor.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
-    pub heir: Option<Id>,
+    pub successor: Option<Id>,
     /// `have` is this part of it; the others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
@@ -190,9 +190,10 @@ pub(super) struct Response {
     pub numbered: Option<Numbered>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
-    /// Which life of the answering node speaks: what it shows to hold counts for that life.
+    /// Which incarnation of the answering node speaks: what it shows to hold counts for that
+    /// incarnation.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<u64>,
+    pub incarnation: Option<u64>,
     /// As in [`Ask`], for the digest or the part of it that this answer carries or agrees to.
     #[serde(rename = "u", default, skip_serializing_if = "is_none")]
     pub uncommitted: ByteBuf,
@@ -285,7 +286,7 @@ pub(super) struct Noted {
 /// Answers the question for a number.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Numbered {
-    /// The generation of the latest incarnation that the answerer knows of the requester's node,
+    /// The incarnation of the latest incarnation that the answerer knows of the requester's node,
     /// whether it holds it, somebody claims it, or it was folded; 0 where it knows none.
     #[serde(rename = "n")]
     pub latest: u64,

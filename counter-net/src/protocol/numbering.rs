@@ -88,10 +88,16 @@ impl Replicator {
         if asking.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
-        let announced =
-            self.members.get(peer).map(|entry| entry.replica).filter(|life| *life != asking);
-        let latest =
-            replica.map().latest_beside(asking).max(announced).map_or(0, |life| life.generation);
+        let announced = self
+            .members
+            .get(peer)
+            .map(|entry| entry.replica)
+            .filter(|incarnation| *incarnation != asking);
+        let latest = replica
+            .map()
+            .latest_beside(asking)
+            .max(announced)
+            .map_or(0, |incarnation| incarnation.incarnation);
         Ok(Response::numbered(Numbered { latest, synced: self.is_synced() }))
     }
 
@@ -129,12 +135,12 @@ impl Replicator {
             return;
         }
         self.numbering.is_open = false;
-        let above = ReplicaId::new(self.own.node, self.numbering.latest).follows().generation;
-        if self.numbering.latest > 0 && self.own.generation < above {
+        let above = ReplicaId::new(self.own.node, self.numbering.latest).follows().incarnation;
+        if self.numbering.latest > 0 && self.own.incarnation < above {
             self.renumber(
                 replica,
                 ReplicaId {
-                    generation: above | self.own.generation & u64::from(u32::MAX),
+                    incarnation: above | self.own.incarnation & u64::from(u32::MAX),
                     ..self.own
                 },
             );
@@ -162,24 +168,25 @@ impl Replicator {
     /// was set back. This one goes on above it, and claims both. Where a disk remembers the numbers
     /// it is another process that runs as this node.
     pub(super) fn look_for_later(&mut self, replica: &Replica) {
-        let is_later =
-            |life: ReplicaId| life.node == self.own.node && life.generation > self.own.generation;
+        let is_later = |incarnation: ReplicaId| {
+            incarnation.node == self.own.node && incarnation.incarnation > self.own.incarnation
+        };
         self.renew_due |= self.numbering.asks
             && !self.numbering.is_open
             && replica.map().enrolled().any(is_later);
     }
 
-    fn renumber(&mut self, replica: &mut Replica, life: ReplicaId) {
-        if !replica.rename(life) {
+    fn renumber(&mut self, replica: &mut Replica, incarnation: ReplicaId) {
+        if !replica.rename(incarnation) {
             return;
         }
-        let from = std::mem::replace(&mut self.own, life);
-        self.members.renew(life);
+        let from = std::mem::replace(&mut self.own, incarnation);
+        self.members.renew(incarnation);
         self.members_changed = true;
         self.birth = super::own_delta::birth_of(replica);
         self.snapshots.start_again();
-        self.confirmations.renew(life);
-        self.out.notify(Notice::Renumbered { from, replica: life });
+        self.confirmations.renew(incarnation);
+        self.out.notify(Notice::Renumbered { from, replica: incarnation });
     }
 
     /// Whether what a peer sends has to wait: it might end this incarnation before that has its

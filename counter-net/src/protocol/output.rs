@@ -24,7 +24,7 @@ pub enum Output {
     Request {
         /// Whom to ask.
         peer: NodeId,
-        /// Unique in this replicator's life.
+        /// Unique in this replicator's incarnation.
         id: u64,
         /// The request, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
         payload: Vec<u8>,
@@ -89,8 +89,8 @@ pub enum Notice {
         /// How.
         how: Waited,
     },
-    /// This node's life was ended by others, or somebody else writes under its id: it goes on as
-    /// another writer.
+    /// This node's incarnation was ended by others, or somebody else writes under its id: it goes
+    /// on as another writer.
     Renewed {
         /// The new writer.
         replica: ReplicaId,
@@ -120,14 +120,14 @@ pub enum Notice {
 #[non_exhaustive]
 pub enum Alarm {
     /// A member holds a cell of this replica that is newer than this replica wrote: two processes
-    /// write as one. This node needs a new generation.
+    /// write as one. This node needs a new incarnation.
     OwnAhead {
         /// The version that was seen.
         version: u64,
     },
-    /// A later life of this very node is announced: two processes run under one identity.
+    /// A later incarnation of this very node is announced: two processes run under one identity.
     AnotherSelf {
-        /// The other life.
+        /// The other incarnation.
         replica: ReplicaId,
     },
     /// Equal version vectors and unequal state hashes; a full pull repairs it.
@@ -168,7 +168,7 @@ pub enum Refusal {
     NotRecorded,
     /// A delta broke a bound of the state.
     JoinRefused,
-    /// The sender's life has ended, a member says so: it goes on as a new one.
+    /// The sender's incarnation has ended, a member says so: it goes on as a new one.
     Ended,
     /// Two processes run under one identity, and the sender is the one that started later: it
     /// stops.
@@ -223,16 +223,17 @@ impl Refusal {
     }
 }
 
-/// Why a life cannot be retired; nothing changed.
+/// Why an incarnation cannot be retired; nothing changed.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum RetireError {
     /// Nothing is known of it here: there is nothing to take over, or another node knows it.
     Unknown,
-    /// It is this node's own life.
+    /// It is this node's own incarnation.
     Own,
     /// Somebody claims it already, or it was taken over.
     Ended,
-    /// It is live: it would go on as a new life, and what it has not handed over would be lost.
+    /// It is live: it would go on as a new incarnation, and what it has not handed over would be
+    /// lost.
     Live,
     /// It was heard of so long ago, less than ten minutes: it may still run, or come back.
     Recent {

@@ -78,7 +78,7 @@ impl Replicator {
             Merged::Stale => {}
             Merged::Refute => self.refute(said.version),
             Merged::AnotherSelf if self.numbering.asks() => {
-                self.numbering.hear(said.replica().generation)
+                self.numbering.hear(said.replica().incarnation)
             }
             Merged::AnotherSelf => self.out.alarm(Alarm::AnotherSelf { replica: said.replica() }),
             Merged::Full => self.out.stats.refuse(Refusal::MembersFull),

@@ -101,7 +101,8 @@ impl Replicator {
         if delta.has_open_part() {
             return Err(Refusal::Malformed);
         }
-        // Of a life that ended members bring what there is, never a late message of its own.
+        // Of an incarnation that ended members bring what there is, never a late message of its
+        // own.
         delta.retain(|writer| !replica.map().is_ended(writer));
         if delta.is_empty() {
             self.out.stats.ended_ignored += 1;

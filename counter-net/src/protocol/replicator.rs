@@ -79,8 +79,8 @@ pub struct Replicator {
     pub(super) digest_serial: u64,
     pub(super) retirement: Retirement,
     pub(super) numbering: Numbering,
-    /// This life was ended, or is not the only one under its id: it is to be renewed before the
-    /// next input.
+    /// This incarnation was ended, or is not the only one under its id: it is to be renewed before
+    /// the next input.
     pub(super) renew_due: bool,
     status: Status,
 }

@@ -113,7 +113,7 @@ impl Replicator {
             delta: last
                 .filter(|bytes| bytes.len() <= self.config.page_bytes_max)
                 .map(ByteBuf::from),
-            heir: None,
+            successor: None,
             part,
         };
         self.send(peer, Asked::Tell, &Request::tell(tell));
@@ -122,10 +122,10 @@ impl Replicator {
     /// Whether a leaving node may send its last cells unasked. Known before served holds for these
     /// too: whoever holds anything of this node is named by its last statement.
     fn may_send_cells(&self, replica: &Replica, peer: NodeId) -> bool {
-        let is_known = |life| {
-            replica.map().record(life).is_some()
-                && self.serves(life).is_ok()
-                && self.is_kept(replica, life)
+        let is_known = |incarnation| {
+            replica.map().record(incarnation).is_some()
+                && self.serves(incarnation).is_ok()
+                && self.is_kept(replica, incarnation)
         };
         self.leaving && self.members.get(peer).is_some_and(|entry| is_known(entry.replica))
     }

@@ -64,7 +64,7 @@ impl Replicator {
             self.out.refuse(peer, reason);
             Response::refused(reason)
         });
-        let response = Response { generation: Some(self.own.generation), ..response };
+        let response = Response { incarnation: Some(self.own.incarnation), ..response };
         self.out.respond(peer, id, kind, &response);
         if !matches!(kind, Kind::Compare | Kind::Confirm) {
             // What the requester told of itself may show this node to lack something; its answer
@@ -191,7 +191,7 @@ impl Replicator {
         }
         let digest = self.read_digest(
             peer,
-            Some(requester.generation),
+            Some(requester.incarnation),
             (&ask.have, &ask.uncommitted),
             ask.part,
             None,
@@ -201,7 +201,7 @@ impl Replicator {
             return Ok(Served::Kept(requester));
         }
         if let Some(digest) = &digest {
-            self.heard(replica, peer, Some(requester.generation), digest);
+            self.heard(replica, peer, Some(requester.incarnation), digest);
         }
         let digest = digest.filter(|_| ask.cells);
         let page = digest.map(|digest| {
@@ -220,7 +220,7 @@ impl Replicator {
         if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
 
-    /// The ended are not listened to, and hear so: they go on as new lives.
+    /// The ended are not listened to, and hear so: they go on as new incarnations.
     pub(super) fn not_ended(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
         if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
     }
@@ -272,20 +272,20 @@ impl Replicator {
         self.not_ended(replica, sender)?;
         let digest = self.read_digest(
             peer,
-            Some(sender.generation),
+            Some(sender.incarnation),
             (&tell.have, &tell.uncommitted),
             tell.part,
             None,
         )?;
         if let Some(digest) = &digest {
-            self.heard(replica, peer, Some(sender.generation), digest);
+            self.heard(replica, peer, Some(sender.incarnation), digest);
         }
         if let Some(bytes) = &tell.delta {
             let delta = wire::decode_delta(bytes)?;
             self.join_or_wait(replica, peer, delta, bytes.len())?;
         }
-        if let (Some(heir), Some(digest)) = (tell.heir, &digest) {
-            self.take_bequest(replica, sender, heir.0, &digest.have);
+        if let (Some(successor), Some(digest)) = (tell.successor, &digest) {
+            self.take_bequest(replica, sender, successor.0, &digest.have);
         }
         Ok(Response::noted(self.digest_for(replica, peer)))
     }

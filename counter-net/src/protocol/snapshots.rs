@@ -215,21 +215,21 @@ impl Snapshots {
         !self.watched.is_empty()
     }
 
-    /// `life` holds what its own digest names. O(snapshots * writers).
-    pub(super) fn show(&mut self, life: ReplicaId, digest: &VersionVector) {
-        self.show_those(life, |snapshot| digest.contains(&snapshot.seen));
+    /// `incarnation` holds what its own digest names. O(snapshots * writers).
+    pub(super) fn show(&mut self, incarnation: ReplicaId, digest: &VersionVector) {
+        self.show_those(incarnation, |snapshot| digest.contains(&snapshot.seen));
     }
 
-    /// `life` holds exactly what has this hash.
-    pub(super) fn show_hash(&mut self, life: ReplicaId, hash: u128) {
-        self.show_those(life, |snapshot| snapshot.hash == hash);
+    /// `incarnation` holds exactly what has this hash.
+    pub(super) fn show_hash(&mut self, incarnation: ReplicaId, hash: u128) {
+        self.show_those(incarnation, |snapshot| snapshot.hash == hash);
     }
 
-    fn show_those(&mut self, life: ReplicaId, covers: impl Fn(&Snapshot) -> bool) {
+    fn show_those(&mut self, incarnation: ReplicaId, covers: impl Fn(&Snapshot) -> bool) {
         if self.is_watched()
             && let Some(snapshot) = self.ring.iter().rev().find(|snapshot| covers(snapshot))
         {
-            let shown = self.shown.entry(life).or_default();
+            let shown = self.shown.entry(incarnation).or_default();
             *shown = snapshot.serial.max(*shown);
         }
     }
@@ -237,20 +237,27 @@ impl Snapshots {
     /// Of `enrolled`, those that were not shown to hold the latest snapshot; what was shown of any
     /// other is forgotten. `enrolled` ascends.
     pub(super) fn without_latest(&mut self, enrolled: &[ReplicaId]) -> Vec<ReplicaId> {
-        self.shown.retain(|life, _| enrolled.binary_search(life).is_ok());
+        self.shown.retain(|incarnation, _| enrolled.binary_search(incarnation).is_ok());
         let latest = self.ring.back().map_or(0, |snapshot| snapshot.serial);
-        enrolled.iter().copied().filter(|life| self.shown_to(*life) < latest).collect()
+        enrolled
+            .iter()
+            .copied()
+            .filter(|incarnation| self.shown_to(*incarnation) < latest)
+            .collect()
     }
 
-    fn shown_to(&self, life: ReplicaId) -> u64 {
-        self.shown.get(&life).copied().unwrap_or(0)
+    fn shown_to(&self, incarnation: ReplicaId) -> u64 {
+        self.shown.get(&incarnation).copied().unwrap_or(0)
     }
 
     /// What all of `others` were shown to hold is stable, and what is older is of no use.
     /// O(others).
     pub(super) fn settle(&mut self, others: &[ReplicaId]) {
-        let least =
-            others.iter().map(|life| self.shown_to(*life)).min().unwrap_or(self.last_serial);
+        let least = others
+            .iter()
+            .map(|incarnation| self.shown_to(*incarnation))
+            .min()
+            .unwrap_or(self.last_serial);
         let known = self.stable.as_ref().map_or(0, |stable| stable.serial);
         let newest = self
             .ring
@@ -289,7 +296,7 @@ mod tests {
 
     /// Adds one and looks at `now`.
     fn step(snapshots: &mut Snapshots, replica: &mut Replica, now: Duration) {
-        replica.tally("clicks").and_then(|tally| tally.add(1)).expect("room");
+        replica.counter("clicks").and_then(|handle| handle.add(1)).expect("room");
         replica.flush();
         snapshots.look(replica.map(), replica.map().seen_of(replica.id()), now);
     }

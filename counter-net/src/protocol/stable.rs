@@ -52,7 +52,7 @@ impl Replicator {
 
     /// Every enrolled replica but this one, ascending.
     fn others(&self, replica: &Replica) -> Vec<ReplicaId> {
-        self.enrolled(replica).into_iter().filter(|life| *life != self.own).collect()
+        self.enrolled(replica).into_iter().filter(|incarnation| *incarnation != self.own).collect()
     }
 
     /// The state may have moved.
@@ -87,8 +87,8 @@ impl Replicator {
     }
 
     fn ask_some(&mut self, replica: &mut Replica, without: &[ReplicaId]) {
-        let at_hand = |life: &ReplicaId| {
-            let node = NodeId(life.node);
+        let at_hand = |incarnation: &ReplicaId| {
+            let node = NodeId(incarnation.node);
             let answers = self
                 .sources
                 .get(node)

@@ -78,15 +78,15 @@ pub struct Stats {
     pub messages_in: u64,
     /// Messages handed out.
     pub messages_out: u64,
-    /// Lives that somebody claims and nobody has folded yet.
-    pub lives_ended: usize,
-    /// Lives that this replica folded.
-    pub lives_folded: u64,
-    /// Bytes of cells that taking over lives cost each peer, about.
+    /// Incarnations that somebody claims and nobody has folded yet.
+    pub incarnations_ended: usize,
+    /// Incarnations that this replica folded.
+    pub incarnations_folded: u64,
+    /// Bytes of cells that taking over incarnations cost each peer, about.
     pub retirement_bytes: u64,
-    /// Steps of an heir that found no room in a cell.
+    /// Steps of a successor that found no room in a cell.
     pub retirement_stalled: u64,
-    /// Gossip of lives that ended, ignored.
+    /// Gossip of incarnations that ended, ignored.
     pub ended_ignored: u64,
     /// How often this node went on as a new writer while it ran.
     pub renewals: u64,

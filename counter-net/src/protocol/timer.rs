@@ -24,7 +24,7 @@ pub(super) enum Timer {
     Gap,
     /// The cells asked of a first peer did not come soon: other peers are pulled from too.
     Hold,
-    /// Lives that ended are to be looked at.
+    /// Incarnations that ended are to be looked at.
     Retire,
     /// A peer that failed may be asked again.
     Retry(NodeId),

@@ -17,8 +17,8 @@ pub(crate) struct Store {
     pub(crate) load_time: Duration,
 }
 
-/// What the commit thread sees of a node. It keeps the directory locked while it lives, and does
-/// not keep the node.
+/// What the commit thread sees of a node. It keeps the directory locked while it incarnations, and
+/// does not keep the node.
 struct Stored {
     shared: Weak<Shared>,
     _directory: Directory,

@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     /// This node runs on a copy and has not caught up with a member: what it holds may be in terms
     /// that the others have given up.
     pub(crate) behind: AtomicBool,
-    /// When it stops, no later life of this node goes on from its directory.
+    /// When it stops, no later incarnation of this node goes on from its directory.
     pub(crate) for_good: AtomicBool,
     pub(crate) subscribers: Subscribers,
     pub(crate) waiting: Waiting,

@@ -33,7 +33,7 @@ impl Chaos {
         Self { seed, acts: 60, loss: 0.2, limit: Duration::from_secs(120) }
     }
 
-    /// Lives through the story and the healing, and returns the world as it is then.
+    /// Incarnations through the story and the healing, and returns the world as it is then.
     ///
     /// # Errors
     /// What went wrong, whenever it did.

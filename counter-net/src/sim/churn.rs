@@ -11,7 +11,7 @@ impl Sim {
     /// Adds at a node without telling the oracle. False where the node is down or refuses.
     pub fn add_raw(&mut self, host: usize, counter: &str, amount: u64) -> bool {
         let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
-        let done = alive.replica.tally(counter).is_ok_and(|tally| tally.add(amount).is_ok());
+        let done = alive.replica.counter(counter).is_ok_and(|handle| handle.add(amount).is_ok());
         self.hand(host, Input::LocalChange, None);
         done
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::{COUNTERS_MAX, MARKS_MAX};
+use counter_core::{COUNTERS_MAX, DEDUP_ENTRIES_MAX};
 
 use crate::protocol::ProtocolConfig;
 
@@ -32,9 +32,9 @@ pub struct SimConfig {
     pub lost_after: Duration,
     /// How long after a heal, at most, both ends are connected again.
     pub reconnect_after: Duration,
-    /// Whether a life with a disk claims the one before it, as real nodes do. Then cells are not
-    /// one writer's own any more, so totals are held against the truth instead of cells, and a
-    /// story has to do without resets and subtractions.
+    /// Whether an incarnation with a disk claims the one before it, as real nodes do. Then cells
+    /// are not one writer's own any more, so totals are held against the truth instead of cells,
+    /// and a story has to do without resets and subtractions.
     pub retirement: bool,
     /// Whether nodes have names: a start without a disk is an incarnation of the same node, under a
     /// number from a clock that may have been set back.
@@ -137,7 +137,7 @@ impl Default for SimConfig {
             reconnect_after: Duration::from_secs(1),
             retirement: false,
             named: false,
-            dedup_max: MARKS_MAX,
+            dedup_max: DEDUP_ENTRIES_MAX,
             counters_max: COUNTERS_MAX,
             unwatched: false,
         }

@@ -19,14 +19,14 @@ impl Sim {
     }
 
     pub(super) fn dial_after(&mut self, from: usize, to: usize, pause: Duration) {
-        let life = self.hosts[from].life;
+        let incarnation = self.hosts[from].incarnation;
         let Some(alive) = self.hosts[from].alive.as_mut() else { return };
         if from == to || !alive.dialling.insert(to) {
             return;
         }
         self.search(from);
         let at = self.now + pause + self.latency(from, to);
-        self.queue.push(at, Event::Dialled { from, life, to, tries: 0 });
+        self.queue.push(at, Event::Dialled { from, incarnation, to, tries: 0 });
     }
 
     /// A node's machine wants a member reached, at the address that the member announced.
@@ -58,22 +58,22 @@ impl Sim {
     }
 
     pub(super) fn on_dialled(&mut self, from: usize, to: usize, tries: u32) {
-        let life = self.hosts[from].life;
+        let incarnation = self.hosts[from].incarnation;
         if self.links.epoch(from, to).is_some() {
             return self.end_dial(from, to);
         }
         if !self.links.is_whole(from, to) {
             return self.queue.push(
                 self.now + self.config.dial_timeout,
-                Event::DialFailed { from, life, to, tries },
+                Event::DialFailed { from, incarnation, to, tries },
             );
         }
         // One way is behind us.
         let ways = if self.is_up(to) { 2 * self.config.handshake.max(1) - 1 } else { 1 };
         let took: Duration = (0..ways).map(|_| self.latency(from, to)).sum();
         let event = match self.is_up(to) {
-            true => Event::Connected { from, life, to, tries },
-            false => Event::DialFailed { from, life, to, tries },
+            true => Event::Connected { from, incarnation, to, tries },
+            false => Event::DialFailed { from, incarnation, to, tries },
         };
         self.queue.push(self.now + took, event);
     }
@@ -96,12 +96,13 @@ impl Sim {
 
     /// A failed dial is no candidate any more. It is tried again after a pause that doubles.
     pub(super) fn on_dial_failed(&mut self, from: usize, to: usize, tries: u32) {
-        let (peer, life) = (self.hosts[to].node, self.hosts[from].life);
+        let (peer, incarnation) = (self.hosts[to].node, self.hosts[from].incarnation);
         self.hand(from, Input::DialFailed { peer }, None);
         self.end_dial(from, to);
         if self.links.is_wanted(from, to) && tries < REDIALS_MAX {
             let pause = REDIAL_MIN.saturating_mul(1 << tries).mul_f64(0.5 + 0.5 * self.rng.f64());
-            self.queue.push(self.now + pause, Event::Dialled { from, life, to, tries: tries + 1 });
+            self.queue
+                .push(self.now + pause, Event::Dialled { from, incarnation, to, tries: tries + 1 });
         }
     }
 

@@ -53,8 +53,8 @@ impl Sim {
         self.leave_as(host, false);
     }
 
-    /// As [`leave`](Self::leave), and another node becomes the heir of what it wrote. False where
-    /// nobody has all that it wrote.
+    /// As [`leave`](Self::leave), and another node becomes the successor of what it wrote. False
+    /// where nobody has all that it wrote.
     pub fn leave_for_good(&mut self, host: usize) -> bool {
         self.leave_as(host, true)
     }
@@ -79,8 +79,8 @@ impl Sim {
         })
     }
 
-    /// An operator retires, at `host`, the last life of a node that is down for good. True where it
-    /// is claimed now.
+    /// An operator retires, at `host`, the last incarnation of a node that is down for good. True
+    /// where it is claimed now.
     pub fn retire(&mut self, host: usize, lost: usize) -> bool {
         let lost = self.hosts[lost].replica_id();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
@@ -89,17 +89,23 @@ impl Sim {
         retired
     }
 
-    /// An operator retires, at `host`, every enrolled life whose node does not run, or runs as a
-    /// later one.
+    /// An operator retires, at `host`, every enrolled incarnation whose node does not run, or runs
+    /// as a later one.
     pub fn retire_absent(&mut self, host: usize) {
         let up: Vec<ReplicaId> = self.up().map(|(_, alive)| alive.replica.id()).collect();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
-        let absent: Vec<ReplicaId> =
-            alive.replica.map().enrolled().filter(|life| !up.contains(life)).collect();
+        let absent: Vec<ReplicaId> = alive
+            .replica
+            .map()
+            .enrolled()
+            .filter(|incarnation| !up.contains(incarnation))
+            .collect();
         // One that is still thought to be live is refused.
         let retired = absent
             .into_iter()
-            .filter(|&life| alive.machine.force_retire(&mut alive.replica, life).is_ok())
+            .filter(|&incarnation| {
+                alive.machine.force_retire(&mut alive.replica, incarnation).is_ok()
+            })
             .count();
         if retired > 0 {
             self.hand(host, Input::LocalChange, None);
@@ -107,7 +113,7 @@ impl Sim {
     }
 
     /// Starts a node that is down as a new writer; with its disk it still holds what its earlier
-    /// lives held.
+    /// incarnations held.
     pub fn restart(&mut self, host: usize, with_disk: bool) {
         if self.hosts[host].alive.is_some() {
             return;

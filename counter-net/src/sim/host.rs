@@ -13,11 +13,11 @@ use crate::protocol::{NodeId, Replicator};
 pub(super) struct Host {
     pub node: NodeId,
     pub region: String,
-    /// Which life this is.
-    pub life: u64,
+    /// Which incarnation this is.
+    pub incarnation: u64,
     /// Who writes, or wrote last.
     writer: ReplicaId,
-    /// Whether a life with a disk claims the one before it.
+    /// Whether an incarnation with a disk claims the one before it.
     retires: bool,
     /// `None` while it is down.
     pub alive: Option<Alive>,
@@ -38,8 +38,8 @@ pub(super) struct Host {
 pub(super) struct Alive {
     pub replica: Replica,
     pub machine: Replicator,
-    /// Requests that it has to answer, by the id they have here: who asked, in which life, under
-    /// which id, over which connection.
+    /// Requests that it has to answer, by the id they have here: who asked, in which incarnation,
+    /// under which id, over which connection.
     pub inbound: BTreeMap<u64, (usize, u64, u64, u64)>,
     pub last_inbound: u64,
     /// When it is woken, at the earliest scheduled.
@@ -75,7 +75,7 @@ impl Host {
         Self {
             node: NodeId(mixed(index as u64 + 1)),
             region: region.to_owned(),
-            life: 0,
+            incarnation: 0,
             writer: ReplicaId::default(),
             retires: false,
             alive: None,
@@ -90,7 +90,7 @@ impl Host {
         }
     }
 
-    /// The replica of the life that it lives or lived last.
+    /// The replica of the incarnation that it incarnations or lived last.
     pub(super) fn replica_id(&self) -> ReplicaId {
         self.writer
     }
@@ -103,9 +103,9 @@ impl Host {
         self.retires = retires;
     }
 
-    /// A new life: a new writer, with or without what the last one had on its disk.
+    /// A new incarnation: a new writer, with or without what the last one had on its disk.
     pub(super) fn boot(&mut self, config: &SimConfig, with_disk: bool, seed: u64, now: Duration) {
-        self.life += 1;
+        self.incarnation += 1;
         let map = self
             .disk
             .take()
@@ -117,23 +117,25 @@ impl Host {
         self.committed = self.committed.take().map(|_| map.clone());
         let before = self.writer;
         let is_named = config.named && !with_disk;
-        let generation = match (self.retires, is_named) {
-            (false, _) => self.life,
-            (true, false) => ReplicaId::new(0, before.generation).follows().generation,
+        let incarnation = match (self.retires, is_named) {
+            (false, _) => self.incarnation,
+            (true, false) => ReplicaId::new(0, before.incarnation).follows().incarnation,
             (true, true) => number_by_clock(before, seed),
         };
-        self.writer = ReplicaId::new(self.node.0, generation);
+        self.writer = ReplicaId::new(self.node.0, incarnation);
         let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
-        if self.retires && with_disk && before.generation > 0 {
+        if self.retires && with_disk && before.incarnation > 0 {
             // All that the directory knows of, as the driver does: the latest may have left no more
             // than its number.
             let earlier: Vec<ReplicaId> = replica
                 .map()
                 .replicas()
-                .filter(|life| life.node == before.node && *life != self.writer)
+                .filter(|incarnation| {
+                    incarnation.node == before.node && *incarnation != self.writer
+                })
                 .collect();
-            earlier.into_iter().chain([before]).for_each(|life| {
-                replica.claim(life);
+            earlier.into_iter().chain([before]).for_each(|incarnation| {
+                replica.claim(incarnation);
             });
         }
         let mut machine = Replicator::new(config.protocol.clone(), &replica, seed, self.local(now));
@@ -178,7 +180,7 @@ impl Host {
 /// The number that a node without a disk draws. In one start of three the clock was set back, so
 /// the number may be below that of earlier starts.
 fn number_by_clock(before: ReplicaId, seed: u64) -> u64 {
-    let (latest, low) = (before.generation >> 32, mixed(seed) & u64::from(u32::MAX));
+    let (latest, low) = (before.incarnation >> 32, mixed(seed) & u64::from(u32::MAX));
     let upper = if seed.is_multiple_of(3) {
         1 + (seed >> 16) % latest.max(1)
     } else {

@@ -5,13 +5,13 @@ use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Something that happens to a node or a pair of nodes. `life` is which life of the node it is
-/// meant for.
+/// Something that happens to a node or a pair of nodes. `incarnation` is which incarnation of the
+/// node it is meant for.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     Wake {
         host: usize,
-        life: u64,
+        incarnation: u64,
     },
     Gossip {
         from: usize,
@@ -21,7 +21,7 @@ pub(super) enum Event {
     },
     Request {
         from: usize,
-        life: u64,
+        incarnation: u64,
         to: usize,
         id: u64,
         payload: Rc<Vec<u8>>,
@@ -30,40 +30,40 @@ pub(super) enum Event {
     Response {
         from: usize,
         to: usize,
-        life: u64,
+        incarnation: u64,
         id: u64,
         payload: Rc<Vec<u8>>,
         epoch: u64,
     },
     Failed {
         host: usize,
-        life: u64,
+        incarnation: u64,
         peer: usize,
         id: u64,
     },
     /// Discovery answers a node.
     Discovered {
         host: usize,
-        life: u64,
+        incarnation: u64,
     },
     /// The first packet of a dial arrives.
     Dialled {
         from: usize,
-        life: u64,
+        incarnation: u64,
         to: usize,
         tries: u32,
     },
     /// The handshake is over.
     Connected {
         from: usize,
-        life: u64,
+        incarnation: u64,
         to: usize,
         tries: u32,
     },
     /// A dial is refused, or was not answered for too long.
     DialFailed {
         from: usize,
-        life: u64,
+        incarnation: u64,
         to: usize,
         tries: u32,
     },

@@ -22,31 +22,41 @@ impl Sim {
             return self.queue.push(until, event);
         }
         match event {
-            Event::Wake { host, life } => self.on_wake(host, life),
+            Event::Wake { host, incarnation } => self.on_wake(host, incarnation),
             Event::Gossip { from, to, message, again } => self.on_gossip(from, to, message, again),
-            Event::Request { from, life, to, id, payload, epoch } => {
-                self.on_request((from, life, id, epoch), to, &payload)
+            Event::Request { from, incarnation, to, id, payload, epoch } => {
+                self.on_request((from, incarnation, id, epoch), to, &payload)
             }
-            Event::Response { from, to, life, id, payload, epoch } => {
-                if self.links.epoch(from, to) == Some(epoch) && self.lives(to, life) {
+            Event::Response { from, to, incarnation, id, payload, epoch } => {
+                if self.links.epoch(from, to) == Some(epoch) && self.incarnations(to, incarnation) {
                     self.hosts[to].cost.received_bytes += payload.len() as u64;
                     let peer = self.hosts[from].node;
                     self.hand(to, Input::Response { peer, id, payload: payload.to_vec() }, None);
                 }
             }
-            Event::Failed { host, life, peer, id } if self.lives(host, life) => {
+            Event::Failed { host, incarnation, peer, id }
+                if self.incarnations(host, incarnation) =>
+            {
                 let peer = self.hosts[peer].node;
                 self.hand(host, Input::RequestFailed { peer, id }, None);
             }
             Event::Failed { .. } => {}
-            Event::Discovered { host, life } if self.lives(host, life) => self.on_discovered(host),
-            Event::Dialled { from, life, to, tries } if self.lives(from, life) => {
+            Event::Discovered { host, incarnation } if self.incarnations(host, incarnation) => {
+                self.on_discovered(host)
+            }
+            Event::Dialled { from, incarnation, to, tries }
+                if self.incarnations(from, incarnation) =>
+            {
                 self.on_dialled(from, to, tries)
             }
-            Event::Connected { from, life, to, tries } if self.lives(from, life) => {
+            Event::Connected { from, incarnation, to, tries }
+                if self.incarnations(from, incarnation) =>
+            {
                 self.on_connected(from, to, tries)
             }
-            Event::DialFailed { from, life, to, tries } if self.lives(from, life) => {
+            Event::DialFailed { from, incarnation, to, tries }
+                if self.incarnations(from, incarnation) =>
+            {
                 self.on_dial_failed(from, to, tries)
             }
             Event::Discovered { .. }
@@ -58,8 +68,8 @@ impl Sim {
         }
     }
 
-    pub(super) fn lives(&self, host: usize, life: u64) -> bool {
-        self.hosts[host].life == life && self.hosts[host].alive.is_some()
+    pub(super) fn incarnations(&self, host: usize, incarnation: u64) -> bool {
+        self.hosts[host].incarnation == incarnation && self.hosts[host].alive.is_some()
     }
 
     /// Until when the node that an event is for is still busy with an earlier one.
@@ -78,8 +88,8 @@ impl Sim {
         Some(self.hosts[host].busy_until).filter(|until| *until > self.now)
     }
 
-    fn on_wake(&mut self, host: usize, life: u64) {
-        if !self.lives(host, life) {
+    fn on_wake(&mut self, host: usize, incarnation: u64) {
+        if !self.incarnations(host, incarnation) {
             return;
         }
         let due = self.hosts[host]
@@ -117,7 +127,7 @@ impl Sim {
 
     fn on_request(
         &mut self,
-        (from, life, id, epoch): (usize, u64, u64, u64),
+        (from, incarnation, id, epoch): (usize, u64, u64, u64),
         to: usize,
         payload: &Rc<Vec<u8>>,
     ) {
@@ -129,7 +139,7 @@ impl Sim {
         let Some(alive) = self.hosts[to].alive.as_mut() else { return };
         alive.last_inbound += 1;
         let here = alive.last_inbound;
-        alive.inbound.insert(here, (from, life, id, epoch));
+        alive.inbound.insert(here, (from, incarnation, id, epoch));
         self.hand(to, Input::Request { peer, id: here, payload: payload.to_vec() }, None);
     }
 
@@ -172,11 +182,12 @@ impl Sim {
         else {
             return;
         };
-        let (at, life) = (self.hosts[host].world(deadline, self.now), self.hosts[host].life);
+        let (at, incarnation) =
+            (self.hosts[host].world(deadline, self.now), self.hosts[host].incarnation);
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
         if alive.wake_at.is_none_or(|wake_at| at < wake_at) {
             alive.wake_at = Some(at);
-            self.queue.push(at, Event::Wake { host, life });
+            self.queue.push(at, Event::Wake { host, incarnation });
         }
     }
 
@@ -288,7 +299,7 @@ impl Sim {
     }
 
     fn send_request(&mut self, host: usize, peer: NodeId, id: u64, payload: Vec<u8>) {
-        let life = self.hosts[host].life;
+        let incarnation = self.hosts[host].incarnation;
         let Some(to) = self.index_of(peer) else { return };
         if payload.len() > MESSAGE_BYTES_MAX {
             self.fail(Failure::BadOutput(format!(
@@ -307,7 +318,7 @@ impl Sim {
                         at,
                         Event::Request {
                             from: host,
-                            life,
+                            incarnation,
                             to,
                             id,
                             payload: Rc::new(payload),
@@ -316,12 +327,14 @@ impl Sim {
                     );
                 }
             }
-            _ => self.queue.push(self.now + FAIL_AFTER, Event::Failed { host, life, peer: to, id }),
+            _ => self
+                .queue
+                .push(self.now + FAIL_AFTER, Event::Failed { host, incarnation, peer: to, id }),
         }
     }
 
     fn send_response(&mut self, host: usize, here: u64, payload: Vec<u8>) {
-        let Some((to, life, id, epoch)) =
+        let Some((to, incarnation, id, epoch)) =
             self.hosts[host].alive.as_mut().and_then(|alive| alive.inbound.remove(&here))
         else {
             return self
@@ -339,7 +352,14 @@ impl Sim {
             let at = self.now + self.latency(host, to);
             self.queue.push(
                 at,
-                Event::Response { from: host, to, life, id, payload: Rc::new(payload), epoch },
+                Event::Response {
+                    from: host,
+                    to,
+                    incarnation,
+                    id,
+                    payload: Rc::new(payload),
+                    epoch,
+                },
             );
         }
     }

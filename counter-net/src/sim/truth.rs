@@ -66,8 +66,8 @@ pub struct Truth {
     /// Counters that are added to with ids alone: nodes may take such adds back, so their bounds
     /// are not the writers'.
     with_ids: BTreeSet<String>,
-    /// The values that each life of a node has shown since it caught up: where nothing is reset or
-    /// subtracted, none goes down.
+    /// The values that each incarnation of a node has shown since it caught up: where nothing is
+    /// reset or subtracted, none goes down.
     shown: BTreeMap<ReplicaId, BTreeMap<Key, i128>>,
 }
 

@@ -85,8 +85,8 @@ impl Sim {
         let seed = self.rng.u64(..);
         self.hosts[host].boot(&self.config, with_disk, seed, self.now);
         self.hand(host, Input::Listening(vec![(host as u64).to_be_bytes().to_vec()]), None);
-        let life = self.hosts[host].life;
-        self.queue.push(self.now + self.config.discovery, Event::Discovered { host, life });
+        let incarnation = self.hosts[host].incarnation;
+        self.queue.push(self.now + self.config.discovery, Event::Discovered { host, incarnation });
         self.rewake(host);
     }
 
@@ -135,9 +135,9 @@ impl Sim {
         let Some(alive) = self.hosts[host].alive.as_mut().filter(|_| amount != 0) else {
             return Ok(());
         };
-        let tally = alive.replica.tally(counter)?;
+        let handle = alive.replica.counter(counter)?;
         let size = amount.unsigned_abs();
-        if amount > 0 { tally.add(size) } else { tally.subtract(size) }?;
+        if amount > 0 { handle.add(size) } else { handle.subtract(size) }?;
         let key = (counter.to_owned(), self.hosts[host].region.clone());
         self.truth.add(self.hosts[host].replica_id(), key, amount);
         self.hand(host, Input::LocalChange, None);
@@ -159,7 +159,7 @@ impl Sim {
         let id = self.hosts[host].replica_id();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
         for counter in counters {
-            if alive.replica.tally(&counter).is_ok_and(|tally| tally.add(1).is_ok()) {
+            if alive.replica.counter(&counter).is_ok_and(|handle| handle.add(1).is_ok()) {
                 self.truth.add(id, (counter, region.clone()), 1);
             }
         }
@@ -322,7 +322,7 @@ impl Sim {
         self.hosts[host].alive.as_ref().map(|alive| &alive.machine)
     }
 
-    /// Of the enrolled replicas, one that a node's work on ended lives waits for.
+    /// Of the enrolled replicas, one that a node's work on ended incarnations waits for.
     pub fn waits_for(&self, host: usize) -> Option<counter_core::ReplicaId> {
         self.hosts[host].alive.as_ref().and_then(|alive| alive.machine.waits_for(&alive.replica))
     }

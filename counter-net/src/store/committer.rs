@@ -152,12 +152,12 @@ impl Commits {
         }
     }
 
-    /// The node goes on as a later life. On the disk with the next commit.
-    pub(crate) fn goes_on_as(&self, generation: u64) {
-        self.about(|about| about.generation = Some(generation));
+    /// The node goes on as a later incarnation. On the disk with the next commit.
+    pub(crate) fn goes_on_as(&self, incarnation: u64) {
+        self.about(|about| about.incarnation = Some(incarnation));
     }
 
-    /// It is known what became of the lives that wrote the original of this copy.
+    /// It is known what became of the incarnations that wrote the original of this copy.
     pub(crate) fn settled(&self) {
         self.about(|about| about.is_settled = true);
     }

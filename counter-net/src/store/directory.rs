@@ -17,7 +17,8 @@ pub(super) const NEXT_STORE: &str = "counter.redb.next";
 const MARK: &str = "mark";
 const NEXT_MARK: &str = "mark.next";
 
-/// An open data directory, 0700 where it was made here; nobody else can open it while this lives.
+/// An open data directory, 0700 where it was made here; nobody else can open it while this
+/// incarnations.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,

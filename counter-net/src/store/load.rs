@@ -87,36 +87,36 @@ mod tests {
 
     use super::*;
 
-    /// A life that ended, with its heir, which has everything of it and has not begun.
-    fn lives() -> (Replica, Replica) {
-        let [mut ended, mut heir] =
+    /// An incarnation that ended, with its successor, which has everything of it and has not begun.
+    fn incarnations() -> (Replica, Replica) {
+        let [mut ended, mut successor] =
             [1, 2].map(|node| Replica::new(ReplicaId::new(node, 1 << 32), "ord").unwrap());
         for _ in 0..2 {
             ended.add("clicks", 5).unwrap();
             ended.flush();
         }
-        heir.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
-        heir.claim(ended.id());
-        (ended, heir)
+        successor.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
+        successor.claim(ended.id());
+        (ended, successor)
     }
 
-    fn fold(heir: &mut Replica) {
-        let mut work = heir.inheritance(None).unwrap();
-        heir.adopt(&mut work, usize::MAX).unwrap();
-        heir.fold(&mut work).unwrap();
+    fn fold(successor: &mut Replica) {
+        let mut work = successor.inheritance(None).unwrap();
+        successor.absorb(&mut work, usize::MAX).unwrap();
+        successor.fold(&mut work).unwrap();
     }
 
     #[test]
     fn a_writer_that_was_folded_while_a_checkpoint_was_written_is_not_missed() {
-        let (ended, mut heir) = lives();
+        let (ended, mut successor) = incarnations();
         let mut loader = Loader::new();
-        // The first page: the heir as it was. Then a late delta of the ended life, and the fold;
-        // the page of that life is never written.
-        loader.page(&heir.map().delta_of(heir.id(), 0).unwrap().encode()).unwrap();
-        let before = heir.map().version_vector();
+        // The first page: the successor as it was. Then a late delta of the ended incarnation, and
+        // the fold; the page of that incarnation is never written.
+        loader.page(&successor.map().delta_of(successor.id(), 0).unwrap().encode()).unwrap();
+        let before = successor.map().version_vector();
         loader.delta(&ended.map().delta_of(ended.id(), 2).unwrap().encode()).unwrap();
-        fold(&mut heir);
-        loader.delta(&heir.map().delta_since(&before).encode()).unwrap();
+        fold(&mut successor);
+        loader.delta(&successor.map().delta_since(&before).encode()).unwrap();
         let (map, _) = loader.finish().unwrap();
         assert_eq!((map.total("clicks"), map.replicas().count()), (10, 1));
     }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn versions_that_are_missing_of_a_writer_that_is_not_folded_are_damage() {
-        let (ended, _) = lives();
+        let (ended, _) = incarnations();
         let mut loader = Loader::new();
         loader.delta(&ended.map().delta_of(ended.id(), 2).unwrap().encode()).unwrap();
         assert!(loader.finish().err().is_some_and(|reason| reason.contains("are missing")));

@@ -21,9 +21,9 @@ pub(crate) struct Batch {
 /// What a running node changes of what its store says of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct About {
-    /// It goes on as a later life, of this generation.
-    pub(crate) generation: Option<u64>,
-    /// It is known what became of the lives that wrote the original of this copy.
+    /// It goes on as a later incarnation, of this incarnation.
+    pub(crate) incarnation: Option<u64>,
+    /// It is known what became of the incarnations that wrote the original of this copy.
     pub(crate) is_settled: bool,
     /// Another process has this node's identity: the next start takes another.
     pub(crate) gives_way: bool,

@@ -9,7 +9,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | name | format version, key pair, life, place, cluster, checkpoint in force |
+//! | `meta` | name | format version, key pair, incarnation, place, cluster, checkpoint in force |
 //! | `pages` | (checkpoint, number) | a page of the checkpoint |
 //! | `log` | (checkpoint, number) | a delta committed after that checkpoint began |
 

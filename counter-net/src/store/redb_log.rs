@@ -26,7 +26,7 @@ const LOG: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("log");
 
 const FORMAT_KEY: &str = "format";
 const KEY_PAIR_KEY: &str = "key_pair";
-const GENERATION_KEY: &str = "generation";
+const INCARNATION_KEY: &str = "generation";
 const PLACE_KEY: &str = "place";
 const CLUSTER_KEY: &str = "cluster";
 const COPIED_KEY: &str = "copied";
@@ -287,7 +287,7 @@ fn write_batch(
         write_about(write, batch.about)?;
     }
     if batch.begin_checkpoint {
-        // What an earlier life left of a checkpoint that never came into force.
+        // What an earlier incarnation left of a checkpoint that never came into force.
         write.open_table(PAGES)?.retain_in((writing, 0).., |_, _| false)?;
     }
     if let Some(delta) = &batch.delta {
@@ -354,17 +354,17 @@ fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
         meta.get(key).ok().flatten().map(|value| value.value().to_vec()).unwrap_or_default()
     };
     let place = Place::from_bytes(&bytes(PLACE_KEY));
-    let lives = bytes(COPIED_KEY);
-    let copied = lives
+    let incarnations = bytes(COPIED_KEY);
+    let copied = incarnations
         .chunks_exact(ReplicaId::BYTES)
-        .filter_map(|life| life.try_into().ok())
+        .filter_map(|incarnation| incarnation.try_into().ok())
         .map(ReplicaId::from_bytes)
         .collect();
     let cluster = String::from_utf8(bytes(CLUSTER_KEY)).ok().filter(|name| !name.is_empty());
     let gave_way = meta.get(GAVE_WAY_KEY).ok().flatten().is_some();
     Meta {
         key_pair: bytes(KEY_PAIR_KEY),
-        generation: read_number(meta, GENERATION_KEY).unwrap_or(0),
+        incarnation: read_number(meta, INCARNATION_KEY).unwrap_or(0),
         place,
         cluster,
         copied,
@@ -376,12 +376,13 @@ fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> 
     let mut table = write.open_table(META)?;
     table.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
     table.insert(KEY_PAIR_KEY, meta.key_pair.as_slice())?;
-    table.insert(GENERATION_KEY, meta.generation.to_le_bytes().as_slice())?;
+    table.insert(INCARNATION_KEY, meta.incarnation.to_le_bytes().as_slice())?;
     table.insert(PLACE_KEY, meta.place.to_bytes().as_slice())?;
     if let Some(cluster) = &meta.cluster {
         table.insert(CLUSTER_KEY, cluster.as_bytes())?;
     }
-    let copied: Vec<u8> = meta.copied.iter().flat_map(|life| life.to_bytes()).collect();
+    let copied: Vec<u8> =
+        meta.copied.iter().flat_map(|incarnation| incarnation.to_bytes()).collect();
     table.insert(COPIED_KEY, copied.as_slice())?;
     if !meta.gave_way {
         table.remove(GAVE_WAY_KEY)?;
@@ -391,8 +392,8 @@ fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> 
 
 fn write_about(write: &WriteTransaction, about: About) -> Result<(), redb::Error> {
     let mut table = write.open_table(META)?;
-    if let Some(generation) = about.generation {
-        table.insert(GENERATION_KEY, generation.to_le_bytes().as_slice())?;
+    if let Some(incarnation) = about.incarnation {
+        table.insert(INCARNATION_KEY, incarnation.to_le_bytes().as_slice())?;
     }
     if about.gives_way {
         table.insert(GAVE_WAY_KEY, [].as_slice())?;

@@ -51,9 +51,9 @@ impl Drop for Scratch {
 struct State(Arc<Mutex<Replica>>);
 
 impl State {
-    fn new(generation: u64, opened: &Opened) -> Self {
+    fn new(incarnation: u64, opened: &Opened) -> Self {
         let replica =
-            Replica::with_map(ReplicaId::new(1, generation), "ord", opened.map.clone()).unwrap();
+            Replica::with_map(ReplicaId::new(1, incarnation), "ord", opened.map.clone()).unwrap();
         Self(Arc::new(Mutex::new(replica)))
     }
 }
@@ -98,16 +98,16 @@ fn durable(commits: &Commits) -> Result<(), NotDurable> {
 }
 
 fn add(state: &State, counter: &str, amount: u64) {
-    state.0.lock().unwrap().tally(counter).unwrap().add(amount).unwrap();
+    state.0.lock().unwrap().counter(counter).unwrap().add(amount).unwrap();
 }
 
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
     let scratch = Scratch::new();
-    for life in 1..=5u64 {
+    for incarnation in 1..=5u64 {
         let (_directory, opened) = open(scratch.path());
-        assert_eq!(opened.map.total("clicks"), i128::from(life - 1) * 7);
-        let state = State::new(life, &opened);
+        assert_eq!(opened.map.total("clicks"), i128::from(incarnation - 1) * 7);
+        let state = State::new(incarnation, &opened);
         let commits = start(&state, opened);
         add(&state, "clicks", 7);
         durable(&commits).unwrap();
@@ -153,7 +153,7 @@ fn what_a_node_says_of_itself_is_there_after_a_restart() {
     let (directory, mut opened) = open(scratch.path());
     let meta = Meta {
         key_pair: vec![7; 40],
-        generation: 9,
+        incarnation: 9,
         copied: vec![ReplicaId::new(3, 4)],
         ..Meta::default()
     };
@@ -164,42 +164,42 @@ fn what_a_node_says_of_itself_is_there_after_a_restart() {
     durable(&commits).unwrap();
     drop((commits, directory));
     let (directory, opened) = open(scratch.path());
-    assert_eq!(opened.meta, Meta { generation: 10, ..meta.clone() });
+    assert_eq!(opened.meta, Meta { incarnation: 10, ..meta.clone() });
     let commits = start(&state, opened);
     commits.settled();
     durable(&commits).unwrap();
     drop((commits, directory));
-    assert_eq!(open(scratch.path()).1.meta, Meta { generation: 10, copied: Vec::new(), ..meta });
+    assert_eq!(open(scratch.path()).1.meta, Meta { incarnation: 10, copied: Vec::new(), ..meta });
 }
 
 #[test]
-fn a_checkpoint_holds_nothing_of_lives_that_were_folded() {
+fn a_checkpoint_holds_nothing_of_incarnations_that_were_folded() {
     let scratch = Scratch::new();
-    let (lives, counters) = (4u64, 2_000);
-    for life in 1..=lives {
+    let (incarnations, counters) = (4u64, 2_000);
+    for incarnation in 1..=incarnations {
         let (_directory, mut opened) = open(scratch.path());
-        let state = State::new(life << 32, &opened);
+        let state = State::new(incarnation << 32, &opened);
         // So much was written that a checkpoint is due with the first commit, which finds this
-        // life's heir and the one before side by side.
+        // incarnation's successor and the one before side by side.
         opened.weight.log = 64 << 20;
         let commits = start(&state, opened);
         (0..counters).for_each(|counter| add(&state, &format!("counter-{counter:05}"), 1));
         durable(&commits).unwrap();
-        inherit(&mut state.0.lock().unwrap(), life - 1);
+        inherit(&mut state.0.lock().unwrap(), incarnation - 1);
         durable(&commits).unwrap();
     }
     let (_directory, mut opened) = open(scratch.path());
     opened.weight.log = 64 << 20;
     let whole = opened.map.encode().len() as u64;
-    let state = State::new(lives << 32, &opened);
+    let state = State::new(incarnations << 32, &opened);
     let commits = start(&state, opened);
     (0..3).for_each(|_| durable(&commits).unwrap());
     drop((commits, _directory));
     let (_directory, opened) = open(scratch.path());
     assert_eq!(
         (opened.map.total_of_all(), opened.map.replicas().count()),
-        (i128::from(lives) * counters, 1),
-        "one life is left"
+        (i128::from(incarnations) * counters, 1),
+        "one incarnation is left"
     );
     let Weight { log, checkpoint } = opened.weight;
     assert!(
@@ -208,16 +208,16 @@ fn a_checkpoint_holds_nothing_of_lives_that_were_folded() {
     );
 }
 
-/// As an heir without peers does.
+/// As a successor without peers does.
 fn inherit(replica: &mut Replica, before: u64) {
     if before == 0 {
         return;
     }
     replica.claim(ReplicaId::new(1, before << 32));
     let mut work = replica.inheritance(None).unwrap();
-    replica.adopt(&mut work, usize::MAX).unwrap();
+    replica.absorb(&mut work, usize::MAX).unwrap();
     replica.fold(&mut work).unwrap();
-    while replica.compact(usize::MAX) > 0 {}
+    while replica.rebase(usize::MAX) > 0 {}
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn child_that_is_killed() {
     let Some(path) = std::env::var_os("COUNTER_STORE_CHILD") else { return };
     let (_directory, opened) = open(Path::new(&path));
     let state =
-        State::new(opened.map.replicas().map(|id| id.generation).max().unwrap_or(0) + 1, &opened);
+        State::new(opened.map.replicas().map(|id| id.incarnation).max().unwrap_or(0) + 1, &opened);
     let mut total = opened.map.total("clicks");
     let commits = start(&state, opened);
     loop {

@@ -37,8 +37,8 @@ pub(crate) async fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node 
     builder.start().await.expect("the node starts")
 }
 
-/// One node a region, each knowing those before it, all synced, and each life enrolled at all: a
-/// count of copies is over the enrolled that a node knows.
+/// One node a region, each knowing those before it, all synced, and each incarnation enrolled at
+/// all: a count of copies is over the enrolled that a node knows.
 pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for region in regions {
@@ -48,7 +48,10 @@ pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
     for node in &nodes {
         tokio::time::timeout(PATIENCE, node.synced()).await.expect("synced");
     }
-    eventually("all know all", || nodes.iter().all(|node| node.lives().len() == nodes.len())).await;
+    eventually("all know all", || {
+        nodes.iter().all(|node| node.incarnations().len() == nodes.len())
+    })
+    .await;
     nodes
 }
 

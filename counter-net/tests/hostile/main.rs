@@ -39,7 +39,7 @@ async fn cells_in_another_writers_name_are_refused_and_their_sender_is_cut_off()
     let nodes = honest().await;
     let mut hostile = Hostile::connect(&nodes[0]).await;
     let victim = nodes[1].info().replica;
-    hostile.publish(gossip_of(ReplicaId { generation: victim.generation, ..victim }));
+    hostile.publish(gossip_of(ReplicaId { incarnation: victim.incarnation, ..victim }));
     hostile.until_cut_off().await;
     assert!(metric(&nodes[0], "counter_rejected_input_total", "forged_writer") > 0.0);
     assert!(metric(&nodes[0], "counter_peers_cut_total", "") > 0.0);
@@ -190,7 +190,7 @@ async fn an_old_delta_sent_again_by_its_own_writer_changes_nothing() {
     let mut peer = Hostile::connect(&nodes[0]).await;
     let mut replica = Replica::new(ReplicaId::new(peer.node(), 1), "sin").expect("a replica");
     let mut say = |amount: u64| {
-        replica.tally("clicks").expect("a counter").add(amount).expect("added");
+        replica.counter("clicks").expect("a counter").add(amount).expect("added");
         replica.flush();
         gossip_all(&replica)
     };
@@ -231,7 +231,7 @@ async fn one_counter_too_many_is_refused_whole_raises_an_alarm_and_closes_readin
     let mut replica = Replica::new(ReplicaId::new(hostile.node(), 1), "sin").expect("a replica");
     // More than twice as many as may be made.
     for at in 0..201 {
-        replica.tally(&format!("counter-{at}")).expect("a counter").add(1).expect("added");
+        replica.counter(&format!("counter-{at}")).expect("a counter").add(1).expect("added");
     }
     replica.flush();
     hostile.publish(gossip_all(&replica));

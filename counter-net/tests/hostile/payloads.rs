@@ -26,7 +26,7 @@ pub(crate) fn gossip_of(writer: ReplicaId) -> Vec<u8> {
     let mut replica = Replica::new(writer, "ord").expect("a replica");
     let mut machine = Replicator::new(ProtocolConfig::default(), &replica, 1, Duration::ZERO);
     machine.handle(&mut replica, Input::PeerUp { peer: NodeId(1) }, Duration::ZERO);
-    replica.tally("clicks").expect("a counter").add(1_000_000).expect("added");
+    replica.counter("clicks").expect("a counter").add(1_000_000).expect("added");
     machine.handle(&mut replica, Input::LocalChange, Duration::from_secs(1));
     let publish =
         |output| if let Output::Publish { payload } = output { Some(payload) } else { None };

@@ -213,7 +213,7 @@ impl Hostile {
         tokio::time::timeout(PATIENCE, waiting).await.expect("the event comes");
     }
 
-    /// Lives on until it is dropped with its task.
+    /// Incarnations on until it is dropped with its task.
     pub(crate) async fn live(mut self) {
         loop {
             let event = self.swarm.select_next_some().await;

@@ -74,8 +74,8 @@ fn parse(status: &str) -> Status {
     pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 
-/// The life of a node in a namespace: says what it sees when that changes, does as it is told, ends
-/// with its input.
+/// The incarnation of a node in a namespace: says what it sees when that changes, does as it is
+/// told, ends with its input.
 pub(crate) async fn live() {
     let setting = |name: &str| std::env::var(name).ok();
     let mut builder = Node::builder().cluster("hosts").region(setting("REGION").unwrap());

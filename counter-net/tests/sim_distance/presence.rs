@@ -171,7 +171,7 @@ fn nodes_that_are_replaced_in_turn_leave_no_ghosts() {
 }
 
 /// Of 80 nodes with 6 dials each, a few die at once with everybody that they were connected to.
-/// Nobody who lives sees the connections of those few close.
+/// Nobody who incarnations sees the connections of those few close.
 fn whole_neighbourhoods(seed: u64) -> Result<(), String> {
     let mut story = Story::new(seed, SimConfig { dials: 6, ..SimConfig::default() });
     let nodes: Vec<usize> = (0..80).map(|_| story.start_busy()).collect();

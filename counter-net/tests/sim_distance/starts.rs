@@ -102,7 +102,7 @@ impl Start {
         }
     }
 
-    /// Lives through all acts, and for as long as the last of the fresh nodes may take.
+    /// Incarnations through all acts, and for as long as the last of the fresh nodes may take.
     fn run(&mut self) -> Result<(), String> {
         while let Some(at) = (0..self.acts.len()).min_by_key(|at| self.acts[*at].0) {
             let (time, act) = self.acts.swap_remove(at);

@@ -64,7 +64,7 @@ pub(crate) struct Peer {
     address: IpAddr,
     /// `None` where a trusted proxy multiplexes many clients over one connection.
     bucket: Option<Arc<Mutex<Bucket>>>,
-    /// Counts the connection for as long as a request or a socket of it lives.
+    /// Counts the connection for as long as a request or a socket of it incarnations.
     _slot: Option<Arc<ConnectionSlot>>,
 }
 

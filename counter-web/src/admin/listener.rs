@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::directory::{PATIENCE, directory};
 use super::report::report;
 use crate::app::App;
-use crate::lives;
+use crate::incarnations;
 
 /// The longest command, in bytes.
 const COMMAND_BYTES_MAX: u64 = 256;
@@ -79,10 +79,10 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
     BufReader::new(input.take(COMMAND_BYTES_MAX)).read_line(&mut command).await?;
     let (answer, stop) = match command.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["status"] => (report(app), false),
-        ["members"] => (lives::members(&app.node), false),
+        ["members"] => (incarnations::members(&app.node), false),
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
-        ["retire", replica] => (lives::retire(&app.node, replica, false), false),
-        ["retire", replica, "--force"] => (lives::retire(&app.node, replica, true), false),
+        ["retire", replica] => (incarnations::retire(&app.node, replica, false), false),
+        ["retire", replica, "--force"] => (incarnations::retire(&app.node, replica, true), false),
         _ => (
             json!({ "error": "the commands are: members, status, retire REPLICA [--force], leave" }),
             false,

@@ -66,15 +66,20 @@ impl Link {
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration, lives: impl Fn() -> bool) {
+fn pass_on(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    delay: Duration,
+    incarnations: impl Fn() -> bool,
+) {
     let mut piece = [0; 65536];
     while let Ok(bytes @ 1..) = from.read(&mut piece) {
         std::thread::sleep(delay);
-        if lives() && to.write_all(&piece[..bytes]).is_err() {
+        if incarnations() && to.write_all(&piece[..bytes]).is_err() {
             break;
         }
     }
-    if lives() {
+    if incarnations() {
         // It may be closed already.
         let _closed = to.shutdown(Shutdown::Both);
     } else {

@@ -53,7 +53,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 async fn open(url: &str) -> Option<Socket> {
     let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
     let mut socket = connect_async_with_config(url, Some(config), true).await.ok()?.0;
-    // Its first message: it lives.
+    // Its first message: it incarnations.
     socket.next().await?.ok()?;
     Some(socket)
 }

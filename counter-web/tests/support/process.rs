@@ -100,8 +100,8 @@ impl Node {
     }
 
     /// A node with a data directory, named for its region, that finds the others of its cluster in
-    /// `runtime`. What it logs goes to a file beside the directory, after what its earlier lives
-    /// logged.
+    /// `runtime`. What it logs goes to a file beside the directory, after what its earlier
+    /// incarnations logged.
     pub fn start_in(runtime: &Runtime, cluster: &str, directory: &Path, flags: &[&str]) -> Self {
         Self::start_as(command(runtime), cluster, directory, flags)
     }

@@ -44,8 +44,8 @@ impl Agreement {
     }
 
     /// Of the enrolled replicas but `own`, one that is not known to hold `own` up to `upto` and
-    /// every record that speaks of lives that ended, or that holds something which is not here.
-    /// None where all agree. O(writers) while the same one is missing, O(writers²) else.
+    /// every record that speaks of incarnations that ended, or that holds something which is not
+    /// here. None where all agree. O(writers) while the same one is missing, O(writers²) else.
     pub(super) fn first_without(
         &mut self,
         map: &CounterMap,
@@ -65,15 +65,15 @@ impl Agreement {
     }
 
     /// Of the enrolled replicas, all that were not shown to hold `own` up to `upto` and every
-    /// record that speaks of lives that ended. O(writers²).
+    /// record that speaks of incarnations that ended. O(writers²).
     pub(super) fn behind(&self, map: &CounterMap, own: ReplicaId, upto: Version) -> Vec<ReplicaId> {
-        let records: Vec<(ReplicaId, Version)> = map.life_records().collect();
-        let shows = |life: &ReplicaId| {
-            self.shown.get(life).is_some_and(|digest| {
+        let records: Vec<(ReplicaId, Version)> = map.incarnation_records().collect();
+        let shows = |incarnation: &ReplicaId| {
+            self.shown.get(incarnation).is_some_and(|digest| {
                 digest.get(own) >= upto
                     && records.iter().all(|(writer, version)| digest.get(*writer) >= *version)
             })
         };
-        map.enrolled().filter(|life| *life != own && !shows(life)).collect()
+        map.enrolled().filter(|incarnation| *incarnation != own && !shows(incarnation)).collect()
     }
 }

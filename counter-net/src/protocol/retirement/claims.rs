@@ -21,11 +21,14 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Exactly these wait now. `later` is drawn for those that are new: 0 to 1.
-    pub(super) fn wait_for(&mut self, lives: Vec<ReplicaId>, later: f64, now: Duration) {
-        let since = |life: &ReplicaId| {
-            self.open.get(life).copied().unwrap_or(now + TURN.mul_f64(1.0 + later))
+    pub(super) fn wait_for(&mut self, incarnations: Vec<ReplicaId>, later: f64, now: Duration) {
+        let since = |incarnation: &ReplicaId| {
+            self.open.get(incarnation).copied().unwrap_or(now + TURN.mul_f64(1.0 + later))
         };
-        self.open = lives.into_iter().map(|life| (life, since(&life))).collect();
+        self.open = incarnations
+            .into_iter()
+            .map(|incarnation| (incarnation, since(&incarnation)))
+            .collect();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -37,7 +40,7 @@ impl Claims {
         self.open
             .iter()
             .filter(|(_, from)| is_first || **from <= now)
-            .map(|(life, _)| *life)
+            .map(|(incarnation, _)| *incarnation)
             .collect()
     }
 }
@@ -48,14 +51,14 @@ mod tests {
 
     #[test]
     fn others_wait_their_turn() {
-        let (life, mut claims) = (ReplicaId::new(1, 1), Claims::default());
-        claims.wait_for(vec![life], 0.5, Duration::ZERO);
+        let (incarnation, mut claims) = (ReplicaId::new(1, 1), Claims::default());
+        claims.wait_for(vec![incarnation], 0.5, Duration::ZERO);
         assert_eq!(
             (claims.due(true, Duration::ZERO), claims.due(false, TURN)),
-            (vec![life], vec![])
+            (vec![incarnation], vec![])
         );
-        claims.wait_for(vec![life], 0.9, TURN);
-        assert_eq!(claims.due(false, TURN.mul_f64(1.5)), [life]);
+        claims.wait_for(vec![incarnation], 0.9, TURN);
+        assert_eq!(claims.due(false, TURN.mul_f64(1.5)), [incarnation]);
         claims.wait_for(vec![], 0.0, TURN);
         assert!(claims.is_empty());
     }

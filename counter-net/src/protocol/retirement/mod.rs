@@ -26,7 +26,7 @@ use super::output::{Notice, Refusal, RetireError};
 use super::replicator::Replicator;
 use super::timer::Timer;
 
-/// How often the heir looks whether it may go on.
+/// How often the successor looks whether it may go on.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Peers that are asked for their digests at one look.
@@ -112,7 +112,7 @@ impl Replicator {
             return Err(RetireError::Own);
         }
         // Where all that claimed it have ended themselves, it may be claimed anew.
-        if replica.map().is_folded(ended) || replica.map().heir_of(ended).is_some() {
+        if replica.map().is_folded(ended) || replica.map().successor_of(ended).is_some() {
             return Err(RetireError::Ended);
         }
         if replica.map().seen_of(ended) == 0 {
@@ -121,23 +121,23 @@ impl Replicator {
         if self.is_live(ended) { Err(RetireError::Live) } else { Ok(()) }
     }
 
-    fn is_live(&self, life: ReplicaId) -> bool {
+    fn is_live(&self, incarnation: ReplicaId) -> bool {
         self.members
-            .get(NodeId(life.node))
-            .is_some_and(|entry| entry.replica == life && entry.is_live())
+            .get(NodeId(incarnation.node))
+            .is_some_and(|entry| entry.replica == incarnation && entry.is_live())
     }
 
     /// Claims an incarnation, and those before it that it had no time to claim: what a node wrote
     /// is folded in the order of its incarnations.
     fn claim_node(&mut self, replica: &mut Replica, ended: ReplicaId) {
-        let is_before = |life: &ReplicaId| {
-            life.node == ended.node
-                && life.generation < ended.generation
-                && *life != self.own
-                && !self.is_live(*life)
+        let is_before = |incarnation: &ReplicaId| {
+            incarnation.node == ended.node
+                && incarnation.incarnation < ended.incarnation
+                && *incarnation != self.own
+                && !self.is_live(*incarnation)
         };
         let before: Vec<ReplicaId> = replica.map().enrolled().filter(is_before).collect();
-        before.into_iter().chain([ended]).for_each(|life| self.claim(replica, life));
+        before.into_iter().chain([ended]).for_each(|incarnation| self.claim(replica, incarnation));
     }
 
     /// Claims an earlier incarnation of this very node, which has ended, whether anything of it is
@@ -157,11 +157,11 @@ impl Replicator {
             self.publish_own(replica, &Flushed::default());
             // Also for the store: no value moved.
             self.out.notify(Notice::Changed { keys: Vec::new() });
-            self.lives_changed(replica);
+            self.incarnations_changed(replica);
         }
     }
 
-    /// Of the enrolled replicas, one that this heir waits for; None where it waits for nobody.
+    /// Of the enrolled replicas, one that this successor waits for; None where it waits for nobody.
     pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
         let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
         replica
@@ -173,12 +173,12 @@ impl Replicator {
     fn upto(&self, replica: &Replica, work: &Inheritance) -> Option<Version> {
         match work.is_folded() {
             true => None,
-            false => Some(work.adopted().unwrap_or(replica.map().record(self.own)?.version)),
+            false => Some(work.absorbed().unwrap_or(replica.map().record(self.own)?.version)),
         }
     }
 
-    /// Some record said something new of lives that ended.
-    pub(super) fn lives_changed(&mut self, replica: &Replica) {
+    /// Some record said something new of incarnations that ended.
+    pub(super) fn incarnations_changed(&mut self, replica: &Replica) {
         self.sources.retain_writers(|writer| !replica.map().is_folded(writer));
         self.committed.retain(|writer| !replica.map().is_folded(writer));
         self.snapshots.forget_folded(replica.map());
@@ -191,8 +191,8 @@ impl Replicator {
     /// where nothing changed and one replica is missing.
     pub(super) fn on_retire(&mut self, replica: &mut Replica) {
         if self.leaving {
-            // Whoever takes this life over takes over its work: nothing may be written any more
-            // that might come too late for that.
+            // Whoever takes this incarnation over takes over its work: nothing may be written any
+            // more that might come too late for that.
             self.retirement.agreement.want(false);
             return self.pursue_leave(replica);
         }
@@ -222,7 +222,7 @@ impl Replicator {
         if waits {
             self.publish_own(replica, &Flushed::default());
         }
-        self.out.stats.lives_ended = replica.map().ended_count();
+        self.out.stats.incarnations_ended = replica.map().ended_count();
     }
 
     /// Claims those that left, and those whose claimants have all ended, where it is this node's
@@ -234,7 +234,7 @@ impl Replicator {
                 .map()
                 .without_successor()
                 .into_iter()
-                .filter(|life| *life != self.own)
+                .filter(|incarnation| *incarnation != self.own)
                 .collect();
             self.retirement.claims.wait_for(waiting, later, self.now);
             self.claim_own_earlier(replica);
@@ -250,9 +250,9 @@ impl Replicator {
             .members
             .iter()
             .any(|(_, entry)| entry.is_live() && entry.synced && entry.replica < self.own);
-        for life in self.retirement.claims.due(is_first, self.now) {
-            if replica.map().covers_final_of(life) {
-                self.claim(replica, life);
+        for incarnation in self.retirement.claims.due(is_first, self.now) {
+            if replica.map().covers_final_of(incarnation) {
+                self.claim(replica, incarnation);
             }
         }
     }
@@ -270,15 +270,16 @@ impl Replicator {
         {
             return;
         }
-        let is_earlier =
-            |life: &ReplicaId| life.node == self.own.node && life.generation < self.own.generation;
+        let is_earlier = |incarnation: &ReplicaId| {
+            incarnation.node == self.own.node && incarnation.incarnation < self.own.incarnation
+        };
         let earlier: Vec<ReplicaId> = replica.map().enrolled().filter(is_earlier).collect();
-        for life in earlier
+        for incarnation in earlier
             .into_iter()
-            .filter(|life| replica.map().covers_final_of(*life))
+            .filter(|incarnation| replica.map().covers_final_of(*incarnation))
             .collect::<Vec<_>>()
         {
-            self.claim(replica, life);
+            self.claim(replica, incarnation);
         }
     }
 
@@ -301,20 +302,20 @@ impl Replicator {
             return;
         }
         if work.is_folded() {
-            let bytes = replica.compact(bytes_max);
+            let bytes = replica.rebase(bytes_max);
             self.out.stats.retirement_bytes += bytes as u64;
             match bytes > 0 {
                 true => self.retirement.work = Some(work),
                 // What was claimed during this round is the next one's.
                 false => self.retirement.is_stale = true,
             }
-        } else if work.adopted().is_some() {
+        } else if work.absorbed().is_some() {
             replica.fold(&mut work);
-            self.out.stats.lives_folded += work.lives().len() as u64;
-            self.lives_changed(replica);
+            self.out.stats.incarnations_folded += work.incarnations().len() as u64;
+            self.incarnations_changed(replica);
             self.retirement.work = Some(work);
         } else {
-            match replica.adopt(&mut work, bytes_max) {
+            match replica.absorb(&mut work, bytes_max) {
                 Ok(bytes) => self.out.stats.retirement_bytes += bytes as u64,
                 Err(_) => self.out.stats.retirement_stalled += 1,
             }
@@ -331,13 +332,17 @@ impl Replicator {
     /// Whether another has ended at this very work, and this node has not run for some time itself.
     /// How long depends on the work: what takes no time is not left half done.
     fn is_too_early(&self, replica: &Replica, work: &Inheritance) -> bool {
-        let was_at_work = |life: &ReplicaId| {
-            replica.map().record(*life).is_some_and(counter_core::Record::is_absorbing)
+        let was_at_work = |incarnation: &ReplicaId| {
+            replica.map().record(*incarnation).is_some_and(counter_core::Record::is_absorbing)
         };
-        if work.has_begun() || !work.lives().iter().any(was_at_work) {
+        if work.has_begun() || !work.incarnations().iter().any(was_at_work) {
             return false;
         }
-        let cells: usize = work.lives().iter().map(|life| replica.map().cells_of(*life)).sum();
+        let cells: usize = work
+            .incarnations()
+            .iter()
+            .map(|incarnation| replica.map().cells_of(*incarnation))
+            .sum();
         let steps = cells * ABSORBED_CELL_BYTES / self.step_bytes();
         let takes = STEP_INTERVAL.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
         self.now < self.started + takes.saturating_mul(PATIENCE_FACTOR).min(AFTER_ONE_THAT_FAILED)
@@ -347,15 +352,20 @@ impl Replicator {
     /// absorbed: with its claimant's record the word that it ended would go. True where something
     /// was claimed.
     fn claim_for_the_ended(&mut self, replica: &mut Replica) -> bool {
-        let open = replica.map().without_successor().into_iter().filter(|life| *life != self.own);
+        let open = replica
+            .map()
+            .without_successor()
+            .into_iter()
+            .filter(|incarnation| *incarnation != self.own);
         let open: Vec<ReplicaId> =
-            open.filter(|life| replica.map().covers_final_of(*life)).collect();
+            open.filter(|incarnation| replica.map().covers_final_of(*incarnation)).collect();
         let is_any = !open.is_empty();
-        open.into_iter().for_each(|life| self.claim(replica, life));
+        open.into_iter().for_each(|incarnation| self.claim(replica, incarnation));
         is_any
     }
 
-    /// What own resets cleared of lives that are folded everywhere is dropped from the own cells.
+    /// What own resets cleared of incarnations that are folded everywhere is dropped from the own
+    /// cells.
     fn forget_cleared(&mut self, replica: &mut Replica) {
         let upto = replica.map().record(self.own).map_or(0, |record| record.version);
         if !replica.names_folded() {
@@ -371,12 +381,12 @@ impl Replicator {
     /// A step's share of the rate, and no more than one gossip message carries.
     fn step_bytes(&self) -> usize {
         let share =
-            (self.config.adoption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
+            (self.config.absorption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
         share.min(self.config.payload_bytes_max / 2).max(1)
     }
 
-    /// Asks some of the peers that did not show what this heir waits for; what they miss comes to
-    /// them as always.
+    /// Asks some of the peers that did not show what this successor waits for; what they miss comes
+    /// to them as always.
     fn ask_behind(&mut self, replica: &Replica, upto: Version) {
         let mut behind = self.behind(replica, upto);
         self.rng.shuffle(&mut behind);
@@ -388,46 +398,48 @@ impl Replicator {
         }
     }
 
-    /// Goes on as a new writer: this life was ended by others, somebody else writes under its id,
-    /// or a second process ran above it.
+    /// Goes on as a new writer: this incarnation was ended by others, somebody else writes under
+    /// its id, or a second process ran above it.
     pub(super) fn renew(&mut self, replica: &mut Replica) {
-        let lives = replica
+        let incarnations = replica
             .map()
             .replicas()
-            .filter(|life| life.node == self.own.node)
-            .map(|life| life.generation);
-        let latest =
-            ReplicaId { generation: lives.fold(self.own.generation, u64::max), ..self.own };
-        let life = ReplicaId {
-            generation: latest.follows().generation | u64::from(self.rng.u32(..)),
+            .filter(|incarnation| incarnation.node == self.own.node)
+            .map(|incarnation| incarnation.incarnation);
+        let latest = ReplicaId {
+            incarnation: incarnations.fold(self.own.incarnation, u64::max),
+            ..self.own
+        };
+        let incarnation = ReplicaId {
+            incarnation: latest.follows().incarnation | u64::from(self.rng.u32(..)),
             ..self.own
         };
         let (before, is_certain) =
             (self.own, self.is_below_ended(replica) && !replica.map().is_ended(self.own));
-        let Ok(changed) = replica.renew(life) else { return };
+        let Ok(changed) = replica.renew(incarnation) else { return };
         if is_certain {
             // Nobody else writes as the one before.
             replica.claim(before);
         }
         self.out.changed(changed);
         self.out.notify(Notice::Changed { keys: Vec::new() });
-        self.own = life;
-        self.members.renew(life);
+        self.own = incarnation;
+        self.members.renew(incarnation);
         self.members_changed = true;
         self.birth = super::own_delta::birth_of(replica);
         self.published = 0;
         self.snapshots.start_again();
-        self.confirmations.renew(life);
+        self.confirmations.renew(incarnation);
         self.retirement = Retirement::default();
         self.out.stats.renewals += 1;
-        self.out.notify(Notice::Renewed { replica: life });
+        self.out.notify(Notice::Renewed { replica: incarnation });
         self.publish_own(replica, &Flushed::default());
         self.announce_soon();
-        // Nobody knows this life yet: each peer gets its record with the next question.
+        // Nobody knows this incarnation yet: each peer gets its record with the next question.
         for peer in self.sources.nodes().collect::<Vec<_>>() {
             self.ask_digest(replica, peer);
         }
-        self.lives_changed(replica);
+        self.incarnations_changed(replica);
     }
 
     /// This replica leaves for good: another is to be its successor.
@@ -537,12 +549,13 @@ impl Replicator {
         &mut self,
         replica: &mut Replica,
         from: ReplicaId,
-        heir: ReplicaId,
+        successor: ReplicaId,
         have: &VersionVector,
     ) {
         let map = replica.map();
         let covers = have.iter().all(|(writer, version)| map.counted_up_to(writer) >= version);
-        if heir == self.own && from != self.own && covers && self.is_synced() && !self.leaving {
+        if successor == self.own && from != self.own && covers && self.is_synced() && !self.leaving
+        {
             self.claim_node(replica, from);
         }
     }
@@ -552,27 +565,29 @@ impl Replicator {
         &mut self,
         replica: &Replica,
         peer: NodeId,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
         digest: &VersionVector,
     ) {
-        let Some(life) = self.life_heard(replica, peer, generation) else { return };
-        self.snapshots.show(life, digest);
+        let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation) else { return };
+        self.snapshots.show(incarnation, digest);
         if self.may_succeed(replica, peer) {
             self.retirement.leave.shown(digest, |writer| replica.map().is_folded(writer));
         }
-        self.retirement.agreement.show(life, digest);
+        self.retirement.agreement.show(incarnation, digest);
     }
 
     /// Which enrolled replica speaks, if one does.
-    pub(super) fn life_heard(
+    pub(super) fn incarnation_heard(
         &self,
         replica: &Replica,
         peer: NodeId,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
     ) -> Option<ReplicaId> {
-        let life = ReplicaId::new(peer.0, generation?);
-        (life != self.own && replica.map().seen_of(life) > 0 && !replica.map().is_ended(life))
-            .then_some(life)
+        let incarnation = ReplicaId::new(peer.0, incarnation?);
+        (incarnation != self.own
+            && replica.map().seen_of(incarnation) > 0
+            && !replica.map().is_ended(incarnation))
+        .then_some(incarnation)
     }
 
     fn first_without(&mut self, replica: &Replica, upto: Version) -> Option<ReplicaId> {
@@ -585,36 +600,36 @@ impl Replicator {
         }
     }
 
-    /// Connected peers whose digest does not yet show `upto` and every record that speaks of lives
-    /// that ended.
+    /// Connected peers whose digest does not yet show `upto` and every record that speaks of
+    /// incarnations that ended.
     fn behind(&self, replica: &Replica, upto: Version) -> Vec<NodeId> {
         let behind = self.retirement.agreement.behind(replica.map(), self.own, upto);
         let mut nodes: Vec<NodeId> = behind
             .into_iter()
-            .map(|life| NodeId(life.node))
+            .map(|incarnation| NodeId(incarnation.node))
             .filter(|node| self.sources.contains(*node))
             .collect();
         nodes.dedup();
         nodes
     }
 
-    /// Whether a peer speaks as a life that has ended: nothing is taken from it but through
+    /// Whether a peer speaks as an incarnation that has ended: nothing is taken from it but through
     /// members.
     pub(super) fn is_ended(
         &self,
         replica: &Replica,
         peer: NodeId,
-        generation: Option<u64>,
+        incarnation: Option<u64>,
     ) -> bool {
-        generation
-            .is_some_and(|generation| replica.map().is_ended(ReplicaId::new(peer.0, generation)))
+        incarnation
+            .is_some_and(|incarnation| replica.map().is_ended(ReplicaId::new(peer.0, incarnation)))
     }
 
     /// The peer's digest, as it is now: what was folded here is no longer of interest.
     pub(super) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
         digest.retain(|writer| !replica.map().is_folded(writer));
-        if let Some(life) = self.members.get(peer).map(|entry| entry.replica) {
-            self.confirmations.note_digest(life, &digest, self.now);
+        if let Some(incarnation) = self.members.get(peer).map(|entry| entry.replica) {
+            self.confirmations.note_digest(incarnation, &digest, self.now);
         }
         let lacks = self.shortfall(replica, &digest);
         self.sources.hear(peer, digest, lacks, self.now);

@@ -410,7 +410,7 @@ impl Ledger {
             let is_shown = mask >> place & 1 == 1;
             // A successor's cell may name adds of a writer whose own cells, and end, are not known
             // here yet.
-            if is_shown && held_upto <= before && map.life_records().next().is_none() {
+            if is_shown && held_upto <= before && map.incarnation_records().next().is_none() {
                 return Err(format!(
                     "{} is shown, and of its writer version {held_upto} is held",
                     name(place)
@@ -495,7 +495,7 @@ fn fingerprint(held: &[(ReplicaId, Version)]) -> u64 {
     held.iter().fold(1, |sum: u64, (writer, version)| {
         (sum.rotate_left(7)
             ^ writer.node
-            ^ writer.generation.rotate_left(32)
+            ^ writer.incarnation.rotate_left(32)
             ^ version.rotate_left(48))
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
     })

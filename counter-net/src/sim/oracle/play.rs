@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use counter_core::{CounterMap, MARKS_MAX, ReplicaId};
+use counter_core::{CounterMap, DEDUP_ENTRIES_MAX, ReplicaId};
 
 use super::ids::Ids;
 use super::ledger::{Ledger, Seen};
@@ -104,10 +104,10 @@ impl Story {
         let mut sim = Sim::new(SimConfig {
             named: self.mix.named,
             counters_max: self.mix.counters_max.unwrap_or(config.counters_max),
-            dedup_max: self.mix.dedup_max.unwrap_or(MARKS_MAX),
+            dedup_max: self.mix.dedup_max.unwrap_or(DEDUP_ENTRIES_MAX),
             ..config
         });
-        let ids = Ids::new(self.mix.dedup_max.unwrap_or(MARKS_MAX));
+        let ids = Ids::new(self.mix.dedup_max.unwrap_or(DEDUP_ENTRIES_MAX));
         sim.ledger = Some(Box::new(Ledger::with_ids(ids)));
         Stage {
             mix: &self.mix,
@@ -240,7 +240,7 @@ impl Stage<'_> {
                     .iter()
                     .find(|actor| self.sim.writer(actor.host).node == id.node)
                     .map_or(usize::MAX, |actor| actor.number);
-                let held = format!("{node}.{}@{}", id.generation >> 32, map.seen_of(id));
+                let held = format!("{node}.{}@{}", id.incarnation >> 32, map.seen_of(id));
                 if map.is_ended(id) { format!("[{held}]") } else { held }
             };
             let signed = |value: i128| {

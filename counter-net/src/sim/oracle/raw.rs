@@ -44,9 +44,9 @@ impl Sim {
     /// Adds, or subtracts below zero; true where it was taken. The node is told separately.
     pub(super) fn add_unwatched(&mut self, host: usize, counter: &str, amount: i64) -> bool {
         let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
-        let Ok(tally) = alive.replica.tally(counter) else { return false };
+        let Ok(handle) = alive.replica.counter(counter) else { return false };
         let size = amount.unsigned_abs();
-        if amount > 0 { tally.add(size) } else { tally.subtract(size) }.is_ok()
+        if amount > 0 { handle.add(size) } else { handle.subtract(size) }.is_ok()
     }
 
     /// Adds with an id; None where it was refused. The node is told separately.

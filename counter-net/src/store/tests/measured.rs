@@ -102,10 +102,10 @@ fn one_durable_adder_is_as_fast_as_single_puts_and_64_share_commits() {
 /// The best of some runs: how long an add takes.
 fn nanoseconds_an_add(state: &State) -> f64 {
     const ADDS: u32 = 5_000_000;
-    let tally = state.0.lock().unwrap().tally("clicks").unwrap();
+    let handle = state.0.lock().unwrap().counter("clicks").unwrap();
     let run = || {
         let began = Instant::now();
-        (0..ADDS).for_each(|_| tally.add(1).unwrap());
+        (0..ADDS).for_each(|_| handle.add(1).unwrap());
         began.elapsed().as_nanos() as f64 / f64::from(ADDS)
     };
     (0..7).map(|_| run()).fold(f64::INFINITY, f64::min)

@@ -1,0 +1,202 @@
+//! What a cell has taken over from incarnations that ended: a tree of their frozen amounts, held
+//! flat.
+
+use std::vec::Vec;
+
+use crate::codec::varint::{Reader, write_varint};
+use crate::error::DecodeError;
+use crate::lattice::amounts::{Amounts, CELL_MAX};
+use crate::lattice::versions::vector::Version;
+use crate::replica_id::ReplicaId;
+
+/// The frozen cell of one incarnation that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Absorbed {
+    pub(crate) replica: ReplicaId,
+    /// At which of its own versions it took over what lies below it; 0 where nothing does.
+    pub(crate) absorbed_at: Version,
+    /// Its own amounts, without those of the items below it.
+    pub(crate) amounts: Amounts,
+    /// How many of the items after it are what it had taken over itself.
+    pub(crate) below: u32,
+}
+
+/// AbsorbedTree in preorder: each is followed by those below it. Their amounts sum to 2^62 at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AbsorbedTree(Vec<Absorbed>);
+
+/// The fewest bytes of an item: an id, a version, two amounts, a count.
+const ITEM_BYTES_MIN: usize = ReplicaId::BYTES + 4;
+
+impl AbsorbedTree {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every item, those below others too.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Absorbed> {
+        self.0.iter()
+    }
+
+    /// The amounts of all items.
+    pub(crate) fn total(&self) -> Amounts {
+        sum(&self.0)
+    }
+
+    /// Each item with its amounts and those of all below it.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = (&Absorbed, Amounts)> {
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(at, item)| (item, sum(&self.0[at..=at + item.below as usize])))
+    }
+
+    /// Takes over a whole cell: its amounts, and below them what it had taken over.
+    ///
+    /// Returns false, and takes nothing, where the sum would pass 2^62.
+    pub(crate) fn take(
+        &mut self,
+        replica: ReplicaId,
+        absorbed_at: Version,
+        amounts: Amounts,
+        below: &Self,
+    ) -> bool {
+        let all = self.total().plus(amounts).plus(below.total());
+        if all.increments > CELL_MAX || all.decrements > CELL_MAX {
+            return false;
+        }
+        self.0.push(Absorbed { replica, absorbed_at, amounts, below: below.0.len() as u32 });
+        self.0.extend_from_slice(&below.0);
+        true
+    }
+
+    /// The sum over the topmost items of what `baseline` says of each: of the item, its total, and
+    /// the same sum over those directly below it; never more of an item than its total.
+    pub(crate) fn baselines(
+        &self,
+        baseline: impl Fn(&Absorbed, Amounts, Option<Amounts>) -> Amounts,
+    ) -> Amounts {
+        let mut baselines = vec![Amounts::default(); self.0.len()];
+        for at in (0..self.0.len()).rev() {
+            let item = &self.0[at];
+            let (first, end) = (at + 1, at + 1 + item.below as usize);
+            let below = (item.below > 0).then(|| self.sum_of_topmost(&baselines, first, end));
+            let total = sum(&self.0[at..end]);
+            baselines[at] = baseline(item, total, below).within(total);
+        }
+        self.sum_of_topmost(&baselines, 0, self.0.len())
+    }
+
+    fn sum_of_topmost(&self, baselines: &[Amounts], mut at: usize, end: usize) -> Amounts {
+        let mut sum = Amounts::default();
+        while at < end {
+            sum = sum.plus(baselines[at]);
+            at += 1 + self.0[at].below as usize;
+        }
+        sum
+    }
+
+    /// `count (replica absorbed-at increments decrements below)*`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        write_varint(out, self.0.len() as u64);
+        for item in &self.0 {
+            out.extend_from_slice(&item.replica.to_bytes());
+            for number in [
+                item.absorbed_at,
+                item.amounts.increments,
+                item.amounts.decrements,
+                u64::from(item.below),
+            ] {
+                write_varint(out, number);
+            }
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let count = reader.count(ITEM_BYTES_MIN)?;
+        let mut items: Vec<Absorbed> = Vec::with_capacity(count);
+        // Where each subtree that is not over yet ends.
+        let mut ends = vec![count];
+        let mut total = Amounts::default();
+        for at in 0..count {
+            while ends.last().is_some_and(|&end| end <= at) {
+                ends.pop();
+            }
+            let replica = reader.replica()?;
+            let absorbed_at = reader.varint()?;
+            let amounts = Amounts { increments: reader.amount()?, decrements: reader.amount()? };
+            let below = reader.varint()?;
+            total = total.plus(amounts);
+            let room = ends.last().map_or(0, |&end| end - at - 1);
+            if below > room as u64 || total.increments > CELL_MAX || total.decrements > CELL_MAX {
+                return Err(DecodeError::Invalid(
+                    "items lie within each other and sum to at most 2^62",
+                ));
+            }
+            ends.push(at + 1 + below as usize);
+            items.push(Absorbed { replica, absorbed_at, amounts, below: below as u32 });
+        }
+        Ok(Self(items))
+    }
+}
+
+fn sum(items: &[Absorbed]) -> Amounts {
+    items.iter().fold(Amounts::default(), |sum, item| sum.plus(item.amounts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amounts(increments: u64) -> Amounts {
+        Amounts { increments, decrements: 0 }
+    }
+
+    fn tree() -> AbsorbedTree {
+        let (mut leaf, mut middle, mut root) =
+            (AbsorbedTree::default(), AbsorbedTree::default(), AbsorbedTree::default());
+        assert!(leaf.take(ReplicaId::new(1, 1), 0, amounts(1), &AbsorbedTree::default()));
+        assert!(middle.take(ReplicaId::new(2, 1), 1, amounts(10), &leaf));
+        assert!(root.take(ReplicaId::new(3, 1), 2, amounts(100), &middle));
+        assert!(root.take(ReplicaId::new(4, 1), 0, amounts(1000), &AbsorbedTree::default()));
+        root
+    }
+
+    #[test]
+    fn a_tree_reads_back_and_knows_its_totals() {
+        let mut bytes = Vec::new();
+        tree().write(&mut bytes);
+        assert_eq!(AbsorbedTree::read(&mut Reader::new(&bytes)).unwrap(), tree());
+        assert_eq!(
+            tree().totals().map(|(_, total)| total.increments).collect::<Vec<_>>(),
+            [111, 11, 1, 1000]
+        );
+        assert_eq!(tree().total(), amounts(1111));
+    }
+
+    #[test]
+    fn baselines_are_handed_up_the_tree() {
+        let baseline = tree().baselines(|item, total, below| match below {
+            Some(below) => below.plus(amounts(item.absorbed_at)),
+            None => total,
+        });
+        assert_eq!(baseline, amounts(1 + 1 + 2 + 1000));
+    }
+
+    #[test]
+    fn what_does_not_nest_or_passes_the_bound_is_refused() {
+        for at in 0..4 {
+            let mut broken = tree();
+            broken.0[at].below += 4;
+            let mut bytes = Vec::new();
+            broken.write(&mut bytes);
+            assert!(AbsorbedTree::read(&mut Reader::new(&bytes)).is_err());
+        }
+        let mut full = tree();
+        assert!(!full.take(ReplicaId::new(9, 1), 0, amounts(CELL_MAX), &AbsorbedTree::default()));
+        full.0[3].amounts = amounts(CELL_MAX);
+        let mut bytes = Vec::new();
+        full.write(&mut bytes);
+        assert!(AbsorbedTree::read(&mut Reader::new(&bytes)).is_err());
+    }
+}

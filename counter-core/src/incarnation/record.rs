@@ -1,0 +1,309 @@
+//! The replica record: facts about one writer, once, instead of in every key's cell.
+
+use crate::codec::fields::Fields;
+use crate::codec::varint::{Reader, write_varint};
+use crate::error::DecodeError;
+use crate::lattice::keys::names::NAME_BYTES_MAX;
+use crate::lattice::versions::vector::Version;
+use crate::replica_id::ReplicaId;
+
+const FIELD_REGION: u64 = 1;
+const FIELD_CLAIMS: u64 = 10;
+const FIELD_FOLDED: u64 = 11;
+const FIELD_REBASING: u64 = 12;
+const FIELD_ABSORBING: u64 = 13;
+const FIELD_LEFT: u64 = 14;
+const FIELD_FOLDED_LOWER: u64 = 20;
+
+/// Bytes of one node in the field of folded nodes: its number and the upper half of its latest
+/// folded incarnation.
+const FOLDED_BYTES: usize = 12;
+/// Bytes of one node in the field of lower halves, which earlier releases do not write.
+const LOWER_BYTES: usize = 4;
+
+/// What a replica says of itself. It has a version in its writer's sequence, as a cell has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Record {
+    /// The writer's sequence number of this state of the record.
+    pub version: Version,
+    /// Where the replica runs.
+    pub region: String,
+    /// Incarnations that ended and whose successor this replica is or offers to be, in the order of
+    /// ids.
+    pub(crate) claims: Vec<ReplicaId>,
+    /// By node, ascending: the incarnations that this replica has made its own, or has that on
+    /// record from those whose successor it is.
+    pub(crate) folded: Vec<Folded>,
+    /// Whether some of its cells still hold as items what was folded: so long, what was cleared of
+    /// these counts.
+    pub(crate) rebasing: bool,
+    /// Incarnations of which it has begun to take over cells, in the order of ids: from then on
+    /// nobody else answers for them while it incarnations.
+    pub(crate) absorbing: Vec<ReplicaId>,
+    /// The replica's last statement: it writes nothing after this record, and this is all that it
+    /// held then, itself included. Ascending; empty while it has not left.
+    pub(crate) left: Vec<(ReplicaId, Version)>,
+    /// Fields that this release does not know, kept byte for byte.
+    pub(crate) unknown: Fields,
+}
+
+/// The incarnations of one node up to one of them: all were folded, whoever still holds cells of
+/// them forgets these.
+///
+/// Earlier releases keep the upper half of the incarnation alone, so a node's next incarnation must
+/// differ in it; [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a disk
+/// and its clone, may have that half in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Folded {
+    pub(crate) node: u64,
+    /// The incarnation of the latest one.
+    pub(crate) upto: u64,
+}
+
+impl Folded {
+    pub(crate) fn of(replica: ReplicaId) -> Self {
+        Self { node: replica.node, upto: replica.incarnation }
+    }
+
+    fn halves(self) -> (u32, u32) {
+        ((self.upto >> 32) as u32, self.upto as u32)
+    }
+}
+
+impl Record {
+    /// The record of a replica in `region`.
+    pub(crate) fn new(version: Version, region: &str) -> Self {
+        Self { version, region: region.into(), ..Self::default() }
+    }
+
+    /// The incarnations that ended and whose successor this replica is, or offers to be; in the
+    /// order of ids.
+    pub fn claims(&self) -> &[ReplicaId] {
+        &self.claims
+    }
+
+    /// What it claims, and what it has begun to take over because one of those claimed it.
+    pub(crate) fn claims_and_absorbs(&self) -> impl Iterator<Item = ReplicaId> {
+        self.claims.iter().chain(&self.absorbing).copied()
+    }
+
+    /// Whether it has left: it writes nothing after this record.
+    pub fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// All that a replica that left held at its end, by writer; empty where it has not left.
+    pub fn final_versions(&self) -> &[(ReplicaId, Version)] {
+        &self.left
+    }
+
+    /// Whether it has begun to absorb incarnations, or has not yet made all that it folded its own.
+    pub fn is_absorbing(&self) -> bool {
+        !self.absorbing.is_empty() || self.rebasing
+    }
+
+    /// Of how many nodes it has on record that lives of theirs were folded.
+    pub fn folded_count(&self) -> usize {
+        self.folded.len()
+    }
+
+    /// Whether it says anything of incarnations that ended.
+    pub(crate) fn speaks_of_incarnations(&self) -> bool {
+        !self.claims.is_empty()
+            || !self.folded.is_empty()
+            || self.rebasing
+            || !self.absorbing.is_empty()
+    }
+
+    pub(crate) fn claim(&mut self, ended: ReplicaId) {
+        if let Err(at) = self.claims.binary_search(&ended) {
+            self.claims.insert(at, ended);
+        }
+    }
+
+    /// What a last statement says of one replica it says of another.
+    pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
+        self.left.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
+        self.left.sort_unstable();
+    }
+
+    pub(crate) fn fold(&mut self, folded: Folded) {
+        match self.folded.binary_search_by_key(&folded.node, |entry| entry.node) {
+            Ok(at) => self.folded[at].upto = self.folded[at].upto.max(folded.upto),
+            Err(at) => self.folded.insert(at, folded),
+        }
+    }
+
+    /// All but the version.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = self.unknown.clone();
+        fields.set(FIELD_REGION, self.region.as_bytes().to_vec());
+        for (field, incarnations) in
+            [(FIELD_CLAIMS, &self.claims), (FIELD_ABSORBING, &self.absorbing)]
+        {
+            if !incarnations.is_empty() {
+                fields.set(field, incarnations.iter().flat_map(|id| id.to_bytes()).collect());
+            }
+        }
+        if !self.folded.is_empty() {
+            let entry = |folded: &Folded| {
+                [folded.node.to_be_bytes().as_slice(), &folded.halves().0.to_be_bytes()].concat()
+            };
+            fields.set(FIELD_FOLDED, self.folded.iter().flat_map(entry).collect());
+        }
+        if !self.left.is_empty() {
+            let mut bytes = Vec::with_capacity(self.left.len() * (ReplicaId::BYTES + 3));
+            for (replica, version) in &self.left {
+                bytes.extend_from_slice(&replica.to_bytes());
+                write_varint(&mut bytes, *version);
+            }
+            fields.set(FIELD_LEFT, bytes);
+        }
+        // A record that an earlier release wrote stays as it is.
+        if self.folded.iter().any(|folded| folded.halves().1 < u32::MAX) {
+            fields.set(
+                FIELD_FOLDED_LOWER,
+                self.folded.iter().flat_map(|folded| folded.halves().1.to_be_bytes()).collect(),
+            );
+        }
+        if self.rebasing {
+            fields.set(FIELD_REBASING, Vec::new());
+        }
+        fields.write(out);
+    }
+
+    /// No encoding of this record is longer.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes.len() + 10
+    }
+
+    pub(crate) fn read(version: Version, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut unknown = Fields::read(reader)?;
+        let region =
+            unknown.take(FIELD_REGION).ok_or(DecodeError::Invalid("a record names its region"))?;
+        let region = String::from_utf8(region)
+            .map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
+        let claims =
+            unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_incarnations(&bytes))?;
+        let absorbing = unknown
+            .take(FIELD_ABSORBING)
+            .map_or(Ok(Vec::new()), |bytes| read_incarnations(&bytes))?;
+        let mut folded =
+            unknown.take(FIELD_FOLDED).map_or(Ok(Vec::new()), |bytes| read_folded(&bytes))?;
+        if let Some(bytes) = unknown.take(FIELD_FOLDED_LOWER) {
+            read_lower_halves(&bytes, &mut folded)?;
+        }
+        let left =
+            unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
+        let rebasing = match unknown.take(FIELD_REBASING) {
+            Some(bytes) if !bytes.is_empty() => {
+                return Err(DecodeError::Invalid("that a replica rebases is said without bytes"));
+            }
+            said => said.is_some(),
+        };
+        match region.len() <= NAME_BYTES_MAX {
+            true => {
+                Ok(Self { version, region, claims, folded, rebasing, absorbing, left, unknown })
+            }
+            false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
+        }
+    }
+}
+
+/// A field that is there holds something, its entries ascend.
+fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut incarnations = Vec::with_capacity(bytes.len() / ReplicaId::BYTES);
+    while reader.left() > 0 {
+        incarnations.push(reader.replica()?);
+    }
+    match !incarnations.is_empty() && incarnations.is_sorted_by(|a, b| a < b) {
+        true => Ok(incarnations),
+        false => {
+            Err(DecodeError::Invalid("incarnations ascend, and are left out where there are none"))
+        }
+    }
+}
+
+/// A version vector: writers ascend, no version is 0, and one is there.
+fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut versions = Vec::with_capacity(bytes.len() / (ReplicaId::BYTES + 1));
+    while reader.left() > 0 {
+        versions.push((reader.replica()?, reader.varint()?));
+    }
+    let ascends = versions.is_sorted_by(|a: &(ReplicaId, Version), b| a.0 < b.0);
+    match !versions.is_empty() && ascends && versions.iter().all(|entry| entry.1 > 0) {
+        true => Ok(versions),
+        false => Err(DecodeError::Invalid(
+            "a last statement names writers in ascending order, each with a version above 0",
+        )),
+    }
+}
+
+fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut folded = Vec::with_capacity(bytes.len() / FOLDED_BYTES);
+    while reader.left() > 0 {
+        let entry = reader.take(FOLDED_BYTES)?;
+        let number = entry.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+        // All that have this upper half, unless the lower one follows.
+        folded.push(Folded {
+            node: (number >> 32) as u64,
+            upto: (number as u64) << 32 | u64::from(u32::MAX),
+        });
+    }
+    match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
+        true => Ok(folded),
+        false => {
+            Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none"))
+        }
+    }
+}
+
+fn read_lower_halves(bytes: &[u8], folded: &mut [Folded]) -> Result<(), DecodeError> {
+    let halves = || {
+        bytes
+            .chunks_exact(LOWER_BYTES)
+            .map(|half| half.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    if bytes.len() != folded.len() * LOWER_BYTES || halves().all(|half| half == u64::from(u32::MAX))
+    {
+        return Err(DecodeError::Invalid(
+            "each folded node has a lower half, and they are left out where all are the greatest",
+        ));
+    }
+    for (entry, half) in folded.iter_mut().zip(halves()) {
+        entry.upto = entry.upto >> 32 << 32 | half;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Record, DecodeError> {
+        Record::read(7, &mut Reader::new(bytes))
+    }
+
+    #[test]
+    fn last_statement_reads_back() {
+        let left = vec![(ReplicaId::new(1, 5), 300), (ReplicaId::new(2, 6), 1)];
+        let record = Record { left, ..Record::new(7, "ord") };
+        let mut bytes = Vec::new();
+        record.write(&mut bytes);
+        assert_eq!(read(&bytes), Ok(record.clone()));
+        assert!(record.has_left() && !record.speaks_of_incarnations());
+        for left in [
+            vec![(ReplicaId::new(1, 5), 0)],
+            vec![(ReplicaId::new(2, 6), 1), (ReplicaId::new(1, 5), 3)],
+        ] {
+            let mut bytes = Vec::new();
+            Record { left, ..record.clone() }.write(&mut bytes);
+            assert!(read(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! A successor at work on incarnations that ended: absorb, fold, rebase, in steps of as many bytes
+//! as the caller allows.
+
+use std::vec::Vec;
+
+use crate::error::AddError;
+use crate::incarnation::record::Folded;
+use crate::lattice::versions::vector::Version;
+use crate::replica::Replica;
+use crate::replica_id::ReplicaId;
+
+/// One round of a successor: the incarnations that it takes over together, and how far it is.
+///
+/// 1. [`Replica::absorb`] when every enrolled replica knows all claims and all that they hold of
+///    these incarnations is held here: then the incarnations are final. Cell by cell, what they
+///    counted becomes part of the successor's cell; whoever holds that cell stops counting theirs.
+/// 2. [`Replica::fold`] when every enrolled replica holds all of the absorption: the incarnations
+///    are forgotten everywhere.
+/// 3. [`Replica::rebase`] at once after it: what was taken over becomes the successor's own
+///    amounts, and its cells are as small as any.
+///
+/// # Examples
+/// Alone, everybody agrees at once; with others, the caller waits for their digests before each
+/// step.
+/// ```
+/// use counter_core::{Replica, ReplicaId};
+/// let mut first = Replica::new(ReplicaId::new(1, 1 << 32), "ord")?;
+/// first.add("clicks", 5)?;
+/// first.flush();
+/// let mut next = Replica::with_map(ReplicaId::new(1, 2 << 32), "ord", first.map().clone())?;
+/// next.claim(first.id());
+/// let mut work = next.inheritance(None).expect("it is the successor");
+/// next.absorb(&mut work, usize::MAX)?;
+/// next.fold(&mut work);
+/// next.rebase(usize::MAX);
+/// assert_eq!((next.total("clicks"), next.map().replicas().collect::<Vec<_>>()), (5, vec![next.id()]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inheritance {
+    successor: ReplicaId,
+    /// Ascending.
+    incarnations: Vec<ReplicaId>,
+    /// Whose dedup entries are next, by index into `incarnations`, and after which version.
+    next_entry: (usize, Version),
+    /// Whose cells are next, by index into `incarnations`, and which.
+    next: (usize, u32),
+    /// Entries with an add that is to be taken back, by incarnation and version. Such adds come
+    /// after the cells, the last entry first.
+    doubled: Vec<(ReplicaId, Version)>,
+    /// The own version after which the round took over its first cell; None before.
+    begun: Option<Version>,
+    /// The own version that holds all of the absorption, once it is complete.
+    absorbed: Option<Version>,
+    folded: bool,
+}
+
+impl Inheritance {
+    /// The incarnations that are taken over, in the order of ids.
+    pub fn incarnations(&self) -> &[ReplicaId] {
+        &self.incarnations
+    }
+
+    /// Whether it is on record that these incarnations are being absorbed: from then on nothing
+    /// changes who does.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The successor's version that completes the absorption; None before.
+    pub fn absorbed(&self) -> Option<Version> {
+        self.absorbed
+    }
+
+    /// Whether the incarnations are folded: what is left is to rebase the own cells.
+    pub fn is_folded(&self) -> bool {
+        self.folded
+    }
+}
+
+impl Replica {
+    /// Claims an incarnation that ended: from now on nobody who knows of it listens to that
+    /// incarnation, and this replica offers to be its successor. Returns the version of the change;
+    /// None where the incarnation is this one, is claimed by this one, is folded or has a
+    /// successor, or where this replica has left.
+    pub fn claim(&mut self, ended: ReplicaId) -> Option<Version> {
+        let id = self.id();
+        let claims_it = self.map().record(id).is_some_and(|record| record.claims.contains(&ended));
+        let answered =
+            claims_it || self.map().is_folded(ended) || self.map().successor_of(ended).is_some();
+        if ended == id || answered || self.has_left() {
+            None
+        } else {
+            self.map_mut().change_record(id, |record| record.claim(ended))
+        }
+    }
+
+    /// Writes the last statement: all that is held now, this very change included. From then on
+    /// this replica writes nothing more: not a flush, a reset or a claim, and no add is taken back.
+    /// Returns the version of the change; None where it has left before.
+    ///
+    /// # Complexity
+    /// O(writers), and as many bytes in the record.
+    pub fn leave(&mut self) -> Option<Version> {
+        if self.has_left() {
+            return None;
+        }
+        let (id, mut held) = (self.id(), self.map().version_vector());
+        held.raise(id, self.version() + 1);
+        self.map_mut().change_record(id, |record| record.left = held.iter().collect())
+    }
+
+    /// Whether this replica has written its last statement.
+    pub fn has_left(&self) -> bool {
+        self.map().has_left(self.id())
+    }
+
+    /// What to work on next: the round under way once it has begun to absorb, else what this
+    /// replica is the successor of *now*, since another's claim may have become known. None where
+    /// there is nothing. To be asked before each step. What was under way as another writer is
+    /// dropped.
+    pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
+        let successor = self.id();
+        under_way.filter(|work| work.begun.is_some() && work.successor == successor).or_else(|| {
+            let incarnations = self.map().inheritance(successor);
+            (!incarnations.is_empty()).then_some(Inheritance {
+                successor,
+                incarnations,
+                next_entry: (0, 0),
+                next: (0, 0),
+                doubled: Vec::new(),
+                begun: None,
+                absorbed: None,
+                folded: false,
+            })
+        })
+    }
+
+    /// Takes over cells of the incarnations and the ids that they know, about `bytes_max` bytes of
+    /// them and one at least. Returns how many bytes they cost each peer. Incarnations whose
+    /// amounts would leave less than half of a cell's room are left out of the round: they stay,
+    /// and count by themselves.
+    ///
+    /// # Errors
+    /// `CellFull` where no incarnation is left in the round, or the successor's own amounts have
+    /// come near 2^62 since it began: what does not fit was not taken, what came before it was.
+    pub fn absorb(&mut self, work: &mut Inheritance, bytes_max: usize) -> Result<usize, AddError> {
+        let id = self.id();
+        let begun = match work.begun {
+            Some(begun) => begun,
+            None => self.begin(work)?,
+        };
+        let mut bytes = 0;
+        let mut of_incarnation: Option<(ReplicaId, Version)> = None;
+        let mut written =
+            |replica: &Self, incarnation| {
+                let known = of_incarnation.filter(|(of, _)| *of == incarnation);
+                of_incarnation
+                    .insert(known.unwrap_or_else(|| {
+                        (incarnation, replica.map().written_since(incarnation, id))
+                    }))
+                    .1
+            };
+        while let Some(&incarnation) = work.incarnations.get(work.next_entry.0) {
+            let Some(entry) = self.map().next_entry(incarnation, work.next_entry.1) else {
+                work.next_entry = (work.next_entry.0 + 1, 0);
+                continue;
+            };
+            if bytes >= bytes_max {
+                self.drop_surplus();
+                return Ok(bytes);
+            }
+            work.next_entry.1 = entry.version;
+            let (settled, is_part) = self.settled_part(incarnation, entry);
+            if is_part {
+                work.doubled.push((incarnation, work.next_entry.1));
+            }
+            if let Some(settled) = settled {
+                let written = written(self, incarnation);
+                bytes += self.absorb_entry(incarnation, written, settled);
+            }
+        }
+        while let Some(&incarnation) = work.incarnations.get(work.next.0) {
+            let Some((slot, key)) = self.map().keys_from(incarnation, work.next.1).next() else {
+                work.next = (work.next.0 + 1, 0);
+                continue;
+            };
+            if bytes >= bytes_max {
+                self.drop_surplus();
+                return Ok(bytes);
+            }
+            bytes += self.map_mut().absorb(id, &work.incarnations, begun, key)?;
+            work.next.1 = slot + 1;
+        }
+        while let Some((incarnation, version)) = work.doubled.pop() {
+            let entry = self
+                .map()
+                .next_entry(incarnation, version - 1)
+                .filter(|entry| entry.version == version);
+            if bytes >= bytes_max {
+                work.doubled.push((incarnation, version));
+                self.drop_surplus();
+                return Ok(bytes);
+            }
+            if let Some(entry) = entry {
+                let written = written(self, incarnation);
+                bytes += self.absorb_entry(incarnation, written, entry);
+            }
+        }
+        self.drop_surplus();
+        work.absorbed = Some(self.version());
+        Ok(bytes)
+    }
+
+    /// Before the first cell it goes on record that these incarnations are being taken over, so
+    /// that who claims them later leaves them alone; and what they had folded themselves, or it
+    /// would come back with a late copy. Returns the version after which the round writes cells.
+    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, AddError> {
+        let id = self.id();
+        let fitting = self.map().fitting(id, &work.incarnations);
+        if fitting.is_empty() {
+            return Err(AddError::CellFull);
+        }
+        work.incarnations = fitting;
+        let (incarnations, inherited) =
+            (work.incarnations.clone(), self.map().folded_by(&work.incarnations));
+        self.map_mut().change_record(id, |record| {
+            record.absorbing = incarnations;
+            inherited.into_iter().for_each(|folded| record.fold(folded));
+        });
+        work.begun = Some(self.version());
+        Ok(self.version())
+    }
+
+    /// Folds the incarnations, whose absorption must be complete: they are forgotten, here and
+    /// wherever this replica's record comes. Returns the version.
+    pub fn fold(&mut self, work: &mut Inheritance) -> Option<Version> {
+        work.absorbed?;
+        work.folded = true;
+        let (id, incarnations) = (self.id(), work.incarnations.clone());
+        self.fold_entries(&incarnations);
+        self.map_mut().change_record(id, |record| {
+            record.claims.retain(|claimed| incarnations.binary_search(claimed).is_err());
+            incarnations.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));
+            record.absorbing.clear();
+            record.rebasing = true;
+        })
+    }
+
+    /// Makes own amounts of what was taken over and folded, about `bytes_max` bytes of cells and
+    /// one at least. Returns how many bytes they cost each peer; 0 when nothing is left, which goes
+    /// on record.
+    pub fn rebase(&mut self, bytes_max: usize) -> usize {
+        let id = self.id();
+        let (mut bytes, mut next) = (0, 0);
+        while let Some(slot) = self
+            .map()
+            .next_extra(id, next, |extra| !extra.absorbed.is_empty())
+            .filter(|_| bytes < bytes_max)
+        {
+            bytes += self.map_mut().rebase(id, slot).unwrap_or(0);
+            next = slot + 1;
+        }
+        if bytes > 0 {
+            self.close_full();
+        } else if self.map().record(id).is_some_and(|record| record.rebasing) {
+            self.map_mut().change_record(id, |record| record.rebasing = false);
+        }
+        bytes
+    }
+
+    /// Whether an own cell names what was cleared of an incarnation that is folded, or the own
+    /// record claims one: [`forget_cleared`](Self::forget_cleared) has work, now or later.
+    pub fn names_folded(&self) -> bool {
+        let map = self.map();
+        self.claims_folded()
+            || map
+                .next_extra(self.id(), 0, |extra| {
+                    extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
+                })
+                .is_some()
+    }
+
+    /// Whether the own record still claims an incarnation that another replica has folded.
+    fn claims_folded(&self) -> bool {
+        let map = self.map();
+        map.record(self.id()).is_some_and(|record| {
+            record.claims.iter().any(|incarnation| map.is_folded(*incarnation))
+        })
+    }
+
+    /// Drops from the own cells what was cleared of incarnations that were folded, and from the own
+    /// record claims of them, when every enrolled replica holds the fold and nobody is still
+    /// rebasing; about `bytes_max` bytes of cells and one at least. Returns how many bytes they
+    /// cost each peer; 0 when nothing is left.
+    pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
+        let id = self.id();
+        if self.map().is_rebasing() {
+            return 0;
+        }
+        let (mut bytes, mut next) = (0, 0);
+        if self.claims_folded() {
+            let kept: Vec<ReplicaId> = self
+                .map()
+                .record(id)
+                .into_iter()
+                .flat_map(|record| record.claims.iter().copied())
+                .collect();
+            let kept: Vec<ReplicaId> = kept
+                .into_iter()
+                .filter(|incarnation| !self.map().is_folded(*incarnation))
+                .collect();
+            self.map_mut().change_record(id, |record| record.claims = kept);
+            bytes += self.map().record(id).map_or(0, |record| record.bytes_max());
+        }
+        loop {
+            let map = self.map();
+            let names_folded = |extra: &crate::lattice::cell::Extra| {
+                extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
+            };
+            let Some(slot) = map.next_extra(id, next, names_folded).filter(|_| bytes < bytes_max)
+            else {
+                return bytes;
+            };
+            bytes += self.map_mut().forget_cleared(id, slot).unwrap_or(0);
+            next = slot + 1;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What a successor writes: the cells of incarnations that ended become items of its own, and then
+//! its own amounts.
+//!
+//! When it may is the protocol's to know. Each step writes single cells, one version each, so every
+//! snapshot of the successor in between is exact.
+
+use super::CounterMap;
+use crate::error::AddError;
+use crate::incarnation::baseline::Baselines;
+use crate::incarnation::record::{Folded, Record};
+use crate::lattice::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
+use crate::lattice::cell::{Cleared, Extra};
+use crate::lattice::delta::{Delta, DeltaCell};
+use crate::lattice::keys::KeyId;
+use crate::lattice::versions::vector::Version;
+use crate::lattice::writer::Plain;
+use crate::replica_id::ReplicaId;
+
+impl CounterMap {
+    /// Incarnations that `successor` answers for and may take over together, ascending: with each
+    /// of them all earlier incarnations of its node, since a fold names a node's incarnations by
+    /// the last, and all that it claims itself and may have taken over, as far as they are not
+    /// folded yet. What it claims and another answers for goes its own way. One of which nothing is
+    /// held here may be among them. O(incarnations * claims).
+    pub fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
+        self.whole(
+            successor,
+            self.claimed().filter(|&incarnation| self.is_for(successor, incarnation)).collect(),
+        )
+    }
+
+    fn is_for(&self, successor: ReplicaId, incarnation: ReplicaId) -> bool {
+        !self.is_folded(incarnation) && self.successor_of(incarnation) == Some(successor)
+    }
+
+    /// Of these incarnations, ascending, those that may be taken over without the others.
+    /// O(incarnations log incarnations) where no incarnation is left out.
+    fn whole(&self, successor: ReplicaId, mut incarnations: Vec<ReplicaId>) -> Vec<ReplicaId> {
+        loop {
+            let mut closed: Vec<ReplicaId> = Vec::with_capacity(incarnations.len());
+            for &incarnation in &incarnations {
+                // The earlier incarnations of its node lie right before it, so the last of them
+                // stands for all.
+                let at = self.writer_at(incarnation).unwrap_or_else(|at| at);
+                let earlier = at
+                    .checked_sub(1)
+                    .map(|at| self.writers[at].id)
+                    .filter(|earlier| earlier.node == incarnation.node);
+                let mut claimed = self
+                    .record(incarnation)
+                    .into_iter()
+                    .flat_map(Record::claims_and_absorbs)
+                    .filter(|&incarnation| self.is_for(successor, incarnation));
+                let has_earlier = earlier.is_none_or(|earlier| {
+                    closed
+                        .last()
+                        .is_some_and(|last| *last >= earlier && last.node == incarnation.node)
+                });
+                if has_earlier && claimed.all(|other| incarnations.binary_search(&other).is_ok()) {
+                    closed.push(incarnation);
+                }
+            }
+            if closed.len() == incarnations.len() {
+                return incarnations;
+            }
+            incarnations = closed;
+        }
+    }
+
+    /// Of incarnations that `successor` may take over, ascending, those whose amounts find room in
+    /// its cells and leave as much again. The others stay what they are, and count. O(cells of the
+    /// incarnations); O(that * writers) where some amounts are near 2^62.
+    pub(crate) fn fitting(
+        &self,
+        successor: ReplicaId,
+        incarnations: &[ReplicaId],
+    ) -> Vec<ReplicaId> {
+        let most = |incarnation: ReplicaId| {
+            self.keys_from(incarnation, 0).fold(Amounts::default(), |most, (_, key)| {
+                most.join(self.total_of(incarnation, key))
+            })
+        };
+        let every = incarnations
+            .iter()
+            .fold(most(successor), |sum, &incarnation| sum.saturating_plus(most(incarnation)));
+        if every.is_within(CELL_MAX / 2) {
+            return incarnations.to_vec();
+        }
+        let mut fitting: Vec<ReplicaId> = Vec::new();
+        for &incarnation in incarnations {
+            let sum = |key| {
+                fitting
+                    .iter()
+                    .chain([&successor, &incarnation])
+                    .fold(Amounts::default(), |sum, &of| {
+                        sum.saturating_plus(self.total_of(of, key))
+                    })
+            };
+            if self.keys_from(incarnation, 0).all(|(_, key)| sum(key).is_within(CELL_MAX / 2)) {
+                fitting.push(incarnation);
+            }
+        }
+        self.whole(successor, fitting)
+    }
+
+    /// Changes the record of `replica`, which must have one. Returns the version of the change.
+    pub(crate) fn change_record(
+        &mut self,
+        replica: ReplicaId,
+        change: impl FnOnce(&mut Record),
+    ) -> Option<Version> {
+        let at = self.writer_at(replica).ok()?;
+        let writer = &mut self.writers[at];
+        let record = writer.record.as_mut()?;
+        change(record);
+        record.version = writer.seen + 1;
+        (writer.seen, writer.hash) = (writer.seen + 1, None);
+        let version = writer.seen;
+        self.revived();
+        Some(version)
+    }
+
+    /// The folds that are on record with any of these incarnations.
+    pub(crate) fn folded_by(&self, incarnations: &[ReplicaId]) -> Vec<Folded> {
+        incarnations
+            .iter()
+            .filter_map(|incarnation| self.record(*incarnation))
+            .flat_map(|record| record.folded.iter().copied())
+            .collect()
+    }
+
+    /// The keys of a writer's cells from `slot` on, in the order in which the cells were made, with
+    /// their slots.
+    pub(crate) fn keys_from(
+        &self,
+        replica: ReplicaId,
+        slot: u32,
+    ) -> impl Iterator<Item = (u32, KeyId)> + '_ {
+        let writer = self.writer(replica);
+        writer.into_iter().flat_map(move |writer| {
+            (slot..writer.slots().end).map(|slot| (slot, KeyId(writer.key(slot))))
+        })
+    }
+
+    /// The first of a writer's cells from `slot` on that has something besides amounts, of which
+    /// `wanted` is true.
+    pub(crate) fn next_extra(
+        &self,
+        replica: ReplicaId,
+        slot: u32,
+        wanted: impl Fn(&Extra) -> bool,
+    ) -> Option<u32> {
+        self.writer(replica)?
+            .extras_from(slot)
+            .find(|(_, extra)| wanted(extra))
+            .map(|(slot, _)| slot)
+    }
+
+    /// Takes over what `incarnations` have at a key and nobody has taken over yet, in a round that
+    /// began after version `begun` of the successor. Returns about how many bytes the change costs
+    /// each peer, 0 where there is nothing to take.
+    ///
+    /// A cell takes over once a round, since a reset names one version at which it did. So what a
+    /// replica that had been given up brings afterwards is left where it is, like all of these
+    /// incarnations that comes too late: it counts until the fold.
+    ///
+    /// # Errors
+    /// `CellFull` where the successor's own amounts leave no room, or a cell still has what an
+    /// earlier round took over; nothing changed.
+    pub(crate) fn absorb(
+        &mut self,
+        successor: ReplicaId,
+        incarnations: &[ReplicaId],
+        begun: Version,
+        KeyId(key): KeyId,
+    ) -> Result<usize, AddError> {
+        let baselines = Baselines::of(self.held(key));
+        let mut extra = self.extra_of(successor, key);
+        if !extra.absorbed.is_empty() && extra.absorbed_at > begun {
+            return Ok(0);
+        }
+        let (full, mut taken) = (!extra.absorbed.is_empty(), false);
+        let own = self.total_of(successor, KeyId(key));
+        for held in self.held(key).filter(|held| {
+            incarnations.binary_search(&held.replica).is_ok() && !baselines.is_taken(held.replica)
+        }) {
+            let none = Extra::default();
+            let theirs = held.extra.unwrap_or(&none);
+            let fits = own
+                .saturating_plus(extra.absorbed.total())
+                .saturating_plus(held.total())
+                .is_within(NEARLY_FULL);
+            if full
+                || !fits
+                || !extra.absorbed.take(
+                    held.replica,
+                    theirs.absorbed_at,
+                    held.amounts,
+                    &theirs.absorbed,
+                )
+            {
+                return Err(AddError::CellFull);
+            }
+            theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));
+            taken = true;
+        }
+        if !taken {
+            return Ok(0);
+        }
+        let at = self.writer_or_new(successor);
+        let writer = &mut self.writers[at];
+        let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
+        extra.absorbed_at = writer.seen + 1;
+        self.write_extra(at, slot, extra);
+        Ok(self.cell_bytes(successor, slot))
+    }
+
+    /// Makes what a cell has taken over its own amounts. Returns about how many bytes the change
+    /// costs each peer; None where the sum passes 2^62.
+    pub(crate) fn rebase(&mut self, successor: ReplicaId, slot: u32) -> Option<usize> {
+        let at = self.writer_at(successor).ok()?;
+        let key = self.writers[at].key(slot);
+        let held = self.held(key).find(|held| held.replica == successor)?;
+        let (total, baseline) = (held.total(), Baselines::of(self.held(key)).of_cell(&held));
+        if total.increments > CELL_MAX || total.decrements > CELL_MAX {
+            return None;
+        }
+        let mut extra = self.extra_of(successor, key);
+        if baseline != Amounts::default() {
+            // As seen by whoever saw that these were taken over.
+            extra.clear(successor, Cleared { version: extra.absorbed_at, amounts: baseline });
+        }
+        (extra.absorbed_at, extra.absorbed) = Default::default();
+        let writer = &mut self.writers[at];
+        let before = writer.plain(slot).version;
+        writer.put(slot, before, total);
+        self.write_extra(at, slot, extra);
+        Some(self.cell_bytes(successor, slot))
+    }
+
+    /// Drops from a cell what it cleared of incarnations that were folded. Returns about how many
+    /// bytes the change costs each peer.
+    pub(crate) fn forget_cleared(&mut self, replica: ReplicaId, slot: u32) -> Option<usize> {
+        let at = self.writer_at(replica).ok()?;
+        let mut extra = self.extra_of(replica, self.writers[at].key(slot));
+        extra.cleared.retain(|(incarnation, _)| !self.is_folded(*incarnation));
+        self.write_extra(at, slot, extra);
+        Some(self.cell_bytes(replica, slot))
+    }
+
+    fn extra_of(&self, replica: ReplicaId, key: u32) -> Extra {
+        let writer = self.writer(replica);
+        writer.and_then(|writer| writer.extra(writer.slot(key, key)?)).cloned().unwrap_or_default()
+    }
+
+    fn cell_bytes(&self, replica: ReplicaId, slot: u32) -> usize {
+        self.writer(replica).map_or(0, |writer| {
+            let (key, Plain { version, amounts }) = (writer.key(slot), writer.plain(slot));
+            Delta::cell_bytes_max(
+                self.keys.names(key),
+                DeltaCell { key, version, amounts },
+                writer.extra(slot),
+            )
+        })
+    }
+}

@@ -1,0 +1,369 @@
+//! Which incarnations have ended: claimed by a successor, or folded into it and forgotten. Read
+//! from what the replicas' records say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::CounterMap;
+use crate::incarnation::record::{Folded, Record};
+use crate::lattice::keys::KeyId;
+use crate::lattice::versions::vector::{Version, VersionVector};
+use crate::lattice::writer::Writer;
+use crate::replica_id::ReplicaId;
+
+/// All claims and folds of the records that are held.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Incarnations {
+    /// By ended incarnation, who claims it, ascending.
+    claimants: BTreeMap<ReplicaId, Vec<ReplicaId>>,
+    /// By ended incarnation, who has begun to take it over, ascending: a successor, and those whose
+    /// successor it is.
+    adopters: BTreeMap<ReplicaId, Vec<ReplicaId>>,
+    /// By node, the latest incarnation that was folded.
+    folded: BTreeMap<u64, u64>,
+}
+
+impl Incarnations {
+    pub(super) fn of(writers: &[Writer]) -> Self {
+        let mut incarnations = Self::default();
+        for (writer, record) in
+            writers.iter().filter_map(|writer| Some((writer.id, writer.record.as_ref()?)))
+        {
+            for &Folded { node, upto } in &record.folded {
+                let latest = incarnations.folded.entry(node).or_default();
+                *latest = upto.max(*latest);
+            }
+            for &ended in record.claims.iter().filter(|&&ended| ended != writer) {
+                incarnations.claimants.entry(ended).or_default().push(writer);
+            }
+            for &ended in record.absorbing.iter().filter(|&&ended| ended != writer) {
+                incarnations.adopters.entry(ended).or_default().push(writer);
+            }
+        }
+        incarnations
+    }
+
+    /// The latest incarnation of a node that is covered by a fold.
+    pub(super) fn last_folded(&self, node: u64) -> Option<ReplicaId> {
+        self.folded.get(&node).map(|upto| ReplicaId::new(node, *upto))
+    }
+
+    pub(super) fn is_folded(&self, replica: ReplicaId) -> bool {
+        let Folded { node, upto } = Folded::of(replica);
+        !self.folded.is_empty() && self.folded.get(&node).is_some_and(|&latest| upto <= latest)
+    }
+}
+
+impl CounterMap {
+    /// Whether an incarnation was folded into its successor: its cells are forgotten, and late
+    /// copies of them are ignored. O(log nodes).
+    pub fn is_folded(&self, replica: ReplicaId) -> bool {
+        self.incarnations.is_folded(replica)
+    }
+
+    /// Up to which version what a writer wrote is counted here: of one that was folded, all of it.
+    /// O(log writers).
+    pub fn counted_up_to(&self, replica: ReplicaId) -> Version {
+        if self.is_folded(replica) { Version::MAX } else { self.seen_of(replica) }
+    }
+
+    /// Whether an incarnation has ended: somebody claims it, or it was folded. O(log incarnations).
+    pub fn is_ended(&self, replica: ReplicaId) -> bool {
+        self.incarnations.claimants.contains_key(&replica) || self.is_folded(replica)
+    }
+
+    /// Every incarnation that somebody claims, ascending.
+    pub(super) fn claimed(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.incarnations.claimants.keys().copied()
+    }
+
+    /// Every writer whose incarnation has not ended, reachable or not, in the order of ids. These
+    /// must agree before an incarnation that ended is absorbed.
+    pub fn enrolled(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.replicas().filter(|&replica| !self.is_ended(replica))
+    }
+
+    /// The successor of an incarnation that ended. It is whoever has begun to absorb it; where that
+    /// one has ended itself, *its* successor, which takes both together. Where nobody has begun, it
+    /// is the lowest claimant that has not ended; where all have ended, the successor of the latest
+    /// incarnation of the same node among them. Other claims are not passed on: two replicas that
+    /// claimed each other would give two successors. None where somebody has to claim the
+    /// incarnation anew. O(claims).
+    pub fn successor_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
+        let (mut incarnation, mut met) = (ended, BTreeSet::new());
+        while met.insert(incarnation) {
+            let of = |incarnations: &'_ BTreeMap<ReplicaId, Vec<ReplicaId>>| {
+                incarnations.get(&incarnation).cloned().unwrap_or_default()
+            };
+            let begun = of(&self.incarnations.adopters);
+            if let Some(&successor) = begun.iter().find(|&&other| !self.is_ended(other)) {
+                return Some(successor);
+            }
+            if let Some(&other) = begun.first() {
+                incarnation = other;
+                continue;
+            }
+            let claimants = of(&self.incarnations.claimants);
+            if let Some(&successor) = claimants.iter().find(|&&other| !self.is_ended(other)) {
+                return Some(successor);
+            }
+            incarnation = claimants.into_iter().rev().find(|other| {
+                other.node == incarnation.node && other.incarnation > incarnation.incarnation
+            })?;
+        }
+        None
+    }
+
+    /// Incarnations that have left or ended, are not folded, and have no successor: each waits for
+    /// somebody to claim it. Ascending. O(writers + claims).
+    pub fn without_successor(&self) -> Vec<ReplicaId> {
+        let mut incarnations: Vec<ReplicaId> = self
+            .replicas()
+            .filter(|&incarnation| self.has_left(incarnation))
+            .chain(self.claimed())
+            .collect();
+        incarnations.sort_unstable();
+        incarnations.dedup();
+        incarnations.retain(|&incarnation| {
+            !self.is_folded(incarnation) && self.successor_of(incarnation).is_none()
+        });
+        incarnations
+    }
+
+    /// Whether a replica's last statement is held here.
+    pub fn has_left(&self, replica: ReplicaId) -> bool {
+        self.record(replica).is_some_and(Record::has_left)
+    }
+
+    /// Whether all that a leaver held at its end is held here, or was folded. True for an
+    /// incarnation that ended in another way. Who covers a leaver's last statement knows everybody
+    /// whom the leaver served. O(writers log writers).
+    pub fn covers_final_of(&self, incarnation: ReplicaId) -> bool {
+        let is_here = |&(writer, version): &(ReplicaId, Version)| {
+            self.seen_of(writer) >= version || self.is_folded(writer)
+        };
+        self.record(incarnation).is_none_or(|record| record.final_versions().iter().all(is_here))
+    }
+
+    /// Incarnations that somebody claims and nobody has folded yet.
+    pub fn ended_count(&self) -> usize {
+        self.claimed().filter(|&incarnation| !self.is_folded(incarnation)).count()
+    }
+
+    /// Whether some replica has folded incarnations and not yet made all of their amounts its own.
+    pub fn is_rebasing(&self) -> bool {
+        self.writers
+            .iter()
+            .any(|writer| writer.record.as_ref().is_some_and(|record| record.rebasing))
+    }
+
+    /// The records that speak of incarnations that ended, by writer, with their versions. Who holds
+    /// all of these knows every claim and every fold.
+    pub fn incarnation_records(&self) -> impl Iterator<Item = (ReplicaId, Version)> + '_ {
+        let speaking = |writer: &Writer| {
+            writer
+                .record
+                .as_ref()
+                .filter(|record| record.speaks_of_incarnations())
+                .map(|record| record.version)
+        };
+        self.writers.iter().filter_map(move |writer| Some((writer.id, speaking(writer)?)))
+    }
+
+    /// Of the enrolled replicas but `own`, the first not known to agree: whose digest does not show
+    /// that it holds `own` up to `upto` and every record that speaks of incarnations, or names
+    /// something that is not held here yet. None where all agree. O(writers²).
+    ///
+    /// What a replica's digest shows, it keeps; from the claim of an incarnation on it takes that
+    /// incarnation's cells from members only. So where all agree on the claim, what is held here of
+    /// that incarnation is final; where all agree on an absorption, nobody resets in the
+    /// coordinates before it any more.
+    pub fn first_without<'a>(
+        &self,
+        own: ReplicaId,
+        upto: Version,
+        digest: impl Fn(ReplicaId) -> Option<&'a VersionVector>,
+    ) -> Option<ReplicaId> {
+        let agrees = |replica: ReplicaId| {
+            digest(replica).is_some_and(|theirs| self.agrees(own, upto, theirs))
+        };
+        self.enrolled().find(|&replica| replica != own && !agrees(replica))
+    }
+
+    /// Whether a digest shows `own` up to `upto` and every record that speaks of incarnations, and
+    /// names nothing that is not held here. O(writers log writers).
+    pub fn agrees(&self, own: ReplicaId, upto: Version, digest: &VersionVector) -> bool {
+        digest.get(own) >= upto
+            && self.incarnation_records().all(|(writer, version)| digest.get(writer) >= version)
+            && digest
+                .iter()
+                .all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
+    }
+
+    /// Reads the records anew and forgets the writers that were folded. Returns the keys whose
+    /// values changed by that: none where everything that their successor wrote before the fold is
+    /// held.
+    pub(super) fn revived(&mut self) -> Vec<KeyId> {
+        self.incarnations = Incarnations::of(&self.writers);
+        let (gone, kept) = std::mem::take(&mut self.writers)
+            .into_iter()
+            .partition(|writer| self.incarnations.is_folded(writer.id));
+        self.writers = kept;
+        self.trim_entries();
+        self.values_without(gone)
+    }
+
+    /// Forgets what is held of a writer, to be pulled again as members have it. Returns the keys
+    /// whose values changed.
+    pub(crate) fn unlearn(&mut self, replica: ReplicaId) -> Vec<KeyId> {
+        let Ok(at) = self.writer_at(replica) else { return Vec::new() };
+        let gone = self.writers.remove(at);
+        let mut changed = self.values_without(vec![gone]);
+        changed.extend(self.revived());
+        changed
+    }
+
+    fn values_without(&mut self, gone: Vec<Writer>) -> Vec<KeyId> {
+        let mut changed = Vec::new();
+        for key in gone.iter().flat_map(|writer| writer.slots().map(|slot| writer.key(slot))) {
+            let before = self.values.of_key(key);
+            self.value_again(key);
+            if self.values.of_key(key) != before {
+                changed.push(KeyId(key));
+            }
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lattice::delta::Delta;
+    use crate::replica::Replica;
+
+    const fn incarnation(node: u64, number: u64) -> ReplicaId {
+        ReplicaId::new(node, number << 32)
+    }
+
+    /// A map with a record of each of these incarnations, which claims and is taking over what is
+    /// said.
+    fn map(records: &[(ReplicaId, &[ReplicaId], &[ReplicaId])]) -> CounterMap {
+        let mut map = CounterMap::new();
+        for (replica, claims, absorbing) in records {
+            map.set_region(*replica, "ord").unwrap();
+            map.change_record(*replica, |record| {
+                claims.iter().for_each(|ended| record.claim(*ended));
+                record.absorbing = absorbing.to_vec();
+            });
+        }
+        map
+    }
+
+    const DEAD: ReplicaId = incarnation(9, 1);
+
+    #[test]
+    fn the_lowest_claimant_answers_unless_another_has_begun() {
+        let claims: &[ReplicaId] = &[DEAD];
+        let (low, high) = (incarnation(1, 1), incarnation(2, 1));
+        let both = map(&[(low, claims, &[]), (high, claims, &[]), (DEAD, &[], &[])]);
+        assert_eq!((both.successor_of(DEAD), both.inheritance(high)), (Some(low), vec![]));
+        let begun = map(&[(low, claims, &[]), (high, claims, claims), (DEAD, &[], &[])]);
+        assert_eq!((begun.successor_of(DEAD), begun.inheritance(low)), (Some(high), vec![]));
+    }
+
+    #[test]
+    fn who_answers_for_an_successor_that_ended_takes_over_all_of_its_chain() {
+        let (low, other, last) = (incarnation(1, 1), incarnation(2, 1), incarnation(3, 1));
+        let map = map(&[
+            (low, &[DEAD], &[DEAD]),
+            (other, &[DEAD], &[]),
+            (last, &[low], &[]),
+            (DEAD, &[], &[]),
+        ]);
+        assert_eq!(
+            (map.successor_of(DEAD), map.inheritance(last), map.inheritance(other)),
+            (Some(last), vec![low, DEAD], vec![])
+        );
+    }
+
+    #[test]
+    fn an_incarnation_is_not_taken_over_before_the_earlier_incarnations_of_its_node() {
+        let (successor, later) = (incarnation(1, 1), incarnation(9, 2));
+        let alone = map(&[(successor, &[later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
+        assert_eq!(alone.inheritance(successor), []);
+        let both = map(&[(successor, &[DEAD, later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
+        assert_eq!(both.inheritance(successor), [DEAD, later]);
+    }
+
+    #[test]
+    fn a_fold_covers_all_earlier_incarnations_of_its_node_and_never_the_next() {
+        let mut successor = Replica::new(incarnation(1, 1), "ord").unwrap();
+        let folded = ReplicaId::new(9, (5 << 32) + 77);
+        let id = successor.id();
+        successor.map_mut().change_record(id, |record| record.fold(Folded::of(folded)));
+        let is_folded = |incarnation| successor.map().is_folded(ReplicaId::new(9, incarnation));
+        assert!(
+            is_folded(1)
+                && is_folded(folded.incarnation)
+                && !is_folded(folded.follows().incarnation)
+        );
+        assert!(!successor.map().is_folded(ReplicaId::new(8, 1)), "another node");
+    }
+
+    /// Two processes of one node, such as from a disk and its clone, may begin so close to each
+    /// other that their numbers differ in the lower half alone.
+    #[test]
+    fn fold_of_one_incarnation_leaves_a_later_one_of_the_same_second() {
+        let (ended, goes_on) = (ReplicaId::new(9, (5 << 32) + 7), ReplicaId::new(9, (5 << 32) + 8));
+        let mut successor = Replica::new(incarnation(1, 1), "ord").unwrap();
+        for (writer, amount) in [(ended, 5), (goes_on, 100)] {
+            let mut map = CounterMap::new();
+            map.add(writer, "clicks", "ord", amount).unwrap();
+            successor.map_mut().join(&map);
+        }
+        successor.claim(ended);
+        let mut work = successor.inheritance(None).unwrap();
+        successor.absorb(&mut work, usize::MAX).unwrap();
+        successor.fold(&mut work).unwrap();
+        assert!(successor.map().is_folded(ended) && !successor.map().is_folded(goes_on));
+        assert_eq!(successor.map().total("clicks"), 105);
+        let mut other = CounterMap::new();
+        other.add(goes_on, "clicks", "ord", 100).unwrap();
+        other.join_delta(&successor.map().delta_since(&VersionVector::new())).unwrap();
+        assert_eq!(other.total("clicks"), 105);
+    }
+
+    #[test]
+    fn a_late_copy_of_a_folded_incarnation_is_ignored() {
+        let mut late = CounterMap::new();
+        late.add(DEAD, "clicks", "ord", 5).unwrap();
+        let mut map = map(&[(incarnation(1, 1), &[], &[])]);
+        map.change_record(incarnation(1, 1), |record| record.fold(Folded::of(DEAD)));
+        map.join(&late);
+        map.join_delta(&late.delta_since(&VersionVector::new())).unwrap();
+        map.repair(&late.delta_since(&VersionVector::new())).unwrap();
+        assert_eq!((map.total("clicks"), map.seen_of(DEAD)), (0, 0));
+    }
+
+    #[test]
+    fn a_delta_that_brings_a_incarnation_and_its_fold_together_counts_it_once() {
+        let (id, mut successor) =
+            (incarnation(1, 1), Replica::new(incarnation(1, 1), "ord").unwrap());
+        let mut dead = CounterMap::new();
+        dead.add(DEAD, "clicks", "ord", 5).unwrap();
+        successor.map_mut().join(&dead);
+        successor.claim(DEAD);
+        let mut work = successor.inheritance(None).unwrap();
+        successor.absorb(&mut work, usize::MAX).unwrap();
+        successor.fold(&mut work).unwrap();
+        let nothing = VersionVector::new();
+        for parts in [
+            [successor.map().delta_of(id, 0).unwrap(), dead.delta_since(&nothing)],
+            [dead.delta_since(&nothing), successor.map().delta_of(id, 0).unwrap()],
+        ] {
+            let mut map = CounterMap::new();
+            map.join_delta(&Delta::union(parts)).unwrap();
+            assert_eq!((map.total("clicks"), map.replicas().collect::<Vec<_>>()), (5, vec![id]));
+        }
+    }
+}

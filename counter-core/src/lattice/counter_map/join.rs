@@ -1,0 +1,402 @@
+//! Joining: of each writer the newer snapshot, at a cost of what changed.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{COUNTERS_JOINED, CounterMap};
+use crate::codec::dictionary::KeyNames;
+use crate::dedup::entry::{Entry, Kind};
+use crate::error::JoinError;
+use crate::lattice::delta::{Delta, Part, Span};
+use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::{KeyId, Keys, Search};
+use crate::lattice::versions::vector::Version;
+use crate::lattice::writer::{Plain, Writer};
+use crate::replica_id::ReplicaId;
+
+/// What a join changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// Keys of which a cell changed; one that several writers changed is named once for each.
+    pub changed: Vec<KeyId>,
+    /// Spans that had no effect because something before them is missing here: the rest must be
+    /// pulled.
+    pub gaps: Vec<Span>,
+    /// Replicas of which a newer record was taken.
+    pub records: Vec<ReplicaId>,
+    /// Whether one of these speaks, or spoke, of incarnations that ended.
+    pub incarnations_changed: bool,
+    /// Cells that had the version of the one held and other contents: a fault, of which the greater
+    /// bytes were kept.
+    pub conflicts: usize,
+    /// Dedup entries that were taken, by kind and name.
+    pub(crate) entries: Vec<(Kind, Arc<[u8]>)>,
+    /// Own amounts were taken back, because others had applied the same adds: the next flush tells
+    /// of it.
+    pub own_changed: bool,
+    /// A span of the joining replica's own that ends after what it has written: somebody else
+    /// writes under its id.
+    pub own_ahead: Option<Version>,
+}
+
+impl Joined {
+    /// Cells that were taken.
+    pub fn cells(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Whether something was taken that no key in `changed` tells of: a record, or a dedup entry.
+    pub fn has_more_than_cells(&self) -> bool {
+        !self.records.is_empty() || !self.entries.is_empty()
+    }
+}
+
+impl CounterMap {
+    /// Joins another map: of each writer the newer snapshot. Never fails.
+    ///
+    /// # Complexity
+    /// O(writers + cells that changed).
+    pub fn join(&mut self, other: &Self) -> Joined {
+        let (mut joined, mut same, mut search) = (Joined::default(), None, Search::default());
+        for theirs in &other.writers {
+            let after = self.seen_of(theirs.id);
+            if theirs.seen > after && !self.is_folded(theirs.id) {
+                let many = theirs.many_since(after);
+                // Where much is new, all keys are compared at once, at the speed of memory, instead
+                // of one by one.
+                let same = many
+                    && *same.get_or_insert_with(|| {
+                        self.keys.same_below(&other.keys) as usize == other.keys.len()
+                    });
+                let mut slots =
+                    Vec::with_capacity(theirs.len().min((theirs.seen - after) as usize));
+                if many {
+                    slots.extend(theirs.slots_since(after))
+                } else {
+                    slots.extend(theirs.since(after))
+                }
+                let keys = if same {
+                    Vec::new()
+                } else {
+                    self.keys_like(
+                        &mut search,
+                        &other.keys,
+                        slots.iter().map(|&slot| theirs.key(slot)),
+                    )
+                };
+                self.join_writer(theirs, after, &slots, &keys, &mut joined);
+                self.join_entries(theirs, after, &other.keys, &mut joined);
+            }
+        }
+        self.settle(&mut joined);
+        joined
+    }
+
+    /// Takes the cells in `slots`, whose keys here are `keys`, or where that is empty the same as
+    /// there.
+    fn join_writer(
+        &mut self,
+        theirs: &Writer,
+        after: Version,
+        slots: &[u32],
+        keys: &[u32],
+        joined: &mut Joined,
+    ) {
+        let at = self.writer_or_new(theirs.id);
+        let in_order = slots.is_sorted_by_key(|&slot| theirs.plain(slot).version);
+        let mut intake = self.intake(at, slots.len(), in_order, joined);
+        match keys {
+            [] => slots.iter().for_each(|&slot| {
+                intake.take(theirs.key(slot), theirs.plain(slot), theirs.extra(slot))
+            }),
+            keys => slots
+                .iter()
+                .zip(keys)
+                .for_each(|(&slot, &key)| intake.take(key, theirs.plain(slot), theirs.extra(slot))),
+        }
+        intake.finish();
+        if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
+            self.intake(at, 0, true, joined).take_record(record);
+        }
+        self.writers[at].seen = theirs.seen;
+    }
+
+    /// The keys here with the names of another numbering's keys, made where they are new; the
+    /// bounds are the caller's.
+    fn keys_like(
+        &mut self,
+        search: &mut Search,
+        names: &impl KeyNames,
+        theirs: impl Iterator<Item = u32>,
+    ) -> Vec<u32> {
+        theirs.map(|theirs| self.key_like(search, names, theirs)).collect()
+    }
+
+    #[inline]
+    fn key_like(&mut self, search: &mut Search, names: &impl KeyNames, theirs: u32) -> u32 {
+        self.keys.find_same(search, names, theirs).unwrap_or_else(|| {
+            let (counter, region) = names.names(theirs);
+            let key = self.new_key(counter, region);
+            search.made(key);
+            key
+        })
+    }
+
+    fn join_entries(
+        &mut self,
+        theirs: &Writer,
+        after: Version,
+        their_keys: &Keys,
+        joined: &mut Joined,
+    ) {
+        let Ok(at) = self.writer_at(theirs.id) else { return };
+        for entry in theirs.dedup.since(after) {
+            let same = |map: &mut Self, key| map.key_like(&mut Search::near(key), their_keys, key);
+            let keys: SmallVec<[(u32, u32); 4]> =
+                entry.keys().map(|key| (key, same(self, key))).collect();
+            let here = |key| keys.iter().find(|pair| pair.0 == key).map_or(0, |pair| pair.1);
+            self.take_entry(at, entry, here, joined);
+        }
+        self.trim_entries_of(at);
+    }
+
+    /// Joins a delta. A span takes effect where everything up to its `after` is held; past a gap it
+    /// has no effect and is reported.
+    ///
+    /// # Errors
+    /// A page that is not its writer's last, a counter or a replica too many: the whole delta is
+    /// refused, the state is unchanged.
+    ///
+    /// # Complexity
+    /// O(cells of the delta), and a sort of them where versions do not ascend with names.
+    pub fn join_delta(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
+        if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
+            return Err(JoinError::OpenPart(open.span.replica));
+        }
+        if let Some(joined) = self.join_one(delta) {
+            return Ok(joined);
+        }
+        let mut joined = Joined::default();
+        let mut parts: SmallVec<[(&Part, Version); 2]> = SmallVec::with_capacity(delta.parts.len());
+        for part in delta.parts.iter().filter(|part| !self.is_folded(part.span.replica)) {
+            let seen = self.seen_of(part.span.replica);
+            if part.span.upto > seen && part.span.after > seen {
+                joined.gaps.push(part.span);
+            } else if part.span.upto > seen {
+                parts.push((part, seen));
+            }
+        }
+        let keys = self.resolve(delta, &parts)?;
+        for (part, seen) in parts {
+            self.take_part(part, seen, &keys, &mut joined);
+        }
+        self.settle(&mut joined);
+        Ok(joined)
+    }
+
+    /// Takes what a full pull brought after a divergence: cell by cell the greater version, and of
+    /// equal versions the greater bytes. Spans raise what is held as in a join.
+    ///
+    /// # Errors
+    /// As [`join_delta`](Self::join_delta).
+    pub fn repair(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
+        if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
+            return Err(JoinError::OpenPart(open.span.replica));
+        }
+        let mut joined = Joined::default();
+        let takes = |part: &&Part| {
+            part.span.after <= self.seen_of(part.span.replica) && !self.is_folded(part.span.replica)
+        };
+        let parts: Vec<_> = delta.parts.iter().filter(takes).map(|part| (part, 0)).collect();
+        let keys = self.resolve(delta, &parts)?;
+        for (part, _) in parts {
+            self.repair_part(part, &keys, &mut joined);
+        }
+        self.settle(&mut joined);
+        Ok(joined)
+    }
+
+    /// The keys of a delta's dictionary here, made where they are new; checks the bounds before
+    /// anything changes.
+    fn resolve(
+        &mut self,
+        delta: &Delta,
+        parts: &[(&Part, Version)],
+    ) -> Result<Resolved, JoinError> {
+        let new_replicas =
+            parts.iter().filter(|(part, _)| self.writer(part.span.replica).is_none()).count();
+        if new_replicas > 0 && self.writers.len() + new_replicas > self.replicas_max {
+            return Err(JoinError::TooManyReplicas);
+        }
+        let count = delta.keys.pairs.len();
+        if self.keys.same_as(&delta.keys) as usize == count {
+            return Ok(Resolved::Same);
+        }
+        const UNUSED: u32 = u32::MAX;
+        const NEW: u32 = u32::MAX - 1;
+        let mut keys: SmallVec<[u32; 4]> = SmallVec::from_elem(UNUSED, count);
+        let (mut search, mut new) = (Search::default(), 0);
+        let used = parts.iter().flat_map(|(part, seen)| {
+            let cells = part.cells.iter().filter(|cell| cell.version > *seen).map(|cell| cell.key);
+            cells.chain(
+                part.dedup.iter().filter(|entry| entry.version > *seen).flat_map(Entry::keys),
+            )
+        });
+        for number in used {
+            let key = &mut keys[number as usize];
+            if *key == UNUSED {
+                *key = self.keys.find_same(&mut search, &delta.keys, number).unwrap_or(NEW);
+                new += usize::from(*key == NEW);
+            }
+        }
+        if new > 0 {
+            let new_keys =
+                keys.iter().zip(0..).filter(|(key, _)| **key == NEW).map(|(_, number)| number);
+            self.check_room(delta, new, new_keys)?;
+        }
+        for (key, number) in keys.iter_mut().zip(0..).filter(|(key, _)| **key == NEW) {
+            let (counter, region) = delta.keys.names(number);
+            *key = self.new_key(counter, region);
+        }
+        Ok(Resolved::Renumbered(keys))
+    }
+
+    /// Whether there is room for `new` keys of a delta. O(1), and near the bound O(new).
+    fn check_room(
+        &self,
+        delta: &Delta,
+        new: usize,
+        new_keys: impl Iterator<Item = u32>,
+    ) -> Result<(), JoinError> {
+        let counters_max = self.counters_max.saturating_mul(COUNTERS_JOINED);
+        let counters = self.keys.counter_count();
+        let is_near = counters + new > counters_max;
+        let is_over = is_near && {
+            let mut new_counters: Vec<u32> =
+                new_keys.map(|number| delta.keys.pairs[number as usize].0).collect();
+            new_counters.sort_unstable();
+            new_counters.dedup();
+            new_counters
+                .retain(|counter| self.keys.counter(delta.keys.counter_name(*counter)).is_none());
+            !new_counters.is_empty() && counters + new_counters.len() > counters_max
+        };
+        match is_over || self.keys.len() + new > Self::keys_max(self.counters_max) {
+            true => Err(JoinError::TooManyCounters),
+            false => Ok(()),
+        }
+    }
+
+    /// A key that was looked for and not found; the bounds are the caller's.
+    fn new_key(&mut self, counter: &str, region: &str) -> u32 {
+        let key = self.keys.push(counter, region);
+        self.values.cover(key, self.keys.counter_of(key));
+        key
+    }
+
+    fn take_part(&mut self, part: &Part, seen: Version, keys: &Resolved, joined: &mut Joined) {
+        let at = self.writer_or_new(part.span.replica);
+        let in_order = part.cells.is_sorted_by_key(|cell| cell.version);
+        let mut intake = self.intake(at, part.cells.len(), in_order, joined);
+        for cell in part.cells.iter().filter(|cell| cell.version > seen) {
+            let extra = if part.extras.is_empty() { None } else { part.extra(cell.key) };
+            intake.take(
+                keys.key(cell.key),
+                Plain { version: cell.version, amounts: cell.amounts },
+                extra,
+            );
+        }
+        intake.finish();
+        if let Some(record) = part.record.as_ref().filter(|record| record.version > seen) {
+            self.intake(at, 0, true, joined).take_record(record);
+        }
+        self.take_entries(at, part, seen, |key| keys.key(key), joined);
+        self.writers[at].seen = part.span.upto;
+    }
+
+    /// Takes cells of open parts as they are, the newer of each key; the versions held are raised
+    /// only to what is there.
+    pub(crate) fn stage(&mut self, delta: &Delta) {
+        let parts: Vec<_> =
+            delta.parts.iter().filter(|part| !part.closed).map(|part| (part, 0)).collect();
+        // A staging map has no bounds of its own.
+        let Ok(keys) = self.resolve(delta, &parts) else { return };
+        for (part, _) in parts {
+            self.repair_part(part, &keys, &mut Joined::default());
+        }
+    }
+
+    /// Forgets a writer: its cells, its record and what was seen of it. Not a join; for what is no
+    /// part of a replica's state.
+    pub(crate) fn forget(&mut self, replica: ReplicaId) {
+        self.writers.retain(|writer| writer.id != replica);
+    }
+
+    fn repair_part(&mut self, part: &Part, keys: &Resolved, joined: &mut Joined) {
+        let at = self.writer_or_new(part.span.replica);
+        self.writers[at].hash = None;
+        // In the order of versions each goes to the end of those before it; in that of keys each
+        // would be looked for a place.
+        for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {
+            let cell = &part.cells[number as usize];
+            let key = keys.key(cell.key);
+            let offered =
+                (cell.version, cell.amounts, part.extra(cell.key).cloned().unwrap_or_default());
+            let writer = &self.writers[at];
+            let held = writer.slot(key, key).map(|slot| writer.cell(slot)).unwrap_or_default();
+            let held = (held.version, held.amounts, held.extra);
+            joined.conflicts += usize::from(held.0 == offered.0 && held != offered);
+            if offered > held {
+                let extra = Some(&offered.2).filter(|extra| !extra.is_empty());
+                let mut intake = self.intake(at, 1, true, joined);
+                intake.take(key, Plain { version: offered.0, amounts: offered.1 }, extra);
+                intake.finish();
+            }
+        }
+        if let Some(record) =
+            part.record.as_ref().filter(|record| self.writers[at].record.as_ref() < Some(record))
+        {
+            self.intake(at, 0, true, joined).take_record(record);
+        }
+        self.take_entries(at, part, 0, |key| keys.key(key), joined);
+        self.writers[at].seen = self.writers[at].seen.max(part.span.upto);
+    }
+
+    /// Brings values up to date, and forgets what the new records say was folded.
+    fn settle(&mut self, joined: &mut Joined) {
+        self.values_again(&joined.changed);
+        if joined.incarnations_changed {
+            joined.changed.extend(self.revived());
+        }
+    }
+
+    /// Counts anew the changed keys that some cell has cleared something of.
+    fn values_again(&mut self, changed: &[KeyId]) {
+        if !self.values.has_resets() {
+            return;
+        }
+        for &KeyId(key) in changed {
+            if self.values.is_shaped(key) {
+                self.value_again(key);
+            }
+        }
+    }
+}
+
+/// Which keys here those of a delta are.
+enum Resolved {
+    /// Each has the same number.
+    Same,
+    /// By the delta's number.
+    Renumbered(SmallVec<[u32; 4]>),
+}
+
+impl Resolved {
+    #[inline]
+    fn key(&self, theirs: u32) -> u32 {
+        match self {
+            Self::Same => theirs,
+            Self::Renumbered(keys) => keys[theirs as usize],
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Reading a map: totals, values, names, versions, hashes.
+
+use super::CounterMap;
+use crate::incarnation::record::Record;
+use crate::lattice::amounts::Amounts;
+use crate::lattice::digest::{Digest, StateHash};
+use crate::lattice::keys::KeyId;
+use crate::lattice::pn_counter::PnCounter;
+use crate::lattice::state_hash::writer_hash;
+use crate::lattice::versions::vector::{Version, VersionVector};
+use crate::replica_id::ReplicaId;
+
+impl CounterMap {
+    /// A counter's total over all regions; 0 for one that nobody knows. O(1).
+    pub fn total(&self, counter: &str) -> i128 {
+        self.keys.counter(counter).map_or(0, |number| self.values.of_counter(number))
+    }
+
+    /// The total over all counters. O(1).
+    pub fn total_of_all(&self) -> i128 {
+        self.values.all()
+    }
+
+    /// A counter's value in one region; 0 where nobody added. O(1).
+    pub fn value(&self, counter: &str, region: &str) -> i128 {
+        self.keys.find(counter, region).map_or(0, |key| self.values.of_key(key))
+    }
+
+    /// The value of a key of this map. O(1).
+    pub fn value_of(&self, key: KeyId) -> i128 {
+        self.values.of_key(key.0)
+    }
+
+    /// A counter's regions with their values, in the order in which they came. O(regions).
+    pub fn regions(&self, counter: &str) -> impl Iterator<Item = (&str, i128)> {
+        let keys =
+            self.keys.counter(counter).into_iter().flat_map(|number| self.keys.of_counter(number));
+        keys.map(|key| (self.keys.region_of(key), self.values.of_key(key)))
+    }
+
+    /// Every counter's name, in the order in which they came.
+    pub fn counters(&self) -> impl Iterator<Item = &str> {
+        self.keys.counters()
+    }
+
+    /// What each replica counts for one region of a counter: increments minus decrements, each
+    /// above what was reset of it. O(writers).
+    pub fn by_replica(&self, counter: &str, region: &str) -> Vec<(ReplicaId, i128)> {
+        let key = self.keys.find(counter, region);
+        key.into_iter()
+            .flat_map(|key| self.shares(key).map(|(id, amounts)| (id, amounts.net())))
+            .collect()
+    }
+
+    /// The PN-counter of one region of a counter, with every replica's cell. O(writers).
+    pub fn pn_counter(&self, counter: &str, region: &str) -> PnCounter {
+        let Some(key) = self.keys.find(counter, region) else { return PnCounter::default() };
+        self.writers
+            .iter()
+            .filter_map(|writer| writer.slot(key, key).map(|slot| (writer.id, writer.cell(slot))))
+            .collect()
+    }
+
+    /// The key of (counter, region), if it was ever written or interned.
+    pub fn key(&self, counter: &str, region: &str) -> Option<KeyId> {
+        self.keys.find(counter, region).map(KeyId)
+    }
+
+    /// (counter, region) of a key of this map.
+    pub fn name_of(&self, key: KeyId) -> (&str, &str) {
+        self.keys.names(key.0)
+    }
+
+    /// The number of a counter's name: numbers stay as they are given.
+    #[inline]
+    pub(crate) fn counter_number(&self, counter: &str) -> Option<u32> {
+        self.keys.counter(counter)
+    }
+
+    /// The number of the name of a key's counter.
+    pub(crate) fn counter_of(&self, key: KeyId) -> u32 {
+        self.keys.counter_of(key.0)
+    }
+
+    /// A writer's own amounts at a key and those that it has taken over, zero where it has no cell.
+    /// O(log writers).
+    pub(crate) fn total_of(&self, replica: ReplicaId, KeyId(key): KeyId) -> Amounts {
+        let cell = self.writer(replica).and_then(|writer| writer.amounts(key));
+        cell.map_or(Amounts::default(), |(amounts, extra)| {
+            extra.map_or(amounts, |extra| amounts.plus(extra.absorbed.total()))
+        })
+    }
+
+    /// Keys known.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Counters known.
+    pub fn counter_count(&self) -> usize {
+        self.keys.counter_count()
+    }
+
+    /// Cells of all writers.
+    pub fn cell_count(&self) -> usize {
+        self.writers.iter().map(|writer| writer.len()).sum()
+    }
+
+    /// Cells of one writer. O(log writers).
+    pub fn cells_of(&self, replica: ReplicaId) -> usize {
+        self.writer(replica).map_or(0, |writer| writer.len())
+    }
+
+    /// Every writer known, in the order of ids.
+    pub fn replicas(&self) -> impl ExactSizeIterator<Item = ReplicaId> + '_ {
+        self.writers.iter().map(|writer| writer.id)
+    }
+
+    /// What a replica says of itself, if its record is held.
+    pub fn record(&self, replica: ReplicaId) -> Option<&Record> {
+        self.writer(replica)?.record.as_ref()
+    }
+
+    /// The version up to which everything of a writer is held; 0 for nothing.
+    pub fn seen_of(&self, replica: ReplicaId) -> Version {
+        self.writer(replica).map_or(0, |writer| writer.seen)
+    }
+
+    /// For each writer the version up to which everything is held. O(writers).
+    pub fn version_vector(&self) -> VersionVector {
+        self.writers.iter().map(|writer| (writer.id, writer.seen)).collect()
+    }
+
+    /// The hash of all that is held. O(writers), after the first call and except for writers most
+    /// of whose cells changed since.
+    pub fn state_hash(&mut self) -> StateHash {
+        let mut scratch = Vec::with_capacity(96);
+        let mut sum = 0u128;
+        for writer in &mut self.writers {
+            let hash = writer.hash.unwrap_or_else(|| writer_hash(&mut scratch, writer, &self.keys));
+            writer.hash = Some(hash);
+            sum = sum.wrapping_add(hash).wrapping_add(writer.dedup.hash());
+        }
+        StateHash(sum)
+    }
+
+    /// What is held, in a few bytes a writer.
+    pub fn digest(&mut self) -> Digest {
+        Digest { seen: self.version_vector(), state_hash: self.state_hash() }
+    }
+}
+
+/// Equal when the same cells and records of the same writers are held as of the same versions.
+impl PartialEq for CounterMap {
+    fn eq(&self, other: &Self) -> bool {
+        let nothing = VersionVector::new();
+        self.version_vector() == other.version_vector()
+            && self.delta_since(&nothing) == other.delta_since(&nothing)
+    }
+}
+
+impl std::fmt::Debug for CounterMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut map = f.debug_map();
+        for key in (0..self.keys.len() as u32).map(KeyId) {
+            map.entry(&self.name_of(key), &self.shares(key.0).collect::<Vec<_>>());
+        }
+        map.finish()
+    }
+}

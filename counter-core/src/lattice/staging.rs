@@ -1,0 +1,117 @@
+//! Pages of a pull, gathered until a writer's last one: only then does its span count.
+
+use std::collections::BTreeMap;
+
+use crate::error::StagingError;
+use crate::lattice::counter_map::CounterMap;
+use crate::lattice::delta::Delta;
+use crate::lattice::versions::vector::Version;
+use crate::replica_id::ReplicaId;
+
+/// Gathers the pages that *one source* sends. A page that took its own span would break the
+/// snapshot: a cell that moves while the pages go by is missing from where it was, and a source
+/// that dies then would leave two replicas with equal digests and different states.
+///
+/// Memory: the staged cells, at most `cells_max` of them.
+///
+/// # Examples
+/// ```
+/// use counter_core::{CounterMap, ReplicaId, Staging};
+/// let mut source = CounterMap::new();
+/// for number in 0..1_000 {
+///     source.add(ReplicaId::new(1, 1), &format!("page {number}"), "ord", 1)?;
+/// }
+/// let (mut fresh, mut staging, mut cursor) = (CounterMap::new(), Staging::new(10_000), None);
+/// let mut pages = 0;
+/// loop {
+///     let page = source.page_since(&fresh.version_vector(), None, cursor.as_ref(), 4_096);
+///     fresh.join_delta(&staging.push(page.delta)?)?; // empty until the writer's last page
+///     pages += 1;
+///     cursor = page.next;
+///     if cursor.is_none() {
+///         break;
+///     }
+/// }
+/// assert!(pages > 5);
+/// assert_eq!(fresh.total_of_all(), 1_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Staging {
+    /// Writers as far as their pages have come; the newest cell of each key.
+    pages: CounterMap,
+    /// What must be held of each staged writer for its pages to be complete: the most that a
+    /// request said was held.
+    after: BTreeMap<ReplicaId, Version>,
+    cells_max: usize,
+}
+
+impl Staging {
+    /// Room for `cells_max` cells.
+    pub fn new(cells_max: usize) -> Self {
+        Self {
+            pages: CounterMap::with_bounds(usize::MAX, usize::MAX),
+            after: BTreeMap::new(),
+            cells_max,
+        }
+    }
+
+    /// Takes a page and returns what is complete with it: a delta of closed parts, perhaps empty.
+    ///
+    /// # Errors
+    /// `TooManyCells`: everything staged is dropped; the pull starts again, or is given up.
+    ///
+    /// # Complexity
+    /// O(cells of the page), and for the last page of a writer O(cells staged of it).
+    pub fn push(&mut self, mut page: Delta) -> Result<Delta, StagingError> {
+        if !page.has_open_part()
+            && page.replicas().all(|replica| !self.after.contains_key(&replica))
+        {
+            return Ok(page);
+        }
+        let mut ended = Vec::new();
+        for part in &mut page.parts {
+            let replica = part.span.replica;
+            if !part.closed || self.after.contains_key(&replica) {
+                let after = self.after.entry(replica).or_default();
+                *after = part.span.after.max(*after);
+                ended.extend(
+                    std::mem::replace(&mut part.closed, false).then_some((replica, part.span.upto)),
+                );
+            }
+        }
+        self.pages.stage(&page);
+        page.parts.retain(|part| part.closed);
+        if self.cell_count() > self.cells_max {
+            *self = Self::new(self.cells_max);
+            return Err(StagingError::TooManyCells);
+        }
+        let complete = ended.into_iter().filter_map(|(replica, upto)| self.close(replica, upto));
+        Ok(Delta::union(std::iter::once(page).chain(complete)))
+    }
+
+    /// Forgets the pages of one writer: its source died, or another has it.
+    pub fn drop_replica(&mut self, replica: ReplicaId) {
+        self.after.remove(&replica);
+        self.pages.forget(replica);
+        if self.after.is_empty() {
+            // Names go with the last of the cells.
+            *self = Self::new(self.cells_max);
+        }
+    }
+
+    /// Cells and entries staged.
+    pub fn cell_count(&self) -> usize {
+        self.pages.cell_count() + self.pages.entry_count()
+    }
+
+    fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {
+        let after = self.after.get(&replica).copied()?;
+        // A source whose end goes back is not one source: nothing of it is taken, the writer is
+        // pulled again.
+        let is_one_source = self.pages.seen_of(replica) == upto;
+        let delta = is_one_source.then(|| self.pages.delta_of(replica, after)).flatten();
+        self.drop_replica(replica);
+        delta
+    }
+}

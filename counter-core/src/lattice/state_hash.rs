@@ -1,0 +1,75 @@
+//! Canonical bytes of cells and records, and their hashes.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::codec::dedup::write_entry;
+use crate::dedup::entry::Entry;
+use crate::incarnation::record::Record;
+use crate::lattice::cell::Extra;
+use crate::lattice::keys::Keys;
+use crate::lattice::writer::{Plain, Writer};
+use crate::replica_id::ReplicaId;
+
+/// XXH3-128 of a cell: replica, version, increments, decrements, the names with their lengths, and
+/// its extra fields.
+pub(crate) fn cell_hash(
+    scratch: &mut Vec<u8>,
+    replica: ReplicaId,
+    names: (&str, &str),
+    plain: Plain,
+    extra: Option<&Extra>,
+) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&replica.to_bytes());
+    scratch.extend_from_slice(&plain.version.to_le_bytes());
+    scratch.extend_from_slice(&plain.amounts.increments.to_le_bytes());
+    scratch.extend_from_slice(&plain.amounts.decrements.to_le_bytes());
+    scratch.extend_from_slice(&[names.0.len() as u8, names.1.len() as u8]);
+    scratch.extend_from_slice(names.0.as_bytes());
+    scratch.extend_from_slice(names.1.as_bytes());
+    if let Some(extra) = extra {
+        extra.write(scratch);
+    }
+    xxh3_128(scratch)
+}
+
+/// XXH3-128 of a record: replica, version, the fields.
+pub(crate) fn record_hash(scratch: &mut Vec<u8>, replica: ReplicaId, record: &Record) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&replica.to_bytes());
+    scratch.extend_from_slice(&record.version.to_le_bytes());
+    record.write(scratch);
+    xxh3_128(scratch)
+}
+
+/// XXH3-128 of a dedup entry: replica, version, the entry as in a part of keys by name, then the
+/// names with their lengths.
+pub(crate) fn entry_hash(replica: ReplicaId, entry: &Entry, keys: &Keys) -> u128 {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend_from_slice(&replica.to_bytes());
+    bytes.extend_from_slice(&entry.version.to_le_bytes());
+    let mut nameless = entry.clone();
+    nameless.renumber(|_| 0);
+    write_entry(&mut bytes, &nameless);
+    for (counter, region) in entry.keys().map(|key| keys.names(key)) {
+        bytes.extend_from_slice(&[counter.len() as u8, region.len() as u8]);
+        bytes.extend_from_slice(counter.as_bytes());
+        bytes.extend_from_slice(region.as_bytes());
+    }
+    xxh3_128(&bytes)
+}
+
+/// The sum over all cells and the record of a writer. O(its cells), about 20 ns each.
+pub(crate) fn writer_hash(scratch: &mut Vec<u8>, writer: &Writer, keys: &Keys) -> u128 {
+    let record = writer.record.as_ref().map_or(0, |record| record_hash(scratch, writer.id, record));
+    writer.slots().fold(record, |sum, slot| {
+        let names = keys.names(writer.key(slot));
+        sum.wrapping_add(cell_hash(
+            scratch,
+            writer.id,
+            names,
+            writer.plain(slot),
+            writer.extra(slot),
+        ))
+    })
+}
