@@ -109,8 +109,9 @@ impl CounterMap {
     /// One page of what a holder of `have` lacks, of at most `bytes_max` encoded bytes, but one
     /// cell at least; of the writers in `only`, where given.
     ///
-    /// Writers follow each other from the one that lacks least, so that quiet ones do not starve;
-    /// each is walked in version order to its *current* end, so a cell that moves meanwhile is met
+    /// Writers follow each other from the one that lacks least, so that quiet ones do not starve.
+    /// Those that have ended come last: their successor's absorbed amounts stand before their own
+    /// cells come. Each is walked in version order to its *current* end, so a cell that moves meanwhile is met
     /// again at its newer version, and its span is granted with its last page. A requester goes on
     /// with `next` at the *same* source; at another it starts again without.
     ///
@@ -139,8 +140,8 @@ impl CounterMap {
         Page { delta: Delta::from_parts(draft.parts, &self.keys), next: None }
     }
 
-    /// The writers that a requester lacks something of: first the one under way, then by how much
-    /// it lacks.
+    /// The writers that a requester lacks something of: first the one under way, then those that
+    /// have not ended, each by how much it lacks.
     fn wanted(
         &self,
         have: &VersionVector,
@@ -159,7 +160,8 @@ impl CounterMap {
         let lacks = |writer: &&Writer| writer.seen > have.get(writer.id) && is_meant(writer.id);
         let mut wanted: Vec<&Writer> = self.writers.iter().filter(lacks).collect();
         wanted.sort_by_key(|w| {
-            (cursor.is_none_or(|cursor| cursor.replica != w.id), w.seen - have.get(w.id), w.id)
+            let is_next = cursor.is_none_or(|cursor| cursor.replica != w.id);
+            (is_next, self.is_ended(w.id), w.seen - have.get(w.id), w.id)
         });
         wanted
     }
