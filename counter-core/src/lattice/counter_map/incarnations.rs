@@ -13,7 +13,8 @@ use crate::replica_id::ReplicaId;
 /// All claims and folds of the records that are held.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Incarnations {
-    /// By ended incarnation, who claims it, ascending.
+    /// By ended incarnation, who claims it, ascending. Nobody where the claim was lost with its
+    /// writer, and another has begun to absorb the incarnation.
     claimants: BTreeMap<ReplicaId, Vec<ReplicaId>>,
     /// By ended incarnation, who has begun to take it over, ascending: a successor, and those whose
     /// successor it is.
@@ -37,6 +38,7 @@ impl Incarnations {
             }
             for &ended in record.absorbing.iter().filter(|&&ended| ended != writer) {
                 incarnations.adopters.entry(ended).or_default().push(writer);
+                incarnations.claimants.entry(ended).or_default();
             }
         }
         incarnations
