@@ -94,10 +94,10 @@ impl Sim {
     pub fn retire_absent(&mut self, host: usize) {
         let up: Vec<ReplicaId> = self.up().map(|(_, alive)| alive.replica.id()).collect();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
-        let absent: Vec<ReplicaId> = alive
-            .replica
-            .map()
+        let map = alive.replica.map();
+        let absent: Vec<ReplicaId> = map
             .enrolled()
+            .chain(map.without_successor())
             .filter(|incarnation| !up.contains(incarnation))
             .collect();
         // One that is still thought to be live is refused.

@@ -115,7 +115,7 @@ impl Replicator {
         if replica.map().is_folded(ended) || replica.map().successor_of(ended).is_some() {
             return Err(RetireError::Ended);
         }
-        if replica.map().seen_of(ended) == 0 {
+        if replica.map().seen_of(ended) == 0 && !replica.map().is_ended(ended) {
             return Err(RetireError::Unknown);
         }
         if self.is_live(ended) { Err(RetireError::Live) } else { Ok(()) }
