@@ -1,0 +1,449 @@
+// A client for replicated counters, without a DOM. counter-client.d.ts documents what it exports.
+//
+// Every add has an id and is sent again until a server acknowledges it. Servers apply an id once.
+// The total that a program sees is the server's, and the adds that this cannot contain yet.
+
+const WATCHED_MAX = 64; // counters of one client
+const AMOUNT_MAX = 1_000_000; // of one add, either way
+const QUEUE_MAX = 1_000; // adds without an acknowledgement
+const WINDOW = 32; // of them in flight
+const STREAMS_MAX = 4; // event streams; a browser opens six connections to a host
+const BLOCKED_MAX = 2; // after this many failed sockets at a node that answers HTTP, use events
+
+// All in milliseconds.
+const WAIT_MIN = 100, WAIT_MAX = 10_000;
+const FIRST_MAX = 2_600; // spreads the clients of a node that died
+const HURRY = 2_000; // a click reconnects at once, but this long after the last try
+const RETRY = 1_000; // the shortest pause before an add that the node could not take
+const ANSWER_MAX = 5_000, PING_EVERY = 10_000;
+const QUIET_MAX = 45_000; // three comments of an event stream
+const POLL_EVERY = 5_000; // for counters without a stream
+const ALIVE = 180_000; // without locks, a younger queue may belong to an open tab
+
+// The states of an add.
+const FRESH = 0; // never sent: shown
+const SENT = 1; // sent on this link only: shown
+const APPLIED = 2; // shown as part of `settled` until the server's total contains it
+const UNCERTAIN = 3; // sent on an earlier link: the server's total may contain it, so not shown
+
+// Errors of the node or the link, not of the add.
+const RETRIED = ["rate_limited", "not_durable", "not_ready", "stopping", "too_many_connections",
+  "wrong_origin", "bad_token"];
+
+const integer = (big) => (Number.isSafeInteger(Number(big)) ? Number(big) : big);
+const sum = (adds) => adds.reduce((total, { amount }) => total + BigInt(amount), 0n);
+const size = (adds) => adds.reduce((total, { amount }) => total + Math.abs(amount), 0);
+
+// The adds without an acknowledgement. A queue keeps them in the storage under a key of its own.
+// It holds the lock of that name while its page is open. Once the lock is free, the adds move to
+// the queue of another page.
+function openQueue(prefix, client, { storage, locks, now }) {
+  const adds = [], own = prefix + client;
+  let last = 0, closed = false, release = () => {};
+
+  function save() {
+    const text = JSON.stringify({ at: now(), adds }, ["at", "adds", "id", "counter", "amount"]);
+    try {
+      if (adds.length) storage?.setItem(own, text);
+      else storage?.removeItem(own);
+    } catch { /* memory only */ }
+  }
+
+  function adopt(key, moved) {
+    try {
+      const left = JSON.parse(storage.getItem(key));
+      if (closed || left.adds.length + adds.length > QUEUE_MAX) return;
+      if (!locks && now() - left.at < ALIVE) return;
+      adds.unshift(...left.adds.map((add) => ({ ...add, state: UNCERTAIN })));
+      save();
+      storage.removeItem(key);
+    } catch { return; }
+    moved();
+  }
+
+  return {
+    adds,
+    // Calls `moved` each time the adds of a closed page have moved here.
+    takeOver(moved) {
+      if (!storage) return;
+      locks?.request(own, () => closed || new Promise((done) => { release = done; }));
+      const keys = [];
+      try {
+        for (let at = 0; at < storage.length; at++) keys.push(storage.key(at));
+      } catch { /* no storage here */ }
+      for (const key of keys.filter((key) => key.startsWith(prefix))) {
+        if (locks) locks.request(key, () => adopt(key, moved));
+        else adopt(key, moved);
+      }
+    },
+    // Enlarges an add that was never sent, or makes a new one. Undefined if the queue is full.
+    // Without locks another page may have sent it, so it stays as it is.
+    push(counter, amount) {
+      const same = (add) => add.counter === counter && add.state === FRESH;
+      let add = locks || !storage ? adds.find(same) : undefined;
+      const joined = add && add.amount + amount;
+      if (joined && Math.abs(joined) <= AMOUNT_MAX) {
+        add.amount = joined;
+      } else {
+        if (adds.length >= QUEUE_MAX) return undefined;
+        add = { id: `${client}:${++last}`, counter, amount, state: FRESH };
+        add.done = new Promise((resolve) => { add.resolve = resolve; });
+        adds.push(add);
+      }
+      save();
+      return add.done;
+    },
+    remove(add, isDone) {
+      adds.splice(adds.indexOf(add), 1);
+      save();
+      add.resolve?.(isDone);
+    },
+    close() {
+      closed = true;
+      release();
+      for (const { resolve } of adds) resolve?.(false);
+    },
+  };
+}
+
+// A link by WebSocket.
+function openSocket({ WebSocket, base, page, names, heard, lost }) {
+  const [first] = names();
+  const at = new URL(`ws?${new URLSearchParams({ counter: first, page })}`, base);
+  at.protocol = at.protocol.replace("http", "ws");
+  const socket = new WebSocket(at.href);
+  const say = (message) => socket.send(JSON.stringify(message));
+  const watch = () => {
+    if (socket.readyState === 1 && names().length > 1) say({ type: "watch", counters: names() });
+  };
+  socket.onopen = watch;
+  socket.onmessage = ({ data }) => heard(JSON.parse(data));
+  socket.onclose = () => lost();
+  return {
+    add({ id, counter, amount }) {
+      if (counter === first) say({ type: "add", amount, id });
+      else say({ type: "adds", adds: [{ counter, amount, id }] });
+    },
+    watch,
+    ping: () => say({ type: "ping", t: 0 }),
+    close: () => socket.close(),
+  };
+}
+
+// A link by server-sent events, and by POST for one add at a time.
+function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
+  const abort = new AbortController(), { signal } = abort, adds = [], polled = [];
+  let streams = 0, posting = false, pollTimer;
+
+  async function follow(name) {
+    try {
+      const answer = await fetch(address(name, `/events?page=${page}`), { signal });
+      if (!answer.ok) return lost((await answer.json()).message);
+      const reader = answer.body.getReader(), decoder = new TextDecoder();
+      let text = "";
+      for (let piece; !(piece = await reader.read()).done;) {
+        heard();
+        const lines = (text + decoder.decode(piece.value, { stream: true })).split("\n");
+        text = lines.pop();
+        for (const line of lines) {
+          if (line.startsWith("data:")) heard({ ...JSON.parse(line.slice(5)), counter: name });
+        }
+      }
+    } catch { /* the stream broke */ }
+    lost();
+  }
+
+  async function poll() {
+    for (const name of polled) {
+      const answer = await ask(name);
+      if ("total" in answer) heard({ ...answer, type: "state", counter: name });
+    }
+    if (!signal.aborted) pollTimer = clock.setTimeout(poll, POLL_EVERY);
+  }
+
+  async function post() {
+    posting = true;
+    for (let add; !signal.aborted && (add = adds.shift());) {
+      const { id, counter, amount } = add;
+      const headers = { "content-type": "application/json", "idempotency-key": id };
+      const body = JSON.stringify({ amount });
+      const answer = await ask(counter, "/add", { method: "POST", headers, body, keepalive: true });
+      if (answer.error) heard({ ...answer, type: "error", id });
+      else if (answer.id === id) heard({ type: "ack", id });
+      else return lost();
+    }
+    posting = false;
+  }
+
+  const watch = (name) => {
+    if (streams++ < STREAMS_MAX) follow(name);
+    else if (polled.push(name) === 1) poll();
+  };
+  names().forEach(watch);
+  return {
+    add(add) {
+      adds.push(add);
+      if (!posting) post();
+    },
+    watch,
+    close() {
+      abort.abort();
+      clock.clearTimeout(pollTimer);
+    },
+  };
+}
+
+export function connect(url, options = {}) {
+  const { storage, random = Math.random, onchange, onerror, onstatus } = options;
+  const { fetch = globalThis.fetch, WebSocket = globalThis.WebSocket } = options;
+  const { locks = globalThis.navigator?.locks, clock = globalThis } = options;
+  const now = clock.now ?? Date.now;
+  const base = new URL(String(url).replace(/\/*$/, "/"), globalThis.location?.href);
+  const digit = () => Math.floor(random() * 36).toString(36);
+  const newId = () => Array.from({ length: 16 }, digit).join("");
+  const page = newId(); // one viewer, however often it connects
+
+  // name -> {name, total, settled, ahead, regions, synced, link, isTold}
+  const counters = new Map();
+  const names = () => [...counters.keys()];
+  const first = options.counters?.[0] ?? options.counter ?? "clicks";
+  const queue = openQueue(`counter ${base.href} `, newId(), { storage, locks, now });
+  let token = options.token ?? "", closed = false;
+
+  // ---- counters ----
+
+  function watch(name) {
+    if (counters.has(name)) return;
+    if (counters.size >= WATCHED_MAX) throw new RangeError(`over ${WATCHED_MAX} counters`);
+    counters.set(name, { name, settled: 0n, ahead: true, regions: {}, synced: false });
+    link?.watch(name);
+  }
+
+  function view({ name, total, settled, ahead, regions, synced }) {
+    const adds = queue.adds.filter(({ counter }) => counter === name);
+    const shown = adds.filter(({ state }) => ahead && (state === FRESH || state === SENT));
+    if (total !== undefined) total = integer(total + settled + sum(shown));
+    return { counter: name, total, waiting: size(adds), regions: { ...regions }, synced };
+  }
+
+  // Callbacks run later, so they may call this client.
+  const call = (callback, news) => { if (callback) queueMicrotask(() => callback(news)); };
+  function tell(counter) {
+    if (!onchange || counter.isTold) return;
+    counter.isTold = true;
+    queueMicrotask(() => {
+      counter.isTold = false;
+      onchange(view(counter));
+    });
+  }
+
+  // The server's total contains every add that it answered before.
+  function take({ type, counter: name = first, total, regions, synced }) {
+    const counter = counters.get(name);
+    if (!counter) return;
+    Object.assign(counter, { total: BigInt(total), settled: 0n, synced: synced ?? counter.synced });
+    if (type === "state") counter.regions = {};
+    for (const [code, region] of Object.entries(regions)) {
+      counter.regions[code] = { ...region, value: integer(BigInt(region.value)) };
+    }
+    if (counter.link !== link) {
+      // The answer to a POST may come after a total that contains its add.
+      Object.assign(counter, { link, ahead: !link.listening });
+      for (const add of queue.adds.filter(({ counter }) => counter === name)) {
+        if (add.state !== FRESH) add.state = UNCERTAIN;
+      }
+      if (!link.opened) {
+        link.opened = true;
+        if (!link.listening) blocked = 0;
+        status("live");
+      }
+      flush();
+    }
+    tell(counter);
+  }
+
+  // ---- adds ----
+
+  function flush() {
+    for (const add of queue.adds.slice(0, WINDOW)) {
+      if (!link || add.link === link || counters.get(add.counter)?.link !== link) continue;
+      add.link = link;
+      if (add.state === FRESH) add.state = SENT;
+      link.add(add);
+    }
+  }
+
+  // Adds of a closed page have come.
+  function moved() {
+    for (const { counter } of queue.adds) if (counters.size < WATCHED_MAX) watch(counter);
+    flush();
+    for (const counter of counters.values()) tell(counter);
+  }
+
+  function answered({ type, id, repeated, error, message }) {
+    const add = queue.adds.find((add) => add.id === id), counter = counters.get(add?.counter);
+    if (!add) return;
+    if (RETRIED.includes(error)) {
+      clock.setTimeout(() => { add.link = null; flush(); }, RETRY * (1 + random()));
+      return;
+    }
+    if (repeated === false && add.state !== APPLIED) {
+      add.state = APPLIED;
+      counter.settled += BigInt(add.amount);
+    }
+    if (type !== "applied") {
+      const isDone = !error || error === "cannot_tell", { amount } = add;
+      if (!isDone) call(onerror, { error, message, id, counter: counter.name, amount });
+      queue.remove(add, isDone);
+    }
+    flush();
+    tell(counter);
+  }
+
+  function add(amount = 1, name = first) {
+    if (closed) throw new Error("this client is closed");
+    if (!Number.isInteger(amount) || !amount || Math.abs(amount) > AMOUNT_MAX) {
+      throw new RangeError(`an amount is an integer within ±${AMOUNT_MAX}, and not 0`);
+    }
+    watch(name);
+    const done = queue.push(name, amount);
+    if (!done) {
+      const message = `${QUEUE_MAX} adds wait for an answer`;
+      call(onerror, { error: "queue_full", message, counter: name, amount });
+      return Promise.resolve(false);
+    }
+    flush();
+    hurry();
+    tell(counters.get(name));
+    return done;
+  }
+
+  // ---- the link ----
+
+  let link = null; // {listening, opened}, and the functions of its transport
+  let plain = !WebSocket; // no socket is tried: this runtime or this server lacks what it takes
+  let attempts = 0, blocked = 0, triedAt = -Infinity, retryAt, retryTimer, timer, said;
+
+  function status(state, why) {
+    const transport = link && { transport: link.listening ? "events" : "socket" };
+    const news = { state, ...transport, ...(why && { why }) };
+    if (said !== (said = JSON.stringify(news))) call(onstatus, news);
+  }
+
+  function start(listening) {
+    if (closed || link) return;
+    clock.clearTimeout(retryTimer);
+    triedAt = now();
+    const mine = (link = { listening, watch() {}, close() {} });
+    status("connecting");
+    within(ANSWER_MAX, drop);
+    const heard = (message) => {
+      if (mine !== link) return;
+      if (listening) within(QUIET_MAX, drop);
+      else within(PING_EVERY, () => { link.ping(); within(ANSWER_MAX, drop); });
+      if (message) hear(message);
+    };
+    const lost = (why) => { if (mine === link) drop(why); };
+    const given = { WebSocket, fetch, clock, base, address, ask, page, names, heard, lost };
+    try {
+      Object.assign(mine, listening ? openEvents(given) : openSocket(given));
+    } catch { lost(); }
+  }
+
+  function within(ms, run) {
+    clock.clearTimeout(timer);
+    timer = clock.setTimeout(() => run(), ms);
+  }
+
+  function hear(message) {
+    if (message.type === "state" || message.type === "change") take(message);
+    else if (message.id) answered(message);
+    else if (message.type === "error" && counters.size > 1) {
+      // This server follows one counter on a socket.
+      plain = true;
+      drop();
+      retryIn(0);
+    }
+  }
+
+  function drop(why) {
+    const old = link;
+    link = null;
+    clock.clearTimeout(timer);
+    old?.close();
+    if (!old || closed) return;
+    if (old.opened && now() - triedAt > WAIT_MAX) attempts = 0;
+    const longest = Math.min(WAIT_MAX, FIRST_MAX * 2 ** attempts++);
+    retryIn(WAIT_MIN + random() * (longest - WAIT_MIN));
+    status("waiting", why);
+    if (!old.opened && !old.listening) askWhy();
+  }
+
+  function retryIn(ms) {
+    clock.clearTimeout(retryTimer);
+    retryAt = now() + ms;
+    retryTimer = clock.setTimeout(() => start(plain), ms);
+  }
+
+  function hurry() {
+    const at = Math.max(now(), triedAt + HURRY);
+    if (!link && !closed && at < retryAt) retryIn(at - now());
+  }
+
+  // A failed socket gives no reason. An HTTP request to the same node does.
+  async function askWhy() {
+    const { total, message } = await ask(first);
+    if (link || closed) return;
+    if (total !== undefined) start(plain || ++blocked >= BLOCKED_MAX);
+    else if (message) status("waiting", message);
+  }
+
+  // ---- HTTP ----
+
+  const address = (name, path) =>
+    new URL(`api/counters/${encodeURIComponent(name)}${path}`, base).href;
+
+  // The JSON of an answer. {} if there was none.
+  async function ask(name, path = "", request = {}) {
+    const abort = new AbortController();
+    const late = clock.setTimeout(() => abort.abort(), ANSWER_MAX);
+    const headers = { ...request.headers, "counter-token": token };
+    try {
+      const given = { ...request, headers, signal: abort.signal };
+      const answer = await fetch(address(name, path), given);
+      const body = await answer.json();
+      token = body.error === "bad_token" ? "" : answer.headers.get("counter-token") ?? token;
+      return body;
+    } catch {
+      return {};
+    } finally { clock.clearTimeout(late); }
+  }
+
+  async function read(name = first) {
+    const { total, regions, error, message = "no answer" } = await ask(name);
+    if (total === undefined) throw Object.assign(new Error(message), { error });
+    return { total: integer(BigInt(total)), regions };
+  }
+
+  function close() {
+    if (closed) return;
+    closed = true;
+    drop();
+    clock.clearTimeout(retryTimer);
+    globalThis.removeEventListener?.("online", hurry);
+    queue.close();
+    status("closed");
+  }
+
+  [first, ...(options.counters ?? [])].forEach(watch);
+  queue.takeOver(moved);
+  globalThis.addEventListener?.("online", hurry);
+  start(plain);
+
+  return {
+    add, watch, read, close,
+    total: (name = first) => counters.has(name) ? view(counters.get(name)).total : undefined,
+    get waiting() { return size(queue.adds); },
+    get token() { return token; },
+  };
+}
