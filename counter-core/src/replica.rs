@@ -8,6 +8,7 @@ use crate::error::{AddError, JoinError};
 use crate::lattice::amounts::{Amounts, NEARLY_FULL};
 use crate::lattice::counter_map::{CounterMap, Joined};
 use crate::lattice::delta::{Delta, Span};
+use crate::lattice::digest::StateHash;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::Version;
 use crate::pending::block::{Block, DirtySet, Wake};
@@ -77,12 +78,15 @@ impl Replica {
         Self::with_map(id, region, CounterMap::new())
     }
 
-    /// A replica that goes on from a map: what was loaded from a disk, or one with other bounds.
+    /// A replica that continues from a map, such as one that was loaded from a disk, or one with
+    /// other bounds. Writes its record unless the map has it already.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, AddError> {
-        map.set_region(id, region)?;
+        if map.record(id).is_none_or(|record| record.region != region) {
+            map.set_region(id, region)?;
+        }
         let wake: Wake = Arc::new(|| {});
         Ok(Self {
             id,
@@ -114,8 +118,18 @@ impl Replica {
         &self.map
     }
 
-    /// For what brings caches up to date, such as [`CounterMap::state_hash`].
-    pub fn map_mut(&mut self) -> &mut CounterMap {
+    /// Flushes, and gives the map back. Handles that are still around add to nothing from now on.
+    pub fn into_map(mut self) -> CounterMap {
+        self.flush();
+        self.map
+    }
+
+    /// The hash of the whole state, as [`CounterMap::state_hash`].
+    pub fn state_hash(&mut self) -> StateHash {
+        self.map.state_hash()
+    }
+
+    pub(crate) fn map_mut(&mut self) -> &mut CounterMap {
         &mut self.map
     }
 

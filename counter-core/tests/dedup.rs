@@ -471,10 +471,10 @@ fn every_id_counts_once_when_all_have_met() {
             .filter(|(id, _)| *id != "plain")
             .map(|(_, amount)| i128::from(*amount))
             .sum();
-        let hash = world.nodes[0].map_mut().state_hash();
+        let hash = world.nodes[0].state_hash();
         for node in &mut world.nodes {
             assert_eq!(node.total("clicks") + node.total("likes"), expected, "seed {seed}");
-            assert_eq!(node.map_mut().state_hash(), hash, "seed {seed}");
+            assert_eq!(node.state_hash(), hash, "seed {seed}");
             let mut rebuilt = CounterMap::new();
             rebuilt.join_delta(&Delta::decode(&node.map().encode()).unwrap()).unwrap();
             let mut joined = CounterMap::new();

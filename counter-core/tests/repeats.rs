@@ -29,7 +29,7 @@ fn meet(a: &mut Replica, b: &mut Replica) {
         send(a, b);
         send(b, a);
     }
-    assert_eq!(a.map_mut().state_hash(), b.map_mut().state_hash());
+    assert_eq!(a.state_hash(), b.state_hash());
 }
 
 /// The next incarnation of a node, which claims the one before.
@@ -555,12 +555,12 @@ impl Story {
             self.nodes[at].replica.add_once(&id, &id, amount).unwrap();
         }
         self.meet_all();
-        let hash = self.nodes[0].replica.map_mut().state_hash();
+        let hash = self.nodes[0].replica.state_hash();
         for node in &mut self.nodes {
             for (id, amount) in &self.sent {
                 assert_eq!(node.replica.total(id), i128::from(*amount), "seed {seed}, {id}");
             }
-            assert_eq!(node.replica.map_mut().state_hash(), hash, "seed {seed}");
+            assert_eq!(node.replica.state_hash(), hash, "seed {seed}");
         }
         assert!(
             self.nodes[0].replica.map().replicas().all(|replica| ids.contains(&replica)),

@@ -495,7 +495,7 @@ fn run(seed: u64, rules: Rules) -> Outcome {
     let states: Vec<_> = world
         .nodes
         .iter_mut()
-        .map(|node| (node.replica.map().version_vector(), node.replica.map_mut().state_hash()))
+        .map(|node| (node.replica.map().version_vector(), node.replica.state_hash()))
         .collect();
     let left = world
         .nodes

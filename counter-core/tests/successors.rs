@@ -81,7 +81,7 @@ fn what_a_incarnation_had_alone_and_brings_too_late_holds_nothing_up_and_counts_
     bring(&successor, &mut third);
     bring(&successor, &mut back);
     let states = [successor, third, back]
-        .map(|mut replica| (replica.map().replicas().count(), replica.map_mut().state_hash()));
+        .map(|mut replica| (replica.map().replicas().count(), replica.state_hash()));
     assert!(states.iter().all(|state| *state == states[0] && state.0 == 3), "{states:?}");
 }
 
@@ -132,10 +132,9 @@ fn what_an_successor_took_over_counts_for_its_own_room_so_rebasing_always_fits()
     let key = successor.map().key("clicks", "ord").unwrap();
     let own = successor.id();
     // As if it had gone on counting for years before the fold.
-    successor
-        .map_mut()
-        .change_key(own, key, Amounts { increments: CELL_MAX / 4 + 1, decrements: 0 })
-        .unwrap();
+    let mut map = successor.into_map();
+    map.change_key(own, key, Amounts { increments: CELL_MAX / 4 + 1, decrements: 0 }).unwrap();
+    let mut successor = Replica::with_map(own, "ord", map).unwrap();
     let total = successor.total("clicks");
     assert_eq!(
         (successor.add("clicks", 1), successor.counter("clicks").unwrap().add(1)),

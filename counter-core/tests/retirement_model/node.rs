@@ -74,7 +74,7 @@ impl Node {
         let replica = Replica::new(id, REGION).unwrap();
         Self {
             id,
-            map: replica.map().clone(),
+            map: replica.into_map(),
             spoken: BTreeMap::from([(id, Default::default())]),
             digests: BTreeMap::new(),
             work: None,
@@ -95,10 +95,10 @@ impl Node {
 
     /// Runs the real replica from where this node stands.
     fn run<T>(&mut self, act: impl FnOnce(&mut Replica) -> T) -> T {
-        let mut replica = Replica::new(self.id, REGION).unwrap();
-        std::mem::swap(replica.map_mut(), &mut self.map);
+        let map = std::mem::take(&mut self.map);
+        let mut replica = Replica::with_map(self.id, REGION, map).unwrap();
         let result = act(&mut replica);
-        std::mem::swap(replica.map_mut(), &mut self.map);
+        self.map = replica.into_map();
         result
     }
 

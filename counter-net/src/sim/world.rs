@@ -276,12 +276,10 @@ impl Sim {
         let pending = self.up().any(|(_, alive)| alive.replica.has_pending());
         let mut alive = self.hosts.iter_mut().filter_map(|host| host.alive.as_mut());
         let Some(first) = alive.next() else { return true };
-        let (seen, hash) =
-            (first.replica.map().version_vector(), first.replica.map_mut().state_hash());
+        let (seen, hash) = (first.replica.map().version_vector(), first.replica.state_hash());
         !pending
             && alive.all(|node| {
-                node.replica.map().version_vector() == seen
-                    && node.replica.map_mut().state_hash() == hash
+                node.replica.map().version_vector() == seen && node.replica.state_hash() == hash
             })
     }
 
@@ -345,7 +343,7 @@ impl Sim {
 
     /// A node's state hash; `None` where it is down.
     pub fn state_hash(&mut self, host: usize) -> Option<StateHash> {
-        self.hosts[host].alive.as_mut().map(|alive| alive.replica.map_mut().state_hash())
+        self.hosts[host].alive.as_mut().map(|alive| alive.replica.state_hash())
     }
 
     /// How many nodes were ever started.

@@ -87,7 +87,7 @@ mod tests {
             (one.id(), one.version(), one.total("clicks")),
             (other.id(), other.version(), other.total("clicks"))
         );
-        assert_eq!(one.map_mut().state_hash(), other.map_mut().state_hash());
+        assert_eq!(one.state_hash(), other.state_hash());
         let nothing = VersionVector::new();
         let bytes = |replica: &Replica| replica.map().delta_since(&nothing).encode();
         assert_eq!(bytes(&one), bytes(&other));
