@@ -2,14 +2,13 @@
 //! what became of the state.
 
 use std::fmt;
-use std::string::String;
 
 use crate::replica_id::ReplicaId;
 
 /// Why an add, a subtraction or a reset was refused. The counter is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AddError {
+pub enum WriteError {
     /// The amount was 0 or above [`AMOUNT_MAX`](crate::AMOUNT_MAX).
     AmountOutOfRange,
     /// This writer's own cell has no room left: a cell counts to [`CELL_MAX`](crate::CELL_MAX) and
@@ -25,16 +24,11 @@ pub enum AddError {
     TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
-    /// The store around the replica cannot be written, mostly because the disk is full.
-    StoreFailing,
-    /// The node around the replica has stopped: what is added now would go nowhere.
-    Stopped,
-    /// The node around the replica has not caught up with the others: it does not know yet all that
-    /// a reset would have to clear.
-    NotCaughtUp,
+    /// This replica has left: it said how far it wrote, and writes nothing after that.
+    Left,
 }
 
-impl fmt::Display for AddError {
+impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AmountOutOfRange => "the amount must be between 1 and 2^32; nothing was added",
@@ -46,17 +40,12 @@ impl fmt::Display for AddError {
                  exists, or raise counters_max on every node"
             }
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
-            Self::NotCaughtUp => {
-                "this node has not caught up with the others yet, so it does not know all that there is to reset; nothing was reset: try again \
-                 once it is ready. On a copied data directory, start it with --restored if that is all that is left of the cluster"
-            }
-            Self::Stopped => "the node has stopped; nothing was added: add at another node, or start this one again",
-            Self::StoreFailing => "the data directory cannot be written, mostly because the disk is full; nothing was added",
+            Self::Left => "this replica has left and writes nothing more; nothing was added",
         })
     }
 }
 
-impl std::error::Error for AddError {}
+impl std::error::Error for WriteError {}
 
 /// Why a whole delta was refused. The state is unchanged and no span was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ mod replica_id;
 
 pub use codec::{DECODE_FACTOR, FORMAT};
 pub use dedup::{CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once};
-pub use error::{AddError, DecodeError, JoinError, StagingError};
+pub use error::{DecodeError, JoinError, StagingError, WriteError};
 pub use incarnation::record::Record;
 pub use incarnation::work::Inheritance;
 pub use lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::dedup::Clients;
-use crate::error::{AddError, JoinError};
+use crate::error::{JoinError, WriteError};
 use crate::lattice::amounts::{Amounts, NEARLY_FULL};
 use crate::lattice::counter_map::{CounterMap, Joined};
 use crate::lattice::delta::{Delta, Span};
@@ -74,7 +74,7 @@ impl Replica {
     ///
     /// # Errors
     /// `NameOutOfRange` where the region's name is too long.
-    pub fn new(id: ReplicaId, region: &str) -> Result<Self, AddError> {
+    pub fn new(id: ReplicaId, region: &str) -> Result<Self, WriteError> {
         Self::with_map(id, region, CounterMap::new())
     }
 
@@ -83,7 +83,7 @@ impl Replica {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, AddError> {
+    pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, WriteError> {
         if map.record(id).is_none_or(|record| record.region != region) {
             map.set_region(id, region)?;
         }
@@ -144,7 +144,7 @@ impl Replica {
     ///
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`: no handle was made.
-    pub fn counter(&mut self, counter: &str) -> Result<CounterHandle, AddError> {
+    pub fn counter(&mut self, counter: &str) -> Result<CounterHandle, WriteError> {
         let at = self.number(counter)?;
         Ok(CounterHandle::new(self.blocks[at / CHUNK].clone(), at % CHUNK))
     }
@@ -155,7 +155,7 @@ impl Replica {
     /// # Errors
     /// As [`CounterHandle::add`] and [`handle`](Self::handle); nothing was added.
     #[inline]
-    pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
+    pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
         let at = self.number_with_local(counter)?;
         self.local.raise(at, Part::Increments, amount)
     }
@@ -165,13 +165,13 @@ impl Replica {
     /// # Errors
     /// As [`add`](Self::add).
     #[inline]
-    pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
+    pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
         let at = self.number_with_local(counter)?;
         self.local.raise(at, Part::Decrements, amount)
     }
 
     #[inline]
-    fn number(&mut self, counter: &str) -> Result<usize, AddError> {
+    fn number(&mut self, counter: &str) -> Result<usize, WriteError> {
         match self.find(counter) {
             Some(at) => Ok(at),
             None => self.new_handle(counter),
@@ -187,7 +187,7 @@ impl Replica {
 
     /// As [`number`](Self::number), with room for what is pending by name.
     #[inline]
-    fn number_with_local(&mut self, counter: &str) -> Result<usize, AddError> {
+    fn number_with_local(&mut self, counter: &str) -> Result<usize, WriteError> {
         let at = self.number(counter)?;
         if at >= self.local.len() {
             self.grow_local();
@@ -204,7 +204,7 @@ impl Replica {
     }
 
     #[cold]
-    fn new_handle(&mut self, counter: &str) -> Result<usize, AddError> {
+    fn new_handle(&mut self, counter: &str) -> Result<usize, WriteError> {
         let key = self.map.intern(counter, &self.region)?;
         let (at, number) = (self.keys.len(), self.map.counter_of(key) as usize);
         self.keys.push(key);
@@ -226,7 +226,7 @@ impl Replica {
     ///
     /// # Errors
     /// `NameOutOfRange` never: the region was accepted before.
-    pub fn renew(&mut self, id: ReplicaId) -> Result<Vec<KeyId>, AddError> {
+    pub fn renew(&mut self, id: ReplicaId) -> Result<Vec<KeyId>, WriteError> {
         let changed =
             if self.map.is_ended(self.id) { self.map.unlearn(self.id) } else { Vec::new() };
         self.map.set_region(id, &self.region)?;
@@ -346,14 +346,14 @@ impl Replica {
     /// the version of the change.
     ///
     /// # Errors
-    /// As [`CounterMap::reset`].
-    pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
+    /// `Left`, or as [`CounterMap::reset`].
+    pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, WriteError> {
         if let Some(at) = self.find(counter) {
             self.blocks[at / CHUNK].tell_through(Place::of(at % CHUNK));
         }
         self.flush();
         if self.has_left() {
-            return Err(AddError::Stopped);
+            return Err(WriteError::Left);
         }
         self.map.reset(self.id, counter, region)
     }
@@ -401,12 +401,16 @@ impl Replica {
     }
 
     /// The key of a counter here, where the own cell has room for an amount of this sign.
-    pub(crate) fn key_with_room(&mut self, counter: &str, amount: i64) -> Result<KeyId, AddError> {
+    pub(crate) fn key_with_room(
+        &mut self,
+        counter: &str,
+        amount: i64,
+    ) -> Result<KeyId, WriteError> {
         let at = self.number(counter)?;
         let key = self.keys[at];
         let Room { increments_full, decrements_full } = room(&self.map, self.id, key);
         match if amount > 0 { increments_full } else { decrements_full } {
-            true => Err(AddError::CellFull),
+            true => Err(WriteError::CellFull),
             false => Ok(key),
         }
     }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use counter_core::{
-    AddError, CounterMap, DEDUP_ENTRIES_MAX, Delta, Once, Replica, ReplicaId, Staging,
-    VersionVector,
+    CounterMap, DEDUP_ENTRIES_MAX, Delta, Once, Replica, ReplicaId, Staging, VersionVector,
+    WriteError,
 };
 
 const NOTHING: VersionVector = VersionVector::new();
@@ -114,12 +114,12 @@ fn hundreds_of_adds_sent_again_to_a_node_that_could_not_know_count_once_when_bot
 #[test]
 fn an_add_with_an_id_that_is_refused_is_not_added_and_may_be_sent_again() {
     let mut ord = replica(1, 1);
-    assert_eq!(ord.add_once("", "clicks", 1), Err(AddError::IdOutOfRange));
-    assert_eq!(ord.add_once(&"x".repeat(65), "clicks", 1), Err(AddError::IdOutOfRange));
+    assert_eq!(ord.add_once("", "clicks", 1), Err(WriteError::IdOutOfRange));
+    assert_eq!(ord.add_once(&"x".repeat(65), "clicks", 1), Err(WriteError::IdOutOfRange));
     for amount in [0, (1 << 32) + 1, i64::MIN] {
-        assert_eq!(ord.add_once("one", "clicks", amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(ord.add_once("one", "clicks", amount), Err(WriteError::AmountOutOfRange));
     }
-    assert_eq!(ord.add_once("one", "", 1), Err(AddError::NameOutOfRange));
+    assert_eq!(ord.add_once("one", "", 1), Err(WriteError::NameOutOfRange));
     assert_eq!(ord.total("clicks"), 0);
     assert_eq!(
         ord.add_once("one", "clicks", -5),

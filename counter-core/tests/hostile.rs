@@ -403,7 +403,7 @@ fn is_refused_or_sound(bytes: &[u8]) {
     let _ = held().repair(&delta);
     for replica in delta.replicas() {
         map.add(replica, "clicks", "ord", 1)
-            .map_err(|error| assert_eq!(error, counter_core::AddError::CellFull))
+            .map_err(|error| assert_eq!(error, counter_core::WriteError::CellFull))
             .ok();
     }
 }

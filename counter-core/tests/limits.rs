@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use counter_core::{
-    AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, REPLICAS_MAX,
-    Replica, ReplicaId, VersionVector,
+    AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, JoinError, NAME_BYTES_MAX, REPLICAS_MAX, Replica,
+    ReplicaId, VersionVector, WriteError,
 };
 
 const ME: ReplicaId = ReplicaId::new(1, 1);
@@ -17,11 +17,11 @@ fn amounts_are_one_to_two_to_the_32() {
     let mut replica = Replica::new(ME, "ord").unwrap();
     let handle = replica.counter("clicks").unwrap();
     for amount in [0, AMOUNT_MAX + 1, u64::MAX] {
-        assert_eq!(map.add(ME, "clicks", "ord", amount), Err(AddError::AmountOutOfRange));
-        assert_eq!(map.subtract(ME, "clicks", "ord", amount), Err(AddError::AmountOutOfRange));
-        assert_eq!(handle.add(amount), Err(AddError::AmountOutOfRange));
-        assert_eq!(handle.subtract(amount), Err(AddError::AmountOutOfRange));
-        assert_eq!(replica.add("clicks", amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(map.add(ME, "clicks", "ord", amount), Err(WriteError::AmountOutOfRange));
+        assert_eq!(map.subtract(ME, "clicks", "ord", amount), Err(WriteError::AmountOutOfRange));
+        assert_eq!(handle.add(amount), Err(WriteError::AmountOutOfRange));
+        assert_eq!(handle.subtract(amount), Err(WriteError::AmountOutOfRange));
+        assert_eq!(replica.add("clicks", amount), Err(WriteError::AmountOutOfRange));
     }
     assert_eq!(
         (map, replica.has_pending(), replica.total("clicks")),
@@ -35,10 +35,10 @@ fn amounts_are_one_to_two_to_the_32() {
 fn names_have_1_to_255_bytes_and_regions_may_be_empty() {
     let mut map = CounterMap::new();
     let (longest, too_long) = ("n".repeat(NAME_BYTES_MAX), "n".repeat(NAME_BYTES_MAX + 1));
-    assert_eq!(map.add(ME, "", "ord", 1), Err(AddError::NameOutOfRange));
-    assert_eq!(map.add(ME, &too_long, "ord", 1), Err(AddError::NameOutOfRange));
-    assert_eq!(map.add(ME, "clicks", &too_long, 1), Err(AddError::NameOutOfRange));
-    assert_eq!(map.set_region(ME, &too_long), Err(AddError::NameOutOfRange));
+    assert_eq!(map.add(ME, "", "ord", 1), Err(WriteError::NameOutOfRange));
+    assert_eq!(map.add(ME, &too_long, "ord", 1), Err(WriteError::NameOutOfRange));
+    assert_eq!(map.add(ME, "clicks", &too_long, 1), Err(WriteError::NameOutOfRange));
+    assert_eq!(map.set_region(ME, &too_long), Err(WriteError::NameOutOfRange));
     assert!(Replica::new(ME, &too_long).is_err());
     assert_eq!(map, CounterMap::new());
     map.add(ME, &longest, &longest, 1).unwrap();
@@ -54,7 +54,7 @@ fn counters_max_refuses_the_own_new_and_twice_of_it_a_whole_delta() {
     let mut small = CounterMap::with_bounds(2, 2);
     small.add(ME, "a", "ord", 1).unwrap();
     small.add(ME, "b", "ord", 1).unwrap();
-    assert_eq!(small.add(ME, "c", "ord", 1), Err(AddError::TooManyCounters));
+    assert_eq!(small.add(ME, "c", "ord", 1), Err(WriteError::TooManyCounters));
     small.add(ME, "a", "ord", 1).unwrap();
     small.add(ME, "a", "fra", 1).expect("a counter that exists, in a region that is new");
     let hash = small.state_hash();
@@ -85,7 +85,7 @@ fn an_amount_that_does_not_fit_makes_no_cell() {
     let key = map.intern("clicks", "ord").unwrap();
     assert_eq!(
         map.change_key(ME, key, Amounts { increments: CELL_MAX + 1, decrements: 0 }),
-        Err(AddError::CellFull)
+        Err(WriteError::CellFull)
     );
     assert_eq!(
         (map.cell_count(), map.seen_of(ME), map.state_hash()),
@@ -105,8 +105,8 @@ fn with_amount(amount: u64) -> CounterMap {
 fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
     let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
     let handle = replica.counter("clicks").unwrap();
-    assert_eq!(handle.add(5), Err(AddError::CellFull));
-    assert_eq!(replica.add("clicks", 5), Err(AddError::CellFull));
+    assert_eq!(handle.add(5), Err(WriteError::CellFull));
+    assert_eq!(replica.add("clicks", 5), Err(WriteError::CellFull));
     handle.subtract(3).unwrap();
     replica.flush();
     assert_eq!(replica.total("clicks"), i128::from(CELL_MAX) - 3);
@@ -125,7 +125,7 @@ fn a_full_cell_refuses_the_adds_of_every_thread() {
         })
     });
     let results = results.map(|thread| thread.join().unwrap());
-    assert_eq!(results, [Err(AddError::CellFull); 8]);
+    assert_eq!(results, [Err(WriteError::CellFull); 8]);
     replica.flush();
     assert_eq!((replica.total("likes"), replica.total("clicks")), (160_000, i128::from(CELL_MAX)));
     assert!(!replica.has_pending());
@@ -151,8 +151,8 @@ fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
         replica.flush();
         assert_eq!(replica.map().total("clicks"), expected as i128, "what was let in was written");
     }
-    assert_eq!(refusals.first(), Some(&AddError::NotFlushed));
-    assert_eq!(refusals.last(), Some(&AddError::CellFull));
+    assert_eq!(refusals.first(), Some(&WriteError::NotFlushed));
+    assert_eq!(refusals.last(), Some(&WriteError::CellFull));
     assert!(expected <= u128::from(CELL_MAX));
     handle.subtract(1).unwrap();
 }
@@ -265,7 +265,7 @@ fn a_join_takes_twice_as_many_counters_in_any_region() {
     other.join_delta(&one.delta_since(&other.version_vector())).unwrap();
     one.join_delta(&delta).unwrap();
     assert_eq!((one.counter_count(), one.key_count(), one.digest()), (4, 6, other.digest()));
-    assert_eq!(one.add(ME, "e", "ord", 1), Err(AddError::TooManyCounters));
+    assert_eq!(one.add(ME, "e", "ord", 1), Err(WriteError::TooManyCounters));
     one.add(ME, "d", "ord", 1).expect("a counter that a join brought");
     let mut third = CounterMap::new();
     third.add(OTHER, "e", "ord", 1).unwrap();

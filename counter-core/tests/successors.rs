@@ -2,8 +2,8 @@
 //! value is wrong, and what cannot be taken over stays.
 
 use counter_core::{
-    AddError, Amounts, CELL_MAX, CounterMap, DEDUP_ENTRIES_MAX, Inheritance, Once, Replica,
-    ReplicaId,
+    Amounts, CELL_MAX, CounterMap, DEDUP_ENTRIES_MAX, Inheritance, Once, Replica, ReplicaId,
+    WriteError,
 };
 
 const fn incarnation(node: u64) -> ReplicaId {
@@ -113,7 +113,7 @@ fn an_incarnation_whose_amounts_find_no_room_stays_and_counts_and_the_others_are
     );
     let mut alone = successor.inheritance(None).unwrap();
     let version = successor.version();
-    assert_eq!(successor.absorb(&mut alone, 1), Err(AddError::CellFull));
+    assert_eq!(successor.absorb(&mut alone, 1), Err(WriteError::CellFull));
     assert_eq!(alone.incarnations(), [large.id()]);
     assert_eq!(
         (successor.version(), successor.total("clicks")),
@@ -138,7 +138,7 @@ fn what_an_successor_took_over_counts_for_its_own_room_so_rebasing_always_fits()
     let total = successor.total("clicks");
     assert_eq!(
         (successor.add("clicks", 1), successor.counter("clicks").unwrap().add(1)),
-        (Err(AddError::CellFull), Err(AddError::CellFull))
+        (Err(WriteError::CellFull), Err(WriteError::CellFull))
     );
     successor.subtract("clicks", 1).unwrap();
     successor.flush();

@@ -1,7 +1,9 @@
 //! The four traps of `crdts::Map` with counters in it: each shows what `crdts` 7.3.2 does, and that
 //! ours comes out right.
 
-use counter_core::{AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, ReplicaId, VersionVector};
+use counter_core::{
+    AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, ReplicaId, VersionVector, WriteError,
+};
 use crdts::{CmRDT, CvRDT, Map, PNCounter};
 
 type Regions = Map<&'static str, PNCounter<u8>, u8>;
@@ -131,7 +133,7 @@ fn an_add_that_does_not_fit_says_so() {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "eu").unwrap();
     map.change_key(replica(1), key, Amounts { increments: CELL_MAX, decrements: 0 }).unwrap();
-    assert_eq!(map.add(replica(1), "clicks", "eu", 1), Err(AddError::CellFull));
+    assert_eq!(map.add(replica(1), "clicks", "eu", 1), Err(WriteError::CellFull));
     assert_eq!(
         map.add(replica(2), "clicks", "eu", AMOUNT_MAX),
         Ok(1),

@@ -11,7 +11,7 @@ use crate::dedup::entry::{
     Add, Chunk, Entry, Forgotten, ID_CHUNK, Id, Kind, Look, Said, Single, Source, chunk_name,
     client_of,
 };
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
 use crate::lattice::counter_map::Stance;
 use crate::lattice::keys::KeyId;
@@ -92,11 +92,11 @@ impl Replica {
     /// assert_eq!(fra.total("clicks"), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn add_once(&mut self, id: &str, counter: &str, amount: i64) -> Result<Once, AddError> {
+    pub fn add_once(&mut self, id: &str, counter: &str, amount: i64) -> Result<Once, WriteError> {
         let text = id;
         let id = Id::read(text)?;
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
-            return Err(AddError::AmountOutOfRange);
+            return Err(WriteError::AmountOutOfRange);
         }
         // What this replica took back itself it took back for a copy that it held, even where that
         // one's entry is forgotten by now.
@@ -109,7 +109,7 @@ impl Replica {
             Look::New => {}
         }
         if self.has_left() {
-            return Err(AddError::Stopped);
+            return Err(WriteError::Left);
         }
         let key = self.key_with_room(counter, amount)?;
         self.raise_now(key, amount)?;
@@ -152,7 +152,7 @@ impl Replica {
     }
 
     /// Writes an amount into the own cell at once; its entry follows before anybody looks.
-    fn raise_now(&mut self, key: KeyId, amount: i64) -> Result<(), AddError> {
+    fn raise_now(&mut self, key: KeyId, amount: i64) -> Result<(), WriteError> {
         let size = amount.unsigned_abs();
         let by = match amount > 0 {
             true => Amounts { increments: size, decrements: 0 },

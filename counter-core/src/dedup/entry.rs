@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -395,9 +395,9 @@ pub(crate) enum Id<'a> {
 impl<'a> Id<'a> {
     /// `<client>:<sequence>` where what follows the last colon is a decimal number without leading
     /// zeros, else a single id.
-    pub(crate) fn read(id: &'a str) -> Result<Self, AddError> {
+    pub(crate) fn read(id: &'a str) -> Result<Self, WriteError> {
         if id.is_empty() || id.len() > ID_BYTES_MAX {
-            return Err(AddError::IdOutOfRange);
+            return Err(WriteError::IdOutOfRange);
         }
         let parts = id.rsplit_once(':').filter(|(client, digits)| {
             let shortest = digits.len() == 1 || !digits.starts_with('0');

@@ -3,7 +3,7 @@
 
 use std::vec::Vec;
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::incarnation::record::Folded;
 use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
@@ -144,7 +144,11 @@ impl Replica {
     /// # Errors
     /// `CellFull` where no incarnation is left in the round, or the successor's own amounts have
     /// come near 2^62 since it began: what does not fit was not taken, what came before it was.
-    pub fn absorb(&mut self, work: &mut Inheritance, bytes_max: usize) -> Result<usize, AddError> {
+    pub fn absorb(
+        &mut self,
+        work: &mut Inheritance,
+        bytes_max: usize,
+    ) -> Result<usize, WriteError> {
         let id = self.id();
         let begun = match work.begun {
             Some(begun) => begun,
@@ -215,11 +219,11 @@ impl Replica {
     /// Before the first cell it goes on record that these incarnations are being taken over, so
     /// that who claims them later leaves them alone; and what they had folded themselves, or it
     /// would come back with a late copy. Returns the version after which the round writes cells.
-    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, AddError> {
+    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, WriteError> {
         let id = self.id();
         let fitting = self.map().fitting(id, &work.incarnations);
         if fitting.is_empty() {
-            return Err(AddError::CellFull);
+            return Err(WriteError::CellFull);
         }
         work.incarnations = fitting;
         let (incarnations, inherited) =

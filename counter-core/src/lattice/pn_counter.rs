@@ -20,7 +20,7 @@ use crate::replica_id::ReplicaId;
 /// assert_eq!(ord.value(), 3);
 /// ord.join(&ord.clone());
 /// assert_eq!(ord.value(), 3);
-/// # Ok::<(), counter_core::AddError>(())
+/// # Ok::<(), counter_core::WriteError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PnCounter {

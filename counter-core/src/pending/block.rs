@@ -10,7 +10,7 @@
 //! lane, which has slots of its own for the counters of the block. So these do not wait for each
 //! other's cache lines, and a million counters that are added to now and then have the base alone.
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::bitmap::Bitmap;
 use crate::pending::lane::{LANES, lane};
@@ -150,9 +150,9 @@ impl Block {
         place: Place,
         part: impl Fn(&Slot) -> &AtomicU64,
         amount: u64,
-    ) -> Result<(), AddError> {
+    ) -> Result<(), WriteError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
-            return Err(AddError::AmountOutOfRange);
+            return Err(WriteError::AmountOutOfRange);
         }
         if self.gate.0.load(Ordering::Relaxed) != OPEN {
             return self.raise_in(lane(), place, part, amount);
@@ -169,7 +169,7 @@ impl Block {
         place: Place,
         part: impl Fn(&Slot) -> &AtomicU64,
         amount: u64,
-    ) -> Result<(), AddError> {
+    ) -> Result<(), WriteError> {
         let slot = self.slot(lane, place);
         if self.gate.0.load(Ordering::Relaxed) & GUARDED != 0 {
             refuse_beyond(part(slot))?;
@@ -268,7 +268,7 @@ mod tests {
         Block::new(0, Arc::default(), Arc::new(|| {}))
     }
 
-    fn add(block: &Block, at: usize) -> Result<(), AddError> {
+    fn add(block: &Block, at: usize) -> Result<(), WriteError> {
         block.raise(known_lane, Place::of(at), |slot| &slot.increments, 1)
     }
 
@@ -333,7 +333,7 @@ mod tests {
             .map(|()| std::thread::scope(|scope| scope.spawn(meet_and_add).join().unwrap()));
         assert_eq!(block.gate.0.load(Ordering::Relaxed), LANED | GUARDED);
         assert!(block.lanes.iter().all(|lane| lane.get().is_some()));
-        assert_eq!(results, [(Err(AddError::CellFull), Ok(())); 2 * LANES]);
+        assert_eq!(results, [(Err(WriteError::CellFull), Ok(())); 2 * LANES]);
         assert_eq!(drained(&block), [(1, 2 * LANES as u64)]);
     }
 }

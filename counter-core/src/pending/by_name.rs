@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::Version;
@@ -69,9 +69,9 @@ impl Local {
     }
 
     #[inline]
-    pub(crate) fn raise(&mut self, at: usize, part: Part, amount: u64) -> Result<(), AddError> {
+    pub(crate) fn raise(&mut self, at: usize, part: Part, amount: u64) -> Result<(), WriteError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
-            return Err(AddError::AmountOutOfRange);
+            return Err(WriteError::AmountOutOfRange);
         }
         let amounts = &mut self.pending[at];
         let pending = match part {
@@ -82,9 +82,9 @@ impl Local {
             self.marked.push(at as u32);
         } else if *pending >= PENDING_MAX {
             return Err(if *pending & FULL == 0 {
-                AddError::NotFlushed
+                WriteError::NotFlushed
             } else {
-                AddError::CellFull
+                WriteError::CellFull
             });
         }
         *pending += amount;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::Amounts;
 use crate::pending::block::Block;
 use crate::pending::lane::known_lane;
@@ -18,7 +18,7 @@ use crate::pending::sync::Arc;
 ///
 /// # Examples
 /// ```
-/// use counter_core::{AddError, Replica, ReplicaId};
+/// use counter_core::{WriteError, Replica, ReplicaId};
 /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
 /// let clicks = ord.counter("clicks")?;
 /// std::thread::scope(|threads| {
@@ -28,8 +28,8 @@ use crate::pending::sync::Arc;
 /// assert_eq!((clicks.pending().net(), ord.total("clicks"), ord.map().total("clicks")), (2, 2, 0));
 /// ord.flush();
 /// assert_eq!((clicks.pending().net(), ord.total("clicks"), ord.map().total("clicks")), (0, 2, 2));
-/// assert_eq!(clicks.add(0), Err(AddError::AmountOutOfRange));
-/// # Ok::<(), AddError>(())
+/// assert_eq!(clicks.add(0), Err(WriteError::AmountOutOfRange));
+/// # Ok::<(), WriteError>(())
 /// ```
 #[derive(Clone)]
 pub struct CounterHandle {
@@ -50,7 +50,7 @@ impl CounterHandle {
     /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added
     /// then.
     #[inline]
-    pub fn add(&self, amount: u64) -> Result<(), AddError> {
+    pub fn add(&self, amount: u64) -> Result<(), WriteError> {
         self.block.raise(known_lane, self.place, |slot| &slot.increments, amount)
     }
 
@@ -59,7 +59,7 @@ impl CounterHandle {
     /// # Errors
     /// As [`add`](Self::add).
     #[inline]
-    pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
+    pub fn subtract(&self, amount: u64) -> Result<(), WriteError> {
         self.block.raise(known_lane, self.place, |slot| &slot.decrements, amount)
     }
 
@@ -82,7 +82,7 @@ impl CounterHandle {
 #[cfg(all(loom, test))]
 impl CounterHandle {
     /// Adds in a lane that the test chooses.
-    pub(crate) fn add_in(&self, lane: usize, amount: u64) -> Result<(), AddError> {
+    pub(crate) fn add_in(&self, lane: usize, amount: u64) -> Result<(), WriteError> {
         self.block.raise(|| lane, self.place, |slot| &slot.increments, amount)
     }
 }

@@ -1,6 +1,6 @@
 //! What is pending of one counter in one lane, and where it lies there.
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::Amounts;
 use crate::pending::bitmap::{BITS, WORDS};
 use crate::pending::sync::{AtomicU64, Ordering};
@@ -84,10 +84,10 @@ fn take(pending: &AtomicU64) -> u64 {
 /// Refuses before anything is added: an amount that was there for a moment could be in a flush
 /// already.
 #[cold]
-pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), AddError> {
+pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), WriteError> {
     match pending.load(Ordering::Acquire) {
-        seen if seen & FULL != 0 => Err(AddError::CellFull),
-        seen if seen >= PENDING_MAX => Err(AddError::NotFlushed),
+        seen if seen & FULL != 0 => Err(WriteError::CellFull),
+        seen if seen >= PENDING_MAX => Err(WriteError::NotFlushed),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{AddError, CounterMap, Once, StateHash};
+use counter_core::{CounterMap, Once, StateHash, WriteError};
 
 use super::config::{Link, SimConfig};
 use super::cost::Cost;
@@ -131,7 +131,7 @@ impl Sim {
     ///
     /// # Errors
     /// Why the node refused: nothing was added.
-    pub fn try_add(&mut self, host: usize, counter: &str, amount: i64) -> Result<(), AddError> {
+    pub fn try_add(&mut self, host: usize, counter: &str, amount: i64) -> Result<(), WriteError> {
         let Some(alive) = self.hosts[host].alive.as_mut().filter(|_| amount != 0) else {
             return Ok(());
         };

@@ -5,7 +5,7 @@
 //! snapshot of the successor in between is exact.
 
 use super::CounterMap;
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::incarnation::baseline::Baselines;
 use crate::incarnation::record::{Folded, Record};
 use crate::lattice::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
@@ -173,7 +173,7 @@ impl CounterMap {
         incarnations: &[ReplicaId],
         begun: Version,
         KeyId(key): KeyId,
-    ) -> Result<usize, AddError> {
+    ) -> Result<usize, WriteError> {
         let baselines = Baselines::of(self.held(key));
         let mut extra = self.extra_of(successor, key);
         if !extra.absorbed.is_empty() && extra.absorbed_at > begun {
@@ -199,7 +199,7 @@ impl CounterMap {
                     &theirs.absorbed,
                 )
             {
-                return Err(AddError::CellFull);
+                return Err(WriteError::CellFull);
             }
             theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));
             taken = true;

@@ -22,7 +22,7 @@ impl CounterMap {
     /// let mut map = CounterMap::new();
     /// map.add(ReplicaId::new(1, 1), "clicks", "ord", 5)?;
     /// assert_eq!(map.encode(), map.delta_since(&VersionVector::new()).encode());
-    /// # Ok::<(), counter_core::AddError>(())
+    /// # Ok::<(), counter_core::WriteError>(())
     /// ```
     pub fn encode(&self) -> Vec<u8> {
         // Few cells may have the short form of one click, and what few writers have besides plain

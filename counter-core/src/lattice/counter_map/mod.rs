@@ -18,7 +18,7 @@ pub use join::Joined;
 pub use pages::{Cursor, Page};
 
 use crate::dedup::table::Bounds;
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 use crate::lattice::keys::{KeyId, Keys};
@@ -66,7 +66,7 @@ pub const REPLICAS_MAX: usize = 100_000;
 /// here.join(&there);
 /// assert_eq!(here.total("clicks"), 11);
 /// assert_eq!(here.regions("clicks").collect::<Vec<_>>(), [("ord", 5), ("fra", 6)]);
-/// # Ok::<(), counter_core::AddError>(())
+/// # Ok::<(), counter_core::WriteError>(())
 /// ```
 #[derive(Clone)]
 pub struct CounterMap {
@@ -152,7 +152,7 @@ impl CounterMap {
         counter: &str,
         region: &str,
         amount: u64,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         self.change(
             replica,
             counter,
@@ -171,7 +171,7 @@ impl CounterMap {
         counter: &str,
         region: &str,
         amount: u64,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         self.change(
             replica,
             counter,
@@ -186,7 +186,7 @@ impl CounterMap {
         counter: &str,
         region: &str,
         by: Amounts,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         let key = self.keys.intern(
             counter,
             region,
@@ -200,7 +200,7 @@ impl CounterMap {
     ///
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`; nothing changed.
-    pub fn intern(&mut self, counter: &str, region: &str) -> Result<KeyId, AddError> {
+    pub fn intern(&mut self, counter: &str, region: &str) -> Result<KeyId, WriteError> {
         let key = self.keys.intern(
             counter,
             region,
@@ -220,15 +220,15 @@ impl CounterMap {
         replica: ReplicaId,
         key: KeyId,
         by: Amounts,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         let KeyId(key) = key;
         let counter = self.keys.counter_of(key);
-        raised(Amounts::default(), by).ok_or(AddError::CellFull)?;
+        raised(Amounts::default(), by).ok_or(WriteError::CellFull)?;
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
         let stood = writer.plain(slot);
-        let amounts = raised(stood.amounts, by).ok_or(AddError::CellFull)?;
+        let amounts = raised(stood.amounts, by).ok_or(WriteError::CellFull)?;
         let plain = Plain { version: writer.seen + 1, amounts };
         if writer.hash.is_some() {
             rehash(writer, &self.keys, slot, stood, plain);
@@ -247,9 +247,9 @@ impl CounterMap {
     ///
     /// # Errors
     /// `NameOutOfRange` where the region's name is too long; nothing changed.
-    pub fn set_region(&mut self, replica: ReplicaId, region: &str) -> Result<Version, AddError> {
+    pub fn set_region(&mut self, replica: ReplicaId, region: &str) -> Result<Version, WriteError> {
         if region.len() > crate::lattice::keys::names::NAME_BYTES_MAX {
-            return Err(AddError::NameOutOfRange);
+            return Err(WriteError::NameOutOfRange);
         }
         let at = self.writer_or_new(replica);
         let version = self.writers[at].seen + 1;
@@ -279,10 +279,10 @@ impl CounterMap {
     }
 }
 
-fn in_range(amount: u64) -> Result<u64, AddError> {
+fn in_range(amount: u64) -> Result<u64, WriteError> {
     match (1..=AMOUNT_MAX).contains(&amount) {
         true => Ok(amount),
-        false => Err(AddError::AmountOutOfRange),
+        false => Err(WriteError::AmountOutOfRange),
     }
 }
 

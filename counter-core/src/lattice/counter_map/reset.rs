@@ -1,7 +1,7 @@
 //! Observed reset: what the resetter has seen is gone, what was concurrent stays, exactly.
 
 use super::CounterMap;
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::incarnation::baseline::{Baselines, Held, seen};
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::Extra;
@@ -35,14 +35,14 @@ impl CounterMap {
     /// at_a.add(a, "clicks", "ord", 2)?; // while b resets the five
     /// at_a.join(&at_b);
     /// assert_eq!(at_a.total("clicks"), 2);
-    /// # Ok::<(), counter_core::AddError>(())
+    /// # Ok::<(), counter_core::WriteError>(())
     /// ```
     pub fn reset(
         &mut self,
         replica: ReplicaId,
         counter: &str,
         region: &str,
-    ) -> Result<Option<Version>, AddError> {
+    ) -> Result<Option<Version>, WriteError> {
         let Some(key) = self.keys.find(counter, region) else { return Ok(None) };
         let baselines = Baselines::of(self.held(key));
         if self

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::codec::dictionary::{Dictionary, KeyNames};
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::keys::names::NameSlice;
 use crate::lattice::keys::names::{NAME_BYTES_MAX, Names};
 
@@ -140,16 +140,16 @@ impl Keys {
         region: &str,
         counters_max: usize,
         keys_max: usize,
-    ) -> Result<u32, AddError> {
+    ) -> Result<u32, WriteError> {
         if let Some(key) = self.find(counter, region) {
             return Ok(key);
         }
         if counter.is_empty() || counter.len() > NAME_BYTES_MAX || region.len() > NAME_BYTES_MAX {
-            return Err(AddError::NameOutOfRange);
+            return Err(WriteError::NameOutOfRange);
         }
         let is_over = self.counter_count() >= counters_max && self.counter(counter).is_none();
         if is_over || self.len() >= keys_max.min(NONE as usize) {
-            return Err(AddError::TooManyCounters);
+            return Err(WriteError::TooManyCounters);
         }
         Ok(self.push(counter, region))
     }
@@ -254,14 +254,14 @@ mod tests {
     fn a_counter_too_many_is_refused_and_a_region_of_one_that_exists_is_not() {
         let mut keys = Keys::default();
         keys.intern("a", "", 1, 2).unwrap();
-        assert_eq!(keys.intern("b", "", 1, 2), Err(AddError::TooManyCounters));
+        assert_eq!(keys.intern("b", "", 1, 2), Err(WriteError::TooManyCounters));
         assert_eq!(keys.intern("a", "", 1, 2), Ok(0));
         assert_eq!(keys.intern("a", "x", 1, 2), Ok(1));
         assert_eq!(
             keys.intern("a", "y", 1, 2),
-            Err(AddError::TooManyCounters),
+            Err(WriteError::TooManyCounters),
             "as many keys as there may be"
         );
-        assert_eq!(keys.intern("", "x", 9, 9), Err(AddError::NameOutOfRange));
+        assert_eq!(keys.intern("", "x", 9, 9), Err(WriteError::NameOutOfRange));
     }
 }
