@@ -46,6 +46,8 @@ mod replica;
 mod replica_id;
 
 pub use codec::{DECODE_FACTOR, FORMAT};
+#[cfg(feature = "crdts")]
+pub use crdts_traits::{ApplyError, MergeError};
 pub use dedup::{CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once};
 pub use error::{DecodeError, JoinError, StagingError, WriteError};
 pub use incarnation::record::Record;
@@ -54,13 +56,13 @@ pub use lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 pub use lattice::cell::{Cell, Cleared};
 pub use lattice::counter_map::{COUNTERS_MAX, CounterMap, Cursor, Joined, Page, REPLICAS_MAX};
 pub use lattice::delta::{Delta, Span};
-pub use lattice::digest::{Digest, StateHash};
 pub use lattice::keys::KeyId;
 pub use lattice::keys::names::NAME_BYTES_MAX;
 #[cfg(feature = "laws")]
 pub use lattice::laws;
 pub use lattice::pn_counter::PnCounter;
 pub use lattice::staging::Staging;
+pub use lattice::state_hash::StateHash;
 pub use lattice::versions::vector::{Version, VersionVector};
 pub use pending::block::Wake;
 pub use pending::handle::CounterHandle;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::string::String;
 
 /// One writer of cells. A node that starts again is a new writer: same `node`, greater
 /// `incarnation`.
@@ -91,14 +90,13 @@ impl std::error::Error for ParseReplicaIdError {}
 
 impl From<ReplicaId> for String {
     fn from(id: ReplicaId) -> Self {
-        std::format!("{id}")
+        format!("{id}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::ToString;
 
     #[test]
     fn text_and_bytes_read_back() {

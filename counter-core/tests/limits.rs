@@ -264,7 +264,9 @@ fn a_join_takes_twice_as_many_counters_in_any_region() {
     let delta = other.delta_since(&one.version_vector());
     other.join_delta(&one.delta_since(&other.version_vector())).unwrap();
     one.join_delta(&delta).unwrap();
-    assert_eq!((one.counter_count(), one.key_count(), one.digest()), (4, 6, other.digest()));
+    assert_eq!((one.counter_count(), one.key_count()), (4, 6));
+    assert_eq!(one.version_vector(), other.version_vector());
+    assert_eq!(one.state_hash(), other.state_hash());
     assert_eq!(one.add(ME, "e", "ord", 1), Err(WriteError::TooManyCounters));
     one.add(ME, "d", "ord", 1).expect("a counter that a join brought");
     let mut third = CounterMap::new();

@@ -1,8 +1,6 @@
 //! What a cell has taken over from incarnations that ended: a tree of their frozen amounts, held
 //! flat.
 
-use std::vec::Vec;
-
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::lattice::amounts::{Amounts, CELL_MAX};

@@ -8,7 +8,6 @@
 //! them over, it means the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::vec::Vec;
 
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::{Cleared, Extra};

@@ -1,8 +1,6 @@
 //! A successor at work on incarnations that ended: absorb, fold, rebase, in steps of as many bytes
 //! as the caller allows.
 
-use std::vec::Vec;
-
 use crate::error::WriteError;
 use crate::incarnation::record::Folded;
 use crate::lattice::versions::vector::Version;

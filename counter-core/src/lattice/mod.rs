@@ -9,7 +9,6 @@ pub(crate) mod amounts;
 pub(crate) mod cell;
 pub(crate) mod counter_map;
 pub(crate) mod delta;
-pub(crate) mod digest;
 pub(crate) mod keys;
 #[cfg(feature = "laws")]
 pub mod laws;

@@ -60,6 +60,18 @@ impl PnCounter {
         }
     }
 
+    /// The first replica of which both have a cell of the same version with different contents.
+    #[cfg(feature = "crdts")]
+    pub(crate) fn contradicted_by(&self, other: &Self) -> Option<ReplicaId> {
+        let differs = |replica, cell: &Cell| {
+            other.cells.get(replica).is_some_and(|it| it.version == cell.version && it != cell)
+        };
+        self.cells
+            .iter()
+            .find(|(replica, cell)| differs(replica, cell))
+            .map(|(replica, _)| *replica)
+    }
+
     /// Forgets the cells that `gone` names.
     #[cfg(feature = "crdts")]
     pub(crate) fn forget(&mut self, gone: impl Fn(ReplicaId, &Cell) -> bool) {

@@ -1,8 +1,6 @@
 //! Every interleaving of adds and flushes: nothing is lost, nothing doubled, no mark is lost, and
 //! somebody is always woken.
 
-use std::vec::Vec;
-
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 

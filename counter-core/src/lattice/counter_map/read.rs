@@ -3,10 +3,9 @@
 use super::CounterMap;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
-use crate::lattice::digest::{Digest, StateHash};
 use crate::lattice::keys::KeyId;
 use crate::lattice::pn_counter::PnCounter;
-use crate::lattice::state_hash::writer_hash;
+use crate::lattice::state_hash::{StateHash, writer_hash};
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
 
@@ -144,9 +143,14 @@ impl CounterMap {
         StateHash(sum)
     }
 
-    /// What is held, in a few bytes a writer.
-    pub fn digest(&mut self) -> Digest {
-        Digest { seen: self.version_vector(), state_hash: self.state_hash() }
+    /// The first writer of which both maps hold the same version with different contents. O(cells
+    /// of such writers).
+    #[cfg(feature = "crdts")]
+    pub(crate) fn contradicted_by(&self, other: &Self) -> Option<ReplicaId> {
+        self.replicas().find(|&replica| {
+            self.seen_of(replica) == other.seen_of(replica)
+                && self.delta_of(replica, 0) != other.delta_of(replica, 0)
+        })
     }
 }
 

@@ -1,7 +1,5 @@
 //! What a replica has seen: for each writer, the version up to which it holds everything.
 
-use std::vec::Vec;
-
 use crate::replica_id::ReplicaId;
 
 /// A writer's own sequence number, strictly growing over all its cells and its record; 0 is before
