@@ -16,8 +16,8 @@ pub enum WriteError {
     CellFull,
     /// More is pending than a flush may leave behind; the replica is not being flushed.
     NotFlushed,
-    /// A counter's name must have 1 to [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes, a region's
-    /// at most that many.
+    /// The name of a new counter or region must have 1 to
+    /// [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes and no control character.
     NameOutOfRange,
     /// The map holds as many counters as it may make (`counters_max`). Those that exist can be
     /// added to.
@@ -34,7 +34,7 @@ impl fmt::Display for WriteError {
             Self::AmountOutOfRange => "the amount must be between 1 and 2^32; nothing was added",
             Self::CellFull => "this replica's share of the counter is full (2^62); nothing was added",
             Self::NotFlushed => "too much is pending since the last flush; nothing was added, try again after a flush",
-            Self::NameOutOfRange => "a counter's name has 1 to 255 bytes and a region's at most 255; nothing was added",
+            Self::NameOutOfRange => "the name of a counter or region has 1 to 128 bytes and no control characters; nothing was added",
             Self::TooManyCounters => {
                 "there are as many counters as may be made here (counters_max); nothing was added and no counter was made: add to one that \
                  exists, or raise counters_max on every node"

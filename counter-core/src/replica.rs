@@ -9,6 +9,7 @@ use crate::lattice::amounts::{Amounts, NEARLY_FULL};
 use crate::lattice::counter_map::{CounterMap, Joined};
 use crate::lattice::delta::{Delta, Span};
 use crate::lattice::keys::KeyId;
+use crate::lattice::keys::names::is_name;
 use crate::lattice::state_hash::StateHash;
 use crate::lattice::versions::vector::Version;
 use crate::pending::block::{Block, DirtySet, Wake};
@@ -73,7 +74,7 @@ impl Replica {
     /// A replica of a new map, which holds its record and nothing else.
     ///
     /// # Errors
-    /// `NameOutOfRange` where the region's name is too long.
+    /// `NameOutOfRange` where no region may have that name.
     pub fn new(id: ReplicaId, region: &str) -> Result<Self, WriteError> {
         Self::with_map(id, region, CounterMap::new())
     }
@@ -84,6 +85,9 @@ impl Replica {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, WriteError> {
+        if !is_name(region) {
+            return Err(WriteError::NameOutOfRange);
+        }
         if map.record(id).is_none_or(|record| record.region != region) {
             map.set_region(id, region)?;
         }

@@ -3,7 +3,7 @@
 
 use counter_core::{
     AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, Cursor, DecodeError, Delta, ReplicaId, StateHash,
-    VersionVector,
+    VersionVector, WriteError,
 };
 
 const NOTHING: VersionVector = VersionVector::new();
@@ -247,6 +247,33 @@ fn a_version_of_zero_cannot_be_said() {
     assert!(map.pn_counter("a", "").cells().all(|(_, cell)| cell.version == 1));
 }
 
+/// Earlier releases made names of up to 255 bytes, with any characters, and regions without one.
+#[test]
+fn names_that_nobody_may_give_now_are_read_and_joined() {
+    let (bell, long) = ("a\u{7}", "n".repeat(255));
+    let head = [
+        vec![0],
+        names(&[bell, &long]),
+        names(&["", &long]),
+        varint(2),
+        column(&[0, 1]),
+        column(&[0, 1]),
+        varint(2),
+    ]
+    .concat();
+    let parts =
+        [part(1, 1, 0, 0, [&[0], &[0], &[1], &[0]]), part(1, 2, 0, 0, [&[1], &[0], &[2], &[0]])];
+    let mut map = CounterMap::new();
+    map.join_delta(&Delta::decode(&envelope(&[head, parts.concat()].concat())).unwrap()).unwrap();
+    assert_eq!((map.value(bell, ""), map.value(&long, &long)), (1, 2));
+    let me = ReplicaId::new(3, 1);
+    map.add(me, bell, "ord", 4).expect("a counter that exists");
+    map.add(me, "clicks", &long, 4).expect("a region that exists");
+    assert_eq!(map.add(me, &long[1..], "ord", 1), Err(WriteError::NameOutOfRange));
+    assert_eq!((map.total(bell), map.total_of_all()), (5, 11));
+    assert_eq!(Delta::decode(&map.encode()).unwrap(), map.delta_since(&NOTHING));
+}
+
 #[test]
 fn broken_names_and_keys_are_refused() {
     let with = |counters: Vec<u8>, pairs: Vec<u8>| {
@@ -326,7 +353,7 @@ fn broken_envelopes_are_refused() {
 fn broken_cursors_and_ids_are_refused() {
     let mut map = CounterMap::new();
     for counter in ["a", "b"] {
-        map.add(ReplicaId::new(1, 1), counter, "", 1).unwrap();
+        map.add(ReplicaId::new(1, 1), counter, "ord", 1).unwrap();
     }
     let cursor = map.page_since(&NOTHING, None, None, 1).next.unwrap();
     let bytes = cursor.encode();
@@ -353,7 +380,7 @@ fn good_deltas() -> Vec<Vec<u8>> {
     map.set_region(b, "fra").unwrap();
     for (at, counter) in ["clicks", "click-rate", "likes", "æon"].into_iter().enumerate() {
         map.add(b, counter, "fra", at as u64 * 1_000 + 1).unwrap();
-        map.subtract(a, counter, "", AMOUNT_MAX).unwrap();
+        map.subtract(a, counter, "ord", AMOUNT_MAX).unwrap();
     }
     let table = map.delta_since(&NOTHING);
     map.reset(a, "clicks", "fra").unwrap();
@@ -408,7 +435,7 @@ fn is_refused_or_sound(bytes: &[u8]) {
     let _ = held().repair(&delta);
     for replica in delta.replicas() {
         map.add(replica, "clicks", "ord", 1)
-            .map_err(|error| assert_eq!(error, counter_core::WriteError::CellFull))
+            .map_err(|error| assert_eq!(error, WriteError::CellFull))
             .ok();
     }
 }

@@ -32,17 +32,25 @@ fn amounts_are_one_to_two_to_the_32() {
 }
 
 #[test]
-fn names_have_1_to_255_bytes_and_regions_may_be_empty() {
+fn names_have_1_to_128_bytes_and_no_control_characters() {
     let mut map = CounterMap::new();
     let (longest, too_long) = ("n".repeat(NAME_BYTES_MAX), "n".repeat(NAME_BYTES_MAX + 1));
-    assert_eq!(map.add(ME, "", "ord", 1), Err(WriteError::NameOutOfRange));
-    assert_eq!(map.add(ME, &too_long, "ord", 1), Err(WriteError::NameOutOfRange));
-    assert_eq!(map.add(ME, "clicks", &too_long, 1), Err(WriteError::NameOutOfRange));
-    assert_eq!(map.set_region(ME, &too_long), Err(WriteError::NameOutOfRange));
-    assert!(Replica::new(ME, &too_long).is_err());
-    assert_eq!(map, CounterMap::new());
+    let mut replica = Replica::new(ME, "ord").unwrap();
+    for name in ["", &too_long, "a\nb", "\0", "\u{7f}", "\u{85}"] {
+        assert_eq!(map.add(ME, name, "ord", 1), Err(WriteError::NameOutOfRange));
+        assert_eq!(map.subtract(ME, "clicks", name, 1), Err(WriteError::NameOutOfRange));
+        assert_eq!(map.intern(name, "ord"), Err(WriteError::NameOutOfRange));
+        assert_eq!(map.set_region(ME, name), Err(WriteError::NameOutOfRange));
+        assert_eq!(Replica::new(ME, name).err(), Some(WriteError::NameOutOfRange));
+        assert_eq!(replica.counter(name).err(), Some(WriteError::NameOutOfRange));
+        assert_eq!(replica.add(name, 1), Err(WriteError::NameOutOfRange));
+        assert_eq!(replica.subtract(name, 1), Err(WriteError::NameOutOfRange));
+        assert_eq!(replica.add_once("id:1", name, 1), Err(WriteError::NameOutOfRange));
+    }
+    assert_eq!((map, replica.has_pending()), (CounterMap::new(), false));
+    let mut map = CounterMap::new();
     map.add(ME, &longest, &longest, 1).unwrap();
-    map.add(ME, "clicks", "", 1).unwrap();
+    map.add(ME, "a name with spaces, é and 🦀", "ord", 1).unwrap();
     let mut other = CounterMap::new();
     let bytes = map.delta_since(&VersionVector::new()).encode();
     other.join_delta(&counter_core::Delta::decode(&bytes).unwrap()).unwrap();
@@ -219,7 +227,7 @@ fn every_cut_is_as_small_as_asked_with_the_record_in_it() {
             if i == before {
                 map.set_region(ME, &"r".repeat(NAME_BYTES_MAX)).unwrap();
             }
-            map.add(ME, &format!("counter {i}"), "", 1).unwrap();
+            map.add(ME, &format!("counter {i}"), "ord", 1).unwrap();
         }
         let (mut here, bytes_max) = (CounterMap::new(), 420);
         for cut in map.delta_since(&VersionVector::new()).split(bytes_max) {

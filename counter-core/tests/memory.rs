@@ -34,15 +34,53 @@ fn column_blocks(count: usize, blocks: &[&[u8]]) -> Vec<u8> {
     (0..count.div_ceil(128)).flat_map(|_| blocks.concat()).collect()
 }
 
-/// `count` names of 255 bytes: each is the one before and its last byte raised, or a longer number
-/// at its end.
+/// A block whose numbers are all within 3 of the least, two bits each.
+fn narrow_block(values: &[usize]) -> Vec<u8> {
+    let least = *values.iter().min().expect("a block has numbers");
+    let packed = values
+        .chunks(4)
+        .map(|four| four.iter().rev().fold(0, |byte, &value| byte << 2 | (value - least) as u8));
+    [2].into_iter().chain(varint(least as u64)).chain(packed).collect()
+}
+
+/// A delta of `count` counters with names of 255 bytes, the longest that are read: each is the one
+/// before with the last digits raised.
 fn long_shared_prefixes(count: usize) -> Vec<u8> {
-    let names: Vec<String> = (0..count).map(|i| format!("{}{i:05}", "n".repeat(250))).collect();
-    let mut map = CounterMap::new();
-    for name in &names {
-        map.add(ReplicaId::new(1, 1), name, "", 1).expect("there is room");
+    let name = |i: usize| format!("{}{i:05}", "n".repeat(250)).into_bytes();
+    let shared = |i: usize| {
+        i.checked_sub(1).map_or(0, |before| {
+            name(before).iter().zip(&name(i)).take_while(|(a, b)| a == b).count()
+        })
+    };
+    let (mut names, mut rests) = (varint(count as u64), Vec::new());
+    for start in (0..count).step_by(128) {
+        let numbers = start..count.min(start + 128);
+        let lengths: Vec<usize> = numbers.clone().map(shared).collect();
+        let own: Vec<usize> = lengths.iter().map(|shared| 255 - shared).collect();
+        for column in [&lengths, &own] {
+            match start {
+                0 => names.extend(
+                    [130]
+                        .into_iter()
+                        .chain(column.iter().flat_map(|&length| varint(length as u64))),
+                ),
+                _ => names.extend(narrow_block(column)),
+            }
+        }
+        numbers.zip(lengths).for_each(|(i, shared)| rests.extend(&name(i)[shared..]));
     }
-    map.delta_since(&VersionVector::new()).encode()
+    let region = vec![1, 0, 0, 0, 0];
+    let mut body = [vec![0], names, rests, region, varint(count as u64)].concat();
+    for start in (0..count).step_by(128) {
+        match start {
+            0 => body.extend([vec![130, 0], vec![1; 127.min(count - 1)]].concat()),
+            _ => body.extend([0, 1]),
+        }
+        body.extend([0, 0]);
+    }
+    let head = [vec![1, 1], vec![0; 15], vec![1, 0, 0], varint(count as u64)].concat();
+    let cells = column_blocks(count, &[&[0, 0], &[0, 0], &[0, 1], &[0, 0]]);
+    envelope(&[body, head, cells].concat())
 }
 
 #[test]
@@ -56,7 +94,7 @@ fn constant_blocks_stay_within_the_bound() {
     // One writer of 100,000 regular cells: the shortest columns that are taken.
     let mut map = CounterMap::new();
     for i in 0..100_000 {
-        map.add(ReplicaId::new(1, 1), &format!("c{i:05}"), "", 1).expect("there is room");
+        map.add(ReplicaId::new(1, 1), &format!("c{i:05}"), "ord", 1).expect("there is room");
     }
     let (factor, taken) = factor("regular cells", &map.delta_since(&VersionVector::new()).encode());
     assert!(taken && factor > 20.0);

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use smallvec::{SmallVec, smallvec};
 
 use crate::error::DecodeError;
-use crate::lattice::keys::names::{NAME_BYTES_MAX, NameSlice};
+use crate::lattice::keys::names::{NameSlice, READ_NAME_BYTES_MAX};
 use crate::lattice::keys::order::{in_name_order, in_order};
 
 /// Where the names of a numbering of keys are found.
@@ -52,7 +52,7 @@ impl NameList {
 
     /// A list of one name from hostile bytes.
     pub(crate) fn from_one(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > NAME_BYTES_MAX {
+        if bytes.len() > READ_NAME_BYTES_MAX {
             return Err(DecodeError::Invalid("a name has at most 255 bytes"));
         }
         let arena = std::str::from_utf8(bytes)

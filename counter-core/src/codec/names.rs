@@ -5,7 +5,7 @@ use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::dictionary::NameList;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
-use crate::lattice::keys::names::{NAME_BYTES_MAX, NameSlice};
+use crate::lattice::keys::names::{NameSlice, READ_NAME_BYTES_MAX};
 
 /// `count (shared-block rest-block)* rests`.
 pub(crate) fn write(out: &mut Vec<u8>, names: NameSlice<'_>) {
@@ -65,9 +65,9 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
         read_block(reader, &mut shared[..taken])?;
         read_block(reader, &mut rest[..taken])?;
         for (&shared, &rest) in shared.iter().zip(&rest).take(taken) {
-            if shared > NAME_BYTES_MAX as u64
-                || rest > NAME_BYTES_MAX as u64
-                || shared + rest > NAME_BYTES_MAX as u64
+            if shared > READ_NAME_BYTES_MAX as u64
+                || rest > READ_NAME_BYTES_MAX as u64
+                || shared + rest > READ_NAME_BYTES_MAX as u64
             {
                 return Err(DecodeError::Invalid("a name has at most 255 bytes"));
             }

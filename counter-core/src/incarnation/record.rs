@@ -3,7 +3,7 @@
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
-use crate::lattice::keys::names::NAME_BYTES_MAX;
+use crate::lattice::keys::names::READ_NAME_BYTES_MAX;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -203,7 +203,7 @@ impl Record {
             }
             said => said.is_some(),
         };
-        match region.len() <= NAME_BYTES_MAX {
+        match region.len() <= READ_NAME_BYTES_MAX {
             true => {
                 Ok(Self { version, region, claims, folded, rebasing, absorbing, left, unknown })
             }

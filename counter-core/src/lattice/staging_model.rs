@@ -80,7 +80,7 @@ impl State {
         let seen = self.receiver.seen_of(WRITER) as usize;
         let mut expected = CounterMap::new();
         for (&key, version) in self.history[..seen].iter().zip(1..) {
-            assert_eq!(expected.add(WRITER, KEYS[key], "", 1), Ok(version));
+            assert_eq!(expected.add(WRITER, KEYS[key], "ord", 1), Ok(version));
         }
         self.receiver == expected
     }
@@ -116,7 +116,7 @@ impl State {
         for (key, counter) in KEYS.iter().enumerate().take(known + 1) {
             if self.history.len() < WRITES_MAX {
                 let mut state = self.clone();
-                assert!(state.writer.add(WRITER, counter, "", 1).is_ok());
+                assert!(state.writer.add(WRITER, counter, "ord", 1).is_ok());
                 state.history.push(key);
                 next.push(state);
             }
@@ -298,14 +298,14 @@ fn a_pull_divided_by_versions_is_found_out() {
 fn a_source_whose_end_goes_back_completes_nothing() {
     let mut newer = CounterMap::new();
     for key in [0, 1, 0] {
-        assert!(newer.add(WRITER, KEYS[key], "", 1).is_ok());
+        assert!(newer.add(WRITER, KEYS[key], "ord", 1).is_ok());
     }
     let mut staging = Staging::new(9);
     let page = newer.page_since(&VersionVector::new(), None, None, 1);
     assert!(page.next.is_some());
     assert_eq!(staging.push(page.delta), Ok(Delta::default()));
     let mut older = CounterMap::new();
-    assert!(older.add(WRITER, KEYS[0], "", 1).is_ok());
+    assert!(older.add(WRITER, KEYS[0], "ord", 1).is_ok());
     let last = older.page_since(&VersionVector::new(), None, None, 1_000);
     assert_eq!(staging.push(last.delta), Ok(Delta::default()));
     assert_eq!(staging.cell_count(), 0);

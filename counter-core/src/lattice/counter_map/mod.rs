@@ -21,6 +21,7 @@ use crate::dedup::table::Bounds;
 use crate::error::WriteError;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+use crate::lattice::keys::names::is_name;
 use crate::lattice::keys::{KeyId, Keys};
 use crate::lattice::state_hash::{cell_hash, record_hash};
 use crate::lattice::versions::vector::Version;
@@ -246,9 +247,9 @@ impl CounterMap {
     /// Writes the record of `replica`: where it runs. Returns the version of the change.
     ///
     /// # Errors
-    /// `NameOutOfRange` where the region's name is too long; nothing changed.
+    /// `NameOutOfRange` where no region may have that name; nothing changed.
     pub fn set_region(&mut self, replica: ReplicaId, region: &str) -> Result<Version, WriteError> {
-        if region.len() > crate::lattice::keys::names::NAME_BYTES_MAX {
+        if !is_name(region) {
             return Err(WriteError::NameOutOfRange);
         }
         let at = self.writer_or_new(replica);

@@ -13,8 +13,7 @@ use hashbrown::HashTable;
 
 use crate::codec::dictionary::{Dictionary, KeyNames};
 use crate::error::WriteError;
-use crate::lattice::keys::names::NameSlice;
-use crate::lattice::keys::names::{NAME_BYTES_MAX, Names};
+use crate::lattice::keys::names::{NameSlice, Names, is_name};
 
 /// One (counter, region) in one [`CounterMap`](crate::CounterMap), valid as long as that map
 /// incarnations.
@@ -132,8 +131,8 @@ impl Keys {
     /// The key of (counter, region), made now if it is new.
     ///
     /// # Errors
-    /// `NameOutOfRange`, or `TooManyCounters` where a new counter would pass `counters_max` or a
-    /// new key `keys_max`; nothing changed.
+    /// `NameOutOfRange` where a new name may not be given; `TooManyCounters` where a new counter
+    /// would pass `counters_max` or a new key `keys_max`. Nothing changed.
     pub(crate) fn intern(
         &mut self,
         counter: &str,
@@ -144,7 +143,8 @@ impl Keys {
         if let Some(key) = self.find(counter, region) {
             return Ok(key);
         }
-        if counter.is_empty() || counter.len() > NAME_BYTES_MAX || region.len() > NAME_BYTES_MAX {
+        let may_be = |name, names: &Names| is_name(name) || names.find(name).is_some();
+        if !may_be(counter, &self.counters) || !may_be(region, &self.regions) {
             return Err(WriteError::NameOutOfRange);
         }
         let is_over = self.counter_count() >= counters_max && self.counter(counter).is_none();
@@ -253,15 +253,17 @@ mod tests {
     #[test]
     fn a_counter_too_many_is_refused_and_a_region_of_one_that_exists_is_not() {
         let mut keys = Keys::default();
-        keys.intern("a", "", 1, 2).unwrap();
-        assert_eq!(keys.intern("b", "", 1, 2), Err(WriteError::TooManyCounters));
-        assert_eq!(keys.intern("a", "", 1, 2), Ok(0));
+        keys.intern("a", "w", 1, 2).unwrap();
+        assert_eq!(keys.intern("b", "w", 1, 2), Err(WriteError::TooManyCounters));
+        assert_eq!(keys.intern("a", "w", 1, 2), Ok(0));
         assert_eq!(keys.intern("a", "x", 1, 2), Ok(1));
         assert_eq!(
             keys.intern("a", "y", 1, 2),
             Err(WriteError::TooManyCounters),
             "as many keys as there may be"
         );
-        assert_eq!(keys.intern("", "x", 9, 9), Err(WriteError::NameOutOfRange));
+        for (counter, region) in [("", "x"), ("c", ""), ("\u{7f}", "x"), ("c", "\n")] {
+            assert_eq!(keys.intern(counter, region, 9, 9), Err(WriteError::NameOutOfRange));
+        }
     }
 }

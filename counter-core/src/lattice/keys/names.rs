@@ -1,14 +1,22 @@
 //! Interned names: each distinct string once, in one arena, known by a small number.
 
 use std::hash::{BuildHasher, Hasher};
-use std::string::String;
-use std::vec::Vec;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-/// Longest counter or region name, in bytes.
-pub const NAME_BYTES_MAX: usize = 255;
+/// The longest name of a counter or region, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// The longest name that is read, in bytes: the format has one byte for a length. Earlier releases
+/// made names as long as that.
+pub(crate) const READ_NAME_BYTES_MAX: usize = 255;
+
+/// True if a counter or region may be given this name: 1 to [`NAME_BYTES_MAX`] bytes, none of them
+/// a control character. Names that are stored or received already may be others.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
 
 /// Names in ascending order, one after the other in an arena, with the end of each.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +128,7 @@ mod tests {
     #[test]
     fn a_name_keeps_its_number() {
         let mut names = Names::default();
-        let numbers: Vec<u32> = (0..1000).map(|i| names.intern(&std::format!("n{i}"))).collect();
+        let numbers: Vec<u32> = (0..1000).map(|i| names.intern(&format!("n{i}"))).collect();
         assert_eq!(numbers, (0..1000).collect::<Vec<u32>>());
         assert_eq!(names.intern("n7"), 7);
         assert_eq!((names.name(0), names.name(999)), ("n0", "n999"));
