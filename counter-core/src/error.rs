@@ -1,20 +1,19 @@
-//! What can fail here: adding, joining a delta, staging its pages, decoding bytes. Each error says
+//! The errors of this crate: adding, joining a delta, staging its pages, decoding bytes. Each says
 //! what became of the state.
 
 use std::fmt;
 
 use crate::replica_id::ReplicaId;
 
-/// Why an add, a subtraction or a reset was refused. The counter is unchanged.
+/// Why a replica or a map refused to add, subtract or reset. The counter is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteError {
     /// The amount was 0 or above [`AMOUNT_MAX`](crate::AMOUNT_MAX).
     AmountOutOfRange,
-    /// This writer's own cell has no room left: a cell counts to [`CELL_MAX`](crate::CELL_MAX) and
-    /// no further.
+    /// This writer's own cell has no room left: a cell counts up to [`CELL_MAX`](crate::CELL_MAX).
     CellFull,
-    /// More is pending than a flush may leave behind; the replica is not being flushed.
+    /// Too much is pending, because the replica is not being flushed.
     NotFlushed,
     /// The name of a new counter or region must have 1 to
     /// [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes and no control character.
@@ -24,7 +23,8 @@ pub enum WriteError {
     TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
-    /// This replica has left: it said how far it wrote, and writes nothing after that.
+    /// This replica has left: its record says what it held at its end, and it writes nothing after
+    /// that.
     Left,
 }
 
@@ -51,7 +51,7 @@ impl std::error::Error for WriteError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The delta holds a page that is not a writer's last: gather it with
+    /// The delta holds a page that is not its writer's last. Gather pages with
     /// [`Staging`](crate::Staging) first.
     OpenPart(ReplicaId),
     /// Joining it would pass twice `counters_max`, or the bound on keys.
@@ -79,8 +79,7 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// Why a page could not be staged. What was staged of that writer is dropped; the map was not
-/// touched.
+/// Why a page could not be staged. The staged pages were dropped, and the map was not touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StagingError {
@@ -100,15 +99,15 @@ impl std::error::Error for StagingError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The envelope is not the CBOR that this format uses; the text says where.
+    /// The envelope is not the CBOR of this format. The text says where.
     Envelope(String),
-    /// A later release wrote this: the format's version is not one that this release reads.
+    /// A later release wrote this, in a version of the format that this release does not read.
     UnknownFormat(u64),
-    /// The bytes end before what they announce.
+    /// The bytes end too early.
     Truncated,
     /// Bytes follow the end.
     TrailingBytes,
-    /// A rule of the format is broken; the text names it.
+    /// A rule of the format is broken. The text names it.
     Invalid(&'static str),
 }
 

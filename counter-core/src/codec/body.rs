@@ -7,7 +7,7 @@ use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::dictionary::{Dictionary, NameList};
 use crate::codec::varint::{Reader, write_varint};
 use crate::codec::{dedup, names};
-use crate::dedup::entry::{Entry, Said};
+use crate::dedup::entry::{DedupEntry, Said};
 use crate::error::DecodeError;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::{Amounts, CELL_MAX};
@@ -114,7 +114,7 @@ fn write_one(
 }
 
 /// The cell and the entry of a delta that the short form can carry.
-fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &Entry)> {
+fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &DedupEntry)> {
     let [part] = delta.parts.as_slice() else { return None };
     let ([cell], [entry]) = (part.cells.as_slice(), part.dedup.as_slice()) else { return None };
     let Span { after, upto, .. } = part.span;
@@ -133,7 +133,7 @@ fn write_with_entry(
     names: (&str, &str),
     span: Span,
     cell: DeltaCell,
-    entry: &Entry,
+    entry: &DedupEntry,
 ) {
     out.push(if matches!(entry.said, Said::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
     write_one(out, names, span, cell, false);

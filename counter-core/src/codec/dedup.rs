@@ -5,7 +5,8 @@ use smallvec::{SmallVec, smallvec};
 use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::dedup::entry::{
-    Add, Chunk, Entry, Forgotten, ID_CHUNK, Kind, Run, Said, Single, Source, chunk_name, client_of,
+    Add, Chunk, DedupEntry, EntryKind, EntrySource, Forgotten, ID_CHUNK, Run, Said, Single,
+    chunk_name, client_of,
 };
 use crate::dedup::table::ENTRIES_MAX;
 use crate::error::DecodeError;
@@ -38,7 +39,7 @@ const RUN_LAST: u64 = 2;
 const ENTRY_BYTES_MIN: usize = 4;
 
 /// `count (version-step kind name said)*`, versions ascending: the first from the span's `after`.
-pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[Entry]) {
+pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[DedupEntry]) {
     write_varint(out, entries.len() as u64);
     let mut before = after;
     for entry in entries {
@@ -49,13 +50,13 @@ pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[Entry]) {
 }
 
 /// `kind name said`.
-pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &Entry) {
+pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &DedupEntry) {
     out.push(kind(entry));
     write_name(out, entry);
     write_said(out, entry, true);
 }
 
-fn kind(entry: &Entry) -> u8 {
+fn kind(entry: &DedupEntry) -> u8 {
     match (&entry.said, entry.source) {
         (Said::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
         (Said::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
@@ -80,8 +81,8 @@ fn kind(entry: &Entry) -> u8 {
 
 /// What was taken back begins with the 16 bytes of a replica, what was absorbed with those and its
 /// age; the number of a client's chunk is told by its last sequence number.
-fn write_name(out: &mut Vec<u8>, entry: &Entry) {
-    if let Some(Source { replica, age }) = entry.source {
+fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
+    if let Some(EntrySource { replica, age }) = entry.source {
         out.extend_from_slice(&replica.to_bytes());
         write_varint(out, age);
     }
@@ -100,7 +101,7 @@ fn write_name(out: &mut Vec<u8>, entry: &Entry) {
 /// Of what was absorbed, and of a chunk of which something was taken back, the bits that say so
 /// come last; and of the holder's own entry of which something was taken back, how many versions
 /// ago it was fresh.
-fn write_said(out: &mut Vec<u8>, entry: &Entry, with_keys: bool) {
+fn write_said(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     match (&entry.said, entry.source) {
         (Said::Client(chunk), Some(_)) => {
             write_chunk(out, chunk, with_keys);
@@ -133,7 +134,7 @@ fn write_said(out: &mut Vec<u8>, entry: &Entry, with_keys: bool) {
 
 /// `name said` of a client's or a single id's entry, whose adds are all of the one key that there
 /// is.
-pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
     write_name(out, entry);
     write_said(out, entry, false);
 }
@@ -194,7 +195,7 @@ fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
 }
 
 /// No encoding of this entry is longer.
-pub(crate) fn bytes_max(entry: &Entry) -> usize {
+pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
     let said = match &entry.said {
         Said::Client(chunk) => 12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>(),
@@ -209,14 +210,14 @@ pub(super) fn read(
     reader: &mut Reader<'_>,
     span: Span,
     keys: usize,
-) -> Result<Vec<Entry>, DecodeError> {
+) -> Result<Vec<DedupEntry>, DecodeError> {
     let count = reader.count(ENTRY_BYTES_MIN)?;
     if count == 0 || count > ENTRIES_MAX {
         return Err(DecodeError::Invalid(
             "a part has dedup entries where it says so, and no more than a writer may have",
         ));
     }
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<DedupEntry> = Vec::new();
     let mut before = span.after;
     for _ in 0..count {
         let step = reader.varint()?;
@@ -232,13 +233,13 @@ pub(super) fn read(
     Ok(entries)
 }
 
-fn check_distinct(entries: &[Entry]) -> Result<(), DecodeError> {
-    type Name<'a> = (Kind, Option<ReplicaId>, &'a [u8]);
-    let name = |entry| -> Name<'_> {
-        let Entry { said, source, name, .. }: &Entry = entry;
+fn check_distinct(entries: &[DedupEntry]) -> Result<(), DecodeError> {
+    type EntryName<'a> = (EntryKind, Option<ReplicaId>, &'a [u8]);
+    let name = |entry| -> EntryName<'_> {
+        let DedupEntry { said, source, name, .. }: &DedupEntry = entry;
         (said.kind(), source.map(|source| source.replica), name)
     };
-    let mut names: Vec<Name<'_>> = entries.iter().map(name).collect();
+    let mut names: Vec<EntryName<'_>> = entries.iter().map(name).collect();
     names.sort_unstable();
     match names.windows(2).any(|pair| pair[0] == pair[1]) {
         true => Err(DecodeError::Invalid("no dedup entry comes twice")),
@@ -250,11 +251,11 @@ fn read_entry(
     reader: &mut Reader<'_>,
     version: Version,
     keys: usize,
-) -> Result<Entry, DecodeError> {
+) -> Result<DedupEntry, DecodeError> {
     let kind = reader.byte()?;
     let source = match kind {
         KIND_ABSORBED_CLIENT | KIND_ABSORBED_SINGLE => {
-            Some(Source { replica: reader.replica()?, age: reader.varint()? })
+            Some(EntrySource { replica: reader.replica()?, age: reader.varint()? })
         }
         _ => None,
     };
@@ -273,7 +274,7 @@ pub(super) fn read_of_one_key(
     reader: &mut Reader<'_>,
     version: Version,
     is_client: bool,
-) -> Result<Entry, DecodeError> {
+) -> Result<DedupEntry, DecodeError> {
     let name = read_name(reader, 0)?;
     let said =
         read_said(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| {
@@ -285,14 +286,14 @@ pub(super) fn read_of_one_key(
 fn entry(
     (version, fresh): (Version, Version),
     name: Vec<u8>,
-    source: Option<Source>,
+    source: Option<EntrySource>,
     said: Said,
-) -> Entry {
+) -> DedupEntry {
     let name = match &said {
         Said::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
         _ => name.into(),
     };
-    Entry { version, fresh, name, source, said }
+    DedupEntry { version, fresh, name, source, said }
 }
 
 fn read_said(

@@ -17,7 +17,7 @@ use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::codec::varint::{Reader, varint_bytes};
-use crate::dedup::entry::Entry;
+use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
 use crate::lattice::cell::Extra;
 use crate::lattice::delta::{Delta, DeltaCell};
@@ -83,7 +83,8 @@ impl Delta {
 
     /// The oldest format that has all of this.
     fn format(&self) -> u64 {
-        let is_plain = self.parts.iter().all(|part| part.dedup.iter().all(Entry::is_of_format_1));
+        let is_plain =
+            self.parts.iter().all(|part| part.dedup.iter().all(DedupEntry::is_of_format_1));
         if is_plain { FORMAT_PLAIN } else { FORMAT }
     }
 

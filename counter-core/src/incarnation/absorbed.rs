@@ -1,4 +1,4 @@
-//! What a cell has taken over from incarnations that ended: a tree of their frozen amounts, held
+//! The amounts that a cell has absorbed from incarnations that ended: a tree of frozen cells, held
 //! flat.
 
 use crate::codec::varint::{Reader, write_varint};
@@ -11,37 +11,38 @@ use crate::replica_id::ReplicaId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Absorbed {
     pub(crate) replica: ReplicaId,
-    /// At which of its own versions it took over what lies below it; 0 where nothing does.
+    /// The version at which this cell absorbed those below it; 0 if there are none.
     pub(crate) absorbed_at: Version,
-    /// Its own amounts, without those of the items below it.
+    /// Its own amounts, without those below it.
     pub(crate) amounts: Amounts,
-    /// How many of the items after it are what it had taken over itself.
+    /// How many of the cells after it are below it: it had absorbed them itself.
     pub(crate) below: u32,
 }
 
-/// AbsorbedTree in preorder: each is followed by those below it. Their amounts sum to 2^62 at most.
+/// Absorbed cells in preorder: each is followed by those below it. Their amounts sum to at most
+/// 2^62.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AbsorbedTree(Vec<Absorbed>);
 
-/// The fewest bytes of an item: an id, a version, two amounts, a count.
-const ITEM_BYTES_MIN: usize = ReplicaId::BYTES + 4;
+/// The fewest bytes of one absorbed cell: an id, a version, two amounts, a count.
+const ABSORBED_BYTES_MIN: usize = ReplicaId::BYTES + 4;
 
 impl AbsorbedTree {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Every item, those below others too.
+    /// Every cell, including those below others.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Absorbed> {
         self.0.iter()
     }
 
-    /// The amounts of all items.
+    /// The sum over all cells.
     pub(crate) fn total(&self) -> Amounts {
         sum(&self.0)
     }
 
-    /// Each item with its amounts and those of all below it.
+    /// Each cell with the sum of its amounts and of all below it.
     pub(crate) fn totals(&self) -> impl Iterator<Item = (&Absorbed, Amounts)> {
         self.0
             .iter()
@@ -49,9 +50,9 @@ impl AbsorbedTree {
             .map(|(at, item)| (item, sum(&self.0[at..=at + item.below as usize])))
     }
 
-    /// Takes over a whole cell: its amounts, and below them what it had taken over.
+    /// Absorbs a whole cell, and below it the cells that it had absorbed.
     ///
-    /// Returns false, and takes nothing, where the sum would pass 2^62.
+    /// Returns false, and absorbs nothing, if the sum would pass 2^62.
     pub(crate) fn take(
         &mut self,
         replica: ReplicaId,
@@ -68,8 +69,9 @@ impl AbsorbedTree {
         true
     }
 
-    /// The sum over the topmost items of what `baseline` says of each: of the item, its total, and
-    /// the same sum over those directly below it; never more of an item than its total.
+    /// The sum of the baselines of the topmost cells, none of which exceeds its cell's total.
+    /// `baseline` computes one from the cell, its total, and the sum of the baselines directly
+    /// below it.
     pub(crate) fn baselines(
         &self,
         baseline: impl Fn(&Absorbed, Amounts, Option<Amounts>) -> Amounts,
@@ -111,9 +113,9 @@ impl AbsorbedTree {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let count = reader.count(ITEM_BYTES_MIN)?;
+        let count = reader.count(ABSORBED_BYTES_MIN)?;
         let mut items: Vec<Absorbed> = Vec::with_capacity(count);
-        // Where each subtree that is not over yet ends.
+        // The ends of the subtrees that are not over yet.
         let mut ends = vec![count];
         let mut total = Amounts::default();
         for at in 0..count {

@@ -1,4 +1,4 @@
-//! The replica record: facts about one writer, once, instead of in every key's cell.
+//! The replica record: facts about one writer, held once instead of in every cell.
 
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
@@ -15,48 +15,47 @@ const FIELD_ABSORBING: u64 = 13;
 const FIELD_LEFT: u64 = 14;
 const FIELD_FOLDED_LOWER: u64 = 20;
 
-/// Bytes of one node in the field of folded nodes: its number and the upper half of its latest
-/// folded incarnation.
+/// Bytes of one folded node: its number, and the upper half of its latest folded incarnation.
 const FOLDED_BYTES: usize = 12;
-/// Bytes of one node in the field of lower halves, which earlier releases do not write.
+/// Bytes of one lower half, which earlier releases do not write.
 const LOWER_BYTES: usize = 4;
 
-/// What a replica says of itself. It has a version in its writer's sequence, as a cell has.
+/// What a replica says about itself. It has a version in its writer's sequence, as a cell has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
-    /// The writer's sequence number of this state of the record.
+    /// The writer's version of this record.
     pub version: Version,
-    /// Where the replica runs.
+    /// The region in which the replica runs.
     pub region: String,
-    /// Incarnations that ended and whose successor this replica is or offers to be, in the order of
-    /// ids.
+    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
+    /// of ids.
     pub(crate) claims: Vec<ReplicaId>,
-    /// By node, ascending: the incarnations that this replica has made its own, or has that on
-    /// record from those whose successor it is.
+    /// By node, ascending: the incarnations that this replica has folded, and those that its own
+    /// predecessors had.
     pub(crate) folded: Vec<Folded>,
-    /// Whether some of its cells still hold as items what was folded: so long, what was cleared of
-    /// these counts.
+    /// True while some of its cells still hold absorbed amounts of folded incarnations. Until then
+    /// resets of these still count.
     pub(crate) rebasing: bool,
-    /// Incarnations of which it has begun to take over cells, in the order of ids: from then on
-    /// nobody else answers for them while it incarnations.
+    /// The incarnations that it has begun to absorb, in the order of ids. From then on nobody else
+    /// answers for them while it runs.
     pub(crate) absorbing: Vec<ReplicaId>,
-    /// The replica's last statement: it writes nothing after this record, and this is all that it
-    /// held then, itself included. Ascending; empty while it has not left.
+    /// The replica's last statement: all that it held at its end, itself included. It writes
+    /// nothing after this record. Ascending; empty while it has not left.
     pub(crate) left: Vec<(ReplicaId, Version)>,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
 
-/// The incarnations of one node up to one of them: all were folded, whoever still holds cells of
-/// them forgets these.
+/// The incarnations of one node up to one of them. All were folded, and a replica that still holds
+/// cells of them forgets these.
 ///
-/// Earlier releases keep the upper half of the incarnation alone, so a node's next incarnation must
-/// differ in it; [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a disk
-/// and its clone, may have that half in common.
+/// Earlier releases keep only the upper half of the incarnation, so a node's next incarnation must
+/// differ in it, as [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a
+/// disk and its clone, may share that half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Folded {
     pub(crate) node: u64,
-    /// The incarnation of the latest one.
+    /// The latest incarnation.
     pub(crate) upto: u64,
 }
 
@@ -76,38 +75,39 @@ impl Record {
         Self { version, region: region.into(), ..Self::default() }
     }
 
-    /// The incarnations that ended and whose successor this replica is, or offers to be; in the
-    /// order of ids.
+    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
+    /// of ids.
     pub fn claims(&self) -> &[ReplicaId] {
         &self.claims
     }
 
-    /// What it claims, and what it has begun to take over because one of those claimed it.
+    /// The incarnations that it claims, and those that it has begun to absorb because one of these
+    /// claimed them.
     pub(crate) fn claims_and_absorbs(&self) -> impl Iterator<Item = ReplicaId> {
         self.claims.iter().chain(&self.absorbing).copied()
     }
 
-    /// Whether it has left: it writes nothing after this record.
+    /// True if the replica has left: it writes nothing after this record.
     pub fn has_left(&self) -> bool {
         !self.left.is_empty()
     }
 
-    /// All that a replica that left held at its end, by writer; empty where it has not left.
+    /// The versions that a replica that left held at its end; empty if it has not left.
     pub fn final_versions(&self) -> &[(ReplicaId, Version)] {
         &self.left
     }
 
-    /// Whether it has begun to absorb incarnations, or has not yet made all that it folded its own.
+    /// True if it has begun to absorb incarnations, or has not yet rebased all that it folded.
     pub fn is_absorbing(&self) -> bool {
         !self.absorbing.is_empty() || self.rebasing
     }
 
-    /// Of how many nodes it has on record that lives of theirs were folded.
+    /// The number of nodes whose incarnations it has folded.
     pub fn folded_count(&self) -> usize {
         self.folded.len()
     }
 
-    /// Whether it says anything of incarnations that ended.
+    /// True if it says anything about incarnations that ended.
     pub(crate) fn speaks_of_incarnations(&self) -> bool {
         !self.claims.is_empty()
             || !self.folded.is_empty()
@@ -121,7 +121,7 @@ impl Record {
         }
     }
 
-    /// What a last statement says of one replica it says of another.
+    /// Writes `to` wherever the last statement names `from`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.left.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
         self.left.sort_unstable();
@@ -134,7 +134,7 @@ impl Record {
         }
     }
 
-    /// All but the version.
+    /// Writes everything but the version.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut fields = self.unknown.clone();
         fields.set(FIELD_REGION, self.region.as_bytes().to_vec());
@@ -172,7 +172,7 @@ impl Record {
         fields.write(out);
     }
 
-    /// No encoding of this record is longer.
+    /// An upper bound on its encoded bytes.
     pub(crate) fn bytes_max(&self) -> usize {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
@@ -212,7 +212,7 @@ impl Record {
     }
 }
 
-/// A field that is there holds something, its entries ascend.
+/// Ids that ascend. A field that is present is not empty.
 fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut incarnations = Vec::with_capacity(bytes.len() / ReplicaId::BYTES);
@@ -227,7 +227,7 @@ fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     }
 }
 
-/// A version vector: writers ascend, no version is 0, and one is there.
+/// A version vector: writers ascend, no version is 0, and there is at least one.
 fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut versions = Vec::with_capacity(bytes.len() / (ReplicaId::BYTES + 1));
@@ -249,7 +249,7 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     while reader.left() > 0 {
         let entry = reader.take(FOLDED_BYTES)?;
         let number = entry.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
-        // All that have this upper half, unless the lower one follows.
+        // Every incarnation with this upper half, unless the lower half follows.
         folded.push(Folded {
             node: (number >> 32) as u64,
             upto: (number as u64) << 32 | u64::from(u32::MAX),

@@ -1,5 +1,5 @@
-//! Every interleaving of adds and flushes: nothing is lost, nothing doubled, no mark is lost, and
-//! somebody is always woken.
+//! Every interleaving of adds and flushes: no add is lost or counted twice, no bit is lost, and
+//! some add always wakes.
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -7,10 +7,10 @@ use loom::thread;
 use crate::lattice::amounts::Amounts;
 use crate::pending::block::{Block, DirtySet, Wake};
 use crate::pending::handle::CounterHandle;
-use crate::pending::slot::{PENDING_MAX, Place, Room};
+use crate::pending::slot::{Fullness, PENDING_MAX, SlotIndex};
 use crate::pending::sync::Arc;
 
-/// A block, with the dirty that a flush looks at first.
+/// A block with its dirty set, at which a flush looks first.
 #[derive(Clone)]
 struct Flushed {
     block: Arc<Block>,
@@ -29,7 +29,7 @@ impl Flushed {
         self.dirty.0.take(|_| {
             self.block.drain(|at, amounts| {
                 taken[at] = taken[at].plus(amounts);
-                Room::default()
+                Fullness::default()
             });
         });
         taken
@@ -40,8 +40,8 @@ impl Flushed {
     }
 }
 
-/// Adders run beside one flush; a second flush afterwards, made only if something says that it is
-/// needed, takes all that is left.
+/// Adders run beside one flush. A second flush takes the rest, and runs only if something reports
+/// that it is needed.
 fn check(
     adders: impl Fn(&Arc<Block>) -> Vec<thread::JoinHandle<()>> + Sync + Send + 'static,
     expected: [(u64, u64); 2],
@@ -149,7 +149,7 @@ fn loom_an_add_that_is_refused_is_in_no_flush() {
         let pend = |amount| CounterHandle::new(block.clone(), 0).add_in(0, amount);
         assert_eq!(pend(1), Ok(()));
         block.preload(0, PENDING_MAX);
-        let before = block.pending(Place::of(0)).increments;
+        let before = block.pending(SlotIndex::of(0)).increments;
         let adder = {
             let block = block.clone();
             thread::spawn(move || CounterHandle::new(block, 0).add_in(0, 5))

@@ -1,10 +1,10 @@
-//! The keys of a map: (counter, region) pairs as dense numbers, and which regions each counter has.
+//! The keys of a map: (counter, region) pairs under dense numbers, and the regions of each counter.
 
 pub(crate) mod names;
 pub(crate) mod order;
 mod search;
 
-pub(crate) use search::Search;
+pub(crate) use search::KeySearch;
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -13,10 +13,9 @@ use hashbrown::HashTable;
 
 use crate::codec::dictionary::{Dictionary, KeyNames};
 use crate::error::WriteError;
-use crate::lattice::keys::names::{NameSlice, Names, is_name};
+use crate::lattice::keys::names::{NameSet, NameSlice, is_name};
 
-/// One (counter, region) in one [`CounterMap`](crate::CounterMap), valid as long as that map
-/// incarnations.
+/// One (counter, region) of one [`CounterMap`](crate::CounterMap), valid as long as that map lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub(crate) u32);
 
@@ -40,8 +39,8 @@ struct Chain {
 /// bytes of index a key.
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
-    counters: Names,
-    regions: Names,
+    counters: NameSet,
+    regions: NameSet,
     /// By key: its counter's and its region's numbers.
     pairs: Vec<(u32, u32)>,
     /// By key: its counter's next key, or NONE.
@@ -49,7 +48,7 @@ pub(crate) struct Keys {
     chains: Vec<Chain>,
     index: HashTable<u32>,
     seed: RandomState,
-    /// Whether some key was interned that sorts before the one that came before it.
+    /// True if some key sorts before the one that came before it.
     unsorted: bool,
 }
 
@@ -103,8 +102,8 @@ impl Keys {
         self.index.find(self.hash(counter, region), is_it).copied()
     }
 
-    /// How many keys, from the first on, have the same number in `other`; 0 also where that is not
-    /// simply to be seen. O(keys), at the speed of memory.
+    /// The number of keys, from the first on, that have the same number in `other`. May be 0 where
+    /// comparing is not simple. O(keys), at the speed of memory.
     pub(crate) fn same_below(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
         let same = self.pairs[..count] == other.pairs[..count]
@@ -122,7 +121,8 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// The names of counters and regions, where the dictionary of all keys has them just so.
+    /// The names of counters and regions, if they stand in the order in which the dictionary of all
+    /// keys has them.
     pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
         let in_order = !self.unsorted && self.regions.sorted();
         in_order.then(|| (self.counters.as_slice(), self.regions.as_slice()))
@@ -143,7 +143,7 @@ impl Keys {
         if let Some(key) = self.find(counter, region) {
             return Ok(key);
         }
-        let may_be = |name, names: &Names| is_name(name) || names.find(name).is_some();
+        let may_be = |name, names: &NameSet| is_name(name) || names.find(name).is_some();
         if !may_be(counter, &self.counters) || !may_be(region, &self.regions) {
             return Err(WriteError::NameOutOfRange);
         }
@@ -154,7 +154,7 @@ impl Keys {
         Ok(self.push(counter, region))
     }
 
-    /// The key of a pair, made now if it is new; the bounds are the caller's.
+    /// The key of a pair, made now if it is new. The caller checks the bounds.
     pub(crate) fn intern_unbounded(&mut self, (counter, region): (&str, &str)) -> u32 {
         self.find(counter, region).unwrap_or_else(|| self.push(counter, region))
     }
@@ -215,7 +215,7 @@ impl KeyNames for Keys {
     }
 }
 
-/// The hash of a pair from that of its counter, which many pairs have in common.
+/// The hash of a pair from that of its counter, which many pairs share.
 #[inline]
 fn hash_region(seed: &RandomState, counter: u64, region: &str) -> u64 {
     let mut hasher = seed.build_hasher();

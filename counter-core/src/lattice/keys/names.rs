@@ -1,4 +1,4 @@
-//! Interned names: each distinct string once, in one arena, known by a small number.
+//! Interned names: each distinct string once, in one arena, under a small number.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -28,24 +28,24 @@ pub(crate) struct NameSlice<'a> {
 /// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name
 /// besides its own.
 ///
-/// The hash is seeded by chance against crafted names; no order and no output depends on it.
+/// The hash is seeded at random, against crafted names. No order and no output depends on it.
 #[derive(Clone, Default)]
-pub(crate) struct Names {
+pub(crate) struct NameSet {
     arena: String,
-    /// Where each name ends in the arena; it starts where the one before ends.
+    /// The end of each name in the arena. It starts where the one before ends.
     ends: Vec<u32>,
     numbers: HashTable<u32>,
     seed: RandomState,
-    /// Whether some name sorts before the one that came before it.
+    /// True if some name sorts before the one that came before it.
     unsorted: bool,
 }
 
-impl Names {
+impl NameSet {
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether names ascend with their numbers.
+    /// True if names ascend with their numbers.
     pub(crate) fn sorted(&self) -> bool {
         !self.unsorted
     }
@@ -54,7 +54,7 @@ impl Names {
         NameSlice { arena: &self.arena, ends: &self.ends }
     }
 
-    /// Whether names are the same here and there as far as both have them.
+    /// True if both have the same names as far as both go.
     pub(crate) fn same_start(&self, other: NameSlice<'_>) -> bool {
         let count = self.ends.len().min(other.ends.len());
         let bytes = count.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_number() {
-        let mut names = Names::default();
+        let mut names = NameSet::default();
         let numbers: Vec<u32> = (0..1000).map(|i| names.intern(&format!("n{i}"))).collect();
         assert_eq!(numbers, (0..1000).collect::<Vec<u32>>());
         assert_eq!(names.intern("n7"), 7);
