@@ -12,7 +12,7 @@ use crate::dedup::entry::{
     Single, chunk_name, client_of,
 };
 use crate::error::WriteError;
-use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
+use crate::lattice::amounts::AMOUNT_MAX;
 use crate::lattice::counter_map::Stance;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::Version;
@@ -99,8 +99,8 @@ impl Replica {
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
             return Err(WriteError::AmountOutOfRange);
         }
-        // What this replica took back itself, it took back for a copy that it held, even if the
-        // entry of that copy is forgotten by now.
+        // This replica takes an add back for a copy that it holds, even if the entry of that copy
+        // is forgotten by now.
         if self.map().holds_own(self.id(), id) {
             return Ok(Once::Repeated);
         }
@@ -113,7 +113,7 @@ impl Replica {
             return Err(WriteError::Left);
         }
         let key = self.key_with_room(counter, amount)?;
-        self.raise_now(key, amount)?;
+        self.write_now(key, amount)?;
         let own = self.id();
         let (is_new, forgotten) = self.map_mut().note_applied(own, id, Add { key: key.0, amount });
         if let (AddId::Of { client, .. }, true) = (id, is_new) {
@@ -150,21 +150,6 @@ impl Replica {
         if held != Some(now) {
             self.map_mut().note_forgotten(own, client, now);
         }
-    }
-
-    /// Writes an amount into the own cell at once. Its entry follows before anybody can look.
-    fn raise_now(&mut self, key: KeyId, amount: i64) -> Result<(), WriteError> {
-        let size = amount.unsigned_abs();
-        let by = match amount > 0 {
-            true => Amounts { increments: size, decrements: 0 },
-            false => Amounts { increments: 0, decrements: size },
-        };
-        let (own, before) = (self.id(), self.version());
-        self.map_mut().change_key(own, key, by)?;
-        let unflushed = self.unflushed_mut();
-        unflushed.after.get_or_insert(before);
-        unflushed.changed.insert(key);
-        Ok(())
     }
 
     /// After a join: takes back the copies that do not stand and that this replica answers for, of
@@ -292,7 +277,7 @@ impl Replica {
     fn take_back(&mut self, text: &str, id: AddId<'_>, stance: &Stance, excess: i64) -> bool {
         let (own, Stance { writer, add, .. }) = (self.id(), *stance);
         if self.map().has_absorbed(own, writer, id) {
-            let fits = self.raise_now(KeyId(add.key), -excess).is_ok();
+            let fits = self.write_now(KeyId(add.key), -excess).is_ok();
             if fits {
                 self.map_mut().note_absorbed_taken_back(own, writer, id);
             }
@@ -306,7 +291,7 @@ impl Replica {
         // A cell without room keeps the amount. There is nothing else to do.
         if !has_room
             || now.unsigned_abs() > AMOUNT_MAX
-            || self.raise_now(KeyId(add.key), -excess).is_err()
+            || self.write_now(KeyId(add.key), -excess).is_err()
         {
             return false;
         }
@@ -378,7 +363,8 @@ impl Replica {
         self.map_mut().absorb_entry(own, name, source, said)
     }
 
-    /// Whether a copy of a writer that ended stands, and how much of it must be taken back first.
+    /// The verdict on a copy of a writer that ended: whether it stands, and how much of it must be
+    /// taken back if not.
     fn verdict(
         &self,
         text: &str,
@@ -412,7 +398,7 @@ impl Replica {
     ) -> bool {
         match self.verdict(text, id, writer, was_taken_back) {
             Verdict::Settled { stands } => stands,
-            Verdict::Falls { key, excess } => self.raise_now(key, -excess).is_err(),
+            Verdict::Falls { key, excess } => self.write_now(key, -excess).is_err(),
         }
     }
 

@@ -129,9 +129,7 @@ impl AbsorbedTree {
             total = total.plus(amounts);
             let room = ends.last().map_or(0, |&end| end - at - 1);
             if below > room as u64 || total.increments > CELL_MAX || total.decrements > CELL_MAX {
-                return Err(DecodeError::Invalid(
-                    "items lie within each other and sum to at most 2^62",
-                ));
+                return Err(DecodeError::Invalid("absorbed cells nest and sum to at most 2^62"));
             }
             ends.push(at + 1 + below as usize);
             items.push(Absorbed { replica, absorbed_at, amounts, below: below as u32 });
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn baselines_are_handed_up_the_tree() {
+    fn baselines_add_up_the_tree() {
         let baseline = tree().baselines(|item, total, below| match below {
             Some(below) => below.plus(amounts(item.absorbed_at)),
             None => total,
@@ -184,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_nest_or_passes_the_bound_is_refused() {
+    fn bad_nesting_and_overflow_are_refused() {
         for at in 0..4 {
             let mut broken = tree();
             broken.0[at].below += 4;

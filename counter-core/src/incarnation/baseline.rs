@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_from_before_the_absorption_means_own_amounts_and_the_items_come_on_top() {
+    fn reset_before_absorption_means_own_amounts() {
         assert_eq!(left(&[]), 8);
         assert_eq!(left(&[(SUCCESSOR, 3, 2)]), 6);
         assert_eq!(left(&[(SUCCESSOR, 3, 2), (DEAD, 7, 5)]), 1);
     }
 
     #[test]
-    fn a_reset_from_after_the_absorption_means_the_sum() {
+    fn reset_after_absorption_means_the_sum() {
         assert_eq!(left(&[(SUCCESSOR, 4, 7)]), 1);
         assert_eq!(
             left(&[(SUCCESSOR, 4, 7), (DEAD, 0, 6)]),
@@ -186,18 +186,18 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_that_saw_a_later_version_clears_the_whole_cell() {
+    fn reset_of_a_later_version_clears_the_cell() {
         assert_eq!(left(&[(SUCCESSOR, 6, 1)]), 0);
     }
 
     #[test]
-    fn a_baseline_is_never_more_than_what_is_there() {
+    fn baseline_never_exceeds_the_total() {
         assert_eq!(left(&[(SUCCESSOR, 3, u64::MAX), (DEAD, 1, u64::MAX)]), 0);
         assert_eq!(left(&[(DEAD, 1, u64::MAX)]), 2);
     }
 
     #[test]
-    fn a_reset_names_each_counted_cell_with_its_total_and_each_item() {
+    fn reset_names_every_counted_and_absorbed_cell() {
         let absorbed = successor();
         let cells = [
             HeldCell { replica: DEAD, version: 9, amounts: amounts(6), extra: None },

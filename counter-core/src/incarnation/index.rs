@@ -1,4 +1,5 @@
-//! What the records of all replicas say of incarnations that ended.
+//! The index of ended incarnations: who claims them, who absorbs them, and which are folded. Read
+//! from the records of all replicas.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,14 +25,14 @@ impl Incarnations {
     pub(crate) fn of<'a>(records: impl Iterator<Item = (ReplicaId, &'a Record)>) -> Self {
         let mut incarnations = Self::default();
         for (writer, record) in records {
-            for &Folded { node, upto } in &record.folded {
+            for &Folded { node, upto } in record.folds() {
                 let latest = incarnations.folded.entry(node).or_default();
                 *latest = upto.max(*latest);
             }
-            for &ended in record.claims.iter().filter(|&&ended| ended != writer) {
+            for &ended in record.claims().iter().filter(|&&ended| ended != writer) {
                 incarnations.claimants.entry(ended).or_default().push(writer);
             }
-            for &ended in record.absorbing.iter().filter(|&&ended| ended != writer) {
+            for &ended in record.absorbing().iter().filter(|&&ended| ended != writer) {
                 incarnations.absorbers.entry(ended).or_default().push(writer);
             }
         }

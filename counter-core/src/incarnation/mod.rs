@@ -1,4 +1,4 @@
-//! Incarnations that ended, and resets: what still counts of each writer.
+//! Incarnations that ended, and resets: both decide how much of a writer still counts.
 //!
 //! An incarnation is one run of one node, and the only writer of its cells. After it has ended, a
 //! successor claims it and absorbs its amounts. Once every enrolled replica holds these, the

@@ -20,7 +20,10 @@ const FOLDED_BYTES: usize = 12;
 /// Bytes of one lower half, which earlier releases do not write.
 const LOWER_BYTES: usize = 4;
 
-/// What a replica says about itself. It has a version in its writer's sequence, as a cell has.
+/// A replica's statement about itself. It has a version in its writer's sequence, as a cell has.
+///
+/// Only its own replica changes it. It is replaced whole, and the order of its fields decides which of
+/// two records with one version is the greater.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     /// The writer's version of this record.
@@ -29,21 +32,21 @@ pub struct Record {
     pub region: String,
     /// The ended incarnations to which this replica is the successor, or offers to be. In the order
     /// of ids.
-    pub(crate) claims: Vec<ReplicaId>,
+    claims: Vec<ReplicaId>,
     /// By node, ascending: the incarnations that this replica has folded, and those that its own
     /// predecessors had.
-    pub(crate) folded: Vec<Folded>,
+    folded: Vec<Folded>,
     /// True while some of its cells still hold absorbed amounts of folded incarnations. Until then
     /// resets of these still count.
-    pub(crate) rebasing: bool,
+    rebasing: bool,
     /// The incarnations that it has begun to absorb, in the order of ids. From then on nobody else
     /// answers for them while it runs.
-    pub(crate) absorbing: Vec<ReplicaId>,
+    absorbing: Vec<ReplicaId>,
     /// The replica's last statement: all that it held at its end, itself included. It writes
     /// nothing after this record. Ascending; empty while it has not left.
-    pub(crate) left: Vec<(ReplicaId, Version)>,
+    left: Vec<(ReplicaId, Version)>,
     /// Fields that this release does not know, kept byte for byte.
-    pub(crate) unknown: Fields,
+    unknown: Fields,
 }
 
 /// The incarnations of one node up to one of them. All were folded, and a replica that still holds
@@ -70,11 +73,6 @@ impl Folded {
 }
 
 impl Record {
-    /// The record of a replica in `region`.
-    pub(crate) fn new(version: Version, region: &str) -> Self {
-        Self { version, region: region.into(), ..Self::default() }
-    }
-
     /// The ended incarnations to which this replica is the successor, or offers to be. In the order
     /// of ids.
     pub fn claims(&self) -> &[ReplicaId] {
@@ -115,6 +113,20 @@ impl Record {
             || !self.absorbing.is_empty()
     }
 
+    pub(crate) fn absorbing(&self) -> &[ReplicaId] {
+        &self.absorbing
+    }
+
+    /// By node, ascending: the incarnations that it has folded.
+    pub(crate) fn folds(&self) -> &[Folded] {
+        &self.folded
+    }
+
+    /// True while it has not rebased everything that it folded.
+    pub(crate) fn is_rebasing(&self) -> bool {
+        self.rebasing
+    }
+
     pub(crate) fn claim(&mut self, ended: ReplicaId) {
         if let Err(at) = self.claims.binary_search(&ended) {
             self.claims.insert(at, ended);
@@ -127,11 +139,43 @@ impl Record {
         self.left.sort_unstable();
     }
 
-    pub(crate) fn fold(&mut self, folded: Folded) {
+    /// Begins to absorb `incarnations`, which had folded others themselves.
+    pub(crate) fn begin_absorbing(
+        &mut self,
+        incarnations: Vec<ReplicaId>,
+        inherited: impl IntoIterator<Item = Folded>,
+    ) {
+        self.absorbing = incarnations;
+        inherited.into_iter().for_each(|folded| self.add_fold(folded));
+    }
+
+    /// Folds `incarnations`, which it has absorbed. Rebasing begins.
+    pub(crate) fn fold(&mut self, incarnations: &[ReplicaId]) {
+        self.drop_claims(incarnations);
+        incarnations.iter().for_each(|&incarnation| self.add_fold(Folded::of(incarnation)));
+        self.absorbing.clear();
+        self.rebasing = true;
+    }
+
+    fn add_fold(&mut self, folded: Folded) {
         match self.folded.binary_search_by_key(&folded.node, |entry| entry.node) {
             Ok(at) => self.folded[at].upto = self.folded[at].upto.max(folded.upto),
             Err(at) => self.folded.insert(at, folded),
         }
+    }
+
+    pub(crate) fn end_rebasing(&mut self) {
+        self.rebasing = false;
+    }
+
+    /// Drops the claims of these incarnations, which are ascending.
+    pub(crate) fn drop_claims(&mut self, incarnations: &[ReplicaId]) {
+        self.claims.retain(|claimed| incarnations.binary_search(claimed).is_err());
+    }
+
+    /// Makes this the last statement of a replica that holds these versions.
+    pub(crate) fn leave(&mut self, held: impl Iterator<Item = (ReplicaId, Version)>) {
+        self.left = held.collect();
     }
 
     /// Writes everything but the version.
@@ -199,7 +243,7 @@ impl Record {
             unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
         let rebasing = match unknown.take(FIELD_REBASING) {
             Some(bytes) if !bytes.is_empty() => {
-                return Err(DecodeError::Invalid("that a replica rebases is said without bytes"));
+                return Err(DecodeError::Invalid("the field for rebasing has no bytes"));
             }
             said => said.is_some(),
         };
@@ -221,9 +265,7 @@ fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     }
     match !incarnations.is_empty() && incarnations.is_sorted_by(|a, b| a < b) {
         true => Ok(incarnations),
-        false => {
-            Err(DecodeError::Invalid("incarnations ascend, and are left out where there are none"))
-        }
+        false => Err(DecodeError::Invalid("incarnations ascend, and their field is not empty")),
     }
 }
 
@@ -257,9 +299,7 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     }
     match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
         true => Ok(folded),
-        false => {
-            Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none"))
-        }
+        false => Err(DecodeError::Invalid("folded nodes ascend, and their field is not empty")),
     }
 }
 
@@ -272,7 +312,7 @@ fn read_lower_halves(bytes: &[u8], folded: &mut [Folded]) -> Result<(), DecodeEr
     if bytes.len() != folded.len() * LOWER_BYTES || halves().all(|half| half == u64::from(u32::MAX))
     {
         return Err(DecodeError::Invalid(
-            "each folded node has a lower half, and they are left out where all are the greatest",
+            "each folded node has a lower half, and the field is left out if all are the greatest",
         ));
     }
     for (entry, half) in folded.iter_mut().zip(halves()) {
@@ -292,7 +332,7 @@ mod tests {
     #[test]
     fn last_statement_reads_back() {
         let left = vec![(ReplicaId::new(1, 5), 300), (ReplicaId::new(2, 6), 1)];
-        let record = Record { left, ..Record::new(7, "ord") };
+        let record = Record { version: 7, region: "ord".into(), left, ..Record::default() };
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         assert_eq!(read(&bytes), Ok(record.clone()));

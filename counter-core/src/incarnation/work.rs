@@ -2,7 +2,6 @@
 //! bytes as the caller allows.
 
 use crate::error::WriteError;
-use crate::incarnation::record::Folded;
 use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
@@ -84,7 +83,8 @@ impl Replica {
     /// one, is folded or has a successor, or if this replica has left.
     pub fn claim(&mut self, ended: ReplicaId) -> Option<Version> {
         let id = self.id();
-        let claims_it = self.map().record(id).is_some_and(|record| record.claims.contains(&ended));
+        let claims_it =
+            self.map().record(id).is_some_and(|record| record.claims().contains(&ended));
         let answered =
             claims_it || self.map().is_folded(ended) || self.map().successor_of(ended).is_some();
         if ended == id || answered || self.has_left() {
@@ -106,7 +106,7 @@ impl Replica {
         }
         let (id, mut held) = (self.id(), self.map().version_vector());
         held.raise(id, self.version() + 1);
-        self.map_mut().change_record(id, |record| record.left = held.iter().collect())
+        self.map_mut().change_record(id, |record| record.leave(held.iter()))
     }
 
     /// True if this replica has written its last statement.
@@ -228,10 +228,7 @@ impl Replica {
         work.incarnations = fitting;
         let (incarnations, inherited) =
             (work.incarnations.clone(), self.map().folded_by(&work.incarnations));
-        self.map_mut().change_record(id, |record| {
-            record.absorbing = incarnations;
-            inherited.into_iter().for_each(|folded| record.fold(folded));
-        });
+        self.map_mut().change_record(id, |record| record.begin_absorbing(incarnations, inherited));
         work.begun = Some(self.version());
         Ok(self.version())
     }
@@ -243,12 +240,7 @@ impl Replica {
         work.folded = true;
         let (id, incarnations) = (self.id(), work.incarnations.clone());
         self.fold_entries(&incarnations);
-        self.map_mut().change_record(id, |record| {
-            record.claims.retain(|claimed| incarnations.binary_search(claimed).is_err());
-            incarnations.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));
-            record.absorbing.clear();
-            record.rebasing = true;
-        })
+        self.map_mut().change_record(id, |record| record.fold(&incarnations))
     }
 
     /// Makes absorbed amounts of folded incarnations the own amounts, about `bytes_max` bytes of
@@ -267,17 +259,17 @@ impl Replica {
         }
         if bytes > 0 {
             self.close_full();
-        } else if self.map().record(id).is_some_and(|record| record.rebasing) {
-            self.map_mut().change_record(id, |record| record.rebasing = false);
+        } else if self.map().record(id).is_some_and(|record| record.is_rebasing()) {
+            self.map_mut().change_record(id, |record| record.end_rebasing());
         }
         bytes
     }
 
-    /// True if an own cell names what was cleared of a folded incarnation, or the own record claims
-    /// one: then [`forget_cleared`](Self::forget_cleared) has work, now or later.
+    /// True if an own cell holds the reset of a folded incarnation, or the own record claims one:
+    /// then [`forget_cleared`](Self::forget_cleared) has work, now or later.
     pub fn names_folded(&self) -> bool {
         let map = self.map();
-        self.claims_folded()
+        !self.folded_claims().is_empty()
             || map
                 .next_extra(self.id(), 0, |extra| {
                     extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
@@ -285,36 +277,26 @@ impl Replica {
                 .is_some()
     }
 
-    /// True if the own record still claims an incarnation that another replica has folded.
-    fn claims_folded(&self) -> bool {
-        let map = self.map();
-        map.record(self.id()).is_some_and(|record| {
-            record.claims.iter().any(|incarnation| map.is_folded(*incarnation))
-        })
+    /// The folded incarnations that the own record still claims, because another replica folded
+    /// them. Ascending.
+    fn folded_claims(&self) -> Vec<ReplicaId> {
+        let claims = self.map().record(self.id()).map_or(&[][..], |record| record.claims());
+        claims.iter().copied().filter(|claimed| self.map().is_folded(*claimed)).collect()
     }
 
-    /// Drops from the own cells what was cleared of folded incarnations, and from the own record
-    /// the claims of them. Does nothing while any replica is rebasing. To be called once every
-    /// enrolled replica holds the fold; about `bytes_max` bytes of cells and at least one. Returns
-    /// how many bytes they cost each peer; 0 if nothing is left.
+    /// Drops from the own cells the resets of folded incarnations, and from the own record the
+    /// claims of them. Does nothing while any replica is rebasing. To be called once every enrolled
+    /// replica holds the fold; about `bytes_max` bytes of cells and at least one. Returns how many
+    /// bytes they cost each peer; 0 if nothing is left.
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         if self.map().is_rebasing() {
             return 0;
         }
         let (mut bytes, mut next) = (0, 0);
-        if self.claims_folded() {
-            let kept: Vec<ReplicaId> = self
-                .map()
-                .record(id)
-                .into_iter()
-                .flat_map(|record| record.claims.iter().copied())
-                .collect();
-            let kept: Vec<ReplicaId> = kept
-                .into_iter()
-                .filter(|incarnation| !self.map().is_folded(*incarnation))
-                .collect();
-            self.map_mut().change_record(id, |record| record.claims = kept);
+        let claims = self.folded_claims();
+        if !claims.is_empty() {
+            self.map_mut().change_record(id, |record| record.drop_claims(&claims));
             bytes += self.map().record(id).map_or(0, |record| record.bytes_max());
         }
         loop {

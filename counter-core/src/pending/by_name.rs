@@ -1,27 +1,9 @@
 //! Adds by name, from the thread that owns the replica: pending amounts as plain numbers, which the
-//! next flush turns into cells. And the list of changes that were written outside a flush.
-
-use std::collections::BTreeSet;
+//! next flush turns into cells.
 
 use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
-use crate::lattice::keys::KeyId;
-use crate::lattice::versions::vector::Version;
 use crate::pending::slot::{FULL, Fullness, PENDING_MAX};
-
-/// Changes that were written outside a flush, for the next flush to report.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Unflushed {
-    /// The own version before the first of it.
-    pub(crate) after: Option<Version>,
-    pub(crate) changed: BTreeSet<KeyId>,
-}
-
-impl Unflushed {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.after.is_none()
-    }
-}
 
 /// Capacity of the dirty list that is kept after a flush.
 const DIRTY_KEPT: usize = 64;

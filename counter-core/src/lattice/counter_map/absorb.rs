@@ -126,7 +126,7 @@ impl CounterMap {
         incarnations
             .iter()
             .filter_map(|incarnation| self.record(*incarnation))
-            .flat_map(|record| record.folded.iter().copied())
+            .flat_map(|record| record.folds().iter().copied())
             .collect()
     }
 
@@ -238,8 +238,8 @@ impl CounterMap {
         Some(self.cell_bytes(successor, slot))
     }
 
-    /// Drops from a cell what it cleared of folded incarnations. Returns about how many bytes the
-    /// change costs each peer.
+    /// Drops from a cell the resets of folded incarnations. Returns about how many bytes the change
+    /// costs each peer.
     pub(crate) fn forget_cleared(&mut self, replica: ReplicaId, slot: u32) -> Option<usize> {
         let at = self.writer_at(replica).ok()?;
         let mut extra = self.extra_of(replica, self.writers[at].key(slot));

@@ -44,8 +44,8 @@ impl CounterMap {
         self.noting().map(|writer| writer.entries().len_of(EntryKind::Forgotten)).sum()
     }
 
-    /// Whether some writer that is held applied the add with this id, and nobody took that back. A
-    /// copy that was taken back for a replica of which nothing is held counts nowhere here.
+    /// The status of an add: applied if some writer that is held applied it and nobody took that
+    /// back. A copy that was taken back for a replica of which nothing is held counts nowhere here.
     /// O(writers that hold entries).
     pub(crate) fn look(&self, id: AddId<'_>, text: &str) -> IdStatus {
         let (kind, name) = id.place();

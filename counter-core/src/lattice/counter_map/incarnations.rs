@@ -92,7 +92,7 @@ impl CounterMap {
 
     /// True while some replica has folded incarnations and not yet rebased all of their amounts.
     pub fn is_rebasing(&self) -> bool {
-        self.records().any(|(_, record)| record.rebasing)
+        self.records().any(|(_, record)| record.is_rebasing())
     }
 
     /// The records that speak of ended incarnations, by writer, with their versions. A replica that
@@ -186,7 +186,6 @@ impl CounterMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::incarnation::record::Folded;
     use crate::lattice::delta::Delta;
     use crate::replica::Replica;
 
@@ -202,7 +201,7 @@ mod tests {
             map.set_region(*replica, "ord").unwrap();
             map.change_record(*replica, |record| {
                 claims.iter().for_each(|ended| record.claim(*ended));
-                record.absorbing = absorbing.to_vec();
+                record.begin_absorbing(absorbing.to_vec(), []);
             });
         }
         map
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_for_an_successor_that_ended_takes_over_all_of_its_chain() {
+    fn successor_of_a_successor_takes_the_chain() {
         let (low, other, last) = (incarnation(1, 1), incarnation(2, 1), incarnation(3, 1));
         let map = map(&[
             (low, &[DEAD], &[DEAD]),
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incarnation_is_not_taken_over_before_the_earlier_incarnations_of_its_node() {
+    fn earlier_incarnations_of_a_node_come_first() {
         let (successor, later) = (incarnation(1, 1), incarnation(9, 2));
         let alone = map(&[(successor, &[later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
         assert_eq!(alone.inheritance(successor), []);
@@ -245,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fold_covers_all_earlier_incarnations_of_its_node_and_never_the_next() {
+    fn fold_covers_earlier_incarnations_not_the_next() {
         let mut successor = Replica::new(incarnation(1, 1), "ord").unwrap();
         let folded = ReplicaId::new(9, (5 << 32) + 77);
         let id = successor.id();
-        successor.map_mut().change_record(id, |record| record.fold(Folded::of(folded)));
+        successor.map_mut().change_record(id, |record| record.fold(&[folded]));
         let is_folded = |incarnation| successor.map().is_folded(ReplicaId::new(9, incarnation));
         assert!(
             is_folded(1)
@@ -283,11 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn a_late_copy_of_a_folded_incarnation_is_ignored() {
+    fn late_copy_of_a_folded_incarnation_is_ignored() {
         let mut late = CounterMap::new();
         late.add(DEAD, "clicks", "ord", 5).unwrap();
         let mut map = map(&[(incarnation(1, 1), &[], &[])]);
-        map.change_record(incarnation(1, 1), |record| record.fold(Folded::of(DEAD)));
+        map.change_record(incarnation(1, 1), |record| record.fold(&[DEAD]));
         map.join(&late);
         map.join_delta(&late.delta_since(&VersionVector::new())).unwrap();
         map.repair(&late.delta_since(&VersionVector::new())).unwrap();
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_that_brings_a_incarnation_and_its_fold_together_counts_it_once() {
+    fn incarnation_and_fold_in_one_delta_count_once() {
         let (id, mut successor) =
             (incarnation(1, 1), Replica::new(incarnation(1, 1), "ord").unwrap());
         let mut dead = CounterMap::new();

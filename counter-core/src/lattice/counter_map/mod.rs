@@ -22,7 +22,6 @@ pub use pages::{Cursor, Page};
 use crate::dedup::table::DedupBounds;
 use crate::error::WriteError;
 use crate::incarnation::index::Incarnations;
-use crate::incarnation::record::Record;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 use crate::lattice::cell::Plain;
 use crate::lattice::keys::names::is_name;
@@ -250,10 +249,9 @@ impl CounterMap {
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         let version = writer.next_version();
-        writer.set_record(match writer.record() {
-            Some(record) => Record { version, region: region.into(), ..record.clone() },
-            None => Record::new(version, region),
-        });
+        let mut record = writer.record().cloned().unwrap_or_default();
+        (record.version, record.region) = (version, region.into());
+        writer.set_record(record);
         writer.hold_up_to(version);
         Ok(version)
     }

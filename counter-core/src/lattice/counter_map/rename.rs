@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn renamed_replica_is_as_if_it_had_had_that_number_from_the_start() {
+    fn renamed_replica_equals_one_born_with_the_id() {
         let (mut one, mut other) = (written_by(LATE, None), written_by(EARLY, Some(LATE)));
         assert_eq!(
             (one.id(), one.version(), one.total("clicks")),
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn number_that_is_taken_is_refused() {
+    fn taken_id_is_refused() {
         let mut replica = Replica::new(EARLY, "ord").unwrap();
         let later = Replica::new(LATE, "ord").unwrap();
         replica.join_delta(later.map().delta_since(&VersionVector::new())).unwrap();
