@@ -1,11 +1,11 @@
-//! What the fuzzers do, on stable and for seconds: any bytes are decoded, and any states that they
-//! make are joined. `PROPTEST_CASES=100000` runs more.
+//! The work of the fuzzers, on stable and for seconds: any bytes are decoded, and the states that
+//! they make are joined. `PROPTEST_CASES=100000` runs more.
 
 use counter_core::{CounterMap, Cursor, Delta, ReplicaId, VersionVector};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Bytes that look like a table: its rooms in order, each with numbers that mostly fit.
+/// Bytes that look like a table: its fields in order, each with numbers that mostly fit.
 fn table() -> impl Strategy<Value = Vec<u8>> {
     let small = || prop_oneof![30 => 0u8..2, 1 => any::<u8>()];
     let cells = (vec(small(), 4), vec(small(), 4))
@@ -70,7 +70,7 @@ proptest! {
         for delta in &deltas {
             prop_assert!(map.join_delta(delta).is_ok(), "what was joined is joined again");
         }
-        // What came after a gap may fit now; nothing is taken away.
+        // A delta that came after a gap may fit now. Nothing is taken away.
         prop_assert!(map.version_vector().contains(&rebuilt.version_vector()));
         map.add(ReplicaId::new(0, 1), "a", "", 1).ok();
         map.reset(ReplicaId::new(0, 2), "a", "").ok();

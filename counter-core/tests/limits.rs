@@ -1,4 +1,4 @@
-//! What an add may be, what is refused, and that no thread's add is lost.
+//! The bounds of adds and maps, what is refused at them, and that no thread's add is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ fn names_have_1_to_128_bytes_and_no_control_characters() {
 }
 
 #[test]
-fn counters_max_refuses_the_own_new_and_twice_of_it_a_whole_delta() {
+fn counters_max_refuses_adds_and_its_double_a_delta() {
     let mut small = CounterMap::with_bounds(2, 2);
     small.add(ME, "a", "ord", 1).unwrap();
     small.add(ME, "b", "ord", 1).unwrap();
@@ -88,7 +88,7 @@ fn counters_max_refuses_the_own_new_and_twice_of_it_a_whole_delta() {
 }
 
 #[test]
-fn an_amount_that_does_not_fit_makes_no_cell() {
+fn amount_that_does_not_fit_makes_no_cell() {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "ord").unwrap();
     assert_eq!(
@@ -101,7 +101,7 @@ fn an_amount_that_does_not_fit_makes_no_cell() {
     );
 }
 
-/// A map in which `ME` has `amount` already, as one that was loaded.
+/// A loaded map in which `ME` has `amount` already.
 fn with_amount(amount: u64) -> CounterMap {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "ord").unwrap();
@@ -110,7 +110,7 @@ fn with_amount(amount: u64) -> CounterMap {
 }
 
 #[test]
-fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
+fn full_cell_refuses_adds_and_counts_none() {
     let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
     let handle = replica.counter("clicks").unwrap();
     assert_eq!(handle.add(5), Err(WriteError::CellFull));
@@ -121,11 +121,11 @@ fn a_full_cell_refuses_adds_from_the_first_and_counts_none_of_them() {
 }
 
 #[test]
-fn a_full_cell_refuses_the_adds_of_every_thread() {
+fn full_cell_refuses_every_thread() {
     let mut replica = Replica::with_map(ME, "ord", with_amount(CELL_MAX)).unwrap();
     let handle = replica.counter("clicks").unwrap();
     let other = replica.counter("likes").unwrap();
-    // At the same time, so that they may get lanes after the cell was found full.
+    // At the same time, so that they may get lanes after the cell was full.
     let results = [(); 8].map(|()| {
         let (handle, other) = (handle.clone(), other.clone());
         std::thread::spawn(move || {
@@ -140,9 +140,8 @@ fn a_full_cell_refuses_the_adds_of_every_thread() {
 }
 
 #[test]
-fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
-    // The most that adds may leave pending by both ways, on a cell as full as one may be that still
-    // takes adds.
+fn cell_that_fills_up_loses_no_accepted_add() {
+    // The most that adds in both ways may leave pending, on the fullest cell that still takes adds.
     let start = CELL_MAX - (1 << 60) - (1 << 34);
     let mut replica = Replica::with_map(ME, "ord", with_amount(start)).unwrap();
     let handle = replica.counter("clicks").unwrap();
@@ -166,7 +165,7 @@ fn a_cell_that_fills_up_refuses_and_loses_nothing_that_was_let_in() {
 }
 
 #[test]
-fn of_64_threads_no_add_is_lost() {
+fn adds_of_64_threads_all_count() {
     let mut replica = Replica::new(ME, "ord").unwrap();
     let handles = ["clicks", "likes"].map(|counter| replica.counter(counter).unwrap());
     std::thread::scope(|threads| {
@@ -188,7 +187,7 @@ fn of_64_threads_no_add_is_lost() {
 }
 
 #[test]
-fn a_wake_is_called_once_a_flush_and_again_after_it() {
+fn wake_is_called_once_between_flushes() {
     let mut replica = Replica::new(ME, "ord").unwrap();
     let wakes = Arc::new(AtomicUsize::new(0));
     let counted = wakes.clone();
@@ -207,7 +206,7 @@ fn a_wake_is_called_once_a_flush_and_again_after_it() {
 }
 
 #[test]
-fn a_flush_moves_no_key_twice_whichever_way_it_was_added_to() {
+fn flush_moves_no_key_twice() {
     let mut replica = Replica::new(ME, "ord").unwrap();
     let handle = replica.counter("clicks").unwrap();
     handle.add(1).unwrap();
@@ -220,7 +219,7 @@ fn a_flush_moves_no_key_twice_whichever_way_it_was_added_to() {
 }
 
 #[test]
-fn every_cut_is_as_small_as_asked_with_the_record_in_it() {
+fn every_cut_keeps_its_limit_with_the_record() {
     for before in 0..40 {
         let mut map = CounterMap::new();
         for i in 0..40 {
@@ -238,10 +237,10 @@ fn every_cut_is_as_small_as_asked_with_the_record_in_it() {
     }
 }
 
-/// What a reset clears of as many replicas as a map may hold is more than a mebibyte, and must be
-/// read by whoever gets it.
+/// A reset that clears as many replicas as a map may hold takes more than a mebibyte. Every
+/// receiver must be able to read it.
 #[test]
-fn a_reset_of_as_many_replicas_as_there_may_be_reads_back() {
+fn reset_of_replicas_max_reads_back() {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "ord").unwrap();
     for node in 0..REPLICAS_MAX as u64 {
@@ -261,7 +260,7 @@ fn a_reset_of_as_many_replicas_as_there_may_be_reads_back() {
 }
 
 #[test]
-fn a_join_takes_twice_as_many_counters_in_any_region() {
+fn join_takes_twice_counters_max_in_any_region() {
     let [mut one, mut other] = [CounterMap::with_bounds(2, 2), CounterMap::with_bounds(2, 2)];
     for counter in ["a", "b"] {
         one.add(ME, counter, "ord", 1).unwrap();

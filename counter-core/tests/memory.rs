@@ -2,7 +2,7 @@
 
 use counter_core::{CounterMap, DECODE_FACTOR, Delta, ReplicaId, VersionVector};
 
-/// The heap of small things that every decoding has, such as an error's text.
+/// The heap of small things in every decoding, such as the text of an error.
 const BASE: u64 = 512;
 
 fn varint(mut value: u64) -> Vec<u8> {
@@ -19,7 +19,7 @@ fn envelope(body: &[u8]) -> Vec<u8> {
     [&[0x82, 1, 0x5a][..], &(body.len() as u32).to_be_bytes(), body].concat()
 }
 
-/// The greatest heap while `bytes` are decoded, per byte of them; whether they were taken.
+/// The most heap in use while `bytes` are decoded, per byte, and whether they were taken.
 fn factor(what: &str, bytes: &[u8]) -> (f64, bool) {
     let mut taken = false;
     let heap = allocation_counter::measure(|| taken = Delta::decode(bytes).is_ok()).bytes_max;
@@ -29,7 +29,7 @@ fn factor(what: &str, bytes: &[u8]) -> (f64, bool) {
     (factor, taken)
 }
 
-/// `count` in blocks of 128, each of which is `block`.
+/// `count` numbers in blocks of 128, each with the bytes of `block`.
 fn column_blocks(count: usize, blocks: &[&[u8]]) -> Vec<u8> {
     (0..count.div_ceil(128)).flat_map(|_| blocks.concat()).collect()
 }
@@ -91,7 +91,7 @@ fn names_with_long_shared_prefixes_stay_within_the_bound() {
 
 #[test]
 fn constant_blocks_stay_within_the_bound() {
-    // One writer of 100,000 regular cells: the shortest columns that are taken.
+    // One writer of 100,000 regular cells: the shortest valid columns.
     let mut map = CounterMap::new();
     for i in 0..100_000 {
         map.add(ReplicaId::new(1, 1), &format!("c{i:05}"), "ord", 1).expect("there is room");
@@ -101,7 +101,7 @@ fn constant_blocks_stay_within_the_bound() {
 }
 
 #[test]
-fn announced_rows_that_never_come_stay_within_the_bound() {
+fn announced_rows_that_never_come_stay_bounded() {
     for zeros in [100, 10_000, 1_000_000] {
         let rest = vec![0; zeros];
         let most = |bytes_a_row: usize| varint((zeros / bytes_a_row) as u64 * 128);
@@ -120,8 +120,8 @@ fn announced_rows_that_never_come_stay_within_the_bound() {
 
 #[test]
 fn regular_columns_of_keys_and_cells_stay_within_the_bound() {
-    // 390 counters by 128 regions, regions as staircases; then writers with all of these keys in
-    // constant blocks.
+    // 390 counters by 128 regions, the regions as staircases. Then writers with all of these keys
+    // in constant blocks.
     let shared = |i: usize| u8::from(!i.is_multiple_of(64));
     let names = |count: usize| {
         let mut out = varint(count as u64);
@@ -156,8 +156,7 @@ fn regular_columns_of_keys_and_cells_stay_within_the_bound() {
 
 #[test]
 fn many_tiny_fields_stay_within_the_bound() {
-    // A record with so many unknown fields of no bytes, and then one of which the list is announced
-    // only.
+    // A record with this many unknown fields of no bytes, and then one that only announces them.
     let fields: Vec<u8> =
         (100..20_098u64).flat_map(|number| [varint(number), vec![0]].concat()).collect();
     let part = |fields: Vec<u8>| {

@@ -1,4 +1,4 @@
-//! Bytes of dedup entries, in a part of a table and beside one click.
+//! The bytes of dedup entries, in a part of a table or beside one click.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -18,21 +18,21 @@ use crate::replica_id::ReplicaId;
 const KIND_CLIENT: u8 = 0;
 const KIND_SINGLE: u8 = 1;
 const KIND_TAKEN_BACK: u8 = 2;
-/// From here on of format 2: a chunk of which something was taken back by its writer, and a single
-/// id that was.
+/// Format 2 from here on: a chunk with numbers that its writer took back, and a single id that was
+/// taken back.
 const KIND_CLIENT_TAKEN: u8 = 3;
 const KIND_SINGLE_TAKEN: u8 = 4;
-/// What a successor absorbed, with a bit for what was taken back of it.
+/// Entries that a successor absorbed, with bits for what was taken back.
 const KIND_ABSORBED_CLIENT: u8 = 5;
 const KIND_ABSORBED_SINGLE: u8 = 6;
 const KIND_FORGOTTEN: u8 = 7;
 
-/// In the head of a chunk: runs follow, not one add that stands for all.
+/// Bit in the head of a chunk: runs follow. Without it, one add stands for all.
 const FLAG_RUNS: u8 = 0x80;
 
-/// The count of a run follows; else it is one add.
+/// Bit: the count of the run follows. Without it, the run is one add.
 const RUN_COUNTED: u64 = 1;
-/// No run follows this one.
+/// Bit: this is the last run.
 const RUN_LAST: u64 = 2;
 
 /// The fewest bytes of an entry: version, kind, an empty name, an amount.
@@ -79,8 +79,8 @@ fn kind(entry: &DedupEntry) -> u8 {
     }
 }
 
-/// What was taken back begins with the 16 bytes of a replica, what was absorbed with those and its
-/// age; the number of a client's chunk is told by its last sequence number.
+/// A name of what was taken back begins with the 16 bytes of a replica; an absorbed one with those
+/// and its age. The last sequence number tells the number of a client's chunk.
 fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
     if let Some(EntrySource { replica, age }) = entry.source {
         out.extend_from_slice(&replica.to_bytes());
@@ -98,9 +98,8 @@ fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
     ids::write(out, id);
 }
 
-/// Of what was absorbed, and of a chunk of which something was taken back, the bits that say so
-/// come last; and of the holder's own entry of which something was taken back, how many versions
-/// ago it was fresh.
+/// The bits for what was taken back come last, in absorbed entries and in chunks. In the holder's
+/// own entry, the number of versions since it was fresh follows them.
 fn write_said(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     match (&entry.said, entry.source) {
         (Said::Client(chunk), Some(_)) => {
@@ -132,15 +131,15 @@ fn write_said(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     }
 }
 
-/// `name said` of a client's or a single id's entry, whose adds are all of the one key that there
+/// `name said` of an entry of a client or a single id whose adds all have the one key that there
 /// is.
 pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
     write_name(out, entry);
     write_said(out, entry, false);
 }
 
-/// `last head (add | run*)`, the head being the bits of those applied before the last one, the
-/// nearest lowest, and a flag.
+/// `last head (add | run*)`. The head has a flag and a bit for each number that was applied before
+/// the last one, the nearest lowest.
 fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
     write_varint(out, chunk.last);
     let before = chunk.applied >> 1;
@@ -156,7 +155,7 @@ fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
     }
 }
 
-/// What every add in the chunk added, where it is the same for all.
+/// The add of every number in the chunk, if it is the same for all.
 fn all_alike(chunk: &Chunk) -> Option<Add> {
     match chunk.runs.as_slice() {
         [run] if u32::from(run.count) == chunk.applied.count_ones() => Some(run.add),
@@ -164,7 +163,7 @@ fn all_alike(chunk: &Chunk) -> Option<Add> {
     }
 }
 
-/// `(amount-and-flags [count] [key])*`, the flags lowest; a single unknown add for no runs at all.
+/// `(amount-and-flags [count] [key])*`, the flags lowest. No runs at all are a single unknown add.
 fn write_runs(out: &mut Vec<u8>, runs: &[Run], with_keys: bool) {
     const NONE: &[Run] = &[Run { count: 1, add: Add { key: 0, amount: 0 } }];
     let runs = if runs.is_empty() { NONE } else { runs };
@@ -187,14 +186,14 @@ fn write_add(out: &mut Vec<u8>, add: Add, with_key: bool) {
     write_key(out, add, with_key);
 }
 
-/// Nothing where the amount is not known or the key is given elsewhere.
+/// No bytes if the amount is unknown or the key is given elsewhere.
 fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
     if with_key && add.amount != 0 {
         write_varint(out, u64::from(add.key));
     }
 }
 
-/// No encoding of this entry is longer.
+/// An upper bound on the bytes of this entry.
 pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
     let said = match &entry.said {
@@ -214,7 +213,7 @@ pub(super) fn read(
     let count = reader.count(ENTRY_BYTES_MIN)?;
     if count == 0 || count > ENTRIES_MAX {
         return Err(DecodeError::Invalid(
-            "a part has dedup entries where it says so, and no more than a writer may have",
+            "a part with the flag for dedup entries has some, and no more than a writer may have",
         ));
     }
     let mut entries: Vec<DedupEntry> = Vec::new();
@@ -269,7 +268,7 @@ fn read_entry(
     Ok(entry((version, fresh), name, source, said))
 }
 
-/// What [`write_of_one_key`] wrote.
+/// Reads the bytes of [`write_of_one_key`].
 pub(super) fn read_of_one_key(
     reader: &mut Reader<'_>,
     version: Version,
@@ -309,7 +308,7 @@ fn read_said(
             let chunk = read_chunk(reader, add)?;
             match reader.byte()? {
                 0 => Err(DecodeError::Invalid(
-                    "a chunk of which nothing was taken back is of the kind that does not say it",
+                    "a chunk without a number that was taken back has the plain kind",
                 )),
                 taken_back => with_taken_back(chunk, taken_back),
             }
@@ -325,13 +324,13 @@ fn read_said(
             let add = read_add(reader, add)?;
             match reader.byte()? {
                 bit @ 0..=1 => Ok(Said::Single(Single { add, taken_back: bit == 1 })),
-                _ => Err(DecodeError::Invalid("an absorbed id was taken back or was not")),
+                _ => Err(DecodeError::Invalid("the bit of an absorbed id is 0 or 1")),
             }
         }
         KIND_FORGOTTEN => {
             let (upto, unsure) = (reader.varint()?, reader.varint()?);
             let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid(
-                "what is sure of a client is a part of what was forgotten",
+                "the sure numbers of a client are among the forgotten ones",
             ))?;
             Ok(Said::Forgotten(Forgotten { upto, sure }))
         }
@@ -342,11 +341,11 @@ fn read_said(
 fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<Said, DecodeError> {
     match taken_back & !chunk.applied {
         0 => Ok(Said::Client(Chunk { taken_back, ..chunk })),
-        _ => Err(DecodeError::Invalid("only what was applied is taken back")),
+        _ => Err(DecodeError::Invalid("only applied numbers are taken back")),
     }
 }
 
-/// Which numbers of a chunk were applied, from its head.
+/// The numbers of a chunk that were applied, from its head.
 fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
     let applied = head << 1 | 1;
     match u64::from(applied.ilog2()) > last % ID_CHUNK {
@@ -357,7 +356,7 @@ fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
     }
 }
 
-/// An id, after so many bytes of a replica.
+/// An id, after `prefix` bytes of a replica.
 fn read_name(reader: &mut Reader<'_>, prefix: usize) -> Result<Vec<u8>, DecodeError> {
     let mut name = reader.take(prefix)?.to_vec();
     ids::read(reader, &mut name)?;
@@ -381,7 +380,7 @@ fn read_chunk(
     match count <= applied.count_ones() && ends_known && is_shortest {
         true => Ok(chunk),
         false => Err(DecodeError::Invalid(
-            "runs of adds name adds that were applied, end with a known one, and are left out where all are alike",
+            "runs of adds name applied adds, end with a known one, and are left out if all are alike",
         )),
     }
 }
@@ -404,7 +403,7 @@ fn read_runs(
             || runs.last().is_some_and(|last| last.add == run.add)
         {
             return Err(DecodeError::Invalid(
-                "runs of adds are as few as can be, eight at the most",
+                "runs of adds are as few as possible, and at most eight",
             ));
         }
         runs.push(run);

@@ -1,4 +1,4 @@
-//! One dedup entry: what a writer remembers of adds with ids. And the id itself, read.
+//! One dedup entry: a writer's memory of adds with ids. And the id itself, read.
 
 use std::sync::Arc;
 
@@ -256,7 +256,7 @@ pub(crate) struct Chunk {
     pub(crate) runs: SmallVec<[Run; 1]>,
 }
 
-/// The answer to whether an id was applied.
+/// Whether an id was applied, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdStatus {
     New,
@@ -438,7 +438,7 @@ mod tests {
     const ONE: Add = Add { key: 3, amount: 1 };
 
     #[test]
-    fn ids_with_a_number_at_the_end_are_a_clients() {
+    fn ids_ending_in_a_number_belong_to_clients() {
         assert_eq!(AddId::read("c:7"), Ok(AddId::Of { client: "c", sequence: 7 }));
         assert_eq!(AddId::read("a:b:0"), Ok(AddId::Of { client: "a:b", sequence: 0 }));
         for single in ["c", "c:", ":7", "c:07", "c:-7", "c:+7", "c:18446744073709551616"] {
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn an_add_that_was_taken_back_is_applied_anew() {
+    fn taken_back_add_is_applied_anew() {
         let mut chunk = Chunk::new(100, ONE);
         chunk.apply(98, Add { key: 4, amount: 2 });
         for sequence in [98, 100] {
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_number_added_is_known_whatever_order_they_came_in() {
+    fn adds_of_a_chunk_are_known_in_any_order() {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..2_000 {
             let first = random.u64(496..504);

@@ -150,7 +150,7 @@ impl DedupTable {
         shelf.in_order.get(shelf.versions.get(name)?).map(|(entry, _)| entry)
     }
 
-    /// What the holder's own entry of a name says.
+    /// The content of the holder's own entry of a name.
     #[inline]
     pub(crate) fn said(&self, kind: EntryKind, name: &[u8]) -> Option<&Said> {
         self.own(kind, name).map(|entry| &entry.said)
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_kept_in_whatever_order_they_came() {
+    fn newest_entries_are_kept_in_any_order() {
         let (mut forth, mut back) = (DedupTable::default(), DedupTable::default());
         let count = DEDUP_ENTRIES_MAX as u64 + 5;
         let put = |table: &mut DedupTable, version: u64| {
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_entry_replaces_the_older_of_its_name() {
+    fn newer_entry_replaces_its_namesake() {
         let mut table = DedupTable::default();
         let mut put = |version, name, hash| {
             table.put(single(version, name), hash, DedupBounds::default()).taken
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn absorbed_entries_displace_only_older_absorbed_ones_and_only_after_the_fold() {
+    fn absorbed_entries_displace_older_ones_after_the_fold() {
         let mut table = DedupTable::default();
         for at in 0..DEDUP_ENTRIES_MAX as u64 {
             table.put(single(at + 1, &at.to_string()), 1, DedupBounds::default());

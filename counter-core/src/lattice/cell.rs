@@ -137,7 +137,7 @@ impl Extra {
             .map_or(Ok((0, AbsorbedTree::default())), |bytes| read_absorbed(&bytes))?;
         let extra = Self { cleared, absorbed_at, absorbed, unknown };
         match extra.is_empty() {
-            true => Err(DecodeError::Invalid("a cell without extras has no extras")),
+            true => Err(DecodeError::Invalid("the extra fields of a cell are not empty")),
             false => Ok(extra),
         }
     }
@@ -157,7 +157,7 @@ fn read_cleared(bytes: &[u8]) -> Result<Vec<(ReplicaId, Cleared)>, DecodeError> 
     }
     reader.finish()?;
     match cleared.is_empty() {
-        true => Err(DecodeError::Invalid("a cell that cleared nothing says nothing of it")),
+        true => Err(DecodeError::Invalid("the field of cleared replicas is not empty")),
         false => Ok(cleared),
     }
 }
@@ -168,6 +168,6 @@ fn read_absorbed(bytes: &[u8]) -> Result<(Version, AbsorbedTree), DecodeError> {
     reader.finish()?;
     match absorbed_at > 0 && !absorbed.is_empty() {
         true => Ok((absorbed_at, absorbed)),
-        false => Err(DecodeError::Invalid("a cell that has taken over nothing says nothing of it")),
+        false => Err(DecodeError::Invalid("the field of absorbed cells is not empty")),
     }
 }

@@ -205,7 +205,7 @@ impl Writer {
         self.keys[slot as usize]
     }
 
-    /// Whether keys ascend with slots.
+    /// True if keys ascend with slots.
     pub(crate) fn ascending(&self) -> bool {
         self.ascending
     }
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_written_in_a_bulk_are_walked_in_version_order_among_the_others() {
+    fn bulk_cells_join_the_version_order() {
         let mut writer = Writer::new(ReplicaId::default());
         for (version, key) in [5, 6, 7, 8].into_iter().enumerate() {
             add(&mut writer, key, version as u64 + 1);

@@ -19,8 +19,8 @@ use crate::pending::slot::{
 };
 use crate::pending::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
-/// Every so many pending amounts an add checks for contention: it looks whether another thread adds
-/// to the same counter right now.
+/// An add looks for contention when the pending amount is a multiple of this: does another thread
+/// add right now?
 const SAMPLED: u64 = 1 << 10;
 
 /// Contended samples between two flushes that trigger a new lane.
@@ -68,7 +68,7 @@ pub(crate) type DirtySet = Apart<Bitmap>;
 #[repr(align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);
 
-/// What adds and flushes write, besides the amounts.
+/// State that adds and flushes write, besides the amounts.
 struct Moving {
     pending: Bitmap,
     /// One bit for each lane that is made or being made.
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_add_to_one_counter_at_the_same_time_turn_to_lanes_and_lose_nothing() {
+    fn contending_threads_get_lanes_and_lose_nothing() {
         let block = block();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let adds = || {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_made_where_a_counter_is_full_and_refuses_as_the_base_does() {
+    fn new_lane_refuses_full_counters_as_the_base_does() {
         let block = block();
         block.close(0, Fullness { increments_full: true, decrements_full: false });
         let meet_and_add = || {

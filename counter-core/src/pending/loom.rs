@@ -95,7 +95,7 @@ fn loom_two_adders_to_one_counter_and_a_flush() {
 }
 
 #[test]
-fn loom_two_adders_to_two_counters_of_one_word_and_a_flush() {
+fn loom_two_adders_to_neighbours_and_a_flush() {
     check(
         |block| {
             let adder = |at, amount| {
@@ -109,7 +109,7 @@ fn loom_two_adders_to_two_counters_of_one_word_and_a_flush() {
 }
 
 #[test]
-fn loom_one_adder_that_adds_twice_and_subtracts_beside_a_flush() {
+fn loom_add_twice_and_subtract_beside_a_flush() {
     check(
         |block| {
             let block = block.clone();
@@ -125,7 +125,7 @@ fn loom_one_adder_that_adds_twice_and_subtracts_beside_a_flush() {
 }
 
 #[test]
-fn loom_two_adders_to_one_counter_in_two_lanes_and_a_flush() {
+fn loom_two_lanes_of_one_counter_and_a_flush() {
     check(
         |block| {
             let adder = |lane, amount| {
@@ -142,7 +142,7 @@ fn loom_two_adders_to_one_counter_in_two_lanes_and_a_flush() {
 
 /// An error means not counted: not even by a flush that comes between, with another's add after it.
 #[test]
-fn loom_an_add_that_is_refused_is_in_no_flush() {
+fn loom_refused_add_is_in_no_flush() {
     loom::model(|| {
         let flushed = Flushed::new(Arc::new(|| {}));
         let block = flushed.block.clone();
@@ -164,10 +164,10 @@ fn loom_an_add_that_is_refused_is_in_no_flush() {
     });
 }
 
-/// Whoever hands over what it added, and then flushes, has it flushed: also where another thread
-/// added first and has not told of it yet.
+/// A thread that hands over its adds and then flushes has them flushed, even if another thread
+/// added first and has not reported it yet.
 #[test]
-fn loom_what_was_handed_over_is_in_the_next_flush() {
+fn loom_handed_over_add_is_in_the_next_flush() {
     loom::model(|| {
         let flushed = Flushed::new(Arc::new(|| {}));
         let block = flushed.block.clone();

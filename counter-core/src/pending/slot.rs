@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_counter_has_a_place_of_its_own_and_is_known_by_it() {
+    fn every_counter_has_its_own_slot() {
         let mut places: Vec<usize> = (0..BLOCK_SLOTS).map(|at| SlotIndex::of(at).slot()).collect();
         assert!((0..BLOCK_SLOTS).all(|at| SlotIndex::of(at).at() == at));
         places.sort_unstable();

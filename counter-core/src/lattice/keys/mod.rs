@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_too_many_is_refused_and_a_region_of_one_that_exists_is_not() {
+    fn full_map_takes_new_regions_only() {
         let mut keys = Keys::default();
         keys.intern("a", "w", 1, 2).unwrap();
         assert_eq!(keys.intern("b", "w", 1, 2), Err(WriteError::TooManyCounters));

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_in_order_or_keeps_its_version_is_not_looked_for() {
+    fn in_order_versions_need_no_search() {
         let (mut ring, mut versions, looks) = (Ring::default(), Vec::new(), Cell::new(0));
         let mut put = |slot: u32, version: Version| {
             if slot as usize == versions.len() {
