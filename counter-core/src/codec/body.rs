@@ -7,12 +7,12 @@ use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::dictionary::{Dictionary, NameList};
 use crate::codec::varint::{Reader, write_varint};
 use crate::codec::{dedup, names};
-use crate::dedup::entry::{DedupEntry, Said};
+use crate::dedup::entry::{DedupEntry, EntryBody};
 use crate::error::DecodeError;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::{Amounts, CELL_MAX};
 use crate::lattice::cell::Extra;
-use crate::lattice::delta::{Delta, DeltaCell, Part, Span};
+use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span};
 use crate::lattice::keys::names::NameSlice;
 use crate::lattice::versions::vector::Version;
 
@@ -123,7 +123,7 @@ fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &DedupEntry)> {
         && part.extras.is_empty()
         && entry.keys().all(|key| key == cell.key);
     let follow = (cell.version, entry.version, upto) == (after + 1, after + 2, after + 2);
-    (plain && follow && entry.is_of_format_1() && !matches!(entry.said, Said::TakenBack(_)))
+    (plain && follow && entry.is_of_format_1() && !matches!(entry.said, EntryBody::TakenBack(_)))
         .then_some((part.span, *cell, entry))
 }
 
@@ -135,7 +135,7 @@ fn write_with_entry(
     cell: DeltaCell,
     entry: &DedupEntry,
 ) {
-    out.push(if matches!(entry.said, Said::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
+    out.push(if matches!(entry.said, EntryBody::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
     write_one(out, names, span, cell, false);
     dedup::write_of_one_key(out, entry);
 }
@@ -166,7 +166,7 @@ fn read_cell<'a>(
     let cells = smallvec![DeltaCell { key: 0, version: span.upto, amounts }];
     let keys = Dictionary { counters, regions, pairs: smallvec![(0, 0)] };
     keys.check_counters()?;
-    Ok(Delta { keys, parts: smallvec![Part { cells, ..Part::new(span, true) }] })
+    Ok(Delta { keys, parts: smallvec![DeltaPart { cells, ..DeltaPart::new(span, true) }] })
 }
 
 /// `after upto-after-1`. The caller sets the replica.
@@ -189,7 +189,7 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     let keys = Dictionary { counters, regions, pairs: pairs.into() };
     keys.check_counters()?;
     let count = reader.count(20)?;
-    let mut parts: Vec<Part> = Vec::with_capacity(count);
+    let mut parts: Vec<DeltaPart> = Vec::with_capacity(count);
     for _ in 0..count {
         let part = read_part(reader, keys.pairs.len())?;
         if parts.last().is_some_and(|last| last.span.replica >= part.span.replica) {
@@ -267,7 +267,7 @@ const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary
 /// where it stands.
 pub(crate) fn write_part(
     out: &mut Vec<u8>,
-    part: &Part,
+    part: &DeltaPart,
     count: usize,
     cell: impl Fn(usize) -> DeltaCell,
 ) {
@@ -317,14 +317,14 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
     }
 }
 
-fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> {
+fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeError> {
     let flags = reader.byte()?;
     if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_ENTRIES) {
         return Err(DecodeError::Invalid("a part's flags are known"));
     }
     let replica = reader.replica()?;
     let span = Span { replica, ..read_span(reader)? };
-    let mut part = Part::new(span, flags & FLAG_CLOSED != 0);
+    let mut part = DeltaPart::new(span, flags & FLAG_CLOSED != 0);
     if flags & FLAG_RECORD != 0 {
         let version = read_version(span, reader.varint()?)?;
         part.record = Some(Box::new(Record::read(version, reader)?));

@@ -5,7 +5,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::dedup::entry::{
-    Add, Chunk, DedupEntry, EntryKind, EntrySource, Forgotten, ID_CHUNK, Run, Said, Single,
+    Add, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK, Run, Single,
     chunk_name, client_of,
 };
 use crate::dedup::table::ENTRIES_MAX;
@@ -58,24 +58,24 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &DedupEntry) {
 
 fn kind(entry: &DedupEntry) -> u8 {
     match (&entry.said, entry.source) {
-        (Said::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
-        (Said::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
-        (Said::Client(chunk), None) => {
+        (EntryBody::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
+        (EntryBody::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
+        (EntryBody::Client(chunk), None) => {
             if chunk.taken_back == 0 {
                 KIND_CLIENT
             } else {
                 KIND_CLIENT_TAKEN
             }
         }
-        (Said::Single(single), None) => {
+        (EntryBody::Single(single), None) => {
             if single.taken_back {
                 KIND_SINGLE_TAKEN
             } else {
                 KIND_SINGLE
             }
         }
-        (Said::TakenBack(_), _) => KIND_TAKEN_BACK,
-        (Said::Forgotten(_), _) => KIND_FORGOTTEN,
+        (EntryBody::TakenBack(_), _) => KIND_TAKEN_BACK,
+        (EntryBody::Forgotten(_), _) => KIND_FORGOTTEN,
     }
 }
 
@@ -87,9 +87,9 @@ fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
         write_varint(out, age);
     }
     let id = match entry.said {
-        Said::Client(_) => client_of(&entry.name),
-        Said::Single(_) | Said::Forgotten(_) => &entry.name,
-        Said::TakenBack(_) => {
+        EntryBody::Client(_) => client_of(&entry.name),
+        EntryBody::Single(_) | EntryBody::Forgotten(_) => &entry.name,
+        EntryBody::TakenBack(_) => {
             let (replica, id) = entry.name.split_at(ReplicaId::BYTES);
             out.extend_from_slice(replica);
             id
@@ -102,29 +102,29 @@ fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
 /// own entry, the number of versions since it was fresh follows them.
 fn write_said(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     match (&entry.said, entry.source) {
-        (Said::Client(chunk), Some(_)) => {
+        (EntryBody::Client(chunk), Some(_)) => {
             write_chunk(out, chunk, with_keys);
             out.push(chunk.taken_back);
         }
-        (Said::Single(Single { add, taken_back }), Some(_)) => {
+        (EntryBody::Single(Single { add, taken_back }), Some(_)) => {
             write_add(out, *add, with_keys);
             out.push((*taken_back).into());
         }
-        (Said::Client(chunk), None) => {
+        (EntryBody::Client(chunk), None) => {
             write_chunk(out, chunk, with_keys);
             if chunk.taken_back != 0 {
                 out.push(chunk.taken_back);
                 write_varint(out, entry.version - entry.fresh);
             }
         }
-        (Said::Single(Single { add, taken_back }), None) => {
+        (EntryBody::Single(Single { add, taken_back }), None) => {
             write_add(out, *add, with_keys);
             if *taken_back {
                 write_varint(out, entry.version - entry.fresh);
             }
         }
-        (Said::TakenBack(add), _) => write_add(out, *add, with_keys),
-        (Said::Forgotten(forgotten), _) => {
+        (EntryBody::TakenBack(add), _) => write_add(out, *add, with_keys),
+        (EntryBody::Forgotten(forgotten), _) => {
             write_varint(out, forgotten.upto);
             write_varint(out, forgotten.upto - forgotten.sure);
         }
@@ -197,9 +197,11 @@ fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
 pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
     let said = match &entry.said {
-        Said::Client(chunk) => 12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>(),
-        Said::Single(Single { add: one, .. }) | Said::TakenBack(one) => add(*one),
-        Said::Forgotten(_) => 20,
+        EntryBody::Client(chunk) => {
+            12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>()
+        }
+        EntryBody::Single(Single { add: one, .. }) | EntryBody::TakenBack(one) => add(*one),
+        EntryBody::Forgotten(_) => 20,
     };
     let source = entry.source.map_or(0, |source| ReplicaId::BYTES + varint_bytes(source.age));
     23 + source + entry.name.len() + said
@@ -286,10 +288,10 @@ fn entry(
     (version, fresh): (Version, Version),
     name: Vec<u8>,
     source: Option<EntrySource>,
-    said: Said,
+    said: EntryBody,
 ) -> DedupEntry {
     let name = match &said {
-        Said::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
+        EntryBody::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
         _ => name.into(),
     };
     DedupEntry { version, fresh, name, source, said }
@@ -299,11 +301,13 @@ fn read_said(
     reader: &mut Reader<'_>,
     kind: u8,
     add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
-) -> Result<Said, DecodeError> {
+) -> Result<EntryBody, DecodeError> {
     match kind {
-        KIND_CLIENT => Ok(Said::Client(read_chunk(reader, add)?)),
-        KIND_SINGLE => Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: false })),
-        KIND_TAKEN_BACK => Ok(Said::TakenBack(read_add(reader, add)?)),
+        KIND_CLIENT => Ok(EntryBody::Client(read_chunk(reader, add)?)),
+        KIND_SINGLE => {
+            Ok(EntryBody::Single(Single { add: read_add(reader, add)?, taken_back: false }))
+        }
+        KIND_TAKEN_BACK => Ok(EntryBody::TakenBack(read_add(reader, add)?)),
         KIND_CLIENT_TAKEN => {
             let chunk = read_chunk(reader, add)?;
             match reader.byte()? {
@@ -314,7 +318,7 @@ fn read_said(
             }
         }
         KIND_SINGLE_TAKEN => {
-            Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: true }))
+            Ok(EntryBody::Single(Single { add: read_add(reader, add)?, taken_back: true }))
         }
         KIND_ABSORBED_CLIENT => {
             let chunk = read_chunk(reader, add)?;
@@ -323,7 +327,7 @@ fn read_said(
         KIND_ABSORBED_SINGLE => {
             let add = read_add(reader, add)?;
             match reader.byte()? {
-                bit @ 0..=1 => Ok(Said::Single(Single { add, taken_back: bit == 1 })),
+                bit @ 0..=1 => Ok(EntryBody::Single(Single { add, taken_back: bit == 1 })),
                 _ => Err(DecodeError::Invalid("the bit of an absorbed id is 0 or 1")),
             }
         }
@@ -332,15 +336,15 @@ fn read_said(
             let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid(
                 "the sure numbers of a client are among the forgotten ones",
             ))?;
-            Ok(Said::Forgotten(Forgotten { upto, sure }))
+            Ok(EntryBody::Forgotten(Forgotten { upto, sure }))
         }
         _ => Err(DecodeError::Invalid("a dedup entry's kind is known")),
     }
 }
 
-fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<Said, DecodeError> {
+fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<EntryBody, DecodeError> {
     match taken_back & !chunk.applied {
-        0 => Ok(Said::Client(Chunk { taken_back, ..chunk })),
+        0 => Ok(EntryBody::Client(Chunk { taken_back, ..chunk })),
         _ => Err(DecodeError::Invalid("only applied numbers are taken back")),
     }
 }

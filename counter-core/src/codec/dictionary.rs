@@ -132,7 +132,7 @@ impl Dictionary {
     pub(crate) fn of_used<'a>(
         source: &impl KeyNames,
         used: impl Iterator<Item = impl Iterator<Item = u32> + 'a> + Clone,
-    ) -> (Self, Numbering) {
+    ) -> (Self, KeyRanks) {
         let keys = ascending(used, source.key_count());
         if !source.sorted() {
             return Self::of_unsorted(source, &keys);
@@ -165,13 +165,13 @@ impl Dictionary {
         if !ascending {
             dictionary = Self::of_many(source, &keys);
         }
-        let numbering = Numbering::new(&keys, source.key_count());
+        let numbering = KeyRanks::new(&keys, source.key_count());
         (dictionary, numbering)
     }
 
     /// For keys in any order: each name is sorted once, and then the keys by the ranks of their
     /// names.
-    fn of_unsorted(source: &impl KeyNames, keys: &[u32]) -> (Self, Numbering) {
+    fn of_unsorted(source: &impl KeyNames, keys: &[u32]) -> (Self, KeyRanks) {
         let (counter_count, region_count) = source.name_counts();
         let pairs = keys.iter().map(|&key| source.numbers(key));
         let counters = ascending(std::iter::once(pairs.clone().map(|pair| pair.0)), counter_count);
@@ -179,7 +179,7 @@ impl Dictionary {
         let counters = in_name_order(counters, |counter| source.counter_name(counter));
         let regions = in_name_order(regions, |region| source.region_name(region));
         let (counter_rank, region_rank) =
-            (Numbering::new(&counters, counter_count), Numbering::new(&regions, region_count));
+            (KeyRanks::new(&counters, counter_count), KeyRanks::new(&regions, region_count));
         let ranks = |(counter, region)| (counter_rank.rank(counter), region_rank.rank(region));
         let width = regions.len() as u64;
         let place = |pair| {
@@ -193,7 +193,7 @@ impl Dictionary {
         };
         counters.iter().for_each(|&counter| dictionary.counters.push(source.counter_name(counter)));
         regions.iter().for_each(|&region| dictionary.regions.push(source.region_name(region)));
-        let numbering = Numbering::new(&keys, source.key_count());
+        let numbering = KeyRanks::new(&keys, source.key_count());
         (dictionary, numbering)
     }
 
@@ -245,7 +245,7 @@ fn ascending(
 }
 
 /// The map from the numbers of one numbering to the ranks in another.
-pub(crate) enum Numbering {
+pub(crate) enum KeyRanks {
     /// Every number is its rank.
     Same,
     /// Rank by number, if many of the numbers are used.
@@ -254,7 +254,7 @@ pub(crate) enum Numbering {
     Sparse(Vec<(u32, u32)>),
 }
 
-impl Numbering {
+impl KeyRanks {
     fn new(in_order: &[u32], universe: usize) -> Self {
         if in_order.len() == universe
             && in_order.iter().zip(0..).all(|(&number, rank)| number == rank)

@@ -91,7 +91,7 @@ impl Delta {
 
     /// An upper bound on the encoded bytes. O(cells).
     pub(crate) fn encoded_bytes_max(&self) -> usize {
-        let part_bytes = |part: &crate::lattice::delta::Part| {
+        let part_bytes = |part: &crate::lattice::delta::DeltaPart| {
             let cells = part.cells.iter().map(|&cell| {
                 Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key))
             });

@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::dedup::entry::{
-    Add, AddId, Chunk, DedupEntry, EntryKind, EntrySource, Forgotten, ID_CHUNK, IdStatus, Said,
-    Single, chunk_name, client_of,
+    Add, AddId, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK,
+    IdStatus, Single, chunk_name, client_of,
 };
 use crate::error::WriteError;
 use crate::lattice::amounts::AMOUNT_MAX;
@@ -135,7 +135,7 @@ impl Replica {
 
     /// When an entry of an admitted client is dropped, remembers which numbers were in it.
     fn forget(&mut self, entry: &DedupEntry) {
-        let Said::Client(chunk) = &entry.said else { return };
+        let EntryBody::Client(chunk) = &entry.said else { return };
         let (own, client) = (self.id(), client_of(&entry.name));
         let held = self.map().forgotten(own, client);
         if held.is_none() && !self.clients_mut().0.remove(client) {
@@ -325,7 +325,7 @@ impl Replica {
         let source = EntrySource { replica: source.map_or(ended, |source| source.replica), age };
         let own = self.id();
         let said = match said {
-            Said::Client(chunk) => {
+            EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
                 let mut absorbed = Chunk { taken_back: 0, ..chunk.clone() };
                 for sequence in chunk.sequences() {
@@ -340,15 +340,15 @@ impl Replica {
                     }
                 }
                 self.admit(client.as_bytes(), self.map().dedup_bounds().forgotten());
-                Said::Client(absorbed)
+                EntryBody::Client(absorbed)
             }
-            Said::Single(single) => {
+            EntryBody::Single(single) => {
                 let Ok(text) = std::str::from_utf8(&name) else { return 0 };
                 let stands =
                     self.decide(text, AddId::Single(text), source.replica, single.taken_back);
-                Said::Single(Single { taken_back: !stands, ..single })
+                EntryBody::Single(Single { taken_back: !stands, ..single })
             }
-            Said::Forgotten(forgotten) => {
+            EntryBody::Forgotten(forgotten) => {
                 let held = self.map().forgotten(own, &name);
                 let now = held.unwrap_or_default().join(forgotten);
                 if held == Some(now) {
@@ -358,7 +358,7 @@ impl Replica {
                 return name.len() + 2 * size_of::<Version>();
             }
             // Passed on with the fold, in one step.
-            Said::TakenBack(_) => return 0,
+            EntryBody::TakenBack(_) => return 0,
         };
         self.map_mut().absorb_entry(own, name, source, said)
     }
@@ -414,7 +414,7 @@ impl Replica {
             matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. })
         };
         match &entry.said {
-            Said::Client(chunk) => {
+            EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else {
                     return (None, false);
                 };
@@ -429,11 +429,11 @@ impl Replica {
                     settled.applied.count_ones() < chunk.applied.count_ones()
                 });
                 (
-                    settled.map(|settled| DedupEntry { said: Said::Client(settled), ..entry }),
+                    settled.map(|settled| DedupEntry { said: EntryBody::Client(settled), ..entry }),
                     is_part,
                 )
             }
-            Said::Single(single) => {
+            EntryBody::Single(single) => {
                 let Ok(text) = std::str::from_utf8(&entry.name) else { return (None, false) };
                 if falls(text, AddId::Single(text), single.taken_back) {
                     (None, true)
@@ -441,7 +441,7 @@ impl Replica {
                     (Some(entry), false)
                 }
             }
-            Said::Forgotten(_) | Said::TakenBack(_) => (Some(entry), false),
+            EntryBody::Forgotten(_) | EntryBody::TakenBack(_) => (Some(entry), false),
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct DedupEntry {
     /// The writer of an absorbed entry; None for the holder's own. Only chunks and single ids are
     /// absorbed.
     pub(crate) source: Option<EntrySource>,
-    pub(crate) said: Said,
+    pub(crate) said: EntryBody,
 }
 
 /// The origin of an absorbed entry.
@@ -55,7 +55,7 @@ pub(crate) struct EntrySource {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum EntryBody {
     /// The sequence numbers of a client's chunk that the writer applied.
     Client(Chunk),
     /// The add that the writer applied for an id.
@@ -117,7 +117,7 @@ pub(crate) struct AddCopy {
     pub(crate) taken_back: bool,
 }
 
-impl Said {
+impl EntryBody {
     pub(crate) fn kind(&self) -> EntryKind {
         match self {
             Self::Client(_) => EntryKind::Client,
@@ -192,7 +192,7 @@ impl DedupEntry {
     }
 
     /// The same entry after the writer `from` was renamed to `to`. The name of a
-    /// [`Said::TakenBack`] begins with the writer that had applied the add.
+    /// [`EntryBody::TakenBack`] begins with the writer that had applied the add.
     pub(crate) fn renamed(self, from: ReplicaId, to: ReplicaId) -> Self {
         let rest = self
             .name
@@ -218,10 +218,10 @@ impl DedupEntry {
     pub(crate) fn is_of_format_1(&self) -> bool {
         self.source.is_none()
             && match &self.said {
-                Said::Client(chunk) => chunk.taken_back == 0,
-                Said::Single(single) => !single.taken_back,
-                Said::TakenBack(_) => true,
-                Said::Forgotten(_) => false,
+                EntryBody::Client(chunk) => chunk.taken_back == 0,
+                EntryBody::Single(single) => !single.taken_back,
+                EntryBody::TakenBack(_) => true,
+                EntryBody::Forgotten(_) => false,
             }
     }
 }

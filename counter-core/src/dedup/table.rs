@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::dedup::entry::{DedupEntry, EntryKind, ID_CHUNK, KINDS, Said};
+use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, ID_CHUNK, KINDS};
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -90,7 +90,7 @@ pub(crate) struct DedupTable(Option<Box<Shelves>>);
 struct Shelves {
     own: [Shelf; KINDS],
     /// Absorbed chunks and absorbed single ids.
-    absorbed: [Absorbed; 2],
+    absorbed: [AbsorbedShelf; 2],
     /// Sum of the hashes of all entries.
     hash: u128,
 }
@@ -110,7 +110,7 @@ struct Shelf {
 type Sources = SmallVec<[(ReplicaId, Version); 1]>;
 
 #[derive(Clone, Debug, Default)]
-struct Absorbed {
+struct AbsorbedShelf {
     versions: HashMap<Arc<[u8]>, Sources, RandomState>,
     in_order: InOrder,
 }
@@ -152,7 +152,7 @@ impl DedupTable {
 
     /// The content of the holder's own entry of a name.
     #[inline]
-    pub(crate) fn said(&self, kind: EntryKind, name: &[u8]) -> Option<&Said> {
+    pub(crate) fn said(&self, kind: EntryKind, name: &[u8]) -> Option<&EntryBody> {
         self.own(kind, name).map(|entry| &entry.said)
     }
 
@@ -363,7 +363,7 @@ impl Shelf {
     }
 }
 
-impl Absorbed {
+impl AbsorbedShelf {
     fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Older, &mut InOrder) {
         let sources = self.versions.entry(entry.name.clone()).or_default();
         let older = match sources.iter_mut().find(|(replica, _)| *replica == source) {
@@ -393,7 +393,7 @@ mod tests {
     use crate::dedup::entry::{Add, EntrySource, Single};
 
     fn single(version: Version, name: &str) -> DedupEntry {
-        let said = Said::Single(Single { add: Add { key: 0, amount: 1 }, taken_back: false });
+        let said = EntryBody::Single(Single { add: Add { key: 0, amount: 1 }, taken_back: false });
         DedupEntry { version, fresh: version, name: name.as_bytes().into(), source: None, said }
     }
 

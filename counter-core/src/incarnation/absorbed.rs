@@ -9,7 +9,7 @@ use crate::replica_id::ReplicaId;
 
 /// The frozen cell of one incarnation that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Absorbed {
+pub(crate) struct AbsorbedCell {
     pub(crate) replica: ReplicaId,
     /// The version at which this cell absorbed those below it; 0 if there are none.
     pub(crate) absorbed_at: Version,
@@ -22,7 +22,7 @@ pub(crate) struct Absorbed {
 /// Absorbed cells in preorder: each is followed by those below it. Their amounts sum to at most
 /// 2^62.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct AbsorbedTree(Vec<Absorbed>);
+pub(crate) struct AbsorbedTree(Vec<AbsorbedCell>);
 
 /// The fewest bytes of one absorbed cell: an id, a version, two amounts, a count.
 const ABSORBED_BYTES_MIN: usize = ReplicaId::BYTES + 4;
@@ -33,7 +33,7 @@ impl AbsorbedTree {
     }
 
     /// Every cell, including those below others.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Absorbed> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AbsorbedCell> {
         self.0.iter()
     }
 
@@ -43,7 +43,7 @@ impl AbsorbedTree {
     }
 
     /// Each cell with the sum of its amounts and of all below it.
-    pub(crate) fn totals(&self) -> impl Iterator<Item = (&Absorbed, Amounts)> {
+    pub(crate) fn totals(&self) -> impl Iterator<Item = (&AbsorbedCell, Amounts)> {
         self.0
             .iter()
             .enumerate()
@@ -64,7 +64,7 @@ impl AbsorbedTree {
         if all.increments > CELL_MAX || all.decrements > CELL_MAX {
             return false;
         }
-        self.0.push(Absorbed { replica, absorbed_at, amounts, below: below.0.len() as u32 });
+        self.0.push(AbsorbedCell { replica, absorbed_at, amounts, below: below.0.len() as u32 });
         self.0.extend_from_slice(&below.0);
         true
     }
@@ -74,7 +74,7 @@ impl AbsorbedTree {
     /// below it.
     pub(crate) fn baselines(
         &self,
-        baseline: impl Fn(&Absorbed, Amounts, Option<Amounts>) -> Amounts,
+        baseline: impl Fn(&AbsorbedCell, Amounts, Option<Amounts>) -> Amounts,
     ) -> Amounts {
         let mut baselines = vec![Amounts::default(); self.0.len()];
         for at in (0..self.0.len()).rev() {
@@ -114,7 +114,7 @@ impl AbsorbedTree {
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = reader.count(ABSORBED_BYTES_MIN)?;
-        let mut items: Vec<Absorbed> = Vec::with_capacity(count);
+        let mut items: Vec<AbsorbedCell> = Vec::with_capacity(count);
         // The ends of the subtrees that are not over yet.
         let mut ends = vec![count];
         let mut total = Amounts::default();
@@ -132,13 +132,13 @@ impl AbsorbedTree {
                 return Err(DecodeError::Invalid("absorbed cells nest and sum to at most 2^62"));
             }
             ends.push(at + 1 + below as usize);
-            items.push(Absorbed { replica, absorbed_at, amounts, below: below as u32 });
+            items.push(AbsorbedCell { replica, absorbed_at, amounts, below: below as u32 });
         }
         Ok(Self(items))
     }
 }
 
-fn sum(items: &[Absorbed]) -> Amounts {
+fn sum(items: &[AbsorbedCell]) -> Amounts {
     items.iter().fold(Amounts::default(), |sum, item| sum.plus(item.amounts))
 }
 

@@ -2,7 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::codec::dictionary::{Dictionary, KeyNames, Numbering};
+use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
 use crate::dedup::entry::DedupEntry;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
@@ -54,12 +54,12 @@ pub struct Span {
 pub struct Delta {
     pub(crate) keys: Dictionary,
     /// Sorted by replica, none twice.
-    pub(crate) parts: SmallVec<[Part; 1]>,
+    pub(crate) parts: SmallVec<[DeltaPart; 1]>,
 }
 
 /// One writer's share of a delta.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Part {
+pub(crate) struct DeltaPart {
     pub(crate) span: Span,
     /// True if the span counts. That of a page counts only on the writer's last page.
     pub(crate) closed: bool,
@@ -84,7 +84,7 @@ pub(crate) struct DeltaCell {
 impl Delta {
     /// Puts parts with another numbering of keys into canonical form: only the names that are used,
     /// everything sorted. O(cells) where keys came in order, else O(cells log cells).
-    pub(crate) fn from_parts(mut parts: SmallVec<[Part; 1]>, names: &impl KeyNames) -> Self {
+    pub(crate) fn from_parts(mut parts: SmallVec<[DeltaPart; 1]>, names: &impl KeyNames) -> Self {
         // One change is sent most often.
         if let [part] = parts.as_mut_slice()
             && let [cell] = part.cells.as_mut_slice()
@@ -95,7 +95,7 @@ impl Delta {
             cell.key = 0;
             return Self { keys, parts };
         }
-        let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(Part::keys));
+        let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(DeltaPart::keys));
         for part in &mut parts {
             part.renumber(&numbering);
         }
@@ -175,7 +175,7 @@ impl Delta {
     }
 }
 
-impl Part {
+impl DeltaPart {
     pub(crate) fn new(span: Span, closed: bool) -> Self {
         Self {
             span,
@@ -187,8 +187,8 @@ impl Part {
         }
     }
 
-    fn renumber(&mut self, numbering: &Numbering) {
-        if !matches!(numbering, Numbering::Same) {
+    fn renumber(&mut self, numbering: &KeyRanks) {
+        if !matches!(numbering, KeyRanks::Same) {
             self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
         }
         if !self.cells.is_sorted_by_key(|cell| cell.key) {

@@ -9,7 +9,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::lattice::counter_map::{CounterMap, Cursor};
-use crate::lattice::delta::{Delta, Part, Span};
+use crate::lattice::delta::{Delta, DeltaPart, Span};
 use crate::lattice::staging::Staging;
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
@@ -216,7 +216,7 @@ fn hide_the_end(delta: &mut Delta) {
         .for_each(|part| part.span.upto = newest(part));
 }
 
-fn newest(part: &Part) -> Version {
+fn newest(part: &DeltaPart) -> Version {
     part.cells.iter().map(|cell| cell.version).max().unwrap_or(part.span.upto)
 }
 

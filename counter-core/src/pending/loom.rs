@@ -12,12 +12,12 @@ use crate::pending::sync::Arc;
 
 /// A block with its dirty set, at which a flush looks first.
 #[derive(Clone)]
-struct Flushed {
+struct Flusher {
     block: Arc<Block>,
     dirty: Arc<DirtySet>,
 }
 
-impl Flushed {
+impl Flusher {
     fn new(wake: Wake) -> Self {
         let dirty = Arc::<DirtySet>::default();
         Self { block: Block::new(0, dirty.clone(), wake), dirty }
@@ -49,7 +49,7 @@ fn check(
     loom::model(move || {
         let wakes = loom::sync::Arc::new(AtomicUsize::new(0));
         let counted = wakes.clone();
-        let flushed = Flushed::new(Arc::new(move || {
+        let flushed = Flusher::new(Arc::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         }));
         let adders = adders(&flushed.block);
@@ -144,7 +144,7 @@ fn loom_two_lanes_of_one_counter_and_a_flush() {
 #[test]
 fn loom_refused_add_is_in_no_flush() {
     loom::model(|| {
-        let flushed = Flushed::new(Arc::new(|| {}));
+        let flushed = Flusher::new(Arc::new(|| {}));
         let block = flushed.block.clone();
         let pend = |amount| CounterHandle::new(block.clone(), 0).add_in(0, amount);
         assert_eq!(pend(1), Ok(()));
@@ -169,7 +169,7 @@ fn loom_refused_add_is_in_no_flush() {
 #[test]
 fn loom_handed_over_add_is_in_the_next_flush() {
     loom::model(|| {
-        let flushed = Flushed::new(Arc::new(|| {}));
+        let flushed = Flusher::new(Arc::new(|| {}));
         let block = flushed.block.clone();
         let other = thread::spawn(move || add(&block, 0, 3));
         let own = CounterHandle::new(flushed.block.clone(), 0);

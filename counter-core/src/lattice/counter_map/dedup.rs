@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 use super::CounterMap;
 use super::join::Joined;
 use crate::dedup::entry::{
-    Add, AddId, Chunk, DedupEntry, EntryKind, EntrySource, Forgotten, IdStatus, Said, Single,
+    Add, AddId, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, IdStatus, Single,
 };
 use crate::dedup::table::{DedupBounds, Put};
-use crate::lattice::delta::Part;
+use crate::lattice::delta::DeltaPart;
 use crate::lattice::versions::vector::Version;
 use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
@@ -159,7 +159,9 @@ impl CounterMap {
             self.noting().filter(|holder| holder.entries().len_of(EntryKind::TakenBack) > 0)
         {
             let name = name.get_or_insert_with(|| DedupEntry::taken_back_name(writer, id));
-            if let Some(Said::TakenBack(add)) = holder.entries().said(EntryKind::TakenBack, name) {
+            if let Some(EntryBody::TakenBack(add)) =
+                holder.entries().said(EntryKind::TakenBack, name)
+            {
                 took.push((holder.id(), *add));
             }
         }
@@ -182,7 +184,7 @@ impl CounterMap {
             {
                 holders += 1;
                 match said {
-                    Said::Client(chunk) => applied.extend(chunk.sequences()),
+                    EntryBody::Client(chunk) => applied.extend(chunk.sequences()),
                     _ => applied.push(0),
                 }
             }
@@ -213,13 +215,13 @@ impl CounterMap {
         let held = self.writer(replica).and_then(|writer| writer.entries().said(kind, &name));
         let is_new = held.is_none();
         let said = match (held, id) {
-            (Some(Said::Client(chunk)), AddId::Of { sequence, .. }) => {
+            (Some(EntryBody::Client(chunk)), AddId::Of { sequence, .. }) => {
                 let mut chunk = chunk.clone();
                 chunk.apply(sequence, add);
-                Said::Client(chunk)
+                EntryBody::Client(chunk)
             }
-            (_, AddId::Of { sequence, .. }) => Said::Client(Chunk::new(sequence, add)),
-            (_, AddId::Single(_)) => Said::Single(Single { add, taken_back: false }),
+            (_, AddId::Of { sequence, .. }) => EntryBody::Client(Chunk::new(sequence, add)),
+            (_, AddId::Single(_)) => EntryBody::Single(Single { add, taken_back: false }),
         };
         (is_new, self.write_entry(replica, name.as_slice().into(), None, None, said).forgotten)
     }
@@ -287,7 +289,7 @@ impl CounterMap {
             DedupEntry::taken_back_name(writer, id),
             None,
             None,
-            Said::TakenBack(add),
+            EntryBody::TakenBack(add),
         );
     }
 
@@ -318,7 +320,7 @@ impl CounterMap {
         client: &[u8],
         forgotten: Forgotten,
     ) {
-        self.write_entry(replica, client.into(), None, None, Said::Forgotten(forgotten));
+        self.write_entry(replica, client.into(), None, None, EntryBody::Forgotten(forgotten));
     }
 
     /// Writes an entry as new, or with `fresh` as no fresher than that.
@@ -328,7 +330,7 @@ impl CounterMap {
         name: Arc<[u8]>,
         source: Option<EntrySource>,
         fresh: Option<Version>,
-        said: Said,
+        said: EntryBody,
     ) -> Put {
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
@@ -353,7 +355,7 @@ impl CounterMap {
         successor: ReplicaId,
         name: Arc<[u8]>,
         source: EntrySource,
-        said: Said,
+        said: EntryBody,
     ) -> usize {
         let held = self.writer(successor).and_then(|writer| {
             writer
@@ -364,10 +366,10 @@ impl CounterMap {
         });
         let said = match (held.map(|entry| &entry.said), said) {
             (None, said) => said,
-            (Some(Said::Client(held)), Said::Client(chunk))
+            (Some(EntryBody::Client(held)), EntryBody::Client(chunk))
                 if chunk.sequences().any(|sequence| !held.applied(sequence)) =>
             {
-                Said::Client(held.joined(&chunk))
+                EntryBody::Client(held.joined(&chunk))
             }
             _ => return 0,
         };
@@ -387,7 +389,7 @@ impl CounterMap {
     ) -> Vec<(ReplicaId, String, Add)> {
         let entries = self.writer(ended).into_iter().flat_map(|writer| writer.entries().since(0));
         let took = entries.filter_map(|entry| match &entry.said {
-            Said::TakenBack(add) => Some((
+            EntryBody::TakenBack(add) => Some((
                 DedupEntry::taken_back_from(&entry.name)?,
                 entry.name.get(ReplicaId::BYTES..)?,
                 *add,
@@ -432,7 +434,7 @@ impl CounterMap {
     pub(super) fn take_entries(
         &mut self,
         at: usize,
-        part: &Part,
+        part: &DeltaPart,
         seen: Version,
         key: impl Fn(u32) -> u32,
         joined: &mut Joined,
@@ -466,7 +468,7 @@ impl CounterMap {
 
 fn forgotten(writer: &Writer, client: &[u8]) -> Option<Forgotten> {
     match writer.entries().said(EntryKind::Forgotten, client) {
-        Some(Said::Forgotten(forgotten)) => Some(*forgotten),
+        Some(EntryBody::Forgotten(forgotten)) => Some(*forgotten),
         _ => None,
     }
 }

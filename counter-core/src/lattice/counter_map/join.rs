@@ -9,7 +9,7 @@ use crate::codec::dictionary::KeyNames;
 use crate::dedup::entry::{DedupEntry, EntryKind};
 use crate::error::JoinError;
 use crate::lattice::cell::Plain;
-use crate::lattice::delta::{Delta, Part, Span};
+use crate::lattice::delta::{Delta, DeltaPart, Span};
 use crate::lattice::keys::order::in_order;
 use crate::lattice::keys::{KeyId, KeySearch, Keys};
 use crate::lattice::versions::vector::Version;
@@ -181,7 +181,8 @@ impl CounterMap {
             return Ok(joined);
         }
         let mut joined = Joined::default();
-        let mut parts: SmallVec<[(&Part, Version); 2]> = SmallVec::with_capacity(delta.parts.len());
+        let mut parts: SmallVec<[(&DeltaPart, Version); 2]> =
+            SmallVec::with_capacity(delta.parts.len());
         for part in delta.parts.iter().filter(|part| !self.is_folded(part.span.replica)) {
             let seen = self.seen_of(part.span.replica);
             if part.span.upto > seen && part.span.after > seen {
@@ -236,7 +237,7 @@ impl CounterMap {
             return Err(JoinError::OpenPart(open.span.replica));
         }
         let mut joined = Joined::default();
-        let takes = |part: &&Part| {
+        let takes = |part: &&DeltaPart| {
             part.span.after <= self.seen_of(part.span.replica) && !self.is_folded(part.span.replica)
         };
         let parts: Vec<_> = delta.parts.iter().filter(takes).map(|part| (part, 0)).collect();
@@ -253,7 +254,7 @@ impl CounterMap {
     fn resolve(
         &mut self,
         delta: &Delta,
-        parts: &[(&Part, Version)],
+        parts: &[(&DeltaPart, Version)],
     ) -> Result<Resolved, JoinError> {
         let new_replicas =
             parts.iter().filter(|(part, _)| self.writer(part.span.replica).is_none()).count();
@@ -325,7 +326,7 @@ impl CounterMap {
         key
     }
 
-    fn take_part(&mut self, part: &Part, seen: Version, keys: &Resolved, joined: &mut Joined) {
+    fn take_part(&mut self, part: &DeltaPart, seen: Version, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         let in_order = part.cells.is_sorted_by_key(|cell| cell.version);
         let mut intake = self.intake(at, part.cells.len(), in_order, joined);
@@ -363,7 +364,7 @@ impl CounterMap {
         self.writers.retain(|writer| writer.id() != replica);
     }
 
-    fn repair_part(&mut self, part: &Part, keys: &Resolved, joined: &mut Joined) {
+    fn repair_part(&mut self, part: &DeltaPart, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         self.writers[at].forget_hash();
         // In version order each cell goes to the end. In key order the place of each would be

@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use smallvec::{SmallVec, smallvec};
 
 use super::CounterMap;
-use crate::codec::dictionary::{Dictionary, KeyNames, Numbering};
+use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
 use crate::codec::varint::{Reader, write_varint};
 use crate::codec::{SHORT_HEAD, body, dedup, envelope};
 use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
-use crate::lattice::delta::{Delta, DeltaCell, Part, Span};
+use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span};
 use crate::lattice::keys::order::in_order;
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::lattice::writer::Writer;
@@ -268,7 +268,7 @@ impl CounterMap {
         if let Some((counters, regions)) = self.keys.in_order().filter(|_| all_used) {
             let pair = |key: usize| self.keys.numbers(key as u32);
             body::write_head(&mut out, counters, regions, self.keys.len(), pair, writers().count());
-            writers().for_each(|writer| write_writer(&mut out, writer, &Numbering::Same));
+            writers().for_each(|writer| write_writer(&mut out, writer, &KeyRanks::Same));
         } else {
             let used = writers().map(|writer| writer.slots().map(|slot| writer.key(slot)));
             let (Dictionary { counters, regions, pairs }, numbering) =
@@ -289,14 +289,14 @@ impl CounterMap {
 }
 
 struct Draft {
-    parts: SmallVec<[Part; 1]>,
+    parts: SmallVec<[DeltaPart; 1]>,
     bytes: usize,
     bytes_max: usize,
 }
 
 /// An open part, with the record if that is newer than `sent`.
-fn opened(writer: &Writer, after: Version, sent: Version) -> Part {
-    let mut part = Part::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
+fn opened(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
+    let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
     part.record = writer.record().filter(|record| record.version > sent).cloned().map(Box::new);
     part
 }
@@ -306,23 +306,23 @@ fn cell(writer: &Writer, slot: u32) -> DeltaCell {
     DeltaCell { key: writer.key(slot), version: plain.version, amounts: plain.amounts }
 }
 
-fn push(part: &mut Part, writer: &Writer, slot: u32) {
+fn push(part: &mut DeltaPart, writer: &Writer, slot: u32) {
     let cell = cell(writer, slot);
     part.cells.push(cell);
     part.extras.extend(writer.extra(slot).map(|extra| (cell.key, extra.clone())));
 }
 
-fn extend(part: &mut Part, writer: &Writer, slots: impl Iterator<Item = u32>) {
+fn extend(part: &mut DeltaPart, writer: &Writer, slots: impl Iterator<Item = u32>) {
     if writer.has_extras() {
         return slots.for_each(|slot| push(part, writer, slot));
     }
     part.cells.extend(slots.map(|slot| cell(writer, slot)));
 }
 
-fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &Numbering) {
+fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &KeyRanks) {
     let mut part = opened(writer, 0, 0);
     part.closed = true;
-    if matches!(numbering, Numbering::Same) && writer.ascending() {
+    if matches!(numbering, KeyRanks::Same) && writer.ascending() {
         return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));
     }
     let slots = in_order(

@@ -14,12 +14,12 @@ pub(crate) struct KeySearch {
     /// The key to guess next: the keys of two states mostly came in the same order.
     near: u32,
     misses: u32,
-    counter: Option<Counter>,
+    counter: Option<LastCounter>,
 }
 
 /// The counter of the last key.
 #[derive(Clone, Copy)]
-struct Counter {
+struct LastCounter {
     theirs: u32,
     here: Option<u32>,
     hash: u64,
@@ -54,19 +54,19 @@ impl Keys {
         theirs: u32,
     ) -> Option<u32> {
         let (counter, region) = names.numbers(theirs);
-        let Counter { here, hash, .. } = match search.counter.filter(|last| last.theirs == counter)
-        {
-            Some(last) => last,
-            None => {
-                let name = names.counter_name(counter);
-                let hash = self.counters.hash(name);
-                *search.counter.insert(Counter {
-                    theirs: counter,
-                    here: self.counters.find_hashed(name, hash),
-                    hash,
-                })
-            }
-        };
+        let LastCounter { here, hash, .. } =
+            match search.counter.filter(|last| last.theirs == counter) {
+                Some(last) => last,
+                None => {
+                    let name = names.counter_name(counter);
+                    let hash = self.counters.hash(name);
+                    *search.counter.insert(LastCounter {
+                        theirs: counter,
+                        here: self.counters.find_hashed(name, hash),
+                        hash,
+                    })
+                }
+            };
         let here = here?;
         let region = names.region_name(region);
         let is_it = |&key: &u32| {
