@@ -379,7 +379,7 @@ impl Replica {
         if self.has_left() {
             return Err(WriteError::Left);
         }
-        self.map.reset(self.id, counter, region)
+        Ok(self.map.reset(self.id, counter, region))
     }
 
     /// Joins a delta, except its part about this replica itself, which alone writes its cells. If a

@@ -16,7 +16,7 @@ fn states(seed: u64) -> Vec<CounterMap> {
         match random.u8(..10) {
             0..5 => drop(maps[at].add(ids[at], counter, region, random.u64(1..100))),
             5..7 => drop(maps[at].subtract(ids[at], counter, region, random.u64(1..100))),
-            7 => drop(maps[at].reset(ids[at], counter, region)),
+            7 => _ = maps[at].reset(ids[at], counter, region),
             8 => drop(maps[at].set_region(ids[at], region)),
             _ => {
                 let other = maps[random.usize(..ids.len())].clone();

@@ -161,7 +161,7 @@ impl World {
     fn reset(&mut self, at: usize) {
         let (key, id, observed) = (self.key(), self.ids[at], self.maps[at].version_vector());
         let value_was_nothing = self.maps[at].pn_counter(key.0, key.1).cells().len() == 0;
-        let version = self.maps[at].reset(id, key.0, key.1).expect("the name is one");
+        let version = self.maps[at].reset(id, key.0, key.1);
         assert!(version.is_none() || !value_was_nothing, "where nothing is nothing is reset");
         if let Some(version) = version {
             self.log.reset(key, id, version, observed);

@@ -2,7 +2,6 @@
 //! exactly.
 
 use super::CounterMap;
-use crate::error::WriteError;
 use crate::incarnation::baseline::{Baselines, HeldCell, seen};
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::{Extra, Plain};
@@ -17,9 +16,6 @@ impl CounterMap {
     /// over writers of each one's total above the most that any cell cleared of it. So an add that
     /// the resetter had not seen stays, wherever it was made. Resets commute with everything.
     ///
-    /// # Errors
-    /// None at present.
-    ///
     /// # Complexity
     /// O(writers) time, and as much space in the resetter's cell.
     ///
@@ -30,25 +26,20 @@ impl CounterMap {
     /// let (mut at_a, mut at_b) = (CounterMap::new(), CounterMap::new());
     /// at_a.add(a, "clicks", "ord", 5)?;
     /// at_b.join(&at_a);
-    /// at_b.reset(b, "clicks", "ord")?;
+    /// at_b.reset(b, "clicks", "ord");
     /// at_a.add(a, "clicks", "ord", 2)?; // while b resets the five
     /// at_a.join(&at_b);
     /// assert_eq!(at_a.total("clicks"), 2);
     /// # Ok::<(), counter_core::WriteError>(())
     /// ```
-    pub fn reset(
-        &mut self,
-        replica: ReplicaId,
-        counter: &str,
-        region: &str,
-    ) -> Result<Option<Version>, WriteError> {
-        let Some(key) = self.keys.find(counter, region) else { return Ok(None) };
+    pub fn reset(&mut self, replica: ReplicaId, counter: &str, region: &str) -> Option<Version> {
+        let key = self.keys.find(counter, region)?;
         let baselines = Baselines::of(self.held(key));
         if self
             .held(key)
             .all(|held| baselines.share(&held).is_none_or(|share| share == Amounts::default()))
         {
-            return Ok(None);
+            return None;
         }
         let seen = seen(self.held(key));
         let at = self.writer_or_new(replica);
@@ -56,7 +47,7 @@ impl CounterMap {
         let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
         let mut extra = writer.extra(slot).cloned().unwrap_or_default();
         seen.into_iter().for_each(|(id, cleared)| extra.clear(id, cleared));
-        Ok(Some(self.write_extra(at, slot, extra)))
+        Some(self.write_extra(at, slot, extra))
     }
 
     /// Writes the extra part of a cell as its writer. Returns the version of the change.
