@@ -10,7 +10,7 @@ use counter_core::{
 use crate::log::{Key, Log};
 
 const COUNTERS: [&str; 3] = ["clicks", "likes", "visits"];
-const REGIONS: [&str; 3] = ["ord", "fra", ""];
+const REGIONS: [&str; 3] = ["ord", "fra", "or"];
 
 /// Whether a history has resets; `crdts` has none like ours.
 #[derive(Clone, Copy, PartialEq)]
