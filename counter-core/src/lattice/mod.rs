@@ -14,8 +14,6 @@ pub(crate) mod keys;
 pub mod laws;
 pub(crate) mod pn_counter;
 pub(crate) mod staging;
-#[cfg(test)]
-mod staging_model;
 pub(crate) mod state_hash;
 pub(crate) mod versions;
 pub(crate) mod writer;
