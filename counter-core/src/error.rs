@@ -1,68 +1,57 @@
-//! What can fail here: adding, joining a delta, staging its pages, decoding bytes. Each error says
+//! The errors of this crate: adding, joining a delta, staging its pages, decoding bytes. Each says
 //! what became of the state.
 
 use std::fmt;
-use std::string::String;
 
 use crate::replica_id::ReplicaId;
 
-/// Why an add, a subtraction or a reset was refused. The counter is unchanged.
+/// Why a replica or a map refused to add, subtract or reset. The counter is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AddError {
+pub enum WriteError {
     /// The amount was 0 or above [`AMOUNT_MAX`](crate::AMOUNT_MAX).
     AmountOutOfRange,
-    /// This writer's own cell has no room left: a cell counts to [`CELL_MAX`](crate::CELL_MAX) and
-    /// no further.
+    /// This writer's own cell has no room left: a cell counts up to [`CELL_MAX`](crate::CELL_MAX).
     CellFull,
-    /// More is pending than a flush may leave behind; the replica is not being flushed.
+    /// Too much is pending, because the replica is not being flushed.
     NotFlushed,
-    /// A counter's name must have 1 to [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes, a region's
-    /// at most that many.
+    /// The name of a new counter or region must have 1 to
+    /// [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes and no control character.
     NameOutOfRange,
     /// The map holds as many counters as it may make (`counters_max`). Those that exist can be
     /// added to.
     TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
-    /// The store around the replica cannot be written, mostly because the disk is full.
-    StoreFailing,
-    /// The node around the replica has stopped: what is added now would go nowhere.
-    Stopped,
-    /// The node around the replica has not caught up with the others: it does not know yet all that
-    /// a reset would have to clear.
-    NotCaughtUp,
+    /// This replica has left: its record says what it held at its end, and it writes nothing after
+    /// that.
+    Left,
 }
 
-impl fmt::Display for AddError {
+impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AmountOutOfRange => "the amount must be between 1 and 2^32; nothing was added",
             Self::CellFull => "this replica's share of the counter is full (2^62); nothing was added",
             Self::NotFlushed => "too much is pending since the last flush; nothing was added, try again after a flush",
-            Self::NameOutOfRange => "a counter's name has 1 to 255 bytes and a region's at most 255; nothing was added",
+            Self::NameOutOfRange => "the name of a counter or region has 1 to 128 bytes and no control characters; nothing was added",
             Self::TooManyCounters => {
                 "there are as many counters as may be made here (counters_max); nothing was added and no counter was made: add to one that \
                  exists, or raise counters_max on every node"
             }
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
-            Self::NotCaughtUp => {
-                "this node has not caught up with the others yet, so it does not know all that there is to reset; nothing was reset: try again \
-                 once it is ready. On a copied data directory, start it with --restored if that is all that is left of the cluster"
-            }
-            Self::Stopped => "the node has stopped; nothing was added: add at another node, or start this one again",
-            Self::StoreFailing => "the data directory cannot be written, mostly because the disk is full; nothing was added",
+            Self::Left => "this replica has left and writes nothing more; nothing was added",
         })
     }
 }
 
-impl std::error::Error for AddError {}
+impl std::error::Error for WriteError {}
 
 /// Why a whole delta was refused. The state is unchanged and no span was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The delta holds a page that is not a writer's last: gather it with
+    /// The delta holds a page that is not its writer's last. Gather pages with
     /// [`Staging`](crate::Staging) first.
     OpenPart(ReplicaId),
     /// Joining it would pass twice `counters_max`, or the bound on keys.
@@ -90,8 +79,7 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// Why a page could not be staged. What was staged of that writer is dropped; the map was not
-/// touched.
+/// Why a page could not be staged. The staged pages were dropped, and the map was not touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StagingError {
@@ -111,15 +99,15 @@ impl std::error::Error for StagingError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The envelope is not the CBOR that this format uses; the text says where.
+    /// The envelope is not the CBOR of this format. The text says where.
     Envelope(String),
-    /// A later release wrote this: the format's version is not one that this release reads.
+    /// A later release wrote this, in a version of the format that this release does not read.
     UnknownFormat(u64),
-    /// The bytes end before what they announce.
+    /// The bytes end too early.
     Truncated,
     /// Bytes follow the end.
     TrailingBytes,
-    /// A rule of the format is broken; the text names it.
+    /// A rule of the format is broken. The text names it.
     Invalid(&'static str),
 }
 

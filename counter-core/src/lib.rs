@@ -2,37 +2,61 @@
 //! number comes out exact.
 //!
 //! ```
-//! use counter_core::{Replica, ReplicaId, VersionVector};
+//! use counter_core::{Delta, Replica, ReplicaId};
 //!
 //! let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
 //! let mut fra = Replica::new(ReplicaId::new(2, 1), "fra")?;
-//! ord.counter("clicks")?.add(5)?;
-//! fra.counter("clicks")?.add(7)?;
+//! ord.counter("clicks")?.add(5)?; // from any thread
+//! fra.add("clicks", 7)?;
 //! ord.flush();
-//! fra.flush();
 //!
-//! let nothing = VersionVector::new();
-//! let bytes = ord.map().delta_since(&nothing).encode(); // over any wire, twice, late, in any order
-//! fra.join_delta(counter_core::Delta::decode(&bytes)?)?;
+//! let delta = ord.map().delta_since(&fra.map().version_vector());
+//! let bytes = delta.encode(); // over any wire, twice, late, in any order
+//! fra.join_delta(Delta::decode(&bytes)?)?;
 //! assert_eq!(fra.total("clicks"), 12);
 //! assert_eq!(fra.value("clicks", "ord"), 5);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Three nouns carry it. A **[`Replica`]** is one writer: its cells are written by nobody else. A
-//! **[`CounterMap`]** holds, of every writer, exactly its cells as of one version. A **[`Delta`]**
-//! is some cells and the spans of versions that they complete.
+//! The crate sends nothing, stores nothing, reads no clock and draws no random numbers:
+//! `counter-net` does that around it.
 //!
-//! | folder | contents |
-//! | --- | --- |
-//! | `replica` | one writer: it flushes, resets, joins, absorbs |
-//! | `lattice` | the map of all counters, what travels between replicas, and how they compare |
-//! | `pending` | adds from any thread, until the next flush |
-//! | `dedup` | adds with an id: each counts once |
-//! | `incarnation` | what counts after a reset, and how a successor absorbs an incarnation that ended |
-//! | `codec` | the bytes |
+//! # The three types to know
 //!
-//! It does not send, store, read a clock or draw random numbers: `counter-net` does, around it.
+//! A [`Replica`] is one writer, one run of one process. Nobody else writes its cells. A
+//! [`CounterMap`] holds the cells of every writer, each exactly as of one version. A [`Delta`]
+//! carries some cells, and the [`Span`]s of versions that they complete.
+//!
+//! A cell holds a writer's running totals for one counter in one region, never increments. So a
+//! newer cell replaces an older one, and loss, duplication and reordering are harmless. Since a map
+//! holds a writer exactly as of a version, equal [`VersionVector`]s mean equal states.
+//!
+//! # Add
+//!
+//! [`Replica::add`] adds by name, and a [`CounterHandle`] from any thread with one atomic addition.
+//! Both are pending until [`Replica::flush`]. [`Replica::add_once`] takes an id with the add and
+//! applies it at most once, also if the client sends it again to another replica.
+//! [`Replica::reset`] clears what this replica has seen; concurrent adds stay.
+//!
+//! # Exchange
+//!
+//! Ask with [`CounterMap::version_vector`], answer with [`CounterMap::delta_since`], and take the
+//! answer with [`Replica::join_delta`]. A delta after a gap has no effect, and [`Joined::gaps`]
+//! says what to ask for. A large answer goes in pages ([`CounterMap::page_since`]), which
+//! [`Staging`] gathers. [`CounterMap::state_hash`] tells whether two replicas with equal version
+//! vectors hold equal states.
+//!
+//! # Restart and retire
+//!
+//! A process that starts again takes a new [`ReplicaId`] and continues from its old map with
+//! [`Replica::with_map`]. It claims its earlier incarnation, absorbs the amounts and folds it, in
+//! the steps of an [`Inheritance`]; then the old incarnation leaves no trace on any replica.
+//!
+//! # Features
+//!
+//! `crdts` (on by default) implements `CvRDT`, `CmRDT` and `ResetRemove` of the `crdts` crate; see
+//! `examples/crdts.rs`. `laws` adds the module `laws`, which checks the laws of any lattice on
+//! samples.
 
 mod codec;
 #[cfg(feature = "crdts")]
@@ -46,21 +70,23 @@ mod replica;
 mod replica_id;
 
 pub use codec::{DECODE_FACTOR, FORMAT};
+#[cfg(feature = "crdts")]
+pub use crdts_traits::{ApplyError, MergeError};
 pub use dedup::{CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once};
-pub use error::{AddError, DecodeError, JoinError, StagingError};
+pub use error::{DecodeError, JoinError, StagingError, WriteError};
 pub use incarnation::record::Record;
 pub use incarnation::work::Inheritance;
 pub use lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 pub use lattice::cell::{Cell, Cleared};
 pub use lattice::counter_map::{COUNTERS_MAX, CounterMap, Cursor, Joined, Page, REPLICAS_MAX};
 pub use lattice::delta::{Delta, Span};
-pub use lattice::digest::{Digest, StateHash};
 pub use lattice::keys::KeyId;
 pub use lattice::keys::names::NAME_BYTES_MAX;
 #[cfg(feature = "laws")]
 pub use lattice::laws;
 pub use lattice::pn_counter::PnCounter;
 pub use lattice::staging::Staging;
+pub use lattice::state_hash::StateHash;
 pub use lattice::versions::vector::{Version, VersionVector};
 pub use pending::block::Wake;
 pub use pending::handle::CounterHandle;

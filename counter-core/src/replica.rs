@@ -1,19 +1,22 @@
-//! A replica: one writer's own side of the map, with adds from any thread and a flush that makes
-//! cells of them.
+//! A replica: a map and the one writer that writes here, with adds from any thread and a flush that
+//! turns them into cells.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::dedup::Clients;
-use crate::error::{AddError, JoinError};
+use crate::error::{JoinError, WriteError};
 use crate::lattice::amounts::{Amounts, NEARLY_FULL};
 use crate::lattice::counter_map::{CounterMap, Joined};
 use crate::lattice::delta::{Delta, Span};
 use crate::lattice::keys::KeyId;
+use crate::lattice::keys::names::is_name;
+use crate::lattice::state_hash::StateHash;
 use crate::lattice::versions::vector::Version;
 use crate::pending::block::{Block, DirtySet, Wake};
-use crate::pending::by_name::{Local, Part, Unflushed};
+use crate::pending::by_name::{LocalAdds, Side};
 use crate::pending::handle::CounterHandle;
-use crate::pending::slot::{CHUNK, Place, Room};
+use crate::pending::slot::{BLOCK_SLOTS, Fullness, SlotIndex};
 use crate::pending::sync::{Ordering, fence};
 use crate::replica_id::ReplicaId;
 
@@ -21,6 +24,10 @@ use crate::replica_id::ReplicaId;
 const NONE: u32 = u32::MAX;
 
 /// A map together with the one writer that writes here.
+///
+/// Adds are pending until [`flush`](Self::flush) writes them as cells. Send the cells to other
+/// replicas as deltas of [`map`](Self::map), and join theirs with [`join_delta`](Self::join_delta).
+/// The values that this type returns include pending adds; those of the map do not.
 ///
 /// # Examples
 /// ```
@@ -45,44 +52,58 @@ pub struct Replica {
     map: CounterMap,
     blocks: Vec<Arc<Block>>,
     dirty: Arc<DirtySet>,
-    /// The key of each handle, in the order of their making.
+    /// The key of each handle, in the order in which they were made.
     keys: Vec<KeyId>,
-    /// By the number of a counter's name in the map: its handle's, or NONE.
+    /// The handle of each counter, by the number of its name in the map; NONE if it has none.
     handles: Vec<u32>,
-    /// What was added by name, from the thread that has the replica; of no more handles than were
-    /// added to by name.
-    local: Local,
-    /// Adds with an id, written at once.
+    /// Amounts added by name, from the thread that owns the replica. As long as the handles that
+    /// were added to by name.
+    local: LocalAdds,
+    /// Adds with an id, which are written at once.
     unflushed: Unflushed,
-    /// Whose adds with an id came here.
+    /// The clients whose adds with an id came here.
     clients: Clients,
     wake: Wake,
 }
 
-/// What a flush wrote.
+/// Changes that were written outside a flush, for the next flush to report.
+#[derive(Clone, Debug, Default)]
+struct Unflushed {
+    /// The own version before the first of them; None if there are none.
+    after: Option<Version>,
+    changed: BTreeSet<KeyId>,
+}
+
+/// The result of a flush.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
-    /// The own versions that it took; None where nothing was pending.
+    /// The own versions that it took; None if nothing was pending.
     pub span: Option<Span>,
-    /// Keys that it changed, in the order of their versions.
+    /// The keys that it changed, in the order of their versions.
     pub changed: Vec<KeyId>,
 }
 
 impl Replica {
-    /// A replica of a new map, which holds its record and nothing else.
+    /// A replica of a new map, which holds only its record.
     ///
     /// # Errors
-    /// `NameOutOfRange` where the region's name is too long.
-    pub fn new(id: ReplicaId, region: &str) -> Result<Self, AddError> {
+    /// `NameOutOfRange` if no region may have that name.
+    pub fn new(id: ReplicaId, region: &str) -> Result<Self, WriteError> {
         Self::with_map(id, region, CounterMap::new())
     }
 
-    /// A replica that goes on from a map: what was loaded from a disk, or one with other bounds.
+    /// A replica that continues from a map, such as one that was loaded from a disk, or one with
+    /// other bounds. Writes its record unless the map has it already.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, AddError> {
-        map.set_region(id, region)?;
+    pub fn with_map(id: ReplicaId, region: &str, mut map: CounterMap) -> Result<Self, WriteError> {
+        if !is_name(region) {
+            return Err(WriteError::NameOutOfRange);
+        }
+        if map.record(id).is_none_or(|record| record.region != region) {
+            map.set_region(id, region)?;
+        }
         let wake: Wake = Arc::new(|| {});
         Ok(Self {
             id,
@@ -92,88 +113,104 @@ impl Replica {
             dirty: Arc::default(),
             keys: Vec::new(),
             handles: Vec::new(),
-            local: Local::default(),
+            local: LocalAdds::default(),
             unflushed: Unflushed::default(),
             clients: Clients::default(),
             wake,
         })
     }
 
-    /// Who writes here.
+    /// The id of the writer.
     pub fn id(&self) -> ReplicaId {
         self.id
     }
 
-    /// Where it runs: adds go to this region.
+    /// The region: adds go to it.
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// All that is held, without what is pending.
+    /// The map, without pending adds.
     pub fn map(&self) -> &CounterMap {
         &self.map
     }
 
-    /// For what brings caches up to date, such as [`CounterMap::state_hash`].
-    pub fn map_mut(&mut self) -> &mut CounterMap {
+    /// Flushes, and returns the map. Handles that are still around then add to nothing.
+    pub fn into_map(mut self) -> CounterMap {
+        self.flush();
+        self.map
+    }
+
+    /// The hash of the whole state, see [`CounterMap::state_hash`].
+    pub fn state_hash(&mut self) -> StateHash {
+        self.map.state_hash()
+    }
+
+    pub(crate) fn map_mut(&mut self) -> &mut CounterMap {
         &mut self.map
     }
 
-    /// What the first add after a flush calls, from its thread. Handles made before keep what they
-    /// were made with.
+    /// Sets the function that the first add after a flush calls, on its own thread. Handles that
+    /// exist keep the one they were made with.
     pub fn set_wake(&mut self, wake: Wake) {
         self.wake = wake;
     }
 
-    /// The handle that adds to this region of a counter; made once a counter, then found again: one
-    /// hash. 24 bytes a counter beside the map's own, 64 KiB of 4,096 at a time.
+    /// The handle that adds to this region of a counter. It is made at the first call and found
+    /// again after that.
+    ///
+    /// # Complexity
+    /// One hash. 24 bytes a counter beside the map's own, and 64 KiB for each 4,096 counters.
     ///
     /// # Errors
-    /// `NameOutOfRange` or `TooManyCounters`: no handle was made.
-    pub fn counter(&mut self, counter: &str) -> Result<CounterHandle, AddError> {
+    /// `NameOutOfRange` or `TooManyCounters`. No handle was made.
+    pub fn counter(&mut self, counter: &str) -> Result<CounterHandle, WriteError> {
         let at = self.number(counter)?;
-        Ok(CounterHandle::new(self.blocks[at / CHUNK].clone(), at % CHUNK))
+        Ok(CounterHandle::new(self.blocks[at / BLOCK_SLOTS].clone(), at % BLOCK_SLOTS))
     }
 
-    /// Adds `amount`, 1 to 2^32, to this region of a counter by its name. One hash and one
-    /// comparison of the name; what comes before a flush comes to one version.
+    /// Adds `amount`, 1 to 2^32, to this region of a counter by its name. Adds before a flush
+    /// become one version.
+    ///
+    /// # Complexity
+    /// One hash and one comparison of the name.
     ///
     /// # Errors
-    /// As [`CounterHandle::add`] and [`handle`](Self::handle); nothing was added.
+    /// As for [`CounterHandle::add`] and [`counter`](Self::counter). Nothing was added.
     #[inline]
-    pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
+    pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
         let at = self.number_with_local(counter)?;
-        self.local.raise(at, Part::Increments, amount)
+        self.local.raise(at, Side::Increments, amount)
     }
 
-    /// Subtracts `amount` just as [`add`](Self::add) adds.
+    /// Subtracts `amount`, as [`add`](Self::add) adds.
     ///
     /// # Errors
     /// As [`add`](Self::add).
     #[inline]
-    pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), AddError> {
+    pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
         let at = self.number_with_local(counter)?;
-        self.local.raise(at, Part::Decrements, amount)
+        self.local.raise(at, Side::Decrements, amount)
     }
 
     #[inline]
-    fn number(&mut self, counter: &str) -> Result<usize, AddError> {
+    fn number(&mut self, counter: &str) -> Result<usize, WriteError> {
         match self.find(counter) {
             Some(at) => Ok(at),
             None => self.new_handle(counter),
         }
     }
 
-    /// The handle of a counter that has one.
+    /// The number of a counter's handle, if it has one.
     #[inline]
     fn find(&self, counter: &str) -> Option<usize> {
         let number = self.map.counter_number(counter)? as usize;
         self.handles.get(number).filter(|at| **at != NONE).map(|at| *at as usize)
     }
 
-    /// As [`number`](Self::number), with room for what is pending by name.
+    /// As [`number`](Self::number), with room for adds by name.
     #[inline]
-    fn number_with_local(&mut self, counter: &str) -> Result<usize, AddError> {
+    fn number_with_local(&mut self, counter: &str) -> Result<usize, WriteError> {
         let at = self.number(counter)?;
         if at >= self.local.len() {
             self.grow_local();
@@ -190,29 +227,31 @@ impl Replica {
     }
 
     #[cold]
-    fn new_handle(&mut self, counter: &str) -> Result<usize, AddError> {
+    fn new_handle(&mut self, counter: &str) -> Result<usize, WriteError> {
         let key = self.map.intern(counter, &self.region)?;
         let (at, number) = (self.keys.len(), self.map.counter_of(key) as usize);
         self.keys.push(key);
         self.handles.resize(self.handles.len().max(number + 1), NONE);
         self.handles[number] = at as u32;
-        if at.is_multiple_of(CHUNK) {
+        if at.is_multiple_of(BLOCK_SLOTS) {
             self.blocks.push(Block::new(self.blocks.len(), self.dirty.clone(), self.wake.clone()));
         }
-        // A map that was loaded may hold a full cell already.
-        self.blocks[at / CHUNK].close(at % CHUNK, room(&self.map, self.id, key));
+        // A loaded map may hold a full cell already.
+        self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, room(&self.map, self.id, key));
         Ok(at)
     }
 
-    /// Goes on as another writer: what is pending here and what is added from now on is written by
-    /// `id`. What was written before stays as it is, as another's cells; but where others ended
-    /// that incarnation, it is forgotten, to be pulled as they have it: what they did not have of
-    /// it when they did so is lost. For a process whose own incarnation was ended by others, or
-    /// that is not the only one under its id. Returns the keys whose values changed.
+    /// Continues as another writer: `id` writes what is pending here and all later adds. Returns
+    /// the keys whose values changed.
+    ///
+    /// For a process whose incarnation others have ended, or that is not the only one under its id.
+    /// Cells that were written before stay, as another writer's. But if others ended that
+    /// incarnation, it is forgotten, to be pulled as they have it: what they did not have of it is
+    /// lost.
     ///
     /// # Errors
-    /// `NameOutOfRange` never: the region was accepted before.
-    pub fn renew(&mut self, id: ReplicaId) -> Result<Vec<KeyId>, AddError> {
+    /// None: the region was accepted before.
+    pub fn renew(&mut self, id: ReplicaId) -> Result<Vec<KeyId>, WriteError> {
         let changed =
             if self.map.is_ended(self.id) { self.map.unlearn(self.id) } else { Vec::new() };
         self.map.set_region(id, &self.region)?;
@@ -222,9 +261,9 @@ impl Replica {
         Ok(changed)
     }
 
-    /// Takes another number: whatever it has written was written by `id`, under the same versions.
-    /// That is exact only while nobody else holds anything of it. False, and nothing changed, where
-    /// something of `id` is held here.
+    /// Takes another id: everything that it has written becomes the work of `id`, under the same
+    /// versions. That is exact only while nobody else holds anything of it. Returns false, and
+    /// changes nothing, if something of `id` is held here.
     ///
     /// # Complexity
     /// O(own cells).
@@ -234,25 +273,25 @@ impl Replica {
         renamed
     }
 
-    /// Refuses adds to what has no room for another flush.
+    /// Refuses adds to cells without room for another flush.
     pub(crate) fn close_full(&mut self) {
         for (at, &key) in self.keys.iter().enumerate() {
             let room = room(&self.map, self.id, key);
             self.local.close(at, room);
-            self.blocks[at / CHUNK].close(at % CHUNK, room);
+            self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, room);
         }
     }
 
-    /// Whether something was added since the last flush.
+    /// True if something was added since the last flush.
     pub fn has_pending(&self) -> bool {
-        !self.local.is_empty() || !self.unflushed.is_empty() || self.dirty.0.any()
+        !self.local.is_empty() || self.unflushed.after.is_some() || self.dirty.0.any()
     }
 
     /// Makes sure that the next flush takes every add that has returned, as
     /// [`CounterHandle::hand_over`] does for one counter and one thread.
     ///
-    /// For a last flush: close a gate with a sequentially consistent store, then call this, then
-    /// flush. An add after which a sequentially consistent load still finds the gate open is in
+    /// For a last flush: close a gate with a sequentially consistent store, call this, and flush.
+    /// An add that still finds the gate open with a sequentially consistent load after it is in
     /// that flush.
     ///
     /// # Complexity
@@ -260,18 +299,17 @@ impl Replica {
     pub fn hand_over(&self) {
         fence(Ordering::SeqCst);
         for at in 0..self.keys.len() {
-            let (block, place) = (&self.blocks[at / CHUNK], Place::of(at % CHUNK));
+            let (block, place) = (&self.blocks[at / BLOCK_SLOTS], SlotIndex::of(at % BLOCK_SLOTS));
             if block.pending(place) != Amounts::default() {
                 block.tell_through(place);
             }
         }
     }
 
-    /// Makes cells of what is pending, one version a key.
+    /// Writes pending adds as cells, one version for each key.
     ///
     /// # Complexity
-    /// O(changed), and a look at 64 words for each 4,096 counters of which one was added to by a
-    /// handle.
+    /// O(changed), and a look at 64 words for each 4,096 counters of which a handle added to one.
     pub fn flush(&mut self) -> Flushed {
         if self.has_left() {
             return Flushed::default();
@@ -279,16 +317,16 @@ impl Replica {
         let unflushed = std::mem::take(&mut self.unflushed);
         let after = unflushed.after.unwrap_or(self.version());
         let mut changed: Vec<KeyId> =
-            Vec::with_capacity(unflushed.changed.len() + self.local.marked());
+            Vec::with_capacity(unflushed.changed.len() + self.local.dirty_count());
         changed.extend(unflushed.changed);
         let Self { map, local, blocks, dirty, keys, id, .. } = self;
         dirty.0.take(|number| {
-            for number in (number..blocks.len()).step_by(CHUNK) {
+            for number in (number..blocks.len()).step_by(BLOCK_SLOTS) {
                 blocks[number].drain(|slot, amounts| {
-                    let at = number * CHUNK + slot;
+                    let at = number * BLOCK_SLOTS + slot;
                     changed.push(keys[at]);
-                    // What was added by name goes into the same version: a key that moved twice
-                    // could not be cut from this flush.
+                    // Adds by name go into the same version: a key that moved twice could not be
+                    // cut from this flush.
                     let room = write(map, *id, keys[at], amounts.plus(local.take(at)));
                     local.close(at, room);
                     room
@@ -298,24 +336,24 @@ impl Replica {
         local.drain(|at, amounts| {
             changed.push(keys[at]);
             let room = write(map, *id, keys[at], amounts);
-            blocks[at / CHUNK].close(at % CHUNK, room);
+            blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, room);
             room
         });
         let upto = self.version();
         Flushed { span: (upto > after).then_some(Span { replica: self.id, after, upto }), changed }
     }
 
-    /// The latest own version.
+    /// The latest version of this replica.
     pub fn version(&self) -> Version {
         self.map.seen_of(self.id)
     }
 
-    /// A counter's total, with what is pending here.
+    /// A counter's total, pending adds included.
     pub fn total(&self, counter: &str) -> i128 {
         self.map.total(counter) + self.pending(counter)
     }
 
-    /// A counter's value in one region, with what is pending here.
+    /// A counter's value in one region, pending adds included.
     pub fn value(&self, counter: &str, region: &str) -> i128 {
         self.map.value(counter, region)
             + if region == self.region { self.pending(counter) } else { 0 }
@@ -323,33 +361,33 @@ impl Replica {
 
     fn pending(&self, counter: &str) -> i128 {
         self.find(counter).map_or(0, |at| {
-            self.blocks[at / CHUNK].pending(Place::of(at % CHUNK)).net()
+            self.blocks[at / BLOCK_SLOTS].pending(SlotIndex::of(at % BLOCK_SLOTS)).net()
                 + self.local.pending(at).net()
         })
     }
 
-    /// Resets one region of a counter, what is pending included: see [`CounterMap::reset`]. Returns
-    /// the version of the change.
+    /// Resets one region of a counter, pending adds included, see [`CounterMap::reset`]. Returns
+    /// the version of the change; None if there was nothing to reset.
     ///
     /// # Errors
-    /// As [`CounterMap::reset`].
-    pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, AddError> {
+    /// `Left` if this replica has left. Nothing was reset.
+    pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, WriteError> {
         if let Some(at) = self.find(counter) {
-            self.blocks[at / CHUNK].tell_through(Place::of(at % CHUNK));
+            self.blocks[at / BLOCK_SLOTS].tell_through(SlotIndex::of(at % BLOCK_SLOTS));
         }
         self.flush();
         if self.has_left() {
-            return Err(AddError::Stopped);
+            return Err(WriteError::Left);
         }
-        self.map.reset(self.id, counter, region)
+        Ok(self.map.reset(self.id, counter, region))
     }
 
-    /// Joins a delta, except what it says of this replica itself: only it writes its cells. A span
-    /// of its own that ends after what it has written is reported as `own_ahead`: another process
-    /// writes under the same id.
+    /// Joins a delta, except its part about this replica itself, which alone writes its cells. If a
+    /// span of its own ends after what it has written, [`Joined::own_ahead`] reports it: another
+    /// process writes under the same id.
     ///
     /// # Errors
-    /// As [`CounterMap::join_delta`].
+    /// As for [`CounterMap::join_delta`].
     pub fn join_delta(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
         let own_ahead = self.strip_own(&mut delta);
         let mut joined = self.map.join_delta(&delta)?;
@@ -358,10 +396,10 @@ impl Replica {
         Ok(joined)
     }
 
-    /// As [`CounterMap::repair`], except what the delta says of this replica itself.
+    /// As [`CounterMap::repair`], except for the delta's part about this replica itself.
     ///
     /// # Errors
-    /// As [`CounterMap::repair`].
+    /// As for [`CounterMap::repair`].
     pub fn repair(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
         let own_ahead = self.strip_own(&mut delta);
         let mut joined = self.map.repair(&delta)?;
@@ -382,17 +420,31 @@ impl Replica {
         &mut self.clients
     }
 
-    pub(crate) fn unflushed_mut(&mut self) -> &mut Unflushed {
-        &mut self.unflushed
+    /// Writes an amount into the own cell at once, for the next flush to report.
+    pub(crate) fn write_now(&mut self, key: KeyId, amount: i64) -> Result<(), WriteError> {
+        let size = amount.unsigned_abs();
+        let by = match amount > 0 {
+            true => Amounts { increments: size, decrements: 0 },
+            false => Amounts { increments: 0, decrements: size },
+        };
+        let before = self.version();
+        self.map.change_key(self.id, key, by)?;
+        self.unflushed.after.get_or_insert(before);
+        self.unflushed.changed.insert(key);
+        Ok(())
     }
 
-    /// The key of a counter here, where the own cell has room for an amount of this sign.
-    pub(crate) fn key_with_room(&mut self, counter: &str, amount: i64) -> Result<KeyId, AddError> {
+    /// The key of a counter here, if the own cell has room for an amount of this sign.
+    pub(crate) fn key_with_room(
+        &mut self,
+        counter: &str,
+        amount: i64,
+    ) -> Result<KeyId, WriteError> {
         let at = self.number(counter)?;
         let key = self.keys[at];
-        let Room { increments_full, decrements_full } = room(&self.map, self.id, key);
+        let Fullness { increments_full, decrements_full } = room(&self.map, self.id, key);
         match if amount > 0 { increments_full } else { decrements_full } {
-            true => Err(AddError::CellFull),
+            true => Err(WriteError::CellFull),
             false => Ok(key),
         }
     }
@@ -408,16 +460,16 @@ impl Replica {
 }
 
 /// Writes pending amounts into the own cell. They fit: adds are refused from [`NEARLY_FULL`] on.
-fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> Room {
+fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> Fullness {
     let written = map.change_key(id, key, amounts);
     debug_assert!(written.is_ok(), "a cell has room for what was let in");
     room(map, id, key)
 }
 
-fn room(map: &CounterMap, id: ReplicaId, key: KeyId) -> Room {
-    // What it has taken over is its own before long.
+fn room(map: &CounterMap, id: ReplicaId, key: KeyId) -> Fullness {
+    // Absorbed amounts will be its own soon.
     let cell = map.total_of(id, key);
-    Room {
+    Fullness {
         increments_full: cell.increments > NEARLY_FULL,
         decrements_full: cell.decrements > NEARLY_FULL,
     }
@@ -438,13 +490,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handed_over_flush_takes_adds_that_nobody_told_of() {
+    fn hand_over_flushes_unreported_adds() {
         let mut replica = Replica::new(ReplicaId::new(1, 1), "ord").unwrap();
         replica.counter("clicks").unwrap();
-        // Another thread added first, and has not told yet.
+        // Another thread added first, and has not reported it yet.
         replica.blocks[0].preload(0, 5);
         replica.flush();
-        assert_eq!(replica.map().total("clicks"), 0, "this flush knows of nothing");
+        assert_eq!(replica.map().total("clicks"), 0, "nothing was reported to this flush");
         replica.hand_over();
         replica.flush();
         assert_eq!(replica.map().total("clicks"), 5);

@@ -1,10 +1,9 @@
-//! Who writes: the id of one writer, which is one incarnation of one node.
+//! The id of one writer, which is one incarnation of one node.
 
 use std::fmt;
 use std::str::FromStr;
-use std::string::String;
 
-/// One writer of cells. A node that starts again is a new writer: same `node`, greater
+/// The id of one writer of cells. A node that starts again is a new writer: same `node`, greater
 /// `incarnation`.
 ///
 /// Written as `0123456789abcdef-0123456789abcdef`.
@@ -19,9 +18,9 @@ use std::string::String;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId {
-    /// Which node; in a network, a hash of its public key.
+    /// The node; in a network, a hash of its public key.
     pub node: u64,
-    /// Which incarnation of that node; grows with every start.
+    /// The incarnation of that node; grows with every start.
     pub incarnation: u64,
 }
 
@@ -29,14 +28,13 @@ impl ReplicaId {
     /// Bytes of an id on the wire: both numbers, big-endian, so that bytes sort as ids do.
     pub const BYTES: usize = 16;
 
-    /// The id of a node's incarnation.
+    /// The id of one incarnation of a node.
     pub const fn new(node: u64, incarnation: u64) -> Self {
         Self { node, incarnation }
     }
 
     /// The earliest incarnation that may follow this one of the same node: the next in the upper
-    /// half of the incarnation, which is all that earlier releases keep of an incarnation that was
-    /// folded.
+    /// half of the number. Earlier releases keep only that half of a folded incarnation.
     pub fn follows(self) -> Self {
         Self { incarnation: ((self.incarnation >> 32) + 1) << 32, ..self }
     }
@@ -77,7 +75,7 @@ impl FromStr for ReplicaId {
     }
 }
 
-/// Why a text is not a [`ReplicaId`]: it is not 16 hexadecimal digits, a hyphen, 16 more.
+/// A text is not a [`ReplicaId`]: 16 hexadecimal digits, a hyphen, 16 more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseReplicaIdError(());
 
@@ -91,14 +89,13 @@ impl std::error::Error for ParseReplicaIdError {}
 
 impl From<ReplicaId> for String {
     fn from(id: ReplicaId) -> Self {
-        std::format!("{id}")
+        format!("{id}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::ToString;
 
     #[test]
     fn text_and_bytes_read_back() {

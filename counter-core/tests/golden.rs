@@ -1,5 +1,5 @@
-//! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here is a change of the
-//! format: it needs a new number.
+//! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here changes the format
+//! and needs a new format number.
 
 use counter_core::{CounterMap, Delta, Replica, ReplicaId, VersionVector};
 
@@ -114,8 +114,8 @@ fn a_page_that_is_not_its_writers_last() {
     );
 }
 
-/// What a later release writes beside what is known here: a record's field 9, a cell's fields 2 and
-/// 300.
+/// Fields of a later release beside those known here: field 9 of a record, fields 2 and 300 of a
+/// cell.
 const LATER: &str = "
     82 01 58 4a
     00
@@ -135,7 +135,7 @@ fn fields_of_a_later_release_are_passed_on_byte_for_byte() {
     map.join_delta(&delta).unwrap();
     assert_eq!(map.total("clicks"), 5);
     assert_eq!(hex(&map.delta_since(&NOTHING).encode()), hex(&bytes(LATER)));
-    // Through a whole join, pages and a cut too.
+    // They also pass through a whole join, pages and a cut.
     let mut other = CounterMap::new();
     other.join(&map);
     assert_eq!(
@@ -215,7 +215,7 @@ fn dedup_entries_of_every_kind() {
     other.add_once("order 17", "likes", 3).unwrap();
     other.add_once("tab:5", "clicks", -2).unwrap();
     replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
-    // A bit of the own entry says what was taken back.
+    // A bit of the own entry marks the add as taken back.
     assert_golden(
         &replica.map().delta_of(FRA, after).unwrap(),
         "82 02 58 5c
@@ -259,7 +259,7 @@ fn dedup_entries_of_every_kind() {
     }
     let before = next.version();
     next.add_once("tab:8", "clicks", 1).unwrap();
-    // The table was full: of client c, all up to 1 is forgotten, and sure.
+    // The table was full. Up to 1, everything of client c is forgotten, and all of it was applied.
     assert_golden(
         &next.map().delta_of(next.id(), before).unwrap(),
         "82 02 58 4a
@@ -276,10 +276,10 @@ fn dedup_entries_of_every_kind() {
     );
 }
 
-/// What releases before format 2 wrote: FRA took back its own copy of what ORD had added, in an
-/// entry of its own.
+/// An entry of a release before format 2: FRA took back its own copy of ORD's add, in an entry of
+/// its own.
 #[test]
-fn what_was_taken_back_in_format_1_is_read_and_not_taken_back_again() {
+fn taking_back_in_format_1_is_not_repeated() {
     let bytes = bytes(
         "82 01 58 77
          00
@@ -306,7 +306,7 @@ fn what_was_taken_back_in_format_1_is_read_and_not_taken_back_again() {
 
 /// FRA is the successor of ORD: it claims, absorbs, folds and rebases.
 #[test]
-fn each_step_of_an_successor() {
+fn each_step_of_a_successor() {
     let mut successor = Replica::new(FRA, "fra").unwrap();
     let mut map = CounterMap::new();
     map.add(ORD, "clicks", "ord", 5).unwrap();
@@ -361,7 +361,7 @@ fn each_step_of_an_successor() {
 }
 
 #[test]
-fn a_fold_on_record_of_an_earlier_release() {
+fn fold_recorded_by_an_earlier_release() {
     let golden = bytes(
         "82 01 58 30
          00  00  00  00
@@ -381,4 +381,41 @@ fn a_fold_on_record_of_an_earlier_release() {
         .map(|incarnation| map.is_folded(ReplicaId { incarnation, ..ORD }));
     assert_eq!(folded, [true; 3], "all that have the upper half of the number");
     assert!(!map.is_folded(ORD.follows()));
+}
+
+/// A state is written directly, without building its delta.
+#[test]
+fn state_and_delta_have_the_same_bytes() {
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut map = CounterMap::new();
+        for _ in 0..random.usize(0..400) {
+            let replica = ReplicaId::new(random.u64(1..4), 1);
+            let (counter, region) =
+                (format!("c{}", random.u8(0..3)), format!("r{}", random.u8(0..60)));
+            match random.u8(0..40) {
+                0 if seed % 2 == 0 => {
+                    map.reset(replica, &counter, &region);
+                }
+                1 => {
+                    map.set_region(replica, &region).unwrap();
+                }
+                2 => {
+                    map.subtract(replica, &counter, &region, random.u64(1..1 << 30)).unwrap();
+                }
+                _ => {
+                    map.add(replica, &counter, &region, random.u64(1..1 << 30)).unwrap();
+                }
+            }
+        }
+        let bytes = map.encode();
+        assert_eq!(bytes, map.delta_since(&NOTHING).encode(), "seed {seed}");
+        let mut back = CounterMap::new();
+        back.join_delta(&Delta::decode(&bytes).unwrap()).unwrap();
+        assert_eq!(
+            (back.state_hash(), back.total_of_all()),
+            (map.state_hash(), map.total_of_all()),
+            "seed {seed}"
+        );
+    }
 }

@@ -1,8 +1,9 @@
 //! Bytes from a stranger: each broken rule is an error, nothing panics, nothing is taken, and
-//! memory stays within its bound.
+//! memory stays bounded.
 
 use counter_core::{
-    AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, Cursor, DecodeError, Delta, ReplicaId, VersionVector,
+    AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, Cursor, DecodeError, Delta, ReplicaId, StateHash,
+    VersionVector, WriteError,
 };
 
 const NOTHING: VersionVector = VersionVector::new();
@@ -31,7 +32,7 @@ fn column(values: &[u64]) -> Vec<u8> {
     [130].into_iter().chain(values.iter().flat_map(|&value| varint(value))).collect()
 }
 
-/// Names, none of which shares anything with the one before.
+/// Names that share nothing with the one before.
 fn names(names: &[&str]) -> Vec<u8> {
     let lengths: Vec<u64> = names.iter().map(|name| name.len() as u64).collect();
     [
@@ -78,15 +79,15 @@ fn refused(what: &str, bytes: &[u8]) -> DecodeError {
 
 const NO_CELLS: [&[u64]; 4] = [&[]; 4];
 
-/// A table with one part of one cell in (0, 9], and marks by hand.
-fn marked(marks: &[&[u8]]) -> Vec<u8> {
-    let marks = [varint(marks.len() as u64), marks.concat()].concat();
-    table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), marks].concat()])
+/// A table with one part of one cell in (0, 9], and dedup entries made by hand.
+fn with_entries(entries: &[&[u8]]) -> Vec<u8> {
+    let entries = [varint(entries.len() as u64), entries.concat()].concat();
+    table(&[[part(9, 1, 0, 8, [&[0], &[0], &[1], &[0]]), entries].concat()])
 }
 
-/// The same as format 2.
+/// The same in format 2.
 fn second(entries: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = marked(entries);
+    let mut bytes = with_entries(entries);
     bytes[1] = 2;
     bytes
 }
@@ -109,45 +110,51 @@ fn entries_of_format_2_are_read() {
 }
 
 #[test]
-fn broken_marks_are_refused() {
+fn broken_dedup_entries_are_refused() {
     let good: &[u8] = &[0, 0, 1, b'c', 7, 1, 2, 0];
     let runs: &[u8] = &[0, 0, 1, b'd', 7, 0x83, 9, 2, 0, 14, 1];
-    assert!(Delta::decode(&marked(&[good, runs, &[0, 1, 1, b'c', 2, 0]])).is_ok());
+    assert!(Delta::decode(&with_entries(&[good, runs, &[0, 1, 1, b'c', 2, 0]])).is_ok());
     let long = [vec![0, 1, 65], vec![b'x'; 65], vec![2, 0]].concat();
     let many: Vec<u8> = (0..1_000_000u32).flat_map(|_| [0, 1, 1, b'a', 0]).collect();
     let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("no marks where some are said to be", marked(&[])),
-        ("a mark twice", marked(&[good, good])),
-        ("a version after its span", marked(&[&[9, 1, 1, b'c', 2, 0]])),
-        ("a version that wraps", marked(&[&[&varint(u64::MAX)[..], &[1, 1, b'c', 2, 0]].concat()])),
-        ("an id of 65 bytes", marked(&[&long])),
-        ("an id of none", marked(&[&[0, 1, 0, 2, 0]])),
-        ("an id that is not UTF-8", marked(&[&[0, 1, 1, 0xff, 2, 0]])),
-        ("an unknown kind of entry", marked(&[&[0, 8, 1, b'c', 2, 0]])),
-        ("an entry of format 2 in format 1", marked(&[&[0, 4, 1, b'c', 2, 0]])),
-        ("a key after its dictionary", marked(&[&[0, 1, 1, b'c', 2, 2]])),
+        ("no entries where some are announced", with_entries(&[])),
+        ("an entry twice", with_entries(&[good, good])),
+        ("a version after its span", with_entries(&[&[9, 1, 1, b'c', 2, 0]])),
+        (
+            "a version that wraps",
+            with_entries(&[&[&varint(u64::MAX)[..], &[1, 1, b'c', 2, 0]].concat()]),
+        ),
+        ("an id of 65 bytes", with_entries(&[&long])),
+        ("an id of none", with_entries(&[&[0, 1, 0, 2, 0]])),
+        ("an id that is not UTF-8", with_entries(&[&[0, 1, 1, 0xff, 2, 0]])),
+        ("an unknown kind of entry", with_entries(&[&[0, 8, 1, b'c', 2, 0]])),
+        ("an entry of format 2 in format 1", with_entries(&[&[0, 4, 1, b'c', 2, 0]])),
+        ("a key after its dictionary", with_entries(&[&[0, 1, 1, b'c', 2, 2]])),
         (
             "an amount above 2^32",
-            marked(&[&[&[0, 1, 1, b'c'], &varint((1 << 33) + 2)[..], &[0]].concat()]),
+            with_entries(&[&[&[0, 1, 1, b'c'], &varint((1 << 33) + 2)[..], &[0]].concat()]),
         ),
-        ("an id that could be shorter", marked(&[&[0, 1, 4, b'a', b'b', b'c', b'd', 2, 0]])),
-        ("a sequence number of the chunk before", marked(&[&[0, 0, 1, b'c', 72, 1, 2, 0]])),
+        ("an id that could be shorter", with_entries(&[&[0, 1, 4, b'a', b'b', b'c', b'd', 2, 0]])),
+        ("a sequence number of the chunk before", with_entries(&[&[0, 0, 1, b'c', 72, 1, 2, 0]])),
         (
             "eight sequence numbers where there is room for seven",
-            marked(&[&[0, 0, 1, b'c', 70, 0x40, 2, 0]]),
+            with_entries(&[&[0, 0, 1, b'c', 70, 0x40, 2, 0]]),
         ),
-        ("a sequence number below 0", marked(&[&[0, 0, 1, b'c', 1, 2, 2, 0]])),
-        ("adds of which none is known, as if all were alike", marked(&[&[0, 0, 1, b'c', 7, 1, 0]])),
-        ("adds that are all alike, as a run", marked(&[&[0, 0, 1, b'c', 7, 0x81, 11, 2, 0]])),
-        ("more adds than were applied", marked(&[&[0, 0, 1, b'c', 7, 0x81, 11, 3, 0]])),
-        ("equal runs side by side", marked(&[&[0, 0, 1, b'c', 7, 0x83, 9, 2, 0, 10, 0]])),
-        ("a run of nothing", marked(&[&[0, 0, 1, b'c', 7, 0x81, 11, 0, 0]])),
-        ("a count of one", marked(&[&[0, 0, 1, b'c', 7, 0x81, 11, 1, 0]])),
-        ("an unknown add at the end", marked(&[&[0, 0, 1, b'c', 7, 0x81, 8, 0, 2]])),
-        ("no end of the runs", marked(&[&[0, 0, 1, b'c', 7, 0x83, 8, 0, 12, 0]])),
+        ("a sequence number below 0", with_entries(&[&[0, 0, 1, b'c', 1, 2, 2, 0]])),
+        (
+            "adds of which none is known, as if all were alike",
+            with_entries(&[&[0, 0, 1, b'c', 7, 1, 0]]),
+        ),
+        ("adds that are all alike, as a run", with_entries(&[&[0, 0, 1, b'c', 7, 0x81, 11, 2, 0]])),
+        ("more adds than were applied", with_entries(&[&[0, 0, 1, b'c', 7, 0x81, 11, 3, 0]])),
+        ("equal runs side by side", with_entries(&[&[0, 0, 1, b'c', 7, 0x83, 9, 2, 0, 10, 0]])),
+        ("a run of nothing", with_entries(&[&[0, 0, 1, b'c', 7, 0x81, 11, 0, 0]])),
+        ("a count of one", with_entries(&[&[0, 0, 1, b'c', 7, 0x81, 11, 1, 0]])),
+        ("an unknown add at the end", with_entries(&[&[0, 0, 1, b'c', 7, 0x81, 8, 0, 2]])),
+        ("no end of the runs", with_entries(&[&[0, 0, 1, b'c', 7, 0x83, 8, 0, 12, 0]])),
         (
             "nine runs",
-            marked(&[&[
+            with_entries(&[&[
                 &[0, 0, 1, b'c', 71, 0xff][..],
                 &(1..10).flat_map(|at| [8 * at + at / 9 * 2, 0]).collect::<Vec<u8>>(),
             ]
@@ -155,7 +162,9 @@ fn broken_marks_are_refused() {
         ),
         (
             "an add taken back of no id",
-            marked(&[&[0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 2, 0]]),
+            with_entries(&[&[
+                0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 2, 0,
+            ]]),
         ),
         ("a bit without an entry of format 2", second(&[&[0, 0, 1, b'c', 7, 1, 2, 0]])),
         ("an empty mask of what was taken back", second(&[&[0, 3, 1, b'c', 7, 1, 2, 0, 0]])),
@@ -189,7 +198,7 @@ fn broken_marks_are_refused() {
 }
 
 #[test]
-fn a_good_table_made_by_hand_is_taken() {
+fn good_table_made_by_hand_is_taken() {
     let delta =
         Delta::decode(&table(&[part(1, 1, 0, 1, [&[0, 0], &[0, 1], &[5, 7], &[0, 1]])])).unwrap();
     let mut map = CounterMap::new();
@@ -235,15 +244,43 @@ fn broken_tables_are_refused() {
     }
 }
 
-/// A version of 0 has no bytes: versions are distances from the first of their span, and a span
-/// begins after some version.
+/// Version 0 has no bytes: versions are distances from the first of their span, and a span begins
+/// after some version.
 #[test]
-fn a_version_of_zero_cannot_be_said() {
+fn version_zero_cannot_be_encoded() {
     let delta = Delta::decode(&table(&[part(1, 1, 0, 0, [&[0], &[0], &[1], &[0]])])).unwrap();
     assert_eq!(delta.spans().map(|span| (span.after, span.upto)).collect::<Vec<_>>(), [(0, 1)]);
     let mut map = CounterMap::new();
     map.join_delta(&delta).unwrap();
     assert!(map.pn_counter("a", "").cells().all(|(_, cell)| cell.version == 1));
+}
+
+/// Earlier releases made names of up to 255 bytes with any characters, and regions with an empty
+/// name.
+#[test]
+fn names_that_may_not_be_made_are_read_and_joined() {
+    let (bell, long) = ("a\u{7}", "n".repeat(255));
+    let head = [
+        vec![0],
+        names(&[bell, &long]),
+        names(&["", &long]),
+        varint(2),
+        column(&[0, 1]),
+        column(&[0, 1]),
+        varint(2),
+    ]
+    .concat();
+    let parts =
+        [part(1, 1, 0, 0, [&[0], &[0], &[1], &[0]]), part(1, 2, 0, 0, [&[1], &[0], &[2], &[0]])];
+    let mut map = CounterMap::new();
+    map.join_delta(&Delta::decode(&envelope(&[head, parts.concat()].concat())).unwrap()).unwrap();
+    assert_eq!((map.value(bell, ""), map.value(&long, &long)), (1, 2));
+    let me = ReplicaId::new(3, 1);
+    map.add(me, bell, "ord", 4).expect("a counter that exists");
+    map.add(me, "clicks", &long, 4).expect("a region that exists");
+    assert_eq!(map.add(me, &long[1..], "ord", 1), Err(WriteError::NameOutOfRange));
+    assert_eq!((map.total(bell), map.total_of_all()), (5, 11));
+    assert_eq!(Delta::decode(&map.encode()).unwrap(), map.delta_since(&NOTHING));
 }
 
 #[test]
@@ -325,7 +362,7 @@ fn broken_envelopes_are_refused() {
 fn broken_cursors_and_ids_are_refused() {
     let mut map = CounterMap::new();
     for counter in ["a", "b"] {
-        map.add(ReplicaId::new(1, 1), counter, "", 1).unwrap();
+        map.add(ReplicaId::new(1, 1), counter, "ord", 1).unwrap();
     }
     let cursor = map.page_since(&NOTHING, None, None, 1).next.unwrap();
     let bytes = cursor.encode();
@@ -342,8 +379,8 @@ fn broken_cursors_and_ids_are_refused() {
     }
 }
 
-/// A click, a table, one with a reset and a record, an open page, a click with an id, a table with
-/// marks.
+/// A click, a table, a table with a reset and a record, an open page, a click with an id, a table
+/// with dedup entries.
 fn good_deltas() -> Vec<Vec<u8>> {
     let (a, b) = (ReplicaId::new(1, 1), ReplicaId::new(2, 1));
     let mut map = CounterMap::new();
@@ -352,7 +389,7 @@ fn good_deltas() -> Vec<Vec<u8>> {
     map.set_region(b, "fra").unwrap();
     for (at, counter) in ["clicks", "click-rate", "likes", "æon"].into_iter().enumerate() {
         map.add(b, counter, "fra", at as u64 * 1_000 + 1).unwrap();
-        map.subtract(a, counter, "", AMOUNT_MAX).unwrap();
+        map.subtract(a, counter, "ord", AMOUNT_MAX).unwrap();
     }
     let table = map.delta_since(&NOTHING);
     map.reset(a, "clicks", "fra").unwrap();
@@ -365,8 +402,8 @@ fn good_deltas() -> Vec<Vec<u8>> {
     let click_with_id = marked.map().delta_of(a, after).unwrap();
     marked.add_once("one", "likes", -2).unwrap();
     marked.add_once("tab:4", "clicks", 3).unwrap();
-    let marks = marked.map().delta_since(&NOTHING);
-    [click, table, reset, open, click_with_id, marks].map(|delta| delta.encode()).to_vec()
+    let entries = marked.map().delta_since(&NOTHING);
+    [click, table, reset, open, click_with_id, entries].map(|delta| delta.encode()).to_vec()
 }
 
 /// A state that already holds something of the writers of the good deltas.
@@ -377,8 +414,11 @@ fn held() -> CounterMap {
     map
 }
 
-/// What must hold of any bytes: refused with nothing taken, or taken and then sound in every
-/// respect.
+fn state(map: &mut CounterMap) -> (VersionVector, StateHash) {
+    (map.version_vector(), map.state_hash())
+}
+
+/// Any bytes are refused and change nothing, or are taken and then sound in every respect.
 fn is_refused_or_sound(bytes: &[u8]) {
     let Ok(delta) = Delta::decode(bytes) else { return };
     assert_eq!(
@@ -387,9 +427,9 @@ fn is_refused_or_sound(bytes: &[u8]) {
         "what was decoded encodes and reads back"
     );
     let mut map = held();
-    let before = map.digest();
+    let before = state(&mut map);
     if map.join_delta(&delta).is_err() {
-        assert_eq!(map.digest(), before, "a refused delta takes nothing");
+        assert_eq!(state(&mut map), before, "a refused delta takes nothing");
         return;
     }
     let mut again = map.clone();
@@ -399,11 +439,11 @@ fn is_refused_or_sound(bytes: &[u8]) {
     let whole = Delta::decode(&map.delta_since(&NOTHING).encode())
         .expect("what was joined encodes and reads back");
     rebuilt.join_delta(&whole).unwrap();
-    assert_eq!(rebuilt.digest(), map.digest());
+    assert_eq!(state(&mut rebuilt), state(&mut map));
     let _ = held().repair(&delta);
     for replica in delta.replicas() {
         map.add(replica, "clicks", "ord", 1)
-            .map_err(|error| assert_eq!(error, counter_core::AddError::CellFull))
+            .map_err(|error| assert_eq!(error, WriteError::CellFull))
             .ok();
     }
 }
@@ -414,7 +454,7 @@ fn good_deltas_cut_at_every_byte_are_refused() {
         is_refused_or_sound(&good);
         for len in 0..good.len() {
             refused("a cut delta", &good[..len]);
-            // Cut within an envelope that is whole.
+            // A cut inside a whole envelope.
             let body_start =
                 good.len() - Delta::decode(&good).map(|delta| body_bytes(&delta)).unwrap();
             if len >= body_start {
@@ -471,14 +511,14 @@ fn changes_of_several_bytes_are_refused_or_sound() {
                 _ => bytes[at] = random.u8(..),
             }
         }
-        // The head goes on telling the right length, so that more than the envelope is tried.
+        // The head keeps the right length, so that more than the envelope is tried.
         is_refused_or_sound(&bytes);
         is_refused_or_sound(&envelope(&bytes[4.min(bytes.len())..]));
     }
 }
 
 #[test]
-fn a_delta_that_a_writer_cannot_have_written_wraps_no_sum() {
+fn impossible_delta_wraps_no_sum() {
     let most = Amounts { increments: CELL_MAX, decrements: CELL_MAX };
     let part = |node| part(1, node, 0, 0, [&[0], &[0], &[most.increments], &[0]]);
     let mut map = CounterMap::new();

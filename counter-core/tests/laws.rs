@@ -1,10 +1,9 @@
-//! The laws, on states of random histories; and lattices that are broken on purpose, which the kit
-//! must catch.
+//! The laws, on states of random histories. Lattices that are broken on purpose must be caught.
 
 use counter_core::laws::{self, DeltaLattice, Lattice};
 use counter_core::{Amounts, CounterMap, PnCounter, ReplicaId, VersionVector};
 
-/// States that one history of three writers reached, resets and records included.
+/// States of one history of three writers, resets and records included.
 fn states(seed: u64) -> Vec<CounterMap> {
     let mut random = fastrand::Rng::with_seed(seed);
     let ids: Vec<ReplicaId> = (1..=3).map(|node| ReplicaId::new(node, 1)).collect();
@@ -17,7 +16,7 @@ fn states(seed: u64) -> Vec<CounterMap> {
         match random.u8(..10) {
             0..5 => drop(maps[at].add(ids[at], counter, region, random.u64(1..100))),
             5..7 => drop(maps[at].subtract(ids[at], counter, region, random.u64(1..100))),
-            7 => drop(maps[at].reset(ids[at], counter, region)),
+            7 => _ = maps[at].reset(ids[at], counter, region),
             8 => drop(maps[at].set_region(ids[at], region)),
             _ => {
                 let other = maps[random.usize(..ids.len())].clone();
@@ -64,8 +63,8 @@ fn amounts_keep_the_laws() {
     laws::check(&[(0, 0), (1, 5), (5, 1), (u64::MAX, 0)].map(amounts));
 }
 
-/// A lattice of an embedder's own: the highest price of each of three goods. The delta is a price
-/// list with zeros where nothing changed.
+/// An embedder's own lattice: the highest price of each of three goods. The delta is a price list
+/// with zeros where nothing changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Prices<const BROKEN: u8>([u8; 3]);
 
@@ -124,7 +123,7 @@ fn prices<const BROKEN: u8>() -> Vec<Prices<BROKEN>> {
 }
 
 #[test]
-fn an_embedders_own_lattice_is_checked_in_one_line() {
+fn own_lattice_is_checked_in_one_line() {
     laws::check_deltas(&prices::<SOUND>());
 }
 
@@ -136,24 +135,24 @@ fn a_join_that_adds_is_caught() {
 
 #[test]
 #[should_panic(expected = "commutative")]
-fn a_join_in_which_the_last_wins_is_caught() {
+fn join_where_the_last_wins_is_caught() {
     laws::check(&prices::<LAST_WINS>());
 }
 
 #[test]
 #[should_panic(expected = "delta joined = mutation")]
-fn a_delta_that_leaves_something_out_is_caught() {
+fn incomplete_delta_is_caught() {
     laws::check_deltas(&prices::<DELTA_FORGETS>());
 }
 
 #[test]
 #[should_panic(expected = "encode, then decode")]
-fn bytes_that_lose_something_are_caught() {
+fn lossy_bytes_are_caught() {
     laws::check_deltas(&prices::<BYTES_CUT>());
 }
 
 #[test]
 #[should_panic(expected = "hashes are equal where states are")]
-fn a_hash_that_does_not_see_the_content_is_caught() {
+fn hash_blind_to_content_is_caught() {
     laws::check_deltas(&prices::<HASH_OF_LENGTH>());
 }

@@ -1,6 +1,6 @@
-//! Retirement against a unit-by-unit oracle: whatever the order of adds, resets, restarts, losses
-//! and late copies, every replica shows at every step exactly the units that the cells it holds
-//! speak of, and in the end only the living have cells.
+//! Retirement against a unit-by-unit oracle. In any order of adds, resets, restarts, losses and
+//! late copies, every replica shows at every step exactly the units of the cells that it holds. In
+//! the end only the living have cells.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +16,15 @@ const REGION: &str = "ord";
 struct Rules {
     absorb_when_final: bool,
     fold_when_all_hold_it: bool,
-    /// A digest counts as far as its sender has committed it, and whoever serves has committed whom
-    /// it serves.
+    /// A digest counts as far as its sender has committed it. A node that serves another has
+    /// committed that it knows it.
     promises_are_committed: bool,
 }
 
 const ALL: Rules =
     Rules { absorb_when_final: true, fold_when_all_hold_it: true, promises_are_committed: true };
 
-/// What one state of a cell speaks of.
+/// The units that one state of a cell speaks of.
 #[derive(Clone, Default)]
 struct Spoken {
     units: BTreeSet<u64>,
@@ -38,12 +38,12 @@ struct Node {
     replica: Replica,
     digests: BTreeMap<ReplicaId, VersionVector>,
     work: Option<Inheritance>,
-    /// What a restart finds.
+    /// The disk that a restart finds.
     disk: CounterMap,
     /// Down, with its directory.
     away: bool,
-    /// Retired while it was away, back with its directory as it was, and not yet as far as any of
-    /// the others.
+    /// Retired while it was away and back with its old directory, but not yet as far as any of the
+    /// others.
     behind: bool,
 }
 
@@ -51,7 +51,7 @@ struct Node {
 struct Message {
     from: ReplicaId,
     knows: VersionVector,
-    /// As much of it as the sender has committed.
+    /// The part of `knows` that the sender has committed.
     promised: VersionVector,
     delta: Delta,
     hello: bool,
@@ -63,13 +63,13 @@ struct World {
     nodes: Vec<Node>,
     net: Vec<Message>,
     history: History,
-    /// One in so many steps of a node begins with a commit.
+    /// One in this many steps of a node begins with a commit.
     commits: usize,
-    /// How many of 24 steps begin with a reset.
+    /// The steps in 24 that begin with a reset.
     resets: usize,
     units: u64,
     restarts: u64,
-    /// How often a node was retired that came back.
+    /// How often a retired node came back.
     returns: usize,
     folds: usize,
     wrong: usize,
@@ -138,7 +138,7 @@ impl World {
             .map_or(0, |(_, cell)| cell.version)
     }
 
-    /// Writes down what the own cell of a counter speaks of after a change.
+    /// Records the units of the own cell of a counter after a change.
     fn note(&mut self, at: usize, counter: usize, change: impl FnOnce(&mut Spoken)) {
         let version = self.version_of(at, counter);
         if version == 0 {
@@ -171,8 +171,8 @@ impl World {
         }
     }
 
-    /// The next incarnation from the same directory: all cells are there, the digests of the others
-    /// are not.
+    /// The next incarnation from the same directory: with all cells, and without the digests of the
+    /// others.
     fn restart(&mut self, at: usize) {
         self.restarts += 1;
         let old = self.nodes[at].replica.id();
@@ -192,7 +192,7 @@ impl World {
             (other(&mut self.rng, self.nodes.len()), other(&mut self.rng, self.nodes.len()));
         let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[successor].replica.map());
         if knew.replicas().any(|writer| knows.seen_of(writer) == 0 && !knows.is_folded(writer)) {
-            // Whoever retires a node must know of everyone who joined through it.
+            // A node that retires another must know everyone who joined through it.
             return;
         }
         if self.nodes[successor].away || self.nodes[source].away {
@@ -204,23 +204,23 @@ impl World {
             node(Replica::new(ReplicaId::new(100 + self.restarts, 1 << 32), REGION).unwrap());
         let hello = self.hello(at);
         self.deliver(source, &hello);
-        // Nobody is served whom the disk does not know.
+        // A node serves only those that its disk knows.
         self.commit(source);
         let all = self.say(source, true);
         self.deliver(at, &all);
     }
 
-    /// An operator retires a node that is only away: it will come back from its directory, as a
-    /// incarnation that claims the one before just so.
+    /// An operator retires a node that is only away. It will come back from its directory, as an
+    /// incarnation that claims the one before.
     fn retire_and_stay_away(&mut self, at: usize) {
         let away = self.nodes[at].replica.id();
         let successor = (at + 1 + below(&mut self.rng, self.nodes.len() - 1)) % self.nodes.len();
         let (knew, knows) = (self.nodes[at].replica.map(), self.nodes[successor].replica.map());
-        // What it alone holds of anyone is lost with a node that is retired.
+        // A retired node takes with it everything that it alone holds.
         let unknown = knew
             .replicas()
             .any(|writer| knows.seen_of(writer) < knew.seen_of(writer) && !knows.is_folded(writer));
-        // And two that were retired at each other without having met since would both be
+        // Two nodes that were retired at each other and have not met since would both be
         // successors.
         let met = knew.seen_of(self.nodes[successor].replica.id()) > 0;
         if !unknown && met && !self.nodes[successor].away {
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    /// Some or all of what the sender holds beyond what the receiver may hold, with the sender's
+    /// Some or all of the cells that the sender holds and the receiver may lack, with the sender's
     /// whole digest.
     fn say(&mut self, from: usize, whole: bool) -> Message {
         let any = self.any_node();
@@ -308,7 +308,7 @@ impl World {
             node.replica.map().record(node.replica.id()).map_or(0, |record| record.version)
         };
         if below(&mut self.rng, 4) == 0 {
-            // Claims of claimants that ended are not passed on: anybody claims anew.
+            // Claims of ended claimants are not passed on: any replica claims anew.
             let waiting = self.nodes[at].replica.map().without_successor();
             for incarnation in waiting {
                 self.nodes[at].replica.claim(incarnation);
@@ -350,8 +350,8 @@ impl World {
                     said.units.extend(theirs.units);
                     said.reset.extend(theirs.reset);
                 } else if moved {
-                    // What a rebased cell says was cleared of it is all that its writer then
-                    // knew.
+                    // A rebased cell clears of itself everything that its writer then knew as
+                    // cleared.
                     said.reset.extend(
                         said.units.intersection(&known[counter].reset).copied().collect::<Vec<_>>(),
                     );
@@ -366,7 +366,7 @@ impl World {
         (0..COUNTERS.len()).for_each(|counter| self.note(at, counter, |_| {}));
     }
 
-    /// What the cells of some incarnations, as they are held, speak of.
+    /// The units of the held cells of some incarnations.
     fn of_incarnations(&self, at: usize, counter: usize, incarnations: &[ReplicaId]) -> Spoken {
         let mut all = Spoken::default();
         for (writer, cell) in
@@ -382,8 +382,8 @@ impl World {
     }
 
     fn check(&mut self) {
-        // A node that others had given up shows what it held until it has caught up; from then on
-        // it is as exact as any.
+        // A node that others had given up shows its old state until it has caught up. From then on
+        // it is exact.
         for node in self.nodes.iter().filter(|node| !node.behind) {
             for (counter, name) in COUNTERS.iter().enumerate() {
                 let Spoken { units, reset } = spoken(&self.history, node, counter);
@@ -437,8 +437,8 @@ impl World {
         self.check();
     }
 
-    /// Everyone hears everyone until nothing is left to retire; what nobody claims is retired at
-    /// the first node.
+    /// Everyone hears everyone until nothing is left to retire. The first node retires what nobody
+    /// claims.
     fn settle(&mut self) {
         (0..self.nodes.len())
             .filter(|&at| self.nodes[at].away)
@@ -447,7 +447,7 @@ impl World {
             .for_each(|at| self.restart(at));
         let live: Vec<ReplicaId> = self.nodes.iter().map(|node| node.replica.id()).collect();
         for _ in 0..60 {
-            // The operator finds those of whom only a lost node knew that they ended.
+            // The operator finds the incarnations of which only a lost node knew that they ended.
             let gone: Vec<ReplicaId> = self.nodes[0]
                 .replica
                 .map()
@@ -495,7 +495,7 @@ fn run(seed: u64, rules: Rules) -> Outcome {
     let states: Vec<_> = world
         .nodes
         .iter_mut()
-        .map(|node| (node.replica.map().version_vector(), node.replica.map_mut().state_hash()))
+        .map(|node| (node.replica.map().version_vector(), node.replica.state_hash()))
         .collect();
     let left = world
         .nodes
@@ -518,7 +518,7 @@ fn seeds() -> u64 {
 }
 
 #[test]
-fn every_step_of_every_history_is_exact_and_only_the_living_are_left() {
+fn every_step_is_exact_and_only_the_living_remain() {
     let (mut restarts, mut returns, mut folds) = (0, 0, 0);
     for seed in 0..seeds() {
         let outcome = run(seed, ALL);
@@ -540,7 +540,7 @@ fn every_step_of_every_history_is_exact_and_only_the_living_are_left() {
 
 #[test]
 fn each_rule_is_needed() {
-    // Where the search begins: a seed that showed it when this was written.
+    // The first seed of the search: one that showed it when this was written.
     let broken = [
         ("absorbing before all know of the claim", 20, Rules { absorb_when_final: false, ..ALL }),
         (
@@ -561,13 +561,13 @@ fn each_rule_is_needed() {
     }
 }
 
-/// What each step brings one replica to another.
+/// The messages of each step, from one replica to another.
 fn bring(from: &Replica, to: &mut Replica) {
     to.join_delta(from.map().delta_since(&to.map().version_vector())).unwrap();
 }
 
 #[test]
-fn what_was_cleared_is_remembered_until_all_hold_the_fold() {
+fn resets_are_kept_until_all_hold_the_fold() {
     let incarnations: [ReplicaId; 4] =
         std::array::from_fn(|node| ReplicaId::new(node as u64, 1 << 32));
     let [mut dead, mut successor, mut resetter, mut late] =
@@ -589,7 +589,7 @@ fn what_was_cleared_is_remembered_until_all_hold_the_fold() {
     while successor.rebase(usize::MAX) > 0 {}
     bring(&successor, &mut resetter);
     assert!(resetter.forget_cleared(usize::MAX) > 0);
-    // Too early: the late one holds the absorption and not yet the fold.
+    // Too early: the late replica holds the absorption and not yet the fold.
     let mut delta = resetter.map().delta_since(&late.map().version_vector());
     delta.retain(|writer| writer == incarnations[2]);
     late.join_delta(delta).unwrap();

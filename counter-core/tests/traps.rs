@@ -1,7 +1,9 @@
-//! The four traps of `crdts::Map` with counters in it: each shows what `crdts` 7.3.2 does, and that
-//! ours comes out right.
+//! The four traps of `crdts::Map` with counters in it. Each test shows what `crdts` 7.3.2 does, and
+//! that this crate gives the right number.
 
-use counter_core::{AMOUNT_MAX, AddError, Amounts, CELL_MAX, CounterMap, ReplicaId, VersionVector};
+use counter_core::{
+    AMOUNT_MAX, Amounts, CELL_MAX, CounterMap, ReplicaId, VersionVector, WriteError,
+};
 use crdts::{CmRDT, CvRDT, Map, PNCounter};
 
 type Regions = Map<&'static str, PNCounter<u8>, u8>;
@@ -27,14 +29,14 @@ fn replica(node: u64) -> ReplicaId {
     ReplicaId::new(node, 1)
 }
 
-/// A user's page showed one region after an update that had named only that one.
+/// After an update that named one region, a user's page showed only that region.
 #[test]
-fn joining_a_part_of_the_map_deletes_no_other_key() {
+fn partial_join_deletes_no_key() {
     let mut full = Regions::new();
     crdts_add(&mut full, 1, "eu", 5);
     crdts_add(&mut full, 1, "us", 7);
-    // A delta that holds only what changed, with the clock that covers the rest: as a delta is cut
-    // from a map.
+    // A delta that holds only the change, with the clock that covers the rest: as one would cut a
+    // delta from a map.
     let mut source = full.clone();
     let add = crdts_add(&mut source, 1, "ap", 3);
     let mut delta = Regions::new();
@@ -53,10 +55,10 @@ fn joining_a_part_of_the_map_deletes_no_other_key() {
     assert_eq!(ours.regions("clicks").collect::<Vec<_>>(), [("eu", 5), ("us", 7), ("ap", 3)]);
 }
 
-/// Two messages overtook each other, and one click was never seen again; then the nodes that had it
-/// lost it too.
+/// Two messages arrived out of order, and one click was never seen again. Then the nodes that had
+/// it lost it too.
 #[test]
-fn changes_that_come_out_of_order_are_not_lost() {
+fn out_of_order_changes_are_kept() {
     let mut source = Regions::new();
     let first = crdts_add(&mut source, 1, "eu", 5);
     let second = crdts_add(&mut source, 1, "us", 7);
@@ -87,9 +89,9 @@ fn changes_that_come_out_of_order_are_not_lost() {
     assert_eq!(source.total("clicks"), 12);
 }
 
-/// 1,000 were cleared while somebody added 1: right is 1.
+/// 1,000 were cleared while another replica added 1. The right value is 1.
 #[test]
-fn a_reset_beside_an_add_leaves_the_add_alone() {
+fn concurrent_add_survives_reset() {
     let mut adder = Regions::new();
     crdts_add(&mut adder, 1, "eu", 1_000);
     let mut remover = adder.clone();
@@ -114,9 +116,9 @@ fn a_reset_beside_an_add_leaves_the_add_alone() {
     assert_eq!((adder.total("clicks"), resetter.total("clicks")), (1, 1));
 }
 
-/// An add that does not fit said nothing, and the counter had not moved.
+/// An add that does not fit reported nothing, and the counter had not moved.
 #[test]
-fn an_add_that_does_not_fit_says_so() {
+fn overflowing_add_is_an_error() {
     let mut counter: PNCounter<u8> = PNCounter::new();
     counter.apply(counter.inc_many(1, u64::MAX));
     let before = counter.read();
@@ -131,7 +133,7 @@ fn an_add_that_does_not_fit_says_so() {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "eu").unwrap();
     map.change_key(replica(1), key, Amounts { increments: CELL_MAX, decrements: 0 }).unwrap();
-    assert_eq!(map.add(replica(1), "clicks", "eu", 1), Err(AddError::CellFull));
+    assert_eq!(map.add(replica(1), "clicks", "eu", 1), Err(WriteError::CellFull));
     assert_eq!(
         map.add(replica(2), "clicks", "eu", AMOUNT_MAX),
         Ok(1),
@@ -140,10 +142,9 @@ fn an_add_that_does_not_fit_says_so() {
     assert_eq!(map.total("clicks"), i128::from(CELL_MAX + AMOUNT_MAX));
 }
 
-/// The last sentence of the fourth trap: what is not newer costs nothing but a look at the
-/// versions.
+/// Also part of the fourth trap: a delta that is not newer costs only a look at the versions.
 #[test]
-fn joining_what_is_known_changes_nothing_and_touches_no_cell() {
+fn known_delta_changes_nothing_and_touches_no_cell() {
     let mut here = CounterMap::new();
     for i in 0..1_000 {
         here.add(replica(1), &format!("c{i}"), "eu", 1).unwrap();

@@ -1,9 +1,56 @@
-//! Why a node does not start, in sentences that say what to write instead.
+//! Why a node does not start, or refuses an add, in sentences that say what to write instead.
 
 use std::fmt;
 use std::io;
 
+use counter_core::WriteError;
+
 use crate::store::StoreError;
+
+/// Why a node refused to add, subtract or reset. Unless the operation says otherwise, nothing
+/// changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddError {
+    /// The counter itself refused: the amount, the name, the id, or a bound.
+    Refused(WriteError),
+    /// The data directory cannot be written, mostly because the disk is full.
+    StoreFailing,
+    /// The node has stopped: what is added now would go nowhere.
+    Stopped,
+    /// The node has not caught up with the others, so it does not know all that a reset must clear.
+    NotCaughtUp,
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => error.fmt(f),
+            Self::NotCaughtUp => f.write_str(
+                "this node has not caught up with the others yet, so it does not know all that there is to reset; nothing was reset: try again \
+                 once it is ready. On a copied data directory, start it with --restored if that is all that is left of the cluster",
+            ),
+            Self::Stopped => f.write_str(
+                "the node has stopped; nothing was added: add at another node, or start this one again",
+            ),
+            Self::StoreFailing => f.write_str(
+                "the data directory cannot be written, mostly because the disk is full; nothing was added",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AddError {}
+
+/// A replica that has left belongs to a node that stops.
+impl From<WriteError> for AddError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Left => Self::Stopped,
+            error => Self::Refused(error),
+        }
+    }
+}
 
 /// Why [`crate::NodeBuilder::start`] failed. Nothing is left running.
 #[derive(Debug)]

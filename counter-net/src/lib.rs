@@ -30,7 +30,7 @@ mod subscribe;
 mod transport;
 
 pub use counter_core::{
-    AddError, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once, ReplicaId, StateHash,
+    CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once, ReplicaId, StateHash, WriteError,
 };
 
 #[cfg(feature = "node")]
@@ -38,7 +38,7 @@ pub use cluster_key::ClusterKey;
 #[cfg(feature = "node")]
 pub use discovery::Discovery;
 #[cfg(feature = "node")]
-pub use error::{ClusterKeyError, DiscoveryError, NodeFailure, StartError};
+pub use error::{AddError, ClusterKeyError, DiscoveryError, NodeFailure, StartError};
 #[cfg(feature = "node")]
 pub use node::{
     Counter, CounterView, Durable, Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo,

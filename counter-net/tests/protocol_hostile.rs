@@ -207,8 +207,8 @@ fn a_digest_of_a_million_replicas_is_refused_and_remembered_by_nobody() {
     let have: Vec<u8> = (1..=100_000_u64)
         .flat_map(|node| ReplicaId::new(node, 1).to_bytes().into_iter().chain([1]))
         .collect();
-    let mut other = Replica::new(ReplicaId::new(PEER.0, 1), "fra").unwrap();
-    let birth = other.map_mut().delta_since(&VersionVector::new()).encode();
+    let other = Replica::new(ReplicaId::new(PEER.0, 1), "fra").unwrap();
+    let birth = other.map().delta_since(&VersionVector::new()).encode();
     let (answer, outputs) = victim.ask(bytes(&ask(PEER.0, have, Some(birth))));
     assert_eq!(refusal(&answer).as_deref(), Some("digest_too_long"));
     assert!(blamed(&outputs));

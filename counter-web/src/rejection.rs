@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use counter_net::AddError;
+use counter_net::{AddError, WriteError};
 use serde::Serialize;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{Response, StatusCode};
@@ -253,9 +253,9 @@ impl ApiError {
             AddError::Stopped => Self::stopping(),
             AddError::StoreFailing => unavailable(Code::NotDurable),
             AddError::NotCaughtUp => unavailable(Code::NotReady),
-            AddError::NameOutOfRange => Self::bad_name(),
-            AddError::IdOutOfRange => Self::bad_id(),
-            AddError::TooManyCounters => Self::too_many_counters(),
+            AddError::Refused(WriteError::NameOutOfRange) => Self::bad_name(),
+            AddError::Refused(WriteError::IdOutOfRange) => Self::bad_id(),
+            AddError::Refused(WriteError::TooManyCounters) => Self::too_many_counters(),
             _ => unavailable(Code::CounterFull),
         }
     }

@@ -1,4 +1,4 @@
-//! What is inside the envelope: one click in a short form, everything else as dictionaries and
+//! The body inside the envelope: one click in a short form, everything else as dictionaries and
 //! columns.
 
 use smallvec::smallvec;
@@ -7,22 +7,22 @@ use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::dictionary::{Dictionary, NameList};
 use crate::codec::varint::{Reader, write_varint};
 use crate::codec::{dedup, names};
-use crate::dedup::entry::{Entry, Said};
+use crate::dedup::entry::{DedupEntry, EntryBody};
 use crate::error::DecodeError;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::{Amounts, CELL_MAX};
 use crate::lattice::cell::Extra;
-use crate::lattice::delta::{Delta, DeltaCell, Part, Span};
+use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span};
 use crate::lattice::keys::names::NameSlice;
 use crate::lattice::versions::vector::Version;
 
 const KIND_TABLE: u8 = 0;
-/// One plain cell of one writer, whose span it alone completes.
+/// Kind of a body: one plain cell of one writer that alone completes its span.
 const KIND_ONE: u8 = 1;
-/// The same of the version after the span's beginning, with the entry of the client whose add it is
-/// under the next one.
+/// Kind of a body: such a cell at the version after the span's beginning, and the entry of the
+/// client whose add it is at the next version.
 const KIND_CLIENT: u8 = 2;
-/// The same with the entry of a single id.
+/// Kind of a body: the same with the entry of a single id.
 const KIND_SINGLE: u8 = 3;
 
 const FLAG_CLOSED: u8 = 1;
@@ -30,8 +30,8 @@ const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
 const FLAG_ENTRIES: u8 = 8;
 
-/// A writer that went on from here could write 2^63 changes more: no peer's bytes bring a sequence
-/// to its end.
+/// The largest version that is read. A writer that continues from here has 2^63 changes left, so no
+/// peer's bytes bring a sequence to its end.
 const VERSION_MAX: u64 = 1 << 63;
 
 pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
@@ -57,7 +57,7 @@ pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
         .for_each(|part| write_part(out, part, part.cells.len(), |at| part.cells[at]));
 }
 
-/// What comes before the parts of a table: `kind counters regions keys count`.
+/// The head of a table: `kind counters regions keys count`.
 pub(crate) fn write_head(
     out: &mut Vec<u8>,
     counters: NameSlice<'_>,
@@ -83,7 +83,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     }
 }
 
-/// The cell of a delta that the short form can carry.
+/// The cell of a delta that fits the short form.
 fn one_cell(delta: &Delta) -> Option<(Span, DeltaCell)> {
     let [part] = delta.parts.as_slice() else { return None };
     let [cell] = part.cells.as_slice() else { return None };
@@ -113,8 +113,8 @@ fn write_one(
     write_varint(out, cell.amounts.decrements);
 }
 
-/// The cell and the entry of a delta that the short form can carry.
-fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &Entry)> {
+/// The cell and the entry of a delta that fits the short form.
+fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &DedupEntry)> {
     let [part] = delta.parts.as_slice() else { return None };
     let ([cell], [entry]) = (part.cells.as_slice(), part.dedup.as_slice()) else { return None };
     let Span { after, upto, .. } = part.span;
@@ -123,7 +123,7 @@ fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &Entry)> {
         && part.extras.is_empty()
         && entry.keys().all(|key| key == cell.key);
     let follow = (cell.version, entry.version, upto) == (after + 1, after + 2, after + 2);
-    (plain && follow && entry.is_of_format_1() && !matches!(entry.said, Said::TakenBack(_)))
+    (plain && follow && entry.is_of_format_1() && !matches!(entry.said, EntryBody::TakenBack(_)))
         .then_some((part.span, *cell, entry))
 }
 
@@ -133,9 +133,9 @@ fn write_with_entry(
     names: (&str, &str),
     span: Span,
     cell: DeltaCell,
-    entry: &Entry,
+    entry: &DedupEntry,
 ) {
-    out.push(if matches!(entry.said, Said::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
+    out.push(if matches!(entry.said, EntryBody::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
     write_one(out, names, span, cell, false);
     dedup::write_of_one_key(out, entry);
 }
@@ -166,10 +166,10 @@ fn read_cell<'a>(
     let cells = smallvec![DeltaCell { key: 0, version: span.upto, amounts }];
     let keys = Dictionary { counters, regions, pairs: smallvec![(0, 0)] };
     keys.check_counters()?;
-    Ok(Delta { keys, parts: smallvec![Part { cells, ..Part::new(span, true) }] })
+    Ok(Delta { keys, parts: smallvec![DeltaPart { cells, ..DeltaPart::new(span, true) }] })
 }
 
-/// `after upto-after-1`; the replica is the caller's to set.
+/// `after upto-after-1`. The caller sets the replica.
 fn read_span(reader: &mut Reader<'_>) -> Result<Span, DecodeError> {
     let after = reader.varint()?;
     read_upto(after, reader.varint()?)
@@ -189,7 +189,7 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     let keys = Dictionary { counters, regions, pairs: pairs.into() };
     keys.check_counters()?;
     let count = reader.count(20)?;
-    let mut parts: Vec<Part> = Vec::with_capacity(count);
+    let mut parts: Vec<DeltaPart> = Vec::with_capacity(count);
     for _ in 0..count {
         let part = read_part(reader, keys.pairs.len())?;
         if parts.last().is_some_and(|last| last.span.replica >= part.span.replica) {
@@ -200,8 +200,8 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     Ok(Delta { keys, parts: parts.into() })
 }
 
-/// How many rows of `columns` columns follow, given that each block of a column takes two bytes at
-/// the least.
+/// The number of rows of `columns` columns that follow. Each block of a column takes at least two
+/// bytes.
 fn read_rows(reader: &mut Reader<'_>, columns: usize) -> Result<usize, DecodeError> {
     let rows = reader.varint()?;
     match rows.div_ceil(BLOCK as u64) <= (reader.left() / (columns * BLOCK_BYTES_MIN)) as u64 {
@@ -263,11 +263,11 @@ const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
 /// decrements-block)* [extras] [entries]`.
 ///
-/// The cells are given apart, `count` of them with keys that ascend, so that a whole state is
-/// written from where it stands.
+/// The `count` cells are given apart, with ascending keys, so that a whole state is written from
+/// where it stands.
 pub(crate) fn write_part(
     out: &mut Vec<u8>,
-    part: &Part,
+    part: &DeltaPart,
     count: usize,
     cell: impl Fn(usize) -> DeltaCell,
 ) {
@@ -317,14 +317,14 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
     }
 }
 
-fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> {
+fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeError> {
     let flags = reader.byte()?;
     if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_ENTRIES) {
         return Err(DecodeError::Invalid("a part's flags are known"));
     }
     let replica = reader.replica()?;
     let span = Span { replica, ..read_span(reader)? };
-    let mut part = Part::new(span, flags & FLAG_CLOSED != 0);
+    let mut part = DeltaPart::new(span, flags & FLAG_CLOSED != 0);
     if flags & FLAG_RECORD != 0 {
         let version = read_version(span, reader.varint()?)?;
         part.record = Some(Box::new(Record::read(version, reader)?));
@@ -339,7 +339,7 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<Part, DecodeError> 
     Ok(part)
 }
 
-/// A version from its distance to the first one of the span.
+/// The version at a distance from the first one of the span.
 fn read_version(span: Span, distance: u64) -> Result<u64, DecodeError> {
     match distance < span.upto - span.after {
         true => Ok(span.after + 1 + distance),
@@ -384,7 +384,7 @@ fn read_cells(
     Ok(cells)
 }
 
-/// Whether versions lie in their span and amounts within their bound.
+/// True if versions lie in their span and amounts within their bound.
 fn check_block(
     span: Span,
     increments: &[u64],
@@ -419,7 +419,7 @@ fn read_extras(
         extras.push((key, Extra::read(reader)?));
     }
     match extras.is_empty() {
-        true => Err(DecodeError::Invalid("a part without extras says so")),
+        true => Err(DecodeError::Invalid("a part with the flag for extras has some")),
         false => Ok(extras),
     }
 }

@@ -1,9 +1,9 @@
 //! Columns of numbers in blocks of 128, each block in the shortest of four forms.
 //!
-//! The first byte of a block says how the rest is read: 0-64, distance from the smallest, that many
-//! bits each (0: all the same); 65-129, differences to the one before, less the smallest
-//! difference, that many bits less 65 (65: an even staircase); 130, one varint each; 131, runs of
-//! equal differences.
+//! The first byte of a block names its form. 0-64: the distance of each number from the smallest,
+//! in that many bits (0: all numbers are equal). 65-129: the difference to the one before, less the
+//! smallest difference, in that many bits less 65 (65: an even staircase). 130: one varint each.
+//! 131: runs of equal differences.
 
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::error::DecodeError;
@@ -18,12 +18,12 @@ const DIFFERENCES: u8 = 65;
 const VARINTS: u8 = 130;
 const RUNS: u8 = 131;
 
-/// Appends 1 to 128 numbers. Of the forms that take the fewest bytes the first in the order of the
-/// module's list is written.
+/// Appends 1 to 128 numbers. Writes the form that takes the fewest bytes; of several, the first in
+/// the order of the module's list.
 pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(!values.is_empty() && values.len() <= BLOCK, "a block holds 1 to 128 numbers");
     let first = values[0];
-    // Every bit that is set, and every bit that differs, somewhere.
+    // The bits that are set in some number, and the bits in which numbers differ.
     let (set, differs) = values
         .iter()
         .fold((0, 0), |(set, differs), &value| (set | value, differs | (value ^ first)));
@@ -43,16 +43,16 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     facts.write(out, values, steps);
 }
 
-/// Below this the steps between numbers fit in 32 bits too, four of which are looked at in one go.
+/// Below this the steps between numbers fit in 32 bits too, and four are looked at at once.
 const NARROW: u64 = 1 << 31;
 
-/// What decides a block's form.
+/// The facts that decide the form of a block.
 struct Facts {
     least: u64,
     greatest: u64,
     least_step: i64,
     greatest_step: i64,
-    /// How many steps differ from the one before.
+    /// The number of steps that differ from the one before.
     turns: usize,
 }
 
@@ -92,7 +92,7 @@ impl Facts {
         let steps_bytes =
             first_bytes + varint_bytes(zigzag(least_step)) + packed_bytes(steps.len(), step_width);
         let best = plain_bytes.min(steps_bytes);
-        // Two bytes a run and one a varint at the least: mostly that settles it.
+        // A run takes at least two bytes and a varint at least one, which mostly settles it.
         let mut starts = [0u8; BLOCK];
         let runs =
             if first_bytes + 2 * (turns + 1) < best { run_starts(&mut starts, steps) } else { &[] };
@@ -140,12 +140,12 @@ fn extremes(values: &[i32]) -> (i32, i32) {
 }
 
 fn turns_of<T: PartialEq>(steps: &[T]) -> usize {
-    // Counted in 32 bits, four in one go.
+    // Counted in 32 bits, four at once.
     steps.iter().zip(&steps[1..]).map(|(before, step)| u32::from(step != before)).sum::<u32>()
         as usize
 }
 
-/// Where runs of equal steps begin.
+/// The starts of runs of equal steps.
 fn run_starts<'a>(starts: &'a mut [u8; BLOCK], steps: &[u64]) -> &'a [u8] {
     let mut count = 1;
     for at in 1..steps.len() {
@@ -178,7 +178,7 @@ const fn packed_bytes(count: usize, width: u8) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Little-endian bit packing of what the values are above `least`, `width` bits a number.
+/// Packs the values less `least`, in `width` bits each, little-endian.
 fn pack(out: &mut Vec<u8>, values: &[u64], least: u64, width: u8) {
     match width {
         0 => {}
@@ -189,7 +189,7 @@ fn pack(out: &mut Vec<u8>, values: &[u64], least: u64, width: u8) {
     }
 }
 
-/// `N` numbers are put together first, independently of what comes before; they fit in 64 bits.
+/// `N` numbers are combined first, independently of those before. They fit in 64 bits.
 fn pack_by<const N: usize>(out: &mut Vec<u8>, values: &[u64], least: u64, width: u8) {
     let (width, bytes) = (u32::from(width), packed_bytes(values.len(), width));
     let mut packed = [0u8; 8 * BLOCK + 8];
@@ -205,7 +205,7 @@ fn pack_by<const N: usize>(out: &mut Vec<u8>, values: &[u64], least: u64, width:
             packed[at..at + 8].copy_from_slice(&held.to_le_bytes());
             at += 8;
             filled -= 64;
-            // What of the group did not fit: all its bits but those that did.
+            // The bits of the group that did not fit.
             held = if filled == 0 { 0 } else { word >> (group.len() as u32 * width - filled) };
         }
     }
@@ -248,7 +248,7 @@ fn unpack(
     Ok(())
 }
 
-/// Reads as many numbers as `out` holds, at most 128.
+/// Fills `out`, which holds at most 128 numbers.
 pub(crate) fn read_block(reader: &mut Reader<'_>, out: &mut [u64]) -> Result<(), DecodeError> {
     match reader.byte()? {
         width @ 0..=64 => {

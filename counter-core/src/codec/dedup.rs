@@ -1,11 +1,12 @@
-//! Bytes of dedup entries, in a part of a table and beside one click.
+//! The bytes of dedup entries, in a part of a table or beside one click.
 
 use smallvec::{SmallVec, smallvec};
 
 use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::dedup::entry::{
-    Add, Chunk, Entry, Forgotten, ID_CHUNK, Kind, Run, Said, Single, Source, chunk_name, client_of,
+    Add, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK, Run, Single,
+    chunk_name, client_of,
 };
 use crate::dedup::table::ENTRIES_MAX;
 use crate::error::DecodeError;
@@ -17,28 +18,28 @@ use crate::replica_id::ReplicaId;
 const KIND_CLIENT: u8 = 0;
 const KIND_SINGLE: u8 = 1;
 const KIND_TAKEN_BACK: u8 = 2;
-/// From here on of format 2: a chunk of which something was taken back by its writer, and a single
-/// id that was.
+/// Format 2 from here on: a chunk with numbers that its writer took back, and a single id that was
+/// taken back.
 const KIND_CLIENT_TAKEN: u8 = 3;
 const KIND_SINGLE_TAKEN: u8 = 4;
-/// What a successor absorbed, with a bit for what was taken back of it.
+/// Entries that a successor absorbed, with bits for what was taken back.
 const KIND_ABSORBED_CLIENT: u8 = 5;
 const KIND_ABSORBED_SINGLE: u8 = 6;
 const KIND_FORGOTTEN: u8 = 7;
 
-/// In the head of a chunk: runs follow, not one add that stands for all.
+/// Bit in the head of a chunk: runs follow. Without it, one add stands for all.
 const FLAG_RUNS: u8 = 0x80;
 
-/// The count of a run follows; else it is one add.
+/// Bit: the count of the run follows. Without it, the run is one add.
 const RUN_COUNTED: u64 = 1;
-/// No run follows this one.
+/// Bit: this is the last run.
 const RUN_LAST: u64 = 2;
 
 /// The fewest bytes of an entry: version, kind, an empty name, an amount.
 const ENTRY_BYTES_MIN: usize = 4;
 
 /// `count (version-step kind name said)*`, versions ascending: the first from the span's `after`.
-pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[Entry]) {
+pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[DedupEntry]) {
     write_varint(out, entries.len() as u64);
     let mut before = after;
     for entry in entries {
@@ -49,46 +50,46 @@ pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[Entry]) {
 }
 
 /// `kind name said`.
-pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &Entry) {
+pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &DedupEntry) {
     out.push(kind(entry));
     write_name(out, entry);
     write_said(out, entry, true);
 }
 
-fn kind(entry: &Entry) -> u8 {
+fn kind(entry: &DedupEntry) -> u8 {
     match (&entry.said, entry.source) {
-        (Said::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
-        (Said::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
-        (Said::Client(chunk), None) => {
+        (EntryBody::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
+        (EntryBody::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
+        (EntryBody::Client(chunk), None) => {
             if chunk.taken_back == 0 {
                 KIND_CLIENT
             } else {
                 KIND_CLIENT_TAKEN
             }
         }
-        (Said::Single(single), None) => {
+        (EntryBody::Single(single), None) => {
             if single.taken_back {
                 KIND_SINGLE_TAKEN
             } else {
                 KIND_SINGLE
             }
         }
-        (Said::TakenBack(_), _) => KIND_TAKEN_BACK,
-        (Said::Forgotten(_), _) => KIND_FORGOTTEN,
+        (EntryBody::TakenBack(_), _) => KIND_TAKEN_BACK,
+        (EntryBody::Forgotten(_), _) => KIND_FORGOTTEN,
     }
 }
 
-/// What was taken back begins with the 16 bytes of a replica, what was absorbed with those and its
-/// age; the number of a client's chunk is told by its last sequence number.
-fn write_name(out: &mut Vec<u8>, entry: &Entry) {
-    if let Some(Source { replica, age }) = entry.source {
+/// A name of what was taken back begins with the 16 bytes of a replica; an absorbed one with those
+/// and its age. The last sequence number tells the number of a client's chunk.
+fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
+    if let Some(EntrySource { replica, age }) = entry.source {
         out.extend_from_slice(&replica.to_bytes());
         write_varint(out, age);
     }
     let id = match entry.said {
-        Said::Client(_) => client_of(&entry.name),
-        Said::Single(_) | Said::Forgotten(_) => &entry.name,
-        Said::TakenBack(_) => {
+        EntryBody::Client(_) => client_of(&entry.name),
+        EntryBody::Single(_) | EntryBody::Forgotten(_) => &entry.name,
+        EntryBody::TakenBack(_) => {
             let (replica, id) = entry.name.split_at(ReplicaId::BYTES);
             out.extend_from_slice(replica);
             id
@@ -97,49 +98,48 @@ fn write_name(out: &mut Vec<u8>, entry: &Entry) {
     ids::write(out, id);
 }
 
-/// Of what was absorbed, and of a chunk of which something was taken back, the bits that say so
-/// come last; and of the holder's own entry of which something was taken back, how many versions
-/// ago it was fresh.
-fn write_said(out: &mut Vec<u8>, entry: &Entry, with_keys: bool) {
+/// The bits for what was taken back come last, in absorbed entries and in chunks. In the holder's
+/// own entry, the number of versions since it was fresh follows them.
+fn write_said(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     match (&entry.said, entry.source) {
-        (Said::Client(chunk), Some(_)) => {
+        (EntryBody::Client(chunk), Some(_)) => {
             write_chunk(out, chunk, with_keys);
             out.push(chunk.taken_back);
         }
-        (Said::Single(Single { add, taken_back }), Some(_)) => {
+        (EntryBody::Single(Single { add, taken_back }), Some(_)) => {
             write_add(out, *add, with_keys);
             out.push((*taken_back).into());
         }
-        (Said::Client(chunk), None) => {
+        (EntryBody::Client(chunk), None) => {
             write_chunk(out, chunk, with_keys);
             if chunk.taken_back != 0 {
                 out.push(chunk.taken_back);
                 write_varint(out, entry.version - entry.fresh);
             }
         }
-        (Said::Single(Single { add, taken_back }), None) => {
+        (EntryBody::Single(Single { add, taken_back }), None) => {
             write_add(out, *add, with_keys);
             if *taken_back {
                 write_varint(out, entry.version - entry.fresh);
             }
         }
-        (Said::TakenBack(add), _) => write_add(out, *add, with_keys),
-        (Said::Forgotten(forgotten), _) => {
+        (EntryBody::TakenBack(add), _) => write_add(out, *add, with_keys),
+        (EntryBody::Forgotten(forgotten), _) => {
             write_varint(out, forgotten.upto);
             write_varint(out, forgotten.upto - forgotten.sure);
         }
     }
 }
 
-/// `name said` of a client's or a single id's entry, whose adds are all of the one key that there
+/// `name said` of an entry of a client or a single id whose adds all have the one key that there
 /// is.
-pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
     write_name(out, entry);
     write_said(out, entry, false);
 }
 
-/// `last head (add | run*)`, the head being the bits of those applied before the last one, the
-/// nearest lowest, and a flag.
+/// `last head (add | run*)`. The head has a flag and a bit for each number that was applied before
+/// the last one, the nearest lowest.
 fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
     write_varint(out, chunk.last);
     let before = chunk.applied >> 1;
@@ -155,7 +155,7 @@ fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
     }
 }
 
-/// What every add in the chunk added, where it is the same for all.
+/// The add of every number in the chunk, if it is the same for all.
 fn all_alike(chunk: &Chunk) -> Option<Add> {
     match chunk.runs.as_slice() {
         [run] if u32::from(run.count) == chunk.applied.count_ones() => Some(run.add),
@@ -163,7 +163,7 @@ fn all_alike(chunk: &Chunk) -> Option<Add> {
     }
 }
 
-/// `(amount-and-flags [count] [key])*`, the flags lowest; a single unknown add for no runs at all.
+/// `(amount-and-flags [count] [key])*`, the flags lowest. No runs at all are a single unknown add.
 fn write_runs(out: &mut Vec<u8>, runs: &[Run], with_keys: bool) {
     const NONE: &[Run] = &[Run { count: 1, add: Add { key: 0, amount: 0 } }];
     let runs = if runs.is_empty() { NONE } else { runs };
@@ -186,20 +186,22 @@ fn write_add(out: &mut Vec<u8>, add: Add, with_key: bool) {
     write_key(out, add, with_key);
 }
 
-/// Nothing where the amount is not known or the key is given elsewhere.
+/// No bytes if the amount is unknown or the key is given elsewhere.
 fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
     if with_key && add.amount != 0 {
         write_varint(out, u64::from(add.key));
     }
 }
 
-/// No encoding of this entry is longer.
-pub(crate) fn bytes_max(entry: &Entry) -> usize {
+/// An upper bound on the bytes of this entry.
+pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
     let said = match &entry.said {
-        Said::Client(chunk) => 12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>(),
-        Said::Single(Single { add: one, .. }) | Said::TakenBack(one) => add(*one),
-        Said::Forgotten(_) => 20,
+        EntryBody::Client(chunk) => {
+            12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>()
+        }
+        EntryBody::Single(Single { add: one, .. }) | EntryBody::TakenBack(one) => add(*one),
+        EntryBody::Forgotten(_) => 20,
     };
     let source = entry.source.map_or(0, |source| ReplicaId::BYTES + varint_bytes(source.age));
     23 + source + entry.name.len() + said
@@ -209,14 +211,14 @@ pub(super) fn read(
     reader: &mut Reader<'_>,
     span: Span,
     keys: usize,
-) -> Result<Vec<Entry>, DecodeError> {
+) -> Result<Vec<DedupEntry>, DecodeError> {
     let count = reader.count(ENTRY_BYTES_MIN)?;
     if count == 0 || count > ENTRIES_MAX {
         return Err(DecodeError::Invalid(
-            "a part has dedup entries where it says so, and no more than a writer may have",
+            "a part with the flag for dedup entries has some, and no more than a writer may have",
         ));
     }
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<DedupEntry> = Vec::new();
     let mut before = span.after;
     for _ in 0..count {
         let step = reader.varint()?;
@@ -232,13 +234,13 @@ pub(super) fn read(
     Ok(entries)
 }
 
-fn check_distinct(entries: &[Entry]) -> Result<(), DecodeError> {
-    type Name<'a> = (Kind, Option<ReplicaId>, &'a [u8]);
-    let name = |entry| -> Name<'_> {
-        let Entry { said, source, name, .. }: &Entry = entry;
+fn check_distinct(entries: &[DedupEntry]) -> Result<(), DecodeError> {
+    type EntryName<'a> = (EntryKind, Option<ReplicaId>, &'a [u8]);
+    let name = |entry| -> EntryName<'_> {
+        let DedupEntry { said, source, name, .. }: &DedupEntry = entry;
         (said.kind(), source.map(|source| source.replica), name)
     };
-    let mut names: Vec<Name<'_>> = entries.iter().map(name).collect();
+    let mut names: Vec<EntryName<'_>> = entries.iter().map(name).collect();
     names.sort_unstable();
     match names.windows(2).any(|pair| pair[0] == pair[1]) {
         true => Err(DecodeError::Invalid("no dedup entry comes twice")),
@@ -250,11 +252,11 @@ fn read_entry(
     reader: &mut Reader<'_>,
     version: Version,
     keys: usize,
-) -> Result<Entry, DecodeError> {
+) -> Result<DedupEntry, DecodeError> {
     let kind = reader.byte()?;
     let source = match kind {
         KIND_ABSORBED_CLIENT | KIND_ABSORBED_SINGLE => {
-            Some(Source { replica: reader.replica()?, age: reader.varint()? })
+            Some(EntrySource { replica: reader.replica()?, age: reader.varint()? })
         }
         _ => None,
     };
@@ -268,12 +270,12 @@ fn read_entry(
     Ok(entry((version, fresh), name, source, said))
 }
 
-/// What [`write_of_one_key`] wrote.
+/// Reads the bytes of [`write_of_one_key`].
 pub(super) fn read_of_one_key(
     reader: &mut Reader<'_>,
     version: Version,
     is_client: bool,
-) -> Result<Entry, DecodeError> {
+) -> Result<DedupEntry, DecodeError> {
     let name = read_name(reader, 0)?;
     let said =
         read_said(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| {
@@ -285,36 +287,38 @@ pub(super) fn read_of_one_key(
 fn entry(
     (version, fresh): (Version, Version),
     name: Vec<u8>,
-    source: Option<Source>,
-    said: Said,
-) -> Entry {
+    source: Option<EntrySource>,
+    said: EntryBody,
+) -> DedupEntry {
     let name = match &said {
-        Said::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
+        EntryBody::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
         _ => name.into(),
     };
-    Entry { version, fresh, name, source, said }
+    DedupEntry { version, fresh, name, source, said }
 }
 
 fn read_said(
     reader: &mut Reader<'_>,
     kind: u8,
     add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
-) -> Result<Said, DecodeError> {
+) -> Result<EntryBody, DecodeError> {
     match kind {
-        KIND_CLIENT => Ok(Said::Client(read_chunk(reader, add)?)),
-        KIND_SINGLE => Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: false })),
-        KIND_TAKEN_BACK => Ok(Said::TakenBack(read_add(reader, add)?)),
+        KIND_CLIENT => Ok(EntryBody::Client(read_chunk(reader, add)?)),
+        KIND_SINGLE => {
+            Ok(EntryBody::Single(Single { add: read_add(reader, add)?, taken_back: false }))
+        }
+        KIND_TAKEN_BACK => Ok(EntryBody::TakenBack(read_add(reader, add)?)),
         KIND_CLIENT_TAKEN => {
             let chunk = read_chunk(reader, add)?;
             match reader.byte()? {
                 0 => Err(DecodeError::Invalid(
-                    "a chunk of which nothing was taken back is of the kind that does not say it",
+                    "a chunk without a number that was taken back has the plain kind",
                 )),
                 taken_back => with_taken_back(chunk, taken_back),
             }
         }
         KIND_SINGLE_TAKEN => {
-            Ok(Said::Single(Single { add: read_add(reader, add)?, taken_back: true }))
+            Ok(EntryBody::Single(Single { add: read_add(reader, add)?, taken_back: true }))
         }
         KIND_ABSORBED_CLIENT => {
             let chunk = read_chunk(reader, add)?;
@@ -323,29 +327,29 @@ fn read_said(
         KIND_ABSORBED_SINGLE => {
             let add = read_add(reader, add)?;
             match reader.byte()? {
-                bit @ 0..=1 => Ok(Said::Single(Single { add, taken_back: bit == 1 })),
-                _ => Err(DecodeError::Invalid("an absorbed id was taken back or was not")),
+                bit @ 0..=1 => Ok(EntryBody::Single(Single { add, taken_back: bit == 1 })),
+                _ => Err(DecodeError::Invalid("the bit of an absorbed id is 0 or 1")),
             }
         }
         KIND_FORGOTTEN => {
             let (upto, unsure) = (reader.varint()?, reader.varint()?);
             let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid(
-                "what is sure of a client is a part of what was forgotten",
+                "the sure numbers of a client are among the forgotten ones",
             ))?;
-            Ok(Said::Forgotten(Forgotten { upto, sure }))
+            Ok(EntryBody::Forgotten(Forgotten { upto, sure }))
         }
         _ => Err(DecodeError::Invalid("a dedup entry's kind is known")),
     }
 }
 
-fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<Said, DecodeError> {
+fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<EntryBody, DecodeError> {
     match taken_back & !chunk.applied {
-        0 => Ok(Said::Client(Chunk { taken_back, ..chunk })),
-        _ => Err(DecodeError::Invalid("only what was applied is taken back")),
+        0 => Ok(EntryBody::Client(Chunk { taken_back, ..chunk })),
+        _ => Err(DecodeError::Invalid("only applied numbers are taken back")),
     }
 }
 
-/// Which numbers of a chunk were applied, from its head.
+/// The numbers of a chunk that were applied, from its head.
 fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
     let applied = head << 1 | 1;
     match u64::from(applied.ilog2()) > last % ID_CHUNK {
@@ -356,7 +360,7 @@ fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
     }
 }
 
-/// An id, after so many bytes of a replica.
+/// An id, after `prefix` bytes of a replica.
 fn read_name(reader: &mut Reader<'_>, prefix: usize) -> Result<Vec<u8>, DecodeError> {
     let mut name = reader.take(prefix)?.to_vec();
     ids::read(reader, &mut name)?;
@@ -380,7 +384,7 @@ fn read_chunk(
     match count <= applied.count_ones() && ends_known && is_shortest {
         true => Ok(chunk),
         false => Err(DecodeError::Invalid(
-            "runs of adds name adds that were applied, end with a known one, and are left out where all are alike",
+            "runs of adds name applied adds, end with a known one, and are left out if all are alike",
         )),
     }
 }
@@ -403,7 +407,7 @@ fn read_runs(
             || runs.last().is_some_and(|last| last.add == run.add)
         {
             return Err(DecodeError::Invalid(
-                "runs of adds are as few as can be, eight at the most",
+                "runs of adds are as few as possible, and at most eight",
             ));
         }
         runs.push(run);

@@ -1,24 +1,25 @@
-//! The names that a delta uses, each once and sorted, and the numbers by which its cells know them.
+//! The dictionary of a delta: the names that it uses, each once and sorted, and the numbers by
+//! which its cells know them.
 
 use std::cmp::Ordering;
 
 use smallvec::{SmallVec, smallvec};
 
 use crate::error::DecodeError;
-use crate::lattice::keys::names::{NAME_BYTES_MAX, NameSlice};
+use crate::lattice::keys::names::{NameSlice, READ_NAME_BYTES_MAX};
 use crate::lattice::keys::order::{in_name_order, in_order};
 
-/// Where the names of a numbering of keys are found.
+/// Access to the names of a numbering of keys.
 pub(crate) trait KeyNames {
     /// The numbers of a key's counter and region.
     fn numbers(&self, key: u32) -> (u32, u32);
     fn counter_name(&self, counter: u32) -> &str;
     fn region_name(&self, region: u32) -> &str;
-    /// Counters, and regions, are numbered below these.
+    /// The numbers of counters and of regions are below these.
     fn name_counts(&self) -> (usize, usize);
-    /// Keys are numbered below this.
+    /// The numbers of keys are below this.
     fn key_count(&self) -> usize;
-    /// Whether numbers ascend as names do.
+    /// True if numbers ascend as names do.
     fn sorted(&self) -> bool;
 
     /// (counter, region) of a key.
@@ -52,7 +53,7 @@ impl NameList {
 
     /// A list of one name from hostile bytes.
     pub(crate) fn from_one(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > NAME_BYTES_MAX {
+        if bytes.len() > READ_NAME_BYTES_MAX {
             return Err(DecodeError::Invalid("a name has at most 255 bytes"));
         }
         let arena = std::str::from_utf8(bytes)
@@ -72,7 +73,7 @@ impl NameList {
     }
 }
 
-/// (counter, region) pairs in ascending order of names; a cell's key is an index into them.
+/// (counter, region) pairs in ascending order of names. The key of a cell is an index into them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dictionary {
     pub(crate) counters: NameList,
@@ -118,7 +119,8 @@ impl Dictionary {
         Self { counters: list(counter), regions: list(region), pairs: smallvec![(0, 0)] }
     }
 
-    /// Refuses a counter without a name; a region may have none.
+    /// Refuses a counter with an empty name. A region's name may be empty: earlier releases made
+    /// such regions.
     pub(crate) fn check_counters(&self) -> Result<(), DecodeError> {
         match self.counters.ends.first() {
             Some(0) => Err(DecodeError::Invalid("a counter has a name")),
@@ -126,11 +128,11 @@ impl Dictionary {
         }
     }
 
-    /// The dictionary of the keys used, and how the source's numbers map to its own.
+    /// The dictionary of the keys in use, and the map from the source's numbers to its own.
     pub(crate) fn of_used<'a>(
         source: &impl KeyNames,
         used: impl Iterator<Item = impl Iterator<Item = u32> + 'a> + Clone,
-    ) -> (Self, Numbering) {
+    ) -> (Self, KeyRanks) {
         let keys = ascending(used, source.key_count());
         if !source.sorted() {
             return Self::of_unsorted(source, &keys);
@@ -142,7 +144,7 @@ impl Dictionary {
             if dictionary.counters.last() != Some(counter) {
                 dictionary.counters.push(counter);
             }
-            // One counter's regions ascend; several counters' are put in order below.
+            // The regions of one counter ascend. Those of several are sorted below.
             if dictionary.counters.len() == 1 {
                 dictionary.regions.push(region);
                 dictionary.pairs.push((0, dictionary.regions.len() as u32 - 1));
@@ -163,12 +165,13 @@ impl Dictionary {
         if !ascending {
             dictionary = Self::of_many(source, &keys);
         }
-        let numbering = Numbering::new(&keys, source.key_count());
+        let numbering = KeyRanks::new(&keys, source.key_count());
         (dictionary, numbering)
     }
 
-    /// Keys in any order: each name is put in its place once, and keys by the ranks of their names.
-    fn of_unsorted(source: &impl KeyNames, keys: &[u32]) -> (Self, Numbering) {
+    /// For keys in any order: each name is sorted once, and then the keys by the ranks of their
+    /// names.
+    fn of_unsorted(source: &impl KeyNames, keys: &[u32]) -> (Self, KeyRanks) {
         let (counter_count, region_count) = source.name_counts();
         let pairs = keys.iter().map(|&key| source.numbers(key));
         let counters = ascending(std::iter::once(pairs.clone().map(|pair| pair.0)), counter_count);
@@ -176,7 +179,7 @@ impl Dictionary {
         let counters = in_name_order(counters, |counter| source.counter_name(counter));
         let regions = in_name_order(regions, |region| source.region_name(region));
         let (counter_rank, region_rank) =
-            (Numbering::new(&counters, counter_count), Numbering::new(&regions, region_count));
+            (KeyRanks::new(&counters, counter_count), KeyRanks::new(&regions, region_count));
         let ranks = |(counter, region)| (counter_rank.rank(counter), region_rank.rank(region));
         let width = regions.len() as u64;
         let place = |pair| {
@@ -190,11 +193,11 @@ impl Dictionary {
         };
         counters.iter().for_each(|&counter| dictionary.counters.push(source.counter_name(counter)));
         regions.iter().for_each(|&region| dictionary.regions.push(source.region_name(region)));
-        let numbering = Numbering::new(&keys, source.key_count());
+        let numbering = KeyRanks::new(&keys, source.key_count());
         (dictionary, numbering)
     }
 
-    /// Keys of several counters, in order: their regions recur.
+    /// For sorted keys of several counters: their regions recur.
     fn of_many(source: &impl KeyNames, keys: &[u32]) -> Self {
         let mut regions: Vec<&str> = Vec::new();
         for region in keys.iter().map(|&key| source.names(key).1) {
@@ -212,7 +215,7 @@ impl Dictionary {
             if dictionary.counters.last() != Some(counter) {
                 dictionary.counters.push(counter);
             }
-            // Mostly the next one, or the same list again from its start.
+            // Mostly it is the next one, or the same list again from its start.
             near = match regions.get(near) {
                 Some(&next) if next == region => near,
                 _ => regions.binary_search(&region).unwrap_or_default(),
@@ -224,8 +227,7 @@ impl Dictionary {
     }
 }
 
-/// The distinct numbers in `used`, ascending. O(used) where many are used, O(used log used) where
-/// few are.
+/// The distinct numbers in `used`, ascending. O(used) if many are used, else O(used log used).
 fn ascending(
     used: impl Iterator<Item = impl Iterator<Item = u32>> + Clone,
     universe: usize,
@@ -242,17 +244,17 @@ fn ascending(
     (0..universe as u32).filter(|&number| seen[number as usize]).collect()
 }
 
-/// From the numbers of one numbering to the ranks in another.
-pub(crate) enum Numbering {
+/// The map from the numbers of one numbering to the ranks in another.
+pub(crate) enum KeyRanks {
     /// Every number is its rank.
     Same,
-    /// Rank by number, where many of the numbers are used.
+    /// Rank by number, if many of the numbers are used.
     Dense(Vec<u32>),
     /// (number, rank), sorted by number.
     Sparse(Vec<(u32, u32)>),
 }
 
-impl Numbering {
+impl KeyRanks {
     fn new(in_order: &[u32], universe: usize) -> Self {
         if in_order.len() == universe
             && in_order.iter().zip(0..).all(|(&number, rank)| number == rank)
@@ -270,7 +272,7 @@ impl Numbering {
         Self::Sparse(ranks)
     }
 
-    /// The rank of a number that is used.
+    /// The rank of a number in use.
     pub(crate) fn rank(&self, number: u32) -> u32 {
         match self {
             Self::Same => number,

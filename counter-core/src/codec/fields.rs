@@ -1,14 +1,14 @@
-//! Numbered byte fields in canonical order: how cells and records carry what this release does not
-//! know.
+//! Numbered byte fields in canonical order. In them cells and records carry what this release does
+//! not know.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 
-/// Fields of one cell or record may take this many bytes at most: room for what a reset clears of
-/// `REPLICAS_MAX` replicas (3.4 MB).
+/// The most bytes of the fields of one cell or record: room for a reset that clears `REPLICAS_MAX`
+/// replicas (3.4 MB).
 pub(crate) const FIELDS_BYTES_MAX: usize = 1 << 22;
 
-/// Field number -> bytes, ascending. Unknown numbers are kept, hashed and passed on byte for byte.
+/// Field number -> bytes, ascending. Unknown fields are kept, hashed and passed on byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fields(Vec<(u64, Vec<u8>)>);
 
@@ -17,7 +17,7 @@ impl Fields {
         self.0.is_empty()
     }
 
-    /// Takes a field out, so that what is left is what nobody here knows.
+    /// Takes a field out. The fields left in the end are those that this release does not know.
     pub(crate) fn take(&mut self, number: u64) -> Option<Vec<u8>> {
         let at = self.0.binary_search_by_key(&number, |field| field.0).ok()?;
         Some(self.0.remove(at).1)

@@ -1,33 +1,33 @@
-//! Bytes of an add's id or client: in six bits a character where it is base64url text, in 16 bytes
-//! where it is a UUID, else as it is.
+//! The bytes of an add's id or of a client: six bits a character for base64url text, 16 bytes for a
+//! UUID, else the text as it is.
 //!
-//! Every id comes back as it was given, so none can be taken for another: a hash that is as short
+//! Every id comes back as it was given, so none can be taken for another. A hash of that length
 //! would have to be argued for.
 
 use crate::codec::varint::Reader;
 use crate::dedup::entry::ID_BYTES_MAX;
 use crate::error::DecodeError;
 
-/// Set in the head of an id of which each character takes six bits; the rest of the head is its
+/// Bit in the head of an id whose characters take six bits each. The rest of the head is the
 /// length.
 const PACKED: u8 = 0x80;
 
 /// The head of a UUID.
 const UUID: u8 = 0xff;
 
-/// Shorter ids take as many bytes either way, and go as they are.
+/// Shorter ids take as many bytes either way and are written as they are.
 const PACKED_FROM: usize = 4;
 
 /// Characters of a UUID: 8-4-4-4-12 hexadecimal digits.
 const UUID_CHARACTERS: usize = 36;
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
-/// In the order of base64url.
+/// The alphabet, in the order of base64url.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 const FORM: DecodeError = DecodeError::Invalid("an id is in its shortest form");
 
-/// `head bytes`, the shortest of the three forms. An id has 1 to 64 bytes.
+/// `head bytes` in the shortest of the three forms. An id has 1 to 64 bytes.
 pub(super) fn write(out: &mut Vec<u8>, id: &[u8]) {
     if let Some(bytes) = uuid(id) {
         out.push(UUID);
@@ -67,7 +67,8 @@ fn is_packed(id: &[u8]) -> bool {
     id.len() >= PACKED_FROM && id.iter().all(|&character| six_bits(character).is_some())
 }
 
-/// Up to four characters as up to three bytes, the first character highest; bits left over are 0.
+/// Packs up to four characters into up to three bytes, the first character highest. Bits left over
+/// are 0.
 fn pack(out: &mut Vec<u8>, characters: &[u8]) {
     let bits = characters
         .iter()
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn random_ids_come_back_from_the_only_bytes_that_are_read_as_them() {
+    fn random_ids_have_one_encoding() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..20_000 {
             let length = random.usize(1..=64);
@@ -180,7 +181,7 @@ mod tests {
             let mut out = Vec::new();
             write(&mut out, &id);
             assert_eq!(read_back(&out).as_ref(), Ok(&id));
-            // Whatever else is read as an id is written as it was read.
+            // Any other bytes that are read as an id are written as they were read.
             let at = random.usize(..out.len());
             out[at] ^= 1 << random.u8(..8);
             if let Ok(other) = read_back(&out) {
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_forms_and_bits_left_over_are_refused() {
+    fn longer_forms_and_stray_bits_are_refused() {
         assert_eq!(read_back(b"\x04abcd"), Err(FORM));
         assert_eq!(read_back(b"\x81a"), Err(FORM));
         assert_eq!(read_back(&[0x85, 0, 0, 0, 0]), Ok(b"AAAAA".to_vec()));

@@ -1,8 +1,9 @@
-//! Bytes of deltas: a versioned CBOR envelope around columns. docs/protocol.md draws them byte by
-//! byte.
+//! The bytes of deltas: a versioned CBOR envelope around columns. `docs/protocol.md` draws them
+//! byte by byte.
 //!
-//! Canonical: equal deltas give equal bytes. Hostile input is bounded before anything is allocated
-//! for it: decoding takes at most [`DECODE_FACTOR`] bytes of memory for a byte of input.
+//! The bytes are canonical: equal deltas give equal bytes. Hostile input is bounded before anything
+//! is allocated for it, so decoding takes at most [`DECODE_FACTOR`] bytes of memory for a byte of
+//! input.
 
 pub(crate) mod body;
 mod columns;
@@ -17,31 +18,31 @@ use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::codec::varint::{Reader, varint_bytes};
-use crate::dedup::entry::Entry;
+use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
 use crate::lattice::cell::Extra;
 use crate::lattice::delta::{Delta, DeltaCell};
 
 /// The newest version of the format that this release reads and writes.
 ///
-/// It writes the oldest one that can say what is to be said, and reads every one: 2 differs from 1
-/// in that it has dedup entries with a bit for adds that were taken back, entries that a successor
-/// absorbed, and what was forgotten of clients.
+/// It reads every older version too, and writes the oldest one that can express the delta. Version
+/// 2 adds dedup entries with a bit for adds that were taken back, entries that a successor
+/// absorbed, and the forgotten numbers of clients.
 pub const FORMAT: u64 = 2;
 
-/// What all other deltas are written in.
+/// The format of all other deltas.
 const FORMAT_PLAIN: u64 = 1;
 
-/// Decoding takes at most this many bytes of memory for each byte of input: a cell takes 1/16 byte
-/// at the least on the wire (four columns of blocks of 128, two bytes each) and 32 in memory; names
+/// Decoding takes at most this many bytes of memory for each byte of input. A cell takes at least
+/// 1/16 byte on the wire (four columns of blocks of 128, two bytes each) and 32 in memory. Names
 /// and keys take less.
 pub const DECODE_FACTOR: usize = 1024;
 
 impl Delta {
-    /// At most so many bytes go to the envelope and a part without cells and record.
+    /// The most bytes of the envelope and a part without cells and record.
     pub(crate) const PART_BYTES_MAX: usize = 96;
 
-    /// The canonical bytes. O(cells).
+    /// Writes the canonical bytes. O(cells).
     ///
     /// ```
     /// use counter_core::{CounterMap, Delta, ReplicaId, VersionVector};
@@ -59,11 +60,11 @@ impl Delta {
         envelope(out)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, of this or a later release that kept the format.
+    /// Reads the bytes of [`encode`](Self::encode), from this or any release that keeps the format.
     ///
     /// # Errors
-    /// Anything that is not such bytes; nothing is built from them. Takes at most [`DECODE_FACTOR`]
-    /// times the input's length in memory.
+    /// Any other bytes. Nothing is built from them, and at most [`DECODE_FACTOR`] times their
+    /// length is allocated.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let Envelope { format, body } =
             own_envelope(bytes).map_or_else(|| other_envelope(bytes), Ok)?;
@@ -81,15 +82,16 @@ impl Delta {
         }
     }
 
-    /// The oldest format that has all of this.
+    /// The oldest format that can express this delta.
     fn format(&self) -> u64 {
-        let is_plain = self.parts.iter().all(|part| part.dedup.iter().all(Entry::is_of_format_1));
+        let is_plain =
+            self.parts.iter().all(|part| part.dedup.iter().all(DedupEntry::is_of_format_1));
         if is_plain { FORMAT_PLAIN } else { FORMAT }
     }
 
-    /// No encoding of this delta is longer. O(cells).
+    /// An upper bound on the encoded bytes. O(cells).
     pub(crate) fn encoded_bytes_max(&self) -> usize {
-        let part_bytes = |part: &crate::lattice::delta::Part| {
+        let part_bytes = |part: &crate::lattice::delta::DeltaPart| {
             let cells = part.cells.iter().map(|&cell| {
                 Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key))
             });
@@ -106,7 +108,7 @@ impl Delta {
         self.parts.iter().map(part_bytes).sum()
     }
 
-    /// No cell takes more than this, its share of names and columns included.
+    /// An upper bound on the bytes of a cell, its share of names and columns included.
     pub(crate) fn cell_bytes_max(
         names: (&str, &str),
         cell: DeltaCell,
@@ -122,18 +124,17 @@ impl Delta {
             extra.write(&mut bytes);
             bytes.len() + 5
         });
-        // Two lengths and two prefixes of names, two columns of pairs; and a form byte for each of
-        // eight columns, shared by 128 at best.
+        // Two lengths and two prefixes of names, two columns of pairs, and a form byte for each of
+        // eight columns, which at best 128 cells share.
         plain + extra + names.0.len() + names.1.len() + 22
     }
 }
 
-/// What comes before a body of 24 to 255 bytes, with a 0 for its length: what [`envelope`] begins
-/// with.
+/// The head before a body of 24 to 255 bytes, with a 0 for the length. [`envelope`] begins with it.
 pub(crate) const SHORT_HEAD: [u8; 4] = [0x82, FORMAT_PLAIN as u8, 0x58, 0];
 
-/// `[format, body]` in CBOR, the shortest heads, of a body after a [`SHORT_HEAD`]; it stays where
-/// it is, or but for a few bytes.
+/// `[format, body]` in CBOR with the shortest heads, from a body after a [`SHORT_HEAD`]. The body
+/// stays in place, or moves a few bytes.
 pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
     let bytes = out.len() - SHORT_HEAD.len();
     let length = (bytes as u64).to_be_bytes();
@@ -151,8 +152,8 @@ pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// Exactly what [`envelope`] writes, of this format: read without a CBOR reader's generality, which
-/// takes longer than one change.
+/// Reads exactly the bytes that [`envelope`] writes in this format. A general CBOR reader takes
+/// longer than one change.
 fn own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let (head, body) = match bytes {
         [0x82, format, 0x58, _, ..] if is_known((*format).into()) => bytes.split_at(4),
@@ -172,7 +173,7 @@ fn other_envelope(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     serde_cbor::from_slice(bytes).map_err(|error| DecodeError::Envelope(error.to_string()))
 }
 
-/// What [`envelope`] wrote; items that a later release adds after the body are passed over.
+/// An envelope. Items that a later release adds after the body are skipped.
 struct Envelope<'a> {
     format: u64,
     body: &'a [u8],

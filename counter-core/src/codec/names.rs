@@ -1,11 +1,11 @@
-//! Sorted names on the wire: how much each shares with the one before, how long the rest is, and
-//! all the rests.
+//! Sorted names on the wire: the length that each shares with the one before, the length of its
+//! rest, and all the rests.
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::dictionary::NameList;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
-use crate::lattice::keys::names::{NAME_BYTES_MAX, NameSlice};
+use crate::lattice::keys::names::{NameSlice, READ_NAME_BYTES_MAX};
 
 /// `count (shared-block rest-block)* rests`.
 pub(crate) fn write(out: &mut Vec<u8>, names: NameSlice<'_>) {
@@ -32,7 +32,8 @@ pub(crate) fn write(out: &mut Vec<u8>, names: NameSlice<'_>) {
     out.extend_from_slice(&rests);
 }
 
-/// How many bytes the name at `start..end` shares with the one before it, at `before..start`.
+/// The number of bytes that the name at `start..end` shares with the one before it, at
+/// `before..start`.
 fn common_bytes(arena: &[u8], before: usize, start: usize, end: usize) -> usize {
     let most = (start - before).min(end - start);
     let mut common = 0;
@@ -51,7 +52,7 @@ fn common_bytes(arena: &[u8], before: usize, start: usize, end: usize) -> usize 
 }
 
 pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
-    // Each name but the first has a byte of its own.
+    // Each name but the first has at least one byte of its own.
     let count = reader.varint()?;
     if count > reader.left() as u64 + 1 {
         return Err(DecodeError::Truncated);
@@ -65,9 +66,9 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
         read_block(reader, &mut shared[..taken])?;
         read_block(reader, &mut rest[..taken])?;
         for (&shared, &rest) in shared.iter().zip(&rest).take(taken) {
-            if shared > NAME_BYTES_MAX as u64
-                || rest > NAME_BYTES_MAX as u64
-                || shared + rest > NAME_BYTES_MAX as u64
+            if shared > READ_NAME_BYTES_MAX as u64
+                || rest > READ_NAME_BYTES_MAX as u64
+                || shared + rest > READ_NAME_BYTES_MAX as u64
             {
                 return Err(DecodeError::Invalid("a name has at most 255 bytes"));
             }
@@ -78,10 +79,10 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
     build(&lengths, reader.take(bytes_total)?)
 }
 
-/// Short copies are all of this length, and what is too much is overwritten afterwards.
+/// All short copies have this length, and the excess is overwritten afterwards.
 const COPY: usize = 16;
 
-/// Copies `count` bytes from `from` to `to`, and perhaps some more after them.
+/// Copies `count` bytes from `from` to `to`, and perhaps some bytes after them.
 fn copy_within(arena: &mut [u8], from: usize, to: usize, count: usize) {
     match arena[from..].first_chunk::<COPY>() {
         Some(&chunk) if count <= COPY => arena[to..to + COPY].copy_from_slice(&chunk),
@@ -89,7 +90,8 @@ fn copy_within(arena: &mut [u8], from: usize, to: usize, count: usize) {
     }
 }
 
-/// Names from their shared and own parts; refused unless they ascend strictly and are UTF-8.
+/// Builds names from their shared and own parts. Refuses them unless they ascend strictly and are
+/// UTF-8.
 fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError> {
     const ASCEND: DecodeError = DecodeError::Invalid("names ascend and are distinct");
     let arena_bytes =
@@ -106,7 +108,7 @@ fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError
         copy_within(&mut arena, before, start, usize::from(shared));
         let own_start = start + usize::from(shared);
         match rests.first_chunk::<8>() {
-            // What is too much is overwritten by the next name.
+            // The next name overwrites the excess.
             Some(chunk) if own.len() <= 8 => arena[own_start..own_start + 8].copy_from_slice(chunk),
             _ => arena[own_start..own_start + own.len()].copy_from_slice(own),
         }

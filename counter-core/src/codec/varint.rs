@@ -1,5 +1,4 @@
-//! Varints, and a reader of hostile bytes that checks every length before anything is allocated for
-//! it.
+//! Varints, and a reader of hostile bytes that checks every length before it allocates.
 
 use crate::error::DecodeError;
 use crate::lattice::amounts::CELL_MAX;
@@ -14,7 +13,7 @@ pub(crate) fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Bytes that [`write_varint`] takes for `value`.
+/// The bytes that [`write_varint`] takes for `value`.
 pub(crate) const fn varint_bytes(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
@@ -29,7 +28,7 @@ pub(crate) const fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-/// Reads from the front of hostile bytes.
+/// A reader at the front of hostile bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -59,7 +58,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// A varint in its shortest form; any other is refused, so that equal states have equal bytes.
+    /// A varint in its shortest form. Any other is refused, so that equal states have equal bytes.
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
         let first = self.byte()?;
         if first < 0x80 {
@@ -83,7 +82,7 @@ impl<'a> Reader<'a> {
         Err(DecodeError::Invalid("a varint fits in 64 bits"))
     }
 
-    /// How many items follow, each of which takes at least `bytes_min` of what is left.
+    /// The number of items that follow, each of which takes at least `bytes_min` of the bytes left.
     pub(crate) fn count(&mut self, bytes_min: usize) -> Result<usize, DecodeError> {
         let count = self.varint()?;
         match count <= (self.left() / bytes_min.max(1)) as u64 {
@@ -103,7 +102,7 @@ impl<'a> Reader<'a> {
         Ok(ReplicaId::from_bytes(id))
     }
 
-    /// An increments or decrements part, within its writer's bound.
+    /// Increments or decrements, within a writer's bound.
     pub(crate) fn amount(&mut self) -> Result<u64, DecodeError> {
         let amount = self.varint()?;
         match amount <= CELL_MAX {
@@ -112,14 +111,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An amount together with what a cell has taken over, at most twice a cell's bound.
+    /// Increments or decrements of a cell with what it absorbed: at most twice a cell's bound.
     pub(crate) fn sum(&mut self) -> Result<u64, DecodeError> {
         let sum = self.varint()?;
         match sum <= 2 * CELL_MAX {
             true => Ok(sum),
-            false => {
-                Err(DecodeError::Invalid("a cell and what it has taken over come to at most 2^63"))
-            }
+            false => Err(DecodeError::Invalid("a cell with its absorbed amounts is at most 2^63")),
         }
     }
 
@@ -136,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn varints_read_back_and_take_the_bytes_that_were_counted() {
+    fn varints_read_back_with_the_counted_bytes() {
         for value in (0..64).flat_map(|shift| [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift])
         {
             let mut out = Vec::new();

@@ -1,5 +1,5 @@
-//! Adding once: applied by a replica that does not know the id, and taken back where two had
-//! applied it before they met.
+//! Adding once: a replica applies an add whose id it does not know, and takes a copy back if
+//! another replica had applied the same add.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,41 +8,40 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::dedup::entry::{
-    Add, Chunk, Entry, Forgotten, ID_CHUNK, Id, Kind, Look, Said, Single, Source, chunk_name,
-    client_of,
+    Add, AddId, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK,
+    IdStatus, Single, chunk_name, client_of,
 };
-use crate::error::AddError;
-use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
+use crate::error::WriteError;
+use crate::lattice::amounts::AMOUNT_MAX;
 use crate::lattice::counter_map::Stance;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
-/// The most chunks of one client that are looked at when another writer is sure of more of its
-/// numbers.
+/// The most chunks of one client to check when another writer is sure of more of its numbers.
 const SURE_CHUNKS_MAX: u64 = 1_250;
 
-/// What became of an add with an id.
+/// The result of an add with an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Once {
     /// It was added now.
     Applied,
-    /// It was added before, here or by a replica whose state is held here; nothing was added now.
+    /// It was added before, here or by a replica whose state is held here. Nothing was added now.
     Repeated,
-    /// Nothing was added: the id's client numbers its adds, and what is remembered of it begins
-    /// after this number. It was almost certainly applied; whoever sent it should count it as done
-    /// and not send it again.
+    /// Nothing was added. The client numbers its adds, and the entries that are remembered begin
+    /// after this number. The add was almost certainly applied: count it as done and do not send it
+    /// again.
     CannotTell,
 }
 
-/// The clients that this writer serves and of which it has forgotten nothing yet: their numbers
+/// The clients that this writer serves and of which it has forgotten nothing yet. Their numbers
 /// will be remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Clients(HashSet<Box<[u8]>, RandomState>);
 
 impl Clients {
-    /// Takes a client in while there is room beside `others`.
+    /// Admits a client while there is room beside `others`.
     fn admit(&mut self, client: &[u8], others: usize, max: usize) {
         if self.0.len() + others < max && !self.0.contains(client) {
             self.0.insert(client.into());
@@ -50,37 +49,39 @@ impl Clients {
     }
 }
 
-/// What a successor finds of a copy that it absorbs.
+/// A successor's decision about a copy that it absorbs.
 enum Verdict {
-    /// Nothing is to be done.
+    /// There is nothing to do.
     Settled { stands: bool },
-    /// Another copy stands: this much of it is to be taken back.
+    /// Another copy stands, and this much of it must be taken back.
     Falls { key: KeyId, excess: i64 },
 }
 
 impl Replica {
     /// Adds `amount`, not 0 and within ±2^32, to this region of a counter, unless an add with this
-    /// id was applied before: here, or by a replica whose state is held here. The amount and the
-    /// dedup entry are one change: nobody ever holds one without the other.
+    /// id was applied before, here or by a replica whose state is held here. The amount and the
+    /// dedup entry are one change: no replica ever holds one without the other.
     ///
     /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2,
-    /// 3 and so on, without gaps, over all counters; they may arrive in another order. An id names
-    /// one add of one counter: sent again with another amount or counter it is still a repeat. Of
-    /// each writer the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids are
-    /// remembered, and as many times eight numbers of a client. Of a client it is remembered for
-    /// good up to which number entries were forgotten, so no repeat of its adds counts again: the
-    /// answer is then `Repeated` or [`CannotTell`](Once::CannotTell). That holds for the first
-    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are remembered as other ids are.
+    /// 3 and so on, without gaps, over all counters. They may arrive in another order. An id names
+    /// one add of one counter: sent again with another amount or counter it is still a repeat.
     ///
-    /// Two replicas that did not know of each other may both apply an add. When they have met, one
-    /// of the two copies is taken back by the replica that applied it, or by its successor once
-    /// that absorbs it: the greater [`ReplicaId`]'s, unless a successor absorbed that one before.
+    /// Of each writer the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids are
+    /// remembered, and as many times eight numbers of clients. Up to which number a client's
+    /// entries were forgotten is remembered for good, so no repeat of its adds counts again: the
+    /// answer is then `Repeated` or [`CannotTell`](Once::CannotTell). That holds for the first
+    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Later ones are remembered as other ids are.
+    ///
+    /// Two replicas that did not know of each other may both apply an add. Once they have met, one
+    /// of the two copies is taken back, by the replica that applied it or by its successor when
+    /// that absorbs it. It is the copy of the greater [`ReplicaId`], unless a successor absorbed
+    /// that one before.
     ///
     /// # Errors
-    /// `IdOutOfRange`, and as [`add`](Self::add). Nothing was added.
+    /// `IdOutOfRange`, `Left`, or as for [`add`](Self::add). Nothing was added.
     ///
     /// # Complexity
-    /// O(log entries), and a look at each writer that holds entries.
+    /// O(log entries), and a lookup in each writer that holds entries.
     ///
     /// ```
     /// use counter_core::{Once, Replica, ReplicaId, VersionVector};
@@ -92,30 +93,30 @@ impl Replica {
     /// assert_eq!(fra.total("clicks"), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn add_once(&mut self, id: &str, counter: &str, amount: i64) -> Result<Once, AddError> {
+    pub fn add_once(&mut self, id: &str, counter: &str, amount: i64) -> Result<Once, WriteError> {
         let text = id;
-        let id = Id::read(text)?;
+        let id = AddId::read(text)?;
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
-            return Err(AddError::AmountOutOfRange);
+            return Err(WriteError::AmountOutOfRange);
         }
-        // What this replica took back itself it took back for a copy that it held, even where that
-        // one's entry is forgotten by now.
+        // This replica takes an add back for a copy that it holds, even if the entry of that copy
+        // is forgotten by now.
         if self.map().holds_own(self.id(), id) {
             return Ok(Once::Repeated);
         }
         match self.map().look(id, text) {
-            Look::Applied => return Ok(Once::Repeated),
-            Look::CannotTell => return Ok(Once::CannotTell),
-            Look::New => {}
+            IdStatus::Applied => return Ok(Once::Repeated),
+            IdStatus::CannotTell => return Ok(Once::CannotTell),
+            IdStatus::New => {}
         }
         if self.has_left() {
-            return Err(AddError::Stopped);
+            return Err(WriteError::Left);
         }
         let key = self.key_with_room(counter, amount)?;
-        self.raise_now(key, amount)?;
+        self.write_now(key, amount)?;
         let own = self.id();
         let (is_new, forgotten) = self.map_mut().note_applied(own, id, Add { key: key.0, amount });
-        if let (Id::Of { client, .. }, true) = (id, is_new) {
+        if let (AddId::Of { client, .. }, true) = (id, is_new) {
             self.admit(client.as_bytes(), self.map().dedup_bounds().clients());
         }
         if let Some(entry) = forgotten {
@@ -132,9 +133,9 @@ impl Replica {
         }
     }
 
-    /// Remembers of a client that was admitted what goes with one of its entries.
-    fn forget(&mut self, entry: &Entry) {
-        let Said::Client(chunk) = &entry.said else { return };
+    /// When an entry of an admitted client is dropped, remembers which numbers were in it.
+    fn forget(&mut self, entry: &DedupEntry) {
+        let EntryBody::Client(chunk) = &entry.said else { return };
         let (own, client) = (self.id(), client_of(&entry.name));
         let held = self.map().forgotten(own, client);
         if held.is_none() && !self.clients_mut().0.remove(client) {
@@ -143,7 +144,7 @@ impl Replica {
         let before = held.unwrap_or_default();
         let now = match entry.source {
             None => before.with(chunk),
-            // Its writer's own entry may still be there, and must not lose to this.
+            // Its writer's own entry may still be there, and must not lose to this one.
             Some(_) => Forgotten { upto: before.upto.max(chunk.last), ..before },
         };
         if held != Some(now) {
@@ -151,49 +152,34 @@ impl Replica {
         }
     }
 
-    /// Writes an amount into the own cell at once; its entry follows before anybody looks.
-    fn raise_now(&mut self, key: KeyId, amount: i64) -> Result<(), AddError> {
-        let size = amount.unsigned_abs();
-        let by = match amount > 0 {
-            true => Amounts { increments: size, decrements: 0 },
-            false => Amounts { increments: 0, decrements: size },
-        };
-        let (own, before) = (self.id(), self.version());
-        self.map_mut().change_key(own, key, by)?;
-        let unflushed = self.unflushed_mut();
-        unflushed.after.get_or_insert(before);
-        unflushed.changed.insert(key);
-        Ok(())
-    }
-
-    /// After a join: of each add of which another copy may have come to light, takes back the
-    /// copies that do not stand and that this replica answers for. Returns the keys that changed.
+    /// After a join: takes back the copies that do not stand and that this replica answers for, of
+    /// each add of which another copy may have come to light. Returns the keys that changed.
     ///
-    /// Which copy stands follows from what is held, and each copy has one replica that may take it
-    /// back: the one that applied it, or its successor. So nobody has to agree with anybody.
-    pub(crate) fn take_back_repeats(&mut self, entries: &[(Kind, Arc<[u8]>)]) -> Vec<KeyId> {
+    /// The state that is held decides which copy stands, and only one replica may take a copy back:
+    /// the one that applied it, or its successor. So nobody has to agree with anybody.
+    pub(crate) fn take_back_repeats(&mut self, entries: &[(EntryKind, Arc<[u8]>)]) -> Vec<KeyId> {
         let mut changed = Vec::new();
         for (kind, name) in entries {
             match kind {
-                Kind::Client => self.settle_chunk(name, &mut changed),
-                Kind::Single if self.map().doubtful(Kind::Single, name).is_empty() => {}
-                Kind::Single => {
+                EntryKind::Client => self.settle_chunk(name, &mut changed),
+                EntryKind::Single if self.map().doubtful(EntryKind::Single, name).is_empty() => {}
+                EntryKind::Single => {
                     if let Ok(text) = std::str::from_utf8(name) {
-                        self.settle_id(text, Id::Single(text), None, &mut changed);
+                        self.settle_id(text, AddId::Single(text), None, &mut changed);
                     }
                 }
-                Kind::TakenBack => {
-                    let writer = Entry::taken_back_from(name);
+                EntryKind::TakenBack => {
+                    let writer = DedupEntry::taken_back_from(name);
                     let text = name
                         .get(ReplicaId::BYTES..)
                         .and_then(|text| std::str::from_utf8(text).ok());
                     if let Some((text, id)) =
-                        text.and_then(|text| Some((text, Id::read(text).ok()?)))
+                        text.and_then(|text| Some((text, AddId::read(text).ok()?)))
                     {
                         self.settle_id(text, id, writer, &mut changed);
                     }
                 }
-                Kind::Forgotten => self.settle_sure(name, &mut changed),
+                EntryKind::Forgotten => self.settle_sure(name, &mut changed),
             }
         }
         changed
@@ -201,17 +187,17 @@ impl Replica {
 
     fn settle_chunk(&mut self, name: &[u8], changed: &mut Vec<KeyId>) {
         let Ok(client) = std::str::from_utf8(client_of(name)) else { return };
-        for sequence in self.map().doubtful(Kind::Client, name) {
+        for sequence in self.map().doubtful(EntryKind::Client, name) {
             self.settle_id(
                 &format!("{client}:{sequence}"),
-                Id::Of { client, sequence },
+                AddId::Of { client, sequence },
                 None,
                 changed,
             );
         }
     }
 
-    /// Another writer is sure of a client's numbers, though it forgot their entries: copies of them
+    /// Another writer is sure of a client's numbers, though it forgot their entries. Copies of them
     /// that are known here do not stand.
     fn settle_sure(&mut self, client: &[u8], changed: &mut Vec<KeyId>) {
         let sure = self
@@ -229,7 +215,7 @@ impl Replica {
     fn settle_id(
         &mut self,
         text: &str,
-        id: Id<'_>,
+        id: AddId<'_>,
         also: Option<ReplicaId>,
         changed: &mut Vec<KeyId>,
     ) {
@@ -246,24 +232,24 @@ impl Replica {
         }
     }
 
-    /// Whether this replica takes back copies of `writer`: its own, and those that it has absorbed.
-    /// Any other's copy waits for that writer, or for its successor: written here, its taking-back
-    /// could reach somebody whom the copy itself never reaches.
-    fn answers_for(&self, writer: ReplicaId, id: Id<'_>) -> bool {
+    /// True if this replica takes back copies of `writer`: its own, and those that it has absorbed.
+    /// Any other copy waits for its writer, or for that writer's successor. If it were taken back
+    /// here, that change could reach a replica that the copy itself never reaches.
+    fn answers_for(&self, writer: ReplicaId, id: AddId<'_>) -> bool {
         writer == self.id() || self.map().has_absorbed(self.id(), writer, id)
     }
 
-    /// How much more than was taken back of a copy should be; None where a successor took it back,
-    /// or the amount is not known. To be asked in the order of writers, with `first` the one whose
-    /// copy stands so far.
+    /// How much more of a copy must be taken back; None if a successor took it back, or the amount
+    /// is unknown. To be called in the order of writers, with `first` the writer whose copy stands
+    /// so far.
     ///
-    /// A copy that was absorbed and stands is taken back for another such only, which was absorbed
-    /// where nobody knew of it.
+    /// A copy that was absorbed and stands is taken back only for another such copy, one absorbed
+    /// where nobody knew of this one.
     fn excess(
         &self,
         stances: &[Stance],
         stance: &Stance,
-        id: Id<'_>,
+        id: AddId<'_>,
         first: &mut Option<ReplicaId>,
     ) -> Option<i64> {
         let Stance { writer, add, taken_back, absorbed } = *stance;
@@ -288,10 +274,10 @@ impl Replica {
         Some(if loses { add.amount - taken_back } else { 0 })
     }
 
-    fn take_back(&mut self, text: &str, id: Id<'_>, stance: &Stance, excess: i64) -> bool {
+    fn take_back(&mut self, text: &str, id: AddId<'_>, stance: &Stance, excess: i64) -> bool {
         let (own, Stance { writer, add, .. }) = (self.id(), *stance);
         if self.map().has_absorbed(own, writer, id) {
-            let fits = self.raise_now(KeyId(add.key), -excess).is_ok();
+            let fits = self.write_now(KeyId(add.key), -excess).is_ok();
             if fits {
                 self.map_mut().note_absorbed_taken_back(own, writer, id);
             }
@@ -302,10 +288,10 @@ impl Replica {
         let mine = took.iter().find(|(by, _)| *by == own).map(|(_, add)| add.amount);
         let now = mine.unwrap_or(0) + excess;
         let has_room = by_bit || mine.is_some() || self.map().may_take_back(own);
-        // A cell without room keeps the amount; nothing else can be done about it.
+        // A cell without room keeps the amount. There is nothing else to do.
         if !has_room
             || now.unsigned_abs() > AMOUNT_MAX
-            || self.raise_now(KeyId(add.key), -excess).is_err()
+            || self.write_now(KeyId(add.key), -excess).is_err()
         {
             return false;
         }
@@ -319,32 +305,31 @@ impl Replica {
         true
     }
 
-    /// As its successor: makes an entry of a writer that ended the own, and decides of each of its
-    /// copies whether it stands. From then on a copy of anybody else does not, but one that another
-    /// successor absorbed. `written` is the number of changes that its node had made in the end,
-    /// counted as that writer's versions are. Returns about how many bytes the change costs each
-    /// peer.
+    /// As its successor: absorbs an entry of a writer that ended, and decides for each of its
+    /// copies whether it stands. From then on no other copy does, except one that another successor
+    /// absorbed. `written` is the number of changes that its node had made in the end, counted as
+    /// that writer's versions are. Returns about how many bytes the change costs each peer.
     pub(crate) fn absorb_entry(
         &mut self,
         ended: ReplicaId,
         written: Version,
-        entry: Entry,
+        entry: DedupEntry,
     ) -> usize {
-        let Entry { fresh, name, source, said, .. } = entry;
-        // All that an earlier incarnation of the same node wrote is older than what the ended one
-        // wrote first, whenever that absorbed it.
+        let DedupEntry { fresh, name, source, said, .. } = entry;
+        // Everything that an earlier incarnation of the node wrote is older than the first change
+        // of the one that ended, whenever it was absorbed.
         let since =
             if source.is_some_and(|source| source.replica.node == ended.node) { 0 } else { fresh };
         let age =
             written.saturating_sub(since).saturating_add(source.map_or(0, |source| source.age));
-        let source = Source { replica: source.map_or(ended, |source| source.replica), age };
+        let source = EntrySource { replica: source.map_or(ended, |source| source.replica), age };
         let own = self.id();
         let said = match said {
-            Said::Client(chunk) => {
+            EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
                 let mut absorbed = Chunk { taken_back: 0, ..chunk.clone() };
                 for sequence in chunk.sequences() {
-                    let id = Id::Of { client, sequence };
+                    let id = AddId::Of { client, sequence };
                     if !self.decide(
                         &format!("{client}:{sequence}"),
                         id,
@@ -355,14 +340,15 @@ impl Replica {
                     }
                 }
                 self.admit(client.as_bytes(), self.map().dedup_bounds().forgotten());
-                Said::Client(absorbed)
+                EntryBody::Client(absorbed)
             }
-            Said::Single(single) => {
+            EntryBody::Single(single) => {
                 let Ok(text) = std::str::from_utf8(&name) else { return 0 };
-                let stands = self.decide(text, Id::Single(text), source.replica, single.taken_back);
-                Said::Single(Single { taken_back: !stands, ..single })
+                let stands =
+                    self.decide(text, AddId::Single(text), source.replica, single.taken_back);
+                EntryBody::Single(Single { taken_back: !stands, ..single })
             }
-            Said::Forgotten(forgotten) => {
+            EntryBody::Forgotten(forgotten) => {
                 let held = self.map().forgotten(own, &name);
                 let now = held.unwrap_or_default().join(forgotten);
                 if held == Some(now) {
@@ -371,15 +357,21 @@ impl Replica {
                 self.map_mut().note_forgotten(own, &name, now);
                 return name.len() + 2 * size_of::<Version>();
             }
-            // Passes on with the fold, in one step.
-            Said::TakenBack(_) => return 0,
+            // Passed on with the fold, in one step.
+            EntryBody::TakenBack(_) => return 0,
         };
         self.map_mut().absorb_entry(own, name, source, said)
     }
 
-    /// Of a copy of a writer that ended: whether it stands, and what of it has to be taken back for
-    /// that to be true.
-    fn verdict(&self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> Verdict {
+    /// The verdict on a copy of a writer that ended: whether it stands, and how much of it must be
+    /// taken back if not.
+    fn verdict(
+        &self,
+        text: &str,
+        id: AddId<'_>,
+        writer: ReplicaId,
+        was_taken_back: bool,
+    ) -> Verdict {
         let stances = self.map().stances(id, text, None);
         let mut first = None;
         for stance in &stances {
@@ -395,53 +387,67 @@ impl Replica {
         Verdict::Settled { stands: !was_taken_back }
     }
 
-    /// Whether a copy of a writer that ended stands; else it is taken back now, unless it was
-    /// before.
-    fn decide(&mut self, text: &str, id: Id<'_>, writer: ReplicaId, was_taken_back: bool) -> bool {
+    /// True if a copy of a writer that ended stands. If not, takes it back now, unless that was
+    /// done before.
+    fn decide(
+        &mut self,
+        text: &str,
+        id: AddId<'_>,
+        writer: ReplicaId,
+        was_taken_back: bool,
+    ) -> bool {
         match self.verdict(text, id, writer, was_taken_back) {
             Verdict::Settled { stands } => stands,
-            Verdict::Falls { key, excess } => self.raise_now(key, -excess).is_err(),
+            Verdict::Falls { key, excess } => self.write_now(key, -excess).is_err(),
         }
     }
 
-    /// The part of an entry of a writer that ended which can be absorbed without taking an add
-    /// back; None where that is nothing. And whether that is less than all of it.
-    pub(crate) fn settled_part(&self, ended: ReplicaId, entry: Entry) -> (Option<Entry>, bool) {
+    /// The part of a writer's entry that can be absorbed without taking an add back, if any; and
+    /// whether that is less than the whole entry.
+    pub(crate) fn settled_part(
+        &self,
+        ended: ReplicaId,
+        entry: DedupEntry,
+    ) -> (Option<DedupEntry>, bool) {
         let writer = entry.source.map_or(ended, |source| source.replica);
         let falls = |text: &str, id, taken_back| {
             matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. })
         };
         match &entry.said {
-            Said::Client(chunk) => {
+            EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else {
                     return (None, false);
                 };
                 let settled = chunk.only(|sequence| {
                     !falls(
                         &format!("{client}:{sequence}"),
-                        Id::Of { client, sequence },
+                        AddId::Of { client, sequence },
                         !chunk.stands(sequence),
                     )
                 });
                 let is_part = settled.as_ref().is_none_or(|settled| {
                     settled.applied.count_ones() < chunk.applied.count_ones()
                 });
-                (settled.map(|settled| Entry { said: Said::Client(settled), ..entry }), is_part)
+                (
+                    settled.map(|settled| DedupEntry { said: EntryBody::Client(settled), ..entry }),
+                    is_part,
+                )
             }
-            Said::Single(single) => {
+            EntryBody::Single(single) => {
                 let Ok(text) = std::str::from_utf8(&entry.name) else { return (None, false) };
-                if falls(text, Id::Single(text), single.taken_back) {
+                if falls(text, AddId::Single(text), single.taken_back) {
                     (None, true)
                 } else {
                     (Some(entry), false)
                 }
             }
-            Said::Forgotten(_) | Said::TakenBack(_) => (Some(entry), false),
+            EntryBody::Forgotten(_) | EntryBody::TakenBack(_) => (Some(entry), false),
         }
     }
 
     /// As the successor, in one step with the fold of these incarnations: keeps what they had taken
-    /// back in the name of others, and remembers of clients what goes with the fold. O(entries).
+    /// back on behalf of others, and remembers which numbers of clients go with the fold.
+    /// O(entries).
     pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
         for incarnation in incarnations {
@@ -463,7 +469,7 @@ impl Replica {
         self.forget_all(self.map().surplus(own, incarnations));
     }
 
-    /// Drops absorbed entries beyond their bound, after the last step has absorbed some.
+    /// Drops absorbed entries beyond their bound, after the last step absorbed some.
     pub(crate) fn drop_surplus(&mut self) {
         let own = self.id();
         let surplus = self.map().surplus(own, &[]);
@@ -473,7 +479,7 @@ impl Replica {
         }
     }
 
-    fn forget_all(&mut self, entries: Vec<Entry>) {
+    fn forget_all(&mut self, entries: Vec<DedupEntry>) {
         entries.iter().for_each(|entry| self.forget(entry));
     }
 }

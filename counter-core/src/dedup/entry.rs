@@ -1,27 +1,26 @@
-//! One dedup entry: what a writer says of the adds of one client, of one single id, or of an add
-//! that it took back.
+//! One dedup entry: a writer's memory of adds with ids. And the id itself, read.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// Sequence numbers of one client that share an entry: the first is a multiple of it. With more, an
-/// entry that every click sends again would be longer; with fewer, a client would take more
+/// Sequence numbers of one client that share an entry; the first is a multiple of it. With more,
+/// the entry that every click sends again would be longer. With fewer, a client would take more
 /// entries.
 pub const ID_CHUNK: u64 = 8;
 
-/// Kinds of entries.
+/// The number of kinds.
 pub(crate) const KINDS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum EntryKind {
     Client = 0,
     Single = 1,
     TakenBack = 2,
@@ -30,64 +29,65 @@ pub(crate) enum Kind {
 
 /// A dedup entry. Only its holder writes it; a greater version replaces the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// In the holder's sequence, of its own.
+pub(crate) struct DedupEntry {
+    /// Its version in the holder's sequence.
     pub(crate) version: Version,
-    /// The version at which it last became younger: taking an add back does not. The entry with the
-    /// least is forgotten first.
+    /// The version of its latest add. Taking an add back does not change it. The least fresh entry
+    /// is forgotten first.
     pub(crate) fresh: Version,
-    /// A client and the number of a chunk of its sequence (8 bytes), an id, the replica (16 bytes)
-    /// and the id of an add that was taken back, or a client.
+    /// By kind: a client and the number of a chunk of its sequence (8 bytes); an id; a replica (16
+    /// bytes) and the id of an add that was taken back; a client.
     pub(crate) name: Arc<[u8]>,
-    /// Whose entry the holder absorbed; None for its own. Only chunks and single ids are absorbed.
-    pub(crate) source: Option<Source>,
-    pub(crate) said: Said,
+    /// The writer of an absorbed entry; None for the holder's own. Only chunks and single ids are
+    /// absorbed.
+    pub(crate) source: Option<EntrySource>,
+    pub(crate) said: EntryBody,
 }
 
-/// The writer of an absorbed entry.
+/// The origin of an absorbed entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
-    /// Who applied the adds.
+pub(crate) struct EntrySource {
+    /// The writer that applied the adds.
     pub(crate) replica: ReplicaId,
-    /// How many changes its holders had made since they wrote it, when it was absorbed: the oldest
-    /// is forgotten first.
+    /// How many changes its holders had made since they wrote it, counted when it was absorbed. The
+    /// oldest entry is forgotten first.
     pub(crate) age: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// Which of a chunk of a client's sequence numbers the writer applied.
+pub(crate) enum EntryBody {
+    /// The sequence numbers of a client's chunk that the writer applied.
     Client(Chunk),
-    /// What the writer added for an id.
+    /// The add that the writer applied for an id.
     Single(Single),
-    /// What the holder took back in the name of a writer that had ended, whose own entry it cannot
-    /// change. 0 or of the other sign where others had done so too. It goes when that writer's
-    /// entries go.
+    /// The amount that the holder took back on behalf of a writer that had ended, whose own entry
+    /// it cannot change. 0 or of the other sign if others had taken it back too. It is dropped with
+    /// that writer's entries.
     TakenBack(Add),
-    /// What is no longer remembered of a client.
+    /// The numbers of a client that are no longer remembered.
     Forgotten(Forgotten),
 }
 
-/// One add with an id of no client.
+/// One add whose id names no client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Single {
     pub(crate) add: Add,
-    /// Whether its writer took it back, because another writer's copy stands.
+    /// True if its writer took it back, because another writer's copy stands.
     pub(crate) taken_back: bool,
 }
 
-/// What is no longer remembered of a client that numbers its adds from 1 without gaps.
+/// The forgotten numbers of a client that numbers its adds from 1 without gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Forgotten {
-    /// The greatest number of which an entry was forgotten: up to here it cannot be told any more
-    /// what was applied.
+    /// The greatest number whose entry was forgotten. Up to here nobody can tell which numbers were
+    /// applied.
     pub(crate) upto: u64,
-    /// Numbers 1 to this one are known all the same: the writer applied each, and took none back.
+    /// Numbers 1 to this one are known all the same: the writer applied each and took none back.
     pub(crate) sure: u64,
 }
 
 impl Forgotten {
-    /// Forgets a chunk of the writer's own.
+    /// Forgets one of the writer's own chunks.
     pub(crate) fn with(mut self, chunk: &Chunk) -> Self {
         self.upto = self.upto.max(chunk.last);
         while self.sure < chunk.last && chunk.stands(self.sure + 1) {
@@ -100,58 +100,58 @@ impl Forgotten {
         Self { upto: self.upto.max(other.upto), sure: self.sure.max(other.sure) }
     }
 
-    pub(crate) fn look(&self, sequence: u64) -> Look {
+    pub(crate) fn look(&self, sequence: u64) -> IdStatus {
         match sequence {
-            _ if (1..=self.sure).contains(&sequence) => Look::Applied,
-            _ if sequence <= self.upto => Look::CannotTell,
-            _ => Look::New,
+            _ if (1..=self.sure).contains(&sequence) => IdStatus::Applied,
+            _ if sequence <= self.upto => IdStatus::CannotTell,
+            _ => IdStatus::New,
         }
     }
 }
 
-/// What one holder says of one add.
+/// One holder's copy of one add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddCopy {
-    /// Unknown where the amount is 0.
+    /// Unknown if the amount is 0.
     pub(crate) add: Add,
     pub(crate) taken_back: bool,
 }
 
-impl Said {
-    pub(crate) fn kind(&self) -> Kind {
+impl EntryBody {
+    pub(crate) fn kind(&self) -> EntryKind {
         match self {
-            Self::Client(_) => Kind::Client,
-            Self::Single(_) => Kind::Single,
-            Self::TakenBack(_) => Kind::TakenBack,
-            Self::Forgotten(_) => Kind::Forgotten,
+            Self::Client(_) => EntryKind::Client,
+            Self::Single(_) => EntryKind::Single,
+            Self::TakenBack(_) => EntryKind::TakenBack,
+            Self::Forgotten(_) => EntryKind::Forgotten,
         }
     }
 
-    /// What it says of an add; None where it was not applied. The entry must be the one of the id's
+    /// Its copy of an add; None if the add was not applied. The entry must be the one of the id's
     /// place.
-    pub(crate) fn copy(&self, id: Id<'_>) -> Option<AddCopy> {
+    pub(crate) fn copy(&self, id: AddId<'_>) -> Option<AddCopy> {
         match (self, id) {
-            (Self::Client(chunk), Id::Of { sequence, .. }) => chunk.copy(sequence),
-            (Self::Single(Single { add, taken_back }), Id::Single(_)) => {
+            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.copy(sequence),
+            (Self::Single(Single { add, taken_back }), AddId::Single(_)) => {
                 Some(AddCopy { add: *add, taken_back: *taken_back })
             }
             _ => None,
         }
     }
 
-    /// Whether it says that an add was applied and not taken back by its writer.
-    pub(crate) fn stands(&self, id: Id<'_>) -> bool {
+    /// True if the add was applied and its writer did not take it back.
+    pub(crate) fn stands(&self, id: AddId<'_>) -> bool {
         match (self, id) {
-            (Self::Client(chunk), Id::Of { sequence, .. }) => chunk.stands(sequence),
-            (Self::Single(single), Id::Single(_)) => !single.taken_back,
+            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.stands(sequence),
+            (Self::Single(single), AddId::Single(_)) => !single.taken_back,
             _ => false,
         }
     }
 
-    /// Sets the bit that an add was taken back.
-    pub(crate) fn take_back(&mut self, id: Id<'_>) {
+    /// Marks an add as taken back.
+    pub(crate) fn take_back(&mut self, id: AddId<'_>) {
         match (self, id) {
-            (Self::Client(chunk), Id::Of { sequence, .. }) => chunk.take_back(sequence),
+            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.take_back(sequence),
             (Self::Single(single), _) => single.taken_back = true,
             _ => {}
         }
@@ -180,15 +180,28 @@ impl Said {
     }
 }
 
-impl Entry {
+impl DedupEntry {
     /// The keys that it names.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + Clone + '_ {
         self.said.adds().map(|add| add.key)
     }
 
-    /// The same in another numbering of keys.
+    /// Renumbers its keys.
     pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
         self.said.adds_mut().for_each(|add| add.key = rank(add.key));
+    }
+
+    /// The same entry after the writer `from` was renamed to `to`. The name of a
+    /// [`EntryBody::TakenBack`] begins with the writer that had applied the add.
+    pub(crate) fn renamed(self, from: ReplicaId, to: ReplicaId) -> Self {
+        let rest = self
+            .name
+            .strip_prefix(from.to_bytes().as_slice())
+            .filter(|_| self.said.kind() == EntryKind::TakenBack);
+        match rest {
+            Some(id) => Self { name: [to.to_bytes().as_slice(), id].concat().into(), ..self },
+            None => self,
+        }
     }
 
     /// The name of the entry that takes back what `replica` applied for `id`.
@@ -196,60 +209,60 @@ impl Entry {
         [&replica.to_bytes()[..], id.as_bytes()].concat().into()
     }
 
-    /// The replica in the name of an entry that says what was taken back.
+    /// The replica in the name of such an entry.
     pub(crate) fn taken_back_from(name: &[u8]) -> Option<ReplicaId> {
         Some(ReplicaId::from_bytes(*name.first_chunk()?))
     }
 
-    /// Whether the first releases could read it: their kinds of entries have no bits, sources or
-    /// gaps.
+    /// True if the first releases can read it: their entries have no bits, sources or gaps.
     pub(crate) fn is_of_format_1(&self) -> bool {
         self.source.is_none()
             && match &self.said {
-                Said::Client(chunk) => chunk.taken_back == 0,
-                Said::Single(single) => !single.taken_back,
-                Said::TakenBack(_) => true,
-                Said::Forgotten(_) => false,
+                EntryBody::Client(chunk) => chunk.taken_back == 0,
+                EntryBody::Single(single) => !single.taken_back,
+                EntryBody::TakenBack(_) => true,
+                EntryBody::Forgotten(_) => false,
             }
     }
 }
 
-/// What one add added to one key; unknown where the amount is 0.
+/// The key and the amount of one add; unknown if the amount is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Add {
     pub(crate) key: u32,
     pub(crate) amount: i64,
 }
 
-/// So many equal adds, one after the other among those applied.
+/// A run of equal adds, one after the other among those applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) count: u8,
     pub(crate) add: Add,
 }
 
-/// Which of eight sequence numbers of a client, the first a multiple of eight, were applied, and
-/// what each added.
+/// The adds of eight sequence numbers of a client, the first a multiple of eight: which were
+/// applied, and what each added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// The greatest of them.
+    /// The greatest number that was applied.
     pub(crate) last: u64,
     /// Bit i: `last - i` was applied; bit 0 is set.
     pub(crate) applied: u8,
-    /// Bit i: `last - i` was taken back by its writer, because another writer's copy stands. A part
-    /// of `applied`.
+    /// Bit i: `last - i` was taken back by its writer, because another writer's copy stands. A
+    /// subset of `applied`.
     pub(crate) taken_back: u8,
-    /// What was added, from the greatest sequence number down over those applied; for what no run
-    /// names it is not known any more.
+    /// The adds, from the greatest sequence number down over those applied. Numbers beyond the last
+    /// run have unknown adds.
     pub(crate) runs: SmallVec<[Run; 1]>,
 }
 
-/// What is known of an id.
+/// Whether an id was applied, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum IdStatus {
     New,
     Applied,
-    /// Its client numbers without gaps, and what is remembered of it begins later.
+    /// The client numbers without gaps, and the entries that are remembered begin after this
+    /// number.
     CannotTell,
 }
 
@@ -262,12 +275,12 @@ impl Chunk {
         self.last.checked_sub(sequence).filter(|back| *back < ID_CHUNK).map(|back| 1 << back)
     }
 
-    /// Whether `sequence`, one of this chunk, was applied.
+    /// True if `sequence`, one of this chunk, was applied.
     pub(crate) fn applied(&self, sequence: u64) -> bool {
         self.bit(sequence).is_some_and(|bit| self.applied & bit != 0)
     }
 
-    /// Whether `sequence` was applied and not taken back by its writer.
+    /// True if `sequence` was applied and its writer did not take it back.
     pub(crate) fn stands(&self, sequence: u64) -> bool {
         self.bit(sequence).is_some_and(|bit| self.applied & !self.taken_back & bit != 0)
     }
@@ -276,7 +289,7 @@ impl Chunk {
         self.taken_back |= self.bit(sequence).unwrap_or(0) & self.applied;
     }
 
-    /// Every number that one of both applied. Of a number that both applied, the first one's word
+    /// Every number that one of the two applied. If both applied a number, the first one's add
     /// counts.
     pub(crate) fn joined(&self, other: &Self) -> Self {
         let mut all = self.clone();
@@ -289,7 +302,7 @@ impl Chunk {
         all
     }
 
-    /// What it says of some of its numbers; None where it says nothing of them.
+    /// The part of it for some of its numbers; None if that is empty.
     pub(crate) fn only(&self, keeps: impl Fn(u64) -> bool) -> Option<Self> {
         let mut only: Option<Self> = None;
         for sequence in self.sequences().filter(|sequence| keeps(*sequence)) {
@@ -312,8 +325,8 @@ impl Chunk {
         self.applied(sequence).then(|| AddCopy { add: add(), taken_back: !self.stands(sequence) })
     }
 
-    /// Notes an add of this chunk; an amount of 0 where it is not known. One that was applied
-    /// before counts as applied anew: its copy was taken back for another that is not held here.
+    /// Notes an add of this chunk; an amount of 0 stands for an unknown add. A number that was
+    /// applied before is applied anew: its copy was taken back for another that is not held here.
     pub(crate) fn apply(&mut self, sequence: u64, add: Add) {
         let mut adds: SmallVec<[Add; ID_CHUNK as usize]> = SmallVec::new();
         self.runs
@@ -340,8 +353,7 @@ impl Chunk {
         self.runs = compressed(&adds);
     }
 
-    /// The sequence numbers that were applied, with what they added, from the greatest down; only
-    /// those of which that is known.
+    /// The sequence numbers with known adds, from the greatest down.
     pub(crate) fn known(&self) -> impl Iterator<Item = (u64, Add)> + '_ {
         let adds = self.runs.iter().flat_map(|run| std::iter::repeat_n(run.add, run.count.into()));
         self.sequences().zip(adds).filter(|(_, add)| add.amount != 0)
@@ -355,7 +367,7 @@ impl Chunk {
     }
 }
 
-/// Equal neighbours as runs; unknown ones at the end say nothing.
+/// Equal neighbours as runs. Unknown adds at the end need none.
 fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
     let mut runs: SmallVec<[Run; 1]> = SmallVec::new();
     for &add in adds {
@@ -370,34 +382,34 @@ fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
     runs
 }
 
-/// The name of an entry, owned: no longer than an id and what goes before or after it.
-pub(crate) type Name = SmallVec<[u8; 96]>;
+/// The name of an entry, owned. No longer than an id and what goes before or after it.
+pub(crate) type EntryName = SmallVec<[u8; 96]>;
 
-/// The name of the entry of a chunk of a client's sequence.
-pub(crate) fn chunk_name(client: &[u8], sequence: u64) -> Name {
-    let mut name = Name::from_slice(client);
+/// The name of the entry for one chunk of a client's sequence.
+pub(crate) fn chunk_name(client: &[u8], sequence: u64) -> EntryName {
+    let mut name = EntryName::from_slice(client);
     name.extend_from_slice(&(sequence / ID_CHUNK).to_be_bytes());
     name
 }
 
-/// The client in a chunk's name.
+/// The client in the name of a chunk's entry.
 pub(crate) fn client_of(name: &[u8]) -> &[u8] {
     &name[..name.len().saturating_sub(8)]
 }
 
 /// An add's id, read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Id<'a> {
+pub(crate) enum AddId<'a> {
     Of { client: &'a str, sequence: u64 },
     Single(&'a str),
 }
 
-impl<'a> Id<'a> {
-    /// `<client>:<sequence>` where what follows the last colon is a decimal number without leading
-    /// zeros, else a single id.
-    pub(crate) fn read(id: &'a str) -> Result<Self, AddError> {
+impl<'a> AddId<'a> {
+    /// `<client>:<sequence>` if a decimal number without leading zeros follows the last colon, else
+    /// a single id.
+    pub(crate) fn read(id: &'a str) -> Result<Self, WriteError> {
         if id.is_empty() || id.len() > ID_BYTES_MAX {
-            return Err(AddError::IdOutOfRange);
+            return Err(WriteError::IdOutOfRange);
         }
         let parts = id.rsplit_once(':').filter(|(client, digits)| {
             let shortest = digits.len() == 1 || !digits.starts_with('0');
@@ -408,13 +420,13 @@ impl<'a> Id<'a> {
         Ok(numbered.unwrap_or(Self::Single(id)))
     }
 
-    /// Under which kind and name a writer has its entry.
-    pub(crate) fn place(&self) -> (Kind, Name) {
+    /// The kind and the name of its entry at any writer.
+    pub(crate) fn place(&self) -> (EntryKind, EntryName) {
         match self {
             Self::Of { client, sequence } => {
-                (Kind::Client, chunk_name(client.as_bytes(), *sequence))
+                (EntryKind::Client, chunk_name(client.as_bytes(), *sequence))
             }
-            Self::Single(id) => (Kind::Single, Name::from_slice(id.as_bytes())),
+            Self::Single(id) => (EntryKind::Single, EntryName::from_slice(id.as_bytes())),
         }
     }
 }
@@ -426,16 +438,16 @@ mod tests {
     const ONE: Add = Add { key: 3, amount: 1 };
 
     #[test]
-    fn ids_with_a_number_at_the_end_are_a_clients() {
-        assert_eq!(Id::read("c:7"), Ok(Id::Of { client: "c", sequence: 7 }));
-        assert_eq!(Id::read("a:b:0"), Ok(Id::Of { client: "a:b", sequence: 0 }));
+    fn ids_ending_in_a_number_belong_to_clients() {
+        assert_eq!(AddId::read("c:7"), Ok(AddId::Of { client: "c", sequence: 7 }));
+        assert_eq!(AddId::read("a:b:0"), Ok(AddId::Of { client: "a:b", sequence: 0 }));
         for single in ["c", "c:", ":7", "c:07", "c:-7", "c:+7", "c:18446744073709551616"] {
-            assert_eq!(Id::read(single), Ok(Id::Single(single)));
+            assert_eq!(AddId::read(single), Ok(AddId::Single(single)));
         }
         assert!(
-            Id::read("").is_err()
-                && Id::read(&"x".repeat(65)).is_err()
-                && Id::read(&"x".repeat(64)).is_ok()
+            AddId::read("").is_err()
+                && AddId::read(&"x".repeat(65)).is_err()
+                && AddId::read(&"x".repeat(64)).is_ok()
         );
     }
 
@@ -457,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn an_add_that_was_taken_back_is_applied_anew() {
+    fn taken_back_add_is_applied_anew() {
         let mut chunk = Chunk::new(100, ONE);
         chunk.apply(98, Add { key: 4, amount: 2 });
         for sequence in [98, 100] {
@@ -472,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_number_added_is_known_whatever_order_they_came_in() {
+    fn adds_of_a_chunk_are_known_in_any_order() {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..2_000 {
             let first = random.u64(496..504);

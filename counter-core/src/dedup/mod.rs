@@ -1,13 +1,13 @@
-//! Adds that come with an id: each counts once, however often and wherever it is sent again.
+//! Adds with an id: each counts once, however often and wherever it is sent again.
 //!
-//! A writer notes every id that it applied as a dedup entry, in the same change as the amount.
-//! Where two writers applied one id before they met, the add has two copies. One copy stands. The
-//! writer of the other takes it back, and a bit of that copy's own entry says so: both are
+//! A writer notes every id that it applied in a dedup entry, in the same change as the amount. If
+//! two writers applied one id before they met, the add has two copies, and one of them stands. The
+//! writer of the other copy takes it back. A bit of that copy's own entry records this, so both are
 //! remembered and forgotten together.
 //!
-//! - `entry`: what one entry says, and how an id is read.
+//! - `entry`: one entry, and how an id is read.
 //! - `table`: one writer's entries, within their bounds.
-//! - `add_once`: what a replica does with them: add, take back, and absorb the entries of a writer
+//! - `add_once`: what a replica does with entries: add, take back, and absorb those of a writer
 //!   that ended.
 
 mod add_once;

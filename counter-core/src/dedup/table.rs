@@ -1,11 +1,11 @@
-//! What one writer remembers of the adds that came with an id.
+//! The dedup entries of one writer.
 //!
 //! A dedup entry is a small cell of its own: it has a version in its holder's sequence, and a
-//! greater version replaces the whole. Which entries are kept follows from the entries alone. Of
-//! the holder's own entries of a kind the latest are kept, by the version at which an add was last
-//! applied, so taking old adds back displaces no newer ones; of those that it absorbed the
-//! youngest, by age. So whoever holds a writer as of a version holds the same entries, and entries
-//! that were absorbed never displace the holder's own.
+//! greater version replaces the whole. The entries alone decide which of them are kept. Of the
+//! holder's own entries of a kind, those with the latest adds are kept, so taking old adds back
+//! displaces no newer ones. Of the entries that it absorbed, the youngest are kept. So all replicas
+//! that hold a writer as of a version hold the same entries, and absorbed entries never displace
+//! the holder's own.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -15,46 +15,46 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::dedup::entry::{Entry, ID_CHUNK, KINDS, Kind, Said};
+use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, ID_CHUNK, KINDS};
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
-/// Entries of a kind that are kept of one writer: chunks of clients, and single ids. The oldest
-/// goes first. With names of 16 bytes an entry takes about 200 bytes, so a writer's own come to 4
-/// MB at the most, and those that it absorbed to as much.
+/// Entries kept of one writer for each kind: chunks of clients, and single ids. The oldest goes
+/// first. With names of 16 bytes an entry takes about 200 bytes, so a writer's own entries come to
+/// at most 4 MB, and those that it absorbed to as much.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
-/// Clients that all writers together go on knowing after their entries were forgotten. Those that
-/// come later, once there are so many, are remembered by count only, as single ids are. No client
-/// is dropped for another: whoever invents clients takes room from new ones and from nobody else.
+/// Clients that all writers together still know after their entries were forgotten. Later clients
+/// are remembered by count only, as single ids are. No client is dropped for another: inventing
+/// clients takes room from new ones and from nobody else.
 pub const CLIENTS_MAX: usize = 100_000;
 
-/// The most entries that one writer can have, of all kinds.
-pub(crate) const ENTRIES_MAX: usize = Bounds(DEDUP_ENTRIES_MAX).all();
+/// The most entries of all kinds that one writer can have.
+pub(crate) const ENTRIES_MAX: usize = DedupBounds(DEDUP_ENTRIES_MAX).all();
 
-/// How many entries of each kind are kept of one writer. All follow from one number,
-/// [`DEDUP_ENTRIES_MAX`] but in tests.
+/// How many entries of each kind are kept of one writer. All numbers follow from one, which is
+/// [`DEDUP_ENTRIES_MAX`] except in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds(usize);
+pub(crate) struct DedupBounds(usize);
 
-impl Default for Bounds {
+impl Default for DedupBounds {
     fn default() -> Self {
         Self(DEDUP_ENTRIES_MAX)
     }
 }
 
-impl Bounds {
+impl DedupBounds {
     pub(crate) fn of(dedup_entries_max: usize) -> Self {
         Self(dedup_entries_max)
     }
 
-    /// A writer's own chunks of clients, or its own single ids; and as many that it absorbed of
-    /// folded writers.
+    /// A writer's own chunks of clients, or its own single ids. It may hold as many again that it
+    /// absorbed from folded writers.
     const fn entries(self) -> usize {
         self.0
     }
 
-    /// Adds that a writer takes back in the name of writers that ended, before those are folded: as
+    /// Adds that a writer takes back on behalf of writers that ended, before those are folded: as
     /// many as one of them can name. More wait for the fold.
     pub(crate) const fn taken_back(self) -> usize {
         self.0 * (ID_CHUNK as usize + 1)
@@ -65,13 +65,13 @@ impl Bounds {
         self.0 * (CLIENTS_MAX / DEDUP_ENTRIES_MAX)
     }
 
-    /// Clients in one writer's table. What a successor absorbs may pass [`clients`](Self::clients),
-    /// since nodes that had not met may each have come near it.
+    /// Clients in one writer's table. Absorbed clients may exceed [`clients`](Self::clients), since
+    /// nodes that had not met may each have come near it.
     pub(crate) const fn forgotten(self) -> usize {
         2 * self.clients()
     }
 
-    /// Absorbed entries of a kind, of writers that are not folded yet. Only a writer that absorbs
+    /// Absorbed entries of a kind from writers that are not folded yet. Only a writer that absorbs
     /// more than ten full tables in one round drops any before the fold.
     const fn absorbed(self) -> usize {
         10 * self.0
@@ -84,47 +84,47 @@ impl Bounds {
 
 /// One writer's entries; most writers have none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Table(Option<Box<Shelves>>);
+pub(crate) struct DedupTable(Option<Box<Shelves>>);
 
 #[derive(Clone, Debug, Default)]
 struct Shelves {
     own: [Shelf; KINDS],
     /// Absorbed chunks and absorbed single ids.
-    absorbed: [Absorbed; 2],
+    absorbed: [AbsorbedShelf; 2],
     /// Sum of the hashes of all entries.
     hash: u128,
 }
 
 /// Entries with their hashes, the oldest first.
-type InOrder = BTreeMap<Version, (Entry, u128)>;
+type InOrder = BTreeMap<Version, (DedupEntry, u128)>;
 
 #[derive(Clone, Debug, Default)]
 struct Shelf {
     versions: HashMap<Arc<[u8]>, Version, RandomState>,
     in_order: InOrder,
-    /// The versions of those entries that are older than their version, by how fresh they are.
+    /// The entries that are less fresh than their version: their versions, by freshness.
     older: BTreeMap<Version, Version>,
 }
 
-/// Whose entries of one name there are, and at which version.
+/// The writers of the absorbed entries of one name, with the versions of these entries.
 type Sources = SmallVec<[(ReplicaId, Version); 1]>;
 
 #[derive(Clone, Debug, Default)]
-struct Absorbed {
+struct AbsorbedShelf {
     versions: HashMap<Arc<[u8]>, Sources, RandomState>,
     in_order: InOrder,
 }
 
-/// What became of an entry that was put into a table.
+/// The result of putting an entry into a table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Put {
-    /// Whether it was taken: none of its name that is as new was held.
+    /// True if it was taken: no entry of its name that is as new was held.
     pub(crate) taken: bool,
-    /// The oldest of its kind, which had to make room.
-    pub(crate) forgotten: Option<Entry>,
+    /// The oldest entry of its kind, dropped to make room.
+    pub(crate) forgotten: Option<DedupEntry>,
 }
 
-impl Table {
+impl DedupTable {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -133,8 +133,8 @@ impl Table {
         self.in_order().map(|in_order| in_order.len()).sum()
     }
 
-    /// Entries of a kind that are the holder's own.
-    pub(crate) fn len_of(&self, kind: Kind) -> usize {
+    /// The number of the holder's own entries of a kind.
+    pub(crate) fn len_of(&self, kind: EntryKind) -> usize {
         self.0.as_ref().map_or(0, |shelves| shelves.own[kind as usize].in_order.len())
     }
 
@@ -145,24 +145,24 @@ impl Table {
 
     /// The holder's own entry of a name.
     #[inline]
-    pub(crate) fn own(&self, kind: Kind, name: &[u8]) -> Option<&Entry> {
+    pub(crate) fn own(&self, kind: EntryKind, name: &[u8]) -> Option<&DedupEntry> {
         let shelf = &self.0.as_ref()?.own[kind as usize];
         shelf.in_order.get(shelf.versions.get(name)?).map(|(entry, _)| entry)
     }
 
-    /// What the holder's own entry of a name says.
+    /// The content of the holder's own entry of a name.
     #[inline]
-    pub(crate) fn said(&self, kind: Kind, name: &[u8]) -> Option<&Said> {
+    pub(crate) fn said(&self, kind: EntryKind, name: &[u8]) -> Option<&EntryBody> {
         self.own(kind, name).map(|entry| &entry.said)
     }
 
-    /// What the entries of a name that the holder absorbed say, with their writers.
+    /// The entries of a name that the holder absorbed, with their writers.
     #[inline]
     pub(crate) fn absorbed(
         &self,
-        kind: Kind,
+        kind: EntryKind,
         name: &[u8],
-    ) -> impl Iterator<Item = (ReplicaId, &Entry)> {
+    ) -> impl Iterator<Item = (ReplicaId, &DedupEntry)> {
         let shelf = self
             .0
             .as_ref()
@@ -176,9 +176,9 @@ impl Table {
         })
     }
 
-    /// Takes an entry unless a newer one of its name is held; the oldest of the holder's own of its
-    /// kind makes room. Absorbed ones are only dropped by [`trim`](Self::trim). O(log entries).
-    pub(crate) fn put(&mut self, entry: Entry, hash: u128, bounds: Bounds) -> Put {
+    /// Takes an entry unless a newer one of its name is held. The holder's oldest own entry of that
+    /// kind makes room. Absorbed entries are dropped only by [`trim`](Self::trim). O(log entries).
+    pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> Put {
         let shelves = self.0.get_or_insert_default();
         let kind = entry.said.kind();
         let (older, in_order) = match entry.source {
@@ -195,14 +195,14 @@ impl Table {
             shelves.own[kind as usize].rank(stood.map(|stood| stood.0.fresh), version, fresh);
         }
         if let Some((stood, stood_hash)) = same_version {
-            // Only a writer that breaks the rules gives two entries one version.
+            // Only a writer that breaks the rules gives one version to two entries.
             shelves.hash = shelves.hash.wrapping_sub(stood_hash);
             shelves.forget_name(&stood);
         }
         let max = match kind {
-            Kind::Client | Kind::Single => bounds.entries(),
-            Kind::TakenBack => bounds.taken_back(),
-            Kind::Forgotten => bounds.forgotten(),
+            EntryKind::Client | EntryKind::Single => bounds.entries(),
+            EntryKind::TakenBack => bounds.taken_back(),
+            EntryKind::Forgotten => bounds.forgotten(),
         };
         let own = &mut shelves.own[kind as usize];
         let forgotten = if is_own && own.in_order.len() > max { own.pop_oldest() } else { None };
@@ -214,16 +214,17 @@ impl Table {
         Put { taken: true, forgotten }
     }
 
-    /// Drops what was taken back of writers that are folded, and of the entries absorbed of them
-    /// all but the youngest [`DEDUP_ENTRIES_MAX`] of a kind. O(1) where there is nothing to drop,
+    /// Drops what was taken back on behalf of folded writers. Of the entries absorbed from them it
+    /// keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if there is nothing to drop,
     /// else O(entries).
-    pub(crate) fn trim(&mut self, bounds: Bounds, is_folded: impl Fn(ReplicaId) -> bool) {
+    pub(crate) fn trim(&mut self, bounds: DedupBounds, is_folded: impl Fn(ReplicaId) -> bool) {
         let Some(shelves) = &mut self.0 else { return };
-        let mut gone: Vec<Entry> = shelves.surplus(bounds, &is_folded).cloned().collect();
-        let settled =
-            |entry: &&(Entry, u128)| Entry::taken_back_from(&entry.0.name).is_none_or(&is_folded);
+        let mut gone: Vec<DedupEntry> = shelves.surplus(bounds, &is_folded).cloned().collect();
+        let settled = |entry: &&(DedupEntry, u128)| {
+            DedupEntry::taken_back_from(&entry.0.name).is_none_or(&is_folded)
+        };
         gone.extend(
-            shelves.own[Kind::TakenBack as usize]
+            shelves.own[EntryKind::TakenBack as usize]
                 .in_order
                 .values()
                 .filter(settled)
@@ -246,9 +247,9 @@ impl Table {
     /// The absorbed entries that [`trim`](Self::trim) would drop.
     pub(crate) fn surplus(
         &self,
-        bounds: Bounds,
+        bounds: DedupBounds,
         is_folded: impl Fn(ReplicaId) -> bool,
-    ) -> Vec<Entry> {
+    ) -> Vec<DedupEntry> {
         self.0.iter().flat_map(|shelves| shelves.surplus(bounds, &is_folded)).cloned().collect()
     }
 
@@ -264,7 +265,7 @@ impl Table {
     }
 
     /// The oldest entry above a version. O(log entries).
-    pub(crate) fn next_after(&self, after: Version) -> Option<&Entry> {
+    pub(crate) fn next_after(&self, after: Version) -> Option<&DedupEntry> {
         let next = |in_order: &'_ InOrder| {
             in_order
                 .range((Bound::Excluded(after), Bound::Unbounded))
@@ -279,13 +280,13 @@ impl Table {
     }
 
     /// The entries above a version, oldest first. O(changed log entries).
-    pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = &DedupEntry> {
         std::iter::successors(self.next_after(after), |entry| self.next_after(entry.version))
     }
 }
 
 impl Shelves {
-    fn forget_name(&mut self, entry: &Entry) {
+    fn forget_name(&mut self, entry: &DedupEntry) {
         let kind = entry.said.kind() as usize;
         match entry.source {
             None => drop(self.own[kind].versions.remove(&*entry.name)),
@@ -293,17 +294,17 @@ impl Shelves {
         }
     }
 
-    /// Absorbed entries of folded writers beyond the bound of a kind, and of all writers beyond the
-    /// bound of those, oldest first.
+    /// The absorbed entries beyond the bounds: that for folded writers, and that for all writers.
+    /// Oldest first.
     fn surplus(
         &self,
-        bounds: Bounds,
+        bounds: DedupBounds,
         is_folded: &impl Fn(ReplicaId) -> bool,
-    ) -> impl Iterator<Item = &Entry> {
+    ) -> impl Iterator<Item = &DedupEntry> {
         self.absorbed.iter().filter(move |shelf| shelf.in_order.len() > bounds.entries()).flat_map(
             move |shelf| {
-                let age = |entry: &Entry| entry.source.map_or(0, |source| source.age);
-                let mut all: Vec<&Entry> =
+                let age = |entry: &DedupEntry| entry.source.map_or(0, |source| source.age);
+                let mut all: Vec<&DedupEntry> =
                     shelf.in_order.values().map(|(entry, _)| entry).collect();
                 all.sort_unstable_by_key(|entry| (age(entry), std::cmp::Reverse(entry.version)));
                 let (mut folded, mut every) = (0, 0);
@@ -318,13 +319,12 @@ impl Shelves {
     }
 }
 
-/// The version of the older entry that a newer one replaces, if there is one; an error where what
-/// is held is as new.
+/// The version of the older entry that a new one replaces, if any. An error if the entry that is
+/// held is as new.
 type Older = Result<Option<Version>, ()>;
 
 impl Shelf {
-    /// Takes note of how fresh an entry is that was put, in place of one of its name that was this
-    /// fresh.
+    /// Notes how fresh a new entry is, and forgets how fresh the one was that it replaces.
     fn rank(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
         stood.and_then(|stood| self.older.remove(&stood));
         if fresh < version {
@@ -333,9 +333,8 @@ impl Shelf {
     }
 
     /// Removes the least fresh. O(log entries).
-    fn pop_oldest(&mut self) -> Option<(Entry, u128)> {
-        // An entry that is older than its version is found by that, and is older than all that come
-        // after its version.
+    fn pop_oldest(&mut self) -> Option<(DedupEntry, u128)> {
+        // An entry in `older` is older than all that come after its version.
         let first = self.in_order.first_key_value().map(|(version, _)| *version);
         match self
             .older
@@ -351,7 +350,7 @@ impl Shelf {
         }
     }
 
-    fn note(&mut self, entry: &Entry) -> (Older, &mut InOrder) {
+    fn note(&mut self, entry: &DedupEntry) -> (Older, &mut InOrder) {
         let older = match self.versions.get_mut(&*entry.name) {
             Some(held) if *held >= entry.version => Err(()),
             Some(held) => Ok(Some(std::mem::replace(held, entry.version))),
@@ -364,8 +363,8 @@ impl Shelf {
     }
 }
 
-impl Absorbed {
-    fn note(&mut self, entry: &Entry, source: ReplicaId) -> (Older, &mut InOrder) {
+impl AbsorbedShelf {
+    fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Older, &mut InOrder) {
         let sources = self.versions.entry(entry.name.clone()).or_default();
         let older = match sources.iter_mut().find(|(replica, _)| *replica == source) {
             Some((_, held)) if *held >= entry.version => Err(()),
@@ -391,32 +390,36 @@ impl Absorbed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dedup::entry::{Add, Single, Source};
+    use crate::dedup::entry::{Add, EntrySource, Single};
 
-    fn single(version: Version, name: &str) -> Entry {
-        let said = Said::Single(Single { add: Add { key: 0, amount: 1 }, taken_back: false });
-        Entry { version, fresh: version, name: name.as_bytes().into(), source: None, said }
+    fn single(version: Version, name: &str) -> DedupEntry {
+        let said = EntryBody::Single(Single { add: Add { key: 0, amount: 1 }, taken_back: false });
+        DedupEntry { version, fresh: version, name: name.as_bytes().into(), source: None, said }
     }
 
-    fn absorbed(version: Version, name: &str, node: u64, age: u64) -> Entry {
-        Entry {
-            source: Some(Source { replica: ReplicaId::new(node, 1), age }),
+    fn absorbed(version: Version, name: &str, node: u64, age: u64) -> DedupEntry {
+        DedupEntry {
+            source: Some(EntrySource { replica: ReplicaId::new(node, 1), age }),
             ..single(version, name)
         }
     }
 
-    fn names(table: &Table) -> Vec<String> {
+    fn names(table: &DedupTable) -> Vec<String> {
         table.since(0).map(|entry| String::from_utf8_lossy(&entry.name).into_owned()).collect()
     }
 
     #[test]
-    fn the_newest_are_kept_in_whatever_order_they_came() {
-        let (mut forth, mut back) = (Table::default(), Table::default());
+    fn newest_entries_are_kept_in_any_order() {
+        let (mut forth, mut back) = (DedupTable::default(), DedupTable::default());
         let count = DEDUP_ENTRIES_MAX as u64 + 5;
-        let put = |table: &mut Table, version: u64| {
+        let put = |table: &mut DedupTable, version: u64| {
             assert!(
                 table
-                    .put(single(version, &version.to_string()), version.into(), Bounds::default())
+                    .put(
+                        single(version, &version.to_string()),
+                        version.into(),
+                        DedupBounds::default()
+                    )
                     .taken
             )
         };
@@ -424,14 +427,18 @@ mod tests {
         (1..=count).rev().for_each(|version| put(&mut back, version));
         assert_eq!((forth.len(), back.len()), (DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MAX));
         assert_eq!(names(&forth), names(&back));
-        assert_eq!((forth.hash(), forth.said(Kind::Single, b"5").is_some()), (back.hash(), false));
+        assert_eq!(
+            (forth.hash(), forth.said(EntryKind::Single, b"5").is_some()),
+            (back.hash(), false)
+        );
     }
 
     #[test]
-    fn a_newer_entry_replaces_the_older_of_its_name() {
-        let mut table = Table::default();
-        let mut put =
-            |version, name, hash| table.put(single(version, name), hash, Bounds::default()).taken;
+    fn newer_entry_replaces_its_namesake() {
+        let mut table = DedupTable::default();
+        let mut put = |version, name, hash| {
+            table.put(single(version, name), hash, DedupBounds::default()).taken
+        };
         assert!(put(1, "a", 1) && put(2, "b", 2) && put(3, "a", 4));
         assert!(!put(1, "a", 1), "what is not newer is skipped");
         assert_eq!((names(&table), table.hash()), (vec!["b".to_owned(), "a".to_owned()], 6));
@@ -440,8 +447,8 @@ mod tests {
 
     #[test]
     fn taking_old_adds_back_displaces_no_newer_ones() {
-        let bounds = Bounds::of(4);
-        let taken = |version, name: &str, fresh| Entry { fresh, ..single(version, name) };
+        let bounds = DedupBounds::of(4);
+        let taken = |version, name: &str, fresh| DedupEntry { fresh, ..single(version, name) };
         let entries = [
             single(1, "a"),
             single(2, "b"),
@@ -453,8 +460,8 @@ mod tests {
             single(8, "f"),
         ];
         for drawn in 0..500 {
-            let mut table = Table::default();
-            let mut order: Vec<&Entry> = entries.iter().collect();
+            let mut table = DedupTable::default();
+            let mut order: Vec<&DedupEntry> = entries.iter().collect();
             fastrand::Rng::with_seed(drawn).shuffle(&mut order);
             order
                 .into_iter()
@@ -467,10 +474,10 @@ mod tests {
     }
 
     #[test]
-    fn absorbed_entries_displace_only_older_absorbed_ones_and_only_after_the_fold() {
-        let mut table = Table::default();
+    fn absorbed_entries_displace_older_ones_after_the_fold() {
+        let mut table = DedupTable::default();
         for at in 0..DEDUP_ENTRIES_MAX as u64 {
-            table.put(single(at + 1, &at.to_string()), 1, Bounds::default());
+            table.put(single(at + 1, &at.to_string()), 1, DedupBounds::default());
         }
         let first = table.len() as u64 + 1;
         // The first writer's are the older ones; every age comes twice, once of each writer.
@@ -481,22 +488,22 @@ mod tests {
                     .put(
                         absorbed(first + at, &format!("of {node}: {at}"), node, at / 2 + 5 * node),
                         1,
-                        Bounds::default()
+                        DedupBounds::default()
                     )
                     .forgotten,
                 None
             );
         }
-        table.trim(Bounds::default(), |_| false);
+        table.trim(DedupBounds::default(), |_| false);
         assert_eq!(
             (table.len(), table.hash()),
             (3 * DEDUP_ENTRIES_MAX, 3 * DEDUP_ENTRIES_MAX as u128)
         );
-        table.trim(Bounds::default(), |replica| replica.node == 1);
+        table.trim(DedupBounds::default(), |replica| replica.node == 1);
         assert_eq!(table.len(), 3 * DEDUP_ENTRIES_MAX);
-        table.trim(Bounds::default(), |_| true);
+        table.trim(DedupBounds::default(), |_| true);
         assert_eq!(
-            (table.len(), table.len_of(Kind::Single), table.hash()),
+            (table.len(), table.len_of(EntryKind::Single), table.hash()),
             (2 * DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MAX, 2 * DEDUP_ENTRIES_MAX as u128)
         );
         let ages: Vec<u64> = table
@@ -508,9 +515,11 @@ mod tests {
                 && ages.iter().all(|age| *age < DEDUP_ENTRIES_MAX as u64 / 2 + 8)
         );
         let name = |at: u64| format!("of {}: {at}", 1 + at % 2);
-        assert_eq!(table.absorbed(Kind::Single, name(0).as_bytes()).count(), 1);
+        assert_eq!(table.absorbed(EntryKind::Single, name(0).as_bytes()).count(), 1);
         assert_eq!(
-            table.absorbed(Kind::Single, name(2 * DEDUP_ENTRIES_MAX as u64 - 1).as_bytes()).count(),
+            table
+                .absorbed(EntryKind::Single, name(2 * DEDUP_ENTRIES_MAX as u64 - 1).as_bytes())
+                .count(),
             0
         );
     }

@@ -1,7 +1,5 @@
-//! What a cell has taken over from incarnations that ended: a tree of their frozen amounts, held
+//! The amounts that a cell has absorbed from incarnations that ended: a tree of frozen cells, held
 //! flat.
-
-use std::vec::Vec;
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
@@ -11,49 +9,50 @@ use crate::replica_id::ReplicaId;
 
 /// The frozen cell of one incarnation that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Absorbed {
+pub(crate) struct AbsorbedCell {
     pub(crate) replica: ReplicaId,
-    /// At which of its own versions it took over what lies below it; 0 where nothing does.
+    /// The version at which this cell absorbed those below it; 0 if there are none.
     pub(crate) absorbed_at: Version,
-    /// Its own amounts, without those of the items below it.
+    /// Its own amounts, without those below it.
     pub(crate) amounts: Amounts,
-    /// How many of the items after it are what it had taken over itself.
+    /// How many of the cells after it are below it: it had absorbed them itself.
     pub(crate) below: u32,
 }
 
-/// AbsorbedTree in preorder: each is followed by those below it. Their amounts sum to 2^62 at most.
+/// Absorbed cells in preorder: each is followed by those below it. Their amounts sum to at most
+/// 2^62.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct AbsorbedTree(Vec<Absorbed>);
+pub(crate) struct AbsorbedTree(Vec<AbsorbedCell>);
 
-/// The fewest bytes of an item: an id, a version, two amounts, a count.
-const ITEM_BYTES_MIN: usize = ReplicaId::BYTES + 4;
+/// The fewest bytes of one absorbed cell: an id, a version, two amounts, a count.
+const ABSORBED_BYTES_MIN: usize = ReplicaId::BYTES + 4;
 
 impl AbsorbedTree {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Every item, those below others too.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Absorbed> {
+    /// Every cell, including those below others.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AbsorbedCell> {
         self.0.iter()
     }
 
-    /// The amounts of all items.
+    /// The sum over all cells.
     pub(crate) fn total(&self) -> Amounts {
         sum(&self.0)
     }
 
-    /// Each item with its amounts and those of all below it.
-    pub(crate) fn totals(&self) -> impl Iterator<Item = (&Absorbed, Amounts)> {
+    /// Each cell with the sum of its amounts and of all below it.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = (&AbsorbedCell, Amounts)> {
         self.0
             .iter()
             .enumerate()
             .map(|(at, item)| (item, sum(&self.0[at..=at + item.below as usize])))
     }
 
-    /// Takes over a whole cell: its amounts, and below them what it had taken over.
+    /// Absorbs a whole cell, and below it the cells that it had absorbed.
     ///
-    /// Returns false, and takes nothing, where the sum would pass 2^62.
+    /// Returns false, and absorbs nothing, if the sum would pass 2^62.
     pub(crate) fn take(
         &mut self,
         replica: ReplicaId,
@@ -65,16 +64,17 @@ impl AbsorbedTree {
         if all.increments > CELL_MAX || all.decrements > CELL_MAX {
             return false;
         }
-        self.0.push(Absorbed { replica, absorbed_at, amounts, below: below.0.len() as u32 });
+        self.0.push(AbsorbedCell { replica, absorbed_at, amounts, below: below.0.len() as u32 });
         self.0.extend_from_slice(&below.0);
         true
     }
 
-    /// The sum over the topmost items of what `baseline` says of each: of the item, its total, and
-    /// the same sum over those directly below it; never more of an item than its total.
+    /// The sum of the baselines of the topmost cells, none of which exceeds its cell's total.
+    /// `baseline` computes one from the cell, its total, and the sum of the baselines directly
+    /// below it.
     pub(crate) fn baselines(
         &self,
-        baseline: impl Fn(&Absorbed, Amounts, Option<Amounts>) -> Amounts,
+        baseline: impl Fn(&AbsorbedCell, Amounts, Option<Amounts>) -> Amounts,
     ) -> Amounts {
         let mut baselines = vec![Amounts::default(); self.0.len()];
         for at in (0..self.0.len()).rev() {
@@ -113,9 +113,9 @@ impl AbsorbedTree {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let count = reader.count(ITEM_BYTES_MIN)?;
-        let mut items: Vec<Absorbed> = Vec::with_capacity(count);
-        // Where each subtree that is not over yet ends.
+        let count = reader.count(ABSORBED_BYTES_MIN)?;
+        let mut items: Vec<AbsorbedCell> = Vec::with_capacity(count);
+        // The ends of the subtrees that are not over yet.
         let mut ends = vec![count];
         let mut total = Amounts::default();
         for at in 0..count {
@@ -129,18 +129,16 @@ impl AbsorbedTree {
             total = total.plus(amounts);
             let room = ends.last().map_or(0, |&end| end - at - 1);
             if below > room as u64 || total.increments > CELL_MAX || total.decrements > CELL_MAX {
-                return Err(DecodeError::Invalid(
-                    "items lie within each other and sum to at most 2^62",
-                ));
+                return Err(DecodeError::Invalid("absorbed cells nest and sum to at most 2^62"));
             }
             ends.push(at + 1 + below as usize);
-            items.push(Absorbed { replica, absorbed_at, amounts, below: below as u32 });
+            items.push(AbsorbedCell { replica, absorbed_at, amounts, below: below as u32 });
         }
         Ok(Self(items))
     }
 }
 
-fn sum(items: &[Absorbed]) -> Amounts {
+fn sum(items: &[AbsorbedCell]) -> Amounts {
     items.iter().fold(Amounts::default(), |sum, item| sum.plus(item.amounts))
 }
 
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn baselines_are_handed_up_the_tree() {
+    fn baselines_add_up_the_tree() {
         let baseline = tree().baselines(|item, total, below| match below {
             Some(below) => below.plus(amounts(item.absorbed_at)),
             None => total,
@@ -184,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_nest_or_passes_the_bound_is_refused() {
+    fn bad_nesting_and_overflow_are_refused() {
         for at in 0..4 {
             let mut broken = tree();
             broken.0[at].below += 4;

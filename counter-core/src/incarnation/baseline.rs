@@ -1,14 +1,12 @@
-//! What counts at one key: of each writer what lies above the most that was cleared of it, and
-//! nobody who was taken over.
+//! The value of one key: each writer's total minus the largest reset of it, skipping absorbed
+//! writers.
 //!
-//! A cell that has taken over others (retirement) counts with them, and they no longer count by
-//! themselves where that cell is held. A reset names the version of each cell that it saw, so it is
-//! known in which coordinates it speaks: of a cell that took over others later, it means the
-//! writer's own amounts, and what was cleared of the others comes on top; of one that had taken
-//! them over, it means the sum.
+//! A cell that has absorbed others counts with them, and where it is held they no longer count on
+//! their own. A reset names the version of each cell that it saw, which tells how to read its
+//! amount. For a cell that absorbed others later, the amount means the writer's own amounts, and
+//! the resets of the others come on top. For one that had absorbed them already, it means the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::vec::Vec;
 
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::{Cleared, Extra};
@@ -17,31 +15,31 @@ use crate::replica_id::ReplicaId;
 
 /// One held cell of the key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held<'a> {
+pub(crate) struct HeldCell<'a> {
     pub(crate) replica: ReplicaId,
     pub(crate) version: Version,
     pub(crate) amounts: Amounts,
     pub(crate) extra: Option<&'a Extra>,
 }
 
-impl Held<'_> {
-    /// The cell's own amounts and all that it has taken over.
+impl HeldCell<'_> {
+    /// The cell's own amounts and all that it has absorbed.
     pub(crate) fn total(&self) -> Amounts {
         self.extra.map_or(self.amounts, |extra| self.amounts.plus(extra.absorbed.total()))
     }
 }
 
-/// All that cells of one key say of each other.
+/// Everything that the cells of one key say about each other.
 #[derive(Debug, Default)]
 pub(crate) struct Baselines {
     cleared: BTreeMap<ReplicaId, Vec<Cleared>>,
-    /// Those that some cell has taken over.
+    /// The replicas that some cell has absorbed.
     taken: BTreeSet<ReplicaId>,
 }
 
 impl Baselines {
     /// O(extras of all cells).
-    pub(crate) fn of<'a>(cells: impl Iterator<Item = Held<'a>>) -> Self {
+    pub(crate) fn of<'a>(cells: impl Iterator<Item = HeldCell<'a>>) -> Self {
         let mut baselines = Self::default();
         for extra in cells.filter_map(|held| held.extra) {
             for &(replica, cleared) in &extra.cleared {
@@ -52,13 +50,13 @@ impl Baselines {
         baselines
     }
 
-    /// Whether the replica's own cell no longer counts: a held cell has taken it over.
+    /// True if the replica's own cell no longer counts: a held cell has absorbed it.
     pub(crate) fn is_taken(&self, replica: ReplicaId) -> bool {
         self.taken.contains(&replica)
     }
 
-    /// What was cleared of a cell, as a part of its total.
-    pub(crate) fn of_cell(&self, held: &Held<'_>) -> Amounts {
+    /// The reset baseline of a cell, as a part of its total.
+    pub(crate) fn of_cell(&self, held: &HeldCell<'_>) -> Amounts {
         let total = held.total();
         let absorbed = held.extra.filter(|extra| !extra.absorbed.is_empty());
         let below = absorbed.map(|extra| (extra.absorbed_at, self.of_items(extra)));
@@ -67,7 +65,7 @@ impl Baselines {
 
     fn of_items(&self, extra: &Extra) -> Amounts {
         extra.absorbed.baselines(|item, total, below| {
-            // An item is its writer's last state: nobody has seen a later one.
+            // An absorbed cell is its writer's last state: nobody has seen a later one.
             self.baseline(
                 item.replica,
                 Version::MAX,
@@ -77,13 +75,13 @@ impl Baselines {
         })
     }
 
-    /// What a cell counts; None where it was taken over.
-    pub(crate) fn share(&self, held: &Held<'_>) -> Option<Amounts> {
+    /// The amounts that a cell counts; None if it was absorbed.
+    pub(crate) fn share(&self, held: &HeldCell<'_>) -> Option<Amounts> {
         (!self.is_taken(held.replica)).then(|| held.total().above(self.of_cell(held)))
     }
 
-    /// The baseline of a cell that is held at `version`; `below` is when it took over others, and
-    /// the sum of their baselines.
+    /// The baseline of a cell that is held at `version`. `below` is the version at which it
+    /// absorbed others, and the sum of their baselines.
     fn baseline(
         &self,
         replica: ReplicaId,
@@ -93,7 +91,7 @@ impl Baselines {
     ) -> Amounts {
         let cleared = self.cleared.get(&replica).map_or(&[][..], Vec::as_slice);
         if cleared.iter().any(|seen| seen.version > version) {
-            // Whoever cleared that saw a later state: all that is held here lies before it.
+            // That reset saw a later state, so everything held here lies before it.
             return total;
         }
         let most = |seen: &mut dyn Iterator<Item = &Cleared>| {
@@ -106,15 +104,17 @@ impl Baselines {
     }
 }
 
-/// What a reset that sees these cells clears: each counted cell's total, and each item's, since
-/// others may still count it by itself.
-pub(crate) fn seen<'a>(cells: impl Iterator<Item = Held<'a>> + Clone) -> Vec<(ReplicaId, Cleared)> {
+/// The amounts that a reset clears if it sees these cells: the total of each cell that counts, and
+/// of each absorbed cell, since other replicas may still count that on its own.
+pub(crate) fn seen<'a>(
+    cells: impl Iterator<Item = HeldCell<'a>> + Clone,
+) -> Vec<(ReplicaId, Cleared)> {
     let baselines = Baselines::of(cells.clone());
     let mut seen = Vec::new();
     for held in cells.filter(|held| !baselines.is_taken(held.replica)) {
         seen.push((held.replica, Cleared { version: held.version, amounts: held.total() }));
         let absorbed = held.extra.into_iter().flat_map(|extra| extra.absorbed.totals());
-        // Its last version is not known here; that it took over what lies below it, is.
+        // Its last version is unknown here. That it had absorbed those below it is known.
         seen.extend(absorbed.map(|(item, total)| {
             (item.replica, Cleared { version: item.absorbed_at, amounts: total })
         }));
@@ -135,7 +135,7 @@ mod tests {
         Amounts { increments, decrements: 0 }
     }
 
-    /// The successor's cell with 2 of its own, which took over 6 of the dead one at version 4.
+    /// The successor's cell: 2 of its own, and 6 of the dead one that it absorbed at version 4.
     fn successor() -> Extra {
         let mut absorbed = AbsorbedTree::default();
         assert!(absorbed.take(DEAD, 0, amounts(6), &AbsorbedTree::default()));
@@ -150,13 +150,18 @@ mod tests {
         extra
     }
 
-    /// What is left at a replica that holds the successor's cell at version 5 and a reset.
+    /// The value at a replica that holds the successor's cell at version 5 and a reset.
     fn left(entries: &[(ReplicaId, Version, u64)]) -> u64 {
         let (absorbed, reset) = (successor(), cleared(entries));
         let cells = [
-            Held { replica: DEAD, version: 9, amounts: amounts(6), extra: None },
-            Held { replica: SUCCESSOR, version: 5, amounts: amounts(2), extra: Some(&absorbed) },
-            Held { replica: RESETTER, version: 1, amounts: amounts(0), extra: Some(&reset) },
+            HeldCell { replica: DEAD, version: 9, amounts: amounts(6), extra: None },
+            HeldCell {
+                replica: SUCCESSOR,
+                version: 5,
+                amounts: amounts(2),
+                extra: Some(&absorbed),
+            },
+            HeldCell { replica: RESETTER, version: 1, amounts: amounts(0), extra: Some(&reset) },
         ];
         let baselines = Baselines::of(cells.iter().copied());
         assert_eq!(baselines.share(&cells[0]), None, "it was taken over");
@@ -164,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_from_before_the_absorption_means_own_amounts_and_the_items_come_on_top() {
+    fn reset_before_absorption_means_own_amounts() {
         assert_eq!(left(&[]), 8);
         assert_eq!(left(&[(SUCCESSOR, 3, 2)]), 6);
         assert_eq!(left(&[(SUCCESSOR, 3, 2), (DEAD, 7, 5)]), 1);
     }
 
     #[test]
-    fn a_reset_from_after_the_absorption_means_the_sum() {
+    fn reset_after_absorption_means_the_sum() {
         assert_eq!(left(&[(SUCCESSOR, 4, 7)]), 1);
         assert_eq!(
             left(&[(SUCCESSOR, 4, 7), (DEAD, 0, 6)]),
@@ -181,22 +186,27 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_that_saw_a_later_version_clears_the_whole_cell() {
+    fn reset_of_a_later_version_clears_the_cell() {
         assert_eq!(left(&[(SUCCESSOR, 6, 1)]), 0);
     }
 
     #[test]
-    fn a_baseline_is_never_more_than_what_is_there() {
+    fn baseline_never_exceeds_the_total() {
         assert_eq!(left(&[(SUCCESSOR, 3, u64::MAX), (DEAD, 1, u64::MAX)]), 0);
         assert_eq!(left(&[(DEAD, 1, u64::MAX)]), 2);
     }
 
     #[test]
-    fn a_reset_names_each_counted_cell_with_its_total_and_each_item() {
+    fn reset_names_every_counted_and_absorbed_cell() {
         let absorbed = successor();
         let cells = [
-            Held { replica: DEAD, version: 9, amounts: amounts(6), extra: None },
-            Held { replica: SUCCESSOR, version: 5, amounts: amounts(2), extra: Some(&absorbed) },
+            HeldCell { replica: DEAD, version: 9, amounts: amounts(6), extra: None },
+            HeldCell {
+                replica: SUCCESSOR,
+                version: 5,
+                amounts: amounts(2),
+                extra: Some(&absorbed),
+            },
         ];
         let names: Vec<_> = seen(cells.iter().copied())
             .into_iter()

@@ -1,9 +1,9 @@
-//! The replica record: facts about one writer, once, instead of in every key's cell.
+//! The replica record: facts about one writer, held once instead of in every cell.
 
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
-use crate::lattice::keys::names::NAME_BYTES_MAX;
+use crate::lattice::keys::names::READ_NAME_BYTES_MAX;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -15,48 +15,50 @@ const FIELD_ABSORBING: u64 = 13;
 const FIELD_LEFT: u64 = 14;
 const FIELD_FOLDED_LOWER: u64 = 20;
 
-/// Bytes of one node in the field of folded nodes: its number and the upper half of its latest
-/// folded incarnation.
+/// Bytes of one folded node: its number, and the upper half of its latest folded incarnation.
 const FOLDED_BYTES: usize = 12;
-/// Bytes of one node in the field of lower halves, which earlier releases do not write.
+/// Bytes of one lower half, which earlier releases do not write.
 const LOWER_BYTES: usize = 4;
 
-/// What a replica says of itself. It has a version in its writer's sequence, as a cell has.
+/// A replica's statement about itself. It has a version in its writer's sequence, as a cell has.
+///
+/// Only its own replica changes it. It is replaced whole, and the order of its fields decides which of
+/// two records with one version is the greater.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
-    /// The writer's sequence number of this state of the record.
+    /// The writer's version of this record.
     pub version: Version,
-    /// Where the replica runs.
+    /// The region in which the replica runs.
     pub region: String,
-    /// Incarnations that ended and whose successor this replica is or offers to be, in the order of
-    /// ids.
-    pub(crate) claims: Vec<ReplicaId>,
-    /// By node, ascending: the incarnations that this replica has made its own, or has that on
-    /// record from those whose successor it is.
-    pub(crate) folded: Vec<Folded>,
-    /// Whether some of its cells still hold as items what was folded: so long, what was cleared of
-    /// these counts.
-    pub(crate) rebasing: bool,
-    /// Incarnations of which it has begun to take over cells, in the order of ids: from then on
-    /// nobody else answers for them while it incarnations.
-    pub(crate) absorbing: Vec<ReplicaId>,
-    /// The replica's last statement: it writes nothing after this record, and this is all that it
-    /// held then, itself included. Ascending; empty while it has not left.
-    pub(crate) left: Vec<(ReplicaId, Version)>,
+    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
+    /// of ids.
+    claims: Vec<ReplicaId>,
+    /// By node, ascending: the incarnations that this replica has folded, and those that its own
+    /// predecessors had.
+    folded: Vec<Folded>,
+    /// True while some of its cells still hold absorbed amounts of folded incarnations. Until then
+    /// resets of these still count.
+    rebasing: bool,
+    /// The incarnations that it has begun to absorb, in the order of ids. From then on nobody else
+    /// answers for them while it runs.
+    absorbing: Vec<ReplicaId>,
+    /// The replica's last statement: all that it held at its end, itself included. It writes
+    /// nothing after this record. Ascending; empty while it has not left.
+    left: Vec<(ReplicaId, Version)>,
     /// Fields that this release does not know, kept byte for byte.
-    pub(crate) unknown: Fields,
+    unknown: Fields,
 }
 
-/// The incarnations of one node up to one of them: all were folded, whoever still holds cells of
-/// them forgets these.
+/// The incarnations of one node up to one of them. All were folded, and a replica that still holds
+/// cells of them forgets these.
 ///
-/// Earlier releases keep the upper half of the incarnation alone, so a node's next incarnation must
-/// differ in it; [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a disk
-/// and its clone, may have that half in common.
+/// Earlier releases keep only the upper half of the incarnation, so a node's next incarnation must
+/// differ in it, as [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a
+/// disk and its clone, may share that half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Folded {
     pub(crate) node: u64,
-    /// The incarnation of the latest one.
+    /// The latest incarnation.
     pub(crate) upto: u64,
 }
 
@@ -71,48 +73,58 @@ impl Folded {
 }
 
 impl Record {
-    /// The record of a replica in `region`.
-    pub(crate) fn new(version: Version, region: &str) -> Self {
-        Self { version, region: region.into(), ..Self::default() }
-    }
-
-    /// The incarnations that ended and whose successor this replica is, or offers to be; in the
-    /// order of ids.
+    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
+    /// of ids.
     pub fn claims(&self) -> &[ReplicaId] {
         &self.claims
     }
 
-    /// What it claims, and what it has begun to take over because one of those claimed it.
+    /// The incarnations that it claims, and those that it has begun to absorb because one of these
+    /// claimed them.
     pub(crate) fn claims_and_absorbs(&self) -> impl Iterator<Item = ReplicaId> {
         self.claims.iter().chain(&self.absorbing).copied()
     }
 
-    /// Whether it has left: it writes nothing after this record.
+    /// True if the replica has left: it writes nothing after this record.
     pub fn has_left(&self) -> bool {
         !self.left.is_empty()
     }
 
-    /// All that a replica that left held at its end, by writer; empty where it has not left.
+    /// The versions that a replica that left held at its end; empty if it has not left.
     pub fn final_versions(&self) -> &[(ReplicaId, Version)] {
         &self.left
     }
 
-    /// Whether it has begun to absorb incarnations, or has not yet made all that it folded its own.
+    /// True if it has begun to absorb incarnations, or has not yet rebased all that it folded.
     pub fn is_absorbing(&self) -> bool {
         !self.absorbing.is_empty() || self.rebasing
     }
 
-    /// Of how many nodes it has on record that lives of theirs were folded.
+    /// The number of nodes whose incarnations it has folded.
     pub fn folded_count(&self) -> usize {
         self.folded.len()
     }
 
-    /// Whether it says anything of incarnations that ended.
+    /// True if it says anything about incarnations that ended.
     pub(crate) fn speaks_of_incarnations(&self) -> bool {
         !self.claims.is_empty()
             || !self.folded.is_empty()
             || self.rebasing
             || !self.absorbing.is_empty()
+    }
+
+    pub(crate) fn absorbing(&self) -> &[ReplicaId] {
+        &self.absorbing
+    }
+
+    /// By node, ascending: the incarnations that it has folded.
+    pub(crate) fn folds(&self) -> &[Folded] {
+        &self.folded
+    }
+
+    /// True while it has not rebased everything that it folded.
+    pub(crate) fn is_rebasing(&self) -> bool {
+        self.rebasing
     }
 
     pub(crate) fn claim(&mut self, ended: ReplicaId) {
@@ -121,20 +133,52 @@ impl Record {
         }
     }
 
-    /// What a last statement says of one replica it says of another.
+    /// Writes `to` wherever the last statement names `from`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.left.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
         self.left.sort_unstable();
     }
 
-    pub(crate) fn fold(&mut self, folded: Folded) {
+    /// Begins to absorb `incarnations`, which had folded others themselves.
+    pub(crate) fn begin_absorbing(
+        &mut self,
+        incarnations: Vec<ReplicaId>,
+        inherited: impl IntoIterator<Item = Folded>,
+    ) {
+        self.absorbing = incarnations;
+        inherited.into_iter().for_each(|folded| self.add_fold(folded));
+    }
+
+    /// Folds `incarnations`, which it has absorbed. Rebasing begins.
+    pub(crate) fn fold(&mut self, incarnations: &[ReplicaId]) {
+        self.drop_claims(incarnations);
+        incarnations.iter().for_each(|&incarnation| self.add_fold(Folded::of(incarnation)));
+        self.absorbing.clear();
+        self.rebasing = true;
+    }
+
+    fn add_fold(&mut self, folded: Folded) {
         match self.folded.binary_search_by_key(&folded.node, |entry| entry.node) {
             Ok(at) => self.folded[at].upto = self.folded[at].upto.max(folded.upto),
             Err(at) => self.folded.insert(at, folded),
         }
     }
 
-    /// All but the version.
+    pub(crate) fn end_rebasing(&mut self) {
+        self.rebasing = false;
+    }
+
+    /// Drops the claims of these incarnations, which are ascending.
+    pub(crate) fn drop_claims(&mut self, incarnations: &[ReplicaId]) {
+        self.claims.retain(|claimed| incarnations.binary_search(claimed).is_err());
+    }
+
+    /// Makes this the last statement of a replica that holds these versions.
+    pub(crate) fn leave(&mut self, held: impl Iterator<Item = (ReplicaId, Version)>) {
+        self.left = held.collect();
+    }
+
+    /// Writes everything but the version.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut fields = self.unknown.clone();
         fields.set(FIELD_REGION, self.region.as_bytes().to_vec());
@@ -172,7 +216,7 @@ impl Record {
         fields.write(out);
     }
 
-    /// No encoding of this record is longer.
+    /// An upper bound on its encoded bytes.
     pub(crate) fn bytes_max(&self) -> usize {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
@@ -199,11 +243,11 @@ impl Record {
             unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
         let rebasing = match unknown.take(FIELD_REBASING) {
             Some(bytes) if !bytes.is_empty() => {
-                return Err(DecodeError::Invalid("that a replica rebases is said without bytes"));
+                return Err(DecodeError::Invalid("the field for rebasing has no bytes"));
             }
             said => said.is_some(),
         };
-        match region.len() <= NAME_BYTES_MAX {
+        match region.len() <= READ_NAME_BYTES_MAX {
             true => {
                 Ok(Self { version, region, claims, folded, rebasing, absorbing, left, unknown })
             }
@@ -212,7 +256,7 @@ impl Record {
     }
 }
 
-/// A field that is there holds something, its entries ascend.
+/// Ids that ascend. A field that is present is not empty.
 fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut incarnations = Vec::with_capacity(bytes.len() / ReplicaId::BYTES);
@@ -221,13 +265,11 @@ fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     }
     match !incarnations.is_empty() && incarnations.is_sorted_by(|a, b| a < b) {
         true => Ok(incarnations),
-        false => {
-            Err(DecodeError::Invalid("incarnations ascend, and are left out where there are none"))
-        }
+        false => Err(DecodeError::Invalid("incarnations ascend, and their field is not empty")),
     }
 }
 
-/// A version vector: writers ascend, no version is 0, and one is there.
+/// A version vector: writers ascend, no version is 0, and there is at least one.
 fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut versions = Vec::with_capacity(bytes.len() / (ReplicaId::BYTES + 1));
@@ -249,7 +291,7 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     while reader.left() > 0 {
         let entry = reader.take(FOLDED_BYTES)?;
         let number = entry.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
-        // All that have this upper half, unless the lower one follows.
+        // Every incarnation with this upper half, unless the lower half follows.
         folded.push(Folded {
             node: (number >> 32) as u64,
             upto: (number as u64) << 32 | u64::from(u32::MAX),
@@ -257,9 +299,7 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     }
     match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
         true => Ok(folded),
-        false => {
-            Err(DecodeError::Invalid("folded nodes ascend, and are left out where there are none"))
-        }
+        false => Err(DecodeError::Invalid("folded nodes ascend, and their field is not empty")),
     }
 }
 
@@ -272,7 +312,7 @@ fn read_lower_halves(bytes: &[u8], folded: &mut [Folded]) -> Result<(), DecodeEr
     if bytes.len() != folded.len() * LOWER_BYTES || halves().all(|half| half == u64::from(u32::MAX))
     {
         return Err(DecodeError::Invalid(
-            "each folded node has a lower half, and they are left out where all are the greatest",
+            "each folded node has a lower half, and the field is left out if all are the greatest",
         ));
     }
     for (entry, half) in folded.iter_mut().zip(halves()) {
@@ -292,7 +332,7 @@ mod tests {
     #[test]
     fn last_statement_reads_back() {
         let left = vec![(ReplicaId::new(1, 5), 300), (ReplicaId::new(2, 6), 1)];
-        let record = Record { left, ..Record::new(7, "ord") };
+        let record = Record { version: 7, region: "ord".into(), left, ..Record::default() };
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         assert_eq!(read(&bytes), Ok(record.clone()));

@@ -1,26 +1,23 @@
-//! A successor at work on incarnations that ended: absorb, fold, rebase, in steps of as many bytes
-//! as the caller allows.
+//! The work of a successor on incarnations that ended: absorb, fold, rebase, in steps of as many
+//! bytes as the caller allows.
 
-use std::vec::Vec;
-
-use crate::error::AddError;
-use crate::incarnation::record::Folded;
+use crate::error::WriteError;
 use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
-/// One round of a successor: the incarnations that it takes over together, and how far it is.
+/// One round of a successor: the incarnations that it absorbs together, and its progress.
 ///
-/// 1. [`Replica::absorb`] when every enrolled replica knows all claims and all that they hold of
-///    these incarnations is held here: then the incarnations are final. Cell by cell, what they
-///    counted becomes part of the successor's cell; whoever holds that cell stops counting theirs.
-/// 2. [`Replica::fold`] when every enrolled replica holds all of the absorption: the incarnations
+/// 1. [`Replica::absorb`] once every enrolled replica knows all claims, and everything they hold of
+///    these incarnations is held here: then the incarnations are final. Cell by cell, their amounts
+///    become part of the successor's cell. A replica that holds that cell stops counting theirs.
+/// 2. [`Replica::fold`] once every enrolled replica holds all of the absorption: the incarnations
 ///    are forgotten everywhere.
-/// 3. [`Replica::rebase`] at once after it: what was taken over becomes the successor's own
-///    amounts, and its cells are as small as any.
+/// 3. [`Replica::rebase`] right after it: the absorbed amounts become the successor's own, and its
+///    cells are as small as any.
 ///
 /// # Examples
-/// Alone, everybody agrees at once; with others, the caller waits for their digests before each
+/// A replica alone needs no agreement. With others, the caller waits for their digests before each
 /// step.
 /// ```
 /// use counter_core::{Replica, ReplicaId};
@@ -41,28 +38,28 @@ pub struct Inheritance {
     successor: ReplicaId,
     /// Ascending.
     incarnations: Vec<ReplicaId>,
-    /// Whose dedup entries are next, by index into `incarnations`, and after which version.
+    /// The next dedup entry: an index into `incarnations`, and the version that it follows.
     next_entry: (usize, Version),
-    /// Whose cells are next, by index into `incarnations`, and which.
+    /// The next cell: an index into `incarnations`, and its slot.
     next: (usize, u32),
-    /// Entries with an add that is to be taken back, by incarnation and version. Such adds come
-    /// after the cells, the last entry first.
+    /// Entries with an add that must be taken back, by incarnation and version. They come after the
+    /// cells, the last entry first.
     doubled: Vec<(ReplicaId, Version)>,
-    /// The own version after which the round took over its first cell; None before.
+    /// The own version after which the round absorbed its first cell; None before.
     begun: Option<Version>,
-    /// The own version that holds all of the absorption, once it is complete.
+    /// The own version that completes the absorption; None before.
     absorbed: Option<Version>,
     folded: bool,
 }
 
 impl Inheritance {
-    /// The incarnations that are taken over, in the order of ids.
+    /// The incarnations of this round, in the order of ids.
     pub fn incarnations(&self) -> &[ReplicaId] {
         &self.incarnations
     }
 
-    /// Whether it is on record that these incarnations are being absorbed: from then on nothing
-    /// changes who does.
+    /// True once the record says that these incarnations are being absorbed. From then on no other
+    /// replica may absorb them.
     pub fn has_begun(&self) -> bool {
         self.begun.is_some()
     }
@@ -72,20 +69,22 @@ impl Inheritance {
         self.absorbed
     }
 
-    /// Whether the incarnations are folded: what is left is to rebase the own cells.
+    /// True once the incarnations are folded. Only rebasing is left.
     pub fn is_folded(&self) -> bool {
         self.folded
     }
 }
 
 impl Replica {
-    /// Claims an incarnation that ended: from now on nobody who knows of it listens to that
-    /// incarnation, and this replica offers to be its successor. Returns the version of the change;
-    /// None where the incarnation is this one, is claimed by this one, is folded or has a
-    /// successor, or where this replica has left.
+    /// Claims an incarnation that ended: this replica offers to be its successor, and a replica
+    /// that knows of the claim takes nothing more from that incarnation itself.
+    ///
+    /// Returns the version of the change. None if the incarnation is this one, is claimed by this
+    /// one, is folded or has a successor, or if this replica has left.
     pub fn claim(&mut self, ended: ReplicaId) -> Option<Version> {
         let id = self.id();
-        let claims_it = self.map().record(id).is_some_and(|record| record.claims.contains(&ended));
+        let claims_it =
+            self.map().record(id).is_some_and(|record| record.claims().contains(&ended));
         let answered =
             claims_it || self.map().is_folded(ended) || self.map().successor_of(ended).is_some();
         if ended == id || answered || self.has_left() {
@@ -95,9 +94,9 @@ impl Replica {
         }
     }
 
-    /// Writes the last statement: all that is held now, this very change included. From then on
-    /// this replica writes nothing more: not a flush, a reset or a claim, and no add is taken back.
-    /// Returns the version of the change; None where it has left before.
+    /// Writes the last statement: all that is held now, this very change included. After that this
+    /// replica writes nothing: no flush, reset or claim, and it takes no add back. Returns the
+    /// version of the change; None if it has left before.
     ///
     /// # Complexity
     /// O(writers), and as many bytes in the record.
@@ -107,18 +106,18 @@ impl Replica {
         }
         let (id, mut held) = (self.id(), self.map().version_vector());
         held.raise(id, self.version() + 1);
-        self.map_mut().change_record(id, |record| record.left = held.iter().collect())
+        self.map_mut().change_record(id, |record| record.leave(held.iter()))
     }
 
-    /// Whether this replica has written its last statement.
+    /// True if this replica has written its last statement.
     pub fn has_left(&self) -> bool {
         self.map().has_left(self.id())
     }
 
-    /// What to work on next: the round under way once it has begun to absorb, else what this
-    /// replica is the successor of *now*, since another's claim may have become known. None where
-    /// there is nothing. To be asked before each step. What was under way as another writer is
-    /// dropped.
+    /// The work to do next: the round under way if it has begun to absorb, else a new round for the
+    /// incarnations whose successor this replica is *now*, since another claim may have become
+    /// known. None if there is nothing to do. To be called before each step. A round that was begun
+    /// as another writer is dropped.
     pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
         let successor = self.id();
         under_way.filter(|work| work.begun.is_some() && work.successor == successor).or_else(|| {
@@ -136,15 +135,19 @@ impl Replica {
         })
     }
 
-    /// Takes over cells of the incarnations and the ids that they know, about `bytes_max` bytes of
-    /// them and one at least. Returns how many bytes they cost each peer. Incarnations whose
-    /// amounts would leave less than half of a cell's room are left out of the round: they stay,
-    /// and count by themselves.
+    /// Absorbs cells of the incarnations and the ids that they know, about `bytes_max` bytes and at
+    /// least one. Returns how many bytes they cost each peer. Incarnations whose amounts would
+    /// leave less than half of a cell's room are left out of the round. They stay, and count on
+    /// their own.
     ///
     /// # Errors
-    /// `CellFull` where no incarnation is left in the round, or the successor's own amounts have
-    /// come near 2^62 since it began: what does not fit was not taken, what came before it was.
-    pub fn absorb(&mut self, work: &mut Inheritance, bytes_max: usize) -> Result<usize, AddError> {
+    /// `CellFull` if no incarnation is left in the round, or if the successor's own amounts have
+    /// come near 2^62 since it began. What came before the amount that does not fit was absorbed.
+    pub fn absorb(
+        &mut self,
+        work: &mut Inheritance,
+        bytes_max: usize,
+    ) -> Result<usize, WriteError> {
         let id = self.id();
         let begun = match work.begun {
             Some(begun) => begun,
@@ -212,44 +215,37 @@ impl Replica {
         Ok(bytes)
     }
 
-    /// Before the first cell it goes on record that these incarnations are being taken over, so
-    /// that who claims them later leaves them alone; and what they had folded themselves, or it
-    /// would come back with a late copy. Returns the version after which the round writes cells.
-    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, AddError> {
+    /// Before the first cell, records that these incarnations are being absorbed, so that later
+    /// claimants leave them alone; and records what they had folded themselves, which would
+    /// otherwise come back with a late copy. Returns the version after which the round writes
+    /// cells.
+    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, WriteError> {
         let id = self.id();
         let fitting = self.map().fitting(id, &work.incarnations);
         if fitting.is_empty() {
-            return Err(AddError::CellFull);
+            return Err(WriteError::CellFull);
         }
         work.incarnations = fitting;
         let (incarnations, inherited) =
             (work.incarnations.clone(), self.map().folded_by(&work.incarnations));
-        self.map_mut().change_record(id, |record| {
-            record.absorbing = incarnations;
-            inherited.into_iter().for_each(|folded| record.fold(folded));
-        });
+        self.map_mut().change_record(id, |record| record.begin_absorbing(incarnations, inherited));
         work.begun = Some(self.version());
         Ok(self.version())
     }
 
-    /// Folds the incarnations, whose absorption must be complete: they are forgotten, here and
-    /// wherever this replica's record comes. Returns the version.
+    /// Folds the incarnations once their absorption is complete: they are forgotten, here and
+    /// wherever this replica's record arrives. Returns the version.
     pub fn fold(&mut self, work: &mut Inheritance) -> Option<Version> {
         work.absorbed?;
         work.folded = true;
         let (id, incarnations) = (self.id(), work.incarnations.clone());
         self.fold_entries(&incarnations);
-        self.map_mut().change_record(id, |record| {
-            record.claims.retain(|claimed| incarnations.binary_search(claimed).is_err());
-            incarnations.into_iter().map(Folded::of).for_each(|folded| record.fold(folded));
-            record.absorbing.clear();
-            record.rebasing = true;
-        })
+        self.map_mut().change_record(id, |record| record.fold(&incarnations))
     }
 
-    /// Makes own amounts of what was taken over and folded, about `bytes_max` bytes of cells and
-    /// one at least. Returns how many bytes they cost each peer; 0 when nothing is left, which goes
-    /// on record.
+    /// Makes absorbed amounts of folded incarnations the own amounts, about `bytes_max` bytes of
+    /// cells and at least one. Returns how many bytes they cost each peer. 0 if nothing is left,
+    /// which goes on record.
     pub fn rebase(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         let (mut bytes, mut next) = (0, 0);
@@ -263,17 +259,17 @@ impl Replica {
         }
         if bytes > 0 {
             self.close_full();
-        } else if self.map().record(id).is_some_and(|record| record.rebasing) {
-            self.map_mut().change_record(id, |record| record.rebasing = false);
+        } else if self.map().record(id).is_some_and(|record| record.is_rebasing()) {
+            self.map_mut().change_record(id, |record| record.end_rebasing());
         }
         bytes
     }
 
-    /// Whether an own cell names what was cleared of an incarnation that is folded, or the own
-    /// record claims one: [`forget_cleared`](Self::forget_cleared) has work, now or later.
+    /// True if an own cell holds the reset of a folded incarnation, or the own record claims one:
+    /// then [`forget_cleared`](Self::forget_cleared) has work, now or later.
     pub fn names_folded(&self) -> bool {
         let map = self.map();
-        self.claims_folded()
+        !self.folded_claims().is_empty()
             || map
                 .next_extra(self.id(), 0, |extra| {
                     extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
@@ -281,36 +277,26 @@ impl Replica {
                 .is_some()
     }
 
-    /// Whether the own record still claims an incarnation that another replica has folded.
-    fn claims_folded(&self) -> bool {
-        let map = self.map();
-        map.record(self.id()).is_some_and(|record| {
-            record.claims.iter().any(|incarnation| map.is_folded(*incarnation))
-        })
+    /// The folded incarnations that the own record still claims, because another replica folded
+    /// them. Ascending.
+    fn folded_claims(&self) -> Vec<ReplicaId> {
+        let claims = self.map().record(self.id()).map_or(&[][..], |record| record.claims());
+        claims.iter().copied().filter(|claimed| self.map().is_folded(*claimed)).collect()
     }
 
-    /// Drops from the own cells what was cleared of incarnations that were folded, and from the own
-    /// record claims of them, when every enrolled replica holds the fold and nobody is still
-    /// rebasing; about `bytes_max` bytes of cells and one at least. Returns how many bytes they
-    /// cost each peer; 0 when nothing is left.
+    /// Drops from the own cells the resets of folded incarnations, and from the own record the
+    /// claims of them. Does nothing while any replica is rebasing. To be called once every enrolled
+    /// replica holds the fold; about `bytes_max` bytes of cells and at least one. Returns how many
+    /// bytes they cost each peer; 0 if nothing is left.
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         if self.map().is_rebasing() {
             return 0;
         }
         let (mut bytes, mut next) = (0, 0);
-        if self.claims_folded() {
-            let kept: Vec<ReplicaId> = self
-                .map()
-                .record(id)
-                .into_iter()
-                .flat_map(|record| record.claims.iter().copied())
-                .collect();
-            let kept: Vec<ReplicaId> = kept
-                .into_iter()
-                .filter(|incarnation| !self.map().is_folded(*incarnation))
-                .collect();
-            self.map_mut().change_record(id, |record| record.claims = kept);
+        let claims = self.folded_claims();
+        if !claims.is_empty() {
+            self.map_mut().change_record(id, |record| record.drop_claims(&claims));
             bytes += self.map().record(id).map_or(0, |record| record.bytes_max());
         }
         loop {

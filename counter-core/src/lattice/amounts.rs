@@ -1,22 +1,22 @@
-//! The two running totals of a PN-counter, and how far they go.
+//! The two running totals of a PN-counter, and their bounds.
 
-/// The most that one call adds or subtracts: 2^32.
+/// The largest amount that one call adds or subtracts: 2^32.
 pub const AMOUNT_MAX: u64 = 1 << 32;
 
-/// The most that a cell's increments, or its decrements, come to: 2^62. No sum of u64 parts wraps
-/// on the way.
+/// The largest sum of a cell's increments, or of its decrements: 2^62. Sums of these never wrap in
+/// a u64.
 pub const CELL_MAX: u64 = 1 << 62;
 
-/// From here a cell may overflow with what two more flushes bring, 2^56 a lane each, and 2^56 by
-/// name: 2^60 below its bound.
+/// From here on two more flushes could overflow a cell: each brings 2^56 a lane and 2^56 by name.
+/// 2^60 below the bound.
 pub(crate) const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 
 /// The two running totals of a PN-counter's writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amounts {
-    /// Sum of all that was added.
+    /// The sum of everything added.
     pub increments: u64,
-    /// Sum of all that was subtracted.
+    /// The sum of everything subtracted.
     pub decrements: u64,
 }
 
@@ -26,7 +26,7 @@ impl Amounts {
         i128::from(self.increments) - i128::from(self.decrements)
     }
 
-    /// The sum of each part; neither comes near the end of 64 bits where both are pending.
+    /// The sum of each part. For pending amounts and cells, which never come near 64 bits.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             increments: self.increments + other.increments,
@@ -34,7 +34,7 @@ impl Amounts {
         }
     }
 
-    /// The greater of each part: their least upper bound.
+    /// The greater of each part: the least upper bound.
     pub fn join(self, other: Self) -> Self {
         Self {
             increments: self.increments.max(other.increments),
@@ -42,7 +42,7 @@ impl Amounts {
         }
     }
 
-    /// As [`plus`](Self::plus), for what a stranger may have said.
+    /// As [`plus`](Self::plus), for amounts that a stranger may have sent.
     pub(crate) fn saturating_plus(self, other: Self) -> Self {
         let increments = self.increments.saturating_add(other.increments);
         Self { increments, decrements: self.decrements.saturating_add(other.decrements) }
@@ -56,12 +56,12 @@ impl Amounts {
         }
     }
 
-    /// Whether each part is at most `bound`.
+    /// True if each part is at most `bound`.
     pub(crate) fn is_within(self, bound: u64) -> bool {
         self.increments <= bound && self.decrements <= bound
     }
 
-    /// What is left above `baseline`, each part at least 0.
+    /// The rest above `baseline`, each part at least 0.
     pub fn above(self, baseline: Self) -> Self {
         Self {
             increments: self.increments.saturating_sub(baseline.increments),

@@ -1,4 +1,4 @@
-//! What one replica has written for one key: running totals, and what it has reset.
+//! A cell: one replica's running totals for one key, and what it has reset.
 
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
@@ -8,56 +8,62 @@ use crate::lattice::amounts::Amounts;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
-/// What one replica has written for one key. Only that replica writes it; a greater `version`
+/// One replica's running totals for one key. Only that replica writes it, and a greater `version`
 /// replaces the whole cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// The writer's sequence number of this state of the cell.
     pub version: Version,
-    /// Running totals, never increments: so loss, duplication and reordering are harmless.
+    /// Running totals, never increments, so loss, duplication and reordering are harmless.
     pub amounts: Amounts,
-    /// What else the cell says; empty for most.
+    /// The rest of the cell; empty for most.
     pub(crate) extra: Extra,
 }
 
-/// What a cell says was cleared of one replica.
+/// The part of a cell that every cell has: 24 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Plain {
+    pub(crate) version: Version,
+    pub(crate) amounts: Amounts,
+}
+
+/// The amounts of one replica that a reset cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cleared {
-    /// The version of that replica's cell that was seen.
+    /// The version of that replica's cell that the reset saw.
     pub version: Version,
-    /// The amounts that it had, with what it had taken over.
+    /// The amounts of that cell, with those that it had absorbed.
     pub amounts: Amounts,
 }
 
 impl Cleared {
-    /// Whoever saw the later version saw all that was in the earlier one.
+    /// A replica that saw the later version also saw everything in the earlier one.
     pub(crate) fn join(self, other: Self) -> Self {
         Self { version: self.version.max(other.version), amounts: self.amounts.join(other.amounts) }
     }
 }
 
 impl Cell {
-    /// What this cell's writer has reset of each replica: the amounts it had seen of them, in the
-    /// order of ids.
+    /// The amounts that this cell's writer has reset, by replica, in the order of ids.
     pub fn cleared(&self) -> &[(ReplicaId, Cleared)] {
         &self.extra.cleared
     }
 
-    /// Its own amounts and those that it has taken over.
+    /// Its own amounts and those that it has absorbed.
     pub fn total(&self) -> Amounts {
         self.amounts.plus(self.extra.absorbed.total())
     }
 }
 
-/// What few cells have: the traces of a reset or of incarnations taken over, and fields of later
-/// releases.
+/// The part of a cell that few cells have: traces of a reset or of absorbed incarnations, and
+/// fields of later releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Extra {
     /// Sorted by replica, none twice.
     pub(crate) cleared: Vec<(ReplicaId, Cleared)>,
-    /// At which of its versions the cell took over `absorbed`; 0 where there are none.
+    /// The version at which the cell absorbed `absorbed`; 0 if it absorbed nothing.
     pub(crate) absorbed_at: Version,
-    /// What it has taken over and not yet made its own.
+    /// Amounts that it has absorbed and not yet rebased.
     pub(crate) absorbed: AbsorbedTree,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
@@ -66,7 +72,7 @@ pub(crate) struct Extra {
 const FIELD_CLEARED: u64 = 1;
 const FIELD_ABSORBED: u64 = 3;
 
-/// The fewest bytes of an entry of what is cleared.
+/// The fewest bytes of one cleared replica.
 const CLEARED_BYTES_MIN: usize = ReplicaId::BYTES + 3;
 
 impl Extra {
@@ -74,12 +80,12 @@ impl Extra {
         !self.shapes_values() && self.unknown.is_empty()
     }
 
-    /// Whether it makes a value more than a sum of amounts.
+    /// True if the value of the key is more than a sum of amounts.
     pub(crate) fn shapes_values(&self) -> bool {
         !self.cleared.is_empty() || !self.absorbed.is_empty()
     }
 
-    /// Raises what is cleared of `replica`.
+    /// Clears more of `replica`.
     pub(crate) fn clear(&mut self, replica: ReplicaId, cleared: Cleared) {
         match self.cleared.binary_search_by_key(&replica, |entry| entry.0) {
             Ok(at) => self.cleared[at].1 = self.cleared[at].1.join(cleared),
@@ -87,7 +93,7 @@ impl Extra {
         }
     }
 
-    /// What it says of one replica it says of another.
+    /// Writes `to` wherever it names `from`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.cleared.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
         self.cleared.sort_unstable_by_key(|entry| entry.0);
@@ -128,10 +134,10 @@ impl Extra {
             unknown.take(FIELD_CLEARED).map_or(Ok(Vec::new()), |bytes| read_cleared(&bytes))?;
         let (absorbed_at, absorbed) = unknown
             .take(FIELD_ABSORBED)
-            .map_or(Ok((0, AbsorbedTree::default())), |bytes| read_items(&bytes))?;
+            .map_or(Ok((0, AbsorbedTree::default())), |bytes| read_absorbed(&bytes))?;
         let extra = Self { cleared, absorbed_at, absorbed, unknown };
         match extra.is_empty() {
-            true => Err(DecodeError::Invalid("a cell without extras has no extras")),
+            true => Err(DecodeError::Invalid("the extra fields of a cell are not empty")),
             false => Ok(extra),
         }
     }
@@ -151,17 +157,17 @@ fn read_cleared(bytes: &[u8]) -> Result<Vec<(ReplicaId, Cleared)>, DecodeError> 
     }
     reader.finish()?;
     match cleared.is_empty() {
-        true => Err(DecodeError::Invalid("a cell that cleared nothing says nothing of it")),
+        true => Err(DecodeError::Invalid("the field of cleared replicas is not empty")),
         false => Ok(cleared),
     }
 }
 
-fn read_items(bytes: &[u8]) -> Result<(Version, AbsorbedTree), DecodeError> {
+fn read_absorbed(bytes: &[u8]) -> Result<(Version, AbsorbedTree), DecodeError> {
     let mut reader = Reader::new(bytes);
     let (absorbed_at, absorbed) = (reader.varint()?, AbsorbedTree::read(&mut reader)?);
     reader.finish()?;
     match absorbed_at > 0 && !absorbed.is_empty() {
         true => Ok((absorbed_at, absorbed)),
-        false => Err(DecodeError::Invalid("a cell that has taken over nothing says nothing of it")),
+        false => Err(DecodeError::Invalid("the field of absorbed cells is not empty")),
     }
 }

@@ -1,9 +1,9 @@
-//! A small state: some cells of some writers, and the spans of versions that they complete.
+//! A delta: some cells of some writers, and the spans of versions that they complete.
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::codec::dictionary::{Dictionary, KeyNames, Numbering};
-use crate::dedup::entry::Entry;
+use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
+use crate::dedup::entry::DedupEntry;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::Extra;
@@ -12,25 +12,25 @@ use crate::lattice::keys::order::in_order;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
-/// The interval of a writer's versions that a delta completes: whoever holds everything up to
-/// `after` (or beyond) and takes it, holds everything up to `upto`.
+/// An interval of a writer's versions that a delta completes: a replica that holds everything up to
+/// `after` and takes the delta holds everything up to `upto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The writer.
     pub replica: ReplicaId,
-    /// What must be held before; 0 for nothing.
+    /// The version that must be held before; 0 for nothing.
     pub after: Version,
-    /// What is held afterwards.
+    /// The version that is held afterwards.
     pub upto: Version,
 }
 
-/// Cells of some writers with the span that each writer's cells complete. Joined in any order,
-/// twice or never, it makes no number wrong: past a gap it has no effect, and what is not newer is
-/// skipped.
+/// Cells of some writers, each with the span that they complete. A delta may be joined in any
+/// order, twice or never, and no number becomes wrong: past a gap it has no effect, and cells that
+/// are not newer are skipped.
 ///
-/// Delta-state CRDTs: Almeida, Shoker, Baquero 2018 (delta intervals, section 5). We depart from
-/// them in that a delta names versions of *cells with running totals*, so a later cell stands for
-/// all earlier ones (as in Enes et al. 2019, section IV, where redundant state is left out).
+/// Delta-state CRDTs: Almeida, Shoker, Baquero 2018 (delta intervals, section 5). Here a delta
+/// names versions of *cells with running totals*, so a later cell stands for all earlier ones (as
+/// in Enes et al. 2019, section IV, where redundant state is left out).
 ///
 /// # Examples
 /// ```
@@ -54,23 +54,23 @@ pub struct Span {
 pub struct Delta {
     pub(crate) keys: Dictionary,
     /// Sorted by replica, none twice.
-    pub(crate) parts: SmallVec<[Part; 1]>,
+    pub(crate) parts: SmallVec<[DeltaPart; 1]>,
 }
 
 /// One writer's share of a delta.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Part {
+pub(crate) struct DeltaPart {
     pub(crate) span: Span,
-    /// Whether the span counts; a page before a writer's last does not.
+    /// True if the span counts. That of a page counts only on the writer's last page.
     pub(crate) closed: bool,
     /// The writer's record, where its version lies in the span.
     pub(crate) record: Option<Box<Record>>,
     /// Sorted by key, none twice; versions lie in the span.
     pub(crate) cells: SmallVec<[DeltaCell; 1]>,
-    /// What few cells have besides amounts, by key, sorted.
+    /// The extra parts of the few cells that have any, by key, sorted.
     pub(crate) extras: Vec<(u32, Extra)>,
     /// Dedup entries in the order of their versions, which lie in the span.
-    pub(crate) dedup: Vec<Entry>,
+    pub(crate) dedup: Vec<DedupEntry>,
 }
 
 /// A cell with its key's number in the delta's dictionary.
@@ -82,10 +82,10 @@ pub(crate) struct DeltaCell {
 }
 
 impl Delta {
-    /// Puts parts whose cells have another numbering of keys into canonical form: only the names
-    /// used, everything sorted. O(cells) where keys came in order, O(cells log cells) else.
-    pub(crate) fn from_parts(mut parts: SmallVec<[Part; 1]>, names: &impl KeyNames) -> Self {
-        // One change is what is sent most often.
+    /// Puts parts with another numbering of keys into canonical form: only the names that are used,
+    /// everything sorted. O(cells) where keys came in order, else O(cells log cells).
+    pub(crate) fn from_parts(mut parts: SmallVec<[DeltaPart; 1]>, names: &impl KeyNames) -> Self {
+        // One change is sent most often.
         if let [part] = parts.as_mut_slice()
             && let [cell] = part.cells.as_mut_slice()
             && part.extras.is_empty()
@@ -95,7 +95,7 @@ impl Delta {
             cell.key = 0;
             return Self { keys, parts };
         }
-        let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(Part::keys));
+        let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(DeltaPart::keys));
         for part in &mut parts {
             part.renumber(&numbering);
         }
@@ -103,7 +103,7 @@ impl Delta {
         Self { keys, parts }
     }
 
-    /// The parts of all of them, no writer twice. O(cells log cells).
+    /// The parts of all deltas, with no writer twice. O(cells log cells).
     pub(crate) fn union(deltas: impl IntoIterator<Item = Self>) -> Self {
         let mut deltas: Vec<Self> = deltas.into_iter().filter(|delta| !delta.is_empty()).collect();
         if deltas.len() < 2 {
@@ -125,42 +125,42 @@ impl Delta {
         Self::from_parts(parts, &all)
     }
 
-    /// The spans that take effect when this is joined.
+    /// The spans that take effect when the delta is joined.
     pub fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.parts.iter().filter(|part| part.closed).map(|part| part.span)
     }
 
-    /// Every writer of whom this holds anything.
+    /// Every writer of which this delta holds anything.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.parts.iter().map(|part| part.span.replica)
     }
 
-    /// Keeps the parts of some writers only.
+    /// Keeps only the parts of some writers.
     pub fn retain(&mut self, mut keep: impl FnMut(ReplicaId) -> bool) {
         self.parts.retain(|part| keep(part.span.replica));
     }
 
-    /// Whether there is no part: joining it changes nothing.
+    /// True if there is no part: joining it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Cells in all parts.
+    /// The number of cells in all parts.
     pub fn cell_count(&self) -> usize {
         self.parts.iter().map(|part| part.cells.len()).sum()
     }
 
-    /// Whether some part is a page before its writer's last.
+    /// True if some part is a page before its writer's last.
     pub fn has_open_part(&self) -> bool {
         self.parts.iter().any(|part| !part.closed)
     }
 
     /// Cuts the delta of *one flush* into consecutive spans that each encode to at most `bytes_max`
-    /// bytes, or to one cell. One with entries stays whole: nobody shall hold an amount without its
-    /// entry.
+    /// bytes, or to one cell. A delta with dedup entries stays whole: no replica may hold an amount
+    /// without its entry.
     ///
-    /// Only for a delta cut from one snapshot in which no key moved twice, as a flush is: there
-    /// each cut is a state that the writer was in. O(cells log cells).
+    /// Only for a delta of one snapshot in which no key moved twice, as that of a flush. Then each
+    /// cut is a state that the writer was in. O(cells log cells).
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
         if self.encoded_bytes_max() <= bytes_max
             || self.parts.iter().any(|part| !part.dedup.is_empty())
@@ -175,7 +175,7 @@ impl Delta {
     }
 }
 
-impl Part {
+impl DeltaPart {
     pub(crate) fn new(span: Span, closed: bool) -> Self {
         Self {
             span,
@@ -187,8 +187,8 @@ impl Part {
         }
     }
 
-    fn renumber(&mut self, numbering: &Numbering) {
-        if !matches!(numbering, Numbering::Same) {
+    fn renumber(&mut self, numbering: &KeyRanks) {
+        if !matches!(numbering, KeyRanks::Same) {
             self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
         }
         if !self.cells.is_sorted_by_key(|cell| cell.key) {
@@ -201,9 +201,9 @@ impl Part {
         self.dedup.iter_mut().for_each(|entry| entry.renumber(|key| numbering.rank(key)));
     }
 
-    /// The keys of all that it holds.
+    /// The keys of all cells and entries.
     fn keys(&self) -> impl Iterator<Item = u32> + Clone + '_ {
-        self.cells.iter().map(|cell| cell.key).chain(self.dedup.iter().flat_map(Entry::keys))
+        self.cells.iter().map(|cell| cell.key).chain(self.dedup.iter().flat_map(DedupEntry::keys))
     }
 
     pub(crate) fn extra(&self, key: u32) -> Option<&Extra> {

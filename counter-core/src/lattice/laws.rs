@@ -1,10 +1,10 @@
-//! The laws kit: what every lattice and every lattice with deltas must keep, checked on samples;
-//! one line a lattice.
+//! The laws kit: checks on samples the laws of a lattice, and of a lattice with deltas. One line
+//! for each lattice.
 //!
-//! The samples are states that one history could have reached: where each writer's cells have one
-//! writer, two samples never hold different contents of the same version. A check panics with the
-//! law's name and the samples that break it. Sources: Shapiro et al. 2011, section 2 (join
-//! semilattices); Almeida, Shoker, Baquero 2018, sections 4 and 5 (deltas, delta intervals).
+//! The samples are states that one history could have reached: if each cell has one writer, two
+//! samples never hold different contents of one version. A check panics with the name of the law
+//! and the samples that break it. Sources: Shapiro et al. 2011, section 2 (join semilattices);
+//! Almeida, Shoker, Baquero 2018, sections 4 and 5 (deltas, delta intervals).
 //!
 //! ```
 //! use counter_core::laws::{self, Lattice};
@@ -22,7 +22,7 @@
 //! laws::check(&[HighestBid(3), HighestBid(7), HighestBid(7), HighestBid(1)]);
 //! ```
 //!
-//! One that adds instead of taking the greater is caught: it is not idempotent.
+//! A join that adds instead of taking the greater is caught: it is not idempotent.
 //!
 //! ```should_panic
 //! # use counter_core::laws::{self, Lattice};
@@ -52,24 +52,24 @@ pub trait Lattice: Clone + Debug + Default + PartialEq {
     fn join(&mut self, other: &Self);
 }
 
-/// A lattice of which parts travel.
+/// A lattice whose states travel in parts.
 pub trait DeltaLattice: Lattice {
     /// A small state.
     type Delta: Clone + Debug + PartialEq;
 
-    /// What is here and a holder of `held` lacks.
+    /// The part of this state that a holder of `held` lacks.
     fn delta_since(&self, held: &Self) -> Self::Delta;
 
-    /// Takes a delta; one that does not fit on what is held has no effect.
+    /// Joins a delta. One that does not fit on the held state has no effect.
     fn join_delta(&mut self, delta: &Self::Delta);
 
-    /// A delta's bytes, the same for equal deltas.
+    /// The bytes of a delta. Equal deltas have equal bytes.
     fn encode(delta: &Self::Delta) -> Vec<u8>;
 
-    /// Reads them; None for other bytes.
+    /// Reads such bytes; None for any others.
     fn decode(bytes: &[u8]) -> Option<Self::Delta>;
 
-    /// A hash of the content, as the lattice keeps it while it changes.
+    /// A hash of the content, as the lattice maintains it while it changes.
     fn content_hash(&mut self) -> u128;
 }
 
@@ -114,9 +114,9 @@ pub fn check<L: Lattice>(samples: &[L]) {
     }
 }
 
-/// Checks [`check`]'s laws, and: a delta joined is the mutation that it was cut from; deltas may
-/// come in any order, doubled and lost, and one more delta heals what was lost; bytes read back;
-/// the hash says what is held. O(samples cubed).
+/// Checks the laws of [`check`] and these: a joined delta is the change that it was cut from.
+/// Deltas may come in any order, twice or never, and one more delta heals every loss. Bytes read
+/// back. The hash identifies the content. O(samples cubed).
 ///
 /// # Panics
 /// At the first law that is broken.
@@ -167,8 +167,8 @@ fn bytes_read_back<L: DeltaLattice>(a: &L) {
     );
 }
 
-/// The hash that was kept through a join, the hash of the same content built afresh, and hashes of
-/// other contents.
+/// The hash maintained through a join must equal the hash of the same content built afresh, and
+/// differ from hashes of other contents.
 fn hash_is_of_the_content<L: DeltaLattice>(a: &L, b: &L) {
     let mut kept = a.clone();
     kept.content_hash();
@@ -195,8 +195,9 @@ fn whole_deltas_in_any_order<L: DeltaLattice>(samples: &[L]) {
     }
 }
 
-/// Deltas of a growing state, each since the one before: in any order, some lost. They never take
-/// anything away and never bring more than the whole, and one delta since what is held heals all.
+/// Deltas of a growing state, each since the one before, in any order and some lost. They never
+/// take anything away and never bring more than the whole, and one delta since the held state heals
+/// everything.
 fn interval_deltas_in_any_order<L: DeltaLattice>(samples: &[L]) {
     let (mut top, mut intervals) = (L::default(), Vec::new());
     for sample in samples {

@@ -1,14 +1,14 @@
-//! One region of one counter on its own: a PN-counter with a cell a replica.
+//! One region of one counter on its own: a PN-counter with one cell a replica.
 
 use std::collections::BTreeMap;
 
-use crate::incarnation::baseline::{Baselines, Held};
+use crate::incarnation::baseline::{Baselines, HeldCell};
 use crate::lattice::cell::Cell;
 use crate::replica_id::ReplicaId;
 
-/// A PN-counter: each replica's running totals, of which the sum is the value (Shapiro et al. 2011,
-/// specification 7, with one versioned cell a replica instead of two vectors, so that a cell can
-/// carry more than it).
+/// A PN-counter: the running totals of each replica, whose sum is the value (Shapiro et al. 2011,
+/// specification 7). Each replica has one versioned cell instead of an entry in two vectors, so
+/// that a cell can carry more.
 ///
 /// # Examples
 /// ```
@@ -20,7 +20,7 @@ use crate::replica_id::ReplicaId;
 /// assert_eq!(ord.value(), 3);
 /// ord.join(&ord.clone());
 /// assert_eq!(ord.value(), 3);
-/// # Ok::<(), counter_core::AddError>(())
+/// # Ok::<(), counter_core::WriteError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PnCounter {
@@ -28,15 +28,15 @@ pub struct PnCounter {
 }
 
 impl PnCounter {
-    /// Sum over replicas of increments minus decrements, each above the most that was cleared of
-    /// it; a replica that another has taken over counts there. O(cells log cells).
+    /// The value: each replica's increments minus its decrements, above its reset baseline. An
+    /// absorbed replica counts in its successor's cell. O(cells log cells).
     pub fn value(&self) -> i128 {
         let baselines = Baselines::of(self.held());
         self.held().filter_map(|held| baselines.share(&held)).map(|amounts| amounts.net()).sum()
     }
 
-    fn held(&self) -> impl Iterator<Item = Held<'_>> {
-        self.cells.iter().map(|(&replica, cell)| Held {
+    fn held(&self) -> impl Iterator<Item = HeldCell<'_>> {
+        self.cells.iter().map(|(&replica, cell)| HeldCell {
             replica,
             version: cell.version,
             amounts: cell.amounts,
@@ -49,8 +49,8 @@ impl PnCounter {
         self.cells.iter().map(|(&replica, cell)| (replica, cell))
     }
 
-    /// Keeps of each replica the cell with the greater version; of equal versions, which only a
-    /// fault brings, the greater cell. O(cells).
+    /// Keeps of each replica the cell with the greater version. If two cells have one version,
+    /// which only a fault brings, it keeps the greater cell. O(cells).
     pub fn join(&mut self, other: &Self) {
         for (&replica, cell) in &other.cells {
             let held = self.cells.entry(replica).or_default();
@@ -60,7 +60,19 @@ impl PnCounter {
         }
     }
 
-    /// Forgets the cells that `gone` names.
+    /// The first replica whose cells here and there have one version and different contents.
+    #[cfg(feature = "crdts")]
+    pub(crate) fn contradicted_by(&self, other: &Self) -> Option<ReplicaId> {
+        let differs = |replica, cell: &Cell| {
+            other.cells.get(replica).is_some_and(|it| it.version == cell.version && it != cell)
+        };
+        self.cells
+            .iter()
+            .find(|(replica, cell)| differs(replica, cell))
+            .map(|(replica, _)| *replica)
+    }
+
+    /// Forgets the cells for which `gone` is true.
     #[cfg(feature = "crdts")]
     pub(crate) fn forget(&mut self, gone: impl Fn(ReplicaId, &Cell) -> bool) {
         self.cells.retain(|&replica, cell| !gone(replica, cell));

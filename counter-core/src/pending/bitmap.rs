@@ -1,8 +1,8 @@
-//! Which of many things have something pending: a bit each, set by any thread and taken by one.
+//! A bitmap with a summary: any thread sets bits, and one thread takes them all.
 //!
-//! Who sets a bit sets the word's first and the summary's then; who takes them goes the other way,
-//! and looks at all words. So what is set is either taken now, or its bit in the summary is met by
-//! the next who takes.
+//! A setter sets the bit in its word first and the word's bit in the summary second. The taker goes
+//! the other way and then looks at every word. So a bit is either taken now, or the next taker
+//! meets it through the summary.
 
 use crate::pending::sync::{AtomicU64, Ordering};
 
@@ -18,7 +18,7 @@ pub(crate) const BITS: usize = 64;
 pub(crate) const BITS: usize = 2;
 
 pub(crate) struct Bitmap {
-    /// A bit a word.
+    /// One bit for each word.
     summary: AtomicU64,
     words: [AtomicU64; WORDS],
 }
@@ -34,22 +34,22 @@ impl Bitmap {
         self.summary.load(Ordering::Acquire) != 0
     }
 
-    /// Whether none was set before.
+    /// Sets a bit. Returns true if the bitmap was empty.
     pub(crate) fn set(&self, at: usize) -> bool {
         self.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel) == 0
             && self.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
     }
 
-    /// Sets what somebody else may be in the middle of setting: after this it is there for whoever
-    /// takes next. Whether none was set before.
+    /// Sets a bit even if another thread is in the middle of setting it: the next taker finds it.
+    /// Returns true if the bitmap was empty.
     pub(crate) fn set_through(&self, at: usize) -> bool {
         self.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel);
         self.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
     }
 
-    /// Takes all that are set, in their order.
+    /// Takes every bit that is set, in order.
     pub(crate) fn take(&self, mut each: impl FnMut(usize)) {
-        // A look is cheaper than a swap, and mostly there is nothing.
+        // A load is cheaper than a swap, and mostly there is nothing.
         if !self.any() {
             return;
         }

@@ -1,82 +1,84 @@
-//! Pending amounts of neighbouring counters, in lanes, with the marks by which a flush finds those
-//! that have some.
+//! The pending amounts of 4,096 counters, in lanes, and the bitmap by which a flush finds the
+//! counters that have any.
 //!
-//! Whoever finds 0 where it adds is the first since the last flush and says so: in the block's
-//! bitmap, and, where that was empty, in the dirty's, that of all blocks, and, where that was empty
-//! too, by a wake. A flush takes them in the opposite order: dirty, blocks, amounts. So an amount
-//! is either taken by this flush or met by the next: none is lost.
+//! The add that finds 0 is the first since the last flush. It sets the counter's bit in the block.
+//! If the block had no bit, it sets the block's bit in the dirty set. If that was empty too, it
+//! wakes. A flush goes the other way: dirty set, blocks, amounts. So this flush takes an amount or
+//! the next one meets it, and none is lost.
 //!
-//! Threads add in the base, all of them. Where they often meet at one counter, each turns to a
-//! lane, which has slots of its own for the counters of the block. So these do not wait for each
-//! other's cache lines, and a million counters that are added to now and then have the base alone.
+//! All threads add to the base, lane 0. Threads that often meet at one counter move to lanes, which
+//! have slots of their own for every counter of the block, and no longer wait for each other's
+//! cache lines. A million counters that are added to now and then have the base alone.
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::bitmap::Bitmap;
 use crate::pending::lane::{LANES, lane};
-use crate::pending::slot::{CHUNK, FULL, PENDING_MAX, Place, Room, Slot, refuse_beyond};
+use crate::pending::slot::{
+    BLOCK_SLOTS, FULL, Fullness, PENDING_MAX, Slot, SlotIndex, refuse_beyond,
+};
 use crate::pending::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
-/// An add that finds a multiple of this pending looks whether other threads add to the same counter
-/// at the same time.
+/// An add looks for contention when the pending amount is a multiple of this: does another thread
+/// add right now?
 const SAMPLED: u64 = 1 << 10;
 
-/// Threads meet often from so many looks that found another between two flushes on.
+/// Contended samples between two flushes that trigger a new lane.
 const OFTEN: u64 = 16;
 
-/// Called by the first add after a flush, on its thread: it must be short and must not block.
+/// Called by the first add after a flush, on that add's thread. It must be short and must not
+/// block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// One lane's slots of a block: 64 KiB.
-type Lane = Arc<[Slot; CHUNK]>;
+/// The slots of one lane in a block: 64 KiB.
+type Lane = Arc<[Slot; BLOCK_SLOTS]>;
 
-/// The gate of a block that has the base alone, and room in every cell: whoever adds has nothing to
-/// ask.
+/// The gate of a block without lanes and with room in every cell: adds ask nothing.
 const OPEN: u64 = 0;
 
-/// In the gate once a lane is made: then threads look which is theirs.
+/// Gate bit: a lane exists, so threads look up theirs.
 const LANED: u64 = 1;
 
-/// In the gate from when some counter was full or too much was pending: then adds look before they
-/// add. Whoever adds beyond a bound sets it, so no thread does twice.
+/// Gate bit: some counter was full, or too much was pending, so adds check before they add. An add
+/// that passes a bound sets it, so no thread passes twice.
 const GUARDED: u64 = 2;
 
-/// Pending amounts of [`CHUNK`] counters: 64 KiB a lane.
+/// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB a lane.
 pub(crate) struct Block {
-    /// [`OPEN`], or which of [`LANED`] and [`GUARDED`] hold.
+    /// [`OPEN`], or the bits [`LANED`] and [`GUARDED`].
     gate: Apart<AtomicU64>,
-    /// Lane 0, where the threads of lanes that are not made add too. It lies here, not behind a
-    /// pointer: an atomic addition waits until its address is known.
-    base: Apart<[Slot; CHUNK]>,
-    /// The other lanes that were made: lane n is at n - 1.
+    /// Lane 0. Threads whose lane is not made add here too. It is not behind a pointer, because an
+    /// atomic addition waits until its address is known.
+    base: Apart<[Slot; BLOCK_SLOTS]>,
+    /// The other lanes, made on demand: lane n is at n - 1.
     lanes: [OnceLock<Lane>; LANES - 1],
     moving: Apart<Moving>,
-    /// Which blocks have something pending, and which of them this is.
+    /// The blocks that have something pending, and the number of this one.
     dirty: Arc<DirtySet>,
     number: usize,
     wake: Wake,
 }
 
-/// Which blocks have something pending, numbered modulo [`CHUNK`].
+/// The blocks that have something pending, numbered modulo [`BLOCK_SLOTS`].
 pub(crate) type DirtySet = Apart<Bitmap>;
 
-/// In cache lines of its own, so that who reads its neighbours does not wait for who writes here,
-/// nor the other way round.
+/// A value in cache lines of its own, so that reads of its neighbours and writes here do not slow
+/// each other.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);
 
-/// What adds and flushes write besides amounts.
+/// State that adds and flushes write, besides the amounts.
 struct Moving {
     pending: Bitmap,
-    /// Which lanes somebody makes or has made, a bit each.
+    /// One bit for each lane that is made or being made.
     claimed: AtomicU64,
-    /// How often threads without a lane here met others at a counter since the last flush.
+    /// Contended samples since the last flush, by threads without a lane here.
     meetings: AtomicU64,
 }
 
 impl Block {
-    /// The block of a number, whose counters' adds are told on the dirty.
+    /// A block that reports its adds in `dirty` under `number`.
     pub(crate) fn new(number: usize, dirty: Arc<DirtySet>, wake: Wake) -> Arc<Self> {
         let moving = Moving {
             pending: Bitmap::default(),
@@ -84,7 +86,7 @@ impl Block {
             meetings: AtomicU64::new(0),
         };
         let lanes: [OnceLock<Lane>; LANES - 1] = std::array::from_fn(|_| OnceLock::new());
-        // loom does not see into the making of a lane by a thread of its own.
+        // loom cannot follow a thread that makes a lane.
         if cfg!(loom) {
             lanes.iter().for_each(|lane| drop(lane.set(slots())));
         }
@@ -101,27 +103,27 @@ impl Block {
         })
     }
 
-    pub(crate) fn pending(&self, place: Place) -> Amounts {
+    pub(crate) fn pending(&self, place: SlotIndex) -> Amounts {
         self.sum(place, Slot::amounts)
     }
 
     /// The sum over the lanes that are there.
-    fn sum(&self, place: Place, amounts: impl Fn(&Slot) -> Amounts) -> Amounts {
+    fn sum(&self, place: SlotIndex, amounts: impl Fn(&Slot) -> Amounts) -> Amounts {
         self.slots(place).map(amounts).fold(Amounts::default(), Amounts::plus)
     }
 
     /// A counter's slots.
-    fn slots(&self, place: Place) -> impl Iterator<Item = &Slot> {
+    fn slots(&self, place: SlotIndex) -> impl Iterator<Item = &Slot> {
         let made = self.lanes.iter().filter_map(OnceLock::get).map(move |lane| &lane[place.slot()]);
         std::iter::once(&self.base.0[place.slot()]).chain(made)
     }
 
-    /// Takes what is pending, counter by counter. `each` says whether a part of its cell is full
-    /// now.
-    pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Room) {
+    /// Takes the pending amounts, counter by counter. `each` returns which parts of the cell are
+    /// full now.
+    pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Fullness) {
         self.moving.0.meetings.store(0, Ordering::Relaxed);
         self.moving.0.pending.take(|counter| {
-            let amounts = self.sum(Place::of(counter), Slot::take);
+            let amounts = self.sum(SlotIndex::of(counter), Slot::take);
             if amounts != Amounts::default() {
                 let room = each(counter, amounts);
                 self.close(counter, room);
@@ -130,15 +132,15 @@ impl Block {
     }
 
     /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at
-    /// the next flush: there is room for that.
-    pub(crate) fn close(&self, at: usize, room: Room) {
+    /// the next flush, which still has room.
+    pub(crate) fn close(&self, at: usize, room: Fullness) {
         if room.increments_full || room.decrements_full {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
         }
-        self.slots(Place::of(at)).for_each(|slot| slot.close(room));
+        self.slots(SlotIndex::of(at)).for_each(|slot| slot.close(room));
     }
 
-    /// Adds: one `fetch_add`. `lane` says which lane the thread has, where that matters.
+    /// Adds with one `fetch_add`. `lane` returns the thread's lane, where that matters.
     ///
     /// # Errors
     /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added
@@ -147,12 +149,12 @@ impl Block {
     pub(crate) fn raise(
         &self,
         lane: impl FnOnce() -> usize,
-        place: Place,
+        place: SlotIndex,
         part: impl Fn(&Slot) -> &AtomicU64,
         amount: u64,
-    ) -> Result<(), AddError> {
+    ) -> Result<(), WriteError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
-            return Err(AddError::AmountOutOfRange);
+            return Err(WriteError::AmountOutOfRange);
         }
         if self.gate.0.load(Ordering::Relaxed) != OPEN {
             return self.raise_in(lane(), place, part, amount);
@@ -166,10 +168,10 @@ impl Block {
     fn raise_in(
         &self,
         lane: usize,
-        place: Place,
+        place: SlotIndex,
         part: impl Fn(&Slot) -> &AtomicU64,
         amount: u64,
-    ) -> Result<(), AddError> {
+    ) -> Result<(), WriteError> {
         let slot = self.slot(lane, place);
         if self.gate.0.load(Ordering::Relaxed) & GUARDED != 0 {
             refuse_beyond(part(slot))?;
@@ -179,7 +181,7 @@ impl Block {
     }
 
     #[inline]
-    fn add(&self, place: Place, slot: &Slot, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) {
+    fn add(&self, place: SlotIndex, slot: &Slot, part: impl Fn(&Slot) -> &AtomicU64, amount: u64) {
         // Sequentially consistent for `Replica::hand_over`, at no cost: it is one instruction
         // either way.
         let before = part(slot).fetch_add(amount, Ordering::SeqCst);
@@ -190,13 +192,13 @@ impl Block {
 
     /// The slot at a place in a lane, or in the base where that lane is not made.
     #[inline]
-    fn slot(&self, lane: usize, place: Place) -> &Slot {
+    fn slot(&self, lane: usize, place: SlotIndex) -> &Slot {
         let made = self.lanes.get(lane.wrapping_sub(1)).and_then(OnceLock::get);
         &made.map_or(&self.base.0, |slots| &**slots)[place.slot()]
     }
 
     #[cold]
-    fn first_or_last_or_sampled(&self, place: Place, slot: &Slot, before: u64) {
+    fn first_or_last_or_sampled(&self, place: SlotIndex, slot: &Slot, before: u64) {
         if before & (FULL - 1) == 0 {
             self.tell(place.at());
         }
@@ -207,7 +209,7 @@ impl Block {
         }
     }
 
-    /// Gives the calling thread a lane, and makes it here where threads meet often.
+    /// Gives the calling thread a lane, and makes that lane here if threads meet often.
     #[cold]
     fn meet(&self) {
         let lane = lane();
@@ -217,7 +219,7 @@ impl Block {
         }
     }
 
-    /// Makes a lane that is not the base, unless another thread does; waits for nobody.
+    /// Makes a lane other than the base, unless another thread does. Waits for nobody.
     #[cold]
     fn make_lane(&self, lane: usize) {
         if self.moving.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
@@ -229,33 +231,33 @@ impl Block {
         self.gate.0.fetch_or(LANED, Ordering::AcqRel);
     }
 
-    /// Tells the next flush of a counter.
+    /// Reports a counter to the next flush.
     #[cold]
     fn tell(&self, at: usize) {
-        if self.moving.0.pending.set(at) && self.dirty.0.set(self.number % CHUNK) {
+        if self.moving.0.pending.set(at) && self.dirty.0.set(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
     }
 
-    /// As [`tell`](Self::tell), also where another thread that added first has not told yet.
-    pub(crate) fn tell_through(&self, place: Place) {
+    /// As [`tell`](Self::tell), even if the thread that added first has not reported yet.
+    pub(crate) fn tell_through(&self, place: SlotIndex) {
         self.moving.0.pending.set_through(place.at());
-        if self.dirty.0.set_through(self.number % CHUNK) {
+        if self.dirty.0.set_through(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
     }
 }
 
 fn slots() -> Lane {
-    let slots: Arc<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
+    let slots: Arc<[Slot]> = (0..BLOCK_SLOTS).map(|_| Slot::default()).collect();
     slots.try_into().unwrap_or_else(|_| unreachable!("as many as a block has"))
 }
 
 #[cfg(test)]
 impl Block {
-    /// As if so much had been added in lane 0 already, and nobody had told of it.
+    /// Adds to lane 0 and reports nothing.
     pub(crate) fn preload(&self, at: usize, amount: u64) {
-        self.slot(0, Place::of(at)).increments.fetch_add(amount, Ordering::AcqRel);
+        self.slot(0, SlotIndex::of(at)).increments.fetch_add(amount, Ordering::AcqRel);
     }
 }
 
@@ -268,21 +270,21 @@ mod tests {
         Block::new(0, Arc::default(), Arc::new(|| {}))
     }
 
-    fn add(block: &Block, at: usize) -> Result<(), AddError> {
-        block.raise(known_lane, Place::of(at), |slot| &slot.increments, 1)
+    fn add(block: &Block, at: usize) -> Result<(), WriteError> {
+        block.raise(known_lane, SlotIndex::of(at), |slot| &slot.increments, 1)
     }
 
     fn drained(block: &Block) -> Vec<(usize, u64)> {
         let mut taken = Vec::new();
         block.drain(|at, amounts| {
             taken.push((at, amounts.increments));
-            Room::default()
+            Fullness::default()
         });
         taken
     }
 
     #[test]
-    fn threads_that_add_to_one_counter_at_the_same_time_turn_to_lanes_and_lose_nothing() {
+    fn contending_threads_get_lanes_and_lose_nothing() {
         let block = block();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let adds = || {
@@ -322,9 +324,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_made_where_a_counter_is_full_and_refuses_as_the_base_does() {
+    fn new_lane_refuses_full_counters_as_the_base_does() {
         let block = block();
-        block.close(0, Room { increments_full: true, decrements_full: false });
+        block.close(0, Fullness { increments_full: true, decrements_full: false });
         let meet_and_add = || {
             (0..OFTEN).for_each(|_| block.meet());
             (add(&block, 0), add(&block, 1))
@@ -333,7 +335,7 @@ mod tests {
             .map(|()| std::thread::scope(|scope| scope.spawn(meet_and_add).join().unwrap()));
         assert_eq!(block.gate.0.load(Ordering::Relaxed), LANED | GUARDED);
         assert!(block.lanes.iter().all(|lane| lane.get().is_some()));
-        assert_eq!(results, [(Err(AddError::CellFull), Ok(())); 2 * LANES]);
+        assert_eq!(results, [(Err(WriteError::CellFull), Ok(())); 2 * LANES]);
         assert_eq!(drained(&block), [(1, 2 * LANES as u64)]);
     }
 }

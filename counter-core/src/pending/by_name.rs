@@ -1,49 +1,32 @@
-//! Adding from the thread that has the replica: pending amounts as plain numbers, drained into
-//! cells at a flush, and what is written at once.
+//! Adds by name, from the thread that owns the replica: pending amounts as plain numbers, which the
+//! next flush turns into cells.
 
-use std::collections::BTreeSet;
-
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
-use crate::lattice::keys::KeyId;
-use crate::lattice::versions::vector::Version;
-use crate::pending::slot::{FULL, PENDING_MAX, Room};
+use crate::pending::slot::{FULL, Fullness, PENDING_MAX};
 
-/// What was written outside a flush and the next flush has to tell of.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Unflushed {
-    /// The own version before the first of it.
-    pub(crate) after: Option<Version>,
-    pub(crate) changed: BTreeSet<KeyId>,
-}
+/// Capacity of the dirty list that is kept after a flush.
+const DIRTY_KEPT: usize = 64;
 
-impl Unflushed {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.after.is_none()
-    }
-}
-
-/// Marks for which there is room again without asking for memory.
-const MARKED_KEPT: usize = 64;
-
-/// Pending amounts by handle. Adds to the same counter before a flush come to one version.
+/// Pending amounts by the number of the handle. Adds to one counter before a flush become one
+/// version.
 #[derive(Debug, Default)]
-pub(crate) struct Local {
-    /// A part has [`FULL`] set when its cell has no room for another flush.
+pub(crate) struct LocalAdds {
+    /// A part has [`FULL`] set if its cell has no room for another flush.
     pending: Vec<Amounts>,
-    /// Handles with something pending; one both of whose parts are is named twice.
-    marked: Vec<u32>,
+    /// Handles with something pending. A handle with both parts pending is listed twice.
+    dirty: Vec<u32>,
 }
 
-/// Which of the two totals is raised.
+/// The total that an add raises.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Part {
+pub(crate) enum Side {
     Increments,
     Decrements,
 }
 
-impl Local {
-    /// How many handles there is room for: those from here on have nothing pending.
+impl LocalAdds {
+    /// Handles that have room here. Handles from this number on have nothing pending.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
@@ -55,12 +38,12 @@ impl Local {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.marked.is_empty()
+        self.dirty.is_empty()
     }
 
-    /// How many handles have something pending, at most.
-    pub(crate) fn marked(&self) -> usize {
-        self.marked.len()
+    /// The most handles that can have something pending.
+    pub(crate) fn dirty_count(&self) -> usize {
+        self.dirty.len()
     }
 
     pub(crate) fn pending(&self, at: usize) -> Amounts {
@@ -69,43 +52,44 @@ impl Local {
     }
 
     #[inline]
-    pub(crate) fn raise(&mut self, at: usize, part: Part, amount: u64) -> Result<(), AddError> {
+    pub(crate) fn raise(&mut self, at: usize, part: Side, amount: u64) -> Result<(), WriteError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
-            return Err(AddError::AmountOutOfRange);
+            return Err(WriteError::AmountOutOfRange);
         }
         let amounts = &mut self.pending[at];
         let pending = match part {
-            Part::Increments => &mut amounts.increments,
-            Part::Decrements => &mut amounts.decrements,
+            Side::Increments => &mut amounts.increments,
+            Side::Decrements => &mut amounts.decrements,
         };
         if *pending == 0 {
-            self.marked.push(at as u32);
+            self.dirty.push(at as u32);
         } else if *pending >= PENDING_MAX {
             return Err(if *pending & FULL == 0 {
-                AddError::NotFlushed
+                WriteError::NotFlushed
             } else {
-                AddError::CellFull
+                WriteError::CellFull
             });
         }
         *pending += amount;
         Ok(())
     }
 
-    /// Takes what is pending, handle by handle; `each` says whether a part of its cell is full now.
-    pub(crate) fn drain(&mut self, mut each: impl FnMut(usize, Amounts) -> Room) {
-        let mut marked = std::mem::take(&mut self.marked);
-        for at in marked.drain(..) {
+    /// Takes the pending amounts, handle by handle. `each` returns which parts of the cell are full
+    /// now.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(usize, Amounts) -> Fullness) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for at in dirty.drain(..) {
             let amounts = self.take(at as usize);
             if amounts != Amounts::default() {
                 let room = each(at as usize, amounts);
                 self.close(at as usize, room);
             }
         }
-        marked.shrink_to(MARKED_KEPT);
-        self.marked = marked;
+        dirty.shrink_to(DIRTY_KEPT);
+        self.dirty = dirty;
     }
 
-    /// Takes what is pending of one handle; its marks stay and find nothing.
+    /// Takes the pending amounts of one handle. It stays in the dirty list, with nothing pending.
     pub(crate) fn take(&mut self, at: usize) -> Amounts {
         let amounts = self.pending(at);
         if let Some(pending) = self.pending.get_mut(at) {
@@ -116,7 +100,7 @@ impl Local {
     }
 
     /// Refuses adds to the parts that are full.
-    pub(crate) fn close(&mut self, at: usize, room: Room) {
+    pub(crate) fn close(&mut self, at: usize, room: Fullness) {
         let Some(pending) = self.pending.get_mut(at) else { return };
         pending.increments |= if room.increments_full { FULL } else { 0 };
         pending.decrements |= if room.decrements_full { FULL } else { 0 };

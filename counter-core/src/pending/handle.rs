@@ -1,24 +1,23 @@
-//! Adding from any thread: one `fetch_add` to a pending amount, which the next flush makes a cell
-//! of.
+//! The public handle: adds to one counter from any thread, with one atomic addition.
 
 use std::fmt;
 
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::lattice::amounts::Amounts;
 use crate::pending::block::Block;
 use crate::pending::lane::known_lane;
-use crate::pending::slot::Place;
+use crate::pending::slot::SlotIndex;
 use crate::pending::sync::Arc;
 
-/// Adds to one counter of one replica, from any thread, without waiting for anything: one atomic
-/// addition.
+/// Adds to one counter of one replica from any thread, with one atomic addition and without
+/// waiting.
 ///
-/// Cheap to clone (16 bytes and a count). What is added is in the replica's own reads at once and
-/// in its cells at the next flush.
+/// Cheap to clone: 16 bytes and a reference count. An add is in the replica's own reads at once,
+/// and in its cells after the next flush.
 ///
 /// # Examples
 /// ```
-/// use counter_core::{AddError, Replica, ReplicaId};
+/// use counter_core::{WriteError, Replica, ReplicaId};
 /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
 /// let clicks = ord.counter("clicks")?;
 /// std::thread::scope(|threads| {
@@ -28,52 +27,58 @@ use crate::pending::sync::Arc;
 /// assert_eq!((clicks.pending().net(), ord.total("clicks"), ord.map().total("clicks")), (2, 2, 0));
 /// ord.flush();
 /// assert_eq!((clicks.pending().net(), ord.total("clicks"), ord.map().total("clicks")), (0, 2, 2));
-/// assert_eq!(clicks.add(0), Err(AddError::AmountOutOfRange));
-/// # Ok::<(), AddError>(())
+/// assert_eq!(clicks.add(0), Err(WriteError::AmountOutOfRange));
+/// # Ok::<(), WriteError>(())
 /// ```
 #[derive(Clone)]
 pub struct CounterHandle {
     block: Arc<Block>,
-    place: Place,
+    place: SlotIndex,
 }
 
 impl CounterHandle {
     pub(crate) fn new(block: Arc<Block>, at: usize) -> Self {
-        Self { place: Place::of(at), block }
+        Self { place: SlotIndex::of(at), block }
     }
 
-    /// Adds `amount`, 1 to 2^32. Wait-free: one `fetch_add`, and for the first add after a flush
-    /// two more and the wake. Where threads often add to the same counter at the same time, an add
-    /// may allocate 64 KiB, at most three times for 4,096 counters.
+    /// Adds `amount`, 1 to 2^32.
+    ///
+    /// # Complexity
+    /// Wait-free: one `fetch_add`, and for the first add after a flush two more and the wake. Where
+    /// threads often add to one counter at the same time, an add may allocate 64 KiB, at most three
+    /// times for 4,096 counters.
     ///
     /// # Errors
-    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added
-    /// then.
+    /// `AmountOutOfRange`, or `CellFull` or `NotFlushed` if it does not fit. Nothing was added.
     #[inline]
-    pub fn add(&self, amount: u64) -> Result<(), AddError> {
+    pub fn add(&self, amount: u64) -> Result<(), WriteError> {
         self.block.raise(known_lane, self.place, |slot| &slot.increments, amount)
     }
 
-    /// Subtracts `amount`, 1 to 2^32, just as [`add`](Self::add) adds.
+    /// Subtracts `amount`, 1 to 2^32, as [`add`](Self::add) adds.
     ///
     /// # Errors
     /// As [`add`](Self::add).
     #[inline]
-    pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
+    pub fn subtract(&self, amount: u64) -> Result<(), WriteError> {
         self.block.raise(known_lane, self.place, |slot| &slot.decrements, amount)
     }
 
-    /// Makes sure that the next flush takes all that this thread has added here. A flush misses an
-    /// add for a moment where another thread added to the same counter first and has not told of it
-    /// yet: nothing is lost, but whoever waits for his own add to be flushed calls this before.
-    /// Three atomic operations, and the wake where nothing was pending.
+    /// Makes sure that the next flush takes everything this thread has added here.
+    ///
+    /// A flush misses an add for a moment if another thread added to the same counter first and has
+    /// not reported it yet. Nothing is lost, but a caller that waits for its own add to be flushed
+    /// calls this first.
+    ///
+    /// # Complexity
+    /// Three atomic operations, and the wake if nothing was pending.
     pub fn hand_over(&self) {
         if self.pending() != Amounts::default() {
             self.block.tell_through(self.place);
         }
     }
 
-    /// What was added and subtracted since the last flush.
+    /// The amounts added and subtracted since the last flush.
     pub fn pending(&self) -> Amounts {
         self.block.pending(self.place)
     }
@@ -82,7 +87,7 @@ impl CounterHandle {
 #[cfg(all(loom, test))]
 impl CounterHandle {
     /// Adds in a lane that the test chooses.
-    pub(crate) fn add_in(&self, lane: usize, amount: u64) -> Result<(), AddError> {
+    pub(crate) fn add_in(&self, lane: usize, amount: u64) -> Result<(), WriteError> {
         self.block.raise(|| lane, self.place, |slot| &slot.increments, amount)
     }
 }

@@ -1,7 +1,5 @@
-//! Every interleaving of adds and flushes: nothing is lost, nothing doubled, no mark is lost, and
-//! somebody is always woken.
-
-use std::vec::Vec;
+//! Every interleaving of adds and flushes: no add is lost or counted twice, no bit is lost, and
+//! some add always wakes.
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -9,17 +7,17 @@ use loom::thread;
 use crate::lattice::amounts::Amounts;
 use crate::pending::block::{Block, DirtySet, Wake};
 use crate::pending::handle::CounterHandle;
-use crate::pending::slot::{PENDING_MAX, Place, Room};
+use crate::pending::slot::{Fullness, PENDING_MAX, SlotIndex};
 use crate::pending::sync::Arc;
 
-/// A block, with the dirty that a flush looks at first.
+/// A block with its dirty set, at which a flush looks first.
 #[derive(Clone)]
-struct Flushed {
+struct Flusher {
     block: Arc<Block>,
     dirty: Arc<DirtySet>,
 }
 
-impl Flushed {
+impl Flusher {
     fn new(wake: Wake) -> Self {
         let dirty = Arc::<DirtySet>::default();
         Self { block: Block::new(0, dirty.clone(), wake), dirty }
@@ -31,7 +29,7 @@ impl Flushed {
         self.dirty.0.take(|_| {
             self.block.drain(|at, amounts| {
                 taken[at] = taken[at].plus(amounts);
-                Room::default()
+                Fullness::default()
             });
         });
         taken
@@ -42,8 +40,8 @@ impl Flushed {
     }
 }
 
-/// Adders run beside one flush; a second flush afterwards, made only if something says that it is
-/// needed, takes all that is left.
+/// Adders run beside one flush. A second flush takes the rest, and runs only if something reports
+/// that it is needed.
 fn check(
     adders: impl Fn(&Arc<Block>) -> Vec<thread::JoinHandle<()>> + Sync + Send + 'static,
     expected: [(u64, u64); 2],
@@ -51,7 +49,7 @@ fn check(
     loom::model(move || {
         let wakes = loom::sync::Arc::new(AtomicUsize::new(0));
         let counted = wakes.clone();
-        let flushed = Flushed::new(Arc::new(move || {
+        let flushed = Flusher::new(Arc::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         }));
         let adders = adders(&flushed.block);
@@ -97,7 +95,7 @@ fn loom_two_adders_to_one_counter_and_a_flush() {
 }
 
 #[test]
-fn loom_two_adders_to_two_counters_of_one_word_and_a_flush() {
+fn loom_two_adders_to_neighbours_and_a_flush() {
     check(
         |block| {
             let adder = |at, amount| {
@@ -111,7 +109,7 @@ fn loom_two_adders_to_two_counters_of_one_word_and_a_flush() {
 }
 
 #[test]
-fn loom_one_adder_that_adds_twice_and_subtracts_beside_a_flush() {
+fn loom_add_twice_and_subtract_beside_a_flush() {
     check(
         |block| {
             let block = block.clone();
@@ -127,7 +125,7 @@ fn loom_one_adder_that_adds_twice_and_subtracts_beside_a_flush() {
 }
 
 #[test]
-fn loom_two_adders_to_one_counter_in_two_lanes_and_a_flush() {
+fn loom_two_lanes_of_one_counter_and_a_flush() {
     check(
         |block| {
             let adder = |lane, amount| {
@@ -144,14 +142,14 @@ fn loom_two_adders_to_one_counter_in_two_lanes_and_a_flush() {
 
 /// An error means not counted: not even by a flush that comes between, with another's add after it.
 #[test]
-fn loom_an_add_that_is_refused_is_in_no_flush() {
+fn loom_refused_add_is_in_no_flush() {
     loom::model(|| {
-        let flushed = Flushed::new(Arc::new(|| {}));
+        let flushed = Flusher::new(Arc::new(|| {}));
         let block = flushed.block.clone();
         let pend = |amount| CounterHandle::new(block.clone(), 0).add_in(0, amount);
         assert_eq!(pend(1), Ok(()));
         block.preload(0, PENDING_MAX);
-        let before = block.pending(Place::of(0)).increments;
+        let before = block.pending(SlotIndex::of(0)).increments;
         let adder = {
             let block = block.clone();
             thread::spawn(move || CounterHandle::new(block, 0).add_in(0, 5))
@@ -166,12 +164,12 @@ fn loom_an_add_that_is_refused_is_in_no_flush() {
     });
 }
 
-/// Whoever hands over what it added, and then flushes, has it flushed: also where another thread
-/// added first and has not told of it yet.
+/// A thread that hands over its adds and then flushes has them flushed, even if another thread
+/// added first and has not reported it yet.
 #[test]
-fn loom_what_was_handed_over_is_in_the_next_flush() {
+fn loom_handed_over_add_is_in_the_next_flush() {
     loom::model(|| {
-        let flushed = Flushed::new(Arc::new(|| {}));
+        let flushed = Flusher::new(Arc::new(|| {}));
         let block = flushed.block.clone();
         let other = thread::spawn(move || add(&block, 0, 3));
         let own = CounterHandle::new(flushed.block.clone(), 0);

@@ -1,4 +1,4 @@
-//! Atomics: the machine's, or loom's where interleavings are checked (`--cfg loom`).
+//! The atomics of the machine, or those of loom where interleavings are checked (`--cfg loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};

@@ -1,4 +1,4 @@
-//! The oracle: a plain log of operations, and what they come to at whoever has seen so much of each
+//! The oracle: a plain log of operations, and the totals at a replica that has seen so much of each
 //! writer.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ type Snapshots = Vec<(Version, PNCounter<ReplicaId>)>;
 
 enum What {
     Add(Amounts),
-    /// With what the resetter had seen.
+    /// With the versions that the resetter had seen.
     Reset(VersionVector),
 }
 
@@ -23,11 +23,11 @@ struct Operation {
     what: What,
 }
 
-/// All that ever happened, by key.
+/// Every operation, by key.
 #[derive(Default)]
 pub(crate) struct Log {
     of_key: HashMap<Key, Vec<Operation>>,
-    /// Each writer's own operations applied to `crdts` counters, as of each version of its own.
+    /// Each writer's own operations, applied to `crdts` counters, as of each of its versions.
     counters: HashMap<(Key, ReplicaId), Snapshots>,
 }
 
@@ -40,7 +40,7 @@ impl Log {
         });
         let snapshots = self.counters.entry((key, writer)).or_default();
         let mut counter = snapshots.last().map_or_else(PNCounter::new, |last| last.1.clone());
-        // `crdts` takes steps of 0 for an operation too.
+        // `crdts` counts a step of 0 as an operation too.
         counter.apply(counter.inc_many(writer, amounts.increments));
         counter.apply(counter.dec_many(writer, amounts.decrements));
         snapshots.push((version, counter));
@@ -84,7 +84,7 @@ impl Log {
             .sum()
     }
 
-    /// What a writer has added and subtracted as of what is seen of it.
+    /// The sums that a writer has added and subtracted as of the version seen of it.
     pub(crate) fn true_sum(&self, key: Key, writer: ReplicaId, seen: &VersionVector) -> Amounts {
         let adds = self
             .seen(key, seen)
@@ -96,7 +96,7 @@ impl Log {
         })
     }
 
-    /// The same from `crdts`: the merge of every writer's counter as of what is seen of it.
+    /// The same from `crdts`: the merge of every writer's counter as of the version seen.
     pub(crate) fn crdts_value(&self, key: Key, seen: &VersionVector) -> i128 {
         let mut merged = PNCounter::new();
         for (writer, version) in seen.iter() {

@@ -1,6 +1,6 @@
 //! Random histories of replicas that add, subtract, reset and exchange deltas, pages and states
-//! over a network that loses, doubles and reorders; at every step every number is what a plain log
-//! of the operations says.
+//! over a network that loses, doubles and reorders. At every step every number equals that of a
+//! plain log of the operations.
 //!
 //! `COUNTER_HISTORIES=100000` runs more; `COUNTER_SEED=17` replays one, with every step printed.
 
@@ -9,7 +9,7 @@ mod world;
 
 use world::{Resets, World};
 
-/// Seeds to run: one that is asked for, or the first so many.
+/// The seeds to run: the one in the environment, or the first `histories`.
 fn seeds(histories: u64) -> std::ops::Range<u64> {
     let asked = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     match asked("COUNTER_SEED") {
@@ -33,7 +33,7 @@ fn run(test: &str, histories: u64, resets: Resets) {
     );
 }
 
-/// Says how to replay a history that failed.
+/// Prints how to replay a history that failed.
 struct Replay<'a> {
     test: &'a str,
     seed: u64,
@@ -54,6 +54,6 @@ fn every_number_is_what_the_log_of_operations_says() {
 }
 
 #[test]
-fn without_resets_every_number_is_what_crdts_says() {
-    run("without_resets_every_number_is_what_crdts_says", 300, Resets::None);
+fn without_resets_every_number_matches_crdts() {
+    run("without_resets_every_number_matches_crdts", 300, Resets::None);
 }

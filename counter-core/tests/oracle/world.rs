@@ -1,5 +1,5 @@
-//! The world of one history: replicas, the messages between them, pulls under way, and what is
-//! checked after each step.
+//! The world of one history: replicas, the messages between them, the pulls under way, and the
+//! checks after each step.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use counter_core::{
 use crate::log::{Key, Log};
 
 const COUNTERS: [&str; 3] = ["clicks", "likes", "visits"];
-const REGIONS: [&str; 3] = ["ord", "fra", ""];
+const REGIONS: [&str; 3] = ["ord", "fra", "or"];
 
-/// Whether a history has resets; `crdts` knows none like ours.
+/// Whether a history has resets; `crdts` has none like ours.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Resets {
     Some,
@@ -24,7 +24,8 @@ struct Pull {
     to: usize,
     source: usize,
     only: Vec<ReplicaId>,
-    /// What was held when it began, where that is what the requests say; what is held now else.
+    /// The versions held when it began, if the requests name those; otherwise they name the current
+    /// ones.
     have: Option<VersionVector>,
     cursor: Option<Cursor>,
     staging: Staging,
@@ -39,9 +40,9 @@ pub(crate) struct World {
     log: Log,
     messages: Vec<Vec<u8>>,
     pulls: Vec<Pull>,
-    /// Vectors that some replica once had.
+    /// Version vectors that some replica once had.
     stale: Vec<VersionVector>,
-    /// Hash and bytes of every state seen so far: equal vectors, equal states.
+    /// The hash and the bytes of every state seen so far: equal vectors must be equal states.
     states: HashMap<VersionVector, (StateHash, Vec<u8>)>,
     pub(crate) steps: u64,
     pub(crate) cells_joined: u64,
@@ -51,7 +52,7 @@ impl World {
     pub(crate) fn run(seed: u64, resets: Resets, print: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let replicas = random.usize(2..=6);
-        // Incarnations of one node and ids out of order: an id says nothing of when it came.
+        // Incarnations of one node and ids out of order: an id does not tell when it came.
         let mut ids: Vec<ReplicaId> =
             (0..replicas as u64).map(|at| ReplicaId::new(at / 2, at % 2 + 1)).collect();
         random.shuffle(&mut ids);
@@ -130,7 +131,7 @@ impl World {
         self.check(at);
     }
 
-    /// Distinct keys written one after the other, as by a flush, whose delta is cut into small ones
+    /// Distinct keys written one after the other, as by a flush. The delta is cut into small ones
     /// that travel apart.
     fn burst(&mut self, at: usize) {
         let before = self.maps[at].seen_of(self.ids[at]);
@@ -160,7 +161,7 @@ impl World {
     fn reset(&mut self, at: usize) {
         let (key, id, observed) = (self.key(), self.ids[at], self.maps[at].version_vector());
         let value_was_nothing = self.maps[at].pn_counter(key.0, key.1).cells().len() == 0;
-        let version = self.maps[at].reset(id, key.0, key.1).expect("the name is one");
+        let version = self.maps[at].reset(id, key.0, key.1);
         assert!(version.is_none() || !value_was_nothing, "where nothing is nothing is reset");
         if let Some(version) = version {
             self.log.reset(key, id, version, observed);
@@ -177,8 +178,8 @@ impl World {
         self.check(at);
     }
 
-    /// A delta since what some replica has, since what some replica had long ago, or of one writer
-    /// since any version.
+    /// A delta since the state that some replica has, or had long ago, or of one writer since any
+    /// version.
     fn send(&mut self, at: usize) {
         let map = &self.maps[at];
         let delta = match self.random.u8(..3) {
@@ -200,7 +201,7 @@ impl World {
         }
         let message = self.random.usize(..self.messages.len());
         let delta = decoded(&self.messages[message]);
-        // Half of them are gone then; the others come again, much later, to anyone.
+        // Half of them are gone then. The others come again much later, to any replica.
         if self.random.bool() {
             self.messages.swap_remove(message);
         }
@@ -268,8 +269,8 @@ impl World {
         pull.cursor = page.next;
         let (to, is_over) = (pull.to, pull.cursor.is_none());
         if is_over {
-            // What came otherwise meanwhile is not sent to its end, where requests say what is held
-            // now.
+            // Cells that arrived another way meanwhile are not sent to their end if requests name
+            // the current versions.
             assert!(
                 pull.have.is_none() || pull.staging.cell_count() == 0,
                 "after the last page nothing waits"
@@ -279,7 +280,7 @@ impl World {
         self.join(to, &decoded(&complete.encode()));
     }
 
-    /// Everyone gets everything: all are equal then.
+    /// Every replica gets everything, and then all are equal.
     fn converge(&mut self) {
         for at in (0..self.maps.len()).chain(0..self.maps.len()) {
             for from in 0..self.maps.len() {
@@ -289,7 +290,8 @@ impl World {
         }
         let (first, others) = self.maps.split_first_mut().expect("there are two at the least");
         for other in others {
-            assert_eq!(other.digest(), first.digest());
+            assert_eq!(other.version_vector(), first.version_vector());
+            assert_eq!(other.state_hash(), first.state_hash());
             assert_eq!(other, first);
         }
     }
@@ -337,7 +339,7 @@ impl World {
         assert_eq!(map.total_of_all(), all, "step {}: total of all at {at}", self.steps);
     }
 
-    /// What is held of a writer is exactly its cells as of the version seen.
+    /// A replica holds exactly the writer's cells as of the version seen.
     fn check_cells(&self, at: usize, seen: &VersionVector) {
         for key in COUNTERS.into_iter().flat_map(|counter| REGIONS.map(|region| (counter, region)))
         {
@@ -359,7 +361,8 @@ impl World {
     }
 
     fn check_hash(&mut self, at: usize, seen: VersionVector) {
-        // Not always: a hash that was not asked for is brought up to date over several changes.
+        // Not at every step: a hash that was not asked for is brought up to date over several
+        // changes.
         if self.random.bool() {
             return;
         }

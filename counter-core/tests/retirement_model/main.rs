@@ -1,6 +1,6 @@
 //! Retirement with resets, exhaustively: every interleaving of a bounded number of adds and resets,
-//! one change of the successor and all deliveries among three replicas, with the real types. At
-//! every state of every node the value is exactly the units that the cells held speak of.
+//! one change of the successor and all deliveries among three replicas, with the real types. In
+//! every state of every node the value is exactly the units of the cells that it holds.
 //!
 //! `COUNTER_MODEL=large` visits larger bounds (in a release build: minutes).
 

@@ -1,5 +1,5 @@
-//! One replica of the model: the real types, and beside each writer's cells what they speak of,
-//! unit by unit.
+//! One replica of the model: the real types, and beside each writer's cells the units that they
+//! speak of.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ pub(crate) const COUNTERS: [&str; 2] = ["clicks", "likes"];
 pub(crate) const REGION: &str = "ord";
 const NOTHING: VersionVector = VersionVector::new();
 
-/// Every incarnation of a model, by number: those that begin it, the next incarnation of the first
-/// node, and the node that joins in place of a lost one.
+/// Every incarnation of a model, by number: the first three, the next incarnation of the first
+/// node, and the node that replaces a lost one.
 pub(crate) const INCARNATIONS: [ReplicaId; 5] =
     [incarnation(0, 1), incarnation(1, 1), incarnation(2, 1), incarnation(0, 2), incarnation(3, 1)];
 
@@ -32,8 +32,8 @@ pub(crate) const ALL: Rules = Rules {
     forget_when_all_hold_the_fold: true,
 };
 
-/// What one writer's cell of a counter speaks of. A unit is a bit: the incarnation that added it,
-/// and at which of its versions.
+/// The units that one writer's cell of a counter speaks of. A unit is a bit: an add of one
+/// incarnation at one of its versions.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Spoken {
     units: u128,
@@ -58,11 +58,11 @@ pub(crate) struct Node {
     work: Option<Inheritance>,
 }
 
-/// What one replica says to another.
+/// A message from one replica to another.
 #[derive(Clone)]
 pub(crate) struct Message {
     from: ReplicaId,
-    /// A hello is taken from anyone and brings no digest.
+    /// Every replica takes a hello, which brings no digest.
     hello: bool,
     knows: VersionVector,
     delta: Delta,
@@ -74,14 +74,14 @@ impl Node {
         let replica = Replica::new(id, REGION).unwrap();
         Self {
             id,
-            map: replica.map().clone(),
+            map: replica.into_map(),
             spoken: BTreeMap::from([(id, Default::default())]),
             digests: BTreeMap::new(),
             work: None,
         }
     }
 
-    /// Equal bytes, equal nodes: all that a later step can depend on.
+    /// The whole state as bytes: two nodes with equal bytes behave equally.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.id.to_bytes().to_vec();
         write_spoken(&mut bytes, &self.spoken);
@@ -93,16 +93,16 @@ impl Node {
         bytes
     }
 
-    /// Runs the real replica from where this node stands.
+    /// Runs the real replica from the state of this node.
     fn run<T>(&mut self, act: impl FnOnce(&mut Replica) -> T) -> T {
-        let mut replica = Replica::new(self.id, REGION).unwrap();
-        std::mem::swap(replica.map_mut(), &mut self.map);
+        let map = std::mem::take(&mut self.map);
+        let mut replica = Replica::with_map(self.id, REGION, map).unwrap();
         let result = act(&mut replica);
-        std::mem::swap(replica.map_mut(), &mut self.map);
+        self.map = replica.into_map();
         result
     }
 
-    /// The first counter that shows another number than the cells held speak of.
+    /// The first counter whose value differs from the units of the held cells.
     pub(crate) fn wrong(&self) -> Option<String> {
         COUNTERS.iter().enumerate().find_map(|(counter, name)| {
             let Spoken { units, reset } = self.spoken_of(counter, |_| true);
@@ -151,8 +151,8 @@ impl Node {
         }
     }
 
-    /// The next incarnation from the same directory: all cells are there, the digests of the others
-    /// are not.
+    /// The next incarnation from the same directory: with all cells, and without the digests of the
+    /// others.
     pub(crate) fn restarted(&self, next: ReplicaId) -> Self {
         let mut replica = Replica::with_map(next, REGION, self.map.clone()).unwrap();
         replica.claim(self.id).unwrap();
@@ -187,7 +187,7 @@ impl Node {
             let before = self.versions();
             goes_on = self.run(|replica| replica.rebase(1)) > 0;
             for counter in self.moved(before) {
-                // What a rebased cell says was cleared of it is all that its writer then knew.
+                // A rebased cell clears of itself everything that its writer then knew as cleared.
                 let known = self.spoken_of(counter, |_| true);
                 let own = self.own(counter);
                 own.reset |= own.units & known.reset;
@@ -225,8 +225,9 @@ impl Node {
         (0..COUNTERS.len()).filter(|&at| after[at] != before[at]).collect()
     }
 
-    /// All that this node can say now: its own cells to anyone, any one writer's cells, all. Where
-    /// no digest is kept of it, only whom it knows goes along.
+    /// Every message that this node can send now: its own cells to anyone, the cells of any one
+    /// writer, all cells. To a receiver that keeps no digest of it, it sends only the replicas that
+    /// it knows.
     pub(crate) fn says(&self, with_digest: bool) -> Vec<Message> {
         let own = |replica| replica == self.id;
         let mut said = vec![

@@ -1,14 +1,14 @@
-//! Every world that can be reached: three nodes, copies of what they once said, and what may still
-//! happen.
+//! Every reachable world: three nodes, copies of messages that they once sent, and the events that
+//! may still happen.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::node::{INCARNATIONS, Message, Node, Rules};
 
-/// How the successor comes to be.
+/// The event that makes a successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The first node starts again from its directory and claims its incarnation before.
+    /// The first node restarts from its directory and claims its previous incarnation.
     Restart,
     /// The first node is lost with its disk, and an operator retires it at the second.
     Loss,
@@ -16,16 +16,17 @@ pub(crate) enum Change {
     Replacement,
 }
 
-/// What may happen, and how often.
+/// The events that may happen, and how often.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) change: Change,
     pub(crate) adds: u8,
     pub(crate) resets: u8,
     pub(crate) counters: usize,
-    /// Of so many states of a node what they say is delivered later too, any number of times.
+    /// For this many states of a node, their messages are also delivered late, any number of times.
     pub(crate) late: usize,
-    /// Whether all nodes keep digests and forget what was cleared, or the successor alone.
+    /// True if all nodes keep digests and forget what was cleared; false if only the successor
+    /// does.
     pub(crate) all_forget: bool,
 }
 
@@ -53,8 +54,8 @@ enum Act {
     Hear(u32),
 }
 
-/// Nodes and messages by number, and what became of a node by an act: each is run once with the
-/// real types.
+/// Nodes and messages by number, and the node that results from an act on a node. The real types
+/// run each once.
 struct Known {
     rules: Rules,
     bounds: Bounds,
@@ -71,7 +72,7 @@ pub(crate) struct Outcome {
     pub(crate) worlds: usize,
     pub(crate) nodes: usize,
     pub(crate) steps: usize,
-    /// What is wrong, and how it came to be.
+    /// The first error, and the history that led to it.
     pub(crate) wrong: Option<String>,
 }
 
@@ -86,7 +87,7 @@ impl Known {
         number
     }
 
-    /// The messages of a node, for a receiver that keeps digests or does not.
+    /// The messages of a node, to receivers that keep digests and to those that do not.
     fn said(&mut self, node: u32, with_digest: bool) -> Vec<u32> {
         if let Some(said) = self.said.get(&(node, with_digest)) {
             return said.clone();
@@ -128,7 +129,7 @@ pub(crate) struct Model {
     known: Known,
     worlds: Vec<World>,
     numbers: HashMap<World, u32>,
-    /// From which world, and how, each was first reached.
+    /// The world and the act from which each world was first reached.
     from: Vec<(u32, usize, Act)>,
     open: VecDeque<u32>,
 }
@@ -183,7 +184,7 @@ impl Model {
         });
     }
 
-    /// Which node may become a successor.
+    /// The node that may become a successor.
     fn successor(&self) -> usize {
         match self.known.bounds.change {
             Change::Restart => 0,
@@ -195,7 +196,7 @@ impl Model {
         self.known.bounds.all_forget || at == self.successor()
     }
 
-    /// Breadth first, so what is found wrong comes with the fewest steps. Stops there, or when all
+    /// Breadth first, so that an error comes with the fewest steps. Stops at an error, or when all
     /// worlds were visited.
     pub(crate) fn run(mut self) -> Outcome {
         while let Some(number) = self.open.pop_front() {
@@ -228,7 +229,7 @@ impl Model {
         steps.join("\n")
     }
 
-    /// A lost node does nothing more, unless one joins in its place.
+    /// A lost node does nothing more, unless a new one replaces it.
     fn present(&self, world: World) -> std::ops::Range<usize> {
         let lost = world.changed && self.known.bounds.change == Change::Loss;
         usize::from(lost)..SLOTS

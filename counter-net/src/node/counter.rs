@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use counter_core::{AddError, CounterHandle, Once, ReplicaId};
+use counter_core::{CounterHandle, Once, ReplicaId};
 
 use super::durable::Durable;
 use super::stable::StableTotal;
 use super::token::Token;
 use super::waiting::{NotReached, Replicated};
+use crate::error::AddError;
 use crate::protocol::Copies;
 use crate::shared::Shared;
 
@@ -288,7 +289,7 @@ impl Counter {
         drop(state);
         self.shared.state_changed();
         self.shared.wakes.local.notify_one();
-        outcome
+        Ok(outcome?)
     }
 }
 

@@ -28,12 +28,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use counter_core::{AddError, ReplicaId};
+use counter_core::ReplicaId;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::error::{NodeFailure, StartError};
+use crate::error::{AddError, NodeFailure, StartError};
 use crate::protocol::{Agreement, Copies, NotReady, RetireError};
 use crate::shared::Shared;
 use crate::subscribe::{Changes, Interest};

@@ -38,7 +38,7 @@ pub struct RegionView {
 impl CounterView {
     pub(super) fn of(shared: &Shared, name: &str) -> Self {
         let mut state = shared.write();
-        let state_hash = state.replica.map_mut().state_hash();
+        let state_hash = state.replica.state_hash();
         let synced = state.replicator.is_synced();
         let mut regions: BTreeMap<String, RegionView> = values_by_region(&state, name)
             .into_iter()

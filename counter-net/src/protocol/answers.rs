@@ -185,7 +185,7 @@ impl Replicator {
         self.plan(replica);
         if let Some(digest) = digest {
             if digest.have == replica.map().version_vector() {
-                if replica.map_mut().state_hash().0 != state.state.0 {
+                if replica.state_hash().0 != state.state.0 {
                     self.diverged(peer);
                 }
             } else {

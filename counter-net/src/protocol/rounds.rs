@@ -162,7 +162,7 @@ impl Replicator {
         let seen = replica.map().version_vector().hash();
         let compare = Compare {
             seen: Hash(seen),
-            state: Hash(replica.map_mut().state_hash().0),
+            state: Hash(replica.state_hash().0),
             announcements: Hash(self.members.hash()),
             stale: self.members.is_stale(self.now),
         };

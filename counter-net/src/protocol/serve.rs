@@ -113,7 +113,7 @@ impl Replicator {
         compare: &Compare,
     ) -> Response {
         let seen = replica.map().version_vector();
-        let state = Hash(replica.map_mut().state_hash().0);
+        let state = Hash(replica.state_hash().0);
         let equal = Hash(seen.hash()) == compare.seen;
         let announcements_differ =
             compare.stale || Hash(self.members.hash()) != compare.announcements;
@@ -211,7 +211,7 @@ impl Replicator {
             .filter(|page| page.next.is_none() && !page.delta.is_empty())
             .map(|page| page.delta);
         let differ = Hash(self.members.hash()) != ask.announcements;
-        let state = Hash(replica.map_mut().state_hash().0);
+        let state = Hash(replica.state_hash().0);
         let digest = self.digest_for(replica, peer);
         Ok(self.state(peer, Some(digest), state, differ, whole).into())
     }

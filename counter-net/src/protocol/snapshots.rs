@@ -173,7 +173,7 @@ impl Snapshots {
             watch.asked = now;
             return false;
         }
-        if counter.len() > NAME_BYTES_MAX {
+        if counter.len() > NAME_BYTES_MAX && map.regions(counter).next().is_none() {
             return false;
         }
         if self.watched.len() >= WATCHED_MAX

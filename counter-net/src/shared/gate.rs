@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use counter_core::AddError;
+use counter_core::WriteError;
+
+use crate::error::AddError;
 
 /// The node has stopped. Never taken back.
 const STOPPED: u8 = 1;
@@ -20,7 +22,10 @@ impl Gate {
     /// before [`stop`](Self::stop) and [`counter_core::Replica::hand_over`], so the last flush has
     /// it.
     #[inline]
-    pub(crate) fn pass(&self, add: impl FnOnce() -> Result<(), AddError>) -> Result<(), AddError> {
+    pub(crate) fn pass(
+        &self,
+        add: impl FnOnce() -> Result<(), WriteError>,
+    ) -> Result<(), AddError> {
         self.check()?;
         add()?;
         // Sequentially consistent, as the add is: this load does not run ahead of it.

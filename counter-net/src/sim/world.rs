@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{AddError, CounterMap, Once, StateHash};
+use counter_core::{CounterMap, Once, StateHash, WriteError};
 
 use super::config::{Link, SimConfig};
 use super::cost::Cost;
@@ -131,7 +131,7 @@ impl Sim {
     ///
     /// # Errors
     /// Why the node refused: nothing was added.
-    pub fn try_add(&mut self, host: usize, counter: &str, amount: i64) -> Result<(), AddError> {
+    pub fn try_add(&mut self, host: usize, counter: &str, amount: i64) -> Result<(), WriteError> {
         let Some(alive) = self.hosts[host].alive.as_mut().filter(|_| amount != 0) else {
             return Ok(());
         };
@@ -276,12 +276,10 @@ impl Sim {
         let pending = self.up().any(|(_, alive)| alive.replica.has_pending());
         let mut alive = self.hosts.iter_mut().filter_map(|host| host.alive.as_mut());
         let Some(first) = alive.next() else { return true };
-        let (seen, hash) =
-            (first.replica.map().version_vector(), first.replica.map_mut().state_hash());
+        let (seen, hash) = (first.replica.map().version_vector(), first.replica.state_hash());
         !pending
             && alive.all(|node| {
-                node.replica.map().version_vector() == seen
-                    && node.replica.map_mut().state_hash() == hash
+                node.replica.map().version_vector() == seen && node.replica.state_hash() == hash
             })
     }
 
@@ -345,7 +343,7 @@ impl Sim {
 
     /// A node's state hash; `None` where it is down.
     pub fn state_hash(&mut self, host: usize) -> Option<StateHash> {
-        self.hosts[host].alive.as_mut().map(|alive| alive.replica.map_mut().state_hash())
+        self.hosts[host].alive.as_mut().map(|alive| alive.replica.state_hash())
     }
 
     /// How many nodes were ever started.

@@ -111,7 +111,7 @@ fn what_was_committed_is_there_after_a_restart() {
         let commits = start(&state, opened);
         add(&state, "clicks", 7);
         durable(&commits).unwrap();
-        let hash = state.0.lock().unwrap().map_mut().state_hash();
+        let hash = state.0.lock().unwrap().state_hash();
         drop(commits);
         drop(_directory);
         let (_directory, mut opened) = open(scratch.path());
@@ -133,7 +133,7 @@ fn checkpoints_replace_the_log_while_adds_go_on_and_the_file_stays_small() {
         durable(&commits).unwrap();
     }
     commits.stop();
-    let hash = state.0.lock().unwrap().map_mut().state_hash();
+    let hash = state.0.lock().unwrap().state_hash();
     drop((commits, directory));
     let (_directory, mut opened) = open(scratch.path());
     assert_eq!(opened.map.state_hash(), hash);
@@ -424,7 +424,7 @@ fn fill_up(path: &Path) {
     fs::remove_file(ballast).unwrap();
     durable(&commits).unwrap();
     assert!(!commits.is_failing());
-    let hash = state.0.lock().unwrap().map_mut().state_hash();
+    let hash = state.0.lock().unwrap().state_hash();
     drop((commits, directory));
     let (_directory, mut opened) = open(path);
     assert_eq!(opened.map.state_hash(), hash);

@@ -1,27 +1,28 @@
-//! What a successor writes: the cells of incarnations that ended become items of its own, and then
-//! its own amounts.
+//! The changes that a successor writes: it absorbs the cells of incarnations that ended into its
+//! own, and later rebases them to own amounts.
 //!
-//! When it may is the protocol's to know. Each step writes single cells, one version each, so every
-//! snapshot of the successor in between is exact.
+//! The protocol decides when. Each step writes single cells, one version each, so every snapshot of
+//! the successor in between is exact.
 
 use super::CounterMap;
-use crate::error::AddError;
+use crate::error::WriteError;
 use crate::incarnation::baseline::Baselines;
 use crate::incarnation::record::{Folded, Record};
 use crate::lattice::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
-use crate::lattice::cell::{Cleared, Extra};
+use crate::lattice::cell::{Cleared, Extra, Plain};
 use crate::lattice::delta::{Delta, DeltaCell};
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::Version;
-use crate::lattice::writer::Plain;
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
-    /// Incarnations that `successor` answers for and may take over together, ascending: with each
-    /// of them all earlier incarnations of its node, since a fold names a node's incarnations by
-    /// the last, and all that it claims itself and may have taken over, as far as they are not
-    /// folded yet. What it claims and another answers for goes its own way. One of which nothing is
-    /// held here may be among them. O(incarnations * claims).
+    /// The incarnations that `successor` answers for and may absorb together, ascending.
+    /// O(incarnations * claims).
+    ///
+    /// With each of them come all earlier incarnations of its node, since a fold names a node's
+    /// incarnations by the last one; and everything that it claims itself and may have absorbed, if
+    /// it is not folded yet. An incarnation that it claims and another replica answers for is left
+    /// to that one. Some may be claimed here without any of their cells.
     pub fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
         self.whole(
             successor,
@@ -33,8 +34,8 @@ impl CounterMap {
         !self.is_folded(incarnation) && self.successor_of(incarnation) == Some(successor)
     }
 
-    /// Of these incarnations, ascending, those that may be taken over without the others.
-    /// O(incarnations log incarnations) where no incarnation is left out.
+    /// Those of these incarnations that may be absorbed without the others, ascending.
+    /// O(incarnations log incarnations) if none is left out.
     fn whole(&self, successor: ReplicaId, mut incarnations: Vec<ReplicaId>) -> Vec<ReplicaId> {
         loop {
             let mut closed: Vec<ReplicaId> = Vec::with_capacity(incarnations.len());
@@ -44,7 +45,7 @@ impl CounterMap {
                 let at = self.writer_at(incarnation).unwrap_or_else(|at| at);
                 let earlier = at
                     .checked_sub(1)
-                    .map(|at| self.writers[at].id)
+                    .map(|at| self.writers[at].id())
                     .filter(|earlier| earlier.node == incarnation.node);
                 let mut claimed = self
                     .record(incarnation)
@@ -67,9 +68,9 @@ impl CounterMap {
         }
     }
 
-    /// Of incarnations that `successor` may take over, ascending, those whose amounts find room in
-    /// its cells and leave as much again. The others stay what they are, and count. O(cells of the
-    /// incarnations); O(that * writers) where some amounts are near 2^62.
+    /// Those of these incarnations whose amounts fit in the successor's cells and leave as much
+    /// room again. The others stay, and count. O(cells of the incarnations), and times the writers
+    /// if some amounts are near 2^62.
     pub(crate) fn fitting(
         &self,
         successor: ReplicaId,
@@ -103,7 +104,7 @@ impl CounterMap {
         self.whole(successor, fitting)
     }
 
-    /// Changes the record of `replica`, which must have one. Returns the version of the change.
+    /// Changes the record of `replica`, if it has one. Returns the version of the change.
     pub(crate) fn change_record(
         &mut self,
         replica: ReplicaId,
@@ -111,26 +112,26 @@ impl CounterMap {
     ) -> Option<Version> {
         let at = self.writer_at(replica).ok()?;
         let writer = &mut self.writers[at];
-        let record = writer.record.as_mut()?;
-        change(record);
-        record.version = writer.seen + 1;
-        (writer.seen, writer.hash) = (writer.seen + 1, None);
-        let version = writer.seen;
+        let (version, mut record) = (writer.next_version(), writer.record()?.clone());
+        change(&mut record);
+        record.version = version;
+        writer.set_record(record);
+        writer.hold_up_to(version);
         self.revived();
         Some(version)
     }
 
-    /// The folds that are on record with any of these incarnations.
+    /// The folds in the records of these incarnations.
     pub(crate) fn folded_by(&self, incarnations: &[ReplicaId]) -> Vec<Folded> {
         incarnations
             .iter()
             .filter_map(|incarnation| self.record(*incarnation))
-            .flat_map(|record| record.folded.iter().copied())
+            .flat_map(|record| record.folds().iter().copied())
             .collect()
     }
 
-    /// The keys of a writer's cells from `slot` on, in the order in which the cells were made, with
-    /// their slots.
+    /// The keys of a writer's cells from `slot` on, with their slots, in the order in which the
+    /// cells were made.
     pub(crate) fn keys_from(
         &self,
         replica: ReplicaId,
@@ -142,8 +143,7 @@ impl CounterMap {
         })
     }
 
-    /// The first of a writer's cells from `slot` on that has something besides amounts, of which
-    /// `wanted` is true.
+    /// The first of a writer's cells from `slot` on whose extra part is `wanted`.
     pub(crate) fn next_extra(
         &self,
         replica: ReplicaId,
@@ -156,24 +156,24 @@ impl CounterMap {
             .map(|(slot, _)| slot)
     }
 
-    /// Takes over what `incarnations` have at a key and nobody has taken over yet, in a round that
+    /// Absorbs the amounts of `incarnations` at a key that nobody has absorbed yet, in a round that
     /// began after version `begun` of the successor. Returns about how many bytes the change costs
-    /// each peer, 0 where there is nothing to take.
+    /// each peer; 0 if there is nothing to absorb.
     ///
-    /// A cell takes over once a round, since a reset names one version at which it did. So what a
-    /// replica that had been given up brings afterwards is left where it is, like all of these
-    /// incarnations that comes too late: it counts until the fold.
+    /// A cell absorbs once a round, since a reset names one version at which it did. So cells that
+    /// come too late, such as from a replica that had been given up, are left where they are. They
+    /// count until the fold.
     ///
     /// # Errors
-    /// `CellFull` where the successor's own amounts leave no room, or a cell still has what an
-    /// earlier round took over; nothing changed.
+    /// `CellFull` if the successor's own amounts leave no room, or the cell still has the amounts
+    /// of an earlier round. Nothing changed.
     pub(crate) fn absorb(
         &mut self,
         successor: ReplicaId,
         incarnations: &[ReplicaId],
         begun: Version,
         KeyId(key): KeyId,
-    ) -> Result<usize, AddError> {
+    ) -> Result<usize, WriteError> {
         let baselines = Baselines::of(self.held(key));
         let mut extra = self.extra_of(successor, key);
         if !extra.absorbed.is_empty() && extra.absorbed_at > begun {
@@ -199,7 +199,7 @@ impl CounterMap {
                     &theirs.absorbed,
                 )
             {
-                return Err(AddError::CellFull);
+                return Err(WriteError::CellFull);
             }
             theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));
             taken = true;
@@ -210,13 +210,13 @@ impl CounterMap {
         let at = self.writer_or_new(successor);
         let writer = &mut self.writers[at];
         let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
-        extra.absorbed_at = writer.seen + 1;
+        extra.absorbed_at = writer.next_version();
         self.write_extra(at, slot, extra);
         Ok(self.cell_bytes(successor, slot))
     }
 
-    /// Makes what a cell has taken over its own amounts. Returns about how many bytes the change
-    /// costs each peer; None where the sum passes 2^62.
+    /// Turns a cell's absorbed amounts into its own. Returns about how many bytes the change costs
+    /// each peer; None if the sum passes 2^62.
     pub(crate) fn rebase(&mut self, successor: ReplicaId, slot: u32) -> Option<usize> {
         let at = self.writer_at(successor).ok()?;
         let key = self.writers[at].key(slot);
@@ -227,7 +227,7 @@ impl CounterMap {
         }
         let mut extra = self.extra_of(successor, key);
         if baseline != Amounts::default() {
-            // As seen by whoever saw that these were taken over.
+            // As seen by a replica that saw the absorption.
             extra.clear(successor, Cleared { version: extra.absorbed_at, amounts: baseline });
         }
         (extra.absorbed_at, extra.absorbed) = Default::default();
@@ -238,8 +238,8 @@ impl CounterMap {
         Some(self.cell_bytes(successor, slot))
     }
 
-    /// Drops from a cell what it cleared of incarnations that were folded. Returns about how many
-    /// bytes the change costs each peer.
+    /// Drops from a cell the resets of folded incarnations. Returns about how many bytes the change
+    /// costs each peer.
     pub(crate) fn forget_cleared(&mut self, replica: ReplicaId, slot: u32) -> Option<usize> {
         let at = self.writer_at(replica).ok()?;
         let mut extra = self.extra_of(replica, self.writers[at].key(slot));

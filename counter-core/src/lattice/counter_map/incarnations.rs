@@ -1,122 +1,61 @@
-//! Which incarnations have ended: claimed by a successor, or folded into it and forgotten. Read
-//! from what the replicas' records say.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! The incarnations that ended: which they are, who their successors are, and whether all replicas
+//! agree. Everything is read from the replicas' records.
 
 use super::CounterMap;
-use crate::incarnation::record::{Folded, Record};
+use crate::incarnation::index::Incarnations;
+use crate::incarnation::record::Record;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
 
-/// All claims and folds of the records that are held.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Incarnations {
-    /// By ended incarnation, who claims it, ascending. Nobody where the claim was lost with its
-    /// writer, and another has begun to absorb the incarnation.
-    claimants: BTreeMap<ReplicaId, Vec<ReplicaId>>,
-    /// By ended incarnation, who has begun to take it over, ascending: a successor, and those whose
-    /// successor it is.
-    adopters: BTreeMap<ReplicaId, Vec<ReplicaId>>,
-    /// By node, the latest incarnation that was folded.
-    folded: BTreeMap<u64, u64>,
-}
-
-impl Incarnations {
-    pub(super) fn of(writers: &[Writer]) -> Self {
-        let mut incarnations = Self::default();
-        for (writer, record) in
-            writers.iter().filter_map(|writer| Some((writer.id, writer.record.as_ref()?)))
-        {
-            for &Folded { node, upto } in &record.folded {
-                let latest = incarnations.folded.entry(node).or_default();
-                *latest = upto.max(*latest);
-            }
-            for &ended in record.claims.iter().filter(|&&ended| ended != writer) {
-                incarnations.claimants.entry(ended).or_default().push(writer);
-            }
-            for &ended in record.absorbing.iter().filter(|&&ended| ended != writer) {
-                incarnations.adopters.entry(ended).or_default().push(writer);
-                incarnations.claimants.entry(ended).or_default();
-            }
-        }
-        incarnations
-    }
-
-    /// The latest incarnation of a node that is covered by a fold.
-    pub(super) fn last_folded(&self, node: u64) -> Option<ReplicaId> {
-        self.folded.get(&node).map(|upto| ReplicaId::new(node, *upto))
-    }
-
-    pub(super) fn is_folded(&self, replica: ReplicaId) -> bool {
-        let Folded { node, upto } = Folded::of(replica);
-        !self.folded.is_empty() && self.folded.get(&node).is_some_and(|&latest| upto <= latest)
-    }
-}
-
 impl CounterMap {
-    /// Whether an incarnation was folded into its successor: its cells are forgotten, and late
+    /// True if an incarnation was folded into its successor: its cells are forgotten, and late
     /// copies of them are ignored. O(log nodes).
     pub fn is_folded(&self, replica: ReplicaId) -> bool {
         self.incarnations.is_folded(replica)
     }
 
-    /// Up to which version what a writer wrote is counted here: of one that was folded, all of it.
-    /// O(log writers).
+    /// The version up to which a writer is counted here: for a folded one, the maximum. O(log
+    /// writers).
     pub fn counted_up_to(&self, replica: ReplicaId) -> Version {
         if self.is_folded(replica) { Version::MAX } else { self.seen_of(replica) }
     }
 
-    /// Whether an incarnation has ended: somebody claims it, or it was folded. O(log incarnations).
+    /// True if an incarnation has ended: some replica claims it, or it was folded. O(log
+    /// incarnations).
     pub fn is_ended(&self, replica: ReplicaId) -> bool {
-        self.incarnations.claimants.contains_key(&replica) || self.is_folded(replica)
+        self.incarnations.is_ended(replica)
     }
 
-    /// Every incarnation that somebody claims, ascending.
+    /// Every incarnation that some replica claims, ascending.
     pub(super) fn claimed(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.incarnations.claimants.keys().copied()
+        self.incarnations.claimed()
     }
 
-    /// Every writer whose incarnation has not ended, reachable or not, in the order of ids. These
-    /// must agree before an incarnation that ended is absorbed.
+    /// Every writer whose incarnation has not ended, reachable or not, in the order of ids. All of
+    /// them must agree before an ended incarnation is absorbed.
     pub fn enrolled(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.replicas().filter(|&replica| !self.is_ended(replica))
     }
 
-    /// The successor of an incarnation that ended. It is whoever has begun to absorb it; where that
-    /// one has ended itself, *its* successor, which takes both together. Where nobody has begun, it
-    /// is the lowest claimant that has not ended; where all have ended, the successor of the latest
-    /// incarnation of the same node among them. Other claims are not passed on: two replicas that
-    /// claimed each other would give two successors. None where somebody has to claim the
-    /// incarnation anew. O(claims).
+    /// The successor of an incarnation that ended; None if some replica has to claim it anew.
+    /// O(claims).
+    ///
+    /// - If a replica has begun to absorb it, that is the successor. If that one has ended too,
+    ///   *its* successor is, and absorbs both together.
+    ///
+    /// - If nobody has begun, it is the lowest claimant that has not ended. If all have ended, it
+    ///   is the successor of the latest incarnation of the same node among them.
+    ///
+    /// Other claims are not passed on: two replicas that claimed each other would give two
+    /// successors.
     pub fn successor_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
-        let (mut incarnation, mut met) = (ended, BTreeSet::new());
-        while met.insert(incarnation) {
-            let of = |incarnations: &'_ BTreeMap<ReplicaId, Vec<ReplicaId>>| {
-                incarnations.get(&incarnation).cloned().unwrap_or_default()
-            };
-            let begun = of(&self.incarnations.adopters);
-            if let Some(&successor) = begun.iter().find(|&&other| !self.is_ended(other)) {
-                return Some(successor);
-            }
-            if let Some(&other) = begun.first() {
-                incarnation = other;
-                continue;
-            }
-            let claimants = of(&self.incarnations.claimants);
-            if let Some(&successor) = claimants.iter().find(|&&other| !self.is_ended(other)) {
-                return Some(successor);
-            }
-            incarnation = claimants.into_iter().rev().find(|other| {
-                other.node == incarnation.node && other.incarnation > incarnation.incarnation
-            })?;
-        }
-        None
+        self.incarnations.successor_of(ended)
     }
 
-    /// Incarnations that have left or ended, are not folded, and have no successor: each waits for
-    /// somebody to claim it. Ascending. O(writers + claims).
+    /// The incarnations that have left or ended, are not folded, and have no successor. Each waits
+    /// for a claim. Ascending. O(writers + claims).
     pub fn without_successor(&self) -> Vec<ReplicaId> {
         let mut incarnations: Vec<ReplicaId> = self
             .replicas()
@@ -131,14 +70,14 @@ impl CounterMap {
         incarnations
     }
 
-    /// Whether a replica's last statement is held here.
+    /// True if a replica's last statement is held here.
     pub fn has_left(&self, replica: ReplicaId) -> bool {
         self.record(replica).is_some_and(Record::has_left)
     }
 
-    /// Whether all that a leaver held at its end is held here, or was folded. True for an
-    /// incarnation that ended in another way. Who covers a leaver's last statement knows everybody
-    /// whom the leaver served. O(writers log writers).
+    /// True if everything that a leaver held at its end is held here or was folded, and for an
+    /// incarnation that ended in another way. A replica that covers a leaver's last statement knows
+    /// every replica that the leaver served. O(writers log writers).
     pub fn covers_final_of(&self, incarnation: ReplicaId) -> bool {
         let is_here = |&(writer, version): &(ReplicaId, Version)| {
             self.seen_of(writer) >= version || self.is_folded(writer)
@@ -146,39 +85,32 @@ impl CounterMap {
         self.record(incarnation).is_none_or(|record| record.final_versions().iter().all(is_here))
     }
 
-    /// Incarnations that somebody claims and nobody has folded yet.
+    /// The number of claimed incarnations that are not folded yet.
     pub fn ended_count(&self) -> usize {
         self.claimed().filter(|&incarnation| !self.is_folded(incarnation)).count()
     }
 
-    /// Whether some replica has folded incarnations and not yet made all of their amounts its own.
+    /// True while some replica has folded incarnations and not yet rebased all of their amounts.
     pub fn is_rebasing(&self) -> bool {
-        self.writers
-            .iter()
-            .any(|writer| writer.record.as_ref().is_some_and(|record| record.rebasing))
+        self.records().any(|(_, record)| record.is_rebasing())
     }
 
-    /// The records that speak of incarnations that ended, by writer, with their versions. Who holds
-    /// all of these knows every claim and every fold.
+    /// The records that speak of ended incarnations, by writer, with their versions. A replica that
+    /// holds all of them knows every claim and every fold.
     pub fn incarnation_records(&self) -> impl Iterator<Item = (ReplicaId, Version)> + '_ {
-        let speaking = |writer: &Writer| {
-            writer
-                .record
-                .as_ref()
-                .filter(|record| record.speaks_of_incarnations())
-                .map(|record| record.version)
-        };
-        self.writers.iter().filter_map(move |writer| Some((writer.id, speaking(writer)?)))
+        self.records()
+            .filter(|(_, record)| record.speaks_of_incarnations())
+            .map(|(writer, record)| (writer, record.version))
     }
 
-    /// Of the enrolled replicas but `own`, the first not known to agree: whose digest does not show
-    /// that it holds `own` up to `upto` and every record that speaks of incarnations, or names
-    /// something that is not held here yet. None where all agree. O(writers²).
+    /// The first enrolled replica besides `own` that is not known to agree: its digest does not
+    /// show `own` up to `upto` or some record that speaks of ended incarnations, or it names
+    /// something that is not held here yet. None if all agree. O(writers²).
     ///
-    /// What a replica's digest shows, it keeps; from the claim of an incarnation on it takes that
-    /// incarnation's cells from members only. So where all agree on the claim, what is held here of
-    /// that incarnation is final; where all agree on an absorption, nobody resets in the
-    /// coordinates before it any more.
+    /// A replica keeps what its digest shows, and once it knows a claim it takes that incarnation's
+    /// cells only from members. So once all agree on the claim, the cells of the incarnation that
+    /// are held here are final. Once all agree on an absorption, nobody resets in the coordinates
+    /// before it any more.
     pub fn first_without<'a>(
         &self,
         own: ReplicaId,
@@ -191,8 +123,8 @@ impl CounterMap {
         self.enrolled().find(|&replica| replica != own && !agrees(replica))
     }
 
-    /// Whether a digest shows `own` up to `upto` and every record that speaks of incarnations, and
-    /// names nothing that is not held here. O(writers log writers).
+    /// True if a digest shows `own` up to `upto` and every record that speaks of ended
+    /// incarnations, and names nothing that is not held here. O(writers log writers).
     pub fn agrees(&self, own: ReplicaId, upto: Version, digest: &VersionVector) -> bool {
         digest.get(own) >= upto
             && self.incarnation_records().all(|(writer, version)| digest.get(writer) >= version)
@@ -201,21 +133,35 @@ impl CounterMap {
                 .all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
     }
 
-    /// Reads the records anew and forgets the writers that were folded. Returns the keys whose
-    /// values changed by that: none where everything that their successor wrote before the fold is
-    /// held.
+    /// The latest known incarnation of a replica's node besides the replica itself: held, claimed
+    /// or folded. O(writers + claims).
+    pub fn latest_beside(&self, replica: ReplicaId) -> Option<ReplicaId> {
+        let known = self
+            .replicas()
+            .chain(self.claimed())
+            .filter(|incarnation| incarnation.node == replica.node && *incarnation != replica);
+        known.chain(self.incarnations.last_folded(replica.node)).max()
+    }
+
+    /// Every record that is held, by writer.
+    pub(super) fn records(&self) -> impl Iterator<Item = (ReplicaId, &Record)> {
+        self.writers.iter().filter_map(|writer| Some((writer.id(), writer.record()?)))
+    }
+
+    /// Reads the records anew and forgets the writers that they folded. Returns the keys whose
+    /// values changed: none if everything that their successor wrote before the fold is held.
     pub(super) fn revived(&mut self) -> Vec<KeyId> {
-        self.incarnations = Incarnations::of(&self.writers);
+        self.incarnations = Incarnations::of(self.records());
         let (gone, kept) = std::mem::take(&mut self.writers)
             .into_iter()
-            .partition(|writer| self.incarnations.is_folded(writer.id));
+            .partition(|writer| self.incarnations.is_folded(writer.id()));
         self.writers = kept;
         self.trim_entries();
         self.values_without(gone)
     }
 
-    /// Forgets what is held of a writer, to be pulled again as members have it. Returns the keys
-    /// whose values changed.
+    /// Forgets a writer, to be pulled again as members have it. Returns the keys whose values
+    /// changed.
     pub(crate) fn unlearn(&mut self, replica: ReplicaId) -> Vec<KeyId> {
         let Ok(at) = self.writer_at(replica) else { return Vec::new() };
         let gone = self.writers.remove(at);
@@ -247,15 +193,15 @@ mod tests {
         ReplicaId::new(node, number << 32)
     }
 
-    /// A map with a record of each of these incarnations, which claims and is taking over what is
-    /// said.
+    /// A map with a record of each of these incarnations, with its claims and the incarnations that
+    /// it is absorbing.
     fn map(records: &[(ReplicaId, &[ReplicaId], &[ReplicaId])]) -> CounterMap {
         let mut map = CounterMap::new();
         for (replica, claims, absorbing) in records {
             map.set_region(*replica, "ord").unwrap();
             map.change_record(*replica, |record| {
                 claims.iter().for_each(|ended| record.claim(*ended));
-                record.absorbing = absorbing.to_vec();
+                record.begin_absorbing(absorbing.to_vec(), []);
             });
         }
         map
@@ -274,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_for_an_successor_that_ended_takes_over_all_of_its_chain() {
+    fn successor_of_a_successor_takes_the_chain() {
         let (low, other, last) = (incarnation(1, 1), incarnation(2, 1), incarnation(3, 1));
         let map = map(&[
             (low, &[DEAD], &[DEAD]),
@@ -289,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incarnation_is_not_taken_over_before_the_earlier_incarnations_of_its_node() {
+    fn earlier_incarnations_of_a_node_come_first() {
         let (successor, later) = (incarnation(1, 1), incarnation(9, 2));
         let alone = map(&[(successor, &[later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
         assert_eq!(alone.inheritance(successor), []);
@@ -298,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fold_covers_all_earlier_incarnations_of_its_node_and_never_the_next() {
+    fn fold_covers_earlier_incarnations_not_the_next() {
         let mut successor = Replica::new(incarnation(1, 1), "ord").unwrap();
         let folded = ReplicaId::new(9, (5 << 32) + 77);
         let id = successor.id();
-        successor.map_mut().change_record(id, |record| record.fold(Folded::of(folded)));
+        successor.map_mut().change_record(id, |record| record.fold(&[folded]));
         let is_folded = |incarnation| successor.map().is_folded(ReplicaId::new(9, incarnation));
         assert!(
             is_folded(1)
@@ -313,7 +259,7 @@ mod tests {
     }
 
     /// Two processes of one node, such as from a disk and its clone, may begin so close to each
-    /// other that their numbers differ in the lower half alone.
+    /// other that their numbers differ only in the lower half.
     #[test]
     fn fold_of_one_incarnation_leaves_a_later_one_of_the_same_second() {
         let (ended, goes_on) = (ReplicaId::new(9, (5 << 32) + 7), ReplicaId::new(9, (5 << 32) + 8));
@@ -336,11 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn a_late_copy_of_a_folded_incarnation_is_ignored() {
+    fn late_copy_of_a_folded_incarnation_is_ignored() {
         let mut late = CounterMap::new();
         late.add(DEAD, "clicks", "ord", 5).unwrap();
         let mut map = map(&[(incarnation(1, 1), &[], &[])]);
-        map.change_record(incarnation(1, 1), |record| record.fold(Folded::of(DEAD)));
+        map.change_record(incarnation(1, 1), |record| record.fold(&[DEAD]));
         map.join(&late);
         map.join_delta(&late.delta_since(&VersionVector::new())).unwrap();
         map.repair(&late.delta_since(&VersionVector::new())).unwrap();
@@ -348,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_that_brings_a_incarnation_and_its_fold_together_counts_it_once() {
+    fn incarnation_and_fold_in_one_delta_count_once() {
         let (id, mut successor) =
             (incarnation(1, 1), Replica::new(incarnation(1, 1), "ord").unwrap());
         let mut dead = CounterMap::new();

@@ -1,43 +1,43 @@
-//! Taking newer cells and records of one writer, and bringing everything that is kept beside them
-//! up to date.
+//! Takes newer cells and records of one writer, and brings everything kept beside them up to date:
+//! values, totals, hash, version order.
 
 use super::values::Values;
-use super::{CounterMap, Joined, rehash, rehash_record};
+use super::{CounterMap, Joined};
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
-use crate::lattice::cell::Extra;
+use crate::lattice::cell::{Extra, Plain};
 use crate::lattice::keys::order::in_order;
 use crate::lattice::keys::{KeyId, Keys};
 use crate::lattice::versions::vector::Version;
-use crate::lattice::writer::{Plain, Writer};
+use crate::lattice::writer::Writer;
 
-/// From so many cells on that were not where they were expected, they are looked up at once.
+/// After this many mispredicted positions, fall back to the index.
 const MISSES_MAX: u32 = 8;
 
-/// Takes newer cells and records of one writer.
+/// Newer cells and records of one writer on their way into the map.
 pub(super) struct Intake<'a> {
     writer: &'a mut Writer,
     keys: &'a Keys,
     values: &'a mut Values,
     joined: &'a mut Joined,
-    /// Where the next cell probably stands: after the one before, since cells of two states mostly
-    /// came in the same order.
+    /// The predicted position of the next cell: after the one before, since the cells of two states
+    /// mostly came in the same order.
     near: u32,
     misses: u32,
-    /// Whether neither this writer has more than amounts, nor any key is reset, nor a hash is kept
+    /// True while no cell of this writer has more than amounts, no key is reset and no hash is kept
     /// up to date.
     bare: bool,
-    /// What this counter's cells have brought so far and its total lacks yet.
+    /// The change of this counter that its total does not have yet.
     counter: u32,
     sum: i128,
-    /// The cells taken, where they do not come in the order of their versions: they are put in
-    /// order at the end.
+    /// The cells taken, if they do not come in the order of their versions. They are sorted at the
+    /// end.
     moved: Option<Vec<(Version, u32)>>,
 }
 
 impl CounterMap {
-    /// What takes cells of the writer at `at`; `cells` of them are expected, `in_order` of their
-    /// versions or not. Those that are not are all newer than what is held.
+    /// Begins to take about `cells` cells of the writer at `at`. `in_order` is true if they come in
+    /// the order of their versions. If not, all are newer than those that are held.
     pub(super) fn intake<'a>(
         &'a mut self,
         at: usize,
@@ -47,8 +47,8 @@ impl CounterMap {
     ) -> Intake<'a> {
         let writer = &mut self.writers[at];
         if cells > writer.len() / 4 {
-            // Counting the hash afresh is cheaper then, and is done only when somebody asks.
-            writer.hash = None;
+            // Counting the hash afresh is cheaper then, and happens only when it is asked for.
+            writer.forget_hash();
         }
         if writer.len() == 0 {
             writer.reserve(cells);
@@ -57,7 +57,7 @@ impl CounterMap {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let bare = writer.hash.is_none() && !writer.has_extras() && !self.values.has_resets();
+        let bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_resets();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Intake {
             writer,
@@ -75,7 +75,7 @@ impl CounterMap {
 }
 
 impl Intake<'_> {
-    /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last.
+    /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last one.
     #[inline]
     pub(super) fn take(&mut self, key: u32, plain: Plain, extra: Option<&Extra>) {
         let slot = self.slot(key);
@@ -120,12 +120,11 @@ impl Intake<'_> {
         let writer = &mut *self.writer;
         let stood = writer.plain(slot);
         if extra.is_some() || writer.extra(slot).is_some() {
-            writer.hash = None;
             writer.put_extra(slot, extra.cloned());
             self.values.mark_shaped(key);
             self.bare = false;
-        } else if writer.hash.is_some() {
-            rehash(writer, self.keys, slot, stood, plain);
+        } else {
+            writer.rehash(self.keys, slot, plain);
         }
         self.put(slot, plain);
         if !self.values.is_shaped(key) {
@@ -144,7 +143,7 @@ impl Intake<'_> {
         self.values.shift_key(key, by);
     }
 
-    /// Brings the total of the last counter up to date.
+    /// Brings the last counter's total up to date.
     fn shift_total(&mut self) {
         if self.sum != 0 {
             self.values.shift_counter(self.counter, self.sum);
@@ -152,7 +151,7 @@ impl Intake<'_> {
         }
     }
 
-    /// Brings the last total and the order of versions up to date.
+    /// Brings the last total and the version order up to date.
     pub(super) fn finish(mut self) {
         self.shift_total();
         if let Some(moved) = self.moved {
@@ -161,14 +160,11 @@ impl Intake<'_> {
     }
 
     pub(super) fn take_record(&mut self, record: &Record) {
-        let stood = self.writer.record.as_ref();
+        let stood = self.writer.record();
         self.joined.incarnations_changed |= record.speaks_of_incarnations()
             || record.has_left()
             || stood.is_some_and(Record::speaks_of_incarnations);
-        if self.writer.hash.is_some() {
-            rehash_record(self.writer, record);
-        }
-        self.writer.record = Some(record.clone());
-        self.joined.records.push(self.writer.id);
+        self.writer.set_record(record.clone());
+        self.joined.records.push(self.writer.id());
     }
 }

@@ -1,4 +1,4 @@
-//! Joining: of each writer the newer snapshot, at a cost of what changed.
+//! Joining: takes the newer snapshot of each writer, at a cost of what changed.
 
 use std::sync::Arc;
 
@@ -6,71 +6,73 @@ use smallvec::SmallVec;
 
 use super::{COUNTERS_JOINED, CounterMap};
 use crate::codec::dictionary::KeyNames;
-use crate::dedup::entry::{Entry, Kind};
+use crate::dedup::entry::{DedupEntry, EntryKind};
 use crate::error::JoinError;
-use crate::lattice::delta::{Delta, Part, Span};
+use crate::lattice::cell::Plain;
+use crate::lattice::delta::{Delta, DeltaPart, Span};
 use crate::lattice::keys::order::in_order;
-use crate::lattice::keys::{KeyId, Keys, Search};
+use crate::lattice::keys::{KeyId, KeySearch, Keys};
 use crate::lattice::versions::vector::Version;
-use crate::lattice::writer::{Plain, Writer};
+use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
 
-/// What a join changed.
+/// The result of a join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
-    /// Keys of which a cell changed; one that several writers changed is named once for each.
+    /// The keys of which a cell changed. A key that several writers changed is listed once for
+    /// each.
     pub changed: Vec<KeyId>,
-    /// Spans that had no effect because something before them is missing here: the rest must be
+    /// The spans that had no effect because something before them is missing here. The rest must be
     /// pulled.
     pub gaps: Vec<Span>,
-    /// Replicas of which a newer record was taken.
+    /// The replicas of which a newer record was taken.
     pub records: Vec<ReplicaId>,
-    /// Whether one of these speaks, or spoke, of incarnations that ended.
+    /// True if one of these records speaks, or spoke, of incarnations that ended.
     pub incarnations_changed: bool,
-    /// Cells that had the version of the one held and other contents: a fault, of which the greater
+    /// Cells that had the version of the held one and other contents. That is a fault; the greater
     /// bytes were kept.
     pub conflicts: usize,
-    /// Dedup entries that were taken, by kind and name.
-    pub(crate) entries: Vec<(Kind, Arc<[u8]>)>,
-    /// Own amounts were taken back, because others had applied the same adds: the next flush tells
-    /// of it.
+    /// The dedup entries that were taken, by kind and name.
+    pub(crate) entries: Vec<(EntryKind, Arc<[u8]>)>,
+    /// True if own amounts were taken back, because others had applied the same adds. The next
+    /// flush reports it.
     pub own_changed: bool,
-    /// A span of the joining replica's own that ends after what it has written: somebody else
+    /// A span of the joining replica's own that ends after what it has written: another process
     /// writes under its id.
     pub own_ahead: Option<Version>,
 }
 
 impl Joined {
-    /// Cells that were taken.
+    /// The number of cells taken.
     pub fn cells(&self) -> usize {
         self.changed.len()
     }
 
-    /// Whether something was taken that no key in `changed` tells of: a record, or a dedup entry.
+    /// True if something was taken that is not in `changed`: a record, or a dedup entry.
     pub fn has_more_than_cells(&self) -> bool {
         !self.records.is_empty() || !self.entries.is_empty()
     }
 }
 
 impl CounterMap {
-    /// Joins another map: of each writer the newer snapshot. Never fails.
+    /// Joins another map: takes the newer snapshot of each writer. Never fails.
     ///
     /// # Complexity
     /// O(writers + cells that changed).
     pub fn join(&mut self, other: &Self) -> Joined {
-        let (mut joined, mut same, mut search) = (Joined::default(), None, Search::default());
+        let (mut joined, mut same, mut search) = (Joined::default(), None, KeySearch::default());
         for theirs in &other.writers {
-            let after = self.seen_of(theirs.id);
-            if theirs.seen > after && !self.is_folded(theirs.id) {
+            let after = self.seen_of(theirs.id());
+            if theirs.seen() > after && !self.is_folded(theirs.id()) {
                 let many = theirs.many_since(after);
-                // Where much is new, all keys are compared at once, at the speed of memory, instead
-                // of one by one.
+                // If much is new, all keys are compared at once, at the speed of memory, instead of
+                // one by one.
                 let same = many
                     && *same.get_or_insert_with(|| {
                         self.keys.same_below(&other.keys) as usize == other.keys.len()
                     });
                 let mut slots =
-                    Vec::with_capacity(theirs.len().min((theirs.seen - after) as usize));
+                    Vec::with_capacity(theirs.len().min((theirs.seen() - after) as usize));
                 if many {
                     slots.extend(theirs.slots_since(after))
                 } else {
@@ -93,7 +95,7 @@ impl CounterMap {
         joined
     }
 
-    /// Takes the cells in `slots`, whose keys here are `keys`, or where that is empty the same as
+    /// Takes the cells in `slots`. Their keys here are `keys`, or if that is empty the same as
     /// there.
     fn join_writer(
         &mut self,
@@ -103,7 +105,7 @@ impl CounterMap {
         keys: &[u32],
         joined: &mut Joined,
     ) {
-        let at = self.writer_or_new(theirs.id);
+        let at = self.writer_or_new(theirs.id());
         let in_order = slots.is_sorted_by_key(|&slot| theirs.plain(slot).version);
         let mut intake = self.intake(at, slots.len(), in_order, joined);
         match keys {
@@ -116,17 +118,17 @@ impl CounterMap {
                 .for_each(|(&slot, &key)| intake.take(key, theirs.plain(slot), theirs.extra(slot))),
         }
         intake.finish();
-        if let Some(record) = theirs.record.as_ref().filter(|record| record.version > after) {
+        if let Some(record) = theirs.record().filter(|record| record.version > after) {
             self.intake(at, 0, true, joined).take_record(record);
         }
-        self.writers[at].seen = theirs.seen;
+        self.writers[at].hold_up_to(theirs.seen());
     }
 
-    /// The keys here with the names of another numbering's keys, made where they are new; the
-    /// bounds are the caller's.
+    /// The keys here for the keys of another numbering, made where they are new. The caller checks
+    /// the bounds.
     fn keys_like(
         &mut self,
-        search: &mut Search,
+        search: &mut KeySearch,
         names: &impl KeyNames,
         theirs: impl Iterator<Item = u32>,
     ) -> Vec<u32> {
@@ -134,7 +136,7 @@ impl CounterMap {
     }
 
     #[inline]
-    fn key_like(&mut self, search: &mut Search, names: &impl KeyNames, theirs: u32) -> u32 {
+    fn key_like(&mut self, search: &mut KeySearch, names: &impl KeyNames, theirs: u32) -> u32 {
         self.keys.find_same(search, names, theirs).unwrap_or_else(|| {
             let (counter, region) = names.names(theirs);
             let key = self.new_key(counter, region);
@@ -150,9 +152,10 @@ impl CounterMap {
         their_keys: &Keys,
         joined: &mut Joined,
     ) {
-        let Ok(at) = self.writer_at(theirs.id) else { return };
-        for entry in theirs.dedup.since(after) {
-            let same = |map: &mut Self, key| map.key_like(&mut Search::near(key), their_keys, key);
+        let Ok(at) = self.writer_at(theirs.id()) else { return };
+        for entry in theirs.entries().since(after) {
+            let same =
+                |map: &mut Self, key| map.key_like(&mut KeySearch::near(key), their_keys, key);
             let keys: SmallVec<[(u32, u32); 4]> =
                 entry.keys().map(|key| (key, same(self, key))).collect();
             let here = |key| keys.iter().find(|pair| pair.0 == key).map_or(0, |pair| pair.1);
@@ -161,15 +164,15 @@ impl CounterMap {
         self.trim_entries_of(at);
     }
 
-    /// Joins a delta. A span takes effect where everything up to its `after` is held; past a gap it
+    /// Joins a delta. A span takes effect if everything up to its `after` is held. Past a gap it
     /// has no effect and is reported.
     ///
     /// # Errors
-    /// A page that is not its writer's last, a counter or a replica too many: the whole delta is
-    /// refused, the state is unchanged.
+    /// `OpenPart`, `TooManyCounters` or `TooManyReplicas`. The whole delta was refused, and the
+    /// state is unchanged.
     ///
     /// # Complexity
-    /// O(cells of the delta), and a sort of them where versions do not ascend with names.
+    /// O(cells of the delta), plus a sort of them if versions do not ascend with names.
     pub fn join_delta(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
         if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
             return Err(JoinError::OpenPart(open.span.replica));
@@ -178,7 +181,8 @@ impl CounterMap {
             return Ok(joined);
         }
         let mut joined = Joined::default();
-        let mut parts: SmallVec<[(&Part, Version); 2]> = SmallVec::with_capacity(delta.parts.len());
+        let mut parts: SmallVec<[(&DeltaPart, Version); 2]> =
+            SmallVec::with_capacity(delta.parts.len());
         for part in delta.parts.iter().filter(|part| !self.is_folded(part.span.replica)) {
             let seen = self.seen_of(part.span.replica);
             if part.span.upto > seen && part.span.after > seen {
@@ -195,8 +199,36 @@ impl CounterMap {
         Ok(joined)
     }
 
-    /// Takes what a full pull brought after a divergence: cell by cell the greater version, and of
-    /// equal versions the greater bytes. Spans raise what is held as in a join.
+    /// Joins the delta that is sent most often: one plain cell of a counter and a writer that are
+    /// held, if it is new and follows what is held. Returns None for any other delta, and nothing
+    /// changed. O(log writers).
+    fn join_one(&mut self, delta: &Delta) -> Option<Joined> {
+        let [part] = delta.parts.as_slice() else { return None };
+        let [cell] = part.cells.as_slice() else { return None };
+        if part.record.is_some()
+            || !part.extras.is_empty()
+            || !part.dedup.is_empty()
+            || self.values.has_resets()
+        {
+            return None;
+        }
+        let at = self.writer_at(part.span.replica).ok()?;
+        let (counter, region) = delta.keys.names(cell.key);
+        let key = self.keys.find(counter, region)?;
+        let writer = &mut self.writers[at];
+        if part.span.after > writer.seen() || cell.version <= writer.seen() || writer.has_extras() {
+            return None;
+        }
+        let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
+        let plain = Plain { version: cell.version, amounts: cell.amounts };
+        let stood = writer.replace(&self.keys, slot, plain);
+        writer.hold_up_to(part.span.upto);
+        self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - stood.net());
+        Some(Joined { changed: vec![KeyId(key)], ..Joined::default() })
+    }
+
+    /// Takes the result of a full pull after a divergence: cell by cell the greater version, and of
+    /// equal versions the greater bytes. Spans take effect as in a join.
     ///
     /// # Errors
     /// As [`join_delta`](Self::join_delta).
@@ -205,7 +237,7 @@ impl CounterMap {
             return Err(JoinError::OpenPart(open.span.replica));
         }
         let mut joined = Joined::default();
-        let takes = |part: &&Part| {
+        let takes = |part: &&DeltaPart| {
             part.span.after <= self.seen_of(part.span.replica) && !self.is_folded(part.span.replica)
         };
         let parts: Vec<_> = delta.parts.iter().filter(takes).map(|part| (part, 0)).collect();
@@ -217,12 +249,12 @@ impl CounterMap {
         Ok(joined)
     }
 
-    /// The keys of a delta's dictionary here, made where they are new; checks the bounds before
+    /// The keys here of a delta's dictionary, made where they are new. Checks the bounds before
     /// anything changes.
     fn resolve(
         &mut self,
         delta: &Delta,
-        parts: &[(&Part, Version)],
+        parts: &[(&DeltaPart, Version)],
     ) -> Result<Resolved, JoinError> {
         let new_replicas =
             parts.iter().filter(|(part, _)| self.writer(part.span.replica).is_none()).count();
@@ -236,11 +268,11 @@ impl CounterMap {
         const UNUSED: u32 = u32::MAX;
         const NEW: u32 = u32::MAX - 1;
         let mut keys: SmallVec<[u32; 4]> = SmallVec::from_elem(UNUSED, count);
-        let (mut search, mut new) = (Search::default(), 0);
+        let (mut search, mut new) = (KeySearch::default(), 0);
         let used = parts.iter().flat_map(|(part, seen)| {
             let cells = part.cells.iter().filter(|cell| cell.version > *seen).map(|cell| cell.key);
             cells.chain(
-                part.dedup.iter().filter(|entry| entry.version > *seen).flat_map(Entry::keys),
+                part.dedup.iter().filter(|entry| entry.version > *seen).flat_map(DedupEntry::keys),
             )
         });
         for number in used {
@@ -262,7 +294,7 @@ impl CounterMap {
         Ok(Resolved::Renumbered(keys))
     }
 
-    /// Whether there is room for `new` keys of a delta. O(1), and near the bound O(new).
+    /// Checks that there is room for `new` keys of a delta. O(1), and near the bound O(new).
     fn check_room(
         &self,
         delta: &Delta,
@@ -287,14 +319,14 @@ impl CounterMap {
         }
     }
 
-    /// A key that was looked for and not found; the bounds are the caller's.
+    /// Makes a key that was looked for and not found. The caller checks the bounds.
     fn new_key(&mut self, counter: &str, region: &str) -> u32 {
         let key = self.keys.push(counter, region);
         self.values.cover(key, self.keys.counter_of(key));
         key
     }
 
-    fn take_part(&mut self, part: &Part, seen: Version, keys: &Resolved, joined: &mut Joined) {
+    fn take_part(&mut self, part: &DeltaPart, seen: Version, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         let in_order = part.cells.is_sorted_by_key(|cell| cell.version);
         let mut intake = self.intake(at, part.cells.len(), in_order, joined);
@@ -311,11 +343,11 @@ impl CounterMap {
             self.intake(at, 0, true, joined).take_record(record);
         }
         self.take_entries(at, part, seen, |key| keys.key(key), joined);
-        self.writers[at].seen = part.span.upto;
+        self.writers[at].hold_up_to(part.span.upto);
     }
 
-    /// Takes cells of open parts as they are, the newer of each key; the versions held are raised
-    /// only to what is there.
+    /// Takes the cells of open parts as they are, the newer one of each key. Versions rise only to
+    /// those that are there.
     pub(crate) fn stage(&mut self, delta: &Delta) {
         let parts: Vec<_> =
             delta.parts.iter().filter(|part| !part.closed).map(|part| (part, 0)).collect();
@@ -326,17 +358,17 @@ impl CounterMap {
         }
     }
 
-    /// Forgets a writer: its cells, its record and what was seen of it. Not a join; for what is no
-    /// part of a replica's state.
+    /// Forgets a writer: its cells, its record and its version. Not a join: for maps that are no
+    /// replica's state.
     pub(crate) fn forget(&mut self, replica: ReplicaId) {
-        self.writers.retain(|writer| writer.id != replica);
+        self.writers.retain(|writer| writer.id() != replica);
     }
 
-    fn repair_part(&mut self, part: &Part, keys: &Resolved, joined: &mut Joined) {
+    fn repair_part(&mut self, part: &DeltaPart, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
-        self.writers[at].hash = None;
-        // In the order of versions each goes to the end of those before it; in that of keys each
-        // would be looked for a place.
+        self.writers[at].forget_hash();
+        // In version order each cell goes to the end. In key order the place of each would be
+        // searched.
         for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {
             let cell = &part.cells[number as usize];
             let key = keys.key(cell.key);
@@ -354,15 +386,16 @@ impl CounterMap {
             }
         }
         if let Some(record) =
-            part.record.as_ref().filter(|record| self.writers[at].record.as_ref() < Some(record))
+            part.record.as_ref().filter(|record| self.writers[at].record() < Some(record))
         {
             self.intake(at, 0, true, joined).take_record(record);
         }
         self.take_entries(at, part, 0, |key| keys.key(key), joined);
-        self.writers[at].seen = self.writers[at].seen.max(part.span.upto);
+        let writer = &mut self.writers[at];
+        writer.hold_up_to(writer.seen().max(part.span.upto));
     }
 
-    /// Brings values up to date, and forgets what the new records say was folded.
+    /// Brings values up to date, and forgets the writers that the new records folded.
     fn settle(&mut self, joined: &mut Joined) {
         self.values_again(&joined.changed);
         if joined.incarnations_changed {
@@ -370,7 +403,7 @@ impl CounterMap {
         }
     }
 
-    /// Counts anew the changed keys that some cell has cleared something of.
+    /// Counts the changed keys afresh whose value is more than a sum of amounts.
     fn values_again(&mut self, changed: &[KeyId]) {
         if !self.values.has_resets() {
             return;
@@ -383,7 +416,7 @@ impl CounterMap {
     }
 }
 
-/// Which keys here those of a delta are.
+/// The keys here of a delta's keys.
 enum Resolved {
     /// Each has the same number.
     Same,

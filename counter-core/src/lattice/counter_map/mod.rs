@@ -1,12 +1,14 @@
-//! The map CRDT: (counter, region) -> PN-counter, held as one snapshot a writer.
+//! The map CRDT: (counter, region) -> PN-counter, held as one snapshot for each writer.
+//!
+//! The map has four parts, each behind verbs of its own: the keys, the values beside the cells, the
+//! writers, and the index of incarnations that ended. The files here add what the parts do
+//! together: join, reset, read, page, absorb.
 
 mod absorb;
 mod dedup;
-mod encode;
 mod incarnations;
 mod intake;
 mod join;
-mod one;
 mod pages;
 mod read;
 mod rename;
@@ -17,43 +19,41 @@ pub(crate) use dedup::Stance;
 pub use join::Joined;
 pub use pages::{Cursor, Page};
 
-use crate::dedup::table::Bounds;
-use crate::error::AddError;
-use crate::incarnation::record::Record;
+use crate::dedup::table::DedupBounds;
+use crate::error::WriteError;
+use crate::incarnation::index::Incarnations;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+use crate::lattice::cell::Plain;
+use crate::lattice::keys::names::is_name;
 use crate::lattice::keys::{KeyId, Keys};
-use crate::lattice::state_hash::{cell_hash, record_hash};
 use crate::lattice::versions::vector::Version;
-use crate::lattice::writer::{Plain, Writer};
+use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
-use incarnations::Incarnations;
 use values::Values;
 
-/// Default bound on the counters that are made here, by which no client can grow a map for ever.
+/// Default bound on the counters that are made here, so that no client can grow a map for ever.
 pub const COUNTERS_MAX: usize = 2_000_000;
-/// A join takes this many times as many counters as may be made here. Two sides of a cut may each
-/// have made as many as they may.
+/// A join takes this many times the counters that may be made here: two sides of a partition may
+/// each have made as many as they may.
 const COUNTERS_JOINED: usize = 2;
-/// How many keys there may be for each counter that may be made here: the regions of a counter, on
-/// average.
+/// Keys for each counter that may be made here: the regions of a counter, on average.
 const KEYS_A_COUNTER: usize = 8;
-/// So many keys there may be in any case. Where few counters may be made, each may have many
-/// regions.
+/// Keys that are always allowed. Few counters may each have many regions.
 const KEYS_MIN: usize = 2_000_000;
 /// Default bound on replicas.
 pub const REPLICAS_MAX: usize = 100_000;
 
 /// A map from (counter, region) to a PN-counter, replicated by joining deltas in any order.
 ///
-/// A region is a PN-counter (Shapiro et al. 2011, specification 7) in a map of lattices; each
-/// process that runs in a region is one replica, one writer, of it. Only a replica writes its own
-/// cells; its versions are one sequence over all of them, and what is held of a writer is exactly
-/// its cells as of a version. So equal version vectors mean equal states.
+/// Each region of a counter is a PN-counter (Shapiro et al. 2011, specification 7) in a map of
+/// lattices. Each process in a region is one replica, that is, one writer. Only a replica writes
+/// its own cells, and its versions are one sequence over all of them. The map holds each writer's
+/// cells exactly as of one version, so equal version vectors mean equal states.
 ///
 /// # Complexity
-/// Totals are O(1). An add is O(1), a join O(changed), a delta O(changed) and, for names that did
-/// not come in order, a sort of the changed ones. Memory: about 42 bytes a cell (36 dense, 6 of
-/// index), 42 a key and 30 a counter besides the names.
+/// Totals are O(1). An add is O(1), a join O(changed), and a delta O(changed) plus a sort of
+/// changed names that did not come in order. Memory: about 42 bytes a cell (36 dense, 6 of index),
+/// 42 a key and 30 a counter, besides the names.
 ///
 /// # Examples
 /// ```
@@ -66,7 +66,7 @@ pub const REPLICAS_MAX: usize = 100_000;
 /// here.join(&there);
 /// assert_eq!(here.total("clicks"), 11);
 /// assert_eq!(here.regions("clicks").collect::<Vec<_>>(), [("ord", 5), ("fra", 6)]);
-/// # Ok::<(), counter_core::AddError>(())
+/// # Ok::<(), counter_core::WriteError>(())
 /// ```
 #[derive(Clone)]
 pub struct CounterMap {
@@ -74,13 +74,12 @@ pub struct CounterMap {
     values: Values,
     /// Sorted by id.
     writers: Vec<Writer>,
-    /// What the records say of incarnations that ended. No writer that was folded is among the
-    /// writers.
+    /// The claims and folds of all records. No folded writer is among the writers.
     incarnations: Incarnations,
     counters_max: usize,
     replicas_max: usize,
-    /// How many dedup entries are kept of each writer.
-    dedup_bounds: Bounds,
+    /// The bounds of each writer's dedup entries.
+    dedup_bounds: DedupBounds,
 }
 
 impl Default for CounterMap {
@@ -90,19 +89,19 @@ impl Default for CounterMap {
 }
 
 impl CounterMap {
-    /// Bottom: no counter, no writer.
+    /// An empty map: the bottom of the lattice.
     pub fn new() -> Self {
         Self::with_bounds(COUNTERS_MAX, REPLICAS_MAX)
     }
 
-    /// As [`new`](Self::new), with other bounds on counters and replicas.
+    /// An empty map with other bounds on counters and replicas.
     ///
-    /// The bound on counters refuses only what is new. No counter is made here once there are
-    /// `counters_max`. Counters that exist go on, in every region. A join takes up to twice as
-    /// many, because replicas that were cut off from each other may each have made as many as they
-    /// may. A delta that would pass that is refused whole. So is one that would pass
-    /// `replicas_max`, or [`keys_max`](Self::keys_max). All replicas should have the same bounds,
-    /// or the one with less keeps less.
+    /// The bound on counters refuses only new ones. No counter is made here once there are
+    /// `counters_max`; those that exist go on, in every region. A join takes up to twice as many,
+    /// because replicas that were cut off from each other may each have made as many as they may. A
+    /// delta that would pass that is refused whole, and so is one that would pass `replicas_max` or
+    /// [`keys_max`](Self::keys_max). Give all replicas the same bounds, or the one with less keeps
+    /// less.
     pub fn with_bounds(counters_max: usize, replicas_max: usize) -> Self {
         Self {
             keys: Keys::default(),
@@ -111,48 +110,47 @@ impl CounterMap {
             incarnations: Incarnations::default(),
             counters_max,
             replicas_max,
-            dedup_bounds: Bounds::default(),
+            dedup_bounds: DedupBounds::default(),
         }
     }
 
-    /// The same state under other bounds. What is held above them stays.
+    /// The same state under other bounds. Anything held above them stays.
     pub fn bounded(self, counters_max: usize, replicas_max: usize) -> Self {
         Self { counters_max, replicas_max, ..self }
     }
 
-    /// How many counters may be made here. A join takes up to twice as many.
+    /// The number of counters that may be made here. A join takes up to twice as many.
     pub fn counters_max(&self) -> usize {
         self.counters_max
     }
 
-    /// How many keys, the regions of all counters, a map holds that makes `counters_max` counters:
-    /// eight for each, and at least 2,000,000. Neither an add nor a join passes it. It bounds the
-    /// memory that a faulty member can fill.
+    /// The number of keys, that is, of regions of all counters, in a map that makes `counters_max`
+    /// counters: eight for each, and at least 2,000,000. Neither an add nor a join passes it. It
+    /// bounds the memory that a faulty member can fill.
     pub fn keys_max(counters_max: usize) -> usize {
         counters_max.saturating_mul(KEYS_A_COUNTER).max(KEYS_MIN)
     }
 
-    /// The same map with tables of `dedup_max` entries instead of
-    /// [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) and all other bounds of dedup entries in
-    /// proportion, for tests of evictions. All replicas must have the same, or equal version
-    /// vectors are not equal states.
+    /// The same map with `dedup_max` entries a writer instead of
+    /// [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX), and all other bounds of dedup entries in
+    /// proportion. For tests of evictions. If replicas differ in it, equal version vectors are not
+    /// equal states.
     #[doc(hidden)]
     pub fn with_dedup_max(self, dedup_max: usize) -> Self {
-        Self { dedup_bounds: Bounds::of(dedup_max), ..self }
+        Self { dedup_bounds: DedupBounds::of(dedup_max), ..self }
     }
 
-    /// Adds `amount` as `replica`; returns the version of the change.
+    /// Adds `amount` as `replica`. Returns the version of the change.
     ///
     /// # Errors
-    /// An amount of 0 or above 2^32, a cell that is full, a name that is empty or too long, a
-    /// counter too many: nothing changed.
+    /// `AmountOutOfRange`, `CellFull`, `NameOutOfRange` or `TooManyCounters`. Nothing changed.
     pub fn add(
         &mut self,
         replica: ReplicaId,
         counter: &str,
         region: &str,
         amount: u64,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         self.change(
             replica,
             counter,
@@ -161,7 +159,7 @@ impl CounterMap {
         )
     }
 
-    /// Subtracts `amount` as `replica`; returns the version of the change.
+    /// Subtracts `amount` as `replica`. Returns the version of the change.
     ///
     /// # Errors
     /// As [`add`](Self::add).
@@ -171,7 +169,7 @@ impl CounterMap {
         counter: &str,
         region: &str,
         amount: u64,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         self.change(
             replica,
             counter,
@@ -186,7 +184,7 @@ impl CounterMap {
         counter: &str,
         region: &str,
         by: Amounts,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         let key = self.keys.intern(
             counter,
             region,
@@ -199,8 +197,8 @@ impl CounterMap {
     /// The key of (counter, region), made now if it is new.
     ///
     /// # Errors
-    /// `NameOutOfRange` or `TooManyCounters`; nothing changed.
-    pub fn intern(&mut self, counter: &str, region: &str) -> Result<KeyId, AddError> {
+    /// `NameOutOfRange` or `TooManyCounters`. Nothing changed.
+    pub fn intern(&mut self, counter: &str, region: &str) -> Result<KeyId, WriteError> {
         let key = self.keys.intern(
             counter,
             region,
@@ -211,30 +209,27 @@ impl CounterMap {
         Ok(KeyId(key))
     }
 
-    /// Raises the own cell of `key` by both amounts in one version, which is returned. O(1).
+    /// Raises the cell of `replica` at `key` by both amounts, in one version, which it returns.
+    /// O(1).
     ///
     /// # Errors
-    /// `CellFull` where a part would pass 2^62; nothing changed.
+    /// `CellFull` if a part would pass 2^62. Nothing changed.
     pub fn change_key(
         &mut self,
         replica: ReplicaId,
         key: KeyId,
         by: Amounts,
-    ) -> Result<Version, AddError> {
+    ) -> Result<Version, WriteError> {
         let KeyId(key) = key;
         let counter = self.keys.counter_of(key);
-        raised(Amounts::default(), by).ok_or(AddError::CellFull)?;
+        raised(Amounts::default(), by).ok_or(WriteError::CellFull)?;
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
-        let stood = writer.plain(slot);
-        let amounts = raised(stood.amounts, by).ok_or(AddError::CellFull)?;
-        let plain = Plain { version: writer.seen + 1, amounts };
-        if writer.hash.is_some() {
-            rehash(writer, &self.keys, slot, stood, plain);
-        }
-        writer.put(slot, plain.version, amounts);
-        writer.seen = plain.version;
+        let amounts = raised(writer.plain(slot).amounts, by).ok_or(WriteError::CellFull)?;
+        let plain = Plain { version: writer.next_version(), amounts };
+        writer.replace(&self.keys, slot, plain);
+        writer.hold_up_to(plain.version);
         self.values.cover(key, counter);
         match self.values.is_shaped(key) {
             false => self.values.shift(key, counter, by.net()),
@@ -243,23 +238,21 @@ impl CounterMap {
         Ok(plain.version)
     }
 
-    /// Writes the record of `replica`: where it runs. Returns the version of the change.
+    /// Writes the record of `replica`: its region. Returns the version of the change.
     ///
     /// # Errors
-    /// `NameOutOfRange` where the region's name is too long; nothing changed.
-    pub fn set_region(&mut self, replica: ReplicaId, region: &str) -> Result<Version, AddError> {
-        if region.len() > crate::lattice::keys::names::NAME_BYTES_MAX {
-            return Err(AddError::NameOutOfRange);
+    /// `NameOutOfRange` if no region may have that name. Nothing changed.
+    pub fn set_region(&mut self, replica: ReplicaId, region: &str) -> Result<Version, WriteError> {
+        if !is_name(region) {
+            return Err(WriteError::NameOutOfRange);
         }
         let at = self.writer_or_new(replica);
-        let version = self.writers[at].seen + 1;
         let writer = &mut self.writers[at];
-        let record = match writer.record.take() {
-            Some(record) => Record { version, region: region.into(), ..record },
-            None => Record::new(version, region),
-        };
-        writer.record = Some(record);
-        (writer.seen, writer.hash) = (version, None);
+        let version = writer.next_version();
+        let mut record = writer.record().cloned().unwrap_or_default();
+        (record.version, record.region) = (version, region.into());
+        writer.set_record(record);
+        writer.hold_up_to(version);
         Ok(version)
     }
 
@@ -268,7 +261,7 @@ impl CounterMap {
     }
 
     fn writer_at(&self, replica: ReplicaId) -> Result<usize, usize> {
-        self.writers.binary_search_by_key(&replica, |writer| writer.id)
+        self.writers.binary_search_by_key(&replica, |writer| writer.id())
     }
 
     fn writer_or_new(&mut self, replica: ReplicaId) -> usize {
@@ -279,39 +272,18 @@ impl CounterMap {
     }
 }
 
-fn in_range(amount: u64) -> Result<u64, AddError> {
+fn in_range(amount: u64) -> Result<u64, WriteError> {
     match (1..=AMOUNT_MAX).contains(&amount) {
         true => Ok(amount),
-        false => Err(AddError::AmountOutOfRange),
+        false => Err(WriteError::AmountOutOfRange),
     }
 }
 
-/// Both sums, or None where one passes 2^62.
+/// Both sums, or None if one passes 2^62.
 fn raised(amounts: Amounts, by: Amounts) -> Option<Amounts> {
     let part = |a: u64, b: u64| a.checked_add(b).filter(|&sum| sum <= CELL_MAX);
     Some(Amounts {
         increments: part(amounts.increments, by.increments)?,
         decrements: part(amounts.decrements, by.decrements)?,
     })
-}
-
-/// Brings a writer's hash up to date for one cell that changes its amounts.
-fn rehash(writer: &mut Writer, keys: &Keys, slot: u32, stood: Plain, plain: Plain) {
-    let (names, extra) = (keys.names(writer.key(slot)), writer.extra(slot));
-    let mut scratch = Vec::with_capacity(96);
-    let new = cell_hash(&mut scratch, writer.id, names, plain, extra);
-    let old = if stood.version == 0 {
-        0
-    } else {
-        cell_hash(&mut scratch, writer.id, names, stood, extra)
-    };
-    writer.hash = writer.hash.map(|sum| sum.wrapping_sub(old).wrapping_add(new));
-}
-
-/// Brings a writer's hash up to date for a record that replaces another.
-fn rehash_record(writer: &mut Writer, record: &Record) {
-    let mut scratch = Vec::new();
-    let new = record_hash(&mut scratch, writer.id, record);
-    let old = writer.record.as_ref().map_or(0, |stood| record_hash(&mut scratch, writer.id, stood));
-    writer.hash = writer.hash.map(|sum| sum.wrapping_sub(old).wrapping_add(new));
 }

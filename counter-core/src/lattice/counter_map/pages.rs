@@ -1,26 +1,29 @@
-//! What another lacks: whole deltas, and pages of a pull that is too large for one message.
+//! Writing the state for others: whole deltas, all of it as bytes, and pages of a pull that is too
+//! large for one message.
 
 use std::borrow::Cow;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::CounterMap;
-use crate::codec::dedup;
+use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
 use crate::codec::varint::{Reader, write_varint};
-use crate::dedup::entry::Entry;
+use crate::codec::{SHORT_HEAD, body, dedup, envelope};
+use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
-use crate::lattice::delta::{Delta, DeltaCell, Part, Span};
+use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span};
+use crate::lattice::keys::order::in_order;
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
 
-/// Where a pull stands: the writer whose pages are under way, and the version up to which its cells
-/// were sent.
+/// The position of a pull: the writer whose pages are under way, and the version up to which its
+/// cells were sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     replica: ReplicaId,
     version: Version,
-    /// Where the source found that version; a hint that saves it a walk.
+    /// The slot at which the source found that version: a hint that saves it a walk.
     slot: u32,
 }
 
@@ -30,12 +33,12 @@ impl Cursor {
         self.replica
     }
 
-    /// Up to which of its versions cells were sent.
+    /// The version up to which its cells were sent.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The bytes that go to the source with the next request.
+    /// The bytes for the source's next request.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.replica.to_bytes().to_vec();
         write_varint(&mut out, self.version);
@@ -43,11 +46,11 @@ impl Cursor {
         out
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Any cursor is harmless to the source: it only
-    /// says where to go on.
+    /// Reads the bytes of [`encode`](Self::encode). Any cursor is harmless to the source: it only
+    /// says where to continue.
     ///
     /// # Errors
-    /// Anything that is not such bytes.
+    /// Any other bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let (replica, version) = (reader.replica()?, reader.varint()?);
@@ -61,24 +64,24 @@ impl Cursor {
 /// One answer to a pull.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Closed parts of the writers that end with this page, and an open one of the writer that goes
-    /// on.
+    /// The closed parts of the writers that end with this page, and an open part of the writer that
+    /// continues.
     pub delta: Delta,
-    /// Where to go on; None when this was the last page.
+    /// The position to continue from; None on the last page.
     pub next: Option<Cursor>,
 }
 
 impl CounterMap {
-    /// All that a holder of `seen` lacks. O(changed), and a sort of the changed names unless they
-    /// came in order.
+    /// Everything that a holder of `seen` lacks. O(changed), plus a sort of the changed names
+    /// unless they came in order.
     pub fn delta_since(&self, seen: &VersionVector) -> Delta {
-        let parts = self.writers.iter().filter(|writer| writer.seen > seen.get(writer.id));
+        let parts = self.writers.iter().filter(|writer| writer.seen() > seen.get(writer.id()));
         let parts = parts.map(|writer| {
-            let after = seen.get(writer.id);
+            let after = seen.get(writer.id());
             let mut part = opened(writer, after, after);
             part.closed = true;
-            part.dedup.extend(writer.dedup.since(after).cloned());
-            // In the order of slots keys mostly ascend, and all are read in one pass.
+            part.dedup.extend(writer.entries().since(after).cloned());
+            // In slot order keys mostly ascend, and one pass reads them all.
             match writer.many_since(after) {
                 true => extend(&mut part, writer, writer.slots_since(after)),
                 false => extend(&mut part, writer, writer.since(after)),
@@ -88,35 +91,35 @@ impl CounterMap {
         Delta::from_parts(parts.collect(), &self.keys)
     }
 
-    /// How many cells a holder of `seen` lacks, counted up to `max`. O(writers log writers +
-    /// counted).
+    /// The number of cells that a holder of `seen` lacks, counted up to `max`. O(writers log
+    /// writers + counted).
     pub fn cells_since(&self, seen: &VersionVector, max: usize) -> usize {
         self.writers
             .iter()
-            .fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id), max - cells))
+            .fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id()), max - cells))
     }
 
-    /// What one writer changed after a version, as of now; None where nothing did.
+    /// The changes of one writer after a version; None if there are none.
     pub fn delta_of(&self, replica: ReplicaId, after: Version) -> Option<Delta> {
-        let writer = self.writer(replica).filter(|writer| writer.seen > after)?;
+        let writer = self.writer(replica).filter(|writer| writer.seen() > after)?;
         let mut part = opened(writer, after, after);
         part.closed = true;
-        part.dedup.extend(writer.dedup.since(after).cloned());
+        part.dedup.extend(writer.entries().since(after).cloned());
         extend(&mut part, writer, writer.since(after));
         Some(Delta::from_parts(smallvec![part], &self.keys))
     }
 
-    /// One page of what a holder of `have` lacks, of at most `bytes_max` encoded bytes, but one
-    /// cell at least; of the writers in `only`, where given.
+    /// One page of what a holder of `have` lacks: at most `bytes_max` encoded bytes, but at least
+    /// one cell. `only` limits it to some writers.
     ///
-    /// Writers follow each other from the one that lacks least, so that quiet ones do not starve.
-    /// Those that have ended come last: their successor's absorbed amounts stand before their own
-    /// cells come. Each is walked in version order to its *current* end, so a cell that moves meanwhile is met
-    /// again at its newer version, and its span is granted with its last page. A requester goes on
-    /// with `next` at the *same* source; at another it starts again without.
+    /// Writers come in the order of how much is lacking, least first, so that quiet ones do not
+    /// starve. Ended writers come last: their successor's absorbed amounts must stand before their
+    /// own cells arrive. Each is walked in version order to its *current* end, so a cell that moves
+    /// meanwhile is met again at its newer version. The span comes with the writer's last page.
+    /// Continue with `next` at the *same* source; at another source start again without it.
     ///
     /// # Complexity
-    /// O(writers log writers + cells of the page); where the cursor's cell has moved, once O(cells
+    /// O(writers log writers + cells of the page). If the cursor's cell has moved, once O(cells
     /// after it).
     pub fn page_since(
         &self,
@@ -127,8 +130,9 @@ impl CounterMap {
     ) -> Page {
         let mut draft = Draft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
-            let after = have.get(writer.id);
-            let at = cursor.filter(|cursor| cursor.replica == writer.id && cursor.version >= after);
+            let after = have.get(writer.id());
+            let at =
+                cursor.filter(|cursor| cursor.replica == writer.id() && cursor.version >= after);
             let from = at.map_or((after, u32::MAX), |cursor| (cursor.version, cursor.slot));
             if let Some(next) = self.fill(&mut draft, writer, after, from) {
                 return Page {
@@ -140,15 +144,15 @@ impl CounterMap {
         Page { delta: Delta::from_parts(draft.parts, &self.keys), next: None }
     }
 
-    /// The writers that a requester lacks something of: first the one under way, then those that
-    /// have not ended, each by how much it lacks.
+    /// The writers of which a requester lacks something: first the one under way, then the living,
+    /// then the ended, each by how much it lacks.
     fn wanted(
         &self,
         have: &VersionVector,
         only: Option<&[ReplicaId]>,
         cursor: Option<&Cursor>,
     ) -> Vec<&Writer> {
-        // Requesters send them ascending; whoever does not pays for a sort.
+        // Requesters send them ascending. One that does not pays for a sort.
         let only = only.map(|only| {
             let mut only = Cow::Borrowed(only);
             if !only.is_sorted() {
@@ -157,16 +161,18 @@ impl CounterMap {
             only
         });
         let is_meant = |id| only.as_ref().is_none_or(|only| only.binary_search(&id).is_ok());
-        let lacks = |writer: &&Writer| writer.seen > have.get(writer.id) && is_meant(writer.id);
+        let lacks =
+            |writer: &&Writer| writer.seen() > have.get(writer.id()) && is_meant(writer.id());
         let mut wanted: Vec<&Writer> = self.writers.iter().filter(lacks).collect();
         wanted.sort_by_key(|w| {
-            let is_next = cursor.is_none_or(|cursor| cursor.replica != w.id);
-            (is_next, self.is_ended(w.id), w.seen - have.get(w.id), w.id)
+            let is_next = cursor.is_none_or(|cursor| cursor.replica != w.id());
+            (is_next, self.is_ended(w.id()), w.seen() - have.get(w.id()), w.id())
         });
         wanted
     }
 
-    /// Adds a writer's cells; where the page is full before its end, says where to go on.
+    /// Adds a writer's cells. If the page is full before their end, returns the position to
+    /// continue from.
     fn fill(
         &self,
         draft: &mut Draft,
@@ -175,14 +181,14 @@ impl CounterMap {
         (version, slot): (Version, u32),
     ) -> Option<Cursor> {
         let mut part = opened(writer, after, version);
-        let mut last = Cursor { replica: writer.id, version, slot };
+        let mut last = Cursor { replica: writer.id(), version, slot };
         let mut bytes =
             Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
         let mut cells = writer.since_near(version, slot).peekable();
         loop {
-            // Cells and entries in the order of their versions: which of both is next.
+            // Cells and entries come in the order of their versions: the next of both.
             let slot = cells.peek().copied();
-            let entry = writer.dedup.next_after(last.version);
+            let entry = writer.entries().next_after(last.version);
             let entry = entry
                 .filter(|entry| slot.is_none_or(|slot| entry.version < writer.plain(slot).version));
             let cost = match (entry, slot) {
@@ -209,7 +215,7 @@ impl CounterMap {
                 last.version = entry.version;
             } else if let Some(slot) = cells.next() {
                 push(&mut part, writer, slot);
-                last = Cursor { replica: writer.id, version: writer.plain(slot).version, slot };
+                last = Cursor { replica: writer.id(), version: writer.plain(slot).version, slot };
             }
         }
         part.closed = true;
@@ -220,8 +226,8 @@ impl CounterMap {
 }
 
 impl CounterMap {
-    /// What the names of an entry's keys may add to a delta's dictionary.
-    fn names_bytes(&self, entry: &Entry) -> usize {
+    /// The most bytes that the names of an entry's keys add to a delta's dictionary.
+    fn names_bytes(&self, entry: &DedupEntry) -> usize {
         entry
             .keys()
             .map(|key| self.keys.names(key))
@@ -230,34 +236,96 @@ impl CounterMap {
     }
 }
 
+impl CounterMap {
+    /// The bytes of the whole state: the same as `delta_since(&VersionVector::new()).encode()`,
+    /// without building the delta.
+    ///
+    /// # Complexity
+    /// O(cells), plus a sort of the names and of each writer's cells if they did not come in the
+    /// order of names.
+    ///
+    /// ```
+    /// use counter_core::{CounterMap, ReplicaId, VersionVector};
+    /// let mut map = CounterMap::new();
+    /// map.add(ReplicaId::new(1, 1), "clicks", "ord", 5)?;
+    /// assert_eq!(map.encode(), map.delta_since(&VersionVector::new()).encode());
+    /// # Ok::<(), counter_core::WriteError>(())
+    /// ```
+    pub fn encode(&self) -> Vec<u8> {
+        // A state of one cell may have the short form of one click, and extras and entries are
+        // written by the delta.
+        if self.cell_count() < 2
+            || self.writers.iter().any(|writer| writer.has_extras() || !writer.entries().is_empty())
+        {
+            return self.delta_since(&VersionVector::new()).encode();
+        }
+        let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
+        out.extend_from_slice(&SHORT_HEAD);
+        let writers = || self.writers.iter().filter(|writer| writer.seen() > 0);
+        let all_used = writers().any(|writer| writer.len() == self.keys.len());
+        if let Some((counters, regions)) = self.keys.in_order().filter(|_| all_used) {
+            let pair = |key: usize| self.keys.numbers(key as u32);
+            body::write_head(&mut out, counters, regions, self.keys.len(), pair, writers().count());
+            writers().for_each(|writer| write_writer(&mut out, writer, &KeyRanks::Same));
+        } else {
+            let used = writers().map(|writer| writer.slots().map(|slot| writer.key(slot)));
+            let (Dictionary { counters, regions, pairs }, numbering) =
+                Dictionary::of_used(&self.keys, used);
+            let pair = |key: usize| pairs[key];
+            body::write_head(
+                &mut out,
+                counters.as_slice(),
+                regions.as_slice(),
+                pairs.len(),
+                pair,
+                writers().count(),
+            );
+            writers().for_each(|writer| write_writer(&mut out, writer, &numbering));
+        }
+        envelope(out)
+    }
+}
+
 struct Draft {
-    parts: SmallVec<[Part; 1]>,
+    parts: SmallVec<[DeltaPart; 1]>,
     bytes: usize,
     bytes_max: usize,
 }
 
-/// A part still open, with the record if it lies after `sent`.
-pub(super) fn opened(writer: &Writer, after: Version, sent: Version) -> Part {
-    let mut part = Part::new(Span { replica: writer.id, after, upto: writer.seen }, false);
-    part.record =
-        writer.record.as_ref().filter(|record| record.version > sent).cloned().map(Box::new);
+/// An open part, with the record if that is newer than `sent`.
+fn opened(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
+    let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
+    part.record = writer.record().filter(|record| record.version > sent).cloned().map(Box::new);
     part
 }
 
-pub(super) fn cell(writer: &Writer, slot: u32) -> DeltaCell {
+fn cell(writer: &Writer, slot: u32) -> DeltaCell {
     let plain = writer.plain(slot);
     DeltaCell { key: writer.key(slot), version: plain.version, amounts: plain.amounts }
 }
 
-fn push(part: &mut Part, writer: &Writer, slot: u32) {
+fn push(part: &mut DeltaPart, writer: &Writer, slot: u32) {
     let cell = cell(writer, slot);
     part.cells.push(cell);
     part.extras.extend(writer.extra(slot).map(|extra| (cell.key, extra.clone())));
 }
 
-fn extend(part: &mut Part, writer: &Writer, slots: impl Iterator<Item = u32>) {
+fn extend(part: &mut DeltaPart, writer: &Writer, slots: impl Iterator<Item = u32>) {
     if writer.has_extras() {
         return slots.for_each(|slot| push(part, writer, slot));
     }
     part.cells.extend(slots.map(|slot| cell(writer, slot)));
+}
+
+fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &KeyRanks) {
+    let mut part = opened(writer, 0, 0);
+    part.closed = true;
+    if matches!(numbering, KeyRanks::Same) && writer.ascending() {
+        return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));
+    }
+    let slots = in_order(
+        writer.slots().map(|slot| (u64::from(numbering.rank(writer.key(slot))), slot)).collect(),
+    );
+    let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };
+    body::write_part(out, &part, slots.len(), |at| ranked(slots[at]));
 }

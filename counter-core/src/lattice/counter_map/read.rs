@@ -3,15 +3,14 @@
 use super::CounterMap;
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
-use crate::lattice::digest::{Digest, StateHash};
 use crate::lattice::keys::KeyId;
 use crate::lattice::pn_counter::PnCounter;
-use crate::lattice::state_hash::writer_hash;
+use crate::lattice::state_hash::StateHash;
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
-    /// A counter's total over all regions; 0 for one that nobody knows. O(1).
+    /// A counter's total over all regions; 0 if it is unknown. O(1).
     pub fn total(&self, counter: &str) -> i128 {
         self.keys.counter(counter).map_or(0, |number| self.values.of_counter(number))
     }
@@ -21,7 +20,7 @@ impl CounterMap {
         self.values.all()
     }
 
-    /// A counter's value in one region; 0 where nobody added. O(1).
+    /// A counter's value in one region; 0 if nobody added there. O(1).
     pub fn value(&self, counter: &str, region: &str) -> i128 {
         self.keys.find(counter, region).map_or(0, |key| self.values.of_key(key))
     }
@@ -38,13 +37,13 @@ impl CounterMap {
         keys.map(|key| (self.keys.region_of(key), self.values.of_key(key)))
     }
 
-    /// Every counter's name, in the order in which they came.
+    /// The name of every counter, in the order in which they came.
     pub fn counters(&self) -> impl Iterator<Item = &str> {
         self.keys.counters()
     }
 
-    /// What each replica counts for one region of a counter: increments minus decrements, each
-    /// above what was reset of it. O(writers).
+    /// The share of each replica in one region of a counter: its increments minus its decrements,
+    /// above its reset baseline. O(writers).
     pub fn by_replica(&self, counter: &str, region: &str) -> Vec<(ReplicaId, i128)> {
         let key = self.keys.find(counter, region);
         key.into_iter()
@@ -57,7 +56,7 @@ impl CounterMap {
         let Some(key) = self.keys.find(counter, region) else { return PnCounter::default() };
         self.writers
             .iter()
-            .filter_map(|writer| writer.slot(key, key).map(|slot| (writer.id, writer.cell(slot))))
+            .filter_map(|writer| writer.slot(key, key).map(|slot| (writer.id(), writer.cell(slot))))
             .collect()
     }
 
@@ -71,19 +70,18 @@ impl CounterMap {
         self.keys.names(key.0)
     }
 
-    /// The number of a counter's name: numbers stay as they are given.
+    /// The number of a counter's name. Numbers do not change.
     #[inline]
     pub(crate) fn counter_number(&self, counter: &str) -> Option<u32> {
         self.keys.counter(counter)
     }
 
-    /// The number of the name of a key's counter.
+    /// The number of a key's counter.
     pub(crate) fn counter_of(&self, key: KeyId) -> u32 {
         self.keys.counter_of(key.0)
     }
 
-    /// A writer's own amounts at a key and those that it has taken over, zero where it has no cell.
-    /// O(log writers).
+    /// A writer's own and absorbed amounts at a key; zero if it has no cell there. O(log writers).
     pub(crate) fn total_of(&self, replica: ReplicaId, KeyId(key): KeyId) -> Amounts {
         let cell = self.writer(replica).and_then(|writer| writer.amounts(key));
         cell.map_or(Amounts::default(), |(amounts, extra)| {
@@ -91,66 +89,70 @@ impl CounterMap {
         })
     }
 
-    /// Keys known.
+    /// The number of keys.
     pub fn key_count(&self) -> usize {
         self.keys.len()
     }
 
-    /// Counters known.
+    /// The number of counters.
     pub fn counter_count(&self) -> usize {
         self.keys.counter_count()
     }
 
-    /// Cells of all writers.
+    /// The number of cells of all writers.
     pub fn cell_count(&self) -> usize {
         self.writers.iter().map(|writer| writer.len()).sum()
     }
 
-    /// Cells of one writer. O(log writers).
+    /// The number of cells of one writer. O(log writers).
     pub fn cells_of(&self, replica: ReplicaId) -> usize {
         self.writer(replica).map_or(0, |writer| writer.len())
     }
 
-    /// Every writer known, in the order of ids.
+    /// Every writer, in the order of ids.
     pub fn replicas(&self) -> impl ExactSizeIterator<Item = ReplicaId> + '_ {
-        self.writers.iter().map(|writer| writer.id)
+        self.writers.iter().map(|writer| writer.id())
     }
 
-    /// What a replica says of itself, if its record is held.
+    /// A replica's record, if it is held.
     pub fn record(&self, replica: ReplicaId) -> Option<&Record> {
-        self.writer(replica)?.record.as_ref()
+        self.writer(replica)?.record()
     }
 
-    /// The version up to which everything of a writer is held; 0 for nothing.
+    /// The version up to which everything of a writer is held; 0 if nothing is.
     pub fn seen_of(&self, replica: ReplicaId) -> Version {
-        self.writer(replica).map_or(0, |writer| writer.seen)
+        self.writer(replica).map_or(0, |writer| writer.seen())
     }
 
     /// For each writer the version up to which everything is held. O(writers).
     pub fn version_vector(&self) -> VersionVector {
-        self.writers.iter().map(|writer| (writer.id, writer.seen)).collect()
+        self.writers.iter().map(|writer| (writer.id(), writer.seen())).collect()
     }
 
-    /// The hash of all that is held. O(writers), after the first call and except for writers most
-    /// of whose cells changed since.
+    /// The hash of the whole state. O(writers), except for the first call and for writers most of
+    /// whose cells changed since the last one.
     pub fn state_hash(&mut self) -> StateHash {
         let mut scratch = Vec::with_capacity(96);
         let mut sum = 0u128;
         for writer in &mut self.writers {
-            let hash = writer.hash.unwrap_or_else(|| writer_hash(&mut scratch, writer, &self.keys));
-            writer.hash = Some(hash);
-            sum = sum.wrapping_add(hash).wrapping_add(writer.dedup.hash());
+            sum = sum.wrapping_add(writer.hash(&mut scratch, &self.keys));
         }
         StateHash(sum)
     }
 
-    /// What is held, in a few bytes a writer.
-    pub fn digest(&mut self) -> Digest {
-        Digest { seen: self.version_vector(), state_hash: self.state_hash() }
+    /// The first writer of which both maps hold the same version with different contents. O(cells
+    /// of such writers).
+    #[cfg(feature = "crdts")]
+    pub(crate) fn contradicted_by(&self, other: &Self) -> Option<ReplicaId> {
+        self.replicas().find(|&replica| {
+            self.seen_of(replica) == other.seen_of(replica)
+                && self.delta_of(replica, 0) != other.delta_of(replica, 0)
+        })
     }
 }
 
-/// Equal when the same cells and records of the same writers are held as of the same versions.
+/// Equal if both hold the same cells, records and dedup entries of the same writers as of the same
+/// versions.
 impl PartialEq for CounterMap {
     fn eq(&self, other: &Self) -> bool {
         let nothing = VersionVector::new();

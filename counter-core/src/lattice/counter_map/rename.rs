@@ -1,49 +1,21 @@
-//! A writer that nobody else holds takes another number.
+//! Renames a writer that nobody else holds.
 
 use super::CounterMap;
-use super::incarnations::Incarnations;
-use crate::dedup::entry::{Entry, Kind};
-use crate::lattice::counter_map::dedup::put;
+use crate::incarnation::index::Incarnations;
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
-    /// Whatever `from` wrote was written by `to`: the same cells, record and dedup entries under
-    /// the same versions. Values stay as they are. False, and nothing changed, where nothing of
-    /// `from` is held, or something of `to`. O(cells of the writer).
+    /// Makes everything that `from` wrote the work of `to`: the same cells, record and dedup
+    /// entries under the same versions. Values stay as they are. Returns false, and changes
+    /// nothing, if nothing of `from` is held or something of `to` is. O(cells of the writer).
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) -> bool {
         let (Ok(at), Err(_)) = (self.writer_at(from), self.writer_at(to)) else { return false };
         let mut writer = self.writers.remove(at);
-        writer.rename(to);
-        let entries: Vec<Entry> = std::mem::take(&mut writer.dedup).since(0).cloned().collect();
-        for entry in entries {
-            put(&mut writer, &self.keys, self.dedup_bounds, renamed(entry, from, to));
-        }
+        writer.rename(to, &self.keys, self.dedup_bounds);
         let at = self.writer_at(to).unwrap_or_else(|at| at);
         self.writers.insert(at, writer);
-        self.incarnations = Incarnations::of(&self.writers);
+        self.incarnations = Incarnations::of(self.records());
         true
-    }
-
-    /// The latest incarnation that is known of a replica's node, beside the replica: held, claimed
-    /// or folded. O(writers + claims).
-    pub fn latest_beside(&self, replica: ReplicaId) -> Option<ReplicaId> {
-        let known = self
-            .replicas()
-            .chain(self.claimed())
-            .filter(|incarnation| incarnation.node == replica.node && *incarnation != replica);
-        known.chain(self.incarnations.last_folded(replica.node)).max()
-    }
-}
-
-/// An entry for what was taken back begins with the writer that had applied it.
-fn renamed(entry: Entry, from: ReplicaId, to: ReplicaId) -> Entry {
-    let rest = entry
-        .name
-        .strip_prefix(from.to_bytes().as_slice())
-        .filter(|_| entry.said.kind() == Kind::TakenBack);
-    match rest {
-        Some(id) => Entry { name: [to.to_bytes().as_slice(), id].concat().into(), ..entry },
-        None => entry,
     }
 }
 
@@ -57,7 +29,7 @@ mod tests {
     const EARLY: ReplicaId = ReplicaId::new(5, (1 << 32) + 7);
     const LATE: ReplicaId = ReplicaId::new(5, (9 << 32) + 7);
 
-    /// A replica that adds, resets and adds with ids; another one's cells are held too.
+    /// A replica that adds, resets and adds with ids, and holds another one's cells.
     fn written_by(id: ReplicaId, renamed: Option<ReplicaId>) -> Replica {
         let mut other = Replica::new(ReplicaId::new(6, 1 << 32), "fra").unwrap();
         other.add("clicks", 3).unwrap();
@@ -81,13 +53,13 @@ mod tests {
     }
 
     #[test]
-    fn renamed_replica_is_as_if_it_had_had_that_number_from_the_start() {
+    fn renamed_replica_equals_one_born_with_the_id() {
         let (mut one, mut other) = (written_by(LATE, None), written_by(EARLY, Some(LATE)));
         assert_eq!(
             (one.id(), one.version(), one.total("clicks")),
             (other.id(), other.version(), other.total("clicks"))
         );
-        assert_eq!(one.map_mut().state_hash(), other.map_mut().state_hash());
+        assert_eq!(one.state_hash(), other.state_hash());
         let nothing = VersionVector::new();
         let bytes = |replica: &Replica| replica.map().delta_since(&nothing).encode();
         assert_eq!(bytes(&one), bytes(&other));
@@ -100,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn number_that_is_taken_is_refused() {
+    fn taken_id_is_refused() {
         let mut replica = Replica::new(EARLY, "ord").unwrap();
         let later = Replica::new(LATE, "ord").unwrap();
         replica.join_delta(later.map().delta_since(&VersionVector::new())).unwrap();

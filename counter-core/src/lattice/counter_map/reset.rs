@@ -1,28 +1,23 @@
-//! Observed reset: what the resetter has seen is gone, what was concurrent stays, exactly.
+//! Observed reset: everything that the resetter has seen is gone, and concurrent adds stay,
+//! exactly.
 
 use super::CounterMap;
-use crate::error::AddError;
-use crate::incarnation::baseline::{Baselines, Held, seen};
+use crate::incarnation::baseline::{Baselines, HeldCell, seen};
 use crate::lattice::amounts::Amounts;
-use crate::lattice::cell::Extra;
+use crate::lattice::cell::{Extra, Plain};
 use crate::lattice::versions::vector::Version;
-use crate::lattice::writer::Plain;
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
-    /// Resets one region of a counter as `replica`: clears, of every writer, the amounts that are
-    /// held here of it.
+    /// Resets one region of a counter as `replica`: clears the amounts that are held here, of every
+    /// writer. Returns the version of the change, or None if there was nothing to reset.
     ///
-    /// They are written into the *resetter's own* cell. The value is then the sum over writers of
-    /// what each has above the most that any cell says was cleared of it; so an add that the
-    /// resetter had not seen stays, wherever it was made. Resets commute with everything. Returns
-    /// the version of the change, or None where there was nothing to reset.
-    ///
-    /// # Errors
-    /// `NameOutOfRange` for a name that no key can have.
+    /// The cleared amounts are written into the *resetter's own* cell. The value is then the sum
+    /// over writers of each one's total above the most that any cell cleared of it. So an add that
+    /// the resetter had not seen stays, wherever it was made. Resets commute with everything.
     ///
     /// # Complexity
-    /// O(writers) time, and as much room in the resetter's cell.
+    /// O(writers) time, and as much space in the resetter's cell.
     ///
     /// # Examples
     /// ```
@@ -31,25 +26,20 @@ impl CounterMap {
     /// let (mut at_a, mut at_b) = (CounterMap::new(), CounterMap::new());
     /// at_a.add(a, "clicks", "ord", 5)?;
     /// at_b.join(&at_a);
-    /// at_b.reset(b, "clicks", "ord")?;
+    /// at_b.reset(b, "clicks", "ord");
     /// at_a.add(a, "clicks", "ord", 2)?; // while b resets the five
     /// at_a.join(&at_b);
     /// assert_eq!(at_a.total("clicks"), 2);
-    /// # Ok::<(), counter_core::AddError>(())
+    /// # Ok::<(), counter_core::WriteError>(())
     /// ```
-    pub fn reset(
-        &mut self,
-        replica: ReplicaId,
-        counter: &str,
-        region: &str,
-    ) -> Result<Option<Version>, AddError> {
-        let Some(key) = self.keys.find(counter, region) else { return Ok(None) };
+    pub fn reset(&mut self, replica: ReplicaId, counter: &str, region: &str) -> Option<Version> {
+        let key = self.keys.find(counter, region)?;
         let baselines = Baselines::of(self.held(key));
         if self
             .held(key)
             .all(|held| baselines.share(&held).is_none_or(|share| share == Amounts::default()))
         {
-            return Ok(None);
+            return None;
         }
         let seen = seen(self.held(key));
         let at = self.writer_or_new(replica);
@@ -57,32 +47,32 @@ impl CounterMap {
         let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
         let mut extra = writer.extra(slot).cloned().unwrap_or_default();
         seen.into_iter().for_each(|(id, cleared)| extra.clear(id, cleared));
-        Ok(Some(self.write_extra(at, slot, extra)))
+        Some(self.write_extra(at, slot, extra))
     }
 
-    /// Writes what a cell has besides amounts, as its writer. Returns the version of the change.
+    /// Writes the extra part of a cell as its writer. Returns the version of the change.
     pub(super) fn write_extra(&mut self, at: usize, slot: u32, extra: Extra) -> Version {
         let writer = &mut self.writers[at];
-        let (key, version) = (writer.key(slot), writer.seen + 1);
+        let (key, version) = (writer.key(slot), writer.next_version());
         writer.put_extra(slot, Some(extra));
         writer.put(slot, version, writer.plain(slot).amounts);
-        (writer.seen, writer.hash) = (version, None);
+        writer.hold_up_to(version);
         self.values.mark_shaped(key);
         self.value_again(key);
         version
     }
 
-    /// Every writer's cell of a key. O(writers).
-    pub(super) fn held(&self, key: u32) -> impl Iterator<Item = Held<'_>> + Clone {
+    /// The cells of all writers at a key. O(writers).
+    pub(super) fn held(&self, key: u32) -> impl Iterator<Item = HeldCell<'_>> + Clone {
         self.writers.iter().filter_map(move |writer| {
             let slot = writer.slot(key, key)?;
             let Plain { version, amounts } = writer.plain(slot);
-            Some(Held { replica: writer.id, version, amounts, extra: writer.extra(slot) })
+            Some(HeldCell { replica: writer.id(), version, amounts, extra: writer.extra(slot) })
         })
     }
 
-    /// What each writer's cell counts for a key: above what was cleared of it, and with what it has
-    /// taken over. O(writers).
+    /// The amounts that each writer's cell counts for a key: its own and absorbed ones, above its
+    /// reset baseline. O(writers).
     pub(super) fn shares(&self, key: u32) -> impl Iterator<Item = (ReplicaId, Amounts)> + '_ {
         let baselines = if self.values.is_shaped(key) {
             Baselines::of(self.held(key))
@@ -93,7 +83,7 @@ impl CounterMap {
             .filter_map(move |held| baselines.share(&held).map(|share| (held.replica, share)))
     }
 
-    /// Counts the value of a key from all its cells.
+    /// Counts the value of a key afresh from all its cells.
     pub(super) fn value_again(&mut self, key: u32) {
         let value = self.shares(key).map(|(_, amounts)| amounts.net()).sum();
         self.values.set(key, self.keys.counter_of(key), value);

@@ -1,15 +1,15 @@
-//! Values kept beside the cells, so that a total is O(1) and a read of all is a linear pass.
+//! Values kept beside the cells, so that a total is O(1) and reading all values is a linear pass.
 
 use std::collections::BTreeSet;
 
-/// Values by key and totals by counter. Invariant: each equals what its cells say.
+/// Values by key and totals by counter. Invariant: each equals the value that its cells give.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values {
     of_key: Vec<i128>,
     of_counter: Vec<i128>,
     all: i128,
-    /// Keys of which some cell has cleared or taken over something: their values are counted from
-    /// all their cells.
+    /// Keys whose value is more than a sum of amounts, because some cell has cleared or absorbed
+    /// something. These are counted from all their cells.
     shaped: BTreeSet<u32>,
 }
 
@@ -31,13 +31,13 @@ impl Values {
         self.shift_counter(counter, by);
     }
 
-    /// One half of [`shift`](Self::shift), for a bulk of keys of one counter.
+    /// The half of [`shift`](Self::shift) for one key, where many keys of one counter change.
     #[inline]
     pub(super) fn shift_key(&mut self, key: u32, by: i128) {
         self.of_key[key as usize] += by;
     }
 
-    /// The other half: what the counter's keys have shifted by together.
+    /// The other half: the sum by which the counter's keys changed.
     #[inline]
     pub(super) fn shift_counter(&mut self, counter: u32, by: i128) {
         self.of_counter[counter as usize] += by;

@@ -1,10 +1,10 @@
-//! The keys of a map: (counter, region) pairs as dense numbers, and which regions each counter has.
+//! The keys of a map: (counter, region) pairs under dense numbers, and the regions of each counter.
 
 pub(crate) mod names;
 pub(crate) mod order;
 mod search;
 
-pub(crate) use search::Search;
+pub(crate) use search::KeySearch;
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -12,12 +12,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::codec::dictionary::{Dictionary, KeyNames};
-use crate::error::AddError;
-use crate::lattice::keys::names::NameSlice;
-use crate::lattice::keys::names::{NAME_BYTES_MAX, Names};
+use crate::error::WriteError;
+use crate::lattice::keys::names::{NameSet, NameSlice, is_name};
 
-/// One (counter, region) in one [`CounterMap`](crate::CounterMap), valid as long as that map
-/// incarnations.
+/// One (counter, region) of one [`CounterMap`](crate::CounterMap), valid as long as that map lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub(crate) u32);
 
@@ -41,8 +39,8 @@ struct Chain {
 /// bytes of index a key.
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
-    counters: Names,
-    regions: Names,
+    counters: NameSet,
+    regions: NameSet,
     /// By key: its counter's and its region's numbers.
     pairs: Vec<(u32, u32)>,
     /// By key: its counter's next key, or NONE.
@@ -50,7 +48,7 @@ pub(crate) struct Keys {
     chains: Vec<Chain>,
     index: HashTable<u32>,
     seed: RandomState,
-    /// Whether some key was interned that sorts before the one that came before it.
+    /// True if some key sorts before the one that came before it.
     unsorted: bool,
 }
 
@@ -104,8 +102,8 @@ impl Keys {
         self.index.find(self.hash(counter, region), is_it).copied()
     }
 
-    /// How many keys, from the first on, have the same number in `other`; 0 also where that is not
-    /// simply to be seen. O(keys), at the speed of memory.
+    /// The number of keys, from the first on, that have the same number in `other`. May be 0 where
+    /// comparing is not simple. O(keys), at the speed of memory.
     pub(crate) fn same_below(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
         let same = self.pairs[..count] == other.pairs[..count]
@@ -123,7 +121,8 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// The names of counters and regions, where the dictionary of all keys has them just so.
+    /// The names of counters and regions, if they stand in the order in which the dictionary of all
+    /// keys has them.
     pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
         let in_order = !self.unsorted && self.regions.sorted();
         in_order.then(|| (self.counters.as_slice(), self.regions.as_slice()))
@@ -132,29 +131,30 @@ impl Keys {
     /// The key of (counter, region), made now if it is new.
     ///
     /// # Errors
-    /// `NameOutOfRange`, or `TooManyCounters` where a new counter would pass `counters_max` or a
-    /// new key `keys_max`; nothing changed.
+    /// `NameOutOfRange` where a new name may not be given; `TooManyCounters` where a new counter
+    /// would pass `counters_max` or a new key `keys_max`. Nothing changed.
     pub(crate) fn intern(
         &mut self,
         counter: &str,
         region: &str,
         counters_max: usize,
         keys_max: usize,
-    ) -> Result<u32, AddError> {
+    ) -> Result<u32, WriteError> {
         if let Some(key) = self.find(counter, region) {
             return Ok(key);
         }
-        if counter.is_empty() || counter.len() > NAME_BYTES_MAX || region.len() > NAME_BYTES_MAX {
-            return Err(AddError::NameOutOfRange);
+        let may_be = |name, names: &NameSet| is_name(name) || names.find(name).is_some();
+        if !may_be(counter, &self.counters) || !may_be(region, &self.regions) {
+            return Err(WriteError::NameOutOfRange);
         }
         let is_over = self.counter_count() >= counters_max && self.counter(counter).is_none();
         if is_over || self.len() >= keys_max.min(NONE as usize) {
-            return Err(AddError::TooManyCounters);
+            return Err(WriteError::TooManyCounters);
         }
         Ok(self.push(counter, region))
     }
 
-    /// The key of a pair, made now if it is new; the bounds are the caller's.
+    /// The key of a pair, made now if it is new. The caller checks the bounds.
     pub(crate) fn intern_unbounded(&mut self, (counter, region): (&str, &str)) -> u32 {
         self.find(counter, region).unwrap_or_else(|| self.push(counter, region))
     }
@@ -215,7 +215,7 @@ impl KeyNames for Keys {
     }
 }
 
-/// The hash of a pair from that of its counter, which many pairs have in common.
+/// The hash of a pair from that of its counter, which many pairs share.
 #[inline]
 fn hash_region(seed: &RandomState, counter: u64, region: &str) -> u64 {
     let mut hasher = seed.build_hasher();
@@ -251,17 +251,19 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_too_many_is_refused_and_a_region_of_one_that_exists_is_not() {
+    fn full_map_takes_new_regions_only() {
         let mut keys = Keys::default();
-        keys.intern("a", "", 1, 2).unwrap();
-        assert_eq!(keys.intern("b", "", 1, 2), Err(AddError::TooManyCounters));
-        assert_eq!(keys.intern("a", "", 1, 2), Ok(0));
+        keys.intern("a", "w", 1, 2).unwrap();
+        assert_eq!(keys.intern("b", "w", 1, 2), Err(WriteError::TooManyCounters));
+        assert_eq!(keys.intern("a", "w", 1, 2), Ok(0));
         assert_eq!(keys.intern("a", "x", 1, 2), Ok(1));
         assert_eq!(
             keys.intern("a", "y", 1, 2),
-            Err(AddError::TooManyCounters),
+            Err(WriteError::TooManyCounters),
             "as many keys as there may be"
         );
-        assert_eq!(keys.intern("", "x", 9, 9), Err(AddError::NameOutOfRange));
+        for (counter, region) in [("", "x"), ("c", ""), ("\u{7f}", "x"), ("c", "\n")] {
+            assert_eq!(keys.intern(counter, region, 9, 9), Err(WriteError::NameOutOfRange));
+        }
     }
 }

@@ -1,14 +1,22 @@
-//! Interned names: each distinct string once, in one arena, known by a small number.
+//! Interned names: each distinct string once, in one arena, under a small number.
 
 use std::hash::{BuildHasher, Hasher};
-use std::string::String;
-use std::vec::Vec;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-/// Longest counter or region name, in bytes.
-pub const NAME_BYTES_MAX: usize = 255;
+/// The longest name of a counter or region, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// The longest name that is read, in bytes: the format has one byte for a length. Earlier releases
+/// made names as long as that.
+pub(crate) const READ_NAME_BYTES_MAX: usize = 255;
+
+/// True if a counter or region may be given this name: 1 to [`NAME_BYTES_MAX`] bytes, none of them
+/// a control character. Names that are stored or received already may be others.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
 
 /// Names in ascending order, one after the other in an arena, with the end of each.
 #[derive(Clone, Copy, Debug)]
@@ -20,24 +28,24 @@ pub(crate) struct NameSlice<'a> {
 /// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name
 /// besides its own.
 ///
-/// The hash is seeded by chance against crafted names; no order and no output depends on it.
+/// The hash is seeded at random, against crafted names. No order and no output depends on it.
 #[derive(Clone, Default)]
-pub(crate) struct Names {
+pub(crate) struct NameSet {
     arena: String,
-    /// Where each name ends in the arena; it starts where the one before ends.
+    /// The end of each name in the arena. It starts where the one before ends.
     ends: Vec<u32>,
     numbers: HashTable<u32>,
     seed: RandomState,
-    /// Whether some name sorts before the one that came before it.
+    /// True if some name sorts before the one that came before it.
     unsorted: bool,
 }
 
-impl Names {
+impl NameSet {
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether names ascend with their numbers.
+    /// True if names ascend with their numbers.
     pub(crate) fn sorted(&self) -> bool {
         !self.unsorted
     }
@@ -46,7 +54,7 @@ impl Names {
         NameSlice { arena: &self.arena, ends: &self.ends }
     }
 
-    /// Whether names are the same here and there as far as both have them.
+    /// True if both have the same names as far as both go.
     pub(crate) fn same_start(&self, other: NameSlice<'_>) -> bool {
         let count = self.ends.len().min(other.ends.len());
         let bytes = count.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
@@ -119,8 +127,8 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_number() {
-        let mut names = Names::default();
-        let numbers: Vec<u32> = (0..1000).map(|i| names.intern(&std::format!("n{i}"))).collect();
+        let mut names = NameSet::default();
+        let numbers: Vec<u32> = (0..1000).map(|i| names.intern(&format!("n{i}"))).collect();
         assert_eq!(numbers, (0..1000).collect::<Vec<u32>>());
         assert_eq!(names.intern("n7"), 7);
         assert_eq!((names.name(0), names.name(999)), ("n0", "n999"));

@@ -1,10 +1,10 @@
-//! Putting things in order by a number: by counting where the numbers are dense, as versions and
-//! ranks are where most of a state is at hand.
+//! Sorting by number: by counting where the numbers are dense, as versions and ranks are in most of
+//! a state.
 
 const NONE: u32 = u32::MAX;
 
-/// The second of each pair, below 2^32 - 1, in the order of the first; among equals in its own.
-/// O(pairs) where the numbers are dense, else a sort.
+/// The second number of each pair, below 2^32 - 1, in the order of the first; equal ones in their
+/// own order. O(pairs) where the numbers are dense, else a sort.
 pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
     let bounds = pairs.iter().fold((u64::MAX, 0), |(least, greatest), &(number, _)| {
         (number.min(least), number.max(greatest))
@@ -23,7 +23,7 @@ pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
     pairs.into_iter().map(|pair| pair.1).collect()
 }
 
-/// Numbers of distinct names in the order of the names. Eight bytes after what all have in common
+/// The numbers of distinct names in the order of the names. The eight bytes after the common prefix
 /// mostly tell two names apart. O(n log n).
 pub(crate) fn in_name_order<'a>(numbers: Vec<u32>, name: impl Fn(u32) -> &'a str) -> Vec<u32> {
     let Some(&first) = numbers.first() else { return numbers };

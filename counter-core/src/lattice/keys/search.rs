@@ -1,43 +1,43 @@
-//! Finding the keys of another numbering one after the other: what neighbours have in common is
-//! looked at once.
+//! Finds the keys of another numbering one after the other, and looks up only once what neighbours
+//! share.
 
 use super::{Keys, hash_region};
 use crate::codec::dictionary::KeyNames;
 
-/// From so many guesses on that failed since one held, only one key in as many is guessed.
+/// After this many failed guesses in a row, guess only one key in [`GUESS_EVERY`].
 const MISSES_MAX: u32 = 8;
 const GUESS_EVERY: u32 = 64;
 
-/// Where a search through another numbering stands.
+/// The state of a search through another numbering.
 #[derive(Default)]
-pub(crate) struct Search {
-    /// The key that probably comes next: keys of two states mostly came in the same order.
+pub(crate) struct KeySearch {
+    /// The key to guess next: the keys of two states mostly came in the same order.
     near: u32,
     misses: u32,
-    counter: Option<Counter>,
+    counter: Option<LastCounter>,
 }
 
-/// The counter of the key that was looked for last.
+/// The counter of the last key.
 #[derive(Clone, Copy)]
-struct Counter {
+struct LastCounter {
     theirs: u32,
     here: Option<u32>,
     hash: u64,
 }
 
-impl Search {
-    /// A search that begins here.
+impl KeySearch {
+    /// A search that guesses this key first.
     pub(crate) fn near(key: u32) -> Self {
         Self { near: key, ..Self::default() }
     }
 
-    /// Keys were made meanwhile: a counter that was not there may be there now.
+    /// Notes a new key: a counter that was missing may be there now.
     pub(crate) fn made(&mut self, key: u32) {
         self.near = key + 1;
         self.counter.take_if(|counter| counter.here.is_none());
     }
 
-    /// Whether the key that comes next is to be looked at before the index.
+    /// True if the next key is worth a guess before the index.
     fn guesses(&mut self) -> bool {
         self.misses += 1;
         self.misses <= MISSES_MAX || self.misses.is_multiple_of(GUESS_EVERY)
@@ -45,28 +45,28 @@ impl Search {
 }
 
 impl Keys {
-    /// The key with the names of another numbering's key.
+    /// The key here with the names of another numbering's key.
     #[inline]
     pub(crate) fn find_same(
         &self,
-        search: &mut Search,
+        search: &mut KeySearch,
         names: &impl KeyNames,
         theirs: u32,
     ) -> Option<u32> {
         let (counter, region) = names.numbers(theirs);
-        let Counter { here, hash, .. } = match search.counter.filter(|last| last.theirs == counter)
-        {
-            Some(last) => last,
-            None => {
-                let name = names.counter_name(counter);
-                let hash = self.counters.hash(name);
-                *search.counter.insert(Counter {
-                    theirs: counter,
-                    here: self.counters.find_hashed(name, hash),
-                    hash,
-                })
-            }
-        };
+        let LastCounter { here, hash, .. } =
+            match search.counter.filter(|last| last.theirs == counter) {
+                Some(last) => last,
+                None => {
+                    let name = names.counter_name(counter);
+                    let hash = self.counters.hash(name);
+                    *search.counter.insert(LastCounter {
+                        theirs: counter,
+                        here: self.counters.find_hashed(name, hash),
+                        hash,
+                    })
+                }
+            };
         let here = here?;
         let region = names.region_name(region);
         let is_it = |&key: &u32| {

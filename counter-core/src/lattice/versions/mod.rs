@@ -1,4 +1,5 @@
-//! Versions: how far a replica has heard each writer, and a writer's cells in the order of theirs.
+//! Versions: the vector of the version held of each writer, and the order of one writer's cells by
+//! version.
 
 pub(crate) mod ring;
 pub(crate) mod vector;

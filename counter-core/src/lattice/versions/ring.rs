@@ -1,5 +1,5 @@
-//! A writer's cells in the order of their versions: a ring, so that a bulk of changes that takes
-//! the cells in the order in which they stand only turns it.
+//! A writer's cells in the order of their versions, as a ring: a bulk of changes that takes the
+//! cells in their order only turns it.
 
 use crate::lattice::versions::vector::Version;
 
@@ -12,14 +12,14 @@ struct Link {
     next: u32,
 }
 
-/// What links a cell that was made and has no version yet.
+/// The link of a cell that has no version yet.
 const UNLINKED: Link = Link { prev: NONE, next: NONE };
 
 /// Slots in version order. 8 bytes a cell.
 #[derive(Clone)]
 pub(crate) struct Ring {
     links: Vec<Link>,
-    /// Where the ring ends, NONE when there is no cell.
+    /// The end of the ring; NONE without cells.
     newest: u32,
 }
 
@@ -34,7 +34,7 @@ impl Ring {
         self.links.reserve(cells);
     }
 
-    /// One slot more, still outside the order.
+    /// Adds a slot, still outside the order.
     pub(crate) fn make(&mut self) {
         self.links.push(UNLINKED);
     }
@@ -65,8 +65,8 @@ impl Ring {
         })
     }
 
-    /// Moves a cell whose version was `stood`, 0 for none, to its place, which is the end unless a
-    /// repair writes an older one.
+    /// Moves a cell to its place, which is the end unless a repair writes an older version. `stood`
+    /// is its version so far, 0 for none.
     #[inline]
     pub(crate) fn put(
         &mut self,
@@ -86,8 +86,8 @@ impl Ring {
         }
     }
 
-    /// Moves cells to the end of the order: `slots` in the order of their versions, which are above
-    /// those of all other cells. O(slots).
+    /// Moves cells to the end of the order. `slots` are in the order of their versions, which are
+    /// above those of all other cells. O(slots).
     pub(crate) fn order(&mut self, slots: &[u32]) {
         let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else { return };
         if slots.len() == self.links.len() {
@@ -120,7 +120,7 @@ impl Ring {
         self.link(slot, version, version_of);
     }
 
-    /// Takes a cell out of the order, if it is there.
+    /// Takes a cell out of the order if it is in it.
     fn unlink(&mut self, slot: u32) {
         let Link { prev, next } = self.links[slot as usize];
         if prev == NONE {
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_in_order_or_keeps_its_version_is_not_looked_for() {
+    fn in_order_versions_need_no_search() {
         let (mut ring, mut versions, looks) = (Ring::default(), Vec::new(), Cell::new(0));
         let mut put = |slot: u32, version: Version| {
             if slot as usize == versions.len() {

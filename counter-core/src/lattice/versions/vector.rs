@@ -1,16 +1,14 @@
-//! What a replica has seen: for each writer, the version up to which it holds everything.
-
-use std::vec::Vec;
+//! Version vectors: for each writer, the version up to which a replica holds everything.
 
 use crate::replica_id::ReplicaId;
 
-/// A writer's own sequence number, strictly growing over all its cells and its record; 0 is before
-/// the first.
+/// A number in a writer's own sequence, strictly growing over its cells, its record and its dedup
+/// entries. 0 is before the first.
 pub type Version = u64;
 
-/// For each writer the gap-free prefix of its versions that is held here, sorted by writer.
+/// For each writer the gap-free prefix of its versions that is held, sorted by writer.
 ///
-/// The state of a replica *is* a vector of per-writer snapshots, so two replicas with equal version
+/// A replica's state *is* a vector of per-writer snapshots, so two replicas with equal version
 /// vectors hold equal states. (Parker et al. 1983; as the causal context of deltas: Almeida,
 /// Shoker, Baquero 2018, section 7.)
 ///
@@ -31,20 +29,20 @@ pub struct VersionVector {
 }
 
 impl VersionVector {
-    /// Nothing seen.
+    /// An empty vector: nothing was seen.
     pub const fn new() -> Self {
         Self { entries: Vec::new() }
     }
 
-    /// How far `replica` has been seen; 0 when never. O(log writers).
+    /// The version up to which `replica` was seen; 0 for never. O(log writers).
     pub fn get(&self, replica: ReplicaId) -> Version {
         self.entries
             .binary_search_by_key(&replica, |entry| entry.0)
             .map_or(0, |at| self.entries[at].1)
     }
 
-    /// Raises the entry of `replica` to `version`; never lowers it. O(log writers), O(writers) for
-    /// a new one.
+    /// Raises the entry of `replica` to `version`, and never lowers it. O(log writers), and
+    /// O(writers) for a new one.
     pub fn raise(&mut self, replica: ReplicaId, version: Version) {
         match self.entries.binary_search_by_key(&replica, |entry| entry.0) {
             Ok(at) => self.entries[at].1 = self.entries[at].1.max(version),
@@ -58,7 +56,7 @@ impl VersionVector {
         self.entries.retain(|entry| entry.0 != replica);
     }
 
-    /// Keeps some writers only.
+    /// Keeps only some writers.
     pub fn retain(&mut self, mut keep: impl FnMut(ReplicaId) -> bool) {
         self.entries.retain(|entry| keep(entry.0));
     }
@@ -68,17 +66,17 @@ impl VersionVector {
         self.entries.iter().copied()
     }
 
-    /// How many writers were seen.
+    /// The number of writers seen.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing was seen.
+    /// True if nothing was seen.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether everything that `other` has seen was seen here. O(writers).
+    /// True if everything that `other` has seen was seen here. O(writers).
     pub fn contains(&self, other: &Self) -> bool {
         other.iter().all(|(replica, version)| self.get(replica) >= version)
     }
@@ -88,8 +86,8 @@ impl VersionVector {
         other.iter().for_each(|(replica, version)| self.raise(replica, version));
     }
 
-    /// XXH3-128 of the entries: equal vectors have equal hashes. Peers compare this before they
-    /// send the vector.
+    /// XXH3-128 of the entries: equal vectors have equal hashes. Peers compare hashes before they
+    /// send a vector.
     pub fn hash(&self) -> u128 {
         let mut bytes = Vec::with_capacity(self.entries.len() * (ReplicaId::BYTES + 8));
         for (replica, version) in self.iter() {

@@ -1,9 +1,9 @@
-//! What a successor does where room is short and where something comes too late: it goes on, no
-//! value is wrong, and what cannot be taken over stays.
+//! A successor when room is short and when cells come too late: it continues, no value is wrong,
+//! and amounts that do not fit stay where they are.
 
 use counter_core::{
-    AddError, Amounts, CELL_MAX, CounterMap, DEDUP_ENTRIES_MAX, Inheritance, Once, Replica,
-    ReplicaId,
+    Amounts, CELL_MAX, CounterMap, DEDUP_ENTRIES_MAX, Inheritance, Once, Replica, ReplicaId,
+    WriteError,
 };
 
 const fn incarnation(node: u64) -> ReplicaId {
@@ -23,7 +23,7 @@ fn add(replica: &mut Replica, counter: &str, amount: u64) {
     replica.flush();
 }
 
-/// With everybody else agreed: all that is left of the round.
+/// Finishes the round, with everybody else agreed.
 fn finish(successor: &mut Replica, mut work: Inheritance) {
     while work.absorbed().is_none() {
         successor.absorb(&mut work, 1).unwrap();
@@ -32,11 +32,11 @@ fn finish(successor: &mut Replica, mut work: Inheritance) {
     while successor.rebase(1) > 0 {}
 }
 
-/// A node was given up; others took its incarnation over as they had it. It comes back from its
-/// disk with more of that incarnation than anybody had, and is listened to as a member:
-/// docs/retirement.md, what `retire` may lose.
+/// A node was given up, and others absorbed its incarnation as they had it. It comes back from its
+/// disk with more of that incarnation than anybody had, and is a member again: docs/retirement.md,
+/// what `retire` may lose.
 #[test]
-fn what_a_incarnation_had_alone_and_brings_too_late_holds_nothing_up_and_counts_nothing_twice() {
+fn late_amounts_hold_nothing_up_and_count_once() {
     let (mut other, mut away, mut successor, mut third) =
         (replica(1), replica(2), replica(3), replica(4));
     add(&mut away, "clicks", 10);
@@ -46,8 +46,8 @@ fn what_a_incarnation_had_alone_and_brings_too_late_holds_nothing_up_and_counts_
         bring(from, &mut successor);
         bring(from, &mut third);
     }
-    // What nobody else has: at a key where it had a cell, at one that the successor takes over from
-    // the other incarnation, and at one of its own.
+    // Amounts that nobody else has: at a key where it had a cell, at one that the successor absorbs
+    // from the other incarnation, and at one of its own.
     [("clicks", 5), ("likes", 2), ("votes", 3)]
         .into_iter()
         .for_each(|(counter, amount)| add(&mut away, counter, amount));
@@ -57,8 +57,8 @@ fn what_a_incarnation_had_alone_and_brings_too_late_holds_nothing_up_and_counts_
     let mut work = successor.inheritance(None).unwrap();
     successor.absorb(&mut work, 1).unwrap();
     successor.absorb(&mut work, 1).unwrap();
-    // Its next incarnation brings it: to the successor, which is at work, and to a third, before
-    // and after that hears of the absorption.
+    // Its next incarnation brings them to the successor, which is at work, and to a third replica
+    // before and after that hears of the absorption.
     let back = Replica::with_map(away.id().follows(), "ord", away.map().clone()).unwrap();
     bring(&back, &mut successor);
     bring(&back, &mut third);
@@ -81,11 +81,11 @@ fn what_a_incarnation_had_alone_and_brings_too_late_holds_nothing_up_and_counts_
     bring(&successor, &mut third);
     bring(&successor, &mut back);
     let states = [successor, third, back]
-        .map(|mut replica| (replica.map().replicas().count(), replica.map_mut().state_hash()));
+        .map(|mut replica| (replica.map().replicas().count(), replica.state_hash()));
     assert!(states.iter().all(|state| *state == states[0] && state.0 == 3), "{states:?}");
 }
 
-/// An incarnation with so much, as one that was loaded.
+/// A loaded incarnation that has `amount`.
 fn full(node: u64, amount: u64) -> Replica {
     let mut map = CounterMap::new();
     let key = map.intern("clicks", "ord").unwrap();
@@ -94,7 +94,7 @@ fn full(node: u64, amount: u64) -> Replica {
 }
 
 #[test]
-fn an_incarnation_whose_amounts_find_no_room_stays_and_counts_and_the_others_are_taken_over() {
+fn incarnation_without_room_stays_and_counts() {
     let (large, mut small, mut successor) = (full(1, CELL_MAX / 2), replica(2), replica(9));
     add(&mut small, "clicks", 7);
     bring(&large, &mut successor);
@@ -113,7 +113,7 @@ fn an_incarnation_whose_amounts_find_no_room_stays_and_counts_and_the_others_are
     );
     let mut alone = successor.inheritance(None).unwrap();
     let version = successor.version();
-    assert_eq!(successor.absorb(&mut alone, 1), Err(AddError::CellFull));
+    assert_eq!(successor.absorb(&mut alone, 1), Err(WriteError::CellFull));
     assert_eq!(alone.incarnations(), [large.id()]);
     assert_eq!(
         (successor.version(), successor.total("clicks")),
@@ -123,7 +123,7 @@ fn an_incarnation_whose_amounts_find_no_room_stays_and_counts_and_the_others_are
 }
 
 #[test]
-fn what_an_successor_took_over_counts_for_its_own_room_so_rebasing_always_fits() {
+fn absorbed_amounts_use_room_so_rebasing_fits() {
     let (dead, mut successor) = (full(1, CELL_MAX / 2), full(9, 0));
     bring(&dead, &mut successor);
     successor.claim(dead.id());
@@ -131,15 +131,14 @@ fn what_an_successor_took_over_counts_for_its_own_room_so_rebasing_always_fits()
     successor.absorb(&mut work, usize::MAX).unwrap();
     let key = successor.map().key("clicks", "ord").unwrap();
     let own = successor.id();
-    // As if it had gone on counting for years before the fold.
-    successor
-        .map_mut()
-        .change_key(own, key, Amounts { increments: CELL_MAX / 4 + 1, decrements: 0 })
-        .unwrap();
+    // As if it had counted for years before the fold.
+    let mut map = successor.into_map();
+    map.change_key(own, key, Amounts { increments: CELL_MAX / 4 + 1, decrements: 0 }).unwrap();
+    let mut successor = Replica::with_map(own, "ord", map).unwrap();
     let total = successor.total("clicks");
     assert_eq!(
         (successor.add("clicks", 1), successor.counter("clicks").unwrap().add(1)),
-        (Err(AddError::CellFull), Err(AddError::CellFull))
+        (Err(WriteError::CellFull), Err(WriteError::CellFull))
     );
     successor.subtract("clicks", 1).unwrap();
     successor.flush();
@@ -148,7 +147,7 @@ fn what_an_successor_took_over_counts_for_its_own_room_so_rebasing_always_fits()
 }
 
 #[test]
-fn the_ids_of_a_incarnation_pass_to_its_successor_at_the_bounded_rate_and_are_known_throughout() {
+fn ids_pass_to_the_successor_bounded_and_without_gap() {
     let mut dead = replica(1);
     for client in 0..DEDUP_ENTRIES_MAX {
         dead.add_once(&format!("client {client}:1"), "clicks", 1).unwrap();

@@ -1,5 +1,5 @@
-//! Several claim one incarnation, some of them late, and successors end in the middle of their
-//! work: there is one successor at any time, and no value is wrong.
+//! Several replicas claim one incarnation, some of them late, and successors end in the middle of
+//! their work. There is one successor at any time, and no value is wrong.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn bring(from: &Replica, to: &mut Replica) {
     to.join_delta(from.map().delta_since(&to.map().version_vector())).unwrap();
 }
 
-/// All of them hold all that any of them held.
+/// Every replica gets everything that any of them holds.
 fn meet(all: &mut [&mut Replica]) {
     for _ in 0..2 {
         for to in 0..all.len() {
@@ -37,8 +37,7 @@ fn digests(all: &[&Replica]) -> Digests {
     all.iter().map(|replica| (replica.id(), replica.map().version_vector())).collect()
 }
 
-/// What a successor may do now, given the digests that the others sent: one step of one cell, or
-/// nothing.
+/// The next step of a successor, given the digests that the others sent: one cell, or nothing.
 fn work(
     successor: &mut Replica,
     under_way: Option<Inheritance>,
@@ -74,9 +73,9 @@ fn two_keys(replica: &mut Replica) {
 }
 
 /// A node is retired while it is away. Its successor is at work when it comes back and claims its
-/// incarnation before, as every start does; its id is lower.
+/// previous incarnation, as every start does. Its id is lower.
 #[test]
-fn who_claims_a_incarnation_that_is_being_taken_over_leaves_it_alone() {
+fn late_claimant_leaves_an_absorbed_incarnation_alone() {
     let [mut away, mut successor, mut third] = replicas([1, 2, 3]);
     two_keys(&mut away);
     meet(&mut [&mut away, &mut successor, &mut third]);
@@ -99,10 +98,10 @@ fn who_claims_a_incarnation_that_is_being_taken_over_leaves_it_alone() {
     );
 }
 
-/// Two claim an incarnation. The one that does not answer ends and is claimed by a third whose id
-/// is the lowest of all.
+/// Two replicas claim an incarnation. The one that is not its successor ends, and a third, whose id
+/// is the lowest of all, claims it.
 #[test]
-fn a_successor_at_work_stays_the_successor_when_another_claimant_ends() {
+fn successor_at_work_outlives_other_claimants() {
     let [mut lowest, mut successor, mut other, mut dead] = replicas([1, 2, 3, 4]);
     two_keys(&mut dead);
     meet(&mut [&mut lowest, &mut successor, &mut other, &mut dead]);
@@ -126,10 +125,10 @@ fn a_successor_at_work_stays_the_successor_when_another_claimant_ends() {
     assert_eq!((totals([&lowest, &successor]), lowest.map().replicas().count()), ([5; 2], 2));
 }
 
-/// Two claim an incarnation. The lower takes it over and ends when one replica has not heard of
-/// that yet.
+/// Two replicas claim an incarnation. The lower one absorbs it, and ends before one replica has
+/// heard of that.
 #[test]
-fn what_a_dead_successor_had_taken_over_goes_the_same_way_as_itself() {
+fn absorbed_amounts_follow_a_dead_successor() {
     let [mut successor, mut other, mut late, mut next, mut dead] = replicas([1, 2, 3, 4, 5]);
     two_keys(&mut dead);
     meet(&mut [&mut successor, &mut other, &mut late, &mut next, &mut dead]);
@@ -147,8 +146,8 @@ fn what_a_dead_successor_had_taken_over_goes_the_same_way_as_itself() {
     let (mut at_other, mut at_next) = (None, None);
     for _ in 0..16 {
         for claimant in [2, 4] {
-            // The late one hears what the two write themselves, and of the dead successor nothing
-            // but its record.
+            // The late replica hears what the two write themselves, and only the record of the dead
+            // successor.
             let from = if claimant == 2 { &other } else { &next };
             let mut delta = from.map().delta_since(&late.map().version_vector());
             delta.retain(|writer| writer == incarnation(claimant));
@@ -172,10 +171,10 @@ fn what_a_dead_successor_had_taken_over_goes_the_same_way_as_itself() {
     assert_eq!((totals([&other, &late, &next]), late.map().replicas().count()), ([5; 3], 3));
 }
 
-/// Two nodes that could not see each other were each retired at the other: a claim of one that has
-/// ended is not passed on.
+/// Two nodes that could not see each other were each retired at the other. A claim of an ended
+/// claimant is not passed on.
 #[test]
-fn mutual_claims_are_made_anew_by_a_third() {
+fn third_replica_renews_mutual_claims() {
     let [mut first, mut second, mut third] = replicas([1, 2, 3]);
     first.claim(incarnation(2));
     second.claim(incarnation(1));
@@ -198,10 +197,10 @@ fn mutual_claims_are_made_anew_by_a_third() {
     );
 }
 
-/// A claimant that was claimed itself has no say any more. It claimed anew at each look, without
-/// end.
+/// A claimant that was claimed itself has no say any more. It used to claim anew at each look,
+/// without end.
 #[test]
-fn a_claimant_that_has_ended_claims_nothing_twice() {
+fn ended_claimant_claims_nothing_twice() {
     let [_, mut claimant, mut third] = replicas([1, 2, 3]);
     claimant.claim(incarnation(1)).unwrap();
     bring(&claimant, &mut third);

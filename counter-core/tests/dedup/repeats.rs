@@ -1,5 +1,5 @@
-//! An add with an id counts once, whatever was forgotten, absorbed or folded between its copies and
-//! their meeting.
+//! An add with an id counts once, even if entries were forgotten, absorbed or folded between its
+//! copies and their meeting.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn meet(a: &mut Replica, b: &mut Replica) {
         send(a, b);
         send(b, a);
     }
-    assert_eq!(a.map_mut().state_hash(), b.map_mut().state_hash());
+    assert_eq!(a.state_hash(), b.state_hash());
 }
 
 /// The next incarnation of a node, which claims the one before.
@@ -61,10 +61,10 @@ fn fold(successor: &mut Replica, mut work: Inheritance) {
     while successor.rebase(usize::MAX) > 0 {}
 }
 
-/// A client's add went to a node that then crashed, and its repeat to one that has heard some of
-/// the successor's work, whichever part.
+/// A client's add went to a node that then crashed. Its repeat went to a node that had heard some
+/// part of the successor's work, whichever part.
 #[test]
-fn a_repeat_counts_once_at_whoever_has_heard_half_of_the_successor() {
+fn repeat_counts_once_with_half_an_absorption() {
     for heard in 1..10 {
         let mut first = replica(1, 1);
         for number in 1..4 {
@@ -136,7 +136,7 @@ fn thirty_thousand_repeats_are_taken_back_by_the_next_incarnation() {
 }
 
 #[test]
-fn new_clicks_beside_repeats_take_nothing_back_again() {
+fn new_clicks_beside_repeats_take_nothing_back_twice() {
     let (mut a, mut b) = (replica(1, 1), replica(2, 1));
     let ids = (0..30_000u64).filter(|at| at % 8 != 7);
     ids.clone().for_each(|at| add_to_all(&mut [&mut a, &mut b], &format!("tab:{at}")));
@@ -151,7 +151,7 @@ fn new_clicks_beside_repeats_take_nothing_back_again() {
 }
 
 #[test]
-fn clients_that_send_each_add_to_two_nodes_count_once() {
+fn adds_sent_to_two_nodes_count_once() {
     let (mut a, mut b) = (replica(1, 1), replica(2, 1));
     for click in 1..=8 {
         for client in 0..2_000 {
@@ -165,7 +165,7 @@ fn clients_that_send_each_add_to_two_nodes_count_once() {
 }
 
 #[test]
-fn a_copy_is_taken_back_though_only_the_successor_of_the_other_was_heard() {
+fn copy_falls_to_a_copy_known_from_its_successor() {
     let (mut a, mut b) = (replica(1, 1), replica(2, 1));
     add_to_all(&mut [&mut a, &mut b], "x");
     let mut a2 = restart(&a);
@@ -183,7 +183,7 @@ fn a_copy_is_taken_back_though_only_the_successor_of_the_other_was_heard() {
 
 /// Two nodes applied an add, and each was started again, alone, before they met.
 #[test]
-fn copies_that_were_folded_before_they_met_count_once() {
+fn copies_folded_before_meeting_count_once() {
     for id in ["tab:1", "single"] {
         let (mut a, mut b) = (replica(1, 1), replica(2, 1));
         add_to_all(&mut [&mut a, &mut b], id);
@@ -195,7 +195,7 @@ fn copies_that_were_folded_before_they_met_count_once() {
         });
         meet(&mut a, &mut b);
         assert_eq!((a.total("clicks"), b.total("clicks")), (1, 1));
-        // What a later incarnation absorbs again stays taken back.
+        // An entry that a later incarnation absorbs again stays taken back.
         let mut b = restart(&b);
         let work = absorb(&mut b);
         meet(&mut a, &mut b);
@@ -206,7 +206,7 @@ fn copies_that_were_folded_before_they_met_count_once() {
 }
 
 #[test]
-fn absorbed_entries_displace_none_of_the_successors_own() {
+fn absorbed_entries_displace_no_own_ones() {
     let (mut successor, mut dead) = (replica(1, 1), replica(2, 1));
     (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut dead], &format!("old {at}")));
     send(&dead, &mut successor);
@@ -221,9 +221,9 @@ fn absorbed_entries_displace_none_of_the_successors_own() {
     }
 }
 
-/// Of what two successors in turn absorbed, the oldest goes first.
+/// Of the entries that two successors absorbed in turn, the oldest goes first.
 #[test]
-fn what_is_absorbed_again_keeps_its_age() {
+fn entry_absorbed_again_keeps_its_age() {
     let mut node = replica(1, 1);
     for round in 0..3 {
         (0..4_000).for_each(|at| add_to_all(&mut [&mut node], &format!("{round} {at}")));
@@ -240,10 +240,10 @@ fn what_is_absorbed_again_keeps_its_age() {
 }
 
 #[test]
-fn a_client_that_numbers_without_gaps_never_counts_a_repeat() {
+fn gapless_client_never_counts_a_repeat() {
     let (mut a, mut b) = (replica(1, 1), replica(2, 1));
     (1..=20).for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
-    // Others come and go until nothing of it is left.
+    // Other entries come and go until nothing of it is left.
     (0..2 * DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
     meet(&mut a, &mut b);
     let total = a.total("clicks");
@@ -267,7 +267,7 @@ fn a_client_that_numbers_without_gaps_never_counts_a_repeat() {
 }
 
 #[test]
-fn below_what_is_remembered_nobody_can_tell() {
+fn numbers_below_memory_cannot_be_told() {
     let mut a = replica(1, 1);
     [1, 2, 3, 5, 6, 20].iter().for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
     (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
@@ -281,7 +281,7 @@ fn below_what_is_remembered_nobody_can_tell() {
 }
 
 #[test]
-fn invented_clients_take_room_from_new_ones_only() {
+fn invented_clients_displace_new_ones_only() {
     let mut a = replica(1, 1);
     (1..=3).for_each(|at| add_to_all(&mut [&mut a], &format!("tab:{at}")));
     (0..CLIENTS_MAX + DEDUP_ENTRIES_MAX)
@@ -301,9 +301,9 @@ fn invented_clients_take_room_from_new_ones_only() {
     assert_eq!(a.add_once("tab:4", "clicks", 1), Ok(Once::Repeated));
 }
 
-/// A partition in which one side forgets what each add was.
+/// A partition in which one side forgets the adds.
 #[test]
-fn a_copy_is_taken_back_where_the_other_side_forgot_its_own() {
+fn copy_falls_though_the_other_side_forgot() {
     let (mut a, mut b) = (replica(1, 1), replica(2, 1));
     (1..=500).for_each(|at| add_to_all(&mut [&mut a, &mut b], &format!("tab:{at}")));
     (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("client {at}:1")));
@@ -318,7 +318,7 @@ fn a_copy_is_taken_back_where_the_other_side_forgot_its_own() {
 }
 
 #[test]
-fn a_successor_that_ends_at_work_leaves_its_decisions() {
+fn successor_that_ends_leaves_its_decisions() {
     let (mut a, mut b, mut c) = (replica(1, 1), replica(2, 1), replica(3, 1));
     for at in 1..=20 {
         add_to_all(&mut [&mut a, &mut b, &mut c], &format!("tab:{at}"));
@@ -344,15 +344,15 @@ fn a_successor_that_ends_at_work_leaves_its_decisions() {
     );
 }
 
-/// Nodes that start anew with and without their disks, absorb each other, lose and double deltas,
-/// and are sent the same ids.
+/// Nodes that restart with and without their disks, absorb each other, lose and double deltas, and
+/// receive the same ids.
 struct Story {
     rng: fastrand::Rng,
     nodes: Vec<Node>,
     net: Vec<(usize, Message)>,
-    /// Node numbers for those that come without a disk.
+    /// Node numbers for nodes that come without a disk.
     next: u64,
-    /// Ids with their amounts that were ever applied.
+    /// Every id that was ever applied, with its amount.
     sent: BTreeMap<String, i64>,
     absorbs: usize,
 }
@@ -476,7 +476,7 @@ impl Story {
         self.forget(id);
     }
 
-    /// A node is lost for good. Another takes its place, and some node is told to retire it.
+    /// A node is lost for good. Another takes its place, and an operator retires it at some node.
     fn lose(&mut self, at: usize) {
         let id = self.nodes[at].replica.id();
         self.next += 1;
@@ -489,13 +489,12 @@ impl Story {
         let delta = self.nodes[to].replica.map().delta_since(&VersionVector::new());
         self.nodes[from].take(Message::Delta(Box::new(delta)));
         self.nodes[from].replica.claim(id);
-        // Who had joined through a node that is retired must be known elsewhere:
-        // docs/retirement.md.
+        // Every node that joined through a retired one must be known elsewhere: docs/retirement.md.
         let record = self.nodes[to].replica.map().delta_of(self.nodes[to].replica.id(), 0).unwrap();
         self.nodes.iter_mut().for_each(|node| node.take(Message::Delta(Box::new(record.clone()))));
     }
 
-    /// What a process that is gone said of itself does not arrive: its connections are gone too.
+    /// The messages of a process that is gone do not arrive: its connections are gone too.
     fn forget(&mut self, id: ReplicaId) {
         self.net.retain(|(_, message)| !matches!(message, Message::Digest(of, _) if *of == id));
     }
@@ -517,7 +516,7 @@ impl Story {
     fn finish(&mut self, seed: u64) {
         self.meet_all();
         let ids: Vec<ReplicaId> = self.nodes.iter().map(|node| node.replica.id()).collect();
-        // Of nodes that were lost with whoever had retired them.
+        // Incarnations of nodes that were lost together with the node that had retired them.
         let lost: Vec<ReplicaId> = self.nodes[0]
             .replica
             .map()
@@ -529,7 +528,7 @@ impl Story {
         }
         for _ in 0..400 {
             self.meet_all();
-            // All who had claimed them have ended.
+            // All their claimants have ended.
             for incarnation in self.nodes[0].replica.map().without_successor() {
                 self.nodes[0].replica.claim(incarnation);
             }
@@ -555,12 +554,12 @@ impl Story {
             self.nodes[at].replica.add_once(&id, &id, amount).unwrap();
         }
         self.meet_all();
-        let hash = self.nodes[0].replica.map_mut().state_hash();
+        let hash = self.nodes[0].replica.state_hash();
         for node in &mut self.nodes {
             for (id, amount) in &self.sent {
                 assert_eq!(node.replica.total(id), i128::from(*amount), "seed {seed}, {id}");
             }
-            assert_eq!(node.replica.map_mut().state_hash(), hash, "seed {seed}");
+            assert_eq!(node.replica.state_hash(), hash, "seed {seed}");
         }
         assert!(
             self.nodes[0].replica.map().replicas().all(|replica| ids.contains(&replica)),
@@ -582,9 +581,9 @@ impl Node {
     }
 }
 
-/// As many seeds as `STORY_SEEDS` says.
+/// `STORY_SEEDS` sets the number of seeds.
 #[test]
-fn stories_of_repeats_and_successors_end_exact() {
+fn random_repeats_and_successors_end_exact() {
     let number = |name: &str, usual| {
         std::env::var(name).ok().map_or(usual, |text| text.parse().expect("a number"))
     };

@@ -1,11 +1,11 @@
-//! An add with an id counts once: sent again to its replica, to its next incarnation, and to
-//! another that holds its state or meets it later.
+//! An add with an id counts once when it is sent again: to its replica, to its next incarnation,
+//! and to a replica that holds its state or meets it later.
 
 use std::collections::BTreeMap;
 
 use counter_core::{
-    AddError, CounterMap, DEDUP_ENTRIES_MAX, Delta, Once, Replica, ReplicaId, Staging,
-    VersionVector,
+    CounterMap, DEDUP_ENTRIES_MAX, Delta, Once, Replica, ReplicaId, Staging, VersionVector,
+    WriteError,
 };
 
 const NOTHING: VersionVector = VersionVector::new();
@@ -47,7 +47,7 @@ fn absorb(replica: &mut Replica) {
 }
 
 #[test]
-fn a_repeated_add_counts_once_here_after_a_restart_and_elsewhere() {
+fn repeat_counts_once_here_after_restart_and_elsewhere() {
     let (mut ord, mut fra) = (replica(1, 1), replica(2, 1));
     for id in ["tab:1", "order 17"] {
         assert_eq!(ord.add_once(id, "clicks", 3), Ok(Once::Applied));
@@ -70,7 +70,7 @@ fn a_repeated_add_counts_once_here_after_a_restart_and_elsewhere() {
 }
 
 #[test]
-fn ids_of_a_client_may_come_in_any_order_and_from_anywhere() {
+fn client_ids_come_in_any_order_from_anywhere() {
     let (mut ord, mut fra) = (replica(1, 1), replica(2, 1));
     let mut random = fastrand::Rng::with_seed(7);
     let mut sequences: Vec<u64> = (0..1_500).chain([u64::MAX, u64::MAX - 8, 1 << 40]).collect();
@@ -95,7 +95,7 @@ fn ids_of_a_client_may_come_in_any_order_and_from_anywhere() {
 }
 
 #[test]
-fn hundreds_of_adds_sent_again_to_a_node_that_could_not_know_count_once_when_both_have_met() {
+fn hundreds_of_repeats_elsewhere_count_once_after_meeting() {
     let (mut low, mut high) = (replica(1, 1), replica(2, 1));
     let ids: Vec<(String, i64)> =
         (0..500).map(|number| (format!("c:{number}"), number % 7 + 1)).collect();
@@ -112,14 +112,14 @@ fn hundreds_of_adds_sent_again_to_a_node_that_could_not_know_count_once_when_bot
 }
 
 #[test]
-fn an_add_with_an_id_that_is_refused_is_not_added_and_may_be_sent_again() {
+fn refused_add_may_be_sent_again() {
     let mut ord = replica(1, 1);
-    assert_eq!(ord.add_once("", "clicks", 1), Err(AddError::IdOutOfRange));
-    assert_eq!(ord.add_once(&"x".repeat(65), "clicks", 1), Err(AddError::IdOutOfRange));
+    assert_eq!(ord.add_once("", "clicks", 1), Err(WriteError::IdOutOfRange));
+    assert_eq!(ord.add_once(&"x".repeat(65), "clicks", 1), Err(WriteError::IdOutOfRange));
     for amount in [0, (1 << 32) + 1, i64::MIN] {
-        assert_eq!(ord.add_once("one", "clicks", amount), Err(AddError::AmountOutOfRange));
+        assert_eq!(ord.add_once("one", "clicks", amount), Err(WriteError::AmountOutOfRange));
     }
-    assert_eq!(ord.add_once("one", "", 1), Err(AddError::NameOutOfRange));
+    assert_eq!(ord.add_once("one", "", 1), Err(WriteError::NameOutOfRange));
     assert_eq!(ord.total("clicks"), 0);
     assert_eq!(
         ord.add_once("one", "clicks", -5),
@@ -129,7 +129,7 @@ fn an_add_with_an_id_that_is_refused_is_not_added_and_may_be_sent_again() {
 }
 
 #[test]
-fn the_greater_of_two_that_applied_it_takes_it_back_when_they_meet() {
+fn greater_of_two_appliers_takes_back() {
     let (mut low, mut high, mut third) = (replica(1, 1), replica(2, 1), replica(3, 1));
     for (id, amount) in [("tab:1", 3), ("one", -7)] {
         low.add_once(id, "clicks", amount).unwrap();
@@ -148,9 +148,9 @@ fn the_greater_of_two_that_applied_it_takes_it_back_when_they_meet() {
     assert_eq!(third.add_once("one", "clicks", -7), Ok(Once::Repeated));
 }
 
-/// What docs/durability.md says is not exact, and no more than that.
+/// The inexact case that docs/durability.md names, and nothing beyond it.
 #[test]
-fn a_reset_between_the_repeat_and_the_meeting_lowers_the_counter_by_that_one_amount() {
+fn reset_between_repeat_and_meeting_costs_one_amount() {
     let (mut low, mut high, mut resetter) = (replica(1, 1), replica(2, 1), replica(3, 1));
     for replica in [&mut low, &mut high] {
         replica.add_once("tab:1", "clicks", 3).unwrap();
@@ -166,14 +166,14 @@ fn a_reset_between_the_repeat_and_the_meeting_lowers_the_counter_by_that_one_amo
     send(&high, &mut low);
     send(&resetter, &mut low);
     assert_eq!((high.total("clicks"), low.total("clicks")), (7, 7));
-    // Whoever resets after the meeting clears both alike.
+    // A reset after the meeting clears both alike.
     high.reset("clicks", "ord").unwrap();
     send(&high, &mut low);
     assert_eq!((high.total("clicks"), low.total("clicks")), (0, 0));
 }
 
 #[test]
-fn the_next_incarnation_takes_back_what_its_node_had_added() {
+fn next_incarnation_takes_back_for_its_node() {
     let (mut low, mut high) = (replica(1, 1), replica(2, 1));
     high.add_once("tab:1", "clicks", 3).unwrap();
     low.add_once("tab:1", "clicks", 3).unwrap();
@@ -183,7 +183,7 @@ fn the_next_incarnation_takes_back_what_its_node_had_added() {
     absorb(&mut high);
     send(&high, &mut low);
     assert_eq!((low.total("clicks"), high.total("clicks")), (3, 3));
-    // Once more from the disk, and everything anew: nothing is taken back twice.
+    // Once more from the disk, with everything anew: nothing is taken back twice.
     let mut again = next_incarnation(&high);
     absorb(&mut again);
     send(&low, &mut again);
@@ -192,10 +192,10 @@ fn the_next_incarnation_takes_back_what_its_node_had_added() {
     assert_eq!((again.total("clicks"), fresh.total("clicks")), (3, 3));
 }
 
-/// The last incarnation of a node took back what the one before had added, and only that
-/// taking-back reached the others.
+/// The last incarnation of a node took back the add of the one before, and only the taking-back
+/// reached the others.
 #[test]
-fn a_taking_back_never_travels_without_its_copy() {
+fn taking_back_travels_with_its_copy() {
     let (mut low, mut high, mut other) = (replica(1, 1), replica(2, 1), replica(3, 1));
     low.add_once("tab:1", "clicks", 3).unwrap();
     high.add_once("tab:1", "clicks", 3).unwrap();
@@ -207,13 +207,13 @@ fn a_taking_back_never_travels_without_its_copy() {
 }
 
 #[test]
-fn what_was_taken_back_for_a_replica_that_is_lost_may_be_applied_again() {
+fn copy_of_a_lost_replica_may_be_applied_again() {
     let (mut low, mut high, mut other) = (replica(1, 1), replica(2, 1), replica(3, 1));
     low.add_once("tab:1", "clicks", 3).unwrap();
     high.add_once("tab:1", "clicks", 3).unwrap();
     high.join_delta(low.map().delta_of(low.id(), 0).unwrap()).unwrap();
-    // The lesser one and the greater one are gone with their memories before the third has heard of
-    // the lesser one.
+    // The lesser and the greater replica are gone with their memories before the third has heard of
+    // the lesser.
     other.join_delta(high.map().delta_of(high.id(), 0).unwrap()).unwrap();
     assert_eq!(
         (other.total("clicks"), other.add_once("tab:1", "clicks", 3)),
@@ -228,7 +228,7 @@ fn what_was_taken_back_for_a_replica_that_is_lost_may_be_applied_again() {
     assert_eq!(other.total("clicks"), 3);
 }
 
-/// Takes an incarnation over for good, with everybody else agreed.
+/// Retires an incarnation for good, with everybody else agreed.
 fn retire(successor: &mut Replica, incarnation: ReplicaId) {
     successor.claim(incarnation);
     let mut work = successor.inheritance(None).unwrap();
@@ -238,7 +238,7 @@ fn retire(successor: &mut Replica, incarnation: ReplicaId) {
 }
 
 #[test]
-fn a_successor_knows_the_ids_of_the_incarnation_that_it_took_over() {
+fn successor_knows_absorbed_ids() {
     let mut ord = replica(1, 1);
     ord.add_once("tab:7", "clicks", 1).unwrap();
     ord.add_once("tab:5", "clicks", 1).unwrap();
@@ -264,7 +264,7 @@ fn a_successor_knows_the_ids_of_the_incarnation_that_it_took_over() {
 }
 
 #[test]
-fn the_successor_of_a_lost_node_takes_back_what_that_had_added() {
+fn successor_takes_back_for_a_lost_node() {
     let (mut low, mut high, mut other) = (replica(1, 1), replica(9, 1), replica(2, 1));
     low.add_once("tab:1", "clicks", 3).unwrap();
     high.add_once("tab:1", "clicks", 3).unwrap();
@@ -278,7 +278,7 @@ fn the_successor_of_a_lost_node_takes_back_what_that_had_added() {
 }
 
 #[test]
-fn receivers_forget_what_the_writer_forgot_whichever_way_they_got_it() {
+fn receivers_forget_as_the_writer_does() {
     let mut ord = replica(1, 1);
     let (mut each, mut late) = (replica(2, 1), replica(3, 1));
     for at in 0..DEDUP_ENTRIES_MAX + 500 {
@@ -307,8 +307,7 @@ fn receivers_forget_what_the_writer_forgot_whichever_way_they_got_it() {
         only.join_delta(&map.delta_of(ord.id(), 0).unwrap()).unwrap();
         assert_eq!((only.state_hash(), map.state_hash()), (expected, map.clone().state_hash()));
     }
-    // The oldest entries are gone, alike everywhere: what is left of them is that they were
-    // applied.
+    // The oldest entries are gone, on all replicas alike. What is left is that they were applied.
     assert_eq!(each.add_once("single 1", "clicks", 1), Ok(Once::Applied));
     assert_eq!(each.add_once("single 900", "clicks", 1), Ok(Once::Repeated));
     assert_eq!(each.add_once("client 1:1", "clicks", 1), Ok(Once::Repeated));
@@ -334,7 +333,7 @@ fn pull(from: &Replica, to: &mut CounterMap, bytes_max: usize) {
 }
 
 #[test]
-fn a_flush_with_marks_is_never_cut() {
+fn flush_with_dedup_entries_is_never_cut() {
     let mut ord = replica(1, 1);
     let mut fra = replica(2, 1);
     send(&ord, &mut fra);
@@ -346,9 +345,9 @@ fn a_flush_with_marks_is_never_cut() {
     assert_eq!(ord.flush().span, None);
 }
 
-/// What a click with an id costs, in bytes of the delta: docs/protocol.md.
+/// The bytes of a click with an id in a delta: docs/protocol.md.
 #[test]
-fn a_click_with_an_id_costs_less_than_60_bytes() {
+fn click_with_id_takes_under_60_bytes() {
     let mut ord = replica(1, 1);
     let client = "k3j9x0qz81ab";
     for sequence in 1..=200 {
@@ -363,7 +362,7 @@ fn a_click_with_an_id_costs_less_than_60_bytes() {
 struct World {
     rng: fastrand::Rng,
     nodes: Vec<Replica>,
-    /// Deltas on the way, to whom.
+    /// Deltas on the way, with their receivers.
     net: Vec<(usize, Delta)>,
     applied: BTreeMap<String, i64>,
 }
@@ -405,7 +404,7 @@ impl World {
         }
     }
 
-    /// One of a few ids, so that many are repeated; each has its own amount and counter.
+    /// One of a few ids, so that many are repeated. Each has its own amount and counter.
     fn add(&mut self, at: usize) {
         let number = self.rng.u64(..40);
         let id = if number < 30 {
@@ -446,9 +445,9 @@ fn own_news(node: &Replica, after: u64) -> Delta {
     node.map().delta_of(node.id(), after).unwrap_or_default()
 }
 
-/// Restarts keep the disk here: what a crash takes with it is the simulator's part, in counter-net.
+/// Restarts keep the disk here. The simulator in counter-net covers what a crash destroys.
 #[test]
-fn every_id_counts_once_when_all_have_met() {
+fn every_id_counts_once_after_all_meet() {
     for seed in 0..600 {
         let nodes = (0..4).map(|node| replica(node, 1)).collect();
         let mut world = World {
@@ -458,8 +457,7 @@ fn every_id_counts_once_when_all_have_met() {
             applied: BTreeMap::new(),
         };
         (0..120).for_each(|_| world.step());
-        // An incarnation that is replaced loses what it had not flushed; its adds by name are not
-        // this test's.
+        // A replaced incarnation loses its unflushed adds. Adds by name are not part of this test.
         world.settle();
         world.nodes.iter_mut().for_each(claim_earlier);
         world.settle();
@@ -471,10 +469,10 @@ fn every_id_counts_once_when_all_have_met() {
             .filter(|(id, _)| *id != "plain")
             .map(|(_, amount)| i128::from(*amount))
             .sum();
-        let hash = world.nodes[0].map_mut().state_hash();
+        let hash = world.nodes[0].state_hash();
         for node in &mut world.nodes {
             assert_eq!(node.total("clicks") + node.total("likes"), expected, "seed {seed}");
-            assert_eq!(node.map_mut().state_hash(), hash, "seed {seed}");
+            assert_eq!(node.state_hash(), hash, "seed {seed}");
             let mut rebuilt = CounterMap::new();
             rebuilt.join_delta(&Delta::decode(&node.map().encode()).unwrap()).unwrap();
             let mut joined = CounterMap::new();
@@ -487,7 +485,7 @@ fn every_id_counts_once_when_all_have_met() {
 /// Three bytes for the version and the amount, two for the client's sequence: up to 2,000,000
 /// changes of a writer and 16,000 of a client.
 #[test]
-fn a_click_with_an_id_is_sixty_bytes_at_most_for_pages_and_for_uuids() {
+fn click_with_page_or_uuid_id_takes_60_bytes_at_most() {
     let mut ord = replica(1, 1);
     let clicks = ord.counter("clicks").unwrap();
     for _ in 0..20_000 {
@@ -504,7 +502,7 @@ fn a_click_with_an_id_is_sixty_bytes_at_most_for_pages_and_for_uuids() {
         [53; 3]
     );
     assert_eq!(bytes("67e55044-10b1-426f-9247-bb680e5fe0c8", 1), 57);
-    // Unequal amounts side by side: eight numbers share a mark.
+    // Unequal amounts side by side: eight numbers share an entry.
     let mixed: Vec<usize> = (1..=16)
         .map(|number| bytes(&format!("9x0qzk3j0f3a:{}", 400 + number), number % 7 + 1))
         .collect();

@@ -1,15 +1,15 @@
-//! Every state of a small world of pages: one writer with three keys, two sources, one receiver;
-//! and what breaks when a rule is broken.
+//! Every state of a small world of pages: one writer with three keys, two sources, one receiver.
+//! And what breaks when a rule is broken.
 //!
 //! Breadth first over all interleavings of: write, bring a source up to date, pull the next page of
-//! one cell, gossip past the pull, the source dies. The maps, pages and staging are the real ones.
-//! In each state the receiver must hold exactly the writer's cells as of what it has seen. A
-//! receiver that breaks a rule of pages on purpose must be found out.
+//! one cell, gossip past the pull, and the death of the source. Maps, pages and staging are the
+//! real ones. In each state the receiver must hold exactly the writer's cells as of what it has
+//! seen. A receiver that breaks a rule of pages on purpose must be caught.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::lattice::counter_map::{CounterMap, Cursor};
-use crate::lattice::delta::{Delta, Part, Span};
+use crate::lattice::delta::{Delta, DeltaPart, Span};
 use crate::lattice::staging::Staging;
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
@@ -18,26 +18,26 @@ const WRITER: ReplicaId = ReplicaId::new(1, 1);
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const WRITES_MAX: usize = 4;
 
-/// How a receiver pulls.
+/// How the receiver pulls.
 #[derive(Clone, Copy, PartialEq)]
 enum Rule {
-    /// As it should: pages are staged, one source, the span with the last page.
+    /// By the rules: pages are staged, from one source, and the span comes with the last page.
     Kept,
-    /// A page takes its own span at once: up to the newest version in it.
+    /// A page takes its own span at once, up to the newest version in it.
     PageTakesItsSpan,
-    /// Where the source dies, the pull goes on at the other one with the same cursor and stage.
+    /// When the source dies, the pull continues at the other one with the same cursor and stage.
     GoesOnElsewhere,
-    /// So too, and pages do not say where their source ends, by which `Staging` notices.
+    /// The same, and pages do not say where their source ends, by which `Staging` would notice.
     GoesOnElsewhereUnnoticed,
     /// A page takes effect with the whole version vector of its source.
     WholeVectorWithAPart,
-    /// One source is asked for the older half of the versions, the other for the newer half.
+    /// The older half of the versions is pulled from one source, the newer half from the other.
     DividedByVersions,
 }
 
 #[derive(Clone)]
 struct State {
-    /// The key of each write; the version is its position, from 1.
+    /// The key of each write. Its position, from 1, is the version.
     history: Vec<usize>,
     writer: CounterMap,
     sources: [CounterMap; 2],
@@ -60,7 +60,7 @@ impl State {
         Self { history, writer, sources: [CounterMap::new(), CounterMap::new()], receiver, pull }
     }
 
-    /// What tells states apart; writers' histories and holders' bytes.
+    /// The identity of a state: the writers' histories and the holders' bytes.
     fn identity(&self) -> Vec<u8> {
         let nothing = VersionVector::new();
         let mut bytes: Vec<u8> = self.history.iter().map(|&key| key as u8).collect();
@@ -75,12 +75,12 @@ impl State {
         bytes
     }
 
-    /// Whether the receiver holds exactly the writer's cells as of what it has seen.
+    /// True if the receiver holds exactly the writer's cells as of what it has seen.
     fn is_a_snapshot(&self) -> bool {
         let seen = self.receiver.seen_of(WRITER) as usize;
         let mut expected = CounterMap::new();
         for (&key, version) in self.history[..seen].iter().zip(1..) {
-            assert_eq!(expected.add(WRITER, KEYS[key], "", 1), Ok(version));
+            assert_eq!(expected.add(WRITER, KEYS[key], "ord", 1), Ok(version));
         }
         self.receiver == expected
     }
@@ -109,14 +109,14 @@ impl State {
         next
     }
 
-    /// Any key that was written before, or the first that was not: the others are the same but for
-    /// their names.
+    /// Any key that was written before, or the first that was not: the others differ only in their
+    /// names.
     fn write(&self, next: &mut Vec<Self>) {
         let known = self.history.iter().max().map_or(0, |key| key + 1);
         for (key, counter) in KEYS.iter().enumerate().take(known + 1) {
             if self.history.len() < WRITES_MAX {
                 let mut state = self.clone();
-                assert!(state.writer.add(WRITER, counter, "", 1).is_ok());
+                assert!(state.writer.add(WRITER, counter, "ord", 1).is_ok());
                 state.history.push(key);
                 next.push(state);
             }
@@ -148,10 +148,10 @@ impl State {
         next.push(dead);
     }
 
-    /// The next page of the pull; None where there is nothing to be had.
+    /// The next page of the pull; None if there is nothing to pull.
     fn page(mut self, rule: Rule) -> Option<Self> {
         let mut pull = self.pull.take()?;
-        // One byte of room: one cell a page.
+        // A page limit of one byte: one cell a page.
         let page = self.sources[pull.source].page_since(&pull.have, None, pull.cursor.as_ref(), 1);
         if page.delta.is_empty() && pull.cursor.is_none() {
             return None;
@@ -176,8 +176,8 @@ impl State {
         Some(self)
     }
 
-    /// The older half of the versions from the first source, the newer half from the second, and
-    /// then the span of both.
+    /// Pulls the older half of the versions from the first source and the newer half from the
+    /// second, then takes the span of both.
     fn divided(&self) -> Option<Self> {
         let have = self.receiver.seen_of(WRITER);
         let upto = self.sources[1].seen_of(WRITER);
@@ -216,18 +216,18 @@ fn hide_the_end(delta: &mut Delta) {
         .for_each(|part| part.span.upto = newest(part));
 }
 
-fn newest(part: &Part) -> Version {
+fn newest(part: &DeltaPart) -> Version {
     part.cells.iter().map(|cell| cell.version).max().unwrap_or(part.span.upto)
 }
 
-/// All that travels goes through the bytes.
+/// Everything that travels goes through bytes.
 fn decoded(delta: &Delta) -> Delta {
     let read = Delta::decode(&delta.encode());
     assert!(read.is_ok(), "what was encoded reads back: {read:?}");
     read.unwrap_or_default()
 }
 
-/// How many states there are, and the first in which the receiver holds no snapshot.
+/// The number of states, and the first in which the receiver holds no snapshot.
 fn explore(rule: Rule) -> (usize, Option<State>) {
     let (mut known, mut open) = (HashSet::new(), VecDeque::from([State::new()]));
     while let Some(state) = open.pop_front() {
@@ -243,7 +243,7 @@ fn explore(rule: Rule) -> (usize, Option<State>) {
     (known.len(), None)
 }
 
-/// Asserts that a broken rule is found out, and says by which history.
+/// Asserts that a broken rule is caught, and prints the history that shows it.
 fn is_found_out(rule: Rule, what: &str) {
     let (states, wrong) = explore(rule);
     assert!(wrong.is_some(), "{what}: not found out in {states} states");
@@ -257,7 +257,7 @@ fn is_found_out(rule: Rule, what: &str) {
 }
 
 #[test]
-fn with_all_rules_a_holder_has_exactly_the_writers_cells_in_every_state() {
+fn all_rules_keep_every_state_exact() {
     let (states, wrong) = explore(Rule::Kept);
     assert!(
         wrong.is_none(),
@@ -270,42 +270,42 @@ fn with_all_rules_a_holder_has_exactly_the_writers_cells_in_every_state() {
 }
 
 #[test]
-fn a_page_that_took_its_own_span_is_found_out() {
+fn page_taking_its_own_span_is_caught() {
     is_found_out(Rule::PageTakesItsSpan, "a page takes its own span");
 }
 
 #[test]
-fn a_pull_that_goes_on_at_another_source_is_found_out() {
+fn pull_continued_elsewhere_is_caught() {
     is_found_out(Rule::GoesOnElsewhereUnnoticed, "a pull goes on at another source");
 }
 
 #[test]
-fn staging_notices_a_pull_that_goes_on_at_an_older_source() {
+fn staging_notices_an_older_source() {
     assert!(explore(Rule::GoesOnElsewhere).1.is_none());
 }
 
 #[test]
-fn a_whole_vector_with_a_part_of_the_state_is_found_out() {
+fn whole_vector_with_partial_state_is_caught() {
     is_found_out(Rule::WholeVectorWithAPart, "the whole vector with a part of the state");
 }
 
 #[test]
-fn a_pull_divided_by_versions_is_found_out() {
+fn pull_divided_by_versions_is_caught() {
     is_found_out(Rule::DividedByVersions, "a pull divided by versions");
 }
 
 #[test]
-fn a_source_whose_end_goes_back_completes_nothing() {
+fn source_that_goes_back_completes_nothing() {
     let mut newer = CounterMap::new();
     for key in [0, 1, 0] {
-        assert!(newer.add(WRITER, KEYS[key], "", 1).is_ok());
+        assert!(newer.add(WRITER, KEYS[key], "ord", 1).is_ok());
     }
     let mut staging = Staging::new(9);
     let page = newer.page_since(&VersionVector::new(), None, None, 1);
     assert!(page.next.is_some());
     assert_eq!(staging.push(page.delta), Ok(Delta::default()));
     let mut older = CounterMap::new();
-    assert!(older.add(WRITER, KEYS[0], "", 1).is_ok());
+    assert!(older.add(WRITER, KEYS[0], "ord", 1).is_ok());
     let last = older.page_since(&VersionVector::new(), None, None, 1_000);
     assert_eq!(staging.push(last.delta), Ok(Delta::default()));
     assert_eq!(staging.cell_count(), 0);

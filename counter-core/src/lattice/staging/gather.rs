@@ -1,4 +1,4 @@
-//! Pages of a pull, gathered until a writer's last one: only then does its span count.
+//! Gathers the pages of a pull until a writer's last one: only then does its span count.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
 /// Gathers the pages that *one source* sends. A page that took its own span would break the
-/// snapshot: a cell that moves while the pages go by is missing from where it was, and a source
-/// that dies then would leave two replicas with equal digests and different states.
+/// snapshot: a cell that moves while the pages go by is missing from its old place. A source that
+/// dies then would leave two replicas with equal version vectors and different states.
 ///
-/// Memory: the staged cells, at most `cells_max` of them.
+/// At most `cells_max` cells are staged.
 ///
 /// # Examples
 /// ```
@@ -38,16 +38,16 @@ use crate::replica_id::ReplicaId;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Staging {
-    /// Writers as far as their pages have come; the newest cell of each key.
+    /// The writers as far as their pages have come, with the newest cell of each key.
     pages: CounterMap,
-    /// What must be held of each staged writer for its pages to be complete: the most that a
-    /// request said was held.
+    /// The version that must be held of each staged writer for its pages to be complete: the
+    /// highest that a request named.
     after: BTreeMap<ReplicaId, Version>,
     cells_max: usize,
 }
 
 impl Staging {
-    /// Room for `cells_max` cells.
+    /// A staging area for `cells_max` cells.
     pub fn new(cells_max: usize) -> Self {
         Self {
             pages: CounterMap::with_bounds(usize::MAX, usize::MAX),
@@ -56,10 +56,10 @@ impl Staging {
         }
     }
 
-    /// Takes a page and returns what is complete with it: a delta of closed parts, perhaps empty.
+    /// Takes a page and returns the delta that it completes: closed parts, perhaps none.
     ///
     /// # Errors
-    /// `TooManyCells`: everything staged is dropped; the pull starts again, or is given up.
+    /// `TooManyCells`: everything staged is dropped. Start the pull again, or give it up.
     ///
     /// # Complexity
     /// O(cells of the page), and for the last page of a writer O(cells staged of it).
@@ -90,24 +90,24 @@ impl Staging {
         Ok(Delta::union(std::iter::once(page).chain(complete)))
     }
 
-    /// Forgets the pages of one writer: its source died, or another has it.
+    /// Forgets the pages of one writer, because its source died or another has them.
     pub fn drop_replica(&mut self, replica: ReplicaId) {
         self.after.remove(&replica);
         self.pages.forget(replica);
         if self.after.is_empty() {
-            // Names go with the last of the cells.
+            // The names go with the last cells.
             *self = Self::new(self.cells_max);
         }
     }
 
-    /// Cells and entries staged.
+    /// The number of cells and dedup entries staged.
     pub fn cell_count(&self) -> usize {
         self.pages.cell_count() + self.pages.entry_count()
     }
 
     fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {
         let after = self.after.get(&replica).copied()?;
-        // A source whose end goes back is not one source: nothing of it is taken, the writer is
+        // A source whose end goes back is not one source. Nothing of it is taken, and the writer is
         // pulled again.
         let is_one_source = self.pages.seen_of(replica) == upto;
         let delta = is_one_source.then(|| self.pages.delta_of(replica, after)).flatten();

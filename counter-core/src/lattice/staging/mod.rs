@@ -1,0 +1,10 @@
+//! Staging: a large pull comes in pages, and a span counts only with a writer's last page.
+//!
+//! [`Staging`] gathers the pages of one source and releases a writer when it is complete. The model
+//! visits every state of a small world of pages, and shows what breaks without each rule.
+
+mod gather;
+#[cfg(test)]
+mod model;
+
+pub use gather::Staging;

@@ -1,0 +1,4 @@
+//! An add with an id counts once, however often and wherever it is sent again.
+
+mod add_once;
+mod repeats;
