@@ -227,13 +227,15 @@ fn in_words(value: f64, unit: Unit) -> String {
         return amount(value, unit);
     }
     let step = 10_f64.powi((value.log10().floor() as i32 - 2).max(0));
-    let mut digits = format!("{:.0}", (value / step).round() * step);
-    for place in
-        (1..digits.len()).rev().filter(|place| (digits.len() - place) % 3 == 0).collect::<Vec<_>>()
-    {
-        digits.insert(place, ',');
+    let digits = format!("{:.0}", (value / step).round() * step);
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
-    format!("{digits} a second")
+    format!("{text} a second")
 }
 
 #[cfg(test)]
