@@ -20,9 +20,9 @@ const USAGE: &str = "benches COMMAND [--quick]
   hosts     three nodes, each in a network namespace: clicks under loss, and after a pulled cable (as root)
   far       nodes 200 ms from each other, in a network namespace: a fresh one, a click, and when its node knows that all hold it
   report    builds the node and this program, measures all of that, into target/report (index.html, report.json, table.md); with --keep also as the
-            committed report and README's table
+            committed report and in the documents
   page [FILE]    the page again, from a report.json, or from the committed one
-  table     README's table again, from the committed report
+  table     the figures in README.md and docs/performance.md again, from the committed report
   check [FILE]   measures again and names what is worse than in the committed report; what looks worse is measured twice. With FILE, a report.json
             that was written before is compared, and nothing is measured
   count     instructions of the hot paths, by valgrind; with --keep also into the committed report

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use benches::report::{
-    Machine, Report, add_peers, between_markers, html, instructions, markdown, readme,
-};
+use benches::report::{Machine, Report, add_peers, generated, html, instructions, markdown};
 use benches::row::{Row, Unit};
 use benches::suite::{self, CORE_PARTS, system};
 use benches::system::{Failure, Measured};
@@ -142,8 +140,8 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
     }
 }
 
-/// Measures everything and writes the report; with `keep`, also as the committed one and into the
-/// README's table.
+/// Measures everything and writes the report. With `keep` it also becomes the committed one, and the
+/// documents get its figures.
 pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), String> {
     let report = measure(runtime, quick);
     write_page(&report)?;
@@ -152,7 +150,7 @@ pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), S
     write(format!("{FOLDER}/table.md"), &markdown(&report))?;
     if keep {
         write(COMMITTED, &json)?;
-        put_into_readme(&report)?;
+        put_into_documents(&report)?;
     }
     print!("{}", table::text(&report.rows));
     report.instructions.iter().for_each(|(path, count)| println!("{path}: {count} instructions"));
@@ -177,16 +175,21 @@ pub(super) fn page_again(path: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-fn put_into_readme(report: &Report) -> Result<(), String> {
-    let text = std::fs::read_to_string("README.md")
-        .map_err(|error| format!("README.md cannot be read: {error}"))?;
-    match between_markers(&text, &readme(report)) {
-        Some(text) => write("README.md", &text),
-        None => Err("README.md has no markers for the table: it was left alone".into()),
+/// Puts the figures of a report into the documents that show them.
+fn put_into_documents(report: &Report) -> Result<(), String> {
+    for part in generated(report) {
+        let path = part.document;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("{path} cannot be read: {error}"))?;
+        let text = part
+            .put_into(&text)
+            .ok_or_else(|| format!("{path} has no markers for its figures and was left alone"))?;
+        write(path, &text)?;
     }
+    Ok(())
 }
 
-/// Puts the committed report's table into the README again: after a change of its form.
+/// Puts the committed report's figures into the documents again, after a change of their form.
 pub(super) fn table_again() -> Result<(), String> {
-    put_into_readme(&committed()?)
+    put_into_documents(&committed()?)
 }

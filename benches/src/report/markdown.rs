@@ -1,18 +1,16 @@
-//! The report as Markdown tables: all of it, and the part for a README.
+//! The report as Markdown: every row, and the parts of documents that are generated from it.
+//!
+//! A document marks the place of its part with two comments. [`generated`] makes all parts, and a
+//! test compares them with the documents, so no figure of a report is typed by hand.
 
 use std::fmt::Write;
 
 use super::Report;
-use crate::row::{Figure, Row};
+use crate::row::{Figure, Row, Unit};
 use crate::table::{amount, need, times, verdict};
 
-/// Where the README's table begins.
-pub const BEGIN: &str = "<!-- report:begin -->";
-/// Where it ends.
-pub const END: &str = "<!-- report:end -->";
-
-/// The rows of a README: what a reader chooses by.
-const README: [&str; 28] = [
+/// The rows of the long table, in docs/performance.md.
+const TABLE: [&str; 28] = [
     "w1.name",
     "w1.handle",
     "system.round_trip",
@@ -115,16 +113,152 @@ pub fn markdown(report: &Report) -> String {
     )
 }
 
-/// The README's part, with its markers.
-pub fn readme(report: &Report) -> String {
-    let rows: Vec<&Row> =
-        README.iter().filter_map(|id| report.rows.iter().find(|row| row.id == *id)).collect();
-    format!("{BEGIN}\n{}\n{}{END}", table(&rows), origin(report))
+/// The README's figures in plain words: the work, the rows that measure it, and what stands beside
+/// it. Two of them are rows that a peer wins.
+const FIGURES: [Plain; 6] = [
+    Plain {
+        work: "one add through a handle",
+        ours: &[("", "w1.handle")],
+        beside: &[("a bare atomic addition: ", "w1.handle", "bound: bare fetch_add")],
+    },
+    Plain {
+        work: "joining another replica's 100,000 regions",
+        ours: &[("", "w2.join.100000")],
+        beside: &[("the `crdts` crate: ", "w2.join.100000", "crdts")],
+    },
+    Plain {
+        work: "an add at one of three nodes, until both others show it",
+        ours: &[("median ", "system.visible.p50"), ("99 in 100 within ", "system.visible.p99")],
+        beside: &[],
+    },
+    Plain {
+        work: "a fresh node, until it has fetched 100,000 counters and serves",
+        ours: &[("", "system.fresh.100000")],
+        beside: &[],
+    },
+    Plain {
+        work: "adds over HTTP, a request each, 32 connections",
+        ours: &[("", "system.adds.http")],
+        beside: &[("Redis INCR over its own protocol: ", "system.adds.http", "Redis INCR")],
+    },
+    Plain {
+        work: "adds that wait for the disk, one at a time; 64 at a time",
+        ours: &[("", "system.durable.1"), ("", "system.durable.64")],
+        beside: &[
+            ("redb's own puts: ", "system.durable.1", "redb, single puts"),
+            ("", "system.durable.64", "redb, single puts"),
+        ],
+    },
+];
+
+struct Plain {
+    work: &'static str,
+    /// Words, and the row whose figure follows them.
+    ours: &'static [(&'static str, &'static str)],
+    /// Words, a row, and whose figure of it follows them.
+    beside: &'static [(&'static str, &'static str, &'static str)],
 }
 
-/// `text` with `part` in place of what stands between the markers; None where there are none.
-pub fn between_markers(text: &str, part: &str) -> Option<String> {
-    let (head, rest) = text.split_once(BEGIN)?;
-    let (_, tail) = rest.split_once(END)?;
-    Some(format!("{head}{part}{tail}"))
+/// A part of a document that is made from a report.
+pub struct Generated {
+    /// The document, from the repository's root.
+    pub document: &'static str,
+    begin: &'static str,
+    end: &'static str,
+    text: String,
+}
+
+impl Generated {
+    /// `document` with this part between its markers. None where it lacks them.
+    pub fn put_into(&self, document: &str) -> Option<String> {
+        let (head, rest) = document.split_once(self.begin)?;
+        let (_, tail) = rest.split_once(self.end)?;
+        Some(format!("{head}{}\n{}\n{}{tail}", self.begin, self.text, self.end))
+    }
+}
+
+/// Every generated part of every document.
+pub fn generated(report: &Report) -> [Generated; 2] {
+    let rows: Vec<&Row> = TABLE.iter().filter_map(|id| row(report, id)).collect();
+    [
+        Generated {
+            document: "README.md",
+            begin: "<!-- figures:begin -->",
+            end: "<!-- figures:end -->",
+            text: figures(report),
+        },
+        Generated {
+            document: "docs/performance.md",
+            begin: "<!-- report:begin -->",
+            end: "<!-- report:end -->",
+            text: format!("{}\n{}", table(&rows), origin(report)),
+        },
+    ]
+}
+
+fn row<'a>(report: &'a Report, id: &str) -> Option<&'a Row> {
+    report.rows.iter().find(|row| row.id == id)
+}
+
+/// The README's table. A figure that was not measured, or is wrong, leaves its cell without it.
+fn figures(report: &Report) -> String {
+    let cell = |words: &str, id: &str, whose: &str| {
+        let row = row(report, id)?;
+        let figure = row.figure(whose).filter(|figure| figure.right)?;
+        Some(format!("{words}{}", in_words(figure.value, row.unit)))
+    };
+    let mut out = String::from("| | measured | beside it |\n| --- | --- | --- |\n");
+    for plain in &FIGURES {
+        let ours: Vec<_> =
+            plain.ours.iter().filter_map(|(words, id)| cell(words, id, "ours")).collect();
+        let beside: Vec<_> =
+            plain.beside.iter().filter_map(|(words, id, whose)| cell(words, id, whose)).collect();
+        // Writing into a string cannot fail.
+        let _written =
+            writeln!(out, "| {} | **{}** | {} |", plain.work, ours.join("; "), beside.join("; "));
+    }
+    out
+}
+
+/// An amount for readers who do not know the suite's short forms: rates with three digits and
+/// commas.
+fn in_words(value: f64, unit: Unit) -> String {
+    if unit != Unit::PerSecond || value < 1.0 {
+        return amount(value, unit);
+    }
+    let step = 10_f64.powi((value.log10().floor() as i32 - 2).max(0));
+    let digits = format!("{:.0}", (value / step).round() * step);
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    format!("{text} a second")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_written_with_commas() {
+        for (value, text) in [
+            (7.4, "7 a second"),
+            (862.3, "862 a second"),
+            (1377.0, "1,380 a second"),
+            (31_892.97, "31,900 a second"),
+            (187_121_527.4, "187,000,000 a second"),
+        ] {
+            assert_eq!(in_words(value, Unit::PerSecond), text);
+        }
+    }
+
+    #[test]
+    fn document_without_markers_is_left_alone() {
+        let part = Generated { document: "", begin: "<b>", end: "<e>", text: "new".into() };
+        assert_eq!(part.put_into("a <b>old<e> z").as_deref(), Some("a <b>\nnew\n<e> z"));
+        assert_eq!(part.put_into("a <b>old z"), None);
+    }
 }

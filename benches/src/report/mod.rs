@@ -1,4 +1,5 @@
-//! The report: what a run measured, and where; as JSON, as a page, as tables.
+//! The report: what a run measured, and where; as JSON, as a page, as tables, and as the parts of
+//! documents that are made from it.
 
 mod compare;
 mod histogram;
@@ -22,7 +23,7 @@ pub use compare::{Worse, compare, compare_instructions, confirmed, unmeasured};
 pub use html::html;
 pub use instructions::{HOT_PATHS, instructions};
 pub use machine::Machine;
-pub use markdown::{BEGIN, END, between_markers, markdown, readme};
+pub use markdown::{Generated, generated, markdown};
 pub use peers::{Peers, add_peers};
 
 use crate::plot::Curve;
