@@ -10,8 +10,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::DemoArgs;
-use crate::exit::Failure;
-use crate::regions;
+use crate::cli::exit::Failure;
+use crate::page::regions;
 
 /// What is left for the nodes to stop by themselves.
 const STOP_WAIT: Duration = Duration::from_secs(8);

@@ -2,51 +2,26 @@
 //! into an exit status.
 
 mod access;
-mod admin;
-mod advice;
-mod answer;
+mod api;
 mod app;
-mod assets;
-mod badge;
-mod bounds;
 mod cli;
-mod code;
-mod counts;
 mod demo;
-mod events;
-mod exit;
-mod frames;
-mod handlers;
-mod handshake;
-mod hub;
-mod incarnations;
-mod keys;
 mod metrics;
-mod model;
+mod operator;
 mod page;
-mod regions;
-mod rejection;
-mod reply;
-mod room;
-mod routes;
-mod seat;
-mod serve;
 mod server;
-mod session;
-mod shown;
-mod socket;
-mod stream;
 mod top;
-mod variables;
-mod viewers;
+mod ws;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::cli::exit::Failure;
+use crate::cli::variables;
 use crate::cli::{Cli, Command};
-use crate::exit::Failure;
+use crate::server::serve;
 
 fn main() -> ExitCode {
     let command = match Cli::read(std::env::args_os()) {
@@ -87,9 +62,9 @@ fn start(command: Command) -> Result<(), Failure> {
         match command {
             Command::Serve(args) => serve::run(*args).await,
             Command::Demo(args) => demo::run(args).await,
-            Command::Members(args) => admin::members(&args).await,
-            Command::Retire(args) => admin::retire(&args).await,
-            Command::Leave(args) => admin::leave(&args).await,
+            Command::Members(args) => operator::members(&args).await,
+            Command::Retire(args) => operator::retire(&args).await,
+            Command::Leave(args) => operator::leave(&args).await,
             Command::Top(args) => top::run(args).await,
         }
     });

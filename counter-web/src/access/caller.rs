@@ -10,7 +10,7 @@ use super::origin::Site;
 use super::peer::Peer;
 use super::token::Credentials;
 use super::{Access, Ends};
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 /// What is known of a TCP connection for all of its requests.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 /// Adds a bucket holds when full, whatever the rate.
 const BURST: f64 = 1_000.0;

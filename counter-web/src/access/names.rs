@@ -1,6 +1,6 @@
 //! Which counters strangers may make: `--create clicks,likes:*`.
 
-use crate::model::check_name;
+use crate::api::model::check_name;
 
 /// Names, and beginnings of names.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 

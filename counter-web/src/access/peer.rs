@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use warp::http::header::{HeaderMap, HeaderName};
 
 use super::limits::{Bucket, ConnectionSlot, Limits};
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 pub(super) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

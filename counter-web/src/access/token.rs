@@ -8,7 +8,7 @@ use std::path::Path;
 use subtle::ConstantTimeEq;
 use warp::http::header::{AUTHORIZATION, HeaderMap};
 
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 const BYTES_MIN: usize = 16;
 const BYTES_MAX: usize = 1024;

@@ -13,9 +13,9 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use self::sample::{Picture, Sample};
-use crate::admin;
 use crate::cli::TopArgs;
-use crate::exit::{Failure, print};
+use crate::cli::exit::{Failure, print};
+use crate::operator;
 
 /// Time between two looks at the nodes: rates are of this long.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -95,10 +95,10 @@ fn wait() -> std::io::Result<Wish> {
 
 /// Asks every node; one that does not answer is left out as long as another does.
 async fn look(sockets: &[PathBuf]) -> Result<Vec<Sample>, Failure> {
-    let sockets = if sockets.is_empty() { admin::sockets().await? } else { sockets.to_vec() };
+    let sockets = if sockets.is_empty() { operator::sockets().await? } else { sockets.to_vec() };
     let (mut samples, mut silent) = (Vec::new(), None);
     for socket in sockets {
-        match admin::converse(&socket, "status").await {
+        match operator::converse(&socket, "status").await {
             Ok(answer) => samples.push(Sample::read(&answer)),
             Err(failure) => silent = Some(failure),
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::exit::Failure;
+use crate::cli::exit::Failure;
 
 /// One node's answer to `status`.
 #[derive(Clone, Debug)]

@@ -1,0 +1,12 @@
+//! The page that shows a counter: its HTML, the files it loads, the places on its map, and the
+//! badge for other sites.
+//!
+//! The first HTML is complete and works without JavaScript. All of its addresses are relative, so
+//! it works below any path of a proxy.
+
+pub(crate) mod assets;
+pub(crate) mod badge;
+pub(crate) mod regions;
+mod render;
+
+pub(crate) use render::{escape, grouped, refusal, render, without_bidi_controls};

@@ -1,0 +1,111 @@
+//! Real processes with data directories, killed at random moments: every acknowledged click is
+//! there, none counts twice.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use support::eventually;
+use support::http::{agreed, metric, try_add};
+use support::process::{Node, Runtime, cluster};
+
+/// Kills of one node or of all three; with `COUNTER_KILLS` as many as it says.
+const KILLS: u64 = 18;
+
+/// What the adders know.
+#[derive(Default)]
+struct CounterHandle {
+    tried: AtomicU64,
+    acknowledged: AtomicU64,
+    over: AtomicBool,
+}
+
+impl CounterHandle {
+    /// Adds to the node whose address stands in `http` until it is over; a node that was just
+    /// killed refuses.
+    fn keep_adding(&self, http: &Mutex<String>) {
+        while !self.over.load(Ordering::Relaxed) {
+            let http = http.lock().unwrap().clone();
+            match try_add(&http) {
+                Ok(acknowledged) => {
+                    self.acknowledged.fetch_add(u64::from(acknowledged), Ordering::Relaxed);
+                    self.tried.fetch_add(1, Ordering::Relaxed);
+                }
+                // Nobody is there: nothing was tried.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    std::thread::sleep(Duration::from_millis(1))
+                }
+                Err(_) => drop(self.tried.fetch_add(1, Ordering::Relaxed)),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
+    let kills =
+        std::env::var("COUNTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let (runtime, cluster, handle) = (Runtime::new(), cluster(), CounterHandle::default());
+    let directories = ["ord", "fra", "sin"].map(|region| runtime.path().join(region));
+    let start = |at: usize| Node::start_in(&runtime, &cluster, &directories[at], &[]);
+    let mut nodes: Vec<Option<Node>> = (0..3).map(|at| Some(start(at))).collect();
+    let addresses: Vec<Mutex<String>> =
+        nodes.iter().map(|node| Mutex::new(node.as_ref().unwrap().http.clone())).collect();
+    let (mut killed, mut together) = (0, 0);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            addresses.iter().for_each(|http| drop(threads.spawn(|| handle.keep_adding(http))));
+        }
+        while killed < kills {
+            // The moment is what is drawn at random; nothing is waited for.
+            std::thread::sleep(Duration::from_millis(rand(200)));
+            let all = rand(10) == 0;
+            together += u64::from(all);
+            let one = rand(3) as usize;
+            let victims = if all { 0..3 } else { one..one + 1 };
+            // Dropping a node kills it as `kill -9` does.
+            victims.clone().for_each(|at| nodes[at] = None);
+            for at in victims {
+                let node = start(at);
+                *addresses[at].lock().unwrap() = node.http.clone();
+                nodes[at] = Some(node);
+                killed += 1;
+            }
+        }
+        handle.over.store(true, Ordering::Relaxed);
+    });
+    let (acknowledged, tried) = (handle.acknowledged.into_inner(), handle.tried.into_inner());
+    let https: Vec<&str> = nodes.iter().flatten().map(|node| node.http.as_str()).collect();
+    only_the_living_are_left(&https);
+    let total = agreed(&https);
+    println!(
+        "{kills} kills, {together} times of all three; {acknowledged} acknowledged, {total} counted, {tried} tried; 3 replicas left"
+    );
+    assert!(
+        (acknowledged..=tried).contains(&total),
+        "{acknowledged} acknowledged, {total} counted, {tried} tried"
+    );
+    assert!(acknowledged > 0);
+}
+
+/// Every earlier incarnation was taken over and forgotten: what is held is what these nodes
+/// themselves write.
+fn only_the_living_are_left(nodes: &[&str]) {
+    eventually("only the living are left", Duration::from_secs(120), || {
+        let held: Vec<Option<f64>> =
+            nodes.iter().map(|http| metric(http, "counter_replicas")).collect();
+        if held.iter().all(|held| *held == Some(nodes.len() as f64)) {
+            Ok(())
+        } else {
+            Err(format!("{held:?}"))
+        }
+    });
+}
+
+fn rand(below: u64) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0) % below
+}

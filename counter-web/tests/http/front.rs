@@ -1,0 +1,227 @@
+//! The front against clients that are many behind one proxy, that dawdle, or that never read: each
+//! is told apart, cut off or passed by.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use support::eventually;
+use support::http::{connect, counter, get, request};
+use support::process::{Node, cluster};
+use support::ws::Socket;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+const ADD: &str = "/api/counters/clicks/add";
+
+fn node(flags: &[&str]) -> Node {
+    Node::start_with(&cluster(), "ord", &[], &[&["--http", "127.0.0.1:0"], flags].concat())
+}
+
+/// Adds with a header of a proxy until one is refused; how many went through, at most `most`.
+fn burst(node: &Node, name: &str, address: &str, most: usize) -> usize {
+    let headers = [("Content-Type", "application/json"), (name, address)];
+    let add = || request(&node.http, "POST", ADD, &headers, "{\"amount\":1}");
+    (0..most).take_while(|_| add().status == 200).count()
+}
+
+/// The adds that a bucket holds when full, whatever the rate.
+const BURST: usize = 1_000;
+
+/// One add is let through again after 100 s.
+const SLOW: [&str; 2] = ["--rate", "0.01"];
+
+/// What of `asked` went through at a fresh node, in this order; again where that took so long that
+/// a bucket was filled meanwhile.
+fn went_through(flags: &[&str], asked: &[(&str, &str)]) -> Vec<usize> {
+    eventually("a machine that is quick enough to judge", Duration::from_secs(300), || {
+        let (node, start) = (node(flags), Instant::now());
+        let passed: Vec<usize> =
+            asked.iter().map(|(name, address)| burst(&node, name, address, BURST + 3)).collect();
+        assert_eq!(counter(&node.http, "clicks")["total"], passed.iter().sum::<usize>());
+        let took = start.elapsed();
+        if took < Duration::from_secs(90) { Ok(passed) } else { Err(format!("{took:?}")) }
+    })
+}
+
+#[test]
+fn trusted_proxy_names_clients_in_its_own_entry_alone() {
+    let asked = [
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-For", "192.0.2.77, 192.0.2.3"),
+        ("X-Forwarded-For", "192.0.2.88, 192.0.2.3"),
+        // The proxy itself, since it named nobody.
+        ("Fly-Client-IP", "192.0.2.4"),
+        ("Fly-Client-IP", "192.0.2.5"),
+        ("X-Real-IP", "192.0.2.6"),
+    ];
+    // The peer of this test is on loopback, which is limited since a rate is given.
+    assert_eq!(
+        went_through(&[SLOW[0], SLOW[1], "--trust-proxy"], &asked),
+        [BURST, BURST, 0, BURST, 0, 0]
+    );
+}
+
+#[test]
+fn client_header_is_believed_alone() {
+    let asked = [
+        ("Fly-Client-IP", "192.0.2.1"),
+        ("Fly-Client-IP", "192.0.2.1"),
+        ("Fly-Client-IP", "192.0.2.2"),
+        ("X-Forwarded-For", "192.0.2.3"),
+        ("X-Forwarded-For", "192.0.2.4"),
+    ];
+    assert_eq!(
+        went_through(&[SLOW[0], SLOW[1], "--client-ip-header", "Fly-Client-IP"], &asked),
+        [BURST, 0, BURST, BURST, 0]
+    );
+}
+
+#[test]
+fn without_the_flag_a_proxys_headers_change_nothing() {
+    let asked = [
+        ("Fly-Client-IP", "192.0.2.1"),
+        ("Fly-Client-IP", "192.0.2.2"),
+        ("X-Forwarded-For", "192.0.2.3"),
+    ];
+    assert_eq!(went_through(&SLOW, &asked), [BURST, 0, 0]);
+}
+
+/// Opens a socket for a client behind a proxy; the status where it is refused.
+async fn socket_for(node: &Node, address: &str) -> Result<Socket, u16> {
+    let mut request = format!("ws://{}/ws", node.http).into_client_request().unwrap();
+    request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
+    match tokio_tungstenite::connect_async(request).await {
+        Ok((socket, _)) => Ok(Socket(socket)),
+        Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_sockets_are_counted_by_client() {
+    let node = node(&["--connections-per-address", "2", "--trust-proxy"]);
+    let (Ok(mut first), Ok(_second)) =
+        (socket_for(&node, "192.0.2.1").await, socket_for(&node, "192.0.2.1").await)
+    else {
+        panic!("a client may have two");
+    };
+    assert_eq!(socket_for(&node, "192.0.2.1").await.err(), Some(429));
+    assert!(socket_for(&node, "192.0.2.2").await.is_ok(), "another client behind the same proxy");
+    first.0.close(None).await.unwrap();
+    while first.hear().await.is_some() {}
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while socket_for(&node, "192.0.2.1").await.is_err() {
+        assert!(Instant::now() < deadline, "a closed socket gives its place back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Sends what is given, and waits until the server ends the connection; what it said, and after how
+/// long.
+fn until_cut(http: &str, said: &[u8]) -> (String, Duration) {
+    let mut stream = TcpStream::connect(http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(said).unwrap();
+    let (start, mut heard) = (Instant::now(), Vec::new());
+    // Reset or ended: cut either way. A timeout of our own is told by the time.
+    let _cut = stream.read_to_end(&mut heard);
+    (String::from_utf8_lossy(&heard).into_owned(), start.elapsed())
+}
+
+#[test]
+fn who_dawdles_is_cut_off_and_holds_nobody_up() {
+    let node = node(&[]);
+    let whole = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", node.http);
+    let half_body =
+        format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\n{{\"am", node.http);
+    let dawdlers: Vec<_> = [
+        ("half a head", "GET / HTTP/1.1\r\nHos"),
+        ("nothing more", &whole),
+        ("half a body", &half_body),
+    ]
+    .map(|(what, said)| {
+        let (http, said) = (node.http.clone(), said.as_bytes().to_vec());
+        (what, std::thread::spawn(move || until_cut(&http, &said)))
+    })
+    .into();
+    let half_heads: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut stream = connect(&node.http);
+            stream.write_all(b"GET / HTTP/1.1\r\nHos").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(get(&node.http, "/healthz").status, 200, "200 half requests hold nobody up");
+    for (what, dawdler) in dawdlers {
+        let (said, after) = dawdler.join().unwrap();
+        assert!(after < Duration::from_secs(50), "{what} was not cut off");
+        assert!(after > Duration::from_secs(5), "{what} was cut off after {after:?} with {said:?}");
+        assert_eq!(said.starts_with("HTTP/1.1 200"), what == "nothing more", "{what}: {said}");
+    }
+    drop(half_heads);
+    assert_eq!(get(&node.http, "/healthz").status, 200);
+}
+
+/// Its buffers fill, and nothing more can be sent to it.
+#[test]
+fn client_that_never_reads_is_cut_off() {
+    let node = node(&[]);
+    let mut stream = TcpStream::connect(&node.http).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let page = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", node.http);
+    let start = Instant::now();
+    let cut = loop {
+        assert!(start.elapsed() < Duration::from_secs(90), "it holds its place");
+        match stream.write(page.as_bytes()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => break error,
+        }
+    };
+    println!("cut off after {:?}: {cut}", start.elapsed());
+    assert!(start.elapsed() > Duration::from_secs(20), "not before its time: {cut}");
+    assert_eq!(get(&node.http, "/healthz").status, 200);
+}
+
+/// The median time from a click to its showing on the clicker's own socket.
+async fn click_time(reader: &mut Socket, from: i64, clicks: i64) -> Duration {
+    let mut times = Vec::new();
+    for total in from + 1..=from + clicks {
+        let start = Instant::now();
+        reader.say(&format!("{{\"type\":\"add\",\"amount\":1,\"id\":\"reader:{total}\"}}")).await;
+        while reader.hear().await.expect("an open socket")["total"]
+            .as_i64()
+            .is_none_or(|shown| shown < total)
+        {}
+        times.push(start.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_that_never_read_do_not_slow_one_that_reads() {
+    let node = node(&[]);
+    let mut reader = Socket::open(&node.http).await;
+    let alone = click_time(&mut reader, 0, 300).await;
+    let mut deaf = Vec::new();
+    for _ in 0..100 {
+        deaf.push(Socket::open(&node.http).await);
+    }
+    let beside = click_time(&mut reader, 300, 1_500).await;
+    println!("a click shows after {alone:?} alone, after {beside:?} beside 100 that never read");
+    assert!(
+        beside < alone * 5 + Duration::from_millis(20),
+        "{beside:?} beside 100 that never read, {alone:?} alone"
+    );
+    let late = &mut deaf[0];
+    while late.hear().await.expect("an open socket")["total"] != 1_800 {}
+    assert_eq!(counter(&node.http, "clicks")["total"], 1_800);
+    eventually("all are viewers still", Duration::from_secs(10), || {
+        let connected = counter(&node.http, "clicks")["regions"]["ord"]["connected"].clone();
+        if connected == 101 { Ok(()) } else { Err(connected.to_string()) }
+    });
+}

@@ -1,0 +1,88 @@
+//! Sessions over HTTP on real nodes: a client that carries its token is shown no less by any node,
+//! and what is no token harms nobody.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::http::{Answer, request};
+use support::process::{Node, cluster};
+
+/// Longer than anything here takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATH: &str = "/api/counters/likes";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+fn token(answer: &Answer) -> Option<String> {
+    let line = answer.head.lines().find_map(|line| {
+        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("counter-token"))
+    });
+    line.map(|(_, value)| value.trim().to_owned())
+}
+
+fn read(node: &Node, seen: &str) -> Answer {
+    request(&node.http, "GET", PATH, &[("Counter-Token", seen)], "")
+}
+
+fn add(node: &Node, seen: &str) -> Answer {
+    request(
+        &node.http,
+        "POST",
+        &format!("{PATH}/add"),
+        &[JSON, ("Counter-Token", seen)],
+        "{\"amount\":1}",
+    )
+}
+
+#[test]
+fn a_client_that_carries_its_token_is_shown_no_less_by_any_node() {
+    let name = cluster();
+    let one = Node::start(&name, "ord", &[]);
+    let two = Node::start(&name, "fra", &[&one]);
+    let three = Node::start(&name, "sin", &[&one, &two]);
+    let nodes = [&one, &two, &three];
+    let (mut seen, mut least) = (String::new(), 0);
+    for round in 0..60 {
+        // Written here, read at the next one at once: without the token it is often not there yet.
+        let written = add(nodes[round % 3], &seen);
+        assert_eq!(written.status, 200, "{}", written.body);
+        seen = token(&written).expect("who sends a token gets one");
+        least += 1;
+        let asked = Instant::now();
+        let shown = loop {
+            let shown = read(nodes[(round + 1) % 3], &seen);
+            // On a machine under load a second may be too short; it must say so, and the client
+            // asks again.
+            if shown.status == 200 {
+                break shown;
+            }
+            assert_eq!(shown.error(), (503, "behind".to_owned()));
+            assert!(asked.elapsed() < PATIENCE, "round {round}: the node never catches up");
+        };
+        let total = shown.json()["total"].as_i64().unwrap();
+        assert!(total >= least, "round {round}: {total} shown, {least} written");
+        (seen, least) = (token(&shown).expect("who sends a token gets one"), total);
+    }
+    assert_eq!(least, 60);
+    assert!(seen.len() < 120, "three writers: {seen}");
+}
+
+#[test]
+fn without_the_header_there_is_no_token_and_what_is_none_is_refused() {
+    let (node, other) = (Node::start(&cluster(), "ord", &[]), Node::start(&cluster(), "fra", &[]));
+    assert_eq!(token(&request(&node.http, "GET", PATH, &[], "")), None);
+    assert!(token(&read(&node, "")).is_some());
+    let long = "A".repeat(8_001);
+    for wrong in ["nonsense", "====", long.as_str()] {
+        assert_eq!(read(&node, wrong).error(), (400, "bad_token".to_owned()));
+        assert_eq!(add(&node, wrong).error(), (400, "bad_token".to_owned()));
+    }
+    assert_eq!(read(&node, "").json()["total"], 0, "an add whose token is refused is not applied");
+    // What another cluster has seen never comes: the wait ends, and says so.
+    let strange = token(&add(&other, "")).unwrap();
+    let asked = Instant::now();
+    assert_eq!(read(&node, &strange).error(), (503, "behind".to_owned()));
+    assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!(add(&node, &strange).status, 200, "an add waits for nothing");
+}

@@ -1,0 +1,66 @@
+//! How a node stops: what is under way is answered, what is new is refused, what hangs is cut at
+//! the deadline.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use support::eventually;
+use support::http::{Events, add, connect, get};
+use support::process::{Node, Runtime, cluster, signal};
+
+const ADD: &str = "/api/counters/clicks/add";
+
+/// What a server gives requests to end, and what a busy machine may take longer.
+const DRAIN: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A request of which the last bytes are missing.
+fn half_sent(node: &Node, body: &str) -> TcpStream {
+    let mut stream = connect(&node.http);
+    let head = format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Length: 12\r\n\r\n", node.http);
+    stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).unwrap();
+    stream
+}
+
+fn no_new_ones(node: &Node) {
+    eventually("new connections are refused", SLACK, || match TcpStream::connect(&node.http) {
+        Ok(_) => Err("one was accepted".to_owned()),
+        Err(_) => Ok(()),
+    });
+}
+
+#[test]
+fn what_is_under_way_is_answered_and_kept_while_new_ones_are_refused() {
+    let runtime = Runtime::new();
+    let (directory, cluster) = (runtime.path().join("ord"), cluster());
+    let mut node = Node::start_in(&runtime, &cluster, &directory, &[]);
+    add(&node.http, 5);
+    let mut events = Events::open(&node.http, "clicks");
+    assert_eq!(events.hear().unwrap()["total"], 5);
+    let (mut late, mut never) = (half_sent(&node, "{\"amou"), half_sent(&node, ""));
+    // The node has read what is there of both once it has answered what came after.
+    assert_eq!(get(&node.http, "/healthz").status, 200);
+    signal(node.id(), "TERM");
+    let start = Instant::now();
+    no_new_ones(&node);
+    assert!(start.elapsed() < DRAIN, "the two that hang did not hold this up");
+    while events.hear().is_some() {}
+    late.write_all(b"nt\":2}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(&late).read_line(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    assert!(node.end().success());
+    assert!(start.elapsed() < DRAIN + SLACK, "{:?}", start.elapsed());
+    let mut rest = Vec::new();
+    let _cut = never.read_to_end(&mut rest);
+    let node = Node::start_in(&runtime, &cluster, &directory, &[]);
+    assert_eq!(
+        support::http::counter(&node.http, "clicks")["total"],
+        7,
+        "what was answered is on the disk"
+    );
+}
