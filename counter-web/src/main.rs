@@ -1,5 +1,7 @@
-//! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome
-//! into an exit status.
+//! The binary `counter-web`: reads the command line, runs the command, and returns an exit status.
+//!
+//! `serve` runs one node and its page, `demo` a cluster on this machine. The other commands talk to
+//! a running node.
 
 mod access;
 mod api;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandError;
 use crate::cli::variables;
 use crate::cli::{Cli, Command};
 use crate::server::serve;
@@ -34,14 +36,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command: Command) -> Result<(), Failure> {
+fn start(command: Command) -> Result<(), CommandError> {
     let log = match &command {
         Command::Serve(args) => args.log.as_str(),
         Command::Demo(args) => args.log.as_str(),
         Command::Members(_) | Command::Retire(_) | Command::Leave(_) | Command::Top(_) => "warn",
     };
     let filter = EnvFilter::try_new(log).map_err(|error| {
-        Failure::argument(format!("--log {log:?} is no filter ({error}): write for example info, or warn,counter_web=debug"))
+        CommandError::argument(format!("--log {log:?} is no filter ({error}): write for example info, or warn,counter_web=debug"))
     })?;
     // Colours are for a person at a terminal, not for files and collectors.
     let colours = std::io::stderr().is_terminal();
@@ -50,14 +52,16 @@ fn start(command: Command) -> Result<(), Failure> {
         .with_ansi(colours)
         .with_writer(std::io::stderr)
         .init();
-    // The demo has said so for its nodes.
+    // The demo warns once for all of its nodes.
     if matches!(&command, Command::Serve(args) if !args.stop_with_stdin)
         || matches!(command, Command::Demo(_))
     {
         variables::warn_of_unknown();
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::other)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CommandError::other)?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(*args).await,
@@ -68,7 +72,7 @@ fn start(command: Command) -> Result<(), Failure> {
             Command::Top(args) => top::run(args).await,
         }
     });
-    // A read of standard input cannot be cancelled; nothing of worth is left to wait for.
+    // A read of standard input cannot be cancelled, and nothing else is left to wait for.
     runtime.shutdown_background();
     outcome
 }

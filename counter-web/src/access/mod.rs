@@ -1,9 +1,9 @@
-//! Who sends a request, and what they may do.
+//! The caller of a request, and their rights.
 //!
-//! A request comes from a [`Caller`]: an address that limits count ([`peer`], [`limits`]), the
-//! site whose page sent it ([`origin`]), and rights that go beyond a stranger's, by a token
-//! ([`token`]) or because the caller is a process of this machine ([`local`]). [`names`] lists the
-//! counters that strangers may make, and [`cors`] lets pages of other sites in.
+//! A [`Caller`] has an address for the limits ([`peer`], [`limits`]) and a site whose page sent the
+//! request ([`origin`]). It may have more rights than a stranger, by a token ([`token`]) or as a
+//! process of this machine ([`local`]). [`names`] lists the counters that strangers may make, and
+//! [`cors`] lets pages of other sites in.
 
 pub(crate) mod caller;
 pub(crate) mod cors;
@@ -25,11 +25,11 @@ use origin::{AllowedOrigins, Site};
 use peer::{FORWARDED_FOR, Proxy};
 use token::Tokens;
 
-/// What the command line says about callers.
+/// The settings about callers.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
-    /// A proxy was seen that is not trusted, and the log says so.
-    noticed_proxy: AtomicBool,
+    /// The log has warned of an untrusted proxy.
+    warned_of_proxy: AtomicBool,
     pub(crate) proxy: Proxy,
     pub(crate) allowed: AllowedOrigins,
     pub(crate) creatable: Creatable,
@@ -43,22 +43,22 @@ impl Access {
         creatable: Creatable,
         tokens: Tokens,
     ) -> Self {
-        Self { noticed_proxy: AtomicBool::new(false), proxy, allowed, creatable, tokens }
+        Self { warned_of_proxy: AtomicBool::new(false), proxy, allowed, creatable, tokens }
     }
 
-    /// Judges the site that a request comes from.
+    /// Returns the site that a request comes from.
     pub(crate) fn site(&self, headers: &HeaderMap) -> Site {
-        origin::judge(headers, self.proxy.is_trusted(), &self.allowed)
+        origin::site_of(headers, self.proxy.is_trusted(), &self.allowed)
     }
 
-    /// Warns once of a proxy on this machine whose clients all count as one local caller, without
-    /// limits.
-    fn notice_untrusted_proxy(&self, ends: Ends, headers: &HeaderMap) {
+    /// Warns once of an untrusted proxy on this machine. All of its clients count as one local
+    /// caller, without limits.
+    fn warn_of_untrusted_proxy(&self, ends: Ends, headers: &HeaderMap) {
         let speaks_for_others =
             ends.far.ip().to_canonical().is_loopback() && headers.contains_key(&FORWARDED_FOR);
         if speaks_for_others
             && !self.proxy.is_trusted()
-            && !self.noticed_proxy.swap(true, Ordering::Relaxed)
+            && !self.warned_of_proxy.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
                 "a proxy on this machine sends X-Forwarded-For and is not trusted: no limit counts its clients. Start this node with --trust-proxy"

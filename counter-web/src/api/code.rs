@@ -1,22 +1,22 @@
-//! The codes of refusals, which programs read: all that this front can send, in one list that the
-//! OpenAPI document repeats.
+//! The error codes for programs, in one list. The OpenAPI document repeats it, and a test compares
+//! the two.
 
 use serde::{Serialize, Serializer};
 
 macro_rules! codes {
     ($($name:ident = $text:literal,)*) => {
-        /// Why something was refused, for programs.
+        /// Why a request was refused, for programs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Code {
             $($name,)*
         }
 
         impl Code {
-            /// Every code that there is.
+            /// Every code.
             #[cfg(test)]
             const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// As it is written on the wire.
+            /// The code on the wire.
             pub(crate) const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_open_api_document_names_every_code_and_no_other() {
+    fn openapi_document_lists_every_code() {
         let document: serde_json::Value =
             serde_json::from_str(include_str!("../../assets/openapi.json")).unwrap();
         let named = document.pointer("/components/schemas/Error/properties/error/enum").unwrap();

@@ -1,5 +1,5 @@
-//! Every refusal of the front, in one place and one shape:
-//! `{"error":"<code>","message":"<sentence>"}` with its status.
+//! Every error that a client can get. All have one shape,
+//! `{"error":"<code>","message":"<sentence>"}`, with its HTTP status.
 
 use std::convert::Infallible;
 
@@ -12,18 +12,17 @@ use warp::reject::{Reject, Rejection};
 
 use crate::api::bounds::{AMOUNT_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
 use crate::api::code::Code;
-use crate::api::model::shortened;
 
-/// A refused request: what HTTP and sockets answer with.
+/// Why a request or a message was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
     status: StatusCode,
-    /// The code that programs read.
+    /// For programs.
     pub(crate) code: Code,
-    /// The sentence that people read.
+    /// For people.
     pub(crate) message: String,
     allow: Option<&'static str>,
-    /// After how many seconds another try is worth it: for 429 and 503.
+    /// When to try again, in seconds; sent with 429 and 503.
     retry_after: u64,
 }
 
@@ -34,7 +33,7 @@ impl ApiError {
         Self { status, code, message: message.into(), allow: None, retry_after: 1 }
     }
 
-    /// 400: the request itself is wrong; the sentence says how.
+    /// 400: the request itself is wrong. The message says how.
     pub(crate) fn bad_request(code: Code, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
@@ -71,7 +70,7 @@ impl ApiError {
         )
     }
 
-    /// 400: the body is no JSON, or has a field that is not known here.
+    /// 400: the body is not JSON, or has an unknown field.
     pub(crate) fn bad_json(why: &serde_json::Error) -> Self {
         let why = if why.is_data() { shortened(why) } else { "it cannot be parsed".to_owned() };
         Self::bad_request(
@@ -80,17 +79,17 @@ impl ApiError {
         )
     }
 
-    /// 400: the request was sent by a page of another site, for this reason.
+    /// 400: a page of another site sent the request.
     pub(crate) fn wrong_origin(why: String) -> Self {
         Self::bad_request(Code::WrongOrigin, why)
     }
 
-    /// 401: the caller must show who it is.
+    /// 401: the caller must authenticate.
     pub(crate) fn unauthorized(message: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message)
     }
 
-    /// 401: a token was sent that this node does not know.
+    /// 401: this node does not know the Bearer token.
     pub(crate) fn unknown_token() -> Self {
         Self::unauthorized(
             "the Bearer token is neither this node's service token nor its operator token: nothing was done",
@@ -117,7 +116,7 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, "there is no counter of this name")
     }
 
-    /// 400: what came is no request.
+    /// 400: the bytes are not an HTTP request.
     pub(crate) fn unreadable_head() -> Self {
         Self::bad_request(
             Code::BadRequest,
@@ -132,7 +131,7 @@ impl ApiError {
         )
     }
 
-    /// 431: nothing of the request was read but its head's beginning.
+    /// 431: only the beginning of the head was read.
     pub(crate) fn head_too_large() -> Self {
         Self::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -184,7 +183,7 @@ impl ApiError {
         )
     }
 
-    /// 429: the next add is let through after `retry_after` seconds.
+    /// 429: the next add is allowed after `retry_after` seconds.
     pub(crate) fn rate_limited(retry_after: u64) -> Self {
         let error = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -202,7 +201,7 @@ impl ApiError {
         )
     }
 
-    /// 503: before the request was read.
+    /// 503: all connections are in use. The request was not read.
     pub(crate) fn no_room() -> Self {
         let error = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -220,12 +219,12 @@ impl ApiError {
         )
     }
 
-    /// 503: this node may not serve yet, for this reason.
+    /// 503: this node may not serve yet.
     pub(crate) fn not_ready(why: String) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotReady, why)
     }
 
-    /// 503: this node does not hold yet what the client has seen.
+    /// 503: this node is behind the state that the client has seen.
     pub(crate) fn behind(message: String) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -238,14 +237,14 @@ impl ApiError {
     fn too_many_counters() -> Self {
         let message = "there are as many counters as may be made (--counters-max): nothing was added and no counter was made; those that \
                        exist count on. Its operator can start every node with a greater --counters-max";
-        // Nothing changes before an operator changes it.
+        // It stays so until an operator acts.
         Self {
             retry_after: 60,
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message)
         }
     }
 
-    /// Why the node did not do it. Nothing was added or reset.
+    /// Converts an error of the node. Nothing was added or reset.
     pub(crate) fn of_add(error: AddError) -> Self {
         let unavailable =
             |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
@@ -260,7 +259,7 @@ impl ApiError {
         }
     }
 
-    /// 409: the add is older than what is remembered of its client.
+    /// 409: the add is older than the dedup entries of its client.
     pub(crate) fn cannot_tell() -> Self {
         Self::new(
             StatusCode::CONFLICT,
@@ -274,25 +273,25 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
     }
 
-    /// The whole answer in its bytes, for where hyper writes none: the last thing on its
+    /// The response as raw bytes, for a connection that hyper does not answer. It closes the
     /// connection.
-    pub(crate) fn into_last_words(self) -> Bytes {
-        let answer = self.into_response();
+    pub(crate) fn into_closing_bytes(self) -> Bytes {
+        let response = self.into_response();
         let mut bytes = format!(
             "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
-            answer.status(),
-            answer.body().len()
+            response.status(),
+            response.body().len()
         )
         .into_bytes();
-        for (name, value) in answer.headers() {
+        for (name, value) in response.headers() {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
         bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(answer.body());
+        bytes.extend_from_slice(response.body());
         bytes.into()
     }
 
-    /// The answer to an HTTP request.
+    /// The HTTP response.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -316,15 +315,19 @@ impl ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // For the last step, which makes a page of it where a person reads it.
+        // The last step turns it into a page for people.
         response.extensions_mut().insert(self);
         response
     }
 }
 
-/// Turns what no route took into an answer: our own refusals as they are, everything else is an
-/// unknown address.
+/// Answers a request that no route accepted: with the route's own error, or else with 404.
 pub(crate) async fn recover(rejection: Rejection) -> Result<Response<Bytes>, Infallible> {
     let error = rejection.find::<ApiError>().cloned().unwrap_or_else(ApiError::not_found);
     Ok(error.into_response())
+}
+
+/// A JSON reader's complaint. Shortened, because it repeats names from the input.
+pub(crate) fn shortened(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(200).collect()
 }

@@ -1,8 +1,8 @@
-//! What the front counts for its metrics.
+//! The event counts of the front, for its metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One number each kind of event.
+/// A count for each kind of event.
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) requests: Tick,
@@ -13,7 +13,7 @@ pub(crate) struct Counts {
     pub(crate) sockets_closed: Tick,
 }
 
-/// A number that only grows.
+/// A count that only grows.
 #[derive(Default)]
 pub(crate) struct Tick(AtomicU64);
 

@@ -1,5 +1,6 @@
-//! What every handler shares: the node, its watchers, the limits, and the word that it is time to
-//! stop.
+//! The state of one running web front, shared by every request and socket.
+//!
+//! [`App`] holds the node, the topics, the limits and the settings. [`Stop`] ends it in order.
 
 pub(crate) mod counts;
 
@@ -14,39 +15,39 @@ use tokio::sync::watch;
 use crate::access::limits::Limits;
 use crate::access::{Access, Caller};
 use crate::api::error::ApiError;
-use crate::ws::topics::Hub;
+use crate::ws::topics::Topics;
 use crate::ws::viewers::Viewers;
 use counts::Counts;
 
-/// One running front. Shared by every request and socket.
+/// One running web front.
 pub(crate) struct App {
     pub(crate) node: Node,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) viewers: Viewers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) region: String,
     /// The page's counter.
     pub(crate) counter: String,
-    /// Who may do what.
+    /// The rights of callers.
     pub(crate) access: Arc<Access>,
-    /// After how long a quiet client is pinged.
+    /// How long a client may be quiet before it is pinged.
     pub(crate) ping_interval: Duration,
-    /// Whether the page may cut this node from the others.
+    /// True if the page has a switch that cuts this node off from the others.
     pub(crate) partition_switch: bool,
-    /// The addresses of the demo's pages by region, once all of its nodes are ready; nobody says
-    /// them to a node that runs by itself.
+    /// The addresses of the demo's pages by region. Set once all nodes of the demo are ready, and
+    /// never outside a demo.
     pub(crate) pages: OnceLock<BTreeMap<String, String>>,
     pub(crate) stop: Stop,
-    /// An operator said `leave`: another node is to take over what this one counted.
+    /// An operator ran `leave`, so a successor takes over the counts of this node.
     pub(crate) leaves: AtomicBool,
     pub(crate) counts: Arc<Counts>,
 }
 
 impl App {
-    /// The front of `node`, with a switch and limits that nothing here reaches.
+    /// The front of `node`, with a partition switch and very high limits.
     #[cfg(test)]
     pub(crate) fn for_tests(node: Node) -> Self {
-        let rules = crate::access::limits::Rules {
+        let rules = crate::access::limits::LimitRules {
             rate: 1e6,
             rate_given: false,
             connections_per_address: 256,
@@ -54,7 +55,7 @@ impl App {
         };
         let counts = Arc::<Counts>::default();
         Self {
-            hub: Hub::new(node.clone(), Arc::clone(&counts)),
+            topics: Topics::new(node.clone(), Arc::clone(&counts)),
             viewers: Viewers::default(),
             region: node.info().region,
             node,
@@ -70,12 +71,12 @@ impl App {
         }
     }
 
-    /// A handle to add to the counter `name`, which is made where it does not exist.
+    /// Opens the counter `name` for adding, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// 403 where it does not exist and the caller may not make it, and 503 where it does not exist
-    /// and there are as many as may be made. Nothing was made.
+    /// If it does not exist: 403 if the caller may not create it, 503 if there are too many
+    /// counters. Nothing was created.
     pub(crate) fn open(&self, name: &str, caller: &Caller) -> Result<Counter, ApiError> {
         if !self.node.exists(name) && !caller.may_create(name) {
             return Err(ApiError::name_not_allowed());
@@ -84,32 +85,32 @@ impl App {
     }
 }
 
-/// Says once that the front stops, and counts the streams (sockets, server-sent events) that have
-/// not ended yet.
+/// The signal to stop, and the number of streams (sockets and server-sent events) that are still
+/// open.
 pub(crate) struct Stop {
-    said: watch::Sender<bool>,
+    stopping: watch::Sender<bool>,
     streams: watch::Sender<usize>,
 }
 
 impl Stop {
     pub(crate) fn new() -> Self {
-        Self { said: watch::Sender::new(false), streams: watch::Sender::new(0) }
+        Self { stopping: watch::Sender::new(false), streams: watch::Sender::new(0) }
     }
 
-    pub(crate) fn say(&self) {
-        self.said.send_replace(true);
+    pub(crate) fn start(&self) {
+        self.stopping.send_replace(true);
     }
 
-    pub(crate) fn is_said(&self) -> bool {
-        *self.said.borrow()
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
     }
 
-    /// Ends when stopping was said. Owns what it needs, so that it can live in a stream of its own.
+    /// Waits until the front stops. Borrows nothing, so that a stream can own it.
     pub(crate) fn wait(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut said = self.said.subscribe();
+        let mut stopping = self.stopping.subscribe();
         async move {
-            // An error means that the sender is gone, which is a stop too.
-            let _ended = said.wait_for(|said| *said).await;
+            // An error means that the sender is gone, which also means stopping.
+            let _ended = stopping.wait_for(|stopping| *stopping).await;
         }
     }
 
@@ -123,10 +124,10 @@ impl Stop {
         *self.streams.borrow()
     }
 
-    /// Ends when no stream is open.
+    /// Waits until no stream is open.
     pub(crate) async fn streams_ended(&self) {
         let mut open = self.streams.subscribe();
-        // The sender is here, so there is no error.
+        // This is no error, because we hold the sender.
         let _ended = open.wait_for(|streams| *streams == 0).await;
     }
 }

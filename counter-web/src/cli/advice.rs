@@ -1,13 +1,12 @@
-//! What the command line's parser refuses by itself, said with what to write instead.
+//! Advice for errors of the argument parser: what to write instead.
 
 use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Adds to the parser's own sentence what to write instead. A value that is judged by us says so
-/// already.
+/// Adds advice to an error of the parser. Errors of our own value parsers already contain it.
 pub(crate) fn with_advice(mut error: clap::Error, mut all: Command, named: &str) -> clap::Error {
-    // What is not built cannot be written out.
+    // Only a built command can print its arguments.
     all.build();
     let asked = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(asked)) => asked.clone(),
@@ -41,7 +40,7 @@ fn advice(kind: ErrorKind, asked: &str, all: &Command, named: &str) -> Option<St
     }
 }
 
-/// Every argument of a command that its help shows, as it is written.
+/// The visible arguments of a command, as a user writes them.
 fn arguments(command: &Command) -> String {
     let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
     shown.map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -59,7 +58,7 @@ mod tests {
     use crate::cli::Cli;
 
     #[test]
-    fn what_the_parser_refuses_is_said_with_what_to_write_instead() {
+    fn parser_errors_say_what_to_write() {
         for (line, hint) in [
             (
                 "counter-web --nonsense",
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_no_refusals() {
+    fn help_and_version_succeed() {
         for line in ["counter-web --help", "counter-web demo --help", "counter-web --version"] {
             let shown = Cli::read(line.split_whitespace().map(OsString::from)).expect_err("shown");
             assert_eq!(shown.exit_code(), 0, "{line}");

@@ -15,7 +15,7 @@ use crate::access::Access;
 use crate::access::names::{Creatable, Pattern};
 use crate::access::origin::AllowedOrigins;
 use crate::access::peer::Proxy;
-use crate::access::token::{Token, Tokens};
+use crate::access::token::{SecretToken, Tokens};
 use crate::cli::advice::with_advice;
 use crate::cli::keys::{cluster_keys, parse_files};
 use crate::page::regions::is_code;
@@ -314,8 +314,9 @@ impl ServeArgs {
             (None, true) => Proxy::ForwardedFor,
             (None, false) => Proxy::Untrusted,
         };
-        let token =
-            |flag, file: &Option<PathBuf>, variable| Token::read(flag, file.as_deref(), variable);
+        let token = |flag, file: &Option<PathBuf>, variable| {
+            SecretToken::read(flag, file.as_deref(), variable)
+        };
         let allowed = AllowedOrigins::read(self.allow_origin.iter().flat_map(|listed| &listed.0))?;
         let creatable =
             Creatable::new(&self.counter, self.create.iter().flat_map(|listed| &listed.0));
@@ -398,7 +399,7 @@ fn parse_origin(origin: &str) -> Result<String, String> {
 }
 
 fn parse_counter(name: &str) -> Result<String, String> {
-    crate::api::model::check_name(name)
+    crate::api::fields::check_name(name)
         .map(|()| name.to_owned())
         .map_err(|error| format!("{}: write for example clicks", error.message))
 }

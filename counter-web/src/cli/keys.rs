@@ -1,4 +1,4 @@
-//! The cluster's keys, from files or from a variable. No sentence here contains a key.
+//! The cluster's keys, from files or a variable. No error contains a key.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +9,17 @@ use crate::access::token::file_name;
 const FLAG: &str = "--cluster-key-file";
 const VARIABLE: &str = "COUNTER_CLUSTER_KEY";
 
-/// The keys of this node, the preferred one first: from the files, else from the variable.
+/// Returns the keys of this node, the preferred one first. They come from the files, or else from
+/// the variable.
 ///
 /// # Errors
 ///
-/// Text that is no key, and files and a variable that disagree.
+/// If a text is not a key, or the files and the variable disagree.
 pub(crate) fn cluster_keys<'a>(
     files: impl Iterator<Item = &'a PathBuf>,
 ) -> Result<Vec<ClusterKey>, String> {
-    // An empty variable is an error: a secret that failed to arrive must not mean no key.
+    // An empty variable is an error. A secret that failed to arrive must not mean that there is no
+    // key.
     let variable = std::env::var_os(VARIABLE).map(|keys| keys.to_string_lossy().into_owned());
     read(files, variable.as_deref())
 }
@@ -26,7 +28,7 @@ fn read<'a>(
     files: impl Iterator<Item = &'a PathBuf>,
     variable: Option<&str>,
 ) -> Result<Vec<ClusterKey>, String> {
-    let said = |source| {
+    let with_source = |source| {
         move |error: ClusterKeyError| match error {
             ClusterKeyError::Read { path, source: error } => {
                 format!("{source}{}: {error}", file_name(Path::new(&path)))
@@ -34,9 +36,12 @@ fn read<'a>(
             error => format!("{source}: {error}"),
         }
     };
-    let from_files =
-        files.map(ClusterKey::from_file).collect::<Result<Vec<_>, _>>().map_err(said(FLAG))?;
-    let from_variable = variable.map(ClusterKey::list).transpose().map_err(said(VARIABLE))?;
+    let from_files = files
+        .map(ClusterKey::from_file)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(with_source(FLAG))?;
+    let from_variable =
+        variable.map(ClusterKey::list).transpose().map_err(with_source(VARIABLE))?;
     match from_variable {
         Some(keys) if from_files.is_empty() || from_files == keys => Ok(keys),
         Some(_) => Err(format!(
@@ -46,12 +51,11 @@ fn read<'a>(
     }
 }
 
-/// The files of one flag or variable, with commas between them. Unlike in other lists, an empty
-/// item is an error: a key that failed to arrive must not go unnoticed.
+/// Splits a list of files at its commas.
 ///
 /// # Errors
 ///
-/// An empty item.
+/// For an empty item, which other lists ignore. A key that failed to arrive must not go unnoticed.
 pub(crate) fn parse_files(text: &str) -> Result<Vec<PathBuf>, String> {
     text.split(',')
         .map(|file| match file.trim() {
@@ -72,7 +76,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Files with these keys, gone at the end of the test.
+    /// Files with these keys, removed at the end of the test.
     struct Files(Vec<PathBuf>);
 
     impl Files {
@@ -100,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_from_files_or_the_variable_in_their_order() {
+    fn keys_keep_their_order() {
         let both = [key(OLD), key(NEW)];
         assert_eq!(keys(&[], None).unwrap(), []);
         assert_eq!(keys(&[NEW], None).unwrap(), [key(NEW)]);
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_disagrees_or_is_no_key_is_refused_without_repeating_it() {
+    fn errors_do_not_repeat_a_key() {
         let both = format!("{OLD},{NEW}");
         let (turned, cut, missing) =
             (format!("{NEW},{OLD}"), format!("{OLD},{}", &OLD[2..]), format!("{OLD},"));
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_a_list_has_a_name() {
+    fn empty_file_names_are_refused() {
         assert_eq!(parse_files("a, /b/c").unwrap(), [PathBuf::from("a"), PathBuf::from("/b/c")]);
         for text in ["", " ", ",", "a,", ",a"] {
             assert!(parse_files(text).expect_err("refused").contains("write FILE"), "{text:?}");

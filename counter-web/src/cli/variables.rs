@@ -1,5 +1,4 @@
-//! Warns of variables that begin with `COUNTER_` and that nothing reads. A misspelt one would
-//! otherwise be ignored in silence.
+//! Warnings about `COUNTER_*` variables that nothing reads, because they may be misspelt.
 
 use std::ffi::OsString;
 
@@ -7,16 +6,16 @@ use clap::CommandFactory;
 
 use crate::cli::Cli;
 
-/// Secrets that may stand in a variable themselves. No flag has them.
+/// Variables that hold a secret itself. No flag has them.
 const SECRETS: [&str; 3] =
     ["COUNTER_CLUSTER_KEY", "COUNTER_SERVICE_TOKEN", "COUNTER_OPERATOR_TOKEN"];
 
 const PREFIX: &str = "COUNTER_";
 
-/// How alike two names are that could be meant for each other, from 0 to 1.
+/// The similarity, from 0 to 1, at which a name counts as a misspelling of another.
 const ALIKE_MIN: f64 = 0.8;
 
-/// Warns of each `COUNTER_*` variable that nothing reads.
+/// Logs a warning for each `COUNTER_*` variable that nothing reads.
 pub(crate) fn warn_of_unknown() {
     let known = known();
     for (name, value) in std::env::vars_os() {
@@ -34,7 +33,7 @@ fn known() -> Vec<String> {
     variables.chain(SECRETS.map(str::to_owned)).collect()
 }
 
-/// The sentence about a variable that should not be there.
+/// The warning about a variable, if it needs one.
 fn judge(known: &[String], name: &str, value: &OsString) -> Option<String> {
     if !name.starts_with(PREFIX)
         || known.iter().any(|known| known == name)
@@ -59,8 +58,8 @@ fn judge(known: &[String], name: &str, value: &OsString) -> Option<String> {
     ))
 }
 
-/// True for what Kubernetes sets in every pod for each service, here for one whose name begins with
-/// `counter`.
+/// True for the variables that Kubernetes sets in every pod for a service, here one whose name
+/// begins with `counter`.
 fn is_service_link(name: &str, value: &OsString) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_variables_are_named_with_what_was_meant() {
+    fn misspelt_variables_get_a_suggestion() {
         for (name, meant) in [
             ("COUNTER_DATADIR", "COUNTER_DATA_DIR"),
             ("COUNTER_CLUSTERKEY", "COUNTER_CLUSTER_KEY"),
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn known_and_foreign_variables_are_left_alone() {
+    fn known_and_foreign_variables_get_no_warning() {
         for name in known() {
             assert_eq!(sentence(&name, "x"), None);
         }

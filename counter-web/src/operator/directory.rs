@@ -1,14 +1,14 @@
-//! Where the sockets of this user's nodes are, and how long is waited at one.
+//! The directory of the operators' sockets, and the timeout of both sides.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
-/// How long either side waits for the other.
+/// How long each side waits for the other.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The sockets' directory, of this user alone.
+/// The sockets' directory, which only this user can open. Created if it does not exist.
 pub(super) fn directory() -> io::Result<PathBuf> {
     let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|base| base.is_dir());
     let owner = rustix::process::geteuid().as_raw();

@@ -14,19 +14,20 @@ use tokio::net::{UnixListener, UnixStream};
 use super::directory::{PATIENCE, directory};
 use super::report::report;
 use crate::app::App;
-use crate::operator::incarnations;
+use crate::operator::members::members;
+use crate::operator::retirement::retire;
 
 /// The longest command, in bytes.
 const COMMAND_BYTES_MAX: u64 = 256;
 
-/// The open socket of a running node; its file goes with it.
-pub(crate) struct Admin {
+/// The open socket of a running node. Dropping it removes the file.
+pub(crate) struct OperatorSocket {
     path: PathBuf,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Admin {
-    /// Opens the socket. Without one the node still runs: `None`, and the log says why.
+impl OperatorSocket {
+    /// Opens the socket. On failure it logs why and returns `None`; the node runs without it.
     pub(crate) fn open(app: &Arc<App>, replica: &str) -> Option<Self> {
         let opened = directory().and_then(|directory| {
             let path = directory.join(format!("{replica}.sock"));
@@ -52,10 +53,10 @@ impl Admin {
     }
 }
 
-impl Drop for Admin {
+impl Drop for OperatorSocket {
     fn drop(&mut self) {
         self.task.abort();
-        // A file that stays behind is swept by the next look for sockets.
+        // The next search for sockets removes a file that stays behind.
         let _removed = fs::remove_file(&self.path);
     }
 }
@@ -63,7 +64,7 @@ impl Drop for Admin {
 async fn listen(app: Arc<App>, listener: UnixListener) {
     loop {
         match listener.accept().await {
-            // One after the other: these are the commands of a person.
+            // One at a time: the commands come from a person.
             Ok((stream, _)) => drop(tokio::time::timeout(PATIENCE, answer(&app, stream)).await),
             Err(error) => {
                 tracing::warn!("an operator's connection could not be accepted: {error}");
@@ -79,10 +80,10 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
     BufReader::new(input.take(COMMAND_BYTES_MAX)).read_line(&mut command).await?;
     let (answer, stop) = match command.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["status"] => (report(app), false),
-        ["members"] => (incarnations::members(&app.node), false),
+        ["members"] => (members(&app.node), false),
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
-        ["retire", replica] => (incarnations::retire(&app.node, replica, false), false),
-        ["retire", replica, "--force"] => (incarnations::retire(&app.node, replica, true), false),
+        ["retire", replica] => (retire(&app.node, replica, false), false),
+        ["retire", replica, "--force"] => (retire(&app.node, replica, true), false),
         _ => (
             json!({ "error": "the commands are: members, status, retire REPLICA [--force], leave" }),
             false,
@@ -91,7 +92,7 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
     output.write_all(format!("{answer}\n").as_bytes()).await?;
     if stop {
         app.leaves.store(true, Ordering::Relaxed);
-        app.stop.say();
+        app.stop.start();
     }
     Ok(())
 }

@@ -1,16 +1,14 @@
-//! What a node says of itself to `top`: its status, its state hash and its metrics, over the
-//! operators' socket.
+//! The answer to the operators' command `status`, for `top`.
 
 use serde_json::{Value, json};
 
-use crate::api::handlers;
+use crate::api::status;
 use crate::app::App;
 use crate::metrics;
 
-/// The answer to the operators' command `status`: what `/api/status` shows, `state_hash`, and the
-/// text of `/metrics`.
+/// Returns the fields of `/api/status`, the `state_hash`, and the text of `/metrics`.
 pub(super) fn report(app: &App) -> Value {
-    let mut status = handlers::status(app);
+    let mut status = status::status(app);
     if let Some(fields) = status.as_object_mut() {
         fields.insert(
             "state_hash".to_owned(),

@@ -1,5 +1,5 @@
-//! The files of the page, built into the binary: style, scripts, map, icon. The page names them by
-//! version, so that a browser loads each once.
+//! The files of the page, built into the binary: style, scripts, map, icon. Their addresses contain
+//! a version, so that a browser loads each file once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
@@ -8,8 +8,8 @@ use bytes::Bytes;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use warp::http::{Response, StatusCode};
 
-use crate::api::answer::{Answer, typed};
 use crate::api::error::ApiError;
+use crate::api::response::{ApiResult, typed};
 
 /// Name, content type, content.
 const FILES: &[(&str, &str, &str)] = &[
@@ -31,24 +31,23 @@ const FILES: &[(&str, &str, &str)] = &[
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The script that the page begins with; it imports the others.
+/// The first script. It imports the others.
 const ENTRY: &str = "app.js";
 
-/// Changes with any of the files. Part of their addresses, so that scripts of two releases never
-/// mix.
+/// A hash of all files. Part of their addresses, so that scripts of two releases never mix.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     FILES.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 });
 
-/// Where a page finds its files, below the root of this deployment as seen from that page.
+/// The base address of the files. `root` leads from the page to the root of this deployment.
 pub(crate) fn base(root: &str) -> String {
     format!("{root}assets/{}", *VERSION)
 }
 
-/// The elements of the page's head that load the scripts. All load at once, rather than as they
-/// import one another.
+/// The elements of the page's head that load the scripts. They load all at once, not import after
+/// import.
 pub(crate) fn script_elements(root: &str) -> String {
     let base = base(root);
     let scripts =
@@ -59,9 +58,9 @@ pub(crate) fn script_elements(root: &str) -> String {
     ahead.chain([entry]).collect()
 }
 
-/// `GET /assets/{version}/{name}`: of this release it is kept for good; a page of another release
-/// gets what there is, and asks again next time.
-pub(crate) fn answer(version: &str, name: &str, headers: &HeaderMap) -> Answer {
+/// `GET /assets/{version}/{name}`. A browser may cache a file of this release for ever. A page of
+/// another release gets the present file, and asks again next time.
+pub(crate) fn show_asset(version: &str, name: &str, headers: &HeaderMap) -> ApiResult {
     let (_, content_type, content) =
         FILES.iter().find(|(file, ..)| *file == name).ok_or_else(ApiError::not_found)?;
     let tag = entity_tag(content);
@@ -92,17 +91,17 @@ fn entity_tag(content: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Bytes of all files: the page with both of its transports, WebSocket and events with POSTs.
+    /// The most bytes of all files, with both transports: WebSocket, and events with POSTs.
     const BYTES_MAX: usize = 62_000;
 
     #[test]
-    fn all_files_together_are_small() {
+    fn files_are_small() {
         let bytes = FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>();
         assert!(bytes < BYTES_MAX, "{bytes}");
     }
 
     #[test]
-    fn every_script_that_is_imported_is_here() {
+    fn every_imported_script_exists() {
         for (file, _, content) in
             FILES.iter().filter(|(_, content_type, _)| *content_type == SCRIPT)
         {
@@ -115,19 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_this_release_is_kept_and_one_of_another_is_asked_for_again() {
+    fn only_files_of_this_release_are_cached() {
         let cached = |version: &str| {
-            answer(version, ENTRY, &HeaderMap::new()).unwrap().headers()[CACHE_CONTROL].clone()
+            show_asset(version, ENTRY, &HeaderMap::new()).unwrap().headers()[CACHE_CONTROL].clone()
         };
         assert!(cached(&VERSION).to_str().unwrap().contains("immutable"));
         assert_eq!(cached("of-yesterday"), "no-cache");
     }
 
     #[test]
-    fn a_known_tag_is_not_sent_again() {
-        let first = answer("x", ENTRY, &HeaderMap::new()).unwrap();
+    fn known_tag_is_not_modified() {
+        let first = show_asset("x", ENTRY, &HeaderMap::new()).unwrap();
         let known = HeaderMap::from_iter([(IF_NONE_MATCH, first.headers()[ETAG].clone())]);
-        assert_eq!(answer("x", ENTRY, &known).unwrap().status(), StatusCode::NOT_MODIFIED);
-        assert!(answer("x", "../Cargo.toml", &known).is_err());
+        assert_eq!(show_asset("x", ENTRY, &known).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert!(show_asset("x", "../Cargo.toml", &known).is_err());
     }
 }

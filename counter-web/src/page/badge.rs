@@ -1,34 +1,34 @@
-//! A picture of a counter's total, for READMEs and other sites.
+//! The badge: a picture of a counter's total for READMEs and other sites.
 
 use bytes::Bytes;
 use warp::http::Response;
 use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 
-use crate::api::answer::{Answer, typed};
 use crate::api::error::ApiError;
-use crate::api::model::read_name;
+use crate::api::fields::read_name;
+use crate::api::response::{ApiResult, typed};
 use crate::app::App;
 use crate::page::{escape, grouped, without_bidi_controls};
 
-/// The longest name that is written out, in characters.
+/// The longest name before it is cut, in characters.
 const NAME_CHARACTERS_MAX: usize = 40;
 
-/// About the width of one character, and the blank at each end of a field, in pixels.
+/// The approximate width of a character, and the space at each end of a field, in pixels.
 const CHARACTER_WIDTH: usize = 7;
-const FIELD_BLANK: usize = 5;
+const FIELD_PADDING: usize = 5;
 
-/// `GET /badge/{name}.svg`. A name that nobody has made counts 0.
+/// `GET /badge/{name}.svg`. A counter that does not exist shows 0.
 ///
 /// # Errors
 ///
-/// 404 for another file than a picture, 400 for what is no name.
-pub(crate) fn answer(app: &App, file: &str) -> Answer {
+/// 404 for any other file, 400 for a bad name.
+pub(crate) fn show_badge(app: &App, file: &str) -> ApiResult {
     let name = file.strip_suffix(".svg").ok_or_else(ApiError::not_found)?;
     let view = app.node.view(&read_name(name)?);
     let mut response: Response<Bytes> =
         typed("image/svg+xml", draw(&view.name, &grouped(view.total)));
     let headers = response.headers_mut();
-    // Opened by itself, the picture is a document with a name in it that a stranger chose.
+    // Opened directly, the picture is a document, and strangers choose the names in it.
     headers
         .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -41,7 +41,7 @@ fn draw(name: &str, total: &str) -> String {
     } else {
         name.to_owned()
     };
-    let width = |text: &str| text.chars().count() * CHARACTER_WIDTH + 2 * FIELD_BLANK;
+    let width = |text: &str| text.chars().count() * CHARACTER_WIDTH + 2 * FIELD_PADDING;
     let (left, right) = (width(&shown), width(total));
     let (label, shown) = (xml(name), xml(&shown));
     format!(
@@ -58,8 +58,8 @@ fn draw(name: &str, total: &str) -> String {
     )
 }
 
-/// Escaped, without the two characters that XML 1.0 does not allow and a name may have, and
-/// without those that would reorder the total after it.
+/// Escapes a name. Replaces the two characters that XML 1.0 forbids, and removes those that would
+/// reorder the total after it.
 fn xml(text: &str) -> String {
     escape(&without_bidi_controls(text)).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_text_in_the_picture() {
+    fn names_are_escaped() {
         let svg = draw("\"><svg onload=alert(1)>", "12,345");
         assert!(
             svg.contains("&quot;&gt;&lt;svg onload=alert(1)&gt;") && !svg.contains("<svg onload"),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn long_and_odd_names_stay_pictures() {
+    fn odd_names_are_drawn() {
         let svg = draw(&"é".repeat(64), "0");
         assert!(svg.contains(&format!(">{}…</text>", "é".repeat(39))), "{svg}");
         assert!(!draw("a\u{202e}b", "12").contains('\u{202e}'));

@@ -1,12 +1,12 @@
-//! What is known of a region's code: city, country, place on the map. An unknown code works
-//! everywhere, it only has no place.
+//! Regions by code: city, country, place on the map. An unknown code works everywhere, but has no
+//! place.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// One line of `regions.csv`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct RegionPlace {
     pub(crate) city: &'static str,
     /// Two letters, ISO 3166.
     pub(crate) country: &'static str,
@@ -16,17 +16,17 @@ pub(crate) struct Place {
     pub(crate) longitude: f64,
 }
 
-static PLACES: LazyLock<HashMap<&'static str, Place>> = LazyLock::new(|| {
+static PLACES: LazyLock<HashMap<&'static str, RegionPlace>> = LazyLock::new(|| {
     include_str!("../../assets/regions.csv").lines().skip(1).filter_map(read_line).collect()
 });
 
-fn read_line(line: &'static str) -> Option<(&'static str, Place)> {
+fn read_line(line: &'static str) -> Option<(&'static str, RegionPlace)> {
     let mut fields = line.split(',').map(str::trim);
     let code = fields.next()?;
     let (city, country) = (fields.next()?, fields.next()?);
     Some((
         code,
-        Place {
+        RegionPlace {
             city,
             country,
             latitude: fields.next()?.parse().ok()?,
@@ -35,24 +35,24 @@ fn read_line(line: &'static str) -> Option<(&'static str, Place)> {
     ))
 }
 
-/// Every region whose place is known.
+/// The codes of all known regions.
 #[cfg(test)]
 pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
     PLACES.keys().copied()
 }
 
-/// Where the region `code` is, if that is known.
-pub(crate) fn place(code: &str) -> Option<&'static Place> {
+/// The place of the region `code`, if it is known.
+pub(crate) fn place(code: &str) -> Option<&'static RegionPlace> {
     PLACES.get(code)
 }
 
-/// The city of a known region, else the code itself.
+/// The city of a known region, or else the code.
 pub(crate) fn city(code: &str) -> &str {
     place(code).map_or(code, |place| place.city)
 }
 
-/// The flag of a known region's country as two regional indicator symbols; a pin for an unknown
-/// one.
+/// The flag of a known region's country, as two regional indicator symbols. A pin for an unknown
+/// region.
 pub(crate) fn flag(code: &str) -> String {
     match place(code) {
         Some(place) => place
@@ -64,7 +64,7 @@ pub(crate) fn flag(code: &str) -> String {
     }
 }
 
-/// Whether `code` may name a region: 1-32 of a-z, 0-9 and `-`.
+/// True if `code` can name a region: 1-32 of a-z, 0-9 and `-`.
 pub(crate) fn is_code(code: &str) -> bool {
     (1..=32).contains(&code.len())
         && code.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_the_table_is_a_place() {
+    fn every_line_is_a_place() {
         assert_eq!(PLACES.len(), include_str!("../../assets/regions.csv").lines().count() - 1);
         assert!(PLACES.iter().all(|(code, place)| is_code(code)
             && place.latitude.abs() <= 90.0
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_has_a_name_and_no_place() {
+    fn unknown_code_has_no_place() {
         assert_eq!((city("moon"), place("moon"), flag("moon").as_str()), ("moon", None, "📍"));
         assert_eq!((city("syd"), flag("syd").as_str()), ("Sydney", "🇦🇺"));
     }

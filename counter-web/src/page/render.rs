@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use counter_net::{CounterView, RegionView};
 
-use crate::api::model::Integer;
+use crate::api::json::Integer;
 use crate::app::App;
 use crate::page::assets;
-use crate::page::regions::{self, Place};
+use crate::page::regions::{self, RegionPlace};
 
 const TEMPLATE: &str = include_str!("../../assets/index.html");
 
@@ -253,7 +253,7 @@ fn dots(rows: &Rows<'_>, here: &str) -> String {
 }
 
 /// Where a place is on the map of 1000 by 420 (plate carrée, cut below 61 degrees south).
-fn on_map(place: &Place) -> (f64, f64) {
+fn on_map(place: &RegionPlace) -> (f64, f64) {
     ((place.longitude + 180.0) / 360.0 * 1000.0, (90.0 - place.latitude) / 180.0 * 500.0)
 }
 

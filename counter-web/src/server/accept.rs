@@ -21,7 +21,7 @@ use warp::http::uri::Authority;
 use warp::http::{Method, Request, Version};
 use warp::reply::{Reply, Response};
 
-use crate::access::caller::Connection;
+use crate::access::caller::ClientConnection;
 use crate::access::cors::Sharing;
 use crate::access::limits::Limits;
 use crate::access::origin::Site;
@@ -111,7 +111,7 @@ where
     let _set = stream.set_nodelay(true);
     let Ok(near) = stream.local_addr() else { return };
     bound_silence(&stream);
-    let connection = Connection::new(Ends { far: from, near });
+    let connection = ClientConnection::new(Ends { far: from, near });
     let peer = if app.access.proxy.is_trusted() {
         Ok(Peer::proxy(from.ip()))
     } else {
@@ -173,7 +173,7 @@ async fn answer<S>(
     routes: S,
     mut request: Request<Incoming>,
     peer: Result<Peer, ApiError>,
-    connection: Connection,
+    connection: ClientConnection,
 ) -> Result<Response, io::Error>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
@@ -249,7 +249,7 @@ async fn refuse(mut stream: TcpStream) {
         let answer = if probes {
             Bytes::from_static(HEALTHY)
         } else {
-            ApiError::no_room().into_last_words()
+            ApiError::no_room().into_closing_bytes()
         };
         stream.write_all(&answer).await?;
         stream.shutdown().await?;

@@ -16,11 +16,11 @@ use warp::{Filter, Rejection};
 use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::access::{Caller, cors};
-use crate::api::answer::Answer;
 use crate::api::code::Code;
 use crate::api::error::{ApiError, recover};
-use crate::api::handlers;
-use crate::api::model::{add_id, form_value, read_name};
+use crate::api::fields::{add_id, form_value, read_name};
+use crate::api::response::ApiResult;
+use crate::api::{adds, handlers, status};
 use crate::app::App;
 use crate::page::assets;
 use crate::page::badge;
@@ -81,7 +81,7 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
              _headers,
              body: Result<Bytes, ApiError>| async move {
                 respond(match body {
-                    Ok(body) => handlers::add_by_form(&app, &caller, name.as_deref(), &body).await,
+                    Ok(body) => adds::add_by_form(&app, &caller, name.as_deref(), &body).await,
                     Err(error) => Err(error),
                 })
             },
@@ -125,7 +125,7 @@ fn counters(
              headers: HeaderMap,
              body: Result<Bytes, ApiError>| async move {
                 respond(match body {
-                    Ok(body) => handlers::add_by_api(&app, &caller, &name, &headers, &body).await,
+                    Ok(body) => adds::add_by_api(&app, &caller, &name, &headers, &body).await,
                     Err(error) => Err(error),
                 })
             },
@@ -155,7 +155,7 @@ fn counters(
              _headers,
              body: Result<Bytes, ApiError>| async move {
                 respond(match body {
-                    Ok(_ignored) => handlers::reset(&app, &caller, &name).await,
+                    Ok(_ignored) => adds::reset(&app, &caller, &name).await,
                     Err(error) => Err(error),
                 })
             },
@@ -181,7 +181,7 @@ fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
 fn operations(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-    let get = |filter: warp::filters::BoxedFilter<()>, handler: fn(&App) -> Answer| {
+    let get = |filter: warp::filters::BoxedFilter<()>, handler: fn(&App) -> ApiResult| {
         filter
             .and(warp::path::end())
             .and(only(Method::GET, "GET, HEAD"))
@@ -189,7 +189,7 @@ fn operations(
             .and(with(app))
             .map(move |app: Arc<App>| respond(handler(&app)))
     };
-    get(warp::path("api").and(warp::path("status")).boxed(), handlers::show_status)
+    get(warp::path("api").and(warp::path("status")).boxed(), status::show_status)
         .or(get(warp::path("api").and(warp::path("openapi.json")).boxed(), |_| {
             handlers::show_openapi()
         }))
@@ -208,7 +208,7 @@ fn badge(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
         .and(with(app))
-        .map(|file: String, app: Arc<App>| respond(badge::answer(&app, &file)))
+        .map(|file: String, app: Arc<App>| respond(badge::show_badge(&app, &file)))
 }
 
 fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
@@ -219,7 +219,7 @@ fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
         .and(only(Method::GET, "GET, HEAD"))
         .and(warp::header::headers_cloned())
         .map(|version: String, name: String, headers: HeaderMap| {
-            respond(assets::answer(&version, &name, &headers))
+            respond(assets::show_asset(&version, &name, &headers))
         })
 }
 
@@ -229,12 +229,12 @@ fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
 /// # Errors
 ///
 /// What would be refused.
-pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> Answer {
+pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> ApiResult {
     if Sharing::of(path) == Sharing::Listed {
         caller.check_site()?;
     }
     if path == "/ws" {
-        if app.stop.is_said() {
+        if app.stop.is_stopping() {
             return Err(ApiError::stopping());
         }
         let _place = caller.peer.clone().stream(&app.limits)?;
@@ -253,10 +253,10 @@ fn open_socket(
     headers: &HeaderMap,
     query: &str,
     upgrade: Option<OnUpgrade>,
-) -> Answer {
-    let answer = handshake::answer(headers)?;
+) -> ApiResult {
+    let answer = handshake::respond(headers)?;
     caller.check_token()?;
-    if app.stop.is_said() {
+    if app.stop.is_stopping() {
         return Err(ApiError::stopping());
     }
     let counter = match form_value(query, "counter") {
@@ -287,7 +287,7 @@ fn open_events(
     query: &str,
 ) -> Result<Response, ApiError> {
     let name = read_name(name)?;
-    if app.stop.is_said() {
+    if app.stop.is_stopping() {
         return Err(ApiError::stopping());
     }
     let (page, caller) = (page_id(query)?, caller.stream(&app.limits)?);
@@ -311,7 +311,7 @@ fn page_id(query: &str) -> Result<Option<String>, ApiError> {
 
 fn read_checked(name: Result<String, ()>) -> Result<String, ApiError> {
     let name = name.map_err(|()| ApiError::bad_name())?;
-    crate::api::model::check_name(&name).map(|()| name)
+    crate::api::fields::check_name(&name).map(|()| name)
 }
 
 fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
@@ -429,6 +429,6 @@ async fn read_body(
     if read > BODY_BYTES_MAX { Err(ApiError::too_large(BODY_BYTES_MAX)) } else { Ok(kept.into()) }
 }
 
-fn respond(answer: Answer) -> Response {
-    answer.unwrap_or_else(ApiError::into_response).into_response()
+fn respond(result: ApiResult) -> Response {
+    result.unwrap_or_else(ApiError::into_response).into_response()
 }

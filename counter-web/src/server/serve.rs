@@ -14,14 +14,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Access;
-use crate::access::limits::{Limits, Rules};
+use crate::access::limits::{LimitRules, Limits};
 use crate::app::counts::Counts;
 use crate::app::{App, Stop};
 use crate::cli::ServeArgs;
-use crate::cli::exit::Failure;
-use crate::operator::Admin;
+use crate::cli::exit::CommandError;
+use crate::operator::OperatorSocket;
 use crate::server::accept;
-use crate::ws::topics::Hub;
+use crate::ws::topics::Topics;
 use crate::ws::viewers::Viewers;
 
 const RATE_DEFAULT: f64 = 100.0;
@@ -49,22 +49,22 @@ struct Ready<'a> {
 ///
 /// A bad argument, a taken port, a network that cannot be set up, a node that stopped by itself;
 /// nothing is left running.
-pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     if args.restored && args.data_dir.is_none() {
-        return Err(Failure::argument(
+        return Err(CommandError::argument(
             "--restored starts from a data directory: name it with --data-dir DIR",
         ));
     }
-    let mut signals = Signals::listen(args.stop_with_stdin).map_err(Failure::other)?;
+    let mut signals = Signals::listen(args.stop_with_stdin).map_err(CommandError::other)?;
     let connections_max = raise_file_limit();
     let listener = listen(&args).await?;
-    let http = listener.local_addr().map_err(Failure::other)?.to_string();
+    let http = listener.local_addr().map_err(CommandError::other)?.to_string();
     // Judged before the node starts, so that a bad argument leaves nothing running.
-    let access = args.access().map_err(Failure::argument)?;
+    let access = args.access().map_err(CommandError::argument)?;
     let node = start_node(&args).await?;
     let info = node.info();
     let app = Arc::new(app(&args, node.clone(), access));
-    let admin = Admin::open(&app, &info.replica.to_string());
+    let admin = OperatorSocket::open(&app, &info.replica.to_string());
     let admin_path = admin.as_ref().map(|admin| admin.path().display().to_string());
     let ready = Ready {
         http,
@@ -94,7 +94,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         why = node.failed() => failure = Some(why),
     }
     tracing::info!("stopping");
-    app.stop.say();
+    app.stop.start();
     // Only a panic of the accept loop could make this an error, and the node is to be stopped then
     // too.
     let _drained = front.await;
@@ -103,32 +103,32 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         true => node.leave().await,
         false => node.shutdown().await,
     }
-    failure.map_or(Ok(()), |why| Err(Failure::other(why)))
+    failure.map_or(Ok(()), |why| Err(CommandError::other(why)))
 }
 
-async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
+async fn listen(args: &ServeArgs) -> Result<TcpListener, CommandError> {
     let http = args.http();
     TcpListener::bind(http).await.map_err(|error| {
-        Failure::other(format!(
+        CommandError::other(format!(
             "cannot serve on {http}: {error}. Choose another port with --http ADDR:PORT, such as --http {}:0 for any free one",
             http.ip()
         ))
     })
 }
 
-async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
+async fn start_node(args: &ServeArgs) -> Result<Node, CommandError> {
     let mut builder = Node::builder()
         .region(args.region())
         .cluster(&args.cluster)
         .release(env!("CARGO_PKG_VERSION"));
-    let mut keys = args.cluster_keys().map_err(Failure::argument)?.into_iter();
+    let mut keys = args.cluster_keys().map_err(CommandError::argument)?.into_iter();
     builder = keys.next().into_iter().fold(builder, |builder, key| builder.cluster_key(key));
     builder = keys.fold(builder, |builder, key| builder.also_accept_key(key));
     builder = args.listen().fold(builder, |builder, address| builder.listen(address));
     builder = args.peers().fold(builder, |builder, address| builder.peer(address));
     builder = args
         .discover()
-        .map_err(Failure::argument)?
+        .map_err(CommandError::argument)?
         .fold(builder, |builder, way| builder.discover(way.clone()));
     builder = args
         .data_dir
@@ -140,14 +140,14 @@ async fn start_node(args: &ServeArgs) -> Result<Node, Failure> {
     builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {
         StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => {
-            Failure::other(error)
+            CommandError::other(error)
         }
-        argument => Failure::argument(argument),
+        argument => CommandError::argument(argument),
     })
 }
 
 fn app(args: &ServeArgs, node: Node, access: Access) -> App {
-    let rules = Rules {
+    let rules = LimitRules {
         rate: args.rate.unwrap_or(RATE_DEFAULT),
         rate_given: args.rate.is_some(),
         connections_per_address: args
@@ -157,7 +157,7 @@ fn app(args: &ServeArgs, node: Node, access: Access) -> App {
     };
     let counts = Arc::<Counts>::default();
     App {
-        hub: Hub::new(node.clone(), Arc::clone(&counts)),
+        topics: Topics::new(node.clone(), Arc::clone(&counts)),
         viewers: Viewers::default(),
         node,
         limits: Limits::new(rules),
@@ -173,10 +173,10 @@ fn app(args: &ServeArgs, node: Node, access: Access) -> App {
     }
 }
 
-fn announce(ready: &Ready<'_>) -> Result<(), Failure> {
-    let line = serde_json::to_string(ready).map_err(Failure::other)?;
+fn announce(ready: &Ready<'_>) -> Result<(), CommandError> {
+    let line = serde_json::to_string(ready).map_err(CommandError::other)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::other)
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(CommandError::other)
 }
 
 /// Lets this process open as many files as it may, and says how many clients that is room for.

@@ -77,7 +77,7 @@ fn refusal(written: &[u8]) -> Option<Bytes> {
         b"414" | b"431" => ApiError::head_too_large(),
         _ => return None,
     };
-    bare.then(|| error.into_last_words())
+    bare.then(|| error.into_closing_bytes())
 }
 
 impl Write for Stream {

@@ -14,7 +14,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 
 use self::sample::{Picture, Sample};
 use crate::cli::TopArgs;
-use crate::cli::exit::{Failure, print};
+use crate::cli::exit::{CommandError, print};
 use crate::operator;
 
 /// Time between two looks at the nodes: rates are of this long.
@@ -31,7 +31,7 @@ const PRINTED_LINES_MAX: u16 = 4_096;
 /// # Errors
 ///
 /// Where no node answers, or there is no terminal to draw in.
-pub(crate) async fn run(args: TopArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: TopArgs) -> Result<(), CommandError> {
     let mut last = look(&args.admin).await?;
     if args.once {
         tokio::time::sleep(INTERVAL).await;
@@ -39,15 +39,15 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), Failure> {
         return print(printed(&picture)?);
     }
     if !std::io::stdout().is_terminal() {
-        return Err(Failure::argument(
+        return Err(CommandError::argument(
             "top draws in a terminal: write top --once to print one frame",
         ));
     }
     let mut picture = Picture::of(&last, &last);
-    let mut terminal = ratatui::try_init().map_err(Failure::other)?;
+    let mut terminal = ratatui::try_init().map_err(CommandError::other)?;
     let outcome = loop {
         if let Err(error) = terminal.draw(|target| frame::draw(&picture, target)) {
-            break Err(Failure::other(error));
+            break Err(CommandError::other(error));
         }
         match tokio::task::block_in_place(wait) {
             Ok(Wish::Stop) => break Ok(()),
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), Failure> {
                 // Nodes stop and start again; what was seen last stays, and says that it is old.
                 Err(failure) => picture.stale(&failure),
             },
-            Err(error) => break Err(Failure::other(error)),
+            Err(error) => break Err(CommandError::other(error)),
         }
     };
     ratatui::restore();
@@ -94,7 +94,7 @@ fn wait() -> std::io::Result<Wish> {
 }
 
 /// Asks every node; one that does not answer is left out as long as another does.
-async fn look(sockets: &[PathBuf]) -> Result<Vec<Sample>, Failure> {
+async fn look(sockets: &[PathBuf]) -> Result<Vec<Sample>, CommandError> {
     let sockets = if sockets.is_empty() { operator::sockets().await? } else { sockets.to_vec() };
     let (mut samples, mut silent) = (Vec::new(), None);
     for socket in sockets {
@@ -111,11 +111,12 @@ async fn look(sockets: &[PathBuf]) -> Result<Vec<Sample>, Failure> {
 }
 
 /// The frame as text, without the blanks at the ends of lines.
-fn printed(picture: &Picture) -> Result<String, Failure> {
+fn printed(picture: &Picture) -> Result<String, CommandError> {
     let (width, lines) = PRINTED;
     let lines = lines.max(frame::lines(picture)).min(PRINTED_LINES_MAX);
-    let mut terminal = Terminal::new(TestBackend::new(width, lines)).map_err(Failure::other)?;
-    terminal.draw(|target| frame::draw(picture, target)).map_err(Failure::other)?;
+    let mut terminal =
+        Terminal::new(TestBackend::new(width, lines)).map_err(CommandError::other)?;
+    terminal.draw(|target| frame::draw(picture, target)).map_err(CommandError::other)?;
     let buffer = terminal.backend().buffer();
     let row = |y: u16| {
         (0..width)

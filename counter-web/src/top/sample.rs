@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandError;
 
 /// One node's answer to `status`.
 #[derive(Clone, Debug)]
@@ -212,7 +212,7 @@ impl Picture {
     }
 
     /// Keeps what was seen, and says why there is nothing newer.
-    pub(super) fn stale(&mut self, failure: &Failure) {
+    pub(super) fn stale(&mut self, failure: &CommandError) {
         self.stale = Some(failure.to_string());
     }
 }

@@ -1,47 +1,49 @@
-//! One socket's seat in a room: the room itself writes each change to it, and what its socket does
-//! not take stays here, bounded, until it does.
+//! The outgoing side of one client's socket. The topic writes each change into it. Bytes that the
+//! socket does not take yet stay here, bounded, until it does.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::ws::snapshot_frame::Shown;
+use crate::ws::snapshot_frame::SnapshotFrame;
 
-/// A client's socket as the room and the client's own task share it. What is written is whole
-/// frames in their order, whoever writes them.
+/// A client's socket, shared by its topic and its own task.
 ///
-/// A round touches each of thousands of seats, which by then are in no cache: what it touches of
-/// one lies together in one line.
+/// Only whole frames are written, in order, whichever side writes them. A client that reads slowly
+/// costs at most the replies to one read and one frame. It skips to the latest version later.
+///
+/// A round touches thousands of sinks that are in no cache by then. Everything it touches in one
+/// sink lies in one cache line.
 #[repr(C, align(64))]
-pub(crate) struct Seat {
-    pub(crate) stream: TcpStream,
-    outbox: Mutex<Outbox>,
-    /// Told when the socket takes no more: then the client's own task waits until it does.
+pub(crate) struct ClientSink {
+    stream: TcpStream,
+    output: Mutex<SinkOutput>,
+    /// Notified when the socket is full. The client's own task then waits until it is writable.
     stuck: Notify,
 }
 
-/// What one client was sent. Its memory: what is left of one read's answers and of one frame.
-struct Outbox {
-    /// What the client's receive window did not take yet. While there is something, no change is
-    /// taken.
+/// What one client was sent.
+struct SinkOutput {
+    /// Bytes that the client's receive window had no room for. No change is accepted meanwhile.
     unsent: Option<Box<Unsent>>,
-    seen: Seen,
+    sent: SentVersion,
 }
 
-/// The newest version that a client was sent or that it skips. One word, since a round reads it of
-/// every seat.
+/// The newest version that a client was sent or skips. One word, because a round reads it for every
+/// sink.
 #[derive(Clone, Copy)]
-struct Seen(u64);
+struct SentVersion(u64);
 
-impl Seen {
-    /// Set where the version was skipped: then the next one names all regions.
+impl SentVersion {
+    /// Set if the version was skipped. The next one then names all regions.
     const SKIPPED: u64 = 1 << 63;
 
-    /// No version is newer: nothing but a Close frame may follow.
+    /// No version is newer, so only a Close frame may follow.
     const NO_MORE: Self = Self(!Self::SKIPPED);
 
     fn version(self) -> u64 {
@@ -56,7 +58,7 @@ impl Seen {
 /// Bytes that wait for their socket, at least one.
 struct Unsent {
     bytes: Bytes,
-    /// When the socket last took something, or filled up.
+    /// When the socket last accepted bytes, or filled up.
     since: Instant,
 }
 
@@ -66,67 +68,67 @@ impl Unsent {
     }
 }
 
-impl Seat {
-    /// A seat that was shown version `seen` by `first`, which is not written yet.
-    pub(crate) fn new(stream: TcpStream, seen: u64, first: Bytes) -> Self {
-        let outbox = Outbox { unsent: Unsent::now(first), seen: Seen(seen) };
-        Self { stream, outbox: Mutex::new(outbox), stuck: Notify::new() }
+impl ClientSink {
+    /// A sink whose client gets `first`, which contains version `sent`. Nothing is written yet.
+    pub(crate) fn new(stream: TcpStream, sent: u64, first: Bytes) -> Self {
+        let output = SinkOutput { unsent: Unsent::now(first), sent: SentVersion(sent) };
+        Self { stream, output: Mutex::new(output), stuck: Notify::new() }
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn output(&self) -> MutexGuard<'_, SinkOutput> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows what is new to this client: the change since what it saw last, or, where it missed
-    /// some, all regions. A client whose socket is full is passed by: it is shown the latest once
-    /// its socket takes it. Whether a frame was handed over.
+    /// Offers a version. Writes the change since the last version, or all regions if the client
+    /// missed one. A full socket is passed by, and catches up once it has room. Returns true if a
+    /// frame was accepted.
     ///
     /// # Errors
     ///
-    /// Where the socket is broken; the client's own task finds out by itself.
-    pub(crate) fn show(&self, shown: &Shown) -> io::Result<bool> {
-        let mut outbox = self.outbox();
-        let seen = outbox.seen;
-        if outbox.unsent.is_some() || shown.version <= seen.version() {
+    /// If the socket is broken. The client's own task notices that too.
+    pub(crate) fn offer(&self, frame: &SnapshotFrame) -> io::Result<bool> {
+        let mut output = self.output();
+        let sent = output.sent;
+        if output.unsent.is_some() || frame.version() <= sent.version() {
             return Ok(false);
         }
-        let frame = if seen.is_skipped() { shown.whole() } else { shown.since(seen.version()) };
-        outbox.seen = Seen(shown.version);
-        self.write_first(&mut outbox, &frame.bytes)?;
+        let change = if sent.is_skipped() { frame.whole() } else { frame.since(sent.version()) };
+        output.sent = SentVersion(frame.version());
+        self.write_first(&mut output, change.bytes())?;
         Ok(true)
     }
 
-    /// Skips this version and older ones that are not sent yet: they do not contain an add that
-    /// this client is about to be told of.
+    /// Skips this version and older ones that are not sent yet. They do not contain an add that
+    /// this client is about to get a reply for.
     pub(crate) fn skip(&self, version: u64) {
-        let mut outbox = self.outbox();
-        if outbox.seen.version() < version {
-            outbox.seen = Seen(version | Seen::SKIPPED);
+        let mut output = self.output();
+        if output.sent.version() < version {
+            output.sent = SentVersion(version | SentVersion::SKIPPED);
         }
     }
 
-    /// Sends frames of this client alone; what does not fit now waits.
+    /// Sends frames for this client alone. Bytes that do not fit now wait.
     ///
     /// # Errors
     ///
-    /// Where the socket is broken.
+    /// If the socket is broken.
     pub(crate) fn send(&self, frames: Bytes) -> io::Result<()> {
-        let mut outbox = self.outbox();
-        if let Some(unsent) = &mut outbox.unsent {
+        let mut output = self.output();
+        if let Some(unsent) = &mut output.unsent {
             unsent.bytes = [&unsent.bytes[..], &frames].concat().into();
             return Ok(());
         }
-        self.write_first(&mut outbox, &frames)
+        self.write_first(&mut output, &frames)
     }
 
-    /// Writes what waits, as far as the socket takes it. Whether all of it is gone.
+    /// Writes the waiting bytes until the socket is full. Returns true if none are left.
     ///
     /// # Errors
     ///
-    /// Where the socket is broken.
+    /// If the socket is broken.
     pub(crate) fn flush(&self) -> io::Result<bool> {
-        let mut outbox = self.outbox();
-        let Some(mut unsent) = outbox.unsent.take() else { return Ok(true) };
+        let mut output = self.output();
+        let Some(mut unsent) = output.unsent.take() else { return Ok(true) };
         let written = self.write(&unsent.bytes)?;
         if written == unsent.bytes.len() {
             return Ok(true);
@@ -135,21 +137,21 @@ impl Seat {
             unsent.bytes = unsent.bytes.slice(written..);
             unsent.since = Instant::now();
         }
-        outbox.unsent = Some(unsent);
+        output.unsent = Some(unsent);
         Ok(false)
     }
 
-    /// Writes `bytes`, before which nothing waits, and keeps what the socket does not take.
-    fn write_first(&self, outbox: &mut Outbox, bytes: &Bytes) -> io::Result<()> {
+    /// Writes `bytes`, with nothing waiting before them, and keeps the rest.
+    fn write_first(&self, output: &mut SinkOutput, bytes: &Bytes) -> io::Result<()> {
         let written = self.write(bytes)?;
         if written < bytes.len() {
-            outbox.unsent = Unsent::now(bytes.slice(written..));
+            output.unsent = Unsent::now(bytes.slice(written..));
             self.stuck.notify_one();
         }
         Ok(())
     }
 
-    /// Writes as much as the socket takes; how much that was.
+    /// Writes until the socket is full. Returns the number of bytes written.
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while written < bytes.len() {
@@ -163,23 +165,64 @@ impl Seat {
         Ok(written)
     }
 
+    /// True while bytes wait for the socket.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.outbox().unsent.is_some()
+        self.output().unsent.is_some()
     }
 
-    /// Ends when the socket has taken no more since the last time this ended. Cancel safe.
+    /// Waits until the socket fills up. Cancel safe.
     pub(crate) async fn gets_stuck(&self) {
         self.stuck.notified().await;
     }
 
-    /// Where something waits: when the socket last took something, or filled up.
+    /// While bytes wait: when the socket last accepted some, or filled up.
     pub(crate) fn stuck_since(&self) -> Option<Instant> {
-        self.outbox().unsent.as_ref().map(|unsent| unsent.since)
+        self.output().unsent.as_ref().map(|unsent| unsent.since)
     }
 
-    /// From now on only `goodbye` follows what waits, and no change any more.
-    pub(crate) fn close_with(&self, goodbye: Bytes) -> io::Result<()> {
-        self.outbox().seen = Seen::NO_MORE;
+    /// Waits until the socket can be read or written. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<()> {
+        self.stream.ready(interest).await.map(drop)
+    }
+
+    /// Reads the bytes that are here, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there are none. Any other error means that the socket is broken.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+
+    /// Ends the socket: finishes the frame that was begun and sends `goodbye`. Then reads until the
+    /// client closes, because closing with unread input would reset the connection.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub(crate) async fn close(&self, goodbye: Bytes) -> io::Result<()> {
+        self.end_with(goodbye)?;
+        while !self.flush()? {
+            self.stream.writable().await?;
+        }
+        rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write)?;
+        loop {
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut [0; 1024]) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends `goodbye` after the waiting bytes, and no change after it.
+    fn end_with(&self, goodbye: Bytes) -> io::Result<()> {
+        self.output().sent = SentVersion::NO_MORE;
         self.send(goodbye)
     }
 }
@@ -192,103 +235,100 @@ mod tests {
     use counter_net::{Discovery, Node};
 
     use super::*;
-    use crate::api::model::{RegionsJson, regions_json};
+    use crate::api::json::{RegionsJson, regions_json};
 
-    /// A seat, and the far end of its socket, of which nobody reads yet.
-    async fn seat() -> (Seat, std::net::TcpStream) {
+    /// A sink, and the far end of its socket, which nobody reads yet.
+    async fn sink() -> (ClientSink, std::net::TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        (Seat::new(listener.accept().await.unwrap().0, 0, Bytes::new()), client)
+        (ClientSink::new(listener.accept().await.unwrap().0, 0, Bytes::new()), client)
     }
 
-    fn waiting(seat: &Seat) -> usize {
-        seat.outbox().unsent.as_ref().map_or(0, |unsent| unsent.bytes.len())
+    fn waiting(sink: &ClientSink) -> usize {
+        sink.output().unsent.as_ref().map_or(0, |unsent| unsent.bytes.len())
     }
 
     #[cfg(target_pointer_width = "64")]
     #[test]
-    fn what_a_round_touches_of_a_seat_is_one_cache_line() {
-        assert!(std::mem::offset_of!(Seat, stuck) <= 64, "{}", std::mem::offset_of!(Seat, stuck));
+    fn round_touches_one_cache_line_of_a_sink() {
+        let end = std::mem::offset_of!(ClientSink, stuck);
+        assert!(end <= 64, "{end}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_reads_nothing_costs_one_frame_and_is_shown_the_latest_when_it_reads() {
+    async fn slow_reader_costs_one_frame_and_skips_to_the_latest() {
         let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
         let view = node.view("clicks");
-        let (seat, mut client) = seat().await;
-        let mut shown = Shown::first(view.clone());
-        while !seat.is_stuck() {
-            shown = shown.then(&view, regions_json(&view));
-            assert!(seat.show(&shown).unwrap(), "a socket that takes it is shown every version");
+        let (sink, mut client) = sink().await;
+        let mut frame = SnapshotFrame::first(view.clone());
+        while !sink.is_stuck() {
+            frame = frame.next(&view, regions_json(&view));
+            assert!(sink.offer(&frame).unwrap(), "a socket with room takes every version");
         }
-        let kept = waiting(&seat);
+        let kept = waiting(&sink);
         for _ in 0..1_000 {
-            shown = shown.then(&view, regions_json(&view));
-            assert!(!seat.show(&shown).unwrap(), "a full socket is passed by");
+            frame = frame.next(&view, regions_json(&view));
+            assert!(!sink.offer(&frame).unwrap(), "a full socket is passed by");
         }
-        assert_eq!(waiting(&seat), kept, "nothing is kept of what it missed");
-        assert!(kept <= shown.since(0).bytes.len(), "at most one frame is kept: {kept}");
+        assert_eq!(waiting(&sink), kept, "missed versions are not kept");
+        assert!(kept <= frame.since(0).bytes().len(), "at most one frame is kept: {kept}");
         let read = std::thread::spawn(move || {
             let mut all = Vec::new();
             client.read_to_end(&mut all).map(|_| all)
         });
-        while !seat.flush().unwrap() {
-            seat.stream.writable().await.unwrap();
+        while !sink.flush().unwrap() {
+            sink.stream.writable().await.unwrap();
         }
-        assert!(seat.show(&shown).unwrap());
-        assert!(!seat.show(&shown).unwrap(), "a version is shown once");
-        let latest = shown.since(0).bytes.clone();
-        while !seat.flush().unwrap() {
-            seat.stream.writable().await.unwrap();
+        assert!(sink.offer(&frame).unwrap());
+        assert!(!sink.offer(&frame).unwrap(), "a version is sent once");
+        let latest = frame.since(0).bytes().clone();
+        while !sink.flush().unwrap() {
+            sink.stream.writable().await.unwrap();
         }
-        drop(seat);
+        drop(sink);
         assert!(
             read.join().unwrap().unwrap().ends_with(&latest),
-            "the last it reads is the latest, with all regions"
+            "the client reads the latest version last, with all regions"
         );
         node.shutdown().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn versions_older_than_a_clients_add_are_skipped_and_the_next_names_all_regions() {
+    async fn after_a_skipped_version_all_regions_are_named() {
         let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
         let view = node.view("clicks");
-        let (seat, mut client) = seat().await;
-        let first = Shown::first(view.clone()).then(&view, RegionsJson::new());
-        let older = first.then(&view, RegionsJson::new());
-        let newer = older.then(&view, RegionsJson::new());
-        let newest = newer.then(&view, RegionsJson::new());
-        assert!(seat.show(&first).unwrap());
-        seat.skip(first.version);
-        seat.skip(older.version);
-        assert!(!seat.show(&older).unwrap(), "it does not contain the add");
-        assert!(seat.show(&newer).unwrap());
-        assert!(seat.show(&newest).unwrap());
-        drop(seat);
+        let (sink, mut client) = sink().await;
+        let first = SnapshotFrame::first(view.clone()).next(&view, RegionsJson::new());
+        let older = first.next(&view, RegionsJson::new());
+        let newer = older.next(&view, RegionsJson::new());
+        let newest = newer.next(&view, RegionsJson::new());
+        assert!(sink.offer(&first).unwrap());
+        sink.skip(first.version());
+        sink.skip(older.version());
+        assert!(!sink.offer(&older).unwrap(), "it does not contain the add");
+        assert!(sink.offer(&newer).unwrap());
+        assert!(sink.offer(&newest).unwrap());
+        drop(sink);
         let mut all = Vec::new();
         client.read_to_end(&mut all).unwrap();
-        let changes = [&first, &newest].map(|shown| shown.since(shown.version - 1).bytes.clone());
-        assert_ne!(newer.whole().bytes, newer.since(older.version).bytes);
-        assert_eq!(
-            all,
-            [&changes[0], &newer.whole().bytes, &changes[1]].map(|bytes| bytes.to_vec()).concat()
-        );
+        let changes =
+            [&first, &newest].map(|frame| frame.since(frame.version() - 1).bytes().clone());
+        let whole = newer.whole().bytes();
+        assert_ne!(whole, newer.since(older.version()).bytes());
+        assert_eq!(all, [&changes[0], whole, &changes[1]].map(|bytes| bytes.to_vec()).concat());
         node.shutdown().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn nothing_follows_a_close_frame() {
         let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
-        let (seat, mut client) = seat().await;
-        let first = Shown::first(node.view("clicks"));
-        seat.close_with(Bytes::from_static(b"bye")).unwrap();
-        assert!(
-            !seat
-                .show(&first.then(&node.view("clicks"), regions_json(&node.view("clicks"))))
-                .unwrap()
-        );
-        drop(seat);
+        let (sink, mut client) = sink().await;
+        let view = node.view("clicks");
+        let first = SnapshotFrame::first(view.clone());
+        sink.end_with(Bytes::from_static(b"bye")).unwrap();
+        assert!(!sink.offer(&first.next(&view, regions_json(&view))).unwrap());
+        drop(sink);
         let mut all = Vec::new();
         client.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"bye");

@@ -1,4 +1,4 @@
-//! Server-sent events: the same state and changes as on a socket, for clients that only listen.
+//! Server-sent events: the states and changes of a socket, for clients that only listen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use warp::sse::Event;
 
 use crate::access::Caller;
 use crate::app::App;
-use crate::ws::viewers::Watching;
+use crate::ws::viewers::ViewerGuard;
 
-/// How often a quiet stream carries a comment, so that a dead one is noticed and proxies keep a
-/// live one.
+/// How often a quiet stream carries a comment. It reveals dead connections, and makes proxies keep
+/// live ones.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The events of one client: the state, then each change that it is quick enough to take. Counts as
-/// a viewer while it incarnations.
+/// The events of one client: the state, then the changes. A slow client skips some. Counts as a
+/// viewer until the stream ends.
 pub(crate) fn follow(
     app: &Arc<App>,
     caller: Caller,
-    watching: Watching,
+    viewer: ViewerGuard,
     counter: &str,
 ) -> impl Stream<Item = Result<Event, warp::Error>> + Send + 'static + use<> {
-    let held = (watching, app.stop.stream(), caller);
-    let (state, follower) = app.hub.follow(counter);
-    let changes = stream::unfold((follower, held), |(mut follower, held)| async move {
-        follower.next().await.map(|frame| (frame, (follower, held)))
+    let guards = (viewer, app.stop.stream(), caller);
+    let (state, follower) = app.topics.follow(counter);
+    let changes = stream::unfold((follower, guards), |(mut follower, guards)| async move {
+        follower.next().await.map(|frame| (frame, (follower, guards)))
     });
     stream::iter([state]).chain(changes).take_until(app.stop.wait()).map(|frame| {
-        // With the blank after the colon that every reader drops, and that simple ones wait for.
+        // Standard readers drop the space after the colon. Simple ones expect it.
         Ok(Event::default().data(format!(" {}", frame.text())))
     })
 }

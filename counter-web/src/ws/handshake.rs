@@ -1,5 +1,4 @@
-//! The WebSocket's opening handshake (RFC 6455, 4.2), and the TCP stream that is left of the
-//! connection after it.
+//! The opening handshake of a WebSocket (RFC 6455, 4.2). It takes the TCP stream over from hyper.
 
 use bytes::Bytes;
 use headers::{Connection, HeaderMap, HeaderMapExt, SecWebsocketAccept, SecWebsocketKey, Upgrade};
@@ -11,12 +10,12 @@ use crate::api::code::Code;
 use crate::api::error::ApiError;
 use crate::server::stream::Stream;
 
-/// Judges the request's headers and makes the answer that switches protocols.
+/// Checks the request's headers, and returns the response that switches protocols.
 ///
 /// # Errors
 ///
-/// Where they ask for no WebSocket of version 13.
-pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
+/// If they do not ask for a WebSocket of version 13.
+pub(crate) fn respond(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
     let says = |name: &str, expected: &str| {
         headers
             .get(name)
@@ -24,7 +23,7 @@ pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
     };
     let connection =
         headers.typed_get::<Connection>().is_some_and(|connection| connection.contains("upgrade"));
-    // 16 bytes in base64 end in one whole character's worth of padding.
+    // 16 bytes in base64: 22 characters and two of padding.
     let sound = |key: &[u8]| {
         key.len() == 24
             && key.ends_with(b"==")
@@ -50,8 +49,8 @@ pub(crate) fn answer(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> {
     Ok(response)
 }
 
-/// Waits until the answer is sent, and takes the stream with what the client sent too early. `None`
-/// if the connection broke before.
+/// Waits until the response is sent, and takes the stream, with any input that came early. `None` if
+/// the connection broke before.
 pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = upgrade.await.ok()?;
     let parts = upgraded.downcast::<Stream>().ok()?;
@@ -67,21 +66,21 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_the_rfc_gets_the_answer_of_the_rfc() {
+    fn example_of_the_rfc_is_accepted() {
         let asked = headers(&[
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "WebSocket"),
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ]);
-        let answer = answer(&asked).unwrap();
+        let response = respond(&asked).unwrap();
         assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["sec-websocket-accept"]),
+            (response.status().as_u16(), &response.headers()["sec-websocket-accept"]),
             (101, &"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".parse().unwrap())
         );
-        assert!(super::answer(&headers(&[("upgrade", "websocket")])).is_err());
+        assert!(respond(&headers(&[("upgrade", "websocket")])).is_err());
         let mut short = asked.clone();
         short.insert("sec-websocket-key", "abc".parse().unwrap());
-        assert!(super::answer(&short).is_err());
+        assert!(respond(&short).is_err());
     }
 }

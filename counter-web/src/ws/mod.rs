@@ -6,8 +6,9 @@
 
 mod client_sink;
 pub(crate) mod events;
-pub(crate) mod frames;
+mod frames;
 pub(crate) mod handshake;
+mod message;
 mod snapshot_frame;
 pub(crate) mod socket;
 mod topic;

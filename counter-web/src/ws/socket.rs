@@ -1,5 +1,4 @@
-//! One WebSocket: reads adds and pings, writes acks and the latest change, and never holds more
-//! than one thing that does not fit.
+//! One WebSocket client: reads its adds and pings, and sends the replies.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -13,43 +12,44 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::access::Caller;
+use crate::api::adds::apply_add;
 use crate::api::code::Code;
 use crate::api::error::ApiError;
-use crate::api::handlers::apply_add;
-use crate::api::model::{Amount, ClientMessage, ServerMessage, add_id};
+use crate::api::fields::{Amount, add_id};
 use crate::app::App;
-use crate::ws::client_sink::Seat;
-use crate::ws::frames::{self, Broken, FrameReader, Heard, close_echo, close_frame};
-use crate::ws::topic::Seated;
-use crate::ws::viewers::Watching;
+use crate::ws::frames::{self, CloseReason, FrameReader, Incoming, close_echo, close_frame};
+use crate::ws::message::{ClientMessage, ServerMessage};
+use crate::ws::topic::Subscription;
+use crate::ws::viewers::ViewerGuard;
 
-/// A client of which nothing was heard for so many times the interval of pings, answers to them
-/// included, is gone.
+/// A client is gone after this many ping intervals of silence. Pongs count as a sign of life.
 const SILENT_INTERVALS_MAX: u32 = 3;
 
-/// How long after a Close frame the client may take to read it.
+/// How long the client has to read a Close frame.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes taken from a socket at once.
+/// The most bytes read from a socket at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Adds that may wait for the disk at a time; further ones wait to be read.
+/// The most adds of one client that may wait for the disk. Nothing more is read meanwhile.
 const UNACKED_MAX: usize = 1_024;
 
-/// Messages of no known form that a client may send before it is cut off.
+/// The most malformed messages of one client before it is cut off.
 const MALFORMED_MAX: u32 = 64;
+
+const STOPPING: CloseReason = CloseReason { code: 1001, reason: "this node is stopping" };
 
 /// Why a socket ends.
 enum End {
-    /// We send this Close frame, and end it.
+    /// The server ends it with this Close frame.
     Close(Bytes),
     /// The client closed it or is gone.
     Gone,
 }
 
-impl From<Broken> for End {
-    fn from(broken: Broken) -> Self {
-        Self::Close(close_frame(broken.code, broken.reason))
+impl From<CloseReason> for End {
+    fn from(why: CloseReason) -> Self {
+        Self::Close(close_frame(why.code, why.reason))
     }
 }
 
@@ -59,49 +59,33 @@ impl From<io::Error> for End {
     }
 }
 
-/// Serves one client until it, or the node, goes.
+/// Serves one client until the client or the node ends. `early` is input that came with the
+/// handshake.
 pub(crate) async fn serve(
     app: Arc<App>,
     caller: Caller,
-    watching: Watching,
+    viewer: ViewerGuard,
     counter: String,
     stream: TcpStream,
     early: Bytes,
 ) {
     let _counted = app.stop.stream();
     app.counts.sockets_opened.one();
-    let seated = app.hub.seat(&counter, stream);
-    let mut client = Client::new(&app, &caller, counter, &seated);
-    let opened = client.flush().and_then(|()| client.hear(&early));
+    let subscription = app.topics.subscribe(&counter, stream);
+    let mut client = Client::new(&app, &caller, counter, &subscription);
+    let opened = client.flush().and_then(|()| client.receive(&early));
     let end = match opened {
         Ok(()) => client.run().await,
         Err(end) => end,
     };
-    // Who has read our Close frame may open the next socket at once: this one no longer counts.
-    drop((watching, caller));
+    // A client that has read our Close frame may open the next socket at once, so this one must not
+    // count any more.
+    drop((viewer, caller));
     if let End::Close(goodbye) = end {
         app.counts.sockets_closed.one();
-        let seat = seated.leave();
-        // Whether or not the client reads it, the socket ends here.
-        let _sent = tokio::time::timeout(LINGER, close(&seat, goodbye)).await;
-    }
-}
-
-/// Finishes the frame that was begun, sends the Close frame, and reads what is still under way, so
-/// that it is not lost to a reset.
-async fn close(seat: &Seat, goodbye: Bytes) -> io::Result<()> {
-    seat.close_with(goodbye)?;
-    while !seat.flush()? {
-        seat.stream.writable().await?;
-    }
-    rustix::net::shutdown(&seat.stream, rustix::net::Shutdown::Write)?;
-    loop {
-        seat.stream.readable().await?;
-        match seat.stream.try_read(&mut [0; 1024]) {
-            Ok(0) => return Ok(()),
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-            _ => {}
-        }
+        let sink = subscription.leave();
+        // The socket ends here even if the client does not read the frame.
+        let _sent = tokio::time::timeout(LINGER, sink.close(goodbye)).await;
     }
 }
 
@@ -112,35 +96,36 @@ struct Unacked {
     repeated: bool,
 }
 
-/// What is known of one client. Its memory: what its seat has not sent, and one unfinished message
-/// of input.
+/// The state of one client. Its memory is bounded by the client sink, one partial message of input
+/// and [`UNACKED_MAX`].
 struct Client<'a> {
     app: &'a App,
     caller: &'a Caller,
     name: String,
+    /// Opened with the first add.
     counter: Option<Counter>,
-    /// Shared with the room, which writes the changes. While it is stuck, nothing is read.
-    seated: &'a Seated,
+    /// Shared with the topic, which writes the changes. While the sink is stuck, nothing is read.
+    subscription: &'a Subscription,
     reader: FrameReader,
-    /// Adds applied and not yet on the disk, in their order; empty without a data directory.
+    /// Adds that are not on the disk yet, in order. Empty without a data directory.
     unacked: VecDeque<Unacked>,
-    heard_at: Instant,
-    /// What is being read added to the counter.
+    last_read: Instant,
+    /// The input being read has added to the counter.
     added: bool,
     malformed: u32,
 }
 
 impl<'a> Client<'a> {
-    fn new(app: &'a App, caller: &'a Caller, name: String, seated: &'a Seated) -> Self {
+    fn new(app: &'a App, caller: &'a Caller, name: String, subscription: &'a Subscription) -> Self {
         Self {
             app,
             caller,
             name,
             counter: None,
-            seated,
+            subscription,
             reader: FrameReader::default(),
             unacked: VecDeque::new(),
-            heard_at: Instant::now(),
+            last_read: Instant::now(),
             added: false,
             malformed: 0,
         }
@@ -148,31 +133,25 @@ impl<'a> Client<'a> {
 
     async fn run(&mut self) -> End {
         let mut stop = std::pin::pin!(self.app.stop.wait());
-        let seat = self.seated.seat();
+        let sink = self.subscription.sink();
         let interval = self.app.ping_interval;
         let mut tick = tokio::time::interval_at(Instant::now() + interval, interval);
         loop {
-            let stuck = seat.is_stuck();
+            let stuck = sink.is_stuck();
             let full = self.unacked.len() >= UNACKED_MAX;
             let interest = if stuck { Interest::WRITABLE } else { Interest::READABLE };
             let step = tokio::select! {
-                ready = seat.stream.ready(interest), if stuck || !full => match ready {
-                    Ok(_) if stuck => self.flush(),
-                    Ok(_) => self.read(),
+                ready = sink.ready(interest), if stuck || !full => match ready {
+                    Ok(()) if stuck => self.flush(),
+                    Ok(()) => self.read(),
                     Err(error) => Err(error.into()),
                 },
-                () = seat.gets_stuck(), if !stuck => Ok(()),
-                (stored, Unacked { id, repeated, .. }) = first_stored(&mut self.unacked), if !stuck => {
-                    let said = match &stored {
-                        Ok(()) => ServerMessage::Ack { id: &id, repeated }.to_json(),
-                        Err(error) => ServerMessage::Error { id: Some(&id), error: Code::NotDurable, message: &error.to_string() }.to_json(),
-                    };
-                    let mut reply = BytesMut::new();
-                    frames::put_text(&mut reply, &said);
-                    self.send(reply.freeze())
+                () = sink.gets_stuck(), if !stuck => Ok(()),
+                (stored, unacked) = first_stored(&mut self.unacked), if !stuck => {
+                    self.acknowledge(&stored, &unacked)
                 }
                 () = &mut stop => Err(STOPPING.into()),
-                _ = tick.tick() => self.look_after(),
+                _ = tick.tick() => self.check_alive(),
             };
             if let Err(end) = step {
                 return end;
@@ -180,17 +159,38 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Pings a quiet client; gives up one that is silent, or that reads nothing.
-    fn look_after(&mut self) -> Result<(), End> {
-        let seat = self.seated.seat();
-        let (stuck_since, interval, quiet) =
-            (seat.stuck_since(), self.app.ping_interval, self.heard_at.elapsed());
+    /// Tells the client whether its add is on the disk.
+    fn acknowledge(
+        &self,
+        stored: &Result<(), NotDurable>,
+        Unacked { id, repeated, .. }: &Unacked,
+    ) -> Result<(), End> {
+        let message = match stored {
+            Ok(()) => ServerMessage::Ack { id, repeated: *repeated }.to_json(),
+            Err(error) => ServerMessage::Error {
+                id: Some(id),
+                error: Code::NotDurable,
+                message: &error.to_string(),
+            }
+            .to_json(),
+        };
+        let mut reply = BytesMut::new();
+        frames::put_text(&mut reply, &message);
+        self.send(reply.freeze())
+    }
+
+    /// Pings a quiet client. Gives up on one that is silent or reads nothing.
+    fn check_alive(&mut self) -> Result<(), End> {
+        let stuck_since = self.subscription.sink().stuck_since();
+        let (interval, quiet) = (self.app.ping_interval, self.last_read.elapsed());
         if quiet > interval * SILENT_INTERVALS_MAX
             || stuck_since.is_some_and(|since| since.elapsed() > interval)
         {
-            return Err(
-                Broken { code: 1008, reason: "nothing was heard from you for too long" }.into()
-            );
+            return Err(CloseReason {
+                code: 1008,
+                reason: "nothing was heard from you for too long",
+            }
+            .into());
         }
         if stuck_since.is_none() && quiet >= interval / 2 {
             return self.send(Bytes::from_static(frames::PING));
@@ -200,65 +200,66 @@ impl<'a> Client<'a> {
 
     fn read(&mut self) -> Result<(), End> {
         let mut buffer = [0; READ_BYTES];
-        match self.seated.seat().stream.try_read(&mut buffer) {
+        match self.subscription.sink().try_read(&mut buffer) {
             Ok(0) => Err(End::Gone),
             Ok(bytes) => {
-                self.heard_at = Instant::now();
-                self.hear(&buffer[..bytes])
+                self.last_read = Instant::now();
+                self.receive(&buffer[..bytes])
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Answers every message in `bytes`, with one write for all of them.
-    fn hear(&mut self, bytes: &[u8]) -> Result<(), End> {
+    /// Replies to every message in `bytes`, with one write for all of them.
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), End> {
         let mut reader = std::mem::take(&mut self.reader);
         let (mut replies, mut closed) = (BytesMut::new(), None);
-        let adding = self.seated.adding();
-        let fed = reader.feed(bytes, &mut |heard| match heard {
-            Heard::Text(text) => self.answer(&text, &mut replies),
-            Heard::Ping(payload) => frames::put_pong(&mut replies, &payload),
-            Heard::Pong => {}
-            Heard::Close(code) => closed = Some(code),
+        let batch = self.subscription.batch();
+        let parsed = reader.feed(bytes, &mut |incoming| match incoming {
+            Incoming::Text(text) => self.reply(&text, &mut replies),
+            Incoming::Ping(payload) => frames::put_pong(&mut replies, &payload),
+            Incoming::Pong => {}
+            Incoming::Close(code) => closed = Some(code),
         });
         self.reader = reader;
-        adding.answer(std::mem::take(&mut self.added), replies.freeze())?;
-        fed?;
+        batch.reply(std::mem::take(&mut self.added), replies.freeze())?;
+        parsed?;
         if let Some(code) = closed {
             return Err(End::Close(close_echo(code)));
         }
         if self.malformed > MALFORMED_MAX {
-            return Err(Broken { code: 1008, reason: "too many messages of no known form" }.into());
+            let reason = "too many messages of no known form";
+            return Err(CloseReason { code: 1008, reason }.into());
         }
         Ok(())
     }
 
-    fn answer(&mut self, text: &str, replies: &mut BytesMut) {
-        let mut say = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
+    fn reply(&mut self, text: &str, replies: &mut BytesMut) {
+        let mut put = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
         match ClientMessage::read(text) {
             Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref())
             {
                 Ok((repeated, Some(stored))) => {
                     let id = id.unwrap_or_default();
                     if !repeated {
-                        say(ServerMessage::Applied { id: &id, repeated });
+                        put(ServerMessage::Applied { id: &id, repeated });
                     }
                     self.unacked.push_back(Unacked { stored, id, repeated });
                 }
                 Ok((repeated, None)) => {
-                    say(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated })
+                    put(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated })
                 }
-                Err(error) => say(ServerMessage::Error {
+                Err(error) => put(ServerMessage::Error {
                     id: id.as_deref(),
                     error: error.code,
                     message: &error.message,
                 }),
             },
-            Ok(ClientMessage::Ping { t }) => say(ServerMessage::Pong { t: &t }),
+            Ok(ClientMessage::Ping { t }) => put(ServerMessage::Pong { t: &t }),
             Err(bad) => {
                 self.malformed += 1;
-                say(ServerMessage::Error {
+                put(ServerMessage::Error {
                     id: bad.id.as_deref(),
                     error: Code::BadMessage,
                     message: &bad.why,
@@ -267,8 +268,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Applies an add. Returns whether it was applied before, and, with a data directory, what its
-    /// ack waits for.
+    /// Applies an add. Returns true if its id was applied before, and, with a data directory, the
+    /// write that its ack waits for.
     fn add(
         &mut self,
         amount: Option<&serde_json::Value>,
@@ -290,19 +291,20 @@ impl<'a> Client<'a> {
     }
 
     fn send(&self, frames: Bytes) -> Result<(), End> {
-        Ok(self.seated.seat().send(frames)?)
+        Ok(self.subscription.sink().send(frames)?)
     }
 
-    /// Writes what waits, and then the changes that the client missed meanwhile.
+    /// Writes the waiting bytes, then the changes that the client missed meanwhile.
     fn flush(&self) -> Result<(), End> {
-        if self.seated.seat().flush()? {
-            self.seated.catch_up()?;
+        if self.subscription.sink().flush()? {
+            self.subscription.catch_up()?;
         }
         Ok(())
     }
 }
 
-/// Waits until the first add that waits is on the disk; for ever where none does. Cancel safe.
+/// Waits until the oldest unacknowledged add is on the disk, or for ever if there is none. Cancel
+/// safe.
 async fn first_stored(unacked: &mut VecDeque<Unacked>) -> (Result<(), NotDurable>, Unacked) {
     if let Some(first) = unacked.front_mut() {
         let outcome = (&mut first.stored).await;
@@ -312,5 +314,3 @@ async fn first_stored(unacked: &mut VecDeque<Unacked>) -> (Result<(), NotDurable
     }
     std::future::pending().await
 }
-
-const STOPPING: Broken = Broken { code: 1001, reason: "this node is stopping" };

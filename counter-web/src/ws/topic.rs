@@ -1,5 +1,5 @@
-//! One watched counter: reads the node once a change, and writes the change to every socket itself,
-//! in one task, without waking theirs.
+//! All clients of one counter. One task reads the node once a change and writes the frame into
+//! every client sink, without waking the clients' own tasks.
 
 use std::collections::BTreeMap;
 use std::sync::{
@@ -14,181 +14,185 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::app::counts::Counts;
-use crate::ws::client_sink::Seat;
-use crate::ws::frames::Frame;
-use crate::ws::snapshot_frame::{Shown, changed_regions};
+use crate::ws::client_sink::ClientSink;
+use crate::ws::frames::TextFrame;
+use crate::ws::snapshot_frame::SnapshotFrame;
 
-/// The least time from the begin of one round to that of the next, so that a storm of clicks is not
-/// a storm of frames. A lone click never waits, and where many watch, a round takes longer than
-/// this by itself.
+/// The least time between the starts of two rounds, so that a storm of clicks is not a storm of
+/// frames. A lone click never waits. With many clients a round takes longer than this anyway.
 const ROUND_MIN: Duration = Duration::from_millis(2);
 
-/// Sockets that a round writes to before it lets others have the thread: some 1 ms. Each turn wakes
-/// another thread, which finds little to do.
-const TURN: usize = 256;
+/// Sinks that a round writes to before it yields the thread, about 1 ms. Each yield wakes another
+/// thread, which finds little to do.
+const SINKS_PER_TURN: usize = 256;
 
-/// The least time from a round to one that carries nothing but a state hash which other counters
-/// moved.
+/// The least time between a round and one that carries nothing but a state hash moved by other
+/// counters.
 const HASH_PAUSE: Duration = Duration::from_secs(1);
 
-/// The same where this counter moved it: its adds are shown before they are cells, which move the
-/// hash some milliseconds later.
+/// The same if this counter moved the hash. Its adds are sent before they become cells, which move
+/// the hash some milliseconds later.
 const OWN_HASH_PAUSE: Duration = Duration::from_millis(100);
 
-/// One watched counter. Open while it has followers.
-pub(crate) struct Room {
+/// One watched counter. Open while it has subscribers.
+///
+/// Versions never go backwards for a client. No version overtakes the replies to adds that it
+/// contains.
+pub(crate) struct Topic {
     node: Node,
     name: String,
-    latest: watch::Sender<Arc<Shown>>,
-    /// Held alone while the node is read, so that what followers are shown never goes backwards;
-    /// held by those who apply adds that came together, so that one round shows them all, and until
-    /// they are answered, so that no round precedes the answers.
+    latest: watch::Sender<Arc<SnapshotFrame>>,
+    /// Write-locked while the node is read, so that versions never go backwards. Read-locked from
+    /// the first add of a batch until its replies are sent: one round then carries the whole batch,
+    /// and no round precedes the replies.
     order: RwLock<()>,
-    seats: Mutex<Seats>,
-    /// Told of adds made here, which are shown without waiting until they are cells.
+    sinks: Mutex<Sinks>,
+    /// Notified of local adds, which are sent without waiting for their cells.
     added: Arc<Notify>,
     counts: Arc<Counts>,
     task: OnceLock<tokio::task::AbortHandle>,
 }
 
-/// The sockets in a room, by the order of their coming.
+/// The sinks of a topic, in the order they came.
 #[derive(Default)]
-struct Seats {
+struct Sinks {
     next: u64,
-    taken: BTreeMap<u64, Arc<Seat>>,
-    /// `taken` as the last round walked it; nothing since somebody came or went, so that it keeps
-    /// no seat that was given up.
-    walked: Option<Arc<[Arc<Seat>]>>,
+    open: BTreeMap<u64, Arc<ClientSink>>,
+    /// `open` as the last round used it. Cleared when a sink comes or goes, so that it keeps no
+    /// closed sink.
+    round: Option<Arc<[Arc<ClientSink>]>>,
 }
 
-impl Seats {
-    fn take(&mut self, seat: Arc<Seat>) -> u64 {
+impl Sinks {
+    fn insert(&mut self, sink: Arc<ClientSink>) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.taken.insert(number, seat);
-        self.walked = None;
+        self.open.insert(number, sink);
+        self.round = None;
         number
     }
 
-    fn give_up(&mut self, number: u64) {
-        self.taken.remove(&number);
-        self.walked = None;
+    fn remove(&mut self, number: u64) {
+        self.open.remove(&number);
+        self.round = None;
     }
 
-    /// All of them, for one round.
-    fn walk(&mut self) -> Arc<[Arc<Seat>]> {
-        Arc::clone(self.walked.get_or_insert_with(|| self.taken.values().cloned().collect()))
+    /// All sinks, for one round.
+    fn round(&mut self) -> Arc<[Arc<ClientSink>]> {
+        Arc::clone(self.round.get_or_insert_with(|| self.open.values().cloned().collect()))
     }
 }
 
-/// What a look at the node came to.
-enum Look {
-    /// Nothing to show.
-    Settled,
-    /// Only the state hash moved, and too soon: look again after this time.
+/// The result of reading the node.
+enum Refresh {
+    Unchanged,
+    /// Only the state hash moved, and too soon. Read again after this time.
     Later(Duration),
-    /// There is something to show.
-    News,
+    /// There is a new version.
+    Changed,
 }
 
-impl Room {
+impl Topic {
     pub(crate) fn open(node: Node, name: &str, counts: Arc<Counts>) -> Arc<Self> {
         let changes = node.subscribe(Interest::Counter(name.to_owned()));
-        let first = Shown::first(node.view(name));
-        let room = Arc::new(Self {
+        let first = SnapshotFrame::first(node.view(name));
+        let topic = Arc::new(Self {
             node,
             name: name.to_owned(),
             latest: watch::Sender::new(Arc::new(first)),
             order: RwLock::new(()),
-            seats: Mutex::default(),
+            sinks: Mutex::default(),
             added: Arc::default(),
             counts,
             task: OnceLock::new(),
         });
-        let task =
-            tokio::spawn(show_changes(Arc::downgrade(&room), Arc::clone(&room.added), changes));
-        let _first = room.task.set(task.abort_handle());
-        room
+        let task = tokio::spawn(publish_changes(
+            Arc::downgrade(&topic),
+            Arc::clone(&topic.added),
+            changes,
+        ));
+        let _first = topic.task.set(task.abort_handle());
+        topic
     }
 
-    /// Everything as it is now, and who follows from there on.
+    /// Returns the counter as it is now, and a follower of the changes from then on.
     pub(crate) fn follow(self: Arc<Self>) -> (CounterView, Follower) {
         let (view, changes, seen) = {
             let _order = self.order();
             let changes = self.latest.subscribe();
-            let seen = changes.borrow().version;
+            let seen = changes.borrow().version();
             (self.node.view(&self.name), changes, seen)
         };
-        (view, Follower { _room: self, changes, seen })
+        (view, Follower { _topic: self, changes, seen })
     }
 
-    /// Gives a socket a seat: it is to be sent `state` of the node as it is now, and then every
-    /// change.
-    pub(crate) fn seat(
+    /// Subscribes a socket. It gets the `state` of the counter as it is now, then every change.
+    pub(crate) fn subscribe(
         self: Arc<Self>,
         stream: TcpStream,
         state: impl FnOnce(&CounterView) -> Bytes,
-    ) -> Seated {
+    ) -> Subscription {
         let order = self.order();
-        let seen = self.latest.borrow().version;
-        let seat = Arc::new(Seat::new(stream, seen, state(&self.node.view(&self.name))));
-        let number = self.seats().take(Arc::clone(&seat));
+        let sent = self.latest.borrow().version();
+        let state = state(&self.node.view(&self.name));
+        let sink = Arc::new(ClientSink::new(stream, sent, state));
+        let number = self.sinks().insert(Arc::clone(&sink));
         drop(order);
-        Seated { room: self, number, seat }
+        Subscription { topic: self, number, sink }
     }
 
     fn order(&self) -> RwLockWriteGuard<'_, ()> {
         self.order.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sinks(&self) -> MutexGuard<'_, Sinks> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn latest(&self) -> Arc<Shown> {
+    fn latest(&self) -> Arc<SnapshotFrame> {
         Arc::clone(&self.latest.borrow())
     }
 
-    /// Something was added to this counter here.
+    /// Reports a local add to this counter.
     pub(crate) fn added(&self) {
         self.added.notify_one();
     }
 
-    /// Reads the node, and notes what differs from the last time; a state hash that moved alone
-    /// only when it is due, sooner if it is `own`: moved by this counter.
-    fn look(&self, own: bool) -> Look {
+    /// Reads the node, and makes a new version if something changed. A state hash that moved alone
+    /// waits until it is due, which is sooner if this counter moved it (`own`).
+    fn refresh(&self, own: bool) -> Refresh {
         let _order = self.order();
         let view = self.node.view(&self.name);
         let last = self.latest();
-        let changed = changed_regions(&last.view, &view);
-        if changed.is_empty() && view.total == last.view.total && view.synced == last.view.synced {
-            if view.state_hash == last.view.state_hash {
-                return Look::Settled;
+        let changed = last.changed_regions(&view);
+        let old = last.view();
+        if changed.is_empty() && view.total == old.total && view.synced == old.synced {
+            if view.state_hash == old.state_hash {
+                return Refresh::Unchanged;
             }
-            let due =
-                if own { OWN_HASH_PAUSE } else { HASH_PAUSE }.saturating_sub(last.at.elapsed());
+            let due = if own { OWN_HASH_PAUSE } else { HASH_PAUSE }.saturating_sub(last.age());
             if !due.is_zero() {
-                return Look::Later(due);
+                return Refresh::Later(due);
             }
         }
-        self.latest.send_replace(Arc::new(last.then(&view, changed)));
-        Look::News
+        self.latest.send_replace(Arc::new(last.next(&view, changed)));
+        Refresh::Changed
     }
 
-    /// One round: writes what was noted last to every socket that takes it.
-    async fn tell_all(&self) {
-        let shown = self.latest();
-        let seats = self.seats().walk();
-        for turn in seats.chunks(TURN) {
-            // A broken socket is its own task's to notice.
-            let told = turn.iter().filter(|seat| seat.show(&shown).unwrap_or(false)).count();
-            self.counts.frames_sent.many(told);
+    /// One round: offers the latest version to every sink.
+    async fn publish(&self) {
+        let frame = self.latest();
+        let sinks = self.sinks().round();
+        for turn in sinks.chunks(SINKS_PER_TURN) {
+            // The client's own task notices a broken socket.
+            let sent = turn.iter().filter(|sink| sink.offer(&frame).unwrap_or(false)).count();
+            self.counts.frames_sent.many(sent);
             tokio::task::yield_now().await;
         }
     }
 }
 
-impl Drop for Room {
+impl Drop for Topic {
     fn drop(&mut self) {
         if let Some(task) = self.task.get() {
             task.abort();
@@ -196,9 +200,9 @@ impl Drop for Room {
     }
 }
 
-/// The room's task: one look a change and, where it found something, one round. Ends with the room
-/// or the node.
-async fn show_changes(room: Weak<Room>, added: Arc<Notify>, mut changes: Changes) {
+/// The topic's task: one refresh a change, and one round if that made a version. Ends with the
+/// topic or the node.
+async fn publish_changes(topic: Weak<Topic>, added: Arc<Notify>, mut changes: Changes) {
     let (mut wait, mut own) = (None, false);
     loop {
         tokio::select! {
@@ -209,22 +213,22 @@ async fn show_changes(room: Weak<Room>, added: Arc<Notify>, mut changes: Changes
             () = added.notified() => {}
             () = sleep(wait) => {}
         }
-        let (Some(open), begun) = (room.upgrade(), Instant::now()) else { return };
-        let look = open.look(own);
-        wait = match look {
-            Look::Later(due) => Some(due),
-            Look::Settled | Look::News => None,
+        let (Some(open), begun) = (topic.upgrade(), Instant::now()) else { return };
+        let refresh = open.refresh(own);
+        wait = match refresh {
+            Refresh::Later(due) => Some(due),
+            Refresh::Unchanged | Refresh::Changed => None,
         };
         own &= wait.is_some();
-        if let Look::News = look {
-            open.tell_all().await;
+        if let Refresh::Changed = refresh {
+            open.publish().await;
             drop(open);
             sleep(Some(ROUND_MIN.saturating_sub(begun.elapsed()))).await;
         }
     }
 }
 
-/// Sleeps for so long, or for ever.
+/// Sleeps for this time, or for ever.
 async fn sleep(time: Option<Duration>) {
     match time {
         Some(Duration::ZERO) => {}
@@ -233,94 +237,94 @@ async fn sleep(time: Option<Duration>) {
     }
 }
 
-/// A socket in its room, until it is dropped.
-pub(crate) struct Seated {
-    room: Arc<Room>,
+/// A socket's subscription to its topic, until it is dropped.
+pub(crate) struct Subscription {
+    topic: Arc<Topic>,
     number: u64,
-    seat: Arc<Seat>,
+    sink: Arc<ClientSink>,
 }
 
-impl Seated {
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.seat
+impl Subscription {
+    pub(crate) fn sink(&self) -> &ClientSink {
+        &self.sink
     }
 
-    /// Held while adds are applied that came together, and until they are answered: the room looks
-    /// at the node before them or after the answers. Not to be held across a wait.
-    pub(crate) fn adding(&self) -> Adding<'_> {
-        Adding {
-            seated: self,
-            order: self.room.order.read().unwrap_or_else(PoisonError::into_inner),
+    /// Starts a batch of adds. The topic reads the node either before the batch or after its
+    /// replies. Do not hold it across an await.
+    pub(crate) fn batch(&self) -> AddBatch<'_> {
+        AddBatch {
+            subscription: self,
+            order: self.topic.order.read().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
-    /// Gives the seat up: the room writes to it no more.
-    pub(crate) fn leave(self) -> Arc<Seat> {
-        Arc::clone(&self.seat)
+    /// Unsubscribes. The topic no longer writes to the sink.
+    pub(crate) fn leave(self) -> Arc<ClientSink> {
+        Arc::clone(&self.sink)
     }
 
-    /// Shows what this client missed while its socket took nothing.
+    /// Sends the changes that this client missed while its socket was full.
     ///
     /// # Errors
     ///
-    /// Where the socket is broken.
+    /// If the socket is broken.
     pub(crate) fn catch_up(&self) -> std::io::Result<()> {
-        if self.seat.show(&self.room.latest())? {
-            self.room.counts.frames_sent.many(1);
+        if self.sink.offer(&self.topic.latest())? {
+            self.topic.counts.frames_sent.many(1);
         }
         Ok(())
     }
 }
 
-impl Drop for Seated {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        self.room.seats().give_up(self.number);
+        self.topic.sinks().remove(self.number);
     }
 }
 
-/// The time in which one client's adds are applied and answered; see [`Seated::adding`].
-pub(crate) struct Adding<'a> {
-    seated: &'a Seated,
+/// Adds of one client that are applied and answered together; see [`Subscription::batch`].
+pub(crate) struct AddBatch<'a> {
+    subscription: &'a Subscription,
     order: RwLockReadGuard<'a, ()>,
 }
 
-impl Adding<'_> {
-    /// Sends the answers. Where something was `added`, the first change that follows them on this
-    /// socket contains it, and is shown at once.
+impl AddBatch<'_> {
+    /// Sends the replies. If something was `added`, the first change after them on this socket
+    /// contains it, and comes at once.
     ///
     /// # Errors
     ///
-    /// Where the socket is broken.
-    pub(crate) fn answer(self, added: bool, replies: Bytes) -> std::io::Result<()> {
-        let Seated { room, seat, .. } = self.seated;
+    /// If the socket is broken.
+    pub(crate) fn reply(self, added: bool, replies: Bytes) -> std::io::Result<()> {
+        let Subscription { topic, sink, .. } = self.subscription;
         if added {
-            seat.skip(room.latest.borrow().version);
+            sink.skip(topic.latest.borrow().version());
         }
-        let sent = if replies.is_empty() { Ok(()) } else { seat.send(replies) };
+        let sent = if replies.is_empty() { Ok(()) } else { sink.send(replies) };
         drop(self.order);
         if added {
-            room.added();
+            topic.added();
         }
         sent
     }
 }
 
-/// One view of a counter for who has no seat, such as server-sent events. It holds a place in time,
-/// never a queue: who is slow skips to the latest.
+/// A view of a topic without a sink, for server-sent events. It keeps a version and no queue, so a
+/// slow reader skips to the latest.
 pub(crate) struct Follower {
-    _room: Arc<Room>,
-    changes: watch::Receiver<Arc<Shown>>,
+    _topic: Arc<Topic>,
+    changes: watch::Receiver<Arc<SnapshotFrame>>,
     seen: u64,
 }
 
 impl Follower {
-    /// The next thing to show: the change since the last, or, where some were missed, all regions.
-    /// `None` once the room is gone. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
+    /// Waits for the next version. Returns the change since the last one, or all regions if some
+    /// were missed. `None` once the topic is gone. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<TextFrame> {
         self.changes.changed().await.ok()?;
-        let shown = Arc::clone(&self.changes.borrow_and_update());
-        let frame = shown.since(self.seen).clone();
-        self.seen = shown.version;
-        Some(frame)
+        let frame = Arc::clone(&self.changes.borrow_and_update());
+        let change = frame.since(self.seen).clone();
+        self.seen = frame.version();
+        Some(change)
     }
 }

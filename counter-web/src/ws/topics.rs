@@ -1,4 +1,4 @@
-//! Every counter that somebody watches: one room each, opened with its first follower.
+//! The topics of all counters that somebody watches.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,51 +6,53 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use counter_net::{CounterView, Node};
 use tokio::net::TcpStream;
 
-use crate::api::model::{Integer, ServerMessage, regions_json};
+use crate::api::json::{Integer, regions_json};
 use crate::app::counts::Counts;
-use crate::ws::frames::{Frame, text_frame};
-use crate::ws::topic::{Follower, Room, Seated};
+use crate::ws::frames::TextFrame;
+use crate::ws::message::ServerMessage;
+use crate::ws::topic::{Follower, Subscription, Topic};
 
-/// Finds the room of a counter, and makes the state that each follower is shown first.
-pub(crate) struct Hub {
+/// Opens a topic with its first subscriber, and makes the state that each subscriber gets first. A
+/// topic closes with its last subscriber.
+pub(crate) struct Topics {
     node: Node,
     region: String,
     counts: Arc<Counts>,
-    rooms: Mutex<HashMap<String, Weak<Room>>>,
+    open: Mutex<HashMap<String, Weak<Topic>>>,
 }
 
-impl Hub {
+impl Topics {
     pub(crate) fn new(node: Node, counts: Arc<Counts>) -> Arc<Self> {
         let info = node.info();
-        Arc::new(Self { node, region: info.region, counts, rooms: Mutex::default() })
+        Arc::new(Self { node, region: info.region, counts, open: Mutex::default() })
     }
 
-    /// Begins to follow the counter `name`: everything as it is now, and then its changes.
-    pub(crate) fn follow(&self, name: &str) -> (Frame, Follower) {
-        let (view, follower) = self.room(name).follow();
+    /// Follows the counter `name`: returns its state as of now, and a follower of its changes.
+    pub(crate) fn follow(&self, name: &str) -> (TextFrame, Follower) {
+        let (view, follower) = self.topic(name).follow();
         (self.state(&view), follower)
     }
 
-    /// Gives a socket a seat in the room of `name`. The state waits in it to be flushed; the
-    /// changes after it are written by the room.
-    pub(crate) fn seat(&self, name: &str, stream: TcpStream) -> Seated {
-        self.room(name).seat(stream, |view| self.state(view).bytes)
+    /// Subscribes a socket to the counter `name`. The state waits in the client sink to be flushed;
+    /// the topic writes the changes after it.
+    pub(crate) fn subscribe(&self, name: &str, stream: TcpStream) -> Subscription {
+        self.topic(name).subscribe(stream, |view| self.state(view).bytes().clone())
     }
 
-    /// Something was added to the counter `name` here: who watches it is shown that at once.
+    /// Reports a local add to the counter `name`. Its clients get the change at once.
     pub(crate) fn added(&self, name: &str) {
-        let room = self
-            .rooms
+        let topic = self
+            .open
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(name)
             .and_then(Weak::upgrade);
-        if let Some(room) = room {
-            room.added();
+        if let Some(topic) = topic {
+            topic.added();
         }
     }
 
-    fn state(&self, view: &CounterView) -> Frame {
+    fn state(&self, view: &CounterView) -> TextFrame {
         let state = ServerMessage::State {
             counter: &view.name,
             total: Integer(view.total),
@@ -60,18 +62,18 @@ impl Hub {
             state_hash: view.state_hash.to_string(),
             synced: view.synced,
         };
-        text_frame(&state.to_json())
+        TextFrame::new(&state.to_json())
     }
 
-    /// The room of `name`, opened if nobody watches it yet. Rooms close with their last follower.
-    fn room(&self, name: &str) -> Arc<Room> {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(room) = rooms.get(name).and_then(Weak::upgrade) {
-            return room;
+    /// The topic of `name`, opened if nobody watches it yet.
+    fn topic(&self, name: &str) -> Arc<Topic> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = open.get(name).and_then(Weak::upgrade) {
+            return topic;
         }
-        rooms.retain(|_, room| room.strong_count() > 0);
-        let room = Room::open(self.node.clone(), name, Arc::clone(&self.counts));
-        rooms.insert(name.to_owned(), Arc::downgrade(&room));
-        room
+        open.retain(|_, topic| topic.strong_count() > 0);
+        let topic = Topic::open(self.node.clone(), name, Arc::clone(&self.counts));
+        open.insert(name.to_owned(), Arc::downgrade(&topic));
+        topic
     }
 }

@@ -1,47 +1,47 @@
-//! Pages as viewers: one that comes back over a new socket is the same viewer, also while nobody
-//! knows yet that its old socket is dead.
+//! Viewers of the page. A page that comes back over a new socket stays one viewer, even before the
+//! node notices that its old socket is dead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use counter_net::{Node, Viewer};
 
-/// What a page's newest socket holds; empty once a newer one took it over.
-type Place = Arc<Mutex<Option<Viewer>>>;
+/// The viewer that a page's newest socket counts. Empty once a newer socket took it over.
+type ViewerSlot = Arc<Mutex<Option<Viewer>>>;
 
-/// The pages that look on, by the id that each made up for itself. No more of them than sockets.
+/// The newest socket of each page, by the id that the page made up. No more entries than sockets.
 #[derive(Clone, Default)]
 pub(crate) struct Viewers {
-    pages: Arc<Mutex<HashMap<String, Place>>>,
+    pages: Arc<Mutex<HashMap<String, ViewerSlot>>>,
 }
 
-/// One socket's part in the number of viewers, until it is dropped.
-pub(crate) struct Watching {
-    place: Place,
+/// Counts one socket as a viewer, or as a part of one, until it is dropped.
+pub(crate) struct ViewerGuard {
+    slot: ViewerSlot,
     page: Option<(Viewers, String)>,
 }
 
 impl Viewers {
-    /// Counts a viewer, or, where this page is counted already, lets the new socket stand for it. A
-    /// client that gives no id is a viewer a socket.
-    pub(crate) fn arrive(&self, node: &Node, page: Option<String>) -> Watching {
+    /// Counts a viewer. If the page is counted already, its new socket takes over that viewer. A
+    /// client without a page id is one viewer for each socket.
+    pub(crate) fn arrive(&self, node: &Node, page: Option<String>) -> ViewerGuard {
         let Some(page) = page else {
-            return Watching { place: Arc::new(Mutex::new(Some(node.viewer()))), page: None };
+            return ViewerGuard { slot: Arc::new(Mutex::new(Some(node.viewer()))), page: None };
         };
         let mut pages = lock(&self.pages);
         let viewer =
-            pages.get(&page).and_then(|place| lock(place).take()).unwrap_or_else(|| node.viewer());
-        let place = Arc::new(Mutex::new(Some(viewer)));
-        pages.insert(page.clone(), Arc::clone(&place));
-        Watching { place, page: Some((self.clone(), page)) }
+            pages.get(&page).and_then(|slot| lock(slot).take()).unwrap_or_else(|| node.viewer());
+        let slot = Arc::new(Mutex::new(Some(viewer)));
+        pages.insert(page.clone(), Arc::clone(&slot));
+        ViewerGuard { slot, page: Some((self.clone(), page)) }
     }
 }
 
-impl Drop for Watching {
+impl Drop for ViewerGuard {
     fn drop(&mut self) {
         let Some((viewers, page)) = &self.page else { return };
         let mut pages = lock(&viewers.pages);
-        if pages.get(page).is_some_and(|newest| Arc::ptr_eq(newest, &self.place)) {
+        if pages.get(page).is_some_and(|newest| Arc::ptr_eq(newest, &self.slot)) {
             pages.remove(page);
         }
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_page_is_one_viewer_over_however_many_sockets_and_none_after_the_last() {
+    async fn page_is_one_viewer_over_all_its_sockets() {
         let cluster = format!("viewers-{}", std::process::id());
         let node = Node::builder()
             .cluster(&cluster)
@@ -71,17 +71,17 @@ mod tests {
         let (old, other) = (arrive("a"), arrive("b"));
         assert_eq!(counted(), 2);
         let new = arrive("a");
-        assert_eq!(counted(), 2, "the old socket stands for nobody");
+        assert_eq!(counted(), 2, "the old socket counts no longer");
         drop(old);
-        assert_eq!(counted(), 2, "its end takes nobody away");
+        assert_eq!(counted(), 2, "its end changes nothing");
         let newest = arrive("a");
         drop((newest, new));
         assert_eq!(counted(), 1);
         drop(other);
         let unnamed = [viewers.arrive(&node, None), viewers.arrive(&node, None)];
-        assert_eq!(counted(), 2, "who gives no id is a viewer a socket");
+        assert_eq!(counted(), 2, "a client without an id is a viewer for each socket");
         drop(unnamed);
         assert_eq!(counted(), 0);
-        assert!(lock(&viewers.pages).is_empty(), "nothing is kept of who left");
+        assert!(lock(&viewers.pages).is_empty(), "closed sockets leave no entry");
     }
 }
