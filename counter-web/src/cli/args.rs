@@ -1,5 +1,4 @@
-//! The command line: every flag with its variable, judged here, with sentences that say what to
-//! write instead.
+//! The arguments of every command, each flag with its variable.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -18,7 +17,11 @@ use crate::access::peer::Proxy;
 use crate::access::token::{SecretToken, Tokens};
 use crate::cli::advice::with_advice;
 use crate::cli::keys::{cluster_keys, parse_files};
-use crate::page::regions::is_code;
+use crate::cli::values::{
+    Listed, list, parse_connections, parse_counter, parse_counters, parse_demo_port,
+    parse_discovery, parse_duration, parse_header, parse_http, parse_multiaddr, parse_origin,
+    parse_ping_interval, parse_port, parse_rate, parse_region, parse_switch,
+};
 
 /// A counter that every region adds to and all regions agree on, and the page that shows it.
 #[derive(Parser, Debug)]
@@ -28,107 +31,109 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do; `serve` where nothing is said.
+/// The command to run, by default `serve`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// One node and its page (what runs when no command is given).
     Serve(Box<ServeArgs>),
-    /// A cluster on this machine: one process a region, pages on consecutive ports.
+    /// A cluster on this machine: one process for each region, with pages on consecutive ports.
     Demo(DemoArgs),
-    /// The replicas that a running node knows, a line each: live, absent, left or ended, who takes
-    /// over those that ended, and who holds up folding.
+    /// The replicas that a running node knows, one line each: live, absent, left or ended, the
+    /// successor of an ended one, and the one that holds up folding.
     Members(AdminArgs),
-    /// Gives a replica that is lost for good to the node that is asked: it takes over what that one
-    /// counted.
+    /// Retires a replica that is lost for good. The node that is asked takes over its counts.
     ///
     /// For a node that will not come back: it was lost with its disk, or crashed without one. A
-    /// node that starts again from its data directory takes over its earlier incarnation by itself.
-    /// What members hold of the replica stays counted. Where something exists that has more of it,
-    /// such as a disk that comes back after all, or a node out of reach, that more is lost.
+    /// node that restarts from its data directory takes over its earlier incarnation automatically.
+    /// The counts that members hold of the replica stay. Later counts are lost, even if a disk or
+    /// an unreachable node still has them.
     Retire(RetireArgs),
-    /// Makes a running node hand over what it counted to another one for good, and stop.
+    /// Makes a running node hand over its counts to another one for good, and stop.
     ///
-    /// It exits with status 0 once a successor has said yes, or after 10 s without one: then the
-    /// log names what to retire.
+    /// It exits with status 0 once a successor has agreed, or after 10 s without one. The log then
+    /// names the replica to retire.
     Leave(AdminArgs),
-    /// The cluster live in the terminal: nodes, members, lag, rates, and whether all states are
-    /// equal.
+    /// A live view of the cluster in the terminal: nodes, members, lag, rates, and whether all
+    /// states are equal.
     Top(TopArgs),
 }
 
 /// Flags of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// Where this node runs: 1-32 of a-z, 0-9 and '-'. Nodes of one region add up. Default: the
-    /// variable FLY_REGION, which Fly.io sets, else local.
+    /// The region of this node: 1-32 of a-z, 0-9 and '-'. Nodes of one region add up. Default: the
+    /// variable FLY_REGION, which Fly.io sets, or else local.
     #[arg(long, value_name = "CODE", env = "COUNTER_REGION", value_parser = parse_region)]
     region: Option<String>,
-    /// The same on Fly.io, which sets this variable; only where the region is not given otherwise.
+    /// The region on Fly.io, which sets this variable. Used if --region is not given.
     #[arg(long = "fly-region-variable", hide = true, env = "FLY_REGION", value_parser = parse_region)]
     fly_region: Option<String>,
-    /// Where the page is served; port 0 picks a free one. Default 127.0.0.1:4000, or 0.0.0.0:$PORT
-    /// where the variable PORT is set.
+    /// The address of the page. Port 0 picks a free one. Default 127.0.0.1:4000, or 0.0.0.0:$PORT
+    /// if the variable PORT is set.
     #[arg(long, value_name = "ADDR:PORT", env = "COUNTER_HTTP", value_parser = parse_http)]
     http: Option<SocketAddr>,
-    /// The variable of platforms that choose the port; only where --http is not given.
+    /// The variable of platforms that choose the port. Used if --http is not given.
     #[arg(long = "port-variable", hide = true, env = "PORT", value_parser = parse_port)]
     port: Option<u16>,
-    /// Where gossip is listened for; repeatable. Default /ip4/127.0.0.1/tcp/0.
+    /// An address to listen on for gossip; repeatable. Default /ip4/127.0.0.1/tcp/0.
     #[arg(long, value_name = "MULTIADDR", env = "COUNTER_LISTEN", value_parser = |text: &str| list(text, parse_multiaddr))]
     listen: Vec<Listed<String>>,
     /// A node to keep in touch with, with or without /p2p/…; repeatable.
     #[arg(long = "peer", value_name = "MULTIADDR", env = "COUNTER_PEERS", value_parser = |text: &str| list(text, parse_multiaddr))]
     peers: Vec<Listed<String>>,
-    /// How other nodes are found: local, mdns, dns:NAME:PORT, fly or none; repeatable. Default
-    /// local, and mdns too with a key.
+    /// How to find other nodes: local, mdns, dns:NAME:PORT, fly or none; repeatable. Default local,
+    /// and also mdns with a key.
     #[arg(long, value_name = "HOW", env = "COUNTER_DISCOVER", value_parser = |text: &str| list(text, parse_discovery))]
     discover: Vec<Listed<Discovery>>,
-    /// How long to wait for peers that neither answer nor fail. After that this node serves what it
-    /// has, and says that it has not caught up.
+    /// How long to wait for peers that neither answer nor fail. After that, this node serves the
+    /// numbers it has, and reports that it has not caught up.
     #[arg(long, value_name = "DURATION", env = "COUNTER_READY_WITHIN", default_value = "10s", value_parser = parse_duration)]
     pub(crate) ready_within: Duration,
-    /// The cluster to belong to; two names never mix.
+    /// The name of the cluster. Clusters of different names never mix.
     #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
     pub(crate) cluster: String,
     /// A file with the cluster's key; repeatable. Each key lets nodes in, and the first is
     /// preferred. The variable COUNTER_CLUSTER_KEY may hold the keys themselves.
     #[arg(long, value_name = "FILE", env = "COUNTER_CLUSTER_KEY_FILE", value_parser = |text: &str| parse_files(text).map(Listed))]
     cluster_key_file: Vec<Listed<PathBuf>>,
-    /// Where the state is kept. Default nowhere: in memory, the cluster is the copy.
+    /// The directory of the state. Default: none. The state is in memory, and the cluster is the
+    /// copy.
     #[arg(long, value_name = "DIR", env = "COUNTER_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A name for this node that no other node of the cluster has and that is the same at each
-    /// start, such as its machine's. Without a data directory, a start under its name ends the
-    /// process before it, so nothing is left to retire after a kill. Default: the variable
-    /// FLY_MACHINE_ID, which Fly.io sets, else none.
+    /// A name for this node, unique in the cluster and the same at each start, such as the name of
+    /// its machine. Without a data directory, a start under this name ends the earlier process, so
+    /// nothing is left to retire after a kill. Default: the variable FLY_MACHINE_ID, which Fly.io
+    /// sets, or else none.
     #[arg(long, value_name = "NAME", env = "COUNTER_NODE_NAME")]
     node_name: Option<String>,
-    /// The same on Fly.io, which sets this variable; only where there is neither a name nor a data
+    /// The name on Fly.io, which sets this variable. Used if there is neither a name nor a data
     /// directory.
     #[arg(long = "fly-machine-variable", hide = true, env = "FLY_MACHINE_ID")]
     fly_machine: Option<String>,
     /// The page's counter.
     #[arg(long, value_name = "NAME", env = "COUNTER_NAME", default_value = "clicks", value_parser = parse_counter)]
     pub(crate) counter: String,
-    /// How many counters may be made, the same on every node of a cluster. Above it new ones are
-    /// refused, and those that exist count on. A node takes up to twice as many from others, as two
-    /// sides of a cut may make; what would pass that is refused whole.
+    /// The most counters of the cluster, the same on every node. Further ones are refused, and
+    /// existing ones count on. A node accepts up to twice as many from others, because both sides
+    /// of a partition may create them. A message that would exceed that is refused as a whole.
     #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = parse_counters, allow_negative_numbers = true)]
     pub(crate) counters_max: u32,
-    /// Adds a second, per connection and per address, with a burst of 1,000. Default 100; loopback
-    /// is free unless this is given.
+    /// The most adds per second, for each connection and each address, with a burst of 1,000.
+    /// Default
+    /// 100. Loopback has no limit unless this is given.
     #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate, allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
-    /// Connections that one address may hold. Default 256; loopback is free unless this is given.
+    /// The most connections of one address. Default 256. Loopback has no limit unless this is
+    /// given.
     #[arg(long, value_name = "N", value_parser = parse_connections, allow_negative_numbers = true)]
     pub(crate) connections_per_address: Option<u32>,
-    /// A socket whose client was quiet for so many seconds is pinged, and one that was silent for
-    /// three times as long is cut; 1 to 3600.
+    /// Seconds before a quiet client is pinged, 1 to 3600. A client that is silent for three times
+    /// as long is disconnected.
     #[arg(long, value_name = "SECONDS", env = "COUNTER_PING_INTERVAL", default_value_t = 20, value_parser = parse_ping_interval, allow_negative_numbers = true)]
     pub(crate) ping_interval: u32,
     /// Behind a proxy: take the client's address from the last entry of X-Forwarded-For, and
-    /// compare X-Forwarded-Host with the Origin. Only where the proxy sets both, and clients reach
-    /// the node through it alone.
+    /// compare X-Forwarded-Host with the Origin. Use it only if the proxy sets both, and clients
+    /// cannot reach the node except through it.
     #[arg(long, env = "COUNTER_TRUST_PROXY", value_parser = parse_switch)]
     trust_proxy: bool,
     /// Take the client's address from this header instead, such as Fly-Client-IP. Implies
@@ -155,20 +160,20 @@ pub(crate) struct ServeArgs {
     /// demonstrations: anybody who sees the page may press it.
     #[arg(long, env = "COUNTER_ALLOW_PARTITION", value_parser = parse_switch)]
     pub(crate) allow_partition: bool,
-    /// The data directory was restored or moved, and nothing goes on from where it came: keep its
-    /// identity. For a whole cluster that starts from backups, each node with this flag. What was
-    /// counted after the backups is lost, unless some directory has it.
+    /// Keep the identity of a data directory that was restored or moved, if its original no longer
+    /// runs. For a whole cluster that starts from backups, give each node this flag. Counts from
+    /// after the backups are lost, unless some directory has them.
     #[arg(long)]
     pub(crate) restored: bool,
-    /// What is logged, on standard error.
+    /// The log filter. The log goes to standard error.
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,
-    /// Stop when standard input ends: how the demo's nodes notice that the demo is gone.
+    /// Stop when standard input ends. This is how the demo's nodes notice its end.
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,
 }
 
-/// Warnings of the network's own layers are about single connections; the node says what matters.
+/// The network's own layers warn about single connections. The node logs the important events.
 const DEFAULT_LOG: &str =
     "warn,counter_web=info,counter_net=info,libp2p=error,libp2p_gossipsub=off,libp2p_mdns=off";
 
@@ -178,18 +183,17 @@ pub(crate) struct DemoArgs {
     /// The regions, one node each.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_value = "ord,fra,sin", value_parser = parse_region)]
     pub(crate) regions: Vec<String>,
-    /// The first page's port; the others follow. 0 picks free ones.
+    /// The port of the first page. The others follow. 0 picks free ones.
     #[arg(long, value_name = "N", default_value_t = 4000, value_parser = parse_demo_port, allow_negative_numbers = true)]
     pub(crate) port: u16,
-    /// Where the nodes keep their state, a directory each below this one. Default nowhere: in
-    /// memory.
+    /// The parent directory of the nodes' data directories. Default: none. The state is in memory.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The cluster of the demo's nodes. The default is that of `serve`, so that a node started by
+    /// The name of the demo's cluster. The default is that of `serve`, so that a node started by
     /// hand joins in.
     #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
     pub(crate) cluster: String,
-    /// What is logged, on standard error.
+    /// The log filter. The log goes to standard error.
     #[arg(
         long,
         value_name = "FILTER",
@@ -199,11 +203,11 @@ pub(crate) struct DemoArgs {
     pub(crate) log: String,
 }
 
-/// Which running node an operator speaks to.
+/// The running node that an operator talks to.
 #[derive(Args, Debug)]
 pub(crate) struct AdminArgs {
-    /// The Unix socket that the node's JSON line names. Default: that of the only node running
-    /// here.
+    /// The Unix socket that the node's JSON line names. Default: that of the only node on this
+    /// machine.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) admin: Option<PathBuf>,
 }
@@ -211,10 +215,10 @@ pub(crate) struct AdminArgs {
 /// Flags of `top`.
 #[derive(Args, Debug)]
 pub(crate) struct TopArgs {
-    /// The Unix socket of a node; repeatable. Default: those of all nodes of yours that run here.
+    /// The Unix socket of a node; repeatable. Default: those of all your nodes on this machine.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) admin: Vec<PathBuf>,
-    /// Prints one frame as plain text, after a second of measuring.
+    /// Print one frame as plain text, after a second of measuring.
     #[arg(long)]
     pub(crate) once: bool,
 }
@@ -224,8 +228,8 @@ pub(crate) struct TopArgs {
 pub(crate) struct RetireArgs {
     /// The lost replica, as `members` shows it.
     pub(crate) replica: String,
-    /// Also a replica that was heard of in the last ten minutes. What it counted and no other node
-    /// holds is lost.
+    /// Retire it even if it was heard of in the last ten minutes. Its counts that no other node
+    /// holds are lost.
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -233,7 +237,7 @@ pub(crate) struct RetireArgs {
 }
 
 impl Cli {
-    /// Reads the arguments; flags without a command are those of `serve`.
+    /// Parses the arguments. Flags without a command are those of `serve`.
     pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut arguments: Vec<OsString> = arguments.collect();
         let general = ["-h", "--help", "-V", "--version"];
@@ -255,11 +259,10 @@ impl Cli {
 const SECRET_FILES: [&str; 3] =
     ["COUNTER_CLUSTER_KEY_FILE", "COUNTER_SERVICE_TOKEN_FILE", "COUNTER_OPERATOR_TOKEN_FILE"];
 
-/// A variable that is set to nothing counts as not set: that is how shells and platforms write "no
-/// value".
+/// Ignores empty variables. Shells and platforms use them for "no value".
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
-        // A secret that did not arrive must not silently mean that there is none.
+        // A secret that failed to arrive must not mean that there is none.
         let variable =
             arg.get_env().filter(|name| !SECRET_FILES.iter().any(|secret| name == secret));
         variable
@@ -272,42 +275,30 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The items of one value, separated by commas. Spaces around them, and items of nothing but
-/// spaces, are the writer's own business.
-#[derive(Clone, Debug)]
-struct Listed<T>(Vec<T>);
-
-fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Listed<T>, String> {
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    let items = items.map(&parse).collect::<Result<Vec<T>, String>>()?;
-    // Nothing at all is no list either; the parser's own sentence says what to write.
-    if items.is_empty() { parse("").map(|item| Listed(vec![item])) } else { Ok(Listed(items)) }
-}
-
 impl ServeArgs {
-    /// Where the page is served.
+    /// The address of the page.
     pub(crate) fn http(&self) -> SocketAddr {
         let platform = || self.port.map(|port| SocketAddr::from(([0, 0, 0, 0], port)));
         self.http.or_else(platform).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)))
     }
 
-    /// Where this node runs.
+    /// The region of this node.
     pub(crate) fn region(&self) -> &str {
         self.region.as_ref().or(self.fly_region.as_ref()).map_or("local", String::as_str)
     }
 
-    /// Which node this is where no directory says so.
+    /// The node's name. That of Fly.io counts only without a data directory.
     pub(crate) fn node_name(&self) -> Option<&str> {
         self.node_name
             .as_deref()
             .or_else(|| self.fly_machine.as_deref().filter(|_| self.data_dir.is_none()))
     }
 
-    /// Who may do what.
+    /// The rights of callers.
     ///
     /// # Errors
     ///
-    /// A token that is none, or an origin that is none.
+    /// For a bad token or a bad origin.
     pub(crate) fn access(&self) -> Result<Access, String> {
         let proxy = match (&self.client_ip_header, self.trust_proxy) {
             (Some(header), _) => Proxy::Header(header.clone()),
@@ -331,138 +322,32 @@ impl ServeArgs {
     ///
     /// # Errors
     ///
-    /// Where what is given is no key; the sentence does not contain it.
+    /// For a bad key. The message does not contain it.
     pub(crate) fn cluster_keys(&self) -> Result<Vec<ClusterKey>, String> {
         cluster_keys(self.cluster_key_file.iter().flat_map(|listed| &listed.0))
     }
 
-    /// Where gossip is listened for.
+    /// The addresses to listen on for gossip.
     pub(crate) fn listen(&self) -> impl Iterator<Item = &String> {
         self.listen.iter().flat_map(|listed| &listed.0)
     }
 
-    /// Nodes to keep in touch with.
+    /// The nodes to stay connected with.
     pub(crate) fn peers(&self) -> impl Iterator<Item = &String> {
         self.peers.iter().flat_map(|listed| &listed.0)
     }
 
-    /// How other nodes are found.
+    /// The ways to find other nodes.
     ///
     /// # Errors
     ///
-    /// Where nobody and somebody is to be looked for.
+    /// For `none` beside another way.
     pub(crate) fn discover(&self) -> Result<impl Iterator<Item = &Discovery>, String> {
         let ways = || self.discover.iter().flat_map(|listed| &listed.0);
         if ways().any(|way| *way == Discovery::None) && ways().any(|way| *way != Discovery::None) {
             return Err("--discover none looks for nobody, and another way stands beside it: write one or the other".to_owned());
         }
         Ok(ways())
-    }
-}
-
-fn parse_region(code: &str) -> Result<String, String> {
-    if is_code(code) {
-        return Ok(code.to_owned());
-    }
-    Err("a region is 1 to 32 characters of a-z, 0-9 and '-': write for example ord or eu-west-1"
-        .to_owned())
-}
-
-fn parse_http(address: &str) -> Result<SocketAddr, String> {
-    let named = address.replacen("localhost:", "127.0.0.1:", 1);
-    named
-        .parse()
-        .map_err(|_| "an address is ADDR:PORT with numbers: write for example 127.0.0.1:4000, 0.0.0.0:8080 or [::1]:4000".to_owned())
-}
-
-/// The shape only; the node judges the rest, and says so with exit status 2 as well.
-fn parse_multiaddr(address: &str) -> Result<String, String> {
-    let address = address.trim();
-    if address.starts_with('/') && address.contains("/tcp/") {
-        return Ok(address.to_owned());
-    }
-    Err("this is no multiaddress over TCP: write for example /ip4/127.0.0.1/tcp/7117 or /dns4/host/tcp/7117".to_owned())
-}
-
-fn parse_discovery(how: &str) -> Result<Discovery, String> {
-    how.parse().map_err(|error: counter_net::DiscoveryError| error.to_string())
-}
-
-fn parse_header(name: &str) -> Result<HeaderName, String> {
-    name.trim()
-        .parse()
-        .map_err(|_| "this is no name of a header: write for example Fly-Client-IP".to_owned())
-}
-
-fn parse_origin(origin: &str) -> Result<String, String> {
-    AllowedOrigins::read([origin.to_owned()].iter()).map(|_| origin.to_owned())
-}
-
-fn parse_counter(name: &str) -> Result<String, String> {
-    crate::api::fields::check_name(name)
-        .map(|()| name.to_owned())
-        .map_err(|error| format!("{}: write for example clicks", error.message))
-}
-
-fn parse_rate(rate: &str) -> Result<f64, String> {
-    match rate.parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
-        _ => Err("a rate is a number of adds a second above 0: write for example 100".to_owned()),
-    }
-}
-
-fn parse_connections(count: &str) -> Result<u32, String> {
-    count
-        .parse()
-        .ok()
-        .filter(|count| *count > 0)
-        .ok_or_else(|| "this is a number of connections from 1: write for example 256".to_owned())
-}
-
-fn parse_counters(count: &str) -> Result<u32, String> {
-    count
-        .parse()
-        .ok()
-        .filter(|count| *count > 0)
-        .ok_or_else(|| "this is a number of counters from 1: write for example 2000000".to_owned())
-}
-
-fn parse_ping_interval(seconds: &str) -> Result<u32, String> {
-    let inside = seconds.parse().ok().filter(|seconds| (1..=3_600).contains(seconds));
-    inside.ok_or_else(|| {
-        "this is a number of whole seconds from 1 to 3600: write for example 20".to_owned()
-    })
-}
-
-/// A whole number and its unit: `500ms`, `5s`, `10m`, `7d`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, u64); 5] =
-        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let read = UNITS.iter().find_map(|(unit, ms)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(*ms).map(Duration::from_millis)
-    });
-    read.ok_or_else(|| {
-        "this is a duration, a whole number and ms, s, m, h or d: write for example 10s".to_owned()
-    })
-}
-
-fn parse_demo_port(port: &str) -> Result<u16, String> {
-    port.parse()
-        .map_err(|_| "this is a port's number, 0 to 65535: write for example 4000".to_owned())
-}
-
-fn parse_port(port: &str) -> Result<u16, String> {
-    port.trim().parse().map_err(|_| {
-        "the variable PORT is a port's number, 0 to 65535: write for example PORT=8080".to_owned()
-    })
-}
-
-fn parse_switch(text: &str) -> Result<bool, String> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" | "t" | "y" => Ok(true),
-        "false" | "no" | "off" | "0" | "f" | "n" => Ok(false),
-        _ => Err("this is neither yes nor no: write true or false".to_owned()),
     }
 }
 
@@ -475,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_serve() {
+    fn default_command_is_serve() {
         for line in
             ["counter-web", "counter-web --region ord", "counter-web serve --http 127.0.0.1:0"]
         {
@@ -486,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_say_what_to_write_instead() {
+    fn bad_values_say_what_to_write() {
         for (line, hint) in [
             ("counter-web --region ORD", "write for example ord"),
             ("counter-web --http here", "write for example 127.0.0.1:4000"),
@@ -510,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_and_joined_values_are_the_same() {
+    fn values_may_repeat_or_be_joined() {
         let Command::Serve(args) =
             read("counter-web --peer /ip4/127.0.0.1/tcp/1 --peer /ip4/127.0.0.1/tcp/2,/ip4/127.0.0.1/tcp/3").unwrap().command
         else {

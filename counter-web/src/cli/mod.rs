@@ -7,6 +7,7 @@ mod advice;
 pub(crate) mod args;
 pub(crate) mod exit;
 mod keys;
+mod values;
 pub(crate) mod variables;
 
 pub(crate) use args::{AdminArgs, Cli, Command, DemoArgs, RetireArgs, ServeArgs, TopArgs};

@@ -8,7 +8,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::read_name;
 use crate::api::response::{ApiResult, typed};
 use crate::app::App;
-use crate::page::{escape, grouped, without_bidi_controls};
+use crate::page::text::{escape, grouped, without_bidi_controls};
 
 /// The longest name before it is cut, in characters.
 const NAME_CHARACTERS_MAX: usize = 40;

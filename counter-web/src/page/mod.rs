@@ -6,7 +6,9 @@
 
 pub(crate) mod assets;
 pub(crate) mod badge;
+mod parts;
 pub(crate) mod regions;
 mod render;
+mod text;
 
-pub(crate) use render::{escape, grouped, refusal, render, without_bidi_controls};
+pub(crate) use render::{refusal, render};

@@ -1,32 +1,24 @@
-//! The page: the template filled with everything that this node knows, so that the first HTML is
-//! complete.
+//! The page: its template, filled with all the numbers of this node. The first HTML is complete.
 
-use std::fmt::Write;
-
-use counter_net::{CounterView, RegionView};
+use counter_net::CounterView;
 
 use crate::api::json::Integer;
 use crate::app::App;
 use crate::page::assets;
-use crate::page::regions::{self, RegionPlace};
+use crate::page::parts::{by_clicks, description, dots, links, rows, switch};
+use crate::page::regions;
+use crate::page::text::{escape, grouped, without_bidi_controls};
 
 const TEMPLATE: &str = include_str!("../../assets/index.html");
 
-/// Regions that are drawn; those after them, by clicks, are counted in the total and shown by the
-/// API.
-const ROWS_MAX: usize = 500;
-
-/// Pages of other regions that a demo's page leads to.
-const PAGES_MAX: usize = 6;
-
-/// The page of the counter `name`. `root` leads from the page's address to the root of this
+/// Returns the page of the counter `name`. `root` leads from the page's address to the root of this
 /// deployment: empty for the root itself, `../` for a page one level below. All addresses in the
-/// page begin with it, so that it works below any path of a proxy.
+/// page begin with it, so the page works below any path of a proxy.
 pub(crate) fn render(app: &App, name: &str, root: &str) -> String {
-    fill(TEMPLATE, &Page::of(app, name, root))
+    fill(TEMPLATE, &PageValues::new(app, name, root))
 }
 
-/// A page that shows why a request was refused, and leads back to the root. Works without scripts.
+/// Returns a page with the reason for a refusal and a link to the root. It has no scripts.
 pub(crate) fn refusal(message: &str, root: &str) -> String {
     let (assets, message) = (assets::base(root), escape(message));
     let home = if root.is_empty() { "./" } else { root };
@@ -41,15 +33,15 @@ pub(crate) fn refusal(message: &str, root: &str) -> String {
     )
 }
 
-/// Puts the page's values where the template names them. One pass: a value that looks like a name
-/// of the template stays as it is.
-fn fill(template: &str, page: &Page) -> String {
+/// Replaces the names in the template with their values, in one pass. A value that looks like such
+/// a name stays text.
+fn fill(template: &str, values: &PageValues) -> String {
     let mut html =
-        String::with_capacity(template.len() + page.rows.len() + page.state.len() + 1024);
+        String::with_capacity(template.len() + values.rows.len() + values.state.len() + 1024);
     for (at, piece) in template.split("{{").enumerate() {
         match piece.split_once("}}").filter(|_| at > 0) {
             Some((name, rest)) => {
-                html.push_str(page.value(name));
+                html.push_str(values.value(name));
                 html.push_str(rest);
             }
             None => html.push_str(piece),
@@ -58,8 +50,8 @@ fn fill(template: &str, page: &Page) -> String {
     html
 }
 
-/// What the template names, already escaped.
-struct Page {
+/// The values of the template's names, escaped.
+struct PageValues {
     root: String,
     assets: String,
     scripts: String,
@@ -78,12 +70,12 @@ struct Page {
     dots: String,
     rows: String,
     switch: String,
-    there: String,
+    links: String,
     state: String,
 }
 
-impl Page {
-    fn of(app: &App, name: &str, root: &str) -> Self {
+impl PageValues {
+    fn new(app: &App, name: &str, root: &str) -> Self {
         let (view, info) = (app.node.view(name), app.node.info());
         let by_clicks = by_clicks(&view);
         let isolated = app.node.is_isolated();
@@ -117,7 +109,7 @@ impl Page {
             } else {
                 String::new()
             },
-            there: there(app, name),
+            links: links(app, name),
             state: state(&view, &app.region, &info.replica.to_string(), isolated, root),
         }
     }
@@ -140,7 +132,7 @@ impl Page {
             "dots" => &self.dots,
             "rows" => &self.rows,
             "switch" => &self.switch,
-            "there" => &self.there,
+            "links" => &self.links,
             "assets" => &self.assets,
             "scripts" => &self.scripts,
             "state" => &self.state,
@@ -149,70 +141,7 @@ impl Page {
     }
 }
 
-type Rows<'a> = Vec<(&'a str, &'a RegionView)>;
-
-/// Regions, those with the most clicks first.
-fn by_clicks(view: &CounterView) -> Rows<'_> {
-    let mut rows: Rows<'_> =
-        view.regions.iter().map(|(code, region)| (code.as_str(), region)).collect();
-    rows.sort_by_key(|(code, region)| (std::cmp::Reverse(region.value), *code));
-    rows.truncate(ROWS_MAX);
-    rows
-}
-
-fn description(view: &CounterView, rows: &Rows<'_>) -> String {
-    let shares: Vec<String> = rows
-        .iter()
-        .take(8)
-        .map(|(code, region)| format!("{} {}", regions::city(code), region.value))
-        .collect();
-    let name = without_bidi_controls(&view.name);
-    format!("{} {name} in {} regions: {}", view.total, view.regions.len(), shares.join(", "))
-}
-
-/// A row a region. End tags that HTML lets out are left out: with many regions the rows are most of
-/// the page.
-fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
-    let positive = rows.iter().map(|(_, region)| region.value.max(0)).sum::<i128>().max(1);
-    let mut html = String::with_capacity(rows.len() * 240);
-    for (code, region) in rows {
-        let share = region.value.max(0) * 100 / positive;
-        let class = class(code, region, here);
-        let (value, connected, nodes) =
-            (grouped(region.value), grouped(region.connected), region.nodes);
-        // The code of a region without a name is its name already.
-        let aside = if regions::place(code).is_some() { *code } else { "" };
-        let (flag, city, code) = (regions::flag(code), escape(regions::city(code)), escape(code));
-        // Writing to a String cannot fail.
-        let _written = writeln!(
-            html,
-            "<tr data-region=\"{code}\"{class}><th scope=\"row\">{flag} {city} <code>{aside}</code>\
-             <td data-f=\"value\">{value}<td><svg class=\"bar\"><rect width=\"{share}%\"/></svg>\
-             <td data-f=\"connected\">{connected}<td>{nodes}<td>0<td>–"
-        );
-    }
-    debug_assert!(!view.regions.is_empty(), "a node shows at least its own region");
-    html
-}
-
-/// Digits in threes, from five digits on: beyond that nobody reads a number at a glance.
-pub(crate) fn grouped(number: impl ToString) -> String {
-    let text = number.to_string();
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
-    if digits.len() < 5 {
-        return text;
-    }
-    let mut grouped = sign.to_owned();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// The class that makes a total of so many characters fit its place on one line.
+/// The class with a font small enough for a total of this length.
 fn fit(total: &str) -> &'static str {
     match total.len() {
         ..8 => "",
@@ -222,47 +151,7 @@ fn fit(total: &str) -> &'static str {
     }
 }
 
-/// This node's own region is marked, and so are those without a live node.
-fn class(code: &str, region: &RegionView, here: &str) -> &'static str {
-    match (code == here, region.nodes == 0) {
-        (true, true) => " class=\"here stale\"",
-        (true, false) => " class=\"here\"",
-        (false, true) => " class=\"stale\"",
-        (false, false) => "",
-    }
-}
-
-/// A dot a region whose place is known. The script names them; without it the table does.
-fn dots(rows: &Rows<'_>, here: &str) -> String {
-    let greatest = rows.iter().map(|(_, region)| region.value).max().unwrap_or(1).max(1);
-    let mut svg = String::new();
-    for (code, region, place) in rows
-        .iter()
-        .filter_map(|(code, region)| regions::place(code).map(|place| (code, region, place)))
-    {
-        let (x, y) = on_map(place);
-        let (radius, class, code) =
-            (radius(region.value, greatest), class(code, region, here), escape(code));
-        // Writing to a String cannot fail.
-        let _written = write!(
-            svg,
-            "<circle data-region=\"{code}\"{class} cx=\"{x:.0}\" cy=\"{y:.0}\" r=\"{radius:.1}\"/>"
-        );
-    }
-    svg
-}
-
-/// Where a place is on the map of 1000 by 420 (plate carrée, cut below 61 degrees south).
-fn on_map(place: &RegionPlace) -> (f64, f64) {
-    ((place.longitude + 180.0) / 360.0 * 1000.0, (90.0 - place.latitude) / 180.0 * 500.0)
-}
-
-/// A dot's area grows with its clicks.
-fn radius(value: i128, greatest: i128) -> f64 {
-    4.0 + 10.0 * (value.max(0) as f64 / greatest as f64).sqrt()
-}
-
-/// What the script begins with and cannot read from the page's text, safe inside a script element.
+/// The initial state for the script, as JSON that is safe inside a script element.
 fn state(view: &CounterView, region: &str, replica: &str, isolated: bool, root: &str) -> String {
     let (total, state_hash) = (Integer(view.total), view.state_hash.to_string());
     let state = serde_json::json!({
@@ -270,77 +159,6 @@ fn state(view: &CounterView, region: &str, replica: &str, isolated: bool, root: 
         "synced": view.synced, "root": root,
     });
     state.to_string().replace('<', "\\u003c")
-}
-
-/// Where else to look: the same counter on the pages of the demo's other regions.
-fn there(app: &App, name: &str) -> String {
-    let page =
-        if name == app.counter { String::new() } else { format!("c/{}", path_segment(name)) };
-    let others = app
-        .pages
-        .get()
-        .into_iter()
-        .flatten()
-        .filter(|(region, _)| **region != app.region)
-        .take(PAGES_MAX);
-    let link = |(region, url): (&String, &String)| {
-        let (flag, city, url) = (regions::flag(region), escape(regions::city(region)), escape(url));
-        format!("<a href=\"{url}{page}\" target=\"_blank\" rel=\"noopener\">{flag} {city}</a>")
-    };
-    let links: Vec<String> = others.map(link).collect();
-    if links.is_empty() {
-        String::new()
-    } else {
-        format!(" <span class=\"there\">Open beside it: {}</span>", links.join(" "))
-    }
-}
-
-/// The partition switch: a form, so that it works without a script too.
-fn switch(city: &str, isolated: bool, root: &str) -> String {
-    let city = escape(city);
-    let (words, cut, label) = if isolated {
-        (
-            format!("{city} is cut off and counts alone. Heal, and the sums meet."),
-            0,
-            "Heal".to_owned(),
-        )
-    } else {
-        let words = format!(
-            "One press cuts {city} off from all other nodes. Both sides count on, apart; heal, and the sums meet."
-        );
-        (words, 1, format!("Cut {city} off"))
-    };
-    format!(
-        "<section class=\"switch\" id=\"switch\" aria-labelledby=\"switch-title\"><h2 id=\"switch-title\">What if the network breaks?</h2>\n\
-         <p>{words}</p>\n<form method=\"post\" action=\"{root}partition\"><button name=\"cut\" value=\"{cut}\">{label}</button></form></section>"
-    )
-}
-
-/// A name as one segment of a path: all bytes are percent-encoded but the unreserved ones
-/// (RFC 3986, 2.3).
-fn path_segment(name: &str) -> String {
-    let encoded = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    };
-    name.bytes().map(encoded).collect()
-}
-
-/// Text without the characters that set a direction: where no element can isolate a name, they
-/// would reorder the words after it.
-pub(crate) fn without_bidi_controls(text: &str) -> String {
-    let sets_direction = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.replace(sets_direction, "")
-}
-
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
 }
 
 #[cfg(test)]
@@ -351,12 +169,7 @@ mod tests {
     use counter_net::Node;
     use futures::StreamExt;
 
-    #[test]
-    fn names_are_text_and_nothing_else() {
-        assert_eq!(escape("<b a='1'>&\"</b>"), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;&lt;/b&gt;");
-    }
-
-    /// Names that are markup, template, or the end of the script element that holds the state.
+    /// Names with markup, template names, or the end of the script element.
     const HOSTILE: [&str; 6] = [
         "\"><svg onload=alert(1)>",
         "'><img src=x onerror=alert(1)>",
@@ -374,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hostile_names_stay_text_in_markup_attributes_and_state() {
+    async fn hostile_names_stay_text() {
         let app = alone().await;
         let elements = |html: &str| html.matches('<').count();
         let plain = elements(&render(&app, "plain", "../"));
@@ -397,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_addresses_begin_with_the_root() {
+    async fn addresses_begin_with_the_root() {
         let app = alone().await;
         let _set = app.pages.set([("fra".to_owned(), "http://127.0.0.1:4001/".to_owned())].into());
         for (name, root, there) in [("clicks", "", ""), ("a/b?ü", "../", "c/a%2Fb%3F%C3%BC")] {
@@ -413,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_text_and_lead_back_to_the_root() {
+    fn refusals_link_to_the_root() {
         for (root, home) in [("", "./"), ("../", "../")] {
             let html = refusal("there is no counter \"<b>\"", root);
             assert!(html.contains("<p>there is no counter &quot;&lt;b&gt;&quot;</p>"), "{html}");
@@ -423,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn every_name_of_the_template_has_a_value() {
+    fn template_has_all_its_values() {
         let names = TEMPLATE
             .split("{{")
             .skip(1)
             .filter_map(|piece| piece.split_once("}}"))
             .map(|(name, _)| name);
-        let page = Page {
+        let values = PageValues {
             total: "x".into(),
             fit: "x",
             counter: "x".into(),
@@ -444,7 +257,7 @@ mod tests {
             dots: "x".into(),
             rows: "x".into(),
             switch: "x".into(),
-            there: "x".into(),
+            links: "x".into(),
             root: "x".into(),
             title: "x".into(),
             assets: "x".into(),
@@ -452,35 +265,12 @@ mod tests {
             state: "x".into(),
         };
         for name in names {
-            assert_eq!(page.value(name), "x", "{name}");
+            assert_eq!(values.value(name), "x", "{name}");
         }
-        assert!(!fill(TEMPLATE, &page).contains("{{"));
+        assert!(!fill(TEMPLATE, &values).contains("{{"));
     }
 
-    #[test]
-    fn long_numbers_are_written_in_threes() {
-        let cases = [
-            (0, "0"),
-            (-999, "-999"),
-            (9_999, "9999"),
-            (10_000, "10,000"),
-            (-123_456, "-123,456"),
-            (1_234_567, "1,234,567"),
-        ];
-        for (number, written) in cases {
-            assert_eq!(grouped(number), written);
-        }
-        assert_eq!(grouped(i128::MAX), "170,141,183,460,469,231,731,687,303,715,884,105,727");
-    }
-
-    #[test]
-    fn cities_lie_where_they_are() {
-        let (x, y) = on_map(regions::place("lhr").unwrap());
-        assert!((495.0..505.0).contains(&x) && (100.0..112.0).contains(&y), "{x} {y}");
-    }
-
-    /// A node that holds clicks of every region that can be drawn, as it would after years: each
-    /// came once, added, and left.
+    /// A node with clicks of every known region, as after years: each came once, added, and left.
     async fn crowded() -> App {
         let cluster = format!("page-size-{}", std::process::id());
         let node = |region: &str| {
@@ -502,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_of_36_regions_stays_small() {
+    async fn page_of_36_regions_is_small() {
         let app = crowded().await;
         let html = render(&app, "clicks", "");
         let rows = html.matches("<tr data-region=").count();

@@ -1,5 +1,5 @@
-//! The HTTP server: accepts, bounds and times connections, hands requests to the routes, and drains
-//! with a deadline.
+//! The accept loop: bounds and times connections, passes requests to the routes, and drains with a
+//! deadline.
 
 use std::convert::Infallible;
 use std::io;
@@ -32,43 +32,43 @@ use crate::api::code::Code;
 use crate::api::error::ApiError;
 use crate::api::handlers::show_health;
 use crate::app::App;
-use crate::server::reply::Wish;
+use crate::server::reply::ReplyFormat;
 use crate::server::routes::{answer_options, routes};
 use crate::server::stream::Stream;
 
-/// The head of a request must be there after this, also the next one on a kept connection.
+/// The time limit for a request's head, also for the next one on a kept connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A request must be read and answered after this. Streams begin within it and may last.
+/// The time limit for reading and answering a request. A stream must begin within it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A client that takes nothing of what is sent to it for so long is cut off.
+/// A client that reads none of its output for this long is cut off.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 
-/// How soon an address that holds as many connections as it may is looked at again: one whose end
-/// its client has seen is given up a moment later.
+/// The wait before a full address is checked again. A connection that the client has closed is
+/// freed a moment later.
 const SLOT_GRACE: Duration = Duration::from_millis(50);
 
-/// What is left for requests and sockets to end by themselves when the server stops.
+/// How long requests and sockets have to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// How many are told at once that there is no room; more are cut off without a word.
+/// The most refusals at a time when all connections are in use. Further clients are cut off.
 const REFUSALS_MAX: usize = 64;
 
-/// How long the far end has to read that there is no room, and what of its request is read
-/// meanwhile, in bytes.
+/// How long a client has to read that refusal, and the most bytes of its request that are read
+/// meanwhile.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
 
-/// How a probe of this process's incarnation begins, and its answer where there is room for nobody.
+/// The beginning of a health probe, and its response when all connections are in use.
 const HEALTH_PROBE: &[u8; 13] = b"GET /healthz ";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 3\r\n\r\nok\n";
 
-/// The wait after an accept that failed for lack of something, such as files.
+/// The wait after an accept that failed for lack of a resource, such as files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until stopping is said, then closes the listener and waits, at most [`DRAIN`], for what
-/// is under way.
+/// Accepts connections until the front stops. Then closes the listener, and waits at most [`DRAIN`]
+/// for open connections.
 pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: usize) {
     let service = TowerToHyperService::new(warp::service(routes(Arc::clone(&app))));
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
@@ -101,16 +101,16 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: u
     }
 }
 
-/// One connection, until it ends or stopping is said; then it may finish the request it is in.
+/// Serves one connection until it ends. When the front stops, it may finish its present request.
 async fn connection<S>(app: Arc<App>, routes: S, stream: TcpStream, from: SocketAddr)
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // Small frames must not wait for one another; a stream without the option still works.
+    // Small frames must not wait for each other. A stream without the option still works.
     let _set = stream.set_nodelay(true);
     let Ok(near) = stream.local_addr() else { return };
-    bound_silence(&stream);
+    limit_unread_time(&stream);
     let connection = ClientConnection::new(Ends { far: from, near });
     let peer = if app.access.proxy.is_trusted() {
         Ok(Peer::proxy(from.ip()))
@@ -142,20 +142,20 @@ where
     }
 }
 
-/// Ends the connection when its far end takes nothing for too long. Elsewhere than on Linux, the
-/// system's own bound holds.
-fn bound_silence(stream: &TcpStream) {
+/// Makes the system end a connection whose far end reads nothing for [`UNREAD_MAX`]. On systems
+/// other than Linux, their own limit holds.
+fn limit_unread_time(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) =
         rustix::net::sockopt::set_tcp_user_timeout(stream, UNREAD_MAX.as_millis() as u32)
     {
-        tracing::debug!("the system takes no bound of silence: {error}");
+        tracing::debug!("the system takes no TCP user timeout: {error}");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (stream, UNREAD_MAX);
 }
 
-/// The client itself, where its address may have one more connection.
+/// The peer of a direct connection, if its address may have one more.
 async fn direct(limits: &Arc<Limits>, from: IpAddr) -> Result<Peer, ApiError> {
     let slot = match limits.connect(from) {
         Ok(slot) => slot,
@@ -167,7 +167,7 @@ async fn direct(limits: &Arc<Limits>, from: IpAddr) -> Result<Peer, ApiError> {
     Ok(Peer::direct(from, limits, slot))
 }
 
-/// Answers one request, or cuts the connection where that takes too long.
+/// Answers one request, or cuts the connection if that takes too long.
 async fn answer<S>(
     app: Arc<App>,
     routes: S,
@@ -178,26 +178,26 @@ async fn answer<S>(
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    let (wish, access) = (Wish::of(&request), &app.access);
+    let (format, access) = (ReplyFormat::of(&request), &app.access);
     let site = access.site(request.headers());
-    let judged = peer.and_then(|peer| {
+    let determined = peer.and_then(|peer| {
         check_host(&request)?;
         check_path(request.uri().path())?;
         Ok(Caller::of(&request, site.clone(), peer, &connection, access))
     });
-    let caller = match judged {
+    let caller = match determined {
         Ok(caller) => caller,
         Err(error) => {
-            // A probe from an address that holds all of its connections gets its answer too.
-            let incarnations =
+            // A health probe is answered even from an address with too many connections.
+            let is_probe =
                 error.code == Code::TooManyConnections && request.uri().path() == "/healthz";
-            let answer = if incarnations { show_health() } else { Err(error) };
-            let mut refused = wish.finish(
+            let answer = if is_probe { show_health() } else { Err(error) };
+            let mut refused = format.finish(
                 answer.unwrap_or_else(ApiError::into_response).into_response(),
                 &site,
                 access,
             );
-            // On a connection of its own the next request may find a place.
+            // The next request may find room on a new connection.
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(refused);
         }
@@ -205,7 +205,7 @@ where
     let path = request.uri().path();
     let asks = path == "/ws" || !matches!(site, Site::Own);
     let response = if request.method() == Method::OPTIONS
-        && wish.sharing != Sharing::Private
+        && format.sharing != Sharing::Private
         && asks
     {
         answer_options(&app, caller, path).unwrap_or_else(ApiError::into_response).into_response()
@@ -213,18 +213,18 @@ where
         request.extensions_mut().insert(caller);
         // A handshake is a GET and nothing else.
         if request.method() == Method::HEAD && request.uri().path() != "/ws" {
-            // hyper leaves the body of the answer out by itself.
+            // hyper leaves out the body of the response.
             *request.method_mut() = Method::GET;
         }
         let answered = tokio::time::timeout(REQUEST_TIMEOUT, routes.call(request)).await;
         let Ok(response) = answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         response
     };
-    Ok(wish.finish(response, &site, access))
+    Ok(format.finish(response, &site, access))
 }
 
-/// Refuses a request whose Host is not what RFC 9112, 3.2 asks for: one in HTTP/1.1, at most one
-/// before, and a name or nothing.
+/// Refuses a request with a bad Host header (RFC 9112, 3.2). HTTP/1.1 needs exactly one, earlier
+/// versions at most one. It may be empty.
 fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let sound = match (hosts.next(), hosts.next()) {
@@ -235,13 +235,13 @@ fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
     if sound { Ok(()) } else { Err(ApiError::bad_host()) }
 }
 
-/// Refuses a path that ends in a slash. The routes would ignore it, and relative addresses would
-/// lead elsewhere.
+/// Refuses a path with a slash at its end. The routes would ignore the slash, and relative
+/// addresses would lead elsewhere.
 fn check_path(path: &str) -> Result<(), ApiError> {
     if path.len() > 1 && path.ends_with('/') { Err(ApiError::not_found()) } else { Ok(()) }
 }
 
-/// Says that there is no room, except to a probe that asks whether this process incarnations.
+/// Refuses a connection because all are in use. Health probes are answered all the same.
 async fn refuse(mut stream: TcpStream) {
     let told = async {
         let mut head = [0; HEALTH_PROBE.len()];
@@ -256,12 +256,12 @@ async fn refuse(mut stream: TcpStream) {
         // Closing with unread input sends RST, and the client loses the answer.
         tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
     };
-    // Whether the client reads it, and stays until then, is its own matter.
+    // The client need not read it.
     let _told = tokio::time::timeout(REFUSAL_TIMEOUT, told).await;
 }
 
-/// A connection that broke before it was accepted is nothing; a lack of files or memory needs a
-/// moment.
+/// Pauses after a lack of files or memory. A connection that broke before it was accepted needs no
+/// pause.
 async fn pause_after(error: &io::Error) {
     if !matches!(
         error.kind(),

@@ -4,6 +4,7 @@
 //! [`serve`] is the command that starts a node with its front, and ends them in order.
 
 pub(crate) mod accept;
+mod body;
 mod reply;
 mod routes;
 pub(crate) mod serve;

@@ -1,5 +1,5 @@
-//! The last step of every answer. It adds the headers that protect the page and those that let
-//! other sites in, and turns a refusal into a page for people who would otherwise see JSON.
+//! The last step of every response. It adds the headers that protect the page and those for other
+//! sites, and turns an error into a page for people who would otherwise see JSON.
 
 use bytes::Bytes;
 use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -15,15 +15,16 @@ use crate::page;
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// What a request says of the answer that it wants.
-pub(crate) struct Wish {
+/// The form of the response to a request.
+pub(crate) struct ReplyFormat {
     pub(crate) sharing: Sharing,
-    reads_pages: bool,
-    /// The way from the request's path to that of the page, which a proxy may have moved.
+    /// The client wants HTML for errors.
+    wants_html: bool,
+    /// The relative address of the page's root. A proxy may have moved it.
     root: String,
 }
 
-impl Wish {
+impl ReplyFormat {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
         let accepts = |kind: &str| accepts(request.headers(), kind);
@@ -31,17 +32,17 @@ impl Wish {
             && (path == "/" || path == "/partition" || path.starts_with("/c/"));
         Self {
             sharing: Sharing::of(path),
-            reads_pages: accepts("text/html") || (is_form && !accepts("application/json")),
+            wants_html: accepts("text/html") || (is_form && !accepts("application/json")),
             root: "../".repeat(path.matches('/').count().saturating_sub(1)),
         }
     }
 
-    /// Makes an answer to a request from this site ready to be sent.
+    /// Completes the response to a request from this site.
     pub(crate) fn finish(&self, mut response: Response, site: &Site, access: &Access) -> Response {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return response;
         }
-        if self.reads_pages
+        if self.wants_html
             && let Some(refusal) = response.extensions_mut().remove::<ApiError>()
         {
             *response.body_mut() = Bytes::from(page::refusal(&refusal.message, &self.root)).into();
@@ -55,7 +56,7 @@ impl Wish {
     }
 }
 
-/// True where the Accept header names this type itself; `*/*` does not count.
+/// True if the Accept header names this type. `*/*` does not count.
 fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     let listed = headers
         .get_all(ACCEPT)
@@ -66,7 +67,7 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     names.any(|name| name.trim().eq_ignore_ascii_case(kind))
 }
 
-/// Headers of every answer. Nothing is cached unless it says otherwise itself.
+/// Adds the headers of every response. Responses are not cached unless they say otherwise.
 fn protect(headers: &mut HeaderMap) {
     for (name, value) in [
         ("content-security-policy", CONTENT_POLICY),
@@ -87,8 +88,8 @@ fn protect(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn wish(method: Method, path: &str, accept: &str) -> Wish {
-        Wish::of(
+    fn format(method: Method, path: &str, accept: &str) -> ReplyFormat {
+        ReplyFormat::of(
             &Request::builder().method(method).uri(path).header(ACCEPT, accept).body(()).unwrap(),
         )
     }
@@ -96,19 +97,19 @@ mod tests {
     #[test]
     fn people_get_pages_and_programs_json() {
         let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
-        assert!(wish(Method::GET, "/nothing", browser).reads_pages);
-        assert!(wish(Method::POST, "/", "*/*").reads_pages, "a form");
-        assert!(wish(Method::POST, "/c/likes", "*/*").reads_pages);
+        assert!(format(Method::GET, "/nothing", browser).wants_html);
+        assert!(format(Method::POST, "/", "*/*").wants_html, "a form");
+        assert!(format(Method::POST, "/c/likes", "*/*").wants_html);
         assert!(
-            !wish(Method::POST, "/partition", "application/json").reads_pages,
+            !format(Method::POST, "/partition", "application/json").wants_html,
             "the page's script"
         );
-        assert!(!wish(Method::POST, "/api/counters/clicks/add", "*/*").reads_pages);
-        assert!(!wish(Method::GET, "/", "*/*").reads_pages);
+        assert!(!format(Method::POST, "/api/counters/clicks/add", "*/*").wants_html);
+        assert!(!format(Method::GET, "/", "*/*").wants_html);
     }
 
     #[test]
-    fn the_way_to_the_page_is_relative() {
+    fn root_is_relative() {
         for (path, root) in [
             ("/", ""),
             ("/partition", ""),
@@ -116,7 +117,7 @@ mod tests {
             ("/a/b/c", "../../"),
             ("/c/a%2Fb", "../"),
         ] {
-            assert_eq!(wish(Method::GET, path, "*/*").root, root, "{path}");
+            assert_eq!(format(Method::GET, path, "*/*").root, root, "{path}");
         }
     }
 }

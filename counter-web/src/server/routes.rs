@@ -1,12 +1,9 @@
-//! The addresses of the front: which path and method goes to which handler, and what is read and
-//! judged before it.
+//! The routes: which path and method leads to which handler, and the checks before it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use futures::{Stream, StreamExt};
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Method, StatusCode};
@@ -24,21 +21,12 @@ use crate::api::{adds, handlers, status};
 use crate::app::App;
 use crate::page::assets;
 use crate::page::badge;
+use crate::server::body::{body, caller};
 use crate::ws::events;
 use crate::ws::handshake;
 use crate::ws::socket;
 
-/// The longest body of a request, in bytes.
-const BODY_BYTES_MAX: usize = 4 * 1024;
-
-/// What of a body that is too long is read and thrown away, so that its sender gets to read the
-/// answer. One that announces more is answered at once.
-const BODY_BYTES_DRAINED: usize = 64 * 1024 * 1024;
-
-/// A body must be there after this.
-const BODY_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Everything that the front answers. Never rejects.
+/// All routes. Never rejects a request.
 pub(crate) fn routes(
     app: Arc<App>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
@@ -105,7 +93,7 @@ fn counters(
     let show = base
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
-        .and(judged(Caller::check_site))
+        .and(checked(Caller::check_site))
         .and(with(app))
         .and(warp::header::headers_cloned())
         .then(async |name: String, app: Arc<App>, headers: HeaderMap| {
@@ -134,7 +122,7 @@ fn counters(
         .and(warp::path("events"))
         .and(warp::path::end())
         .and(only(Method::GET, "GET, HEAD"))
-        .and(judged(Caller::check_site))
+        .and(checked(Caller::check_site))
         .and(with(app))
         .and(caller())
         .and(query())
@@ -167,7 +155,7 @@ fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
     warp::path("ws")
         .and(warp::path::end())
         .and(only(Method::GET, "GET"))
-        .and(judged(Caller::check_site))
+        .and(checked(Caller::check_site))
         .and(with(app))
         .and(caller())
         .and(warp::header::headers_cloned())
@@ -185,7 +173,7 @@ fn operations(
         filter
             .and(warp::path::end())
             .and(only(Method::GET, "GET, HEAD"))
-            .and(judged(Caller::check_own_site))
+            .and(checked(Caller::check_own_site))
             .and(with(app))
             .map(move |app: Arc<App>| respond(handler(&app)))
     };
@@ -223,12 +211,12 @@ fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
         })
 }
 
-/// Answers OPTIONS at an address that other sites may use: the preflight of a browser, and the
-/// page's question why its socket does not open.
+/// Answers OPTIONS at an address that other sites may use. It is the preflight of a browser, or the
+/// page asking why its socket does not open.
 ///
 /// # Errors
 ///
-/// What would be refused.
+/// The error that the request itself would get.
 pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> ApiResult {
     if Sharing::of(path) == Sharing::Listed {
         caller.check_site()?;
@@ -237,7 +225,7 @@ pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> ApiResult
         if app.stop.is_stopping() {
             return Err(ApiError::stopping());
         }
-        let _place = caller.peer.clone().stream(&app.limits)?;
+        let _slot = caller.peer.clone().stream(&app.limits)?;
     }
     let mut response = warp::http::Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -254,7 +242,7 @@ fn open_socket(
     query: &str,
     upgrade: Option<OnUpgrade>,
 ) -> ApiResult {
-    let answer = handshake::respond(headers)?;
+    let response = handshake::respond(headers)?;
     caller.check_token()?;
     if app.stop.is_stopping() {
         return Err(ApiError::stopping());
@@ -273,11 +261,11 @@ fn open_socket(
     let caller = caller.stream(&app.limits)?;
     tokio::spawn(async move {
         if let Some((stream, early)) = handshake::stream(upgrade).await {
-            let watching = app.viewers.arrive(&app.node, page);
-            socket::serve(app, caller, watching, counter, stream, early).await;
+            let viewer = app.viewers.arrive(&app.node, page);
+            socket::serve(app, caller, viewer, counter, stream, early).await;
         }
     });
-    Ok(answer)
+    Ok(response)
 }
 
 fn open_events(
@@ -291,19 +279,19 @@ fn open_events(
         return Err(ApiError::stopping());
     }
     let (page, caller) = (page_id(query)?, caller.stream(&app.limits)?);
-    let watching = app.viewers.arrive(&app.node, page);
-    let events = events::follow(app, caller, watching, &name);
+    let viewer = app.viewers.arrive(&app.node, page);
+    let events = events::follow(app, caller, viewer, &name);
     let mut response =
         warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events))
             .into_response();
-    // nginx would hold events back until its buffer is full.
+    // nginx would otherwise buffer the events.
     response
         .headers_mut()
         .insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// The id that a page gives itself, so that it is one viewer over all of its connections.
+/// The id that a page makes up, so that all of its connections count as one viewer.
 fn page_id(query: &str) -> Result<Option<String>, ApiError> {
     let id = form_value(query, "page").transpose().map_err(|()| ApiError::bad_id())?;
     id.map(|id| add_id(&id).map(|()| id)).transpose()
@@ -319,25 +307,25 @@ fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible
     warp::any().map(move || Arc::clone(&app))
 }
 
-/// Lets the method through, and refuses the others with 405 and what is allowed here.
+/// Accepts one method. Refuses others with 405 and the allowed methods.
 fn only(
     method: Method,
     allow: &'static str,
 ) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::method()
         .and_then(move |asked: Method| {
-            let judged = if asked == method {
+            let checked = if asked == method {
                 Ok(())
             } else {
                 Err(warp::reject::custom(ApiError::wrong_method(allow)))
             };
-            std::future::ready(judged)
+            std::future::ready(checked)
         })
         .untuple_one()
 }
 
-/// Lets the request through where its caller passes this check.
-fn judged(
+/// Accepts the request if its caller passes this check.
+fn checked(
     check: fn(&Caller) -> Result<(), ApiError>,
 ) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     caller()
@@ -347,86 +335,8 @@ fn judged(
         .untuple_one()
 }
 
-/// Who sent the request. The server has judged that before.
-fn caller() -> impl Filter<Extract = (Caller,), Error = Rejection> + Clone {
-    warp::ext::get::<Caller>()
-}
-
 fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
     warp::query::raw().or(warp::any().map(String::new)).unify()
-}
-
-/// The headers and the whole body of a POST, or why it is refused.
-fn body(
-    content_type: &'static str,
-    check: fn(&Caller) -> Result<(), ApiError>,
-) -> impl Filter<Extract = (HeaderMap, Result<Bytes, ApiError>), Error = Rejection> + Clone {
-    caller()
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .then(move |caller: Caller, headers: HeaderMap, body| {
-            let judged = check_type(&headers, content_type).and_then(|()| check(&caller));
-            async move {
-                let read = if announces_too_much(&headers) {
-                    Err(ApiError::too_large(BODY_BYTES_MAX))
-                } else {
-                    read_in_time(body).await
-                };
-                (headers, judged.and(read))
-            }
-        })
-        .untuple_one()
-}
-
-async fn read_in_time(
-    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<Bytes, ApiError> {
-    let late = || {
-        ApiError::bad_request(
-            Code::BadBody,
-            format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()),
-        )
-    };
-    tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// Whether reading the body that is announced would take longer than its sender's answer is worth.
-fn announces_too_much(headers: &HeaderMap) -> bool {
-    let length =
-        headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    length.is_some_and(|length| length > BODY_BYTES_DRAINED as u64)
-}
-
-/// A body without a type is taken for the expected one; one of another type is refused.
-fn check_type(headers: &HeaderMap, expected: &str) -> Result<(), ApiError> {
-    let Some(given) = headers.get("content-type") else { return Ok(()) };
-    let essence = given.to_str().ok().and_then(|given| given.split(';').next()).unwrap_or_default();
-    if essence.trim().eq_ignore_ascii_case(expected) {
-        Ok(())
-    } else {
-        Err(ApiError::wrong_type(expected))
-    }
-}
-
-async fn read_body(
-    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<Bytes, ApiError> {
-    let mut body = std::pin::pin!(body);
-    let (mut kept, mut read) = (Vec::new(), 0);
-    while let Some(piece) = body.next().await {
-        let mut piece =
-            piece.map_err(|_| ApiError::bad_request(Code::BadBody, "the body broke off"))?;
-        read += piece.remaining();
-        while read <= BODY_BYTES_MAX && piece.has_remaining() {
-            let chunk = piece.chunk();
-            kept.extend_from_slice(chunk);
-            piece.advance(chunk.len());
-        }
-        if read > BODY_BYTES_DRAINED {
-            break;
-        }
-    }
-    if read > BODY_BYTES_MAX { Err(ApiError::too_large(BODY_BYTES_MAX)) } else { Ok(kept.into()) }
 }
 
 fn respond(result: ApiResult) -> Response {

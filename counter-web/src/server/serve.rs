@@ -1,5 +1,5 @@
-//! `counter-web serve`: starts the node, its front and its operators' socket, says so in one line,
-//! and ends them in order.
+//! `counter-web serve`: starts the node, its front and its operators' socket, announces them in one
+//! JSON line, and stops them in order.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,15 +27,15 @@ use crate::ws::viewers::Viewers;
 const RATE_DEFAULT: f64 = 100.0;
 const CONNECTIONS_PER_ADDRESS_DEFAULT: u32 = 256;
 
-/// Open files kept for everything but clients: gossip, the store, logs.
+/// Open files reserved for gossip, the store and logs.
 const FILES_RESERVED: u64 = 640;
 
-/// The most connections of clients, however many files may be open.
+/// The most client connections, even if more files may be open.
 const CONNECTIONS_MAX: u64 = 100_000;
 
-/// The one line on standard output.
+/// The JSON line on standard output.
 #[derive(Serialize)]
-struct Ready<'a> {
+struct ReadyLine<'a> {
     http: String,
     gossip: &'a [String],
     replica: String,
@@ -43,12 +43,12 @@ struct Ready<'a> {
     admin: Option<String>,
 }
 
-/// Runs one node until it is told to stop.
+/// Runs one node until a signal or an operator stops it.
 ///
 /// # Errors
 ///
-/// A bad argument, a taken port, a network that cannot be set up, a node that stopped by itself;
-/// nothing is left running.
+/// For a bad argument, a taken port, a network that cannot be set up, or a node that failed.
+/// Nothing is left running.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     if args.restored && args.data_dir.is_none() {
         return Err(CommandError::argument(
@@ -59,14 +59,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let connections_max = raise_file_limit();
     let listener = listen(&args).await?;
     let http = listener.local_addr().map_err(CommandError::other)?.to_string();
-    // Judged before the node starts, so that a bad argument leaves nothing running.
+    // Checked before the node starts, so that a bad argument leaves nothing running.
     let access = args.access().map_err(CommandError::argument)?;
     let node = start_node(&args).await?;
     let info = node.info();
     let app = Arc::new(app(&args, node.clone(), access));
     let admin = OperatorSocket::open(&app, &info.replica.to_string());
     let admin_path = admin.as_ref().map(|admin| admin.path().display().to_string());
-    let ready = Ready {
+    let ready = ReadyLine {
         http,
         gossip: &info.addresses,
         replica: info.replica.to_string(),
@@ -95,8 +95,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     }
     tracing::info!("stopping");
     app.stop.start();
-    // Only a panic of the accept loop could make this an error, and the node is to be stopped then
-    // too.
+    // This fails only if the accept loop panicked, and the node must stop then too.
     let _drained = front.await;
     drop(admin);
     match app.leaves.load(Ordering::Relaxed) {
@@ -173,16 +172,16 @@ fn app(args: &ServeArgs, node: Node, access: Access) -> App {
     }
 }
 
-fn announce(ready: &Ready<'_>) -> Result<(), CommandError> {
+fn announce(ready: &ReadyLine<'_>) -> Result<(), CommandError> {
     let line = serde_json::to_string(ready).map_err(CommandError::other)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(CommandError::other)
 }
 
-/// Lets this process open as many files as it may, and says how many clients that is room for.
+/// Raises the limit of open files as far as allowed. Returns the number of clients that fit.
 fn raise_file_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    // Where raising is refused, the lower limit stays, and counts below.
+    // If that is refused, the lower limit stays and is used below.
     let _raised =
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -190,8 +189,8 @@ fn raise_file_limit() -> usize {
     usize::try_from(clients).unwrap_or(usize::MAX)
 }
 
-/// What makes `serve` stop: SIGINT, SIGTERM and, for the demo's nodes, the end of standard input.
-/// One line may come there before: where the pages are.
+/// The signals that stop `serve`: SIGINT, SIGTERM and, for the demo's nodes, the end of standard
+/// input. One line with the addresses of the pages may come there first.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -215,7 +214,7 @@ impl Signals {
             }
             let mut lines = BufReader::new(tokio::io::stdin()).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                // Said once; whatever else comes is of no use.
+                // The first line counts. Others are ignored.
                 let _known = serde_json::from_str(&line).map(|pages| app.pages.set(pages));
             }
         };

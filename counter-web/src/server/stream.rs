@@ -1,5 +1,5 @@
-//! The TCP stream under hyper, which refuses a head that it cannot read by itself, with a bare
-//! status: here that gets the body of every refusal.
+//! The TCP stream under hyper. hyper refuses a head that it cannot read with a bare status. This
+//! stream replaces that with an error of the usual shape.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,14 +17,14 @@ use crate::api::error::ApiError;
 /// One connection as hyper sees it.
 pub(crate) struct Stream {
     tcp: TokioIo<TcpStream>,
-    /// What of a refusal is not written yet.
+    /// The unwritten rest of a refusal.
     refusal: Bytes,
-    /// Until when what the client still sends is read after a refusal: unread, it would make of the
-    /// answer a reset.
+    /// After a refusal, input is read and dropped until this time. Closing with unread input sends
+    /// RST, and the client loses the response.
     lingers: Option<Pin<Box<Sleep>>>,
 }
 
-/// How long a refused client has to read that it is.
+/// How long a refused client has to read the refusal.
 const LINGER: Duration = Duration::from_secs(1);
 
 impl Stream {
@@ -36,7 +36,7 @@ impl Stream {
         self.tcp.into_inner()
     }
 
-    /// Writes the refusal to its end, in the place of `bare` bytes that hyper wrote.
+    /// Writes the whole refusal instead of the `bare` bytes of hyper.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, bare: usize) -> Poll<io::Result<usize>> {
         while self.refusal.has_remaining() {
             let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, &self.refusal))?;
@@ -49,7 +49,7 @@ impl Stream {
         Poll::Ready(Ok(bare))
     }
 
-    /// Reads and drops what comes, until the client's end or the time is over.
+    /// Reads and drops input until the client closes or the time is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(end) = &mut self.lingers else { return Poll::Ready(()) };
         let mut piece = [0; 1024];
@@ -64,8 +64,8 @@ impl Stream {
     }
 }
 
-/// What stands for an answer that hyper made by itself. No answer of ours has one of these statuses
-/// and no body.
+/// The replacement for a response that hyper made itself. It is recognised by its status without a
+/// body, which no response of ours has.
 fn refusal(written: &[u8]) -> Option<Bytes> {
     const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
     let (version, rest) = written.split_at_checked(9)?;

@@ -1,5 +1,7 @@
-//! `counter-web top`: the cluster live in a terminal, as the nodes on this machine tell it over
-//! their operators' sockets.
+//! `counter-web top`: a live view of the cluster in a terminal.
+//!
+//! It asks the nodes on this machine for their status, over the operators' sockets. Two samples a
+//! second apart make a picture with rates, and the frame draws it.
 
 mod frame;
 mod sample;
@@ -12,30 +14,30 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use self::sample::{Picture, Sample};
+use self::sample::{NodeSample, Picture};
 use crate::cli::TopArgs;
 use crate::cli::exit::{CommandError, print};
 use crate::operator;
 
-/// Time between two looks at the nodes: rates are of this long.
+/// The time between two samples. Rates are averages over it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The size of a frame that is printed; longer where there is more to say.
+/// The size of a printed frame. It grows with its content.
 const PRINTED: (u16, u16) = (80, 24);
 
-/// The most lines of a frame that is printed.
+/// The most lines of a printed frame.
 const PRINTED_LINES_MAX: u16 = 4_096;
 
-/// Draws every second until q, Esc or Ctrl-C; or prints one frame.
+/// Draws every second until q, Esc or Ctrl-C, or prints one frame.
 ///
 /// # Errors
 ///
-/// Where no node answers, or there is no terminal to draw in.
+/// If no node answers, or there is no terminal to draw in.
 pub(crate) async fn run(args: TopArgs) -> Result<(), CommandError> {
-    let mut last = look(&args.admin).await?;
+    let mut last = sample_all(&args.admin).await?;
     if args.once {
         tokio::time::sleep(INTERVAL).await;
-        let picture = Picture::of(&last, &look(&args.admin).await?);
+        let picture = Picture::of(&last, &sample_all(&args.admin).await?);
         return print(printed(&picture)?);
     }
     if !std::io::stdout().is_terminal() {
@@ -50,14 +52,14 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), CommandError> {
             break Err(CommandError::other(error));
         }
         match tokio::task::block_in_place(wait) {
-            Ok(Wish::Stop) => break Ok(()),
-            Ok(Wish::Draw) => {}
-            Ok(Wish::Look) => match look(&args.admin).await {
+            Ok(TopAction::Stop) => break Ok(()),
+            Ok(TopAction::Draw) => {}
+            Ok(TopAction::Sample) => match sample_all(&args.admin).await {
                 Ok(next) => {
                     picture = Picture::of(&last, &next);
                     last = next;
                 }
-                // Nodes stop and start again; what was seen last stays, and says that it is old.
+                // Nodes stop and start again. The last picture stays, marked as old.
                 Err(failure) => picture.stale(&failure),
             },
             Err(error) => break Err(CommandError::other(error)),
@@ -67,39 +69,39 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), CommandError> {
     outcome
 }
 
-/// What is to be done next.
-enum Wish {
-    Look,
+/// The next thing to do.
+enum TopAction {
+    Sample,
     Draw,
     Stop,
 }
 
-/// Waits for a key or until it is time to look again.
-fn wait() -> std::io::Result<Wish> {
+/// Waits for a key, or until the next sample is due.
+fn wait() -> std::io::Result<TopAction> {
     let end = Instant::now() + INTERVAL;
     while event::poll(end.saturating_duration_since(Instant::now()))? {
         match event::read()? {
-            Event::Resize(..) => return Ok(Wish::Draw),
+            Event::Resize(..) => return Ok(TopAction::Draw),
             Event::Key(key) if key.kind == KeyEventKind::Press => {
                 let interrupt =
                     key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
                 if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
-                    return Ok(Wish::Stop);
+                    return Ok(TopAction::Stop);
                 }
             }
             _ => {}
         }
     }
-    Ok(Wish::Look)
+    Ok(TopAction::Sample)
 }
 
-/// Asks every node; one that does not answer is left out as long as another does.
-async fn look(sockets: &[PathBuf]) -> Result<Vec<Sample>, CommandError> {
+/// Asks every node. Leaves out nodes that do not answer, as long as one does.
+async fn sample_all(sockets: &[PathBuf]) -> Result<Vec<NodeSample>, CommandError> {
     let sockets = if sockets.is_empty() { operator::sockets().await? } else { sockets.to_vec() };
     let (mut samples, mut silent) = (Vec::new(), None);
     for socket in sockets {
         match operator::converse(&socket, "status").await {
-            Ok(answer) => samples.push(Sample::read(&answer)),
+            Ok(answer) => samples.push(NodeSample::read(&answer)),
             Err(failure) => silent = Some(failure),
         }
     }
@@ -110,7 +112,7 @@ async fn look(sockets: &[PathBuf]) -> Result<Vec<Sample>, CommandError> {
     }
 }
 
-/// The frame as text, without the blanks at the ends of lines.
+/// The frame as text, without trailing spaces.
 fn printed(picture: &Picture) -> Result<String, CommandError> {
     let (width, lines) = PRINTED;
     let lines = lines.max(frame::lines(picture)).min(PRINTED_LINES_MAX);
