@@ -55,7 +55,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     );
     if args.port != 0 && usize::from(u16::MAX - args.port) + 1 < args.regions.len() {
         return Err(CommandError::argument(format!(
-            "--port {}: there are no {} ports from there on: write a lower one",
+            "--port {}: {} consecutive ports do not fit above it: write a lower one",
             args.port,
             args.regions.len()
         )));

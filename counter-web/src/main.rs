@@ -43,7 +43,7 @@ fn start(command: Command) -> Result<(), CommandError> {
         Command::Members(_) | Command::Retire(_) | Command::Leave(_) | Command::Top(_) => "warn",
     };
     let filter = EnvFilter::try_new(log).map_err(|error| {
-        CommandError::argument(format!("--log {log:?} is no filter ({error}): write for example info, or warn,counter_web=debug"))
+        CommandError::argument(format!("--log {log:?} is not a log filter ({error}): write for example info, or warn,counter_web=debug"))
     })?;
     // Colours are for a person at a terminal, not for files and collectors.
     let colours = std::io::stderr().is_terminal();

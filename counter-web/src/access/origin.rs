@@ -44,7 +44,7 @@ impl AllowedOrigins {
                 "*" => allowed.all = true,
                 value => allowed.listed.push(Origin::parse(value).ok_or_else(|| {
                     format!(
-                        "--allow-origin {value:?} is no origin: write scheme and host, and the port where it is \
+                        "--allow-origin {value:?} is not an origin: write scheme and host, and the port where it is \
                          not the default, such as https://example.com, or * for all sites"
                     )
                 })?),

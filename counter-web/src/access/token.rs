@@ -63,7 +63,7 @@ impl SecretToken {
             ));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("a token is of visible ASCII characters without spaces, since it travels in a header".to_owned());
+            return Err("a token has only visible ASCII characters and no spaces, because it travels in a header".to_owned());
         }
         Ok(Self(text.to_owned()))
     }

@@ -84,7 +84,7 @@ pub(crate) async fn add_by_api(
     if !is_object(body) {
         return Err(ApiError::bad_request(
             Code::BadJson,
-            "the body is no JSON object: write {\"amount\":1}",
+            "the body is not a JSON object: write {\"amount\":1}",
         ));
     }
     let body: AddBody = serde_json::from_slice(body).map_err(|error| ApiError::bad_json(&error))?;

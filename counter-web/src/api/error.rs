@@ -66,7 +66,7 @@ impl ApiError {
     pub(crate) fn bad_token() -> Self {
         Self::bad_request(
             Code::BadToken,
-            "Counter-Token is no read token of this release: send what an answer gave, or an empty one to get the first",
+            "Counter-Token is not a read token of this release: send the one of an earlier response, or an empty one to get the first",
         )
     }
 
@@ -120,7 +120,7 @@ impl ApiError {
     pub(crate) fn unreadable_head() -> Self {
         Self::bad_request(
             Code::BadRequest,
-            "this is no request of HTTP/1.1 that can be read: nothing was done",
+            "this is not a readable HTTP/1.1 request: nothing was done",
         )
     }
 
@@ -235,8 +235,8 @@ impl ApiError {
 
     /// 503: the cluster has as many counters as it may.
     fn too_many_counters() -> Self {
-        let message = "there are as many counters as may be made (--counters-max): nothing was added and no counter was made; those that \
-                       exist count on. Its operator can start every node with a greater --counters-max";
+        let message = "the cluster has as many counters as --counters-max allows: nothing was added and no counter was made. Existing ones \
+                       count on. The operator can restart every node with a greater --counters-max";
         // It stays so until an operator acts.
         Self {
             retry_after: 60,
@@ -264,8 +264,8 @@ impl ApiError {
         Self::new(
             StatusCode::CONFLICT,
             Code::CannotTell,
-            "this add is older than what is remembered of its client, so it cannot be told whether it was applied: nothing was \
-             added now. Count it as done, and do not send it again",
+            "this add is older than the ids that are remembered of its client, so this node cannot tell whether it was applied: nothing \
+             was added now. Count it as done, and do not send it again",
         )
     }
 

@@ -345,7 +345,9 @@ impl ServeArgs {
     pub(crate) fn discover(&self) -> Result<impl Iterator<Item = &Discovery>, String> {
         let ways = || self.discover.iter().flat_map(|listed| &listed.0);
         if ways().any(|way| *way == Discovery::None) && ways().any(|way| *way != Discovery::None) {
-            return Err("--discover none looks for nobody, and another way stands beside it: write one or the other".to_owned());
+            return Err(
+                "--discover none excludes every other way: write one or the other".to_owned()
+            );
         }
         Ok(ways())
     }

@@ -44,7 +44,7 @@ pub(super) fn parse_multiaddr(address: &str) -> Result<String, String> {
     if address.starts_with('/') && address.contains("/tcp/") {
         return Ok(address.to_owned());
     }
-    Err("this is no multiaddress over TCP: write for example /ip4/127.0.0.1/tcp/7117 or /dns4/host/tcp/7117".to_owned())
+    Err("this is not a multiaddress over TCP: write for example /ip4/127.0.0.1/tcp/7117 or /dns4/host/tcp/7117".to_owned())
 }
 
 pub(super) fn parse_discovery(how: &str) -> Result<Discovery, String> {
@@ -54,7 +54,7 @@ pub(super) fn parse_discovery(how: &str) -> Result<Discovery, String> {
 pub(super) fn parse_header(name: &str) -> Result<HeaderName, String> {
     name.trim()
         .parse()
-        .map_err(|_| "this is no name of a header: write for example Fly-Client-IP".to_owned())
+        .map_err(|_| "this is not the name of a header: write for example Fly-Client-IP".to_owned())
 }
 
 pub(super) fn parse_origin(origin: &str) -> Result<String, String> {

@@ -28,7 +28,7 @@ pub(crate) async fn retire(args: &RetireArgs) -> Result<(), CommandError> {
     let valid = args.replica.len() <= 64 && args.replica.parse::<counter_net::ReplicaId>().is_ok();
     if !valid {
         return Err(CommandError::argument(format!(
-            "{:?} is no replica: write one as `counter-web members` shows it",
+            "{:?} is not a replica: copy one from `counter-web members`",
             args.replica
         )));
     }
@@ -92,7 +92,7 @@ pub(crate) async fn sockets() -> Result<Vec<PathBuf>, CommandError> {
     }
     if found.is_empty() {
         return Err(CommandError::other(
-            "no node of yours runs here: start one with `counter-web serve`, or name its socket with --admin",
+            "you have no node running here: start one with `counter-web serve`, or name its socket with --admin",
         ));
     }
     Ok(found)

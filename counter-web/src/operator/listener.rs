@@ -41,7 +41,7 @@ impl OperatorSocket {
             }
             Err(error) => {
                 tracing::warn!(
-                    "operators' commands are off: their socket cannot be opened: {error}"
+                    "the operators' socket cannot be opened, so their commands are off: {error}"
                 );
                 None
             }

@@ -25,7 +25,7 @@ pub(crate) fn sentence(node: &Node) -> String {
         (Some(first), ..) => format!("{} ended and not folded yet", count(&ended, named(first))),
         (None, _, Some(first)) => {
             format!(
-                "{} absent: start it again from its directory, or say `retire` where it is lost",
+                "{} absent: restart it from its directory, or `retire` it if it is lost",
                 count(&absent, named(first))
             )
         }
@@ -45,7 +45,7 @@ fn count(incarnations: &[&Incarnation], first: String) -> String {
 pub(crate) fn retire(node: &Node, replica: &str, by_force: bool) -> Value {
     let ended = match replica.parse::<ReplicaId>() {
         Ok(ended) => ended,
-        Err(_) => return json!({ "error": "this is no replica: write one as `members` shows it" }),
+        Err(_) => return json!({ "error": "this is not a replica: copy one from `members`" }),
     };
     let retired = if by_force { node.force_retire(ended) } else { node.retire(ended) };
     match retired {

@@ -87,7 +87,7 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: u
             Ok((stream, _)) if refusals.len() < REFUSALS_MAX => {
                 refusals.spawn(refuse(stream));
             }
-            Ok(_) => tracing::debug!("too many are being refused: one more is cut off"),
+            Ok(_) => tracing::debug!("too many refusals at once: a connection is cut off"),
             Err(error) => pause_after(&error).await,
         }
     }

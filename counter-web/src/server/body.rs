@@ -54,7 +54,7 @@ async fn read_in_time(
     let late = || {
         ApiError::bad_request(
             Code::BadBody,
-            format!("the body was not there within {} s", BODY_TIMEOUT.as_secs()),
+            format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
         )
     };
     tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
@@ -84,8 +84,9 @@ async fn read_body(
     let mut body = std::pin::pin!(body);
     let (mut kept, mut read) = (Vec::new(), 0);
     while let Some(piece) = body.next().await {
-        let mut piece =
-            piece.map_err(|_| ApiError::bad_request(Code::BadBody, "the body broke off"))?;
+        let mut piece = piece.map_err(|_| {
+            ApiError::bad_request(Code::BadBody, "the connection broke inside the body")
+        })?;
         read += piece.remaining();
         while read <= BODY_BYTES_MAX && piece.has_remaining() {
             let part = piece.chunk();

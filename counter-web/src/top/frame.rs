@@ -138,7 +138,7 @@ fn members_table(members: &[MemberLine]) -> Table<'static> {
 
 fn footline(picture: &Picture) -> Line<'static> {
     match (&picture.stale, picture.troubles.first(), &picture.retirement) {
-        (Some(why), ..) => Line::styled(format!("not of now: {why}"), BAD),
+        (Some(why), ..) => Line::styled(format!("out of date: {why}"), BAD),
         (None, Some(trouble), _) => Line::styled(trouble.clone(), BAD),
         (None, None, Some(waits)) => Line::styled(waits.clone(), WAIT),
         (None, None, None) => Line::styled(
