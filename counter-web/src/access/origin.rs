@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_host_counts_behind_a_trusted_proxy_alone() {
+    fn forwarded_host_needs_a_trusted_proxy() {
         let pairs = [
             ("origin", "https://a.example"),
             ("host", "127.0.0.1:4000"),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_lists_are_refused_with_an_example() {
+    fn bad_lists_are_refused_with_an_example() {
         for value in [
             "example.com",
             "https://*.example.com",

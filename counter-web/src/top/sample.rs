@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_member_is_one_line_with_the_greater_lag() {
+    fn shared_member_shows_the_greater_lag() {
         let picture = Picture::of(&[], &[sample("ord", "a", ""), sample("frankfurt", "a", "")]);
         assert_eq!(
             picture.members.iter().map(|member| (member.lag, member.behind_ms)).collect::<Vec<_>>(),

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn slow_reader_costs_one_frame_and_skips_to_the_latest() {
+    async fn slow_reader_costs_one_frame() {
         let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
         let view = node.view("clicks");
         let (sink, mut client) = sink().await;
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn after_a_skipped_version_all_regions_are_named() {
+    async fn change_after_a_skip_names_all_regions() {
         let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
         let view = node.view("clicks");
         let (sink, mut client) = sink().await;

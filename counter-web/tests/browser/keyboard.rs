@@ -6,7 +6,7 @@ use crate::page::*;
 use crate::support::browser::{Browser, Tab};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plus_and_minus_keys_count_wherever_the_focus_is() {
+async fn plus_and_minus_keys_count_anywhere() {
     let Some(mut browser) = Browser::start("keys").await else { return };
     let (ord, _fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -38,7 +38,7 @@ async fn tab_to(browser: &mut Browser, tab: &Tab, wanted: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_can_be_reached_and_pressed_with_tab_enter_and_space() {
+async fn page_works_by_keyboard() {
     let Some(mut browser) = Browser::start("tabs").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;

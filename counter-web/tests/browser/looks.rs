@@ -42,7 +42,7 @@ async fn agreed(browser: &mut Browser, tab: &Tab, demo: &Demo) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
+async fn page_fits_every_screen() {
     let Some(mut browser) = Browser::start("screens").await else { return };
     let demo = demo();
     let tab = browser.tab().await;
@@ -87,7 +87,7 @@ async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
 /// Fetched by npm, as .ci/run does: `npm pack axe-core`, unpacked, and
 /// COUNTER_AXE=…/package/axe.min.js.
 #[tokio::test(flavor = "multi_thread")]
-async fn axe_finds_no_violation_in_light_and_dark_connected_and_cut_off() {
+async fn axe_finds_no_violation() {
     let Some(mut browser) = Browser::start("axe").await else { return };
     let Ok(path) = std::env::var("COUNTER_AXE") else {
         println!("SKIPPED axe: COUNTER_AXE names no axe.min.js (npm pack axe-core, and unpack it)");

@@ -30,7 +30,7 @@ fn total_becomes(node: &Node, path: &str, total: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_odd_names_show_them_as_text_and_count() {
+async fn pages_of_odd_names_work() {
     let Some(mut browser) = Browser::start("names").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let tab = browser.tab().await;
@@ -59,7 +59,7 @@ async fn pages_of_odd_names_show_them_as_text_and_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn named_page_works_below_a_path_also_over_events_and_without_javascript() {
+async fn named_page_works_below_a_path() {
     let Some(mut browser) = Browser::start("named-below").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let rules = Rules { prefixes: &["/counter"], no_upgrade: true, ..Rules::default() };

@@ -12,7 +12,7 @@ use crate::support::http::{add, counter};
 use crate::support::process::{Node, cluster};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
+async fn offline_clicks_survive_a_reload() {
     let Some(mut browser) = Browser::start("off-line").await else { return };
     let cluster = cluster();
     let fra = Node::start(&cluster, "fra", &[]);
@@ -45,7 +45,7 @@ async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_says_that_its_server_is_gone_and_comes_back_with_it() {
+async fn page_shows_a_lost_server_and_reconnects() {
     let Some(mut browser) = Browser::start("restart").await else { return };
     let cluster = cluster();
     let fra = Node::start(&cluster, "fra", &[]);
@@ -89,7 +89,7 @@ async fn page_never_says_off_line_while_its_server_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_made_without_a_network_are_shown_at_once_and_counted_once_when_it_is_back() {
+async fn offline_clicks_show_at_once_and_count_once() {
     let Some(mut browser) = Browser::start("no-network").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -110,7 +110,7 @@ async fn clicks_made_without_a_network_are_shown_at_once_and_counted_once_when_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing() {
+async fn page_from_the_back_forward_cache_reconnects() {
     let Some(mut browser) = Browser::start("back-forward").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -151,7 +151,7 @@ async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_says_that_its_node_has_not_caught_up_with_the_others_until_it_has() {
+async fn page_says_that_its_node_is_catching_up() {
     let Some(mut browser) = Browser::start("behind").await else { return };
     let cluster = cluster();
     let mut fra = Node::start(&cluster, "fra", &[]);

@@ -54,7 +54,7 @@ async fn page_works_below_a_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deployments_below_two_paths_keep_their_waiting_clicks_apart() {
+async fn deployments_below_two_paths_share_no_clicks() {
     let Some(mut browser) = Browser::start("two-paths").await else { return };
     let node = node();
     let rules = Rules { prefixes: &["/a", "/b"], ..Rules::default() };
@@ -92,7 +92,7 @@ fn refusing() -> Rules {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_sentence_stays_as_text_until_it_is_lifted() {
+async fn refusal_stays_on_the_page_while_it_holds() {
     let Some(mut browser) = Browser::start("refused").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, refusing());
@@ -147,7 +147,7 @@ async fn stopping_and_a_bad_gateway_are_no_refusals() {
 
 /// The node itself finds the wrong Origin, also where the browser sends none with a GET.
 #[tokio::test(flavor = "multi_thread")]
-async fn page_shows_the_nodes_sentence_about_a_wrong_origin() {
+async fn page_shows_the_wrong_origin_error() {
     let Some(mut browser) = Browser::start("wrong-origin").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, Rules { host: Some("inner.example"), ..Rules::default() });
@@ -166,7 +166,7 @@ fn without_upgrade() -> Rules {
 const POST: &str = "POST /api/counters/clicks/add";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_websocket_page_hears_events_and_adds_by_post() {
+async fn page_works_without_websocket() {
     let Some(mut browser) = Browser::start("events").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, without_upgrade());
@@ -193,7 +193,7 @@ async fn without_websocket_page_hears_events_and_adds_by_post() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn posts_errors_are_retried_given_up_or_shown_as_a_refusal() {
+async fn post_errors_are_retried_dropped_or_shown() {
     let Some(mut browser) = Browser::start("posts").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, without_upgrade());
@@ -264,7 +264,7 @@ async fn waits_are_spread_evenly_and_grow_to_a_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn click_ends_the_wait_and_clicks_at_a_dead_server_do_not_hammer_it() {
+async fn click_reconnects_at_once_without_hammering() {
     let Some(mut browser) = Browser::start("hurry").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, Rules::default());

@@ -89,7 +89,7 @@ fn pass_on(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_whose_link_died_silently_says_so_comes_back_and_is_still_one_viewer() {
+async fn silently_dead_link_is_replaced_by_one_viewer() {
     let Some(mut browser) = Browser::start("silence").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let link = Link::to(&node);
@@ -126,7 +126,7 @@ async fn a_page_whose_link_died_silently_says_so_comes_back_and_is_still_one_vie
 /// A page does not see the comments that keep a stream of events alive. A POST without an event
 /// tells it that the stream is dead.
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_fell_silent_are_opened_anew_after_a_click() {
+async fn silent_events_are_reopened_after_a_click() {
     let Some(mut browser) = Browser::start("silent-events").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let relay = Relay::to(&node.http, Rules { no_upgrade: true, ..Rules::default() });

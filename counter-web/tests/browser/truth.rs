@@ -181,7 +181,7 @@ impl Restarted<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shown_number_is_never_above_the_clicks_over_reloads_restarts_and_offline_spells() {
+async fn page_never_shows_more_than_the_clicks() {
     const ROUNDS: u64 = 10;
     let Some(browser) = Browser::start("truth").await else { return };
     let runtime = Runtime::new();
@@ -229,7 +229,7 @@ async fn shown_number_is_never_above_the_clicks_over_reloads_restarts_and_offlin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn click_and_immediate_reload_in_memory_is_never_shown_twice() {
+async fn reload_after_a_click_never_shows_it_twice() {
     let Some(browser) = Browser::start("truth-in-memory").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let mut page = Watched::open(browser, &node.http).await;
@@ -243,7 +243,7 @@ async fn click_and_immediate_reload_in_memory_is_never_shown_twice() {
 /// The link is slow, so that the page is drawn between the first state of its next socket and the
 /// answers that follow.
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_whose_answers_were_lost_are_not_added_to_the_next_sockets_number() {
+async fn clicks_with_lost_replies_are_not_shown_twice() {
     let Some(browser) = Browser::start("truth-answers").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let link = Link::slow(&node, Duration::from_millis(50));
@@ -261,7 +261,7 @@ async fn clicks_whose_answers_were_lost_are_not_added_to_the_next_sockets_number
 
 /// Over events and POSTs the event of an add may come before its answer, and an answer may be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn shown_number_is_never_above_the_clicks_where_no_websocket_comes_through() {
+async fn page_without_websocket_never_shows_more_than_the_clicks() {
     const ROUNDS: u64 = 4;
     let Some(browser) = Browser::start("truth-events").await else { return };
     let runtime = Runtime::new();

@@ -12,7 +12,7 @@ const MORE: &str =
     "ams arn atl bog bom bos cdg den dfw ewr eze fra gdl gig gru hkg iad jnb lax lhr maa mad mia";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_six_nodes_are_drawn_and_a_click_goes_out_to_all() {
+async fn click_is_drawn_to_all_of_26_nodes() {
     let Some(mut browser) = Browser::start("many").await else { return };
     // The page is that of the code that comes last, so that no cut by order spares it.
     let cluster = cluster();

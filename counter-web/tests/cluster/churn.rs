@@ -275,7 +275,7 @@ fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 #[test]
-fn every_add_counts_once_through_kills_leaves_resets_and_restored_copies() {
+fn every_add_counts_once_under_churn() {
     let kills = number("COUNTER_KILLS").unwrap_or(KILLS);
     let seed = number("COUNTER_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
     println!("COUNTER_SEED={seed}");

@@ -45,7 +45,7 @@ impl CounterHandle {
 }
 
 #[test]
-fn no_acknowledged_click_is_lost_or_doubled_by_kills_of_one_node_or_all() {
+fn kills_lose_and_double_no_acknowledged_click() {
     let kills =
         std::env::var("COUNTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let (runtime, cluster, handle) = (Runtime::new(), cluster(), CounterHandle::default());

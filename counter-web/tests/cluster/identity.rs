@@ -84,7 +84,7 @@ fn kill_start(runtime: &Runtime, cluster: &str, directory: &Path, time: Duration
 }
 
 #[test]
-fn start_killed_at_any_moment_comes_back_as_itself() {
+fn killed_start_keeps_its_identity() {
     let kills = std::env::var("COUNTER_START_KILLS")
         .ok()
         .and_then(|kills| kills.parse().ok())
@@ -148,7 +148,7 @@ impl Drop for Volume {
 }
 
 #[test]
-fn volume_attached_as_another_device_holds_the_same_node() {
+fn volume_on_another_device_is_the_same_node() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let image = runtime.path().join("image");
     let Some(volume) =
@@ -224,7 +224,7 @@ fn tell_apart(
 }
 
 #[test]
-fn copy_started_as_restored_beside_its_original_gives_way() {
+fn restored_copy_beside_its_original_gives_way() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let (original, clone) = (runtime.path().join("ord"), runtime.path().join("sin"));
     let node = Node::start_in(&runtime, &cluster, &original, &[]);

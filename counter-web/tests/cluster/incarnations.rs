@@ -83,7 +83,7 @@ fn bytes_to_join(cluster: &str, node: &Node) -> f64 {
 }
 
 #[test]
-fn restarts_without_end_leave_what_a_fresh_cluster_has() {
+fn endless_restarts_leave_a_fresh_state() {
     let restarts = std::env::var("COUNTER_RESTARTS")
         .ok()
         .and_then(|restarts| restarts.parse().ok())
@@ -136,7 +136,7 @@ fn fresh_cluster_bytes(clicks: u64) -> f64 {
 }
 
 #[test]
-fn a_copied_directory_started_beside_its_original_counts_every_click_once_and_says_so() {
+fn copied_directory_counts_every_click_once() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let (original, copied) = (runtime.path().join("ord"), runtime.path().join("copy"));
     let node = Node::start_in(&runtime, &cluster, &original, &[]);
@@ -181,7 +181,7 @@ fn a_copied_directory_started_beside_its_original_counts_every_click_once_and_sa
 }
 
 #[test]
-fn a_directory_restored_from_earlier_loses_nothing_that_a_member_has() {
+fn restored_directory_loses_nothing_that_a_member_has() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let (directory, backup) = (runtime.path().join("ord"), runtime.path().join("backup"));
     let other = Node::start_in(&runtime, &cluster, &runtime.path().join("fra"), &[]);
@@ -226,7 +226,7 @@ fn a_directory_restored_from_earlier_loses_nothing_that_a_member_has() {
 }
 
 #[test]
-fn a_whole_cluster_starts_from_backups_as_the_nodes_that_it_was() {
+fn cluster_from_backups_keeps_its_identities() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let directories = ["ord", "fra"].map(|region| runtime.path().join(region));
     let nodes = [0, 1].map(|at| Node::start_in(&runtime, &cluster, &directories[at], &[]));
@@ -252,7 +252,7 @@ fn a_whole_cluster_starts_from_backups_as_the_nodes_that_it_was() {
 }
 
 #[test]
-fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
+fn lost_node_holds_up_folding_until_retired() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let start = |region: &str, flags: &[&str]| {
         Node::start_in(&runtime, &cluster, &runtime.path().join(region), flags)
@@ -302,7 +302,7 @@ fn a_node_lost_for_good_holds_up_folding_until_an_operator_retires_it() {
 }
 
 #[test]
-fn a_node_that_leaves_for_good_is_forgotten_and_its_clicks_stay() {
+fn left_node_is_forgotten_and_its_clicks_stay() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let start =
         |region: &str| Node::start_in(&runtime, &cluster, &runtime.path().join(region), &[]);

@@ -60,7 +60,7 @@ fn watch(nodes: &[Node], enough: Duration) -> Vec<Vec<Moment>> {
 }
 
 #[test]
-fn silent_peer_holds_readiness_up_for_ready_within_and_no_longer() {
+fn silent_peer_delays_readiness_by_ready_within() {
     let _among = among();
     let (runtime, mut failures) = (Runtime::new(), Vec::new());
     let round_trips = round_trips(&USUAL);
@@ -111,7 +111,7 @@ fn shown(page: &str) -> (&str, &str) {
 }
 
 #[test]
-fn peers_with_another_key_alone_never_make_a_node_ready() {
+fn foreign_key_never_makes_a_node_ready() {
     let _among = among();
     let (runtime, mut failures, mut peers, mut nodes) =
         (Runtime::new(), Vec::new(), Vec::new(), Vec::new());
@@ -155,7 +155,7 @@ fn peers_with_another_key_alone_never_make_a_node_ready() {
 
 /// As in a cluster whose first node starts before the others.
 #[test]
-fn dead_peer_holds_readiness_up_no_longer_than_ready_within() {
+fn dead_peer_delays_readiness_by_ready_within() {
     let _among = among();
     let (runtime, place) = (Runtime::new(), Place::reserve(Ipv4Addr::LOCALHOST).unwrap());
     let recipe = Recipe::new(&cluster(), "ord")

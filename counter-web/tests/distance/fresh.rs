@@ -112,7 +112,7 @@ fn fresh_node_has_all_numbers_before_it_is_ready() {
 /// A connection that is lost between the handshake and the first answer left nobody to wait for:
 /// the node called itself alone, with a total of 0.
 #[test]
-fn connection_lost_before_the_first_answer_is_not_absence() {
+fn connection_lost_early_is_not_absence() {
     let _alone = alone();
     let (runtime, cluster) = (Runtime::new(), cluster());
     let nodes = sources(&runtime, &cluster, 1, |_| None);
@@ -152,9 +152,9 @@ fn connection_lost_before_the_first_answer_is_not_absence() {
 }
 
 #[test]
-fn fresh_node_finds_three_far_peers_behind_one_name() {
+fn fresh_node_finds_all_peers_of_a_name() {
     let _alone = alone();
-    apart("fresh::fresh_node_finds_three_far_peers_behind_one_name", || {
+    apart("fresh::fresh_node_finds_all_peers_of_a_name", || {
         let apart = Apart::new(Duration::ZERO).unwrap();
         let server = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

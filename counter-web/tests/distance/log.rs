@@ -18,9 +18,9 @@ const DEAD_BEHIND_NAME: u8 = 200;
 const DEAD_NETWORK: &str = "127.2.0.";
 
 #[test]
-fn dead_peers_and_another_key_are_told_in_few_lines_with_their_cause() {
+fn bad_peers_cost_few_log_lines() {
     let _among = among();
-    apart("log::dead_peers_and_another_key_are_told_in_few_lines_with_their_cause", || {
+    apart("log::bad_peers_cost_few_log_lines", || {
         let seconds = std::env::var("COUNTER_LOG_SECONDS")
             .ok()
             .and_then(|seconds| seconds.parse().ok())
@@ -119,7 +119,7 @@ fn names(line: &str, address: &str) -> bool {
 }
 
 #[test]
-fn an_address_is_not_the_beginning_of_a_longer_one() {
+fn longer_path_is_not_found() {
     let address = Ipv4Addr::new(127, 1, 0, 1).to_string();
     assert!(names("/ip4/127.1.0.1/tcp/1", &address) && names("at 127.1.0.1", &address));
     assert!(!names("/ip4/127.1.0.11/tcp/1", &address));

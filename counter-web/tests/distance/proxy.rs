@@ -48,7 +48,7 @@ fn near(took: Duration, wanted: Duration) {
 }
 
 #[test]
-fn first_answer_takes_two_round_trips_and_later_ones_one() {
+fn first_answer_takes_two_round_trips() {
     let _among = among();
     let proxy = Proxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
@@ -163,7 +163,7 @@ fn end_of_a_server_travels_too() {
 }
 
 #[test]
-fn trickle_carries_as_many_bytes_a_second_as_it_says() {
+fn trickle_has_its_rate() {
     let _among = among();
     let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
     let mut stream = connect(&proxy);
@@ -177,7 +177,7 @@ fn trickle_carries_as_many_bytes_a_second_as_it_says() {
 }
 
 #[test]
-fn reserved_place_refuses_until_somebody_listens_there() {
+fn reserved_port_refuses_until_used() {
     let _among = among();
     let place = Place::reserve(Ipv4Addr::LOCALHOST).unwrap();
     assert_eq!(TcpStream::connect(place.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);

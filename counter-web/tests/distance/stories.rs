@@ -228,9 +228,9 @@ fn presence_is_right_after_any_story_far_apart() {
 
 /// The new nodes have other addresses and other identities.
 #[test]
-fn killed_and_replaced_nodes_leave_no_viewers_behind() {
+fn killed_nodes_leave_no_viewers() {
     let _among = among();
-    apart("stories::killed_and_replaced_nodes_leave_no_viewers_behind", || {
+    apart("stories::killed_nodes_leave_no_viewers", || {
         let mut failures = Vec::new();
         // Without a wait it is a matter of luck whether anything stays: three times.
         let waits = [false, false, false, true];

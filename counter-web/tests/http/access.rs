@@ -96,7 +96,7 @@ async fn strangers_make_listed_names_alone() {
 }
 
 #[test]
-fn rebound_names_and_proxies_get_no_local_rights() {
+fn rebound_names_get_no_local_rights() {
     let node = node(&[]);
     let port = node.http.rsplit(':').next().unwrap();
     for host in [&node.http, &format!("localhost:{port}")] {
@@ -139,7 +139,7 @@ fn rebound_names_and_proxies_get_no_local_rights() {
 
 /// A proxy that adds nothing is a process of another user, as nginx's workers are.
 #[test]
-fn processes_of_other_users_get_no_local_rights() {
+fn other_users_get_no_local_rights() {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: only root can be another user");
         return;
@@ -424,7 +424,7 @@ async fn sockets_and_events_of_listed_sites_open() {
 }
 
 #[test]
-fn refusals_of_origins_say_what_to_set_and_setting_it_works() {
+fn origin_errors_say_what_to_set() {
     let ask = |node: &Node, headers: &str| {
         let head = format!(
             "POST {ADD} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Type: application/json\r\n"
@@ -458,7 +458,7 @@ fn refusals_of_origins_say_what_to_set_and_setting_it_works() {
 }
 
 #[test]
-fn refused_forms_and_unknown_addresses_are_pages_for_people() {
+fn people_get_errors_as_pages() {
     let node = node(&["--connections-per-address", "1"]);
     let browser = ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
     let form = |path: &str, headers: &[(&str, &str)], body: &str| {
@@ -598,7 +598,7 @@ fn unknown_fields_are_named() {
 }
 
 #[test]
-fn start_says_where_the_state_is_kept_and_which_variables_it_ignores() {
+fn start_logs_the_storage_and_unknown_variables() {
     let runtime = Runtime::new();
     let start = |variables: &[(&str, &str)]| {
         let log = runtime.path().join(format!("log-{}", variables.len()));

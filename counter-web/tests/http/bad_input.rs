@@ -109,7 +109,7 @@ fn bad_adds_are_refused_in_one_shape() {
 }
 
 #[test]
-fn wrong_addresses_methods_and_names_are_told_apart() {
+fn errors_differ_by_cause() {
     let node = node();
     assert_eq!(get(&node.http, "/nothing").error().0, 404);
     assert_eq!(request(&node.http, "DELETE", "/", &[], "").error().0, 405);
@@ -129,7 +129,7 @@ fn wrong_addresses_methods_and_names_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_of_other_sites_and_of_bad_names_are_refused() {
+async fn sockets_of_other_sites_are_refused() {
     let node = node();
     let own = format!("http://{}", node.http);
     assert!(Socket::ask(&node.http, "/ws", Some(&own)).await.is_ok());
@@ -169,7 +169,7 @@ async fn is_cut(message: Message, node: &Node) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_are_too_long_or_no_text_are_cut_off() {
+async fn bad_frames_close_the_socket() {
     let node = node();
     assert!(is_cut(Message::text("x".repeat(1 << 20)), &node).await);
     assert!(is_cut(Message::Binary(Bytes::from_static(b"\xff\xfe")), &node).await);
@@ -189,7 +189,7 @@ fn invalid_text() -> Message {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_messages_are_answered_and_the_socket_goes_on() {
+async fn bad_messages_keep_the_socket_open() {
     let node = node();
     let mut socket = Socket::open(&node.http).await;
     socket.say("nonsense").await;
@@ -231,7 +231,7 @@ fn random_bytes_on_either_port_harm_nobody() {
 }
 
 #[test]
-fn a_half_sent_request_does_not_hold_up_the_end() {
+fn half_sent_request_does_not_delay_the_stop() {
     let node = node();
     let mut half = connect(&node.http);
     half.write_all(
@@ -247,7 +247,7 @@ fn a_half_sent_request_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_hear_a_close_frame_when_their_node_stops() {
+async fn stopping_node_sends_close_frames() {
     let node = node();
     let mut socket = Socket::open(&node.http).await;
     socket.hear_of("state").await;

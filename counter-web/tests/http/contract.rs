@@ -58,7 +58,7 @@ fn is_region(value: &Value) {
 }
 
 #[test]
-fn serve_prints_one_line_and_nothing_else_and_ends_with_0() {
+fn serve_prints_one_line_and_exits_0() {
     for name in ["TERM", "INT"] {
         let runtime = Runtime::new();
         let mut command = command(&runtime);
@@ -96,7 +96,7 @@ fn serve_prints_one_line_and_nothing_else_and_ends_with_0() {
 }
 
 #[test]
-fn the_page_is_html_that_is_asked_for_each_time_and_its_form_leads_back_to_it() {
+fn page_is_uncached_html_with_a_form() {
     let node = node();
     let page = get(&node.http, "/");
     assert_eq!(page.status, 200);
@@ -122,7 +122,7 @@ fn the_page_is_html_that_is_asked_for_each_time_and_its_form_leads_back_to_it() 
 }
 
 #[test]
-fn a_counter_is_its_total_its_regions_and_the_state_hash() {
+fn counter_has_total_regions_and_hash() {
     let node = node();
     add(&node.http, 10);
     let seen = counter(&node.http, "clicks");
@@ -134,7 +134,7 @@ fn a_counter_is_its_total_its_regions_and_the_state_hash() {
 }
 
 #[test]
-fn an_unknown_counter_is_0_and_is_not_made_by_looking() {
+fn unknown_counter_is_0_and_stays_unknown() {
     let node = node();
     for name in ["never", "caf%C3%A9%2Fa%20b"] {
         let answer = get(&node.http, &format!("/api/counters/{name}"));
@@ -145,7 +145,7 @@ fn an_unknown_counter_is_0_and_is_not_made_by_looking() {
 }
 
 #[test]
-fn an_add_is_answered_with_the_new_numbers_and_its_id() {
+fn add_returns_numbers_and_id() {
     let node = node();
     let answer = post_json(&node.http, "/api/counters/other/add", "{\"amount\":5}").json();
     assert_eq!(fields(&answer), ["id", "region", "total", "value"]);
@@ -162,7 +162,7 @@ fn an_add_is_answered_with_the_new_numbers_and_its_id() {
 }
 
 #[test]
-fn status_says_who_this_node_is_and_whom_it_knows() {
+fn status_has_identity_and_members() {
     let cluster = cluster();
     let ord = Node::start(&cluster, "ord", &[]);
     let fra = Node::start(&cluster, "fra", &[&ord]);
@@ -209,7 +209,7 @@ fn status_says_who_this_node_is_and_whom_it_knows() {
 }
 
 #[test]
-fn a_node_that_reaches_none_of_its_peers_is_alive_and_serves_but_is_not_ready() {
+fn node_without_its_peers_is_healthy_but_not_ready() {
     let mut peer = node();
     peer.kill();
     let node = Node::start(&cluster(), "fra", &[&peer]);
@@ -248,7 +248,7 @@ fn metrics_are_prometheus_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_says_the_state_acks_pongs_errors_and_changes() {
+async fn socket_messages_have_their_shapes() {
     let node = node();
     synced(&node);
     let mut socket = Socket::open(&node.http).await;
@@ -288,7 +288,7 @@ async fn a_socket_says_the_state_acks_pongs_errors_and_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_carries_only_the_regions_that_changed() {
+async fn change_names_only_changed_regions() {
     let cluster = cluster();
     let ord = Node::start(&cluster, "ord", &[]);
     let fra = Node::start(&cluster, "fra", &[&ord]);
@@ -314,7 +314,7 @@ async fn a_change_carries_only_the_regions_that_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn viewers_of_every_counter_and_of_event_streams_are_counted_together() {
+async fn viewers_count_over_counters_and_streams() {
     let node = node();
     let _page = Socket::open(&node.http).await;
     let mut other = Socket::ask(&node.http, "/ws?counter=caf%C3%A9+x", None)

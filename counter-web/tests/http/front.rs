@@ -47,7 +47,7 @@ fn went_through(flags: &[&str], asked: &[(&str, &str)]) -> Vec<usize> {
 }
 
 #[test]
-fn trusted_proxy_names_clients_in_its_own_entry_alone() {
+fn only_the_trusted_proxys_entry_counts() {
     let asked = [
         ("X-Forwarded-For", "192.0.2.1"),
         ("X-Forwarded-For", "192.0.2.77, 192.0.2.3"),
@@ -80,7 +80,7 @@ fn client_header_is_believed_alone() {
 }
 
 #[test]
-fn without_the_flag_a_proxys_headers_change_nothing() {
+fn untrusted_proxy_headers_are_ignored() {
     let asked = [
         ("Fly-Client-IP", "192.0.2.1"),
         ("Fly-Client-IP", "192.0.2.2"),
@@ -101,7 +101,7 @@ async fn socket_for(node: &Node, address: &str) -> Result<Socket, u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_trusted_proxy_sockets_are_counted_by_client() {
+async fn trusted_proxy_counts_sockets_by_client() {
     let node = node(&["--connections-per-address", "2", "--trust-proxy"]);
     let (Ok(mut first), Ok(_second)) =
         (socket_for(&node, "192.0.2.1").await, socket_for(&node, "192.0.2.1").await)
@@ -203,7 +203,7 @@ async fn click_time(reader: &mut Socket, from: i64, clicks: i64) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_that_never_read_do_not_slow_one_that_reads() {
+async fn stuck_clients_slow_nobody() {
     let node = node(&[]);
     let mut reader = Socket::open(&node.http).await;
     let alone = click_time(&mut reader, 0, 300).await;

@@ -165,7 +165,7 @@ fn start(lab: &Lab, host: usize) -> Process {
 }
 
 #[test]
-fn hosts_stay_exact_under_delay_loss_and_a_partition_that_heals() {
+fn hosts_stay_exact_under_faults() {
     let lab = match Lab::build().and_then(|lab| lab.links(0).map(|_| lab)) {
         Ok(lab) => lab,
         Err(why) => {

@@ -142,7 +142,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 }
 
 #[test]
-fn every_operation_answers_good_and_bad_requests_as_the_document_says() {
+fn operations_answer_as_documented() {
     let node = node();
     let document = document(&node);
     let names = ["clicks", "caf%C3%A9", "%00", "%zz", "%FF", &"x".repeat(129), "a%2Fb"];
@@ -241,8 +241,7 @@ async fn socket_messages_are_as_the_document_says() {
 }
 
 #[test]
-fn methods_that_the_document_does_not_name_are_refused_and_addresses_that_it_does_not_name_are_not_there()
- {
+fn undocumented_methods_and_paths_are_refused() {
     let node = node();
     let all = operations(&document(&node));
     let paths: BTreeSet<&str> = all.iter().map(|(path, ..)| path.as_str()).collect();

@@ -36,7 +36,7 @@ fn add(node: &Node, seen: &str) -> Answer {
 }
 
 #[test]
-fn a_client_that_carries_its_token_is_shown_no_less_by_any_node() {
+fn no_node_shows_a_session_less() {
     let name = cluster();
     let one = Node::start(&name, "ord", &[]);
     let two = Node::start(&name, "fra", &[&one]);
@@ -69,7 +69,7 @@ fn a_client_that_carries_its_token_is_shown_no_less_by_any_node() {
 }
 
 #[test]
-fn without_the_header_there_is_no_token_and_what_is_none_is_refused() {
+fn bad_tokens_are_refused() {
     let (node, other) = (Node::start(&cluster(), "ord", &[]), Node::start(&cluster(), "fra", &[]));
     assert_eq!(token(&request(&node.http, "GET", PATH, &[], "")), None);
     assert!(token(&read(&node, "")).is_some());

@@ -105,14 +105,14 @@ async fn all_adds_are_answered_in_order(node: &Node, durable: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn applied_comes_before_every_number_that_contains_the_add_and_the_ack_after_it() {
+async fn applied_precedes_the_change_and_ack_follows() {
     let runtime = Runtime::new();
     let node = with_directory(&runtime, &cluster(), &runtime.path().join("ord"));
     all_adds_are_answered_in_order(&node, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_memory_the_ack_alone_comes_before_every_number_that_contains_the_add() {
+async fn in_memory_the_ack_precedes_the_change() {
     all_adds_are_answered_in_order(&Node::start(&cluster(), "ord", &[]), false).await;
 }
 
@@ -136,7 +136,7 @@ async fn answers(socket: &mut Socket, id: &str) -> Vec<(String, bool)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_add_sent_again_is_acknowledged_as_repeated_also_after_a_kill() {
+async fn repeat_is_acknowledged_as_repeated() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let directory = runtime.path().join("ord");
     let mut node = with_directory(&runtime, &cluster, &directory);
@@ -172,7 +172,7 @@ async fn an_add_sent_again_is_acknowledged_as_repeated_also_after_a_kill() {
 /// Two clients whose adds cancel each other leave the total as it was, and yet each hears a number
 /// after its answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_follows_every_answer_also_where_adds_cancel_each_other() {
+async fn change_follows_every_reply() {
     let node = Node::start(&cluster(), "ord", &[]);
     let mut socket = Socket::open(&node.http).await;
     for round in 0..20 {

@@ -69,7 +69,7 @@ fn all_show(nodes: &[&Node], total: i64) {
 }
 
 #[test]
-fn old_counters_go_on_when_both_sides_of_a_cut_reached_the_bound() {
+fn old_counters_count_on_when_both_sides_are_full() {
     let cluster = cluster();
     let ord = start(&cluster, "ord", &[]);
     let fra = start(&cluster, "fra", &[&ord]);

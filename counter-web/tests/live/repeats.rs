@@ -65,7 +65,7 @@ fn total_is(node: &Node, total: i64) {
 }
 
 #[test]
-fn an_add_sent_again_counts_once_after_a_kill_and_on_a_node_that_knows_it() {
+fn repeat_counts_once_after_a_kill() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let ord = Place::new(&runtime, &cluster, "ord");
     let mut first = ord.serve(None);
@@ -88,7 +88,7 @@ fn an_add_sent_again_counts_once_after_a_kill_and_on_a_node_that_knows_it() {
 /// Each of the two applies first what the other repeats, so whichever has the greater id, both ways
 /// are gone.
 #[test]
-fn an_add_repeated_where_nobody_knew_it_counts_once_when_the_nodes_meet() {
+fn unknown_repeat_counts_once_when_nodes_meet() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let (ord, fra) = (Place::new(&runtime, &cluster, "ord"), Place::new(&runtime, &cluster, "fra"));
     let mut first = ord.serve(None);
@@ -126,7 +126,7 @@ fn ids_of_one_client_may_come_in_any_order() {
 }
 
 #[test]
-fn hundreds_of_adds_sent_again_elsewhere_while_their_node_was_gone_count_once_when_it_is_back() {
+fn adds_repeated_elsewhere_count_once() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let (ord, fra) = (Place::new(&runtime, &cluster, "ord"), Place::new(&runtime, &cluster, "fra"));
     let mut first = ord.serve(None);

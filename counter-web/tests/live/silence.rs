@@ -77,7 +77,7 @@ impl Bare {
 }
 
 #[test]
-fn who_says_nothing_is_pinged_and_after_three_intervals_cut_with_a_reason() {
+fn silent_client_is_pinged_then_closed() {
     let node = node();
     let (mut silent, start, mut pings) = (Bare::open(&node), Instant::now(), 0);
     let goodbye = loop {
@@ -105,7 +105,7 @@ fn who_says_nothing_is_pinged_and_after_three_intervals_cut_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_answers_pings_alone_stays_and_its_own_pings_are_answered_with_their_bytes() {
+async fn pongs_keep_a_socket_open() {
     let node = node();
     let mut quiet = Socket::open(&node.http).await;
     let start = Instant::now();
@@ -139,7 +139,7 @@ async fn who_answers_pings_alone_stays_and_its_own_pings_are_answered_with_their
 /// It asks for answers and reads none until its socket takes no more: nothing more is read of it,
 /// and it is cut before silence alone would do that.
 #[test]
-fn who_reads_nothing_of_what_it_is_sent_is_cut_after_its_time() {
+fn stuck_reader_is_cut_off() {
     const LONG: Duration = Duration::from_secs(3);
     let node = Node::start_with(
         &cluster(),
@@ -199,7 +199,7 @@ fn a_close_is_answered_with_its_own_code() {
 /// An address that may have one connection is not refused its next one when it has seen the end of
 /// the last.
 #[test]
-fn a_place_of_an_address_is_free_when_its_holder_has_seen_the_end() {
+fn closed_socket_frees_its_slot_at_once() {
     let node = Node::start_with(
         &cluster(),
         "ord",

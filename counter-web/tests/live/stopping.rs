@@ -34,7 +34,7 @@ fn no_new_ones(node: &Node) {
 }
 
 #[test]
-fn what_is_under_way_is_answered_and_kept_while_new_ones_are_refused() {
+fn stopping_node_finishes_open_requests() {
     let runtime = Runtime::new();
     let (directory, cluster) = (runtime.path().join("ord"), cluster());
     let mut node = Node::start_in(&runtime, &cluster, &directory, &[]);

@@ -20,7 +20,7 @@ fn node() -> Node {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_add_sent_again_with_its_id_counts_once_over_any_connection() {
+async fn repeated_add_counts_once_over_any_connection() {
     let node = node();
     let message = "{\"type\":\"add\",\"amount\":5,\"id\":\"tab:1\"}";
     for _ in 0..2 {
@@ -45,7 +45,7 @@ async fn an_add_sent_again_with_its_id_counts_once_over_any_connection() {
 /// The id in the answer to an add without a key names an add that is applied: sent as a key, it is
 /// a repeat.
 #[test]
-fn the_id_of_an_answer_sent_as_a_key_is_a_repeat_and_one_that_only_looks_like_it_is_an_id() {
+fn generated_id_sent_as_a_key_is_a_repeat() {
     let node = node();
     let json = ("Content-Type", "application/json");
     let id = request(&node.http, "POST", ADD, &[json], "{\"amount\":5}").json()["id"]
@@ -71,7 +71,7 @@ fn the_id_of_an_answer_sent_as_a_key_is_a_repeat_and_one_that_only_looks_like_it
 }
 
 #[test]
-fn events_begin_with_the_state_and_go_on_with_changes() {
+fn events_are_a_state_and_changes() {
     let node = node();
     add(&node.http, 3);
     let mut stream = connect(&node.http);

@@ -51,7 +51,7 @@ async fn picture(browser: &mut Browser, tab: &Tab, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn default_nginx_page_says_what_to_set_and_setting_it_works() {
+async fn default_nginx_page_says_what_to_set() {
     let Some(mut browser) = Browser::start("nginx-default").await else { return };
     let plain = node(&[]);
     let Some(nginx) = Nginx::start("default", DEFAULT, &plain.http) else { return };
@@ -163,7 +163,7 @@ async fn page_works_over_tls_and_http2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_the_limit_of_connections_the_page_says_so() {
+async fn page_reports_the_connection_limit() {
     let Some(mut browser) = Browser::start("nginx-limit").await else { return };
     let node = node(&["--trust-proxy", "--connections-per-address", "2"]);
     let Some(nginx) = Nginx::start("limit", &careful(), &node.http) else { return };

@@ -63,7 +63,7 @@ fn events_come_at_once_with_buffering_on() {
 }
 
 #[test]
-fn default_nginx_gets_the_reason_and_the_flag_that_mends_it() {
+fn default_nginx_gets_the_reason_and_the_flag() {
     let (plain, allowing) = (node(&[]), node(&["--allow-origin", "https://a.example"]));
     let Some(nginx) = Nginx::start("default", DEFAULT, &plain.http) else { return };
     let origin = "Origin: https://a.example\r\n";
@@ -81,7 +81,7 @@ fn default_nginx_gets_the_reason_and_the_flag_that_mends_it() {
 }
 
 #[test]
-fn strangers_behind_nginx_on_this_machine_are_strangers() {
+fn local_nginx_gives_strangers_no_rights() {
     let node = node(&[]);
     let keeps_host = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; \
          proxy_set_header Host $http_host; } }";

@@ -22,7 +22,7 @@ fn total_is(http: &str, total: i64) {
 }
 
 #[test]
-fn a_node_that_is_told_its_region_alone_shows_the_demos_numbers_at_once() {
+fn extra_node_joins_the_demo() {
     let demo = Demo::start(&["ord", "fra", "sin"]);
     for (at, amount) in [(0, 42), (1, 7), (2, -5)] {
         add(demo.http(at), amount);
@@ -40,7 +40,7 @@ fn a_node_that_is_told_its_region_alone_shows_the_demos_numbers_at_once() {
 }
 
 #[test]
-fn a_signal_ends_the_demo_with_0_and_every_node_of_it() {
+fn signal_ends_the_demo_and_its_nodes() {
     for name in ["INT", "TERM"] {
         let demo = Demo::start(&["ord", "fra", "sin"]);
         let regions: Vec<_> =
@@ -61,7 +61,7 @@ fn the_demos_nodes_end_when_it_is_killed() {
 }
 
 #[test]
-fn a_killed_node_is_said_and_started_again_while_the_others_go_on() {
+fn killed_demo_node_is_restarted() {
     let mut demo = Demo::start(&["ord", "fra", "sin"]);
     for (at, amount) in [(0, 42), (1, 7), (2, -5)] {
         add(demo.http(at), amount);
@@ -106,7 +106,7 @@ fn a_killed_node_is_said_and_started_again_while_the_others_go_on() {
 }
 
 #[test]
-fn a_node_that_cannot_start_again_is_tried_with_growing_pauses_until_it_can() {
+fn failing_demo_node_is_retried_with_growing_pauses() {
     let mut demo = Demo::start(&["ord", "fra"]);
     let fra = demo.http(1).to_owned();
     signal(demo.process("fra").unwrap(), "KILL");
@@ -130,7 +130,7 @@ fn a_node_that_cannot_start_again_is_tried_with_growing_pauses_until_it_can() {
 }
 
 #[test]
-fn a_demo_on_a_taken_port_says_so_and_leaves_no_node() {
+fn taken_port_ends_the_demo() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     // Reading its stderr to the end, as this does, waits for all of its nodes.
@@ -141,7 +141,7 @@ fn a_demo_on_a_taken_port_says_so_and_leaves_no_node() {
 }
 
 #[test]
-fn operators_see_the_members_and_make_a_node_leave() {
+fn operators_list_members_and_make_a_node_leave() {
     let demo = Demo::start(&["ord", "fra"]);
     let admin = demo.nodes[0]["admin"].as_str().unwrap().to_owned();
     eventually("ord knows fra", Duration::from_secs(10), || {
@@ -166,7 +166,7 @@ fn operators_see_the_members_and_make_a_node_leave() {
 }
 
 #[test]
-fn top_shows_every_node_and_that_their_states_are_equal() {
+fn top_shows_nodes_with_equal_states() {
     let demo = Demo::start(&["ord", "fra", "sin"]);
     add(demo.http(0), 42);
     let frame = eventually("top shows three nodes that agree", Duration::from_secs(30), || {
@@ -193,7 +193,7 @@ fn top_shows_every_node_and_that_their_states_are_equal() {
 }
 
 #[test]
-fn top_of_one_node_says_that_there_is_nothing_to_compare_with() {
+fn top_of_one_node_compares_nothing() {
     let demo = Demo::start(&["ord", "fra"]);
     let admin = demo.nodes[1]["admin"].as_str().unwrap();
     let (code, frame, stderr) = run_in(&demo.runtime, &["top", "--once", "--admin", admin]);
@@ -206,7 +206,7 @@ fn top_of_one_node_says_that_there_is_nothing_to_compare_with() {
 }
 
 #[test]
-fn who_reads_only_the_beginning_of_an_answer_is_no_error() {
+fn early_hang_up_is_no_error() {
     let demo = Demo::start(&["ord"]);
     for of in ["top --once", "members"] {
         let mut command = command(&demo.runtime);

@@ -72,7 +72,7 @@ fn help() -> String {
 }
 
 #[test]
-fn every_variable_that_a_file_names_is_in_the_help() {
+fn files_name_only_existing_variables() {
     let known = names(&help());
     assert!(known.contains("COUNTER_CLUSTER_KEY"), "{known:?}");
     for file in ["Dockerfile", "fly.toml", "deploy/kubernetes.yaml", "docs/operate.md"] {
@@ -82,7 +82,7 @@ fn every_variable_that_a_file_names_is_in_the_help() {
 }
 
 #[test]
-fn every_flag_and_command_in_the_operators_guide_exists() {
+fn guide_names_only_existing_flags() {
     let mut known = String::new();
     for of in ["serve", "demo", "members", "retire", "leave", "top"] {
         let (code, text, stderr) = run_in(&Runtime::new(), &[of, "--help"]);
@@ -139,7 +139,7 @@ fn every_value_that_a_file_sets_is_understood() {
 }
 
 #[test]
-fn fly_checks_what_is_served_and_publishes_no_gossip() {
+fn fly_checks_served_paths_and_hides_gossip() {
     let fly = fly();
     assert_eq!(
         (&fly["kill_signal"], &fly["http_service"]["checks"][0]["path"]),
@@ -154,7 +154,7 @@ fn fly_checks_what_is_served_and_publishes_no_gossip() {
 }
 
 #[test]
-fn the_pods_find_each_other_before_they_are_ready_and_run_as_nobody() {
+fn pods_find_each_other_before_ready() {
     let (gossip, set) = (manifest("Service"), manifest("StatefulSet"));
     assert_eq!(gossip["spec"]["clusterIP"].as_str(), Some("None"));
     assert_eq!(gossip["spec"]["publishNotReadyAddresses"].as_bool(), Some(true));
@@ -195,7 +195,7 @@ fn the_pods_find_each_other_before_they_are_ready_and_run_as_nobody() {
 }
 
 #[test]
-fn the_image_runs_as_the_user_that_the_manifest_names() {
+fn image_runs_as_the_manifests_user() {
     let user = manifest("StatefulSet")["spec"]["template"]["spec"]["securityContext"]["runAsUser"]
         .as_i64()
         .unwrap();

@@ -24,7 +24,7 @@ fn refused(runtime: &Runtime, directory: &Path) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_second_process_on_a_directory_is_refused_and_the_first_goes_on() {
+fn second_process_on_a_directory_is_refused() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let directory = runtime.path().join("ord");
     let node = Node::start_in(&runtime, &cluster, &directory, &[]);
@@ -40,7 +40,7 @@ fn a_second_process_on_a_directory_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_foreign_or_damaged_file_is_refused_and_left_byte_for_byte_as_it_was() {
+fn damaged_file_is_refused_and_unchanged() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let directory = runtime.path().join("ord");
     let node = Node::start_in(&runtime, &cluster, &directory, &[]);
@@ -95,7 +95,7 @@ fn click(node: &Node, number: u32) -> Answer {
 }
 
 #[test]
-fn a_full_disk_refuses_clicks_and_takes_them_again_when_there_is_space() {
+fn full_disk_refuses_clicks_until_there_is_space() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let Some(disk) = Small::mount(runtime.path().join("ord")) else {
         eprintln!("SKIPPED: no tmpfs may be mounted here");

@@ -13,7 +13,7 @@ use support::process::{Node, Runtime, cluster, command, refused};
 const ADD: &str = "/api/counters/clicks/add";
 
 #[test]
-fn an_empty_variable_is_not_set_and_empty_items_of_a_list_are_none() {
+fn empty_variables_and_items_are_ignored() {
     let runtime = Runtime::new();
     let mut command = command(&runtime);
     let empty = [
@@ -42,7 +42,7 @@ fn command_with(mut command: Command, flags: &[&str]) -> Command {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_with_what_to_write() {
+fn bad_settings_say_what_to_write() {
     let runtime = Runtime::new();
     let file = runtime.path().join("key");
     std::fs::write(&file, "a passphrase of its own").unwrap();
@@ -88,7 +88,7 @@ fn a_data_directory_stays_with_its_cluster() {
 }
 
 #[test]
-fn a_low_rate_leaves_the_burst_and_says_when_the_next_add_is_let_through() {
+fn low_rate_keeps_the_burst_and_says_when_to_retry() {
     let node =
         Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--rate", "0.001"]);
     for _ in 0..20 {
@@ -149,7 +149,7 @@ fn a_full_node_says_so_in_whole_json() {
 }
 
 #[test]
-fn another_sites_scripts_read_nothing_and_a_huge_body_is_refused_before_it_is_sent() {
+fn other_sites_read_nothing_and_huge_bodies_are_refused() {
     let node = Node::start(&cluster(), "ord", &[]);
     for path in ["/api/counters/clicks", "/api/counters/clicks/events", "/api/status", "/metrics"] {
         for origin in ["http://elsewhere.example", "null", &format!("ftp://{}", node.http)] {
@@ -187,7 +187,7 @@ fn a_node_raises_its_own_limit_of_open_files() {
 /// A request of HTTP/1.1 names its host once (RFC 9112, 3.2), and every refusal has its body, also
 /// where the head itself cannot be read.
 #[test]
-fn heads_that_cannot_be_accepted_are_refused_in_the_one_shape() {
+fn bad_heads_are_refused_as_json() {
     let node = Node::start(&cluster(), "ord", &[]);
     let ask = |head: &str| raw(&node.http, format!("{head}\r\n\r\n").as_bytes()).unwrap();
     for head in [
