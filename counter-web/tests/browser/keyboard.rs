@@ -1,4 +1,4 @@
-//! The page by keyboard alone.
+//! The page with only a keyboard.
 
 use serde_json::{Value, json};
 
@@ -19,8 +19,8 @@ async fn plus_and_minus_keys_count_anywhere() {
     total_is(&ord, 2);
 }
 
-/// Presses Tab until the focus is where `wanted` (a selector) says; every stop on the way must be
-/// seen to have the focus.
+/// Presses Tab until the focus is on `wanted`, a selector. Every stop on the way must show its
+/// focus.
 async fn tab_to(browser: &mut Browser, tab: &Tab, wanted: &str) {
     for _ in 0..20 {
         browser.key(tab, "Tab").await;
@@ -61,8 +61,7 @@ async fn page_works_by_keyboard() {
         .await;
     browser.key(&tab, "Enter").await;
     browser.until(&tab, order, "fra,ord").await;
-    // Rows stay where they are under a pointer that rests there, but not against who asks for
-    // another order.
+    // Rows stay in place under a resting pointer, unless the user sorts.
     let (x, y) = browser.middle(&tab, "#regions tbody tr").await;
     browser
         .command(&tab, "Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y }))

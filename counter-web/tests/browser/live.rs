@@ -1,4 +1,4 @@
-//! Pages that are in touch: the first paint, clicks here and there, and that each of them counts.
+//! Connected pages: the first paint, and clicks on several of them, which all count.
 
 use serde_json::json;
 

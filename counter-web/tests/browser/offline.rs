@@ -1,5 +1,5 @@
-//! Pages that lose their server or their network: what they say, what they keep, and how they come
-//! back.
+//! Pages that lose their server or their network: the status they show, the clicks they keep, and
+//! how they reconnect.
 
 use std::time::Duration;
 
@@ -117,13 +117,13 @@ async fn page_from_the_back_forward_cache_reconnects() {
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TOTAL, "1").await;
     add(&fra.http, 10);
-    // A browser may always load a page anew instead; one that it kept is what this is about.
+    // A browser may reload a page instead. This test is about a page that it kept.
     let mut kept = false;
     for _ in 0..6 {
         browser.eval(&tab, "addEventListener('pageshow', event => { window.restored = event.persisted; }); window.sameLoad = true").await;
         browser.open(&tab, &url(&fra)).await;
         browser.until(&tab, LIVE, "live").await;
-        eventually("the page that was left is no ghost", Duration::from_secs(10), || {
+        eventually("the page that was left is no viewer", Duration::from_secs(10), || {
             let regions = counter(&ord.http, "clicks")["regions"].clone();
             if regions["ord"]["connected"] == 0 { Ok(()) } else { Err(regions.to_string()) }
         });

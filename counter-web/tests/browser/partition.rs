@@ -1,5 +1,5 @@
-//! The partition switch: one press cuts a region off, both sides count apart, another heals, and
-//! the sums meet.
+//! The partition switch. One press cuts a region off, and both sides count apart. Another heals,
+//! and the totals meet.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! What the page leaves alone: screen readers hear little, nothing moves where less motion is asked
-//! for, and a hidden tab is no viewer.
+//! A quiet page: screen readers hear little, reduced motion stops animations, and a hidden tab is
+//! no viewer.
 
 use std::time::Duration;
 
@@ -61,8 +61,7 @@ async fn hidden_tab_is_no_viewer_until_shown() {
     let Some(mut browser) = Browser::start("hidden").await else { return };
     let (ord, fra) = two();
     let tab = browser.tab().await;
-    // The five minutes after which a hidden tab gives up its place pass at once; all other times
-    // stay.
+    // The five minutes until a hidden tab closes its link pass at once. All other times stay.
     let hurry = "const wait = window.setTimeout; window.setTimeout = (f, ms, ...rest) => wait(f, ms === 300000 ? 0 : ms, ...rest); \
                  window.hide = hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }";
     browser

@@ -1,5 +1,5 @@
-//! Five real processes, two of them without a directory, under kills, leaves, resets, adds sent
-//! again elsewhere and disks set back: every add counts once.
+//! Five real processes, two of them without a directory, under kills, leaves, resets, adds repeated
+//! elsewhere and disks set back. Every add counts once.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,10 +12,10 @@ use support::http::{get, metric, request};
 use support::load::{COUNTERS, Load, SETTLED};
 use support::process::{Node, Runtime, cluster, run_in};
 
-/// Kills; with `COUNTER_KILLS` as many as it says.
+/// The number of kills, unless `COUNTER_KILLS` is set.
 const KILLS: usize = 12;
 
-/// Regions of nodes, and whether they have a directory.
+/// The regions of the nodes. True if the node has a directory.
 const PLACES: [(&str, bool); 5] =
     [("ord", true), ("fra", true), ("sin", true), ("gru", false), ("nrt", false)];
 
@@ -25,11 +25,11 @@ const TOKEN: &str = "operator-token-of-the-test";
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Where all nodes know nothing of a replica for so long, nobody ever met it.
+/// If no node knows a replica after this time, none ever met it.
 const UNKNOWN_AFTER: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum ChurnStep {
     /// kill -9 of a node with a directory, which starts again.
     Kill,
     /// kill -9 of a node without one, then `retire`.
@@ -45,18 +45,18 @@ enum Step {
     SetBack,
 }
 
-/// Shuffled and dealt to the end, again and again, until enough were killed.
-const DECK: [(Step, usize); 7] = [
-    (Step::Kill, 6),
-    (Step::KillInMemory, 3),
-    (Step::KillBoth, 1),
-    (Step::Leave, 2),
-    (Step::Restart, 1),
-    (Step::Reset, 1),
-    (Step::SetBack, 1),
+/// Shuffled and dealt to the end, repeatedly, until there were enough kills.
+const DECK: [(ChurnStep, usize); 7] = [
+    (ChurnStep::Kill, 6),
+    (ChurnStep::KillInMemory, 3),
+    (ChurnStep::KillBoth, 1),
+    (ChurnStep::Leave, 2),
+    (ChurnStep::Restart, 1),
+    (ChurnStep::Reset, 1),
+    (ChurnStep::SetBack, 1),
 ];
 
-struct Story<'a> {
+struct ChurnStory<'a> {
     runtime: &'a Runtime,
     cluster: String,
     load: &'a Load,
@@ -69,7 +69,7 @@ struct Story<'a> {
     began: Instant,
 }
 
-impl Story<'_> {
+impl ChurnStory<'_> {
     fn path(&self, at: usize) -> PathBuf {
         self.runtime.path().join(PLACES[at].0)
     }
@@ -88,13 +88,13 @@ impl Story<'_> {
         self.nodes[at] = Some(node);
     }
 
-    /// Takes a node from the clients; it still runs.
+    /// Hides a node from the clients. It still runs.
     fn take(&mut self, at: usize) -> Node {
         self.load.set(at, "");
         self.nodes[at].take().unwrap()
     }
 
-    /// kill -9; the replica that it was.
+    /// kill -9. Returns its replica.
     fn kill(&mut self, at: usize) -> String {
         let node = self.take(at);
         self.killed += 1;
@@ -109,8 +109,8 @@ impl Story<'_> {
         places[self.random.usize(..places.len())]
     }
 
-    /// Gives up a replica without a directory, at a random node of those that know it. One that was
-    /// killed before it met anybody is known to nobody.
+    /// Retires a replica without a directory, at a random node that knows it. No node knows a
+    /// replica that was killed before it met one.
     fn retire(&mut self, replica: &str) {
         let mut admins: Vec<String> =
             self.nodes.iter().flatten().map(|node| node.admin.clone()).collect();
@@ -146,20 +146,20 @@ impl Story<'_> {
         self.nodes.iter().flatten().map(|node| node.http.as_str()).collect()
     }
 
-    /// Waits until all nodes agree; the clients pause meanwhile.
+    /// Waits until all nodes agree, while the clients pause.
     fn agree(&self) {
         self.load.agreed(&self.https(), || self.report());
         self.say("all agree".to_owned());
     }
 
-    /// All that ended was absorbed, and is forgotten.
+    /// Every ended incarnation is absorbed and forgotten.
     fn is_clean(&self) -> bool {
         self.https()
             .iter()
             .all(|http| metric(http, "counter_replicas") == Some(PLACES.len() as f64))
     }
 
-    /// All that helps to understand a story that failed.
+    /// The details that explain a failed story.
     fn report(&self) -> String {
         let logs = (0..PLACES.len()).map(|at| {
             let log =
@@ -174,11 +174,11 @@ impl Story<'_> {
         waits.chain(logs).collect()
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: ChurnStep) {
         *self.counts.entry(format!("{step:?}")).or_default() += 1;
         self.say(format!("{step:?}"));
         match step {
-            Step::Kill => {
+            ChurnStep::Kill => {
                 let at = self.place(true);
                 self.kill(at);
                 if self.copies[at].is_none() || self.random.bool() {
@@ -186,7 +186,7 @@ impl Story<'_> {
                 }
                 self.start(at, &[]);
             }
-            Step::KillInMemory => {
+            ChurnStep::KillInMemory => {
                 let at = self.place(false);
                 let replica = self.kill(at);
                 let starts_first = self.random.bool();
@@ -198,7 +198,7 @@ impl Story<'_> {
                     self.start(at, &[]);
                 }
             }
-            Step::KillBoth => {
+            ChurnStep::KillBoth => {
                 let (at, other) = (self.place(true), self.place(false));
                 self.kill(at);
                 let replica = self.kill(other);
@@ -206,7 +206,7 @@ impl Story<'_> {
                 self.start(other, &[]);
                 self.retire(&replica);
             }
-            Step::Leave => {
+            ChurnStep::Leave => {
                 let at = self.place(false);
                 let (node, log) = (self.take(at), self.path(at).with_extension("log"));
                 assert!(node.terminate().success(), "{}", self.report());
@@ -215,12 +215,12 @@ impl Story<'_> {
                 assert!(!log.contains("no other node was seen to hold all"), "{}", self.report());
                 self.start(at, &[]);
             }
-            Step::Restart => {
+            ChurnStep::Restart => {
                 let at = self.place(true);
                 assert!(self.take(at).terminate().success(), "{}", self.report());
                 self.start(at, &[]);
             }
-            Step::Reset => {
+            ChurnStep::Reset => {
                 let at = self.place(true);
                 self.load.pause(|| {
                     self.agree();
@@ -238,12 +238,11 @@ impl Story<'_> {
                 });
                 self.say(format!("{} reset", PLACES[at].0));
             }
-            Step::SetBack => {
+            ChurnStep::SetBack => {
                 let copied: Vec<usize> =
                     (0..PLACES.len()).filter(|&at| self.copies[at].is_some()).collect();
                 let at = copied[self.random.usize(..copied.len())];
-                // What was counted after the copy is lost with the disk, where no other node has
-                // it.
+                // Counts from after the copy are lost with the disk, unless another node has them.
                 let load = self.load;
                 load.pause(|| {
                     self.agree();
@@ -281,7 +280,7 @@ fn every_add_counts_once_under_churn() {
     println!("COUNTER_SEED={seed}");
     let (runtime, load) = (Runtime::new(), Load::new(&PLACES.map(|place| place.1)));
     std::fs::write(runtime.path().join("token"), TOKEN).unwrap();
-    let mut story = Story {
+    let mut story = ChurnStory {
         runtime: &runtime,
         cluster: cluster(),
         load: &load,
@@ -298,13 +297,13 @@ fn every_add_counts_once_under_churn() {
         let _ending = load.ending();
         (0..CLIENTS).for_each(|client| drop(threads.spawn(move || load.run(client, seed))));
         // So that there is a copy to set back.
-        story.step(Step::Kill);
+        story.step(ChurnStep::Kill);
         while story.killed < kills {
-            let mut deck: Vec<Step> =
+            let mut deck: Vec<ChurnStep> =
                 DECK.iter().flat_map(|&(step, count)| vec![step; count]).collect();
             story.random.shuffle(&mut deck);
             for step in deck {
-                // The moment is drawn at random; nothing is waited for.
+                // The random moment is the point. Nothing is waited for.
                 std::thread::sleep(Duration::from_millis(story.random.u64(..300)));
                 story.step(step);
             }
@@ -312,8 +311,8 @@ fn every_add_counts_once_under_churn() {
     });
     let busy = story.began.elapsed();
     story.agree();
-    // A successor that was killed at its work is absorbed a minute later: too long for every run.
-    // Until then both copies count of an add that two nodes applied apart.
+    // A successor killed at its work is absorbed a minute later, too late for this test. Until then
+    // an add that two nodes applied apart counts twice.
     let sums = (kills > KILLS || story.is_clean()).then(|| {
         eventually("only the living are left", 3 * SOON, || {
             if story.is_clean() { Ok(()) } else { Err(story.report()) }

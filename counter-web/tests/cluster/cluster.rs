@@ -1,4 +1,4 @@
-//! Clusters of real processes: exact numbers on every node, also on one that started a moment ago.
+//! Clusters of real processes: every node has exact numbers, even one that has just started.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,7 +13,7 @@ use support::{eventually, http};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Waits until all nodes show the same, with this total, and returns it.
+/// Waits until all nodes show this total with equal states. Returns the counter.
 fn agreed(nodes: &[&Node], total: i64) -> Value {
     eventually("all nodes agree", SOON, || {
         let seen: Vec<Value> = nodes.iter().map(|node| counter(&node.http, "clicks")).collect();
@@ -185,7 +185,7 @@ fn ten_thousand_counters_reach_an_empty_node() {
 fn burst_of_counters_reaches_listeners() {
     let (_, [ord, fra, sin]) = three();
     many_adds(&ord, 3_000);
-    // A hash is of what is flushed: equal hashes alone could be those of before the last flush.
+    // A hash covers flushed adds only, so equal hashes alone could be older than the last flush.
     eventually("all hold 3,000 and the same", SOON, || {
         let seen = [&ord, &fra, &sin]
             .map(|node| (counters_held(node), counter(&node.http, "k0")["state_hash"].clone()));
@@ -207,7 +207,7 @@ fn counters_held(node: &Node) -> usize {
     held.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap()
 }
 
-/// One add to each of `count` counters, pipelined on one connection.
+/// Adds to each of `count` counters, pipelined on one connection.
 fn many_adds(node: &Node, count: usize) {
     use std::io::{BufRead, BufReader, Read, Write};
     let stream = http::connect(&node.http);
@@ -246,7 +246,7 @@ fn clusters_of_other_names_never_meet() {
     let second = Node::start(&cluster(), "fra", &[&first]);
     add(&first.http, 9);
     add(&second.http, 1);
-    // The second has tried its peer by the time that it has given up waiting for it.
+    // The second node has tried its peer before it gave up waiting.
     eventually("it says that it is alone", SOON, || {
         let status = get(&second.http, "/api/status").json();
         if status["peers"] == 0 && status["uptime_seconds"].as_u64() >= Some(2) {

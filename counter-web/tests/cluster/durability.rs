@@ -1,5 +1,5 @@
-//! Real processes with data directories, killed at random moments: every acknowledged click is
-//! there, none counts twice.
+//! Real processes with data directories, killed at random moments. No acknowledged click is lost,
+//! and none counts twice.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,20 +12,19 @@ use support::eventually;
 use support::http::{agreed, metric, try_add};
 use support::process::{Node, Runtime, cluster};
 
-/// Kills of one node or of all three; with `COUNTER_KILLS` as many as it says.
+/// The number of kills of one node or all three, unless `COUNTER_KILLS` is set.
 const KILLS: u64 = 18;
 
-/// What the adders know.
+/// The knowledge of the adding threads.
 #[derive(Default)]
-struct CounterHandle {
+struct AdderTotals {
     tried: AtomicU64,
     acknowledged: AtomicU64,
     over: AtomicBool,
 }
 
-impl CounterHandle {
-    /// Adds to the node whose address stands in `http` until it is over; a node that was just
-    /// killed refuses.
+impl AdderTotals {
+    /// Adds to the node at the address in `http` until the test is over. A killed node refuses.
     fn keep_adding(&self, http: &Mutex<String>) {
         while !self.over.load(Ordering::Relaxed) {
             let http = http.lock().unwrap().clone();
@@ -34,7 +33,7 @@ impl CounterHandle {
                     self.acknowledged.fetch_add(u64::from(acknowledged), Ordering::Relaxed);
                     self.tried.fetch_add(1, Ordering::Relaxed);
                 }
-                // Nobody is there: nothing was tried.
+                // No node was there, so nothing was tried.
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                     std::thread::sleep(Duration::from_millis(1))
                 }
@@ -48,7 +47,7 @@ impl CounterHandle {
 fn kills_lose_and_double_no_acknowledged_click() {
     let kills =
         std::env::var("COUNTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
-    let (runtime, cluster, handle) = (Runtime::new(), cluster(), CounterHandle::default());
+    let (runtime, cluster, handle) = (Runtime::new(), cluster(), AdderTotals::default());
     let directories = ["ord", "fra", "sin"].map(|region| runtime.path().join(region));
     let start = |at: usize| Node::start_in(&runtime, &cluster, &directories[at], &[]);
     let mut nodes: Vec<Option<Node>> = (0..3).map(|at| Some(start(at))).collect();
@@ -60,7 +59,7 @@ fn kills_lose_and_double_no_acknowledged_click() {
             addresses.iter().for_each(|http| drop(threads.spawn(|| handle.keep_adding(http))));
         }
         while killed < kills {
-            // The moment is what is drawn at random; nothing is waited for.
+            // The random moment is the point. Nothing is waited for.
             std::thread::sleep(Duration::from_millis(rand(200)));
             let all = rand(10) == 0;
             together += u64::from(all);
@@ -91,8 +90,7 @@ fn kills_lose_and_double_no_acknowledged_click() {
     assert!(acknowledged > 0);
 }
 
-/// Every earlier incarnation was taken over and forgotten: what is held is what these nodes
-/// themselves write.
+/// Every earlier incarnation was absorbed and forgotten. Only these nodes are left as writers.
 fn only_the_living_are_left(nodes: &[&str]) {
     eventually("only the living are left", Duration::from_secs(120), || {
         let held: Vec<Option<f64>> =

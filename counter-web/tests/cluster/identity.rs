@@ -1,5 +1,5 @@
-//! Who a real process is: itself after a kill at any moment of its start and on another device, and
-//! never one of two.
+//! The identity of real processes. A node keeps it after a kill at any moment of its start, and on
+//! another device. No two nodes share one.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use support::eventually;
 use support::http::{add, agreed, counter, metric};
-use support::process::{Node, Running, Runtime, cluster, command};
+use support::process::{ChildGuard, Node, Runtime, cluster, command};
 
-/// Kills of a start; with `COUNTER_START_KILLS` as many as it says.
+/// The number of killed starts, unless `COUNTER_START_KILLS` is set.
 const START_KILLS: u32 = 60;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -78,8 +78,8 @@ fn kill_start(runtime: &Runtime, cluster: &str, directory: &Path, time: Duration
         ])
         .arg(directory);
     command.env("RUST_LOG", "error,counter_net=warn").stdout(Stdio::null()).stderr(log);
-    let _killed = Running(command.spawn().unwrap());
-    // The moment is what is drawn at random; nothing is waited for.
+    let _killed = ChildGuard(command.spawn().unwrap());
+    // The random moment is the point. Nothing is waited for.
     std::thread::sleep(time);
 }
 
@@ -121,7 +121,7 @@ fn killed_start_keeps_its_identity() {
     );
 }
 
-/// A file system of its own in an image; unmounted with its test.
+/// A file system in an image, unmounted with its test.
 struct Volume(PathBuf);
 
 impl Volume {
@@ -162,7 +162,7 @@ fn volume_on_another_device_is_the_same_node() {
     let identity = node_part(&node.replica).to_owned();
     assert!(node.terminate().success());
     drop(volume);
-    // Takes the number that the volume had.
+    // Takes the device number of the volume.
     let other = runtime.path().join("other image");
     assert!(Volume::make(&other));
     let _other = Volume::attach(&other, runtime.path().join("other disk"));
@@ -176,7 +176,7 @@ fn volume_on_another_device_is_the_same_node() {
     drop(node);
 }
 
-/// Two processes with one identity and a third that sees both: the later one stops, and comes back
+/// Two processes with one identity, and a third that sees both. The later one stops, and comes back
 /// as another node.
 fn tell_apart(
     runtime: &Runtime,
@@ -210,7 +210,7 @@ fn tell_apart(
     let twin = Node::start_in(runtime, cluster, clone, &[]);
     assert_ne!(node_part(&twin.replica), node_part(&node.replica));
     add(&twin.http, 10_000);
-    // With what was added to it as the other.
+    // It keeps the adds it took as the other.
     total(&[&node, &other, &twin], 11_111);
     replicas_left(&[&node, &other, &twin], 3);
     // Each goes on as itself.
@@ -245,7 +245,7 @@ fn clone_of_a_running_nodes_disk_gives_way() {
     let second = std::cell::RefCell::new(None);
     let (original, clone) = (volume.0.join("ord"), runtime.path().join("cloned disk/ord"));
     tell_apart(&runtime, &cluster, &original, &clone, &[], || {
-        // Of one moment, as a snapshot of a volume is.
+        // A copy of one moment, like a snapshot of a volume.
         assert!(Command::new("fsfreeze").arg("-f").arg(&volume.0).status().unwrap().success());
         let copied = std::fs::copy(&image, &cloned);
         assert!(Command::new("fsfreeze").arg("-u").arg(&volume.0).status().unwrap().success());

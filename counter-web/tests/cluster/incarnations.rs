@@ -1,5 +1,5 @@
-//! Incarnations of real processes: restarts without end, copied and restored directories, nodes
-//! lost for good and nodes that leave for good.
+//! Incarnations of real processes: endless restarts, copied and restored directories, lost nodes,
+//! and nodes that leave for good.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,7 +12,7 @@ use support::eventually;
 use support::http::{add, agreed, counter, metric};
 use support::process::{Node, Runtime, cluster, run_in};
 
-/// Restarts, one after the other; with `COUNTER_RESTARTS` as many as it says.
+/// The number of restarts, unless `COUNTER_RESTARTS` is set.
 const RESTARTS: usize = 12;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What the node of a directory logged, in all of its incarnations.
+/// The log of a directory's node, over all of its incarnations.
 fn log(directory: &Path) -> String {
     std::fs::read_to_string(directory.with_extension("log")).unwrap()
 }
@@ -39,7 +39,7 @@ fn operate(runtime: &Runtime, node: &Node, command: &[&str]) -> Result<Vec<Value
     }
 }
 
-/// How a node's operators see a replica.
+/// A replica as a node's operators see it.
 fn standing(runtime: &Runtime, node: &Node, replica: &str) -> Option<Value> {
     operate(runtime, node, &["members"])
         .unwrap()
@@ -47,7 +47,7 @@ fn standing(runtime: &Runtime, node: &Node, replica: &str) -> Option<Value> {
         .find(|line| line["replica"] == replica)
 }
 
-/// Waits until the nodes hold nothing of anybody but so many replicas.
+/// Waits until the nodes hold the cells of exactly this many replicas.
 fn replicas_left(nodes: &[&Node], replicas: usize) {
     eventually("only the living are left", SOON, || {
         let held: Vec<Option<f64>> =
@@ -67,7 +67,7 @@ fn total(nodes: &[&Node], expected: u64) {
     });
 }
 
-/// What a newcomer takes in from one node until it is equal to it, in bytes; it leaves again.
+/// The bytes that a newcomer reads from one node until both are equal. It leaves again.
 fn bytes_to_join(cluster: &str, node: &Node) -> f64 {
     let newcomer = Node::start(cluster, "new", &[node]);
     agreed(&[&node.http, &newcomer.http]);
@@ -122,7 +122,7 @@ fn endless_restarts_leave_a_fresh_state() {
     assert!(old <= 2.0 * fresh, "{old} bytes, {fresh} from a fresh cluster");
 }
 
-/// The same for a cluster of three with the same total that was never restarted.
+/// The same for a cluster of three with this total that was never restarted.
 fn fresh_cluster_bytes(clicks: u64) -> f64 {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let start =
@@ -162,7 +162,7 @@ fn copied_directory_counts_every_click_once() {
             Err(log)
         }
     });
-    // Its original stops and starts, and so does the copy: each goes on as itself.
+    // The original restarts, and so does the copy. Each keeps its identity.
     assert!(node.terminate().success());
     assert!(twin.terminate().success());
     let (node, twin) = (
@@ -195,20 +195,20 @@ fn restored_directory_loses_nothing_that_a_member_has() {
     total(&[&node, &other], 111);
     let killed = node.replica.clone();
     drop(node);
-    // Not removed: the file system might give the restored one the same number, by which it is told
-    // from a copy.
+    // Not removed, because the file system might give the restored one the same number. A copy is
+    // recognised by its number.
     std::fs::rename(&directory, runtime.path().join("lost")).unwrap();
     copy(&backup, &directory);
     let restored = Node::start_in(&runtime, &cluster, &directory, &[]);
     add(&restored.http, 1000);
     total(&[&restored, &other], 1111);
     assert!(log(&directory).contains("is a copy, or was restored or moved"), "{}", log(&directory));
-    // A member knows a later incarnation than the backup does, which nobody goes on from: that is
-    // for an operator to say.
+    // A member knows a later incarnation than the backup does. No node continues that one, and an
+    // operator must say so.
     let lost = eventually("the lost incarnation is noticed", SOON, || {
         let lines = operate(&runtime, &other, &["members"]).unwrap();
-        // Killed early, it had not claimed the one before it, which is absent then. Retiring the
-        // latest takes both.
+        // A node killed early has not claimed its earlier incarnation, which is then absent.
+        // Retiring the latest absorbs both.
         let is_lost =
             |line: &&Value| line["standing"] == "absent" && line["replica"] == killed.as_str();
         let lost =
@@ -276,7 +276,7 @@ fn lost_node_holds_up_folding_until_retired() {
             .to_owned()
     };
     assert!(waits(&node).starts_with(&format!("{replica} of fra is absent")), "{}", waits(&node));
-    // The own earlier incarnation ends with a restart, and the lost one does not say that it knows.
+    // The node's own earlier incarnation ends with a restart. The lost one does not confirm it.
     assert!(node.terminate().success());
     let node = start("ord", &[]);
     eventually("it holds up folding", SOON, || match standing(&runtime, &node, &replica) {
@@ -316,7 +316,7 @@ fn left_node_is_forgotten_and_its_clicks_stay() {
     assert_eq!(counter(&node.http, "clicks")["regions"]["fra"]["value"], 3);
 }
 
-/// A node in memory under a name, which finds the others of its cluster in `runtime`.
+/// A named node in memory, which finds the others of its cluster in `runtime`.
 fn named(runtime: &Runtime, cluster: &str, name: &str) -> Node {
     let mut command = support::process::command(runtime);
     command.args([
@@ -358,7 +358,7 @@ fn named_nodes_in_memory_are_whole_after_kills() {
     }
 }
 
-/// Nothing of these comes back, and the others see that their processes are gone.
+/// These nodes do not come back. The others see that their processes are gone.
 #[test]
 fn killed_nodes_in_memory_on_one_machine_leave_nothing() {
     let (runtime, cluster) = (Runtime::new(), cluster());

@@ -1,4 +1,4 @@
-//! The cluster's key is changed with two rolling restarts, while every running node takes adds.
+//! Two rolling restarts change the cluster's key while every running node takes adds.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::apart::{Apart, place};
-use support::distance::{Place, multiaddr};
+use support::distance::{ReservedPort, multiaddr};
 use support::eventually;
 use support::http::{agreed, counter, get, try_add};
 use support::inside::apart;
@@ -22,20 +22,20 @@ const NEW: &str = "IB8eHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgE=";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A node that cannot get in is watched for this long.
 const REFUSED_FOR: Duration = Duration::from_secs(4);
-/// A restart, with the handshakes of both others 200 ms away, on a busy machine.
+/// The most time of a restart on a busy machine, with both other nodes 200 ms away.
 const RESTART_MAX: Duration = Duration::from_secs(10);
 const ADD_EVERY: Duration = Duration::from_millis(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Where the nodes are, and what they share.
-struct Site {
+/// The places of the nodes, and their shared settings.
+struct RotatedCluster {
     runtime: Runtime,
     cluster: String,
     places: Vec<SocketAddr>,
     with_directories: bool,
 }
 
-impl Site {
+impl RotatedCluster {
     fn new(places: Vec<SocketAddr>, with_directories: bool) -> Self {
         Self { runtime: Runtime::new(), cluster: cluster(), places, with_directories }
     }
@@ -70,7 +70,7 @@ impl Site {
         Node::spawn(command)
     }
 
-    /// What the nodes have logged about keys, without the lines of their starts.
+    /// The log lines about keys, except those of starts.
     fn lines_about_keys(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.runtime.path().join("log")).unwrap();
         assert!(log.contains("node started"), "the log is kept: {log}");
@@ -81,20 +81,20 @@ impl Site {
     }
 }
 
-/// What the nodes at one place have shown of themselves.
+/// The observations of the nodes at one place.
 #[derive(Default)]
-struct Seen {
+struct Observations {
     looks: usize,
     /// The run of the node that was looked at last.
     replica: String,
-    /// In that run it has been in touch, and then with all others.
+    /// In that run it was in touch, and then with all others.
     in_touch: bool,
     complete: bool,
-    /// Statuses that no run may show once it was in touch, and anything that speaks of keys.
+    /// Bad statuses after it was in touch, and anything about keys.
     wrong: Vec<String>,
 }
 
-impl Seen {
+impl Observations {
     fn look(&mut self, node: &Node) {
         let status = get(&node.http, "/api/status").json();
         if self.replica != node.replica {
@@ -133,21 +133,21 @@ fn live_members(status: &Value) -> usize {
         .map_or(0, |members| members.iter().filter(|member| member["live"] == true).count())
 }
 
-/// One place: the node that runs there, if any, and what was seen of all that did.
+/// One place: the node running there, if any, and the observations of all its nodes.
 #[derive(Default)]
-struct Seat {
+struct NodePlace {
     node: Mutex<Option<Node>>,
-    seen: Mutex<Seen>,
+    seen: Mutex<Observations>,
     acknowledged: AtomicU64,
 }
 
-impl Seat {
-    /// Held while the node is asked, so that it is not stopped meanwhile.
+impl NodePlace {
+    /// Locked during a request, so that the node is not stopped meanwhile.
     fn node(&self) -> MutexGuard<'_, Option<Node>> {
         self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, Observations> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -171,7 +171,7 @@ impl Seat {
     }
 }
 
-/// Ends threads also where the test fails.
+/// Ends threads, also if the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -188,16 +188,16 @@ fn until_ready(node: &Node) {
 }
 
 /// Every node is connected to all others, and knows them as live.
-fn until_complete(seats: &[Seat]) {
+fn until_complete(places: &[NodePlace]) {
     eventually("all nodes see each other", PATIENCE, || {
-        for seat in seats {
+        for place in places {
             let Some(status) =
-                seat.node().as_ref().map(|node| get(&node.http, "/api/status").json())
+                place.node().as_ref().map(|node| get(&node.http, "/api/status").json())
             else {
                 return Err("a node is missing".to_owned());
             };
-            if status["peers"] != seats.len() as u64 - 1
-                || live_members(&status) != seats.len()
+            if status["peers"] != places.len() as u64 - 1
+                || live_members(&status) != places.len()
                 || status["in_touch"] != true
             {
                 return Err(status.to_string());
@@ -207,18 +207,18 @@ fn until_complete(seats: &[Seat]) {
     });
 }
 
-/// Restarts one node after the other as an operator does. Returns how long the slowest one was not
-/// there for all others.
-fn roll(site: &Site, seats: &[Seat], keys: &str) -> Duration {
+/// Restarts one node after the other, like an operator. Returns the longest time that one was
+/// missing for the others.
+fn roll(site: &RotatedCluster, places: &[NodePlace], keys: &str) -> Duration {
     let mut slowest = Duration::ZERO;
-    for (at, seat) in seats.iter().enumerate() {
-        let node = seat.node().take().unwrap();
-        seat.seen().count(&node);
+    for (at, place) in places.iter().enumerate() {
+        let node = place.node().take().unwrap();
+        place.seen().count(&node);
         let began = Instant::now();
         assert!(node.terminate().success());
-        *seat.node() = Some(site.start(at, keys));
-        until_complete(seats);
-        until_ready(seat.node().as_ref().unwrap());
+        *place.node() = Some(site.start(at, keys));
+        until_complete(places);
+        until_ready(place.node().as_ref().unwrap());
         assert!(
             began.elapsed() < RESTART_MAX,
             "the restart of node {at} took {:?}",
@@ -229,37 +229,37 @@ fn roll(site: &Site, seats: &[Seat], keys: &str) -> Duration {
     slowest
 }
 
-fn change_key(site: &Site) {
-    let seats: Vec<Seat> = REGIONS.iter().map(|_| Seat::default()).collect();
-    for (at, seat) in seats.iter().enumerate() {
-        *seat.node() = Some(site.start(at, OLD));
+fn change_key(site: &RotatedCluster) {
+    let places: Vec<NodePlace> = REGIONS.iter().map(|_| NodePlace::default()).collect();
+    for (at, place) in places.iter().enumerate() {
+        *place.node() = Some(site.start(at, OLD));
     }
-    until_complete(&seats);
+    until_complete(&places);
     let both = format!("{OLD},{NEW}");
     let over = AtomicBool::new(false);
     let (slowest, took) = std::thread::scope(|scope| {
         let _over = Over(&over);
-        for seat in &seats {
-            scope.spawn(|| seat.add_until(&over));
-            scope.spawn(|| seat.look_until(&over));
+        for place in &places {
+            scope.spawn(|| place.add_until(&over));
+            scope.spawn(|| place.look_until(&over));
         }
         std::thread::sleep(Duration::from_millis(500));
         let began = Instant::now();
-        (roll(site, &seats, &both).max(roll(site, &seats, NEW)), began.elapsed())
+        (roll(site, &places, &both).max(roll(site, &places, NEW)), began.elapsed())
     });
     let acknowledged: u64 =
-        seats.iter().map(|seat| seat.acknowledged.load(Ordering::Relaxed)).sum();
-    let nodes: Vec<Node> = seats.iter().map(|seat| seat.node().take().unwrap()).collect();
+        places.iter().map(|place| place.acknowledged.load(Ordering::Relaxed)).sum();
+    let nodes: Vec<Node> = places.iter().map(|place| place.node().take().unwrap()).collect();
     let pages: Vec<&str> = nodes.iter().map(|node| node.http.as_str()).collect();
     assert_eq!(agreed(&pages), acknowledged, "every add that was acknowledged counts once");
-    for (seat, node) in seats.iter().zip(&nodes) {
-        let mut seen = seat.seen();
+    for (place, node) in places.iter().zip(&nodes) {
+        let mut seen = place.seen();
         seen.count(node);
         assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
         assert!(seen.looks > 20, "the node was looked at {} times", seen.looks);
     }
     assert_eq!(site.lines_about_keys(), Vec::<String>::new());
-    let looks: usize = seats.iter().map(|seat| seat.seen().looks).sum();
+    let looks: usize = places.iter().map(|place| place.seen().looks).sum();
     println!(
         "two rolls in {took:?}, the slowest restart {slowest:?}; {acknowledged} adds, {looks} looks at the status"
     );
@@ -283,9 +283,12 @@ fn change_key(site: &Site) {
 }
 
 fn nearby(with_directories: bool) {
-    let held: Vec<Place> =
-        (0..=REGIONS.len()).map(|_| Place::reserve(Ipv4Addr::LOCALHOST).unwrap()).collect();
-    change_key(&Site::new(held.iter().map(|place| place.address).collect(), with_directories));
+    let held: Vec<ReservedPort> =
+        (0..=REGIONS.len()).map(|_| ReservedPort::reserve(Ipv4Addr::LOCALHOST).unwrap()).collect();
+    change_key(&RotatedCluster::new(
+        held.iter().map(|place| place.address).collect(),
+        with_directories,
+    ));
 }
 
 #[test]
@@ -303,6 +306,6 @@ fn key_changes_under_load_200_ms_apart() {
     apart("key_changes_under_load_200_ms_apart", || {
         let distance = Apart::new(Duration::from_millis(100)).unwrap();
         distance.remove_all().unwrap();
-        change_key(&Site::new((0..=REGIONS.len()).map(place).collect(), true));
+        change_key(&RotatedCluster::new((0..=REGIONS.len()).map(place).collect(), true));
     });
 }

@@ -1,5 +1,4 @@
-//! A rolling restart of real processes: what it costs, and that it is over when the last node is
-//! there.
+//! A rolling restart of real processes: its cost, and its end when the last node is back.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,11 +9,11 @@ use support::eventually;
 use support::http::{add, agreed, get, metric};
 use support::process::{Node, Runtime, cluster};
 
-/// Nodes of the cluster; with `COUNTER_NODES` as many as it says.
+/// The number of nodes, unless `COUNTER_NODES` is set.
 const NODES: usize = 4;
 
-/// Bytes of payload that a node sent since its start, by metric; gossip counts once, to however
-/// many it goes.
+/// The payload bytes that a node sent since its start, by metric. Gossip to any number of nodes
+/// counts once.
 fn sent(node: &Node) -> f64 {
     let text = get(&node.http, "/metrics").body;
     let samples = text
@@ -23,7 +22,7 @@ fn sent(node: &Node) -> f64 {
     samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// All hold each other's incarnations and no others, and agree.
+/// All nodes hold each other's incarnations and no others, and their states are equal.
 fn settled(nodes: &[Node], total: u64) {
     eventually("only the living are left", Duration::from_secs(60), || {
         let held: Vec<Option<f64>> =

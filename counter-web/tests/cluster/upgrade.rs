@@ -13,10 +13,10 @@ use support::process::{Node, Runtime, cluster, command, command_of};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Adds that are certain before the next node is stopped.
+/// The certain adds before the next node is stopped.
 const ADDS: u64 = 300;
 
-/// An old node that does not show an add of a new one for this long does not read it.
+/// An old node that shows no add of a new one after this time cannot read it.
 const BEHIND: Duration = Duration::from_secs(3);
 
 const CLIENTS: usize = 4;
@@ -104,12 +104,11 @@ fn more_adds(load: &Load) {
     });
 }
 
-/// Adds one at each node to a counter of its own: who shows it, and how soon. The nodes up to
-/// `newest` are new.
+/// Adds one at each node to its own counter. Returns which nodes show it, and how soon. The nodes
+/// up to `newest` are new.
 ///
-/// A node of the old release takes nothing more of a writer that has written what only the new
-/// format can say, such as an add that was taken back. It counts that as rejected, and is behind
-/// until it is upgraded itself. All else is replicated both ways.
+/// A node of the old release rejects a writer that has used the new format, for example to take an
+/// add back. It is behind until it is upgraded. All else is replicated both ways.
 fn probes(nodes: &[Node], newest: usize) -> String {
     let mut said = String::new();
     for (from, node) in nodes.iter().enumerate() {

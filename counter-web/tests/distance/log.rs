@@ -1,5 +1,5 @@
-//! What a node logs while most of its peers are dead and one has another key: few lines, and the
-//! true cause in each.
+//! The log of a node while most of its peers are dead and one has another key: few lines, each with
+//! the true cause.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -10,10 +10,10 @@ use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
 use crate::support::distance::multiaddr;
 use crate::support::process::{Node, Runtime, cluster};
 
-/// Fewer lines than this, whether in 30 seconds or, with COUNTER_LOG_SECONDS=300, in five minutes.
+/// The limit of log lines in 30 seconds, and also in five minutes with COUNTER_LOG_SECONDS=300.
 const LINES_MAX: usize = 20;
 const SECONDS: u64 = 30;
-/// Addresses behind the name, and the network that they are all in.
+/// The addresses of the name, and their network.
 const DEAD_BEHIND_NAME: u8 = 200;
 const DEAD_NETWORK: &str = "127.2.0.";
 
@@ -40,7 +40,7 @@ fn bad_peers_cost_few_log_lines() {
             cases.push((Case::start(&runtime, 10 * case), round_trip));
         }
         let end = Instant::now() + Duration::from_secs(seconds);
-        // Time itself is waited for: what is logged in it is the measurement.
+        // A fixed time, because the log lines in it are the measurement.
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         for (case, round_trip) in &cases {
             let lines = case.lines();
@@ -64,7 +64,7 @@ struct Case {
 }
 
 impl Case {
-    /// Uses the places from `first` on: there is the peer with another key.
+    /// Uses the addresses from `first` on, where the peer with another key is.
     fn start(runtime: &Runtime, first: usize) -> Self {
         let (stranger, dead) = (place(first), [1, 2, 3].map(|at| place(first + at)));
         let cluster = cluster();
@@ -112,7 +112,7 @@ impl Case {
     }
 }
 
-/// Whether a line names this address, and not only a longer one.
+/// True if a line names this address, and not a longer one.
 fn names(line: &str, address: &str) -> bool {
     line.match_indices(address)
         .any(|(at, _)| !line[at + address.len()..].starts_with(|next: char| next.is_ascii_digit()))

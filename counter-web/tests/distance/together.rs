@@ -1,4 +1,4 @@
-//! All nodes of a cluster start at once, each with counts of its own from before.
+//! All nodes of a cluster start at once, each with earlier counts.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who may do what: strangers, pages of other sites, local callers, tokens; on the real binary.
+//! The rights of strangers, pages of other sites, local callers and tokens, on the real binary.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use support::eventually;
-use support::http::{Answer, counter, get, post_json, raw, request};
+use support::http::{HttpAnswer, counter, get, post_json, raw, request};
 use support::process::{Node, Runtime, cluster, command, refused};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -16,14 +16,14 @@ const ONE: &str = "{\"amount\":1}";
 const SERVICE: &str = "service-token-of-the-test";
 const OPERATOR: &str = "operator-token-of-the-test";
 
-/// What makes a request a stranger's: a proxy says whom it speaks for.
+/// A proxy's header, which makes a request a stranger's.
 const STRANGER: (&str, &str) = ("X-Forwarded-For", "192.0.2.7");
 
 fn node(flags: &[&str]) -> Node {
     Node::start_with(&cluster(), "ord", &[], &[&["--http", "127.0.0.1:0"], flags].concat())
 }
 
-/// A node with both tokens, in variables, and with more flags.
+/// A node with both tokens in variables, and with these flags.
 fn node_with_tokens(runtime: &Runtime, flags: &[&str]) -> Node {
     let mut command = command(runtime);
     command
@@ -37,20 +37,20 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-fn add_as(node: &Node, name: &str, headers: &[(&str, &str)]) -> Answer {
+fn add_as(node: &Node, name: &str, headers: &[(&str, &str)]) -> HttpAnswer {
     let headers = [&[("Content-Type", "application/json")], headers].concat();
     request(&node.http, "POST", &format!("/api/counters/{name}/add"), &headers, ONE)
 }
 
 /// The same with a Host of the test's choice.
-fn add_to_host(node: &Node, name: &str, version: &str, host: &str) -> Answer {
+fn add_to_host(node: &Node, name: &str, version: &str, host: &str) -> HttpAnswer {
     let head = format!(
         "POST /api/counters/{name}/add HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\n"
     );
     raw(&node.http, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes()).unwrap()
 }
 
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+fn header<'a>(answer: &'a HttpAnswer, name: &str) -> Option<&'a str> {
     let lines = answer.head.lines().filter_map(|line| line.split_once(": "));
     lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
@@ -126,7 +126,7 @@ fn rebound_names_get_no_local_rights() {
     ] {
         assert_eq!(add_as(&node, "others", &[(header, "127.0.0.1")]).error().0, 403, "{header}");
     }
-    // The page itself on this machine is local, a rebound page is a stranger's.
+    // This node's page on this machine is local. A rebound page is not.
     let own = format!("http://{}", node.http);
     assert_eq!(add_as(&node, "by-the-page", &[("Origin", &own)]).status, 200);
     let rebound = format!(
@@ -137,7 +137,7 @@ fn rebound_names_get_no_local_rights() {
     assert_eq!(raw(&node.http, rebound.as_bytes()).unwrap().error().0, 403);
 }
 
-/// A proxy that adds nothing is a process of another user, as nginx's workers are.
+/// A proxy that adds no header is a process of another user, like nginx's workers.
 #[test]
 fn other_users_get_no_local_rights() {
     if !rustix::process::geteuid().is_root() {
@@ -215,7 +215,7 @@ fn tokens_do_what_they_are_for() {
     assert_eq!(counter(&node.http, "made")["total"], 1_050);
     assert_eq!(reset(&operator_headers).json()["total"], 0);
     assert_eq!(counter(&node.http, "made")["total"], 0);
-    // Neither token works by way of another site's page.
+    // Neither token works from a page of another site.
     for token in [&*service, &*operator] {
         let headers = [STRANGER, ("Authorization", token), ("Origin", "https://b.example")];
         assert_eq!(add_as(&node, "by-cors", &headers).error(), (403, "name_not_allowed".into()));
@@ -488,7 +488,7 @@ fn people_get_errors_as_pages() {
         assert_eq!(get(&node.http, path).error(), (404, "not_found".into()), "{path}");
     }
     assert_eq!(form("/c/clicks/", &[], "amount=1").status, 404);
-    // Back to the page that the form was on, wherever a proxy has it.
+    // The link leads back to the form's page, wherever a proxy has it.
     for (path, location) in
         [("/", "./"), ("/c/clicks", "./clicks"), ("/c/a%2Fb", "./a%2Fb"), ("/c/a:b", "./a:b")]
     {
@@ -505,11 +505,10 @@ fn people_get_errors_as_pages() {
     assert!(full.body.contains("too many connections") && full.body.contains("<"), "{}", full.body);
     let _held = support::http::connect(&node.http);
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(get(&node.http, "/healthz").status, 200, "this process incarnations");
+    assert_eq!(get(&node.http, "/healthz").status, 200, "this process runs");
 }
 
-/// A name that would be markup, in everything that shows it. The page in a browser has a test of
-/// its own.
+/// A name that looks like markup, wherever it is shown. The page in a browser has its own test.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_look_like_markup_are_text() {
     const NAME: &str = "\"><svg onload=alert(1)></script>{{state}}\u{202e}";
@@ -548,7 +547,7 @@ async fn names_that_look_like_markup_are_text() {
     );
 }
 
-/// A page is one viewer over all of its streams, and keeps its place when another one is refused.
+/// A page is one viewer over all of its streams. It stays one when another stream is refused.
 #[test]
 fn refused_stream_takes_no_viewer_away() {
     let node = node(&["--trust-proxy", "--connections-per-address", "1"]);
@@ -568,7 +567,7 @@ fn refused_stream_takes_no_viewer_away() {
     assert_eq!(viewers(), 1);
 }
 
-/// The page asks this way why its socket does not open; it must cost nothing.
+/// The page asks this way why its socket does not open. It must have no effect.
 #[test]
 fn asking_for_a_socket_holds_no_place() {
     let node = node(&["--trust-proxy", "--connections-per-address", "1"]);

@@ -1,4 +1,5 @@
-//! Bad input of every kind: each gets a clear error or is cut off, nothing is lost, nothing panics.
+//! Bad input of every kind. It gets a clear error or is cut off. Nothing is lost and nothing
+//! panics.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -15,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 const ADD: &str = "/api/counters/clicks/add";
 
-/// A node that stands at 5, and must stand there at the end.
+/// A node with a total of 5, which must be the same at the end.
 fn node() -> Node {
     let node = Node::start(&cluster(), "ord", &[]);
     add(&node.http, 5);
@@ -151,7 +152,7 @@ async fn sockets_of_other_sites_are_refused() {
     unharmed(node);
 }
 
-/// Whether the socket is closed, and that not by a timeout.
+/// True if the socket is closed, and not by a timeout.
 async fn is_cut(message: Message, node: &Node) -> bool {
     let mut socket = Socket::open(&node.http).await;
     socket.hear_of("state").await;
@@ -177,7 +178,7 @@ async fn bad_frames_close_the_socket() {
     unharmed(node);
 }
 
-/// A text frame that is not UTF-8, made as a raw frame since the library makes none.
+/// A text frame that is not UTF-8, built by hand because the library refuses to.
 fn invalid_text() -> Message {
     use tokio_tungstenite::tungstenite::protocol::frame::Frame;
     use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};

@@ -1,4 +1,4 @@
-//! The shapes that scripts and load clients rely on, one test an address.
+//! The shapes that scripts and load clients rely on, with a test for each address.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::eventually;
 use support::http::{Events, add, counter, get, post_json, request};
-use support::process::{Node, Running, Runtime, cluster, command, read_line, signal, wait};
+use support::process::{ChildGuard, Node, Runtime, cluster, command, read_line, signal, wait};
 use support::ws::Socket;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ fn node() -> Node {
     Node::start(&cluster(), "ord", &[])
 }
 
-/// Waits until the node calls itself synced, which a node without peers does after a moment.
+/// Waits until the node is synced. A node without peers is, after a moment.
 fn synced(node: &Node) {
     eventually("the node is synced", SOON, || match get(&node.http, "/readyz") {
         ready if ready.status == 200 => Ok(()),
@@ -35,7 +35,7 @@ fn fields(value: &Value) -> Vec<&str> {
     fields
 }
 
-/// Whether all of `names` are fields; more may be added without a version.
+/// True if all `names` are fields. Further fields are allowed.
 fn has(value: &Value, names: &[&str]) {
     let fields = fields(value);
     let missing: Vec<_> = names.iter().filter(|name| !fields.contains(name)).collect();
@@ -75,7 +75,7 @@ fn serve_prints_one_line_and_exits_0() {
             ])
             .env("RUST_LOG", "info");
         let mut serve =
-            Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+            ChildGuard(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut out = BufReader::new(serve.0.stdout.take().unwrap());
         let line = read_line(&mut out);
         has(&line, &["admin", "gossip", "http", "region", "replica"]);

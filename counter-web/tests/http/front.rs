@@ -1,5 +1,4 @@
-//! The front against clients that are many behind one proxy, that dawdle, or that never read: each
-//! is told apart, cut off or passed by.
+//! Difficult clients: many behind one proxy, slow ones, and ones that never read.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,21 +19,21 @@ fn node(flags: &[&str]) -> Node {
     Node::start_with(&cluster(), "ord", &[], &[&["--http", "127.0.0.1:0"], flags].concat())
 }
 
-/// Adds with a header of a proxy until one is refused; how many went through, at most `most`.
+/// Adds with a proxy's header until one is refused. Returns the number accepted, at most `most`.
 fn burst(node: &Node, name: &str, address: &str, most: usize) -> usize {
     let headers = [("Content-Type", "application/json"), (name, address)];
     let add = || request(&node.http, "POST", ADD, &headers, "{\"amount\":1}");
     (0..most).take_while(|_| add().status == 200).count()
 }
 
-/// The adds that a bucket holds when full, whatever the rate.
+/// The adds in a full bucket, at any rate.
 const BURST: usize = 1_000;
 
-/// One add is let through again after 100 s.
+/// At this rate the next add is allowed after 100 s.
 const SLOW: [&str; 2] = ["--rate", "0.01"];
 
-/// What of `asked` went through at a fresh node, in this order; again where that took so long that
-/// a bucket was filled meanwhile.
+/// The adds of `asked` that a fresh node accepts, in order. Tries again if it took so long that a
+/// bucket was refilled.
 fn went_through(flags: &[&str], asked: &[(&str, &str)]) -> Vec<usize> {
     eventually("a machine that is quick enough to judge", Duration::from_secs(300), || {
         let (node, start) = (node(flags), Instant::now());
@@ -52,7 +51,7 @@ fn only_the_trusted_proxys_entry_counts() {
         ("X-Forwarded-For", "192.0.2.1"),
         ("X-Forwarded-For", "192.0.2.77, 192.0.2.3"),
         ("X-Forwarded-For", "192.0.2.88, 192.0.2.3"),
-        // The proxy itself, since it named nobody.
+        // The proxy itself, because it named no client.
         ("Fly-Client-IP", "192.0.2.4"),
         ("Fly-Client-IP", "192.0.2.5"),
         ("X-Real-IP", "192.0.2.6"),
@@ -89,7 +88,7 @@ fn untrusted_proxy_headers_are_ignored() {
     assert_eq!(went_through(&SLOW, &asked), [BURST, 0, 0]);
 }
 
-/// Opens a socket for a client behind a proxy; the status where it is refused.
+/// Opens a socket for a client behind a proxy. Returns the status if it is refused.
 async fn socket_for(node: &Node, address: &str) -> Result<Socket, u16> {
     let mut request = format!("ws://{}/ws", node.http).into_client_request().unwrap();
     request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
@@ -119,14 +118,13 @@ async fn trusted_proxy_counts_sockets_by_client() {
     }
 }
 
-/// Sends what is given, and waits until the server ends the connection; what it said, and after how
-/// long.
+/// Sends `bytes`, and waits until the server ends the connection. Returns its output and the time.
 fn until_cut(http: &str, said: &[u8]) -> (String, Duration) {
     let mut stream = TcpStream::connect(http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(said).unwrap();
     let (start, mut heard) = (Instant::now(), Vec::new());
-    // Reset or ended: cut either way. A timeout of our own is told by the time.
+    // It may be reset or closed. The time tells our own timeout apart.
     let _cut = stream.read_to_end(&mut heard);
     (String::from_utf8_lossy(&heard).into_owned(), start.elapsed())
 }
@@ -165,7 +163,7 @@ fn who_dawdles_is_cut_off_and_holds_nobody_up() {
     assert_eq!(get(&node.http, "/healthz").status, 200);
 }
 
-/// Its buffers fill, and nothing more can be sent to it.
+/// A client whose buffers fill until nothing more can be sent.
 #[test]
 fn client_that_never_reads_is_cut_off() {
     let node = node(&[]);
@@ -186,7 +184,7 @@ fn client_that_never_reads_is_cut_off() {
     assert_eq!(get(&node.http, "/healthz").status, 200);
 }
 
-/// The median time from a click to its showing on the clicker's own socket.
+/// The median time from a click to its change on the same socket.
 async fn click_time(reader: &mut Socket, from: i64, clicks: i64) -> Duration {
     let mut times = Vec::new();
     for total in from + 1..=from + clicks {

@@ -1,5 +1,4 @@
-//! Several hosts on one machine: network namespaces with their own addresses, delay, loss, and a
-//! partition that heals.
+//! Several hosts on one machine: network namespaces with delay, loss, and a partition that heals.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,8 +12,8 @@ use support::eventually;
 const HOSTS: usize = 3;
 const REGIONS: [&str; HOSTS] = ["ord", "fra", "sin"];
 
-/// Namespaces of this test's own, joined by a bridge in one more; gone with their handle.
-struct Lab {
+/// The namespaces of this test, joined by a bridge. Dropping the handle removes them.
+struct HostLab {
     name: String,
 }
 
@@ -30,7 +29,7 @@ fn run(command: &str) -> Result<String, String> {
     }
 }
 
-impl Lab {
+impl HostLab {
     fn build() -> Result<Self, String> {
         let lab = Self { name: format!("cw{}", std::process::id() % 100_000) };
         let name = &lab.name;
@@ -55,8 +54,8 @@ impl Lab {
         ["ip".into(), "netns".into(), "exec".into(), format!("{}h{host}", self.name)]
     }
 
-    /// Loses so many of a hundred packets, after 20 ms on the way where this kernel can delay them.
-    /// Says which.
+    /// Loses this percentage of packets, and delays the others by 20 ms if the kernel can. Returns
+    /// a description.
     fn links(&self, loss_percent: u32) -> Result<&'static str, String> {
         let mut how = "20 ms delay";
         for host in 0..HOSTS {
@@ -71,7 +70,7 @@ impl Lab {
         Ok(how)
     }
 
-    /// Takes a host's cable out, or puts it in again.
+    /// Unplugs a host, or plugs it in again.
     fn cable(&self, host: usize, state: &str) {
         run(&format!("ip -n {}s link set p{host} {state}", self.name)).unwrap();
     }
@@ -100,7 +99,7 @@ impl Lab {
         assert!(added["id"].is_string(), "{added}");
     }
 
-    /// Waits until these hosts show one total and one hash; returns how long that took.
+    /// Waits until these hosts show one total and one hash. Returns the time.
     fn agreed(&self, hosts: &[usize], total: i64) -> Duration {
         let start = Instant::now();
         eventually("the hosts agree", Duration::from_secs(60), || {
@@ -117,7 +116,7 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
+impl Drop for HostLab {
     fn drop(&mut self) {
         for host in 0..HOSTS {
             let _gone = run(&format!("ip netns del {}h{host}", self.name));
@@ -130,16 +129,16 @@ fn address(host: usize) -> String {
     format!("10.77.0.{}", host + 1)
 }
 
-struct Process(Child);
+struct HostProcess(Child);
 
-impl Drop for Process {
+impl Drop for HostProcess {
     fn drop(&mut self) {
         let _ended = self.0.kill();
         let _reaped = self.0.wait();
     }
 }
 
-fn start(lab: &Lab, host: usize) -> Process {
+fn start(lab: &HostLab, host: usize) -> HostProcess {
     let inside = lab.inside(host);
     let mut command = Command::new(&inside[0]);
     command.args(&inside[1..]).arg(env!("CARGO_BIN_EXE_counter-web"));
@@ -161,12 +160,12 @@ fn start(lab: &Lab, host: usize) -> Process {
     let runtime = std::env::temp_dir().join(format!("{}-{host}", lab.name));
     std::fs::create_dir_all(&runtime).unwrap();
     command.env("XDG_RUNTIME_DIR", runtime).stdin(Stdio::null()).stdout(Stdio::null());
-    Process(command.spawn().unwrap())
+    HostProcess(command.spawn().unwrap())
 }
 
 #[test]
 fn hosts_stay_exact_under_faults() {
-    let lab = match Lab::build().and_then(|lab| lab.links(0).map(|_| lab)) {
+    let lab = match HostLab::build().and_then(|lab| lab.links(0).map(|_| lab)) {
         Ok(lab) => lab,
         Err(why) => {
             return println!(
@@ -175,7 +174,7 @@ fn hosts_stay_exact_under_faults() {
             );
         }
     };
-    let nodes: Vec<Process> = (0..HOSTS).map(|host| start(&lab, host)).collect();
+    let nodes: Vec<HostProcess> = (0..HOSTS).map(|host| start(&lab, host)).collect();
     for host in 0..HOSTS {
         eventually("the node is ready", Duration::from_secs(30), || {
             lab.curl(host, "/api/status", &[]).and_then(|status| {

@@ -1,5 +1,5 @@
-//! 50,000 malformed frames and requests: each is answered or cut off, the total stays exact, the
-//! memory flat. COUNTER_MALFORMED says how many.
+//! 50,000 malformed frames and requests, or COUNTER_MALFORMED. Each is answered or cut off. The
+//! total stays exact, and the memory flat.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -50,8 +50,8 @@ const BAD_BODIES: &[&str] = &[
     "{\"amount\":1}}",
 ];
 
-/// A request that adds nothing, whatever is made of it; and whether it has an end, so that it must
-/// be answered while its sender waits.
+/// A request that adds nothing in any reading. Also returns true if it is complete, so that it must
+/// be answered.
 fn bad_request(chance: &mut Chance) -> (Vec<u8>, bool) {
     let body = chance.of(BAD_BODIES);
     let good = "{\"amount\":1}";
@@ -122,14 +122,14 @@ fn bad_frame(chance: &mut Chance) -> Vec<u8> {
     }
 }
 
-/// What became of a request or a frame.
+/// The outcome of a request or a frame.
 #[derive(Debug, PartialEq)]
 enum Fate {
     Answered(Vec<u8>),
     Cut,
 }
 
-/// Reads until `enough`, the end, or a reset; fails where the node does none of these.
+/// Reads until `enough`, the end, or a reset. Fails on a timeout.
 fn until(stream: &mut TcpStream, what: &[u8], enough: impl Fn(&[u8]) -> bool) -> Fate {
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
     while !enough(&heard) {
@@ -153,12 +153,12 @@ fn holds(heard: &[u8], part: &[u8]) -> bool {
     heard.windows(part.len()).any(|window| window == part)
 }
 
-/// A whole refusal, body and all.
+/// True for a complete error response.
 fn is_refusal(heard: &[u8]) -> bool {
     heard.starts_with(b"HTTP/1.1 4") && holds(heard, b"{\"error\":\"") && heard.ends_with(b"\"}")
 }
 
-/// Sends a request; whether it was refused in words.
+/// Sends a request. Returns true if it got an error response.
 fn ask(http: &str, request: &[u8], has_end: bool) -> bool {
     let mut stream = connect(http);
     // It may have been cut before all of it was written.
@@ -171,7 +171,7 @@ fn ask(http: &str, request: &[u8], has_end: bool) -> bool {
     false
 }
 
-/// Sends a frame, and a ping after it that is answered where the socket goes on.
+/// Sends a frame and then a ping, which is answered if the socket stays open.
 fn send_frame(http: &str, bytes: &[u8]) {
     let mut stream = connect(http);
     let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -192,8 +192,8 @@ fn resident_kib(node: &Node) -> u64 {
         .unwrap()
 }
 
-/// `count` of them from `workers` threads at once, each with a seed of its own; how many requests
-/// had an end, and how many of these were refused in words; one that was cut is not.
+/// Sends `count` of them from `workers` threads, each with its own seed. Returns the number of
+/// complete requests, and how many of them got an error response instead of being cut.
 fn assault(http: &str, seed: u64, count: usize, workers: usize) -> (usize, usize) {
     std::thread::scope(|scope| {
         let worker = |worker: usize| {
@@ -218,8 +218,8 @@ fn assault(http: &str, seed: u64, count: usize, workers: usize) -> (usize, usize
     })
 }
 
-/// What may be there more after the last fifth than after the second, in KiB: 30,000 of them lie
-/// between, so a leak of 50 bytes at each is seen.
+/// The growth of memory allowed from the second fifth to the last, in KiB. 30,000 inputs lie
+/// between, so a leak of 50 bytes each is detected.
 const GROWTH_KIB_MAX: u64 = 1_500;
 
 #[test]

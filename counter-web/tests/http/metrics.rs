@@ -1,5 +1,4 @@
-//! The operator's guide, the dashboard and the alarms speak of exactly the metrics that a real node
-//! prints.
+//! The operator's guide, the dashboard and the alarms use exactly the metrics of a real node.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -17,21 +16,21 @@ use support::http::{add, get};
 use support::process::{Node, Runtime, cluster};
 use yaml_rust2::YamlLoader;
 
-/// What a healthy pair of nodes does not print: a peer that breaks the protocol's rules, and gossip
-/// that finds no mesh, are up to chance or to counter-net's own tests.
+/// Metrics that a healthy pair of nodes may lack: they need a peer that breaks the protocol, or
+/// gossip without a mesh. counter-net tests them.
 const NOT_HERE: [&str; 2] = ["counter_rejected_input_total", "counter_publish_failed_total"];
 
-/// Names of metrics, with the labels that they were seen or written with.
-type Names = BTreeMap<String, BTreeSet<String>>;
+/// The names of metrics, with their labels.
+type MetricNames = BTreeMap<String, BTreeSet<String>>;
 
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The names that a scrape prints.
-fn printed(text: &str) -> Names {
-    let mut names = Names::new();
+/// The names in a scrape.
+fn printed(text: &str) -> MetricNames {
+    let mut names = MetricNames::new();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let (name, rest) = line.split_once(['{', ' ']).expect("a value");
         let labels = rest
@@ -43,8 +42,8 @@ fn printed(text: &str) -> Names {
     names
 }
 
-/// The names that the guide's table explains.
-fn explained() -> Names {
+/// The names in the guide's table.
+fn explained() -> MetricNames {
     let guide = read("docs/operate.md");
     let table = guide
         .split("\n## Metrics\n")
@@ -70,15 +69,14 @@ fn explained() -> Names {
     codes.map(entry).collect()
 }
 
-/// The words of a query that are metrics of ours.
+/// Our metrics in a query.
 fn queried(query: &str) -> BTreeSet<String> {
     let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("counter_")).map(str::to_owned).collect()
 }
 
-/// What two nodes print that have had everything happen to them that can happen without a broken
-/// release.
-fn scrape() -> Names {
+/// The metrics of two nodes after every event that can happen without a broken release.
+fn scrape() -> MetricNames {
     let name = cluster();
     let stored = Runtime::new();
     let directory = stored.path().join("ord").display().to_string();

@@ -1,5 +1,5 @@
-//! The OpenAPI document against the real server: every operation that it names is there, answers as
-//! it says, and refuses as it says; none is missing.
+//! The OpenAPI document against the real server. Every operation exists, and answers and refuses as
+//! documented. None is missing.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use support::http::{Answer, Events, get, request};
+use support::http::{Events, HttpAnswer, get, request};
 use support::process::{Node, cluster};
 
 fn node() -> Node {
@@ -33,7 +33,7 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-/// What of `value` does not fit the schema; of JSON Schema only what the document uses.
+/// The violations of the schema in `value`. Knows the part of JSON Schema that the document uses.
 fn misfits(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     let schema = resolved(document, schema);
     let is = |kind: &str| match kind {
@@ -100,8 +100,8 @@ fn misfits(document: &Value, schema: &Value, value: &Value, at: &str, found: &mu
     }
 }
 
-/// Fails where the status, the type or the body is none that the operation names.
-fn check(document: &Value, operation: &Value, what: &str, answer: &Answer) {
+/// Fails if the operation does not document this status, type or body.
+fn check(document: &Value, operation: &Value, what: &str, answer: &HttpAnswer) {
     let said = &operation["responses"][answer.status.to_string()];
     assert!(said.is_object(), "{what}: {} is not in the document: {}", answer.status, answer.body);
     for (media, content) in said["content"].as_object().into_iter().flatten() {
@@ -267,7 +267,7 @@ fn undocumented_methods_and_paths_are_refused() {
         );
         assert_eq!(beyond.error(), (404, "not_found".into()), "{path}");
     }
-    // What the README of this crate lists is in the document too.
+    // The addresses of this crate's README are in the document too.
     for path in [
         "/",
         "/c/{name}",

@@ -1,12 +1,12 @@
-//! Sessions over HTTP on real nodes: a client that carries its token is shown no less by any node,
-//! and what is no token harms nobody.
+//! Sessions over HTTP on real nodes. No node shows a client with a token less than it has seen, and
+//! bad tokens are refused.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
 
-use support::http::{Answer, request};
+use support::http::{HttpAnswer, request};
 use support::process::{Node, cluster};
 
 /// Longer than anything here takes on a loaded machine.
@@ -14,18 +14,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATH: &str = "/api/counters/likes";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-fn token(answer: &Answer) -> Option<String> {
+fn token(answer: &HttpAnswer) -> Option<String> {
     let line = answer.head.lines().find_map(|line| {
         line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("counter-token"))
     });
     line.map(|(_, value)| value.trim().to_owned())
 }
 
-fn read(node: &Node, seen: &str) -> Answer {
+fn read(node: &Node, seen: &str) -> HttpAnswer {
     request(&node.http, "GET", PATH, &[("Counter-Token", seen)], "")
 }
 
-fn add(node: &Node, seen: &str) -> Answer {
+fn add(node: &Node, seen: &str) -> HttpAnswer {
     request(
         &node.http,
         "POST",
@@ -44,7 +44,8 @@ fn no_node_shows_a_session_less() {
     let nodes = [&one, &two, &three];
     let (mut seen, mut least) = (String::new(), 0);
     for round in 0..60 {
-        // Written here, read at the next one at once: without the token it is often not there yet.
+        // Write here, and read at the next node at once. Without the token the add is often
+        // missing.
         let written = add(nodes[round % 3], &seen);
         assert_eq!(written.status, 200, "{}", written.body);
         seen = token(&written).expect("who sends a token gets one");
@@ -52,8 +53,8 @@ fn no_node_shows_a_session_less() {
         let asked = Instant::now();
         let shown = loop {
             let shown = read(nodes[(round + 1) % 3], &seen);
-            // On a machine under load a second may be too short; it must say so, and the client
-            // asks again.
+            // Under load a second may be too short. The node must report that, and the client asks
+            // again.
             if shown.status == 200 {
                 break shown;
             }
@@ -79,7 +80,7 @@ fn bad_tokens_are_refused() {
         assert_eq!(add(&node, wrong).error(), (400, "bad_token".to_owned()));
     }
     assert_eq!(read(&node, "").json()["total"], 0, "an add whose token is refused is not applied");
-    // What another cluster has seen never comes: the wait ends, and says so.
+    // The state of another cluster never comes. The wait ends with an error.
     let strange = token(&add(&other, "")).unwrap();
     let asked = Instant::now();
     assert_eq!(read(&node, &strange).error(), (503, "behind".to_owned()));

@@ -1,5 +1,5 @@
-//! When a socket is told of an add: `applied` before any number that contains it, `ack` once it is
-//! on the disk.
+//! The order of replies on a socket: `applied` before any number that contains the add, `ack` once
+//! it is on the disk.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,15 +11,14 @@ use support::http::{counter, request};
 use support::process::{Node, Runtime, cluster, command};
 use support::ws::Socket;
 
-/// Clients that add at the same time. The amount of each is a power of a thousand, so that a total
-/// says how many adds of each it contains.
+/// Clients that add at the same time. Each adds a power of a thousand, so a total shows how many
+/// adds of each it contains.
 const ADDERS: u32 = 3;
 
-/// Adds of each, each sent as soon as the one before it is answered. Below a thousand.
+/// The adds of each client, each sent after the reply to the one before. Below a thousand.
 const ADDS: i64 = 900;
 
-/// Clients that only listen, and came first: a round takes a while until it comes to those that
-/// add.
+/// Clients that only listen. They came first, so a round reaches the adding clients later.
 const LISTENERS: usize = 60;
 
 fn with_directory(runtime: &Runtime, cluster: &str, directory: &Path) -> Node {
@@ -43,8 +42,7 @@ async fn add(socket: &mut Socket, id: &str, amount: i64) {
     socket.say(&json!({ "type": "add", "id": id, "amount": amount }).to_string()).await;
 }
 
-/// Adds, and checks each message against the answers before it: a number contains every add that
-/// was answered, and none that was not.
+/// Adds, and checks each message: a number contains every add that had a reply, and no other.
 async fn adds_are_answered_in_order(mut socket: Socket, adder: u32, durable: bool) {
     let unit = 1_000_i64.pow(adder);
     let contained = |message: &Value| message["total"].as_i64().unwrap() / unit % 1_000;
@@ -116,8 +114,7 @@ async fn in_memory_the_ack_precedes_the_change() {
     all_adds_are_answered_in_order(&Node::start(&cluster(), "ord", &[]), false).await;
 }
 
-/// Hears answers about one add until its ack, and gives the kinds with what each says of
-/// `repeated`.
+/// Reads the replies to one add until its ack. Returns their types and `repeated` fields.
 async fn answers(socket: &mut Socket, id: &str) -> Vec<(String, bool)> {
     let mut answers = Vec::new();
     loop {
@@ -169,15 +166,13 @@ async fn repeat_is_acknowledged_as_repeated() {
     assert_eq!(counter(&node.http, "clicks")["total"], 7);
 }
 
-/// Two clients whose adds cancel each other leave the total as it was, and yet each hears a number
-/// after its answer.
+/// The adds of two clients cancel each other, and yet each gets a number after its reply.
 #[tokio::test(flavor = "multi_thread")]
 async fn change_follows_every_reply() {
     let node = Node::start(&cluster(), "ord", &[]);
     let mut socket = Socket::open(&node.http).await;
     for round in 0..20 {
-        // Both come in one message of the network, so that the node looks at its total before both
-        // or after both.
+        // Both come in one packet, so the node reads its total before both or after both.
         let mut pair = String::new();
         for (sequence, amount) in [(2 * round + 1, 1), (2 * round + 2, -1)] {
             let id = format!("tab:{sequence}");

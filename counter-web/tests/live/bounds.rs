@@ -1,4 +1,4 @@
-//! `--counters-max` refuses new counters and nothing else: real processes, cut in two.
+//! `--counters-max` refuses new counters only, on real processes in two partitions.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use support::eventually;
-use support::http::{Answer, add, counter, get, post_json, request};
+use support::http::{HttpAnswer, add, counter, get, post_json, request};
 use support::process::{Node, cluster};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -18,12 +18,12 @@ fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node {
     Node::start_with(cluster, region, peers, &flags)
 }
 
-fn make(node: &Node, name: &str) -> Answer {
+fn make(node: &Node, name: &str) -> HttpAnswer {
     post_json(&node.http, &format!("/api/counters/{name}/add"), "{\"amount\":1}")
 }
 
 /// The refusal names the bound.
-fn is_refused(answer: &Answer) -> bool {
+fn is_refused(answer: &HttpAnswer) -> bool {
     let refused = answer.status == 503;
     if refused {
         assert_eq!(answer.error(), (503, "counter_full".to_owned()));
@@ -32,7 +32,7 @@ fn is_refused(answer: &Answer) -> bool {
     refused
 }
 
-/// Makes counters until the node refuses. Returns how many.
+/// Creates counters until the node refuses. Returns their number.
 fn fill(node: &Node, letter: char) -> usize {
     (0..=COUNTERS_MAX)
         .find(|at| is_refused(&make(node, &format!("{letter}{at}"))))
@@ -85,7 +85,7 @@ fn old_counters_count_on_when_both_sides_are_full() {
         }
     });
     assert!(is_refused(&make(&sin, "c")));
-    // An old counter, in regions that are new to it, on sides that are full.
+    // Adds to an old counter in regions that are new to it, on full sides.
     for node in [&ord, &fra, &sin] {
         add(&node.http, 1);
     }

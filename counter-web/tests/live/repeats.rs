@@ -1,5 +1,4 @@
-//! Real processes: an add that is sent again with its id counts once, also after a kill and on
-//! another node.
+//! Repeated adds on real processes. An id counts once, also after a kill and on another node.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -14,20 +13,20 @@ use support::process::{Node, Runtime, cluster, command};
 const SOON: Duration = Duration::from_secs(60);
 const ADD: &str = "/api/counters/clicks/add";
 
-struct Place<'a> {
+struct NodeDirectory<'a> {
     runtime: &'a Runtime,
     cluster: String,
     directory: std::path::PathBuf,
 }
 
-impl<'a> Place<'a> {
+impl<'a> NodeDirectory<'a> {
     fn new(runtime: &'a Runtime, cluster: &str, region: &str) -> Self {
         let directory = runtime.path().join(region);
         std::fs::create_dir(&directory).unwrap();
         Self { runtime, cluster: cluster.to_owned(), directory }
     }
 
-    /// A node from this directory that finds nobody but `peer`.
+    /// A node of this directory that knows only `peer`.
     fn serve(&self, peer: Option<&Node>) -> Node {
         let region = Path::file_name(&self.directory).and_then(|name| name.to_str()).unwrap();
         let mut command = command(self.runtime);
@@ -67,7 +66,7 @@ fn total_is(node: &Node, total: i64) {
 #[test]
 fn repeat_counts_once_after_a_kill() {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let ord = Place::new(&runtime, &cluster, "ord");
+    let ord = NodeDirectory::new(&runtime, &cluster, "ord");
     let mut first = ord.serve(None);
     add(&first, "tab:1", 5);
     add(&first, "order-17", -2);
@@ -76,7 +75,7 @@ fn repeat_counts_once_after_a_kill() {
     add(&first, "tab:1", 5);
     add(&first, "order-17", -2);
     assert_eq!(counter(&first.http, "clicks")["total"], 3);
-    let second = Place::new(&runtime, &cluster, "fra").serve(Some(&first));
+    let second = NodeDirectory::new(&runtime, &cluster, "fra").serve(Some(&first));
     total_is(&second, 3);
     add(&second, "tab:1", 5);
     add(&second, "order-17", -2);
@@ -85,12 +84,15 @@ fn repeat_counts_once_after_a_kill() {
     assert_eq!(counter(&second.http, "clicks")["total"], 103);
 }
 
-/// Each of the two applies first what the other repeats, so whichever has the greater id, both ways
-/// are gone.
+/// Each of the two first applies an add that the other repeats. So both orders of their ids are
+/// tested.
 #[test]
 fn unknown_repeat_counts_once_when_nodes_meet() {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let (ord, fra) = (Place::new(&runtime, &cluster, "ord"), Place::new(&runtime, &cluster, "fra"));
+    let (ord, fra) = (
+        NodeDirectory::new(&runtime, &cluster, "ord"),
+        NodeDirectory::new(&runtime, &cluster, "fra"),
+    );
     let mut first = ord.serve(None);
     add(&first, "tab:1", 5);
     first.kill();
@@ -101,7 +103,7 @@ fn unknown_repeat_counts_once_when_nodes_meet() {
     let first = ord.serve(None);
     add(&first, "tab:2", 30);
     let second = fra.serve(Some(&first));
-    // The copies are of incarnations that ended: one of two is taken back once that is absorbed.
+    // Both incarnations have ended. One of the two copies is taken back once they are absorbed.
     let is_clean =
         |node: &Node| support::http::get(&node.http, "/api/status").json()["retirement"] == "clean";
     let state = |node: &Node| counter(&node.http, "clicks")["state_hash"].clone();
@@ -116,7 +118,7 @@ fn unknown_repeat_counts_once_when_nodes_meet() {
 #[test]
 fn ids_of_one_client_may_come_in_any_order() {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let node = Place::new(&runtime, &cluster, "ord").serve(None);
+    let node = NodeDirectory::new(&runtime, &cluster, "ord").serve(None);
     for _ in 0..2 {
         for id in ["order:100", "order:7", "order:18446744073709551615", "order:8"] {
             add(&node, id, 1);
@@ -128,7 +130,10 @@ fn ids_of_one_client_may_come_in_any_order() {
 #[test]
 fn adds_repeated_elsewhere_count_once() {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let (ord, fra) = (Place::new(&runtime, &cluster, "ord"), Place::new(&runtime, &cluster, "fra"));
+    let (ord, fra) = (
+        NodeDirectory::new(&runtime, &cluster, "ord"),
+        NodeDirectory::new(&runtime, &cluster, "fra"),
+    );
     let mut first = ord.serve(None);
     (0..300).for_each(|number| add(&first, &format!("c:{number}"), number % 3 + 1));
     first.kill();

@@ -1,5 +1,5 @@
-//! Clients that fell silent, that answer pings alone, or that read nothing: on the real binary,
-//! with an interval of pings of a second.
+//! Clients that are silent, only answer pings, or read nothing, on the real binary with a ping
+//! interval of a second.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -17,14 +17,14 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a busy machine may take longer.
+/// The extra time for a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
 
 fn node() -> Node {
     Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--ping-interval", "1"])
 }
 
-/// A socket of which everything is seen, and nothing answered by itself.
+/// A raw socket that answers nothing automatically.
 struct Bare {
     stream: TcpStream,
     read: Vec<u8>,
@@ -45,7 +45,7 @@ impl Bare {
         bare
     }
 
-    /// Reads until `found` finds something; None at the end.
+    /// Reads until `found` returns something. `None` at the end.
     fn until(&mut self, found: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
         let mut piece = [0; 4096];
         loop {
@@ -60,7 +60,7 @@ impl Bare {
         }
     }
 
-    /// The next frame: its first byte and its payload; None at the end.
+    /// The next frame: its first byte and its payload. `None` at the end.
     fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let whole = |read: &[u8]| {
             let (from, length) = match *read.get(1)? {
@@ -136,8 +136,8 @@ async fn pongs_keep_a_socket_open() {
     quiet.add("quiet", 1).await;
 }
 
-/// It asks for answers and reads none until its socket takes no more: nothing more is read of it,
-/// and it is cut before silence alone would do that.
+/// It sends pings and reads no pongs until its socket is full. The node then stops reading, and
+/// cuts it earlier than for silence.
 #[test]
 fn stuck_reader_is_cut_off() {
     const LONG: Duration = Duration::from_secs(3);
@@ -196,8 +196,7 @@ fn a_close_is_answered_with_its_own_code() {
     }
 }
 
-/// An address that may have one connection is not refused its next one when it has seen the end of
-/// the last.
+/// An address with a limit of one connection may open the next after it saw the last one's end.
 #[test]
 fn closed_socket_frees_its_slot_at_once() {
     let node = Node::start_with(
@@ -212,7 +211,7 @@ fn closed_socket_frees_its_slot_at_once() {
         let mut socket = Bare::open(&node);
         socket.stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
         while socket.frame().is_some_and(|(kind, _)| kind != 0x88) {}
-        // Its side is still open: the Close frame alone says that the socket is over.
+        // Its side is still open. Only the Close frame shows the end.
         assert_eq!(request(&node.http, "GET", "/readyz", &[], "").status, 200, "turn {turn}");
     }
     let _held = Bare::open(&node);

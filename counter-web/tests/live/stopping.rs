@@ -1,5 +1,5 @@
-//! How a node stops: what is under way is answered, what is new is refused, what hangs is cut at
-//! the deadline.
+//! How a node stops. Open requests are answered, new ones refused, and hanging ones cut at the
+//! deadline.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -14,11 +14,11 @@ use support::process::{Node, Runtime, cluster, signal};
 
 const ADD: &str = "/api/counters/clicks/add";
 
-/// What a server gives requests to end, and what a busy machine may take longer.
+/// The time that requests have to end, and the extra time for a busy machine.
 const DRAIN: Duration = Duration::from_secs(3);
 const SLACK: Duration = Duration::from_secs(5);
 
-/// A request of which the last bytes are missing.
+/// A request without its last bytes.
 fn half_sent(node: &Node, body: &str) -> TcpStream {
     let mut stream = connect(&node.http);
     let head = format!("POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Length: 12\r\n\r\n", node.http);
@@ -42,7 +42,7 @@ fn stopping_node_finishes_open_requests() {
     let mut events = Events::open(&node.http, "clicks");
     assert_eq!(events.hear().unwrap()["total"], 5);
     let (mut late, mut never) = (half_sent(&node, "{\"amou"), half_sent(&node, ""));
-    // The node has read what is there of both once it has answered what came after.
+    // Once the node has answered a later request, it has read the beginning of both.
     assert_eq!(get(&node.http, "/healthz").status, 200);
     signal(node.id(), "TERM");
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! What streams promise: an add sent again counts once, a refused one says which, events tell what
-//! sockets tell, a client that never reads slows nobody.
+//! Sockets and events. A repeated add counts once, an error names its add, events equal a socket's
+//! messages, and a client that never reads slows nobody.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -42,8 +42,8 @@ async fn repeated_add_counts_once_over_any_connection() {
     assert_eq!(other.json()["total"], 0, "an id names one add, whatever comes with it");
 }
 
-/// The id in the answer to an add without a key names an add that is applied: sent as a key, it is
-/// a repeat.
+/// The id in the response to an add without a key is that of an applied add. Sent as a key, it is a
+/// repeat.
 #[test]
 fn generated_id_sent_as_a_key_is_a_repeat() {
     let node = node();
@@ -101,7 +101,7 @@ fn events_are_a_state_and_changes() {
     );
 }
 
-/// Adds at one socket while `idle` others never read; the adds are acknowledged and seen all the
+/// Adds on one socket while `idle` others never read. The adds are acknowledged and sent all the
 /// same.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_never_read_slow_nobody() {
@@ -120,7 +120,7 @@ async fn clients_that_never_read_slow_nobody() {
     );
 }
 
-/// How many messages it takes until the total is seen.
+/// The number of messages until the total arrives.
 async fn eventually_total(socket: &mut Socket, total: i64) -> usize {
     let mut heard = 0;
     while socket.hear().await.expect("an open socket")["total"] != total {

@@ -1,5 +1,5 @@
-//! The demo: a line a node, found by a node that is told nothing, a node that dies is started
-//! again, and nothing of it left when it ends, however it ends.
+//! The demo. It prints a line for each node, restarts a node that dies, and leaves nothing behind
+//! however it ends. A node without flags finds it.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -110,7 +110,7 @@ fn failing_demo_node_is_retried_with_growing_pauses() {
     let mut demo = Demo::start(&["ord", "fra"]);
     let fra = demo.http(1).to_owned();
     signal(demo.process("fra").unwrap(), "KILL");
-    // Somebody else takes its port before the demo tries again.
+    // Another program takes its port before the demo tries again.
     let taken = eventually("the port is free", Duration::from_secs(10), || {
         TcpListener::bind(&fra).map_err(|error| error.to_string())
     });

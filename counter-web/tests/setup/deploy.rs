@@ -1,5 +1,5 @@
-//! The operators' files say what the binary understands: they parse, name variables and paths that
-//! exist, and agree with each other.
+//! The operators' files: they parse, name variables and paths that exist, and agree with each
+//! other.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::process::{Running, Runtime, command, run_in, wait};
+use support::process::{ChildGuard, Runtime, command, run_in, wait};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn root() -> PathBuf {
@@ -58,7 +58,7 @@ fn kubernetes_variables() -> Vec<(String, String)> {
     variables.iter().map(|variable| (text(&variable["name"]), text(&variable["value"]))).collect()
 }
 
-/// Names of variables of this program's in a text.
+/// The names of our variables in a text.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
@@ -90,7 +90,7 @@ fn guide_names_only_existing_flags() {
         known += &text;
     }
     let guide = read("docs/operate.md");
-    // Code in backquotes that begins with the program's name, and flags of its own on their own.
+    // Code in backquotes that begins with the program's name, and flags that stand alone.
     for code in guide.split('`').skip(1).step_by(2) {
         let ours = code.starts_with("counter-web ") || code.starts_with("--");
         for flag in code.split_whitespace().filter(|word| ours && word.starts_with("--")) {
@@ -103,13 +103,13 @@ fn guide_names_only_existing_flags() {
     }
 }
 
-/// Runs the binary in this environment with one more variable that it must refuse, and which it
-/// reads after all others that it can refuse.
+/// Runs the binary in this environment with one more variable, which it must refuse. It reads that
+/// one last.
 fn complaint(variables: &[(String, String)]) -> String {
     let runtime = Runtime::new();
     let mut command = command(&runtime);
     command.args(["serve"]).envs(variables.iter().cloned()).env("COUNTER_RATE", "nonsense");
-    let mut child = Running(
+    let mut child = ChildGuard(
         command
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::piped())
@@ -128,7 +128,7 @@ fn every_value_that_a_file_sets_is_understood() {
         assert!(variables.len() > 3, "{variables:?}");
         let said = complaint(&variables);
         assert!(said.contains("a rate is a number"), "{variables:?}: {said}");
-        // Any of them with a value that is none is what is complained about instead.
+        // A bad value in any of them would be reported instead.
         let mut broken = variables;
         broken
             .iter_mut()

@@ -1,5 +1,5 @@
-//! Real processes on a data directory that is in use, foreign, damaged or full: a sentence says so,
-//! and nothing is touched or lost.
+//! Real processes on a data directory that is in use, foreign, damaged or full. An error says so,
+//! and nothing is changed or lost.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -9,10 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::eventually;
-use support::http::{Answer, add, counter, post_json};
+use support::http::{HttpAnswer, add, counter, post_json};
 use support::process::{Node, Runtime, cluster, run_in};
 
-/// Starts a node that must refuse: its status and what it said.
+/// Starts a node that must refuse. Returns its status and its message.
 fn refused(runtime: &Runtime, directory: &Path) -> (Option<i32>, String) {
     let directory = directory.to_str().unwrap();
     let (code, stdout, stderr) = run_in(
@@ -33,7 +33,7 @@ fn second_process_on_a_directory_is_refused() {
     assert!(code == Some(1) && said.contains("is open in another process"), "{code:?} {said}");
     add(&node.http, 2);
     assert_eq!(counter(&node.http, "clicks")["total"], 7);
-    // Killed, it holds the lock no longer.
+    // After a kill it no longer holds the lock.
     drop(node);
     let node = Node::start_in(&runtime, &cluster, &directory, &[]);
     assert_eq!(counter(&node.http, "clicks")["total"], 7);
@@ -48,7 +48,7 @@ fn damaged_file_is_refused_and_unchanged() {
     assert!(node.terminate().success());
     let store = directory.join("counter.redb");
     let sound = std::fs::read(&store).unwrap();
-    // Every page of the file holds something else from its 64th byte on.
+    // Every page of the file is changed from its 64th byte on.
     let overwritten: Vec<u8> = sound
         .iter()
         .enumerate()
@@ -69,7 +69,7 @@ fn damaged_file_is_refused_and_unchanged() {
     assert_eq!(counter(&node.http, "clicks")["total"], 5);
 }
 
-/// A file system of 3 MB, gone with its test.
+/// A file system of 3 MB, removed with its test.
 struct Small(PathBuf);
 
 impl Small {
@@ -89,8 +89,8 @@ impl Drop for Small {
     }
 }
 
-/// One click on a counter of its own.
-fn click(node: &Node, number: u32) -> Answer {
+/// One click on its own counter.
+fn click(node: &Node, number: u32) -> HttpAnswer {
     post_json(&node.http, &format!("/api/counters/one-of-many-{number:060}/add"), "{\"amount\":1}")
 }
 
@@ -104,7 +104,7 @@ fn full_disk_refuses_clicks_until_there_is_space() {
     let node = Node::start_in(&runtime, &cluster, &disk.0, &[]);
     add(&node.http, 5);
     let ballast = disk.0.join("ballast");
-    // As much as there is room for.
+    // Fill the space.
     let _full = std::fs::write(&ballast, vec![7; 4 << 20]);
     let mut acknowledged = 0;
     let refused = (0..20_000).map(|number| click(&node, number)).find(|answer| {

@@ -1,5 +1,5 @@
-//! What flags and variables mean: empty ones are not set, wrong ones are refused with a sentence,
-//! limits are what was asked for.
+//! Flags and variables. Empty ones count as unset, bad ones are refused with advice, and limits
+//! hold.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -127,18 +127,14 @@ fn limited(runtime: &Runtime, limit: &str) -> Command {
 #[test]
 fn a_full_node_says_so_in_whole_json() {
     let runtime = Runtime::new();
-    // With so few files half of them are for clients.
+    // With so few files, half of them are for clients.
     let node = Node::spawn(limited(&runtime, "ulimit -n 160"));
     let held: Vec<_> = (0..80).map(|_| connect(&node.http)).collect();
     let full = raw(&node.http, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(full.error(), (503, "too_many_connections".into()), "{}", full.head);
     assert!(full.head.contains(&format!("content-length: {}", full.body.len())), "{}", full.head);
-    let incarnations = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert_eq!(
-        (incarnations.status, &*incarnations.body),
-        (200, "ok\n"),
-        "a probe is answered all the same"
-    );
+    let health = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!((health.status, &*health.body), (200, "ok\n"), "a probe is answered all the same");
     drop(held);
     support::eventually("there is room again", Duration::from_secs(20), || {
         match raw(&node.http, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") {
@@ -184,8 +180,8 @@ fn a_node_raises_its_own_limit_of_open_files() {
     assert_eq!(get(&node.http, "/healthz").status, 200, "with {} connections open", held.len());
 }
 
-/// A request of HTTP/1.1 names its host once (RFC 9112, 3.2), and every refusal has its body, also
-/// where the head itself cannot be read.
+/// An HTTP/1.1 request names its host once (RFC 9112, 3.2). Every error has its body, even for an
+/// unreadable head.
 #[test]
 fn bad_heads_are_refused_as_json() {
     let node = Node::start(&cluster(), "ord", &[]);
