@@ -95,8 +95,8 @@ fn read_bounded(file: &Path) -> std::io::Result<String> {
 /// The tokens of this node, if it has any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tokens {
-    pub(crate) service: Option<SecretToken>,
-    pub(crate) operator: Option<SecretToken>,
+    service: Option<SecretToken>,
+    operator: Option<SecretToken>,
 }
 
 /// The credentials in the Authorization header of a request.

@@ -112,7 +112,7 @@ where
     let Ok(near) = stream.local_addr() else { return };
     limit_unread_time(&stream);
     let connection = ClientConnection::new(Ends { far: from, near });
-    let peer = if app.access.proxy.is_trusted() {
+    let peer = if app.access.trusts_proxy() {
         Ok(Peer::proxy(from.ip()))
     } else {
         direct(&app.limits, from.ip()).await

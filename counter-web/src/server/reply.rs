@@ -7,7 +7,7 @@ use warp::http::{Method, Request, StatusCode};
 use warp::reply::Response;
 
 use crate::access::Access;
-use crate::access::cors::{self, Sharing};
+use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::api::error::ApiError;
 use crate::page;
@@ -51,7 +51,7 @@ impl ReplyFormat {
                 .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         }
         protect(response.headers_mut());
-        cors::share(self.sharing, site, &access.allowed, response.headers_mut());
+        access.share(self.sharing, site, response.headers_mut());
         response
     }
 }
