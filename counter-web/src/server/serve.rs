@@ -78,7 +78,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     match &args.data_dir {
         Some(directory) => tracing::info!("the state is kept in {}", directory.display()),
         None => tracing::info!(
-            "the state is in memory only: it lasts while a node of the cluster runs; --data-dir DIR keeps it on disk"
+            "the state is kept in memory alone: it lasts while a node of the cluster runs; --data-dir DIR keeps it on disk"
         ),
     }
     tracing::info!(
