@@ -1,4 +1,4 @@
-// The page's script: brings the rooms together, and takes what hands do.
+// The page's script: connects the modules, and handles user input.
 import { answered, began, changed, click, gather, pending, sendWith } from "./clicks.js";
 import { $, address, drawWith, here, known, learned, look, regions, show, take } from "./model.js";
 import { arrived, departed, drawNodes } from "./nodes.js";
@@ -53,7 +53,7 @@ function hear(message) {
   show();
 }
 
-// ---- hands ----
+// ---- input ----
 
 function add(amount) {
   click(amount);
@@ -86,7 +86,7 @@ $("switch")?.querySelector("form").addEventListener("submit", async (event) => {
   look();
 });
 
-// ---- the sparkline: the total since this page came, at most the last two minutes ----
+// ---- the sparkline: the total since the page loaded, at most two minutes ----
 
 const history = []; // [ms, total]
 setInterval(() => {

@@ -1,50 +1,50 @@
-// Clicks: kept until they are acknowledged, also through a reload, and each sent under one id.
+// Clicks: kept until they are acknowledged, even over a reload. Each is sent with one id.
 import { address, counter, show } from "./model.js";
 
 const SEND_EVERY = 30; // ms in which fast clicks become one add
 const AMOUNT_MAX = 1000000;
-const RETRY = 1000; // ms after which an add that came too fast, or that the disk did not take, is sent again
+const RETRY = 1000; // ms before an add that came too fast, or that the disk refused, is sent again
 const RETRIED = new Set(["rate_limited", "not_durable"]);
 
-// What became of an add that is not acknowledged yet.
-const FRESH = 0; // never sent: shown
-const SENT = 1; // sent on this socket alone, and not answered: shown
-const APPLIED = 2; // counted and not on the disk yet: shown as settled until the server's number contains it
-const UNCERTAIN = 3; // sent on an earlier socket or by an earlier load, so that the server's number may contain it: not shown
+// The states of an add that is not acknowledged yet.
+const FRESH = 0; // not sent yet: shown
+const SENT = 1; // sent on this socket only, no reply yet: shown
+const APPLIED = 2; // counted, not on the disk yet: shown as settled until the server's number contains it
+const UNCERTAIN = 3; // sent on an earlier socket or by an earlier load. The server's number may contain it: not shown
 
 const store = {
-  // A counter's name has no line break: deployments below two paths of a site never share a key.
+  // A name has no line break, so two deployments on one site never share a key.
   key: "counter.waiting." + counter + ("\n" + address(".").pathname).replace(/^\n\/$/, ""),
   read() { try { return JSON.parse(localStorage.getItem(this.key)) || {}; } catch { return {}; } },
   write(all) { try { localStorage.setItem(this.key, JSON.stringify(all)); } catch { /* private mode: kept in memory only */ } },
 };
-// Of this load of the page, and of no other.
+// The id of this load of the page.
 export const client = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("").slice(0, 12);
-// A node tells the latest 64 adds of a client apart: more than half as many are not sent before an answer.
+// A node remembers the latest 64 adds of a client. At most half as many wait for a reply.
 const WAITING_MAX = 32;
 let sequence = 0;
-let gathered = 0; // clicked, and not yet an add
-let waiting = []; // {id, amount, state}: not yet acknowledged
-let settled = 0n; // counted, and not yet in the server's number
+let gathered = 0; // clicked, not an add yet
+let waiting = []; // {id, amount, state}: not acknowledged yet
+let settled = 0n; // counted, not in the server's number yet
 let sendTimer = 0;
 let sendNow = () => false;
 let ahead = true; // clicks are shown before the server's number contains them
 
-// What is shown beyond the server's number, which together never exceed the clicks made, and how many clicks it has not acknowledged.
+// The amount shown on top of the server's number, never more than the clicks made; and the number of unacknowledged clicks.
 const isShown = (add) => ahead && (add.state === FRESH || add.state === SENT);
 const size = (adds, more) => adds.reduce((sum, add) => sum + Math.abs(add.amount), more);
 export const pending = () => waiting.filter(isShown).reduce((sum, add) => sum + BigInt(add.amount), settled + BigInt(ahead && gathered));
 export const waitingCount = () => size(waiting, Math.abs(gathered));
-// Those of them that the number does not show.
+// The unacknowledged clicks that are not shown.
 export const unseenCount = () => (ahead ? size(waiting.filter((add) => add.state === UNCERTAIN), 0) : waitingCount());
 
-// `f` sends an add, and returns whether there was a socket to send it on.
+// `f` sends an add. It returns true if there was a socket.
 export const sendWith = (f) => { sendNow = f; };
 function send(add) {
   if (sendNow(add) && add.state === FRESH) add.state = SENT;
 }
 
-// Keeps what waits for the next load of the page, and forgets what was kept for `gone`.
+// Saves the waiting adds for the next load, and removes those of `gone`.
 function keep(gone) {
   const all = store.read();
   delete all[gone];
@@ -61,7 +61,7 @@ export function click(amount) {
   show();
 }
 
-// Makes adds of what was clicked, and sends them; at once when the page goes.
+// Turns clicks into adds and sends them. Also called when the page closes.
 export function gather() {
   clearTimeout(sendTimer);
   sendTimer = 0;
@@ -76,8 +76,8 @@ export function gather() {
   show();
 }
 
-// A new link brings the server's number, which may contain whatever was sent before: all of it is sent again.
-// By POST an add may be in the number before its answer comes: then no click is shown `ahead` of it.
+// A new link has a number that may contain any add sent before. All of them are sent again.
+// With POST, the number may contain an add before its reply, so no click is shown `ahead` of it.
 export function began(mayShow) {
   ahead = mayShow;
   settled = 0n;
@@ -87,11 +87,11 @@ export function began(mayShow) {
   }
 }
 
-// A change contains everything that was answered before it.
+// A change contains every add that had a reply before it.
 export function changed() { settled = 0n; }
 
-// An answer to an add: `applied`, to be acknowledged later; `ack`; or an error: it is done (`cannot_tell`), given up or sent again.
-// Gives the amount that was added to the counter now.
+// The reply to an add: `applied` (an `ack` follows), `ack`, or an error. After an error it is done (`cannot_tell`), dropped or sent again.
+// Returns the amount that was added just now.
 export function answered({ type, id, repeated, error }) {
   const at = waiting.findIndex((add) => add.id === id);
   if (at < 0) return 0;
@@ -113,8 +113,8 @@ export function answered({ type, id, repeated, error }) {
   return now ? add.amount : 0;
 }
 
-// What a load of the page left behind that is gone: taken over, ids and all, so that what is sent again counts once.
-function adopt(owner) {
+// Takes over the adds of an earlier load that is gone. They keep their ids, so repeats count once.
+function takeOver(owner) {
   const left = store.read()[owner];
   if (!left || !Array.isArray(left.adds)) return;
   const adds = left.adds.map(({ id, amount }) => ({ id, amount, state: UNCERTAIN }));
@@ -123,12 +123,12 @@ function adopt(owner) {
   adds.forEach(send);
   show();
 }
-const ALIVE = 60000; // ms in which a load that keeps something is taken for alive, where there are no locks
+const ALIVE = 60000; // ms for which a load counts as alive in browsers without locks
 const owners = Object.entries(store.read());
 if (navigator.locks) {
   navigator.locks.request("counter." + client, () => new Promise(() => {}));
-  // Who holds its lock lives; what it leaves is taken over when it goes.
-  for (const [owner] of owners) navigator.locks.request("counter." + owner, () => adopt(owner));
+  // A load holds its lock while it lives. Then its adds are taken over.
+  for (const [owner] of owners) navigator.locks.request("counter." + owner, () => takeOver(owner));
 } else {
-  for (const [owner, left] of owners) if (!(Date.now() - left?.at < ALIVE)) adopt(owner);
+  for (const [owner, left] of owners) if (!(Date.now() - left?.at < ALIVE)) takeOver(owner);
 }

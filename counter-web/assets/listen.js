@@ -1,14 +1,14 @@
-// The link where no WebSocket comes through: hears by server-sent events, and adds by POST, one at a time.
+// The link without a WebSocket: it receives server-sent events, and sends one add at a time by POST.
 import { client } from "./clicks.js";
 import { address, counter } from "./model.js";
 
 // In milliseconds.
 const ANSWER_MAX = 5000;
-const QUIET_MAX = 45000; // a stream without events is opened anew, since its end may not be noticed
-// Refusals of the page and not of the add, which is kept.
+const QUIET_MAX = 45000; // a silent stream is reopened, because it may be dead
+// Errors of the page, not of the add, which is kept.
 const KEPT = ["stopping", "too_many_connections", "wrong_origin"];
 
-// {status, and the JSON of the answer}; status 0 where nobody answered.
+// {status, ...the JSON of the response}. Status 0 without a response.
 export async function ask(url, request) {
   try {
     const answer = await fetch(url, { ...request, signal: AbortSignal.timeout(ANSWER_MAX) });
@@ -16,7 +16,7 @@ export async function ask(url, request) {
   } catch { return { status: 0 }; }
 }
 
-// `ended` hears that the link broke, and the sentence of a refusal.
+// `ended` is called when the link breaks, with the message of a refusal.
 export function listen(heard, ended) {
   const at = (path) => address("api/counters/" + encodeURIComponent(counter) + path);
   const queue = [];
@@ -45,7 +45,7 @@ export function listen(heard, ended) {
     posting = true;
     while (queue.length && !closed) {
       const { id, amount } = queue[0];
-      // Its change is an event.
+      // Its change comes as an event.
       dueTimer ||= setTimeout(renew, ANSWER_MAX);
       const headers = { "content-type": "application/json", "idempotency-key": id };
       const request = { method: "POST", headers, body: JSON.stringify({ amount }), keepalive: true };

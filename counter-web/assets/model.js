@@ -1,9 +1,9 @@
-// What this page knows: the counter, its regions and their places, the nodes; and the word that something of it changed.
+// The state of the page: the counter, its regions and their places, the nodes.
 
 export const $ = (id) => document.getElementById(id);
 export const boot = JSON.parse($("state").textContent);
 export const { counter, region: here } = boot;
-// An address of this deployment, which may lie below a path of its site.
+// An address of this deployment, which may lie below a path.
 export const address = (path) => new URL(boot.root + path, document.baseURI);
 export const known = {
   total: BigInt(boot.total),
@@ -11,11 +11,11 @@ export const known = {
   replica: boot.replica, // of the node that serves this page
   isolated: boot.isolated, // cut off from the others on purpose
   synced: boot.synced, // this node has caught up with the others
-  changedAt: -Infinity, // when the state hash moved last
+  changedAt: -Infinity, // when the state hash changed last
   members: [], // the nodes, as this one sees them
-  agreement: null, // how far they have confirmed what this one holds
-  lookedAt: 0, // when it said so
-  askedAt: 0, // when it was asked for that
+  agreement: null, // how far they have confirmed this node's state
+  lookedAt: 0, // when the status came
+  askedAt: 0, // when it was asked for
 };
 export const regions = new Map(); // code -> {value, connected, nodes, ticks}
 const places = {}; // code -> {city, flag, x, y}
@@ -24,18 +24,18 @@ export const place = (code) => places[code];
 export const name = (code) => (places[code] ? places[code].city : code);
 export const flag = (code) => (places[code] ? places[code].flag : "📍");
 
-// Digits in threes from five digits on, as the server writes them.
+// Groups digits in threes from five digits on, like the server.
 export const grouped = (number) => String(number).replace(/\d{5,}/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ","));
 
 export const signed = (amount) => (amount < 0 ? "−" : "+") + grouped(amount).replace("-", "");
 
-// The HTML is the first state: what it shows is not sent twice.
+// The first state is in the HTML.
 document.querySelectorAll("#regions tbody tr").forEach(({ dataset, cells }) => {
   const [value, connected, nodes] = [1, 3, 4].map((at) => cells[at].textContent.replaceAll(",", ""));
   regions.set(dataset.region, { value: BigInt(value), connected: +connected, nodes: +nodes, ticks: [] });
 });
 
-// ---- drawing is asked for here, and done once a frame ----
+// ---- drawing, at most once a frame ----
 
 let draw = () => {}, asked = false;
 export const drawWith = (f) => { draw = f; };
@@ -43,14 +43,14 @@ export function show() {
   if (asked) return;
   asked = true;
   const now = () => { asked = false; draw(); };
-  // A hidden tab has no frames, but a title.
+  // A hidden tab draws no frames, but has a title.
   if (document.hidden) setTimeout(now, 500); else requestAnimationFrame(now);
 }
 document.addEventListener("visibilitychange", () => { asked = false; show(); });
 
-// ---- what the server says ----
+// ---- messages of the server ----
 
-// Takes a state or a change; `gained` hears what each region got.
+// Applies a state or a change. Calls `gained` with the growth of each region.
 export function take(message, gained) {
   known.total = BigInt(message.total);
   known.synced = message.synced;
@@ -74,7 +74,7 @@ const LOOK_EVERY = 3000;
 let looking = false, lookTimer = 0;
 const lookSoon = () => { if (!lookTimer) lookTimer = setTimeout(look, 400); };
 
-// Asks this node whom it knows, after changes and now and then.
+// Reads the node's status, after changes and at intervals.
 export async function look() {
   clearTimeout(lookTimer);
   lookTimer = 0;
@@ -87,14 +87,14 @@ export async function look() {
     known.agreement = status.agreement;
     known.isolated = status.isolated;
     [known.askedAt, known.lookedAt] = [askedAt, performance.now()];
-  } catch { /* the status line says it already */ }
+  } catch { /* the status line shows it */ }
   looking = false;
   if (known.agreement && known.agreement.age_ms !== 0 && known.agreement.of) lookSoon();
   show();
 }
 setInterval(look, LOOK_EVERY);
 
-// How long ago a node of the region was heard, in ms; null where none is known.
+// The time since a node of the region was heard, in ms. Null if none is known.
 export function heard(code) {
   const ages = known.members.filter((member) => member.region === code && !member.left).map((member) => member.last_heard_ms);
   if (!ages.length) return null;
@@ -102,17 +102,17 @@ export function heard(code) {
   return code === here && least === 0 ? 0 : least + performance.now() - known.lookedAt;
 }
 
-// Whether what is known of the others is younger than the last change.
+// True if the status is newer than the last change.
 export const isFresh = () => known.askedAt > known.changedAt;
-// A node that does not confirm what this one held two seconds ago.
+// True for a node that has not confirmed a state of two seconds ago.
 export const isBehind = (member) => member.late;
 
-// Regions whose nodes did not say good-bye and are not heard of any more.
+// Regions whose nodes fell silent without announcing it.
 export const outOfTouch = () => [...new Set(known.members
   .filter((member) => !member.live && !member.left && !(regions.get(member.region) || {}).nodes)
   .map((member) => member.region))];
 
-// Without the table, cities that come later are shown by their codes.
+// Without this table, new regions are shown by their codes.
 const letter = (c) => String.fromCodePoint(0x1f1e6 + c.charCodeAt(0) - 65);
 export const learned = fetch(new URL("regions.csv", import.meta.url)).then((answer) => answer.text()).then((table) => {
   for (const line of table.split("\n").slice(1)) {

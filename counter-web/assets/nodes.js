@@ -1,16 +1,16 @@
-// The drawing of the nodes: who is there, who is behind or cut off, and what just travelled between them.
+// The drawing of the nodes: live, behind or cut off, and the clicks that travel between them.
 import { $, grouped, here, isBehind, known, name, signed } from "./model.js";
 import { text } from "./words.js";
 import { flyIn, flyOut, NAMED_MAX, parcel, svg } from "./world.js";
 
 const NODES_MAX = 48;
 const LABEL_MAX = 14; // characters
-const GAP = 0.5; // radians that are at least free on both sides of the foot of the ring, for this node and its name
+const GAP = 0.5; // the least radians on both sides of this node at the foot of the ring, for its name
 let drawnAs = "", places = []; // {region, home, reached, behind, turn, x, y}
 
 const on = (turn, out) => ({ x: 200 + (135 + out) * Math.cos(turn), y: 112 + (82 + out) * Math.sin(turn) });
 
-// Where a node's name stands: over or under it; among many, small and outwards of it.
+// The place of a node's name: above or below it. With many nodes: small, outside the ring.
 function named({ turn, home, x, y }, many) {
   if (home) return { x, y: y + 29, "text-anchor": "middle" };
   if (!many) return { x, y: y + (Math.sin(turn) < 0 ? -14 : 24), "text-anchor": "middle" };
@@ -20,7 +20,7 @@ function named({ turn, home, x, y }, many) {
 
 export function drawNodes() {
   const all = known.members.filter((member) => !member.left);
-  // This node first, at the foot of the ring; the others around it, region by region.
+  // This node is at the foot of the ring. The others follow by region.
   const isHome = (member) => member.replica === known.replica;
   const nodes = all.sort((a, b) => isHome(b) - isHome(a) || (a.region < b.region ? -1 : a.region > b.region ? 1 : a.replica < b.replica ? -1 : 1)).slice(0, NODES_MAX);
   const key = JSON.stringify([known.isolated, all.length, nodes.map((member) => [member.replica, name(member.region), member.live, isBehind(member)])]);
@@ -57,14 +57,14 @@ function moved(words) {
   text($("travelled"), words);
 }
 
-// Clicks of another region came in.
+// Clicks of another region arrived.
 export function arrived(code, amount) {
   moved(signed(amount) + " came from " + name(code));
   flyIn(code, amount);
   parcel($("ring"), places.find((node) => node.region === code && !node.home), places.find((node) => node.home), amount);
 }
 
-// Clicks of this node went out to all that it reaches.
+// Clicks of this node went to all nodes in reach.
 export function departed(amount) {
   const others = places.filter((node) => !node.home && node.reached);
   moved(signed(amount) + (others.length ? " went from " + name(here) + " to " + grouped(others.length) + (others.length === 1 ? " node" : " nodes") : " stays at this node"));

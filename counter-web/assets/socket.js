@@ -1,30 +1,30 @@
-// The page's one link to its node: a WebSocket, or events and POSTs where no WebSocket comes through.
-// A lost link is opened again after a random wait, and at once after sleep or for a click.
+// The page's one link to its node: a WebSocket, or else events and POSTs.
+// A lost link is reopened after a random wait, and at once after sleep or for a click.
 import { client } from "./clicks.js";
 import { ask, listen } from "./listen.js";
 import { $, address, counter, show } from "./model.js";
 
 // All in milliseconds.
 const PING_EVERY = 5000, ANSWER_MAX = 5000, HIDDEN_MAX = 300000, SLEPT = 10000;
-const GRACE = 3000; // a loss that is younger is not shown, so that nobody sees a restart
+const GRACE = 3000; // a shorter loss is not shown, so a restart goes unnoticed
 const OFFLINE_AFTER = 15000;
 const HURRY = 2000; // a click connects at once, but not sooner than this after the last try
-// A node that dies takes thousands of links with it: the first wait spreads them over FIRST_MAX.
+// A node that dies breaks thousands of links. The first wait spreads them over FIRST_MAX.
 export const WAIT_MIN = 100, FIRST_MAX = 2600, WAIT_MAX = 10000;
 export const wait = (attempts, random) =>
   WAIT_MIN + random * (Math.min(WAIT_MAX, FIRST_MAX * 2 ** attempts) - WAIT_MIN);
-const BLOCKED_MAX = 2; // tries that the node would have let in, before the page does without WebSocket
+const BLOCKED_MAX = 2; // failures that the node would have accepted, before the page goes on without WebSocket
 const REFUSALS = [400, 403, 429, 503];
 
 let link = null; // {send, close}
-let opened = false; // its first message came
-let listening = false; // it is no WebSocket
+let opened = false; // its first message has come
+let listening = false; // the link is not a WebSocket
 let attempts = 0, blocked = 0, retryTimer = 0, retryAt = 0, triedAt = 0, heardAt = 0, askedAt = 0;
 let lostAt = Date.now(), left = false, refusal = "";
 let hear = () => {}, leave = () => {};
 
 export const isListening = () => listening;
-// Everything that is sent has an answer: silence after it is a loss. False where there is no link.
+// Sends a message. Each has a reply, so silence means a lost link. Returns false without a link.
 export const send = (message) => {
   if (!opened) return false;
   askedAt ||= Date.now();
@@ -32,20 +32,20 @@ export const send = (message) => {
   return true;
 };
 
-// Begins; `hearWith` takes each message, `leaveWith` is called when the page goes.
+// Opens the link. `hearWith` gets each message. `leaveWith` is called when the page closes.
 export function open(hearWith, leaveWith) {
   [hear, leave] = [hearWith, leaveWith];
   connect();
 }
 
-// The first message of a link came: it lives.
+// Called for the first message of a link.
 export function isOpen() {
   [opened, refusal] = [true, ""];
   if (!listening) attempts = blocked = 0;
   ping();
 }
 
-// {state, words, why}: `why` is the sentence of a refusal, as long as it holds.
+// {state, words, why}: `why` is the message of a refusal while it holds.
 export function status() {
   const lost = Date.now() - lostAt;
   if (opened) return { state: "live", words: "live" };
@@ -88,7 +88,7 @@ function drop(age = 0) {
   if (!link) return;
   const now = Date.now(), old = link, failed = !opened && !listening;
   if (opened) lostAt = now - age;
-  // Events may come through where POSTs do not: only a while of it makes the next wait short.
+  // Events may work where POSTs fail, so the next wait is short only after a while.
   if (opened && now - triedAt > WAIT_MAX) attempts = 0;
   [link, opened] = [null, false];
   old.close();
@@ -105,18 +105,18 @@ function retryBy(at) {
   retryTimer = setTimeout(connect, at - Date.now());
 }
 
-// A browser does not tell why no socket opened. OPTIONS does: the node refuses it, or would let it in.
+// A browser does not tell why a socket failed. OPTIONS gets the error, or 204.
 async function askWhy() {
   const { status, error, message } = await ask(url(), { method: "OPTIONS" });
   if (opened) return;
   const refused = error && error !== "stopping" && REFUSALS.includes(status);
   refusal = refused ? message : "";
-  // The node answers, or somebody before it that knows no OPTIONS: then the way has no room for a socket.
+  // The node, or a proxy that does not know OPTIONS, answers: then no WebSocket comes through.
   if (!refused && status && status < 500) start(++blocked < BLOCKED_MAX ? talk : listen);
   show();
 }
 
-// A click does not wait for the next try.
+// Reconnects soon for a click.
 export function hurry() {
   const at = Math.max(Date.now(), triedAt + HURRY);
   if (at < retryAt) retryBy(at);
@@ -139,7 +139,7 @@ setInterval(() => {
   if (slept && !document.hidden) back();
 }, 1000);
 
-// A hidden tab gives its place up after a while; a page that is left closes at once, so that it is no ghost.
+// A hidden tab closes its link after a while. A page that is left closes it at once, so that its viewer goes.
 let hiddenTimer = 0;
 const part = () => { left = true; drop(); clearTimeout(retryTimer); };
 document.addEventListener("visibilitychange", () => {

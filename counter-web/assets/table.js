@@ -1,8 +1,8 @@
-// The rows of the regions: numbers, shares, clicks a second, when they were heard; sorted by any column.
+// The table of regions: numbers, shares, clicks per second, last heard. Sorts by any column.
 import { $, flag, grouped, heard, here, name, regions, show } from "./model.js";
 import { text } from "./words.js";
 
-const RATE_OVER = 5000; // ms over which clicks a second are counted
+const RATE_OVER = 5000; // ms over which clicks per second are averaged
 const body = document.querySelector("#regions tbody");
 const rows = new Map([...body.rows].map((tr) => [tr.dataset.region, tr]));
 const template = body.rows[0];
@@ -27,7 +27,7 @@ export function forgetRow(code) {
 
 const age = (ms) => (ms === null ? "–" : ms < 2000 ? "now" : ms < 120000 ? Math.round(ms / 1000) + " s" : Math.round(ms / 60000) + " min");
 
-// Draws every row; `extra` are clicks of this page that its node has not counted yet.
+// Draws every row. `extra`: clicks of this page that its node has not counted yet.
 export function drawRows(extra) {
   const now = performance.now();
   const shown = new Map();
@@ -54,7 +54,7 @@ function sort(shown) {
     return (typeof x === "string" ? x.localeCompare(y) : x < y ? -1 : x > y ? 1 : 0) * (order.down ? -1 : 1) || (a < b ? -1 : 1);
   });
   const key = codes.join();
-  // Rows stay where they are under the pointer, unless an order was asked for.
+  // Rows under the pointer stay in place, unless the user sorts.
   const may = asked || !document.querySelector("#regions tbody:hover");
   asked = false;
   if (key === orderShown || !may) return;

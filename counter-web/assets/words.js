@@ -1,11 +1,11 @@
-// What the page says in words: total, title, status, who agrees, the partition switch, and what screen readers hear.
+// The words of the page: total, title, status, confirmations, the partition switch, and texts for screen readers.
 import { unseenCount, waitingCount } from "./clicks.js";
 import { $, counter, grouped, here, isFresh, known, name, outOfTouch, show, signed } from "./model.js";
 import { status } from "./socket.js";
 
 const SAY_EVERY = 3000; // ms
-const HEALED_FOR = 30000; // ms that the words after a heal stay
-const TROUBLE_FOR = 8000; // ms that the words of a trouble stay
+const HEALED_FOR = 30000; // ms to show the words after a heal
+const TROUBLE_FOR = 8000; // ms to show an error
 
 export const text = (node, value) => { if (node && node.textContent !== value) node.textContent = value; };
 const clicks = (count) => (count === 1 ? "1 click" : grouped(count) + " clicks");
@@ -52,7 +52,7 @@ function drawAgreement(extra) {
 
 // ---- the partition switch ----
 
-// While apart: what each side had counted when that began, as far as this page saw it begin; after it: what each got.
+// While cut off: the counts of each side at the beginning, if this page saw it. Afterwards: the growth of each.
 let apart = null, wasWhole = false, healed = null;
 const elsewhere = () => known.total - ownValue();
 let ownValue = () => 0n;
@@ -83,7 +83,7 @@ function drawSwitch(extra) {
   $("switch").classList.toggle("apart", known.isolated || lost !== "");
 }
 
-// ---- troubles, seen and heard for a while; the rest for screen readers alone, not more than once in three seconds ----
+// ---- errors, shown and read out for a while; other texts for screen readers, at most every three seconds ----
 
 let trouble = "", troubleTimer = 0, saidAt = 0, sayTimer = 0;
 export function say(words) {

@@ -1,4 +1,4 @@
-// The map: a dot a region, its area by its clicks, with a ring that spreads when they change; and the ways that clicks take between regions.
+// The map: a dot for each region, its area by its clicks, with a ring when they change; and the paths of clicks between regions.
 import { $, grouped, here, isBehind, known, name, place, regions, signed } from "./model.js";
 
 export const svg = (tag, attributes) => {
@@ -8,7 +8,7 @@ export const svg = (tag, attributes) => {
 };
 const PULSES_MAX = 60, PARCELS_MAX = 150;
 const TRAVEL = 900; // ms
-const LIFT = 0.18; // how far a way on the map bends upwards, in parts of its length
+const LIFT = 0.18; // how far a path bends upwards, relative to its length
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const isStill = () => still.matches || document.hidden;
 const dots = new Map([...document.querySelectorAll("#dots circle")].map((dot) => [dot.dataset.region, dot]));
@@ -40,19 +40,19 @@ export function drawDots() {
   }
 }
 
-// ---- ways between regions ----
+// ---- paths between regions ----
 
-// The point over the middle towards which a way bends.
+// The control point of a path.
 const over = (from, to, lift) => ({ x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 - lift * Math.hypot(to.x - from.x, to.y - from.y) });
 let linksDrawn = "";
 
-// A line to each region that has a node, or had one that did not say good-bye; cut where none is reached, behind where it lacks something.
+// A line to each region that has a node, or had one that vanished. `cut`: out of reach. `behind`: not caught up.
 export function drawLinks() {
   const home = place(here), kinds = new Map();
   for (const member of known.members) {
     if (member.left || member.region === here || !place(member.region)) continue;
     const kind = known.isolated || !member.live ? "cut" : isBehind(member) ? "behind" : "";
-    // The best of a region's nodes speaks for it; the words sort from good to bad.
+    // A region counts as its best node. The words sort from good to bad.
     if (!kinds.has(member.region) || kinds.get(member.region) > kind) kinds.set(member.region, kind);
   }
   const drawn = JSON.stringify([...kinds]);
@@ -64,7 +64,7 @@ export function drawLinks() {
   }));
 }
 
-// Clicks on their way in any drawing, with their amount where there is room for it.
+// Draws clicks on their way, with the amount if there is room.
 export function parcel(drawing, from, to, amount, lift = 0) {
   if (!from || !to || isStill() || drawing.querySelectorAll(".parcel").length >= PARCELS_MAX) return;
   const made = svg("g", { class: "parcel" });
@@ -79,7 +79,7 @@ export function parcel(drawing, from, to, amount, lift = 0) {
 }
 
 export const flyIn = (code, amount) => parcel($("map"), place(code), place(here), amount, LIFT);
-// Beyond so many nodes names and amounts would hide one another.
+// With more nodes, names and amounts would overlap.
 export const NAMED_MAX = 12;
 export function flyOut(amount) {
   const reached = new Set(known.members.filter((member) => member.live && member.region !== here).map((member) => member.region));

@@ -1,4 +1,4 @@
-//! `counter-web demo`: a cluster on this machine, one process of this very program a region.
+//! `counter-web demo`: a cluster on this machine, with one process of this program for each region.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -10,61 +10,59 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::DemoArgs;
-use crate::exit::Failure;
-use crate::regions;
+use crate::cli::exit::CommandError;
+use crate::page::regions;
 
-/// What is left for the nodes to stop by themselves.
+/// How long the nodes have to stop before they are killed.
 const STOP_WAIT: Duration = Duration::from_secs(8);
 
-/// The pause before a node that ended is started again. It doubles each time that the node ends
-/// soon after its start.
+/// The pause before a node is restarted. It doubles each time the node ends soon after its start.
 const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);
 
-/// The longest pause. A node that ran for as long did not end soon.
+/// The longest pause. A node that ran at least this long did not end soon.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// One node of the demo. Its standard input is a pipe that ends with this process, however that
-/// ends; the node stops with it.
+/// One node of the demo. Its standard input is a pipe that closes when this process ends in any
+/// way. The node stops then.
 struct DemoNode {
     region: String,
     /// Its `--node-name`.
     name: String,
-    /// Where its page is: what it was told, with port 0 for any, and once it is ready what it said.
+    /// The address of its page. Its port may be 0 until the node is ready.
     http: String,
     child: Child,
-    /// Kept apart from the child, since waiting for a child closes what it has of it.
+    /// Taken out of `child`, because waiting for a child closes its input.
     stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// The part of a node's line that people want to see.
+/// The part of a node's JSON line that the demo needs.
 #[derive(Deserialize)]
-struct Line {
+struct DemoNodeLine {
     http: String,
 }
 
-/// Starts a node a region, prints the line of each, and runs until a signal. A node that ends is
-/// started again.
+/// Starts a node for each region, prints their lines, and runs until a signal. Restarts nodes that
+/// end.
 ///
 /// # Errors
 ///
-/// Where a node cannot start the first time, for example because its port is taken; the others are
-/// stopped.
-pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
+/// If a node fails its first start, for example because its port is taken. The others are stopped.
+pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt()).map_err(Failure::other)?,
-        signal(SignalKind::terminate()).map_err(Failure::other)?,
+        signal(SignalKind::interrupt()).map_err(CommandError::other)?,
+        signal(SignalKind::terminate()).map_err(CommandError::other)?,
     );
     if args.port != 0 && usize::from(u16::MAX - args.port) + 1 < args.regions.len() {
-        return Err(Failure::argument(format!(
-            "--port {}: there are no {} ports from there on: write a lower one",
+        return Err(CommandError::argument(format!(
+            "--port {}: {} consecutive ports do not fit above it: write a lower one",
             args.port,
             args.regions.len()
         )));
     }
     let mut nodes = Vec::new();
     let outcome = tokio::select! {
-        // A Ctrl-C reaches the nodes too: their end is no news then.
+        // Ctrl-C reaches the nodes too, and their end is not worth a message then.
         biased;
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
@@ -74,7 +72,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     outcome
 }
 
-async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(), Failure> {
+async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(), CommandError> {
     for (offset, region) in (0..).zip(&args.regions) {
         let port = if args.port == 0 { 0 } else { args.port + offset };
         nodes.push(start(args, region, &name(offset), &format!("127.0.0.1:{port}"))?);
@@ -82,7 +80,7 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
     let mut pages = BTreeMap::new();
     for node in nodes.iter_mut() {
         if !node.gets_ready().await {
-            return Err(Failure::other(format!(
+            return Err(CommandError::other(format!(
                 "the node of {} did not start; its message is above. The others are stopped",
                 node.region
             )));
@@ -103,8 +101,7 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
     Ok(())
 }
 
-/// Starts the node again whenever it ends, with the flags and at the address it had. Does not
-/// return.
+/// Restarts the node whenever it ends, with the same flags and address. Does not return.
 async fn keep_running(args: &DemoArgs, node: &mut DemoNode, pages: &BTreeMap<String, String>) {
     let (mut pause, mut started) = (RESTART_PAUSE_MIN, Instant::now());
     loop {
@@ -137,33 +134,33 @@ async fn keep_running(args: &DemoArgs, node: &mut DemoNode, pages: &BTreeMap<Str
 }
 
 impl DemoNode {
-    /// Waits for the node's line and prints it. False where the node ended instead.
+    /// Waits for the node's line and prints it. Returns false if the node ended instead.
     async fn gets_ready(&mut self) -> bool {
         let Ok(Some(line)) = self.lines.next_line().await else { return false };
         println!("{line}");
-        if let Ok(ready) = serde_json::from_str::<Line>(&line) {
+        if let Ok(ready) = serde_json::from_str::<DemoNodeLine>(&line) {
             self.http = ready.http;
         }
         true
     }
 
-    /// Tells the node where all pages are, so that its own can lead to the others.
+    /// Sends the addresses of all pages to the node, so that its page can link to the others.
     async fn tell(&mut self, pages: &BTreeMap<String, String>) {
         let line = serde_json::to_string(pages).unwrap_or_default() + "\n";
         if let Some(stdin) = &mut self.stdin {
-            // A node that hears nothing has ended, which is noticed elsewhere.
+            // If this fails, the node has ended. `keep_running` notices that.
             let _told = stdin.write_all(line.as_bytes()).await;
         }
     }
 }
 
-/// The node keeps its name when it is started again. Another demo beside this one has others.
+/// The `--node-name`. A restarted node keeps it, and no other demo has it.
 fn name(offset: u16) -> String {
     format!("demo {} {offset}", std::process::id())
 }
 
-fn start(args: &DemoArgs, region: &str, name: &str, http: &str) -> Result<DemoNode, Failure> {
-    let program = std::env::current_exe().map_err(Failure::other)?;
+fn start(args: &DemoArgs, region: &str, name: &str, http: &str) -> Result<DemoNode, CommandError> {
+    let program = std::env::current_exe().map_err(CommandError::other)?;
     let mut command = Command::new(program);
     command.args([
         "serve",
@@ -185,9 +182,9 @@ fn start(args: &DemoArgs, region: &str, name: &str, http: &str) -> Result<DemoNo
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(Failure::other)?;
+        .map_err(CommandError::other)?;
     let output =
-        child.stdout.take().ok_or_else(|| Failure::other("a node has no standard output"))?;
+        child.stdout.take().ok_or_else(|| CommandError::other("a node has no standard output"))?;
     let stdin = child.stdin.take();
     Ok(DemoNode {
         region: region.to_owned(),
@@ -199,7 +196,7 @@ fn start(args: &DemoArgs, region: &str, name: &str, http: &str) -> Result<DemoNo
     })
 }
 
-/// Ends every node's standard input, which stops them, and waits; one that hangs is killed.
+/// Closes every node's standard input, which stops them, and waits. Kills nodes that hang.
 async fn stop(mut nodes: Vec<DemoNode>) {
     for node in &mut nodes {
         drop(node.stdin.take());

@@ -1,52 +1,29 @@
-//! The binary `counter-web`: reads the command line, starts what it asks for, and turns the outcome
-//! into an exit status.
+//! The binary `counter-web`: reads the command line, runs the command, and returns an exit status.
+//!
+//! `serve` runs one node and its page, `demo` a cluster on this machine. The other commands talk to
+//! a running node.
 
 mod access;
-mod admin;
-mod advice;
-mod answer;
+mod api;
 mod app;
-mod assets;
-mod badge;
-mod bounds;
 mod cli;
-mod code;
-mod counts;
 mod demo;
-mod events;
-mod exit;
-mod frames;
-mod handlers;
-mod handshake;
-mod hub;
-mod incarnations;
-mod keys;
 mod metrics;
-mod model;
+mod operator;
 mod page;
-mod regions;
-mod rejection;
-mod reply;
-mod room;
-mod routes;
-mod seat;
-mod serve;
 mod server;
-mod session;
-mod shown;
-mod socket;
-mod stream;
 mod top;
-mod variables;
-mod viewers;
+mod ws;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::cli::exit::CommandError;
+use crate::cli::variables;
 use crate::cli::{Cli, Command};
-use crate::exit::Failure;
+use crate::server::serve;
 
 fn main() -> ExitCode {
     let command = match Cli::read(std::env::args_os()) {
@@ -59,14 +36,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command: Command) -> Result<(), Failure> {
+fn start(command: Command) -> Result<(), CommandError> {
     let log = match &command {
         Command::Serve(args) => args.log.as_str(),
         Command::Demo(args) => args.log.as_str(),
         Command::Members(_) | Command::Retire(_) | Command::Leave(_) | Command::Top(_) => "warn",
     };
     let filter = EnvFilter::try_new(log).map_err(|error| {
-        Failure::argument(format!("--log {log:?} is no filter ({error}): write for example info, or warn,counter_web=debug"))
+        CommandError::argument(format!("--log {log:?} is not a log filter ({error}): write for example info, or warn,counter_web=debug"))
     })?;
     // Colours are for a person at a terminal, not for files and collectors.
     let colours = std::io::stderr().is_terminal();
@@ -75,25 +52,27 @@ fn start(command: Command) -> Result<(), Failure> {
         .with_ansi(colours)
         .with_writer(std::io::stderr)
         .init();
-    // The demo has said so for its nodes.
+    // The demo warns once for all of its nodes.
     if matches!(&command, Command::Serve(args) if !args.stop_with_stdin)
         || matches!(command, Command::Demo(_))
     {
         variables::warn_of_unknown();
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::other)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CommandError::other)?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(*args).await,
             Command::Demo(args) => demo::run(args).await,
-            Command::Members(args) => admin::members(&args).await,
-            Command::Retire(args) => admin::retire(&args).await,
-            Command::Leave(args) => admin::leave(&args).await,
+            Command::Members(args) => operator::members(&args).await,
+            Command::Retire(args) => operator::retire(&args).await,
+            Command::Leave(args) => operator::leave(&args).await,
             Command::Top(args) => top::run(args).await,
         }
     });
-    // A read of standard input cannot be cancelled; nothing of worth is left to wait for.
+    // A read of standard input cannot be cancelled, and nothing else is left to wait for.
     runtime.shutdown_background();
     outcome
 }

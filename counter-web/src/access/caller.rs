@@ -1,4 +1,4 @@
-//! One request's caller, judged once, before any route sees the request.
+//! The caller of one request, determined once before any route sees the request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,48 +10,49 @@ use super::origin::Site;
 use super::peer::Peer;
 use super::token::Credentials;
 use super::{Access, Ends};
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
-/// What is known of a TCP connection for all of its requests.
+/// A TCP connection, as far as it tells about all of its requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct ClientConnection {
     ends: Ends,
-    /// Whether a local caller's process is of our user. Looked up when a request first needs it.
+    /// True if the far end is a process of our user. Looked up when a request first needs it.
     of_this_user: Arc<OnceLock<bool>>,
 }
 
-impl Connection {
+impl ClientConnection {
     pub(crate) fn new(ends: Ends) -> Self {
         Self { ends, of_this_user: Arc::default() }
     }
 }
 
-/// Who sent a request, in the request's extensions.
+/// The sender of a request. Travels in the request's extensions.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
     site: Site,
     credentials: Credentials,
-    connection: Connection,
+    connection: ClientConnection,
     seems_local: bool,
     access: Arc<Access>,
 }
 
 impl Caller {
-    /// Judges the headers of a request that comes from this site.
+    /// Determines the caller of a request that comes from this site.
     pub(crate) fn of<B>(
         request: &Request<B>,
         site: Site,
         peer: Peer,
-        connection: &Connection,
+        connection: &ClientConnection,
         access: &Arc<Access>,
     ) -> Self {
         let headers = request.headers();
         let peer = peer.behind(&access.proxy, headers);
         let is_own = matches!(site, Site::Own);
-        // Neither a token nor a place on this machine counts for a page of another site.
-        let credentials = if is_own { access.tokens.judge(headers) } else { Credentials::None };
-        access.notice_untrusted_proxy(connection.ends, headers);
+        // A page of another site gets no rights from a token or from running on this machine.
+        let credentials =
+            if is_own { access.tokens.credentials(headers) } else { Credentials::None };
+        access.warn_of_untrusted_proxy(connection.ends, headers);
         let seems_local = is_own
             && local::seems_local(connection.ends, request.version(), headers, &access.proxy);
         Self {
@@ -64,7 +65,7 @@ impl Caller {
         }
     }
 
-    /// Lets this node's own page and requests without an Origin through.
+    /// Accepts this node's own page, and requests without an Origin.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ impl Caller {
         }
     }
 
-    /// The same, and pages of the sites that `--allow-origin` lists.
+    /// Accepts the same, and pages of the sites that `--allow-origin` lists.
     ///
     /// # Errors
     ///
@@ -93,12 +94,12 @@ impl Caller {
         }
     }
 
-    /// Where the request comes from.
+    /// The site that the request comes from.
     pub(crate) fn site(&self) -> &Site {
         &self.site
     }
 
-    /// Refuses a Bearer token that this node does not know, so that its sender learns of it.
+    /// Refuses an unknown Bearer token, so that its sender learns of the mistake.
     ///
     /// # Errors
     ///
@@ -110,16 +111,16 @@ impl Caller {
         }
     }
 
-    /// Lets an operator through.
+    /// Accepts an operator.
     ///
     /// # Errors
     ///
-    /// 401 or 403 for anybody else.
+    /// 401 or 403 for any other caller.
     pub(crate) fn check_operator(&self) -> Result<(), ApiError> {
         self.access.tokens.check_operator(&self.credentials)
     }
 
-    /// True where the caller may make the counter `name`.
+    /// True if the caller may make the counter `name`.
     pub(crate) fn may_create(&self, name: &str) -> bool {
         self.access.creatable.contains(name) || self.has_service_token() || self.is_local()
     }
@@ -128,12 +129,12 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// 429 where the allowance is used up.
+    /// 429 if the allowance is used up.
     pub(crate) fn take_add(&self, limits: &Limits) -> Result<(), ApiError> {
         if self.has_service_token() { Ok(()) } else { self.peer.take_add(limits) }
     }
 
-    /// The caller of a socket or an event stream: a connection with an allowance of its own.
+    /// The caller of a socket or an event stream, which has its own allowance.
     ///
     /// # Errors
     ///

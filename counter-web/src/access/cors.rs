@@ -1,4 +1,4 @@
-//! Pages of other sites: which addresses they may use, and the headers that tell their browsers.
+//! CORS: the addresses that pages of other sites may use, and the headers for their browsers.
 
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -23,7 +23,7 @@ pub(crate) enum Sharing {
 }
 
 impl Sharing {
-    /// Judges the path of a request.
+    /// Returns how the address of a request is shared.
     pub(crate) fn of(path: &str) -> Self {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match segments.as_slice() {
@@ -36,8 +36,8 @@ impl Sharing {
     }
 }
 
-/// Adds what a browser needs to hand an answer to the page of another site. Credentials are never
-/// among it.
+/// Adds the headers with which a browser passes a response to the page of another site. Credentials
+/// are never allowed.
 pub(crate) fn share(
     sharing: Sharing,
     site: &Site,
@@ -58,12 +58,12 @@ pub(crate) fn share(
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
 }
 
-/// Adds what a preflight asks for: methods and headers.
+/// Adds the response headers of a preflight.
 pub(crate) fn allow(headers: &mut HeaderMap) {
     const ALLOWED_HEADERS: &str = "Content-Type, Idempotency-Key, Counter-Token";
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
-    // Seconds for which the browser need not ask again.
+    // Seconds for which a browser may cache the response.
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_addresses_are_shared_and_no_others() {
+    fn only_listed_addresses_are_shared() {
         for path in [
             "/api/counters/clicks",
             "/api/counters/a%2Fb/add",

@@ -1,37 +1,37 @@
-//! How much one connection and one address may ask for: token buckets for adds, a count of
-//! connections, all bounded.
+//! Limits for each connection and each address: token buckets for adds, and a count of connections.
+//! Their memory is bounded.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
-/// Adds a bucket holds when full, whatever the rate.
+/// The adds in a full bucket, at any rate.
 const BURST: f64 = 1_000.0;
 
-/// Addresses remembered at once; beyond it the idle ones are forgotten first, then every new one
-/// shares a bucket.
+/// The most addresses in the table. When it is full, idle ones are forgotten. If none is idle, all
+/// new ones share a bucket.
 const ADDRESSES_MAX: usize = 65_536;
 
-/// Stands for all addresses that the table has no room for.
+/// The entry for all addresses that the table has no room for.
 const OVERFLOW: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// How often a full table is looked through for idle addresses: that takes milliseconds.
+/// The least time between two searches of a full table for idle addresses. One takes milliseconds.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// What `--rate` and `--connections-per-address` say. Loopback peers are free of a limit that was
-/// not given.
+/// The values of `--rate` and `--connections-per-address`. A limit that was not given does not
+/// apply to loopback peers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct LimitRules {
     pub(crate) rate: f64,
     pub(crate) rate_given: bool,
     pub(crate) connections_per_address: u32,
     pub(crate) connections_given: bool,
 }
 
-/// A token bucket: `rate` adds a second, and a burst of [`BURST`].
+/// A token bucket: `rate` adds a second, with a burst of [`BURST`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     tokens: f64,
@@ -49,27 +49,27 @@ impl Bucket {
         self.filled_at = now;
     }
 
-    /// Whole seconds until one add is let through again, at least one.
+    /// Whole seconds until the next add is allowed, at least one.
     fn seconds_left(&self, rate: f64) -> u64 {
         // The conversion saturates, so no rate is too small for it.
         ((1.0 - self.tokens).max(0.0) / rate).ceil().max(1.0) as u64
     }
 }
 
-/// What one address holds.
-struct Address {
+/// The usage of one address.
+struct AddressUsage {
     connections: u32,
     bucket: Bucket,
 }
 
-/// Shared by every connection; one short lock an add or a connection.
+/// Shared by all connections. Each add and each connection takes one short lock.
 pub(crate) struct Limits {
-    rules: Rules,
+    rules: LimitRules,
     addresses: Mutex<Addresses>,
 }
 
 impl Limits {
-    pub(crate) fn new(rules: Rules) -> Arc<Self> {
+    pub(crate) fn new(rules: LimitRules) -> Arc<Self> {
         Arc::new(Self { rules, addresses: Mutex::default() })
     }
 
@@ -82,7 +82,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// Where either is empty; nothing was taken from either.
+    /// If either is empty. Nothing was taken from either.
     pub(crate) fn take_add(
         &self,
         connection: &mut Bucket,
@@ -111,7 +111,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// Where the address has as many as it may.
+    /// If the address holds as many as it may.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, ApiError> {
         let mut addresses = self.addresses();
         let key = self.key(&mut addresses, address);
@@ -128,64 +128,64 @@ impl Limits {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key that an address is counted under. Where the table is full of addresses that are in
-    /// use, all new ones share one.
+    /// The key that an address is counted under. All new addresses share one if the table is full
+    /// of busy ones.
     fn key(&self, addresses: &mut Addresses, address: IpAddr) -> IpAddr {
         let key = group(address);
-        if addresses.held.len() < ADDRESSES_MAX || addresses.held.contains_key(&key) {
+        if addresses.by_key.len() < ADDRESSES_MAX || addresses.by_key.contains_key(&key) {
             return key;
         }
         addresses.sweep(self.rules.rate);
-        if addresses.held.len() < ADDRESSES_MAX { key } else { OVERFLOW }
+        if addresses.by_key.len() < ADDRESSES_MAX { key } else { OVERFLOW }
     }
 
-    fn entry(addresses: &mut Addresses, key: IpAddr) -> &mut Address {
-        addresses
-            .held
-            .entry(key)
-            .or_insert_with(|| Address { connections: 0, bucket: Bucket::full(Instant::now()) })
+    fn entry(addresses: &mut Addresses, key: IpAddr) -> &mut AddressUsage {
+        addresses.by_key.entry(key).or_insert_with(|| AddressUsage {
+            connections: 0,
+            bucket: Bucket::full(Instant::now()),
+        })
     }
 }
 
-/// What is remembered of addresses.
+/// The table of addresses.
 #[derive(Default)]
 struct Addresses {
-    held: HashMap<IpAddr, Address>,
+    by_key: HashMap<IpAddr, AddressUsage>,
     swept_at: Option<Instant>,
 }
 
 impl Addresses {
-    /// Forgets the idle ones, at most once in [`SWEEP_EVERY`]. O(addresses).
+    /// Forgets idle addresses, at most once in [`SWEEP_EVERY`]. O(addresses).
     fn sweep(&mut self, rate: f64) {
         let now = Instant::now();
         if self.swept_at.is_some_and(|at| now.duration_since(at) < SWEEP_EVERY) {
             return;
         }
         self.swept_at = Some(now);
-        self.held.retain(|_, held| {
-            held.bucket.refill(rate, now);
-            held.connections > 0 || held.bucket.tokens < BURST
+        self.by_key.retain(|_, usage| {
+            usage.bucket.refill(rate, now);
+            usage.connections > 0 || usage.bucket.tokens < BURST
         });
     }
 }
 
-/// One counted connection of an address; dropping it gives the place back.
+/// One counted connection of an address, until it is dropped.
 pub(crate) struct ConnectionSlot {
     limits: Arc<Limits>,
-    /// Under which it was counted: by now the address may have another.
+    /// The key that it was counted under. By now the address may have another.
     key: IpAddr,
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut addresses = self.limits.addresses();
-        if let Some(held) = addresses.held.get_mut(&self.key) {
-            held.connections = held.connections.saturating_sub(1);
+        if let Some(usage) = addresses.by_key.get_mut(&self.key) {
+            usage.connections = usage.connections.saturating_sub(1);
         }
     }
 }
 
-/// One household of IPv6 has a /64 and could use each address of it once: they count as one.
+/// An IPv6 household has a /64, and could use each of its addresses once. They count as one.
 fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
@@ -203,7 +203,7 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn limits(rate_given: bool) -> Arc<Limits> {
-        Limits::new(Rules {
+        Limits::new(LimitRules {
             rate: 0.001,
             rate_given,
             connections_per_address: 2,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_let_through_and_then_no_more() {
+    fn burst_is_bounded() {
         let limits = limits(false);
         let mut bucket = limits.bucket();
         let taken = (0..2_000).filter(|_| limits.take_add(&mut bucket, FAR).is_ok()).count();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_when_the_next_add_is_let_through() {
+    fn refusal_says_when_to_retry() {
         let seconds =
             |tokens, rate| Bucket { tokens, filled_at: Instant::now() }.seconds_left(rate);
         assert_eq!(
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn many_connections_of_one_address_share_its_bucket() {
+    fn connections_of_one_address_share_a_bucket() {
         let limits = limits(false);
         let taken =
             (0..2_000).filter(|_| limits.take_add(&mut limits.bucket(), FAR).is_ok()).count();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_free_unless_a_rate_was_given() {
+    fn loopback_is_free_by_default() {
         let mut bucket = limits(false).bucket();
         assert!((0..50).all(|_| limits(false).take_add(&mut bucket, LOOPBACK).is_ok()));
         let given = limits(true);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_connection_gives_its_place_back() {
+    fn closed_connection_frees_its_slot() {
         let limits = limits(false);
         let (first, _second) =
             (limits.connect(FAR).ok().unwrap(), limits.connect(FAR).ok().unwrap());
@@ -259,8 +259,8 @@ mod tests {
         let _many: Vec<_> = (0..9).map(|_| limits.connect(LOOPBACK).ok().unwrap()).collect();
     }
 
-    /// A place that was counted for the overflow is given back to it, although there is room by
-    /// then.
+    /// A connection that was counted for the overflow is returned to it, even if the table has room
+    /// by then.
     #[test]
     fn full_table_leaks_no_connection() {
         let limits = limits(false);
@@ -271,12 +271,12 @@ mod tests {
         let overflow = limits.connect(address(1 << 20)).ok().unwrap();
         drop(fill);
         drop(overflow);
-        let held = &limits.addresses().held;
-        assert_eq!(held.values().map(|address| u64::from(address.connections)).sum::<u64>(), 0);
+        let usage = &limits.addresses().by_key;
+        assert_eq!(usage.values().map(|address| u64::from(address.connections)).sum::<u64>(), 0);
     }
 
     #[test]
-    fn a_v6_household_counts_as_one() {
+    fn ipv6_household_counts_as_one() {
         let (a, b): (IpAddr, IpAddr) =
             ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         assert_eq!(group(a), group(b));

@@ -1,8 +1,8 @@
 //! Local callers: processes of this machine, of the same user, that speak to the node directly.
 //!
-//! They have the rights of the service token without one. So a stranger must not look like one by
-//! way of a web page whose name was rebound to 127.0.0.1, or of a proxy on this machine. A proxy
-//! that adds no header at all shows itself by its HTTP version, or by the user that it runs as.
+//! They have the rights of the service token without sending it. A stranger must not pass for one,
+//! for example through a web page whose name was rebound to 127.0.0.1, or through a proxy on this
+//! machine. A proxy that adds no header is recognised by its HTTP version or its user.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use warp::http::uri::Authority;
 use super::Ends;
 use super::peer::Proxy;
 
-/// Headers by which a proxy says whom it speaks for, besides those that begin as below.
+/// Headers in which proxies name the client, besides those with the prefixes below.
 const FORWARDING: [&str; 6] = [
     "x-real-ip",
     "x-client-ip",
@@ -24,15 +24,15 @@ const FORWARDING: [&str; 6] = [
 ];
 const FORWARDING_PREFIXES: [&str; 4] = ["x-forwarded", "x-envoy", "fly-", "cf-"];
 
-/// True where a request looks like one of a local process: from loopback, through no proxy that
-/// shows itself, and to a Host that a rebound name cannot have.
+/// True if a request seems to come from a local process: from loopback, without a sign of a proxy,
+/// and to a Host that a rebound name cannot have.
 pub(crate) fn seems_local(
     ends: Ends,
     version: Version,
     headers: &HeaderMap,
     proxy: &Proxy,
 ) -> bool {
-    // nginx before 1.29.7 speaks HTTP/1.0 to its upstream unless it is told otherwise.
+    // nginx before 1.29.7 speaks HTTP/1.0 to its upstream by default.
     ends.far.ip().to_canonical().is_loopback()
         && version >= Version::HTTP_11
         && !is_forwarded(headers, proxy)
@@ -59,8 +59,8 @@ fn names_loopback(headers: &HeaderMap) -> bool {
     })
 }
 
-/// True where the far end of a loopback connection is a process of the user that runs this one.
-/// Where the system does not tell, it is not. O(TCP sockets of this machine).
+/// True if the far end of a loopback connection is a process of our user. False if the system does
+/// not tell. O(TCP sockets of this machine).
 #[cfg(target_os = "linux")]
 pub(crate) fn is_of_this_user(ends: Ends) -> bool {
     use procfs::net::{TcpNetEntry, TcpState, tcp, tcp6};
@@ -71,12 +71,12 @@ pub(crate) fn is_of_this_user(ends: Ends) -> bool {
         canonical(entry.local_address) == far && canonical(entry.remote_address) == near
     };
     let sockets = [tcp(), tcp6()].into_iter().flatten().flatten();
-    // A socket that its process has closed has no inode, and counts as root's until it is gone.
+    // A socket that its process has closed has no inode, and is listed as root's until it is gone.
     let is_held = |entry: &TcpNetEntry| entry.state == TcpState::Established && entry.inode != 0;
     sockets.filter(is_it).any(|entry| is_held(&entry) && entry.uid == user)
 }
 
-/// Elsewhere the system does not tell, and the other signs decide.
+/// Other systems do not tell. The other signs decide.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_of_this_user(_ends: Ends) -> bool {
     true
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_seem_none() {
+    fn strangers_do_not_seem_local() {
         let near = "127.0.0.1:5000";
         assert!(
             !seems("192.0.2.1:5000", Version::HTTP_11, &[("host", "127.0.0.1:4000")]),
@@ -140,9 +140,9 @@ mod tests {
         }
     }
 
-    /// Such a socket is shown as root's, whoever had it.
+    /// The system lists such a socket as root's.
     #[test]
-    fn closed_socket_is_of_nobody() {
+    fn closed_socket_belongs_to_nobody() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let ends = Ends { far: client.local_addr().unwrap(), near: client.peer_addr().unwrap() };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn own_processes_are_of_this_user() {
+    fn own_processes_belong_to_this_user() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             // A machine without IPv6 has no second case.
             let Ok(listener) = std::net::TcpListener::bind(address) else { continue };

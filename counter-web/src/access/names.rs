@@ -1,28 +1,28 @@
-//! Which counters strangers may make: `--create clicks,likes:*`.
+//! The counters that strangers may make: `--create clicks,likes:*`.
 
-use crate::model::check_name;
+use crate::api::fields::check_name;
 
-/// Names, and beginnings of names.
+/// A list of names and prefixes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Creatable {
     patterns: Vec<Pattern>,
 }
 
-/// One item of the list.
+/// An item of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pattern {
     /// This name.
     Name(String),
-    /// Every name that begins like this.
+    /// Every name with this prefix.
     Prefix(String),
 }
 
 impl Pattern {
-    /// Reads a name, or the beginning of names with a `*` after it.
+    /// Reads a name, or a prefix followed by `*`.
     ///
     /// # Errors
     ///
-    /// A `*` before the end, or what is no counter's name.
+    /// If a `*` is not at the end, or the rest is not a counter's name.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (stem, pattern) = match text.strip_suffix('*') {
             Some(stem) => (stem, Self::Prefix(stem.to_owned())),
@@ -37,13 +37,13 @@ impl Pattern {
 }
 
 impl Creatable {
-    /// The page's counter, and what is listed.
+    /// The page's counter and the listed patterns.
     pub(crate) fn new<'a>(page: &str, listed: impl Iterator<Item = &'a Pattern>) -> Self {
         let page = Pattern::Name(page.to_owned());
         Self { patterns: [page].into_iter().chain(listed.cloned()).collect() }
     }
 
-    /// True where strangers may make the counter `name`. O(patterns).
+    /// True if strangers may make the counter `name`. O(patterns).
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.patterns.iter().any(|pattern| match pattern {
             Pattern::Name(listed) => listed == name,
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_cannot_be_meant_are_refused() {
+    fn bad_patterns_are_refused() {
         for text in ["a*b", "**", "", "a\nb", "a**"] {
             assert!(
                 Pattern::parse(text).is_err_and(|why| why.contains("clicks,likes:*")),

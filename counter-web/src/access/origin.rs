@@ -1,24 +1,24 @@
-//! The Origin header: whether a request comes from this node's own page, from a site that
-//! `--allow-origin` lists, or from another one.
+//! The Origin header. A request comes from this node's own page, from a site that `--allow-origin`
+//! lists, or from another site.
 
 use std::fmt::Write;
 use std::net::Ipv6Addr;
 
 use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The longest header value that a refusal repeats, in characters.
+/// The longest quotation of a header value in an error, in characters.
 const QUOTED_MAX: usize = 120;
 
 /// The site that a request comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum Site {
-    /// No Origin, or that of the page itself.
+    /// The page itself, or a request without an Origin.
     Own,
-    /// Another site that may read, listen and add. Holds its Origin.
+    /// Another site that may read, listen and add, by its Origin.
     Allowed(HeaderValue),
     /// Any other site.
     Other(ApiError),
@@ -28,7 +28,7 @@ pub(crate) enum Site {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
     all: bool,
-    listed: Vec<Address>,
+    listed: Vec<Origin>,
 }
 
 impl AllowedOrigins {
@@ -36,15 +36,15 @@ impl AllowedOrigins {
     ///
     /// # Errors
     ///
-    /// A value that is neither `*` nor an origin.
+    /// If a value is neither `*` nor an origin.
     pub(crate) fn read<'a>(values: impl Iterator<Item = &'a String>) -> Result<Self, String> {
         let mut allowed = Self::default();
         for value in values {
             match value.as_str() {
                 "*" => allowed.all = true,
-                value => allowed.listed.push(Address::of_origin(value).ok_or_else(|| {
+                value => allowed.listed.push(Origin::parse(value).ok_or_else(|| {
                     format!(
-                        "--allow-origin {value:?} is no origin: write scheme and host, and the port where it is \
+                        "--allow-origin {value:?} is not an origin: write scheme and host, and the port where it is \
                          not the default, such as https://example.com, or * for all sites"
                     )
                 })?),
@@ -53,44 +53,44 @@ impl AllowedOrigins {
         Ok(allowed)
     }
 
-    /// True where every site is allowed, so that answers need not name one.
+    /// True if every site is allowed, so that responses need not name one.
     pub(crate) fn is_all(&self) -> bool {
         self.all
     }
 
-    /// True where the answer to a request depends on its Origin.
+    /// True if the response to a request depends on its Origin.
     pub(crate) fn lists_some(&self) -> bool {
         !self.all && !self.listed.is_empty()
     }
 
-    fn contains(&self, origin: Option<&Address>) -> bool {
+    fn contains(&self, origin: Option<&Origin>) -> bool {
         self.all || origin.is_some_and(|origin| self.listed.contains(origin))
     }
 }
 
-/// Scheme, host and port. Equal where browsers would call two origins the same.
+/// Scheme, host and port. Two are equal if browsers treat them as the same origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Address {
+struct Origin {
     scheme: String,
     host: String,
     port: u16,
 }
 
-impl Address {
+impl Origin {
     /// Reads an origin, such as `https://example.com`.
-    fn of_origin(origin: &str) -> Option<Self> {
+    fn parse(origin: &str) -> Option<Self> {
         let (scheme, site) = origin.split_once("://")?;
         Self::of_host(&scheme.to_ascii_lowercase(), site)
     }
 
-    /// Reads the value of a Host header. The scheme decides which port is the default.
+    /// Reads the value of a Host header. The scheme gives the default port.
     fn of_host(scheme: &str, host: &str) -> Option<Self> {
         let default_port = match scheme {
             "http" => 80,
             "https" => 443,
             _ => return None,
         };
-        // A port has no colon in it, and an IPv6 address ends with its bracket.
+        // A port contains no colon, and an IPv6 address ends with a bracket.
         let (host, port) = match host.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
             _ => (host, None),
@@ -106,12 +106,12 @@ impl Address {
     }
 }
 
-/// True for an IPv6 address in brackets, an IPv4 address, and a name of the DNS.
+/// True for an IPv6 address in brackets, an IPv4 address, or a DNS name.
 fn is_host(host: &str) -> bool {
     if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return v6.parse::<Ipv6Addr>().is_ok();
     }
-    // A name may end with the root's dot.
+    // A name may end with the dot of the root.
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -123,27 +123,27 @@ fn is_host(host: &str) -> bool {
     name.split('.').all(is_label)
 }
 
-/// Judges the Origin of a request. It must equal the Host, or, behind a trusted proxy, an entry of
-/// X-Forwarded-Host, or be listed.
-pub(crate) fn judge(headers: &HeaderMap, trust_proxy: bool, allowed: &AllowedOrigins) -> Site {
+/// Returns the site of a request. Its Origin must be listed or equal the Host. Behind a trusted
+/// proxy it may also equal an entry of X-Forwarded-Host.
+pub(crate) fn site_of(headers: &HeaderMap, trust_proxy: bool, allowed: &AllowedOrigins) -> Site {
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return Site::Own };
     let is_single = origins.next().is_none();
-    let address = origin.to_str().ok().filter(|_| is_single).and_then(Address::of_origin);
-    if address
+    let parsed = origin.to_str().ok().filter(|_| is_single).and_then(Origin::parse);
+    if parsed
         .as_ref()
-        .is_some_and(|address| own_hosts(headers, trust_proxy).any(|host| is_same(address, host)))
+        .is_some_and(|origin| own_hosts(headers, trust_proxy).any(|host| is_same(origin, host)))
     {
         return Site::Own;
     }
-    if is_single && allowed.contains(address.as_ref()) {
+    if is_single && allowed.contains(parsed.as_ref()) {
         return Site::Allowed(origin.clone());
     }
-    Site::Other(ApiError::wrong_origin(refusal(origin, headers, trust_proxy, address.is_some())))
+    Site::Other(ApiError::wrong_origin(refusal(origin, headers, trust_proxy, parsed.is_some())))
 }
 
-fn is_same(origin: &Address, host: &str) -> bool {
-    Address::of_host(&origin.scheme, host).is_some_and(|host| host == *origin)
+fn is_same(origin: &Origin, host: &str) -> bool {
+    Origin::of_host(&origin.scheme, host).is_some_and(|host| host == *origin)
 }
 
 fn own_hosts(headers: &HeaderMap, trust_proxy: bool) -> impl Iterator<Item = &str> {
@@ -155,7 +155,7 @@ fn own_hosts(headers: &HeaderMap, trust_proxy: bool) -> impl Iterator<Item = &st
         .map(str::trim)
 }
 
-/// Both values, and what to set where the page itself was refused.
+/// The text of a refusal: both values, and the settings that let the page itself in.
 fn refusal(origin: &HeaderValue, headers: &HeaderMap, trust_proxy: bool, is_site: bool) -> String {
     let quoted = |value: &HeaderValue| {
         String::from_utf8_lossy(value.as_bytes()).chars().take(QUOTED_MAX).collect::<String>()
@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn is_own(pairs: &[(&'static str, &'static str)], trust_proxy: bool) -> bool {
-        matches!(judge(&headers(pairs), trust_proxy, &AllowedOrigins::default()), Site::Own)
+        matches!(site_of(&headers(pairs), trust_proxy, &AllowedOrigins::default()), Site::Own)
     }
 
     #[test]
@@ -242,11 +242,11 @@ mod tests {
         assert!(!is_own(&[("origin", "http://a.example")], false), "no Host");
         let mut two = headers(&[("host", "a.example"), ("origin", "http://a.example")]);
         two.append("origin", "http://b.example".parse().unwrap());
-        assert!(matches!(judge(&two, false, &allowed(&["*"])), Site::Other(_)));
+        assert!(matches!(site_of(&two, false, &allowed(&["*"])), Site::Other(_)));
     }
 
     #[test]
-    fn forwarded_host_counts_behind_a_trusted_proxy_alone() {
+    fn forwarded_host_needs_a_trusted_proxy() {
         let pairs = [
             ("origin", "https://a.example"),
             ("host", "127.0.0.1:4000"),
@@ -266,21 +266,24 @@ mod tests {
         let asked = |origin| headers(&[("origin", origin), ("host", "a.example")]);
         let listed = allowed(&["https://b.example", "http://c.example:8080"]);
         for origin in ["https://b.example", "https://B.example:443", "http://c.example:8080"] {
-            assert!(matches!(judge(&asked(origin), false, &listed), Site::Allowed(_)), "{origin}");
+            assert!(
+                matches!(site_of(&asked(origin), false, &listed), Site::Allowed(_)),
+                "{origin}"
+            );
         }
         for origin in ["http://b.example", "https://c.example", "null"] {
-            assert!(matches!(judge(&asked(origin), false, &listed), Site::Other(_)), "{origin}");
+            assert!(matches!(site_of(&asked(origin), false, &listed), Site::Other(_)), "{origin}");
         }
         for origin in ["https://anything.example", "null"] {
             assert!(
-                matches!(judge(&asked(origin), false, &allowed(&["*"])), Site::Allowed(_)),
+                matches!(site_of(&asked(origin), false, &allowed(&["*"])), Site::Allowed(_)),
                 "{origin}"
             );
         }
     }
 
     #[test]
-    fn unreadable_lists_are_refused_with_an_example() {
+    fn bad_lists_are_refused_with_an_example() {
         for value in [
             "example.com",
             "https://*.example.com",
@@ -301,7 +304,7 @@ mod tests {
 
     #[test]
     fn refusals_name_both_values_and_what_to_set() {
-        let said = |trust_proxy| match judge(
+        let said = |trust_proxy| match site_of(
             &headers(&[
                 ("origin", "https://a.example"),
                 ("host", "127.0.0.1:4000"),

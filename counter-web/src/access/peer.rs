@@ -1,4 +1,4 @@
-//! The client's address, which limits count: that of the connection, or the one that a trusted
+//! The client's address for the limits: the far end of the connection, or the client that a trusted
 //! proxy names.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use warp::http::header::{HeaderMap, HeaderName};
 
 use super::limits::{Bucket, ConnectionSlot, Limits};
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 pub(super) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Stands for every client whose address cannot be read. Not loopback, so that limits count it.
-const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// The address of all clients that a proxy names illegibly. Not loopback, so limits apply.
+const ILLEGIBLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// Whether a proxy stands before this node, and which header of it names the client.
+/// The proxy in front of this node, and its header that names the client.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Proxy {
-    /// No proxy is believed: the client is the far end of the connection.
+    /// No proxy is trusted. The client is the far end of the connection.
     #[default]
     Untrusted,
     /// The last entry of X-Forwarded-For, which the proxy itself wrote.
@@ -40,12 +40,12 @@ impl Proxy {
         }
     }
 
-    /// The client's address, where the proxy names one. All clients that it names unreadably share
-    /// one address.
+    /// The client's address, if the proxy names one. All clients with an illegible address share
+    /// one.
     fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let name = self.header()?;
         headers.get(name)?;
-        Some(Self::last_address(headers, name).unwrap_or(UNREADABLE))
+        Some(Self::last_address(headers, name).unwrap_or(ILLEGIBLE))
     }
 
     fn last_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
@@ -58,18 +58,18 @@ impl Proxy {
     }
 }
 
-/// The far end of one TCP connection, put into each of its requests by the server.
+/// The client of a connection, as limits see it.
 #[derive(Clone)]
 pub(crate) struct Peer {
     address: IpAddr,
-    /// `None` where a trusted proxy multiplexes many clients over one connection.
+    /// `None` if a trusted proxy carries many clients over one connection.
     bucket: Option<Arc<Mutex<Bucket>>>,
-    /// Counts the connection for as long as a request or a socket of it incarnations.
+    /// Counts the connection while one of its requests or sockets exists.
     _slot: Option<Arc<ConnectionSlot>>,
 }
 
 impl Peer {
-    /// The peer of a connection that comes from the client itself.
+    /// The peer of a direct connection.
     pub(crate) fn direct(address: IpAddr, limits: &Limits, slot: ConnectionSlot) -> Self {
         Self {
             address: address.to_canonical(),
@@ -78,13 +78,12 @@ impl Peer {
         }
     }
 
-    /// The peer of a connection that comes from a trusted proxy; [`Peer::behind`] says whom it
-    /// speaks for.
+    /// The peer of a connection from a trusted proxy. [`Peer::behind`] finds the client.
     pub(crate) fn proxy(address: IpAddr) -> Self {
         Self { address: address.to_canonical(), bucket: None, _slot: None }
     }
 
-    /// The client that a trusted proxy speaks for; the proxy itself where it names none.
+    /// The client that a trusted proxy names, or the proxy itself.
     pub(crate) fn behind(mut self, proxy: &Proxy, headers: &HeaderMap) -> Self {
         if let Some(address) = proxy.client(headers) {
             self.address = address;
@@ -92,12 +91,12 @@ impl Peer {
         self
     }
 
-    /// A socket or an event stream of this peer: one connection of its own, with its own bucket.
+    /// A socket or an event stream of this peer. It counts as a connection with its own bucket.
     ///
     /// # Errors
     ///
-    /// Where the client behind a proxy has as many as it may; without a proxy the connection is
-    /// counted already.
+    /// If a client behind a proxy holds as many as it may. Without a proxy the connection is
+    /// already counted.
     pub(crate) fn stream(mut self, limits: &Arc<Limits>) -> Result<Self, ApiError> {
         if self.bucket.is_none() {
             self._slot = Some(Arc::new(limits.connect(self.address)?));
@@ -110,7 +109,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// Where it is used up.
+    /// If it is used up.
     pub(crate) fn take_add(&self, limits: &Limits) -> Result<(), ApiError> {
         match &self.bucket {
             Some(bucket) => limits
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn trusted_proxy_names_the_client_in_its_last_entry() {
+    fn last_entry_of_a_trusted_proxy_is_the_client() {
         let named = |headers: &[(&'static str, &str)]| named(&Proxy::ForwardedFor, headers);
         assert_eq!(
             named(&[("x-forwarded-for", "203.0.113.1, 192.0.2.9")]),
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn named_header_is_the_only_one() {
+    fn named_header_alone_counts() {
         let proxy = Proxy::Header("fly-client-ip".parse().unwrap());
         assert_eq!(
             named(&proxy, &[("fly-client-ip", "192.0.2.7"), ("x-forwarded-for", "192.0.2.9")]),

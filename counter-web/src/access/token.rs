@@ -1,5 +1,5 @@
-//! The two secret tokens: a service may do more than a stranger, and an operator more than a
-//! service. They come from files or variables, never from the command line, which `ps` shows.
+//! The two secret tokens. A service may do more than a stranger, and an operator more than a
+//! service. They come from files or variables, because `ps` shows the command line.
 
 use std::fmt;
 use std::io::Read;
@@ -8,23 +8,23 @@ use std::path::Path;
 use subtle::ConstantTimeEq;
 use warp::http::header::{AUTHORIZATION, HeaderMap};
 
-use crate::rejection::ApiError;
+use crate::api::error::ApiError;
 
 const BYTES_MIN: usize = 16;
 const BYTES_MAX: usize = 1024;
 
-/// A secret text. `Debug` does not show it.
+/// A secret. `Debug` does not show it.
 #[derive(Clone)]
-pub(crate) struct Token(String);
+pub(crate) struct SecretToken(String);
 
-impl Token {
+impl SecretToken {
     /// Reads a token from its file, or from its variable. White space around it is ignored.
     ///
     /// # Errors
     ///
-    /// Two different tokens, an unreadable file, or a text that is no token. A variable that is
-    /// set and empty is one too: a secret that did not arrive must not switch the check off. The
-    /// sentence never repeats the text.
+    /// If there are two different tokens, the file cannot be read, or the text is not a token. An
+    /// empty variable is an error too: a secret that failed to arrive must not switch the check
+    /// off. The message never repeats the text.
     pub(crate) fn read(
         flag: &str,
         file: Option<&Path>,
@@ -63,24 +63,24 @@ impl Token {
             ));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("a token is of visible ASCII characters without spaces, since it travels in a header".to_owned());
+            return Err("a token has only visible ASCII characters and no spaces, because it travels in a header".to_owned());
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// Compares in a time that depends on the lengths alone.
+    /// Compares in constant time for equal lengths.
     fn is(&self, text: &str) -> bool {
         self.0.as_bytes().ct_eq(text.as_bytes()).into()
     }
 }
 
-/// A file's name in an error. Text without a slash may be the secret itself, given by mistake.
+/// A file's name for an error. A name without a slash is left out, as it may be the secret itself.
 pub(crate) fn file_name(file: &Path) -> String {
     let name = file.display().to_string();
     if name.contains('/') { format!(" {name}") } else { String::new() }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for SecretToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(secret)")
     }
@@ -92,17 +92,17 @@ fn read_bounded(file: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The tokens of this node, where it has any.
+/// The tokens of this node, if it has any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tokens {
-    pub(crate) service: Option<Token>,
-    pub(crate) operator: Option<Token>,
+    service: Option<SecretToken>,
+    operator: Option<SecretToken>,
 }
 
-/// What the Authorization header of a request proves.
+/// The credentials in the Authorization header of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Credentials {
-    /// It has no Bearer token, or this node knows none.
+    /// No Bearer token, or this node has none to compare with.
     None,
     /// The service token.
     Service,
@@ -117,8 +117,11 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// One token for both: then every service would be an operator.
-    pub(crate) fn new(service: Option<Token>, operator: Option<Token>) -> Result<Self, String> {
+    /// If both are the same: every service would be an operator.
+    pub(crate) fn new(
+        service: Option<SecretToken>,
+        operator: Option<SecretToken>,
+    ) -> Result<Self, String> {
         match (&service, &operator) {
             (Some(service), Some(operator)) if service.is(&operator.0) => {
                 Err("the service token and the operator token are the same: make two, or every service is an operator".to_owned())
@@ -127,9 +130,9 @@ impl Tokens {
         }
     }
 
-    /// Judges the Authorization header. Schemes other than Bearer belong to somebody else, such as
-    /// a proxy that asks for a password.
-    pub(crate) fn judge(&self, headers: &HeaderMap) -> Credentials {
+    /// Reads the Authorization header. Other schemes than Bearer are not ours. They may belong to a
+    /// proxy that asks for a password.
+    pub(crate) fn credentials(&self, headers: &HeaderMap) -> Credentials {
         if self.service.is_none() && self.operator.is_none() {
             return Credentials::None;
         }
@@ -141,8 +144,10 @@ impl Tokens {
         else {
             return Credentials::None;
         };
-        let is = |known: &Option<Token>| known.as_ref().is_some_and(|known| known.is(token.trim()));
-        // Both are compared each time.
+        let is = |known: &Option<SecretToken>| {
+            known.as_ref().is_some_and(|known| known.is(token.trim()))
+        };
+        // Always compare both.
         match (is(&self.operator), is(&self.service)) {
             (true, _) => Credentials::Operator,
             (false, true) => Credentials::Service,
@@ -150,11 +155,11 @@ impl Tokens {
         }
     }
 
-    /// Lets an operator through.
+    /// Accepts an operator.
     ///
     /// # Errors
     ///
-    /// 401 for unknown or missing credentials, 403 for others than an operator's.
+    /// 401 for unknown or missing credentials, 403 for those of a service.
     pub(crate) fn check_operator(&self, credentials: &Credentials) -> Result<(), ApiError> {
         match credentials {
             Credentials::Operator => Ok(()),
@@ -177,16 +182,16 @@ mod tests {
     use super::*;
 
     fn tokens() -> Tokens {
-        let token = |text| Some(Token::parse(text).unwrap());
+        let token = |text| Some(SecretToken::parse(text).unwrap());
         Tokens { service: token("service-service-1"), operator: token("operator-operator") }
     }
 
     fn judged(header: &str) -> Credentials {
-        tokens().judge(&HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]))
+        tokens().credentials(&HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]))
     }
 
     #[test]
-    fn bearer_tokens_are_told_apart() {
+    fn bearer_tokens_are_distinguished() {
         assert!(matches!(judged("Bearer service-service-1"), Credentials::Service));
         assert!(matches!(judged("bearer  operator-operator"), Credentials::Operator));
         for unknown in ["Bearer service-service-2", "Bearer ", "Bearer service-service-12"] {
@@ -196,7 +201,7 @@ mod tests {
             assert!(matches!(judged(none), Credentials::None), "{none}");
         }
         let without = Tokens::default()
-            .judge(&HeaderMap::from_iter([(AUTHORIZATION, "Bearer x".parse().unwrap())]));
+            .credentials(&HeaderMap::from_iter([(AUTHORIZATION, "Bearer x".parse().unwrap())]));
         assert!(
             matches!(without, Credentials::None),
             "a node without tokens leaves the header to others"
@@ -204,18 +209,18 @@ mod tests {
     }
 
     #[test]
-    fn bad_tokens_are_refused_without_repeating_them() {
+    fn errors_do_not_repeat_a_token() {
         for (text, why) in [
             ("", "empty"),
             ("short-secret", "12 bytes"),
             ("secret with spaces", "visible ASCII"),
             ("secret-secret-ä", "visible ASCII"),
         ] {
-            let error = Token::parse(text).expect_err(text);
+            let error = SecretToken::parse(text).expect_err(text);
             assert!(error.contains(why) && (text.is_empty() || !error.contains(text)), "{error}");
         }
-        assert!(Token::parse(&"x".repeat(1_025)).is_err());
-        assert!(Token::parse(" 16-bytes-at-least\n").is_ok());
+        assert!(SecretToken::parse(&"x".repeat(1_025)).is_err());
+        assert!(SecretToken::parse(" 16-bytes-at-least\n").is_ok());
     }
 
     #[test]

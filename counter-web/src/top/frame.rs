@@ -1,4 +1,4 @@
-//! A picture drawn into a terminal's frame: a headline, the nodes that answered, the members that
+//! Draws a picture into a terminal's frame: a headline, the nodes that answered, and the members
 //! they know. Made for 80 columns.
 
 use ratatui::Frame;
@@ -7,10 +7,9 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Table};
 
-use super::sample::{Agreement, Member, NodeLine, Picture};
+use super::sample::{MemberLine, NodeLine, Picture, StateComparison};
 
-/// Lines beside one for each node and member: the headline, its state, the titles, the gaps, the
-/// foot.
+/// Lines besides those of nodes and members: headline, state, titles, gaps and foot.
 const LINES_BESIDE: usize = 8;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -19,12 +18,12 @@ const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 const GOOD: Style = Style::new().fg(Color::Green);
 const WAIT: Style = Style::new().fg(Color::Yellow);
 
-/// Lines that a frame needs to show everything.
+/// The lines that a frame needs to show everything.
 pub(super) fn lines(picture: &Picture) -> u16 {
     u16::try_from(picture.nodes.len() + picture.members.len() + LINES_BESIDE).unwrap_or(u16::MAX)
 }
 
-/// Draws all of it; what does not fit below is cut, the nodes last.
+/// Draws the picture. Cuts it below if it does not fit, the nodes last.
 pub(super) fn draw(picture: &Picture, target: &mut Frame<'_>) {
     let nodes = u16::try_from(picture.nodes.len() + 1).unwrap_or(u16::MAX);
     let parts = [
@@ -55,16 +54,16 @@ fn headline(picture: &Picture) -> Line<'static> {
 
 fn state(picture: &Picture) -> Line<'static> {
     let hash = picture.nodes.first().map_or("", |node| short(&node.state_hash)).to_owned();
-    match picture.agreement {
-        Agreement::Alone => Line::styled(
+    match picture.states {
+        StateComparison::Alone => Line::styled(
             format!("state {hash}; one node answers, so there is none to compare it with"),
             DIM,
         ),
-        Agreement::Equal => Line::styled(format!("all states equal: {hash}"), GOOD),
-        Agreement::Differs => {
+        StateComparison::Equal => Line::styled(format!("all states equal: {hash}"), GOOD),
+        StateComparison::Differs => {
             Line::styled("states differ: changes are under way, or a node is cut off", WAIT)
         }
-        Agreement::Diverged => Line::styled(
+        StateComparison::Diverged => Line::styled(
             "DIVERGED: equal versions with unequal states; see counter_divergences_total and the log",
             BAD,
         ),
@@ -108,7 +107,7 @@ fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
         .column_spacing(0)
 }
 
-fn members_table(members: &[Member]) -> Table<'static> {
+fn members_table(members: &[MemberLine]) -> Table<'static> {
     let widths = [9, 34, 5, 8, 8, 7, 9].map(Constraint::Length);
     let rows = members.iter().map(|member| {
         let style = match (member.live, member.lag) {
@@ -139,7 +138,7 @@ fn members_table(members: &[Member]) -> Table<'static> {
 
 fn footline(picture: &Picture) -> Line<'static> {
     match (&picture.stale, picture.troubles.first(), &picture.retirement) {
-        (Some(why), ..) => Line::styled(format!("not of now: {why}"), BAD),
+        (Some(why), ..) => Line::styled(format!("out of date: {why}"), BAD),
         (None, Some(trouble), _) => Line::styled(trouble.clone(), BAD),
         (None, None, Some(waits)) => Line::styled(waits.clone(), WAIT),
         (None, None, None) => Line::styled(
@@ -153,7 +152,7 @@ fn short(text: &str) -> &str {
     text.get(..8).unwrap_or(text)
 }
 
-/// A number at the right end of `width` characters, with k, M or G.
+/// A number with k, M or G, aligned to the right.
 fn number(value: f64, width: usize) -> String {
     let text = match value {
         v if v < 0.05 => "0".to_owned(),
@@ -180,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_keep_to_their_column() {
+    fn numbers_fit_their_column() {
         for (value, text) in [
             (0.0, "0"),
             (0.4, "0.4"),

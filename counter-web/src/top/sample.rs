@@ -1,44 +1,43 @@
-//! What each node said at one moment, and the picture that two such moments make: rates, members,
-//! and whether the states are equal.
+//! Samples of the nodes' status, and the picture that two of them make: rates, members, and whether
+//! the states are equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::exit::Failure;
+use crate::cli::exit::CommandError;
 
 /// One node's answer to `status`.
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
+pub(super) struct NodeSample {
     pub(super) region: String,
     pub(super) replica: String,
     cluster: String,
     synced: bool,
     in_touch: bool,
     trouble: String,
-    /// `clean`, or what retirement waits for.
+    /// `clean`, or the step that retirement waits for.
     retirement: String,
     peers: u64,
     state_hash: String,
-    members: Vec<Member>,
+    members: Vec<MemberLine>,
     /// Sums over the labels of each metric.
     metrics: BTreeMap<String, f64>,
     at: Instant,
 }
 
-/// A member, as one node knows it.
+/// A member, as one node knows it, or as the nodes together know it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Member {
+pub(super) struct MemberLine {
     pub(super) region: String,
     pub(super) replica: String,
     pub(super) live: bool,
     pub(super) viewers: u64,
     pub(super) heard_ms: u64,
-    /// Versions that one of the two holds and the other did not; none where nothing was heard of
-    /// it.
+    /// Versions that only one of the two held when it was last heard. `None` if it never was.
     pub(super) lag: Option<u64>,
-    /// How long it had lacked the first thing that it lacked.
+    /// How long it had lacked the oldest of them.
     pub(super) behind_ms: Option<u64>,
 }
 
@@ -47,21 +46,21 @@ pub(super) struct Member {
 pub(super) struct NodeLine {
     pub(super) region: String,
     pub(super) replica: String,
-    /// `ok`, or what is wrong.
+    /// `ok`, or the problem.
     pub(super) standing: &'static str,
     pub(super) peers: u64,
     pub(super) adds: f64,
     pub(super) joined: f64,
     pub(super) bytes_in: f64,
     pub(super) bytes_out: f64,
-    /// Divergences, conflicts and alarms since its start: anything but 0 is a fault.
+    /// Divergences, conflicts and alarms since its start. More than 0 means a fault.
     pub(super) faults: f64,
     pub(super) state_hash: String,
 }
 
-/// Whether the nodes that answered hold the same state.
+/// The comparison of the nodes' states.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Agreement {
+pub(super) enum StateComparison {
     /// Only one node answered.
     Alone,
     Equal,
@@ -71,23 +70,23 @@ pub(super) enum Agreement {
     Diverged,
 }
 
-/// All that a frame shows.
+/// The content of a frame.
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) cluster: String,
     pub(super) nodes: Vec<NodeLine>,
-    pub(super) members: Vec<Member>,
-    pub(super) agreement: Agreement,
-    /// What keeps nodes from others, each with the region of the node that says so.
+    pub(super) members: Vec<MemberLine>,
+    pub(super) states: StateComparison,
+    /// Why nodes cannot reach others, each with the region of the node.
     pub(super) troubles: Vec<String>,
-    /// What retirement waits for, as the first node says that has something to wait for.
+    /// The step that retirement waits for, from the first node that reports one.
     pub(super) retirement: Option<String>,
-    /// Why what is shown is not of now.
+    /// Why the picture is old.
     pub(super) stale: Option<String>,
 }
 
-impl Sample {
-    /// Reads an answer; what is missing from it, as from another release's, is empty or 0.
+impl NodeSample {
+    /// Reads an answer. Missing fields, as from another release, are empty or 0.
     pub(super) fn read(answer: &Value) -> Self {
         let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
         Self {
@@ -100,7 +99,12 @@ impl Sample {
             retirement: text("retirement"),
             peers: answer["peers"].as_u64().unwrap_or(0),
             state_hash: text("state_hash"),
-            members: answer["members"].as_array().into_iter().flatten().map(Member::read).collect(),
+            members: answer["members"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(MemberLine::read)
+                .collect(),
             metrics: sums(answer["metrics"].as_str().unwrap_or_default()),
             at: Instant::now(),
         }
@@ -110,8 +114,7 @@ impl Sample {
         self.metrics.get(name).copied().unwrap_or(0.0)
     }
 
-    /// Growth of a metric a second since `before`; 0 where the node was not there or has started
-    /// anew.
+    /// The growth of a metric per second since `before`. 0 for a new or restarted node.
     fn rate(&self, before: Option<&Self>, name: &str) -> f64 {
         let Some(before) = before else { return 0.0 };
         let seconds = self.at.duration_since(before.at).as_secs_f64();
@@ -150,7 +153,7 @@ impl Sample {
     }
 }
 
-impl Member {
+impl MemberLine {
     fn read(member: &Value) -> Self {
         let text = |name: &str| member[name].as_str().unwrap_or_default().to_owned();
         Self {
@@ -164,7 +167,7 @@ impl Member {
         }
     }
 
-    /// The worse of what two nodes know: the one that was heard of longer ago, and the greater lag.
+    /// Keeps the worse values of two nodes: the longer silence and the greater lag.
     fn join(&mut self, other: &Self) {
         self.live |= other.live;
         self.viewers = self.viewers.max(other.viewers);
@@ -175,11 +178,11 @@ impl Member {
 }
 
 impl Picture {
-    /// What `now` shows, with rates since `before`.
-    pub(super) fn of(before: &[Sample], now: &[Sample]) -> Self {
+    /// The picture of `now`, with rates since `before`.
+    pub(super) fn of(before: &[NodeSample], now: &[NodeSample]) -> Self {
         let earlier =
-            |sample: &Sample| before.iter().find(|earlier| earlier.replica == sample.replica);
-        let mut members: BTreeMap<(String, String), Member> = BTreeMap::new();
+            |sample: &NodeSample| before.iter().find(|earlier| earlier.replica == sample.replica);
+        let mut members: BTreeMap<(String, String), MemberLine> = BTreeMap::new();
         for member in now.iter().flat_map(|sample| &sample.members) {
             let key = (member.region.clone(), member.replica.clone());
             members
@@ -197,7 +200,7 @@ impl Picture {
                 .join(", "),
             nodes: now.iter().map(|sample| sample.line(earlier(sample))).collect(),
             members: members.into_values().collect(),
-            agreement: agreement(now),
+            states: compare(now),
             troubles: now
                 .iter()
                 .filter(|sample| !sample.trouble.is_empty())
@@ -211,26 +214,26 @@ impl Picture {
         }
     }
 
-    /// Keeps what was seen, and says why there is nothing newer.
-    pub(super) fn stale(&mut self, failure: &Failure) {
+    /// Marks the picture as old, with the reason.
+    pub(super) fn stale(&mut self, failure: &CommandError) {
         self.stale = Some(failure.to_string());
     }
 }
 
-fn agreement(now: &[Sample]) -> Agreement {
+fn compare(now: &[NodeSample]) -> StateComparison {
     let hashes: BTreeSet<&str> = now.iter().map(|sample| sample.state_hash.as_str()).collect();
     if now.iter().any(|sample| sample.metric("counter_divergences_total") > 0.0) {
-        Agreement::Diverged
+        StateComparison::Diverged
     } else if now.len() < 2 {
-        Agreement::Alone
+        StateComparison::Alone
     } else if hashes.len() == 1 {
-        Agreement::Equal
+        StateComparison::Equal
     } else {
-        Agreement::Differs
+        StateComparison::Differs
     }
 }
 
-/// The sum of each metric over its labels; of those with a direction, one sum for each.
+/// The sum of each metric over its labels. A metric with a direction has one sum for each.
 fn sums(text: &str) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -249,16 +252,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn sample(region: &str, hash: &str, metrics: &str) -> Sample {
+    fn sample(region: &str, hash: &str, metrics: &str) -> NodeSample {
         let replica = format!("{region}-1");
         let members = json!([{ "region": "ord", "replica": "ord-1", "live": true, "last_heard_ms": 7, "lag_versions": region.len(), "lag_ms": 10 * region.len() }]);
-        Sample::read(
+        NodeSample::read(
             &json!({ "region": region, "replica": replica, "synced": true, "state_hash": hash, "metrics": metrics, "members": members }),
         )
     }
 
     #[test]
-    fn metrics_are_summed_over_labels_and_apart_by_direction() {
+    fn metrics_are_summed_by_direction() {
         let text = "# HELP x\ncounter_payload_bytes_total{direction=\"in\",kind=\"pull\"} 5\ncounter_payload_bytes_total{kind=\"ask\",direction=\"in\"} 2\n\
                     counter_payload_bytes_total{direction=\"out\",kind=\"ask\"} 1\ncounter_adds_total 9\n";
         let sums = sums(text);
@@ -268,20 +271,20 @@ mod tests {
     }
 
     #[test]
-    fn states_agree_differ_or_have_diverged() {
-        let of = |samples: &[Sample]| Picture::of(samples, samples).agreement;
+    fn states_are_compared() {
+        let of = |samples: &[NodeSample]| Picture::of(samples, samples).states;
         let (ord, fra) = (sample("ord", "a", ""), sample("fra", "b", ""));
-        assert_eq!(of(std::slice::from_ref(&ord)), Agreement::Alone);
-        assert_eq!(of(&[ord.clone(), sample("fra", "a", "")]), Agreement::Equal);
-        assert_eq!(of(&[ord.clone(), fra]), Agreement::Differs);
+        assert_eq!(of(std::slice::from_ref(&ord)), StateComparison::Alone);
+        assert_eq!(of(&[ord.clone(), sample("fra", "a", "")]), StateComparison::Equal);
+        assert_eq!(of(&[ord.clone(), fra]), StateComparison::Differs);
         assert_eq!(
             of(&[ord, sample("fra", "a", "counter_divergences_total 1")]),
-            Agreement::Diverged
+            StateComparison::Diverged
         );
     }
 
     #[test]
-    fn members_that_several_nodes_know_are_one_line_with_the_greater_lag() {
+    fn shared_member_shows_the_greater_lag() {
         let picture = Picture::of(&[], &[sample("ord", "a", ""), sample("frankfurt", "a", "")]);
         assert_eq!(
             picture.members.iter().map(|member| (member.lag, member.behind_ms)).collect::<Vec<_>>(),
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nodes_trouble_is_shown_with_its_region() {
+    fn trouble_is_shown_with_its_region() {
         let mut lonely = sample("ord", "a", "");
         lonely.trouble = "Peer x: connection refused.".to_owned();
         lonely.retirement = "x of iad is absent".to_owned();
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_started_anew_has_no_negative_rate() {
+    fn restarted_node_has_no_negative_rate() {
         let (before, mut now) = (
             sample("ord", "a", "counter_adds_total 100"),
             sample("ord", "a", "counter_adds_total 3"),
@@ -310,7 +313,7 @@ mod tests {
             Picture::of(std::slice::from_ref(&before), std::slice::from_ref(&now)).nodes[0].adds,
             0.0
         );
-        let more = Sample { metrics: sums("counter_adds_total 150"), ..now };
+        let more = NodeSample { metrics: sums("counter_adds_total 150"), ..now };
         assert_eq!(Picture::of(&[before], &[more]).nodes[0].adds, 50.0);
     }
 }

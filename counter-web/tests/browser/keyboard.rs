@@ -1,4 +1,4 @@
-//! The page by keyboard alone.
+//! The page with only a keyboard.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::page::*;
 use crate::support::browser::{Browser, Tab};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plus_and_minus_keys_count_wherever_the_focus_is() {
+async fn plus_and_minus_keys_count_anywhere() {
     let Some(mut browser) = Browser::start("keys").await else { return };
     let (ord, _fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -19,8 +19,8 @@ async fn plus_and_minus_keys_count_wherever_the_focus_is() {
     total_is(&ord, 2);
 }
 
-/// Presses Tab until the focus is where `wanted` (a selector) says; every stop on the way must be
-/// seen to have the focus.
+/// Presses Tab until the focus is on `wanted`, a selector. Every stop on the way must show its
+/// focus.
 async fn tab_to(browser: &mut Browser, tab: &Tab, wanted: &str) {
     for _ in 0..20 {
         browser.key(tab, "Tab").await;
@@ -38,7 +38,7 @@ async fn tab_to(browser: &mut Browser, tab: &Tab, wanted: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_can_be_reached_and_pressed_with_tab_enter_and_space() {
+async fn page_works_by_keyboard() {
     let Some(mut browser) = Browser::start("tabs").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -61,8 +61,7 @@ async fn everything_can_be_reached_and_pressed_with_tab_enter_and_space() {
         .await;
     browser.key(&tab, "Enter").await;
     browser.until(&tab, order, "fra,ord").await;
-    // Rows stay where they are under a pointer that rests there, but not against who asks for
-    // another order.
+    // Rows stay in place under a resting pointer, unless the user sorts.
     let (x, y) = browser.middle(&tab, "#regions tbody tr").await;
     browser
         .command(&tab, "Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y }))

@@ -1,4 +1,4 @@
-//! Pages that are in touch: the first paint, clicks here and there, and that each of them counts.
+//! Connected pages: the first paint, and clicks on several of them, which all count.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::support::demo::Demo;
 use crate::support::http::add;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_paint_has_the_numbers_and_the_form_works_without_javascript() {
+async fn page_works_without_javascript() {
     let Some(mut browser) = Browser::start("no-script").await else { return };
     let (ord, fra) = two();
     add(&ord.http, 12);
@@ -60,7 +60,7 @@ async fn a_click_on_one_page_is_seen_on_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_fast_clicks_are_exactly_two_hundred() {
+async fn fast_clicks_are_exact() {
     let Some(mut browser) = Browser::start("fast").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -103,7 +103,7 @@ async fn a_finger_counts_as_a_mouse_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demos_pages_show_every_region_without_javascript_and_each_others_clicks_with_it() {
+async fn demo_pages_show_every_region() {
     let Some(mut browser) = Browser::start("demo").await else { return };
     let demo = Demo::start(&["ord", "fra", "sin"]);
     (0..3).for_each(|at| add(demo.http(at), 10 + i64::try_from(at).unwrap()));

@@ -1,5 +1,5 @@
-//! How the page looks: it fits every width, axe finds nothing, it paints fast. With
-//! COUNTER_SCREENS=DIR it leaves pictures there.
+//! The looks of the page: it fits every width, axe finds nothing, and it paints fast. With
+//! COUNTER_SCREENS=DIR the tests save screenshots there.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::browser::{Browser, Tab};
 use crate::support::demo::Demo;
 use crate::support::http::post_json;
 
-/// How late the largest thing of the page may be painted, on loopback.
+/// The latest time of the largest contentful paint, on loopback.
 const PAINT_MAX: Duration = Duration::from_millis(200);
 
 const REGIONS: [&str; 5] = ["ord", "fra", "sin", "syd", "gru"];
@@ -42,7 +42,7 @@ async fn agreed(browser: &mut Browser, tab: &Tab, demo: &Demo) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
+async fn page_fits_every_screen() {
     let Some(mut browser) = Browser::start("screens").await else { return };
     let demo = demo();
     let tab = browser.tab().await;
@@ -84,10 +84,10 @@ async fn the_page_fits_phone_tablet_and_wide_screen_in_light_and_dark() {
     keep_picture(&mut browser, &tab, "cut-off").await;
 }
 
-/// Fetched by npm, as .ci/run does: `npm pack axe-core`, unpacked, and
+/// Needs axe from npm, as in .ci/run: `npm pack axe-core`, unpacked, and
 /// COUNTER_AXE=…/package/axe.min.js.
 #[tokio::test(flavor = "multi_thread")]
-async fn axe_finds_no_violation_in_light_and_dark_connected_and_cut_off() {
+async fn axe_finds_no_violation() {
     let Some(mut browser) = Browser::start("axe").await else { return };
     let Ok(path) = std::env::var("COUNTER_AXE") else {
         println!("SKIPPED axe: COUNTER_AXE names no axe.min.js (npm pack axe-core, and unpack it)");
@@ -130,8 +130,7 @@ async fn the_largest_contentful_paint_is_early() {
     let tab = browser.tab().await;
     browser.command(&tab, "Network.enable", json!({})).await;
     let (mut bare, mut page) = (Vec::new(), Vec::new());
-    // Five loads, and on a machine that does much else more of them: the page is held against 200
-    // ms when it was let run.
+    // Five loads, and more on a busy machine, because the limit of 200 ms is for a free one.
     while page.len() < 5 || page.len() < 40 && page.iter().all(|time| *time >= PAINT_MAX) {
         bare.push(
             largest_paint(&mut browser, &tab, &format!("http://{}/healthz", demo.http(0))).await,
@@ -144,7 +143,7 @@ async fn the_largest_contentful_paint_is_early() {
     assert!(page[0] < PAINT_MAX, "the page {page:?}, a line of text {bare:?}");
 }
 
-/// When the largest thing that an address shows was painted, with nothing in the browser's cache.
+/// The time of the largest contentful paint of an address, with an empty browser cache.
 async fn largest_paint(browser: &mut Browser, tab: &Tab, url: &str) -> Duration {
     browser.command(tab, "Network.clearBrowserCache", json!({})).await;
     browser.open(tab, url).await;

@@ -1,5 +1,5 @@
-//! The page in a real browser. Without Chromium each test says SKIPPED and why; with
-//! COUNTER_REQUIRE_BROWSER set that is a failure.
+//! The page in a real browser. Without Chromium each test prints SKIPPED and why. With
+//! COUNTER_REQUIRE_BROWSER it fails instead.
 
 #[path = "../support/mod.rs"]
 mod support;

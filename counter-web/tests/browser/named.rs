@@ -1,4 +1,4 @@
-//! The page of any counter at `/c/{name}`: every name is text, and the page's form and links lead
+//! The page of any counter at `/c/{name}`. Every name is text, and the page's form and links lead
 //! to that counter.
 
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::browser::Browser;
 use crate::support::eventually;
 use crate::support::http::counter;
 use crate::support::process::{Node, cluster};
-use crate::support::relay::{Relay, Rules};
+use crate::support::relay::{Relay, RelayRules};
 
 /// Each with its form in a path.
 const NAMES: [(&str, &str); 6] = [
@@ -30,7 +30,7 @@ fn total_becomes(node: &Node, path: &str, total: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_odd_names_show_them_as_text_and_count() {
+async fn pages_of_odd_names_work() {
     let Some(mut browser) = Browser::start("names").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let tab = browser.tab().await;
@@ -59,15 +59,15 @@ async fn pages_of_odd_names_show_them_as_text_and_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn named_page_works_below_a_path_also_over_events_and_without_javascript() {
+async fn named_page_works_below_a_path() {
     let Some(mut browser) = Browser::start("named-below").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
-    let rules = Rules { prefixes: &["/counter"], no_upgrade: true, ..Rules::default() };
+    let rules = RelayRules { prefixes: &["/counter"], no_upgrade: true, ..RelayRules::default() };
     let relay = Relay::to(&node.http, rules);
     let path = NAMES[3].1;
     let url = format!("http://{}/counter/c/{path}", relay.address);
     let tab = browser.tab().await;
-    // A name must be there before a proxy's client may add to it.
+    // A name must exist before a proxy's client may add to it.
     crate::support::http::post_json(
         &node.http,
         &format!("/api/counters/{path}/add"),

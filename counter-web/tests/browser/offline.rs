@@ -1,5 +1,5 @@
-//! Pages that lose their server or their network: what they say, what they keep, and how they come
-//! back.
+//! Pages that lose their server or their network: the status they show, the clicks they keep, and
+//! how they reconnect.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::http::{add, counter};
 use crate::support::process::{Node, cluster};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
+async fn offline_clicks_survive_a_reload() {
     let Some(mut browser) = Browser::start("off-line").await else { return };
     let cluster = cluster();
     let fra = Node::start(&cluster, "fra", &[]);
@@ -45,7 +45,7 @@ async fn clicks_made_off_line_are_kept_over_a_reload_and_applied_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_says_that_its_server_is_gone_and_comes_back_with_it() {
+async fn page_shows_a_lost_server_and_reconnects() {
     let Some(mut browser) = Browser::start("restart").await else { return };
     let cluster = cluster();
     let fra = Node::start(&cluster, "fra", &[]);
@@ -89,7 +89,7 @@ async fn page_never_says_off_line_while_its_server_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_made_without_a_network_are_shown_at_once_and_counted_once_when_it_is_back() {
+async fn offline_clicks_show_at_once_and_count_once() {
     let Some(mut browser) = Browser::start("no-network").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -110,20 +110,20 @@ async fn clicks_made_without_a_network_are_shown_at_once_and_counted_once_when_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing() {
+async fn page_from_the_back_forward_cache_reconnects() {
     let Some(mut browser) = Browser::start("back-forward").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, TOTAL, "1").await;
     add(&fra.http, 10);
-    // A browser may always load a page anew instead; one that it kept is what this is about.
+    // A browser may reload a page instead. This test is about a page that it kept.
     let mut kept = false;
     for _ in 0..6 {
         browser.eval(&tab, "addEventListener('pageshow', event => { window.restored = event.persisted; }); window.sameLoad = true").await;
         browser.open(&tab, &url(&fra)).await;
         browser.until(&tab, LIVE, "live").await;
-        eventually("the page that was left is no ghost", Duration::from_secs(10), || {
+        eventually("the page that was left is no viewer", Duration::from_secs(10), || {
             let regions = counter(&ord.http, "clicks")["regions"].clone();
             if regions["ord"]["connected"] == 0 { Ok(()) } else { Err(regions.to_string()) }
         });
@@ -151,7 +151,7 @@ async fn a_page_from_the_back_forward_cache_is_live_again_and_has_missed_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_says_that_its_node_has_not_caught_up_with_the_others_until_it_has() {
+async fn page_says_that_its_node_is_catching_up() {
     let Some(mut browser) = Browser::start("behind").await else { return };
     let cluster = cluster();
     let mut fra = Node::start(&cluster, "fra", &[]);

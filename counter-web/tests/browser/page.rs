@@ -1,4 +1,4 @@
-//! What the tests of the page share: nodes, their pages, hands, and where its numbers are.
+//! Helpers for the tests of the page: nodes, pages, input, and the numbers shown.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(crate) async fn set_look(
     browser.command(tab, "Emulation.setEmulatedMedia", features).await;
 }
 
-/// For the README, where COUNTER_SCREENS names a directory.
+/// Saves a screenshot for the README, if COUNTER_SCREENS names a directory.
 pub(crate) async fn keep_picture(browser: &mut Browser, tab: &Tab, name: &str) {
     if let Ok(directory) = std::env::var("COUNTER_SCREENS") {
         browser.picture(tab, &format!("{directory}/{name}.png")).await;

@@ -1,5 +1,5 @@
-//! The partition switch: one press cuts a region off, both sides count apart, another heals, and
-//! the sums meet.
+//! The partition switch. One press cuts a region off, and both sides count apart. Another heals,
+//! and the totals meet.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ const HASH: &str = "document.getElementById('hash').textContent";
 const SWITCH: &str = "document.querySelector('#switch button').textContent";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_press_cuts_a_region_off_and_another_makes_the_sums_meet() {
+async fn switch_cuts_and_heals() {
     let Some(mut browser) = Browser::start("partition").await else { return };
     let demo = Demo::start(&["ord", "fra", "sin"]);
     let (cut, other) = (browser.tab().await, browser.tab().await);
@@ -87,7 +87,7 @@ async fn the_switch_works_without_a_script() {
 }
 
 #[test]
-fn a_node_that_was_not_asked_for_one_has_no_switch() {
+fn switch_needs_its_flag() {
     let plain = Node::start(&cluster(), "ord", &[]);
     // As the page's script asks, which gets JSON.
     let cut = |node: &Node, headers: &[(&str, &str)], form: &str| {

@@ -1,4 +1,4 @@
-//! The page behind proxies: below a path, with another Host, and where no WebSocket comes through.
+//! The page behind proxies: below a path, with another Host, and without WebSocket.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use crate::page::*;
 use crate::support::browser::{Browser, Tab};
 use crate::support::http::{add, get};
 use crate::support::process::{Node, cluster};
-use crate::support::relay::{Canned, Relay, Rules};
+use crate::support::relay::{Canned, Relay, RelayRules};
 
 const TROUBLE: &str = "document.getElementById('trouble').textContent";
-/// The round trip, which is measured over a WebSocket alone.
+/// The round trip time, which only a WebSocket measures.
 const RTT: &str = "document.getElementById('rtt').textContent !== ''";
 
-/// A refusal whose sentence would do harm as HTML.
+/// A refusal with a message that would do harm as HTML.
 const REFUSAL: &str = r#"{"error":"wrong_origin","message":"your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy"}"#;
 const SENTENCE: &str =
     "your Origin is <b>outer.example</b>, and the Host is inner.example: set --trust-proxy";
@@ -34,7 +34,8 @@ async fn page_works_below_a_path() {
     let Some(mut browser) = Browser::start("below").await else { return };
     let flags = ["--http", "127.0.0.1:0", "--allow-partition"];
     let node = Node::start_with(&cluster(), "ord", &[], &flags);
-    let relay = Relay::to(&node.http, Rules { prefixes: &["/counter"], ..Rules::default() });
+    let relay =
+        Relay::to(&node.http, RelayRules { prefixes: &["/counter"], ..RelayRules::default() });
     let tab = open(&mut browser, &relay, "/counter/").await;
     browser.until(&tab, RTT, true).await;
     click(&mut browser, &tab, "plus").await;
@@ -54,15 +55,15 @@ async fn page_works_below_a_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deployments_below_two_paths_keep_their_waiting_clicks_apart() {
+async fn deployments_below_two_paths_share_no_clicks() {
     let Some(mut browser) = Browser::start("two-paths").await else { return };
     let node = node();
-    let rules = Rules { prefixes: &["/a", "/b"], ..Rules::default() };
+    let rules = RelayRules { prefixes: &["/a", "/b"], ..RelayRules::default() };
     let relay = Relay::to(&node.http, rules.clone());
     let tab = open(&mut browser, &relay, "/a/").await;
     browser.until(&tab, RTT, true).await;
     let gone = ["GET", "OPTIONS"].map(|method| Canned::bad_gateway(method, "/a/ws"));
-    relay.set(Rules { answers: gone.to_vec(), ..rules.clone() });
+    relay.set(RelayRules { answers: gone.to_vec(), ..rules.clone() });
     relay.cut();
     browser.until(&tab, RTT, false).await;
     for _ in 0..2 {
@@ -85,14 +86,14 @@ async fn deployments_below_two_paths_keep_their_waiting_clicks_apart() {
     total_is(&node, 2);
 }
 
-/// A proxy that lets no WebSocket in, and answers OPTIONS with a refusal.
-fn refusing() -> Rules {
+/// A proxy that passes no WebSocket, and refuses OPTIONS.
+fn refusing() -> RelayRules {
     let answer = |method| Canned { method, path: "/ws", status: "400 Bad Request", body: REFUSAL };
-    Rules { answers: ["GET", "OPTIONS"].map(answer).to_vec(), ..Rules::default() }
+    RelayRules { answers: ["GET", "OPTIONS"].map(answer).to_vec(), ..RelayRules::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_sentence_stays_as_text_until_it_is_lifted() {
+async fn refusal_stays_on_the_page_while_it_holds() {
     let Some(mut browser) = Browser::start("refused").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, refusing());
@@ -112,7 +113,7 @@ async fn refusals_sentence_stays_as_text_until_it_is_lifted() {
     assert_eq!(browser.eval(&tab, TROUBLE).await, SENTENCE);
     assert_eq!(browser.eval(&tab, LIVE).await, "refused with 1 click waiting");
     total_is(&node, 0);
-    relay.set(Rules::default());
+    relay.set(RelayRules::default());
     browser.until(&tab, LIVE, "live").await;
     browser.until(&tab, TROUBLE, "").await;
     browser.until(&tab, TOTAL, "1").await;
@@ -123,14 +124,17 @@ async fn refusals_sentence_stays_as_text_until_it_is_lifted() {
 async fn stopping_and_a_bad_gateway_are_no_refusals() {
     let Some(mut browser) = Browser::start("no-refusal").await else { return };
     let node = node();
-    let relay = Relay::to(&node.http, Rules::default());
+    let relay = Relay::to(&node.http, RelayRules::default());
     let tab = open(&mut browser, &relay, "/").await;
     browser.until(&tab, RTT, true).await;
     let stopping = r#"{"error":"stopping","message":"this node is stopping"}"#;
     for (status, body) in [("503 Service Unavailable", stopping), ("504 Gateway Timeout", "<html>")]
     {
         let answer = |method| Canned { method, path: "/ws", status, body };
-        relay.set(Rules { answers: ["GET", "OPTIONS"].map(answer).to_vec(), ..Rules::default() });
+        relay.set(RelayRules {
+            answers: ["GET", "OPTIONS"].map(answer).to_vec(),
+            ..RelayRules::default()
+        });
         relay.cut();
         let before = relay.asked("OPTIONS /ws");
         crate::support::eventually("the page asks why", Duration::from_secs(10), || {
@@ -139,34 +143,35 @@ async fn stopping_and_a_bad_gateway_are_no_refusals() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         browser.until(&tab, LIVE, "reconnecting").await;
         assert_eq!(browser.eval(&tab, TROUBLE).await, "", "{status}");
-        relay.set(Rules::default());
+        relay.set(RelayRules::default());
         browser.until(&tab, RTT, true).await;
     }
     assert_eq!(relay.asked("GET /api/counters/clicks/events"), 0);
 }
 
-/// The node itself finds the wrong Origin, also where the browser sends none with a GET.
+/// The node itself detects the wrong Origin, although the browser sends none with a GET.
 #[tokio::test(flavor = "multi_thread")]
-async fn page_shows_the_nodes_sentence_about_a_wrong_origin() {
+async fn page_shows_the_wrong_origin_error() {
     let Some(mut browser) = Browser::start("wrong-origin").await else { return };
     let node = node();
-    let relay = Relay::to(&node.http, Rules { host: Some("inner.example"), ..Rules::default() });
+    let relay =
+        Relay::to(&node.http, RelayRules { host: Some("inner.example"), ..RelayRules::default() });
     let tab = open(&mut browser, &relay, "/").await;
     browser.until(&tab, LIVE, "refused").await;
     browser.until(&tab, &format!("{TROUBLE}.includes('Origin')"), true).await;
-    relay.set(Rules::default());
+    relay.set(RelayRules::default());
     browser.until(&tab, RTT, true).await;
     browser.until(&tab, TROUBLE, "").await;
 }
 
-fn without_upgrade() -> Rules {
-    Rules { no_upgrade: true, ..Rules::default() }
+fn without_upgrade() -> RelayRules {
+    RelayRules { no_upgrade: true, ..RelayRules::default() }
 }
 
 const POST: &str = "POST /api/counters/clicks/add";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_websocket_page_hears_events_and_adds_by_post() {
+async fn page_works_without_websocket() {
     let Some(mut browser) = Browser::start("events").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, without_upgrade());
@@ -184,7 +189,7 @@ async fn without_websocket_page_hears_events_and_adds_by_post() {
     assert_eq!(browser.eval(&tab, RTT).await, false);
     assert_eq!((relay.asked("GET /ws"), relay.asked("OPTIONS /ws"), relay.asked(POST)), (2, 2, 1));
     // Where events break, the WebSocket is tried first.
-    relay.set(Rules::default());
+    relay.set(RelayRules::default());
     relay.cut();
     browser.until(&tab, RTT, true).await;
     click(&mut browser, &tab, "plus").await;
@@ -193,7 +198,7 @@ async fn without_websocket_page_hears_events_and_adds_by_post() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn posts_errors_are_retried_given_up_or_shown_as_a_refusal() {
+async fn post_errors_are_retried_dropped_or_shown() {
     let Some(mut browser) = Browser::start("posts").await else { return };
     let node = node();
     let relay = Relay::to(&node.http, without_upgrade());
@@ -205,7 +210,7 @@ async fn posts_errors_are_retried_given_up_or_shown_as_a_refusal() {
     });
     let answering = |status, body| {
         let answer = Canned { method: "POST", path: "/api", status, body };
-        relay.set(Rules { answers: vec![answer], ..without_upgrade() });
+        relay.set(RelayRules { answers: vec![answer], ..without_upgrade() });
     };
     // Too fast: sent again.
     answering("429 Too Many Requests", r#"{"error":"rate_limited","message":"too many adds"}"#);
@@ -232,7 +237,7 @@ async fn posts_errors_are_retried_given_up_or_shown_as_a_refusal() {
     // A refusal of the page: shown, and the click is kept.
     let refuse = |method, path| Canned { method, path, status: "400 Bad Request", body: REFUSAL };
     let answers = vec![refuse("POST", "/api"), refuse("OPTIONS", "/ws")];
-    relay.set(Rules { answers, ..without_upgrade() });
+    relay.set(RelayRules { answers, ..without_upgrade() });
     click(&mut browser, &tab, "plus").await;
     browser.until(&tab, LIVE, "refused with 1 click waiting").await;
     browser.until(&tab, TROUBLE, SENTENCE).await;
@@ -264,10 +269,10 @@ async fn waits_are_spread_evenly_and_grow_to_a_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn click_ends_the_wait_and_clicks_at_a_dead_server_do_not_hammer_it() {
+async fn click_reconnects_at_once_without_hammering() {
     let Some(mut browser) = Browser::start("hurry").await else { return };
     let node = node();
-    let relay = Relay::to(&node.http, Rules::default());
+    let relay = Relay::to(&node.http, RelayRules::default());
     let tab = browser.tab().await;
     // Every wait takes as long as it may.
     let slow = json!({ "source": "Math.random = () => 0.9999;" });
@@ -283,7 +288,7 @@ async fn click_ends_the_wait_and_clicks_at_a_dead_server_do_not_hammer_it() {
     assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
     total_is(&node, 1);
     let gone = ["GET", "OPTIONS"].map(|method| Canned::bad_gateway(method, "/ws"));
-    relay.set(Rules { answers: gone.to_vec(), ..Rules::default() });
+    relay.set(RelayRules { answers: gone.to_vec(), ..RelayRules::default() });
     relay.cut();
     browser.until(&tab, RTT, false).await;
     let before = relay.asked("GET /ws");
@@ -292,7 +297,7 @@ async fn click_ends_the_wait_and_clicks_at_a_dead_server_do_not_hammer_it() {
     browser.eval(&tab, clicks).await;
     let tries = relay.asked("GET /ws") - before;
     assert!((2..=4).contains(&tries), "{tries} tries in 5 s of clicking");
-    relay.set(Rules::default());
+    relay.set(RelayRules::default());
     browser.until(&tab, RTT, true).await;
     total_is(&node, 101);
 }

@@ -1,5 +1,5 @@
-//! What the page leaves alone: screen readers hear little, nothing moves where less motion is asked
-//! for, and a hidden tab is no viewer.
+//! A quiet page: screen readers hear little, reduced motion stops animations, and a hidden tab is
+//! no viewer.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::eventually;
 use crate::support::http::{add, counter};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn screen_readers_hear_the_total_once_in_three_seconds_and_nothing_that_ticks() {
+async fn screen_readers_hear_the_total_every_three_seconds() {
     let Some(mut browser) = Browser::start("aloud").await else { return };
     let (ord, _fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -30,7 +30,7 @@ async fn screen_readers_hear_the_total_once_in_three_seconds_and_nothing_that_ti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_moves_where_less_motion_is_asked_for() {
+async fn reduced_motion_stops_animations() {
     let Some(mut browser) = Browser::start("still").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
@@ -57,12 +57,11 @@ async fn nothing_moves_where_less_motion_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tab_that_is_hidden_for_long_is_no_viewer_and_is_live_again_once_it_is_shown() {
+async fn hidden_tab_is_no_viewer_until_shown() {
     let Some(mut browser) = Browser::start("hidden").await else { return };
     let (ord, fra) = two();
     let tab = browser.tab().await;
-    // The five minutes after which a hidden tab gives up its place pass at once; all other times
-    // stay.
+    // The five minutes until a hidden tab closes its link pass at once. All other times stay.
     let hurry = "const wait = window.setTimeout; window.setTimeout = (f, ms, ...rest) => wait(f, ms === 300000 ? 0 : ms, ...rest); \
                  window.hide = hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }";
     browser

@@ -1,5 +1,5 @@
-//! A link that dies without a word, as when a phone changes its network: the page notices, comes
-//! back over another, and is still one viewer.
+//! A link that dies silently, as when a phone changes its network. The page notices, reconnects,
+//! and is still one viewer.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,22 +11,22 @@ use crate::page::*;
 use crate::support::browser::Browser;
 use crate::support::http::{add, counter};
 use crate::support::process::{Node, cluster};
-use crate::support::relay::{Relay, Rules};
+use crate::support::relay::{Relay, RelayRules};
 
-/// Passes connections on to a node, until those that there are fall silent: both ends stay open,
-/// and nothing comes through any more.
-pub(crate) struct Link {
+/// Forwards connections to a node. When they fall silent, both ends stay open and no byte passes.
+pub(crate) struct FlakyLink {
     pub(crate) address: String,
-    /// How often the connections of that time fell silent: towards the node, and towards the page.
+    /// The number of times that all connections fell silent: towards the node, and towards the
+    /// page.
     silences: [Arc<AtomicU64>; 2],
 }
 
-impl Link {
+impl FlakyLink {
     pub(crate) fn to(node: &Node) -> Self {
         Self::slow(node, Duration::ZERO)
     }
 
-    /// A link on which everything that the node says takes at least so long.
+    /// A link that delays everything from the node.
     pub(crate) fn slow(node: &Node, delay: Duration) -> Self {
         Self::before(node.http.clone(), delay)
     }
@@ -60,26 +60,21 @@ impl Link {
         }
     }
 
-    /// What pages say comes through, and what the node says does not.
+    /// Passes bytes of pages, and none of the node.
     pub(crate) fn lose_answers(&self) {
         self.silences[1].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn pass_on(
-    mut from: TcpStream,
-    mut to: TcpStream,
-    delay: Duration,
-    incarnations: impl Fn() -> bool,
-) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration, is_open: impl Fn() -> bool) {
     let mut piece = [0; 65536];
     while let Ok(bytes @ 1..) = from.read(&mut piece) {
         std::thread::sleep(delay);
-        if incarnations() && to.write_all(&piece[..bytes]).is_err() {
+        if is_open() && to.write_all(&piece[..bytes]).is_err() {
             break;
         }
     }
-    if incarnations() {
+    if is_open() {
         // It may be closed already.
         let _closed = to.shutdown(Shutdown::Both);
     } else {
@@ -89,10 +84,10 @@ fn pass_on(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_whose_link_died_silently_says_so_comes_back_and_is_still_one_viewer() {
+async fn silently_dead_link_is_replaced_by_one_viewer() {
     let Some(mut browser) = Browser::start("silence").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
-    let link = Link::to(&node);
+    let link = FlakyLink::to(&node);
     let tab = browser.tab().await;
     browser.open(&tab, &format!("http://{}/", link.address)).await;
     browser.until(&tab, LIVE, "live").await;
@@ -123,14 +118,14 @@ async fn a_page_whose_link_died_silently_says_so_comes_back_and_is_still_one_vie
     browser.until(&tab, viewers, "1").await;
 }
 
-/// A page does not see the comments that keep a stream of events alive. A POST without an event
-/// tells it that the stream is dead.
+/// A page does not see the comments that keep an event stream alive. A POST without an event shows
+/// that the stream is dead.
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_fell_silent_are_opened_anew_after_a_click() {
+async fn silent_events_are_reopened_after_a_click() {
     let Some(mut browser) = Browser::start("silent-events").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
-    let relay = Relay::to(&node.http, Rules { no_upgrade: true, ..Rules::default() });
-    let link = Link::before(relay.address.clone(), Duration::ZERO);
+    let relay = Relay::to(&node.http, RelayRules { no_upgrade: true, ..RelayRules::default() });
+    let link = FlakyLink::before(relay.address.clone(), Duration::ZERO);
     let tab = browser.tab().await;
     browser.open(&tab, &format!("http://{}/", link.address)).await;
     browser.until(&tab, "document.readyState", "complete").await;

@@ -1,5 +1,5 @@
-//! The number shown is never above the truth: it is read at every change of the page and at every
-//! frame, while pages are reloaded, nodes restarted and networks lost.
+//! The page never shows a number above the clicks. It is read at every change and every frame,
+//! while pages reload, nodes restart and networks fail.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,14 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::page::*;
-use crate::silence::Link;
+use crate::silence::FlakyLink;
 use crate::support::browser::{Browser, Tab};
 use crate::support::http::get;
 use crate::support::process::{Node, Runtime, cluster, command};
-use crate::support::relay::{Relay, Rules};
+use crate::support::relay::{Relay, RelayRules};
 
-/// Counts the clicks made in this tab, over its reloads, and notes each number shown that is above
-/// them.
+/// Counts the clicks in this tab over its reloads, and records each shown number above them.
 const WATCH: &str = r#"if (location.protocol === "http:") {
   const made = () => Number(sessionStorage.made || 0);
   addEventListener("click", (event) => { if (event.target.id === "plus") sessionStorage.made = made() + 1; }, true);
@@ -35,7 +34,7 @@ const WATCH: &str = r#"if (location.protocol === "http:") {
   frame();
 }"#;
 
-/// A page that is watched, and how often it was clicked.
+/// A watched page, and its clicks.
 struct Watched {
     browser: Browser,
     tab: Tab,
@@ -58,8 +57,8 @@ impl Watched {
         self.browser.until(&self.tab, LIVE, "live").await;
     }
 
-    /// Clicks by script, all in one turn of the page, and lets `pause` pass in the page: too short
-    /// for the add to be sent, or long enough for it to be sent, applied or stored.
+    /// Clicks by script in one turn of the page, then pauses in the page. The pause may be too
+    /// short for sending the add, or long enough for sending, applying or storing it.
     async fn click(&mut self, times: u64, pause: u64) {
         self.made += times;
         let script = format!(
@@ -74,7 +73,7 @@ impl Watched {
         click(&mut self.browser, &self.tab, "plus").await;
     }
 
-    /// Clicks and leaves for the same page in one turn.
+    /// Clicks and reloads the page in one turn.
     async fn click_and_reload(&mut self) {
         self.made += 1;
         self.leave("document.getElementById('plus').click(); location.reload()").await;
@@ -84,7 +83,7 @@ impl Watched {
         self.leave("location.reload()").await;
     }
 
-    /// Evaluates what makes a new document, and waits until that is loaded.
+    /// Evaluates an expression that loads a new document, and waits for it.
     async fn leave(&mut self, script: &str) {
         self.browser.eval(&self.tab, &format!("window.left = true; {script}")).await;
         self.browser
@@ -105,8 +104,7 @@ impl Watched {
         assert!(total <= self.made, "{total} in the HTML after {} clicks", self.made);
     }
 
-    /// Every click counts once in the end, also for the next load, and no number shown meanwhile
-    /// was above them.
+    /// Every click counts once in the end, also for the next load. No shown number was above them.
     async fn ends_with(mut self, node: &Node, clicks: u64) {
         self.comes_to(node, clicks).await;
         self.reload().await;
@@ -114,7 +112,7 @@ impl Watched {
         self.was_true().await;
     }
 
-    /// The page shows every click, the node has counted each once, and nothing waits any more.
+    /// The page shows every click, the node has counted each once, and no click waits.
     async fn comes_to(&mut self, node: &Node, clicks: u64) {
         assert_eq!(self.made, clicks);
         let left = "Object.keys(localStorage).filter(key => localStorage[key] !== '{}').length";
@@ -181,7 +179,7 @@ impl Restarted<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shown_number_is_never_above_the_clicks_over_reloads_restarts_and_offline_spells() {
+async fn page_never_shows_more_than_the_clicks() {
     const ROUNDS: u64 = 10;
     let Some(browser) = Browser::start("truth").await else { return };
     let runtime = Runtime::new();
@@ -191,7 +189,7 @@ async fn shown_number_is_never_above_the_clicks_over_reloads_restarts_and_offlin
     let mut page = Watched::open(browser, &node.http).await;
     // Twenty clicks a round.
     for round in 0..ROUNDS {
-        // Between nothing at all and long enough for an add to be on the disk.
+        // From nothing to long enough for an add to reach the disk.
         let pause = round * 9 % 90;
         page.press().await;
         page.click(2, pause).await;
@@ -229,7 +227,7 @@ async fn shown_number_is_never_above_the_clicks_over_reloads_restarts_and_offlin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn click_and_immediate_reload_in_memory_is_never_shown_twice() {
+async fn reload_after_a_click_never_shows_it_twice() {
     let Some(browser) = Browser::start("truth-in-memory").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
     let mut page = Watched::open(browser, &node.http).await;
@@ -240,13 +238,13 @@ async fn click_and_immediate_reload_in_memory_is_never_shown_twice() {
     page.ends_with(&node, 10).await;
 }
 
-/// The link is slow, so that the page is drawn between the first state of its next socket and the
-/// answers that follow.
+/// The link is slow, so the page is drawn between the first state of its next socket and the
+/// replies.
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_whose_answers_were_lost_are_not_added_to_the_next_sockets_number() {
+async fn clicks_with_lost_replies_are_not_shown_twice() {
     let Some(browser) = Browser::start("truth-answers").await else { return };
     let node = Node::start(&cluster(), "ord", &[]);
-    let link = Link::slow(&node, Duration::from_millis(50));
+    let link = FlakyLink::slow(&node, Duration::from_millis(50));
     let mut page = Watched::open(browser, &link.address).await;
     page.press().await;
     page.browser.until(&page.tab, TOTAL, "1").await;
@@ -259,16 +257,16 @@ async fn clicks_whose_answers_were_lost_are_not_added_to_the_next_sockets_number
     page.was_true().await;
 }
 
-/// Over events and POSTs the event of an add may come before its answer, and an answer may be lost.
+/// Over events and POSTs, the event of an add may come before its response, which may also be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn shown_number_is_never_above_the_clicks_where_no_websocket_comes_through() {
+async fn page_without_websocket_never_shows_more_than_the_clicks() {
     const ROUNDS: u64 = 4;
     let Some(browser) = Browser::start("truth-events").await else { return };
     let runtime = Runtime::new();
     let directory = runtime.path().join("ord");
     let place = Restarted { runtime: &runtime, cluster: cluster(), directory: &directory };
     let mut node = place.start("127.0.0.1:0");
-    let plain = Rules { no_upgrade: true, ..Rules::default() };
+    let plain = RelayRules { no_upgrade: true, ..RelayRules::default() };
     let relay = Relay::to(&node.http, plain.clone());
     let mut page = Watched::open(browser, &relay.address).await;
     // Ten clicks a round.
@@ -278,7 +276,7 @@ async fn shown_number_is_never_above_the_clicks_where_no_websocket_comes_through
         page.click(2, pause).await;
         page.click_and_reload().await;
         page.live().await;
-        relay.set(Rules { lost: Some("POST"), ..plain.clone() });
+        relay.set(RelayRules { lost: Some("POST"), ..plain.clone() });
         page.click(2, 100 + pause).await;
         relay.set(plain.clone());
         page.click(1, pause).await;
@@ -286,7 +284,7 @@ async fn shown_number_is_never_above_the_clicks_where_no_websocket_comes_through
         page.click(1, pause).await;
         page.live().await;
         // A WebSocket comes through for a while.
-        relay.set(Rules::default());
+        relay.set(RelayRules::default());
         relay.cut();
         page.click(1, pause).await;
         relay.set(plain.clone());

@@ -1,4 +1,4 @@
-//! A page of many nodes: all of them are drawn, this one among them, and a click goes out to all.
+//! A page of many nodes. All are drawn, and a click travels to all.
 
 use serde_json::json;
 
@@ -6,15 +6,14 @@ use crate::page::*;
 use crate::support::browser::Browser;
 use crate::support::process::{Node, cluster};
 
-/// What is drawn is under test, not whether a small machine runs so many processes in time: these
-/// are added to what the node says of its members.
+/// The members added to the node's status. The test is about drawing, not about many processes.
 const MORE: &str =
     "ams arn atl bog bom bos cdg den dfw ewr eze fra gdl gig gru hkg iad jnb lax lhr maa mad mia";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_six_nodes_are_drawn_and_a_click_goes_out_to_all() {
+async fn click_is_drawn_to_all_of_26_nodes() {
     let Some(mut browser) = Browser::start("many").await else { return };
-    // The page is that of the code that comes last, so that no cut by order spares it.
+    // The page of the last region, which a cut by order would drop.
     let cluster = cluster();
     let yyz = Node::start(&cluster, "yyz", &[]);
     let _others = ["nrt", "moon-base"].map(|region| Node::start(&cluster, region, &[&yyz]));
@@ -32,12 +31,12 @@ async fn twenty_six_nodes_are_drawn_and_a_click_goes_out_to_all() {
     browser.until(&tab, "document.querySelectorAll('#ring line').length", 25).await;
     let home = "[...document.querySelectorAll('#ring text')].filter(label => label.textContent === 'Toronto (this node)').length";
     browser.until(&tab, home, 1).await;
-    // A region that has no place is in the list and the ring alone.
+    // A region without a place is only in the table and the ring.
     browser.until(&tab, "document.querySelectorAll('#links path').length", 24).await;
     browser
         .until(&tab, "[...document.querySelectorAll('#dots circle[data-region]')].map(dot => dot.dataset.region).sort().join()", "nrt,yyz")
         .await;
-    // What flies is gone within a second: it is counted as it is put there.
+    // Animations last less than a second, so they are counted when they start.
     let watch = "window.flown = { map: 0, ring: 0 }; for (const id of ['map', 'ring']) new MutationObserver(changes => changes.forEach(change => \
                  window.flown[id] += [...change.addedNodes].filter(node => node.classList.contains('parcel')).length)).observe(document.getElementById(id), { childList: true })";
     browser.eval(&tab, watch).await;

@@ -1,5 +1,5 @@
-//! Peers that are dead, that swallow every packet, that stay silent, or that have another key: what
-//! a node says meanwhile, and that the good ones among its peers are enough.
+//! Peers that are dead, lose every packet, stay silent, or have another key. The node reports them,
+//! and its good peers are enough.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use crate::far::{
     KEY, Moment, Probe, Recipe, alone, among, none_failed, round_trips, sources, status,
 };
 use crate::fresh::{arrive, gossip};
-use crate::support::distance::{Door, Place, Proxy, multiaddr};
+use crate::support::distance::{DelayProxy, Door, ReservedPort, multiaddr};
 use crate::support::http::get;
 use crate::support::process::{Node, Runtime, cluster};
 
 const USUAL: [u64; 2] = [0, 200];
 const READY_WITHIN: Duration = Duration::from_secs(3);
-/// A busy machine may be so late with it.
+/// The extra time for a busy machine.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// A peer that accepts as this door does, with nobody behind it.
-fn bad(door: Door) -> Proxy {
-    let proxy = Proxy::to((Ipv4Addr::LOCALHOST, 1).into(), Duration::ZERO).unwrap();
+/// A peer that accepts like this door, with no node behind it.
+fn bad(door: Door) -> DelayProxy {
+    let proxy = DelayProxy::to((Ipv4Addr::LOCALHOST, 1).into(), Duration::ZERO).unwrap();
     proxy.set(|now| now.door = door).unwrap();
     proxy
 }
@@ -29,7 +29,7 @@ fn one_good_peer_of_three_is_enough() {
     let _alone = alone();
     let (runtime, cluster) = (Runtime::new(), cluster());
     let nodes = sources(&runtime, &cluster, 1, |_| None);
-    let proxy = Proxy::to(gossip(&nodes[0]), Duration::ZERO).unwrap();
+    let proxy = DelayProxy::to(gossip(&nodes[0]), Duration::ZERO).unwrap();
     let mut failures = Vec::new();
     for round_trip in round_trips(&USUAL) {
         proxy.set(|now| now.way = round_trip / 2).unwrap();
@@ -37,7 +37,7 @@ fn one_good_peer_of_three_is_enough() {
             let others = [bad(door), bad(door)];
             let recipe = Recipe::new(&cluster, "syd")
                 .key(KEY)
-                .peers(others.iter().chain([&proxy]).map(Proxy::multiaddr));
+                .peers(others.iter().chain([&proxy]).map(DelayProxy::multiaddr));
             let case = format!("two of three peers: {door:?}, {round_trip:?}");
             failures.extend(arrive(&recipe, &runtime, 1, round_trip, &case));
         }
@@ -45,7 +45,7 @@ fn one_good_peer_of_three_is_enough() {
     none_failed(&failures);
 }
 
-/// Whatever the node says in its first moments, until `enough`.
+/// The reports of the node in its first moments, until `enough`.
 fn watch(nodes: &[Node], enough: Duration) -> Vec<Vec<Moment>> {
     let mut probes: Vec<Probe> = nodes.iter().map(Probe::open).collect();
     let mut moments: Vec<Vec<Moment>> = nodes.iter().map(|_| Vec::new()).collect();
@@ -60,12 +60,12 @@ fn watch(nodes: &[Node], enough: Duration) -> Vec<Vec<Moment>> {
 }
 
 #[test]
-fn silent_peer_holds_readiness_up_for_ready_within_and_no_longer() {
+fn silent_peer_delays_readiness_by_ready_within() {
     let _among = among();
     let (runtime, mut failures) = (Runtime::new(), Vec::new());
     let round_trips = round_trips(&USUAL);
-    let silent: Vec<Proxy> = round_trips.iter().map(|_| bad(Door::Silent)).collect();
-    let start = |proxy: &Proxy| {
+    let silent: Vec<DelayProxy> = round_trips.iter().map(|_| bad(Door::Silent)).collect();
+    let start = |proxy: &DelayProxy| {
         let recipe =
             Recipe::new(&cluster(), "ord").key(KEY).peers([proxy.multiaddr()]).ready_within("3s");
         recipe.start(&runtime)
@@ -103,7 +103,7 @@ fn silent_peer_holds_readiness_up_for_ready_within_and_no_longer() {
     none_failed(&failures);
 }
 
-/// The state of a page's node, and its words for it.
+/// The status on the page: its state and its words.
 fn shown(page: &str) -> (&str, &str) {
     let status = page.split("id=\"status\" data-state=\"").nth(1).unwrap_or_default();
     let text = status.split("<span>").nth(1).and_then(|rest| rest.split('<').next());
@@ -111,7 +111,7 @@ fn shown(page: &str) -> (&str, &str) {
 }
 
 #[test]
-fn peers_with_another_key_alone_never_make_a_node_ready() {
+fn foreign_key_never_makes_a_node_ready() {
     let _among = among();
     let (runtime, mut failures, mut peers, mut nodes) =
         (Runtime::new(), Vec::new(), Vec::new(), Vec::new());
@@ -122,7 +122,7 @@ fn peers_with_another_key_alone_never_make_a_node_ready() {
                 .into_iter()
                 .fold(Recipe::new(&cluster, "fra").discover("none"), Recipe::key)
                 .start(&runtime);
-            let proxy = Proxy::to(gossip(&other), round_trip / 2).unwrap();
+            let proxy = DelayProxy::to(gossip(&other), round_trip / 2).unwrap();
             let recipe =
                 Recipe::new(&cluster, "ord").key(KEY).peers([proxy.multiaddr()]).ready_within("3s");
             nodes.push(recipe.start(&runtime));
@@ -153,11 +153,11 @@ fn peers_with_another_key_alone_never_make_a_node_ready() {
     none_failed(&failures);
 }
 
-/// As in a cluster whose first node starts before the others.
+/// Like a cluster whose first node starts before the others.
 #[test]
-fn dead_peer_holds_readiness_up_no_longer_than_ready_within() {
+fn dead_peer_delays_readiness_by_ready_within() {
     let _among = among();
-    let (runtime, place) = (Runtime::new(), Place::reserve(Ipv4Addr::LOCALHOST).unwrap());
+    let (runtime, place) = (Runtime::new(), ReservedPort::reserve(Ipv4Addr::LOCALHOST).unwrap());
     let recipe = Recipe::new(&cluster(), "ord")
         .key(KEY)
         .peers([multiaddr(place.address)])

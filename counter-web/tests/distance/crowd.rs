@@ -1,4 +1,5 @@
-//! Clusters of many nodes: how soon one knows that all hold a click, and what idle ones send.
+//! Clusters of many nodes: the time until one knows that all hold a click, and the traffic of idle
+//! ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,17 +13,17 @@ use crate::support::eventually;
 use crate::support::http::{add, counter};
 use crate::support::process::{Node, Runtime, cluster};
 
-/// Nodes whose agreement is measured; COUNTER_CROWD=36 asks for one in each region, which wants a
-/// release build on two cores.
+/// The number of nodes. COUNTER_CROWD=36 gives one in each region, which needs a release build on
+/// two cores.
 const NODES: usize = 12;
-/// Every node knows these at its start, and the others through them.
+/// The nodes that each node is given. It learns the others through them.
 const KNOWN: usize = 3;
-/// How old what all are known to hold may be.
+/// The greatest age of the state that all nodes are known to hold.
 const AGE_MAX: Duration = Duration::from_secs(2);
-/// A node that does not know it by then is given up.
+/// The time after which the test fails.
 const GIVE_UP: Duration = Duration::from_secs(10);
 const CLICKS_HZ: u32 = 20;
-/// How long clicks go on without pause.
+/// The time of continuous clicks.
 const CLICKED_FOR: Duration = Duration::from_secs(8);
 const IDLE_NODES: usize = 10;
 const IDLE_BYTES_PER_SECOND_MAX: u64 = 4_000;
@@ -62,7 +63,7 @@ fn crowd(runtime: &Runtime, count: usize) -> Vec<Node> {
     nodes
 }
 
-/// Waits until each node knows that the others hold what it holds.
+/// Waits until each node knows that the others hold its state.
 fn all_is_confirmed(nodes: &[Node]) {
     for node in nodes {
         eventually("all is confirmed", PATIENCE, || {
@@ -72,15 +73,15 @@ fn all_is_confirmed(nodes: &[Node]) {
     }
 }
 
-/// What a node knows of the others. The only place that reads it.
-struct Known {
-    /// Members that are not known to hold all that this node holds, by region.
+/// A node's knowledge of the others, read from its status.
+struct Confirmations {
+    /// The regions of members that are not known to hold this node's state.
     behind: Vec<String>,
-    /// All are known to hold what this node held so long ago; None where it does not know.
+    /// The age of the newest state that all members are known to hold, if known.
     age: Option<Duration>,
 }
 
-impl Known {
+impl Confirmations {
     fn read(status: &Value) -> Self {
         let (members, agreement) =
             (status["members"].as_array().unwrap().iter(), &status["agreement"]);
@@ -98,12 +99,12 @@ fn total(node: &Node) -> i64 {
     counter["total"].as_i64().unwrap_or_else(|| panic!("{counter}"))
 }
 
-/// From a click until its node knows that all hold it; and that they do.
+/// The time from a click until its node knows that all hold it, which must be true.
 fn one_click(nodes: &[Node], wanted: i64) -> Result<Duration, String> {
     let (clicked, start) = (&nodes[nodes.len() / 2], Instant::now());
     add(&clicked.http, 1);
     let known = loop {
-        let known = Known::read(&status(clicked));
+        let known = Confirmations::read(&status(clicked));
         if known.behind.is_empty() {
             break start.elapsed();
         }
@@ -126,7 +127,8 @@ fn one_click(nodes: &[Node], wanted: i64) -> Result<Duration, String> {
     if known > AGE_MAX { Err(format!("it knows only after {known:?}")) } else { Ok(known) }
 }
 
-/// Clicks one node without pause. What went wrong in what others show and in what two nodes know.
+/// Clicks at one node continuously. Returns the errors in the others' numbers and in two nodes'
+/// knowledge.
 fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
     let (clicked, stop, start) = (&nodes[1], AtomicBool::new(false), Instant::now());
     // When each click was acknowledged.
@@ -159,9 +161,9 @@ fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
                     ));
                 }
             }
-            // As long as nothing is older than that, everybody knows it.
+            // While nothing is older than that, every node knows it.
             for node in [&nodes[0], clicked].into_iter().filter(|_| start.elapsed() > AGE_MAX) {
-                match Known::read(&status(node)).age {
+                match Confirmations::read(&status(node)).age {
                     Some(age) => oldest = oldest.max(age),
                     None => unknown += 1,
                 }
@@ -226,7 +228,7 @@ fn idle_nodes_send_little() {
         let (_apart, runtime) = (Apart::new(Duration::ZERO).unwrap(), Runtime::new());
         let nodes = crowd(&runtime, IDLE_NODES);
         all_is_confirmed(&nodes);
-        // Nobody but the nodes is in this network, and nobody asks them anything meanwhile.
+        // Only the nodes are in this network, and they get no requests meanwhile.
         let (start, before) = (Instant::now(), bytes_carried().unwrap());
         std::thread::sleep(IDLE_FOR);
         let bytes = bytes_carried().unwrap() - before;

@@ -1,4 +1,4 @@
-//! What the tests at a distance share: nodes, the delays, and a client that misses nothing.
+//! Helpers for tests at a distance: nodes, delays, and a client that misses nothing.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ pub(crate) use crate::support::inside::apart;
 use crate::support::process::{Node, Runtime, command};
 
 pub(crate) const KEY: &str = "a key of these tests alone";
-/// What each source holds. Not all are clicked up.
+/// The amount of each source. Not all are positive.
 pub(crate) const AMOUNTS: [(&str, i64); 3] = [("ord", 11), ("fra", 222), ("sin", -3)];
-/// Longer than anything here takes on a busy machine.
+/// A timeout longer than any step on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Round trips to test at: `usual`, or those of DISTANCE_MS, as in `200` or `0,320`.
+/// The round trips to test: `usual`, or those of DISTANCE_MS, such as `200` or `0,320`.
 pub(crate) fn round_trips(usual: &[u64]) -> Vec<Duration> {
     let said = std::env::var("DISTANCE_MS").ok();
     let parse = |text: String| {
@@ -30,16 +30,16 @@ pub(crate) fn round_trips(usual: &[u64]) -> Vec<Duration> {
     said.map_or(usual.to_vec(), parse).into_iter().map(Duration::from_millis).collect()
 }
 
-/// From its start a node may need this to be ready: six round trips, and 200 ms of work.
+/// The time limit for a node to be ready: six round trips, and 200 ms of work.
 pub(crate) fn ready_max(round_trip: Duration) -> Duration {
     6 * round_trip + Duration::from_millis(200)
 }
 
 static TURN: RwLock<()> = RwLock::new(());
 
-/// Held by a test that measures milliseconds: nothing else runs meanwhile.
+/// Held by a test that measures milliseconds, so that it runs alone.
 pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
-    // A test that failed is no reason for the next to fail.
+    // A failed test must not fail the next one.
     TURN.write().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -48,13 +48,13 @@ pub(crate) fn among() -> RwLockReadGuard<'static, ()> {
     TURN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Fails with everything that went wrong in a test of many cases.
+/// Fails with all errors of a test with many cases.
 #[track_caller]
 pub(crate) fn none_failed(failures: &[String]) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// What a node is started with.
+/// The settings of a node.
 #[derive(Clone)]
 pub(crate) struct Recipe {
     flags: Vec<String>,
@@ -105,7 +105,7 @@ impl Recipe {
         self.set("COUNTER_READY_WITHIN", time)
     }
 
-    /// A viewer that answers no pings is cut after three of these.
+    /// The ping interval. A viewer that answers no pings is cut after three of them.
     pub(crate) fn ping_interval(self, seconds: u32) -> Self {
         self.flag("--ping-interval", seconds.to_string())
     }
@@ -116,13 +116,14 @@ impl Recipe {
         command
     }
 
-    /// Starts it, and waits for its line, not for it to be ready.
+    /// Starts the node and waits for its JSON line, not until it is ready.
     pub(crate) fn start(&self, runtime: &Runtime) -> Node {
         Node::spawn(self.command(runtime))
     }
 }
 
-/// Nodes that know each other and agree, each with its amount. `at` says where each gossips.
+/// Starts nodes that know each other and agree, each with its amount. `at` gives their gossip
+/// addresses.
 pub(crate) fn sources(
     runtime: &Runtime,
     cluster: &str,
@@ -162,7 +163,7 @@ pub(crate) fn status(node: &Node) -> Value {
     get(&node.http, "/api/status").json()
 }
 
-/// What a node said at one moment.
+/// A node's answers at one moment.
 pub(crate) struct Moment {
     /// Since the node's start.
     pub(crate) at: Duration,
@@ -172,7 +173,7 @@ pub(crate) struct Moment {
     pub(crate) counter: Value,
 }
 
-/// Asks whether a node is ready, and for the page's counter in the same write, on one connection.
+/// Requests readiness and the page's counter in one write, on one connection.
 pub(crate) struct Probe {
     http: String,
     started: Instant,

@@ -1,4 +1,5 @@
-//! A fresh node far from its peers: soon ready, and never before it has every region's numbers.
+//! A fresh node far from its peers. It is ready soon, but never before it has every region's
+//! numbers.
 
 use std::time::Duration;
 
@@ -7,15 +8,15 @@ use crate::far::{
 };
 use crate::name_server::NameServer;
 use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
-use crate::support::distance::Proxy;
+use crate::support::distance::DelayProxy;
 use crate::support::http::{get, row};
 use crate::support::process::{Node, Runtime, cluster};
 
 const USUAL: [u64; 4] = [100, 160, 240, 320];
-/// A node that is not ready after this has failed.
+/// The time after which a node that is not ready has failed.
 const GIVE_UP: Duration = Duration::from_secs(15);
 
-/// Starts a node that should learn the first `count` amounts. What went wrong, in sentences.
+/// Starts a node that should learn the first `count` amounts. Returns the errors.
 pub(crate) fn arrive(
     recipe: &Recipe,
     runtime: &Runtime,
@@ -61,7 +62,7 @@ pub(crate) fn arrive(
     failures
 }
 
-/// When the first page was there, and the page.
+/// The time of the first page, and the page.
 fn first_page(node: &Node) -> std::thread::JoinHandle<(Duration, String)> {
     let (http, started) = (node.http.clone(), node.started);
     std::thread::spawn(move || {
@@ -78,13 +79,15 @@ fn fresh_node_has_all_numbers_before_it_is_ready() {
     for count in [1, 3] {
         let name = format!("{cluster}-{count}");
         let nodes = sources(&runtime, &name, count, |_| None);
-        let proxies: Vec<Proxy> =
-            nodes.iter().map(|node| Proxy::to(gossip(node), Duration::ZERO).unwrap()).collect();
+        let proxies: Vec<DelayProxy> = nodes
+            .iter()
+            .map(|node| DelayProxy::to(gossip(node), Duration::ZERO).unwrap())
+            .collect();
         let recipe = Recipe::new(&name, "syd").key(KEY);
-        // The cost of a start alone, at no distance.
+        // The cost of a start without distance.
         for round_trip in [vec![Duration::ZERO], round_trips(&USUAL)].concat() {
             proxies.iter().for_each(|proxy| proxy.set(|now| now.way = round_trip / 2).unwrap());
-            let named = recipe.clone().peers(proxies.iter().map(Proxy::multiaddr));
+            let named = recipe.clone().peers(proxies.iter().map(DelayProxy::multiaddr));
             failures.extend(arrive(
                 &named,
                 &runtime,
@@ -109,16 +112,16 @@ fn fresh_node_has_all_numbers_before_it_is_ready() {
     none_failed(&failures);
 }
 
-/// A connection that is lost between the handshake and the first answer left nobody to wait for:
-/// the node called itself alone, with a total of 0.
+/// A connection lost between the handshake and the first answer once left nobody to wait for. The
+/// node then called itself synced, with a total of 0.
 #[test]
-fn connection_lost_before_the_first_answer_is_not_absence() {
+fn connection_lost_early_is_not_absence() {
     let _alone = alone();
     let (runtime, cluster) = (Runtime::new(), cluster());
     let nodes = sources(&runtime, &cluster, 1, |_| None);
     let mut failures = Vec::new();
     for round_trip in round_trips(&[100]) {
-        let proxy = Proxy::to(gossip(&nodes[0]), round_trip / 2).unwrap();
+        let proxy = DelayProxy::to(gossip(&nodes[0]), round_trip / 2).unwrap();
         let recipe = Recipe::new(&cluster, "syd")
             .key(KEY)
             .discover(&format!("dns:localhost:{}", proxy.address().port()));
@@ -152,9 +155,9 @@ fn connection_lost_before_the_first_answer_is_not_absence() {
 }
 
 #[test]
-fn fresh_node_finds_three_far_peers_behind_one_name() {
+fn fresh_node_finds_all_peers_of_a_name() {
     let _alone = alone();
-    apart("fresh::fresh_node_finds_three_far_peers_behind_one_name", || {
+    apart("fresh::fresh_node_finds_all_peers_of_a_name", || {
         let apart = Apart::new(Duration::ZERO).unwrap();
         let server = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -184,7 +187,7 @@ fn fresh_node_finds_three_far_peers_behind_one_name() {
     });
 }
 
-/// Where a node gossips, out of its line.
+/// The gossip address in a node's JSON line.
 pub(crate) fn gossip(node: &Node) -> std::net::SocketAddr {
     let mut parts = node.gossip.split('/').skip(2).step_by(2);
     let (ip, port) = (parts.next().unwrap(), parts.next().unwrap());

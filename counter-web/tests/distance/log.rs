@@ -1,5 +1,5 @@
-//! What a node logs while most of its peers are dead and one has another key: few lines, and the
-//! true cause in each.
+//! The log of a node while most of its peers are dead and one has another key: few lines, each with
+//! the true cause.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -10,17 +10,17 @@ use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
 use crate::support::distance::multiaddr;
 use crate::support::process::{Node, Runtime, cluster};
 
-/// Fewer lines than this, whether in 30 seconds or, with COUNTER_LOG_SECONDS=300, in five minutes.
+/// The limit of log lines in 30 seconds, and also in five minutes with COUNTER_LOG_SECONDS=300.
 const LINES_MAX: usize = 20;
 const SECONDS: u64 = 30;
-/// Addresses behind the name, and the network that they are all in.
+/// The addresses of the name, and their network.
 const DEAD_BEHIND_NAME: u8 = 200;
 const DEAD_NETWORK: &str = "127.2.0.";
 
 #[test]
-fn dead_peers_and_another_key_are_told_in_few_lines_with_their_cause() {
+fn bad_peers_cost_few_log_lines() {
     let _among = among();
-    apart("log::dead_peers_and_another_key_are_told_in_few_lines_with_their_cause", || {
+    apart("log::bad_peers_cost_few_log_lines", || {
         let seconds = std::env::var("COUNTER_LOG_SECONDS")
             .ok()
             .and_then(|seconds| seconds.parse().ok())
@@ -40,7 +40,7 @@ fn dead_peers_and_another_key_are_told_in_few_lines_with_their_cause() {
             cases.push((Case::start(&runtime, 10 * case), round_trip));
         }
         let end = Instant::now() + Duration::from_secs(seconds);
-        // Time itself is waited for: what is logged in it is the measurement.
+        // A fixed time, because the log lines in it are the measurement.
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         for (case, round_trip) in &cases {
             let lines = case.lines();
@@ -64,7 +64,7 @@ struct Case {
 }
 
 impl Case {
-    /// Uses the places from `first` on: there is the peer with another key.
+    /// Uses the addresses from `first` on, where the peer with another key is.
     fn start(runtime: &Runtime, first: usize) -> Self {
         let (stranger, dead) = (place(first), [1, 2, 3].map(|at| place(first + at)));
         let cluster = cluster();
@@ -112,14 +112,14 @@ impl Case {
     }
 }
 
-/// Whether a line names this address, and not only a longer one.
+/// True if a line names this address, and not a longer one.
 fn names(line: &str, address: &str) -> bool {
     line.match_indices(address)
         .any(|(at, _)| !line[at + address.len()..].starts_with(|next: char| next.is_ascii_digit()))
 }
 
 #[test]
-fn an_address_is_not_the_beginning_of_a_longer_one() {
+fn longer_path_is_not_found() {
     let address = Ipv4Addr::new(127, 1, 0, 1).to_string();
     assert!(names("/ip4/127.1.0.1/tcp/1", &address) && names("at 127.1.0.1", &address));
     assert!(!names("/ip4/127.1.0.11/tcp/1", &address));

@@ -1,7 +1,7 @@
 //! Nodes far from each other: real processes behind proxies that delay, stall and refuse.
 //!
-//! DISTANCE_MS names other round trips than the usual ones. Where this machine makes no namespaces,
-//! the tests that need some say SKIPPED and why.
+//! DISTANCE_MS names other round trips than the usual ones. Without namespaces on this machine, the
+//! tests that need them print SKIPPED and why.
 
 mod bad_peers;
 mod crowd;

@@ -1,17 +1,17 @@
-//! The proxy itself: what it delays, loses and refuses.
+//! The delay proxy itself: delays, losses and refusals.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::far::among;
-use crate::support::distance::{Door, Place, Proxy};
+use crate::support::distance::{DelayProxy, Door, ReservedPort};
 
 const WAY: Duration = Duration::from_millis(50);
-/// The timer's millisecond, and what a busy machine adds.
+/// The timer's millisecond, and the extra time for a busy machine.
 const SLACK: Duration = Duration::from_millis(25);
 
-/// Sends every byte back, and ends as its client does.
+/// Echoes every byte, and closes when its client does.
 fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -27,7 +27,7 @@ fn echo() -> SocketAddr {
     address
 }
 
-fn connect(proxy: &Proxy) -> TcpStream {
+fn connect(proxy: &DelayProxy) -> TcpStream {
     let stream = TcpStream::connect_timeout(&proxy.address(), Duration::from_secs(5)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -48,9 +48,9 @@ fn near(took: Duration, wanted: Duration) {
 }
 
 #[test]
-fn first_answer_takes_two_round_trips_and_later_ones_one() {
+fn first_answer_takes_two_round_trips() {
     let _among = among();
-    let proxy = Proxy::to(echo(), WAY).unwrap();
+    let proxy = DelayProxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
     let (first, second) = (trip(&mut stream), trip(&mut stream));
     println!("{:?} each way: the first answer after {first:?}, the second after {second:?}", WAY);
@@ -64,7 +64,7 @@ fn first_answer_takes_two_round_trips_and_later_ones_one() {
 fn delay_does_not_limit_throughput_nor_change_a_byte() {
     let _among = among();
     const BYTES: usize = 8 << 20;
-    let proxy = Proxy::to(echo(), WAY).unwrap();
+    let proxy = DelayProxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
     let sent: Vec<u8> = (0..BYTES).map(|at| (at / 251 + at) as u8).collect();
@@ -84,9 +84,9 @@ fn delay_does_not_limit_throughput_nor_change_a_byte() {
 #[test]
 fn refusing_door_refuses_and_opens_again() {
     let _among = among();
-    let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
+    let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     let mut old = connect(&proxy);
-    // Only what the proxy has accepted stays.
+    // Only bytes that the proxy has accepted stay.
     trip(&mut old);
     proxy.set(|now| now.door = Door::Refuses).unwrap();
     let error = TcpStream::connect(proxy.address()).unwrap_err();
@@ -99,7 +99,7 @@ fn refusing_door_refuses_and_opens_again() {
 #[test]
 fn swallowing_door_lets_no_connect_end() {
     let _among = among();
-    let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
+    let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     proxy.set(|now| now.door = Door::Swallows).unwrap();
     let outcome = TcpStream::connect_timeout(&proxy.address(), Duration::from_millis(500));
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
@@ -110,7 +110,7 @@ fn swallowing_door_lets_no_connect_end() {
 #[test]
 fn silent_door_accepts_and_says_nothing() {
     let _among = among();
-    let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
+    let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     proxy.set(|now| now.door = Door::Silent).unwrap();
     let mut stream = connect(&proxy);
     stream.write_all(b"x").unwrap();
@@ -125,7 +125,7 @@ fn silent_door_accepts_and_says_nothing() {
 #[test]
 fn dark_connection_stays_and_goes_on_later() {
     let _among = among();
-    let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
+    let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
     proxy.set(|now| now.flows = false).unwrap();
@@ -140,7 +140,7 @@ fn dark_connection_stays_and_goes_on_later() {
 #[test]
 fn cut_ends_every_connection_at_once() {
     let _among = among();
-    let proxy = Proxy::to(echo(), WAY).unwrap();
+    let proxy = DelayProxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
     proxy.cut().unwrap();
@@ -154,7 +154,7 @@ fn cut_ends_every_connection_at_once() {
 fn end_of_a_server_travels_too() {
     let _among = among();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = Proxy::to(listener.local_addr().unwrap(), WAY).unwrap();
+    let proxy = DelayProxy::to(listener.local_addr().unwrap(), WAY).unwrap();
     let mut stream = connect(&proxy);
     drop(listener.accept().unwrap());
     let start = Instant::now();
@@ -163,9 +163,9 @@ fn end_of_a_server_travels_too() {
 }
 
 #[test]
-fn trickle_carries_as_many_bytes_a_second_as_it_says() {
+fn trickle_has_its_rate() {
     let _among = among();
-    let proxy = Proxy::to(echo(), Duration::ZERO).unwrap();
+    let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
     proxy.set(|now| now.bytes_per_second = Some(1_000)).unwrap();
@@ -177,11 +177,11 @@ fn trickle_carries_as_many_bytes_a_second_as_it_says() {
 }
 
 #[test]
-fn reserved_place_refuses_until_somebody_listens_there() {
+fn reserved_port_refuses_until_used() {
     let _among = among();
-    let place = Place::reserve(Ipv4Addr::LOCALHOST).unwrap();
+    let place = ReservedPort::reserve(Ipv4Addr::LOCALHOST).unwrap();
     assert_eq!(TcpStream::connect(place.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-    // The standard library's listeners reuse addresses, as a node's do.
+    // The standard library's listeners reuse addresses, like those of a node.
     let listener = TcpListener::bind(place.address).unwrap();
     TcpStream::connect(place.address).unwrap();
     drop(listener);

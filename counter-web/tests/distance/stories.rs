@@ -1,5 +1,5 @@
-//! Nodes with viewers are killed, stopped and started in any order: seconds later, every page shows
-//! exactly the viewers and the nodes that are there.
+//! Nodes with viewers are killed, stopped and started in any order. Seconds later, every page shows
+//! exactly the present viewers and nodes.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -14,18 +14,18 @@ use crate::support::distance::multiaddr;
 use crate::support::http::{connect, counter};
 use crate::support::process::{Node, Runtime, cluster, signal};
 
-/// From the last act until every node must be right.
+/// The time from the last act until every node must be right.
 const WITHIN: Duration = Duration::from_secs(6);
-/// Stories at each distance; with COUNTER_STORIES as many as it says.
+/// The number of stories at each distance, unless COUNTER_STORIES is set.
 const STORIES: u64 = 3;
 const ACTS: usize = 8;
 /// Two nodes share a region.
 const REGIONS: [&str; 5] = ["ord", "ord", "fra", "sin", "syd"];
 
-/// An open WebSocket. The few messages that it gets wait unread.
-struct Viewer(#[allow(dead_code)] TcpStream);
+/// An open WebSocket. Its few messages stay unread.
+struct StoryViewer(#[allow(dead_code)] TcpStream);
 
-impl Viewer {
+impl StoryViewer {
     fn open(node: &Node) -> Self {
         let mut stream = connect(&node.http);
         let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -38,27 +38,27 @@ impl Viewer {
     }
 }
 
-/// A node that runs, with its viewers.
+/// A running node with its viewers.
 struct Live {
     node: Node,
     region: String,
-    viewers: Vec<Viewer>,
+    viewers: Vec<StoryViewer>,
 }
 
 /// Nodes in namespaces of their own, all equally far from each other.
-struct World {
+struct StoryWorld {
     apart: Apart,
     runtime: Runtime,
     cluster: String,
     live: BTreeMap<usize, Live>,
-    /// They were told to stop, and may still run.
+    /// Stopping nodes, which may still run.
     leaving: BTreeMap<usize, Node>,
 }
 
 /// Viewers and nodes of each region that has any.
-type Presence = BTreeMap<String, (u64, u64)>;
+type ShownPresence = BTreeMap<String, (u64, u64)>;
 
-impl World {
+impl StoryWorld {
     fn new(round_trip: Duration) -> Self {
         let apart = Apart::new(round_trip / 2).unwrap();
         Self {
@@ -84,7 +84,7 @@ impl World {
         let node =
             recipe(Recipe::new(&self.cluster, region).listen(place(number)).ping_interval(120))
                 .start(&self.runtime);
-        let viewers = (0..viewers).map(|_| Viewer::open(&node)).collect();
+        let viewers = (0..viewers).map(|_| StoryViewer::open(&node)).collect();
         self.live.insert(number, Live { node, region: region.to_owned(), viewers });
     }
 
@@ -100,8 +100,8 @@ impl World {
         self.leaving.insert(number, node);
     }
 
-    fn truth(&self) -> Presence {
-        let mut truth = Presence::new();
+    fn truth(&self) -> ShownPresence {
+        let mut truth = ShownPresence::new();
         for live in self.live.values() {
             let (viewers, nodes) = truth.entry(live.region.clone()).or_default();
             *viewers += live.viewers.len() as u64;
@@ -110,7 +110,7 @@ impl World {
         truth
     }
 
-    /// How long it took until every node was right, or what the wrong ones showed at the end.
+    /// The time until every node was right, or the numbers of the wrong ones.
     fn until_right(&self, within: Duration) -> Result<Duration, String> {
         let (start, truth) = (Instant::now(), self.truth());
         loop {
@@ -132,7 +132,7 @@ impl World {
     }
 }
 
-fn presence(counter: &Value) -> Presence {
+fn presence(counter: &Value) -> ShownPresence {
     let regions = counter["regions"].as_object().unwrap_or_else(|| panic!("{counter}"));
     let shown = regions.iter().map(|(region, shown)| {
         let number = |name: &str| shown[name].as_u64().unwrap_or_else(|| panic!("{counter}"));
@@ -141,12 +141,12 @@ fn presence(counter: &Value) -> Presence {
     shown.filter(|(_, shown)| *shown != (0, 0)).collect()
 }
 
-/// Five nodes that name each other, and random acts; every other story with data directories.
+/// Five nodes that name each other, and random acts. Every other story has data directories.
 fn story(seed: u64, round_trip: Duration) -> Result<Duration, String> {
-    let (mut random, mut world) = (fastrand::Rng::with_seed(seed), World::new(round_trip));
+    let (mut random, mut world) = (fastrand::Rng::with_seed(seed), StoryWorld::new(round_trip));
     let peers: Vec<String> = (0..REGIONS.len()).map(|number| multiaddr(place(number))).collect();
     let directories = world.runtime.path().join("data");
-    let start = |world: &mut World, number: usize, viewers: usize| {
+    let start = |world: &mut StoryWorld, number: usize, viewers: usize| {
         let others = peers
             .iter()
             .enumerate()
@@ -228,18 +228,18 @@ fn presence_is_right_after_any_story_far_apart() {
 
 /// The new nodes have other addresses and other identities.
 #[test]
-fn killed_and_replaced_nodes_leave_no_viewers_behind() {
+fn killed_nodes_leave_no_viewers() {
     let _among = among();
-    apart("stories::killed_and_replaced_nodes_leave_no_viewers_behind", || {
+    apart("stories::killed_nodes_leave_no_viewers", || {
         let mut failures = Vec::new();
-        // Without a wait it is a matter of luck whether anything stays: three times.
+        // Without a wait it depends on luck whether a ghost stays, so three times.
         let waits = [false, false, false, true];
         for (round_trip, waits) in
             round_trips(&[0, 200]).into_iter().flat_map(|one| waits.map(|waits| (one, waits)))
         {
-            let mut world = World::new(round_trip);
+            let mut world = StoryWorld::new(round_trip);
             let regions = ["ord", "fra", "sin"];
-            let start = |world: &mut World, number: usize| {
+            let start = |world: &mut StoryWorld, number: usize| {
                 world.start(number, regions[number % 3], 5, |recipe| recipe.discover("local"));
             };
             (0..3).for_each(|number| start(&mut world, number));

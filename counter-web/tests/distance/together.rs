@@ -1,4 +1,4 @@
-//! All nodes of a cluster start at once, each with counts of its own from before.
+//! All nodes of a cluster start at once, each with earlier counts.
 
 use std::time::Duration;
 
@@ -66,9 +66,9 @@ fn start_together(round_trip: Duration) -> Option<String> {
 }
 
 #[test]
-fn all_nodes_started_at_once_are_soon_ready_and_equal() {
+fn nodes_started_at_once_are_soon_equal() {
     let _alone = alone();
-    apart("together::all_nodes_started_at_once_are_soon_ready_and_equal", || {
+    apart("together::nodes_started_at_once_are_soon_equal", || {
         let failures: Vec<String> =
             round_trips(&[0, 200]).into_iter().flat_map(start_together).collect();
         none_failed(&failures);

@@ -14,10 +14,10 @@ use crate::support::process::{Node, cluster};
 const STATUS: &str = "document.getElementById('status').textContent.trim()";
 const TOTAL: &str = "document.getElementById('total').textContent";
 const SENTENCE: &str = "document.getElementById('trouble').textContent";
-/// Addresses that the page asked for and got no good answer from.
+/// The addresses whose requests by the page failed.
 const FAILED: &str = "performance.getEntriesByType('resource').filter(e => e.responseStatus >= 400).map(e => e.name).join()";
 
-/// Submits the form as a browser without scripts does for its `+`.
+/// Submits the form with `+`, like a browser without scripts.
 const SUBMIT: &str = "(form => { form.append(Object.assign(document.createElement('input'), { name: 'amount', value: 1 })); form.submit(); }) \
     (document.getElementById('clicks'))";
 
@@ -51,7 +51,7 @@ async fn picture(browser: &mut Browser, tab: &Tab, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn default_nginx_page_says_what_to_set_and_setting_it_works() {
+async fn default_nginx_page_says_what_to_set() {
     let Some(mut browser) = Browser::start("nginx-default").await else { return };
     let plain = node(&[]);
     let Some(nginx) = Nginx::start("default", DEFAULT, &plain.http) else { return };
@@ -70,7 +70,7 @@ async fn default_nginx_page_says_what_to_set_and_setting_it_works() {
     picture(&mut browser, &tab, "nginx-default-refused").await;
     assert_eq!(counter(&plain.http, "clicks")["total"], 0);
 
-    // The flag that the sentence names. nginx passes no Upgrade, so the page uses events and POST.
+    // The flag that the error names. nginx passes no Upgrade, so the page uses events and POST.
     let address = free_address();
     let allowing = node(&["--allow-partition", "--allow-origin", &format!("http://{address}")]);
     let Some(_nginx) = Nginx::start_at(&address, "allowed", DEFAULT, &allowing.http) else {
@@ -81,7 +81,7 @@ async fn default_nginx_page_says_what_to_set_and_setting_it_works() {
     clicks(&mut browser, &tab, &allowing, 1).await;
     crate::support::http::add(&allowing.http, 4);
     browser.until(&tab, TOTAL, "5").await;
-    // To the node this is another site's page, which may do no more.
+    // To the node this is a page of another site, which may do no more.
     let switch = browser.middle(&tab, "#switch button").await;
     browser.press(&tab, switch).await;
     browser
@@ -121,7 +121,7 @@ async fn careful_nginx_passes_the_socket() {
             let total = counter(&node.http, "clicks")["total"].as_i64().unwrap() + 1;
             clicks(&mut browser, &tab, &node, total).await;
             assert_eq!(browser.eval(&tab, FAILED).await, "", "{what} {page}");
-            // A form without a script ends at its own page.
+            // A form without a script returns to its page.
             browser.eval(&tab, SUBMIT).await;
             browser.until(&tab, TOTAL, (total + 1).to_string()).await;
             browser.until(&tab, "location.pathname", format!("{path}{page}")).await;
@@ -163,7 +163,7 @@ async fn page_works_over_tls_and_http2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_the_limit_of_connections_the_page_says_so() {
+async fn page_reports_the_connection_limit() {
     let Some(mut browser) = Browser::start("nginx-limit").await else { return };
     let node = node(&["--trust-proxy", "--connections-per-address", "2"]);
     let Some(nginx) = Nginx::start("limit", &careful(), &node.http) else { return };
@@ -180,7 +180,7 @@ async fn at_the_limit_of_connections_the_page_says_so() {
         sentence.as_str().unwrap().contains("too many connections from this address"),
         "{sentence}"
     );
-    // A place that is given up is taken.
+    // A freed slot is used.
     browser.command(&first, "Page.navigate", json!({ "url": "about:blank" })).await;
     browser.until(&third, STATUS, "live").await;
     browser.until(&third, SENTENCE, "").await;

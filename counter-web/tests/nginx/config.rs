@@ -2,11 +2,12 @@
 
 use crate::support::nginx::deploy_file;
 
-/// The shortest one that there is: `Host: $proxy_host`, HTTP/1.0, no Upgrade, buffering on.
+/// The shortest one, with nginx's defaults: `Host: $proxy_host`, HTTP/1.0, no Upgrade, buffering
+/// on.
 pub(crate) const DEFAULT: &str =
     "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; } }";
 
-/// What a careful operator writes, without TLS.
+/// A careful operator's, without TLS.
 pub(crate) fn careful() -> String {
     deployed().replace("listen LISTEN ssl http2;", "listen LISTEN;").replace("ssl_certificate", "#")
 }
@@ -27,7 +28,7 @@ pub(crate) fn deployed() -> String {
     config
 }
 
-/// The careful one below a path that the node does not know of.
+/// The careful one, below a path that the node does not know.
 pub(crate) fn below_a_path() -> String {
     careful()
         .replace("location / {", "location /apps/counter/ {")

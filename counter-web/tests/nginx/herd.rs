@@ -1,4 +1,4 @@
-//! Thousands of pages whose server dies and comes back, through one nginx.
+//! Thousands of pages behind one nginx, whose node dies and comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,14 +19,14 @@ const PAGES: usize = 5_000;
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 const SPREAD_MIN: Duration = Duration::from_secs(2);
 
-/// The waits of the page's own script, in milliseconds.
-struct Waits {
+/// The waits of the page's script, in milliseconds.
+struct PageWaits {
     min: f64,
     first_max: f64,
     max: f64,
 }
 
-impl Waits {
+impl PageWaits {
     fn of_the_page() -> Self {
         let script = include_str!("../../assets/socket.js");
         let number = |name: &str| {
@@ -48,18 +48,18 @@ impl Waits {
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type PageSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn open(url: &str) -> Option<Socket> {
+async fn open(url: &str) -> Option<PageSocket> {
     let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
     let mut socket = connect_async_with_config(url, Some(config), true).await.ok()?.0;
-    // Its first message: it incarnations.
+    // The first message shows that it works.
     socket.next().await?.ok()?;
     Some(socket)
 }
 
-/// One page: open, until the test ends. Returns when it was open again after each loss.
-async fn page(url: String, waits: Arc<Waits>, ends: Arc<AtomicBool>) -> Vec<Instant> {
+/// One page, open until the test ends. Returns the times when it reconnected.
+async fn page(url: String, waits: Arc<PageWaits>, ends: Arc<AtomicBool>) -> Vec<Instant> {
     let (mut attempts, mut opened) = (0, Vec::new());
     while !ends.load(Ordering::Relaxed) {
         if let Some(mut socket) = open(&url).await {
@@ -102,7 +102,7 @@ async fn five_thousand_pages_come_back_spread_out() {
     };
     let mut node = start("127.0.0.1:0");
     let Some(nginx) = Nginx::start("herd", &careful(), &node.http) else { return };
-    let (waits, ends) = (Arc::new(Waits::of_the_page()), Arc::new(AtomicBool::new(false)));
+    let (waits, ends) = (Arc::new(PageWaits::of_the_page()), Arc::new(AtomicBool::new(false)));
     let url = format!("ws://{}/ws?counter=clicks", nginx.address);
     let mut pages = Vec::new();
     for at in 0..PAGES {

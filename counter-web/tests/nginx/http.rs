@@ -1,10 +1,10 @@
-//! What programs and forms see through nginx.
+//! Programs and forms behind nginx.
 
 use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
 use crate::config::{DEFAULT, below_a_path, careful};
-use crate::support::http::{Answer, add, connect, counter, get, raw, request};
+use crate::support::http::{HttpAnswer, add, connect, counter, get, raw, request};
 use crate::support::nginx::Nginx;
 use crate::support::process::{Node, cluster};
 
@@ -14,14 +14,14 @@ fn node(flags: &[&str]) -> Node {
     Node::start_with(&cluster(), "ord", &[], &[&["--http", "127.0.0.1:0"], flags].concat())
 }
 
-fn add_to(address: &str, path: &str, headers: &str) -> Answer {
+fn add_to(address: &str, path: &str, headers: &str) -> HttpAnswer {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}"
     );
     raw(address, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes()).unwrap()
 }
 
-/// Reads events until one says this total; how long that took.
+/// Reads events until one has this total. Returns the time.
 fn event_with(address: &str, path: &str, total: i64, act: impl FnOnce()) -> Duration {
     let mut stream = connect(address);
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes()).unwrap();
@@ -63,7 +63,7 @@ fn events_come_at_once_with_buffering_on() {
 }
 
 #[test]
-fn default_nginx_gets_the_reason_and_the_flag_that_mends_it() {
+fn default_nginx_gets_the_reason_and_the_flag() {
     let (plain, allowing) = (node(&[]), node(&["--allow-origin", "https://a.example"]));
     let Some(nginx) = Nginx::start("default", DEFAULT, &plain.http) else { return };
     let origin = "Origin: https://a.example\r\n";
@@ -81,12 +81,12 @@ fn default_nginx_gets_the_reason_and_the_flag_that_mends_it() {
 }
 
 #[test]
-fn strangers_behind_nginx_on_this_machine_are_strangers() {
+fn local_nginx_gives_strangers_no_rights() {
     let node = node(&[]);
     let keeps_host = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; \
          proxy_set_header Host $http_host; } }";
-    // nginx from 1.29.7 on does that by itself: its Host is then a loopback address, and only its
-    // user tells it apart.
+    // nginx from 1.29.7 on does that by default. Its Host is then a loopback address, and only its
+    // user tells it from a local program.
     let newest = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; } }";
     let configs = [
         ("default", DEFAULT),
@@ -126,7 +126,7 @@ fn forged_addresses_give_no_allowance() {
         answered +=
             u32::from(add_to(&nginx.address, "/api/counters/clicks/add", &forged).status == 200);
     }
-    // The burst, and what the rate let through meanwhile.
+    // The burst, and the adds that the rate allowed meanwhile.
     println!("1,100 adds with forged addresses: {answered} answered 200");
     assert!((1_000..1_010).contains(&answered), "{answered}");
 }
@@ -137,7 +137,7 @@ fn everything_works_below_a_path() {
     let Some(nginx) = Nginx::start("below a path", &below_a_path(), &node.http) else { return };
     let page = get(&nginx.address, "/apps/counter/");
     assert_eq!(page.status, 200);
-    // Every address that the HTML names is relative, and there.
+    // Every address in the HTML is relative and exists.
     let named = page
         .body
         .split(['"', '\''])

@@ -1,5 +1,5 @@
-//! A node behind a real nginx: as it comes, configured with care, over TLS and HTTP/2, below a
-//! path, with buffering on.
+//! A node behind a real nginx: with its defaults, carefully configured, over TLS and HTTP/2, below
+//! a path, and with buffering.
 
 #[path = "../support/mod.rs"]
 mod support;

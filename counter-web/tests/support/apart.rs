@@ -1,9 +1,9 @@
-//! A network of a test's own: this program is started once more in namespaces of its own, where
-//! nobody else is on loopback, and where every node is as far from every other as the test says.
+//! A private network for a test. The test runs again in its own namespaces, where loopback is
+//! empty and all nodes are equally far from each other.
 //!
-//! Nodes learn each other's real addresses, so a proxy before each named peer is not enough there.
-//! [`Apart`] redirects each connection to a node's gossip address to one proxy, which asks the
-//! firewall where the connection wanted to go.
+//! Nodes learn each other's real addresses, so a proxy in front of each named peer is not enough.
+//! [`Apart`] redirects every connection to a gossip address to one proxy. The proxy asks the
+//! firewall for the original target.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::io;
@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::distance::{Conditions, Proxy, Target};
+use super::distance::{Conditions, DelayProxy, ProxyTarget};
 
-/// The port on which every node there gossips, each at an address of its own.
+/// The gossip port of every node. Each has its own address.
 pub const GOSSIP_PORT: u16 = 7117;
-/// Where the proxy's own connections come from. They are not redirected again.
+/// The source address of the proxy's own connections, which are not redirected.
 const PROXY_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// The gossip address of the node with this number, below 250 x 250.
@@ -25,7 +25,7 @@ pub fn place(node: usize) -> SocketAddr {
     (Ipv4Addr::new(127, 1, (node / 250) as u8, (node % 250 + 1) as u8), GOSSIP_PORT).into()
 }
 
-/// What starts a program in namespaces of its own, or why this machine has none for us.
+/// The command that starts a program in its own namespaces, or why this machine has none for us.
 pub fn unshare() -> Result<Command, String> {
     // All processes there end with the first one.
     let mut plain = vec!["-n", "-m", "-p", "-f", "--mount-proc"];
@@ -48,8 +48,8 @@ pub fn unshare() -> Result<Command, String> {
     Ok(command)
 }
 
-/// Ends this program when its input ends: when the one that started it does. All processes of its
-/// namespaces end with it.
+/// Ends this program when its input ends, which means that its parent has ended. All processes of
+/// its namespaces end with it.
 pub fn end_with_input() {
     std::thread::spawn(|| {
         let _end = io::Read::read(&mut io::stdin(), &mut [0]);
@@ -68,7 +68,7 @@ fn run(program: &str, arguments: &str) -> io::Result<()> {
     if done.status.success() { Ok(()) } else { Err(why()) }
 }
 
-/// Another file in place of one of `/etc`, for all programs of these namespaces.
+/// Replaces a file of `/etc` for all programs of these namespaces.
 pub fn replace(path: &str, content: &str) -> io::Result<()> {
     let own = std::env::temp_dir().join(format!(
         "counter-apart-{}{}",
@@ -82,12 +82,12 @@ pub fn replace(path: &str, content: &str) -> io::Result<()> {
 }
 
 /// The distance between all nodes of these namespaces: one at a time.
-pub struct Apart(Proxy);
+pub struct Apart(DelayProxy);
 
 impl Apart {
     pub fn new(way: Duration) -> io::Result<Self> {
         run("ip", "link set lo up")?;
-        Ok(Self(Proxy::start(Target::Asked(wanted), PROXY_SOURCE.into(), way)?))
+        Ok(Self(DelayProxy::start(ProxyTarget::Asked(wanted), PROXY_SOURCE.into(), way)?))
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Conditions)) -> io::Result<()> {
@@ -127,7 +127,7 @@ impl Apart {
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        // Where this fails, the next connections are refused: the test says so.
+        // If this fails, the next connections are refused, and the test reports that.
         let _flushed = run("iptables", "-t nat -F OUTPUT");
     }
 }

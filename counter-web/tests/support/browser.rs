@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::process::Running;
+use super::process::ChildGuard;
 
 const FLAGS: &[&str] = &[
     "--headless",
@@ -26,7 +26,7 @@ const FLAGS: &[&str] = &[
 ];
 
 pub struct Browser {
-    child: Running,
+    child: ChildGuard,
     profile: PathBuf,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     sent: u64,
@@ -39,8 +39,8 @@ pub struct Tab {
 }
 
 impl Browser {
-    /// A browser with a fresh profile; None, and a line that says why, where there is no Chromium
-    /// and none is required.
+    /// Starts a browser with a fresh profile. If Chromium is missing and not required, prints why
+    /// and returns `None`.
     pub async fn start(test: &str) -> Option<Self> {
         Self::start_with(test, &[]).await
     }
@@ -68,7 +68,7 @@ impl Browser {
             .args(flags)
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg("about:blank");
-        let mut child = Running(
+        let mut child = ChildGuard(
             command
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -82,7 +82,7 @@ impl Browser {
                 line.unwrap().strip_prefix("DevTools listening on ").map(str::to_owned)
             })
             .expect("a debugging address");
-        // Whatever else it says is read, so that it does not wait for us.
+        // Its other output is read too, so that it does not block.
         std::thread::spawn(move || lines.for_each(drop));
         let (socket, _) = connect_async(address).await.unwrap();
         Some(Self { child, profile, socket, sent: 0 })
@@ -112,14 +112,14 @@ impl Browser {
         assert!(opened["errorText"].is_null(), "{opened}");
     }
 
-    /// Takes the tab's network away, or gives it back.
+    /// Cuts the tab's network off, or restores it.
     pub async fn set_offline(&mut self, tab: &Tab, offline: bool) {
         self.command(tab, "Network.enable", json!({})).await;
         let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
         self.command(tab, "Network.emulateNetworkConditions", conditions).await;
     }
 
-    /// The value of an expression in the page; null where the page is being left at this moment.
+    /// The value of an expression in the page. Null while the page is being left.
     pub async fn eval(&mut self, tab: &Tab, expression: &str) -> Value {
         let params =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
@@ -131,7 +131,7 @@ impl Browser {
         answer["result"]["result"]["value"].clone()
     }
 
-    /// Evaluates again until it is `wanted`.
+    /// Evaluates an expression until its value is `wanted`.
     pub async fn until(&mut self, tab: &Tab, expression: &str, wanted: impl Into<Value>) {
         let (wanted, end) = (wanted.into(), Instant::now() + Duration::from_secs(15));
         loop {
@@ -181,7 +181,7 @@ impl Browser {
         .await;
     }
 
-    /// Leaves a picture of what is seen at `path`.
+    /// Saves a screenshot at `path`.
     pub async fn picture(&mut self, tab: &Tab, path: &str) {
         let shot = self.command(tab, "Page.captureScreenshot", json!({ "format": "png" })).await;
         let image = base64(shot["data"].as_str().unwrap());
@@ -220,7 +220,7 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ended = self.child.0.kill();
         let _reaped = self.child.0.wait();
-        // Processes of its own write to the profile until they notice that it is gone.
+        // Its child processes write to the profile until they notice that it is gone.
         let end = Instant::now() + Duration::from_secs(3);
         while std::fs::remove_dir_all(&self.profile).is_err()
             && self.profile.exists()

@@ -1,4 +1,4 @@
-//! A running `counter-web demo`, in a runtime directory of its own.
+//! A running `counter-web demo`, in its own runtime directory.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStdout, Stdio};
@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::process::{Running, Runtime, command, read_line, signal, wait};
+use super::process::{ChildGuard, Runtime, command, read_line, signal, wait};
 
 pub struct Demo {
-    demo: Running,
+    demo: ChildGuard,
     lines: BufReader<ChildStdout>,
-    /// Hears once nobody holds the demo's stderr any more, which its nodes inherit: then all of
-    /// them have ended.
+    /// Notified when the demo's stderr closes. Its nodes inherit it, so all of them have ended.
     all_ended: Receiver<()>,
-    /// What the demo and its nodes said on stderr so far.
+    /// The stderr of the demo and its nodes so far.
     said: Arc<Mutex<String>>,
     pub runtime: Runtime,
     /// The JSON line of each node.
@@ -30,7 +29,7 @@ impl Demo {
         let mut command = command(&runtime);
         command.args(["demo", "--port", "0", "--regions", &regions.join(",")]);
         let mut demo =
-            Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+            ChildGuard(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let stderr = BufReader::new(demo.0.stderr.take().unwrap());
         let (ended, all_ended) = channel();
         let said = Arc::<Mutex<String>>::default();
@@ -47,7 +46,7 @@ impl Demo {
         Self { demo, lines, all_ended, said, runtime, nodes }
     }
 
-    /// What the demo and its nodes said on stderr so far.
+    /// The stderr of the demo and its nodes so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
@@ -57,7 +56,7 @@ impl Demo {
         read_line(&mut self.lines)
     }
 
-    /// The process of the region's node; None where none runs.
+    /// The process of the region's node, if one runs.
     pub fn process(&self, region: &str) -> Option<u32> {
         let processes = std::fs::read_dir("/proc")
             .unwrap()
@@ -78,8 +77,8 @@ impl Demo {
         self.nodes[at]["http"].as_str().unwrap()
     }
 
-    /// Sends the signal to the demo alone, waits until it and its nodes have ended, and gives its
-    /// exit status and what else it printed.
+    /// Sends the signal to the demo only, and waits until it and its nodes have ended. Returns its
+    /// exit status and the rest of its output.
     pub fn end(mut self, name: &str) -> (Option<i32>, String) {
         signal(self.demo.0.id(), name);
         let status = wait(&mut self.demo.0, Duration::from_secs(10));

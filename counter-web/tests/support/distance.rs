@@ -1,10 +1,10 @@
-//! Distance on one machine: a TCP proxy that holds every byte back as long as it would travel.
+//! Distance on one machine: a TCP proxy that delays every byte.
 //!
-//! A real connection costs a round trip before its first byte. A client of the proxy is connected
-//! at once instead, and its first bytes are held back that much longer: they arrive one and a half
-//! round trips after the connect. Bytes keep their order, and delay does not limit throughput.
+//! A real connection costs a round trip before its first byte. The proxy accepts at once instead,
+//! and delays the first bytes that much longer. They arrive one and a half round trips after the
+//! connect. Bytes keep their order, and delay does not limit throughput.
 //!
-//! [`Proxy`] stands before one address, or before all addresses that a firewall redirects to it.
+//! [`DelayProxy`] serves one address, or all addresses that a firewall redirects to it.
 //! Its [`Conditions`] may change while it runs. A dead host needs [`Door::Refuses`]: a proxy that
 //! accepts cannot refuse any more, so a refusal behind it reaches the client as a reset.
 #![allow(dead_code, missing_docs, unreachable_pub)]
@@ -22,7 +22,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Bytes read at once, and chunks under way in one direction: 4 MB, then the sender waits.
+/// The most bytes of one read, and the most reads under way in one direction: 4 MB. Then the sender
+/// waits.
 const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS_MAX: usize = 256;
 /// Connections that wait to be accepted.
@@ -30,15 +31,15 @@ const BACKLOG: u32 = 1_024;
 /// Writes a second of a trickle.
 const TRICKLE_HZ: usize = 20;
 
-/// What becomes of a new connection.
+/// The fate of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     Open,
-    /// As of a host without a listener.
+    /// Refused, as by a host without a listener.
     Refuses,
-    /// The first packet is lost, again and again: the connect never ends.
+    /// The first packet is always lost, so the connect never ends.
     Swallows,
-    /// It is accepted, and nothing follows.
+    /// Accepted, and nothing follows.
     Silent,
 }
 
@@ -47,28 +48,27 @@ pub struct Conditions {
     /// Half of the round trip.
     pub way: Duration,
     pub door: Door,
-    /// False: connections stay open, and no byte leaves the proxy.
+    /// If false, connections stay open, and no byte leaves the proxy.
     pub flows: bool,
-    /// The most that one connection carries in one direction in a second.
+    /// The most bytes per second of one connection in one direction.
     pub bytes_per_second: Option<usize>,
 }
 
 /// Where connections lead.
 #[derive(Clone, Copy)]
-pub enum Target {
+pub enum ProxyTarget {
     To(SocketAddr),
-    /// Where the client wanted to go, as the firewall remembers it.
+    /// The original target, from the firewall.
     Asked(fn(&TcpStream) -> io::Result<SocketAddr>),
 }
 
-/// A port of loopback that nobody else gets. A node may listen there while this is held, and while
-/// none does, connections are refused.
-pub struct Place {
+/// A reserved port of loopback. A node may listen there. While none does, connections are refused.
+pub struct ReservedPort {
     _socket: TcpSocket,
     pub address: SocketAddr,
 }
 
-impl Place {
+impl ReservedPort {
     pub fn reserve(ip: Ipv4Addr) -> io::Result<Self> {
         let socket = bound((ip, 0).into())?;
         let address = socket.local_addr()?;
@@ -81,22 +81,22 @@ enum Order {
     Cut,
 }
 
-/// A proxy; it ends with its handle, and its connections with it.
-pub struct Proxy {
-    place: Place,
+/// A proxy. It and its connections end with this handle.
+pub struct DelayProxy {
+    place: ReservedPort,
     conditions: watch::Sender<Conditions>,
     orders: mpsc::UnboundedSender<(Order, std::sync::mpsc::Sender<io::Result<()>>)>,
 }
 
-impl Proxy {
-    /// Before one address, `way` from it.
+impl DelayProxy {
+    /// A proxy for one address, at a distance of `way`.
     pub fn to(target: SocketAddr, way: Duration) -> io::Result<Self> {
-        Self::start(Target::To(target), Ipv4Addr::LOCALHOST.into(), way)
+        Self::start(ProxyTarget::To(target), Ipv4Addr::LOCALHOST.into(), way)
     }
 
-    /// Connects from the address `from`, by which a firewall can tell its connections from others.
-    pub fn start(target: Target, from: IpAddr, way: Duration) -> io::Result<Self> {
-        let place = Place::reserve(Ipv4Addr::LOCALHOST)?;
+    /// Connects from the address `from`, so that a firewall can recognise its connections.
+    pub fn start(target: ProxyTarget, from: IpAddr, way: Duration) -> io::Result<Self> {
+        let place = ReservedPort::reserve(Ipv4Addr::LOCALHOST)?;
         let (conditions, seen) = watch::channel(Conditions {
             way,
             door: Door::Open,
@@ -124,7 +124,7 @@ impl Proxy {
         self.order(Order::Apply)
     }
 
-    /// Ends every connection at once, as a broken link with a firewall beside it does.
+    /// Ends every connection at once, as a firewall on a broken link does.
     pub fn cut(&self) -> io::Result<()> {
         self.order(Order::Cut)
     }
@@ -140,7 +140,7 @@ pub fn multiaddr(address: SocketAddr) -> String {
     format!("/ip4/{}/tcp/{}", address.ip(), address.port())
 }
 
-/// One thread for all proxies: a test that blocks its own delays nothing here.
+/// One thread for all proxies, so a test that blocks its own thread delays nothing here.
 fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
     let build = || {
@@ -165,14 +165,14 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// How the proxy meets new connections.
-enum Entry {
+enum Listening {
     Listens(TcpListener),
     Shut,
     /// A listener whose queue is full: the system drops the first packet of everybody else.
     Full(TcpListener, Vec<TcpStream>),
 }
 
-impl Entry {
+impl Listening {
     async fn open(door: Door, address: SocketAddr) -> io::Result<Self> {
         match door {
             Door::Refuses => Ok(Self::Shut),
@@ -201,12 +201,12 @@ type Orders = mpsc::UnboundedReceiver<(Order, std::sync::mpsc::Sender<io::Result
 
 async fn keep(
     address: SocketAddr,
-    target: Target,
+    target: ProxyTarget,
     from: IpAddr,
     conditions: watch::Receiver<Conditions>,
     mut orders: Orders,
 ) {
-    let (mut connections, mut entry, mut door) = (JoinSet::new(), Entry::Shut, Door::Refuses);
+    let (mut connections, mut entry, mut door) = (JoinSet::new(), Listening::Shut, Door::Refuses);
     loop {
         tokio::select! {
             order = orders.recv() => {
@@ -224,12 +224,12 @@ async fn keep(
                             Ok(())
                         } else {
                             // The port is free for the next listener once this one is closed.
-                            drop(std::mem::replace(&mut entry, Entry::Shut));
-                            Entry::open(wanted, address).await.map(|opened| entry = opened)
+                            drop(std::mem::replace(&mut entry, Listening::Shut));
+                            Listening::open(wanted, address).await.map(|opened| entry = opened)
                         }
                     }
                 };
-                // Whoever gave the order waits for this, or has ended.
+                // The sender of the order waits for this, or has ended.
                 let _heard = done.send(outcome);
             }
             accepted = entry.accept() => if let Ok(client) = accepted {
@@ -243,7 +243,7 @@ async fn keep(
 /// One connection, from its client's connect to its end.
 async fn carry(
     client: TcpStream,
-    target: Target,
+    target: ProxyTarget,
     from: IpAddr,
     mut conditions: watch::Receiver<Conditions>,
 ) -> io::Result<()> {
@@ -253,14 +253,14 @@ async fn carry(
     let (began, way) = (Instant::now(), conditions.borrow().way);
     client.set_nodelay(true)?;
     let target = match target {
-        Target::To(target) => target,
-        Target::Asked(ask) => ask(&client)?,
+        ProxyTarget::To(target) => target,
+        ProxyTarget::Asked(ask) => ask(&client)?,
     };
     let (client_read, client_write) = client.into_split();
     let (out, outward) = mpsc::channel(CHUNKS_MAX);
     let collected = collect(client_read, began + 2 * way, conditions.clone(), out);
     let rest = async {
-        // The far end knows of the connection once the last packet of the handshake is there.
+        // The far end knows the connection once the last packet of the handshake arrives.
         sleep_until(began + 3 * way).await;
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
@@ -276,11 +276,11 @@ async fn carry(
             )
         };
         let (_, delivered) = tokio::join!(returned, delivered);
-        // An end that takes no more bytes tells the other with a reset, which travels too.
+        // An end that accepts no more bytes sends a reset, which is delayed too.
         sleep(if delivered.is_err() { way } else { Duration::ZERO }).await;
         delivered.map(drop)
     };
-    // A client that has said its last word is still answered.
+    // A client that has closed its side still gets the response.
     let (mut collected, mut rest) = (std::pin::pin!(collected), std::pin::pin!(rest));
     tokio::select! {
         ended = &mut rest => ended,
@@ -288,7 +288,7 @@ async fn carry(
     }
 }
 
-/// Reads until the end; an empty chunk stands for it.
+/// Reads until the end, which is an empty piece.
 async fn collect(
     mut from: OwnedReadHalf,
     not_before: Instant,
@@ -305,7 +305,7 @@ async fn collect(
     }
 }
 
-/// Writes each chunk when it is due.
+/// Writes each piece when it is due.
 async fn deliver(
     mut queue: mpsc::Receiver<(Instant, Vec<u8>)>,
     mut to: OwnedWriteHalf,

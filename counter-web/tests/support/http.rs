@@ -1,4 +1,4 @@
-//! One HTTP/1.1 request a connection.
+//! A small HTTP/1.1 client with one request for each connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: u16,
     pub head: String,
     pub body: String,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, self.body))
     }
 
-    /// The code of an error, which must have the one shape of errors.
+    /// The status and code of an error, which must have the shape of errors.
     pub fn error(&self) -> (u16, String) {
         let error = self.json();
         assert!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
@@ -37,7 +37,7 @@ fn try_connect(http: &str) -> std::io::Result<TcpStream> {
 }
 
 /// Sends `request` as it stands and reads to the end.
-pub fn raw(http: &str, request: &[u8]) -> std::io::Result<Answer> {
+pub fn raw(http: &str, request: &[u8]) -> std::io::Result<HttpAnswer> {
     let mut stream = try_connect(http)?;
     stream.write_all(request)?;
     let mut bytes = Vec::new();
@@ -50,7 +50,7 @@ pub fn raw(http: &str, request: &[u8]) -> std::io::Result<Answer> {
     } else {
         body.to_owned()
     };
-    Ok(Answer { status, head: head.to_owned(), body })
+    Ok(HttpAnswer { status, head: head.to_owned(), body })
 }
 
 fn dechunk(mut body: &str) -> String {
@@ -72,19 +72,18 @@ pub fn request(
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Answer {
+) -> HttpAnswer {
     try_request(http, method, path, headers, body).unwrap()
 }
 
-/// The same of a node that may be gone, or go meanwhile: then the status of what came is 0, or
-/// there is an error.
+/// The same for a node that may be gone. The status of an incomplete response is 0.
 pub fn try_request(
     http: &str,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> std::io::Result<Answer> {
+) -> std::io::Result<HttpAnswer> {
     let headers: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
@@ -94,11 +93,11 @@ pub fn try_request(
     raw(http, [head.as_bytes(), body.as_bytes()].concat().as_slice())
 }
 
-pub fn get(http: &str, path: &str) -> Answer {
+pub fn get(http: &str, path: &str) -> HttpAnswer {
     request(http, "GET", path, &[], "")
 }
 
-pub fn post_json(http: &str, path: &str, body: &str) -> Answer {
+pub fn post_json(http: &str, path: &str, body: &str) -> HttpAnswer {
     request(http, "POST", path, &[("Content-Type", "application/json")], body)
 }
 
@@ -112,8 +111,8 @@ pub fn counter(http: &str, name: &str) -> Value {
     get(http, &format!("/api/counters/{name}")).json()
 }
 
-/// One click, whatever becomes of the node meanwhile; whether it was acknowledged, where the node
-/// lived long enough to say so.
+/// Sends one click to a node that may be gone. Returns true if it was acknowledged, and an error if
+/// the node gave no response.
 pub fn try_add(http: &str) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(http)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -127,13 +126,13 @@ pub fn try_add(http: &str) -> std::io::Result<bool> {
     Ok(answer.starts_with("HTTP/1.1 200"))
 }
 
-/// A number of the metrics that has no labels; None where it is not there.
+/// The value of a metric without labels, if it exists.
 pub fn metric(http: &str, name: &str) -> Option<f64> {
     let text = get(http, "/metrics").body;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The total that all of these nodes agree on, with equal states.
+/// The common total of these nodes, if their states are equal.
 pub fn agreed(nodes: &[&str]) -> u64 {
     super::eventually("all nodes agree", Duration::from_secs(60), || {
         let seen: Vec<Value> = nodes.iter().map(|http| counter(http, "clicks")).collect();
@@ -168,8 +167,8 @@ impl Events {
         Self(reader)
     }
 
-    /// The next event's JSON; None once the stream has ended. The server writes an event as one
-    /// chunk, whose size is a line of its own.
+    /// The next event's JSON. `None` once the stream has ended. The server writes each event as one
+    /// HTTP chunk after a line with its size.
     pub fn hear(&mut self) -> Option<Value> {
         let mut line = String::new();
         while self.0.read_line(&mut line).unwrap() > 0 {

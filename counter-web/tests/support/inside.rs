@@ -1,15 +1,15 @@
-//! A test that runs once more in a network of its own.
+//! A test that runs again in its own network.
 
 use std::process::Stdio;
 
 use super::apart::{end_with_input, unshare};
 use super::process::Runtime;
 
-/// Runs `body` in namespaces of its own, as the test of this name of this program.
+/// Runs `body`, the test of this name, in its own namespaces.
 pub fn apart(test: &str, body: impl FnOnce()) {
     const INSIDE: &str = "COUNTER_TEST_APART";
     if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
-        // The test that waits for this one may be killed: then this ends, with all its nodes.
+        // If the outer test is killed, this one ends with all its nodes.
         end_with_input();
         return body();
     }
@@ -28,7 +28,7 @@ pub fn apart(test: &str, body: impl FnOnce()) {
         "--test-threads",
         "1",
     ]);
-    // Inside, process numbers begin at 1 again: names made of them are unique only in here.
+    // Process numbers begin at 1 in here, so names made of them are unique only in here.
     let own = Runtime::new();
     command
         .env(INSIDE, test)

@@ -1,5 +1,5 @@
-//! Clients that give every add an id, and send it again at other nodes until one that has a
-//! directory acknowledges it.
+//! Clients that give every add an id, and repeat it at other nodes until one with a directory
+//! acknowledges it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
@@ -13,29 +13,29 @@ use super::http::{counter, try_request};
 /// The counters that clients add to.
 pub const COUNTERS: [&str; 2] = ["clicks", "rounds"];
 
-/// Adds of this one may go to any nodes, so an add may be applied by two that have not met.
+/// Adds to this one go to any nodes, so two that have not met may both apply an add.
 pub const ROAMING: usize = 0;
 
-/// Adds of this one go to one node with a directory, before and after its restarts.
+/// Adds to this one go to one node with a directory, before and after its restarts.
 pub const SETTLED: usize = 1;
 
-/// The longest that one add may stay without an acknowledgement.
+/// The longest time until an add is acknowledged.
 const ADD_WITHIN: Duration = Duration::from_secs(120);
 
-/// The longest until all nodes show what was added.
+/// The longest time until all nodes show the adds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 
 /// One node as clients see it.
-struct Target {
+struct LoadTarget {
     /// Empty while no process runs.
     http: Mutex<String>,
-    /// It has a directory, so what it acknowledges is certain.
+    /// True if it has a directory, so that its acknowledgements are certain.
     keeps: bool,
 }
 
-/// All clients of one cluster, and the sums of what is certain.
+/// All clients of one cluster, and the sums of the certain adds.
 pub struct Load {
-    targets: Vec<Target>,
+    targets: Vec<LoadTarget>,
     /// Held for reading during an add, for writing during a pause.
     gate: RwLock<()>,
     over: AtomicBool,
@@ -45,20 +45,23 @@ pub struct Load {
     repeats: AtomicU64,
 }
 
-/// Ends the clients when it goes, also where the test fails.
-pub struct Ending<'a>(&'a Load);
+/// Ends the clients when it is dropped, also if the test fails.
+pub struct EndLoad<'a>(&'a Load);
 
-impl Drop for Ending<'_> {
+impl Drop for EndLoad<'_> {
     fn drop(&mut self) {
         self.0.over.store(true, Ordering::Relaxed);
     }
 }
 
 impl Load {
-    /// For one node an entry: true where it has a directory.
+    /// One entry for each node: true if it has a directory.
     pub fn new(keeps: &[bool]) -> Self {
         Self {
-            targets: keeps.iter().map(|&keeps| Target { http: Mutex::default(), keeps }).collect(),
+            targets: keeps
+                .iter()
+                .map(|&keeps| LoadTarget { http: Mutex::default(), keeps })
+                .collect(),
             gate: RwLock::default(),
             over: AtomicBool::default(),
             sums: Default::default(),
@@ -67,7 +70,7 @@ impl Load {
         }
     }
 
-    /// Where node `at` serves from now on; nowhere while it is empty.
+    /// Sets the address of node `at`. Empty while it is stopped.
     pub fn set(&self, at: usize, http: &str) {
         http.clone_into(&mut self.targets[at].http.lock().unwrap());
     }
@@ -82,8 +85,8 @@ impl Load {
     }
 
     /// Ends [`run`](Self::run) when it is dropped.
-    pub fn ending(&self) -> Ending<'_> {
-        Ending(self)
+    pub fn ending(&self) -> EndLoad<'_> {
+        EndLoad(self)
     }
 
     /// Does `work` while no client has an add under way.
@@ -121,7 +124,7 @@ impl Load {
                     "{id} is not acknowledged within {ADD_WITHIN:?}"
                 );
             }
-            // Certain now. A client that lost the answer sends it again, wherever it is.
+            // The add is certain now. A client that lost the response repeats it anywhere.
             if random.u8(..4) == 0 {
                 self.repeats.fetch_add(1, Ordering::Relaxed);
                 self.send(&mut random, home, at, &id, amount);
@@ -140,8 +143,8 @@ impl Load {
         keepers[random.usize(..keepers.len())]
     }
 
-    /// Sends an add to a random node, or to `home`; true once a node with a directory acknowledged
-    /// it.
+    /// Sends an add to a random node, or to `home`. Returns true once a node with a directory has
+    /// acknowledged it.
     fn send(
         &self,
         random: &mut fastrand::Rng,
@@ -162,7 +165,7 @@ impl Load {
         };
         match answer.as_ref().map(|answer| answer.status) {
             Some(200) => target.keeps,
-            // No answer, half of one, or a node that stops.
+            // No response, an incomplete one, or a stopping node.
             None | Some(0 | 503) => {
                 std::thread::sleep(Duration::from_millis(2));
                 false
@@ -171,15 +174,15 @@ impl Load {
         }
     }
 
-    /// Waits until these nodes show exactly what is certain, in equal states; `why` says more
-    /// where they do not. Only while the clients pause or have ended.
+    /// Waits until these nodes show exactly the certain adds, in equal states. `why` explains a
+    /// failure. Only while the clients pause or have ended.
     pub fn exact(&self, nodes: &[&str], why: impl Fn() -> String) -> [i64; COUNTERS.len()] {
         self.settled(nodes, why, |counter, total| total == self.sum(counter));
         [ROAMING, SETTLED].map(|counter| self.sum(counter))
     }
 
-    /// Waits until these nodes are in equal states and show exactly what is certain, but for adds
-    /// that two nodes applied before they met: both count until the one that ended is absorbed.
+    /// The same, except for adds that two nodes applied before they met. Both copies count until
+    /// the ended incarnation is absorbed.
     pub fn agreed(&self, nodes: &[&str], why: impl Fn() -> String) {
         self.settled(nodes, why, |counter, total| counter == ROAMING || total == self.sum(counter));
     }

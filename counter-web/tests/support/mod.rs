@@ -1,5 +1,5 @@
-//! What the tests of the real binary share: its processes, and the smallest HTTP and WebSocket
-//! clients that will do.
+//! The helpers of the tests of the real binary: its processes, and small HTTP and WebSocket
+//! clients.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod apart;
@@ -16,7 +16,7 @@ pub mod ws;
 
 use std::time::{Duration, Instant};
 
-/// Looks again until `found` says what it found; fails with the last thing that it said it saw.
+/// Calls `found` until it returns a value. Fails with its last error after `within`.
 pub fn eventually<T>(
     what: &str,
     within: Duration,

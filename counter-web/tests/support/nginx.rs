@@ -5,20 +5,20 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::eventually;
-use super::process::{Running, Runtime, signal, wait};
+use super::process::{ChildGuard, Runtime, signal, wait};
 
-/// One running nginx; its files go with it.
+/// One running nginx. Its files are removed with it.
 pub struct Nginx {
-    child: Running,
+    child: ChildGuard,
     directory: Runtime,
-    /// Where it listens.
+    /// Its address.
     pub address: String,
 }
 
 impl Nginx {
-    /// Starts nginx with what stands inside `http { … }`, in which LISTEN is the address to listen
-    /// on, UPSTREAM the node's, and CERT and KEY are the files of a certificate. None, and a line
-    /// that says why, where there is no nginx and none is required.
+    /// Starts nginx with this content of `http { … }`. LISTEN stands for its address, UPSTREAM for
+    /// the node's, CERT and KEY for the files of a certificate. If nginx is missing and not
+    /// required, prints why and returns `None`.
     pub fn start(test: &str, http: &str, upstream: &str) -> Option<Self> {
         Self::start_at(&free_address(), test, http, upstream)
     }
@@ -56,7 +56,7 @@ impl Nginx {
             .replace("UPSTREAM", upstream)
             .replace("CERT", &cert)
             .replace("KEY", &key);
-        // Workers run as another user, and must come to their directory.
+        // Workers run as another user, and need access to their directory.
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {};\n", at(kind)))
             .concat();
@@ -76,7 +76,7 @@ impl Nginx {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = Running(command.spawn().unwrap());
+        let child = ChildGuard(command.spawn().unwrap());
         let nginx = Self { child, directory, address: address.to_owned() };
         eventually("nginx listens", Duration::from_secs(10), || {
             std::net::TcpStream::connect(&nginx.address)
@@ -86,12 +86,12 @@ impl Nginx {
         Some(nginx)
     }
 
-    /// What it complained of.
+    /// Its error log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("error.log")).unwrap_or_default()
     }
 
-    /// Every request that it passed on.
+    /// Its access log.
     pub fn requests(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default()
     }
@@ -99,7 +99,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, it would leave its workers behind.
+        // A kill would leave its workers behind.
         signal(self.child.0.id(), "TERM");
         let _ended = wait(&mut self.child.0, Duration::from_secs(10));
     }

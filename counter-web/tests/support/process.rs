@@ -1,4 +1,4 @@
-//! Processes of the built binary, each ended with its handle.
+//! Processes of the built binary. Each ends with its handle.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::DirBuilderExt;
@@ -15,14 +15,14 @@ pub fn cluster() -> String {
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A runtime directory of one test: `local` discovery and operators' sockets stay in it, and it
-/// goes with its owner.
+/// The runtime directory of one test, for `local` discovery and operators' sockets. Removed with
+/// this handle.
 pub struct Runtime(PathBuf);
 
 impl Runtime {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Short, since the path of a Unix socket may have no more than about 100 bytes.
+        // Short, because the path of a Unix socket is limited to about 100 bytes.
         let name =
             format!("counter-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -41,13 +41,12 @@ impl Drop for Runtime {
     }
 }
 
-/// The binary with an environment in which nothing is configured, and no neighbours but those in
-/// `runtime`.
+/// The binary with an empty configuration, and no neighbours but those in `runtime`.
 pub fn command(runtime: &Runtime) -> Command {
     command_of(Path::new(env!("CARGO_BIN_EXE_counter-web")), runtime)
 }
 
-/// The same of another binary.
+/// The same with another binary.
 pub fn command_of(binary: &Path, runtime: &Runtime) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
@@ -60,10 +59,10 @@ pub fn command_of(binary: &Path, runtime: &Runtime) -> Command {
     command
 }
 
-/// A process that is killed where the test does not end it.
-pub struct Running(pub Child);
+/// A process that is killed if the test does not end it.
+pub struct ChildGuard(pub Child);
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         // It may have ended already.
         let _ended = self.0.kill();
@@ -73,7 +72,7 @@ impl Drop for Running {
 
 /// One running `counter-web serve`.
 pub struct Node {
-    child: Running,
+    child: ChildGuard,
     runtime: Option<Runtime>,
     pub http: String,
     pub gossip: String,
@@ -99,20 +98,19 @@ impl Node {
         Self { runtime: Some(runtime), ..Self::spawn(command) }
     }
 
-    /// A node with a data directory, named for its region, that finds the others of its cluster in
-    /// `runtime`. What it logs goes to a file beside the directory, after what its earlier
-    /// incarnations logged.
+    /// A node with a data directory, named after its region, that finds the others of its cluster
+    /// in `runtime`. Its log is appended to a file beside the directory.
     pub fn start_in(runtime: &Runtime, cluster: &str, directory: &Path, flags: &[&str]) -> Self {
         Self::start_as(command(runtime), cluster, directory, flags)
     }
 
-    /// The same as a command that may be of another binary.
+    /// The same as a command, perhaps with another binary.
     pub fn start_as(mut command: Command, cluster: &str, directory: &Path, flags: &[&str]) -> Self {
         command.arg("--data-dir").arg(directory).args(flags);
         Self::spawn_logging(command, cluster, directory)
     }
 
-    /// The same without the directory: its path names the region and the log alone.
+    /// The same without the directory, whose path only gives the region and the log.
     pub fn start_in_memory(runtime: &Runtime, cluster: &str, path: &Path, flags: &[&str]) -> Self {
         let mut command = command(runtime);
         command.args(flags);
@@ -143,7 +141,7 @@ impl Node {
     /// Starts a command and reads its one line.
     pub fn spawn(mut command: Command) -> Self {
         let started = Instant::now();
-        let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut child = ChildGuard(command.stdout(Stdio::piped()).spawn().unwrap());
         let mut lines = BufReader::new(child.0.stdout.take().unwrap());
         let line = read_line(&mut lines);
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
@@ -165,13 +163,13 @@ impl Node {
         self.child.0.try_wait().unwrap().is_none()
     }
 
-    /// SIGTERM, and the status it ends with.
+    /// Sends SIGTERM. Returns the exit status.
     pub fn terminate(mut self) -> ExitStatus {
         signal(self.child.0.id(), "TERM");
         self.end()
     }
 
-    /// Waits for its end, and the status of it.
+    /// Waits for its end. Returns the exit status.
     pub fn end(&mut self) -> ExitStatus {
         wait(&mut self.child.0, Duration::from_secs(15))
     }
@@ -201,17 +199,18 @@ pub fn wait(child: &mut Child, within: Duration) -> ExitStatus {
     })
 }
 
-/// Runs the binary to its end: exit code and what it said on stderr.
+/// Runs the binary to its end. Returns the exit code and stderr.
 pub fn run(args: &[&str]) -> (Option<i32>, String) {
     let (code, _, stderr) = run_in(&Runtime::new(), args);
     (code, stderr)
 }
 
-/// The same among the nodes of `runtime`: exit code, stdout and stderr.
+/// The same among the nodes of `runtime`. Returns the exit code, stdout and stderr.
 pub fn run_in(runtime: &Runtime, args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = command(runtime);
     command.args(args).env("COUNTER_CLUSTER", cluster());
-    let mut child = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut child =
+        ChildGuard(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let status = wait(&mut child.0, Duration::from_secs(10));
     let text = |mut pipe: Box<dyn Read>| {
         let mut said = String::new();
@@ -222,7 +221,8 @@ pub fn run_in(runtime: &Runtime, args: &[&str]) -> (Option<i32>, String, String)
     (status.code(), text(Box::new(stdout)), text(Box::new(stderr)))
 }
 
-/// Runs the binary, which refuses to start with these variables and flags: exit code and stderr.
+/// Runs the binary, which refuses to start with these variables and flags. Returns the exit code
+/// and stderr.
 pub fn refused(
     runtime: &Runtime,
     variables: &[(&str, &str)],
@@ -233,7 +233,8 @@ pub fn refused(
         .args(["--http", "127.0.0.1:0", "--cluster", &cluster()])
         .args(flags)
         .envs(variables.iter().copied());
-    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut child =
+        ChildGuard(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let status = wait(&mut child.0, Duration::from_secs(20));
     let mut said = String::new();
     child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();

@@ -1,25 +1,25 @@
-//! A reverse proxy in front of one node, with the habits and faults that real ones have.
+//! A reverse proxy in front of one node, with the habits and faults of real ones.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What the proxy does with each new request. By default it passes everything on.
+/// The treatment of each new request. By default it is passed on.
 #[derive(Clone, Default)]
-pub struct Rules {
+pub struct RelayRules {
     /// Paths below which the node is found, such as `/counter`. They are stripped.
     pub prefixes: &'static [&'static str],
-    /// The Host that the node gets to see.
+    /// The Host header for the node.
     pub host: Option<&'static str>,
-    /// Passes no Upgrade header on, as nginx does by default.
+    /// Drops the Upgrade header, as nginx does by default.
     pub no_upgrade: bool,
     /// Requests that the proxy answers itself.
     pub answers: Vec<Canned>,
-    /// The node gets requests of this method, and its answers are thrown away.
+    /// Responses to this method are dropped.
     pub lost: Option<&'static str>,
 }
 
-/// An answer of the proxy itself, to requests of a method whose path begins so.
+/// A response of the proxy itself to requests of this method and path prefix.
 #[derive(Clone)]
 pub struct Canned {
     pub method: &'static str,
@@ -29,7 +29,7 @@ pub struct Canned {
 }
 
 impl Canned {
-    /// What a proxy answers whose node is gone.
+    /// The response of a proxy whose node is gone.
     pub fn bad_gateway(method: &'static str, path: &'static str) -> Self {
         Self { method, path, status: "502 Bad Gateway", body: "<html>502 Bad Gateway</html>" }
     }
@@ -37,21 +37,21 @@ impl Canned {
 
 pub struct Relay {
     pub address: String,
-    shared: Arc<Shared>,
+    shared: Arc<RelayState>,
 }
 
-struct Shared {
+struct RelayState {
     node: String,
-    rules: Mutex<Rules>,
+    rules: Mutex<RelayRules>,
     asked: Mutex<Vec<String>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
 impl Relay {
-    pub fn to(node: &str, rules: Rules) -> Self {
+    pub fn to(node: &str, rules: RelayRules) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let shared = Shared {
+        let shared = RelayState {
             node: node.to_owned(),
             rules: Mutex::new(rules),
             asked: Mutex::default(),
@@ -71,12 +71,12 @@ impl Relay {
         Self { address, shared }
     }
 
-    /// From now on the proxy does this.
-    pub fn set(&self, rules: Rules) {
+    /// Sets the rules for new requests.
+    pub fn set(&self, rules: RelayRules) {
         *self.shared.rules.lock().unwrap() = rules;
     }
 
-    /// Ends all that is open.
+    /// Ends all open connections.
     pub fn cut(&self) {
         for stream in self.shared.open.lock().unwrap().drain(..) {
             // It may be closed already.
@@ -84,15 +84,15 @@ impl Relay {
         }
     }
 
-    /// How many requests began with this, such as `GET /ws`.
+    /// The number of requests with this prefix, such as `GET /ws`.
     pub fn asked(&self, beginning: &str) -> usize {
         let asked = self.shared.asked.lock().unwrap();
         asked.iter().filter(|line| line.starts_with(beginning)).count()
     }
 }
 
-/// Serves one request, and whatever follows an upgrade.
-fn serve(shared: &Shared, mut client: TcpStream) -> std::io::Result<()> {
+/// Serves one request, or an upgraded connection.
+fn serve(shared: &RelayState, mut client: TcpStream) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     let head_len = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -145,8 +145,8 @@ fn serve(shared: &Shared, mut client: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The head that the node gets; None below a path that leads to no node.
-fn rewritten(head: &str, rules: &Rules) -> Option<String> {
+/// The head for the node. `None` for a path that leads to no node.
+fn rewritten(head: &str, rules: &RelayRules) -> Option<String> {
     let upgrades = head.to_ascii_lowercase().contains("\r\nupgrade:") && !rules.no_upgrade;
     let mut lines = head.trim_end().lines();
     let (method, rest) = lines.next()?.split_once(' ')?;

@@ -14,7 +14,7 @@ impl Socket {
         Self(connect_async(format!("ws://{http}/ws?counter=clicks")).await.unwrap().0)
     }
 
-    /// Asks for `path` with an Origin; the status of the answer where no socket was opened.
+    /// Opens `path` with an Origin. Returns the status of a refusal.
     pub async fn ask(http: &str, path: &str, origin: Option<&str>) -> Result<Self, u16> {
         let mut request = format!("ws://{http}{path}").into_client_request().unwrap();
         if let Some(origin) = origin {
@@ -31,7 +31,7 @@ impl Socket {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
-    /// Takes a message to be sent with the next flush, together with the others.
+    /// Queues a message for the next flush.
     pub async fn feed(&mut self, text: &str) {
         self.0.feed(Message::text(text)).await.unwrap();
     }
@@ -40,7 +40,7 @@ impl Socket {
         self.0.flush().await.unwrap();
     }
 
-    /// The next JSON message; None once the socket is closed or broken.
+    /// The next JSON message. `None` once the socket is closed or broken.
     pub async fn hear(&mut self) -> Option<Value> {
         loop {
             match tokio::time::timeout(std::time::Duration::from_secs(10), self.0.next())
@@ -54,7 +54,7 @@ impl Socket {
         }
     }
 
-    /// Reads on without a look at what comes; false once the socket is closed or broken.
+    /// Reads and drops a message. Returns false once the socket is closed or broken.
     pub async fn hear_raw(&mut self) -> bool {
         matches!(self.0.next().await, Some(Ok(_)))
     }

@@ -1,0 +1,333 @@
+//! Every error that a client can get. All have one shape,
+//! `{"error":"<code>","message":"<sentence>"}`, with its HTTP status.
+
+use std::convert::Infallible;
+
+use counter_net::{AddError, WriteError};
+use serde::Serialize;
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::{Response, StatusCode};
+use warp::hyper::body::Bytes;
+use warp::reject::{Reject, Rejection};
+
+use crate::api::bounds::{AMOUNT_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
+use crate::api::code::Code;
+
+/// Why a request or a message was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    /// For programs.
+    pub(crate) code: Code,
+    /// For people.
+    pub(crate) message: String,
+    allow: Option<&'static str>,
+    /// When to try again, in seconds; sent with 429 and 503.
+    retry_after: u64,
+}
+
+impl Reject for ApiError {}
+
+impl ApiError {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), allow: None, retry_after: 1 }
+    }
+
+    /// 400: the request itself is wrong. The message says how.
+    pub(crate) fn bad_request(code: Code, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(crate) fn bad_amount(what: &str) -> Self {
+        Self::bad_request(
+            Code::BadAmount,
+            format!(
+                "{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as 1"
+            ),
+        )
+    }
+
+    pub(crate) fn bad_name() -> Self {
+        Self::bad_request(
+            Code::BadName,
+            "a counter's name is 1 to 128 bytes of UTF-8 without control characters, percent-encoded in a path",
+        )
+    }
+
+    pub(crate) fn bad_id() -> Self {
+        Self::bad_request(
+            Code::BadId,
+            format!(
+                "an id is 1 to {ID_BYTES_MAX} bytes without control characters: unique to its add, or to its page"
+            ),
+        )
+    }
+
+    pub(crate) fn bad_token() -> Self {
+        Self::bad_request(
+            Code::BadToken,
+            "Counter-Token is not a read token of this release: send the one of an earlier response, or an empty one to get the first",
+        )
+    }
+
+    /// 400: the body is not JSON, or has an unknown field.
+    pub(crate) fn bad_json(why: &serde_json::Error) -> Self {
+        let why = if why.is_data() { shortened(why) } else { "it cannot be parsed".to_owned() };
+        Self::bad_request(
+            Code::BadJson,
+            format!("the body is not the expected JSON: {why}. Write {{\"amount\":1}}"),
+        )
+    }
+
+    /// 400: a page of another site sent the request.
+    pub(crate) fn wrong_origin(why: String) -> Self {
+        Self::bad_request(Code::WrongOrigin, why)
+    }
+
+    /// 401: the caller must authenticate.
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message)
+    }
+
+    /// 401: this node does not know the Bearer token.
+    pub(crate) fn unknown_token() -> Self {
+        Self::unauthorized(
+            "the Bearer token is neither this node's service token nor its operator token: nothing was done",
+        )
+    }
+
+    /// 403: the caller may not do this.
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
+    }
+
+    /// 403: the counter does not exist, and this caller may not make it.
+    pub(crate) fn name_not_allowed() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            Code::NameNotAllowed,
+            "there is no counter of this name, and this caller may not make it: list the name in --create, send the service \
+             token, or make it from the node's own machine. Nothing was added",
+        )
+    }
+
+    /// 404: the page of a counter that does not exist.
+    pub(crate) fn no_counter() -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, "there is no counter of this name")
+    }
+
+    /// 400: the bytes are not an HTTP request.
+    pub(crate) fn unreadable_head() -> Self {
+        Self::bad_request(
+            Code::BadRequest,
+            "this is not a readable HTTP/1.1 request: nothing was done",
+        )
+    }
+
+    pub(crate) fn bad_host() -> Self {
+        Self::bad_request(
+            Code::BadHost,
+            "a request of HTTP/1.1 has one Host header with the name of this server (RFC 9112, 3.2): write it once",
+        )
+    }
+
+    /// 431: only the beginning of the head was read.
+    pub(crate) fn head_too_large() -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Code::TooLarge,
+            format!(
+                "the head of a request is at most {HEAD_BYTES_MAX} bytes, its address included"
+            ),
+        )
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            Code::NotFound,
+            "there is nothing at this address; the page is at /, counters are at /api/counters/{name}",
+        )
+    }
+
+    pub(crate) fn no_switch() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            Code::NoSwitch,
+            "this node has no partition switch: it was started without --allow-partition",
+        )
+    }
+
+    pub(crate) fn wrong_method(allow: &'static str) -> Self {
+        let error = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Code::MethodNotAllowed,
+            format!("this address answers {allow}"),
+        );
+        Self { allow: Some(allow), ..error }
+    }
+
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            format!("the body is over {bytes_max} bytes"),
+        )
+    }
+
+    pub(crate) fn wrong_type(expected: &str) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::UnsupportedMediaType,
+            format!("send the body as Content-Type: {expected}"),
+        )
+    }
+
+    /// 429: the next add is allowed after `retry_after` seconds.
+    pub(crate) fn rate_limited(retry_after: u64) -> Self {
+        let error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            Code::RateLimited,
+            "too many adds in a short time: wait a moment and send it again with the same id",
+        );
+        Self { retry_after, ..error }
+    }
+
+    pub(crate) fn too_many_connections() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            Code::TooManyConnections,
+            "too many connections from this address: close one first",
+        )
+    }
+
+    /// 503: all connections are in use. The request was not read.
+    pub(crate) fn no_room() -> Self {
+        let error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::TooManyConnections,
+            "this node is full: try another one",
+        );
+        Self { retry_after: 5, ..error }
+    }
+
+    pub(crate) fn stopping() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Stopping,
+            "this node is stopping: try again, or another node",
+        )
+    }
+
+    /// 503: this node may not serve yet.
+    pub(crate) fn not_ready(why: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotReady, why)
+    }
+
+    /// 503: this node is behind the state that the client has seen.
+    pub(crate) fn behind(message: String) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Behind,
+            format!("{message}; ask again, or another node, or without Counter-Token"),
+        )
+    }
+
+    /// 503: the cluster has as many counters as it may.
+    fn too_many_counters() -> Self {
+        let message = "the cluster has as many counters as --counters-max allows: nothing was added and no counter was made. Existing ones \
+                       count on. The operator can restart every node with a greater --counters-max";
+        // It stays so until an operator acts.
+        Self {
+            retry_after: 60,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message)
+        }
+    }
+
+    /// Converts an error of the node. Nothing was added or reset.
+    pub(crate) fn of_add(error: AddError) -> Self {
+        let unavailable =
+            |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
+        match error {
+            AddError::Stopped => Self::stopping(),
+            AddError::StoreFailing => unavailable(Code::NotDurable),
+            AddError::NotCaughtUp => unavailable(Code::NotReady),
+            AddError::Refused(WriteError::NameOutOfRange) => Self::bad_name(),
+            AddError::Refused(WriteError::IdOutOfRange) => Self::bad_id(),
+            AddError::Refused(WriteError::TooManyCounters) => Self::too_many_counters(),
+            _ => unavailable(Code::CounterFull),
+        }
+    }
+
+    /// 409: the add is older than the dedup entries of its client.
+    pub(crate) fn cannot_tell() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            Code::CannotTell,
+            "this add is older than the ids that are remembered of its client, so this node cannot tell whether it was applied: nothing \
+             was added now. Count it as done, and do not send it again",
+        )
+    }
+
+    pub(crate) fn not_durable(message: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
+    }
+
+    /// The response as raw bytes, for a connection that hyper does not answer. It closes the
+    /// connection.
+    pub(crate) fn into_closing_bytes(self) -> Bytes {
+        let response = self.into_response();
+        let mut bytes = format!(
+            "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
+            response.status(),
+            response.body().len()
+        )
+        .into_bytes();
+        for (name, value) in response.headers() {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(response.body());
+        bytes.into()
+    }
+
+    /// The HTTP response.
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: Code,
+            message: &'a str,
+        }
+        let body = serde_json::to_vec(&Body { error: self.code, message: &self.message })
+            .unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.status == StatusCode::SERVICE_UNAVAILABLE
+        {
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // The last step turns it into a page for people.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Answers a request that no route accepted: with the route's own error, or else with 404.
+pub(crate) async fn recover(rejection: Rejection) -> Result<Response<Bytes>, Infallible> {
+    let error = rejection.find::<ApiError>().cloned().unwrap_or_else(ApiError::not_found);
+    Ok(error.into_response())
+}
+
+/// A JSON reader's complaint. Shortened, because it repeats names from the input.
+pub(crate) fn shortened(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(200).collect()
+}

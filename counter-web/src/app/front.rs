@@ -1,0 +1,82 @@
+//! The state of one running web front.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use counter_net::{Counter, Node};
+
+use super::counts::Counts;
+use super::stop::Stop;
+use crate::access::limits::Limits;
+use crate::access::{Access, Caller};
+use crate::api::error::ApiError;
+use crate::ws::topics::Topics;
+use crate::ws::viewers::Viewers;
+
+/// One running web front.
+pub(crate) struct App {
+    pub(crate) node: Node,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) viewers: Viewers,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) region: String,
+    /// The page's counter.
+    pub(crate) counter: String,
+    /// The rights of callers.
+    pub(crate) access: Arc<Access>,
+    /// How long a client may be quiet before it is pinged.
+    pub(crate) ping_interval: Duration,
+    /// True if the page has a switch that cuts this node off from the others.
+    pub(crate) partition_switch: bool,
+    /// The addresses of the demo's pages by region. Set once all nodes of the demo are ready, and
+    /// never outside a demo.
+    pub(crate) pages: OnceLock<BTreeMap<String, String>>,
+    pub(crate) stop: Stop,
+    /// An operator ran `leave`, so a successor takes over the counts of this node.
+    pub(crate) leaves: AtomicBool,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl App {
+    /// The front of `node`, with a partition switch and very high limits.
+    #[cfg(test)]
+    pub(crate) fn for_tests(node: Node) -> Self {
+        let rules = crate::access::limits::LimitRules {
+            rate: 1e6,
+            rate_given: false,
+            connections_per_address: 256,
+            connections_given: false,
+        };
+        let counts = Arc::<Counts>::default();
+        Self {
+            topics: Topics::new(node.clone(), Arc::clone(&counts)),
+            viewers: Viewers::default(),
+            region: node.info().region,
+            node,
+            limits: Limits::new(rules),
+            counter: "clicks".to_owned(),
+            access: Arc::default(),
+            ping_interval: Duration::from_secs(20),
+            partition_switch: true,
+            pages: OnceLock::new(),
+            stop: Stop::new(),
+            leaves: AtomicBool::new(false),
+            counts,
+        }
+    }
+
+    /// Opens the counter `name` for adding, and creates it if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// If it does not exist: 403 if the caller may not create it, 503 if there are too many
+    /// counters. Nothing was created.
+    pub(crate) fn open(&self, name: &str, caller: &Caller) -> Result<Counter, ApiError> {
+        if !self.node.exists(name) && !caller.may_create(name) {
+            return Err(ApiError::name_not_allowed());
+        }
+        self.node.counter(name).map_err(ApiError::of_add)
+    }
+}

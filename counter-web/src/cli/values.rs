@@ -1,0 +1,130 @@
+//! Parsers for the values of flags. Each error says what to write instead.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use counter_net::Discovery;
+use warp::http::HeaderName;
+
+use crate::access::origin::AllowedOrigins;
+use crate::page::regions::is_code;
+
+/// The items of one value, separated by commas. Spaces around items and empty items are ignored.
+#[derive(Clone, Debug)]
+pub(super) struct Listed<T>(pub(super) Vec<T>);
+
+pub(super) fn list<T>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Listed<T>, String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = items.map(&parse).collect::<Result<Vec<T>, String>>()?;
+    // An empty list is an error. The item's own parser says what to write.
+    if items.is_empty() { parse("").map(|item| Listed(vec![item])) } else { Ok(Listed(items)) }
+}
+
+pub(super) fn parse_region(code: &str) -> Result<String, String> {
+    if is_code(code) {
+        return Ok(code.to_owned());
+    }
+    Err("a region is 1 to 32 characters of a-z, 0-9 and '-': write for example ord or eu-west-1"
+        .to_owned())
+}
+
+pub(super) fn parse_http(address: &str) -> Result<SocketAddr, String> {
+    let named = address.replacen("localhost:", "127.0.0.1:", 1);
+    named
+        .parse()
+        .map_err(|_| "an address is ADDR:PORT with numbers: write for example 127.0.0.1:4000, 0.0.0.0:8080 or [::1]:4000".to_owned())
+}
+
+/// Checks the shape only. The node checks the rest, also with exit status 2.
+pub(super) fn parse_multiaddr(address: &str) -> Result<String, String> {
+    let address = address.trim();
+    if address.starts_with('/') && address.contains("/tcp/") {
+        return Ok(address.to_owned());
+    }
+    Err("this is not a multiaddress over TCP: write for example /ip4/127.0.0.1/tcp/7117 or /dns4/host/tcp/7117".to_owned())
+}
+
+pub(super) fn parse_discovery(how: &str) -> Result<Discovery, String> {
+    how.parse().map_err(|error: counter_net::DiscoveryError| error.to_string())
+}
+
+pub(super) fn parse_header(name: &str) -> Result<HeaderName, String> {
+    name.trim()
+        .parse()
+        .map_err(|_| "this is not the name of a header: write for example Fly-Client-IP".to_owned())
+}
+
+pub(super) fn parse_origin(origin: &str) -> Result<String, String> {
+    AllowedOrigins::read([origin.to_owned()].iter()).map(|_| origin.to_owned())
+}
+
+pub(super) fn parse_counter(name: &str) -> Result<String, String> {
+    crate::api::fields::check_name(name)
+        .map(|()| name.to_owned())
+        .map_err(|error| format!("{}: write for example clicks", error.message))
+}
+
+pub(super) fn parse_rate(rate: &str) -> Result<f64, String> {
+    match rate.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
+        _ => Err("a rate is a number of adds a second above 0: write for example 100".to_owned()),
+    }
+}
+
+pub(super) fn parse_connections(count: &str) -> Result<u32, String> {
+    count
+        .parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| "this is a number of connections from 1: write for example 256".to_owned())
+}
+
+pub(super) fn parse_counters(count: &str) -> Result<u32, String> {
+    count
+        .parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| "this is a number of counters from 1: write for example 2000000".to_owned())
+}
+
+pub(super) fn parse_ping_interval(seconds: &str) -> Result<u32, String> {
+    let inside = seconds.parse().ok().filter(|seconds| (1..=3_600).contains(seconds));
+    inside.ok_or_else(|| {
+        "this is a number of whole seconds from 1 to 3600: write for example 20".to_owned()
+    })
+}
+
+/// Parses a whole number and its unit: `500ms`, `5s`, `10m`, `7d`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 5] =
+        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let read = UNITS.iter().find_map(|(unit, ms)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*ms).map(Duration::from_millis)
+    });
+    read.ok_or_else(|| {
+        "this is a duration, a whole number and ms, s, m, h or d: write for example 10s".to_owned()
+    })
+}
+
+pub(super) fn parse_demo_port(port: &str) -> Result<u16, String> {
+    port.parse()
+        .map_err(|_| "this is a port's number, 0 to 65535: write for example 4000".to_owned())
+}
+
+pub(super) fn parse_port(port: &str) -> Result<u16, String> {
+    port.trim().parse().map_err(|_| {
+        "the variable PORT is a port's number, 0 to 65535: write for example PORT=8080".to_owned()
+    })
+}
+
+pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "t" | "y" => Ok(true),
+        "false" | "no" | "off" | "0" | "f" | "n" => Ok(false),
+        _ => Err("this is neither yes nor no: write true or false".to_owned()),
+    }
+}

@@ -1,0 +1,14 @@
+//! Operators' commands: `members`, `retire`, `leave` and the status that `top` reads.
+//!
+//! A running node listens on a Unix socket with mode 0600. It reads one command, and answers with
+//! one line of JSON. The commands of the binary are clients of that socket.
+
+mod commands;
+mod directory;
+mod listener;
+pub(crate) mod members;
+mod report;
+pub(crate) mod retirement;
+
+pub(crate) use commands::{converse, leave, members, retire, sockets};
+pub(crate) use listener::OperatorSocket;

@@ -1,0 +1,57 @@
+//! Retirement as operators see it: how far it is, and the answer to `retire`.
+
+use counter_net::{Incarnation, Node, ReplicaId, Standing};
+use serde_json::{Value, json};
+
+/// The step that retirement waits for, as a sentence. `clean` if nothing is left to retire.
+pub(crate) fn sentence(node: &Node) -> String {
+    let incarnations = node.incarnations();
+    let named =
+        |incarnation: &Incarnation| format!("{} of {}", incarnation.replica, incarnation.region);
+    let with_standing = |wanted: fn(&Standing) -> bool| -> Vec<&Incarnation> {
+        incarnations.iter().filter(|incarnation| wanted(&incarnation.standing)).collect()
+    };
+    let ended = with_standing(|standing| matches!(standing, Standing::Ended(_)));
+    let absent = with_standing(|standing| matches!(standing, Standing::Absent));
+    let waited_for = incarnations.iter().find(|incarnation| incarnation.holds_up_folding);
+    match (ended.first(), waited_for, absent.first()) {
+        (Some(first), Some(waited_for), _) if first.replica != waited_for.replica => {
+            format!(
+                "{} ended, and {} has not shown that it knows",
+                count(&ended, named(first)),
+                named(waited_for)
+            )
+        }
+        (Some(first), ..) => format!("{} ended and not folded yet", count(&ended, named(first))),
+        (None, _, Some(first)) => {
+            format!(
+                "{} absent: restart it from its directory, or `retire` it if it is lost",
+                count(&absent, named(first))
+            )
+        }
+        (None, _, None) => "clean".to_owned(),
+    }
+}
+
+/// The first one by name, and the number of others.
+fn count(incarnations: &[&Incarnation], first: String) -> String {
+    match incarnations.len() {
+        1 => format!("{first} is"),
+        several => format!("{first} and {} more are", several - 1),
+    }
+}
+
+/// Ends an incarnation that is lost for good. This node becomes its successor.
+pub(crate) fn retire(node: &Node, replica: &str, by_force: bool) -> Value {
+    let ended = match replica.parse::<ReplicaId>() {
+        Ok(ended) => ended,
+        Err(_) => return json!({ "error": "this is not a replica: copy one from `members`" }),
+    };
+    let retired = if by_force { node.force_retire(ended) } else { node.retire(ended) };
+    match retired {
+        Ok(()) => {
+            json!({ "retired": ended.to_string(), "successor": node.info().replica.to_string() })
+        }
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}

@@ -1,0 +1,132 @@
+//! The files of the page, built into the binary: style, scripts, map, icon. Their addresses contain
+//! a version, so that a browser loads each file once.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use warp::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use warp::http::{Response, StatusCode};
+
+use crate::api::error::ApiError;
+use crate::api::response::{ApiResult, typed};
+
+/// Name, content type, content.
+const FILES: &[(&str, &str, &str)] = &[
+    ("style.css", "text/css; charset=utf-8", include_str!("../../assets/style.css")),
+    ("app.js", SCRIPT, include_str!("../../assets/app.js")),
+    ("clicks.js", SCRIPT, include_str!("../../assets/clicks.js")),
+    ("listen.js", SCRIPT, include_str!("../../assets/listen.js")),
+    ("model.js", SCRIPT, include_str!("../../assets/model.js")),
+    ("nodes.js", SCRIPT, include_str!("../../assets/nodes.js")),
+    ("socket.js", SCRIPT, include_str!("../../assets/socket.js")),
+    ("table.js", SCRIPT, include_str!("../../assets/table.js")),
+    ("words.js", SCRIPT, include_str!("../../assets/words.js")),
+    ("world.js", SCRIPT, include_str!("../../assets/world.js")),
+    ("world.svg", "image/svg+xml", include_str!("../../assets/world.svg")),
+    // For regions that come up after the page was loaded.
+    ("regions.csv", "text/csv; charset=utf-8", include_str!("../../assets/regions.csv")),
+    ("icon.svg", "image/svg+xml", include_str!("../../assets/icon.svg")),
+];
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The first script. It imports the others.
+const ENTRY: &str = "app.js";
+
+/// A hash of all files. Part of their addresses, so that scripts of two releases never mix.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let mut hasher = DefaultHasher::new();
+    FILES.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+});
+
+/// The base address of the files. `root` leads from the page to the root of this deployment.
+pub(crate) fn base(root: &str) -> String {
+    format!("{root}assets/{}", *VERSION)
+}
+
+/// The elements of the page's head that load the scripts. They load all at once, not import after
+/// import.
+pub(crate) fn script_elements(root: &str) -> String {
+    let base = base(root);
+    let scripts =
+        FILES.iter().filter(|(name, content_type, _)| *content_type == SCRIPT && *name != ENTRY);
+    let ahead =
+        scripts.map(|(name, ..)| format!("<link rel=\"modulepreload\" href=\"{base}/{name}\">\n"));
+    let entry = format!("<script type=\"module\" src=\"{base}/{ENTRY}\"></script>");
+    ahead.chain([entry]).collect()
+}
+
+/// `GET /assets/{version}/{name}`. A browser may cache a file of this release for ever. A page of
+/// another release gets the present file, and asks again next time.
+pub(crate) fn show_asset(version: &str, name: &str, headers: &HeaderMap) -> ApiResult {
+    let (_, content_type, content) =
+        FILES.iter().find(|(file, ..)| *file == name).ok_or_else(ApiError::not_found)?;
+    let tag = entity_tag(content);
+    let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut response = if known {
+        Response::new(Bytes::new())
+    } else {
+        typed(content_type, Bytes::from_static(content.as_bytes()))
+    };
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let keep = if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-cache" };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(keep));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+fn entity_tag(content: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The most bytes of all files, with both transports: WebSocket, and events with POSTs.
+    const BYTES_MAX: usize = 62_000;
+
+    #[test]
+    fn files_are_small() {
+        let bytes = FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>();
+        assert!(bytes < BYTES_MAX, "{bytes}");
+    }
+
+    #[test]
+    fn every_imported_script_exists() {
+        for (file, _, content) in
+            FILES.iter().filter(|(_, content_type, _)| *content_type == SCRIPT)
+        {
+            for line in content.lines().filter(|line| line.starts_with("import ")) {
+                let name =
+                    line.split("\"./").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+                assert!(FILES.iter().any(|(known, ..)| *known == name), "{file} imports {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_files_of_this_release_are_cached() {
+        let cached = |version: &str| {
+            show_asset(version, ENTRY, &HeaderMap::new()).unwrap().headers()[CACHE_CONTROL].clone()
+        };
+        assert!(cached(&VERSION).to_str().unwrap().contains("immutable"));
+        assert_eq!(cached("of-yesterday"), "no-cache");
+    }
+
+    #[test]
+    fn known_tag_is_not_modified() {
+        let first = show_asset("x", ENTRY, &HeaderMap::new()).unwrap();
+        let known = HeaderMap::from_iter([(IF_NONE_MATCH, first.headers()[ETAG].clone())]);
+        assert_eq!(show_asset("x", ENTRY, &known).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert!(show_asset("x", "../Cargo.toml", &known).is_err());
+    }
+}

@@ -1,0 +1,344 @@
+//! The routes: which path and method leads to which handler, and the checks before it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
+use warp::http::{Method, StatusCode};
+use warp::reply::{Reply, Response};
+use warp::{Filter, Rejection};
+
+use crate::access::cors::Sharing;
+use crate::access::origin::Site;
+use crate::access::{Caller, cors};
+use crate::api::code::Code;
+use crate::api::error::{ApiError, recover};
+use crate::api::fields::{add_id, form_value, read_name};
+use crate::api::response::ApiResult;
+use crate::api::{adds, handlers, status};
+use crate::app::App;
+use crate::page::assets;
+use crate::page::badge;
+use crate::server::body::{body, caller};
+use crate::ws::events;
+use crate::ws::handshake;
+use crate::ws::socket;
+
+/// All routes. Never rejects a request.
+pub(crate) fn routes(
+    app: Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    page(&app)
+        .or(socket(&app))
+        .unify()
+        .or(counters(&app))
+        .unify()
+        .or(operations(&app))
+        .unify()
+        .or(badge(&app))
+        .unify()
+        .or(assets())
+        .unify()
+        .recover(recover)
+        .map(Reply::into_response)
+}
+
+fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    const METHODS: &str = "GET, HEAD, POST";
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let first = warp::path::end().map(|| None);
+    let of_counter =
+        warp::path("c").and(warp::path::param::<String>()).and(warp::path::end()).map(Some);
+    let base = first.or(of_counter).unify();
+    let show = base.and(only(Method::GET, METHODS)).and(with(app)).and(caller()).then(
+        async |name: Option<String>, app: Arc<App>, caller: Caller| {
+            respond(handlers::show_page(&app, &caller, name.as_deref()).await)
+        },
+    );
+    let add = base
+        .and(only(Method::POST, METHODS))
+        .and(with(app))
+        .and(caller())
+        .and(body(FORM, Caller::check_site))
+        .then(
+            |name: Option<String>,
+             app: Arc<App>,
+             caller: Caller,
+             _headers,
+             body: Result<Bytes, ApiError>| async move {
+                respond(match body {
+                    Ok(body) => adds::add_by_form(&app, &caller, name.as_deref(), &body).await,
+                    Err(error) => Err(error),
+                })
+            },
+        );
+    let switch = warp::path("partition")
+        .and(warp::path::end())
+        .and(only(Method::POST, "POST"))
+        .and(with(app))
+        .and(caller())
+        .and(body(FORM, Caller::check_own_site))
+        .map(|app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| {
+            respond(body.and_then(|body| handlers::switch_partition(&app, &caller, &body)))
+        });
+    show.or(add).unify().or(switch).unify()
+}
+
+fn counters(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let base = warp::path("api").and(warp::path("counters")).and(warp::path::param::<String>());
+    let show = base
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET, HEAD"))
+        .and(checked(Caller::check_site))
+        .and(with(app))
+        .and(warp::header::headers_cloned())
+        .then(async |name: String, app: Arc<App>, headers: HeaderMap| {
+            respond(handlers::show_counter(&app, &name, &headers).await)
+        });
+    let add = base
+        .and(warp::path("add"))
+        .and(warp::path::end())
+        .and(only(Method::POST, "POST"))
+        .and(with(app))
+        .and(caller())
+        .and(body("application/json", Caller::check_site))
+        .then(
+            |name: String,
+             app: Arc<App>,
+             caller: Caller,
+             headers: HeaderMap,
+             body: Result<Bytes, ApiError>| async move {
+                respond(match body {
+                    Ok(body) => adds::add_by_api(&app, &caller, &name, &headers, &body).await,
+                    Err(error) => Err(error),
+                })
+            },
+        );
+    let events = base
+        .and(warp::path("events"))
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET, HEAD"))
+        .and(checked(Caller::check_site))
+        .and(with(app))
+        .and(caller())
+        .and(query())
+        .map(|name: String, app: Arc<App>, caller: Caller, query: String| {
+            open_events(&app, caller, &name, &query).unwrap_or_else(|error| respond(Err(error)))
+        });
+    let reset = base
+        .and(warp::path("reset"))
+        .and(warp::path::end())
+        .and(only(Method::POST, "POST"))
+        .and(with(app))
+        .and(caller())
+        .and(body("application/json", Caller::check_own_site))
+        .then(
+            |name: String,
+             app: Arc<App>,
+             caller: Caller,
+             _headers,
+             body: Result<Bytes, ApiError>| async move {
+                respond(match body {
+                    Ok(_ignored) => adds::reset(&app, &caller, &name).await,
+                    Err(error) => Err(error),
+                })
+            },
+        );
+    show.or(add).unify().or(events).unify().or(reset).unify()
+}
+
+fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    warp::path("ws")
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET"))
+        .and(checked(Caller::check_site))
+        .and(with(app))
+        .and(caller())
+        .and(warp::header::headers_cloned())
+        .and(query())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .map(|app: Arc<App>, caller: Caller, headers: HeaderMap, query: String, upgrade| {
+            respond(open_socket(app, caller, &headers, &query, upgrade))
+        })
+}
+
+fn operations(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let get = |filter: warp::filters::BoxedFilter<()>, handler: fn(&App) -> ApiResult| {
+        filter
+            .and(warp::path::end())
+            .and(only(Method::GET, "GET, HEAD"))
+            .and(checked(Caller::check_own_site))
+            .and(with(app))
+            .map(move |app: Arc<App>| respond(handler(&app)))
+    };
+    get(warp::path("api").and(warp::path("status")).boxed(), status::show_status)
+        .or(get(warp::path("api").and(warp::path("openapi.json")).boxed(), |_| {
+            handlers::show_openapi()
+        }))
+        .unify()
+        .or(get(warp::path("healthz").boxed(), |_| handlers::show_health()))
+        .unify()
+        .or(get(warp::path("readyz").boxed(), handlers::show_readiness))
+        .unify()
+        .or(get(warp::path("metrics").boxed(), handlers::show_metrics))
+        .unify()
+}
+
+fn badge(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    warp::path("badge")
+        .and(warp::path::param::<String>())
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET, HEAD"))
+        .and(with(app))
+        .map(|file: String, app: Arc<App>| respond(badge::show_badge(&app, &file)))
+}
+
+fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    warp::path("assets")
+        .and(warp::path::param::<String>())
+        .and(warp::path::param::<String>())
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET, HEAD"))
+        .and(warp::header::headers_cloned())
+        .map(|version: String, name: String, headers: HeaderMap| {
+            respond(assets::show_asset(&version, &name, &headers))
+        })
+}
+
+/// Answers OPTIONS at an address that other sites may use. It is the preflight of a browser, or the
+/// page asking why its socket does not open.
+///
+/// # Errors
+///
+/// The error that the request itself would get.
+pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> ApiResult {
+    if Sharing::of(path) == Sharing::Listed {
+        caller.check_site()?;
+    }
+    if path == "/ws" {
+        if app.stop.is_stopping() {
+            return Err(ApiError::stopping());
+        }
+        let _slot = caller.peer.clone().stream(&app.limits)?;
+    }
+    let mut response = warp::http::Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if !matches!(caller.site(), Site::Own) {
+        cors::allow(response.headers_mut());
+    }
+    Ok(response)
+}
+
+fn open_socket(
+    app: Arc<App>,
+    caller: Caller,
+    headers: &HeaderMap,
+    query: &str,
+    upgrade: Option<OnUpgrade>,
+) -> ApiResult {
+    let response = handshake::respond(headers)?;
+    caller.check_token()?;
+    if app.stop.is_stopping() {
+        return Err(ApiError::stopping());
+    }
+    let counter = match form_value(query, "counter") {
+        Some(name) => read_checked(name)?,
+        None => app.counter.clone(),
+    };
+    let page = page_id(query)?;
+    let upgrade = upgrade.ok_or_else(|| {
+        ApiError::bad_request(
+            Code::NotAWebSocket,
+            "this connection cannot change its protocol: use HTTP/1.1",
+        )
+    })?;
+    let caller = caller.stream(&app.limits)?;
+    tokio::spawn(async move {
+        if let Some((stream, early)) = handshake::stream(upgrade).await {
+            let viewer = app.viewers.arrive(&app.node, page);
+            socket::serve(app, caller, viewer, counter, stream, early).await;
+        }
+    });
+    Ok(response)
+}
+
+fn open_events(
+    app: &Arc<App>,
+    caller: Caller,
+    name: &str,
+    query: &str,
+) -> Result<Response, ApiError> {
+    let name = read_name(name)?;
+    if app.stop.is_stopping() {
+        return Err(ApiError::stopping());
+    }
+    let (page, caller) = (page_id(query)?, caller.stream(&app.limits)?);
+    let viewer = app.viewers.arrive(&app.node, page);
+    let events = events::follow(app, caller, viewer, &name);
+    let mut response =
+        warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events))
+            .into_response();
+    // nginx would otherwise buffer the events.
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// The id that a page makes up, so that all of its connections count as one viewer.
+fn page_id(query: &str) -> Result<Option<String>, ApiError> {
+    let id = form_value(query, "page").transpose().map_err(|()| ApiError::bad_id())?;
+    id.map(|id| add_id(&id).map(|()| id)).transpose()
+}
+
+fn read_checked(name: Result<String, ()>) -> Result<String, ApiError> {
+    let name = name.map_err(|()| ApiError::bad_name())?;
+    crate::api::fields::check_name(&name).map(|()| name)
+}
+
+fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
+    let app = Arc::clone(app);
+    warp::any().map(move || Arc::clone(&app))
+}
+
+/// Accepts one method. Refuses others with 405 and the allowed methods.
+fn only(
+    method: Method,
+    allow: &'static str,
+) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::method()
+        .and_then(move |asked: Method| {
+            let checked = if asked == method {
+                Ok(())
+            } else {
+                Err(warp::reject::custom(ApiError::wrong_method(allow)))
+            };
+            std::future::ready(checked)
+        })
+        .untuple_one()
+}
+
+/// Accepts the request if its caller passes this check.
+fn checked(
+    check: fn(&Caller) -> Result<(), ApiError>,
+) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    caller()
+        .and_then(move |caller: Caller| {
+            std::future::ready(check(&caller).map_err(warp::reject::custom))
+        })
+        .untuple_one()
+}
+
+fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+fn respond(result: ApiResult) -> Response {
+    result.unwrap_or_else(ApiError::into_response).into_response()
+}

@@ -1,0 +1,337 @@
+//! The outgoing side of one client's socket. The topic writes each change into it. Bytes that the
+//! socket does not take yet stay here, bounded, until it does.
+
+use std::io::{self, ErrorKind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::ws::snapshot_frame::SnapshotFrame;
+
+/// A client's socket, shared by its topic and its own task.
+///
+/// Only whole frames are written, in order, whichever side writes them. A client that reads slowly
+/// costs at most the replies to one read and one frame. It skips to the latest version later.
+///
+/// A round touches thousands of sinks that are in no cache by then. Everything it touches in one
+/// sink lies in one cache line.
+#[repr(C, align(64))]
+pub(crate) struct ClientSink {
+    stream: TcpStream,
+    output: Mutex<SinkOutput>,
+    /// Notified when the socket is full. The client's own task then waits until it is writable.
+    stuck: Notify,
+}
+
+/// What one client was sent.
+struct SinkOutput {
+    /// Bytes that the client's receive window had no room for. No change is accepted meanwhile.
+    unsent: Option<Box<Unsent>>,
+    sent: SentVersion,
+}
+
+/// The newest version that a client was sent or skips. One word, because a round reads it for every
+/// sink.
+#[derive(Clone, Copy)]
+struct SentVersion(u64);
+
+impl SentVersion {
+    /// Set if the version was skipped. The next one then names all regions.
+    const SKIPPED: u64 = 1 << 63;
+
+    /// No version is newer, so only a Close frame may follow.
+    const NO_MORE: Self = Self(!Self::SKIPPED);
+
+    fn version(self) -> u64 {
+        self.0 & !Self::SKIPPED
+    }
+
+    fn is_skipped(self) -> bool {
+        self.0 & Self::SKIPPED != 0
+    }
+}
+
+/// Bytes that wait for their socket, at least one.
+struct Unsent {
+    bytes: Bytes,
+    /// When the socket last accepted bytes, or filled up.
+    since: Instant,
+}
+
+impl Unsent {
+    fn now(bytes: Bytes) -> Option<Box<Self>> {
+        (!bytes.is_empty()).then(|| Box::new(Self { bytes, since: Instant::now() }))
+    }
+}
+
+impl ClientSink {
+    /// A sink whose client gets `first`, which contains version `sent`. Nothing is written yet.
+    pub(crate) fn new(stream: TcpStream, sent: u64, first: Bytes) -> Self {
+        let output = SinkOutput { unsent: Unsent::now(first), sent: SentVersion(sent) };
+        Self { stream, output: Mutex::new(output), stuck: Notify::new() }
+    }
+
+    fn output(&self) -> MutexGuard<'_, SinkOutput> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Offers a version. Writes the change since the last version, or all regions if the client
+    /// missed one. A full socket is passed by, and catches up once it has room. Returns true if a
+    /// frame was accepted.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken. The client's own task notices that too.
+    pub(crate) fn offer(&self, frame: &SnapshotFrame) -> io::Result<bool> {
+        let mut output = self.output();
+        let sent = output.sent;
+        if output.unsent.is_some() || frame.version() <= sent.version() {
+            return Ok(false);
+        }
+        let change = if sent.is_skipped() { frame.whole() } else { frame.since(sent.version()) };
+        output.sent = SentVersion(frame.version());
+        self.write_first(&mut output, change.bytes())?;
+        Ok(true)
+    }
+
+    /// Skips this version and older ones that are not sent yet. They do not contain an add that
+    /// this client is about to get a reply for.
+    pub(crate) fn skip(&self, version: u64) {
+        let mut output = self.output();
+        if output.sent.version() < version {
+            output.sent = SentVersion(version | SentVersion::SKIPPED);
+        }
+    }
+
+    /// Sends frames for this client alone. Bytes that do not fit now wait.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub(crate) fn send(&self, frames: Bytes) -> io::Result<()> {
+        let mut output = self.output();
+        if let Some(unsent) = &mut output.unsent {
+            unsent.bytes = [&unsent.bytes[..], &frames].concat().into();
+            return Ok(());
+        }
+        self.write_first(&mut output, &frames)
+    }
+
+    /// Writes the waiting bytes until the socket is full. Returns true if none are left.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub(crate) fn flush(&self) -> io::Result<bool> {
+        let mut output = self.output();
+        let Some(mut unsent) = output.unsent.take() else { return Ok(true) };
+        let written = self.write(&unsent.bytes)?;
+        if written == unsent.bytes.len() {
+            return Ok(true);
+        }
+        if written > 0 {
+            unsent.bytes = unsent.bytes.slice(written..);
+            unsent.since = Instant::now();
+        }
+        output.unsent = Some(unsent);
+        Ok(false)
+    }
+
+    /// Writes `bytes`, with nothing waiting before them, and keeps the rest.
+    fn write_first(&self, output: &mut SinkOutput, bytes: &Bytes) -> io::Result<()> {
+        let written = self.write(bytes)?;
+        if written < bytes.len() {
+            output.unsent = Unsent::now(bytes.slice(written..));
+            self.stuck.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes until the socket is full. Returns the number of bytes written.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.stream.try_write(&bytes[written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => written += taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    /// True while bytes wait for the socket.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.output().unsent.is_some()
+    }
+
+    /// Waits until the socket fills up. Cancel safe.
+    pub(crate) async fn gets_stuck(&self) {
+        self.stuck.notified().await;
+    }
+
+    /// While bytes wait: when the socket last accepted some, or filled up.
+    pub(crate) fn stuck_since(&self) -> Option<Instant> {
+        self.output().unsent.as_ref().map(|unsent| unsent.since)
+    }
+
+    /// Waits until the socket can be read or written. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<()> {
+        self.stream.ready(interest).await.map(drop)
+    }
+
+    /// Reads the bytes that are here, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there are none. Any other error means that the socket is broken.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+
+    /// Ends the socket: finishes the frame that was begun and sends `goodbye`. Then reads until the
+    /// client closes, because closing with unread input would reset the connection.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub(crate) async fn close(&self, goodbye: Bytes) -> io::Result<()> {
+        self.end_with(goodbye)?;
+        while !self.flush()? {
+            self.stream.writable().await?;
+        }
+        rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write)?;
+        loop {
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut [0; 1024]) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends `goodbye` after the waiting bytes, and no change after it.
+    fn end_with(&self, goodbye: Bytes) -> io::Result<()> {
+        self.output().sent = SentVersion::NO_MORE;
+        self.send(goodbye)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use counter_net::{Discovery, Node};
+
+    use super::*;
+    use crate::api::json::{RegionsJson, regions_json};
+
+    /// A sink, and the far end of its socket, which nobody reads yet.
+    async fn sink() -> (ClientSink, std::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        (ClientSink::new(listener.accept().await.unwrap().0, 0, Bytes::new()), client)
+    }
+
+    fn waiting(sink: &ClientSink) -> usize {
+        sink.output().unsent.as_ref().map_or(0, |unsent| unsent.bytes.len())
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn round_touches_one_cache_line_of_a_sink() {
+        let end = std::mem::offset_of!(ClientSink, stuck);
+        assert!(end <= 64, "{end}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn slow_reader_costs_one_frame() {
+        let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
+        let view = node.view("clicks");
+        let (sink, mut client) = sink().await;
+        let mut frame = SnapshotFrame::first(view.clone());
+        while !sink.is_stuck() {
+            frame = frame.next(&view, regions_json(&view));
+            assert!(sink.offer(&frame).unwrap(), "a socket with room takes every version");
+        }
+        let kept = waiting(&sink);
+        for _ in 0..1_000 {
+            frame = frame.next(&view, regions_json(&view));
+            assert!(!sink.offer(&frame).unwrap(), "a full socket is passed by");
+        }
+        assert_eq!(waiting(&sink), kept, "missed versions are not kept");
+        assert!(kept <= frame.since(0).bytes().len(), "at most one frame is kept: {kept}");
+        let read = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).map(|_| all)
+        });
+        while !sink.flush().unwrap() {
+            sink.stream.writable().await.unwrap();
+        }
+        assert!(sink.offer(&frame).unwrap());
+        assert!(!sink.offer(&frame).unwrap(), "a version is sent once");
+        let latest = frame.since(0).bytes().clone();
+        while !sink.flush().unwrap() {
+            sink.stream.writable().await.unwrap();
+        }
+        drop(sink);
+        assert!(
+            read.join().unwrap().unwrap().ends_with(&latest),
+            "the client reads the latest version last, with all regions"
+        );
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn change_after_a_skip_names_all_regions() {
+        let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
+        let view = node.view("clicks");
+        let (sink, mut client) = sink().await;
+        let first = SnapshotFrame::first(view.clone()).next(&view, RegionsJson::new());
+        let older = first.next(&view, RegionsJson::new());
+        let newer = older.next(&view, RegionsJson::new());
+        let newest = newer.next(&view, RegionsJson::new());
+        assert!(sink.offer(&first).unwrap());
+        sink.skip(first.version());
+        sink.skip(older.version());
+        assert!(!sink.offer(&older).unwrap(), "it does not contain the add");
+        assert!(sink.offer(&newer).unwrap());
+        assert!(sink.offer(&newest).unwrap());
+        drop(sink);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        let changes =
+            [&first, &newest].map(|frame| frame.since(frame.version() - 1).bytes().clone());
+        let whole = newer.whole().bytes();
+        assert_ne!(whole, newer.since(older.version()).bytes());
+        assert_eq!(all, [&changes[0], whole, &changes[1]].map(|bytes| bytes.to_vec()).concat());
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_follows_a_close_frame() {
+        let node = Node::builder().region("ord").discover(Discovery::None).start().await.unwrap();
+        let (sink, mut client) = sink().await;
+        let view = node.view("clicks");
+        let first = SnapshotFrame::first(view.clone());
+        sink.end_with(Bytes::from_static(b"bye")).unwrap();
+        assert!(!sink.offer(&first.next(&view, regions_json(&view))).unwrap());
+        drop(sink);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"bye");
+        node.shutdown().await;
+    }
+}

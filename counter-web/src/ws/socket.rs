@@ -1,0 +1,316 @@
+//! One WebSocket client: reads its adds and pings, and sends the replies.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use counter_net::{Counter, Durable, NotDurable, Once};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::access::Caller;
+use crate::api::adds::apply_add;
+use crate::api::code::Code;
+use crate::api::error::ApiError;
+use crate::api::fields::{Amount, add_id};
+use crate::app::App;
+use crate::ws::frames::{self, CloseReason, FrameReader, Incoming, close_echo, close_frame};
+use crate::ws::message::{ClientMessage, ServerMessage};
+use crate::ws::topic::Subscription;
+use crate::ws::viewers::ViewerGuard;
+
+/// A client is gone after this many ping intervals of silence. Pongs count as a sign of life.
+const SILENT_INTERVALS_MAX: u32 = 3;
+
+/// How long the client has to read a Close frame.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The most bytes read from a socket at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// The most adds of one client that may wait for the disk. Nothing more is read meanwhile.
+const UNACKED_MAX: usize = 1_024;
+
+/// The most malformed messages of one client before it is cut off.
+const MALFORMED_MAX: u32 = 64;
+
+const STOPPING: CloseReason = CloseReason { code: 1001, reason: "this node is stopping" };
+
+/// Why a socket ends.
+enum End {
+    /// The server ends it with this Close frame.
+    Close(Bytes),
+    /// The client closed it or is gone.
+    Gone,
+}
+
+impl From<CloseReason> for End {
+    fn from(why: CloseReason) -> Self {
+        Self::Close(close_frame(why.code, why.reason))
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Serves one client until the client or the node ends. `early` is input that came with the
+/// handshake.
+pub(crate) async fn serve(
+    app: Arc<App>,
+    caller: Caller,
+    viewer: ViewerGuard,
+    counter: String,
+    stream: TcpStream,
+    early: Bytes,
+) {
+    let _counted = app.stop.stream();
+    app.counts.sockets_opened.one();
+    let subscription = app.topics.subscribe(&counter, stream);
+    let mut client = Client::new(&app, &caller, counter, &subscription);
+    let opened = client.flush().and_then(|()| client.receive(&early));
+    let end = match opened {
+        Ok(()) => client.run().await,
+        Err(end) => end,
+    };
+    // A client that has read our Close frame may open the next socket at once, so this one must not
+    // count any more.
+    drop((viewer, caller));
+    if let End::Close(goodbye) = end {
+        app.counts.sockets_closed.one();
+        let sink = subscription.leave();
+        // The socket ends here even if the client does not read the frame.
+        let _sent = tokio::time::timeout(LINGER, sink.close(goodbye)).await;
+    }
+}
+
+/// An add that is applied and waits for the disk.
+struct Unacked {
+    stored: Durable,
+    id: String,
+    repeated: bool,
+}
+
+/// The state of one client. Its memory is bounded by the client sink, one partial message of input
+/// and [`UNACKED_MAX`].
+struct Client<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    name: String,
+    /// Opened with the first add.
+    counter: Option<Counter>,
+    /// Shared with the topic, which writes the changes. While the sink is stuck, nothing is read.
+    subscription: &'a Subscription,
+    reader: FrameReader,
+    /// Adds that are not on the disk yet, in order. Empty without a data directory.
+    unacked: VecDeque<Unacked>,
+    last_read: Instant,
+    /// The input being read has added to the counter.
+    added: bool,
+    malformed: u32,
+}
+
+impl<'a> Client<'a> {
+    fn new(app: &'a App, caller: &'a Caller, name: String, subscription: &'a Subscription) -> Self {
+        Self {
+            app,
+            caller,
+            name,
+            counter: None,
+            subscription,
+            reader: FrameReader::default(),
+            unacked: VecDeque::new(),
+            last_read: Instant::now(),
+            added: false,
+            malformed: 0,
+        }
+    }
+
+    async fn run(&mut self) -> End {
+        let mut stop = std::pin::pin!(self.app.stop.wait());
+        let sink = self.subscription.sink();
+        let interval = self.app.ping_interval;
+        let mut tick = tokio::time::interval_at(Instant::now() + interval, interval);
+        loop {
+            let stuck = sink.is_stuck();
+            let full = self.unacked.len() >= UNACKED_MAX;
+            let interest = if stuck { Interest::WRITABLE } else { Interest::READABLE };
+            let step = tokio::select! {
+                ready = sink.ready(interest), if stuck || !full => match ready {
+                    Ok(()) if stuck => self.flush(),
+                    Ok(()) => self.read(),
+                    Err(error) => Err(error.into()),
+                },
+                () = sink.gets_stuck(), if !stuck => Ok(()),
+                (stored, unacked) = first_stored(&mut self.unacked), if !stuck => {
+                    self.acknowledge(&stored, &unacked)
+                }
+                () = &mut stop => Err(STOPPING.into()),
+                _ = tick.tick() => self.check_alive(),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Tells the client whether its add is on the disk.
+    fn acknowledge(
+        &self,
+        stored: &Result<(), NotDurable>,
+        Unacked { id, repeated, .. }: &Unacked,
+    ) -> Result<(), End> {
+        let message = match stored {
+            Ok(()) => ServerMessage::Ack { id, repeated: *repeated }.to_json(),
+            Err(error) => ServerMessage::Error {
+                id: Some(id),
+                error: Code::NotDurable,
+                message: &error.to_string(),
+            }
+            .to_json(),
+        };
+        let mut reply = BytesMut::new();
+        frames::put_text(&mut reply, &message);
+        self.send(reply.freeze())
+    }
+
+    /// Pings a quiet client. Gives up on one that is silent or reads nothing.
+    fn check_alive(&mut self) -> Result<(), End> {
+        let stuck_since = self.subscription.sink().stuck_since();
+        let (interval, quiet) = (self.app.ping_interval, self.last_read.elapsed());
+        if quiet > interval * SILENT_INTERVALS_MAX
+            || stuck_since.is_some_and(|since| since.elapsed() > interval)
+        {
+            return Err(CloseReason {
+                code: 1008,
+                reason: "nothing was heard from you for too long",
+            }
+            .into());
+        }
+        if stuck_since.is_none() && quiet >= interval / 2 {
+            return self.send(Bytes::from_static(frames::PING));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), End> {
+        let mut buffer = [0; READ_BYTES];
+        match self.subscription.sink().try_read(&mut buffer) {
+            Ok(0) => Err(End::Gone),
+            Ok(bytes) => {
+                self.last_read = Instant::now();
+                self.receive(&buffer[..bytes])
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Replies to every message in `bytes`, with one write for all of them.
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let mut reader = std::mem::take(&mut self.reader);
+        let (mut replies, mut closed) = (BytesMut::new(), None);
+        let batch = self.subscription.batch();
+        let parsed = reader.feed(bytes, &mut |incoming| match incoming {
+            Incoming::Text(text) => self.reply(&text, &mut replies),
+            Incoming::Ping(payload) => frames::put_pong(&mut replies, &payload),
+            Incoming::Pong => {}
+            Incoming::Close(code) => closed = Some(code),
+        });
+        self.reader = reader;
+        batch.reply(std::mem::take(&mut self.added), replies.freeze())?;
+        parsed?;
+        if let Some(code) = closed {
+            return Err(End::Close(close_echo(code)));
+        }
+        if self.malformed > MALFORMED_MAX {
+            let reason = "too many messages of no known form";
+            return Err(CloseReason { code: 1008, reason }.into());
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, text: &str, replies: &mut BytesMut) {
+        let mut put = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
+        match ClientMessage::read(text) {
+            Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref())
+            {
+                Ok((repeated, Some(stored))) => {
+                    let id = id.unwrap_or_default();
+                    if !repeated {
+                        put(ServerMessage::Applied { id: &id, repeated });
+                    }
+                    self.unacked.push_back(Unacked { stored, id, repeated });
+                }
+                Ok((repeated, None)) => {
+                    put(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated })
+                }
+                Err(error) => put(ServerMessage::Error {
+                    id: id.as_deref(),
+                    error: error.code,
+                    message: &error.message,
+                }),
+            },
+            Ok(ClientMessage::Ping { t }) => put(ServerMessage::Pong { t: &t }),
+            Err(bad) => {
+                self.malformed += 1;
+                put(ServerMessage::Error {
+                    id: bad.id.as_deref(),
+                    error: Code::BadMessage,
+                    message: &bad.why,
+                });
+            }
+        }
+    }
+
+    /// Applies an add. Returns true if its id was applied before, and, with a data directory, the
+    /// write that its ack waits for.
+    fn add(
+        &mut self,
+        amount: Option<&serde_json::Value>,
+        id: Option<&str>,
+    ) -> Result<(bool, Option<Durable>), ApiError> {
+        let amount = Amount::read(amount)?;
+        let id = id.ok_or_else(ApiError::bad_id)?;
+        add_id(id)?;
+        self.caller
+            .take_add(&self.app.limits)
+            .inspect_err(|_| self.app.counts.adds_refused.one())?;
+        let counter = match &mut self.counter {
+            Some(counter) => counter,
+            none => none.insert(self.app.open(&self.name, self.caller)?),
+        };
+        let repeated = apply_add(self.app, counter, id, amount)? == Once::Repeated;
+        self.added |= !repeated;
+        Ok((repeated, self.app.node.is_durable().then(|| counter.durable())))
+    }
+
+    fn send(&self, frames: Bytes) -> Result<(), End> {
+        Ok(self.subscription.sink().send(frames)?)
+    }
+
+    /// Writes the waiting bytes, then the changes that the client missed meanwhile.
+    fn flush(&self) -> Result<(), End> {
+        if self.subscription.sink().flush()? {
+            self.subscription.catch_up()?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the oldest unacknowledged add is on the disk, or for ever if there is none. Cancel
+/// safe.
+async fn first_stored(unacked: &mut VecDeque<Unacked>) -> (Result<(), NotDurable>, Unacked) {
+    if let Some(first) = unacked.front_mut() {
+        let outcome = (&mut first.stored).await;
+        if let Some(first) = unacked.pop_front() {
+            return (outcome, first);
+        }
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,266 @@
+//! Bad input of every kind. It gets a clear error or is cut off. Nothing is lost and nothing
+//! panics.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use support::http::{add, connect, counter, get, post_json, raw, request};
+use support::process::{Node, cluster, run};
+use support::ws::Socket;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+const ADD: &str = "/api/counters/clicks/add";
+
+/// A node with a total of 5, which must be the same at the end.
+fn node() -> Node {
+    let node = Node::start(&cluster(), "ord", &[]);
+    add(&node.http, 5);
+    node
+}
+
+fn unharmed(mut node: Node) {
+    assert!(node.is_running());
+    assert_eq!(counter(&node.http, "clicks")["total"], 5);
+    assert!(node.terminate().success());
+}
+
+#[test]
+fn bad_arguments_exit_with_2_and_say_what_to_write() {
+    for (args, said) in [
+        (&["--unknown"][..], "--unknown"),
+        (&["--region", "Bad Region!"], "region"),
+        (&["--listen", "nonsense"], "/ip4/"),
+        (&["--peer", "nonsense"], "/ip4/"),
+        (&["--http", "localhost"], "127.0.0.1:4000"),
+        (&["--discover", "magic"], "none"),
+        (&["--counter", ""], "counter"),
+        (&["--listen", "/ip4/0.0.0.0/tcp/0", "--http", "127.0.0.1:0"], "COUNTER_CLUSTER_KEY"),
+        (&["demo", "--regions", "ord,Bad!"], "region"),
+    ] {
+        let (code, stderr) = run(args);
+        assert_eq!(code, Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(said), "{args:?} should speak of {said}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_one_sentence_and_exit_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, stderr) = run(&["--http", &address, "--discover", "none"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&address) && stderr.contains("--http"), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn bad_adds_are_refused_in_one_shape() {
+    let node = node();
+    for body in [
+        "",
+        "nonsense",
+        "{}",
+        "[]",
+        "[7]",
+        "{\"amount\":0}",
+        "{\"amount\":1.5}",
+        "{\"amount\":\"1\"}",
+        "{\"amount\":null}",
+        "{\"amount\":1000001}",
+    ] {
+        assert_eq!(post_json(&node.http, ADD, body).error().0, 400, "{body}");
+    }
+    let huge = format!("{{\"amount\":1{}}}", "0".repeat(30));
+    assert_eq!(post_json(&node.http, ADD, &huge).error(), (400, "bad_amount".into()));
+    assert_eq!(
+        post_json(&node.http, ADD, &format!("{{\"amount\":1,\"x\":\"{}\"}}", "y".repeat(1 << 20)))
+            .error()
+            .0,
+        413
+    );
+    assert_eq!(
+        request(&node.http, "POST", ADD, &[("Content-Type", "text/plain")], "{\"amount\":1}")
+            .error()
+            .0,
+        415
+    );
+    assert_eq!(
+        request(&node.http, "POST", ADD, &[("Origin", "http://evil.example")], "{\"amount\":1}")
+            .error()
+            .0,
+        400
+    );
+    assert_eq!(
+        request(&node.http, "POST", "/", &[("Accept", "application/json")], "amount=0").error().0,
+        400
+    );
+    assert_eq!(
+        request(&node.http, "POST", ADD, &[("Idempotency-Key", &"x".repeat(65))], "{\"amount\":1}")
+            .error()
+            .0,
+        400
+    );
+    unharmed(node);
+}
+
+#[test]
+fn errors_differ_by_cause() {
+    let node = node();
+    assert_eq!(get(&node.http, "/nothing").error().0, 404);
+    assert_eq!(request(&node.http, "DELETE", "/", &[], "").error().0, 405);
+    assert_eq!(request(&node.http, "PUT", ADD, &[], "").error().0, 405);
+    for name in ["%", "%zz", "%FF", "a%00b", &"x".repeat(129)] {
+        assert_eq!(get(&node.http, &format!("/api/counters/{name}")).error().0, 400, "{name}");
+    }
+    assert_eq!(get(&node.http, "/api/counters/%0A/events").error().0, 400);
+    assert_eq!(
+        post_json(&node.http, "/api/counters//add", "{\"amount\":1}").error().0,
+        404,
+        "an empty name is no address"
+    );
+    assert_eq!(post_json(&node.http, "/api/counters/a%00b/add", "{\"amount\":1}").error().0, 400);
+    assert_eq!(counter(&node.http, "caf%C3%A9")["name"], "café");
+    unharmed(node);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_of_other_sites_are_refused() {
+    let node = node();
+    let own = format!("http://{}", node.http);
+    assert!(Socket::ask(&node.http, "/ws", Some(&own)).await.is_ok());
+    for foreign in ["http://evil.example", "null", "http://127.0.0.1:1"] {
+        assert_eq!(
+            Socket::ask(&node.http, "/ws", Some(foreign)).await.err(),
+            Some(400),
+            "{foreign}"
+        );
+    }
+    for counter in ["", "%0A", "%zz", &"x".repeat(129)] {
+        assert_eq!(
+            Socket::ask(&node.http, &format!("/ws?counter={counter}"), None).await.err(),
+            Some(400),
+            "{counter}"
+        );
+    }
+    assert_eq!(get(&node.http, "/ws").error(), (400, "not_a_websocket".into()));
+    unharmed(node);
+}
+
+/// True if the socket is closed, and not by a timeout.
+async fn is_cut(message: Message, node: &Node) -> bool {
+    let mut socket = Socket::open(&node.http).await;
+    socket.hear_of("state").await;
+    // The server may cut before all is sent.
+    let _sent = socket.0.send(message).await;
+    let ended = async {
+        loop {
+            match socket.0.next().await {
+                None | Some(Err(_) | Ok(Message::Close(_))) => return true,
+                Some(Ok(_)) => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap_or(false)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_frames_close_the_socket() {
+    let node = node();
+    assert!(is_cut(Message::text("x".repeat(1 << 20)), &node).await);
+    assert!(is_cut(Message::Binary(Bytes::from_static(b"\xff\xfe")), &node).await);
+    assert!(is_cut(invalid_text(), &node).await);
+    unharmed(node);
+}
+
+/// A text frame that is not UTF-8, built by hand because the library refuses to.
+fn invalid_text() -> Message {
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    Message::Frame(Frame::message(
+        Bytes::from_static(b"\xff\xfe\xfd"),
+        OpCode::Data(Data::Text),
+        true,
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_messages_keep_the_socket_open() {
+    let node = node();
+    let mut socket = Socket::open(&node.http).await;
+    socket.say("nonsense").await;
+    assert!(socket.hear_of("error").await["message"].is_string());
+    for (message, id) in [
+        ("{\"type\":\"add\",\"amount\":0,\"id\":\"a:1\"}", Some("a:1")),
+        ("{\"type\":\"add\",\"amount\":1e30,\"id\":\"a:2\"}", Some("a:2")),
+        ("{\"type\":\"add\",\"amount\":1}", None),
+    ] {
+        socket.say(message).await;
+        assert_eq!(socket.hear_of("error").await["id"].as_str(), id, "{message}");
+    }
+    socket.say("{\"type\":\"ping\",\"t\":12.5}").await;
+    assert_eq!(socket.hear_of("pong").await["t"], 12.5);
+    drop(socket);
+    unharmed(node);
+}
+
+#[test]
+fn random_bytes_on_either_port_harm_nobody() {
+    let node = node();
+    let gossip = node.gossip.split('/').collect::<Vec<_>>();
+    let gossip = format!("{}:{}", gossip[2], gossip[4]);
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..40 {
+        let noise: Vec<u8> = (0..1000)
+            .map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 33) as u8
+            })
+            .collect();
+        let port = if round % 2 == 0 { &gossip } else { &node.http };
+        let mut stream = TcpStream::connect(port).unwrap();
+        // The far end may have cut us off already.
+        let _sent = stream.write_all(&noise);
+    }
+    assert_eq!(raw(&node.http, b"\x00\x01\x02\r\n\r\n").map_or(400, |answer| answer.status), 400);
+    unharmed(node);
+}
+
+#[test]
+fn half_sent_request_does_not_delay_the_stop() {
+    let node = node();
+    let mut half = connect(&node.http);
+    half.write_all(
+        b"POST /api/counters/clicks/add HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"am",
+    )
+    .unwrap();
+    let mut header = connect(&node.http);
+    header.write_all(b"GET / HTTP/1.1\r\nHos").unwrap();
+    unharmed(node);
+    let mut rest = Vec::new();
+    // It is cut off, with or without an answer.
+    let _cut = half.read_to_end(&mut rest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_node_sends_close_frames() {
+    let node = node();
+    let mut socket = Socket::open(&node.http).await;
+    socket.hear_of("state").await;
+    let ended = std::thread::spawn(move || node.terminate());
+    let close = loop {
+        match tokio::time::timeout(Duration::from_secs(5), socket.0.next()).await.unwrap() {
+            Some(Ok(Message::Close(Some(close)))) => break close,
+            Some(Ok(_)) => {}
+            other => panic!("ended without a Close frame: {other:?}"),
+        }
+    };
+    assert_eq!(u16::from(close.code), 1001);
+    assert!(!close.reason.is_empty());
+    assert!(ended.join().unwrap().success());
+}

@@ -1,0 +1,225 @@
+//! Clients that are silent, only answer pings, or read nothing, on the real binary with a ping
+//! interval of a second.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use futures::{SinkExt, StreamExt};
+use support::eventually;
+use support::http::{connect, counter, request};
+use support::process::{Node, cluster};
+use support::ws::Socket;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The extra time for a busy machine.
+const SLACK: Duration = Duration::from_secs(4);
+
+fn node() -> Node {
+    Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--ping-interval", "1"])
+}
+
+/// A raw socket that answers nothing automatically.
+struct Bare {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Bare {
+    fn open(node: &Node) -> Self {
+        let mut stream = connect(&node.http);
+        let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(opening.as_bytes()).unwrap();
+        let mut bare = Self { stream, read: Vec::new() };
+        let head = bare
+            .until(|read| read.windows(4).position(|window| window == b"\r\n\r\n"))
+            .expect("an answer");
+        assert!(bare.read.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&bare.read));
+        bare.read.drain(..head + 4);
+        bare
+    }
+
+    /// Reads until `found` returns something. `None` at the end.
+    fn until(&mut self, found: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+        let mut piece = [0; 4096];
+        loop {
+            if let Some(at) = found(&self.read) {
+                return Some(at);
+            }
+            let bytes = self.stream.read(&mut piece).expect("a word within the test's patience");
+            if bytes == 0 {
+                return None;
+            }
+            self.read.extend_from_slice(&piece[..bytes]);
+        }
+    }
+
+    /// The next frame: its first byte and its payload. `None` at the end.
+    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let whole = |read: &[u8]| {
+            let (from, length) = match *read.get(1)? {
+                126 => (4, usize::from(u16::from_be_bytes(read.get(2..4)?.try_into().ok()?))),
+                short => (2, usize::from(short)),
+            };
+            (read.len() >= from + length).then_some(from + length)
+        };
+        let end = self.until(whole)?;
+        let frame: Vec<u8> = self.read.drain(..end).collect();
+        let from = if frame[1] == 126 { 4 } else { 2 };
+        Some((frame[0], frame[from..].to_vec()))
+    }
+}
+
+#[test]
+fn silent_client_is_pinged_then_closed() {
+    let node = node();
+    let (mut silent, start, mut pings) = (Bare::open(&node), Instant::now(), 0);
+    let goodbye = loop {
+        assert!(
+            start.elapsed() < INTERVAL * 4 + SLACK,
+            "still there after {:?} and {pings} pings",
+            start.elapsed()
+        );
+        match silent.frame().expect("a Close frame before the end") {
+            (0x88, goodbye) => break goodbye,
+            (0x89, _) => pings += 1,
+            _ => {}
+        }
+    };
+    let after = start.elapsed();
+    assert!(pings >= 2, "{pings} pings");
+    assert!(goodbye.starts_with(&1008_u16.to_be_bytes()) && goodbye.len() > 10, "{goodbye:?}");
+    assert!(after > INTERVAL * 5 / 2 && after < INTERVAL * 4 + SLACK, "cut after {after:?}");
+    assert_eq!(silent.frame(), None, "nothing follows");
+    assert_eq!(
+        counter(&node.http, "clicks")["regions"]["ord"]["connected"],
+        0,
+        "and it is no viewer any more"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pongs_keep_a_socket_open() {
+    let node = node();
+    let mut quiet = Socket::open(&node.http).await;
+    let start = Instant::now();
+    // Reading is what answers pings here.
+    let mut pings = 0;
+    while start.elapsed() < INTERVAL * 7 {
+        match tokio::time::timeout(INTERVAL / 4, quiet.0.next()).await {
+            Ok(Some(Ok(Message::Ping(_)))) => pings += 1,
+            Ok(Some(Ok(Message::Close(close)))) => panic!("closed: {close:?}"),
+            Ok(None | Some(Err(_))) => panic!("cut"),
+            _ => {}
+        }
+    }
+    assert!(pings >= 3, "{pings} pings");
+    quiet.0.send(Message::Ping(Bytes::from_static(b"are you there?"))).await.unwrap();
+    let answered = async {
+        while let Some(Ok(message)) = quiet.0.next().await {
+            if let Message::Pong(bytes) = message {
+                return bytes;
+            }
+        }
+        panic!("closed before a pong");
+    };
+    assert_eq!(
+        tokio::time::timeout(SLACK, answered).await.expect("a pong"),
+        Bytes::from_static(b"are you there?")
+    );
+    quiet.add("quiet", 1).await;
+}
+
+/// It sends pings and reads no pongs until its socket is full. The node then stops reading, and
+/// cuts it earlier than for silence.
+#[test]
+fn stuck_reader_is_cut_off() {
+    const LONG: Duration = Duration::from_secs(3);
+    let node = Node::start_with(
+        &cluster(),
+        "ord",
+        &[],
+        &["--http", "127.0.0.1:0", "--ping-interval", "3"],
+    );
+    let mut deaf = Bare::open(&node);
+    deaf.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let ping = [&[0x81, 0x80 | 21, 0, 0, 0, 0], b"{\"type\":\"ping\",\"t\":1}".as_slice()].concat();
+    let many = ping.repeat(1_000);
+    while deaf.stream.write_all(&many).is_ok() {}
+    let stuck_at = Instant::now();
+    let connected = || counter(&node.http, "clicks")["regions"]["ord"]["connected"].clone();
+    assert_eq!(connected(), 1, "it is there, and full");
+    eventually("the full socket is given up", LONG * 2 + SLACK, || match connected() {
+        none if none == 0 => Ok(()),
+        some => Err(some.to_string()),
+    });
+    let after = stuck_at.elapsed();
+    assert!(
+        after < LONG * 5 / 2,
+        "silence alone would have cut it at {:?}, and it took {after:?}",
+        LONG * 3
+    );
+    support::http::add(&node.http, 1);
+}
+
+/// RFC 6455, 5.5.1: a Close frame is answered with one, of the same code.
+#[test]
+fn a_close_is_answered_with_its_own_code() {
+    let node = node();
+    for (payload, echo) in [
+        (&b""[..], &b""[..]),
+        (&b"\x03\xe8"[..], &b"\x03\xe8"[..]),
+        (b"\x0f\xa1bye", b"\x0f\xa1"),
+        (b"\x03\xe9going", b"\x03\xe9"),
+        (b"\x03\xed", b"\x03\xea"),
+        (b"x", b"\x03\xea"),
+    ] {
+        let mut socket = Bare::open(&node);
+        let head = [0x88, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+        socket.stream.write_all(&[&head, payload].concat()).unwrap();
+        let said = loop {
+            if let (0x88, said) = socket.frame().expect("a Close frame before the end") {
+                break said;
+            }
+        };
+        assert!(
+            said.starts_with(echo) && said.is_empty() == echo.is_empty(),
+            "{payload:?} was answered with {said:?}"
+        );
+        assert_eq!(socket.frame(), None, "the server ends the connection");
+    }
+}
+
+/// An address with a limit of one connection may open the next after it saw the last one's end.
+#[test]
+fn closed_socket_frees_its_slot_at_once() {
+    let node = Node::start_with(
+        &cluster(),
+        "ord",
+        &[],
+        &["--http", "127.0.0.1:0", "--connections-per-address", "1"],
+    );
+    for turn in 0..40 {
+        let answer = request(&node.http, "GET", "/readyz", &[], "");
+        assert_eq!(answer.status, 200, "turn {turn}: {}", answer.body);
+        let mut socket = Bare::open(&node);
+        socket.stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
+        while socket.frame().is_some_and(|(kind, _)| kind != 0x88) {}
+        // Its side is still open. Only the Close frame shows the end.
+        assert_eq!(request(&node.http, "GET", "/readyz", &[], "").status, 200, "turn {turn}");
+    }
+    let _held = Bare::open(&node);
+    let refused = request(&node.http, "GET", "/readyz", &[], "");
+    assert_eq!(refused.error(), (429, "too_many_connections".into()));
+    assert!(
+        refused.head.to_ascii_lowercase().contains("\r\nconnection: close"),
+        "{}",
+        refused.head
+    );
+}
