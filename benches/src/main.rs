@@ -7,29 +7,35 @@ use std::process::ExitCode;
 const USAGE: &str = "benches COMMAND [--quick]
 
   core      the in-process work as a table: adds, joins, bytes, heaps, changes, reads, threads
-  latency   an add at one node, seen at the two others
-  fresh     a fresh process, until it is synced
-  million   a node with 1,000,000 counters: bytes each, and how soon a fresh process has them
+  latency   an add at one node until the two others show it
+  fresh     a fresh process until it is synced
+  million   a node with 1,000,000 counters: bytes of each, and how soon a fresh process has them
   traffic   bytes of a click with 32 regions, and of ten idle nodes
   adds      adds a second through HTTP, WebSocket and handle, beside Redis
-  redis     one add that its caller knows is counted: by handle, and by a round trip to Redis
-  durable   durable adds a second with 1 to 64 that wait, beside redb and the disk
+  redis     a single add that its caller knows is counted: by handle, and by a round trip to Redis
+  durable   durable adds a second with 1 to 64 committers, beside redb and the disk
   recovery  a node killed and started again from its directory, until it is synced and exact
   simulated clusters of many nodes, loss and partitions in virtual time (with --features sim)
-  fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes; 10,000 idle ones; some that never read
-  hosts     three nodes, each in a network namespace: clicks under loss, and after a pulled cable (as root)
-  far       nodes 200 ms from each other, in a network namespace: a fresh one, a click, and when its node knows that all hold it
-  report    builds the node and this program, measures all of that, into target/report (index.html, report.json, table.md); with --keep also as the
-            committed report and README's table
-  page [FILE]    the page again, from a report.json, or from the committed one
-  table     README's table again, from the committed report
-  check [FILE]   measures again and names what is worse than in the committed report; what looks worse is measured twice. With FILE, a report.json
-            that was written before is compared, and nothing is measured
-  count     instructions of the hot paths, by valgrind; with --keep also into the committed report
-  check-instructions   counts them, and names what takes more than in the committed report: what CI runs
-  hot PATH  one hot path alone, for a profiler; without a right one it lists them
+  fanout    one node and 1,000 WebSocket clients, beside Node.js's ws and a bare loop of writes;
+            10,000 idle clients; some that never read
+  hosts     three nodes, each in a network namespace: clicks under loss, and after a pulled cable
+            (as root)
+  far       nodes 200 ms from each other, in a network namespace: a fresh one, a click, and when
+            its node knows that all hold it
+  report    builds the node and this program and measures everything, into target/report
+            (index.html, report.json, table.md); --keep also replaces the committed report and the
+            README's table
+  page [FILE]   draws the page again, from a report.json or from the committed report
+  table     writes the README's table again, from the committed report
+  check [FILE]  measures again and names what is worse than in the committed report; measures twice
+            if something looks worse. With FILE, compares that report.json and measures nothing
+  count     instructions of the hot paths, by valgrind; --keep puts them into the committed report
+  check-instructions   counts them, and names what takes more than in the committed report; CI runs
+            it
+  hot PATH  one hot path alone, for a profiler; an unknown path lists them all
 
-The system work spawns the node's binary, which lies beside this one, or is named in COUNTER_WEB. `report` and `check` build it; for the others:
+The system work spawns the node's binary. It must lie beside this one, or be named in COUNTER_WEB.
+`report` and `check` build it. For the other commands:
   cargo build --release -p counter-web -p benches --features benches/sim";
 
 fn main() -> ExitCode {

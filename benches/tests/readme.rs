@@ -1,4 +1,4 @@
-//! What the README claims is what the committed report says.
+//! The README's figures are those of the committed report.
 
 use std::path::Path;
 
@@ -23,14 +23,14 @@ fn readme_table_is_the_committed_report() {
 }
 
 #[test]
-fn committed_report_has_no_wrong_answer_of_ours() {
+fn committed_report_has_no_wrong_answer() {
     let report: Report =
         serde_json::from_str(&text("report.json")).expect("benches/report.json is a report");
     assert!(report.rows.iter().filter_map(|row| row.ours()).all(|ours| ours.right));
     assert!(report.rows.len() > 40, "all work is in it");
 }
 
-/// The rows of the README's table, as cells.
+/// The cells of the README's table, by row.
 fn readme_rows() -> Vec<Vec<String>> {
     let text = text("../README.md");
     let table = text
@@ -46,8 +46,8 @@ fn readme_rows() -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Each `(12x)` in a cell of others' figures, with whose it is: worked out here once more, from the
-/// JSON and nothing else.
+/// Each factor `(12x)` in a cell, with its contender. It is computed here again, from the JSON
+/// alone.
 fn ratios(cell: &str) -> Vec<(String, f64)> {
     let ratio = |part: &str| {
         let (head, ratio) = part.rsplit_once(" (")?;
@@ -59,7 +59,7 @@ fn ratios(cell: &str) -> Vec<(String, f64)> {
 }
 
 #[test]
-fn every_ratio_of_the_readme_table_is_that_of_two_figures_in_the_committed_report() {
+fn readme_ratios_follow_from_the_committed_report() {
     let report: serde_json::Value =
         serde_json::from_str(&text("report.json")).expect("benches/report.json is JSON");
     let rows = report["rows"].as_array().expect("rows");

@@ -1,4 +1,4 @@
-//! `report`, `page` and `table`: everything measured, with a bar of progress, and written down.
+//! `report`, `page` and `table`: measures everything with a progress bar, and writes the report.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ const SYSTEM_PARTS: [&str; 11] = [
     "simulated",
 ];
 
-/// A bar on standard error that says what runs now, and how long all of it has run.
+/// A progress bar on standard error, with the work that runs now and the time since the start.
 struct Progress {
     done: usize,
     all: usize,
@@ -53,7 +53,7 @@ impl Progress {
     }
 }
 
-/// Everything, measured.
+/// Measures everything.
 pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
     let mut progress =
         Progress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2, start: Instant::now() };
@@ -82,7 +82,7 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
         progress.tell(name);
         add_part(&mut report, name, runtime.block_on(part(name, quick)));
     }
-    // Neither bytes nor instructions depend on how busy the machine is: these two share it.
+    // Neither bytes nor instructions depend on how busy the machine is, so these two run at once.
     progress.tell("traffic, and instructions of the hot paths");
     let (traffic, counts) = std::thread::scope(|scope| {
         let counts = scope.spawn(instructions);
@@ -109,8 +109,7 @@ fn add_part(report: &mut Report, name: &str, part: Measured<system::Part>) {
     }
 }
 
-/// A work that came to the wrong answer is no work that is missing: it stands in the report as
-/// wrong.
+/// A work with a wrong answer is not left out. The report shows it as wrong.
 fn wrong(name: &str, failure: &Failure) -> Row {
     let mut row = Row::exact(
         format!("system.{name}"),
@@ -142,8 +141,8 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
     }
 }
 
-/// Measures everything and writes the report; with `keep`, also as the committed one and into the
-/// README's table.
+/// Measures everything and writes the report. With `keep` it also replaces the committed report and
+/// the README's table.
 pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), String> {
     let report = measure(runtime, quick);
     write_page(&report)?;
@@ -169,8 +168,8 @@ fn write_page(report: &Report) -> Result<(), String> {
     write(format!("{FOLDER}/index.html"), &html(report))
 }
 
-/// Draws the page of a report that was written before, the committed one where none is named,
-/// without measuring anything.
+/// Draws the page of a report that was written before, by default the committed one. Measures
+/// nothing.
 pub(super) fn page_again(path: Option<&str>) -> Result<(), String> {
     write_page(&read(path.unwrap_or(COMMITTED))?)?;
     println!("the page: {FOLDER}/index.html");
@@ -186,7 +185,7 @@ fn put_into_readme(report: &Report) -> Result<(), String> {
     }
 }
 
-/// Puts the committed report's table into the README again: after a change of its form.
+/// Writes the README's table again from the committed report, after a change to its form.
 pub(super) fn table_again() -> Result<(), String> {
     put_into_readme(&committed()?)
 }

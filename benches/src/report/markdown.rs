@@ -1,4 +1,4 @@
-//! The report as Markdown tables: all of it, and the part for a README.
+//! The report as Markdown tables: the whole, and the part for the README.
 
 use std::fmt::Write;
 
@@ -6,12 +6,12 @@ use super::Report;
 use crate::row::{Figure, Row};
 use crate::table::{amount, need, times, verdict};
 
-/// Where the README's table begins.
+/// The marker before the README's table.
 pub const BEGIN: &str = "<!-- report:begin -->";
-/// Where it ends.
+/// The marker after the README's table.
 pub const END: &str = "<!-- report:end -->";
 
-/// The rows of a README: what a reader chooses by.
+/// The rows of the README: those that help a reader choose.
 const README: [&str; 28] = [
     "w1.name",
     "w1.handle",
@@ -122,7 +122,7 @@ pub fn readme(report: &Report) -> String {
     format!("{BEGIN}\n{}\n{}{END}", table(&rows), origin(report))
 }
 
-/// `text` with `part` in place of what stands between the markers; None where there are none.
+/// `text` with everything between the markers replaced by `part`. `None` if it has no markers.
 pub fn between_markers(text: &str, part: &str) -> Option<String> {
     let (head, rest) = text.split_once(BEGIN)?;
     let (_, tail) = rest.split_once(END)?;
