@@ -1,16 +1,16 @@
-//! Events reach nodes, and what nodes want done becomes events.
+//! Events reach nodes, and the outputs of nodes become events.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::queue::Event;
-use super::truth::Failure;
-use super::world::Sim;
+use super::Sim;
 use crate::protocol::{Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, Verdict};
+use crate::sim::Failure;
+use crate::sim::network::Event;
 
-/// How long a request that fails takes to do so.
+/// How long a request takes to fail.
 const FAIL_AFTER: Duration = Duration::from_millis(500);
-/// How many changed keys are held against the truth at each step.
+/// How many changed keys are compared with the truth at each step.
 const KEYS_CHECKED_MAX: usize = 32;
 
 impl Sim {
@@ -28,34 +28,32 @@ impl Sim {
                 self.on_request((from, incarnation, id, epoch), to, &payload)
             }
             Event::Response { from, to, incarnation, id, payload, epoch } => {
-                if self.links.epoch(from, to) == Some(epoch) && self.incarnations(to, incarnation) {
+                if self.links.epoch(from, to) == Some(epoch) && self.is_current(to, incarnation) {
                     self.hosts[to].cost.received_bytes += payload.len() as u64;
                     let peer = self.hosts[from].node;
                     self.hand(to, Input::Response { peer, id, payload: payload.to_vec() }, None);
                 }
             }
-            Event::Failed { host, incarnation, peer, id }
-                if self.incarnations(host, incarnation) =>
-            {
+            Event::Failed { host, incarnation, peer, id } if self.is_current(host, incarnation) => {
                 let peer = self.hosts[peer].node;
                 self.hand(host, Input::RequestFailed { peer, id }, None);
             }
             Event::Failed { .. } => {}
-            Event::Discovered { host, incarnation } if self.incarnations(host, incarnation) => {
+            Event::Discovered { host, incarnation } if self.is_current(host, incarnation) => {
                 self.on_discovered(host)
             }
             Event::Dialled { from, incarnation, to, tries }
-                if self.incarnations(from, incarnation) =>
+                if self.is_current(from, incarnation) =>
             {
                 self.on_dialled(from, to, tries)
             }
             Event::Connected { from, incarnation, to, tries }
-                if self.incarnations(from, incarnation) =>
+                if self.is_current(from, incarnation) =>
             {
                 self.on_connected(from, to, tries)
             }
             Event::DialFailed { from, incarnation, to, tries }
-                if self.incarnations(from, incarnation) =>
+                if self.is_current(from, incarnation) =>
             {
                 self.on_dial_failed(from, to, tries)
             }
@@ -68,11 +66,12 @@ impl Sim {
         }
     }
 
-    pub(super) fn incarnations(&self, host: usize, incarnation: u64) -> bool {
+    /// Whether a node is up, in the incarnation that an event is meant for.
+    fn is_current(&self, host: usize, incarnation: u64) -> bool {
         self.hosts[host].incarnation == incarnation && self.hosts[host].alive.is_some()
     }
 
-    /// Until when the node that an event is for is still busy with an earlier one.
+    /// Until when the receiver of an event is still busy with an earlier one.
     fn busy(&self, event: &Event) -> Option<Duration> {
         let host = match event {
             Event::Wake { host, .. } | Event::Failed { host, .. } => *host,
@@ -89,7 +88,7 @@ impl Sim {
     }
 
     fn on_wake(&mut self, host: usize, incarnation: u64) {
-        if !self.incarnations(host, incarnation) {
+        if !self.is_current(host, incarnation) {
             return;
         }
         let due = self.hosts[host]
@@ -143,8 +142,9 @@ impl Sim {
         self.hand(to, Input::Request { peer, id: here, payload: payload.to_vec() }, None);
     }
 
-    /// Hands a node an input and does what it wants done. `from` is who passed a gossip message on.
-    pub(super) fn hand(&mut self, host: usize, input: Input, from: Option<usize>) {
+    /// Hands a node an input and carries out its outputs. `from` is the peer that passed a gossip
+    /// message on.
+    pub(in crate::sim) fn hand(&mut self, host: usize, input: Input, from: Option<usize>) {
         let now = self.now;
         let local = self.hosts[host].local(now);
         let slowness = self.hosts[host].slowness;
@@ -165,7 +165,7 @@ impl Sim {
         if let Some(ledger) = self.ledger.as_mut()
             && let Err(failure) = ledger.look(host, &alive.replica, alive.machine.is_synced())
         {
-            self.failure.get_or_insert(failure);
+            self.fail(failure);
         }
         self.hosts[host].busy_until = now + slowness;
         self.steps += 1;
@@ -215,10 +215,6 @@ impl Sim {
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
-        self.failure.get_or_insert(failure);
-    }
-
     fn notice(&mut self, host: usize, notice: Notice) {
         match notice {
             Notice::Changed { .. } if self.config.retirement => self.watch(host),
@@ -246,6 +242,8 @@ impl Sim {
         }
     }
 
+    /// Compares all totals of a node with the truth. Cells say nothing once incarnations are
+    /// absorbed: they are not one writer's own any more.
     fn watch(&mut self, host: usize) {
         if self.config.unwatched {
             return;

@@ -1,23 +1,23 @@
 //! What an application waits for at a node: copies of what it wrote, versions that it has seen
-//! elsewhere.
+//! elsewhere, totals that are stable.
 
 use std::time::Duration;
 
 use counter_core::VersionVector;
 
-use super::world::Sim;
+use super::Sim;
 use crate::protocol::{Copies, Input, Stable, Waited};
 
 impl Sim {
-    /// Waits at a node until so many replicas hold what was added there. Returns the wait's name
-    /// for [`Sim::waited`]; nothing comes of it where the node is down.
+    /// Waits at a node until enough replicas hold what was added there. Returns the id of the wait,
+    /// to ask [`Sim::waited`] with. If the node is down, the wait never ends.
     pub fn await_copies(&mut self, host: usize, copies: Copies, within: Duration) -> u64 {
         let id = self.next_wait();
         self.hand(host, Input::AwaitCopies { id, copies, within }, None);
         id
     }
 
-    /// Waits at a node until it holds `versions`; otherwise as [`Sim::await_copies`].
+    /// Waits at a node until it holds `versions`. Otherwise as [`Sim::await_copies`].
     pub fn await_versions(
         &mut self,
         host: usize,
@@ -29,13 +29,13 @@ impl Sim {
         id
     }
 
-    /// How a wait ended, once: a second call finds nothing.
+    /// How a wait ended. Each answer is given once: a second call returns `None`.
     pub fn waited(&mut self, id: u64) -> Option<Waited> {
         self.waited.remove(&id)
     }
 
-    /// A counter's total at the latest state of a node that every enrolled replica was shown to
-    /// hold; the first call begins to watch it.
+    /// A counter's stable total at a node: its total in the latest state that all enrolled replicas
+    /// are known to hold. The first call starts the watch.
     pub fn stable_total(&mut self, host: usize, counter: &str) -> Option<Stable> {
         let local = self.hosts[host].local(self.now);
         let stable = self.hosts[host]
@@ -46,7 +46,7 @@ impl Sim {
         stable
     }
 
-    /// All that a node holds, what was added there until now included; nothing where it is down.
+    /// All versions that a node holds, its own pending adds included. Empty if the node is down.
     pub fn versions(&mut self, host: usize) -> VersionVector {
         let Some(alive) = self.hosts[host].alive.as_mut() else { return VersionVector::new() };
         if alive.replica.has_pending() {

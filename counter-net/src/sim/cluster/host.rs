@@ -5,48 +5,50 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, REPLICAS_MAX, Replica, ReplicaId};
 
-use super::config::SimConfig;
-use super::cost::Cost;
 use crate::protocol::{NodeId, Replicator};
+use crate::sim::{Cost, SimConfig};
 
+/// A node, up or down.
 #[derive(Debug)]
 pub(super) struct Host {
     pub node: NodeId,
     pub region: String,
-    /// Which incarnation this is.
+    /// How many times it was started. Events are meant for one start, and void after the next.
     pub incarnation: u64,
-    /// Who writes, or wrote last.
+    /// The incarnation that it writes as, or wrote as last.
     writer: ReplicaId,
-    /// Whether an incarnation with a disk claims the one before it.
+    /// Whether a start with a disk claims the incarnation before it.
     retires: bool,
     /// `None` while it is down.
     pub alive: Option<Alive>,
-    /// What a restart with the disk finds.
+    /// The state that a restart with the disk finds.
     pub disk: Option<CounterMap>,
-    /// What the last commit wrote, where commits are the story's to make.
+    /// The state that the last commit wrote, if the test makes the commits.
     pub committed: Option<CounterMap>,
     clock: Clock,
     /// How long it takes over each input.
     pub slowness: Duration,
+    /// Until when it is at work on the last input.
     pub busy_until: Duration,
     pub viewers: u64,
-    /// It takes in everything and says nothing.
+    /// It takes in everything and sends nothing.
     pub is_mute: bool,
     pub cost: Cost,
 }
 
+/// What a node that is up has: its state, its protocol machine, and work that is under way.
 pub(super) struct Alive {
     pub replica: Replica,
     pub machine: Replicator,
-    /// Requests that it has to answer, by the id they have here: who asked, in which incarnation,
-    /// under which id, over which connection.
+    /// Requests that it has to answer, by the id they have here. Each names the host that asked,
+    /// that host's incarnation, the id of the request there, and the connection.
     pub inbound: BTreeMap<u64, (usize, u64, u64, u64)>,
     pub last_inbound: u64,
-    /// When it is woken, at the earliest scheduled.
+    /// The earliest time for which a wake-up is scheduled.
     pub wake_at: Option<Duration>,
-    /// Whom it dials. They are candidates until they are connected or have failed.
+    /// The hosts that it dials. They are candidates until they are connected or have failed.
     pub dialling: BTreeSet<usize>,
-    /// Discovery has answered.
+    /// Whether discovery has answered.
     pub is_sure: bool,
 }
 
@@ -56,10 +58,10 @@ impl std::fmt::Debug for Alive {
     }
 }
 
-/// A monotonic clock that started some other day and runs at its own rate.
+/// A monotonic clock with its own origin and its own rate.
 #[derive(Debug)]
 struct Clock {
-    /// What it showed at `since` in world time.
+    /// The time that it showed at `since` in world time.
     base: Duration,
     since: Duration,
     rate: f64,
@@ -90,7 +92,7 @@ impl Host {
         }
     }
 
-    /// The replica of the incarnation that it incarnations or lived last.
+    /// The incarnation that it runs as, or ran as last.
     pub(super) fn replica_id(&self) -> ReplicaId {
         self.writer
     }
@@ -103,7 +105,7 @@ impl Host {
         self.retires = retires;
     }
 
-    /// A new incarnation: a new writer, with or without what the last one had on its disk.
+    /// Starts it as a new writer, with or without the state that is on its disk.
     pub(super) fn boot(&mut self, config: &SimConfig, with_disk: bool, seed: u64, now: Duration) {
         self.incarnation += 1;
         let map = self
@@ -125,8 +127,8 @@ impl Host {
         self.writer = ReplicaId::new(self.node.0, incarnation);
         let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
         if self.retires && with_disk && before.incarnation > 0 {
-            // All that the directory knows of, as the driver does: the latest may have left no more
-            // than its number.
+            // It claims all earlier incarnations that the directory knows of, as the driver does.
+            // The latest may have left no more than its number there.
             let earlier: Vec<ReplicaId> = replica
                 .map()
                 .replicas()
@@ -166,8 +168,8 @@ impl Host {
     /// The first world time at which this node's clock shows `local`.
     pub(super) fn world(&self, local: Duration, now: Duration) -> Duration {
         let ahead = local.saturating_sub(self.local(now));
-        // A microsecond more than the exact time: rounding never wakes a node just before its
-        // deadline, for ever.
+        // A microsecond more than the exact time. Otherwise rounding could wake a node just before
+        // its deadline, again and again.
         now + ahead.div_f64(self.clock.rate)
             + if ahead.is_zero() { Duration::ZERO } else { Duration::from_micros(1) }
     }
@@ -177,8 +179,8 @@ impl Host {
     }
 }
 
-/// The number that a node without a disk draws. In one start of three the clock was set back, so
-/// the number may be below that of earlier starts.
+/// The incarnation number that a node without a disk draws from its clock. In one start of three
+/// the clock was set back, so the number may be below that of earlier starts.
 fn number_by_clock(before: ReplicaId, seed: u64) -> u64 {
     let (latest, low) = (before.incarnation >> 32, mixed(seed) & u64::from(u32::MAX));
     let upper = if seed.is_multiple_of(3) {
@@ -189,8 +191,8 @@ fn number_by_clock(before: ReplicaId, seed: u64) -> u64 {
     upper << 32 | low
 }
 
-/// Spreads small numbers over all bits (splitmix64's last step), as hashes of keys are.
-pub(super) fn mixed(index: u64) -> u64 {
+/// Spreads a small number over all bits, as a hash of a key would be: the last step of splitmix64.
+fn mixed(index: u64) -> u64 {
     let mut x = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

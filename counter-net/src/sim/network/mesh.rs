@@ -1,22 +1,25 @@
-//! Gossip as a mesh passes it on: to a few peers each, once.
+//! The gossip mesh: each node passes a message on to a few peers, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::protocol::NodeId;
 
-/// One message while copies of it are under way.
+/// A message of which copies are under way.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(in crate::sim) struct Message {
     pub signer: NodeId,
     pub payload: Rc<Vec<u8>>,
-    /// Who has had it, by index.
+    /// The nodes that have had it, as a bitmap by index.
     had: Vec<u64>,
+    /// Copies under way.
     flying: usize,
 }
 
+/// The edges over which gossip travels, and every message of which a copy is under way. A message
+/// is forgotten with its last copy.
 #[derive(Debug)]
-pub(super) struct Mesh {
+pub(in crate::sim) struct Mesh {
     degree: usize,
     edges: BTreeMap<usize, BTreeSet<usize>>,
     messages: BTreeMap<u64, Message>,
@@ -24,7 +27,7 @@ pub(super) struct Mesh {
 }
 
 impl Mesh {
-    pub(super) fn new(degree: usize) -> Self {
+    pub(in crate::sim) fn new(degree: usize) -> Self {
         Self { degree, edges: BTreeMap::new(), messages: BTreeMap::new(), last: 0 }
     }
 
@@ -32,9 +35,9 @@ impl Mesh {
         self.edges.get(&node).map_or(0, BTreeSet::len)
     }
 
-    /// A connection opened: it joins the mesh while either end has fewer edges than wanted and
-    /// neither has twice as many.
-    pub(super) fn offer(&mut self, a: usize, b: usize) {
+    /// Offers an open connection to the mesh. It becomes an edge if either end has fewer edges than
+    /// wanted and neither has twice as many.
+    pub(in crate::sim) fn offer(&mut self, a: usize, b: usize) {
         let (at_a, at_b) = (self.degree_of(a), self.degree_of(b));
         if at_a.min(at_b) < self.degree && at_a.max(at_b) < 2 * self.degree {
             self.edges.entry(a).or_default().insert(b);
@@ -42,41 +45,48 @@ impl Mesh {
         }
     }
 
-    pub(super) fn remove(&mut self, a: usize, b: usize) {
+    pub(in crate::sim) fn remove(&mut self, a: usize, b: usize) {
         self.edges.entry(a).or_default().remove(&b);
         self.edges.entry(b).or_default().remove(&a);
     }
 
-    pub(super) fn lacks(&self, node: usize) -> bool {
+    /// Whether a node has fewer edges than wanted.
+    pub(in crate::sim) fn lacks(&self, node: usize) -> bool {
         self.degree_of(node) < self.degree
     }
 
-    pub(super) fn of(&self, node: usize) -> Vec<usize> {
+    /// The peers of a node in the mesh.
+    pub(in crate::sim) fn of(&self, node: usize) -> Vec<usize> {
         self.edges.get(&node).map(|edges| edges.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// A new message, which its author has had.
-    pub(super) fn publish(&mut self, author: usize, signer: NodeId, payload: Vec<u8>) -> u64 {
+    /// Takes in a new message, which its author has had. Returns its id.
+    pub(in crate::sim) fn publish(
+        &mut self,
+        author: usize,
+        signer: NodeId,
+        payload: Vec<u8>,
+    ) -> u64 {
         self.last += 1;
         let mut message = Message { signer, payload: Rc::new(payload), had: Vec::new(), flying: 0 };
-        message.mark(author);
+        message.reaches(author);
         self.messages.insert(self.last, message);
         self.last
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&Message> {
+    pub(in crate::sim) fn get(&self, id: u64) -> Option<&Message> {
         self.messages.get(&id)
     }
 
-    /// One more copy is under way.
-    pub(super) fn launch(&mut self, id: u64) {
+    /// Counts one more copy that is under way.
+    pub(in crate::sim) fn launch(&mut self, id: u64) {
         if let Some(message) = self.messages.get_mut(&id) {
             message.flying += 1;
         }
     }
 
-    /// A copy arrived or was lost on the way; the last one takes the message with it.
-    pub(super) fn land(&mut self, id: u64) {
+    /// Counts off a copy that arrived or was lost. The message is forgotten with the last one.
+    pub(in crate::sim) fn land(&mut self, id: u64) {
         if let Some(message) = self.messages.get_mut(&id) {
             message.flying -= 1;
             if message.flying == 0 {
@@ -85,13 +95,13 @@ impl Mesh {
         }
     }
 
-    /// Marks that `node` has had the message; false where it had before.
-    pub(super) fn first_at(&mut self, id: u64, node: usize) -> bool {
-        self.messages.get_mut(&id).is_some_and(|message| message.mark(node))
+    /// Notes that a node has had the message. False if it had it before.
+    pub(in crate::sim) fn first_at(&mut self, id: u64, node: usize) -> bool {
+        self.messages.get_mut(&id).is_some_and(|message| message.reaches(node))
     }
 
-    /// The message has no copy under way and is forgotten.
-    pub(super) fn sweep(&mut self, id: u64) {
+    /// Forgets a message of which no copy is under way.
+    pub(in crate::sim) fn sweep(&mut self, id: u64) {
         if self.messages.get(&id).is_some_and(|message| message.flying == 0) {
             self.messages.remove(&id);
         }
@@ -99,7 +109,8 @@ impl Mesh {
 }
 
 impl Message {
-    fn mark(&mut self, node: usize) -> bool {
+    /// Notes that it has reached a node. False if it had before.
+    fn reaches(&mut self, node: usize) -> bool {
         let (word, bit) = (node / 64, 1_u64 << (node % 64));
         if self.had.len() <= word {
             self.had.resize(word + 1, 0);

@@ -1,19 +1,20 @@
-//! The way from a dial to a connection: the handshake takes round trips, and may be refused or not
-//! answered at all.
+//! The way from a dial to a connection. The handshake takes round trips, and it may be refused or
+//! not answered at all.
 
 use std::time::Duration;
 
-use super::queue::Event;
-use super::world::Sim;
+use super::Sim;
 use crate::protocol::{Input, NodeId, Search};
+use crate::sim::network::Event;
 
-/// The first pause before a failed dial is tried again; each further one doubles.
+/// The pause before a failed dial is tried again for the first time. It doubles with each further
+/// try.
 const REDIAL_MIN: Duration = Duration::from_millis(200);
-/// How often that is done: over some 100 seconds.
+/// How many times a dial is tried again: over some 100 seconds.
 const REDIALS_MAX: u32 = 9;
 
 impl Sim {
-    /// `from` dials `to`. Until that has succeeded or failed, `to` is a candidate.
+    /// `from` dials `to`. Until that has succeeded or failed, `to` is a candidate of `from`.
     pub(super) fn dial(&mut self, from: usize, to: usize) {
         self.dial_after(from, to, Duration::ZERO);
     }
@@ -29,7 +30,7 @@ impl Sim {
         self.queue.push(at, Event::Dialled { from, incarnation, to, tries: 0 });
     }
 
-    /// A node's machine wants a member reached, at the address that the member announced.
+    /// A node's machine wants to reach a member at the address that the member announced.
     pub(super) fn dial_member(&mut self, from: usize, node: NodeId, addresses: &[Vec<u8>]) {
         let Some(to) = addresses.first().and_then(|bytes| {
             usize::try_from(u64::from_be_bytes(bytes.as_slice().try_into().ok()?)).ok()
@@ -49,7 +50,7 @@ impl Sim {
         self.search(host);
     }
 
-    /// Tells a node what its search has come to.
+    /// Tells a node how far its search for peers has come.
     fn search(&mut self, host: usize) {
         let Some(alive) = self.hosts[host].alive.as_ref() else { return };
         let search =
@@ -68,7 +69,7 @@ impl Sim {
                 Event::DialFailed { from, incarnation, to, tries },
             );
         }
-        // One way is behind us.
+        // The first packet has arrived: one way of the first round trip is over.
         let ways = if self.is_up(to) { 2 * self.config.handshake.max(1) - 1 } else { 1 };
         let took: Duration = (0..ways).map(|_| self.latency(from, to)).sum();
         let event = match self.is_up(to) {
@@ -94,7 +95,8 @@ impl Sim {
         self.end_dial(from, to);
     }
 
-    /// A failed dial is no candidate any more. It is tried again after a pause that doubles.
+    /// A peer whose dial failed is no longer a candidate. It is dialled again after a pause that
+    /// doubles.
     pub(super) fn on_dial_failed(&mut self, from: usize, to: usize, tries: u32) {
         let (peer, incarnation) = (self.hosts[to].node, self.hosts[from].incarnation);
         self.hand(from, Input::DialFailed { peer }, None);

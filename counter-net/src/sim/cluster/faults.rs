@@ -1,27 +1,26 @@
-//! What may go wrong: crashes, cuts, slow nodes, odd clocks.
+//! What may go wrong: crashes, disks that lag, cuts, slow nodes, odd clocks.
 
 use std::time::Duration;
 
 use counter_core::ReplicaId;
 
-use super::config::Link;
-use super::links::pair;
-use super::queue::Event;
-use super::world::Sim;
+use super::Sim;
 use crate::protocol::Input;
+use crate::sim::Link;
+use crate::sim::network::{Event, pair};
 
 impl Sim {
-    /// Sets one link, both ways.
+    /// Sets one link, in both directions.
     pub fn set_link(&mut self, a: usize, b: usize, link: Link) {
         self.own_links.insert(pair(a, b), link);
     }
 
-    /// Sets every link that has none of its own.
+    /// Sets all links, but for those that [`set_link`](Self::set_link) set.
     pub fn set_links(&mut self, link: Link) {
         self.config.link = link;
     }
 
-    /// Sets how long discovery takes to answer the nodes that are started from now on.
+    /// Sets how long discovery takes to answer. It applies to nodes started from now on.
     pub fn set_discovery(&mut self, after: Duration) {
         self.config.discovery = after;
     }
@@ -35,8 +34,8 @@ impl Sim {
         latency.sample(&mut self.rng)
     }
 
-    /// Kills a node: peers see their connections close. What it had not sent is gone; what it had
-    /// flushed stays on its disk.
+    /// Kills a node. Its peers see their connections close. It loses what it had not flushed; what
+    /// it had flushed stays on its disk, unless [`commit`](Self::commit) decides what is there.
     pub fn crash(&mut self, host: usize) {
         let Some(alive) = self.hosts[host].alive.take() else { return };
         self.truth.crashed(alive.replica.id());
@@ -48,27 +47,37 @@ impl Sim {
         }
     }
 
+    /// The node's disk holds its present state. From the first call on it holds nothing later until
+    /// the next commit, also across restarts.
+    pub fn commit(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        let Some(alive) = host.alive.as_mut() else { return };
+        let versions = alive.replica.map().version_vector();
+        match host.committed {
+            Some(_) => alive.machine.note_committed(versions.iter()),
+            None => alive.machine.follow_store(versions),
+        }
+        host.committed = Some(alive.replica.map().clone());
+        if alive.machine.awaits_commit() {
+            self.hand(at, Input::LocalChange, None);
+        }
+    }
+
     /// Asks a node to leave, lets it hand over what it has, and stops it.
     pub fn leave(&mut self, host: usize) {
         self.leave_as(host, false);
     }
 
-    /// As [`leave`](Self::leave), and another node becomes the successor of what it wrote. False
-    /// where nobody has all that it wrote.
+    /// As [`leave`](Self::leave), and another node becomes the successor of what it wrote. False if
+    /// no other node has all that it wrote.
     pub fn leave_for_good(&mut self, host: usize) -> bool {
         self.leave_as(host, true)
     }
 
     fn leave_as(&mut self, host: usize, for_good: bool) -> bool {
         self.hand(host, Input::Leave { for_good }, None);
-        let drained = |sim: &mut Self| {
-            sim.hosts[host]
-                .alive
-                .as_ref()
-                .is_none_or(|alive| alive.machine.is_drained(&alive.replica))
-        };
-        // A peer that does not answer is not waited for longer than a shutdown may take.
-        let _ = self.run_until(Duration::from_secs(2), drained);
+        // A shutdown does not wait longer than this for a peer that does not answer.
+        let _ = self.run_until(Duration::from_secs(2), |sim| sim.is_drained(host));
         let wrote = self.hosts[host]
             .alive
             .as_ref()
@@ -79,8 +88,8 @@ impl Sim {
         })
     }
 
-    /// An operator retires, at `host`, the last incarnation of a node that is down for good. True
-    /// where it is claimed now.
+    /// An operator at `host` retires the last incarnation of a node that is down for good. True if
+    /// it is claimed now.
     pub fn retire(&mut self, host: usize, lost: usize) -> bool {
         let lost = self.hosts[lost].replica_id();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
@@ -89,8 +98,7 @@ impl Sim {
         retired
     }
 
-    /// An operator retires, at `host`, every enrolled incarnation whose node does not run, or runs
-    /// as a later one.
+    /// An operator at `host` retires every enrolled incarnation that is not running.
     pub fn retire_absent(&mut self, host: usize) {
         let up: Vec<ReplicaId> = self.up().map(|(_, alive)| alive.replica.id()).collect();
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
@@ -100,7 +108,7 @@ impl Sim {
             .enrolled()
             .filter(|incarnation| !up.contains(incarnation))
             .collect();
-        // One that is still thought to be live is refused.
+        // The node refuses to retire one that it still counts as live.
         let retired = absent
             .into_iter()
             .filter(|&incarnation| {
@@ -112,7 +120,7 @@ impl Sim {
         }
     }
 
-    /// Starts a node that is down as a new writer; with its disk it still holds what its earlier
+    /// Starts a node that is down, as a new writer. With its disk it still holds what its earlier
     /// incarnations held.
     pub fn restart(&mut self, host: usize, with_disk: bool) {
         if self.hosts[host].alive.is_some() {
@@ -127,12 +135,7 @@ impl Sim {
         }
     }
 
-    /// Whether a node is up.
-    pub fn is_up(&self, host: usize) -> bool {
-        self.hosts[host].alive.is_some()
-    }
-
-    /// From now on nothing gets from any of `from` to any of `to`; the other way stays open.
+    /// Cuts all ways from `from` to `to`. The other direction stays open.
     pub fn cut_one_way(&mut self, from: &[usize], to: &[usize]) {
         for (a, b) in
             from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b)
@@ -144,13 +147,13 @@ impl Sim {
         }
     }
 
-    /// From now on nothing gets across between the two sides.
+    /// Cuts all ways between two sides, in both directions.
     pub fn cut(&mut self, one: &[usize], other: &[usize]) {
         self.cut_one_way(one, other);
         self.cut_one_way(other, one);
     }
 
-    /// Every cut is over; connections come back one by one.
+    /// Ends every cut. Connections come back one by one.
     pub fn heal(&mut self) {
         self.links.heal();
         let lost: Vec<(usize, usize)> =
@@ -161,7 +164,7 @@ impl Sim {
         }
     }
 
-    /// A node takes this long over each input from now on.
+    /// From now on a node takes this long over each input.
     pub fn slow_down(&mut self, host: usize, each: Duration) {
         self.hosts[host].slowness = each;
     }
@@ -172,14 +175,14 @@ impl Sim {
         self.hosts[host].is_mute = true;
     }
 
-    /// A node's clock jumps ahead (as after a suspended machine wakes) and runs at `rate` from now
-    /// on; 1.0 is right. Rates must be above 0.
+    /// Makes a node's clock jump ahead, as when a suspended machine wakes, and run at `rate` from
+    /// now on. 1.0 is the right rate, and rates must be above 0.
     pub fn set_clock(&mut self, host: usize, jump: Duration, rate: f64) {
         self.hosts[host].set_clock(jump, rate.max(0.01), self.now);
         self.rewake(host);
     }
 
-    /// Both ends see a connection close, each after its own delay.
+    /// Both ends see a connection close, one message's time from now.
     fn close_soon(&mut self, a: usize, b: usize) {
         if let Some(epoch) = self.links.epoch(a, b) {
             let at = self.now + self.latency(a, b);
@@ -197,7 +200,7 @@ impl Sim {
         }
     }
 
-    /// A node with too few edges in the mesh takes more of its peers into it.
+    /// Gives a node with too few edges in the mesh more of them, to its other peers.
     fn graft(&mut self, node: usize) {
         for peer in self.links.peers(node) {
             if !self.mesh.lacks(node) {

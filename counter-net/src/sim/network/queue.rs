@@ -1,18 +1,22 @@
-//! What will happen, in order of time; at one time, in order of arrival.
+//! All events that will happen, in order of time. Those of one time happen in the order in which
+//! they were scheduled.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Something that happens to a node or a pair of nodes. `incarnation` is which incarnation of the
-/// node it is meant for.
+/// Something that happens to a node or a pair of nodes. An event with an `incarnation` is meant for
+/// that start of the node, and void after it. One with an `epoch` is void if the connection was
+/// closed since.
 #[derive(Clone, Debug)]
-pub(super) enum Event {
+pub(in crate::sim) enum Event {
+    /// A node's deadline is due.
     Wake {
         host: usize,
         incarnation: u64,
     },
+    /// A copy of a gossip message arrives. `again` marks a duplicate that the mesh does not filter.
     Gossip {
         from: usize,
         to: usize,
@@ -35,6 +39,7 @@ pub(super) enum Event {
         payload: Rc<Vec<u8>>,
         epoch: u64,
     },
+    /// A request fails.
     Failed {
         host: usize,
         incarnation: u64,
@@ -60,18 +65,20 @@ pub(super) enum Event {
         to: usize,
         tries: u32,
     },
-    /// A dial is refused, or was not answered for too long.
+    /// A dial is refused, or its time is over.
     DialFailed {
         from: usize,
         incarnation: u64,
         to: usize,
         tries: u32,
     },
+    /// Both ends would notice by now that a cut broke their connection.
     Lost {
         a: usize,
         b: usize,
         epoch: u64,
     },
+    /// Both ends see their connection close.
     Disconnect {
         a: usize,
         b: usize,
@@ -103,24 +110,24 @@ impl Ord for Scheduled {
     }
 }
 
-/// The future.
+/// All events that will happen.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(in crate::sim) struct Queue {
     heap: BinaryHeap<Reverse<Scheduled>>,
     last: u64,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, at: Duration, event: Event) {
+    pub(in crate::sim) fn push(&mut self, at: Duration, event: Event) {
         self.last += 1;
         self.heap.push(Reverse(Scheduled { at, order: self.last, event }));
     }
 
-    pub(super) fn next_at(&self) -> Option<Duration> {
+    pub(in crate::sim) fn next_at(&self) -> Option<Duration> {
         self.heap.peek().map(|Reverse(next)| next.at)
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Duration, Event)> {
+    pub(in crate::sim) fn pop(&mut self) -> Option<(Duration, Event)> {
         self.heap.pop().map(|Reverse(next)| (next.at, next.event))
     }
 }
