@@ -1,8 +1,9 @@
-//! The benchmark suite: our numbers beside the peers', on the same work, with the answers asserted.
+//! The benchmark suite: our figures beside those of other crates and servers, on the same work,
+//! with every answer checked.
 //!
-//! A [`Contender`] is one way to hold counters; a [`work`] is one thing to do with them, the same
-//! for all. The binary, the criterion benches and the peers of a workspace of their own all measure
-//! through this library, so that they measure the same.
+//! A [`Contender`] is one way to hold counters. A [`work`] is one thing to do with them, the same
+//! for all contenders. The binary, the criterion benches and the separate workspace of peers all
+//! measure through this library, so they all measure the same.
 //!
 //! | module | what lives there |
 //! | --- | --- |
@@ -16,8 +17,8 @@
 //! | `report` | a whole run: JSON, page, tables, what is worse than in another |
 //! | `row`, `table` | one work's figures of all contenders; ratios, and the text of a table |
 //!
-//! It does not judge one run's absolute figures: the machine drifts, and only ratios within a run
-//! count.
+//! It does not judge the absolute figures of one run. The machine drifts, so only ratios within a
+//! run count.
 
 pub mod contender;
 pub mod plot;

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 const USAGE: &str = "benches COMMAND [--quick]
 
   core      the in-process work as a table: adds, joins, bytes, heaps, changes, reads, threads
-  latency   an add at one node, seen at the two others
-  fresh     a fresh process, until it is synced
-  million   a node with 1,000,000 counters: bytes each, and how soon a fresh process has them
+  latency   an add at one node until the two others show it
+  fresh     a fresh process until it is synced
+  million   a node with 1,000,000 counters: bytes of each, and how soon a fresh process has them
   traffic   bytes of a click with 32 regions, and of ten idle nodes
   adds      adds a second through HTTP, WebSocket and handle, beside Redis
-  redis     one add that its caller knows is counted: by handle, and by a round trip to Redis
-  durable   durable adds a second with 1 to 64 that wait, beside redb and the disk
+  redis     a single add that its caller knows is counted: by handle, and by a round trip to Redis
+  durable   durable adds a second with 1 to 64 committers, beside redb and the disk
   recovery  a node killed and started again from its directory, until it is synced and exact
   simulated clusters of many nodes, loss and partitions in virtual time (with --features sim)
   fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes; 10,000 idle ones; some that never read
@@ -29,7 +29,8 @@ const USAGE: &str = "benches COMMAND [--quick]
   check-instructions   counts them, and names what takes more than in the committed report: what CI runs
   hot PATH  one hot path alone, for a profiler; without a right one it lists them
 
-The system work spawns the node's binary, which lies beside this one, or is named in COUNTER_WEB. `report` and `check` build it; for the others:
+The system work spawns the node's binary. It must lie beside this one, or be named in COUNTER_WEB.
+`report` and `check` build it. For the other commands:
   cargo build --release -p counter-web -p benches --features benches/sim";
 
 fn main() -> ExitCode {

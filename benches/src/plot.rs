@@ -1,15 +1,15 @@
-//! What the report's plots are made of.
+//! The curves of the report's plots.
 
 use serde::{Deserialize, Serialize};
 
-/// One contender's points in one plot.
+/// The points of one contender in one plot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// Which plot it belongs to.
+    /// The plot that it belongs to.
     pub plot: String,
-    /// Whose it is.
+    /// The contender.
     pub name: String,
-    /// (x, y), x ascending.
+    /// Points (x, y), by ascending x.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -19,8 +19,8 @@ impl Curve {
         Self { plot: plot.into(), name: name.into(), points }
     }
 
-    /// The exponent of the power of x that the curve follows: the slope in a plot of logarithms, by
-    /// least squares. None below two points.
+    /// The power of x that the curve grows with: its slope in a plot of logarithms, by least
+    /// squares. `None` below two points.
     pub fn slope(&self) -> Option<f64> {
         let points: Vec<(f64, f64)> = self.points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
         let count = points.len() as f64;

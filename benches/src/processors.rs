@@ -1,11 +1,11 @@
-//! The processors that this process may use, and work that stays on one of them.
+//! Processors that this process may use, and work that stays on one of them.
 
-/// A processor; or whichever the system chooses, where a thread cannot be kept on one.
+/// One processor. If the system cannot keep a thread on one, it is any processor.
 #[derive(Clone, Copy)]
 pub(crate) struct Processor(Option<usize>);
 
 impl Processor {
-    /// Those that this process may use: one at least.
+    /// All processors that this process may use: at least one.
     pub(crate) fn usable() -> Vec<Self> {
         match system::numbers() {
             numbers if numbers.is_empty() => vec![Self(None)],
@@ -13,7 +13,7 @@ impl Processor {
         }
     }
 
-    /// Does `work` on it, in this thread and those that it starts.
+    /// Runs `work` on it, in this thread and in the threads that it starts.
     pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
         let _back = self.0.and_then(system::Stay::on);
         work()
@@ -29,11 +29,11 @@ mod system {
         (0..CpuSet::MAX_CPU).filter(|number| set.is_set(*number)).collect()
     }
 
-    /// Lets the thread go where it could before, when it is dropped.
+    /// When dropped, lets the thread run where it could before.
     pub(super) struct Stay(CpuSet);
 
     impl Stay {
-        /// `None` where the system refuses: the thread stays where it is.
+        /// Returns `None` if the system refuses. The thread then stays where it is.
         pub(super) fn on(number: usize) -> Option<Self> {
             let before = sched_getaffinity(None).ok()?;
             let mut set = CpuSet::new();
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_stays_where_it_is_put_and_the_thread_is_free_afterwards() {
+    fn work_stays_on_its_processor() {
         let before = system::numbers();
         for (processor, number) in Processor::usable().into_iter().zip(&before) {
             assert_eq!(processor.run(system::numbers), [*number]);

@@ -1,70 +1,70 @@
-//! One work's figures of all contenders, and what is required of ours.
+//! The figures of all contenders for one work, and what is required of ours.
 
 use serde::{Deserialize, Serialize};
 
 use crate::sample::Series;
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Nanoseconds an operation.
+    /// Nanoseconds for one operation.
     Nanoseconds,
     /// Bytes, on the wire or of heap.
     Bytes,
     /// Bytes a second.
     BytesPerSecond,
-    /// Operations a second: more is better.
+    /// Operations a second. More is better.
     PerSecond,
 }
 
-/// One contender's figure.
+/// The figure of one contender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// Whose; names that start with `bound` or `floor` are what the machine allows.
+    /// The contender. Names that start with `bound` or `floor` stand for what the machine allows.
     pub name: String,
     /// The median of the runs, in the row's unit.
     pub value: f64,
-    /// Half the distance of the quartiles, as a part of the median.
+    /// Half the distance between the quartiles, as a part of the median.
     pub spread: f64,
     /// Whether every answer was right.
     pub right: bool,
-    /// Whether it was published elsewhere, on like work and another machine, and not measured in
+    /// Whether others published it, for similar work on another machine. It was not measured in
     /// this run.
     #[serde(default)]
     pub published: bool,
 }
 
-/// What is required of our figure.
+/// The requirement on our figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
-    /// As many times better than the one named.
+    /// At least this many times better than the named contender.
     Better(f64, String),
-    /// At most so many times the one named.
+    /// At most this many times the figure of the named contender.
     Within(f64, String),
-    /// At most so much, in the row's unit.
+    /// At most this value, in the row's unit.
     AtMost(f64),
-    /// At least so much, in the row's unit.
+    /// At least this value, in the row's unit.
     AtLeast(f64),
-    /// Only shown.
+    /// No requirement: the figure is only shown.
     Shown,
 }
 
-/// One work and everybody's figures of it.
+/// One work, and the figures of all contenders for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// What never changes about it, as in `w2.join.100000`: by this, reports are compared.
+    /// A name that never changes, such as `w2.join.100000`. Reports are compared by it.
     pub id: String,
-    /// The work in words.
+    /// A description of the work.
     pub work: String,
-    /// What the figures count.
+    /// The unit of all figures.
     pub unit: Unit,
     /// Ours first.
     pub figures: Vec<Figure>,
-    /// What is required of ours.
+    /// The requirement on ours.
     pub need: Need,
-    /// What is aimed at, in words; empty where nothing more is.
+    /// What is aimed at beyond the requirement, in words. May be empty.
     pub aim: String,
 }
 
@@ -98,8 +98,7 @@ impl Row {
         Self::new(id, work, unit, figures.iter().map(figure).collect())
     }
 
-    /// A row of figures that were each taken several times: the median, and how far the runs lie
-    /// apart.
+    /// A row of figures that were each taken several times, with their medians and spreads.
     pub fn runs(
         id: impl Into<String>,
         work: impl Into<String>,
@@ -135,7 +134,7 @@ impl Row {
         }
     }
 
-    /// Says what is required, and what is aimed at.
+    /// Sets the requirement, and what is aimed at.
     #[must_use]
     pub fn needs(self, need: Need, aim: &str) -> Self {
         Self { need, aim: aim.into(), ..self }
@@ -154,7 +153,7 @@ impl Row {
         self
     }
 
-    /// Adds a peer whose answer was wrong: it is shown as wrong, not as fast.
+    /// Adds a peer whose answer was wrong. It is shown as wrong, not as fast.
     #[must_use]
     pub fn wrong(mut self, name: &str) -> Self {
         self.figures.push(Figure {
@@ -177,15 +176,16 @@ impl Row {
         self.figure("ours")
     }
 
-    /// The best that the machine allows, where it was measured: the fair bound before the floor.
+    /// The best that the machine allows, if it was measured. A fair bound goes before a floor,
+    /// which is a raw loop.
     pub fn bound(&self) -> Option<&Figure> {
         let starting =
             |with: &str| self.figures.iter().find(|figure| figure.name.starts_with(with));
         starting("bound").or_else(|| starting("floor"))
     }
 
-    /// How many times better ours is than the one named; below 1 where it is worse. None where
-    /// either is wrong: there is nothing to compare.
+    /// How many times better ours is than the named contender, below 1 if it is worse. `None` if
+    /// either answer is wrong, since there is nothing to compare.
     pub fn ratio(&self, name: &str) -> Option<f64> {
         let right = |figure: &&Figure| figure.right;
         let (ours, other) =
@@ -193,14 +193,14 @@ impl Row {
         Some(if self.unit == Unit::PerSecond { ours / other } else { other / ours })
     }
 
-    /// Whether ours is right and reaches what is required; None where nothing is, or the one to
-    /// compare with is missing or wrong.
+    /// Whether ours is right and meets the requirement. `None` if there is no requirement, or if
+    /// the contender to compare with is missing or wrong.
     pub fn met(&self) -> Option<bool> {
         let ours = self.ours()?;
         if !ours.right {
             return Some(false);
         }
-        // What was measured elsewhere decides nothing.
+        // A published figure decides nothing.
         let ratio = |name: &str| {
             self.figure(name)
                 .filter(|figure| !figure.published)

@@ -1,12 +1,12 @@
-//! Times of interleaved rounds: the contenders take turns, so that a noisy neighbour meets all of
-//! them alike.
+//! Times of interleaved rounds. The contenders take turns, so a noisy neighbour slows all of them
+//! alike.
 
 use crate::processors::Processor;
 
-/// What one round of one contender gave.
+/// The result of one round of one contender.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Nanoseconds an operation.
+    /// Nanoseconds for one operation.
     pub nanoseconds: f64,
     /// Whether the answer was right.
     pub right: bool,
@@ -15,33 +15,33 @@ pub struct Sample {
 /// The rounds of one contender.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// Whose.
+    /// The contender.
     pub name: String,
-    /// Nanoseconds an operation, or what else was counted; ascending.
+    /// Nanoseconds for one operation, or another measure, ascending.
     values: Vec<f64>,
-    /// Whether every answer was right. A contender that is wrong is shown as wrong, not as fast.
+    /// Whether every answer was right. A wrong contender is shown as wrong, not as fast.
     pub right: bool,
 }
 
 impl Series {
-    /// The series of these samples, of which there is one at least.
+    /// The series of these samples. There is at least one.
     pub fn new(name: String, samples: &[Sample]) -> Self {
         let right = samples.iter().all(|sample| sample.right);
         Self { right, ..Self::of(name, samples.iter().map(|sample| sample.nanoseconds).collect()) }
     }
 
-    /// The series of these figures, of which there is one at least, all of right answers.
+    /// The series of these figures, all of right answers. There is at least one.
     pub(crate) fn of(name: String, mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         Self { name, values, right: true }
     }
 
-    /// The median, in nanoseconds an operation or what else was counted.
+    /// The median.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
-    /// Half the distance of the quartiles, as a part of the median.
+    /// Half the distance between the quartiles, as a part of the median.
     pub fn spread(&self) -> f64 {
         (self.quantile(0.75) - self.quantile(0.25)) / 2.0 / self.median()
     }
@@ -52,16 +52,16 @@ impl Series {
     }
 }
 
-/// A contender and what one round of it does.
+/// A contender, and one round of it.
 pub type Turn<'a> = (String, Box<dyn FnMut() -> Sample + 'a>);
 
-/// Runs `rounds` rounds of each in turn (A B C, A B C), after one that is not counted.
+/// Runs `rounds` rounds of each in turn (A B C, A B C), after a first one that is not counted.
 pub fn interleave(rounds: usize, turns: Vec<Turn<'_>>) -> Vec<Series> {
     interleave_by(rounds, turns, |_, turn| turn())
 }
 
-/// As [`interleave`], each round on one processor, and the processors in turn: where others on the
-/// host slow one of them, they slow all contenders.
+/// As [`interleave`], with each round on one processor and the processors in turn. If others on the
+/// host slow a processor, they slow all contenders.
 pub fn interleave_pinned(rounds: usize, turns: Vec<Turn<'_>>) -> Vec<Series> {
     let processors = Processor::usable();
     interleave_by(rounds, turns, |round, turn| processors[round % processors.len()].run(turn))

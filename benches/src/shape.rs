@@ -1,29 +1,29 @@
-//! The states of the work: how many regions and writers, with which values, written in which order.
+//! The states that the work runs on: regions, writers, values, and the order of writing.
 
 use counter_core::Amounts;
 
-/// Which values the writers have written, and in which order.
+/// The values that the writers have written, and their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
     /// Writer a of region i: increments (7i + 13a) mod 1000 + 1, decrements (3i + a) mod 10 + 1,
     /// region after region.
     Formula,
-    /// Increments 1 to 1,000 and decrements 1 to 10 at random, every writer in a random order of
-    /// its own.
+    /// Random increments of 1 to 1,000 and decrements of 1 to 10. Every writer has its own random
+    /// order.
     Seeded,
 }
 
-/// One state of W2: what each writer has written for each region.
+/// One state of W2: the amounts of each writer for each region.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// The names of the regions.
     pub names: Vec<String>,
-    /// How many writers have both parts set in each region.
+    /// The number of writers. Each has increments and decrements in every region.
     pub writers: usize,
     /// By writer, then by region.
     amounts: Vec<Vec<Amounts>>,
-    /// By writer: the order in which it writes the regions. One more than there are writers, for
-    /// what is added afterwards.
+    /// The order in which each writer writes the regions. There are two more orders than writers,
+    /// for the adds that X and Y make afterwards.
     orders: Vec<Vec<usize>>,
 }
 
@@ -56,13 +56,13 @@ impl Shape {
         Self { names, writers, amounts, orders }
     }
 
-    /// How many regions.
+    /// The number of regions.
     pub fn regions(&self) -> usize {
         self.names.len()
     }
 
-    /// What each writer has written, starting with `first`: (writer, region, amounts) in the order
-    /// of the writing.
+    /// All that was written, as (writer, region, amounts) in the order of writing. The writer
+    /// `first` comes first.
     pub fn written(&self, first: usize) -> impl Iterator<Item = (usize, &str, Amounts)> {
         let writers = (0..self.writers).map(move |at| (at + first) % self.writers);
         writers.flat_map(move |writer| {
@@ -73,7 +73,7 @@ impl Shape {
         })
     }
 
-    /// The names in the order in which writer 0 (or 1) writes them once more.
+    /// The regions in the order in which writer 0 or 1 adds to them once more.
     pub fn again(&self, writer: usize) -> impl Iterator<Item = &str> {
         self.orders[self.writers + writer].iter().map(|&region| self.names[region].as_str())
     }
@@ -83,13 +83,13 @@ impl Shape {
         self.amounts.iter().map(|amounts| amounts[region].net()).sum::<i128>() + 12
     }
 
-    /// The sum of all regions then.
+    /// The sum of all regions after those adds.
     pub fn sum_joined(&self) -> i128 {
         (0..self.regions()).map(|region| self.value_joined(region)).sum()
     }
 }
 
-/// `r00` and on at 32 regions, `r000000` and on above.
+/// `r00`, `r01` and so on up to 32 regions, `r000000` and so on above.
 fn name(region: usize, regions: usize) -> String {
     if regions <= 32 { format!("r{region:02}") } else { format!("r{region:06}") }
 }

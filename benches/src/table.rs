@@ -1,8 +1,8 @@
-//! The text of a table: columns for a terminal, Markdown for a README.
+//! The text of a table, in columns for a terminal.
 
 use crate::row::{Figure, Need, Row, Unit};
 
-/// A figure with its unit, three digits long.
+/// A figure of three digits, with its unit.
 pub fn amount(value: f64, unit: Unit) -> String {
     let (steps, digits): (&[(&str, f64)], _) = match unit {
         Unit::Nanoseconds => (&[("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)], value),
@@ -23,12 +23,12 @@ pub fn amount(value: f64, unit: Unit) -> String {
     }
 }
 
-/// A factor.
+/// A factor, as text.
 pub fn times(ratio: f64) -> String {
     if ratio >= 10.0 { format!("{ratio:.0}x") } else { format!("{ratio:.2}x") }
 }
 
-/// What is required, in words.
+/// The requirement of a row, in words.
 pub fn need(row: &Row) -> String {
     match &row.need {
         Need::Better(least, name) => format!("{least}x {name}{}", measured(row, name)),
@@ -39,7 +39,7 @@ pub fn need(row: &Row) -> String {
     }
 }
 
-/// What the one compared with took, where no column says it.
+/// The figure of the contender compared with, if no column has it.
 fn measured(row: &Row, name: &str) -> String {
     let other = row
         .figure(name)
@@ -47,7 +47,7 @@ fn measured(row: &Row, name: &str) -> String {
     other.map_or(String::new(), |other| format!(" ({})", amount(other.value, row.unit)))
 }
 
-/// `met`, `NOT MET`, or nothing where nothing is required.
+/// `met`, `NOT MET` or `WRONG`. Empty if nothing is required.
 pub fn verdict(row: &Row) -> &'static str {
     match (row.met(), row.ours()) {
         (_, Some(ours)) if !ours.right => "WRONG",
@@ -63,14 +63,14 @@ fn cell(row: &Row, name: &str) -> String {
     })
 }
 
-/// Those that have no column.
+/// The contenders that have no column.
 fn others(row: &Row) -> String {
     let other = |name: &str| {
         !["ours", "crdts", "crdts by hand"].contains(&name)
             && !name.starts_with("bound")
             && !name.starts_with("floor")
     };
-    // What was measured elsewhere has a star, as everywhere.
+    // A published figure has a star, as everywhere.
     let text = |figure: &Figure| {
         let (name, star) = (figure.name.as_str(), if figure.published { "*" } else { "" });
         format!("{name}{star} {} {}", cell(row, name), row.ratio(name).map_or(String::new(), times))

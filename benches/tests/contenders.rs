@@ -1,4 +1,4 @@
-//! Every contender comes to the right numbers, so that none is fast by losing counts.
+//! Every contender gets the right numbers, so none is fast because it loses counts.
 
 use benches::contender::{CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, StringMap};
 use benches::work::{Adder, Changer, Join, Threads, add_by_name, changes, heap_of, threads_ours};
@@ -16,7 +16,7 @@ fn joins_right<C: Contender>() {
 }
 
 #[test]
-fn joins_come_to_the_sums_of_the_shape() {
+fn joins_give_the_right_sums() {
     joins_right::<Ours>();
     joins_right::<CrdtsMap>();
     joins_right::<CrdtsByHand>();

@@ -1,4 +1,4 @@
-//! A peer that loses counts is shown as wrong in every table, and as fast in none.
+//! A peer that loses counts is shown as wrong in every table, and never as fast.
 
 use benches::contender::{Contender, Ours};
 use benches::report::{Machine, Report, html, markdown};
@@ -7,7 +7,7 @@ use benches::work::{Join, sum_of_all};
 use benches::{Series, Shape, Values, table};
 use counter_core::Amounts;
 
-/// Ours, but that a join does nothing: very fast.
+/// Ours with a join that does nothing, which is very fast.
 struct Loser;
 
 impl Contender for Loser {
@@ -50,7 +50,7 @@ fn report() -> Report {
 }
 
 #[test]
-fn a_peer_that_loses_counts_is_wrong_in_the_tables_and_on_the_page() {
+fn wrong_peer_is_shown_as_wrong() {
     let report = report();
     assert!(markdown(&report).contains("| loser wrong |"), "{}", markdown(&report));
     assert!(table::text(&report.rows).contains("loser wrong"), "{}", table::text(&report.rows));
@@ -62,7 +62,7 @@ fn a_peer_that_loses_counts_is_wrong_in_the_tables_and_on_the_page() {
 }
 
 #[test]
-fn a_peer_that_loses_counts_has_no_ratio_no_line_in_a_plot_and_nothing_is_better_than_it() {
+fn wrong_peer_has_no_ratio_and_no_curve() {
     let report = report();
     assert_eq!(report.rows[0].ratio("loser"), None);
     assert_eq!(report.rows[0].met(), None);

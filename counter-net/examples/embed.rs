@@ -1,4 +1,4 @@
-//! The program of the README: a counter in a service of your own. `cargo run -p counter-net
+//! The program of the README: a counter inside your own service. `cargo run -p counter-net
 //! --example embed`
 
 use counter_net::{Discovery, Node};

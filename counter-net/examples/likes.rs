@@ -1,6 +1,6 @@
-//! Likes behind axum in two regions: a like never waits, and a client that goes to the other region
-//! next sees its own like there. `cargo run -p counter-net --example likes`; with an address, such
-//! as `… likes 127.0.0.1:8080`, it serves until Ctrl-C.
+//! Likes behind axum in two regions. A like never waits, and a client that next goes to the other
+//! region sees its own like there. Run it with `cargo run -p counter-net --example likes`. With an
+//! address, as in `… likes 127.0.0.1:8080`, it serves until Ctrl-C.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 type Failure = Box<dyn std::error::Error>;
 type Answer = ([(&'static str, String); 1], Json<Value>);
 
-/// How long a read waits for what its client has seen elsewhere; it is a millisecond or two unless
-/// the regions are cut off from each other.
+/// The longest that a read waits for what its client has seen elsewhere. A millisecond or two are
+/// enough, unless the regions are cut off from each other.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Carries what a client has seen from answer to request.
+/// The header that carries what a client has seen from an answer to its next request.
 const SEEN: &str = "x-seen";
 
 async fn like(State(node): State<Node>, Path(post): Path<String>) -> Result<Answer, StatusCode> {
@@ -32,7 +32,8 @@ async fn like(State(node): State<Node>, Path(post): Path<String>) -> Result<Answ
 async fn likes(State(node): State<Node>, Path(post): Path<String>, headers: HeaderMap) -> Answer {
     let seen: Token =
         headers.get(SEEN).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or_default();
-    // What is here is shown in any case; the client is told if it is less than it has seen.
+    // The local total is shown in any case. The answer says so if it is less than the client has
+    // seen.
     let behind = node.reach(&seen, WITHIN).await.is_err();
     let view = node.view(&format!("likes:{post}"));
     let regions: Value = view
@@ -51,14 +52,14 @@ fn service(node: &Node) -> Router {
     Router::new().route("/posts/{post}/likes", get(likes).post(like)).with_state(node.clone())
 }
 
-/// Answers requests on a task of its own until the program ends; returns where.
+/// Answers requests in a new task until the program ends. Returns the address.
 async fn serve(node: &Node, listener: TcpListener) -> Result<SocketAddr, Failure> {
     let (address, service) = (listener.local_addr()?, service(node));
     tokio::spawn(async move { axum::serve(listener, service).await });
     Ok(address)
 }
 
-/// A client's request; returns what it has seen now, and the body.
+/// Sends a client's request. Returns what the client has seen now, and the body.
 async fn ask(address: SocketAddr, method: &str, seen: &str) -> Result<(String, String), Failure> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(

@@ -1,5 +1,5 @@
-//! Three regions in one process, as tests of an application start them: adds everywhere, one total,
-//! a reset, and a copy that is waited for. `cargo run -p counter-net --example regions`
+//! Three regions in one process, as the tests of an application start them: adds everywhere, one
+//! total, a wait for copies, and a reset. `cargo run -p counter-net --example regions`
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A cluster of its own, so that other runs on this machine stay out of it.
+    // A cluster name of its own, so that other runs on this machine stay out.
     let cluster = format!("regions-{}", std::process::id());
     let mut nodes: Vec<Node> = Vec::new();
     for region in ["ord", "fra", "sin"] {

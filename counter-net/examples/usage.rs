@@ -1,5 +1,5 @@
-//! A usage meter for each tenant, with a quota: requests are let in by what all regions have
-//! counted, and counted without waiting for any. `cargo run -p counter-net --example usage`
+//! A usage meter with a quota for each tenant. A request is admitted by the count of all regions,
+//! and counted without waiting for any of them. `cargo run -p counter-net --example usage`
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use std::time::Duration;
 use counter_net::{Counter, Discovery, Interest, Node};
 use futures::StreamExt;
 
-/// Requests a tenant may make. The meter never waits, so what is under way elsewhere may pass above
-/// it: a soft limit.
+/// The requests that a tenant may make. It is a soft limit: the meter never waits, so requests in
+/// other regions may exceed it.
 const QUOTA: i128 = 100;
 
-/// Handles by tenant: each add is then one atomic addition.
+/// Handles by tenant, so that each add is one atomic addition.
 struct Meter {
     node: Node,
     tenants: HashMap<String, Counter>,
 }
 
 impl Meter {
-    /// Whether the tenant may make this request; counts it if so.
+    /// Whether the tenant may make this request. Counts it if so.
     fn admit(&mut self, tenant: &str) -> Result<bool, counter_net::AddError> {
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(tenant.to_owned(), self.node.counter(&format!("usage:{tenant}"))?);
@@ -32,7 +32,7 @@ impl Meter {
     }
 }
 
-/// Waits until `wanted` requests or more are known to be held by every replica.
+/// Waits until every replica is known to hold `wanted` requests or more.
 async fn billable(used: &Counter, wanted: i128) -> i128 {
     loop {
         match used.stable_total() {
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cluster = format!("usage-{}", std::process::id());
     let mut ord = start(&cluster, "ord", None).await?;
     let mut fra = start(&cluster, "fra", Some(&ord.node)).await?;
-    // Whoever bills is told which tenants' meters moved, and reads those alone.
+    // Billing learns which tenants' meters moved, and reads only those.
     let mut moved = fra.node.subscribe(Interest::Prefix("usage:".to_owned()));
     for request in 0..70 {
         ord.admit("acme")?;
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     fra.node.reach(&ord.node.token(), Duration::from_secs(20)).await?;
     while let Some(change) = moved.next().await {
-        // Changes are coalesced: one names every tenant that moved since the last.
+        // Changes are coalesced. Each names every tenant that moved since the last one.
         if let Some((tenant, regions)) = change.counters.first_key_value() {
             println!("moved: {tenant} in {regions:?}");
             break;
@@ -85,7 +85,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "acme: {admitted} of 50 more requests admitted in fra, {} used in all",
         fra.tenants["acme"].total()
     );
-    // The invoice is of what every replica has: no single loss takes it away.
+    // The invoice covers requests that every replica holds, so no single loss takes them away.
     let bill =
         tokio::time::timeout(Duration::from_secs(20), billable(&fra.tenants["acme"], 100)).await?;
     println!("acme: {bill} may be billed, every replica has them");

@@ -1,5 +1,5 @@
-//! A worker without a web front: counts the lines of its input, as jobs done, and prints what the
-//! whole cluster has counted.
+//! A worker without a web front. It counts the lines of its input as finished jobs, and prints the
+//! count of the whole cluster.
 //!
 //! Start it in two terminals, `cargo run -p counter-net --example worker ord` and `… worker fra`,
 //! and press Enter in either.

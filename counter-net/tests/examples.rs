@@ -1,11 +1,10 @@
-//! Every example runs by itself and says what it is meant to say.
+//! Every example runs and prints what it should.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The built example; built now where only this test was, and the example is not there or older
-/// than its source.
+/// The path of a built example. Builds it now if it is missing or older than its source.
 fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
     let path = own.ancestors().nth(2).expect("target/PROFILE").join("examples").join(name);
@@ -22,7 +21,7 @@ fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// Runs an example to its end with `input`, and returns what it printed.
+/// Runs an example to its end with `input`. Returns its output.
 fn run(name: &str, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(binary(name));
     let mut child = command
@@ -44,7 +43,7 @@ fn embed_prints_its_total() {
 }
 
 #[test]
-fn the_readmes_program_is_the_example() {
+fn readme_program_is_the_example() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).expect("it is there");
     let words =
@@ -86,7 +85,7 @@ fn usage_is_metered_across_regions() {
 }
 
 #[test]
-fn a_like_in_one_region_is_seen_by_its_client_in_the_other() {
+fn like_is_seen_in_the_other_region() {
     let printed = run("likes", &[], "");
     assert!(
         printed.contains(r#""likes":3"#)
@@ -97,7 +96,7 @@ fn a_like_in_one_region_is_seen_by_its_client_in_the_other() {
 }
 
 #[test]
-fn the_worker_counts_its_lines() {
+fn worker_counts_its_lines() {
     let printed = run("worker", &["ord"], "a\nb\nc\n");
     assert!(printed.contains("lines so far"), "{printed}");
 }

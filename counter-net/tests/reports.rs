@@ -1,15 +1,15 @@
-//! docs/reports.md tells the truth: every test that it names exists.
+//! Every test that docs/reports.md names exists.
 
 use std::fs;
 use std::path::Path;
 
 #[test]
-fn every_test_that_the_list_of_reports_names_exists() {
+fn every_named_test_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let list = fs::read_to_string(root.join("docs/reports.md")).expect("the list is there");
     let (mut rows, mut named) = (0, 0);
     for row in list.lines().filter(|line| line.starts_with("| ")) {
-        // The last column: a path in quotes, then a test in quotes, and so on.
+        // The last column holds pairs of a quoted path and a quoted test.
         let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
         let quoted: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
         if quoted.is_empty() {

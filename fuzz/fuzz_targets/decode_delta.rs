@@ -1,5 +1,5 @@
-//! Any bytes are refused, or are a delta that encodes and reads back; the envelope is put on where
-//! it is missing.
+//! Arbitrary bytes are refused, or they are a delta that encodes and reads back. If the envelope is
+//! missing, it is added first.
 #![no_main]
 
 use counter_core::Delta;

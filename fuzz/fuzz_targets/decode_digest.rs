@@ -1,5 +1,5 @@
-//! What a peer sends to ask for what it lacks: any cursor is refused or harmless to the source, any
-//! vector is answered with a delta.
+//! Arbitrary questions of a peer that asks for what it lacks. Any cursor is refused or does no harm
+//! to the source, and any vector is answered with a delta.
 #![no_main]
 
 use counter_core::{CounterMap, Cursor, ReplicaId, VersionVector};
@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
     let cursor = Cursor::decode(cursor).ok();
     let page = source.page_since(&have, None, cursor.as_ref(), 100);
     assert!(page.delta.cell_count() <= source.cell_count());
-    // From a vector that the source has passed, what it lacks is what brings it up to the source.
+    // If the source has all that the vector names, the delta brings the peer up to the source.
     if source.version_vector().contains(&have) {
         let lacking = source.delta_since(&have);
         assert!(lacking.spans().all(|span| span.after == have.get(span.replica)

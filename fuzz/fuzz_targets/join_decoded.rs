@@ -1,11 +1,11 @@
-//! Arbitrary decoded states are joined: whatever they say, what is held then encodes, reads back,
+//! Arbitrary decoded states are joined. Whatever they say, the joined state encodes, reads back,
 //! hashes and sums up as it should.
 #![no_main]
 
 use counter_core::{CounterMap, Delta, ReplicaId, Staging, StateHash, VersionVector};
 use libfuzzer_sys::fuzz_target;
 
-/// Deltas one after the other: two bytes of length, a body, which gets its envelope here.
+/// Deltas one after the other: two bytes of length, and a body that gets its envelope here.
 fn deltas(mut bytes: &[u8]) -> Vec<Delta> {
     let mut deltas = Vec::new();
     while let [high, low, rest @ ..] = bytes {

@@ -1,19 +1,19 @@
-//! Before everything is measured: the node and this program are built as the checkout is, so that
-//! one command is enough and no old binary is measured.
+//! Builds the node and this program from the checkout before anything is measured. So one command
+//! is enough, and no old binary is measured.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Builds both into the directory that this program lies in, the simulator with them, and starts
-/// this program anew. Returns only where that cannot be: then what lies there is measured, and a
-/// line on standard error says so.
+/// Builds both into this program's own directory, with the simulator, and starts this program
+/// again. Returns only if that fails. Then the existing binaries are measured, and a line on
+/// standard error says so.
 pub(super) fn build() {
     match build_and_start() {
         Ok(never) => match never {},
         Err(why) => {
-            eprintln!("· not built anew, so what lies beside this program is measured: {why}")
+            eprintln!("· not built, so the binaries beside this program are measured: {why}")
         }
     }
 }
@@ -23,7 +23,7 @@ fn build_and_start() -> Result<std::convert::Infallible, String> {
     let folder = own.parent().filter(|folder| folder.file_name() == Some(OsStr::new("release")));
     let target = folder
         .and_then(Path::parent)
-        .ok_or("this program does not lie in a folder of cargo's called release")?;
+        .ok_or("this program is not in a release folder of cargo's")?;
     if std::env::var_os("COUNTER_WEB").is_some() {
         return Err("COUNTER_WEB names the node".into());
     }
@@ -48,6 +48,6 @@ fn build_and_start() -> Result<std::convert::Infallible, String> {
         Ok(status) => return Err(format!("cargo build ended with {status}")),
         Err(error) => return Err(format!("cargo does not start: {error}")),
     }
-    // Only where it cannot be started does this return.
+    // `exec` returns only if it fails.
     Err(Command::new(&own).args(std::env::args_os().skip(1)).arg("--built").exec().to_string())
 }

@@ -1,4 +1,4 @@
-//! `check`: what is worse than in the committed report, measured now or in a report that was
+//! `check`: names what is worse than in the committed report, in a new run or in a report that was
 //! written before.
 
 use benches::report::{Report, Worse, compare, confirmed, unmeasured};
@@ -7,8 +7,8 @@ use tokio::runtime::Runtime;
 use super::committed::{committed, read};
 use super::report::measure;
 
-/// Measures again and names what is worse than in the committed report. What looks worse is
-/// measured once more, and named if it is worse then too.
+/// Measures again and names what is worse than in the committed report. If something looks worse,
+/// it measures a second time and names only what is worse both times.
 pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     let before = committed()?;
     let now = measure(runtime, true);
@@ -16,23 +16,21 @@ pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     let mut worse = compare(&before, &now);
     if !worse.is_empty() {
         let names: Vec<&str> = worse.iter().map(|worse| worse.work.as_str()).collect();
-        println!("once more, since these look worse: {}", names.join("; "));
+        println!("measuring again, since these look worse: {}", names.join("; "));
         worse = confirmed(worse, &compare(&before, &measure(runtime, true)));
     }
     verdict(&before, &now, &worse)
 }
 
-/// The same of a report that lies in a file: measured once, so what a neighbour's work did to it is
-/// named too.
+/// The same for a report in a file. It was measured once, so it may name what a noisy neighbour
+/// slowed.
 pub(super) fn check_file(path: &str) -> Result<(), String> {
     let (before, now) = (committed()?, read(path)?);
     verdict(&before, &now, &compare(&before, &now))
 }
 
 fn verdict(before: &Report, now: &Report, worse: &[Worse]) -> Result<(), String> {
-    unmeasured(before, now)
-        .iter()
-        .for_each(|work| println!("not measured now, so nobody knows: {work}"));
+    unmeasured(before, now).iter().for_each(|work| println!("not measured this time: {work}"));
     if worse.is_empty() {
         println!("nothing is worse than in the report of commit {}", before.machine.commit);
         return Ok(());

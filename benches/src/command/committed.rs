@@ -1,13 +1,13 @@
-//! The committed report, which new figures are held against.
+//! The committed report, which new figures are compared with.
 
 use std::path::Path;
 
 use benches::report::Report;
 
-/// Where it lies, from the repository's root.
+/// Its path from the repository's root.
 pub(super) const COMMITTED: &str = "benches/report.json";
 
-/// Reads it.
+/// Reads the committed report.
 pub(super) fn committed() -> Result<Report, String> {
     read(COMMITTED)
 }
@@ -15,12 +15,12 @@ pub(super) fn committed() -> Result<Report, String> {
 /// Reads a report.
 pub(super) fn read(path: &str) -> Result<Report, String> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("{path} cannot be read: {error}; this is run from the repository's root, where `report` makes reports"))?;
+        .map_err(|error| format!("{path} cannot be read: {error}; run this from the repository's root, and `report` to make a report"))?;
     serde_json::from_str(&text)
         .map_err(|error| format!("{path} is not a report of this version: {error}"))
 }
 
-/// A report as the committed file has it.
+/// A report in the form of the committed file.
 pub(super) fn json(report: &Report) -> Result<String, String> {
     serde_json::to_string_pretty(report).map(|json| json + "\n").map_err(|error| error.to_string())
 }

@@ -1,5 +1,5 @@
-//! One hot path alone, a fixed number of times: for callgrind, whose instruction counts do not
-//! drift with the machine.
+//! Runs one hot path a fixed number of times, for callgrind. Instruction counts do not drift with
+//! the machine.
 
 use std::hint::black_box;
 
@@ -9,7 +9,8 @@ use benches::work::{Adder, Changer};
 use benches::{Shape, Values};
 use counter_core::Delta;
 
-/// Runs one path. `NAME-ready` only makes ready, so that the difference of both is the path.
+/// Runs one path. `NAME-ready` runs only its preparation, so the difference between both is the
+/// path itself.
 pub(crate) fn hot(path: &str) -> Result<(), String> {
     let (name, ready_only) = path.strip_suffix("-ready").map_or((path, false), |name| (name, true));
     let known = || HOT_PATHS.map(|(known, _)| known).join(", ");
@@ -65,7 +66,7 @@ fn add_by_handle(times: usize, run: bool) {
     assert_eq!(names.iter().map(|name| Adder::value(&node, name)).sum::<i128>(), times as i128);
 }
 
-/// W2: X joins Y, every region changed on both sides. The copies are made ready.
+/// W2: X joins Y, with every region changed on both sides. The copies are part of the preparation.
 fn join(regions: usize, times: usize, run: bool) {
     let shape = shape(regions);
     let (x, mut y) = Ours::sides(&shape);
@@ -115,7 +116,7 @@ fn join_decoded(times: usize, run: bool) {
     }
 }
 
-/// Changes of 1,000 counters in turn, as they go to others.
+/// The encoded changes of 1,000 counters in turn.
 fn produced(node: &mut OursNode, times: usize) -> Vec<Vec<u8>> {
     let names = names(1_000);
     (0..times).map(|at| node.produce(black_box(&names[at % 1_000]))).collect()

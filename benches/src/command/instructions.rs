@@ -1,12 +1,12 @@
-//! `count` and `check-instructions`: the instruction counts of the hot paths alone. They need no
-//! node, so they are built without the network.
+//! `count` and `check-instructions`: instruction counts of the hot paths. They need no node, so
+//! they are built without the network.
 
 use benches::report::{Machine, Report, compare_instructions, instructions};
 
 use super::committed::{COMMITTED, committed, json, write};
 
-/// Counts them; with `keep`, puts them into the committed report: what a change does that is worth
-/// its cost.
+/// Counts them. With `keep` it puts them into the committed report, for a change that is worth its
+/// cost.
 pub(crate) fn count(keep: bool) -> Result<(), String> {
     let counts = instructions()?;
     counts.iter().for_each(|(path, count)| println!("{path}: {count} instructions"));
@@ -21,8 +21,8 @@ pub(crate) fn count(keep: bool) -> Result<(), String> {
     write(COMMITTED, &json(&Report { instructions: counts, ..before })?)
 }
 
-/// Counts them again and names what takes more instructions than in the committed report: what CI
-/// runs.
+/// Counts them again, and names each path that takes more instructions than in the committed
+/// report. CI runs this.
 pub(crate) fn check_instructions() -> Result<(), String> {
     let before = committed()?;
     let counts = match instructions() {

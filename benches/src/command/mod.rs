@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands.
 
 #[cfg(feature = "system")]
 mod build;
@@ -19,19 +19,19 @@ use benches::table;
 pub(crate) use hot::hot;
 pub(crate) use instructions::{check_instructions, count};
 
-/// What stands behind a command's name.
+/// The flags of a command.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "system"), allow(dead_code))]
 pub(crate) struct Flags {
-    /// Fewer rounds, and the slowest peers' largest states left out.
+    /// Run fewer rounds, and leave out the largest states of the slowest peers.
     pub(crate) quick: bool,
-    /// The figures become the committed ones.
+    /// Make the figures the committed ones.
     pub(crate) keep: bool,
-    /// What is measured was built just now: this program was started anew for it.
+    /// Everything was built just now, and this program was started again for it.
     pub(crate) built: bool,
 }
 
-/// Prints rows; an answer of ours that is wrong fails.
+/// Prints rows. Fails if an answer of ours is wrong.
 fn show(rows: &[Row]) -> Result<(), String> {
     print!("{}", table::text(rows));
     all_right(rows)
@@ -48,18 +48,18 @@ fn effort(quick: bool) -> Effort {
     if quick { Effort::QUICK } else { Effort::FULL }
 }
 
-/// The in-process work.
+/// Runs the in-process work.
 pub(crate) fn core(quick: bool) -> Result<(), String> {
     show(&suite::core(effort(quick), |part| eprintln!("· {part}")))
 }
 
-/// A work with processes, or what is done with reports; None where there is no such.
+/// Runs a work with processes, or a command on reports. `None` if there is no such command.
 #[cfg(feature = "system")]
 pub(crate) fn system(name: &str, file: Option<&str>, flags: Flags) -> Option<Result<(), String>> {
     system::run(name, file, flags)
 }
 
-/// Without the feature there is only the in-process work.
+/// Without the feature `system` there is only the in-process work.
 #[cfg(not(feature = "system"))]
 pub(crate) fn system(
     _name: &str,

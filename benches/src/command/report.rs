@@ -1,4 +1,4 @@
-//! `report`, `page` and `table`: everything measured, with a bar of progress, and written down.
+//! `report`, `page` and `table`: measures everything with a progress bar, and writes the report.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ const SYSTEM_PARTS: [&str; 11] = [
     "simulated",
 ];
 
-/// A bar on standard error that says what runs now, and how long all of it has run.
+/// A progress bar on standard error, with the work that runs now and the time since the start.
 struct Progress {
     done: usize,
     all: usize,
@@ -51,7 +51,7 @@ impl Progress {
     }
 }
 
-/// Everything, measured.
+/// Measures everything.
 pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
     let mut progress =
         Progress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2, start: Instant::now() };
@@ -80,7 +80,7 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
         progress.tell(name);
         add_part(&mut report, name, runtime.block_on(part(name, quick)));
     }
-    // Neither bytes nor instructions depend on how busy the machine is: these two share it.
+    // Neither bytes nor instructions depend on how busy the machine is, so these two run at once.
     progress.tell("traffic, and instructions of the hot paths");
     let (traffic, counts) = std::thread::scope(|scope| {
         let counts = scope.spawn(instructions);
@@ -107,8 +107,7 @@ fn add_part(report: &mut Report, name: &str, part: Measured<system::Part>) {
     }
 }
 
-/// A work that came to the wrong answer is no work that is missing: it stands in the report as
-/// wrong.
+/// A work with a wrong answer is not left out. The report shows it as wrong.
 fn wrong(name: &str, failure: &Failure) -> Row {
     let mut row = Row::exact(
         format!("system.{name}"),
@@ -167,8 +166,8 @@ fn write_page(report: &Report) -> Result<(), String> {
     write(format!("{FOLDER}/index.html"), &html(report))
 }
 
-/// Draws the page of a report that was written before, the committed one where none is named,
-/// without measuring anything.
+/// Draws the page of a report that was written before, by default the committed one. Measures
+/// nothing.
 pub(super) fn page_again(path: Option<&str>) -> Result<(), String> {
     write_page(&read(path.unwrap_or(COMMITTED))?)?;
     println!("the page: {FOLDER}/index.html");

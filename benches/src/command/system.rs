@@ -1,4 +1,4 @@
-//! The works with processes, each as a table of its own, and the report of everything.
+//! The works with processes, each with its own table, and the report of everything.
 
 use benches::suite::system;
 use benches::system as system_work;
@@ -8,7 +8,7 @@ use super::check::{check, check_file};
 use super::report::{page_again, report, table_again};
 use super::{Flags, show};
 
-/// Runs one by its name; None where there is no such.
+/// Runs one of them by its name. `None` if there is no such work.
 pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result<(), String>> {
     let Flags { quick, keep, built } = flags;
     match (name, file) {
@@ -89,7 +89,8 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
     }))
 }
 
-/// Thousands of sockets are as many open files. Where raising is refused, the work says what broke.
+/// Thousands of sockets need thousands of open files. If the limit cannot be raised, the work says
+/// what broke.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! `crdts::PNCounter` in a plain hash map: what somebody writes who has met the limits of
+//! `crdts::PNCounter` in a plain hash map, as a user writes it after meeting the limits of
 //! `crdts::Map`.
 
 use std::collections::HashMap;
@@ -12,8 +12,8 @@ use crate::work::{Adder, Changer};
 
 type State = HashMap<String, PNCounter<u64>, FixedState>;
 
-/// A foldhash map of `crdts::PNCounter`, joined counter by counter. No removal, no digest, no
-/// version: the least that joins.
+/// A foldhash map of `crdts::PNCounter`, joined counter by counter. It is the least that joins: no
+/// removal, no digest, no version.
 #[derive(Clone, Debug, Default)]
 pub struct CrdtsByHand {
     map: State,
@@ -43,7 +43,7 @@ impl CrdtsByHand {
     }
 }
 
-/// The value of a `crdts` counter, which it gives as a big integer.
+/// The value of a `crdts` counter, converted from its big integer.
 pub(super) fn as_i128(counter: &PNCounter<u64>) -> i128 {
     i128::try_from(counter.read()).expect("sums of u64 parts")
 }

@@ -1,5 +1,5 @@
-//! `crdts` as its authors offer it: `Map<String, PNCounter<u64>, u64>`. Whole maps joined and
-//! operations in order are where it is usable.
+//! `crdts` as its authors offer it: `Map<String, PNCounter<u64>, u64>`. It works for joins of whole
+//! maps and for operations that arrive in order.
 
 use counter_core::Amounts;
 use crdts::ctx::AddCtx;
@@ -12,8 +12,8 @@ use crate::work::{Adder, Changer};
 type State = Map<String, PNCounter<u64>, u64>;
 type Op = <State as CmRDT>::Op;
 
-/// `crdts::Map` of `crdts::PNCounter`. A delta of it deletes what it lacks, so W3 sends operations,
-/// which need ordered delivery.
+/// `crdts::Map` of `crdts::PNCounter`. Joining a part of it deletes every key that the part lacks.
+/// So W3 sends operations, which need ordered delivery.
 #[derive(Clone, Debug, Default)]
 pub struct CrdtsMap {
     map: State,

@@ -1,11 +1,11 @@
-//! The floor: dense arrays where everybody knows every slot beforehand, so that a join is a vector
-//! maximum and nothing is looked up.
+//! The floor, a raw loop: dense arrays in which every slot is known beforehand. A join is a vector
+//! maximum, and nothing is looked up.
 
 use counter_core::Amounts;
 
 use super::Contender;
 
-/// Running totals of `W` writers by region, in one array; a region's name is its number.
+/// Running totals of `W` writers by region, in one array. A region's name gives its number.
 #[derive(Clone, Debug, Default)]
 pub struct Dense<const W: usize> {
     totals: Vec<u64>,

@@ -1,4 +1,4 @@
-//! The contenders: one trait, ours, `crdts` in two forms, and the bounds of the machine.
+//! The contenders: ours, `crdts` in two forms, and two bounds of the machine, behind one trait.
 
 mod crdts_by_hand;
 mod crdts_map;
@@ -16,27 +16,26 @@ use counter_core::Amounts;
 
 use crate::shape::Shape;
 
-/// One way to hold a map of PN-counters, named by region.
+/// One way to hold a map of PN-counters by region.
 pub trait Contender {
-    /// What the tables call it.
+    /// Its name in the tables.
     const NAME: &'static str;
-    /// What one replica holds.
+    /// The state of one replica.
     type State;
 
-    /// A replica that holds nothing yet; `replica` tells the two sides of a join apart where the
-    /// contender must know.
+    /// An empty replica. `replica` tells the two sides of a join apart, if the contender needs
+    /// that.
     fn empty(replica: usize) -> Self::State;
 
     /// A second replica with the same contents.
     fn copy(state: &Self::State) -> Self::State;
 
-    /// Both sides of W2: X, which has added 5 to every region as writer 0, and Y, which has added 7
-    /// as writer 1.
+    /// Both sides of W2. X has added 5 to every region as writer 0, and Y has added 7 as writer 1.
     fn sides(shape: &Shape) -> (Self::State, Self::State) {
         let side = |writer: usize, increments: u64| {
             let mut state = Self::empty(writer);
-            // The sides meet the regions in different orders where the orders differ: nobody's
-            // numbering is everybody's.
+            // With seeded values the two sides meet the regions in different orders, so their
+            // numberings differ.
             shape.written(writer).for_each(|(writer, region, amounts)| {
                 Self::change(&mut state, writer, region, amounts)
             });
@@ -48,19 +47,19 @@ pub trait Contender {
         (side(0, 5), side(1, 7))
     }
 
-    /// `writer` adds both parts to a region.
+    /// Adds the increments and decrements of `writer` to a region.
     fn change(state: &mut Self::State, writer: usize, region: &str, by: Amounts);
 
-    /// Joins `from` into `into`; `from` may be used up.
+    /// Joins `from` into `into`. May use up `from`.
     fn join(into: &mut Self::State, from: &mut Self::State);
 
-    /// The whole state in bytes, as compact as the contender makes them.
+    /// The whole state in the most compact bytes that the contender makes.
     fn encode(state: &Self::State) -> Vec<u8>;
 
     /// Decodes such bytes and joins them.
     fn receive(into: &mut Self::State, bytes: &[u8]);
 
-    /// One region's value.
+    /// The value of one region.
     fn value(state: &Self::State, region: &str) -> i128;
 
     /// The sum over all regions, each read on its own.

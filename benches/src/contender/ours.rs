@@ -73,7 +73,7 @@ impl OursNode {
         self.replica.counter(counter).expect("fewer keys than its bound")
     }
 
-    /// Makes cells of what is pending.
+    /// Turns pending adds into cells.
     pub fn flush(&mut self) {
         self.replica.flush();
     }

@@ -1,5 +1,5 @@
-//! The fair bound: a string-keyed hash map with foldhash and one array of running totals a region.
-//! No versions, no deltas, no checks.
+//! The fair bound: a hash map by string with foldhash, and one array of running totals for each
+//! region. No versions, no deltas, no checks.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 use super::Contender;
 use crate::work::{Adder, Changer};
 
-/// A hash map of `W` writers' totals a region; joining takes the greater of each part.
+/// A hash map of the totals of `W` writers for each region. A join takes the maximum of each part.
 #[derive(Clone, Debug)]
 pub struct StringMap<const W: usize> {
     map: HashMap<String, [Amounts; W], FixedState>,

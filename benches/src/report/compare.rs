@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use super::{Machine, Report};
 use crate::row::{Row, Unit};
 
-/// One thing that is worse now.
+/// A work that is worse now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worse {
     /// The work.
     pub work: String,
     /// How many times worse.
     pub times: f64,
-    /// From how many times on it is no longer noise.
+    /// The factor above which it is no longer noise.
     pub noise: f64,
 }
 
-/// Names what is worse in `now`. Times in memory are compared as ratios to the bound, or to
-/// `crdts`, of their own run, since the machine drifts; the system's, which have neither, are worse
-/// from a doubling on. Sizes are exact. Instructions are worse by 2 %, where the compiler and the
-/// processor are the same. A wrong answer of ours is worse, whatever was there before.
+/// Names what is worse in `now`. Since the machine drifts, in-process times are compared as ratios
+/// to the bound, or to `crdts`, of their own run. System times have neither, and are worse if they
+/// doubled. Sizes are exact. Instructions are worse by 2 %, on the same compiler and processor. A
+/// wrong answer of ours is always worse.
 pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
     let rows =
         now.rows.iter().filter_map(|row| match before.rows.iter().find(|old| old.id == row.id) {
@@ -30,14 +30,14 @@ pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
     rows.chain(compare_instructions(before, &now.instructions, &now.machine)).collect()
 }
 
-/// The same for instruction counts alone: nothing where another compiler made them, since then they
-/// say nothing.
+/// The same for instruction counts only. Empty if another compiler made them, because they cannot
+/// be compared then.
 pub fn compare_instructions(
     before: &Report,
     now: &BTreeMap<String, u64>,
     machine: &Machine,
 ) -> Vec<Worse> {
-    // Another processor has other instructions for copying memory.
+    // Another processor copies memory with other instructions.
     let noise = if before.machine.processor == machine.processor { 1.02 } else { 1.1 };
     let comparable = before.machine.rustc == machine.rustc;
     let worse = |(path, &count): (&String, &u64)| {
@@ -47,14 +47,13 @@ pub fn compare_instructions(
     now.iter().filter(|_| comparable).filter_map(worse).collect()
 }
 
-/// The works of the first report that the second does not have: nobody knows whether these got
-/// worse.
+/// The works of the first report that the second lacks. Nobody knows whether they got worse.
 pub fn unmeasured<'a>(before: &'a Report, now: &Report) -> Vec<&'a str> {
     let measured = |row: &&Row| now.rows.iter().any(|new| new.id == row.id);
     before.rows.iter().filter(|row| !measured(row)).map(|row| row.work.as_str()).collect()
 }
 
-/// What both comparisons name: a burst of a neighbour's work seldom strikes the same work twice.
+/// What both comparisons name. A noisy neighbour seldom hits the same work twice.
 pub fn confirmed(first: Vec<Worse>, second: &[Worse]) -> Vec<Worse> {
     first.into_iter().filter(|worse| second.iter().any(|again| again.work == worse.work)).collect()
 }
@@ -81,7 +80,7 @@ fn worse(before: &Row, now: &Row) -> Option<Worse> {
     (times > noise).then(|| Worse { work: now.work.clone(), times, noise })
 }
 
-/// Twice the spreads of both whose ratio is taken.
+/// Twice the spreads of both figures of a ratio.
 fn noise(row: &Row, reference: &str) -> f64 {
     let spread = |name: &str| row.figure(name).map_or(0.0, |figure| figure.spread);
     2.0 * (spread("ours") + spread(reference))
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_answer_of_ours_is_worse_however_fast_and_also_where_nothing_was_before() {
+    fn wrong_answer_of_ours_is_always_worse() {
         let mut wrong = row(1.0, 100.0, 0.0);
         wrong.figures[0].right = false;
         assert_eq!(
@@ -126,19 +125,19 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_in_the_first_report_alone_is_named() {
+    fn work_missing_now_is_named() {
         assert_eq!(unmeasured(&report(vec![row(1.0, 1.0, 0.0)]), &report(Vec::new())), ["work"]);
         assert!(unmeasured(&report(Vec::new()), &report(vec![row(1.0, 1.0, 0.0)])).is_empty());
     }
 
     #[test]
-    fn what_only_one_of_two_runs_names_is_noise() {
+    fn named_by_one_of_two_runs_is_noise() {
         let named = |work: &str| Worse { work: work.into(), times: 2.0, noise: 1.1 };
         assert_eq!(confirmed(vec![named("join"), named("add")], &[named("add")]), [named("add")]);
     }
 
     #[test]
-    fn three_more_instructions_in_a_hundred_are_worse_unless_another_compiler_made_them() {
+    fn three_percent_more_instructions_are_worse_on_the_same_compiler() {
         let counts = |count| BTreeMap::from([("join".to_owned(), count)]);
         let machine = Machine { rustc: "1".into(), ..Machine::here() };
         let (rows, curves, skipped) = (Vec::new(), Vec::new(), Vec::new());

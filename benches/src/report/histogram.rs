@@ -1,5 +1,5 @@
-//! Histograms drawn by hand as SVG: how many of all times lie in each bucket, time by powers of
-//! ten, with the median and the worst hundredth marked.
+//! Histograms as SVG: the number of times in each bucket, on a logarithmic axis, with the median
+//! and the 99th percentile marked.
 
 use std::fmt::Write;
 
@@ -12,11 +12,11 @@ const LEFT: f64 = 12.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 42.0;
-/// As wide as a mark's text is at most.
+/// The greatest width of a mark's text.
 const TEXT: f64 = 84.0;
 
-/// The histogram whose curve has (upper end of the bucket, how many), with `marks`: a name and
-/// where it stands.
+/// The histogram of a curve whose points are (upper end of the bucket, count). `marks` are names
+/// with their positions.
 pub(super) fn draw(heading: &str, curve: &Curve, marks: &[(&str, f64)]) -> String {
     let step = match curve.points.as_slice() {
         [first, second, ..] => second.0 / first.0,
@@ -63,8 +63,7 @@ pub(super) fn draw(heading: &str, curve: &Curve, marks: &[(&str, f64)]) -> Strin
     out + "</svg>"
 }
 
-/// Lines with a text each, the texts in rows one above the other where they would lie on each
-/// other.
+/// The lines of the marks with their texts. Texts that would overlap are put in rows.
 fn marked(out: &mut String, marks: impl Iterator<Item = (f64, String)>) {
     let mut last = f64::MIN;
     for (at, text) in marks {
@@ -79,7 +78,7 @@ fn marked(out: &mut String, marks: impl Iterator<Item = (f64, String)>) {
     }
 }
 
-/// The ticks that do not lie on the one before, with where they stand.
+/// The ticks that do not overlap the one before, with their positions.
 fn spaced(ticks: Vec<f64>, x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::new();
     for tick in ticks {
@@ -91,7 +90,7 @@ fn spaced(ticks: Vec<f64>, x: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
     kept
 }
 
-/// 1, 2 and 5 times each power of ten within.
+/// 1, 2 and 5 times each power of ten in the range.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
     let powers =
         (low.log10().floor() as i32..=high.log10().ceil() as i32).map(|power| 10_f64.powi(power));
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bucket_with_a_time_has_a_column_and_marks_are_named() {
+    fn filled_buckets_have_columns_and_marks_have_names() {
         let curve = Curve::new("h", "ours", vec![(1e6, 3.0), (2e6, 0.0), (4e6, 1.0)]);
         let drawn = draw("a click", &curve, &[("p50", 0.9e6)]);
         assert_eq!(drawn.matches("<rect").count(), 2);

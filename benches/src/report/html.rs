@@ -1,11 +1,11 @@
-//! The report as one page that needs nothing else: no network, no script.
+//! The report as one page that needs no network and no script.
 
 use super::Report;
 use super::page_rows::{article, escape};
 use super::plots::{histograms, plots};
 use super::summary::summary;
 
-/// Sections of the page: what the rows' ids begin with, a heading, and what it is about.
+/// Sections of the page: the prefix of their rows' ids, a heading, and a description.
 const SECTIONS: [(&str, &str, &str); 9] = [
     ("w1", "Adds", "1,000,000 times +1 over 32 regions, one writer."),
     (
@@ -111,7 +111,7 @@ fn instructions(report: &Report) -> String {
     if rows.is_empty() { rows } else { format!("<table class=\"plain boxed\">{rows}</table>") }
 }
 
-/// A whole number with its thousands apart.
+/// A whole number with separated thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let grouped: Vec<&str> = digits
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_stand_apart() {
+    fn thousands_are_separated() {
         assert_eq!(
             (grouped(7), grouped(1_000), grouped(1_691_204)),
             ("7".into(), "1,000".into(), "1,691,204".into())

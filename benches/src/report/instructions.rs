@@ -1,14 +1,14 @@
-//! Instructions of the hot paths, counted by callgrind: they do not drift with the machine.
+//! Instructions of the hot paths, counted by callgrind. They do not drift with the machine.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The hot paths of `benches hot`, with how many operations each does: joins by regions, the others
-/// of 1,000 regions or counters, but adds, which go to 32. The longest come first. Short ones are
-/// done so often that what makes ready, whose hash tables are seeded by chance, differs by far less
-/// than the 2 % that are judged.
+/// The hot paths of `benches hot`, each with its number of operations. A join names its regions.
+/// Adds go to 32 counters, all others to 1,000 regions or counters. The longest come first. Short
+/// ones are repeated often: hash tables are seeded at random, so the preparation varies, and it
+/// must vary by far less than the 2 % that are judged.
 pub const HOT_PATHS: [(&str, u64); 13] = [
     ("join-20000", 15),
     ("add-by-name", 100_000),
@@ -25,11 +25,11 @@ pub const HOT_PATHS: [(&str, u64); 13] = [
     ("read-all", 100),
 ];
 
-/// Instructions an operation of each path, what makes it ready taken off. As many at once as there
-/// are processors: what is counted does not depend on who else runs.
+/// Instructions for one operation of each path, less the preparation. Runs as many paths at once as
+/// there are processors, since counts do not depend on other work.
 ///
 /// # Errors
-/// A line that says how to get valgrind, where it is missing.
+/// If valgrind is missing, a line that says how to get it.
 pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
     const HOW: &str = "instruction counts: skipped; they need valgrind (Debian's package valgrind)";
     let (next, counts) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));

@@ -1,5 +1,5 @@
-//! Who looks how, the same in every plot and bar: a colour that the colour-blind tell apart (Okabe
-//! and Ito's), and a shape for who sees no colours at all.
+//! The look of each contender, the same in every plot and bar. Colours are Okabe and Ito's, which
+//! the colour-blind can tell apart. Shapes serve readers who see no colours.
 
 /// The mark of a line's points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contenders_of_one_plot_differ_in_colour_and_in_shape() {
+    fn contenders_of_one_plot_differ_in_colour_and_shape() {
         let names =
             ["ours", "crdts", "crdts by hand", "automerge", "loro", "yrs", "bound: string map"];
         for (at, one) in names.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Where a report was made, and of which versions.
+//! The machine and the versions that a report was made with.
 
 use std::process::Command;
 
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 pub struct Machine {
     /// The processor's name.
     pub processor: String,
-    /// How many of its threads there are.
+    /// The number of its threads.
     pub cores: usize,
     /// The kernel.
     pub kernel: String,
     /// The compiler.
     pub rustc: String,
-    /// The commit; with a `+` where files differed from it.
+    /// The commit, with a `+` if files differed from it.
     pub commit: String,
-    /// (name, version) of the peers, as the lock files and they themselves say.
+    /// The name and version of each peer, from the lock files and from the peers themselves.
     pub versions: Vec<(String, String)>,
 }
 
 impl Machine {
-    /// This machine, now. What cannot be found out is called unknown.
+    /// This machine, now. A value that cannot be found is `unknown`.
     pub fn here() -> Self {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor =

@@ -29,20 +29,20 @@ pub use peers::{Peers, add_peers};
 use crate::plot::Curve;
 use crate::row::{Figure, Row, Unit};
 
-/// All that one run measured.
+/// Everything that one run measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Where, and of what.
+    /// The machine and the versions.
     pub machine: Machine,
-    /// Fewer rounds, and the slowest peers' largest states left out.
+    /// Whether it ran fewer rounds, and left out the largest states of the slowest peers.
     pub quick: bool,
     /// Every work.
     pub rows: Vec<Row>,
-    /// What the plots show besides the rows.
+    /// The curves of the plots, beside the rows.
     pub curves: Vec<Curve>,
-    /// Instructions of the hot paths, by name; empty where valgrind is missing.
+    /// Instructions of the hot paths, by name. Empty without valgrind.
     pub instructions: BTreeMap<String, u64>,
-    /// What was not measured, and how it can be.
+    /// The works that were not measured, and how to measure them.
     pub skipped: Vec<String>,
 }
 
@@ -78,9 +78,8 @@ impl Report {
         curves
     }
 
-    /// The three works whose distance from their bound is the greatest, with the bound and how many
-    /// times worse than it ours is; the worst first. Of one work at several sizes only the worst
-    /// counts.
+    /// The three works furthest from their bound, the worst first, each with its bound and how many
+    /// times worse ours is. Of a work at several sizes only the worst counts.
     pub fn slowest(&self) -> Vec<(&Row, &Figure, f64)> {
         let slow = |row: &&Row| matches!(row.unit, Unit::Nanoseconds | Unit::PerSecond);
         let distance = |row| -> Option<(&Row, &Figure, f64)> {

@@ -1,5 +1,5 @@
-//! The rows of the page: every figure as a bar that begins at ours, as long as the logarithm of how
-//! many times better or worse than it ours is.
+//! The rows of the page. Every figure is a bar that starts at ours. Its length is the logarithm of
+//! how many times better or worse ours is.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use super::looks::look;
 use crate::row::{Figure, Row, Unit};
 use crate::table::{amount, need, times, verdict};
 
-/// One work as an article: its name, the verdict, a bar for each figure.
+/// One work as an article: its name, the verdict, and a bar for each figure.
 pub(super) fn article(row: &Row) -> String {
     let required = match need(row) {
         need if need.is_empty() => String::new(),
@@ -24,7 +24,7 @@ pub(super) fn article(row: &Row) -> String {
     out + "</ul></article>"
 }
 
-/// Whether what is required holds, as HTML; nothing where nothing is required.
+/// Whether the requirement is met, as HTML. Empty if nothing is required.
 pub(super) fn badge(row: &Row) -> &'static str {
     match verdict(row) {
         "met" => "<span class=\"badge good\">✓ met</span>",
@@ -34,8 +34,8 @@ pub(super) fn badge(row: &Row) -> &'static str {
     }
 }
 
-/// From the best figure of a work to its worst, in powers of ten from ours: one at least, so that
-/// small differences look small.
+/// The range from the best figure of a work to its worst, in powers of ten from ours. It spans at
+/// least one, so that small differences look small.
 struct Span {
     best: f64,
     worst: f64,
@@ -56,7 +56,7 @@ impl Span {
         Self { best, worst: worst + short }
     }
 
-    /// Where a power of ten from ours lies, in percent of the track.
+    /// The position of a power of ten from ours, in percent of the track.
     fn at(&self, power: f64) -> f64 {
         (power - self.best) / (self.worst - self.best) * 100.0
     }
@@ -118,7 +118,7 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A page can show the letter that a terminal may not have.
+/// Replaces `us` by a letter that a terminal may not have.
 pub(super) fn micro(text: String) -> String {
     text.replace(" us", " µs")
 }
@@ -128,12 +128,12 @@ pub(super) fn time(value: f64) -> String {
     short(value, Unit::Nanoseconds)
 }
 
-/// So many a second, likewise.
+/// A rate for the axes of the plots.
 pub(super) fn rate(value: f64) -> String {
     short(value, Unit::PerSecond)
 }
 
-/// Bytes, likewise.
+/// Bytes for the axes of the plots.
 pub(super) fn bytes(value: f64) -> String {
     short(value, Unit::Bytes)
 }

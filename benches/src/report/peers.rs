@@ -1,5 +1,5 @@
-//! automerge, loro and yrs: run from the workspace of their own, where they are built, and put
-//! beside our figures.
+//! automerge, loro and yrs: run from their own workspace, if they are built there, and put beside
+//! our figures.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,20 +11,20 @@ use crate::row::{Figure, Row};
 
 const HOW: &str = "automerge, loro, yrs: skipped; `cargo build --release --manifest-path benches/peers/Cargo.toml` brings them in";
 
-/// What the peers' program prints.
+/// The output of the peers' program.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Peers {
-    /// Each row's id, and one contender's figure for it.
+    /// The id of a row, and the figure of one contender for it.
     pub figures: Vec<(String, Figure)>,
-    /// What they were not asked to do, and why.
+    /// Works that they were not given, and why.
     pub skipped: Vec<String>,
-    /// (name, version) of each.
+    /// The name and version of each.
     #[serde(default)]
     pub versions: Vec<(String, String)>,
 }
 
-/// Where it may lie: named in COUNTER_PEERS_BINARY, in the peers' own target directory, in cargo's
-/// common one, or beside this program.
+/// The places where its binary may be: the path in COUNTER_PEERS_BINARY, the peers' own target
+/// directory, cargo's common one, and this program's directory.
 fn binary() -> Option<PathBuf> {
     let named = std::env::var_os("COUNTER_PEERS_BINARY").map(PathBuf::from);
     let common =
@@ -36,11 +36,10 @@ fn binary() -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// Adds their figures to the rows of the same work, and says what they left out; else says how to
-/// get them.
+/// Adds their figures to the rows of the same work. Returns the works that they left out.
 ///
 /// # Errors
-/// The line for the report's list of what was skipped.
+/// A line for the report's list of skipped works, which says how to get them.
 pub fn add_peers(rows: &mut [Row], quick: bool) -> Result<Peers, String> {
     let mut command = Command::new(binary().ok_or(HOW)?);
     if quick {

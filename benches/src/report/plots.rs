@@ -1,5 +1,5 @@
-//! The figures of the page: how each cost grows, with who is who and how fast it grows in words
-//! beneath; and how times are spread.
+//! The figures of the page: how each cost grows, with a legend that says how fast, and how times
+//! are spread.
 
 use super::looks::{Look, look};
 use super::page_rows::{bytes, escape, rate, time};
@@ -9,10 +9,11 @@ use crate::plot::Curve;
 
 /// One plot of the page.
 struct Kind {
-    /// Which curves are drawn in it.
+    /// The curves that it draws.
     id: &'static str,
     heading: &'static str,
-    /// What x is, and the letter or word by which growth is told; none where x is no size.
+    /// The meaning of x, and the letter or word that growth is expressed in. `None` if x is no
+    /// size.
     x: &'static str,
     symbol: Option<&'static str>,
     y: &'static str,
@@ -64,7 +65,7 @@ const KINDS: [Kind; 13] = [
     kind("hosts.visible", "Click to the other hosts' clients, by quantile", PERCENT, "time"),
 ];
 
-/// The histograms: id of what is measured, heading.
+/// The histograms: the id of the measurement, and a heading.
 const HISTOGRAMS: [(&str, &str); 4] = [
     ("system.visible", "A click, until clients of both other nodes show it"),
     ("hosts.loss", "The same between hosts that lose a twentieth of their packets"),
@@ -72,7 +73,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("sim.partition", "10 nodes agree after a minute in halves (simulated)"),
 ];
 
-/// A time's growth in words, as HTML: `grows with R<sup>1.02</sup>`.
+/// The growth of a time as HTML: `grows with R<sup>1.02</sup>`.
 fn growth(slope: f64, symbol: &str) -> String {
     match slope {
         slope if slope.abs() < 0.05 => format!("the same whatever {symbol}"),
@@ -123,7 +124,7 @@ fn legend(kind: &Kind, curve: &Curve) -> String {
     )
 }
 
-/// The mark and the line of one, alone.
+/// The mark and the line of one curve, for the legend.
 fn key(name: &str) -> String {
     let Look { class, shape } = look(name);
     let mut out = format!(
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_told_in_words() {
+    fn growth_is_in_words() {
         assert_eq!(growth(1.023, "R"), "grows with R<sup>1.02</sup>");
         assert_eq!(growth(-0.5, "committers"), "falls with committers<sup>-0.50</sup>");
         assert_eq!(growth(0.01, "R"), "the same whatever R");

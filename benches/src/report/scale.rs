@@ -1,7 +1,7 @@
-//! Axes of the plots: where a value lies, by logarithm or not, and which values are written beside
+//! Axes of the plots, linear or logarithmic: the position of a value, and the values written beside
 //! the line.
 
-/// One axis, from a value to a value, drawn from a place to a place.
+/// One axis. It maps a range of values to a range of positions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     low: f64,
@@ -11,7 +11,7 @@ pub(super) struct Scale {
     to: f64,
 }
 
-/// Up to so many powers of ten are written with 2 and 5 between them; where there are more, alone.
+/// With at most this many powers of ten, 2 and 5 are written between them.
 const DECADES_WITH_ROUND_BETWEEN: f64 = 2.2;
 const POWERS_MAX: usize = 7;
 
@@ -22,7 +22,7 @@ fn round_figures(low: f64, high: f64) -> impl Iterator<Item = f64> {
 }
 
 impl Scale {
-    /// An axis that ends where the values do.
+    /// An axis that ends with the values.
     pub(super) fn tight(
         values: impl Iterator<Item = f64> + Clone,
         log: bool,
@@ -34,8 +34,8 @@ impl Scale {
         Self { low, high: if high > low { high } else { low + 1.0 }, log, from, to }
     }
 
-    /// One by logarithm that ends at the round figures next to the values, so that no line lies on
-    /// an edge without a figure.
+    /// A logarithmic axis that ends at the next round values, so that no line lies on an edge
+    /// without a value.
     pub(super) fn round(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
         let tight = Self::tight(values, true, from, to);
         let low = round_figures(tight.low, tight.high)
@@ -47,7 +47,7 @@ impl Scale {
         Self { low, high: if high > low { high } else { low * 2.0 }, ..tight }
     }
 
-    /// Where a value lies.
+    /// The position of a value.
     pub(super) fn at(&self, value: f64) -> f64 {
         let part = match self.log {
             true => (value / self.low).ln() / (self.high / self.low).ln(),
@@ -56,8 +56,8 @@ impl Scale {
         self.from + part * (self.to - self.from)
     }
 
-    /// The values to write: quarters where it is not by logarithm, else powers of ten, with 2 and 5
-    /// where there is room.
+    /// The values to write: quarters on a linear axis, else powers of ten, with 2 and 5 if there is
+    /// room.
     pub(super) fn ticks(&self) -> Vec<f64> {
         if !self.log {
             return (0..=4)
@@ -91,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn few_powers_of_ten_have_two_and_five_between_them_and_many_stand_alone() {
+    fn few_powers_of_ten_have_two_and_five_between_them() {
         assert_eq!(round(0.9, 6.0), [0.5, 1.0, 2.0, 5.0, 10.0]);
         assert_eq!(round(30.0, 200_000.0), [100.0, 1_000.0, 10_000.0, 100_000.0]);
     }
 
     #[test]
-    fn round_ends_hold_all_values_and_one_value_alone_has_an_axis_too() {
+    fn round_ends_enclose_all_values_even_a_single_one() {
         let scale = Scale::round([3.0, 700.0].into_iter(), 10.0, 110.0);
         assert!(scale.at(3.0) > 10.0 && scale.at(700.0) < 110.0);
         assert_eq!(round(4.0, 4.0), [2.0, 5.0]);

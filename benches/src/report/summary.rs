@@ -1,12 +1,12 @@
-//! What a reader of the page sees first: what holds, what does not, what is wrong, what is slowest
-//! beside its bound, what was not measured.
+//! The summary at the top of the page: requirements that are met or not, wrong answers, the works
+//! slowest beside their bound, and works that were not measured.
 
 use super::Report;
 use super::page_rows::{escape, micro};
 use crate::row::{Figure, Need, Row};
 use crate::table::{amount, need, times};
 
-/// Figures for who reads no further.
+/// The figures shown to a reader who stops here.
 const TILES: [(&str, &str); 4] = [
     ("w1.handle", "an add by handle"),
     ("w2.join.100000", "join of 100,000 regions"),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn slowest_are_three_of_different_work_the_worst_first() {
+    fn three_slowest_are_different_works_worst_first() {
         let rows = vec![
             row("a.x.1", 20.0, 10.0),
             row("a.x.2", 90.0, 10.0),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_met_and_what_is_wrong_stand_at_the_top() {
+    fn unmet_and_wrong_rows_are_at_the_top() {
         let rows = vec![
             row("a.x", 20.0, 10.0).needs(Need::Within(1.5, "bound: b".into()), ""),
             row("b.x", 1.0, 1.0).wrong("loser"),

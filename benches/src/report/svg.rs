@@ -1,5 +1,5 @@
-//! Plots drawn by hand as SVG, small enough for a phone: lines with a mark of its own shape for
-//! each contender; who is who stands beneath, in HTML.
+//! Plots as SVG, small enough for a phone. Each contender has a line with marks of its own shape.
+//! The legend is HTML beneath the plot.
 
 use std::fmt::Write;
 
@@ -13,22 +13,22 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 42.0;
-/// Above so many points a line stands for itself, and has no marks.
+/// A line with more points than this has no marks.
 const DEDUP_ENTRIES_MAX: usize = 12;
-/// Above so many values of x only round ones are written.
+/// With more values of x than this, only round ones are written.
 const TICKS_MAX: usize = 6;
 
-/// What a plot shows.
+/// The content of a plot.
 pub(super) struct Plot<'a> {
-    /// For who does not see it.
+    /// A description for screen readers.
     pub(super) heading: &'a str,
-    /// Beneath the x axis.
+    /// The text beneath the x axis.
     pub(super) x: &'a str,
-    /// Above the y axis.
+    /// The text above the y axis.
     pub(super) y: &'a str,
-    /// Whether x goes by powers of ten; y always does.
+    /// Whether the x axis is logarithmic. The y axis always is.
     pub(super) x_log: bool,
-    /// A value of y in words.
+    /// Formats a value of y.
     pub(super) label: fn(f64) -> String,
     /// The lines.
     pub(super) curves: &'a [&'a Curve],
@@ -53,7 +53,7 @@ pub(super) fn draw(plot: &Plot<'_>) -> String {
         super::page_rows::escape(plot.heading)
     );
     axes(&mut out, plot, &x, &y);
-    // Ours last, so that it lies on top.
+    // Ours comes last, so that it lies on top.
     for curve in plot.curves.iter().rev() {
         line(&mut out, plot, curve, &x, &y);
     }
@@ -136,7 +136,7 @@ fn axes(out: &mut String, plot: &Plot<'_>, x: &Scale, y: &Scale) {
     );
 }
 
-/// Where something was measured, if that is at few places; else round figures.
+/// The values that were measured, if they are few. Otherwise round values.
 fn x_ticks(plot: &Plot<'_>, x: &Scale) -> Vec<f64> {
     let mut measured: Vec<f64> =
         plot.curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.0)).collect();

@@ -1,4 +1,4 @@
-//! W2 as rows: joins, joins that bring nothing, the way through bytes; sizes and heaps of the
+//! W2 as rows: joins, joins that bring nothing, joins through bytes, and the size and heap of the
 //! largest state.
 
 use super::Effort;
@@ -8,12 +8,12 @@ use crate::sample::{Sample, Series, Turn, interleave};
 use crate::shape::{Shape, Values};
 use crate::work::{Join, heap_of};
 
-/// Three writers, and the map of the bound has as many places.
+/// The number of writers, and of places in the maps of the bounds.
 const WRITERS: usize = 3;
 type Bound = StringMap<WRITERS>;
 type Floor = Dense<WRITERS>;
 
-/// Both sides of everybody.
+/// The joins of all contenders.
 struct Field<'a> {
     ours: Join<'a, Ours>,
     crdts: Option<(Join<'a, CrdtsMap>, Join<'a, CrdtsByHand>)>,
@@ -21,7 +21,7 @@ struct Field<'a> {
     floor: Join<'a, Floor>,
 }
 
-/// One of the works of a join, for any contender.
+/// One way to time a join, for any contender.
 #[derive(Clone, Copy)]
 enum Work {
     Join,
@@ -130,7 +130,7 @@ pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
     rows
 }
 
-/// A join of 1,000 regions against writers: 1, 3 and 20 that have written every region before.
+/// Joins of 1,000 regions, with 1, 3 and 20 writers that have written every region before.
 pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
     fn row<const W: usize>(effort: Effort, writers: usize) -> Row {
         let shape = Shape::new(Values::Formula, 1_000, writers);
@@ -149,7 +149,7 @@ pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
             &interleave(effort.rounds, turns),
         )
     }
-    // Y adds as a second writer where there is one.
+    // Y adds as the second writer, if there is one.
     vec![row::<2>(effort, 1), row::<3>(effort, 3), row::<20>(effort, 20)]
 }
 
@@ -182,8 +182,8 @@ fn sizes(
     ]
 }
 
-/// Bytes below which no coding of a seeded state gets on average: 1 of 1,000 x 10 values a cell,
-/// and a permutation of the regions a writer.
+/// The fewest bytes that any coding of a seeded state can take on average: one of 1,000 x 10 values
+/// for each cell, and a permutation of the regions for each writer.
 fn entropy(shape: &Shape) -> f64 {
     let (regions, writers) = (shape.regions() as f64, shape.writers as f64);
     let order: f64 = (1..=shape.regions()).map(|at| (at as f64).log2()).sum();

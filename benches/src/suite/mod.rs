@@ -1,4 +1,4 @@
-//! Which works make up the tables, with what is required of ours.
+//! The works that make up the tables, with the requirements on ours.
 
 mod joins;
 mod others;
@@ -10,32 +10,32 @@ pub use others::{adds, changes_and_reads, threads};
 
 use crate::row::Row;
 
-/// How long everything takes.
+/// The size of a run, which decides how long it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Rounds of each contender.
     pub rounds: usize,
     /// Rounds of joins of fewer than 100,000 regions.
     pub small_rounds: usize,
-    /// Whether `crdts` joins 100,000 seeded regions too.
+    /// Whether `crdts` also joins 100,000 seeded regions.
     pub seeded_crdts: bool,
     /// Adds of one round of W1.
     pub adds: usize,
 }
 
 impl Effort {
-    /// What one runs again and again while tuning.
+    /// A short run, for tuning.
     pub const QUICK: Self =
         Self { rounds: 3, small_rounds: 6, seeded_crdts: false, adds: 1_000_000 };
-    /// Minutes.
+    /// A full run, which takes minutes.
     pub const FULL: Self =
         Self { rounds: 15, small_rounds: 45, seeded_crdts: true, adds: 1_000_000 };
 }
 
-/// How many times [`core()`] tells its progress.
+/// The number of times that [`core()`] reports its progress.
 pub const CORE_PARTS: usize = 7;
 
-/// All in-process work, told to `progress` part by part.
+/// Runs all in-process work. Calls `progress` with the name of each part.
 pub fn core(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut part = |name: &str, run: &dyn Fn() -> Vec<Row>| {

@@ -64,10 +64,10 @@ pub fn adds(effort: Effort) -> Vec<Row> {
     ]
 }
 
-/// A round of a work of two halves.
+/// One round of a work that times two things.
 type Halves<'a> = Box<dyn FnMut() -> (Sample, Sample) + 'a>;
 
-/// Interleaves a work of two halves, and gives the series of each.
+/// Interleaves works that time two things, and returns the series of each thing.
 fn halves(rounds: usize, turns: Vec<(&str, Halves<'_>)>) -> (Vec<Series>, Vec<Series>) {
     let seconds: Vec<RefCell<Vec<Sample>>> = turns.iter().map(|_| RefCell::default()).collect();
     let mut first_turns = Vec::new();
@@ -80,7 +80,7 @@ fn halves(rounds: usize, turns: Vec<(&str, Halves<'_>)>) -> (Vec<Series>, Vec<Se
         }));
     }
     let first = interleave(rounds, first_turns);
-    // The round that is not counted is the first of each.
+    // The first round of each is not counted.
     let second = names
         .into_iter()
         .zip(seconds)
@@ -89,7 +89,7 @@ fn halves(rounds: usize, turns: Vec<(&str, Halves<'_>)>) -> (Vec<Series>, Vec<Se
     (first, second)
 }
 
-/// W3 and W4 at 100,000 counters, W4 at the smaller sizes too.
+/// W3 and W4 at 100,000 counters, and W4 at smaller sizes too.
 pub fn changes_and_reads(effort: Effort) -> Vec<Row> {
     const COUNTERS: usize = 100_000;
     let mut ours = changes(COUNTERS, OursNode::new(0), OursNode::new(1));
@@ -156,12 +156,12 @@ fn reads(effort: Effort, regions: usize) -> Vec<Row> {
     ]
 }
 
-/// 64 threads, against one that does the same alone.
+/// 64 threads, compared with one thread that does the same alone.
 pub fn threads(effort: Effort) -> Vec<Row> {
     const ALONE: &str = "one thread";
     let row = |one_counter: bool| {
-        // To be held against both processors, the start and the end of 64 threads must be short
-        // beside what lies between.
+        // The comparison is with both processors at work. So starting and ending 64 threads must
+        // take little time beside the adds.
         let adds = effort.adds * if one_counter { 8 } else { 64 };
         let many = Threads { threads: 64, adds, one_counter };
         let one = Threads { threads: 1, adds, one_counter };

@@ -1,4 +1,5 @@
-//! Adds a second through each door of a node: HTTP, WebSocket, and the handle of an embedded one.
+//! Adds a second through each interface of a node: HTTP, WebSocket, and the handle of an embedded
+//! node.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,26 +13,26 @@ use super::{Failure, Measured};
 
 /// Connections that add at once.
 pub const CLIENTS: usize = 32;
-/// Adds that a socket has under way.
+/// Adds that a socket has in flight.
 pub const WINDOW: u64 = 64;
 
 const SLICES: u32 = 5;
 
-/// Adds a second by door, of each slice of the time.
+/// Adds a second by interface, for each slice of time.
 #[derive(Clone, Debug, Default)]
 pub struct AddRates {
-    /// One request an add, 32 kept connections.
+    /// HTTP: one request for each add, over 32 kept connections.
     pub http: Vec<f64>,
-    /// 32 sockets with 64 adds under way each, every one acknowledged.
+    /// WebSocket: 32 sockets with 64 adds in flight each, all acknowledged.
     pub socket: Vec<f64>,
-    /// Two threads with handles of one counter, the node flushing beside them.
+    /// Handle: two threads add to one counter while the node flushes.
     pub handle: Vec<f64>,
 }
 
-/// Measures each door for `time`, and counts what arrived.
+/// Measures each interface for `time`, and counts what arrived.
 ///
 /// # Errors
-/// A node that does not start, refuses an add, or has another total than was added.
+/// A node that does not start, refuses an add, or has a total that differs from the adds.
 pub async fn add_rates(time: Duration) -> Measured<AddRates> {
     let node = Process::spawn(&cluster_name(), "ord", &[])?;
     node.until_ready().await?;

@@ -1,5 +1,5 @@
-//! Durable adds a second against how many wait for the disk at once, beside redb's own single puts
-//! and the bare `fdatasync` that both stand on.
+//! Durable adds a second by the number of concurrent committers, beside redb's own single puts and
+//! the bare `fdatasync` below both.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,33 +13,33 @@ use super::process::cluster_name;
 use super::scratch::Scratch;
 use super::{Failure, Measured};
 
-/// Adds a second, of each slice of time.
+/// Adds a second, for each slice of time.
 #[derive(Clone, Debug, Default)]
 pub struct DurableRates {
     /// Ours: each committer adds, waits until the add is on the disk, and adds again.
     pub ours: Vec<f64>,
-    /// redb: each committer a transaction of one put, durable at its commit.
+    /// redb: each committer runs transactions of one put, durable at commit.
     pub redb: Vec<f64>,
-    /// Whether redb held all its puts afterwards.
+    /// Whether redb held all puts afterwards.
     pub redb_right: bool,
-    /// A file that grows by 8 bytes and is made durable: one such for all committers, which no
-    /// group commit beats.
+    /// A file that grows by 8 bytes and is made durable, one for all committers. No group commit
+    /// beats that.
     pub disk: Vec<f64>,
 }
 
 const SLICES: u32 = 5;
 const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("counters");
 
-/// Measures `committers` at once for `time` each contender, slice by slice in turn, and looks
-/// whether all of it is there after a restart.
+/// Measures each contender with `committers` at once for `time`, in slices that take turns. Then
+/// checks that everything is there after a restart.
 ///
 /// # Errors
-/// A directory that cannot be written; other adds of ours there than were acknowledged.
+/// A directory that cannot be written, or adds of ours that differ from the acknowledged ones.
 pub async fn durable(committers: usize, time: Duration) -> Measured<DurableRates> {
     let scratch = Scratch::new()?;
     let slice = time / SLICES;
     let directory = scratch.path().join("node");
-    // A directory belongs to the cluster that counted in it.
+    // A directory works only with the cluster that wrote it.
     let cluster = cluster_name();
     let node = start(&cluster, &directory).await?;
     let counter = node.counter("durable").map_err(failure)?;

@@ -1,5 +1,5 @@
-//! One server, many WebSocket clients on the same machine: how soon a click is on all of them, how
-//! many clicks a second all keep up with, what it costs.
+//! One server with many WebSocket clients on the same machine: how soon all show a click, how many
+//! clicks a second all keep up with, and the cost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -12,14 +12,14 @@ use super::process::{Process, cluster_name};
 use super::socket::Socket;
 use super::{Failure, Measured, Quantiles};
 
-/// Who serves.
+/// The server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     /// Our node.
     Ours,
-    /// node and ws, each frame built once, coalesced: `benches/peers/node`.
+    /// Node.js with ws, where each coalesced frame is built once: `benches/peers/node`.
     NodeWs,
-    /// A loop that writes, and nothing else.
+    /// A bare loop of writes.
     RawLoop,
 }
 
@@ -37,25 +37,25 @@ impl Server {
     }
 }
 
-/// What the clients saw.
+/// The results, as the clients saw them.
 #[derive(Clone, Debug)]
 pub struct FanOut {
-    /// From a click's leaving its client to its showing on the last of all, of each isolated click.
+    /// The time of each isolated click, from sending it until the last client shows it.
     pub times: Vec<Duration>,
-    /// Clicks a second seen by all, for each number of clicks that were in flight: made, and not
-    /// yet seen by all.
+    /// Clicks a second that all saw, for each number of clicks in flight: made, and not yet seen by
+    /// all.
     pub rates: Vec<f64>,
-    /// Processor time of the server for each frame that a client got while clicks were in flight,
-    /// in nanoseconds.
+    /// The server's processor time for each frame that a client received while clicks were in
+    /// flight, in nanoseconds.
     pub cpu_per_frame: f64,
 }
 
-/// What the clients show, and whether all of them show what is waited for.
+/// What the clients show, and whether all show the awaited total.
 #[derive(Debug)]
 struct Watch {
     wanted: AtomicI64,
     shown: Vec<AtomicI64>,
-    /// What each client was last counted for, so that it counts once.
+    /// The total that each client was last counted for, so that it counts once.
     counted: Vec<AtomicI64>,
     seen: AtomicUsize,
     all: Notify,
@@ -92,7 +92,7 @@ impl Watch {
         }
     }
 
-    /// Everybody's arrival is told to everybody: waits until that has passed by, 2 s at most.
+    /// Each arrival is announced to all clients. Waits until that has passed, at most 2 s.
     async fn until_quiet(&self) {
         const LOOK: Duration = Duration::from_millis(100);
         let mut seen = 0;
@@ -105,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// Waits until every client shows `total`, which is more than was waited for before.
+    /// Waits until every client shows `total`, which must be greater than at the last call.
     async fn until_all_show(&self, total: i64) -> Measured<()> {
         self.seen.store(0, Ordering::SeqCst);
         self.wanted.store(total, Ordering::SeqCst);
@@ -120,11 +120,11 @@ impl Watch {
     }
 }
 
-/// `clicks` isolated clicks for `clients` clients of `server`, then for `time` each so many in
-/// flight as `in_flight` says.
+/// Makes `clicks` isolated clicks for `clients` clients of `server`. Then, for `time` each, keeps
+/// as many in flight as `in_flight` says.
 ///
 /// # Errors
-/// A server that does not start or closes a socket; more open files than this process may have.
+/// A server that does not start or closes a socket, or too few open files for this process.
 pub async fn fan_out(
     server: Server,
     clients: usize,
@@ -162,7 +162,8 @@ pub async fn fan_out(
     Ok(FanOut { times, rates, cpu_per_frame })
 }
 
-/// Makes `many` clicks at once, and waits until all show them; the time from leaving to the last.
+/// Makes `many` clicks at once, and waits until all clients show them. Returns the time from
+/// sending to the last client.
 async fn click(
     clicker: &mut Socket,
     watch: &Watch,
@@ -179,15 +180,15 @@ async fn click(
     Ok(took)
 }
 
-/// Shows each total to the watch.
+/// Passes each total that a client receives to the watch.
 async fn follow(mut socket: Socket, watch: Arc<Watch>, client: usize) {
     while let Ok(text) = socket.text().await {
         watch.shows(client, total_in(text));
     }
 }
 
-/// The number after the first `"total":`, read without a parser: a thousand clients share the
-/// server's processors.
+/// The number after the first `"total":`. It is read without a parser, since a thousand clients
+/// share the server's processors.
 fn total_in(text: &[u8]) -> i64 {
     const NAME: &[u8] = br#""total":"#;
     let at = text
@@ -200,20 +201,20 @@ fn total_in(text: &[u8]) -> i64 {
         .fold(0, |total, byte| total * 10 + i64::from(byte - b'0'))
 }
 
-/// What clients that do nothing cost a node.
+/// The cost of clients that do nothing.
 #[derive(Clone, Debug)]
 pub struct Crowd {
-    /// Resident memory for each of many clients that hold a socket, in bytes.
+    /// Resident memory for each idle client with a socket, in bytes.
     pub idle_bytes: f64,
-    /// The same for each of a thousand that never read, after a storm of changes: what is kept for
-    /// them is bounded.
+    /// The same for each of a thousand clients that never read, after a storm of changes. What the
+    /// node keeps for them is bounded.
     pub never_read_bytes: f64,
-    /// A click on one that reads, while a thousand do not.
+    /// The times of clicks on a client that reads, while a thousand do not.
     pub beside: Quantiles,
 }
 
-/// `idle` clients that hold a socket; then a thousand that never read, at another node, through a
-/// storm of changes of length `time`.
+/// Opens `idle` sockets. Then opens a thousand that never read, at another node, for a storm of
+/// changes that lasts `time`.
 ///
 /// # Errors
 /// As [`fan_out`].
@@ -223,7 +224,7 @@ pub async fn crowd(idle: usize, time: Duration) -> Measured<Crowd> {
     let before = node.resident_bytes()?;
     let mut held = Vec::with_capacity(idle);
     for at in 0..idle {
-        // Each address of the loopback network has ports of its own.
+        // Each address of the loopback network has its own ports.
         held.push(
             Socket::open_from([127, 0, 0, 2 + (at / 5_000) as u8], node.http, "clicks", None)
                 .await?,

@@ -1,5 +1,5 @@
-//! Nodes far from each other, in namespaces of this program's own: how soon a fresh one is ready, a
-//! click is seen, and its node knows that all hold it.
+//! Nodes far from each other, in namespaces of this program: how soon a fresh one is ready, a click
+//! is seen, and its node knows that all hold it.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -15,46 +15,46 @@ use super::name_server::NameServer;
 use super::process::Process;
 use super::{Failure, Measured, Quantiles};
 
-/// The round trip between any two nodes that are far from each other.
+/// The round trip between any two nodes.
 pub const ROUND_TRIP: Duration = Duration::from_millis(200);
-/// A node that does not know by then that all hold a click is given up, with this as the figure.
+/// The longest wait for a node to know that all hold a click. After that this is the figure.
 const KNOWN_MAX: Duration = Duration::from_secs(20);
-/// The nodes of the small cluster, and those that every node of a larger one is told of.
+/// The size of the small cluster, and the number of nodes that each node of a larger one is told
+/// of.
 const NODES: usize = 3;
 
-/// How often each thing is done.
+/// The repetitions of each work.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Times {
-    /// Starts of a fresh node, by each way and at each distance.
+    /// Starts of a fresh node, for each way and each distance.
     pub starts: usize,
-    /// Clicks seen at two other nodes.
+    /// Clicks that are seen at two other nodes.
     pub clicks: u64,
-    /// Clicks of which their node must know that all hold them, in each cluster.
+    /// Clicks in each cluster whose node must know that all hold them.
     pub known: usize,
-    /// The sizes of these clusters, the small one besides.
+    /// The sizes of these clusters. The small one comes in addition.
     pub sizes: Vec<usize>,
 }
 
 /// Times, or why there are none.
 pub type Outcome = Result<Quantiles, String>;
 
-/// What was seen.
+/// The results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Far {
-    /// A fresh node, until it is ready, by how it finds its peers and by milliseconds of round
-    /// trip.
+    /// A fresh node until it is ready, by its way to find peers and the round trip in milliseconds.
     pub fresh: Vec<(String, u64, Outcome)>,
-    /// From a click to its showing at a client of another node.
+    /// From a click until a client of another node shows it.
     pub visible: Quantiles,
-    /// By the number of nodes: from a click until its node knows that all hold it.
+    /// From a click until its node knows that all hold it, by the number of nodes.
     pub known: Vec<(usize, Outcome)>,
 }
 
-/// Starts this very program again in namespaces of its own, and measures there.
+/// Starts this program again in its own namespaces, and measures there.
 ///
 /// # Errors
-/// A line that says what it takes, where this machine has no namespaces for us; a node that does
-/// not start; a total that is wrong.
+/// If this machine does not allow namespaces, a line that says what it takes. A node that does not
+/// start. A wrong total.
 pub fn far(times: &Times) -> Measured<Far> {
     let how = |why: String| {
         Failure(format!(
@@ -72,7 +72,7 @@ pub fn far(times: &Times) -> Measured<Far> {
     seen.map_err(Failure)
 }
 
-/// What [`far`] runs inside: prints what it saw, or why it did not.
+/// What [`far`] runs in the namespaces. Prints the results, or why there are none.
 ///
 /// # Errors
 /// An argument that is not [`far`]'s.
@@ -120,13 +120,13 @@ async fn inside(times: &Times) -> Measured<Far> {
     Ok(Far { fresh, visible, known })
 }
 
-/// How a fresh node may find the small cluster.
+/// The ways for a fresh node to find the small cluster.
 fn ways() -> [(&'static str, String, Vec<String>); 2] {
     let named = (0..NODES).map(|node| multiaddr(place(node))).collect();
     [("static", "none".into(), named), ("dns", format!("dns:peers.test:{GOSSIP_PORT}"), Vec::new())]
 }
 
-/// Nodes that all have each other as members.
+/// Starts nodes, and waits until all have each other as members.
 async fn cluster(name: &str, count: usize) -> Measured<Vec<Process>> {
     let mut nodes = Vec::new();
     for number in 0..count {
@@ -149,7 +149,7 @@ async fn cluster(name: &str, count: usize) -> Measured<Vec<Process>> {
     Ok(nodes)
 }
 
-/// Starts fresh nodes, each until it is ready, and checks that it has what the others have.
+/// Starts fresh nodes, waits until each is ready, and checks that it holds what the others hold.
 async fn starts(discover: &str, peers: &[String], count: usize) -> Measured<Quantiles> {
     let mut times = Vec::new();
     for _ in 0..count {
@@ -163,7 +163,7 @@ async fn starts(discover: &str, peers: &[String], count: usize) -> Measured<Quan
     Ok(Quantiles::new(times))
 }
 
-/// Clicks, until their node knows that all hold each, and checks that they do.
+/// Makes clicks, waits until their node knows that all hold each, and checks that they do.
 async fn all_known(nodes: &[Process], clicks: usize) -> Measured<Quantiles> {
     let clicked = &nodes[nodes.len() / 2];
     let (mut http, mut times) = (Http::open(clicked.http).await?, Vec::new());
@@ -172,8 +172,8 @@ async fn all_known(nodes: &[Process], clicks: usize) -> Measured<Quantiles> {
         let start = Instant::now();
         while !is_known(&http.json("/api/status").await?, nodes.len()) {
             if start.elapsed() > KNOWN_MAX {
-                // Not a gap in the report, but a figure that is not met: the truth is more than
-                // this.
+                // The report shows this as a requirement that is not met, and not as a gap. The
+                // true time is longer.
                 return Ok(Quantiles::new([KNOWN_MAX]));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -1,4 +1,4 @@
-//! How soon a fresh process is synced, and with how much state.
+//! How soon a fresh process is synced, by the size of the state.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use super::metrics::Metrics;
 use super::process::{Process, cluster_name};
 use super::{Failure, Measured};
 
-/// The times from the start of a process to its being synced with a node that holds `counters`
+/// The times from the start of a process until it is synced with a node that holds `counters`
 /// counters, over `runs` runs.
 ///
 /// # Errors
-/// A node that does not start, or one that says it is synced and holds something else.
+/// A node that does not start, or that reports itself synced and holds something else.
 pub async fn fresh(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
     let cluster = cluster_name();
     let source = source(&cluster, counters).await?;
@@ -40,7 +40,7 @@ pub async fn fresh(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
     Ok(times)
 }
 
-/// A node in this process; counter i stands at i + 1.
+/// A node in this process. Its counter i has the value i + 1.
 pub(super) async fn source(cluster: &str, counters: usize) -> Measured<Node> {
     let start = Node::builder()
         .region("ord")

@@ -1,5 +1,5 @@
-//! Three nodes on hosts of their own: how soon a click is at the others, also while packets are
-//! lost, and how soon all agree after a cable was out.
+//! Three nodes on their own hosts: how soon a click is at the others, also while packets are lost,
+//! and how soon all agree after a cable was out.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,30 +13,30 @@ use super::{Failure, Measured, Quantiles};
 
 const HOSTS: usize = 3;
 const REGIONS: [&str; HOSTS] = ["ord", "fra", "sin"];
-/// The part of the packets between hosts that is lost in the work under loss.
+/// The share of packets between hosts that the work under loss loses.
 pub const LOSS: f64 = 0.05;
-/// How long a cable is out.
+/// The time that a cable is out.
 pub const OUTAGE: Duration = Duration::from_secs(8);
-/// Adds on each side of it meanwhile.
+/// The adds on each side meanwhile.
 const ADDS: u64 = 50;
 
-/// What the clients saw.
+/// The results, as the clients saw them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hosts {
-    /// From a click to its showing at clients of both others.
+    /// From a click until clients of both others show it.
     pub visible: Quantiles,
     /// The same while packets are lost.
     pub lossy: Quantiles,
-    /// From a cable's being put in again until all three show every click of both sides.
+    /// From putting a cable in again until all three show every click of both sides.
     pub healed: Quantiles,
 }
 
-/// Builds the hosts, and measures from a process of this very program that lives beside them:
-/// `clicks` clicks each way, `outages` pulled cables.
+/// Builds the hosts, and measures from a process of this program in the clients' namespace:
+/// `clicks` clicks from each host, and `outages` pulled cables.
 ///
 /// # Errors
-/// A line that says what it takes, where this machine has no namespaces for us; a node that does
-/// not start; a total that is wrong.
+/// If this machine does not allow namespaces, a line that says what it takes. A node that does not
+/// start. A wrong total.
 pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
     let built = Lab::build(HOSTS)?;
     let mut command = Command::new("ip");
@@ -49,7 +49,7 @@ pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
     seen.map_err(Failure)
 }
 
-/// What [`hosts`] runs inside: prints what it saw, or why it did not.
+/// What [`hosts`] runs in the namespaces. Prints the results, or why there are none.
 ///
 /// # Errors
 /// Arguments that are not [`hosts`]'s.
@@ -78,7 +78,7 @@ async fn inside(lab: &Lab, clicks: u64, outages: u64) -> Measured<Hosts> {
     Ok(Hosts { visible, lossy, healed: Quantiles::new(healed) })
 }
 
-/// A node a host, all of which know each other's address.
+/// Starts one node on each host. All know each other's address.
 async fn start(lab: &Lab) -> Measured<Vec<Process>> {
     let address = |host: usize| format!("/ip4/{}/tcp/7000", Lab::gossip(host));
     let mut nodes = Vec::new();
@@ -94,7 +94,7 @@ async fn start(lab: &Lab) -> Measured<Vec<Process>> {
     Ok(nodes)
 }
 
-/// Cuts the last host off, adds on both sides, and heals.
+/// Cuts the last host off, adds on both sides, and puts the cable in again.
 async fn outage_healed(lab: &Lab, nodes: &[Process], outage: u64) -> Measured<Duration> {
     let (here, there) = (&nodes[0], &nodes[HOSTS - 1]);
     let total = (outage * 2 * ADDS) as i64;

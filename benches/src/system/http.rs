@@ -1,5 +1,4 @@
-//! A client of HTTP/1.1 that costs little beside what it measures: one kept connection, one request
-//! at a time.
+//! An HTTP/1.1 client that costs little: one kept connection, one request at a time.
 
 use std::net::SocketAddr;
 
@@ -9,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::{Failure, Measured};
 
-/// Answers longer than this are not read on.
+/// The longest answer that is read.
 const ANSWER_MAX: usize = 1 << 24;
 
 /// One connection.

@@ -1,5 +1,5 @@
-//! Hosts on one machine: network namespaces with a cable to each other, which can be pulled and
-//! made to lose packets, and another for clients, which cannot.
+//! Hosts on one machine, as network namespaces. The cables between them can be pulled, and can lose
+//! packets. Clients have cables of their own, which stay whole.
 
 use std::process::Command;
 
@@ -9,14 +9,14 @@ const HOW: &str =
     "hosts: skipped; network namespaces take root, `ip` (Debian's package iproute2) and `iptables`";
 
 /// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with both switches and the clients.
-/// Whoever builds them removes them; others only name them.
+/// The process that builds them removes them. Others only name them.
 #[derive(Clone, Debug)]
 pub(super) struct Lab {
     name: String,
     hosts: usize,
 }
 
-/// Removes the namespaces with its end.
+/// Removes the namespaces when dropped.
 #[derive(Debug)]
 pub(super) struct Built(pub(super) Lab);
 
@@ -36,15 +36,15 @@ fn run(command: &str) -> Measured<()> {
 }
 
 impl Lab {
-    /// Hosts that were built under this name.
+    /// The hosts that were built under this name.
     pub(super) fn named(name: &str, hosts: usize) -> Self {
         Self { name: name.into(), hosts }
     }
 
-    /// So many hosts of this process's own.
+    /// Builds this many hosts.
     ///
     /// # Errors
-    /// A line that says what it takes, where this machine lets us have none.
+    /// If this machine does not allow namespaces, a line that says what it takes.
     pub(super) fn build(hosts: usize) -> Measured<Built> {
         let built = Built(Self::named(&format!("cb{}", std::process::id()), hosts));
         let lab = &built.0;
@@ -76,17 +76,17 @@ impl Lab {
         Ok(())
     }
 
-    /// The name under which [`Lab::named`] finds it.
+    /// The name for [`Lab::named`].
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where clients live.
+    /// The namespace of the clients.
     pub(super) fn switch(&self) -> String {
         format!("{}s", self.name)
     }
 
-    /// A host's namespace.
+    /// The namespace of a host.
     pub(super) fn host(&self, host: usize) -> String {
         format!("{}h{host}", self.name)
     }
@@ -96,18 +96,18 @@ impl Lab {
         format!("10.78.0.{}", host + 1)
     }
 
-    /// The address at which clients reach it, whatever becomes of the cable between the hosts.
+    /// The address at which clients reach it, even while its cable to the other hosts is out.
     pub(super) fn front(host: usize) -> String {
         format!("10.79.0.{}", host + 1)
     }
 
-    /// Pulls a host's cable to the others (`down`), or puts it in again (`up`): no end of any
-    /// connection is told.
+    /// Pulls a host's cable to the others (`down`), or puts it in again (`up`). No connection is
+    /// closed.
     pub(super) fn cable(&self, host: usize, state: &str) -> Measured<()> {
         run(&format!("ip -n {} link set p{host}x0 {state}", self.switch()))
     }
 
-    /// From now on every host loses this part of the packets that come from the others.
+    /// Makes every host lose this part of the packets from the others.
     pub(super) fn lose(&self, part: f64) -> Measured<()> {
         let rule = format!(
             "iptables -A INPUT -i eth0 -m statistic --mode random --probability {part} -j DROP"
@@ -116,10 +116,10 @@ impl Lab {
             .try_for_each(|host| run(&format!("ip netns exec {} {rule}", self.host(host))))
     }
 
-    /// From now on none is lost.
+    /// Ends the loss.
     ///
     /// # Errors
-    /// None was lost before either: then nothing was measured under loss.
+    /// No packet was lost, so nothing was measured under loss.
     pub(super) fn lose_none(&self) -> Measured<()> {
         let mut lost = 0;
         for host in 0..self.hosts {
@@ -145,7 +145,7 @@ impl Lab {
 
 impl Drop for Built {
     fn drop(&mut self) {
-        // What was never made cannot be removed: that is no failure.
+        // Removing a namespace that was never made fails, and that is fine.
         (0..self.0.hosts)
             .for_each(|host| drop(run(&format!("ip netns del {}", self.0.host(host)))));
         drop(run(&format!("ip netns del {}", self.0.switch())));

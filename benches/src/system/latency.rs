@@ -1,5 +1,5 @@
-//! How soon an add at one node is seen at the others, from client to client: three processes, one
-//! click at a time.
+//! How soon an add at one node is seen at the others, from client to client. There are three
+//! processes, and one click at a time.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use super::process::Process;
 use super::socket::Socket;
 use super::{Failure, Measured, Quantiles};
 
-/// The time from a click's leaving its client at one node to its showing at clients of both others,
-/// `clicks` times, on loopback.
+/// The times of `clicks` clicks on loopback: from sending a click at one node until clients of both
+/// others show it.
 ///
 /// # Errors
 /// A node that does not start or does not answer, or a total that is wrong.
@@ -21,7 +21,7 @@ pub async fn latency(clicks: u64) -> Measured<Quantiles> {
     .await
 }
 
-/// The same for a counter of three nodes that run, which nobody has added to.
+/// The same, for a counter of three running nodes that nobody has added to.
 pub(super) async fn clicks_seen(
     nodes: &[Process],
     counter: &str,
@@ -33,7 +33,7 @@ pub(super) async fn clicks_seen(
     let mut random = fastrand::Rng::with_seed(7);
     let mut times = Vec::new();
     for click in 1..=clicks as i64 {
-        // Isolated clicks, at moments that no timer of the node knows.
+        // Isolated clicks, at moments out of step with the node's timers.
         tokio::time::sleep(Duration::from_micros(random.u64(1_000..15_000))).await;
         let start = Instant::now();
         clicker.add(click as u64).await?;

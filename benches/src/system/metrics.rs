@@ -1,4 +1,4 @@
-//! A node's own metrics, as it prints them.
+//! A node's own metrics, read from its text.
 
 use super::http::Http;
 use super::{Failure, Measured};
@@ -16,7 +16,7 @@ impl Metrics {
         }
     }
 
-    /// The sum of all lines of this name that have all these labels.
+    /// The sum of all samples with this name and all these labels.
     pub(super) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let lines = self.0.lines().filter(|line| {
             let rest =

@@ -1,5 +1,4 @@
-//! One node with very many counters: what each of them costs in memory, and how soon a fresh
-//! process has them all.
+//! One node with a million counters: the memory of each, and how soon a fresh process has them all.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,27 +11,26 @@ use super::metrics::Metrics;
 use super::process::{Process, cluster_name};
 use super::{Failure, Measured};
 
-/// What very many counters came to.
+/// The results.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Million {
-    /// Resident memory of the process that made the counters, per counter, above what it had with
-    /// none.
+    /// Resident memory per counter of the process that made them, above what it had with none.
     pub made_bytes: f64,
-    /// The same of a fresh process that caught up with it, above a fresh process of an empty
+    /// The same for a fresh process that caught up with it, above a fresh process of an empty
     /// cluster.
     pub joined_bytes: f64,
-    /// From the start of the fresh process to its being synced.
+    /// From the start of the fresh process until it is synced.
     pub joined_in: Duration,
-    /// Until the last counter was made and added to, by name, one after the other.
+    /// The time to make all counters and add to each, by name, one after the other.
     pub made_in: Duration,
 }
 
-/// One writer's `counters` counters, in a process of this program that has done nothing else, and a
-/// fresh process that joins it: memory that a process has freed is used again, and would not be
-/// seen.
+/// Makes `counters` counters of one writer in a process that has done nothing else, and starts a
+/// fresh process that joins it. An older process would reuse memory that it had freed, and that
+/// would not be seen.
 ///
 /// # Errors
-/// A node that does not start, or one that says it is synced and holds something else.
+/// A node that does not start, or that reports itself synced and holds something else.
 pub fn million(counters: usize) -> Measured<Million> {
     let output = Command::new(std::env::current_exe()?)
         .args(["million-inside", &counters.to_string()])
@@ -43,7 +41,7 @@ pub fn million(counters: usize) -> Measured<Million> {
     seen.map_err(Failure)
 }
 
-/// What that process does: it prints what was seen.
+/// What that process does. It prints the results.
 ///
 /// # Errors
 /// As [`million`].
@@ -75,7 +73,7 @@ async fn inside(counters: usize) -> Measured<Million> {
         node.counter(&name(number)).and_then(add).map_err(|error| Failure(error.to_string()))?;
     }
     let made_in = begun.elapsed();
-    // What is pending becomes cells with this.
+    // This turns pending adds into cells.
     let _written = node.token();
     let made = resident(std::process::id())?.saturating_sub(before);
     let address = node
@@ -100,12 +98,12 @@ async fn inside(counters: usize) -> Measured<Million> {
     Ok(Million { made_bytes: each(made), joined_bytes: each(joined), joined_in, made_in })
 }
 
-/// Names as applications have them: a page of a tenant.
+/// Names as in applications: a page of a tenant.
 fn name(number: usize) -> String {
     format!("likes:{number:07}")
 }
 
-/// A process's resident memory, in bytes.
+/// The resident memory of a process, in bytes.
 fn resident(process: u32) -> Measured<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let kilobytes = status

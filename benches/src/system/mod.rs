@@ -1,4 +1,4 @@
-//! The system work: real processes of the built binary on loopback, over real sockets.
+//! The system work: real processes of the built binary, over real sockets on loopback.
 
 mod add_rate;
 #[path = "../../../counter-web/tests/support/apart.rs"]
@@ -48,7 +48,7 @@ pub use traffic::{click_bytes, idle};
 
 use std::fmt;
 
-/// Why a work of the system could not be measured, in a sentence.
+/// Why a system work could not be measured, in a sentence.
 #[derive(Debug)]
 pub struct Failure(pub String);
 
@@ -59,8 +59,8 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Whether an answer was wrong, rather than something missing or broken: then the one that gave
-    /// it is shown as wrong.
+    /// Whether an answer was wrong, rather than something missing or broken. Its contender is then
+    /// shown as wrong.
     pub fn is_wrong(&self) -> bool {
         self.0.starts_with("wrong:")
     }
@@ -74,5 +74,5 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// What a work of the system gives.
+/// The result of a system work.
 pub type Measured<T> = Result<T, Failure>;

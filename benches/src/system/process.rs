@@ -1,4 +1,4 @@
-//! A node as a process: spawned from the release binary, killed when dropped.
+//! A node as a process. It is spawned from the release binary, and killed when dropped.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use super::http::Http;
 use super::socket::Socket;
 use super::{Failure, Measured};
 
-/// How long a node may take to be ready.
+/// The longest that a node may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 
-/// The binary: `COUNTER_WEB`, or beside this one.
+/// The path of the node's binary: `COUNTER_WEB`, or beside this program.
 fn binary() -> Measured<PathBuf> {
     let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("counter-web"));
     let path = std::env::var_os("COUNTER_WEB")
@@ -28,7 +28,7 @@ fn binary() -> Measured<PathBuf> {
     })
 }
 
-/// A cluster's name that nobody else uses.
+/// A cluster name that nobody else uses.
 pub(super) fn cluster_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -40,14 +40,14 @@ pub(super) struct Process {
     child: Child,
     /// When it was spawned.
     pub(super) started: Instant,
-    /// Where it serves.
+    /// The address that it serves at.
     pub(super) http: SocketAddr,
-    /// Where it gossips, with its peer id.
+    /// The address that it gossips at, with its peer id.
     pub(super) gossip: String,
 }
 
 impl Process {
-    /// Spawns a node and waits for its line, not for it to be synced.
+    /// Spawns a node and waits for its first line. It may not be synced yet.
     pub(super) fn spawn(cluster: &str, region: &str, peers: &[&str]) -> Measured<Self> {
         Self::spawn_with(cluster, region, peers, &[])
     }
@@ -73,7 +73,7 @@ impl Process {
             "error",
         ]);
         command.args(peers.iter().flat_map(|peer| ["--peer", peer])).args(arguments);
-        // What is set where this runs must not reach into the node.
+        // Variables of this process must not reach the node.
         command
             .env_remove("COUNTER_PEERS")
             .env_remove("COUNTER_CLUSTER_KEY")
@@ -83,8 +83,8 @@ impl Process {
         Self::start(command)
     }
 
-    /// A node in a network namespace, where others know it by an address that is fixed: nobody else
-    /// is there to take its port.
+    /// A node in a network namespace. Its address is fixed, since nobody else is there to take its
+    /// port.
     pub(super) fn spawn_on(
         namespace: &str,
         region: &str,
@@ -94,7 +94,7 @@ impl Process {
     ) -> Measured<Self> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace]).arg(binary()?);
-        // Its clients are not on its own loopback, and so would be held to the rate for strangers.
+        // Its clients are not on its own loopback, so they would get the rate limit of strangers.
         command.args([
             "--rate",
             "1000000",
@@ -108,8 +108,7 @@ impl Process {
         Self::start_keyed(command, region, listen, peers)
     }
 
-    /// A node in the namespaces of this very process, that finds the named peers, or others by
-    /// `discover`.
+    /// A node in the namespaces of this process. It finds the named peers, or others by `discover`.
     pub(super) fn spawn_far(
         cluster: &str,
         region: &str,
@@ -139,7 +138,7 @@ impl Process {
         Self::start(command)
     }
 
-    /// A server by node, of `benches/peers/node`: prints where it serves, as ours does.
+    /// A Node.js server of `benches/peers/node`. It prints its address, as ours does.
     pub(super) fn spawn_node_script(name: &str) -> Measured<Self> {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/node");
         if !std::path::Path::new(directory).join("node_modules/ws").exists() {
@@ -157,7 +156,7 @@ impl Process {
         Self::start(command)
     }
 
-    /// This very program, as a server.
+    /// This program itself, as a server.
     pub(super) fn spawn_own(arguments: &[&str]) -> Measured<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments);
@@ -185,7 +184,7 @@ impl Process {
         Ok(Self { child, started, http, gossip: text(&ready["gossip"][0]) })
     }
 
-    /// Spawns nodes in these regions that all know the first, and waits until each is synced and
+    /// Spawns nodes in these regions that all know the first one. Waits until each is synced and
     /// has all others as members.
     pub(super) async fn cluster(regions: &[String]) -> Measured<Vec<Self>> {
         let cluster = cluster_name();
@@ -202,17 +201,17 @@ impl Process {
         Ok(nodes)
     }
 
-    /// Its number for the operating system.
+    /// Its process id.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Processor time that it has used.
+    /// The processor time that it has used.
     pub(super) fn cpu(&self) -> Measured<Duration> {
-        // Nanoseconds on a processor, by thread: the first number of each schedstat.
+        // The first number of each thread's schedstat: nanoseconds on a processor.
         let mut total = 0;
         for task in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
-            // A thread may end while it is looked at.
+            // A thread may end at any moment.
             let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
             total +=
                 stat.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
@@ -220,7 +219,7 @@ impl Process {
         Ok(Duration::from_nanos(total))
     }
 
-    /// Memory that it holds.
+    /// Its resident memory.
     pub(super) fn resident_bytes(&self) -> Measured<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status.lines().find_map(|line| {
@@ -231,7 +230,7 @@ impl Process {
         })
     }
 
-    /// Waits until it says that it is synced; returns the time since it was spawned.
+    /// Waits until it reports itself synced. Returns the time since it was spawned.
     pub(super) async fn until_ready(&self) -> Measured<Duration> {
         let mut http = Http::open(self.http).await?;
         while self.started.elapsed() < READY_MAX {
@@ -243,7 +242,7 @@ impl Process {
         Err(Failure("a node was not synced within a minute".into()))
     }
 
-    /// Waits until it has so many live members, itself among them.
+    /// Waits until it has this many live members, itself included.
     pub(super) async fn until_members(&self, count: usize) -> Measured<()> {
         let mut http = Http::open(self.http).await?;
         while self.started.elapsed() < READY_MAX {
@@ -259,7 +258,7 @@ impl Process {
         Err(Failure(format!("a node did not meet {count} members within a minute")))
     }
 
-    /// Waits until a counter's total here is exactly this; one that is beyond it is wrong.
+    /// Waits until a counter's total is exactly this. A greater total is wrong.
     pub(super) async fn until_total(&self, counter: &str, total: i64) -> Measured<()> {
         let deadline = Instant::now() + READY_MAX;
         loop {
@@ -275,14 +274,14 @@ impl Process {
         }
     }
 
-    /// Adds 1 so often to a counter here, each acknowledged.
+    /// Adds 1 to a counter, this many times, and waits for each acknowledgement.
     pub(super) async fn add_many(&self, counter: &str, adds: u64) -> Measured<()> {
         let mut socket = Socket::open(self.http, counter).await?;
         socket.add_many(0..adds).await?;
         socket.until_acks(adds).await
     }
 
-    /// A counter's total here.
+    /// The total of a counter.
     pub(super) async fn total(&self, counter: &str) -> Measured<i64> {
         let view = Http::open(self.http).await?.json(&format!("/api/counters/{counter}")).await?;
         view["total"]
@@ -293,7 +292,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; either way nothing of it is left behind.
+        // It may have ended before. Either way nothing of it stays behind.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
     }

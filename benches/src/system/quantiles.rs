@@ -1,11 +1,10 @@
-//! Times as quantiles, with how much these move from one part of the run to another, and as a
-//! histogram for the report.
+//! Times as quantiles and as a histogram, and how much the quantiles move within a run.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Times, ascending; and of each fifth of the run its own.
+/// Times, ascending, of the whole run and of each fifth of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Quantiles {
     nanoseconds: Vec<f64>,
@@ -23,7 +22,7 @@ fn at(nanoseconds: &[f64], part: f64) -> f64 {
 }
 
 impl Quantiles {
-    /// Of one time at least, in the order in which they were taken.
+    /// Takes the times in the order in which they were measured. There is at least one.
     pub fn new(times: impl IntoIterator<Item = Duration>) -> Self {
         let nanoseconds: Vec<f64> = times.into_iter().map(|time| time.as_nanos() as f64).collect();
         let fifths = nanoseconds
@@ -33,18 +32,18 @@ impl Quantiles {
         Self { nanoseconds: ascending(nanoseconds), fifths }
     }
 
-    /// The time below which this part of all lies, in nanoseconds.
+    /// The time that this part of all times stays below, in nanoseconds.
     pub fn at(&self, part: f64) -> f64 {
         at(&self.nanoseconds, part)
     }
 
-    /// The same of each fifth of the run.
+    /// The same quantile of each fifth of the run.
     pub fn of_fifths(&self, part: f64) -> Vec<f64> {
         self.fifths.iter().map(|fifth| at(fifth, part)).collect()
     }
 
-    /// (upper end in nanoseconds, how many lie below it and above the one before), a fifth of a
-    /// doubling wide.
+    /// The histogram: points of (upper end of a bucket in nanoseconds, count). Five buckets make a
+    /// doubling.
     pub fn histogram(&self) -> Vec<(f64, f64)> {
         let Some(&least) = self.nanoseconds.first() else { return Vec::new() };
         let least = least.max(1.0);
@@ -58,7 +57,7 @@ impl Quantiles {
             .collect()
     }
 
-    /// (part, nanoseconds) at each hundredth: the curve of the report.
+    /// The curve of the report: (part, nanoseconds) at each hundredth.
     pub fn curve(&self) -> Vec<(f64, f64)> {
         (0..=100).map(|at| (f64::from(at), self.at(f64::from(at) / 100.0))).collect()
     }

@@ -1,5 +1,5 @@
-//! The bound of fan-out: one thread that counts adds and writes the same bytes to every socket, in
-//! a loop, coalesced. No state, no limits, no safety.
+//! The bound of fan-out: one thread that counts adds and writes the same coalesced bytes to every
+//! socket, in a loop. No state, no limits, no safety.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,7 +18,7 @@ struct Room {
     clients: RefCell<Vec<Rc<TcpStream>>>,
 }
 
-/// Serves until it is killed; its first line of output says where.
+/// Serves until it is killed. Its first line of output is its address.
 ///
 /// # Errors
 /// No free port.
@@ -56,7 +56,7 @@ async fn tell_all(room: Rc<Room>) {
     }
 }
 
-/// One client: its opening, then its adds. A client that breaks is left.
+/// Serves one client: its handshake, then its adds. Drops a client that breaks.
 async fn serve(room: Rc<Room>, mut stream: TcpStream) {
     let mut buffer = Vec::with_capacity(1024);
     while !buffer.ends_with(b"\r\n\r\n") {
@@ -85,7 +85,7 @@ async fn serve(room: Rc<Room>, mut stream: TcpStream) {
     }
 }
 
-/// Takes whole frames, each an add of 1, whose masked payload is below 126 bytes.
+/// Takes out whole frames. Each is an add of 1, with a masked payload below 126 bytes.
 fn take_adds(buffer: &mut Vec<u8>) -> i64 {
     let (mut at, mut adds) = (0, 0);
     while let Some(length) = buffer

@@ -1,5 +1,5 @@
-//! A node killed without a word while it holds much, and started again from its directory: how soon
-//! it is synced, and exact.
+//! A node is killed while it holds many counters, and started again from its directory: how soon it
+//! is synced and exact.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use super::scratch::Scratch;
 use super::socket::Socket;
 use super::{Failure, Measured};
 
-/// Adds acknowledged before each kill, and adds at the other node while it is down.
+/// The adds that are acknowledged before each kill. As many are made at the other node while it is
+/// down.
 const ADDS: u64 = 100;
 
-/// From the start of the process after a SIGKILL until it is synced and shows every acknowledged
-/// add and what it missed, over `runs` kills of a node that holds `counters` counters besides.
+/// The times from a start after SIGKILL until the node is synced and shows every acknowledged add
+/// and those that it missed. There are `runs` kills, of a node that also holds `counters` counters.
 ///
 /// # Errors
-/// A node that does not start; a total that is not exact.
+/// A node that does not start, or a total that is not exact.
 pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
     let (scratch, cluster) = (Scratch::new()?, cluster_name());
     let directory = scratch.path().to_string_lossy().into_owned();
@@ -38,7 +39,7 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         let mut socket = Socket::open(node.http, "clicks").await?;
         socket.add_many(run * ADDS..(run + 1) * ADDS).await?;
         socket.until_acks(ADDS).await?;
-        // Dropped is killed: no signal that it could hear.
+        // Dropping kills it, with a signal that it cannot handle.
         drop(node);
         (0..ADDS).try_for_each(|_| clicks.add(1)).map_err(|error| Failure(error.to_string()))?;
         total += 2 * ADDS as i64;

@@ -1,5 +1,5 @@
-//! Redis on this machine, as Debian packs it: `INCR`, one after the other and many under way, with
-//! what it came to asked for afterwards.
+//! Redis on this machine, as Debian packages it. It runs `INCR`, one at a time and many in flight,
+//! and the sum is read back at the end.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,13 +13,13 @@ use super::scratch::Scratch;
 use super::{Failure, Measured};
 use crate::sample::Sample;
 
-/// A running server that keeps nothing on the disk; killed when dropped.
+/// A running server that keeps nothing on disk. It is killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
     child: Child,
     scratch: Scratch,
     address: SocketAddr,
-    /// What the server calls its version.
+    /// The server's version.
     pub version: String,
 }
 
@@ -30,7 +30,7 @@ impl Redis {
     /// Starts one and waits until it answers.
     ///
     /// # Errors
-    /// A line that says how to get it, where it is missing; one that does not answer.
+    /// A missing server, with a line that says how to get it; or one that does not answer.
     pub fn start() -> Measured<Self> {
         let version = Command::new("redis-server")
             .arg("--version")
@@ -44,7 +44,7 @@ impl Redis {
             .unwrap_or("unknown")
             .to_owned();
         let scratch = Scratch::new()?;
-        // It cannot say which port it was given: this one was free a moment ago.
+        // It cannot report a port that it chose itself. This one was free a moment ago.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new("redis-server");
         command.args([
@@ -70,7 +70,7 @@ impl Redis {
         Ok(server)
     }
 
-    /// A client of its own for round trips over TCP.
+    /// A client for round trips over TCP.
     ///
     /// # Errors
     /// A server that is gone.
@@ -80,7 +80,7 @@ impl Redis {
         Ok(Trip::new(stream))
     }
 
-    /// The same over a Unix socket, the shortest way to it.
+    /// A client over a Unix socket, the shortest way.
     ///
     /// # Errors
     /// A server that is gone.
@@ -88,10 +88,10 @@ impl Redis {
         Ok(Trip::new(UnixStream::connect(self.scratch.path().join("redis.sock"))?))
     }
 
-    /// `INCR`s a second of so many connections over TCP, each with `window` under way.
+    /// `INCR`s a second over many TCP connections, each with `window` of them in flight.
     ///
     /// # Errors
-    /// A connection that breaks; a counter that does not stand at what was answered.
+    /// A connection that breaks, or a counter whose value differs from the answers.
     pub async fn rate(&self, connections: usize, window: usize, time: Duration) -> Measured<f64> {
         let key = format!("rate{connections}x{window}");
         let before = self.trip_by_tcp()?.value(&key)?;
@@ -113,7 +113,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // It may have ended by itself; either way nothing of it is left behind.
+        // It may have ended before. Either way nothing of it stays behind.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
     }
@@ -153,7 +153,7 @@ async fn incr(address: SocketAddr, key: String, window: usize, until: Instant) -
     Ok(adds)
 }
 
-/// One blocking client, one command under way.
+/// A blocking client with one command in flight.
 #[derive(Debug)]
 pub struct Trip<S: Read> {
     stream: BufReader<S>,
@@ -166,7 +166,7 @@ impl<S: Read + Write> Trip<S> {
         Self { stream: BufReader::new(stream), line: String::new(), expected: 0 }
     }
 
-    /// `trips` round trips of `INCR`; right where each answer is the one before and one more.
+    /// `trips` round trips of `INCR`. Right if each answer is one more than the answer before.
     pub fn round(&mut self, key: &str, trips: usize) -> Sample {
         let command = command("INCR", key);
         let start = Instant::now();
@@ -178,7 +178,7 @@ impl<S: Read + Write> Trip<S> {
         Sample { nanoseconds: start.elapsed().as_nanos() as f64 / trips as f64, right }
     }
 
-    /// What a key stands at, made where there was none.
+    /// The value of a key, which is made if missing.
     fn value(&mut self, key: &str) -> Measured<i64> {
         self.ask(&format!("*3\r\n$6\r\nINCRBY\r\n${}\r\n{key}\r\n$1\r\n0\r\n", key.len()))
     }

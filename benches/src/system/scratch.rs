@@ -1,12 +1,12 @@
-//! A directory for a work that needs the disk: beside the report, since the system's own for such
-//! may lie in memory, and gone with its handle.
+//! A directory for a work that needs the disk, removed with its handle. It lies beside the report,
+//! because the system's temporary directory may be in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Measured;
 
-/// The directory.
+/// A directory that is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Scratch(PathBuf);
 
@@ -27,7 +27,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed lies below target, where nobody keeps anything.
+        // If it cannot be removed, it stays below target, where nobody keeps anything.
         let _removed = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,5 +1,5 @@
-//! Whole clusters in the simulator: the real replicator in virtual time, over links as between
-//! continents. The same on every machine.
+//! Whole clusters in the simulator: the real replicator in virtual time, over links between
+//! continents. The figures are the same on every machine.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::{Failure, Measured, Quantiles};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What a cluster of some size costs.
+/// The costs of a cluster of one size.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// From an add at one node until the last node has it.
     pub click: Duration,
-    /// Payload bytes a node that such a click costs.
+    /// Payload bytes of such a click, for each node.
     pub click_bytes: f64,
-    /// Payload bytes a second and node with nothing to say.
+    /// Payload bytes a second of each idle node.
     pub idle_bytes: f64,
     /// From the start of one more node until it is synced.
     pub fresh: Duration,
@@ -26,7 +26,7 @@ fn failure(failure: SimFailure) -> Failure {
     Failure(format!("wrong: {failure:?}"))
 }
 
-/// `nodes` nodes in as many regions as there are up to 32, met and agreed.
+/// A cluster of `nodes` nodes in up to 32 regions, once all have met and agree.
 fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
     let mut sim = Sim::new(SimConfig { seed, link: Link::wide(), ..SimConfig::default() });
     (0..nodes).for_each(|at| {
@@ -37,18 +37,18 @@ fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
         sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()
     })
     .map_err(failure)?;
-    // Every node counts once, so that every digest is full.
+    // Every node adds once, so that every digest is full.
     (0..nodes).for_each(|node| sim.add(node, "clicks", 1));
     sim.run_until_converged(LIMIT).map_err(failure)?;
     sim.run_for(Duration::from_secs(40));
     Ok(sim)
 }
 
-/// A cluster of `nodes`, each figure once, `clicks` clicks for the mean of theirs.
+/// Measures a cluster of `nodes` nodes. The click figures are means of `clicks` clicks.
 ///
 /// # Errors
-/// A cluster that does not agree within two minutes of its time; a total that differs from the
-/// plain integers beside it.
+/// A cluster that does not agree within two minutes of its time, or a total that differs from plain
+/// integers.
 pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
     const REST: Duration = Duration::from_secs(30);
     let mut sim = formed(nodes, 11)?;
@@ -72,8 +72,8 @@ pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
     Ok(Size { click: took / clicks, click_bytes, idle_bytes, fresh })
 }
 
-/// The times of `clicks` single clicks until all of ten nodes have them, while this share of gossip
-/// is lost, half as much comes twice and a quarter of it of the requests fails.
+/// The times of `clicks` single clicks until all of ten nodes have them, on lossy links: this share
+/// of gossip is lost, half that share arrives twice, and a quarter of that share of requests fails.
 ///
 /// # Errors
 /// As [`cluster_of`].
@@ -89,8 +89,8 @@ pub fn clicks_under_loss(share: f64, clicks: usize) -> Measured<Quantiles> {
     Ok(Quantiles::new(times))
 }
 
-/// The times from the end of a partition until all of ten nodes agree: two halves, a minute apart,
-/// clicks on both sides. One run a seed.
+/// The times from the end of a partition until all of ten nodes agree. Two halves are apart for a
+/// minute, with clicks on both sides. Each run has its own seed.
 ///
 /// # Errors
 /// As [`cluster_of`].

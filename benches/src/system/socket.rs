@@ -1,5 +1,4 @@
-//! A WebSocket client that costs little beside what it measures, so that a thousand of them fit on
-//! the node's own machine.
+//! A WebSocket client that costs little, so that a thousand of them fit on the node's own machine.
 
 use std::net::SocketAddr;
 
@@ -14,10 +13,10 @@ use super::{Failure, Measured};
 pub(super) struct Socket {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Where the next frame begins in `buffer`.
+    /// The start of the next frame in `buffer`.
     at: usize,
-    /// Whose adds these are: a node remembers the latest 64 ids of each client, so no two sockets
-    /// share a name.
+    /// The client name of its adds. A node remembers the latest 64 ids of each client, so no two
+    /// sockets share a name.
     client: u64,
 }
 
@@ -26,7 +25,8 @@ impl Socket {
         Self::begin(TcpStream::connect(address).await?, counter).await
     }
 
-    /// From an address of this machine, perhaps with a receive buffer of so many bytes.
+    /// Connects from an address of this machine, if wanted with a receive buffer of this many
+    /// bytes.
     pub(super) async fn open_from(
         from: [u8; 4],
         address: SocketAddr,
@@ -99,8 +99,8 @@ impl Socket {
         }
     }
 
-    /// The next whole frame of the buffer: its kind, and where its payload lies. Servers do not
-    /// mask, and this one does not split.
+    /// The next whole frame of the buffer: its kind, and the range of its payload. Servers do not
+    /// mask frames, and this one does not split them.
     fn frame(&mut self) -> Option<(u8, usize, usize)> {
         let bytes = &self.buffer[self.at..];
         let (head, length) = match *bytes.get(1)? {
@@ -118,7 +118,7 @@ impl Socket {
         })
     }
 
-    /// Waits until a message shows this total or more.
+    /// Waits for a message with this total or more.
     pub(super) async fn until_total(&mut self, total: i64) -> Measured<()> {
         loop {
             if shown_total(self.text().await?).is_some_and(|shown| shown >= total) {
@@ -127,7 +127,7 @@ impl Socket {
         }
     }
 
-    /// Waits for as many acknowledgements; an error message fails.
+    /// Waits for this many acknowledgements. An error message is a failure.
     pub(super) async fn until_acks(&mut self, count: u64) -> Measured<()> {
         let mut acks = 0;
         while acks < count {
@@ -145,16 +145,16 @@ impl Socket {
     }
 }
 
-/// A masked text frame whose key is 0: valid, and nothing to compute. Its payload is below 126
-/// bytes, its id as long as the page's.
+/// A text frame masked with key 0, which is valid and needs no computing. Its payload is below 126
+/// bytes, and its id as long as the page's.
 fn push_add(bytes: &mut Vec<u8>, client: u64, id: u64) {
     let text = format!(r#"{{"type":"add","amount":1,"id":"{client:012x}:{id}"}}"#);
     bytes.extend_from_slice(&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The counter's total in a state or change message. The first `"total":` is it in a change, which
-/// is what is measured.
+/// The counter's total in a state or change message: the number after the first `"total":`. In a
+/// change, which is measured, that is right.
 fn shown_total(text: &[u8]) -> Option<i64> {
     let message: Value = serde_json::from_slice(text).ok()?;
     message["total"].as_i64()

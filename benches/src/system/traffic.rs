@@ -1,4 +1,4 @@
-//! What replication sends: bytes a click with 32 regions, and an idle cluster of ten.
+//! The traffic of replication: bytes of a click with 32 regions, and of ten idle nodes.
 
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use super::socket::Socket;
 use super::wire::bytes_sent;
 use super::{Failure, Measured};
 
-/// Bytes a node: of payload by its own account, and of all TCP by the kernel's, where that is to be
-/// had.
+/// Bytes that a node sends: payload by its own count, and all TCP by the kernel's count, if there
+/// is one.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
     /// Payload of gossip and answers.
     pub payload: f64,
-    /// All that its gossip connections carried.
+    /// All bytes over its gossip connections.
     pub wire: Option<f64>,
 }
 
-/// Nothing published for so long is rest: a step of taking over waits for a digest of everyone, a
-/// second each.
+/// A node is at rest if it published nothing for this long. While it absorbs incarnations, each
+/// step waits for everyone's digest, which takes a second.
 const REST: Duration = Duration::from_secs(5);
 const REST_LOOKS_MAX: usize = 12;
 
 const OUT: &[&str] = &[r#"direction="out""#];
 const OUT_DELTAS: &[&str] = &[r#"direction="out""#, r#"kind="gossip_delta""#];
 
-/// Bytes of a click, published once by its node, in a counter that 32 regions share.
+/// Bytes of a click that its node publishes once, in a counter that 32 regions share.
 ///
 /// # Errors
-/// A node that does not start, or that does not get all regions.
+/// A node that does not start, or that never has all regions.
 pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
     let cluster = cluster_name();
     let node = Process::spawn(&cluster, "ord", &[])?;
@@ -55,7 +55,7 @@ pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
     Ok(Traffic { payload: (after - before) / clicks as f64, wire: None })
 }
 
-/// Bytes of deltas that a node has published, once it publishes none any more: it first takes over
+/// Bytes of deltas that a node has published, once it publishes no more. Before that it absorbs
 /// what the regions that left had counted.
 async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
     let mut before = f64::NAN;
@@ -70,7 +70,7 @@ async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
     Err(Failure("a node without clicks goes on publishing".into()))
 }
 
-/// A region's node that adds one to the counter, tells `peer` and goes.
+/// Starts a node of a region that adds 1 to the counter, tells `peer` and leaves.
 async fn passing_region(cluster: &str, region: &str, peer: &str) -> Measured<()> {
     let builder = Node::builder()
         .region(region)
@@ -86,15 +86,15 @@ async fn passing_region(cluster: &str, region: &str, peer: &str) -> Measured<()>
     Ok(())
 }
 
-/// Bytes a second and node of `nodes` nodes that have nothing to say, over `time`.
+/// Bytes a second that each of `nodes` idle nodes sends, over `time`.
 ///
 /// # Errors
-/// A node that does not start or does not meet the others.
+/// A node that does not start, or does not find the others.
 pub async fn idle(nodes: usize, time: Duration) -> Measured<Traffic> {
     let regions: Vec<String> = (0..nodes).map(|node| format!("r{node:02}")).collect();
     let cluster = Process::cluster(&regions).await?;
     let ids: Vec<u32> = cluster.iter().map(Process::id).collect();
-    // What their meeting still causes passes by first.
+    // First the traffic of their meeting must end.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (payload, wire) = (payload(&cluster).await?, bytes_sent(&ids));
     tokio::time::sleep(time).await;

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-/// Payload bytes of TCP that these processes have sent over the connections that are open now; None
-/// where `ss` is not to be had.
+/// TCP payload bytes that these processes have sent over the connections that are open now. `None`
+/// without `ss`.
 pub(super) fn bytes_sent(processes: &[u32]) -> Option<u64> {
     let output = Command::new("ss")
         .args(["-tinpHO"])

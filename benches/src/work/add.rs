@@ -1,4 +1,4 @@
-//! W1: 1,000,000 times +1 over 32 regions, by one writer.
+//! W1: one writer adds 1 over and over, 1,000,000 times over 32 regions.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use crate::shape::{Shape, Values};
 
 const REGIONS: usize = 32;
 
-/// Adds one by name.
+/// A contender that adds by name.
 pub trait Adder {
-    /// `+1`.
+    /// Adds 1.
     fn add_one(&mut self, counter: &str);
-    /// What belongs to the adding but is put off until here.
+    /// Does the work that the adds put off.
     fn finish(&mut self);
-    /// What it has come to.
+    /// The value of a counter.
     fn value(&self, counter: &str) -> i128;
 }
 
@@ -24,12 +24,12 @@ fn names() -> Vec<String> {
     Shape::new(Values::Formula, REGIONS, 1).names
 }
 
-/// How often region `region` is added to in `adds` adds.
+/// How many of `adds` adds go to this region.
 fn share(adds: usize, region: usize) -> i128 {
     ((adds + REGIONS - 1 - region) / REGIONS) as i128
 }
 
-/// By name, the putting off included.
+/// Adds by name. The time includes the work that was put off.
 pub fn add_by_name(adds: usize, adder: &mut impl Adder) -> Sample {
     let names = names();
     let before: Vec<i128> = names.iter().map(|name| adder.value(name)).collect();
@@ -47,7 +47,7 @@ pub fn add_by_name(adds: usize, adder: &mut impl Adder) -> Sample {
     Sample { nanoseconds: time / adds as f64, right }
 }
 
-/// By handle, as a program does that holds its counters.
+/// Adds by handle, as a program does that keeps its handles.
 pub fn add_by_handle(adds: usize) -> Sample {
     let names = names();
     let mut node = OursNode::new(0);
@@ -65,7 +65,7 @@ pub fn add_by_handle(adds: usize) -> Sample {
     Sample { nanoseconds: time / adds as f64, right }
 }
 
-/// By handles that another thread made. The flushes are not counted.
+/// Adds by handles that another thread made. The flush is not timed.
 pub fn add_by_handle_of_another_thread(adds: usize) -> Sample {
     let names = names();
     let mut node = OursNode::new(0);
@@ -86,7 +86,7 @@ pub fn add_by_handle_of_another_thread(adds: usize) -> Sample {
     Sample { nanoseconds: time / adds as f64, right }
 }
 
-/// The bound of a handle: the bare atomic addition.
+/// The bound for a handle: a bare atomic addition.
 pub fn add_bare_atomic(adds: usize) -> Sample {
     let slots: Vec<AtomicU64> = (0..REGIONS).map(|_| AtomicU64::new(0)).collect();
     let time = nanoseconds(|| {
@@ -101,7 +101,7 @@ pub fn add_bare_atomic(adds: usize) -> Sample {
     Sample { nanoseconds: time / adds as f64, right }
 }
 
-/// The floor: a plain addition to a slot that is known.
+/// The floor: a plain addition to a known slot.
 pub fn add_known_slot(adds: usize) -> Sample {
     let mut slots = vec![0_u64; REGIONS];
     let time = nanoseconds(|| {
@@ -114,7 +114,7 @@ pub fn add_known_slot(adds: usize) -> Sample {
     Sample { nanoseconds: time / adds as f64, right }
 }
 
-/// The heap, in bytes, of what the adds leave behind.
+/// The heap that the adds leave behind, in bytes.
 pub fn heap_of_adds<A: Adder>(adds: usize, make: impl FnOnce() -> A) -> u64 {
     let names = names();
     let mut kept = None;

@@ -1,23 +1,23 @@
-//! W3: one change into 100,000 counters: what it costs to produce, to send and to apply.
+//! W3: the cost to produce, send and apply one change to a state of 100,000 counters.
 
 use super::nanoseconds;
 use crate::sample::Sample;
 use crate::shape::{Shape, Values};
 
-/// How many changes one round makes, but where a contender would take minutes for so many.
+/// Changes of one round. Contenders that would take minutes for this many make fewer.
 pub const CHANGES: usize = 10_000;
-/// They go through the counters in steps of this prime.
+/// The step from one changed counter to the next, a prime.
 const STEP: usize = 7_919;
 
 /// A replica that sends and takes single changes.
 pub trait Changer {
-    /// Adds one and returns what goes to the others.
+    /// Adds 1, and returns the bytes for the other replicas.
     fn produce(&mut self, counter: &str) -> Vec<u8>;
-    /// Takes what another has produced.
+    /// Applies the bytes of another replica.
     fn apply(&mut self, bytes: &[u8]);
-    /// A counter's value here.
+    /// The value of a counter.
     fn value(&self, counter: &str) -> i128;
-    /// Takes over all that `other` holds.
+    /// Takes in everything that `other` holds.
     fn clone_from_node(&mut self, other: &Self);
 }
 
@@ -38,7 +38,7 @@ pub fn changes<C: Changer>(counters: usize, sender: C, receiver: C) -> Changes<C
     changes_of(CHANGES, counters, sender, receiver)
 }
 
-/// The same with so many changes a round.
+/// The same, with `each_round` changes a round.
 pub fn changes_of<C: Changer>(
     each_round: usize,
     counters: usize,
@@ -52,7 +52,7 @@ pub fn changes_of<C: Changer>(
 }
 
 impl<C: Changer> Changes<C> {
-    /// One round: first all are produced, then all are applied. Returns both times.
+    /// One round: all changes are produced, then all are applied. Returns both times.
     pub fn round(&mut self) -> (Sample, Sample) {
         let names =
             (0..self.each_round).map(|at| self.names[at * STEP % self.names.len()].as_str());

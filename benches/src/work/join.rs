@@ -1,5 +1,5 @@
-//! W2: two replicas that share a state; X added 5 as writer 0 to every region, Y added 7 as writer
-//! 1; X joins Y.
+//! W2: two replicas share a state. X adds 5 to every region as writer 0, and Y adds 7 as writer 1.
+//! Then X joins Y.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use crate::contender::Contender;
 use crate::sample::Sample;
 use crate::shape::Shape;
 
-/// Both sides of the join of one contender.
+/// Both sides of one contender's join.
 #[derive(Debug)]
 pub struct Join<'a, C: Contender> {
     shape: &'a Shape,
@@ -29,7 +29,7 @@ fn right<C: Contender>(shape: &Shape, state: &C::State) -> bool {
 }
 
 impl<'a, C: Contender> Join<'a, C> {
-    /// Makes both sides, and checks the answer once.
+    /// Builds both sides, and checks the answer once.
     pub fn new(shape: &'a Shape) -> Self {
         let (x, y) = C::sides(shape);
         let bytes = C::encode(&y);
@@ -41,20 +41,19 @@ impl<'a, C: Contender> Join<'a, C> {
         Self { shape, x, y, joined, bytes, right }
     }
 
-    /// Joins that fit into one reading of the clock, and how often that is done.
+    /// The joins between two readings of the clock, and how many such batches a round has.
     fn batches(&self) -> (usize, usize) {
         let regions = self.shape.regions();
         ((512 / regions).clamp(1, 16), (20_000 / regions).clamp(1, 40))
     }
 
-    /// How many operations a round of any of these works does.
+    /// The operations of one round, the same for all these works.
     pub fn operations_per_round(&self) -> usize {
         let (batch, batches) = self.batches();
         batch * batches
     }
 
-    /// One round: `run` takes fresh copies of both sides, whose making is not timed. Nor is
-    /// dropping them.
+    /// One round: `run` gets fresh copies of both sides. Making and dropping them is not timed.
     fn round(
         &self,
         mut from: impl FnMut() -> (C::State, C::State),
@@ -73,7 +72,7 @@ impl<'a, C: Contender> Join<'a, C> {
         Sample { nanoseconds: total / (batch * batches) as f64, right: self.right && last_right }
     }
 
-    /// X joins Y, every region changed on both sides.
+    /// X joins Y, with every region changed on both sides.
     pub fn join(&self) -> Sample {
         self.round(|| (C::copy(&self.x), C::copy(&self.y)), C::join)
     }
@@ -83,17 +82,17 @@ impl<'a, C: Contender> Join<'a, C> {
         self.round(|| (C::copy(&self.joined), C::copy(&self.y)), C::join)
     }
 
-    /// Y's whole state into bytes, decoded, and joined into X.
+    /// Encodes Y's whole state, decodes it and joins it into X.
     pub fn send(&self) -> Sample {
         self.round(|| (C::copy(&self.x), C::copy(&self.y)), |x, y| C::receive(x, &C::encode(y)))
     }
 
-    /// The whole state into bytes.
+    /// Encodes the whole state.
     pub fn encode(&self) -> Sample {
         self.round(|| (C::copy(&self.joined), C::empty(0)), |x, _| drop(black_box(C::encode(x))))
     }
 
-    /// Decoding Y's bytes and joining them into X.
+    /// Decodes Y's bytes and joins them into X.
     pub fn receive(&self) -> Sample {
         self.round(|| (C::copy(&self.x), C::empty(0)), |x, _| C::receive(x, &self.bytes))
     }
@@ -103,13 +102,13 @@ impl<'a, C: Contender> Join<'a, C> {
         &self.joined
     }
 
-    /// Bytes of the joined state.
+    /// The encoded size of the joined state.
     pub fn bytes(&self) -> usize {
         C::encode(&self.joined).len()
     }
 }
 
-/// Bytes of heap of the state that comes of X joining Y.
+/// The heap that the joined state takes, in bytes.
 pub fn heap_of<C: Contender>(shape: &Shape) -> u64 {
     let mut kept = None;
     let counted = allocation_counter::measure(|| {

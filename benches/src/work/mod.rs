@@ -1,4 +1,4 @@
-//! The work: what is timed, with what is made ready outside the time, and which answer is right.
+//! The work: what is timed, what is prepared outside the time, and which answer is right.
 
 mod add;
 mod change;
@@ -17,7 +17,7 @@ pub use threads::{Threads, threads_bare, threads_ours};
 
 use std::time::Instant;
 
-/// Nanoseconds that `run` takes.
+/// The time that `run` takes, in nanoseconds.
 fn nanoseconds(run: impl FnOnce()) -> f64 {
     let start = Instant::now();
     run();

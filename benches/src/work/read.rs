@@ -1,4 +1,4 @@
-//! W4: reading: the sum over all regions, each read on its own, and one counter's total.
+//! W4: reads. The sum over all regions, each read on its own, and the total of one counter.
 
 use std::hint::black_box;
 
@@ -21,7 +21,7 @@ pub fn sum_of_all<C: Contender>(shape: &Shape, join: &Join<'_, C>) -> Sample {
     Sample { nanoseconds: time / times as f64, right: sum == shape.sum_joined() }
 }
 
-/// The total of a counter of all those regions.
+/// The total of the counter that all those regions belong to.
 pub fn total_of_one(shape: &Shape, join: &Join<'_, Ours>) -> Sample {
     const TIMES: usize = 1_000_000;
     let map: &CounterMap = join.joined();

@@ -1,5 +1,5 @@
-//! 64 threads that add through handles, or one: to counters of their own, or all to one. What is
-//! pending is flushed once, after the last add and outside the time.
+//! One thread or 64 add through handles, each to its own counter or all to one. Pending adds are
+//! flushed once, after the last add and outside the time.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use crate::processors::Processor;
 use crate::sample::Sample;
 use crate::work::Adder;
 
-/// How many threads add how often, and to what.
+/// The threads, and what they add to.
 #[derive(Clone, Copy, Debug)]
 pub struct Threads {
-    /// Threads.
+    /// The number of threads.
     pub threads: usize,
-    /// Adds of all threads together.
+    /// The adds of all threads together.
     pub adds: usize,
-    /// All to one counter, instead of each to its own.
+    /// Whether all threads add to one counter, and not each to its own.
     pub one_counter: bool,
 }
 
@@ -26,12 +26,13 @@ impl Threads {
         if self.one_counter { 0 } else { thread }
     }
 
-    /// Adds of each thread.
+    /// The adds of each thread.
     fn each(self) -> usize {
         self.adds / self.threads
     }
 
-    /// Wall time an add: of several threads, from the first one's first add to the last one's last.
+    /// Wall time for one add. With several threads it runs from the first add of any thread to the
+    /// last.
     fn run<Add: Fn()>(self, handle: impl Fn(usize) -> Add + Sync) -> f64 {
         if self.threads == 1 {
             return self.run_alone(&handle);
@@ -56,8 +57,8 @@ impl Threads {
         (end - start).as_nanos() as f64 / (self.each() * self.threads) as f64
     }
 
-    /// One thread adds as often on each processor in turn. Where others on the host slow one of
-    /// them, many threads have it too, and one thread would be put on the other.
+    /// One thread adds equally often on each processor in turn. If others on the host slow a
+    /// processor, many threads cannot avoid it. A single thread would be moved to the other one.
     fn run_alone<Add: Fn()>(self, handle: &(impl Fn(usize) -> Add + Sync)) -> f64 {
         let processors = Processor::usable();
         let shares = (0..processors.len())
@@ -77,7 +78,7 @@ impl Threads {
     }
 }
 
-/// Ours; right when no add is lost.
+/// Ours. Right if no add is lost.
 pub fn threads_ours(threads: Threads) -> Sample {
     let mut node = OursNode::new(0);
     let names: Vec<String> = (0..threads.threads).map(|thread| format!("r{thread:06}")).collect();
@@ -91,7 +92,7 @@ pub fn threads_ours(threads: Threads) -> Sample {
     Sample { nanoseconds, right: total == (threads.each() * threads.threads) as i128 }
 }
 
-/// The bound: bare atomics, each in a cache line of its own.
+/// The bound: bare atomics, each in its own cache line.
 pub fn threads_bare(threads: Threads) -> Sample {
     #[repr(align(128))]
     struct Line(AtomicU64);

@@ -1,4 +1,4 @@
-//! The same replicator as a node of Maelstrom's pn-counter workload: JSON lines on stdin and
+//! The replicator as a node of Maelstrom's pn-counter workload, with JSON lines on stdin and
 //! stdout.
 //!
 //!     maelstrom test -w pn-counter --bin target/release/examples/maelstrom --time-limit 30 --rate

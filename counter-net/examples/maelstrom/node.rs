@@ -1,5 +1,5 @@
-//! A Maelstrom node: client messages become adds and reads, everything else goes between
-//! replicators, CBOR in base64.
+//! A Maelstrom node. Client messages become adds and reads. All other messages go between
+//! replicators, as CBOR in base64.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,23 +19,23 @@ struct Running {
     names: BTreeMap<NodeId, String>,
     replica: Replica,
     machine: Replicator,
-    /// Who asked, and under which id, by the id that the request has here.
+    /// The sender and the original id of each request, by the id that it has here.
     asked: BTreeMap<u64, (String, u64)>,
     last_asked: u64,
 }
 
 impl Node {
-    /// When to call `wake` at the latest.
+    /// The latest time to call `wake`.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.0.as_ref().and_then(|running| running.machine.poll_timeout())
     }
 
-    /// The deadline has come; returns the lines to print.
+    /// Handles a deadline. Returns the lines to print.
     pub(crate) fn wake(&mut self, now: Duration) -> Vec<String> {
         self.0.as_mut().map(|running| running.hand(Input::Timer, now)).unwrap_or_default()
     }
 
-    /// Takes a line; returns those to print. What is no message is passed over.
+    /// Takes a line, and returns the lines to print. Ignores a line that is not a message.
     pub(crate) fn line(&mut self, line: &str, now: Duration) -> Vec<String> {
         let Ok(message) = serde_json::from_str::<Value>(line) else { return Vec::new() };
         let (from, body) = (message["src"].as_str().unwrap_or_default(), &message["body"]);
@@ -68,7 +68,7 @@ impl Node {
         for peer in running.names.keys().copied().collect::<Vec<_>>() {
             lines.extend(running.hand(Input::PeerUp { peer }, now));
         }
-        // Nobody else is to be looked for.
+        // There is nobody else to look for.
         lines.extend(running.hand(Input::Search(Search::NOBODY), now));
         self.0 = Some(running);
         lines
@@ -96,7 +96,7 @@ impl Running {
             1.. => handle.add(delta.unsigned_abs()),
             _ => handle.subtract(delta.unsigned_abs()),
         });
-        // Error 14 is Maelstrom's "abort": the add did definitely not take place.
+        // Error 14 is Maelstrom's "abort": the add definitely did not take place.
         let answer = added.map_or_else(
             |error| json!({ "type": "error", "code": 14, "text": error.to_string() }),
             |()| json!({ "type": "add_ok" }),
@@ -147,8 +147,7 @@ impl Running {
                 let asked = self.asked.remove(&here);
                 asked.map(|(to, id)| line(&to, "response", id, &payload)).into_iter().collect()
             }
-            // A mesh of everyone with everyone passes nothing on, and Maelstrom's nodes blame
-            // nobody.
+            // In a full mesh nobody passes gossip on, and Maelstrom's nodes blame nobody.
             Output::Verdict { .. }
             | Output::Notify(_)
             | Output::Penalise { .. }

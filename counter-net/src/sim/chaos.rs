@@ -1,29 +1,27 @@
-//! A story of faults drawn from a seed: what thousands of test runs are made of.
+//! A story of faults, drawn from a seed. Tests run thousands of them.
 
 use std::time::Duration;
 
-use super::config::{Link, SimConfig};
-use super::truth::Failure;
-use super::world::Sim;
+use super::{Failure, Link, Sim, SimConfig};
 use crate::protocol::ProtocolConfig;
 
 const REGIONS: [&str; 4] = ["ord", "fra", "sin", "syd"];
 const COUNTERS: [&str; 3] = ["clicks", "likes", "carts"];
-/// How long presence may take to become right once states are equal: two suspicions and a few lost
-/// messages.
+/// The longest that presence may take to become right once states are equal: two suspicions and a
+/// few lost messages.
 const PRESENCE_LIMIT: Duration = Duration::from_secs(12);
 
-/// A random cluster, random acts and random faults; then all is healed, and everything must come
-/// out exact.
+/// A random cluster with random acts and random faults. Then everything is healed, and every number
+/// must come out exact.
 #[derive(Clone, Debug)]
 pub struct Chaos {
-    /// Decides everything.
+    /// The seed of everything random.
     pub seed: u64,
-    /// How many acts and faults there are.
+    /// The number of acts and faults.
     pub acts: usize,
-    /// The share of gossip that is lost, while faults last.
+    /// The share of gossip that is lost while faults last.
     pub loss: f64,
-    /// How long the cluster may take, after everything is healed, to converge.
+    /// The longest that the cluster may take to converge once everything is healed.
     pub limit: Duration,
 }
 
@@ -33,10 +31,10 @@ impl Chaos {
         Self { seed, acts: 60, loss: 0.2, limit: Duration::from_secs(120) }
     }
 
-    /// Incarnations through the story and the healing, and returns the world as it is then.
+    /// Runs the story and heals the cluster. Returns the world as it is then.
     ///
     /// # Errors
-    /// What went wrong, whenever it did.
+    /// The first thing that went wrong.
     pub fn run(&self) -> Result<Sim, Failure> {
         let mut dice = fastrand::Rng::with_seed(self.seed ^ 0xc4a0_5000);
         let link = if dice.bool() {
@@ -62,7 +60,7 @@ impl Chaos {
     }
 
     fn act(&self, sim: &mut Sim, dice: &mut fastrand::Rng) {
-        let count = sim.hosts.len();
+        let count = sim.len();
         let host = dice.usize(..count);
         let counter = COUNTERS[dice.usize(..COUNTERS.len())];
         match dice.u8(..32) {
@@ -96,23 +94,23 @@ impl Chaos {
         }
     }
 
-    /// Faults end; every node comes back; state and presence must become right, and stay so.
+    /// Ends all faults and starts every node. State and presence must become right, and the state
+    /// must stay so.
     fn heal(&self, sim: &mut Sim, dice: &mut fastrand::Rng) -> Result<(), Failure> {
         sim.heal();
-        for host in 0..sim.hosts.len() {
+        for host in 0..sim.len() {
             sim.slow_down(host, Duration::ZERO);
             sim.set_clock(host, Duration::ZERO, 1.0);
             sim.restart(host, dice.bool());
         }
-        sim.healed_in.0 = sim.run_until_converged(self.limit)?;
-        sim.healed_in.1 =
-            sim.run_until(PRESENCE_LIMIT, |sim| sim.presence_is_right() && sim.is_all_synced())?;
+        sim.run_until_converged(self.limit)?;
+        sim.run_until(PRESENCE_LIMIT, |sim| sim.presence_is_right() && sim.is_all_synced())?;
         sim.check()
     }
 }
 
-/// Bounds so small that a few dozen cells are many pages, many payloads and more than gaps may
-/// hold.
+/// Bounds so small that a few dozen cells fill many pages and payloads, and overflow the store of
+/// deltas beyond a gap.
 fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
     ProtocolConfig {
         payload_bytes_max: dice.usize(250..1000),
@@ -122,18 +120,5 @@ fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
         gap_entries_max: dice.usize(1..5),
         gap_bytes_max: dice.usize(200..2000),
         ..ProtocolConfig::default()
-    }
-}
-
-impl Sim {
-    /// After a [`Chaos`]: how long it took from the heal to equal states, and from there to the
-    /// right presence.
-    pub fn healed_in(&self) -> (Duration, Duration) {
-        self.healed_in
-    }
-
-    /// Whether every node that is up says that it has caught up.
-    pub fn is_all_synced(&self) -> bool {
-        self.up().all(|(_, alive)| alive.machine.is_synced())
     }
 }

@@ -1,4 +1,4 @@
-//! What a simulated cluster is made of.
+//! Settings of a simulated cluster and of its links.
 
 use std::time::Duration;
 
@@ -9,68 +9,67 @@ use crate::protocol::ProtocolConfig;
 /// Settings of a [`Sim`](crate::sim::Sim).
 #[derive(Clone, Debug)]
 pub struct SimConfig {
-    /// Decides everything random.
+    /// The seed of everything random.
     pub seed: u64,
-    /// The protocol's settings, the same on every node.
+    /// Settings of the protocol, the same on every node.
     pub protocol: ProtocolConfig,
-    /// Every link, unless [`Sim::set_link`](crate::sim::Sim::set_link) says otherwise.
+    /// Every link that [`Sim::set_link`](crate::sim::Sim::set_link) does not set.
     pub link: Link,
-    /// To how many peers a node passes gossip on: gossipsub's mesh degree. A mesh edge goes both
-    /// ways.
+    /// The number of peers that a node passes gossip on to: gossipsub's mesh degree. An edge of the
+    /// mesh carries gossip in both directions.
     pub mesh_degree: usize,
-    /// To how many peers a node connects by itself, where there are more; with those that connect
-    /// to it, about twice as many.
+    /// The number of peers that a node dials in a large cluster. About as many dial it.
     pub dials: usize,
     /// Round trips from a dial to the first message over the connection: TCP, the private network's
     /// nonces, Noise, Yamux.
     pub handshake: u32,
-    /// How long discovery takes to answer. A node that was started finds nobody before.
+    /// How long discovery takes to answer a node that was started.
     pub discovery: Duration,
-    /// How long a dial that nothing answers, as across a cut, takes to fail.
+    /// How long a dial takes to fail if nothing answers it, as across a cut.
     pub dial_timeout: Duration,
-    /// How long a cut must last until both ends notice that the connection is gone.
+    /// How long a cut must last before both ends notice that their connection is gone.
     pub lost_after: Duration,
-    /// How long after a heal, at most, both ends are connected again.
+    /// The longest time from a heal until both ends are connected again.
     pub reconnect_after: Duration,
-    /// Whether an incarnation with a disk claims the one before it, as real nodes do. Then cells
-    /// are not one writer's own any more, so totals are held against the truth instead of cells,
-    /// and a story has to do without resets and subtractions.
+    /// Whether a start with a disk claims the incarnation before it, as real nodes do. Cells are
+    /// then not one writer's own any more. So totals are compared with the truth and not cells, and
+    /// a test has to do without resets and subtractions.
     pub retirement: bool,
-    /// Whether nodes have names: a start without a disk is an incarnation of the same node, under a
-    /// number from a clock that may have been set back.
+    /// Whether nodes have names. A start without a disk is then a new incarnation of the same node,
+    /// with a number from a clock that may have been set back.
     pub named: bool,
-    /// Dedup entries of a kind that are kept of each writer.
+    /// Dedup entries of each kind that are kept for each writer.
     pub dedup_max: usize,
-    /// How many counters a node makes. A join takes twice as many.
+    /// The most counters that a node makes. A join takes twice as many.
     pub counters_max: usize,
-    /// The plain oracle does not look, and blame is not a failure: the story states what must be
-    /// shown.
+    /// Whether nothing is compared with the truth, and blaming a peer is no failure. The test states
+    /// itself what nodes must show.
     pub unwatched: bool,
 }
 
-/// How messages fare between two nodes.
+/// A link between two nodes: how long messages take, and how many get lost.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// How long they take.
+    /// How long a message takes.
     pub latency: Latency,
-    /// Share of gossip messages that are lost, 0 to 1.
+    /// The share of gossip messages that are lost, 0 to 1.
     pub gossip_loss: f64,
-    /// Share of gossip messages that arrive a second time, later, past the mesh's own duplicate
-    /// filter.
+    /// The share of gossip messages that arrive a second time, later, and pass the mesh's own filter
+    /// of duplicates.
     pub duplication: f64,
-    /// Share of requests that fail.
+    /// The share of requests that fail.
     pub request_loss: f64,
 }
 
-/// A distribution: nine in ten messages take between `least` and `typical`, one in ten up to
-/// `most`, so that messages overtake each other.
+/// The distribution of a link's latency. Nine messages in ten take between `least` and `typical`,
+/// the tenth up to `most`, so messages overtake each other.
 #[derive(Copy, Clone, Debug)]
 pub struct Latency {
-    /// The fastest message.
+    /// The time of the fastest message.
     pub least: Duration,
-    /// The slowest of the fastest nine in ten.
+    /// The time that nine messages in ten stay within.
     pub typical: Duration,
-    /// The slowest.
+    /// The time of the slowest message.
     pub most: Duration,
 }
 
@@ -93,14 +92,14 @@ impl Link {
         Self { latency, gossip_loss: 0.0, duplication: 0.0, request_loss: 0.0 }
     }
 
-    /// Every message takes half of this round trip, nothing is lost.
+    /// A perfect link of this round trip: every message takes half of it.
     pub fn apart(round_trip: Duration) -> Self {
         let each_way = round_trip / 2;
         let latency = Latency { least: each_way, typical: each_way, most: each_way };
         Self { latency, ..Self::loopback() }
     }
 
-    /// A good link between continents: 20 to 160 ms, with stragglers up to 400 ms, nothing lost.
+    /// A good link between continents: 20 to 160 ms, stragglers up to 400 ms, nothing lost.
     pub fn wide() -> Self {
         let latency = Latency {
             least: Duration::from_millis(20),
@@ -110,8 +109,8 @@ impl Link {
         Self { latency, ..Self::loopback() }
     }
 
-    /// A bad link: like `wide`, and this share of gossip is lost, half as much duplicated, and a
-    /// quarter of it of requests fails.
+    /// A bad link between continents. It loses this share of gossip, duplicates half that share, and
+    /// fails a quarter of that share of requests.
     pub fn lossy(share: f64) -> Self {
         Self {
             gossip_loss: share,

@@ -1,22 +1,22 @@
-//! What a run took, in messages and payload bytes on the wire.
+//! The cost of a run, in messages and payload bytes.
 
 use std::ops::AddAssign;
 
-/// Counts of one node, or of all. Bytes are payloads: a copy of a gossip message counts each time
-/// it is sent to a peer; what the transport adds (framing, signatures, encryption) does not count.
+/// The cost of one node, or of all. Bytes are bytes of payload. A gossip message counts once for
+/// each peer that it is sent to. Framing, signatures and encryption do not count.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Gossip messages sent, copies included.
     pub gossip_messages: u64,
-    /// Their bytes.
+    /// Bytes of those messages.
     pub gossip_bytes: u64,
-    /// Gossip messages received that the mesh had brought before.
+    /// Gossip messages received for the second time or more.
     pub gossip_repeats: u64,
     /// Requests and answers sent.
     pub requests: u64,
-    /// Their bytes.
+    /// Bytes of those requests and answers.
     pub request_bytes: u64,
-    /// Bytes received, of both.
+    /// Bytes received, of gossip, requests and answers.
     pub received_bytes: u64,
 }
 
@@ -26,7 +26,7 @@ impl Cost {
         self.gossip_bytes + self.request_bytes
     }
 
-    /// What came on top since `before`.
+    /// The cost since `before`.
     pub fn since(&self, before: &Cost) -> Cost {
         Cost {
             gossip_messages: self.gossip_messages - before.gossip_messages,

@@ -9,7 +9,7 @@
 //! let nodes = [sim.start("ord"), sim.start("fra"), sim.start("sin")];
 //! sim.connect_all();
 //! sim.add(nodes[0], "clicks", 5);
-//! sim.cut(&nodes[..1], &nodes[1..]); // nothing gets from ord to the others any more
+//! sim.cut(&nodes[..1], &nodes[1..]); // ord and the others no longer reach each other
 //! sim.add(nodes[0], "clicks", 2);
 //! sim.run_for(Duration::from_secs(5));
 //! sim.heal();
@@ -19,37 +19,34 @@
 //! # Ok::<(), counter_net::sim::Failure>(())
 //! ```
 //!
-//! Everything is decided by [`SimConfig::seed`]: a run repeats exactly. The [`Truth`] keeps what
-//! every writer ever did in plain integers; a node that shows more than a writer did is found at
-//! the very step, and [`Sim::run_until_converged`] compares every node, key and writer with it.
-//! [`Sim::cost`] says what it took. [`Chaos`] draws a whole story of faults from a seed, for tests
-//! that run thousands.
+//! [`SimConfig::seed`] decides everything, so a run repeats exactly. The [`Truth`] keeps what every
+//! writer did, in plain integers. A node that shows more than a writer made is caught at that very
+//! step, and [`Sim::run_until_converged`] compares every node, key and writer with it.
+//! [`Sim::cost`] returns what a run cost. [`Chaos`] draws a story of faults from a seed. [`oracle`]
+//! does too, and knows the fate of each single add.
 //!
-//! What is modelled: requests over connections that may be cut, one way too, and that break when
-//! they stay cut; gossip over a mesh of a given degree, passed on after the node's own verdict,
-//! lossy, duplicated, overtaking; slow nodes; clocks of any origin and rate, which may jump; crash
-//! and restart, with and without the disk; the handshake of a new connection, dials that are
-//! refused or not answered, peers that accept and stay silent, and a discovery that takes its time.
-//! What is not: bandwidth.
+//! The simulator models:
+//! - requests over connections, which may be cut in one or both directions and break if they stay
+//!   cut;
+//! - gossip over a mesh of a given degree, passed on after the node's own verdict, which gets lost,
+//!   is duplicated and overtakes;
+//! - slow nodes, and clocks of any origin and rate, which may jump;
+//! - crashes, and restarts with and without the disk;
+//! - the handshake of a new connection, dials that are refused or not answered, peers that accept
+//!   and stay silent, and a discovery that takes its time.
+//!
+//! It does not model bandwidth.
 
 mod chaos;
-mod churn;
+mod cluster;
 mod config;
 mod cost;
-mod dials;
-mod faults;
-mod host;
-mod links;
-mod mesh;
+mod network;
 pub mod oracle;
-mod queue;
-mod sessions;
-mod traffic;
 mod truth;
-mod world;
 
 pub use chaos::Chaos;
+pub use cluster::Sim;
 pub use config::{Latency, Link, SimConfig};
 pub use cost::Cost;
 pub use truth::{Failure, Truth};
-pub use world::Sim;

@@ -1,4 +1,5 @@
-//! What every writer really did, in plain integers, and the comparison of a node's state with it.
+//! The truth: what every writer did, in plain integers, and the comparison of a node's state with
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,20 +9,20 @@ use counter_core::{Amounts, CounterMap, Replica, ReplicaId, Version};
 /// A key: counter and region.
 type Key = (String, String);
 
-/// A run went wrong.
+/// What went wrong in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// A node shows an increments or decrements part above what its writer did.
+    /// A node shows more increments or decrements of a writer than that writer made.
     AboveTruth(String),
-    /// A node's cells of a writer are not that writer's cells as of the version that the node has
-    /// seen.
+    /// A node's cells of a writer are not the writer's cells as of the version that the node holds.
     NotASnapshot(String),
-    /// A node shows another value than the writers' acts give.
+    /// A node shows a value other than the writers' acts give.
     WrongValue(String),
-    /// Nodes did not come to equal states in time.
+    /// Nodes did not reach equal states in time.
     NotConverged(String),
-    /// The machine broke its own contract: a payload twice, or too long, or an alarm.
+    /// The protocol machine broke its contract: it sent a payload twice or one that is too long,
+    /// raised an alarm, or blamed an honest peer.
     BadOutput(String),
 }
 
@@ -39,19 +40,19 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// One writer's acts.
+/// The acts of one writer.
 #[derive(Debug, Default)]
 struct Written {
     /// Running totals, pending ones included.
     sums: BTreeMap<Key, Amounts>,
-    /// Keys added to since the last flush.
+    /// Keys that were added to since the last flush.
     dirty: BTreeSet<Key>,
-    /// For each key, what the cell said from which version on.
+    /// The cell of each key over time: its amounts from each version on.
     log: BTreeMap<Key, Vec<(Version, Amounts)>>,
     resets: Vec<Reset>,
 }
 
-/// What a reset cleared, as of the version that it was written under.
+/// A reset: the version that it was written under, and what it cleared of each writer.
 #[derive(Debug)]
 struct Reset {
     version: Version,
@@ -59,15 +60,15 @@ struct Reset {
     cleared: Vec<(ReplicaId, Amounts)>,
 }
 
-/// The plain-integer oracle.
+/// All that was done in a cluster, in plain integers.
 #[derive(Debug, Default)]
 pub struct Truth {
     writers: BTreeMap<ReplicaId, Written>,
-    /// Counters that are added to with ids alone: nodes may take such adds back, so their bounds
-    /// are not the writers'.
+    /// Counters that take adds with ids only. Nodes may take such adds back, so a writer's own adds
+    /// bound nothing there.
     with_ids: BTreeSet<String>,
-    /// The values that each incarnation of a node has shown since it caught up: where nothing is
-    /// reset or subtracted, none goes down.
+    /// The values that each incarnation has shown since it caught up. Without resets and
+    /// subtractions, none goes down.
     shown: BTreeMap<ReplicaId, BTreeMap<Key, i128>>,
 }
 
@@ -83,12 +84,12 @@ impl Truth {
         written.dirty.insert(key);
     }
 
-    /// From now on this counter's cells are not compared with what the writers did.
+    /// Stops comparing this counter's cells with what the writers did.
     pub(super) fn leave_to_ids(&mut self, counter: &str) {
         self.with_ids.insert(counter.to_owned());
     }
 
-    /// The writer's pending amounts became cells.
+    /// A writer's pending amounts became cells.
     pub(super) fn flushed(&mut self, replica: &Replica) {
         let Some(written) = self.writers.get_mut(&replica.id()) else { return };
         for key in std::mem::take(&mut written.dirty) {
@@ -103,7 +104,7 @@ impl Truth {
         }
     }
 
-    /// The writer reset a key, having seen what it has seen.
+    /// A writer reset a key, and cleared all that it holds of it.
     pub(super) fn reset(&mut self, replica: &Replica, key: Key, version: Version) {
         let seen = replica.map().version_vector();
         let cleared =
@@ -120,7 +121,7 @@ impl Truth {
         })
     }
 
-    /// What the writer had not flushed is lost.
+    /// A writer lost what it had not flushed.
     pub(super) fn crashed(&mut self, writer: ReplicaId) {
         let Some(written) = self.writers.get_mut(&writer) else { return };
         for key in std::mem::take(&mut written.dirty) {
@@ -133,9 +134,9 @@ impl Truth {
         }
     }
 
-    /// Whether a node shows no more of any key than was ever added and, once it has caught up, no
-    /// less than it has shown before. For stories of additions alone, in which lives are taken
-    /// over: there a cell is not one writer's own.
+    /// Checks that a node shows no more of any key than was ever added and, once it has caught up,
+    /// no less than it showed before. It serves clusters in which incarnations are absorbed, where a
+    /// cell is not one writer's own. Nothing may be reset or subtracted there.
     pub(super) fn watch(&mut self, replica: &Replica, synced: bool) -> Result<(), Failure> {
         let mut shown = self.shown.remove(&replica.id()).unwrap_or_default();
         for key in self.keys() {
@@ -164,7 +165,7 @@ impl Truth {
         Ok(())
     }
 
-    /// Whether a state shows, of every key, all that was ever flushed.
+    /// Checks that a state shows all that was ever flushed, of every key.
     ///
     /// # Errors
     /// The first difference.
@@ -187,7 +188,7 @@ impl Truth {
         self.writers.values().flat_map(|written| written.sums.keys()).collect()
     }
 
-    /// Whether no writer's part of this key is above what it did.
+    /// Checks that the state shows no more of any writer, for this key, than the writer made.
     pub(super) fn check_bound(
         &self,
         map: &CounterMap,
@@ -216,8 +217,8 @@ impl Truth {
         Ok(())
     }
 
-    /// Whether a state is, of every writer, exactly what that writer had written as of the version
-    /// seen, and shows the value that follows.
+    /// Checks that a state holds exactly what each writer had written as of the version held, and
+    /// shows the value that follows from that.
     ///
     /// # Errors
     /// The first difference.
@@ -241,10 +242,10 @@ impl Truth {
         Ok(())
     }
 
-    /// What a key's value must be for who has seen what `map` has seen: each writer's parts above
-    /// what resets seen cleared of them.
+    /// The value that a key must have in a state that holds the versions of `map`: each writer's
+    /// amounts, less the largest that a reset among them cleared of that writer.
     fn value(&self, map: &CounterMap, key: &Key) -> i128 {
-        let mut floors: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
+        let mut baselines: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
         for (resetter, written) in &self.writers {
             for reset in written
                 .resets
@@ -252,14 +253,14 @@ impl Truth {
                 .filter(|reset| reset.key == *key && reset.version <= map.seen_of(*resetter))
             {
                 for (writer, amounts) in &reset.cleared {
-                    let floor = floors.entry(*writer).or_default();
-                    *floor = floor.join(*amounts);
+                    let baseline = baselines.entry(*writer).or_default();
+                    *baseline = baseline.join(*amounts);
                 }
             }
         }
         let share = |writer: ReplicaId| {
             self.at(writer, key, map.seen_of(writer))
-                .above(floors.get(&writer).copied().unwrap_or_default())
+                .above(baselines.get(&writer).copied().unwrap_or_default())
                 .net()
         };
         self.writers.keys().map(|writer| share(*writer)).sum()

@@ -1,5 +1,5 @@
-//! What the tests on real libp2p share: nodes of a cluster of their own, and waiting for a state
-//! without polling the clock.
+//! Shared by the tests on real libp2p: nodes of a test's own cluster, and waits for a state that do
+//! not poll the clock.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod name_server;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use counter_net::{Discovery, Interest, Node, NodeBuilder};
 use futures::StreamExt;
 
-/// Longer than anything here takes on a loaded machine.
+/// The longest wait: longer than anything here takes on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 static CLUSTERS: AtomicU64 = AtomicU64::new(0);
@@ -20,25 +20,25 @@ pub(crate) fn cluster() -> String {
     format!("test-{}-{}", std::process::id(), CLUSTERS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A node to be started that looks for nobody.
+/// The builder of a node that looks for nobody.
 pub(crate) fn alone(cluster: &str, region: &str) -> NodeBuilder {
     Node::builder().cluster(cluster).region(region).discover(Discovery::None)
 }
 
-/// Where `node` can be reached.
+/// The address of `node`.
 pub(crate) fn address(node: &Node) -> String {
     node.info().addresses.first().cloned().expect("a started node listens")
 }
 
-/// Starts a node that knows `peers`.
+/// Starts a node that is told of `peers`.
 pub(crate) async fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node {
     let builder =
         peers.iter().fold(alone(cluster, region), |builder, peer| builder.peer(address(peer)));
     builder.start().await.expect("the node starts")
 }
 
-/// One node a region, each knowing those before it, all synced, and each incarnation enrolled at
-/// all: a count of copies is over the enrolled that a node knows.
+/// Starts one node in each region, told of those before it. Waits until all are synced and each
+/// incarnation is enrolled at all nodes, because copies are counted over the enrolled ones.
 pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for region in regions {
@@ -55,11 +55,11 @@ pub(crate) async fn start_all(cluster: &str, regions: &[&str]) -> Vec<Node> {
     nodes
 }
 
-/// Waits until `holds`, looking again at every change of any of the nodes.
+/// Waits until `holds` is true. Looks again at every change of any of the nodes.
 ///
 /// # Panics
 ///
-/// With `what`, when it does not come true.
+/// With `what`, if it never becomes true.
 pub(crate) async fn until_all(nodes: &[&Node], what: &str, holds: impl Fn() -> bool) {
     let mut changes =
         futures::stream::select_all(nodes.iter().map(|node| node.subscribe(Interest::All)));
@@ -75,12 +75,12 @@ pub(crate) async fn until_all(nodes: &[&Node], what: &str, holds: impl Fn() -> b
     assert!(outcome.is_ok(), "never: {what} (and now: {}); {:#?}", holds(), seen());
 }
 
-/// [`until_all`] of one node.
+/// [`until_all`] for one node.
 pub(crate) async fn until(node: &Node, what: &str, holds: impl Fn(&Node) -> bool) {
     until_all(&[node], what, || holds(node)).await;
 }
 
-/// Ends the last of `nodes` as a crash does, without a good-bye, and waits until the others have no
+/// Ends the last of `nodes` without a goodbye, as a crash does. Waits until the others have no
 /// connection to it.
 pub(crate) async fn crash_last(nodes: &mut Vec<Node>) {
     drop(nodes.pop());
@@ -98,7 +98,7 @@ pub(crate) async fn until_all_show(nodes: &[Node], counter: &str, total: i128) {
     until_all(&all, &format!("{counter} is {total} everywhere"), agreed).await;
 }
 
-/// Waits for what no subscription tells of, such as a metric.
+/// Waits for something that no subscription announces, such as a metric.
 pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let looking = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -109,7 +109,7 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "never: {what}");
 }
 
-/// The sum of the samples of the metric `name`, over all labels that contain `label`.
+/// The sum of all samples of the metric `name` whose labels contain `label`.
 pub(crate) fn metric(node: &Node, name: &str, label: &str) -> f64 {
     let text = node.metrics_text();
     let is_of_it = |line: &&str| {

@@ -1,4 +1,4 @@
-//! A name server over UDP, real enough for a resolver.
+//! A name server over UDP, complete enough for a resolver.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::net::UdpSocket;
 
-/// How the server answers.
+/// The way the server answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// With its records, if any, for whatever name.
+    /// With its records, if any, whatever the name.
     #[default]
     Records,
     NxDomain,
@@ -22,7 +22,7 @@ pub(crate) enum Mode {
     Silent,
 }
 
-/// A name server with one name, whose addresses the test may change.
+/// A name server with one name. The test may change its addresses.
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     zone: Arc<Zone>,
@@ -72,7 +72,7 @@ impl NameServer {
         self.zone.contents().1.remove(&ip);
     }
 
-    /// How many questions have come.
+    /// The number of questions so far.
     pub(crate) fn questions(&self) -> usize {
         self.zone.questions.load(Ordering::Relaxed)
     }
@@ -87,7 +87,7 @@ impl Drop for NameServer {
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-/// RFC 1035: the question's header and question, then the records of the type that was asked for.
+/// An answer after RFC 1035: the header and the question, then the records of the type asked for.
 fn answer(question: &[u8], mode: Mode, records: &BTreeSet<IpAddr>) -> Option<Vec<u8>> {
     let name_length = question[12..].iter().position(|byte| *byte == 0).expect("a name ends") + 1;
     let end = 12 + name_length + 4;

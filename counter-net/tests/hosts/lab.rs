@@ -1,13 +1,13 @@
-//! Hosts of a test's own: network namespaces on one bridge, each with an IPv4 and an IPv6 address,
-//! and name resolution where it is asked for.
+//! Hosts for a test: network namespaces on one bridge, each with an IPv4 and an IPv6 address, and
+//! with its own name resolution if wanted.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with the switch; gone with their
-/// handle.
+/// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with the switch. They are removed
+/// with their handle.
 pub(crate) struct Lab {
     name: String,
     hosts: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Lab {
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
-/// The address of the switch itself, where a name server may listen.
+/// The address of the switch, for a name server.
 pub(crate) const SWITCH_V6: &str = "fdaa:77::ff";
 
 pub(crate) fn v4(host: usize) -> String {
@@ -40,7 +40,7 @@ fn run(command: &str) -> Result<(), String> {
 }
 
 impl Lab {
-    /// So many hosts, or why this machine lets us have none.
+    /// Builds hosts. Fails with the reason if this machine does not allow that.
     pub(crate) fn build(hosts: usize) -> Result<Self, String> {
         let lab = Self {
             name: format!(
@@ -80,13 +80,12 @@ impl Lab {
         format!("{}h{host}", self.name)
     }
 
-    /// Takes a host's cable out of the switch (`down`), or puts it in again (`up`): no end of any
-    /// connection is told.
+    /// Pulls a host's cable (`down`), or puts it in again (`up`). No connection is closed.
     pub(crate) fn cable(&self, host: usize, state: &str) {
         run(&format!("ip -n {} link set p{host} {state}", self.switch())).unwrap();
     }
 
-    /// What the host's programs read as this file of `/etc`, from their start on.
+    /// Sets the content of a file of `/etc` for programs that are started on this host.
     pub(crate) fn etc(&self, host: usize, file: &str, content: &str) -> Result<(), String> {
         let failed = |error| format!("/etc/{file} of a namespace: {error}");
         if !PathBuf::from("/etc").join(file).exists() {

@@ -1,7 +1,7 @@
-//! Several hosts on one machine, as network namespaces: they find each other by mDNS and as
-//! Fly.io's machines do, and notice a pulled cable.
+//! Several hosts on one machine, as network namespaces. They find each other by mDNS and as
+//! machines on Fly.io do, and notice a pulled cable.
 //!
-//! Where this machine makes no namespaces (it takes root), each test says SKIPPED and why.
+//! Namespaces take root. Without them each test prints SKIPPED and why.
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -17,21 +17,21 @@ use process::Process;
 const REGIONS: [&str; 3] = ["ord", "fra", "sin"];
 const KEY: &str = "a key of these tests alone";
 
-/// The hosts, or the reason why there are none.
+/// Builds hosts, or prints why it cannot.
 fn lab(hosts: usize) -> Option<Lab> {
     Lab::build(hosts)
         .inspect_err(|why| {
-            println!("SKIPPED: this machine lets us make no network of namespaces ({why})")
+            println!("SKIPPED: this machine does not allow network namespaces ({why})")
         })
         .ok()
 }
 
 fn start(lab: &Lab, host: usize, settings: &[(&str, &str)]) -> Process {
     let settings = [&[("REGION", REGIONS[host]), ("KEY", KEY)], settings].concat();
-    Process::start(&lab.host(host), "a_node_in_a_namespace", &settings)
+    Process::start(&lab.host(host), "node_in_a_namespace", &settings)
 }
 
-/// Each adds an amount of its own, and all show the sum.
+/// Each node adds its own amount, and all show the sum.
 fn all_agree(nodes: &mut [Process]) {
     let amounts = [1, 20, 300];
     let sum = nodes.iter_mut().zip(amounts).map(|(node, amount)| {
@@ -45,7 +45,7 @@ fn all_agree(nodes: &mut [Process]) {
 }
 
 #[test]
-fn nodes_on_one_network_segment_find_each_other_by_mdns() {
+fn mdns_finds_nodes_on_one_segment() {
     let Some(lab) = lab(3) else { return };
     let began = Instant::now();
     let mut nodes: Vec<Process> = (0..3)
@@ -65,19 +65,19 @@ fn nodes_on_one_network_segment_find_each_other_by_mdns() {
 }
 
 #[test]
-fn machines_on_flys_private_network_find_each_other() {
+fn fly_machines_find_each_other() {
     let Some(lab) = lab(3) else { return };
     for host in 0..3 {
         let files = lab
             .etc(host, "hosts", &format!("127.0.0.1 localhost\n{} fly-local-6pn\n", v6(host)))
             .and_then(|()| lab.etc(host, "resolv.conf", &format!("nameserver {SWITCH_V6}\n")));
         if let Err(why) = files {
-            return println!("SKIPPED: a namespace cannot have files of its own ({why})");
+            return println!("SKIPPED: a namespace cannot have its own files ({why})");
         }
     }
     let addresses = (0..3).map(v6).collect::<Vec<_>>().join(" ");
     let server =
-        Process::start(&lab.switch(), "a_name_server_in_a_namespace", &[("ADDRESSES", &addresses)]);
+        Process::start(&lab.switch(), "name_server_in_a_namespace", &[("ADDRESSES", &addresses)]);
     server.until("serving", 1);
     let began = Instant::now();
     let mut nodes: Vec<Process> = (0..3)
@@ -90,10 +90,10 @@ fn machines_on_flys_private_network_find_each_other() {
     all_agree(&mut nodes);
 }
 
-/// No end of a connection is told when a cable is pulled. What a viewer sees: the others' viewers
-/// are gone within seconds, and nobody else's.
+/// Pulling a cable closes no connection. Yet the viewers on the far side are gone within seconds,
+/// and nobody else's.
 #[test]
-fn a_host_whose_cable_is_pulled_is_gone_within_seconds_and_comes_back() {
+fn unplugged_host_is_gone_within_seconds() {
     let Some(lab) = lab(3) else { return };
     let address = |host| format!("/ip4/{}/tcp/7000", v4(host));
     let mut nodes: Vec<Process> = (0..3)
@@ -138,12 +138,12 @@ fn a_host_whose_cable_is_pulled_is_gone_within_seconds_and_comes_back() {
         node.until("clicks", 321);
         node.until("viewers", 3);
     }
-    println!("cable in again: all agree and show everybody after {:?}", began.elapsed());
+    println!("cable in again: all agree and show all nodes after {:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the other tests start it in a namespace"]
-async fn a_node_in_a_namespace() {
+async fn node_in_a_namespace() {
     if std::env::var_os("REGION").is_some() {
         process::live().await;
     }
@@ -151,13 +151,13 @@ async fn a_node_in_a_namespace() {
 
 #[tokio::test]
 #[ignore = "the other tests start it in a namespace"]
-async fn a_name_server_in_a_namespace() {
+async fn name_server_in_a_namespace() {
     let Ok(addresses) = std::env::var("ADDRESSES") else { return };
     let server = NameServer::start(&format!("[{SWITCH_V6}]:53")).await;
     for address in addresses.split_whitespace() {
         server.show(address.parse().unwrap());
     }
     println!("status serving=1");
-    // It ends with its input, as the test does.
+    // It ends when its input does, which is when the test ends.
     tokio::task::spawn_blocking(|| std::io::stdin().lines().count()).await.unwrap();
 }

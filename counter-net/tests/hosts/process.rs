@@ -1,5 +1,5 @@
-//! Nodes in processes of their own, one a host: this test binary started once more inside a
-//! namespace, told what to do line by line.
+//! A node in its own process on each host. The process is this test binary, started again inside a
+//! namespace, and it takes orders line by line.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use counter_net::{Interest, Node};
 use futures::StreamExt;
 
-/// Longer than anything here takes on a loaded machine.
+/// The longest wait: longer than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a process last said of its node: numbers by name.
+/// The last status of a node: numbers by name.
 pub(crate) type Status = BTreeMap<String, i64>;
 
-/// A process in a namespace; it ends with its handle.
+/// A process in a namespace. It is killed with its handle.
 pub(crate) struct Process {
     child: Child,
     orders: ChildStdin,
@@ -46,12 +46,12 @@ impl Process {
         Self { child, orders, said }
     }
 
-    /// Tells the process what to do: `add N` or `viewer`.
+    /// Gives the process an order: `add N` or `viewer`.
     pub(crate) fn tell(&mut self, order: &str) {
         writeln!(self.orders, "{order}").unwrap();
     }
 
-    /// Waits until `name` is `value` here; returns how long that took.
+    /// Waits until `name` is `value` here. Returns how long that took.
     pub(crate) fn until(&self, name: &str, value: i64) -> Duration {
         let began = Instant::now();
         let said = self.said.0.lock().unwrap();
@@ -74,8 +74,8 @@ fn parse(status: &str) -> Status {
     pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 
-/// The incarnation of a node in a namespace: says what it sees when that changes, does as it is
-/// told, ends with its input.
+/// Runs a node in a namespace. It prints its status whenever that changes, follows orders, and ends
+/// when its input does.
 pub(crate) async fn live() {
     let setting = |name: &str| std::env::var(name).ok();
     let mut builder = Node::builder().cluster("hosts").region(setting("REGION").unwrap());
@@ -92,7 +92,7 @@ pub(crate) async fn live() {
         std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| tell.send(line).ok())
     });
     let (mut changes, mut viewers) = (node.subscribe(Interest::All), Vec::new());
-    // No subscription tells of a connection.
+    // No subscription announces a connection.
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
     let mut said = String::new();
     loop {

@@ -1,5 +1,5 @@
-//! Adds a second through every door, durable ones, and one that its caller knows is counted, beside
-//! Redis and redb, as rows.
+//! Rows of adds, beside Redis and redb: adds a second through every interface, durable adds, and
+//! single adds that the caller knows are counted.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ const REDIS: &str = "Redis INCR";
 const REDIS_UNIX: &str = "Redis INCR, Unix socket";
 const REDB: &str = "redb, single puts";
 
-/// Adds a second, beside Redis with as many connections and as many under way, where it is
-/// installed.
+/// Adds a second. If Redis is installed, it runs with as many connections and as many commands in
+/// flight.
 ///
 /// # Errors
 /// As [`system::add_rates`].
@@ -65,11 +65,11 @@ async fn redis_rates(window: usize, time: Duration) -> Measured<Vec<f64>> {
     Ok(rates)
 }
 
-/// One add that its caller knows is counted: by handle, and by a round trip to Redis on the same
-/// machine; in turns, so that the machine is the same for both.
+/// A single add that the caller knows is counted: by handle, and by a round trip to Redis on the
+/// same machine. They take turns, so both meet the same conditions.
 ///
 /// # Errors
-/// A Redis that breaks while it is asked; one that is missing is left out.
+/// A Redis that breaks while it is asked. A missing one is left out.
 pub async fn round_trips(quick: bool) -> Measured<Part> {
     let (rounds, adds, trips) = if quick { (9, 200_000, 2_000) } else { (25, 1_000_000, 5_000) };
     let mut turns: Vec<crate::Turn<'_>> = vec![
@@ -77,7 +77,7 @@ pub async fn round_trips(quick: bool) -> Measured<Part> {
         ("bound: bare fetch_add".into(), Box::new(move || add_bare_atomic(adds))),
     ];
     let mut part = Part::default();
-    // Held while its clients are at work.
+    // It must run as long as its clients.
     let redis = Redis::start();
     match &redis {
         Ok(redis) => {
@@ -96,7 +96,8 @@ pub async fn round_trips(quick: bool) -> Measured<Part> {
     Ok(part)
 }
 
-/// Durable adds a second against how many wait at once, beside redb's own puts and the disk.
+/// Durable adds a second by the number of concurrent committers, beside redb's own puts and the
+/// disk.
 ///
 /// # Errors
 /// As [`system::durable`].

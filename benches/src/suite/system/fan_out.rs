@@ -1,4 +1,4 @@
-//! One node and many clients, beside others on the same work, as rows.
+//! Rows of one node with many clients, beside other servers on the same work.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
 use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
 
-/// One node, many clients, beside others on the same work; and what clients cost that do nothing.
-/// The contenders take turns, round by round, so that a noisy neighbour meets all of them alike;
-/// times are of all rounds, rates and processor time the medians of the rounds.
+/// One node with many clients, beside other servers on the same work, and the cost of idle clients.
+/// The contenders take turns, round by round, so a noisy neighbour slows all of them alike. Times
+/// are those of all rounds. Rates and processor times are medians of the rounds.
 ///
 /// # Errors
-/// As [`system::fan_out`] and [`system::crowd`] of ours; a peer that is not installed is left out,
+/// As [`system::fan_out`] and [`system::crowd`] for ours. A peer that is not installed is left out,
 /// and a line says so.
 pub async fn fan_out(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
@@ -29,7 +29,7 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
         Contender::new(NODE, Server::NodeWs),
         Contender::new(RAW, Server::RawLoop),
     ];
-    // Every round has a server and clients of its own.
+    // Every round starts its own server and clients.
     for _ in 0..rounds {
         for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
             contender.round(clicks, time).await?;
@@ -54,10 +54,10 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
     Ok(part)
 }
 
-/// Clicks made and not yet seen by all.
+/// The numbers of clicks in flight: made, and not yet seen by all.
 const IN_FLIGHT: [u64; 2] = [16, 256];
 
-/// The rows in which others stand beside ours.
+/// The rows that show other servers beside ours.
 const FAN_OUT: [&str; 5] = [
     "system.fan_out.p50",
     "system.fan_out.p99",
@@ -69,12 +69,12 @@ const FAN_OUT: [&str; 5] = [
 const NODE: &str = "node ws, coalesced";
 const RAW: &str = "bound: raw write loop";
 
-/// One server and what its rounds gave.
+/// One server, and the results of its rounds.
 struct Contender {
     name: &'static str,
     server: Server,
     rounds: Vec<FanOut>,
-    /// A peer is out of it with its first failure.
+    /// A peer takes no further part after its first failure.
     failure: Option<Failure>,
 }
 
@@ -92,7 +92,7 @@ impl Contender {
         Ok(())
     }
 
-    /// With every fifth of the times one round.
+    /// Each fifth of the times is one round.
     fn seen(&self) -> Seen {
         let each = |of: &dyn Fn(&FanOut) -> f64| self.rounds.iter().map(of).collect::<Vec<_>>();
         Seen {
@@ -105,7 +105,7 @@ impl Contender {
     }
 }
 
-/// What all rounds of one contender gave.
+/// The results of all rounds of one contender.
 struct Seen {
     to_all: Quantiles,
     rates: [Vec<f64>; 2],

@@ -1,11 +1,12 @@
-//! Nodes far from each other, as rows: a fresh one, a click, and what is known of all.
+//! Rows of nodes far from each other: a fresh node, a click, and when a node knows that all hold
+//! it.
 
 use super::{Part, quantile_row};
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
 use crate::system::{self, Measured, Outcome, ROUND_TRIP, Times};
 
-/// Nodes that are all equally far from each other, in namespaces of this program's own.
+/// Measures nodes that are all equally far from each other, in namespaces of this program.
 ///
 /// # Errors
 /// As [`system::far`].
@@ -20,7 +21,7 @@ pub async fn far(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
     for (way, round_trip, outcome) in &seen.fresh {
         let work = format!("fresh node ready, 3 peers {round_trip} ms away ({way})");
-        // Six round trips, and 200 ms of work.
+        // Six round trips, and 200 ms for the work itself.
         let allowed = (6 * round_trip + 200) as f64 * 1e6;
         part.add(format!("far.fresh.{way}.{round_trip}"), work, outcome, allowed);
     }
@@ -45,8 +46,8 @@ pub async fn far(quick: bool) -> Measured<Part> {
 }
 
 impl Part {
-    /// The median of an outcome, with the most nanoseconds allowed. What is wrong stands in the
-    /// table as wrong.
+    /// Adds the median of an outcome, with the most nanoseconds allowed. A wrong outcome is shown
+    /// as wrong.
     fn add(&mut self, id: String, work: String, outcome: &Outcome, allowed: f64) {
         match outcome {
             Ok(times) => {
@@ -63,7 +64,7 @@ impl Part {
     }
 }
 
-/// No click is anywhere before it has travelled.
+/// Adds the bound: no click arrives before it has travelled.
 fn bounded(mut row: Row) -> Row {
     let way = ROUND_TRIP.as_nanos() as f64 / 2.0;
     row.figures.extend(Row::exact("", "", Unit::Nanoseconds, &[("bound: one way", way)]).figures);

@@ -1,4 +1,5 @@
-//! Three hosts as rows: a click between them, under loss, and after a cable was out.
+//! Rows of three hosts: a click between them, the same under loss, and their agreement after a
+//! cable was out.
 
 use super::{Part, quantile_row, quantile_rows};
 use crate::plot::Curve;

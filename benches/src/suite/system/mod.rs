@@ -1,4 +1,4 @@
-//! The system work as rows, with what is required of it, and the curves that the report draws.
+//! The system work as rows, with its requirements, and the curves that the report draws.
 
 mod adds;
 mod fan_out;
@@ -20,16 +20,16 @@ use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
 use crate::system::{self, Failure, Measured, Quantiles};
 
-/// Rows, and curves beside them.
+/// Rows, with the curves that belong to them.
 #[derive(Clone, Debug, Default)]
 pub struct Part {
-    /// For the table.
+    /// The rows of the table.
     pub rows: Vec<Row>,
-    /// For the plots.
+    /// The curves of the plots.
     pub curves: Vec<Curve>,
-    /// What was left out, and how it can be had.
+    /// The works that were left out, and how to run them.
     pub skipped: Vec<String>,
-    /// (name, version) of the peers that were run.
+    /// The name and version of each peer that was run.
     pub versions: Vec<(String, String)>,
 }
 
@@ -38,7 +38,7 @@ impl Part {
         Self { rows, ..Self::default() }
     }
 
-    /// A peer that cannot be run is left out; one that is wrong is shown as wrong in `rows`.
+    /// Leaves out a peer that cannot be run. Shows a peer that is wrong as wrong, in `rows`.
     fn without(&mut self, name: &str, failure: &Failure, rows: &[&str]) {
         if !failure.is_wrong() {
             self.skipped.push(failure.0.clone());
@@ -54,13 +54,13 @@ fn row(id: &str, work: impl Into<String>, unit: Unit, ours: f64) -> Row {
     Row::exact(id, work, unit, &[("ours", ours)])
 }
 
-/// Medians of both ways that others have published for it, on one machine by default (not run
-/// here).
+/// Adds figures that other projects have published for this work. They are not run here.
 fn peers(row: Row, figures: &[(&str, f64)]) -> Row {
     figures.iter().fold(row, |row, (name, value)| row.published(name, *value))
 }
 
-/// A quantile of all times; the spread is that of the same quantile of each fifth of the run.
+/// A row of a quantile of all times. Its spread is that of the same quantile in each fifth of the
+/// run.
 fn quantile_row(
     id: impl Into<String>,
     work: impl Into<String>,
@@ -166,7 +166,7 @@ pub async fn million() -> Measured<Part> {
     Ok(Part::of(rows))
 }
 
-/// A node killed while it holds much, and started again from its directory.
+/// A node that is killed while it holds many counters, and started again from its directory.
 ///
 /// # Errors
 /// As [`system::recovery`].
@@ -185,7 +185,7 @@ pub async fn recovery(quick: bool) -> Measured<Part> {
 /// # Errors
 /// As [`system::click_bytes`] and [`system::idle`].
 pub async fn traffic(quick: bool) -> Measured<Part> {
-    // Bytes are the same however busy the machine is: both at once.
+    // Bytes do not depend on how busy the machine is, so both run at once.
     let idle = system::idle(10, Duration::from_secs(if quick { 15 } else { 60 }));
     let (click, idle) = tokio::try_join!(system::click_bytes(200), idle)?;
     let mut rows = vec![

@@ -1,4 +1,4 @@
-//! The simulator's clusters as rows and curves: against the number of nodes, under loss, after a
+//! Rows and curves of simulated clusters: by the number of nodes, under loss, and after a
 //! partition.
 
 use super::{Part, quantile_rows, row};
@@ -6,11 +6,11 @@ use crate::plot::Curve;
 use crate::row::{Need, Unit};
 use crate::system::{self, Measured};
 
-/// Clusters of 3 to 30 nodes (to 100 where there is time), ten under loss, ten after a partition.
-/// Virtual time: the same figures on every machine.
+/// Clusters of 3 to 30 nodes (to 100 in a full run), ten nodes under loss, and ten nodes after a
+/// partition. Time is virtual, so the figures are the same on every machine.
 ///
 /// # Errors
-/// A cluster that does not agree, or comes to other numbers than plain integers did.
+/// A cluster that does not agree, or whose numbers differ from plain integers.
 pub async fn simulated(quick: bool) -> Measured<Part> {
     let mut part = Part::default();
     let sizes: &[usize] = if quick { &[3, 10, 30] } else { &[3, 10, 30, 100] };

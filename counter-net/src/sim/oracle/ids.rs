@@ -1,4 +1,4 @@
-//! Adds with an id: each id is one unit however often and wherever it was sent.
+//! Adds with an id. Each id counts once, however often and wherever it was sent.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,16 @@ use crate::sim::Failure;
 #[derive(Clone, Debug)]
 struct Sent {
     text: String,
-    /// Times that a node applied it.
+    /// How many times a node applied it.
     copies: i8,
-    /// When it was applied first, on the clock of entries.
+    /// When it was applied first, on the clock of dedup entries.
     first: u64,
-    /// It may have been forgotten before its copies met: it may count as often as it was applied.
+    /// Whether it may have been forgotten before its copies met. It may then count as often as it
+    /// was applied.
     may_double: bool,
-    /// A reset may have seen it.
+    /// Whether a reset may have seen it.
     may_be_cleared: bool,
-    /// A node could not tell whether it was applied, and it never was.
+    /// Whether a node could not tell if it was applied, and it never was.
     may_be_refused: bool,
 }
 
@@ -27,11 +28,11 @@ struct Sent {
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     sent: Vec<Sent>,
-    /// By dedup entry (a single id, or eight numbers of a client) and who wrote it, when it was
-    /// written last.
+    /// When each dedup entry was last written, by entry and writer. An entry is a single id, or
+    /// eight numbers of a client.
     entries: BTreeMap<(bool, String, ReplicaId), u64>,
     clock: u64,
-    /// Entries of a kind that every writer keeps.
+    /// The entries of a kind that are kept for each writer.
     dedup_max: usize,
 }
 
@@ -49,7 +50,7 @@ impl Ids {
         (!self.sent.is_empty()).then(|| counter_of(pick % self.sent.len()))
     }
 
-    /// Makes an id; returns its number.
+    /// Makes an id, and returns its number.
     pub(super) fn make(&mut self, text: String) -> usize {
         self.sent.push(Sent {
             text,
@@ -77,20 +78,19 @@ impl Ids {
         shows: i8,
     ) -> Result<(), Failure> {
         let (is_of_client, name) = entry(&self.sent[number].text);
-        // Of several copies the first may be the one that stands, and the writers remember that one
-        // for the shortest time.
+        // Of several copies the first may be the one that stays, and it is forgotten first.
         let is_remembered = self.is_remembered(number, self.sent[number].first);
         let sent = &mut self.sent[number];
         match how {
             Once::Repeated if sent.copies == 0 => {
                 return Err(Failure::WrongValue(format!(
-                    "the id {} is refused and was never applied",
+                    "the id {} counts as a repeat and was never applied",
                     sent.text
                 )));
             }
             Once::CannotTell if is_remembered && sent.copies > 0 => {
                 return Err(Failure::WrongValue(format!(
-                    "nobody can tell of the id {}, which must be remembered",
+                    "a node cannot tell whether the id {} was applied, and must remember it",
                     sent.text
                 )));
             }
@@ -114,7 +114,7 @@ impl Ids {
         Ok(())
     }
 
-    /// Ids with several copies of which the entries may be gone before the copies meet.
+    /// Notes the ids whose entries may be gone before their copies meet.
     fn forget(&mut self) {
         for number in 0..self.sent.len() {
             if self.sent[number].copies > 0
@@ -126,14 +126,15 @@ impl Ids {
         }
     }
 
-    /// Whether fewer entries of an id's kind were written since, anywhere, than every writer keeps.
+    /// Whether fewer entries of the id's kind were written since then, anywhere, than are kept for
+    /// one writer.
     fn is_remembered(&self, number: usize, since: u64) -> bool {
         let (kind, _) = entry(&self.sent[number].text);
         self.entries.iter().filter(|((other, ..), at)| *other == kind && **at > since).count()
             < self.dedup_max
     }
 
-    /// A reset may have seen some copies of the ids of a counter.
+    /// A reset may have seen copies of the ids of a counter.
     pub(super) fn cleared(&mut self, counter: &str) {
         for number in 0..self.sent.len() {
             self.sent[number].may_be_cleared |= counter_of(number) == counter;
@@ -147,8 +148,7 @@ impl Ids {
         read_ids(map.total(&counter_of(number)), count).map_or(0, |times| times[number - first])
     }
 
-    /// No id counts more often than it was applied, or less often than not at all by more than
-    /// that.
+    /// Checks that no id counts more often than it was applied, neither above nor below zero.
     pub(super) fn look(&self, map: &CounterMap) -> Result<(), String> {
         for first in (0..self.sent.len()).step_by(ID_UNITS_MAX) {
             let count = ID_UNITS_MAX.min(self.sent.len() - first);
@@ -167,10 +167,10 @@ impl Ids {
         Ok(())
     }
 
-    /// In the end each id counts once.
+    /// Checks that at the end each id counts once.
     ///
     /// # Errors
-    /// The first that does not.
+    /// The first id that does not.
     pub(super) fn check(&self, map: &CounterMap) -> Result<(), Failure> {
         for (number, sent) in self.sent.iter().enumerate() {
             let times = self.shows(map, number);
@@ -188,12 +188,12 @@ impl Ids {
     }
 }
 
-/// The counter of an id's add.
+/// The counter that an id adds to.
 fn counter_of(number: usize) -> String {
     format!("ids {}", number / ID_UNITS_MAX)
 }
 
-/// The dedup entry that an id is kept in: whether it is a client's, and which.
+/// The dedup entry of an id: whether it belongs to a client, and its name.
 fn entry(text: &str) -> (bool, String) {
     match text
         .rsplit_once(':')

@@ -1,76 +1,76 @@
-//! Which elements stories are made of.
+//! The mixes: what stories are made of.
 
 use std::time::Duration;
 
 use crate::sim::Link;
 
-/// How often each kind of step comes, as weights, and what kind of cluster it comes to.
+/// The kind of cluster of a story, and how often each kind of step comes, as weights.
 #[derive(Clone, Debug)]
 pub struct Mix {
-    /// The name by which a campaign chooses it.
+    /// The name that a campaign chooses it by.
     pub name: &'static str,
-    /// Steps of a story, from and to.
+    /// The fewest and the most steps.
     pub steps: (usize, usize),
-    /// Nodes at the start, from and to.
+    /// The fewest and the most nodes at the start.
     pub nodes: (usize, usize),
-    /// The share of nodes that have a directory, in a hundred.
+    /// The share of nodes that have a directory, in percent.
     pub directories: u8,
-    /// Links that a story may have.
+    /// The links that a story may have.
     pub links: &'static [fn() -> Link],
-    /// The longest pauses between steps, in milliseconds; each step draws one of them.
+    /// The longest pauses after a step, in milliseconds. Each step draws one of them.
     pub pauses: &'static [u64],
-    /// The share of stories whose pages and payloads hold a few cells only, in a hundred.
+    /// The share of stories whose pages and payloads hold only a few cells, in percent.
     pub cramped: u8,
-    /// The share of stories in which new nodes also dial nodes that are gone, and discovery takes
-    /// its time, in a hundred.
+    /// The share of stories in which discovery takes its time and names nodes that are gone, in
+    /// percent.
     pub stale: u8,
-    /// How long a leaving node may take before its process ends all the same.
+    /// How long a leaving node may take before its process ends anyway.
     pub patience: Duration,
 
     /// Adds.
     pub add: u8,
-    /// Subtracts.
+    /// Subtractions.
     pub subtract: u8,
     /// Resets of one region of a counter.
     pub reset: u8,
     /// New ids.
     pub id: u8,
-    /// Ids that were sent before, at any node.
+    /// Ids that were sent before, now sent to any node.
     pub again: u8,
-    /// The ids of the last few steps, sent to another node at once.
+    /// New ids that are sent to two nodes at once.
     pub twice: u8,
-    /// Kills of a node that has a directory.
+    /// Kills of nodes with a directory.
     pub crash: u8,
-    /// Starts of a node that has a directory, where one is down.
+    /// Starts of nodes that are down and may come back.
     pub restart: u8,
-    /// Kills of a node without a directory; a new one starts later.
+    /// Kills of nodes without a directory. A new one starts later.
     pub kill: u8,
     /// New nodes that know everybody.
     pub newcomer: u8,
-    /// New nodes that know one node only, for some seconds.
+    /// New nodes that know only one node, for some seconds.
     pub lonely: u8,
-    /// Leaves for good of nodes without a directory.
+    /// Leaves of nodes without a directory.
     pub leave: u8,
-    /// Leaves for good of a node that one newcomer knows and nobody else does.
+    /// Leaves of a node that is the only one a newcomer knows.
     pub leave_behind: u8,
-    /// Cuts in two halves.
+    /// Cuts into two sides.
     pub cut: u8,
-    /// Cuts of one way.
+    /// Cuts of one direction.
     pub cut_one_way: u8,
     /// Ends of all cuts.
     pub heal: u8,
-    /// A node that accepts connections and says nothing, until the end.
+    /// Nodes that from now on accept connections and say nothing, until the end.
     pub hang: u8,
-    /// An operator retires a node that is down for good.
+    /// Retirements of nodes that are down for good.
     pub retire: u8,
-    /// An operator retires whoever he thinks dead, running or not.
+    /// Retirements of nodes that run.
     pub retire_living: u8,
-    /// A node's disk begins or ends to lag: nothing is committed meanwhile.
+    /// Disks that start or stop to lag. Nothing is committed meanwhile.
     pub lag: u8,
-    /// A node's disk fills up, or has room again: nothing is committed and the node refuses adds
-    /// meanwhile.
+    /// Disks that fill up or have room again. Nothing is committed meanwhile, and the node refuses
+    /// adds.
     pub full: u8,
-    /// Restores of an earlier copy of a directory.
+    /// Starts from an earlier copy of a directory.
     pub restore: u8,
     /// New names, a few at a time.
     pub names: u8,
@@ -79,30 +79,30 @@ pub struct Mix {
     /// A few new ids at once, sent to two nodes.
     pub flood_twice: u8,
 
-    /// Resets may hit counters of adds with ids.
+    /// Whether resets may hit counters of adds with ids.
     pub resets_ids: bool,
-    /// Names that a node takes; all of them where None.
+    /// The most counters that a node makes. The default if `None`.
     pub counters_max: Option<usize>,
-    /// Dedup entries of a kind that are kept of each writer; the usual number where None.
+    /// The dedup entries of a kind that are kept for each writer. The default if `None`.
     pub dedup_max: Option<usize>,
-    /// Replicas that a digest may name; the usual number where None.
+    /// The replicas that a digest may name. The default if `None`.
     pub digest_replicas_max: Option<usize>,
-    /// Nodes without directories come back under their names.
+    /// Whether nodes without directories come back under their names.
     pub named: bool,
-    /// In the end an operator retires who is down for good.
+    /// Whether at the end an operator retires the nodes that are down for good.
     pub operator: bool,
-    /// In the end the state must name the living only.
+    /// Whether at the end the state must name the living only.
     pub clean: bool,
-    /// In the end a majority of copies and a stable total must be had.
+    /// Whether at the end a majority of copies and a stable total must be reached.
     pub majority: bool,
-    /// In the end exactly one replica is left of each process that was killed, and an operator who
-    /// retires those that are named has a majority of copies.
+    /// Whether at the end only killed processes may be missing, and retiring the missing ones must
+    /// clean the state and give a majority of copies.
     pub names_missing: bool,
 }
 
 const NEAR_AND_FAR: &[fn() -> Link] = &[Link::loopback, Link::wide, || Link::lossy(0.1)];
 
-/// Nothing happens: what all mixes are made from.
+/// Adds and nothing else: the base of all mixes.
 const CALM: Mix = Mix {
     name: "calm",
     steps: (60, 150),
@@ -155,13 +155,13 @@ impl Mix {
         Mix { name: "partitions", reset: 6, newcomer: 2, cut: 4, cut_one_way: 3, heal: 5, ..CALM };
     /// The same, with crashes of nodes that have directories.
     pub const CRASHES: Mix = Mix { name: "crashes", crash: 8, restart: 12, ..Self::PARTITIONS };
-    /// Kills of nodes without directories, which an operator retires.
+    /// The same, with kills of nodes without directories, which an operator retires.
     pub const KILLS: Mix =
         Mix { name: "kills", directories: 0, kill: 5, newcomer: 6, retire: 3, ..Self::PARTITIONS };
-    /// Ids sent again at other nodes, in cuts; nobody ends.
+    /// The same, with ids that are sent again to other nodes. No node ends.
     pub const IDS: Mix = Mix { name: "ids", id: 10, again: 10, twice: 10, ..Self::PARTITIONS };
 
-    /// Leaves for good while newcomers know nobody but the leaver.
+    /// Leaves while newcomers know nobody but the leaver.
     pub const LEAVES: Mix = Mix {
         name: "leaves",
         directories: 0,
@@ -173,7 +173,7 @@ impl Mix {
         cramped: 100,
         ..CALM
     };
-    /// More adds taken back than the table keeps.
+    /// More adds that are taken back than the dedup table keeps.
     pub const TAKEN_BACK: Mix = Mix {
         name: "taken back",
         flood_twice: 4,
@@ -199,7 +199,7 @@ impl Mix {
         heal: 6,
         ..CALM
     };
-    /// A table that fills up while nodes with directories are killed.
+    /// A dedup table that fills up while nodes with directories are killed.
     pub const FULL_TABLES: Mix = Mix {
         name: "full tables",
         flood: 6,
@@ -209,7 +209,7 @@ impl Mix {
         restart: 10,
         ..CALM
     };
-    /// Leaves for good over links between continents, with peers that hang; no operator helps.
+    /// Leaves over links between continents, with peers that hang and without an operator.
     pub const ROLLS: Mix = Mix {
         name: "rolls",
         directories: 0,
@@ -221,7 +221,7 @@ impl Mix {
         cramped: 0,
         ..CALM
     };
-    /// More names than a node takes, made on two sides of a cut.
+    /// More counters than a node makes, on two sides of a cut.
     pub const NAMES: Mix = Mix {
         name: "names",
         names: 8,
@@ -234,7 +234,7 @@ impl Mix {
     /// Disks that lag behind what their nodes show.
     pub const LAGGING_DISKS: Mix =
         Mix { name: "lagging disks", reset: 10, lag: 6, full: 3, crash: 10, restart: 16, ..CALM };
-    /// Resets of counters of which clients send the same add to two nodes.
+    /// Resets of counters to which clients send the same add at two nodes.
     pub const RESETS_OF_IDS: Mix = Mix {
         name: "resets of ids",
         reset: 10,
@@ -245,7 +245,7 @@ impl Mix {
         heal: 6,
         ..CALM
     };
-    /// Directories set back to an earlier time.
+    /// Directories that are set back to an earlier time.
     pub const RESTORES: Mix =
         Mix { name: "restores", reset: 6, crash: 8, restart: 12, restore: 4, ..CALM };
     /// More incarnations than a digest may name.
@@ -258,7 +258,7 @@ impl Mix {
         clean: false,
         ..CALM
     };
-    /// Kills without directories, and nobody who retires them.
+    /// Kills of nodes without directories, and nobody who retires them.
     pub const NO_OPERATOR: Mix = Mix {
         name: "no operator",
         directories: 0,
@@ -269,7 +269,7 @@ impl Mix {
         names_missing: true,
         ..CALM
     };
-    /// Kills of nodes without directories, which come back under their names; nobody retires them.
+    /// Kills of nodes without directories, which come back under their names. Nobody retires them.
     pub const NAMED: Mix = Mix {
         name: "named",
         directories: 20,
@@ -292,7 +292,7 @@ impl Mix {
         pauses: &[20, 800, 4000],
         ..CALM
     };
-    /// All that happens, but retiring the living and bounds.
+    /// Everything, but for bounds and retirements of running nodes.
     pub const EVERYTHING: Mix = Mix {
         name: "everything",
         directories: 60,

@@ -1,5 +1,5 @@
-//! A story as data: steps drawn from a seed before anything happens, so that one can be printed,
-//! and left out.
+//! The plot: a story as data. Its steps are drawn from a seed before anything happens, so that a
+//! step can be printed or left out.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use super::mix::Mix;
 
 pub(super) const REGIONS: [&str; 3] = ["ord", "fra", "sin"];
 const COUNTERS: [&str; 3] = ["clicks", "likes", "carts"];
-/// Nodes that a story ever has.
+/// The most nodes that a story has.
 pub(super) const NODES_MAX: usize = 12;
 
-/// One act, and how long the world runs after it. Acts name nodes by number; one that is down, or
-/// never was, does nothing.
+/// One act, and how long the world runs after it. Acts name nodes by number. An act of a node that
+/// is down or does not exist does nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub act: Act,
@@ -36,7 +36,7 @@ pub(super) enum Act {
         node: usize,
         key: usize,
     },
-    /// Sends an id that is new, or one sent before, counted back from the latest.
+    /// Sends a new id, or an earlier one, counted back from the latest.
     Once {
         nodes: Vec<usize>,
         which: Which,
@@ -45,7 +45,7 @@ pub(super) enum Act {
         node: usize,
         count: usize,
     },
-    /// Kills a node; its directory holds all that it held, or what it had committed last.
+    /// Kills a node. Its directory holds everything that it held, or only its last commit.
     Crash {
         node: usize,
         keeps_all: bool,
@@ -53,12 +53,13 @@ pub(super) enum Act {
     Restart {
         node: usize,
     },
-    /// Starts a node from a copy of its directory that was made so many commits ago.
+    /// Starts a node from a copy of its directory that was made `back` commits ago.
     Restore {
         node: usize,
         back: usize,
     },
-    /// Commits stop or go on; where they stop for want of room, adds are refused.
+    /// Stops a node's commits, or lets them go on. If they stop because the disk is full, adds are
+    /// refused.
     Lag {
         node: usize,
         lags: bool,
@@ -82,7 +83,7 @@ pub(super) enum Act {
     },
 }
 
-/// Whom a new node knows.
+/// The nodes that a new node knows.
 #[derive(Clone, Debug)]
 pub(super) enum Knows {
     Everybody,
@@ -101,7 +102,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// What the author of a story believes of its nodes.
+/// The author of a story, with what it believes of the nodes.
 struct Author<'a> {
     mix: &'a Mix,
     dice: fastrand::Rng,
@@ -117,6 +118,67 @@ struct Node {
     is_up: bool,
     is_gone: bool,
     lags: bool,
+}
+
+/// What a step is about.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Kind {
+    Add,
+    Subtract,
+    Reset,
+    Id,
+    Again,
+    Twice,
+    Crash,
+    Restart,
+    Kill,
+    Newcomer,
+    Lonely,
+    Leave,
+    LeaveBehind,
+    Cut,
+    CutOneWay,
+    Heal,
+    Hang,
+    Retire,
+    RetireLiving,
+    Lag,
+    Restore,
+    Names,
+    Flood,
+    FloodTwice,
+    Full,
+}
+
+/// The weight of each kind. The order is part of every seed's story.
+fn weights(mix: &Mix) -> [(u8, Kind); 25] {
+    [
+        (mix.add, Kind::Add),
+        (mix.subtract, Kind::Subtract),
+        (mix.reset, Kind::Reset),
+        (mix.id, Kind::Id),
+        (mix.again, Kind::Again),
+        (mix.twice, Kind::Twice),
+        (mix.crash, Kind::Crash),
+        (mix.restart, Kind::Restart),
+        (mix.kill, Kind::Kill),
+        (mix.newcomer, Kind::Newcomer),
+        (mix.lonely, Kind::Lonely),
+        (mix.leave, Kind::Leave),
+        (mix.leave_behind, Kind::LeaveBehind),
+        (mix.cut, Kind::Cut),
+        (mix.cut_one_way, Kind::CutOneWay),
+        (mix.heal, Kind::Heal),
+        (mix.hang, Kind::Hang),
+        (mix.retire, Kind::Retire),
+        (mix.retire_living, Kind::RetireLiving),
+        (mix.lag, Kind::Lag),
+        (mix.restore, Kind::Restore),
+        (mix.names, Kind::Names),
+        (mix.flood, Kind::Flood),
+        (mix.flood_twice, Kind::FloodTwice),
+        (mix.full, Kind::Full),
+    ]
 }
 
 /// The steps of a seed's story.
@@ -173,92 +235,67 @@ impl Author<'_> {
         self.nodes.iter().filter(|node| node.is_up).count()
     }
 
+    /// Draws one step, or several that belong together. Draws nothing if no node fits.
     fn step(&mut self) {
-        let mix = self.mix;
-        let weights = [
-            mix.add,
-            mix.subtract,
-            mix.reset,
-            mix.id,
-            mix.again,
-            mix.twice,
-            mix.crash,
-            mix.restart,
-            mix.kill,
-            mix.newcomer,
-            mix.lonely,
-            mix.leave,
-            mix.leave_behind,
-            mix.cut,
-            mix.cut_one_way,
-            mix.heal,
-            mix.hang,
-            mix.retire,
-            mix.retire_living,
-            mix.lag,
-            mix.restore,
-            mix.names,
-            mix.flood,
-            mix.flood_twice,
-            mix.full,
-        ];
-        let sum: u32 = weights.iter().map(|weight| u32::from(*weight)).sum();
+        let weights = weights(self.mix);
+        let sum: u32 = weights.iter().map(|(weight, _)| u32::from(*weight)).sum();
         let mut at = self.dice.u32(..sum);
-        let kind = weights.iter().position(|weight| match at.checked_sub(u32::from(*weight)) {
-            Some(rest) => {
-                at = rest;
-                false
+        for (weight, kind) in weights {
+            match at.checked_sub(u32::from(weight)) {
+                Some(rest) => at = rest,
+                None => {
+                    self.act(kind);
+                    return;
+                }
             }
-            None => true,
-        });
-        self.act(kind.unwrap_or(0));
+        }
     }
 
-    fn act(&mut self, kind: usize) -> Option<()> {
+    fn act(&mut self, kind: Kind) -> Option<()> {
         match kind {
-            0 | 1 => {
+            Kind::Add | Kind::Subtract => {
                 let (node, counter) = (self.up()?, COUNTERS[self.dice.usize(..COUNTERS.len())]);
-                self.push(Act::Add { node, counter, is_negative: kind == 1 });
+                self.push(Act::Add { node, counter, is_negative: kind == Kind::Subtract });
             }
-            2 => {
+            Kind::Reset => {
                 let (node, key) = (self.up()?, self.dice.usize(..1000));
                 self.push(Act::Reset { node, key });
             }
-            3 => {
+            Kind::Id => {
                 let nodes = vec![self.up()?];
                 self.new_id(nodes);
             }
-            4 => {
+            Kind::Again => {
                 let (nodes, back) = (vec![self.up()?], self.dice.usize(..20));
                 self.push(Act::Once { nodes, which: Which::Back(back) });
             }
-            5 => {
+            Kind::Twice => {
                 let nodes = vec![self.up()?, self.up()?];
                 self.new_id(nodes);
             }
-            6 => {
+            Kind::Crash => {
                 let node = self.any(|node| node.is_up && node.has_directory)?;
                 self.nodes[node].is_up = false;
                 let keeps_all = !self.nodes[node].lags;
                 self.push(Act::Crash { node, keeps_all });
             }
-            7 => {
+            Kind::Restart => {
                 let node = self.any(|node| !node.is_up && !node.is_gone)?;
                 (self.nodes[node].is_up, self.nodes[node].lags) = (true, false);
                 self.push(Act::Restart { node });
             }
-            8 if self.up_count() > 2 => {
+            Kind::Kill if self.up_count() > 2 => {
                 let node = self.any(|node| node.is_up && !node.has_directory)?;
                 (self.nodes[node].is_up, self.nodes[node].is_gone) = (false, !self.mix.named);
                 self.push(Act::Crash { node, keeps_all: false });
             }
-            9 if self.up_count() < 6 => drop(self.start(Knows::Everybody)?),
-            10 if self.up_count() < 6 => {
+            Kind::Newcomer if self.up_count() < 6 => drop(self.start(Knows::Everybody)?),
+            Kind::Lonely if self.up_count() < 6 => {
                 let known = self.up()?;
                 self.start(Knows::Only(known))?;
             }
-            11 if self.up_count() > 2 => self.leave(None)?,
-            12 if self.up_count() > 1 && self.up_count() < 6 => {
+            Kind::Leave if self.up_count() > 2 => self.leave(None)?,
+            Kind::LeaveBehind if self.up_count() > 1 && self.up_count() < 6 => {
                 let leaver = self.any(|node| node.is_up && !node.has_directory)?;
                 self.start(Knows::Only(leaver))?;
                 if let Some(step) = self.steps.last_mut() {
@@ -266,47 +303,47 @@ impl Author<'_> {
                 }
                 self.leave(Some(leaver))?;
             }
-            13 => {
+            Kind::Cut => {
                 let from: Vec<usize> = (0..self.nodes.len()).filter(|_| self.dice.bool()).collect();
                 let to = (0..self.nodes.len()).filter(|node| !from.contains(node)).collect();
                 self.push(Act::Cut { from, to, both_ways: true });
             }
-            14 => {
+            Kind::CutOneWay => {
                 let (from, to) = (vec![self.up()?], vec![self.up()?]);
                 self.push(Act::Cut { from, to, both_ways: false });
             }
-            15 => self.push(Act::Heal),
-            16 if self.up_count() > 3 => {
+            Kind::Heal => self.push(Act::Heal),
+            Kind::Hang if self.up_count() > 3 => {
                 let node = self.up()?;
                 self.push(Act::Hang { node });
             }
-            17 => {
+            Kind::Retire => {
                 let (at, node) = (self.up()?, self.any(|node| node.is_gone)?);
                 self.push(Act::Retire { at, node });
             }
-            18 => {
+            Kind::RetireLiving => {
                 let (at, node) = (self.up()?, self.up()?);
                 self.push(Act::Retire { at, node });
             }
-            19 | 24 => {
+            Kind::Lag | Kind::Full => {
                 let node = self.any(|node| node.is_up && node.has_directory)?;
                 self.nodes[node].lags = !self.nodes[node].lags;
                 let lags = self.nodes[node].lags;
-                self.push(Act::Lag { node, lags, is_full: lags && kind == 24 });
+                self.push(Act::Lag { node, lags, is_full: lags && kind == Kind::Full });
             }
-            20 => {
+            Kind::Restore => {
                 let node = self.any(|node| !node.is_up && node.has_directory && !node.is_gone)?;
                 (self.nodes[node].is_up, self.nodes[node].lags) = (true, false);
                 let back = self.dice.usize(1..30);
                 self.push(Act::Restore { node, back });
             }
-            21 => {
+            Kind::Names => {
                 let (node, count) = (self.up()?, self.dice.usize(1..6));
                 self.push(Act::Names { node, count });
             }
-            22 | 23 => {
+            Kind::Flood | Kind::FloodTwice => {
                 let mut nodes = vec![self.up()?];
-                nodes.extend(self.up().filter(|_| kind == 23));
+                nodes.extend(self.up().filter(|_| kind == Kind::FloodTwice));
                 for _ in 0..self.dice.usize(4..24) {
                     self.new_id(nodes.clone());
                     if let Some(step) = self.steps.last_mut() {

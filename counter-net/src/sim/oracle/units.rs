@@ -1,10 +1,10 @@
-//! Amounts that tell adds apart: each is a power of a base, so a value reads back as how often each
-//! add counts.
+//! Amounts that tell adds apart. Each is a power of a base, so the digits of a value say how often
+//! each add counts.
 
-/// Adds that one key can tell apart: the greatest amount is 4^15, below the 2^32 that an add may
-/// have.
+/// The adds that one key can tell apart. The greatest amount is 4^15, and an add may have up to
+/// 2^32.
 pub(super) const UNITS_MAX: usize = 16;
-/// Adds with an id that one counter can tell apart: the greatest amount is 16^7.
+/// The adds with an id that one counter can tell apart. The greatest amount is 16^7.
 pub(super) const ID_UNITS_MAX: usize = 8;
 
 const BASE: i128 = 4;
@@ -20,11 +20,11 @@ pub(super) fn id_amount(place: usize) -> i64 {
     1 << (4 * place)
 }
 
-/// The set of adds that a value counts, as bits by place. `is_negative` tells which of the `count`
+/// The set of adds that a value counts, as bits by place. `is_negative` says which of the `count`
 /// adds are subtractions.
 ///
 /// # Errors
-/// The place of an add that counts twice or with the wrong sign, and what it counts.
+/// The place of an add that counts twice or with the wrong sign, and how often it counts.
 pub(super) fn read(
     value: i128,
     count: usize,
@@ -45,7 +45,7 @@ pub(super) fn read(
     if rest == 0 { Ok(shown) } else { Err((count, rest)) }
 }
 
-/// How often each of `count` adds with an id counts, each between -8 and 7.
+/// How often each of `count` adds with an id counts, from -8 to 7.
 pub(super) fn read_ids(value: i128, count: usize) -> Result<[i8; ID_UNITS_MAX], i128> {
     let (mut rest, mut times) = (value, [0; ID_UNITS_MAX]);
     for time in times.iter_mut().take(count) {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_set_of_adds_and_subtracts_reads_back() {
+    fn every_set_of_adds_reads_back() {
         let mut dice = fastrand::Rng::with_seed(1);
         for _ in 0..1000 {
             let (set, negative) = (dice.u32(..1 << UNITS_MAX), dice.u32(..1 << UNITS_MAX));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn an_add_that_counts_twice_or_backwards_is_named() {
+    fn wrong_add_is_named() {
         assert_eq!(read(1 + 2 * 4, 3, |_| false), Err((1, 2)));
         assert_eq!(read(1 - 4, 3, |_| false), Err((1, -1)));
         assert_eq!(read(4, 3, |_| true), Err((1, -1)));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_read_back_with_how_often_they_count() {
+    fn ids_read_back_with_their_counts() {
         let value = 2 - 16 + 256;
         assert_eq!(read_ids(value, 3).map(|times| times[..3].to_vec()), Ok(vec![2, -1, 1]));
         assert!(read_ids(4096, 3).is_err());

@@ -1,0 +1,116 @@
+//! What one process has shown so far, of every key.
+
+use counter_core::{CounterMap, KeyId, ReplicaId, Version};
+
+/// The adds of one key, as bits by place.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Mask {
+    /// Adds that the value counts.
+    pub shown: u32,
+    /// Adds that a reset took off the value.
+    pub cleared: u32,
+    /// All adds that were ever shown or cleared.
+    pub known: u32,
+}
+
+/// What a process has shown, by key.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sim::oracle) struct Seen(Vec<Mask>);
+
+impl Seen {
+    pub(super) fn get(&self, key: usize) -> Mask {
+        self.0.get(key).copied().unwrap_or_default()
+    }
+
+    pub(super) fn set(&mut self, key: usize, mask: Mask) {
+        if self.0.len() <= key {
+            self.0.resize(key + 1, Mask::default());
+        }
+        self.0[key] = mask;
+    }
+}
+
+/// One process of a node, as the ledger has watched it.
+///
+/// A process that has not caught up yet may take in a reset before the adds that the reset saw. So
+/// until then it owes only what its directory had shown, and what it learns on the way is not held
+/// against it.
+#[derive(Debug)]
+pub(super) struct View {
+    pub writer: ReplicaId,
+    /// Whether it has written its last statement. What it hears after that it owes to nobody.
+    pub has_left: bool,
+    /// Its version at the last look.
+    pub version: Version,
+    /// The fingerprint of the state at the last look.
+    pub fingerprint: u64,
+    seen: Seen,
+    from_disk: Seen,
+    is_synced: bool,
+    /// Where each key of the ledger lies in the node's map.
+    places: Vec<Option<KeyId>>,
+}
+
+impl View {
+    /// A process that has just started, from a directory that had shown this.
+    pub(super) fn new(writer: ReplicaId, from_disk: Seen) -> Self {
+        Self {
+            writer,
+            has_left: false,
+            version: 0,
+            fingerprint: 0,
+            seen: from_disk.clone(),
+            from_disk,
+            is_synced: false,
+            places: Vec::new(),
+        }
+    }
+
+    /// The process goes on as a new writer. Others ended the old one, so it forgot what they did
+    /// not have.
+    pub(super) fn renew(&mut self, writer: ReplicaId) {
+        (self.writer, self.seen, self.version) = (writer, Seen::default(), 0);
+        (self.from_disk, self.is_synced) = (Seen::default(), false);
+    }
+
+    /// What it has shown until now.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Notes whether it has caught up. It never falls back.
+    pub(super) fn note_synced(&mut self, is_synced: bool) {
+        self.is_synced |= is_synced;
+    }
+
+    /// Whether it had caught up at an earlier look.
+    pub(super) fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
+    /// What it must still show of a key.
+    pub(super) fn owes(&self, key: usize) -> Mask {
+        let seen = self.seen.get(key);
+        if self.is_synced { seen } else { Mask { known: seen.known, ..self.from_disk.get(key) } }
+    }
+
+    /// What it must show again after a crash: what it has shown since it caught up, or, before
+    /// that, what its directory had shown.
+    pub(super) fn owed(&self) -> Seen {
+        Seen((0..self.seen.0.len()).map(|key| self.owes(key)).collect())
+    }
+
+    /// Notes what it shows of a key.
+    pub(super) fn note(&mut self, key: usize, mask: Mask) {
+        self.seen.set(key, mask);
+    }
+
+    /// The value that it shows of a key.
+    pub(super) fn value(&mut self, map: &CounterMap, at: usize, key: (&str, &str)) -> i128 {
+        if self.places.len() <= at {
+            self.places.resize(at + 1, None);
+        }
+        self.places[at] = self.places[at].or_else(|| map.key(key.0, key.1));
+        self.places[at].map_or(0, |place| map.value_of(place))
+    }
+}

@@ -1,0 +1,134 @@
+//! Peace: every fault ends, and everything must come out equal and right.
+
+use std::time::Duration;
+
+use counter_core::ReplicaId;
+
+use super::{SLICE, Stage};
+use crate::protocol::{Copies, Waited};
+use crate::sim::{Failure, Link};
+
+/// The longest that peace may take until all nodes are equal, and again until the state names
+/// nobody who ended.
+const PEACE: Duration = Duration::from_secs(240);
+
+impl Stage<'_> {
+    /// Ends all faults, starts every node that has a directory or a name, and lets clients send all
+    /// ids again. Then compares all nodes.
+    pub(super) fn peace(&mut self) -> Result<(), Failure> {
+        if self.prints {
+            println!("peace");
+        }
+        self.sim.set_links(Link::loopback());
+        self.sim.unmute_all();
+        for directory in self.actors.iter_mut().filter_map(|actor| actor.directory.as_mut()) {
+            directory.set_lag(false, false);
+        }
+        for number in self.actors.iter().map(|actor| actor.number).collect::<Vec<_>>() {
+            self.restart(number, None);
+        }
+        self.heal();
+        while !self.leaves.is_over() {
+            self.run_for(SLICE)?;
+        }
+        let hosts = self.hosts_up();
+        if hosts.is_empty() {
+            return Ok(());
+        }
+        self.wait("equal", |stage| stage.sim.is_converged() && stage.all_ready())?;
+        self.sim.ledger().compare()?;
+        for id in 0..self.sim.ledger().ids().len() {
+            let host = hosts[self.dice.usize(..hosts.len())];
+            self.send(host, id)?;
+        }
+        self.wait("equal after the ids were sent again", |stage| stage.sim.is_converged())?;
+        if self.mix.clean {
+            self.wait("clean", |stage| {
+                // The operator always helps after a leave that nobody covered. Such a node says so,
+                // and may have been the only one to know of another leave.
+                if stage.mix.operator || stage.leaves.any_uncovered() {
+                    stage.sim.retire_absent(hosts[0]);
+                }
+                stage.is_clean(&hosts)
+            })?;
+        }
+        self.sim.ledger().compare()?;
+        let ids = self.sim.ledger().ids();
+        hosts.iter().filter_map(|host| self.sim.map(*host)).try_for_each(|map| ids.check(map))?;
+        if self.mix.names_missing {
+            self.check_missing(&hosts)?;
+        }
+        if self.mix.majority || self.mix.names_missing {
+            self.check_majority(hosts[0])?;
+        }
+        self.sim.verdict()
+    }
+
+    fn all_ready(&self) -> bool {
+        let mut up = self.actors.iter().filter_map(|actor| self.sim.machine(actor.host));
+        up.all(|machine| machine.is_synced() && machine.readiness().is_ok())
+    }
+
+    /// Whether all states are equal and name the nodes that run, and nobody else.
+    fn is_clean(&mut self, hosts: &[usize]) -> bool {
+        let names_all = |host: &usize| {
+            self.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len())
+        };
+        hosts.iter().all(names_all) && self.sim.is_converged()
+    }
+
+    /// Lets time run until something is true.
+    fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) -> Result<(), Failure> {
+        let end = self.sim.now() + PEACE;
+        loop {
+            self.run_for(SLICE)?;
+            if done(self) {
+                return Ok(());
+            }
+            if self.sim.now() >= end {
+                let picture = self.picture();
+                return Err(Failure::NotConverged(format!(
+                    "not {what} after {PEACE:?} of peace\n{picture}"
+                )));
+            }
+        }
+    }
+
+    /// Checks that kills leave a bounded and named rest: at most one enrolled replica for each node
+    /// that was killed. Once an operator has retired these, nothing is left.
+    fn check_missing(&mut self, hosts: &[usize]) -> Result<(), Failure> {
+        let up: Vec<ReplicaId> = hosts.iter().map(|host| self.sim.writer_of(*host)).collect();
+        let mut killed: Vec<ReplicaId> = self
+            .actors
+            .iter()
+            .map(|actor| self.sim.writer_of(actor.host))
+            .filter(|id| !up.contains(id))
+            .collect();
+        killed.sort_unstable();
+        let missing: Vec<ReplicaId> = self.sim.missing(hosts[0]);
+        if let Some(id) = missing.iter().find(|id| killed.binary_search(id).is_err()) {
+            return Err(Failure::NotConverged(format!(
+                "{id} is missing, and no process that was killed wrote as it\n{}",
+                self.picture()
+            )));
+        }
+        self.wait("clean once those are retired that are missing", |stage| {
+            stage.sim.retire_absent(hosts[0]);
+            stage.is_clean(hosts)
+        })
+    }
+
+    /// Checks that a node reaches a majority of copies and has a stable total.
+    fn check_majority(&mut self, host: usize) -> Result<(), Failure> {
+        let waiting = self.sim.await_copies(host, Copies::Majority, Duration::from_secs(30));
+        let _ = self.sim.stable_total(host, "clicks");
+        self.run_for(Duration::from_secs(31))?;
+        let (waited, stable) = (self.sim.waited(waiting), self.sim.stable_total(host, "clicks"));
+        match (waited, stable) {
+            (Some(Waited::Reached), Some(_)) => Ok(()),
+            (waited, stable) => Err(Failure::NotConverged(format!(
+                "a majority of copies: {waited:?}, a stable total: {stable:?}"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Real nodes on libp2p, all in this process and on loopback.
+//!
+//! Each module covers one promise of the public `Node`. `hostile` adds peers that speak the same
+//! protocols and break the rules.
+
+#[path = "../cluster/mod.rs"]
+mod cluster;
+
+mod admission;
+mod certainty;
+mod convergence;
+mod discovery;
+mod durability;
+mod embedding;
+mod hostile;
+mod isolation;
+mod metrics;
+mod presence;
+mod stopping;

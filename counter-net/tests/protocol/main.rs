@@ -1,0 +1,10 @@
+//! The protocol machine on its own: inputs go in by hand, and its outputs are looked at.
+//!
+//! There is no network and no simulator here. `maelstrom` runs the example node of that name, which
+//! is the same machine behind lines of JSON.
+
+mod flush;
+mod hostile;
+mod maelstrom;
+mod presence;
+mod repair;

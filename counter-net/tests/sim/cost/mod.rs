@@ -1,0 +1,4 @@
+//! Bytes, messages and time, each with a bound.
+
+mod scale;
+mod traffic;

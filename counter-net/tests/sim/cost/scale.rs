@@ -1,0 +1,115 @@
+//! The cost by the number of nodes: the table of docs/scale.md.
+
+use std::time::Duration;
+
+use counter_net::sim::{Cost, Failure, Link, Sim, SimConfig};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One row of the table.
+struct Row {
+    nodes: usize,
+    formed: Duration,
+    click: Duration,
+    click_bytes: u64,
+    burst: Duration,
+    burst_bytes: u64,
+    idle_bytes: u64,
+    fresh: Duration,
+    fresh_bytes: u64,
+    lossy: Duration,
+}
+
+/// Measures a cluster over links between continents: 20 to 160 ms, one message in ten up to 400 ms.
+fn measure(nodes: usize) -> Result<Row, Failure> {
+    let mut sim = Sim::new(SimConfig { seed: 11, link: Link::wide(), ..SimConfig::default() });
+    (0..nodes).for_each(|at| {
+        sim.start(&format!("r{:02}", at % 32));
+    });
+    sim.connect_all();
+    let formed = sim.run_until(120 * SECOND, |sim| {
+        sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()
+    })?;
+    // Every node adds once, so that every digest is full.
+    (0..nodes).for_each(|node| sim.add(node, "clicks", 1000));
+    sim.run_until_converged(120 * SECOND)?;
+    sim.run_for(40 * SECOND);
+
+    let each = |cost: Cost, count: u64| cost.bytes() / nodes as u64 / count;
+    let before = sim.cost();
+    sim.run_for(60 * SECOND);
+    let idle_bytes = each(sim.cost().since(&before), 60);
+
+    let before = sim.cost();
+    sim.add(0, "clicks", 1);
+    let click = sim.run_until_converged(60 * SECOND)?;
+    let click_bytes = each(sim.cost().since(&before), 1);
+
+    let before = sim.cost();
+    (0..nodes).for_each(|node| sim.add(node, "clicks", 1));
+    let burst = sim.run_until_converged(60 * SECOND)?;
+    let burst_bytes = each(sim.cost().since(&before), nodes as u64);
+
+    let fresh = sim.start("new");
+    sim.connect_all();
+    let fresh_took = sim.run_until(60 * SECOND, |sim| {
+        sim.machine(fresh).is_some_and(|machine| machine.is_synced())
+    })?;
+    let fresh_bytes = sim.cost_of(fresh).received_bytes;
+
+    sim.set_links(Link::lossy(0.2));
+    sim.run_for(2 * SECOND);
+    sim.add(0, "clicks", 1);
+    let lossy = sim.run_until_converged(60 * SECOND)?;
+    Ok(Row {
+        nodes,
+        formed,
+        click,
+        click_bytes,
+        burst,
+        burst_bytes,
+        idle_bytes,
+        fresh: fresh_took,
+        fresh_bytes,
+        lossy,
+    })
+}
+
+fn table(sizes: &[usize]) -> Result<(), Failure> {
+    println!(
+        "| nodes | formed | a click at all | bytes a node and click | at 20 % loss | all click at once: at all | bytes a node and click | idle bytes/s a node | fresh node synced | bytes to it |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for size in sizes {
+        let row = measure(*size)?;
+        let ms = |time: Duration| format!("{} ms", time.as_millis());
+        println!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.nodes,
+            ms(row.formed),
+            ms(row.click),
+            row.click_bytes,
+            ms(row.lossy),
+            ms(row.burst),
+            row.burst_bytes,
+            row.idle_bytes,
+            ms(row.fresh),
+            row.fresh_bytes
+        );
+        assert!(row.click < SECOND * 2 && row.fresh < SECOND * 2, "{size} nodes");
+    }
+    Ok(())
+}
+
+#[test]
+fn thirty_nodes_see_a_click_within_two_seconds() -> Result<(), Failure> {
+    table(&[3, 10, 30])
+}
+
+/// `cargo test --release … --test sim -- --ignored --nocapture scale` prints the table of
+/// docs/scale.md.
+#[test]
+#[ignore = "takes minutes; run it in release"]
+fn thousand_nodes_see_a_click_within_two_seconds() -> Result<(), Failure> {
+    table(&[3, 10, 30, 100, 300, 1000])
+}

@@ -1,0 +1,7 @@
+//! Incarnations that end: each is absorbed by a successor, nothing that it counted is lost, and in
+//! the end the state holds cells of the living only.
+
+mod crash_loop;
+mod leaves;
+mod names;
+mod story;
