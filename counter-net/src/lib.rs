@@ -14,6 +14,8 @@ mod driver;
 #[cfg(feature = "node")]
 mod error;
 #[cfg(feature = "node")]
+mod metrics;
+#[cfg(feature = "node")]
 mod node;
 pub mod protocol;
 #[cfg(feature = "node")]
@@ -40,11 +42,16 @@ pub use discovery::Discovery;
 #[cfg(feature = "node")]
 pub use error::{ClusterKeyError, DiscoveryError, NodeFailure, StartError};
 #[cfg(feature = "node")]
+pub use metrics::MetricsFormat;
+#[cfg(feature = "node")]
 pub use node::{
     Counter, CounterView, Durable, Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo,
     NotReached, NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError,
     Viewer,
 };
+/// The crate of [`Node::register`]'s registry.
+#[cfg(feature = "node")]
+pub use prometheus_client;
 #[cfg(feature = "node")]
 pub use protocol::{Agreement, Copies, NotReady, RetireError};
 #[cfg(feature = "node")]

@@ -1,19 +1,24 @@
-//! What a node's metrics must show: each is there, and moves when what it counts happens.
+//! Each metric is there, moves when its event happens, and is valid in both text formats.
 
 #[path = "cluster/mod.rs"]
 mod cluster;
+#[path = "exposition/mod.rs"]
+mod exposition;
 #[path = "hostile/payloads.rs"]
 mod payloads;
 #[path = "hostile/peer.rs"]
 mod peer;
 
-use cluster::{cluster, eventually, metric, start, start_all, until_all_show};
+use cluster::{address, alone, cluster, eventually, metric, start, start_all, until_all_show};
 use counter_core::{Replica, ReplicaId};
+use counter_net::prometheus_client::metrics::counter::ConstCounter;
+use counter_net::prometheus_client::registry::Registry;
+use counter_net::{MetricsFormat, Node};
 use payloads::{ask_with_digest, compare_that_diverges, gossip_of, gossip_since};
 use peer::Hostile;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_replication_does_moves_its_metrics() {
+async fn replication_moves_its_metrics() {
     let mut nodes = start_all(&cluster(), &["ord"]).await;
     // More than the first answer to a new peer carries: it has to pull.
     for at in 0..5_000 {
@@ -73,7 +78,7 @@ async fn what_replication_does_moves_its_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_moves_its_metrics() {
+async fn faults_move_their_metrics() {
     let nodes = start_all(&cluster(), &["ord", "fra"]).await;
     nodes[0].counter("clicks").expect("a counter").add(1).expect("added");
     until_all_show(&nodes, "clicks", 1).await;
@@ -111,4 +116,71 @@ async fn what_goes_wrong_moves_its_metrics() {
     peer.until_cut_off().await;
     assert!(count("counter_rejected_input_total", "forged_writer") > 0.0);
     assert!(count("counter_peers_cut_total", "") > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_formats_are_valid_beside_own_metrics() {
+    let nodes = start_all(&cluster(), &["ord", "fra"]).await;
+    nodes[0].counter("clicks").expect("a counter").add(1).expect("added");
+    until_all_show(&nodes, "clicks", 1).await;
+    let mut registry = Registry::default();
+    registry.register("jobs", "Jobs done", ConstCounter::new(7_u64));
+    nodes[0].register(&mut registry);
+    eventually("fra's lag is known", || {
+        let text = nodes[0].metrics_text();
+        text.contains("counter_member_lag_versions{") && text.contains("counter_payload_bytes")
+    })
+    .await;
+
+    let text = MetricsFormat::Prometheus.encode(&registry);
+    let prometheus = exposition::prometheus(&text).unwrap_or_else(|fault| panic!("{fault}"));
+    let text = MetricsFormat::OpenMetrics.encode(&registry);
+    let open_metrics = exposition::open_metrics(&text).unwrap_or_else(|fault| panic!("{fault}"));
+    let series = |families: &exposition::Families| -> Vec<String> {
+        families.values().flat_map(|family| family.samples.keys().cloned()).collect()
+    };
+    assert_eq!(series(&prometheus), series(&open_metrics));
+    for (name, family) in &prometheus {
+        assert_eq!(family.kind == "counter", name.ends_with("_total"), "{name}");
+    }
+    assert_eq!(prometheus["counter_adds_total"].samples["counter_adds_total"], 1.0);
+    assert_eq!(open_metrics["jobs"].samples["jobs_total"], 7.0);
+    assert_eq!(prometheus["counter_node_info"].samples.len(), 1);
+
+    drop(nodes);
+    eventually("no metric of a node that is gone", || {
+        exposition::prometheus(&MetricsFormat::Prometheus.encode(&registry))
+            .is_ok_and(|families| families.keys().eq(["jobs_total"]))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_survive_a_restart() {
+    let cluster = cluster();
+    let ord = start(&cluster, "ord", &[]).await;
+    let named = || alone(&cluster, "fra").node_name("fra-1").peer(address(&ord)).start();
+    let lags = |of: &Node| -> Vec<String> {
+        let page = exposition::prometheus(&of.metrics_text()).expect("valid text");
+        let families = page.into_iter().filter(|(name, _)| name.starts_with("counter_member_lag"));
+        families.flat_map(|(_, family)| family.samples.into_keys()).collect()
+    };
+    let info = |of: &Node| -> Vec<String> {
+        let page = exposition::prometheus(&of.metrics_text()).expect("valid text");
+        page["counter_node_info"].samples.keys().cloned().collect()
+    };
+    let fra = named().await.expect("the node starts");
+    eventually("fra's lag is known", || lags(&ord).len() == 3).await;
+    let before = (fra.info().replica, lags(&ord), info(&fra));
+    assert!(before.2[0].contains("name=\"fra-1\""), "{:?}", before.2);
+    fra.shutdown().await;
+
+    let fra = named().await.expect("the node starts again");
+    let after = fra.info().replica;
+    assert!(after.node == before.0.node && after.incarnation > before.0.incarnation);
+    eventually("the new incarnation's lag is known", || {
+        ord.members().iter().any(|member| member.replica == after && member.lag.is_some())
+    })
+    .await;
+    assert_eq!((lags(&ord), info(&fra)), (before.1, before.2));
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use counter_net::{Counter, Lag, Member, Once};
+use counter_net::{Counter, Lag, Member, MetricsFormat, Once};
 use serde::{Deserialize, Serialize};
-use warp::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
+use warp::http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION, VARY};
 use warp::http::{Response, StatusCode};
 
 use crate::access::Caller;
@@ -370,9 +370,13 @@ pub(crate) fn show_readiness(app: &App) -> Answer {
     Ok(typed("text/plain; charset=utf-8", "ready\n".to_owned()))
 }
 
-/// `GET /metrics`.
-pub(crate) fn show_metrics(app: &App) -> Answer {
-    Ok(typed("text/plain; version=0.0.4; charset=utf-8", metrics::text(app)))
+/// `GET /metrics`, in the format that `Accept` asks for.
+pub(crate) fn show_metrics(app: &App, headers: &HeaderMap) -> Answer {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = MetricsFormat::negotiate(accept);
+    let mut answer = typed(format.content_type(), metrics::text(app, format));
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    Ok(answer)
 }
 
 fn json(value: &impl Serialize) -> Answer {

@@ -22,8 +22,9 @@ use crate::behaviour::{Behaviour, BehaviourEvent, Names};
 use crate::config::{IDLE_TIMEOUT, NodeConfig};
 use crate::discovery::Finders;
 use crate::error::StartError;
+use crate::metrics::Metrics;
 use crate::protocol::Replicator;
-use crate::shared::{Identity, Metrics, Shared, State, Wakes};
+use crate::shared::{Identity, Shared, State, Wakes};
 use crate::transport;
 
 /// A listener that has not said within this time where it listens has no address to say.
@@ -112,6 +113,7 @@ fn shared(incarnation: Incarnation, config: &NodeConfig) -> Result<Arc<Shared>, 
         cluster: config.cluster.clone(),
         release: config.release.clone(),
         peer_id: peer_id.to_string(),
+        node_name: config.node_name.clone(),
     };
     let state = State { replica, replicator, viewers_told: 0 };
     let shared = Shared::new(identity, origin, state, wakes, Metrics::default());

@@ -3,12 +3,10 @@
 
 mod commits;
 mod gate;
-mod metrics;
 mod waiting;
 
 pub(crate) use commits::Store;
 pub(crate) use gate::Gate;
-pub(crate) use metrics::{Label, Metrics};
 pub(crate) use waiting::Waiting;
 
 use std::path::PathBuf;
@@ -20,6 +18,7 @@ use counter_core::{Replica, ReplicaId};
 use tokio::sync::{Notify, watch};
 
 use crate::error::NodeFailure;
+use crate::metrics::Metrics;
 use crate::protocol::{NotReady, Replicator};
 use crate::store::Commits;
 use crate::subscribe::Subscribers;
@@ -39,6 +38,14 @@ pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) release: String,
     pub(crate) peer_id: String,
+    pub(crate) node_name: Option<String>,
+}
+
+impl Identity {
+    /// The node's name; its peer id where it has none.
+    pub(crate) fn name(&self) -> &str {
+        self.node_name.as_deref().unwrap_or(&self.peer_id)
+    }
 }
 
 /// What handles say to the driver. Each is one remembered permit, so no queue can grow.

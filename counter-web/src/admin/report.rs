@@ -1,6 +1,7 @@
 //! What a node says of itself to `top`: its status, its state hash and its metrics, over the
 //! operators' socket.
 
+use counter_net::MetricsFormat;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -15,7 +16,7 @@ pub(super) fn report(app: &App) -> Value {
             "state_hash".to_owned(),
             json!(app.node.view(&app.counter).state_hash.to_string()),
         );
-        fields.insert("metrics".to_owned(), json!(metrics::text(app)));
+        fields.insert("metrics".to_owned(), json!(metrics::text(app, MetricsFormat::Prometheus)));
     }
     status
 }
