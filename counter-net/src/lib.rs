@@ -2,10 +2,6 @@
 #![cfg_attr(feature = "node", doc = include_str!("../README.md"))]
 
 #[cfg(feature = "node")]
-mod behaviour;
-#[cfg(feature = "node")]
-mod cluster_key;
-#[cfg(feature = "node")]
 mod config;
 #[cfg(feature = "node")]
 mod discovery;
@@ -16,27 +12,23 @@ mod error;
 #[cfg(feature = "node")]
 mod metrics;
 #[cfg(feature = "node")]
+mod network;
+#[cfg(feature = "node")]
 mod node;
 pub mod protocol;
-#[cfg(feature = "node")]
-mod resolve;
 #[cfg(feature = "node")]
 mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "node")]
 mod store;
-#[cfg(feature = "node")]
-mod subscribe;
-#[cfg(feature = "node")]
-mod transport;
 
 pub use counter_core::{
     AddError, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once, ReplicaId, StateHash,
 };
 
 #[cfg(feature = "node")]
-pub use cluster_key::ClusterKey;
+pub use config::ClusterKey;
 #[cfg(feature = "node")]
 pub use discovery::Discovery;
 #[cfg(feature = "node")]
@@ -55,6 +47,6 @@ pub use prometheus_client;
 #[cfg(feature = "node")]
 pub use protocol::{Agreement, Copies, NotReady, RetireError};
 #[cfg(feature = "node")]
-pub use store::{NotDurable, StoreError};
+pub use shared::{Change, Changes, Interest};
 #[cfg(feature = "node")]
-pub use subscribe::{Change, Changes, Interest};
+pub use store::{NotDurable, StoreError};

@@ -11,7 +11,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::shared::{Shared, State};
+use crate::shared::{NodeState, Shared};
 
 /// The values of `trouble`'s label.
 const TROUBLES: [&str; 5] = ["key", "other_cluster", "unreachable", "silent", "discovery"];
@@ -40,22 +40,22 @@ impl Collector for NodeCollector {
     /// Linear in members and replicas. Holds the state's shared lock for most of it.
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let Some(shared) = self.0.upgrade() else { return Ok(()) };
-        let mut page = Page(encoder);
-        page.node(&shared)?;
-        page.driver(&shared)?;
-        page.store(&shared)?;
+        let mut scrape = Scrape(encoder);
+        scrape.node(&shared)?;
+        scrape.driver(&shared)?;
+        scrape.store(&shared)?;
         let state = shared.read();
-        page.state(&state)?;
-        page.replicator(&state)?;
-        page.members(&shared, &state)?;
-        page.incarnations(&state)
+        scrape.state(&state)?;
+        scrape.replicator(&state)?;
+        scrape.members(&shared, &state)?;
+        scrape.incarnations(&state)
     }
 }
 
 /// One scrape.
-struct Page<'a>(DescriptorEncoder<'a>);
+struct Scrape<'a>(DescriptorEncoder<'a>);
 
-impl Page<'_> {
+impl Scrape<'_> {
     fn node(&mut self, shared: &Shared) -> fmt::Result {
         let identity = &shared.identity;
         let labels = [
@@ -175,7 +175,7 @@ impl Page<'_> {
         )
     }
 
-    fn state(&mut self, state: &State) -> fmt::Result {
+    fn state(&mut self, state: &NodeState) -> fmt::Result {
         let map = state.replica.map();
         self.gauge("counters", "Counters held.", map.counter_count())?;
         self.gauge(
@@ -187,7 +187,7 @@ impl Page<'_> {
         self.gauge("replicas", "Replicas known, live or not.", map.replicas().len())
     }
 
-    fn replicator(&mut self, state: &State) -> fmt::Result {
+    fn replicator(&mut self, state: &NodeState) -> fmt::Result {
         let stats = state.replicator.stats();
         let directions = [("in", &stats.bytes_in), ("out", &stats.bytes_out)];
         self.counts(
@@ -208,7 +208,11 @@ impl Page<'_> {
         self.count("flushes", "Flushes that wrote a version.", stats.flushes)?;
         self.count("rounds", "Rounds of anti-entropy begun.", stats.rounds)?;
         self.count("pulls", "Pulls begun.", stats.pulls)?;
-        self.count("pulls_failed", "Pulls that ended before their last page.", stats.pulls_failed)?;
+        self.count(
+            "pulls_failed",
+            "Pulls that ended before their last scrape.",
+            stats.pulls_failed,
+        )?;
         self.count("gaps", "Deltas that arrived beyond a gap.", stats.gaps)?;
         self.count(
             "divergences",
@@ -230,7 +234,7 @@ impl Page<'_> {
         )
     }
 
-    fn members(&mut self, shared: &Shared, state: &State) -> fmt::Result {
+    fn members(&mut self, shared: &Shared, state: &NodeState) -> fmt::Result {
         let members = state.replicator.members(&state.replica, shared.now());
         let [mut live, mut left, mut gone] = [0, 0, 0];
         for member in &members {
@@ -275,7 +279,7 @@ impl Page<'_> {
         )
     }
 
-    fn incarnations(&mut self, state: &State) -> fmt::Result {
+    fn incarnations(&mut self, state: &NodeState) -> fmt::Result {
         let (stats, map) = (state.replicator.stats(), state.replica.map());
         self.gauge(
             "replicas_enrolled",

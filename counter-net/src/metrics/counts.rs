@@ -18,9 +18,9 @@ thread_local! {
     static STRIPE: usize = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
 }
 
-/// Counts of events, each since the node's start. The replicator keeps its own.
+/// EventTotals of events, each since the node's start. The replicator keeps its own.
 #[derive(Default)]
-pub(crate) struct Metrics {
+pub(crate) struct EventCounts {
     adds: [Stripe; STRIPES],
     publish_failed: ByReason,
     rejected: ByReason,
@@ -44,8 +44,8 @@ impl ByReason {
     }
 }
 
-/// The counts of [`Metrics`] at one moment.
-pub(super) struct Counts {
+/// The counts of [`EventCounts`] at one moment.
+pub(super) struct EventTotals {
     pub(super) adds: u64,
     pub(super) publish_failed: BTreeMap<&'static str, u64>,
     pub(super) rejected: BTreeMap<&'static str, u64>,
@@ -55,7 +55,7 @@ pub(super) struct Counts {
     pub(super) alarms: u64,
 }
 
-impl Metrics {
+impl EventCounts {
     /// One add or subtraction was taken.
     pub(crate) fn added(&self) {
         STRIPE.with(|stripe| self.adds[*stripe].0.fetch_add(1, Ordering::Relaxed));
@@ -92,9 +92,9 @@ impl Metrics {
     }
 
     /// Reads every count.
-    pub(super) fn read(&self) -> Counts {
+    pub(super) fn read(&self) -> EventTotals {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts {
+        EventTotals {
             adds: self.adds.iter().map(|stripe| read(&stripe.0)).sum(),
             publish_failed: self.publish_failed.read(),
             rejected: self.rejected.read(),

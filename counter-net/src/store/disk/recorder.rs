@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::Change;
+use super::DiskChange;
 
 thread_local! {
     static TAPE: RefCell<Tape> =
@@ -38,23 +38,23 @@ enum Owned {
     SyncNames,
 }
 
-impl From<&Change<'_>> for Owned {
-    fn from(change: &Change<'_>) -> Self {
+impl From<&DiskChange<'_>> for Owned {
+    fn from(change: &DiskChange<'_>) -> Self {
         match *change {
-            Change::Create(name) => Self::Create(name.to_owned()),
-            Change::Write(name, offset, bytes) => {
+            DiskChange::Create(name) => Self::Create(name.to_owned()),
+            DiskChange::Write(name, offset, bytes) => {
                 Self::Write(name.to_owned(), offset, bytes.to_vec())
             }
-            Change::Resize(name, len) => Self::Resize(name.to_owned(), len),
-            Change::Sync(name) => Self::Sync(name.to_owned()),
-            Change::Rename(from, to) => Self::Rename(from.to_owned(), to.to_owned()),
-            Change::Remove(name) => Self::Remove(name.to_owned()),
-            Change::SyncNames => Self::SyncNames,
+            DiskChange::Resize(name, len) => Self::Resize(name.to_owned(), len),
+            DiskChange::Sync(name) => Self::Sync(name.to_owned()),
+            DiskChange::Rename(from, to) => Self::Rename(from.to_owned(), to.to_owned()),
+            DiskChange::Remove(name) => Self::Remove(name.to_owned()),
+            DiskChange::SyncNames => Self::SyncNames,
         }
     }
 }
 
-pub(in crate::store) fn about_to(change: &Change<'_>) -> io::Result<()> {
+pub(in crate::store) fn about_to(change: &DiskChange<'_>) -> io::Result<()> {
     TAPE.with_borrow_mut(|tape| {
         match &mut tape.left {
             Some(0) => {
