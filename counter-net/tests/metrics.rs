@@ -9,6 +9,8 @@ mod payloads;
 #[path = "hostile/peer.rs"]
 mod peer;
 
+use std::collections::BTreeSet;
+
 use cluster::{address, alone, cluster, eventually, metric, start, start_all, until_all_show};
 use counter_core::{Replica, ReplicaId};
 use counter_net::prometheus_client::metrics::counter::ConstCounter;
@@ -132,14 +134,22 @@ async fn both_formats_are_valid_beside_own_metrics() {
     })
     .await;
 
-    let text = MetricsFormat::Prometheus.encode(&registry);
-    let prometheus = exposition::prometheus(&text).unwrap_or_else(|fault| panic!("{fault}"));
-    let text = MetricsFormat::OpenMetrics.encode(&registry);
-    let open_metrics = exposition::open_metrics(&text).unwrap_or_else(|fault| panic!("{fault}"));
-    let series = |families: &exposition::Families| -> Vec<String> {
+    let parsed = || {
+        let prometheus = MetricsFormat::Prometheus.encode(&registry);
+        let open_metrics = MetricsFormat::OpenMetrics.encode(&registry);
+        let valid = |outcome: Result<_, _>| outcome.unwrap_or_else(|fault| panic!("{fault}"));
+        (valid(exposition::prometheus(&prometheus)), valid(exposition::open_metrics(&open_metrics)))
+    };
+    let series = |families: &exposition::Families| -> BTreeSet<String> {
         families.values().flat_map(|family| family.samples.keys().cloned()).collect()
     };
-    assert_eq!(series(&prometheus), series(&open_metrics));
+    // Between two scrapes a series may be added.
+    eventually("both formats show the same series", || {
+        let (prometheus, open_metrics) = parsed();
+        series(&prometheus) == series(&open_metrics)
+    })
+    .await;
+    let (prometheus, open_metrics) = parsed();
     for (name, family) in &prometheus {
         assert_eq!(family.kind == "counter", name.ends_with("_total"), "{name}");
     }
@@ -176,11 +186,13 @@ async fn labels_survive_a_restart() {
     fra.shutdown().await;
 
     let fra = named().await.expect("the node starts again");
-    let after = fra.info().replica;
-    assert!(after.node == before.0.node && after.incarnation > before.0.incarnation);
-    eventually("the new incarnation's lag is known", || {
-        ord.members().iter().any(|member| member.replica == after && member.lag.is_some())
+    // A start within a second of the one before gets its final number from the members.
+    cluster::until(&ord, "the new incarnation's lag is known", |ord| {
+        let after = fra.info().replica;
+        after > before.0
+            && ord.members().iter().any(|member| member.replica == after && member.lag.is_some())
     })
     .await;
+    assert_eq!(fra.info().replica.node, before.0.node);
     assert_eq!((lags(&ord), info(&fra)), (before.1, before.2));
 }
