@@ -1,5 +1,5 @@
-//! A replicated counter to embed: every node adds locally, all nodes agree, none waits for another.
-#![cfg_attr(feature = "node", doc = include_str!("../README.md"))]
+#![cfg_attr(feature = "node", doc = include_str!("guide.md"))]
+#![cfg_attr(not(feature = "node"), doc = "The replication protocol without I/O.")]
 
 #[cfg(feature = "node")]
 mod config;
@@ -15,14 +15,17 @@ mod metrics;
 mod network;
 #[cfg(feature = "node")]
 mod node;
+#[doc(hidden)]
 pub mod protocol;
 #[cfg(feature = "node")]
 mod shared;
 #[cfg(feature = "sim")]
+#[doc(hidden)]
 pub mod sim;
 #[cfg(feature = "node")]
 mod store;
 
+#[doc(inline)]
 pub use counter_core::{
     AddError, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once, ReplicaId, StateHash,
 };
@@ -41,8 +44,9 @@ pub use node::{
     NotReached, NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError,
     Viewer,
 };
-/// The crate of [`Node::register`]'s registry.
+/// The crate whose registry [`Node::register`] takes.
 #[cfg(feature = "node")]
+#[doc(no_inline)]
 pub use prometheus_client;
 #[cfg(feature = "node")]
 pub use protocol::{Agreement, Copies, NotReady, RetireError};
@@ -50,3 +54,8 @@ pub use protocol::{Agreement, Copies, NotReady, RetireError};
 pub use shared::{Change, Changes, Interest};
 #[cfg(feature = "node")]
 pub use store::{NotDurable, StoreError};
+
+/// Runs the README's examples.
+#[cfg(all(doctest, feature = "node"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -388,7 +388,7 @@ mod tests {
         let root = scratch("mode");
         fs::create_dir(&root).expect("creatable");
         fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).expect("settable");
-        let _board = NoteDirectory::open(Some(&root), "a", &[], None).expect("a directory");
+        let _notes = NoteDirectory::open(Some(&root), "a", &[], None).expect("a directory");
         assert_eq!(fs::metadata(&root).expect("there").mode() & 0o777, 0o700);
         let file = scratch("file");
         fs::write(&file, b"").expect("writable");
