@@ -230,7 +230,7 @@ pub enum ClusterKeyError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn all_forms_of_the_same_bytes_are_the_same_key() {
+    fn equal_bytes_in_any_form_are_one_key() {
         let bytes = ClusterKey::from_bytes(std::array::from_fn(|n| n as u8));
         assert_eq!(key(HEX), bytes);
         assert_eq!(key(&HEX.to_uppercase()), bytes);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn hexadecimal_of_nearly_the_right_length_is_no_passphrase() {
+    fn hex_of_wrong_length_is_no_passphrase() {
         for digits in [60, 63, 65, 70] {
             let text: String = HEX.chars().cycle().take(digits).collect();
             for text in [text.to_uppercase(), format!("{text}\n")] {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn list_of_keys_and_other_text_is_refused_without_repeating_it() {
+    fn refused_list_is_not_repeated_in_the_error() {
         let short = &HEX[1..];
         for (text, found) in [
             (format!("{HEX},correct horse battery"), (2, 1)),

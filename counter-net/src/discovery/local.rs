@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_of_dead_processes_and_rubbish_are_passed_over_and_swept() {
+    fn notes_of_dead_processes_and_rubbish_are_swept() {
         let root = scratch("sweep");
         let notes = open(&root, "a", 1);
         let write = |name: &str, note: &Note| {
@@ -347,7 +347,7 @@ mod tests {
             node: Some(node.into()),
             addresses: vec![address(port).to_string()],
         };
-        // Nobody holds a lock on these; the second one's release takes none.
+        // No process locks these; the release of the second one takes no locks.
         write("dead.json", &note(true, "00000000000000aa", 2));
         write("earlier.json", &note(false, "00000000000000bb", 3));
         fs::write(notes.directory.join("rubbish.json"), b"\xff{").expect("writable");
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn note_that_is_renewed_while_it_is_read_is_not_abandoned() {
+    fn renewed_note_is_not_abandoned() {
         let root = scratch("renewed");
         let mut notes = open(&root, "a", 1);
         let before = File::open(&notes.own_file).expect("openable");

@@ -3,7 +3,7 @@
 //! [`start()`] turns a checked configuration into a running node. `engine` is its loop: it turns
 //! network events into the replicator's inputs, and the replicator's outputs into network calls.
 //! The parts that the loop routes between keep their own state: `address_book` knows whom to dial,
-//! `sessions` who is connected, `incarnations` what came before this run.
+//! `sessions` which peers are connected, `incarnations` which runs came before.
 
 mod address_book;
 mod engine;

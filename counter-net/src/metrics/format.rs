@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 /// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum MetricsFormat {
-    /// Prometheus text, version 0.0.4: what every scraper reads.
+    /// Prometheus text, version 0.0.4, which every scraper reads.
     #[default]
     Prometheus,
     /// OpenMetrics, version 1.0.0.

@@ -90,7 +90,7 @@ mod tests {
     use futures::FutureExt;
 
     #[test]
-    fn a_message_of_the_bound_is_read_and_a_longer_one_is_not() {
+    fn message_beyond_the_bound_is_refused() {
         let bound = vec![7; 100];
         let read = read_bounded(&mut bound.as_slice(), 100)
             .now_or_never()

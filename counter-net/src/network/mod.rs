@@ -1,4 +1,4 @@
-//! What a node speaks on the wire below the protocol: names, transport and libp2p behaviours.
+//! The network below the protocol: names, transport and libp2p behaviours.
 //!
 //! [`Behaviour`] combines gossip, requests, identify and ping within their limits. `transport`
 //! makes encrypted connections and says why one failed. `resolve` looks up names at each dial.

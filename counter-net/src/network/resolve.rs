@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_resolv_conf_that_changes_counts_at_the_next_question() {
+    async fn changed_resolv_conf_counts_at_the_next_query() {
         let first = NameServer::start("127.0.0.1:0").await;
         let port = first.address.port();
         let second = NameServer::start(&format!("127.0.0.2:{port}")).await;

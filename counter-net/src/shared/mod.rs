@@ -47,7 +47,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The node's name; its peer id where it has none.
+    /// The node's name, or its peer id if it has none.
     pub(crate) fn name(&self) -> &str {
         self.node_name.as_deref().unwrap_or(&self.peer_id)
     }

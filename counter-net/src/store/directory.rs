@@ -61,7 +61,7 @@ impl DirectoryPlace {
             .collect()
     }
 
-    /// What is missing, such as in a store of an earlier release, is 0.
+    /// Missing fields, such as in a store of an earlier release, are 0.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let part = |at: usize| {
             bytes
@@ -75,7 +75,7 @@ impl DirectoryPlace {
 }
 
 impl DataDirectory {
-    /// Makes the directory where it is not there, and locks it. Its names are on the disk when this
+    /// Creates the directory if it does not exist, and locks it. Its names are on the disk when this
     /// returns.
     ///
     /// # Errors
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn either_mark_of_a_step_cut_short_is_accepted_and_no_other() {
+    fn both_marks_of_an_interrupted_start_are_accepted() {
         let scratch = Scratch::new();
         let directory = DataDirectory::open(scratch.path()).unwrap();
         fs::write(directory.store_path(), "x").unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_release_wrote_is_read() {
+    fn earlier_format_is_read() {
         let place = DirectoryPlace { device: 1, inode: 2, born: 3, mark: 4, mark_before: 5 };
         assert_eq!(DirectoryPlace::from_bytes(&place.to_bytes()), place);
         let earlier = DirectoryPlace::from_bytes(&place.to_bytes()[..24]);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_cannot_be_read_is_an_error_and_no_copy() {
+    fn unreadable_mark_is_an_error() {
         let scratch = Scratch::new();
         let directory = DataDirectory::open(scratch.path()).unwrap();
         fs::write(directory.store_path(), "x").unwrap();

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_was_folded_while_a_checkpoint_was_written_is_not_missed() {
+    fn writer_folded_during_a_checkpoint_is_not_missed() {
         let (ended, mut successor) = incarnations();
         let mut loader = Loader::new();
         // The first page: the successor as it was. Then a late delta of the ended incarnation, and
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_are_missing_of_a_writer_that_is_not_folded_are_damage() {
+    fn missing_versions_of_unfolded_writer_are_damage() {
         let (ended, _) = incarnations();
         let mut loader = Loader::new();
         loader.delta(&ended.map().delta_of(ended.id(), 2).unwrap().encode()).unwrap();

@@ -13,7 +13,7 @@ fn book() -> AddressBook {
 }
 
 #[test]
-fn what_is_found_is_dialled_at_once_and_only_once() {
+fn found_address_is_dialled_once() {
     let mut book = book();
     book.found([address(1), address(1)], AddressOrigin::Found, START);
     assert_eq!(book.candidates(0), 1);
@@ -23,7 +23,7 @@ fn what_is_found_is_dialled_at_once_and_only_once() {
 }
 
 #[test]
-fn the_wait_grows_with_each_failure_up_to_a_bound() {
+fn wait_grows_with_failures_up_to_a_bound() {
     let mut book = book();
     book.name(address(1), START);
     let mut now = START;
@@ -38,7 +38,7 @@ fn the_wait_grows_with_each_failure_up_to_a_bound() {
 }
 
 #[test]
-fn what_nobody_named_is_forgotten_after_failing_for_long() {
+fn unnamed_address_is_forgotten_after_many_failures() {
     let mut book = book();
     book.found([address(1)], AddressOrigin::Found, START);
     for _ in 0..ATTEMPTS_MAX {
@@ -50,7 +50,7 @@ fn what_nobody_named_is_forgotten_after_failing_for_long() {
 }
 
 #[test]
-fn a_lost_peer_is_dialled_again_where_it_last_said_that_it_listens() {
+fn lost_peer_is_redialled_at_its_last_address() {
     let mut book = book();
     let peer = PeerId::random();
     book.connected(peer, None);
@@ -63,7 +63,7 @@ fn a_lost_peer_is_dialled_again_where_it_last_said_that_it_listens() {
 }
 
 #[test]
-fn who_connects_and_never_speaks_our_protocol_is_dialled_ever_more_rarely() {
+fn silent_peer_is_dialled_ever_more_rarely() {
     let mut book = book();
     let (place, stranger) = (DialTarget::Place(address(1)), PeerId::random());
     book.name(address(1), START);
@@ -80,7 +80,7 @@ fn who_connects_and_never_speaks_our_protocol_is_dialled_ever_more_rarely() {
 }
 
 #[test]
-fn a_place_that_is_this_node_is_not_dialled_again() {
+fn own_address_is_not_dialled_again() {
     let mut book = book();
     book.found([address(1)], AddressOrigin::Found, START);
     book.take_due(START, 0);
@@ -89,7 +89,7 @@ fn a_place_that_is_this_node_is_not_dialled_again() {
 }
 
 #[test]
-fn enough_peers_leave_only_the_named_ones_to_dial() {
+fn with_enough_peers_only_named_ones_are_dialled() {
     let mut book = book();
     book.found([address(1)], AddressOrigin::Found, START);
     book.name(address(2), START);
@@ -100,7 +100,7 @@ fn enough_peers_leave_only_the_named_ones_to_dial() {
 }
 
 #[test]
-fn addresses_of_other_machines_are_passed_over_without_a_key() {
+fn remote_addresses_need_a_key() {
     let mut book = book();
     book.found(
         ["/ip4/192.0.2.1/tcp/1", "/ip4/127.0.0.1/udp/1"]
@@ -125,7 +125,7 @@ fn fail(book: &mut AddressBook, port: u16, cause: DialFailure, times: u32) -> Ve
 }
 
 #[test]
-fn a_connection_is_not_an_answer_and_silence_is_not_absence() {
+fn connection_or_silence_is_no_answer() {
     let mut book = book();
     let peer = PeerId::random();
     book.found([address(1)], AddressOrigin::Found, START);
@@ -142,7 +142,7 @@ fn a_connection_is_not_an_answer_and_silence_is_not_absence() {
 }
 
 #[test]
-fn a_refused_dial_is_repeated_before_it_counts_and_a_black_hole_is_not() {
+fn refused_dial_is_repeated_and_black_hole_is_not() {
     let mut book = book();
     book.found([address(1), address(2)], AddressOrigin::Found, START);
     fail(&mut book, 1, DialFailure::Refused, REFUSALS - 1);
@@ -153,7 +153,7 @@ fn a_refused_dial_is_repeated_before_it_counts_and_a_black_hole_is_not() {
 }
 
 #[test]
-fn addresses_that_wait_for_room_count_once_there_is_room() {
+fn waiting_addresses_count_once_there_is_room() {
     let mut book = book();
     book.found((1..=PEERS_WANTED as u16 + 10).map(address), AddressOrigin::Found, START);
     assert_eq!(book.candidates(0), PEERS_WANTED);
@@ -168,7 +168,7 @@ fn addresses_that_wait_for_room_count_once_there_is_room() {
 }
 
 #[test]
-fn another_key_is_told_only_where_nobody_has_ours() {
+fn other_key_is_reported_only_if_no_peer_has_ours() {
     let mut book = book();
     book.found([address(1), address(2)], AddressOrigin::Found, START);
     fail(&mut book, 1, DialFailure::WrongKey, 1);
@@ -184,7 +184,7 @@ fn another_key_is_told_only_where_nobody_has_ours() {
 }
 
 #[test]
-fn strangers_that_answer_multicast_close_nothing() {
+fn multicast_strangers_refuse_no_key() {
     let mut book = book();
     book.found([address(1)], AddressOrigin::Multicast, START);
     assert_eq!(fail(&mut book, 1, DialFailure::WrongKey, 5), []);
@@ -192,7 +192,7 @@ fn strangers_that_answer_multicast_close_nothing() {
 }
 
 #[test]
-fn a_named_peer_is_logged_when_its_cause_changes_and_when_it_is_back() {
+fn named_peer_is_logged_on_change_and_return() {
     let mut book = book();
     book.name(address(1), START);
     let line = |cause| PeerNews::Unreached { peer: address(1).to_string(), cause };
@@ -223,7 +223,7 @@ fn two_hundred_dead_addresses_are_one_line() {
 }
 
 #[test]
-fn a_name_that_leads_to_this_node_is_dialled_again() {
+fn name_of_own_node_is_dialled_again() {
     let mut book = book();
     let name: Multiaddr = "/dns4/localhost/tcp/1".parse().expect("an address");
     book.name(name.clone(), START);
@@ -233,7 +233,7 @@ fn a_name_that_leads_to_this_node_is_dialled_again() {
 }
 
 #[test]
-fn what_the_replicator_wants_is_dialled_without_room_and_at_once() {
+fn wanted_member_is_dialled_at_once_without_room() {
     let mut book = book();
     let peer = PeerId::random();
     assert!(

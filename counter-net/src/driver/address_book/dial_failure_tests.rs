@@ -1,4 +1,4 @@
-//! Causes at real sockets, each at the dialling end, and what the accepting end sees of a key.
+//! Causes of failed dials over real sockets, and what the accepting end sees of a wrong key.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::config::ClusterKey;
 use crate::network::resolve::Resolver;
 use crate::network::transport::{Patience, build_with};
 
-/// For those who never answer.
+/// A timeout for peers that never answer.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A key whose bytes are all this number, or none.
@@ -103,7 +103,7 @@ async fn listening(
     (address, failures)
 }
 
-/// Dials, and returns the cause where that fails.
+/// Dials, and returns the cause if that fails.
 async fn outcome(
     swarm: &mut Swarm<dummy::Behaviour>,
     options: DialOpts,
@@ -134,8 +134,8 @@ fn at(socket: std::net::SocketAddr) -> Multiaddr {
     format!("/ip4/{}/tcp/{}", socket.ip(), socket.port()).parse().unwrap()
 }
 
-/// Somebody who takes connections and is no libp2p peer.
-async fn somebody<F: Future<Output = ()> + Send + 'static>(
+/// A listener that accepts connections and is not a libp2p peer.
+async fn stranger_that<F: Future<Output = ()> + Send + 'static>(
     meet: impl Fn(TcpStream) -> F + Send + 'static,
 ) -> Multiaddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -180,7 +180,7 @@ async fn a_host_that_drops_packets_gives_no_answer() {
 #[tokio::test]
 async fn who_says_nothing_is_silent() {
     for key in [None, KEY] {
-        let address = somebody(|socket| async move {
+        let address = stranger_that(|socket| async move {
             let _held = socket;
             std::future::pending().await
         });
@@ -194,13 +194,16 @@ async fn who_stops_midway_is_not_silent() {
         socket.write_all(&[7; 24]).await.unwrap();
         std::future::pending().await
     };
-    assert_eq!(cause(KEY, impatient(), somebody(nonce_only).await).await, DialFailure::Unfinished);
+    assert_eq!(
+        cause(KEY, impatient(), stranger_that(nonce_only).await).await,
+        DialFailure::Unfinished
+    );
     let greeting_only = |mut socket: TcpStream| async move {
         socket.write_all(b"\x13/multistream/1.0.0\n").await.unwrap();
         std::future::pending().await
     };
     assert_eq!(
-        cause(None, impatient(), somebody(greeting_only).await).await,
+        cause(None, impatient(), stranger_that(greeting_only).await).await,
         DialFailure::Unfinished
     );
 }
@@ -208,7 +211,7 @@ async fn who_stops_midway_is_not_silent() {
 #[tokio::test]
 async fn who_closes_at_once_hangs_up() {
     for key in [None, KEY] {
-        let address = somebody(|socket| async move { drop(socket) });
+        let address = stranger_that(|socket| async move { drop(socket) });
         assert_eq!(
             cause(key, Patience::default(), address.await).await,
             DialFailure::HungUp,
@@ -248,7 +251,7 @@ async fn an_earlier_release_is_met_with_the_same_key() {
 }
 
 #[tokio::test]
-async fn an_earlier_release_with_another_key_is_not_met() {
+async fn earlier_release_with_another_key_is_refused() {
     for (dialler, listener) in [(KEY, OTHER_KEY), (KEY, None), (None, KEY)] {
         let keypair = Keypair::generate_ed25519();
         let transport = earlier(&keypair, listener);
@@ -268,7 +271,7 @@ async fn an_earlier_release_with_another_key_is_not_met() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve_is_told_with_the_reason() {
+async fn unresolvable_name_is_reported_with_its_reason() {
     let found =
         cause(None, Patience::default(), "/dns4/nodes.test/tcp/7117".parse().unwrap()).await;
     assert!(
@@ -278,14 +281,14 @@ async fn a_name_that_does_not_resolve_is_told_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_name_needs_no_name_server_to_be_in_the_hosts_file() {
+async fn hosts_file_needs_no_name_server() {
     let (address, _failures) = listening(node(None, Patience::default())).await;
     let named = address.replace(0, |_| Some(Protocol::Dns("localhost".into()))).unwrap();
     assert_eq!(outcome(&mut node(None, Patience::default()), to(named)).await, Ok(()));
 }
 
 #[tokio::test]
-async fn another_peer_and_this_node_itself_are_told_apart() {
+async fn other_peer_and_own_node_are_distinguished() {
     let (address, _failures) = listening(node(None, Patience::default())).await;
     let absent = Keypair::generate_ed25519().public().to_peer_id();
     let meant = DialOpts::peer_id(absent).addresses(vec![address]).allocate_new_port().build();
@@ -299,7 +302,7 @@ async fn another_peer_and_this_node_itself_are_told_apart() {
         .iter()
         .find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None })
         .unwrap();
-    let by_a_detour = somebody(move |mut socket| async move {
+    let by_a_detour = stranger_that(move |mut socket| async move {
         let mut onward = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let _closed = tokio::io::copy_bidirectional(&mut socket, &mut onward).await;
     });
@@ -308,7 +311,7 @@ async fn another_peer_and_this_node_itself_are_told_apart() {
 }
 
 #[test]
-fn the_kinds_of_the_system_are_found_in_whatever_wraps_them() {
+fn wrapped_system_errors_are_recognised() {
     let wrapped = |kind: io::ErrorKind| {
         io::Error::other(noise::Error::Io(io::Error::other(io::Error::from(kind))))
     };
@@ -325,7 +328,7 @@ fn the_kinds_of_the_system_are_found_in_whatever_wraps_them() {
 }
 
 #[test]
-fn of_several_addresses_the_one_that_got_furthest_is_told() {
+fn furthest_of_several_addresses_is_reported() {
     let address = |text: &str| text.parse::<Multiaddr>().unwrap();
     let (loopback, near, far) = (
         address("/ip4/127.0.0.1/tcp/1"),

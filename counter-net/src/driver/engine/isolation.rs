@@ -1,4 +1,4 @@
-//! Isolation on request: the node closes its connections and takes none. Everything else goes on.
+//! Isolation on request: the node closes its connections and takes none. Everything else continues.
 
 use std::sync::atomic::Ordering;
 

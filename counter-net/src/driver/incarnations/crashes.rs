@@ -1,5 +1,5 @@
-//! Starts and commits cut short at every change to the directory, by a kill, a power failure or a
-//! full disk: the node is itself again.
+//! Starts and commits interrupted at every change to the directory, by a kill, a power failure or a
+//! full disk. The node keeps its identity.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,12 @@ use super::{NewIncarnation, from_directory};
 use crate::store::recorder::{self, Kept, Recording};
 use crate::store::{Batch, Log, Scratch, StoreError};
 
-/// What the world outside knows of a node.
+/// The facts about a node that others may rely on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Told {
     /// Its latest incarnation that may have spoken.
     incarnation: Option<ReplicaId>,
-    /// Its latest incarnation of which something is stored. One of which nothing is, a member
-    /// brings back to the node if it spoke.
+    /// Its latest incarnation with something stored. A member brings back one without, if it spoke.
     stored: Option<ReplicaId>,
     /// Clicks that were acknowledged.
     clicks: u64,
@@ -80,7 +79,7 @@ fn is_itself(incarnation: &NewIncarnation, node: Option<u64>, told: Told, what: 
     );
 }
 
-/// A run that was recorded, and what was told after how many changes.
+/// A recorded run, and the facts that were known after each number of changes.
 struct Recorded {
     recording: Recording,
     told: Vec<(usize, Told)>,
@@ -102,7 +101,7 @@ fn record(scratch: &Scratch, directory: &Path, before: Told) -> Recorded {
 }
 
 impl Recorded {
-    /// The directory as a crash before change `at` leaves it, and what was told by then.
+    /// The directory after a crash before change `at`, and the facts known by then.
     fn crash(&self, directory: &Path, at: usize, kept: Kept) -> Told {
         recorder::lay_out(directory, &self.recording.after_crash(at, kept), &self.store);
         self.told.iter().rev().find(|(after, _)| *after <= at).unwrap().1
@@ -142,14 +141,14 @@ fn settled(directory: &Path) -> Told {
 }
 
 #[test]
-fn first_start_cut_short_anywhere_is_no_bar_to_the_next() {
+fn interrupted_first_start_leaves_next_start_free() {
     let scratch = Scratch::in_memory();
     let points = crash_everywhere(&scratch, &directory_of(&scratch), None, Told::default());
     println!("{points} points of a first start and a commit, each in 4 ways");
 }
 
 #[test]
-fn start_cut_short_anywhere_comes_back_as_itself() {
+fn interrupted_start_keeps_identity() {
     let scratch = Scratch::in_memory();
     let directory = directory_of(&scratch);
     let told = settled(&directory);
@@ -164,7 +163,7 @@ fn start_cut_short_anywhere_comes_back_as_itself() {
 
 /// The first start is killed before it has synced the name of its mark, the second one loses power.
 #[test]
-fn power_failure_after_a_kill_undoes_nothing_that_was_relied_on() {
+fn power_failure_after_a_kill_undoes_no_commit() {
     let scratch = Scratch::in_memory();
     let directory = directory_of(&scratch);
     let before = settled(&directory);
@@ -195,7 +194,7 @@ fn power_failure_after_a_kill_undoes_nothing_that_was_relied_on() {
 /// Crash after crash, each of a start from what the last one left; with `COUNTER_CRASHES` as many
 /// as it says.
 #[test]
-fn starts_cut_short_one_after_the_other_come_back_as_themselves() {
+fn repeatedly_interrupted_starts_keep_identity() {
     let crashes = std::env::var("COUNTER_CRASHES")
         .ok()
         .and_then(|crashes| crashes.parse().ok())
@@ -220,7 +219,7 @@ fn starts_cut_short_one_after_the_other_come_back_as_themselves() {
             told,
             &what,
         );
-        // The next crash is of a start from what this one left, not from what the check made of it.
+        // The next start begins from what this crash left, not from what the check made of it.
         recorder::lay_out(&directory, &files, &recorded.store);
         let there = clicks(&begin(&directory).unwrap());
         recorder::lay_out(&directory, &files, &recorded.store);
@@ -229,7 +228,7 @@ fn starts_cut_short_one_after_the_other_come_back_as_themselves() {
 }
 
 #[test]
-fn disk_that_fills_up_anywhere_is_named_and_harms_nothing() {
+fn full_disk_is_reported_and_harms_nothing() {
     for is_lasting in [true, false] {
         for is_first in [true, false] {
             let scratch = Scratch::in_memory();
@@ -247,7 +246,7 @@ fn disk_that_fills_up_anywhere_is_named_and_harms_nothing() {
                 let what = format!("full after {after} changes");
                 match ran {
                     Ok(()) if !was_full => break,
-                    // Full when it closed the file, or where nothing depends on it.
+                    // The disk was full when the file was closed, or nothing depended on it.
                     Ok(()) => {}
                     Err(error) => assert!(
                         error.to_string().contains("No space left on device"),
@@ -286,7 +285,7 @@ fn child_that_is_killed() {
     run(Path::new(&directory), told).unwrap();
 }
 
-/// Whether it was killed, and what may be known outside of it.
+/// Returns true if the child was killed, and the facts that may be known outside.
 fn run_killed(directory: &Path, changes: usize) -> (bool, Option<Told>) {
     let child = Command::new(std::env::current_exe().unwrap())
         .args([

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_answered_pings_and_fell_silent_is_lost() {
+    fn only_silent_peer_that_answered_pings_is_lost() {
         let mut sessions = Sessions::default();
         let (peer, mute) = (PeerId::random(), PeerId::random());
         sessions.connected(peer, Duration::ZERO);

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn later_process_is_second_once_the_earlier_one_answers() {
+    fn later_process_is_second_once_earlier_answers() {
         let peer = PeerId::random();
         let mut processes = processes(peer);
         assert_eq!(orders(&processes), [ProcessOrder::Only, ProcessOrder::Unsure]);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn restarted_process_is_heard_once_the_earlier_connection_is_closed() {
+    fn restarted_process_is_heard_after_old_connection_closes() {
         let peer = PeerId::random();
         let mut processes = processes(peer);
         processes.identified(connection(2), &agent_version(7), 4 * SECOND);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn two_connections_opened_at_once_are_heard_before_they_say_whose_they_are() {
+    fn simultaneous_connections_are_heard_unidentified() {
         let (peer, mut processes) = (PeerId::random(), Processes::default());
         (1..=2).for_each(|id| processes.connected(connection(id), peer, SECOND));
         processes.identified(connection(1), &agent_version(5), 2 * SECOND);

@@ -109,7 +109,7 @@ fn unfinished<E: std::error::Error + Send + Sync + 'static>(
     }
 }
 
-/// A connection before Noise: encrypted where there is a key.
+/// A connection before Noise, which is encrypted if there is a key.
 type Private = Either<Encrypted<TcpStream>, TcpStream>;
 
 /// The handshake up to the greeting. A stranger without a key gets no further.

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reading_goes_on_behind_the_bytes_that_were_taken() {
+    async fn reading_continues_after_taken_bytes() {
         let nonces = nonces();
         let mut sent: Vec<u8> = (0..200).collect();
         cipher(&key(2), &nonces.theirs).apply_keystream(&mut sent);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn tag_names_one_key_and_every_nonce_is_another() {
+    fn tag_names_one_key_and_nonces_differ() {
         let nonces = nonces();
         assert_eq!(nonces.tagged(&[key(1), key(2)]), Some(&key(2)));
         assert_eq!(nonces.tagged(&[key(1), key(3)]), None);

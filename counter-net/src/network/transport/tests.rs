@@ -50,7 +50,7 @@ fn told(error: io::Error) -> String {
     if told.contains("WrongKey") { "WrongKey".to_owned() } else { told }
 }
 
-/// Keeps a connection, and sends what is left of its handshake, as a swarm does.
+/// Keeps a connection, and sends the rest of its handshake, as a swarm does.
 fn keep(mut muxer: StreamMuxerBox) {
     tokio::spawn(std::future::poll_fn(move |context| muxer.poll_unpin(context).map(drop)));
 }
@@ -101,7 +101,7 @@ async fn any_key_of_the_accepting_node_lets_in() {
 }
 
 #[tokio::test]
-async fn dialling_node_takes_the_key_that_the_other_has() {
+async fn dialler_uses_the_key_of_the_far_end() {
     for (dialler, listener) in [
         ([OLD, NEW], [OLD].as_slice()),
         ([OLD, NEW], &[NEW]),
@@ -111,7 +111,7 @@ async fn dialling_node_takes_the_key_that_the_other_has() {
         ([STRANGE, NEW], &[NEW, OLD]),
         ([NEW, STRANGE], &[OLD, NEW]),
     ] {
-        // One connection: nobody was turned away before.
+        // One connection, so none was refused before.
         assert_eq!(
             meet(&dialler, listener).await,
             (Ok(()), vec![Ok(())]),
@@ -148,7 +148,7 @@ async fn libp2p_nodes_without_tags_are_met() {
     }
 }
 
-/// What a link has carried, by direction.
+/// The bytes that a link has carried, by direction.
 #[derive(Default)]
 struct Carried {
     out: AtomicUsize,
@@ -217,7 +217,7 @@ async fn cost(
 }
 
 #[tokio::test]
-async fn keys_cost_no_byte_and_no_round_trip_more_than_libp2p() {
+async fn keys_cost_as_much_as_libp2p_private_network() {
     for way in [Duration::ZERO, Duration::from_millis(100)] {
         let (usual, out, back) = cost(theirs(OLD), theirs(OLD), way).await;
         for (dialler, listener) in

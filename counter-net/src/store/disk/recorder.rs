@@ -1,5 +1,5 @@
-//! A disk that loses power or fills up at any change, and a process that is killed there: what this
-//! thread changes is recorded, and any moment of it is laid out again.
+//! Simulates power failures, full disks and kills at any change. It records the changes of this
+//! thread and can restore any moment between them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ thread_local! {
         const { RefCell::new(Tape { changes: Vec::new(), is_recording: false, left: None, is_lasting: true, kills: false }) };
 }
 
-/// What happened to this thread's files.
+/// The changes to this thread's files.
 struct Tape {
     changes: Vec<Owned>,
     is_recording: bool,
-    /// So many more changes succeed; `None` where all do.
+    /// The number of further changes that succeed; `None` if all do.
     left: Option<usize>,
     /// All changes after the first refused one are refused too.
     is_lasting: bool,
@@ -94,20 +94,20 @@ fn kill_self() -> ! {
     }
 }
 
-/// Whether the disk was full by now.
+/// Returns true if the disk was full by now.
 pub(crate) fn make_room() -> bool {
     TAPE.with_borrow_mut(|tape| tape.left.take().is_none_or(|left| left == 0))
 }
 
-/// How many changes were recorded by now.
+/// The number of changes recorded by now.
 pub(crate) fn recorded() -> usize {
     TAPE.with_borrow(|tape| tape.changes.len())
 }
 
-/// What a crash leaves of the changes that were not synced.
+/// The unsynced changes that survive a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// All: the process was killed, and the system goes on.
+    /// All: the process was killed, and the system still runs.
     All,
     /// None: the power failed.
     Nothing,
@@ -115,7 +115,7 @@ pub(crate) enum Kept {
     Some(u64),
 }
 
-/// A directory before, and what was done to it.
+/// A directory's first state, and the changes to it.
 pub(crate) struct Recording {
     before: BTreeMap<String, Vec<u8>>,
     changes: Vec<Owned>,
@@ -127,7 +127,7 @@ struct Inode {
     pending: Vec<(u64, Option<Vec<u8>>)>,
 }
 
-/// Records what `work` does to a directory.
+/// Records the changes of `work` to a directory.
 pub(crate) fn record<T>(directory: &Path, work: impl FnOnce() -> T) -> (Recording, T) {
     let before = contents(directory);
     TAPE.with_borrow_mut(|tape| (tape.is_recording, tape.changes) = (true, Vec::new()));

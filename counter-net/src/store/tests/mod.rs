@@ -1,5 +1,4 @@
-//! The store on a real disk: what was committed is there again, whatever happens to process, file
-//! or space.
+//! The store on a real disk: commits survive whatever happens to the process, the file or the space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ impl Scratch {
         Self::below(&std::env::temp_dir())
     }
 
-    /// Where there is such a place, on a file system that has no disk to wait for.
+    /// On a file system in memory, if there is one.
     pub(crate) fn in_memory() -> Self {
         let memory = Path::new("/dev/shm");
         Self::below(if memory.is_dir() { memory } else { Path::new("/tmp") })
@@ -102,7 +101,7 @@ fn add(state: &State, counter: &str, amount: u64) {
 }
 
 #[test]
-fn what_was_committed_is_there_after_a_restart() {
+fn commits_survive_a_restart() {
     let scratch = Scratch::new();
     for incarnation in 1..=5u64 {
         let (_directory, opened) = open(scratch.path());
@@ -120,7 +119,7 @@ fn what_was_committed_is_there_after_a_restart() {
 }
 
 #[test]
-fn checkpoints_replace_the_log_while_adds_go_on_and_the_file_stays_small() {
+fn checkpoints_keep_the_file_small_during_adds() {
     let scratch = Scratch::new();
     let (directory, opened) = open(scratch.path());
     let state = State::new(1, &opened);
@@ -148,7 +147,7 @@ fn checkpoints_replace_the_log_while_adds_go_on_and_the_file_stays_small() {
 }
 
 #[test]
-fn what_a_node_says_of_itself_is_there_after_a_restart() {
+fn node_record_survives_a_restart() {
     let scratch = Scratch::new();
     let (directory, mut opened) = open(scratch.path());
     let meta = Meta {
@@ -173,7 +172,7 @@ fn what_a_node_says_of_itself_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_checkpoint_holds_nothing_of_incarnations_that_were_folded() {
+fn checkpoint_omits_folded_incarnations() {
     let scratch = Scratch::new();
     let (incarnations, counters) = (4u64, 2_000);
     for incarnation in 1..=incarnations {
@@ -230,7 +229,7 @@ fn a_foreign_file_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_damaged_file_is_refused_and_left_as_it_is_wherever_the_damage_is() {
+fn damaged_file_is_refused_and_unchanged() {
     let scratch = Scratch::new();
     let (directory, opened) = open(scratch.path());
     let state = State::new(1, &opened);
@@ -300,7 +299,7 @@ fn start_moody() -> (State, Moody, Commits) {
 }
 
 #[test]
-fn a_full_disk_fails_the_add_and_is_over_when_there_is_space() {
+fn full_disk_fails_adds_until_there_is_space() {
     let (state, log, commits) = start_moody();
     log.0.lock().unwrap().0 = true;
     add(&state, "clicks", 1);
@@ -335,7 +334,7 @@ fn a_ticket_drawn_after_the_end_is_answered() {
     assert_eq!(durable(&commits), Err(NotDurable::Stopped));
 }
 
-/// Runs only as a child of the next test: adds and says what is durable until it is killed.
+/// Runs only as a child of the next test: adds, and prints durable totals until it is killed.
 #[test]
 #[ignore = "the child of killed_at_any_moment"]
 fn child_that_is_killed() {
@@ -355,7 +354,7 @@ fn child_that_is_killed() {
 }
 
 #[test]
-fn what_was_durable_survives_a_kill_at_any_moment() {
+fn durable_add_survives_a_kill() {
     use std::io::{BufRead, BufReader};
     let scratch = Scratch::new();
     for round in 0..15 {
@@ -387,7 +386,7 @@ fn what_was_durable_survives_a_kill_at_any_moment() {
 }
 
 #[test]
-fn a_file_system_that_fills_up_refuses_adds_until_there_is_space() {
+fn full_file_system_refuses_adds_until_there_is_space() {
     let scratch = Scratch::new();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
