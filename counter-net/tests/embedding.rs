@@ -38,6 +38,7 @@ fn types_of_the_crate() {
     is_shared::<Lag>();
     is_shared::<Incarnation>();
     is_shared::<Member>();
+    is_shared::<MetricsFormat>();
     is_shared::<Node>();
     is_shared::<NodeBuilder>();
     is_shared::<NodeInfo>();
@@ -125,8 +126,8 @@ fn every_public_type_may_be_held_by_any_thread() {
     assert!(missing.is_empty(), "not in the list above: {missing:?}");
 }
 
-/// What a signature of the crate must not name: a service would have to follow these crates'
-/// versions.
+/// Names that no signature of the crate may contain, because a service would have to follow these
+/// crates' versions. The one exception is [`REGISTRY`].
 const FOREIGN: [&str; 9] = [
     "libp2p",
     "PeerId",
@@ -138,6 +139,9 @@ const FOREIGN: [&str; 9] = [
     "prometheus",
     "request_response",
 ];
+
+/// `Node::register` takes a registry of this crate, so it is exported under its own name.
+const REGISTRY: &str = "pub use prometheus_client; ";
 
 /// Every public declaration of a file up to its body, and the head of every `impl`. Nothing is
 /// `pub` that cannot be reached: a lint sees to that.
@@ -187,7 +191,7 @@ fn no_public_signature_names_a_foreign_crate() {
             let is_ours = !text.starts_with("impl")
                 || text.split(|c: char| !c.is_alphanumeric()).any(|word| names.contains(&word));
             looked_at += usize::from(is_ours);
-            if is_ours && FOREIGN.iter().any(|name| text.contains(name)) {
+            if is_ours && text != REGISTRY && FOREIGN.iter().any(|name| text.contains(name)) {
                 foreign.push((path.clone(), text));
             }
         }
