@@ -131,9 +131,15 @@ fn page_is_valid_in_the_format_that_accept_asks_for() {
             exposition::open_metrics(&answer.body)
         };
         let families = families.unwrap_or_else(|fault| panic!("{accept}: {fault}"));
-        for name in ["counter_adds_total", "counter_web_adds_total", "counter_web_streams"] {
-            let mut samples = families.values().flat_map(|family| family.samples.keys());
-            assert!(samples.any(|sample| sample == name), "{accept}: {name}");
+        for (name, kind) in [
+            ("counter_adds_total", "counter"),
+            ("counter_web_adds_total", "counter"),
+            ("counter_web_streams", "gauge"),
+        ] {
+            let is_it = |family: &exposition::Family| {
+                family.kind == kind && family.samples.contains_key(name)
+            };
+            assert!(families.values().any(is_it), "{accept}: {name}");
         }
     }
 }
