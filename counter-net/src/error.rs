@@ -1,4 +1,4 @@
-//! Why a node does not start, or refuses an add, in sentences that say what to write instead.
+//! Errors of a node's start and of its running, in sentences that say what to do.
 
 use std::fmt;
 use std::io;
@@ -62,51 +62,52 @@ pub enum StartError {
     Cluster(String),
     /// The node's name is empty or longer than 128 bytes.
     NodeName(String),
-    /// An address to listen on or to reach is no multiaddress over TCP.
+    /// An address to listen on or to dial is not a multiaddress over TCP.
     Address {
-        /// As it was given.
+        /// The address as given.
         address: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// An address outside of loopback, and no cluster key.
+    /// An address is open to other machines, and there is no cluster key.
     KeyNeeded {
         /// The address that was refused.
         address: String,
     },
-    /// Further cluster keys, and no first one.
+    /// There are further cluster keys but no first one.
     FirstKeyMissing,
-    /// More cluster keys than a node may have.
+    /// There are more cluster keys than a node may have.
     TooManyKeys {
-        /// How many there are, each counted once.
+        /// The number of distinct keys.
         keys: usize,
-        /// How many there may be.
+        /// The most that a node may have.
         keys_max: usize,
     },
     /// Listening failed: the port is taken, or the address is not this machine's.
     Listen {
-        /// The address that was asked for.
+        /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The data directory cannot be used.
     Store(StoreError),
-    /// A way of discovery cannot begin.
+    /// A way of discovery cannot start.
     Discovery(DiscoveryError),
     /// The start was polled outside of a tokio runtime.
     NoRuntime,
-    /// The network could not be set up; the sentence says which part.
+    /// The network could not be set up. The text says which part.
     Network(String),
 }
 
-/// Why a node stopped by itself.
+/// Why a node failed while it ran; see [`Node::failed`](crate::Node::failed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeFailure {
-    /// Another process runs under this node's identity, from the original of this node's data
-    /// directory or from a clone of it, and was there before. What was added here is in the
-    /// directory. The next start takes a new identity, and brings it.
+    /// Another process already runs under this node's identity, from the original of this data
+    /// directory or a clone of it.
+    ///
+    /// Adds to this node are in its directory. The next start takes a new identity and keeps them.
     SecondProcess,
 }
 
@@ -114,8 +115,8 @@ impl fmt::Display for NodeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecondProcess => f.write_str(
-                "another process runs as this node, such as from the original of a cloned disk, and was there before: this one has stopped. \
-                 Its data directory holds all that it counted; start it again, and it takes a new identity and counts beside the other",
+                "another process already runs as this node, such as from the original of a cloned disk, so this one has stopped. \
+                 Its data directory holds all its adds; start it again, and it takes a new identity and counts beside the other",
             ),
         }
     }
@@ -141,7 +142,7 @@ impl fmt::Display for StartError {
             Self::Address { address, reason } => {
                 write!(
                     f,
-                    "{address:?} is no address to use ({reason}): write a multiaddress such as \"/ip4/192.0.2.7/tcp/7117\", and behind it /p2p/ and the whole id, or nothing"
+                    "{address:?} is not a usable address ({reason}): write a multiaddress such as \"/ip4/192.0.2.7/tcp/7117\", optionally followed by /p2p/ and the whole id"
                 )
             }
             Self::KeyNeeded { address } => write!(
@@ -150,7 +151,7 @@ impl fmt::Display for StartError {
                  `openssl rand -hex 32` makes one), the same on every node, or listen on loopback (/ip4/127.0.0.1/tcp/0)"
             ),
             Self::FirstKeyMissing => f.write_str(
-                "there are further cluster keys to accept, and no first one: set the key that all nodes have now with `cluster_key`",
+                "there are further cluster keys to accept but no first one: set the key that all nodes have now with `cluster_key`",
             ),
             Self::TooManyKeys { keys, keys_max } => {
                 write!(f, "{keys} cluster keys were given, and a node has at most {keys_max}: leave out those that no node uses any more")
@@ -190,23 +191,23 @@ impl From<DiscoveryError> for StartError {
     }
 }
 
-/// What is wrong with a way of discovery.
+/// Why a way of discovery cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiscoveryError {
     /// The text names no way of discovery.
     Unknown(String),
-    /// `dns:` without a name and a port.
+    /// `dns:` lacks a name or a port.
     Dns(String),
-    /// `fly` outside of Fly.io: the variable is not set.
+    /// `fly` was chosen outside of Fly.io, where this variable is not set.
     FlyVariable(&'static str),
-    /// mDNS needs listeners that other machines can reach, and those need a cluster key.
+    /// mDNS needs listeners that other machines can reach, which need a cluster key.
     MdnsNeedsKey,
     /// The directory for local discovery cannot be used.
     Directory {
         /// The directory.
         path: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
@@ -216,7 +217,7 @@ impl fmt::Display for DiscoveryError {
         match self {
             Self::Unknown(text) => write!(
                 f,
-                "{text:?} is no way of discovery: write local, mdns, dns:NAME:PORT, fly or none"
+                "{text:?} is not a way of discovery: write local, mdns, dns:NAME:PORT, fly or none"
             ),
             Self::Dns(text) => write!(
                 f,
@@ -231,7 +232,7 @@ impl fmt::Display for DiscoveryError {
             Self::MdnsNeedsKey => {
                 write!(
                     f,
-                    "discovery by mdns needs a cluster key, since without one only loopback is listened on, and mDNS cannot find that: set a key, or use local"
+                    "discovery by mdns needs a cluster key: without one a node listens on loopback only, where mDNS cannot find it. Set a key, or use local"
                 )
             }
             Self::Directory { path, reason } => {
@@ -246,37 +247,37 @@ impl fmt::Display for DiscoveryError {
 
 impl std::error::Error for DiscoveryError {}
 
-/// What is wrong with a cluster key. The key itself is never part of the message.
+/// Why a text is not a cluster key. The message never contains the key.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClusterKeyError {
-    /// Nothing but white space.
+    /// The text is empty or white space.
     Empty,
-    /// A passphrase of fewer than 16 characters.
+    /// The passphrase has fewer than 16 characters.
     TooShort {
-        /// How many it has.
+        /// Its length.
         characters: usize,
     },
-    /// Hexadecimal digits, and about as many as a key has: one was lost or added on the way. Never
-    /// taken for a passphrase.
+    /// The text is hexadecimal with 60 to 70 digits other than 64: some were lost or added on the
+    /// way. It is never taken for a passphrase.
     HexDigits {
-        /// How many there are; a key has 64.
+        /// The number of digits; a key has 64.
         digits: usize,
     },
-    /// Several parts between commas, some of which are keys.
+    /// The text has several parts separated by commas, and some of them are keys.
     InList {
-        /// How many parts there are.
+        /// The number of parts.
         parts: usize,
-        /// How many of them are 64 hexadecimal digits or base64 of 32 bytes.
+        /// The parts that are 64 hexadecimal digits or base64 of 32 bytes.
         keys: usize,
     },
-    /// A libp2p key file whose key is not 64 hexadecimal digits.
+    /// The text is a libp2p key file whose key is not 64 hexadecimal digits.
     KeyFile,
     /// The file could not be read.
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

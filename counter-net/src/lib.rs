@@ -1,10 +1,6 @@
-//! A replicated counter to embed: every node adds locally, all nodes agree, none waits for another.
-#![cfg_attr(feature = "node", doc = include_str!("../README.md"))]
+#![cfg_attr(feature = "node", doc = include_str!("guide.md"))]
+#![cfg_attr(not(feature = "node"), doc = "The replication protocol without I/O.")]
 
-#[cfg(feature = "node")]
-mod behaviour;
-#[cfg(feature = "node")]
-mod cluster_key;
 #[cfg(feature = "node")]
 mod config;
 #[cfg(feature = "node")]
@@ -14,40 +10,52 @@ mod driver;
 #[cfg(feature = "node")]
 mod error;
 #[cfg(feature = "node")]
-mod node;
-pub mod protocol;
+mod metrics;
 #[cfg(feature = "node")]
-mod resolve;
+mod network;
+#[cfg(feature = "node")]
+mod node;
+#[doc(hidden)]
+pub mod protocol;
 #[cfg(feature = "node")]
 mod shared;
 #[cfg(feature = "sim")]
+#[doc(hidden)]
 pub mod sim;
 #[cfg(feature = "node")]
 mod store;
-#[cfg(feature = "node")]
-mod subscribe;
-#[cfg(feature = "node")]
-mod transport;
 
+#[doc(inline)]
 pub use counter_core::{
     CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once, ReplicaId, StateHash, WriteError,
 };
 
 #[cfg(feature = "node")]
-pub use cluster_key::ClusterKey;
+pub use config::ClusterKey;
 #[cfg(feature = "node")]
 pub use discovery::Discovery;
 #[cfg(feature = "node")]
 pub use error::{AddError, ClusterKeyError, DiscoveryError, NodeFailure, StartError};
+#[cfg(feature = "node")]
+pub use metrics::MetricsFormat;
 #[cfg(feature = "node")]
 pub use node::{
     Counter, CounterView, Durable, Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo,
     NotReached, NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError,
     Viewer,
 };
+/// The crate whose registry [`Node::register`] takes.
+#[cfg(feature = "node")]
+#[doc(no_inline)]
+pub use prometheus_client;
 #[cfg(feature = "node")]
 pub use protocol::{Agreement, Copies, NotReady, RetireError};
 #[cfg(feature = "node")]
-pub use store::{NotDurable, StoreError};
+pub use shared::{Change, Changes, Interest};
 #[cfg(feature = "node")]
-pub use subscribe::{Change, Changes, Interest};
+pub use store::{NotDurable, StoreError};
+
+/// Runs the README's examples.
+#[cfg(all(doctest, feature = "node"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,18 +8,17 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-use super::findings::{Findings, Outcome};
-use crate::resolve::{Answer, Family, Resolver};
+use super::report::{AddressSender, DiscoveryOutcome};
+use crate::network::resolve::{RecordFamily, Resolved, Resolver};
 
-/// Time between two questions while the node has no peer. A node that starts beside others has to
-/// find them soon.
+/// Time between two queries while the node has no peer. A new node has to find the others soon.
 const POLL_ALONE: Duration = Duration::from_millis(500);
-/// Time between two questions otherwise. Orchestrators hold their answers for 5 to 30 s.
+/// Time between two queries otherwise. Orchestrators cache their answers for 5 to 30 s.
 const POLL_MET: Duration = Duration::from_secs(3);
-/// A question is given up after this, and asked again.
+/// A query without an answer is given up after this time, and repeated later.
 const ANSWER_MAX: Duration = Duration::from_millis(1_500);
 
-/// What a way by DNS asks, and of whom.
+/// A name to resolve, and the resolver to ask.
 pub(super) struct Question {
     pub(super) resolver: Resolver,
     pub(super) name: Arc<str>,
@@ -27,43 +26,43 @@ pub(super) struct Question {
     pub(super) port: u16,
 }
 
-/// Asks at each poll and reports the answer, until the driver is gone. `is_alone`: the node has no
-/// peer now.
-pub(super) async fn poll(question: Question, is_alone: impl Fn() -> bool, findings: Findings) {
+/// Resolves the name at each poll and reports the answer, until the driver ends. `is_alone` returns
+/// true while the node has no peer.
+pub(super) async fn poll(question: Question, is_alone: impl Fn() -> bool, sender: AddressSender) {
     let mut was_answered = true;
     loop {
         let outcome = question.ask().await;
         match &outcome {
-            Outcome::Unsure(reason) if was_answered => {
+            DiscoveryOutcome::Unsure(reason) if was_answered => {
                 tracing::warn!(
                     name = &*question.name,
                     reason,
-                    "discovery by DNS got no answer; it goes on asking"
+                    "discovery by DNS got no answer; it keeps asking"
                 );
             }
-            Outcome::Found(_) | Outcome::Nobody if !was_answered => {
-                tracing::info!(name = &*question.name, "discovery by DNS is answered again");
+            DiscoveryOutcome::Found(_) | DiscoveryOutcome::Nobody if !was_answered => {
+                tracing::info!(name = &*question.name, "discovery by DNS gets answers again");
             }
             _ => {}
         }
-        was_answered = !matches!(outcome, Outcome::Unsure(_));
-        if !findings.report(outcome).await {
+        was_answered = !matches!(outcome, DiscoveryOutcome::Unsure(_));
+        if !sender.report(outcome).await {
             return;
         }
         let interval = if is_alone() { POLL_ALONE } else { POLL_MET };
-        // Nodes that started together do not ask together for ever.
+        // Jitter, so that nodes that started together spread their queries.
         tokio::time::sleep(interval.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
     }
 }
 
 impl Question {
-    async fn ask(&self) -> Outcome {
-        match self.resolver.ask(&self.name, Family::Both, ANSWER_MAX).await {
-            Answer::Addresses(ips) => {
-                Outcome::Found(ips.into_iter().map(|ip| address(ip, self.port)).collect())
+    async fn ask(&self) -> DiscoveryOutcome {
+        match self.resolver.ask(&self.name, RecordFamily::Both, ANSWER_MAX).await {
+            Resolved::Addresses(ips) => {
+                DiscoveryOutcome::Found(ips.into_iter().map(|ip| address(ip, self.port)).collect())
             }
-            Answer::Nobody => Outcome::Nobody,
-            Answer::Unsure(reason) => Outcome::Unsure(reason),
+            Resolved::Nobody => DiscoveryOutcome::Nobody,
+            Resolved::Unsure(reason) => DiscoveryOutcome::Unsure(reason),
         }
     }
 }
@@ -81,7 +80,7 @@ mod tests {
     use tracing::{Level, Metadata, span};
 
     use super::*;
-    use crate::resolve::name_server::{Mode, NameServer};
+    use crate::network::resolve::name_server::{Mode, NameServer};
 
     /// Counts warnings and infos of this module.
     #[derive(Default)]
@@ -117,7 +116,7 @@ mod tests {
     static LOGGED: Mutex<()> = Mutex::new(());
 
     #[test]
-    fn a_spell_without_answers_is_one_warning_and_its_end_one_info() {
+    fn each_outage_logs_one_warning_and_one_info() {
         let _one_at_a_time = LOGGED.lock().unwrap();
         let lines = Arc::new(Lines::default());
         let told = || (lines.warnings.load(Ordering::Relaxed), lines.infos.load(Ordering::Relaxed));
@@ -127,18 +126,18 @@ mod tests {
             let server = NameServer::start("127.0.0.1:0").await;
             let (queue, mut reported) = mpsc::channel(1);
             let question = Question { resolver: Resolver::Server(server.address), name: "nodes.test".into(), port: 7 };
-            let polling = tokio::spawn(poll(question, || true, Findings::new(3, queue)));
+            let polling = tokio::spawn(poll(question, || true, AddressSender::new(3, queue)));
             server.set(Mode::ServFail);
             for _ in 0..4 {
-                let finding = reported.recv().await.unwrap();
-                assert!(finding.way == 3 && matches!(finding.outcome, Outcome::Unsure(reason) if reason.contains("SERVFAIL")));
+                let report = reported.recv().await.unwrap();
+                assert!(report.way == 3 && matches!(report.outcome, DiscoveryOutcome::Unsure(reason) if reason.contains("SERVFAIL")));
             }
             assert_eq!(told(), (1, 0));
             server.set(Mode::NxDomain);
-            while reported.recv().await.unwrap().outcome != Outcome::Nobody {}
+            while reported.recv().await.unwrap().outcome != DiscoveryOutcome::Nobody {}
             server.set(Mode::Records);
             server.show("127.0.0.9".parse().unwrap());
-            let expected = Outcome::Found(vec!["/ip4/127.0.0.9/tcp/7".parse().unwrap()]);
+            let expected = DiscoveryOutcome::Found(vec!["/ip4/127.0.0.9/tcp/7".parse().unwrap()]);
             while reported.recv().await.unwrap().outcome != expected {}
             assert_eq!(told(), (1, 1));
             drop(reported);

@@ -1,4 +1,4 @@
-//! Fly.io: the application's machines share a private IPv6 network with names of its own.
+//! Fly.io: an application's machines share a private IPv6 network with its own names.
 
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -8,10 +8,10 @@ use crate::config::{GOSSIP_PORT, check_listen};
 use crate::error::{DiscoveryError, StartError};
 
 const APP_VARIABLE: &str = "FLY_APP_NAME";
-/// This machine's own address on the private network, by the hosts file that Fly writes.
+/// The name of this machine on the private network, from the hosts file that Fly writes.
 const OWN_NAME: &str = "fly-local-6pn";
 
-/// The name whose AAAA records are the application's machines.
+/// The name whose AAAA records list the application's machines.
 pub(super) fn name() -> Result<String, DiscoveryError> {
     named(std::env::var(APP_VARIABLE).ok())
 }
@@ -21,7 +21,7 @@ fn named(app: Option<String>) -> Result<String, DiscoveryError> {
     Ok(format!("{app}.internal"))
 }
 
-/// Where to listen if nothing else is said: on the private network only.
+/// The default address to listen on: the private network only.
 pub(crate) fn listen_address(has_key: bool) -> Result<Multiaddr, StartError> {
     name()?;
     let failed = |source| StartError::Listen { address: OWN_NAME.to_owned(), source };
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_applications_name_is_needed() {
+    fn missing_app_name_is_refused() {
         assert_eq!(named(Some("clicks".into())), Ok("clicks.internal".to_owned()));
         for missing in [None, Some(String::new())] {
             assert!(named(missing).expect_err("refused").to_string().contains("FLY_APP_NAME"));

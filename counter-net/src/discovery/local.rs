@@ -1,8 +1,8 @@
-//! Discovery among one user's nodes on one machine: a directory of theirs, in which each node pins
-//! a note with its addresses.
+//! Discovery among one user's nodes on one machine: a shared directory where each node keeps a note
+//! with its addresses.
 //!
-//! A node holds a lock on its note for as long as it runs. The kernel releases the lock when the
-//! process ends, however it ends. So a note with a free lock belongs to a dead process.
+//! A node locks its note while it runs. The kernel releases the lock when the process ends in any
+//! way, so a note with a free lock belongs to a dead process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,52 +13,51 @@ use std::time::{Duration, Instant, SystemTime};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Findings, Outcome};
+use super::report::{AddressSender, DiscoveryOutcome};
 use crate::config::is_loopback;
 use crate::error::DiscoveryError;
 use crate::protocol::NodeId;
 
-/// The time between two looks at the board: short at first, when several nodes are started
-/// together.
+/// Time between two looks at the notes. Short at first, because nodes often start together.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_LATER: Duration = Duration::from_secs(1);
-/// How many of the first looks are quick ones.
+/// The number of looks at the short interval.
 const FIRST_LOOKS: u32 = 50;
-/// Nobody on the board after this: nodes that started together have pinned their notes by then.
+/// After this time an empty directory means that there is no other node. Nodes that start together
+/// have written their notes by then.
 const LOCAL_WINDOW: Duration = Duration::from_millis(500);
-/// A note is renewed this often, and is stale when it was not for three times as long, whoever
-/// pinned it.
+/// Each note is rewritten this often. One that is three times as old is stale.
 const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 const STALE_AFTER: Duration = Duration::from_secs(30);
-/// All of a board's notes are reported again this often, for those that the driver gave up.
+/// All addresses are reported again this often, because the driver may have dropped some.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 const NOTE_BYTES_MAX: u64 = 4_096;
 const NOTES_MAX: usize = 256;
 const ADDRESSES_MAX: usize = 8;
 
-/// What a node says of itself to the user's other nodes.
+/// A node's entry in the directory.
 #[derive(Serialize, Deserialize)]
 struct Note {
-    /// Whether its writer holds a lock on it; earlier releases did not.
+    /// True if its writer holds a lock on it. Earlier releases did not.
     #[serde(default)]
     locked: bool,
-    /// The node, where nothing of it outlives the process: it has no directory and no name. As 16
-    /// hexadecimal digits.
+    /// The node's number as 16 hexadecimal digits, if the node ends with its process: it has
+    /// neither a data directory nor a name.
     #[serde(default)]
     node: Option<String>,
     addresses: Vec<String>,
 }
 
-/// What the others' notes say.
+/// The contents of all other notes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Notes {
     addresses: Vec<Multiaddr>,
-    /// Nodes whose processes are gone, and nothing of theirs comes back.
+    /// Nodes whose processes have ended and that will not come back.
     gone: Vec<NodeId>,
 }
 
-/// A cluster's directory, with this node's note in it; dropping it takes the note away.
-pub(super) struct Board {
+/// The directory of one cluster with this node's note. Dropping it removes the note.
+pub(super) struct NoteDirectory {
     directory: PathBuf,
     own_file: PathBuf,
     note: Note,
@@ -66,10 +65,9 @@ pub(super) struct Board {
     lock: Option<File>,
 }
 
-impl Board {
-    /// Opens the board of `cluster` below `runtime`, or below the user's runtime directory, and
-    /// pins a note with the addresses `own`. `passing`: this node, if nothing of it outlives the
-    /// process.
+impl NoteDirectory {
+    /// Opens the directory of `cluster` below `runtime` or the user's runtime directory, and writes
+    /// a note with the addresses `own`. `passing` is this node if it ends with its process.
     pub(super) fn open(
         runtime: Option<&Path>,
         cluster: &str,
@@ -93,15 +91,15 @@ impl Board {
         let own_file =
             directory.join(format!("{}-{:016x}.json", std::process::id(), fastrand::u64(..)));
         let node = passing.map(|node| format!("{:016x}", node.0));
-        let mut board =
+        let mut notes =
             Self { own_file, note: Note { locked: false, node, addresses }, directory, lock: None };
-        board.pin().map_err(failed)?;
-        Ok(board)
+        notes.write_note().map_err(failed)?;
+        Ok(notes)
     }
 
-    /// Writes the note beside its place and moves it there, so that nobody reads half of one, or
-    /// one without its lock.
-    fn pin(&mut self) -> io::Result<()> {
+    /// Writes the note to a draft and renames it, so that no reader sees half a note or one without
+    /// its lock.
+    fn write_note(&mut self) -> io::Result<()> {
         let draft = self.own_file.with_extension("draft");
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
@@ -112,7 +110,7 @@ impl Board {
         Ok(())
     }
 
-    /// What all others say; takes the notes of those that are gone away, and stale ones.
+    /// Reads all other notes. Removes those of dead processes and stale ones.
     fn read(&self) -> io::Result<Notes> {
         let mut found = Notes::default();
         for file in fs::read_dir(&self.directory)?.take(NOTES_MAX) {
@@ -121,7 +119,7 @@ impl Board {
                 continue;
             }
             match read_note(&path) {
-                Ok(Told::Of(note))
+                Ok(NoteState::Current(note))
                     if path.extension().is_some_and(|extension| extension == "json") =>
                 {
                     found.addresses.extend(
@@ -131,8 +129,8 @@ impl Board {
                             .filter_map(|address| address.parse::<Multiaddr>().ok()),
                     );
                 }
-                Ok(Told::Gone(node)) => found.gone.extend(node),
-                // A draft, or a note that just went away: not ours to judge before it is old.
+                Ok(NoteState::Gone(node)) => found.gone.extend(node),
+                // A draft, or a note that was just removed. It goes only once it is old.
                 Ok(_) | Err(_) => {
                     if is_stale(&path) {
                         let _another_swept_it = fs::remove_file(&path);
@@ -145,22 +143,22 @@ impl Board {
     }
 }
 
-impl Drop for Board {
+impl Drop for NoteDirectory {
     fn drop(&mut self) {
         let _gone_already = fs::remove_file(&self.own_file);
     }
 }
 
-/// What a note tells.
-enum Told {
-    /// Of a node that runs, as far as anybody can say.
-    Of(Note),
-    /// Its process is gone, and the note with it; the node, where nothing of it comes back.
+/// The state of another node's note.
+enum NoteState {
+    /// Its process may be running.
+    Current(Note),
+    /// Its process has ended, and the note was removed. The node, if it will not come back.
     Gone(Option<NodeId>),
 }
 
-/// Reads the note at `path`. Those of processes that are gone, and old ones, are taken away.
-fn read_note(path: &Path) -> io::Result<Told> {
+/// Reads the note at `path`. Removes it if its process has ended or it is old.
+fn read_note(path: &Path) -> io::Result<NoteState> {
     let mut file = OpenOptions::new().read(true).open(path)?;
     let old = is_old(&file.metadata()?);
     let mut bytes = Vec::new();
@@ -171,14 +169,15 @@ fn read_note(path: &Path) -> io::Result<Told> {
         fs::remove_file(path)?;
         let node =
             note.node.filter(|_| is_gone).and_then(|node| u64::from_str_radix(&node, 16).ok());
-        return Ok(Told::Gone(node.map(NodeId)));
+        return Ok(NoteState::Gone(node.map(NodeId)));
     }
-    Ok(Told::Of(note))
+    Ok(NoteState::Current(note))
 }
 
-/// Whether nobody holds the lock on the note at `path`. A node that renews its note locks a new
-/// file, moves it there, and lets go of the one before: a reader that had that one open finds its
-/// lock free, and another file at the path.
+/// Returns true if no process holds the lock on the note at `path`.
+///
+/// A node that renews its note locks a new file, renames it, and closes the old one. A reader that
+/// still has the old file open finds its lock free, but another file at the path.
 fn is_abandoned(path: &Path, file: &File) -> bool {
     let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     let is_still_there =
@@ -191,8 +190,8 @@ fn is_stale(path: &Path) -> bool {
 }
 
 fn is_old(metadata: &fs::Metadata) -> bool {
-    // Notes from the future were pinned before the clock was set back: they are renewed soon, or
-    // are old soon.
+    // A note from the future was written before the clock was set back. It is renewed soon, or
+    // becomes old.
     metadata
         .modified()
         .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > STALE_AFTER))
@@ -209,8 +208,8 @@ fn default_root() -> PathBuf {
     )
 }
 
-/// Makes the directory, and makes sure that it is this user's alone: in a shared temporary
-/// directory anybody may have made it first.
+/// Creates the directory and checks that it belongs to this user alone. In a shared temporary
+/// directory another user may have created it first.
 fn private_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).recursive(true).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -218,7 +217,7 @@ fn private_directory(path: &Path) -> io::Result<()> {
     }
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_dir() || metadata.uid() != rustix::process::getuid().as_raw() {
-        return Err(io::Error::other("it is not a directory of this user's"));
+        return Err(io::Error::other("it is not a directory that belongs to this user"));
     }
     if metadata.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
@@ -226,38 +225,40 @@ fn private_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Looks at the board until the driver is gone, and keeps the own note fresh.
+/// Reads the notes until the driver ends, and renews this node's own.
 ///
-/// Each node pins its note before its first look, so of two that start together at least one finds
-/// the other at once.
-pub(super) async fn watch(mut board: Board, findings: Findings) {
+/// Each node writes its note before its first look. So of two nodes that start together at least
+/// one finds the other at once.
+pub(super) async fn watch(mut notes: NoteDirectory, sender: AddressSender) {
     let began = Instant::now();
     let (mut told, mut since_report, mut since_renewal) = (None, Duration::ZERO, Duration::ZERO);
     for look in 0_u32.. {
         let interval = if look < FIRST_LOOKS { LOOK_FIRST } else { LOOK_LATER };
-        let outcome = match board.read() {
+        let outcome = match notes.read() {
             Ok(Notes { addresses, gone }) => {
-                if !gone.is_empty() && !findings.report(Outcome::Gone(gone)).await {
+                if !gone.is_empty() && !sender.report(DiscoveryOutcome::Gone(gone)).await {
                     return;
                 }
-                Outcome::found(addresses)
+                DiscoveryOutcome::found(addresses)
             }
-            Err(error) => {
-                Outcome::Unsure(format!("{} cannot be read: {error}", board.directory.display()))
-            }
+            Err(error) => DiscoveryOutcome::Unsure(format!(
+                "{} cannot be read: {error}",
+                notes.directory.display()
+            )),
         };
-        let is_certain = matches!(outcome, Outcome::Found(_)) || began.elapsed() >= LOCAL_WINDOW;
+        let is_certain =
+            matches!(outcome, DiscoveryOutcome::Found(_)) || began.elapsed() >= LOCAL_WINDOW;
         if is_certain && (told.as_ref() != Some(&outcome) || since_report >= REPORT_INTERVAL) {
             told = Some(outcome.clone());
             since_report = Duration::ZERO;
-            if !findings.report(outcome).await {
+            if !sender.report(outcome).await {
                 return;
             }
         }
         if since_renewal >= RENEW_INTERVAL {
             since_renewal = Duration::ZERO;
-            if let Err(error) = board.pin() {
-                tracing::warn!(%error, "the note for local discovery could not be renewed: nodes that start later will not find this one");
+            if let Err(error) = notes.write_note() {
+                tracing::warn!(%error, "the note for local discovery could not be renewed; nodes that start later will not find this one");
             }
         }
         tokio::time::sleep(interval).await;
@@ -271,30 +272,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nobody_is_told_after_the_window_and_somebody_at_once() {
+    async fn empty_directory_is_reported_after_the_window() {
         let root = scratch("watch");
-        let board = open(&root, "a", 1);
+        let notes = open(&root, "a", 1);
         let (queue, mut reported) = tokio::sync::mpsc::channel(1);
         let began = Instant::now();
-        tokio::spawn(watch(board, Findings::new(0, queue)));
-        assert_eq!(reported.recv().await.expect("a report").outcome, Outcome::Nobody);
+        tokio::spawn(watch(notes, AddressSender::new(0, queue)));
+        assert_eq!(reported.recv().await.expect("a report").outcome, DiscoveryOutcome::Nobody);
         assert!(began.elapsed() >= LOCAL_WINDOW, "{:?}", began.elapsed());
         let other = open(&root, "a", 2);
         assert_eq!(
             reported.recv().await.expect("a report").outcome,
-            Outcome::Found(vec![address(2)])
+            DiscoveryOutcome::Found(vec![address(2)])
         );
         let late = open(&root, "a", 3);
         let (queue, mut reported) = tokio::sync::mpsc::channel(1);
         let began = Instant::now();
-        tokio::spawn(watch(late, Findings::new(0, queue)));
+        tokio::spawn(watch(late, AddressSender::new(0, queue)));
         assert!(
-            matches!(reported.recv().await.expect("a report").outcome, Outcome::Found(found) if found.len() == 2)
+            matches!(reported.recv().await.expect("a report").outcome, DiscoveryOutcome::Found(found) if found.len() == 2)
         );
         assert!(began.elapsed() < LOCAL_WINDOW, "{:?}", began.elapsed());
         fs::remove_dir_all(&root).expect("removable");
         let lost = loop {
-            if let Outcome::Unsure(reason) = reported.recv().await.expect("a report").outcome {
+            if let DiscoveryOutcome::Unsure(reason) =
+                reported.recv().await.expect("a report").outcome
+            {
                 break reason;
             }
         };
@@ -306,12 +309,12 @@ mod tests {
         std::env::temp_dir().join(format!("counter-net-local-{name}-{:016x}", fastrand::u64(..)))
     }
 
-    fn open(root: &Path, cluster: &str, port: u16) -> Board {
-        Board::open(Some(root), cluster, &[address(port)], None).expect("a board")
+    fn open(root: &Path, cluster: &str, port: u16) -> NoteDirectory {
+        NoteDirectory::open(Some(root), cluster, &[address(port)], None).expect("a directory")
     }
 
-    fn addresses(board: &Board) -> Vec<Multiaddr> {
-        board.read().expect("readable").addresses
+    fn addresses(notes: &NoteDirectory) -> Vec<Multiaddr> {
+        notes.read().expect("readable").addresses
     }
 
     fn address(port: u16) -> Multiaddr {
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_find_each_other_and_not_themselves_nor_another_cluster() {
+    fn nodes_find_only_others_of_their_cluster() {
         let root = scratch("find");
         let [first, second] = [1, 2].map(|port| open(&root, "a", port));
         let other = open(&root, "b", 3);
@@ -332,11 +335,11 @@ mod tests {
     }
 
     #[test]
-    fn notes_of_dead_processes_and_rubbish_are_passed_over_and_swept() {
+    fn notes_of_dead_processes_and_rubbish_are_swept() {
         let root = scratch("sweep");
-        let board = open(&root, "a", 1);
+        let notes = open(&root, "a", 1);
         let write = |name: &str, note: &Note| {
-            fs::write(board.directory.join(name), serde_json::to_vec(note).expect("plain"))
+            fs::write(notes.directory.join(name), serde_json::to_vec(note).expect("plain"))
                 .expect("writable")
         };
         let note = |locked, node: &str, port| Note {
@@ -344,39 +347,39 @@ mod tests {
             node: Some(node.into()),
             addresses: vec![address(port).to_string()],
         };
-        // Nobody holds a lock on these; the second one's release takes none.
+        // No process locks these; the release of the second one takes no locks.
         write("dead.json", &note(true, "00000000000000aa", 2));
         write("earlier.json", &note(false, "00000000000000bb", 3));
-        fs::write(board.directory.join("rubbish.json"), b"\xff{").expect("writable");
-        fs::write(board.directory.join("half.draft"), b"{").expect("writable");
-        let read = board.read().expect("readable");
+        fs::write(notes.directory.join("rubbish.json"), b"\xff{").expect("writable");
+        fs::write(notes.directory.join("half.draft"), b"{").expect("writable");
+        let read = notes.read().expect("readable");
         assert_eq!(read, Notes { addresses: vec![address(3)], gone: vec![NodeId(0xaa)] });
         assert!(
-            !board.directory.join("dead.json").exists()
-                && board.directory.join("rubbish.json").exists()
+            !notes.directory.join("dead.json").exists()
+                && notes.directory.join("rubbish.json").exists()
         );
         let old = fs::File::options()
             .write(true)
-            .open(board.directory.join("rubbish.json"))
+            .open(notes.directory.join("rubbish.json"))
             .expect("openable");
         old.set_modified(SystemTime::now() - 2 * STALE_AFTER).expect("settable");
-        assert_eq!(addresses(&board), [address(3)]);
-        assert!(!board.directory.join("rubbish.json").exists());
+        assert_eq!(addresses(&notes), [address(3)]);
+        assert!(!notes.directory.join("rubbish.json").exists());
         fs::remove_dir_all(root).expect("removable");
     }
 
     #[test]
-    fn note_that_is_renewed_while_it_is_read_is_not_abandoned() {
+    fn renewed_note_is_not_abandoned() {
         let root = scratch("renewed");
-        let mut board = open(&root, "a", 1);
-        let before = File::open(&board.own_file).expect("openable");
-        board.pin().expect("writable");
+        let mut notes = open(&root, "a", 1);
+        let before = File::open(&notes.own_file).expect("openable");
+        notes.write_note().expect("writable");
         assert!(before.try_lock_shared().is_ok(), "the lock on the earlier file is free");
-        assert!(!is_abandoned(&board.own_file, &before));
-        let now = File::open(&board.own_file).expect("openable");
-        assert!(!is_abandoned(&board.own_file, &now), "the node holds the lock");
-        board.lock = None;
-        assert!(is_abandoned(&board.own_file, &now));
+        assert!(!is_abandoned(&notes.own_file, &before));
+        let now = File::open(&notes.own_file).expect("openable");
+        assert!(!is_abandoned(&notes.own_file, &now), "the node holds the lock");
+        notes.lock = None;
+        assert!(is_abandoned(&notes.own_file, &now));
         fs::remove_dir_all(root).expect("removable");
     }
 
@@ -385,12 +388,12 @@ mod tests {
         let root = scratch("mode");
         fs::create_dir(&root).expect("creatable");
         fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).expect("settable");
-        let _board = Board::open(Some(&root), "a", &[], None).expect("a board");
+        let _notes = NoteDirectory::open(Some(&root), "a", &[], None).expect("a directory");
         assert_eq!(fs::metadata(&root).expect("there").mode() & 0o777, 0o700);
         let file = scratch("file");
         fs::write(&file, b"").expect("writable");
         assert!(matches!(
-            Board::open(Some(&file), "a", &[], None),
+            NoteDirectory::open(Some(&file), "a", &[], None),
             Err(DiscoveryError::Directory { .. })
         ));
         fs::remove_file(file).expect("removable");

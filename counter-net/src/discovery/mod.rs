@@ -1,43 +1,46 @@
-//! How nodes find each other: each way is a task that reports addresses to the driver.
+//! How nodes find each other.
+//!
+//! Each way of discovery is a task. It sends what it finds to the driver through a bounded queue
+//! ([`DiscoveryTasks`]). Multicast DNS is a libp2p behaviour and has no task here.
 
 mod dns;
-mod finders;
-mod findings;
 pub(crate) mod fly;
 mod local;
+mod report;
+mod tasks;
 
-pub(crate) use finders::Finders;
-pub(crate) use findings::{Finding, Outcome};
+pub(crate) use report::{DiscoveryOutcome, DiscoveryReport};
+pub(crate) use tasks::DiscoveryTasks;
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::DiscoveryError;
 
-/// One way to find the cluster's other nodes. Several may be used together; static peers are given
-/// apart, by [`crate::NodeBuilder::peer`].
+/// A way to find the other nodes of a cluster.
 ///
-/// Reads and prints as on the command line: `local`, `mdns`, `dns:NAME:PORT`, `fly`, `none`.
+/// A node may use several, and [`NodeBuilder::peer`](crate::NodeBuilder::peer) names static peers
+/// besides. Parses from and prints as the command line's `local`, `mdns`, `dns:NAME:PORT`, `fly`
+/// and `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Discovery {
-    /// Nodes of one user on one machine, through small files in the user's runtime directory.
-    /// Nothing to configure, nothing exposed.
+    /// Nodes of one user on one machine, through small files in the user's runtime directory. Needs
+    /// no configuration and exposes nothing.
     Local,
     /// Nodes on one network segment, by multicast DNS. Needs a cluster key.
     Mdns,
-    /// Every address (A and AAAA) of a DNS name, asked again and again: headless services and the
-    /// like.
+    /// Every address (A and AAAA) of a DNS name, polled. For headless services and the like.
     Dns {
         /// The name to resolve.
         name: String,
         /// The port that every node there listens on.
         port: u16,
     },
-    /// The application's other machines on Fly.io's private network: polls
-    /// `$FLY_APP_NAME.internal`, and listens there if nothing else is said.
+    /// The application's other machines on Fly.io's private network. Polls
+    /// `$FLY_APP_NAME.internal`, and listens on that network by default.
     Fly,
-    /// Nobody is looked for.
+    /// No discovery.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! The builder: what a node may be told before it starts, with sensible defaults for all of it.
+//! The settings of a node before its start, with defaults for all of them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use counter_core::CounterMap;
 
-use crate::cluster_key::ClusterKey;
+use crate::config::ClusterKey;
 use crate::config::{self, NodeConfig};
 use crate::discovery::Discovery;
 use crate::error::StartError;
 use crate::protocol::ProtocolConfig;
 
-/// Dedup entries that are staged beside the cells of a writer, at most.
+/// The most dedup entries that are staged beside a writer's cells.
 const STAGED_BESIDE_MAX: usize = 1_000_000;
 const LISTEN_DEFAULT: &str = "/ip4/127.0.0.1/tcp/0";
 
-/// Settings of a node before its start; see [`Node::builder`](crate::Node::builder).
+/// The settings of a node before its start; see [`Node::builder`](crate::Node::builder).
+///
+/// Setters do not fail. [`start`](Self::start) checks all settings.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct NodeBuilder {
@@ -62,45 +64,43 @@ impl Default for NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Where this node runs: a label of 1-32 characters of `a`-`z`, `0`-`9` and `-`. Default
-    /// `local`. Nodes of one region add up.
+    /// Sets the region: 1-32 characters of `a`-`z`, `0`-`9` and `-`. Default `local`.
     ///
-    /// More regions cost a cell (76 bytes) a counter and region that is added to; one for all nodes
-    /// loses the breakdown and nothing else.
+    /// Values are broken down by region. Each region costs a cell (76 bytes) in each counter that
+    /// it adds to.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// The cluster to belong to: 1-64 characters of letters, digits, `-`, `_` and `.`. Default
-    /// `counter`. Two names never mix.
+    /// Sets the cluster's name: 1-64 characters of letters, digits, `-`, `_` and `.`. Default
+    /// `counter`.
     ///
-    /// It keeps staging out of production by mistake, not by force: that takes another
-    /// [key](Self::cluster_key). Costs nothing.
+    /// Nodes with different names never connect. The name prevents mistakes, such as staging in
+    /// production. Against intruders use a [key](Self::cluster_key).
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = cluster.into();
         self
     }
 
-    /// The application's release, up to 64 bytes, shown to the other nodes. Default this crate's
-    /// version. Its bytes are in every announcement (30 s).
+    /// Sets the application's release, up to 64 bytes, which other nodes show. Default this crate's
+    /// version. It is part of every announcement (each 30 s).
     pub fn release(mut self, release: impl Into<String>) -> Self {
         self.release = release.into();
         self
     }
 
-    /// The secret that admits a node to the cluster, the same on all of its nodes. Default none:
-    /// then only loopback addresses are listened on.
+    /// Sets the secret that admits nodes to the cluster, the same on all nodes. Default none.
     ///
-    /// With one every connection is encrypted a second time; without one nobody from outside gets
-    /// in, and neither do your other machines.
+    /// Without a key the node listens on loopback only, so other machines cannot connect. With a
+    /// key every connection is encrypted a second time.
     pub fn cluster_key(mut self, key: ClusterKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Accepts this key too, beside the [first](Self::cluster_key). Repeatable: up to four keys in
-    /// all. One given twice counts once.
+    /// Accepts this key too, beside the [first](Self::cluster_key). Repeatable, up to four distinct
+    /// keys in all.
     ///
     /// Two rolling restarts change a cluster's key, and all nodes stay in touch:
     ///
@@ -108,166 +108,175 @@ impl NodeBuilder {
     /// 2. Once every node has both, restart each with the new key alone. After the last one the old
     ///    key admits nobody.
     ///
-    /// Two nodes connect if the first key of either is among the other's keys. Costs no byte and no
-    /// round trip.
+    /// Two nodes connect if the first key of either is among the other's keys. That costs no bytes
+    /// and no round trip.
     pub fn also_accept_key(mut self, key: ClusterKey) -> Self {
         self.further_keys.push(key);
         self
     }
 
-    /// Listens on this multiaddress too, such as `/ip4/127.0.0.1/tcp/0` (the default) or
-    /// `/ip6/::/tcp/7117`. Repeatable; port 0 picks a free one.
+    /// Adds a multiaddress to listen on, such as `/ip6/::/tcp/7117`. Repeatable. Default
+    /// `/ip4/127.0.0.1/tcp/0`.
     ///
-    /// A fixed port is what firewalls and static peers need, and one process a machine has it; a
-    /// free one suits discovery. TCP only.
+    /// Port 0 picks a free port, which suits discovery. Firewalls and static peers need a fixed
+    /// port, which only one process of a machine can have. TCP only.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
         self
     }
 
-    /// Keeps a connection to the node at this multiaddress, such as `/dns4/host/tcp/7117`, with or
-    /// without `/p2p/…`. Repeatable. Default none.
+    /// Adds the multiaddress of a peer to stay connected to, such as `/dns4/host/tcp/7117`.
+    /// Repeatable. Default none.
     ///
-    /// One that leads into the cluster is enough, since peers introduce each other; two or three
-    /// outlive the first one's absence at a start. Where some are named and none is reached, the
-    /// node serves and is never [synced](crate::Node::synced). With `/p2p/…` another node at that
-    /// address is refused.
+    /// One peer in the cluster is enough, because peers introduce each other. Name two or three, so
+    /// that one of them may be down at the start. If none is reached, the node serves but is not
+    /// [synced](crate::Node::synced). An address that ends in `/p2p/…` accepts only that node.
     pub fn peer(mut self, address: impl Into<String>) -> Self {
         self.peers.push(address.into());
         self
     }
 
-    /// Looks for other nodes this way too. Repeatable. Where it is never called:
-    /// [`Discovery::Local`], and [`Discovery::Mdns`] with a cluster key.
+    /// Adds a way to find other nodes. Repeatable. Default [`Discovery::Local`], and with a cluster
+    /// key also [`Discovery::Mdns`].
     ///
-    /// More ways find each other in more places; each costs a look every few seconds (a directory,
-    /// a multicast, a DNS question). Tests want [`Discovery::None`], or they meet what else runs on
-    /// the machine.
+    /// Each way costs a look every few seconds: at a directory, by multicast, or a DNS query. Use
+    /// [`Discovery::None`] in tests, or they connect to other nodes on the machine.
     pub fn discover(mut self, way: Discovery) -> Self {
         self.discovery.push(way);
         self
     }
 
-    /// The directory for [`Discovery::Local`], instead of `$XDG_RUNTIME_DIR` or the user's own
-    /// directory in the temporary one. Nodes meet only where it is the same one; it must belong to
-    /// this user and be closed to others (0700).
+    /// Sets the directory for [`Discovery::Local`]. Default `$XDG_RUNTIME_DIR`, else a directory of
+    /// the user in the temporary one.
+    ///
+    /// Only nodes with the same directory find each other. It must belong to this user and be
+    /// closed to others (0700).
     pub fn runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.runtime_dir = Some(directory.into());
         self
     }
 
-    /// The name server for [`Discovery::Dns`] and [`Discovery::Fly`], instead of the system's.
-    /// Default the system's (`/etc/resolv.conf`).
+    /// Sets the name server for [`Discovery::Dns`] and [`Discovery::Fly`]. Default the system's
+    /// (`/etc/resolv.conf`).
     pub fn name_server(mut self, server: SocketAddr) -> Self {
         self.name_server = Some(server);
         self
     }
 
-    /// Keeps the state in this directory, which is made (0700) where it is not there. One process
-    /// at a time: it is locked.
+    /// Sets the data directory, which is created (0700) if it does not exist. Default none: the
+    /// state is in memory, and the rest of the cluster is its copy.
     ///
-    /// Everything this node knows is kept, others' cells too, so a whole cluster can stop and come
-    /// back. The node keeps its identity, and each start is a new writer, the successor of the one
-    /// before. A directory that is a copy, or was restored or moved, starts under a new identity,
-    /// with all that is in it; it takes over what it is a copy of once a member has answered,
-    /// unless somebody else goes on from there, and until then
-    /// [`Counter::reset`](crate::Counter::reset) is refused. Default none: in memory, and the
-    /// cluster is the copy.
+    /// The directory keeps everything that this node knows, also others' cells, so a whole cluster
+    /// can stop and start again. The node keeps its identity; each start is a new incarnation and
+    /// the successor of the one before. The directory is locked: one process at a time can use it.
+    ///
+    /// If the directory was copied, restored or moved, the node starts under a new identity with
+    /// the same state. Once a member has answered, it takes over the original's counts, unless
+    /// another node continues the original. Until then it refuses
+    /// [`Counter::reset`](crate::Counter::reset).
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(directory.into());
         self
     }
 
-    /// Default false. The data directory was restored or moved, and nothing else goes on from where
-    /// it came: the node keeps its identity as if the directory were the one it wrote. For a whole
-    /// cluster that starts from backups, and for the only node of one. What was counted after the
-    /// backup and is in none of the directories is lost.
+    /// Declares that the data directory was restored or moved, and that no other node continues the
+    /// original. Default false.
+    ///
+    /// The node then keeps its identity. Use this for a whole cluster that starts from backups, or
+    /// for a cluster's only node. Adds after the backup that are in none of the directories are
+    /// lost.
     pub fn restored(mut self, restored: bool) -> Self {
         self.restored = restored;
         self
     }
 
-    /// A name for this node that outlives its process, such as that of its machine: 1-128 bytes,
-    /// and no other node of the cluster has it. Default none.
+    /// Sets a name that outlives this node's process, such as its machine's name. 1-128 bytes,
+    /// unique in the cluster. Default none.
     ///
-    /// A node without a [directory](Self::data_dir) that is killed cannot be told from one that is
-    /// out of reach: it counts for copies and for what is stable until somebody
-    /// [retires](crate::Node::retire) it. Where it starts again under its name, the others know
-    /// that the process before it has ended, and the new one takes over what they hold of it. The
-    /// name keeps no numbers: what nobody else had is lost. A start under a name costs one round
-    /// trip more. A directory's identity wins over a name.
+    /// A killed node without a [directory](Self::data_dir) looks like one that is out of reach. It
+    /// counts for copies and for stable totals until it is [retired](crate::Node::retire). If it
+    /// starts again under its name, the others know that the earlier process has ended, and the new
+    /// one takes over the counts that they hold. The name itself stores nothing: adds that no other
+    /// node had are lost. A start under a name takes one more round trip. The identity in a data
+    /// directory takes precedence over the name. Metrics show the name in either case.
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
         self.node_name = Some(name.into());
         self
     }
 
-    /// How long a change that nobody waits for may wait for its commit. Default 5 ms. An add that
-    /// is waited for ([`Counter::add_durable`](crate::Counter::add_durable)) is committed at once.
-    /// More saves writes (each commit is one fsync, however many changes it carries), less loses
-    /// less in a crash: that much of this node's latest adds, where no other node has them yet. 50
-    /// ms to 1 s suits a spinning disk. Without a data directory it does nothing.
+    /// Sets the longest time between a change and its commit to the data directory. Default 5 ms.
+    ///
+    /// An add that is waited for ([`Counter::add_durable`](crate::Counter::add_durable)) is
+    /// committed at once. Each commit is one fsync for all changes so far, so a longer interval
+    /// saves writes. In a crash the node loses its adds of that interval that no other node has. 50
+    /// ms to 1 s suits a spinning disk.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.commit_interval = interval;
         self
     }
 
-    /// How many counters may be made. Default 2,000,000. Must be the same on every node of a
-    /// cluster.
+    /// Sets the most counters that may be created. Default 2,000,000. Must be the same on every
+    /// node of a cluster.
     ///
-    /// The bound refuses only what is new. A node that knows so many counters makes no other one.
-    /// Those that exist can be added to, in every region. A node takes up to twice as many from
-    /// others, because the two sides of a cut may each have made as many as they may. What would
-    /// pass that is refused whole, so that no two nodes keep different halves. Then the node is not
-    /// [ready](crate::Node::is_ready), and its log and its metrics say so: start every node with a
-    /// greater bound. More lets a fault fill the memory (76 bytes a cell), less makes an add fail
-    /// sooner. It allocates nothing by itself.
+    /// A node that holds this many creates no others. Existing counters take adds in every region.
+    /// A node accepts up to twice as many from others, because both sides of a partition may create
+    /// that many. Beyond that it refuses a delta as a whole, so that no two nodes keep different
+    /// halves. The node is then not [ready](crate::Node::is_ready), and its log and metrics say so:
+    /// start every node with a greater bound. A greater bound lets a fault fill more memory (76
+    /// bytes a cell). The bound itself allocates nothing.
     ///
-    /// All regions of all counters are bounded too: at eight times this number, and at least
+    /// The regions of all counters together are bounded at eight times this number, and at least
     /// 2,000,000.
     pub fn counters_max(mut self, counters: usize) -> Self {
         self.counters_max = counters;
         self
     }
 
-    /// How long the node waits for peers that neither answer nor fail, and for a discovery that
-    /// does not answer, before it is [ready](crate::Node::is_ready) with what it has. Default 10 s.
+    /// Sets how long the node waits for silent peers and silent discovery before it is
+    /// [ready](crate::Node::is_ready) anyway. Default 10 s.
     ///
-    /// A node whose peers answer is ready when it holds all that they hold, usually within six
-    /// round trips. This bounds the wait where one accepts connections and stays silent. The node
-    /// then serves, is not [synced](crate::Node::is_synced), and says so. More delays it; less may
-    /// show numbers without those of a slow region.
+    /// A node whose peers answer is ready once it holds all that they hold, usually within six
+    /// round trips. This bounds the wait for a peer that accepts connections and stays silent. The
+    /// node then serves without being [synced](crate::Node::is_synced). A shorter wait may show
+    /// totals without a slow region.
     pub fn ready_within(mut self, wait: Duration) -> Self {
         self.protocol.ready_within = wait;
         self
     }
 
-    /// How long a node that leaves for good (one without a directory, or one told to `leave`) waits
-    /// until one other node holds all that it held. Default 5 s. It waits no longer than it must:
-    /// over good links a few round trips. After that time it goes all the same.
+    /// Sets how long a node that leaves for good waits until another node holds all its counts.
+    /// Default 5 s.
+    ///
+    /// A node leaves for good if it has no data directory, or by
+    /// [`Node::leave`](crate::Node::leave). Over good links the wait takes a few round trips. After
+    /// this time the node stops anyway.
     pub fn leave_within(mut self, wait: Duration) -> Self {
         self.protocol.leave_within = wait;
         self
     }
 
-    /// The shortest time between two flushes under load. Default 5 ms; an isolated add leaves at
-    /// once. More saves messages, one of about 50 bytes a flush, changed counter and peer in the
-    /// mesh; less saves that much delay at the others. 0 flushes at every turn of the driver; 1 to
-    /// 100 ms is sensible.
+    /// Sets the shortest time between two flushes under load. Default 5 ms.
+    ///
+    /// An isolated add is sent at once. A longer interval delays adds and saves messages: each
+    /// flush sends about 50 bytes per changed counter to each peer in the mesh. 1 to 100 ms is
+    /// sensible; 0 flushes at every turn of the driver.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
         self.protocol.flush_interval = interval;
         self
     }
 
-    /// The mean time between two rounds of anti-entropy with a random peer. Default 1 s, jittered
-    /// by 20 %. Less finds lost messages sooner, at about 300 bytes a round where nothing differs;
-    /// more saves these while idle. 0.2 to 30 s is sensible: gaps that gossip shows are asked about
-    /// at once anyway.
+    /// Sets the mean time between two rounds of anti-entropy with a random peer. Default 1 s,
+    /// jittered by 20 %.
+    ///
+    /// A shorter interval finds lost messages sooner; a round costs about 300 bytes if nothing
+    /// differs. 0.2 to 30 s is sensible. Gaps that gossip reveals are repaired at once in any
+    /// case.
     pub fn anti_entropy_interval(mut self, interval: Duration) -> Self {
         self.protocol.anti_entropy_interval = interval;
         self
     }
 
-    /// What the settings come to, each checked.
+    /// Checks every setting.
     pub(super) fn check(mut self) -> Result<NodeConfig, StartError> {
         config::check_region(&self.region)?;
         config::check_cluster(&self.cluster)?;

@@ -1,4 +1,4 @@
-//! A handle to one counter: adds that are one atomic operation, reads that include them at once.
+//! The public handle to one counter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use crate::error::AddError;
 use crate::protocol::Copies;
 use crate::shared::Shared;
 
-/// One named counter of a node. Cheap to clone, `Send + Sync`; add from as many threads as you
-/// like.
+/// A handle to one named counter of a node.
+///
+/// Cheap to clone, and usable from any number of threads.
 #[derive(Clone)]
 pub struct Counter {
     name: Arc<str>,
@@ -35,82 +36,88 @@ impl Counter {
         &self.name
     }
 
-    /// Adds `amount` to this node's region. It is in every read of this node at once, and on its
-    /// way to the others within `flush_interval`.
+    /// Adds `amount` in this node's region.
+    ///
+    /// Every read of this node includes it at once. It is sent to the others within
+    /// `flush_interval`.
     ///
     /// # Errors
     ///
-    /// An amount of more than 2^32, one that this writer's cell has no room for (2^62 in all), or a
-    /// data directory that cannot be written at the moment. Nothing was added.
+    /// If the amount is more than 2^32, this writer's cell has no room for it (2^62 in all), or the
+    /// data directory cannot be written at present. Nothing was added.
     ///
-    /// [`AddError::Stopped`] after the node has stopped. Nothing was added, except at the very
-    /// moment of the stop: such an add may be counted all the same.
+    /// [`AddError::Stopped`] after the node has stopped. Nothing was added, except that an add at
+    /// the moment of the stop may still be counted.
     ///
     /// # Complexity
     ///
-    /// One atomic operation; wakes the driver only when it is the first since the last flush.
+    /// One atomic operation. Only the first add after a flush wakes the driver.
     pub fn add(&self, amount: u64) -> Result<(), AddError> {
         self.shared.gate.pass(|| self.handle.add(amount)).inspect(|()| self.shared.metrics.added())
     }
 
-    /// Adds as [`Counter::add`] does, at once, and returns what resolves when the add is on this
+    /// Adds like [`Counter::add`], and returns a future that resolves once the add is on this
     /// node's disk.
     ///
-    /// Many that wait share one write: with 64 tasks waiting, each waits about as long as one
-    /// alone.
+    /// Concurrent waits share one write: 64 tasks each wait about as long as one alone.
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was added. The future's error means that the add was
-    /// applied and is not known to be on the disk.
+    /// As for [`Counter::add`]; nothing was added. An error of the future means that the add is
+    /// counted and may not be on the disk.
     pub fn add_durable(&self, amount: u64) -> Result<Durable, AddError> {
         self.add(amount)?;
         Ok(self.durable())
     }
 
-    /// Adds `amount` (subtracts below zero), within ±2^32 and not 0, unless an add with this id was
-    /// applied before: by this node, in this incarnation or an earlier one with the same data
-    /// directory, or by another node whose state is held here.
+    /// Adds `amount` unless an add with this id was applied before. A negative amount subtracts.
+    ///
+    /// The amount is within ±2^32 and not 0. An earlier add counts if this node applied it, in this
+    /// incarnation or an earlier one with the same data directory, or if it is in the state of
+    /// another node that is held here. The amount and the memory of the id are one change, both on
+    /// disk and to the others.
+    ///
+    /// # Ids
     ///
     /// An id is `<client>:<sequence>`, or any other 1 to 64 bytes. A client numbers its adds 1, 2,
-    /// 3 and so on, without gaps, over all counters; they may arrive in another order. An id names
-    /// one add: sent again with another amount or for another counter, it is still a repeat. Of
-    /// each node's adds the latest 10,000 ([`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX)) other
-    /// ids are remembered, and as many times eight numbers of a client
-    /// ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to 15, …); the oldest go first. Another id that
-    /// was forgotten counts again. A client's number never does: the answer is then
-    /// [`Once::Repeated`], or [`Once::CannotTell`], after which the add is to be counted as done.
-    /// That holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients; later ones are
-    /// remembered as other ids are. Amount and memory are one change, on the disk and to the
-    /// others.
+    /// 3 and so on, without gaps, over all counters; they may arrive in any order. An id names one
+    /// add: with another amount or for another counter it is still a repeat.
     ///
-    /// An add that was applied on two nodes that did not know of each other counts twice until they
-    /// meet; then one of them takes it back: the one with the greater [`ReplicaId`], or, where one
-    /// has ended, its successor once it absorbs that one. A reset in between, which saw both,
-    /// leaves the counter lower by that one amount.
+    /// Each node's adds are remembered in two tables of 10,000 entries
+    /// ([`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX)), from which the oldest go first. One holds
+    /// groups of eight numbers of a client ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to 15, …), the
+    /// other holds other ids. A forgotten id of the second kind counts again. A client's number
+    /// never does: the answer is then [`Once::Repeated`] or [`Once::CannotTell`]; treat both as
+    /// done. This holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Ids of later
+    /// clients are remembered like other ids.
     ///
-    /// After [`Once::Repeated`] await [`Counter::durable`] just as after [`Once::Applied`]: the
-    /// first one may still be on its way to the disk.
+    /// An add that two nodes applied before they met counts twice until they meet. Then one of them
+    /// takes it back: the one with the greater [`ReplicaId`], or the successor of an ended one when
+    /// it absorbs it. If a reset saw both in between, the counter ends lower by that amount.
+    ///
+    /// After [`Once::Repeated`] await [`Counter::durable`] as after [`Once::Applied`]: the first
+    /// add may not be on the disk yet.
     ///
     /// # Errors
     ///
-    /// An id that is empty or too long; and as for [`Counter::add`]. Nothing was added.
+    /// If the id is empty or too long, or as for [`Counter::add`]. Nothing was added.
     ///
     /// # Complexity
     ///
-    /// A short exclusive lock on the node's state; a look at each replica that holds remembered
-    /// ids.
+    /// A short exclusive lock on the node's state, and a look at each replica with remembered ids.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # async fn example(likes: counter_net::Counter) -> Result<(), Box<dyn std::error::Error>> {
     /// likes.add_once("order-service:17", 1)?;
-    /// likes.durable().await?; // send it again until this is reached, to any node
+    /// likes.durable().await?; // send it again, to any node, until this is reached
     /// # Ok(())
     /// # }
     /// ```
     pub fn add_once(&self, id: &str, amount: i64) -> Result<Once, AddError> {
         let mut state = self.shared.write();
-        // Under the lock, which the last flush takes after it has closed the gate.
+        // Checked under the lock: the last flush takes it after it has closed the gate.
         self.shared.gate.check()?;
         let once = state.replica.add_once(id, &self.name, amount)?;
         drop(state);
@@ -121,31 +128,32 @@ impl Counter {
         Ok(once)
     }
 
-    /// Resolves when everything added to this counter here before the call is on this node's disk;
-    /// at once without a data directory.
+    /// Resolves once everything added here before the call is on this node's disk, or at once
+    /// without a data directory.
     ///
-    /// Fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if the node has stopped
-    /// before.
+    /// Fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if the node stopped first.
     pub fn durable(&self) -> Durable {
         self.handle.hand_over();
         self.shared.durable()
     }
 
-    /// Adds as [`Counter::add`] does, at once, and returns what resolves when so many replicas hold
+    /// Adds like [`Counter::add`], and returns a future that resolves once `copies` replicas hold
     /// the add, this one included.
     ///
-    /// The node asks the others at once and brings them the cells along: about one round trip to
-    /// the slowest of those that are needed. Many that wait share the questions. Which replicas
-    /// count: every one that is known, reachable or not, but for earlier incarnations of a node
-    /// that has come back and for those that said they leave. A replica that crashed for good keeps
-    /// [`Copies::All`] from being reached; [`Copies::Majority`] and [`Copies::Nodes`] do without
-    /// it. Holding is in memory; await [`Counter::durable`] too for this node's disk.
+    /// The node sends the cells to the others and asks for an acknowledgement. That takes about one
+    /// round trip to the slowest replica needed, and concurrent waits share the messages.
+    ///
+    /// Every known replica counts, reachable or not, except earlier incarnations of a node that has
+    /// come back and replicas that announced that they leave. A replica that crashed for good makes
+    /// [`Copies::All`] impossible; [`Copies::Majority`] and [`Copies::Nodes`] do without it. A
+    /// replica holds the add in memory; await [`Counter::durable`] too for this node's disk.
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was added. The future's error,
-    /// [`NotReplicated`](crate::NotReplicated), means that the add *is* counted and travels on, and
-    /// says how many were known to hold it when `within` was over. Do not add again for it.
+    /// As for [`Counter::add`]; nothing was added. An error of the future,
+    /// [`NotReplicated`](crate::NotReplicated), means that the add *is* counted and is still being
+    /// sent. It reports how many replicas were known to hold the add after `within`. Do not add
+    /// again.
     pub fn add_replicated(
         &self,
         amount: u64,
@@ -156,54 +164,56 @@ impl Counter {
         Ok(self.replicated(copies, within))
     }
 
-    /// Resolves when so many replicas hold everything added to this counter here before the call;
-    /// see [`Counter::add_replicated`].
+    /// Resolves once `copies` replicas hold everything added here before the call; see
+    /// [`Counter::add_replicated`].
     pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
         self.handle.hand_over();
         self.shared.replicated(copies, within)
     }
 
-    /// A token for what this node shows of this counter now, its own adds until now included: a
-    /// node that holds it shows no less of this counter.
+    /// Returns a token for this node's present state of this counter, its own adds included. A node
+    /// that holds the token shows no less.
     ///
-    /// Names only the counter's writers and this node. Hand it to the client with the answer;
-    /// [`Token::join`] it to the one that the client came with.
+    /// It names only the counter's writers and this node. Hand it to the client with the answer,
+    /// joined ([`Token::join`]) with the client's earlier one.
     pub fn token(&self) -> Token {
         self.handle.hand_over();
         self.shared.token(Some(&self.name))
     }
 
-    /// The total once this node holds what the token has seen: never less than its session has
-    /// written or read of this counter, resets apart.
+    /// Returns the total once this node holds everything that the token has seen.
+    ///
+    /// Apart from resets, that is never less than the token's session has written or read of this
+    /// counter. Cancel safe.
     ///
     /// # Errors
     ///
-    /// [`NotReached`] when `within` is over first; [`Counter::total`] says what is there. Cancel
-    /// safe.
+    /// [`NotReached`] after `within`; [`Counter::total`] then returns an older total.
     pub async fn total_at(&self, token: &Token, within: Duration) -> Result<i128, NotReached> {
         self.shared.reach(token, within).await?;
         Ok(self.total())
     }
 
-    /// The total at the latest state of this node that *every* enrolled replica was shown to hold,
-    /// with that state's token: what was counted so far and no crash of any one of them, or of all
-    /// but one, takes away. Never waits.
+    /// Returns the total at the latest state that *every* enrolled replica is known to hold, with
+    /// that state's token. Never waits.
     ///
-    /// The first call begins to watch the counter, and its answer is `None`; so is every one until
-    /// a state since then is known to be everywhere. In peace that takes a round trip, and what is
-    /// added is stable within a second or so. A replica out of reach holds it back, then
-    /// [`StableTotal::age`] grows: until it is back, has left, or is
-    /// [retired](crate::Node::retire). Each answer's state is later than the one before it. Which
-    /// replicas count is said at [`Counter::add_replicated`]; one that joins later may show less
-    /// until it is synced, and a subtraction or a reset since then makes others show less, too.
+    /// The adds in that total survive a crash of all replicas but one. The first call begins to
+    /// watch the counter; calls return `None` until a state since then is known to be everywhere.
+    /// With all replicas in reach that takes a round trip, and an add is stable within about a
+    /// second. A replica out of reach holds the state back, and [`StableTotal::age`] grows, until
+    /// the replica is back, leaves, or is [retired](crate::Node::retire). Each answer's state is
+    /// later than the one before. [`Counter::add_replicated`] says which replicas count. One that
+    /// joins later may show less until it is synced, and so may any after a subtraction or a reset.
     ///
     /// # Complexity
     ///
-    /// A short exclusive lock, linear in the replicas. A counter is watched until nobody has asked
-    /// for 60 s, 1,024 at most: the one not asked about for longest makes room, and begins anew.
-    /// While any is watched and the state moves: a snapshot every 100 ms, of which 9 are kept at 24
-    /// bytes a replica and a watched counter each, and every 250 ms a question to up to 8 peers, of
-    /// about 100 bytes and a digest (16 bytes a replica).
+    /// A short exclusive lock, linear in the replicas. A counter is watched until no call asked for
+    /// it for 60 s. At most 1,024 are watched; another replaces the one asked for least recently.
+    /// While any is watched and the state changes, the node takes a snapshot every 100 ms, keeps 9
+    /// of them at 24 bytes per replica and watched counter, and every 250 ms sends up to 8 peers
+    /// about 100 bytes and a digest (16 bytes per replica).
+    ///
+    /// # Examples
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -221,12 +231,12 @@ impl Counter {
         self.shared.stable_total(&self.name)
     }
 
-    /// Takes `amount` away in this node's region; the counter may go below zero. Otherwise as
-    /// [`Counter::add`].
+    /// Subtracts `amount` in this node's region, otherwise like [`Counter::add`]. The counter may
+    /// go below zero.
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was taken away.
+    /// As for [`Counter::add`]; nothing was subtracted.
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
         self.shared
             .gate
@@ -234,7 +244,7 @@ impl Counter {
             .inspect(|()| self.shared.metrics.added())
     }
 
-    /// The sum over all regions, as far as this node knows, with its own adds up to this moment.
+    /// Returns the sum over all regions that this node knows, its own adds included.
     ///
     /// # Complexity
     ///
@@ -243,13 +253,12 @@ impl Counter {
         self.shared.read().replica.total(&self.name)
     }
 
-    /// The value of each region that has one, in order of their names.
+    /// Returns the value of each region that has one.
     pub fn by_region(&self) -> BTreeMap<String, i128> {
         super::view::values_by_region(&self.shared.read(), &self.name)
     }
 
-    /// What each replica (one incarnation of one node) has added, less what was reset, by region
-    /// and replica.
+    /// Returns each replica's part of the counter by region: its adds minus resets.
     pub fn by_replica(&self) -> BTreeMap<String, Vec<(ReplicaId, i128)>> {
         let state = self.shared.read();
         let map = state.replica.map();
@@ -258,21 +267,23 @@ impl Counter {
             .collect()
     }
 
-    /// Sets every region of the counter back by exactly what this node has seen; adds made
-    /// elsewhere at the same time stay.
+    /// Resets every region of the counter by the value that this node has seen. Concurrent adds
+    /// elsewhere survive.
     ///
     /// # Errors
     ///
     /// [`AddError::NotCaughtUp`] until this node is [synced](crate::Node::synced), and on a copied
-    /// data directory until a member has answered; [`AddError::Stopped`] after the node has
-    /// stopped: nothing was reset. Else, where a region's part cannot be written; the regions
-    /// before it, in order of their names, are reset, and repeating the call is safe.
+    /// data directory until a member has answered. [`AddError::Stopped`] after the node has
+    /// stopped. In both cases nothing was reset.
+    ///
+    /// Another error means that a region's part could not be written. The regions before it, in
+    /// order of their names, are reset. Repeating the call is safe.
     pub fn reset(&self) -> Result<(), AddError> {
         let mut state = self.shared.write();
         if self.shared.gate.is_stopped() {
             return Err(AddError::Stopped);
         }
-        // It would clear half of what there is, perhaps in terms that the others have given up.
+        // It would clear a part only, perhaps of incarnations that the others have folded.
         if self.shared.behind.load(Ordering::Relaxed) || !state.replicator.is_synced() {
             return Err(AddError::NotCaughtUp);
         }
@@ -281,7 +292,7 @@ impl Counter {
             state.replica.map().regions(&self.name).map(|(region, _)| region.to_owned()).collect();
         let outcome =
             regions.iter().try_for_each(|region| state.replica.reset(&self.name, region).map(drop));
-        // The replicator tells of what it flushes itself; this flush was ours.
+        // The replicator reports its own flushes only, and this one was not its own.
         let flushed = flushed.changed.iter().map(|key| state.replica.map().name_of(*key));
         self.shared.subscribers.state_changed(
             flushed.chain(regions.iter().map(|region| (&*self.name, region.as_str()))),

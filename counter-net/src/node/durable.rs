@@ -1,4 +1,4 @@
-//! Adds that wait for the disk.
+//! Waiting for the disk.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,16 +7,17 @@ use std::task::{Context, Poll, ready};
 use crate::shared::Shared;
 use crate::store::{NotDurable, Ticket};
 
-/// Resolves once everything that was added before it was made is on the disk, or at once on a node
-/// without a data directory: there the cluster's memories are the copies.
+/// Resolves once everything added before is on this node's disk; see
+/// [`Counter::add_durable`](crate::Counter::add_durable).
 ///
-/// Dropping it does not take the add back.
+/// Resolves at once on a node without a data directory, where the cluster's memories are the
+/// copies. Dropping it does not undo the add.
 #[derive(Debug)]
-#[must_use = "it says whether the add is on the disk"]
-pub struct Durable(State);
+#[must_use = "it tells whether the add is on the disk"]
+pub struct Durable(CommitState);
 
 #[derive(Debug)]
-enum State {
+enum CommitState {
     Waiting(Ticket),
     Known(Result<(), NotDurable>),
 }
@@ -26,23 +27,23 @@ impl Future for Durable {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.0 {
-            State::Known(answer) => answer.clone(),
-            State::Waiting(ticket) => {
+            CommitState::Known(answer) => answer.clone(),
+            CommitState::Waiting(ticket) => {
                 ready!(Pin::new(ticket).poll(context)).unwrap_or(Err(NotDurable::Stopped))
             }
         };
-        self.0 = State::Known(answer.clone());
+        self.0 = CommitState::Known(answer.clone());
         Poll::Ready(answer)
     }
 }
 
 impl Shared {
-    /// A ticket for everything added until now.
+    /// Waits for everything added until now.
     pub(super) fn durable(&self) -> Durable {
         Durable(match self.commits.get() {
-            Some(commits) => State::Waiting(commits.ticket()),
-            None if self.gate.is_stopped() => State::Known(Err(NotDurable::Stopped)),
-            None => State::Known(Ok(())),
+            Some(commits) => CommitState::Waiting(commits.ticket()),
+            None if self.gate.is_stopped() => CommitState::Known(Err(NotDurable::Stopped)),
+            None => CommitState::Known(Ok(())),
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Incarnations of nodes as they count for retirement: enrolled until somebody claims them,
-//! forgotten once they are folded.
+//! Incarnations of nodes and their retirement. One is enrolled until a successor claims it, and
+//! forgotten once it is folded.
 
 use std::collections::BTreeMap;
 
@@ -8,38 +8,38 @@ use counter_core::ReplicaId;
 use crate::protocol::{Member, RetireError};
 use crate::shared::Shared;
 
-/// One incarnation of one node, of which this node holds something.
+/// One incarnation of one node; see [`Node::incarnations`](crate::Node::incarnations).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Incarnation {
     /// The incarnation.
     pub replica: ReplicaId,
-    /// Where it runs, or ran.
+    /// The region it runs or ran in.
     pub region: String,
-    /// What is known of it.
+    /// Its standing in the cluster.
     pub standing: Standing,
-    /// This node takes over incarnations that ended, and waits for this one to show that it knows:
-    /// it holds up folding, which costs bytes and no count.
+    /// True if this node, as a successor, waits for this incarnation before it may fold ended ones.
+    /// That costs bytes and no count.
     pub holds_up_folding: bool,
 }
 
-/// How an incarnation stands towards the cluster.
+/// The standing of an incarnation in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// Heard of within its time.
+    /// It was heard of in time.
     Live,
-    /// Enrolled and not heard of: it stopped, crashed or is out of reach. Its next incarnation,
-    /// from the same data directory, takes it over; [`Node::retire`](crate::Node::retire) does
-    /// where there will be none.
+    /// Enrolled and not heard of: it stopped, crashed or is out of reach. The next incarnation from
+    /// its data directory takes it over. If there will be none, use
+    /// [`Node::retire`](crate::Node::retire).
     Absent,
-    /// Its end is on record: this replica takes over what it counted, and then it is forgotten.
-    /// None where the successor ended too and has none yet.
+    /// Its end is on record. This successor takes over its counts, and then it is forgotten. `None`
+    /// if the successor has ended too and has no successor yet.
     Ended(Option<ReplicaId>),
 }
 
 impl Standing {
-    /// In one word.
+    /// The standing in one word.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Live => "live",

@@ -1,4 +1,4 @@
-//! Who a node is and whom it knows.
+//! A node's identity and the members that it knows.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -9,14 +9,13 @@ use counter_core::ReplicaId;
 pub use crate::protocol::{Lag, Member};
 use crate::shared::{Shared, Trouble};
 
-/// A node about itself.
+/// A node's identity, addresses and connections; see [`Node::info`](crate::Node::info).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeInfo {
-    /// Where it runs.
+    /// The region it runs in.
     pub region: String,
-    /// The writer it is now: this incarnation of this node. A node whose incarnation is ended by
-    /// others goes on as another one.
+    /// Its present incarnation. A running node gets another one if members retire this one.
     pub replica: ReplicaId,
     /// Its public identity on the network.
     pub peer_id: String,
@@ -24,19 +23,18 @@ pub struct NodeInfo {
     pub cluster: String,
     /// The release it runs.
     pub release: String,
-    /// The multiaddresses it listens on, each with its `/p2p/…` part, ready to hand to another
-    /// node's [`crate::NodeBuilder::peer`].
+    /// The multiaddresses it listens on, each with its `/p2p/…` part, as another node's
+    /// [`NodeBuilder::peer`](crate::NodeBuilder::peer) takes them.
     pub addresses: Vec<String>,
-    /// Peers connected now that speak this cluster's protocol.
+    /// Connected peers that speak this cluster's protocol.
     pub peers: usize,
     /// Time since its start.
     pub uptime: Duration,
-    /// False only while other nodes are expected (named peers, candidates, or members that did not
-    /// leave) and none has answered.
+    /// False while other nodes are expected and none has answered. Expected are named peers,
+    /// candidates of discovery, and members that did not leave.
     pub in_touch: bool,
-    /// What keeps this node from others, in sentences that say what to do; `None` where nothing
-    /// does. With peers at hand only what an operator has to mend is named, such as another cluster
-    /// key.
+    /// Causes that keep this node from others, in sentences that say what to do. While peers are
+    /// connected it names only faults that an operator has to mend, such as another cluster key.
     pub trouble: Option<String>,
 }
 

@@ -1,22 +1,22 @@
-//! Totals that every enrolled replica has, as far as this node was shown.
+//! Totals that every enrolled replica is known to hold.
 
 use std::time::Duration;
 
 use super::token::Token;
 use crate::shared::Shared;
 
-/// A counter's total at the latest state of this node that every enrolled replica was shown to
-/// hold; see [`crate::Counter::stable_total`].
+/// A counter's total at a state that every enrolled replica holds; see
+/// [`Counter::stable_total`](crate::Counter::stable_total).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StableTotal {
     /// The total at that state.
     pub total: i128,
-    /// That state, of all counters: whoever was enrolled then holds it ([`crate::Node::holds`]) and
-    /// shows it.
+    /// That state, over all counters. Every replica enrolled then holds it
+    /// ([`Node::holds`](crate::Node::holds)).
     pub token: Token,
-    /// How long ago this node's state moved on from there, to about 100 ms; zero where all that
-    /// this node holds is stable.
+    /// Time since this node's state moved on from it, to about 100 ms. Zero if everything that this
+    /// node holds is stable.
     pub age: Duration,
 }
 

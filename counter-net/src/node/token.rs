@@ -1,4 +1,4 @@
-//! Read tokens: what a session has seen, as an opaque string that any node can check.
+//! Read tokens: the state that a session has seen, as an opaque string that any node can check.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,17 +10,16 @@ use crate::protocol::{pack_vector, unpack_vector};
 
 /// The first byte of a token: its format.
 const FORMAT: u8 = 1;
-/// How many writers a token may name: more than a state holds.
+/// The most writers that a token may name, which is more than a state holds.
 const WRITERS_MAX: usize = 131_072;
-/// The longest token that is read, in characters: as many writers with versions of five bytes.
+/// The longest token that is parsed, in characters: that many writers with five-byte versions.
 const CHARACTERS_MAX: usize = WRITERS_MAX * 28;
 
-/// What a session has written and read, to carry from node to node: a node that holds it shows no
-/// less.
+/// The state that a session has written or read. A node that holds a token shows no less.
 ///
-/// Opaque text of letters, digits, `-` and `_` ([`Display`](fmt::Display) and [`FromStr`]): about
-/// 26 characters for each writer that it names. A client may keep it in a cookie or send it in a
-/// header; one made up by a client can make a read wait, and nothing else.
+/// It prints as opaque text of letters, digits, `-` and `_` ([`Display`](fmt::Display) and
+/// [`FromStr`]), about 26 characters per writer that it names. A client may keep it in a cookie or
+/// send it in a header. A forged token can make a read wait, and nothing else.
 ///
 /// # Examples
 ///
@@ -52,22 +51,22 @@ impl Token {
         &self.0
     }
 
-    /// Adds all that `other` has seen. O(writers).
+    /// Adds everything that `other` has seen. O(writers).
     pub fn join(&mut self, other: &Self) {
         self.0.join(&other.0);
     }
 
-    /// Whether all that `other` has seen is in this one too. O(writers).
+    /// Returns true if this token has seen everything that `other` has. O(writers).
     pub fn contains(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }
 
-    /// Whether it has seen nothing: every node holds that.
+    /// Returns true if the token has seen nothing. Every node holds such a token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each writer with the version up to which it was seen.
+    /// Iterates over the writers, each with the latest version seen.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ReplicaId, Version)> + '_ {
         self.0.iter()
     }
@@ -81,14 +80,14 @@ impl fmt::Display for Token {
     }
 }
 
-/// The text is no token: malformed, too long, or of a later release.
+/// The text is not a token: it is malformed, too long, or from a later release.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct TokenError;
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this is no read token, or one of a later release; read without it, and take the new one")
+        f.write_str("this is not a read token, or it is from a later release; read without it, and take the new one")
     }
 }
 
@@ -99,7 +98,7 @@ impl FromStr for Token {
 
     /// # Errors
     ///
-    /// Text that [`Display`](fmt::Display) did not write.
+    /// If [`Display`](fmt::Display) did not write the text.
     fn from_str(text: &str) -> Result<Self, TokenError> {
         if text.len() > CHARACTERS_MAX {
             return Err(TokenError);
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn malformed_token_is_refused() {
         let sound = token(2).to_string();
         for hostile in [
             "",
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_of_a_token_is_read_or_refused_and_never_worse() {
+    fn changed_token_is_read_or_refused() {
         let mut dice = fastrand::Rng::with_seed(1);
         for _ in 0..20_000 {
             let mut bytes = token(4).to_string().into_bytes();

@@ -1,12 +1,12 @@
-//! What a page shows of one counter: total, regions, viewers, state hash, at one instant.
+//! A snapshot of one counter: total, regions, viewers and state hash.
 
 use std::collections::BTreeMap;
 
 use counter_core::StateHash;
 
-use crate::shared::{Shared, State};
+use crate::shared::{NodeState, Shared};
 
-/// One counter as this node knows it, at one instant.
+/// A snapshot of one counter; see [`Node::view`](crate::Node::view).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CounterView {
@@ -14,12 +14,12 @@ pub struct CounterView {
     pub name: String,
     /// The sum over all regions.
     pub total: i128,
-    /// Every region that has a value in this counter, a viewer or a live node.
+    /// Every region with a value in this counter, a viewer or a live node.
     pub regions: BTreeMap<String, RegionView>,
-    /// The hash of the node's whole state, all counters; equal on two nodes when they agree. Adds
-    /// not yet flushed are not in it.
+    /// The hash of the node's whole state. Two nodes with equal hashes agree on all counters. Adds
+    /// that are not flushed yet are not in it.
     pub state_hash: StateHash,
-    /// Whether this node has caught up with its cluster.
+    /// True once this node has caught up with its cluster.
     pub synced: bool,
 }
 
@@ -27,7 +27,7 @@ pub struct CounterView {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionView {
-    /// The region's part of the total; may be negative.
+    /// The region's part of the total. May be negative.
     pub value: i128,
     /// Viewers at the region's live nodes, over all counters.
     pub connected: u64,
@@ -51,8 +51,8 @@ impl CounterView {
         }
         let own = regions.entry(shared.identity.region.clone()).or_default();
         own.nodes = own.nodes.max(1);
-        // The driver tells the replicator of viewers a moment later; a page that has just opened
-        // counts itself now.
+        // The replicator hears of viewers a moment later. A page that has just opened counts itself
+        // now.
         own.connected = (own.connected + shared.viewer_count()).saturating_sub(state.viewers_told);
         Self {
             name: name.to_owned(),
@@ -64,8 +64,8 @@ impl CounterView {
     }
 }
 
-/// The value of every region that has one, with this node's adds not yet flushed.
-pub(super) fn values_by_region(state: &State, name: &str) -> BTreeMap<String, i128> {
+/// The value of every region that has one, including adds that are not flushed yet.
+pub(super) fn values_by_region(state: &NodeState, name: &str) -> BTreeMap<String, i128> {
     let replica = &state.replica;
     let mut values: BTreeMap<String, i128> = replica
         .map()

@@ -1,11 +1,12 @@
-//! Presence: a guard that counts one viewer while it incarnations.
+//! Presence: a guard that counts one viewer while it exists.
 
 use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// One viewer of this node's region; dropping it is leaving. Presence is a sum over live nodes of
-/// such guards, so it cannot drift.
+/// A guard that counts one viewer of this node's region until it is dropped.
+///
+/// A region's viewers are the guards of its live nodes, so the count cannot drift.
 pub struct Viewer {
     shared: Arc<Shared>,
 }

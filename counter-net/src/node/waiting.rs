@@ -1,5 +1,5 @@
-//! Waiting for copies and for versions: futures that the driver answers, which ask through the
-//! node's table of waits.
+//! Waiting for copies and for versions. The driver resolves these futures, through the node's table
+//! of waits.
 
 use std::fmt;
 use std::future::Future;
@@ -14,21 +14,21 @@ use super::token::Token;
 use crate::protocol::{Copies, Input, Waited};
 use crate::shared::Shared;
 
-/// An add that is not known to be on as many replicas as were asked for. It *is* counted, and
-/// travels on its own.
+/// An add is not known to be on the wanted number of replicas. It *is* counted, and the node keeps
+/// sending it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NotReplicated {
-    /// The time is over.
+    /// Too few acknowledged it in time.
     Few {
         /// Replicas known to hold it, this one included.
         held: usize,
-        /// How many were to hold it.
+        /// Replicas that were to hold it.
         wanted: usize,
         /// Replicas that count, this one included.
         enrolled: usize,
     },
-    /// Too many wait already (65,536): nobody was asked.
+    /// 65,536 waits are open already, so no replica was asked.
     Busy,
     /// The node stopped.
     Stopped,
@@ -40,11 +40,11 @@ impl fmt::Display for NotReplicated {
             Self::Few { held, wanted, enrolled } => {
                 write!(
                     f,
-                    "in time {held} of {enrolled} replicas were known to hold the add, {wanted} were wanted; it is counted and travels on. \
-                     `members` names those that are missing: start them again, or `retire` those that will not come back"
+                    "{held} of {enrolled} replicas were known to hold the add in time, and {wanted} were wanted; it is counted and still being sent. \
+                     `members` names the missing ones: start them again, or `retire` those that will not come back"
                 )
             }
-            Self::Busy => f.write_str("too many wait for copies already; the add is counted and travels on"),
+            Self::Busy => f.write_str("too many waits for copies are open; the add is counted and still being sent"),
             Self::Stopped => f.write_str(
                 "the node stopped before the copies were known; the add is counted, and was handed over if the shutdown was clean",
             ),
@@ -54,18 +54,18 @@ impl fmt::Display for NotReplicated {
 
 impl std::error::Error for NotReplicated {}
 
-/// A node that does not hold what a token asks for.
+/// This node does not hold everything that a token has seen.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NotReached {
-    /// The time is over, and this much is not here.
+    /// The time is over.
     Behind {
-        /// Writers of whom something is lacking.
+        /// Writers with missing versions.
         writers: usize,
-        /// Versions that are lacking. A version is one change of one counter by one writer.
+        /// Missing versions. A version is one change of one counter by one writer.
         versions: u64,
     },
-    /// Too many wait already, or the tokens waited for are too large: nothing was waited for.
+    /// Too many waits are open, or their tokens are too large. The call did not wait.
     Busy,
     /// The node stopped.
     Stopped,
@@ -75,12 +75,9 @@ impl fmt::Display for NotReached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Behind { writers, versions } => {
-                write!(
-                    f,
-                    "this node is behind: {versions} versions of {writers} writers are not here yet"
-                )
+                write!(f, "this node is behind: it lacks {versions} versions of {writers} writers")
             }
-            Self::Busy => f.write_str("too many wait for this node to catch up already"),
+            Self::Busy => f.write_str("too many waits for this node to catch up are open"),
             Self::Stopped => f.write_str("the node stopped before it had caught up"),
         }
     }
@@ -88,12 +85,12 @@ impl fmt::Display for NotReached {
 
 impl std::error::Error for NotReached {}
 
-/// Resolves when as many replicas as were asked for hold everything that was added to the node
-/// before it was made; see [`crate::Counter::add_replicated`].
+/// Resolves once the wanted number of replicas hold everything added before; see
+/// [`Counter::add_replicated`](crate::Counter::add_replicated).
 ///
-/// Dropping it takes nothing back and ends the asking.
+/// Dropping it undoes nothing and ends the questions to other replicas.
 #[derive(Debug)]
-#[must_use = "it says on how many replicas the add is"]
+#[must_use = "it tells whether enough replicas hold the add"]
 pub struct Replicated(Wait);
 
 impl Future for Replicated {
@@ -111,7 +108,7 @@ impl Future for Replicated {
     }
 }
 
-/// One wait: `None` where the node stopped.
+/// One wait. Resolves to `None` if the node stopped.
 struct Wait {
     shared: Arc<Shared>,
     id: u64,
@@ -151,7 +148,7 @@ impl Shared {
         Replicated(self.begin_wait(|id| Input::AwaitCopies { id, copies, within }))
     }
 
-    /// Waits until this node holds the token; at once where it does.
+    /// Waits until this node holds the token.
     pub(super) async fn reach(
         self: &Arc<Self>,
         token: &Token,
@@ -171,8 +168,8 @@ impl Shared {
         }
     }
 
-    /// What this node holds now, of all writers or of those of one counter; what is pending is
-    /// flushed first and gets its version so.
+    /// A token for the present state of all writers, or of one counter's writers. Pending adds are
+    /// flushed first, which gives them a version.
     pub(super) fn token(&self, counter: Option<&str>) -> Token {
         let mut state = self.write();
         if state.replica.has_pending() {
@@ -191,7 +188,7 @@ impl Shared {
         Token::new(writers.map(|writer| (writer, map.seen_of(writer))).collect())
     }
 
-    /// Whether this node holds the token now.
+    /// Returns true if this node holds the token now.
     pub(super) fn holds(&self, token: &Token) -> bool {
         let state = self.read();
         let map = state.replica.map();

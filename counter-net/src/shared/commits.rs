@@ -1,4 +1,4 @@
-//! How the store looks at a node's state.
+//! The store's view of a node's state.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -6,33 +6,32 @@ use std::time::Duration;
 use counter_core::{Cursor, Delta, Page, ReplicaId, VersionVector};
 
 use super::Shared;
-use crate::store::{Commits, Directory, RedbLog, Source, Weight};
+use crate::store::{CommitSource, Commits, DataDirectory, RedbLog, Weight};
 
 /// A node's open store.
 pub(crate) struct Store {
-    pub(crate) directory: Directory,
+    pub(crate) directory: DataDirectory,
     pub(crate) log: RedbLog,
     pub(crate) weight: Weight,
-    /// What opening and loading it took.
+    /// The time to open and load it.
     pub(crate) load_time: Duration,
 }
 
-/// What the commit thread sees of a node. It keeps the directory locked while it incarnations, and
-/// does not keep the node.
+/// The commit thread's access to a node. It keeps the directory locked while it exists, and does
+/// not keep the node alive.
 struct Stored {
     shared: Weak<Shared>,
-    _directory: Directory,
+    _directory: DataDirectory,
 }
 
-impl Source for Stored {
+impl CommitSource for Stored {
     fn changes_since(&mut self, stored: &VersionVector) -> Delta {
         let Some(shared) = self.shared.upgrade() else { return Delta::default() };
         let mut state = shared.write();
         let flushed = state.replica.flush();
         let delta = state.replica.map().delta_since(stored);
         if !flushed.changed.is_empty() {
-            // The replicator tells of what it flushes itself; this flush was ours, and it publishes
-            // it when it is woken.
+            // The replicator reports its own flushes only. It publishes this one when woken.
             shared
                 .subscribers
                 .state_changed(flushed.changed.iter().map(|key| state.replica.map().name_of(*key)));
@@ -82,25 +81,25 @@ impl Source for Stored {
 }
 
 impl Shared {
-    /// Starts to commit what changes; `stored` is what the store held when it was opened.
+    /// Starts the commit thread. `stored` is what the store held when it was opened.
     pub(crate) fn commit_to(
         self: &Arc<Self>,
         store: Store,
         stored: VersionVector,
         commit_interval: Duration,
     ) -> std::io::Result<()> {
-        // Set once, before anybody else has this node.
+        // Set once, before the node is shared.
         let _first = self.stored.set((store.directory.store_path(), store.load_time));
         self.write().replicator.follow_store(stored.clone());
         let source = Stored { shared: Arc::downgrade(self), _directory: store.directory };
         let commits = Commits::start(source, store.log, (stored, store.weight), commit_interval)?;
         commits.changed();
-        // Set once, before anybody else has this node.
+        // Set once, before the node is shared.
         let _first = self.commits.set(commits);
         Ok(())
     }
 
-    /// The state changed; the store hears of it.
+    /// Tells the store that the state changed.
     pub(crate) fn state_changed(&self) {
         if let Some(commits) = self.commits.get() {
             commits.changed();

@@ -1,4 +1,4 @@
-//! Whether a node takes adds: one load in front of every add, and one behind it.
+//! The gate that adds pass: one load before each add, and one after it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -6,19 +6,19 @@ use counter_core::WriteError;
 
 use crate::error::AddError;
 
-/// The node has stopped. Never taken back.
+/// The node has stopped. Never cleared.
 const STOPPED: u8 = 1;
-/// The store cannot be written at the moment.
+/// The store cannot be written at present.
 const FAILING: u8 = 2;
 
-/// Open at first. In a cache line of its own, since every add reads it and others write next to it.
+/// Refuses adds while it is closed. Has its own cache line, because every add reads it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Gate(AtomicU8);
 
 impl Gate {
-    /// Adds, unless the gate is closed, and returns [`AddError::Stopped`] where it was closed for
-    /// good meanwhile. Then the add may be counted or not. An add that returned Ok is counted
+    /// Adds, unless the gate is closed. If the gate is closed for good meanwhile, this returns
+    /// [`AddError::Stopped`], and the add may be counted or not. An add that returned `Ok` happened
     /// before [`stop`](Self::stop) and [`counter_core::Replica::hand_over`], so the last flush has
     /// it.
     #[inline]
@@ -28,13 +28,15 @@ impl Gate {
     ) -> Result<(), AddError> {
         self.check()?;
         add()?;
-        // Sequentially consistent, as the add is: this load does not run ahead of it.
+        // Sequentially consistent like the add, so that this load comes after it.
         if self.0.load(Ordering::SeqCst) & STOPPED == 0 { Ok(()) } else { Err(AddError::Stopped) }
     }
 
+    /// Checks that the gate is open.
+    ///
     /// # Errors
     ///
-    /// Why the node takes no adds.
+    /// The reason why the node takes no adds.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), AddError> {
         match self.0.load(Ordering::Relaxed) {
@@ -47,12 +49,12 @@ impl Gate {
         self.0.load(Ordering::SeqCst) & STOPPED != 0
     }
 
-    /// Closes it for good.
+    /// Closes the gate for good.
     pub(crate) fn stop(&self) {
         self.0.fetch_or(STOPPED, Ordering::SeqCst);
     }
 
-    /// Closes it while the store fails.
+    /// Closes the gate while the store fails.
     pub(crate) fn set_failing(&self, is_failing: bool) {
         if is_failing {
             self.0.fetch_or(FAILING, Ordering::Relaxed);

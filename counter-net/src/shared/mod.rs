@@ -1,15 +1,19 @@
-//! What the driver and every handle of a node share: the state behind one lock, and the signals
-//! between them.
+//! State shared by the driver and a node's handles.
+//!
+//! [`Shared`] holds the replica and the replicator behind one lock, and the signals between handles
+//! and driver. `gate` refuses adds, `waiting` connects waits to the driver, `subscribe` coalesces
+//! changes for subscribers, `commits` connects the state to the store.
 
 mod commits;
 mod gate;
-mod metrics;
+mod subscribe;
 mod waiting;
 
 pub(crate) use commits::Store;
 pub(crate) use gate::Gate;
-pub(crate) use metrics::{Label, Metrics};
-pub(crate) use waiting::Waiting;
+pub(crate) use subscribe::Subscribers;
+pub use subscribe::{Change, Changes, Interest};
+pub(crate) use waiting::OpenWaits;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,28 +24,36 @@ use counter_core::{Replica, ReplicaId};
 use tokio::sync::{Notify, watch};
 
 use crate::error::NodeFailure;
+use crate::metrics::EventCounts;
 use crate::protocol::{NotReady, Replicator};
 use crate::store::Commits;
-use crate::subscribe::Subscribers;
 
-/// The replica and the machine that replicates it, always changed together.
-pub(crate) struct State {
+/// The replica and its replicator, which always change together.
+pub(crate) struct NodeState {
     pub(crate) replica: Replica,
     pub(crate) replicator: Replicator,
-    /// The count of viewers that the replicator was last told.
+    /// The last viewer count that the replicator was given.
     pub(crate) viewers_told: u64,
 }
 
-/// Who this node is; fixed at its start. Which writer it is, the replica says: a node may go on as
-/// another.
+/// A node's fixed identity. Its incarnation is in the replica, because it may change while the node
+/// runs.
 pub(crate) struct Identity {
     pub(crate) region: String,
     pub(crate) cluster: String,
     pub(crate) release: String,
     pub(crate) peer_id: String,
+    pub(crate) node_name: Option<String>,
 }
 
-/// What handles say to the driver. Each is one remembered permit, so no queue can grow.
+impl Identity {
+    /// The node's name, or its peer id if it has none.
+    pub(crate) fn name(&self) -> &str {
+        self.node_name.as_deref().unwrap_or(&self.peer_id)
+    }
+}
+
+/// Signals from handles to the driver. Each stores at most one permit, so no queue can grow.
 #[derive(Default)]
 pub(crate) struct Wakes {
     pub(crate) local: Arc<Notify>,
@@ -55,38 +67,38 @@ pub(crate) struct Wakes {
 pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) origin: Instant,
-    state: RwLock<State>,
+    state: RwLock<NodeState>,
     pub(crate) wakes: Wakes,
     pub(crate) gate: Gate,
     pub(crate) viewers: AtomicU64,
     pub(crate) peers: AtomicUsize,
-    /// What was asked for last; the driver follows.
+    /// The latest request for isolation, which the driver follows.
     pub(crate) isolated: AtomicBool,
-    /// This node runs on a copy and has not caught up with a member: what it holds may be in terms
-    /// that the others have given up.
+    /// True while a node on a copied directory has not caught up with a member. Its state may name
+    /// incarnations that the others have folded.
     pub(crate) behind: AtomicBool,
-    /// When it stops, no later incarnation of this node goes on from its directory.
+    /// The node leaves for good: no later incarnation will continue from its directory.
     pub(crate) for_good: AtomicBool,
     pub(crate) subscribers: Subscribers,
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: OpenWaits,
     pub(crate) synced: watch::Sender<bool>,
     pub(crate) readiness: watch::Sender<Result<(), NotReady>>,
     pub(crate) stopped: watch::Sender<bool>,
     failure: watch::Sender<Option<NodeFailure>>,
     pub(crate) listen: RwLock<Vec<String>>,
-    pub(crate) metrics: Metrics,
-    /// Where a data directory is set.
+    pub(crate) metrics: EventCounts,
+    /// The commit thread, if there is a data directory.
     pub(crate) commits: OnceLock<Commits>,
-    /// Where a data directory is set: its file, and what loading that took.
+    /// The data directory's file and the time to load it, if there is one.
     pub(crate) stored: OnceLock<(PathBuf, Duration)>,
-    /// What keeps this node from others.
+    /// Causes that keep this node from others.
     troubles: Mutex<Vec<Trouble>>,
 }
 
-/// Something that keeps this node from others.
+/// A cause that keeps this node from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
-    /// A metric's label.
+    /// The label of the metric.
     pub(crate) cause: &'static str,
     pub(crate) sentence: String,
 }
@@ -95,9 +107,9 @@ impl Shared {
     pub(crate) fn new(
         identity: Identity,
         origin: Instant,
-        state: State,
+        state: NodeState,
         wakes: Wakes,
-        metrics: Metrics,
+        metrics: EventCounts,
     ) -> Arc<Self> {
         let readiness = state.replicator.readiness();
         Arc::new(Self {
@@ -112,7 +124,7 @@ impl Shared {
             behind: AtomicBool::new(false),
             for_good: AtomicBool::new(false),
             subscribers: Subscribers::default(),
-            waiting: Waiting::default(),
+            waiting: OpenWaits::default(),
             synced: watch::Sender::new(false),
             readiness: watch::Sender::new(readiness),
             stopped: watch::Sender::new(false),
@@ -125,36 +137,36 @@ impl Shared {
         })
     }
 
-    /// Time since this node's start: the only clock that the protocol sees.
+    /// Time since this node's start. The protocol sees no other clock.
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
     }
 
-    /// The writer that this node is now.
+    /// This node's present incarnation.
     pub(crate) fn replica(&self) -> ReplicaId {
         self.read().replica.id()
     }
 
-    /// A poisoned lock means that a reader or the driver panicked between two steps of the state;
-    /// joins are repeatable, so reading goes on.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+    /// Locks the state for reading. A poisoned lock is used all the same: a panic between two steps
+    /// leaves a valid state, because joins are repeatable.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, NodeState> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, NodeState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node stops by itself.
+    /// Marks the node as failed.
     pub(crate) fn fail(&self, failure: NodeFailure) {
         tracing::error!("{failure}");
         self.failure.send_replace(Some(failure));
     }
 
-    /// Waits until the node has stopped by itself.
+    /// Waits until the node has failed.
     pub(crate) async fn failed(&self) -> NodeFailure {
         let mut failure = self.failure.subscribe();
-        // The sender is this one, so it is not gone while somebody waits.
+        // `self` owns the sender, so it outlives this wait.
         match failure.wait_for(Option::is_some).await.ok().and_then(|failure| *failure) {
             Some(failure) => failure,
             None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! Who waits for copies or versions, between the futures that wait and the driver that answers.
+//! Open waits for copies and versions, between the futures that wait and the driver that answers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,32 +7,33 @@ use tokio::sync::oneshot;
 
 use crate::protocol::{Input, Waited};
 
-/// Waits that the driver has not taken up yet; one above it is refused.
+/// The most waits that the driver has not taken yet. A further one is refused.
 const NEW_MAX: usize = 65_536;
 
-/// What lies between those who wait and the driver.
+/// The open waits of one node.
+///
+/// Each wait is answered at most once, and ends without an answer when the node stops.
 #[derive(Default)]
-pub(crate) struct Waiting {
-    table: Mutex<Table>,
+pub(crate) struct OpenWaits {
+    table: Mutex<WaitTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct WaitTable {
     last_id: u64,
-    /// For the driver to hand on; at most `NEW_MAX` waits, and as many withdrawals as there are
-    /// waits open.
+    /// Inputs for the driver: at most `NEW_MAX` waits, and one withdrawal per open wait.
     new: Vec<Input>,
     open: HashMap<u64, oneshot::Sender<Waited>>,
     closed: bool,
 }
 
-impl Waiting {
-    fn table(&self) -> MutexGuard<'_, Table> {
+impl OpenWaits {
+    fn table(&self) -> MutexGuard<'_, WaitTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a wait; it is answered at once where there is no room, and ends without an answer
-    /// where the node has stopped.
+    /// Opens a wait. It is refused at once if there is no room, and ends without an answer if the
+    /// node has stopped.
     pub(crate) fn begin(
         &self,
         input: impl FnOnce(u64) -> Input,
@@ -50,7 +51,7 @@ impl Waiting {
         (id, answer)
     }
 
-    /// Nobody waits for this answer any more. True where the driver must hear of it.
+    /// Drops a wait. Returns true if the driver must hear of it.
     pub(crate) fn withdraw(&self, id: u64) -> bool {
         let mut table = self.table();
         let open = table.open.remove(&id).is_some();
@@ -60,19 +61,20 @@ impl Waiting {
         open
     }
 
-    /// What the driver is to hand on.
+    /// Takes the inputs for the driver.
     pub(crate) fn take_new(&self) -> Vec<Input> {
         std::mem::take(&mut self.table().new)
     }
 
+    /// Answers a wait.
     pub(crate) fn answer(&self, id: u64, how: Waited) {
         if let Some(send) = self.table().open.remove(&id) {
-            // Whoever waited may have gone meanwhile.
+            // The waiting future may have been dropped.
             let _gone = send.send(how);
         }
     }
 
-    /// Ends every wait, and those begun later at once.
+    /// Ends every wait, and any later one at once.
     pub(crate) fn close(&self) {
         let mut table = self.table();
         table.closed = true;

@@ -1,5 +1,5 @@
-//! Group commit on a thread of its own: at once when idle, otherwise everything that waited in one
-//! fsync.
+//! Group commit on its own thread. An idle store commits at once; otherwise all waiting changes
+//! share one fsync.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,15 +13,15 @@ use super::checkpoint::{Checkpoint, PAGE_BYTES_MAX, Weight};
 use super::error::{NotDurable, StoreError};
 use super::log::{About, Batch, Log};
 
-/// After a failed write, the next try.
+/// The wait after a failed write.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Told once the commit is done that holds everything added before the ticket was drawn.
+/// Resolves once everything added before it was drawn is committed.
 pub(crate) type Ticket = oneshot::Receiver<Result<(), NotDurable>>;
 
-/// The state that is to be stored.
-pub(crate) trait Source: Send + 'static {
-    /// Makes cells of what is pending, and returns all that a holder of `stored` lacks.
+/// The state to store.
+pub(crate) trait CommitSource: Send + 'static {
+    /// Flushes pending adds, and returns everything that `stored` lacks.
     fn changes_since(&mut self, stored: &VersionVector) -> Delta;
     /// A page of the whole state.
     fn page(
@@ -33,13 +33,13 @@ pub(crate) trait Source: Send + 'static {
     ) -> Page;
     /// Every writer held.
     fn writers(&mut self) -> Vec<ReplicaId>;
-    /// The log holds these changes now.
+    /// The log now holds these changes.
     fn committed(&mut self, _changes: &Delta) {}
-    /// The store began to fail, or works again.
+    /// The store has begun to fail, or works again.
     fn failing(&mut self, is_failing: bool);
 }
 
-/// The handle on the commit thread; dropping the last one ends it after a last commit.
+/// A handle to the commit thread. Dropping the last one ends the thread after a last commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Commits(Arc<Handle>);
 
@@ -49,23 +49,23 @@ struct Handle {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Where those who change the state and the commit thread meet.
+/// The state shared by the handles and the commit thread.
 #[derive(Debug, Default)]
 struct Desk {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<CommitWaits>,
     bell: Condvar,
-    /// Rung since the thread last looked; saves the lock of those who find it set.
+    /// Set when the bell was rung since the thread last looked. Saves further rings the lock.
     rung: AtomicBool,
     failing: AtomicBool,
     figures: Figures,
 }
 
-/// What was written since the start.
+/// Totals since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     /// Commits, each with one fsync.
     pub(crate) commits: AtomicU64,
-    /// Commits that the disk did not take.
+    /// Failed commits.
     pub(crate) failures: AtomicU64,
     /// Bytes of deltas and pages.
     pub(crate) bytes: AtomicU64,
@@ -83,27 +83,27 @@ impl Figures {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct CommitWaits {
     tickets: Vec<oneshot::Sender<Result<(), NotDurable>>>,
     changed: bool,
-    /// Kept until a commit has written it.
+    /// Changes of the node's own record, kept until a commit has written them.
     about: About,
     stop: bool,
-    /// The thread is gone: nobody would answer a ticket.
+    /// The thread has ended and answers no more tickets.
     over: bool,
 }
 
 impl Desk {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, CommitWaits> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits on the bell, for at most `time` where given.
+    /// Waits for the bell, for at most `time` if given.
     fn wait<'a>(
         &'a self,
-        waiting: MutexGuard<'a, Waiting>,
+        waiting: MutexGuard<'a, CommitWaits>,
         time: Option<Duration>,
-    ) -> MutexGuard<'a, Waiting> {
+    ) -> MutexGuard<'a, CommitWaits> {
         match time {
             Some(time) => {
                 self.bell.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0
@@ -114,13 +114,14 @@ impl Desk {
 }
 
 impl Commits {
-    /// Starts the thread. `stored` and `weight` are what the log holds already; a change that
-    /// nobody waits for is committed at most `commit_interval` later.
+    /// Starts the thread. `stored` and `weight` describe the log's contents. A change without a
+    /// ticket is committed within `commit_interval`.
     ///
     /// # Errors
-    /// No thread can be had.
+    ///
+    /// If the thread cannot be started.
     pub(crate) fn start(
-        source: impl Source,
+        source: impl CommitSource,
         log: impl Log,
         (stored, weight): (VersionVector, Weight),
         commit_interval: Duration,
@@ -142,8 +143,7 @@ impl Commits {
         Ok(Self(Arc::new(Handle { desk, thread: Mutex::new(Some(thread)) })))
     }
 
-    /// Something changed that nobody waits for. One atomic operation where the thread knows
-    /// already.
+    /// Reports a change without a ticket. One atomic operation if the thread knows already.
     pub(crate) fn changed(&self) {
         let desk = &self.0.desk;
         if !desk.rung.swap(true, Ordering::AcqRel) {
@@ -152,17 +152,17 @@ impl Commits {
         }
     }
 
-    /// The node goes on as a later incarnation. On the disk with the next commit.
+    /// The node continues as a later incarnation. The next commit writes that.
     pub(crate) fn goes_on_as(&self, incarnation: u64) {
         self.about(|about| about.incarnation = Some(incarnation));
     }
 
-    /// It is known what became of the incarnations that wrote the original of this copy.
+    /// The incarnations of this copy's original are settled.
     pub(crate) fn settled(&self) {
         self.about(|about| about.is_settled = true);
     }
 
-    /// Another process has this node's identity. On the disk with the next commit.
+    /// Another process has this node's identity. The next commit writes that.
     pub(crate) fn gives_way(&self) {
         self.about(|about| about.gives_way = true);
     }
@@ -174,7 +174,7 @@ impl Commits {
         self.0.desk.bell.notify_one();
     }
 
-    /// Asks for a commit of everything that was added before.
+    /// Draws a ticket for everything added before.
     pub(crate) fn ticket(&self) -> Ticket {
         let (told, ticket) = oneshot::channel();
         let mut waiting = self.0.desk.waiting();
@@ -182,13 +182,13 @@ impl Commits {
             true => drop(told.send(Err(NotDurable::Stopped))),
             false => waiting.tickets.push(told),
         }
-        // Not under the lock, for which the thread would have to wait once more.
+        // Without the lock, or the thread would wake only to wait for it.
         drop(waiting);
         self.0.desk.bell.notify_one();
         ticket
     }
 
-    /// The last write failed.
+    /// Returns true if the last write failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.0.desk.failing.load(Ordering::Relaxed)
     }
@@ -197,14 +197,14 @@ impl Commits {
         &self.0.desk.figures
     }
 
-    /// As [`stop`](Self::stop), and does not wait for it.
+    /// Stops like [`stop`](Self::stop), without waiting.
     pub(crate) fn finish(&self) {
         self.0.desk.waiting().stop = true;
         self.0.desk.bell.notify_one();
     }
 
-    /// A last commit, then the thread ends and the file is closed. Blocks until then; harmless to
-    /// repeat.
+    /// Makes a last commit, ends the thread and closes the file. Blocks until then. May be
+    /// repeated.
     pub(crate) fn stop(&self) {
         self.0.stop();
     }
@@ -215,7 +215,7 @@ impl Handle {
         self.desk.waiting().stop = true;
         self.desk.bell.notify_one();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A panic of the thread has closed the file as well.
+        // A panic of the thread has closed the file too.
         let _ended = thread
             .filter(|thread| thread.thread().id() != std::thread::current().id())
             .map(JoinHandle::join);
@@ -231,9 +231,9 @@ impl Drop for Handle {
 struct Committer<S, L> {
     desk: Arc<Desk>,
     log: L,
-    /// After the log: what keeps the directory locked goes last.
+    /// Dropped after the log, because it keeps the directory locked.
     source: S,
-    /// What the log holds.
+    /// The versions that the log holds.
     stored: VersionVector,
     commit_interval: Duration,
     last: Option<Instant>,
@@ -241,10 +241,10 @@ struct Committer<S, L> {
     weight: Weight,
 }
 
-/// Answers whoever still waits when the thread ends, for whatever reason.
-struct Ending(Arc<Desk>);
+/// Answers all open tickets when the thread ends, even by a panic.
+struct CommitterGuard(Arc<Desk>);
 
-impl Drop for Ending {
+impl Drop for CommitterGuard {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
         waiting.over = true;
@@ -252,16 +252,16 @@ impl Drop for Ending {
     }
 }
 
-impl<S: Source, L: Log> Committer<S, L> {
+impl<S: CommitSource, L: Log> Committer<S, L> {
     fn run(&mut self) {
-        let _ending = Ending(Arc::clone(&self.desk));
+        let _ending = CommitterGuard(Arc::clone(&self.desk));
         loop {
             let (tickets, stop) = self.next();
             let outcome = self.commit();
             self.last = Some(Instant::now());
             self.note(outcome.as_ref().err());
             let answer = outcome.map_err(|error| NotDurable::Store(error.to_string()));
-            // Whoever no longer waits does not want to know.
+            // A waiting future may have been dropped.
             tickets.into_iter().for_each(|told| drop(told.send(answer.clone())));
             if stop {
                 return;
@@ -269,8 +269,8 @@ impl<S: Source, L: Log> Committer<S, L> {
         }
     }
 
-    /// Waits until there is something to do, and takes the tickets *before* the state is looked at:
-    /// what they wait for is in it then.
+    /// Waits for work, and takes the tickets *before* the state is read. So the state contains what
+    /// they wait for.
     fn next(&self) -> (Vec<oneshot::Sender<Result<(), NotDurable>>>, bool) {
         let mut waiting = self.desk.waiting();
         loop {
@@ -294,7 +294,7 @@ impl<S: Source, L: Log> Committer<S, L> {
         (std::mem::take(&mut waiting.tickets), waiting.stop)
     }
 
-    /// What is left of an interval since the last commit.
+    /// The rest of an interval since the last commit.
     fn until(&self, interval: Duration) -> Duration {
         self.last.map_or(Duration::ZERO, |last| interval.saturating_sub(last.elapsed()))
     }
@@ -327,7 +327,7 @@ impl<S: Source, L: Log> Committer<S, L> {
         Ok(())
     }
 
-    /// What was said meanwhile is left for the next commit.
+    /// Clears the written record. Changes made meanwhile stay for the next commit.
     fn written(&self, about: About) {
         let mut waiting = self.desk.waiting();
         if waiting.about == about {
@@ -351,8 +351,8 @@ impl<S: Source, L: Log> Committer<S, L> {
         }
     }
 
-    /// Its pages may be gone with the failed commit: the next one begins anew, once the log has
-    /// grown again.
+    /// Gives up the checkpoint after a failed commit, which may have lost its pages. The next one
+    /// begins once the log has grown again.
     fn give_up_checkpoint(&mut self) {
         self.checkpoint = None;
     }

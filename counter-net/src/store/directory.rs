@@ -1,5 +1,5 @@
-//! A data directory: its lock, and how the directory that this node wrote is told from a copy of
-//! it.
+//! A data directory: its lock, and the marks that distinguish the directory that this node wrote
+//! from a copy of it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -7,64 +7,61 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::disk::{self, Change};
+use super::disk::{self, DiskChange};
 use super::error::StoreError;
 
 const LOCK: &str = "lock";
 pub(super) const STORE: &str = "counter.redb";
-/// A store in the making.
+/// A store that is being created.
 pub(super) const NEXT_STORE: &str = "counter.redb.next";
 const MARK: &str = "mark";
 const NEXT_MARK: &str = "mark.next";
 
-/// An open data directory, 0700 where it was made here; nobody else can open it while this
-/// incarnations.
+/// An open data directory, created with mode 0700. No other process can open it while this exists.
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub(crate) struct DataDirectory {
     path: PathBuf,
     _lock: File,
 }
 
-/// Which file a store is, and the mark beside it. The store keeps this of its latest start.
+/// The identity of a store's file, and the mark beside it. The store records both at each start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Written for earlier releases, and not compared: a volume gets another number where it is
-    /// attached anew.
+pub(crate) struct DirectoryPlace {
+    /// Written for earlier releases and not compared. A volume gets another number when it is
+    /// attached again.
     device: u64,
     inode: u64,
-    /// When the file was made, in nanoseconds since 1970. 0 where the file system does not say.
+    /// Creation time of the file, in nanoseconds since 1970. 0 if the file system does not tell.
     born: u64,
-    /// Drawn anew at each start: written into the store, then beside it. 0 for none.
+    /// A new random number at each start, written into the store and then beside it. 0 for none.
     mark: u64,
-    /// The mark that lay beside the store before that start, which may have been cut short between
-    /// the two.
+    /// The mark of the start before. That start may have been interrupted between the two writes.
     mark_before: u64,
 }
 
-impl Place {
-    /// Whether a store that says this of itself was found where it was written, and nothing was put
-    /// back since.
-    pub(crate) fn is_at(&self, found: &Place) -> bool {
+impl DirectoryPlace {
+    /// Returns true if a store with this record is in its original place and was not restored since.
+    pub(crate) fn is_at(&self, found: &DirectoryPlace) -> bool {
         let is_born_then = self.born == found.born || self.born == 0 || found.born == 0;
         self.inode == found.inode
             && is_born_then
             && (found.mark == self.mark || found.mark == self.mark_before)
     }
 
-    /// The next start's, at the place that was found.
+    /// The record of the next start, at the place that was found.
     pub(crate) fn renewed(self) -> Self {
         Self { mark: fastrand::u64(1..), mark_before: self.mark, ..self }
     }
 
     pub(super) fn to_bytes(self) -> Vec<u8> {
-        // The first three are what earlier releases read.
+        // Earlier releases read the first three fields.
         [self.device, self.inode, self.mark, self.mark_before, self.born]
             .iter()
             .flat_map(|part| part.to_le_bytes())
             .collect()
     }
 
-    /// What is missing, such as in a store of an earlier release, is 0.
+    /// Missing fields, such as in a store of an earlier release, are 0.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let part = |at: usize| {
             bytes
@@ -77,8 +74,8 @@ impl Place {
     }
 }
 
-impl Directory {
-    /// Makes the directory where it is not there, and locks it. Its names are on the disk when this
+impl DataDirectory {
+    /// Creates the directory if it does not exist, and locks it. Its names are on the disk when this
     /// returns.
     ///
     /// # Errors
@@ -87,7 +84,7 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
         make(path).map_err(failed)?;
-        disk::about_to(&Change::Create(LOCK)).map_err(failed)?;
+        disk::about_to(&DiskChange::Create(LOCK)).map_err(failed)?;
         let lock = private().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -96,8 +93,8 @@ impl Directory {
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        // What an earlier start renamed may be in memory alone. What is read now must not be undone
-        // by the next crash.
+        // The names that an earlier start changed may be in memory only. Sync them, so that the next
+        // crash does not undo what is read now.
         disk::sync_names(path).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
@@ -110,11 +107,12 @@ impl Directory {
         self.path.join(STORE)
     }
 
-    /// Which file the store is now, with the mark that lies beside it.
+    /// The present identity of the store's file, with the mark beside it.
     ///
     /// # Errors
-    /// The store, or a mark that is there, cannot be read.
-    pub(crate) fn place(&self) -> io::Result<Place> {
+    ///
+    /// If the store or an existing mark cannot be read.
+    pub(crate) fn place(&self) -> io::Result<DirectoryPlace> {
         let file = fs::metadata(self.store_path())?;
         let made = file.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let mark = match fs::read(self.path.join(MARK)) {
@@ -123,28 +121,29 @@ impl Directory {
             Err(error) => return Err(error),
         };
         let born = made.map_or(0, |time| time.as_nanos() as u64);
-        Ok(Place { device: file.dev(), inode: file.ino(), born, mark, mark_before: 0 })
+        Ok(DirectoryPlace { device: file.dev(), inode: file.ino(), born, mark, mark_before: 0 })
     }
 
-    /// Lays the mark of `place` beside the store, which has it already; it is on the disk when this
-    /// returns.
+    /// Writes the mark of `place` beside the store, which holds it already. It is on the disk when
+    /// this returns.
     ///
     /// # Errors
-    /// The mark before still lies there, or this one: the store answers to both.
-    pub(crate) fn set_mark(&self, place: &Place) -> io::Result<()> {
+    ///
+    /// If writing failed. The old mark or the new one is there, and the store accepts both.
+    pub(crate) fn set_mark(&self, place: &DirectoryPlace) -> io::Result<()> {
         disk::remove(&self.path, NEXT_MARK)?;
-        disk::about_to(&Change::Create(NEXT_MARK))?;
+        disk::about_to(&DiskChange::Create(NEXT_MARK))?;
         let mut file = private().create_new(true).open(self.path.join(NEXT_MARK))?;
         let bytes = place.mark.to_le_bytes();
-        disk::about_to(&Change::Write(NEXT_MARK, 0, &bytes))?;
+        disk::about_to(&DiskChange::Write(NEXT_MARK, 0, &bytes))?;
         file.write_all(&bytes)?;
-        disk::about_to(&Change::Sync(NEXT_MARK))?;
+        disk::about_to(&DiskChange::Sync(NEXT_MARK))?;
         file.sync_all()?;
         disk::rename(&self.path, NEXT_MARK, MARK)
     }
 }
 
-/// Makes a directory and those above it, each of them durable.
+/// Creates a directory and those above it durably.
 fn make(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path
         .ancestors()
@@ -157,7 +156,7 @@ fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How files with secrets are opened.
+/// Options to open files with secrets.
 pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -172,24 +171,26 @@ mod tests {
     #[test]
     fn a_directory_opens_once() {
         let scratch = Scratch::new();
-        let first = Directory::open(scratch.path()).unwrap();
-        assert!(matches!(Directory::open(scratch.path()), Err(StoreError::InUse { .. })));
+        let first = DataDirectory::open(scratch.path()).unwrap();
+        assert!(matches!(DataDirectory::open(scratch.path()), Err(StoreError::InUse { .. })));
         drop(first);
-        Directory::open(scratch.path()).unwrap();
+        DataDirectory::open(scratch.path()).unwrap();
     }
 
     #[test]
     fn directories_above_are_made_too() {
         let scratch = Scratch::new();
-        Directory::open(&scratch.path().join("above/it")).unwrap();
+        DataDirectory::open(&scratch.path().join("above/it")).unwrap();
         assert_eq!(fs::metadata(scratch.path().join("above")).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]
     fn a_copied_store_is_another_file() {
         let (scratch, other) = (Scratch::new(), Scratch::new());
-        let (here, there) =
-            (Directory::open(scratch.path()).unwrap(), Directory::open(other.path()).unwrap());
+        let (here, there) = (
+            DataDirectory::open(scratch.path()).unwrap(),
+            DataDirectory::open(other.path()).unwrap(),
+        );
         fs::write(here.store_path(), "x").unwrap();
         let place = here.place().unwrap().renewed();
         here.set_mark(&place).unwrap();
@@ -200,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn either_mark_of_a_step_cut_short_is_accepted_and_no_other() {
+    fn both_marks_of_an_interrupted_start_are_accepted() {
         let scratch = Scratch::new();
-        let directory = Directory::open(scratch.path()).unwrap();
+        let directory = DataDirectory::open(scratch.path()).unwrap();
         fs::write(directory.store_path(), "x").unwrap();
         let first = directory.place().unwrap().renewed();
         assert!(first.is_at(&directory.place().unwrap()), "before the first mark lies there");
@@ -220,31 +221,31 @@ mod tests {
 
     #[test]
     fn another_device_number_changes_nothing() {
-        let place = Place { device: 1, inode: 2, born: 3, mark: 4, mark_before: 5 };
-        assert!(place.is_at(&Place { device: 9, ..place }));
+        let place = DirectoryPlace { device: 1, inode: 2, born: 3, mark: 4, mark_before: 5 };
+        assert!(place.is_at(&DirectoryPlace { device: 9, ..place }));
         assert!(
-            !place.is_at(&Place { born: 9, ..place }),
+            !place.is_at(&DirectoryPlace { born: 9, ..place }),
             "a copy, though it has the same number on another file system"
         );
         assert!(
-            place.is_at(&Place { born: 0, ..place })
-                && !place.is_at(&Place { born: 0, inode: 9, ..place })
+            place.is_at(&DirectoryPlace { born: 0, ..place })
+                && !place.is_at(&DirectoryPlace { born: 0, inode: 9, ..place })
         );
     }
 
     #[test]
-    fn what_an_earlier_release_wrote_is_read() {
-        let place = Place { device: 1, inode: 2, born: 3, mark: 4, mark_before: 5 };
-        assert_eq!(Place::from_bytes(&place.to_bytes()), place);
-        let earlier = Place::from_bytes(&place.to_bytes()[..24]);
-        assert_eq!(earlier, Place { born: 0, mark_before: 4, ..place });
-        assert_eq!(Place::from_bytes(&[]), Place::default());
+    fn earlier_format_is_read() {
+        let place = DirectoryPlace { device: 1, inode: 2, born: 3, mark: 4, mark_before: 5 };
+        assert_eq!(DirectoryPlace::from_bytes(&place.to_bytes()), place);
+        let earlier = DirectoryPlace::from_bytes(&place.to_bytes()[..24]);
+        assert_eq!(earlier, DirectoryPlace { born: 0, mark_before: 4, ..place });
+        assert_eq!(DirectoryPlace::from_bytes(&[]), DirectoryPlace::default());
     }
 
     #[test]
-    fn a_mark_that_cannot_be_read_is_an_error_and_no_copy() {
+    fn unreadable_mark_is_an_error() {
         let scratch = Scratch::new();
-        let directory = Directory::open(scratch.path()).unwrap();
+        let directory = DataDirectory::open(scratch.path()).unwrap();
         fs::write(directory.store_path(), "x").unwrap();
         fs::create_dir(scratch.path().join(MARK)).unwrap();
         assert!(directory.place().is_err());

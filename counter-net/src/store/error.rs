@@ -1,18 +1,18 @@
-//! What can go wrong with a data directory, and what to do about it.
+//! Errors of a data directory, in sentences that say what to do.
 
 use std::fmt;
 use std::io;
 
-/// Why a data directory could not be opened, or not be written to. A file that was refused is left
-/// as it was, byte for byte.
+/// Why a data directory could not be opened or written. A refused file is left as it was, byte for
+/// byte.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The directory cannot be made, read or locked.
+    /// The directory cannot be created, read or locked.
     Directory {
         /// The directory.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Another process has the directory open.
@@ -20,35 +20,35 @@ pub enum StoreError {
         /// The directory.
         path: String,
     },
-    /// The file is there and is not a store of this program.
+    /// The file exists and is not a store of this program.
     Foreign {
         /// The file.
         path: String,
     },
-    /// The file is a store, and its contents do not check out.
+    /// The file is a store, and its contents are damaged.
     Damaged {
         /// The file.
         path: String,
-        /// What does not check out.
+        /// The damage that was found.
         reason: String,
     },
-    /// The directory holds what another cluster counted: two names never mix.
+    /// The directory belongs to another cluster.
     OtherCluster {
         /// The directory.
         path: String,
-        /// The cluster that it belongs to.
+        /// The other cluster's name.
         cluster: String,
     },
-    /// A later release wrote the file in a format that this one does not know.
+    /// A later release wrote the file, in a format that this one does not know.
     Newer {
         /// The file.
         path: String,
         /// The format's number.
         format: u64,
     },
-    /// Writing failed: mostly a full disk.
+    /// Writing failed, mostly because the disk is full.
     Write {
-        /// What the store said.
+        /// The store's error.
         reason: String,
     },
 }
@@ -58,13 +58,13 @@ impl fmt::Display for StoreError {
         match self {
             Self::Directory { path, source } => write!(
                 f,
-                "the data directory {path} cannot be used: {source}; what it holds is as it was: see to its space and its permissions, and start \
+                "the data directory {path} cannot be used: {source}; its contents are unchanged. Check its space and permissions, and start \
                  again"
             ),
             Self::InUse { path } => {
                 write!(
                     f,
-                    "the data directory {path} is open in another process: stop that one, or give each node a directory of its own"
+                    "the data directory {path} is open in another process: stop that one, or give each node its own directory"
                 )
             }
             Self::Foreign { path } => {
@@ -75,8 +75,8 @@ impl fmt::Display for StoreError {
             }
             Self::Damaged { path, reason } => write!(
                 f,
-                "{path} is damaged ({reason}); it was left as it is: restore the directory from a backup, or move it away and start without, \
-                 then the node takes from its peers what they have"
+                "{path} is damaged ({reason}); it was left as it is: restore the directory from a backup, or move it away and start without it; \
+                 the node then gets from its peers what they have"
             ),
             Self::OtherCluster { path, cluster } => write!(
                 f,
@@ -89,10 +89,9 @@ impl fmt::Display for StoreError {
                     "{path} was written by a later release (format {format}); it was left as it is: start that release, or a later one"
                 )
             }
-            Self::Write { reason } => write!(
-                f,
-                "the store cannot be written: {reason}; what was committed before is as it was"
-            ),
+            Self::Write { reason } => {
+                write!(f, "the store cannot be written: {reason}; earlier commits are unchanged")
+            }
         }
     }
 }
@@ -106,15 +105,13 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// An add was applied and could not be made durable: the disk did not take it, or the node stopped
-/// first.
+/// An add was applied but may not be durable.
 ///
-/// It is in this node's memory and on its way to the others, so it may count all the same.
+/// It is in this node's memory and is being sent to the others, so it may still count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotDurable {
-    /// The store could not be written; the sentence says why. Writing is tried again until it
-    /// succeeds.
+    /// The store could not be written, for this reason. The node retries until it succeeds.
     Store(String),
     /// The node stopped before the commit.
     Stopped,

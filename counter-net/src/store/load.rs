@@ -1,5 +1,5 @@
-//! From rows back to a map: the checkpoint's pages, then the deltas after it, with a line of
-//! progress for large states.
+//! Loads a map from its rows: the checkpoint's pages, then the deltas after it. Logs the progress
+//! of large states.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use counter_core::{CounterMap, Delta, Span, Staging};
 use super::checkpoint::Weight;
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// Below this many cells, loading is not worth a line.
+/// Loading fewer cells than this is not logged.
 const REPORT_CELLS_MIN: usize = 100_000;
 
-/// Takes rows in the order in which they were written.
+/// Joins rows in the order in which they were written.
 pub(super) struct Loader {
     map: CounterMap,
     staging: Staging,
-    /// Spans with something missing before them. A writer that was folded while a checkpoint was
-    /// written may be in a delta and not in the pages.
+    /// Spans with a gap before them. A writer that was folded while a checkpoint was written may be
+    /// in a delta and not in the pages.
     gaps: Vec<Span>,
     weight: Weight,
     began: Instant,
@@ -27,7 +27,7 @@ impl Loader {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
-            // What was written is read, whatever the bounds were then and are now.
+            // Without bounds: everything that was written must be readable.
             map: CounterMap::with_bounds(usize::MAX, usize::MAX),
             staging: Staging::new(usize::MAX),
             gaps: Vec::new(),
@@ -37,7 +37,7 @@ impl Loader {
         }
     }
 
-    /// A page of the checkpoint: it counts when its writer's last one is here.
+    /// Takes a page of the checkpoint. It takes effect with its writer's last page.
     pub(super) fn page(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.weight.checkpoint += bytes.len() as u64;
         let page = Delta::decode(bytes).map_err(|error| error.to_string())?;
@@ -45,7 +45,7 @@ impl Loader {
         self.join(&complete)
     }
 
-    /// A delta of the log.
+    /// Joins a delta of the log.
     pub(super) fn delta(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.weight.appended(bytes.len());
         self.join(&Delta::decode(bytes).map_err(|error| error.to_string())?)
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_was_folded_while_a_checkpoint_was_written_is_not_missed() {
+    fn writer_folded_during_a_checkpoint_is_not_missed() {
         let (ended, mut successor) = incarnations();
         let mut loader = Loader::new();
         // The first page: the successor as it was. Then a late delta of the ended incarnation, and
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_are_missing_of_a_writer_that_is_not_folded_are_damage() {
+    fn missing_versions_of_unfolded_writer_are_damage() {
         let (ended, _) = incarnations();
         let mut loader = Loader::new();
         loader.delta(&ended.map().delta_of(ended.id(), 2).unwrap().encode()).unwrap();

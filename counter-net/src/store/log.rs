@@ -1,31 +1,30 @@
-//! The small trait behind which the store stands: one batch, durable as a whole or not at all.
+//! The interface of a log: one batch per commit, durable as a whole or not at all.
 
 use super::error::StoreError;
 
-/// What one commit writes.
+/// The contents of one commit.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Begins a checkpoint: this delta and those after it are kept when the checkpoint comes into
-    /// force, those before it go.
+    /// Begins a checkpoint. When it comes into force, deltas before this one are removed.
     pub(crate) begin_checkpoint: bool,
     /// A delta, encoded.
     pub(crate) delta: Option<Vec<u8>>,
-    /// A page of the checkpoint under way, encoded.
+    /// A page of the checkpoint in progress, encoded.
     pub(crate) page: Option<Vec<u8>>,
-    /// The page was the last: the checkpoint comes into force.
+    /// The page is the last, so the checkpoint comes into force.
     pub(crate) end_checkpoint: bool,
-    /// What changed about the node itself.
+    /// Changes of the node's own record.
     pub(crate) about: About,
 }
 
-/// What a running node changes of what its store says of it.
+/// Changes that a running node makes to its own record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct About {
-    /// It goes on as a later incarnation, of this incarnation.
+    /// It continues as this later incarnation.
     pub(crate) incarnation: Option<u64>,
-    /// It is known what became of the incarnations that wrote the original of this copy.
+    /// The incarnations of this copy's original are settled.
     pub(crate) is_settled: bool,
-    /// Another process has this node's identity: the next start takes another.
+    /// Another process has this node's identity, so the next start takes a new one.
     pub(crate) gives_way: bool,
 }
 
@@ -39,15 +38,16 @@ impl Batch {
     }
 }
 
-/// Where batches go.
+/// A durable log.
 pub(crate) trait Log: Send + 'static {
-    /// Writes a batch; it is on the disk when this returns.
+    /// Writes a batch, which is on the disk when this returns.
     ///
     /// # Errors
-    /// Nothing of the batch was written; another try may succeed, such as when there is space
-    /// again.
+    ///
+    /// If the batch could not be written. Nothing of it was. A retry may succeed, such as when
+    /// there is space again.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// Whether replaced rows wait to be removed, a few with each commit.
+    /// Returns true if replaced rows remain. Each commit removes a few.
     fn has_leftovers(&self) -> bool;
 }

@@ -1,12 +1,12 @@
-//! What a store says of its node: the format it is written in, the key pair, the latest incarnation
-//! and where it lay then.
+//! The store's record of its node: format, key pair, latest incarnation, and the place of the file
+//! at that start.
 
 use counter_core::ReplicaId;
 
-use super::directory::Place;
+use super::directory::DirectoryPlace;
 
-/// The format that this release writes. An earlier one is read and rewritten at the first start; a
-/// later one is refused.
+/// The format that this release writes. An earlier one is rewritten at the first start. A later one
+/// is refused.
 pub(super) const FORMAT: u64 = 1;
 
 /// The node that a store belongs to.
@@ -14,33 +14,31 @@ pub(super) const FORMAT: u64 = 1;
 pub(crate) struct Meta {
     /// The node's key pair in libp2p's protobuf form; empty in a new store.
     pub(crate) key_pair: Vec<u8>,
-    /// The incarnation of the latest incarnation that was started from here; 0 for none.
+    /// The number of the latest incarnation that started from here; 0 for none.
     pub(crate) incarnation: u64,
-    /// Where the store lay at that start.
-    pub(crate) place: Place,
-    /// The cluster whose counts these are; `None` where an earlier release wrote the store, until a
-    /// cluster absorbs it.
+    /// The place of the store at that start.
+    pub(crate) place: DirectoryPlace,
+    /// The cluster of these counts. `None` in a store of an earlier release, until its next start.
     pub(crate) cluster: Option<String>,
-    /// Where this is a copy: the latest incarnation of the node that wrote the original, for each
-    /// time that it was copied, until it is known what became of them.
+    /// For a copy: the latest incarnation of each original, until it is settled.
     pub(crate) copied: Vec<ReplicaId>,
-    /// Another process had this node's identity when this one stopped: the directory is a clone.
+    /// True if another process had this node's identity at the stop, so the directory is a clone.
     pub(crate) gave_way: bool,
 }
 
 impl Meta {
-    /// Whether a node was started from here before.
-    pub(crate) fn has_lived(&self) -> bool {
+    /// Returns true if a node has started from here before.
+    pub(crate) fn has_started(&self) -> bool {
         !self.key_pair.is_empty()
     }
 }
 
-/// The key pair is a secret.
+/// Omits the key pair, which is a secret.
 impl std::fmt::Debug for Meta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Meta");
         shown
-            .field("generation", &self.incarnation)
+            .field("incarnation", &self.incarnation)
             .field("place", &self.place)
             .field("cluster", &self.cluster)
             .field("copied", &self.copied)

@@ -1,11 +1,11 @@
-//! The store of a node's directory: a log of deltas and a checkpoint in one crash-safe file, and
-//! the thread that commits to it.
+//! A node's data directory: a log of deltas and a checkpoint in one crash-safe file, and the thread
+//! that commits to it.
 //!
-//! A commit is *one delta*: whatever the map gained since the last one, cut by versions, whoever
-//! wrote it, in the bytes that also travel. So the store knows nothing of cells, and fields of
-//! later releases are kept as they came. Loading joins the checkpoint's pages, then the deltas
-//! after it. A checkpoint is the same walk in pages as a pull, written a page a commit, so no lock
-//! is held for longer than a page.
+//! A commit is *one delta* in the wire format: everything that the map gained since the last
+//! commit, from all writers. So the store does not interpret cells, and it keeps fields of later
+//! releases. Loading joins the checkpoint's pages, then the deltas after it. A checkpoint walks the
+//! state in pages like a pull and writes one page per commit, so no lock is held for longer than
+//! one page takes.
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
@@ -18,7 +18,6 @@ mod committer;
 mod directory;
 mod disk;
 mod error;
-mod guarded_file;
 mod load;
 mod log;
 mod meta;
@@ -27,8 +26,8 @@ mod redb_log;
 mod tests;
 
 pub(crate) use checkpoint::Weight;
-pub(crate) use committer::{Commits, Source, Ticket};
-pub(crate) use directory::Directory;
+pub(crate) use committer::{CommitSource, Commits, Ticket};
+pub(crate) use directory::DataDirectory;
 #[cfg(test)]
 pub(crate) use disk::recorder;
 pub use error::{NotDurable, StoreError};

@@ -1,5 +1,5 @@
-//! The store's file: redb with three tables, checked whole when it is opened, reopened after a
-//! failed write.
+//! The store's file: a redb database with three tables. It is checked as a whole when it is opened,
+//! and reopened after a failed write.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,10 +12,10 @@ use redb::{
 };
 
 use super::checkpoint::Weight;
-use super::directory::{Directory, NEXT_STORE, Place, STORE, private};
-use super::disk::{self, Change};
+use super::directory::{DataDirectory, DirectoryPlace, NEXT_STORE, STORE, private};
+use super::disk::{self, DiskChange};
+use super::disk::{Guard, GuardedFile};
 use super::error::StoreError;
-use super::guarded_file::{Guard, GuardedFile};
 use super::load::Loader;
 use super::log::{About, Batch, Log};
 use super::meta::{FORMAT, Meta};
@@ -33,32 +33,32 @@ const COPIED_KEY: &str = "copied";
 const GAVE_WAY_KEY: &str = "gave_way";
 const CHECKPOINT_KEY: &str = "checkpoint";
 
-/// How every file of redb begins.
+/// The first bytes of every redb file.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
-/// The map is in memory anyway; redb needs little more than the pages of one commit.
+/// The cache of redb. It needs little more than the pages of one commit, because the map is in
+/// memory.
 const CACHE_BYTES: usize = 16 << 20;
-/// Replaced rows removed with one commit.
+/// The most replaced rows that one commit removes.
 const LEFTOVERS_A_COMMIT: usize = 256;
 
 /// A store that was opened and loaded.
 pub(crate) struct Opened {
     pub(crate) log: RedbLog,
     pub(crate) meta: Meta,
-    /// All that was stored.
+    /// The stored state.
     pub(crate) map: CounterMap,
-    /// How large checkpoint and log are.
+    /// The sizes of checkpoint and log.
     pub(crate) weight: Weight,
 }
 
 /// An open store.
 pub(crate) struct RedbLog {
     path: PathBuf,
-    /// None after a failed write, until the file is open again.
+    /// `None` after a failed write, until the file is open again.
     database: Option<Database>,
     /// The checkpoint in force.
     checkpoint: u64,
-    /// The checkpoint whose deltas are being written: the one in force, or the next one while it is
-    /// in the making.
+    /// The checkpoint that new deltas belong to: the one in force, or the next one in progress.
     writing: u64,
     next_row: u64,
     next_page: u64,
@@ -66,12 +66,12 @@ pub(crate) struct RedbLog {
 }
 
 impl RedbLog {
-    /// Opens or makes the store of a directory and loads it.
+    /// Opens or creates the store of a directory and loads it.
     ///
     /// # Errors
-    /// A file that is foreign, damaged or of a later release is refused and left byte for byte as
-    /// it is.
-    pub(crate) fn open(directory: &Directory) -> Result<Opened, StoreError> {
+    ///
+    /// If the file is foreign, damaged or of a later release. It is left byte for byte as it is.
+    pub(crate) fn open(directory: &DataDirectory) -> Result<Opened, StoreError> {
         let path = directory.store_path();
         let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
         if !is_there(&path).map_err(failed)? {
@@ -132,10 +132,11 @@ impl RedbLog {
         Ok(Opened { log, meta, map, weight })
     }
 
-    /// Writes who the node is; it is on the disk when this returns.
+    /// Writes the node's record, which is on the disk when this returns.
     ///
     /// # Errors
-    /// `Write`: nothing was written.
+    ///
+    /// [`StoreError::Write`]. Nothing was written.
     pub(crate) fn set_meta(&mut self, meta: &Meta) -> Result<(), StoreError> {
         let write = self.database()?.begin_write().map_err(write_error)?;
         write_meta(&write, meta).map_err(write_error)?;
@@ -174,8 +175,8 @@ impl RedbLog {
 impl Log for RedbLog {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let leftovers = self.try_commit(batch).inspect_err(|_| {
-            // redb refuses everything after a failed write; opened again, the file is as of the
-            // last commit.
+            // redb refuses everything after a failed write. Reopened, the file is as of the last
+            // commit.
             self.database = None;
         })?;
         if batch.begin_checkpoint {
@@ -196,21 +197,21 @@ impl Log for RedbLog {
     }
 }
 
-/// Opens a file that was there, which is checked page by page first.
+/// Opens an existing file, after checking it page by page.
 fn open_checked(file: GuardedFile) -> Result<Database, DatabaseError> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder.create_with_backend(file)
 }
 
-/// Opens a file whose changes are final.
+/// Opens a file with final changes.
 fn unguarded(name: &'static str, file: File) -> Result<Database, redb::Error> {
     let (file, guard) = GuardedFile::new(name, file)?;
     guard.approve();
     Ok(Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file)?)
 }
 
-/// Whether there is a store. An empty file is none: a start was cut short when it had made that.
+/// Returns true if there is a store. An empty file is left by an interrupted start and is none.
 fn is_there(path: &Path) -> std::io::Result<bool> {
     match std::fs::metadata(path) {
         Ok(file) => Ok(file.len() > 0),
@@ -219,21 +220,21 @@ fn is_there(path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Makes an empty store under another name, and names it when it is whole: a start that is cut
-/// short leaves no half of one.
-fn make(directory: &Directory) -> Result<(), StoreError> {
+/// Creates an empty store under a temporary name and renames it once it is complete. So an
+/// interrupted start leaves no partial store.
+fn make(directory: &DataDirectory) -> Result<(), StoreError> {
     let path = directory.path();
     let made = disk::remove(path, NEXT_STORE).map_err(write_error).and_then(|()| {
-        disk::about_to(&Change::Create(NEXT_STORE)).map_err(write_error)?;
+        disk::about_to(&DiskChange::Create(NEXT_STORE)).map_err(write_error)?;
         let file = private().create_new(true).open(path.join(NEXT_STORE)).map_err(write_error)?;
         let again = file.try_clone().map_err(write_error)?;
         make_tables(&unguarded(NEXT_STORE, file).map_err(write_error)?).map_err(write_error)?;
-        disk::about_to(&Change::Sync(NEXT_STORE)).map_err(write_error)?;
+        disk::about_to(&DiskChange::Sync(NEXT_STORE)).map_err(write_error)?;
         again.sync_all().map_err(write_error)?;
         disk::rename(path, NEXT_STORE, STORE).map_err(write_error)
     });
     if made.is_err() {
-        // Room for whoever has none. What is left is removed by the next start.
+        // Frees the space. The next start removes any rest.
         let _left = disk::remove(path, NEXT_STORE);
     }
     made
@@ -251,7 +252,7 @@ fn refused(path: &Path, error: &DatabaseError) -> StoreError {
     let path = path.display().to_string();
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
-        // The system refused, for want of space or of a permission: that says nothing of the
+        // The system refused, for lack of space or permission. That says nothing about the
         // contents.
         DatabaseError::Storage(StorageError::Io(source)) if source.raw_os_error().is_some() => {
             StoreError::Write { reason: source.to_string() }
@@ -260,7 +261,7 @@ fn refused(path: &Path, error: &DatabaseError) -> StoreError {
     }
 }
 
-/// Undoes what opening changed; the first error is the one to tell.
+/// Undoes the changes of opening. Returns the first error.
 fn take_back(guard: &Guard, file: &File, error: StoreError) -> StoreError {
     if let Err(failed) = guard.restore(file) {
         tracing::error!(%failed, "a refused store could not be left as it was");
@@ -276,7 +277,7 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(write.commit()?)
 }
 
-/// Opens only the tables that it writes: each costs the commit some microseconds.
+/// Opens only the tables that it writes, because each costs the commit some microseconds.
 fn write_batch(
     write: &WriteTransaction,
     batch: &Batch,
@@ -287,7 +288,7 @@ fn write_batch(
         write_about(write, batch.about)?;
     }
     if batch.begin_checkpoint {
-        // What an earlier incarnation left of a checkpoint that never came into force.
+        // Rows that an earlier incarnation left of a checkpoint that never came into force.
         write.open_table(PAGES)?.retain_in((writing, 0).., |_, _| false)?;
     }
     if let Some(delta) = &batch.delta {
@@ -302,7 +303,7 @@ fn write_batch(
     Ok(())
 }
 
-/// Removes some replaced rows; true where more of them are left.
+/// Removes some replaced rows. Returns true if more remain.
 fn remove_leftovers(write: &WriteTransaction, in_force: u64) -> Result<bool, redb::Error> {
     let (mut pages, mut log) = (write.open_table(PAGES)?, write.open_table(LOG)?);
     for _ in 0..LEFTOVERS_A_COMMIT {
@@ -353,7 +354,7 @@ fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
     let bytes = |key: &str| {
         meta.get(key).ok().flatten().map(|value| value.value().to_vec()).unwrap_or_default()
     };
-    let place = Place::from_bytes(&bytes(PLACE_KEY));
+    let place = DirectoryPlace::from_bytes(&bytes(PLACE_KEY));
     let incarnations = bytes(COPIED_KEY);
     let copied = incarnations
         .chunks_exact(ReplicaId::BYTES)

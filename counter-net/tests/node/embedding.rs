@@ -36,6 +36,7 @@ fn types_of_the_crate() {
     is_shared::<Lag>();
     is_shared::<Incarnation>();
     is_shared::<Member>();
+    is_shared::<MetricsFormat>();
     is_shared::<Node>();
     is_shared::<NodeBuilder>();
     is_shared::<NodeInfo>();
@@ -124,7 +125,7 @@ fn public_types_are_send_and_sync() {
 }
 
 /// Names that no public signature may contain. A service would have to follow the versions of those
-/// crates.
+/// crates. The one exception is [`REGISTRY`].
 const FOREIGN: [&str; 9] = [
     "libp2p",
     "PeerId",
@@ -136,6 +137,9 @@ const FOREIGN: [&str; 9] = [
     "prometheus",
     "request_response",
 ];
+
+/// `Node::register` takes a registry of this crate, so it is exported under its own name.
+const REGISTRY: &str = "pub use prometheus_client; ";
 
 /// Every public declaration of a file up to its body, and the head of every `impl`. A lint ensures
 /// that everything `pub` can be reached.
@@ -185,7 +189,7 @@ fn no_public_signature_names_a_foreign_crate() {
             let is_ours = !text.starts_with("impl")
                 || text.split(|c: char| !c.is_alphanumeric()).any(|word| names.contains(&word));
             looked_at += usize::from(is_ours);
-            if is_ours && FOREIGN.iter().any(|name| text.contains(name)) {
+            if is_ours && text != REGISTRY && FOREIGN.iter().any(|name| text.contains(name)) {
                 foreign.push((path.clone(), text));
             }
         }

@@ -5,6 +5,8 @@
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
+#[path = "../exposition/mod.rs"]
+mod exposition;
 
 mod admission;
 mod certainty;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use warp::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use counter_net::MetricsFormat;
+use warp::http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, VARY};
 
 use crate::access::Caller;
 use crate::api::code::Code;
@@ -98,6 +99,10 @@ pub(crate) fn show_readiness(app: &App) -> ApiResult {
 }
 
 /// `GET /metrics`.
-pub(crate) fn show_metrics(app: &App) -> ApiResult {
-    Ok(typed("text/plain; version=0.0.4; charset=utf-8", metrics::text(app)))
+pub(crate) fn show_metrics(app: &App, headers: &HeaderMap) -> ApiResult {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = MetricsFormat::negotiate(accept);
+    let mut answer = typed(format.content_type(), metrics::text(app, format));
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    Ok(answer)
 }

@@ -1,5 +1,6 @@
 //! The answer to the operators' command `status`, for `top`.
 
+use counter_net::MetricsFormat;
 use serde_json::{Value, json};
 
 use crate::api::status;
@@ -14,7 +15,7 @@ pub(super) fn report(app: &App) -> Value {
             "state_hash".to_owned(),
             json!(app.node.view(&app.counter).state_hash.to_string()),
         );
-        fields.insert("metrics".to_owned(), json!(metrics::text(app)));
+        fields.insert("metrics".to_owned(), json!(metrics::text(app, MetricsFormat::Prometheus)));
     }
     status
 }

@@ -186,7 +186,15 @@ fn operations(
         .unify()
         .or(get(warp::path("readyz").boxed(), handlers::show_readiness))
         .unify()
-        .or(get(warp::path("metrics").boxed(), handlers::show_metrics))
+        .or(warp::path("metrics")
+            .and(warp::path::end())
+            .and(only(Method::GET, "GET, HEAD"))
+            .and(judged(Caller::check_own_site))
+            .and(warp::header::headers_cloned())
+            .and(with(app))
+            .map(|headers: HeaderMap, app: Arc<App>| {
+                respond(handlers::show_metrics(&app, &headers))
+            }))
         .unify()
 }
 

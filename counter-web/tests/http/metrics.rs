@@ -1,5 +1,7 @@
 //! The operator's guide, the dashboard and the alarms use exactly the metrics of a real node.
 
+#[path = "../../../counter-net/tests/exposition/mod.rs"]
+mod exposition;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::eventually;
-use support::http::{add, get};
+use support::http::{add, get, request};
 use support::process::{Node, Runtime, cluster};
 use yaml_rust2::YamlLoader;
 
@@ -103,6 +105,42 @@ fn scrape() -> MetricNames {
             if seen.iter().all(|name| text.contains(name)) { Ok(printed(&text)) } else { Err(text) }
         },
     )
+}
+
+#[test]
+fn page_is_valid_in_the_format_that_accept_asks_for() {
+    let node = Node::start(&cluster(), "ord", &[]);
+    add(&node.http, 1);
+    // Prometheus 3 sends this.
+    let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+        application/openmetrics-text;version=0.0.1;q=0.5,\
+        text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    let page = |accept| request(&node.http, "GET", "/metrics", &[("Accept", accept)], "");
+    for (accept, content_type) in [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        (prometheus_3, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    ] {
+        let answer = page(accept);
+        let head = answer.head.to_ascii_lowercase();
+        assert!(head.contains(&format!("content-type: {content_type}\r\n")), "{head}");
+        assert!(head.contains("vary: accept\r\n"), "{head}");
+        let families = if content_type.starts_with("text") {
+            exposition::prometheus(&answer.body)
+        } else {
+            exposition::open_metrics(&answer.body)
+        };
+        let families = families.unwrap_or_else(|fault| panic!("{accept}: {fault}"));
+        for (name, kind) in [
+            ("counter_adds_total", "counter"),
+            ("counter_web_adds_total", "counter"),
+            ("counter_web_streams", "gauge"),
+        ] {
+            let is_it = |family: &exposition::Family| {
+                family.kind == kind && family.samples.contains_key(name)
+            };
+            assert!(families.values().any(is_it), "{accept}: {name}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A disk that loses power or fills up at any change, and a process that is killed there: what this
-//! thread changes is recorded, and any moment of it is laid out again.
+//! Simulates power failures, full disks and kills at any change. It records the changes of this
+//! thread and can restore any moment between them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,18 +8,18 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::Change;
+use super::DiskChange;
 
 thread_local! {
     static TAPE: RefCell<Tape> =
         const { RefCell::new(Tape { changes: Vec::new(), is_recording: false, left: None, is_lasting: true, kills: false }) };
 }
 
-/// What happened to this thread's files.
+/// The changes to this thread's files.
 struct Tape {
     changes: Vec<Owned>,
     is_recording: bool,
-    /// So many more changes succeed; `None` where all do.
+    /// The number of further changes that succeed; `None` if all do.
     left: Option<usize>,
     /// All changes after the first refused one are refused too.
     is_lasting: bool,
@@ -38,23 +38,23 @@ enum Owned {
     SyncNames,
 }
 
-impl From<&Change<'_>> for Owned {
-    fn from(change: &Change<'_>) -> Self {
+impl From<&DiskChange<'_>> for Owned {
+    fn from(change: &DiskChange<'_>) -> Self {
         match *change {
-            Change::Create(name) => Self::Create(name.to_owned()),
-            Change::Write(name, offset, bytes) => {
+            DiskChange::Create(name) => Self::Create(name.to_owned()),
+            DiskChange::Write(name, offset, bytes) => {
                 Self::Write(name.to_owned(), offset, bytes.to_vec())
             }
-            Change::Resize(name, len) => Self::Resize(name.to_owned(), len),
-            Change::Sync(name) => Self::Sync(name.to_owned()),
-            Change::Rename(from, to) => Self::Rename(from.to_owned(), to.to_owned()),
-            Change::Remove(name) => Self::Remove(name.to_owned()),
-            Change::SyncNames => Self::SyncNames,
+            DiskChange::Resize(name, len) => Self::Resize(name.to_owned(), len),
+            DiskChange::Sync(name) => Self::Sync(name.to_owned()),
+            DiskChange::Rename(from, to) => Self::Rename(from.to_owned(), to.to_owned()),
+            DiskChange::Remove(name) => Self::Remove(name.to_owned()),
+            DiskChange::SyncNames => Self::SyncNames,
         }
     }
 }
 
-pub(in crate::store) fn about_to(change: &Change<'_>) -> io::Result<()> {
+pub(in crate::store) fn about_to(change: &DiskChange<'_>) -> io::Result<()> {
     TAPE.with_borrow_mut(|tape| {
         match &mut tape.left {
             Some(0) => {
@@ -94,20 +94,20 @@ fn kill_self() -> ! {
     }
 }
 
-/// Whether the disk was full by now.
+/// Returns true if the disk was full by now.
 pub(crate) fn make_room() -> bool {
     TAPE.with_borrow_mut(|tape| tape.left.take().is_none_or(|left| left == 0))
 }
 
-/// How many changes were recorded by now.
+/// The number of changes recorded by now.
 pub(crate) fn recorded() -> usize {
     TAPE.with_borrow(|tape| tape.changes.len())
 }
 
-/// What a crash leaves of the changes that were not synced.
+/// The unsynced changes that survive a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// All: the process was killed, and the system goes on.
+    /// All: the process was killed, and the system still runs.
     All,
     /// None: the power failed.
     Nothing,
@@ -115,7 +115,7 @@ pub(crate) enum Kept {
     Some(u64),
 }
 
-/// A directory before, and what was done to it.
+/// A directory's first state, and the changes to it.
 pub(crate) struct Recording {
     before: BTreeMap<String, Vec<u8>>,
     changes: Vec<Owned>,
@@ -127,7 +127,7 @@ struct Inode {
     pending: Vec<(u64, Option<Vec<u8>>)>,
 }
 
-/// Records what `work` does to a directory.
+/// Records the changes of `work` to a directory.
 pub(crate) fn record<T>(directory: &Path, work: impl FnOnce() -> T) -> (Recording, T) {
     let before = contents(directory);
     TAPE.with_borrow_mut(|tape| (tape.is_recording, tape.changes) = (true, Vec::new()));

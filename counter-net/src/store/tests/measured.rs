@@ -1,4 +1,4 @@
-//! What the store is measured by, each with its bound: `cargo test --release -p counter-net --lib
+//! Measurements of the store, each with its bound: `cargo test --release -p counter-net --lib
 //! store::tests -- --ignored --nocapture --test-threads 1 --skip child` prints all of it.
 
 use super::*;
@@ -88,7 +88,7 @@ fn single_put_rate(time: Duration) -> f64 {
 
 #[test]
 #[ignore = "a measurement: run it in release"]
-fn one_durable_adder_is_as_fast_as_single_puts_and_64_share_commits() {
+fn one_adder_matches_single_puts_and_64_share_commits() {
     let time = Duration::from_secs(3);
     let (puts, one, many) = (single_put_rate(time), durable_rate(1, time), durable_rate(64, time));
     println!(
@@ -113,7 +113,7 @@ fn nanoseconds_an_add(state: &State) -> f64 {
 
 #[test]
 #[ignore = "a measurement: run it in release"]
-fn an_add_that_is_not_waited_for_is_not_slowed_by_the_disk() {
+fn unawaited_add_is_not_slowed_by_the_disk() {
     let scratch = Scratch::new();
     let (_directory, opened) = open(scratch.path());
     let state = State::new(1, &opened);

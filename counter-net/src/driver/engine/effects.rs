@@ -1,0 +1,163 @@
+//! Carries out the replicator's outputs: publish, ask, answer, judge, cut off, notify readers.
+
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use libp2p::gossipsub::{MessageAcceptance, PublishError};
+
+use super::Driver;
+use crate::config::GOSSIP_PAYLOAD_BYTES_MAX;
+use crate::protocol::{Alarm, Input, Notice, Output, Refusal, Verdict};
+
+/// The gossip score of a peer that was cut off, below every threshold.
+const CUT_SCORE: f64 = -1_000.0;
+
+impl Driver {
+    /// Carries out one output. Returns the input that follows at once, if any.
+    pub(super) fn perform(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Publish { payload } => self.publish(payload),
+            Output::Verdict { token, verdict } => self.judge(token, verdict),
+            Output::Request { peer, id, payload } => match self.sessions.peer_of(peer) {
+                Some(to) => {
+                    let request = self.swarm.behaviour_mut().pull.send_request(&to, payload);
+                    self.in_flight.asked(request, peer, id);
+                }
+                None => return Some(Input::RequestFailed { peer, id }),
+            },
+            Output::Respond { id, payload, .. } => {
+                if let Some(channel) = self.in_flight.take_owed(id) {
+                    // The asker may be gone; it asks again when it is back.
+                    let _gone = self.swarm.behaviour_mut().pull.send_response(channel, payload);
+                }
+            }
+            Output::Dial { node, addresses } => self.probe(node, &addresses),
+            Output::Notify(notice) => self.tell(notice),
+            Output::Penalise { peer, reason } => {
+                if let Some(peer) = self.sessions.peer_of(peer) {
+                    self.cut_off(peer, reason);
+                }
+            }
+        }
+        None
+    }
+
+    /// A failed publish loses nothing: the cells are in the state, and a peer that lacks them sees
+    /// so in the next span or digest.
+    fn publish(&mut self, payload: Vec<u8>) {
+        let metrics = &self.shared.metrics;
+        if payload.len() > GOSSIP_PAYLOAD_BYTES_MAX {
+            metrics.publish_failed("too_large");
+            return;
+        }
+        let topic = self.names.topic.hash();
+        match self.swarm.behaviour_mut().gossip.publish(topic, payload) {
+            Ok(_) => {}
+            Err(PublishError::NoPeersSubscribedToTopic) => metrics.publish_failed("no_peers"),
+            Err(PublishError::AllQueuesFull(_)) => metrics.publish_failed("queues_full"),
+            Err(PublishError::Duplicate) => metrics.publish_failed("duplicate"),
+            Err(error) => {
+                metrics.publish_failed("other");
+                tracing::warn!(%error, "a gossip message was not published");
+            }
+        }
+    }
+
+    fn judge(&mut self, token: u64, verdict: Verdict) {
+        let acceptance = match verdict {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        };
+        if let Some((message, from)) = self.in_flight.take_judged(token) {
+            // False if the message has left the cache meanwhile.
+            let _known = self
+                .swarm
+                .behaviour_mut()
+                .gossip
+                .report_message_validation_result(&message, &from, acceptance);
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        let shared = Arc::clone(&self.shared);
+        match notice {
+            Notice::Changed { keys } => {
+                shared.state_changed();
+                if shared.subscribers.any() {
+                    let state = shared.read();
+                    shared
+                        .subscribers
+                        .state_changed(keys.iter().map(|key| state.replica.map().name_of(*key)));
+                }
+            }
+            Notice::Renumbered { from, replica } => {
+                tracing::info!(%from, %replica, "members know a later start of this node than its clock gives; it takes a number above that");
+                shared.state_changed();
+                shared.subscribers.presence_changed();
+            }
+            Notice::Renewed { replica } => {
+                tracing::warn!(
+                    %replica,
+                    "this node's replica was retired by a member, or another process writes as it: the node goes on as a new replica; what it had \
+                     added is counted as far as the others had it"
+                );
+                // The next incarnation from this directory claims this one in any case.
+                shared
+                    .commits
+                    .get()
+                    .into_iter()
+                    .for_each(|commits| commits.goes_on_as(replica.incarnation));
+                shared.state_changed();
+                shared.subscribers.presence_changed();
+            }
+            Notice::SecondProcess => self.is_second = true,
+            Notice::EarlierRelease { peer } => {
+                let peer = self.sessions.peer_of(peer).map(tracing::field::display);
+                tracing::warn!(
+                    peer,
+                    "a peer runs an earlier release, which may not read everything that this node writes: it may show lower totals \
+                     until it is upgraded; nothing is lost"
+                );
+            }
+            Notice::MembersChanged => shared.subscribers.presence_changed(),
+            Notice::Synced => {
+                let synced = shared.read().replicator.is_synced();
+                // The sweep claims earlier incarnations, so it runs at once.
+                self.next_sweep = shared.now();
+                shared.synced.send_if_modified(|told| std::mem::replace(told, synced) != synced);
+                let readiness = shared.read().replicator.readiness();
+                shared
+                    .readiness
+                    .send_if_modified(|told| std::mem::replace(told, readiness) != readiness);
+                shared.subscribers.presence_changed();
+            }
+            Notice::Waited { id, how } => shared.waiting.answer(id, how),
+            Notice::Alarm(alarm) => self.alarm(&alarm),
+        }
+    }
+
+    fn alarm(&self, alarm: &Alarm) {
+        self.shared.metrics.alarmed();
+        tracing::error!(?alarm, "replication alarm");
+    }
+
+    /// Closes the connections to a peer that broke the rules, and refuses new ones for a while.
+    pub(super) fn cut_off(&mut self, peer: PeerId, reason: Refusal) {
+        tracing::warn!(%peer, reason = reason.label(), "a peer broke the protocol's rules and is cut off");
+        self.shared.metrics.peer_cut();
+        let behaviour = self.swarm.behaviour_mut();
+        behaviour.gossip.set_application_score(&peer, CUT_SCORE);
+        behaviour.cut.block_peer(peer);
+        self.book.forget(peer);
+        let released = self.cut_peers.add(peer, self.shared.now());
+        self.take_back(released);
+    }
+
+    /// Lets peers connect again.
+    pub(super) fn take_back(&mut self, peers: Vec<PeerId>) {
+        for peer in peers {
+            self.swarm.behaviour_mut().cut.unblock_peer(peer);
+        }
+    }
+}
