@@ -28,7 +28,7 @@ pub(crate) enum Site {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
     all: bool,
-    listed: Vec<Origin>,
+    listed: Vec<WebOrigin>,
 }
 
 impl AllowedOrigins {
@@ -42,7 +42,7 @@ impl AllowedOrigins {
         for value in values {
             match value.as_str() {
                 "*" => allowed.all = true,
-                value => allowed.listed.push(Origin::parse(value).ok_or_else(|| {
+                value => allowed.listed.push(WebOrigin::parse(value).ok_or_else(|| {
                     format!(
                         "--allow-origin {value:?} is not an origin: write scheme and host, and the port where it is \
                          not the default, such as https://example.com, or * for all sites"
@@ -63,20 +63,20 @@ impl AllowedOrigins {
         !self.all && !self.listed.is_empty()
     }
 
-    fn contains(&self, origin: Option<&Origin>) -> bool {
+    fn contains(&self, origin: Option<&WebOrigin>) -> bool {
         self.all || origin.is_some_and(|origin| self.listed.contains(origin))
     }
 }
 
 /// Scheme, host and port. Two are equal if browsers treat them as the same origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Origin {
+struct WebOrigin {
     scheme: String,
     host: String,
     port: u16,
 }
 
-impl Origin {
+impl WebOrigin {
     /// Reads an origin, such as `https://example.com`.
     fn parse(origin: &str) -> Option<Self> {
         let (scheme, site) = origin.split_once("://")?;
@@ -129,7 +129,7 @@ pub(crate) fn site_of(headers: &HeaderMap, trust_proxy: bool, allowed: &AllowedO
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return Site::Own };
     let is_single = origins.next().is_none();
-    let parsed = origin.to_str().ok().filter(|_| is_single).and_then(Origin::parse);
+    let parsed = origin.to_str().ok().filter(|_| is_single).and_then(WebOrigin::parse);
     if parsed
         .as_ref()
         .is_some_and(|origin| own_hosts(headers, trust_proxy).any(|host| is_same(origin, host)))
@@ -142,8 +142,8 @@ pub(crate) fn site_of(headers: &HeaderMap, trust_proxy: bool, allowed: &AllowedO
     Site::Other(ApiError::wrong_origin(refusal(origin, headers, trust_proxy, parsed.is_some())))
 }
 
-fn is_same(origin: &Origin, host: &str) -> bool {
-    Origin::of_host(&origin.scheme, host).is_some_and(|host| host == *origin)
+fn is_same(origin: &WebOrigin, host: &str) -> bool {
+    WebOrigin::of_host(&origin.scheme, host).is_some_and(|host| host == *origin)
 }
 
 fn own_hosts(headers: &HeaderMap, trust_proxy: bool) -> impl Iterator<Item = &str> {

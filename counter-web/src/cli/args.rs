@@ -34,27 +34,27 @@ pub(crate) struct Cli {
 /// The command to run, by default `serve`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// One node and its page (what runs when no command is given).
+    /// Run one node and its page (the default command).
     Serve(Box<ServeArgs>),
-    /// A cluster on this machine: one process for each region, with pages on consecutive ports.
+    /// Run a cluster on this machine: one process for each region, with pages on consecutive ports.
     Demo(DemoArgs),
-    /// The replicas that a running node knows, one line each: live, absent, left or ended, the
+    /// List the replicas that a running node knows, one line each: live, absent, left or ended, the
     /// successor of an ended one, and the one that holds up folding.
     Members(AdminArgs),
-    /// Retires a replica that is lost for good. The node that is asked takes over its counts.
+    /// Retire a replica that is lost for good. The node that is asked takes over its counts.
     ///
     /// For a node that will not come back: it was lost with its disk, or crashed without one. A
     /// node that restarts from its data directory takes over its earlier incarnation automatically.
     /// The counts that members hold of the replica stay. Later counts are lost, even if a disk or
     /// an unreachable node still has them.
     Retire(RetireArgs),
-    /// Makes a running node hand over its counts to another one for good, and stop.
+    /// Make a running node hand over its counts to another one for good, and stop.
     ///
     /// It exits with status 0 once a successor has agreed, or after 10 s without one. The log then
     /// names the replica to retire.
     Leave(AdminArgs),
-    /// A live view of the cluster in the terminal: nodes, members, lag, rates, and whether all
-    /// states are equal.
+    /// Watch the cluster in the terminal: nodes, members, lag, rates, and whether all states are
+    /// equal.
     Top(TopArgs),
 }
 

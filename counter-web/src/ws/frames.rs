@@ -11,7 +11,7 @@ const CONTROL_BYTES_MAX: usize = 125;
 
 /// One message from the client, or a control frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Incoming {
+pub(crate) enum ClientFrame {
     /// A text message.
     Text(String),
     /// The client asks for a pong with these bytes.
@@ -67,7 +67,7 @@ impl FrameReader {
     pub(crate) fn feed(
         &mut self,
         bytes: &[u8],
-        receive: &mut impl FnMut(Incoming),
+        receive: &mut impl FnMut(ClientFrame),
     ) -> Result<(), CloseReason> {
         if self.partial.is_empty() {
             let used = self.take_frames(bytes, receive)?;
@@ -88,7 +88,7 @@ impl FrameReader {
     fn take_frames(
         &mut self,
         bytes: &[u8],
-        receive: &mut impl FnMut(Incoming),
+        receive: &mut impl FnMut(ClientFrame),
     ) -> Result<usize, CloseReason> {
         let mut used = 0;
         while let Some(header) = read_header(&bytes[used..])? {
@@ -101,7 +101,7 @@ impl FrameReader {
                 .map(|(byte, mask)| byte ^ mask)
                 .collect();
             if let Some(incoming) = self.take_frame(header.fin, header.opcode, payload)? {
-                let closes = matches!(incoming, Incoming::Close(_));
+                let closes = matches!(incoming, ClientFrame::Close(_));
                 receive(incoming);
                 if closes {
                     return Ok(bytes.len());
@@ -116,7 +116,7 @@ impl FrameReader {
         fin: bool,
         opcode: u8,
         payload: Vec<u8>,
-    ) -> Result<Option<Incoming>, CloseReason> {
+    ) -> Result<Option<ClientFrame>, CloseReason> {
         match (opcode, self.fragments.is_some()) {
             (0x0, false) => Err(CloseReason::protocol("a continuation of nothing")),
             (0x0, true) => self.continue_message(fin, payload),
@@ -130,8 +130,8 @@ impl FrameReader {
             }
             (0x2, false) => Err(CloseReason { code: 1003, reason: "send text, not binary" }),
             (0x8, _) => close(&payload).map(Some),
-            (0x9, _) => Ok(Some(Incoming::Ping(payload))),
-            (0xA, _) => Ok(Some(Incoming::Pong)),
+            (0x9, _) => Ok(Some(ClientFrame::Ping(payload))),
+            (0xA, _) => Ok(Some(ClientFrame::Pong)),
             _ => Err(CloseReason::protocol("an unknown opcode")),
         }
     }
@@ -140,7 +140,7 @@ impl FrameReader {
         &mut self,
         fin: bool,
         payload: Vec<u8>,
-    ) -> Result<Option<Incoming>, CloseReason> {
+    ) -> Result<Option<ClientFrame>, CloseReason> {
         let mut message = self.fragments.take().unwrap_or_default();
         if message.len() + payload.len() > MESSAGE_BYTES_MAX {
             return Err(TOO_LONG);
@@ -156,22 +156,22 @@ impl FrameReader {
 
 const TOO_LONG: CloseReason = CloseReason { code: 1009, reason: "a message is at most 16 KiB" };
 
-fn text(payload: Vec<u8>) -> Result<Incoming, CloseReason> {
+fn text(payload: Vec<u8>) -> Result<ClientFrame, CloseReason> {
     String::from_utf8(payload)
-        .map(Incoming::Text)
+        .map(ClientFrame::Text)
         .map_err(|_| CloseReason { code: 1007, reason: "text must be valid UTF-8" })
 }
 
 /// Parses a Close frame's payload: empty, or a code that an endpoint may send (RFC 6455, 7.4) and a
 /// reason in UTF-8.
-fn close(payload: &[u8]) -> Result<Incoming, CloseReason> {
+fn close(payload: &[u8]) -> Result<ClientFrame, CloseReason> {
     let Some((code, reason)) = payload.split_first_chunk() else {
-        let empty = payload.is_empty().then_some(Incoming::Close(None));
+        let empty = payload.is_empty().then_some(ClientFrame::Close(None));
         return empty.ok_or(CloseReason::protocol("a close code is two bytes"));
     };
     match u16::from_be_bytes(*code) {
         code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => match std::str::from_utf8(reason) {
-            Ok(_) => Ok(Incoming::Close(Some(code))),
+            Ok(_) => Ok(ClientFrame::Close(Some(code))),
             Err(_) => Err(CloseReason { code: 1007, reason: "a close reason must be valid UTF-8" }),
         },
         _ => Err(CloseReason::protocol("no close code that may be sent")),
@@ -300,7 +300,7 @@ mod tests {
         bytes.to_vec()
     }
 
-    fn incoming(bytes: &[u8], step: usize) -> Result<Vec<Incoming>, CloseReason> {
+    fn incoming(bytes: &[u8], step: usize) -> Result<Vec<ClientFrame>, CloseReason> {
         let (mut reader, mut all) = (FrameReader::default(), Vec::new());
         for piece in bytes.chunks(step.max(1)) {
             reader.feed(piece, &mut |message| all.push(message))?;
@@ -320,10 +320,10 @@ mod tests {
         ]
         .concat();
         let expected = vec![
-            Incoming::Text("one".into()),
-            Incoming::Ping(b"p".to_vec()),
-            Incoming::Text("zwö".into()),
-            Incoming::Text(long),
+            ClientFrame::Text("one".into()),
+            ClientFrame::Ping(b"p".to_vec()),
+            ClientFrame::Text("zwö".into()),
+            ClientFrame::Text(long),
         ];
         for step in [1, 2, 3, 7, stream.len()] {
             assert_eq!(incoming(&stream, step).unwrap(), expected, "cut every {step} bytes");
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn nothing_after_a_close_is_read() {
         let stream = [masked(0x88, &[]), masked(0x81, b"late")].concat();
-        assert_eq!(incoming(&stream, 1000).unwrap(), vec![Incoming::Close(None)]);
+        assert_eq!(incoming(&stream, 1000).unwrap(), vec![ClientFrame::Close(None)]);
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
             incoming(&masked(0x88, &[&code.to_be_bytes(), reason].concat()), 200)
         };
         for code in [1000, 1001, 1003, 1007, 1011, 3000, 4999] {
-            assert_eq!(coded(code, "ö".as_bytes()).unwrap(), vec![Incoming::Close(Some(code))]);
+            assert_eq!(coded(code, "ö".as_bytes()).unwrap(), vec![ClientFrame::Close(Some(code))]);
             assert_eq!(close_echo(Some(code))[2..], code.to_be_bytes());
         }
         assert_eq!(close_echo(None)[..], [0x88, 0]);

@@ -17,7 +17,7 @@ use crate::api::code::Code;
 use crate::api::error::ApiError;
 use crate::api::fields::{Amount, add_id};
 use crate::app::App;
-use crate::ws::frames::{self, CloseReason, FrameReader, Incoming, close_echo, close_frame};
+use crate::ws::frames::{self, ClientFrame, CloseReason, FrameReader, close_echo, close_frame};
 use crate::ws::message::{ClientMessage, ServerMessage};
 use crate::ws::topic::Subscription;
 use crate::ws::viewers::ViewerGuard;
@@ -217,10 +217,10 @@ impl<'a> Client<'a> {
         let (mut replies, mut closed) = (BytesMut::new(), None);
         let batch = self.subscription.batch();
         let parsed = reader.feed(bytes, &mut |incoming| match incoming {
-            Incoming::Text(text) => self.reply(&text, &mut replies),
-            Incoming::Ping(payload) => frames::put_pong(&mut replies, &payload),
-            Incoming::Pong => {}
-            Incoming::Close(code) => closed = Some(code),
+            ClientFrame::Text(text) => self.reply(&text, &mut replies),
+            ClientFrame::Ping(payload) => frames::put_pong(&mut replies, &payload),
+            ClientFrame::Pong => {}
+            ClientFrame::Close(code) => closed = Some(code),
         });
         self.reader = reader;
         batch.reply(std::mem::take(&mut self.added), replies.freeze())?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::http::{add, counter, get, row};
 use support::process::{Node, cluster};
-use support::ws::Socket;
+use support::ws::TestSocket;
 use support::{eventually, http};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ async fn three_nodes_agree() {
     let (_, nodes) = three();
     for (node, client) in nodes.iter().zip(["client-a", "client-b", "client-c"]) {
         (0..100).for_each(|_| add(&node.http, 1));
-        Socket::open(&node.http).await.add(client, 100).await;
+        TestSocket::open(&node.http).await.add(client, 100).await;
     }
     let [ord, fra, sin] = &nodes;
     eventually("viewers are gone", SOON, || {
@@ -104,7 +104,7 @@ async fn first_html_has_silent_and_unclicked_regions() {
     let (cluster, nodes) = three();
     let [ord, fra, sin] = &nodes;
     add(&ord.http, 7);
-    let mut socket = Socket::open(&fra.http).await;
+    let mut socket = TestSocket::open(&fra.http).await;
     socket.hear_of("state").await;
     agreed(&[ord, fra, sin], 7);
     eventually(
@@ -146,12 +146,12 @@ async fn killed_nodes_viewers_leave_and_its_clicks_stay() {
     };
     let mut sockets = Vec::new();
     for _ in 0..20 {
-        sockets.push(Socket::open(&nodes[0].http).await);
+        sockets.push(TestSocket::open(&nodes[0].http).await);
     }
     all_see(&nodes, "ord", 20, SOON, &[0, 1, 2]);
     drop(sockets);
     all_see(&nodes, "ord", 0, SOON, &[0, 1, 2]);
-    let _viewers = (Socket::open(&nodes[0].http).await, Socket::open(&nodes[0].http).await);
+    let _viewers = (TestSocket::open(&nodes[0].http).await, TestSocket::open(&nodes[0].http).await);
     all_see(&nodes, "ord", 2, SOON, &[1, 2]);
     nodes[0].kill();
     all_see(&nodes, "ord", 0, Duration::from_secs(6), &[1, 2]);

@@ -74,14 +74,14 @@ fn all_is_confirmed(nodes: &[Node]) {
 }
 
 /// A node's knowledge of the others, read from its status.
-struct Confirmations {
+struct KnownByAll {
     /// The regions of members that are not known to hold this node's state.
     behind: Vec<String>,
     /// The age of the newest state that all members are known to hold, if known.
     age: Option<Duration>,
 }
 
-impl Confirmations {
+impl KnownByAll {
     fn read(status: &Value) -> Self {
         let (members, agreement) =
             (status["members"].as_array().unwrap().iter(), &status["agreement"]);
@@ -104,7 +104,7 @@ fn one_click(nodes: &[Node], wanted: i64) -> Result<Duration, String> {
     let (clicked, start) = (&nodes[nodes.len() / 2], Instant::now());
     add(&clicked.http, 1);
     let known = loop {
-        let known = Confirmations::read(&status(clicked));
+        let known = KnownByAll::read(&status(clicked));
         if known.behind.is_empty() {
             break start.elapsed();
         }
@@ -163,7 +163,7 @@ fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
             }
             // While nothing is older than that, every node knows it.
             for node in [&nodes[0], clicked].into_iter().filter(|_| start.elapsed() > AGE_MAX) {
-                match Confirmations::read(&status(node)).age {
+                match KnownByAll::read(&status(node)).age {
                     Some(age) => oldest = oldest.max(age),
                     None => unknown += 1,
                 }

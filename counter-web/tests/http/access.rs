@@ -77,7 +77,8 @@ async fn strangers_make_listed_names_alone() {
     // On a socket the refusal names the add.
     let mut asked = format!("ws://{}/ws?counter=others", node.http).into_client_request().unwrap();
     asked.headers_mut().insert("x-forwarded-for", "192.0.2.7".parse().unwrap());
-    let mut socket = support::ws::Socket(tokio_tungstenite::connect_async(asked).await.unwrap().0);
+    let mut socket =
+        support::ws::TestSocket(tokio_tungstenite::connect_async(asked).await.unwrap().0);
     socket.say("{\"type\":\"add\",\"amount\":1,\"id\":\"a:1\"}").await;
     let refused = socket.hear_of("error").await;
     assert!(refused["id"] == "a:1" && refused["error"] == "name_not_allowed", "{refused}");
@@ -405,7 +406,7 @@ async fn sockets_and_events_of_listed_sites_open() {
     let node = node(&["--allow-origin", "*"]);
     for origin in ["https://anything.example", "null"] {
         assert!(
-            support::ws::Socket::ask(&node.http, "/ws", Some(origin)).await.is_ok(),
+            support::ws::TestSocket::ask(&node.http, "/ws", Some(origin)).await.is_ok(),
             "{origin}"
         );
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use support::http::{add, connect, counter, get, post_json, raw, request};
 use support::process::{Node, cluster, run};
-use support::ws::Socket;
+use support::ws::TestSocket;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 const ADD: &str = "/api/counters/clicks/add";
@@ -133,17 +133,17 @@ fn errors_differ_by_cause() {
 async fn sockets_of_other_sites_are_refused() {
     let node = node();
     let own = format!("http://{}", node.http);
-    assert!(Socket::ask(&node.http, "/ws", Some(&own)).await.is_ok());
+    assert!(TestSocket::ask(&node.http, "/ws", Some(&own)).await.is_ok());
     for foreign in ["http://evil.example", "null", "http://127.0.0.1:1"] {
         assert_eq!(
-            Socket::ask(&node.http, "/ws", Some(foreign)).await.err(),
+            TestSocket::ask(&node.http, "/ws", Some(foreign)).await.err(),
             Some(400),
             "{foreign}"
         );
     }
     for counter in ["", "%0A", "%zz", &"x".repeat(129)] {
         assert_eq!(
-            Socket::ask(&node.http, &format!("/ws?counter={counter}"), None).await.err(),
+            TestSocket::ask(&node.http, &format!("/ws?counter={counter}"), None).await.err(),
             Some(400),
             "{counter}"
         );
@@ -154,7 +154,7 @@ async fn sockets_of_other_sites_are_refused() {
 
 /// True if the socket is closed, and not by a timeout.
 async fn is_cut(message: Message, node: &Node) -> bool {
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     socket.hear_of("state").await;
     // The server may cut before all is sent.
     let _sent = socket.0.send(message).await;
@@ -192,7 +192,7 @@ fn invalid_text() -> Message {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_messages_keep_the_socket_open() {
     let node = node();
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     socket.say("nonsense").await;
     assert!(socket.hear_of("error").await["message"].is_string());
     for (message, id) in [
@@ -250,7 +250,7 @@ fn half_sent_request_does_not_delay_the_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_node_sends_close_frames() {
     let node = node();
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     socket.hear_of("state").await;
     let ended = std::thread::spawn(move || node.terminate());
     let close = loop {

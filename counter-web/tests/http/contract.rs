@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::eventually;
 use support::http::{Events, add, counter, get, post_json, request};
 use support::process::{ChildGuard, Node, Runtime, cluster, command, read_line, signal, wait};
-use support::ws::Socket;
+use support::ws::TestSocket;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -251,7 +251,7 @@ fn metrics_are_prometheus_text() {
 async fn socket_messages_have_their_shapes() {
     let node = node();
     synced(&node);
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     let state = socket.hear().await.unwrap();
     assert_eq!(state["type"], "state");
     assert_eq!(
@@ -294,7 +294,7 @@ async fn change_names_only_changed_regions() {
     let fra = Node::start(&cluster, "fra", &[&ord]);
     add(&ord.http, 1);
     add(&fra.http, 1);
-    let mut socket = Socket::open(&fra.http).await;
+    let mut socket = TestSocket::open(&fra.http).await;
     eventually("both see two clicks and the viewer", SOON, || {
         let seen = [&ord, &fra].map(|node| counter(&node.http, "clicks"));
         if seen.iter().all(|one| one["total"] == 2 && one["regions"]["fra"]["connected"] == 1) {
@@ -316,8 +316,8 @@ async fn change_names_only_changed_regions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn viewers_count_over_counters_and_streams() {
     let node = node();
-    let _page = Socket::open(&node.http).await;
-    let mut other = Socket::ask(&node.http, "/ws?counter=caf%C3%A9+x", None)
+    let _page = TestSocket::open(&node.http).await;
+    let mut other = TestSocket::ask(&node.http, "/ws?counter=caf%C3%A9+x", None)
         .await
         .unwrap_or_else(|status| panic!("{status}"));
     assert_eq!(other.hear_of("state").await["counter"], "café x");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use support::eventually;
 use support::http::{connect, counter, get, request};
 use support::process::{Node, cluster};
-use support::ws::Socket;
+use support::ws::TestSocket;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 const ADD: &str = "/api/counters/clicks/add";
@@ -89,11 +89,11 @@ fn untrusted_proxy_headers_are_ignored() {
 }
 
 /// Opens a socket for a client behind a proxy. Returns the status if it is refused.
-async fn socket_for(node: &Node, address: &str) -> Result<Socket, u16> {
+async fn socket_for(node: &Node, address: &str) -> Result<TestSocket, u16> {
     let mut request = format!("ws://{}/ws", node.http).into_client_request().unwrap();
     request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
     match tokio_tungstenite::connect_async(request).await {
-        Ok((socket, _)) => Ok(Socket(socket)),
+        Ok((socket, _)) => Ok(TestSocket(socket)),
         Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
         Err(error) => panic!("{error}"),
     }
@@ -185,7 +185,7 @@ fn client_that_never_reads_is_cut_off() {
 }
 
 /// The median time from a click to its change on the same socket.
-async fn click_time(reader: &mut Socket, from: i64, clicks: i64) -> Duration {
+async fn click_time(reader: &mut TestSocket, from: i64, clicks: i64) -> Duration {
     let mut times = Vec::new();
     for total in from + 1..=from + clicks {
         let start = Instant::now();
@@ -203,11 +203,11 @@ async fn click_time(reader: &mut Socket, from: i64, clicks: i64) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn stuck_clients_slow_nobody() {
     let node = node(&[]);
-    let mut reader = Socket::open(&node.http).await;
+    let mut reader = TestSocket::open(&node.http).await;
     let alone = click_time(&mut reader, 0, 300).await;
     let mut deaf = Vec::new();
     for _ in 0..100 {
-        deaf.push(Socket::open(&node.http).await);
+        deaf.push(TestSocket::open(&node.http).await);
     }
     let beside = click_time(&mut reader, 300, 1_500).await;
     println!("a click shows after {alone:?} alone, after {beside:?} beside 100 that never read");

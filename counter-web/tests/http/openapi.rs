@@ -217,7 +217,7 @@ async fn socket_messages_are_as_the_document_says() {
     let schema =
         |name: &str| document.pointer(&format!("/components/schemas/{name}")).unwrap().clone();
     let (said, heard) = (schema("ClientMessage"), schema("ServerMessage"));
-    let mut socket = support::ws::Socket::open(&node.http).await;
+    let mut socket = support::ws::TestSocket::open(&node.http).await;
     let mut kinds = BTreeSet::new();
     for (text, is_good) in [
         ("{\"type\":\"add\",\"amount\":2,\"id\":\"a:1\"}", true),

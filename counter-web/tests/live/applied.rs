@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use support::http::{counter, request};
 use support::process::{Node, Runtime, cluster, command};
-use support::ws::Socket;
+use support::ws::TestSocket;
 
 /// Clients that add at the same time. Each adds a power of a thousand, so a total shows how many
 /// adds of each it contains.
@@ -38,12 +38,12 @@ fn with_directory(runtime: &Runtime, cluster: &str, directory: &Path) -> Node {
     Node::spawn(command)
 }
 
-async fn add(socket: &mut Socket, id: &str, amount: i64) {
+async fn add(socket: &mut TestSocket, id: &str, amount: i64) {
     socket.say(&json!({ "type": "add", "id": id, "amount": amount }).to_string()).await;
 }
 
 /// Adds, and checks each message: a number contains every add that had a reply, and no other.
-async fn adds_are_answered_in_order(mut socket: Socket, adder: u32, durable: bool) {
+async fn adds_are_answered_in_order(mut socket: TestSocket, adder: u32, durable: bool) {
     let unit = 1_000_i64.pow(adder);
     let contained = |message: &Value| message["total"].as_i64().unwrap() / unit % 1_000;
     let id = |number: i64| format!("adder-{adder}:{number}");
@@ -83,12 +83,12 @@ async fn adds_are_answered_in_order(mut socket: Socket, adder: u32, durable: boo
 
 async fn all_adds_are_answered_in_order(node: &Node, durable: bool) {
     for _ in 0..LISTENERS {
-        let mut listener = Socket::open(&node.http).await;
+        let mut listener = TestSocket::open(&node.http).await;
         tokio::spawn(async move { while listener.hear_raw().await {} });
     }
     let mut adders = Vec::new();
     for adder in 0..ADDERS {
-        let mut socket = Socket::open(&node.http).await;
+        let mut socket = TestSocket::open(&node.http).await;
         assert_eq!(socket.hear().await.unwrap()["type"], "state");
         adders.push((socket, adder));
     }
@@ -115,7 +115,7 @@ async fn in_memory_the_ack_precedes_the_change() {
 }
 
 /// Reads the replies to one add until its ack. Returns their types and `repeated` fields.
-async fn answers(socket: &mut Socket, id: &str) -> Vec<(String, bool)> {
+async fn answers(socket: &mut TestSocket, id: &str) -> Vec<(String, bool)> {
     let mut answers = Vec::new();
     loop {
         let message = socket.hear().await.unwrap();
@@ -137,7 +137,7 @@ async fn repeat_is_acknowledged_as_repeated() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let directory = runtime.path().join("ord");
     let mut node = with_directory(&runtime, &cluster, &directory);
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     add(&mut socket, "tab:1", 5).await;
     assert_eq!(
         answers(&mut socket, "tab:1").await,
@@ -147,7 +147,7 @@ async fn repeat_is_acknowledged_as_repeated() {
     assert_eq!(answers(&mut socket, "tab:1").await, [("ack".to_owned(), true)]);
     node.kill();
     let node = with_directory(&runtime, &cluster, &directory);
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     assert_eq!(socket.hear_of("state").await["total"], 5);
     add(&mut socket, "tab:1", 5).await;
     assert_eq!(answers(&mut socket, "tab:1").await, [("ack".to_owned(), true)]);
@@ -170,7 +170,7 @@ async fn repeat_is_acknowledged_as_repeated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn change_follows_every_reply() {
     let node = Node::start(&cluster(), "ord", &[]);
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     for round in 0..20 {
         // Both come in one packet, so the node reads its total before both or after both.
         let mut pair = String::new();

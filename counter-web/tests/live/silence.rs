@@ -12,7 +12,7 @@ use futures::{SinkExt, StreamExt};
 use support::eventually;
 use support::http::{connect, counter, request};
 use support::process::{Node, cluster};
-use support::ws::Socket;
+use support::ws::TestSocket;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ fn silent_client_is_pinged_then_closed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pongs_keep_a_socket_open() {
     let node = node();
-    let mut quiet = Socket::open(&node.http).await;
+    let mut quiet = TestSocket::open(&node.http).await;
     let start = Instant::now();
     // Reading is what answers pings here.
     let mut pings = 0;

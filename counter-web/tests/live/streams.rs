@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::http::{add, connect, counter, get, request};
 use support::process::{Node, cluster};
-use support::ws::Socket;
+use support::ws::TestSocket;
 use support::{eventually, http};
 
 const ADD: &str = "/api/counters/clicks/add";
@@ -24,7 +24,7 @@ async fn repeated_add_counts_once_over_any_connection() {
     let node = node();
     let message = "{\"type\":\"add\",\"amount\":5,\"id\":\"tab:1\"}";
     for _ in 0..2 {
-        let mut socket = Socket::open(&node.http).await;
+        let mut socket = TestSocket::open(&node.http).await;
         for _ in 0..2 {
             socket.say(message).await;
             assert_eq!(socket.hear_of("ack").await["id"], "tab:1");
@@ -108,9 +108,9 @@ async fn clients_that_never_read_slow_nobody() {
     let node = node();
     let mut idle = Vec::new();
     for _ in 0..50 {
-        idle.push(Socket::open(&node.http).await);
+        idle.push(TestSocket::open(&node.http).await);
     }
-    let mut socket = Socket::open(&node.http).await;
+    let mut socket = TestSocket::open(&node.http).await;
     socket.add("quick", 2_000).await;
     assert_eq!(counter(&node.http, "clicks")["total"], 2_000);
     let late = eventually_total(&mut idle[0], 2_000).await;
@@ -121,7 +121,7 @@ async fn clients_that_never_read_slow_nobody() {
 }
 
 /// The number of messages until the total arrives.
-async fn eventually_total(socket: &mut Socket, total: i64) -> usize {
+async fn eventually_total(socket: &mut TestSocket, total: i64) -> usize {
     let mut heard = 0;
     while socket.hear().await.expect("an open socket")["total"] != total {
         heard += 1;

@@ -165,14 +165,14 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// How the proxy meets new connections.
-enum Listening {
+enum DoorSocket {
     Listens(TcpListener),
     Shut,
     /// A listener whose queue is full: the system drops the first packet of everybody else.
     Full(TcpListener, Vec<TcpStream>),
 }
 
-impl Listening {
+impl DoorSocket {
     async fn open(door: Door, address: SocketAddr) -> io::Result<Self> {
         match door {
             Door::Refuses => Ok(Self::Shut),
@@ -206,7 +206,7 @@ async fn keep(
     conditions: watch::Receiver<Conditions>,
     mut orders: Orders,
 ) {
-    let (mut connections, mut entry, mut door) = (JoinSet::new(), Listening::Shut, Door::Refuses);
+    let (mut connections, mut entry, mut door) = (JoinSet::new(), DoorSocket::Shut, Door::Refuses);
     loop {
         tokio::select! {
             order = orders.recv() => {
@@ -224,8 +224,8 @@ async fn keep(
                             Ok(())
                         } else {
                             // The port is free for the next listener once this one is closed.
-                            drop(std::mem::replace(&mut entry, Listening::Shut));
-                            Listening::open(wanted, address).await.map(|opened| entry = opened)
+                            drop(std::mem::replace(&mut entry, DoorSocket::Shut));
+                            DoorSocket::open(wanted, address).await.map(|opened| entry = opened)
                         }
                     }
                 };

@@ -7,9 +7,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct TestSocket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-impl Socket {
+impl TestSocket {
     pub async fn open(http: &str) -> Self {
         Self(connect_async(format!("ws://{http}/ws?counter=clicks")).await.unwrap().0)
     }
