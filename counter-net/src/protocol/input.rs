@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use counter_core::VersionVector;
 
-use super::waits::Copies;
+use super::acks::Copies;
 
 /// A node: the hash of its transport identity. A node's replica has `ReplicaId.node == NodeId.0`.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

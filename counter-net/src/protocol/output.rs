@@ -2,8 +2,8 @@
 
 use counter_core::{KeyId, ReplicaId};
 
+use super::acks::Waited;
 use super::input::NodeId;
-use super::waits::Waited;
 
 /// What [`Replicator::poll_output`](crate::protocol::Replicator::poll_output) yields.
 #[derive(Clone, Debug)]

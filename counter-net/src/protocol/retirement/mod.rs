@@ -3,28 +3,28 @@
 //!
 //! `docs/retirement.md` draws it. The steps themselves are the core's (`Inheritance`); this room
 //! knows when each may be taken. Its state is [`Retirement`], which nothing outside changes but
-//! through its verbs: [`Leave`] is this node's own leave, [`Agreement`] what the enrolled have
+//! through its verbs: [`Leave`] is this node's own leave, [`Promises`] what the enrolled have
 //! shown, [`Claims`] what waits to be claimed.
 //!
 //! Invariant: a step is taken only when every enrolled replica was shown to hold what it rests on.
 
-mod agreement;
 mod claims;
 mod leave;
+mod promises;
 
 use std::time::Duration;
 
 use counter_core::{Flushed, Inheritance, Replica, ReplicaId, Version, VersionVector};
 
-use agreement::Agreement;
 use claims::Claims;
 use leave::Leave;
+use promises::Promises;
 
-use super::asked::Asked;
-use super::input::NodeId;
-use super::output::{Notice, Refusal, RetireError};
-use super::replicator::Replicator;
-use super::timer::Timer;
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Notice, Refusal, RetireError};
+use crate::protocol::pull::Asked;
+use crate::protocol::replicator::Replicator;
+use crate::protocol::replicator::Timer;
 
 /// How often the successor looks whether it may go on.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -56,15 +56,15 @@ pub(super) struct Retirement {
     is_stale: bool,
     /// Own cells may still name what was cleared of incarnations that are folded.
     forgets: bool,
-    agreement: Agreement,
+    promises: Promises,
     claims: Claims,
     leave: Leave,
 }
 
 impl Default for Retirement {
     fn default() -> Self {
-        let (agreement, claims, leave) = Default::default();
-        Self { work: None, is_stale: true, forgets: false, agreement, claims, leave }
+        let (promises, claims, leave) = Default::default();
+        Self { work: None, is_stale: true, forgets: false, promises, claims, leave }
     }
 }
 
@@ -77,7 +77,7 @@ impl Retirement {
 
 impl Replicator {
     /// Claims an incarnation that is lost for good, as an operator says it is. Feed
-    /// [`Input::LocalChange`](super::Input::LocalChange) afterwards.
+    /// [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     ///
     /// # Errors
     /// As [`force_retire`](Self::force_retire), and where it was heard of within the last ten
@@ -142,7 +142,7 @@ impl Replicator {
 
     /// Claims an earlier incarnation of this very node, which has ended, whether anything of it is
     /// known here or not. One that left, and held more than is here, is claimed once that is here.
-    /// Feed [`Input::LocalChange`](super::Input::LocalChange) afterwards.
+    /// Feed [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     pub fn claim_earlier(&mut self, replica: &mut Replica, earlier: ReplicaId) {
         if earlier != self.own
             && !replica.map().is_ended(earlier)
@@ -164,9 +164,7 @@ impl Replicator {
     /// Of the enrolled replicas, one that this successor waits for; None where it waits for nobody.
     pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
         let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
-        replica
-            .map()
-            .first_without(self.own, upto, |member| self.retirement.agreement.shown(member))
+        replica.map().first_without(self.own, upto, |member| self.retirement.promises.shown(member))
     }
 
     /// What all others must hold before the next step; None where it needs nobody.
@@ -182,7 +180,7 @@ impl Replicator {
         self.sources.retain_writers(|writer| !replica.map().is_folded(writer));
         self.committed.retain(|writer| !replica.map().is_folded(writer));
         self.snapshots.forget_folded(replica.map());
-        self.retirement.agreement.forget_ended(replica.map());
+        self.retirement.promises.forget_ended(replica.map());
         (self.retirement.forgets, self.retirement.is_stale) = (true, true);
         self.timers.set_by(Timer::Retire, self.now);
     }
@@ -193,7 +191,7 @@ impl Replicator {
         if self.leaving {
             // Whoever takes this incarnation over takes over its work: nothing may be written any
             // more that might come too late for that.
-            self.retirement.agreement.want(false);
+            self.retirement.promises.want(false);
             return self.pursue_leave(replica);
         }
         if replica.map().is_ended(self.own) {
@@ -209,7 +207,7 @@ impl Replicator {
         self.retirement.is_stale = false;
         let work = self.retirement.work.take();
         let waits = work.is_some() || self.retirement.forgets;
-        self.retirement.agreement.want(waits);
+        self.retirement.promises.want(waits);
         if waits || !self.retirement.claims.is_empty() {
             // Before the work: what it changes may be looked at sooner.
             self.timers.set(Timer::Retire, self.now + STEP_INTERVAL);
@@ -426,7 +424,7 @@ impl Replicator {
         self.own = incarnation;
         self.members.renew(incarnation);
         self.members_changed = true;
-        self.birth = super::own_delta::birth_of(replica);
+        self.birth = crate::protocol::gossip::birth_of(replica);
         self.published = 0;
         self.snapshots.start_again();
         self.confirmations.renew(incarnation);
@@ -573,7 +571,7 @@ impl Replicator {
         if self.may_succeed(replica, peer) {
             self.retirement.leave.shown(digest, |writer| replica.map().is_folded(writer));
         }
-        self.retirement.agreement.show(incarnation, digest);
+        self.retirement.promises.show(incarnation, digest);
     }
 
     /// Which enrolled replica speaks, if one does.
@@ -596,14 +594,14 @@ impl Replicator {
         match self.committed.promised().is_some_and(|on_disk| !map.agrees(self.own, upto, on_disk))
         {
             true => Some(self.own),
-            false => self.retirement.agreement.first_without(map, self.own, upto),
+            false => self.retirement.promises.first_without(map, self.own, upto),
         }
     }
 
     /// Connected peers whose digest does not yet show `upto` and every record that speaks of
     /// incarnations that ended.
     fn behind(&self, replica: &Replica, upto: Version) -> Vec<NodeId> {
-        let behind = self.retirement.agreement.behind(replica.map(), self.own, upto);
+        let behind = self.retirement.promises.behind(replica.map(), self.own, upto);
         let mut nodes: Vec<NodeId> = behind
             .into_iter()
             .map(|incarnation| NodeId(incarnation.node))

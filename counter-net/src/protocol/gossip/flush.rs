@@ -1,0 +1,90 @@
+//! Local work first: pending amounts become cells, and the cells go out as gossip.
+
+use counter_core::{Delta, Flushed, Replica};
+
+use super::own_delta::own_since;
+use crate::protocol::replicator::Replicator;
+use crate::protocol::replicator::Timer;
+use crate::protocol::stats::Kind;
+
+/// More payloads than this are not published for one flush: peers pull it in pages, which is
+/// cheaper for all.
+const PAYLOADS_A_FLUSH_MAX: usize = 32;
+
+impl Replicator {
+    /// Something is pending: it leaves at once when the last flush is long enough ago, else when
+    /// the interval is over.
+    pub(crate) fn on_local_change(&mut self, replica: &mut Replica) {
+        if self.now >= self.next_flush {
+            self.flush(replica);
+        } else {
+            self.timers.set_by(Timer::Flush, self.next_flush);
+        }
+    }
+
+    pub(crate) fn flush(&mut self, replica: &mut Replica) {
+        if self.has_stated_leave() {
+            return;
+        }
+        let flushed = replica.flush();
+        self.next_flush = self.now + self.config.flush_interval;
+        self.waits.flushed(replica.map().seen_of(self.own));
+        self.publish_own(replica, &flushed);
+        self.out.changed(flushed.changed);
+        if replica.has_pending() {
+            self.timers.set_by(Timer::Flush, self.next_flush);
+        }
+    }
+
+    /// With its first announcement a node that has counted nothing yet publishes its record: else
+    /// that would spread by pulls alone.
+    pub(crate) fn publish_birth(&mut self, replica: &Replica) {
+        if self.published == 0 && !self.sources.is_empty() {
+            self.publish_own(replica, &Flushed::default());
+        }
+    }
+
+    /// Publishes the own cells beyond what was published. What does not fit or gets lost is pulled
+    /// by those who lack it.
+    pub(crate) fn publish_own(&mut self, replica: &Replica, flushed: &Flushed) {
+        let (after, upto) = (self.published, replica.map().seen_of(self.own));
+        if upto <= after || self.numbering.is_open() || !self.may_publish(replica) {
+            return;
+        }
+        self.published = upto;
+        self.out.stats.flushes += u64::from(flushed.span.is_some());
+        if self.sources.is_empty() {
+            return;
+        }
+        let delta = own_since(replica, after);
+        // Only one flush is a chain of states that the writer was in; a reset written besides it
+        // may have moved a cell twice. At first the record lies before it, which is no cell.
+        let before = if after == 0 {
+            replica.map().record(self.own).map_or(0, |record| record.version)
+        } else {
+            after
+        };
+        let one_flush = flushed.span.is_some_and(|span| (span.after, span.upto) == (before, upto));
+        for payload in self.payloads(delta, one_flush) {
+            self.out.publish(Kind::GossipDelta, payload);
+        }
+    }
+
+    /// The delta's bytes, in as many payloads as it takes; none where it cannot be cut or is too
+    /// much for gossip.
+    fn payloads(&mut self, delta: Delta, can_cut: bool) -> Vec<Vec<u8>> {
+        let bytes_max = self.config.payload_bytes_max;
+        let whole = delta.encode();
+        if whole.len() <= bytes_max {
+            return vec![whole];
+        }
+        if can_cut && whole.len() / bytes_max < PAYLOADS_A_FLUSH_MAX {
+            let cut: Vec<Vec<u8>> = delta.split(bytes_max).iter().map(Delta::encode).collect();
+            if cut.iter().all(|payload| payload.len() <= bytes_max) {
+                return cut;
+            }
+        }
+        self.out.stats.unpublished += 1;
+        Vec::new()
+    }
+}

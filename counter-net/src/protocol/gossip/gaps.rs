@@ -1,0 +1,88 @@
+//! Deltas that came too early: they wait, within bounds, until the versions before them are here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use counter_core::{Delta, ReplicaId, Version};
+
+#[derive(Debug)]
+struct Waiting {
+    delta: Delta,
+    bytes: usize,
+    since: Duration,
+}
+
+/// Deltas by writer and by the version that must be seen first.
+#[derive(Default, Debug)]
+pub(crate) struct Gaps {
+    waiting: BTreeMap<(ReplicaId, Version), Waiting>,
+    /// The sum of the sizes in `waiting`.
+    bytes: usize,
+    entries_max: usize,
+    bytes_max: usize,
+}
+
+impl Gaps {
+    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self { entries_max, bytes_max, ..Self::default() }
+    }
+
+    /// Lets a delta wait until `after` of `writer` is seen; false where there is no room.
+    pub(crate) fn put(
+        &mut self,
+        writer: ReplicaId,
+        after: Version,
+        delta: Delta,
+        bytes: usize,
+        now: Duration,
+    ) -> bool {
+        if self.waiting.contains_key(&(writer, after)) {
+            return true;
+        }
+        if self.waiting.len() >= self.entries_max || self.bytes + bytes > self.bytes_max {
+            return false;
+        }
+        self.waiting.insert((writer, after), Waiting { delta, bytes, since: now });
+        self.bytes += bytes;
+        true
+    }
+
+    /// Takes the next delta of `writer` whose predecessor is seen.
+    pub(crate) fn take_ready(&mut self, writer: ReplicaId, seen: Version) -> Option<Delta> {
+        let (key, _) = self.waiting.range((writer, 0)..=(writer, seen)).next()?;
+        let key = *key;
+        let waiting = self.waiting.remove(&key)?;
+        self.bytes -= waiting.bytes;
+        Some(waiting.delta)
+    }
+
+    /// Gives up what has waited since before `since`: its writer may be gone with what lay before
+    /// it.
+    pub(crate) fn drop_older(&mut self, since: Duration) {
+        self.waiting.retain(|_, waiting| waiting.since >= since);
+        self.bytes = self.waiting.values().map(|waiting| waiting.bytes).sum();
+    }
+
+    /// The writers with something waiting, ascending. O(log n) a writer.
+    pub(crate) fn writers(&self) -> Vec<ReplicaId> {
+        let mut writers = Vec::new();
+        let mut next = self.waiting.keys().next();
+        while let Some((writer, _)) = next {
+            writers.push(*writer);
+            next = self
+                .waiting
+                .range((*writer, Version::MAX)..)
+                .find(|((other, _), _)| other != writer)
+                .map(|(key, _)| key);
+        }
+        writers
+    }
+
+    pub(crate) fn entries(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

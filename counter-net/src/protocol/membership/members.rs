@@ -1,0 +1,362 @@
+//! Who is there: one entry a node, the greatest statement heard of it, and how long that holds.
+//!
+//! Statements form a lattice: (incarnation, version, standing), the greater holds, so every node
+//! comes to the same view whatever the order. Only the node itself raises its version. An entry's
+//! time left is passed on as what remains of it, and an ended one is remembered for one ttl more:
+//! so nobody is kept alive by being talked about.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use counter_core::ReplicaId;
+use serde_bytes::ByteBuf;
+
+use super::member::Presence;
+use crate::protocol::config::ProtocolConfig;
+use crate::protocol::input::NodeId;
+use crate::protocol::wire::Id;
+use crate::protocol::wire::{Announcement, RELEASE_BYTES_MAX, Standing};
+
+/// The greatest statement heard of one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub replica: ReplicaId,
+    pub region: String,
+    pub viewers: u64,
+    pub release: String,
+    pub version: u64,
+    pub standing: Standing,
+    pub synced: bool,
+    /// When its last greater version was heard.
+    pub heard: Duration,
+    /// When anything of the node itself was last heard, an announcement or not. Shown to readers;
+    /// presence does not rest on it.
+    pub last_word: Duration,
+    /// Where it listens, in the driver's own bytes.
+    pub addresses: Vec<ByteBuf>,
+    /// When this incarnation was first heard of, and whether from itself.
+    pub met: (Duration, bool),
+    /// When the standing ends by itself: live or suspected to ended, ended or left to forgotten.
+    pub until: Duration,
+}
+
+/// What became of a statement.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Merged {
+    /// It holds now; readers see a difference (`shown`) or only its time was renewed.
+    Taken { shown: bool },
+    /// It was known, or something greater is.
+    Stale,
+    /// It is about this node, says more than this node said, and must be refuted.
+    Refute,
+    /// It is about a later incarnation of this node.
+    AnotherSelf,
+    /// The table is full.
+    Full,
+}
+
+/// Every node known, this one included.
+#[derive(Debug)]
+pub(crate) struct Members {
+    own: ReplicaId,
+    entries: BTreeMap<NodeId, Entry>,
+    members_max: usize,
+    ttl: Duration,
+    /// When incarnations that left the table said something last. At most `members_max`, the
+    /// earliest is dropped.
+    gone: BTreeMap<ReplicaId, Duration>,
+}
+
+impl Members {
+    /// A table that knows only this node, which never expires in its own eyes.
+    pub(crate) fn new(own: ReplicaId, region: String, config: &ProtocolConfig) -> Self {
+        let release = config.release.chars().filter(|c| !c.is_control()).scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= RELEASE_BYTES_MAX).then_some(c)
+        });
+        let entry = Entry {
+            replica: own,
+            region,
+            viewers: 0,
+            release: release.collect(),
+            version: 0,
+            standing: Standing::Live,
+            synced: false,
+            heard: Duration::ZERO,
+            last_word: Duration::ZERO,
+            addresses: Vec::new(),
+            met: (Duration::ZERO, true),
+            until: Duration::MAX,
+        };
+        let entries = BTreeMap::from([(NodeId(own.node), entry)]);
+        Self {
+            own,
+            entries,
+            members_max: config.members_max,
+            ttl: config.announcement_ttl,
+            gone: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn own(&self) -> &Entry {
+        &self.entries[&NodeId(self.own.node)]
+    }
+
+    /// Changes what this node says of itself; it holds for others once it is announced.
+    pub(crate) fn own_mut(&mut self) -> &mut Entry {
+        self.entries
+            .entry(NodeId(self.own.node))
+            .or_insert_with(|| unreachable!("the own entry is never removed"))
+    }
+
+    /// This node goes on as a later incarnation.
+    pub(crate) fn renew(&mut self, incarnation: ReplicaId) {
+        self.own = incarnation;
+        self.own_mut().replica = incarnation;
+    }
+
+    pub(crate) fn get(&self, node: NodeId) -> Option<&Entry> {
+        self.entries.get(&node)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Entry)> {
+        self.entries.iter().map(|(node, entry)| (*node, entry))
+    }
+
+    /// Takes a statement about any node. O(log members); O(members) where the table is full.
+    /// `first_hand`: the node itself says it.
+    pub(crate) fn merge(&mut self, said: &Announcement, first_hand: bool, now: Duration) -> Merged {
+        let (replica, Some(standing)) = (said.replica(), said.standing()) else {
+            return Merged::Stale;
+        };
+        let node = NodeId(replica.node);
+        if replica.node == self.own.node {
+            return self.about_self(replica.incarnation, said.version, standing);
+        }
+        let known = self.entries.get(&node);
+        let rank = |entry: &Entry| (entry.replica.incarnation, entry.version, entry.standing);
+        if known.is_some_and(|entry| rank(entry) >= (replica.incarnation, said.version, standing)) {
+            return Merged::Stale;
+        }
+        let renewed = known.is_none_or(|entry| {
+            (entry.replica.incarnation, entry.version) < (replica.incarnation, said.version)
+        });
+        let heard = known.filter(|_| !renewed).map_or(now, |entry| entry.heard);
+        let last_word = known.map_or(heard, |entry| entry.last_word.max(heard));
+        let addresses = match known.filter(|entry| entry.replica == replica) {
+            // An announcement without addresses leaves them as they are.
+            Some(entry) if said.addresses.is_empty() => entry.addresses.clone(),
+            _ => said.addresses.clone(),
+        };
+        let met = known
+            .filter(|entry| entry.replica == replica)
+            .map_or((now, first_hand), |entry| entry.met);
+        if known.is_none() && !self.make_room() {
+            return Merged::Full;
+        }
+        let until = now.saturating_add(Duration::from_millis(said.ttl_ms).min(self.ttl));
+        let next = Entry {
+            replica,
+            region: said.region.clone(),
+            viewers: said.viewers,
+            release: said.release.clone(),
+            version: said.version,
+            standing,
+            synced: said.synced,
+            heard,
+            last_word,
+            addresses,
+            met,
+            until,
+        };
+        let before = self.entries.insert(node, next);
+        Merged::Taken {
+            shown: before.is_none_or(|before| shown(&before) != shown(&self.entries[&node])),
+        }
+    }
+
+    fn about_self(&self, incarnation: u64, version: u64, standing: Standing) -> Merged {
+        let own = self.own();
+        match incarnation.cmp(&self.own.incarnation) {
+            std::cmp::Ordering::Less => Merged::Stale,
+            std::cmp::Ordering::Greater => Merged::AnotherSelf,
+            std::cmp::Ordering::Equal if (version, standing) > (own.version, own.standing) => {
+                Merged::Refute
+            }
+            std::cmp::Ordering::Equal => Merged::Stale,
+        }
+    }
+
+    /// Room for one more: the first that ended gives way, a live one never.
+    fn make_room(&mut self) -> bool {
+        if self.entries.len() < self.members_max {
+            return true;
+        }
+        let ended = self
+            .iter()
+            .filter(|(_, entry)| !entry.is_live())
+            .min_by_key(|(_, entry)| entry.until)
+            .map(|(node, _)| node);
+        ended.is_some_and(|node| self.entries.remove(&node).is_some())
+    }
+
+    /// The node itself said something. Nothing is prolonged by it.
+    pub(crate) fn hear(&mut self, node: NodeId, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.last_word = now;
+        }
+    }
+
+    /// A live node is suspected; true where that is news. It ends at `until` unless it announces
+    /// anew.
+    pub(crate) fn suspect(&mut self, replica: ReplicaId, version: u64, until: Duration) -> bool {
+        let Some(entry) = self.entries.get_mut(&NodeId(replica.node)) else { return false };
+        let news = entry.replica == replica
+            && entry.version == version
+            && entry.standing == Standing::Live
+            && replica != self.own;
+        if news {
+            entry.standing = Standing::Suspected;
+            entry.until = entry.until.min(until);
+        }
+        news
+    }
+
+    /// A connection to a suspected node is open again: it is live for as long as its announcement
+    /// may still hold.
+    pub(crate) fn absolve(&mut self, node: NodeId, ttl: Duration) {
+        if let Some(entry) =
+            self.entries.get_mut(&node).filter(|entry| entry.standing == Standing::Suspected)
+        {
+            entry.standing = Standing::Live;
+            entry.until = entry.heard.saturating_add(ttl);
+        }
+    }
+
+    /// What an entry's deadline brings at `now`: presence ends and is remembered for one ttl, or
+    /// the entry is forgotten. True where readers see it.
+    pub(crate) fn expire(&mut self, node: NodeId, now: Duration) -> bool {
+        let ttl = self.ttl;
+        let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.until <= now) else {
+            return false;
+        };
+        if entry.is_live() {
+            entry.standing = Standing::Ended;
+            entry.until = now.saturating_add(ttl);
+        } else {
+            let (replica, last_word) = (entry.replica, entry.last_word);
+            self.entries.remove(&node);
+            self.gone.insert(replica, last_word);
+            if self.gone.len() > self.members_max
+                && let Some(&earliest) = self
+                    .gone
+                    .iter()
+                    .min_by_key(|(_, last_word)| **last_word)
+                    .map(|(replica, _)| replica)
+            {
+                self.gone.remove(&earliest);
+            }
+        }
+        true
+    }
+
+    /// When an incarnation that has not left said something last; None where it was not heard since
+    /// this node started.
+    pub(crate) fn last_word(&self, replica: ReplicaId) -> Option<Duration> {
+        match self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica) {
+            Some(entry) => Some(entry.last_word).filter(|_| !entry.has_left()),
+            None => self.gone.get(&replica).copied(),
+        }
+    }
+
+    /// Every statement, with the time that each has left.
+    pub(crate) fn announcements(&self, now: Duration) -> Vec<Announcement> {
+        self.entries.values().map(|entry| entry.announcement(now, self.ttl)).collect()
+    }
+
+    /// Hash of what live members say: equal where two nodes show the same. Heartbeats do not move
+    /// it.
+    pub(crate) fn hash(&self) -> u128 {
+        let mut bytes = Vec::with_capacity(self.entries.len() * 48);
+        for entry in self.entries.values().filter(|entry| entry.is_live()) {
+            bytes.extend_from_slice(&entry.replica.to_bytes());
+            bytes.extend_from_slice(&entry.viewers.to_be_bytes());
+            bytes.push(u8::from(entry.synced));
+            for text in [&entry.region, &entry.release] {
+                bytes.push(text.len() as u8);
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+        xxhash_rust::xxh3::xxh3_128(&bytes)
+    }
+
+    /// Whether some live member was not heard of for half a ttl: a heartbeat of it was missed.
+    pub(crate) fn is_stale(&self, now: Duration) -> bool {
+        self.entries.values().any(|entry| {
+            entry.is_live() && entry.replica != self.own && entry.until < now + self.ttl / 2
+        })
+    }
+
+    /// Whether a live member other than this one says that it is synced.
+    pub(crate) fn knows_synced(&self) -> bool {
+        self.entries
+            .values()
+            .any(|entry| entry.is_live() && entry.synced && entry.replica != self.own)
+    }
+
+    /// Whether any other member is live.
+    pub(crate) fn has_others(&self) -> bool {
+        self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own)
+    }
+
+    /// Viewers and nodes by region: the sum over live members, computed anew, so it cannot drift.
+    /// O(members).
+    pub(crate) fn presence(&self) -> BTreeMap<String, Presence> {
+        let mut regions: BTreeMap<String, Presence> = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| entry.is_live()) {
+            let region = regions.entry(entry.region.clone()).or_default();
+            region.connected = region.connected.saturating_add(entry.viewers);
+            region.nodes += 1;
+        }
+        regions
+    }
+}
+
+impl Entry {
+    /// Counts for presence. A suspected node still does, until its suspicion is over.
+    pub(crate) fn is_live(&self) -> bool {
+        self.standing <= Standing::Suspected
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.standing == Standing::Left
+    }
+
+    /// The statement as it is passed on at `now`.
+    pub(crate) fn announcement(&self, now: Duration, ttl: Duration) -> Announcement {
+        let left = self.until.saturating_sub(now).min(ttl);
+        Announcement {
+            replica: Id(self.replica),
+            region: self.region.clone(),
+            viewers: self.viewers,
+            release: self.release.clone(),
+            version: self.version,
+            ttl_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            standing: self.standing as u8,
+            synced: self.synced,
+            addresses: self.addresses.clone(),
+        }
+    }
+}
+
+/// What readers see of an entry.
+fn shown(entry: &Entry) -> (ReplicaId, &str, u64, &str, bool, bool) {
+    (
+        entry.replica,
+        &entry.region,
+        entry.viewers,
+        &entry.release,
+        entry.is_live(),
+        entry.standing == Standing::Left,
+    )
+}

@@ -1,0 +1,197 @@
+//! Which number this node's incarnation has, where no disk remembers the numbers before it.
+//!
+//! A node with a name and without a directory draws a number from its clock. The clock may have
+//! been set back, or two starts may fall into one second. A number at or below one that is folded
+//! would lose all that is counted under it. So before anything of this incarnation leaves the node,
+//! peers say which numbers of the node they know, and the incarnation takes one above these.
+//!
+//! Invariant: while the number is open, nobody else holds anything of this incarnation, so it may
+//! change without anybody noticing. A synced peer's answer settles it; where no peer is synced, the
+//! answers of all that are there do.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use counter_core::{Replica, ReplicaId, VersionVector};
+
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Notice, Refusal};
+use crate::protocol::pull::Asked;
+use crate::protocol::replicator::Replicator;
+use crate::protocol::wire::{Hash, Id, pack_vector};
+use crate::protocol::wire::{NumberAsk, Numbered, Request, Response, State};
+
+/// An answer above this is no number that a clock gives, and leaves no room for one above it.
+const LATEST_MAX: u64 = u64::MAX >> 1;
+
+/// So long after the start, peers that were found and do not answer are waited for no more where no
+/// peer is synced. By then a dial has failed or succeeded, and discovery that still says nothing is
+/// out of order.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is known of the number.
+#[derive(Debug, Default)]
+pub(crate) struct Numbering {
+    /// No disk remembers the numbers before this one.
+    asks: bool,
+    is_open: bool,
+    /// The greatest number of this node that anybody named.
+    latest: u64,
+    /// A synced peer has answered.
+    is_sure: bool,
+    answered: BTreeSet<NodeId>,
+}
+
+impl Numbering {
+    /// Whether the number may still change: nothing of this incarnation leaves the node meanwhile.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether no disk remembers the numbers of this node, so that its own may turn out too low.
+    pub(crate) fn asks(&self) -> bool {
+        self.asks
+    }
+
+    /// Somebody named a number of this node.
+    pub(crate) fn hear(&mut self, latest: u64) {
+        self.latest = self.latest.max(latest.min(LATEST_MAX));
+    }
+
+    fn answer(&mut self, peer: NodeId, is_synced: bool) {
+        self.answered.insert(peer);
+        self.is_sure |= is_synced;
+    }
+}
+
+impl Replicator {
+    /// No disk remembers the numbers of this node's incarnations: peers are asked before anybody
+    /// hears of this one. To be called before the first input.
+    pub fn ask_for_number(&mut self) {
+        (self.numbering.asks, self.numbering.is_open) = (true, true);
+    }
+
+    pub(crate) fn send_number_ask(&mut self, peer: NodeId) {
+        if !self.awaits(peer, |asked| asked == Asked::Number) {
+            self.send(peer, Asked::Number, &Request::number(NumberAsk { replica: Id(self.own) }));
+        }
+    }
+
+    /// The latest incarnation of the peer's node that is known here, beside the one that asks.
+    pub(crate) fn serve_number(
+        &self,
+        replica: &Replica,
+        peer: NodeId,
+        ask: &NumberAsk,
+    ) -> Result<Response, Refusal> {
+        let asking = ask.replica.0;
+        if asking.node != peer.0 {
+            return Err(Refusal::ForgedWriter);
+        }
+        let announced = self
+            .members
+            .get(peer)
+            .map(|entry| entry.replica)
+            .filter(|incarnation| *incarnation != asking);
+        let latest = replica
+            .map()
+            .latest_beside(asking)
+            .max(announced)
+            .map_or(0, |incarnation| incarnation.incarnation);
+        Ok(Response::numbered(Numbered { latest, synced: self.is_synced() }))
+    }
+
+    /// What a peer hears that asks before the number is settled: nothing is here, and the answer is
+    /// worth waiting for.
+    pub(crate) fn unnumbered(&self) -> Response {
+        Response::state(State {
+            have: Some(pack_vector(&VersionVector::new())),
+            part: None,
+            state: Hash(0),
+            synced: false,
+            waits: true,
+            announcements: Vec::new(),
+            delta: None,
+        })
+    }
+
+    pub(crate) fn take_numbered(&mut self, peer: NodeId, said: &Numbered) -> Result<(), Refusal> {
+        if said.latest > LATEST_MAX {
+            return Err(Refusal::Malformed);
+        }
+        self.numbering.hear(said.latest);
+        self.numbering.answer(peer, said.synced);
+        Ok(())
+    }
+
+    /// An earlier release knows no names, so this answer is all that it has to say.
+    pub(crate) fn cannot_number(&mut self, peer: NodeId) {
+        self.numbering.answer(peer, true);
+    }
+
+    /// Settles the number once enough peers have answered.
+    pub(crate) fn settle_number(&mut self, replica: &mut Replica) {
+        if !self.numbering.is_open || self.has_stated_leave() || !self.has_number_answers() {
+            return;
+        }
+        self.numbering.is_open = false;
+        let above = ReplicaId::new(self.own.node, self.numbering.latest).follows().incarnation;
+        if self.numbering.latest > 0 && self.own.incarnation < above {
+            self.renumber(
+                replica,
+                ReplicaId {
+                    incarnation: above | self.own.incarnation & u64::from(u32::MAX),
+                    ..self.own
+                },
+            );
+        }
+        self.published = 0;
+        for peer in self.sources.nodes().collect::<Vec<_>>() {
+            self.ask(replica, peer);
+        }
+        self.announce_soon();
+        self.look_for_ended();
+    }
+
+    fn has_number_answers(&self) -> bool {
+        let has_answered = |peer| self.numbering.answered.contains(&peer);
+        let all =
+            self.sources.iter().all(|(peer, source)| has_answered(peer) || source.has_failed());
+        let any = self.sources.nodes().any(has_answered);
+        self.numbering.is_sure
+            || (any
+                && all
+                && (!self.bootstrap.expects_somebody() || self.now >= self.started + PATIENCE))
+    }
+
+    /// A later incarnation of this node is known, of which no peer that was asked knew: the clock
+    /// was set back. This one goes on above it, and claims both. Where a disk remembers the numbers
+    /// it is another process that runs as this node.
+    pub(crate) fn look_for_later(&mut self, replica: &Replica) {
+        let is_later = |incarnation: ReplicaId| {
+            incarnation.node == self.own.node && incarnation.incarnation > self.own.incarnation
+        };
+        self.renew_due |= self.numbering.asks
+            && !self.numbering.is_open
+            && replica.map().enrolled().any(is_later);
+    }
+
+    fn renumber(&mut self, replica: &mut Replica, incarnation: ReplicaId) {
+        if !replica.rename(incarnation) {
+            return;
+        }
+        let from = std::mem::replace(&mut self.own, incarnation);
+        self.members.renew(incarnation);
+        self.members_changed = true;
+        self.birth = crate::protocol::gossip::birth_of(replica);
+        self.snapshots.start_again();
+        self.confirmations.renew(incarnation);
+        self.out.notify(Notice::Renumbered { from, replica: incarnation });
+    }
+
+    /// Whether what a peer sends has to wait: it might end this incarnation before that has its
+    /// number.
+    pub(crate) fn waits_for_number(&self) -> bool {
+        self.numbering.is_open && !self.sources.is_empty()
+    }
+}

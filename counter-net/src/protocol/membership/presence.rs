@@ -1,0 +1,293 @@
+//! This node announces itself; others come, fall silent, are suspected, answer, leave.
+
+use std::time::Duration;
+
+use counter_core::{Replica, ReplicaId};
+use serde_bytes::ByteBuf;
+
+use super::dialling::Candidate;
+use super::members::{Entry, Merged};
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Alarm, Refusal};
+use crate::protocol::replicator::Replicator;
+use crate::protocol::replicator::Timer;
+use crate::protocol::stats::Kind;
+use crate::protocol::wire::Gossip;
+use crate::protocol::wire::Id;
+use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, Standing, Suspicion};
+
+/// Announcements carry this node's addresses for so long after they changed: about 60 bytes each.
+const ADDRESSES_FOR: Duration = Duration::from_secs(20);
+
+impl Replicator {
+    pub(crate) fn on_viewers(&mut self, viewers: u64) {
+        if self.members.own().viewers != viewers {
+            self.members.own_mut().viewers = viewers;
+            self.members_changed = true;
+            self.announce_soon();
+        }
+    }
+
+    /// Announces at once, or when the interval since the last time is over.
+    pub(crate) fn announce_soon(&mut self) {
+        self.timers.set_by(Timer::Announce, self.now.max(self.next_announce));
+    }
+
+    /// Announces this node to all, and again when the heartbeat is due.
+    pub(crate) fn announce(&mut self) {
+        self.next_announce = self.now + self.config.announce_interval;
+        let heartbeat = self.jittered(self.config.heartbeat_interval);
+        self.timers.set(Timer::Announce, self.now + heartbeat);
+        let own = self.members.own_mut();
+        own.version = own.version.saturating_add(1);
+        if !self.sources.is_empty() {
+            let mut said = self.own_announcement();
+            if self.now >= self.addresses_due {
+                // Whoever knows this incarnation has its addresses, and gives them to whoever asks.
+                said.addresses.clear();
+            }
+            let announcement = Some(said);
+            let gossip = Gossip { announcement, ..Gossip::default() };
+            self.out.publish(Kind::GossipPresence, self.sequence.seal(gossip));
+        }
+    }
+
+    pub(crate) fn own_announcement(&self) -> Announcement {
+        self.members.own().announcement(self.now, self.config.announcement_ttl)
+    }
+
+    /// Takes what anyone says of any node.
+    /// `first_hand`: the node itself says it.
+    pub(crate) fn take_announcement(
+        &mut self,
+        said: &Announcement,
+        first_hand: bool,
+    ) -> Result<(), Refusal> {
+        if !said.is_sound() {
+            return Err(Refusal::Malformed);
+        }
+        let node = NodeId(said.replica().node);
+        match self.members.merge(said, first_hand, self.now) {
+            Merged::Taken { shown } => {
+                self.members_changed |= shown;
+                self.dial_soon(self.now);
+                self.absolve_connected(node);
+                self.watch(node);
+                self.ask_synced(node);
+            }
+            Merged::Stale => {}
+            Merged::Refute => self.refute(said.version),
+            Merged::AnotherSelf if self.numbering.asks() => {
+                self.numbering.hear(said.replica().incarnation)
+            }
+            Merged::AnotherSelf => self.out.alarm(Alarm::AnotherSelf { replica: said.replica() }),
+            Merged::Full => self.out.stats.refuse(Refusal::MembersFull),
+        }
+        Ok(())
+    }
+
+    /// Takes what a peer passes on of others; one that is unsound is counted, the rest holds.
+    pub(crate) fn take_announcements(&mut self, said: &[Announcement]) {
+        for said in said.iter().take(self.config.members_max) {
+            if let Err(reason) = self.take_announcement(said, false) {
+                self.out.stats.refuse(reason);
+            }
+        }
+    }
+
+    /// While this node has not caught up, a peer that now says it has is asked again at once.
+    fn ask_synced(&mut self, node: NodeId) {
+        let news = self.members.get(node).is_some_and(|entry| entry.synced) && !self.is_synced();
+        if news && let Some(source) = self.sources.get(node).filter(|source| !source.synced) {
+            self.timers.set_by(Timer::Retry(node), self.now.max(source.rest_until));
+        }
+    }
+
+    /// Wakes when the entry's standing ends.
+    fn watch(&mut self, node: NodeId) {
+        match self.members.get(node) {
+            Some(entry) => self.timers.set(Timer::Member(node), entry.until),
+            None => self.timers.cancel(Timer::Member(node)),
+        }
+    }
+
+    pub(crate) fn on_member(&mut self, node: NodeId) {
+        self.remember_leave(node);
+        self.members_changed |= self.members.expire(node, self.now);
+        if self.members.get(node).is_none() {
+            self.confirmations.forget(node);
+        }
+        self.dial_soon(self.now);
+        self.watch(node);
+    }
+
+    /// A connection was lost: unless it comes back or another peer speaks first, a suspicion is
+    /// announced after a short random time.
+    pub(crate) fn watch_lost(&mut self, node: NodeId) {
+        let delay = self.config.suspicion_delay.mul_f64(self.rng.f64());
+        self.timers.set(Timer::Suspect(node), self.now + delay);
+    }
+
+    /// A peer fell silent: it is suspected as if its connection were lost, unless it says something
+    /// first.
+    pub(crate) fn on_peer_silent(&mut self, node: NodeId) {
+        if let Some(source) = self.sources.get_mut(node).filter(|_| !self.leaving) {
+            source.silent = true;
+            self.watch_lost(node);
+        }
+    }
+
+    pub(crate) fn on_peer_heard(&mut self, node: NodeId) {
+        if let Some(source) = self.sources.get_mut(node)
+            && std::mem::take(&mut source.silent)
+        {
+            self.absolve_connected(node);
+        }
+    }
+
+    /// A connection is open and not silent, which is better than any suspicion.
+    pub(crate) fn absolve_connected(&mut self, node: NodeId) {
+        if self.sources.vouch_for(node) {
+            self.timers.cancel(Timer::Suspect(node));
+            self.members.absolve(node, self.config.announcement_ttl);
+            self.watch(node);
+        }
+    }
+
+    /// Where this node listens, for others to dial.
+    pub(crate) fn on_listening(&mut self, addresses: Vec<Vec<u8>>) {
+        let fits = |address: &Vec<u8>| address.len() <= ADDRESS_BYTES_MAX;
+        let addresses: Vec<ByteBuf> =
+            addresses.into_iter().filter(fits).take(ADDRESSES_MAX).map(ByteBuf::from).collect();
+        let own = self.members.own_mut();
+        if own.addresses != addresses {
+            own.addresses = addresses;
+            self.addresses_due = self.now + ADDRESSES_FOR;
+            if self.members.own().version > 0 {
+                self.announce_soon();
+            }
+        }
+    }
+
+    /// Looks again by then which members are to be dialled.
+    pub(crate) fn dial_soon(&mut self, at: Duration) {
+        self.timers.set_by(Timer::Dial, at);
+    }
+
+    /// How long after a member was first heard of it is left to the member to connect.
+    fn dial_pause(&self, node: NodeId, entry: &Entry) -> Duration {
+        let (met, first_hand) = entry.met;
+        let patience = self.config.dial_patience;
+        if first_hand {
+            patience
+        } else if met > self.started + patience {
+            // Whoever is new dials those that are not.
+            patience.mul_f64(0.75)
+        } else if node < self.node() {
+            // Of two new ones that hear of each other one dials.
+            patience / 2
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Dials the live members that are this node's to reach.
+    pub(crate) fn on_dial(&mut self) {
+        if self.leaving {
+            return;
+        }
+        let live =
+            self.members.iter().filter(|(node, entry)| *node != self.node() && entry.is_live());
+        let candidate = |(node, entry): (NodeId, &Entry)| Candidate {
+            node,
+            connected: self.sources.vouch_for(node),
+            not_before: entry.met.0 + self.dial_pause(node, entry),
+        };
+        let live: Vec<Candidate> = live.map(candidate).collect();
+        let (dials, again) = self.dialling.due(&live, self.now);
+        for node in dials {
+            let addresses =
+                self.members.get(node).map(|entry| entry.addresses.clone()).unwrap_or_default();
+            self.out.dial(node, addresses.into_iter().map(ByteBuf::into_vec).collect());
+        }
+        if let Some(at) = again {
+            self.dial_soon(at);
+        }
+    }
+
+    /// A member was not reached: it is suspected, as if a connection to it were lost.
+    pub(crate) fn on_dial_failed(&mut self, node: NodeId) {
+        if self.members.get(node).is_none_or(|entry| !entry.is_live()) {
+            return;
+        }
+        self.dialling.failed(node, self.now);
+        self.dial_soon(self.now);
+        if !self.leaving {
+            self.on_suspect(node);
+        }
+    }
+
+    pub(crate) fn on_suspect(&mut self, node: NodeId) {
+        let Some(entry) = self.members.get(node).filter(|entry| entry.standing == Standing::Live)
+        else {
+            return;
+        };
+        let (replica, version) = (entry.replica, entry.version);
+        if self.sources.vouch_for(node) || !self.suspect(replica, version) {
+            return;
+        }
+        self.out.stats.suspicions += 1;
+        let suspicion = Some(Suspicion { replica: Id(replica), version, by: Id(self.own) });
+        let gossip = Gossip { suspicion, ..Gossip::default() };
+        self.out.publish(Kind::GossipPresence, self.sequence.seal(gossip));
+    }
+
+    pub(crate) fn suspected_by_other(&mut self, replica: ReplicaId, version: u64) {
+        if replica == self.own {
+            if version >= self.members.own().version {
+                self.refute(version);
+            }
+        } else if !self.sources.vouch_for(NodeId(replica.node)) {
+            self.suspect(replica, version);
+        }
+    }
+
+    fn suspect(&mut self, replica: ReplicaId, version: u64) -> bool {
+        let news = self.members.suspect(replica, version, self.now + self.config.suspicion_timeout);
+        if news {
+            self.watch(NodeId(replica.node));
+        }
+        news
+    }
+
+    /// Says that this node is there, above what was said of it.
+    fn refute(&mut self, version: u64) {
+        if self.leaving {
+            return;
+        }
+        self.out.stats.refutations += 1;
+        let own = self.members.own_mut();
+        own.version = own.version.max(version);
+        self.announce();
+    }
+
+    /// Publishes what is pending, announces the leave, and hands the last cells to the peers.
+    pub(crate) fn on_leave(&mut self, replica: &mut Replica, for_good: bool) {
+        if std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        self.flush(replica);
+        self.members.own_mut().standing = Standing::Left;
+        self.members_changed = true;
+        self.announce();
+        self.timers.cancel(Timer::Announce);
+        if for_good {
+            self.want_leave(replica);
+        }
+        if !self.has_stated_leave() {
+            for peer in self.sources.nodes().collect::<Vec<_>>() {
+                self.tell(replica, peer);
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Answers to this node's requests: what a peer holds, pages of a pull, refusals.
+
+use std::time::Duration;
+
+use counter_core::{Cursor, Replica, VersionVector};
+use serde_bytes::ByteBuf;
+
+use super::asked::{Asked, Pending};
+use super::committed::promised;
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Alarm, Notice, Refusal};
+use crate::protocol::replicator::Replicator;
+use crate::protocol::replicator::Timer;
+use crate::protocol::stats::Kind;
+use crate::protocol::wire::Answer;
+use crate::protocol::wire::{self, unpack_vector};
+use crate::protocol::wire::{Noted, Page, Request, Response, State};
+
+/// A peer that waits for others is asked again after this, while this node waits too.
+const WAITING_INTERVAL: Duration = Duration::from_millis(200);
+
+impl Replicator {
+    pub(crate) fn on_response(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        id: u64,
+        payload: &[u8],
+    ) {
+        let Some(pending) = self.pending.get(&id).copied().filter(|pending| pending.peer == peer)
+        else {
+            self.out.stats.count_in(Kind::Other, payload.len());
+            return self.out.stats.refuse(Refusal::Unasked);
+        };
+        self.forget(id);
+        self.out.stats.count_in(pending.asked.kind(), payload.len());
+        let taken = wire::decode(payload, usize::MAX)
+            .and_then(|response| self.take_response(replica, pending, response));
+        match taken {
+            Ok(()) => {
+                if let Some(source) = self.sources.get_mut(peer) {
+                    source.failures = 0;
+                }
+            }
+            Err(reason) => {
+                self.out.refuse(peer, reason);
+                self.failed(replica, pending, false);
+            }
+        }
+    }
+
+    fn take_response(
+        &mut self,
+        replica: &mut Replica,
+        pending: Pending,
+        response: Response,
+    ) -> Result<(), Refusal> {
+        let (peer, incarnation) = (pending.peer, response.incarnation);
+        let behind = response.uncommitted.clone();
+        if let Some(refused) = &response.refused {
+            if refused.reason == Refusal::UnknownVersion.label()
+                && let Some(source) = self.sources.get_mut(peer)
+            {
+                // An earlier release. Everything else it does.
+                match pending.asked {
+                    Asked::Confirm => {
+                        if !std::mem::replace(&mut source.confirms_nothing, true) {
+                            self.out.notify(Notice::EarlierRelease { peer });
+                        }
+                    }
+                    Asked::Digest => source.takes_no_parts = true,
+                    Asked::Number => self.cannot_number(peer),
+                    _ => return Err(Refusal::RefusedByPeer),
+                }
+                return Ok(());
+            }
+            if refused.reason == Refusal::Ended.label() {
+                self.told_ended(pending.asker);
+            }
+            if refused.reason == Refusal::SecondProcess.label() {
+                self.out.notify(Notice::SecondProcess);
+            }
+            return Err(Refusal::RefusedByPeer);
+        }
+        if self.is_ended(replica, peer, incarnation) {
+            return Err(Refusal::Ended);
+        }
+        match (pending.asked, response) {
+            (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
+                self.out.stats.rounds_equal += 1;
+                self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
+            }
+            (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
+                self.take_state(replica, pending, incarnation, state, &behind)
+            }
+            (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
+            (Asked::Tell, Response { noted: Some(noted), .. }) => {
+                self.take_noted(replica, peer, incarnation, &noted, &behind)
+            }
+            (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
+                self.take_confirmed(replica, peer, &answer)
+            }
+            (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
+            (Asked::Number, Response { numbered: Some(numbered), .. }) => {
+                self.take_numbered(peer, &numbered)
+            }
+            (Asked::Hold { version }, Response { held: Some(held), .. }) => {
+                self.take_held(peer, held.version, version);
+                Ok(())
+            }
+            _ => Err(Refusal::Unasked),
+        }
+    }
+
+    /// The peer holds what this node held when it asked, by the hash of it, and has not committed
+    /// what it is `behind`. More is held here by now where that is another.
+    fn hear_equal(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        (incarnation, behind): (Option<u64>, &[u8]),
+        asked: u128,
+        synced: bool,
+    ) -> Result<(), Refusal> {
+        let behind = unpack_vector(behind, self.config.digest_replicas_max)?;
+        if behind.is_empty()
+            && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
+        {
+            self.snapshots.show_hash(incarnation, asked);
+        }
+        let seen = replica.map().version_vector();
+        if seen.hash() == asked {
+            self.shown(replica, peer, incarnation, &promised(&seen, &behind));
+            self.hear(replica, peer, seen);
+        }
+        if let Some(source) = self.sources.get_mut(peer) {
+            (source.synced, source.pulled) = (synced, true);
+        }
+        Ok(())
+    }
+
+    fn take_noted(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+        noted: &Noted,
+        behind: &[u8],
+    ) -> Result<(), Refusal> {
+        if let Some(digest) =
+            self.read_digest(peer, incarnation, (&noted.have, behind), noted.part, None)?
+        {
+            self.heard(replica, peer, incarnation, &digest);
+        }
+        Ok(())
+    }
+
+    fn take_state(
+        &mut self,
+        replica: &mut Replica,
+        pending: Pending,
+        incarnation: Option<u64>,
+        state: State,
+        behind: &[u8],
+    ) -> Result<(), Refusal> {
+        let peer = pending.peer;
+        self.take_announcements(&state.announcements);
+        let Some(have) = state.have else {
+            if let Some(source) = self.sources.get_mut(peer) {
+                (source.waits, source.answered) = (state.waits, true);
+            }
+            if let Asked::Compare { seen } = pending.asked {
+                self.hear_equal(replica, peer, (incarnation, behind), seen, state.synced)?;
+            }
+            return Ok(());
+        };
+        let answer = Answer { synced: state.synced, waits: state.waits };
+        let digest =
+            self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?;
+        if let Some(digest) = &digest {
+            self.heard(replica, peer, incarnation, digest);
+            self.take_answer(peer, answer);
+        }
+        let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, &bytes));
+        self.plan(replica);
+        if let Some(digest) = digest {
+            if digest.have == replica.map().version_vector() {
+                if replica.map_mut().state_hash().0 != state.state.0 {
+                    self.diverged(peer);
+                }
+            } else {
+                self.tell_what_lacks(replica, peer, &digest.have);
+            }
+        }
+        joined
+    }
+
+    /// What an answer said beside its digest, once that is whole.
+    pub(crate) fn take_answer(&mut self, peer: NodeId, answer: Answer) {
+        if let Some(source) = self.sources.get_mut(peer) {
+            source.set_synced(answer.synced);
+            source.waits = answer.waits;
+        }
+        if answer.waits && !self.is_synced() {
+            self.timers.set_by(Timer::Retry(peer), self.now + WAITING_INTERVAL);
+        }
+    }
+
+    /// Tells a peer that answered, and lacks something, what this node holds.
+    pub(crate) fn tell_what_lacks(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        heard: &VersionVector,
+    ) {
+        let lacks = !heard.contains(&replica.map().version_vector());
+        if lacks && heard.get(self.own) > 0 && !self.awaits(peer, |asked| asked == Asked::Tell) {
+            self.tell(replica, peer);
+        }
+    }
+
+    pub(crate) fn join_bytes(
+        &mut self,
+        replica: &mut Replica,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        let delta = wire::decode_delta(bytes)?;
+        self.join(replica, delta)
+    }
+
+    fn take_page(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        page: Page,
+    ) -> Result<(), Refusal> {
+        self.out.stats.pages += 1;
+        let delta = wire::decode_delta(&page.delta)?;
+        let next = page.next.map(ByteBuf::into_vec);
+        if next.as_ref().is_some_and(|next| Cursor::decode(next).is_err()) {
+            return Err(Refusal::Malformed);
+        }
+        let Some(pull) = self.pulls.get_mut(peer) else { return Err(Refusal::Unasked) };
+        let progress = pull.page(delta, next).inspect_err(|reason| self.out.alarm_of(*reason))?;
+        let repair = pull.repair;
+        if repair {
+            self.repair(replica, progress.ready)?
+        } else {
+            self.join(replica, progress.ready)?
+        }
+        if progress.done {
+            self.finish(replica, peer);
+        } else if let Some(pull) = self.pulls.get(peer) {
+            let request = Request::pull(pull.request(self.own));
+            self.send(peer, Asked::Pull, &request);
+        }
+        Ok(())
+    }
+
+    /// A pull came to its end. What it did not bring, though the peer was heard to hold it when the
+    /// pull began, is not asked of this peer again until its digest grows.
+    fn finish(&mut self, replica: &mut Replica, peer: NodeId) {
+        if let (Some(pull), Some(source)) = (self.pulls.end(peer), self.sources.get_mut(peer)) {
+            for (writer, promised) in pull.promised().iter() {
+                if replica.map().seen_of(writer) < promised {
+                    source.asked.insert(writer, promised);
+                } else {
+                    source.asked.remove(&writer);
+                }
+            }
+        }
+        self.plan(replica);
+    }
+
+    /// Equal version vectors and unequal hashes: a fault of ours. Counted; repaired by a full pull,
+    /// once in a while.
+    pub(crate) fn diverged(&mut self, peer: NodeId) {
+        self.out.stats.divergences += 1;
+        let Some(source) = self.sources.get_mut(peer) else { return };
+        let due = source.repaired_at.is_none_or(|at| self.now >= at + self.config.repair_interval);
+        if !due || !self.pulls.has_room(peer) {
+            return;
+        }
+        source.repaired_at = Some(self.now);
+        self.out.stats.repairs += 1;
+        self.out.alarm(Alarm::Diverged { peer });
+        let request = Request::pull(self.pulls.begin_repair(peer).request(self.own));
+        self.send(peer, Asked::Pull, &request);
+    }
+}

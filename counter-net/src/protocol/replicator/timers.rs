@@ -1,0 +1,105 @@
+//! Named deadlines: each timer is set to one time or not at all, and the earliest is known at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::protocol::input::NodeId;
+
+/// What a deadline is for.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    /// The flush interval is over and something is pending.
+    Flush,
+    /// The next round of anti-entropy.
+    Round,
+    /// The next announcement of this node.
+    Announce,
+    /// A node that is still unsure serves what it has from here on.
+    Ready,
+    /// A target is to be proposed, looked at or passed on.
+    Confirm,
+    /// A member may have to be dialled.
+    Dial,
+    /// A delta has waited beyond a gap for as long as gossip may overtake.
+    Gap,
+    /// The cells asked of a first peer did not come soon: other peers are pulled from too.
+    Hold,
+    /// Incarnations that ended are to be looked at.
+    Retire,
+    /// A peer that failed may be asked again.
+    Retry(NodeId),
+    /// A connection was lost and nobody has announced a suspicion yet.
+    Suspect(NodeId),
+    /// A member's suspicion, ttl or memory is over.
+    Member(NodeId),
+    /// A wait is over, or a peer may be asked again for what somebody waits for.
+    Wait,
+    /// Somebody asks what every enrolled replica has: those not known to have it are to be asked.
+    Stable,
+    /// The request of this id was not answered.
+    Request(u64),
+}
+
+/// Every deadline that is set. O(log n) to set, cancel and take.
+#[derive(Default, Debug)]
+pub(crate) struct Timers {
+    due: BTreeMap<Timer, Duration>,
+    /// The same pairs, by time; what is in one is in the other.
+    order: BTreeSet<(Duration, Timer)>,
+}
+
+impl Timers {
+    /// Sets the timer, wherever it stood.
+    pub(crate) fn set(&mut self, timer: Timer, at: Duration) {
+        self.cancel(timer);
+        self.due.insert(timer, at);
+        self.order.insert((at, timer));
+    }
+
+    /// Sets the timer unless it is due before `at` anyway.
+    pub(crate) fn set_by(&mut self, timer: Timer, at: Duration) {
+        if self.due.get(&timer).is_none_or(|due| *due > at) {
+            self.set(timer, at);
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.due.remove(&timer) {
+            self.order.remove(&(at, timer));
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the earliest timer that is due at `now`.
+    pub(crate) fn take_due(&mut self, now: Duration) -> Option<Timer> {
+        let (at, timer) = *self.order.first().filter(|(at, _)| *at <= now)?;
+        self.order.remove(&(at, timer));
+        self.due.remove(&timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn timers_come_due_in_order_and_once() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Round, 5 * MS);
+        timers.set(Timer::Flush, 3 * MS);
+        timers.set(Timer::Round, 4 * MS);
+        timers.set_by(Timer::Flush, 9 * MS);
+        assert_eq!(timers.next(), Some(3 * MS));
+        assert_eq!(timers.take_due(2 * MS), None);
+        assert_eq!(timers.take_due(9 * MS), Some(Timer::Flush));
+        assert_eq!(timers.take_due(9 * MS), Some(Timer::Round));
+        assert_eq!(timers.take_due(9 * MS), None);
+        assert_eq!(timers.next(), None);
+    }
+}

@@ -1,0 +1,420 @@
+//! Requests and answers between two peers: who sends them, when, what the receiver does, and their
+//! bytes.
+//!
+//! CBOR maps with one-letter keys. Unknown keys are ignored, so a later release may add some; a
+//! release that changes the meaning of one raises [`VERSION`], and is answered with a refusal that
+//! names the versions spoken here. Nothing nests deeper than a list of maps.
+
+use counter_core::ReplicaId;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::announcement::Announcement;
+use super::digest::{Part, Piece};
+use super::encoding::{Hash, Id, VERSION};
+use crate::protocol::output::Refusal;
+
+/// What one peer asks of another: exactly one of the kinds is there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Request {
+    #[serde(rename = "v")]
+    pub version: u64,
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullPage>,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub tell: Option<Tell>,
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<ConfirmMessage>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestPart>,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<NumberAsk>,
+}
+
+/// Asks for the latest incarnation of the requester's node that the receiver knows. Answered with
+/// [`Numbered`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NumberAsk {
+    /// Who asks, under the number that it has for now. The receiver may have heard that announced.
+    #[serde(rename = "i")]
+    pub replica: Id,
+}
+
+/// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with
+/// [`State`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Compare {
+    /// Hash of the version vector.
+    #[serde(rename = "s")]
+    pub seen: Hash,
+    /// State hash.
+    #[serde(rename = "h")]
+    pub state: Hash,
+    /// Hash of what the live members announce.
+    #[serde(rename = "a")]
+    pub announcements: Hash,
+    /// Announcements are wanted even if the hashes agree: a heartbeat was missed.
+    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
+    pub stale: bool,
+}
+
+/// Sent to a new peer at once, and to any peer when a gap shows. Answered with [`State`], with the
+/// cells where they fit one small page. The receiver first records the requester, and afterwards
+/// pulls what the requester's digest shows it to lack itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// The requester's own announcement.
+    #[serde(rename = "a")]
+    pub announcement: Announcement,
+    /// The requester's version vector, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// How many versions of each writer in the digest are not on the requester's disk yet, packed;
+    /// absent where all are, or where it has none.
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
+    /// The requester's first delta, which holds its replica record, until the receiver is known to
+    /// have it.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub birth: Option<ByteBuf>,
+    /// Hash of what the live members announce, as far as the requester knows.
+    #[serde(rename = "m")]
+    pub announcements: Hash,
+    /// The cells are wanted too, where they fit one small page. A node asks only one peer for them
+    /// at a time.
+    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
+    pub cells: bool,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// Asks for the next page of some writers' cells, beyond `have`. Answered with [`Page`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PullPage {
+    /// Who asks: must be recorded by the receiver.
+    #[serde(rename = "i")]
+    pub replica: Id,
+    /// For the writers wanted, what the requester held when the pull began, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// The writers wanted, 16 bytes each; absent means all.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<ByteBuf>,
+    /// Where the last page ended; absent at the first.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<ByteBuf>,
+}
+
+/// Sent by a peer that holds more than the receiver, or that leaves. The receiver joins what is
+/// there and pulls the rest. Answered with [`Noted`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Tell {
+    /// The sender's announcement.
+    #[serde(rename = "a")]
+    pub announcement: Announcement,
+    /// The sender's version vector, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// As in [`Ask`].
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
+    /// The sender's own last cells, where it leaves and they fit.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<ByteBuf>,
+    /// As earlier releases say it: the sender leaves for good, and this replica is to be its
+    /// successor.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<Id>,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// Sent right behind a request or an answer whose digest is too long for it: a further part.
+/// Answered with [`Taken`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DigestPart {
+    /// The sender's own replica.
+    #[serde(rename = "i")]
+    pub replica: Id,
+    /// Some of the sender's version vector, packed.
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// As in [`Ask`], for this part.
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
+    #[serde(rename = "p")]
+    pub part: Part,
+}
+
+/// Sent to every connected peer while somebody waits for copies of what the sender wrote. The
+/// receiver joins the cells, where there are some, and says how much it holds. Answered with
+/// [`Held`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hold {
+    /// The sender's own replica.
+    #[serde(rename = "i")]
+    pub replica: Id,
+    /// The sender's cells beyond what the receiver is known to hold, where they are few.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<ByteBuf>,
+}
+
+/// An answer: exactly one of the kinds is there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Response {
+    #[serde(rename = "v")]
+    pub version: u64,
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<Same>,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Page>,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub noted: Option<Noted>,
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<ConfirmMessage>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub numbered: Option<Numbered>,
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+    /// Which incarnation of the answering node speaks: what it shows to hold counts for that
+    /// incarnation.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+    /// As in [`Ask`], for the digest or the part of it that this answer carries or agrees to.
+    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
+    pub uncommitted: ByteBuf,
+}
+
+/// A target as it travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TargetMessage {
+    #[serde(rename = "i")]
+    pub proposer: Id,
+    #[serde(rename = "n")]
+    pub number: u64,
+    /// The target that `digest` is the difference from: proposer and number. Absent where it is
+    /// whole.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<(Id, u64)>,
+    /// For each entry of the base that grew: the steps from the one before, and by how much, as
+    /// LEB128 numbers.
+    #[serde(rename = "c", default, skip_serializing_if = "is_none")]
+    pub changes: ByteBuf,
+    /// The version vector, packed; of a difference only what the base does not have.
+    #[serde(rename = "d")]
+    pub digest: ByteBuf,
+}
+
+/// The confirmations of some targets, as they travel both ways.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ConfirmMessage {
+    /// For each target its tag of 8 bytes, the length of its bits as a LEB128 number, and a bit for
+    /// each entry of the target in its order. Bytes of zeros at the end are left out.
+    #[serde(rename = "b")]
+    pub bits: ByteBuf,
+    /// A target that the receiver did not know, whole.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<TargetMessage>,
+}
+
+/// Answers a compare: nothing differs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Same {
+    #[serde(rename = "y")]
+    pub synced: bool,
+}
+
+/// Answers an ask, or a compare that found a difference: what the answerer has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The answerer's version vector, packed; absent where it equals the one compared.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<ByteBuf>,
+    #[serde(rename = "h")]
+    pub state: Hash,
+    #[serde(rename = "y")]
+    pub synced: bool,
+    /// The answerer is not synced and waits for others: what it holds may lack theirs.
+    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
+    pub waits: bool,
+    /// Every member that the answerer knows, with the time that each announcement has left; absent
+    /// where the hashes agreed.
+    #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
+    pub announcements: Vec<Announcement>,
+    /// All that the requester lacks, where it fits one small page.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<ByteBuf>,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// Answers a pull: a page of cells, and where to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Page {
+    #[serde(rename = "x")]
+    pub delta: ByteBuf,
+    /// Absent at the last page.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ByteBuf>,
+}
+
+/// Answers a tell: what the answerer holds now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Noted {
+    #[serde(rename = "d")]
+    pub have: ByteBuf,
+    /// `have` is this part of it; the others follow.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// Answers the question for a number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Numbered {
+    /// The incarnation of the latest incarnation that the answerer knows of the requester's node,
+    /// whether it holds it, somebody claims it, or it was folded; 0 where it knows none.
+    #[serde(rename = "n")]
+    pub latest: u64,
+    #[serde(rename = "y")]
+    pub synced: bool,
+}
+
+/// Answers a part of a digest: it came.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Taken {}
+
+/// Answers a hold: the version up to which the answerer holds everything of that writer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Held {
+    #[serde(rename = "n")]
+    pub version: u64,
+}
+
+/// Answers what was not done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    /// The reason's label.
+    #[serde(rename = "r")]
+    pub reason: String,
+    /// The lowest version of the protocol that the answerer speaks.
+    #[serde(rename = "l")]
+    pub lowest: u64,
+    /// The highest.
+    #[serde(rename = "h")]
+    pub highest: u64,
+}
+
+impl Request {
+    pub(crate) fn number(number: NumberAsk) -> Self {
+        Self { version: VERSION, number: Some(number), ..Self::default() }
+    }
+
+    pub(crate) fn compare(compare: Compare) -> Self {
+        Self { version: VERSION, compare: Some(compare), ..Self::default() }
+    }
+
+    pub(crate) fn ask(ask: Ask) -> Self {
+        Self { version: VERSION, ask: Some(ask), ..Self::default() }
+    }
+
+    pub(crate) fn pull(pull: PullPage) -> Self {
+        Self { version: VERSION, pull: Some(pull), ..Self::default() }
+    }
+
+    pub(crate) fn tell(tell: Tell) -> Self {
+        Self { version: VERSION, tell: Some(tell), ..Self::default() }
+    }
+
+    pub(crate) fn hold(hold: Hold) -> Self {
+        Self { version: VERSION, hold: Some(hold), ..Self::default() }
+    }
+
+    pub(crate) fn confirm(confirm: ConfirmMessage) -> Self {
+        Self { version: VERSION, confirm: Some(confirm), ..Self::default() }
+    }
+
+    pub(crate) fn digest(digest: DigestPart) -> Self {
+        Self { version: VERSION, digest: Some(digest), ..Self::default() }
+    }
+}
+
+impl Response {
+    pub(crate) fn numbered(numbered: Numbered) -> Self {
+        Self { version: VERSION, numbered: Some(numbered), ..Self::default() }
+    }
+
+    pub(crate) fn taken() -> Self {
+        Self { version: VERSION, taken: Some(Taken {}), ..Self::default() }
+    }
+
+    pub(crate) fn held(version: u64) -> Self {
+        Self { version: VERSION, held: Some(Held { version }), ..Self::default() }
+    }
+
+    pub(crate) fn confirm(confirm: ConfirmMessage) -> Self {
+        Self { version: VERSION, confirm: Some(confirm), ..Self::default() }
+    }
+
+    pub(crate) fn same(synced: bool) -> Self {
+        Self { version: VERSION, same: Some(Same { synced }), ..Self::default() }
+    }
+
+    pub(crate) fn state(state: State) -> Self {
+        Self { version: VERSION, state: Some(state), ..Self::default() }
+    }
+
+    pub(crate) fn page(page: Page) -> Self {
+        Self { version: VERSION, page: Some(page), ..Self::default() }
+    }
+
+    pub(crate) fn noted(Piece { have, behind, part }: Piece) -> Self {
+        Self {
+            version: VERSION,
+            noted: Some(Noted { have, part }),
+            uncommitted: behind,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn refused(reason: Refusal) -> Self {
+        let refused =
+            Refused { reason: reason.label().to_owned(), lowest: VERSION, highest: VERSION };
+        Self { version: VERSION, refused: Some(refused), ..Self::default() }
+    }
+}
+
+/// The answer that refuses whatever was asked, as its bytes.
+#[cfg(feature = "node")]
+pub(crate) fn refusal(reason: Refusal) -> Vec<u8> {
+    super::encoding::encode(&Response::refused(reason))
+}
+
+impl PullPage {
+    /// The writers wanted, read back.
+    pub(crate) fn writers(&self) -> Result<Option<Vec<ReplicaId>>, Refusal> {
+        self.only.as_ref().map(|bytes| super::encoding::unpack_ids(bytes)).transpose()
+    }
+}
+
+fn is_none(bytes: &ByteBuf) -> bool {
+    bytes.is_empty()
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
