@@ -1,30 +1,29 @@
-//! Who waits for what: a number of copies of what this replica wrote, or versions to arrive here. A
-//! table, bounded; no clock, no messages.
+//! The bounded table of callers: each waits for copies of what this replica wrote, or for versions
+//! to arrive here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{ReplicaId, Version, VersionVector};
+use counter_core::{ReplicaId, Version};
 
-/// On how many enrolled replicas a change is to be held, the one that made it included.
+/// How many enrolled replicas must hold a change, counting the one that made it.
 ///
-/// Held means in memory; on the disk as well some milliseconds later, where the holder has a data
-/// directory.
+/// A replica holds a change once it is in memory. One with a data directory has it on disk a few
+/// milliseconds later.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Copies {
-    /// On this many. One loss fewer than this is survived. More waits for slower nodes; more than
-    /// there are waits for a newcomer.
+    /// This many. The change survives the loss of one replica fewer. A greater number waits for
+    /// slower nodes, and one above the cluster's size waits for a newcomer.
     Nodes(usize),
-    /// On more than half of the enrolled: any two such sets share a replica.
+    /// More than half of the enrolled replicas. Any two such sets share a replica.
     Majority,
-    /// On every enrolled replica. One that crashed and has not come back keeps this from being
-    /// reached.
+    /// Every enrolled replica. This is out of reach while one is down.
     All,
 }
 
 impl Copies {
-    /// How many copies that is among `enrolled` replicas; at least one.
+    /// The number of copies among `enrolled` replicas, at least one.
     pub fn of(self, enrolled: usize) -> usize {
         let copies = match self {
             Self::Nodes(nodes) => nodes,
@@ -39,109 +38,113 @@ impl Copies {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Waited {
-    /// What was waited for is so.
+    /// The copies or versions are there.
     Reached,
-    /// The time is over; this many of the enrolled replicas are known to hold the change.
+    /// The time is over, and too few replicas are known to hold the change.
     Few {
-        /// Known holders, this replica included.
+        /// Replicas that are known to hold it, this one included.
         held: usize,
         /// How many were wanted.
         wanted: usize,
         /// Enrolled replicas, this one included.
         enrolled: usize,
     },
-    /// The time is over; versions that were waited for are not here.
+    /// The time is over, and versions are still missing here.
     Behind {
-        /// Writers of whom something is lacking.
+        /// Writers with missing versions.
         writers: usize,
-        /// Versions lacking, over all of them. A version is one change of one cell.
+        /// Missing versions of all these writers. A version is one change of one cell.
         versions: u64,
     },
-    /// Not taken up: too many wait already.
+    /// The wait was refused, because too many callers wait already.
     TooMany,
 }
 
 #[derive(Debug)]
-struct CopiesWait {
+struct CopiesWaiter {
     id: u64,
     copies: Copies,
-    /// The own version to be held; `None` until what was pending has been flushed.
+    /// The own version that must be copied. `None` until the pending amounts are flushed.
     version: Option<Version>,
     deadline: Duration,
 }
 
 #[derive(Debug)]
-struct VersionsWait {
-    /// What was not here when it came, ascending by writer; the next one waited for is the last.
+struct VersionsWaiter {
+    /// The versions that are missing, ascending by writer. The last one is awaited next.
     lacking: Vec<(ReplicaId, Version)>,
     deadline: Duration,
 }
 
-/// Every wait, by what it waits for.
+/// Every caller that waits.
+///
+/// Invariant: `next` holds the last missing version of each entry of `versions`, and nothing else.
+/// A version that arrives therefore costs only the callers that wait for it next.
 #[derive(Debug, Default)]
-pub(crate) struct Waits {
-    copies: Vec<CopiesWait>,
-    versions: BTreeMap<u64, VersionsWait>,
-    /// The one version that each of `versions` waits for next.
+pub(super) struct PendingAcks {
+    copies: Vec<CopiesWaiter>,
+    versions: BTreeMap<u64, VersionsWaiter>,
+    /// The one version that each entry of `versions` waits for next.
     next: BTreeSet<(ReplicaId, Version, u64)>,
     /// The sum of the lengths of all `lacking`.
     lacking: usize,
-    waits_max: usize,
+    entries_max: usize,
     lacking_max: usize,
 }
 
-impl Waits {
-    pub(crate) fn new(waits_max: usize, lacking_max: usize) -> Self {
-        Self { waits_max, lacking_max, ..Self::default() }
+impl PendingAcks {
+    pub(super) fn new(entries_max: usize, lacking_max: usize) -> Self {
+        Self { entries_max, lacking_max, ..Self::default() }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.copies.is_empty() && self.versions.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.copies.len() + self.versions.len()
     }
 
-    /// Waits for copies; of `version`, or of what the next flush writes. False where there is no
+    /// PendingAcks for copies; of `version`, or of what the next flush writes. False where there is no
     /// room.
-    pub(crate) fn put_copies(
+    pub(super) fn put_copies(
         &mut self,
         id: u64,
         copies: Copies,
         version: Option<Version>,
         deadline: Duration,
     ) -> bool {
-        let room = self.len() < self.waits_max;
+        let room = self.len() < self.entries_max;
         if room {
-            self.copies.push(CopiesWait { id, copies, version, deadline });
+            self.copies.push(CopiesWaiter { id, copies, version, deadline });
         }
         room
     }
 
-    /// Waits until nothing is lacking. False where there is no room.
-    pub(crate) fn put_versions(
+    /// PendingAcks until nothing is lacking. False where there is no room.
+    pub(super) fn put_versions(
         &mut self,
         id: u64,
         lacking: Vec<(ReplicaId, Version)>,
         deadline: Duration,
     ) -> bool {
-        let room = self.len() < self.waits_max && self.lacking + lacking.len() <= self.lacking_max;
+        let room =
+            self.len() < self.entries_max && self.lacking + lacking.len() <= self.lacking_max;
         if let Some((writer, version)) = lacking.last().copied().filter(|_| room) {
             self.next.insert((writer, version, id));
             self.lacking += lacking.len();
-            self.versions.insert(id, VersionsWait { lacking, deadline });
+            self.versions.insert(id, VersionsWaiter { lacking, deadline });
         }
         room
     }
 
-    /// Nobody waits for this any more.
-    pub(crate) fn forget(&mut self, id: u64) {
+    /// The caller waits no more.
+    pub(super) fn cancel(&mut self, id: u64) {
         self.copies.retain(|wait| wait.id != id);
-        self.take_versions(id);
+        self.remove_versions(id);
     }
 
-    fn take_versions(&mut self, id: u64) -> Option<VersionsWait> {
+    fn remove_versions(&mut self, id: u64) -> Option<VersionsWaiter> {
         let wait = self.versions.remove(&id)?;
         self.lacking -= wait.lacking.len();
         if let Some((writer, version)) = wait.lacking.last() {
@@ -150,33 +153,29 @@ impl Waits {
         Some(wait)
     }
 
-    /// Everything that was pending is in `version` now.
-    pub(crate) fn flushed(&mut self, version: Version) {
+    /// A flush put everything that was pending into `version`.
+    pub(super) fn flushed(&mut self, version: Version) {
         self.copies.iter_mut().for_each(|wait| wait.version = wait.version.or(Some(version)));
     }
 
-    /// The greatest own version whose copies somebody waits for.
-    pub(crate) fn version_wanted(&self) -> Option<Version> {
+    /// The newest own version whose copies a caller waits for.
+    pub(super) fn version_wanted(&self) -> Option<Version> {
         self.copies.iter().filter_map(|wait| wait.version).max()
     }
 
-    /// The writer whose version is waited for first, in no particular order of waits.
-    pub(crate) fn writer_wanted(&self) -> Option<ReplicaId> {
+    /// The writer whose version is waited for first, in no particular order of pending.
+    pub(super) fn writer_wanted(&self) -> Option<ReplicaId> {
         self.next.first().map(|(writer, _, _)| *writer)
     }
 
-    /// Takes the waits that are reached, or over at `now`. `holdings` are the own versions that the
-    /// enrolled replicas are known to hold, greatest first. O(waits log replicas).
-    pub(crate) fn take_copies(
-        &mut self,
-        holdings: &[Version],
-        now: Duration,
-    ) -> Vec<(u64, Waited)> {
-        let enrolled = holdings.len();
+    /// Takes the callers whose copies are reached or whose time is over. `acked` are the own
+    /// versions of the enrolled replicas, greatest first. O(callers log replicas).
+    pub(super) fn take_copies(&mut self, acked: &[Version], now: Duration) -> Vec<(u64, Waited)> {
+        let enrolled = acked.len();
         let mut answers = Vec::new();
         self.copies.retain(|wait| {
             let held =
-                wait.version.map_or(0, |version| holdings.partition_point(|held| *held >= version));
+                wait.version.map_or(0, |version| acked.partition_point(|held| *held >= version));
             let wanted = wait.copies.of(enrolled);
             if held >= wanted {
                 answers.push((wait.id, Waited::Reached));
@@ -188,9 +187,9 @@ impl Waits {
         answers
     }
 
-    /// Takes the waits whose versions are all here, or that are over at `now`. O(writers waited for
-    /// + waits that move).
-    pub(crate) fn take_versions_here(
+    /// Takes the callers whose versions are all here or whose time is over. O(awaited writers +
+    /// callers that move).
+    pub(super) fn take_versions(
         &mut self,
         seen: impl Fn(ReplicaId) -> Version,
         now: Duration,
@@ -200,7 +199,7 @@ impl Waits {
         while let Some((writer, version, id)) = self.next_after(from) {
             let here = seen(writer);
             if here < version {
-                // Those that wait for more of the same writer wait on.
+                // Callers that wait for more of the same writer keep waiting.
                 from = Some((writer, Version::MAX, u64::MAX));
             } else if self.advance(id, &seen) {
                 answers.push((id, Waited::Reached));
@@ -212,7 +211,7 @@ impl Waits {
             .filter(|(_, wait)| wait.deadline <= now)
             .map(|(id, _)| *id)
             .collect();
-        for wait in over.into_iter().filter_map(|id| Some((id, self.take_versions(id)?))) {
+        for wait in over.into_iter().filter_map(|id| Some((id, self.remove_versions(id)?))) {
             let lacking = wait
                 .1
                 .lacking
@@ -241,10 +240,10 @@ impl Waits {
         }
     }
 
-    /// Drops what is here from the end of a wait's list; true, and the wait is gone, where nothing
-    /// is left.
+    /// Drops the versions that are here from the end of a caller's list. True if nothing is left,
+    /// and the caller is removed then.
     fn advance(&mut self, id: u64, seen: impl Fn(ReplicaId) -> Version) -> bool {
-        let Some(mut wait) = self.take_versions(id) else { return false };
+        let Some(mut wait) = self.remove_versions(id) else { return false };
         while wait.lacking.last().is_some_and(|(writer, version)| seen(*writer) >= *version) {
             wait.lacking.pop();
         }
@@ -257,20 +256,12 @@ impl Waits {
         done
     }
 
-    /// When the first wait is over. O(waits).
-    pub(crate) fn deadline(&self) -> Option<Duration> {
+    /// When the first caller's time is over. O(callers).
+    pub(super) fn deadline(&self) -> Option<Duration> {
         let copies = self.copies.iter().map(|wait| wait.deadline).min();
         let versions = self.versions.values().map(|wait| wait.deadline).min();
         [copies, versions].into_iter().flatten().min()
     }
-}
-
-/// What of `versions` is not here.
-pub(crate) fn lacking(
-    versions: &VersionVector,
-    seen: impl Fn(ReplicaId) -> Version,
-) -> Vec<(ReplicaId, Version)> {
-    versions.iter().filter(|(writer, version)| seen(*writer) < *version).collect()
 }
 
 #[cfg(test)]
@@ -284,64 +275,64 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_counted_with_the_writer_among_them() {
+    fn copies_include_the_writer() {
         assert_eq!(
             [Copies::Nodes(0), Copies::Nodes(2), Copies::Majority, Copies::All]
                 .map(|copies| copies.of(4)),
             [1, 2, 3, 4]
         );
-        let mut waits = Waits::new(8, 8);
+        let mut pending = PendingAcks::new(8, 8);
         assert!(
-            waits.put_copies(1, Copies::Nodes(2), Some(5), 9 * MS)
-                && waits.put_copies(2, Copies::All, None, 9 * MS)
+            pending.put_copies(1, Copies::Nodes(2), Some(5), 9 * MS)
+                && pending.put_copies(2, Copies::All, None, 9 * MS)
         );
-        assert_eq!(waits.take_copies(&[7, 4, 0], MS), []);
-        waits.flushed(6);
-        assert_eq!(waits.version_wanted(), Some(6));
-        assert_eq!(waits.take_copies(&[7, 5, 0], MS), [(1, Waited::Reached)]);
+        assert_eq!(pending.take_copies(&[7, 4, 0], MS), []);
+        pending.flushed(6);
+        assert_eq!(pending.version_wanted(), Some(6));
+        assert_eq!(pending.take_copies(&[7, 5, 0], MS), [(1, Waited::Reached)]);
         assert_eq!(
-            waits.take_copies(&[7, 6, 0], 9 * MS),
+            pending.take_copies(&[7, 6, 0], 9 * MS),
             [(2, Waited::Few { held: 2, wanted: 3, enrolled: 3 })]
         );
-        assert!(waits.is_empty());
+        assert!(pending.is_empty());
     }
 
     #[test]
-    fn a_wait_for_versions_ends_with_the_last_of_them() {
-        let mut waits = Waits::new(8, 8);
-        assert!(waits.put_versions(1, vec![(id(1), 5), (id(2), 3)], 9 * MS));
-        assert!(waits.put_versions(2, vec![(id(2), 2)], 9 * MS));
+    fn wait_ends_with_the_last_version() {
+        let mut pending = PendingAcks::new(8, 8);
+        assert!(pending.put_versions(1, vec![(id(1), 5), (id(2), 3)], 9 * MS));
+        assert!(pending.put_versions(2, vec![(id(2), 2)], 9 * MS));
         assert_eq!(
-            waits.take_versions_here(|writer| if writer == id(2) { 2 } else { 9 }, MS),
+            pending.take_versions(|writer| if writer == id(2) { 2 } else { 9 }, MS),
             [(2, Waited::Reached)]
         );
-        assert_eq!(waits.take_versions_here(|writer| if writer == id(2) { 3 } else { 0 }, MS), []);
-        assert_eq!(waits.take_versions_here(|_| 5, MS), [(1, Waited::Reached)]);
-        assert!(waits.is_empty() && waits.lacking == 0 && waits.next.is_empty());
+        assert_eq!(pending.take_versions(|writer| if writer == id(2) { 3 } else { 0 }, MS), []);
+        assert_eq!(pending.take_versions(|_| 5, MS), [(1, Waited::Reached)]);
+        assert!(pending.is_empty() && pending.lacking == 0 && pending.next.is_empty());
     }
 
     #[test]
-    fn a_wait_that_is_over_says_how_far_behind_it_is() {
-        let mut waits = Waits::new(8, 8);
-        assert!(waits.put_versions(1, vec![(id(1), 5), (id(2), 3), (id(3), 1)], 9 * MS));
+    fn expired_wait_reports_missing_versions() {
+        let mut pending = PendingAcks::new(8, 8);
+        assert!(pending.put_versions(1, vec![(id(1), 5), (id(2), 3), (id(3), 1)], 9 * MS));
         let seen = |writer| if writer == id(2) { 3 } else { 0 };
         assert_eq!(
-            waits.take_versions_here(seen, 9 * MS),
+            pending.take_versions(seen, 9 * MS),
             [(1, Waited::Behind { writers: 2, versions: 6 })]
         );
-        assert!(waits.is_empty() && waits.lacking == 0 && waits.next.is_empty());
+        assert!(pending.is_empty() && pending.lacking == 0 && pending.next.is_empty());
     }
 
     #[test]
-    fn waits_are_bounded_by_number_and_by_what_they_lack() {
-        let mut waits = Waits::new(2, 3);
-        assert!(!waits.put_versions(1, vec![(id(1), 5); 4], MS), "more than may be lacking");
+    fn waits_are_bounded() {
+        let mut pending = PendingAcks::new(2, 3);
+        assert!(!pending.put_versions(1, vec![(id(1), 5); 4], MS), "more than may be lacking");
         assert!(
-            waits.put_versions(1, vec![(id(1), 5)], MS)
-                && waits.put_copies(2, Copies::All, Some(1), MS)
+            pending.put_versions(1, vec![(id(1), 5)], MS)
+                && pending.put_copies(2, Copies::All, Some(1), MS)
         );
-        assert!(!waits.put_copies(3, Copies::All, Some(1), MS));
-        waits.forget(1);
-        assert!(waits.put_copies(3, Copies::All, Some(1), MS));
+        assert!(!pending.put_copies(3, Copies::All, Some(1), MS));
+        pending.cancel(1);
+        assert!(pending.put_copies(3, Copies::All, Some(1), MS));
     }
 }

@@ -2,7 +2,7 @@
 
 use counter_core::{Delta, Flushed, Replica};
 
-use super::own_delta::own_since;
+use super::publisher::own_since;
 use crate::protocol::replicator::Replicator;
 use crate::protocol::replicator::Timer;
 use crate::protocol::stats::Kind;
@@ -15,10 +15,10 @@ impl Replicator {
     /// Something is pending: it leaves at once when the last flush is long enough ago, else when
     /// the interval is over.
     pub(crate) fn on_local_change(&mut self, replica: &mut Replica) {
-        if self.now >= self.next_flush {
+        if self.now >= self.publisher.next_flush() {
             self.flush(replica);
         } else {
-            self.timers.set_by(Timer::Flush, self.next_flush);
+            self.timers.set_by(Timer::Flush, self.publisher.next_flush());
         }
     }
 
@@ -27,19 +27,19 @@ impl Replicator {
             return;
         }
         let flushed = replica.flush();
-        self.next_flush = self.now + self.config.flush_interval;
-        self.waits.flushed(replica.map().seen_of(self.own));
+        self.publisher.flushed(self.now, self.config.flush_interval);
+        self.acks.flushed(replica.map().seen_of(self.own));
         self.publish_own(replica, &flushed);
         self.out.changed(flushed.changed);
         if replica.has_pending() {
-            self.timers.set_by(Timer::Flush, self.next_flush);
+            self.timers.set_by(Timer::Flush, self.publisher.next_flush());
         }
     }
 
     /// With its first announcement a node that has counted nothing yet publishes its record: else
     /// that would spread by pulls alone.
     pub(crate) fn publish_birth(&mut self, replica: &Replica) {
-        if self.published == 0 && !self.sources.is_empty() {
+        if self.publisher.published() == 0 && !self.sources.is_empty() {
             self.publish_own(replica, &Flushed::default());
         }
     }
@@ -47,11 +47,11 @@ impl Replicator {
     /// Publishes the own cells beyond what was published. What does not fit or gets lost is pulled
     /// by those who lack it.
     pub(crate) fn publish_own(&mut self, replica: &Replica, flushed: &Flushed) {
-        let (after, upto) = (self.published, replica.map().seen_of(self.own));
+        let (after, upto) = (self.publisher.published(), replica.map().seen_of(self.own));
         if upto <= after || self.numbering.is_open() || !self.may_publish(replica) {
             return;
         }
-        self.published = upto;
+        self.publisher.publish(upto);
         self.out.stats.flushes += u64::from(flushed.span.is_some());
         if self.sources.is_empty() {
             return;
@@ -68,6 +68,10 @@ impl Replicator {
         for payload in self.payloads(delta, one_flush) {
             self.out.publish(Kind::GossipDelta, payload);
         }
+    }
+
+    fn may_publish(&mut self, replica: &Replica) -> bool {
+        self.commits.may_publish(replica.map(), self.own, !self.sources.is_empty())
     }
 
     /// The delta's bytes, in as many payloads as it takes; none where it cannot be cut or is too

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use counter_core::{Delta, ReplicaId, Version};
 
+/// The least time between two questions about a gap that no known digest fills.
+const GAP_ASK_INTERVAL: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 struct Waiting {
     delta: Delta,
@@ -20,11 +23,12 @@ pub(crate) struct Gaps {
     bytes: usize,
     entries_max: usize,
     bytes_max: usize,
+    next_ask: Duration,
 }
 
 impl Gaps {
-    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Self {
-        Self { entries_max, bytes_max, ..Self::default() }
+    pub(crate) fn new(entries_max: usize, bytes_max: usize, now: Duration) -> Self {
+        Self { entries_max, bytes_max, next_ask: now, ..Self::default() }
     }
 
     /// Lets a delta wait until `after` of `writer` is seen; false where there is no room.
@@ -76,6 +80,16 @@ impl Gaps {
                 .map(|(key, _)| key);
         }
         writers
+    }
+
+    /// When a peer may be asked about a gap again.
+    pub(super) fn next_ask(&self) -> Duration {
+        self.next_ask
+    }
+
+    /// A peer is asked about a gap now.
+    pub(crate) fn asked(&mut self, now: Duration) {
+        self.next_ask = now + GAP_ASK_INTERVAL;
     }
 
     pub(crate) fn entries(&self) -> usize {

@@ -69,7 +69,7 @@ impl Replicator {
             self.out.stats.gaps_dropped += 1;
         }
         self.timers
-            .set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.next_gap_ask));
+            .set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.gaps.next_ask()));
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Replicator {
         }
         if joined.own_changed {
             // What was taken back here goes out at once.
-            self.timers.set_by(Timer::Flush, self.next_flush.max(self.now));
+            self.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.now));
         }
         if !joined.records.is_empty() {
             self.look_for_ended();
@@ -122,15 +122,6 @@ impl Replicator {
             self.out.notify(Notice::Changed { keys: Vec::new() });
         }
         self.out.changed(joined.changed);
-    }
-
-    /// A second process ran under this node's identity and has ended. It started later, and what a
-    /// node wrote is folded in the order of its incarnations, so this one has to end too.
-    pub(crate) fn is_below_ended(&self, replica: &Replica) -> bool {
-        let is_later = |other: &ReplicaId| {
-            other.node == self.own.node && other.incarnation > self.own.incarnation
-        };
-        replica.map().replicas().filter(is_later).any(|later| replica.map().is_ended(later))
     }
 
     fn refuse_join(&mut self, cause: &JoinError, writers: &[ReplicaId]) -> Refusal {

@@ -6,8 +6,8 @@
 mod flush;
 mod gaps;
 mod join;
-mod own_delta;
+mod publisher;
 mod receive;
 
 pub(super) use gaps::Gaps;
-pub(super) use own_delta::{birth_of, own_since};
+pub(super) use publisher::{Publisher, own_since};

@@ -5,10 +5,10 @@
 //! time left is passed on as what remains of it, and an ended one is remembered for one ttl more:
 //! so nobody is kept alive by being talked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::ReplicaId;
+use counter_core::{CounterMap, ReplicaId};
 use serde_bytes::ByteBuf;
 
 use super::member::Presence;
@@ -43,8 +43,8 @@ pub(crate) struct Entry {
 /// What became of a statement.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Merged {
-    /// It holds now; readers see a difference (`shown`) or only its time was renewed.
-    Taken { shown: bool },
+    /// It holds now.
+    Taken,
     /// It was known, or something greater is.
     Stale,
     /// It is about this node, says more than this node said, and must be refuted.
@@ -62,9 +62,14 @@ pub(crate) struct Members {
     entries: BTreeMap<NodeId, Entry>,
     members_max: usize,
     ttl: Duration,
+    /// Readers would see a difference since [`take_changed`](Members::take_changed).
+    has_changed: bool,
     /// When incarnations that left the table said something last. At most `members_max`, the
     /// earliest is dropped.
     gone: BTreeMap<ReplicaId, Duration>,
+    /// Replicas that announced their leave and were dropped from the table. They do not count again.
+    departed: BTreeSet<ReplicaId>,
+    departed_max: usize,
 }
 
 impl Members {
@@ -94,7 +99,10 @@ impl Members {
             entries,
             members_max: config.members_max,
             ttl: config.announcement_ttl,
+            has_changed: false,
             gone: BTreeMap::new(),
+            departed: BTreeSet::new(),
+            departed_max: config.heard_replicas_max,
         }
     }
 
@@ -102,8 +110,57 @@ impl Members {
         &self.entries[&NodeId(self.own.node)]
     }
 
-    /// Changes what this node says of itself; it holds for others once it is announced.
-    pub(crate) fn own_mut(&mut self) -> &mut Entry {
+    /// True if readers would see a difference since the last call.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// True if this node has another number of viewers now.
+    pub(super) fn set_viewers(&mut self, viewers: u64) -> bool {
+        let is_news = self.own().viewers != viewers;
+        self.own_mut().viewers = viewers;
+        self.has_changed |= is_news;
+        is_news
+    }
+
+    /// This node has caught up. True if that is news.
+    pub(crate) fn set_synced(&mut self) -> bool {
+        let is_news = !std::mem::replace(&mut self.own_mut().synced, true);
+        self.has_changed |= is_news;
+        is_news
+    }
+
+    /// This node leaves.
+    pub(super) fn set_left(&mut self) {
+        self.own_mut().standing = Standing::Left;
+        self.has_changed = true;
+    }
+
+    /// True if this node listens elsewhere now.
+    pub(super) fn set_addresses(&mut self, addresses: Vec<ByteBuf>) -> bool {
+        let is_news = self.own().addresses != addresses;
+        self.own_mut().addresses = addresses;
+        is_news
+    }
+
+    /// Makes this node's next announcement greater than the last one.
+    pub(super) fn raise_version(&mut self) {
+        let own = self.own_mut();
+        own.version = own.version.saturating_add(1);
+    }
+
+    /// Makes this node's next announcement greater than `version`.
+    pub(super) fn outbid(&mut self, version: u64) {
+        let own = self.own_mut();
+        own.version = own.version.max(version);
+    }
+
+    /// This node's own statement.
+    pub(super) fn own_announcement(&self, now: Duration) -> Announcement {
+        self.own().announcement(now, self.ttl)
+    }
+
+    fn own_mut(&mut self) -> &mut Entry {
         self.entries
             .entry(NodeId(self.own.node))
             .or_insert_with(|| unreachable!("the own entry is never removed"))
@@ -113,6 +170,7 @@ impl Members {
     pub(crate) fn renew(&mut self, incarnation: ReplicaId) {
         self.own = incarnation;
         self.own_mut().replica = incarnation;
+        self.has_changed = true;
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Entry> {
@@ -170,9 +228,9 @@ impl Members {
             until,
         };
         let before = self.entries.insert(node, next);
-        Merged::Taken {
-            shown: before.is_none_or(|before| shown(&before) != shown(&self.entries[&node])),
-        }
+        self.has_changed |=
+            before.is_none_or(|before| shown(&before) != shown(&self.entries[&node]));
+        Merged::Taken
     }
 
     fn about_self(&self, incarnation: u64, version: u64, standing: Standing) -> Merged {
@@ -224,7 +282,8 @@ impl Members {
 
     /// A connection to a suspected node is open again: it is live for as long as its announcement
     /// may still hold.
-    pub(crate) fn absolve(&mut self, node: NodeId, ttl: Duration) {
+    pub(crate) fn absolve(&mut self, node: NodeId) {
+        let ttl = self.ttl;
         if let Some(entry) =
             self.entries.get_mut(&node).filter(|entry| entry.standing == Standing::Suspected)
         {
@@ -233,12 +292,17 @@ impl Members {
         }
     }
 
-    /// What an entry's deadline brings at `now`: presence ends and is remembered for one ttl, or
-    /// the entry is forgotten. True where readers see it.
-    pub(crate) fn expire(&mut self, node: NodeId, now: Duration) -> bool {
+    /// Handles an entry's deadline. A presence that is over is remembered for one more ttl, and an
+    /// entry whose memory is over is forgotten.
+    pub(crate) fn expire(&mut self, node: NodeId, now: Duration) {
         let ttl = self.ttl;
+        if let Some(entry) = self.entries.get(&node).filter(|entry| entry.has_left())
+            && self.departed.len() < self.departed_max
+        {
+            self.departed.insert(entry.replica);
+        }
         let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.until <= now) else {
-            return false;
+            return;
         };
         if entry.is_live() {
             entry.standing = Standing::Ended;
@@ -257,7 +321,47 @@ impl Members {
                 self.gone.remove(&earliest);
             }
         }
-        true
+        self.has_changed = true;
+    }
+
+    /// The replicas that count for copies and for stability, ascending and with this one among
+    /// them: every known writer whose incarnation nobody claims, reachable or not. Earlier
+    /// incarnations of a node do not count once a later one is known, nor do replicas that
+    /// announced their leave. O(writers).
+    pub(crate) fn enrolled(&self, map: &CounterMap) -> Vec<ReplicaId> {
+        let mut writers: Vec<ReplicaId> = map.enrolled().collect();
+        writers.push(self.own);
+        writers.sort_unstable();
+        writers.dedup();
+        let last_incarnation =
+            |at: &usize| writers.get(at + 1).is_none_or(|next| next.node != writers[*at].node);
+        (0..writers.len())
+            .filter(last_incarnation)
+            .map(|at| writers[at])
+            .filter(|replica| *replica == self.own || !self.has_left(map, *replica))
+            .collect()
+    }
+
+    /// The enrolled replicas that are not there now, ascending. O(writers).
+    pub(crate) fn missing(&self, map: &CounterMap) -> Vec<ReplicaId> {
+        let is_there = |replica: &ReplicaId| *replica == self.own || self.is_live(*replica);
+        self.enrolled(map).into_iter().filter(|replica| !is_there(replica)).collect()
+    }
+
+    /// True if this very incarnation counts for presence.
+    pub(crate) fn is_live(&self, replica: ReplicaId) -> bool {
+        self.entry_of(replica).is_some_and(Entry::is_live)
+    }
+
+    fn has_left(&self, map: &CounterMap, replica: ReplicaId) -> bool {
+        map.has_left(replica)
+            || self.departed.contains(&replica)
+            || self.entry_of(replica).is_some_and(Entry::has_left)
+    }
+
+    /// The entry of the replica's node, if it is about this very incarnation.
+    fn entry_of(&self, replica: ReplicaId) -> Option<&Entry> {
+        self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica)
     }
 
     /// When an incarnation that has not left said something last; None where it was not heard since

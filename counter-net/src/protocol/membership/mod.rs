@@ -6,6 +6,7 @@
 //! [`Bootstrap`] decides when a node is synced and when it may serve. [`Numbering`] settles the
 //! number of an incarnation that no disk remembers.
 
+mod announcer;
 mod bootstrap;
 mod dialling;
 mod member;
@@ -13,6 +14,7 @@ mod members;
 mod numbering;
 mod presence;
 
+pub(super) use announcer::Announcer;
 pub(super) use bootstrap::Bootstrap;
 pub use bootstrap::NotReady;
 pub(super) use dialling::Dialling;

@@ -145,7 +145,7 @@ impl Replicator {
                 },
             );
         }
-        self.published = 0;
+        self.publisher.start_again();
         for peer in self.sources.nodes().collect::<Vec<_>>() {
             self.ask(replica, peer);
         }
@@ -182,8 +182,7 @@ impl Replicator {
         }
         let from = std::mem::replace(&mut self.own, incarnation);
         self.members.renew(incarnation);
-        self.members_changed = true;
-        self.birth = crate::protocol::gossip::birth_of(replica);
+        self.publisher.renew(replica);
         self.snapshots.start_again();
         self.confirmations.renew(incarnation);
         self.out.notify(Notice::Renumbered { from, replica: incarnation });

@@ -16,33 +16,27 @@ use crate::protocol::wire::Gossip;
 use crate::protocol::wire::Id;
 use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, Standing, Suspicion};
 
-/// Announcements carry this node's addresses for so long after they changed: about 60 bytes each.
-const ADDRESSES_FOR: Duration = Duration::from_secs(20);
-
 impl Replicator {
     pub(crate) fn on_viewers(&mut self, viewers: u64) {
-        if self.members.own().viewers != viewers {
-            self.members.own_mut().viewers = viewers;
-            self.members_changed = true;
+        if self.members.set_viewers(viewers) {
             self.announce_soon();
         }
     }
 
     /// Announces at once, or when the interval since the last time is over.
     pub(crate) fn announce_soon(&mut self) {
-        self.timers.set_by(Timer::Announce, self.now.max(self.next_announce));
+        self.timers.set_by(Timer::Announce, self.announcer.next(self.now));
     }
 
     /// Announces this node to all, and again when the heartbeat is due.
     pub(crate) fn announce(&mut self) {
-        self.next_announce = self.now + self.config.announce_interval;
+        self.announcer.announced(self.now, self.config.announce_interval);
         let heartbeat = self.jittered(self.config.heartbeat_interval);
         self.timers.set(Timer::Announce, self.now + heartbeat);
-        let own = self.members.own_mut();
-        own.version = own.version.saturating_add(1);
+        self.members.raise_version();
         if !self.sources.is_empty() {
             let mut said = self.own_announcement();
-            if self.now >= self.addresses_due {
+            if !self.announcer.carries_addresses(self.now) {
                 // Whoever knows this incarnation has its addresses, and gives them to whoever asks.
                 said.addresses.clear();
             }
@@ -53,7 +47,7 @@ impl Replicator {
     }
 
     pub(crate) fn own_announcement(&self) -> Announcement {
-        self.members.own().announcement(self.now, self.config.announcement_ttl)
+        self.members.own_announcement(self.now)
     }
 
     /// Takes what anyone says of any node.
@@ -68,8 +62,7 @@ impl Replicator {
         }
         let node = NodeId(said.replica().node);
         match self.members.merge(said, first_hand, self.now) {
-            Merged::Taken { shown } => {
-                self.members_changed |= shown;
+            Merged::Taken => {
                 self.dial_soon(self.now);
                 self.absolve_connected(node);
                 self.watch(node);
@@ -112,8 +105,7 @@ impl Replicator {
     }
 
     pub(crate) fn on_member(&mut self, node: NodeId) {
-        self.remember_leave(node);
-        self.members_changed |= self.members.expire(node, self.now);
+        self.members.expire(node, self.now);
         if self.members.get(node).is_none() {
             self.confirmations.forget(node);
         }
@@ -149,7 +141,7 @@ impl Replicator {
     pub(crate) fn absolve_connected(&mut self, node: NodeId) {
         if self.sources.vouch_for(node) {
             self.timers.cancel(Timer::Suspect(node));
-            self.members.absolve(node, self.config.announcement_ttl);
+            self.members.absolve(node);
             self.watch(node);
         }
     }
@@ -159,10 +151,8 @@ impl Replicator {
         let fits = |address: &Vec<u8>| address.len() <= ADDRESS_BYTES_MAX;
         let addresses: Vec<ByteBuf> =
             addresses.into_iter().filter(fits).take(ADDRESSES_MAX).map(ByteBuf::from).collect();
-        let own = self.members.own_mut();
-        if own.addresses != addresses {
-            own.addresses = addresses;
-            self.addresses_due = self.now + ADDRESSES_FOR;
+        if self.members.set_addresses(addresses) {
+            self.announcer.addresses_changed(self.now);
             if self.members.own().version > 0 {
                 self.announce_soon();
             }
@@ -266,8 +256,7 @@ impl Replicator {
             return;
         }
         self.out.stats.refutations += 1;
-        let own = self.members.own_mut();
-        own.version = own.version.max(version);
+        self.members.outbid(version);
         self.announce();
     }
 
@@ -277,8 +266,7 @@ impl Replicator {
             return;
         }
         self.flush(replica);
-        self.members.own_mut().standing = Standing::Left;
-        self.members_changed = true;
+        self.members.set_left();
         self.announce();
         self.timers.cancel(Timer::Announce);
         if for_good {

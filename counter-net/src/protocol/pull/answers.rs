@@ -5,8 +5,8 @@ use std::time::Duration;
 use counter_core::{Cursor, Replica, VersionVector};
 use serde_bytes::ByteBuf;
 
-use super::asked::{Asked, Pending};
-use super::committed::promised;
+use super::commits::promised;
+use super::open_requests::{Asked, OpenRequest};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Notice, Refusal};
 use crate::protocol::replicator::Replicator;
@@ -27,15 +27,14 @@ impl Replicator {
         id: u64,
         payload: &[u8],
     ) {
-        let Some(pending) = self.pending.get(&id).copied().filter(|pending| pending.peer == peer)
-        else {
+        let Some(request) = self.requests.get(id, peer) else {
             self.out.stats.count_in(Kind::Other, payload.len());
             return self.out.stats.refuse(Refusal::Unasked);
         };
-        self.forget(id);
-        self.out.stats.count_in(pending.asked.kind(), payload.len());
+        self.close(id);
+        self.out.stats.count_in(request.asked.kind(), payload.len());
         let taken = wire::decode(payload, usize::MAX)
-            .and_then(|response| self.take_response(replica, pending, response));
+            .and_then(|response| self.take_response(replica, request, response));
         match taken {
             Ok(()) => {
                 if let Some(source) = self.sources.get_mut(peer) {
@@ -44,7 +43,7 @@ impl Replicator {
             }
             Err(reason) => {
                 self.out.refuse(peer, reason);
-                self.failed(replica, pending, false);
+                self.failed(replica, request, false);
             }
         }
     }
@@ -52,17 +51,17 @@ impl Replicator {
     fn take_response(
         &mut self,
         replica: &mut Replica,
-        pending: Pending,
+        request: OpenRequest,
         response: Response,
     ) -> Result<(), Refusal> {
-        let (peer, incarnation) = (pending.peer, response.incarnation);
+        let (peer, incarnation) = (request.peer, response.incarnation);
         let behind = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
             if refused.reason == Refusal::UnknownVersion.label()
                 && let Some(source) = self.sources.get_mut(peer)
             {
                 // An earlier release. Everything else it does.
-                match pending.asked {
+                match request.asked {
                     Asked::Confirm => {
                         if !std::mem::replace(&mut source.confirms_nothing, true) {
                             self.out.notify(Notice::EarlierRelease { peer });
@@ -75,7 +74,7 @@ impl Replicator {
                 return Ok(());
             }
             if refused.reason == Refusal::Ended.label() {
-                self.told_ended(pending.asker);
+                self.told_ended(request.asker);
             }
             if refused.reason == Refusal::SecondProcess.label() {
                 self.out.notify(Notice::SecondProcess);
@@ -85,13 +84,13 @@ impl Replicator {
         if self.is_ended(replica, peer, incarnation) {
             return Err(Refusal::Ended);
         }
-        match (pending.asked, response) {
+        match (request.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
                 self.out.stats.rounds_equal += 1;
                 self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
-                self.take_state(replica, pending, incarnation, state, &behind)
+                self.take_state(replica, request, incarnation, state, &behind)
             }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
             (Asked::Tell, Response { noted: Some(noted), .. }) => {
@@ -104,8 +103,8 @@ impl Replicator {
             (Asked::Number, Response { numbered: Some(numbered), .. }) => {
                 self.take_numbered(peer, &numbered)
             }
-            (Asked::Hold { version }, Response { held: Some(held), .. }) => {
-                self.take_held(peer, held.version, version);
+            (Asked::Hold { version }, Response { ack: Some(ack), .. }) => {
+                self.take_ack(peer, ack.version, version);
                 Ok(())
             }
             _ => Err(Refusal::Unasked),
@@ -158,18 +157,18 @@ impl Replicator {
     fn take_state(
         &mut self,
         replica: &mut Replica,
-        pending: Pending,
+        request: OpenRequest,
         incarnation: Option<u64>,
         state: State,
         behind: &[u8],
     ) -> Result<(), Refusal> {
-        let peer = pending.peer;
+        let peer = request.peer;
         self.take_announcements(&state.announcements);
         let Some(have) = state.have else {
             if let Some(source) = self.sources.get_mut(peer) {
                 (source.waits, source.answered) = (state.waits, true);
             }
-            if let Asked::Compare { seen } = pending.asked {
+            if let Asked::Compare { seen } = request.asked {
                 self.hear_equal(replica, peer, (incarnation, behind), seen, state.synced)?;
             }
             return Ok(());
@@ -251,8 +250,8 @@ impl Replicator {
         if progress.done {
             self.finish(replica, peer);
         } else if let Some(pull) = self.pulls.get(peer) {
-            let request = Request::pull(pull.request(self.own));
-            self.send(peer, Asked::Pull, &request);
+            let next = Request::pull(pull.request(self.own));
+            self.send(peer, Asked::Pull, &next);
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The own digest goes out in as many messages as it takes, and peers' digests come in.
 
-use counter_core::Replica;
+use counter_core::{Replica, ReplicaId, VersionVector};
 
-use super::asked::Asked;
-use super::committed::promised;
+use super::commits::promised;
+use super::open_requests::Asked;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::replicator::Replicator;
@@ -40,11 +40,7 @@ impl Replicator {
 
     /// Whether a peer has yet to take parts that may name `heard_replicas_max` replicas together.
     fn has_parts_under_way(&self, peer: NodeId) -> bool {
-        let parts = self
-            .pending
-            .values()
-            .filter(|pending| pending.peer == peer && pending.asked == Asked::Digest)
-            .count();
+        let parts = self.requests.count(peer, |asked| asked == Asked::Digest);
         parts.saturating_mul(self.config.digest_replicas_max) >= self.config.heard_replicas_max
     }
 
@@ -119,5 +115,55 @@ impl Replicator {
             }
         }
         Ok(Response::taken())
+    }
+
+    /// The incarnation of a peer sent its own digest.
+    pub(crate) fn shown(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+        digest: &VersionVector,
+    ) {
+        let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation) else { return };
+        self.snapshots.show(incarnation, digest);
+        let may_succeed = self.may_succeed(replica, peer);
+        self.retirement.shown(incarnation, digest, may_succeed, replica.map());
+    }
+
+    /// Which enrolled replica speaks, if one does.
+    pub(crate) fn incarnation_heard(
+        &self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+    ) -> Option<ReplicaId> {
+        let incarnation = ReplicaId::new(peer.0, incarnation?);
+        (incarnation != self.own
+            && replica.map().seen_of(incarnation) > 0
+            && !replica.map().is_ended(incarnation))
+        .then_some(incarnation)
+    }
+
+    /// Whether a peer speaks as an incarnation that has ended: nothing is taken from it but through
+    /// members.
+    pub(crate) fn is_ended(
+        &self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+    ) -> bool {
+        incarnation
+            .is_some_and(|incarnation| replica.map().is_ended(ReplicaId::new(peer.0, incarnation)))
+    }
+
+    /// The peer's digest, as it is now: what was folded here is no longer of interest.
+    pub(crate) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
+        digest.retain(|writer| !replica.map().is_folded(writer));
+        if let Some(incarnation) = self.members.get(peer).map(|entry| entry.replica) {
+            self.confirmations.note_digest(incarnation, &digest, self.now);
+        }
+        let lacks = self.shortfall(replica, &digest);
+        self.sources.hear(peer, digest, lacks, self.now);
     }
 }

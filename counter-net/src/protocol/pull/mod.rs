@@ -4,22 +4,20 @@
 //! digests, and each pulls what it lacks, page by page and each writer from one peer at a time.
 //! [`Sources`] holds what every connected peer was heard to hold, [`Pulls`] the pulls in flight.
 //!
-//! A node with a data directory promises only what is on its disk. [`Committed`] knows what that
-//! is, and [`Deferred`] keeps the requests that wait for a commit.
+//! A node with a data directory promises only what is on its disk. [`Commits`] knows what that is,
+//! and keeps the requests that wait for a commit.
 
 mod answers;
-mod asked;
-mod committed;
-mod deferred;
+mod commits;
 mod digests;
+mod open_requests;
 mod pulls;
 mod requests;
 mod rounds;
 mod serve;
 mod sources;
 
-pub(super) use asked::{Asked, Pending};
-pub(super) use committed::Committed;
-pub(super) use deferred::Deferred;
+pub(super) use commits::Commits;
+pub(super) use open_requests::{Asked, OpenRequests};
 pub(super) use pulls::Pulls;
 pub(super) use sources::{Source, Sources};

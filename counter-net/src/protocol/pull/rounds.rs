@@ -6,7 +6,7 @@ use std::time::Duration;
 use counter_core::Replica;
 use serde_bytes::ByteBuf;
 
-use super::asked::Asked;
+use super::open_requests::Asked;
 use crate::protocol::gossip::own_since;
 use crate::protocol::input::NodeId;
 use crate::protocol::replicator::Replicator;
@@ -17,8 +17,6 @@ use crate::protocol::wire::{Ask, Compare, Request, Tell};
 
 /// How long the first peer's cells are waited for before others are pulled from too.
 const HOLD: Duration = Duration::from_millis(200);
-/// The least time between two questions about gaps that no known digest fills.
-const GAP_ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// How many request timeouts a delta beyond a gap may wait.
 const GAP_TIMEOUTS: u32 = 3;
 
@@ -31,25 +29,19 @@ impl Replicator {
         if self.sources.len() == 1 {
             // The first connection, or the first after having been alone: others may not know what
             // changed meanwhile.
-            self.next_announce = self.next_announce.max(self.now + self.config.announce_interval);
+            self.announcer.wait_until(self.now + self.config.announce_interval);
             self.announce_soon();
         }
         self.ask(replica, peer);
     }
 
     pub(crate) fn on_peer_down(&mut self, replica: &mut Replica, peer: NodeId) {
-        self.remember_holder(peer);
+        self.remember_ack(peer);
         if !self.sources.down(peer) {
             return;
         }
-        let lost: Vec<u64> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.peer == peer)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in lost {
-            self.forget(id);
+        for id in self.requests.of_peer(peer) {
+            self.close(id);
         }
         self.timers.cancel(Timer::Retry(peer));
         self.refuse_deferred(peer);
@@ -87,7 +79,7 @@ impl Replicator {
             announcement: self.own_announcement(),
             have,
             uncommitted: behind,
-            birth: (!known).then(|| ByteBuf::from(self.birth.clone())),
+            birth: (!known).then(|| ByteBuf::from(self.publisher.birth())),
             announcements: Hash(self.members.hash()),
             cells,
             part,
@@ -125,7 +117,7 @@ impl Replicator {
         let is_known = |incarnation| {
             replica.map().record(incarnation).is_some()
                 && self.serves(incarnation).is_ok()
-                && self.is_kept(replica, incarnation)
+                && self.commits.keeps(replica.map(), incarnation)
         };
         self.leaving && self.members.get(peer).is_some_and(|entry| is_known(entry.replica))
     }
@@ -204,7 +196,7 @@ impl Replicator {
         self.plan(replica);
         let unclaimed = self.gaps.writers().iter().any(|writer| !self.pulls.is_claimed(*writer));
         if unclaimed && let Some(peer) = self.random_peer() {
-            self.next_gap_ask = self.now + GAP_ASK_INTERVAL;
+            self.gaps.asked(self.now);
             self.ask(replica, peer);
         }
     }

@@ -4,6 +4,7 @@
 use counter_core::{Cursor, Delta, Replica, ReplicaId};
 use serde_bytes::ByteBuf;
 
+use super::commits::DeferredRequest;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::replicator::Replicator;
@@ -54,7 +55,7 @@ impl Replicator {
         let served = request.and_then(|request| self.serve(replica, peer, request));
         let answered = match served {
             Ok(Served::Now(response)) => Ok(*response),
-            Ok(Served::Kept(requester)) if self.deferred.put(peer, id, payload, requester) => {
+            Ok(Served::Kept(requester)) if self.commits.defer(peer, id, payload, requester) => {
                 return;
             }
             Ok(Served::Kept(_)) => Err(Refusal::NotRecorded),
@@ -104,6 +105,20 @@ impl Replicator {
             _ => Err(Refusal::UnknownVersion),
         }
         .map(Served::from)
+    }
+
+    /// Answers the requests whose senders' records have reached the disk.
+    pub(crate) fn serve_deferred(&mut self, replica: &mut Replica) {
+        for DeferredRequest { peer, id, payload, .. } in self.commits.take_kept(replica.map()) {
+            self.answer(replica, peer, id, &payload, wire::decode(&payload, usize::MAX));
+        }
+    }
+
+    /// Refuses the deferred requests of a peer that is gone, so that the driver keeps none of them.
+    pub(super) fn refuse_deferred(&mut self, peer: NodeId) {
+        for DeferredRequest { id, .. } in self.commits.take_of(peer) {
+            self.out.respond(peer, id, Kind::Other, &Response::refused(Refusal::NotRecorded));
+        }
     }
 
     fn serve_compare(
@@ -197,7 +212,7 @@ impl Replicator {
             None,
         )?;
         self.known(replica, requester)?;
-        if !self.is_kept(replica, requester) {
+        if !self.commits.keeps(replica.map(), requester) {
             return Ok(Served::Kept(requester));
         }
         if let Some(digest) = &digest {
@@ -237,7 +252,7 @@ impl Replicator {
         self.not_ended(replica, pull.replica.0)?;
         self.known(replica, pull.replica.0)?;
         self.serves(pull.replica.0)?;
-        if !self.is_kept(replica, pull.replica.0) {
+        if !self.commits.keeps(replica.map(), pull.replica.0) {
             return Ok(Served::Kept(pull.replica.0));
         }
         let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;

@@ -8,21 +8,19 @@ use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
-use crate::protocol::acks::Held;
-use crate::protocol::acks::Waits;
+use crate::protocol::acks::Acks;
 use crate::protocol::config::ProtocolConfig;
 use crate::protocol::gossip::Gaps;
-use crate::protocol::gossip::birth_of;
+use crate::protocol::gossip::Publisher;
 use crate::protocol::input::{Input, NodeId};
 use crate::protocol::membership::Dialling;
 use crate::protocol::membership::Members;
 use crate::protocol::membership::Numbering;
-use crate::protocol::membership::{Bootstrap, NotReady};
+use crate::protocol::membership::{Announcer, Bootstrap, NotReady};
 use crate::protocol::membership::{Member, Presence};
 use crate::protocol::output::{Notice, Output};
-use crate::protocol::pull::Committed;
-use crate::protocol::pull::Deferred;
-use crate::protocol::pull::Pending;
+use crate::protocol::pull::Commits;
+use crate::protocol::pull::OpenRequests;
 use crate::protocol::pull::Pulls;
 use crate::protocol::pull::Sources;
 use crate::protocol::retirement::Retirement;
@@ -53,30 +51,12 @@ pub struct Replicator {
     pub(super) bootstrap: Bootstrap,
     pub(super) dialling: Dialling,
     pub(super) confirmations: Confirmations,
-    pub(super) committed: Committed,
-    pub(super) deferred: Deferred,
-    /// Own cells wait for a commit.
-    pub(super) held_back: bool,
-    pub(super) held: Held,
-    pub(super) waits: Waits,
+    pub(super) commits: Commits,
+    pub(super) acks: Acks,
     pub(super) snapshots: Snapshots,
-    /// Requests without an answer, by id; each has a timer.
-    pub(super) pending: BTreeMap<u64, Pending>,
-    /// The delta from nothing to this replica's first version, which brings its record to whoever
-    /// does not know it.
-    pub(super) birth: Vec<u8>,
-    /// The last own version that was published, or left to anti-entropy.
-    pub(super) published: Version,
-    /// Not flushed before.
-    pub(super) next_flush: Duration,
-    /// Not announced before, but for a refutation or a leave.
-    pub(super) next_announce: Duration,
-    /// Own announcements carry addresses until then.
-    pub(super) addresses_due: Duration,
-    /// A gap is not asked about before.
-    pub(super) next_gap_ask: Duration,
-    /// Members changed since readers were last told.
-    pub(super) members_changed: bool,
+    pub(super) requests: OpenRequests,
+    pub(super) publisher: Publisher,
+    pub(super) announcer: Announcer,
     /// Told to leave.
     pub(super) leaving: bool,
     /// Of the last digest that went out in parts.
@@ -117,24 +97,16 @@ impl Replicator {
                 config.staging_cells_max,
                 config.digest_replicas_max,
             ),
-            gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max),
+            gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max, now),
             bootstrap: Bootstrap::new(config.peers_named),
             dialling: Dialling::new(NodeId(own.node), config.dial_all_max),
             confirmations: Confirmations::new(own, config.confirm_interval),
-            committed: Committed::default(),
-            deferred: Deferred::default(),
-            held_back: false,
-            held: Held::default(),
-            waits: Waits::new(config.waits_max, config.waits_lacking_max),
+            commits: Commits::default(),
+            acks: Acks::new(&config),
             snapshots: Snapshots::default(),
-            pending: BTreeMap::new(),
-            birth: birth_of(replica),
-            published: 0,
-            next_flush: now,
-            next_announce: now,
-            addresses_due: now,
-            next_gap_ask: now,
-            members_changed: false,
+            requests: OpenRequests::default(),
+            publisher: Publisher::new(replica, now),
+            announcer: Announcer::new(now),
             leaving: false,
             digest_serial: 0,
             retirement: Retirement::default(),
@@ -152,12 +124,17 @@ impl Replicator {
     /// There is a store, which holds this. From now on this node promises others to keep only what
     /// is on the disk: to be called before the first input.
     pub fn follow_store(&mut self, on_disk: VersionVector) {
-        self.committed.follow(on_disk);
+        self.commits.follow(on_disk);
     }
 
     /// The store holds these writers up to these versions now.
     pub fn note_committed(&mut self, written: impl IntoIterator<Item = (ReplicaId, Version)>) {
-        written.into_iter().for_each(|(writer, upto)| self.committed.note(writer, upto));
+        written.into_iter().for_each(|(writer, upto)| self.commits.note(writer, upto));
+    }
+
+    /// True if an answer or own cells wait for a commit. After one, feed [`Input::LocalChange`].
+    pub fn awaits_commit(&self) -> bool {
+        self.commits.is_awaited()
     }
 
     /// Takes one input. `replica` must be the one that the machine was made for. A `now` before the
@@ -189,7 +166,7 @@ impl Replicator {
             Input::AwaitVersions { id, versions, within } => {
                 self.on_await_versions(replica, id, &versions, within)
             }
-            Input::Forget { id } => self.waits.forget(id),
+            Input::Forget { id } => self.acks.cancel(id),
             Input::Leave { for_good } => self.on_leave(replica, for_good),
             Input::Timer => {}
         }
@@ -197,7 +174,7 @@ impl Replicator {
             self.on_timer(replica, timer);
         }
         self.serve_deferred(replica);
-        self.serve_waits(replica);
+        self.settle_acks(replica);
         self.look(replica);
         self.settle(replica);
         self.confirm(replica);
@@ -222,7 +199,7 @@ impl Replicator {
             Timer::Suspect(node) => self.on_suspect(node),
             Timer::Member(node) => self.on_member(node),
             // Looked at after every input anyway.
-            Timer::Wait => {}
+            Timer::Acks => {}
             Timer::Stable => self.on_stable(replica),
             Timer::Request(id) => self.on_overdue(replica, id),
         }
@@ -245,9 +222,7 @@ impl Replicator {
         if std::mem::take(&mut self.renew_due) && !self.leaving {
             self.renew(replica);
         }
-        if self.bootstrap.is_synced() && !self.members.own().synced {
-            self.members.own_mut().synced = true;
-            self.members_changed = true;
+        if self.bootstrap.is_synced() && self.members.set_synced() {
             self.announce_soon();
         }
         let status = Status {
@@ -259,13 +234,13 @@ impl Replicator {
             self.status = status;
             self.out.notify(Notice::Synced);
         }
-        if std::mem::take(&mut self.members_changed) {
+        if self.members.take_changed() {
             self.confirmations.look_again();
             self.out.notify(Notice::MembersChanged);
         }
         let stats = &mut self.out.stats;
         (stats.gap_entries, stats.gap_bytes) = (self.gaps.entries(), self.gaps.bytes());
-        stats.waits = self.waits.len();
+        stats.waits = self.acks.len();
         (stats.pulls_in_flight, stats.staged_cells) = (self.pulls.len(), self.pulls.staged_cells());
     }
 
@@ -314,6 +289,13 @@ impl Replicator {
             lag: self.lag(replica, node, &seen, now),
         };
         self.members.iter().map(member).collect()
+    }
+
+    /// The enrolled replicas that are not there now. Each keeps counting until its node starts
+    /// again, under its name or from its directory, or until an operator retires it. Ascending;
+    /// O(writers).
+    pub fn missing(&self, replica: &Replica) -> Vec<ReplicaId> {
+        self.members.missing(replica.map())
     }
 
     /// Viewers and live nodes, by region.

@@ -32,8 +32,8 @@ pub(crate) enum Timer {
     Suspect(NodeId),
     /// A member's suspicion, ttl or memory is over.
     Member(NodeId),
-    /// A wait is over, or a peer may be asked again for what somebody waits for.
-    Wait,
+    /// A caller's time is over, or a peer may be asked again for its ack.
+    Acks,
     /// Somebody asks what every enrolled replica has: those not known to have it are to be asked.
     Stable,
     /// The request of this id was not answered.

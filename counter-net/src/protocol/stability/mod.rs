@@ -4,11 +4,14 @@
 //! [`Snapshots`] remembers this node's latest states, and which of them every enrolled replica was
 //! shown to hold.
 
-mod confirm;
+mod confirmations;
+mod confirming;
 mod snapshots;
 mod stable;
+mod target;
+mod target_bytes;
 
-pub use confirm::Agreement;
-pub(super) use confirm::Confirmations;
+pub use confirmations::Agreement;
+pub(super) use confirmations::Confirmations;
 pub(super) use snapshots::Snapshots;
 pub use snapshots::Stable;

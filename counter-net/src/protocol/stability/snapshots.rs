@@ -16,6 +16,8 @@ use counter_core::{CounterMap, NAME_BYTES_MAX, ReplicaId, VersionVector};
 const SNAPSHOTS_MAX: usize = 8;
 /// While the state moves, the least time between two snapshots.
 pub(crate) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
+/// The least time between two rounds of questions to peers while a counter is watched.
+const QUESTION_INTERVAL: Duration = Duration::from_millis(250);
 /// How many counters' totals are kept with each snapshot; one more makes that go which was not
 /// asked about for longest.
 const WATCHED_MAX: usize = 1024;
@@ -69,7 +71,7 @@ pub(crate) struct Snapshots {
     shown: BTreeMap<ReplicaId, u64>,
     stable: Option<Snapshot>,
     /// Nobody is asked for a digest before.
-    pub next_question: Duration,
+    next_question: Duration,
 }
 
 impl Snapshots {
@@ -275,6 +277,16 @@ impl Snapshots {
         let at = snapshot.totals.binary_search_by_key(&watch.number, |(number, _)| *number).ok()?;
         let age = snapshot.ended.map_or(Duration::ZERO, |ended| now.saturating_sub(ended));
         Some(Stable { total: snapshot.totals[at].1, versions: snapshot.seen.clone(), age })
+    }
+
+    /// When peers may be asked for their digests again.
+    pub(super) fn next_question(&self) -> Duration {
+        self.next_question
+    }
+
+    /// Peers are asked for their digests now.
+    pub(super) fn asked(&mut self, now: Duration) {
+        self.next_question = now + QUESTION_INTERVAL;
     }
 
     /// When the next snapshot is due, as far as that is known.

@@ -11,9 +11,6 @@ use crate::protocol::membership::{LAG_CELLS_MAX, Lag, Shortfall};
 use crate::protocol::replicator::Replicator;
 use crate::protocol::replicator::Timer;
 
-/// The least time between two times that peers are asked for what they hold, while a counter is
-/// watched.
-const QUESTION_INTERVAL: Duration = Duration::from_millis(250);
 /// How many peers are asked then.
 const QUESTIONS_MAX: usize = 8;
 /// The longest time between two looks while a counter is watched.
@@ -52,7 +49,11 @@ impl Replicator {
 
     /// Every enrolled replica but this one, ascending.
     fn others(&self, replica: &Replica) -> Vec<ReplicaId> {
-        self.enrolled(replica).into_iter().filter(|incarnation| *incarnation != self.own).collect()
+        self.members
+            .enrolled(replica.map())
+            .into_iter()
+            .filter(|incarnation| *incarnation != self.own)
+            .collect()
     }
 
     /// The state may have moved.
@@ -77,11 +78,11 @@ impl Replicator {
         self.snapshots.settle(&others);
         let mut again = self.now + LOOK_INTERVAL;
         if !without.is_empty() {
-            if self.now >= self.snapshots.next_question {
-                self.snapshots.next_question = self.now + QUESTION_INTERVAL;
+            if self.now >= self.snapshots.next_question() {
+                self.snapshots.asked(self.now);
                 self.ask_some(replica, &without);
             }
-            again = self.snapshots.next_question;
+            again = self.snapshots.next_question();
         }
         self.timers.set_by(Timer::Stable, again);
     }

@@ -252,10 +252,10 @@ fn answers() {
     let [first, _] = parts();
     assert_golden("noted_part", &Response::noted(first));
     assert_golden("taken", &Response::taken());
-    assert_golden("held", &Response::held(1_000));
+    assert_golden("held", &Response::ack(1_000));
     assert_golden(
         "held_by",
-        &Response { incarnation: Some(ORD.incarnation), ..Response::held(1_000) },
+        &Response { incarnation: Some(ORD.incarnation), ..Response::ack(1_000) },
     );
     assert_golden("confirmed", &Response::confirm(ConfirmMessage { bits: bits(), whole: None }));
     assert_golden("refused", &Response::refused(Refusal::NotRecorded));

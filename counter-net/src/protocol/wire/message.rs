@@ -156,7 +156,7 @@ pub(crate) struct DigestPart {
 
 /// Sent to every connected peer while somebody waits for copies of what the sender wrote. The
 /// receiver joins the cells, where there are some, and says how much it holds. Answered with
-/// [`Held`].
+/// [`Ack`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Hold {
     /// The sender's own replica.
@@ -181,7 +181,7 @@ pub(crate) struct Response {
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub noted: Option<Noted>,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<Held>,
+    pub ack: Option<Ack>,
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<ConfirmMessage>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
@@ -300,7 +300,7 @@ pub(crate) struct Taken {}
 
 /// Answers a hold: the version up to which the answerer holds everything of that writer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct Ack {
     #[serde(rename = "n")]
     pub version: u64,
 }
@@ -362,8 +362,8 @@ impl Response {
         Self { version: VERSION, taken: Some(Taken {}), ..Self::default() }
     }
 
-    pub(crate) fn held(version: u64) -> Self {
-        Self { version: VERSION, held: Some(Held { version }), ..Self::default() }
+    pub(crate) fn ack(version: u64) -> Self {
+        Self { version: VERSION, ack: Some(Ack { version }), ..Self::default() }
     }
 
     pub(crate) fn confirm(confirm: ConfirmMessage) -> Self {
