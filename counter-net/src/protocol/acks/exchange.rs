@@ -84,27 +84,27 @@ impl Replicator {
         let node = NodeId(incarnation.node);
         let runs = self.members.get(node).is_some_and(|entry| entry.replica == incarnation);
         let heard =
-            self.sources.get(node).filter(|_| runs).map_or(0, |source| source.heard.get(self.own));
+            self.peers.get(node).filter(|_| runs).map_or(0, |source| source.holds(self.own));
         heard.max(self.acks.remembered(incarnation))
     }
 
     /// Keeps the ack of a peer whose connection is about to be forgotten.
     pub(crate) fn remember_ack(&mut self, peer: NodeId) {
         self.acks.peer_down(peer);
-        if let (Some(source), Some(entry)) = (self.sources.get(peer), self.members.get(peer)) {
-            self.acks.remember(entry.replica, source.heard.get(self.own));
+        if let (Some(source), Some(entry)) = (self.peers.get(peer), self.members.get(peer)) {
+            self.acks.remember(entry.replica, source.holds(self.own));
         }
     }
 
     /// Asks every connected peer that is not known to hold `version`, with one question at a time
     /// for each.
     fn ask_for_acks(&mut self, replica: &Replica, version: Version) {
-        for peer in self.sources.nodes().collect::<Vec<_>>() {
-            let Some(source) = self.sources.get(peer) else { continue };
-            let rests = source.heard_at.is_none()
-                || source.rest_until > self.now
+        for peer in self.peers.nodes().collect::<Vec<_>>() {
+            let Some(source) = self.peers.get(peer) else { continue };
+            let rests = !source.has_answered()
+                || source.rests(self.now)
                 || !self.acks.may_ask(peer, self.now);
-            let known = source.heard.get(self.own);
+            let known = source.holds(self.own);
             if rests
                 || known >= version
                 || self.awaits(peer, |asked| matches!(asked, Asked::Hold { .. }))
@@ -129,7 +129,7 @@ impl Replicator {
 
     /// A peer that was asked about the version `asked` holds this replica up to `version`.
     pub(crate) fn take_ack(&mut self, peer: NodeId, version: Version, asked: Version) {
-        self.sources.hear_writer(peer, self.own, version.min(asked));
+        self.peers.hear_writer(peer, self.own, version.min(asked));
         self.acks.answered(peer, version, asked, self.now);
     }
 
@@ -167,7 +167,7 @@ impl Replicator {
             return;
         }
         let node = NodeId(writer.node);
-        let at_hand = self.sources.get(node).is_some_and(|source| source.rest_until <= self.now);
+        let at_hand = self.peers.get(node).is_some_and(|source| !source.rests(self.now));
         if let Some(peer) = if at_hand { Some(node) } else { self.random_peer() } {
             self.ask(replica, peer);
         }

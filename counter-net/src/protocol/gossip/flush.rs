@@ -39,7 +39,7 @@ impl Replicator {
     /// With its first announcement a node that has counted nothing yet publishes its record: else
     /// that would spread by pulls alone.
     pub(crate) fn publish_birth(&mut self, replica: &Replica) {
-        if self.publisher.published() == 0 && !self.sources.is_empty() {
+        if self.publisher.published() == 0 && !self.peers.is_empty() {
             self.publish_own(replica, &Flushed::default());
         }
     }
@@ -53,7 +53,7 @@ impl Replicator {
         }
         self.publisher.publish(upto);
         self.out.stats.flushes += u64::from(flushed.span.is_some());
-        if self.sources.is_empty() {
+        if self.peers.is_empty() {
             return;
         }
         let delta = own_since(replica, after);
@@ -71,7 +71,7 @@ impl Replicator {
     }
 
     fn may_publish(&mut self, replica: &Replica) -> bool {
-        self.commits.may_publish(replica.map(), self.own, !self.sources.is_empty())
+        self.commits.may_publish(replica.map(), self.own, !self.peers.is_empty())
     }
 
     /// The delta's bytes, in as many payloads as it takes; none where it cannot be cut or is too

@@ -9,7 +9,7 @@ use counter_core::{Delta, ReplicaId, Version};
 const GAP_ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
-struct Waiting {
+struct EarlyDelta {
     delta: Delta,
     bytes: usize,
     since: Duration,
@@ -18,7 +18,7 @@ struct Waiting {
 /// Deltas by writer and by the version that must be seen first.
 #[derive(Default, Debug)]
 pub(crate) struct Gaps {
-    waiting: BTreeMap<(ReplicaId, Version), Waiting>,
+    waiting: BTreeMap<(ReplicaId, Version), EarlyDelta>,
     /// The sum of the sizes in `waiting`.
     bytes: usize,
     entries_max: usize,
@@ -46,7 +46,7 @@ impl Gaps {
         if self.waiting.len() >= self.entries_max || self.bytes + bytes > self.bytes_max {
             return false;
         }
-        self.waiting.insert((writer, after), Waiting { delta, bytes, since: now });
+        self.waiting.insert((writer, after), EarlyDelta { delta, bytes, since: now });
         self.bytes += bytes;
         true
     }

@@ -59,7 +59,7 @@ impl Replicator {
         bytes: usize,
     ) -> Result<(), Refusal> {
         for span in delta.spans() {
-            self.sources.hear_writer(signer, span.replica, span.upto);
+            self.peers.hear_writer(signer, span.replica, span.upto);
         }
         let waits =
             |span: &Span| self.is_early() || replica.map().seen_of(span.replica) < span.after;
@@ -76,7 +76,7 @@ impl Replicator {
     /// Before this node has caught up it may not know who has ended: what a writer says itself
     /// waits until then.
     fn is_early(&self) -> bool {
-        (!self.is_synced() && !self.sources.is_empty()) || self.waits_for_number()
+        (!self.is_synced() && !self.peers.is_empty()) || self.waits_for_number()
     }
 
     /// Joins a part of a full pull, cell by cell.

@@ -3,7 +3,7 @@
 //! A peer that was found counts as a candidate until it has answered a pull or failed: while it is
 //! queued, while it is dialled, and while it is connected and silent. A connection is not an
 //! answer, and silence is not absence. The driver knows the candidates that are not connected yet
-//! ([`Search`]); the connected ones are the [`Sources`].
+//! ([`Search`]); the connected ones are the [`Peers`].
 //!
 //! One synced peer that was pulled to the end makes this node synced. Where no peer is synced, as
 //! when a whole cluster starts, the answers of unsynced peers count once nobody is left to wait
@@ -19,7 +19,7 @@ use counter_core::ReplicaId;
 
 use super::members::Members;
 use crate::protocol::input::{NodeId, Search};
-use crate::protocol::pull::Sources;
+use crate::protocol::pull::Peers;
 
 /// Writers remembered whose cells a bound refused. One is enough to close readiness.
 const REFUSED_MAX: usize = 1024;
@@ -127,14 +127,14 @@ impl Bootstrap {
 
     /// Not synced, and somebody but `peer` is still to answer: that peer must not take this node's
     /// state for all there is.
-    pub(crate) fn waits(&self, sources: &Sources, peer: NodeId) -> bool {
-        !self.synced && (self.search.expects_somebody() || sources.any_unresolved_but(peer))
+    pub(crate) fn waits(&self, peers: &Peers, peer: NodeId) -> bool {
+        !self.synced && (self.search.expects_somebody() || peers.any_unresolved_but(peer))
     }
 
     /// A peer answers, or nobody else is expected.
-    pub(crate) fn in_touch(&self, sources: &Sources, members: &Members) -> bool {
+    pub(crate) fn in_touch(&self, peers: &Peers, members: &Members) -> bool {
         let expects = self.peers_named || self.search.expects_somebody() || members.has_others();
-        sources.any_answers() || (sources.is_empty() && !expects)
+        peers.any_answers() || (peers.is_empty() && !expects)
     }
 
     /// Whether somebody is found or looked for who is not connected yet.
@@ -143,23 +143,23 @@ impl Bootstrap {
     }
 
     /// Looks again after anything that may have brought this node nearer.
-    pub(crate) fn look(&mut self, sources: &Sources, members: &Members) {
-        self.was_answered |= sources.any_answers();
-        self.pulling = sources.unresolved();
-        self.synced |= sources.any_synced_pulled() || self.is_resolved(sources, members);
+    pub(crate) fn look(&mut self, peers: &Peers, members: &Members) {
+        self.was_answered |= peers.any_answers();
+        self.pulling = peers.unresolved();
+        self.synced |= peers.any_synced_pulled() || self.is_resolved(peers, members);
         // A pull that makes progress is waited for: what it has brought so far is half of the
         // truth.
-        self.opened |= self.synced || (self.patience_over && !sources.any_pulling());
+        self.opened |= self.synced || (self.patience_over && !peers.any_pulling());
     }
 
     /// Nobody is left to wait for: this node is alone, or the answers of unsynced peers are all
     /// there is.
-    fn is_resolved(&self, sources: &Sources, members: &Members) -> bool {
+    fn is_resolved(&self, peers: &Peers, members: &Members) -> bool {
         let waits = self.search.expects_somebody()
             || self.pulling > 0
-            || sources.any_waits()
+            || peers.any_waits()
             || members.knows_synced();
-        let is_alone = sources.is_empty() && !self.peers_named;
-        !waits && (is_alone || sources.any_pulled())
+        let is_alone = peers.is_empty() && !self.peers_named;
+        !waits && (is_alone || peers.any_pulled())
     }
 }

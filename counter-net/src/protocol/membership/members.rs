@@ -19,7 +19,7 @@ use crate::protocol::wire::{Announcement, RELEASE_BYTES_MAX, Standing};
 
 /// The greatest statement heard of one node.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct MemberEntry {
     pub replica: ReplicaId,
     pub region: String,
     pub viewers: u64,
@@ -59,7 +59,7 @@ pub(crate) enum Merged {
 #[derive(Debug)]
 pub(crate) struct Members {
     own: ReplicaId,
-    entries: BTreeMap<NodeId, Entry>,
+    entries: BTreeMap<NodeId, MemberEntry>,
     members_max: usize,
     ttl: Duration,
     /// Readers would see a difference since [`take_changed`](Members::take_changed).
@@ -79,7 +79,7 @@ impl Members {
             *bytes += c.len_utf8();
             (*bytes <= RELEASE_BYTES_MAX).then_some(c)
         });
-        let entry = Entry {
+        let entry = MemberEntry {
             replica: own,
             region,
             viewers: 0,
@@ -106,7 +106,7 @@ impl Members {
         }
     }
 
-    pub(crate) fn own(&self) -> &Entry {
+    pub(crate) fn own(&self) -> &MemberEntry {
         &self.entries[&NodeId(self.own.node)]
     }
 
@@ -160,7 +160,7 @@ impl Members {
         self.own().announcement(now, self.ttl)
     }
 
-    fn own_mut(&mut self) -> &mut Entry {
+    fn own_mut(&mut self) -> &mut MemberEntry {
         self.entries
             .entry(NodeId(self.own.node))
             .or_insert_with(|| unreachable!("the own entry is never removed"))
@@ -173,11 +173,11 @@ impl Members {
         self.has_changed = true;
     }
 
-    pub(crate) fn get(&self, node: NodeId) -> Option<&Entry> {
+    pub(crate) fn get(&self, node: NodeId) -> Option<&MemberEntry> {
         self.entries.get(&node)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Entry)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &MemberEntry)> {
         self.entries.iter().map(|(node, entry)| (*node, entry))
     }
 
@@ -192,7 +192,7 @@ impl Members {
             return self.about_self(replica.incarnation, said.version, standing);
         }
         let known = self.entries.get(&node);
-        let rank = |entry: &Entry| (entry.replica.incarnation, entry.version, entry.standing);
+        let rank = |entry: &MemberEntry| (entry.replica.incarnation, entry.version, entry.standing);
         if known.is_some_and(|entry| rank(entry) >= (replica.incarnation, said.version, standing)) {
             return Merged::Stale;
         }
@@ -213,7 +213,7 @@ impl Members {
             return Merged::Full;
         }
         let until = now.saturating_add(Duration::from_millis(said.ttl_ms).min(self.ttl));
-        let next = Entry {
+        let next = MemberEntry {
             replica,
             region: said.region.clone(),
             viewers: said.viewers,
@@ -350,17 +350,17 @@ impl Members {
 
     /// True if this very incarnation counts for presence.
     pub(crate) fn is_live(&self, replica: ReplicaId) -> bool {
-        self.entry_of(replica).is_some_and(Entry::is_live)
+        self.entry_of(replica).is_some_and(MemberEntry::is_live)
     }
 
     fn has_left(&self, map: &CounterMap, replica: ReplicaId) -> bool {
         map.has_left(replica)
             || self.departed.contains(&replica)
-            || self.entry_of(replica).is_some_and(Entry::has_left)
+            || self.entry_of(replica).is_some_and(MemberEntry::has_left)
     }
 
     /// The entry of the replica's node, if it is about this very incarnation.
-    fn entry_of(&self, replica: ReplicaId) -> Option<&Entry> {
+    fn entry_of(&self, replica: ReplicaId) -> Option<&MemberEntry> {
         self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica)
     }
 
@@ -426,7 +426,7 @@ impl Members {
     }
 }
 
-impl Entry {
+impl MemberEntry {
     /// Counts for presence. A suspected node still does, until its suspicion is over.
     pub(crate) fn is_live(&self) -> bool {
         self.standing <= Standing::Suspected
@@ -454,7 +454,7 @@ impl Entry {
 }
 
 /// What readers see of an entry.
-fn shown(entry: &Entry) -> (ReplicaId, &str, u64, &str, bool, bool) {
+fn shown(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
     (
         entry.replica,
         &entry.region,

@@ -20,5 +20,5 @@ pub use bootstrap::NotReady;
 pub(super) use dialling::Dialling;
 pub(super) use member::{LAG_CELLS_MAX, Shortfall};
 pub use member::{Lag, Member, Presence};
-pub(super) use members::{Entry, Members};
+pub(super) use members::{MemberEntry, Members};
 pub(super) use numbering::Numbering;

@@ -19,7 +19,7 @@ use crate::protocol::output::{Notice, Refusal};
 use crate::protocol::pull::Asked;
 use crate::protocol::replicator::Replicator;
 use crate::protocol::wire::{Hash, Id, pack_vector};
-use crate::protocol::wire::{NumberAsk, Numbered, Request, Response, State};
+use crate::protocol::wire::{NumberAsk, Numbered, Request, Response, StateMessage};
 
 /// An answer above this is no number that a clock gives, and leaves no room for one above it.
 const LATEST_MAX: u64 = u64::MAX >> 1;
@@ -104,7 +104,7 @@ impl Replicator {
     /// What a peer hears that asks before the number is settled: nothing is here, and the answer is
     /// worth waiting for.
     pub(crate) fn unnumbered(&self) -> Response {
-        Response::state(State {
+        Response::state(StateMessage {
             have: Some(pack_vector(&VersionVector::new())),
             part: None,
             state: Hash(0),
@@ -146,7 +146,7 @@ impl Replicator {
             );
         }
         self.publisher.start_again();
-        for peer in self.sources.nodes().collect::<Vec<_>>() {
+        for peer in self.peers.nodes().collect::<Vec<_>>() {
             self.ask(replica, peer);
         }
         self.announce_soon();
@@ -155,9 +155,8 @@ impl Replicator {
 
     fn has_number_answers(&self) -> bool {
         let has_answered = |peer| self.numbering.answered.contains(&peer);
-        let all =
-            self.sources.iter().all(|(peer, source)| has_answered(peer) || source.has_failed());
-        let any = self.sources.nodes().any(has_answered);
+        let all = self.peers.iter().all(|(peer, source)| has_answered(peer) || source.has_failed());
+        let any = self.peers.nodes().any(has_answered);
         self.numbering.is_sure
             || (any
                 && all
@@ -191,6 +190,6 @@ impl Replicator {
     /// Whether what a peer sends has to wait: it might end this incarnation before that has its
     /// number.
     pub(crate) fn waits_for_number(&self) -> bool {
-        self.numbering.is_open && !self.sources.is_empty()
+        self.numbering.is_open && !self.peers.is_empty()
     }
 }

@@ -6,7 +6,7 @@ use counter_core::{Replica, ReplicaId};
 use serde_bytes::ByteBuf;
 
 use super::dialling::Candidate;
-use super::members::{Entry, Merged};
+use super::members::{MemberEntry, Merged};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Refusal};
 use crate::protocol::replicator::Replicator;
@@ -34,7 +34,7 @@ impl Replicator {
         let heartbeat = self.jittered(self.config.heartbeat_interval);
         self.timers.set(Timer::Announce, self.now + heartbeat);
         self.members.raise_version();
-        if !self.sources.is_empty() {
+        if !self.peers.is_empty() {
             let mut said = self.own_announcement();
             if !self.announcer.carries_addresses(self.now) {
                 // Whoever knows this incarnation has its addresses, and gives them to whoever asks.
@@ -91,8 +91,8 @@ impl Replicator {
     /// While this node has not caught up, a peer that now says it has is asked again at once.
     fn ask_synced(&mut self, node: NodeId) {
         let news = self.members.get(node).is_some_and(|entry| entry.synced) && !self.is_synced();
-        if news && let Some(source) = self.sources.get(node).filter(|source| !source.synced) {
-            self.timers.set_by(Timer::Retry(node), self.now.max(source.rest_until));
+        if news && let Some(source) = self.peers.get(node).filter(|source| !source.is_synced()) {
+            self.timers.set_by(Timer::Retry(node), self.now.max(source.rest_until()));
         }
     }
 
@@ -123,23 +123,20 @@ impl Replicator {
     /// A peer fell silent: it is suspected as if its connection were lost, unless it says something
     /// first.
     pub(crate) fn on_peer_silent(&mut self, node: NodeId) {
-        if let Some(source) = self.sources.get_mut(node).filter(|_| !self.leaving) {
-            source.silent = true;
+        if !self.leaving && self.peers.fell_silent(node) {
             self.watch_lost(node);
         }
     }
 
     pub(crate) fn on_peer_heard(&mut self, node: NodeId) {
-        if let Some(source) = self.sources.get_mut(node)
-            && std::mem::take(&mut source.silent)
-        {
+        if self.peers.spoke(node) {
             self.absolve_connected(node);
         }
     }
 
     /// A connection is open and not silent, which is better than any suspicion.
     pub(crate) fn absolve_connected(&mut self, node: NodeId) {
-        if self.sources.vouch_for(node) {
+        if self.peers.vouch_for(node) {
             self.timers.cancel(Timer::Suspect(node));
             self.members.absolve(node);
             self.watch(node);
@@ -165,7 +162,7 @@ impl Replicator {
     }
 
     /// How long after a member was first heard of it is left to the member to connect.
-    fn dial_pause(&self, node: NodeId, entry: &Entry) -> Duration {
+    fn dial_pause(&self, node: NodeId, entry: &MemberEntry) -> Duration {
         let (met, first_hand) = entry.met;
         let patience = self.config.dial_patience;
         if first_hand {
@@ -188,9 +185,9 @@ impl Replicator {
         }
         let live =
             self.members.iter().filter(|(node, entry)| *node != self.node() && entry.is_live());
-        let candidate = |(node, entry): (NodeId, &Entry)| Candidate {
+        let candidate = |(node, entry): (NodeId, &MemberEntry)| Candidate {
             node,
-            connected: self.sources.vouch_for(node),
+            connected: self.peers.vouch_for(node),
             not_before: entry.met.0 + self.dial_pause(node, entry),
         };
         let live: Vec<Candidate> = live.map(candidate).collect();
@@ -223,7 +220,7 @@ impl Replicator {
             return;
         };
         let (replica, version) = (entry.replica, entry.version);
-        if self.sources.vouch_for(node) || !self.suspect(replica, version) {
+        if self.peers.vouch_for(node) || !self.suspect(replica, version) {
             return;
         }
         self.out.stats.suspicions += 1;
@@ -237,7 +234,7 @@ impl Replicator {
             if version >= self.members.own().version {
                 self.refute(version);
             }
-        } else if !self.sources.vouch_for(NodeId(replica.node)) {
+        } else if !self.peers.vouch_for(NodeId(replica.node)) {
             self.suspect(replica, version);
         }
     }
@@ -273,7 +270,7 @@ impl Replicator {
             self.want_leave(replica);
         }
         if !self.has_stated_leave() {
-            for peer in self.sources.nodes().collect::<Vec<_>>() {
+            for peer in self.peers.nodes().collect::<Vec<_>>() {
                 self.tell(replica, peer);
             }
         }

@@ -14,7 +14,7 @@ use crate::protocol::replicator::Timer;
 use crate::protocol::stats::Kind;
 use crate::protocol::wire::Answer;
 use crate::protocol::wire::{self, unpack_vector};
-use crate::protocol::wire::{Noted, Page, Request, Response, State};
+use crate::protocol::wire::{Noted, PageMessage, Request, Response, StateMessage};
 
 /// A peer that waits for others is asked again after this, while this node waits too.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
@@ -37,9 +37,7 @@ impl Replicator {
             .and_then(|response| self.take_response(replica, request, response));
         match taken {
             Ok(()) => {
-                if let Some(source) = self.sources.get_mut(peer) {
-                    source.failures = 0;
-                }
+                self.peers.succeeded(peer);
             }
             Err(reason) => {
                 self.out.refuse(peer, reason);
@@ -57,17 +55,15 @@ impl Replicator {
         let (peer, incarnation) = (request.peer, response.incarnation);
         let behind = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
-            if refused.reason == Refusal::UnknownVersion.label()
-                && let Some(source) = self.sources.get_mut(peer)
-            {
+            if refused.reason == Refusal::UnknownVersion.label() && self.peers.contains(peer) {
                 // An earlier release. Everything else it does.
                 match request.asked {
                     Asked::Confirm => {
-                        if !std::mem::replace(&mut source.confirms_nothing, true) {
+                        if self.peers.set_confirms_nothing(peer) {
                             self.out.notify(Notice::EarlierRelease { peer });
                         }
                     }
-                    Asked::Digest => source.takes_no_parts = true,
+                    Asked::Digest => self.peers.set_takes_no_parts(peer),
                     Asked::Number => self.cannot_number(peer),
                     _ => return Err(Refusal::RefusedByPeer),
                 }
@@ -132,9 +128,7 @@ impl Replicator {
             self.shown(replica, peer, incarnation, &promised(&seen, &behind));
             self.hear(replica, peer, seen);
         }
-        if let Some(source) = self.sources.get_mut(peer) {
-            (source.synced, source.pulled) = (synced, true);
-        }
+        self.peers.is_equal(peer, synced);
         Ok(())
     }
 
@@ -159,15 +153,13 @@ impl Replicator {
         replica: &mut Replica,
         request: OpenRequest,
         incarnation: Option<u64>,
-        state: State,
+        state: StateMessage,
         behind: &[u8],
     ) -> Result<(), Refusal> {
         let peer = request.peer;
         self.take_announcements(&state.announcements);
         let Some(have) = state.have else {
-            if let Some(source) = self.sources.get_mut(peer) {
-                (source.waits, source.answered) = (state.waits, true);
-            }
+            self.peers.said_waits(peer, state.waits);
             if let Asked::Compare { seen } = request.asked {
                 self.hear_equal(replica, peer, (incarnation, behind), seen, state.synced)?;
             }
@@ -196,10 +188,7 @@ impl Replicator {
 
     /// What an answer said beside its digest, once that is whole.
     pub(crate) fn take_answer(&mut self, peer: NodeId, answer: Answer) {
-        if let Some(source) = self.sources.get_mut(peer) {
-            source.set_synced(answer.synced);
-            source.waits = answer.waits;
-        }
+        self.peers.said(peer, answer);
         if answer.waits && !self.is_synced() {
             self.timers.set_by(Timer::Retry(peer), self.now + WAITING_INTERVAL);
         }
@@ -231,7 +220,7 @@ impl Replicator {
         &mut self,
         replica: &mut Replica,
         peer: NodeId,
-        page: Page,
+        page: PageMessage,
     ) -> Result<(), Refusal> {
         self.out.stats.pages += 1;
         let delta = wire::decode_delta(&page.delta)?;
@@ -259,14 +248,9 @@ impl Replicator {
     /// A pull came to its end. What it did not bring, though the peer was heard to hold it when the
     /// pull began, is not asked of this peer again until its digest grows.
     fn finish(&mut self, replica: &mut Replica, peer: NodeId) {
-        if let (Some(pull), Some(source)) = (self.pulls.end(peer), self.sources.get_mut(peer)) {
-            for (writer, promised) in pull.promised().iter() {
-                if replica.map().seen_of(writer) < promised {
-                    source.asked.insert(writer, promised);
-                } else {
-                    source.asked.remove(&writer);
-                }
-            }
+        if let Some(pull) = self.pulls.end(peer) {
+            let seen = |writer| replica.map().seen_of(writer);
+            self.peers.pull_ended(peer, pull.promised(), seen);
         }
         self.plan(replica);
     }
@@ -275,12 +259,11 @@ impl Replicator {
     /// once in a while.
     pub(crate) fn diverged(&mut self, peer: NodeId) {
         self.out.stats.divergences += 1;
-        let Some(source) = self.sources.get_mut(peer) else { return };
-        let due = source.repaired_at.is_none_or(|at| self.now >= at + self.config.repair_interval);
-        if !due || !self.pulls.has_room(peer) {
+        let is_due = self.peers.may_repair(peer, self.now, self.config.repair_interval);
+        if !is_due || !self.pulls.has_room(peer) {
             return;
         }
-        source.repaired_at = Some(self.now);
+        self.peers.begin_repair(peer, self.now);
         self.out.stats.repairs += 1;
         self.out.alarm(Alarm::Diverged { peer });
         let request = Request::pull(self.pulls.begin_repair(peer).request(self.own));

@@ -7,7 +7,7 @@ use super::open_requests::Asked;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::replicator::Replicator;
-use crate::protocol::wire::{Answer, NONE_FOLLOW, Part, Piece, Whole, cut};
+use crate::protocol::wire::{Answer, NONE_FOLLOW, PartNumber, Piece, Whole, cut};
 use crate::protocol::wire::{DigestPart, Request, Response};
 use crate::protocol::wire::{Id, unpack_vector};
 
@@ -21,7 +21,7 @@ impl Replicator {
         let digest = replica.map().version_vector();
         let replicas_max = self.config.digest_replicas_max;
         // An earlier release takes the first part for the whole: it asks for more than it lacks.
-        let takes_parts = self.sources.get(peer).is_some_and(|source| !source.takes_no_parts);
+        let takes_parts = self.peers.get(peer).is_some_and(|source| source.takes_parts());
         let others_follow =
             digest.len() > replicas_max && takes_parts && !self.has_parts_under_way(peer);
         self.digest_serial += u64::from(others_follow);
@@ -54,24 +54,19 @@ impl Replicator {
         peer: NodeId,
         incarnation: Option<u64>,
         (have, behind): (&[u8], &[u8]),
-        part: Option<Part>,
+        part: Option<PartNumber>,
         answer: Option<Answer>,
     ) -> Result<Option<Whole>, Refusal> {
         let replicas_max = self.config.digest_replicas_max;
         let (have, behind) =
             (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
-        let source = self.sources.get_mut(peer);
-        match (part, source) {
-            (Some(part), Some(source)) => source.incoming.put(
-                incarnation,
-                part,
-                (have, behind),
-                answer,
-                self.config.heard_replicas_max,
-            ),
-            (Some(_), None) => Ok(None),
-            (None, source) => {
-                source.into_iter().for_each(|source| source.incoming.clear());
+        match part {
+            Some(part) => {
+                let replicas_max = self.config.heard_replicas_max;
+                self.peers.put_part(peer, incarnation, part, (have, behind), answer, replicas_max)
+            }
+            None => {
+                self.peers.drop_parts(peer);
                 Ok(Some(Whole { have, behind, answer }))
             }
         }
@@ -164,6 +159,6 @@ impl Replicator {
             self.confirmations.note_digest(incarnation, &digest, self.now);
         }
         let lacks = self.shortfall(replica, &digest);
-        self.sources.hear(peer, digest, lacks, self.now);
+        self.peers.hear(peer, digest, lacks, self.now);
     }
 }

@@ -58,11 +58,11 @@ impl Replicator {
             return;
         }
         let resume = resume
-            && self.sources.get(request.peer).is_some_and(|source| source.failures < RESUMES_MAX);
+            && self.peers.get(request.peer).is_some_and(|source| source.failures() < RESUMES_MAX);
         if request.asked == Asked::Pull && !resume {
             self.out.stats.pulls_failed += u64::from(self.pulls.end(request.peer).is_some());
         }
-        if let Some(until) = self.sources.failed(request.peer, self.now) {
+        if let Some(until) = self.peers.failed(request.peer, self.now) {
             self.timers.set(Timer::Retry(request.peer), until);
         }
         self.plan(replica);

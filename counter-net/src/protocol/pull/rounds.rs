@@ -7,6 +7,7 @@ use counter_core::Replica;
 use serde_bytes::ByteBuf;
 
 use super::open_requests::Asked;
+use super::peers::ConnectedPeer;
 use crate::protocol::gossip::own_since;
 use crate::protocol::input::NodeId;
 use crate::protocol::replicator::Replicator;
@@ -22,11 +23,11 @@ const GAP_TIMEOUTS: u32 = 3;
 
 impl Replicator {
     pub(crate) fn on_peer_up(&mut self, replica: &mut Replica, peer: NodeId) {
-        if peer == self.node() || !self.sources.up(peer) {
+        if peer == self.node() || !self.peers.up(peer) {
             return;
         }
         self.absolve_connected(peer);
-        if self.sources.len() == 1 {
+        if self.peers.len() == 1 {
             // The first connection, or the first after having been alone: others may not know what
             // changed meanwhile.
             self.announcer.wait_until(self.now + self.config.announce_interval);
@@ -37,7 +38,7 @@ impl Replicator {
 
     pub(crate) fn on_peer_down(&mut self, replica: &mut Replica, peer: NodeId) {
         self.remember_ack(peer);
-        if !self.sources.down(peer) {
+        if !self.peers.down(peer) {
             return;
         }
         for id in self.requests.of_peer(peer) {
@@ -74,7 +75,7 @@ impl Replicator {
             return self.send_number_ask(peer);
         }
         let Piece { have, behind, part } = self.digest_for(replica, peer);
-        let known = self.sources.get(peer).is_some_and(|source| source.heard.get(self.own) > 0);
+        let known = self.peers.get(peer).is_some_and(|source| source.holds(self.own) > 0);
         let ask = Ask {
             announcement: self.own_announcement(),
             have,
@@ -95,7 +96,7 @@ impl Replicator {
         if self.numbering.is_open() {
             return;
         }
-        let known = self.sources.get(peer).map_or(0, |source| source.heard.get(self.own));
+        let known = self.peers.get(peer).map_or(0, |source| source.holds(self.own));
         let last = self.may_send_cells(replica, peer).then(|| own_since(replica, known).encode());
         let Piece { have, behind, part } = self.digest_for(replica, peer);
         let tell = Tell {
@@ -142,7 +143,10 @@ impl Replicator {
         self.out.stats.rounds += 1;
         // What it holds may have come in with a question of its own. Whether it is synced and
         // waits, only its answer says.
-        if self.sources.get(peer).is_none_or(|source| source.heard_at.is_none() || !source.answered)
+        if self
+            .peers
+            .get(peer)
+            .is_none_or(|source| !source.has_answered() || !source.answered_ask())
         {
             return self.ask(replica, peer);
         }
@@ -164,14 +168,14 @@ impl Replicator {
     /// A peer that is not resting after a failure and has nothing to answer but a pull, bits of
     /// targets or parts of a digest.
     pub(crate) fn random_peer(&mut self) -> Option<NodeId> {
-        let free = |(peer, source): (NodeId, &super::sources::Source)| {
-            (source.rest_until <= self.now
+        let free = |(peer, source): (NodeId, &ConnectedPeer)| {
+            (!source.rests(self.now)
                 && !self.awaits(peer, |asked| {
                     !matches!(asked, Asked::Pull | Asked::Confirm | Asked::Digest)
                 }))
             .then_some(peer)
         };
-        let free: Vec<NodeId> = self.sources.iter().filter_map(free).collect();
+        let free: Vec<NodeId> = self.peers.iter().filter_map(free).collect();
         if free.is_empty() { None } else { Some(free[self.rng.usize(..free.len())]) }
     }
 
@@ -182,8 +186,8 @@ impl Replicator {
             let request = Request::pull(pull.request(self.own));
             self.send(peer, Asked::Pull, &request);
         }
-        match self.sources.get(peer) {
-            Some(source) if !source.pulled || !(source.synced || self.is_synced()) => {
+        match self.peers.get(peer) {
+            Some(source) if !source.is_pulled() || !(source.is_synced() || self.is_synced()) => {
                 self.ask(replica, peer)
             }
             _ => self.plan(replica),
@@ -209,11 +213,9 @@ impl Replicator {
             return;
         }
         let seen = replica.map().version_vector();
-        self.sources.mark_pulled(&seen);
-        for peer in self.sources.nodes().collect::<Vec<_>>() {
-            let Some(source) =
-                self.sources.get(peer).filter(|source| source.rest_until <= self.now)
-            else {
+        self.peers.mark_pulled(&seen);
+        for peer in self.peers.nodes().collect::<Vec<_>>() {
+            let Some(source) = self.peers.get(peer).filter(|source| !source.rests(self.now)) else {
                 continue;
             };
             if !self.pulls.has_room(peer)
@@ -223,7 +225,7 @@ impl Replicator {
             }
             let mut wanted = source.wanted(&seen);
             wanted.retain(|(_, writer)| *writer != self.own);
-            if !wanted.is_empty() && source.heard.get(self.own) == 0 {
+            if !wanted.is_empty() && source.holds(self.own) == 0 {
                 // It does not know this replica yet, and would refuse: an ask brings the record.
                 self.ask(replica, peer);
                 continue;

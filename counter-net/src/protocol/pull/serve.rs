@@ -11,7 +11,9 @@ use crate::protocol::replicator::Replicator;
 use crate::protocol::stats::Kind;
 use crate::protocol::wire::Piece;
 use crate::protocol::wire::{self, Hash, pack_vector, unpack_vector};
-use crate::protocol::wire::{Ask, Compare, Page, PullPage, Request, Response, State, Tell};
+use crate::protocol::wire::{
+    Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
+};
 
 /// The longest first delta of a requester, in bytes: it holds one record.
 const BIRTH_BYTES_MAX: usize = 16 * 1024;
@@ -166,12 +168,12 @@ impl Replicator {
             .map_or((None, ByteBuf::new(), None), |Piece { have, behind, part }| {
                 (Some(have), behind, part)
             });
-        let state = State {
+        let state = StateMessage {
             have,
             part,
             state,
             synced: self.is_synced(),
-            waits: self.bootstrap.waits(&self.sources, peer),
+            waits: self.bootstrap.waits(&self.peers, peer),
             announcements: if announcements {
                 self.members.announcements(self.now)
             } else {
@@ -270,10 +272,10 @@ impl Replicator {
             self.config.page_bytes_max,
         );
         for span in page.delta.spans() {
-            self.sources.hear_writer(peer, span.replica, span.upto);
+            self.peers.hear_writer(peer, span.replica, span.upto);
         }
         let next = page.next.map(|next| ByteBuf::from(next.encode()));
-        Ok(Response::page(Page { delta: ByteBuf::from(page.delta.encode()), next }).into())
+        Ok(Response::page(PageMessage { delta: ByteBuf::from(page.delta.encode()), next }).into())
     }
 
     fn serve_tell(

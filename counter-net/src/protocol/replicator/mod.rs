@@ -21,8 +21,8 @@ use crate::protocol::membership::{Member, Presence};
 use crate::protocol::output::{Notice, Output};
 use crate::protocol::pull::Commits;
 use crate::protocol::pull::OpenRequests;
+use crate::protocol::pull::Peers;
 use crate::protocol::pull::Pulls;
-use crate::protocol::pull::Sources;
 use crate::protocol::retirement::Retirement;
 use crate::protocol::stability::Confirmations;
 use crate::protocol::stability::Snapshots;
@@ -45,7 +45,7 @@ pub struct Replicator {
     pub(super) timers: Timers,
     pub(super) sequence: Sequence,
     pub(super) members: Members,
-    pub(super) sources: Sources,
+    pub(super) peers: Peers,
     pub(super) pulls: Pulls,
     pub(super) gaps: Gaps,
     pub(super) bootstrap: Bootstrap,
@@ -91,7 +91,7 @@ impl Replicator {
             timers: Timers::default(),
             sequence: Sequence::default(),
             members: Members::new(own, replica.region().to_owned(), &config),
-            sources: Sources::default(),
+            peers: Peers::default(),
             pulls: Pulls::new(
                 config.pulls_max,
                 config.staging_cells_max,
@@ -207,13 +207,13 @@ impl Replicator {
 
     /// Tells readers what an input changed, once.
     fn settle(&mut self, replica: &mut Replica) {
-        if !self.is_synced() && !self.sources.is_empty() {
+        if !self.is_synced() && !self.peers.is_empty() {
             // What a peer was heard to hold may have come from anywhere meanwhile.
-            self.sources.mark_pulled(&replica.map().version_vector());
+            self.peers.mark_pulled(&replica.map().version_vector());
         }
         self.settle_number(replica);
         let was_synced = self.is_synced();
-        self.bootstrap.look(&self.sources, &self.members);
+        self.bootstrap.look(&self.peers, &self.members);
         if self.is_synced() && !was_synced {
             let waiting = self.gaps.writers();
             self.join_waiting(replica, &waiting);
@@ -272,7 +272,7 @@ impl Replicator {
     /// O(members + peers * replicas).
     pub fn members(&self, replica: &Replica, now: Duration) -> Vec<Member> {
         let seen = replica.map().version_vector();
-        let member = |(node, entry): (NodeId, &crate::protocol::membership::Entry)| Member {
+        let member = |(node, entry): (NodeId, &crate::protocol::membership::MemberEntry)| Member {
             replica: entry.replica,
             region: entry.region.clone(),
             viewers: entry.viewers,
@@ -285,7 +285,7 @@ impl Replicator {
             } else {
                 now.saturating_sub(entry.last_word)
             },
-            connected: self.sources.contains(node),
+            connected: self.peers.contains(node),
             lag: self.lag(replica, node, &seen, now),
         };
         self.members.iter().map(member).collect()
@@ -319,7 +319,7 @@ impl Replicator {
 
     /// False where others should be there and none answers.
     pub fn in_touch(&self) -> bool {
-        self.bootstrap.in_touch(&self.sources, &self.members)
+        self.bootstrap.in_touch(&self.peers, &self.members)
     }
 
     /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote. Where
@@ -339,9 +339,9 @@ impl Replicator {
         let own = replica.map().seen_of(self.own);
         !replica.has_pending()
             && self
-                .sources
+                .peers
                 .iter()
-                .all(|(_, source)| source.failures > 0 || source.heard.get(self.own) >= own)
+                .all(|(_, source)| source.failures() > 0 || source.holds(self.own) >= own)
     }
 
     /// Whether the incarnation of a node that is known said that it leaves.
@@ -351,7 +351,7 @@ impl Replicator {
 
     /// How many peers are connected.
     pub fn peers(&self) -> usize {
-        self.sources.len()
+        self.peers.len()
     }
 
     /// What was counted.

@@ -27,7 +27,7 @@ impl Replicator {
             entry.is_some_and(|entry| replica.map().seen_of(entry.replica) > 0)
         };
         let all_known =
-            self.sources.iter().all(|(peer, source)| source.failures > 0 || known(peer));
+            self.peers.iter().all(|(peer, source)| source.failures() > 0 || known(peer));
         if !self.retirement.leave.is_due(all_known, self.now) {
             return;
         }
@@ -36,7 +36,7 @@ impl Replicator {
         self.retirement.leave.state(replica.map().version_vector());
         self.publish_own(replica, &Flushed::default());
         self.out.notify(Notice::Changed { keys: Vec::new() });
-        for peer in self.sources.nodes().collect::<Vec<_>>() {
+        for peer in self.peers.nodes().collect::<Vec<_>>() {
             self.tell(replica, peer);
         }
     }
@@ -52,7 +52,7 @@ impl Replicator {
             return self.state_leave(replica);
         }
         let mut peers: Vec<NodeId> =
-            self.sources.nodes().filter(|peer| self.may_succeed(replica, *peer)).collect();
+            self.peers.nodes().filter(|peer| self.may_succeed(replica, *peer)).collect();
         self.rng.shuffle(&mut peers);
         for peer in peers.into_iter().take(ASKED_A_STEP) {
             if !self.awaits(peer, |asked| asked.tells_digest()) {
@@ -75,7 +75,7 @@ impl Replicator {
     pub(crate) fn has_left_for_good(&self, replica: &Replica) -> Option<bool> {
         let leave = &self.retirement.leave;
         let nobody = || {
-            leave.has_stated() && !self.sources.nodes().any(|peer| self.may_succeed(replica, peer))
+            leave.has_stated() && !self.peers.nodes().any(|peer| self.may_succeed(replica, peer))
         };
         leave.is_wanted().then(|| leave.is_over() || replica.map().is_ended(self.own) || nobody())
     }

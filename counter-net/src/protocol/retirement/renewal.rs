@@ -43,7 +43,7 @@ impl Replicator {
         self.publish_own(replica, &Flushed::default());
         self.announce_soon();
         // Nobody knows this incarnation yet: each peer gets its record with the next question.
-        for peer in self.sources.nodes().collect::<Vec<_>>() {
+        for peer in self.peers.nodes().collect::<Vec<_>>() {
             self.ask_digest(replica, peer);
         }
         self.incarnations_changed(replica);

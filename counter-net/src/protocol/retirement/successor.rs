@@ -176,7 +176,7 @@ impl Replicator {
         let mut nodes: Vec<NodeId> = behind
             .into_iter()
             .map(|incarnation| NodeId(incarnation.node))
-            .filter(|node| self.sources.contains(*node))
+            .filter(|node| self.peers.contains(*node))
             .collect();
         nodes.dedup();
         nodes
@@ -188,7 +188,7 @@ impl Replicator {
         let mut behind = self.behind(replica, upto);
         self.rng.shuffle(&mut behind);
         for peer in behind.into_iter().take(ASKED_A_STEP) {
-            let rests = self.sources.get(peer).is_none_or(|source| source.rest_until > self.now);
+            let rests = self.peers.get(peer).is_none_or(|source| source.rests(self.now));
             if !rests && !self.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
                 self.ask_digest(replica, peer);
             }
@@ -197,7 +197,7 @@ impl Replicator {
 
     /// Some record said something new of incarnations that ended.
     pub(crate) fn incarnations_changed(&mut self, replica: &Replica) {
-        self.sources.retain_writers(|writer| !replica.map().is_folded(writer));
+        self.peers.retain_writers(|writer| !replica.map().is_folded(writer));
         self.commits.retain(|writer| !replica.map().is_folded(writer));
         self.snapshots.forget_folded(replica.map());
         self.retirement.promises.forget_ended(replica.map());

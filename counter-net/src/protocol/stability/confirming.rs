@@ -7,7 +7,7 @@ use counter_core::{Replica, ReplicaId};
 use super::confirmations::{Agreement, Confirmed, View};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
-use crate::protocol::pull::{Asked, Source};
+use crate::protocol::pull::{Asked, ConnectedPeer};
 use crate::protocol::replicator::{Replicator, Timer};
 use crate::protocol::stats::Kind;
 use crate::protocol::wire::{ConfirmMessage, Gossip, Request, Response, TargetMessage};
@@ -45,7 +45,7 @@ impl Replicator {
         let mut agreement = self.confirmations.agreement(&view, self.now);
         // An earlier release is not asked, so it is not late.
         let is_asked = |incarnation: &ReplicaId| {
-            self.sources.get(NodeId(incarnation.node)).is_none_or(|source| !source.confirms_nothing)
+            self.peers.get(NodeId(incarnation.node)).is_none_or(|source| source.confirms())
         };
         agreement.late.retain(is_asked);
         agreement
@@ -82,12 +82,12 @@ impl Replicator {
 
     /// The peers that answer and have no bits to answer already, in random order.
     fn confirming_peers(&mut self) -> Vec<NodeId> {
-        let answers = |(peer, source): (NodeId, &Source)| {
-            let answers = source.heard_at.is_some() && !source.silent && !source.confirms_nothing;
-            let is_free = answers && source.rest_until <= self.now;
+        let answers = |(peer, source): (NodeId, &ConnectedPeer)| {
+            let answers = source.has_answered() && !source.is_silent() && source.confirms();
+            let is_free = answers && !source.rests(self.now);
             (is_free && !self.awaits(peer, |asked| asked == Asked::Confirm)).then_some(peer)
         };
-        let mut peers: Vec<NodeId> = self.sources.iter().filter_map(answers).collect();
+        let mut peers: Vec<NodeId> = self.peers.iter().filter_map(answers).collect();
         self.rng.shuffle(&mut peers);
         peers
     }
@@ -128,15 +128,14 @@ impl Replicator {
     /// What members confirmed to hold counts as heard from those that are connected.
     fn note_confirmed(&mut self, replica: &Replica, news: Confirmed) {
         for (node, digest) in news {
-            let Some(source) = self.sources.get(node).filter(|source| source.heard_at.is_some())
-            else {
+            let Some(source) = self.peers.get(node).filter(|source| source.has_answered()) else {
                 continue;
             };
             // Not the peer's own digest: `heard` may hold what is only on its way to the peer.
-            let mut heard = source.heard.clone();
+            let mut heard = source.heard().clone();
             heard.join(&digest);
             let lacks = self.shortfall(replica, &heard);
-            self.sources.hear(node, heard, lacks, self.now);
+            self.peers.hear(node, heard, lacks, self.now);
         }
     }
 }

@@ -91,9 +91,9 @@ impl Replicator {
         let at_hand = |incarnation: &ReplicaId| {
             let node = NodeId(incarnation.node);
             let answers = self
-                .sources
+                .peers
                 .get(node)
-                .is_some_and(|source| source.heard_at.is_some() && source.rest_until <= self.now);
+                .is_some_and(|source| source.has_answered() && !source.rests(self.now));
             (answers && !self.awaits(node, |asked| asked.tells_digest())).then_some(node)
         };
         let mut peers: Vec<NodeId> = without.iter().filter_map(at_hand).collect();
@@ -112,7 +112,7 @@ impl Replicator {
         seen: &VersionVector,
         now: Duration,
     ) -> Option<Lag> {
-        if let lag @ Some(_) = self.sources.lag(node, seen, now) {
+        if let lag @ Some(_) = self.peers.lag(node, seen, now) {
             return lag;
         }
         let (digest, heard) = self.confirmations.covered_by(node)?;

@@ -23,7 +23,7 @@ pub(crate) const NONE_FOLLOW: u64 = 0;
 /// Which part of a digest a message carries.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(from = "(u64, u32, u32)", into = "(u64, u32, u32)")]
-pub(crate) struct Part {
+pub(crate) struct PartNumber {
     /// Which of its sender's digests: greater for a later one.
     /// [`NONE_FOLLOW`] where the other parts do not follow.
     serial: u64,
@@ -33,14 +33,14 @@ pub(crate) struct Part {
     of: u32,
 }
 
-impl From<(u64, u32, u32)> for Part {
+impl From<(u64, u32, u32)> for PartNumber {
     fn from((serial, at, of): (u64, u32, u32)) -> Self {
         Self { serial, at, of }
     }
 }
 
-impl From<Part> for (u64, u32, u32) {
-    fn from(Part { serial, at, of }: Part) -> Self {
+impl From<PartNumber> for (u64, u32, u32) {
+    fn from(PartNumber { serial, at, of }: PartNumber) -> Self {
         (serial, at, of)
     }
 }
@@ -53,7 +53,7 @@ pub(crate) struct Piece {
     /// How far each of its writers is behind that on the sender's disk, packed.
     pub behind: ByteBuf,
     /// Absent where it is the whole digest.
-    pub part: Option<Part>,
+    pub part: Option<PartNumber>,
 }
 
 /// What an answer says beside its digest. It holds once the digest is whole.
@@ -93,7 +93,7 @@ pub(crate) fn cut(
         behind: pack_vector(
             &chunk.iter().map(|(writer, _)| (*writer, behind.get(*writer))).collect(),
         ),
-        part: Some(Part { serial, at, of }),
+        part: Some(PartNumber { serial, at, of }),
     };
     (0..of).zip(chunks).map(piece).collect()
 }
@@ -131,12 +131,12 @@ impl Incoming {
     pub(crate) fn put(
         &mut self,
         incarnation: Option<u64>,
-        part: Part,
+        part: PartNumber,
         entries: Entries,
         answer: Option<Answer>,
         replicas_max: usize,
     ) -> Result<Option<Whole>, Refusal> {
-        let Part { serial, at, of } = part;
+        let PartNumber { serial, at, of } = part;
         if at >= of || of < 2 || entries.0.is_empty() {
             return Err(Refusal::Malformed);
         }
@@ -201,7 +201,7 @@ mod tests {
         (1..=replicas).map(|node| (ReplicaId::new(node, 1), node)).collect()
     }
 
-    fn parts(replicas: u64, serial: u64) -> Vec<(Part, VersionVector)> {
+    fn parts(replicas: u64, serial: u64) -> Vec<(PartNumber, VersionVector)> {
         let pieces = cut(&digest(replicas), &VersionVector::new(), serial, 3);
         pieces
             .into_iter()
@@ -211,7 +211,7 @@ mod tests {
 
     fn put(
         incoming: &mut Incoming,
-        (part, entries): (Part, VersionVector),
+        (part, entries): (PartNumber, VersionVector),
     ) -> Result<Option<VersionVector>, Refusal> {
         incoming
             .put(Some(1), part, (entries, VersionVector::new()), None, 10)
@@ -280,11 +280,11 @@ mod tests {
         let mut incoming = Incoming::default();
         let of = 4;
         for at in 0..3 {
-            assert_eq!(put(&mut incoming, (Part { serial: 1, at, of }, digest(1))), Ok(None));
+            assert_eq!(put(&mut incoming, (PartNumber { serial: 1, at, of }, digest(1))), Ok(None));
         }
-        assert_eq!(put(&mut incoming, (Part { serial: 1, at: 0, of }, digest(8))), Ok(None));
+        assert_eq!(put(&mut incoming, (PartNumber { serial: 1, at: 0, of }, digest(8))), Ok(None));
         assert_eq!(
-            put(&mut incoming, (Part { serial: 1, at: 1, of }, digest(2))),
+            put(&mut incoming, (PartNumber { serial: 1, at: 1, of }, digest(2))),
             Err(Refusal::DigestOverBound)
         );
     }
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_first_part_that_no_other_follows_is_not_kept() {
         let mut incoming = Incoming::default();
-        let alone = |of| (Part { serial: NONE_FOLLOW, at: 0, of }, digest(3));
+        let alone = |of| (PartNumber { serial: NONE_FOLLOW, at: 0, of }, digest(3));
         // The digest grew meanwhile.
         for of in [2, 3] {
             assert_eq!(put(&mut incoming, alone(of)), Ok(None));
@@ -309,14 +309,14 @@ mod tests {
     fn parts_that_do_not_fit_together_are_refused() {
         let whole = || digest(3);
         for part in [
-            Part { serial: 1, at: 2, of: 2 },
-            Part { serial: 1, at: 0, of: 1 },
-            Part { serial: 1, at: 0, of: 0 },
+            PartNumber { serial: 1, at: 2, of: 2 },
+            PartNumber { serial: 1, at: 0, of: 1 },
+            PartNumber { serial: 1, at: 0, of: 0 },
         ] {
             assert_eq!(put(&mut Incoming::default(), (part, whole())), Err(Refusal::Malformed));
         }
         let mut incoming = Incoming::default();
-        let part = |at, of| Part { serial: 1, at, of };
+        let part = |at, of| PartNumber { serial: 1, at, of };
         assert_eq!(put(&mut incoming, (part(0, 2), VersionVector::new())), Err(Refusal::Malformed));
         assert_eq!(put(&mut incoming, (part(0, 2), whole())), Ok(None));
         assert_eq!(

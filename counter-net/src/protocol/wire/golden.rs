@@ -8,12 +8,12 @@ use serde_bytes::ByteBuf;
 use counter_core::{ReplicaId, VersionVector};
 
 use super::announcement::{Announcement, Standing, Suspicion};
+use super::answer::{Noted, PageMessage, Refused, Response, StateMessage};
 use super::digest::{Piece, cut};
 use super::encoding::{self as wire, Hash, Id, VERSION};
 use super::gossip::Gossip;
-use super::message::{
-    Ask, Compare, ConfirmMessage, DigestPart, Hold, Noted, Page, PullPage, Refused, Request,
-    Response, State, TargetMessage, Tell,
+use super::request::{
+    Ask, Compare, ConfirmMessage, DigestPart, Hold, PullPage, Request, TargetMessage, Tell,
 };
 use crate::protocol::output::Refusal;
 
@@ -213,7 +213,7 @@ fn requests() {
 #[test]
 fn answers() {
     assert_golden("same", &Response::same(true));
-    let state = State {
+    let state = StateMessage {
         have: None,
         state: Hash(5),
         synced: false,
@@ -230,7 +230,7 @@ fn answers() {
     ];
     assert_golden(
         "state",
-        &Response::state(State {
+        &Response::state(StateMessage {
             have: Some(vector()),
             synced: true,
             announcements,
@@ -240,9 +240,9 @@ fn answers() {
     );
     assert_golden(
         "page",
-        &Response::page(Page { delta: delta(), next: Some(ByteBuf::from(vec![9, 8, 7])) }),
+        &Response::page(PageMessage { delta: delta(), next: Some(ByteBuf::from(vec![9, 8, 7])) }),
     );
-    assert_golden("page_last", &Response::page(Page { delta: delta(), next: None }));
+    assert_golden("page_last", &Response::page(PageMessage { delta: delta(), next: None }));
     let noted = Response {
         version: VERSION,
         noted: Some(Noted { have: vector(), part: None }),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::announcement::{Announcement, Suspicion};
 use super::encoding::{self, VERSION};
-use super::message::TargetMessage;
+use super::request::TargetMessage;
 
 /// Whether a payload is a delta, or of a later format of deltas: a CBOR array.
 pub(crate) fn is_delta(payload: &[u8]) -> bool {

@@ -8,25 +8,27 @@
 //! release may write them.
 
 mod announcement;
+mod answer;
 mod digest;
 mod encoding;
 #[cfg(test)]
 mod golden;
 mod gossip;
-mod message;
+mod request;
 
 pub(super) use announcement::{
     ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, RELEASE_BYTES_MAX, Standing, Suspicion,
 };
-pub(super) use digest::{Answer, Incoming, NONE_FOLLOW, Part, Piece, Whole, cut};
+#[cfg(feature = "node")]
+pub(crate) use answer::refusal;
+pub(super) use answer::{Noted, Numbered, PageMessage, Response, StateMessage};
+pub(super) use digest::{Answer, Entries, Incoming, NONE_FOLLOW, PartNumber, Piece, Whole, cut};
 pub(super) use encoding::{
     Hash, Id, check_length, decode, decode_delta, encode, pack_ids, push_varint, take_varint,
 };
 pub(crate) use encoding::{pack_vector, unpack_vector};
 pub(super) use gossip::{Gossip, Sequence, is_delta};
-#[cfg(feature = "node")]
-pub(crate) use message::refusal;
-pub(super) use message::{
-    Ask, Compare, ConfirmMessage, DigestPart, Hold, Noted, NumberAsk, Numbered, Page, PullPage,
-    Request, Response, State, TargetMessage, Tell,
+pub(super) use request::{
+    Ask, Compare, ConfirmMessage, DigestPart, Hold, NumberAsk, PullPage, Request, TargetMessage,
+    Tell,
 };

@@ -1,17 +1,15 @@
-//! Requests and answers between two peers: who sends them, when, what the receiver does, and their
-//! bytes.
+//! Requests between two peers: who sends each, when, and what the receiver does.
 //!
-//! CBOR maps with one-letter keys. Unknown keys are ignored, so a later release may add some; a
-//! release that changes the meaning of one raises [`VERSION`], and is answered with a refusal that
-//! names the versions spoken here. Nothing nests deeper than a list of maps.
+//! A release that changes the meaning of a key raises [`VERSION`]. A receiver that does not speak a
+//! version refuses it, and names those that it does. Nothing nests deeper than a list of maps.
 
 use counter_core::ReplicaId;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::announcement::Announcement;
-use super::digest::{Part, Piece};
-use super::encoding::{Hash, Id, VERSION};
+use super::digest::PartNumber;
+use super::encoding::{Hash, Id, VERSION, unpack_ids};
 use crate::protocol::output::Refusal;
 
 /// What one peer asks of another: exactly one of the kinds is there.
@@ -38,7 +36,7 @@ pub(crate) struct Request {
 }
 
 /// Asks for the latest incarnation of the requester's node that the receiver knows. Answered with
-/// [`Numbered`].
+/// [`Numbered`](super::answer::Numbered).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NumberAsk {
     /// Who asks, under the number that it has for now. The receiver may have heard that announced.
@@ -46,14 +44,14 @@ pub(crate) struct NumberAsk {
     pub replica: Id,
 }
 
-/// Sent once a round to one random peer. Equal hashes are answered with [`Same`], others with
-/// [`State`].
+/// Sent once a round to one random peer. Equal hashes are answered with
+/// [`Same`](super::answer::Same), others with [`StateMessage`](super::answer::StateMessage).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Compare {
     /// Hash of the version vector.
     #[serde(rename = "s")]
     pub seen: Hash,
-    /// State hash.
+    /// StateMessage hash.
     #[serde(rename = "h")]
     pub state: Hash,
     /// Hash of what the live members announce.
@@ -64,9 +62,10 @@ pub(crate) struct Compare {
     pub stale: bool,
 }
 
-/// Sent to a new peer at once, and to any peer when a gap shows. Answered with [`State`], with the
-/// cells where they fit one small page. The receiver first records the requester, and afterwards
-/// pulls what the requester's digest shows it to lack itself.
+/// Sent to a new peer at once, and to any peer when a gap shows. Answered with
+/// [`StateMessage`](super::answer::StateMessage), with the cells where they fit one small page. The
+/// receiver first records the requester, and afterwards pulls what the requester's digest shows it
+/// to lack itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ask {
     /// The requester's own announcement.
@@ -92,10 +91,11 @@ pub(crate) struct Ask {
     pub cells: bool,
     /// `have` is this part of it; the others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
+    pub part: Option<PartNumber>,
 }
 
-/// Asks for the next page of some writers' cells, beyond `have`. Answered with [`Page`].
+/// Asks for the next page of some writers' cells, beyond `have`. Answered with
+/// [`PageMessage`](super::answer::PageMessage).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PullPage {
     /// Who asks: must be recorded by the receiver.
@@ -113,7 +113,7 @@ pub(crate) struct PullPage {
 }
 
 /// Sent by a peer that holds more than the receiver, or that leaves. The receiver joins what is
-/// there and pulls the rest. Answered with [`Noted`].
+/// there and pulls the rest. Answered with [`Noted`](super::answer::Noted).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tell {
     /// The sender's announcement.
@@ -134,11 +134,11 @@ pub(crate) struct Tell {
     pub successor: Option<Id>,
     /// `have` is this part of it; the others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
+    pub part: Option<PartNumber>,
 }
 
 /// Sent right behind a request or an answer whose digest is too long for it: a further part.
-/// Answered with [`Taken`].
+/// Answered with [`Taken`](super::answer::Taken).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DigestPart {
     /// The sender's own replica.
@@ -151,12 +151,12 @@ pub(crate) struct DigestPart {
     #[serde(rename = "u", default, skip_serializing_if = "is_none")]
     pub uncommitted: ByteBuf,
     #[serde(rename = "p")]
-    pub part: Part,
+    pub part: PartNumber,
 }
 
 /// Sent to every connected peer while somebody waits for copies of what the sender wrote. The
 /// receiver joins the cells, where there are some, and says how much it holds. Answered with
-/// [`Ack`].
+/// [`Ack`](super::answer::Ack).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Hold {
     /// The sender's own replica.
@@ -165,38 +165,6 @@ pub(crate) struct Hold {
     /// The sender's cells beyond what the receiver is known to hold, where they are few.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
-}
-
-/// An answer: exactly one of the kinds is there.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Response {
-    #[serde(rename = "v")]
-    pub version: u64,
-    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
-    pub same: Option<Same>,
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub page: Option<Page>,
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
-    pub noted: Option<Noted>,
-    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
-    pub ack: Option<Ack>,
-    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
-    pub confirm: Option<ConfirmMessage>,
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    pub taken: Option<Taken>,
-    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
-    pub numbered: Option<Numbered>,
-    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<Refused>,
-    /// Which incarnation of the answering node speaks: what it shows to hold counts for that
-    /// incarnation.
-    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
-    pub incarnation: Option<u64>,
-    /// As in [`Ask`], for the digest or the part of it that this answer carries or agrees to.
-    #[serde(rename = "u", default, skip_serializing_if = "is_none")]
-    pub uncommitted: ByteBuf,
 }
 
 /// A target as it travels.
@@ -229,94 +197,6 @@ pub(crate) struct ConfirmMessage {
     /// A target that the receiver did not know, whole.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<TargetMessage>,
-}
-
-/// Answers a compare: nothing differs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Same {
-    #[serde(rename = "y")]
-    pub synced: bool,
-}
-
-/// Answers an ask, or a compare that found a difference: what the answerer has.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct State {
-    /// The answerer's version vector, packed; absent where it equals the one compared.
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    pub have: Option<ByteBuf>,
-    #[serde(rename = "h")]
-    pub state: Hash,
-    #[serde(rename = "y")]
-    pub synced: bool,
-    /// The answerer is not synced and waits for others: what it holds may lack theirs.
-    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
-    pub waits: bool,
-    /// Every member that the answerer knows, with the time that each announcement has left; absent
-    /// where the hashes agreed.
-    #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
-    pub announcements: Vec<Announcement>,
-    /// All that the requester lacks, where it fits one small page.
-    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
-    pub delta: Option<ByteBuf>,
-    /// `have` is this part of it; the others follow.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
-}
-
-/// Answers a pull: a page of cells, and where to go on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Page {
-    #[serde(rename = "x")]
-    pub delta: ByteBuf,
-    /// Absent at the last page.
-    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<ByteBuf>,
-}
-
-/// Answers a tell: what the answerer holds now.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Noted {
-    #[serde(rename = "d")]
-    pub have: ByteBuf,
-    /// `have` is this part of it; the others follow.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
-}
-
-/// Answers the question for a number.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Numbered {
-    /// The incarnation of the latest incarnation that the answerer knows of the requester's node,
-    /// whether it holds it, somebody claims it, or it was folded; 0 where it knows none.
-    #[serde(rename = "n")]
-    pub latest: u64,
-    #[serde(rename = "y")]
-    pub synced: bool,
-}
-
-/// Answers a part of a digest: it came.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Taken {}
-
-/// Answers a hold: the version up to which the answerer holds everything of that writer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Ack {
-    #[serde(rename = "n")]
-    pub version: u64,
-}
-
-/// Answers what was not done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Refused {
-    /// The reason's label.
-    #[serde(rename = "r")]
-    pub reason: String,
-    /// The lowest version of the protocol that the answerer speaks.
-    #[serde(rename = "l")]
-    pub lowest: u64,
-    /// The highest.
-    #[serde(rename = "h")]
-    pub highest: u64,
 }
 
 impl Request {
@@ -353,68 +233,17 @@ impl Request {
     }
 }
 
-impl Response {
-    pub(crate) fn numbered(numbered: Numbered) -> Self {
-        Self { version: VERSION, numbered: Some(numbered), ..Self::default() }
-    }
-
-    pub(crate) fn taken() -> Self {
-        Self { version: VERSION, taken: Some(Taken {}), ..Self::default() }
-    }
-
-    pub(crate) fn ack(version: u64) -> Self {
-        Self { version: VERSION, ack: Some(Ack { version }), ..Self::default() }
-    }
-
-    pub(crate) fn confirm(confirm: ConfirmMessage) -> Self {
-        Self { version: VERSION, confirm: Some(confirm), ..Self::default() }
-    }
-
-    pub(crate) fn same(synced: bool) -> Self {
-        Self { version: VERSION, same: Some(Same { synced }), ..Self::default() }
-    }
-
-    pub(crate) fn state(state: State) -> Self {
-        Self { version: VERSION, state: Some(state), ..Self::default() }
-    }
-
-    pub(crate) fn page(page: Page) -> Self {
-        Self { version: VERSION, page: Some(page), ..Self::default() }
-    }
-
-    pub(crate) fn noted(Piece { have, behind, part }: Piece) -> Self {
-        Self {
-            version: VERSION,
-            noted: Some(Noted { have, part }),
-            uncommitted: behind,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn refused(reason: Refusal) -> Self {
-        let refused =
-            Refused { reason: reason.label().to_owned(), lowest: VERSION, highest: VERSION };
-        Self { version: VERSION, refused: Some(refused), ..Self::default() }
-    }
-}
-
-/// The answer that refuses whatever was asked, as its bytes.
-#[cfg(feature = "node")]
-pub(crate) fn refusal(reason: Refusal) -> Vec<u8> {
-    super::encoding::encode(&Response::refused(reason))
-}
-
 impl PullPage {
     /// The writers wanted, read back.
     pub(crate) fn writers(&self) -> Result<Option<Vec<ReplicaId>>, Refusal> {
-        self.only.as_ref().map(|bytes| super::encoding::unpack_ids(bytes)).transpose()
+        self.only.as_ref().map(|bytes| unpack_ids(bytes)).transpose()
     }
 }
 
-fn is_none(bytes: &ByteBuf) -> bool {
+pub(super) fn is_none(bytes: &ByteBuf) -> bool {
     bytes.is_empty()
 }
 
-fn is_false(flag: &bool) -> bool {
+pub(super) fn is_false(flag: &bool) -> bool {
     !*flag
 }
