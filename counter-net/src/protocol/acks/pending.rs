@@ -105,8 +105,8 @@ impl PendingAcks {
         self.copies.len() + self.versions.len()
     }
 
-    /// PendingAcks for copies; of `version`, or of what the next flush writes. False where there is no
-    /// room.
+    /// PendingAcks for copies; of `version`, or of what the next flush writes. False where there is
+    /// no room.
     pub(super) fn put_copies(
         &mut self,
         id: u64,

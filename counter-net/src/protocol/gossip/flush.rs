@@ -1,4 +1,4 @@
-//! Local work first: pending amounts become cells, and the cells go out as gossip.
+//! Local work first: a flush turns pending amounts into cells, which go out as gossip.
 
 use counter_core::{Delta, Flushed, Replica};
 
@@ -7,12 +7,12 @@ use crate::protocol::replicator::Replicator;
 use crate::protocol::replicator::Timer;
 use crate::protocol::stats::Kind;
 
-/// More payloads than this are not published for one flush: peers pull it in pages, which is
-/// cheaper for all.
+/// The most payloads published for one flush. Peers pull a longer flush in pages, which is cheaper
+/// for all.
 const PAYLOADS_A_FLUSH_MAX: usize = 32;
 
 impl Replicator {
-    /// Something is pending: it leaves at once when the last flush is long enough ago, else when
+    /// Something is pending. It is flushed at once if the last flush is long enough ago, else when
     /// the interval is over.
     pub(crate) fn on_local_change(&mut self, replica: &mut Replica) {
         if self.now >= self.publisher.next_flush() {
@@ -36,16 +36,16 @@ impl Replicator {
         }
     }
 
-    /// With its first announcement a node that has counted nothing yet publishes its record: else
-    /// that would spread by pulls alone.
+    /// Publishes the record of a node that has counted nothing yet, with its first announcement.
+    /// Otherwise it would spread by pulls alone.
     pub(crate) fn publish_birth(&mut self, replica: &Replica) {
         if self.publisher.published() == 0 && !self.peers.is_empty() {
             self.publish_own(replica, &Flushed::default());
         }
     }
 
-    /// Publishes the own cells beyond what was published. What does not fit or gets lost is pulled
-    /// by those who lack it.
+    /// Publishes the own cells that were not published yet. Peers pull those that do not fit or get
+    /// lost.
     pub(crate) fn publish_own(&mut self, replica: &Replica, flushed: &Flushed) {
         let (after, upto) = (self.publisher.published(), replica.map().seen_of(self.own));
         if upto <= after || self.numbering.is_open() || !self.may_publish(replica) {
@@ -57,8 +57,8 @@ impl Replicator {
             return;
         }
         let delta = own_since(replica, after);
-        // Only one flush is a chain of states that the writer was in; a reset written besides it
-        // may have moved a cell twice. At first the record lies before it, which is no cell.
+        // Only one flush is a chain of states that the writer was in. A reset written beside it may
+        // have moved a cell twice. At first the record, which is no cell, comes before it.
         let before = if after == 0 {
             replica.map().record(self.own).map_or(0, |record| record.version)
         } else {
@@ -74,8 +74,8 @@ impl Replicator {
         self.commits.may_publish(replica.map(), self.own, !self.peers.is_empty())
     }
 
-    /// The delta's bytes, in as many payloads as it takes; none where it cannot be cut or is too
-    /// much for gossip.
+    /// The delta's bytes, in as many payloads as it takes. None if it cannot be cut or is too much
+    /// for gossip.
     fn payloads(&mut self, delta: Delta, can_cut: bool) -> Vec<Vec<u8>> {
         let bytes_max = self.config.payload_bytes_max;
         let whole = delta.encode();

@@ -1,4 +1,5 @@
-//! Deltas that came too early: they wait, within bounds, until the versions before them are here.
+//! Deltas that came before their predecessors. They wait, within bounds, until the versions before
+//! them are here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +32,7 @@ impl Gaps {
         Self { entries_max, bytes_max, next_ask: now, ..Self::default() }
     }
 
-    /// Lets a delta wait until `after` of `writer` is seen; false where there is no room.
+    /// Lets a delta wait until `after` of `writer` is seen. False if there is no room.
     pub(crate) fn put(
         &mut self,
         writer: ReplicaId,
@@ -60,14 +61,14 @@ impl Gaps {
         Some(waiting.delta)
     }
 
-    /// Gives up what has waited since before `since`: its writer may be gone with what lay before
-    /// it.
+    /// Drops the deltas that have waited since before `since`. Their writer may be gone, with the
+    /// versions before them.
     pub(crate) fn drop_older(&mut self, since: Duration) {
         self.waiting.retain(|_, waiting| waiting.since >= since);
         self.bytes = self.waiting.values().map(|waiting| waiting.bytes).sum();
     }
 
-    /// The writers with something waiting, ascending. O(log n) a writer.
+    /// The writers of waiting deltas, ascending. O(log n) a writer.
     pub(crate) fn writers(&self) -> Vec<ReplicaId> {
         let mut writers = Vec::new();
         let mut next = self.waiting.keys().next();

@@ -1,5 +1,4 @@
-//! Cells from others take effect here: joined, or kept until their gap is filled; what joining
-//! shows is told.
+//! Joins cells of others, or keeps them until their gap is filled, and reports what changed.
 
 use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 
@@ -9,7 +8,7 @@ use crate::protocol::replicator::Replicator;
 use crate::protocol::replicator::Timer;
 
 impl Replicator {
-    /// Joins what `peer` sent, and then what waited for it.
+    /// Joins a delta, and then the deltas that waited for it.
     pub(crate) fn join(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
         let writers: Vec<ReplicaId> = delta.replicas().collect();
         self.join_one(replica, delta, &writers)?;
@@ -33,7 +32,7 @@ impl Replicator {
         }
     }
 
-    /// What waited for these writers takes effect as far as it now may.
+    /// Joins the deltas that waited for these writers, as far as they are ready.
     pub(crate) fn join_waiting(&mut self, replica: &mut Replica, writers: &[ReplicaId]) {
         if self.is_early() {
             return;
@@ -50,7 +49,7 @@ impl Replicator {
         }
     }
 
-    /// Joins gossip of `signer`, or keeps it where versions before it are missing.
+    /// Joins gossip of `signer`, or keeps it if versions before it are missing.
     pub(crate) fn join_or_wait(
         &mut self,
         replica: &mut Replica,
@@ -73,8 +72,8 @@ impl Replicator {
         Ok(())
     }
 
-    /// Before this node has caught up it may not know who has ended: what a writer says itself
-    /// waits until then.
+    /// True until this node has caught up. Until then it may not know which incarnations ended, so
+    /// the cells of the writers themselves wait.
     fn is_early(&self) -> bool {
         (!self.is_synced() && !self.peers.is_empty()) || self.waits_for_number()
     }
@@ -108,17 +107,17 @@ impl Replicator {
             self.out.alarm(Alarm::OwnAhead { version });
         }
         if joined.own_changed {
-            // What was taken back here goes out at once.
+            // An add that was taken back goes out at once.
             self.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.now));
         }
         if !joined.records.is_empty() {
             self.look_for_ended();
-            // A record moves its writer's version without a cell: a target may be covered by now.
+            // A record moves its writer's version without a cell, so a target may be covered now.
             self.confirmations.look_again();
         }
         if joined.changed.is_empty() && joined.has_more_than_cells() {
-            // These move the state hash and no key. Whoever shows the hash hears of it, and the
-            // store, or this node would never promise them.
+            // These move the state hash and no value. Readers that show the hash need to know, and
+            // so does the store, or this node would never promise them.
             self.out.notify(Notice::Changed { keys: Vec::new() });
         }
         self.out.changed(joined.changed);

@@ -1,4 +1,4 @@
-//! Gossip that arrives: checked, taken or kept for later, and judged.
+//! Gossip that arrives is checked, and then taken, kept for later or refused.
 
 use counter_core::Replica;
 
@@ -20,7 +20,7 @@ impl Replicator {
     ) {
         let verdict = match self.take_gossip(replica, signer, payload) {
             Ok(()) => Verdict::Accept,
-            // Nobody is to blame: a later release, or a bound of this node's own.
+            // Nobody is to blame for a later release, or for a bound of this node.
             Err(reason @ (Refusal::UnknownVersion | Refusal::JoinRefused)) => {
                 self.out.stats.refuse(reason);
                 Verdict::Ignore
@@ -58,7 +58,7 @@ impl Replicator {
         Ok(())
     }
 
-    /// Counts what came in under its kind, or under none where it could not be read.
+    /// Counts a message under its kind, or under none if it could not be read.
     fn counted<T>(
         &mut self,
         kind: Kind,
@@ -69,7 +69,7 @@ impl Replicator {
         read
     }
 
-    /// An announcement from its author.
+    /// Takes an announcement from its author.
     pub(crate) fn take_signed(
         &mut self,
         signer: NodeId,
@@ -85,7 +85,7 @@ impl Replicator {
         self.suspected_by_other(suspicion.replica.0, suspicion.version);
     }
 
-    /// Over gossip a writer's cells are taken from that writer's node alone.
+    /// Takes gossiped cells. They are accepted from their writer's node alone.
     fn take_delta(
         &mut self,
         replica: &mut Replica,
@@ -101,7 +101,7 @@ impl Replicator {
         if delta.has_open_part() {
             return Err(Refusal::Malformed);
         }
-        // Of an incarnation that ended members bring what there is, never a late message of its
+        // The cells of an ended incarnation come from members, and never from a late message of its
         // own.
         delta.retain(|writer| !replica.map().is_ended(writer));
         if delta.is_empty() {

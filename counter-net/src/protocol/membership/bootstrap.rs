@@ -1,16 +1,15 @@
 //! When this node has caught up, and when it may serve.
 //!
 //! A peer that was found counts as a candidate until it has answered a pull or failed: while it is
-//! queued, while it is dialled, and while it is connected and silent. A connection is not an
-//! answer, and silence is not absence. The driver knows the candidates that are not connected yet
-//! ([`Search`]); the connected ones are the [`Peers`].
+//! queued, while it is dialled, and while it is connected and silent. A connection is no answer,
+//! and silence is no absence. The driver knows the candidates that are not connected yet
+//! ([`Search`]), and [`Peers`] holds the connected ones.
 //!
-//! One synced peer that was pulled to the end makes this node synced. Where no peer is synced, as
-//! when a whole cluster starts, the answers of unsynced peers count once nobody is left to wait
-//! for: neither here nor, as they say, at those peers. Otherwise two nodes that wait for a third
-//! would take each other's word that there is nothing. A node that knows it is alone is synced too.
-//! One that is still unsure after `ready_within` serves what it has, and says that it is not
-//! synced.
+//! A node is synced once it has pulled one synced peer to the end. If no peer is synced, as when a
+//! whole cluster starts, the answers of unsynced peers count once nobody is left to wait for,
+//! neither here nor at those peers. Otherwise two nodes that wait for a third would take each
+//! other's word that there is nothing. A node that knows it is alone is synced too. A node that is
+//! still unsure after `ready_within` serves what it has, and says that it is not synced.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +20,7 @@ use super::members::Members;
 use crate::protocol::input::{NodeId, Search};
 use crate::protocol::pull::Peers;
 
-/// Writers remembered whose cells a bound refused. One is enough to close readiness.
+/// The most writers remembered whose cells a bound refused. One is enough to close readiness.
 const REFUSED_MAX: usize = 1024;
 
 /// Why a node does not serve yet.
@@ -32,12 +31,12 @@ pub enum NotReady {
     CatchingUp {
         /// Peers that were found or named and have neither answered nor failed.
         candidates: usize,
-        /// Discovery has not said who is there.
+        /// Discovery has not answered yet.
         unsure: bool,
     },
     /// Every peer that answers has another cluster key.
     KeyRefused,
-    /// A bound of the state refused what a peer holds, so this node would show half of the truth.
+    /// A bound of the state refused cells of a peer, so this node would show half of the truth.
     BoundReached,
 }
 
@@ -68,9 +67,9 @@ pub(crate) struct Bootstrap {
     search: Search,
     /// `ready_within` is over.
     patience_over: bool,
-    /// Never falls back.
+    /// True for good once it is.
     synced: bool,
-    /// Readiness opened once. Never falls back, but `refused` and the key override it.
+    /// Readiness opened once. It stays true, but `refused` and the key override it.
     opened: bool,
     /// A peer answered once, so this node's key is the cluster's.
     was_answered: bool,
@@ -93,7 +92,7 @@ impl Bootstrap {
         self.patience_over = true;
     }
 
-    /// A bound refused cells of these writers, or no longer does.
+    /// Notes whether a bound refuses cells of these writers.
     pub(crate) fn set_refused(&mut self, writers: &[ReplicaId], refused: bool) {
         for writer in writers {
             if !refused {
@@ -108,7 +107,7 @@ impl Bootstrap {
         self.synced
     }
 
-    /// Whether this node may serve.
+    /// `Ok` if this node may serve.
     ///
     /// # Errors
     /// Why not.
@@ -125,35 +124,34 @@ impl Bootstrap {
         }
     }
 
-    /// Not synced, and somebody but `peer` is still to answer: that peer must not take this node's
-    /// state for all there is.
+    /// True if this node is not synced and another peer than this one is still to answer. The peer
+    /// must not take this node's state for all there is.
     pub(crate) fn waits(&self, peers: &Peers, peer: NodeId) -> bool {
         !self.synced && (self.search.expects_somebody() || peers.any_unresolved_but(peer))
     }
 
-    /// A peer answers, or nobody else is expected.
+    /// True if a peer answers, or nobody else is expected.
     pub(crate) fn in_touch(&self, peers: &Peers, members: &Members) -> bool {
         let expects = self.peers_named || self.search.expects_somebody() || members.has_others();
         peers.any_answers() || (peers.is_empty() && !expects)
     }
 
-    /// Whether somebody is found or looked for who is not connected yet.
+    /// True while peers may turn up that are not connected yet.
     pub(crate) fn expects_somebody(&self) -> bool {
         self.search.expects_somebody()
     }
 
-    /// Looks again after anything that may have brought this node nearer.
+    /// Looks again, after anything that may have brought this node nearer.
     pub(crate) fn look(&mut self, peers: &Peers, members: &Members) {
         self.was_answered |= peers.any_answers();
         self.pulling = peers.unresolved();
         self.synced |= peers.any_synced_pulled() || self.is_resolved(peers, members);
-        // A pull that makes progress is waited for: what it has brought so far is half of the
-        // truth.
+        // A pull that makes progress is waited for. So far it has brought half of the truth.
         self.opened |= self.synced || (self.patience_over && !peers.any_pulling());
     }
 
-    /// Nobody is left to wait for: this node is alone, or the answers of unsynced peers are all
-    /// there is.
+    /// True if nobody is left to wait for: this node is alone, or the answers of unsynced peers are
+    /// all there is.
     fn is_resolved(&self, peers: &Peers, members: &Members) -> bool {
         let waits = self.search.expects_somebody()
             || self.pulling > 0

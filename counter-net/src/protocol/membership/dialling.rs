@@ -1,12 +1,12 @@
-//! Which members this node dials: every live member is somebody's to reach.
+//! Which members this node dials. Every live member is some node's to reach.
 //!
-//! A member can die while nobody is connected to it, and then no connection breaks and nobody
-//! suspects it. So a live member that this node is not connected to is dialled, and a failed dial
-//! is a suspicion, like a lost connection.
+//! A member can die while no node is connected to it. Then no connection breaks, and nobody
+//! suspects it. So a node dials live members that it is not connected to, and a failed dial is a
+//! suspicion, like a lost connection.
 //!
 //! In a small cluster each node dials each member. In a large one a node dials only the members
 //! between itself and the nearest connected member before it on the ring of ids, the nearest first.
-//! In peace that is one connection more for each node: its predecessor. After many deaths the ring
+//! At rest that costs each node one more connection, to its predecessor. After many deaths the ring
 //! closes over the gap, a few members at a time.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub(crate) struct Candidate {
     pub node: NodeId,
     /// A connection to it is open and not silent.
     pub connected: bool,
-    /// Not dialled before: it was heard of from itself a moment ago, and is probably connecting.
+    /// Not dialled before this time. It introduced itself a moment ago and is probably connecting.
     pub not_before: Duration,
 }
 
@@ -40,7 +40,7 @@ struct Attempt {
     failures: u32,
 }
 
-/// Dials under way and the pauses after failed ones. Holds nothing of members that are connected.
+/// The dials under way, and the pauses after failed ones. Holds nothing of connected members.
 #[derive(Debug)]
 pub(crate) struct Dialling {
     own: NodeId,
@@ -53,7 +53,7 @@ impl Dialling {
         Self { own, dial_all_max, attempts: BTreeMap::new() }
     }
 
-    /// The members to dial now, and when to look again. `live` are the live members but this node,
+    /// The members to dial now, and when to look again. `live` are the other live members,
     /// ascending by id. O(members).
     pub(crate) fn due(
         &mut self,

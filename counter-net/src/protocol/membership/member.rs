@@ -1,4 +1,4 @@
-//! A member as readers see it, and a region's presence.
+//! Members, their lag and a region's presence, as readers see them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use counter_core::ReplicaId;
 /// A node as the cluster knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
-    /// The incarnation of the node that is meant.
+    /// The node's incarnation.
     pub replica: ReplicaId,
     /// Where it runs.
     pub region: String,
@@ -15,23 +15,23 @@ pub struct Member {
     pub viewers: u64,
     /// The release that it runs.
     pub release: String,
-    /// Heard of within its ttl, not left, and no suspicion ended its presence: it counts for
-    /// presence.
+    /// True while it counts for presence: it was heard of within its ttl, has not left, and no
+    /// suspicion ended its presence.
     pub live: bool,
-    /// It announced that it leaves.
+    /// True if it announced its leave.
     pub left: bool,
-    /// It says of itself that it has caught up.
+    /// True if it says that it has caught up.
     pub synced: bool,
     /// Time since anything of its own was heard: an announcement, a digest, a delta, an answer, a
-    /// ping. For this node itself zero.
+    /// ping. Zero for this node.
     pub last_heard: Duration,
-    /// True where a connection to it is open.
+    /// True if a connection to it is open.
     pub connected: bool,
-    /// How far it is from this node, as of the digest last heard from it; `None` where none was.
+    /// How far it is from this node, by the digest last heard from it. `None` if none was heard.
     pub lag: Option<Lag>,
 }
 
-/// More cells than this are not counted for a [`Lag`].
+/// A [`Lag`] counts at most this many cells.
 pub(crate) const LAG_CELLS_MAX: usize = 10_000;
 
 /// How far a member is from this node. A version is one change of one cell, so versions are upper
@@ -39,12 +39,12 @@ pub(crate) const LAG_CELLS_MAX: usize = 10_000;
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Lag {
-    /// Cells (one counter of one writer each) that the member lacked when it was heard, at most
-    /// 10,000: more are not counted.
+    /// Cells (one counter of one writer each) that the member lacked when it was heard. At most
+    /// 10,000 are counted.
     pub cells_behind: usize,
-    /// How long, when it was heard, this node had held the first thing that the member lacked; zero
-    /// where it lacked nothing. Under load to 100 ms, of a long lag coarser, never too short but
-    /// for what lies further back than this node remembers (8 moments, ever coarser).
+    /// For how long this node had held the first cell that the member lacked when it was heard.
+    /// Zero if it lacked nothing. Under load it is exact to 100 ms, and coarser for a long lag. It
+    /// is never too short within what this node remembers, which is 8 ever coarser moments.
     pub time_behind: Duration,
     /// Versions that this node holds and the member did not.
     pub versions_behind: u64,
@@ -54,7 +54,7 @@ pub struct Lag {
     pub heard: Duration,
 }
 
-/// What the sender of a digest lacked when that was heard.
+/// What the sender of a digest lacked when it was heard.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Shortfall {
     /// Up to [`LAG_CELLS_MAX`].
@@ -62,7 +62,7 @@ pub(crate) struct Shortfall {
     pub time: Duration,
 }
 
-/// Who is in a region: the sum over its live members.
+/// A region's presence: the sum over its live members.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Presence {
     /// Viewers.

@@ -1,9 +1,9 @@
-//! Who is there: one entry a node, the greatest statement heard of it, and how long that holds.
+//! The table of members: one entry a node, with the greatest statement heard of it.
 //!
-//! Statements form a lattice: (incarnation, version, standing), the greater holds, so every node
-//! comes to the same view whatever the order. Only the node itself raises its version. An entry's
-//! time left is passed on as what remains of it, and an ended one is remembered for one ttl more:
-//! so nobody is kept alive by being talked about.
+//! Statements form a lattice ordered by (incarnation, version, standing). The greater one holds, so
+//! every node comes to the same view whatever the order. Only the node itself raises its version. A
+//! statement is passed on with the time that it has left, and one that ended is remembered for one
+//! ttl more. So talking about a node does not keep it alive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,25 +29,26 @@ pub(crate) struct MemberEntry {
     pub synced: bool,
     /// When its last greater version was heard.
     pub heard: Duration,
-    /// When anything of the node itself was last heard, an announcement or not. Shown to readers;
-    /// presence does not rest on it.
+    /// When anything of the node itself was last heard, an announcement or not. Readers see it, and
+    /// presence does not depend on it.
     pub last_word: Duration,
     /// Where it listens, in the driver's own bytes.
     pub addresses: Vec<ByteBuf>,
     /// When this incarnation was first heard of, and whether from itself.
     pub met: (Duration, bool),
-    /// When the standing ends by itself: live or suspected to ended, ended or left to forgotten.
+    /// When the standing ends: a live or suspected node becomes ended, and an ended or left one is
+    /// forgotten.
     pub until: Duration,
 }
 
-/// What became of a statement.
+/// The outcome of a statement.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Merged {
     /// It holds now.
     Taken,
     /// It was known, or something greater is.
     Stale,
-    /// It is about this node, says more than this node said, and must be refuted.
+    /// It is about this node and claims more than this node said. It must be refuted.
     Refute,
     /// It is about a later incarnation of this node.
     AnotherSelf,
@@ -64,16 +65,17 @@ pub(crate) struct Members {
     ttl: Duration,
     /// Readers would see a difference since [`take_changed`](Members::take_changed).
     has_changed: bool,
-    /// When incarnations that left the table said something last. At most `members_max`, the
-    /// earliest is dropped.
+    /// When forgotten incarnations last said something. At most `members_max`; the earliest is
+    /// dropped.
     gone: BTreeMap<ReplicaId, Duration>,
-    /// Replicas that announced their leave and were dropped from the table. They do not count again.
+    /// Replicas that announced their leave and were dropped from the table. They do not count
+    /// again.
     departed: BTreeSet<ReplicaId>,
     departed_max: usize,
 }
 
 impl Members {
-    /// A table that knows only this node, which never expires in its own eyes.
+    /// A table that knows only this node, which never expires in its own view.
     pub(crate) fn new(own: ReplicaId, region: String, config: &ProtocolConfig) -> Self {
         let release = config.release.chars().filter(|c| !c.is_control()).scan(0, |bytes, c| {
             *bytes += c.len_utf8();
@@ -166,7 +168,7 @@ impl Members {
             .or_insert_with(|| unreachable!("the own entry is never removed"))
     }
 
-    /// This node goes on as a later incarnation.
+    /// This node continues as a later incarnation.
     pub(crate) fn renew(&mut self, incarnation: ReplicaId) {
         self.own = incarnation;
         self.own_mut().replica = incarnation;
@@ -181,8 +183,8 @@ impl Members {
         self.entries.iter().map(|(node, entry)| (*node, entry))
     }
 
-    /// Takes a statement about any node. O(log members); O(members) where the table is full.
-    /// `first_hand`: the node itself says it.
+    /// Takes a statement about any node. `first_hand` if the node itself makes it. O(log members),
+    /// and O(members) if the table is full.
     pub(crate) fn merge(&mut self, said: &Announcement, first_hand: bool, now: Duration) -> Merged {
         let (replica, Some(standing)) = (said.replica(), said.standing()) else {
             return Merged::Stale;
@@ -245,7 +247,8 @@ impl Members {
         }
     }
 
-    /// Room for one more: the first that ended gives way, a live one never.
+    /// Makes room for one more entry. The one that ended first gives way, and a live one never
+    /// does.
     fn make_room(&mut self) -> bool {
         if self.entries.len() < self.members_max {
             return true;
@@ -258,15 +261,15 @@ impl Members {
         ended.is_some_and(|node| self.entries.remove(&node).is_some())
     }
 
-    /// The node itself said something. Nothing is prolonged by it.
+    /// The node itself said something. That does not prolong its standing.
     pub(crate) fn hear(&mut self, node: NodeId, now: Duration) {
         if let Some(entry) = self.entries.get_mut(&node) {
             entry.last_word = now;
         }
     }
 
-    /// A live node is suspected; true where that is news. It ends at `until` unless it announces
-    /// anew.
+    /// Suspects a live node, whose presence then ends at `until` unless it announces itself anew.
+    /// True if that is news.
     pub(crate) fn suspect(&mut self, replica: ReplicaId, version: u64, until: Duration) -> bool {
         let Some(entry) = self.entries.get_mut(&NodeId(replica.node)) else { return false };
         let news = entry.replica == replica
@@ -280,7 +283,7 @@ impl Members {
         news
     }
 
-    /// A connection to a suspected node is open again: it is live for as long as its announcement
+    /// A connection to a suspected node is open again. It is live for as long as its announcement
     /// may still hold.
     pub(crate) fn absolve(&mut self, node: NodeId) {
         let ttl = self.ttl;
@@ -342,7 +345,7 @@ impl Members {
             .collect()
     }
 
-    /// The enrolled replicas that are not there now, ascending. O(writers).
+    /// The enrolled replicas that are not live now, ascending. O(writers).
     pub(crate) fn missing(&self, map: &CounterMap) -> Vec<ReplicaId> {
         let is_there = |replica: &ReplicaId| *replica == self.own || self.is_live(*replica);
         self.enrolled(map).into_iter().filter(|replica| !is_there(replica)).collect()
@@ -364,7 +367,7 @@ impl Members {
         self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica)
     }
 
-    /// When an incarnation that has not left said something last; None where it was not heard since
+    /// When an incarnation that has not left last said something. `None` if it was not heard since
     /// this node started.
     pub(crate) fn last_word(&self, replica: ReplicaId) -> Option<Duration> {
         match self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica) {
@@ -378,8 +381,8 @@ impl Members {
         self.entries.values().map(|entry| entry.announcement(now, self.ttl)).collect()
     }
 
-    /// Hash of what live members say: equal where two nodes show the same. Heartbeats do not move
-    /// it.
+    /// A hash of what live members say. It is equal on two nodes that show the same, and heartbeats
+    /// do not move it.
     pub(crate) fn hash(&self) -> u128 {
         let mut bytes = Vec::with_capacity(self.entries.len() * 48);
         for entry in self.entries.values().filter(|entry| entry.is_live()) {
@@ -394,27 +397,28 @@ impl Members {
         xxhash_rust::xxh3::xxh3_128(&bytes)
     }
 
-    /// Whether some live member was not heard of for half a ttl: a heartbeat of it was missed.
+    /// True if some live member was not heard of for half a ttl, so that a heartbeat of it was
+    /// missed.
     pub(crate) fn is_stale(&self, now: Duration) -> bool {
         self.entries.values().any(|entry| {
             entry.is_live() && entry.replica != self.own && entry.until < now + self.ttl / 2
         })
     }
 
-    /// Whether a live member other than this one says that it is synced.
+    /// True if another live member says that it is synced.
     pub(crate) fn knows_synced(&self) -> bool {
         self.entries
             .values()
             .any(|entry| entry.is_live() && entry.synced && entry.replica != self.own)
     }
 
-    /// Whether any other member is live.
+    /// True if any other member is live.
     pub(crate) fn has_others(&self) -> bool {
         self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own)
     }
 
-    /// Viewers and nodes by region: the sum over live members, computed anew, so it cannot drift.
-    /// O(members).
+    /// Viewers and nodes by region. The sum over live members is computed anew each time, so it
+    /// cannot drift. O(members).
     pub(crate) fn presence(&self) -> BTreeMap<String, Presence> {
         let mut regions: BTreeMap<String, Presence> = BTreeMap::new();
         for entry in self.entries.values().filter(|entry| entry.is_live()) {
@@ -427,7 +431,7 @@ impl Members {
 }
 
 impl MemberEntry {
-    /// Counts for presence. A suspected node still does, until its suspicion is over.
+    /// True if the node counts for presence. A suspected one does until its suspicion is over.
     pub(crate) fn is_live(&self) -> bool {
         self.standing <= Standing::Suspected
     }
@@ -453,7 +457,7 @@ impl MemberEntry {
     }
 }
 
-/// What readers see of an entry.
+/// The part of an entry that readers see.
 fn shown(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
     (
         entry.replica,

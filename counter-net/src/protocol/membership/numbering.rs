@@ -1,13 +1,13 @@
-//! Which number this node's incarnation has, where no disk remembers the numbers before it.
+//! The number of this node's incarnation, if no disk remembers the numbers before it.
 //!
-//! A node with a name and without a directory draws a number from its clock. The clock may have
-//! been set back, or two starts may fall into one second. A number at or below one that is folded
-//! would lose all that is counted under it. So before anything of this incarnation leaves the node,
-//! peers say which numbers of the node they know, and the incarnation takes one above these.
+//! A node with a name and no directory draws a number from its clock. The clock may have been set
+//! back, or two starts may fall into one second. A number at or below a folded one would lose all
+//! that is counted under it. So before anything of this incarnation leaves the node, peers say
+//! which numbers of the node they know, and the incarnation takes a higher one.
 //!
 //! Invariant: while the number is open, nobody else holds anything of this incarnation, so it may
-//! change without anybody noticing. A synced peer's answer settles it; where no peer is synced, the
-//! answers of all that are there do.
+//! still change. A synced peer's answer settles it. If no peer is synced, the answers of all
+//! connected peers do.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,21 +21,22 @@ use crate::protocol::replicator::Replicator;
 use crate::protocol::wire::{Hash, Id, pack_vector};
 use crate::protocol::wire::{NumberAsk, Numbered, Request, Response, StateMessage};
 
-/// An answer above this is no number that a clock gives, and leaves no room for one above it.
+/// The greatest number that a peer may name. No clock gives a greater one, and there must be room
+/// above it.
 const LATEST_MAX: u64 = u64::MAX >> 1;
 
-/// So long after the start, peers that were found and do not answer are waited for no more where no
-/// peer is synced. By then a dial has failed or succeeded, and discovery that still says nothing is
-/// out of order.
+/// After this time, a node without synced peers no longer waits for peers that were found and do
+/// not answer. By then a dial has failed or succeeded, and a discovery that says nothing is out of
+/// order.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is known of the number.
+/// What peers said about the number.
 #[derive(Debug, Default)]
 pub(crate) struct Numbering {
     /// No disk remembers the numbers before this one.
     asks: bool,
     is_open: bool,
-    /// The greatest number of this node that anybody named.
+    /// The greatest number of this node that a peer named.
     latest: u64,
     /// A synced peer has answered.
     is_sure: bool,
@@ -43,17 +44,18 @@ pub(crate) struct Numbering {
 }
 
 impl Numbering {
-    /// Whether the number may still change: nothing of this incarnation leaves the node meanwhile.
+    /// True while the number may still change. Nothing of this incarnation leaves the node
+    /// meanwhile.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open
     }
 
-    /// Whether no disk remembers the numbers of this node, so that its own may turn out too low.
+    /// True if no disk remembers the numbers of this node, so that its own may turn out too low.
     pub(crate) fn asks(&self) -> bool {
         self.asks
     }
 
-    /// Somebody named a number of this node.
+    /// A member named a number of this node.
     pub(crate) fn hear(&mut self, latest: u64) {
         self.latest = self.latest.max(latest.min(LATEST_MAX));
     }
@@ -65,8 +67,8 @@ impl Numbering {
 }
 
 impl Replicator {
-    /// No disk remembers the numbers of this node's incarnations: peers are asked before anybody
-    /// hears of this one. To be called before the first input.
+    /// Says that no disk remembers the numbers of this node's incarnations. Peers are asked before
+    /// they hear of this one. Call it before the first input.
     pub fn ask_for_number(&mut self) {
         (self.numbering.asks, self.numbering.is_open) = (true, true);
     }
@@ -77,7 +79,8 @@ impl Replicator {
         }
     }
 
-    /// The latest incarnation of the peer's node that is known here, beside the one that asks.
+    /// Answers with the latest incarnation of the peer's node that is known here, beside the one
+    /// that asks.
     pub(crate) fn serve_number(
         &self,
         replica: &Replica,
@@ -101,8 +104,8 @@ impl Replicator {
         Ok(Response::numbered(Numbered { latest, synced: self.is_synced() }))
     }
 
-    /// What a peer hears that asks before the number is settled: nothing is here, and the answer is
-    /// worth waiting for.
+    /// The answer to a peer that asks before the number is settled: nothing is here, and it is
+    /// worth waiting.
     pub(crate) fn unnumbered(&self) -> Response {
         Response::state(StateMessage {
             have: Some(pack_vector(&VersionVector::new())),
@@ -124,7 +127,7 @@ impl Replicator {
         Ok(())
     }
 
-    /// An earlier release knows no names, so this answer is all that it has to say.
+    /// An earlier release knows no names, so it has nothing more to say.
     pub(crate) fn cannot_number(&mut self, peer: NodeId) {
         self.numbering.answer(peer, true);
     }
@@ -163,9 +166,10 @@ impl Replicator {
                 && (!self.bootstrap.expects_somebody() || self.now >= self.started + PATIENCE))
     }
 
-    /// A later incarnation of this node is known, of which no peer that was asked knew: the clock
-    /// was set back. This one goes on above it, and claims both. Where a disk remembers the numbers
-    /// it is another process that runs as this node.
+    /// Renews this incarnation if a later one of this node is known. No peer that was asked knew of
+    /// it, so the clock was set back. The new incarnation goes above the later one and claims both.
+    /// If a disk remembers the numbers, the later one is another process instead, and is left
+    /// alone.
     pub(crate) fn look_for_later(&mut self, replica: &Replica) {
         let is_later = |incarnation: ReplicaId| {
             incarnation.node == self.own.node && incarnation.incarnation > self.own.incarnation
@@ -187,7 +191,7 @@ impl Replicator {
         self.out.notify(Notice::Renumbered { from, replica: incarnation });
     }
 
-    /// Whether what a peer sends has to wait: it might end this incarnation before that has its
+    /// True while cells of peers have to wait: they might end this incarnation before it has its
     /// number.
     pub(crate) fn waits_for_number(&self) -> bool {
         self.numbering.is_open && !self.peers.is_empty()

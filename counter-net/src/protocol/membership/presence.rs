@@ -1,4 +1,4 @@
-//! This node announces itself; others come, fall silent, are suspected, answer, leave.
+//! This node announces itself. Other members come, fall silent, are suspected, answer and leave.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Replicator {
         }
     }
 
-    /// Announces at once, or when the interval since the last time is over.
+    /// Announces this node at once, or when the interval since the last time is over.
     pub(crate) fn announce_soon(&mut self) {
         self.timers.set_by(Timer::Announce, self.announcer.next(self.now));
     }
@@ -37,7 +37,7 @@ impl Replicator {
         if !self.peers.is_empty() {
             let mut said = self.own_announcement();
             if !self.announcer.carries_addresses(self.now) {
-                // Whoever knows this incarnation has its addresses, and gives them to whoever asks.
+                // Members that know this incarnation have its addresses, and pass them on.
                 said.addresses.clear();
             }
             let announcement = Some(said);
@@ -50,8 +50,7 @@ impl Replicator {
         self.members.own_announcement(self.now)
     }
 
-    /// Takes what anyone says of any node.
-    /// `first_hand`: the node itself says it.
+    /// Takes a statement about any node. `first_hand` if the node itself makes it.
     pub(crate) fn take_announcement(
         &mut self,
         said: &Announcement,
@@ -79,7 +78,7 @@ impl Replicator {
         Ok(())
     }
 
-    /// Takes what a peer passes on of others; one that is unsound is counted, the rest holds.
+    /// Takes the statements that a peer passes on. An unsound one is counted and skipped.
     pub(crate) fn take_announcements(&mut self, said: &[Announcement]) {
         for said in said.iter().take(self.config.members_max) {
             if let Err(reason) = self.take_announcement(said, false) {
@@ -88,7 +87,7 @@ impl Replicator {
         }
     }
 
-    /// While this node has not caught up, a peer that now says it has is asked again at once.
+    /// While this node has not caught up, asks a peer again at once that now says it has.
     fn ask_synced(&mut self, node: NodeId) {
         let news = self.members.get(node).is_some_and(|entry| entry.synced) && !self.is_synced();
         if news && let Some(source) = self.peers.get(node).filter(|source| !source.is_synced()) {
@@ -96,7 +95,7 @@ impl Replicator {
         }
     }
 
-    /// Wakes when the entry's standing ends.
+    /// Sets the timer for the end of an entry's standing.
     fn watch(&mut self, node: NodeId) {
         match self.members.get(node) {
             Some(entry) => self.timers.set(Timer::Member(node), entry.until),
@@ -113,14 +112,14 @@ impl Replicator {
         self.watch(node);
     }
 
-    /// A connection was lost: unless it comes back or another peer speaks first, a suspicion is
-    /// announced after a short random time.
+    /// A connection was lost. A suspicion is announced after a short random time, unless the
+    /// connection comes back or another peer speaks first.
     pub(crate) fn watch_lost(&mut self, node: NodeId) {
         let delay = self.config.suspicion_delay.mul_f64(self.rng.f64());
         self.timers.set(Timer::Suspect(node), self.now + delay);
     }
 
-    /// A peer fell silent: it is suspected as if its connection were lost, unless it says something
+    /// A peer fell silent. It is suspected as if its connection were lost, unless it says something
     /// first.
     pub(crate) fn on_peer_silent(&mut self, node: NodeId) {
         if !self.leaving && self.peers.fell_silent(node) {
@@ -134,7 +133,7 @@ impl Replicator {
         }
     }
 
-    /// A connection is open and not silent, which is better than any suspicion.
+    /// An open connection that is not silent outweighs any suspicion.
     pub(crate) fn absolve_connected(&mut self, node: NodeId) {
         if self.peers.vouch_for(node) {
             self.timers.cancel(Timer::Suspect(node));
@@ -143,7 +142,7 @@ impl Replicator {
         }
     }
 
-    /// Where this node listens, for others to dial.
+    /// Other members learn where this node listens, to dial it.
     pub(crate) fn on_listening(&mut self, addresses: Vec<Vec<u8>>) {
         let fits = |address: &Vec<u8>| address.len() <= ADDRESS_BYTES_MAX;
         let addresses: Vec<ByteBuf> =
@@ -156,29 +155,29 @@ impl Replicator {
         }
     }
 
-    /// Looks again by then which members are to be dialled.
+    /// Looks at `at`, or before, which members to dial.
     pub(crate) fn dial_soon(&mut self, at: Duration) {
         self.timers.set_by(Timer::Dial, at);
     }
 
-    /// How long after a member was first heard of it is left to the member to connect.
+    /// How long a member that was heard of first has time to connect by itself.
     fn dial_pause(&self, node: NodeId, entry: &MemberEntry) -> Duration {
         let (met, first_hand) = entry.met;
         let patience = self.config.dial_patience;
         if first_hand {
             patience
         } else if met > self.started + patience {
-            // Whoever is new dials those that are not.
+            // A new node dials those that are not.
             patience.mul_f64(0.75)
         } else if node < self.node() {
-            // Of two new ones that hear of each other one dials.
+            // Of two new nodes that hear of each other one dials.
             patience / 2
         } else {
             Duration::ZERO
         }
     }
 
-    /// Dials the live members that are this node's to reach.
+    /// Dials the live members that this node has to reach.
     pub(crate) fn on_dial(&mut self) {
         if self.leaving {
             return;
@@ -202,7 +201,7 @@ impl Replicator {
         }
     }
 
-    /// A member was not reached: it is suspected, as if a connection to it were lost.
+    /// A member was not reached. It is suspected, as if a connection to it were lost.
     pub(crate) fn on_dial_failed(&mut self, node: NodeId) {
         if self.members.get(node).is_none_or(|entry| !entry.is_live()) {
             return;
@@ -247,7 +246,7 @@ impl Replicator {
         news
     }
 
-    /// Says that this node is there, above what was said of it.
+    /// Announces this node above what was said of it.
     fn refute(&mut self, version: u64) {
         if self.leaving {
             return;
@@ -257,7 +256,7 @@ impl Replicator {
         self.announce();
     }
 
-    /// Publishes what is pending, announces the leave, and hands the last cells to the peers.
+    /// Publishes pending amounts, announces the leave, and hands the last cells to the peers.
     pub(crate) fn on_leave(&mut self, replica: &mut Replica, for_good: bool) {
         if std::mem::replace(&mut self.leaving, true) {
             return;

@@ -1,4 +1,4 @@
-//! Answers to this node's requests: what a peer holds, pages of a pull, refusals.
+//! Answers to this node's requests: digests, pages of a pull, refusals.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::protocol::wire::Answer;
 use crate::protocol::wire::{self, unpack_vector};
 use crate::protocol::wire::{Noted, PageMessage, Request, Response, StateMessage};
 
-/// A peer that waits for others is asked again after this, while this node waits too.
+/// After this time a peer that waits for others is asked again, while this node waits too.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Replicator {
@@ -56,7 +56,7 @@ impl Replicator {
         let behind = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
             if refused.reason == Refusal::UnknownVersion.label() && self.peers.contains(peer) {
-                // An earlier release. Everything else it does.
+                // This is an earlier release. It does everything else.
                 match request.asked {
                     Asked::Confirm => {
                         if self.peers.set_confirms_nothing(peer) {
@@ -108,7 +108,7 @@ impl Replicator {
     }
 
     /// The peer holds what this node held when it asked, by the hash of it, and has not committed
-    /// what it is `behind`. More is held here by now where that is another.
+    /// the versions in `behind`. This node may hold more by now.
     fn hear_equal(
         &mut self,
         replica: &Replica,
@@ -186,7 +186,7 @@ impl Replicator {
         joined
     }
 
-    /// What an answer said beside its digest, once that is whole.
+    /// Takes what an answer said beside its digest, once the digest is whole.
     pub(crate) fn take_answer(&mut self, peer: NodeId, answer: Answer) {
         self.peers.said(peer, answer);
         if answer.waits && !self.is_synced() {
@@ -194,7 +194,7 @@ impl Replicator {
         }
     }
 
-    /// Tells a peer that answered, and lacks something, what this node holds.
+    /// Tells a peer what this node holds, if the peer answered and lacks some of it.
     pub(crate) fn tell_what_lacks(
         &mut self,
         replica: &mut Replica,
@@ -245,8 +245,7 @@ impl Replicator {
         Ok(())
     }
 
-    /// A pull came to its end. What it did not bring, though the peer was heard to hold it when the
-    /// pull began, is not asked of this peer again until its digest grows.
+    /// A pull came to its end.
     fn finish(&mut self, replica: &mut Replica, peer: NodeId) {
         if let Some(pull) = self.pulls.end(peer) {
             let seen = |writer| replica.map().seen_of(writer);
@@ -255,8 +254,8 @@ impl Replicator {
         self.plan(replica);
     }
 
-    /// Equal version vectors and unequal hashes: a fault of ours. Counted; repaired by a full pull,
-    /// once in a while.
+    /// Equal version vectors with unequal hashes are a fault of this software. It is counted, and
+    /// repaired by a full pull once in a while.
     pub(crate) fn diverged(&mut self, peer: NodeId) {
         self.out.stats.divergences += 1;
         let is_due = self.peers.may_repair(peer, self.now, self.config.repair_interval);

@@ -1,4 +1,4 @@
-//! The own digest goes out in as many messages as it takes, and peers' digests come in.
+//! Sends this node's digest in as many messages as it takes, and takes the digests of peers.
 
 use counter_core::{Replica, ReplicaId, VersionVector};
 
@@ -12,15 +12,15 @@ use crate::protocol::wire::{DigestPart, Request, Response};
 use crate::protocol::wire::{Id, unpack_vector};
 
 impl Replicator {
-    /// This node's digest for a message to `peer`. Where it is too long this is its first part, and
+    /// This node's digest for a message to `peer`. If it is too long this is its first part, and
     /// the others are sent now.
     ///
-    /// A peer that asks faster than it takes parts is sent no others, or it would fill this node's
-    /// memory.
+    /// A peer that asks faster than it takes parts is sent no others. Otherwise it would fill this
+    /// node's memory.
     pub(crate) fn digest_for(&mut self, replica: &Replica, peer: NodeId) -> Piece {
         let digest = replica.map().version_vector();
         let replicas_max = self.config.digest_replicas_max;
-        // An earlier release takes the first part for the whole: it asks for more than it lacks.
+        // An earlier release takes the first part for the whole, and asks for more than it lacks.
         let takes_parts = self.peers.get(peer).is_some_and(|source| source.takes_parts());
         let others_follow =
             digest.len() > replicas_max && takes_parts && !self.has_parts_under_way(peer);
@@ -38,13 +38,14 @@ impl Replicator {
         first
     }
 
-    /// Whether a peer has yet to take parts that may name `heard_replicas_max` replicas together.
+    /// True if the parts that a peer has yet to take may name `heard_replicas_max` replicas
+    /// together.
     fn has_parts_under_way(&self, peer: NodeId) -> bool {
         let parts = self.requests.count(peer, |asked| asked == Asked::Digest);
         parts.saturating_mul(self.config.digest_replicas_max) >= self.config.heard_replicas_max
     }
 
-    /// Reads a digest that came with a message, and `answer` with it. `None` while parts of it are
+    /// Reads a digest that came with a message, and `answer` with it. `None` while parts are
     /// missing.
     ///
     /// # Errors
@@ -72,8 +73,8 @@ impl Replicator {
         }
     }
 
-    /// A peer's whole digest. What is on its disk counts where others agree; all of it may be
-    /// pulled.
+    /// Takes a peer's whole digest. Only its committed part counts as a promise, and all of it may
+    /// be pulled.
     pub(crate) fn heard(
         &mut self,
         replica: &Replica,
@@ -85,8 +86,8 @@ impl Replicator {
         self.hear(replica, peer, digest.have.clone());
     }
 
-    /// A further part of a peer's digest. With the last one, what the first one came with takes
-    /// effect.
+    /// Takes a further part of a peer's digest. With the last part, the answer that came with the
+    /// first one takes effect.
     pub(crate) fn serve_digest(
         &mut self,
         replica: &mut Replica,
@@ -112,7 +113,7 @@ impl Replicator {
         Ok(Response::taken())
     }
 
-    /// The incarnation of a peer sent its own digest.
+    /// Takes the promise of a peer's incarnation: the committed part of its own digest.
     pub(crate) fn shown(
         &mut self,
         replica: &Replica,
@@ -126,7 +127,7 @@ impl Replicator {
         self.retirement.shown(incarnation, digest, may_succeed, replica.map());
     }
 
-    /// Which enrolled replica speaks, if one does.
+    /// The enrolled replica that sent a message, if one did.
     pub(crate) fn incarnation_heard(
         &self,
         replica: &Replica,
@@ -140,8 +141,7 @@ impl Replicator {
         .then_some(incarnation)
     }
 
-    /// Whether a peer speaks as an incarnation that has ended: nothing is taken from it but through
-    /// members.
+    /// True if a peer speaks as an ended incarnation. Its cells are taken from members only.
     pub(crate) fn is_ended(
         &self,
         replica: &Replica,
@@ -152,7 +152,7 @@ impl Replicator {
             .is_some_and(|incarnation| replica.map().is_ended(ReplicaId::new(peer.0, incarnation)))
     }
 
-    /// The peer's digest, as it is now: what was folded here is no longer of interest.
+    /// Takes a peer's digest as it is now, without the writers that were folded here.
     pub(crate) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
         digest.retain(|writer| !replica.map().is_folded(writer));
         if let Some(incarnation) = self.members.get(peer).map(|entry| entry.replica) {

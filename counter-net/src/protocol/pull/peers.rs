@@ -183,7 +183,7 @@ impl Peers {
         self.connected.contains_key(&peer)
     }
 
-    /// Whether the connection to a peer is open and not silent: the peer is there.
+    /// True if the connection to a peer is open and not silent, so the peer is there.
     pub(crate) fn vouch_for(&self, peer: NodeId) -> bool {
         self.connected.get(&peer).is_some_and(|source| !source.is_silent)
     }
@@ -204,7 +204,7 @@ impl Peers {
         self.connected.iter().map(|(node, source)| (*node, source))
     }
 
-    /// The peer holds `heard`, it says: the last word counts, so that the memory for it stays
+    /// The peer says that it holds `heard`. Only its last word counts, so the memory for it is
     /// bounded by one digest.
     pub(crate) fn hear(
         &mut self,
@@ -219,7 +219,7 @@ impl Peers {
         }
     }
 
-    /// Keeps what was heard of some writers only.
+    /// Forgets what was heard of other writers.
     pub(crate) fn retain_writers(&mut self, keep: impl Fn(ReplicaId) -> bool) {
         for source in self.connected.values_mut() {
             source.heard.retain(&keep);
@@ -250,7 +250,7 @@ impl Peers {
         }
     }
 
-    /// A request to the peer failed: it rests, longer each time. Returns until when.
+    /// A request to the peer failed. It rests, longer each time. Returns until when.
     pub(crate) fn failed(&mut self, peer: NodeId, now: Duration) -> Option<Duration> {
         let source = self.connected.get_mut(&peer)?;
         source.failures += 1;
@@ -263,37 +263,37 @@ impl Peers {
         self.connected.values().filter(|source| !source.is_resolved()).count()
     }
 
-    /// Whether another peer than this one is still to answer.
+    /// True if another peer than this one is still to answer.
     pub(crate) fn any_unresolved_but(&self, peer: NodeId) -> bool {
         self.connected.iter().any(|(node, source)| *node != peer && !source.is_resolved())
     }
 
-    /// Whether a peer has ever answered.
+    /// True if a peer has ever answered.
     pub(crate) fn any_answers(&self) -> bool {
         self.connected.values().any(|source| source.heard_at.is_some())
     }
 
-    /// Whether a peer has answered and is being pulled.
+    /// True if a peer has answered and is being pulled.
     pub(crate) fn any_pulling(&self) -> bool {
         self.connected.values().any(|source| source.heard_at.is_some() && !source.is_resolved())
     }
 
-    /// Whether all that some peer held was here once.
+    /// True if all that some peer held was here once.
     pub(crate) fn any_pulled(&self) -> bool {
         self.connected.values().any(|source| source.is_pulled && source.answered_ask)
     }
 
-    /// Whether an unsynced peer waits for others.
+    /// True if an unsynced peer waits for others.
     pub(crate) fn any_waits(&self) -> bool {
         self.connected.values().any(|source| source.waits && !source.is_synced)
     }
 
-    /// Whether all that some synced peer held was here once.
+    /// True if all that some synced peer held was here once.
     pub(crate) fn any_synced_pulled(&self) -> bool {
         self.connected.values().any(|source| source.is_pulled && source.is_synced)
     }
 
-    /// How far a peer is from `seen`; `None` before its first answer. O(writers).
+    /// How far a peer is from `seen`. `None` before its first answer. O(writers).
     pub(crate) fn lag(&self, peer: NodeId, seen: &VersionVector, now: Duration) -> Option<Lag> {
         let source = self.connected.get(&peer)?;
         let heard = now.saturating_sub(source.heard_at?);
@@ -374,12 +374,12 @@ impl ConnectedPeer {
         self.failures
     }
 
-    /// It was pulled to the end, or has failed too often to wait for.
+    /// True if it was pulled to the end, or failed too often to wait for.
     fn is_resolved(&self) -> bool {
         (self.is_pulled && self.answered_ask) || self.has_failed()
     }
 
-    /// It has failed too often to wait for.
+    /// True if it failed too often to wait for.
     pub(crate) fn has_failed(&self) -> bool {
         self.failures >= FAILURES_MAX
     }
@@ -391,8 +391,8 @@ impl ConnectedPeer {
         (self.is_synced, self.answered_ask) = (synced, true);
     }
 
-    /// The writers of whom this peer holds more than `seen`, nearest first, and how many versions
-    /// more. Quiet writers come before busy ones.
+    /// The writers that this peer holds beyond `seen`, nearest first, and by how many versions.
+    /// Quiet writers come before busy ones.
     pub(crate) fn wanted(&self, seen: &VersionVector) -> Vec<(Version, ReplicaId)> {
         let lacking = |(writer, version): (ReplicaId, Version)| {
             let unasked = self.fruitless.get(&writer).is_none_or(|asked| *asked < version);

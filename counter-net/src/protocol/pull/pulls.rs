@@ -1,9 +1,9 @@
-//! Pulls in flight: which writers are pulled from which peer, and the pages of each until their
-//! writer's last.
+//! The pulls in flight: which writers are pulled from which peer, and the pages of each writer
+//! until its last.
 //!
-//! Work is divided by writer, never by version interval: a writer is pulled from one peer at a
-//! time. A pull takes the quietest writers first and only so many at once that busy ones leave room
-//! for other sources; what is left comes with the next pull.
+//! Work is divided by writer, never by version interval, and a writer is pulled from one peer at a
+//! time. A pull takes the quietest writers first, and only as many at once as leave busy ones for
+//! other peers. The rest comes with the next pull.
 
 use std::collections::BTreeMap;
 
@@ -15,32 +15,32 @@ use crate::protocol::output::Refusal;
 use crate::protocol::wire::PullPage;
 use crate::protocol::wire::{Id, pack_ids, pack_vector};
 
-/// A pull takes writers until they have this many versions to bring: about a page or two.
+/// A pull takes writers until they have this many versions to bring, which is about a page or two.
 const VERSIONS_A_PULL: Version = 8192;
 
 /// One pull from one peer.
 #[derive(Debug)]
 pub(crate) struct Pull {
-    /// The writers, ascending; `None` is all of them, for a repair.
+    /// The writers, ascending. `None` means all of them, for a repair.
     writers: Option<Vec<ReplicaId>>,
-    /// Up to which version the peer was heard to hold each of them when the pull began: what it
-    /// must bring.
+    /// Up to which version the peer was heard to hold each of them when the pull began. The pull
+    /// must bring these.
     promised: VersionVector,
-    /// What was held of them at the start, raised for each writer as its last page comes: a span
-    /// begins where its first page did.
+    /// What this node held of them at the start, raised for each writer with its last page, because
+    /// a span begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
     staging: Staging,
-    /// Whether it compares cell by cell, because states diverged.
+    /// True for a repair, which compares cell by cell.
     pub repair: bool,
 }
 
-/// What a page brought.
+/// The cells that a page completed.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// What is complete and may be joined.
+    /// The complete cells, which may be joined.
     pub ready: Delta,
-    /// Whether it was the last page.
+    /// True if it was the last page.
     pub done: bool,
 }
 
@@ -61,14 +61,14 @@ impl Pull {
         delta: Delta,
         next: Option<Vec<u8>>,
     ) -> Result<Progress, Refusal> {
-        // A page without cells that promises more, or a cursor that stands still, would go on for
-        // ever.
+        // A page without cells that promises more, or a cursor that stands still, would continue
+        // for ever.
         if next.is_some() && (delta.is_empty() || next == self.cursor) {
             return Err(Refusal::BadPage);
         }
         let done = next.is_none();
         self.cursor = next;
-        // The writer has more cells than this node takes of one: a bound of this node's own, and
+        // The writer has more cells than this node takes of one. That is a bound of this node, and
         // nobody's fault.
         let ready = self.staging.push(delta).map_err(|_| Refusal::JoinRefused)?;
         ready.spans().for_each(|span| self.have.raise(span.replica, span.upto));
@@ -95,8 +95,8 @@ pub(crate) struct Pulls {
 }
 
 impl Pulls {
-    /// At most `pulls_max` pulls, each of at most `writers_max` writers and with so many cells
-    /// staged.
+    /// At most `pulls_max` pulls, each of at most `writers_max` writers and with at most
+    /// `staging_cells_max` cells staged.
     pub(crate) fn new(pulls_max: usize, staging_cells_max: usize, writers_max: usize) -> Self {
         Self {
             active: BTreeMap::new(),
@@ -106,20 +106,20 @@ impl Pulls {
         }
     }
 
-    /// Whether a pull from `peer` may begin.
+    /// True if a pull from `peer` may begin.
     pub(crate) fn has_room(&self, peer: NodeId) -> bool {
         self.active.len() < self.pulls_max && !self.active.contains_key(&peer)
     }
 
-    /// Whether `writer` is being pulled from anyone.
+    /// True if `writer` is being pulled from some peer.
     pub(crate) fn is_claimed(&self, writer: ReplicaId) -> bool {
         self.active.values().any(|pull| {
             pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok())
         })
     }
 
-    /// Begins a pull of some of the `wanted` writers (nearest first) that nobody pulls yet; `None`
-    /// where there are none.
+    /// Begins a pull of some of the `wanted` writers (nearest first) that are not pulled yet.
+    /// `None` if there are none.
     pub(crate) fn begin(
         &mut self,
         peer: NodeId,
@@ -179,7 +179,7 @@ impl Pulls {
         self.active.get_mut(&peer)
     }
 
-    /// Ends the pull: its writers may be pulled from anyone again, what was staged of it is
+    /// Ends the pull. Its writers may be pulled from any peer again, and its staged cells are
     /// dropped.
     pub(crate) fn end(&mut self, peer: NodeId) -> Option<Pull> {
         self.active.remove(&peer)

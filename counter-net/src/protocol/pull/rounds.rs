@@ -1,5 +1,5 @@
-//! When this node asks: new peers at once, a random one each round, anyone on a gap; and what it
-//! pulls from whom.
+//! When this node asks, and what it pulls from whom. It asks new peers at once, a random peer each
+//! round, and any peer about a gap.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::protocol::wire::Hash;
 use crate::protocol::wire::Piece;
 use crate::protocol::wire::{Ask, Compare, Request, Tell};
 
-/// How long the first peer's cells are waited for before others are pulled from too.
+/// How long the cells of the first peer are waited for before others are pulled from too.
 const HOLD: Duration = Duration::from_millis(200);
-/// How many request timeouts a delta beyond a gap may wait.
+/// A delta may wait beyond a gap for this many request timeouts.
 const GAP_TIMEOUTS: u32 = 3;
 
 impl Replicator {
@@ -28,8 +28,8 @@ impl Replicator {
         }
         self.absolve_connected(peer);
         if self.peers.len() == 1 {
-            // The first connection, or the first after having been alone: others may not know what
-            // changed meanwhile.
+            // This is the first connection, or the first after a time alone. Others may not know
+            // what changed meanwhile.
             self.announcer.wait_until(self.now + self.config.announce_interval);
             self.announce_soon();
         }
@@ -55,8 +55,8 @@ impl Replicator {
         self.plan(replica);
     }
 
-    /// Sends the whole digest, and this replica's record where the peer may not have it; asks one
-    /// peer at a time for cells as well.
+    /// Sends the whole digest, and this replica's record if the peer may not have it. Cells are
+    /// asked of one peer at a time.
     pub(crate) fn ask(&mut self, replica: &mut Replica, peer: NodeId) {
         if self.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
             return;
@@ -65,7 +65,7 @@ impl Replicator {
         self.send_ask(replica, peer, cells);
     }
 
-    /// Asks what the peer holds, and for no cells.
+    /// Asks for the peer's digest and no cells.
     pub(crate) fn ask_digest(&mut self, replica: &Replica, peer: NodeId) {
         self.send_ask(replica, peer, false);
     }
@@ -91,7 +91,7 @@ impl Replicator {
         self.send(peer, Asked::Ask { cells }, &Request::ask(ask));
     }
 
-    /// Tells a peer what this node holds; a leaving one adds its last cells.
+    /// Tells a peer what this node holds. A leaving node adds its last cells.
     pub(crate) fn tell(&mut self, replica: &mut Replica, peer: NodeId) {
         if self.numbering.is_open() {
             return;
@@ -112,8 +112,8 @@ impl Replicator {
         self.send(peer, Asked::Tell, &Request::tell(tell));
     }
 
-    /// Whether a leaving node may send its last cells unasked. Known before served holds for these
-    /// too: whoever holds anything of this node is named by its last statement.
+    /// True if a leaving node may send its last cells unasked. Here too a peer must be known before
+    /// it is served: every replica that holds anything of this node is named by its last statement.
     fn may_send_cells(&self, replica: &Replica, peer: NodeId) -> bool {
         let is_known = |incarnation| {
             replica.map().record(incarnation).is_some()
@@ -128,21 +128,20 @@ impl Replicator {
         self.timers.set(Timer::Round, self.now + interval);
     }
 
-    /// The time, up to 20 % shorter or longer.
+    /// The duration, up to 20 % shorter or longer.
     pub(crate) fn jittered(&mut self, time: Duration) -> Duration {
         time.mul_f64(0.8 + 0.4 * self.rng.f64())
     }
 
-    /// One round with one random peer: a compare of hashes, or an ask where that was not answered
-    /// yet.
+    /// One round with one random peer: a compare of hashes, or an ask if no ask was answered yet.
     pub(crate) fn on_round(&mut self, replica: &mut Replica) {
         self.set_next_round();
         self.gaps.drop_older(self.now.saturating_sub(self.config.request_timeout * GAP_TIMEOUTS));
         self.plan(replica);
         let Some(peer) = self.random_peer() else { return };
         self.out.stats.rounds += 1;
-        // What it holds may have come in with a question of its own. Whether it is synced and
-        // waits, only its answer says.
+        // Its digest may have come with a request of its own. Only its answer says whether it is
+        // synced and waits.
         if self
             .peers
             .get(peer)
@@ -153,7 +152,7 @@ impl Replicator {
         self.compare(replica, peer);
     }
 
-    /// Asks whether a peer holds the same, by hashes.
+    /// Compares hashes with a peer.
     pub(crate) fn compare(&mut self, replica: &mut Replica, peer: NodeId) {
         let seen = replica.map().version_vector().hash();
         let compare = Compare {
@@ -165,8 +164,8 @@ impl Replicator {
         self.send(peer, Asked::Compare { seen }, &Request::compare(compare));
     }
 
-    /// A peer that is not resting after a failure and has nothing to answer but a pull, bits of
-    /// targets or parts of a digest.
+    /// A random peer that does not rest and has no open request, apart from pulls, bits of targets
+    /// and parts of a digest.
     pub(crate) fn random_peer(&mut self) -> Option<NodeId> {
         let free = |(peer, source): (NodeId, &ConnectedPeer)| {
             (!source.rests(self.now)
@@ -194,8 +193,8 @@ impl Replicator {
         }
     }
 
-    /// Gossip did not bring what lies before it: it is pulled from whoever is known to have it,
-    /// else one random peer is asked.
+    /// Gossip did not bring the predecessor of a waiting delta. It is pulled from a peer that is
+    /// known to have it, else one random peer is asked.
     pub(crate) fn on_gap(&mut self, replica: &mut Replica) {
         self.plan(replica);
         let unclaimed = self.gaps.writers().iter().any(|writer| !self.pulls.is_claimed(*writer));
@@ -205,10 +204,11 @@ impl Replicator {
         }
     }
 
-    /// Begins every pull that is wanted and has room: each writer from one peer at a time.
+    /// Begins every pull that is wanted and has room. Each writer is pulled from one peer at a
+    /// time.
     pub(crate) fn plan(&mut self, replica: &mut Replica) {
-        // The first peer's answer may bring everything: for a moment nobody else is asked for the
-        // same.
+        // The first peer's answer may bring everything, so for a moment nobody else is asked for
+        // it.
         if self.cells_asked().is_some_and(|sent| self.now < sent + HOLD) {
             return;
         }
@@ -226,7 +226,8 @@ impl Replicator {
             let mut wanted = source.wanted(&seen);
             wanted.retain(|(_, writer)| *writer != self.own);
             if !wanted.is_empty() && source.holds(self.own) == 0 {
-                // It does not know this replica yet, and would refuse: an ask brings the record.
+                // The peer does not know this replica yet and would refuse. An ask brings the
+                // record.
                 self.ask(replica, peer);
                 continue;
             }

@@ -1,5 +1,5 @@
-//! Peers ask this node: each request is answered at once, with what is at hand and within its
-//! bounds; the first of a newcomer with the next commit.
+//! Serves the requests of peers. Each is answered at once, with what is at hand and within bounds.
+//! The first request of a newcomer is answered with the next commit.
 
 use counter_core::{Cursor, Delta, Replica, ReplicaId};
 use serde_bytes::ByteBuf;
@@ -15,13 +15,13 @@ use crate::protocol::wire::{
     Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
 };
 
-/// The longest first delta of a requester, in bytes: it holds one record.
+/// The longest first delta of a requester, in bytes. It holds one record.
 const BIRTH_BYTES_MAX: usize = 16 * 1024;
 
-/// What becomes of a request that is not refused.
+/// The outcome of a request that is not refused.
 enum Served {
     Now(Box<Response>),
-    /// It is to be answered once the record of this replica, who asks, is on the disk.
+    /// It is answered once the record of this replica, which asks, is on disk.
     Kept(ReplicaId),
 }
 
@@ -44,7 +44,7 @@ impl Replicator {
         self.answer(replica, peer, id, payload, request);
     }
 
-    /// Answers a request now, or once this node's disk names who asks.
+    /// Answers a request now, or once this node's disk names its sender.
     pub(crate) fn answer(
         &mut self,
         replica: &mut Replica,
@@ -70,8 +70,7 @@ impl Replicator {
         let response = Response { incarnation: Some(self.own.incarnation), ..response };
         self.out.respond(peer, id, kind, &response);
         if !matches!(kind, Kind::Compare | Kind::Confirm) {
-            // What the requester told of itself may show this node to lack something; its answer
-            // goes first.
+            // The request may show that this node lacks something. The answer goes first.
             self.plan(replica);
         }
     }
@@ -103,7 +102,7 @@ impl Replicator {
             Request { hold: Some(hold), .. } => self.serve_hold(replica, peer, &hold),
             Request { confirm: Some(confirm), .. } => self.serve_confirm(replica, peer, &confirm),
             Request { digest: Some(digest), .. } => self.serve_digest(replica, peer, &digest),
-            // A kind that a later release added without raising the version.
+            // A later release may add a kind without raising the version.
             _ => Err(Refusal::UnknownVersion),
         }
         .map(Served::from)
@@ -138,7 +137,7 @@ impl Replicator {
             self.diverged(peer);
         }
         let behind = self.not_promised(&seen);
-        // One message says of so many writers only that they are behind.
+        // One message can say this of only so many writers.
         let is_whole =
             equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
         if is_whole && !announcements_differ {
@@ -184,8 +183,8 @@ impl Replicator {
         Response { uncommitted: behind, ..Response::state(state) }
     }
 
-    /// Known before served: the requester's record is joined first, and a requester whose record is
-    /// not here gets nothing.
+    /// A requester is known before it is served: its record is joined first, and a requester whose
+    /// record is not here gets nothing.
     fn serve_ask(
         &mut self,
         replica: &mut Replica,
@@ -237,7 +236,7 @@ impl Replicator {
         if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
 
-    /// The ended are not listened to, and hear so: they go on as new incarnations.
+    /// Refuses an ended incarnation. It learns that way that it ended, and continues as a new one.
     pub(crate) fn not_ended(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
         if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
     }

@@ -1,75 +1,84 @@
-//! The machine: it routes inputs and deadlines to the rooms, and answers its readers.
+//! The machine: it routes inputs and timers to the parts of the protocol.
+//!
+//! Each part is a type with private fields: members, peers, pulls, acks and so on. The methods of
+//! [`Replicator`] that connect them lie in the folder of what they do. A method that only one part
+//! needs is a method of that part.
 
 mod outbox;
+mod readers;
 mod timers;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use crate::protocol::acks::Acks;
 use crate::protocol::config::ProtocolConfig;
-use crate::protocol::gossip::Gaps;
-use crate::protocol::gossip::Publisher;
+use crate::protocol::gossip::{Gaps, Publisher};
 use crate::protocol::input::{Input, NodeId};
-use crate::protocol::membership::Dialling;
-use crate::protocol::membership::Members;
-use crate::protocol::membership::Numbering;
-use crate::protocol::membership::{Announcer, Bootstrap, NotReady};
-use crate::protocol::membership::{Member, Presence};
+use crate::protocol::membership::{Announcer, Bootstrap, Dialling, Members, NotReady, Numbering};
 use crate::protocol::output::{Notice, Output};
-use crate::protocol::pull::Commits;
-use crate::protocol::pull::OpenRequests;
-use crate::protocol::pull::Peers;
-use crate::protocol::pull::Pulls;
+use crate::protocol::pull::{Commits, OpenRequests, Peers, Pulls};
 use crate::protocol::retirement::Retirement;
-use crate::protocol::stability::Confirmations;
-use crate::protocol::stability::Snapshots;
-use crate::protocol::stats::Stats;
+use crate::protocol::stability::{Confirmations, Snapshots};
 use crate::protocol::wire::Sequence;
 use outbox::Outbox;
 pub(super) use timers::Timer;
 use timers::Timers;
 
-/// One node's part of the protocol. See the [module](crate::protocol) for how to drive it.
+/// The protocol of one node. See the [module](crate::protocol) for how to drive it.
 #[derive(Debug)]
 pub struct Replicator {
     pub(super) config: ProtocolConfig,
+    /// The replica that this node writes as.
     pub(super) own: ReplicaId,
     pub(super) started: Duration,
-    /// The greatest time ever handed in.
+    /// The greatest time that was ever handed in.
     pub(super) now: Duration,
+    /// The source of jitter and of random peers.
     pub(super) rng: fastrand::Rng,
+    /// What is to be done, and the counts.
     pub(super) out: Outbox,
     pub(super) timers: Timers,
-    pub(super) sequence: Sequence,
-    pub(super) members: Members,
-    pub(super) peers: Peers,
-    pub(super) pulls: Pulls,
-    pub(super) gaps: Gaps,
-    pub(super) bootstrap: Bootstrap,
-    pub(super) dialling: Dialling,
-    pub(super) confirmations: Confirmations,
-    pub(super) commits: Commits,
-    pub(super) acks: Acks,
-    pub(super) snapshots: Snapshots,
-    pub(super) requests: OpenRequests,
+
+    /// What went out of the own cells.
     pub(super) publisher: Publisher,
-    pub(super) announcer: Announcer,
-    /// Told to leave.
-    pub(super) leaving: bool,
-    /// Of the last digest that went out in parts.
+    /// Makes every gossip message unlike the ones before it.
+    pub(super) sequence: Sequence,
+    /// Deltas that came before their predecessors.
+    pub(super) gaps: Gaps,
+
+    /// The connected peers, and what each was heard to hold.
+    pub(super) peers: Peers,
+    pub(super) requests: OpenRequests,
+    pub(super) pulls: Pulls,
+    /// What is on disk, and what waits for more of it.
+    pub(super) commits: Commits,
+    /// The number of the last digest that went out in parts.
     pub(super) digest_serial: u64,
-    pub(super) retirement: Retirement,
+
+    /// Every node known.
+    pub(super) members: Members,
+    pub(super) announcer: Announcer,
+    pub(super) dialling: Dialling,
+    /// How far this node is from being synced and ready.
+    pub(super) bootstrap: Bootstrap,
     pub(super) numbering: Numbering,
-    /// This incarnation was ended, or is not the only one under its id: it is to be renewed before
-    /// the next input.
+    /// True from [`Input::Leave`] on.
+    pub(super) leaving: bool,
+
+    pub(super) acks: Acks,
+    pub(super) confirmations: Confirmations,
+    pub(super) snapshots: Snapshots,
+    pub(super) retirement: Retirement,
+    /// This incarnation was ended, or another process writes as it. It is renewed before the next
+    /// input.
     pub(super) renew_due: bool,
+
     status: Status,
 }
 
-/// What readers were last told of.
+/// The state that readers were last told of.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 struct Status {
     synced: bool,
@@ -78,8 +87,8 @@ struct Status {
 }
 
 impl Replicator {
-    /// A machine for `replica`, at `now` since any fixed point of a monotonic clock; `seed` feeds
-    /// jitter and the choice of peers.
+    /// A machine for `replica`. `now` is the time on a monotonic clock of any origin, and `seed`
+    /// feeds jitter and the choice of peers.
     pub fn new(config: ProtocolConfig, replica: &Replica, seed: u64, now: Duration) -> Self {
         let own = replica.id();
         let mut machine = Self {
@@ -121,13 +130,13 @@ impl Replicator {
         machine
     }
 
-    /// There is a store, which holds this. From now on this node promises others to keep only what
-    /// is on the disk: to be called before the first input.
+    /// Says that there is a store, and what it holds. From now on this node promises others only
+    /// what is on disk. Call it before the first input.
     pub fn follow_store(&mut self, on_disk: VersionVector) {
         self.commits.follow(on_disk);
     }
 
-    /// The store holds these writers up to these versions now.
+    /// Says up to which versions the store holds these writers now.
     pub fn note_committed(&mut self, written: impl IntoIterator<Item = (ReplicaId, Version)>) {
         written.into_iter().for_each(|(writer, upto)| self.commits.note(writer, upto));
     }
@@ -137,8 +146,8 @@ impl Replicator {
         self.commits.is_awaited()
     }
 
-    /// Takes one input. `replica` must be the one that the machine was made for. A `now` before the
-    /// last one counts as the last one.
+    /// Takes one input. `replica` must be the one that the machine was made for. The time never
+    /// goes back: a smaller `now` counts as the last one.
     pub fn handle(&mut self, replica: &mut Replica, input: Input, now: Duration) {
         self.now = self.now.max(now);
         if let Some(node) = input.speaker() {
@@ -189,8 +198,6 @@ impl Replicator {
                 self.announce();
             }
             Timer::Ready => self.bootstrap.end_patience(),
-            // Looked at after every input anyway.
-            Timer::Confirm => {}
             Timer::Dial => self.on_dial(),
             Timer::Gap => self.on_gap(replica),
             Timer::Retire => self.on_retire(replica),
@@ -198,17 +205,17 @@ impl Replicator {
             Timer::Retry(peer) => self.on_retry(replica, peer),
             Timer::Suspect(node) => self.on_suspect(node),
             Timer::Member(node) => self.on_member(node),
-            // Looked at after every input anyway.
-            Timer::Acks => {}
+            // These are looked at after every input.
+            Timer::Acks | Timer::Confirm => {}
             Timer::Stable => self.on_stable(replica),
             Timer::Request(id) => self.on_overdue(replica, id),
         }
     }
 
-    /// Tells readers what an input changed, once.
+    /// Tells readers once what the input changed.
     fn settle(&mut self, replica: &mut Replica) {
         if !self.is_synced() && !self.peers.is_empty() {
-            // What a peer was heard to hold may have come from anywhere meanwhile.
+            // The cells that a peer was heard to hold may have come from others meanwhile.
             self.peers.mark_pulled(&replica.map().version_vector());
         }
         self.settle_number(replica);
@@ -244,118 +251,14 @@ impl Replicator {
         (stats.pulls_in_flight, stats.staged_cells) = (self.pulls.len(), self.pulls.staged_cells());
     }
 
-    /// What is to be done next; `None` when nothing is. To be drained after every `handle`.
+    /// The next thing to do, or `None`. Drain it after every `handle`.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop()
     }
 
-    /// When to call `handle` with [`Input::Timer`] at the latest, on the clock of `now`; it may lie
-    /// in the past.
+    /// The latest time to call `handle` with [`Input::Timer`], on the clock of `now`. It may lie in
+    /// the past.
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.timers.next()
-    }
-
-    /// This node.
-    pub fn node(&self) -> NodeId {
-        NodeId(self.own.node)
-    }
-
-    /// The settings.
-    pub fn config(&self) -> &ProtocolConfig {
-        &self.config
-    }
-
-    /// Every node known, this one included, in the order of their ids; those that left or whose
-    /// presence ended for one ttl more.
-    ///
-    /// # Complexity
-    /// O(members + peers * replicas).
-    pub fn members(&self, replica: &Replica, now: Duration) -> Vec<Member> {
-        let seen = replica.map().version_vector();
-        let member = |(node, entry): (NodeId, &crate::protocol::membership::MemberEntry)| Member {
-            replica: entry.replica,
-            region: entry.region.clone(),
-            viewers: entry.viewers,
-            release: entry.release.clone(),
-            live: entry.is_live(),
-            left: entry.has_left(),
-            synced: entry.synced,
-            last_heard: if entry.replica == self.own {
-                Duration::ZERO
-            } else {
-                now.saturating_sub(entry.last_word)
-            },
-            connected: self.peers.contains(node),
-            lag: self.lag(replica, node, &seen, now),
-        };
-        self.members.iter().map(member).collect()
-    }
-
-    /// The enrolled replicas that are not there now. Each keeps counting until its node starts
-    /// again, under its name or from its directory, or until an operator retires it. Ascending;
-    /// O(writers).
-    pub fn missing(&self, replica: &Replica) -> Vec<ReplicaId> {
-        self.members.missing(replica.map())
-    }
-
-    /// Viewers and live nodes, by region.
-    pub fn presence(&self) -> BTreeMap<String, Presence> {
-        self.members.presence()
-    }
-
-    /// True once this node has caught up with the cluster, or knows that it is alone. Stays true.
-    pub fn is_synced(&self) -> bool {
-        self.bootstrap.is_synced()
-    }
-
-    /// Whether this node may serve: it is synced, or `ready_within` is over and no pull is under
-    /// way.
-    ///
-    /// # Errors
-    /// Why not. A node that was ready is so no more while a bound refuses what peers send.
-    pub fn readiness(&self) -> Result<(), NotReady> {
-        self.bootstrap.readiness()
-    }
-
-    /// False where others should be there and none answers.
-    pub fn in_touch(&self) -> bool {
-        self.bootstrap.in_touch(&self.peers, &self.members)
-    }
-
-    /// After [`Input::Leave`]: every peer that still answers has all that this replica wrote. Where
-    /// it leaves for good: one member that stays covers its last statement, or nobody is left who
-    /// could.
-    pub fn is_drained(&self, replica: &Replica) -> bool {
-        self.has_left_for_good(replica).unwrap_or_else(|| self.has_handed_over(replica))
-    }
-
-    /// After [`Input::Leave`] for good: whether a member that stays has shown that it holds all
-    /// that this replica held. False where the leave is over because nobody is left who could.
-    pub fn is_leave_covered(&self) -> bool {
-        self.retirement.is_leave_covered()
-    }
-
-    fn has_handed_over(&self, replica: &Replica) -> bool {
-        let own = replica.map().seen_of(self.own);
-        !replica.has_pending()
-            && self
-                .peers
-                .iter()
-                .all(|(_, source)| source.failures() > 0 || source.holds(self.own) >= own)
-    }
-
-    /// Whether the incarnation of a node that is known said that it leaves.
-    pub fn has_left_node(&self, node: NodeId) -> bool {
-        self.members.get(node).is_some_and(|entry| entry.has_left())
-    }
-
-    /// How many peers are connected.
-    pub fn peers(&self) -> usize {
-        self.peers.len()
-    }
-
-    /// What was counted.
-    pub fn stats(&self) -> &Stats {
-        &self.out.stats
     }
 }

@@ -1,4 +1,4 @@
-//! Outputs in the order in which they arose, counted as they are put in.
+//! The outputs, in the order in which they arose. Each is counted as it is put in.
 
 use std::collections::VecDeque;
 
@@ -73,7 +73,7 @@ impl Outbox {
         self.notify(Notice::Alarm(alarm));
     }
 
-    /// An alarm, where a bound of this node's own stopped a pull.
+    /// Raises an alarm if a bound of this node stopped a pull.
     pub(crate) fn alarm_of(&mut self, reason: Refusal) {
         if reason == Refusal::JoinRefused {
             let cause = "a replica has more cells than this node takes of one; they were dropped, the state is unchanged: raise counters_max";
@@ -89,7 +89,7 @@ impl Outbox {
         }
     }
 
-    /// Counts a refusal, and blames the peer for what no honest release sends.
+    /// Counts a refusal, and blames the peer if no honest release sends such a message.
     pub(crate) fn refuse(&mut self, peer: NodeId, reason: Refusal) {
         self.stats.refuse(reason);
         if matches!(

@@ -1,4 +1,4 @@
-//! Named deadlines: each timer is set to one time or not at all, and the earliest is known at once.
+//! Named deadlines. Each timer is set to one time or not at all, and the earliest is known at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,42 +14,44 @@ pub(crate) enum Timer {
     Round,
     /// The next announcement of this node.
     Announce,
-    /// A node that is still unsure serves what it has from here on.
+    /// A node that is still unsure serves what it has from now on.
     Ready,
-    /// A target is to be proposed, looked at or passed on.
+    /// A target has to be proposed, looked at or passed on.
     Confirm,
     /// A member may have to be dialled.
     Dial,
-    /// A delta has waited beyond a gap for as long as gossip may overtake.
+    /// A delta has waited beyond a gap for as long as gossip may be overtaken.
     Gap,
-    /// The cells asked of a first peer did not come soon: other peers are pulled from too.
+    /// The cells asked of a first peer did not come soon, so other peers are pulled from too.
     Hold,
-    /// Incarnations that ended are to be looked at.
+    /// The work for ended incarnations has to be looked at.
     Retire,
     /// A peer that failed may be asked again.
     Retry(NodeId),
-    /// A connection was lost and nobody has announced a suspicion yet.
+    /// A connection was lost and no peer has announced a suspicion yet.
     Suspect(NodeId),
     /// A member's suspicion, ttl or memory is over.
     Member(NodeId),
     /// A caller's time is over, or a peer may be asked again for its ack.
     Acks,
-    /// Somebody asks what every enrolled replica has: those not known to have it are to be asked.
+    /// A caller asks for a stable total, so peers are asked for their digests.
     Stable,
     /// The request of this id was not answered.
     Request(u64),
 }
 
 /// Every deadline that is set. O(log n) to set, cancel and take.
+///
+/// Invariant: `due` and `order` hold the same pairs.
 #[derive(Default, Debug)]
 pub(crate) struct Timers {
     due: BTreeMap<Timer, Duration>,
-    /// The same pairs, by time; what is in one is in the other.
+    /// By time.
     order: BTreeSet<(Duration, Timer)>,
 }
 
 impl Timers {
-    /// Sets the timer, wherever it stood.
+    /// Sets the timer, and drops an earlier setting.
     pub(crate) fn set(&mut self, timer: Timer, at: Duration) {
         self.cancel(timer);
         self.due.insert(timer, at);

@@ -11,12 +11,12 @@ use crate::protocol::replicator::Replicator;
 const QUIET: Duration = Duration::from_secs(600);
 
 impl Replicator {
-    /// Claims an incarnation that is lost for good, as an operator says it is. Feed
+    /// Claims an incarnation that an operator says is lost for good. Feed
     /// [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     ///
     /// # Errors
-    /// As [`force_retire`](Self::force_retire), and where it was heard of within the last ten
-    /// minutes: nothing changed.
+    /// As [`force_retire`](Self::force_retire), and `Recent` if it was heard of within the last ten
+    /// minutes. Nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
         self.may_retire(replica, ended)?;
         let ago = self.members.last_word(ended).map(|last_word| self.now.saturating_sub(last_word));
@@ -26,11 +26,11 @@ impl Replicator {
         }
     }
 
-    /// As [`retire`](Self::retire), however late the incarnation was heard of. What it counted and
-    /// no other node holds is lost.
+    /// As [`retire`](Self::retire), however recently the incarnation was heard of. Adds that no
+    /// other node holds are lost.
     ///
     /// # Errors
-    /// The incarnation is not known, is this replica's own, has ended already, or is live: nothing
+    /// The incarnation is not known, is this replica's own, has ended already, or is live. Nothing
     /// changed.
     pub fn force_retire(
         &mut self,
@@ -46,7 +46,7 @@ impl Replicator {
         if ended == self.own {
             return Err(RetireError::Own);
         }
-        // Where all that claimed it have ended themselves, it may be claimed anew.
+        // If all that claimed it have ended themselves, it may be claimed anew.
         if replica.map().is_folded(ended) || replica.map().successor_of(ended).is_some() {
             return Err(RetireError::Ended);
         }
@@ -56,9 +56,9 @@ impl Replicator {
         if self.members.is_live(ended) { Err(RetireError::Live) } else { Ok(()) }
     }
 
-    /// Claims an earlier incarnation of this very node, which has ended, whether anything of it is
-    /// known here or not. One that left, and held more than is here, is claimed once that is here.
-    /// Feed [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
+    /// Claims an earlier incarnation of this node, which has ended, whether anything of it is known
+    /// here or not. One that left and held more than this node is claimed once that is here. Feed
+    /// [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     pub fn claim_earlier(&mut self, replica: &mut Replica, earlier: ReplicaId) {
         if earlier != self.own
             && !replica.map().is_ended(earlier)
@@ -84,8 +84,8 @@ impl Replicator {
         }
     }
 
-    /// Claims an incarnation, and those before it that it had no time to claim: what a node wrote
-    /// is folded in the order of its incarnations.
+    /// Claims an incarnation, and the earlier ones of its node that it had no time to claim. What a
+    /// node wrote is folded in the order of its incarnations.
     fn claim_node(&mut self, replica: &mut Replica, ended: ReplicaId) {
         let is_before = |incarnation: &ReplicaId| {
             incarnation.node == ended.node
@@ -100,14 +100,14 @@ impl Replicator {
     fn claim(&mut self, replica: &mut Replica, ended: ReplicaId) {
         if replica.claim(ended).is_some() {
             self.publish_own(replica, &Flushed::default());
-            // Also for the store: no value moved.
+            // No value moved, but the store needs to know.
             self.out.notify(Notice::Changed { keys: Vec::new() });
             self.incarnations_changed(replica);
         }
     }
 
-    /// Claims those that left, and those whose claimants have all ended, where it is this node's
-    /// turn.
+    /// Claims incarnations that left, and those whose claimants have all ended, if it is this
+    /// node's turn.
     pub(super) fn claim_waiting(&mut self, replica: &mut Replica) {
         if self.retirement.is_stale {
             let later = self.rng.f64();
@@ -138,11 +138,11 @@ impl Replicator {
         }
     }
 
-    /// Claims the incarnations of this very node before this one: they ended when it started. A
-    /// start from a directory claims those that it remembers; others may know more, such as of a
-    /// disk that was set back, or of a node that has a name and no disk.
+    /// Claims the earlier incarnations of this node, which ended when this one started. A start
+    /// from a directory claims those that it remembers. Others may know more, after a disk was set
+    /// back, or of a node that has a name and no disk.
     fn claim_own_earlier(&mut self, replica: &mut Replica) {
-        // Without a name and a disk nothing was this node's before.
+        // Without a name and a disk this node has no past.
         let has_past = self.numbering.asks() || self.commits.promised().is_some();
         if !has_past
             || !self.is_synced()
@@ -164,9 +164,9 @@ impl Replicator {
         }
     }
 
-    /// Where all that claimed an incarnation have ended, it is claimed anew before one of them is
-    /// absorbed: with its claimant's record the word that it ended would go. True where something
-    /// was claimed.
+    /// Claims an incarnation anew if all that claimed it have ended. This comes before one of the
+    /// claimants is absorbed, because the word that it ended would go with the claimant's record.
+    /// True if something was claimed.
     pub(super) fn claim_for_the_ended(&mut self, replica: &mut Replica) -> bool {
         let open = replica
             .map()

@@ -13,14 +13,14 @@ use crate::protocol::replicator::{Replicator, Timer};
 const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Replicator {
-    /// This replica leaves for good: another is to be its successor.
+    /// This replica leaves for good, and another is to be its successor.
     pub(crate) fn want_leave(&mut self, replica: &mut Replica) {
         self.retirement.leave.want(self.now);
         self.timers.set(Timer::Retire, self.now);
         self.state_leave(replica);
     }
 
-    /// Writes the last statement once every connected peer is known, or has had its time.
+    /// Writes the last statement once every connected peer is recorded, or has had its time.
     fn state_leave(&mut self, replica: &mut Replica) {
         let known = |peer: NodeId| {
             let entry = self.members.get(peer);
@@ -41,8 +41,7 @@ impl Replicator {
         }
     }
 
-    /// Until a member was shown to cover the last statement, those that may are asked again and
-    /// again.
+    /// Asks members again and again until one was shown to cover the last statement.
     pub(super) fn pursue_leave(&mut self, replica: &mut Replica) {
         if !self.retirement.leave.is_wanted() || self.retirement.leave.is_over() {
             return;
@@ -61,8 +60,8 @@ impl Replicator {
         }
     }
 
-    /// Whether a connected peer may hold what this leaver leaves: it is live, known, and does not
-    /// leave itself.
+    /// True if a connected peer may succeed this leaver: it is live, named by the last statement,
+    /// and does not leave itself.
     pub(crate) fn may_succeed(&self, replica: &Replica, peer: NodeId) -> bool {
         self.members.get(peer).is_some_and(|entry| {
             entry.is_live()
@@ -71,7 +70,7 @@ impl Replicator {
         })
     }
 
-    /// Whether a leave is over: None where this node does not leave for good.
+    /// True if the leave is over. `None` if this node does not leave for good.
     pub(crate) fn has_left_for_good(&self, replica: &Replica) -> Option<bool> {
         let leave = &self.retirement.leave;
         let nobody = || {
@@ -80,14 +79,14 @@ impl Replicator {
         leave.is_wanted().then(|| leave.is_over() || replica.map().is_ended(self.own) || nobody())
     }
 
-    /// Whether the last statement is written, so that nobody would take what is written now.
+    /// True once the last statement is written. Nobody would take what is written afterwards.
     pub(crate) fn has_stated_leave(&self) -> bool {
         self.retirement.leave.has_stated()
     }
 
-    /// How many of the versions in `held` this node does not promise to keep, by writer: those that
-    /// are not committed, and where it leaves those that its last statement does not name.
-    /// O(writers log writers).
+    /// How many of the versions in `held` this node does not promise to keep, by writer. These are
+    /// not committed, or the last statement of this leaver does not name them. O(writers log
+    /// writers).
     pub(crate) fn not_promised(&self, held: &VersionVector) -> VersionVector {
         let mut behind = self.commits.behind(held);
         if let Some(stated) = self.retirement.leave.stated() {
@@ -98,7 +97,7 @@ impl Replicator {
         behind
     }
 
-    /// After its last statement, a leaver serves nobody whom that does not name.
+    /// After its last statement, a leaver serves only the replicas that it names.
     ///
     /// # Errors
     /// `NotRecorded`.

@@ -1,23 +1,26 @@
-//! What each enrolled replica has shown to hold, before an ended incarnation is absorbed or folded.
+//! What each enrolled replica has promised to keep.
 //!
-//! A digest that a replica sent itself is a promise: what it names, that replica holds and keeps.
-//! Invariant: digests are kept only while this node waits for others, and only of the enrolled.
+//! A digest that a replica sends itself is a promise: it holds and keeps what the digest names. A
+//! version is stable once all enrolled replicas have promised it. Only then is an ended incarnation
+//! absorbed or folded.
 
 use std::collections::BTreeMap;
 
 use counter_core::{CounterMap, ReplicaId, Version, VersionVector};
 
 /// The digests of enrolled replicas, as they sent them.
+///
+/// Invariant: digests are kept only while this node waits for others, and only of the enrolled.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
     is_wanted: bool,
     shown: BTreeMap<ReplicaId, VersionVector>,
-    /// Who did not agree at the last look: looked at first.
+    /// A replica that lacked something at the last look. It is looked at first.
     missing: Option<ReplicaId>,
 }
 
 impl Promises {
-    /// Whether digests are to be kept from now on.
+    /// Keeps digests from now on, or no more.
     pub(super) fn want(&mut self, is_wanted: bool) {
         self.is_wanted = is_wanted;
         if !is_wanted {
@@ -25,27 +28,28 @@ impl Promises {
         }
     }
 
-    /// An enrolled replica has shown this.
+    /// An enrolled replica has sent this digest.
     pub(super) fn show(&mut self, member: ReplicaId, digest: &VersionVector) {
         if self.is_wanted {
             self.shown.entry(member).or_default().join(digest);
         }
     }
 
-    /// What an enrolled replica has shown so far.
+    /// The promise of an enrolled replica so far.
     pub(super) fn shown(&self, member: ReplicaId) -> Option<&VersionVector> {
         self.shown.get(&member)
     }
 
-    /// Incarnations ended: their digests do not count any more, and nobody names what was folded.
+    /// Incarnations ended. Their digests no longer count, and no digest names folded writers.
     pub(super) fn forget_ended(&mut self, map: &CounterMap) {
         self.shown.retain(|member, _| !map.is_ended(*member) && map.seen_of(*member) > 0);
         self.shown.values_mut().for_each(|digest| digest.retain(|writer| !map.is_folded(writer)));
     }
 
-    /// Of the enrolled replicas but `own`, one that is not known to hold `own` up to `upto` and
-    /// every record that speaks of incarnations that ended, or that holds something which is not
-    /// here. None where all agree. O(writers) while the same one is missing, O(writers²) else.
+    /// An enrolled replica other than `own` that has not promised `own` up to `upto` and every
+    /// record about ended incarnations, or that holds something which is not here. `None` if there
+    /// is none, so the version is stable. O(writers) while it is the same one, O(writers²)
+    /// otherwise.
     pub(super) fn first_without(
         &mut self,
         map: &CounterMap,
@@ -64,8 +68,8 @@ impl Promises {
         *missing
     }
 
-    /// Of the enrolled replicas, all that were not shown to hold `own` up to `upto` and every
-    /// record that speaks of incarnations that ended. O(writers²).
+    /// All enrolled replicas that have not promised `own` up to `upto` and every record about ended
+    /// incarnations. O(writers²).
     pub(super) fn behind(&self, map: &CounterMap, own: ReplicaId, upto: Version) -> Vec<ReplicaId> {
         let records: Vec<(ReplicaId, Version)> = map.incarnation_records().collect();
         let shows = |incarnation: &ReplicaId| {

@@ -7,8 +7,8 @@ use crate::protocol::output::Notice;
 use crate::protocol::replicator::Replicator;
 
 impl Replicator {
-    /// Goes on as a new writer: this incarnation was ended by others, somebody else writes under
-    /// its id, or a second process ran above it.
+    /// Continues as a new writer. This incarnation was ended by others, another process writes
+    /// under its id, or a second process ran above it.
     pub(crate) fn renew(&mut self, replica: &mut Replica) {
         let incarnations = replica
             .map()
@@ -42,15 +42,15 @@ impl Replicator {
         self.out.notify(Notice::Renewed { replica: incarnation });
         self.publish_own(replica, &Flushed::default());
         self.announce_soon();
-        // Nobody knows this incarnation yet: each peer gets its record with the next question.
+        // Nobody knows this incarnation yet. Each peer gets its record with the next question.
         for peer in self.peers.nodes().collect::<Vec<_>>() {
             self.ask_digest(replica, peer);
         }
         self.incarnations_changed(replica);
     }
 
-    /// A member says that the incarnation which asked it has ended. If it is this one, a leaver is
-    /// done by that, and any other goes on as a new one.
+    /// A member says that the incarnation which asked it has ended. A leaver is done then, and any
+    /// other incarnation continues as a new one.
     pub(crate) fn told_ended(&mut self, asker: ReplicaId) {
         if asker == self.own {
             self.retirement.leave.claimed();
@@ -58,8 +58,8 @@ impl Replicator {
         }
     }
 
-    /// A second process ran under this node's identity and has ended. It started later, and what a
-    /// node wrote is folded in the order of its incarnations, so this one has to end too.
+    /// True if a second process ran under this node's identity and has ended. It started later, and
+    /// a node's incarnations are folded in order, so this one has to end too.
     pub(crate) fn is_below_ended(&self, replica: &Replica) -> bool {
         let is_later = |other: &ReplicaId| {
             other.node == self.own.node && other.incarnation > self.own.incarnation

@@ -22,23 +22,23 @@ const RUN_FIRST_FACTOR: u32 = 8;
 const ABSORBED_CELL_BYTES: usize = 35;
 
 impl Replicator {
-    /// Of the enrolled replicas, one that this successor waits for; None where it waits for nobody.
+    /// An enrolled replica that this successor waits for, if there is one.
     pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
         let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
         replica.map().first_without(self.own, upto, |member| self.retirement.promises.shown(member))
     }
 
-    /// Looks whether a step may be taken, takes it, and comes back while there is work. O(writers)
-    /// where nothing changed and one replica is missing.
+    /// Takes the next step if it may be taken, and comes back while there is work. O(writers) if
+    /// nothing changed and one replica is missing.
     pub(crate) fn on_retire(&mut self, replica: &mut Replica) {
         if self.leaving {
-            // Whoever takes this incarnation over takes over its work: nothing may be written any
-            // more that might come too late for that.
+            // The successor of this incarnation takes over its work. A late write would come too
+            // late for it.
             self.retirement.promises.want(false);
             return self.pursue_leave(replica);
         }
         if replica.map().is_ended(self.own) {
-            // Others take over what it was at, and it goes on as a new incarnation.
+            // Others take over its work, and this node continues as a new incarnation.
             return;
         }
         self.claim_waiting(replica);
@@ -52,7 +52,7 @@ impl Replicator {
         let waits = work.is_some() || self.retirement.forgets;
         self.retirement.promises.want(waits);
         if waits || !self.retirement.claims.is_empty() {
-            // Before the work: what it changes may be looked at sooner.
+            // This comes before the work, which may set an earlier time.
             self.timers.set(Timer::Retire, self.now + STEP_INTERVAL);
         }
         match work {
@@ -68,7 +68,7 @@ impl Replicator {
 
     fn inherit(&mut self, replica: &mut Replica, mut work: Inheritance) {
         let bytes_max = self.step_bytes();
-        // A directory may be older than what others hold of its node: it folds nothing before it
+        // A directory may be older than what others hold of its node. It folds nothing before it
         // has met them.
         if !self.is_synced() || !self.in_touch() || self.is_too_early(replica, &work) {
             self.retirement.work = Some(work);
@@ -89,7 +89,7 @@ impl Replicator {
             self.out.stats.retirement_bytes += bytes as u64;
             match bytes > 0 {
                 true => self.retirement.work = Some(work),
-                // What was claimed during this round is the next one's.
+                // Incarnations that were claimed during this round are the next round's.
                 false => self.retirement.is_stale = true,
             }
         } else if work.absorbed().is_some() {
@@ -112,8 +112,8 @@ impl Replicator {
         self.out.notify(Notice::Changed { keys: Vec::new() });
     }
 
-    /// Whether another has ended at this very work, and this node has not run for some time itself.
-    /// How long depends on the work: what takes no time is not left half done.
+    /// True if another replica ended at this very work, and this node has not yet run for long
+    /// enough itself. How long depends on the work: work that takes no time is not left half done.
     fn is_too_early(&self, replica: &Replica, work: &Inheritance) -> bool {
         let was_at_work = |incarnation: &ReplicaId| {
             replica.map().record(*incarnation).is_some_and(counter_core::Record::is_absorbing)
@@ -131,8 +131,7 @@ impl Replicator {
         self.now < self.started + takes.saturating_mul(RUN_FIRST_FACTOR).min(RUN_FIRST_MAX)
     }
 
-    /// What own resets cleared of incarnations that are folded everywhere is dropped from the own
-    /// cells.
+    /// Drops from the own cells the resets of incarnations that are folded everywhere.
     fn forget_cleared(&mut self, replica: &mut Replica) {
         let upto = replica.map().record(self.own).map_or(0, |record| record.version);
         if !replica.names_folded() {
@@ -145,14 +144,14 @@ impl Replicator {
         }
     }
 
-    /// A step's share of the rate, and no more than one gossip message carries.
+    /// A step's share of the rate, at most what one gossip message carries.
     fn step_bytes(&self) -> usize {
         let share =
             (self.config.absorption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
         share.min(self.config.payload_bytes_max / 2).max(1)
     }
 
-    /// What all others must hold before the next step; None where it needs nobody.
+    /// The version that all others must hold before the next step. `None` if it needs nobody.
     fn upto(&self, replica: &Replica, work: &Inheritance) -> Option<Version> {
         match work.is_folded() {
             true => None,
@@ -161,7 +160,8 @@ impl Replicator {
     }
 
     fn first_without(&mut self, replica: &Replica, upto: Version) -> Option<ReplicaId> {
-        // A crash takes this node back to its disk, so its own word counts no more than another's.
+        // A crash takes this node back to its disk, so its own promise counts no more than
+        // another's.
         let map = replica.map();
         match self.commits.promised().is_some_and(|on_disk| !map.agrees(self.own, upto, on_disk)) {
             true => Some(self.own),
@@ -169,8 +169,7 @@ impl Replicator {
         }
     }
 
-    /// Connected peers whose digest does not yet show `upto` and every record that speaks of
-    /// incarnations that ended.
+    /// The connected peers that have not promised `upto` and every record about ended incarnations.
     fn behind(&self, replica: &Replica, upto: Version) -> Vec<NodeId> {
         let behind = self.retirement.promises.behind(replica.map(), self.own, upto);
         let mut nodes: Vec<NodeId> = behind
@@ -182,8 +181,8 @@ impl Replicator {
         nodes
     }
 
-    /// Asks some of the peers that did not show what this successor waits for; what they miss comes
-    /// to them as always.
+    /// Asks some of the peers for their digests whose promise this successor waits for. They get
+    /// the cells that they lack as always.
     fn ask_behind(&mut self, replica: &Replica, upto: Version) {
         let mut behind = self.behind(replica, upto);
         self.rng.shuffle(&mut behind);
@@ -195,7 +194,7 @@ impl Replicator {
         }
     }
 
-    /// Some record said something new of incarnations that ended.
+    /// A record brought news about ended incarnations.
     pub(crate) fn incarnations_changed(&mut self, replica: &Replica) {
         self.peers.retain_writers(|writer| !replica.map().is_folded(writer));
         self.commits.retain(|writer| !replica.map().is_folded(writer));
@@ -205,8 +204,8 @@ impl Replicator {
         self.timers.set_by(Timer::Retire, self.now);
     }
 
-    /// Records changed, or this node may do more than before: what there is to do for ended
-    /// incarnations is looked up anew.
+    /// Looks up the work for ended incarnations anew, because records changed or this node may do
+    /// more than before.
     pub(crate) fn look_for_ended(&mut self) {
         self.retirement.is_stale = true;
         self.timers.set_by(Timer::Retire, self.now);

@@ -22,24 +22,24 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::wire::{ConfirmMessage, TargetMessage, unpack_vector};
 
-/// Targets remembered, the oldest of which goes first: four seconds of unbroken change.
+/// The most targets remembered, which is four seconds of unbroken change. The oldest goes first.
 const TARGETS_MAX: usize = 8;
-/// How many replicas a target names: so many fit a message, whatever their versions. Above it no
-/// target is proposed, and how far members agree is not known.
+/// The most replicas that a target names, so that it fits a message whatever their versions. With
+/// more no target is proposed, and how far members agree is not known.
 const TARGET_REPLICAS_MAX: usize = 65_536;
-/// Vectors remembered that a new target may be the difference from.
+/// The most vectors remembered that a new target may be the difference from.
 const RECENT_MAX: usize = 16;
-/// What changes together, such as the clicks of one moment, is proposed together.
+/// Changes within this time, such as the clicks of one moment, are proposed together.
 const PROPOSE_DELAY: Duration = Duration::from_millis(50);
-/// A node that is not the first to propose waits this much longer, and up to half of it more.
+/// A node that does not lead waits this much longer before it proposes, and up to half of it more.
 const STAND_IN_DELAY: Duration = Duration::from_millis(600);
 /// Bits that come in within this time are passed on together.
 const SPREAD_INTERVAL: Duration = Duration::from_millis(100);
-/// Whether an open target is covered by now is looked at this often while the state moves.
+/// While the state moves, the time between two looks whether it covers an open target.
 const COVER_INTERVAL: Duration = Duration::from_millis(25);
-/// Peers that bits are exchanged with at a time.
+/// The number of peers that bits are exchanged with at a time.
 const FANOUT: usize = 2;
-/// A live member that has not confirmed a target of this age is late: it does not answer, or lacks
+/// A live member is late if it has not confirmed a target of this age. It does not answer, or lacks
 /// something.
 const LATE_AFTER: Duration = Duration::from_secs(2);
 
@@ -47,35 +47,35 @@ const LATE_AFTER: Duration = Duration::from_secs(2);
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Agreement {
-    /// Live members, this node left out, that confirmed the state that is being confirmed now.
+    /// Live members, without this node, that confirmed the state that is being confirmed now.
     pub confirmed: usize,
-    /// Live members, this node left out.
+    /// Live members, without this node.
     pub of: usize,
-    /// Every live member holds all that this node held so long ago: zero where they hold all that
-    /// is here now, `None` where nothing is known yet.
+    /// Every live member holds all that this node held this long ago. Zero if they hold all that it
+    /// holds now, and `None` while nothing is known.
     pub age: Option<Duration>,
     /// Live members that were asked two seconds ago or more and have not confirmed.
     pub late: Vec<ReplicaId>,
 }
 
-/// What the machine around knows: its state, and who is there.
+/// What the machine needs to know of the node: its state, and who is there.
 pub(super) struct View<'a> {
     pub map: &'a CounterMap,
-    /// Another number whenever the state moved.
+    /// Differs whenever the state moved.
     pub moved: u64,
-    /// Live members but this node, ascending.
+    /// The other live members, ascending.
     pub live: Vec<ReplicaId>,
     pub is_synced: bool,
-    /// No live synced member has a lower id.
+    /// True if no live synced member has a lower id.
     pub leads: bool,
 }
 
-/// What is to be sent.
+/// What to send now.
 #[derive(Debug, Default)]
 pub(super) struct Step {
-    /// To everybody, by gossip.
+    /// By gossip, to all.
     pub target: Option<TargetMessage>,
-    /// `spread` is to be called.
+    /// Whether to call `spread`.
     pub spreads: bool,
 }
 
@@ -93,15 +93,15 @@ pub(crate) struct Confirmations {
     /// In the order in which they were heard of.
     targets: VecDeque<Target>,
     complete: Option<Complete>,
-    /// The targets heard of last, also those that are settled: others may still refer to them.
+    /// The targets heard of last, also settled ones, because others may still refer to them.
     recent: VecDeque<(TargetId, Arc<VersionVector>)>,
     /// The newest target that each member confirmed, and when that was heard.
     covered: BTreeMap<NodeId, (Arc<VersionVector>, Duration)>,
-    /// The targets that a peer was asked about and has not answered for. One request a peer at a
-    /// time.
+    /// The targets that each peer was asked about and has not answered. A peer has one open request
+    /// at a time.
     asked: BTreeMap<NodeId, Vec<u64>>,
     last_number: u64,
-    /// What `poll` was last told.
+    /// The last `moved` that `poll` was given.
     moved: u64,
     propose_at: Option<Duration>,
     last_target_at: Option<Duration>,
@@ -130,7 +130,7 @@ impl Confirmations {
         }
     }
 
-    /// This node goes on as another replica.
+    /// This node continues as another replica.
     pub(crate) fn renew(&mut self, own: ReplicaId) {
         *self =
             Self { covered: std::mem::take(&mut self.covered), ..Self::new(own, self.interval) };
@@ -141,7 +141,7 @@ impl Confirmations {
         self.covered.get(&node).map(|(digest, heard)| (&**digest, *heard))
     }
 
-    /// Keeps what members confirmed only while they are remembered.
+    /// Forgets what a member confirmed, because the member itself is forgotten.
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.covered.remove(&node);
     }
@@ -151,13 +151,13 @@ impl Confirmations {
         self.asked.remove(&peer);
     }
 
-    /// Members came or went, or this node has caught up: what was confirmed may not be enough any
-    /// more.
+    /// Members came or went, or this node has caught up. Earlier confirmations may no longer be
+    /// enough.
     pub(crate) fn look_again(&mut self) {
         self.moved = self.moved.wrapping_sub(1);
     }
 
-    /// Whether `poll` has something to do.
+    /// True if `poll` has something to do.
     pub(super) fn is_due(&self, moved: u64, now: Duration) -> bool {
         moved != self.moved || self.deadline().is_some_and(|at| at <= now)
     }
@@ -167,7 +167,7 @@ impl Confirmations {
         [self.propose_at, self.cover_at, self.spread_at].into_iter().flatten().min()
     }
 
-    /// Looks at what changed, and says what is to be sent now. O(1) where nothing is due.
+    /// Looks at what changed, and returns what to send now. O(1) if nothing is due.
     pub(super) fn poll(&mut self, view: &View<'_>, now: Duration, rng: &mut fastrand::Rng) -> Step {
         if view.moved != self.moved {
             self.moved = view.moved;
@@ -202,7 +202,7 @@ impl Confirmations {
                 .iter()
                 .any(|target| target.is_covered() && target.confirmers().lacks_any(&view.live))
         {
-            // A member that came to be live is asked too.
+            // A member that became live is asked too.
             self.spread_soon(now);
         }
         if let Some(complete) = self.complete.as_mut().filter(|complete| complete.left_at.is_none())
@@ -212,8 +212,7 @@ impl Confirmations {
         }
     }
 
-    /// Whoever leads keeps the interval since the last target. Others step in where none came for
-    /// longer.
+    /// The leader keeps the interval since the last target. Others step in if none came for longer.
     fn next_proposal(&self, view: &View<'_>, now: Duration, rng: &mut fastrand::Rng) -> Duration {
         let first = now + PROPOSE_DELAY;
         let paced = self.last_target_at.map_or(first, |last| first.max(last + self.interval));
@@ -271,7 +270,8 @@ impl Confirmations {
         let mut digest = unpack_vector(&message.digest, TARGET_REPLICAS_MAX)?;
         if let Some((proposer, number)) = message.base {
             let base = TargetId { proposer: proposer.0, number };
-            // Who does not know the base is sent the whole target by the first peer that asks it.
+            // A node that does not know the base gets the whole target from the first peer that
+            // asks it.
             let Some(base) = self.digest_of(base) else { return Ok(()) };
             digest = add_changes(base, &message.changes, digest)?;
         }
@@ -323,8 +323,8 @@ impl Confirmations {
         self.spread_at = Some(self.spread_at.map_or(at, |due| due.min(at)));
     }
 
-    /// The bits for some of `peers`, in their order: what they are not known to have, and what is
-    /// asked again.
+    /// The bits for some of `peers`, in their order: those that they are not known to have, and
+    /// those to ask about again.
     pub(super) fn spread(
         &mut self,
         view: &View<'_>,
@@ -378,9 +378,9 @@ impl Confirmations {
         Ok((pack(&answer, None), news))
     }
 
-    /// The bits of a target that was dropped because the complete one covers it: whoever holds that
-    /// one holds this one. Of two equal targets nodes may keep different ones, and would wait for
-    /// each other's bits.
+    /// The bits of a target that was dropped because the complete one covers it. A member that
+    /// holds the complete one holds this one. Of two equal targets nodes may keep different ones,
+    /// and would wait for each other's bits.
     fn settled(&self, tag: u64) -> Option<Bits> {
         let complete = self.complete.as_ref()?;
         let (_, digest) = self
@@ -396,8 +396,8 @@ impl Confirmations {
         Some(Bits { tag, bits: confirmers.bytes().to_vec() })
     }
 
-    /// Takes a peer's answer. Returns who is newly known to hold what, and the newest target that
-    /// the peer does not know, whole.
+    /// Takes a peer's answer. Returns which members are newly known to hold what, and, whole, the
+    /// newest target that the peer does not know.
     ///
     /// # Errors
     /// It is malformed: nothing changed.
@@ -464,8 +464,8 @@ impl Confirmations {
     }
 
     /// Finds the best target that all live members confirmed: one that covers this node's state, or
-    /// else the one heard of last. Targets that it covers are of no use any more. Two proposers'
-    /// targets may arrive in either order, so one that was heard of before may cover more.
+    /// else the one heard of last. Targets that it covers are dropped. Targets of two proposers may
+    /// arrive in either order, so one that was heard of earlier may cover more.
     fn settle(&mut self, view: &View<'_>) {
         for target in &self.targets {
             if let Some(complete) =
@@ -511,7 +511,7 @@ impl Confirmations {
             return Agreement { confirmed: 0, of, age: Some(Duration::ZERO), late: Vec::new() };
         }
         let state = view.map.version_vector();
-        // Who came since may not have confirmed it.
+        // A member that came since may not have confirmed it.
         let complete =
             self.complete.as_ref().filter(|complete| complete.confirmers.contains_all(&view.live));
         let covering = self.targets.iter().rev().find(|target| target.digest().contains(&state));

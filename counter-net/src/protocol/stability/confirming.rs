@@ -30,12 +30,12 @@ impl Replicator {
         }
     }
 
-    /// Another number whenever the state moved.
+    /// A number that differs whenever the state moved.
     pub(crate) fn moved(&self, replica: &Replica) -> u64 {
         replica.map().seen_of(self.own).wrapping_add(self.out.stats.cells_joined)
     }
 
-    /// How far the live members have confirmed this node's state; see [`Agreement`].
+    /// How far the live members have confirmed this node's state. See [`Agreement`].
     ///
     /// # Complexity
     /// O(members + writers).
@@ -80,7 +80,7 @@ impl Replicator {
         }
     }
 
-    /// The peers that answer and have no bits to answer already, in random order.
+    /// The peers that answer and have no open question about bits, in random order.
     fn confirming_peers(&mut self) -> Vec<NodeId> {
         let answers = |(peer, source): (NodeId, &ConnectedPeer)| {
             let answers = source.has_answered() && !source.is_silent() && source.confirms();
@@ -125,13 +125,14 @@ impl Replicator {
         Ok(())
     }
 
-    /// What members confirmed to hold counts as heard from those that are connected.
+    /// A connected peer that confirmed a target is known to hold it.
     fn note_confirmed(&mut self, replica: &Replica, news: Confirmed) {
         for (node, digest) in news {
             let Some(source) = self.peers.get(node).filter(|source| source.has_answered()) else {
                 continue;
             };
-            // Not the peer's own digest: `heard` may hold what is only on its way to the peer.
+            // This is not the peer's own digest: `heard` may hold cells that are only on their way
+            // to it.
             let mut heard = source.heard().clone();
             heard.join(&digest);
             let lacks = self.shortfall(replica, &heard);

@@ -1,37 +1,37 @@
-//! The latest states that this replica was in, as version vectors: since when another has been
-//! behind, and what all others have.
+//! This replica's latest states, as version vectors: how far behind another replica is, and which
+//! state is stable.
 //!
-//! A digest that covers a snapshot says that its sender holds all that this replica held then. So
-//! one ring answers both questions: the newest snapshot that a digest covers says how far back its
-//! sender is, and the newest one that the digests of all enrolled replicas have covered is stable:
-//! they hold it and keep it. Digests themselves are not kept.
+//! A digest that covers a snapshot shows that its sender holds all that this replica held then. So
+//! one ring answers both questions. The newest snapshot that a digest covers tells how far back its
+//! sender is. The newest one that the digests of all enrolled replicas have covered is stable: they
+//! hold it and keep it. Digests themselves are not kept.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use counter_core::{CounterMap, NAME_BYTES_MAX, ReplicaId, VersionVector};
 
-/// How many snapshots are kept. Where one more is due every second one goes, so that they reach
-/// back ever further, ever coarser.
+/// The most snapshots kept. When it is reached every second one is dropped, so they reach back ever
+/// further and ever coarser.
 const SNAPSHOTS_MAX: usize = 8;
 /// While the state moves, the least time between two snapshots.
 pub(crate) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 /// The least time between two rounds of questions to peers while a counter is watched.
 const QUESTION_INTERVAL: Duration = Duration::from_millis(250);
-/// How many counters' totals are kept with each snapshot; one more makes that go which was not
-/// asked about for longest.
+/// The most counters whose totals are kept with each snapshot. A further one displaces the counter
+/// that was not asked about for the longest time.
 const WATCHED_MAX: usize = 1024;
-/// A counter that nobody asked about for so long is watched no more.
+/// A counter that nobody asked about for this long is no longer watched.
 const WATCHED_FOR: Duration = Duration::from_secs(60);
 
-/// A counter's total at the latest snapshot that every enrolled replica was shown to hold.
+/// A counter's total at the latest state that every enrolled replica is known to hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stable {
     /// The total then.
     pub total: i128,
     /// All that this replica held then.
     pub versions: VersionVector,
-    /// How long ago the state moved on from there; zero where it has not.
+    /// How long ago the state moved on from there. Zero if it has not.
     pub age: Duration,
 }
 
@@ -51,33 +51,33 @@ struct Snapshot {
 
 #[derive(Debug)]
 struct Watch {
-    /// No other watch ever has it: a counter that is watched again begins anew.
+    /// Unique for ever: a counter that is watched again begins anew.
     number: u64,
     asked: Duration,
 }
 
-/// The latest snapshots, and what was shown of them.
+/// The latest snapshots, and which of them other replicas were shown to hold.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    /// Oldest first; each holds all that the one before it held.
+    /// Oldest first. Each holds all that the one before it held.
     ring: VecDeque<Snapshot>,
     last_serial: u64,
-    /// What `look` was last told.
+    /// The last `moved` that `look` was given.
     moved: u64,
     watched: BTreeMap<String, Watch>,
     last_watch: u64,
-    /// The latest snapshot that each other replica was shown to hold, all before it included. Only
+    /// The latest snapshot that each other replica was shown to hold, with all before it. Kept only
     /// while counters are watched.
     shown: BTreeMap<ReplicaId, u64>,
     stable: Option<Snapshot>,
-    /// Nobody is asked for a digest before.
+    /// Peers are not asked for digests before this time.
     next_question: Duration,
 }
 
 impl Snapshots {
-    /// Takes a snapshot where the state has moved on and the last one is old enough. `moved` is
-    /// another number whenever the state moved. O(1), and where one is taken O(writers + replicas
-    /// of the watched counters).
+    /// Takes a snapshot if the state has moved on and the last one is old enough. `moved` differs
+    /// whenever the state moved. O(1), or O(writers + replicas of the watched counters) if one is
+    /// taken.
     pub(crate) fn look(&mut self, map: &CounterMap, moved: u64, now: Duration) {
         if moved != self.moved {
             self.moved = moved;
@@ -139,14 +139,14 @@ impl Snapshots {
         }
     }
 
-    /// Forgets every snapshot but the stable one: the state went another way, or what they name is
-    /// named no more.
+    /// Forgets every snapshot but the stable one, because the state went another way or no longer
+    /// names the same writers.
     pub(crate) fn start_again(&mut self) {
         self.ring.clear();
     }
 
-    /// Writers were folded: digests name them no more, so a snapshot that does would never be
-    /// covered again.
+    /// Forgets the snapshots that name folded writers. Digests name those no more, so they would
+    /// never be covered again.
     pub(crate) fn forget_folded(&mut self, map: &CounterMap) {
         if self
             .ring
@@ -157,9 +157,9 @@ impl Snapshots {
         }
     }
 
-    /// How long this replica had held, by now, the first thing that the sender of `digest` lacks;
-    /// zero where it lacks nothing. To [`SNAPSHOT_INTERVAL`] where the snapshots are fine, and
-    /// never more than they reach back. O(snapshots * writers).
+    /// For how long this replica has held the first cell that the sender of `digest` lacks; zero if
+    /// it lacks none. Exact to [`SNAPSHOT_INTERVAL`] while the snapshots are fine, and never more
+    /// than they reach back. O(snapshots * writers).
     pub(crate) fn behind_for(&self, digest: &VersionVector, now: Duration) -> Duration {
         let since = match self.ring.iter().rev().find(|snapshot| digest.contains(&snapshot.seen)) {
             Some(covered) => covered.ended.unwrap_or(now),
@@ -168,8 +168,8 @@ impl Snapshots {
         now.saturating_sub(since)
     }
 
-    /// Somebody asks about a counter. True where it was not watched before; nothing where it is no
-    /// counter's name.
+    /// A caller asks about a counter. True if it was not watched before. A text that is no
+    /// counter's name is ignored.
     pub(crate) fn watch(&mut self, map: &CounterMap, counter: &str, now: Duration) -> bool {
         if let Some(watch) = self.watched.get_mut(counter) {
             watch.asked = now;
@@ -203,8 +203,8 @@ impl Snapshots {
         true
     }
 
-    /// Ends the watch of counters that nobody asks about; without one nothing is remembered of what
-    /// others were shown to hold.
+    /// Ends the watch of counters that nobody asks about. Without any, what others were shown to
+    /// hold is forgotten.
     pub(crate) fn unwatch(&mut self, now: Duration) {
         self.watched.retain(|_, watch| now.saturating_sub(watch.asked) < WATCHED_FOR);
         if self.watched.is_empty() {
@@ -236,8 +236,8 @@ impl Snapshots {
         }
     }
 
-    /// Of `enrolled`, those that were not shown to hold the latest snapshot; what was shown of any
-    /// other is forgotten. `enrolled` ascends.
+    /// The replicas of `enrolled` that were not shown to hold the latest snapshot. `enrolled`
+    /// ascends. What other replicas were shown to hold is forgotten.
     pub(crate) fn without_latest(&mut self, enrolled: &[ReplicaId]) -> Vec<ReplicaId> {
         self.shown.retain(|incarnation, _| enrolled.binary_search(incarnation).is_ok());
         let latest = self.ring.back().map_or(0, |snapshot| snapshot.serial);
@@ -252,8 +252,8 @@ impl Snapshots {
         self.shown.get(&incarnation).copied().unwrap_or(0)
     }
 
-    /// What all of `others` were shown to hold is stable, and what is older is of no use.
-    /// O(others).
+    /// Makes the newest snapshot stable that all of `others` were shown to hold, and drops older
+    /// ones. O(others).
     pub(crate) fn settle(&mut self, others: &[ReplicaId]) {
         let least = others
             .iter()
@@ -271,7 +271,7 @@ impl Snapshots {
         }
     }
 
-    /// A watched counter at the stable snapshot, where that was taken since it is watched.
+    /// A watched counter at the stable snapshot, if that was taken while it was watched.
     pub(crate) fn stable(&self, counter: &str, now: Duration) -> Option<Stable> {
         let (snapshot, watch) = (self.stable.as_ref()?, self.watched.get(counter)?);
         let at = snapshot.totals.binary_search_by_key(&watch.number, |(number, _)| *number).ok()?;
@@ -289,7 +289,7 @@ impl Snapshots {
         self.next_question = now + QUESTION_INTERVAL;
     }
 
-    /// When the next snapshot is due, as far as that is known.
+    /// When the next snapshot is due, if that is known.
     pub(crate) fn due(&self) -> Option<Duration> {
         self.ring.back()?.ended.map(|ended| ended + SNAPSHOT_INTERVAL)
     }

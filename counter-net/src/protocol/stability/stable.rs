@@ -1,5 +1,4 @@
-//! What every enrolled replica has: its snapshots are taken, shown and asked for here, and so is
-//! what a peer lacks.
+//! Stable totals and lags: takes snapshots, asks peers for digests, and compares.
 
 use std::time::Duration;
 
@@ -11,28 +10,29 @@ use crate::protocol::membership::{LAG_CELLS_MAX, Lag, Shortfall};
 use crate::protocol::replicator::Replicator;
 use crate::protocol::replicator::Timer;
 
-/// How many peers are asked then.
+/// The most peers asked at a time.
 const QUESTIONS_MAX: usize = 8;
 /// The longest time between two looks while a counter is watched.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Replicator {
-    /// A counter's total at the latest state of this replica that every enrolled replica has been
-    /// shown to hold, and that state's version vector.
+    /// A counter's total at the latest state of this replica that every enrolled replica is known
+    /// to hold, with that state's version vector.
     ///
-    /// From the first call on the counter is watched, until nobody has asked for 60 s; at most
-    /// 1,024 are, and the one not asked about for longest makes room. None until a state since then
-    /// is known to be everywhere: a round trip to the slowest where all are at hand, and as long as
-    /// it takes where an enrolled replica is out of reach. Each answer's state is later than the
-    /// one before it. Feed [`Input::Timer`](crate::protocol::Input::Timer) afterwards where
+    /// The first call begins to watch the counter. The watch ends once nobody has asked for 60 s.
+    /// At most 1,024 counters are watched, and a further one displaces the one not asked about for
+    /// the longest time. Returns `None` until a state since the first call is known to be
+    /// everywhere. That takes a round trip to the slowest replica, or as long as an enrolled
+    /// replica is out of reach. Each answer's state is later than the one before it. Feed
+    /// [`Input::Timer`](crate::protocol::Input::Timer) afterwards if
     /// [`poll_timeout`](Self::poll_timeout) has changed.
     ///
     /// # Complexity
-    /// O(writers); the first call for a counter takes a snapshot, O(writers + replicas of the
-    /// watched counters). While counters are watched and the state moves, one is taken every 100 ms
-    /// at most, 9 are kept (24 bytes a writer and a watched counter each), and every 250 ms up to 8
-    /// peers are asked what they hold: about 100 bytes each where they hold the same, else their
-    /// digest.
+    /// O(writers). The first call for a counter takes a snapshot, O(writers + replicas of the
+    /// watched counters). While counters are watched and the state moves, a snapshot is taken every
+    /// 100 ms at most, and 9 are kept (24 bytes a writer and a watched counter each). Every 250 ms
+    /// up to 8 peers are asked for their digests. That costs about 100 bytes each if they hold the
+    /// same, else their digest.
     pub fn stable_total(
         &mut self,
         replica: &Replica,
@@ -56,7 +56,7 @@ impl Replicator {
             .collect()
     }
 
-    /// The state may have moved.
+    /// Takes a snapshot if the state has moved.
     pub(crate) fn look(&mut self, replica: &Replica) {
         self.snapshots.look(replica.map(), self.moved(replica), self.now);
         if self.snapshots.is_watched()
@@ -66,7 +66,7 @@ impl Replicator {
         }
     }
 
-    /// Asks some of those that are not known to hold the latest snapshot what they hold.
+    /// Asks some replicas for their digests that are not known to hold the latest snapshot.
     pub(crate) fn on_stable(&mut self, replica: &mut Replica) {
         self.snapshots.unwatch(self.now);
         if !self.snapshots.is_watched() || self.leaving {
@@ -103,8 +103,8 @@ impl Replicator {
         }
     }
 
-    /// How far a member is from this node, which has `seen` this; `None` before anything was heard
-    /// of it.
+    /// How far a member is from this node, which holds `seen`. `None` before anything was heard of
+    /// it.
     pub(crate) fn lag(
         &self,
         replica: &Replica,
@@ -128,7 +128,7 @@ impl Replicator {
         })
     }
 
-    /// What the sender of a digest lacks of what is here.
+    /// What the sender of a digest lacks of this node's state.
     pub(crate) fn shortfall(&self, replica: &Replica, digest: &VersionVector) -> Shortfall {
         if replica
             .map()

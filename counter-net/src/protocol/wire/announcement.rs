@@ -12,27 +12,28 @@ pub(crate) const REGION_BYTES_MAX: usize = 32;
 pub(crate) const RELEASE_BYTES_MAX: usize = 64;
 /// The most addresses of an announcement.
 pub(crate) const ADDRESSES_MAX: usize = 4;
-/// The longest address of an announcement, in bytes: one of IPv6 with its identity has about 65.
+/// The longest address of an announcement, in bytes. An IPv6 address with its identity has about
+/// 65.
 pub(crate) const ADDRESS_BYTES_MAX: usize = 128;
 /// The longest time that an announcement may claim to hold, in milliseconds: an hour.
 const TTL_MS_MAX: u64 = 3_600_000;
 
-/// How a node stands. At one version of its announcement the greater standing holds, so all nodes
-/// come to the same.
+/// A node's standing. At one version of its announcement the greater standing holds, so all nodes
+/// come to the same view.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Standing {
     /// It was heard of.
     Live,
-    /// A peer lost its connection to it; it may refute with a greater version.
+    /// A peer lost its connection to it. It may refute that with a greater version.
     Suspected,
-    /// Nothing refuted that, or its ttl is over: its presence ended.
+    /// It did not refute that, or its ttl is over. Its presence ended.
     Ended,
-    /// It said that it leaves.
+    /// It announced its leave.
     Left,
 }
 
-/// One node's statement of itself, made by it alone and passed on by all. What is greater in
-/// (incarnation, version, standing) holds.
+/// A node's statement of itself. Only the node makes it, and all pass it on. The one that is
+/// greater in (incarnation, version, standing) holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Announcement {
     #[serde(rename = "i")]
@@ -43,11 +44,11 @@ pub(crate) struct Announcement {
     pub viewers: u64,
     #[serde(rename = "r")]
     pub release: String,
-    /// Raised by the node with each announcement; only a greater one renews.
+    /// Raised by the node with each announcement. Only a greater one renews.
     #[serde(rename = "n")]
     pub version: u64,
-    /// Time left, in milliseconds: until it ends where live or suspected, until it is forgotten
-    /// where ended or left.
+    /// Time left, in milliseconds: until a live or suspected node ends, or until an ended or left
+    /// one is forgotten.
     #[serde(rename = "t")]
     pub ttl_ms: u64,
     #[serde(rename = "s", default, skip_serializing_if = "is_live")]
@@ -60,16 +61,16 @@ pub(crate) struct Announcement {
     pub addresses: Vec<ByteBuf>,
 }
 
-/// A peer's word that a node may be gone: what `version` of its announcement said no longer holds
-/// unless it announces anew.
+/// A peer's word that a node may be gone. The given `version` of its announcement no longer holds
+/// unless the node announces itself anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Suspicion {
     #[serde(rename = "i")]
     pub replica: Id,
     #[serde(rename = "n")]
     pub version: u64,
-    /// The replica that lost the connection: makes the payloads of two suspecting peers differ, and
-    /// of two incarnations of one.
+    /// The replica that lost the connection. It makes the payloads of two suspecting peers differ,
+    /// and those of two incarnations of one peer.
     #[serde(rename = "b")]
     pub by: Id,
 }
@@ -79,14 +80,14 @@ impl Announcement {
         self.replica.0
     }
 
-    /// The standing; `None` for one that a later release invented.
+    /// The standing, or `None` for one that a later release invented.
     pub(crate) fn standing(&self) -> Option<Standing> {
         [Standing::Live, Standing::Suspected, Standing::Ended, Standing::Left]
             .get(usize::from(self.standing))
             .copied()
     }
 
-    /// Whether every field is within its bounds.
+    /// True if every field is within its bounds.
     pub(crate) fn is_sound(&self) -> bool {
         !self.region.is_empty()
             && self.region.len() <= REGION_BYTES_MAX

@@ -9,7 +9,7 @@ use super::encoding::{Hash, VERSION};
 use super::request::{ConfirmMessage, is_false, is_none};
 use crate::protocol::output::Refusal;
 
-/// An answer: exactly one of the kinds is there.
+/// An answer. Exactly one of the kinds is there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Response {
     #[serde(rename = "v")]
@@ -32,8 +32,7 @@ pub(crate) struct Response {
     pub numbered: Option<Numbered>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
-    /// Which incarnation of the answering node speaks: what it shows to hold counts for that
-    /// incarnation.
+    /// The incarnation of the answering node. What it shows to hold counts for that incarnation.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u64>,
     /// As in [`Ask`](super::request::Ask), for the digest or the part of it that this answer
@@ -42,39 +41,39 @@ pub(crate) struct Response {
     pub uncommitted: ByteBuf,
 }
 
-/// Answers a compare: nothing differs.
+/// Answers a compare that found no difference.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Same {
     #[serde(rename = "y")]
     pub synced: bool,
 }
 
-/// Answers an ask, or a compare that found a difference: what the answerer has.
+/// Answers an ask, or a compare that found a difference, with what the answering node holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StateMessage {
-    /// The answerer's version vector, packed; absent where it equals the one compared.
+    /// The answering node's version vector, packed. Absent if it equals the one compared.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub have: Option<ByteBuf>,
     #[serde(rename = "h")]
     pub state: Hash,
     #[serde(rename = "y")]
     pub synced: bool,
-    /// The answerer is not synced and waits for others: what it holds may lack theirs.
+    /// The answering node is not synced and waits for others, so it may lack what they hold.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub waits: bool,
-    /// Every member that the answerer knows, with the time that each announcement has left; absent
-    /// where the hashes agreed.
+    /// Every member that the answering node knows, with the time that each announcement has left.
+    /// Absent if the hashes agreed.
     #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
     pub announcements: Vec<Announcement>,
-    /// All that the requester lacks, where it fits one small page.
+    /// All that the requester lacks, if it fits one small page.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
-    /// `have` is this part of it; the others follow.
+    /// `have` is this part of the digest. The others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartNumber>,
 }
 
-/// Answers a pull: a page of cells, and where to go on.
+/// Answers a pull with a page of cells and the cursor of the next one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PageMessage {
     #[serde(rename = "x")]
@@ -84,12 +83,12 @@ pub(crate) struct PageMessage {
     pub next: Option<ByteBuf>,
 }
 
-/// Answers a tell: what the answerer holds now.
+/// Answers a tell with what the answering node holds now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Noted {
     #[serde(rename = "d")]
     pub have: ByteBuf,
-    /// `have` is this part of it; the others follow.
+    /// `have` is this part of the digest. The others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartNumber>,
 }
@@ -97,32 +96,32 @@ pub(crate) struct Noted {
 /// Answers the question for a number.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Numbered {
-    /// The incarnation of the latest incarnation that the answerer knows of the requester's node,
-    /// whether it holds it, somebody claims it, or it was folded; 0 where it knows none.
+    /// The latest incarnation of the requester's node that the answering node knows, whether it
+    /// holds it, a replica claims it, or it was folded. 0 if it knows none.
     #[serde(rename = "n")]
     pub latest: u64,
     #[serde(rename = "y")]
     pub synced: bool,
 }
 
-/// Answers a part of a digest: it came.
+/// Acknowledges a part of a digest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Taken {}
 
-/// Answers a hold: the version up to which the answerer holds everything of that writer.
+/// Answers a hold: the answering node holds everything of that writer up to this version.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ack {
     #[serde(rename = "n")]
     pub version: u64,
 }
 
-/// Answers what was not done.
+/// Refuses a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Refused {
     /// The reason's label.
     #[serde(rename = "r")]
     pub reason: String,
-    /// The lowest version of the protocol that the answerer speaks.
+    /// The lowest version of the protocol that the answering node speaks.
     #[serde(rename = "l")]
     pub lowest: u64,
     /// The highest.
@@ -175,7 +174,7 @@ impl Response {
     }
 }
 
-/// The answer that refuses whatever was asked, as its bytes.
+/// The bytes of the answer that refuses any request.
 #[cfg(feature = "node")]
 pub(crate) fn refusal(reason: Refusal) -> Vec<u8> {
     super::encoding::encode(&Response::refused(reason))

@@ -2,11 +2,11 @@
 //!
 //! One message names at most `digest_replicas_max` replicas. A longer digest is cut into parts. The
 //! first part goes with the message that would carry the whole, and the others follow at once in
-//! requests of their own. All are of one moment, so what is put together of them means what a
-//! digest in one piece means. Until the last part is here, the others mean nothing.
+//! requests of their own. All are of one moment, so together they mean what a digest in one piece
+//! means. Until the last part is here the others mean nothing.
 //!
-//! Of each peer its latest digest is put together. Parts of an earlier one are dropped, and so is
-//! one that lost a part.
+//! Only the latest digest of each peer is put together. Parts of an earlier one are dropped, and so
+//! is a digest that lost a part.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +24,8 @@ pub(crate) const NONE_FOLLOW: u64 = 0;
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(from = "(u64, u32, u32)", into = "(u64, u32, u32)")]
 pub(crate) struct PartNumber {
-    /// Which of its sender's digests: greater for a later one.
-    /// [`NONE_FOLLOW`] where the other parts do not follow.
+    /// The number of the digest among its sender's, greater for a later one. [`NONE_FOLLOW`] if the
+    /// other parts do not follow.
     serial: u64,
     /// The number of this part, from 0. Parts ascend by the replicas that they name.
     at: u32,
@@ -52,7 +52,7 @@ pub(crate) struct Piece {
     pub have: ByteBuf,
     /// How far each of its writers is behind that on the sender's disk, packed.
     pub behind: ByteBuf,
-    /// Absent where it is the whole digest.
+    /// Absent if it is the whole digest.
     pub part: Option<PartNumber>,
 }
 
@@ -70,12 +70,12 @@ pub(crate) struct Whole {
     pub have: VersionVector,
     /// How far each writer is behind that on the sender's disk.
     pub behind: VersionVector,
-    /// What the answer said that its first part came with.
+    /// What the answer said that brought the first part.
     pub answer: Option<Answer>,
 }
 
-/// Cuts a digest into pieces of at most `replicas_max` replicas; one piece where it is short.
-/// O(replicas log replicas).
+/// Cuts a digest into pieces of at most `replicas_max` replicas, or returns it in one piece if it
+/// is short. O(replicas log replicas).
 pub(crate) fn cut(
     digest: &VersionVector,
     behind: &VersionVector,
@@ -98,13 +98,13 @@ pub(crate) fn cut(
     (0..of).zip(chunks).map(piece).collect()
 }
 
-/// The writers of one part: what is held of them, and how far that is ahead of the disk.
+/// The writers of one part: their versions, and how far these are ahead of the disk.
 pub(crate) type Entries = (VersionVector, VersionVector);
 
-/// The parts of one digest, as far as they have come.
+/// The parts of one digest that have come so far.
 #[derive(Debug)]
 struct Parts {
-    /// Which incarnation of the peer sends it, and which of its digests it is.
+    /// The peer's incarnation, and the number of its digest.
     number: (Option<u64>, u64),
     of: u32,
     parts: BTreeMap<u32, Entries>,
@@ -113,7 +113,7 @@ struct Parts {
     answer: Option<Answer>,
 }
 
-/// The digest that is coming from one peer.
+/// The digest that is arriving from one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming(Option<Parts>);
 
@@ -126,8 +126,8 @@ impl Incoming {
     /// Takes a part. Returns the whole with the last one.
     ///
     /// # Errors
-    /// `Malformed` where the parts do not fit together, and `DigestOverBound` where they name more
-    /// than `replicas_max` replicas: what was put together is dropped.
+    /// `Malformed` if the parts do not fit together, and `DigestOverBound` if they name more than
+    /// `replicas_max` replicas. The parts are dropped.
     pub(crate) fn put(
         &mut self,
         incarnation: Option<u64>,

@@ -1,5 +1,5 @@
-//! How messages become bytes and back: CBOR for the envelope, packed byte strings for hashes, ids
-//! and version vectors.
+//! How messages become bytes and back. The envelope is CBOR; hashes, ids and version vectors are
+//! packed byte strings.
 
 use counter_core::{DecodeError, Delta, ReplicaId, VersionVector};
 use serde::de::{DeserializeOwned, Error as _};
@@ -12,11 +12,11 @@ use crate::protocol::output::Refusal;
 /// The version of requests, answers and gossip that this release speaks.
 pub(crate) const VERSION: u64 = 1;
 
-/// A hash of 128 bits; 16 bytes, big-endian.
+/// A hash of 128 bits, as 16 bytes, big-endian.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hash(pub u128);
 
-/// A replica id; 16 bytes.
+/// A replica id, as 16 bytes.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Id(pub ReplicaId);
 
@@ -51,15 +51,16 @@ fn sixteen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Er
 
 /// The bytes of a message.
 pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    // Writing these structs into a Vec cannot fail: no map has a key that CBOR lacks. An empty
-    // message is refused by the far end.
+    // Writing these structs into a Vec cannot fail, because no map has a key that CBOR lacks. The
+    // far end refuses an empty message.
     serde_cbor::to_vec(message).unwrap_or_default()
 }
 
-/// Reads a message of at most `bytes_max`; says whether it is malformed or only of another version.
+/// Reads a message of at most `bytes_max`. Tells a malformed one from one of another version.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, Refusal> {
     check_length(bytes, bytes_max)?;
-    // The version is read first: a later one may have changed the meaning of every other field.
+    // The version is read first, because a later one may have changed the meaning of every other
+    // field.
     match serde_cbor::from_slice::<Versioned>(bytes) {
         Ok(Versioned { version: VERSION }) => {
             serde_cbor::from_slice(bytes).map_err(|_| Refusal::Malformed)
@@ -74,7 +75,7 @@ pub(crate) fn check_length(bytes: &[u8], bytes_max: usize) -> Result<(), Refusal
     if bytes.len() > bytes_max.min(MESSAGE_BYTES_MAX) { Err(Refusal::TooLarge) } else { Ok(()) }
 }
 
-/// Reads a delta; says whether it is malformed or only of a later release's format.
+/// Reads a delta. Tells a malformed one from one of a later format.
 pub(crate) fn decode_delta(bytes: &[u8]) -> Result<Delta, Refusal> {
     Delta::decode(bytes).map_err(|error| match error {
         DecodeError::UnknownFormat(_) => Refusal::UnknownVersion,
@@ -88,8 +89,8 @@ struct Versioned {
     version: u64,
 }
 
-/// A version vector as bytes: for each writer its 16 bytes, then its version as a LEB128 number;
-/// ascending by writer.
+/// A version vector as bytes, ascending by writer: the writer's 16 bytes, then its version as a
+/// LEB128 number.
 pub(crate) fn pack_vector(vector: &VersionVector) -> ByteBuf {
     let mut bytes = Vec::with_capacity(vector.len() * (ReplicaId::BYTES + 3));
     for (replica, version) in vector.iter() {

@@ -1,9 +1,9 @@
-//! What goes to every node: cells as they are, or an envelope with an announcement or a suspicion.
+//! Gossip: cells as they are, or an envelope with an announcement, a suspicion or a target.
 //!
-//! After a flush the sender's own cells since the last one go out as the bytes of their delta and
-//! nothing around them, since a click is shorter than most envelopes: a CBOR array, while every
-//! other message is a map. The delta has a format number of its own, and no two are alike, because
-//! a writer never publishes a span twice.
+//! After a flush the sender's new cells go out as the bytes of their delta with nothing around
+//! them, because a click is shorter than most envelopes. A delta is a CBOR array, and every other
+//! message is a map. The delta has its own format number. No two deltas are alike, because a writer
+//! never publishes a span twice.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,34 +11,34 @@ use super::announcement::{Announcement, Suspicion};
 use super::encoding::{self, VERSION};
 use super::request::TargetMessage;
 
-/// Whether a payload is a delta, or of a later format of deltas: a CBOR array.
+/// True if a payload is a delta of this or a later format, which is a CBOR array.
 pub(crate) fn is_delta(payload: &[u8]) -> bool {
     payload.first().is_some_and(|byte| byte >> 5 == 4)
 }
 
-/// One gossip message besides cells. Any of the parts may be there; what a later release adds is
+/// A gossip message without cells. Each part is optional, and parts that a later release adds are
 /// ignored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Gossip {
     #[serde(rename = "v")]
     pub version: u64,
-    /// Raised with each message of this sender: gossip layers drop what has the same bytes as an
-    /// earlier message.
+    /// Raised with each message of this sender, because gossip layers drop messages with the same
+    /// bytes.
     #[serde(rename = "n")]
     pub sequence: u64,
-    /// Sent on change and as a heartbeat: the sender's own announcement; standing `Left` when it
-    /// leaves.
+    /// The sender's own announcement, sent on change and as a heartbeat. Its standing is `Left`
+    /// when the sender leaves.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<Announcement>,
-    /// Sent when a connection is lost and nobody else has said so.
+    /// Sent when a connection is lost and no other node has said so.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<Suspicion>,
-    /// Sent while the state moves: a version vector that every live member is asked to confirm.
+    /// A version vector that every live member is asked to confirm. Sent while the state moves.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetMessage>,
 }
 
-/// Gives every envelope of this sender its own bytes.
+/// The counter that makes every envelope of this sender unlike the others.
 #[derive(Debug, Default)]
 pub(crate) struct Sequence(u64);
 

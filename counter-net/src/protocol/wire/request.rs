@@ -12,7 +12,7 @@ use super::digest::PartNumber;
 use super::encoding::{Hash, Id, VERSION, unpack_ids};
 use crate::protocol::output::Refusal;
 
-/// What one peer asks of another: exactly one of the kinds is there.
+/// A request. Exactly one of the kinds is there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Request {
     #[serde(rename = "v")]
@@ -39,12 +39,12 @@ pub(crate) struct Request {
 /// [`Numbered`](super::answer::Numbered).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NumberAsk {
-    /// Who asks, under the number that it has for now. The receiver may have heard that announced.
+    /// The requester under its present number, which the receiver may have heard announced.
     #[serde(rename = "i")]
     pub replica: Id,
 }
 
-/// Sent once a round to one random peer. Equal hashes are answered with
+/// Compares hashes, once a round with one random peer. Equal hashes are answered with
 /// [`Same`](super::answer::Same), others with [`StateMessage`](super::answer::StateMessage).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Compare {
@@ -57,15 +57,15 @@ pub(crate) struct Compare {
     /// Hash of what the live members announce.
     #[serde(rename = "a")]
     pub announcements: Hash,
-    /// Announcements are wanted even if the hashes agree: a heartbeat was missed.
+    /// Announcements are wanted even if the hashes agree, because a heartbeat was missed.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub stale: bool,
 }
 
-/// Sent to a new peer at once, and to any peer when a gap shows. Answered with
-/// [`StateMessage`](super::answer::StateMessage), with the cells where they fit one small page. The
-/// receiver first records the requester, and afterwards pulls what the requester's digest shows it
-/// to lack itself.
+/// Asks for the receiver's digest, at once with a new peer, and with any peer when a gap shows.
+/// Answered with [`StateMessage`](super::answer::StateMessage), with the cells if they fit one
+/// small page. The receiver first records the requester. Afterwards it pulls what it lacks of the
+/// requester's digest itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ask {
     /// The requester's own announcement.
@@ -74,22 +74,22 @@ pub(crate) struct Ask {
     /// The requester's version vector, packed.
     #[serde(rename = "d")]
     pub have: ByteBuf,
-    /// How many versions of each writer in the digest are not on the requester's disk yet, packed;
-    /// absent where all are, or where it has none.
+    /// How many versions of each writer in the digest are not on the requester's disk yet, packed.
+    /// Absent if all are, or if it has no disk.
     #[serde(rename = "u", default, skip_serializing_if = "is_none")]
     pub uncommitted: ByteBuf,
-    /// The requester's first delta, which holds its replica record, until the receiver is known to
-    /// have it.
+    /// The requester's first delta, which holds its replica record. Sent until the receiver is
+    /// known to have it.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub birth: Option<ByteBuf>,
     /// Hash of what the live members announce, as far as the requester knows.
     #[serde(rename = "m")]
     pub announcements: Hash,
-    /// The cells are wanted too, where they fit one small page. A node asks only one peer for them
-    /// at a time.
+    /// The cells are wanted too, if they fit one small page. A node asks one peer at a time for
+    /// them.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub cells: bool,
-    /// `have` is this part of it; the others follow.
+    /// `have` is this part of the digest. The others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartNumber>,
 }
@@ -98,22 +98,23 @@ pub(crate) struct Ask {
 /// [`PageMessage`](super::answer::PageMessage).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PullPage {
-    /// Who asks: must be recorded by the receiver.
+    /// The requester, which the receiver must have recorded.
     #[serde(rename = "i")]
     pub replica: Id,
-    /// For the writers wanted, what the requester held when the pull began, packed.
+    /// For the wanted writers, what the requester held when the pull began, packed.
     #[serde(rename = "d")]
     pub have: ByteBuf,
-    /// The writers wanted, 16 bytes each; absent means all.
+    /// The wanted writers, 16 bytes each. Absent means all.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub only: Option<ByteBuf>,
-    /// Where the last page ended; absent at the first.
+    /// Where the last page ended. Absent at the first.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<ByteBuf>,
 }
 
-/// Sent by a peer that holds more than the receiver, or that leaves. The receiver joins what is
-/// there and pulls the rest. Answered with [`Noted`](super::answer::Noted).
+/// Says what the sender holds, because it holds more than the receiver or leaves. The receiver
+/// joins the cells that come along and pulls the rest. Answered with
+/// [`Noted`](super::answer::Noted).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tell {
     /// The sender's announcement.
@@ -125,20 +126,19 @@ pub(crate) struct Tell {
     /// As in [`Ask`].
     #[serde(rename = "u", default, skip_serializing_if = "is_none")]
     pub uncommitted: ByteBuf,
-    /// The sender's own last cells, where it leaves and they fit.
+    /// The sender's own last cells, if it leaves and they fit.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
-    /// As earlier releases say it: the sender leaves for good, and this replica is to be its
-    /// successor.
+    /// The way earlier releases leave for good: this replica is to be the sender's successor.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub successor: Option<Id>,
-    /// `have` is this part of it; the others follow.
+    /// `have` is this part of the digest. The others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartNumber>,
 }
 
-/// Sent right behind a request or an answer whose digest is too long for it: a further part.
-/// Answered with [`Taken`](super::answer::Taken).
+/// A further part of a digest that is too long for its message. Sent right behind that. Answered
+/// with [`Taken`](super::answer::Taken).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DigestPart {
     /// The sender's own replica.
@@ -154,15 +154,14 @@ pub(crate) struct DigestPart {
     pub part: PartNumber,
 }
 
-/// Sent to every connected peer while somebody waits for copies of what the sender wrote. The
-/// receiver joins the cells, where there are some, and says how much it holds. Answered with
-/// [`Ack`](super::answer::Ack).
+/// Asks how much of the sender the receiver holds, while callers wait for copies. The receiver
+/// joins the cells that come along. Answered with [`Ack`](super::answer::Ack).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Hold {
     /// The sender's own replica.
     #[serde(rename = "i")]
     pub replica: Id,
-    /// The sender's cells beyond what the receiver is known to hold, where they are few.
+    /// The sender's cells beyond those that the receiver is known to hold, if they are few.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<ByteBuf>,
 }
@@ -174,15 +173,15 @@ pub(crate) struct TargetMessage {
     pub proposer: Id,
     #[serde(rename = "n")]
     pub number: u64,
-    /// The target that `digest` is the difference from: proposer and number. Absent where it is
-    /// whole.
+    /// The target that `digest` is the difference from, by proposer and number. Absent if `digest`
+    /// is whole.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub base: Option<(Id, u64)>,
     /// For each entry of the base that grew: the steps from the one before, and by how much, as
     /// LEB128 numbers.
     #[serde(rename = "c", default, skip_serializing_if = "is_none")]
     pub changes: ByteBuf,
-    /// The version vector, packed; of a difference only what the base does not have.
+    /// The version vector, packed. A difference has only the entries that the base lacks.
     #[serde(rename = "d")]
     pub digest: ByteBuf,
 }
@@ -191,7 +190,7 @@ pub(crate) struct TargetMessage {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ConfirmMessage {
     /// For each target its tag of 8 bytes, the length of its bits as a LEB128 number, and a bit for
-    /// each entry of the target in its order. Bytes of zeros at the end are left out.
+    /// each entry of the target in its order. Zero bytes at the end are left out.
     #[serde(rename = "b")]
     pub bits: ByteBuf,
     /// A target that the receiver did not know, whole.
