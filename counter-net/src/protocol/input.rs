@@ -43,7 +43,7 @@ impl Search {
     pub const NOBODY: Self = Self { candidates: 0, unsure: false, key_refused: false };
 
     /// Whether a peer may still turn up.
-    pub(super) fn expects_somebody(self) -> bool {
+    pub(super) fn expects_peers(self) -> bool {
         self.candidates > 0 || self.unsure || self.key_refused
     }
 }

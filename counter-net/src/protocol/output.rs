@@ -247,15 +247,23 @@ impl std::fmt::Display for RetireError {
             Self::Recent { ago } => {
                 return write!(
                     f,
-                    "this replica was heard of {} s ago, and may still run or come back: nothing changed. Where it is lost for good, retire it with \
-                     --force; what it counted and no other node holds is lost then",
+                    "this replica was heard of {} s ago, and may still run or come back: nothing \
+                     changed. Where it is lost for good, retire it with --force; what it counted \
+                     and no other node holds is lost then",
                     ago.as_secs()
                 );
             }
-            Self::Unknown => "this node knows no such replica: nothing changed; see `members` for those it knows, or ask another node",
+            Self::Unknown => {
+                "this node knows no such replica: nothing changed; see `members` for those it \
+                 knows, or ask another node"
+            }
             Self::Own => "this is the node's own replica: nothing changed; `leave` hands it over",
-            Self::Ended => "this replica was retired before: nothing changed, and nothing is left to do",
-            Self::Live => "this replica is live: nothing changed; stop its node first, or let it `leave`",
+            Self::Ended => {
+                "this replica was retired before: nothing changed, and nothing is left to do"
+            }
+            Self::Live => {
+                "this replica is live: nothing changed; stop its node first, or let it `leave`"
+            }
         })
     }
 }

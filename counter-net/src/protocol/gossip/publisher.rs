@@ -22,7 +22,7 @@ impl Publisher {
         Self { birth: own_since(replica, 0).encode(), published: 0, next_flush: now }
     }
 
-    /// This node goes on as another replica, which nobody knows yet.
+    /// This node continues as another replica, which no peer knows yet.
     pub(crate) fn renew(&mut self, replica: &Replica) {
         self.birth = own_since(replica, 0).encode();
         self.published = 0;

@@ -43,16 +43,26 @@ pub enum NotReady {
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CatchingUp { candidates: 0, unsure: true } => f.write_str("this node is catching up: discovery has not answered yet"),
-            Self::CatchingUp { candidates: 0, .. } => f.write_str("this node is catching up: no peer has answered with everything yet"),
-            Self::CatchingUp { candidates: 1, .. } => f.write_str("this node is catching up: one peer has not answered yet"),
+            Self::CatchingUp { candidates: 0, unsure: true } => {
+                f.write_str("this node is catching up: discovery has not answered yet")
+            }
+            Self::CatchingUp { candidates: 0, .. } => {
+                f.write_str("this node is catching up: no peer has answered with everything yet")
+            }
+            Self::CatchingUp { candidates: 1, .. } => {
+                f.write_str("this node is catching up: one peer has not answered yet")
+            }
             Self::CatchingUp { candidates, .. } => {
                 write!(f, "this node is catching up: {candidates} peers have not answered yet")
             }
-            Self::KeyRefused => f.write_str("every peer that was found has another cluster key: compare the fingerprints in the logs"),
-            Self::BoundReached => {
-                f.write_str("peers hold more counters than this node takes, which is twice counters_max: raise counters_max on every node")
-            }
+            Self::KeyRefused => f.write_str(
+                "every peer that was found has another cluster key: compare the fingerprints in \
+                 the logs",
+            ),
+            Self::BoundReached => f.write_str(
+                "peers hold more counters than this node takes, which is twice counters_max: \
+                 raise counters_max on every node",
+            ),
         }
     }
 }
@@ -127,18 +137,18 @@ impl Bootstrap {
     /// True if this node is not synced and another peer than this one is still to answer. The peer
     /// must not take this node's state for all there is.
     pub(crate) fn waits(&self, peers: &Peers, peer: NodeId) -> bool {
-        !self.synced && (self.search.expects_somebody() || peers.any_unresolved_but(peer))
+        !self.synced && (self.search.expects_peers() || peers.any_unresolved_but(peer))
     }
 
     /// True if a peer answers, or nobody else is expected.
     pub(crate) fn in_touch(&self, peers: &Peers, members: &Members) -> bool {
-        let expects = self.peers_named || self.search.expects_somebody() || members.has_others();
+        let expects = self.peers_named || self.search.expects_peers() || members.has_others();
         peers.any_answers() || (peers.is_empty() && !expects)
     }
 
     /// True while peers may turn up that are not connected yet.
-    pub(crate) fn expects_somebody(&self) -> bool {
-        self.search.expects_somebody()
+    pub(crate) fn expects_peers(&self) -> bool {
+        self.search.expects_peers()
     }
 
     /// Looks again, after anything that may have brought this node nearer.
@@ -153,7 +163,7 @@ impl Bootstrap {
     /// True if nobody is left to wait for: this node is alone, or the answers of unsynced peers are
     /// all there is.
     fn is_resolved(&self, peers: &Peers, members: &Members) -> bool {
-        let waits = self.search.expects_somebody()
+        let waits = self.search.expects_peers()
             || self.pulling > 0
             || peers.any_waits()
             || members.knows_synced();

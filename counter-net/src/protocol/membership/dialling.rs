@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn large_clusters_are_dialled_back_to_the_nearest_connected_member() {
+    fn large_clusters_dial_back_to_a_peer() {
         let mut dialling = Dialling::new(NodeId(5), 3);
         let nodes = [(1, false), (3, false), (7, true), (8, false), (9, false)];
         assert_eq!(dials(&mut dialling, &nodes, SECOND), [3, 1, 9, 8]);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_dials_pause_longer_each_time_and_connected_members_are_forgotten() {
+    fn failed_dials_back_off() {
         let mut dialling = Dialling::new(NodeId(5), 3);
         let absent = [(1, false)];
         let mut now = SECOND;
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_probably_connecting_is_given_a_moment() {
+    fn connecting_member_gets_a_moment() {
         let mut dialling = Dialling::new(NodeId(5), 3);
         let late = [Candidate { node: NodeId(1), connected: false, not_before: 3 * SECOND }];
         assert_eq!(dialling.due(&late, SECOND), (vec![], Some(3 * SECOND)));

@@ -328,7 +328,7 @@ impl Members {
     }
 
     /// The replicas that count for copies and for stability, ascending and with this one among
-    /// them: every known writer whose incarnation nobody claims, reachable or not. Earlier
+    /// them: every known writer whose incarnation no replica claims, reachable or not. Earlier
     /// incarnations of a node do not count once a later one is known, nor do replicas that
     /// announced their leave. O(writers).
     pub(crate) fn enrolled(&self, map: &CounterMap) -> Vec<ReplicaId> {

@@ -163,7 +163,7 @@ impl Replicator {
         self.numbering.is_sure
             || (any
                 && all
-                && (!self.bootstrap.expects_somebody() || self.now >= self.started + PATIENCE))
+                && (!self.bootstrap.expects_peers() || self.now >= self.started + PATIENCE))
     }
 
     /// Renews this incarnation if a later one of this node is known. No peer that was asked knew of

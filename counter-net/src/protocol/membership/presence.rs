@@ -160,7 +160,7 @@ impl Replicator {
         self.timers.set_by(Timer::Dial, at);
     }
 
-    /// How long a member that was heard of first has time to connect by itself.
+    /// How long this node waits for a member that it heard of to connect on its own.
     fn dial_pause(&self, node: NodeId, entry: &MemberEntry) -> Duration {
         let (met, first_hand) = entry.met;
         let patience = self.config.dial_patience;

@@ -76,7 +76,8 @@ impl Outbox {
     /// Raises an alarm if a bound of this node stopped a pull.
     pub(crate) fn alarm_of(&mut self, reason: Refusal) {
         if reason == Refusal::JoinRefused {
-            let cause = "a replica has more cells than this node takes of one; they were dropped, the state is unchanged: raise counters_max";
+            let cause = "a replica has more cells than this node takes of one; they were dropped, \
+                         the state is unchanged: raise counters_max";
             self.alarm(Alarm::JoinRefused { cause: cause.to_owned() });
         }
     }

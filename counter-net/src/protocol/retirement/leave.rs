@@ -94,7 +94,10 @@ impl Leave {
     /// True if nothing is left to do: a member covers the last statement, or this replica was
     /// claimed and nobody takes anything of it any more.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Stated { is_covered, is_claimed, .. } if is_covered || is_claimed)
+        match self.stage {
+            Stage::Stated { is_covered, is_claimed, .. } => is_covered || is_claimed,
+            _ => false,
+        }
     }
 
     /// True if a member was shown to cover the last statement.
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_covers_ends_the_wait() {
+    fn covering_member_ends_the_leave() {
         let mut leave = Leave::default();
         leave.want(Duration::ZERO);
         leave.state(vector(&[(1, 5), (2, 3)]));

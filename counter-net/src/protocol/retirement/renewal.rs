@@ -1,4 +1,4 @@
-//! This node goes on as a new incarnation, because its own was ended.
+//! This node continues as a new incarnation, because its own was ended.
 
 use counter_core::{Flushed, Replica, ReplicaId};
 

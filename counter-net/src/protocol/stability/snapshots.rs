@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_reaches_back_ever_coarser() {
+    fn snapshots_are_bounded_and_coarsen() {
         let (mut snapshots, mut replica) = moving();
         for at in 1..=10_000 {
             step(&mut snapshots, &mut replica, 10 * at * MS);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_behind_since_the_first_thing_that_it_lacks() {
+    fn digest_lags_since_its_first_gap() {
         let (mut snapshots, mut replica) = moving();
         snapshots.look(replica.map(), 0, Duration::ZERO);
         let mut digests = vec![replica.map().version_vector()];
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_all_have_shown_is_stable_and_only_of_counters_watched_since() {
+    fn stable_needs_every_replica() {
         let (mut snapshots, mut replica) = moving();
         let others = [ReplicaId::new(2, 1), ReplicaId::new(3, 1)];
         step(&mut snapshots, &mut replica, MS);

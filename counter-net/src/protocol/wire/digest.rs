@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_in_any_order_and_twice_make_the_whole() {
+    fn parts_join_in_any_order() {
         let mut incoming = Incoming::default();
         let [one, two, three, four] = parts(10, 1).try_into().unwrap();
         for part in [three.clone(), one, three, four] {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_says_comes_with_the_whole() {
+    fn answer_comes_with_the_whole() {
         let answer = Some(Answer { synced: true, waits: false });
         for first in [0, 1] {
             let mut incoming = Incoming::default();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_can_make_this_node_keep_is_bounded() {
+    fn parts_are_bounded() {
         let mut incoming = Incoming::default();
         let mut parts = parts(12, 1);
         let last = parts.pop().unwrap();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_comes_again_longer_counts_in_full() {
+    fn repeated_part_counts_in_full() {
         let mut incoming = Incoming::default();
         let of = 4;
         for at in 0..3 {
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_part_that_no_other_follows_is_not_kept() {
+    fn lone_first_part_is_dropped() {
         let mut incoming = Incoming::default();
         let alone = |of| (PartNumber { serial: NONE_FOLLOW, at: 0, of }, digest(3));
         // The digest grew meanwhile.
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_fit_together_are_refused() {
+    fn mismatched_parts_are_refused() {
         let whole = || digest(3);
         for part in [
             PartNumber { serial: 1, at: 2, of: 2 },

@@ -185,7 +185,8 @@ fn requests() {
     };
     assert_golden("tell", &Request::tell(tell.clone()));
     assert_golden(
-        "tell_successor",
+        // The files keep the name that they were pinned under.
+        "tell_heir",
         &Request::tell(Tell { delta: None, successor: Some(Id(FRA)), ..tell }),
     );
     assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));

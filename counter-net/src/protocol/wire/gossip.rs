@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_is_told_apart_by_its_first_byte() {
+    fn first_byte_tells_a_delta() {
         assert!(is_delta(&counter_core::Delta::default().encode()));
         assert!(!is_delta(&Sequence::default().seal(Gossip::default())) && !is_delta(&[]));
     }
