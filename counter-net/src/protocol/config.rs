@@ -6,7 +6,7 @@ use std::time::Duration;
 /// limit must not be below it.
 pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Settings of one [`Replicator`](crate::protocol::Replicator); the defaults suit a cluster of 2 to
+/// Settings of one [`Replicator`](crate::protocol::Replicator). The defaults suit a cluster of 2 to
 /// 300 nodes.
 #[derive(Clone, Debug)]
 pub struct ProtocolConfig {

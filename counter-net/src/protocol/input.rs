@@ -42,7 +42,7 @@ impl Search {
     /// A search that found nobody: nobody was named, or discovery answered with an empty list.
     pub const NOBODY: Self = Self { candidates: 0, unsure: false, key_refused: false };
 
-    /// Whether a peer may still turn up.
+    /// True if a peer may still turn up.
     pub(super) fn expects_peers(self) -> bool {
         self.candidates > 0 || self.unsure || self.key_refused
     }
@@ -54,7 +54,7 @@ impl Search {
 pub enum Input {
     /// The own replica has pending amounts, or a reset was written.
     LocalChange,
-    /// A gossip message arrived; exactly one [`Output::Verdict`](crate::protocol::Output::Verdict)
+    /// A gossip message arrived. Exactly one [`Output::Verdict`](crate::protocol::Output::Verdict)
     /// with this token follows.
     Gossip {
         /// The driver's name for the message.

@@ -64,7 +64,7 @@ pub enum Output {
 pub enum Verdict {
     /// Pass it on.
     Accept,
-    /// Do not pass it on; nobody is to blame.
+    /// Do not pass it on. Nobody is to blame.
     Ignore,
     /// Do not pass it on, and blame its sender.
     Reject,

@@ -19,8 +19,8 @@ pub enum Kind {
     Ask,
     /// A page of a pull and its request.
     Pull,
-    /// A node tells a peer what it holds, because the peer lacks some of it or the node leaves; and
-    /// the answer.
+    /// A node tells a peer what it holds, because the peer lacks some of it or the node leaves.
+    /// Also the answer.
     Tell,
     /// A question how much of a writer a peer holds, perhaps with cells, and its answer.
     Hold,

@@ -92,7 +92,7 @@ impl Acks {
         self.pending.version_wanted()
     }
 
-    /// The version that a replica had acknowledged when its connection closed; 0 if none.
+    /// The version that a replica had acknowledged when its connection closed, or 0.
     pub(crate) fn remembered(&self, replica: ReplicaId) -> Version {
         self.remembered.get(&replica).copied().unwrap_or(0)
     }
@@ -159,5 +159,47 @@ impl Acks {
         let ask_again = self.ask_again_at.values().copied().filter(|at| *at > now).min();
         let fetch = self.pending.writer_wanted().map(|_| self.fetch_at);
         [self.pending.deadline(), ask_again, fetch].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn acks_outlive_connections_and_never_shrink() {
+        let mut acks = Acks::new(&ProtocolConfig { heard_replicas_max: 1, ..Default::default() });
+        let (one, two) = (ReplicaId::new(1, 1), ReplicaId::new(2, 1));
+        acks.remember(one, 5);
+        acks.remember(one, 3);
+        acks.remember(two, 9);
+        assert_eq!((acks.remembered(one), acks.remembered(two)), (5, 0), "there is room for one");
+    }
+
+    #[test]
+    fn short_ack_is_asked_again_later() {
+        let mut acks = Acks::new(&ProtocolConfig::default());
+        let peer = NodeId(1);
+        acks.answered(peer, 4, 5, MS);
+        assert!(!acks.may_ask(peer, MS) && acks.may_ask(peer, MS + ASK_AGAIN));
+        assert_eq!(acks.deadline(MS), Some(MS + ASK_AGAIN));
+        acks.answered(peer, 5, 5, 2 * MS);
+        assert!(acks.may_ask(peer, 2 * MS));
+    }
+
+    #[test]
+    fn awaited_versions_are_fetched_at_intervals() {
+        let mut acks = Acks::new(&ProtocolConfig::default());
+        let writer = ReplicaId::new(1, 1);
+        let versions: VersionVector = [(writer, 5)].into_iter().collect();
+        assert_eq!(acks.await_versions(1, &versions, |_| 5, 900 * MS), None);
+        assert_eq!(acks.await_versions(1, &versions, |_| 4, 900 * MS), Some(true));
+        assert_eq!(acks.take_fetch(MS), Some(writer));
+        assert_eq!(acks.take_fetch(2 * MS), None);
+        assert_eq!(acks.take_fetch(MS + FETCH_INTERVAL), Some(writer));
+        assert_eq!(acks.take_versions(|_| 5, 200 * MS), [(1, Waited::Reached)]);
+        assert!(acks.is_idle());
     }
 }

@@ -105,8 +105,8 @@ impl PendingAcks {
         self.copies.len() + self.versions.len()
     }
 
-    /// PendingAcks for copies; of `version`, or of what the next flush writes. False where there is
-    /// no room.
+    /// Adds a caller that waits for copies of `version`, or of the next flush if that is `None`.
+    /// False if there is no room.
     pub(super) fn put_copies(
         &mut self,
         id: u64,
@@ -121,7 +121,7 @@ impl PendingAcks {
         room
     }
 
-    /// PendingAcks until nothing is lacking. False where there is no room.
+    /// Adds a caller that waits until nothing of `lacking` is missing. False if there is no room.
     pub(super) fn put_versions(
         &mut self,
         id: u64,

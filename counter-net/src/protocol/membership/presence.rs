@@ -167,7 +167,7 @@ impl Replicator {
         if first_hand {
             patience
         } else if met > self.started + patience {
-            // A new node dials those that are not.
+            // A new node dials older ones.
             patience.mul_f64(0.75)
         } else if node < self.node() {
             // Of two new nodes that hear of each other one dials.

@@ -24,8 +24,7 @@ impl Replicator {
         let takes_parts = self.peers.get(peer).is_some_and(|source| source.takes_parts());
         let others_follow =
             digest.len() > replicas_max && takes_parts && !self.has_parts_under_way(peer);
-        self.digest_serial += u64::from(others_follow);
-        let serial = if others_follow { self.digest_serial } else { NONE_FOLLOW };
+        let serial = if others_follow { self.peers.next_digest_serial() } else { NONE_FOLLOW };
         let mut pieces =
             cut(&digest, &self.not_promised(&digest), serial, replicas_max).into_iter();
         let first = pieces.next().unwrap_or_default();

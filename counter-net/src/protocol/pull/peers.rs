@@ -56,6 +56,8 @@ pub(crate) struct ConnectedPeer {
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     connected: BTreeMap<NodeId, ConnectedPeer>,
+    /// The number of the last own digest that went out in parts.
+    digest_serial: u64,
 }
 
 impl Peers {
@@ -71,6 +73,12 @@ impl Peers {
 
     pub(crate) fn get(&self, peer: NodeId) -> Option<&ConnectedPeer> {
         self.connected.get(&peer)
+    }
+
+    /// The number of the next own digest that goes out in parts.
+    pub(super) fn next_digest_serial(&mut self) -> u64 {
+        self.digest_serial += 1;
+        self.digest_serial
     }
 
     fn get_mut(&mut self, peer: NodeId) -> Option<&mut ConnectedPeer> {

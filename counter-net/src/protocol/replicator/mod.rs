@@ -54,8 +54,6 @@ pub struct Replicator {
     pub(super) pulls: Pulls,
     /// What is on disk, and what waits for more of it.
     pub(super) commits: Commits,
-    /// The number of the last digest that went out in parts.
-    pub(super) digest_serial: u64,
 
     /// Every node known.
     pub(super) members: Members,
@@ -78,7 +76,7 @@ pub struct Replicator {
     status: Status,
 }
 
-/// The state that readers were last told of.
+/// The state that readers were last notified of.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 struct Status {
     synced: bool,
@@ -117,7 +115,6 @@ impl Replicator {
             publisher: Publisher::new(replica, now),
             announcer: Announcer::new(now),
             leaving: false,
-            digest_serial: 0,
             retirement: Retirement::default(),
             numbering: Numbering::default(),
             renew_due: false,

@@ -237,3 +237,40 @@ pub(super) struct Complete {
     /// When this node's state moved on from it, if it has.
     pub left_at: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(node: u64) -> ReplicaId {
+        ReplicaId::new(node, 1)
+    }
+
+    fn confirmers(replicas: u64) -> Confirmers {
+        Confirmers::new(&(1..=replicas).map(|node| (id(node), 7)).collect())
+    }
+
+    #[test]
+    fn merged_bits_are_news_once_and_spare_the_own() {
+        let mut confirmers = confirmers(9);
+        assert!(confirmers.insert(id(9)) && !confirmers.insert(id(9)));
+        assert_eq!(confirmers.merge(&[0b111, 1], id(2)), [id(1), id(3)]);
+        assert_eq!(confirmers.merge(&[0b111, 1], id(2)), []);
+        assert!(confirmers.contains_all(&[id(1), id(3), id(9)]) && confirmers.lacks(id(2)));
+    }
+
+    #[test]
+    fn late_replica_cannot_confirm() {
+        let mut confirmers = confirmers(2);
+        assert!(!confirmers.insert(id(3)));
+        assert!(!confirmers.contains(id(3)) && !confirmers.lacks(id(3)));
+        assert!(!confirmers.contains_all(&[id(3)]) && !confirmers.lacks_any(&[id(3)]));
+    }
+
+    #[test]
+    fn bits_travel_without_trailing_zeros() {
+        let mut confirmers = confirmers(20);
+        confirmers.insert(id(2));
+        assert_eq!((confirmers.short_bytes(), confirmers.bytes().len()), (vec![2], 3));
+    }
+}

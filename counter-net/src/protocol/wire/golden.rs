@@ -1,4 +1,4 @@
-//! The bytes of 0.1's messages: each is read as what it meant, and written again byte for byte. A
+//! The bytes of 0.1's messages. Each is read as it was meant, and written again byte for byte. A
 //! later release must pass this unchanged.
 
 use serde::Serialize;
@@ -39,7 +39,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The message has exactly these bytes; they, and those of a later release, are read as the
+/// The message has exactly these bytes. They, and those of a later release, are read as the
 /// message.
 fn assert_golden<T: Serialize + DeserializeOwned + std::fmt::Debug>(name: &str, message: &T) {
     let written = hex(&wire::encode(message));
