@@ -97,13 +97,14 @@ impl Replicator {
         }
         if joined.incarnations_changed {
             self.incarnations_changed(replica);
-            self.renew_due |= replica.map().is_ended(self.own);
         }
-        if joined.incarnations_changed || !joined.records.is_empty() {
-            self.renew_due |= self.is_below_ended(replica);
+        let has_ended = joined.incarnations_changed && replica.map().is_ended(self.own);
+        let has_news = joined.incarnations_changed || !joined.records.is_empty();
+        if has_ended || (has_news && self.is_below_ended(replica)) {
+            self.retirement.want_renewal();
         }
         if let Some(version) = joined.own_ahead {
-            self.renew_due = true;
+            self.retirement.want_renewal();
             self.out.alarm(Alarm::OwnAhead { version });
         }
         if joined.own_changed {

@@ -174,9 +174,10 @@ impl Replicator {
         let is_later = |incarnation: ReplicaId| {
             incarnation.node == self.own.node && incarnation.incarnation > self.own.incarnation
         };
-        self.renew_due |= self.numbering.asks
-            && !self.numbering.is_open
-            && replica.map().enrolled().any(is_later);
+        if self.numbering.asks && !self.numbering.is_open && replica.map().enrolled().any(is_later)
+        {
+            self.retirement.want_renewal();
+        }
     }
 
     fn renumber(&mut self, replica: &mut Replica, incarnation: ReplicaId) {

@@ -69,9 +69,6 @@ pub struct Replicator {
     pub(super) confirmations: Confirmations,
     pub(super) snapshots: Snapshots,
     pub(super) retirement: Retirement,
-    /// This incarnation was ended, or another process writes as it. It is renewed before the next
-    /// input.
-    pub(super) renew_due: bool,
 
     status: Status,
 }
@@ -117,7 +114,6 @@ impl Replicator {
             leaving: false,
             retirement: Retirement::default(),
             numbering: Numbering::default(),
-            renew_due: false,
             status: Status::default(),
             config,
         };
@@ -223,7 +219,7 @@ impl Replicator {
             self.join_waiting(replica, &waiting);
             self.look_for_ended();
         }
-        if std::mem::take(&mut self.renew_due) && !self.leaving {
+        if self.retirement.take_renewal() && !self.leaving {
             self.renew(replica);
         }
         if self.bootstrap.is_synced() && self.members.set_synced() {

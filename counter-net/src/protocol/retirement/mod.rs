@@ -36,12 +36,23 @@ pub(super) struct Retirement {
     promises: Promises,
     claims: Claims,
     leave: Leave,
+    /// This incarnation was ended, or another process writes as it. It is renewed before the next
+    /// input.
+    renewal_is_due: bool,
 }
 
 impl Default for Retirement {
     fn default() -> Self {
         let (promises, claims, leave) = Default::default();
-        Self { work: None, is_stale: true, forgets: false, promises, claims, leave }
+        Self {
+            work: None,
+            is_stale: true,
+            forgets: false,
+            promises,
+            claims,
+            leave,
+            renewal_is_due: false,
+        }
     }
 }
 
@@ -58,6 +69,16 @@ impl Retirement {
             self.leave.shown(digest, |writer| map.is_folded(writer));
         }
         self.promises.show(member, digest);
+    }
+
+    /// This incarnation has to be renewed.
+    pub(super) fn want_renewal(&mut self) {
+        self.renewal_is_due = true;
+    }
+
+    /// True if this incarnation has to be renewed. Only once for each request.
+    pub(super) fn take_renewal(&mut self) -> bool {
+        std::mem::take(&mut self.renewal_is_due)
     }
 
     /// True if a member was shown to cover this node's last statement.

@@ -54,7 +54,9 @@ impl Replicator {
     pub(crate) fn told_ended(&mut self, asker: ReplicaId) {
         if asker == self.own {
             self.retirement.leave.claimed();
-            self.renew_due |= !self.leaving;
+            if !self.leaving {
+                self.retirement.want_renewal();
+            }
         }
     }
 
