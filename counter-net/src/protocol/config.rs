@@ -1,101 +1,102 @@
-//! What may be set about the protocol, with the price of more and of less.
+//! The settings of the protocol, with the price of more and of less.
 
 use std::time::Duration;
 
-/// The largest request or response that a replicator ever produces or reads, in bytes: the
-/// transport's limit must not be below it.
+/// The largest request or response that a replicator produces or reads, in bytes. The transport's
+/// limit must not be below it.
 pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Settings of one [`Replicator`](crate::protocol::Replicator); the defaults suit a cluster of 2 to
+/// Settings of one [`Replicator`](crate::protocol::Replicator). The defaults suit a cluster of 2 to
 /// 300 nodes.
 #[derive(Clone, Debug)]
 pub struct ProtocolConfig {
-    /// The release that members see, up to 64 bytes; longer is cut.
+    /// The release that members see, up to 64 bytes. A longer one is cut.
     pub release: String,
-    /// True where the operator names peers: a node that reaches none of them is never synced.
+    /// True if the operator names peers. A node that reaches none of them is never synced.
     pub peers_named: bool,
     /// How long a node waits for peers that neither answer nor fail, and for a discovery that does
-    /// not answer, before it serves what it has. 10 s. More delays a node whose peers hang; less
+    /// not answer, before it serves what it has. 10 s. More delays a node whose peers hang. Less
     /// shows numbers that lack a slow region's.
     pub ready_within: Duration,
     /// While at most this many members are live, a node dials each of them that it is not connected
-    /// to. In larger clusters it dials only those that no connected peer stands before on the ring
-    /// of ids. 64. More finds dead members sooner and costs connections.
+    /// to. In larger clusters it dials only those between itself and the nearest connected peer
+    /// before it on the ring of ids. 64. More finds dead members sooner and costs connections.
     pub dial_all_max: usize,
-    /// A member that this node was told of by the member itself is not dialled before. 2 s: it is
-    /// probably about to connect. Less makes two connections of one more often.
+    /// A member is not dialled for this long after it introduced itself. 2 s, because it is
+    /// probably about to connect. Less opens two connections to one member more often.
     pub dial_patience: Duration,
     /// The least time between two states that members are asked to confirm. 500 ms. Less knows
-    /// sooner that all have a change, and costs about 1 kB for each more.
+    /// sooner that all have a change, and costs about 1 kB for each state more.
     pub confirm_interval: Duration,
     /// Under load, the least time between two flushes. 5 ms. More saves messages, less saves
-    /// latency; an idle node flushes at once anyway.
+    /// latency. An idle node flushes at once.
     pub flush_interval: Duration,
-    /// Time between two rounds of anti-entropy, each with one random peer, jittered by 20 %. 1 s.
-    /// Less repairs lost gossip sooner and costs about 300 bytes a round where nothing differs.
+    /// Time between two rounds of anti-entropy with one random peer, varied by 20 %. 1 s. Less
+    /// repairs lost gossip sooner and costs about 300 bytes a round where nothing differs.
     pub anti_entropy_interval: Duration,
     /// Time between two announcements of an unchanged node. 30 s. Less costs a message to all.
     pub heartbeat_interval: Duration,
-    /// How long an announcement holds. 90 s: three heartbeats. Must be above two heartbeats.
+    /// How long an announcement holds. 90 s, three heartbeats. Must be above two heartbeats.
     pub announcement_ttl: Duration,
     /// The least time between two announcements of a changing node. 100 ms. Less shows viewers
     /// sooner and costs a message to all.
     pub announce_interval: Duration,
-    /// How long after a lost connection a suspicion is announced, at most (drawn at random, so that
-    /// one of many peers speaks first). 300 ms.
+    /// The longest time between a lost connection and the announced suspicion. 300 ms. It is drawn
+    /// at random, so that one of many peers speaks first.
     pub suspicion_delay: Duration,
     /// How long a suspected node has to answer before its presence ends. 2.5 s. Less ends ghosts
-    /// sooner and costs flickers on bad links.
+    /// sooner and flickers on bad links.
     pub suspicion_timeout: Duration,
-    /// How long a delta beyond a gap waits for its predecessor before the gap is pulled. 10 ms:
-    /// gossip that merely overtook.
+    /// How long a delta beyond a gap waits for its predecessor before the gap is pulled. 10 ms,
+    /// enough for gossip that was merely overtaken.
     pub gap_patience: Duration,
     /// How long a request may stay unanswered before it counts as failed. 10 s.
     pub request_timeout: Duration,
     /// The least time between two full pulls from one peer because states diverged. 60 s.
     pub repair_interval: Duration,
-    /// The largest gossip payload, in bytes: the transport's limit less 1 KiB, the same on every
-    /// node. 63 KiB.
+    /// The largest gossip payload, in bytes: the transport's limit less 1 KiB. Must be the same on
+    /// every node. 63 KiB.
     pub payload_bytes_max: usize,
     /// The largest page of cells in an answer, in bytes. 256 KiB. More is faster over long links
     /// and holds more memory.
     pub page_bytes_max: usize,
-    /// How many bytes of cells the first answer to a new peer may carry before it is only a digest
-    /// and the rest is divided. 64 KiB.
+    /// How many bytes of cells the first answer to a new peer may carry. 64 KiB. Beyond that it
+    /// carries only a digest, and the cells are pulled from several peers.
     pub ask_bytes_max: usize,
     /// How many peers are pulled from at once. 4.
     pub pulls_max: usize,
-    /// How many cells and dedup entries the pages of one pull may hold until their writer's last
-    /// page. 17,000,000, above what one writer has at the node's `counters_max` of 2,000,000. Less
-    /// refuses the writers that have more.
+    /// How many cells and dedup entries one pull may hold until its writer's last page. 17,000,000,
+    /// above what one writer has at the node's `counters_max` of 2,000,000. Less refuses the
+    /// writers that have more.
     pub staging_cells_max: usize,
-    /// How fast a replica takes over incarnations that ended, in bytes a second that it costs each
-    /// peer. 256 kB. More ends sooner, less leaves more room.
+    /// How fast a replica takes over ended incarnations, in bytes a second and peer. 256 kB. More
+    /// ends sooner, less leaves more room for other traffic.
     pub absorption_bytes_per_s: u64,
-    /// How long a node that leaves for good waits until one member holds all that it held. 5 s.
-    /// Where none does by then, it goes all the same, and is forgotten once one does. More suits
-    /// slower links; less than the supervisor's patience before it kills.
+    /// How long a node that leaves for good waits until one member holds all that it held. 5 s. If
+    /// none does by then it goes all the same, and is forgotten once one does. More suits slower
+    /// links. Must be less than the supervisor's patience before it kills.
     pub leave_within: Duration,
-    /// How many deltas may wait beyond gaps. 1,024; those above are dropped and pulled later.
+    /// How many deltas may wait beyond gaps. 1,024. Further ones are dropped and pulled later.
     pub gap_entries_max: usize,
-    /// How many bytes of deltas may wait beyond gaps. 4 MiB; those above are dropped and pulled
+    /// How many bytes of deltas may wait beyond gaps. 4 MiB. Further ones are dropped and pulled
     /// later.
     pub gap_bytes_max: usize,
-    /// How many nodes are remembered as members. 4,096; a newcomer above it is counted and not
+    /// How many nodes are remembered as members. 4,096. A newcomer beyond that is counted and not
     /// listed.
     pub members_max: usize,
-    /// How many may wait for copies or versions at a time. 65,536, about 100 bytes each; those
-    /// above are refused.
+    /// How many callers may wait for copies or versions at a time. 65,536, about 100 bytes each.
+    /// Further ones are refused.
     pub waits_max: usize,
-    /// How many versions all those who wait may lack together. 1,000,000, 24 bytes each; a wait
-    /// above it is refused.
+    /// How many versions all these callers may lack together. 1,000,000, 24 bytes each. A wait
+    /// beyond that is refused.
     pub waits_lacking_max: usize,
-    /// How many replicas a message's digest names, the same on every node. 32,768. A longer digest
-    /// goes in parts; a peer that sends a longer part is cut off. Less makes more messages of it.
+    /// How many replicas a message's digest names. Must be the same on every node. 32,768. A longer
+    /// digest goes in parts, and a peer that sends a longer part is cut off. Less makes more
+    /// messages.
     pub digest_replicas_max: usize,
     /// How many replicas of one peer's digest are put together and remembered, over all of its
-    /// parts. 131,072, which is above what a state holds; 24 bytes each. A digest above it is
-    /// counted and dropped, and nobody is cut off.
+    /// parts. 131,072, above what a state holds, 24 bytes each. A longer digest is counted and
+    /// dropped, and nobody is cut off.
     pub heard_replicas_max: usize,
 }
 

@@ -1,13 +1,14 @@
-//! What a replicator is told.
+//! The inputs of a replicator.
 
 use std::fmt;
 use std::time::Duration;
 
 use counter_core::VersionVector;
 
-use super::waits::Copies;
+use super::acks::Copies;
 
-/// A node: the hash of its transport identity. A node's replica has `ReplicaId.node == NodeId.0`.
+/// A node, named by the hash of its transport identity. Its replica has `ReplicaId.node ==
+/// NodeId.0`.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(pub u64);
 
@@ -17,15 +18,14 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What the driver knows of peers that are not connected.
+/// What the driver knows about peers that are not connected.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Search {
-    /// Peers found or named that have not failed: queued, being dialled, or connected without
-    /// having spoken this cluster's protocol. Those deferred because enough others are tried do not
-    /// count.
+    /// Peers that were found or named and have not failed: queued, being dialled, or connected
+    /// without having spoken this cluster's protocol. Peers that wait because enough others are
+    /// tried do not count.
     pub candidates: usize,
-    /// Some way of discovery has not answered yet. An answer is a list of addresses, also an empty
-    /// one.
+    /// A discovery has not answered yet. An empty list of addresses is an answer too.
     pub unsure: bool,
     /// Every peer that was found refuses this node's cluster key.
     pub key_refused: bool,
@@ -39,38 +39,39 @@ impl Default for Search {
 }
 
 impl Search {
-    /// A search that has found nobody: there is nobody to look for, or discovery said so.
+    /// A search that found nobody: nobody was named, or discovery answered with an empty list.
     pub const NOBODY: Self = Self { candidates: 0, unsure: false, key_refused: false };
 
-    /// Whether a peer may still turn up.
-    pub(super) fn expects_somebody(self) -> bool {
+    /// True if a peer may still turn up.
+    pub(super) fn expects_peers(self) -> bool {
         self.candidates > 0 || self.unsure || self.key_refused
     }
 }
 
-/// What [`Replicator::handle`](crate::protocol::Replicator::handle) takes. Bytes are what came from
-/// the far end: any bytes are safe.
+/// What [`Replicator::handle`](crate::protocol::Replicator::handle) takes. Payloads come from the
+/// far end, and any bytes are safe.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The own replica has pending amounts, or a reset was written.
     LocalChange,
-    /// A gossip message arrived; exactly one [`Output::Verdict`](crate::protocol::Output::Verdict)
+    /// A gossip message arrived. Exactly one [`Output::Verdict`](crate::protocol::Output::Verdict)
     /// with this token follows.
     Gossip {
-        /// Names the message towards the driver.
+        /// The driver's name for the message.
         token: u64,
-        /// Who signed it, as checked by the transport: the author, not the peer that passed it on.
+        /// The author, as the transport checked the signature. Not the peer that passed it on.
         signer: NodeId,
         /// The message.
         payload: Vec<u8>,
     },
-    /// A peer asks; exactly one [`Output::Respond`](crate::protocol::Output::Respond) with this id
-    /// follows: at once, or after a commit where
-    /// [`Replicator::awaits_commit`](crate::protocol::Replicator::awaits_commit) says so.
+    /// A peer asks. Exactly one [`Output::Respond`](crate::protocol::Output::Respond) with this id
+    /// follows, at once or after a commit.
+    /// [`Replicator::awaits_commit`](crate::protocol::Replicator::awaits_commit) returns true while
+    /// one waits for a commit.
     Request {
         /// Who asks.
         peer: NodeId,
-        /// Names the request towards the driver.
+        /// The driver's name for the request.
         id: u64,
         /// The request.
         payload: Vec<u8>,
@@ -101,32 +102,32 @@ pub enum Input {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// The connection to this node is open, and it has said nothing for so long that it may be
-    /// gone. A driver that never says so finds out when the connection breaks.
+    /// The connection to this node is open, but the node has said nothing for so long that it may
+    /// be gone. A driver that never reports this finds out when the connection breaks.
     PeerSilent {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// A peer has said something that is no other input, such as the answer to a ping; a silent one
-    /// is silent no more.
+    /// A peer said something that is no other input, such as the answer to a ping. A silent peer is
+    /// no longer silent then.
     PeerHeard {
         /// The node at the far end.
         peer: NodeId,
     },
     /// How many viewers this node has now.
     Viewers(u64),
-    /// What looking for peers has come to. Until the first one, discovery counts as unsure.
+    /// How the search for peers stands. Until the first one, discovery counts as unsure.
     Search(Search),
-    /// Where this node listens, as bytes that only the driver reads. Others get them with its
+    /// Where this node listens, as bytes that only drivers read. Others get them with its
     /// announcements.
     Listening(Vec<Vec<u8>>),
-    /// A dial that [`Output::Dial`](crate::protocol::Output::Dial) asked for, or any other to this
-    /// node, failed or took too long.
+    /// A dial to this peer failed or took too long, whether
+    /// [`Output::Dial`](crate::protocol::Output::Dial) asked for it or not.
     DialFailed {
         /// The node that was not reached.
         peer: NodeId,
     },
-    /// Somebody waits until so many enrolled replicas hold everything that was added here before.
+    /// A caller waits until this many enrolled replicas hold everything that was added here before.
     /// One [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitCopies {
         /// Names the wait; unique among those that are open.
@@ -136,29 +137,28 @@ pub enum Input {
         /// For how long at most.
         within: Duration,
     },
-    /// Somebody waits until everything in `versions` is held here. One
+    /// A caller waits until everything in `versions` is held here. One
     /// [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitVersions {
         /// Names the wait; unique among those that are open.
         id: u64,
-        /// What is to be held.
+        /// The versions to wait for.
         versions: VersionVector,
         /// For how long at most.
         within: Duration,
     },
-    /// Nobody waits any more under this id; no notice of it follows.
+    /// The caller with this id waits no more. No notice follows.
     Forget {
         /// The id of the wait.
         id: u64,
     },
-    /// The node is about to stop: publish what is pending, hand it to the peers, announce the
-    /// leave. Keep driving the machine until
-    /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained) or for as long as the
+    /// The node is about to stop. Publishes pending amounts, hands them to the peers and announces
+    /// the leave. Keep driving the machine until
+    /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained), or for as long as the
     /// shutdown may take.
     Leave {
-        /// No later incarnation of this node will go on from its cells, so another replica is to
-        /// take them over: so it is where there is no data directory, and where an operator says
-        /// so.
+        /// No later incarnation of this node will continue its cells, so another replica has to
+        /// take them over. That is so without a data directory, or on an operator's word.
         for_good: bool,
     },
     /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has
@@ -167,7 +167,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Whose own words this input is, or the sign of incarnation of whom.
+    /// The node that this input comes from, if it shows that the node is alive.
     pub(super) fn speaker(&self) -> Option<NodeId> {
         match self {
             Self::Gossip { signer, .. } => Some(*signer),

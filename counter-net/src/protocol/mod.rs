@@ -1,84 +1,46 @@
-//! The replicator without I/O: gossip, anti-entropy, members and presence as one machine that is
-//! handed bytes and time.
+//! The replication protocol of one node, without I/O.
 //!
-//! [`Replicator::handle`] takes an [`Input`] and the time, [`Replicator::poll_output`] yields what
-//! is to be done about it, and [`Replicator::poll_timeout`] says when to call again with
-//! [`Input::Timer`]. There is no socket, clock, thread or system randomness in here: the same
-//! machine runs under libp2p, in the seeded simulator (feature `sim`) and as a Maelstrom node.
+//! [`Replicator`] is a state machine. [`Replicator::handle`] takes an [`Input`] and the time,
+//! [`Replicator::poll_output`] returns the next thing to do, and [`Replicator::poll_timeout`]
+//! returns when to call `handle` again with [`Input::Timer`]. It opens no socket, reads no clock,
+//! starts no thread and asks the system for no randomness. The same machine therefore runs under
+//! libp2p, in the seeded simulator (feature `sim`) and as a Maelstrom node.
 //!
-//! | rooms | what happens there |
+//! Gossip carries each change to every node at once and may lose it. Pulls find and repair whatever
+//! gossip lost. Everything else rests on these two. `docs/protocol.md` draws the messages.
+//!
+//! | to change… | go to |
 //! | --- | --- |
-//! | `config`, `input`, `output`, `member`, `stats` | the door |
-//! | `replicator` | routes what comes in to the rooms |
-//! | `message`, `gossip`, `announcement`, `wire` | the bytes |
-//! | `flush`, `receive`, `intake` | cells go out and come in |
-//! | `rounds`, `requests`, `answers`, `serve`, `digests` | what gossip missed |
-//! | `held` | who holds what, for those who wait for copies or versions |
-//! | `committed`, `deferred` | which part of a digest is a promise; who is served only after a commit |
-//! | `stable` | what everybody has, and how far behind a peer is |
-//! | `presence`, `dialling` | who is there, and who has to be reached to know |
-//! | `confirm` | whether everybody there holds what this node held a moment ago |
-//! | `retirement` | ended incarnations pass to their successors: a machine of its own |
-//! | `asked`, `digest`, `gaps`, `holders`, `members`, `pull`, `snapshots`, `sources`, `waits` | what these rooms keep: no room of these knows the machine |
-//! | `bootstrap` | when this node has caught up |
-//! | `outbox`, `own_delta`, `timer` | serve them all |
-//!
-//! The message ladder is drawn in `docs/protocol.md`.
+//! | the public surface: settings, inputs, outputs, counts | `config`, `input`, `output`, `stats` |
+//! | how inputs and timers are routed | `replicator` |
+//! | how cells go out and come in | `gossip` |
+//! | how lost changes are found and fetched | `pull` |
+//! | who is in the cluster, and when this node has caught up | `membership` |
+//! | waiting until enough replicas hold a change | `acks` |
+//! | what all replicas hold | `stability` |
+//! | how ended incarnations pass to their successors | `retirement` |
+//! | the messages and their bytes | `wire` |
 
-mod announcement;
-mod answers;
-mod asked;
-mod bootstrap;
-mod committed;
+mod acks;
 mod config;
-mod confirm;
-mod deferred;
-mod dialling;
-mod digest;
-mod digests;
-mod flush;
-mod gaps;
-#[cfg(test)]
-mod golden;
 mod gossip;
-mod held;
-mod holders;
 mod input;
-mod intake;
-mod member;
-mod members;
-mod message;
-mod numbering;
-mod outbox;
+mod membership;
 mod output;
-mod own_delta;
-mod presence;
 mod pull;
-mod receive;
 mod replicator;
-mod requests;
 mod retirement;
-mod rounds;
-mod serve;
-mod snapshots;
-mod sources;
-mod stable;
+mod stability;
 mod stats;
-mod timer;
-mod waits;
 mod wire;
 
-pub use bootstrap::NotReady;
+pub use acks::{Copies, Waited};
 pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
-pub use confirm::Agreement;
 pub use input::{Input, NodeId, Search};
-pub use member::{Lag, Member, Presence};
-#[cfg(feature = "node")]
-pub(crate) use message::refusal;
+pub use membership::{Lag, Member, NotReady, Presence};
 pub use output::{Alarm, Notice, Output, Refusal, RetireError, Verdict};
 pub use replicator::Replicator;
-pub use snapshots::Stable;
+pub use stability::{Agreement, Stable};
 pub use stats::{Kind, Stats};
-pub use waits::{Copies, Waited};
 #[cfg(feature = "node")]
-pub(crate) use wire::{pack_vector, unpack_vector};
+pub(crate) use wire::{pack_vector, refusal, unpack_vector};

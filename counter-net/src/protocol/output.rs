@@ -1,16 +1,16 @@
-//! What a replicator wants done, and what it has to tell.
+//! The outputs of a replicator: what to do, and what to report.
 
 use counter_core::{KeyId, ReplicaId};
 
+use super::acks::Waited;
 use super::input::NodeId;
-use super::waits::Waited;
 
 /// What [`Replicator::poll_output`](crate::protocol::Replicator::poll_output) yields.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Publish to every node. It may fail or get lost: anti-entropy repairs.
+    /// Publish to every node. It may fail or get lost, because anti-entropy repairs that.
     Publish {
-        /// Unlike every other payload ever published, at most `payload_bytes_max` long.
+        /// At most `payload_bytes_max` long, and different from every payload before it.
         payload: Vec<u8>,
     },
     /// What to do with the gossip message of this token.
@@ -20,7 +20,7 @@ pub enum Output {
         /// Whether to pass it on.
         verdict: Verdict,
     },
-    /// Send a request; answer with `Response` or `RequestFailed` of this id.
+    /// Send a request. Feed a `Response` or a `RequestFailed` with this id afterwards.
     Request {
         /// Whom to ask.
         peer: NodeId,
@@ -39,18 +39,18 @@ pub enum Output {
         payload: Vec<u8>,
     },
     /// Connect to this node, however many peers there are.
-    /// [`Input::DialFailed`](crate::protocol::Input::DialFailed) follows where that fails, or has
-    /// not succeeded within two seconds.
+    /// [`Input::DialFailed`](crate::protocol::Input::DialFailed) follows if that fails, or has not
+    /// succeeded within two seconds.
     Dial {
         /// The node to reach.
         node: NodeId,
-        /// Where it listens, as its [`Input::Listening`](crate::protocol::Input::Listening) said.
-        /// May be wrong or empty.
+        /// Where it listens, from its [`Input::Listening`](crate::protocol::Input::Listening). May
+        /// be wrong or empty.
         addresses: Vec<Vec<u8>>,
     },
     /// Tell the node around it.
     Notify(Notice),
-    /// The peer broke a rule that no honest release breaks: score it down and cut it.
+    /// The peer broke a rule that every honest release keeps. Score it down and cut it off.
     Penalise {
         /// Who did.
         peer: NodeId,
@@ -64,16 +64,16 @@ pub enum Output {
 pub enum Verdict {
     /// Pass it on.
     Accept,
-    /// Do not pass it on; nobody is to blame.
+    /// Do not pass it on. Nobody is to blame.
     Ignore,
     /// Do not pass it on, and blame its sender.
     Reject,
 }
 
-/// Something that the node around the replicator may show or log.
+/// An event that the node around the replicator may show or log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
-    /// Values changed, or only the state hash where no key is named.
+    /// Values changed. If no key is named, only the state hash did.
     Changed {
         /// The keys, each once, in ascending order.
         keys: Vec<KeyId>,
@@ -82,65 +82,65 @@ pub enum Notice {
     MembersChanged,
     /// `is_synced`, `is_ready` or `in_touch` changed.
     Synced,
-    /// The wait of this id ended; nothing more comes of it.
+    /// The wait of this id ended. Nothing more comes of it.
     Waited {
         /// The id of the [`Input`](crate::protocol::Input) that began it.
         id: u64,
         /// How.
         how: Waited,
     },
-    /// This node's incarnation was ended by others, or somebody else writes under its id: it goes
-    /// on as another writer.
+    /// This node's incarnation was ended by others, or another process writes under its id. It
+    /// continues as another writer.
     Renewed {
         /// The new writer.
         replica: ReplicaId,
     },
-    /// A peer runs an earlier release: it may not read all that this node writes. Once a
-    /// connection.
+    /// A peer runs an earlier release and may not read all that this node writes. Sent once for
+    /// each connection.
     EarlierRelease {
         /// The peer.
         peer: NodeId,
     },
-    /// Another process runs as this node and was there before: this one has to stop.
+    /// Another process runs as this node and was there first. This one has to stop.
     SecondProcess,
-    /// This incarnation took another number before anybody else held anything of it, because peers
-    /// know a later incarnation of this node.
+    /// This incarnation took another number, because peers know a later incarnation of this node.
+    /// Nobody else held anything of it yet.
     Renumbered {
         /// The number that nobody has seen.
         from: ReplicaId,
-        /// The writer of everything that was written so far, and of what follows.
+        /// The writer of everything that was written so far, and from now on.
         replica: ReplicaId,
     },
-    /// Something that must not happen happened; it is counted, and repaired where that is possible.
+    /// A fault. It is counted, and repaired if that is possible.
     Alarm(Alarm),
 }
 
-/// What an alarm is about.
+/// The faults that are reported.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Alarm {
-    /// A member holds a cell of this replica that is newer than this replica wrote: two processes
-    /// write as one. This node needs a new incarnation.
+    /// A member holds a cell of this replica that is newer than this replica wrote, so two
+    /// processes write as one. This node needs a new incarnation.
     OwnAhead {
         /// The version that was seen.
         version: u64,
     },
-    /// A later incarnation of this very node is announced: two processes run under one identity.
+    /// A later incarnation of this node is announced, so two processes run under one identity.
     AnotherSelf {
         /// The other incarnation.
         replica: ReplicaId,
     },
-    /// Equal version vectors and unequal state hashes; a full pull repairs it.
+    /// Equal version vectors with unequal state hashes. A full pull repairs it.
     Diverged {
         /// The peer that differs.
         peer: NodeId,
     },
-    /// Cells of equal version and unequal content met; the greater bytes won.
+    /// Cells of equal version and unequal content met. The greater bytes won.
     Conflict {
         /// How many.
         cells: usize,
     },
-    /// A delta broke a bound of the state, such as twice `counters_max`: it was refused whole, and
+    /// A delta broke a bound of the state, such as twice `counters_max`. It was refused whole, and
     /// this node is not ready until a later pull fits.
     JoinRefused {
         /// The bound, in words.
@@ -148,7 +148,7 @@ pub enum Alarm {
     },
 }
 
-/// Why something from a peer was refused; counted by reason.
+/// Why a message of a peer was refused. Counted by reason.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -158,20 +158,19 @@ pub enum Refusal {
     TooLarge,
     /// A version of the protocol that this release does not speak.
     UnknownVersion,
-    /// Cells or an announcement of a writer by someone who is not that writer.
+    /// Cells or an announcement that their writer did not send itself.
     ForgedWriter,
     /// A message's digest names more replicas than the bound.
     DigestTooLong,
-    /// The parts of a digest name more replicas than are put together. Nobody is to blame.
+    /// The parts of a digest name more replicas than this node puts together. Nobody is to blame.
     DigestOverBound,
     /// The requester's replica is not recorded here, and the request did not bring its record.
     NotRecorded,
     /// A delta broke a bound of the state.
     JoinRefused,
-    /// The sender's incarnation has ended, a member says so: it goes on as a new one.
+    /// The sender's incarnation has ended, a member says. It continues as a new one.
     Ended,
-    /// Two processes run under one identity, and the sender is the one that started later: it
-    /// stops.
+    /// Two processes run under one identity, and the sender started later. It stops.
     SecondProcess,
     /// The table of members is full.
     MembersFull,
@@ -223,19 +222,19 @@ impl Refusal {
     }
 }
 
-/// Why an incarnation cannot be retired; nothing changed.
+/// Why an incarnation cannot be retired. Nothing changed.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum RetireError {
-    /// Nothing is known of it here: there is nothing to take over, or another node knows it.
+    /// This node knows nothing of it, so there is nothing to take over. Another node may know it.
     Unknown,
     /// It is this node's own incarnation.
     Own,
-    /// Somebody claims it already, or it was taken over.
+    /// A replica claims it already, or took it over.
     Ended,
-    /// It is live: it would go on as a new incarnation, and what it has not handed over would be
-    /// lost.
+    /// It is live. It would continue as a new incarnation, and the adds that it has not handed over
+    /// would be lost.
     Live,
-    /// It was heard of so long ago, less than ten minutes: it may still run, or come back.
+    /// It was heard of less than ten minutes ago, so it may still run or come back.
     Recent {
         /// How long ago.
         ago: std::time::Duration,
@@ -248,15 +247,23 @@ impl std::fmt::Display for RetireError {
             Self::Recent { ago } => {
                 return write!(
                     f,
-                    "this replica was heard of {} s ago, and may still run or come back: nothing changed. Where it is lost for good, retire it with \
-                     --force; what it counted and no other node holds is lost then",
+                    "this replica was heard of {} s ago, and may still run or come back: nothing \
+                     changed. Where it is lost for good, retire it with --force; what it counted \
+                     and no other node holds is lost then",
                     ago.as_secs()
                 );
             }
-            Self::Unknown => "this node knows no such replica: nothing changed; see `members` for those it knows, or ask another node",
+            Self::Unknown => {
+                "this node knows no such replica: nothing changed; see `members` for those it \
+                 knows, or ask another node"
+            }
             Self::Own => "this is the node's own replica: nothing changed; `leave` hands it over",
-            Self::Ended => "this replica was retired before: nothing changed, and nothing is left to do",
-            Self::Live => "this replica is live: nothing changed; stop its node first, or let it `leave`",
+            Self::Ended => {
+                "this replica was retired before: nothing changed, and nothing is left to do"
+            }
+            Self::Live => {
+                "this replica is live: nothing changed; stop its node first, or let it `leave`"
+            }
         })
     }
 }

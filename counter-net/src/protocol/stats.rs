@@ -1,5 +1,5 @@
-//! What a replicator has counted since it was made; plain numbers, for metrics and for the
-//! simulator's cost assertions.
+//! What a replicator has counted since it was made, as plain numbers for metrics and for the
+//! simulator's cost checks.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +19,18 @@ pub enum Kind {
     Ask,
     /// A page of a pull and its request.
     Pull,
-    /// A leaving or leading node's word to a peer, and its answer.
+    /// A node tells a peer what it holds, because the peer lacks some of it or the node leaves.
+    /// Also the answer.
     Tell,
     /// A question how much of a writer a peer holds, perhaps with cells, and its answer.
     Hold,
-    /// Which states members have confirmed: targets by gossip, and bits in requests and answers.
+    /// The states that members confirmed: targets by gossip, and bits in requests and answers.
     Confirm,
     /// A further part of a long digest, and its answer.
     Digest,
     /// A question for the latest incarnation of the asking node, and its answer.
     Number,
-    /// Anything else: refusals, and what could not be read.
+    /// Refusals, and messages that could not be read.
     Other,
 }
 
@@ -78,19 +79,19 @@ pub struct Stats {
     pub messages_in: u64,
     /// Messages handed out.
     pub messages_out: u64,
-    /// Incarnations that somebody claims and nobody has folded yet.
+    /// Incarnations that a replica claims and none has folded yet.
     pub incarnations_ended: usize,
     /// Incarnations that this replica folded.
     pub incarnations_folded: u64,
-    /// Bytes of cells that taking over incarnations cost each peer, about.
+    /// About how many bytes of cells taking over incarnations has cost each peer.
     pub retirement_bytes: u64,
     /// Steps of a successor that found no room in a cell.
     pub retirement_stalled: u64,
-    /// Gossip of incarnations that ended, ignored.
+    /// Gossip of ended incarnations that was ignored.
     pub ended_ignored: u64,
-    /// How often this node went on as a new writer while it ran.
+    /// How often this node continued as a new writer while it ran.
     pub renewals: u64,
-    /// What was refused, by reason.
+    /// Refused messages, by reason.
     pub refused: BTreeMap<Refusal, u64>,
     /// Flushes that wrote a version.
     pub flushes: u64,
@@ -110,11 +111,11 @@ pub struct Stats {
     pub pulls_failed: u64,
     /// Deltas that arrived beyond a gap.
     pub gaps: u64,
-    /// Deltas beyond a gap that found no room to wait.
+    /// Deltas beyond a gap that were dropped for lack of room.
     pub gaps_dropped: u64,
     /// Equal version vectors with unequal state hashes.
     pub divergences: u64,
-    /// Full pulls because of a divergence.
+    /// Full pulls that repair a divergence.
     pub repairs: u64,
     /// Cells of equal version and unequal content.
     pub conflicts: u64,
@@ -130,7 +131,7 @@ pub struct Stats {
     pub pulls_in_flight: usize,
     /// Cells staged now.
     pub staged_cells: usize,
-    /// Waits for copies and versions that are open now.
+    /// Callers that wait for copies or versions now.
     pub waits: usize,
     /// Outputs that wait to be polled now.
     pub outputs: usize,
@@ -151,7 +152,7 @@ impl Stats {
         *self.bytes_out.entry(kind).or_default() += bytes as u64;
     }
 
-    /// How often something was refused, whatever the reason.
+    /// How many messages were refused, for any reason.
     pub fn refused_total(&self) -> u64 {
         self.refused.values().sum()
     }

@@ -189,7 +189,7 @@ fn operations(
         .or(warp::path("metrics")
             .and(warp::path::end())
             .and(only(Method::GET, "GET, HEAD"))
-            .and(judged(Caller::check_own_site))
+            .and(checked(Caller::check_own_site))
             .and(warp::header::headers_cloned())
             .and(with(app))
             .map(|headers: HeaderMap, app: Arc<App>| {

@@ -1,26 +1,26 @@
 //! When this node claims an incarnation that left, or whose claimants have ended.
 //!
-//! Any synced member that covers a leaver's last statement may claim. So that not everybody does,
-//! the first of the live members claims at once and the others give it time; a claim that comes
-//! anyway costs 16 bytes in a record until the fold.
+//! Any synced member that covers a leaver's last statement may claim. To avoid many claims, the
+//! first of the live members claims at once and the others give it time. A claim that comes anyway
+//! costs 16 bytes in a record until the fold.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use counter_core::ReplicaId;
 
-/// How long the others leave a claim to the first of the live members.
+/// How long other members leave a claim to the first one.
 const TURN: Duration = Duration::from_secs(1);
 
-/// The incarnations that wait for somebody to claim them.
+/// The incarnations that wait to be claimed.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// From when on this node may claim each.
+    /// When this node may claim each.
     open: BTreeMap<ReplicaId, Duration>,
 }
 
 impl Claims {
-    /// Exactly these wait now. `later` is drawn for those that are new: 0 to 1.
+    /// Exactly these wait now. `later` is drawn for new ones, from 0 to 1.
     pub(super) fn wait_for(&mut self, incarnations: Vec<ReplicaId>, later: f64, now: Duration) {
         let since = |incarnation: &ReplicaId| {
             self.open.get(incarnation).copied().unwrap_or(now + TURN.mul_f64(1.0 + later))
@@ -35,7 +35,7 @@ impl Claims {
         self.open.is_empty()
     }
 
-    /// Those that this node may claim now: all where it `is_first`.
+    /// The incarnations that this node may claim now: all of them if it `is_first`.
     pub(super) fn due(&self, is_first: bool, now: Duration) -> Vec<ReplicaId> {
         self.open
             .iter()

@@ -1,16 +1,16 @@
-//! How far a replica is with leaving for good.
+//! This replica's own leave for good, as a state of three stages.
 //!
-//! Invariant: from its last statement on, a leaver writes nothing, and serves nobody whom the
-//! statement does not name. So whoever holds anything of the leaver's is known to everybody whose
-//! vector covers the statement, and any such member may claim the leaver. No successor is named: a
+//! Invariant: after its last statement a leaver writes nothing, and serves no replica that the
+//! statement does not name. So every member whose vector covers the statement knows all replicas
+//! that hold anything of the leaver, and any such member may claim it. No successor is named, so a
 //! hung peer holds nobody up.
 
 use std::time::Duration;
 
 use counter_core::{ReplicaId, VersionVector};
 
-/// How long a peer that is connected and not recorded yet may delay the last statement, which would
-/// not name it.
+/// The longest delay of the last statement for a connected peer that is not recorded yet. The
+/// statement would not name it.
 const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A replica's own leave.
@@ -21,12 +21,12 @@ pub(super) struct Leave {
 
 #[derive(Debug, Default)]
 enum Stage {
-    /// It stays, or the next incarnation of its process goes on from its cells.
+    /// It stays, or the next incarnation of its process continues its cells.
     #[default]
     Stays,
     /// The last statement is due, at `until` at the latest.
     Wanted { until: Duration },
-    /// The last statement is written; this is what it names.
+    /// The last statement is written, and names `held`.
     Stated { held: VersionVector, is_covered: bool, is_claimed: bool },
 }
 
@@ -37,13 +37,13 @@ impl Leave {
         }
     }
 
-    /// Whether the last statement is to be written now. `all_known`: every connected peer is
+    /// True if the last statement is to be written now. `all_known`: every connected peer is
     /// recorded.
     pub(super) fn is_due(&self, all_known: bool, now: Duration) -> bool {
         matches!(self.stage, Stage::Wanted { until } if all_known || now >= until)
     }
 
-    /// The last statement is written, and names this.
+    /// The last statement is written, and names these versions.
     pub(super) fn state(&mut self, held: VersionVector) {
         self.stage = Stage::Stated { held, is_covered: false, is_claimed: false };
     }
@@ -52,7 +52,7 @@ impl Leave {
         !matches!(self.stage, Stage::Stays)
     }
 
-    /// What the last statement names, once it is written.
+    /// The versions that the last statement names, once it is written.
     pub(super) fn stated(&self) -> Option<&VersionVector> {
         match &self.stage {
             Stage::Stated { held, .. } => Some(held),
@@ -64,7 +64,8 @@ impl Leave {
         matches!(self.stage, Stage::Stated { .. })
     }
 
-    /// Whether a requester may be served: everybody, until the last statement names those who may.
+    /// True if a requester may be served. After the last statement only the replicas that it names
+    /// may be.
     pub(super) fn serves(&self, requester: ReplicaId) -> bool {
         match &self.stage {
             Stage::Stated { held, .. } => held.get(requester) > 0,
@@ -72,8 +73,8 @@ impl Leave {
         }
     }
 
-    /// A member that stays has shown a digest. `is_folded` tells which writers are of no interest
-    /// any more.
+    /// A member that stays has shown a digest. `is_folded` returns true for writers that no longer
+    /// matter.
     pub(super) fn shown(&mut self, digest: &VersionVector, is_folded: impl Fn(ReplicaId) -> bool) {
         if let Stage::Stated { held, is_covered, .. } = &mut self.stage {
             *is_covered |= held
@@ -82,21 +83,24 @@ impl Leave {
         }
     }
 
-    /// A member knows that this replica was claimed: by one that covers the last statement, or by
-    /// an operator's word.
+    /// A member says that this replica was claimed: by a member that covers the last statement, or
+    /// on an operator's word.
     pub(super) fn claimed(&mut self) {
         if let Stage::Stated { is_claimed, .. } = &mut self.stage {
             *is_claimed = true;
         }
     }
 
-    /// Whether nothing is left to do: a member covers the last statement, or nobody takes anything
-    /// of this replica any more.
+    /// True if nothing is left to do: a member covers the last statement, or this replica was
+    /// claimed and nobody takes anything of it any more.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Stated { is_covered, is_claimed, .. } if is_covered || is_claimed)
+        match self.stage {
+            Stage::Stated { is_covered, is_claimed, .. } => is_covered || is_claimed,
+            _ => false,
+        }
     }
 
-    /// Whether a member was shown to cover the last statement.
+    /// True if a member was shown to cover the last statement.
     pub(super) fn is_covered(&self) -> bool {
         matches!(self.stage, Stage::Stated { is_covered: true, .. })
     }
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_covers_ends_the_wait() {
+    fn covering_member_ends_the_leave() {
         let mut leave = Leave::default();
         leave.want(Duration::ZERO);
         leave.state(vector(&[(1, 5), (2, 3)]));

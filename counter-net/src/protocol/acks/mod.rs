@@ -1,0 +1,15 @@
+//! Waiting until enough replicas hold a change.
+//!
+//! A caller waits for a number of copies of what this node wrote, or for versions of others to
+//! arrive here. While callers wait for copies, every connected peer is asked how much it holds, and
+//! its answer is an ack.
+//!
+//! [`Acks`] is the machine. It knows neither messages nor peers' states: `exchange` asks the peers,
+//! hands it their acks, and answers the callers.
+
+mod exchange;
+mod machine;
+mod pending;
+
+pub(super) use machine::Acks;
+pub use pending::{Copies, Waited};

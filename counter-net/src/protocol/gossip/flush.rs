@@ -1,0 +1,94 @@
+//! Local work first: a flush turns pending amounts into cells, which go out as gossip.
+
+use counter_core::{Delta, Flushed, Replica};
+
+use super::publisher::own_since;
+use crate::protocol::replicator::Replicator;
+use crate::protocol::replicator::Timer;
+use crate::protocol::stats::Kind;
+
+/// The most payloads published for one flush. Peers pull a longer flush in pages, which is cheaper
+/// for all.
+const PAYLOADS_A_FLUSH_MAX: usize = 32;
+
+impl Replicator {
+    /// Something is pending. It is flushed at once if the last flush is long enough ago, else when
+    /// the interval is over.
+    pub(crate) fn on_local_change(&mut self, replica: &mut Replica) {
+        if self.now >= self.publisher.next_flush() {
+            self.flush(replica);
+        } else {
+            self.timers.set_by(Timer::Flush, self.publisher.next_flush());
+        }
+    }
+
+    pub(crate) fn flush(&mut self, replica: &mut Replica) {
+        if self.has_stated_leave() {
+            return;
+        }
+        let flushed = replica.flush();
+        self.publisher.flushed(self.now, self.config.flush_interval);
+        self.acks.flushed(replica.map().seen_of(self.own));
+        self.publish_own(replica, &flushed);
+        self.out.changed(flushed.changed);
+        if replica.has_pending() {
+            self.timers.set_by(Timer::Flush, self.publisher.next_flush());
+        }
+    }
+
+    /// Publishes the record of a node that has counted nothing yet, with its first announcement.
+    /// Otherwise it would spread by pulls alone.
+    pub(crate) fn publish_birth(&mut self, replica: &Replica) {
+        if self.publisher.published() == 0 && !self.peers.is_empty() {
+            self.publish_own(replica, &Flushed::default());
+        }
+    }
+
+    /// Publishes the own cells that were not published yet. Peers pull those that do not fit or get
+    /// lost.
+    pub(crate) fn publish_own(&mut self, replica: &Replica, flushed: &Flushed) {
+        let (after, upto) = (self.publisher.published(), replica.map().seen_of(self.own));
+        if upto <= after || self.numbering.is_open() || !self.may_publish(replica) {
+            return;
+        }
+        self.publisher.publish(upto);
+        self.out.stats.flushes += u64::from(flushed.span.is_some());
+        if self.peers.is_empty() {
+            return;
+        }
+        let delta = own_since(replica, after);
+        // Only one flush is a chain of states that the writer was in. A reset written beside it may
+        // have moved a cell twice. At first the record, which is no cell, comes before it.
+        let before = if after == 0 {
+            replica.map().record(self.own).map_or(0, |record| record.version)
+        } else {
+            after
+        };
+        let one_flush = flushed.span.is_some_and(|span| (span.after, span.upto) == (before, upto));
+        for payload in self.payloads(delta, one_flush) {
+            self.out.publish(Kind::GossipDelta, payload);
+        }
+    }
+
+    fn may_publish(&mut self, replica: &Replica) -> bool {
+        self.commits.may_publish(replica.map(), self.own, !self.peers.is_empty())
+    }
+
+    /// The delta's bytes, in as many payloads as it takes. None if it cannot be cut or is too much
+    /// for gossip.
+    fn payloads(&mut self, delta: Delta, can_cut: bool) -> Vec<Vec<u8>> {
+        let bytes_max = self.config.payload_bytes_max;
+        let whole = delta.encode();
+        if whole.len() <= bytes_max {
+            return vec![whole];
+        }
+        if can_cut && whole.len() / bytes_max < PAYLOADS_A_FLUSH_MAX {
+            let cut: Vec<Vec<u8>> = delta.split(bytes_max).iter().map(Delta::encode).collect();
+            if cut.iter().all(|payload| payload.len() <= bytes_max) {
+                return cut;
+            }
+        }
+        self.out.stats.unpublished += 1;
+        Vec::new()
+    }
+}

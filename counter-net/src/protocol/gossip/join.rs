@@ -1,0 +1,135 @@
+//! Joins cells of others, or keeps them until their gap is filled, and reports what changed.
+
+use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
+
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Alarm, Notice, Refusal};
+use crate::protocol::replicator::Replicator;
+use crate::protocol::replicator::Timer;
+
+impl Replicator {
+    /// Joins a delta, and then the deltas that waited for it.
+    pub(crate) fn join(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
+        let writers: Vec<ReplicaId> = delta.replicas().collect();
+        self.join_one(replica, delta, &writers)?;
+        self.join_waiting(replica, &writers);
+        Ok(())
+    }
+
+    fn join_one(
+        &mut self,
+        replica: &mut Replica,
+        delta: Delta,
+        writers: &[ReplicaId],
+    ) -> Result<(), Refusal> {
+        match replica.join_delta(delta) {
+            Ok(joined) => {
+                self.bootstrap.set_refused(writers, false);
+                self.note(replica, joined);
+                Ok(())
+            }
+            Err(cause) => Err(self.refuse_join(&cause, writers)),
+        }
+    }
+
+    /// Joins the deltas that waited for these writers, as far as they are ready.
+    pub(crate) fn join_waiting(&mut self, replica: &mut Replica, writers: &[ReplicaId]) {
+        if self.is_early() {
+            return;
+        }
+        for writer in writers {
+            while let Some(mut delta) =
+                self.gaps.take_ready(*writer, replica.map().seen_of(*writer))
+            {
+                delta.retain(|writer| !replica.map().is_ended(writer));
+                if let Err(reason) = self.join_one(replica, delta, &[*writer]) {
+                    self.out.stats.refuse(reason);
+                }
+            }
+        }
+    }
+
+    /// Joins gossip of `signer`, or keeps it if versions before it are missing.
+    pub(crate) fn join_or_wait(
+        &mut self,
+        replica: &mut Replica,
+        signer: NodeId,
+        delta: Delta,
+        bytes: usize,
+    ) -> Result<(), Refusal> {
+        for span in delta.spans() {
+            self.peers.hear_writer(signer, span.replica, span.upto);
+        }
+        let waits =
+            |span: &Span| self.is_early() || replica.map().seen_of(span.replica) < span.after;
+        let Some(gap) = delta.spans().find(waits) else { return self.join(replica, delta) };
+        self.out.stats.gaps += 1;
+        if !self.gaps.put(gap.replica, gap.after, delta, bytes, self.now) {
+            self.out.stats.gaps_dropped += 1;
+        }
+        self.timers
+            .set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.gaps.next_ask()));
+        Ok(())
+    }
+
+    /// True until this node has caught up. Until then it may not know which incarnations ended, so
+    /// the cells of the writers themselves wait.
+    fn is_early(&self) -> bool {
+        (!self.is_synced() && !self.peers.is_empty()) || self.waits_for_number()
+    }
+
+    /// Joins a part of a full pull, cell by cell.
+    pub(crate) fn repair(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
+        match replica.repair(delta) {
+            Ok(joined) => {
+                self.note(replica, joined);
+                Ok(())
+            }
+            Err(cause) => Err(self.refuse_join(&cause, &[])),
+        }
+    }
+
+    fn note(&mut self, replica: &Replica, joined: Joined) {
+        self.out.stats.cells_joined += joined.cells() as u64;
+        if joined.conflicts > 0 {
+            self.out.stats.conflicts += joined.conflicts as u64;
+            self.out.alarm(Alarm::Conflict { cells: joined.conflicts });
+        }
+        if joined.incarnations_changed {
+            self.incarnations_changed(replica);
+        }
+        let has_ended = joined.incarnations_changed && replica.map().is_ended(self.own);
+        let has_news = joined.incarnations_changed || !joined.records.is_empty();
+        if has_ended || (has_news && self.is_below_ended(replica)) {
+            self.retirement.want_renewal();
+        }
+        if let Some(version) = joined.own_ahead {
+            self.retirement.want_renewal();
+            self.out.alarm(Alarm::OwnAhead { version });
+        }
+        if joined.own_changed {
+            // An add that was taken back goes out at once.
+            self.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.now));
+        }
+        if !joined.records.is_empty() {
+            self.look_for_ended();
+            // A record moves its writer's version without a cell, so a target may be covered now.
+            self.confirmations.look_again();
+        }
+        if joined.changed.is_empty() && joined.has_more_than_cells() {
+            // These move the state hash and no value. Readers that show the hash need to know, and
+            // so does the store, or this node would never promise them.
+            self.out.notify(Notice::Changed { keys: Vec::new() });
+        }
+        self.out.changed(joined.changed);
+    }
+
+    fn refuse_join(&mut self, cause: &JoinError, writers: &[ReplicaId]) -> Refusal {
+        if let JoinError::OpenPart(_) = cause {
+            return Refusal::Malformed;
+        }
+        self.bootstrap.set_refused(writers, true);
+        self.out.alarm(Alarm::JoinRefused { cause: cause.to_string() });
+        Refusal::JoinRefused
+    }
+}

@@ -1,0 +1,113 @@
+//! Gossip that arrives is checked, and then taken, kept for later or refused.
+
+use counter_core::Replica;
+
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Refusal, Verdict};
+use crate::protocol::replicator::Replicator;
+use crate::protocol::stats::Kind;
+use crate::protocol::wire;
+use crate::protocol::wire::{Announcement, Suspicion};
+use crate::protocol::wire::{Gossip, is_delta};
+
+impl Replicator {
+    pub(crate) fn on_gossip(
+        &mut self,
+        replica: &mut Replica,
+        token: u64,
+        signer: NodeId,
+        payload: &[u8],
+    ) {
+        let verdict = match self.take_gossip(replica, signer, payload) {
+            Ok(()) => Verdict::Accept,
+            // Nobody is to blame for a later release, or for a bound of this node.
+            Err(reason @ (Refusal::UnknownVersion | Refusal::JoinRefused)) => {
+                self.out.stats.refuse(reason);
+                Verdict::Ignore
+            }
+            Err(reason) => {
+                self.out.refuse(signer, reason);
+                Verdict::Reject
+            }
+        };
+        self.out.verdict(token, verdict);
+    }
+
+    fn take_gossip(
+        &mut self,
+        replica: &mut Replica,
+        signer: NodeId,
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
+        if is_delta(payload) {
+            return self.take_delta(replica, signer, payload);
+        }
+        let read = wire::decode(payload, self.config.payload_bytes_max);
+        let is_target = read.as_ref().is_ok_and(|gossip: &Gossip| gossip.target.is_some());
+        let kind = if is_target { Kind::Confirm } else { Kind::GossipPresence };
+        let gossip = self.counted(kind, payload, read)?;
+        if let Some(said) = gossip.announcement {
+            self.take_signed(signer, &said)?;
+        }
+        if let Some(suspicion) = gossip.suspicion {
+            self.take_suspicion(&suspicion);
+        }
+        if let Some(target) = gossip.target {
+            self.take_gossiped_target(signer, &target)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a message under its kind, or under none if it could not be read.
+    fn counted<T>(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        read: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.out.stats.count_in(if read.is_ok() { kind } else { Kind::Other }, payload.len());
+        read
+    }
+
+    /// Takes an announcement from its author.
+    pub(crate) fn take_signed(
+        &mut self,
+        signer: NodeId,
+        said: &Announcement,
+    ) -> Result<(), Refusal> {
+        if said.replica().node != signer.0 {
+            return Err(Refusal::ForgedWriter);
+        }
+        self.take_announcement(said, true)
+    }
+
+    fn take_suspicion(&mut self, suspicion: &Suspicion) {
+        self.suspected_by_other(suspicion.replica.0, suspicion.version);
+    }
+
+    /// Takes gossiped cells. They are accepted from their writer's node alone.
+    fn take_delta(
+        &mut self,
+        replica: &mut Replica,
+        signer: NodeId,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
+        let read = wire::check_length(bytes, self.config.payload_bytes_max)
+            .and_then(|()| wire::decode_delta(bytes));
+        let mut delta = self.counted(Kind::GossipDelta, bytes, read)?;
+        if delta.replicas().any(|writer| writer.node != signer.0) {
+            return Err(Refusal::ForgedWriter);
+        }
+        if delta.has_open_part() {
+            return Err(Refusal::Malformed);
+        }
+        // The cells of an ended incarnation come from members, and never from a late message of its
+        // own.
+        delta.retain(|writer| !replica.map().is_ended(writer));
+        if delta.is_empty() {
+            self.out.stats.ended_ignored += 1;
+            return Ok(());
+        }
+        self.join_or_wait(replica, signer, delta, bytes.len())
+    }
+}

@@ -1,0 +1,470 @@
+//! The table of members: one entry a node, with the greatest statement heard of it.
+//!
+//! Statements form a lattice ordered by (incarnation, version, standing). The greater one holds, so
+//! every node comes to the same view whatever the order. Only the node itself raises its version. A
+//! statement is passed on with the time that it has left, and one that ended is remembered for one
+//! ttl more. So talking about a node does not keep it alive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use counter_core::{CounterMap, ReplicaId};
+use serde_bytes::ByteBuf;
+
+use super::member::Presence;
+use crate::protocol::config::ProtocolConfig;
+use crate::protocol::input::NodeId;
+use crate::protocol::wire::Id;
+use crate::protocol::wire::{Announcement, RELEASE_BYTES_MAX, Standing};
+
+/// The greatest statement heard of one node.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberEntry {
+    pub replica: ReplicaId,
+    pub region: String,
+    pub viewers: u64,
+    pub release: String,
+    pub version: u64,
+    pub standing: Standing,
+    pub synced: bool,
+    /// When its last greater version was heard.
+    pub heard: Duration,
+    /// When anything of the node itself was last heard, an announcement or not. Readers see it, and
+    /// presence does not depend on it.
+    pub last_word: Duration,
+    /// Where it listens, in the driver's own bytes.
+    pub addresses: Vec<ByteBuf>,
+    /// When this incarnation was first heard of, and whether from itself.
+    pub met: (Duration, bool),
+    /// When the standing ends: a live or suspected node becomes ended, and an ended or left one is
+    /// forgotten.
+    pub until: Duration,
+}
+
+/// The outcome of a statement.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Merged {
+    /// It holds now.
+    Taken,
+    /// It was known, or something greater is.
+    Stale,
+    /// It is about this node and claims more than this node said. It must be refuted.
+    Refute,
+    /// It is about a later incarnation of this node.
+    AnotherSelf,
+    /// The table is full.
+    Full,
+}
+
+/// Every node known, this one included.
+#[derive(Debug)]
+pub(crate) struct Members {
+    own: ReplicaId,
+    entries: BTreeMap<NodeId, MemberEntry>,
+    members_max: usize,
+    ttl: Duration,
+    /// Readers would see a difference since [`take_changed`](Members::take_changed).
+    has_changed: bool,
+    /// When forgotten incarnations last said something. At most `members_max`; the earliest is
+    /// dropped.
+    gone: BTreeMap<ReplicaId, Duration>,
+    /// Replicas that announced their leave and were dropped from the table. They do not count
+    /// again.
+    departed: BTreeSet<ReplicaId>,
+    departed_max: usize,
+}
+
+impl Members {
+    /// A table that knows only this node, which never expires in its own view.
+    pub(crate) fn new(own: ReplicaId, region: String, config: &ProtocolConfig) -> Self {
+        let release = config.release.chars().filter(|c| !c.is_control()).scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= RELEASE_BYTES_MAX).then_some(c)
+        });
+        let entry = MemberEntry {
+            replica: own,
+            region,
+            viewers: 0,
+            release: release.collect(),
+            version: 0,
+            standing: Standing::Live,
+            synced: false,
+            heard: Duration::ZERO,
+            last_word: Duration::ZERO,
+            addresses: Vec::new(),
+            met: (Duration::ZERO, true),
+            until: Duration::MAX,
+        };
+        let entries = BTreeMap::from([(NodeId(own.node), entry)]);
+        Self {
+            own,
+            entries,
+            members_max: config.members_max,
+            ttl: config.announcement_ttl,
+            has_changed: false,
+            gone: BTreeMap::new(),
+            departed: BTreeSet::new(),
+            departed_max: config.heard_replicas_max,
+        }
+    }
+
+    pub(crate) fn own(&self) -> &MemberEntry {
+        &self.entries[&NodeId(self.own.node)]
+    }
+
+    /// True if readers would see a difference since the last call.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// True if this node has another number of viewers now.
+    pub(super) fn set_viewers(&mut self, viewers: u64) -> bool {
+        let is_news = self.own().viewers != viewers;
+        self.own_mut().viewers = viewers;
+        self.has_changed |= is_news;
+        is_news
+    }
+
+    /// This node has caught up. True if that is news.
+    pub(crate) fn set_synced(&mut self) -> bool {
+        let is_news = !std::mem::replace(&mut self.own_mut().synced, true);
+        self.has_changed |= is_news;
+        is_news
+    }
+
+    /// This node leaves.
+    pub(super) fn set_left(&mut self) {
+        self.own_mut().standing = Standing::Left;
+        self.has_changed = true;
+    }
+
+    /// True if this node listens elsewhere now.
+    pub(super) fn set_addresses(&mut self, addresses: Vec<ByteBuf>) -> bool {
+        let is_news = self.own().addresses != addresses;
+        self.own_mut().addresses = addresses;
+        is_news
+    }
+
+    /// Makes this node's next announcement greater than the last one.
+    pub(super) fn raise_version(&mut self) {
+        let own = self.own_mut();
+        own.version = own.version.saturating_add(1);
+    }
+
+    /// Makes this node's next announcement greater than `version`.
+    pub(super) fn outbid(&mut self, version: u64) {
+        let own = self.own_mut();
+        own.version = own.version.max(version);
+    }
+
+    /// This node's own statement.
+    pub(super) fn own_announcement(&self, now: Duration) -> Announcement {
+        self.own().announcement(now, self.ttl)
+    }
+
+    fn own_mut(&mut self) -> &mut MemberEntry {
+        self.entries
+            .entry(NodeId(self.own.node))
+            .or_insert_with(|| unreachable!("the own entry is never removed"))
+    }
+
+    /// This node continues as a later incarnation.
+    pub(crate) fn renew(&mut self, incarnation: ReplicaId) {
+        self.own = incarnation;
+        self.own_mut().replica = incarnation;
+        self.has_changed = true;
+    }
+
+    pub(crate) fn get(&self, node: NodeId) -> Option<&MemberEntry> {
+        self.entries.get(&node)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &MemberEntry)> {
+        self.entries.iter().map(|(node, entry)| (*node, entry))
+    }
+
+    /// Takes a statement about any node. `first_hand` if the node itself makes it. O(log members),
+    /// and O(members) if the table is full.
+    pub(crate) fn merge(&mut self, said: &Announcement, first_hand: bool, now: Duration) -> Merged {
+        let (replica, Some(standing)) = (said.replica(), said.standing()) else {
+            return Merged::Stale;
+        };
+        let node = NodeId(replica.node);
+        if replica.node == self.own.node {
+            return self.about_self(replica.incarnation, said.version, standing);
+        }
+        let known = self.entries.get(&node);
+        let rank = |entry: &MemberEntry| (entry.replica.incarnation, entry.version, entry.standing);
+        if known.is_some_and(|entry| rank(entry) >= (replica.incarnation, said.version, standing)) {
+            return Merged::Stale;
+        }
+        let renewed = known.is_none_or(|entry| {
+            (entry.replica.incarnation, entry.version) < (replica.incarnation, said.version)
+        });
+        let heard = known.filter(|_| !renewed).map_or(now, |entry| entry.heard);
+        let last_word = known.map_or(heard, |entry| entry.last_word.max(heard));
+        let addresses = match known.filter(|entry| entry.replica == replica) {
+            // An announcement without addresses leaves them as they are.
+            Some(entry) if said.addresses.is_empty() => entry.addresses.clone(),
+            _ => said.addresses.clone(),
+        };
+        let met = known
+            .filter(|entry| entry.replica == replica)
+            .map_or((now, first_hand), |entry| entry.met);
+        if known.is_none() && !self.make_room() {
+            return Merged::Full;
+        }
+        let until = now.saturating_add(Duration::from_millis(said.ttl_ms).min(self.ttl));
+        let next = MemberEntry {
+            replica,
+            region: said.region.clone(),
+            viewers: said.viewers,
+            release: said.release.clone(),
+            version: said.version,
+            standing,
+            synced: said.synced,
+            heard,
+            last_word,
+            addresses,
+            met,
+            until,
+        };
+        let before = self.entries.insert(node, next);
+        self.has_changed |=
+            before.is_none_or(|before| shown(&before) != shown(&self.entries[&node]));
+        Merged::Taken
+    }
+
+    fn about_self(&self, incarnation: u64, version: u64, standing: Standing) -> Merged {
+        let own = self.own();
+        match incarnation.cmp(&self.own.incarnation) {
+            std::cmp::Ordering::Less => Merged::Stale,
+            std::cmp::Ordering::Greater => Merged::AnotherSelf,
+            std::cmp::Ordering::Equal if (version, standing) > (own.version, own.standing) => {
+                Merged::Refute
+            }
+            std::cmp::Ordering::Equal => Merged::Stale,
+        }
+    }
+
+    /// Makes room for one more entry. The one that ended first gives way, and a live one never
+    /// does.
+    fn make_room(&mut self) -> bool {
+        if self.entries.len() < self.members_max {
+            return true;
+        }
+        let ended = self
+            .iter()
+            .filter(|(_, entry)| !entry.is_live())
+            .min_by_key(|(_, entry)| entry.until)
+            .map(|(node, _)| node);
+        ended.is_some_and(|node| self.entries.remove(&node).is_some())
+    }
+
+    /// The node itself said something. That does not prolong its standing.
+    pub(crate) fn hear(&mut self, node: NodeId, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.last_word = now;
+        }
+    }
+
+    /// Suspects a live node, whose presence then ends at `until` unless it announces itself anew.
+    /// True if that is news.
+    pub(crate) fn suspect(&mut self, replica: ReplicaId, version: u64, until: Duration) -> bool {
+        let Some(entry) = self.entries.get_mut(&NodeId(replica.node)) else { return false };
+        let news = entry.replica == replica
+            && entry.version == version
+            && entry.standing == Standing::Live
+            && replica != self.own;
+        if news {
+            entry.standing = Standing::Suspected;
+            entry.until = entry.until.min(until);
+        }
+        news
+    }
+
+    /// A connection to a suspected node is open again. It is live for as long as its announcement
+    /// may still hold.
+    pub(crate) fn absolve(&mut self, node: NodeId) {
+        let ttl = self.ttl;
+        if let Some(entry) =
+            self.entries.get_mut(&node).filter(|entry| entry.standing == Standing::Suspected)
+        {
+            entry.standing = Standing::Live;
+            entry.until = entry.heard.saturating_add(ttl);
+        }
+    }
+
+    /// Handles an entry's deadline. A presence that is over is remembered for one more ttl, and an
+    /// entry whose memory is over is forgotten.
+    pub(crate) fn expire(&mut self, node: NodeId, now: Duration) {
+        let ttl = self.ttl;
+        if let Some(entry) = self.entries.get(&node).filter(|entry| entry.has_left())
+            && self.departed.len() < self.departed_max
+        {
+            self.departed.insert(entry.replica);
+        }
+        let Some(entry) = self.entries.get_mut(&node).filter(|entry| entry.until <= now) else {
+            return;
+        };
+        if entry.is_live() {
+            entry.standing = Standing::Ended;
+            entry.until = now.saturating_add(ttl);
+        } else {
+            let (replica, last_word) = (entry.replica, entry.last_word);
+            self.entries.remove(&node);
+            self.gone.insert(replica, last_word);
+            if self.gone.len() > self.members_max
+                && let Some(&earliest) = self
+                    .gone
+                    .iter()
+                    .min_by_key(|(_, last_word)| **last_word)
+                    .map(|(replica, _)| replica)
+            {
+                self.gone.remove(&earliest);
+            }
+        }
+        self.has_changed = true;
+    }
+
+    /// The replicas that count for copies and for stability, ascending and with this one among
+    /// them: every known writer whose incarnation no replica claims, reachable or not. Earlier
+    /// incarnations of a node do not count once a later one is known, nor do replicas that
+    /// announced their leave. O(writers).
+    pub(crate) fn enrolled(&self, map: &CounterMap) -> Vec<ReplicaId> {
+        let mut writers: Vec<ReplicaId> = map.enrolled().collect();
+        writers.push(self.own);
+        writers.sort_unstable();
+        writers.dedup();
+        let last_incarnation =
+            |at: &usize| writers.get(at + 1).is_none_or(|next| next.node != writers[*at].node);
+        (0..writers.len())
+            .filter(last_incarnation)
+            .map(|at| writers[at])
+            .filter(|replica| *replica == self.own || !self.has_left(map, *replica))
+            .collect()
+    }
+
+    /// The enrolled replicas that are not live now, ascending. O(writers).
+    pub(crate) fn missing(&self, map: &CounterMap) -> Vec<ReplicaId> {
+        let is_there = |replica: &ReplicaId| *replica == self.own || self.is_live(*replica);
+        self.enrolled(map).into_iter().filter(|replica| !is_there(replica)).collect()
+    }
+
+    /// True if this very incarnation counts for presence.
+    pub(crate) fn is_live(&self, replica: ReplicaId) -> bool {
+        self.entry_of(replica).is_some_and(MemberEntry::is_live)
+    }
+
+    fn has_left(&self, map: &CounterMap, replica: ReplicaId) -> bool {
+        map.has_left(replica)
+            || self.departed.contains(&replica)
+            || self.entry_of(replica).is_some_and(MemberEntry::has_left)
+    }
+
+    /// The entry of the replica's node, if it is about this very incarnation.
+    fn entry_of(&self, replica: ReplicaId) -> Option<&MemberEntry> {
+        self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica)
+    }
+
+    /// When an incarnation that has not left last said something. `None` if it was not heard since
+    /// this node started.
+    pub(crate) fn last_word(&self, replica: ReplicaId) -> Option<Duration> {
+        match self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica) {
+            Some(entry) => Some(entry.last_word).filter(|_| !entry.has_left()),
+            None => self.gone.get(&replica).copied(),
+        }
+    }
+
+    /// Every statement, with the time that each has left.
+    pub(crate) fn announcements(&self, now: Duration) -> Vec<Announcement> {
+        self.entries.values().map(|entry| entry.announcement(now, self.ttl)).collect()
+    }
+
+    /// A hash of what live members say. It is equal on two nodes that show the same, and heartbeats
+    /// do not move it.
+    pub(crate) fn hash(&self) -> u128 {
+        let mut bytes = Vec::with_capacity(self.entries.len() * 48);
+        for entry in self.entries.values().filter(|entry| entry.is_live()) {
+            bytes.extend_from_slice(&entry.replica.to_bytes());
+            bytes.extend_from_slice(&entry.viewers.to_be_bytes());
+            bytes.push(u8::from(entry.synced));
+            for text in [&entry.region, &entry.release] {
+                bytes.push(text.len() as u8);
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+        xxhash_rust::xxh3::xxh3_128(&bytes)
+    }
+
+    /// True if some live member was not heard of for half a ttl, so that a heartbeat of it was
+    /// missed.
+    pub(crate) fn is_stale(&self, now: Duration) -> bool {
+        self.entries.values().any(|entry| {
+            entry.is_live() && entry.replica != self.own && entry.until < now + self.ttl / 2
+        })
+    }
+
+    /// True if another live member says that it is synced.
+    pub(crate) fn knows_synced(&self) -> bool {
+        self.entries
+            .values()
+            .any(|entry| entry.is_live() && entry.synced && entry.replica != self.own)
+    }
+
+    /// True if any other member is live.
+    pub(crate) fn has_others(&self) -> bool {
+        self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own)
+    }
+
+    /// Viewers and nodes by region. The sum over live members is computed anew each time, so it
+    /// cannot drift. O(members).
+    pub(crate) fn presence(&self) -> BTreeMap<String, Presence> {
+        let mut regions: BTreeMap<String, Presence> = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| entry.is_live()) {
+            let region = regions.entry(entry.region.clone()).or_default();
+            region.connected = region.connected.saturating_add(entry.viewers);
+            region.nodes += 1;
+        }
+        regions
+    }
+}
+
+impl MemberEntry {
+    /// True if the node counts for presence. A suspected one does until its suspicion is over.
+    pub(crate) fn is_live(&self) -> bool {
+        self.standing <= Standing::Suspected
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.standing == Standing::Left
+    }
+
+    /// The statement as it is passed on at `now`.
+    pub(crate) fn announcement(&self, now: Duration, ttl: Duration) -> Announcement {
+        let left = self.until.saturating_sub(now).min(ttl);
+        Announcement {
+            replica: Id(self.replica),
+            region: self.region.clone(),
+            viewers: self.viewers,
+            release: self.release.clone(),
+            version: self.version,
+            ttl_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            standing: self.standing as u8,
+            synced: self.synced,
+            addresses: self.addresses.clone(),
+        }
+    }
+}
+
+/// The part of an entry that readers see.
+fn shown(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
+    (
+        entry.replica,
+        &entry.region,
+        entry.viewers,
+        &entry.release,
+        entry.is_live(),
+        entry.standing == Standing::Left,
+    )
+}

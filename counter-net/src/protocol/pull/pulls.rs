@@ -1,0 +1,195 @@
+//! The pulls in flight: which writers are pulled from which peer, and the pages of each writer
+//! until its last.
+//!
+//! Work is divided by writer, never by version interval, and a writer is pulled from one peer at a
+//! time. A pull takes the quietest writers first, and only as many at once as leave busy ones for
+//! other peers. The rest comes with the next pull.
+
+use std::collections::BTreeMap;
+
+use counter_core::{Delta, ReplicaId, Staging, Version, VersionVector};
+use serde_bytes::ByteBuf;
+
+use crate::protocol::input::NodeId;
+use crate::protocol::output::Refusal;
+use crate::protocol::wire::PullPage;
+use crate::protocol::wire::{Id, pack_ids, pack_vector};
+
+/// A pull takes writers until they have this many versions to bring, which is about a page or two.
+const VERSIONS_A_PULL: Version = 8192;
+
+/// One pull from one peer.
+#[derive(Debug)]
+pub(crate) struct Pull {
+    /// The writers, ascending. `None` means all of them, for a repair.
+    writers: Option<Vec<ReplicaId>>,
+    /// Up to which version the peer was heard to hold each of them when the pull began. The pull
+    /// must bring these.
+    promised: VersionVector,
+    /// What this node held of them at the start, raised for each writer with its last page, because
+    /// a span begins where its first page did.
+    have: VersionVector,
+    cursor: Option<Vec<u8>>,
+    staging: Staging,
+    /// True for a repair, which compares cell by cell.
+    pub repair: bool,
+}
+
+/// The cells that a page completed.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// The complete cells, which may be joined.
+    pub ready: Delta,
+    /// True if it was the last page.
+    pub done: bool,
+}
+
+impl Pull {
+    /// The request for the next page.
+    pub(crate) fn request(&self, own: ReplicaId) -> PullPage {
+        PullPage {
+            replica: Id(own),
+            have: pack_vector(&self.have),
+            only: self.writers.as_deref().map(pack_ids),
+            cursor: self.cursor.clone().map(ByteBuf::from),
+        }
+    }
+
+    /// Takes a page.
+    pub(crate) fn page(
+        &mut self,
+        delta: Delta,
+        next: Option<Vec<u8>>,
+    ) -> Result<Progress, Refusal> {
+        // A page without cells that promises more, or a cursor that stands still, would continue
+        // for ever.
+        if next.is_some() && (delta.is_empty() || next == self.cursor) {
+            return Err(Refusal::BadPage);
+        }
+        let done = next.is_none();
+        self.cursor = next;
+        // The writer has more cells than this node takes of one. That is a bound of this node, and
+        // nobody's fault.
+        let ready = self.staging.push(delta).map_err(|_| Refusal::JoinRefused)?;
+        ready.spans().for_each(|span| self.have.raise(span.replica, span.upto));
+        Ok(Progress { ready, done })
+    }
+
+    pub(crate) fn staged_cells(&self) -> usize {
+        self.staging.cell_count()
+    }
+
+    /// What the peer was heard to hold when the pull began.
+    pub(crate) fn promised(&self) -> &VersionVector {
+        &self.promised
+    }
+}
+
+/// All pulls in flight, at most one a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls {
+    active: BTreeMap<NodeId, Pull>,
+    pulls_max: usize,
+    staging_cells_max: usize,
+    writers_max: usize,
+}
+
+impl Pulls {
+    /// At most `pulls_max` pulls, each of at most `writers_max` writers and with at most
+    /// `staging_cells_max` cells staged.
+    pub(crate) fn new(pulls_max: usize, staging_cells_max: usize, writers_max: usize) -> Self {
+        Self {
+            active: BTreeMap::new(),
+            pulls_max,
+            staging_cells_max,
+            writers_max: writers_max.max(1),
+        }
+    }
+
+    /// True if a pull from `peer` may begin.
+    pub(crate) fn has_room(&self, peer: NodeId) -> bool {
+        self.active.len() < self.pulls_max && !self.active.contains_key(&peer)
+    }
+
+    /// True if `writer` is being pulled from some peer.
+    pub(crate) fn is_claimed(&self, writer: ReplicaId) -> bool {
+        self.active.values().any(|pull| {
+            pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok())
+        })
+    }
+
+    /// Begins a pull of some of the `wanted` writers (nearest first) that are not pulled yet.
+    /// `None` if there are none.
+    pub(crate) fn begin(
+        &mut self,
+        peer: NodeId,
+        wanted: &[(Version, ReplicaId)],
+        seen: &VersionVector,
+    ) -> Option<&Pull> {
+        let (mut writers, mut versions) = (Vec::new(), 0_u64);
+        let mut promised = VersionVector::new();
+        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer)) {
+            versions = versions.saturating_add(*behind);
+            if (versions > VERSIONS_A_PULL && !writers.is_empty())
+                || writers.len() == self.writers_max
+            {
+                break;
+            }
+            writers.push(*writer);
+            promised.raise(*writer, seen.get(*writer).saturating_add(*behind));
+        }
+        if writers.is_empty() {
+            return None;
+        }
+        writers.sort_unstable();
+        let have = writers.iter().map(|writer| (*writer, seen.get(*writer))).collect();
+        Some(self.insert(peer, Some(writers), have, promised))
+    }
+
+    /// Begins a full pull that compares cell by cell.
+    pub(crate) fn begin_repair(&mut self, peer: NodeId) -> &Pull {
+        self.insert(peer, None, VersionVector::new(), VersionVector::new())
+    }
+
+    fn insert(
+        &mut self,
+        peer: NodeId,
+        writers: Option<Vec<ReplicaId>>,
+        have: VersionVector,
+        promised: VersionVector,
+    ) -> &Pull {
+        let repair = writers.is_none();
+        let pull = Pull {
+            writers,
+            promised,
+            have,
+            cursor: None,
+            staging: Staging::new(self.staging_cells_max),
+            repair,
+        };
+        self.active.insert(peer, pull);
+        &self.active[&peer]
+    }
+
+    pub(crate) fn get(&self, peer: NodeId) -> Option<&Pull> {
+        self.active.get(&peer)
+    }
+
+    pub(crate) fn get_mut(&mut self, peer: NodeId) -> Option<&mut Pull> {
+        self.active.get_mut(&peer)
+    }
+
+    /// Ends the pull. Its writers may be pulled from any peer again, and its staged cells are
+    /// dropped.
+    pub(crate) fn end(&mut self, peer: NodeId) -> Option<Pull> {
+        self.active.remove(&peer)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.active.len()
+    }
+
+    pub(crate) fn staged_cells(&self) -> usize {
+        self.active.values().map(Pull::staged_cells).sum()
+    }
+}
