@@ -14,6 +14,9 @@ pub(crate) fn sentence(node: &Node) -> String {
     let ended = with_standing(|standing| matches!(standing, Standing::Ended(_)));
     let absent = with_standing(|standing| matches!(standing, Standing::Absent));
     let waited_for = incarnations.iter().find(|incarnation| incarnation.holds_up_folding);
+    let orphan = incarnations
+        .iter()
+        .find(|incarnation| matches!(incarnation.standing, Standing::Ended(None)));
     match (ended.first(), waited_for, absent.first()) {
         (Some(first), Some(waited_for), _) if first.replica != waited_for.replica => {
             format!(
@@ -22,7 +25,17 @@ pub(crate) fn sentence(node: &Node) -> String {
                 named(waited_for)
             )
         }
-        (Some(first), ..) => format!("{} ended and not folded yet", count(&ended, named(first))),
+        (Some(first), ..) => {
+            let ended = count(&ended, named(first));
+            match orphan {
+                Some(orphan) => format!(
+                    "{ended} ended, and {} has no successor: a member that holds all that it held \
+                     takes it over; `retire` it if there is none",
+                    named(orphan)
+                ),
+                None => format!("{ended} ended and not folded yet"),
+            }
+        }
         (None, _, Some(first)) => {
             format!(
                 "{} absent: restart it from its directory, or `retire` it if it is lost",
