@@ -29,6 +29,12 @@ const FILES: &[(&str, &str, &str)] = &[
     ("icon.svg", "image/svg+xml", include_str!("../../assets/icon.svg")),
 ];
 
+/// The client library: a module without a DOM, and the element that is built on it.
+const LIBRARY: &[(&str, &str, &str)] = &[
+    ("counter-client.js", SCRIPT, include_str!("../../assets/counter-client.js")),
+    ("live-counter.js", SCRIPT, include_str!("../../assets/live-counter.js")),
+];
+
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The first script. It imports the others.
@@ -61,8 +67,24 @@ pub(crate) fn script_elements(root: &str) -> String {
 /// `GET /assets/{version}/{name}`. A browser may cache a file of this release for ever. A page of
 /// another release gets the present file, and asks again next time.
 pub(crate) fn show_asset(version: &str, name: &str, headers: &HeaderMap) -> ApiResult {
+    let keep = if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-cache" };
+    show(FILES, name, keep, headers)
+}
+
+/// `GET /{name}`: a module of the client library, for pages of any site. Its address has no
+/// version, so a browser asks each time whether the module changed.
+pub(crate) fn show_library(name: &str, headers: &HeaderMap) -> ApiResult {
+    show(LIBRARY, name, "no-cache", headers)
+}
+
+fn show(
+    files: &[(&str, &str, &'static str)],
+    name: &str,
+    keep: &'static str,
+    headers: &HeaderMap,
+) -> ApiResult {
     let (_, content_type, content) =
-        FILES.iter().find(|(file, ..)| *file == name).ok_or_else(ApiError::not_found)?;
+        files.iter().find(|(file, ..)| *file == name).ok_or_else(ApiError::not_found)?;
     let tag = entity_tag(content);
     let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response = if known {
@@ -73,7 +95,6 @@ pub(crate) fn show_asset(version: &str, name: &str, headers: &HeaderMap) -> ApiR
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
-    let keep = if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-cache" };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(keep));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);

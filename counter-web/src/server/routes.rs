@@ -41,6 +41,8 @@ pub(crate) fn routes(
         .unify()
         .or(assets())
         .unify()
+        .or(library())
+        .unify()
         .recover(recover)
         .map(Reply::into_response)
 }
@@ -205,6 +207,18 @@ fn badge(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection
         .and(only(Method::GET, "GET, HEAD"))
         .and(with(app))
         .map(|file: String, app: Arc<App>| respond(badge::show_badge(&app, &file)))
+}
+
+fn library() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    let client = warp::path("counter-client.js").map(|| "counter-client.js");
+    let element = warp::path("live-counter.js").map(|| "live-counter.js");
+    client
+        .or(element)
+        .unify()
+        .and(warp::path::end())
+        .and(only(Method::GET, "GET, HEAD"))
+        .and(warp::header::headers_cloned())
+        .map(|name: &str, headers: HeaderMap| respond(assets::show_library(name, &headers)))
 }
 
 fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {

@@ -459,6 +459,26 @@ fn origin_errors_say_what_to_set() {
 }
 
 #[test]
+fn any_site_may_load_the_client_library() {
+    let node = Node::start(&cluster(), "ord", &[]);
+    for name in ["counter-client.js", "live-counter.js"] {
+        let module = get(&node.http, &format!("/{name}"));
+        assert_eq!(module.status, 200, "{}", module.body);
+        assert!(
+            module.body.contains("import") || module.body.contains("export"),
+            "{}",
+            module.body
+        );
+        assert!(header(&module, "content-type").unwrap().starts_with("text/javascript"));
+        assert_eq!(header(&module, "access-control-allow-origin"), Some("*"));
+        assert_eq!(header(&module, "cache-control"), Some("no-cache"));
+        let tag = header(&module, "etag").expect("a tag");
+        let again = request(&node.http, "GET", &format!("/{name}"), &[("If-None-Match", tag)], "");
+        assert_eq!((again.status, again.body.as_str()), (304, ""));
+    }
+}
+
+#[test]
 fn people_get_errors_as_pages() {
     let node = node(&["--connections-per-address", "1"]);
     let browser = ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
