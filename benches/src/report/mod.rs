@@ -2,28 +2,21 @@
 //! documents that are made from it.
 
 mod compare;
-mod histogram;
-mod html;
 mod instructions;
-mod looks;
 mod machine;
 mod markdown;
-mod page_rows;
+mod page;
 mod peers;
-mod plots;
-mod scale;
-mod summary;
-mod svg;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use compare::{Worse, compare, compare_instructions, confirmed, unmeasured};
-pub use html::html;
 pub use instructions::{HOT_PATHS, instructions};
 pub use machine::Machine;
 pub use markdown::{Generated, generated, markdown};
+pub use page::html;
 pub use peers::{Peers, add_peers};
 
 use crate::plot::Curve;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use counter_net::{Discovery, Node};
 
-use super::http::Http;
-use super::process::{Process, cluster_name};
-use super::socket::Socket;
+use super::harness::http::Http;
+use super::harness::process::{Process, cluster_name};
+use super::harness::socket::Socket;
 use super::{Failure, Measured};
 
 /// Connections that add at once.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use counter_net::{Counter, Discovery, Node};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::process::cluster_name;
-use super::scratch::Scratch;
+use super::harness::process::cluster_name;
+use super::harness::scratch::Scratch;
 use super::{Failure, Measured};
 
 /// Adds a second, for each slice of time.

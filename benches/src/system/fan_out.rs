@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::process::{Process, cluster_name};
-use super::socket::Socket;
+use super::harness::process::{Process, cluster_name};
+use super::harness::socket::Socket;
 use super::{Failure, Measured, Quantiles};
 
 /// The server.

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::apart::{Apart, GOSSIP_PORT, end_with_input, place, replace, unshare};
 use super::distance::multiaddr;
-use super::http::Http;
+use super::harness::http::Http;
+use super::harness::process::Process;
 use super::latency::clicks_seen;
 use super::name_server::NameServer;
-use super::process::Process;
 use super::{Failure, Measured, Quantiles};
 
 /// The round trip between any two nodes.

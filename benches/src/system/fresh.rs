@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use counter_net::{Discovery, Node};
 
-use super::http::Http;
-use super::metrics::Metrics;
-use super::process::{Process, cluster_name};
+use super::harness::http::Http;
+use super::harness::metrics::Metrics;
+use super::harness::process::{Process, cluster_name};
 use super::{Failure, Measured};
 
 /// The times from the start of a process until it is synced with a node that holds `counters`

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::lab::Lab;
+use super::harness::lab::Lab;
+use super::harness::process::Process;
 use super::latency::clicks_seen;
-use super::process::Process;
 use super::{Failure, Measured, Quantiles};
 
 const HOSTS: usize = 3;

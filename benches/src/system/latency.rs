@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::process::Process;
-use super::socket::Socket;
+use super::harness::process::Process;
+use super::harness::socket::Socket;
 use super::{Failure, Measured, Quantiles};
 
 /// The times of `clicks` clicks on loopback: from sending a click at one node until clients of both

@@ -6,9 +6,9 @@ use std::time::Duration;
 use counter_net::{Counter, Discovery, Node};
 use serde::{Deserialize, Serialize};
 
-use super::http::Http;
-use super::metrics::Metrics;
-use super::process::{Process, cluster_name};
+use super::harness::http::Http;
+use super::harness::metrics::Metrics;
+use super::harness::process::{Process, cluster_name};
 use super::{Failure, Measured};
 
 /// The results.

@@ -9,37 +9,29 @@ mod durable;
 mod fan_out;
 mod far;
 mod fresh;
+mod harness;
 mod hosts;
-mod http;
-mod lab;
 mod latency;
-mod metrics;
 mod million;
 #[allow(dead_code)]
 #[path = "../../../counter-net/tests/cluster/name_server.rs"]
 mod name_server;
-mod process;
-mod quantiles;
-mod raw_server;
 mod recovery;
 mod redis;
-mod scratch;
 #[cfg(feature = "sim")]
 mod simulated;
-mod socket;
 mod traffic;
-mod wire;
 
 pub use add_rate::{AddRates, CLIENTS, WINDOW, add_rates};
 pub use durable::{DurableRates, durable};
 pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
 pub use far::{Far, Outcome, ROUND_TRIP, Times, far, far_inside};
 pub use fresh::fresh;
+pub use harness::quantiles::Quantiles;
+pub use harness::raw_server::raw_write_loop;
 pub use hosts::{Hosts, LOSS, OUTAGE, hosts, hosts_inside};
 pub use latency::latency;
 pub use million::{Million, million, million_inside};
-pub use quantiles::Quantiles;
-pub use raw_server::raw_write_loop;
 pub use recovery::recovery;
 pub use redis::{Redis, Trip};
 #[cfg(feature = "sim")]

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::fresh::source;
-use super::http::Http;
-use super::metrics::Metrics;
-use super::process::{Process, cluster_name};
-use super::scratch::Scratch;
-use super::socket::Socket;
+use super::harness::http::Http;
+use super::harness::metrics::Metrics;
+use super::harness::process::{Process, cluster_name};
+use super::harness::scratch::Scratch;
+use super::harness::socket::Socket;
 use super::{Failure, Measured};
 
 /// The adds that are acknowledged before each kill. As many are made at the other node while it is

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::scratch::Scratch;
+use super::harness::scratch::Scratch;
 use super::{Failure, Measured};
 use crate::sample::Sample;
 

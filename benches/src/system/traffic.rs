@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use counter_net::{Discovery, Node};
 
-use super::http::Http;
-use super::metrics::Metrics;
-use super::process::{Process, cluster_name};
-use super::socket::Socket;
-use super::wire::bytes_sent;
+use super::harness::http::Http;
+use super::harness::metrics::Metrics;
+use super::harness::process::{Process, cluster_name};
+use super::harness::socket::Socket;
+use super::harness::wire::bytes_sent;
 use super::{Failure, Measured};
 
 /// Bytes that a node sends: payload by its own count, and all TCP by the kernel's count, if there

@@ -78,7 +78,7 @@ pub(crate) fn show_library(name: &str, headers: &HeaderMap) -> ApiResult {
 }
 
 fn show(
-    files: &[(&str, &str, &'static str)],
+    files: &'static [(&str, &str, &str)],
     name: &str,
     keep: &'static str,
     headers: &HeaderMap,

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Measured;
+use crate::system::Measured;
 
 /// A directory that is removed when dropped.
 #[derive(Debug)]

@@ -6,30 +6,34 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Failure, Measured};
+use crate::system::{Failure, Measured};
 
 /// The longest answer that is read.
 const ANSWER_MAX: usize = 1 << 24;
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Http {
+pub(in crate::system) struct Http {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Http {
-    pub(super) async fn open(address: SocketAddr) -> Measured<Self> {
+    pub(in crate::system) async fn open(address: SocketAddr) -> Measured<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(4096) })
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> Measured<(u16, Vec<u8>)> {
+    pub(in crate::system) async fn get(&mut self, path: &str) -> Measured<(u16, Vec<u8>)> {
         self.ask(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").as_bytes()).await
     }
 
-    pub(super) async fn post(&mut self, path: &str, body: &str) -> Measured<(u16, Vec<u8>)> {
+    pub(in crate::system) async fn post(
+        &mut self,
+        path: &str,
+        body: &str,
+    ) -> Measured<(u16, Vec<u8>)> {
         let length = body.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
@@ -37,7 +41,7 @@ impl Http {
         self.ask((head + body).as_bytes()).await
     }
 
-    pub(super) async fn json(&mut self, path: &str) -> Measured<Value> {
+    pub(in crate::system) async fn json(&mut self, path: &str) -> Measured<Value> {
         let (_, body) = self.get(path).await?;
         serde_json::from_slice(&body)
             .map_err(|error| Failure(format!("{path} is not JSON: {error}")))

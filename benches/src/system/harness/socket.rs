@@ -6,11 +6,11 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{Failure, Measured};
+use crate::system::{Failure, Measured};
 
 /// One open socket on a counter.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(in crate::system) struct Socket {
     stream: TcpStream,
     buffer: Vec<u8>,
     /// The start of the next frame in `buffer`.
@@ -21,13 +21,13 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) async fn open(address: SocketAddr, counter: &str) -> Measured<Self> {
+    pub(in crate::system) async fn open(address: SocketAddr, counter: &str) -> Measured<Self> {
         Self::begin(TcpStream::connect(address).await?, counter).await
     }
 
     /// Connects from an address of this machine, if wanted with a receive buffer of this many
     /// bytes.
-    pub(super) async fn open_from(
+    pub(in crate::system) async fn open_from(
         from: [u8; 4],
         address: SocketAddr,
         counter: &str,
@@ -67,21 +67,21 @@ impl Socket {
     }
 
     /// Sends an add of 1 with this id.
-    pub(super) async fn add(&mut self, id: u64) -> Measured<()> {
+    pub(in crate::system) async fn add(&mut self, id: u64) -> Measured<()> {
         let mut bytes = Vec::with_capacity(64);
         push_add(&mut bytes, self.client, id);
         Ok(self.stream.write_all(&bytes).await?)
     }
 
     /// Sends adds of 1 with these ids in one write.
-    pub(super) async fn add_many(&mut self, ids: std::ops::Range<u64>) -> Measured<()> {
+    pub(in crate::system) async fn add_many(&mut self, ids: std::ops::Range<u64>) -> Measured<()> {
         let mut bytes = Vec::new();
         ids.for_each(|id| push_add(&mut bytes, self.client, id));
         Ok(self.stream.write_all(&bytes).await?)
     }
 
     /// The next text message.
-    pub(super) async fn text(&mut self) -> Measured<&[u8]> {
+    pub(in crate::system) async fn text(&mut self) -> Measured<&[u8]> {
         loop {
             match self.frame() {
                 Some((0x1, from, to)) => return Ok(&self.buffer[from..to]),
@@ -119,7 +119,7 @@ impl Socket {
     }
 
     /// Waits for a message with this total or more.
-    pub(super) async fn until_total(&mut self, total: i64) -> Measured<()> {
+    pub(in crate::system) async fn until_total(&mut self, total: i64) -> Measured<()> {
         loop {
             if shown_total(self.text().await?).is_some_and(|shown| shown >= total) {
                 return Ok(());
@@ -128,7 +128,7 @@ impl Socket {
     }
 
     /// Waits for this many acknowledgements. An error message is a failure.
-    pub(super) async fn until_acks(&mut self, count: u64) -> Measured<()> {
+    pub(in crate::system) async fn until_acks(&mut self, count: u64) -> Measured<()> {
         let mut acks = 0;
         while acks < count {
             let text = self.text().await?;

@@ -1,11 +1,12 @@
 //! The figures of the page: how each cost grows, with a legend that says how fast, and how times
 //! are spread.
 
+use super::histogram;
 use super::looks::{Look, look};
-use super::page_rows::{bytes, escape, rate, time};
+use super::rows::{bytes, escape, rate, time};
 use super::svg::{self, Plot};
-use super::{Report, histogram};
 use crate::plot::Curve;
+use crate::report::Report;
 
 /// One plot of the page.
 struct Kind {

@@ -1,14 +1,14 @@
 //! A node's own metrics, read from its text.
 
 use super::http::Http;
-use super::{Failure, Measured};
+use crate::system::{Failure, Measured};
 
 /// One reading of `/metrics`.
 #[derive(Debug)]
-pub(super) struct Metrics(String);
+pub(in crate::system) struct Metrics(String);
 
 impl Metrics {
-    pub(super) async fn read(http: &mut Http) -> Measured<Self> {
+    pub(in crate::system) async fn read(http: &mut Http) -> Measured<Self> {
         let (status, body) = http.get("/metrics").await?;
         match status {
             200 => Ok(Self(String::from_utf8_lossy(&body).into_owned())),
@@ -17,7 +17,7 @@ impl Metrics {
     }
 
     /// The sum of all samples with this name and all these labels.
-    pub(super) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(in crate::system) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let lines = self.0.lines().filter(|line| {
             let rest =
                 line.strip_prefix(name).map(|rest| rest.strip_prefix("_total").unwrap_or(rest));

@@ -4,7 +4,7 @@ use std::process::Command;
 
 /// TCP payload bytes that these processes have sent over the connections that are open now. `None`
 /// without `ss`.
-pub(super) fn bytes_sent(processes: &[u32]) -> Option<u64> {
+pub(in crate::system) fn bytes_sent(processes: &[u32]) -> Option<u64> {
     let output = Command::new("ss")
         .args(["-tinpHO"])
         .output()

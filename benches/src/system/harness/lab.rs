@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use super::{Failure, Measured};
+use crate::system::{Failure, Measured};
 
 const HOW: &str =
     "hosts: skipped; network namespaces take root, `ip` (Debian's package iproute2) and `iptables`";
@@ -11,14 +11,14 @@ const HOW: &str =
 /// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with both switches and the clients.
 /// The process that builds them removes them. Others only name them.
 #[derive(Clone, Debug)]
-pub(super) struct Lab {
+pub(in crate::system) struct Lab {
     name: String,
     hosts: usize,
 }
 
 /// Removes the namespaces when dropped.
 #[derive(Debug)]
-pub(super) struct Built(pub(super) Lab);
+pub(in crate::system) struct Built(pub(in crate::system) Lab);
 
 fn run(command: &str) -> Measured<()> {
     let words: Vec<&str> = command.split(' ').collect();
@@ -37,7 +37,7 @@ fn run(command: &str) -> Measured<()> {
 
 impl Lab {
     /// The hosts that were built under this name.
-    pub(super) fn named(name: &str, hosts: usize) -> Self {
+    pub(in crate::system) fn named(name: &str, hosts: usize) -> Self {
         Self { name: name.into(), hosts }
     }
 
@@ -45,7 +45,7 @@ impl Lab {
     ///
     /// # Errors
     /// If this machine does not allow namespaces, a line that says what it takes.
-    pub(super) fn build(hosts: usize) -> Measured<Built> {
+    pub(in crate::system) fn build(hosts: usize) -> Measured<Built> {
         let built = Built(Self::named(&format!("cb{}", std::process::id()), hosts));
         let lab = &built.0;
         let switch = lab.switch();
@@ -77,38 +77,38 @@ impl Lab {
     }
 
     /// The name for [`Lab::named`].
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::system) fn name(&self) -> &str {
         &self.name
     }
 
     /// The namespace of the clients.
-    pub(super) fn switch(&self) -> String {
+    pub(in crate::system) fn switch(&self) -> String {
         format!("{}s", self.name)
     }
 
     /// The namespace of a host.
-    pub(super) fn host(&self, host: usize) -> String {
+    pub(in crate::system) fn host(&self, host: usize) -> String {
         format!("{}h{host}", self.name)
     }
 
     /// The address at which the other hosts reach it.
-    pub(super) fn gossip(host: usize) -> String {
+    pub(in crate::system) fn gossip(host: usize) -> String {
         format!("10.78.0.{}", host + 1)
     }
 
     /// The address at which clients reach it, even while its cable to the other hosts is out.
-    pub(super) fn front(host: usize) -> String {
+    pub(in crate::system) fn front(host: usize) -> String {
         format!("10.79.0.{}", host + 1)
     }
 
     /// Pulls a host's cable to the others (`down`), or puts it in again (`up`). No connection is
     /// closed.
-    pub(super) fn cable(&self, host: usize, state: &str) -> Measured<()> {
+    pub(in crate::system) fn cable(&self, host: usize, state: &str) -> Measured<()> {
         run(&format!("ip -n {} link set p{host}x0 {state}", self.switch()))
     }
 
     /// Makes every host lose this part of the packets from the others.
-    pub(super) fn lose(&self, part: f64) -> Measured<()> {
+    pub(in crate::system) fn lose(&self, part: f64) -> Measured<()> {
         let rule = format!(
             "iptables -A INPUT -i eth0 -m statistic --mode random --probability {part} -j DROP"
         );
@@ -120,7 +120,7 @@ impl Lab {
     ///
     /// # Errors
     /// No packet was lost, so nothing was measured under loss.
-    pub(super) fn lose_none(&self) -> Measured<()> {
+    pub(in crate::system) fn lose_none(&self) -> Measured<()> {
         let mut lost = 0;
         for host in 0..self.hosts {
             let name = self.host(host);

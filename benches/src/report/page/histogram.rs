@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::page_rows::{escape, time};
+use super::rows::{escape, time};
 use crate::plot::Curve;
 
 const WIDTH: f64 = 400.0;

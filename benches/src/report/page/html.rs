@@ -1,9 +1,9 @@
 //! The report as one page that needs no network and no script.
 
-use super::Report;
-use super::page_rows::{article, escape};
 use super::plots::{histograms, plots};
+use super::rows::{article, escape};
 use super::summary::summary;
+use crate::report::Report;
 
 /// Sections of the page: the prefix of their rows' ids, a heading, and a description.
 const SECTIONS: [(&str, &str, &str); 9] = [

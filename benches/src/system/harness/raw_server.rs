@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::Measured;
+use crate::system::Measured;
 
 #[derive(Default)]
 struct Room {

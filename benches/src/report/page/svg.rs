@@ -50,7 +50,7 @@ pub(super) fn draw(plot: &Plot<'_>) -> String {
     let y = Scale::round(points().map(|point| point.1), HEIGHT - BOTTOM, TOP);
     let mut out = format!(
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-        super::page_rows::escape(plot.heading)
+        super::rows::escape(plot.heading)
     );
     axes(&mut out, plot, &x, &y);
     // Ours comes last, so that it lies on top.
@@ -81,7 +81,7 @@ fn line(out: &mut String, plot: &Plot<'_>, curve: &Curve, x: &Scale, y: &Scale) 
 
 /// One mark, about nine units wide.
 pub(super) fn mark(out: &mut String, class: &str, shape: Shape, (x, y): (f64, f64), title: &str) {
-    let title = super::page_rows::escape(title);
+    let title = super::rows::escape(title);
     let title = if title.is_empty() { title } else { format!("<title>{title}</title>") };
     let path = match shape {
         Shape::Circle => {

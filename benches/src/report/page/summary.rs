@@ -1,8 +1,8 @@
 //! The summary at the top of the page: requirements that are met or not, wrong answers, the works
 //! slowest beside their bound, and works that were not measured.
 
-use super::Report;
-use super::page_rows::{escape, micro};
+use super::rows::{escape, micro};
+use crate::report::Report;
 use crate::row::{Figure, Need, Row};
 use crate::table::{amount, need, times};
 

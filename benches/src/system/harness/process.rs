@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::http::Http;
 use super::socket::Socket;
-use super::{Failure, Measured};
+use crate::system::{Failure, Measured};
 
 /// The longest that a node may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -29,31 +29,31 @@ fn binary() -> Measured<PathBuf> {
 }
 
 /// A cluster name that nobody else uses.
-pub(super) fn cluster_name() -> String {
+pub(in crate::system) fn cluster_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A running node.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(in crate::system) struct Process {
     child: Child,
     /// When it was spawned.
-    pub(super) started: Instant,
+    pub(in crate::system) started: Instant,
     /// The address that it serves at.
-    pub(super) http: SocketAddr,
+    pub(in crate::system) http: SocketAddr,
     /// The address that it gossips at, with its peer id.
-    pub(super) gossip: String,
+    pub(in crate::system) gossip: String,
 }
 
 impl Process {
     /// Spawns a node and waits for its first line. It may not be synced yet.
-    pub(super) fn spawn(cluster: &str, region: &str, peers: &[&str]) -> Measured<Self> {
+    pub(in crate::system) fn spawn(cluster: &str, region: &str, peers: &[&str]) -> Measured<Self> {
         Self::spawn_with(cluster, region, peers, &[])
     }
 
     /// The same with further arguments.
-    pub(super) fn spawn_with(
+    pub(in crate::system) fn spawn_with(
         cluster: &str,
         region: &str,
         peers: &[&str],
@@ -85,7 +85,7 @@ impl Process {
 
     /// A node in a network namespace. Its address is fixed, since nobody else is there to take its
     /// port.
-    pub(super) fn spawn_on(
+    pub(in crate::system) fn spawn_on(
         namespace: &str,
         region: &str,
         listen: &str,
@@ -109,7 +109,7 @@ impl Process {
     }
 
     /// A node in the namespaces of this process. It finds the named peers, or others by `discover`.
-    pub(super) fn spawn_far(
+    pub(in crate::system) fn spawn_far(
         cluster: &str,
         region: &str,
         listen: &str,
@@ -139,7 +139,7 @@ impl Process {
     }
 
     /// A Node.js server of `benches/peers/node`. It prints its address, as ours does.
-    pub(super) fn spawn_node_script(name: &str) -> Measured<Self> {
+    pub(in crate::system) fn spawn_node_script(name: &str) -> Measured<Self> {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/node");
         if !std::path::Path::new(directory).join("node_modules/ws").exists() {
             return Err(Failure(
@@ -157,7 +157,7 @@ impl Process {
     }
 
     /// This program itself, as a server.
-    pub(super) fn spawn_own(arguments: &[&str]) -> Measured<Self> {
+    pub(in crate::system) fn spawn_own(arguments: &[&str]) -> Measured<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments);
         Self::start(command)
@@ -186,7 +186,7 @@ impl Process {
 
     /// Spawns nodes in these regions that all know the first one. Waits until each is synced and
     /// has all others as members.
-    pub(super) async fn cluster(regions: &[String]) -> Measured<Vec<Self>> {
+    pub(in crate::system) async fn cluster(regions: &[String]) -> Measured<Vec<Self>> {
         let cluster = cluster_name();
         let mut nodes: Vec<Self> = Vec::new();
         for region in regions {
@@ -202,12 +202,12 @@ impl Process {
     }
 
     /// Its process id.
-    pub(super) fn id(&self) -> u32 {
+    pub(in crate::system) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The processor time that it has used.
-    pub(super) fn cpu(&self) -> Measured<Duration> {
+    pub(in crate::system) fn cpu(&self) -> Measured<Duration> {
         // The first number of each thread's schedstat: nanoseconds on a processor.
         let mut total = 0;
         for task in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
@@ -220,7 +220,7 @@ impl Process {
     }
 
     /// Its resident memory.
-    pub(super) fn resident_bytes(&self) -> Measured<u64> {
+    pub(in crate::system) fn resident_bytes(&self) -> Measured<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status.lines().find_map(|line| {
             line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
@@ -231,7 +231,7 @@ impl Process {
     }
 
     /// Waits until it reports itself synced. Returns the time since it was spawned.
-    pub(super) async fn until_ready(&self) -> Measured<Duration> {
+    pub(in crate::system) async fn until_ready(&self) -> Measured<Duration> {
         let mut http = Http::open(self.http).await?;
         while self.started.elapsed() < READY_MAX {
             if http.get("/readyz").await?.0 == 200 {
@@ -243,7 +243,7 @@ impl Process {
     }
 
     /// Waits until it has this many live members, itself included.
-    pub(super) async fn until_members(&self, count: usize) -> Measured<()> {
+    pub(in crate::system) async fn until_members(&self, count: usize) -> Measured<()> {
         let mut http = Http::open(self.http).await?;
         while self.started.elapsed() < READY_MAX {
             let status = http.json("/api/status").await?;
@@ -259,7 +259,7 @@ impl Process {
     }
 
     /// Waits until a counter's total is exactly this. A greater total is wrong.
-    pub(super) async fn until_total(&self, counter: &str, total: i64) -> Measured<()> {
+    pub(in crate::system) async fn until_total(&self, counter: &str, total: i64) -> Measured<()> {
         let deadline = Instant::now() + READY_MAX;
         loop {
             match self.total(counter).await? {
@@ -275,14 +275,14 @@ impl Process {
     }
 
     /// Adds 1 to a counter, this many times, and waits for each acknowledgement.
-    pub(super) async fn add_many(&self, counter: &str, adds: u64) -> Measured<()> {
+    pub(in crate::system) async fn add_many(&self, counter: &str, adds: u64) -> Measured<()> {
         let mut socket = Socket::open(self.http, counter).await?;
         socket.add_many(0..adds).await?;
         socket.until_acks(adds).await
     }
 
     /// The total of a counter.
-    pub(super) async fn total(&self, counter: &str) -> Measured<i64> {
+    pub(in crate::system) async fn total(&self, counter: &str) -> Measured<i64> {
         let view = Http::open(self.http).await?.json(&format!("/api/counters/{counter}")).await?;
         view["total"]
             .as_i64()
