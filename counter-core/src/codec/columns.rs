@@ -38,8 +38,11 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
         .zip(values)
         .zip(&values[1..])
         .for_each(|((step, &before), &value)| *step = value.wrapping_sub(before));
-    let facts =
-        if set < NARROW { Facts::of_narrow(values, steps) } else { Facts::of_wide(values, steps) };
+    let facts = if set < NARROW {
+        BlockFacts::of_narrow(values, steps)
+    } else {
+        BlockFacts::of_wide(values, steps)
+    };
     facts.write(out, values, steps);
 }
 
@@ -47,7 +50,7 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
 const NARROW: u64 = 1 << 31;
 
 /// The facts that decide the form of a block.
-struct Facts {
+struct BlockFacts {
     least: u64,
     greatest: u64,
     least_step: i64,
@@ -56,7 +59,7 @@ struct Facts {
     turns: usize,
 }
 
-impl Facts {
+impl BlockFacts {
     fn of_wide(values: &[u64], steps: &[u64]) -> Self {
         let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| {
             (least.min(value), greatest.max(value))

@@ -13,7 +13,7 @@ use crate::dedup::entry::{
 };
 use crate::error::WriteError;
 use crate::lattice::amounts::AMOUNT_MAX;
-use crate::lattice::counter_map::Stance;
+use crate::lattice::counter_map::KnownCopy;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
@@ -135,7 +135,7 @@ impl Replica {
 
     /// When an entry of an admitted client is dropped, remembers which numbers were in it.
     fn forget(&mut self, entry: &DedupEntry) {
-        let EntryBody::Client(chunk) = &entry.said else { return };
+        let EntryBody::Client(chunk) = &entry.body else { return };
         let (own, client) = (self.id(), client_of(&entry.name));
         let held = self.map().forgotten(own, client);
         if held.is_none() && !self.clients_mut().0.remove(client) {
@@ -219,15 +219,15 @@ impl Replica {
         also: Option<ReplicaId>,
         changed: &mut Vec<KeyId>,
     ) {
-        let stances = self.map().stances(id, text, also);
+        let known_copies = self.map().known_copies(id, text, also);
         let mut first = None;
-        for stance in &stances {
-            let Some(excess) = self.excess(&stances, stance, id, &mut first) else { continue };
+        for known in &known_copies {
+            let Some(excess) = self.excess(&known_copies, known, id, &mut first) else { continue };
             if excess != 0
-                && self.answers_for(stance.writer, id)
-                && self.take_back(text, id, stance, excess)
+                && self.answers_for(known.writer, id)
+                && self.take_back(text, id, known, excess)
             {
-                changed.push(KeyId(stance.add.key));
+                changed.push(KeyId(known.add.key));
             }
         }
     }
@@ -247,17 +247,19 @@ impl Replica {
     /// where nobody knew of this one.
     fn excess(
         &self,
-        stances: &[Stance],
-        stance: &Stance,
+        known_copies: &[KnownCopy],
+        known: &KnownCopy,
         id: AddId<'_>,
         first: &mut Option<ReplicaId>,
     ) -> Option<i64> {
-        let Stance { writer, add, taken_back, absorbed } = *stance;
+        let KnownCopy { writer, add, taken_back, absorbed } = *known;
         if absorbed == Some(false) || add.amount == 0 {
             return None;
         }
         let absorbed_others = || {
-            stances.iter().filter(|other| other.writer != writer && other.absorbed == Some(true))
+            known_copies
+                .iter()
+                .filter(|other| other.writer != writer && other.absorbed == Some(true))
         };
         if absorbed == Some(true) {
             let loses = absorbed_others().any(|other| other.writer < writer);
@@ -274,8 +276,8 @@ impl Replica {
         Some(if loses { add.amount - taken_back } else { 0 })
     }
 
-    fn take_back(&mut self, text: &str, id: AddId<'_>, stance: &Stance, excess: i64) -> bool {
-        let (own, Stance { writer, add, .. }) = (self.id(), *stance);
+    fn take_back(&mut self, text: &str, id: AddId<'_>, known: &KnownCopy, excess: i64) -> bool {
+        let (own, KnownCopy { writer, add, .. }) = (self.id(), *known);
         if self.map().has_absorbed(own, writer, id) {
             let fits = self.write_now(KeyId(add.key), -excess).is_ok();
             if fits {
@@ -315,7 +317,7 @@ impl Replica {
         written: Version,
         entry: DedupEntry,
     ) -> usize {
-        let DedupEntry { fresh, name, source, said, .. } = entry;
+        let DedupEntry { fresh, name, source, body, .. } = entry;
         // Everything that an earlier incarnation of the node wrote is older than the first change
         // of the one that ended, whenever it was absorbed.
         let since =
@@ -324,7 +326,7 @@ impl Replica {
             written.saturating_sub(since).saturating_add(source.map_or(0, |source| source.age));
         let source = EntrySource { replica: source.map_or(ended, |source| source.replica), age };
         let own = self.id();
-        let said = match said {
+        let body = match body {
             EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
                 let mut absorbed = Chunk { taken_back: 0, ..chunk.clone() };
@@ -360,7 +362,7 @@ impl Replica {
             // Passed on with the fold, in one step.
             EntryBody::TakenBack(_) => return 0,
         };
-        self.map_mut().absorb_entry(own, name, source, said)
+        self.map_mut().absorb_entry(own, name, source, body)
     }
 
     /// The verdict on a copy of a writer that ended: whether it stands, and how much of it must be
@@ -372,15 +374,15 @@ impl Replica {
         writer: ReplicaId,
         was_taken_back: bool,
     ) -> Verdict {
-        let stances = self.map().stances(id, text, None);
+        let known_copies = self.map().known_copies(id, text, None);
         let mut first = None;
-        for stance in &stances {
-            let excess = self.excess(&stances, stance, id, &mut first);
-            if stance.writer == writer {
+        for known in &known_copies {
+            let excess = self.excess(&known_copies, known, id, &mut first);
+            if known.writer == writer {
                 return match excess {
-                    None => Verdict::Settled { stands: stance.absorbed.unwrap_or(!was_taken_back) },
-                    Some(0) => Verdict::Settled { stands: stance.taken_back == 0 },
-                    Some(excess) => Verdict::Falls { key: KeyId(stance.add.key), excess },
+                    None => Verdict::Settled { stands: known.absorbed.unwrap_or(!was_taken_back) },
+                    Some(0) => Verdict::Settled { stands: known.taken_back == 0 },
+                    Some(excess) => Verdict::Falls { key: KeyId(known.add.key), excess },
                 };
             }
         }
@@ -413,7 +415,7 @@ impl Replica {
         let falls = |text: &str, id, taken_back| {
             matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. })
         };
-        match &entry.said {
+        match &entry.body {
             EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else {
                     return (None, false);
@@ -429,7 +431,7 @@ impl Replica {
                     settled.applied.count_ones() < chunk.applied.count_ones()
                 });
                 (
-                    settled.map(|settled| DedupEntry { said: EntryBody::Client(settled), ..entry }),
+                    settled.map(|settled| DedupEntry { body: EntryBody::Client(settled), ..entry }),
                     is_part,
                 )
             }

@@ -41,7 +41,7 @@ pub(crate) struct DedupEntry {
     /// The writer of an absorbed entry; None for the holder's own. Only chunks and single ids are
     /// absorbed.
     pub(crate) source: Option<EntrySource>,
-    pub(crate) said: EntryBody,
+    pub(crate) body: EntryBody,
 }
 
 /// The origin of an absorbed entry.
@@ -183,12 +183,12 @@ impl EntryBody {
 impl DedupEntry {
     /// The keys that it names.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + Clone + '_ {
-        self.said.adds().map(|add| add.key)
+        self.body.adds().map(|add| add.key)
     }
 
     /// Renumbers its keys.
     pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
-        self.said.adds_mut().for_each(|add| add.key = rank(add.key));
+        self.body.adds_mut().for_each(|add| add.key = rank(add.key));
     }
 
     /// The same entry after the writer `from` was renamed to `to`. The name of a
@@ -197,7 +197,7 @@ impl DedupEntry {
         let rest = self
             .name
             .strip_prefix(from.to_bytes().as_slice())
-            .filter(|_| self.said.kind() == EntryKind::TakenBack);
+            .filter(|_| self.body.kind() == EntryKind::TakenBack);
         match rest {
             Some(id) => Self { name: [to.to_bytes().as_slice(), id].concat().into(), ..self },
             None => self,
@@ -217,7 +217,7 @@ impl DedupEntry {
     /// True if the first releases can read it: their entries have no bits, sources or gaps.
     pub(crate) fn is_of_format_1(&self) -> bool {
         self.source.is_none()
-            && match &self.said {
+            && match &self.body {
                 EntryBody::Client(chunk) => chunk.taken_back == 0,
                 EntryBody::Single(single) => !single.taken_back,
                 EntryBody::TakenBack(_) => true,

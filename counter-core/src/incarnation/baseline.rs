@@ -34,7 +34,7 @@ impl HeldCell<'_> {
 pub(crate) struct Baselines {
     cleared: BTreeMap<ReplicaId, Vec<Cleared>>,
     /// The replicas that some cell has absorbed.
-    taken: BTreeSet<ReplicaId>,
+    absorbed: BTreeSet<ReplicaId>,
 }
 
 impl Baselines {
@@ -45,14 +45,14 @@ impl Baselines {
             for &(replica, cleared) in &extra.cleared {
                 baselines.cleared.entry(replica).or_default().push(cleared);
             }
-            baselines.taken.extend(extra.absorbed.iter().map(|item| item.replica));
+            baselines.absorbed.extend(extra.absorbed.iter().map(|item| item.replica));
         }
         baselines
     }
 
     /// True if the replica's own cell no longer counts: a held cell has absorbed it.
-    pub(crate) fn is_taken(&self, replica: ReplicaId) -> bool {
-        self.taken.contains(&replica)
+    pub(crate) fn is_absorbed(&self, replica: ReplicaId) -> bool {
+        self.absorbed.contains(&replica)
     }
 
     /// The reset baseline of a cell, as a part of its total.
@@ -77,7 +77,7 @@ impl Baselines {
 
     /// The amounts that a cell counts; None if it was absorbed.
     pub(crate) fn share(&self, held: &HeldCell<'_>) -> Option<Amounts> {
-        (!self.is_taken(held.replica)).then(|| held.total().above(self.of_cell(held)))
+        (!self.is_absorbed(held.replica)).then(|| held.total().above(self.of_cell(held)))
     }
 
     /// The baseline of a cell that is held at `version`. `below` is the version at which it
@@ -111,7 +111,7 @@ pub(crate) fn seen<'a>(
 ) -> Vec<(ReplicaId, Cleared)> {
     let baselines = Baselines::of(cells.clone());
     let mut seen = Vec::new();
-    for held in cells.filter(|held| !baselines.is_taken(held.replica)) {
+    for held in cells.filter(|held| !baselines.is_absorbed(held.replica)) {
         seen.push((held.replica, Cleared { version: held.version, amounts: held.total() }));
         let absorbed = held.extra.into_iter().flat_map(|extra| extra.absorbed.totals());
         // Its last version is unknown here. That it had absorbed those below it is known.
@@ -164,7 +164,7 @@ mod tests {
             HeldCell { replica: RESETTER, version: 1, amounts: amounts(0), extra: Some(&reset) },
         ];
         let baselines = Baselines::of(cells.iter().copied());
-        assert_eq!(baselines.share(&cells[0]), None, "it was taken over");
+        assert_eq!(baselines.share(&cells[0]), None, "it was absorbed");
         baselines.share(&cells[1]).unwrap().increments
     }
 

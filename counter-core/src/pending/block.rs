@@ -21,10 +21,10 @@ use crate::pending::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
 /// An add looks for contention when the pending amount is a multiple of this: does another thread
 /// add right now?
-const SAMPLED: u64 = 1 << 10;
+const SAMPLE_EVERY: u64 = 1 << 10;
 
 /// Contended samples between two flushes that trigger a new lane.
-const OFTEN: u64 = 16;
+const CONTENDED_SAMPLES_MAX: u64 = 16;
 
 /// Called by the first add after a flush, on that add's thread. It must be short and must not
 /// block.
@@ -74,7 +74,7 @@ struct Moving {
     /// One bit for each lane that is made or being made.
     claimed: AtomicU64,
     /// Contended samples since the last flush, by threads without a lane here.
-    meetings: AtomicU64,
+    contended_samples: AtomicU64,
 }
 
 impl Block {
@@ -83,7 +83,7 @@ impl Block {
         let moving = Moving {
             pending: Bitmap::default(),
             claimed: AtomicU64::new(0),
-            meetings: AtomicU64::new(0),
+            contended_samples: AtomicU64::new(0),
         };
         let lanes: [OnceLock<Lane>; LANES - 1] = std::array::from_fn(|_| OnceLock::new());
         // loom cannot follow a thread that makes a lane.
@@ -121,23 +121,23 @@ impl Block {
     /// Takes the pending amounts, counter by counter. `each` returns which parts of the cell are
     /// full now.
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Fullness) {
-        self.moving.0.meetings.store(0, Ordering::Relaxed);
+        self.moving.0.contended_samples.store(0, Ordering::Relaxed);
         self.moving.0.pending.take(|counter| {
             let amounts = self.sum(SlotIndex::of(counter), Slot::take);
             if amounts != Amounts::default() {
-                let room = each(counter, amounts);
-                self.close(counter, room);
+                let full = each(counter, amounts);
+                self.close(counter, full);
             }
         });
     }
 
     /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at
     /// the next flush, which still has room.
-    pub(crate) fn close(&self, at: usize, room: Fullness) {
-        if room.increments_full || room.decrements_full {
+    pub(crate) fn close(&self, at: usize, full: Fullness) {
+        if full.increments_full || full.decrements_full {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
         }
-        self.slots(SlotIndex::of(at)).for_each(|slot| slot.close(room));
+        self.slots(SlotIndex::of(at)).for_each(|slot| slot.close(full));
     }
 
     /// Adds with one `fetch_add`. `lane` returns the thread's lane, where that matters.
@@ -185,7 +185,7 @@ impl Block {
         // Sequentially consistent for `Replica::hand_over`, at no cost: it is one instruction
         // either way.
         let before = part(slot).fetch_add(amount, Ordering::SeqCst);
-        if before.is_multiple_of(SAMPLED) || before >= PENDING_MAX {
+        if before.is_multiple_of(SAMPLE_EVERY) || before >= PENDING_MAX {
             self.first_or_last_or_sampled(place, slot, before);
         }
     }
@@ -200,21 +200,24 @@ impl Block {
     #[cold]
     fn first_or_last_or_sampled(&self, place: SlotIndex, slot: &Slot, before: u64) {
         if before & (FULL - 1) == 0 {
-            self.tell(place.at());
+            self.report(place.at());
         }
         if before >= PENDING_MAX {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
-        } else if before != 0 && std::ptr::eq(slot, self.slot(0, place)) && slot.moves() {
-            self.meet();
+        } else if before != 0 && std::ptr::eq(slot, self.slot(0, place)) && slot.is_contended() {
+            self.note_contention();
         }
     }
 
     /// Gives the calling thread a lane, and makes that lane here if threads meet often.
     #[cold]
-    fn meet(&self) {
+    fn note_contention(&self) {
         let lane = lane();
         let missing = self.lanes.get(lane.wrapping_sub(1)).is_some_and(|made| made.get().is_none());
-        if missing && self.moving.0.meetings.fetch_add(1, Ordering::Relaxed) + 1 >= OFTEN {
+        if missing
+            && self.moving.0.contended_samples.fetch_add(1, Ordering::Relaxed) + 1
+                >= CONTENDED_SAMPLES_MAX
+        {
             self.make_lane(lane);
         }
     }
@@ -226,21 +229,21 @@ impl Block {
             return;
         }
         let slots = slots();
-        slots.iter().zip(self.base.0.iter()).for_each(|(slot, base)| slot.close(base.room()));
+        slots.iter().zip(self.base.0.iter()).for_each(|(slot, base)| slot.close(base.full()));
         let _ = self.lanes[lane - 1].set(slots);
         self.gate.0.fetch_or(LANED, Ordering::AcqRel);
     }
 
     /// Reports a counter to the next flush.
     #[cold]
-    fn tell(&self, at: usize) {
+    fn report(&self, at: usize) {
         if self.moving.0.pending.set(at) && self.dirty.0.set(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
     }
 
-    /// As [`tell`](Self::tell), even if the thread that added first has not reported yet.
-    pub(crate) fn tell_through(&self, place: SlotIndex) {
+    /// As [`report`](Self::report), even if the thread that added first has not reported yet.
+    pub(crate) fn report_through(&self, place: SlotIndex) {
         self.moving.0.pending.set_through(place.at());
         if self.dirty.0.set_through(self.number % BLOCK_SLOTS) {
             (self.wake)();
@@ -328,7 +331,7 @@ mod tests {
         let block = block();
         block.close(0, Fullness { increments_full: true, decrements_full: false });
         let meet_and_add = || {
-            (0..OFTEN).for_each(|_| block.meet());
+            (0..CONTENDED_SAMPLES_MAX).for_each(|_| block.note_contention());
             (add(&block, 0), add(&block, 1))
         };
         let results = [(); 2 * LANES]

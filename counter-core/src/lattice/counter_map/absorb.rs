@@ -117,7 +117,7 @@ impl CounterMap {
         record.version = version;
         writer.set_record(record);
         writer.hold_up_to(version);
-        self.revived();
+        self.refresh_incarnations();
         Some(version)
     }
 
@@ -182,7 +182,8 @@ impl CounterMap {
         let (full, mut taken) = (!extra.absorbed.is_empty(), false);
         let own = self.total_of(successor, KeyId(key));
         for held in self.held(key).filter(|held| {
-            incarnations.binary_search(&held.replica).is_ok() && !baselines.is_taken(held.replica)
+            incarnations.binary_search(&held.replica).is_ok()
+                && !baselines.is_absorbed(held.replica)
         }) {
             let none = Extra::default();
             let theirs = held.extra.unwrap_or(&none);

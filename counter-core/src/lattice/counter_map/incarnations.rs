@@ -150,7 +150,7 @@ impl CounterMap {
 
     /// Reads the records anew and forgets the writers that they folded. Returns the keys whose
     /// values changed: none if everything that their successor wrote before the fold is held.
-    pub(super) fn revived(&mut self) -> Vec<KeyId> {
+    pub(super) fn refresh_incarnations(&mut self) -> Vec<KeyId> {
         self.incarnations = Incarnations::of(self.records());
         let (gone, kept) = std::mem::take(&mut self.writers)
             .into_iter()
@@ -166,7 +166,7 @@ impl CounterMap {
         let Ok(at) = self.writer_at(replica) else { return Vec::new() };
         let gone = self.writers.remove(at);
         let mut changed = self.values_without(vec![gone]);
-        changed.extend(self.revived());
+        changed.extend(self.refresh_incarnations());
         changed
     }
 
@@ -174,7 +174,7 @@ impl CounterMap {
         let mut changed = Vec::new();
         for key in gone.iter().flat_map(|writer| writer.slots().map(|slot| writer.key(slot))) {
             let before = self.values.of_key(key);
-            self.value_again(key);
+            self.recount_value(key);
             if self.values.of_key(key) != before {
                 changed.push(KeyId(key));
             }

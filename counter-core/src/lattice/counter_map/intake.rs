@@ -26,7 +26,7 @@ pub(super) struct Intake<'a> {
     misses: u32,
     /// True while no cell of this writer has more than amounts, no key is reset and no hash is kept
     /// up to date.
-    bare: bool,
+    is_bare: bool,
     /// The change of this counter that its total does not have yet.
     counter: u32,
     sum: i128,
@@ -57,7 +57,7 @@ impl CounterMap {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_resets();
+        let is_bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_resets();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Intake {
             writer,
@@ -66,7 +66,7 @@ impl CounterMap {
             joined,
             near: 0,
             misses: 0,
-            bare,
+            is_bare,
             counter: 0,
             sum: 0,
             moved,
@@ -81,8 +81,8 @@ impl Intake<'_> {
         let slot = self.slot(key);
         self.near = slot + 1;
         self.joined.changed.push(KeyId(key));
-        if !self.bare || extra.is_some() {
-            return self.take_any(key, slot, plain, extra);
+        if !self.is_bare || extra.is_some() {
+            return self.take_with_extra(key, slot, plain, extra);
         }
         let stood = self.put(slot, plain);
         self.shift(key, plain.amounts.net() - stood.net());
@@ -116,13 +116,13 @@ impl Intake<'_> {
         }
     }
 
-    fn take_any(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
+    fn take_with_extra(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
         let writer = &mut *self.writer;
         let stood = writer.plain(slot);
         if extra.is_some() || writer.extra(slot).is_some() {
             writer.put_extra(slot, extra.cloned());
             self.values.mark_shaped(key);
-            self.bare = false;
+            self.is_bare = false;
         } else {
             writer.rehash(self.keys, slot, plain);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{COUNTERS_JOINED, CounterMap};
+use super::{COUNTERS_JOINED_TIMES, CounterMap};
 use crate::codec::dictionary::KeyNames;
 use crate::dedup::entry::{DedupEntry, EntryKind};
 use crate::error::JoinError;
@@ -301,7 +301,7 @@ impl CounterMap {
         new: usize,
         new_keys: impl Iterator<Item = u32>,
     ) -> Result<(), JoinError> {
-        let counters_max = self.counters_max.saturating_mul(COUNTERS_JOINED);
+        let counters_max = self.counters_max.saturating_mul(COUNTERS_JOINED_TIMES);
         let counters = self.keys.counter_count();
         let is_near = counters + new > counters_max;
         let is_over = is_near && {
@@ -397,20 +397,20 @@ impl CounterMap {
 
     /// Brings values up to date, and forgets the writers that the new records folded.
     fn settle(&mut self, joined: &mut Joined) {
-        self.values_again(&joined.changed);
+        self.recount_values(&joined.changed);
         if joined.incarnations_changed {
-            joined.changed.extend(self.revived());
+            joined.changed.extend(self.refresh_incarnations());
         }
     }
 
     /// Counts the changed keys afresh whose value is more than a sum of amounts.
-    fn values_again(&mut self, changed: &[KeyId]) {
+    fn recount_values(&mut self, changed: &[KeyId]) {
         if !self.values.has_resets() {
             return;
         }
         for &KeyId(key) in changed {
             if self.values.is_shaped(key) {
-                self.value_again(key);
+                self.recount_value(key);
             }
         }
     }

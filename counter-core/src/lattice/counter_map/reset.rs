@@ -58,7 +58,7 @@ impl CounterMap {
         writer.put(slot, version, writer.plain(slot).amounts);
         writer.hold_up_to(version);
         self.values.mark_shaped(key);
-        self.value_again(key);
+        self.recount_value(key);
         version
     }
 
@@ -84,7 +84,7 @@ impl CounterMap {
     }
 
     /// Counts the value of a key afresh from all its cells.
-    pub(super) fn value_again(&mut self, key: u32) {
+    pub(super) fn recount_value(&mut self, key: u32) {
         let value = self.shares(key).map(|(_, amounts)| amounts.net()).sum();
         self.values.set(key, self.keys.counter_of(key), value);
         if !self.held(key).any(|held| held.extra.is_some_and(Extra::shapes_values)) {

@@ -26,7 +26,7 @@ impl KeyId {
     }
 }
 
-const NONE: u32 = u32::MAX;
+const NO_KEY: u32 = u32::MAX;
 
 /// A counter: its keys are a chain through `next`, in the order in which they came.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ pub(crate) struct Keys {
     regions: NameSet,
     /// By key: its counter's and its region's numbers.
     pairs: Vec<(u32, u32)>,
-    /// By key: its counter's next key, or NONE.
+    /// By key: its counter's next key, or NO_KEY.
     next: Vec<u32>,
     chains: Vec<Chain>,
     index: HashTable<u32>,
@@ -85,7 +85,7 @@ impl Keys {
     pub(crate) fn of_counter(&self, counter: u32) -> impl Iterator<Item = u32> + '_ {
         let first = self.chains[counter as usize].first;
         std::iter::successors(Some(first), |&key| {
-            Some(self.next[key as usize]).filter(|&next| next != NONE)
+            Some(self.next[key as usize]).filter(|&next| next != NO_KEY)
         })
     }
 
@@ -148,7 +148,7 @@ impl Keys {
             return Err(WriteError::NameOutOfRange);
         }
         let is_over = self.counter_count() >= counters_max && self.counter(counter).is_none();
-        if is_over || self.len() >= keys_max.min(NONE as usize) {
+        if is_over || self.len() >= keys_max.min(NO_KEY as usize) {
             return Err(WriteError::TooManyCounters);
         }
         Ok(self.push(counter, region))
@@ -168,7 +168,7 @@ impl Keys {
         let hash = self.hash(counter, region);
         let (counter, region) = (self.counters.intern(counter), self.regions.intern(region));
         self.pairs.push((counter, region));
-        self.next.push(NONE);
+        self.next.push(NO_KEY);
         match self.chains.get_mut(counter as usize) {
             Some(chain) => {
                 self.next[chain.last as usize] = key;

@@ -1,7 +1,7 @@
 //! Sorting by number: by counting where the numbers are dense, as versions and ranks are in most of
 //! a state.
 
-const NONE: u32 = u32::MAX;
+const NO_NUMBER: u32 = u32::MAX;
 
 /// The second number of each pair, below 2^32 - 1, in the order of the first; equal ones in their
 /// own order. O(pairs) where the numbers are dense, else a sort.
@@ -11,9 +11,9 @@ pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
     });
     let (least, greatest) = bounds;
     if greatest.saturating_sub(least) < 4 * pairs.len() as u64 {
-        let mut placed = vec![NONE; (greatest - least) as usize + 1];
+        let mut placed = vec![NO_NUMBER; (greatest - least) as usize + 1];
         pairs.iter().for_each(|&(number, thing)| placed[(number - least) as usize] = thing);
-        placed.retain(|&thing| thing != NONE);
+        placed.retain(|&thing| thing != NO_NUMBER);
         // Where two have the same number, only one of them was kept.
         if placed.len() == pairs.len() {
             return placed;
