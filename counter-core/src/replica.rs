@@ -56,8 +56,8 @@ pub struct Replica {
     keys: Vec<KeyId>,
     /// The handle of each counter, by the number of its name in the map; NO_HANDLE if it has none.
     handles: Vec<u32>,
-    /// Amounts added by name, from the thread that owns the replica. As long as the handles that
-    /// were added to by name.
+    /// Amounts added by name, from the thread that owns the replica. It covers the handles up to
+    /// the last one that was added to by name.
     local: LocalAdds,
     /// Adds with an id, which are written at once.
     unflushed: Unflushed,
@@ -246,8 +246,8 @@ impl Replica {
     ///
     /// For a process whose incarnation others have ended, or that is not the only one under its id.
     /// Cells that were written before stay, as another writer's. But if others ended that
-    /// incarnation, it is forgotten, to be pulled as they have it: what they did not have of it is
-    /// lost.
+    /// incarnation, its cells are forgotten here and pulled from them. Anything that they did not
+    /// hold of it is lost.
     ///
     /// # Errors
     /// None: the region was accepted before.
@@ -309,7 +309,7 @@ impl Replica {
     /// Writes pending adds as cells, one version for each key.
     ///
     /// # Complexity
-    /// O(changed), and a look at 64 words for each 4,096 counters of which a handle added to one.
+    /// O(changed), plus 64 words for each block of 4,096 counters in which a handle added.
     pub fn flush(&mut self) -> Flushed {
         if self.has_left() {
             return Flushed::default();

@@ -19,8 +19,8 @@ use crate::lattice::versions::vector::Version;
 const KIND_TABLE: u8 = 0;
 /// Kind of a body: one plain cell of one writer that alone completes its span.
 const KIND_ONE: u8 = 1;
-/// Kind of a body: such a cell at the version after the span's beginning, and the entry of the
-/// client whose add it is at the next version.
+/// Kind of a body: one plain cell at the span's first version, and the dedup entry of its client at
+/// the second.
 const KIND_CLIENT: u8 = 2;
 /// Kind of a body: the same with the entry of a single id.
 const KIND_SINGLE: u8 = 3;
@@ -30,8 +30,8 @@ const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
 const FLAG_ENTRIES: u8 = 8;
 
-/// The largest version that is read. A writer that continues from here has 2^63 changes left, so no
-/// peer's bytes bring a sequence to its end.
+/// The largest version that is accepted. A writer that continues from here has 2^63 changes left,
+/// so no peer can exhaust its sequence.
 const VERSION_MAX: u64 = 1 << 63;
 
 pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
@@ -263,8 +263,8 @@ const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
 /// decrements-block)* [extras] [entries]`.
 ///
-/// The `count` cells are given apart, with ascending keys, so that a whole state is written from
-/// where it stands.
+/// The `count` cells come from `cell`, with ascending keys, so that a whole state is written
+/// without a copy of it.
 pub(crate) fn write_part(
     out: &mut Vec<u8>,
     part: &DeltaPart,

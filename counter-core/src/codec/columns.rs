@@ -1,9 +1,9 @@
 //! Columns of numbers in blocks of 128, each block in the shortest of four forms.
 //!
-//! The first byte of a block names its form. 0-64: the distance of each number from the smallest,
-//! in that many bits (0: all numbers are equal). 65-129: the difference to the one before, less the
-//! smallest difference, in that many bits less 65 (65: an even staircase). 130: one varint each.
-//! 131: runs of equal differences.
+//! The first byte of a block names its form. 0 to 64: each number's distance from the smallest, in
+//! that many bits (0: all numbers are equal). 65 to 129: each difference to the number before,
+//! minus the smallest difference, in (form - 65) bits (65: an even staircase). 131: runs of equal
+//! differences. 130: one varint each.
 
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::error::DecodeError;
@@ -18,8 +18,8 @@ const DIFFERENCES: u8 = 65;
 const VARINTS: u8 = 130;
 const RUNS: u8 = 131;
 
-/// Appends 1 to 128 numbers. Writes the form that takes the fewest bytes; of several, the first in
-/// the order of the module's list.
+/// Appends 1 to 128 numbers in the form that takes the fewest bytes. If several do, the first in
+/// the module's list.
 pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(!values.is_empty() && values.len() <= BLOCK, "a block holds 1 to 128 numbers");
     let first = values[0];

@@ -79,8 +79,9 @@ fn kind(entry: &DedupEntry) -> u8 {
     }
 }
 
-/// A name of what was taken back begins with the 16 bytes of a replica; an absorbed one with those
-/// and its age. The last sequence number tells the number of a client's chunk.
+/// An absorbed entry begins with its replica and its age. The name of a taken-back entry begins
+/// with the 16 bytes of a replica. A chunk's number is not written, because its last sequence
+/// number gives it.
 fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
     if let Some(EntrySource { replica, age }) = entry.source {
         out.extend_from_slice(&replica.to_bytes());
@@ -98,8 +99,8 @@ fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
     ids::write(out, id);
 }
 
-/// The bits for what was taken back come last, in absorbed entries and in chunks. In the holder's
-/// own entry, the number of versions since it was fresh follows them.
+/// In absorbed entries and in chunks the bits of taken-back adds come last. In the holder's own
+/// entry the number of versions since its latest add follows them.
 fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     match (&entry.body, entry.source) {
         (EntryBody::Client(chunk), Some(_)) => {
@@ -131,8 +132,7 @@ fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     }
 }
 
-/// `name body` of an entry of a client or a single id whose adds all have the one key that there
-/// is.
+/// `name body` of the entry beside one click. All its adds have the key of the click.
 pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
     write_name(out, entry);
     write_entry_body(out, entry, false);

@@ -1,5 +1,5 @@
-//! Sorted names on the wire: the length that each shares with the one before, the length of its
-//! rest, and all the rests.
+//! Sorted names on the wire. For each name: how many bytes it shares with the name before, and how
+//! many bytes are its own. Then the own bytes of all names.
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::dictionary::NameList;

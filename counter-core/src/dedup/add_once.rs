@@ -19,7 +19,8 @@ use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
-/// The most chunks of one client to check when another writer is sure of more of its numbers.
+/// The most chunks of one client to check when another writer turns out to be sure of its numbers:
+/// 10,000 numbers.
 const SURE_CHUNKS_MAX: u64 = 1_250;
 
 /// The result of an add with an id.
@@ -35,8 +36,8 @@ pub enum Once {
     CannotTell,
 }
 
-/// The clients that this writer serves and of which it has forgotten nothing yet. Their numbers
-/// will be remembered.
+/// The clients that send adds here and have no forgotten entry yet. When one of their entries is
+/// dropped, its numbers are remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Clients(HashSet<Box<[u8]>, RandomState>);
 
@@ -66,11 +67,11 @@ impl Replica {
     /// 3 and so on, without gaps, over all counters. They may arrive in another order. An id names
     /// one add of one counter: sent again with another amount or counter it is still a repeat.
     ///
-    /// Of each writer the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids are
-    /// remembered, and as many times eight numbers of clients. Up to which number a client's
-    /// entries were forgotten is remembered for good, so no repeat of its adds counts again: the
-    /// answer is then `Repeated` or [`CannotTell`](Once::CannotTell). That holds for the first
-    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Later ones are remembered as other ids are.
+    /// Each writer remembers the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids,
+    /// and as many entries of eight numbers of a client. For the first
+    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients it also remembers for good up to which number
+    /// entries were forgotten. So no repeat of theirs counts again: the answer is then `Repeated`
+    /// or [`CannotTell`](Once::CannotTell). Entries of later clients are forgotten like other ids.
     ///
     /// Two replicas that did not know of each other may both apply an add. Once they have met, one
     /// of the two copies is taken back, by the replica that applied it or by its successor when
@@ -152,11 +153,11 @@ impl Replica {
         }
     }
 
-    /// After a join: takes back the copies that do not stand and that this replica answers for, of
-    /// each add of which another copy may have come to light. Returns the keys that changed.
+    /// After a join: looks at each add that may have got another copy, and takes back the copies
+    /// that do not stand and that this replica answers for. Returns the keys that changed.
     ///
-    /// The state that is held decides which copy stands, and only one replica may take a copy back:
-    /// the one that applied it, or its successor. So nobody has to agree with anybody.
+    /// The held state alone decides which copy stands, and only one replica may take a copy back:
+    /// its writer, or that writer's successor. So replicas need not agree on it.
     pub(crate) fn take_back_repeats(&mut self, entries: &[(EntryKind, Arc<[u8]>)]) -> Vec<KeyId> {
         let mut changed = Vec::new();
         for (kind, name) in entries {
@@ -239,9 +240,9 @@ impl Replica {
         writer == self.id() || self.map().has_absorbed(self.id(), writer, id)
     }
 
-    /// How much more of a copy must be taken back; None if a successor took it back, or the amount
-    /// is unknown. To be called in the order of writers, with `first` the writer whose copy stands
-    /// so far.
+    /// The amount of a copy that must still be taken back; None if a successor took it back, or if
+    /// the amount is unknown. Call it in the order of writers. `first` is the writer whose copy
+    /// stands so far.
     ///
     /// A copy that was absorbed and stands is taken back only for another such copy, one absorbed
     /// where nobody knew of this one.
@@ -307,10 +308,11 @@ impl Replica {
         true
     }
 
-    /// As its successor: absorbs an entry of a writer that ended, and decides for each of its
-    /// copies whether it stands. From then on no other copy does, except one that another successor
-    /// absorbed. `written` is the number of changes that its node had made in the end, counted as
-    /// that writer's versions are. Returns about how many bytes the change costs each peer.
+    /// Absorbs an entry of an ended writer as its successor, and decides for each of its copies
+    /// whether it stands. From then on no other copy stands, except one that another successor
+    /// absorbed. `written` is the number of changes that the writer's node had made in the end,
+    /// counted like that writer's versions. Returns about how many bytes the change costs each
+    /// peer.
     pub(crate) fn absorb_entry(
         &mut self,
         ended: ReplicaId,
@@ -447,9 +449,9 @@ impl Replica {
         }
     }
 
-    /// As the successor, in one step with the fold of these incarnations: keeps what they had taken
-    /// back on behalf of others, and remembers which numbers of clients go with the fold.
-    /// O(entries).
+    /// The successor's part of a fold of these incarnations, in the same step. Takes over the
+    /// amounts that they had taken back on behalf of others, and remembers the client numbers that
+    /// the fold drops. O(entries).
     pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
         for incarnation in incarnations {

@@ -24,9 +24,9 @@ use crate::replica_id::ReplicaId;
 /// at most 4 MB, and those that it absorbed to as much.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
-/// Clients that all writers together still know after their entries were forgotten. Later clients
-/// are remembered by count only, as single ids are. No client is dropped for another: inventing
-/// clients takes room from new ones and from nobody else.
+/// Clients whose forgotten numbers are remembered for good, over all writers. Entries of later
+/// clients are forgotten like single ids. No client displaces another, so invented clients take
+/// room from new ones only.
 pub const CLIENTS_MAX: usize = 100_000;
 
 /// The most entries of all kinds that one writer can have.
@@ -86,6 +86,7 @@ impl DedupBounds {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DedupTable(Option<Box<Entries>>);
 
+/// All entries of a writer that has any.
 #[derive(Clone, Debug, Default)]
 struct Entries {
     own: [OwnEntries; KINDS],
@@ -98,17 +99,20 @@ struct Entries {
 /// Entries with their hashes, the oldest first.
 type InOrder = BTreeMap<Version, (DedupEntry, u128)>;
 
+/// The holder's own entries of one kind.
 #[derive(Clone, Debug, Default)]
 struct OwnEntries {
     versions: HashMap<Arc<[u8]>, Version, RandomState>,
     in_order: InOrder,
-    /// The entries that are less fresh than their version: their versions, by freshness.
+    /// The entries whose latest add came before their version, because an add was taken back since.
+    /// Their versions, by `fresh`.
     older: BTreeMap<Version, Version>,
 }
 
 /// The writers of the absorbed entries of one name, with the versions of these entries.
 type Sources = SmallVec<[(ReplicaId, Version); 1]>;
 
+/// The absorbed entries of one kind.
 #[derive(Clone, Debug, Default)]
 struct AbsorbedEntries {
     versions: HashMap<Arc<[u8]>, Sources, RandomState>,
@@ -321,12 +325,12 @@ impl Entries {
     }
 }
 
-/// The version of the older entry that a new one replaces, if any. An error if the entry that is
-/// held is as new.
+/// The version of the entry that a new one replaces, if any. An error if the held entry is at least
+/// as new.
 type Older = Result<Option<Version>, ()>;
 
 impl OwnEntries {
-    /// Notes how fresh a new entry is, and forgets how fresh the one was that it replaces.
+    /// Records how fresh a new entry is, in place of the entry that it replaces.
     fn rank(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
         stood.and_then(|stood| self.older.remove(&stood));
         if fresh < version {

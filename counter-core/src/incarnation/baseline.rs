@@ -1,10 +1,11 @@
 //! The value of one key: each writer's total minus the largest reset of it, skipping absorbed
 //! writers.
 //!
-//! A cell that has absorbed others counts with them, and where it is held they no longer count on
-//! their own. A reset names the version of each cell that it saw, which tells how to read its
-//! amount. For a cell that absorbed others later, the amount means the writer's own amounts, and
-//! the resets of the others come on top. For one that had absorbed them already, it means the sum.
+//! A cell that absorbed others counts their amounts too. A replica that holds it no longer counts
+//! the others on their own. A reset names the version of each cell that it saw, and that version
+//! tells what the cleared amount covers. If the cell absorbed others only later, the amount covers
+//! the writer's own amounts, and the resets of the others are added. If it had absorbed them
+//! already, the amount covers the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,7 @@ impl HeldCell<'_> {
     }
 }
 
-/// Everything that the cells of one key say about each other.
+/// The resets and absorptions that the cells of one key record about each other.
 #[derive(Debug, Default)]
 pub(crate) struct Baselines {
     cleared: BTreeMap<ReplicaId, Vec<Cleared>>,
@@ -114,7 +115,8 @@ pub(crate) fn seen<'a>(
     for held in cells.filter(|held| !baselines.is_absorbed(held.replica)) {
         seen.push((held.replica, Cleared { version: held.version, amounts: held.total() }));
         let absorbed = held.extra.into_iter().flat_map(|extra| extra.absorbed.totals());
-        // Its last version is unknown here. That it had absorbed those below it is known.
+        // The version of the absorbed cell's last state is not kept. `absorbed_at` is, and it shows
+        // that the cell had absorbed those below it.
         seen.extend(absorbed.map(|(item, total)| {
             (item.replica, Cleared { version: item.absorbed_at, amounts: total })
         }));

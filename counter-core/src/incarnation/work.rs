@@ -1,4 +1,4 @@
-//! The work of a successor on incarnations that ended: absorb, fold, rebase, in steps of as many
+//! A successor's work on ended incarnations: absorb, fold, rebase. Each step takes about as many
 //! bytes as the caller allows.
 
 use crate::error::WriteError;
@@ -114,10 +114,10 @@ impl Replica {
         self.map().has_left(self.id())
     }
 
-    /// The work to do next: the round under way if it has begun to absorb, else a new round for the
-    /// incarnations whose successor this replica is *now*, since another claim may have become
-    /// known. None if there is nothing to do. To be called before each step. A round that was begun
-    /// as another writer is dropped.
+    /// The next work: the round under way if it has begun to absorb. Otherwise a new round for the
+    /// incarnations whose successor this replica is *now*, because another claim may have arrived.
+    /// None if there is nothing to do. Call it before each step. A round that was begun under
+    /// another id is dropped.
     pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
         let successor = self.id();
         under_way.filter(|work| work.begun.is_some() && work.successor == successor).or_else(|| {
@@ -135,14 +135,14 @@ impl Replica {
         })
     }
 
-    /// Absorbs cells of the incarnations and the ids that they know, about `bytes_max` bytes and at
-    /// least one. Returns how many bytes they cost each peer. Incarnations whose amounts would
-    /// leave less than half of a cell's room are left out of the round. They stay, and count on
-    /// their own.
+    /// Absorbs cells and dedup entries of the incarnations: about `bytes_max` bytes, and at least
+    /// one of them. Returns how many bytes they cost each peer. Incarnations whose amounts would
+    /// leave less than half of a cell's room are left out of the round, and go on counting on their
+    /// own.
     ///
     /// # Errors
     /// `CellFull` if no incarnation is left in the round, or if the successor's own amounts have
-    /// come near 2^62 since it began. What came before the amount that does not fit was absorbed.
+    /// come near 2^62 since it began. Everything before the amount that does not fit was absorbed.
     pub fn absorb(
         &mut self,
         work: &mut Inheritance,
@@ -215,10 +215,9 @@ impl Replica {
         Ok(bytes)
     }
 
-    /// Before the first cell, records that these incarnations are being absorbed, so that later
-    /// claimants leave them alone; and records what they had folded themselves, which would
-    /// otherwise come back with a late copy. Returns the version after which the round writes
-    /// cells.
+    /// Records, before the first cell, that these incarnations are being absorbed, so that later
+    /// claimants leave them alone. Also takes over their folds, because a late copy could bring a
+    /// folded incarnation back. Returns the version after which the round writes cells.
     fn begin(&mut self, work: &mut Inheritance) -> Result<Version, WriteError> {
         let id = self.id();
         let fitting = self.map().fitting(id, &work.incarnations);
@@ -243,9 +242,9 @@ impl Replica {
         self.map_mut().change_record(id, |record| record.fold(&incarnations))
     }
 
-    /// Makes absorbed amounts of folded incarnations the own amounts, about `bytes_max` bytes of
-    /// cells and at least one. Returns how many bytes they cost each peer. 0 if nothing is left,
-    /// which goes on record.
+    /// Turns absorbed amounts of folded incarnations into own amounts: about `bytes_max` bytes of
+    /// cells, and at least one. Returns how many bytes they cost each peer. 0 if nothing is left;
+    /// the record then says that rebasing is over.
     pub fn rebase(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         let (mut bytes, mut next) = (0, 0);
@@ -285,9 +284,9 @@ impl Replica {
     }
 
     /// Drops from the own cells the resets of folded incarnations, and from the own record the
-    /// claims of them. Does nothing while any replica is rebasing. To be called once every enrolled
-    /// replica holds the fold; about `bytes_max` bytes of cells and at least one. Returns how many
-    /// bytes they cost each peer; 0 if nothing is left.
+    /// claims of them. Does nothing while any replica is rebasing. Call it once every enrolled
+    /// replica holds the fold. Writes about `bytes_max` bytes of cells, and at least one. Returns
+    /// how many bytes they cost each peer; 0 if nothing is left.
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         if self.map().is_rebasing() {

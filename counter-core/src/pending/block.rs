@@ -3,8 +3,8 @@
 //!
 //! The add that finds 0 is the first since the last flush. It sets the counter's bit in the block.
 //! If the block had no bit, it sets the block's bit in the dirty set. If that was empty too, it
-//! wakes. A flush goes the other way: dirty set, blocks, amounts. So this flush takes an amount or
-//! the next one meets it, and none is lost.
+//! calls [`Wake`]. A flush goes the other way: dirty set, blocks, amounts. So each amount is taken
+//! by this flush or by the next.
 //!
 //! All threads add to the base, lane 0. Threads that often meet at one counter move to lanes, which
 //! have slots of their own for every counter of the block, and no longer wait for each other's
@@ -19,8 +19,8 @@ use crate::pending::slot::{
 };
 use crate::pending::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
-/// An add looks for contention when the pending amount is a multiple of this: does another thread
-/// add right now?
+/// An add checks for contention if the pending amount is a multiple of this: is another thread
+/// adding right now?
 const SAMPLE_EVERY: u64 = 1 << 10;
 
 /// Contended samples between two flushes that trigger a new lane.
@@ -33,7 +33,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// The slots of one lane in a block: 64 KiB.
 type Lane = Arc<[Slot; BLOCK_SLOTS]>;
 
-/// The gate of a block without lanes and with room in every cell: adds ask nothing.
+/// The gate of a block without lanes and with room in every cell: adds check nothing.
 const OPEN: u64 = 0;
 
 /// Gate bit: a lane exists, so threads look up theirs.
@@ -107,7 +107,7 @@ impl Block {
         self.sum(place, Slot::amounts)
     }
 
-    /// The sum over the lanes that are there.
+    /// The sum over the existing lanes.
     fn sum(&self, place: SlotIndex, amounts: impl Fn(&Slot) -> Amounts) -> Amounts {
         self.slots(place).map(amounts).fold(Amounts::default(), Amounts::plus)
     }

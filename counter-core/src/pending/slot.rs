@@ -8,16 +8,16 @@ use crate::pending::sync::{AtomicU64, Ordering};
 /// Counters in a block: one for each bit of a bitmap.
 pub(crate) const BLOCK_SLOTS: usize = WORDS * BITS;
 
-/// The most that a flush can find pending in one part of one slot, plus one add a thread. Far more
-/// than comes together between two flushes, and far less than would wrap.
+/// Adds are refused once a part of a slot has this much pending; each thread can pass it by one
+/// add. Far more than comes together between two flushes, and far less than would wrap.
 pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
 /// Bit in a pending amount whose cell has no room for another flush. Every add is refused from then
 /// on.
 pub(crate) const FULL: u64 = 1 << 62;
 
-/// Spins while it looks for contention: some 50 ns, in which another thread adds if it adds without
-/// pause.
+/// Spins between the two reads of a contention check: some 50 ns, in which a thread that adds
+/// without pause adds again.
 const CONTENTION_SPINS: usize = 4;
 
 /// The parts of a cell that have no room for another flush.
@@ -91,13 +91,13 @@ pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), WriteError> {
     }
 }
 
-/// Slots in 128 bytes, which processors fetch at once.
+/// Slots from one counter to the next: 128 bytes, which processors fetch at once.
 #[cfg(not(loom))]
 const SLOT_STRIDE: usize = 8;
 #[cfg(loom)]
 const SLOT_STRIDE: usize = 2;
 
-/// Counters from one to the next that lies beside it in memory.
+/// Counters that one pass places across the block. The next pass fills the slots right after them.
 const COUNTERS_A_PASS: usize = BLOCK_SLOTS / SLOT_STRIDE;
 
 /// The index of a counter's slot in each lane. Counters with neighbouring numbers lie 128 bytes

@@ -1,5 +1,5 @@
-//! The dedup entries in the map: their holder writes them, they are taken with its cells, and an
-//! add with an id asks for them.
+//! Dedup entries in the map: their holder writes them, a join takes them with its cells, and an add
+//! with an id looks them up.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use crate::replica_id::ReplicaId;
 /// age, a chunk.
 const ABSORBED_ENTRY_BYTES_MAX: usize = 72;
 
-/// One copy of an add: its writer, and what became of it as far as is known here.
+/// One copy of an add as it is known here: its writer, its amount, and whether it was taken back or
+/// absorbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownCopy {
     pub(crate) writer: ReplicaId,
@@ -28,7 +29,7 @@ pub(crate) struct KnownCopy {
     pub(crate) add: Add,
     /// The amount that was taken back of it, by its writer and by others on its behalf.
     pub(crate) taken_back: i64,
-    /// Some if a successor absorbed it: true if it then stands for good.
+    /// Some if a successor absorbed it: true if the successor let it stand.
     pub(crate) absorbed: Option<bool>,
 }
 
@@ -44,8 +45,8 @@ impl CounterMap {
         self.with_entries().map(|writer| writer.entries().len_of(EntryKind::Forgotten)).sum()
     }
 
-    /// The status of an add: applied if some writer that is held applied it and nobody took that
-    /// back. A copy that was taken back for a replica of which nothing is held counts nowhere here.
+    /// The status of an add: applied if a held writer applied it and nobody took it back. A copy of
+    /// a writer that is not held does not count, even if it is known that it was taken back.
     /// O(writers that hold entries).
     pub(crate) fn look(&self, id: AddId<'_>, text: &str) -> IdStatus {
         let (kind, name) = id.place();
@@ -175,7 +176,7 @@ impl CounterMap {
 
     /// The sequence numbers in a client's chunk that may have two copies, or that another replica
     /// took back. Empty if only one writer knows the chunk and nobody forgot or took back anything.
-    /// None twice. O(writers that hold entries).
+    /// No number comes twice. O(writers that hold entries).
     pub(crate) fn doubtful(&self, kind: EntryKind, name: &[u8]) -> SmallVec<[u64; 8]> {
         let (mut applied, mut holders, mut any) = (SmallVec::new(), 0, false);
         for writer in self.with_entries() {
@@ -324,7 +325,8 @@ impl CounterMap {
         self.write_entry(replica, client.into(), None, None, EntryBody::Forgotten(forgotten));
     }
 
-    /// Writes an entry as new, or with `fresh` as no fresher than that.
+    /// Writes an entry under the writer's next version. `fresh` is the version of its latest add;
+    /// None if that is the new version.
     fn write_entry(
         &mut self,
         replica: ReplicaId,

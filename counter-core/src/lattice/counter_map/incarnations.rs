@@ -75,8 +75,8 @@ impl CounterMap {
         self.record(replica).is_some_and(Record::has_left)
     }
 
-    /// True if everything that a leaver held at its end is held here or was folded, and for an
-    /// incarnation that ended in another way. A replica that covers a leaver's last statement knows
+    /// True if everything that a leaver held at its end is held here or was folded. Also true for
+    /// an incarnation that did not leave. A replica that covers a leaver's last statement knows
     /// every replica that the leaver served. O(writers log writers).
     pub fn covers_final_of(&self, incarnation: ReplicaId) -> bool {
         let is_here = |&(writer, version): &(ReplicaId, Version)| {

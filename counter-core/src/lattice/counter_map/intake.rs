@@ -20,14 +20,14 @@ pub(super) struct Intake<'a> {
     keys: &'a Keys,
     values: &'a mut Values,
     joined: &'a mut Joined,
-    /// The predicted position of the next cell: after the one before, since the cells of two states
-    /// mostly came in the same order.
+    /// The predicted slot of the next cell: right after the last one, because two states mostly
+    /// hold their cells in the same order.
     near: u32,
     misses: u32,
     /// True while no cell of this writer has more than amounts, no key is reset and no hash is kept
     /// up to date.
     is_bare: bool,
-    /// The change of this counter that its total does not have yet.
+    /// The counter of the latest cells. Its total lacks `sum` until the next counter begins.
     counter: u32,
     sum: i128,
     /// The cells taken, if they do not come in the order of their versions. They are sorted at the
@@ -47,7 +47,7 @@ impl CounterMap {
     ) -> Intake<'a> {
         let writer = &mut self.writers[at];
         if cells > writer.len() / 4 {
-            // Counting the hash afresh is cheaper then, and happens only when it is asked for.
+            // After that many changes a fresh hash is cheaper, and it is computed only on request.
             writer.forget_hash();
         }
         if writer.len() == 0 {

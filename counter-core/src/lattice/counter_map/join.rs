@@ -19,17 +19,16 @@ use crate::replica_id::ReplicaId;
 /// The result of a join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
-    /// The keys of which a cell changed. A key that several writers changed is listed once for
-    /// each.
+    /// The keys with a changed cell. A key that several writers changed is listed once for each.
     pub changed: Vec<KeyId>,
     /// The spans that had no effect because something before them is missing here. The rest must be
     /// pulled.
     pub gaps: Vec<Span>,
-    /// The replicas of which a newer record was taken.
+    /// The replicas whose newer record was taken.
     pub records: Vec<ReplicaId>,
     /// True if one of these records speaks, or spoke, of incarnations that ended.
     pub incarnations_changed: bool,
-    /// Cells that had the version of the held one and other contents. That is a fault; the greater
+    /// Cells that had the version of the held cell but other contents. That is a fault; the greater
     /// bytes were kept.
     pub conflicts: usize,
     /// The dedup entries that were taken, by kind and name.
@@ -37,7 +36,7 @@ pub struct Joined {
     /// True if own amounts were taken back, because others had applied the same adds. The next
     /// flush reports it.
     pub own_changed: bool,
-    /// A span of the joining replica's own that ends after what it has written: another process
+    /// A span of the joining replica itself that ends beyond its latest version: another process
     /// writes under its id.
     pub own_ahead: Option<Version>,
 }
@@ -95,8 +94,8 @@ impl CounterMap {
         joined
     }
 
-    /// Takes the cells in `slots`. Their keys here are `keys`, or if that is empty the same as
-    /// there.
+    /// Takes the cells in `slots`. `keys` maps their keys to those of this map; it is empty if both
+    /// maps number them alike.
     fn join_writer(
         &mut self,
         theirs: &Writer,
@@ -367,8 +366,8 @@ impl CounterMap {
     fn repair_part(&mut self, part: &DeltaPart, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         self.writers[at].forget_hash();
-        // In version order each cell goes to the end. In key order the place of each would be
-        // searched.
+        // In version order each cell goes to the end. In key order each would need a search for its
+        // place.
         for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {
             let cell = &part.cells[number as usize];
             let key = keys.key(cell.key);

@@ -1,4 +1,4 @@
-//! Writing the state for others: whole deltas, all of it as bytes, and pages of a pull that is too
+//! Writing the state for others: deltas, the whole state as bytes, and pages of a pull that is too
 //! large for one message.
 
 use std::borrow::Cow;
@@ -186,7 +186,7 @@ impl CounterMap {
             Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
         let mut cells = writer.since_near(version, slot).peekable();
         loop {
-            // Cells and entries come in the order of their versions: the next of both.
+            // Merges cells and entries in the order of their versions.
             let slot = cells.peek().copied();
             let entry = writer.entries().next_after(last.version);
             let entry = entry
@@ -286,6 +286,7 @@ impl CounterMap {
     }
 }
 
+/// A page that is being filled.
 struct PageDraft {
     parts: SmallVec<[DeltaPart; 1]>,
     bytes: usize,

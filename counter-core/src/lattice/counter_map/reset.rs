@@ -1,5 +1,4 @@
-//! Observed reset: everything that the resetter has seen is gone, and concurrent adds stay,
-//! exactly.
+//! Observed reset: clears exactly the amounts that the resetter has seen. Concurrent adds stay.
 
 use super::CounterMap;
 use crate::incarnation::baseline::{Baselines, HeldCell, seen};
@@ -12,9 +11,10 @@ impl CounterMap {
     /// Resets one region of a counter as `replica`: clears the amounts that are held here, of every
     /// writer. Returns the version of the change, or None if there was nothing to reset.
     ///
-    /// The cleared amounts are written into the *resetter's own* cell. The value is then the sum
-    /// over writers of each one's total above the most that any cell cleared of it. So an add that
-    /// the resetter had not seen stays, wherever it was made. Resets commute with everything.
+    /// The cleared amounts are written into the *resetter's own* cell. The value is then a sum over
+    /// all writers: the writer's total minus the largest amount that any cell cleared of it. So an
+    /// add that the resetter had not seen stays, wherever it was made. Resets commute with
+    /// everything.
     ///
     /// # Complexity
     /// O(writers) time, and as much space in the resetter's cell.

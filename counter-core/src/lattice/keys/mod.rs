@@ -26,6 +26,7 @@ impl KeyId {
     }
 }
 
+/// No key: the end of a chain.
 const NO_KEY: u32 = u32::MAX;
 
 /// A counter: its keys are a chain through `next`, in the order in which they came.
@@ -102,8 +103,8 @@ impl Keys {
         self.index.find(self.hash(counter, region), is_it).copied()
     }
 
-    /// The number of keys, from the first on, that have the same number in `other`. May be 0 where
-    /// comparing is not simple. O(keys), at the speed of memory.
+    /// The number of leading keys that both number alike. May return 0 instead if they are hard to
+    /// compare. O(keys), at the speed of memory.
     pub(crate) fn same_below(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
         let same = self.pairs[..count] == other.pairs[..count]

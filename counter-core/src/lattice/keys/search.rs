@@ -1,5 +1,5 @@
-//! Finds the keys of another numbering one after the other, and looks up only once what neighbours
-//! share.
+//! Finds the keys of another map or delta, one after the other. Neighbours of one counter share the
+//! lookup of its name.
 
 use super::{Keys, hash_region};
 use crate::codec::dictionary::KeyNames;

@@ -1,8 +1,9 @@
-//! A writer's cells in the order of their versions, as a ring: a bulk of changes that takes the
-//! cells in their order only turns it.
+//! A writer's cells in the order of their versions, linked as a ring. If many changes come in the
+//! order of the cells, the ring only turns.
 
 use crate::lattice::versions::vector::Version;
 
+/// No slot.
 const NO_SLOT: u32 = u32::MAX;
 
 /// A cell's neighbours.
