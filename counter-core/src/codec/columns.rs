@@ -46,7 +46,7 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     facts.write(out, values, steps);
 }
 
-/// Below this the steps between numbers fit in 32 bits too, and four are looked at at once.
+/// Below this the steps between numbers fit in 32 bits too, and four are compared at once.
 const NARROW: u64 = 1 << 31;
 
 /// The facts that decide the form of a block.
@@ -56,7 +56,7 @@ struct BlockFacts {
     least_step: i64,
     greatest_step: i64,
     /// The number of steps that differ from the one before.
-    turns: usize,
+    step_changes: usize,
 }
 
 impl BlockFacts {
@@ -69,7 +69,7 @@ impl BlockFacts {
             least_step = least_step.min(step as i64);
             greatest_step = greatest_step.max(step as i64);
         }
-        Self { least, greatest, least_step, greatest_step, turns: turns_of(steps) }
+        Self { least, greatest, least_step, greatest_step, step_changes: step_changes_of(steps) }
     }
 
     fn of_narrow(values: &[u64], steps: &[u64]) -> Self {
@@ -82,12 +82,12 @@ impl BlockFacts {
             greatest: greatest as u64,
             least_step: i64::from(least_step),
             greatest_step: i64::from(greatest_step),
-            turns: turns_of(steps),
+            step_changes: step_changes_of(steps),
         }
     }
 
     fn write(&self, out: &mut Vec<u8>, values: &[u64], steps: &[u64]) {
-        let Self { least, least_step, turns, .. } = *self;
+        let Self { least, least_step, step_changes, .. } = *self;
         let (width, step_width) =
             (bits(self.greatest - least), bits(self.greatest_step.wrapping_sub(least_step) as u64));
         let plain_bytes = 1 + varint_bytes(least) + packed_bytes(values.len(), width);
@@ -95,10 +95,14 @@ impl BlockFacts {
         let steps_bytes =
             first_bytes + varint_bytes(zigzag(least_step)) + packed_bytes(steps.len(), step_width);
         let best = plain_bytes.min(steps_bytes);
-        // A run takes at least two bytes and a varint at least one, which mostly settles it.
+        // A run takes at least two bytes and a varint at least one. These bounds mostly rule both
+        // out.
         let mut starts = [0u8; BLOCK];
-        let runs =
-            if first_bytes + 2 * (turns + 1) < best { run_starts(&mut starts, steps) } else { &[] };
+        let runs = if first_bytes + 2 * (step_changes + 1) < best {
+            run_starts(&mut starts, steps)
+        } else {
+            &[]
+        };
         let runs_bytes =
             if runs.is_empty() { usize::MAX } else { first_bytes + bytes_of_runs(runs, steps) };
         let may_be_varints = 1 + values.len() < best.min(runs_bytes);
@@ -142,7 +146,7 @@ fn extremes(values: &[i32]) -> (i32, i32) {
     })
 }
 
-fn turns_of<T: PartialEq>(steps: &[T]) -> usize {
+fn step_changes_of<T: PartialEq>(steps: &[T]) -> usize {
     // Counted in 32 bits, four at once.
     steps.iter().zip(&steps[1..]).map(|(before, step)| u32::from(step != before)).sum::<u32>()
         as usize
@@ -235,7 +239,8 @@ fn unpack(
         word.copy_from_slice(&padded[byte..byte + 8]);
         u64::from_le_bytes(word)
     };
-    // A number of at most 57 bits lies in the eight bytes from that of its first bit on.
+    // A number of at most 57 bits lies in the eight bytes that begin with the byte of its first
+    // bit.
     if width <= 57 {
         for (at, value) in out.iter_mut().enumerate() {
             let bit = at * width;

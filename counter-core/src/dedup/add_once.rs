@@ -30,8 +30,8 @@ pub enum Once {
     Applied,
     /// It was added before, here or by a replica whose state is held here. Nothing was added now.
     Repeated,
-    /// Nothing was added. The client numbers its adds, and the entries that are remembered begin
-    /// after this number. The add was almost certainly applied: count it as done and do not send it
+    /// Nothing was added. The client numbers its adds, and its entries are forgotten up to this
+    /// number or beyond. The add was almost certainly applied: count it as done and do not send it
     /// again.
     CannotTell,
 }

@@ -236,7 +236,7 @@ pub(crate) struct Add {
     pub(crate) amount: i64,
 }
 
-/// A run of equal adds, one after the other among those applied.
+/// Equal adds of applied numbers that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) count: u8,
@@ -254,8 +254,8 @@ pub(crate) struct Chunk {
     /// Bit i: `last - i` was taken back by its writer, because another writer's copy stands. A
     /// subset of `applied`.
     pub(crate) taken_back: u8,
-    /// The adds, from the greatest sequence number down over those applied. Numbers beyond the last
-    /// run have unknown adds.
+    /// The adds of the applied numbers, from the greatest down. Numbers beyond the last run have
+    /// unknown adds.
     pub(crate) runs: SmallVec<[Run; 1]>,
 }
 
@@ -264,8 +264,7 @@ pub(crate) struct Chunk {
 pub(crate) enum IdStatus {
     New,
     Applied,
-    /// The client numbers without gaps, and the entries that are remembered begin after this
-    /// number.
+    /// The client's entries are forgotten up to this number or beyond, so nobody can tell.
     CannotTell,
 }
 

@@ -106,7 +106,7 @@ struct OwnEntries {
     in_order: InOrder,
     /// The entries whose latest add came before their version, because an add was taken back since.
     /// Their versions, by `fresh`.
-    older: BTreeMap<Version, Version>,
+    less_fresh: BTreeMap<Version, Version>,
 }
 
 /// The writers of the absorbed entries of one name, with the versions of these entries.
@@ -186,18 +186,22 @@ impl DedupTable {
     pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> Put {
         let entries = self.0.get_or_insert_default();
         let kind = entry.body.kind();
-        let (older, in_order) = match entry.source {
+        let (replaced, in_order) = match entry.source {
             None => entries.own[kind as usize].note(&entry),
             Some(source) => entries.absorbed[kind as usize % 2].note(&entry, source.replica),
         };
-        let Ok(older) = older else { return Put::default() };
+        let Ok(replaced) = replaced else { return Put::default() };
         let (is_own, version, fresh) = (entry.source.is_none(), entry.version, entry.fresh);
-        let stood = older.and_then(|older| in_order.remove(&older));
+        let stood = replaced.and_then(|replaced| in_order.remove(&replaced));
         entries.hash =
             entries.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
         let same_version = in_order.insert(version, (entry, hash));
         if is_own {
-            entries.own[kind as usize].rank(stood.map(|stood| stood.0.fresh), version, fresh);
+            entries.own[kind as usize].record_freshness(
+                stood.map(|stood| stood.0.fresh),
+                version,
+                fresh,
+            );
         }
         if let Some((stood, stood_hash)) = same_version {
             // Only a writer that breaks the rules gives one version to two entries.
@@ -219,9 +223,9 @@ impl DedupTable {
         Put { taken: true, forgotten }
     }
 
-    /// Drops what was taken back on behalf of folded writers. Of the entries absorbed from them it
-    /// keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if there is nothing to drop,
-    /// else O(entries).
+    /// Drops the entries about adds that were taken back on behalf of folded writers. Of the
+    /// entries absorbed from them it keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if
+    /// there is nothing to drop, else O(entries).
     pub(crate) fn trim(&mut self, bounds: DedupBounds, is_folded: impl Fn(ReplicaId) -> bool) {
         let Some(entries) = &mut self.0 else { return };
         let mut gone: Vec<DedupEntry> = entries.surplus(bounds, &is_folded).cloned().collect();
@@ -299,8 +303,8 @@ impl Entries {
         }
     }
 
-    /// The absorbed entries beyond the bounds: that for folded writers, and that for all writers.
-    /// Oldest first.
+    /// The absorbed entries beyond the bound for folded writers or beyond the bound for all
+    /// writers. Oldest first.
     fn surplus(
         &self,
         bounds: DedupBounds,
@@ -327,37 +331,37 @@ impl Entries {
 
 /// The version of the entry that a new one replaces, if any. An error if the held entry is at least
 /// as new.
-type Older = Result<Option<Version>, ()>;
+type Replaced = Result<Option<Version>, ()>;
 
 impl OwnEntries {
     /// Records how fresh a new entry is, in place of the entry that it replaces.
-    fn rank(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
-        stood.and_then(|stood| self.older.remove(&stood));
+    fn record_freshness(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
+        stood.and_then(|stood| self.less_fresh.remove(&stood));
         if fresh < version {
-            self.older.insert(fresh, version);
+            self.less_fresh.insert(fresh, version);
         }
     }
 
     /// Removes the least fresh. O(log entries).
     fn pop_oldest(&mut self) -> Option<(DedupEntry, u128)> {
-        // An entry in `older` is older than all that come after its version.
+        // An entry in `less_fresh` is older than all that come after its version.
         let first = self.in_order.first_key_value().map(|(version, _)| *version);
         match self
-            .older
+            .less_fresh
             .first_key_value()
             .filter(|(fresh, _)| first.is_none_or(|first| **fresh < first))
             .map(|(fresh, _)| *fresh)
         {
             Some(fresh) => {
-                let version = self.older.remove(&fresh)?;
+                let version = self.less_fresh.remove(&fresh)?;
                 self.in_order.remove(&version)
             }
             None => self.in_order.pop_first().map(|(_, oldest)| oldest),
         }
     }
 
-    fn note(&mut self, entry: &DedupEntry) -> (Older, &mut InOrder) {
-        let older = match self.versions.get_mut(&*entry.name) {
+    fn note(&mut self, entry: &DedupEntry) -> (Replaced, &mut InOrder) {
+        let replaced = match self.versions.get_mut(&*entry.name) {
             Some(held) if *held >= entry.version => Err(()),
             Some(held) => Ok(Some(std::mem::replace(held, entry.version))),
             None => {
@@ -365,14 +369,14 @@ impl OwnEntries {
                 Ok(None)
             }
         };
-        (older, &mut self.in_order)
+        (replaced, &mut self.in_order)
     }
 }
 
 impl AbsorbedEntries {
-    fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Older, &mut InOrder) {
+    fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Replaced, &mut InOrder) {
         let sources = self.versions.entry(entry.name.clone()).or_default();
-        let older = match sources.iter_mut().find(|(replica, _)| *replica == source) {
+        let replaced = match sources.iter_mut().find(|(replica, _)| *replica == source) {
             Some((_, held)) if *held >= entry.version => Err(()),
             Some((_, held)) => Ok(Some(std::mem::replace(held, entry.version))),
             None => {
@@ -380,7 +384,7 @@ impl AbsorbedEntries {
                 Ok(None)
             }
         };
-        (older, &mut self.in_order)
+        (replaced, &mut self.in_order)
     }
 
     fn forget_name(&mut self, name: &[u8], source: ReplicaId) {

@@ -60,11 +60,11 @@ impl Baselines {
     pub(crate) fn of_cell(&self, held: &HeldCell<'_>) -> Amounts {
         let total = held.total();
         let absorbed = held.extra.filter(|extra| !extra.absorbed.is_empty());
-        let below = absorbed.map(|extra| (extra.absorbed_at, self.of_items(extra)));
+        let below = absorbed.map(|extra| (extra.absorbed_at, self.of_absorbed(extra)));
         self.baseline(held.replica, held.version, total, below).within(total)
     }
 
-    fn of_items(&self, extra: &Extra) -> Amounts {
+    fn of_absorbed(&self, extra: &Extra) -> Amounts {
         extra.absorbed.baselines(|item, total, below| {
             // An absorbed cell is its writer's last state: nobody has seen a later one.
             self.baseline(

@@ -30,8 +30,7 @@ pub struct Record {
     pub version: Version,
     /// The region in which the replica runs.
     pub region: String,
-    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
-    /// of ids.
+    /// The ended incarnations whose successor this replica is or offers to be, in the order of ids.
     claims: Vec<ReplicaId>,
     /// By node, ascending: the incarnations that this replica has folded, and those that its own
     /// predecessors had.
@@ -73,8 +72,7 @@ impl Folded {
 }
 
 impl Record {
-    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
-    /// of ids.
+    /// The ended incarnations whose successor this replica is or offers to be, in the order of ids.
     pub fn claims(&self) -> &[ReplicaId] {
         &self.claims
     }
@@ -105,7 +103,7 @@ impl Record {
         self.folded.len()
     }
 
-    /// True if it says anything about incarnations that ended.
+    /// True if it claims, absorbs, has folded or is rebasing.
     pub(crate) fn speaks_of_incarnations(&self) -> bool {
         !self.claims.is_empty()
             || !self.folded.is_empty()

@@ -41,10 +41,10 @@ pub struct Inheritance {
     /// The next dedup entry: an index into `incarnations`, and the version that it follows.
     next_entry: (usize, Version),
     /// The next cell: an index into `incarnations`, and its slot.
-    next: (usize, u32),
+    next_cell: (usize, u32),
     /// Entries with an add that must be taken back, by incarnation and version. They come after the
     /// cells, the last entry first.
-    doubled: Vec<(ReplicaId, Version)>,
+    to_take_back: Vec<(ReplicaId, Version)>,
     /// The own version after which the round absorbed its first cell; None before.
     begun: Option<Version>,
     /// The own version that completes the absorption; None before.
@@ -126,8 +126,8 @@ impl Replica {
                 successor,
                 incarnations,
                 next_entry: (0, 0),
-                next: (0, 0),
-                doubled: Vec::new(),
+                next_cell: (0, 0),
+                to_take_back: Vec::new(),
                 begun: None,
                 absorbed: None,
                 folded: false,
@@ -176,16 +176,17 @@ impl Replica {
             work.next_entry.1 = entry.version;
             let (settled, is_part) = self.settled_part(incarnation, entry);
             if is_part {
-                work.doubled.push((incarnation, work.next_entry.1));
+                work.to_take_back.push((incarnation, work.next_entry.1));
             }
             if let Some(settled) = settled {
                 let written = written(self, incarnation);
                 bytes += self.absorb_entry(incarnation, written, settled);
             }
         }
-        while let Some(&incarnation) = work.incarnations.get(work.next.0) {
-            let Some((slot, key)) = self.map().keys_from(incarnation, work.next.1).next() else {
-                work.next = (work.next.0 + 1, 0);
+        while let Some(&incarnation) = work.incarnations.get(work.next_cell.0) {
+            let Some((slot, key)) = self.map().keys_from(incarnation, work.next_cell.1).next()
+            else {
+                work.next_cell = (work.next_cell.0 + 1, 0);
                 continue;
             };
             if bytes >= bytes_max {
@@ -193,15 +194,15 @@ impl Replica {
                 return Ok(bytes);
             }
             bytes += self.map_mut().absorb(id, &work.incarnations, begun, key)?;
-            work.next.1 = slot + 1;
+            work.next_cell.1 = slot + 1;
         }
-        while let Some((incarnation, version)) = work.doubled.pop() {
+        while let Some((incarnation, version)) = work.to_take_back.pop() {
             let entry = self
                 .map()
                 .next_entry(incarnation, version - 1)
                 .filter(|entry| entry.version == version);
             if bytes >= bytes_max {
-                work.doubled.push((incarnation, version));
+                work.to_take_back.push((incarnation, version));
                 self.drop_surplus();
                 return Ok(bytes);
             }

@@ -46,13 +46,13 @@ const GUARDED: u64 = 2;
 /// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB a lane.
 pub(crate) struct Block {
     /// [`OPEN`], or the bits [`LANED`] and [`GUARDED`].
-    gate: Apart<AtomicU64>,
+    gate: OwnCacheLines<AtomicU64>,
     /// Lane 0. Threads whose lane is not made add here too. It is not behind a pointer, because an
     /// atomic addition waits until its address is known.
-    base: Apart<[Slot; BLOCK_SLOTS]>,
+    base: OwnCacheLines<[Slot; BLOCK_SLOTS]>,
     /// The other lanes, made on demand: lane n is at n - 1.
     lanes: [OnceLock<Lane>; LANES - 1],
-    moving: Apart<Moving>,
+    activity: OwnCacheLines<Activity>,
     /// The blocks that have something pending, and the number of this one.
     dirty: Arc<DirtySet>,
     number: usize,
@@ -60,16 +60,16 @@ pub(crate) struct Block {
 }
 
 /// The blocks that have something pending, numbered modulo [`BLOCK_SLOTS`].
-pub(crate) type DirtySet = Apart<Bitmap>;
+pub(crate) type DirtySet = OwnCacheLines<Bitmap>;
 
 /// A value in cache lines of its own, so that reads of its neighbours and writes here do not slow
 /// each other.
 #[derive(Default)]
 #[repr(align(128))]
-pub(crate) struct Apart<T>(pub(crate) T);
+pub(crate) struct OwnCacheLines<T>(pub(crate) T);
 
 /// State that adds and flushes write, besides the amounts.
-struct Moving {
+struct Activity {
     pending: Bitmap,
     /// One bit for each lane that is made or being made.
     claimed: AtomicU64,
@@ -80,7 +80,7 @@ struct Moving {
 impl Block {
     /// A block that reports its adds in `dirty` under `number`.
     pub(crate) fn new(number: usize, dirty: Arc<DirtySet>, wake: Wake) -> Arc<Self> {
-        let moving = Moving {
+        let activity = Activity {
             pending: Bitmap::default(),
             claimed: AtomicU64::new(0),
             contended_samples: AtomicU64::new(0),
@@ -90,13 +90,13 @@ impl Block {
         if cfg!(loom) {
             lanes.iter().for_each(|lane| drop(lane.set(slots())));
         }
-        let gate = Apart(AtomicU64::new(if cfg!(loom) { LANED } else { OPEN }));
+        let gate = OwnCacheLines(AtomicU64::new(if cfg!(loom) { LANED } else { OPEN }));
         let base = std::array::from_fn(|_| Slot::default());
         Arc::new(Self {
             gate,
-            base: Apart(base),
+            base: OwnCacheLines(base),
             lanes,
-            moving: Apart(moving),
+            activity: OwnCacheLines(activity),
             dirty,
             number,
             wake,
@@ -121,8 +121,8 @@ impl Block {
     /// Takes the pending amounts, counter by counter. `each` returns which parts of the cell are
     /// full now.
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Fullness) {
-        self.moving.0.contended_samples.store(0, Ordering::Relaxed);
-        self.moving.0.pending.take(|counter| {
+        self.activity.0.contended_samples.store(0, Ordering::Relaxed);
+        self.activity.0.pending.take(|counter| {
             let amounts = self.sum(SlotIndex::of(counter), Slot::take);
             if amounts != Amounts::default() {
                 let full = each(counter, amounts);
@@ -186,7 +186,7 @@ impl Block {
         // either way.
         let before = part(slot).fetch_add(amount, Ordering::SeqCst);
         if before.is_multiple_of(SAMPLE_EVERY) || before >= PENDING_MAX {
-            self.first_or_last_or_sampled(place, slot, before);
+            self.after_rare_add(place, slot, before);
         }
     }
 
@@ -198,7 +198,7 @@ impl Block {
     }
 
     #[cold]
-    fn first_or_last_or_sampled(&self, place: SlotIndex, slot: &Slot, before: u64) {
+    fn after_rare_add(&self, place: SlotIndex, slot: &Slot, before: u64) {
         if before & (FULL - 1) == 0 {
             self.report(place.at());
         }
@@ -215,7 +215,7 @@ impl Block {
         let lane = lane();
         let missing = self.lanes.get(lane.wrapping_sub(1)).is_some_and(|made| made.get().is_none());
         if missing
-            && self.moving.0.contended_samples.fetch_add(1, Ordering::Relaxed) + 1
+            && self.activity.0.contended_samples.fetch_add(1, Ordering::Relaxed) + 1
                 >= CONTENDED_SAMPLES_MAX
         {
             self.make_lane(lane);
@@ -225,7 +225,7 @@ impl Block {
     /// Makes a lane other than the base, unless another thread does. Waits for nobody.
     #[cold]
     fn make_lane(&self, lane: usize) {
-        if self.moving.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
+        if self.activity.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
             return;
         }
         let slots = slots();
@@ -237,14 +237,14 @@ impl Block {
     /// Reports a counter to the next flush.
     #[cold]
     fn report(&self, at: usize) {
-        if self.moving.0.pending.set(at) && self.dirty.0.set(self.number % BLOCK_SLOTS) {
+        if self.activity.0.pending.set(at) && self.dirty.0.set(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
     }
 
     /// As [`report`](Self::report), even if the thread that added first has not reported yet.
     pub(crate) fn report_through(&self, place: SlotIndex) {
-        self.moving.0.pending.set_through(place.at());
+        self.activity.0.pending.set_through(place.at());
         if self.dirty.0.set_through(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }

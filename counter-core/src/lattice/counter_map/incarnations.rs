@@ -1,5 +1,5 @@
-//! The incarnations that ended: which they are, who their successors are, and whether all replicas
-//! agree. Everything is read from the replicas' records.
+//! Ended incarnations: their claims, their successors, and whether all replicas agree on them.
+//! Everything is read from the replicas' records.
 
 use super::CounterMap;
 use crate::incarnation::index::Incarnations;

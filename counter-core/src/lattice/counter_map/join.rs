@@ -68,7 +68,7 @@ impl CounterMap {
                 // one by one.
                 let same = many
                     && *same.get_or_insert_with(|| {
-                        self.keys.same_below(&other.keys) as usize == other.keys.len()
+                        self.keys.same_prefix(&other.keys) as usize == other.keys.len()
                     });
                 let mut slots =
                     Vec::with_capacity(theirs.len().min((theirs.seen() - after) as usize));
@@ -139,7 +139,7 @@ impl CounterMap {
         self.keys.find_same(search, names, theirs).unwrap_or_else(|| {
             let (counter, region) = names.names(theirs);
             let key = self.new_key(counter, region);
-            search.made(key);
+            search.note_new(key);
             key
         })
     }
@@ -261,7 +261,7 @@ impl CounterMap {
             return Err(JoinError::TooManyReplicas);
         }
         let count = delta.keys.pairs.len();
-        if self.keys.same_as(&delta.keys) as usize == count {
+        if self.keys.same_prefix_of_delta(&delta.keys) as usize == count {
             return Ok(Resolved::Same);
         }
         const UNUSED: u32 = u32::MAX;

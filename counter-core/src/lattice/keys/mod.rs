@@ -105,7 +105,7 @@ impl Keys {
 
     /// The number of leading keys that both number alike. May return 0 instead if they are hard to
     /// compare. O(keys), at the speed of memory.
-    pub(crate) fn same_below(&self, other: &Self) -> u32 {
+    pub(crate) fn same_prefix(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
         let same = self.pairs[..count] == other.pairs[..count]
             && self.counters.same_start(other.counters.as_slice())
@@ -113,8 +113,8 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// As [`same_below`](Self::same_below), of the keys of a delta.
-    pub(crate) fn same_as(&self, other: &Dictionary) -> u32 {
+    /// As [`same_prefix`](Self::same_prefix), of the keys of a delta.
+    pub(crate) fn same_prefix_of_delta(&self, other: &Dictionary) -> u32 {
         let count = self.len().min(other.pairs.len());
         let same = self.counters.same_start(other.counters.as_slice())
             && self.regions.same_start(other.regions.as_slice())
@@ -122,8 +122,7 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// The names of counters and regions, if they stand in the order in which the dictionary of all
-    /// keys has them.
+    /// The names of counters and regions, if they are in the order of a dictionary of all keys.
     pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
         let in_order = !self.unsorted && self.regions.sorted();
         in_order.then(|| (self.counters.as_slice(), self.regions.as_slice()))

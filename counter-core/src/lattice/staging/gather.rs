@@ -38,7 +38,7 @@ use crate::replica_id::ReplicaId;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Staging {
-    /// The writers as far as their pages have come, with the newest cell of each key.
+    /// The writers with incomplete pages, each with the newest cell so far of each key.
     pages: CounterMap,
     /// The version that must be held of each staged writer for its pages to be complete: the
     /// highest that a request named.
