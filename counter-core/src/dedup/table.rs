@@ -21,7 +21,7 @@ use crate::replica_id::ReplicaId;
 
 /// Entries kept of one writer for each kind: chunks of clients, and single ids. The oldest goes
 /// first. With names of 16 bytes an entry takes about 200 bytes, so a writer's own entries come to
-/// at most 4 MB, and those that it absorbed to as much.
+/// at most 4 MB, and those that it absorbed from folded writers to as much.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
 /// Clients whose forgotten numbers are remembered for good, over all writers. Entries of later

@@ -51,7 +51,7 @@ enum Act {
     Lose,
     Claim,
     Work,
-    Hear(u32),
+    Receive(u32),
 }
 
 /// Nodes and messages by number, and the node that results from an act on a node. The real types
@@ -117,7 +117,7 @@ impl Known {
             Act::Lose => next = Node::new(INCARNATIONS[4]),
             Act::Claim => next.claim(INCARNATIONS[0]),
             Act::Work => next.work(self.rules),
-            Act::Hear(message) => next.receive(&self.messages[message as usize], keeps_digests),
+            Act::Receive(message) => next.receive(&self.messages[message as usize], keeps_digests),
         }
         let after = self.number(next);
         self.after.insert((node, act), after);
@@ -279,7 +279,7 @@ impl Model {
             world.late[usize::from(world.lates)] = node;
             world.lates += 1;
             world.late.sort_unstable();
-            self.reach(world, (number, 0, Act::Hear(u32::MAX)));
+            self.reach(world, (number, 0, Act::Receive(u32::MAX)));
         }
     }
 
@@ -290,7 +290,7 @@ impl Model {
             now.chain(world.late.into_iter().filter(|&late| late != u32::MAX)).collect();
         for sender in senders {
             for message in self.known.messages_of(sender, self.keeps_digests(at)) {
-                self.step(number, at, Act::Hear(message), |_| {});
+                self.step(number, at, Act::Receive(message), |_| {});
             }
         }
     }

@@ -24,7 +24,7 @@ impl CounterMap {
     /// have absorbed. If another replica answers for a claimed incarnation, it is left to that
     /// replica. Some may be claimed here without any of their cells.
     pub fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
-        self.whole(
+        self.self_contained(
             successor,
             self.claimed().filter(|&incarnation| self.is_for(successor, incarnation)).collect(),
         )
@@ -36,7 +36,11 @@ impl CounterMap {
 
     /// The subset of these incarnations that may be absorbed without the others, ascending.
     /// O(incarnations log incarnations) if none is left out.
-    fn whole(&self, successor: ReplicaId, mut incarnations: Vec<ReplicaId>) -> Vec<ReplicaId> {
+    fn self_contained(
+        &self,
+        successor: ReplicaId,
+        mut incarnations: Vec<ReplicaId>,
+    ) -> Vec<ReplicaId> {
         loop {
             let mut closed: Vec<ReplicaId> = Vec::with_capacity(incarnations.len());
             for &incarnation in &incarnations {
@@ -101,7 +105,7 @@ impl CounterMap {
                 fitting.push(incarnation);
             }
         }
-        self.whole(successor, fitting)
+        self.self_contained(successor, fitting)
     }
 
     /// Changes the record of `replica`, if it has one. Returns the version of the change.
