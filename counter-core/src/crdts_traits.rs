@@ -1,7 +1,7 @@
 //! The traits of the `crdts` crate for the lattices here.
 //!
-//! States merge by [`CvRDT`], and deltas are the operations of [`CmRDT`]. Both validate first if you
-//! ask them to, with an error that names the cause.
+//! States merge by [`CvRDT`], and deltas are the operations of [`CmRDT`]. Both can be validated
+//! first; the error names the cause.
 
 use std::fmt;
 

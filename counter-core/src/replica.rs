@@ -21,7 +21,7 @@ use crate::pending::sync::{Ordering, fence};
 use crate::replica_id::ReplicaId;
 
 /// No handle.
-const NONE: u32 = u32::MAX;
+const NO_HANDLE: u32 = u32::MAX;
 
 /// A map together with the one writer that writes here.
 ///
@@ -54,10 +54,10 @@ pub struct Replica {
     dirty: Arc<DirtySet>,
     /// The key of each handle, in the order in which they were made.
     keys: Vec<KeyId>,
-    /// The handle of each counter, by the number of its name in the map; NONE if it has none.
+    /// The handle of each counter, by the number of its name in the map; NO_HANDLE if it has none.
     handles: Vec<u32>,
-    /// Amounts added by name, from the thread that owns the replica. As long as the handles that
-    /// were added to by name.
+    /// Amounts added by name, from the thread that owns the replica. It covers the handles up to
+    /// the last one that was added to by name.
     local: LocalAdds,
     /// Adds with an id, which are written at once.
     unflushed: Unflushed,
@@ -205,7 +205,7 @@ impl Replica {
     #[inline]
     fn find(&self, counter: &str) -> Option<usize> {
         let number = self.map.counter_number(counter)? as usize;
-        self.handles.get(number).filter(|at| **at != NONE).map(|at| *at as usize)
+        self.handles.get(number).filter(|at| **at != NO_HANDLE).map(|at| *at as usize)
     }
 
     /// As [`number`](Self::number), with room for adds by name.
@@ -222,7 +222,7 @@ impl Replica {
     fn grow_local(&mut self) {
         for (at, key) in self.keys.iter().enumerate().skip(self.local.len()) {
             self.local.push();
-            self.local.close(at, room(&self.map, self.id, *key));
+            self.local.close(at, fullness(&self.map, self.id, *key));
         }
     }
 
@@ -231,13 +231,13 @@ impl Replica {
         let key = self.map.intern(counter, &self.region)?;
         let (at, number) = (self.keys.len(), self.map.counter_of(key) as usize);
         self.keys.push(key);
-        self.handles.resize(self.handles.len().max(number + 1), NONE);
+        self.handles.resize(self.handles.len().max(number + 1), NO_HANDLE);
         self.handles[number] = at as u32;
         if at.is_multiple_of(BLOCK_SLOTS) {
             self.blocks.push(Block::new(self.blocks.len(), self.dirty.clone(), self.wake.clone()));
         }
         // A loaded map may hold a full cell already.
-        self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, room(&self.map, self.id, key));
+        self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, fullness(&self.map, self.id, key));
         Ok(at)
     }
 
@@ -246,8 +246,8 @@ impl Replica {
     ///
     /// For a process whose incarnation others have ended, or that is not the only one under its id.
     /// Cells that were written before stay, as another writer's. But if others ended that
-    /// incarnation, it is forgotten, to be pulled as they have it: what they did not have of it is
-    /// lost.
+    /// incarnation, its cells are forgotten here and pulled from them. Anything that they did not
+    /// hold of it is lost.
     ///
     /// # Errors
     /// None: the region was accepted before.
@@ -276,9 +276,9 @@ impl Replica {
     /// Refuses adds to cells without room for another flush.
     pub(crate) fn close_full(&mut self) {
         for (at, &key) in self.keys.iter().enumerate() {
-            let room = room(&self.map, self.id, key);
-            self.local.close(at, room);
-            self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, room);
+            let full = fullness(&self.map, self.id, key);
+            self.local.close(at, full);
+            self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, full);
         }
     }
 
@@ -301,7 +301,7 @@ impl Replica {
         for at in 0..self.keys.len() {
             let (block, place) = (&self.blocks[at / BLOCK_SLOTS], SlotIndex::of(at % BLOCK_SLOTS));
             if block.pending(place) != Amounts::default() {
-                block.tell_through(place);
+                block.report_through(place);
             }
         }
     }
@@ -309,7 +309,7 @@ impl Replica {
     /// Writes pending adds as cells, one version for each key.
     ///
     /// # Complexity
-    /// O(changed), and a look at 64 words for each 4,096 counters of which a handle added to one.
+    /// O(changed), plus 64 words for each block of 4,096 counters in which a handle added.
     pub fn flush(&mut self) -> Flushed {
         if self.has_left() {
             return Flushed::default();
@@ -327,17 +327,17 @@ impl Replica {
                     changed.push(keys[at]);
                     // Adds by name go into the same version: a key that moved twice could not be
                     // cut from this flush.
-                    let room = write(map, *id, keys[at], amounts.plus(local.take(at)));
-                    local.close(at, room);
-                    room
+                    let full = write(map, *id, keys[at], amounts.plus(local.take(at)));
+                    local.close(at, full);
+                    full
                 });
             }
         });
         local.drain(|at, amounts| {
             changed.push(keys[at]);
-            let room = write(map, *id, keys[at], amounts);
-            blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, room);
-            room
+            let full = write(map, *id, keys[at], amounts);
+            blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, full);
+            full
         });
         let upto = self.version();
         Flushed { span: (upto > after).then_some(Span { replica: self.id, after, upto }), changed }
@@ -373,7 +373,7 @@ impl Replica {
     /// `Left` if this replica has left. Nothing was reset.
     pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, WriteError> {
         if let Some(at) = self.find(counter) {
-            self.blocks[at / BLOCK_SLOTS].tell_through(SlotIndex::of(at % BLOCK_SLOTS));
+            self.blocks[at / BLOCK_SLOTS].report_through(SlotIndex::of(at % BLOCK_SLOTS));
         }
         self.flush();
         if self.has_left() {
@@ -442,7 +442,7 @@ impl Replica {
     ) -> Result<KeyId, WriteError> {
         let at = self.number(counter)?;
         let key = self.keys[at];
-        let Fullness { increments_full, decrements_full } = room(&self.map, self.id, key);
+        let Fullness { increments_full, decrements_full } = fullness(&self.map, self.id, key);
         match if amount > 0 { increments_full } else { decrements_full } {
             true => Err(WriteError::CellFull),
             false => Ok(key),
@@ -463,10 +463,10 @@ impl Replica {
 fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> Fullness {
     let written = map.change_key(id, key, amounts);
     debug_assert!(written.is_ok(), "a cell has room for what was let in");
-    room(map, id, key)
+    fullness(map, id, key)
 }
 
-fn room(map: &CounterMap, id: ReplicaId, key: KeyId) -> Fullness {
+fn fullness(map: &CounterMap, id: ReplicaId, key: KeyId) -> Fullness {
     // Absorbed amounts will be its own soon.
     let cell = map.total_of(id, key);
     Fullness {

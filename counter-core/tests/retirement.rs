@@ -24,15 +24,15 @@ struct Rules {
 const ALL: Rules =
     Rules { absorb_when_final: true, fold_when_all_hold_it: true, promises_are_committed: true };
 
-/// The units that one state of a cell speaks of.
+/// The units that one state of a cell stands for.
 #[derive(Clone, Default)]
-struct Spoken {
+struct CellUnits {
     units: BTreeSet<u64>,
     reset: BTreeSet<u64>,
 }
 
 /// Every state that a cell was ever in, by writer, counter and version.
-type History = BTreeMap<(ReplicaId, usize), BTreeMap<u64, Spoken>>;
+type History = BTreeMap<(ReplicaId, usize), BTreeMap<u64, CellUnits>>;
 
 struct Node {
     replica: Replica,
@@ -42,8 +42,8 @@ struct Node {
     disk: CounterMap,
     /// Down, with its directory.
     away: bool,
-    /// Retired while it was away and back with its old directory, but not yet as far as any of the
-    /// others.
+    /// Retired while it was away. Back with its old directory, and not caught up with any of the
+    /// others yet.
     behind: bool,
 }
 
@@ -80,12 +80,12 @@ fn below(rng: &mut TestRng, bound: usize) -> usize {
     (rng.next_u64() % bound as u64) as usize
 }
 
-fn spoken(history: &History, node: &Node, counter: usize) -> Spoken {
-    let mut all = Spoken::default();
+fn held_units(history: &History, node: &Node, counter: usize) -> CellUnits {
+    let mut all = CellUnits::default();
     for (writer, cell) in node.replica.map().pn_counter(COUNTERS[counter], REGION).cells() {
-        let said = &history[&(writer, counter)][&cell.version];
-        all.units.extend(&said.units);
-        all.reset.extend(&said.reset);
+        let cell_units = &history[&(writer, counter)][&cell.version];
+        all.units.extend(&cell_units.units);
+        all.reset.extend(&cell_units.reset);
     }
     all
 }
@@ -139,16 +139,16 @@ impl World {
     }
 
     /// Records the units of the own cell of a counter after a change.
-    fn note(&mut self, at: usize, counter: usize, change: impl FnOnce(&mut Spoken)) {
+    fn note(&mut self, at: usize, counter: usize, change: impl FnOnce(&mut CellUnits)) {
         let version = self.version_of(at, counter);
         if version == 0 {
             return;
         }
         let replica = &self.nodes[at].replica;
         let states = self.history.entry((replica.id(), counter)).or_default();
-        let mut said = states.values().next_back().cloned().unwrap_or_default();
-        change(&mut said);
-        states.insert(version, said);
+        let mut cell_units = states.values().next_back().cloned().unwrap_or_default();
+        change(&mut cell_units);
+        states.insert(version, cell_units);
     }
 
     fn add(&mut self, at: usize) {
@@ -157,17 +157,17 @@ impl World {
         let unit = self.units;
         self.nodes[at].replica.add(COUNTERS[counter], 1).unwrap();
         self.nodes[at].replica.flush();
-        self.note(at, counter, |said| said.units.extend([unit]));
+        self.note(at, counter, |cell_units| cell_units.units.extend([unit]));
     }
 
     fn reset(&mut self, at: usize) {
         let counter = below(&mut self.rng, COUNTERS.len());
-        let seen = spoken(&self.history, &self.nodes[at], counter);
+        let seen = held_units(&self.history, &self.nodes[at], counter);
         if self.nodes[at].behind {
             return;
         }
         if self.nodes[at].replica.reset(COUNTERS[counter], REGION).unwrap().is_some() {
-            self.note(at, counter, |said| said.reset.extend(seen.units));
+            self.note(at, counter, |cell_units| cell_units.reset.extend(seen.units));
         }
     }
 
@@ -206,7 +206,7 @@ impl World {
         self.deliver(source, &hello);
         // A node serves only those that its disk knows.
         self.commit(source);
-        let all = self.say(source, true);
+        let all = self.message_from(source, true);
         self.deliver(at, &all);
     }
 
@@ -249,7 +249,7 @@ impl World {
 
     /// Some or all of the cells that the sender holds and the receiver may lack, with the sender's
     /// whole digest.
-    fn say(&mut self, from: usize, whole: bool) -> Message {
+    fn message_from(&mut self, from: usize, whole: bool) -> Message {
         let any = self.any_node();
         let rng = &mut self.rng;
         let known = if whole || below(rng, 3) == 0 {
@@ -321,11 +321,11 @@ impl World {
             }
             return;
         };
-        let before: Vec<Spoken> = (0..COUNTERS.len())
+        let before: Vec<CellUnits> = (0..COUNTERS.len())
             .map(|counter| self.of_incarnations(at, counter, work.incarnations()))
             .collect();
-        let known: Vec<Spoken> = (0..COUNTERS.len())
-            .map(|counter| spoken(&self.history, &self.nodes[at], counter))
+        let known: Vec<CellUnits> = (0..COUNTERS.len())
+            .map(|counter| held_units(&self.history, &self.nodes[at], counter))
             .collect();
         let versions: Vec<u64> =
             (0..COUNTERS.len()).map(|counter| self.version_of(at, counter)).collect();
@@ -345,15 +345,19 @@ impl World {
                 && !work.is_folded();
         for (counter, theirs) in before.into_iter().enumerate() {
             let moved = self.version_of(at, counter) != versions[counter];
-            self.note(at, counter, |said| {
+            self.note(at, counter, |cell_units| {
                 if moved && absorbing {
-                    said.units.extend(theirs.units);
-                    said.reset.extend(theirs.reset);
+                    cell_units.units.extend(theirs.units);
+                    cell_units.reset.extend(theirs.reset);
                 } else if moved {
                     // A rebased cell clears of itself everything that its writer then knew as
                     // cleared.
-                    said.reset.extend(
-                        said.units.intersection(&known[counter].reset).copied().collect::<Vec<_>>(),
+                    cell_units.reset.extend(
+                        cell_units
+                            .units
+                            .intersection(&known[counter].reset)
+                            .copied()
+                            .collect::<Vec<_>>(),
                     );
                 }
             });
@@ -367,15 +371,15 @@ impl World {
     }
 
     /// The units of the held cells of some incarnations.
-    fn of_incarnations(&self, at: usize, counter: usize, incarnations: &[ReplicaId]) -> Spoken {
-        let mut all = Spoken::default();
+    fn of_incarnations(&self, at: usize, counter: usize, incarnations: &[ReplicaId]) -> CellUnits {
+        let mut all = CellUnits::default();
         for (writer, cell) in
             self.nodes[at].replica.map().pn_counter(COUNTERS[counter], REGION).cells()
         {
             if incarnations.contains(&writer) {
-                let said = &self.history[&(writer, counter)][&cell.version];
-                all.units.extend(&said.units);
-                all.reset.extend(&said.reset);
+                let cell_units = &self.history[&(writer, counter)][&cell.version];
+                all.units.extend(&cell_units.units);
+                all.reset.extend(&cell_units.reset);
             }
         }
         all
@@ -386,7 +390,7 @@ impl World {
         // it is exact.
         for node in self.nodes.iter().filter(|node| !node.behind) {
             for (counter, name) in COUNTERS.iter().enumerate() {
-                let Spoken { units, reset } = spoken(&self.history, node, counter);
+                let CellUnits { units, reset } = held_units(&self.history, node, counter);
                 let want = units.difference(&reset).count() as i128;
                 let cells = node.replica.map().pn_counter(name, REGION);
                 self.wrong += usize::from(
@@ -419,8 +423,11 @@ impl World {
                 _ => {}
             },
             5..=8 => {
-                let message =
-                    if below(&mut self.rng, 3) == 0 { self.hello(at) } else { self.say(at, false) };
+                let message = if below(&mut self.rng, 3) == 0 {
+                    self.hello(at)
+                } else {
+                    self.message_from(at, false)
+                };
                 self.net.push(message);
             }
             9..=14 => self.work(at),
@@ -437,8 +444,8 @@ impl World {
         self.check();
     }
 
-    /// Everyone hears everyone until nothing is left to retire. The first node retires what nobody
-    /// claims.
+    /// Everyone hears everyone until nothing is left to retire. The first node retires the
+    /// incarnations that nobody claims.
     fn settle(&mut self) {
         (0..self.nodes.len())
             .filter(|&at| self.nodes[at].away)
@@ -459,7 +466,7 @@ impl World {
             });
             for at in 0..self.nodes.len() {
                 for from in 0..self.nodes.len() {
-                    let messages = [self.hello(from), self.say(from, true)];
+                    let messages = [self.hello(from), self.message_from(from, true)];
                     messages.iter().for_each(|message| self.deliver(at, message));
                 }
                 for _ in 0..6 {

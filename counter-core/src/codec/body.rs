@@ -19,8 +19,8 @@ use crate::lattice::versions::vector::Version;
 const KIND_TABLE: u8 = 0;
 /// Kind of a body: one plain cell of one writer that alone completes its span.
 const KIND_ONE: u8 = 1;
-/// Kind of a body: such a cell at the version after the span's beginning, and the entry of the
-/// client whose add it is at the next version.
+/// Kind of a body: one plain cell at the span's first version, and the dedup entry of its client at
+/// the second.
 const KIND_CLIENT: u8 = 2;
 /// Kind of a body: the same with the entry of a single id.
 const KIND_SINGLE: u8 = 3;
@@ -30,8 +30,8 @@ const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
 const FLAG_ENTRIES: u8 = 8;
 
-/// The largest version that is read. A writer that continues from here has 2^63 changes left, so no
-/// peer's bytes bring a sequence to its end.
+/// The largest version that is accepted. A writer that continues from here has 2^63 changes left,
+/// so no peer can exhaust its sequence.
 const VERSION_MAX: u64 = 1 << 63;
 
 pub(crate) fn write(out: &mut Vec<u8>, delta: &Delta) {
@@ -123,11 +123,11 @@ fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &DedupEntry)> {
         && part.extras.is_empty()
         && entry.keys().all(|key| key == cell.key);
     let follow = (cell.version, entry.version, upto) == (after + 1, after + 2, after + 2);
-    (plain && follow && entry.is_of_format_1() && !matches!(entry.said, EntryBody::TakenBack(_)))
+    (plain && follow && entry.is_of_format_1() && !matches!(entry.body, EntryBody::TakenBack(_)))
         .then_some((part.span, *cell, entry))
 }
 
-/// `kind replica counter region after increments decrements name said`.
+/// `kind replica counter region after increments decrements name body`.
 fn write_with_entry(
     out: &mut Vec<u8>,
     names: (&str, &str),
@@ -135,7 +135,7 @@ fn write_with_entry(
     cell: DeltaCell,
     entry: &DedupEntry,
 ) {
-    out.push(if matches!(entry.said, EntryBody::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
+    out.push(if matches!(entry.body, EntryBody::Client(_)) { KIND_CLIENT } else { KIND_SINGLE });
     write_one(out, names, span, cell, false);
     dedup::write_of_one_key(out, entry);
 }
@@ -215,15 +215,15 @@ fn write_pairs(out: &mut Vec<u8>, count: usize, pair: impl Fn(usize) -> (u32, u3
     write_varint(out, count as u64);
     let (mut before, mut steps, mut regions) = (0, [0; BLOCK], [0; BLOCK]);
     for start in (0..count).step_by(BLOCK) {
-        let taken = BLOCK.min(count - start);
-        for at in 0..taken {
+        let in_block = BLOCK.min(count - start);
+        for at in 0..in_block {
             let (counter, region) = pair(start + at);
             steps[at] = u64::from(counter - before);
             regions[at] = u64::from(region);
             before = counter;
         }
-        write_block(out, &steps[..taken]);
-        write_block(out, &regions[..taken]);
+        write_block(out, &steps[..in_block]);
+        write_block(out, &regions[..in_block]);
     }
 }
 
@@ -236,11 +236,11 @@ fn read_pairs(
     let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(rows);
     let mut counter = 0u64;
     for start in (0..rows).step_by(BLOCK) {
-        let taken = BLOCK.min(rows - start);
+        let in_block = BLOCK.min(rows - start);
         let (mut steps, mut indices) = ([0; BLOCK], [0; BLOCK]);
-        read_block(reader, &mut steps[..taken])?;
-        read_block(reader, &mut indices[..taken])?;
-        for (&step, &region) in steps.iter().zip(&indices).take(taken) {
+        read_block(reader, &mut steps[..in_block])?;
+        read_block(reader, &mut indices[..in_block])?;
+        for (&step, &region) in steps.iter().zip(&indices).take(in_block) {
             counter = counter
                 .checked_add(step)
                 .filter(|&counter| counter < counters as u64)
@@ -263,8 +263,8 @@ const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
 /// decrements-block)* [extras] [entries]`.
 ///
-/// The `count` cells are given apart, with ascending keys, so that a whole state is written from
-/// where it stands.
+/// The `count` cells come from `cell`, with ascending keys, so that a whole state is written
+/// without a copy of it.
 pub(crate) fn write_part(
     out: &mut Vec<u8>,
     part: &DeltaPart,
@@ -303,9 +303,9 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
     let mut key_next = 0;
     let mut columns = [[0u64; BLOCK]; 4];
     for start in (0..count).step_by(BLOCK) {
-        let taken = BLOCK.min(count - start);
+        let in_block = BLOCK.min(count - start);
         let [gaps, distances, increments, decrements] = &mut columns;
-        for at in 0..taken {
+        for at in 0..in_block {
             let DeltaCell { key, version, amounts } = cell(start + at);
             gaps[at] = u64::from(key - key_next);
             distances[at] = version - after - 1;
@@ -313,7 +313,7 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
             decrements[at] = amounts.decrements;
             key_next = key + 1;
         }
-        columns.iter().for_each(|column| write_block(out, &column[..taken]));
+        columns.iter().for_each(|column| write_block(out, &column[..in_block]));
     }
 }
 
@@ -357,17 +357,17 @@ fn read_cells(
     let mut key_next = 0u64;
     let mut columns = [[0u64; BLOCK]; 4];
     for start in (0..rows).step_by(BLOCK) {
-        let taken = BLOCK.min(rows - start);
+        let in_block = BLOCK.min(rows - start);
         for column in &mut columns {
-            read_block(reader, &mut column[..taken])?;
+            read_block(reader, &mut column[..in_block])?;
         }
         let [gaps, distances, increments, decrements] = &columns;
-        check_block(span, increments, decrements, distances, taken)?;
+        check_block(span, increments, decrements, distances, in_block)?;
         // Gaps below 2^32 do not wrap; the last key of the block is its greatest.
-        if gaps[..taken].iter().any(|&gap| gap >= keys as u64) {
+        if gaps[..in_block].iter().any(|&gap| gap >= keys as u64) {
             return Err(RANGE);
         }
-        let rows = gaps.iter().zip(distances).zip(increments.iter().zip(decrements)).take(taken);
+        let rows = gaps.iter().zip(distances).zip(increments.iter().zip(decrements)).take(in_block);
         cells.extend(rows.map(|((&gap, &distance), (&increments, &decrements))| {
             let key = key_next + gap;
             key_next = key + 1;

@@ -1,9 +1,9 @@
 //! Columns of numbers in blocks of 128, each block in the shortest of four forms.
 //!
-//! The first byte of a block names its form. 0-64: the distance of each number from the smallest,
-//! in that many bits (0: all numbers are equal). 65-129: the difference to the one before, less the
-//! smallest difference, in that many bits less 65 (65: an even staircase). 130: one varint each.
-//! 131: runs of equal differences.
+//! The first byte of a block names its form. 0 to 64: each number's distance from the smallest, in
+//! that many bits (0: all numbers are equal). 65 to 129: each difference to the number before,
+//! minus the smallest difference, in (form - 65) bits (65: an even staircase). 131: runs of equal
+//! differences. 130: one varint each.
 
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::error::DecodeError;
@@ -18,8 +18,8 @@ const DIFFERENCES: u8 = 65;
 const VARINTS: u8 = 130;
 const RUNS: u8 = 131;
 
-/// Appends 1 to 128 numbers. Writes the form that takes the fewest bytes; of several, the first in
-/// the order of the module's list.
+/// Appends 1 to 128 numbers in the form that takes the fewest bytes. If several do, the first in
+/// the module's list.
 pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(!values.is_empty() && values.len() <= BLOCK, "a block holds 1 to 128 numbers");
     let first = values[0];
@@ -38,25 +38,28 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
         .zip(values)
         .zip(&values[1..])
         .for_each(|((step, &before), &value)| *step = value.wrapping_sub(before));
-    let facts =
-        if set < NARROW { Facts::of_narrow(values, steps) } else { Facts::of_wide(values, steps) };
+    let facts = if set < NARROW {
+        BlockFacts::of_narrow(values, steps)
+    } else {
+        BlockFacts::of_wide(values, steps)
+    };
     facts.write(out, values, steps);
 }
 
-/// Below this the steps between numbers fit in 32 bits too, and four are looked at at once.
+/// Below this the steps between numbers fit in 32 bits too, and four are compared at once.
 const NARROW: u64 = 1 << 31;
 
 /// The facts that decide the form of a block.
-struct Facts {
+struct BlockFacts {
     least: u64,
     greatest: u64,
     least_step: i64,
     greatest_step: i64,
     /// The number of steps that differ from the one before.
-    turns: usize,
+    step_changes: usize,
 }
 
-impl Facts {
+impl BlockFacts {
     fn of_wide(values: &[u64], steps: &[u64]) -> Self {
         let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| {
             (least.min(value), greatest.max(value))
@@ -66,7 +69,7 @@ impl Facts {
             least_step = least_step.min(step as i64);
             greatest_step = greatest_step.max(step as i64);
         }
-        Self { least, greatest, least_step, greatest_step, turns: turns_of(steps) }
+        Self { least, greatest, least_step, greatest_step, step_changes: step_changes_of(steps) }
     }
 
     fn of_narrow(values: &[u64], steps: &[u64]) -> Self {
@@ -79,12 +82,12 @@ impl Facts {
             greatest: greatest as u64,
             least_step: i64::from(least_step),
             greatest_step: i64::from(greatest_step),
-            turns: turns_of(steps),
+            step_changes: step_changes_of(steps),
         }
     }
 
     fn write(&self, out: &mut Vec<u8>, values: &[u64], steps: &[u64]) {
-        let Self { least, least_step, turns, .. } = *self;
+        let Self { least, least_step, step_changes, .. } = *self;
         let (width, step_width) =
             (bits(self.greatest - least), bits(self.greatest_step.wrapping_sub(least_step) as u64));
         let plain_bytes = 1 + varint_bytes(least) + packed_bytes(values.len(), width);
@@ -92,10 +95,14 @@ impl Facts {
         let steps_bytes =
             first_bytes + varint_bytes(zigzag(least_step)) + packed_bytes(steps.len(), step_width);
         let best = plain_bytes.min(steps_bytes);
-        // A run takes at least two bytes and a varint at least one, which mostly settles it.
+        // A run takes at least two bytes and a varint at least one. These bounds mostly rule both
+        // out.
         let mut starts = [0u8; BLOCK];
-        let runs =
-            if first_bytes + 2 * (turns + 1) < best { run_starts(&mut starts, steps) } else { &[] };
+        let runs = if first_bytes + 2 * (step_changes + 1) < best {
+            run_starts(&mut starts, steps)
+        } else {
+            &[]
+        };
         let runs_bytes =
             if runs.is_empty() { usize::MAX } else { first_bytes + bytes_of_runs(runs, steps) };
         let may_be_varints = 1 + values.len() < best.min(runs_bytes);
@@ -139,7 +146,7 @@ fn extremes(values: &[i32]) -> (i32, i32) {
     })
 }
 
-fn turns_of<T: PartialEq>(steps: &[T]) -> usize {
+fn step_changes_of<T: PartialEq>(steps: &[T]) -> usize {
     // Counted in 32 bits, four at once.
     steps.iter().zip(&steps[1..]).map(|(before, step)| u32::from(step != before)).sum::<u32>()
         as usize
@@ -232,7 +239,8 @@ fn unpack(
         word.copy_from_slice(&padded[byte..byte + 8]);
         u64::from_le_bytes(word)
     };
-    // A number of at most 57 bits lies in the eight bytes from that of its first bit on.
+    // A number of at most 57 bits lies in the eight bytes that begin with the byte of its first
+    // bit.
     if width <= 57 {
         for (at, value) in out.iter_mut().enumerate() {
             let bit = at * width;

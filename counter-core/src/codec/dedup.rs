@@ -38,7 +38,7 @@ const RUN_LAST: u64 = 2;
 /// The fewest bytes of an entry: version, kind, an empty name, an amount.
 const ENTRY_BYTES_MIN: usize = 4;
 
-/// `count (version-step kind name said)*`, versions ascending: the first from the span's `after`.
+/// `count (version-step kind name body)*`, versions ascending: the first from the span's `after`.
 pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[DedupEntry]) {
     write_varint(out, entries.len() as u64);
     let mut before = after;
@@ -49,15 +49,15 @@ pub(super) fn write(out: &mut Vec<u8>, after: Version, entries: &[DedupEntry]) {
     }
 }
 
-/// `kind name said`.
+/// `kind name body`.
 pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &DedupEntry) {
     out.push(kind(entry));
     write_name(out, entry);
-    write_said(out, entry, true);
+    write_entry_body(out, entry, true);
 }
 
 fn kind(entry: &DedupEntry) -> u8 {
-    match (&entry.said, entry.source) {
+    match (&entry.body, entry.source) {
         (EntryBody::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
         (EntryBody::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
         (EntryBody::Client(chunk), None) => {
@@ -79,14 +79,15 @@ fn kind(entry: &DedupEntry) -> u8 {
     }
 }
 
-/// A name of what was taken back begins with the 16 bytes of a replica; an absorbed one with those
-/// and its age. The last sequence number tells the number of a client's chunk.
+/// An absorbed entry begins with its replica and its age. The name of a taken-back entry begins
+/// with the 16 bytes of a replica. A chunk's number is not written, because its last sequence
+/// number gives it.
 fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
     if let Some(EntrySource { replica, age }) = entry.source {
         out.extend_from_slice(&replica.to_bytes());
         write_varint(out, age);
     }
-    let id = match entry.said {
+    let id = match entry.body {
         EntryBody::Client(_) => client_of(&entry.name),
         EntryBody::Single(_) | EntryBody::Forgotten(_) => &entry.name,
         EntryBody::TakenBack(_) => {
@@ -98,10 +99,10 @@ fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
     ids::write(out, id);
 }
 
-/// The bits for what was taken back come last, in absorbed entries and in chunks. In the holder's
-/// own entry, the number of versions since it was fresh follows them.
-fn write_said(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
-    match (&entry.said, entry.source) {
+/// In absorbed entries and in chunks the bits of taken-back adds come last. In the holder's own
+/// entry the number of versions since its latest add follows them.
+fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
+    match (&entry.body, entry.source) {
         (EntryBody::Client(chunk), Some(_)) => {
             write_chunk(out, chunk, with_keys);
             out.push(chunk.taken_back);
@@ -131,11 +132,10 @@ fn write_said(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     }
 }
 
-/// `name said` of an entry of a client or a single id whose adds all have the one key that there
-/// is.
+/// `name body` of the entry beside one click. All its adds have the key of the click.
 pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
     write_name(out, entry);
-    write_said(out, entry, false);
+    write_entry_body(out, entry, false);
 }
 
 /// `last head (add | run*)`. The head has a flag and a bit for each number that was applied before
@@ -165,8 +165,8 @@ fn all_alike(chunk: &Chunk) -> Option<Add> {
 
 /// `(amount-and-flags [count] [key])*`, the flags lowest. No runs at all are a single unknown add.
 fn write_runs(out: &mut Vec<u8>, runs: &[Run], with_keys: bool) {
-    const NONE: &[Run] = &[Run { count: 1, add: Add { key: 0, amount: 0 } }];
-    let runs = if runs.is_empty() { NONE } else { runs };
+    const ONE_UNKNOWN: &[Run] = &[Run { count: 1, add: Add { key: 0, amount: 0 } }];
+    let runs = if runs.is_empty() { ONE_UNKNOWN } else { runs };
     for (at, run) in runs.iter().enumerate() {
         let last = if at + 1 == runs.len() { RUN_LAST } else { 0 };
         write_varint(
@@ -196,7 +196,7 @@ fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
 /// An upper bound on the bytes of this entry.
 pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
-    let said = match &entry.said {
+    let body = match &entry.body {
         EntryBody::Client(chunk) => {
             12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>()
         }
@@ -204,7 +204,7 @@ pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
         EntryBody::Forgotten(_) => 20,
     };
     let source = entry.source.map_or(0, |source| ReplicaId::BYTES + varint_bytes(source.age));
-    23 + source + entry.name.len() + said
+    23 + source + entry.name.len() + body
 }
 
 pub(super) fn read(
@@ -237,8 +237,8 @@ pub(super) fn read(
 fn check_distinct(entries: &[DedupEntry]) -> Result<(), DecodeError> {
     type EntryName<'a> = (EntryKind, Option<ReplicaId>, &'a [u8]);
     let name = |entry| -> EntryName<'_> {
-        let DedupEntry { said, source, name, .. }: &DedupEntry = entry;
-        (said.kind(), source.map(|source| source.replica), name)
+        let DedupEntry { body, source, name, .. }: &DedupEntry = entry;
+        (body.kind(), source.map(|source| source.replica), name)
     };
     let mut names: Vec<EntryName<'_>> = entries.iter().map(name).collect();
     names.sort_unstable();
@@ -261,13 +261,13 @@ fn read_entry(
         _ => None,
     };
     let name = read_name(reader, if kind == KIND_TAKEN_BACK { ReplicaId::BYTES } else { 0 })?;
-    let said = read_said(reader, kind, |reader, amount| read_key(reader, amount, keys))?;
+    let body = read_entry_body(reader, kind, |reader, amount| read_key(reader, amount, keys))?;
     let older =
         if matches!(kind, KIND_CLIENT_TAKEN | KIND_SINGLE_TAKEN) { reader.varint()? } else { 0 };
     let fresh = version.checked_sub(older).filter(|fresh| *fresh > 0);
     let fresh =
         fresh.ok_or(DecodeError::Invalid("a dedup entry was fresh at a version of its writer"))?;
-    Ok(entry((version, fresh), name, source, said))
+    Ok(entry((version, fresh), name, source, body))
 }
 
 /// Reads the bytes of [`write_of_one_key`].
@@ -277,27 +277,27 @@ pub(super) fn read_of_one_key(
     is_client: bool,
 ) -> Result<DedupEntry, DecodeError> {
     let name = read_name(reader, 0)?;
-    let said =
-        read_said(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| {
+    let body =
+        read_entry_body(reader, if is_client { KIND_CLIENT } else { KIND_SINGLE }, |_, amount| {
             Ok(Add { key: 0, amount })
         })?;
-    Ok(entry((version, version), name, None, said))
+    Ok(entry((version, version), name, None, body))
 }
 
 fn entry(
     (version, fresh): (Version, Version),
     name: Vec<u8>,
     source: Option<EntrySource>,
-    said: EntryBody,
+    body: EntryBody,
 ) -> DedupEntry {
-    let name = match &said {
+    let name = match &body {
         EntryBody::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
         _ => name.into(),
     };
-    DedupEntry { version, fresh, name, source, said }
+    DedupEntry { version, fresh, name, source, body }
 }
 
-fn read_said(
+fn read_entry_body(
     reader: &mut Reader<'_>,
     kind: u8,
     add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,

@@ -128,7 +128,8 @@ impl Dictionary {
         }
     }
 
-    /// The dictionary of the keys in use, and the map from the source's numbers to its own.
+    /// The dictionary of the keys in use, and the map from the source's numbers to the
+    /// dictionary's.
     pub(crate) fn of_used<'a>(
         source: &impl KeyNames,
         used: impl Iterator<Item = impl Iterator<Item = u32> + 'a> + Clone,
@@ -197,7 +198,7 @@ impl Dictionary {
         (dictionary, numbering)
     }
 
-    /// For sorted keys of several counters: their regions recur.
+    /// For sorted keys of several counters, which share regions.
     fn of_many(source: &impl KeyNames, keys: &[u32]) -> Self {
         let mut regions: Vec<&str> = Vec::new();
         for region in keys.iter().map(|&key| source.names(key).1) {

@@ -1,5 +1,5 @@
-//! Numbered byte fields in canonical order. In them cells and records carry what this release does
-//! not know.
+//! Numbered byte fields in canonical order. They hold everything in a cell besides its amounts and
+//! everything in a record, including fields of later releases.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;

@@ -153,7 +153,7 @@ pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
 }
 
 /// Reads exactly the bytes that [`envelope`] writes in this format. A general CBOR reader takes
-/// longer than one change.
+/// longer than applying one change.
 fn own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let (head, body) = match bytes {
         [0x82, format, 0x58, _, ..] if is_known((*format).into()) => bytes.split_at(4),

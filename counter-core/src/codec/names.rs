@@ -1,5 +1,5 @@
-//! Sorted names on the wire: the length that each shares with the one before, the length of its
-//! rest, and all the rests.
+//! Sorted names on the wire. For each name: how many bytes it shares with the name before, and how
+//! many bytes are its own. Then the own bytes of all names.
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::dictionary::NameList;
@@ -62,10 +62,10 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
     let mut bytes_total = 0;
     for start in (0..count).step_by(BLOCK) {
         let (mut shared, mut rest) = ([0u64; BLOCK], [0u64; BLOCK]);
-        let taken = BLOCK.min(count - start);
-        read_block(reader, &mut shared[..taken])?;
-        read_block(reader, &mut rest[..taken])?;
-        for (&shared, &rest) in shared.iter().zip(&rest).take(taken) {
+        let in_block = BLOCK.min(count - start);
+        read_block(reader, &mut shared[..in_block])?;
+        read_block(reader, &mut rest[..in_block])?;
+        for (&shared, &rest) in shared.iter().zip(&rest).take(in_block) {
             if shared > READ_NAME_BYTES_MAX as u64
                 || rest > READ_NAME_BYTES_MAX as u64
                 || shared + rest > READ_NAME_BYTES_MAX as u64

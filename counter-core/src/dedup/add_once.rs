@@ -13,13 +13,14 @@ use crate::dedup::entry::{
 };
 use crate::error::WriteError;
 use crate::lattice::amounts::AMOUNT_MAX;
-use crate::lattice::counter_map::Stance;
+use crate::lattice::counter_map::KnownCopy;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
-/// The most chunks of one client to check when another writer is sure of more of its numbers.
+/// The most chunks of one client to check when another writer turns out to be sure of its numbers:
+/// 10,000 numbers.
 const SURE_CHUNKS_MAX: u64 = 1_250;
 
 /// The result of an add with an id.
@@ -29,14 +30,14 @@ pub enum Once {
     Applied,
     /// It was added before, here or by a replica whose state is held here. Nothing was added now.
     Repeated,
-    /// Nothing was added. The client numbers its adds, and the entries that are remembered begin
-    /// after this number. The add was almost certainly applied: count it as done and do not send it
+    /// Nothing was added. The client numbers its adds, and its entries are forgotten up to this
+    /// number or beyond. The add was almost certainly applied: count it as done and do not send it
     /// again.
     CannotTell,
 }
 
-/// The clients that this writer serves and of which it has forgotten nothing yet. Their numbers
-/// will be remembered.
+/// The clients that send adds here and have no forgotten entry yet. When one of their entries is
+/// dropped, its numbers are remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Clients(HashSet<Box<[u8]>, RandomState>);
 
@@ -66,11 +67,11 @@ impl Replica {
     /// 3 and so on, without gaps, over all counters. They may arrive in another order. An id names
     /// one add of one counter: sent again with another amount or counter it is still a repeat.
     ///
-    /// Of each writer the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids are
-    /// remembered, and as many times eight numbers of clients. Up to which number a client's
-    /// entries were forgotten is remembered for good, so no repeat of its adds counts again: the
-    /// answer is then `Repeated` or [`CannotTell`](Once::CannotTell). That holds for the first
-    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Later ones are remembered as other ids are.
+    /// Each writer remembers the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids,
+    /// and as many entries of eight numbers of a client. For the first
+    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients it also remembers for good up to which number
+    /// entries were forgotten. So no repeat of theirs counts again: the answer is then `Repeated`
+    /// or [`CannotTell`](Once::CannotTell). Entries of later clients are forgotten like other ids.
     ///
     /// Two replicas that did not know of each other may both apply an add. Once they have met, one
     /// of the two copies is taken back, by the replica that applied it or by its successor when
@@ -135,7 +136,7 @@ impl Replica {
 
     /// When an entry of an admitted client is dropped, remembers which numbers were in it.
     fn forget(&mut self, entry: &DedupEntry) {
-        let EntryBody::Client(chunk) = &entry.said else { return };
+        let EntryBody::Client(chunk) = &entry.body else { return };
         let (own, client) = (self.id(), client_of(&entry.name));
         let held = self.map().forgotten(own, client);
         if held.is_none() && !self.clients_mut().0.remove(client) {
@@ -152,11 +153,11 @@ impl Replica {
         }
     }
 
-    /// After a join: takes back the copies that do not stand and that this replica answers for, of
-    /// each add of which another copy may have come to light. Returns the keys that changed.
+    /// After a join: looks at each add that may have got another copy, and takes back the copies
+    /// that do not stand and that this replica answers for. Returns the keys that changed.
     ///
-    /// The state that is held decides which copy stands, and only one replica may take a copy back:
-    /// the one that applied it, or its successor. So nobody has to agree with anybody.
+    /// The held state alone decides which copy stands, and only one replica may take a copy back:
+    /// its writer, or that writer's successor. So replicas need not agree on it.
     pub(crate) fn take_back_repeats(&mut self, entries: &[(EntryKind, Arc<[u8]>)]) -> Vec<KeyId> {
         let mut changed = Vec::new();
         for (kind, name) in entries {
@@ -219,15 +220,15 @@ impl Replica {
         also: Option<ReplicaId>,
         changed: &mut Vec<KeyId>,
     ) {
-        let stances = self.map().stances(id, text, also);
+        let known_copies = self.map().known_copies(id, text, also);
         let mut first = None;
-        for stance in &stances {
-            let Some(excess) = self.excess(&stances, stance, id, &mut first) else { continue };
+        for known in &known_copies {
+            let Some(excess) = self.excess(&known_copies, known, id, &mut first) else { continue };
             if excess != 0
-                && self.answers_for(stance.writer, id)
-                && self.take_back(text, id, stance, excess)
+                && self.answers_for(known.writer, id)
+                && self.take_back(text, id, known, excess)
             {
-                changed.push(KeyId(stance.add.key));
+                changed.push(KeyId(known.add.key));
             }
         }
     }
@@ -239,25 +240,27 @@ impl Replica {
         writer == self.id() || self.map().has_absorbed(self.id(), writer, id)
     }
 
-    /// How much more of a copy must be taken back; None if a successor took it back, or the amount
-    /// is unknown. To be called in the order of writers, with `first` the writer whose copy stands
-    /// so far.
+    /// The amount of a copy that must still be taken back; None if a successor took it back, or if
+    /// the amount is unknown. Call it in the order of writers. `first` is the writer whose copy
+    /// stands so far.
     ///
     /// A copy that was absorbed and stands is taken back only for another such copy, one absorbed
     /// where nobody knew of this one.
     fn excess(
         &self,
-        stances: &[Stance],
-        stance: &Stance,
+        known_copies: &[KnownCopy],
+        known: &KnownCopy,
         id: AddId<'_>,
         first: &mut Option<ReplicaId>,
     ) -> Option<i64> {
-        let Stance { writer, add, taken_back, absorbed } = *stance;
+        let KnownCopy { writer, add, taken_back, absorbed } = *known;
         if absorbed == Some(false) || add.amount == 0 {
             return None;
         }
         let absorbed_others = || {
-            stances.iter().filter(|other| other.writer != writer && other.absorbed == Some(true))
+            known_copies
+                .iter()
+                .filter(|other| other.writer != writer && other.absorbed == Some(true))
         };
         if absorbed == Some(true) {
             let loses = absorbed_others().any(|other| other.writer < writer);
@@ -274,8 +277,8 @@ impl Replica {
         Some(if loses { add.amount - taken_back } else { 0 })
     }
 
-    fn take_back(&mut self, text: &str, id: AddId<'_>, stance: &Stance, excess: i64) -> bool {
-        let (own, Stance { writer, add, .. }) = (self.id(), *stance);
+    fn take_back(&mut self, text: &str, id: AddId<'_>, known: &KnownCopy, excess: i64) -> bool {
+        let (own, KnownCopy { writer, add, .. }) = (self.id(), *known);
         if self.map().has_absorbed(own, writer, id) {
             let fits = self.write_now(KeyId(add.key), -excess).is_ok();
             if fits {
@@ -305,17 +308,18 @@ impl Replica {
         true
     }
 
-    /// As its successor: absorbs an entry of a writer that ended, and decides for each of its
-    /// copies whether it stands. From then on no other copy does, except one that another successor
-    /// absorbed. `written` is the number of changes that its node had made in the end, counted as
-    /// that writer's versions are. Returns about how many bytes the change costs each peer.
+    /// Absorbs an entry of an ended writer as its successor, and decides for each of its copies
+    /// whether it stands. From then on no other copy stands, except one that another successor
+    /// absorbed. `written` is the number of changes that the writer's node had made in the end,
+    /// counted like that writer's versions. Returns about how many bytes the change costs each
+    /// peer.
     pub(crate) fn absorb_entry(
         &mut self,
         ended: ReplicaId,
         written: Version,
         entry: DedupEntry,
     ) -> usize {
-        let DedupEntry { fresh, name, source, said, .. } = entry;
+        let DedupEntry { fresh, name, source, body, .. } = entry;
         // Everything that an earlier incarnation of the node wrote is older than the first change
         // of the one that ended, whenever it was absorbed.
         let since =
@@ -324,7 +328,7 @@ impl Replica {
             written.saturating_sub(since).saturating_add(source.map_or(0, |source| source.age));
         let source = EntrySource { replica: source.map_or(ended, |source| source.replica), age };
         let own = self.id();
-        let said = match said {
+        let body = match body {
             EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
                 let mut absorbed = Chunk { taken_back: 0, ..chunk.clone() };
@@ -360,7 +364,7 @@ impl Replica {
             // Passed on with the fold, in one step.
             EntryBody::TakenBack(_) => return 0,
         };
-        self.map_mut().absorb_entry(own, name, source, said)
+        self.map_mut().absorb_entry(own, name, source, body)
     }
 
     /// The verdict on a copy of a writer that ended: whether it stands, and how much of it must be
@@ -372,15 +376,15 @@ impl Replica {
         writer: ReplicaId,
         was_taken_back: bool,
     ) -> Verdict {
-        let stances = self.map().stances(id, text, None);
+        let known_copies = self.map().known_copies(id, text, None);
         let mut first = None;
-        for stance in &stances {
-            let excess = self.excess(&stances, stance, id, &mut first);
-            if stance.writer == writer {
+        for known in &known_copies {
+            let excess = self.excess(&known_copies, known, id, &mut first);
+            if known.writer == writer {
                 return match excess {
-                    None => Verdict::Settled { stands: stance.absorbed.unwrap_or(!was_taken_back) },
-                    Some(0) => Verdict::Settled { stands: stance.taken_back == 0 },
-                    Some(excess) => Verdict::Falls { key: KeyId(stance.add.key), excess },
+                    None => Verdict::Settled { stands: known.absorbed.unwrap_or(!was_taken_back) },
+                    Some(0) => Verdict::Settled { stands: known.taken_back == 0 },
+                    Some(excess) => Verdict::Falls { key: KeyId(known.add.key), excess },
                 };
             }
         }
@@ -413,7 +417,7 @@ impl Replica {
         let falls = |text: &str, id, taken_back| {
             matches!(self.verdict(text, id, writer, taken_back), Verdict::Falls { .. })
         };
-        match &entry.said {
+        match &entry.body {
             EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else {
                     return (None, false);
@@ -429,7 +433,7 @@ impl Replica {
                     settled.applied.count_ones() < chunk.applied.count_ones()
                 });
                 (
-                    settled.map(|settled| DedupEntry { said: EntryBody::Client(settled), ..entry }),
+                    settled.map(|settled| DedupEntry { body: EntryBody::Client(settled), ..entry }),
                     is_part,
                 )
             }
@@ -445,9 +449,9 @@ impl Replica {
         }
     }
 
-    /// As the successor, in one step with the fold of these incarnations: keeps what they had taken
-    /// back on behalf of others, and remembers which numbers of clients go with the fold.
-    /// O(entries).
+    /// The successor's part of a fold of these incarnations, in the same step. Takes over the
+    /// amounts that they had taken back on behalf of others, and remembers the client numbers that
+    /// the fold drops. O(entries).
     pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
         for incarnation in incarnations {

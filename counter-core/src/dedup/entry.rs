@@ -1,4 +1,4 @@
-//! One dedup entry: a writer's memory of adds with ids. And the id itself, read.
+//! One dedup entry: a writer's memory of one id, or of eight numbers of a client. Also parses ids.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::replica_id::ReplicaId;
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// Sequence numbers of one client that share an entry; the first is a multiple of it. With more,
-/// the entry that every click sends again would be longer. With fewer, a client would take more
-/// entries.
+/// Sequence numbers of one client that share an entry; the first of them is a multiple of this.
+/// More would make every click longer, because it sends the whole entry again. Fewer would take
+/// more entries for each client.
 pub const ID_CHUNK: u64 = 8;
 
 /// The number of kinds.
@@ -35,13 +35,14 @@ pub(crate) struct DedupEntry {
     /// The version of its latest add. Taking an add back does not change it. The least fresh entry
     /// is forgotten first.
     pub(crate) fresh: Version,
-    /// By kind: a client and the number of a chunk of its sequence (8 bytes); an id; a replica (16
-    /// bytes) and the id of an add that was taken back; a client.
+    /// Its bytes depend on the kind. A chunk: the client, then the chunk's number in 8 bytes. A
+    /// single id: the id. Taken back: the writer's replica id in 16 bytes, then the add's id.
+    /// Forgotten: the client.
     pub(crate) name: Arc<[u8]>,
     /// The writer of an absorbed entry; None for the holder's own. Only chunks and single ids are
     /// absorbed.
     pub(crate) source: Option<EntrySource>,
-    pub(crate) said: EntryBody,
+    pub(crate) body: EntryBody,
 }
 
 /// The origin of an absorbed entry.
@@ -49,7 +50,7 @@ pub(crate) struct DedupEntry {
 pub(crate) struct EntrySource {
     /// The writer that applied the adds.
     pub(crate) replica: ReplicaId,
-    /// How many changes its holders had made since they wrote it, counted when it was absorbed. The
+    /// The number of changes that its holders had made after it by the time it was absorbed. The
     /// oldest entry is forgotten first.
     pub(crate) age: u64,
 }
@@ -60,9 +61,9 @@ pub(crate) enum EntryBody {
     Client(Chunk),
     /// The add that the writer applied for an id.
     Single(Single),
-    /// The amount that the holder took back on behalf of a writer that had ended, whose own entry
-    /// it cannot change. 0 or of the other sign if others had taken it back too. It is dropped with
-    /// that writer's entries.
+    /// The amount that the holder took back on behalf of an ended writer, whose own entry it cannot
+    /// change. It is 0 or has the other sign if others took it back too. It is dropped with that
+    /// writer's entries.
     TakenBack(Add),
     /// The numbers of a client that are no longer remembered.
     Forgotten(Forgotten),
@@ -79,10 +80,11 @@ pub(crate) struct Single {
 /// The forgotten numbers of a client that numbers its adds from 1 without gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Forgotten {
-    /// The greatest number whose entry was forgotten. Up to here nobody can tell which numbers were
-    /// applied.
+    /// The greatest number whose entry was forgotten. Above `sure` and up to here, nobody can tell
+    /// which numbers were applied.
     pub(crate) upto: u64,
-    /// Numbers 1 to this one are known all the same: the writer applied each and took none back.
+    /// The writer applied every number from 1 to this one and took none of them back. That is known
+    /// without their entries.
     pub(crate) sure: u64,
 }
 
@@ -183,12 +185,12 @@ impl EntryBody {
 impl DedupEntry {
     /// The keys that it names.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + Clone + '_ {
-        self.said.adds().map(|add| add.key)
+        self.body.adds().map(|add| add.key)
     }
 
     /// Renumbers its keys.
     pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
-        self.said.adds_mut().for_each(|add| add.key = rank(add.key));
+        self.body.adds_mut().for_each(|add| add.key = rank(add.key));
     }
 
     /// The same entry after the writer `from` was renamed to `to`. The name of a
@@ -197,7 +199,7 @@ impl DedupEntry {
         let rest = self
             .name
             .strip_prefix(from.to_bytes().as_slice())
-            .filter(|_| self.said.kind() == EntryKind::TakenBack);
+            .filter(|_| self.body.kind() == EntryKind::TakenBack);
         match rest {
             Some(id) => Self { name: [to.to_bytes().as_slice(), id].concat().into(), ..self },
             None => self,
@@ -214,10 +216,11 @@ impl DedupEntry {
         Some(ReplicaId::from_bytes(*name.first_chunk()?))
     }
 
-    /// True if the first releases can read it: their entries have no bits, sources or gaps.
+    /// True if releases before format 2 can read it. Their entries have no taken-back bits, no
+    /// sources and no forgotten numbers.
     pub(crate) fn is_of_format_1(&self) -> bool {
         self.source.is_none()
-            && match &self.said {
+            && match &self.body {
                 EntryBody::Client(chunk) => chunk.taken_back == 0,
                 EntryBody::Single(single) => !single.taken_back,
                 EntryBody::TakenBack(_) => true,
@@ -233,7 +236,7 @@ pub(crate) struct Add {
     pub(crate) amount: i64,
 }
 
-/// A run of equal adds, one after the other among those applied.
+/// Equal adds of applied numbers that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) count: u8,
@@ -251,8 +254,8 @@ pub(crate) struct Chunk {
     /// Bit i: `last - i` was taken back by its writer, because another writer's copy stands. A
     /// subset of `applied`.
     pub(crate) taken_back: u8,
-    /// The adds, from the greatest sequence number down over those applied. Numbers beyond the last
-    /// run have unknown adds.
+    /// The adds of the applied numbers, from the greatest down. Numbers beyond the last run have
+    /// unknown adds.
     pub(crate) runs: SmallVec<[Run; 1]>,
 }
 
@@ -261,8 +264,7 @@ pub(crate) struct Chunk {
 pub(crate) enum IdStatus {
     New,
     Applied,
-    /// The client numbers without gaps, and the entries that are remembered begin after this
-    /// number.
+    /// The client's entries are forgotten up to this number or beyond, so nobody can tell.
     CannotTell,
 }
 
@@ -382,7 +384,7 @@ fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
     runs
 }
 
-/// The name of an entry, owned. No longer than an id and what goes before or after it.
+/// The owned name of an entry. At most an id and the 16 bytes before it or the 8 after it.
 pub(crate) type EntryName = SmallVec<[u8; 96]>;
 
 /// The name of the entry for one chunk of a client's sequence.
@@ -397,7 +399,7 @@ pub(crate) fn client_of(name: &[u8]) -> &[u8] {
     &name[..name.len().saturating_sub(8)]
 }
 
-/// An add's id, read.
+/// The parsed id of an add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddId<'a> {
     Of { client: &'a str, sequence: u64 },

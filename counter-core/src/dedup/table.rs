@@ -21,12 +21,12 @@ use crate::replica_id::ReplicaId;
 
 /// Entries kept of one writer for each kind: chunks of clients, and single ids. The oldest goes
 /// first. With names of 16 bytes an entry takes about 200 bytes, so a writer's own entries come to
-/// at most 4 MB, and those that it absorbed to as much.
+/// at most 4 MB, and those that it absorbed from folded writers to as much.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
-/// Clients that all writers together still know after their entries were forgotten. Later clients
-/// are remembered by count only, as single ids are. No client is dropped for another: inventing
-/// clients takes room from new ones and from nobody else.
+/// Clients whose forgotten numbers are remembered for good, over all writers. Entries of later
+/// clients are forgotten like single ids. No client displaces another, so invented clients take
+/// room from new ones only.
 pub const CLIENTS_MAX: usize = 100_000;
 
 /// The most entries of all kinds that one writer can have.
@@ -84,13 +84,14 @@ impl DedupBounds {
 
 /// One writer's entries; most writers have none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct DedupTable(Option<Box<Shelves>>);
+pub(crate) struct DedupTable(Option<Box<Entries>>);
 
+/// All entries of a writer that has any.
 #[derive(Clone, Debug, Default)]
-struct Shelves {
-    own: [Shelf; KINDS],
+struct Entries {
+    own: [OwnEntries; KINDS],
     /// Absorbed chunks and absorbed single ids.
-    absorbed: [AbsorbedShelf; 2],
+    absorbed: [AbsorbedEntries; 2],
     /// Sum of the hashes of all entries.
     hash: u128,
 }
@@ -98,19 +99,22 @@ struct Shelves {
 /// Entries with their hashes, the oldest first.
 type InOrder = BTreeMap<Version, (DedupEntry, u128)>;
 
+/// The holder's own entries of one kind.
 #[derive(Clone, Debug, Default)]
-struct Shelf {
+struct OwnEntries {
     versions: HashMap<Arc<[u8]>, Version, RandomState>,
     in_order: InOrder,
-    /// The entries that are less fresh than their version: their versions, by freshness.
-    older: BTreeMap<Version, Version>,
+    /// The entries whose latest add came before their version, because an add was taken back since.
+    /// Their versions, by `fresh`.
+    less_fresh: BTreeMap<Version, Version>,
 }
 
 /// The writers of the absorbed entries of one name, with the versions of these entries.
 type Sources = SmallVec<[(ReplicaId, Version); 1]>;
 
+/// The absorbed entries of one kind.
 #[derive(Clone, Debug, Default)]
-struct AbsorbedShelf {
+struct AbsorbedEntries {
     versions: HashMap<Arc<[u8]>, Sources, RandomState>,
     in_order: InOrder,
 }
@@ -135,25 +139,25 @@ impl DedupTable {
 
     /// The number of the holder's own entries of a kind.
     pub(crate) fn len_of(&self, kind: EntryKind) -> usize {
-        self.0.as_ref().map_or(0, |shelves| shelves.own[kind as usize].in_order.len())
+        self.0.as_ref().map_or(0, |entries| entries.own[kind as usize].in_order.len())
     }
 
     /// The sum of the hashes of all entries.
     pub(crate) fn hash(&self) -> u128 {
-        self.0.as_ref().map_or(0, |shelves| shelves.hash)
+        self.0.as_ref().map_or(0, |entries| entries.hash)
     }
 
     /// The holder's own entry of a name.
     #[inline]
     pub(crate) fn own(&self, kind: EntryKind, name: &[u8]) -> Option<&DedupEntry> {
-        let shelf = &self.0.as_ref()?.own[kind as usize];
-        shelf.in_order.get(shelf.versions.get(name)?).map(|(entry, _)| entry)
+        let of_kind = &self.0.as_ref()?.own[kind as usize];
+        of_kind.in_order.get(of_kind.versions.get(name)?).map(|(entry, _)| entry)
     }
 
     /// The content of the holder's own entry of a name.
     #[inline]
-    pub(crate) fn said(&self, kind: EntryKind, name: &[u8]) -> Option<&EntryBody> {
-        self.own(kind, name).map(|entry| &entry.said)
+    pub(crate) fn body(&self, kind: EntryKind, name: &[u8]) -> Option<&EntryBody> {
+        self.own(kind, name).map(|entry| &entry.body)
     }
 
     /// The entries of a name that the holder absorbed, with their writers.
@@ -163,84 +167,89 @@ impl DedupTable {
         kind: EntryKind,
         name: &[u8],
     ) -> impl Iterator<Item = (ReplicaId, &DedupEntry)> {
-        let shelf = self
+        let of_kind = self
             .0
             .as_ref()
-            .and_then(|shelves| shelves.absorbed.get(kind as usize))
-            .filter(|shelf| !shelf.in_order.is_empty());
-        let sources = shelf.and_then(|shelf| Some((shelf, shelf.versions.get(name)?))).into_iter();
-        sources.flat_map(|(shelf, sources)| {
-            sources
-                .iter()
-                .filter_map(|(replica, version)| Some((*replica, &shelf.in_order.get(version)?.0)))
+            .and_then(|entries| entries.absorbed.get(kind as usize))
+            .filter(|of_kind| !of_kind.in_order.is_empty());
+        let sources =
+            of_kind.and_then(|of_kind| Some((of_kind, of_kind.versions.get(name)?))).into_iter();
+        sources.flat_map(|(of_kind, sources)| {
+            sources.iter().filter_map(|(replica, version)| {
+                Some((*replica, &of_kind.in_order.get(version)?.0))
+            })
         })
     }
 
     /// Takes an entry unless a newer one of its name is held. The holder's oldest own entry of that
     /// kind makes room. Absorbed entries are dropped only by [`trim`](Self::trim). O(log entries).
     pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> Put {
-        let shelves = self.0.get_or_insert_default();
-        let kind = entry.said.kind();
-        let (older, in_order) = match entry.source {
-            None => shelves.own[kind as usize].note(&entry),
-            Some(source) => shelves.absorbed[kind as usize % 2].note(&entry, source.replica),
+        let entries = self.0.get_or_insert_default();
+        let kind = entry.body.kind();
+        let (replaced, in_order) = match entry.source {
+            None => entries.own[kind as usize].note(&entry),
+            Some(source) => entries.absorbed[kind as usize % 2].note(&entry, source.replica),
         };
-        let Ok(older) = older else { return Put::default() };
+        let Ok(replaced) = replaced else { return Put::default() };
         let (is_own, version, fresh) = (entry.source.is_none(), entry.version, entry.fresh);
-        let stood = older.and_then(|older| in_order.remove(&older));
-        shelves.hash =
-            shelves.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
+        let stood = replaced.and_then(|replaced| in_order.remove(&replaced));
+        entries.hash =
+            entries.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
         let same_version = in_order.insert(version, (entry, hash));
         if is_own {
-            shelves.own[kind as usize].rank(stood.map(|stood| stood.0.fresh), version, fresh);
+            entries.own[kind as usize].record_freshness(
+                stood.map(|stood| stood.0.fresh),
+                version,
+                fresh,
+            );
         }
         if let Some((stood, stood_hash)) = same_version {
             // Only a writer that breaks the rules gives one version to two entries.
-            shelves.hash = shelves.hash.wrapping_sub(stood_hash);
-            shelves.forget_name(&stood);
+            entries.hash = entries.hash.wrapping_sub(stood_hash);
+            entries.forget_name(&stood);
         }
         let max = match kind {
             EntryKind::Client | EntryKind::Single => bounds.entries(),
             EntryKind::TakenBack => bounds.taken_back(),
             EntryKind::Forgotten => bounds.forgotten(),
         };
-        let own = &mut shelves.own[kind as usize];
+        let own = &mut entries.own[kind as usize];
         let forgotten = if is_own && own.in_order.len() > max { own.pop_oldest() } else { None };
         let forgotten = forgotten.map(|(oldest, hash)| {
-            shelves.hash = shelves.hash.wrapping_sub(hash);
-            shelves.forget_name(&oldest);
+            entries.hash = entries.hash.wrapping_sub(hash);
+            entries.forget_name(&oldest);
             oldest
         });
         Put { taken: true, forgotten }
     }
 
-    /// Drops what was taken back on behalf of folded writers. Of the entries absorbed from them it
-    /// keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if there is nothing to drop,
-    /// else O(entries).
+    /// Drops the entries about adds that were taken back on behalf of folded writers. Of the
+    /// entries absorbed from them it keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if
+    /// there is nothing to drop, else O(entries).
     pub(crate) fn trim(&mut self, bounds: DedupBounds, is_folded: impl Fn(ReplicaId) -> bool) {
-        let Some(shelves) = &mut self.0 else { return };
-        let mut gone: Vec<DedupEntry> = shelves.surplus(bounds, &is_folded).cloned().collect();
+        let Some(entries) = &mut self.0 else { return };
+        let mut gone: Vec<DedupEntry> = entries.surplus(bounds, &is_folded).cloned().collect();
         let settled = |entry: &&(DedupEntry, u128)| {
             DedupEntry::taken_back_from(&entry.0.name).is_none_or(&is_folded)
         };
         gone.extend(
-            shelves.own[EntryKind::TakenBack as usize]
+            entries.own[EntryKind::TakenBack as usize]
                 .in_order
                 .values()
                 .filter(settled)
                 .map(|(entry, _)| entry.clone()),
         );
         for entry in gone {
-            let kind = entry.said.kind() as usize;
+            let kind = entry.body.kind() as usize;
             let in_order = if entry.source.is_some() {
-                &mut shelves.absorbed[kind].in_order
+                &mut entries.absorbed[kind].in_order
             } else {
-                &mut shelves.own[kind].in_order
+                &mut entries.own[kind].in_order
             };
             if let Some((_, hash)) = in_order.remove(&entry.version) {
-                shelves.hash = shelves.hash.wrapping_sub(hash);
+                entries.hash = entries.hash.wrapping_sub(hash);
             }
-            shelves.forget_name(&entry);
+            entries.forget_name(&entry);
         }
     }
 
@@ -250,17 +259,17 @@ impl DedupTable {
         bounds: DedupBounds,
         is_folded: impl Fn(ReplicaId) -> bool,
     ) -> Vec<DedupEntry> {
-        self.0.iter().flat_map(|shelves| shelves.surplus(bounds, &is_folded)).cloned().collect()
+        self.0.iter().flat_map(|entries| entries.surplus(bounds, &is_folded)).cloned().collect()
     }
 
     fn in_order(&self) -> impl Iterator<Item = &InOrder> + Clone {
-        let shelves = self.0.iter();
-        shelves.flat_map(|shelves| {
-            shelves
+        let entries = self.0.iter();
+        entries.flat_map(|entries| {
+            entries
                 .own
                 .iter()
-                .map(|shelf| &shelf.in_order)
-                .chain(shelves.absorbed.iter().map(|shelf| &shelf.in_order))
+                .map(|of_kind| &of_kind.in_order)
+                .chain(entries.absorbed.iter().map(|of_kind| &of_kind.in_order))
         })
     }
 
@@ -285,27 +294,29 @@ impl DedupTable {
     }
 }
 
-impl Shelves {
+impl Entries {
     fn forget_name(&mut self, entry: &DedupEntry) {
-        let kind = entry.said.kind() as usize;
+        let kind = entry.body.kind() as usize;
         match entry.source {
             None => drop(self.own[kind].versions.remove(&*entry.name)),
             Some(source) => self.absorbed[kind % 2].forget_name(&entry.name, source.replica),
         }
     }
 
-    /// The absorbed entries beyond the bounds: that for folded writers, and that for all writers.
-    /// Oldest first.
+    /// The absorbed entries beyond the bound for folded writers or beyond the bound for all
+    /// writers. Oldest first.
     fn surplus(
         &self,
         bounds: DedupBounds,
         is_folded: &impl Fn(ReplicaId) -> bool,
     ) -> impl Iterator<Item = &DedupEntry> {
-        self.absorbed.iter().filter(move |shelf| shelf.in_order.len() > bounds.entries()).flat_map(
-            move |shelf| {
+        self.absorbed
+            .iter()
+            .filter(move |of_kind| of_kind.in_order.len() > bounds.entries())
+            .flat_map(move |of_kind| {
                 let age = |entry: &DedupEntry| entry.source.map_or(0, |source| source.age);
                 let mut all: Vec<&DedupEntry> =
-                    shelf.in_order.values().map(|(entry, _)| entry).collect();
+                    of_kind.in_order.values().map(|(entry, _)| entry).collect();
                 all.sort_unstable_by_key(|entry| (age(entry), std::cmp::Reverse(entry.version)));
                 let (mut folded, mut every) = (0, 0);
                 all.retain(|entry| {
@@ -314,44 +325,43 @@ impl Shelves {
                     (counts && folded > bounds.entries()) || every > bounds.absorbed()
                 });
                 all
-            },
-        )
+            })
     }
 }
 
-/// The version of the older entry that a new one replaces, if any. An error if the entry that is
-/// held is as new.
-type Older = Result<Option<Version>, ()>;
+/// The version of the entry that a new one replaces, if any. An error if the held entry is at least
+/// as new.
+type Replaced = Result<Option<Version>, ()>;
 
-impl Shelf {
-    /// Notes how fresh a new entry is, and forgets how fresh the one was that it replaces.
-    fn rank(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
-        stood.and_then(|stood| self.older.remove(&stood));
+impl OwnEntries {
+    /// Records how fresh a new entry is, in place of the entry that it replaces.
+    fn record_freshness(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
+        stood.and_then(|stood| self.less_fresh.remove(&stood));
         if fresh < version {
-            self.older.insert(fresh, version);
+            self.less_fresh.insert(fresh, version);
         }
     }
 
     /// Removes the least fresh. O(log entries).
     fn pop_oldest(&mut self) -> Option<(DedupEntry, u128)> {
-        // An entry in `older` is older than all that come after its version.
+        // An entry in `less_fresh` is older than all that come after its version.
         let first = self.in_order.first_key_value().map(|(version, _)| *version);
         match self
-            .older
+            .less_fresh
             .first_key_value()
             .filter(|(fresh, _)| first.is_none_or(|first| **fresh < first))
             .map(|(fresh, _)| *fresh)
         {
             Some(fresh) => {
-                let version = self.older.remove(&fresh)?;
+                let version = self.less_fresh.remove(&fresh)?;
                 self.in_order.remove(&version)
             }
             None => self.in_order.pop_first().map(|(_, oldest)| oldest),
         }
     }
 
-    fn note(&mut self, entry: &DedupEntry) -> (Older, &mut InOrder) {
-        let older = match self.versions.get_mut(&*entry.name) {
+    fn note(&mut self, entry: &DedupEntry) -> (Replaced, &mut InOrder) {
+        let replaced = match self.versions.get_mut(&*entry.name) {
             Some(held) if *held >= entry.version => Err(()),
             Some(held) => Ok(Some(std::mem::replace(held, entry.version))),
             None => {
@@ -359,14 +369,14 @@ impl Shelf {
                 Ok(None)
             }
         };
-        (older, &mut self.in_order)
+        (replaced, &mut self.in_order)
     }
 }
 
-impl AbsorbedShelf {
-    fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Older, &mut InOrder) {
+impl AbsorbedEntries {
+    fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Replaced, &mut InOrder) {
         let sources = self.versions.entry(entry.name.clone()).or_default();
-        let older = match sources.iter_mut().find(|(replica, _)| *replica == source) {
+        let replaced = match sources.iter_mut().find(|(replica, _)| *replica == source) {
             Some((_, held)) if *held >= entry.version => Err(()),
             Some((_, held)) => Ok(Some(std::mem::replace(held, entry.version))),
             None => {
@@ -374,7 +384,7 @@ impl AbsorbedShelf {
                 Ok(None)
             }
         };
-        (older, &mut self.in_order)
+        (replaced, &mut self.in_order)
     }
 
     fn forget_name(&mut self, name: &[u8], source: ReplicaId) {
@@ -393,8 +403,8 @@ mod tests {
     use crate::dedup::entry::{Add, EntrySource, Single};
 
     fn single(version: Version, name: &str) -> DedupEntry {
-        let said = EntryBody::Single(Single { add: Add { key: 0, amount: 1 }, taken_back: false });
-        DedupEntry { version, fresh: version, name: name.as_bytes().into(), source: None, said }
+        let body = EntryBody::Single(Single { add: Add { key: 0, amount: 1 }, taken_back: false });
+        DedupEntry { version, fresh: version, name: name.as_bytes().into(), source: None, body }
     }
 
     fn absorbed(version: Version, name: &str, node: u64, age: u64) -> DedupEntry {
@@ -428,7 +438,7 @@ mod tests {
         assert_eq!((forth.len(), back.len()), (DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MAX));
         assert_eq!(names(&forth), names(&back));
         assert_eq!(
-            (forth.hash(), forth.said(EntryKind::Single, b"5").is_some()),
+            (forth.hash(), forth.body(EntryKind::Single, b"5").is_some()),
             (back.hash(), false)
         );
     }

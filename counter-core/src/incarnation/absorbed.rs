@@ -15,7 +15,7 @@ pub(crate) struct AbsorbedCell {
     pub(crate) absorbed_at: Version,
     /// Its own amounts, without those below it.
     pub(crate) amounts: Amounts,
-    /// How many of the cells after it are below it: it had absorbed them itself.
+    /// The number of cells right after it that lie below it, because it had absorbed them.
     pub(crate) below: u32,
 }
 

@@ -1,10 +1,11 @@
 //! The value of one key: each writer's total minus the largest reset of it, skipping absorbed
 //! writers.
 //!
-//! A cell that has absorbed others counts with them, and where it is held they no longer count on
-//! their own. A reset names the version of each cell that it saw, which tells how to read its
-//! amount. For a cell that absorbed others later, the amount means the writer's own amounts, and
-//! the resets of the others come on top. For one that had absorbed them already, it means the sum.
+//! A cell that absorbed others counts their amounts too. A replica that holds it no longer counts
+//! the others on their own. A reset names the version of each cell that it saw, and that version
+//! tells what the cleared amount covers. If the cell absorbed others only later, the amount covers
+//! the writer's own amounts, and the resets of the others are added. If it had absorbed them
+//! already, the amount covers the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,12 +30,12 @@ impl HeldCell<'_> {
     }
 }
 
-/// Everything that the cells of one key say about each other.
+/// The resets and absorptions that the cells of one key record about each other.
 #[derive(Debug, Default)]
 pub(crate) struct Baselines {
     cleared: BTreeMap<ReplicaId, Vec<Cleared>>,
     /// The replicas that some cell has absorbed.
-    taken: BTreeSet<ReplicaId>,
+    absorbed: BTreeSet<ReplicaId>,
 }
 
 impl Baselines {
@@ -45,25 +46,25 @@ impl Baselines {
             for &(replica, cleared) in &extra.cleared {
                 baselines.cleared.entry(replica).or_default().push(cleared);
             }
-            baselines.taken.extend(extra.absorbed.iter().map(|item| item.replica));
+            baselines.absorbed.extend(extra.absorbed.iter().map(|item| item.replica));
         }
         baselines
     }
 
     /// True if the replica's own cell no longer counts: a held cell has absorbed it.
-    pub(crate) fn is_taken(&self, replica: ReplicaId) -> bool {
-        self.taken.contains(&replica)
+    pub(crate) fn is_absorbed(&self, replica: ReplicaId) -> bool {
+        self.absorbed.contains(&replica)
     }
 
     /// The reset baseline of a cell, as a part of its total.
     pub(crate) fn of_cell(&self, held: &HeldCell<'_>) -> Amounts {
         let total = held.total();
         let absorbed = held.extra.filter(|extra| !extra.absorbed.is_empty());
-        let below = absorbed.map(|extra| (extra.absorbed_at, self.of_items(extra)));
+        let below = absorbed.map(|extra| (extra.absorbed_at, self.of_absorbed(extra)));
         self.baseline(held.replica, held.version, total, below).within(total)
     }
 
-    fn of_items(&self, extra: &Extra) -> Amounts {
+    fn of_absorbed(&self, extra: &Extra) -> Amounts {
         extra.absorbed.baselines(|item, total, below| {
             // An absorbed cell is its writer's last state: nobody has seen a later one.
             self.baseline(
@@ -77,7 +78,7 @@ impl Baselines {
 
     /// The amounts that a cell counts; None if it was absorbed.
     pub(crate) fn share(&self, held: &HeldCell<'_>) -> Option<Amounts> {
-        (!self.is_taken(held.replica)).then(|| held.total().above(self.of_cell(held)))
+        (!self.is_absorbed(held.replica)).then(|| held.total().above(self.of_cell(held)))
     }
 
     /// The baseline of a cell that is held at `version`. `below` is the version at which it
@@ -111,10 +112,11 @@ pub(crate) fn seen<'a>(
 ) -> Vec<(ReplicaId, Cleared)> {
     let baselines = Baselines::of(cells.clone());
     let mut seen = Vec::new();
-    for held in cells.filter(|held| !baselines.is_taken(held.replica)) {
+    for held in cells.filter(|held| !baselines.is_absorbed(held.replica)) {
         seen.push((held.replica, Cleared { version: held.version, amounts: held.total() }));
         let absorbed = held.extra.into_iter().flat_map(|extra| extra.absorbed.totals());
-        // Its last version is unknown here. That it had absorbed those below it is known.
+        // The version of the absorbed cell's last state is not kept. `absorbed_at` is, and it shows
+        // that the cell had absorbed those below it.
         seen.extend(absorbed.map(|(item, total)| {
             (item.replica, Cleared { version: item.absorbed_at, amounts: total })
         }));
@@ -164,7 +166,7 @@ mod tests {
             HeldCell { replica: RESETTER, version: 1, amounts: amounts(0), extra: Some(&reset) },
         ];
         let baselines = Baselines::of(cells.iter().copied());
-        assert_eq!(baselines.share(&cells[0]), None, "it was taken over");
+        assert_eq!(baselines.share(&cells[0]), None, "it was absorbed");
         baselines.share(&cells[1]).unwrap().increments
     }
 

@@ -12,8 +12,8 @@ type ByEnded = BTreeMap<ReplicaId, Vec<ReplicaId>>;
 /// whenever one changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Incarnations {
-    /// By ended incarnation, the replicas that claim it, ascending. Empty if the claim was lost with
-    /// its writer and another replica has begun to absorb the incarnation.
+    /// By ended incarnation, the replicas that claim it, ascending. Empty if the claim was lost
+    /// with its writer and another replica has begun to absorb the incarnation.
     claimants: ByEnded,
     /// By ended incarnation, the replicas that have begun to absorb it, ascending: a successor, and
     /// those whose successor it is.

@@ -22,16 +22,15 @@ const LOWER_BYTES: usize = 4;
 
 /// A replica's statement about itself. It has a version in its writer's sequence, as a cell has.
 ///
-/// Only its own replica changes it. It is replaced whole, and the order of its fields decides which of
-/// two records with one version is the greater.
+/// Only its own replica changes it, and it is replaced whole. If two records have one version,
+/// which only a fault brings, the order of the fields decides which is the greater.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     /// The writer's version of this record.
     pub version: Version,
     /// The region in which the replica runs.
     pub region: String,
-    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
-    /// of ids.
+    /// The ended incarnations whose successor this replica is or offers to be, in the order of ids.
     claims: Vec<ReplicaId>,
     /// By node, ascending: the incarnations that this replica has folded, and those that its own
     /// predecessors had.
@@ -49,8 +48,8 @@ pub struct Record {
     unknown: Fields,
 }
 
-/// The incarnations of one node up to one of them. All were folded, and a replica that still holds
-/// cells of them forgets these.
+/// A fold of all incarnations of one node, up to the latest that it names. A replica that still
+/// holds their cells forgets them.
 ///
 /// Earlier releases keep only the upper half of the incarnation, so a node's next incarnation must
 /// differ in it, as [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a
@@ -73,8 +72,7 @@ impl Folded {
 }
 
 impl Record {
-    /// The ended incarnations to which this replica is the successor, or offers to be. In the order
-    /// of ids.
+    /// The ended incarnations whose successor this replica is or offers to be, in the order of ids.
     pub fn claims(&self) -> &[ReplicaId] {
         &self.claims
     }
@@ -105,7 +103,7 @@ impl Record {
         self.folded.len()
     }
 
-    /// True if it says anything about incarnations that ended.
+    /// True if it claims, absorbs, has folded or is rebasing.
     pub(crate) fn speaks_of_incarnations(&self) -> bool {
         !self.claims.is_empty()
             || !self.folded.is_empty()

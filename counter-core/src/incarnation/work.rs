@@ -1,4 +1,4 @@
-//! The work of a successor on incarnations that ended: absorb, fold, rebase, in steps of as many
+//! A successor's work on ended incarnations: absorb, fold, rebase. Each step takes about as many
 //! bytes as the caller allows.
 
 use crate::error::WriteError;
@@ -41,10 +41,10 @@ pub struct Inheritance {
     /// The next dedup entry: an index into `incarnations`, and the version that it follows.
     next_entry: (usize, Version),
     /// The next cell: an index into `incarnations`, and its slot.
-    next: (usize, u32),
+    next_cell: (usize, u32),
     /// Entries with an add that must be taken back, by incarnation and version. They come after the
     /// cells, the last entry first.
-    doubled: Vec<(ReplicaId, Version)>,
+    to_take_back: Vec<(ReplicaId, Version)>,
     /// The own version after which the round absorbed its first cell; None before.
     begun: Option<Version>,
     /// The own version that completes the absorption; None before.
@@ -114,10 +114,10 @@ impl Replica {
         self.map().has_left(self.id())
     }
 
-    /// The work to do next: the round under way if it has begun to absorb, else a new round for the
-    /// incarnations whose successor this replica is *now*, since another claim may have become
-    /// known. None if there is nothing to do. To be called before each step. A round that was begun
-    /// as another writer is dropped.
+    /// The next work: the round under way if it has begun to absorb. Otherwise a new round for the
+    /// incarnations whose successor this replica is *now*, because another claim may have arrived.
+    /// None if there is nothing to do. Call it before each step. A round that was begun under
+    /// another id is dropped.
     pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
         let successor = self.id();
         under_way.filter(|work| work.begun.is_some() && work.successor == successor).or_else(|| {
@@ -126,8 +126,8 @@ impl Replica {
                 successor,
                 incarnations,
                 next_entry: (0, 0),
-                next: (0, 0),
-                doubled: Vec::new(),
+                next_cell: (0, 0),
+                to_take_back: Vec::new(),
                 begun: None,
                 absorbed: None,
                 folded: false,
@@ -135,14 +135,14 @@ impl Replica {
         })
     }
 
-    /// Absorbs cells of the incarnations and the ids that they know, about `bytes_max` bytes and at
-    /// least one. Returns how many bytes they cost each peer. Incarnations whose amounts would
-    /// leave less than half of a cell's room are left out of the round. They stay, and count on
-    /// their own.
+    /// Absorbs cells and dedup entries of the incarnations: about `bytes_max` bytes, and at least
+    /// one of them. Returns how many bytes they cost each peer. Incarnations whose amounts would
+    /// leave less than half of a cell's room are left out of the round, and go on counting on their
+    /// own.
     ///
     /// # Errors
     /// `CellFull` if no incarnation is left in the round, or if the successor's own amounts have
-    /// come near 2^62 since it began. What came before the amount that does not fit was absorbed.
+    /// come near 2^62 since it began. Everything before the amount that does not fit was absorbed.
     pub fn absorb(
         &mut self,
         work: &mut Inheritance,
@@ -176,16 +176,17 @@ impl Replica {
             work.next_entry.1 = entry.version;
             let (settled, is_part) = self.settled_part(incarnation, entry);
             if is_part {
-                work.doubled.push((incarnation, work.next_entry.1));
+                work.to_take_back.push((incarnation, work.next_entry.1));
             }
             if let Some(settled) = settled {
                 let written = written(self, incarnation);
                 bytes += self.absorb_entry(incarnation, written, settled);
             }
         }
-        while let Some(&incarnation) = work.incarnations.get(work.next.0) {
-            let Some((slot, key)) = self.map().keys_from(incarnation, work.next.1).next() else {
-                work.next = (work.next.0 + 1, 0);
+        while let Some(&incarnation) = work.incarnations.get(work.next_cell.0) {
+            let Some((slot, key)) = self.map().keys_from(incarnation, work.next_cell.1).next()
+            else {
+                work.next_cell = (work.next_cell.0 + 1, 0);
                 continue;
             };
             if bytes >= bytes_max {
@@ -193,15 +194,15 @@ impl Replica {
                 return Ok(bytes);
             }
             bytes += self.map_mut().absorb(id, &work.incarnations, begun, key)?;
-            work.next.1 = slot + 1;
+            work.next_cell.1 = slot + 1;
         }
-        while let Some((incarnation, version)) = work.doubled.pop() {
+        while let Some((incarnation, version)) = work.to_take_back.pop() {
             let entry = self
                 .map()
                 .next_entry(incarnation, version - 1)
                 .filter(|entry| entry.version == version);
             if bytes >= bytes_max {
-                work.doubled.push((incarnation, version));
+                work.to_take_back.push((incarnation, version));
                 self.drop_surplus();
                 return Ok(bytes);
             }
@@ -215,10 +216,9 @@ impl Replica {
         Ok(bytes)
     }
 
-    /// Before the first cell, records that these incarnations are being absorbed, so that later
-    /// claimants leave them alone; and records what they had folded themselves, which would
-    /// otherwise come back with a late copy. Returns the version after which the round writes
-    /// cells.
+    /// Records, before the first cell, that these incarnations are being absorbed, so that later
+    /// claimants leave them alone. Also takes over their folds, because a late copy could bring a
+    /// folded incarnation back. Returns the version after which the round writes cells.
     fn begin(&mut self, work: &mut Inheritance) -> Result<Version, WriteError> {
         let id = self.id();
         let fitting = self.map().fitting(id, &work.incarnations);
@@ -243,9 +243,9 @@ impl Replica {
         self.map_mut().change_record(id, |record| record.fold(&incarnations))
     }
 
-    /// Makes absorbed amounts of folded incarnations the own amounts, about `bytes_max` bytes of
-    /// cells and at least one. Returns how many bytes they cost each peer. 0 if nothing is left,
-    /// which goes on record.
+    /// Turns absorbed amounts of folded incarnations into own amounts: about `bytes_max` bytes of
+    /// cells, and at least one. Returns how many bytes they cost each peer. 0 if nothing is left;
+    /// the record then says that rebasing is over.
     pub fn rebase(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         let (mut bytes, mut next) = (0, 0);
@@ -285,9 +285,9 @@ impl Replica {
     }
 
     /// Drops from the own cells the resets of folded incarnations, and from the own record the
-    /// claims of them. Does nothing while any replica is rebasing. To be called once every enrolled
-    /// replica holds the fold; about `bytes_max` bytes of cells and at least one. Returns how many
-    /// bytes they cost each peer; 0 if nothing is left.
+    /// claims of them. Does nothing while any replica is rebasing. Call it once every enrolled
+    /// replica holds the fold. Writes about `bytes_max` bytes of cells, and at least one. Returns
+    /// how many bytes they cost each peer; 0 if nothing is left.
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         if self.map().is_rebasing() {

@@ -7,8 +7,8 @@ pub const AMOUNT_MAX: u64 = 1 << 32;
 /// a u64.
 pub const CELL_MAX: u64 = 1 << 62;
 
-/// From here on two more flushes could overflow a cell: each brings 2^56 a lane and 2^56 by name.
-/// 2^60 below the bound.
+/// Adds are refused from this total on. The 2^60 above it hold two more flushes, each of at most
+/// 2^56 a lane and 2^56 by name.
 pub(crate) const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 
 /// The two running totals of a PN-counter's writer.

@@ -80,7 +80,7 @@ impl Extra {
         !self.shapes_values() && self.unknown.is_empty()
     }
 
-    /// True if the value of the key is more than a sum of amounts.
+    /// True if it makes the key's value more than a sum of amounts.
     pub(crate) fn shapes_values(&self) -> bool {
         !self.cleared.is_empty() || !self.absorbed.is_empty()
     }

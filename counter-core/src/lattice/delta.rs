@@ -130,7 +130,7 @@ impl Delta {
         self.parts.iter().filter(|part| part.closed).map(|part| part.span)
     }
 
-    /// Every writer of which this delta holds anything.
+    /// Every writer that has a part in this delta.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.parts.iter().map(|part| part.span.replica)
     }

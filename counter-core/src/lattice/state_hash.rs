@@ -68,8 +68,8 @@ pub(crate) fn record_hash(scratch: &mut Vec<u8>, replica: ReplicaId, record: &Re
     xxh3_128(scratch)
 }
 
-/// XXH3-128 of a dedup entry: replica, version, the entry as in a part of keys by name, then the
-/// names with their lengths.
+/// XXH3-128 of a dedup entry: replica, version, the entry's bytes with 0 for every key, then the
+/// names of its keys with their lengths.
 pub(crate) fn entry_hash(replica: ReplicaId, entry: &DedupEntry, keys: &Keys) -> u128 {
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(&replica.to_bytes());

@@ -1,5 +1,5 @@
-//! One writer's snapshot: its cells, dense, found by key and walked in version order; its record;
-//! its dedup entries.
+//! One writer's snapshot: its cells, its record and its dedup entries. The cells are dense, found
+//! by key, and walked in version order.
 
 use std::collections::BTreeMap;
 
@@ -154,7 +154,7 @@ impl Writer {
         self.hash.is_some()
     }
 
-    /// Before many changes: counting the hash afresh is cheaper then.
+    /// Drops the hash before many changes, when computing it afresh is cheaper.
     pub(crate) fn forget_hash(&mut self) {
         self.hash = None;
     }
@@ -181,8 +181,8 @@ impl Writer {
         self.ring.reserve(cells);
     }
 
-    /// The slot of `key`. Looks at `hint` first, then at the place that it has if the writer has
-    /// all keys.
+    /// The slot of `key`. Tries the slot `hint` first, then the slot with the number of the key,
+    /// which is right if the writer has all keys.
     #[inline]
     pub(crate) fn slot(&self, key: u32, hint: u32) -> Option<u32> {
         if self.keys.get(hint as usize) == Some(&key) {

@@ -3,8 +3,8 @@
 //!
 //! The add that finds 0 is the first since the last flush. It sets the counter's bit in the block.
 //! If the block had no bit, it sets the block's bit in the dirty set. If that was empty too, it
-//! wakes. A flush goes the other way: dirty set, blocks, amounts. So this flush takes an amount or
-//! the next one meets it, and none is lost.
+//! calls [`Wake`]. A flush goes the other way: dirty set, blocks, amounts. So each amount is taken
+//! by this flush or by the next.
 //!
 //! All threads add to the base, lane 0. Threads that often meet at one counter move to lanes, which
 //! have slots of their own for every counter of the block, and no longer wait for each other's
@@ -19,12 +19,12 @@ use crate::pending::slot::{
 };
 use crate::pending::sync::{Arc, AtomicU64, OnceLock, Ordering};
 
-/// An add looks for contention when the pending amount is a multiple of this: does another thread
-/// add right now?
-const SAMPLED: u64 = 1 << 10;
+/// An add checks for contention if the pending amount is a multiple of this: is another thread
+/// adding right now?
+const SAMPLE_EVERY: u64 = 1 << 10;
 
 /// Contended samples between two flushes that trigger a new lane.
-const OFTEN: u64 = 16;
+const CONTENDED_SAMPLES_MAX: u64 = 16;
 
 /// Called by the first add after a flush, on that add's thread. It must be short and must not
 /// block.
@@ -33,7 +33,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// The slots of one lane in a block: 64 KiB.
 type Lane = Arc<[Slot; BLOCK_SLOTS]>;
 
-/// The gate of a block without lanes and with room in every cell: adds ask nothing.
+/// The gate of a block without lanes and with room in every cell: adds check nothing.
 const OPEN: u64 = 0;
 
 /// Gate bit: a lane exists, so threads look up theirs.
@@ -46,13 +46,13 @@ const GUARDED: u64 = 2;
 /// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB a lane.
 pub(crate) struct Block {
     /// [`OPEN`], or the bits [`LANED`] and [`GUARDED`].
-    gate: Apart<AtomicU64>,
+    gate: OwnCacheLines<AtomicU64>,
     /// Lane 0. Threads whose lane is not made add here too. It is not behind a pointer, because an
     /// atomic addition waits until its address is known.
-    base: Apart<[Slot; BLOCK_SLOTS]>,
+    base: OwnCacheLines<[Slot; BLOCK_SLOTS]>,
     /// The other lanes, made on demand: lane n is at n - 1.
     lanes: [OnceLock<Lane>; LANES - 1],
-    moving: Apart<Moving>,
+    activity: OwnCacheLines<Activity>,
     /// The blocks that have something pending, and the number of this one.
     dirty: Arc<DirtySet>,
     number: usize,
@@ -60,43 +60,43 @@ pub(crate) struct Block {
 }
 
 /// The blocks that have something pending, numbered modulo [`BLOCK_SLOTS`].
-pub(crate) type DirtySet = Apart<Bitmap>;
+pub(crate) type DirtySet = OwnCacheLines<Bitmap>;
 
 /// A value in cache lines of its own, so that reads of its neighbours and writes here do not slow
 /// each other.
 #[derive(Default)]
 #[repr(align(128))]
-pub(crate) struct Apart<T>(pub(crate) T);
+pub(crate) struct OwnCacheLines<T>(pub(crate) T);
 
 /// State that adds and flushes write, besides the amounts.
-struct Moving {
+struct Activity {
     pending: Bitmap,
     /// One bit for each lane that is made or being made.
     claimed: AtomicU64,
     /// Contended samples since the last flush, by threads without a lane here.
-    meetings: AtomicU64,
+    contended_samples: AtomicU64,
 }
 
 impl Block {
     /// A block that reports its adds in `dirty` under `number`.
     pub(crate) fn new(number: usize, dirty: Arc<DirtySet>, wake: Wake) -> Arc<Self> {
-        let moving = Moving {
+        let activity = Activity {
             pending: Bitmap::default(),
             claimed: AtomicU64::new(0),
-            meetings: AtomicU64::new(0),
+            contended_samples: AtomicU64::new(0),
         };
         let lanes: [OnceLock<Lane>; LANES - 1] = std::array::from_fn(|_| OnceLock::new());
         // loom cannot follow a thread that makes a lane.
         if cfg!(loom) {
             lanes.iter().for_each(|lane| drop(lane.set(slots())));
         }
-        let gate = Apart(AtomicU64::new(if cfg!(loom) { LANED } else { OPEN }));
+        let gate = OwnCacheLines(AtomicU64::new(if cfg!(loom) { LANED } else { OPEN }));
         let base = std::array::from_fn(|_| Slot::default());
         Arc::new(Self {
             gate,
-            base: Apart(base),
+            base: OwnCacheLines(base),
             lanes,
-            moving: Apart(moving),
+            activity: OwnCacheLines(activity),
             dirty,
             number,
             wake,
@@ -107,7 +107,7 @@ impl Block {
         self.sum(place, Slot::amounts)
     }
 
-    /// The sum over the lanes that are there.
+    /// The sum over the existing lanes.
     fn sum(&self, place: SlotIndex, amounts: impl Fn(&Slot) -> Amounts) -> Amounts {
         self.slots(place).map(amounts).fold(Amounts::default(), Amounts::plus)
     }
@@ -121,23 +121,23 @@ impl Block {
     /// Takes the pending amounts, counter by counter. `each` returns which parts of the cell are
     /// full now.
     pub(crate) fn drain(&self, mut each: impl FnMut(usize, Amounts) -> Fullness) {
-        self.moving.0.meetings.store(0, Ordering::Relaxed);
-        self.moving.0.pending.take(|counter| {
+        self.activity.0.contended_samples.store(0, Ordering::Relaxed);
+        self.activity.0.pending.take(|counter| {
             let amounts = self.sum(SlotIndex::of(counter), Slot::take);
             if amounts != Amounts::default() {
-                let room = each(counter, amounts);
-                self.close(counter, room);
+                let full = each(counter, amounts);
+                self.close(counter, full);
             }
         });
     }
 
     /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at
     /// the next flush, which still has room.
-    pub(crate) fn close(&self, at: usize, room: Fullness) {
-        if room.increments_full || room.decrements_full {
+    pub(crate) fn close(&self, at: usize, full: Fullness) {
+        if full.increments_full || full.decrements_full {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
         }
-        self.slots(SlotIndex::of(at)).for_each(|slot| slot.close(room));
+        self.slots(SlotIndex::of(at)).for_each(|slot| slot.close(full));
     }
 
     /// Adds with one `fetch_add`. `lane` returns the thread's lane, where that matters.
@@ -185,8 +185,8 @@ impl Block {
         // Sequentially consistent for `Replica::hand_over`, at no cost: it is one instruction
         // either way.
         let before = part(slot).fetch_add(amount, Ordering::SeqCst);
-        if before.is_multiple_of(SAMPLED) || before >= PENDING_MAX {
-            self.first_or_last_or_sampled(place, slot, before);
+        if before.is_multiple_of(SAMPLE_EVERY) || before >= PENDING_MAX {
+            self.after_rare_add(place, slot, before);
         }
     }
 
@@ -198,23 +198,26 @@ impl Block {
     }
 
     #[cold]
-    fn first_or_last_or_sampled(&self, place: SlotIndex, slot: &Slot, before: u64) {
+    fn after_rare_add(&self, place: SlotIndex, slot: &Slot, before: u64) {
         if before & (FULL - 1) == 0 {
-            self.tell(place.at());
+            self.report(place.at());
         }
         if before >= PENDING_MAX {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
-        } else if before != 0 && std::ptr::eq(slot, self.slot(0, place)) && slot.moves() {
-            self.meet();
+        } else if before != 0 && std::ptr::eq(slot, self.slot(0, place)) && slot.is_contended() {
+            self.note_contention();
         }
     }
 
     /// Gives the calling thread a lane, and makes that lane here if threads meet often.
     #[cold]
-    fn meet(&self) {
+    fn note_contention(&self) {
         let lane = lane();
         let missing = self.lanes.get(lane.wrapping_sub(1)).is_some_and(|made| made.get().is_none());
-        if missing && self.moving.0.meetings.fetch_add(1, Ordering::Relaxed) + 1 >= OFTEN {
+        if missing
+            && self.activity.0.contended_samples.fetch_add(1, Ordering::Relaxed) + 1
+                >= CONTENDED_SAMPLES_MAX
+        {
             self.make_lane(lane);
         }
     }
@@ -222,26 +225,26 @@ impl Block {
     /// Makes a lane other than the base, unless another thread does. Waits for nobody.
     #[cold]
     fn make_lane(&self, lane: usize) {
-        if self.moving.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
+        if self.activity.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
             return;
         }
         let slots = slots();
-        slots.iter().zip(self.base.0.iter()).for_each(|(slot, base)| slot.close(base.room()));
+        slots.iter().zip(self.base.0.iter()).for_each(|(slot, base)| slot.close(base.full()));
         let _ = self.lanes[lane - 1].set(slots);
         self.gate.0.fetch_or(LANED, Ordering::AcqRel);
     }
 
     /// Reports a counter to the next flush.
     #[cold]
-    fn tell(&self, at: usize) {
-        if self.moving.0.pending.set(at) && self.dirty.0.set(self.number % BLOCK_SLOTS) {
+    fn report(&self, at: usize) {
+        if self.activity.0.pending.set(at) && self.dirty.0.set(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
     }
 
-    /// As [`tell`](Self::tell), even if the thread that added first has not reported yet.
-    pub(crate) fn tell_through(&self, place: SlotIndex) {
-        self.moving.0.pending.set_through(place.at());
+    /// As [`report`](Self::report), even if the thread that added first has not reported yet.
+    pub(crate) fn report_through(&self, place: SlotIndex) {
+        self.activity.0.pending.set_through(place.at());
         if self.dirty.0.set_through(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
@@ -328,7 +331,7 @@ mod tests {
         let block = block();
         block.close(0, Fullness { increments_full: true, decrements_full: false });
         let meet_and_add = || {
-            (0..OFTEN).for_each(|_| block.meet());
+            (0..CONTENDED_SAMPLES_MAX).for_each(|_| block.note_contention());
             (add(&block, 0), add(&block, 1))
         };
         let results = [(); 2 * LANES]

@@ -81,8 +81,8 @@ impl LocalAdds {
         for at in dirty.drain(..) {
             let amounts = self.take(at as usize);
             if amounts != Amounts::default() {
-                let room = each(at as usize, amounts);
-                self.close(at as usize, room);
+                let full = each(at as usize, amounts);
+                self.close(at as usize, full);
             }
         }
         dirty.shrink_to(DIRTY_KEPT);
@@ -100,9 +100,9 @@ impl LocalAdds {
     }
 
     /// Refuses adds to the parts that are full.
-    pub(crate) fn close(&mut self, at: usize, room: Fullness) {
+    pub(crate) fn close(&mut self, at: usize, full: Fullness) {
         let Some(pending) = self.pending.get_mut(at) else { return };
-        pending.increments |= if room.increments_full { FULL } else { 0 };
-        pending.decrements |= if room.decrements_full { FULL } else { 0 };
+        pending.increments |= if full.increments_full { FULL } else { 0 };
+        pending.decrements |= if full.decrements_full { FULL } else { 0 };
     }
 }

@@ -74,7 +74,7 @@ impl CounterHandle {
     /// Three atomic operations, and the wake if nothing was pending.
     pub fn hand_over(&self) {
         if self.pending() != Amounts::default() {
-            self.block.tell_through(self.place);
+            self.block.report_through(self.place);
         }
     }
 

@@ -8,17 +8,17 @@ use crate::pending::sync::{AtomicU64, Ordering};
 /// Counters in a block: one for each bit of a bitmap.
 pub(crate) const BLOCK_SLOTS: usize = WORDS * BITS;
 
-/// The most that a flush can find pending in one part of one slot, plus one add a thread. Far more
-/// than comes together between two flushes, and far less than would wrap.
+/// Adds are refused once a part of a slot has this much pending; each thread can pass it by one
+/// add. Far more than comes together between two flushes, and far less than would wrap.
 pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
 /// Bit in a pending amount whose cell has no room for another flush. Every add is refused from then
 /// on.
 pub(crate) const FULL: u64 = 1 << 62;
 
-/// Spins while it looks for contention: some 50 ns, in which another thread adds if it adds without
-/// pause.
-const LOOK: usize = 4;
+/// Spins between the two reads of a contention check: some 50 ns, in which a thread that adds
+/// without pause adds again.
+const CONTENTION_SPINS: usize = 4;
 
 /// The parts of a cell that have no room for another flush.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,16 +46,16 @@ impl Slot {
     }
 
     /// Sets [`FULL`] where there is no room.
-    pub(crate) fn close(&self, room: Fullness) {
+    pub(crate) fn close(&self, full: Fullness) {
         let close = |pending: &AtomicU64, full: bool| {
             _ = full.then(|| pending.fetch_or(FULL, Ordering::AcqRel))
         };
-        close(&self.increments, room.increments_full);
-        close(&self.decrements, room.decrements_full);
+        close(&self.increments, full.increments_full);
+        close(&self.decrements, full.decrements_full);
     }
 
     /// The parts that are [`FULL`].
-    pub(crate) fn room(&self) -> Fullness {
+    pub(crate) fn full(&self) -> Fullness {
         let is_full = |pending: &AtomicU64| pending.load(Ordering::Acquire) & FULL != 0;
         Fullness {
             increments_full: is_full(&self.increments),
@@ -64,11 +64,11 @@ impl Slot {
     }
 
     /// True if another thread adds here right now.
-    pub(crate) fn moves(&self) -> bool {
+    pub(crate) fn is_contended(&self) -> bool {
         let amounts =
             || (self.increments.load(Ordering::Relaxed), self.decrements.load(Ordering::Relaxed));
         let seen = amounts();
-        (0..LOOK).for_each(|_| std::hint::spin_loop());
+        (0..CONTENTION_SPINS).for_each(|_| std::hint::spin_loop());
         amounts() != seen
     }
 }
@@ -91,14 +91,14 @@ pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), WriteError> {
     }
 }
 
-/// Slots in 128 bytes, which processors fetch at once.
+/// Slots from one counter to the next: 128 bytes, which processors fetch at once.
 #[cfg(not(loom))]
-const APART: usize = 8;
+const SLOT_STRIDE: usize = 8;
 #[cfg(loom)]
-const APART: usize = 2;
+const SLOT_STRIDE: usize = 2;
 
-/// Counters from one to the next that lies beside it in memory.
-const ROUND: usize = BLOCK_SLOTS / APART;
+/// Counters that one pass places across the block. The next pass fills the slots right after them.
+const COUNTERS_A_PASS: usize = BLOCK_SLOTS / SLOT_STRIDE;
 
 /// The index of a counter's slot in each lane. Counters with neighbouring numbers lie 128 bytes
 /// apart, so that threads that add to them do not slow each other. They lie no further apart, so
@@ -109,12 +109,12 @@ pub(crate) struct SlotIndex(u32);
 impl SlotIndex {
     pub(crate) fn of(at: usize) -> Self {
         debug_assert!(at < BLOCK_SLOTS, "a counter lies in its block");
-        Self(((at % ROUND) * APART + at / ROUND) as u32)
+        Self(((at % COUNTERS_A_PASS) * SLOT_STRIDE + at / COUNTERS_A_PASS) as u32)
     }
 
     /// Its number in the block.
     pub(crate) fn at(self) -> usize {
-        self.slot() / APART + (self.slot() % APART) * ROUND
+        self.slot() / SLOT_STRIDE + (self.slot() % SLOT_STRIDE) * COUNTERS_A_PASS
     }
 
     #[inline]

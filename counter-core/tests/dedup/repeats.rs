@@ -61,8 +61,8 @@ fn fold(successor: &mut Replica, mut work: Inheritance) {
     while successor.rebase(usize::MAX) > 0 {}
 }
 
-/// A client's add went to a node that then crashed. Its repeat went to a node that had heard some
-/// part of the successor's work, whichever part.
+/// A client's add went to a node that then crashed. Its repeat went to a node that had heard any
+/// one part of the successor's work.
 #[test]
 fn repeat_counts_once_with_half_an_absorption() {
     for heard in 1..10 {

@@ -1,5 +1,5 @@
-//! The oracle: a plain log of operations, and the totals at a replica that has seen so much of each
-//! writer.
+//! The oracle: a plain log of operations, and the totals that a replica with a given version vector
+//! must show.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
 //! One replica of the model: the real types, and beside each writer's cells the units that they
-//! speak of.
+//! stand for.
 
 use std::collections::BTreeMap;
 
@@ -32,28 +32,28 @@ pub(crate) const ALL: Rules = Rules {
     forget_when_all_hold_the_fold: true,
 };
 
-/// The units that one writer's cell of a counter speaks of. A unit is a bit: an add of one
+/// The units that one writer's cell of a counter stands for. A unit is a bit: an add of one
 /// incarnation at one of its versions.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Spoken {
+pub(crate) struct CellUnits {
     units: u128,
     reset: u128,
 }
 
-impl Spoken {
+impl CellUnits {
     fn join(&mut self, other: Self) {
         self.units |= other.units;
         self.reset |= other.reset;
     }
 }
 
-type OfCounters = [Spoken; COUNTERS.len()];
+type OfCounters = [CellUnits; COUNTERS.len()];
 
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) id: ReplicaId,
     map: CounterMap,
-    spoken: BTreeMap<ReplicaId, OfCounters>,
+    cell_units: BTreeMap<ReplicaId, OfCounters>,
     digests: BTreeMap<ReplicaId, VersionVector>,
     work: Option<Inheritance>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Message {
     hello: bool,
     knows: VersionVector,
     delta: Delta,
-    spoken: BTreeMap<ReplicaId, OfCounters>,
+    cell_units: BTreeMap<ReplicaId, OfCounters>,
 }
 
 impl Node {
@@ -75,7 +75,7 @@ impl Node {
         Self {
             id,
             map: replica.into_map(),
-            spoken: BTreeMap::from([(id, Default::default())]),
+            cell_units: BTreeMap::from([(id, Default::default())]),
             digests: BTreeMap::new(),
             work: None,
         }
@@ -84,7 +84,7 @@ impl Node {
     /// The whole state as bytes: two nodes with equal bytes behave equally.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.id.to_bytes().to_vec();
-        write_spoken(&mut bytes, &self.spoken);
+        write_cell_units(&mut bytes, &self.cell_units);
         bytes.extend(self.map.delta_since(&NOTHING).encode());
         for (from, digest) in &self.digests {
             write_versions(&mut bytes, *from, digest);
@@ -105,7 +105,7 @@ impl Node {
     /// The first counter whose value differs from the units of the held cells.
     pub(crate) fn wrong(&self) -> Option<String> {
         COUNTERS.iter().enumerate().find_map(|(counter, name)| {
-            let Spoken { units, reset } = self.spoken_of(counter, |_| true);
+            let CellUnits { units, reset } = self.units_of(counter, |_| true);
             let want = i128::from((units & !reset).count_ones());
             let (value, counted) =
                 (self.map.value(name, REGION), self.map.pn_counter(name, REGION).value());
@@ -119,17 +119,17 @@ impl Node {
         })
     }
 
-    fn spoken_of(&self, counter: usize, meant: impl Fn(ReplicaId) -> bool) -> Spoken {
-        let mut all = Spoken::default();
-        self.spoken
+    fn units_of(&self, counter: usize, meant: impl Fn(ReplicaId) -> bool) -> CellUnits {
+        let mut all = CellUnits::default();
+        self.cell_units
             .iter()
             .filter(|(writer, _)| meant(**writer))
-            .for_each(|(_, spoken)| all.join(spoken[counter]));
+            .for_each(|(_, cell_units)| all.join(cell_units[counter]));
         all
     }
 
-    fn own(&mut self, counter: usize) -> &mut Spoken {
-        &mut self.spoken.get_mut(&self.id).unwrap()[counter]
+    fn own(&mut self, counter: usize) -> &mut CellUnits {
+        &mut self.cell_units.get_mut(&self.id).unwrap()[counter]
     }
 
     pub(crate) fn add(&mut self, counter: usize) {
@@ -145,7 +145,7 @@ impl Node {
     }
 
     pub(crate) fn reset(&mut self, counter: usize) {
-        let seen = self.spoken_of(counter, |_| true);
+        let seen = self.units_of(counter, |_| true);
         if self.run(|replica| replica.reset(COUNTERS[counter], REGION)).unwrap().is_some() {
             self.own(counter).reset |= seen.units;
         }
@@ -156,9 +156,15 @@ impl Node {
     pub(crate) fn restarted(&self, next: ReplicaId) -> Self {
         let mut replica = Replica::with_map(next, REGION, self.map.clone()).unwrap();
         replica.claim(self.id).unwrap();
-        let mut spoken = self.spoken.clone();
-        spoken.insert(next, Default::default());
-        Self { id: next, map: replica.map().clone(), spoken, digests: BTreeMap::new(), work: None }
+        let mut cell_units = self.cell_units.clone();
+        cell_units.insert(next, Default::default());
+        Self {
+            id: next,
+            map: replica.map().clone(),
+            cell_units,
+            digests: BTreeMap::new(),
+            work: None,
+        }
     }
 
     pub(crate) fn claim(&mut self, ended: ReplicaId) {
@@ -188,7 +194,7 @@ impl Node {
             goes_on = self.run(|replica| replica.rebase(1)) > 0;
             for counter in self.moved(before) {
                 // A rebased cell clears of itself everything that its writer then knew as cleared.
-                let known = self.spoken_of(counter, |_| true);
+                let known = self.units_of(counter, |_| true);
                 let own = self.own(counter);
                 own.reset |= own.units & known.reset;
             }
@@ -196,14 +202,13 @@ impl Node {
             if !rules.fold_when_all_hold_it || self.agreed(absorbed) {
                 self.run(|replica| replica.fold(&mut work)).unwrap();
                 let map = &self.map;
-                self.spoken.retain(|writer, _| map.seen_of(*writer) > 0);
+                self.cell_units.retain(|writer, _| map.seen_of(*writer) > 0);
             }
         } else if !rules.absorb_when_final || self.agreed(self.record_version()) {
             let before = self.versions();
             self.run(|replica| replica.absorb(&mut work, 1)).unwrap();
             for counter in self.moved(before) {
-                let theirs =
-                    self.spoken_of(counter, |writer| work.incarnations().contains(&writer));
+                let theirs = self.units_of(counter, |writer| work.incarnations().contains(&writer));
                 self.own(counter).join(theirs);
             }
         } else {
@@ -228,46 +233,48 @@ impl Node {
     /// Every message that this node can send now: its own cells to anyone, the cells of any one
     /// writer, all cells. To a receiver that keeps no digest of it, it sends only the replicas that
     /// it knows.
-    pub(crate) fn says(&self, with_digest: bool) -> Vec<Message> {
+    pub(crate) fn messages(&self, with_digest: bool) -> Vec<Message> {
         let own = |replica| replica == self.id;
-        let mut said = vec![
-            Message { knows: NOTHING, hello: true, ..self.say(with_digest, own) },
-            self.say(with_digest, |_| true),
+        let mut messages = vec![
+            Message { knows: NOTHING, hello: true, ..self.message(with_digest, own) },
+            self.message(with_digest, |_| true),
         ];
-        said.extend(
-            self.map.replicas().map(|writer| self.say(with_digest, |replica| replica == writer)),
+        messages.extend(
+            self.map
+                .replicas()
+                .map(|writer| self.message(with_digest, |replica| replica == writer)),
         );
-        said
+        messages
     }
 
-    fn say(&self, with_digest: bool, meant: impl Fn(ReplicaId) -> bool) -> Message {
+    fn message(&self, with_digest: bool, meant: impl Fn(ReplicaId) -> bool) -> Message {
         let mut delta = self.map.delta_since(&NOTHING);
         delta.retain(&meant);
-        let mut spoken = self.spoken.clone();
-        spoken.retain(|writer, _| meant(*writer));
+        let mut cell_units = self.cell_units.clone();
+        cell_units.retain(|writer, _| meant(*writer));
         let versions = self.map.version_vector();
         let knows = if with_digest {
             versions
         } else {
             versions.iter().map(|(replica, _)| (replica, 1)).collect()
         };
-        Message { from: self.id, hello: false, knows, delta, spoken }
+        Message { from: self.id, hello: false, knows, delta, cell_units }
     }
 
-    pub(crate) fn hear(&mut self, message: &Message, keeps_digests: bool) {
+    pub(crate) fn receive(&mut self, message: &Message, keeps_digests: bool) {
         let known = message.hello || message.knows.get(self.id) > 0 || self.map.is_folded(self.id);
         if message.from == self.id || self.map.is_ended(message.from) || !known {
             return;
         }
         let before = self.map.version_vector();
         self.run(|replica| replica.join_delta(message.delta.clone())).unwrap();
-        for (writer, spoken) in &message.spoken {
+        for (writer, cell_units) in &message.cell_units {
             if self.map.seen_of(*writer) > before.get(*writer) {
-                self.spoken.insert(*writer, *spoken);
+                self.cell_units.insert(*writer, *cell_units);
             }
         }
         let map = &self.map;
-        self.spoken.retain(|writer, _| map.seen_of(*writer) > 0);
+        self.cell_units.retain(|writer, _| map.seen_of(*writer) > 0);
         if !message.hello && keeps_digests {
             self.digests.entry(message.from).or_default().join(&message.knows);
         }
@@ -277,18 +284,18 @@ impl Node {
 impl Message {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![u8::from(self.hello)];
-        write_spoken(&mut bytes, &self.spoken);
+        write_cell_units(&mut bytes, &self.cell_units);
         write_versions(&mut bytes, self.from, &self.knows);
         bytes.extend(self.delta.encode());
         bytes
     }
 }
 
-fn write_spoken(out: &mut Vec<u8>, spoken: &BTreeMap<ReplicaId, OfCounters>) {
-    for (writer, of) in spoken {
+fn write_cell_units(out: &mut Vec<u8>, cell_units: &BTreeMap<ReplicaId, OfCounters>) {
+    for (writer, of) in cell_units {
         out.extend(writer.to_bytes());
-        of.iter().for_each(|spoken| {
-            out.extend([spoken.units.to_le_bytes(), spoken.reset.to_le_bytes()].concat())
+        of.iter().for_each(|cell_units| {
+            out.extend([cell_units.units.to_le_bytes(), cell_units.reset.to_le_bytes()].concat())
         });
     }
 }

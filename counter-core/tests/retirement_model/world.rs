@@ -51,7 +51,7 @@ enum Act {
     Lose,
     Claim,
     Work,
-    Hear(u32),
+    Receive(u32),
 }
 
 /// Nodes and messages by number, and the node that results from an act on a node. The real types
@@ -63,7 +63,7 @@ struct Known {
     node_numbers: HashMap<Vec<u8>, u32>,
     messages: Vec<Message>,
     message_numbers: HashMap<Vec<u8>, u32>,
-    said: HashMap<(u32, bool), Vec<u32>>,
+    messages_of: HashMap<(u32, bool), Vec<u32>>,
     after: HashMap<(u32, Act), u32>,
     wrong: Option<String>,
 }
@@ -88,21 +88,21 @@ impl Known {
     }
 
     /// The messages of a node, to receivers that keep digests and to those that do not.
-    fn said(&mut self, node: u32, with_digest: bool) -> Vec<u32> {
-        if let Some(said) = self.said.get(&(node, with_digest)) {
-            return said.clone();
+    fn messages_of(&mut self, node: u32, with_digest: bool) -> Vec<u32> {
+        if let Some(numbers) = self.messages_of.get(&(node, with_digest)) {
+            return numbers.clone();
         }
-        let mut said: Vec<u32> = Vec::new();
-        for message in self.nodes[node as usize].says(with_digest) {
+        let mut numbers: Vec<u32> = Vec::new();
+        for message in self.nodes[node as usize].messages(with_digest) {
             let next = self.messages.len() as u32;
             let number = *self.message_numbers.entry(message.bytes()).or_insert(next);
             if number == next {
                 self.messages.push(message);
             }
-            said.push(number);
+            numbers.push(number);
         }
-        self.said.insert((node, with_digest), said.clone());
-        said
+        self.messages_of.insert((node, with_digest), numbers.clone());
+        numbers
     }
 
     fn after(&mut self, node: u32, act: Act, keeps_digests: bool) -> u32 {
@@ -117,7 +117,7 @@ impl Known {
             Act::Lose => next = Node::new(INCARNATIONS[4]),
             Act::Claim => next.claim(INCARNATIONS[0]),
             Act::Work => next.work(self.rules),
-            Act::Hear(message) => next.hear(&self.messages[message as usize], keeps_digests),
+            Act::Receive(message) => next.receive(&self.messages[message as usize], keeps_digests),
         }
         let after = self.number(next);
         self.after.insert((node, act), after);
@@ -143,7 +143,7 @@ impl Model {
             node_numbers: HashMap::new(),
             messages: Vec::new(),
             message_numbers: HashMap::new(),
-            said: HashMap::new(),
+            messages_of: HashMap::new(),
             after: HashMap::new(),
             wrong: None,
         };
@@ -151,7 +151,7 @@ impl Model {
             INCARNATIONS[..SLOTS].iter().map(|incarnation| Node::new(*incarnation)).collect();
         let nodes = std::array::from_fn(|at| {
             let mut node = fresh[at].clone();
-            fresh.iter().for_each(|other| node.hear(&other.says(true)[0], true));
+            fresh.iter().for_each(|other| node.receive(&other.messages(true)[0], true));
             known.number(node)
         });
         let first = World {
@@ -279,7 +279,7 @@ impl Model {
             world.late[usize::from(world.lates)] = node;
             world.lates += 1;
             world.late.sort_unstable();
-            self.reach(world, (number, 0, Act::Hear(u32::MAX)));
+            self.reach(world, (number, 0, Act::Receive(u32::MAX)));
         }
     }
 
@@ -289,8 +289,8 @@ impl Model {
         let senders: Vec<u32> =
             now.chain(world.late.into_iter().filter(|&late| late != u32::MAX)).collect();
         for sender in senders {
-            for message in self.known.said(sender, self.keeps_digests(at)) {
-                self.step(number, at, Act::Hear(message), |_| {});
+            for message in self.known.messages_of(sender, self.keeps_digests(at)) {
+                self.step(number, at, Act::Receive(message), |_| {});
             }
         }
     }

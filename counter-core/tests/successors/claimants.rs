@@ -197,7 +197,7 @@ fn third_replica_renews_mutual_claims() {
     );
 }
 
-/// A claimant that was claimed itself has no say any more. It used to claim anew at each look,
+/// A claimant that was claimed itself no longer counts. It used to claim anew at each check,
 /// without end.
 #[test]
 fn ended_claimant_claims_nothing_twice() {

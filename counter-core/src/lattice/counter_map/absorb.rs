@@ -19,12 +19,12 @@ impl CounterMap {
     /// The incarnations that `successor` answers for and may absorb together, ascending.
     /// O(incarnations * claims).
     ///
-    /// With each of them come all earlier incarnations of its node, since a fold names a node's
-    /// incarnations by the last one; and everything that it claims itself and may have absorbed, if
-    /// it is not folded yet. An incarnation that it claims and another replica answers for is left
-    /// to that one. Some may be claimed here without any of their cells.
+    /// Each of them comes with all earlier incarnations of its node, because a fold names only a
+    /// node's last one. It also comes with the unfolded incarnations that it claims itself and may
+    /// have absorbed. If another replica answers for a claimed incarnation, it is left to that
+    /// replica. Some may be claimed here without any of their cells.
     pub fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
-        self.whole(
+        self.self_contained(
             successor,
             self.claimed().filter(|&incarnation| self.is_for(successor, incarnation)).collect(),
         )
@@ -34,9 +34,13 @@ impl CounterMap {
         !self.is_folded(incarnation) && self.successor_of(incarnation) == Some(successor)
     }
 
-    /// Those of these incarnations that may be absorbed without the others, ascending.
+    /// The subset of these incarnations that may be absorbed without the others, ascending.
     /// O(incarnations log incarnations) if none is left out.
-    fn whole(&self, successor: ReplicaId, mut incarnations: Vec<ReplicaId>) -> Vec<ReplicaId> {
+    fn self_contained(
+        &self,
+        successor: ReplicaId,
+        mut incarnations: Vec<ReplicaId>,
+    ) -> Vec<ReplicaId> {
         loop {
             let mut closed: Vec<ReplicaId> = Vec::with_capacity(incarnations.len());
             for &incarnation in &incarnations {
@@ -68,9 +72,9 @@ impl CounterMap {
         }
     }
 
-    /// Those of these incarnations whose amounts fit in the successor's cells and leave as much
-    /// room again. The others stay, and count. O(cells of the incarnations), and times the writers
-    /// if some amounts are near 2^62.
+    /// The subset of these incarnations whose amounts fit in the successor's cells and leave as
+    /// much room again. The others go on counting on their own. O(cells of the incarnations), and
+    /// times the writers if some amounts are near 2^62.
     pub(crate) fn fitting(
         &self,
         successor: ReplicaId,
@@ -101,7 +105,7 @@ impl CounterMap {
                 fitting.push(incarnation);
             }
         }
-        self.whole(successor, fitting)
+        self.self_contained(successor, fitting)
     }
 
     /// Changes the record of `replica`, if it has one. Returns the version of the change.
@@ -117,7 +121,7 @@ impl CounterMap {
         record.version = version;
         writer.set_record(record);
         writer.hold_up_to(version);
-        self.revived();
+        self.refresh_incarnations();
         Some(version)
     }
 
@@ -160,9 +164,9 @@ impl CounterMap {
     /// began after version `begun` of the successor. Returns about how many bytes the change costs
     /// each peer; 0 if there is nothing to absorb.
     ///
-    /// A cell absorbs once a round, since a reset names one version at which it did. So cells that
-    /// come too late, such as from a replica that had been given up, are left where they are. They
-    /// count until the fold.
+    /// A cell absorbs once a round, because a reset can name only one version at which it did. So
+    /// cells that arrive too late, for example from a replica that was given up, stay where they
+    /// are and count until the fold.
     ///
     /// # Errors
     /// `CellFull` if the successor's own amounts leave no room, or the cell still has the amounts
@@ -182,7 +186,8 @@ impl CounterMap {
         let (full, mut taken) = (!extra.absorbed.is_empty(), false);
         let own = self.total_of(successor, KeyId(key));
         for held in self.held(key).filter(|held| {
-            incarnations.binary_search(&held.replica).is_ok() && !baselines.is_taken(held.replica)
+            incarnations.binary_search(&held.replica).is_ok()
+                && !baselines.is_absorbed(held.replica)
         }) {
             let none = Extra::default();
             let theirs = held.extra.unwrap_or(&none);

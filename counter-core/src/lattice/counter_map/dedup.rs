@@ -1,5 +1,5 @@
-//! The dedup entries in the map: their holder writes them, they are taken with its cells, and an
-//! add with an id asks for them.
+//! Dedup entries in the map: their holder writes them, a join takes them with its cells, and an add
+//! with an id looks them up.
 
 use std::sync::Arc;
 
@@ -18,17 +18,18 @@ use crate::replica_id::ReplicaId;
 
 /// The most bytes of an absorbed entry in a delta besides its name: two versions, a replica, an
 /// age, a chunk.
-const ENTRY_BYTES: usize = 72;
+const ABSORBED_ENTRY_BYTES_MAX: usize = 72;
 
-/// One copy of an add: its writer, and what became of it as far as is known here.
+/// One copy of an add as it is known here: its writer, its amount, and whether it was taken back or
+/// absorbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stance {
+pub(crate) struct KnownCopy {
     pub(crate) writer: ReplicaId,
     /// The add; unknown if the amount is 0.
     pub(crate) add: Add,
     /// The amount that was taken back of it, by its writer and by others on its behalf.
     pub(crate) taken_back: i64,
-    /// Some if a successor absorbed it: true if it then stands for good.
+    /// Some if a successor absorbed it: true if the successor let it stand.
     pub(crate) absorbed: Option<bool>,
 }
 
@@ -41,22 +42,22 @@ impl CounterMap {
     /// The number of clients with a forgotten entry. One that two writers know counts twice.
     /// O(writers).
     pub(crate) fn forgotten_count(&self) -> usize {
-        self.noting().map(|writer| writer.entries().len_of(EntryKind::Forgotten)).sum()
+        self.with_entries().map(|writer| writer.entries().len_of(EntryKind::Forgotten)).sum()
     }
 
-    /// The status of an add: applied if some writer that is held applied it and nobody took that
-    /// back. A copy that was taken back for a replica of which nothing is held counts nowhere here.
+    /// The status of an add: applied if a held writer applied it and nobody took it back. A copy of
+    /// a writer that is not held does not count, even if it is known that it was taken back.
     /// O(writers that hold entries).
     pub(crate) fn look(&self, id: AddId<'_>, text: &str) -> IdStatus {
         let (kind, name) = id.place();
         let mut has_forgotten = false;
-        for writer in self.noting() {
-            if writer.entries().said(kind, &name).is_some_and(|said| said.stands(id))
+        for writer in self.with_entries() {
+            if writer.entries().body(kind, &name).is_some_and(|body| body.stands(id))
                 && !self.is_taken_back(writer.id(), text)
             {
                 return IdStatus::Applied;
             }
-            if writer.entries().absorbed(kind, &name).any(|(_, entry)| entry.said.stands(id)) {
+            if writer.entries().absorbed(kind, &name).any(|(_, entry)| entry.body.stands(id)) {
                 return IdStatus::Applied;
             }
             has_forgotten |= writer.entries().len_of(EntryKind::Forgotten) > 0;
@@ -71,7 +72,7 @@ impl CounterMap {
 
     fn look_at_forgotten(&self, client: &str, sequence: u64) -> IdStatus {
         let looks = self
-            .noting()
+            .with_entries()
             .filter_map(|writer| Some(forgotten(writer, client.as_bytes())?.look(sequence)));
         looks.fold(IdStatus::New, |all, one| match (all, one) {
             (IdStatus::Applied, _) | (_, IdStatus::Applied) => IdStatus::Applied,
@@ -93,28 +94,29 @@ impl CounterMap {
                 && forgotten(writer, client.as_bytes())
                     .is_some_and(|known| known.look(sequence) == IdStatus::Applied)
         };
-        self.noting().any(is_sure)
+        self.with_entries().any(is_sure)
     }
 
     /// All known copies of an add, in the order of their writers. `also` is included even if
     /// nothing is known of its copy except that it was taken back.
-    pub(crate) fn stances(
+    pub(crate) fn known_copies(
         &self,
         id: AddId<'_>,
         text: &str,
         also: Option<ReplicaId>,
-    ) -> SmallVec<[Stance; 2]> {
+    ) -> SmallVec<[KnownCopy; 2]> {
         let (kind, name) = id.place();
-        let mut stances: SmallVec<[Stance; 2]> = SmallVec::new();
-        let none = |writer| Stance { writer, add: Add::default(), taken_back: 0, absorbed: None };
-        for writer in self.noting() {
-            if let Some(copy) = writer.entries().said(kind, &name).and_then(|said| said.copy(id)) {
+        let mut known_copies: SmallVec<[KnownCopy; 2]> = SmallVec::new();
+        let none =
+            |writer| KnownCopy { writer, add: Add::default(), taken_back: 0, absorbed: None };
+        for writer in self.with_entries() {
+            if let Some(copy) = writer.entries().body(kind, &name).and_then(|body| body.copy(id)) {
                 let taken_back = if copy.taken_back { copy.add.amount } else { 0 };
-                stances.push(Stance { add: copy.add, taken_back, ..none(writer.id()) });
+                known_copies.push(KnownCopy { add: copy.add, taken_back, ..none(writer.id()) });
             }
             for (source, entry) in writer.entries().absorbed(kind, &name) {
-                if let Some(copy) = entry.said.copy(id) {
-                    stances.push(Stance {
+                if let Some(copy) = entry.body.copy(id) {
+                    known_copies.push(KnownCopy {
                         add: copy.add,
                         absorbed: Some(!copy.taken_back),
                         ..none(source)
@@ -122,9 +124,9 @@ impl CounterMap {
                 }
             }
         }
-        stances.extend(also.map(none));
-        stances.sort_unstable_by_key(|stance| stance.writer);
-        stances.dedup_by(|next, kept| {
+        known_copies.extend(also.map(none));
+        known_copies.sort_unstable_by_key(|known| known.writer);
+        known_copies.dedup_by(|next, kept| {
             let is_same = next.writer == kept.writer;
             if is_same {
                 kept.add = if kept.add.amount == 0 { next.add } else { kept.add };
@@ -137,13 +139,13 @@ impl CounterMap {
             }
             is_same
         });
-        for stance in &mut stances {
-            for (_, add) in self.taken_back(stance.writer, text) {
-                stance.add = if stance.add.amount == 0 { add } else { stance.add };
-                stance.taken_back += add.amount;
+        for known in &mut known_copies {
+            for (_, add) in self.taken_back(known.writer, text) {
+                known.add = if known.add.amount == 0 { add } else { known.add };
+                known.taken_back += add.amount;
             }
         }
-        stances
+        known_copies
     }
 
     /// The replicas that took back what `writer` had added for an id, on its behalf, in the order
@@ -156,11 +158,11 @@ impl CounterMap {
         let mut took = SmallVec::new();
         let mut name = None;
         for holder in
-            self.noting().filter(|holder| holder.entries().len_of(EntryKind::TakenBack) > 0)
+            self.with_entries().filter(|holder| holder.entries().len_of(EntryKind::TakenBack) > 0)
         {
             let name = name.get_or_insert_with(|| DedupEntry::taken_back_name(writer, id));
             if let Some(EntryBody::TakenBack(add)) =
-                holder.entries().said(EntryKind::TakenBack, name)
+                holder.entries().body(EntryKind::TakenBack, name)
             {
                 took.push((holder.id(), *add));
             }
@@ -174,16 +176,16 @@ impl CounterMap {
 
     /// The sequence numbers in a client's chunk that may have two copies, or that another replica
     /// took back. Empty if only one writer knows the chunk and nobody forgot or took back anything.
-    /// None twice. O(writers that hold entries).
+    /// No number comes twice. O(writers that hold entries).
     pub(crate) fn doubtful(&self, kind: EntryKind, name: &[u8]) -> SmallVec<[u64; 8]> {
         let (mut applied, mut holders, mut any) = (SmallVec::new(), 0, false);
-        for writer in self.noting() {
-            let own = writer.entries().said(kind, name).into_iter();
-            for said in
-                own.chain(writer.entries().absorbed(kind, name).map(|(_, entry)| &entry.said))
+        for writer in self.with_entries() {
+            let own = writer.entries().body(kind, name).into_iter();
+            for body in
+                own.chain(writer.entries().absorbed(kind, name).map(|(_, entry)| &entry.body))
             {
                 holders += 1;
-                match said {
+                match body {
                     EntryBody::Client(chunk) => applied.extend(chunk.sequences()),
                     _ => applied.push(0),
                 }
@@ -199,7 +201,7 @@ impl CounterMap {
         applied
     }
 
-    fn noting(&self) -> impl Iterator<Item = &Writer> {
+    fn with_entries(&self) -> impl Iterator<Item = &Writer> {
         self.writers.iter().filter(|writer| !writer.entries().is_empty())
     }
 
@@ -212,9 +214,9 @@ impl CounterMap {
         add: Add,
     ) -> (bool, Option<DedupEntry>) {
         let (kind, name) = id.place();
-        let held = self.writer(replica).and_then(|writer| writer.entries().said(kind, &name));
+        let held = self.writer(replica).and_then(|writer| writer.entries().body(kind, &name));
         let is_new = held.is_none();
-        let said = match (held, id) {
+        let body = match (held, id) {
             (Some(EntryBody::Client(chunk)), AddId::Of { sequence, .. }) => {
                 let mut chunk = chunk.clone();
                 chunk.apply(sequence, add);
@@ -223,16 +225,16 @@ impl CounterMap {
             (_, AddId::Of { sequence, .. }) => EntryBody::Client(Chunk::new(sequence, add)),
             (_, AddId::Single(_)) => EntryBody::Single(Single { add, taken_back: false }),
         };
-        (is_new, self.write_entry(replica, name.as_slice().into(), None, None, said).forgotten)
+        (is_new, self.write_entry(replica, name.as_slice().into(), None, None, body).forgotten)
     }
 
     /// Notes that `replica` took back its own copy of an add.
     pub(crate) fn note_own_taken_back(&mut self, replica: ReplicaId, id: AddId<'_>) {
         let (kind, name) = id.place();
         let held = self.writer(replica).and_then(|writer| writer.entries().own(kind, &name));
-        if let Some(DedupEntry { fresh, mut said, .. }) = held.cloned() {
-            said.take_back(id);
-            self.write_entry(replica, name.as_slice().into(), None, Some(fresh), said);
+        if let Some(DedupEntry { fresh, mut body, .. }) = held.cloned() {
+            body.take_back(id);
+            self.write_entry(replica, name.as_slice().into(), None, Some(fresh), body);
         }
     }
 
@@ -243,7 +245,7 @@ impl CounterMap {
         writer: ReplicaId,
         id: AddId<'_>,
     ) -> bool {
-        self.absorbed_entry(replica, writer, id).is_some_and(|entry| entry.said.copy(id).is_some())
+        self.absorbed_entry(replica, writer, id).is_some_and(|entry| entry.body.copy(id).is_some())
     }
 
     fn absorbed_entry(
@@ -267,11 +269,11 @@ impl CounterMap {
         writer: ReplicaId,
         id: AddId<'_>,
     ) {
-        if let Some(DedupEntry { name, source, mut said, .. }) =
+        if let Some(DedupEntry { name, source, mut body, .. }) =
             self.absorbed_entry(replica, writer, id).cloned()
         {
-            said.take_back(id);
-            self.write_entry(replica, name, source, None, said);
+            body.take_back(id);
+            self.write_entry(replica, name, source, None, body);
         }
     }
 
@@ -309,7 +311,7 @@ impl CounterMap {
     pub(crate) fn holds_own(&self, replica: ReplicaId, id: AddId<'_>) -> bool {
         let (kind, name) = id.place();
         self.writer(replica)
-            .and_then(|writer| writer.entries().said(kind, &name)?.copy(id))
+            .and_then(|writer| writer.entries().body(kind, &name)?.copy(id))
             .is_some()
     }
 
@@ -323,20 +325,21 @@ impl CounterMap {
         self.write_entry(replica, client.into(), None, None, EntryBody::Forgotten(forgotten));
     }
 
-    /// Writes an entry as new, or with `fresh` as no fresher than that.
+    /// Writes an entry under the writer's next version. `fresh` is the version of its latest add;
+    /// None if that is the new version.
     fn write_entry(
         &mut self,
         replica: ReplicaId,
         name: Arc<[u8]>,
         source: Option<EntrySource>,
         fresh: Option<Version>,
-        said: EntryBody,
+        body: EntryBody,
     ) -> Put {
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
         let version = writer.next_version();
         writer.hold_up_to(version);
-        let entry = DedupEntry { version, fresh: fresh.unwrap_or(version), name, source, said };
+        let entry = DedupEntry { version, fresh: fresh.unwrap_or(version), name, source, body };
         writer.put_entry(&self.keys, self.dedup_bounds, entry)
     }
 
@@ -355,17 +358,17 @@ impl CounterMap {
         successor: ReplicaId,
         name: Arc<[u8]>,
         source: EntrySource,
-        said: EntryBody,
+        body: EntryBody,
     ) -> usize {
         let held = self.writer(successor).and_then(|writer| {
             writer
                 .entries()
-                .absorbed(said.kind(), &name)
+                .absorbed(body.kind(), &name)
                 .find(|(replica, _)| *replica == source.replica)
                 .map(|(_, entry)| entry)
         });
-        let said = match (held.map(|entry| &entry.said), said) {
-            (None, said) => said,
+        let body = match (held.map(|entry| &entry.body), body) {
+            (None, body) => body,
             (Some(EntryBody::Client(held)), EntryBody::Client(chunk))
                 if chunk.sequences().any(|sequence| !held.applied(sequence)) =>
             {
@@ -375,8 +378,8 @@ impl CounterMap {
         };
         let age =
             held.and_then(|entry| entry.source).map_or(source.age, |held| held.age.min(source.age));
-        let bytes = name.len() + ENTRY_BYTES;
-        self.write_entry(successor, name, Some(EntrySource { age, ..source }), None, said);
+        let bytes = name.len() + ABSORBED_ENTRY_BYTES_MAX;
+        self.write_entry(successor, name, Some(EntrySource { age, ..source }), None, body);
         bytes
     }
 
@@ -388,7 +391,7 @@ impl CounterMap {
         folding: &[ReplicaId],
     ) -> Vec<(ReplicaId, String, Add)> {
         let entries = self.writer(ended).into_iter().flat_map(|writer| writer.entries().since(0));
-        let took = entries.filter_map(|entry| match &entry.said {
+        let took = entries.filter_map(|entry| match &entry.body {
             EntryBody::TakenBack(add) => Some((
                 DedupEntry::taken_back_from(&entry.name)?,
                 entry.name.get(ReplicaId::BYTES..)?,
@@ -454,7 +457,7 @@ impl CounterMap {
     ) {
         let mut entry = entry.clone();
         entry.renumber(key);
-        let (kind, name) = (entry.said.kind(), entry.name.clone());
+        let (kind, name) = (entry.body.kind(), entry.name.clone());
         if self.writers[at].put_entry(&self.keys, self.dedup_bounds, entry).taken {
             joined.entries.push((kind, name));
         }
@@ -467,7 +470,7 @@ impl CounterMap {
 }
 
 fn forgotten(writer: &Writer, client: &[u8]) -> Option<Forgotten> {
-    match writer.entries().said(EntryKind::Forgotten, client) {
+    match writer.entries().body(EntryKind::Forgotten, client) {
         Some(EntryBody::Forgotten(forgotten)) => Some(*forgotten),
         _ => None,
     }

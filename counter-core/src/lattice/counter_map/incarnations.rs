@@ -1,5 +1,5 @@
-//! The incarnations that ended: which they are, who their successors are, and whether all replicas
-//! agree. Everything is read from the replicas' records.
+//! Ended incarnations: their claims, their successors, and whether all replicas agree on them.
+//! Everything is read from the replicas' records.
 
 use super::CounterMap;
 use crate::incarnation::index::Incarnations;
@@ -75,8 +75,8 @@ impl CounterMap {
         self.record(replica).is_some_and(Record::has_left)
     }
 
-    /// True if everything that a leaver held at its end is held here or was folded, and for an
-    /// incarnation that ended in another way. A replica that covers a leaver's last statement knows
+    /// True if everything that a leaver held at its end is held here or was folded. Also true for
+    /// an incarnation that did not leave. A replica that covers a leaver's last statement knows
     /// every replica that the leaver served. O(writers log writers).
     pub fn covers_final_of(&self, incarnation: ReplicaId) -> bool {
         let is_here = |&(writer, version): &(ReplicaId, Version)| {
@@ -150,7 +150,7 @@ impl CounterMap {
 
     /// Reads the records anew and forgets the writers that they folded. Returns the keys whose
     /// values changed: none if everything that their successor wrote before the fold is held.
-    pub(super) fn revived(&mut self) -> Vec<KeyId> {
+    pub(super) fn refresh_incarnations(&mut self) -> Vec<KeyId> {
         self.incarnations = Incarnations::of(self.records());
         let (gone, kept) = std::mem::take(&mut self.writers)
             .into_iter()
@@ -166,7 +166,7 @@ impl CounterMap {
         let Ok(at) = self.writer_at(replica) else { return Vec::new() };
         let gone = self.writers.remove(at);
         let mut changed = self.values_without(vec![gone]);
-        changed.extend(self.revived());
+        changed.extend(self.refresh_incarnations());
         changed
     }
 
@@ -174,7 +174,7 @@ impl CounterMap {
         let mut changed = Vec::new();
         for key in gone.iter().flat_map(|writer| writer.slots().map(|slot| writer.key(slot))) {
             let before = self.values.of_key(key);
-            self.value_again(key);
+            self.recount_value(key);
             if self.values.of_key(key) != before {
                 changed.push(KeyId(key));
             }

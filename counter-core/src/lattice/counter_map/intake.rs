@@ -20,14 +20,14 @@ pub(super) struct Intake<'a> {
     keys: &'a Keys,
     values: &'a mut Values,
     joined: &'a mut Joined,
-    /// The predicted position of the next cell: after the one before, since the cells of two states
-    /// mostly came in the same order.
+    /// The predicted slot of the next cell: right after the last one, because two states mostly
+    /// hold their cells in the same order.
     near: u32,
     misses: u32,
     /// True while no cell of this writer has more than amounts, no key is reset and no hash is kept
     /// up to date.
-    bare: bool,
-    /// The change of this counter that its total does not have yet.
+    is_bare: bool,
+    /// The counter of the latest cells. Its total lacks `sum` until the next counter begins.
     counter: u32,
     sum: i128,
     /// The cells taken, if they do not come in the order of their versions. They are sorted at the
@@ -47,7 +47,7 @@ impl CounterMap {
     ) -> Intake<'a> {
         let writer = &mut self.writers[at];
         if cells > writer.len() / 4 {
-            // Counting the hash afresh is cheaper then, and happens only when it is asked for.
+            // After that many changes a fresh hash is cheaper, and it is computed only on request.
             writer.forget_hash();
         }
         if writer.len() == 0 {
@@ -57,7 +57,7 @@ impl CounterMap {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_resets();
+        let is_bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_resets();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Intake {
             writer,
@@ -66,7 +66,7 @@ impl CounterMap {
             joined,
             near: 0,
             misses: 0,
-            bare,
+            is_bare,
             counter: 0,
             sum: 0,
             moved,
@@ -81,8 +81,8 @@ impl Intake<'_> {
         let slot = self.slot(key);
         self.near = slot + 1;
         self.joined.changed.push(KeyId(key));
-        if !self.bare || extra.is_some() {
-            return self.take_any(key, slot, plain, extra);
+        if !self.is_bare || extra.is_some() {
+            return self.take_with_extra(key, slot, plain, extra);
         }
         let stood = self.put(slot, plain);
         self.shift(key, plain.amounts.net() - stood.net());
@@ -116,13 +116,13 @@ impl Intake<'_> {
         }
     }
 
-    fn take_any(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
+    fn take_with_extra(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
         let writer = &mut *self.writer;
         let stood = writer.plain(slot);
         if extra.is_some() || writer.extra(slot).is_some() {
             writer.put_extra(slot, extra.cloned());
             self.values.mark_shaped(key);
-            self.bare = false;
+            self.is_bare = false;
         } else {
             writer.rehash(self.keys, slot, plain);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{COUNTERS_JOINED, CounterMap};
+use super::{COUNTERS_JOINED_TIMES, CounterMap};
 use crate::codec::dictionary::KeyNames;
 use crate::dedup::entry::{DedupEntry, EntryKind};
 use crate::error::JoinError;
@@ -19,17 +19,16 @@ use crate::replica_id::ReplicaId;
 /// The result of a join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
-    /// The keys of which a cell changed. A key that several writers changed is listed once for
-    /// each.
+    /// The keys with a changed cell. A key that several writers changed is listed once for each.
     pub changed: Vec<KeyId>,
     /// The spans that had no effect because something before them is missing here. The rest must be
     /// pulled.
     pub gaps: Vec<Span>,
-    /// The replicas of which a newer record was taken.
+    /// The replicas whose newer record was taken.
     pub records: Vec<ReplicaId>,
     /// True if one of these records speaks, or spoke, of incarnations that ended.
     pub incarnations_changed: bool,
-    /// Cells that had the version of the held one and other contents. That is a fault; the greater
+    /// Cells that had the version of the held cell but other contents. That is a fault; the greater
     /// bytes were kept.
     pub conflicts: usize,
     /// The dedup entries that were taken, by kind and name.
@@ -37,7 +36,7 @@ pub struct Joined {
     /// True if own amounts were taken back, because others had applied the same adds. The next
     /// flush reports it.
     pub own_changed: bool,
-    /// A span of the joining replica's own that ends after what it has written: another process
+    /// A span of the joining replica itself that ends beyond its latest version: another process
     /// writes under its id.
     pub own_ahead: Option<Version>,
 }
@@ -69,7 +68,7 @@ impl CounterMap {
                 // one by one.
                 let same = many
                     && *same.get_or_insert_with(|| {
-                        self.keys.same_below(&other.keys) as usize == other.keys.len()
+                        self.keys.same_prefix(&other.keys) as usize == other.keys.len()
                     });
                 let mut slots =
                     Vec::with_capacity(theirs.len().min((theirs.seen() - after) as usize));
@@ -95,8 +94,8 @@ impl CounterMap {
         joined
     }
 
-    /// Takes the cells in `slots`. Their keys here are `keys`, or if that is empty the same as
-    /// there.
+    /// Takes the cells in `slots`. `keys` maps their keys to those of this map; it is empty if both
+    /// maps number them alike.
     fn join_writer(
         &mut self,
         theirs: &Writer,
@@ -140,7 +139,7 @@ impl CounterMap {
         self.keys.find_same(search, names, theirs).unwrap_or_else(|| {
             let (counter, region) = names.names(theirs);
             let key = self.new_key(counter, region);
-            search.made(key);
+            search.note_new(key);
             key
         })
     }
@@ -262,7 +261,7 @@ impl CounterMap {
             return Err(JoinError::TooManyReplicas);
         }
         let count = delta.keys.pairs.len();
-        if self.keys.same_as(&delta.keys) as usize == count {
+        if self.keys.same_prefix_of_delta(&delta.keys) as usize == count {
             return Ok(Resolved::Same);
         }
         const UNUSED: u32 = u32::MAX;
@@ -301,7 +300,7 @@ impl CounterMap {
         new: usize,
         new_keys: impl Iterator<Item = u32>,
     ) -> Result<(), JoinError> {
-        let counters_max = self.counters_max.saturating_mul(COUNTERS_JOINED);
+        let counters_max = self.counters_max.saturating_mul(COUNTERS_JOINED_TIMES);
         let counters = self.keys.counter_count();
         let is_near = counters + new > counters_max;
         let is_over = is_near && {
@@ -367,8 +366,8 @@ impl CounterMap {
     fn repair_part(&mut self, part: &DeltaPart, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         self.writers[at].forget_hash();
-        // In version order each cell goes to the end. In key order the place of each would be
-        // searched.
+        // In version order each cell goes to the end. In key order each would need a search for its
+        // place.
         for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {
             let cell = &part.cells[number as usize];
             let key = keys.key(cell.key);
@@ -397,20 +396,20 @@ impl CounterMap {
 
     /// Brings values up to date, and forgets the writers that the new records folded.
     fn settle(&mut self, joined: &mut Joined) {
-        self.values_again(&joined.changed);
+        self.recount_values(&joined.changed);
         if joined.incarnations_changed {
-            joined.changed.extend(self.revived());
+            joined.changed.extend(self.refresh_incarnations());
         }
     }
 
     /// Counts the changed keys afresh whose value is more than a sum of amounts.
-    fn values_again(&mut self, changed: &[KeyId]) {
+    fn recount_values(&mut self, changed: &[KeyId]) {
         if !self.values.has_resets() {
             return;
         }
         for &KeyId(key) in changed {
             if self.values.is_shaped(key) {
-                self.value_again(key);
+                self.recount_value(key);
             }
         }
     }

@@ -15,7 +15,7 @@ mod rename;
 mod reset;
 mod values;
 
-pub(crate) use dedup::Stance;
+pub(crate) use dedup::KnownCopy;
 pub use join::Joined;
 pub use pages::{Cursor, Page};
 
@@ -35,9 +35,9 @@ use values::Values;
 pub const COUNTERS_MAX: usize = 2_000_000;
 /// A join takes this many times the counters that may be made here: two sides of a partition may
 /// each have made as many as they may.
-const COUNTERS_JOINED: usize = 2;
+const COUNTERS_JOINED_TIMES: usize = 2;
 /// Keys for each counter that may be made here: the regions of a counter, on average.
-const KEYS_A_COUNTER: usize = 8;
+const KEYS_PER_COUNTER: usize = 8;
 /// Keys that are always allowed. Few counters may each have many regions.
 const KEYS_MIN: usize = 2_000_000;
 /// Default bound on replicas.
@@ -128,7 +128,7 @@ impl CounterMap {
     /// counters: eight for each, and at least 2,000,000. Neither an add nor a join passes it. It
     /// bounds the memory that a faulty member can fill.
     pub fn keys_max(counters_max: usize) -> usize {
-        counters_max.saturating_mul(KEYS_A_COUNTER).max(KEYS_MIN)
+        counters_max.saturating_mul(KEYS_PER_COUNTER).max(KEYS_MIN)
     }
 
     /// The same map with `dedup_max` entries a writer instead of
@@ -233,7 +233,7 @@ impl CounterMap {
         self.values.cover(key, counter);
         match self.values.is_shaped(key) {
             false => self.values.shift(key, counter, by.net()),
-            true => self.value_again(key),
+            true => self.recount_value(key),
         }
         Ok(plain.version)
     }

@@ -1,4 +1,4 @@
-//! Writing the state for others: whole deltas, all of it as bytes, and pages of a pull that is too
+//! Writing the state for others: deltas, the whole state as bytes, and pages of a pull that is too
 //! large for one message.
 
 use std::borrow::Cow;
@@ -78,7 +78,7 @@ impl CounterMap {
         let parts = self.writers.iter().filter(|writer| writer.seen() > seen.get(writer.id()));
         let parts = parts.map(|writer| {
             let after = seen.get(writer.id());
-            let mut part = opened(writer, after, after);
+            let mut part = open_part(writer, after, after);
             part.closed = true;
             part.dedup.extend(writer.entries().since(after).cloned());
             // In slot order keys mostly ascend, and one pass reads them all.
@@ -102,7 +102,7 @@ impl CounterMap {
     /// The changes of one writer after a version; None if there are none.
     pub fn delta_of(&self, replica: ReplicaId, after: Version) -> Option<Delta> {
         let writer = self.writer(replica).filter(|writer| writer.seen() > after)?;
-        let mut part = opened(writer, after, after);
+        let mut part = open_part(writer, after, after);
         part.closed = true;
         part.dedup.extend(writer.entries().since(after).cloned());
         extend(&mut part, writer, writer.since(after));
@@ -128,7 +128,7 @@ impl CounterMap {
         cursor: Option<&Cursor>,
         bytes_max: usize,
     ) -> Page {
-        let mut draft = Draft { parts: SmallVec::new(), bytes: 0, bytes_max };
+        let mut draft = PageDraft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
             let after = have.get(writer.id());
             let at =
@@ -175,18 +175,18 @@ impl CounterMap {
     /// continue from.
     fn fill(
         &self,
-        draft: &mut Draft,
+        draft: &mut PageDraft,
         writer: &Writer,
         after: Version,
         (version, slot): (Version, u32),
     ) -> Option<Cursor> {
-        let mut part = opened(writer, after, version);
+        let mut part = open_part(writer, after, version);
         let mut last = Cursor { replica: writer.id(), version, slot };
         let mut bytes =
             Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
         let mut cells = writer.since_near(version, slot).peekable();
         loop {
-            // Cells and entries come in the order of their versions: the next of both.
+            // Merges cells and entries in the order of their versions.
             let slot = cells.peek().copied();
             let entry = writer.entries().next_after(last.version);
             let entry = entry
@@ -286,14 +286,15 @@ impl CounterMap {
     }
 }
 
-struct Draft {
+/// A page that is being filled.
+struct PageDraft {
     parts: SmallVec<[DeltaPart; 1]>,
     bytes: usize,
     bytes_max: usize,
 }
 
 /// An open part, with the record if that is newer than `sent`.
-fn opened(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
+fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
     let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
     part.record = writer.record().filter(|record| record.version > sent).cloned().map(Box::new);
     part
@@ -318,7 +319,7 @@ fn extend(part: &mut DeltaPart, writer: &Writer, slots: impl Iterator<Item = u32
 }
 
 fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &KeyRanks) {
-    let mut part = opened(writer, 0, 0);
+    let mut part = open_part(writer, 0, 0);
     part.closed = true;
     if matches!(numbering, KeyRanks::Same) && writer.ascending() {
         return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));

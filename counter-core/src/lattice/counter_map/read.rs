@@ -140,8 +140,8 @@ impl CounterMap {
         StateHash(sum)
     }
 
-    /// The first writer of which both maps hold the same version with different contents. O(cells
-    /// of such writers).
+    /// The first writer that both maps hold at one version with different contents. O(cells of such
+    /// writers).
     #[cfg(feature = "crdts")]
     pub(crate) fn contradicted_by(&self, other: &Self) -> Option<ReplicaId> {
         self.replicas().find(|&replica| {

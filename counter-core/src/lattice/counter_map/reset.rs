@@ -1,5 +1,4 @@
-//! Observed reset: everything that the resetter has seen is gone, and concurrent adds stay,
-//! exactly.
+//! Observed reset: clears exactly the amounts that the resetter has seen. Concurrent adds stay.
 
 use super::CounterMap;
 use crate::incarnation::baseline::{Baselines, HeldCell, seen};
@@ -12,9 +11,10 @@ impl CounterMap {
     /// Resets one region of a counter as `replica`: clears the amounts that are held here, of every
     /// writer. Returns the version of the change, or None if there was nothing to reset.
     ///
-    /// The cleared amounts are written into the *resetter's own* cell. The value is then the sum
-    /// over writers of each one's total above the most that any cell cleared of it. So an add that
-    /// the resetter had not seen stays, wherever it was made. Resets commute with everything.
+    /// The cleared amounts are written into the *resetter's own* cell. The value is then a sum over
+    /// all writers: the writer's total minus the largest amount that any cell cleared of it. So an
+    /// add that the resetter had not seen stays, wherever it was made. Resets commute with
+    /// everything.
     ///
     /// # Complexity
     /// O(writers) time, and as much space in the resetter's cell.
@@ -58,7 +58,7 @@ impl CounterMap {
         writer.put(slot, version, writer.plain(slot).amounts);
         writer.hold_up_to(version);
         self.values.mark_shaped(key);
-        self.value_again(key);
+        self.recount_value(key);
         version
     }
 
@@ -84,7 +84,7 @@ impl CounterMap {
     }
 
     /// Counts the value of a key afresh from all its cells.
-    pub(super) fn value_again(&mut self, key: u32) {
+    pub(super) fn recount_value(&mut self, key: u32) {
         let value = self.shares(key).map(|(_, amounts)| amounts.net()).sum();
         self.values.set(key, self.keys.counter_of(key), value);
         if !self.held(key).any(|held| held.extra.is_some_and(Extra::shapes_values)) {

@@ -26,7 +26,8 @@ impl KeyId {
     }
 }
 
-const NONE: u32 = u32::MAX;
+/// No key: the end of a chain.
+const NO_KEY: u32 = u32::MAX;
 
 /// A counter: its keys are a chain through `next`, in the order in which they came.
 #[derive(Clone, Copy)]
@@ -43,7 +44,7 @@ pub(crate) struct Keys {
     regions: NameSet,
     /// By key: its counter's and its region's numbers.
     pairs: Vec<(u32, u32)>,
-    /// By key: its counter's next key, or NONE.
+    /// By key: its counter's next key, or NO_KEY.
     next: Vec<u32>,
     chains: Vec<Chain>,
     index: HashTable<u32>,
@@ -85,7 +86,7 @@ impl Keys {
     pub(crate) fn of_counter(&self, counter: u32) -> impl Iterator<Item = u32> + '_ {
         let first = self.chains[counter as usize].first;
         std::iter::successors(Some(first), |&key| {
-            Some(self.next[key as usize]).filter(|&next| next != NONE)
+            Some(self.next[key as usize]).filter(|&next| next != NO_KEY)
         })
     }
 
@@ -102,9 +103,9 @@ impl Keys {
         self.index.find(self.hash(counter, region), is_it).copied()
     }
 
-    /// The number of keys, from the first on, that have the same number in `other`. May be 0 where
-    /// comparing is not simple. O(keys), at the speed of memory.
-    pub(crate) fn same_below(&self, other: &Self) -> u32 {
+    /// The number of leading keys that both number alike. May return 0 instead if they are hard to
+    /// compare. O(keys), at the speed of memory.
+    pub(crate) fn same_prefix(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
         let same = self.pairs[..count] == other.pairs[..count]
             && self.counters.same_start(other.counters.as_slice())
@@ -112,8 +113,8 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// As [`same_below`](Self::same_below), of the keys of a delta.
-    pub(crate) fn same_as(&self, other: &Dictionary) -> u32 {
+    /// As [`same_prefix`](Self::same_prefix), of the keys of a delta.
+    pub(crate) fn same_prefix_of_delta(&self, other: &Dictionary) -> u32 {
         let count = self.len().min(other.pairs.len());
         let same = self.counters.same_start(other.counters.as_slice())
             && self.regions.same_start(other.regions.as_slice())
@@ -121,8 +122,7 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// The names of counters and regions, if they stand in the order in which the dictionary of all
-    /// keys has them.
+    /// The names of counters and regions, if they are in the order of a dictionary of all keys.
     pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
         let in_order = !self.unsorted && self.regions.sorted();
         in_order.then(|| (self.counters.as_slice(), self.regions.as_slice()))
@@ -148,7 +148,7 @@ impl Keys {
             return Err(WriteError::NameOutOfRange);
         }
         let is_over = self.counter_count() >= counters_max && self.counter(counter).is_none();
-        if is_over || self.len() >= keys_max.min(NONE as usize) {
+        if is_over || self.len() >= keys_max.min(NO_KEY as usize) {
             return Err(WriteError::TooManyCounters);
         }
         Ok(self.push(counter, region))
@@ -168,7 +168,7 @@ impl Keys {
         let hash = self.hash(counter, region);
         let (counter, region) = (self.counters.intern(counter), self.regions.intern(region));
         self.pairs.push((counter, region));
-        self.next.push(NONE);
+        self.next.push(NO_KEY);
         match self.chains.get_mut(counter as usize) {
             Some(chain) => {
                 self.next[chain.last as usize] = key;

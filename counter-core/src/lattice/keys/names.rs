@@ -13,7 +13,7 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub(crate) const READ_NAME_BYTES_MAX: usize = 255;
 
 /// True if a counter or region may be given this name: 1 to [`NAME_BYTES_MAX`] bytes, none of them
-/// a control character. Names that are stored or received already may be others.
+/// a control character. Names that were stored or received earlier may break this rule.
 pub(crate) fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
@@ -54,7 +54,7 @@ impl NameSet {
         NameSlice { arena: &self.arena, ends: &self.ends }
     }
 
-    /// True if both have the same names as far as both go.
+    /// True if one of the lists is a prefix of the other.
     pub(crate) fn same_start(&self, other: NameSlice<'_>) -> bool {
         let count = self.ends.len().min(other.ends.len());
         let bytes = count.checked_sub(1).map_or(0, |last| self.ends[last] as usize);

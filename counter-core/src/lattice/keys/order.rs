@@ -1,19 +1,20 @@
-//! Sorting by number: by counting where the numbers are dense, as versions and ranks are in most of
-//! a state.
+//! Sorting by number. It counts instead of comparing if the numbers are dense, as versions and
+//! ranks mostly are.
 
-const NONE: u32 = u32::MAX;
+/// A place without a number.
+const NO_NUMBER: u32 = u32::MAX;
 
-/// The second number of each pair, below 2^32 - 1, in the order of the first; equal ones in their
-/// own order. O(pairs) where the numbers are dense, else a sort.
+/// The second numbers of the pairs, each below 2^32 - 1, sorted by the first. Pairs with equal
+/// first numbers are sorted by the second. O(pairs) where the numbers are dense, else a sort.
 pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
     let bounds = pairs.iter().fold((u64::MAX, 0), |(least, greatest), &(number, _)| {
         (number.min(least), number.max(greatest))
     });
     let (least, greatest) = bounds;
     if greatest.saturating_sub(least) < 4 * pairs.len() as u64 {
-        let mut placed = vec![NONE; (greatest - least) as usize + 1];
+        let mut placed = vec![NO_NUMBER; (greatest - least) as usize + 1];
         pairs.iter().for_each(|&(number, thing)| placed[(number - least) as usize] = thing);
-        placed.retain(|&thing| thing != NONE);
+        placed.retain(|&thing| thing != NO_NUMBER);
         // Where two have the same number, only one of them was kept.
         if placed.len() == pairs.len() {
             return placed;

@@ -1,5 +1,5 @@
-//! Finds the keys of another numbering one after the other, and looks up only once what neighbours
-//! share.
+//! Finds the keys of another map or delta, one after the other. Neighbours of one counter share the
+//! lookup of its name.
 
 use super::{Keys, hash_region};
 use crate::codec::dictionary::KeyNames;
@@ -32,13 +32,13 @@ impl KeySearch {
     }
 
     /// Notes a new key: a counter that was missing may be there now.
-    pub(crate) fn made(&mut self, key: u32) {
+    pub(crate) fn note_new(&mut self, key: u32) {
         self.near = key + 1;
         self.counter.take_if(|counter| counter.here.is_none());
     }
 
     /// True if the next key is worth a guess before the index.
-    fn guesses(&mut self) -> bool {
+    fn should_guess(&mut self) -> bool {
         self.misses += 1;
         self.misses <= MISSES_MAX || self.misses.is_multiple_of(GUESS_EVERY)
     }
@@ -73,7 +73,8 @@ impl Keys {
             let (counter, of_key) = self.pairs[key as usize];
             counter == here && self.regions.bytes(of_key) == region.as_bytes()
         };
-        if search.guesses() && (search.near as usize) < self.pairs.len() && is_it(&search.near) {
+        if search.should_guess() && (search.near as usize) < self.pairs.len() && is_it(&search.near)
+        {
             search.misses = 0;
             search.near += 1;
             return Some(search.near - 1);

@@ -38,7 +38,7 @@ use crate::replica_id::ReplicaId;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Staging {
-    /// The writers as far as their pages have come, with the newest cell of each key.
+    /// The writers with incomplete pages, each with the newest cell so far of each key.
     pages: CounterMap,
     /// The version that must be held of each staged writer for its pages to be complete: the
     /// highest that a request named.
@@ -107,7 +107,7 @@ impl Staging {
 
     fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {
         let after = self.after.get(&replica).copied()?;
-        // A source whose end goes back is not one source. Nothing of it is taken, and the writer is
+        // If the end goes back, the pages are not from one source. None is taken, and the writer is
         // pulled again.
         let is_one_source = self.pages.seen_of(replica) == upto;
         let delta = is_one_source.then(|| self.pages.delta_of(replica, after)).flatten();

@@ -1,9 +1,10 @@
-//! A writer's cells in the order of their versions, as a ring: a bulk of changes that takes the
-//! cells in their order only turns it.
+//! A writer's cells in the order of their versions, linked as a ring. If many changes come in the
+//! order of the cells, the ring only turns.
 
 use crate::lattice::versions::vector::Version;
 
-const NONE: u32 = u32::MAX;
+/// No slot.
+const NO_SLOT: u32 = u32::MAX;
 
 /// A cell's neighbours.
 #[derive(Clone, Copy)]
@@ -13,19 +14,19 @@ struct Link {
 }
 
 /// The link of a cell that has no version yet.
-const UNLINKED: Link = Link { prev: NONE, next: NONE };
+const UNLINKED: Link = Link { prev: NO_SLOT, next: NO_SLOT };
 
 /// Slots in version order. 8 bytes a cell.
 #[derive(Clone)]
 pub(crate) struct Ring {
     links: Vec<Link>,
-    /// The end of the ring; NONE without cells.
+    /// The end of the ring; NO_SLOT without cells.
     newest: u32,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { links: Vec::new(), newest: NONE }
+        Self { links: Vec::new(), newest: NO_SLOT }
     }
 }
 
@@ -91,7 +92,7 @@ impl Ring {
     pub(crate) fn order(&mut self, slots: &[u32]) {
         let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else { return };
         if slots.len() == self.links.len() {
-            self.newest = NONE;
+            self.newest = NO_SLOT;
         } else {
             slots.iter().for_each(|&slot| self.unlink(slot));
         }
@@ -123,13 +124,13 @@ impl Ring {
     /// Takes a cell out of the order if it is in it.
     fn unlink(&mut self, slot: u32) {
         let Link { prev, next } = self.links[slot as usize];
-        if prev == NONE {
+        if prev == NO_SLOT {
             return;
         }
         self.links[prev as usize].next = next;
         self.links[next as usize].prev = prev;
         if self.newest == slot {
-            self.newest = if prev == slot { NONE } else { prev };
+            self.newest = if prev == slot { NO_SLOT } else { prev };
         }
     }
 
