@@ -131,8 +131,8 @@ impl Acks {
         }
     }
 
-    /// Takes the callers whose copies are reached or whose time is over. `acked` are the own
-    /// versions of the enrolled replicas, greatest first. O(callers log replicas).
+    /// Takes the callers whose copies are reached or whose time is over. `acked` is the version of
+    /// this replica that each enrolled replica holds, greatest first. O(callers log replicas).
     pub(crate) fn take_copies(&mut self, acked: &[Version], now: Duration) -> Vec<(u64, Waited)> {
         self.pending.take_copies(acked, now)
     }

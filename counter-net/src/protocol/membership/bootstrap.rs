@@ -77,7 +77,7 @@ pub(crate) struct Bootstrap {
     search: Search,
     /// `ready_within` is over.
     patience_over: bool,
-    /// True for good once it is.
+    /// Never becomes false again.
     synced: bool,
     /// Readiness opened once. It stays true, but `refused` and the key override it.
     opened: bool,
@@ -120,7 +120,7 @@ impl Bootstrap {
     /// `Ok` if this node may serve.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why it may not.
     pub(crate) fn readiness(&self) -> Result<(), NotReady> {
         if !self.refused.is_empty() {
             Err(NotReady::BoundReached)
@@ -151,7 +151,8 @@ impl Bootstrap {
         self.search.expects_peers()
     }
 
-    /// Looks again, after anything that may have brought this node nearer.
+    /// Updates `synced` and readiness. Call it after every input, because any may bring them
+    /// nearer.
     pub(crate) fn look(&mut self, peers: &Peers, members: &Members) {
         self.was_answered |= peers.any_answers();
         self.pulling = peers.unresolved();

@@ -155,7 +155,7 @@ impl Replicator {
         }
     }
 
-    /// Looks at `at`, or before, which members to dial.
+    /// Chooses the members to dial, at `at` at the latest.
     pub(crate) fn dial_soon(&mut self, at: Duration) {
         self.timers.set_by(Timer::Dial, at);
     }
@@ -170,7 +170,7 @@ impl Replicator {
             // A new node dials older ones.
             patience.mul_f64(0.75)
         } else if node < self.node() {
-            // Of two new nodes that hear of each other one dials.
+            // If two new nodes hear of each other, only one dials at once.
             patience / 2
         } else {
             Duration::ZERO

@@ -107,8 +107,8 @@ impl Replicator {
         }
     }
 
-    /// The peer holds what this node held when it asked, by the hash of it, and has not committed
-    /// the versions in `behind`. This node may hold more by now.
+    /// The peer's version vector has the hash `asked`, so it holds what this node held when it
+    /// asked. The versions in `behind` are not on the peer's disk. This node may hold more by now.
     fn hear_equal(
         &mut self,
         replica: &Replica,

@@ -26,7 +26,7 @@ pub(crate) struct ConnectedPeer {
     heard_at: Option<Duration>,
     /// It has said nothing for so long that it may be gone.
     is_silent: bool,
-    /// At its first answer or a later one, all that it was heard to hold was here.
+    /// This node has held, at some time, all that the peer was heard to hold then.
     is_pulled: bool,
     /// It answered an ask, so `is_synced` and `waits` are its own words. A digest that comes with a
     /// request says neither.
@@ -115,7 +115,7 @@ impl Peers {
         }
     }
 
-    /// A peer answered an ask with its digest, and said how far it is itself.
+    /// A peer answered an ask with its digest, and said whether it is synced and whether it waits.
     pub(super) fn said(&mut self, peer: NodeId, answer: Answer) {
         if let Some(source) = self.get_mut(peer) {
             source.set_synced(answer.synced);

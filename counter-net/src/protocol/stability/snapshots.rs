@@ -203,8 +203,8 @@ impl Snapshots {
         true
     }
 
-    /// Ends the watch of counters that nobody asks about. Without any, what others were shown to
-    /// hold is forgotten.
+    /// Ends the watch of counters that nobody asks about. With the last one, forgets what others
+    /// were shown to hold.
     pub(crate) fn unwatch(&mut self, now: Duration) {
         self.watched.retain(|_, watch| now.saturating_sub(watch.asked) < WATCHED_FOR);
         if self.watched.is_empty() {
@@ -222,7 +222,7 @@ impl Snapshots {
         self.show_those(incarnation, |snapshot| digest.contains(&snapshot.seen));
     }
 
-    /// `incarnation` holds exactly what has this hash.
+    /// `incarnation` holds exactly the version vector with this hash.
     pub(crate) fn show_hash(&mut self, incarnation: ReplicaId, hash: u128) {
         self.show_those(incarnation, |snapshot| snapshot.hash == hash);
     }

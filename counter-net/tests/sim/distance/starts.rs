@@ -185,7 +185,7 @@ impl Start {
             .filter(|other| self.story.is_synced(**other))
             .map(|other| self.story.held(*other))
             .collect();
-        let must = if reaches { what_all_hold(&synced) } else { Sums::new() };
+        let must = if reaches { least_sums(&synced) } else { Sums::new() };
         let due = reaches.then(|| keeper_told + 6 * round_trip + 200 * MS);
         self.fresh.push(Fresh { host, began: now, must, due, is_island });
     }
@@ -246,7 +246,7 @@ impl Start {
 }
 
 /// The least of each sum, over all that are given.
-fn what_all_hold(all: &[Sums]) -> Sums {
+fn least_sums(all: &[Sums]) -> Sums {
     let least = |(key, sum): (_, &i128)| {
         all.iter().map(|sums| sums.get(key).copied().unwrap_or(0)).fold(*sum, i128::min)
     };

@@ -121,7 +121,7 @@ fn hung_peer_delays_no_leave() {
 }
 
 #[test]
-fn leaves_over_wide_links_end_the_enrolment() {
+fn leavers_over_wide_links_are_folded() {
     for seed in seeds_from_first(3) {
         let mut sim = cluster(config(seed, Link::wide()), 5);
         sim.run_for(MS(2000));
