@@ -50,7 +50,8 @@ pub struct ProtocolConfig {
     /// How long a delta beyond a gap waits for its predecessor before the gap is pulled. 10 ms,
     /// enough for gossip that was merely overtaken.
     pub gap_patience: Duration,
-    /// How long a request may stay unanswered before it counts as failed. 10 s.
+    /// How long a request may stay unanswered before it counts as failed. 10 s. A driver that gives
+    /// up sooner reports the failure itself.
     pub request_timeout: Duration,
     /// The least time between two full pulls from one peer because states diverged. 60 s.
     pub repair_interval: Duration,

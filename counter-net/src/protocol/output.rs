@@ -5,7 +5,8 @@ use counter_core::{KeyId, ReplicaId};
 use super::acks::Waited;
 use super::input::NodeId;
 
-/// A thing to do, from [`Replicator::poll_output`](crate::protocol::Replicator::poll_output).
+/// A task for the driver, from
+/// [`Replicator::poll_output`](crate::protocol::Replicator::poll_output).
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Publish to every node. It may fail or get lost, because anti-entropy repairs that.

@@ -33,7 +33,7 @@ pub struct SimConfig {
     pub reconnect_after: Duration,
     /// Whether a start with a disk claims the incarnation before it, as real nodes do. Cells are
     /// then not one writer's own any more. So totals are compared with the truth and not cells, and
-    /// a test has to do without resets and subtractions.
+    /// a test must not reset or subtract.
     pub retirement: bool,
     /// Whether nodes have names. A start without a disk is then a new incarnation of the same node,
     /// with a number from a clock that may have been set back.

@@ -41,10 +41,10 @@ pub(crate) trait CommitSource: Send + 'static {
 
 /// A handle to the commit thread. Dropping the last one ends the thread after a last commit.
 #[derive(Clone, Debug)]
-pub(crate) struct Commits(Arc<Handle>);
+pub(crate) struct Commits(Arc<CommitThread>);
 
 #[derive(Debug)]
-struct Handle {
+struct CommitThread {
     mailbox: Arc<Mailbox>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -141,7 +141,7 @@ impl Commits {
         let thread = std::thread::Builder::new()
             .name("counter-commit".to_owned())
             .spawn(move || committer.run())?;
-        Ok(Self(Arc::new(Handle { mailbox, thread: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(CommitThread { mailbox, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Reports a change without a ticket. One atomic operation if the thread knows already.
@@ -211,7 +211,7 @@ impl Commits {
     }
 }
 
-impl Handle {
+impl CommitThread {
     fn stop(&self) {
         self.mailbox.waiting().stop = true;
         self.mailbox.wake_up.notify_one();
@@ -223,7 +223,7 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for CommitThread {
     fn drop(&mut self) {
         self.stop();
     }

@@ -1,4 +1,4 @@
-//! Which nodes are let in, and what the others are told.
+//! Which nodes are let in, and the diagnosis that the others get.
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,8 @@
 //! whole cluster starts, the answers of unsynced peers count once nobody is left to wait for,
 //! neither here nor at those peers. Otherwise two nodes that wait for a third would take each
 //! other's word that there is nothing. A node that knows it is alone is synced too. A node that is
-//! still unsure after `ready_within` serves what it has, and says that it is not synced.
+//! still unsure after `ready_within` serves what it has, and reports that it is not synced. A new
+//! reason not to serve is a variant of [`NotReady`] and a case in [`Bootstrap::readiness`].
 
 use std::collections::BTreeSet;
 use std::fmt;

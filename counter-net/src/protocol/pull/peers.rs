@@ -135,8 +135,8 @@ impl Peers {
         self.get_mut(peer).into_iter().for_each(|source| source.repaired_at = Some(now));
     }
 
-    /// A pull from a peer ended, which promised these versions. What it did not bring is not asked
-    /// of this peer again until it holds more.
+    /// A pull from a peer ended. It was to bring these versions. A writer that it did not bring is
+    /// not asked of this peer again until the peer holds more.
     pub(super) fn pull_ended(
         &mut self,
         peer: NodeId,
@@ -342,7 +342,7 @@ impl ConnectedPeer {
         self.answered_ask
     }
 
-    /// True if all that it was once heard to hold was here then.
+    /// True if this node has held, at some time, all that the peer was heard to hold then.
     pub(super) fn is_pulled(&self) -> bool {
         self.is_pulled
     }
@@ -392,8 +392,8 @@ impl ConnectedPeer {
         self.failures >= FAILURES_MAX
     }
 
-    /// The peer says whether it is synced. What it held before it was does not count as pulled any
-    /// more.
+    /// The peer reports whether it is synced. Once it is, the state that it held before no longer
+    /// counts as pulled.
     pub(crate) fn set_synced(&mut self, synced: bool) {
         self.is_pulled &= self.is_synced || !synced;
         (self.is_synced, self.answered_ask) = (synced, true);

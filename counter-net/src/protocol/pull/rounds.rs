@@ -1,5 +1,5 @@
-//! When this node asks, and what it pulls from whom. It asks new peers at once, a random peer each
-//! round, and any peer about a gap.
+//! Decides when this node asks, and which writers it pulls from which peer. It asks new peers at
+//! once, a random peer each round, and any peer about a gap.
 
 use std::time::Duration;
 

@@ -212,7 +212,7 @@ impl Replicator {
             ask.part,
             None,
         )?;
-        self.known(replica, requester)?;
+        self.check_recorded(replica, requester)?;
         if !self.commits.keeps(replica.map(), requester) {
             return Ok(Served::Deferred(requester));
         }
@@ -232,7 +232,7 @@ impl Replicator {
         Ok(self.state(peer, Some(digest), state, differ, whole).into())
     }
 
-    fn known(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
+    fn check_recorded(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
         if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
 
@@ -251,7 +251,7 @@ impl Replicator {
             return Err(Refusal::ForgedWriter);
         }
         self.not_ended(replica, pull.replica.0)?;
-        self.known(replica, pull.replica.0)?;
+        self.check_recorded(replica, pull.replica.0)?;
         self.serves(pull.replica.0)?;
         if !self.commits.keeps(replica.map(), pull.replica.0) {
             return Ok(Served::Deferred(pull.replica.0));

@@ -6,7 +6,8 @@
 //! counter-core's `Inheritance`. This folder decides when each may be taken.
 //!
 //! [`Retirement`] holds the state. [`Claims`] are the incarnations that wait to be claimed,
-//! [`Promises`] what every enrolled replica has shown to hold, and [`Leave`] this node's own leave.
+//! [`Promises`] the versions that every enrolled replica has shown to hold, and [`Leave`] this
+//! node's own leave.
 
 mod claiming;
 mod claims;

@@ -1,10 +1,10 @@
 //! The machine that asks every live member whether it holds what this node held a moment ago.
 //!
 //! While the state moves, one node proposes *targets*: version vectors that every live member is
-//! asked to confirm. A member confirms a target once its own vector covers it. A vector comes to
-//! cover a target even if clicks never pause. Hashes never become equal then. The proposer is the
-//! live synced member with the lowest id. If it stays silent, any other member steps in a little
-//! later.
+//! asked to confirm. A member confirms a target once its own vector covers it. A member's vector
+//! covers a target sooner or later, even if clicks never pause. Equal hashes would never appear.
+//! The proposer is the live synced member with the lowest id. If it stays silent, any other member
+//! steps in a little later.
 //!
 //! A target travels once, by gossip, as the difference from the last target that all confirmed.
 //! Confirmations are one bit for each replica that the target names. Nodes exchange these bits with

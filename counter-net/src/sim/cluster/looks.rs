@@ -9,11 +9,10 @@ use crate::protocol::{Agreement, Member, Replicator};
 use crate::sim::{Cost, Failure, Truth};
 
 impl Sim {
-    /// The first thing that went wrong so far. At every step each changed key is compared with the
-    /// truth.
+    /// Returns the first failure so far. At every step each changed key is compared with the truth.
     ///
     /// # Errors
-    /// That thing.
+    /// The first failure.
     pub fn verdict(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
     }

@@ -1,5 +1,5 @@
-//! The plot: a story as data. Its steps are drawn from a seed before anything happens, so that a
-//! step can be printed or left out.
+//! The plot: a story as data. Its steps are drawn from a seed before the first one is played, so
+//! that a step can be printed or left out.
 
 use std::fmt;
 use std::time::Duration;
@@ -120,7 +120,7 @@ struct PlannedNode {
     lags: bool,
 }
 
-/// What a step is about.
+/// The kind of a step. [`weights`] gives its share in a mix, and [`Author::act`] its act.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum StepKind {
     Add,

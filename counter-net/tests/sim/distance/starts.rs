@@ -245,7 +245,7 @@ impl Start {
     }
 }
 
-/// The least of each sum, over all that are given.
+/// The least of each sum over all nodes.
 fn least_sums(all: &[Sums]) -> Sums {
     let least = |(key, sum): (_, &i128)| {
         all.iter().map(|sums| sums.get(key).copied().unwrap_or(0)).fold(*sum, i128::min)

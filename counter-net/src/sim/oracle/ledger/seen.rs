@@ -1,4 +1,4 @@
-//! What one process has shown so far, of every key.
+//! The adds that one process has shown so far, by key.
 
 use counter_core::{CounterMap, KeyId, ReplicaId, Version};
 
@@ -33,12 +33,13 @@ impl Seen {
 /// One process of a node, as the ledger has watched it.
 ///
 /// A process that has not caught up yet may take in a reset before the adds that the reset saw. So
-/// until then it owes only what its directory had shown, and what it learns on the way is not held
-/// against it.
+/// until then it must show only what its directory had shown. Adds that it learns on the way may
+/// vanish again.
 #[derive(Debug)]
 pub(super) struct View {
     pub writer: ReplicaId,
-    /// Whether it has written its last statement. What it hears after that it owes to nobody.
+    /// Whether it has written its last statement. It need not show anything that it hears after
+    /// that.
     pub has_left: bool,
     /// Its version at the last look.
     pub version: Version,

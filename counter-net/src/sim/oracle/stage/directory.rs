@@ -4,7 +4,7 @@ use counter_core::CounterMap;
 
 use super::super::ledger::Seen;
 
-/// Copies that are kept, to be restored.
+/// The most copies kept for a restore.
 const COPIES_MAX: usize = 32;
 
 /// A data directory, with earlier copies of it.

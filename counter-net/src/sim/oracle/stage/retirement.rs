@@ -27,8 +27,8 @@ impl Stage<'_> {
             .all(|actor| map.record(self.sim.writer_of(actor.host)).is_some())
     }
 
-    /// Whether a running node is absorbing what ended incarnations had counted. Retiring it now
-    /// would let another node absorb the same: a documented limit.
+    /// Whether a running node is absorbing the counts of ended incarnations. Retiring it now would
+    /// let another node absorb the same: a documented limit.
     fn takes_over(&self, host: usize) -> bool {
         let writer = self.sim.writer_of(host);
         self.sim.is_up(host)
