@@ -1,4 +1,5 @@
-//! The store on a real disk: commits survive whatever happens to the process, the file or the space.
+//! The store on a real disk: commits survive whatever happens to the process, the file or the
+//! space.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Fresh nodes. None is synced or ready before it holds what the synced peers that it was told of
-//! held at its start.
+//! Starts of fresh nodes. A fresh node is not synced or ready before it holds the sums that the
+//! synced peers in its list of peers held at its start.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ const SLOW: Duration = Duration::from_millis(300);
 struct Fresh {
     host: usize,
     began: Duration,
-    /// What all synced peers that it is told of held: it gets that from any of them. Empty if it
-    /// reaches none.
+    /// What it must hold: of each sum the least that a synced peer that it is told of held, since
+    /// any of them may answer. Empty if it reaches none.
     must: Sums,
     /// When it must be synced.
     due: Option<Duration>,

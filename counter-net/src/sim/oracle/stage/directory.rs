@@ -10,8 +10,8 @@ const COPIES_MAX: usize = 32;
 /// A data directory, with earlier copies of it.
 ///
 /// A process that ended without lag left everything that it held. In any other case a start goes on
-/// from the last commit, or from an earlier copy. Each of these states is kept with what the process
-/// had shown by then, because the node must show that again.
+/// from the last commit, or from an earlier copy. Each of these states is kept with what the
+/// process had shown by then, because the node must show that again.
 #[derive(Default)]
 pub(super) struct Directory {
     /// States that commits wrote, the latest last.

@@ -3,8 +3,8 @@
 //! [`Stage`] holds the simulated cluster, the nodes of the story and the leaves that are under way.
 //! Each module here is one kind of act: `clients` add and reset, `processes` start and crash,
 //! `leaves` and `retirement` end nodes for good, and `peace` ends all faults and compares. A
-//! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of it
-//! first.
+//! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of
+//! it first.
 //!
 //! All random draws happen in the order of the acts, so a seed always tells the same story.
 
