@@ -69,7 +69,7 @@ pub enum Input {
     /// [`Replicator::awaits_commit`](crate::protocol::Replicator::awaits_commit) returns true while
     /// one waits for a commit.
     Request {
-        /// Who asks.
+        /// The peer that asks.
         peer: NodeId,
         /// The driver's name for the request.
         id: u64,
@@ -78,7 +78,7 @@ pub enum Input {
     },
     /// A peer answered the [`Output::Request`](crate::protocol::Output::Request) of this id.
     Response {
-        /// Who answers.
+        /// The peer that answers.
         peer: NodeId,
         /// The id that the replicator gave.
         id: u64,
@@ -87,7 +87,7 @@ pub enum Input {
     },
     /// The [`Output::Request`](crate::protocol::Output::Request) of this id will not be answered.
     RequestFailed {
-        /// Who was asked.
+        /// The peer that was asked.
         peer: NodeId,
         /// The id that the replicator gave.
         id: u64,

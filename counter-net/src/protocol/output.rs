@@ -14,7 +14,7 @@ pub enum Output {
         /// At most `payload_bytes_max` long, and different from every payload before it.
         payload: Vec<u8>,
     },
-    /// What to do with the gossip message of this token.
+    /// The verdict on the gossip message with this token.
     Verdict {
         /// The token of the [`Input::Gossip`](crate::protocol::Input::Gossip).
         token: u64,
@@ -32,7 +32,7 @@ pub enum Output {
     },
     /// Answer the peer's request.
     Respond {
-        /// Who asked.
+        /// The peer that asked.
         peer: NodeId,
         /// The id of the [`Input::Request`](crate::protocol::Input::Request).
         id: u64,
@@ -60,7 +60,7 @@ pub enum Output {
     },
 }
 
-/// What to do with a gossip message.
+/// Decides whether the mesh passes a gossip message on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// Pass it on.

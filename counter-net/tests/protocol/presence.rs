@@ -1,5 +1,5 @@
-//! A peer that falls silent on an open connection. It is suspected, and cleared by anything that it
-//! sends, by its own announcement, or else gone.
+//! A peer that falls silent on an open connection. It is suspected. Anything that it sends, or its
+//! own announcement, clears it. Otherwise it is gone.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Faults that must not happen, made to happen: states that differ under equal version vectors. And
-//! how nodes that wait for others become synced.
+//! These tests make states differ under equal version vectors, a fault that must not happen. They
+//! also check how nodes that wait for others become synced.
 
 use std::collections::VecDeque;
 use std::time::Duration;

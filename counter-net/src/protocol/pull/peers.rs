@@ -20,7 +20,7 @@ const FAILURES_MAX: u32 = 3;
 pub(crate) struct ConnectedPeer {
     /// What it was last heard to hold.
     heard: VersionVector,
-    /// What it lacked then.
+    /// How far it was behind this node then.
     lacks: Shortfall,
     /// When that was, or `None` before the first answer.
     heard_at: Option<Duration>,

@@ -149,14 +149,14 @@ impl Sim {
         &self.truth
     }
 
-    /// What all nodes sent since the start.
+    /// The traffic of all nodes since the start.
     pub fn cost(&self) -> Cost {
         let mut sum = Cost::default();
         self.hosts.iter().for_each(|host| sum += host.cost);
         sum
     }
 
-    /// What one node sent since it was first started.
+    /// The traffic of one node since it was first started.
     pub fn cost_of(&self, host: usize) -> Cost {
         self.hosts[host].cost
     }

@@ -1,5 +1,5 @@
-//! Stable totals, which every enrolled replica is known to hold, under loss and partitions. And the
-//! lag of members.
+//! Stable totals, which every enrolled replica is known to hold, under loss and partitions. The lag
+//! of members is checked too.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Nodes crash, come back, leave and are lost. In the end the state holds cells of the living only.
+//! Nodes crash, come back, leave and are lost. In the end the state holds only cells of live
+//! incarnations.
 
 use std::time::Duration;
 

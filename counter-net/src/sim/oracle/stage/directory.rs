@@ -18,7 +18,7 @@ pub(super) struct Directory {
     copies: Vec<(CounterMap, Seen)>,
     lags: bool,
     is_full: bool,
-    /// What the process had shown when it ended, if the directory holds all of that.
+    /// The account of the process when it ended, if the directory holds all of that.
     at_end: Option<Seen>,
 }
 
@@ -51,7 +51,7 @@ impl Directory {
         self.at_end = seen;
     }
 
-    /// What the node must show after a start from here.
+    /// The account that the node must show after a start from here.
     pub(super) fn seen(&self) -> Option<&Seen> {
         self.at_end.as_ref().or_else(|| self.copies.last().map(|(_, seen)| seen))
     }

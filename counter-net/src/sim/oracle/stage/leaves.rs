@@ -25,7 +25,7 @@ struct OpenLeave {
 #[derive(Default)]
 pub(super) struct Leaves {
     open: Vec<OpenLeave>,
-    /// What nodes had shown that were killed, or left without being covered, and when.
+    /// The accounts of nodes that were killed or left without being covered, each with the time.
     lost: Vec<(Duration, Seen)>,
     uncovered: usize,
 }
@@ -64,7 +64,7 @@ impl Leaves {
         self.lost.push((now, seen));
     }
 
-    /// What nodes had shown that were lost since a time.
+    /// The accounts of nodes that were lost since a time.
     fn lost_since(&self, since: Duration) -> impl Iterator<Item = &Seen> {
         self.lost.iter().filter(move |(at, _)| *at >= since).map(|(_, seen)| seen)
     }
