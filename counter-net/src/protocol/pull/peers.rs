@@ -18,7 +18,7 @@ const FAILURES_MAX: u32 = 3;
 /// One connected peer.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectedPeer {
-    /// What it was last heard to hold.
+    /// The versions that it was last heard to hold.
     heard: VersionVector,
     /// How far it was behind this node then.
     lacks: Shortfall,
@@ -322,7 +322,7 @@ impl Peers {
 }
 
 impl ConnectedPeer {
-    /// What it was last heard to hold.
+    /// The versions that it was last heard to hold.
     pub(crate) fn heard(&self) -> &VersionVector {
         &self.heard
     }

@@ -16,8 +16,8 @@ const SLOW: Duration = Duration::from_millis(300);
 struct Fresh {
     host: usize,
     began: Duration,
-    /// What it must hold: of each sum the least that a synced peer that it is told of held, since
-    /// any of them may answer. Empty if it reaches none.
+    /// The sums that it must hold. Each is the least that a synced peer in its list held, since any
+    /// of these may answer. Empty if it reaches none.
     must: Sums,
     /// When it must be synced.
     due: Option<Duration>,
