@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 type Failure = Box<dyn std::error::Error>;
 type Answer = ([(&'static str, String); 1], Json<Value>);
 
-/// The longest that a read waits for what its client has seen elsewhere. A millisecond or two are
-/// enough, unless the regions are cut off from each other.
+/// The longest that a read waits for the state that its client has seen elsewhere. A millisecond or
+/// two are enough, unless the regions are cut off from each other.
 const WITHIN: Duration = Duration::from_secs(5);
-/// The header that carries what a client has seen from an answer to its next request.
+/// The header that carries a client's read token from an answer to its next request.
 const SEEN: &str = "x-seen";
 
 async fn like(State(node): State<Node>, Path(post): Path<String>) -> Result<Answer, StatusCode> {
@@ -59,7 +59,7 @@ async fn serve(node: &Node, listener: TcpListener) -> Result<SocketAddr, Failure
     Ok(address)
 }
 
-/// Sends a client's request. Returns what the client has seen now, and the body.
+/// Sends a client's request. Returns the new read token, and the body.
 async fn ask(address: SocketAddr, method: &str, seen: &str) -> Result<(String, String), Failure> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(

@@ -16,7 +16,7 @@ pub enum AddError {
     Refused(WriteError),
     /// The data directory cannot be written, mostly because the disk is full.
     StoreFailing,
-    /// The node has stopped: what is added now would go nowhere.
+    /// The node has stopped, so an add would be lost.
     Stopped,
     /// The node has not caught up with the others, so it does not know all that a reset must clear.
     NotCaughtUp,

@@ -10,7 +10,8 @@ pub(crate) const GOSSIP_TRANSMIT_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const GOSSIP_PAYLOAD_BYTES_MAX: usize = GOSSIP_TRANSMIT_BYTES_MAX - 1024;
 /// The most concurrent pull streams per connection, both directions together.
 pub(crate) const PULL_STREAMS_MAX: usize = 32;
-/// How long a pull waits for its answer.
+/// How long libp2p waits for the answer to a pull. As long as the protocol's `request_timeout`,
+/// after which no answer is taken.
 pub(crate) const PULL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest introduction, in bytes.
 pub(crate) const INTRODUCTION_BYTES_MAX: usize = 16 * 1024;
@@ -93,5 +94,5 @@ pub(crate) const REDIAL_MAX: Duration = Duration::from_secs(15);
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the farewell of a node that will come back may take.
 pub(crate) const FAREWELL_MAX: Duration = Duration::from_millis(500);
-/// The default port where other nodes must know it (`fly`).
+/// The default port if other nodes must know it in advance, as with `fly`.
 pub(crate) const GOSSIP_PORT: u16 = 7117;

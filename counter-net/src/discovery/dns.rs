@@ -1,5 +1,5 @@
-//! Discovery by DNS: every address of a name. It is asked again and again, since such answers
-//! change without notice.
+//! Discovery by DNS: every address of a name. The name is polled, because the answers change
+//! without notice.
 
 use std::net::IpAddr;
 use std::sync::Arc;

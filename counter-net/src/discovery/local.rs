@@ -67,12 +67,12 @@ pub(super) struct NoteDirectory {
 
 impl NoteDirectory {
     /// Opens the directory of `cluster` below `runtime` or the user's runtime directory, and writes
-    /// a note with the addresses `own`. `passing` is this node if it ends with its process.
+    /// a note with the addresses `own`. `ephemeral` is this node if it ends with its process.
     pub(super) fn open(
         runtime: Option<&Path>,
         cluster: &str,
         own: &[Multiaddr],
-        passing: Option<NodeId>,
+        ephemeral: Option<NodeId>,
     ) -> Result<Self, DiscoveryError> {
         let root = runtime.map_or_else(default_root, Path::to_path_buf);
         let directory = root.join(cluster);
@@ -90,7 +90,7 @@ impl NoteDirectory {
         // Two nodes of one process are two notes.
         let own_file =
             directory.join(format!("{}-{:016x}.json", std::process::id(), fastrand::u64(..)));
-        let node = passing.map(|node| format!("{:016x}", node.0));
+        let node = ephemeral.map(|node| format!("{:016x}", node.0));
         let mut notes =
             Self { own_file, note: Note { locked: false, node, addresses }, directory, lock: None };
         notes.write_note().map_err(failed)?;

@@ -1,7 +1,8 @@
 //! How nodes find each other.
 //!
-//! Each way of discovery is a task. It sends what it finds to the driver through a bounded queue
-//! ([`DiscoveryTasks`]). Multicast DNS is a libp2p behaviour and has no task here.
+//! Each way of discovery is a task. It sends the addresses that it finds to the driver through a
+//! bounded queue ([`DiscoveryTasks`]). Multicast DNS is a libp2p behaviour and has no task here. A
+//! new way is a variant of [`Discovery`], a file with its task, and its start in `tasks`.
 
 mod dns;
 pub(crate) mod fly;

@@ -38,13 +38,13 @@ impl DiscoveryTasks {
                 // mDNS is a libp2p behaviour and reports through network events.
                 Discovery::None | Discovery::Mdns => {}
                 Discovery::Local => {
-                    let is_passing = config.data_dir.is_none() && config.node_name.is_none();
-                    let passing = is_passing.then(|| NodeId(shared.replica().node));
+                    let is_ephemeral = config.data_dir.is_none() && config.node_name.is_none();
+                    let ephemeral = is_ephemeral.then(|| NodeId(shared.replica().node));
                     let notes = local::NoteDirectory::open(
                         config.runtime_dir.as_deref(),
                         &config.cluster,
                         own,
-                        passing,
+                        ephemeral,
                     )?;
                     started.tasks.spawn(local::watch(notes, sender));
                 }

@@ -208,11 +208,7 @@ impl Scrape<'_> {
         self.count("flushes", "Flushes that wrote a version.", stats.flushes)?;
         self.count("rounds", "Rounds of anti-entropy begun.", stats.rounds)?;
         self.count("pulls", "Pulls begun.", stats.pulls)?;
-        self.count(
-            "pulls_failed",
-            "Pulls that ended before their last scrape.",
-            stats.pulls_failed,
-        )?;
+        self.count("pulls_failed", "Pulls that ended before their last page.", stats.pulls_failed)?;
         self.count("gaps", "Deltas that arrived beyond a gap.", stats.gaps)?;
         self.count(
             "divergences",

@@ -18,7 +18,7 @@ thread_local! {
     static STRIPE: usize = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
 }
 
-/// EventTotals of events, each since the node's start. The replicator keeps its own.
+/// Counts of events since the node's start. The replicator keeps its own counts.
 #[derive(Default)]
 pub(crate) struct EventCounts {
     adds: [Stripe; STRIPES],

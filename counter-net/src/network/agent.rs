@@ -1,6 +1,6 @@
 //! The agent version: tells peers which incarnation a process started as.
 
-/// Stands before the incarnation.
+/// The part of an agent version before the incarnation.
 const AGENT: &str = concat!("counter-net/", env!("CARGO_PKG_VERSION"));
 
 /// The agent version of a process that started as `incarnation`.

@@ -27,8 +27,8 @@ impl Codec for BoundedCodec {
         _: &StreamProtocol,
         stream: &mut T,
     ) -> io::Result<Vec<u8>> {
-        // libp2p keeps a failed read of a request to itself. One that is too long is handed over,
-        // cut off, and told by its length.
+        // libp2p does not report a failed read of a request. So a request that is too long is cut
+        // off and handed over, and its length shows it.
         read_cut_off(stream, self.bytes_max).await
     }
 
@@ -38,8 +38,7 @@ impl Codec for BoundedCodec {
         stream: &mut T,
     ) -> io::Result<Vec<u8>> {
         let answer = read_bounded(stream, self.bytes_max).await?;
-        // A stream that ends without an answer is how a peer that stops or is too busy says no:
-        // that is no offence.
+        // A peer that stops or is too busy ends the stream without an answer. That is no offence.
         if answer.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
     }
 
@@ -62,8 +61,7 @@ impl Codec for BoundedCodec {
     }
 }
 
-/// At most one byte more than the bound. Memory grows with what has arrived, not with what was
-/// promised.
+/// Reads at most one byte more than the bound. Memory grows with the bytes that have arrived.
 async fn read_cut_off<T: AsyncRead + Unpin + Send>(
     stream: &mut T,
     bytes_max: usize,

@@ -1,7 +1,7 @@
 //! The network below the protocol: names, transport and libp2p behaviours.
 //!
 //! [`Behaviour`] combines gossip, requests, identify and ping within their limits. `transport`
-//! makes encrypted connections and says why one failed. `resolve` looks up names at each dial.
+//! makes encrypted connections and reports why one failed. `resolve` looks up names at each dial.
 
 mod agent;
 mod behaviour;

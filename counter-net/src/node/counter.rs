@@ -218,7 +218,8 @@ impl Counter {
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use counter_net::{Discovery, Node};
-    /// # let node = Node::builder().cluster("docs-stable").discover(Discovery::None).start().await?;
+    /// # let node =
+    /// #     Node::builder().cluster("docs-stable").discover(Discovery::None).start().await?;
     /// let sold = node.counter("sold")?;
     /// sold.add(3)?;
     /// while sold.stable_total().is_none_or(|stable| stable.total < 3) {

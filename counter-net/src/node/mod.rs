@@ -56,7 +56,12 @@ use crate::shared::{Changes, Interest};
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use counter_net::{Discovery, Node};
 ///
-/// let node = Node::builder().region("ord").cluster("docs-node").discover(Discovery::None).start().await?;
+/// let node = Node::builder()
+///     .region("ord")
+///     .cluster("docs-node")
+///     .discover(Discovery::None)
+///     .start()
+///     .await?;
 /// let clicks = node.counter("clicks")?;
 /// clicks.add(3)?;
 /// assert_eq!(node.view("clicks").total, 3);

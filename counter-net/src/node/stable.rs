@@ -15,8 +15,8 @@ pub struct StableTotal {
     /// That state, over all counters. Every replica enrolled then holds it
     /// ([`Node::holds`](crate::Node::holds)).
     pub token: Token,
-    /// Time since this node's state moved on from it, to about 100 ms. Zero if everything that this
-    /// node holds is stable.
+    /// Time since this node's state moved on from it, exact to about 100 ms. Zero if everything
+    /// that this node holds is stable.
     pub age: Duration,
 }
 

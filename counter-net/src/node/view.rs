@@ -51,8 +51,8 @@ impl CounterView {
         }
         let own = regions.entry(shared.identity.region.clone()).or_default();
         own.nodes = own.nodes.max(1);
-        // The replicator hears of viewers a moment later. A page that has just opened counts itself
-        // now.
+        // The replicator learns of new viewers a moment later. A page that has just opened must
+        // count itself now.
         own.connected = (own.connected + shared.viewer_count()).saturating_sub(state.viewers_told);
         Self {
             name: name.to_owned(),

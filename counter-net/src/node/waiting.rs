@@ -58,7 +58,7 @@ impl std::error::Error for NotReplicated {}
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NotReached {
-    /// The time is over.
+    /// The time ran out before the node had caught up.
     Behind {
         /// Writers with missing versions.
         writers: usize,

@@ -25,8 +25,8 @@ pub struct ProtocolConfig {
     /// A member is not dialled for this long after it introduced itself. 2 s, because it is
     /// probably about to connect. Less opens two connections to one member more often.
     pub dial_patience: Duration,
-    /// The least time between two states that members are asked to confirm. 500 ms. Less knows
-    /// sooner that all have a change, and costs about 1 kB for each state more.
+    /// The least time between two states that members are asked to confirm. 500 ms. Less detects
+    /// sooner that all have a change. Each further state costs about 1 kB.
     pub confirm_interval: Duration,
     /// Under load, the least time between two flushes. 5 ms. More saves messages, less saves
     /// latency. An idle node flushes at once.
@@ -36,7 +36,7 @@ pub struct ProtocolConfig {
     pub anti_entropy_interval: Duration,
     /// Time between two announcements of an unchanged node. 30 s. Less costs a message to all.
     pub heartbeat_interval: Duration,
-    /// How long an announcement holds. 90 s, three heartbeats. Must be above two heartbeats.
+    /// How long an announcement stays valid. 90 s, three heartbeats. Must be above two heartbeats.
     pub announcement_ttl: Duration,
     /// The least time between two announcements of a changing node. 100 ms. Less shows viewers
     /// sooner and costs a message to all.
@@ -50,7 +50,8 @@ pub struct ProtocolConfig {
     /// How long a delta beyond a gap waits for its predecessor before the gap is pulled. 10 ms,
     /// enough for gossip that was merely overtaken.
     pub gap_patience: Duration,
-    /// How long a request may stay unanswered before it counts as failed. 10 s.
+    /// How long a request may stay unanswered before it counts as failed. 10 s. A driver that gives
+    /// up sooner reports the failure itself.
     pub request_timeout: Duration,
     /// The least time between two full pulls from one peer because states diverged. 60 s.
     pub repair_interval: Duration,
@@ -94,9 +95,9 @@ pub struct ProtocolConfig {
     /// digest goes in parts, and a peer that sends a longer part is cut off. Less makes more
     /// messages.
     pub digest_replicas_max: usize,
-    /// How many replicas of one peer's digest are put together and remembered, over all of its
-    /// parts. 131,072, above what a state holds, 24 bytes each. A longer digest is counted and
-    /// dropped, and nobody is cut off.
+    /// The most replicas remembered of one peer's digest, over all of its parts. 131,072, which is
+    /// more than a state holds, 24 bytes each. A longer digest is counted and dropped, and nobody
+    /// is cut off.
     pub heard_replicas_max: usize,
 }
 

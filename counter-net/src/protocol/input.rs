@@ -18,7 +18,7 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What the driver knows about peers that are not connected.
+/// The state of the driver's search for peers that are not connected yet.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Search {
     /// Peers that were found or named and have not failed: queued, being dialled, or connected
@@ -48,7 +48,7 @@ impl Search {
     }
 }
 
-/// What [`Replicator::handle`](crate::protocol::Replicator::handle) takes. Payloads come from the
+/// An event for [`Replicator::handle`](crate::protocol::Replicator::handle). Payloads come from the
 /// far end, and any bytes are safe.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -69,7 +69,7 @@ pub enum Input {
     /// [`Replicator::awaits_commit`](crate::protocol::Replicator::awaits_commit) returns true while
     /// one waits for a commit.
     Request {
-        /// Who asks.
+        /// The peer that asks.
         peer: NodeId,
         /// The driver's name for the request.
         id: u64,
@@ -78,7 +78,7 @@ pub enum Input {
     },
     /// A peer answered the [`Output::Request`](crate::protocol::Output::Request) of this id.
     Response {
-        /// Who answers.
+        /// The peer that answers.
         peer: NodeId,
         /// The id that the replicator gave.
         id: u64,
@@ -87,7 +87,7 @@ pub enum Input {
     },
     /// The [`Output::Request`](crate::protocol::Output::Request) of this id will not be answered.
     RequestFailed {
-        /// Who was asked.
+        /// The peer that was asked.
         peer: NodeId,
         /// The id that the replicator gave.
         id: u64,
@@ -108,15 +108,15 @@ pub enum Input {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// A peer said something that is no other input, such as the answer to a ping. A silent peer is
-    /// no longer silent then.
+    /// A peer said something that is no other input, such as the answer to a ping. This ends the
+    /// peer's silence.
     PeerHeard {
         /// The node at the far end.
         peer: NodeId,
     },
     /// How many viewers this node has now.
     Viewers(u64),
-    /// How the search for peers stands. Until the first one, discovery counts as unsure.
+    /// The state of the search for peers. Before the first such input, discovery counts as unsure.
     Search(Search),
     /// Where this node listens, as bytes that only drivers read. Others get them with its
     /// announcements.
@@ -157,8 +157,9 @@ pub enum Input {
     /// [`Replicator::is_drained`](crate::protocol::Replicator::is_drained), or for as long as the
     /// shutdown may take.
     Leave {
-        /// No later incarnation of this node will continue its cells, so another replica has to
-        /// take them over. That is so without a data directory, or on an operator's word.
+        /// True if no later incarnation of this node will continue its cells, so another replica
+        /// has to take them over. A node without a data directory leaves so, and one that an
+        /// operator asked to.
         for_good: bool,
     },
     /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has

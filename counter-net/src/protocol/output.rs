@@ -5,7 +5,8 @@ use counter_core::{KeyId, ReplicaId};
 use super::acks::Waited;
 use super::input::NodeId;
 
-/// What [`Replicator::poll_output`](crate::protocol::Replicator::poll_output) yields.
+/// A task for the driver, from
+/// [`Replicator::poll_output`](crate::protocol::Replicator::poll_output).
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Publish to every node. It may fail or get lost, because anti-entropy repairs that.
@@ -13,7 +14,7 @@ pub enum Output {
         /// At most `payload_bytes_max` long, and different from every payload before it.
         payload: Vec<u8>,
     },
-    /// What to do with the gossip message of this token.
+    /// The verdict on the gossip message with this token.
     Verdict {
         /// The token of the [`Input::Gossip`](crate::protocol::Input::Gossip).
         token: u64,
@@ -31,7 +32,7 @@ pub enum Output {
     },
     /// Answer the peer's request.
     Respond {
-        /// Who asked.
+        /// The peer that asked.
         peer: NodeId,
         /// The id of the [`Input::Request`](crate::protocol::Input::Request).
         id: u64,
@@ -52,14 +53,14 @@ pub enum Output {
     Notify(Notice),
     /// The peer broke a rule that every honest release keeps. Score it down and cut it off.
     Penalise {
-        /// Who did.
+        /// The peer.
         peer: NodeId,
-        /// Which rule.
+        /// The rule that it broke.
         reason: Refusal,
     },
 }
 
-/// What to do with a gossip message.
+/// Decides whether the mesh passes a gossip message on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// Pass it on.
@@ -80,7 +81,7 @@ pub enum Notice {
     },
     /// A member came, went or changed its viewers, or its presence ended.
     MembersChanged,
-    /// `is_synced`, `is_ready` or `in_touch` changed.
+    /// The result of `is_synced`, `readiness` or `in_touch` changed.
     Synced,
     /// The wait of this id ended. Nothing more comes of it.
     Waited {
@@ -111,7 +112,7 @@ pub enum Notice {
         /// The writer of everything that was written so far, and from now on.
         replica: ReplicaId,
     },
-    /// A fault. It is counted, and repaired if that is possible.
+    /// A fault was found. It is counted, and repaired if that is possible.
     Alarm(Alarm),
 }
 
@@ -168,7 +169,8 @@ pub enum Refusal {
     NotRecorded,
     /// A delta broke a bound of the state.
     JoinRefused,
-    /// The sender's incarnation has ended, a member says. It continues as a new one.
+    /// The sender's incarnation has ended, by this node's records. The sender continues as a new
+    /// one.
     Ended,
     /// Two processes run under one identity, and the sender started later. It stops.
     SecondProcess,

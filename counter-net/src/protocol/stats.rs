@@ -1,4 +1,4 @@
-//! What a replicator has counted since it was made, as plain numbers for metrics and for the
+//! A replicator's counts since it was made. They are plain numbers, for metrics and for the
 //! simulator's cost checks.
 
 use std::collections::BTreeMap;
@@ -22,9 +22,10 @@ pub enum Kind {
     /// A node tells a peer what it holds, because the peer lacks some of it or the node leaves.
     /// Also the answer.
     Tell,
-    /// A question how much of a writer a peer holds, perhaps with cells, and its answer.
+    /// A question for the version of a writer that a peer holds, perhaps with cells, and its
+    /// answer.
     Hold,
-    /// The states that members confirmed: targets by gossip, and bits in requests and answers.
+    /// Confirmations of states: targets by gossip, and bits in requests and answers.
     Confirm,
     /// A further part of a long digest, and its answer.
     Digest,

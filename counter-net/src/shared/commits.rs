@@ -19,12 +19,12 @@ pub(crate) struct Store {
 
 /// The commit thread's access to a node. It keeps the directory locked while it exists, and does
 /// not keep the node alive.
-struct Stored {
+struct NodeSource {
     shared: Weak<Shared>,
     _directory: DataDirectory,
 }
 
-impl CommitSource for Stored {
+impl CommitSource for NodeSource {
     fn changes_since(&mut self, stored: &VersionVector) -> Delta {
         let Some(shared) = self.shared.upgrade() else { return Delta::default() };
         let mut state = shared.write();
@@ -91,7 +91,7 @@ impl Shared {
         // Set once, before the node is shared.
         let _first = self.stored.set((store.directory.store_path(), store.load_time));
         self.write().replicator.follow_store(stored.clone());
-        let source = Stored { shared: Arc::downgrade(self), _directory: store.directory };
+        let source = NodeSource { shared: Arc::downgrade(self), _directory: store.directory };
         let commits = Commits::start(source, store.log, (stored, store.weight), commit_interval)?;
         commits.changed();
         // Set once, before the node is shared.

@@ -33,7 +33,7 @@ pub struct SimConfig {
     pub reconnect_after: Duration,
     /// Whether a start with a disk claims the incarnation before it, as real nodes do. Cells are
     /// then not one writer's own any more. So totals are compared with the truth and not cells, and
-    /// a test has to do without resets and subtractions.
+    /// a test must not reset or subtract.
     pub retirement: bool,
     /// Whether nodes have names. A start without a disk is then a new incarnation of the same node,
     /// with a number from a clock that may have been set back.
@@ -42,8 +42,8 @@ pub struct SimConfig {
     pub dedup_max: usize,
     /// The most counters that a node makes. A join takes twice as many.
     pub counters_max: usize,
-    /// Whether nothing is compared with the truth, and blaming a peer is no failure. The test states
-    /// itself what nodes must show.
+    /// Whether nothing is compared with the truth, and blaming a peer is no failure. The test
+    /// states itself what nodes must show.
     pub unwatched: bool,
 }
 
@@ -54,8 +54,8 @@ pub struct Link {
     pub latency: Latency,
     /// The share of gossip messages that are lost, 0 to 1.
     pub gossip_loss: f64,
-    /// The share of gossip messages that arrive a second time, later, and pass the mesh's own filter
-    /// of duplicates.
+    /// The share of gossip messages that arrive a second time, later, and pass the mesh's own
+    /// filter of duplicates.
     pub duplication: f64,
     /// The share of requests that fail.
     pub request_loss: f64,
@@ -109,8 +109,8 @@ impl Link {
         Self { latency, ..Self::loopback() }
     }
 
-    /// A bad link between continents. It loses this share of gossip, duplicates half that share, and
-    /// fails a quarter of that share of requests.
+    /// A bad link between continents. It loses this share of gossip, duplicates half that share,
+    /// and fails a quarter of that share of requests.
     pub fn lossy(share: f64) -> Self {
         Self {
             gossip_loss: share,

@@ -1,5 +1,5 @@
-//! The truth: what every writer did, in plain integers, and the comparison of a node's state with
-//! it.
+//! The truth: every writer's acts in plain integers, and the comparison of a node's state with
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use counter_core::{Amounts, CounterMap, Replica, ReplicaId, Version};
 /// A key: counter and region.
 type Key = (String, String);
 
-/// What went wrong in a run.
+/// The failure of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
@@ -135,7 +135,7 @@ impl Truth {
     }
 
     /// Checks that a node shows no more of any key than was ever added and, once it has caught up,
-    /// no less than it showed before. It serves clusters in which incarnations are absorbed, where a
+    /// no less than it showed before. For clusters in which incarnations are absorbed, so that a
     /// cell is not one writer's own. Nothing may be reset or subtracted there.
     pub(super) fn watch(&mut self, replica: &Replica, synced: bool) -> Result<(), Failure> {
         let mut shown = self.shown.remove(&replica.id()).unwrap_or_default();

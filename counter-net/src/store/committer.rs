@@ -41,21 +41,22 @@ pub(crate) trait CommitSource: Send + 'static {
 
 /// A handle to the commit thread. Dropping the last one ends the thread after a last commit.
 #[derive(Clone, Debug)]
-pub(crate) struct Commits(Arc<Handle>);
+pub(crate) struct Commits(Arc<CommitThread>);
 
 #[derive(Debug)]
-struct Handle {
-    desk: Arc<Desk>,
+struct CommitThread {
+    mailbox: Arc<Mailbox>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The state shared by the handles and the commit thread.
 #[derive(Debug, Default)]
-struct Desk {
+struct Mailbox {
     waiting: Mutex<CommitWaits>,
-    bell: Condvar,
-    /// Set when the bell was rung since the thread last looked. Saves further rings the lock.
-    rung: AtomicBool,
+    wake_up: Condvar,
+    /// True if a wake-up was requested since the thread last looked. Further requests then need no
+    /// lock.
+    wake_requested: AtomicBool,
     failing: AtomicBool,
     figures: Figures,
 }
@@ -93,12 +94,12 @@ struct CommitWaits {
     over: bool,
 }
 
-impl Desk {
+impl Mailbox {
     fn waiting(&self) -> MutexGuard<'_, CommitWaits> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the bell, for at most `time` if given.
+    /// Waits for a wake-up, for at most `time` if given.
     fn wait<'a>(
         &'a self,
         waiting: MutexGuard<'a, CommitWaits>,
@@ -106,9 +107,9 @@ impl Desk {
     ) -> MutexGuard<'a, CommitWaits> {
         match time {
             Some(time) => {
-                self.bell.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0
+                self.wake_up.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0
             }
-            None => self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            None => self.wake_up.wait(waiting).unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
@@ -126,9 +127,9 @@ impl Commits {
         (stored, weight): (VersionVector, Weight),
         commit_interval: Duration,
     ) -> std::io::Result<Self> {
-        let desk = Arc::new(Desk::default());
+        let mailbox = Arc::new(Mailbox::default());
         let mut committer = Committer {
-            desk: Arc::clone(&desk),
+            mailbox: Arc::clone(&mailbox),
             source,
             log,
             stored,
@@ -140,15 +141,15 @@ impl Commits {
         let thread = std::thread::Builder::new()
             .name("counter-commit".to_owned())
             .spawn(move || committer.run())?;
-        Ok(Self(Arc::new(Handle { desk, thread: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(CommitThread { mailbox, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Reports a change without a ticket. One atomic operation if the thread knows already.
     pub(crate) fn changed(&self) {
-        let desk = &self.0.desk;
-        if !desk.rung.swap(true, Ordering::AcqRel) {
-            desk.waiting().changed = true;
-            desk.bell.notify_one();
+        let mailbox = &self.0.mailbox;
+        if !mailbox.wake_requested.swap(true, Ordering::AcqRel) {
+            mailbox.waiting().changed = true;
+            mailbox.wake_up.notify_one();
         }
     }
 
@@ -168,39 +169,39 @@ impl Commits {
     }
 
     fn about(&self, change: impl FnOnce(&mut About)) {
-        let mut waiting = self.0.desk.waiting();
+        let mut waiting = self.0.mailbox.waiting();
         change(&mut waiting.about);
         waiting.changed = true;
-        self.0.desk.bell.notify_one();
+        self.0.mailbox.wake_up.notify_one();
     }
 
     /// Draws a ticket for everything added before.
     pub(crate) fn ticket(&self) -> Ticket {
-        let (told, ticket) = oneshot::channel();
-        let mut waiting = self.0.desk.waiting();
+        let (reply, ticket) = oneshot::channel();
+        let mut waiting = self.0.mailbox.waiting();
         match waiting.over {
-            true => drop(told.send(Err(NotDurable::Stopped))),
-            false => waiting.tickets.push(told),
+            true => drop(reply.send(Err(NotDurable::Stopped))),
+            false => waiting.tickets.push(reply),
         }
         // Without the lock, or the thread would wake only to wait for it.
         drop(waiting);
-        self.0.desk.bell.notify_one();
+        self.0.mailbox.wake_up.notify_one();
         ticket
     }
 
     /// Returns true if the last write failed.
     pub(crate) fn is_failing(&self) -> bool {
-        self.0.desk.failing.load(Ordering::Relaxed)
+        self.0.mailbox.failing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn figures(&self) -> &Figures {
-        &self.0.desk.figures
+        &self.0.mailbox.figures
     }
 
     /// Stops like [`stop`](Self::stop), without waiting.
     pub(crate) fn finish(&self) {
-        self.0.desk.waiting().stop = true;
-        self.0.desk.bell.notify_one();
+        self.0.mailbox.waiting().stop = true;
+        self.0.mailbox.wake_up.notify_one();
     }
 
     /// Makes a last commit, ends the thread and closes the file. Blocks until then. May be
@@ -210,10 +211,10 @@ impl Commits {
     }
 }
 
-impl Handle {
+impl CommitThread {
     fn stop(&self) {
-        self.desk.waiting().stop = true;
-        self.desk.bell.notify_one();
+        self.mailbox.waiting().stop = true;
+        self.mailbox.wake_up.notify_one();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A panic of the thread has closed the file too.
         let _ended = thread
@@ -222,14 +223,14 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for CommitThread {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 struct Committer<S, L> {
-    desk: Arc<Desk>,
+    mailbox: Arc<Mailbox>,
     log: L,
     /// Dropped after the log, because it keeps the directory locked.
     source: S,
@@ -242,19 +243,19 @@ struct Committer<S, L> {
 }
 
 /// Answers all open tickets when the thread ends, even by a panic.
-struct CommitterGuard(Arc<Desk>);
+struct CommitterGuard(Arc<Mailbox>);
 
 impl Drop for CommitterGuard {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
         waiting.over = true;
-        waiting.tickets.drain(..).for_each(|told| drop(told.send(Err(NotDurable::Stopped))));
+        waiting.tickets.drain(..).for_each(|reply| drop(reply.send(Err(NotDurable::Stopped))));
     }
 }
 
 impl<S: CommitSource, L: Log> Committer<S, L> {
     fn run(&mut self) {
-        let _ending = CommitterGuard(Arc::clone(&self.desk));
+        let _ending = CommitterGuard(Arc::clone(&self.mailbox));
         loop {
             let (tickets, stop) = self.next();
             let outcome = self.commit();
@@ -262,7 +263,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
             self.note(outcome.as_ref().err());
             let answer = outcome.map_err(|error| NotDurable::Store(error.to_string()));
             // A waiting future may have been dropped.
-            tickets.into_iter().for_each(|told| drop(told.send(answer.clone())));
+            tickets.into_iter().for_each(|reply| drop(reply.send(answer.clone())));
             if stop {
                 return;
             }
@@ -272,25 +273,25 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
     /// Waits for work, and takes the tickets *before* the state is read. So the state contains what
     /// they wait for.
     fn next(&self) -> (Vec<oneshot::Sender<Result<(), NotDurable>>>, bool) {
-        let mut waiting = self.desk.waiting();
+        let mut waiting = self.mailbox.waiting();
         loop {
-            let time = if self.desk.failing.load(Ordering::Relaxed) {
+            let time = if self.mailbox.failing.load(Ordering::Relaxed) {
                 if waiting.stop { None } else { Some(self.until(RETRY_INTERVAL)) }
             } else if waiting.stop || !waiting.tickets.is_empty() {
                 None
             } else if waiting.changed || self.checkpoint.is_some() || self.log.has_leftovers() {
                 Some(self.until(self.commit_interval))
             } else {
-                waiting = self.desk.wait(waiting, None);
+                waiting = self.mailbox.wait(waiting, None);
                 continue;
             };
             match time.filter(|time| !time.is_zero()) {
-                Some(time) => waiting = self.desk.wait(waiting, Some(time)),
+                Some(time) => waiting = self.mailbox.wait(waiting, Some(time)),
                 None => break,
             }
         }
         waiting.changed = false;
-        self.desk.rung.store(false, Ordering::Release);
+        self.mailbox.wake_requested.store(false, Ordering::Release);
         (std::mem::take(&mut waiting.tickets), waiting.stop)
     }
 
@@ -309,16 +310,16 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
         let delta = self.source.changes_since(&self.stored);
         batch.delta = (!delta.is_empty()).then(|| delta.encode());
         let page = self.next_page(&mut batch);
-        batch.about = self.desk.waiting().about;
+        batch.about = self.mailbox.waiting().about;
         if batch.is_empty() && !self.log.has_leftovers() {
             return Ok(());
         }
         if let Err(error) = self.log.commit(&batch) {
-            self.desk.figures.failures.fetch_add(1, Ordering::Relaxed);
+            self.mailbox.figures.failures.fetch_add(1, Ordering::Relaxed);
             self.give_up_checkpoint();
             return Err(error);
         }
-        self.desk.figures.count(&batch);
+        self.mailbox.figures.count(&batch);
         self.written(batch.about);
         self.source.committed(&delta);
         delta.spans().for_each(|span| self.stored.raise(span.replica, span.upto));
@@ -329,7 +330,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
 
     /// Clears the written record. Changes made meanwhile stay for the next commit.
     fn written(&self, about: About) {
-        let mut waiting = self.desk.waiting();
+        let mut waiting = self.mailbox.waiting();
         if waiting.about == about {
             waiting.about = About::default();
         }
@@ -358,7 +359,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
     }
 
     fn note(&mut self, error: Option<&StoreError>) {
-        let failed = self.desk.failing.swap(error.is_some(), Ordering::Relaxed);
+        let failed = self.mailbox.failing.swap(error.is_some(), Ordering::Relaxed);
         if failed != error.is_some() {
             self.source.failing(error.is_some());
         }

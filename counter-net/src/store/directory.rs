@@ -40,7 +40,8 @@ pub(crate) struct DirectoryPlace {
 }
 
 impl DirectoryPlace {
-    /// Returns true if a store with this record is in its original place and was not restored since.
+    /// Returns true if a store with this record is in its original place and was not restored
+    /// since.
     pub(crate) fn is_at(&self, found: &DirectoryPlace) -> bool {
         let is_born_then = self.born == found.born || self.born == 0 || found.born == 0;
         self.inode == found.inode
@@ -75,8 +76,8 @@ impl DirectoryPlace {
 }
 
 impl DataDirectory {
-    /// Creates the directory if it does not exist, and locks it. Its names are on the disk when this
-    /// returns.
+    /// Creates the directory if it does not exist, and locks it. Its names are on the disk when
+    /// this returns.
     ///
     /// # Errors
     /// The directory cannot be made, written or locked, or is open already; it is as it was, or
@@ -93,8 +94,8 @@ impl DataDirectory {
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        // The names that an earlier start changed may be in memory only. Sync them, so that the next
-        // crash does not undo what is read now.
+        // The names that an earlier start changed may be in memory only. Sync them, so that the
+        // next crash does not undo what is read now.
         disk::sync_names(path).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }

@@ -1,5 +1,4 @@
-//! Shared by the tests on real libp2p: nodes of a test's own cluster, and waits for a state that do
-//! not poll the clock.
+//! Shared by the tests on real libp2p: nodes in a cluster of the test's own, and waits for a state.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod name_server;

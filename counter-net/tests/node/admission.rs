@@ -1,4 +1,4 @@
-//! Which nodes are let in, and what the others are told.
+//! The nodes that are let in, and the diagnosis that the others get.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! Counted copies, tokens that carry what was seen, stable totals, and the end of a wait, on real
-//! nodes.
+//! Counted copies, read tokens, stable totals, and the end of a wait, on real nodes.
 
 use std::time::{Duration, Instant};
 

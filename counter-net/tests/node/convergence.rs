@@ -1,4 +1,4 @@
-//! Nodes agree on totals, regions and state hash, in whatever order they started.
+//! Nodes agree on totals, regions and state hash, whatever the order of their starts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

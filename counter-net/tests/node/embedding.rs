@@ -1,5 +1,5 @@
-//! What a service may rely on when it embeds the crate: types that any thread can hold, no foreign
-//! types, any tokio runtime, and futures that may be dropped.
+//! Promises to a service that embeds the crate: types that any thread can hold, no foreign types,
+//! any tokio runtime, and futures that may be dropped.
 
 use std::future::Future;
 use std::path::Path;

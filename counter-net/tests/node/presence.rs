@@ -1,4 +1,4 @@
-//! Viewers and nodes come and go, as every node shows them, and never drift.
+//! Viewers and nodes come and go. Every node shows that, and no count drifts.
 
 use std::time::{Duration, Instant};
 

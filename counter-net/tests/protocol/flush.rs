@@ -53,10 +53,10 @@ impl Writer {
 
     fn flush(&mut self) {
         self.replica.flush();
-        self.note();
+        self.log_clicks();
     }
 
-    fn note(&mut self) {
+    fn log_clicks(&mut self) {
         let cells = self.replica.map().pn_counter("clicks", "ord");
         let version = cells.cells().map(|(_, cell)| cell.version).max().unwrap_or(0);
         self.log.push((version, self.replica.map().total("clicks")));
@@ -66,8 +66,8 @@ impl Writer {
         self.log.iter().rev().find(|(at, _)| *at <= version).map_or(0, |(_, clicks)| *clicks)
     }
 
-    /// Hands the payloads to a fresh node one by one. After each it must hold what the writer held
-    /// at that version. Returns how many of them brought new versions.
+    /// Hands the payloads to a fresh node one by one. After each it must show the clicks that the
+    /// writer had at its version. Returns how many of them brought new versions.
     fn snapshots_seen_by_a_receiver(&self, payloads: Vec<Vec<u8>>) -> usize {
         let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
         let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
@@ -97,7 +97,7 @@ fn one_flush_is_cut_into_consecutive_payloads() {
     let birth = writer.hand(Input::Timer);
     writer.add_to_all();
     let flush = writer.hand(Input::LocalChange);
-    writer.note();
+    writer.log_clicks();
     assert!(flush.len() > 3, "{} payloads", flush.len());
     let cuts = flush.len();
     assert!(writer.snapshots_seen_by_a_receiver([birth, flush].concat()) >= cuts);
@@ -137,13 +137,14 @@ fn flush_and_reset_are_never_cut() {
         writer.add_to_all();
         writer.flush();
         writer.replica.reset("clicks", "ord").unwrap();
-        writer.note();
+        writer.log_clicks();
         let flushes = writer.hand(Input::LocalChange);
         writer.snapshots_seen_by_a_receiver([birth, flushes].concat());
     }
 }
 
-/// The store must hear of them too. Otherwise it would lack something that this node has promised.
+/// The store must hear of such entries too. Otherwise it would lack a version that this node has
+/// promised.
 #[test]
 fn dedup_entries_alone_are_announced() {
     let mut ended = Replica::new(ReplicaId::new(3, 1 << 32), "ord").unwrap();

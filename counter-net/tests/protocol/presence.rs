@@ -1,5 +1,5 @@
-//! A peer that falls silent on an open connection. It is suspected, and cleared by anything that it
-//! sends, by its own announcement, or else gone.
+//! A peer that falls silent on an open connection. It is suspected. Anything that it sends, or its
+//! own announcement, clears it. Otherwise it is gone.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use counter_net::protocol::{Input, NodeId, Output, ProtocolConfig, Replicator};
 const MS: Duration = Duration::from_millis(1);
 const PEER: NodeId = NodeId(2);
 
-/// A node under test and its only peer. Each hears only what the test hands over.
+/// A node under test and its only peer. Each gets only the messages that the test hands over.
 struct Pair {
     replicas: [Replica; 2],
     machines: [Replicator; 2],
@@ -40,7 +40,7 @@ impl Pair {
         self.machines[at].handle(&mut self.replicas[at], input, self.now);
     }
 
-    /// Runs one of them for some time, and returns what it publishes.
+    /// Runs one of the two for some time, and returns the gossip that it publishes.
     fn run(&mut self, at: usize, time: Duration) -> Vec<Vec<u8>> {
         let until = self.now + time;
         let mut published = Vec::new();

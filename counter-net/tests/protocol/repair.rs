@@ -1,5 +1,5 @@
-//! Faults that must not happen, made to happen: states that differ under equal version vectors. And
-//! how nodes that wait for others become synced.
+//! These tests make states differ under equal version vectors, a fault that must not happen. They
+//! also check how nodes that wait for others become synced.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -73,8 +73,8 @@ impl Pair {
 fn diverged_states_are_repaired_once_a_minute() {
     let mut nodes = [node(1, ProtocolConfig::default()), node(2, ProtocolConfig::default())];
     for (at, amount) in [(0, 5), (1, 7)] {
-        // A third writer told each of them something else under one version. Only a fault does
-        // that.
+        // A third writer sent each of them another amount under one version. Only a faulty writer
+        // does that.
         let mut liar = Replica::new(ReplicaId::new(3, 1), "fra").unwrap();
         liar.counter("clicks").unwrap().add(amount).unwrap();
         liar.flush();
@@ -249,8 +249,8 @@ fn sent(machine: &mut Replicator) -> [Vec<(NodeId, u64, Vec<u8>)>; 2] {
     sent
 }
 
-/// Otherwise each answer to a request of the old incarnation would start another new one, and the
-/// incarnation between would belong to nobody.
+/// Several peers answer requests of the ended incarnation. If each answer started a new one, the
+/// incarnations between would belong to nobody.
 #[test]
 fn ended_node_renews_itself_once() {
     let (mut replica, mut machine, _) = node(1, ProtocolConfig::default());

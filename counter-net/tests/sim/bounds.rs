@@ -1,4 +1,4 @@
-//! A bound refuses only new counters: those that exist go on. And no peer is cut off for a long
+//! A bound refuses only new counters, and those that exist go on. No peer is cut off for a long
 //! digest.
 
 use std::time::Duration;

@@ -16,8 +16,8 @@ use crate::config::{
 /// After this many failures in a row, an entry that is no longer reported is forgotten, unless the
 /// operator named it.
 const ATTEMPTS_MAX: u32 = 10;
-/// An address that was not reported for this long is no longer reported. Every way of discovery
-/// repeats its reports sooner.
+/// An address counts as reported for this long after each report. Every way of discovery repeats
+/// its reports sooner.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
 /// The number of refused dials that count as a failure. Nodes that start together do not all listen
 /// yet, and the pauses between three dials take about half a second.
@@ -162,7 +162,7 @@ impl AddressBook {
     /// Adds an address that the operator named.
     pub(in crate::driver) fn name(&mut self, address: Multiaddr, now: Duration) {
         self.enter(address, AddressOrigin::Named, now);
-        self.settle();
+        self.update_next_due();
     }
 
     /// Adds addresses that discovery or another node reported. Skips those that cannot be dialled
@@ -178,7 +178,7 @@ impl AddressBook {
                 self.enter(address, origin, now);
             }
         }
-        self.settle();
+        self.update_next_due();
     }
 
     /// Schedules a dial of `peer` for the replicator. Returns false if no address of it is known.
@@ -198,7 +198,7 @@ impl AddressBook {
         if entry.stage == DialStage::Waiting {
             entry.due = now;
         }
-        self.settle();
+        self.update_next_due();
         true
     }
 
@@ -240,7 +240,7 @@ impl AddressBook {
         if entry.stage == DialStage::Waiting {
             entry.stage = DialStage::Connected(peer);
         }
-        self.settle();
+        self.update_next_due();
     }
 
     /// Takes the targets to dial now, with their addresses. `up` peers are connected.
@@ -251,12 +251,12 @@ impl AddressBook {
     ) -> Vec<(DialTarget, Vec<Multiaddr>)> {
         if self.up != up {
             self.up = up;
-            self.settle();
+            self.update_next_due();
         }
         if self.next_due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let mut room = self.room(up);
+        let mut room = self.free_dials(up);
         let mut due = Vec::new();
         // Targets with fewer attempts go first.
         let mut waiting: Vec<(&DialTarget, &mut AddressEntry)> = self
@@ -274,12 +274,12 @@ impl AddressBook {
                 entry.due = now + REDIAL_MAX;
             }
         }
-        self.settle();
+        self.update_next_due();
         due
     }
 
     /// How many more targets without priority may be dialled.
-    fn room(&self, up: usize) -> usize {
+    fn free_dials(&self, up: usize) -> usize {
         let dialling = self
             .entries
             .values()
@@ -313,7 +313,7 @@ impl AddressBook {
         if is_useless && entry.origin != AddressOrigin::Named {
             self.entries.remove(target);
         }
-        self.settle();
+        self.update_next_due();
         news.or_else(|| self.none_reached())
     }
 
@@ -334,7 +334,7 @@ impl AddressBook {
                 entry.stage = DialStage::Connected(peer);
             }
         }
-        self.settle();
+        self.update_next_due();
     }
 
     /// The connected `peer` speaks the protocol. Returns the targets that lead to it and were
@@ -347,7 +347,7 @@ impl AddressBook {
             (entry.attempts, entry.spoke, entry.was_reached, entry.cause, entry.wanted) =
                 (0, true, true, None, false);
             if entry.logged.take().is_some() {
-                back.push(named(target, entry));
+                back.push(display_name(target, entry));
             }
         }
         self.none_reached_logged = false;
@@ -367,7 +367,7 @@ impl AddressBook {
                 entry.back_off(now, &mut self.random);
             }
         }
-        self.settle();
+        self.update_next_due();
     }
 
     /// Schedules a dial of every target that is not connected, whatever failed before.
@@ -375,7 +375,7 @@ impl AddressBook {
         for entry in self.entries.values_mut().filter(|entry| entry.stage == DialStage::Waiting) {
             (entry.attempts, entry.due) = (0, now);
         }
-        self.settle();
+        self.update_next_due();
     }
 
     /// Forgets a peer that was cut off.
@@ -383,7 +383,7 @@ impl AddressBook {
         self.entries.retain(|target, entry| {
             entry.origin == AddressOrigin::Named || *target != DialTarget::Peer(peer)
         });
-        self.settle();
+        self.update_next_due();
     }
 
     /// Addresses of connected peers, each with its identity: two per peer, in random order of
@@ -418,7 +418,7 @@ impl AddressBook {
         let deferred = candidates()
             .filter(|entry| entry.stage == DialStage::Waiting && !entry.has_priority())
             .count();
-        candidates().count() - deferred + deferred.min(self.room(up))
+        candidates().count() - deferred + deferred.min(self.free_dials(up))
     }
 
     /// Returns true if there are nodes and all refuse this node's key. Nodes found by multicast do
@@ -452,7 +452,7 @@ impl AddressBook {
         troubles
             .into_iter()
             .take(TROUBLES_MAX)
-            .map(|(target, entry, cause)| (named(target, entry), cause.clone()))
+            .map(|(target, entry, cause)| (display_name(target, entry), cause.clone()))
             .collect()
     }
 
@@ -474,7 +474,7 @@ impl AddressBook {
         let (target, entry) = found().max_by_key(|(_, entry)| entry.cause.clone())?;
         let news = PeerNews::NoneReached {
             addresses: found().count(),
-            last: named(target, entry),
+            last: display_name(target, entry),
             cause: entry.cause.clone()?,
         };
         self.none_reached_logged = true;
@@ -520,9 +520,9 @@ impl AddressBook {
         worst.is_some_and(|target| self.entries.remove(&target).is_some())
     }
 
-    fn settle(&mut self) {
+    fn update_next_due(&mut self) {
         // A target that waits for room is due when a dial ends.
-        let has_room = self.room(self.up) > 0 || self.up >= PEERS_WANTED;
+        let has_room = self.free_dials(self.up) > 0 || self.up >= PEERS_WANTED;
         let waits = |entry: &&AddressEntry| {
             entry.stage == DialStage::Waiting && (has_room || entry.has_priority())
         };
@@ -552,12 +552,12 @@ impl AddressEntry {
             return None;
         }
         self.logged = Some(cause.clone());
-        Some(PeerNews::Unreached { peer: named(target, self), cause })
+        Some(PeerNews::Unreached { peer: display_name(target, self), cause })
     }
 }
 
 /// The name that an operator knows a target by: its address.
-fn named(target: &DialTarget, entry: &AddressEntry) -> String {
+fn display_name(target: &DialTarget, entry: &AddressEntry) -> String {
     match (target, entry.addresses.first()) {
         (_, Some(address)) => address.to_string(),
         (DialTarget::Place(address), None) => address.to_string(),

@@ -42,7 +42,7 @@ fn ours(keypair: &Keypair, key: Key, patience: Patience) -> Connections {
         .unwrap()
 }
 
-/// As a release that looks at no greeting has it.
+/// The transport of an earlier release, which checks no greeting.
 fn earlier(keypair: &Keypair, key: Key) -> Connections {
     tcp::tokio::Transport::default()
         .and_then(move |socket, _| async move {
@@ -178,7 +178,7 @@ async fn a_host_that_drops_packets_gives_no_answer() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_is_silent() {
+async fn mute_far_end_is_silent() {
     for key in [None, KEY] {
         let address = stranger_that(|socket| async move {
             let _held = socket;
@@ -189,7 +189,7 @@ async fn who_says_nothing_is_silent() {
 }
 
 #[tokio::test]
-async fn who_stops_midway_is_not_silent() {
+async fn far_end_that_stops_midway_is_not_silent() {
     let nonce_only = |mut socket: TcpStream| async move {
         socket.write_all(&[7; 24]).await.unwrap();
         std::future::pending().await
@@ -209,7 +209,7 @@ async fn who_stops_midway_is_not_silent() {
 }
 
 #[tokio::test]
-async fn who_closes_at_once_hangs_up() {
+async fn far_end_that_closes_at_once_hangs_up() {
     for key in [None, KEY] {
         let address = stranger_that(|socket| async move { drop(socket) });
         assert_eq!(

@@ -44,7 +44,7 @@ impl Driver {
                 if num_established == 0 {
                     self.on_disconnected(peer_id);
                 }
-                self.ask_again();
+                self.judge_deferred();
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.on_dial_failed(connection_id, &error)
@@ -187,7 +187,7 @@ impl Driver {
     }
 
     /// Judges deferred requests again, after more was learned of a process.
-    fn ask_again(&mut self) {
+    fn judge_deferred(&mut self) {
         self.processes.take_deferred().into_iter().for_each(|asked| self.on_request(asked));
     }
 
@@ -201,7 +201,7 @@ impl Driver {
     fn on_identify(&mut self, event: identify::Event) {
         let identify::Event::Received { peer_id, info, connection_id } = event else { return };
         self.processes.identified(connection_id, &info.agent_version, self.shared.now());
-        self.ask_again();
+        self.judge_deferred();
         if info.protocol_version != self.names.family {
             tracing::warn!(peer = %peer_id, theirs = %bounded(&info.protocol_version), ours = %self.names.family, "a node of another cluster: disconnected");
             self.shared.metrics.rejected("other_cluster");
@@ -223,7 +223,7 @@ impl Driver {
         match event.result {
             Ok(_) => {
                 self.processes.answered(event.connection, self.shared.now());
-                self.ask_again();
+                self.judge_deferred();
                 self.sessions.answered_ping(&event.peer);
                 self.on_heard(&event.peer);
                 if let Some(node) = self.sessions.node_of(&event.peer) {

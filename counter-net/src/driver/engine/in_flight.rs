@@ -1,4 +1,4 @@
-//! Operations that have begun on the network and whose end is still to come.
+//! Network operations that have begun and not ended.
 
 use std::collections::HashMap;
 

@@ -13,7 +13,7 @@ use super::Driver;
 use crate::config::{INTRODUCED_MAX, INTRODUCTION_INTERVAL};
 use crate::driver::address_book::AddressOrigin;
 
-/// Whom to ask for an introduction, and when.
+/// Schedules the questions for introductions: which peer is next, and when.
 pub(super) struct Introductions {
     due: Duration,
     turn: usize,

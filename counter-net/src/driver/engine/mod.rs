@@ -2,8 +2,8 @@
 //! outputs.
 //!
 //! `events` turns network events into inputs, `effects` turns outputs into network calls. `search`
-//! reports how looking for peers goes, `introductions` spreads addresses, `isolation` cuts the node
-//! off on request, `farewell` ends it.
+//! tracks the search for peers, `introductions` spreads addresses, `isolation` cuts the node off on
+//! request, and `farewell` ends it.
 
 mod cut_peers;
 mod effects;
@@ -139,7 +139,7 @@ impl Driver {
         self.farewell().await;
     }
 
-    /// Ends without a farewell: members would take it for the other process's.
+    /// Ends without a farewell. Members would take the farewell for the other process's.
     fn give_way(&self) {
         self.shared.commits.get().into_iter().for_each(crate::store::Commits::gives_way);
         self.shared.fail(NodeFailure::SecondProcess);

@@ -1,4 +1,4 @@
-//! How the search for peers goes: for the replicator, the log and the operator.
+//! Tracks the search for peers, and reports it to the replicator, the log and the operator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,22 +19,22 @@ const MULTICAST_WINDOW: Duration = Duration::from_millis(500);
 /// which is 1.3 s at 320 ms.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most log lines about changes of peers in each [`LINES_EVERY`].
-const LINES_MAX: usize = 12;
-const LINES_EVERY: Duration = Duration::from_secs(300);
+/// The most log lines about changes of peers in each [`LOG_INTERVAL`].
+const LOG_LINES_MAX: usize = 12;
+const LOG_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The answer of each way of discovery, and the members that are being probed.
 pub(super) struct PeerSearch {
     /// Ways of discovery that have not answered yet, each with the reason.
-    unsure: BTreeMap<usize, String>,
+    unanswered: BTreeMap<usize, String>,
     /// Multicast, until its window is over. It has no task of its own.
     multicast: Option<usize>,
     /// Members dialled for the replicator, each with its deadline. Bounded by the members.
     probes: BTreeMap<NodeId, Duration>,
-    told: Search,
+    reported: Search,
     lines: LogBudget,
     /// When the next caller with another key is logged.
-    next_caller: Duration,
+    next_caller_line: Duration,
     /// Fingerprints of this node's cluster keys, the preferred key's first.
     key_fingerprints: Vec<String>,
 }
@@ -50,7 +50,7 @@ struct LogBudget {
 impl LogBudget {
     /// Returns true if one more line may be written at `now`.
     fn take(&mut self, now: Duration) -> bool {
-        if now.saturating_sub(self.since) >= LINES_EVERY {
+        if now.saturating_sub(self.since) >= LOG_INTERVAL {
             if self.left_out > 0 {
                 tracing::warn!(
                     "{} more changes of peers were not logged; `members` and `trouble` in /api/status are of now",
@@ -59,7 +59,7 @@ impl LogBudget {
             }
             *self = Self { since: now, ..Self::default() };
         }
-        let room = self.written < LINES_MAX;
+        let room = self.written < LOG_LINES_MAX;
         if room {
             self.written += 1;
         } else {
@@ -72,7 +72,7 @@ impl LogBudget {
 impl PeerSearch {
     pub(super) fn new(ways: &[Discovery], key_fingerprints: Vec<String>) -> Self {
         let asks = |way: &Discovery| *way != Discovery::None;
-        let unsure = ways
+        let unanswered = ways
             .iter()
             .enumerate()
             .filter(|(_, way)| asks(way))
@@ -80,18 +80,18 @@ impl PeerSearch {
             .collect();
         let multicast = ways.iter().position(|way| *way == Discovery::Mdns);
         Self {
-            unsure,
+            unanswered,
             multicast,
             probes: BTreeMap::new(),
-            told: Search::default(),
+            reported: Search::default(),
             lines: LogBudget::default(),
-            next_caller: Duration::ZERO,
+            next_caller_line: Duration::ZERO,
             key_fingerprints,
         }
     }
 
     fn answered(&mut self, way: usize) {
-        self.unsure.remove(&way);
+        self.unanswered.remove(&way);
     }
 }
 
@@ -107,7 +107,7 @@ impl Driver {
             DiscoveryOutcome::Gone(nodes) => self.departed.note(nodes, self.shared.now()),
             // An earlier answer stands.
             DiscoveryOutcome::Unsure(reason) => {
-                if let Some(known) = self.search.unsure.get_mut(&report.way) {
+                if let Some(known) = self.search.unanswered.get_mut(&report.way) {
                     *known = reason;
                 }
             }
@@ -145,11 +145,11 @@ impl Driver {
     pub(super) fn tell_search(&mut self) {
         let search = Search {
             candidates: self.book.candidates(self.sessions.up_count()),
-            unsure: !self.search.unsure.is_empty(),
+            unsure: !self.search.unanswered.is_empty(),
             key_refused: self.book.is_key_refused(),
         };
-        if search != self.search.told {
-            self.search.told = search;
+        if search != self.search.reported {
+            self.search.reported = search;
             self.feed(Input::Search(search));
         }
     }
@@ -210,11 +210,11 @@ impl Driver {
         self.follow_trouble();
     }
 
-    /// Logs a caller with another cluster key, at most once in [`LINES_EVERY`].
+    /// Logs a caller with another cluster key, at most once in [`LOG_INTERVAL`].
     pub(super) fn note_foreign_caller(&mut self, from: &Multiaddr) {
         let now = self.shared.now();
-        if now >= self.search.next_caller {
-            self.search.next_caller = now + LINES_EVERY;
+        if now >= self.search.next_caller_line {
+            self.search.next_caller_line = now + LOG_INTERVAL;
             tracing::warn!(
                 "a caller from {from} does not have this node's cluster key; {}",
                 self.own_fingerprints()
@@ -254,7 +254,7 @@ impl Driver {
             troubles.push(Trouble { cause: cause.label(), sentence });
         }
         if up == 0 {
-            let unsure = self.search.unsure.values().filter(|reason| !reason.is_empty());
+            let unsure = self.search.unanswered.values().filter(|reason| !reason.is_empty());
             let sentence = |reason: &String| format!("Discovery gives no answer: {reason}.");
             troubles.extend(
                 unsure.map(|reason| Trouble { cause: "discovery", sentence: sentence(reason) }),

@@ -180,8 +180,9 @@ fn writer(keypair: &Keypair, before: u64) -> ReplicaId {
 
 /// The incarnation number after `before`, which is 0 for none: the clock's, or one ahead of it.
 ///
-/// A number ahead of the clock begins its second. So of two processes that follow one incarnation,
-/// such as of a disk and its copy, the later one has the greater number.
+/// A number ahead of the clock is at the start of a second, with its low bits from the clock. So of
+/// two processes that follow one incarnation, such as a disk's and its copy's, the later one has
+/// the greater number.
 fn following(before: u64, clock: u64) -> u64 {
     let earliest = if before == 0 {
         0

@@ -26,7 +26,7 @@ fn begin(directory: &Path) -> Result<NewIncarnation, StoreError> {
     from_directory(directory, false, "crashes".to_owned())
 }
 
-/// A start, and a click that is acknowledged. `told` is called with what may be known outside from
+/// A start, and a click that is acknowledged. Calls `told` with the facts that others may know from
 /// then on.
 fn run(directory: &Path, mut told: impl FnMut(Told)) -> Result<(), StoreError> {
     let incarnation = begin(directory)?;
@@ -161,7 +161,7 @@ fn interrupted_start_keeps_identity() {
     println!("{points} points of a start and a commit, each in 4 ways");
 }
 
-/// The first start is killed before it has synced the name of its mark, the second one loses power.
+/// The first start is killed before it has synced its mark's name. The second one loses power.
 #[test]
 fn power_failure_after_a_kill_undoes_no_commit() {
     let scratch = Scratch::in_memory();
@@ -191,8 +191,8 @@ fn power_failure_after_a_kill_undoes_no_commit() {
     }
 }
 
-/// Crash after crash, each of a start from what the last one left; with `COUNTER_CRASHES` as many
-/// as it says.
+/// Each start is cut short and begins with the files that the one before it left. `COUNTER_CRASHES`
+/// sets the number of crashes.
 #[test]
 fn repeatedly_interrupted_starts_keep_identity() {
     let crashes = std::env::var("COUNTER_CRASHES")
@@ -314,7 +314,7 @@ fn run_killed(directory: &Path, changes: usize) -> (bool, Option<Told>) {
     (was_killed, told)
 }
 
-/// Every second process is at its first start. With `COUNTER_START_KILLS` as many as it says.
+/// Every second process is at its first start. `COUNTER_START_KILLS` sets the number of kills.
 #[test]
 fn real_process_killed_before_any_change_comes_back_as_itself() {
     let kills: usize = std::env::var("COUNTER_START_KILLS")

@@ -1,4 +1,4 @@
-//! Retires in-memory nodes whose process on this machine has died, as local discovery reports.
+//! Retires in-memory nodes whose process on this machine has died. Local discovery reports them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

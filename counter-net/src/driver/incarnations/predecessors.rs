@@ -65,52 +65,52 @@ impl Predecessors {
             state.replicator.claim_earlier(&mut state.replica, incarnation)
         });
         let members = state.replicator.members(&state.replica, now);
-        let look = self.look(&state.replica, &members, now);
-        for &incarnation in &look.claim {
+        let settlement = self.decide(&state.replica, &members, now);
+        for &incarnation in &settlement.claim {
             // An unknown incarnation left nothing to take over.
             if state.replicator.force_retire(&mut state.replica, incarnation).is_ok() {
                 tracing::warn!(%incarnation, "no member continues this incarnation: this node takes it over");
             }
         }
         drop(guard);
-        if look.caught_up {
+        if settlement.caught_up {
             shared.behind.store(false, Ordering::Relaxed);
         }
-        for incarnation in &look.continued {
+        for incarnation in &settlement.continued {
             tracing::warn!(%incarnation, "another node continues the original of this data directory: this node counts beside it");
         }
         if self.is_settled {
             shared.commits.get().into_iter().for_each(crate::store::Commits::settled);
         }
-        let is_changed = !look.claim.is_empty() || !earlier.is_empty();
+        let is_changed = !settlement.claim.is_empty() || !earlier.is_empty();
         if is_changed {
             shared.state_changed();
         }
         is_changed
     }
 
-    fn look(&mut self, replica: &Replica, members: &[Member], now: Duration) -> Settlement {
+    fn decide(&mut self, replica: &Replica, members: &[Member], now: Duration) -> Settlement {
         let answered = |member: &Member| {
             member.connected
                 && member.synced
                 && member.lag.is_some_and(|lag| lag.versions_ahead == 0)
         };
-        let mut look = Settlement {
+        let mut settlement = Settlement {
             caught_up: self.caught_up.is_some() || members.iter().any(answered),
             ..Settlement::default()
         };
-        if !look.caught_up {
-            return look;
+        if !settlement.caught_up {
+            return settlement;
         }
         let since = *self.caught_up.get_or_insert(now);
-        (look.continued, self.copied) = std::mem::take(&mut self.copied)
+        (settlement.continued, self.copied) = std::mem::take(&mut self.copied)
             .into_iter()
             .partition(|&incarnation| is_continued(incarnation, replica, members));
         if now >= since + ABSENT_FOR {
-            look.claim.append(&mut self.copied);
+            settlement.claim.append(&mut self.copied);
         }
         self.is_settled = self.copied.is_empty();
-        look
+        settlement
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         let mut behind = member(incarnation(2, 1), true);
         behind.lag = Some(Lag { versions_ahead: 1, ..Lag::default() });
-        assert_eq!(predecessors.look(&replica, &[behind], 500 * SECOND), Settlement::default());
+        assert_eq!(predecessors.decide(&replica, &[behind], 500 * SECOND), Settlement::default());
         assert!(!predecessors.is_settled);
     }
 
@@ -179,10 +179,10 @@ mod tests {
             (incarnation(1, 1), replica_of(&[incarnation(9, 1), incarnation(1, 1)]));
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         let members = [member(incarnation(2, 1), true), member(copied, false)];
-        assert!(predecessors.look(&replica, &members, SECOND).caught_up);
+        assert!(predecessors.decide(&replica, &members, SECOND).caught_up);
         assert!(!predecessors.is_settled);
-        let look = predecessors.look(&replica, &members, SECOND + ABSENT_FOR);
-        assert_eq!(look.claim, [copied]);
+        let settlement = predecessors.decide(&replica, &members, SECOND + ABSENT_FOR);
+        assert_eq!(settlement.claim, [copied]);
         assert!(predecessors.is_settled);
     }
 
@@ -197,16 +197,16 @@ mod tests {
         ] {
             let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
             let members = [member(incarnation(2, 1), true), there];
-            assert_eq!(predecessors.look(&replica, &members, SECOND).continued, [copied]);
+            assert_eq!(predecessors.decide(&replica, &members, SECOND).continued, [copied]);
             assert!(
                 predecessors.is_settled
-                    && predecessors.look(&replica, &members[..1], 500 * SECOND).claim.is_empty()
+                    && predecessors.decide(&replica, &members[..1], 500 * SECOND).claim.is_empty()
             );
         }
         let replica = replica_of(&[incarnation(9, 1), incarnation(1, 1), incarnation(1, 2)]);
         let mut predecessors = Predecessors::new(Vec::new(), vec![copied], true);
         assert_eq!(
-            predecessors.look(&replica, &[member(incarnation(2, 1), true)], SECOND).continued,
+            predecessors.decide(&replica, &[member(incarnation(2, 1), true)], SECOND).continued,
             [copied],
             "its record says so"
         );

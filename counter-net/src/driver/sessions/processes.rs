@@ -45,7 +45,7 @@ struct OpenConnection {
     since: Duration,
     /// When it last answered a ping.
     answered: Option<Duration>,
-    is_told: bool,
+    is_logged: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Processes {
                 process: Process::Unknown,
                 since: now,
                 answered: None,
-                is_told: false,
+                is_logged: false,
             },
         );
     }
@@ -150,7 +150,7 @@ impl Processes {
     pub(in crate::driver) fn is_news(&mut self, connection: ConnectionId) -> bool {
         self.connections
             .get_mut(&connection)
-            .is_some_and(|open| !std::mem::replace(&mut open.is_told, true))
+            .is_some_and(|open| !std::mem::replace(&mut open.is_logged, true))
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         ConnectionId::new_unchecked(id)
     }
 
-    /// OpenConnection 1 of a process that started as 5, and connection 2 of the same peer.
+    /// Connection 1 leads to a process that started as 5. Connection 2 is of the same peer.
     fn processes(peer: PeerId) -> Processes {
         let mut processes = Processes::default();
         processes.connected(connection(1), peer, SECOND);

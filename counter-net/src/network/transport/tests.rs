@@ -31,7 +31,7 @@ fn ours(keys: &[u8]) -> Connections {
     build(&Keypair::generate_ed25519(), &keys).unwrap()
 }
 
-/// As libp2p has it, with one key.
+/// libp2p's own transport, with one key.
 fn theirs(key: u8) -> Connections {
     libp2p::tcp::tokio::Transport::new(libp2p::tcp::Config::default().nodelay(true))
         .and_then(move |socket, _| PnetConfig::new(PreSharedKey::new([key; 32])).handshake(socket))

@@ -14,7 +14,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// The least time between two attempts to fetch versions that a caller waits for.
 const FETCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Who acknowledged which of this replica's versions, and who waits for what.
+/// The acknowledgements of this replica's versions, and the callers that wait for some.
 ///
 /// Invariant: an ack is never taken back, because a replica keeps for good what it holds. So the
 /// newest ack of each replica is all there is to remember.
@@ -131,8 +131,8 @@ impl Acks {
         }
     }
 
-    /// Takes the callers whose copies are reached or whose time is over. `acked` are the own
-    /// versions of the enrolled replicas, greatest first. O(callers log replicas).
+    /// Takes the callers whose copies are reached or whose time is over. `acked` is the version of
+    /// this replica that each enrolled replica holds, greatest first. O(callers log replicas).
     pub(crate) fn take_copies(&mut self, acked: &[Version], now: Duration) -> Vec<(u64, Waited)> {
         self.pending.take_copies(acked, now)
     }

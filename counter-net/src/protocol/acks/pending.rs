@@ -163,13 +163,13 @@ impl PendingAcks {
         self.copies.iter().filter_map(|wait| wait.version).max()
     }
 
-    /// The writer whose version is waited for first, in no particular order of pending.
+    /// A writer whose version some caller waits for next: the lowest one if there are several.
     pub(super) fn writer_wanted(&self) -> Option<ReplicaId> {
         self.next.first().map(|(writer, _, _)| *writer)
     }
 
-    /// Takes the callers whose copies are reached or whose time is over. `acked` are the own
-    /// versions of the enrolled replicas, greatest first. O(callers log replicas).
+    /// Takes the callers whose copies are reached or whose time is over. `acked` is the version of
+    /// this replica that each enrolled replica holds, greatest first. O(callers log replicas).
     pub(super) fn take_copies(&mut self, acked: &[Version], now: Duration) -> Vec<(u64, Waited)> {
         let enrolled = acked.len();
         let mut answers = Vec::new();

@@ -1,4 +1,4 @@
-//! What this node has published of its own cells, and when it may flush again.
+//! Tracks which of its own cells this node has published, and when it may flush again.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! When this node announces itself, and whether its addresses go along.
+//! Decides when this node announces itself, and whether its addresses go along.
 
 use std::time::Duration;
 

@@ -9,7 +9,8 @@
 //! whole cluster starts, the answers of unsynced peers count once nobody is left to wait for,
 //! neither here nor at those peers. Otherwise two nodes that wait for a third would take each
 //! other's word that there is nothing. A node that knows it is alone is synced too. A node that is
-//! still unsure after `ready_within` serves what it has, and says that it is not synced.
+//! still unsure after `ready_within` serves what it has, and reports that it is not synced. A new
+//! reason not to serve is a variant of [`NotReady`] and a case in [`Bootstrap::readiness`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -77,7 +78,7 @@ pub(crate) struct Bootstrap {
     search: Search,
     /// `ready_within` is over.
     patience_over: bool,
-    /// True for good once it is.
+    /// Never becomes false again.
     synced: bool,
     /// Readiness opened once. It stays true, but `refused` and the key override it.
     opened: bool,
@@ -120,7 +121,7 @@ impl Bootstrap {
     /// `Ok` if this node may serve.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why it may not.
     pub(crate) fn readiness(&self) -> Result<(), NotReady> {
         if !self.refused.is_empty() {
             Err(NotReady::BoundReached)
@@ -151,7 +152,8 @@ impl Bootstrap {
         self.search.expects_peers()
     }
 
-    /// Looks again, after anything that may have brought this node nearer.
+    /// Updates `synced` and readiness. Call it after every input, because any may bring them
+    /// nearer.
     pub(crate) fn look(&mut self, peers: &Peers, members: &Members) {
         self.was_answered |= peers.any_answers();
         self.pulling = peers.unresolved();

@@ -54,7 +54,7 @@ pub struct Lag {
     pub heard: Duration,
 }
 
-/// What the sender of a digest lacked when it was heard.
+/// How far the sender of a digest was behind this node when the digest came.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Shortfall {
     /// Up to [`LAG_CELLS_MAX`].

@@ -295,8 +295,8 @@ impl Members {
         }
     }
 
-    /// Handles an entry's deadline. A presence that is over is remembered for one more ttl, and an
-    /// entry whose memory is over is forgotten.
+    /// Handles an entry's deadline. A live entry becomes ended, and is remembered for one more ttl.
+    /// Any other entry is forgotten.
     pub(crate) fn expire(&mut self, node: NodeId, now: Duration) {
         let ttl = self.ttl;
         if let Some(entry) = self.entries.get(&node).filter(|entry| entry.has_left())

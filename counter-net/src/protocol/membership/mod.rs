@@ -1,4 +1,4 @@
-//! Who is in the cluster, and when this node has caught up with it.
+//! The members of the cluster, and how this node catches up with it.
 //!
 //! Nodes announce themselves, fall silent, are suspected, answer, and leave. [`Members`] holds the
 //! greatest statement heard of each, and [`Dialling`] the members that this node has to reach.

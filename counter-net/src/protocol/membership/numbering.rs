@@ -30,7 +30,7 @@ const LATEST_MAX: u64 = u64::MAX >> 1;
 /// order.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What peers said about the number.
+/// The state of this incarnation's number: open or settled, and the answers of peers.
 #[derive(Debug, Default)]
 pub(crate) struct Numbering {
     /// No disk remembers the numbers before this one.

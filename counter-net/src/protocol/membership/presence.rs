@@ -64,7 +64,7 @@ impl Replicator {
             Merged::Taken => {
                 self.dial_soon(self.now);
                 self.absolve_connected(node);
-                self.watch(node);
+                self.set_member_timer(node);
                 self.ask_synced(node);
             }
             Merged::Stale => {}
@@ -96,7 +96,7 @@ impl Replicator {
     }
 
     /// Sets the timer for the end of an entry's standing.
-    fn watch(&mut self, node: NodeId) {
+    fn set_member_timer(&mut self, node: NodeId) {
         match self.members.get(node) {
             Some(entry) => self.timers.set(Timer::Member(node), entry.until),
             None => self.timers.cancel(Timer::Member(node)),
@@ -109,7 +109,7 @@ impl Replicator {
             self.confirmations.forget(node);
         }
         self.dial_soon(self.now);
-        self.watch(node);
+        self.set_member_timer(node);
     }
 
     /// A connection was lost. A suspicion is announced after a short random time, unless the
@@ -138,7 +138,7 @@ impl Replicator {
         if self.peers.vouch_for(node) {
             self.timers.cancel(Timer::Suspect(node));
             self.members.absolve(node);
-            self.watch(node);
+            self.set_member_timer(node);
         }
     }
 
@@ -155,7 +155,7 @@ impl Replicator {
         }
     }
 
-    /// Looks at `at`, or before, which members to dial.
+    /// Chooses the members to dial, at `at` at the latest.
     pub(crate) fn dial_soon(&mut self, at: Duration) {
         self.timers.set_by(Timer::Dial, at);
     }
@@ -170,7 +170,7 @@ impl Replicator {
             // A new node dials older ones.
             patience.mul_f64(0.75)
         } else if node < self.node() {
-            // Of two new nodes that hear of each other one dials.
+            // If two new nodes hear of each other, only one dials at once.
             patience / 2
         } else {
             Duration::ZERO
@@ -241,7 +241,7 @@ impl Replicator {
     fn suspect(&mut self, replica: ReplicaId, version: u64) -> bool {
         let news = self.members.suspect(replica, version, self.now + self.config.suspicion_timeout);
         if news {
-            self.watch(NodeId(replica.node));
+            self.set_member_timer(NodeId(replica.node));
         }
         news
     }

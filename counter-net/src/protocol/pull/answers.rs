@@ -107,8 +107,8 @@ impl Replicator {
         }
     }
 
-    /// The peer holds what this node held when it asked, by the hash of it, and has not committed
-    /// the versions in `behind`. This node may hold more by now.
+    /// The peer's version vector has the hash `asked`, so it holds what this node held when it
+    /// asked. The versions in `behind` are not on the peer's disk. This node may hold more by now.
     fn hear_equal(
         &mut self,
         replica: &Replica,
@@ -237,7 +237,7 @@ impl Replicator {
             self.join(replica, progress.ready)?
         }
         if progress.done {
-            self.finish(replica, peer);
+            self.finish_pull(replica, peer);
         } else if let Some(pull) = self.pulls.get(peer) {
             let next = Request::pull(pull.request(self.own));
             self.send(peer, Asked::Pull, &next);
@@ -246,7 +246,7 @@ impl Replicator {
     }
 
     /// A pull came to its end.
-    fn finish(&mut self, replica: &mut Replica, peer: NodeId) {
+    fn finish_pull(&mut self, replica: &mut Replica, peer: NodeId) {
         if let Some(pull) = self.pulls.end(peer) {
             let seen = |writer| replica.map().seen_of(writer);
             self.peers.pull_ended(peer, pull.promised(), seen);

@@ -1,4 +1,4 @@
-//! Which part of the state is on disk, and what waits until more of it is.
+//! The part of the state that is on disk, and the work that waits until more of it is.
 //!
 //! After a crash a node is back at its last commit. So a digest promises only the committed part,
 //! and two things wait for a commit. The first request of a newcomer is answered once the disk
@@ -25,7 +25,8 @@ pub(super) struct DeferredRequest {
     requester: ReplicaId,
 }
 
-/// What is committed, and what waits for a commit. Without a store everything counts as committed.
+/// The committed versions, and the work that waits for a commit. Without a store everything counts
+/// as committed.
 ///
 /// Invariant: `on_disk` never names a version that the disk does not hold.
 #[derive(Debug, Default)]
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_on_disk_is_promised() {
+    fn only_committed_versions_are_promised() {
         let vector = |entries: &[(u64, u64)]| {
             entries.iter().map(|(node, version)| (ReplicaId::new(*node, 1), *version)).collect()
         };

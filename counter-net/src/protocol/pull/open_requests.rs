@@ -98,7 +98,7 @@ impl OpenRequests {
         self.by_id.values().filter(|request| request.peer == peer && test(request.asked)).count()
     }
 
-    /// Since when the first cells are awaited that came with an ask.
+    /// When the oldest open ask for cells was sent.
     pub(super) fn cells_asked(&self) -> Option<Duration> {
         let asks_cells = |request: &&OpenRequest| request.asked == Asked::Ask { cells: true };
         self.by_id.values().filter(asks_cells).map(|request| request.sent).min()

@@ -18,15 +18,15 @@ const FAILURES_MAX: u32 = 3;
 /// One connected peer.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectedPeer {
-    /// What it was last heard to hold.
+    /// The versions that it was last heard to hold.
     heard: VersionVector,
-    /// What it lacked then.
+    /// How far it was behind this node then.
     lacks: Shortfall,
     /// When that was, or `None` before the first answer.
     heard_at: Option<Duration>,
     /// It has said nothing for so long that it may be gone.
     is_silent: bool,
-    /// At its first answer or a later one, all that it was heard to hold was here.
+    /// This node has held, at some time, all that the peer was heard to hold then.
     is_pulled: bool,
     /// It answered an ask, so `is_synced` and `waits` are its own words. A digest that comes with a
     /// request says neither.
@@ -115,7 +115,7 @@ impl Peers {
         }
     }
 
-    /// A peer answered an ask with its digest, and said how far it is itself.
+    /// A peer answered an ask with its digest, and said whether it is synced and whether it waits.
     pub(super) fn said(&mut self, peer: NodeId, answer: Answer) {
         if let Some(source) = self.get_mut(peer) {
             source.set_synced(answer.synced);
@@ -135,8 +135,8 @@ impl Peers {
         self.get_mut(peer).into_iter().for_each(|source| source.repaired_at = Some(now));
     }
 
-    /// A pull from a peer ended, which promised these versions. What it did not bring is not asked
-    /// of this peer again until it holds more.
+    /// A pull from a peer ended. It was to bring these versions. A writer that it did not bring is
+    /// not asked of this peer again until the peer holds more.
     pub(super) fn pull_ended(
         &mut self,
         peer: NodeId,
@@ -322,7 +322,7 @@ impl Peers {
 }
 
 impl ConnectedPeer {
-    /// What it was last heard to hold.
+    /// The versions that it was last heard to hold.
     pub(crate) fn heard(&self) -> &VersionVector {
         &self.heard
     }
@@ -342,7 +342,7 @@ impl ConnectedPeer {
         self.answered_ask
     }
 
-    /// True if all that it was once heard to hold was here then.
+    /// True if this node has held, at some time, all that the peer was heard to hold then.
     pub(super) fn is_pulled(&self) -> bool {
         self.is_pulled
     }
@@ -392,8 +392,8 @@ impl ConnectedPeer {
         self.failures >= FAILURES_MAX
     }
 
-    /// The peer says whether it is synced. What it held before it was does not count as pulled any
-    /// more.
+    /// The peer reports whether it is synced. Once it is, the state that it held before no longer
+    /// counts as pulled.
     pub(crate) fn set_synced(&mut self, synced: bool) {
         self.is_pulled &= self.is_synced || !synced;
         (self.is_synced, self.answered_ask) = (synced, true);

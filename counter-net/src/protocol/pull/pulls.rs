@@ -26,8 +26,8 @@ pub(crate) struct Pull {
     /// Up to which version the peer was heard to hold each of them when the pull began. The pull
     /// must bring these.
     promised: VersionVector,
-    /// What this node held of them at the start, raised for each writer with its last page, because
-    /// a span begins where its first page did.
+    /// The version of each of them that this node had at the start. Raised for each writer with its
+    /// last page, because a span begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
     staging: Staging,
@@ -79,7 +79,7 @@ impl Pull {
         self.staging.cell_count()
     }
 
-    /// What the peer was heard to hold when the pull began.
+    /// The versions that the peer was heard to hold when the pull began.
     pub(crate) fn promised(&self) -> &VersionVector {
         &self.promised
     }

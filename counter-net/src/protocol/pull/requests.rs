@@ -30,7 +30,7 @@ impl Replicator {
         self.requests.count(peer, test) > 0
     }
 
-    /// Since when the first cells are awaited that came with an ask.
+    /// When the oldest open ask for cells was sent.
     pub(super) fn cells_asked(&self) -> Option<Duration> {
         self.requests.cells_asked()
     }

@@ -1,5 +1,5 @@
-//! When this node asks, and what it pulls from whom. It asks new peers at once, a random peer each
-//! round, and any peer about a gap.
+//! Decides when this node asks, and which writers it pulls from which peer. It asks new peers at
+//! once, a random peer each round, and any peer about a gap.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::protocol::wire::Hash;
 use crate::protocol::wire::Piece;
 use crate::protocol::wire::{Ask, Compare, Request, Tell};
 
-/// How long the cells of the first peer are waited for before others are pulled from too.
-const HOLD: Duration = Duration::from_millis(200);
+/// How long this node waits for the first peer's cells before it pulls from other peers too.
+const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
 /// A delta may wait beyond a gap for this many request timeouts.
 const GAP_TIMEOUTS: u32 = 3;
 
@@ -86,7 +86,7 @@ impl Replicator {
             part,
         };
         if cells {
-            self.timers.set(Timer::Hold, self.now + HOLD);
+            self.timers.set(Timer::Hold, self.now + FIRST_PEER_WAIT);
         }
         self.send(peer, Asked::Ask { cells }, &Request::ask(ask));
     }
@@ -209,7 +209,7 @@ impl Replicator {
     pub(crate) fn plan(&mut self, replica: &mut Replica) {
         // The first peer's answer may bring everything, so for a moment nobody else is asked for
         // it.
-        if self.cells_asked().is_some_and(|sent| self.now < sent + HOLD) {
+        if self.cells_asked().is_some_and(|sent| self.now < sent + FIRST_PEER_WAIT) {
             return;
         }
         let seen = replica.map().version_vector();

@@ -1,5 +1,5 @@
-//! Serves the requests of peers. Each is answered at once, with what is at hand and within bounds.
-//! The first request of a newcomer is answered with the next commit.
+//! Answers peers' requests at once, from the present state and within bounds. Only a newcomer's
+//! first request waits for the next commit.
 
 use counter_core::{Cursor, Delta, Replica, ReplicaId};
 use serde_bytes::ByteBuf;
@@ -21,8 +21,8 @@ const BIRTH_BYTES_MAX: usize = 16 * 1024;
 /// The outcome of a request that is not refused.
 enum Served {
     Now(Box<Response>),
-    /// It is answered once the record of this replica, which asks, is on disk.
-    Kept(ReplicaId),
+    /// The request waits until the record of this replica, which sent it, is on disk.
+    Deferred(ReplicaId),
 }
 
 impl From<Response> for Served {
@@ -57,10 +57,10 @@ impl Replicator {
         let served = request.and_then(|request| self.serve(replica, peer, request));
         let answered = match served {
             Ok(Served::Now(response)) => Ok(*response),
-            Ok(Served::Kept(requester)) if self.commits.defer(peer, id, payload, requester) => {
+            Ok(Served::Deferred(requester)) if self.commits.defer(peer, id, payload, requester) => {
                 return;
             }
-            Ok(Served::Kept(_)) => Err(Refusal::NotRecorded),
+            Ok(Served::Deferred(_)) => Err(Refusal::NotRecorded),
             Err(reason) => Err(reason),
         };
         let response = answered.unwrap_or_else(|reason| {
@@ -137,7 +137,7 @@ impl Replicator {
             self.diverged(peer);
         }
         let behind = self.not_promised(&seen);
-        // One message can say this of only so many writers.
+        // One message names at most this many writers that are behind.
         let is_whole =
             equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
         if is_whole && !announcements_differ {
@@ -212,9 +212,9 @@ impl Replicator {
             ask.part,
             None,
         )?;
-        self.known(replica, requester)?;
+        self.check_recorded(replica, requester)?;
         if !self.commits.keeps(replica.map(), requester) {
-            return Ok(Served::Kept(requester));
+            return Ok(Served::Deferred(requester));
         }
         if let Some(digest) = &digest {
             self.heard(replica, peer, Some(requester.incarnation), digest);
@@ -232,7 +232,7 @@ impl Replicator {
         Ok(self.state(peer, Some(digest), state, differ, whole).into())
     }
 
-    fn known(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
+    fn check_recorded(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
         if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
 
@@ -251,10 +251,10 @@ impl Replicator {
             return Err(Refusal::ForgedWriter);
         }
         self.not_ended(replica, pull.replica.0)?;
-        self.known(replica, pull.replica.0)?;
+        self.check_recorded(replica, pull.replica.0)?;
         self.serves(pull.replica.0)?;
         if !self.commits.keeps(replica.map(), pull.replica.0) {
-            return Ok(Served::Kept(pull.replica.0));
+            return Ok(Served::Deferred(pull.replica.0));
         }
         let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
         let only = pull.writers()?;

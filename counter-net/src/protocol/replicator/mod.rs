@@ -1,8 +1,8 @@
 //! The machine: it routes inputs and timers to the parts of the protocol.
 //!
 //! Each part is a type with private fields: members, peers, pulls, acks and so on. The methods of
-//! [`Replicator`] that connect them lie in the folder of what they do. A method that only one part
-//! needs is a method of that part.
+//! [`Replicator`] that connect several parts lie in the folder of their task. A method that needs
+//! only one part belongs to that part.
 
 mod outbox;
 mod readers;
@@ -37,22 +37,22 @@ pub struct Replicator {
     pub(super) now: Duration,
     /// The source of jitter and of random peers.
     pub(super) rng: fastrand::Rng,
-    /// What is to be done, and the counts.
+    /// The outputs to carry out, and the counts.
     pub(super) out: Outbox,
     pub(super) timers: Timers,
 
-    /// What went out of the own cells.
+    /// Paces flushes, and tracks which own cells went out.
     pub(super) publisher: Publisher,
     /// Makes every gossip message unlike the ones before it.
     pub(super) sequence: Sequence,
     /// Deltas that came before their predecessors.
     pub(super) gaps: Gaps,
 
-    /// The connected peers, and what each was heard to hold.
+    /// The connected peers, and the versions that each was heard to hold.
     pub(super) peers: Peers,
     pub(super) requests: OpenRequests,
     pub(super) pulls: Pulls,
-    /// What is on disk, and what waits for more of it.
+    /// The versions on disk, and the work that waits for a commit.
     pub(super) commits: Commits,
 
     /// Every node known.
@@ -123,13 +123,13 @@ impl Replicator {
         machine
     }
 
-    /// Says that there is a store, and what it holds. From now on this node promises others only
-    /// what is on disk. Call it before the first input.
+    /// Reports that there is a store, and the versions that it holds. From now on this node
+    /// promises others only those. Call it before the first input.
     pub fn follow_store(&mut self, on_disk: VersionVector) {
         self.commits.follow(on_disk);
     }
 
-    /// Says up to which versions the store holds these writers now.
+    /// Reports up to which versions the store holds these writers now.
     pub fn note_committed(&mut self, written: impl IntoIterator<Item = (ReplicaId, Version)>) {
         written.into_iter().for_each(|(writer, upto)| self.commits.note(writer, upto));
     }

@@ -1,4 +1,4 @@
-//! What the node around the replicator reads from it.
+//! Read access for the node around the replicator: members, readiness, counts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -112,7 +112,7 @@ impl Replicator {
         self.peers.len()
     }
 
-    /// What was counted.
+    /// The counts so far.
     pub fn stats(&self) -> &Stats {
         &self.out.stats
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::protocol::input::NodeId;
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Timer {
     /// The flush interval is over and something is pending.

@@ -1,4 +1,4 @@
-//! When this node claims an incarnation that left, or whose claimants have ended.
+//! Decides when this node claims an incarnation that left, or whose claimants have ended.
 //!
 //! Any synced member that covers a leaver's last statement may claim. To avoid many claims, the
 //! first of the live members claims at once and the others give it time. A claim that comes anyway

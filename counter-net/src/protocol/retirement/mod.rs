@@ -6,7 +6,8 @@
 //! counter-core's `Inheritance`. This folder decides when each may be taken.
 //!
 //! [`Retirement`] holds the state. [`Claims`] are the incarnations that wait to be claimed,
-//! [`Promises`] what every enrolled replica has shown to hold, and [`Leave`] this node's own leave.
+//! [`Promises`] the versions that every enrolled replica has shown to hold, and [`Leave`] this
+//! node's own leave.
 
 mod claiming;
 mod claims;
@@ -22,7 +23,7 @@ use claims::Claims;
 use leave::Leave;
 use promises::Promises;
 
-/// What this node has to do for ended incarnations, and for its own end.
+/// This node's duties for ended incarnations, and for its own end.
 ///
 /// Invariant: a successor takes a step only once every enrolled replica has promised to keep what
 /// the step rests on. Nothing outside this folder changes this state, except through its methods.

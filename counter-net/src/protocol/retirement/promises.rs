@@ -1,4 +1,4 @@
-//! What each enrolled replica has promised to keep.
+//! The versions that each enrolled replica has promised to keep.
 //!
 //! A digest that a replica sends itself is a promise: it holds and keeps what the digest names. A
 //! version is stable once all enrolled replicas have promised it. Only then is an ended incarnation

@@ -13,8 +13,9 @@ use crate::protocol::replicator::{Replicator, Timer};
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
 /// The most peers asked for their digests between two steps.
 pub(super) const ASKED_A_STEP: usize = 8;
-/// The longest time that a node must have run before it takes over work at which another replica
-/// ended. A node that crashes again and again would otherwise leave half of it behind each time.
+/// The longest time that a node must have run before it takes over work that another replica ended
+/// in the middle of. Otherwise a node that crashes again and again would leave it half done each
+/// time.
 const RUN_FIRST_MAX: Duration = Duration::from_secs(60);
 /// A node must have run this many times as long as such work takes before it begins it.
 const RUN_FIRST_FACTOR: u32 = 8;
@@ -112,8 +113,8 @@ impl Replicator {
         self.out.notify(Notice::Changed { keys: Vec::new() });
     }
 
-    /// True if another replica ended at this very work, and this node has not yet run for long
-    /// enough itself. How long depends on the work: work that takes no time is not left half done.
+    /// True if another replica ended in the middle of this work, and this node has not run for long
+    /// enough yet. The time depends on the work, because short work is not left half done.
     fn is_too_early(&self, replica: &Replica, work: &Inheritance) -> bool {
         let was_at_work = |incarnation: &ReplicaId| {
             replica.map().record(*incarnation).is_some_and(counter_core::Record::is_absorbing)

@@ -1,9 +1,10 @@
 //! The machine that asks every live member whether it holds what this node held a moment ago.
 //!
 //! While the state moves, one node proposes *targets*: version vectors that every live member is
-//! asked to confirm. A member confirms a target once its own vector covers it. Covering settles
-//! while clicks never pause, and equal hashes do not. The proposer is the live synced member with
-//! the lowest id. If it stays silent, any other member steps in a little later.
+//! asked to confirm. A member confirms a target once its own vector covers it. A member's vector
+//! covers a target sooner or later, even if clicks never pause. Equal hashes would never appear.
+//! The proposer is the live synced member with the lowest id. If it stays silent, any other member
+//! steps in a little later.
 //!
 //! A target travels once, by gossip, as the difference from the last target that all confirmed.
 //! Confirmations are one bit for each replica that the target names. Nodes exchange these bits with
@@ -58,7 +59,7 @@ pub struct Agreement {
     pub late: Vec<ReplicaId>,
 }
 
-/// What the machine needs to know of the node: its state, and who is there.
+/// The node as the machine sees it: its state, and the live members.
 pub(super) struct View<'a> {
     pub map: &'a CounterMap,
     /// Differs whenever the state moved.
@@ -70,7 +71,7 @@ pub(super) struct View<'a> {
     pub leads: bool,
 }
 
-/// What to send now.
+/// The messages to send now.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     /// By gossip, to all.

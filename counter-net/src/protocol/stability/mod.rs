@@ -1,4 +1,4 @@
-//! Which states all others hold.
+//! Finds out which states of this node all others hold.
 //!
 //! [`Confirmations`] asks every live member whether it holds what this node held a moment ago.
 //! [`Snapshots`] remembers this node's latest states, and which of them every enrolled replica was

@@ -1,5 +1,5 @@
-//! This replica's latest states, as version vectors: how far behind another replica is, and which
-//! state is stable.
+//! This replica's latest states, as version vectors. They show how far behind another replica is,
+//! and which state is stable.
 //!
 //! A digest that covers a snapshot shows that its sender holds all that this replica held then. So
 //! one ring answers both questions. The newest snapshot that a digest covers tells how far back its
@@ -191,20 +191,20 @@ impl Snapshots {
         self.watched.insert(counter.to_owned(), Watch { number: self.last_watch, asked: now });
         self.take(map, now);
         let (seen, total) = (map.version_vector(), (self.last_watch, map.total(counter)));
-        let now_so = self
+        let unchanged = self
             .ring
             .back_mut()
             .into_iter()
             .chain(&mut self.stable)
             .filter(|snapshot| snapshot.seen == seen);
-        now_so
+        unchanged
             .filter(|snapshot| snapshot.totals.last() != Some(&total))
             .for_each(|snapshot| snapshot.totals.push(total));
         true
     }
 
-    /// Ends the watch of counters that nobody asks about. Without any, what others were shown to
-    /// hold is forgotten.
+    /// Ends the watch of counters that nobody asks about. With the last one, forgets what others
+    /// were shown to hold.
     pub(crate) fn unwatch(&mut self, now: Duration) {
         self.watched.retain(|_, watch| now.saturating_sub(watch.asked) < WATCHED_FOR);
         if self.watched.is_empty() {
@@ -219,15 +219,15 @@ impl Snapshots {
 
     /// `incarnation` holds what its own digest names. O(snapshots * writers).
     pub(crate) fn show(&mut self, incarnation: ReplicaId, digest: &VersionVector) {
-        self.show_those(incarnation, |snapshot| digest.contains(&snapshot.seen));
+        self.show_newest(incarnation, |snapshot| digest.contains(&snapshot.seen));
     }
 
-    /// `incarnation` holds exactly what has this hash.
+    /// `incarnation` holds exactly the version vector with this hash.
     pub(crate) fn show_hash(&mut self, incarnation: ReplicaId, hash: u128) {
-        self.show_those(incarnation, |snapshot| snapshot.hash == hash);
+        self.show_newest(incarnation, |snapshot| snapshot.hash == hash);
     }
 
-    fn show_those(&mut self, incarnation: ReplicaId, covers: impl Fn(&Snapshot) -> bool) {
+    fn show_newest(&mut self, incarnation: ReplicaId, covers: impl Fn(&Snapshot) -> bool) {
         if self.is_watched()
             && let Some(snapshot) = self.ring.iter().rev().find(|snapshot| covers(snapshot))
         {

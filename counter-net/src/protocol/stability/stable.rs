@@ -128,7 +128,7 @@ impl Replicator {
         })
     }
 
-    /// What the sender of a digest lacks of this node's state.
+    /// How far the sender of a digest is behind this node.
     pub(crate) fn shortfall(&self, replica: &Replica, digest: &VersionVector) -> Shortfall {
         if replica
             .map()

@@ -1,4 +1,5 @@
-//! What a node says of itself, what others say of it, and which of two statements holds.
+//! Statements about a node: its own announcement, a peer's suspicion, and the order that decides
+//! between two.
 
 use counter_core::ReplicaId;
 use serde::{Deserialize, Serialize};

@@ -56,7 +56,7 @@ pub(crate) struct Piece {
     pub part: Option<PartNumber>,
 }
 
-/// What an answer says beside its digest. It holds once the digest is whole.
+/// The statements of an answer beside its digest. They hold once the digest is whole.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Answer {
     pub synced: bool,
@@ -66,11 +66,11 @@ pub(crate) struct Answer {
 /// A digest that is whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Whole {
-    /// What the sender holds.
+    /// The versions that the sender holds.
     pub have: VersionVector,
     /// How far each writer is behind that on the sender's disk.
     pub behind: VersionVector,
-    /// What the answer said that brought the first part.
+    /// The statements of the answer that brought the first part.
     pub answer: Option<Answer>,
 }
 

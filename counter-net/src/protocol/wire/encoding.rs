@@ -70,7 +70,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Res
     }
 }
 
-/// No message is longer than `bytes_max`, nor than any message may be.
+/// Checks that a message is not longer than `bytes_max`, nor than [`MESSAGE_BYTES_MAX`].
 pub(crate) fn check_length(bytes: &[u8], bytes_max: usize) -> Result<(), Refusal> {
     if bytes.len() > bytes_max.min(MESSAGE_BYTES_MAX) { Err(Refusal::TooLarge) } else { Ok(()) }
 }

@@ -119,7 +119,7 @@ fn bits() -> ByteBuf {
     ByteBuf::from(*b"\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\x01\x05\xb1\xb2\xb3\xb4\xb5\xb6\xb7\xb8\x00")
 }
 
-/// Stands for a delta, whose own bytes are counter-core's golden tests'.
+/// Stands for a delta. counter-core's golden tests pin a delta's own bytes.
 fn delta() -> ByteBuf {
     ByteBuf::from(*b"\x82\x01\x41\x00")
 }

@@ -1,4 +1,4 @@
-//! Gossip: cells as they are, or an envelope with an announcement, a suspicion or a target.
+//! Gossip messages: bare cells, or an envelope with an announcement, a suspicion or a target.
 //!
 //! After a flush the sender's new cells go out as the bytes of their delta with nothing around
 //! them, because a click is shorter than most envelopes. A delta is a CBOR array, and every other

@@ -51,7 +51,7 @@ pub(crate) struct Compare {
     /// Hash of the version vector.
     #[serde(rename = "s")]
     pub seen: Hash,
-    /// StateMessage hash.
+    /// The state hash.
     #[serde(rename = "h")]
     pub state: Hash,
     /// Hash of what the live members announce.
@@ -137,8 +137,8 @@ pub(crate) struct Tell {
     pub part: Option<PartNumber>,
 }
 
-/// A further part of a digest that is too long for its message. Sent right behind that. Answered
-/// with [`Taken`](super::answer::Taken).
+/// A further part of a digest that is too long for its message. Sent right after that message.
+/// Answered with [`Taken`](super::answer::Taken).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DigestPart {
     /// The sender's own replica.

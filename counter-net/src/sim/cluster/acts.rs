@@ -1,7 +1,7 @@
-//! What an application does at a node: adds, resets, viewers, leaving for good.
+//! An application's acts at a node: adds, resets, viewers, leaving for good.
 //!
-//! Most acts tell the truth what was done, so that every later comparison expects it. The `raw`
-//! ones do not: a test that uses them states itself what nodes must show.
+//! Most acts are recorded in the [`Truth`](crate::sim::Truth), so that every later comparison
+//! expects them. The `raw` ones are not: a test that uses them states itself what nodes must show.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Sim {
         self.hand(host, Input::LocalChange, None);
     }
 
-    /// Adds at a node without telling the truth. False if the node is down or refuses.
+    /// Adds at a node without a record in the truth. False if the node is down or refuses.
     pub fn add_raw(&mut self, host: usize, counter: &str, amount: u64) -> bool {
         let Some(alive) = self.hosts[host].alive.as_mut() else { return false };
         let done = alive.replica.counter(counter).is_ok_and(|handle| handle.add(amount).is_ok());
@@ -75,7 +75,8 @@ impl Sim {
         self.hand(host, Input::LocalChange, None);
     }
 
-    /// Resets at a node without telling the truth. Returns the value that the node showed before.
+    /// Resets at a node without a record in the truth. Returns the value that the node showed
+    /// before.
     pub fn reset_raw(&mut self, host: usize, counter: &str, region: &str) -> i128 {
         let Some(alive) = self.hosts[host].alive.as_mut() else { return 0 };
         alive.replica.flush();

@@ -1,4 +1,4 @@
-//! What may go wrong: crashes, disks that lag, cuts, slow nodes, odd clocks.
+//! Faults: crashes, disks that lag, cuts, slow nodes, odd clocks.
 
 use std::time::Duration;
 

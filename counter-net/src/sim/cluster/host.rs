@@ -36,7 +36,7 @@ pub(super) struct Host {
     pub cost: Cost,
 }
 
-/// What a node that is up has: its state, its protocol machine, and work that is under way.
+/// The parts of a node that is up: its state, its protocol machine, and work that is under way.
 pub(super) struct Alive {
     pub replica: Replica,
     pub machine: Replicator,

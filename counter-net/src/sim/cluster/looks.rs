@@ -9,11 +9,10 @@ use crate::protocol::{Agreement, Member, Replicator};
 use crate::sim::{Cost, Failure, Truth};
 
 impl Sim {
-    /// The first thing that went wrong so far. At every step each changed key is compared with the
-    /// truth.
+    /// Returns the first failure so far. At every step each changed key is compared with the truth.
     ///
     /// # Errors
-    /// That thing.
+    /// The first failure.
     pub fn verdict(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
     }
@@ -150,14 +149,14 @@ impl Sim {
         &self.truth
     }
 
-    /// What all nodes sent since the start.
+    /// The traffic of all nodes since the start.
     pub fn cost(&self) -> Cost {
         let mut sum = Cost::default();
         self.hosts.iter().for_each(|host| sum += host.cost);
         sum
     }
 
-    /// What one node sent since it was first started.
+    /// The traffic of one node since it was first started.
     pub fn cost_of(&self, host: usize) -> Cost {
         self.hosts[host].cost
     }

@@ -2,8 +2,8 @@
 //!
 //! [`Sim`] holds the whole world, and its fields are private to this folder. `traffic` is the loop:
 //! it takes the next event, hands it to a node and turns the node's outputs into events again.
-//! `dials` opens connections and `faults` breaks things. `acts` is what an application does at a
-//! node, `waits` what it waits for, and `stories` what only the oracle's stories may do. `run` lets
+//! `dials` opens connections and `faults` breaks things. `acts` holds an application's acts at a
+//! node, `waits` its waits, and `stories` the acts that only the oracle's stories use. `run` lets
 //! time pass, and `looks` reads nodes and compares them.
 
 mod acts;
@@ -135,7 +135,7 @@ impl Sim {
             .filter_map(|(at, host)| host.alive.as_ref().map(|alive| (at, alive)))
     }
 
-    /// Records what went wrong, unless something did before.
+    /// Records a failure, unless there was one before.
     fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
     }

@@ -1,6 +1,6 @@
-//! What only the oracle's stories do to a cluster.
+//! Acts that only the oracle's stories use.
 //!
-//! A story has a ledger, which knows every add and reset. So its acts are not told to the plain
+//! A story has a ledger, which knows every add and reset. So its acts are not recorded in the plain
 //! truth. Most of them are not handed to the node's machine either: the story tells the ledger
 //! first, and hands the node its input afterwards.
 

@@ -1,5 +1,5 @@
-//! What an application waits for at a node: copies of what it wrote, versions that it has seen
-//! elsewhere, totals that are stable.
+//! An application's waits at a node: for copies of its adds, for versions that it has seen
+//! elsewhere, for stable totals.
 
 use std::time::Duration;
 

@@ -11,9 +11,9 @@ pub(in crate::sim) struct Message {
     pub signer: NodeId,
     pub payload: Rc<Vec<u8>>,
     /// The nodes that have had it, as a bitmap by index.
-    had: Vec<u64>,
+    reached: Vec<u64>,
     /// Copies under way.
-    flying: usize,
+    in_flight: usize,
 }
 
 /// The edges over which gossip travels, and every message of which a copy is under way. A message
@@ -68,7 +68,8 @@ impl Mesh {
         payload: Vec<u8>,
     ) -> u64 {
         self.last += 1;
-        let mut message = Message { signer, payload: Rc::new(payload), had: Vec::new(), flying: 0 };
+        let mut message =
+            Message { signer, payload: Rc::new(payload), reached: Vec::new(), in_flight: 0 };
         message.reaches(author);
         self.messages.insert(self.last, message);
         self.last
@@ -81,15 +82,15 @@ impl Mesh {
     /// Counts one more copy that is under way.
     pub(in crate::sim) fn launch(&mut self, id: u64) {
         if let Some(message) = self.messages.get_mut(&id) {
-            message.flying += 1;
+            message.in_flight += 1;
         }
     }
 
     /// Counts off a copy that arrived or was lost. The message is forgotten with the last one.
     pub(in crate::sim) fn land(&mut self, id: u64) {
         if let Some(message) = self.messages.get_mut(&id) {
-            message.flying -= 1;
-            if message.flying == 0 {
+            message.in_flight -= 1;
+            if message.in_flight == 0 {
                 self.messages.remove(&id);
             }
         }
@@ -102,7 +103,7 @@ impl Mesh {
 
     /// Forgets a message of which no copy is under way.
     pub(in crate::sim) fn sweep(&mut self, id: u64) {
-        if self.messages.get(&id).is_some_and(|message| message.flying == 0) {
+        if self.messages.get(&id).is_some_and(|message| message.in_flight == 0) {
             self.messages.remove(&id);
         }
     }
@@ -112,11 +113,11 @@ impl Message {
     /// Notes that it has reached a node. False if it had before.
     fn reaches(&mut self, node: usize) -> bool {
         let (word, bit) = (node / 64, 1_u64 << (node % 64));
-        if self.had.len() <= word {
-            self.had.resize(word + 1, 0);
+        if self.reached.len() <= word {
+            self.reached.resize(word + 1, 0);
         }
-        let first = self.had[word] & bit == 0;
-        self.had[word] |= bit;
+        let first = self.reached[word] & bit == 0;
+        self.reached[word] |= bit;
         first
     }
 }

@@ -78,7 +78,8 @@ impl Ids {
         shows: i8,
     ) -> Result<(), Failure> {
         let (is_of_client, name) = entry(&self.sent[number].text);
-        // Of several copies the first may be the one that stays, and it is forgotten first.
+        // If there are several copies, the first may be the one that stays. It is also forgotten
+        // first.
         let is_remembered = self.is_remembered(number, self.sent[number].first);
         let sent = &mut self.sent[number];
         match how {

@@ -1,4 +1,4 @@
-//! The mixes: what stories are made of.
+//! The mixes: the kinds of stories, each by its cluster and by how often each step comes.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ pub struct Mix {
     pub named: bool,
     /// Whether at the end an operator retires the nodes that are down for good.
     pub operator: bool,
-    /// Whether at the end the state must name the living only.
+    /// Whether at the end the state must name only replicas that run.
     pub clean: bool,
     /// Whether at the end a majority of copies and a stable total must be reached.
     pub majority: bool,
@@ -292,7 +292,7 @@ impl Mix {
         pauses: &[20, 800, 4000],
         ..CALM
     };
-    /// Everything, but for bounds and retirements of running nodes.
+    /// Everything except bounds and retirements of running nodes.
     pub const EVERYTHING: Mix = Mix {
         name: "everything",
         directories: 60,

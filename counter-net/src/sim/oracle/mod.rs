@@ -20,7 +20,7 @@
 //!
 //! At the end comes peace: the network heals, directories come back, and clients send their ids
 //! again. Then all nodes hold equal states and show the same, each id counts once, all nodes are
-//! ready, and the state names the living only.
+//! ready, and the state names only replicas that run.
 //!
 //! # What it leaves out, and why
 //!
@@ -40,8 +40,11 @@
 //!
 //! # Where to look
 //!
-//! `plot` draws the steps, and `stage` plays them. `ledger` holds the account and the checks, and
-//! `ids` does the same for adds with ids. `units` turns amounts into digits and back.
+//! `mix` lists the kinds of stories. `plot` draws the steps of one, `story` plays, prints or
+//! shortens them, and `stage` carries each out. `ledger` holds the account and the checks, and
+//! `ids` does the same for adds with ids. `units` turns amounts into digits and back. A new kind of
+//! story is a new [`Mix`]. A new kind of step is drawn in `plot`, weighed in [`Mix`] and carried
+//! out in `stage`.
 
 mod ids;
 mod ledger;

@@ -1,5 +1,5 @@
-//! The plot: a story as data. Its steps are drawn from a seed before anything happens, so that a
-//! step can be printed or left out.
+//! The plot: a story as data. Its steps are drawn from a seed before the first one is played, so
+//! that a step can be printed or left out.
 
 use std::fmt;
 use std::time::Duration;
@@ -107,22 +107,22 @@ struct Author<'a> {
     mix: &'a Mix,
     dice: fastrand::Rng,
     steps: Vec<Step>,
-    nodes: Vec<Node>,
+    nodes: Vec<PlannedNode>,
     ids: usize,
     clients: [u64; 3],
 }
 
 #[derive(Clone)]
-struct Node {
+struct PlannedNode {
     has_directory: bool,
     is_up: bool,
     is_gone: bool,
     lags: bool,
 }
 
-/// What a step is about.
+/// The kind of a step. [`weights`] gives its share in a mix, and [`Author::act`] its act.
 #[derive(Copy, Clone, PartialEq, Eq)]
-enum Kind {
+enum StepKind {
     Add,
     Subtract,
     Reset,
@@ -151,33 +151,33 @@ enum Kind {
 }
 
 /// The weight of each kind. The order is part of every seed's story.
-fn weights(mix: &Mix) -> [(u8, Kind); 25] {
+fn weights(mix: &Mix) -> [(u8, StepKind); 25] {
     [
-        (mix.add, Kind::Add),
-        (mix.subtract, Kind::Subtract),
-        (mix.reset, Kind::Reset),
-        (mix.id, Kind::Id),
-        (mix.again, Kind::Again),
-        (mix.twice, Kind::Twice),
-        (mix.crash, Kind::Crash),
-        (mix.restart, Kind::Restart),
-        (mix.kill, Kind::Kill),
-        (mix.newcomer, Kind::Newcomer),
-        (mix.lonely, Kind::Lonely),
-        (mix.leave, Kind::Leave),
-        (mix.leave_behind, Kind::LeaveBehind),
-        (mix.cut, Kind::Cut),
-        (mix.cut_one_way, Kind::CutOneWay),
-        (mix.heal, Kind::Heal),
-        (mix.hang, Kind::Hang),
-        (mix.retire, Kind::Retire),
-        (mix.retire_living, Kind::RetireLiving),
-        (mix.lag, Kind::Lag),
-        (mix.restore, Kind::Restore),
-        (mix.names, Kind::Names),
-        (mix.flood, Kind::Flood),
-        (mix.flood_twice, Kind::FloodTwice),
-        (mix.full, Kind::Full),
+        (mix.add, StepKind::Add),
+        (mix.subtract, StepKind::Subtract),
+        (mix.reset, StepKind::Reset),
+        (mix.id, StepKind::Id),
+        (mix.again, StepKind::Again),
+        (mix.twice, StepKind::Twice),
+        (mix.crash, StepKind::Crash),
+        (mix.restart, StepKind::Restart),
+        (mix.kill, StepKind::Kill),
+        (mix.newcomer, StepKind::Newcomer),
+        (mix.lonely, StepKind::Lonely),
+        (mix.leave, StepKind::Leave),
+        (mix.leave_behind, StepKind::LeaveBehind),
+        (mix.cut, StepKind::Cut),
+        (mix.cut_one_way, StepKind::CutOneWay),
+        (mix.heal, StepKind::Heal),
+        (mix.hang, StepKind::Hang),
+        (mix.retire, StepKind::Retire),
+        (mix.retire_living, StepKind::RetireLiving),
+        (mix.lag, StepKind::Lag),
+        (mix.restore, StepKind::Restore),
+        (mix.names, StepKind::Names),
+        (mix.flood, StepKind::Flood),
+        (mix.flood_twice, StepKind::FloodTwice),
+        (mix.full, StepKind::Full),
     ]
 }
 
@@ -215,13 +215,13 @@ impl Author<'_> {
             return None;
         }
         let has_directory = self.dice.u8(..100) < self.mix.directories;
-        self.nodes.push(Node { has_directory, is_up: true, is_gone: false, lags: false });
+        self.nodes.push(PlannedNode { has_directory, is_up: true, is_gone: false, lags: false });
         let region = self.dice.usize(..REGIONS.len());
         self.push(Act::Start { node, region, has_directory, knows });
         Some(node)
     }
 
-    fn any(&mut self, fits: impl Fn(&Node) -> bool) -> Option<usize> {
+    fn any(&mut self, fits: impl Fn(&PlannedNode) -> bool) -> Option<usize> {
         let fitting: Vec<usize> =
             (0..self.nodes.len()).filter(|node| fits(&self.nodes[*node])).collect();
         (!fitting.is_empty()).then(|| fitting[self.dice.usize(..fitting.len())])
@@ -251,51 +251,51 @@ impl Author<'_> {
         }
     }
 
-    fn act(&mut self, kind: Kind) -> Option<()> {
+    fn act(&mut self, kind: StepKind) -> Option<()> {
         match kind {
-            Kind::Add | Kind::Subtract => {
+            StepKind::Add | StepKind::Subtract => {
                 let (node, counter) = (self.up()?, COUNTERS[self.dice.usize(..COUNTERS.len())]);
-                self.push(Act::Add { node, counter, is_negative: kind == Kind::Subtract });
+                self.push(Act::Add { node, counter, is_negative: kind == StepKind::Subtract });
             }
-            Kind::Reset => {
+            StepKind::Reset => {
                 let (node, key) = (self.up()?, self.dice.usize(..1000));
                 self.push(Act::Reset { node, key });
             }
-            Kind::Id => {
+            StepKind::Id => {
                 let nodes = vec![self.up()?];
                 self.new_id(nodes);
             }
-            Kind::Again => {
+            StepKind::Again => {
                 let (nodes, back) = (vec![self.up()?], self.dice.usize(..20));
                 self.push(Act::Once { nodes, which: Which::Back(back) });
             }
-            Kind::Twice => {
+            StepKind::Twice => {
                 let nodes = vec![self.up()?, self.up()?];
                 self.new_id(nodes);
             }
-            Kind::Crash => {
+            StepKind::Crash => {
                 let node = self.any(|node| node.is_up && node.has_directory)?;
                 self.nodes[node].is_up = false;
                 let keeps_all = !self.nodes[node].lags;
                 self.push(Act::Crash { node, keeps_all });
             }
-            Kind::Restart => {
+            StepKind::Restart => {
                 let node = self.any(|node| !node.is_up && !node.is_gone)?;
                 (self.nodes[node].is_up, self.nodes[node].lags) = (true, false);
                 self.push(Act::Restart { node });
             }
-            Kind::Kill if self.up_count() > 2 => {
+            StepKind::Kill if self.up_count() > 2 => {
                 let node = self.any(|node| node.is_up && !node.has_directory)?;
                 (self.nodes[node].is_up, self.nodes[node].is_gone) = (false, !self.mix.named);
                 self.push(Act::Crash { node, keeps_all: false });
             }
-            Kind::Newcomer if self.up_count() < 6 => drop(self.start(Knows::Everybody)?),
-            Kind::Lonely if self.up_count() < 6 => {
+            StepKind::Newcomer if self.up_count() < 6 => drop(self.start(Knows::Everybody)?),
+            StepKind::Lonely if self.up_count() < 6 => {
                 let known = self.up()?;
                 self.start(Knows::Only(known))?;
             }
-            Kind::Leave if self.up_count() > 2 => self.leave(None)?,
-            Kind::LeaveBehind if self.up_count() > 1 && self.up_count() < 6 => {
+            StepKind::Leave if self.up_count() > 2 => self.leave(None)?,
+            StepKind::LeaveBehind if self.up_count() > 1 && self.up_count() < 6 => {
                 let leaver = self.any(|node| node.is_up && !node.has_directory)?;
                 self.start(Knows::Only(leaver))?;
                 if let Some(step) = self.steps.last_mut() {
@@ -303,47 +303,47 @@ impl Author<'_> {
                 }
                 self.leave(Some(leaver))?;
             }
-            Kind::Cut => {
+            StepKind::Cut => {
                 let from: Vec<usize> = (0..self.nodes.len()).filter(|_| self.dice.bool()).collect();
                 let to = (0..self.nodes.len()).filter(|node| !from.contains(node)).collect();
                 self.push(Act::Cut { from, to, both_ways: true });
             }
-            Kind::CutOneWay => {
+            StepKind::CutOneWay => {
                 let (from, to) = (vec![self.up()?], vec![self.up()?]);
                 self.push(Act::Cut { from, to, both_ways: false });
             }
-            Kind::Heal => self.push(Act::Heal),
-            Kind::Hang if self.up_count() > 3 => {
+            StepKind::Heal => self.push(Act::Heal),
+            StepKind::Hang if self.up_count() > 3 => {
                 let node = self.up()?;
                 self.push(Act::Hang { node });
             }
-            Kind::Retire => {
+            StepKind::Retire => {
                 let (at, node) = (self.up()?, self.any(|node| node.is_gone)?);
                 self.push(Act::Retire { at, node });
             }
-            Kind::RetireLiving => {
+            StepKind::RetireLiving => {
                 let (at, node) = (self.up()?, self.up()?);
                 self.push(Act::Retire { at, node });
             }
-            Kind::Lag | Kind::Full => {
+            StepKind::Lag | StepKind::Full => {
                 let node = self.any(|node| node.is_up && node.has_directory)?;
                 self.nodes[node].lags = !self.nodes[node].lags;
                 let lags = self.nodes[node].lags;
-                self.push(Act::Lag { node, lags, is_full: lags && kind == Kind::Full });
+                self.push(Act::Lag { node, lags, is_full: lags && kind == StepKind::Full });
             }
-            Kind::Restore => {
+            StepKind::Restore => {
                 let node = self.any(|node| !node.is_up && node.has_directory && !node.is_gone)?;
                 (self.nodes[node].is_up, self.nodes[node].lags) = (true, false);
                 let back = self.dice.usize(1..30);
                 self.push(Act::Restore { node, back });
             }
-            Kind::Names => {
+            StepKind::Names => {
                 let (node, count) = (self.up()?, self.dice.usize(1..6));
                 self.push(Act::Names { node, count });
             }
-            Kind::Flood | Kind::FloodTwice => {
+            StepKind::Flood | StepKind::FloodTwice => {
                 let mut nodes = vec![self.up()?];
-                nodes.extend(self.up().filter(|_| kind == Kind::FloodTwice));
+                nodes.extend(self.up().filter(|_| kind == StepKind::FloodTwice));
                 for _ in 0..self.dice.usize(4..24) {
                     self.new_id(nodes.clone());
                     if let Some(step) = self.steps.last_mut() {

@@ -20,8 +20,8 @@ pub(super) fn id_amount(place: usize) -> i64 {
     1 << (4 * place)
 }
 
-/// The set of adds that a value counts, as bits by place. `is_negative` says which of the `count`
-/// adds are subtractions.
+/// The set of adds that a value counts, as bits by place. `is_negative` returns true for those of
+/// the `count` adds that are subtractions.
 ///
 /// # Errors
 /// The place of an add that counts twice or with the wrong sign, and how often it counts.

@@ -17,7 +17,7 @@ thread_local! {
 
 /// The changes to this thread's files.
 struct Tape {
-    changes: Vec<Owned>,
+    changes: Vec<OwnedChange>,
     is_recording: bool,
     /// The number of further changes that succeed; `None` if all do.
     left: Option<usize>,
@@ -28,7 +28,7 @@ struct Tape {
 }
 
 #[derive(Clone, Debug)]
-enum Owned {
+enum OwnedChange {
     Create(String),
     Write(String, u64, Vec<u8>),
     Resize(String, u64),
@@ -38,7 +38,7 @@ enum Owned {
     SyncNames,
 }
 
-impl From<&DiskChange<'_>> for Owned {
+impl From<&DiskChange<'_>> for OwnedChange {
     fn from(change: &DiskChange<'_>) -> Self {
         match *change {
             DiskChange::Create(name) => Self::Create(name.to_owned()),
@@ -76,12 +76,13 @@ pub(in crate::store) fn about_to(change: &DiskChange<'_>) -> io::Result<()> {
     })
 }
 
-/// From now on the disk is full after `changes` more; once, or until [`make_room`].
+/// Lets `changes` more changes succeed. Then the disk is full for one change, or until
+/// [`make_room`] if `is_lasting`.
 pub(crate) fn fill_up_after(changes: usize, is_lasting: bool) {
     TAPE.with_borrow_mut(|tape| (tape.left, tape.is_lasting) = (Some(changes), is_lasting));
 }
 
-/// This process is killed when it is about to make one more change than these.
+/// Lets `changes` more changes succeed. Then kills this process instead of making the next one.
 pub(crate) fn kill_after(changes: usize) {
     TAPE.with_borrow_mut(|tape| (tape.left, tape.kills) = (Some(changes), true));
 }
@@ -118,7 +119,7 @@ pub(crate) enum Kept {
 /// A directory's first state, and the changes to it.
 pub(crate) struct Recording {
     before: BTreeMap<String, Vec<u8>>,
-    changes: Vec<Owned>,
+    changes: Vec<OwnedChange>,
 }
 
 #[derive(Clone, Default)]
@@ -167,32 +168,35 @@ impl Recording {
             .map(|bytes| Inode { durable: bytes.clone(), pending: Vec::new() })
             .collect();
         let mut names: BTreeMap<String, usize> = self.before.keys().cloned().zip(0..).collect();
-        // As of each change of names that is not synced; the first is on the disk.
+        // The names on the disk, and then the names after each change that is not synced.
         let mut moments = vec![names.clone()];
         for change in &self.changes[..at] {
             match change {
-                Owned::Create(name) => {
+                OwnedChange::Create(name) => {
                     names.insert(name.clone(), inodes.len());
                     inodes.push(Inode::default());
                 }
-                Owned::Write(name, offset, bytes) => {
+                OwnedChange::Write(name, offset, bytes) => {
                     inodes[names[name]].pending.push((*offset, Some(bytes.clone())))
                 }
-                Owned::Resize(name, len) => inodes[names[name]].pending.push((*len, None)),
-                Owned::Sync(name) => {
+                OwnedChange::Resize(name, len) => inodes[names[name]].pending.push((*len, None)),
+                OwnedChange::Sync(name) => {
                     let inode = &mut inodes[names[name]];
                     std::mem::take(&mut inode.pending)
                         .into_iter()
                         .for_each(|change| apply(&mut inode.durable, change));
                 }
-                Owned::Rename(from, to) => {
+                OwnedChange::Rename(from, to) => {
                     let inode = names.remove(from).unwrap();
                     names.insert(to.clone(), inode);
                 }
-                Owned::Remove(name) => drop(names.remove(name)),
-                Owned::SyncNames => moments.clear(),
+                OwnedChange::Remove(name) => drop(names.remove(name)),
+                OwnedChange::SyncNames => moments.clear(),
             }
-            if !matches!(change, Owned::Write(..) | Owned::Resize(..) | Owned::Sync(_)) {
+            if !matches!(
+                change,
+                OwnedChange::Write(..) | OwnedChange::Resize(..) | OwnedChange::Sync(_)
+            ) {
                 moments.push(names.clone());
             }
         }
@@ -225,8 +229,8 @@ fn apply(bytes: &mut Vec<u8>, change: (u64, Option<Vec<u8>>)) {
     }
 }
 
-/// Makes of a directory these files. `store`: a file outside of it that every store is to be a name
-/// of, as the one file that it was before the crash.
+/// Replaces a directory's contents with these files. A store among them becomes a hard link to
+/// `store`, a file outside of the directory. So it is the same file as before the crash.
 pub(crate) fn lay_out(directory: &Path, files: &BTreeMap<String, Vec<u8>>, store: &Path) {
     for entry in fs::read_dir(directory).unwrap().flatten() {
         fs::remove_file(entry.path()).unwrap();

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// The file of a million cells is written, and loaded again; how long that took.
+/// Writes the file of a million cells and loads it again. Returns how long the load took.
 fn million(what: &str, cell: impl Fn(u64) -> (String, u64)) -> Duration {
     let scratch = Scratch::new();
     let (directory, opened) = open(scratch.path());

@@ -1,4 +1,5 @@
-//! The store on a real disk: commits survive whatever happens to the process, the file or the space.
+//! The store on a real disk: commits survive whatever happens to the process, the file or the
+//! space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -207,7 +208,7 @@ fn checkpoint_omits_folded_incarnations() {
     );
 }
 
-/// As a successor without peers does.
+/// Claims, absorbs and folds the incarnation `before`, as a successor without peers does.
 fn inherit(replica: &mut Replica, before: u64) {
     if before == 0 {
         return;
@@ -336,7 +337,7 @@ fn a_ticket_drawn_after_the_end_is_answered() {
 
 /// Runs only as a child of the next test: adds, and prints durable totals until it is killed.
 #[test]
-#[ignore = "the child of killed_at_any_moment"]
+#[ignore = "the child of durable_add_survives_a_kill"]
 fn child_that_is_killed() {
     let Some(path) = std::env::var_os("COUNTER_STORE_CHILD") else { return };
     let (_directory, opened) = open(Path::new(&path));

@@ -42,7 +42,7 @@ pub(crate) fn gossip_all(replica: &Replica) -> Vec<u8> {
 }
 
 /// A gossip payload with everything that a replica wrote after a version. It lies beyond a gap for
-/// a node that lacks what came before.
+/// a node that lacks the versions before.
 pub(crate) fn gossip_since(replica: &Replica, after: Version) -> Vec<u8> {
     replica
         .map()

@@ -1,4 +1,4 @@
-//! What a node may claim about the others: copies, agreement, stable totals.
+//! A node's claims about the others: copies, agreement, stable totals.
 
 mod agreement;
 mod sessions;

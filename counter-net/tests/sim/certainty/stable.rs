@@ -1,5 +1,5 @@
-//! Stable totals, which every enrolled replica is known to hold, under loss and partitions. And the
-//! lag of members.
+//! Stable totals, which every enrolled replica is known to hold, under loss and partitions. The lag
+//! of members is checked too.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ fn stable_total_is_everywhere_and_never_goes_back() -> Result<(), Failure> {
 }
 
 /// Nodes crash and come back from their disks as new incarnations. These absorb the old ones, which
-/// are then forgotten. What was stable stays everywhere.
+/// are then forgotten. No node loses an add that was stable.
 fn story_of_incarnations(seed: u64) -> Result<usize, Failure> {
     let mut sim = Sim::new(SimConfig { seed, retirement: true, ..SimConfig::default() });
     (0..4).for_each(|at| {

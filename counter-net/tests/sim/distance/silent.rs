@@ -125,7 +125,7 @@ fn unreachable_peers(seed: u64) -> Result<(), String> {
     let began = story.sim.now();
     story.sim.connect(fresh, dead);
     cluster.iter().for_each(|other| story.sim.connect(fresh, *other));
-    // A refusal takes one round trip. An unreachable peer fails at the time-out.
+    // A refusal takes one round trip. A dial of an unreachable peer fails at the timeout.
     let not_before = if cluster.is_empty() { story.round_trip / 20 } else { dial_timeout };
     story.sim.run_watched(not_before, |sim| {
         let machine = sim.machine(fresh).expect("up");

@@ -1,5 +1,5 @@
-//! Fresh nodes. None is synced or ready before it holds what the synced peers that it was told of
-//! held at its start.
+//! Starts of fresh nodes. A fresh node is not synced or ready before it holds the sums that the
+//! synced peers in its list of peers held at its start.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ const SLOW: Duration = Duration::from_millis(300);
 struct Fresh {
     host: usize,
     began: Duration,
-    /// What all synced peers that it is told of held: it gets that from any of them. Empty if it
-    /// reaches none.
+    /// The sums that it must hold. Each is the least that a synced peer in its list held, since any
+    /// of these may answer. Empty if it reaches none.
     must: Sums,
     /// When it must be synced.
     due: Option<Duration>,
@@ -185,7 +185,7 @@ impl Start {
             .filter(|other| self.story.is_synced(**other))
             .map(|other| self.story.held(*other))
             .collect();
-        let must = if reaches { what_all_hold(&synced) } else { Sums::new() };
+        let must = if reaches { least_sums(&synced) } else { Sums::new() };
         let due = reaches.then(|| keeper_told + 6 * round_trip + 200 * MS);
         self.fresh.push(Fresh { host, began: now, must, due, is_island });
     }
@@ -245,8 +245,8 @@ impl Start {
     }
 }
 
-/// The least of each sum, over all that are given.
-fn what_all_hold(all: &[Sums]) -> Sums {
+/// The least of each sum over all nodes.
+fn least_sums(all: &[Sums]) -> Sums {
     let least = |(key, sum): (_, &i128)| {
         all.iter().map(|sums| sums.get(key).copied().unwrap_or(0)).fold(*sum, i128::min)
     };

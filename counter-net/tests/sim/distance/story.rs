@@ -27,7 +27,7 @@ pub(crate) struct Story {
     pub(crate) round_trip: Duration,
     /// Whether some node is mute. Such a node confirms nothing.
     pub(crate) has_mute: bool,
-    /// What each dead node held when it died.
+    /// The sums that each dead node held when it died.
     graves: BTreeMap<usize, Sums>,
     by_node: BTreeMap<u64, usize>,
 }
@@ -100,7 +100,7 @@ impl Story {
         self.sim.machine(host).is_some_and(|machine| machine.readiness().is_ok())
     }
 
-    /// What a node holds now, or held when it died. Pending adds do not count.
+    /// The sums that a node holds now, or held when it died. Pending adds do not count.
     pub(crate) fn held(&self, host: usize) -> Sums {
         let Some(map) = self.sim.map(host) else {
             return self.graves.get(&host).cloned().unwrap_or_default();
@@ -169,7 +169,7 @@ impl Story {
         Ok(())
     }
 
-    /// Lets time run and compares what nodes claim.
+    /// Lets time run and checks the claims of all nodes.
     pub(crate) fn run_for(&mut self, time: Duration) -> Result<(), String> {
         let end = self.sim.now() + time;
         while self.sim.now() < end {
@@ -179,7 +179,7 @@ impl Story {
         self.sim.verdict().map_err(|failure| failure.to_string())
     }
 
-    /// Lets time run until `done`, and compares what nodes claim.
+    /// Lets time run until `done`, and checks the claims of all nodes.
     pub(crate) fn run_until(
         &mut self,
         what: &str,

@@ -55,7 +55,7 @@ fn leave_to_a_newcomer(sim: &mut Sim, dice: &mut fastrand::Rng, more: Duration) 
     fresh
 }
 
-/// The newcomer must not absorb what it cannot judge.
+/// The newcomer must not absorb an incarnation that it cannot judge.
 fn newcomer_meets_only_the_leaver(seed: u64) {
     let mut sim = cluster(config(seed, near_or_far(seed)), 2);
     fill(&mut sim);
@@ -83,7 +83,7 @@ fn leaves_in_a_row_lose_no_add() {
         let mut sim = cluster(config(seed, near_or_far(seed)), 2);
         fill(&mut sim);
         let mut dice = fastrand::Rng::with_seed(seed);
-        // The second leaver is still absorbing what the first one left.
+        // The second leaver is still absorbing the first one.
         let earlier = sim.start("ord");
         sim.connect_all();
         sim.run_for(MS(3000));
@@ -121,7 +121,7 @@ fn hung_peer_delays_no_leave() {
 }
 
 #[test]
-fn leaves_over_wide_links_end_the_enrolment() {
+fn leavers_over_wide_links_are_folded() {
     for seed in seeds_from_first(3) {
         let mut sim = cluster(config(seed, Link::wide()), 5);
         sim.run_for(MS(2000));
@@ -218,7 +218,7 @@ fn reset_after_a_lagging_restart_clears_all_it_saw() {
     }
 }
 
-/// The successor's own disk lags. It must not fold what it would not remember after a crash.
+/// The successor's own disk lags. It must not fold cells that it would not remember after a crash.
 #[test]
 fn successor_folds_only_what_its_disk_holds() {
     for seed in seeds_from_first(10) {
@@ -286,7 +286,7 @@ fn retirement_outlives_a_crash() {
 }
 
 /// A node's disk lags while another node joins. Both crash, and the first comes back alone from its
-/// last commit. What it had sent out meanwhile still counts.
+/// last commit. The adds that it had sent out meanwhile still count.
 #[test]
 fn uncommitted_adds_that_were_sent_are_kept() {
     for (seed, link) in [(1, Link::loopback()), (2, Link::wide())] {

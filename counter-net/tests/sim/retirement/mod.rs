@@ -1,5 +1,5 @@
 //! Incarnations that end: each is absorbed by a successor, nothing that it counted is lost, and in
-//! the end the state holds cells of the living only.
+//! the end the state holds only cells of live incarnations.
 
 mod crash_loop;
 mod leaves;

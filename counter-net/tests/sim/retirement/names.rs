@@ -17,7 +17,7 @@ const COUNTERS: usize = 20;
 /// The largest entry of a digest: an id, and a version of up to 2^35.
 const ENTRY_BYTES: usize = 16 + 5;
 
-fn world(seed: u64) -> Sim {
+fn cluster(seed: u64) -> Sim {
     let link = Link::wide();
     let mut sim = Sim::new(SimConfig {
         unwatched: true,
@@ -52,7 +52,7 @@ fn cells(sim: &Sim, host: usize) -> usize {
 fn named_cluster_heals_after_kills() {
     let kills = number("COUNTER_KILLS").unwrap_or(100) as usize;
     let seed = number("COUNTER_SEED").unwrap_or(1);
-    let (mut sim, mut dice) = (world(seed), fastrand::Rng::with_seed(seed));
+    let (mut sim, mut dice) = (cluster(seed), fastrand::Rng::with_seed(seed));
     let (before, began) = (bytes(&sim), sim.now());
     sim.run_for(MS(60_000));
     let idle = (bytes(&sim) - before) as f64 / (sim.now() - began).as_secs_f64();

@@ -1,4 +1,5 @@
-//! Nodes crash, come back, leave and are lost. In the end the state holds cells of the living only.
+//! Nodes crash, come back, leave and are lost. In the end the state holds only cells of live
+//! incarnations.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::{number, seeds_from_first};
 const COUNTERS: [&str; 3] = ["clicks", "likes", "votes"];
 const S: Duration = Duration::from_secs(1);
 
-fn world(seed: u64, nodes: usize, link: Link) -> Sim {
+fn cluster(seed: u64, nodes: usize, link: Link) -> Sim {
     let mut sim = Sim::new(SimConfig { retirement: true, link, seed, ..SimConfig::default() });
     for at in 0..nodes {
         sim.start(["ord", "fra", "sin", "syd", "gru"][at % 5]);
@@ -19,21 +20,22 @@ fn world(seed: u64, nodes: usize, link: Link) -> Sim {
 }
 
 /// The most writers that a node holds beyond those that run.
-fn left(sim: &Sim, hosts: &[usize]) -> usize {
+fn extra_writers(sim: &Sim, hosts: &[usize]) -> usize {
     let writers = hosts.iter().filter_map(|&host| sim.map(host)).map(|map| map.replicas().count());
     writers.max().unwrap_or(0).saturating_sub(hosts.len())
 }
 
 fn is_clean(sim: &mut Sim, hosts: &[usize]) -> bool {
-    left(sim, hosts) == 0 && sim.is_converged()
+    extra_writers(sim, hosts) == 0 && sim.is_converged()
 }
 
-/// A story of adds, crashes, restarts, leaves and cuts at random moments, followed by peace.
+/// A story of adds, crashes, restarts, leaves and cuts at random moments, followed by a time
+/// without faults.
 fn story(seed: u64) -> Result<Duration, Failure> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let loss = f64::from(rng.u8(..20)) / 100.0;
     let count = rng.usize(3..=5);
-    let mut sim = world(seed, count, Link::lossy(loss));
+    let mut sim = cluster(seed, count, Link::lossy(loss));
     let mut hosts: Vec<usize> = (0..count).collect();
     sim.run_for(2 * S);
     for _ in 0..rng.usize(5..25) {
@@ -96,7 +98,7 @@ fn ended_incarnations_are_absorbed_exactly() {
 
 #[test]
 fn leaver_without_a_disk_is_absorbed() {
-    let mut sim = world(1, 3, Link::loopback());
+    let mut sim = cluster(1, 3, Link::loopback());
     sim.run_for(2 * S);
     (0..3).for_each(|host| sim.add(host, "clicks", 5));
     sim.leave_for_good(1);
@@ -107,14 +109,14 @@ fn leaver_without_a_disk_is_absorbed() {
 
 #[test]
 fn lost_node_stays_enrolled_until_retired() {
-    let mut sim = world(2, 3, Link::loopback());
+    let mut sim = cluster(2, 3, Link::loopback());
     sim.run_for(2 * S);
     (0..3).for_each(|host| sim.add(host, "clicks", 5));
     sim.run_for(2 * S);
     sim.crash(1);
     assert!(!sim.retire(0, 1), "its presence has not ended yet");
     sim.run_for(120 * S);
-    assert_eq!(left(&sim, &[0, 2]), 1, "nobody claims it without an operator");
+    assert_eq!(extra_writers(&sim, &[0, 2]), 1, "nobody claims it without an operator");
     assert!(sim.retire(0, 1));
     sim.run_until(30 * S, |sim| is_clean(sim, &[0, 2])).expect("folded");
     assert_eq!((sim.total(0, "clicks"), sim.total(2, "clicks")), (15, 15));
@@ -122,7 +124,7 @@ fn lost_node_stays_enrolled_until_retired() {
 
 #[test]
 fn fold_waits_for_an_absent_replica() {
-    let mut sim = world(3, 4, Link::loopback());
+    let mut sim = cluster(3, 4, Link::loopback());
     sim.run_for(2 * S);
     (0..4).for_each(|host| sim.add(host, "clicks", 5));
     sim.run_for(2 * S);
@@ -131,7 +133,7 @@ fn fold_waits_for_an_absent_replica() {
     sim.restart(1, true);
     sim.run_for(60 * S);
     assert_eq!(
-        left(&sim, &[0, 1, 2, 3]),
+        extra_writers(&sim, &[0, 1, 2, 3]),
         1,
         "the earlier incarnation of node 1 is kept for node 3"
     );
@@ -143,7 +145,7 @@ fn fold_waits_for_an_absent_replica() {
 #[test]
 fn year_of_restarts_leaves_a_small_state() {
     let restarts = number("COUNTER_RESTARTS").unwrap_or(200) as usize;
-    let mut sim = world(4, 5, Link::loopback());
+    let mut sim = cluster(4, 5, Link::loopback());
     sim.run_for(2 * S);
     let mut added = 0;
     for restart in 0..restarts {
@@ -159,7 +161,7 @@ fn year_of_restarts_leaves_a_small_state() {
     let hosts = [0, 1, 2, 3, 4];
     let took = sim.run_until(120 * S, |sim| is_clean(sim, &hosts)).expect("clean");
     let bytes = sim.map(0).expect("up").encode().len();
-    let mut fresh = world(5, 5, Link::loopback());
+    let mut fresh = cluster(5, 5, Link::loopback());
     fresh.run_for(2 * S);
     (0..restarts).for_each(|restart| fresh.add(restart % 5, COUNTERS[restart % 3], 1));
     fresh.run_until(60 * S, |sim| sim.is_converged()).expect("converged");
@@ -173,8 +175,8 @@ fn year_of_restarts_leaves_a_small_state() {
     assert!(sim.cost().bytes() > 0);
 }
 
-/// Lets time run, and notes what every node sends in each second.
-fn seconds(sim: &mut Sim, count: u64, sent: &mut Vec<Cost>) {
+/// Lets time run, and records the traffic of every node in each second.
+fn record_seconds(sim: &mut Sim, count: u64, sent: &mut Vec<Cost>) {
     for _ in 0..count {
         let before: Vec<Cost> = (0..NODES).map(|host| sim.cost_of(host)).collect();
         sim.run_for(S);
@@ -184,7 +186,8 @@ fn seconds(sim: &mut Sim, count: u64, sent: &mut Vec<Cost>) {
 
 const NODES: usize = 10;
 
-fn sum(sent: &[Cost], of: impl Fn(&Cost) -> u64) -> (u64, u64) {
+/// The mean of a node and second, and the most of one node in one second.
+fn mean_and_most(sent: &[Cost], of: impl Fn(&Cost) -> u64) -> (u64, u64) {
     let seconds = (sent.len() / NODES) as u64;
     (
         sent.iter().map(&of).sum::<u64>() / NODES as u64 / seconds,
@@ -196,31 +199,32 @@ fn sum(sent: &[Cost], of: impl Fn(&Cost) -> u64) -> (u64, u64) {
 #[test]
 fn rolling_restart_raises_no_storm() {
     let counters = number("COUNTER_KEYS").unwrap_or(100) as usize;
-    let mut sim = world(7, NODES, Link::wide());
+    let mut sim = cluster(7, NODES, Link::wide());
     (0..NODES).for_each(|host| sim.add_many(host, (0..counters).map(|at| format!("counter-{at}"))));
     sim.run_for(40 * S);
     let (mut idle, mut roll) = (Vec::new(), Vec::new());
-    seconds(&mut sim, 60, &mut idle);
+    record_seconds(&mut sim, 60, &mut idle);
     for host in 0..NODES {
         sim.add(host, "clicks", 1);
-        seconds(&mut sim, 1, &mut roll);
+        record_seconds(&mut sim, 1, &mut roll);
         sim.crash(host);
-        seconds(&mut sim, 1, &mut roll);
+        record_seconds(&mut sim, 1, &mut roll);
         sim.restart(host, true);
-        seconds(&mut sim, 4, &mut roll);
+        record_seconds(&mut sim, 4, &mut roll);
     }
     let hosts: Vec<usize> = (0..NODES).collect();
     let mut calm = 0;
     while !is_clean(&mut sim, &hosts) {
-        seconds(&mut sim, 1, &mut roll);
+        record_seconds(&mut sim, 1, &mut roll);
         calm += 1;
-        assert!(calm < 60, "{} writers too many", left(&sim, &hosts));
+        assert!(calm < 60, "{} writers too many", extra_writers(&sim, &hosts));
     }
     sim.check().expect("exact");
     let state = sim.map(0).expect("up").encode().len() as u64;
     let messages = |cost: &Cost| cost.gossip_messages + cost.requests;
-    let [idle_bytes, idle_messages] = [sum(&idle, Cost::bytes), sum(&idle, messages)];
-    let [bytes, sent] = [sum(&roll, Cost::bytes), sum(&roll, messages)];
+    let [idle_bytes, idle_messages] =
+        [mean_and_most(&idle, Cost::bytes), mean_and_most(&idle, messages)];
+    let [bytes, sent] = [mean_and_most(&roll, Cost::bytes), mean_and_most(&roll, messages)];
     let (took, whole) = (roll.len() / NODES, bytes.0 * (roll.len() / NODES) as u64);
     println!(
         "10 nodes, {counters} counters each, a state of {state} bytes: roll of {took} s, clean {calm} s after the last start; each node and second \

@@ -18,9 +18,9 @@ use super::{Key, Ledger, first};
 use crate::sim::Failure;
 
 /// The versions that a node holds, by writer.
-struct Held(Vec<(ReplicaId, Version)>);
+struct HeldVersions(Vec<(ReplicaId, Version)>);
 
-impl Held {
+impl HeldVersions {
     fn of(map: &CounterMap) -> Self {
         Self(map.replicas().map(|writer| (writer, map.seen_of(writer))).collect())
     }
@@ -65,7 +65,7 @@ impl Ledger {
         is_synced: bool,
     ) -> Result<(), String> {
         let (map, is_same_writer) = (replica.map(), view.writer == replica.id());
-        let held = Held::of(map);
+        let held = HeldVersions::of(map);
         let fingerprint = held.fingerprint();
         if (fingerprint == view.fingerprint || view.has_left) && is_same_writer {
             return Ok(());
@@ -113,7 +113,7 @@ impl Ledger {
         &self,
         view: &mut View,
         map: &CounterMap,
-        held: &Held,
+        held: &HeldVersions,
         at: usize,
     ) -> Result<(), String> {
         let key = &self.keys[at];
@@ -153,7 +153,7 @@ impl Ledger {
         at: usize,
         shown: u32,
         seen: &mut Mask,
-        held: &Held,
+        held: &HeldVersions,
         map: &CounterMap,
     ) -> Result<(), String> {
         let key = &self.keys[at];
@@ -191,7 +191,7 @@ impl Ledger {
         at: usize,
         shown: u32,
         seen: &mut Mask,
-        held: &Held,
+        held: &HeldVersions,
         is_synced: bool,
     ) -> Result<(), String> {
         let key = &self.keys[at];

@@ -1,8 +1,8 @@
 //! The ledger: the writer and the version of each add, the adds that each reset saw, and what each
 //! node has shown so far.
 //!
-//! A story tells the ledger of every act, and after every input of a node the ledger takes a look at
-//! it (`look`). Adds are grouped by key, a counter in a region, and have a place there. A set of adds
+//! A story reports every act to the ledger. After every input of a node the ledger checks that node
+//! (`look`). Adds are grouped by key, a counter in a region, and have a place there. A set of adds
 //! is a bitmap by place.
 
 mod look;
@@ -20,7 +20,7 @@ use seen::View;
 
 /// One add.
 #[derive(Clone, Debug)]
-struct Add {
+struct LedgerAdd {
     writer: ReplicaId,
     is_negative: bool,
     /// The writer's versions before and after the flush that wrote it. `None` while it is pending,
@@ -33,7 +33,7 @@ struct Add {
 struct Key {
     counter: String,
     region: String,
-    adds: Vec<Add>,
+    adds: Vec<LedgerAdd>,
     /// Adds that some reset saw.
     clearable: u32,
     /// Adds that may come and go, because the story went beyond a documented limit.
@@ -42,7 +42,7 @@ struct Key {
 
 /// One reset: the writer and version of it, and the adds that it saw.
 #[derive(Clone, Debug)]
-struct Reset {
+struct LedgerReset {
     key: usize,
     writer: ReplicaId,
     version: Version,
@@ -55,7 +55,7 @@ pub(in crate::sim) struct Ledger {
     keys: Vec<Key>,
     /// The newest key of each base name and region.
     newest: BTreeMap<(String, String), usize>,
-    resets: Vec<Reset>,
+    resets: Vec<LedgerReset>,
     /// The key and place of each pending add, by writer.
     pending: BTreeMap<ReplicaId, Vec<(usize, usize)>>,
     /// The processes that run, by host.
@@ -76,7 +76,7 @@ impl Ledger {
         &self.ids
     }
 
-    /// The account of adds with ids, to be told of an act.
+    /// The account of adds with ids, to record an act in.
     pub(super) fn ids_mut(&mut self) -> &mut Ids {
         &mut self.ids
     }
@@ -86,20 +86,20 @@ impl Ledger {
         self.views.insert(host, View::new(writer, from_disk.unwrap_or_default()));
     }
 
-    /// A process ended, and lost what it had not flushed. Returns what it must show again if it
-    /// comes back with its state.
+    /// A process ended, and lost its unflushed adds. Returns the account that it must show again if
+    /// it comes back with its state.
     pub(super) fn ended(&mut self, host: usize) -> Seen {
         let Some(view) = self.views.remove(&host) else { return Seen::default() };
         self.pending.remove(&view.writer);
         view.owed()
     }
 
-    /// What a node that crashes now must show again once it is back.
+    /// The account that a node must show again if it crashes now and comes back.
     pub(super) fn owed(&self, host: usize) -> Seen {
         self.views.get(&host).map(View::owed).unwrap_or_default()
     }
 
-    /// What a node has shown until now.
+    /// The account of everything that a node has shown until now.
     pub(super) fn seen(&self, host: usize) -> Seen {
         self.views.get(&host).map(|view| view.seen().clone()).unwrap_or_default()
     }
@@ -156,7 +156,7 @@ impl Ledger {
         let Some(&at) = self.newest.get(&(base.to_owned(), region.to_owned())) else { return };
         let (key, is_excused) = (&mut self.keys[at], self.retired_running.contains(&writer));
         let place = key.adds.len();
-        key.adds.push(Add { writer, is_negative, written: None });
+        key.adds.push(LedgerAdd { writer, is_negative, written: None });
         key.excused |= u32::from(is_excused) << place;
         self.pending.entry(writer).or_default().push((at, place));
     }
@@ -175,11 +175,11 @@ impl Ledger {
         if self.retired_running.contains(&writer) {
             self.keys[key].excused |= saw;
         }
-        self.resets.push(Reset { key, writer, version, saw });
+        self.resets.push(LedgerReset { key, writer, version, saw });
     }
 
-    /// An operator retired a replica that runs. What it counted and nobody else holds may be lost,
-    /// and what it reset may come back.
+    /// An operator retired a replica that runs. Adds that only it holds may be lost, and adds that
+    /// it reset may come back.
     pub(super) fn retired_running(&mut self, writer: ReplicaId) {
         self.retired_running.insert(writer);
         for key in &mut self.keys {
@@ -192,8 +192,8 @@ impl Ledger {
     }
 
     /// A writer without a disk was killed while the nodes that run formed `parts` that do not know
-    /// each other. What only some parts hold of a writer that is gone may be lost: another part may
-    /// absorb that writer without having asked them.
+    /// each other. Adds of a writer that is gone, and that only some parts hold, may be lost:
+    /// another part may absorb that writer without having asked them.
     pub(super) fn killed_apart(
         &mut self,
         parts: &[Vec<&CounterMap>],

@@ -1,4 +1,4 @@
-//! What one process has shown so far, of every key.
+//! The adds that one process has shown so far, by key.
 
 use counter_core::{CounterMap, KeyId, ReplicaId, Version};
 
@@ -13,7 +13,7 @@ pub(super) struct Mask {
     pub known: u32,
 }
 
-/// What a process has shown, by key.
+/// The account of a process: all that it has shown, by key.
 #[derive(Clone, Debug, Default)]
 pub(in crate::sim::oracle) struct Seen(Vec<Mask>);
 
@@ -33,12 +33,13 @@ impl Seen {
 /// One process of a node, as the ledger has watched it.
 ///
 /// A process that has not caught up yet may take in a reset before the adds that the reset saw. So
-/// until then it owes only what its directory had shown, and what it learns on the way is not held
-/// against it.
+/// until then it must show only what its directory had shown. Adds that it learns on the way may
+/// vanish again.
 #[derive(Debug)]
 pub(super) struct View {
     pub writer: ReplicaId,
-    /// Whether it has written its last statement. What it hears after that it owes to nobody.
+    /// Whether it has written its last statement. It need not show anything that it hears after
+    /// that.
     pub has_left: bool,
     /// Its version at the last look.
     pub version: Version,
@@ -73,7 +74,7 @@ impl View {
         (self.from_disk, self.is_synced) = (Seen::default(), false);
     }
 
-    /// What it has shown until now.
+    /// All that it has shown until now.
     pub(super) fn seen(&self) -> &Seen {
         &self.seen
     }
@@ -88,14 +89,15 @@ impl View {
         self.is_synced
     }
 
-    /// What it must still show of a key.
+    /// The account of one key that it must still show.
     pub(super) fn owes(&self, key: usize) -> Mask {
         let seen = self.seen.get(key);
         if self.is_synced { seen } else { Mask { known: seen.known, ..self.from_disk.get(key) } }
     }
 
-    /// What it must show again after a crash: what it has shown since it caught up, or, before
-    /// that, what its directory had shown.
+    /// The account that it must show again after a crash. Once it has caught up, that is all that
+    /// it has shown. Before that, it is only the account of its directory and the adds that it has
+    /// known since.
     pub(super) fn owed(&self) -> Seen {
         Seen((0..self.seen.0.len()).map(|key| self.owes(key)).collect())
     }

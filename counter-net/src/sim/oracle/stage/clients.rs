@@ -1,4 +1,4 @@
-//! What clients do: adds, resets, and adds with ids.
+//! The acts of clients: adds, resets, and adds with ids.
 
 use super::super::plot::{REGIONS, Which};
 use super::Stage;

@@ -4,21 +4,21 @@ use counter_core::CounterMap;
 
 use super::super::ledger::Seen;
 
-/// Copies that are kept, to be restored.
+/// The most copies kept for a restore.
 const COPIES_MAX: usize = 32;
 
 /// A data directory, with earlier copies of it.
 ///
 /// A process that ended without lag left everything that it held. In any other case a start goes on
-/// from the last commit, or from an earlier copy. Each of these states is kept with what the process
-/// had shown by then, because the node must show that again.
+/// from the last commit, or from an earlier copy. Each of these states is kept with what the
+/// process had shown by then, because the node must show that again.
 #[derive(Default)]
 pub(super) struct Directory {
     /// States that commits wrote, the latest last.
     copies: Vec<(CounterMap, Seen)>,
     lags: bool,
     is_full: bool,
-    /// What the process had shown when it ended, if the directory holds all of that.
+    /// The account of the process when it ended, if the directory holds all of that.
     at_end: Option<Seen>,
 }
 
@@ -51,7 +51,7 @@ impl Directory {
         self.at_end = seen;
     }
 
-    /// What the node must show after a start from here.
+    /// The account that the node must show after a start from here.
     pub(super) fn seen(&self) -> Option<&Seen> {
         self.at_end.as_ref().or_else(|| self.copies.last().map(|(_, seen)| seen))
     }

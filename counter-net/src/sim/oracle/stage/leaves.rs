@@ -1,8 +1,8 @@
-//! Nodes that leave for good, and what must come of it.
+//! Nodes that leave for good, and the checks of each leave.
 //!
 //! A node leaves with success once a member covers it: the member holds all that the leaver had
-//! shown. A leaver that nobody covers ends at last too, and an operator has to retire it. That is a
-//! failure of the protocol only if some node was able to cover it all the time.
+//! shown. A leaver that nobody covers ends too, later, and an operator has to retire it. The
+//! protocol has failed only if some node was able to cover it the whole time.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::protocol::{Input, Replicator};
 use crate::sim::Failure;
 
 /// A node that is leaving.
-struct Leave {
+struct OpenLeave {
     host: usize,
     since: Duration,
     /// When its process ends, covered or not.
@@ -24,8 +24,8 @@ struct Leave {
 /// The leaves that are under way, and the nodes that were lost.
 #[derive(Default)]
 pub(super) struct Leaves {
-    open: Vec<Leave>,
-    /// What nodes had shown that were killed, or left without being covered, and when.
+    open: Vec<OpenLeave>,
+    /// The accounts of nodes that were killed or left without being covered, each with the time.
     lost: Vec<(Duration, Seen)>,
     uncovered: usize,
 }
@@ -64,13 +64,13 @@ impl Leaves {
         self.lost.push((now, seen));
     }
 
-    /// What nodes had shown that were lost since a time.
+    /// The accounts of nodes that were lost since a time.
     fn lost_since(&self, since: Duration) -> impl Iterator<Item = &Seen> {
         self.lost.iter().filter(move |(at, _)| *at >= since).map(|(_, seen)| seen)
     }
 
     /// Takes out the newest leave that ends by now.
-    fn next_ended(&mut self, ends: impl Fn(&Leave) -> bool) -> Option<Leave> {
+    fn next_ended(&mut self, ends: impl Fn(&OpenLeave) -> bool) -> Option<OpenLeave> {
         self.open.iter().rposition(ends).map(|at| self.open.remove(at))
     }
 }
@@ -82,7 +82,7 @@ impl Stage<'_> {
         self.sim.hand(host, Input::Leave { for_good: true }, None);
         let since = self.sim.now();
         let (until, company) = (since + self.mix.patience, self.company_of(host));
-        self.leaves.open.push(Leave { host, since, until, company });
+        self.leaves.open.push(OpenLeave { host, since, until, company });
         if let Some(at) = self.actor(number) {
             self.actors[at].is_gone = true;
         }
@@ -96,13 +96,13 @@ impl Stage<'_> {
     /// Ends the processes that have handed over everything, and those that took too long.
     pub(super) fn end_leaves(&mut self) -> Result<(), Failure> {
         let (sim, now) = (&self.sim, self.sim.now());
-        let ends = |leave: &Leave| sim.is_drained(leave.host) || now >= leave.until;
+        let ends = |leave: &OpenLeave| sim.is_drained(leave.host) || now >= leave.until;
         let Some(leave) = self.leaves.next_ended(ends) else { return Ok(()) };
         self.end_leave(&leave)?;
         self.end_leaves()
     }
 
-    fn end_leave(&mut self, leave: &Leave) -> Result<(), Failure> {
+    fn end_leave(&mut self, leave: &OpenLeave) -> Result<(), Failure> {
         let host = leave.host;
         let is_covered = self.sim.machine(host).is_some_and(Replicator::is_leave_covered);
         let is_late = !self.sim.is_drained(host);

@@ -1,10 +1,10 @@
-//! The stage: a story's steps run in the simulator, one after the other, and then comes peace.
+//! The stage: plays a story's steps in the simulator, one after the other, and then makes peace.
 //!
 //! [`Stage`] holds the simulated cluster, the nodes of the story and the leaves that are under way.
 //! Each module here is one kind of act: `clients` add and reset, `processes` start and crash,
 //! `leaves` and `retirement` end nodes for good, and `peace` ends all faults and compares. A
-//! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of it
-//! first.
+//! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of
+//! it first.
 //!
 //! All random draws happen in the order of the acts, so a seed always tells the same story.
 
@@ -67,8 +67,8 @@ impl<'a> Stage<'a> {
         let mut protocol = if is_cramped { cramped(&mut dice) } else { ProtocolConfig::default() };
         protocol.digest_replicas_max =
             mix.digest_replicas_max.unwrap_or(protocol.digest_replicas_max);
-        // A node alone cannot tell an earlier state of its disk from the latest. If it is told of
-        // peers, it waits for one of them.
+        // A node alone cannot tell an earlier state of its disk from the latest. A node with named
+        // peers waits for one of them.
         protocol.peers_named = mix.restore > 0;
         let is_stale = dice.u8(..100) < mix.stale;
         let discovery = Duration::from_millis(if is_stale { dice.u64(..2000) } else { 0 });

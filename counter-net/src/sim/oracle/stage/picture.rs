@@ -5,8 +5,8 @@ use counter_core::ReplicaId;
 use super::{Actor, Stage};
 
 impl Stage<'_> {
-    /// What each node holds and shows. A writer is given as node, incarnation and version, in
-    /// brackets if it has ended. Values are hexadecimal.
+    /// Draws the state that each node holds and the values that it shows. A writer is given as
+    /// node, incarnation and version, in brackets if it has ended. Values are hexadecimal.
     pub(in crate::sim::oracle) fn picture(&self) -> String {
         let lines = self.actors.iter().filter_map(|actor| self.line(actor));
         lines.collect::<Vec<_>>().join("\n     ")

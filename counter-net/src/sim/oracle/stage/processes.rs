@@ -79,8 +79,8 @@ impl Stage<'_> {
         }
     }
 
-    /// Tells the ledger if the nodes that stay do not all know each other, be it by way of others.
-    /// A node that is down stays if it has a directory.
+    /// Tells the ledger if the nodes that stay do not all know each other, directly or through
+    /// others. A node that is down stays if it has a directory.
     fn note_parts(&mut self) {
         let stays = |actor: &&Actor| {
             self.sim.is_up(actor.host) || (actor.directory.is_some() && !actor.is_gone)

@@ -10,7 +10,7 @@ impl Stage<'_> {
         let writer = self.sim.writer_of(lost);
         let may = host != lost
             && self.knows_all(host)
-            && !self.is_given_up(host)
+            && !self.was_retired_running(host)
             && !self.takes_over(lost);
         if may && self.sim.retire(host, lost) && self.sim.is_up(lost) {
             self.sim.ledger_mut().retired_running(writer);
@@ -27,8 +27,8 @@ impl Stage<'_> {
             .all(|actor| map.record(self.sim.writer_of(actor.host)).is_some())
     }
 
-    /// Whether a running node is absorbing what ended incarnations had counted. Retiring it now
-    /// would let another node absorb the same: a documented limit.
+    /// Whether a running node is absorbing the counts of ended incarnations. Retiring it now would
+    /// let another node absorb the same: a documented limit.
     fn takes_over(&self, host: usize) -> bool {
         let writer = self.sim.writer_of(host);
         self.sim.is_up(host)
@@ -37,7 +37,7 @@ impl Stage<'_> {
 
     /// Whether some node knows that this one was retired while it ran. Two nodes that retire each
     /// other never agree again: a documented limit.
-    fn is_given_up(&self, host: usize) -> bool {
+    fn was_retired_running(&self, host: usize) -> bool {
         let writer = self.sim.writer_of(host);
         self.actors
             .iter()
