@@ -25,13 +25,14 @@ pub const HOT_PATHS: [(&str, u64); 13] = [
     ("read-all", 100),
 ];
 
-/// Instructions for one operation of each path, less the preparation. Runs as many paths at once as
-/// there are processors, since counts do not depend on other work.
+/// Instructions for one operation of each path, less the preparation. Counts do not depend on the
+/// load of the machine, so as many paths run at once as there are processors.
 ///
 /// # Errors
 /// If valgrind is missing, a line that says how to get it.
 pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
-    const HOW: &str = "instruction counts: skipped; they need valgrind (Debian's package valgrind)";
+    const HOW_TO_GET: &str =
+        "instruction counts: skipped; they need valgrind (Debian's package valgrind)";
     let (next, counts) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || -> Option<()> {
         while let Some((path, times)) = HOT_PATHS.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -45,7 +46,7 @@ pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
         let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
         workers.into_iter().all(|worker| matches!(worker.join(), Ok(Some(()))))
     });
-    counts.into_inner().ok().filter(|_| done).ok_or_else(|| HOW.into())
+    counts.into_inner().ok().filter(|_| done).ok_or_else(|| HOW_TO_GET.into())
 }
 
 fn count(path: &str) -> Option<u64> {

@@ -50,7 +50,7 @@ pub struct FanOut {
     pub cpu_per_frame: f64,
 }
 
-/// What the clients show, and whether all show the awaited total.
+/// The totals that the clients show. Wakes the test once all show the awaited one.
 #[derive(Debug)]
 struct Watch {
     wanted: AtomicI64,
@@ -92,7 +92,8 @@ impl Watch {
         }
     }
 
-    /// Each arrival is announced to all clients. Waits until that has passed, at most 2 s.
+    /// Waits at most 2 s until no client gets frames any more. Each client that arrives is
+    /// announced to all others.
     async fn until_quiet(&self) {
         const LOOK: Duration = Duration::from_millis(100);
         let mut seen = 0;
@@ -206,8 +207,8 @@ fn total_in(text: &[u8]) -> i64 {
 pub struct Crowd {
     /// Resident memory for each idle client with a socket, in bytes.
     pub idle_bytes: f64,
-    /// The same for each of a thousand clients that never read, after a storm of changes. What the
-    /// node keeps for them is bounded.
+    /// The same for each of a thousand clients that never read, after a storm of changes. The
+    /// node's output buffer for each of them is bounded.
     pub never_read_bytes: f64,
     /// The times of clicks on a client that reads, while a thousand do not.
     pub beside: Quantiles,

@@ -83,8 +83,8 @@ impl Process {
         Self::start(command)
     }
 
-    /// A node in a network namespace. Its address is fixed, since nobody else is there to take its
-    /// port.
+    /// A node in a network namespace. Its address is fixed, because no other program is there to
+    /// take its port.
     pub(super) fn spawn_on(
         namespace: &str,
         region: &str,

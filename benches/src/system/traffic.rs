@@ -55,8 +55,8 @@ pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
     Ok(Traffic { payload: (after - before) / clicks as f64, wire: None })
 }
 
-/// Bytes of deltas that a node has published, once it publishes no more. Before that it absorbs
-/// what the regions that left had counted.
+/// Bytes of deltas that a node has published, once it publishes no more. Until then it absorbs the
+/// incarnations of the regions that left.
 async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
     let mut before = f64::NAN;
     for _ in 0..REST_LOOKS_MAX {

@@ -10,14 +10,14 @@ use crate::processors::Processor;
 use crate::sample::Sample;
 use crate::work::Adder;
 
-/// The threads, and what they add to.
+/// A number of threads, their adds, and the counters that they add to.
 #[derive(Clone, Copy, Debug)]
 pub struct Threads {
     /// The number of threads.
     pub threads: usize,
     /// The adds of all threads together.
     pub adds: usize,
-    /// Whether all threads add to one counter, and not each to its own.
+    /// True if all threads add to one counter, false if each has its own.
     pub one_counter: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Rows of one node with many clients, beside other servers on the same work.
+//! Rows of one node with many clients, beside other servers under the same load.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
 use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
 
-/// One node with many clients, beside other servers on the same work, and the cost of idle clients.
-/// The contenders take turns, round by round, so a noisy neighbour slows all of them alike. Times
-/// are those of all rounds. Rates and processor times are medians of the rounds.
+/// One node with many clients, beside other servers under the same load, and the cost of idle
+/// clients. The contenders take turns, round by round, so a noisy neighbour slows all of them
+/// alike. Times are quantiles over all rounds. Rates and processor times are medians of the rounds.
 ///
 /// # Errors
 /// As [`system::fan_out`] and [`system::crowd`] for ours. A peer that is not installed is left out,
@@ -92,7 +92,7 @@ impl Contender {
         Ok(())
     }
 
-    /// Each fifth of the times is one round.
+    /// The results of all rounds together. Each fifth of the times is one round.
     fn seen(&self) -> Seen {
         let each = |of: &dyn Fn(&FanOut) -> f64| self.rounds.iter().map(of).collect::<Vec<_>>();
         Seen {
