@@ -111,7 +111,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// If the address holds as many as it may.
+    /// If the address already has the most connections that it may have.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, ApiError> {
         let mut addresses = self.addresses();
         let key = self.key(&mut addresses, address);

@@ -1,5 +1,5 @@
-//! The TCP stream under hyper. hyper refuses a head that it cannot read with a bare status. This
-//! stream replaces that with an error of the usual shape.
+//! The TCP stream under hyper. If hyper cannot read a request's head, it answers with a status and
+//! no body. This stream replaces that response with an error of the usual shape.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! All clients of one counter. One task reads the node once a change and writes the frame into
-//! every client sink, without waking the clients' own tasks.
+//! All clients of one counter. One task reads the node once per change, and writes the frame into
+//! every client sink without waking the clients' own tasks.
 
 use std::collections::BTreeMap;
 use std::sync::{
@@ -26,12 +26,12 @@ const ROUND_MIN: Duration = Duration::from_millis(2);
 /// thread, which finds little to do.
 const SINKS_PER_TURN: usize = 256;
 
-/// The least time between a round and one that carries nothing but a state hash moved by other
-/// counters.
+/// The least time from a round to one that carries only a new state hash, if other counters moved
+/// the hash.
 const HASH_PAUSE: Duration = Duration::from_secs(1);
 
-/// The same if this counter moved the hash. Its adds are sent before they become cells, which move
-/// the hash some milliseconds later.
+/// The same if this counter moved the hash. Its adds are sent at once, and move the hash some
+/// milliseconds later, when they become cells.
 const OWN_HASH_PAUSE: Duration = Duration::from_millis(100);
 
 /// One watched counter. Open while it has subscribers.
@@ -200,7 +200,7 @@ impl Drop for Topic {
     }
 }
 
-/// The topic's task: one refresh a change, and one round if that made a version. Ends with the
+/// The topic's task: one refresh per change, and one round if that made a version. Ends with the
 /// topic or the node.
 async fn publish_changes(topic: Weak<Topic>, added: Arc<Notify>, mut changes: Changes) {
     let (mut wait, mut own) = (None, false);
