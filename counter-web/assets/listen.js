@@ -1,4 +1,4 @@
-// The link without a WebSocket: it receives server-sent events, and sends one add at a time by POST.
+// The link without a WebSocket: receives server-sent events, and sends one add at a time by POST.
 import { client } from "./clicks.js";
 import { address, counter } from "./model.js";
 
