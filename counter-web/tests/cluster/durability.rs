@@ -15,7 +15,7 @@ use support::process::{Node, Runtime, cluster};
 /// The number of kills of one node or all three, unless `COUNTER_KILLS` is set.
 const KILLS: u64 = 18;
 
-/// The knowledge of the adding threads.
+/// The adds that all adding threads have tried, and those that were acknowledged.
 #[derive(Default)]
 struct AdderTotals {
     tried: AtomicU64,

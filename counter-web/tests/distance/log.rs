@@ -37,7 +37,7 @@ fn bad_peers_cost_few_log_lines() {
             if !round_trip.is_zero() {
                 apart.remove(place(10 * case)).unwrap();
             }
-            cases.push((Case::start(&runtime, 10 * case), round_trip));
+            cases.push((NodeWithBadPeers::start(&runtime, 10 * case), round_trip));
         }
         let end = Instant::now() + Duration::from_secs(seconds);
         // A fixed time, because the log lines in it are the measurement.
@@ -56,15 +56,15 @@ fn bad_peers_cost_few_log_lines() {
     });
 }
 
-/// A node with bad peers, and the one that has another key.
-struct Case {
+/// A node with three dead peers and one that has another key.
+struct NodeWithBadPeers {
     log: std::path::PathBuf,
     dead: [String; 3],
     _nodes: [Node; 2],
 }
 
-impl Case {
-    /// Uses the addresses from `first` on, where the peer with another key is.
+impl NodeWithBadPeers {
+    /// Uses four addresses from number `first` on. The peer with another key has the first one.
     fn start(runtime: &Runtime, first: usize) -> Self {
         let (stranger, dead) = (place(first), [1, 2, 3].map(|at| place(first + at)));
         let cluster = cluster();

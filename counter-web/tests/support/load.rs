@@ -100,7 +100,7 @@ impl Load {
         self.sums[counter].store(0, Ordering::Relaxed);
     }
 
-    /// One client, until the end. Every fourth has ids that it does not number.
+    /// Runs one client until the end. Every fourth client sends ids without a sequence number.
     pub fn run(&self, client: usize, seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed ^ client as u64);
         for number in 1.. {
