@@ -5,10 +5,11 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The hot paths of `benches hot`, each with its number of operations. A join names its regions.
-/// Adds go to 32 counters, all others to 1,000 regions or counters. The longest come first. Short
-/// ones are repeated often: hash tables are seeded at random, so the preparation varies, and it
-/// must vary by far less than the 2 % that are judged.
+/// The hot paths of `benches hot`, the longest first, each with its number of operations.
+///
+/// The name of a join gives its regions. Adds go to 32 counters, and all other paths use 1,000
+/// regions or counters. Hash tables are seeded at random, so the preparation varies between runs.
+/// Short paths have many operations, so that this stays far below the limit of 2 %.
 pub const HOT_PATHS: [(&str, u64); 13] = [
     ("join-20000", 15),
     ("add-by-name", 100_000),

@@ -1,5 +1,5 @@
 //! The rows of the page. Every figure is a bar that starts at ours. Its length is the logarithm of
-//! how many times better or worse ours is.
+//! the ratio between the two.
 
 use std::fmt::Write;
 
@@ -118,7 +118,7 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Replaces `us` by a letter that a terminal may not have.
+/// Writes microseconds as `µs`. Tables for terminals have `us`, because some terminals lack the µ.
 pub(super) fn micro(text: String) -> String {
     text.replace(" us", " µs")
 }

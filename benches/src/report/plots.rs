@@ -1,5 +1,5 @@
-//! The figures of the page: how each cost grows, with a legend that says how fast, and how times
-//! are spread.
+//! The plots and histograms of the page. A plot shows how a cost grows, and its legend how fast. A
+//! histogram shows how times are spread.
 
 use super::looks::{Look, look};
 use super::page_rows::{bytes, escape, rate, time};

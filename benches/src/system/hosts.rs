@@ -1,5 +1,5 @@
-//! Three nodes on their own hosts: how soon a click is at the others, also while packets are lost,
-//! and how soon all agree after a cable was out.
+//! Three nodes on hosts of their own: the time of a click until the others show it, with and
+//! without packet loss, and the time until all agree after a cable was out.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -98,7 +98,7 @@ async fn inside(counters: usize) -> Measured<Million> {
     Ok(Million { made_bytes: each(made), joined_bytes: each(joined), joined_in, made_in })
 }
 
-/// Names as in applications: a page of a tenant.
+/// The name of a counter, as an application would choose it.
 fn name(number: usize) -> String {
     format!("likes:{number:07}")
 }

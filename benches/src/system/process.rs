@@ -292,7 +292,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended before. Either way nothing of it stays behind.
+        // It may have ended already.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
     }

@@ -113,7 +113,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // It may have ended before. Either way nothing of it stays behind.
+        // It may have ended already.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
     }

@@ -1,4 +1,5 @@
-//! The routes: which path and method leads to which handler, and the checks before it.
+//! The routes. Each combines a path and a method with its checks and its handler. An address that
+//! pages of other sites may use is also listed in `access/cors.rs`.
 
 use std::convert::Infallible;
 use std::sync::Arc;

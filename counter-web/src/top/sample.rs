@@ -50,6 +50,7 @@ pub(super) struct NodeLine {
     /// `ok`, or the problem.
     pub(super) standing: &'static str,
     pub(super) peers: u64,
+    /// This rate and the next three are per second: adds, joined cells, and payload bytes.
     pub(super) adds: f64,
     pub(super) joined: f64,
     pub(super) bytes_in: f64,
