@@ -118,7 +118,7 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Writes microseconds as `µs`. Tables for terminals have `us`, because some terminals lack the µ.
+/// Writes microseconds as `µs`. Tables for terminals have `us`, as some terminals lack the µ.
 pub(super) fn micro(text: String) -> String {
     text.replace(" us", " µs")
 }

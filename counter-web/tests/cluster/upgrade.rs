@@ -13,7 +13,7 @@ use support::process::{Node, Runtime, cluster, command, command_of};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// The certain adds before the next node is stopped.
+/// The acknowledged adds that are required before the next node is stopped.
 const ADDS: u64 = 300;
 
 /// An old node that shows no add of a new one after this time cannot read it.

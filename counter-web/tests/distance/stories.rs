@@ -232,7 +232,7 @@ fn killed_nodes_leave_no_viewers() {
     let _among = among();
     apart("stories::killed_nodes_leave_no_viewers", || {
         let mut failures = Vec::new();
-        // Without a wait it depends on luck whether a ghost stays, so three times.
+        // Without a wait, timing decides whether a ghost stays, so this case runs three times.
         let waits = [false, false, false, true];
         for (round_trip, waits) in
             round_trips(&[0, 200]).into_iter().flat_map(|one| waits.map(|waits| (one, waits)))

@@ -181,7 +181,7 @@ fn tokens_give_their_rights() {
     let with = |token: &'static str| [STRANGER, ("Authorization", token)];
     let (service_headers, operator_headers) =
         ([STRANGER, ("Authorization", &*service)], [STRANGER, ("Authorization", &*operator)]);
-    // Names, and no rate: more than the burst of 1,000.
+    // A service may use any name, and has no rate: more adds than the burst of 1,000.
     for _ in 0..1_050 {
         assert_eq!(add_as(&node, "made", &service_headers).status, 200);
     }

@@ -50,8 +50,8 @@ const BAD_BODIES: &[&str] = &[
     "{\"amount\":1}}",
 ];
 
-/// A request that adds nothing in any reading. Also returns true if it is complete, so that it must
-/// be answered.
+/// A request that no server may take for an add. Also returns true if it is complete, so that it
+/// must be answered.
 fn bad_request(random: &mut SeededRandom) -> (Vec<u8>, bool) {
     let body = random.of(BAD_BODIES);
     let good = "{\"amount\":1}";
