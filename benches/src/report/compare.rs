@@ -18,10 +18,10 @@ pub struct Worse {
 
 /// Returns each workload that is worse in `now`.
 ///
-/// The machine drifts, so an in-process time is compared as its ratio to the bound, or to `crdts`,
-/// of the same run. A system time has neither, and is worse if it doubled. A size is worse if it
-/// grew at all. An instruction count is worse from 2 % more, on the same compiler and processor. A
-/// wrong answer of ours is always worse.
+/// The machine drifts, so a time is compared as its ratio to the bound, or to `crdts`, of the same
+/// run. A time without either, a rate, and a size in a workload with processes are worse if they
+/// doubled. An in-process size is worse from 1 % more. An instruction count is worse from 2 % more,
+/// on the same compiler and processor. A wrong answer of ours is always worse.
 pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
     let rows =
         now.rows.iter().filter_map(|row| match before.rows.iter().find(|old| old.id == row.id) {
