@@ -1,24 +1,35 @@
-//! The benchmark suite: our figures beside those of other crates and servers, on the same work,
-//! with every answer checked.
+//! The benchmark suite: our figures beside those of other crates and servers, on the same
+//! workloads, with every answer checked.
 //!
-//! A [`Contender`] is one way to hold counters. A [`work`] is one thing to do with them, the same
-//! for all contenders. The binary, the criterion benches and the separate workspace of peers all
-//! measure through this library, so they all measure the same.
+//! A [`Contender`] is one way to hold counters. A workload ([`work`]) is one thing to do with them,
+//! the same for all contenders. The binary, the criterion benches and the separate workspace of
+//! peers all measure through this library, so they all measure the same.
 //!
-//! | module | what lives there |
+//! | module | contents |
 //! | --- | --- |
 //! | `contender` | ours, `crdts` twice, and the bounds of the machine |
-//! | `shape` | the states of the work: how many regions and writers, with which values |
-//! | `work` | W1 to W4 and the threads: what is timed, and which answer is right |
-//! | `processors` | work that stays on one processor |
+//! | `shape` | the states that workloads run on: regions, writers and values |
+//! | `work` | the in-process workloads, W1 to W4 and the threads, with their right answers |
+//! | `processors` | keeping a measurement on one processor |
 //! | `sample` | times of interleaved rounds: medians and spreads |
-//! | `suite` | which works make up the tables, with what is required of them |
-//! | `system` (feature) | the works with real processes, and the clients that they need |
-//! | `report` | a whole run: JSON, page, tables, what is worse than in another |
-//! | `row`, `table` | one work's figures of all contenders; ratios, and the text of a table |
+//! | `suite` | the rows: which workloads are measured, and the requirements on ours |
+//! | `system` (feature) | the workloads with real processes, and their clients |
+//! | `report` | a whole run as JSON, page and tables, and its comparison with another |
+//! | `row`, `table` | the figures of all contenders for one workload; ratios, and tables as text |
 //!
-//! It does not judge the absolute figures of one run. The machine drifts, so only ratios within a
-//! run count.
+//! Absolute figures of one run are not judged. The machine drifts, so only ratios within a run
+//! count.
+//!
+//! **A new row in process** starts with its timed part in `work`, and becomes a row in
+//! `suite/joins.rs` or `suite/others.rs`. **A new row with processes** starts in `system`, and
+//! becomes a row in `suite/system`. If it is a command of its own, it also needs an arm in
+//! `command/system.rs` and in `command/report.rs`, and a line in the usage text of `main.rs`. The
+//! prefix of its id chooses its section in `report/html.rs`, and `TABLE` in `report/markdown.rs`
+//! lists the rows of docs/performance.md.
+//!
+//! **A new peer** in process implements [`Contender`] and joins the lists in `suite`. A crate that
+//! must not enter this lock file goes into the workspace `benches/peers`. A server goes beside
+//! `system/redis.rs`, or into `Server` of `system/fan_out.rs`. `report/looks.rs` gives it a colour.
 
 pub mod contender;
 pub mod plot;

@@ -15,7 +15,7 @@ impl Processor {
 
     /// Runs `work` on it, in this thread and in the threads that it starts.
     pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
-        let _back = self.0.and_then(system::Stay::on);
+        let _back = self.0.and_then(system::PinnedThread::on);
         work()
     }
 }
@@ -30,9 +30,9 @@ mod system {
     }
 
     /// When dropped, lets the thread run where it could before.
-    pub(super) struct Stay(CpuSet);
+    pub(super) struct PinnedThread(CpuSet);
 
-    impl Stay {
+    impl PinnedThread {
         /// Returns `None` if the system refuses. The thread then stays where it is.
         pub(super) fn on(number: usize) -> Option<Self> {
             let before = sched_getaffinity(None).ok()?;
@@ -43,7 +43,7 @@ mod system {
         }
     }
 
-    impl Drop for Stay {
+    impl Drop for PinnedThread {
         fn drop(&mut self) {
             let _ = sched_setaffinity(None, &self.0);
         }
@@ -56,9 +56,9 @@ mod system {
         Vec::new()
     }
 
-    pub(super) struct Stay;
+    pub(super) struct PinnedThread;
 
-    impl Stay {
+    impl PinnedThread {
         pub(super) fn on(_: usize) -> Option<Self> {
             None
         }

@@ -1,4 +1,4 @@
-//! The figures of all contenders for one work, and what is required of ours.
+//! The figures of all contenders for one workload, and the requirement on ours.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,10 +27,10 @@ pub struct Figure {
     pub value: f64,
     /// Half the distance between the quartiles, as a part of the median.
     pub spread: f64,
-    /// Whether every answer was right.
+    /// True if every answer was right.
     pub right: bool,
-    /// Whether others published it, for similar work on another machine. It was not measured in
-    /// this run.
+    /// True if others published it, for a similar workload on another machine. It was not measured
+    /// in this run.
     #[serde(default)]
     pub published: bool,
 }
@@ -51,12 +51,12 @@ pub enum Need {
     Shown,
 }
 
-/// One work, and the figures of all contenders for it.
+/// One workload, and the figures of all contenders for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// A name that never changes, such as `w2.join.100000`. Reports are compared by it.
     pub id: String,
-    /// A description of the work.
+    /// A description of the workload.
     pub work: String,
     /// The unit of all figures.
     pub unit: Unit,
@@ -64,7 +64,7 @@ pub struct Row {
     pub figures: Vec<Figure>,
     /// The requirement on ours.
     pub need: Need,
-    /// What is aimed at beyond the requirement, in words. May be empty.
+    /// A goal beyond the requirement, in words. May be empty.
     pub aim: String,
 }
 
@@ -134,7 +134,7 @@ impl Row {
         }
     }
 
-    /// Sets the requirement, and what is aimed at.
+    /// Sets the requirement, and the goal beyond it.
     #[must_use]
     pub fn needs(self, need: Need, aim: &str) -> Self {
         Self { need, aim: aim.into(), ..self }
@@ -153,7 +153,7 @@ impl Row {
         self
     }
 
-    /// Adds a peer whose answer was wrong. It is shown as wrong, not as fast.
+    /// Adds a peer whose answer was wrong. Its figure reads *wrong*, however fast it was.
     #[must_use]
     pub fn wrong(mut self, name: &str) -> Self {
         self.figures.push(Figure {
@@ -193,7 +193,7 @@ impl Row {
         Some(if self.unit == Unit::PerSecond { ours / other } else { other / ours })
     }
 
-    /// Whether ours is right and meets the requirement. `None` if there is no requirement, or if
+    /// True if ours is right and meets the requirement. `None` if there is no requirement, or if
     /// the contender to compare with is missing or wrong.
     pub fn met(&self) -> Option<bool> {
         let ours = self.ours()?;

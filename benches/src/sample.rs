@@ -8,7 +8,7 @@ use crate::processors::Processor;
 pub struct Sample {
     /// Nanoseconds for one operation.
     pub nanoseconds: f64,
-    /// Whether the answer was right.
+    /// True if the answer was right.
     pub right: bool,
 }
 
@@ -19,7 +19,7 @@ pub struct Series {
     pub name: String,
     /// Nanoseconds for one operation, or another measure, ascending.
     values: Vec<f64>,
-    /// Whether every answer was right. A wrong contender is shown as wrong, not as fast.
+    /// True if every answer was right.
     pub right: bool,
 }
 

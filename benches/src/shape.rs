@@ -1,4 +1,4 @@
-//! The states that the work runs on: regions, writers, values, and the order of writing.
+//! The states that workloads run on: regions, writers, values, and the order of writing.
 
 use counter_core::Amounts;
 

@@ -9,8 +9,10 @@ const RETRIED = new Set(["rate_limited", "not_durable"]);
 // The states of an add that is not acknowledged yet.
 const FRESH = 0; // not sent yet: shown
 const SENT = 1; // sent on this socket only, no reply yet: shown
-const APPLIED = 2; // counted, not on the disk yet: shown as settled until the server's number contains it
-const UNCERTAIN = 3; // sent on an earlier socket or by an earlier load. The server's number may contain it: not shown
+// Counted, not on the disk yet: shown as settled until the server's number contains it.
+const APPLIED = 2;
+// Sent on an earlier socket or by an earlier load. The server's number may contain it: not shown.
+const UNCERTAIN = 3;
 
 const store = {
   // A name has no line break, so two deployments on one site never share a key.
@@ -18,7 +20,7 @@ const store = {
   read() { try { return JSON.parse(localStorage.getItem(this.key)) || {}; } catch { return {}; } },
   write(all) { try { localStorage.setItem(this.key, JSON.stringify(all)); } catch { /* private mode: kept in memory only */ } },
 };
-// The id of this load of the page.
+// The id of this load of the page, as the client of its adds.
 export const client = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("").slice(0, 12);
 // A node remembers the latest 64 adds of a client. At most half as many wait for a reply.
 const WAITING_MAX = 32;
@@ -30,7 +32,8 @@ let sendTimer = 0;
 let sendNow = () => false;
 let ahead = true; // clicks are shown before the server's number contains them
 
-// The amount shown on top of the server's number, never more than the clicks made; and the number of unacknowledged clicks.
+// `pending` is the amount shown on top of the server's number, never more than the clicks made.
+// `waitingCount` is the number of unacknowledged clicks.
 const isShown = (add) => ahead && (add.state === FRESH || add.state === SENT);
 const size = (adds, more) => adds.reduce((sum, add) => sum + Math.abs(add.amount), more);
 export const pending = () => waiting.filter(isShown).reduce((sum, add) => sum + BigInt(add.amount), settled + BigInt(ahead && gathered));
@@ -90,8 +93,8 @@ export function began(mayShow) {
 // A change contains every add that had a reply before it.
 export function changed() { settled = 0n; }
 
-// The reply to an add: `applied` (an `ack` follows), `ack`, or an error. After an error it is done (`cannot_tell`), dropped or sent again.
-// Returns the amount that was added just now.
+// Takes the reply to an add: `applied` (an `ack` follows), `ack`, or an error. After an error the
+// add is done (`cannot_tell`), dropped or sent again. Returns the amount that was added just now.
 export function answered({ type, id, repeated, error }) {
   const at = waiting.findIndex((add) => add.id === id);
   if (at < 0) return 0;

@@ -1,4 +1,4 @@
-// The link without a WebSocket: it receives server-sent events, and sends one add at a time by POST.
+// The link without a WebSocket: receives server-sent events, and sends one add at a time by POST.
 import { client } from "./clicks.js";
 import { address, counter } from "./model.js";
 
@@ -45,7 +45,7 @@ export function listen(heard, ended) {
     posting = true;
     while (queue.length && !closed) {
       const { id, amount } = queue[0];
-      // Its change comes as an event.
+      // The change of this add must come as an event, or the stream is dead.
       dueTimer ||= setTimeout(renew, ANSWER_MAX);
       const headers = { "content-type": "application/json", "idempotency-key": id };
       const request = { method: "POST", headers, body: JSON.stringify({ amount }), keepalive: true };

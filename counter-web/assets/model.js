@@ -37,16 +37,16 @@ document.querySelectorAll("#regions tbody tr").forEach(({ dataset, cells }) => {
 
 // ---- drawing, at most once a frame ----
 
-let draw = () => {}, asked = false;
+let draw = () => {}, queued = false;
 export const drawWith = (f) => { draw = f; };
 export function show() {
-  if (asked) return;
-  asked = true;
-  const now = () => { asked = false; draw(); };
+  if (queued) return;
+  queued = true;
+  const now = () => { queued = false; draw(); };
   // A hidden tab draws no frames, but has a title.
   if (document.hidden) setTimeout(now, 500); else requestAnimationFrame(now);
 }
-document.addEventListener("visibilitychange", () => { asked = false; show(); });
+document.addEventListener("visibilitychange", () => { queued = false; show(); });
 
 // ---- messages of the server ----
 

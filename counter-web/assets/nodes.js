@@ -5,7 +5,8 @@ import { flyIn, flyOut, NAMED_MAX, parcel, svg } from "./world.js";
 
 const NODES_MAX = 48;
 const LABEL_MAX = 14; // characters
-const GAP = 0.5; // the least radians on both sides of this node at the foot of the ring, for its name
+// The least angle, in radians, on both sides of this node at the foot of the ring, for its name.
+const GAP = 0.5;
 let drawnAs = "", places = []; // {region, home, reached, behind, turn, x, y}
 
 const on = (turn, out) => ({ x: 200 + (135 + out) * Math.cos(turn), y: 112 + (82 + out) * Math.sin(turn) });

@@ -111,7 +111,7 @@ async function askWhy() {
   if (opened) return;
   const refused = error && error !== "stopping" && REFUSALS.includes(status);
   refusal = refused ? message : "";
-  // The node, or a proxy that does not know OPTIONS, answers: then no WebSocket comes through.
+  // The node answers, or a proxy that does not know OPTIONS. So no WebSocket comes through.
   if (!refused && status && status < 500) start(++blocked < BLOCKED_MAX ? talk : listen);
   show();
 }
@@ -139,7 +139,8 @@ setInterval(() => {
   if (slept && !document.hidden) back();
 }, 1000);
 
-// A hidden tab closes its link after a while. A page that is left closes it at once, so that its viewer goes.
+// A hidden tab closes its link after a while. A page that is left closes it at once, so that it no
+// longer counts as a viewer.
 let hiddenTimer = 0;
 const part = () => { left = true; drop(); clearTimeout(retryTimer); };
 document.addEventListener("visibilitychange", () => {

@@ -1,4 +1,5 @@
-// The words of the page: total, title, status, confirmations, the partition switch, and texts for screen readers.
+// The words of the page: total, title, status, confirmations, the partition switch, errors, and
+// texts for screen readers.
 import { unseenCount, waitingCount } from "./clicks.js";
 import { $, counter, grouped, here, isFresh, known, name, outOfTouch, show, signed } from "./model.js";
 import { status } from "./socket.js";
@@ -52,7 +53,8 @@ function drawAgreement(extra) {
 
 // ---- the partition switch ----
 
-// While cut off: the counts of each side at the beginning, if this page saw it. Afterwards: the growth of each.
+// `apart` is set while this node is cut off: the counts of each side at the cut, if this page saw
+// it. `healed` has them afterwards, and when the node was healed.
 let apart = null, wasWhole = false, healed = null;
 const elsewhere = () => known.total - ownValue();
 let ownValue = () => 0n;
@@ -83,7 +85,7 @@ function drawSwitch(extra) {
   $("switch").classList.toggle("apart", known.isolated || lost !== "");
 }
 
-// ---- errors, shown and read out for a while; other texts for screen readers, at most every three seconds ----
+// ---- errors, and other texts for screen readers, at most every three seconds ----
 
 let trouble = "", troubleTimer = 0, saidAt = 0, sayTimer = 0;
 export function say(words) {

@@ -1,4 +1,5 @@
-// The map: a dot for each region, its area by its clicks, with a ring when they change; and the paths of clicks between regions.
+// The map. Each region is a dot, whose area grows with its clicks, with a ring when they change.
+// Clicks travel on paths between the dots.
 import { $, grouped, here, isBehind, known, name, place, regions, signed } from "./model.js";
 
 export const svg = (tag, attributes) => {
@@ -46,7 +47,8 @@ export function drawDots() {
 const over = (from, to, lift) => ({ x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 - lift * Math.hypot(to.x - from.x, to.y - from.y) });
 let linksDrawn = "";
 
-// A line to each region that has a node, or had one that vanished. `cut`: out of reach. `behind`: not caught up.
+// Draws a line to each region that has a node, or had one that vanished. Classes: `cut` is out of
+// reach, `behind` is not caught up.
 export function drawLinks() {
   const home = place(here), kinds = new Map();
   for (const member of known.members) {

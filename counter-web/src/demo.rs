@@ -22,8 +22,8 @@ const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause. A node that ran at least this long did not end soon.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// One node of the demo. Its standard input is a pipe that closes when this process ends in any
-/// way. The node stops then.
+/// One node of the demo. Its standard input is a pipe that closes when this process ends, however
+/// it ends. The node then stops.
 struct DemoNode {
     region: String,
     /// Its `--node-name`.
@@ -94,7 +94,7 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
         pages.insert(node.region.clone(), format!("http://{}/", node.http));
     }
     for node in nodes.iter_mut() {
-        node.tell(&pages).await;
+        node.send_pages(&pages).await;
     }
     eprintln!("Open any of them, and click. Ctrl-C ends them all.");
     futures::future::join_all(nodes.iter_mut().map(|node| keep_running(args, node, &pages))).await;
@@ -128,7 +128,7 @@ async fn keep_running(args: &DemoArgs, node: &mut DemoNode, pages: &BTreeMap<Str
             }
         }
         if node.gets_ready().await {
-            node.tell(pages).await;
+            node.send_pages(pages).await;
         }
     }
 }
@@ -145,11 +145,11 @@ impl DemoNode {
     }
 
     /// Sends the addresses of all pages to the node, so that its page can link to the others.
-    async fn tell(&mut self, pages: &BTreeMap<String, String>) {
+    async fn send_pages(&mut self, pages: &BTreeMap<String, String>) {
         let line = serde_json::to_string(pages).unwrap_or_default() + "\n";
         if let Some(stdin) = &mut self.stdin {
             // If this fails, the node has ended. `keep_running` notices that.
-            let _told = stdin.write_all(line.as_bytes()).await;
+            let _sent = stdin.write_all(line.as_bytes()).await;
         }
     }
 }

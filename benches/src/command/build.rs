@@ -1,14 +1,14 @@
-//! Builds the node and this program from the checkout before anything is measured. So one command
-//! is enough, and no old binary is measured.
+//! Builds the node and this program from the checkout before a measurement, so that no old binary
+//! is measured.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Builds both into this program's own directory, with the simulator, and starts this program
-/// again. Returns only if that fails. Then the existing binaries are measured, and a line on
-/// standard error says so.
+/// Builds both into this program's own directory, with the simulator, and restarts this program.
+/// Returns only if that fails. The existing binaries are then measured, and a line on standard
+/// error says so.
 pub(super) fn build() {
     match build_and_start() {
         Ok(never) => match never {},

@@ -1,5 +1,5 @@
-//! `check`: names what is worse than in the committed report, in a new run or in a report that was
-//! written before.
+//! `check`: compares a new run, or an existing report, with the committed report. Names each
+//! workload that is worse.
 
 use benches::report::{Report, Worse, compare, confirmed, unmeasured};
 use tokio::runtime::Runtime;
@@ -7,8 +7,8 @@ use tokio::runtime::Runtime;
 use super::committed::{committed, read};
 use super::report::measure;
 
-/// Measures again and names what is worse than in the committed report. If something looks worse,
-/// it measures a second time and names only what is worse both times.
+/// Measures, and names each workload that is worse than in the committed report. If one looks
+/// worse, measures a second time, and names only those that are worse both times.
 pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     let before = committed()?;
     let now = measure(runtime, true);
@@ -22,8 +22,8 @@ pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     verdict(&before, &now, &worse)
 }
 
-/// The same for a report in a file. It was measured once, so it may name what a noisy neighbour
-/// slowed.
+/// The same for a report in a file. It was measured only once, so a workload that a noisy
+/// neighbour slowed may be named too.
 pub(super) fn check_file(path: &str) -> Result<(), String> {
     let (before, now) = (committed()?, read(path)?);
     verdict(&before, &now, &compare(&before, &now))

@@ -1,12 +1,12 @@
 //! `count` and `check-instructions`: instruction counts of the hot paths. They need no node, so
-//! they are built without the network.
+//! they also run in a build without the feature `system`.
 
 use benches::report::{Machine, Report, compare_instructions, instructions};
 
 use super::committed::{COMMITTED, committed, json, write};
 
-/// Counts them. With `keep` it puts them into the committed report, for a change that is worth its
-/// cost.
+/// Counts the instructions of every hot path. With `keep` the counts go into the committed report,
+/// for a change that is worth its cost.
 pub(crate) fn count(keep: bool) -> Result<(), String> {
     let counts = instructions()?;
     counts.iter().for_each(|(path, count)| println!("{path}: {count} instructions"));
@@ -21,7 +21,7 @@ pub(crate) fn count(keep: bool) -> Result<(), String> {
     write(COMMITTED, &json(&Report { instructions: counts, ..before })?)
 }
 
-/// Counts them again, and names each path that takes more instructions than in the committed
+/// Counts the instructions again. Fails with each path that takes more than in the committed
 /// report. CI runs this.
 pub(crate) fn check_instructions() -> Result<(), String> {
     let before = committed()?;

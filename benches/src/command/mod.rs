@@ -1,4 +1,5 @@
-//! The commands.
+//! The commands of the binary. `system` runs those that need processes or read a report; the
+//! others need only this program.
 
 #[cfg(feature = "system")]
 mod build;
@@ -48,18 +49,18 @@ fn effort(quick: bool) -> Effort {
     if quick { Effort::QUICK } else { Effort::FULL }
 }
 
-/// Runs the in-process work.
+/// Runs the in-process workloads.
 pub(crate) fn core(quick: bool) -> Result<(), String> {
     show(&suite::core(effort(quick), |part| eprintln!("· {part}")))
 }
 
-/// Runs a work with processes, or a command on reports. `None` if there is no such command.
+/// Runs a workload with processes, or a command on reports. `None` if there is no such command.
 #[cfg(feature = "system")]
 pub(crate) fn system(name: &str, file: Option<&str>, flags: Flags) -> Option<Result<(), String>> {
     system::run(name, file, flags)
 }
 
-/// Without the feature `system` there is only the in-process work.
+/// Without the feature `system` there are only the in-process workloads.
 #[cfg(not(feature = "system"))]
 pub(crate) fn system(
     _name: &str,

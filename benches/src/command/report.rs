@@ -12,9 +12,11 @@ use tokio::runtime::Runtime;
 use super::committed::{COMMITTED, committed, json, read, write};
 use super::{all_right, effort};
 
+/// The folder that the report is written to.
 const FOLDER: &str = "target/report";
 
-/// The works with processes, in the order of the report.
+/// The workloads with processes, in the order of the report. `traffic` is not here, because it runs
+/// beside the instruction counts.
 const SYSTEM_PARTS: [&str; 11] = [
     "latency",
     "fresh",
@@ -29,7 +31,7 @@ const SYSTEM_PARTS: [&str; 11] = [
     "simulated",
 ];
 
-/// A progress bar on standard error, with the work that runs now and the time since the start.
+/// A progress bar on standard error, with the workload that runs now and the time since the start.
 struct Progress {
     done: usize,
     all: usize,
@@ -37,7 +39,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn tell(&mut self, name: &str) {
+    fn show(&mut self, name: &str) {
         const WIDTH: usize = 24;
         let full = self.done * WIDTH / self.all;
         self.done += 1;
@@ -58,7 +60,7 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
     let mut report = Report {
         machine: Machine::here(),
         quick,
-        rows: suite::core(effort(quick), |part| progress.tell(part)),
+        rows: suite::core(effort(quick), |part| progress.show(part)),
         curves: Vec::new(),
         instructions: Default::default(),
         skipped: vec![
@@ -68,7 +70,7 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
     if !effort(quick).seeded_crdts {
         report.skipped.push("crdts: joins of 100,000 seeded regions: left out of a quick run; `report` without --quick has them".into());
     }
-    progress.tell("peers with a workspace of their own");
+    progress.show("peers with a workspace of their own");
     match add_peers(&mut report.rows, quick) {
         Ok(peers) => {
             report.skipped.extend(peers.skipped);
@@ -77,11 +79,11 @@ pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
         Err(line) => report.skipped.push(line),
     }
     for name in SYSTEM_PARTS {
-        progress.tell(name);
+        progress.show(name);
         add_part(&mut report, name, runtime.block_on(part(name, quick)));
     }
     // Neither bytes nor instructions depend on how busy the machine is, so these two run at once.
-    progress.tell("traffic, and instructions of the hot paths");
+    progress.show("traffic, and instructions of the hot paths");
     let (traffic, counts) = std::thread::scope(|scope| {
         let counts = scope.spawn(instructions);
         (runtime.block_on(part("traffic", quick)), counts.join())
@@ -107,7 +109,7 @@ fn add_part(report: &mut Report, name: &str, part: Measured<system::Part>) {
     }
 }
 
-/// A work with a wrong answer is not left out. The report shows it as wrong.
+/// The row of a workload with a wrong answer. It is not left out, but shown as wrong.
 fn wrong(name: &str, failure: &Failure) -> Row {
     let mut row = Row::exact(
         format!("system.{name}"),
@@ -139,8 +141,8 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
     }
 }
 
-/// Measures everything and writes the report. With `keep` it also becomes the committed one, and the
-/// documents get its figures.
+/// Measures everything and writes the report. With `keep` it also becomes the committed report, and
+/// its figures go into the documents.
 pub(super) fn report(runtime: &Runtime, quick: bool, keep: bool) -> Result<(), String> {
     let report = measure(runtime, quick);
     write_page(&report)?;

@@ -1,4 +1,5 @@
-//! The works with processes, each with its own table, and the report of everything.
+//! Dispatch of the commands that need processes or read a report: one workload as a table,
+//! `report`, `page`, `table` and `check`.
 
 use benches::suite::system;
 use benches::system as system_work;
@@ -8,7 +9,7 @@ use super::check::{check, check_file};
 use super::report::{page_again, report, table_again};
 use super::{Flags, show};
 
-/// Runs one of them by its name. `None` if there is no such work.
+/// Runs the command `name`. `None` if there is no such command.
 pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result<(), String>> {
     let Flags { quick, keep, built } = flags;
     match (name, file) {
@@ -89,8 +90,8 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
     }))
 }
 
-/// Thousands of sockets need thousands of open files. If the limit cannot be raised, the work says
-/// what broke.
+/// Raises the limit of open files, because thousands of sockets need thousands of them. If that is
+/// refused, the workload that lacks files fails with its own error.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -12,8 +12,8 @@ use crate::work::{Adder, Changer};
 
 type State = HashMap<String, PNCounter<u64>, FixedState>;
 
-/// A foldhash map of `crdts::PNCounter`, joined counter by counter. It is the least that joins: no
-/// removal, no digest, no version.
+/// A foldhash map of `crdts::PNCounter`, joined counter by counter. It has no more than a join
+/// needs: no removal, no digest, no version.
 #[derive(Clone, Debug, Default)]
 pub struct CrdtsByHand {
     map: State,

@@ -1,4 +1,6 @@
-//! The contenders: ours, `crdts` in two forms, and two bounds of the machine, behind one trait.
+//! The contenders of the in-process workloads, behind one trait: ours, `crdts` in two forms, and
+//! two limits of the machine. The *bound* is a fair structure without versions or checks. The
+//! *floor* is a raw loop that knows every slot beforehand.
 
 mod crdts_by_hand;
 mod crdts_map;

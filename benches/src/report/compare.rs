@@ -1,14 +1,14 @@
-//! What got worse between two reports, by more than the noise of both.
+//! Comparison of two reports: each workload that got worse by more than the noise of both.
 
 use std::collections::BTreeMap;
 
 use super::{Machine, Report};
 use crate::row::{Row, Unit};
 
-/// A work that is worse now.
+/// A workload that is worse now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worse {
-    /// The work.
+    /// The workload, in words.
     pub work: String,
     /// How many times worse.
     pub times: f64,
@@ -16,10 +16,12 @@ pub struct Worse {
     pub noise: f64,
 }
 
-/// Names what is worse in `now`. Since the machine drifts, in-process times are compared as ratios
-/// to the bound, or to `crdts`, of their own run. System times have neither, and are worse if they
-/// doubled. Sizes are exact. Instructions are worse by 2 %, on the same compiler and processor. A
-/// wrong answer of ours is always worse.
+/// Returns each workload that is worse in `now`.
+///
+/// The machine drifts, so a time is compared as its ratio to the bound, or to `crdts`, of the same
+/// run. A time without either, a rate, and a size in a workload with processes are worse if they
+/// doubled. An in-process size is worse from 1 % more. An instruction count is worse from 2 % more,
+/// on the same compiler and processor. A wrong answer of ours is always worse.
 pub fn compare(before: &Report, now: &Report) -> Vec<Worse> {
     let rows =
         now.rows.iter().filter_map(|row| match before.rows.iter().find(|old| old.id == row.id) {
@@ -47,13 +49,13 @@ pub fn compare_instructions(
     now.iter().filter(|_| comparable).filter_map(worse).collect()
 }
 
-/// The works of the first report that the second lacks. Nobody knows whether they got worse.
+/// The workloads of the first report that the second lacks. They may have got worse.
 pub fn unmeasured<'a>(before: &'a Report, now: &Report) -> Vec<&'a str> {
     let measured = |row: &&Row| now.rows.iter().any(|new| new.id == row.id);
     before.rows.iter().filter(|row| !measured(row)).map(|row| row.work.as_str()).collect()
 }
 
-/// What both comparisons name. A noisy neighbour seldom hits the same work twice.
+/// The workloads that both comparisons name. A noisy neighbour seldom hits the same one twice.
 pub fn confirmed(first: Vec<Worse>, second: &[Worse]) -> Vec<Worse> {
     first.into_iter().filter(|worse| second.iter().any(|again| again.work == worse.work)).collect()
 }

@@ -5,10 +5,11 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The hot paths of `benches hot`, each with its number of operations. A join names its regions.
-/// Adds go to 32 counters, all others to 1,000 regions or counters. The longest come first. Short
-/// ones are repeated often: hash tables are seeded at random, so the preparation varies, and it
-/// must vary by far less than the 2 % that are judged.
+/// The hot paths of `benches hot`, the longest first, each with its number of operations.
+///
+/// The name of a join gives its regions. Adds go to 32 counters, and all other paths use 1,000
+/// regions or counters. Hash tables are seeded at random, so the preparation varies between runs.
+/// Short paths have many operations, so that this stays far below the limit of 2 %.
 pub const HOT_PATHS: [(&str, u64); 13] = [
     ("join-20000", 15),
     ("add-by-name", 100_000),
@@ -25,13 +26,14 @@ pub const HOT_PATHS: [(&str, u64); 13] = [
     ("read-all", 100),
 ];
 
-/// Instructions for one operation of each path, less the preparation. Runs as many paths at once as
-/// there are processors, since counts do not depend on other work.
+/// Instructions for one operation of each path, less the preparation. Counts do not depend on the
+/// load of the machine, so as many paths run at once as there are processors.
 ///
 /// # Errors
 /// If valgrind is missing, a line that says how to get it.
 pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
-    const HOW: &str = "instruction counts: skipped; they need valgrind (Debian's package valgrind)";
+    const HOW_TO_GET: &str =
+        "instruction counts: skipped; they need valgrind (Debian's package valgrind)";
     let (next, counts) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || -> Option<()> {
         while let Some((path, times)) = HOT_PATHS.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -45,7 +47,7 @@ pub fn instructions() -> Result<BTreeMap<String, u64>, String> {
         let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
         workers.into_iter().all(|worker| matches!(worker.join(), Ok(Some(()))))
     });
-    counts.into_inner().ok().filter(|_| done).ok_or_else(|| HOW.into())
+    counts.into_inner().ok().filter(|_| done).ok_or_else(|| HOW_TO_GET.into())
 }
 
 fn count(path: &str) -> Option<u64> {

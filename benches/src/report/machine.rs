@@ -50,7 +50,7 @@ impl Machine {
     }
 }
 
-/// node and its ws, where both are installed.
+/// The versions of Node.js and its package ws, if both are installed.
 fn node() -> Vec<(String, String)> {
     let ws = std::fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),

@@ -113,35 +113,34 @@ pub fn markdown(report: &Report) -> String {
     )
 }
 
-/// The README's figures in plain words: the work, the rows that measure it, and what stands beside
-/// it. Two of them are rows that a peer wins.
-const FIGURES: [Plain; 6] = [
-    Plain {
+/// The README's figures in plain words. In two of them a peer is better.
+const FIGURES: [ReadmeFigure; 6] = [
+    ReadmeFigure {
         work: "one add through a handle",
         ours: &[("", "w1.handle")],
         beside: &[("a bare atomic addition: ", "w1.handle", "bound: bare fetch_add")],
     },
-    Plain {
+    ReadmeFigure {
         work: "joining another replica's 100,000 regions",
         ours: &[("", "w2.join.100000")],
         beside: &[("the `crdts` crate: ", "w2.join.100000", "crdts")],
     },
-    Plain {
+    ReadmeFigure {
         work: "an add at one of three nodes, until both others show it",
         ours: &[("median ", "system.visible.p50"), ("99 in 100 within ", "system.visible.p99")],
         beside: &[],
     },
-    Plain {
+    ReadmeFigure {
         work: "a fresh node, until it has fetched 100,000 counters and serves",
         ours: &[("", "system.fresh.100000")],
         beside: &[],
     },
-    Plain {
+    ReadmeFigure {
         work: "adds over HTTP, a request each, 32 connections",
         ours: &[("", "system.adds.http")],
         beside: &[("Redis INCR over its own protocol: ", "system.adds.http", "Redis INCR")],
     },
-    Plain {
+    ReadmeFigure {
         work: "adds that wait for the disk, one at a time; 64 at a time",
         ours: &[("", "system.durable.1"), ("", "system.durable.64")],
         beside: &[
@@ -151,11 +150,12 @@ const FIGURES: [Plain; 6] = [
     },
 ];
 
-struct Plain {
+/// One line of the README's table: a workload in plain words, ours, and others beside it.
+struct ReadmeFigure {
     work: &'static str,
     /// Words, and the row whose figure follows them.
     ours: &'static [(&'static str, &'static str)],
-    /// Words, a row, and whose figure of it follows them.
+    /// Words, a row, and the contender whose figure of that row follows the words.
     beside: &'static [(&'static str, &'static str, &'static str)],
 }
 
@@ -208,14 +208,14 @@ fn figures(report: &Report) -> String {
         Some(format!("{words}{}", in_words(figure.value, row.unit)))
     };
     let mut out = String::from("| | measured | beside it |\n| --- | --- | --- |\n");
-    for plain in &FIGURES {
+    for entry in &FIGURES {
         let ours: Vec<_> =
-            plain.ours.iter().filter_map(|(words, id)| cell(words, id, "ours")).collect();
+            entry.ours.iter().filter_map(|(words, id)| cell(words, id, "ours")).collect();
         let beside: Vec<_> =
-            plain.beside.iter().filter_map(|(words, id, whose)| cell(words, id, whose)).collect();
+            entry.beside.iter().filter_map(|(words, id, whose)| cell(words, id, whose)).collect();
         // Writing into a string cannot fail.
         let _written =
-            writeln!(out, "| {} | **{}** | {} |", plain.work, ours.join("; "), beside.join("; "));
+            writeln!(out, "| {} | **{}** | {} |", entry.work, ours.join("; "), beside.join("; "));
     }
     out
 }

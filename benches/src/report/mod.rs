@@ -1,5 +1,10 @@
-//! The report: what a run measured, and where; as JSON, as a page, as tables, and as the parts of
-//! documents that are made from it.
+//! The report of one run: its figures and its machine. It becomes JSON, a page, tables, and the
+//! generated parts of documents.
+//!
+//! `html` is the page, from `summary`, `page_rows` and `plots`. The plots are drawn by `svg` and
+//! `histogram`, with axes from `scale` and colours from `looks`. `markdown` makes the tables,
+//! and `compare` finds rows that got worse. `machine`, `peers` and `instructions` collect figures
+//! and versions from other programs.
 
 mod compare;
 mod instructions;
@@ -27,15 +32,15 @@ use crate::row::{Figure, Row, Unit};
 pub struct Report {
     /// The machine and the versions.
     pub machine: Machine,
-    /// Whether it ran fewer rounds, and left out the largest states of the slowest peers.
+    /// True if the run had fewer rounds, and left out the largest states of the slowest peers.
     pub quick: bool,
-    /// Every work.
+    /// The row of every workload.
     pub rows: Vec<Row>,
     /// The curves of the plots, beside the rows.
     pub curves: Vec<Curve>,
     /// Instructions of the hot paths, by name. Empty without valgrind.
     pub instructions: BTreeMap<String, u64>,
-    /// The works that were not measured, and how to measure them.
+    /// The workloads that were not measured, and how to measure them.
     pub skipped: Vec<String>,
 }
 
@@ -71,8 +76,9 @@ impl Report {
         curves
     }
 
-    /// The three works furthest from their bound, the worst first, each with its bound and how many
-    /// times worse ours is. Of a work at several sizes only the worst counts.
+    /// The three rows furthest from their bound, the worst first, each with its bound and the
+    /// factor by which ours is worse. If a workload was measured at several sizes, only the worst
+    /// counts.
     pub fn slowest(&self) -> Vec<(&Row, &Figure, f64)> {
         let slow = |row: &&Row| matches!(row.unit, Unit::Nanoseconds | Unit::PerSecond);
         let distance = |row| -> Option<(&Row, &Figure, f64)> {

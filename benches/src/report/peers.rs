@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::machine::versions;
 use crate::row::{Figure, Row};
 
-const HOW: &str = "automerge, loro, yrs: skipped; `cargo build --release --manifest-path benches/peers/Cargo.toml` brings them in";
+const HOW_TO_GET: &str = "automerge, loro, yrs: skipped; `cargo build --release --manifest-path benches/peers/Cargo.toml` brings them in";
 
 /// The output of the peers' program.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Peers {
     /// The id of a row, and the figure of one contender for it.
     pub figures: Vec<(String, Figure)>,
-    /// Works that they were not given, and why.
+    /// Workloads that they were not given, and why.
     pub skipped: Vec<String>,
     /// The name and version of each.
     #[serde(default)]
@@ -36,20 +36,22 @@ fn binary() -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// Adds their figures to the rows of the same work. Returns the works that they left out.
+/// Adds their figures to the rows of the same id. Returns the workloads that they left out.
 ///
 /// # Errors
-/// A line for the report's list of skipped works, which says how to get them.
+/// A line for the report's list of skipped workloads. It says how to get the peers.
 pub fn add_peers(rows: &mut [Row], quick: bool) -> Result<Peers, String> {
-    let mut command = Command::new(binary().ok_or(HOW)?);
+    let mut command = Command::new(binary().ok_or(HOW_TO_GET)?);
     if quick {
         command.arg("--quick");
     }
-    let output =
-        command.stderr(Stdio::inherit()).output().map_err(|error| format!("{HOW} ({error})"))?;
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("{HOW_TO_GET} ({error})"))?;
     let mut peers: Peers = serde_json::from_slice(&output.stdout).map_err(|error| {
         format!(
-            "{HOW}; what lies there is of another version, or broke ({}, {error})",
+            "{HOW_TO_GET}; what lies there is of another version, or broke ({}, {error})",
             output.status
         )
     })?;

@@ -14,7 +14,7 @@ type Bound = StringMap<WRITERS>;
 type Floor = Dense<WRITERS>;
 
 /// The joins of all contenders.
-struct Field<'a> {
+struct AllJoins<'a> {
     ours: Join<'a, Ours>,
     crdts: Option<(Join<'a, CrdtsMap>, Join<'a, CrdtsByHand>)>,
     bound: Join<'a, Bound>,
@@ -23,31 +23,31 @@ struct Field<'a> {
 
 /// One way to time a join, for any contender.
 #[derive(Clone, Copy)]
-enum Work {
+enum JoinWorkload {
     Join,
     Again,
     Send,
 }
 
-fn run<C: Contender>(join: &Join<'_, C>, work: Work) -> Sample {
+fn run<C: Contender>(join: &Join<'_, C>, work: JoinWorkload) -> Sample {
     match work {
-        Work::Join => join.join(),
-        Work::Again => join.join_again(),
-        Work::Send => join.send(),
+        JoinWorkload::Join => join.join(),
+        JoinWorkload::Again => join.join_again(),
+        JoinWorkload::Send => join.send(),
     }
 }
 
-fn turn<'a, C: Contender>(join: &'a Join<'a, C>, work: Work) -> Turn<'a> {
+fn turn<'a, C: Contender>(join: &'a Join<'a, C>, work: JoinWorkload) -> Turn<'a> {
     (C::NAME.into(), Box::new(move || run(join, work)))
 }
 
-impl<'a> Field<'a> {
+impl<'a> AllJoins<'a> {
     fn new(shape: &'a Shape, with_crdts: bool) -> Self {
         let crdts = with_crdts.then(|| (Join::new(shape), Join::new(shape)));
         Self { ours: Join::new(shape), crdts, bound: Join::new(shape), floor: Join::new(shape) }
     }
 
-    fn times(&self, rounds: usize, work: Work) -> Vec<Series> {
+    fn times(&self, rounds: usize, work: JoinWorkload) -> Vec<Series> {
         let mut turns = vec![turn(&self.ours, work)];
         turns.extend(
             self.crdts.iter().flat_map(|(map, by_hand)| [turn(map, work), turn(by_hand, work)]),
@@ -91,8 +91,8 @@ pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     for values in [Values::Formula, Values::Seeded] {
         let shape = Shape::new(values, regions, WRITERS);
-        let field =
-            Field::new(&shape, effort.seeded_crdts || !largest || values == Values::Formula);
+        let all =
+            AllJoins::new(&shape, effort.seeded_crdts || !largest || values == Values::Formula);
         let (state, id) = match values {
             Values::Formula => ("", ""),
             Values::Seeded => (", seeded random", ".seeded"),
@@ -102,7 +102,7 @@ pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
         let join = Row::times(
             format!("w2.join.{regions}{id}"),
             title("join"),
-            &field.times(rounds, Work::Join),
+            &all.times(rounds, JoinWorkload::Join),
         );
         let required =
             if values == Values::Formula { Need::Better(25.0, crdts()) } else { Need::Shown };
@@ -110,12 +110,12 @@ pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
         let again = Row::times(
             format!("w2.again.{regions}{id}"),
             title("join, nothing new"),
-            &field.times(rounds, Work::Again),
+            &all.times(rounds, JoinWorkload::Again),
         );
         let send = Row::times(
             format!("w2.send.{regions}{id}"),
             title("encode + decode + join"),
-            &field.times(rounds, Work::Send),
+            &all.times(rounds, JoinWorkload::Send),
         );
         if largest && values == Values::Formula {
             rows.push(again.needs(Need::Better(100.0, crdts()), "O(writers)"));
@@ -124,7 +124,7 @@ pub fn joins(effort: Effort, regions: usize) -> Vec<Row> {
             rows.extend([again, send]);
         }
         if largest {
-            rows.extend(sizes(&shape, &field, values, title, id));
+            rows.extend(sizes(&shape, &all, values, title, id));
         }
     }
     rows
@@ -138,10 +138,10 @@ pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
         let (by_hand, bound) =
             (Join::<CrdtsByHand>::new(&shape), Join::<StringMap<W>>::new(&shape));
         let turns = vec![
-            turn(&ours, Work::Join),
-            turn(&map, Work::Join),
-            turn(&by_hand, Work::Join),
-            turn(&bound, Work::Join),
+            turn(&ours, JoinWorkload::Join),
+            turn(&map, JoinWorkload::Join),
+            turn(&by_hand, JoinWorkload::Join),
+            turn(&bound, JoinWorkload::Join),
         ];
         Row::times(
             format!("w2.writers.{writers}"),
@@ -155,12 +155,12 @@ pub fn joins_by_writers(effort: Effort) -> Vec<Row> {
 
 fn sizes(
     shape: &Shape,
-    field: &Field<'_>,
+    all: &AllJoins<'_>,
     values: Values,
     title: impl Fn(&str) -> String,
     id: &str,
 ) -> [Row; 2] {
-    let mut bytes = field.bytes();
+    let mut bytes = all.bytes();
     if values == Values::Seeded {
         bytes.push(("entropy", entropy(shape)));
     }
@@ -168,7 +168,7 @@ fn sizes(
         Values::Formula => (Need::AtMost(1.03e6), "0.5 MB; automerge has 1.03"),
         Values::Seeded => (Need::Within(1.3, "entropy".into()), "1.15 of the entropy"),
     };
-    let heaps = field.heaps(shape);
+    let heaps = all.heaps(shape);
     [
         Row::exact(
             format!("w2.bytes.{}{id}", shape.regions()),

@@ -1,4 +1,5 @@
-//! The works that make up the tables, with the requirements on ours.
+//! The rows of the report: which workloads are measured with which contenders, and the requirements
+//! on ours. `joins` and `others` run in process, `system` with real processes.
 
 mod joins;
 mod others;
@@ -17,7 +18,7 @@ pub struct Effort {
     pub rounds: usize,
     /// Rounds of joins of fewer than 100,000 regions.
     pub small_rounds: usize,
-    /// Whether `crdts` also joins 100,000 seeded regions.
+    /// True if `crdts` also joins 100,000 seeded regions.
     pub seeded_crdts: bool,
     /// Adds of one round of W1.
     pub adds: usize,
@@ -35,7 +36,7 @@ impl Effort {
 /// The number of times that [`core()`] reports its progress.
 pub const CORE_PARTS: usize = 7;
 
-/// Runs all in-process work. Calls `progress` with the name of each part.
+/// Runs all in-process workloads. Calls `progress` with the name of each part.
 pub fn core(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut part = |name: &str, run: &dyn Fn() -> Vec<Row>| {

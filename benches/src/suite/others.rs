@@ -64,10 +64,10 @@ pub fn adds(effort: Effort) -> Vec<Row> {
     ]
 }
 
-/// One round of a work that times two things.
+/// One round of a workload with two timed parts, such as producing and applying.
 type Halves<'a> = Box<dyn FnMut() -> (Sample, Sample) + 'a>;
 
-/// Interleaves works that time two things, and returns the series of each thing.
+/// Interleaves workloads with two timed parts. Returns the series of each part.
 fn halves(rounds: usize, turns: Vec<(&str, Halves<'_>)>) -> (Vec<Series>, Vec<Series>) {
     let seconds: Vec<RefCell<Vec<Sample>>> = turns.iter().map(|_| RefCell::default()).collect();
     let mut first_turns = Vec::new();
@@ -160,8 +160,8 @@ fn reads(effort: Effort, regions: usize) -> Vec<Row> {
 pub fn threads(effort: Effort) -> Vec<Row> {
     const ALONE: &str = "one thread";
     let row = |one_counter: bool| {
-        // The comparison is with both processors at work. So starting and ending 64 threads must
-        // take little time beside the adds.
+        // The comparison needs both processors at work all the time, so starting and ending 64
+        // threads must take little time beside the adds.
         let adds = effort.adds * if one_counter { 8 } else { 64 };
         let many = Threads { threads: 64, adds, one_counter };
         let one = Threads { threads: 1, adds, one_counter };

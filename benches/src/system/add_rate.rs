@@ -16,6 +16,7 @@ pub const CLIENTS: usize = 32;
 /// Adds that a socket has in flight.
 pub const WINDOW: u64 = 64;
 
+/// Slices of the time of each interface. The interfaces take turns, slice by slice.
 const SLICES: u32 = 5;
 
 /// Adds a second by interface, for each slice of time.
@@ -38,14 +39,15 @@ pub async fn add_rates(time: Duration) -> Measured<AddRates> {
     node.until_ready().await?;
     let (slice, mut rates) = (time / SLICES, AddRates::default());
     for _ in 0..SLICES {
-        rates.http.push(door(&node, "http", slice, by_http).await?);
-        rates.socket.push(door(&node, "socket", slice, by_socket).await?);
+        rates.http.push(rate_through(&node, "http", slice, by_http).await?);
+        rates.socket.push(rate_through(&node, "socket", slice, by_socket).await?);
         rates.handle.push(by_handle(slice).await?);
     }
     Ok(rates)
 }
 
-async fn door<F: Future<Output = Measured<u64>> + Send + 'static>(
+/// Runs [`CLIENTS`] clients of one interface for `time`. Returns their adds a second.
+async fn rate_through<F: Future<Output = Measured<u64>> + Send + 'static>(
     node: &Process,
     counter: &'static str,
     time: Duration,

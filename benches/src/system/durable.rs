@@ -20,7 +20,7 @@ pub struct DurableRates {
     pub ours: Vec<f64>,
     /// redb: each committer runs transactions of one put, durable at commit.
     pub redb: Vec<f64>,
-    /// Whether redb held all puts afterwards.
+    /// True if redb held all puts afterwards.
     pub redb_right: bool,
     /// A file that grows by 8 bytes and is made durable, one for all committers. No group commit
     /// beats that.

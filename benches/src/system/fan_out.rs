@@ -50,7 +50,7 @@ pub struct FanOut {
     pub cpu_per_frame: f64,
 }
 
-/// What the clients show, and whether all show the awaited total.
+/// The totals that the clients show. Wakes the test once all show the awaited one.
 #[derive(Debug)]
 struct Watch {
     wanted: AtomicI64,
@@ -77,13 +77,13 @@ impl Watch {
         })
     }
 
-    fn shows(&self, client: usize, total: i64) {
+    fn record(&self, client: usize, total: i64) {
         self.frames.fetch_add(1, Ordering::Relaxed);
         self.shown[client].store(total, Ordering::SeqCst);
-        self.look(client);
+        self.check(client);
     }
 
-    fn look(&self, client: usize) {
+    fn check(&self, client: usize) {
         let wanted = self.wanted.load(Ordering::SeqCst);
         let news = self.shown[client].load(Ordering::SeqCst) >= wanted
             && self.counted[client].fetch_max(wanted, Ordering::SeqCst) < wanted;
@@ -92,12 +92,13 @@ impl Watch {
         }
     }
 
-    /// Each arrival is announced to all clients. Waits until that has passed, at most 2 s.
+    /// Waits at most 2 s until no client gets frames any more. Each client that arrives is
+    /// announced to all others.
     async fn until_quiet(&self) {
-        const LOOK: Duration = Duration::from_millis(100);
+        const CHECK_EVERY: Duration = Duration::from_millis(100);
         let mut seen = 0;
         for _ in 0..20 {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             match self.frames.load(Ordering::Relaxed) {
                 frames if frames == seen => return,
                 frames => seen = frames,
@@ -109,7 +110,7 @@ impl Watch {
     async fn until_all_show(&self, total: i64) -> Measured<()> {
         self.seen.store(0, Ordering::SeqCst);
         self.wanted.store(total, Ordering::SeqCst);
-        (0..self.shown.len()).for_each(|client| self.look(client));
+        (0..self.shown.len()).for_each(|client| self.check(client));
         let waited = tokio::time::timeout(Duration::from_secs(20), self.all.notified()).await;
         waited.map_err(|_| {
             Failure(format!(
@@ -183,7 +184,7 @@ async fn click(
 /// Passes each total that a client receives to the watch.
 async fn follow(mut socket: Socket, watch: Arc<Watch>, client: usize) {
     while let Ok(text) = socket.text().await {
-        watch.shows(client, total_in(text));
+        watch.record(client, total_in(text));
     }
 }
 
@@ -206,8 +207,8 @@ fn total_in(text: &[u8]) -> i64 {
 pub struct Crowd {
     /// Resident memory for each idle client with a socket, in bytes.
     pub idle_bytes: f64,
-    /// The same for each of a thousand clients that never read, after a storm of changes. What the
-    /// node keeps for them is bounded.
+    /// The same for each of a thousand clients that never read, after a storm of changes. The
+    /// node's output buffer for each of them is bounded.
     pub never_read_bytes: f64,
     /// The times of clicks on a client that reads, while a thousand do not.
     pub beside: Quantiles,
@@ -222,22 +223,23 @@ pub async fn crowd(idle: usize, time: Duration) -> Measured<Crowd> {
     const NEVER_READ: usize = 1_000;
     let node = Server::Ours.spawn().await?;
     let before = node.resident_bytes()?;
-    let mut held = Vec::with_capacity(idle);
+    let mut idle_sockets = Vec::with_capacity(idle);
     for at in 0..idle {
         // Each address of the loopback network has its own ports.
-        held.push(
+        idle_sockets.push(
             Socket::open_from([127, 0, 0, 2 + (at / 5_000) as u8], node.http, "clicks", None)
                 .await?,
         );
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let idle_bytes = node.resident_bytes()?.saturating_sub(before) as f64 / idle as f64;
-    drop((held, node));
+    drop((idle_sockets, node));
 
     let node = Server::Ours.spawn().await?;
-    let (mut deaf, mut reader) = (Vec::new(), Socket::open(node.http, "clicks").await?);
+    let (mut non_readers, mut reader) = (Vec::new(), Socket::open(node.http, "clicks").await?);
     for _ in 0..NEVER_READ {
-        deaf.push(Socket::open_from([127, 0, 0, 2], node.http, "clicks", Some(4_096)).await?);
+        non_readers
+            .push(Socket::open_from([127, 0, 0, 2], node.http, "clicks", Some(4_096)).await?);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (before, start, mut total, mut times) =

@@ -19,11 +19,11 @@ use super::{Failure, Measured, Quantiles};
 pub const ROUND_TRIP: Duration = Duration::from_millis(200);
 /// The longest wait for a node to know that all hold a click. After that this is the figure.
 const KNOWN_MAX: Duration = Duration::from_secs(20);
-/// The size of the small cluster, and the number of nodes that each node of a larger one is told
-/// of.
+/// The size of the small cluster. Also the number of peers that each node of a larger cluster is
+/// given.
 const NODES: usize = 3;
 
-/// The repetitions of each work.
+/// The repetitions of each workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Times {
     /// Starts of a fresh node, for each way and each distance.
@@ -72,7 +72,7 @@ pub fn far(times: &Times) -> Measured<Far> {
     seen.map_err(Failure)
 }
 
-/// What [`far`] runs in the namespaces. Prints the results, or why there are none.
+/// The part of [`far`] inside the namespaces. Prints the results, or why there are none.
 ///
 /// # Errors
 /// An argument that is not [`far`]'s.
@@ -149,7 +149,7 @@ async fn cluster(name: &str, count: usize) -> Measured<Vec<Process>> {
     Ok(nodes)
 }
 
-/// Starts fresh nodes, waits until each is ready, and checks that it holds what the others hold.
+/// Starts fresh nodes, waits until each is ready, and checks that it has the total of the others.
 async fn starts(discover: &str, peers: &[String], count: usize) -> Measured<Quantiles> {
     let mut times = Vec::new();
     for _ in 0..count {
@@ -191,7 +191,7 @@ async fn all_known(nodes: &[Process], clicks: usize) -> Measured<Quantiles> {
     Ok(Quantiles::new(times))
 }
 
-/// Whether a node knows that all `count` members hold what it holds.
+/// True if a node knows that all `count` members hold its whole state.
 fn is_known(status: &Value, count: usize) -> bool {
     let held = |member: &&Value| member["live"] == true && member["lag_versions"] == 0;
     status["members"].as_array().is_some_and(|members| members.iter().filter(held).count() >= count)

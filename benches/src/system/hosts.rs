@@ -1,5 +1,5 @@
-//! Three nodes on their own hosts: how soon a click is at the others, also while packets are lost,
-//! and how soon all agree after a cable was out.
+//! Three nodes on hosts of their own: the time of a click until the others show it, with and
+//! without packet loss, and the time until all agree after a cable was out.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::{Failure, Measured, Quantiles};
 
 const HOSTS: usize = 3;
 const REGIONS: [&str; HOSTS] = ["ord", "fra", "sin"];
-/// The share of packets between hosts that the work under loss loses.
+/// The share of packets lost between hosts, in the workload under loss.
 pub const LOSS: f64 = 0.05;
 /// The time that a cable is out.
 pub const OUTAGE: Duration = Duration::from_secs(8);
@@ -49,7 +49,7 @@ pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
     seen.map_err(Failure)
 }
 
-/// What [`hosts`] runs in the namespaces. Prints the results, or why there are none.
+/// The part of [`hosts`] inside the namespaces. Prints the results, or why there are none.
 ///
 /// # Errors
 /// Arguments that are not [`hosts`]'s.

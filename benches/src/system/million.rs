@@ -14,7 +14,7 @@ use super::{Failure, Measured};
 /// The results.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Million {
-    /// Resident memory per counter of the process that made them, above what it had with none.
+    /// Resident memory per counter in the process that made them, less its memory before.
     pub made_bytes: f64,
     /// The same for a fresh process that caught up with it, above a fresh process of an empty
     /// cluster.
@@ -41,7 +41,7 @@ pub fn million(counters: usize) -> Measured<Million> {
     seen.map_err(Failure)
 }
 
-/// What that process does. It prints the results.
+/// The part of [`million`] in the process of its own. Prints the results.
 ///
 /// # Errors
 /// As [`million`].
@@ -98,7 +98,7 @@ async fn inside(counters: usize) -> Measured<Million> {
     Ok(Million { made_bytes: each(made), joined_bytes: each(joined), joined_in, made_in })
 }
 
-/// Names as in applications: a page of a tenant.
+/// The name of a counter, as an application would choose it.
 fn name(number: usize) -> String {
     format!("likes:{number:07}")
 }

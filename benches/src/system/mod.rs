@@ -1,4 +1,8 @@
-//! The system work: real processes of the built binary, over real sockets on loopback.
+//! The workloads with real processes of the built binary, over real sockets.
+//!
+//! Each workload has a file, and `suite::system` turns its result into rows. The workloads share a
+//! node (`process`), cheap clients (`socket`, `http`, `redis`) and private networks (`lab` for
+//! separate hosts, `apart` with `distance` for far ones).
 
 mod add_rate;
 #[path = "../../../counter-web/tests/support/apart.rs"]
@@ -40,7 +44,8 @@ pub use traffic::{click_bytes, idle};
 
 use std::fmt;
 
-/// Why a system work could not be measured, in a sentence.
+/// Why a workload could not be measured, in a sentence. It begins with `wrong:` if an answer was
+/// wrong.
 #[derive(Debug)]
 pub struct Failure(pub String);
 
@@ -51,8 +56,8 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Whether an answer was wrong, rather than something missing or broken. Its contender is then
-    /// shown as wrong.
+    /// True if an answer was wrong, rather than something missing or broken. The report then shows
+    /// the contender as wrong.
     pub fn is_wrong(&self) -> bool {
         self.0.starts_with("wrong:")
     }
@@ -66,5 +71,5 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The result of a system work.
+/// The result of a workload with processes.
 pub type Measured<T> = Result<T, Failure>;

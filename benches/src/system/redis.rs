@@ -23,7 +23,7 @@ pub struct Redis {
     pub version: String,
 }
 
-const HOW: &str = "Redis: skipped; it needs redis-server (Debian's package redis-server)";
+const HOW_TO_GET: &str = "Redis: skipped; it needs redis-server (Debian's package redis-server)";
 const START_MAX: Duration = Duration::from_secs(10);
 
 impl Redis {
@@ -35,7 +35,7 @@ impl Redis {
         let version = Command::new("redis-server")
             .arg("--version")
             .output()
-            .map_err(|_| Failure(HOW.into()))?;
+            .map_err(|_| Failure(HOW_TO_GET.into()))?;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
         let version = version
             .split(" v=")
@@ -113,7 +113,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // It may have ended before. Either way nothing of it stays behind.
+        // It may have ended already.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
     }

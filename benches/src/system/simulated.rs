@@ -7,7 +7,8 @@ use counter_net::sim::{Failure as SimFailure, Link, Sim, SimConfig};
 
 use super::{Failure, Measured, Quantiles};
 
-const LIMIT: Duration = Duration::from_secs(120);
+/// The longest virtual time until a cluster must agree.
+const AGREED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The costs of a cluster of one size.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +34,13 @@ fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
         sim.start(&format!("r{:02}", at % 32));
     });
     sim.connect_all();
-    sim.run_until(LIMIT, |sim| {
+    sim.run_until(AGREED_WITHIN, |sim| {
         sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()
     })
     .map_err(failure)?;
     // Every node adds once, so that every digest is full.
     (0..nodes).for_each(|node| sim.add(node, "clicks", 1));
-    sim.run_until_converged(LIMIT).map_err(failure)?;
+    sim.run_until_converged(AGREED_WITHIN).map_err(failure)?;
     sim.run_for(Duration::from_secs(40));
     Ok(sim)
 }
@@ -59,7 +60,7 @@ pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
     let (before, mut took) = (sim.cost(), Duration::ZERO);
     for click in 0..clicks as usize {
         sim.add(click % nodes, "clicks", 1);
-        took += sim.run_until_converged(LIMIT).map_err(failure)?;
+        took += sim.run_until_converged(AGREED_WITHIN).map_err(failure)?;
     }
     let idle_meanwhile = idle_bytes * took.as_secs_f64();
     let click_bytes =
@@ -67,7 +68,9 @@ pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
     let fresh = sim.start("new");
     sim.connect_all();
     let fresh = sim
-        .run_until(LIMIT, |sim| sim.machine(fresh).is_some_and(|machine| machine.is_synced()))
+        .run_until(AGREED_WITHIN, |sim| {
+            sim.machine(fresh).is_some_and(|machine| machine.is_synced())
+        })
         .map_err(failure)?;
     Ok(Size { click: took / clicks, click_bytes, idle_bytes, fresh })
 }
@@ -83,7 +86,7 @@ pub fn clicks_under_loss(share: f64, clicks: usize) -> Measured<Quantiles> {
     let mut times = Vec::with_capacity(clicks);
     for click in 0..clicks {
         sim.add(click % 10, "clicks", 1);
-        times.push(sim.run_until_converged(LIMIT).map_err(failure)?);
+        times.push(sim.run_until_converged(AGREED_WITHIN).map_err(failure)?);
         sim.run_for(Duration::from_millis(137));
     }
     Ok(Quantiles::new(times))
@@ -104,7 +107,7 @@ pub fn healed_partitions(runs: u64) -> Measured<Quantiles> {
             sim.run_for(Duration::from_secs(1));
         }
         sim.heal();
-        times.push(sim.run_until_converged(LIMIT).map_err(failure)?);
+        times.push(sim.run_until_converged(AGREED_WITHIN).map_err(failure)?);
         if (0..10).any(|node| sim.total(node, "clicks") != 610) {
             return Err(Failure(
                 "wrong: after a partition a node does not show every click".into(),

@@ -24,7 +24,8 @@ pub struct Traffic {
 /// A node is at rest if it published nothing for this long. While it absorbs incarnations, each
 /// step waits for everyone's digest, which takes a second.
 const REST: Duration = Duration::from_secs(5);
-const REST_LOOKS_MAX: usize = 12;
+/// The most readings until a node must be at rest: one minute.
+const REST_READINGS_MAX: usize = 12;
 
 const OUT: &[&str] = &[r#"direction="out""#];
 const OUT_DELTAS: &[&str] = &[r#"direction="out""#, r#"kind="gossip_delta""#];
@@ -43,23 +44,23 @@ pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
         passing_region(&cluster, &format!("r{region:02}"), &node.gossip).await?;
         clicker.until_total(region - 1).await?;
     }
-    let mut seer = Socket::open(other.http, "clicks").await?;
-    seer.until_total(30).await?;
+    let mut watcher = Socket::open(other.http, "clicks").await?;
+    watcher.until_total(30).await?;
     let mut http = Http::open(node.http).await?;
     let before = deltas_at_rest(&mut http).await?;
     for click in 1..=clicks {
         clicker.add(click).await?;
-        seer.until_total(30 + click as i64).await?;
+        watcher.until_total(30 + click as i64).await?;
     }
     let after = Metrics::read(&mut http).await?.sum("counter_payload_bytes", OUT_DELTAS);
     Ok(Traffic { payload: (after - before) / clicks as f64, wire: None })
 }
 
-/// Bytes of deltas that a node has published, once it publishes no more. Before that it absorbs
-/// what the regions that left had counted.
+/// Bytes of deltas that a node has published, once it publishes no more. Until then it absorbs the
+/// incarnations of the regions that left.
 async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
     let mut before = f64::NAN;
-    for _ in 0..REST_LOOKS_MAX {
+    for _ in 0..REST_READINGS_MAX {
         let now = Metrics::read(http).await?.sum("counter_payload_bytes", OUT_DELTAS);
         if now == before {
             return Ok(now);

@@ -14,7 +14,7 @@ const REGIONS: usize = 32;
 pub trait Adder {
     /// Adds 1.
     fn add_one(&mut self, counter: &str);
-    /// Does the work that the adds put off.
+    /// Does the work that the adds deferred.
     fn finish(&mut self);
     /// The value of a counter.
     fn value(&self, counter: &str) -> i128;
@@ -29,7 +29,7 @@ fn share(adds: usize, region: usize) -> i128 {
     ((adds + REGIONS - 1 - region) / REGIONS) as i128
 }
 
-/// Adds by name. The time includes the work that was put off.
+/// Adds by name. The time includes the deferred work.
 pub fn add_by_name(adds: usize, adder: &mut impl Adder) -> Sample {
     let names = names();
     let before: Vec<i128> = names.iter().map(|name| adder.value(name)).collect();

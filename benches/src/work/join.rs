@@ -16,7 +16,7 @@ pub struct Join<'a, C: Contender> {
     y: C::State,
     joined: C::State,
     bytes: Vec<u8>,
-    /// Whether the join gave the right numbers.
+    /// True if the join gave the right numbers.
     pub right: bool,
 }
 
@@ -47,7 +47,7 @@ impl<'a, C: Contender> Join<'a, C> {
         ((512 / regions).clamp(1, 16), (20_000 / regions).clamp(1, 40))
     }
 
-    /// The operations of one round, the same for all these works.
+    /// The operations of one round, the same for every workload here.
     pub fn operations_per_round(&self) -> usize {
         let (batch, batches) = self.batches();
         batch * batches

@@ -1,4 +1,5 @@
-//! The work: what is timed, what is prepared outside the time, and which answer is right.
+//! The in-process workloads. Each file has the preparation, the timed part, and the check of the
+//! answer.
 
 mod add;
 mod change;

@@ -10,14 +10,14 @@ use crate::processors::Processor;
 use crate::sample::Sample;
 use crate::work::Adder;
 
-/// The threads, and what they add to.
+/// A number of threads, their adds, and the counters that they add to.
 #[derive(Clone, Copy, Debug)]
 pub struct Threads {
     /// The number of threads.
     pub threads: usize,
     /// The adds of all threads together.
     pub adds: usize,
-    /// Whether all threads add to one counter, and not each to its own.
+    /// True if all threads add to one counter, false if each has its own.
     pub one_counter: bool,
 }
 
@@ -38,7 +38,7 @@ impl Threads {
             return self.run_alone(&handle);
         }
         let barrier = Barrier::new(self.threads);
-        let lives: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
+        let intervals: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
             let spawn = |thread| {
                 let (barrier, handle, counter) = (&barrier, &handle, self.counter(thread));
                 scope.spawn(move || {
@@ -52,13 +52,14 @@ impl Threads {
             let threads: Vec<_> = (0..self.threads).map(spawn).collect();
             threads.into_iter().map(|thread| thread.join().expect("it only adds")).collect()
         });
-        let start = lives.iter().map(|life| life.0).min().expect("one thread at least");
-        let end = lives.iter().map(|life| life.1).max().expect("one thread at least");
+        let start = intervals.iter().map(|interval| interval.0).min().expect("one thread at least");
+        let end = intervals.iter().map(|interval| interval.1).max().expect("one thread at least");
         (end - start).as_nanos() as f64 / (self.each() * self.threads) as f64
     }
 
-    /// One thread adds equally often on each processor in turn. If others on the host slow a
-    /// processor, many threads cannot avoid it. A single thread would be moved to the other one.
+    /// Runs one thread for an equal share of the adds on each processor. Many threads need all
+    /// processors, even one that others on the host slow down. The system would move a single
+    /// thread away from that one.
     fn run_alone<Add: Fn()>(self, handle: &(impl Fn(usize) -> Add + Sync)) -> f64 {
         let processors = Processor::usable();
         let shares = (0..processors.len())

@@ -12,7 +12,7 @@ use super::token::Credentials;
 use super::{Access, Ends};
 use crate::api::error::ApiError;
 
-/// A TCP connection, as far as it tells about all of its requests.
+/// The facts about a TCP connection that hold for all of its requests.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientConnection {
     ends: Ends,
@@ -82,7 +82,8 @@ impl Caller {
         }
     }
 
-    /// Accepts the same, and pages of the sites that `--allow-origin` lists.
+    /// Accepts this node's own page, requests without an Origin, and pages of the sites that
+    /// `--allow-origin` lists.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Caller {
         self.access.tokens.check_operator(&self.credentials)
     }
 
-    /// True if the caller may make the counter `name`.
+    /// True if the caller may create the counter `name`.
     pub(crate) fn may_create(&self, name: &str) -> bool {
         self.access.creatable.contains(name) || self.has_service_token() || self.is_local()
     }

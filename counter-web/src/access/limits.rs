@@ -1,5 +1,5 @@
-//! Limits for each connection and each address: token buckets for adds, and a count of connections.
-//! Their memory is bounded.
+//! Limits for each connection and each address: token buckets for adds, and a count of connections
+//! for each address. Their memory is bounded.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -111,7 +111,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// If the address holds as many as it may.
+    /// If the address already has the most connections that it may have.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, ApiError> {
         let mut addresses = self.addresses();
         let key = self.key(&mut addresses, address);
@@ -131,7 +131,7 @@ impl Limits {
     /// The key that an address is counted under. All new addresses share one if the table is full
     /// of busy ones.
     fn key(&self, addresses: &mut Addresses, address: IpAddr) -> IpAddr {
-        let key = group(address);
+        let key = counted_as(address);
         if addresses.by_key.len() < ADDRESSES_MAX || addresses.by_key.contains_key(&key) {
             return key;
         }
@@ -185,8 +185,9 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// An IPv6 household has a /64, and could use each of its addresses once. They count as one.
-fn group(address: IpAddr) -> IpAddr {
+/// The address that an address counts as. All addresses of an IPv6 /64 count as one, because a
+/// household has a /64 and could use each of its addresses once.
+fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64))
@@ -279,7 +280,7 @@ mod tests {
     fn ipv6_household_counts_as_one() {
         let (a, b): (IpAddr, IpAddr) =
             ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
-        assert_eq!(group(a), group(b));
-        assert_eq!(group("::ffff:192.0.2.1".parse().unwrap()), FAR);
+        assert_eq!(counted_as(a), counted_as(b));
+        assert_eq!(counted_as("::ffff:192.0.2.1".parse().unwrap()), FAR);
     }
 }

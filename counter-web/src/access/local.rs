@@ -14,7 +14,7 @@ use super::Ends;
 use super::peer::Proxy;
 
 /// Headers in which proxies name the client, besides those with the prefixes below.
-const FORWARDING: [&str; 6] = [
+const FORWARDING_HEADERS: [&str; 6] = [
     "x-real-ip",
     "x-client-ip",
     "true-client-ip",
@@ -44,7 +44,7 @@ fn is_forwarded(headers: &HeaderMap, proxy: &Proxy) -> bool {
         || proxy.header().is_some_and(|name| headers.contains_key(name))
         || headers.contains_key(VIA)
         || headers.keys().map(|name| name.as_str()).any(|name| {
-            FORWARDING.contains(&name)
+            FORWARDING_HEADERS.contains(&name)
                 || FORWARDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         })
 }
@@ -59,24 +59,24 @@ fn names_loopback(headers: &HeaderMap) -> bool {
     })
 }
 
-/// True if the far end of a loopback connection is a process of our user. False if the system does
-/// not tell. O(TCP sockets of this machine).
+/// True if the far end of a loopback connection is a process of our user. False if the system lists
+/// no such socket. O(TCP sockets of this machine).
 #[cfg(target_os = "linux")]
 pub(crate) fn is_of_this_user(ends: Ends) -> bool {
     use procfs::net::{TcpNetEntry, TcpState, tcp, tcp6};
     let canonical = |address: std::net::SocketAddr| (address.ip().to_canonical(), address.port());
     let (far, near) = (canonical(ends.far), canonical(ends.near));
     let user = rustix::process::geteuid().as_raw();
-    let is_it = |entry: &TcpNetEntry| {
+    let is_this_connection = |entry: &TcpNetEntry| {
         canonical(entry.local_address) == far && canonical(entry.remote_address) == near
     };
     let sockets = [tcp(), tcp6()].into_iter().flatten().flatten();
     // A socket that its process has closed has no inode, and is listed as root's until it is gone.
     let is_held = |entry: &TcpNetEntry| entry.state == TcpState::Established && entry.inode != 0;
-    sockets.filter(is_it).any(|entry| is_held(&entry) && entry.uid == user)
+    sockets.filter(is_this_connection).any(|entry| is_held(&entry) && entry.uid == user)
 }
 
-/// Other systems do not tell. The other signs decide.
+/// Other systems have no such list, so the other signs alone decide.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_of_this_user(_ends: Ends) -> bool {
     true

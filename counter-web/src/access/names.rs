@@ -1,4 +1,4 @@
-//! The counters that strangers may make: `--create clicks,likes:*`.
+//! The counters that strangers may create: `--create clicks,likes:*`.
 
 use crate::api::fields::check_name;
 
@@ -43,7 +43,7 @@ impl Creatable {
         Self { patterns: [page].into_iter().chain(listed.cloned()).collect() }
     }
 
-    /// True if strangers may make the counter `name`. O(patterns).
+    /// True if strangers may create the counter `name`. O(patterns).
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.patterns.iter().any(|pattern| match pattern {
             Pattern::Name(listed) => listed == name,

@@ -160,9 +160,9 @@ fn refusal(origin: &HeaderValue, headers: &HeaderMap, trust_proxy: bool, is_site
     let quoted = |value: &HeaderValue| {
         String::from_utf8_lossy(value.as_bytes()).chars().take(QUOTED_MAX).collect::<String>()
     };
-    let of =
+    let values_of =
         |name: HeaderName| headers.get_all(name).iter().map(quoted).collect::<Vec<_>>().join(", ");
-    let (origin, host, forwarded) = (quoted(origin), of(HOST), of(FORWARDED_HOST));
+    let (origin, host, forwarded) = (quoted(origin), values_of(HOST), values_of(FORWARDED_HOST));
     let mut said =
         format!("refused: the Origin header says {origin:?}, and the Host header says {host:?}");
     // Writing to a String cannot fail.

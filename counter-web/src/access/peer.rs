@@ -95,8 +95,8 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// If a client behind a proxy holds as many as it may. Without a proxy the connection is
-    /// already counted.
+    /// If a client behind a proxy already has the most connections that it may have. Without a
+    /// proxy the connection is counted already.
     pub(crate) fn stream(mut self, limits: &Arc<Limits>) -> Result<Self, ApiError> {
         if self.bucket.is_none() {
             self._slot = Some(Arc::new(limits.connect(self.address)?));

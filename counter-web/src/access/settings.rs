@@ -1,4 +1,4 @@
-//! The settings about callers, and the ends of their connections.
+//! The settings that decide about callers, and the two ends of a connection.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,11 @@ use super::origin::{self, AllowedOrigins, Site};
 use super::peer::{FORWARDED_FOR, Proxy};
 use super::token::Tokens;
 
-/// The settings about callers.
+/// The settings that decide about callers: the trusted proxy, the allowed sites, the counters that
+/// strangers may create, and the tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
-    /// The log has warned of an untrusted proxy.
+    /// True once the log has warned of an untrusted proxy.
     warned_of_proxy: AtomicBool,
     pub(super) proxy: Proxy,
     allowed: AllowedOrigins,

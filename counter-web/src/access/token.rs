@@ -1,5 +1,5 @@
-//! The two secret tokens. A service may do more than a stranger, and an operator more than a
-//! service. They come from files or variables, because `ps` shows the command line.
+//! The service token and the operator token. A service may do more than a stranger, and an operator
+//! more than a service. Tokens come from files or variables, because `ps` shows the command line.
 
 use std::fmt;
 use std::io::Read;
@@ -130,8 +130,8 @@ impl Tokens {
         }
     }
 
-    /// Reads the Authorization header. Other schemes than Bearer are not ours. They may belong to a
-    /// proxy that asks for a password.
+    /// Reads the Authorization header. Schemes other than Bearer are ignored, because they may
+    /// belong to a proxy that asks for a password.
     pub(crate) fn credentials(&self, headers: &HeaderMap) -> Credentials {
         if self.service.is_none() && self.operator.is_none() {
             return Credentials::None;

@@ -1,4 +1,8 @@
-//! Limits on the size of one add and of a request's head.
+//! The greatest sizes in an add and in a request's head, the same over HTTP and sockets.
+//!
+//! Other limits stand beside their code: rates and connections in `access/limits.rs`, bodies in
+//! `server/body.rs`, connections and timeouts in `server/accept.rs`, and messages of a socket in
+//! `ws/frames.rs` and `ws/socket.rs`.
 
 /// The greatest amount of one add, in either direction.
 pub(crate) const AMOUNT_MAX: i64 = 1_000_000;

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 macro_rules! codes {
     ($($name:ident = $text:literal,)*) => {
-        /// Why a request was refused, for programs.
+        /// The reason for a refusal, for programs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Code {
             $($name,)*

@@ -233,11 +233,11 @@ impl ApiError {
         )
     }
 
-    /// 503: the cluster has as many counters as it may.
+    /// 503: the cluster has the most counters that `--counters-max` allows.
     fn too_many_counters() -> Self {
         let message = "the cluster has as many counters as --counters-max allows: nothing was added and no counter was made. Existing ones \
                        count on. The operator can restart every node with a greater --counters-max";
-        // It stays so until an operator acts.
+        // Only an operator can change this, so a client need not ask again soon.
         Self {
             retry_after: 60,
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::CounterFull, message)

@@ -83,8 +83,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// The value of `key` in a query or a form (`application/x-www-form-urlencoded`). `Some(Err(()))` if
-/// it is encoded wrongly.
+/// The value of `key` in a query or a form (`application/x-www-form-urlencoded`). `Some(Err(()))`
+/// if its encoding is wrong.
 pub(crate) fn form_value(form: &str, key: &str) -> Option<Result<String, ()>> {
     let pairs = form.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let (_, value) = pairs.into_iter().find(|(name, _)| *name == key)?;
@@ -92,20 +92,20 @@ pub(crate) fn form_value(form: &str, key: &str) -> Option<Result<String, ()>> {
 }
 
 /// The prefix of ids in the responses to adds that came without one.
-const GENERATED: &str = "answered-";
+const GENERATED_PREFIX: &str = "answered-";
 
 /// A new id for the response to an add that came without one. The add itself was applied without an
 /// id.
 pub(crate) fn fresh_id() -> String {
     static START: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("{GENERATED}{:016x}-{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("{GENERATED_PREFIX}{:016x}-{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// True for an id that some node made with [`fresh_id`]. Its add was applied, so an add with this id
-/// is a repeat.
+/// True for an id that some node made with [`fresh_id`]. Its add was applied, so an add with this
+/// id is a repeat.
 pub(crate) fn is_generated(id: &str) -> bool {
-    let parts = id.strip_prefix(GENERATED).and_then(|rest| rest.split_once('-'));
+    let parts = id.strip_prefix(GENERATED_PREFIX).and_then(|rest| rest.split_once('-'));
     let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     parts.is_some_and(|(start, number)| {
         start.len() == 16 && start.bytes().all(hex) && number.parse::<u64>().is_ok()

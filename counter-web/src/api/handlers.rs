@@ -1,4 +1,5 @@
-//! The handlers of everything but adds and the status.
+//! The handlers of the page, a counter's state, the partition switch, and the addresses for
+//! operators. Adds and resets are in `adds`, `/api/status` is in `status`.
 
 use std::time::Duration;
 

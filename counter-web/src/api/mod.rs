@@ -1,7 +1,7 @@
-//! What each HTTP request does, and the shapes and errors that go over the wire.
+//! The handlers of HTTP requests, and the JSON and errors that clients get.
 //!
-//! Handlers get parts of the request that are already read, and return a response or an
-//! [`error::ApiError`]. Sockets use the same shapes, checks and errors.
+//! The routes (`server/routes.rs`) read a request and call its handler, which returns a response or
+//! an [`error::ApiError`]. Sockets use the same shapes, checks and errors.
 
 pub(crate) mod adds;
 pub(crate) mod bounds;

@@ -11,10 +11,12 @@ use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::api::error::ApiError;
 use crate::app::App;
 
-/// In a request: the state that the client has seen. In a response: that and the state it shows.
+/// The header of a session. In a request it has the state that the client has seen. In a response
+/// it has that state joined with the shown one.
 pub(crate) const COUNTER_TOKEN: HeaderName = HeaderName::from_static("counter-token");
 
-/// The longest token, in characters: about 300 writers. Half of a request's head.
+/// The longest token, in characters. It has room for about 300 writers, and takes at most half of a
+/// request's head.
 const TOKEN_CHARACTERS_MAX: usize = 8_000;
 
 /// How long a read waits for this node to catch up with the client.
@@ -48,9 +50,9 @@ pub(crate) async fn catch_up(app: &App, seen: &Token) -> Result<(), ApiError> {
     })
 }
 
-/// Adds a token for the state that the client had seen joined with the counter in this response.
-/// Adds none if the client asked for none, or if the token would be too long to send back. The
-/// client then keeps the one it has.
+/// Adds the token of the next request: the state that the client had seen, joined with the counter
+/// in this response. Adds none if the client asked for none, or if the token would be too long to
+/// send back. The client then keeps its old token.
 pub(crate) fn give(app: &App, seen: Option<Token>, name: &str, response: &mut Response<Bytes>) {
     let Some(mut token) = seen else { return };
     token.join(&app.node.token_of(name));

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A count for each kind of event.
 #[derive(Default)]
 pub(crate) struct Counts {
-    pub(crate) requests: Tick,
-    pub(crate) adds: Tick,
-    pub(crate) adds_refused: Tick,
-    pub(crate) frames_sent: Tick,
-    pub(crate) sockets_opened: Tick,
-    pub(crate) sockets_closed: Tick,
+    pub(crate) requests: EventCount,
+    pub(crate) adds: EventCount,
+    pub(crate) adds_refused: EventCount,
+    pub(crate) frames_sent: EventCount,
+    pub(crate) sockets_opened: EventCount,
+    pub(crate) sockets_closed: EventCount,
 }
 
 /// A count that only grows.
 #[derive(Default)]
-pub(crate) struct Tick(AtomicU64);
+pub(crate) struct EventCount(AtomicU64);
 
-impl Tick {
+impl EventCount {
     pub(crate) fn one(&self) {
         self.many(1);
     }

@@ -34,7 +34,7 @@ pub(crate) struct App {
     /// never outside a demo.
     pub(crate) pages: OnceLock<BTreeMap<String, String>>,
     pub(crate) stop: Stop,
-    /// An operator ran `leave`, so a successor takes over the counts of this node.
+    /// True once an operator ran `leave`. A successor then takes over the counts of this node.
     pub(crate) leaves: AtomicBool,
     pub(crate) counts: Arc<Counts>,
 }

@@ -1,4 +1,5 @@
-//! The arguments of every command, each flag with its variable.
+//! The arguments of every command, and the variables that set flags. A new flag is a field here,
+//! with its parser in `values`. `serve` reads the fields in `server/serve.rs`.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -119,8 +120,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = parse_counters, allow_negative_numbers = true)]
     pub(crate) counters_max: u32,
     /// The most adds per second, for each connection and each address, with a burst of 1,000.
-    /// Default
-    /// 100. Loopback has no limit unless this is given.
+    /// Default 100. Loopback has no limit unless this is given.
     #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate, allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// The most connections of one address. Default 256. Loopback has no limit unless this is
@@ -144,11 +144,11 @@ pub(crate) struct ServeArgs {
     /// all; repeatable.
     #[arg(long, value_name = "ORIGIN", env = "COUNTER_ALLOW_ORIGIN", value_parser = |text: &str| list(text, parse_origin))]
     allow_origin: Vec<Listed<String>>,
-    /// Names of counters that strangers may make, such as clicks,likes:*. Default: the page's
+    /// Names of counters that strangers may create, such as clicks,likes:*. Default: the page's
     /// counter alone.
     #[arg(long, value_name = "NAMES", env = "COUNTER_CREATE", value_parser = |text: &str| list(text, Pattern::parse))]
     create: Vec<Listed<Pattern>>,
-    /// A file with the service token, of 16 bytes or more. A Bearer with it may make names, and has
+    /// A file with the service token, of 16 bytes or more. A Bearer with it may create names, and has
     /// no --rate. The variable COUNTER_SERVICE_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE", env = "COUNTER_SERVICE_TOKEN_FILE")]
     service_token_file: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! The exit status: 0 after a signal, 2 for a bad argument, 1 for any other failure, each with one
-//! sentence.
+//! The exit status: 0 after a signal, 2 for a bad argument, 1 for any other failure. Each failure
+//! prints one sentence.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};

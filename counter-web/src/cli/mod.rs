@@ -1,7 +1,7 @@
-//! The command line: flags and their variables, the cluster's keys, advice on what to write
-//! instead of a bad argument, and the exit status.
+//! The command line: flags and their variables, the cluster's keys, advice after a bad argument,
+//! and the exit status.
 //!
-//! Everything here is judged before a node starts, so a bad argument leaves nothing running.
+//! All arguments are checked before a node starts, so a bad one leaves nothing running.
 
 mod advice;
 pub(crate) mod args;

@@ -13,13 +13,13 @@ const SECRETS: [&str; 3] =
 const PREFIX: &str = "COUNTER_";
 
 /// The similarity, from 0 to 1, at which a name counts as a misspelling of another.
-const ALIKE_MIN: f64 = 0.8;
+const SIMILARITY_MIN: f64 = 0.8;
 
 /// Logs a warning for each `COUNTER_*` variable that nothing reads.
 pub(crate) fn warn_of_unknown() {
     let known = known();
     for (name, value) in std::env::vars_os() {
-        if let Some(sentence) = judge(&known, &name.to_string_lossy(), &value) {
+        if let Some(sentence) = warning_about(&known, &name.to_string_lossy(), &value) {
             tracing::warn!("{sentence}");
         }
     }
@@ -34,20 +34,20 @@ fn known() -> Vec<String> {
 }
 
 /// The warning about a variable, if it needs one.
-fn judge(known: &[String], name: &str, value: &OsString) -> Option<String> {
+fn warning_about(known: &[String], name: &str, value: &OsString) -> Option<String> {
     if !name.starts_with(PREFIX)
         || known.iter().any(|known| known == name)
         || is_service_link(name, value)
     {
         return None;
     }
-    let alike = |known: &&String| {
+    let similarity = |known: &&String| {
         strsim::jaro(&name[PREFIX.len()..], known.strip_prefix(PREFIX).unwrap_or_default())
     };
     let nearest = known
         .iter()
-        .max_by(|a, b| alike(a).total_cmp(&alike(b)))
-        .filter(|known| known.starts_with(PREFIX) && alike(known) >= ALIKE_MIN);
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+        .filter(|known| known.starts_with(PREFIX) && similarity(known) >= SIMILARITY_MIN);
     let advice = nearest.map_or_else(
         || "`counter-web serve --help` lists them all".to_owned(),
         |nearest| format!("did you mean {nearest}?"),
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn sentence(name: &str, value: &str) -> Option<String> {
-        judge(&known(), name, &value.into())
+        warning_about(&known(), name, &value.into())
     }
 
     #[test]

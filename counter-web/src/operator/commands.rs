@@ -1,4 +1,4 @@
-//! The commands that talk to a running node over its socket.
+//! The client's side of the operators' socket: the commands of the binary that ask a running node.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};

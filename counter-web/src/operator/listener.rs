@@ -1,4 +1,4 @@
-//! The node's side of the operators' socket.
+//! The node's side of the operators' socket: reads a command, runs it, and answers.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

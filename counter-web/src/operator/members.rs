@@ -16,12 +16,13 @@ pub(crate) struct MemberJson<'a> {
     live: bool,
     /// It announced that it stops.
     left: bool,
-    /// It has not confirmed a state of this node that is two seconds old or older.
+    /// It has not confirmed a state that this node had two seconds ago.
     late: bool,
-    /// Changes that only one of the two held when it was last heard. Null if it never was.
+    /// Versions that only one of the two nodes held when this member was last heard. Null if it was
+    /// never heard.
     lag_versions: Option<u64>,
-    /// Cells that it lacked when last heard, at most 10,000, and the time for which this node had
-    /// held the first of them. Null if it was never heard.
+    /// Cells that it lacked when last heard, counted up to 10,000. `lag_ms` is the time for which
+    /// this node had then held the first of them. Both are null if it was never heard.
     lag_cells: Option<usize>,
     lag_ms: Option<u64>,
 }

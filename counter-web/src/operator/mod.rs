@@ -2,6 +2,9 @@
 //!
 //! A running node listens on a Unix socket with mode 0600. It reads one command, and answers with
 //! one line of JSON. The commands of the binary are clients of that socket.
+//!
+//! A new command is a variant of `cli::Command`, a function in `commands` that asks the node, and
+//! an arm in `listener` that answers.
 
 mod commands;
 mod directory;

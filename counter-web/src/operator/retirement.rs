@@ -21,12 +21,12 @@ pub(crate) fn sentence(node: &Node) -> String {
         (Some(first), Some(waited_for), _) if first.replica != waited_for.replica => {
             format!(
                 "{} ended, and {} has not shown that it knows",
-                count(&ended, named(first)),
+                first_and_others(&ended, named(first)),
                 named(waited_for)
             )
         }
         (Some(first), ..) => {
-            let ended = count(&ended, named(first));
+            let ended = first_and_others(&ended, named(first));
             match orphan {
                 Some(orphan) => format!(
                     "{ended} ended, and {} has no successor: a member that holds all that it held \
@@ -39,15 +39,15 @@ pub(crate) fn sentence(node: &Node) -> String {
         (None, _, Some(first)) => {
             format!(
                 "{} absent: restart it from its directory, or `retire` it if it is lost",
-                count(&absent, named(first))
+                first_and_others(&absent, named(first))
             )
         }
         (None, _, None) => "clean".to_owned(),
     }
 }
 
-/// The first one by name, and the number of others.
-fn count(incarnations: &[&Incarnation], first: String) -> String {
+/// The subject of the sentence: the first incarnation by name, and the number of the others.
+fn first_and_others(incarnations: &[&Incarnation], first: String) -> String {
     match incarnations.len() {
         1 => format!("{first} is"),
         several => format!("{first} and {} more are", several - 1),

@@ -46,7 +46,7 @@ pub(crate) fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
     let mut html = String::with_capacity(rows.len() * 240);
     for (code, region) in rows {
         let share = region.value.max(0) * 100 / positive;
-        let class = class(code, region, here);
+        let class = region_class(code, region, here);
         let (value, connected, nodes) =
             (grouped(region.value), grouped(region.connected), region.nodes);
         // An unknown region already shows its code as its name.
@@ -64,8 +64,8 @@ pub(crate) fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
     html
 }
 
-/// Marks this node's own region, and regions without a live node.
-fn class(code: &str, region: &RegionView, here: &str) -> &'static str {
+/// The class that marks this node's own region, and regions without a live node.
+fn region_class(code: &str, region: &RegionView, here: &str) -> &'static str {
     match (code == here, region.nodes == 0) {
         (true, true) => " class=\"here stale\"",
         (true, false) => " class=\"here\"",
@@ -84,7 +84,7 @@ pub(crate) fn dots(rows: &Rows<'_>, here: &str) -> String {
     {
         let (x, y) = on_map(place);
         let (radius, class, code) =
-            (radius(region.value, greatest), class(code, region, here), escape(code));
+            (radius(region.value, greatest), region_class(code, region, here), escape(code));
         // Writing to a String cannot fail.
         let _written = write!(
             svg,

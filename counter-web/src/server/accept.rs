@@ -45,8 +45,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A client that reads none of its output for this long is cut off.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 
-/// The wait before a full address is checked again. A connection that the client has closed is
-/// freed a moment later.
+/// The wait before an address at its limit of connections is checked again. A connection that the
+/// client has closed is freed a moment later.
 const SLOT_GRACE: Duration = Duration::from_millis(50);
 
 /// How long requests and sockets have to end when the server stops.
@@ -77,7 +77,7 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: u
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => continue,
-            Some(_told) = refusals.join_next(), if !refusals.is_empty() => continue,
+            Some(_answered) = refusals.join_next(), if !refusals.is_empty() => continue,
             () = &mut stop => break,
         };
         match accepted {
@@ -243,7 +243,7 @@ fn check_path(path: &str) -> Result<(), ApiError> {
 
 /// Refuses a connection because all are in use. Health probes are answered all the same.
 async fn refuse(mut stream: TcpStream) {
-    let told = async {
+    let exchange = async {
         let mut head = [0; HEALTH_PROBE.len()];
         let probes = stream.read_exact(&mut head).await.is_ok() && head == *HEALTH_PROBE;
         let answer = if probes {
@@ -253,11 +253,11 @@ async fn refuse(mut stream: TcpStream) {
         };
         stream.write_all(&answer).await?;
         stream.shutdown().await?;
-        // Closing with unread input sends RST, and the client loses the answer.
+        // Closing with unread input sends RST, and the client loses the response.
         tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
     };
     // The client need not read it.
-    let _told = tokio::time::timeout(REFUSAL_TIMEOUT, told).await;
+    let _answered = tokio::time::timeout(REFUSAL_TIMEOUT, exchange).await;
 }
 
 /// Pauses after a lack of files or memory. A connection that broke before it was accepted needs no

@@ -1,4 +1,5 @@
-//! The routes: which path and method leads to which handler, and the checks before it.
+//! The routes. Each combines a path and a method with its checks and its handler. An address that
+//! pages of other sites may use is also listed in `access/cors.rs`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -54,14 +55,14 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
     let of_counter =
         warp::path("c").and(warp::path::param::<String>()).and(warp::path::end()).map(Some);
     let base = first.or(of_counter).unify();
-    let show = base.and(only(Method::GET, METHODS)).and(with(app)).and(caller()).then(
+    let show = base.and(only_method(Method::GET, METHODS)).and(with_app(app)).and(caller()).then(
         async |name: Option<String>, app: Arc<App>, caller: Caller| {
             respond(handlers::show_page(&app, &caller, name.as_deref()).await)
         },
     );
     let add = base
-        .and(only(Method::POST, METHODS))
-        .and(with(app))
+        .and(only_method(Method::POST, METHODS))
+        .and(with_app(app))
         .and(caller())
         .and(body(FORM, Caller::check_site))
         .then(
@@ -78,8 +79,8 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
         );
     let switch = warp::path("partition")
         .and(warp::path::end())
-        .and(only(Method::POST, "POST"))
-        .and(with(app))
+        .and(only_method(Method::POST, "POST"))
+        .and(with_app(app))
         .and(caller())
         .and(body(FORM, Caller::check_own_site))
         .map(|app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| {
@@ -94,9 +95,9 @@ fn counters(
     let base = warp::path("api").and(warp::path("counters")).and(warp::path::param::<String>());
     let show = base
         .and(warp::path::end())
-        .and(only(Method::GET, "GET, HEAD"))
+        .and(only_method(Method::GET, "GET, HEAD"))
         .and(checked(Caller::check_site))
-        .and(with(app))
+        .and(with_app(app))
         .and(warp::header::headers_cloned())
         .then(async |name: String, app: Arc<App>, headers: HeaderMap| {
             respond(handlers::show_counter(&app, &name, &headers).await)
@@ -104,8 +105,8 @@ fn counters(
     let add = base
         .and(warp::path("add"))
         .and(warp::path::end())
-        .and(only(Method::POST, "POST"))
-        .and(with(app))
+        .and(only_method(Method::POST, "POST"))
+        .and(with_app(app))
         .and(caller())
         .and(body("application/json", Caller::check_site))
         .then(
@@ -123,9 +124,9 @@ fn counters(
     let events = base
         .and(warp::path("events"))
         .and(warp::path::end())
-        .and(only(Method::GET, "GET, HEAD"))
+        .and(only_method(Method::GET, "GET, HEAD"))
         .and(checked(Caller::check_site))
-        .and(with(app))
+        .and(with_app(app))
         .and(caller())
         .and(query())
         .map(|name: String, app: Arc<App>, caller: Caller, query: String| {
@@ -134,8 +135,8 @@ fn counters(
     let reset = base
         .and(warp::path("reset"))
         .and(warp::path::end())
-        .and(only(Method::POST, "POST"))
-        .and(with(app))
+        .and(only_method(Method::POST, "POST"))
+        .and(with_app(app))
         .and(caller())
         .and(body("application/json", Caller::check_own_site))
         .then(
@@ -156,9 +157,9 @@ fn counters(
 fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     warp::path("ws")
         .and(warp::path::end())
-        .and(only(Method::GET, "GET"))
+        .and(only_method(Method::GET, "GET"))
         .and(checked(Caller::check_site))
-        .and(with(app))
+        .and(with_app(app))
         .and(caller())
         .and(warp::header::headers_cloned())
         .and(query())
@@ -174,9 +175,9 @@ fn operations(
     let get = |filter: warp::filters::BoxedFilter<()>, handler: fn(&App) -> ApiResult| {
         filter
             .and(warp::path::end())
-            .and(only(Method::GET, "GET, HEAD"))
+            .and(only_method(Method::GET, "GET, HEAD"))
             .and(checked(Caller::check_own_site))
-            .and(with(app))
+            .and(with_app(app))
             .map(move |app: Arc<App>| respond(handler(&app)))
     };
     get(warp::path("api").and(warp::path("status")).boxed(), status::show_status)
@@ -190,10 +191,10 @@ fn operations(
         .unify()
         .or(warp::path("metrics")
             .and(warp::path::end())
-            .and(only(Method::GET, "GET, HEAD"))
+            .and(only_method(Method::GET, "GET, HEAD"))
             .and(checked(Caller::check_own_site))
             .and(warp::header::headers_cloned())
-            .and(with(app))
+            .and(with_app(app))
             .map(|headers: HeaderMap, app: Arc<App>| {
                 respond(handlers::show_metrics(&app, &headers))
             }))
@@ -204,8 +205,8 @@ fn badge(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection
     warp::path("badge")
         .and(warp::path::param::<String>())
         .and(warp::path::end())
-        .and(only(Method::GET, "GET, HEAD"))
-        .and(with(app))
+        .and(only_method(Method::GET, "GET, HEAD"))
+        .and(with_app(app))
         .map(|file: String, app: Arc<App>| respond(badge::show_badge(&app, &file)))
 }
 
@@ -226,7 +227,7 @@ fn assets() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
         .and(warp::path::param::<String>())
         .and(warp::path::param::<String>())
         .and(warp::path::end())
-        .and(only(Method::GET, "GET, HEAD"))
+        .and(only_method(Method::GET, "GET, HEAD"))
         .and(warp::header::headers_cloned())
         .map(|version: String, name: String, headers: HeaderMap| {
             respond(assets::show_asset(&version, &name, &headers))
@@ -270,7 +271,7 @@ fn open_socket(
         return Err(ApiError::stopping());
     }
     let counter = match form_value(query, "counter") {
-        Some(name) => read_checked(name)?,
+        Some(name) => checked_name(name)?,
         None => app.counter.clone(),
     };
     let page = page_id(query)?;
@@ -319,18 +320,20 @@ fn page_id(query: &str) -> Result<Option<String>, ApiError> {
     id.map(|id| add_id(&id).map(|()| id)).transpose()
 }
 
-fn read_checked(name: Result<String, ()>) -> Result<String, ApiError> {
+fn checked_name(name: Result<String, ()>) -> Result<String, ApiError> {
     let name = name.map_err(|()| ApiError::bad_name())?;
     crate::api::fields::check_name(&name).map(|()| name)
 }
 
-fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
+fn with_app(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
     let app = Arc::clone(app);
     warp::any().map(move || Arc::clone(&app))
 }
 
 /// Accepts one method. Refuses others with 405 and the allowed methods.
-fn only(
+fn only_method(
     method: Method,
     allow: &'static str,
 ) -> impl Filter<Extract = (), Error = Rejection> + Clone {

@@ -24,7 +24,9 @@ use crate::server::accept;
 use crate::ws::topics::Topics;
 use crate::ws::viewers::Viewers;
 
+/// The default of `--rate`, in adds a second.
 const RATE_DEFAULT: f64 = 100.0;
+/// The default of `--connections-per-address`.
 const CONNECTIONS_PER_ADDRESS_DEFAULT: u32 = 256;
 
 /// Open files reserved for gossip, the store and logs.

@@ -1,5 +1,5 @@
-//! The TCP stream under hyper. hyper refuses a head that it cannot read with a bare status. This
-//! stream replaces that with an error of the usual shape.
+//! The TCP stream under hyper. If hyper cannot read a request's head, it answers with a status and
+//! no body. This stream replaces that response with an error of the usual shape.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ pub(crate) struct Stream {
     refusal: Bytes,
     /// After a refusal, input is read and dropped until this time. Closing with unread input sends
     /// RST, and the client loses the response.
-    lingers: Option<Pin<Box<Sleep>>>,
+    linger_timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// How long a refused client has to read the refusal.
@@ -29,7 +29,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 impl Stream {
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { tcp: TokioIo::new(tcp), refusal: Bytes::new(), lingers: None }
+        Self { tcp: TokioIo::new(tcp), refusal: Bytes::new(), linger_timer: None }
     }
 
     pub(crate) fn into_tcp(self) -> TcpStream {
@@ -45,13 +45,13 @@ impl Stream {
             }
             self.refusal.advance(written);
         }
-        self.lingers = Some(Box::pin(tokio::time::sleep(LINGER)));
+        self.linger_timer = Some(Box::pin(tokio::time::sleep(LINGER)));
         Poll::Ready(Ok(bare))
     }
 
     /// Reads and drops input until the client closes or the time is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(end) = &mut self.lingers else { return Poll::Ready(()) };
+        let Some(end) = &mut self.linger_timer else { return Poll::Ready(()) };
         let mut piece = [0; 1024];
         while end.as_mut().poll(cx).is_pending() {
             let mut dropped = ReadBuf::new(&mut piece);

@@ -18,7 +18,7 @@ use crate::operator;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The size of a printed frame. It grows with its content.
-const PRINTED: (u16, u16) = (80, 24);
+const PRINTED_SIZE: (u16, u16) = (80, 24);
 
 /// The most lines of a printed frame.
 const PRINTED_LINES_MAX: u16 = 4_096;
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), CommandError> {
     if args.once {
         tokio::time::sleep(INTERVAL).await;
         let picture = Picture::of(&last, &sample_all(&args.admin).await?);
-        return print(printed(&picture)?);
+        return print(frame_text(&picture)?);
     }
     if !std::io::stdout().is_terminal() {
         return Err(CommandError::argument(
@@ -108,8 +108,8 @@ async fn sample_all(sockets: &[PathBuf]) -> Result<Vec<NodeSample>, CommandError
 }
 
 /// The frame as text, without trailing spaces.
-fn printed(picture: &Picture) -> Result<String, CommandError> {
-    let (width, lines) = PRINTED;
+fn frame_text(picture: &Picture) -> Result<String, CommandError> {
+    let (width, lines) = PRINTED_SIZE;
     let lines = lines.max(frame::lines(picture)).min(PRINTED_LINES_MAX);
     let mut terminal =
         Terminal::new(TestBackend::new(width, lines)).map_err(CommandError::other)?;

@@ -16,7 +16,7 @@ const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 const GOOD: Style = Style::new().fg(Color::Green);
-const WAIT: Style = Style::new().fg(Color::Yellow);
+const WARNING: Style = Style::new().fg(Color::Yellow);
 
 /// The lines that a frame needs to show everything.
 pub(super) fn lines(picture: &Picture) -> u16 {
@@ -53,7 +53,7 @@ fn headline(picture: &Picture) -> Line<'static> {
 }
 
 fn state(picture: &Picture) -> Line<'static> {
-    let hash = picture.nodes.first().map_or("", |node| short(&node.state_hash)).to_owned();
+    let hash = picture.nodes.first().map_or("", |node| first_eight(&node.state_hash)).to_owned();
     match picture.states {
         StateComparison::Alone => Line::styled(
             format!("state {hash}; one node answers, so there is none to compare it with"),
@@ -61,7 +61,7 @@ fn state(picture: &Picture) -> Line<'static> {
         ),
         StateComparison::Equal => Line::styled(format!("all states equal: {hash}"), GOOD),
         StateComparison::Differs => {
-            Line::styled("states differ: changes are under way, or a node is cut off", WAIT)
+            Line::styled("states differ: changes are under way, or a node is cut off", WARNING)
         }
         StateComparison::Diverged => Line::styled(
             "DIVERGED: equal versions with unequal states; see counter_divergences_total and the log",
@@ -86,11 +86,11 @@ fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
         } else if node.standing == "ok" {
             Style::new()
         } else {
-            WAIT
+            WARNING
         };
         Row::new([
             node.region.clone(),
-            short(&node.replica).to_owned(),
+            first_eight(&node.replica).to_owned(),
             node.standing.to_owned(),
             number(node.peers as f64, 6),
             number(node.adds, 7),
@@ -98,7 +98,7 @@ fn nodes_table(nodes: &[NodeLine]) -> Table<'static> {
             number(node.bytes_in, 8),
             number(node.bytes_out, 8),
             number(node.faults, 7),
-            format!(" {}", short(&node.state_hash)),
+            format!(" {}", first_eight(&node.state_hash)),
         ])
         .style(style)
     });
@@ -113,20 +113,20 @@ fn members_table(members: &[MemberLine]) -> Table<'static> {
         let style = match (member.live, member.lag) {
             (false, _) => DIM,
             (true, Some(0)) => Style::new(),
-            (true, _) => WAIT,
+            (true, _) => WARNING,
         };
         Row::new([
             member.region.clone(),
             member.replica.clone(),
             if member.live { "live" } else { "gone" }.to_owned(),
             number(member.viewers as f64, 8),
-            format!("{:>8}", ago(member.heard_ms)),
+            format!("{:>8}", age_text(member.heard_ms)),
             member.lag.map_or_else(|| format!("{:>7}", "?"), |lag| number(lag as f64, 7)),
             format!(
                 "{:>9}",
                 member.behind_ms.map_or_else(
                     || "?".to_owned(),
-                    |ms| if ms == 0 { "0 ms".to_owned() } else { ago(ms) }
+                    |ms| if ms == 0 { "0 ms".to_owned() } else { age_text(ms) }
                 )
             ),
         ])
@@ -140,7 +140,7 @@ fn footline(picture: &Picture) -> Line<'static> {
     match (&picture.stale, picture.troubles.first(), &picture.retirement) {
         (Some(why), ..) => Line::styled(format!("out of date: {why}"), BAD),
         (None, Some(trouble), _) => Line::styled(trouble.clone(), BAD),
-        (None, None, Some(waits)) => Line::styled(waits.clone(), WAIT),
+        (None, None, Some(waits)) => Line::styled(waits.clone(), WARNING),
         (None, None, None) => Line::styled(
             "LAG: versions not shared, BEHIND: for how long, as last heard. q quits",
             DIM,
@@ -148,7 +148,8 @@ fn footline(picture: &Picture) -> Line<'static> {
     }
 }
 
-fn short(text: &str) -> &str {
+/// The first eight characters of an id or a hash.
+fn first_eight(text: &str) -> &str {
     text.get(..8).unwrap_or(text)
 }
 
@@ -165,7 +166,8 @@ fn number(value: f64, width: usize) -> String {
     format!("{text:>width$}")
 }
 
-fn ago(ms: u64) -> String {
+/// The time since a member was heard. 0 is this node itself.
+fn age_text(ms: u64) -> String {
     match ms {
         0 => "itself".to_owned(),
         1..=999 => format!("{ms} ms"),

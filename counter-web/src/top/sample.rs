@@ -35,9 +35,10 @@ pub(super) struct MemberLine {
     pub(super) live: bool,
     pub(super) viewers: u64,
     pub(super) heard_ms: u64,
-    /// Versions that only one of the two held when it was last heard. `None` if it never was.
+    /// Versions that only one of the two nodes held when this member was last heard. `None` if it
+    /// was never heard.
     pub(super) lag: Option<u64>,
-    /// How long it had lacked the oldest of them.
+    /// The time for which it had lacked the oldest of them.
     pub(super) behind_ms: Option<u64>,
 }
 
@@ -49,6 +50,7 @@ pub(super) struct NodeLine {
     /// `ok`, or the problem.
     pub(super) standing: &'static str,
     pub(super) peers: u64,
+    /// This rate and the next three are per second: adds, joined cells, and payload bytes.
     pub(super) adds: f64,
     pub(super) joined: f64,
     pub(super) bytes_in: f64,
@@ -81,7 +83,7 @@ pub(super) struct Picture {
     pub(super) troubles: Vec<String>,
     /// The step that retirement waits for, from the first node that reports one.
     pub(super) retirement: Option<String>,
-    /// Why the picture is old.
+    /// The reason why the picture is old, if it is.
     pub(super) stale: Option<String>,
 }
 

@@ -17,8 +17,8 @@ use crate::ws::snapshot_frame::SnapshotFrame;
 /// Only whole frames are written, in order, whichever side writes them. A client that reads slowly
 /// costs at most the replies to one read and one frame. It skips to the latest version later.
 ///
-/// A round touches thousands of sinks that are in no cache by then. Everything it touches in one
-/// sink lies in one cache line.
+/// A round touches thousands of sinks, and none is in the cache any more. So the fields that it
+/// touches in one sink share a cache line.
 #[repr(C, align(64))]
 pub(crate) struct ClientSink {
     stream: TcpStream,
@@ -27,7 +27,7 @@ pub(crate) struct ClientSink {
     stuck: Notify,
 }
 
-/// What one client was sent.
+/// The unsent bytes of one client, and the newest version that it was sent.
 struct SinkOutput {
     /// Bytes that the client's receive window had no room for. No change is accepted meanwhile.
     unsent: Option<Box<Unsent>>,
@@ -80,8 +80,8 @@ impl ClientSink {
     }
 
     /// Offers a version. Writes the change since the last version, or all regions if the client
-    /// missed one. A full socket is passed by, and catches up once it has room. Returns true if a
-    /// frame was accepted.
+    /// missed one. Skips a full socket, which catches up once it has room. Returns true if a frame
+    /// was accepted.
     ///
     /// # Errors
     ///

@@ -49,8 +49,8 @@ pub(crate) fn respond(headers: &HeaderMap) -> Result<Response<Bytes>, ApiError> 
     Ok(response)
 }
 
-/// Waits until the response is sent, and takes the stream, with any input that came early. `None` if
-/// the connection broke before.
+/// Waits until the response is sent, and takes the stream, with any input that came early. `None`
+/// if the connection broke before.
 pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = upgrade.await.ok()?;
     let parts = upgraded.downcast::<Stream>().ok()?;

@@ -1,4 +1,5 @@
-//! The messages of a socket, in both directions.
+//! The messages of a socket, in both directions. `socket` handles a client's message and sends the
+//! reply. `assets/openapi.json` documents every message.
 
 use std::borrow::Cow;
 
@@ -25,12 +26,12 @@ pub(crate) enum ServerMessage<'a> {
     },
     /// The regions that changed, with absolute values.
     Change { total: Integer, regions: RegionsJson<'a>, state_hash: String, synced: bool },
-    /// The add with this id is applied, and not on the disk yet. Comes before every state and change
-    /// that contains it.
+    /// The add with this id is applied, and not on the disk yet. Comes before every state and
+    /// change that contains it.
     Applied { id: &'a str, repeated: bool },
-    /// The add with this id is applied, and on the disk if there is a data directory. `repeated`: an
-    /// earlier message applied it, so this one added nothing. Without a data directory, this comes
-    /// before every state and change that contains the add.
+    /// The add with this id is applied, and on the disk if there is a data directory. `repeated` is
+    /// true if an earlier message applied it, so that this one added nothing. Without a data
+    /// directory, this comes before every state and change that contains the add.
     Ack { id: &'a str, repeated: bool },
     /// A message was refused. The add with this id was not applied.
     Error {

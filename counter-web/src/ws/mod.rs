@@ -1,8 +1,8 @@
 //! Live updates for clients over WebSockets and server-sent events.
 //!
-//! Each watched counter is a topic. Its task reads the node once a change, serialises a snapshot
-//! frame once, and writes the same bytes to every client sink. A sink holds at most what one slow
-//! client has not taken yet; such a client skips to the latest state instead of queueing.
+//! Each watched counter is a topic. Its task reads the node once per change, serialises one
+//! snapshot frame, and writes the same bytes to every client sink. A slow client's sink keeps the
+//! unsent rest of one frame. The client later gets the latest state, not a queue of old ones.
 
 mod client_sink;
 pub(crate) mod events;

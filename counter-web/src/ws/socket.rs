@@ -110,7 +110,7 @@ struct Client<'a> {
     /// Adds that are not on the disk yet, in order. Empty without a data directory.
     unacked: VecDeque<Unacked>,
     last_read: Instant,
-    /// The input being read has added to the counter.
+    /// True once a message of the present batch has added to the counter.
     added: bool,
     malformed: u32,
 }

@@ -1,5 +1,5 @@
-//! All clients of one counter. One task reads the node once a change and writes the frame into
-//! every client sink, without waking the clients' own tasks.
+//! All clients of one counter. One task reads the node once per change, and writes the frame into
+//! every client sink without waking the clients' own tasks.
 
 use std::collections::BTreeMap;
 use std::sync::{
@@ -22,16 +22,16 @@ use crate::ws::snapshot_frame::SnapshotFrame;
 /// frames. A lone click never waits. With many clients a round takes longer than this anyway.
 const ROUND_MIN: Duration = Duration::from_millis(2);
 
-/// Sinks that a round writes to before it yields the thread, about 1 ms. Each yield wakes another
-/// thread, which finds little to do.
+/// Sinks that a round writes to before it yields the thread, about 1 ms of work. With fewer, it
+/// would wake other threads more often, which find little to do.
 const SINKS_PER_TURN: usize = 256;
 
-/// The least time between a round and one that carries nothing but a state hash moved by other
-/// counters.
+/// The least time from a round to one that carries only a new state hash, if other counters moved
+/// the hash.
 const HASH_PAUSE: Duration = Duration::from_secs(1);
 
-/// The same if this counter moved the hash. Its adds are sent before they become cells, which move
-/// the hash some milliseconds later.
+/// The same if this counter moved the hash. Its adds are sent at once, and move the hash some
+/// milliseconds later, when they become cells.
 const OWN_HASH_PAUSE: Duration = Duration::from_millis(100);
 
 /// One watched counter. Open while it has subscribers.
@@ -58,8 +58,8 @@ pub(crate) struct Topic {
 struct Sinks {
     next: u64,
     open: BTreeMap<u64, Arc<ClientSink>>,
-    /// `open` as the last round used it. Cleared when a sink comes or goes, so that it keeps no
-    /// closed sink.
+    /// A copy of `open` for rounds. Cleared when a sink comes or goes, so that it keeps no closed
+    /// sink.
     round: Option<Arc<[Arc<ClientSink>]>>,
 }
 
@@ -159,8 +159,8 @@ impl Topic {
     }
 
     /// Reads the node, and makes a new version if something changed. A state hash that moved alone
-    /// waits until it is due, which is sooner if this counter moved it (`own`).
-    fn refresh(&self, own: bool) -> Refresh {
+    /// waits until it is due, which is sooner if this counter moved it (`own_change`).
+    fn refresh(&self, own_change: bool) -> Refresh {
         let _order = self.order();
         let view = self.node.view(&self.name);
         let last = self.latest();
@@ -170,7 +170,8 @@ impl Topic {
             if view.state_hash == old.state_hash {
                 return Refresh::Unchanged;
             }
-            let due = if own { OWN_HASH_PAUSE } else { HASH_PAUSE }.saturating_sub(last.age());
+            let due =
+                if own_change { OWN_HASH_PAUSE } else { HASH_PAUSE }.saturating_sub(last.age());
             if !due.is_zero() {
                 return Refresh::Later(due);
             }
@@ -200,26 +201,26 @@ impl Drop for Topic {
     }
 }
 
-/// The topic's task: one refresh a change, and one round if that made a version. Ends with the
+/// The topic's task: one refresh per change, and one round if that made a version. Ends with the
 /// topic or the node.
 async fn publish_changes(topic: Weak<Topic>, added: Arc<Notify>, mut changes: Changes) {
-    let (mut wait, mut own) = (None, false);
+    let (mut wait, mut own_change) = (None, false);
     loop {
         tokio::select! {
             change = changes.next() => match change {
-                Some(change) => own |= change.overflowed || !change.counters.is_empty(),
+                Some(change) => own_change |= change.overflowed || !change.counters.is_empty(),
                 None => return,
             },
             () = added.notified() => {}
             () = sleep(wait) => {}
         }
         let (Some(open), begun) = (topic.upgrade(), Instant::now()) else { return };
-        let refresh = open.refresh(own);
+        let refresh = open.refresh(own_change);
         wait = match refresh {
             Refresh::Later(due) => Some(due),
             Refresh::Unchanged | Refresh::Changed => None,
         };
-        own &= wait.is_some();
+        own_change &= wait.is_some();
         if let Refresh::Changed = refresh {
             open.publish().await;
             drop(open);

@@ -1,4 +1,4 @@
-//! The topics of all counters that somebody watches.
+//! The topics of all watched counters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -65,7 +65,7 @@ impl Topics {
         TextFrame::new(&state.to_json())
     }
 
-    /// The topic of `name`, opened if nobody watches it yet.
+    /// The topic of `name`. Opens it for the first subscriber.
     fn topic(&self, name: &str) -> Arc<Topic> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = open.get(name).and_then(Weak::upgrade) {

@@ -33,7 +33,7 @@ async fn page_works_without_javascript() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_click_on_one_page_is_seen_on_both() {
+async fn click_on_one_page_is_seen_on_both() {
     let Some(mut browser) = Browser::start("two-pages").await else { return };
     let (ord, fra) = two();
     let here = live_page(&mut browser, &ord).await;
@@ -74,7 +74,7 @@ async fn fast_clicks_are_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finger_counts_as_a_mouse_does() {
+async fn tap_counts_like_a_mouse_click() {
     let Some(mut browser) = Browser::start("touch").await else { return };
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;

@@ -124,7 +124,7 @@ async fn axe_finds_no_violation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_contentful_paint_is_early() {
+async fn largest_contentful_paint_is_early() {
     let Some(mut browser) = Browser::start("paint").await else { return };
     let demo = demo();
     let tab = browser.tab().await;

@@ -49,7 +49,7 @@ async fn pages_of_odd_names_work() {
         assert_eq!(browser.eval(&tab, &format!("[hits, {added}]")).await, json!([0, 0]), "{name}");
         let stays = "document.getElementById('clicks').action === location.href";
         assert_eq!(browser.eval(&tab, stays).await, true, "{name}");
-        // What follows a name stands to the right of it, whatever direction the name sets.
+        // Text after a name stands to the right of it, whatever direction the name sets.
         let order = "(() => { const name = document.querySelector('.fine bdi'), range = document.createRange(); \
                      range.selectNode(name.parentElement.nextSibling); \
                      return range.getBoundingClientRect().left >= name.getBoundingClientRect().right - 1; })()";

@@ -71,7 +71,7 @@ async fn switch_cuts_and_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_switch_works_without_a_script() {
+async fn switch_works_without_a_script() {
     let Some(mut browser) = Browser::start("partition-form").await else { return };
     let demo = Demo::start(&["ord", "fra"]);
     let tab = browser.tab().await;

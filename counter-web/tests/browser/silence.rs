@@ -31,7 +31,7 @@ impl FlakyLink {
         Self::before(node.http.clone(), delay)
     }
 
-    /// The same before any address.
+    /// A link in front of any address.
     fn before(http: String, delay: Duration) -> Self {
         let (listener, silences) =
             (TcpListener::bind("127.0.0.1:0").unwrap(), <[Arc<AtomicU64>; 2]>::default());

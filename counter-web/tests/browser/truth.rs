@@ -49,11 +49,11 @@ impl Watched {
             .await;
         browser.open(&tab, &format!("http://{http}/")).await;
         let mut watched = Self { browser, tab, made: 0 };
-        watched.live().await;
+        watched.until_live().await;
         watched
     }
 
-    async fn live(&mut self) {
+    async fn until_live(&mut self) {
         self.browser.until(&self.tab, LIVE, "live").await;
     }
 
@@ -96,7 +96,7 @@ impl Watched {
     }
 
     /// Checks the first HTML that the node would send now.
-    fn first_html_is_true(&self, node: &Node) {
+    fn assert_first_html(&self, node: &Node) {
         let html = get(&node.http, "/").body;
         let total = html.split("id=\"total\">").nth(1).and_then(|rest| rest.split('<').next());
         let total: u64 =
@@ -105,24 +105,24 @@ impl Watched {
     }
 
     /// Every click counts once in the end, also for the next load. No shown number was above them.
-    async fn ends_with(mut self, node: &Node, clicks: u64) {
-        self.comes_to(node, clicks).await;
+    async fn assert_final_total(mut self, node: &Node, clicks: u64) {
+        self.assert_total(node, clicks).await;
         self.reload().await;
-        self.comes_to(node, clicks).await;
-        self.was_true().await;
+        self.assert_total(node, clicks).await;
+        self.assert_never_above_clicks().await;
     }
 
     /// The page shows every click, the node has counted each once, and no click waits.
-    async fn comes_to(&mut self, node: &Node, clicks: u64) {
+    async fn assert_total(&mut self, node: &Node, clicks: u64) {
         assert_eq!(self.made, clicks);
         let left = "Object.keys(localStorage).filter(key => localStorage[key] !== '{}').length";
         self.browser.until(&self.tab, left, 0).await;
-        self.live().await;
+        self.until_live().await;
         self.browser.until(&self.tab, TOTAL, clicks.to_string()).await;
         total_is(node, i64::try_from(clicks).unwrap());
     }
 
-    async fn was_true(&mut self) {
+    async fn assert_never_above_clicks(&mut self) {
         let seen = self
             .browser
             .eval(
@@ -196,16 +196,16 @@ async fn page_never_shows_more_than_the_clicks() {
         page.click_and_reload().await;
         page.press().await;
         page.reload().await;
-        page.first_html_is_true(&node);
-        page.live().await;
+        page.assert_first_html(&node);
+        page.until_live().await;
         page.click(3, pause).await;
         node = place.kill(node);
         page.click(1, 0).await;
-        page.first_html_is_true(&node);
+        page.assert_first_html(&node);
         if round % 2 == 0 {
             page.reload().await;
         }
-        page.live().await;
+        page.until_live().await;
         page.click(3, pause).await;
         node = place.terminate(node);
         page.click(1, 0).await;
@@ -214,16 +214,16 @@ async fn page_never_shows_more_than_the_clicks() {
         } else {
             page.click(1, pause).await;
         }
-        page.live().await;
+        page.until_live().await;
         page.click(1, pause).await;
         page.browser.set_offline(&page.tab, true).await;
         page.click(3, 0).await;
         page.browser.set_offline(&page.tab, false).await;
         page.click(1, pause).await;
         page.click_and_reload().await;
-        page.live().await;
+        page.until_live().await;
     }
-    page.ends_with(&node, ROUNDS * 20).await;
+    page.assert_final_total(&node, ROUNDS * 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,9 +233,9 @@ async fn reload_after_a_click_never_shows_it_twice() {
     let mut page = Watched::open(browser, &node.http).await;
     for _ in 0..10 {
         page.click_and_reload().await;
-        page.first_html_is_true(&node);
+        page.assert_first_html(&node);
     }
-    page.ends_with(&node, 10).await;
+    page.assert_final_total(&node, 10).await;
 }
 
 /// The link is slow, so the page is drawn between the first state of its next socket and the
@@ -253,8 +253,8 @@ async fn clicks_with_lost_replies_are_not_shown_twice() {
     page.click(3, 0).await;
     total_is(&node, 4);
     page.browser.until(&page.tab, TOTAL, "4").await;
-    page.comes_to(&node, 4).await;
-    page.was_true().await;
+    page.assert_total(&node, 4).await;
+    page.assert_never_above_clicks().await;
 }
 
 /// Over events and POSTs, the event of an add may come before its response, which may also be lost.
@@ -275,14 +275,14 @@ async fn page_without_websocket_never_shows_more_than_the_clicks() {
         page.press().await;
         page.click(2, pause).await;
         page.click_and_reload().await;
-        page.live().await;
+        page.until_live().await;
         relay.set(RelayRules { lost: Some("POST"), ..plain.clone() });
         page.click(2, 100 + pause).await;
         relay.set(plain.clone());
         page.click(1, pause).await;
         node = place.kill(node);
         page.click(1, pause).await;
-        page.live().await;
+        page.until_live().await;
         // A WebSocket comes through for a while.
         relay.set(RelayRules::default());
         relay.cut();
@@ -291,5 +291,5 @@ async fn page_without_websocket_never_shows_more_than_the_clicks() {
         page.click(1, 0).await;
         relay.cut();
     }
-    page.ends_with(&node, ROUNDS * 10).await;
+    page.assert_final_total(&node, ROUNDS * 10).await;
 }

@@ -142,19 +142,19 @@ impl ChurnStory<'_> {
         self.say(format!("the directory of {} is copied", PLACES[at].0));
     }
 
-    fn https(&self) -> Vec<&str> {
+    fn addresses(&self) -> Vec<&str> {
         self.nodes.iter().flatten().map(|node| node.http.as_str()).collect()
     }
 
     /// Waits until all nodes agree, while the clients pause.
     fn agree(&self) {
-        self.load.agreed(&self.https(), || self.report());
+        self.load.agreed(&self.addresses(), || self.report());
         self.say("all agree".to_owned());
     }
 
     /// Every ended incarnation is absorbed and forgotten.
     fn is_clean(&self) -> bool {
-        self.https()
+        self.addresses()
             .iter()
             .all(|http| metric(http, "counter_replicas") == Some(PLACES.len() as f64))
     }
@@ -317,7 +317,7 @@ fn every_add_counts_once_under_churn() {
         eventually("only the living are left", 3 * SOON, || {
             if story.is_clean() { Ok(()) } else { Err(story.report()) }
         });
-        load.exact(&story.https(), || story.report())
+        load.exact(&story.addresses(), || story.report())
     });
     println!(
         "{} kills in {busy:?}, over {:?} later; {} adds and {} repeats, totals {sums:?} at all five; {:?}",

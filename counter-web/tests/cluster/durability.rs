@@ -15,7 +15,7 @@ use support::process::{Node, Runtime, cluster};
 /// The number of kills of one node or all three, unless `COUNTER_KILLS` is set.
 const KILLS: u64 = 18;
 
-/// The knowledge of the adding threads.
+/// The adds that all adding threads have tried, and those that were acknowledged.
 #[derive(Default)]
 struct AdderTotals {
     tried: AtomicU64,
@@ -77,9 +77,9 @@ fn kills_lose_and_double_no_acknowledged_click() {
         handle.over.store(true, Ordering::Relaxed);
     });
     let (acknowledged, tried) = (handle.acknowledged.into_inner(), handle.tried.into_inner());
-    let https: Vec<&str> = nodes.iter().flatten().map(|node| node.http.as_str()).collect();
-    only_the_living_are_left(&https);
-    let total = agreed(&https);
+    let running: Vec<&str> = nodes.iter().flatten().map(|node| node.http.as_str()).collect();
+    only_the_living_are_left(&running);
+    let total = agreed(&running);
     println!(
         "{kills} kills, {together} times of all three; {acknowledged} acknowledged, {total} counted, {tried} tried; 3 replicas left"
     );

@@ -162,7 +162,7 @@ fn volume_on_another_device_is_the_same_node() {
     let identity = node_part(&node.replica).to_owned();
     assert!(node.terminate().success());
     drop(volume);
-    // Takes the device number of the volume.
+    // This volume gets the device number that the first one had.
     let other = runtime.path().join("other image");
     assert!(Volume::make(&other));
     let _other = Volume::attach(&other, runtime.path().join("other disk"));
@@ -172,7 +172,7 @@ fn volume_on_another_device_is_the_same_node() {
     assert_eq!(node_part(&node.replica), identity);
     assert_eq!(counter(&node.http, "clicks")["total"], 5);
     assert!(!log(&directory).contains("is a copy"), "{}", log(&directory));
-    // Before its volume goes.
+    // The node must end before its volume is unmounted.
     drop(node);
 }
 
@@ -210,10 +210,10 @@ fn tell_apart(
     let twin = Node::start_in(runtime, cluster, clone, &[]);
     assert_ne!(node_part(&twin.replica), node_part(&node.replica));
     add(&twin.http, 10_000);
-    // It keeps the adds it took as the other.
+    // It keeps the adds that it took under the identity of the original.
     total(&[&node, &other, &twin], 11_111);
     replicas_left(&[&node, &other, &twin], 3);
-    // Each goes on as itself.
+    // After a restart each keeps its identity.
     let identities = [&node, &twin].map(|node| node_part(&node.replica).to_owned());
     assert!(node.terminate().success());
     assert!(twin.terminate().success());

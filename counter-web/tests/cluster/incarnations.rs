@@ -122,7 +122,8 @@ fn endless_restarts_leave_a_fresh_state() {
     assert!(old <= 2.0 * fresh, "{old} bytes, {fresh} from a fresh cluster");
 }
 
-/// The same for a cluster of three with this total that was never restarted.
+/// The bytes that a newcomer reads from a cluster of three that was never restarted and has this
+/// total.
 fn fresh_cluster_bytes(clicks: u64) -> f64 {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let start =

@@ -87,10 +87,11 @@ struct Observations {
     looks: usize,
     /// The run of the node that was looked at last.
     replica: String,
-    /// In that run it was in touch, and then with all others.
+    /// True once the node was in touch in that run. `complete` is true once it had all others as
+    /// live members.
     in_touch: bool,
     complete: bool,
-    /// Bad statuses after it was in touch, and anything about keys.
+    /// Statuses that show a lost connection or trouble with a key, and refusals because of a key.
     wrong: Vec<String>,
 }
 
@@ -116,14 +117,14 @@ impl Observations {
         self.complete |= live == REGIONS.len();
     }
 
-    /// At the end of a run: nobody was refused in it.
-    fn count(&mut self, node: &Node) {
+    /// Reads the metrics at the end of a run. Each refusal because of a key is wrong.
+    fn add_refusals(&mut self, node: &Node) {
         let metrics = get(&node.http, "/metrics").body;
-        let told = |line: &&str| {
+        let is_refusal = |line: &&str| {
             line.contains("\"wrong_key\"")
                 || line.contains("cause=\"key\"") && !line.ends_with(" 0")
         };
-        self.wrong.extend(metrics.lines().filter(told).map(str::to_owned));
+        self.wrong.extend(metrics.lines().filter(is_refusal).map(str::to_owned));
     }
 }
 
@@ -172,9 +173,9 @@ impl NodePlace {
 }
 
 /// Ends threads, also if the test fails.
-struct Over<'a>(&'a AtomicBool);
+struct StopThreads<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopThreads<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -213,7 +214,7 @@ fn roll(site: &RotatedCluster, places: &[NodePlace], keys: &str) -> Duration {
     let mut slowest = Duration::ZERO;
     for (at, place) in places.iter().enumerate() {
         let node = place.node().take().unwrap();
-        place.seen().count(&node);
+        place.seen().add_refusals(&node);
         let began = Instant::now();
         assert!(node.terminate().success());
         *place.node() = Some(site.start(at, keys));
@@ -238,7 +239,7 @@ fn change_key(site: &RotatedCluster) {
     let both = format!("{OLD},{NEW}");
     let over = AtomicBool::new(false);
     let (slowest, took) = std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _over = StopThreads(&over);
         for place in &places {
             scope.spawn(|| place.add_until(&over));
             scope.spawn(|| place.look_until(&over));
@@ -254,7 +255,7 @@ fn change_key(site: &RotatedCluster) {
     assert_eq!(agreed(&pages), acknowledged, "every add that was acknowledged counts once");
     for (place, node) in places.iter().zip(&nodes) {
         let mut seen = place.seen();
-        seen.count(node);
+        seen.add_refusals(node);
         assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
         assert!(seen.looks > 20, "the node was looked at {} times", seen.looks);
     }

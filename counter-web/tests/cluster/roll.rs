@@ -33,7 +33,7 @@ fn settled(nodes: &[Node], total: u64) {
     });
 }
 
-/// Phoenix's tracker took 20 minutes to calm down after one (phoenix_pubsub #135).
+/// Phoenix's tracker took 20 minutes to settle after a rolling restart (phoenix_pubsub #135).
 #[test]
 fn rolling_restart_is_cheap_and_soon_over() {
     let count =

@@ -13,7 +13,7 @@ use support::process::{Node, Runtime, cluster, command, command_of};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// The certain adds before the next node is stopped.
+/// The acknowledged adds that are required before the next node is stopped.
 const ADDS: u64 = 300;
 
 /// An old node that shows no add of a new one after this time cannot read it.
@@ -37,7 +37,7 @@ fn rolling_upgrade_under_load_is_exact() {
         node
     };
     let mut nodes: Vec<Node> = (0..3).map(|at| start(at, true)).collect();
-    let https = |nodes: &[Node]| nodes.iter().map(|node| node.http.clone()).collect::<Vec<_>>();
+    let addresses = |nodes: &[Node]| nodes.iter().map(|node| node.http.clone()).collect::<Vec<_>>();
     std::thread::scope(|threads| {
         let load = &load;
         let _ending = load.ending();
@@ -74,11 +74,11 @@ fn rolling_upgrade_under_load_is_exact() {
         }
         more_adds(load);
     });
-    let https = https(&nodes);
-    let sums = load.exact(&https.iter().map(String::as_str).collect::<Vec<_>>(), logs);
+    let addresses = addresses(&nodes);
+    let sums = load.exact(&addresses.iter().map(String::as_str).collect::<Vec<_>>(), logs);
     eventually("only the living are left", SOON, || {
         let held: Vec<Option<f64>> =
-            https.iter().map(|http| metric(http, "counter_replicas")).collect();
+            addresses.iter().map(|http| metric(http, "counter_replicas")).collect();
         if held.iter().all(|held| *held == Some(3.0)) {
             Ok(())
         } else {

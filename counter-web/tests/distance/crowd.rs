@@ -16,7 +16,7 @@ use crate::support::process::{Node, Runtime, cluster};
 /// The number of nodes. COUNTER_CROWD=36 gives one in each region, which needs a release build on
 /// two cores.
 const NODES: usize = 12;
-/// The nodes that each node is given. It learns the others through them.
+/// The number of peers that each node is given. It learns of the other nodes through them.
 const KNOWN: usize = 3;
 /// The greatest age of the state that all nodes are known to hold.
 const AGE_MAX: Duration = Duration::from_secs(2);
@@ -161,7 +161,7 @@ fn many_clicks(nodes: &[Node], before: i64) -> Vec<String> {
                     ));
                 }
             }
-            // While nothing is older than that, every node knows it.
+            // After `AGE_MAX` every node must know the age of the state that all hold.
             for node in [&nodes[0], clicked].into_iter().filter(|_| start.elapsed() > AGE_MAX) {
                 match KnownByAll::read(&status(node)).age {
                     Some(age) => oldest = oldest.max(age),

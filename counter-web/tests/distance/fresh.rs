@@ -112,8 +112,8 @@ fn fresh_node_has_all_numbers_before_it_is_ready() {
     none_failed(&failures);
 }
 
-/// A connection lost between the handshake and the first answer once left nobody to wait for. The
-/// node then called itself synced, with a total of 0.
+/// A connection is lost between the handshake and the first answer. A node once took that for
+/// having no peers, and called itself synced with a total of 0.
 #[test]
 fn connection_lost_early_is_not_absence() {
     let _alone = alone();

@@ -13,7 +13,7 @@ use crate::support::process::{Node, Runtime, cluster};
 /// The limit of log lines in 30 seconds, and also in five minutes with COUNTER_LOG_SECONDS=300.
 const LINES_MAX: usize = 20;
 const SECONDS: u64 = 30;
-/// The addresses of the name, and their network.
+/// The number of dead addresses behind the DNS name, and their network.
 const DEAD_BEHIND_NAME: u8 = 200;
 const DEAD_NETWORK: &str = "127.2.0.";
 
@@ -30,14 +30,15 @@ fn bad_peers_cost_few_log_lines() {
             .collect();
         replace("/etc/hosts", &format!("127.0.0.1 localhost\n{dead}")).unwrap();
         let round_trips = round_trips(&[0, 200]);
-        // The stranger without a delay is not removed; all others are equally far.
+        // In the case without distance the stranger is not delayed. All delayed addresses are
+        // equally far.
         let apart = Apart::new(round_trips.iter().max().copied().unwrap_or_default() / 2).unwrap();
         let (runtime, mut cases, mut failures) = (Runtime::new(), Vec::new(), Vec::new());
         for (case, round_trip) in round_trips.into_iter().enumerate() {
             if !round_trip.is_zero() {
                 apart.remove(place(10 * case)).unwrap();
             }
-            cases.push((Case::start(&runtime, 10 * case), round_trip));
+            cases.push((NodeWithBadPeers::start(&runtime, 10 * case), round_trip));
         }
         let end = Instant::now() + Duration::from_secs(seconds);
         // A fixed time, because the log lines in it are the measurement.
@@ -56,15 +57,15 @@ fn bad_peers_cost_few_log_lines() {
     });
 }
 
-/// A node with bad peers, and the one that has another key.
-struct Case {
+/// A node with three dead peers and one that has another key.
+struct NodeWithBadPeers {
     log: std::path::PathBuf,
     dead: [String; 3],
     _nodes: [Node; 2],
 }
 
-impl Case {
-    /// Uses the addresses from `first` on, where the peer with another key is.
+impl NodeWithBadPeers {
+    /// Uses four addresses from number `first` on. The peer with another key has the first one.
     fn start(runtime: &Runtime, first: usize) -> Self {
         let (stranger, dead) = (place(first), [1, 2, 3].map(|at| place(first + at)));
         let cluster = cluster();

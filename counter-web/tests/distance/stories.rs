@@ -39,7 +39,7 @@ impl StoryViewer {
 }
 
 /// A running node with its viewers.
-struct Live {
+struct LiveNode {
     node: Node,
     region: String,
     viewers: Vec<StoryViewer>,
@@ -50,7 +50,7 @@ struct StoryWorld {
     apart: Apart,
     runtime: Runtime,
     cluster: String,
-    live: BTreeMap<usize, Live>,
+    live: BTreeMap<usize, LiveNode>,
     /// Stopping nodes, which may still run.
     leaving: BTreeMap<usize, Node>,
 }
@@ -85,7 +85,7 @@ impl StoryWorld {
             recipe(Recipe::new(&self.cluster, region).listen(place(number)).ping_interval(120))
                 .start(&self.runtime);
         let viewers = (0..viewers).map(|_| StoryViewer::open(&node)).collect();
-        self.live.insert(number, Live { node, region: region.to_owned(), viewers });
+        self.live.insert(number, LiveNode { node, region: region.to_owned(), viewers });
     }
 
     fn kill(&mut self, number: usize) {
@@ -95,7 +95,7 @@ impl StoryWorld {
 
     fn stop(&mut self, number: usize) {
         self.apart.bring_back(place(number)).unwrap();
-        let Live { node, .. } = self.live.remove(&number).unwrap();
+        let LiveNode { node, .. } = self.live.remove(&number).unwrap();
         signal(node.id(), "TERM");
         self.leaving.insert(number, node);
     }
@@ -232,7 +232,7 @@ fn killed_nodes_leave_no_viewers() {
     let _among = among();
     apart("stories::killed_nodes_leave_no_viewers", || {
         let mut failures = Vec::new();
-        // Without a wait it depends on luck whether a ghost stays, so three times.
+        // Without a wait, timing decides whether a ghost stays, so this case runs three times.
         let waits = [false, false, false, true];
         for (round_trip, waits) in
             round_trips(&[0, 200]).into_iter().flat_map(|one| waits.map(|waits| (one, waits)))

@@ -56,7 +56,7 @@ fn header<'a>(answer: &'a HttpAnswer, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_make_listed_names_alone() {
+async fn strangers_create_only_listed_names() {
     let node = node(&["--create", "likes:*, visits"]);
     for name in ["clicks", "visits", "likes:1", "likes%3A2"] {
         assert_eq!(add_as(&node, name, &[STRANGER]).status, 200, "{name}");
@@ -89,7 +89,7 @@ async fn strangers_make_listed_names_alone() {
         "{}",
         form.head
     );
-    // A name that exists is everybody's.
+    // Anybody may add to a counter that exists.
     assert_eq!(add_as(&node, "others", &[]).status, 200);
     assert_eq!(add_as(&node, "others", &[STRANGER]).status, 200);
     assert_eq!(request(&node.http, "GET", "/c/others", &[STRANGER], "").status, 200);
@@ -174,14 +174,14 @@ fn other_users_get_no_local_rights() {
 }
 
 #[test]
-fn tokens_do_what_they_are_for() {
+fn tokens_give_their_rights() {
     let (runtime, service, operator) = (Runtime::new(), bearer(SERVICE), bearer(OPERATOR));
     let node =
         node_with_tokens(&runtime, &["--rate", "0.001", "--allow-origin", "https://b.example"]);
     let with = |token: &'static str| [STRANGER, ("Authorization", token)];
     let (service_headers, operator_headers) =
         ([STRANGER, ("Authorization", &*service)], [STRANGER, ("Authorization", &*operator)]);
-    // Names, and no rate: more than the burst of 1,000.
+    // A service may use any name, and has no rate: more adds than the burst of 1,000.
     for _ in 0..1_050 {
         assert_eq!(add_as(&node, "made", &service_headers).status, 200);
     }
@@ -588,9 +588,9 @@ fn refused_stream_takes_no_viewer_away() {
     assert_eq!(viewers(), 1);
 }
 
-/// The page asks this way why its socket does not open. It must have no effect.
+/// A page sends OPTIONS to learn why its socket does not open. That must have no effect.
 #[test]
-fn asking_for_a_socket_holds_no_place() {
+fn options_request_takes_no_connection_slot() {
     let node = node(&["--trust-proxy", "--connections-per-address", "1"]);
     for _ in 0..20 {
         assert_eq!(

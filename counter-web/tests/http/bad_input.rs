@@ -50,7 +50,7 @@ fn bad_arguments_exit_with_2_and_say_what_to_write() {
 }
 
 #[test]
-fn a_taken_port_is_one_sentence_and_exit_1() {
+fn taken_port_exits_with_1_and_one_sentence() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, stderr) = run(&["--http", &address, "--discover", "none"]);

@@ -32,8 +32,8 @@ const BURST: usize = 1_000;
 /// At this rate the next add is allowed after 100 s.
 const SLOW: [&str; 2] = ["--rate", "0.01"];
 
-/// The adds of `asked` that a fresh node accepts, in order. Tries again if it took so long that a
-/// bucket was refilled.
+/// Sends a burst with each header of `asked` to a fresh node, and returns how many adds of each it
+/// accepts. Tries again if a bucket may have been refilled meanwhile.
 fn went_through(flags: &[&str], asked: &[(&str, &str)]) -> Vec<usize> {
     eventually("a machine that is quick enough to judge", Duration::from_secs(300), || {
         let (node, start) = (node(flags), Instant::now());
@@ -130,7 +130,7 @@ fn until_cut(http: &str, said: &[u8]) -> (String, Duration) {
 }
 
 #[test]
-fn who_dawdles_is_cut_off_and_holds_nobody_up() {
+fn slow_senders_are_cut_off_and_delay_nobody() {
     let node = node(&[]);
     let whole = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", node.http);
     let half_body =

@@ -13,9 +13,9 @@ use support::http::{add, connect, counter, get};
 use support::process::{Node, Runtime, cluster, command};
 
 /// A seeded stream of bytes and choices (splitmix64).
-struct Chance(u64);
+struct SeededRandom(u64);
 
-impl Chance {
+impl SeededRandom {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -50,39 +50,39 @@ const BAD_BODIES: &[&str] = &[
     "{\"amount\":1}}",
 ];
 
-/// A request that adds nothing in any reading. Also returns true if it is complete, so that it must
-/// be answered.
-fn bad_request(chance: &mut Chance) -> (Vec<u8>, bool) {
-    let body = chance.of(BAD_BODIES);
+/// A request that no server may take for an add. Also returns true if it is complete, so that it
+/// must be answered.
+fn bad_request(random: &mut SeededRandom) -> (Vec<u8>, bool) {
+    let body = random.of(BAD_BODIES);
     let good = "{\"amount\":1}";
     let post = |head: &str, body: &str| {
         format!("POST /api/counters/clicks/add HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{body}")
             .into_bytes()
     };
-    let kind = chance.below(10);
+    let kind = random.below(10);
     let request = match kind {
-        0 => chance.bytes(2_000),
+        0 => random.bytes(2_000),
         1 => {
             let whole = post(&format!("Content-Length: {}", good.len()), good);
-            whole[..chance.below(whole.len())].to_vec()
+            whole[..random.below(whole.len())].to_vec()
         }
-        2 => post("Transfer-Encoding: chunked", &format!("{:x}\r\n{body}\r\n", chance.next())),
+        2 => post("Transfer-Encoding: chunked", &format!("{:x}\r\n{body}\r\n", random.next())),
         3 => post(&format!("Content-Length: {}", body.len()), body),
-        4 => post(&format!("Content-Length: {}\r\nContent-Length: 7", chance.next()), good),
+        4 => post(&format!("Content-Length: {}\r\nContent-Length: 7", random.next()), good),
         5 => post(
             &format!(
                 "Content-Length: 12\r\nContent-Type: {}",
-                chance.of(&["text/html", "", "\u{1}", "application/xml;"])
+                random.of(&["text/html", "", "\u{1}", "application/xml;"])
             ),
             good,
         ),
         6 => post("Content-Length: 12\r\nOrigin: null", good),
-        7 => [b"GET /".as_slice(), &chance.bytes(300), b" HTTP/1.1\r\n\r\n"].concat(),
+        7 => [b"GET /".as_slice(), &random.bytes(300), b" HTTP/1.1\r\n\r\n"].concat(),
         8 => post(&format!("X: {}", "y".repeat(20_000)), good),
         _ => format!(
             "{} /ws?counter=%{} HTTP/1.1\r\nUpgrade: {}\r\n\r\n",
-            chance.of(&["GET", "PUT", "\u{7f}"]),
-            chance.next(),
+            random.of(&["GET", "PUT", "\u{7f}"]),
+            random.next(),
             body
         )
         .into_bytes(),
@@ -103,22 +103,22 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A frame that adds nothing.
-fn bad_frame(chance: &mut Chance) -> Vec<u8> {
+fn bad_frame(random: &mut SeededRandom) -> Vec<u8> {
     let text = format!(
         "{{\"type\":\"add\",\"id\":\"m:1\",\"amount\":{}}}",
-        chance.of(&["0", "1.5", "null", "\"1\"", "1e9", "-1000001", "{}"])
+        random.of(&["0", "1.5", "null", "\"1\"", "1e9", "-1000001", "{}"])
     );
-    match chance.below(9) {
+    match random.below(9) {
         0 => frame(0x81, text.as_bytes()),
-        1 => frame(0x81, chance.of(BAD_BODIES).as_bytes()),
-        2 => frame(0x81, &[b"\xff", chance.bytes(200).as_slice()].concat()),
-        3 => frame(0x80 | chance.below(0x80) as u8 | 0x10, &chance.bytes(60)),
-        4 => frame(0x83 + chance.below(5) as u8, &chance.bytes(60)),
-        5 => frame(0x89, &vec![0; 126 + chance.below(200)]),
-        6 => frame(0x80, &chance.bytes(100)),
-        7 => [b"\x81\xff".as_slice(), &chance.next().to_be_bytes(), &[0; 4], &chance.bytes(100)]
+        1 => frame(0x81, random.of(BAD_BODIES).as_bytes()),
+        2 => frame(0x81, &[b"\xff", random.bytes(200).as_slice()].concat()),
+        3 => frame(0x80 | random.below(0x80) as u8 | 0x10, &random.bytes(60)),
+        4 => frame(0x83 + random.below(5) as u8, &random.bytes(60)),
+        5 => frame(0x89, &vec![0; 126 + random.below(200)]),
+        6 => frame(0x80, &random.bytes(100)),
+        7 => [b"\x81\xff".as_slice(), &random.next().to_be_bytes(), &[0; 4], &random.bytes(100)]
             .concat(),
-        _ => frame(0x88, &chance.bytes(126)),
+        _ => frame(0x88, &random.bytes(126)),
     }
 }
 
@@ -197,13 +197,14 @@ fn resident_kib(node: &Node) -> u64 {
 fn assault(http: &str, seed: u64, count: usize, workers: usize) -> (usize, usize) {
     std::thread::scope(|scope| {
         let worker = |worker: usize| {
-            let (mut chance, mut whole, mut refused) = (Chance(seed ^ (worker as u64) << 32), 0, 0);
+            let (mut random, mut whole, mut refused) =
+                (SeededRandom(seed ^ (worker as u64) << 32), 0, 0);
             for turn in 0..count / workers {
                 if turn % 2 == 1 {
-                    send_frame(http, &bad_frame(&mut chance));
+                    send_frame(http, &bad_frame(&mut random));
                     continue;
                 }
-                let (request, has_end) = bad_request(&mut chance);
+                let (request, has_end) = bad_request(&mut random);
                 whole += usize::from(has_end);
                 refused += usize::from(ask(http, &request, has_end));
             }

@@ -153,7 +153,7 @@ fn guide_explains_every_metric() {
 }
 
 #[test]
-fn the_dashboard_queries_metrics_that_exist() {
+fn dashboard_queries_metrics_that_exist() {
     let explained = explained();
     let dashboard: Value = serde_json::from_str(&read("deploy/grafana.json")).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");

@@ -96,7 +96,7 @@ fn old_counters_count_on_when_both_sides_are_full() {
     all_show(&nodes, 4);
     for node in nodes {
         assert_eq!(get(&node.http, "/readyz").status, 200);
-        // `clicks` is one of either side's.
+        // Both sides had `clicks`, so it counts once.
         assert_eq!(figure(node, "counter_counters "), 2 * COUNTERS_MAX - 1);
         assert_eq!(figure(node, "counter_counters_max "), COUNTERS_MAX);
         assert!(is_refused(&make(node, "new")));

@@ -25,24 +25,28 @@ fn node() -> Node {
 }
 
 /// A raw socket that answers nothing automatically.
-struct Bare {
+struct RawSocket {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
-impl Bare {
+impl RawSocket {
     fn open(node: &Node) -> Self {
         let mut stream = connect(&node.http);
         let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(opening.as_bytes()).unwrap();
-        let mut bare = Self { stream, read: Vec::new() };
-        let head = bare
+        let mut socket = Self { stream, read: Vec::new() };
+        let head = socket
             .until(|read| read.windows(4).position(|window| window == b"\r\n\r\n"))
             .expect("an answer");
-        assert!(bare.read.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&bare.read));
-        bare.read.drain(..head + 4);
-        bare
+        assert!(
+            socket.read.starts_with(b"HTTP/1.1 101"),
+            "{}",
+            String::from_utf8_lossy(&socket.read)
+        );
+        socket.read.drain(..head + 4);
+        socket
     }
 
     /// Reads until `found` returns something. `None` at the end.
@@ -79,7 +83,7 @@ impl Bare {
 #[test]
 fn silent_client_is_pinged_then_closed() {
     let node = node();
-    let (mut silent, start, mut pings) = (Bare::open(&node), Instant::now(), 0);
+    let (mut silent, start, mut pings) = (RawSocket::open(&node), Instant::now(), 0);
     let goodbye = loop {
         assert!(
             start.elapsed() < INTERVAL * 4 + SLACK,
@@ -109,7 +113,7 @@ async fn pongs_keep_a_socket_open() {
     let node = node();
     let mut quiet = TestSocket::open(&node.http).await;
     let start = Instant::now();
-    // Reading is what answers pings here.
+    // The client library answers pings while it reads.
     let mut pings = 0;
     while start.elapsed() < INTERVAL * 7 {
         match tokio::time::timeout(INTERVAL / 4, quiet.0.next()).await {
@@ -147,7 +151,7 @@ fn stuck_reader_is_cut_off() {
         &[],
         &["--http", "127.0.0.1:0", "--ping-interval", "3"],
     );
-    let mut deaf = Bare::open(&node);
+    let mut deaf = RawSocket::open(&node);
     deaf.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let ping = [&[0x81, 0x80 | 21, 0, 0, 0, 0], b"{\"type\":\"ping\",\"t\":1}".as_slice()].concat();
     let many = ping.repeat(1_000);
@@ -170,7 +174,7 @@ fn stuck_reader_is_cut_off() {
 
 /// RFC 6455, 5.5.1: a Close frame is answered with one, of the same code.
 #[test]
-fn a_close_is_answered_with_its_own_code() {
+fn close_is_answered_with_its_own_code() {
     let node = node();
     for (payload, echo) in [
         (&b""[..], &b""[..]),
@@ -180,7 +184,7 @@ fn a_close_is_answered_with_its_own_code() {
         (b"\x03\xed", b"\x03\xea"),
         (b"x", b"\x03\xea"),
     ] {
-        let mut socket = Bare::open(&node);
+        let mut socket = RawSocket::open(&node);
         let head = [0x88, 0x80 | payload.len() as u8, 0, 0, 0, 0];
         socket.stream.write_all(&[&head, payload].concat()).unwrap();
         let said = loop {
@@ -208,13 +212,13 @@ fn closed_socket_frees_its_slot_at_once() {
     for turn in 0..40 {
         let answer = request(&node.http, "GET", "/readyz", &[], "");
         assert_eq!(answer.status, 200, "turn {turn}: {}", answer.body);
-        let mut socket = Bare::open(&node);
+        let mut socket = RawSocket::open(&node);
         socket.stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
         while socket.frame().is_some_and(|(kind, _)| kind != 0x88) {}
         // Its side is still open. Only the Close frame shows the end.
         assert_eq!(request(&node.http, "GET", "/readyz", &[], "").status, 200, "turn {turn}");
     }
-    let _held = Bare::open(&node);
+    let _held = RawSocket::open(&node);
     let refused = request(&node.http, "GET", "/readyz", &[], "");
     assert_eq!(refused.error(), (429, "too_many_connections".into()));
     assert!(

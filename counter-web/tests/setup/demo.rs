@@ -55,7 +55,7 @@ fn signal_ends_the_demo_and_its_nodes() {
 }
 
 #[test]
-fn the_demos_nodes_end_when_it_is_killed() {
+fn killed_demo_ends_its_nodes() {
     let demo = Demo::start(&["ord", "fra", "sin"]);
     assert_eq!(demo.end("KILL").0, None);
 }

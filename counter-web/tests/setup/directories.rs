@@ -70,9 +70,9 @@ fn damaged_file_is_refused_and_unchanged() {
 }
 
 /// A file system of 3 MB, removed with its test.
-struct Small(PathBuf);
+struct SmallVolume(PathBuf);
 
-impl Small {
+impl SmallVolume {
     fn mount(path: PathBuf) -> Option<Self> {
         std::fs::create_dir(&path).unwrap();
         let mounted = Command::new("mount")
@@ -83,7 +83,7 @@ impl Small {
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallVolume {
     fn drop(&mut self) {
         let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
     }
@@ -97,7 +97,7 @@ fn click(node: &Node, number: u32) -> HttpAnswer {
 #[test]
 fn full_disk_refuses_clicks_until_there_is_space() {
     let (runtime, cluster) = (Runtime::new(), cluster());
-    let Some(disk) = Small::mount(runtime.path().join("ord")) else {
+    let Some(disk) = SmallVolume::mount(runtime.path().join("ord")) else {
         eprintln!("SKIPPED: no tmpfs may be mounted here");
         return;
     };

@@ -75,7 +75,7 @@ fn bad_settings_say_what_to_write() {
 }
 
 #[test]
-fn a_data_directory_stays_with_its_cluster() {
+fn data_directory_stays_with_its_cluster() {
     let runtime = Runtime::new();
     let (directory, cluster) = (runtime.path().join("ord"), cluster());
     let node = Node::start_in(&runtime, &cluster, &directory, &[]);
@@ -125,7 +125,7 @@ fn limited(runtime: &Runtime, limit: &str) -> Command {
 }
 
 #[test]
-fn a_full_node_says_so_in_whole_json() {
+fn full_node_refuses_with_complete_json() {
     let runtime = Runtime::new();
     // With so few files, half of them are for clients.
     let node = Node::spawn(limited(&runtime, "ulimit -n 160"));
@@ -169,7 +169,7 @@ fn other_sites_read_nothing_and_huge_bodies_are_refused() {
 }
 
 #[test]
-fn a_node_raises_its_own_limit_of_open_files() {
+fn node_raises_its_limit_of_open_files() {
     let runtime = Runtime::new();
     let node = Node::spawn(limited(&runtime, "ulimit -S -n 200"));
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id())).unwrap();

@@ -25,7 +25,8 @@ pub fn place(node: usize) -> SocketAddr {
     (Ipv4Addr::new(127, 1, (node / 250) as u8, (node % 250 + 1) as u8), GOSSIP_PORT).into()
 }
 
-/// The command that starts a program in its own namespaces, or why this machine has none for us.
+/// The command that starts a program in its own namespaces, or the reason why this machine does not
+/// allow that.
 pub fn unshare() -> Result<Command, String> {
     // All processes there end with the first one.
     let mut plain = vec!["-n", "-m", "-p", "-f", "--mount-proc"];
@@ -81,7 +82,7 @@ pub fn replace(path: &str, content: &str) -> io::Result<()> {
     std::fs::remove_file(own)
 }
 
-/// The distance between all nodes of these namespaces: one at a time.
+/// The distance between all nodes of these namespaces. At most one exists at a time.
 pub struct Apart(DelayProxy);
 
 impl Apart {
@@ -94,7 +95,7 @@ impl Apart {
         self.0.set(change)
     }
 
-    /// From now on connections to all nodes travel.
+    /// Delays connections to all nodes from now on.
     pub fn remove_all(&self) -> io::Result<()> {
         let proxy = self.0.address().port();
         run(
@@ -105,12 +106,12 @@ impl Apart {
         )
     }
 
-    /// From now on connections to this address travel.
+    /// Delays connections to this address from now on.
     pub fn remove(&self, address: SocketAddr) -> io::Result<()> {
         run("iptables", &format!("-t nat -A OUTPUT {}", self.rule(address)))
     }
 
-    /// From now on new connections to this address do not travel, so that a dead node refuses them.
+    /// Stops delaying new connections to this address, so that a dead node refuses them.
     pub fn bring_back(&self, address: SocketAddr) -> io::Result<()> {
         run("iptables", &format!("-t nat -D OUTPUT {}", self.rule(address)))
     }
@@ -132,7 +133,7 @@ impl Drop for Apart {
     }
 }
 
-/// From now on packets to this address are lost.
+/// Drops packets to this address from now on.
 pub fn swallow(address: SocketAddr) -> io::Result<()> {
     run(
         "iptables",
@@ -140,7 +141,7 @@ pub fn swallow(address: SocketAddr) -> io::Result<()> {
     )
 }
 
-/// Bytes that loopback has carried, with all headers: each once.
+/// Bytes that loopback has carried, with all headers. Each is counted once.
 pub fn bytes_carried() -> io::Result<u64> {
     let devices = std::fs::read_to_string("/proc/net/dev")?;
     let loopback = devices.lines().find_map(|line| line.trim().strip_prefix("lo:"));

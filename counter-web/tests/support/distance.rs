@@ -168,7 +168,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 enum DoorSocket {
     Listens(TcpListener),
     Shut,
-    /// A listener whose queue is full: the system drops the first packet of everybody else.
+    /// A listener whose queue is full, so the system drops the first packet of every other client.
     Full(TcpListener, Vec<TcpStream>),
 }
 

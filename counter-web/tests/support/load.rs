@@ -30,7 +30,7 @@ struct LoadTarget {
     /// Empty while no process runs.
     http: Mutex<String>,
     /// True if it has a directory, so that its acknowledgements are certain.
-    keeps: bool,
+    has_directory: bool,
 }
 
 /// All clients of one cluster, and the sums of the certain adds.
@@ -56,11 +56,11 @@ impl Drop for EndLoad<'_> {
 
 impl Load {
     /// One entry for each node: true if it has a directory.
-    pub fn new(keeps: &[bool]) -> Self {
+    pub fn new(has_directory: &[bool]) -> Self {
         Self {
-            targets: keeps
+            targets: has_directory
                 .iter()
-                .map(|&keeps| LoadTarget { http: Mutex::default(), keeps })
+                .map(|&has_directory| LoadTarget { http: Mutex::default(), has_directory })
                 .collect(),
             gate: RwLock::default(),
             over: AtomicBool::default(),
@@ -100,7 +100,7 @@ impl Load {
         self.sums[counter].store(0, Ordering::Relaxed);
     }
 
-    /// One client, until the end. Every fourth has ids that it does not number.
+    /// Runs one client until the end. Every fourth client sends ids without a sequence number.
     pub fn run(&self, client: usize, seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed ^ client as u64);
         for number in 1.. {
@@ -115,7 +115,7 @@ impl Load {
             } else {
                 format!("c{client}:{number}")
             };
-            let home = (at == SETTLED).then(|| self.keeper(&mut random));
+            let home = (at == SETTLED).then(|| self.node_with_directory(&mut random));
             let began = Instant::now();
             while !self.send(&mut random, home, at, &id, amount) {
                 self.repeats.fetch_add(1, Ordering::Relaxed);
@@ -137,10 +137,10 @@ impl Load {
     }
 
     /// A random node with a directory.
-    fn keeper(&self, random: &mut fastrand::Rng) -> usize {
-        let keepers: Vec<usize> =
-            (0..self.targets.len()).filter(|&target| self.targets[target].keeps).collect();
-        keepers[random.usize(..keepers.len())]
+    fn node_with_directory(&self, random: &mut fastrand::Rng) -> usize {
+        let with_directory: Vec<usize> =
+            (0..self.targets.len()).filter(|&target| self.targets[target].has_directory).collect();
+        with_directory[random.usize(..with_directory.len())]
     }
 
     /// Sends an add to a random node, or to `home`. Returns true once a node with a directory has
@@ -164,7 +164,7 @@ impl Load {
             try_request(&http, "POST", &path, &headers, &body).ok()
         };
         match answer.as_ref().map(|answer| answer.status) {
-            Some(200) => target.keeps,
+            Some(200) => target.has_directory,
             // No response, an incomplete one, or a stopping node.
             None | Some(0 | 503) => {
                 std::thread::sleep(Duration::from_millis(2));

@@ -1,5 +1,5 @@
-//! The helpers of the tests of the real binary: its processes, and small HTTP and WebSocket
-//! clients.
+//! Helpers for tests of the real binary: its processes, small HTTP and WebSocket clients, proxies,
+//! private networks, and a browser.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod apart;

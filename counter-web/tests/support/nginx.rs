@@ -17,7 +17,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// Starts nginx with this content of `http { … }`. LISTEN stands for its address, UPSTREAM for
-    /// the node's, CERT and KEY for the files of a certificate. If nginx is missing and not
+    /// the node's address, CERT and KEY for the files of a certificate. If nginx is missing and not
     /// required, prints why and returns `None`.
     pub fn start(test: &str, http: &str, upstream: &str) -> Option<Self> {
         Self::start_at(&free_address(), test, http, upstream)

@@ -1,5 +1,5 @@
-//! The figures of the page: how each cost grows, with a legend that says how fast, and how times
-//! are spread.
+//! The plots and histograms of the page. A plot shows how a cost grows, and its legend how fast. A
+//! histogram shows how times are spread.
 
 use super::histogram;
 use super::looks::{Look, look};
@@ -9,7 +9,7 @@ use crate::plot::Curve;
 use crate::report::Report;
 
 /// One plot of the page.
-struct Kind {
+struct PlotKind {
     /// The curves that it draws.
     id: &'static str,
     heading: &'static str,
@@ -26,15 +26,15 @@ const fn kind(
     heading: &'static str,
     (x, symbol): (&'static str, Option<&'static str>),
     y: &'static str,
-) -> Kind {
-    Kind { id, heading, x, symbol, y, label: time }
+) -> PlotKind {
+    PlotKind { id, heading, x, symbol, y, label: time }
 }
 
 const REGIONS: (&str, Option<&str>) = ("regions, R", Some("R"));
 const NODES: (&str, Option<&str>) = ("nodes", Some("nodes"));
 const PERCENT: (&str, Option<&str>) = ("percent of clicks", None);
 
-const KINDS: [Kind; 13] = [
+const PLOT_KINDS: [PlotKind; 13] = [
     kind("w2.join", "Join in memory", REGIONS, "time a join"),
     kind("w2.send", "Encode, decode and join", REGIONS, "time a transfer"),
     kind("w2.writers", "Join of 1,000 regions", ("writers", Some("writers")), "time a join"),
@@ -46,7 +46,7 @@ const KINDS: [Kind; 13] = [
         "time",
     ),
     kind("system.fresh", "Fresh process, until synced", ("counters", Some("counters")), "time"),
-    Kind {
+    PlotKind {
         label: rate,
         ..kind(
             "system.durable",
@@ -57,7 +57,7 @@ const KINDS: [Kind; 13] = [
     },
     kind("sim.times", "A cluster between continents, simulated", NODES, "virtual time"),
     kind("far.known", "A click's node knows that all hold it, 200 ms apart", NODES, "time"),
-    Kind {
+    PlotKind {
         label: bytes,
         ..kind("sim.bytes", "Payload of such a cluster, simulated", NODES, "bytes")
     },
@@ -86,10 +86,10 @@ fn growth(slope: f64, symbol: &str) -> String {
 /// All plots that have points, as figures.
 pub(super) fn plots(report: &Report) -> String {
     let curves = report.scaling();
-    KINDS.iter().filter_map(|kind| figure(kind, &curves)).collect()
+    PLOT_KINDS.iter().filter_map(|kind| figure(kind, &curves)).collect()
 }
 
-fn figure(kind: &Kind, curves: &[Curve]) -> Option<String> {
+fn figure(kind: &PlotKind, curves: &[Curve]) -> Option<String> {
     let curves: Vec<&Curve> =
         curves.iter().filter(|curve| curve.plot == kind.id && curve.points.len() > 1).collect();
     let plot = Plot {
@@ -108,7 +108,7 @@ fn figure(kind: &Kind, curves: &[Curve]) -> Option<String> {
     ))
 }
 
-fn legend(kind: &Kind, curve: &Curve) -> String {
+fn legend(kind: &PlotKind, curve: &Curve) -> String {
     let says = match (kind.symbol, curve.slope()) {
         (Some(symbol), Some(slope)) => growth(slope, symbol),
         _ => quantiles(kind, curve),
@@ -120,13 +120,13 @@ fn legend(kind: &Kind, curve: &Curve) -> String {
         .map_or(String::new(), |last| (kind.label)(last.1));
     format!(
         "<tr><td>{}</td><th>{}</th><td>{says}</td><td class=\"num\">{last}</td></tr>",
-        key(&curve.name),
+        legend_sample(&curve.name),
         escape(&curve.name)
     )
 }
 
 /// The mark and the line of one curve, for the legend.
-fn key(name: &str) -> String {
+fn legend_sample(name: &str) -> String {
     let Look { class, shape } = look(name);
     let mut out = format!(
         "<svg class=\"key\" viewBox=\"0 0 26 12\" aria-hidden=\"true\"><path class=\"line {class}\" d=\"M0 6H26\"/>"
@@ -135,7 +135,7 @@ fn key(name: &str) -> String {
     out + "</svg>"
 }
 
-fn quantiles(kind: &Kind, curve: &Curve) -> String {
+fn quantiles(kind: &PlotKind, curve: &Curve) -> String {
     let at = |percent: f64| {
         curve
             .points

@@ -1,5 +1,5 @@
 //! The rows of the page. Every figure is a bar that starts at ours. Its length is the logarithm of
-//! how many times better or worse ours is.
+//! the ratio between the two.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use super::looks::look;
 use crate::row::{Figure, Row, Unit};
 use crate::table::{amount, need, times, verdict};
 
-/// One work as an article: its name, the verdict, and a bar for each figure.
+/// One row as an article: its workload, the verdict, and a bar for each figure.
 pub(super) fn article(row: &Row) -> String {
     let required = match need(row) {
         need if need.is_empty() => String::new(),
@@ -24,7 +24,7 @@ pub(super) fn article(row: &Row) -> String {
     out + "</ul></article>"
 }
 
-/// Whether the requirement is met, as HTML. Empty if nothing is required.
+/// The verdict on the requirement, as HTML. Empty if nothing is required.
 pub(super) fn badge(row: &Row) -> &'static str {
     match verdict(row) {
         "met" => "<span class=\"badge good\">✓ met</span>",
@@ -34,8 +34,8 @@ pub(super) fn badge(row: &Row) -> &'static str {
     }
 }
 
-/// The range from the best figure of a work to its worst, in powers of ten from ours. It spans at
-/// least one, so that small differences look small.
+/// The range from the best figure of a row to its worst, in powers of ten from ours. It spans at
+/// least one power, so that small differences look small.
 struct Span {
     best: f64,
     worst: f64,
@@ -118,7 +118,7 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Replaces `us` by a letter that a terminal may not have.
+/// Writes microseconds as `µs`. Tables for terminals have `us`, as some terminals lack the µ.
 pub(super) fn micro(text: String) -> String {
     text.replace(" us", " µs")
 }

@@ -1,5 +1,5 @@
-//! The summary at the top of the page: requirements that are met or not, wrong answers, the works
-//! slowest beside their bound, and works that were not measured.
+//! The summary at the top of the page: requirements that are met or not, wrong answers, the rows
+//! furthest from their bound, and the workloads that were not measured.
 
 use super::rows::{escape, micro};
 use crate::report::Report;
@@ -27,18 +27,18 @@ pub(super) fn summary(report: &Report) -> String {
         answers(report)
     );
     let unmet: String =
-        report.rows.iter().filter(|row| row.met() == Some(false)).map(unmet).collect();
+        report.rows.iter().filter(|row| row.met() == Some(false)).map(unmet_line).collect();
     let unmet = if unmet.is_empty() {
         "<li>Nothing: all that is required holds.</li>".into()
     } else {
         unmet
     };
-    let slowest: String = report.slowest().iter().map(slow).collect();
-    let holds: String = met.map(held).collect();
+    let slowest: String = report.slowest().iter().map(slow_line).collect();
+    let met_lines: String = met.map(met_line).collect();
     format!(
         "<header id=\"summary\">{sum}{}<div class=\"cards\"><article class=\"card\"><h2>What does not hold</h2><ul>{unmet}</ul></article>\
          <article class=\"card\"><h2>Slowest beside their bounds</h2><ol>{slowest}</ol></article></div>{}\
-         <details><summary>What holds</summary><table class=\"plain\">{holds}</table></details></header>",
+         <details><summary>What holds</summary><table class=\"plain\">{met_lines}</table></details></header>",
         tiles(report),
         skipped(report),
     )
@@ -68,7 +68,7 @@ fn ours(row: &Row) -> String {
     row.ours().map_or(String::new(), |ours| micro(amount(ours.value, row.unit)))
 }
 
-fn unmet(row: &Row) -> String {
+fn unmet_line(row: &Row) -> String {
     let says = match (&row.need, row.ours()) {
         (_, Some(ours)) if !ours.right => "<b class=\"bad\">the answer is wrong</b>".into(),
         (Need::Better(least, name), _) => {
@@ -84,7 +84,7 @@ fn unmet(row: &Row) -> String {
     format!("<li>{}<small>{says}</small></li>", link(row))
 }
 
-fn slow((row, bound, factor): &(&Row, &Figure, f64)) -> String {
+fn slow_line((row, bound, factor): &(&Row, &Figure, f64)) -> String {
     let (ours, floor) = (ours(row), micro(amount(bound.value, row.unit)));
     format!(
         "<li>{}<small><b>{}</b> the {}: {ours}, {floor}</small></li>",
@@ -94,7 +94,7 @@ fn slow((row, bound, factor): &(&Row, &Figure, f64)) -> String {
     )
 }
 
-fn held(row: &Row) -> String {
+fn met_line(row: &Row) -> String {
     format!(
         "<tr><th>{}</th><td class=\"num\">{}</td><td>{}</td></tr>",
         link(row),

@@ -13,8 +13,8 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 42.0;
-/// A line with more points than this has no marks.
-const DEDUP_ENTRIES_MAX: usize = 12;
+/// The most points of a line with marks. On a longer line the marks would touch each other.
+const MARKED_POINTS_MAX: usize = 12;
 /// With more values of x than this, only round ones are written.
 const TICKS_MAX: usize = 6;
 
@@ -26,7 +26,7 @@ pub(super) struct Plot<'a> {
     pub(super) x: &'a str,
     /// The text above the y axis.
     pub(super) y: &'a str,
-    /// Whether the x axis is logarithmic. The y axis always is.
+    /// True if the x axis is logarithmic. The y axis always is.
     pub(super) x_log: bool,
     /// Formats a value of y.
     pub(super) label: fn(f64) -> String,
@@ -69,7 +69,7 @@ fn line(out: &mut String, plot: &Plot<'_>, curve: &Curve, x: &Scale, y: &Scale) 
         .collect();
     // Writing into a string cannot fail.
     let _written = write!(out, "<polyline class=\"line {class}\" points=\"{}\"/>", path.join(" "));
-    if curve.points.len() > DEDUP_ENTRIES_MAX {
+    if curve.points.len() > MARKED_POINTS_MAX {
         return;
     }
     for point in &curve.points {

@@ -1,4 +1,4 @@
-//! Rows of one node with many clients, beside other servers on the same work.
+//! Rows of one node with many clients, beside other servers under the same load.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
 use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
 
-/// One node with many clients, beside other servers on the same work, and the cost of idle clients.
-/// The contenders take turns, round by round, so a noisy neighbour slows all of them alike. Times
-/// are those of all rounds. Rates and processor times are medians of the rounds.
+/// One node with many clients, beside other servers under the same load, and the cost of idle
+/// clients. The contenders take turns, round by round, so a noisy neighbour slows all of them
+/// alike. Times are quantiles over all rounds. Rates and processor times are medians of the rounds.
 ///
 /// # Errors
 /// As [`system::fan_out`] and [`system::crowd`] for ours. A peer that is not installed is left out,
@@ -21,8 +21,8 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
         if quick { (2, 30, Duration::from_millis(500)) } else { (5, 100, Duration::from_secs(2)) };
     let mut points = Vec::new();
     for &clients in sizes {
-        let seen = system::fan_out(Server::Ours, clients, clicks, &[], time).await?;
-        points.push((clients as f64, Quantiles::new(seen.times).at(0.5)));
+        let results = system::fan_out(Server::Ours, clients, clicks, &[], time).await?;
+        points.push((clients as f64, Quantiles::new(results.times).at(0.5)));
     }
     let mut contenders = [
         Contender::new("ours", Server::Ours),
@@ -35,16 +35,16 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
             contender.round(clicks, time).await?;
         }
     }
-    let seen: Vec<(&str, Seen)> = contenders
+    let results: Vec<(&str, AllRounds)> = contenders
         .iter()
         .filter(|one| one.failure.is_none())
-        .map(|one| (one.name, one.seen()))
+        .map(|one| (one.name, one.all_rounds()))
         .collect();
-    let ours = &seen[0].1.to_all;
+    let ours = &results[0].1.to_all;
     points.push((1_000.0, ours.at(0.5)));
     part.curves.push(Curve::new("system.fan_out", "ours", ours.curve()));
     part.curves.push(Curve::new("system.fan_out.clients", "ours", points));
-    part.rows.extend(fan_out_rows(&seen));
+    part.rows.extend(fan_out_rows(&results));
     for (name, failure) in
         contenders.iter().filter_map(|one| one.failure.as_ref().map(|failure| (one.name, failure)))
     {
@@ -85,17 +85,17 @@ impl Contender {
 
     async fn round(&mut self, clicks: u64, time: Duration) -> Measured<()> {
         match system::fan_out(self.server, 1_000, clicks, &IN_FLIGHT, time).await {
-            Ok(seen) => self.rounds.push(seen),
+            Ok(results) => self.rounds.push(results),
             Err(failure) if self.server == Server::Ours => return Err(failure),
             Err(failure) => self.failure = Some(failure),
         }
         Ok(())
     }
 
-    /// Each fifth of the times is one round.
-    fn seen(&self) -> Seen {
+    /// The results of all rounds together. Each fifth of the times is one round.
+    fn all_rounds(&self) -> AllRounds {
         let each = |of: &dyn Fn(&FanOut) -> f64| self.rounds.iter().map(of).collect::<Vec<_>>();
-        Seen {
+        AllRounds {
             to_all: Quantiles::new(
                 self.rounds.iter().flat_map(|round| round.times.iter().copied()),
             ),
@@ -106,17 +106,17 @@ impl Contender {
 }
 
 /// The results of all rounds of one contender.
-struct Seen {
+struct AllRounds {
     to_all: Quantiles,
     rates: [Vec<f64>; 2],
     cpu_per_frame: Vec<f64>,
 }
 
-fn fan_out_rows(seen: &[(&str, Seen)]) -> Vec<Row> {
+fn fan_out_rows(results: &[(&str, AllRounds)]) -> Vec<Row> {
     let node = || NODE.to_owned();
     let time = |part: f64, name: &str| {
         let of_rounds: Vec<_> =
-            seen.iter().map(|(name, seen)| (*name, seen.to_all.of_fifths(part))).collect();
+            results.iter().map(|(name, results)| (*name, results.to_all.of_fifths(part))).collect();
         let runs: Vec<(&str, &[f64])> =
             of_rounds.iter().map(|(name, values)| (*name, values.as_slice())).collect();
         let mut row = Row::runs(
@@ -127,12 +127,12 @@ fn fan_out_rows(seen: &[(&str, Seen)]) -> Vec<Row> {
         );
         row.figures
             .iter_mut()
-            .zip(seen)
-            .for_each(|(figure, (_, seen))| figure.value = seen.to_all.at(part));
+            .zip(results)
+            .for_each(|(figure, (_, results))| figure.value = results.to_all.at(part));
         row.needs(Need::Better(1.0, node()), "node")
     };
-    let runs = |id: &str, work: &str, unit, of: &dyn Fn(&Seen) -> Vec<f64>| {
-        let values: Vec<_> = seen.iter().map(|(name, seen)| (*name, of(seen))).collect();
+    let runs = |id: &str, work: &str, unit, of: &dyn Fn(&AllRounds) -> Vec<f64>| {
+        let values: Vec<_> = results.iter().map(|(name, results)| (*name, of(results))).collect();
         let runs: Vec<(&str, &[f64])> =
             values.iter().map(|(name, values)| (*name, values.as_slice())).collect();
         Row::runs(id, work, unit, &runs)
@@ -144,21 +144,21 @@ fn fan_out_rows(seen: &[(&str, Seen)]) -> Vec<Row> {
             "system.fan_out.16",
             "clicks on all of 1,000 sockets, 16 in flight",
             Unit::PerSecond,
-            &|seen| seen.rates[0].clone(),
+            &|results| results.rates[0].clone(),
         )
         .needs(Need::Better(1.0, node()), "node"),
         runs(
             "system.fan_out.256",
             "clicks on all of 1,000 sockets, 256 in flight",
             Unit::PerSecond,
-            &|seen| seen.rates[1].clone(),
+            &|results| results.rates[1].clone(),
         )
         .needs(Need::AtLeast(10_000.0), ""),
         runs(
             "system.fan_out.cpu",
             "server's processor time a frame, 1,000 sockets",
             Unit::Nanoseconds,
-            &|seen| seen.cpu_per_frame.clone(),
+            &|results| results.cpu_per_frame.clone(),
         )
         .needs(Need::Within(1.2, RAW.to_owned()), "bound"),
     ]

@@ -1,5 +1,5 @@
-//! Rows of nodes far from each other: a fresh node, a click, and when a node knows that all hold
-//! it.
+//! Rows of nodes far from each other: the start of a fresh node, a click, and the time until its
+//! node knows that all hold it.
 
 use super::{Part, quantile_row};
 use crate::plot::Curve;

@@ -1,4 +1,5 @@
-//! The system work as rows, with its requirements, and the curves that the report draws.
+//! Rows of the workloads with real processes, with their requirements, and the curves that the
+//! report draws.
 
 mod adds;
 mod fan_out;
@@ -27,7 +28,7 @@ pub struct Part {
     pub rows: Vec<Row>,
     /// The curves of the plots.
     pub curves: Vec<Curve>,
-    /// The works that were left out, and how to run them.
+    /// The workloads that were left out, and how to run them.
     pub skipped: Vec<String>,
     /// The name and version of each peer that was run.
     pub versions: Vec<(String, String)>,
@@ -54,7 +55,7 @@ fn row(id: &str, work: impl Into<String>, unit: Unit, ours: f64) -> Row {
     Row::exact(id, work, unit, &[("ours", ours)])
 }
 
-/// Adds figures that other projects have published for this work. They are not run here.
+/// Adds figures that other projects have published for this workload. They are not measured here.
 fn peers(row: Row, figures: &[(&str, f64)]) -> Row {
     figures.iter().fold(row, |row, (name, value)| row.published(name, *value))
 }

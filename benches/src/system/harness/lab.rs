@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::system::{Failure, Measured};
 
-const HOW: &str =
+const HOW_TO_GET: &str =
     "hosts: skipped; network namespaces take root, `ip` (Debian's package iproute2) and `iptables`";
 
 /// Namespaces `<name>h0`, `<name>h1` and so on, and `<name>s` with both switches and the clients.
@@ -25,11 +25,11 @@ fn run(command: &str) -> Measured<()> {
     let done = Command::new(words[0])
         .args(&words[1..])
         .output()
-        .map_err(|error| Failure(format!("{HOW} ({}: {error})", words[0])))?;
+        .map_err(|error| Failure(format!("{HOW_TO_GET} ({}: {error})", words[0])))?;
     match done.status.success() {
         true => Ok(()),
         false => Err(Failure(format!(
-            "{HOW} ({command}: {})",
+            "{HOW_TO_GET} ({command}: {})",
             String::from_utf8_lossy(&done.stderr).trim()
         ))),
     }

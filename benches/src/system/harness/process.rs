@@ -83,8 +83,8 @@ impl Process {
         Self::start(command)
     }
 
-    /// A node in a network namespace. Its address is fixed, since nobody else is there to take its
-    /// port.
+    /// A node in a network namespace. Its address is fixed, because no other program is there to
+    /// take its port.
     pub(in crate::system) fn spawn_on(
         namespace: &str,
         region: &str,
@@ -292,7 +292,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended before. Either way nothing of it stays behind.
+        // It may have ended already.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
     }

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 use crate::system::Measured;
 
+/// The total and the clients that see it.
 #[derive(Default)]
-struct Room {
+struct BareTopic {
     total: Cell<i64>,
     changed: Notify,
     clients: RefCell<Vec<Rc<TcpStream>>>,
@@ -25,24 +26,24 @@ struct Room {
 pub async fn raw_write_loop() -> Measured<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{{\"http\":\"{}\"}}", listener.local_addr()?);
-    let room = Rc::new(Room::default());
+    let topic = Rc::new(BareTopic::default());
     tokio::task::LocalSet::new()
         .run_until(async {
-            tokio::task::spawn_local(tell_all(Rc::clone(&room)));
+            tokio::task::spawn_local(write_to_all(Rc::clone(&topic)));
             loop {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                tokio::task::spawn_local(serve(Rc::clone(&room), stream));
+                tokio::task::spawn_local(serve(Rc::clone(&topic), stream));
             }
         })
         .await
 }
 
-async fn tell_all(room: Rc<Room>) {
+async fn write_to_all(topic: Rc<BareTopic>) {
     loop {
-        room.changed.notified().await;
-        let text = json("change", &room);
-        let mut waiting: Vec<Rc<TcpStream>> = room.clients.borrow().clone();
+        topic.changed.notified().await;
+        let text = json("change", &topic);
+        let mut waiting: Vec<Rc<TcpStream>> = topic.clients.borrow().clone();
         while !waiting.is_empty() {
             waiting.retain(|client| {
                 client
@@ -57,7 +58,7 @@ async fn tell_all(room: Rc<Room>) {
 }
 
 /// Serves one client: its handshake, then its adds. Drops a client that breaks.
-async fn serve(room: Rc<Room>, mut stream: TcpStream) {
+async fn serve(topic: Rc<BareTopic>, mut stream: TcpStream) {
     let mut buffer = Vec::with_capacity(1024);
     while !buffer.ends_with(b"\r\n\r\n") {
         if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
@@ -68,8 +69,8 @@ async fn serve(room: Rc<Room>, mut stream: TcpStream) {
     let opening = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
                    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     let stream = Rc::new(stream);
-    let _written = stream.try_write(&[opening.as_bytes(), &json("state", &room)].concat());
-    room.clients.borrow_mut().push(Rc::clone(&stream));
+    let _written = stream.try_write(&[opening.as_bytes(), &json("state", &topic)].concat());
+    topic.clients.borrow_mut().push(Rc::clone(&stream));
     let ack = frame("{\"type\":\"ack\",\"id\":\"bench:0\"}");
     while stream.readable().await.is_ok() {
         let mut piece = [0; 4096];
@@ -79,9 +80,9 @@ async fn serve(room: Rc<Room>, mut stream: TcpStream) {
             Err(_) => continue,
         }
         let adds = take_adds(&mut buffer);
-        room.total.set(room.total.get() + adds);
+        topic.total.set(topic.total.get() + adds);
         let _written = stream.try_write(&ack.repeat(adds as usize));
-        room.changed.notify_one();
+        topic.changed.notify_one();
     }
 }
 
@@ -100,8 +101,8 @@ fn take_adds(buffer: &mut Vec<u8>) -> i64 {
     adds
 }
 
-fn json(kind: &str, room: &Room) -> Vec<u8> {
-    let (total, clients) = (room.total.get(), room.clients.borrow().len());
+fn json(kind: &str, topic: &BareTopic) -> Vec<u8> {
+    let (total, clients) = (topic.total.get(), topic.clients.borrow().len());
     frame(&format!(
         "{{\"type\":\"{kind}\",\"total\":{total},\"regions\":{{\"ord\":{{\"value\":{total},\"connected\":{clients},\"nodes\":1}}}},\
          \"state_hash\":\"{total:032x}\",\"synced\":true}}"

@@ -1,5 +1,5 @@
-//! A directory for a work that needs the disk, removed with its handle. It lies beside the report,
-//! because the system's temporary directory may be in memory.
+//! A directory for a workload that needs the disk, removed with its handle. It lies beside the
+//! report, because the system's temporary directory may be in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,7 +27,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // If it cannot be removed, it stays below target, where nobody keeps anything.
+        // If it cannot be removed, it stays below target, which holds nothing of value.
         let _removed = std::fs::remove_dir_all(&self.0);
     }
 }

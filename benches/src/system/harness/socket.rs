@@ -153,8 +153,7 @@ fn push_add(bytes: &mut Vec<u8>, client: u64, id: u64) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The counter's total in a state or change message: the number after the first `"total":`. In a
-/// change, which is measured, that is right.
+/// The counter's total in a `state` or `change` message. `None` for other messages.
 fn shown_total(text: &[u8]) -> Option<i64> {
     let message: Value = serde_json::from_slice(text).ok()?;
     message["total"].as_i64()
