@@ -1,10 +1,8 @@
 //! The report of one run: its figures and its machine. It becomes JSON, a page, tables, and the
 //! generated parts of documents.
 //!
-//! `html` is the page, from `summary`, `page_rows` and `plots`. The plots are drawn by `svg` and
-//! `histogram`, with axes from `scale` and colours from `looks`. `markdown` makes the tables,
-//! and `compare` finds rows that got worse. `machine`, `peers` and `instructions` collect figures
-//! and versions from other programs.
+//! `page` draws the page. `markdown` makes the tables, and `compare` finds rows that got worse.
+//! `machine`, `peers` and `instructions` collect figures and versions from other programs.
 
 mod compare;
 mod instructions;

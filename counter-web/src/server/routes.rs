@@ -217,7 +217,7 @@ fn library() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
         .or(element)
         .unify()
         .and(warp::path::end())
-        .and(only(Method::GET, "GET, HEAD"))
+        .and(only_method(Method::GET, "GET, HEAD"))
         .and(warp::header::headers_cloned())
         .map(|name: &str, headers: HeaderMap| respond(assets::show_library(name, &headers)))
 }
