@@ -115,7 +115,7 @@ impl fmt::Display for NodeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecondProcess => f.write_str(
-                "another process already runs as this node, such as from the original of a cloned disk, so this one has stopped. \
+                "another process runs as this node, such as from the original of a cloned disk, so this one has stopped. \
                  Its data directory holds all its adds; start it again, and it takes a new identity and counts beside the other",
             ),
         }

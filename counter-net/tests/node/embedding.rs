@@ -21,6 +21,7 @@ fn is_shared<T: Send + Sync + 'static>() {}
 /// One type on each line, as `public_types_are_send_and_sync` reads it.
 fn types_of_the_crate() {
     is_shared::<AddError>();
+    is_shared::<WriteError>();
     is_shared::<Agreement>();
     is_shared::<Change>();
     is_shared::<Changes>();

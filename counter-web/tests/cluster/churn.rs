@@ -212,7 +212,11 @@ impl ChurnStory<'_> {
                 assert!(node.terminate().success(), "{}", self.report());
                 self.say(format!("{} left", PLACES[at].0));
                 let log = std::fs::read_to_string(log).unwrap();
-                assert!(!log.contains("no other node was seen to hold all"), "{}", self.report());
+                assert!(
+                    !log.contains("no other node is known to hold everything"),
+                    "{}",
+                    self.report()
+                );
                 self.start(at, &[]);
             }
             ChurnStep::Restart => {

@@ -157,7 +157,7 @@ fn copied_directory_counts_every_click_once() {
     assert!(log(&copied).contains("is a copy, or was restored or moved"), "{}", log(&copied));
     eventually("the copy sees that the original goes on", SOON, || {
         let log = log(&copied);
-        if log.contains("goes on from the original of this data directory") {
+        if log.contains("continues the original of this data directory") {
             Ok(())
         } else {
             Err(log)

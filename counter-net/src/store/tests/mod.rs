@@ -413,7 +413,7 @@ fn fill_up(path: &Path) {
     let _full = fs::write(&ballast, vec![7; 4 << 20]);
     let mut filled = false;
     for counter in 0..200_000 {
-        add(&state, &format!("a counter with a long name, number {counter:0100}"), 1);
+        add(&state, &format!("a counter with a long name, number {counter:090}"), 1);
         if counter % 2000 == 0 && durable(&commits).is_err() {
             filled = true;
             break;
