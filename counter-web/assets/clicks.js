@@ -3,8 +3,8 @@ import { address, counter, show } from "./model.js";
 
 const SEND_EVERY = 30; // ms in which fast clicks become one add
 const AMOUNT_MAX = 1000000;
-const RETRY = 1000; // ms before an add that came too fast, or that the disk refused, is sent again
-const RETRIED = new Set(["rate_limited", "not_durable"]);
+const RETRY = 1000; // ms before an add that the node could not take now is sent again
+const RETRIED = new Set(["rate_limited", "not_durable", "not_ready", "stopping"]);
 
 // The states of an add that is not acknowledged yet.
 const FRESH = 0; // not sent yet: shown
