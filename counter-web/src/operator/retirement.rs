@@ -29,8 +29,8 @@ pub(crate) fn sentence(node: &Node) -> String {
             let ended = first_and_others(&ended, named(first));
             match orphan {
                 Some(orphan) => format!(
-                    "{ended} ended, and {} has no successor: a member that holds all that it held \
-                     takes it over; `retire` it if there is none",
+                    "{ended} ended, and nobody takes over {}: that needs a member that holds \
+                     everything it held. `retire` it if there is none",
                     named(orphan)
                 ),
                 None => format!("{ended} ended and not folded yet"),
