@@ -10,7 +10,7 @@ fn source() -> CounterMap {
     for at in 0..12u64 {
         let (counter, region) = (
             [["a", "b", "c"], ["d", "e", "f"]][at as usize % 2][at as usize % 3],
-            ["", "ord"][at as usize % 2],
+            ["fra", "ord"][at as usize % 2],
         );
         map.add(ReplicaId::new(at % 3, 1), counter, region, at + 1).expect("there is room");
     }

@@ -54,8 +54,8 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = other.repair(delta);
     }
     let me = ReplicaId::new(7, 7);
-    let _ = other.add(me, "a", "", 1);
-    let _ = other.reset(me, "a", "");
-    assert_eq!(other.value("a", ""), 0);
+    let _ = other.add(me, "a", "fra", 1);
+    let _ = other.reset(me, "a", "fra");
+    assert_eq!(other.value("a", "fra"), 0);
     let _ = other.delta_since(&map.version_vector()).encode();
 });
