@@ -66,6 +66,7 @@ mod error;
 mod incarnation;
 mod lattice;
 mod pending;
+mod removal;
 mod replica;
 mod replica_id;
 
@@ -90,5 +91,6 @@ pub use lattice::state_hash::StateHash;
 pub use lattice::versions::vector::{Version, VersionVector};
 pub use pending::block::Wake;
 pub use pending::handle::CounterHandle;
+pub use removal::{Cleanup, Shown};
 pub use replica::{Flushed, Replica};
 pub use replica_id::{ParseReplicaIdError, ReplicaId};

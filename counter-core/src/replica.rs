@@ -372,14 +372,19 @@ impl Replica {
     /// # Errors
     /// `Left` if this replica has left. Nothing was reset.
     pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, WriteError> {
-        if let Some(at) = self.find(counter) {
-            self.blocks[at / BLOCK_SLOTS].report_through(SlotIndex::of(at % BLOCK_SLOTS));
-        }
+        self.hand_over_counter(counter);
         self.flush();
         if self.has_left() {
             return Err(WriteError::Left);
         }
         Ok(self.map.reset(self.id, counter, region))
+    }
+
+    /// Makes sure that the next flush takes every add to a counter that has returned.
+    pub(crate) fn hand_over_counter(&self, counter: &str) {
+        if let Some(at) = self.find(counter) {
+            self.blocks[at / BLOCK_SLOTS].report_through(SlotIndex::of(at % BLOCK_SLOTS));
+        }
     }
 
     /// Joins a delta, except its part about this replica itself, which alone writes its cells. If a

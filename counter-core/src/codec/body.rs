@@ -6,7 +6,7 @@ use smallvec::smallvec;
 use crate::codec::columns::{BLOCK, BLOCK_BYTES_MIN, read_block, write_block};
 use crate::codec::dictionary::{Dictionary, NameList};
 use crate::codec::varint::{Reader, write_varint};
-use crate::codec::{dedup, names};
+use crate::codec::{dedup, names, tombstones};
 use crate::dedup::entry::{DedupEntry, EntryBody};
 use crate::error::DecodeError;
 use crate::incarnation::record::Record;
@@ -29,6 +29,7 @@ const FLAG_CLOSED: u8 = 1;
 const FLAG_RECORD: u8 = 2;
 const FLAG_EXTRAS: u8 = 4;
 const FLAG_ENTRIES: u8 = 8;
+const FLAG_TOMBSTONES: u8 = 16;
 
 /// The largest version that is accepted. A writer that continues from here has 2^63 changes left,
 /// so no peer can exhaust its sequence.
@@ -89,6 +90,7 @@ fn one_cell(delta: &Delta) -> Option<(Span, DeltaCell)> {
     let [cell] = part.cells.as_slice() else { return None };
     let plain =
         part.closed && part.record.is_none() && part.extras.is_empty() && part.dedup.is_empty();
+    let plain = plain && part.tombstones.is_empty();
     (plain && cell.version == part.span.upto).then_some((part.span, *cell))
 }
 
@@ -121,6 +123,7 @@ fn cell_with_entry(delta: &Delta) -> Option<(Span, DeltaCell, &DedupEntry)> {
     let plain = part.closed
         && part.record.is_none()
         && part.extras.is_empty()
+        && part.tombstones.is_empty()
         && entry.keys().all(|key| key == cell.key);
     let follow = (cell.version, entry.version, upto) == (after + 1, after + 2, after + 2);
     (plain && follow && entry.is_of_format_1() && !matches!(entry.body, EntryBody::TakenBack(_)))
@@ -261,7 +264,7 @@ fn read_pairs(
 const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary");
 
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
-/// decrements-block)* [extras] [entries]`.
+/// decrements-block)* [extras] [entries] [tombstones]`.
 ///
 /// The `count` cells come from `cell`, with ascending keys, so that a whole state is written
 /// without a copy of it.
@@ -276,7 +279,8 @@ pub(crate) fn write_part(
         flag(part.closed, FLAG_CLOSED)
             | flag(part.record.is_some(), FLAG_RECORD)
             | flag(!part.extras.is_empty(), FLAG_EXTRAS)
-            | flag(!part.dedup.is_empty(), FLAG_ENTRIES),
+            | flag(!part.dedup.is_empty(), FLAG_ENTRIES)
+            | flag(!part.tombstones.is_empty(), FLAG_TOMBSTONES),
     );
     out.extend_from_slice(&part.span.replica.to_bytes());
     write_varint(out, part.span.after);
@@ -295,6 +299,9 @@ pub(crate) fn write_part(
     }
     if !part.dedup.is_empty() {
         dedup::write(out, part.span.after, &part.dedup);
+    }
+    if !part.tombstones.is_empty() {
+        tombstones::write(out, part.span.after, &part.tombstones);
     }
 }
 
@@ -319,7 +326,7 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
 
 fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeError> {
     let flags = reader.byte()?;
-    if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_ENTRIES) {
+    if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_ENTRIES | FLAG_TOMBSTONES) {
         return Err(DecodeError::Invalid("a part's flags are known"));
     }
     let replica = reader.replica()?;
@@ -335,6 +342,9 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeEr
     }
     if flags & FLAG_ENTRIES != 0 {
         part.dedup = dedup::read(reader, span, keys)?;
+    }
+    if flags & FLAG_TOMBSTONES != 0 {
+        part.tombstones = tombstones::read(reader, span)?;
     }
     Ok(part)
 }

@@ -12,6 +12,7 @@ pub(crate) mod dictionary;
 pub(crate) mod fields;
 mod ids;
 mod names;
+pub(crate) mod tombstones;
 pub(crate) mod varint;
 
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
@@ -27,8 +28,12 @@ use crate::lattice::delta::{Delta, DeltaCell};
 ///
 /// It reads every older version too, and writes the oldest one that can express the delta. Version
 /// 2 adds dedup entries with a bit for adds that were taken back, entries that a successor
-/// absorbed, and the forgotten numbers of clients.
-pub const FORMAT: u64 = 2;
+/// absorbed, and the forgotten numbers of clients. Version 3 adds removals: tombstones, the version
+/// up to which a writer has forgotten them, and cells that began anew.
+pub const FORMAT: u64 = 3;
+
+/// The format of deltas with such dedup entries and without removals.
+const FORMAT_ENTRIES: u64 = 2;
 
 /// The format of all other deltas.
 const FORMAT_PLAIN: u64 = 1;
@@ -84,9 +89,17 @@ impl Delta {
 
     /// The oldest format that can express this delta.
     fn format(&self) -> u64 {
+        let has_removals = |part: &crate::lattice::delta::DeltaPart| {
+            !part.tombstones.is_empty()
+                || part.record.as_ref().is_some_and(|record| record.forgot() > 0)
+                || part.extras.iter().any(|(_, extra)| extra.is_unsettled())
+        };
+        if self.parts.iter().any(has_removals) {
+            return FORMAT;
+        }
         let is_plain =
             self.parts.iter().all(|part| part.dedup.iter().all(DedupEntry::is_of_format_1));
-        if is_plain { FORMAT_PLAIN } else { FORMAT }
+        if is_plain { FORMAT_PLAIN } else { FORMAT_ENTRIES }
     }
 
     /// An upper bound on the encoded bytes. O(cells).
@@ -103,7 +116,9 @@ impl Delta {
                 .iter()
                 .map(|entry| dedup::bytes_max(entry) + entry.keys().map(names).sum::<usize>())
                 .sum();
-            Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>() + dedup
+            let tombstones: usize =
+                part.tombstones.iter().map(|tombstone| tombstones::bytes_max(&tombstone.key)).sum();
+            Self::PART_BYTES_MAX + record.len() + cells.sum::<usize>() + dedup + tombstones
         };
         self.parts.iter().map(part_bytes).sum()
     }

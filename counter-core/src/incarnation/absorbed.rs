@@ -4,6 +4,7 @@
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::lattice::amounts::{Amounts, CELL_MAX};
+use crate::lattice::cell::Origin;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -15,6 +16,7 @@ pub(crate) struct AbsorbedCell {
     pub(crate) absorbed_at: Version,
     /// Its own amounts, without those below it.
     pub(crate) amounts: Amounts,
+    pub(crate) origin: Origin,
     /// The number of cells right after it that lie below it, because it had absorbed them.
     pub(crate) below: u32,
 }
@@ -56,17 +58,47 @@ impl AbsorbedTree {
     pub(crate) fn take(
         &mut self,
         replica: ReplicaId,
-        absorbed_at: Version,
         amounts: Amounts,
-        below: &Self,
+        (absorbed_at, below): (Version, &Self),
+        origin: Origin,
     ) -> bool {
         let all = self.total().plus(amounts).plus(below.total());
         if all.increments > CELL_MAX || all.decrements > CELL_MAX {
             return false;
         }
-        self.0.push(AbsorbedCell { replica, absorbed_at, amounts, below: below.0.len() as u32 });
+        let below_count = below.0.len() as u32;
+        self.0.push(AbsorbedCell { replica, absorbed_at, amounts, origin, below: below_count });
         self.0.extend_from_slice(&below.0);
         true
+    }
+
+    /// True if some cell had begun anew before it was absorbed.
+    pub(crate) fn has_origins(&self) -> bool {
+        self.0.iter().any(|item| item.origin != Origin::default())
+    }
+
+    /// `(cell-number origin)*` of the cells that had begun anew.
+    pub(crate) fn write_origins(&self, out: &mut Vec<u8>) {
+        for (at, item) in self.0.iter().enumerate() {
+            if item.origin != Origin::default() {
+                write_varint(out, at as u64);
+                item.origin.write(out);
+            }
+        }
+    }
+
+    /// Reads the bytes of [`write_origins`](Self::write_origins) into a tree that has none.
+    pub(crate) fn read_origins(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let (mut reader, mut next) = (Reader::new(bytes), 0);
+        while reader.left() > 0 || next == 0 {
+            let at = reader.varint()?;
+            if at < next || at >= self.0.len() as u64 {
+                return Err(DecodeError::Invalid("origins belong to absorbed cells, and ascend"));
+            }
+            self.0[at as usize].origin = Origin::read(&mut reader)?;
+            next = at + 1;
+        }
+        Ok(())
     }
 
     /// The sum of the baselines of the topmost cells, none of which exceeds its cell's total.
@@ -132,7 +164,13 @@ impl AbsorbedTree {
                 return Err(DecodeError::Invalid("absorbed cells nest and sum to at most 2^62"));
             }
             ends.push(at + 1 + below as usize);
-            items.push(AbsorbedCell { replica, absorbed_at, amounts, below: below as u32 });
+            items.push(AbsorbedCell {
+                replica,
+                absorbed_at,
+                amounts,
+                origin: Origin::default(),
+                below: below as u32,
+            });
         }
         Ok(Self(items))
     }
@@ -153,10 +191,11 @@ mod tests {
     fn tree() -> AbsorbedTree {
         let (mut leaf, mut middle, mut root) =
             (AbsorbedTree::default(), AbsorbedTree::default(), AbsorbedTree::default());
-        assert!(leaf.take(ReplicaId::new(1, 1), 0, amounts(1), &AbsorbedTree::default()));
-        assert!(middle.take(ReplicaId::new(2, 1), 1, amounts(10), &leaf));
-        assert!(root.take(ReplicaId::new(3, 1), 2, amounts(100), &middle));
-        assert!(root.take(ReplicaId::new(4, 1), 0, amounts(1000), &AbsorbedTree::default()));
+        let (nothing, never) = ((0, &AbsorbedTree::default()), Origin::default());
+        assert!(leaf.take(ReplicaId::new(1, 1), amounts(1), nothing, never));
+        assert!(middle.take(ReplicaId::new(2, 1), amounts(10), (1, &leaf), never));
+        assert!(root.take(ReplicaId::new(3, 1), amounts(100), (2, &middle), never));
+        assert!(root.take(ReplicaId::new(4, 1), amounts(1000), nothing, never));
         root
     }
 
@@ -170,6 +209,20 @@ mod tests {
             [111, 11, 1, 1000]
         );
         assert_eq!(tree().total(), amounts(1111));
+    }
+
+    #[test]
+    fn origins_read_back() {
+        let mut with = tree();
+        with.0[1].origin = Origin::after_drop(7);
+        with.0[3].origin = Origin { version: 9, offset: amounts(3) };
+        let (mut bytes, mut read) = (Vec::new(), tree());
+        with.write_origins(&mut bytes);
+        read.read_origins(&bytes).unwrap();
+        assert_eq!(read, with);
+        for broken in [&bytes[..bytes.len() - 1], &[], &[4, 1, 0, 0], &[1, 0, 0, 0]] {
+            assert!(tree().read_origins(broken).is_err());
+        }
     }
 
     #[test]
@@ -191,7 +244,8 @@ mod tests {
             assert!(AbsorbedTree::read(&mut Reader::new(&bytes)).is_err());
         }
         let mut full = tree();
-        assert!(!full.take(ReplicaId::new(9, 1), 0, amounts(CELL_MAX), &AbsorbedTree::default()));
+        let nothing = (0, &AbsorbedTree::default());
+        assert!(!full.take(ReplicaId::new(9, 1), amounts(CELL_MAX), nothing, Origin::default()));
         full.0[3].amounts = amounts(CELL_MAX);
         let mut bytes = Vec::new();
         full.write(&mut bytes);

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lattice::amounts::Amounts;
-use crate::lattice::cell::{Cleared, Extra};
+use crate::lattice::cell::{Cleared, Extra, Origin};
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -61,7 +61,8 @@ impl Baselines {
         let total = held.total();
         let absorbed = held.extra.filter(|extra| !extra.absorbed.is_empty());
         let below = absorbed.map(|extra| (extra.absorbed_at, self.of_absorbed(extra)));
-        self.baseline(held.replica, held.version, total, below).within(total)
+        let origin = held.extra.map_or(Origin::default(), |extra| extra.origin);
+        self.baseline(held.replica, held.version, total, origin, below).within(total)
     }
 
     fn of_absorbed(&self, extra: &Extra) -> Amounts {
@@ -71,6 +72,7 @@ impl Baselines {
                 item.replica,
                 Version::MAX,
                 total,
+                item.origin,
                 below.map(|below| (item.absorbed_at, below)),
             )
         })
@@ -88,6 +90,7 @@ impl Baselines {
         replica: ReplicaId,
         version: Version,
         total: Amounts,
+        origin: Origin,
         below: Option<(Version, Amounts)>,
     ) -> Amounts {
         let cleared = self.cleared.get(&replica).map_or(&[][..], Vec::as_slice);
@@ -96,7 +99,7 @@ impl Baselines {
             return total;
         }
         let most = |seen: &mut dyn Iterator<Item = &Cleared>| {
-            seen.fold(Amounts::default(), |most, seen| most.join(seen.amounts))
+            seen.fold(Amounts::default(), |most, seen| most.join(origin.cleared(seen)))
         };
         let Some((absorbed_at, below)) = below else { return most(&mut cleared.iter()) };
         let of_all = most(&mut cleared.iter().filter(|seen| seen.version >= absorbed_at));
@@ -115,11 +118,7 @@ pub(crate) fn seen<'a>(
     for held in cells.filter(|held| !baselines.is_absorbed(held.replica)) {
         seen.push((held.replica, Cleared { version: held.version, amounts: held.total() }));
         let absorbed = held.extra.into_iter().flat_map(|extra| extra.absorbed.totals());
-        // The version of the absorbed cell's last state is not kept. `absorbed_at` is, and it shows
-        // that the cell had absorbed those below it.
-        seen.extend(absorbed.map(|(item, total)| {
-            (item.replica, Cleared { version: item.absorbed_at, amounts: total })
-        }));
+        seen.extend(absorbed.map(|(item, total)| (item.replica, Cleared::of_last(total))));
     }
     seen
 }
@@ -140,7 +139,7 @@ mod tests {
     /// The successor's cell: 2 of its own, and 6 of the dead one that it absorbed at version 4.
     fn successor() -> Extra {
         let mut absorbed = AbsorbedTree::default();
-        assert!(absorbed.take(DEAD, 0, amounts(6), &AbsorbedTree::default()));
+        assert!(absorbed.take(DEAD, amounts(6), (0, &AbsorbedTree::default()), Origin::default()));
         Extra { absorbed_at: 4, absorbed, ..Extra::default() }
     }
 
@@ -214,6 +213,6 @@ mod tests {
             .into_iter()
             .map(|(id, said)| (id, said.version, said.amounts.increments))
             .collect();
-        assert_eq!(names, [(SUCCESSOR, 5, 8), (DEAD, 0, 6)]);
+        assert_eq!(names, [(SUCCESSOR, 5, 8), (DEAD, Cleared::of_last(amounts(6)).version, 6)]);
     }
 }

@@ -13,6 +13,7 @@ const FIELD_FOLDED: u64 = 11;
 const FIELD_REBASING: u64 = 12;
 const FIELD_ABSORBING: u64 = 13;
 const FIELD_LEFT: u64 = 14;
+const FIELD_FORGOT: u64 = 15;
 const FIELD_FOLDED_LOWER: u64 = 20;
 
 /// Bytes of one folded node: its number, and the upper half of its latest folded incarnation.
@@ -44,6 +45,9 @@ pub struct Record {
     /// The replica's last statement: all that it held at its end, itself included. It writes
     /// nothing after this record. Ascending; empty while it has not left.
     left: Vec<(ReplicaId, Version)>,
+    /// Every replica holds the cells that this one dropped up to here as dropped, so their
+    /// tombstones are gone. 0 if there were none.
+    forgot: Version,
     /// Fields that this release does not know, kept byte for byte.
     unknown: Fields,
 }
@@ -96,6 +100,17 @@ impl Record {
     /// True if it has begun to absorb incarnations, or has not yet rebased all that it folded.
     pub fn is_absorbing(&self) -> bool {
         !self.absorbing.is_empty() || self.rebasing
+    }
+
+    /// Every replica was shown to hold the cells that this one dropped up to here as dropped. 0 if
+    /// there were none.
+    pub fn forgot(&self) -> Version {
+        self.forgot
+    }
+
+    /// Forgets the tombstones up to a version, which every replica was shown to hold.
+    pub(crate) fn forget(&mut self, upto: Version) {
+        self.forgot = self.forgot.max(upto);
     }
 
     /// The number of nodes whose incarnations it has folded.
@@ -201,6 +216,11 @@ impl Record {
             }
             fields.set(FIELD_LEFT, bytes);
         }
+        if self.forgot > 0 {
+            let mut bytes = Vec::new();
+            write_varint(&mut bytes, self.forgot);
+            fields.set(FIELD_FORGOT, bytes);
+        }
         // A record that an earlier release wrote stays as it is.
         if self.folded.iter().any(|folded| folded.halves().1 < u32::MAX) {
             fields.set(
@@ -239,6 +259,8 @@ impl Record {
         }
         let left =
             unknown.take(FIELD_LEFT).map_or(Ok(Vec::new()), |bytes| read_versions(&bytes))?;
+        let forgot =
+            unknown.take(FIELD_FORGOT).map_or(Ok(0), |bytes| read_forgot(&bytes, version))?;
         let rebasing = match unknown.take(FIELD_REBASING) {
             Some(bytes) if !bytes.is_empty() => {
                 return Err(DecodeError::Invalid("the field for rebasing has no bytes"));
@@ -247,7 +269,16 @@ impl Record {
         };
         match region.len() <= READ_NAME_BYTES_MAX {
             true => {
-                Ok(Self { version, region, claims, folded, rebasing, absorbing, left, unknown })
+                let read = Self {
+                    version,
+                    region,
+                    claims,
+                    folded,
+                    rebasing,
+                    absorbing,
+                    ..Self::default()
+                };
+                Ok(Self { left, forgot, unknown, ..read })
             }
             false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
         }
@@ -280,6 +311,17 @@ fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError>
         false => Err(DecodeError::Invalid(
             "a last statement names writers in ascending order, each with a version above 0",
         )),
+    }
+}
+
+/// A version from 1 on, below that of the record which says that it is forgotten.
+fn read_forgot(bytes: &[u8], record: Version) -> Result<Version, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let forgot = reader.varint()?;
+    reader.finish()?;
+    match (1..record).contains(&forgot) {
+        true => Ok(forgot),
+        false => Err(DecodeError::Invalid("a record forgets drops before its own version")),
     }
 }
 

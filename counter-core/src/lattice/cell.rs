@@ -1,10 +1,12 @@
 //! A cell: one replica's running totals for one key, and what it has reset.
 
+use std::cmp::Ordering;
+
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::incarnation::absorbed::AbsorbedTree;
-use crate::lattice::amounts::Amounts;
+use crate::lattice::amounts::{Amounts, CELL_MAX};
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -19,6 +21,9 @@ pub struct Cell {
     /// The rest of the cell; empty for most.
     pub(crate) extra: Extra,
 }
+
+/// Stands for the version of a writer's last state. No writer gets there.
+const LAST_VERSION: Version = 1 << 63;
 
 /// The part of a cell that every cell has: 24 bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,9 +42,20 @@ pub struct Cleared {
 }
 
 impl Cleared {
-    /// A replica that saw the later version also saw everything in the earlier one.
+    /// A replica that saw the later version also saw everything in the earlier one. The later one
+    /// may count from a later origin, so the amounts are not comparable.
     pub(crate) fn join(self, other: Self) -> Self {
-        Self { version: self.version.max(other.version), amounts: self.amounts.join(other.amounts) }
+        match self.version.cmp(&other.version) {
+            Ordering::Less => other,
+            Ordering::Greater => self,
+            Ordering::Equal => Self { amounts: self.amounts.join(other.amounts), ..self },
+        }
+    }
+
+    /// The clearing of an absorbed cell. That is its writer's last state, whose version is not
+    /// kept.
+    pub(crate) fn of_last(amounts: Amounts) -> Self {
+        Self { version: LAST_VERSION, amounts }
     }
 }
 
@@ -55,8 +71,39 @@ impl Cell {
     }
 }
 
-/// The part of a cell that few cells have: traces of a reset or of absorbed incarnations, and
-/// fields of later releases.
+/// The version at which a cell began anew, and the amounts that were taken off it then. It began
+/// anew because its writer dropped the cell before, or took off what resets had cleared.
+///
+/// A reset that saw an earlier version counts from before that: its cleared amounts lose `offset`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    /// 0 if the cell never began anew, or if no reset of an earlier version is left anywhere.
+    pub(crate) version: Version,
+    pub(crate) offset: Amounts,
+}
+
+impl Origin {
+    /// The origin of a cell at a key whose earlier cell was dropped. Earlier resets clear nothing
+    /// of it.
+    pub(crate) fn after_drop(version: Version) -> Self {
+        Self { version, offset: Amounts { increments: CELL_MAX, decrements: CELL_MAX } }
+    }
+
+    /// The amounts of a reset, counted from this origin.
+    pub(crate) fn cleared(&self, seen: &Cleared) -> Amounts {
+        match seen.version < self.version {
+            true => seen.amounts.above(self.offset),
+            false => seen.amounts,
+        }
+    }
+
+    fn is_set(&self) -> bool {
+        self.version > 0
+    }
+}
+
+/// The part of a cell that few cells have: traces of a reset, a removal or absorbed incarnations,
+/// and fields of later releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Extra {
     /// Sorted by replica, none twice.
@@ -65,12 +112,19 @@ pub(crate) struct Extra {
     pub(crate) absorbed_at: Version,
     /// Amounts that it has absorbed and not yet rebased.
     pub(crate) absorbed: AbsorbedTree,
+    pub(crate) origin: Origin,
+    /// The version at which the writer asked for the removal of the counter; 0 if it did not, or if
+    /// that is done.
+    pub(crate) removal: Version,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
 
 const FIELD_CLEARED: u64 = 1;
 const FIELD_ABSORBED: u64 = 3;
+const FIELD_ORIGIN: u64 = 4;
+const FIELD_REMOVAL: u64 = 5;
+const FIELD_ABSORBED_ORIGINS: u64 = 6;
 
 /// The fewest bytes of one cleared replica.
 const CLEARED_BYTES_MIN: usize = ReplicaId::BYTES + 3;
@@ -82,7 +136,13 @@ impl Extra {
 
     /// True if it makes the key's value more than a sum of amounts.
     pub(crate) fn shapes_values(&self) -> bool {
-        !self.cleared.is_empty() || !self.absorbed.is_empty()
+        !self.cleared.is_empty() || !self.absorbed.is_empty() || self.is_unsettled()
+    }
+
+    /// True if the cell began anew or asks for a removal, which releases before format 3 do not
+    /// know.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.origin.is_set() || self.removal > 0 || self.absorbed.has_origins()
     }
 
     /// Clears more of `replica`.
@@ -113,6 +173,21 @@ impl Extra {
             self.absorbed.write(&mut absorbed);
             fields.set(FIELD_ABSORBED, absorbed);
         }
+        if self.absorbed.has_origins() {
+            let mut origins = Vec::new();
+            self.absorbed.write_origins(&mut origins);
+            fields.set(FIELD_ABSORBED_ORIGINS, origins);
+        }
+        if self.origin.is_set() {
+            let mut origin = Vec::new();
+            self.origin.write(&mut origin);
+            fields.set(FIELD_ORIGIN, origin);
+        }
+        if self.removal > 0 {
+            let mut removal = Vec::new();
+            write_varint(&mut removal, self.removal);
+            fields.set(FIELD_REMOVAL, removal);
+        }
         fields.write(out);
     }
 
@@ -132,15 +207,56 @@ impl Extra {
         let mut unknown = Fields::read(reader)?;
         let cleared =
             unknown.take(FIELD_CLEARED).map_or(Ok(Vec::new()), |bytes| read_cleared(&bytes))?;
-        let (absorbed_at, absorbed) = unknown
+        let (absorbed_at, mut absorbed) = unknown
             .take(FIELD_ABSORBED)
             .map_or(Ok((0, AbsorbedTree::default())), |bytes| read_absorbed(&bytes))?;
-        let extra = Self { cleared, absorbed_at, absorbed, unknown };
+        if let Some(bytes) = unknown.take(FIELD_ABSORBED_ORIGINS) {
+            absorbed.read_origins(&bytes)?;
+        }
+        let origin = unknown
+            .take(FIELD_ORIGIN)
+            .map_or(Ok(Origin::default()), |bytes| read_all(&bytes, Origin::read))?;
+        let removal =
+            unknown.take(FIELD_REMOVAL).map_or(Ok(0), |bytes| read_all(&bytes, read_above_0))?;
+        let extra = Self { cleared, absorbed_at, absorbed, origin, removal, unknown };
         match extra.is_empty() {
             true => Err(DecodeError::Invalid("the extra fields of a cell are not empty")),
             false => Ok(extra),
         }
     }
+}
+
+impl Origin {
+    /// `version increments decrements`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        [self.version, self.offset.increments, self.offset.decrements]
+            .into_iter()
+            .for_each(|number| write_varint(out, number));
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let version = read_above_0(reader)?;
+        let offset = Amounts { increments: reader.amount()?, decrements: reader.amount()? };
+        Ok(Self { version, offset })
+    }
+}
+
+fn read_above_0(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
+    match reader.varint()? {
+        0 => Err(DecodeError::Invalid("a version in a cell's fields is above 0")),
+        version => Ok(version),
+    }
+}
+
+/// Reads a field's bytes to their end.
+fn read_all<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let value = read(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
 }
 
 fn read_cleared(bytes: &[u8]) -> Result<Vec<(ReplicaId, Cleared)>, DecodeError> {

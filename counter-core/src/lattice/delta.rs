@@ -9,6 +9,7 @@ use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::Extra;
 use crate::lattice::keys::Keys;
 use crate::lattice::keys::order::in_order;
+use crate::lattice::tombstones::KeyBytes;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -71,6 +72,17 @@ pub(crate) struct DeltaPart {
     pub(crate) extras: Vec<(u32, Extra)>,
     /// Dedup entries in the order of their versions, which lie in the span.
     pub(crate) dedup: Vec<DedupEntry>,
+    /// The cells that the writer dropped in the span, in the order of versions.
+    pub(crate) tombstones: Vec<Tombstone>,
+}
+
+/// A cell that its writer dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    /// The version at which it was dropped.
+    pub(crate) version: Version,
+    /// The names of the cell's key, see [`key_bytes`](crate::lattice::tombstones::key_bytes).
+    pub(crate) key: KeyBytes,
 }
 
 /// A cell with its key's number in the delta's dictionary.
@@ -90,6 +102,7 @@ impl Delta {
             && let [cell] = part.cells.as_mut_slice()
             && part.extras.is_empty()
             && part.dedup.is_empty()
+            && part.tombstones.is_empty()
         {
             let keys = Dictionary::of_one(names.names(cell.key));
             cell.key = 0;
@@ -156,14 +169,14 @@ impl Delta {
     }
 
     /// Cuts the delta of *one flush* into consecutive spans that each encode to at most `bytes_max`
-    /// bytes, or to one cell. A delta with dedup entries stays whole: no replica may hold an amount
-    /// without its entry.
+    /// bytes, or to one cell. A delta with dedup entries or tombstones stays whole: no replica may
+    /// hold an amount without its entry.
     ///
     /// Only for a delta of one snapshot in which no key moved twice, as that of a flush. Then each
     /// cut is a state that the writer was in. O(cells log cells).
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
         if self.encoded_bytes_max() <= bytes_max
-            || self.parts.iter().any(|part| !part.dedup.is_empty())
+            || self.parts.iter().any(|part| !part.dedup.is_empty() || !part.tombstones.is_empty())
         {
             return vec![self];
         }
@@ -184,7 +197,15 @@ impl DeltaPart {
             cells: SmallVec::new(),
             extras: Vec::new(),
             dedup: Vec::new(),
+            tombstones: Vec::new(),
         }
+    }
+
+    /// True if the part replaces all that a replica holds of the writer up to `seen`. Tombstones
+    /// are missing there that the writer has forgotten since, so the part holds everything.
+    pub(crate) fn replaces(&self, seen: Version) -> bool {
+        let forgot = self.record.as_ref().map_or(0, |record| record.forgot());
+        self.span.after == 0 && seen > 0 && seen < forgot
     }
 
     fn renumber(&mut self, numbering: &KeyRanks) {

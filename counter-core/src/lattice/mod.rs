@@ -15,5 +15,6 @@ pub mod laws;
 pub(crate) mod pn_counter;
 pub(crate) mod staging;
 pub(crate) mod state_hash;
+pub(crate) mod tombstones;
 pub(crate) mod versions;
 pub(crate) mod writer;

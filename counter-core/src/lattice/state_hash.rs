@@ -1,4 +1,5 @@
-//! The hash of a state: canonical bytes of its cells, records and dedup entries, and their sum.
+//! The hash of a state: canonical bytes of its cells, records, dedup entries and tombstones, and
+//! their sum.
 
 use std::fmt;
 
@@ -9,10 +10,11 @@ use crate::dedup::entry::DedupEntry;
 use crate::incarnation::record::Record;
 use crate::lattice::cell::{Extra, Plain};
 use crate::lattice::keys::Keys;
+use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
-/// The hash of a whole state: XXH3-128 of the canonical bytes of each cell, record and dedup entry,
-/// summed modulo 2^128. Finds faults, not attackers.
+/// The hash of a whole state: XXH3-128 of the canonical bytes of each cell, record, dedup entry and
+/// tombstone, summed modulo 2^128. Finds faults, not attackers.
 ///
 /// Two maps with equal version vectors have equal hashes. If not, one of them is damaged, or two
 /// processes wrote under one id.
@@ -65,6 +67,20 @@ pub(crate) fn record_hash(scratch: &mut Vec<u8>, replica: ReplicaId, record: &Re
     scratch.extend_from_slice(&replica.to_bytes());
     scratch.extend_from_slice(&record.version.to_le_bytes());
     record.write(scratch);
+    xxh3_128(scratch)
+}
+
+/// XXH3-128 of a tombstone: replica, version, the bytes of its key.
+pub(crate) fn tombstone_hash(
+    scratch: &mut Vec<u8>,
+    replica: ReplicaId,
+    version: Version,
+    key: &[u8],
+) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&replica.to_bytes());
+    scratch.extend_from_slice(&version.to_le_bytes());
+    scratch.extend_from_slice(key);
     xxh3_128(scratch)
 }
 

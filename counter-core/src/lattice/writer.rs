@@ -1,4 +1,4 @@
-//! One writer's snapshot: its cells, its record and its dedup entries. The cells are dense, found
+//! One writer's snapshot: its cells, its record, its dedup entries and its tombstones. The cells are dense, found
 //! by key, and walked in version order.
 
 use std::collections::BTreeMap;
@@ -9,14 +9,19 @@ use crate::dedup::entry::DedupEntry;
 use crate::dedup::table::{DedupBounds, DedupTable, Put};
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
-use crate::lattice::cell::{Cell, Extra, Plain};
+use crate::lattice::cell::{Cell, Extra, Origin, Plain};
 use crate::lattice::keys::Keys;
-use crate::lattice::state_hash::{cell_hash, entry_hash, record_hash};
+use crate::lattice::state_hash::{cell_hash, entry_hash, record_hash, tombstone_hash};
+use crate::lattice::tombstones::{Tombstones, key_bytes};
 use crate::lattice::versions::ring::Ring;
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
-/// One writer's snapshot: exactly its cells, its record and its dedup entries as of version `seen`.
+/// Room for this many cells is kept when cells are dropped.
+const ROOM_KEPT: usize = 64;
+
+/// One writer's snapshot: exactly its cells, its record, its dedup entries and its tombstones as of
+/// version `seen`.
 /// 36 bytes a cell and about 6 of index. The changes since a version are found in O(changed), by
 /// walking back from the newest.
 ///
@@ -29,6 +34,8 @@ pub(crate) struct Writer {
     seen: Version,
     record: Option<Record>,
     entries: DedupTable,
+    /// The cells that it dropped above the version that its record says is forgotten.
+    tombstones: Tombstones,
     plain: Vec<Plain>,
     keys: Vec<u32>,
     ring: Ring,
@@ -38,7 +45,8 @@ pub(crate) struct Writer {
     extras: BTreeMap<u32, Extra>,
     /// True if keys ascend with slots.
     ascending: bool,
-    /// Sum of the hashes of the cells and the record; None when it must be counted afresh.
+    /// Sum of the hashes of the cells, the record and the tombstones; None when it must be counted
+    /// afresh.
     hash: Option<u128>,
 }
 
@@ -49,6 +57,7 @@ impl Writer {
             seen: 0,
             record: None,
             entries: DedupTable::default(),
+            tombstones: Tombstones::default(),
             plain: Vec::new(),
             keys: Vec::new(),
             ring: Ring::default(),
@@ -104,7 +113,37 @@ impl Writer {
             let new = record_hash(&mut scratch, self.id, &record);
             self.hash = Some(sum.wrapping_sub(self.record_hash(&mut scratch)).wrapping_add(new));
         }
+        let forgot = record.forgot();
         self.record = Some(record);
+        let (Self { tombstones, hash, id, .. }, mut scratch) = (self, Vec::new());
+        tombstones.forget(forgot, |version, key| {
+            if let Some(sum) = hash {
+                *sum = sum.wrapping_sub(tombstone_hash(&mut scratch, *id, version, key));
+            }
+        });
+    }
+
+    /// Every replica holds the cells that this writer dropped up to here as dropped.
+    #[inline]
+    pub(crate) fn forgot(&self) -> Version {
+        self.record.as_ref().map_or(0, Record::forgot)
+    }
+
+    pub(crate) fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
+    }
+
+    /// Takes a tombstone, unless it is held or forgotten. They come in the order of their versions.
+    /// The cell is dropped besides.
+    pub(crate) fn put_tombstone(&mut self, version: Version, key: &[u8]) {
+        if version <= self.forgot().max(self.tombstones.newest()) {
+            return;
+        }
+        self.tombstones.push(version, key);
+        if let Some(sum) = self.hash {
+            let hash = tombstone_hash(&mut Vec::new(), self.id, version, key);
+            self.hash = Some(sum.wrapping_add(hash));
+        }
     }
 
     fn record_hash(&self, scratch: &mut Vec<u8>) -> u128 {
@@ -136,7 +175,11 @@ impl Writer {
     /// about 20 ns each.
     pub(crate) fn hash(&mut self, scratch: &mut Vec<u8>, keys: &Keys) -> u128 {
         let hash = self.hash.unwrap_or_else(|| {
-            self.slots().fold(self.record_hash(scratch), |sum, slot| {
+            let tombstones = self.tombstones.since(0).fold(0u128, |sum, (version, key)| {
+                sum.wrapping_add(tombstone_hash(scratch, self.id, version, key))
+            });
+            let others = tombstones.wrapping_add(self.record_hash(scratch));
+            self.slots().fold(others, |sum, slot| {
                 sum.wrapping_add(self.cell_hash(scratch, keys, slot, self.plain(slot)))
             })
         });
@@ -252,6 +295,61 @@ impl Writer {
         slot
     }
 
+    /// Drops a cell. The last cell takes its slot. Returns the cell's amounts.
+    pub(crate) fn drop_cell(&mut self, keys: &Keys, slot: u32) -> Amounts {
+        if let Some(sum) = self.hash {
+            let hash = self.cell_hash(&mut Vec::new(), keys, slot, self.plain(slot));
+            self.hash = Some(sum.wrapping_sub(hash));
+        }
+        let last = self.plain.len() as u32 - 1;
+        let unindex = |index: &mut HashTable<u32>, key, slot| {
+            if let Ok(entry) = index.find_entry(hash_key(key), |&at| at == slot) {
+                entry.remove();
+            }
+        };
+        unindex(&mut self.index, self.keys[slot as usize], slot);
+        self.extras.remove(&slot);
+        self.ring.swap_remove(slot);
+        self.keys.swap_remove(slot as usize);
+        let amounts = self.plain.swap_remove(slot as usize).amounts;
+        if slot != last {
+            let moved = self.keys[slot as usize];
+            unindex(&mut self.index, moved, last);
+            let keys = &self.keys;
+            self.index
+                .insert_unique(hash_key(moved), slot, |&other| hash_key(keys[other as usize]));
+            if let Some(extra) = self.extras.remove(&last) {
+                self.extras.insert(slot, extra);
+            }
+            self.ascending = false;
+        }
+        self.ascending |= self.plain.len() < 2;
+        self.give_back_room();
+        amounts
+    }
+
+    /// Gives back room once three quarters of it are empty. Amortized O(1) a drop.
+    fn give_back_room(&mut self) {
+        let (cells, room) = (self.plain.len(), self.plain.capacity());
+        if room > ROOM_KEPT && cells < room / 4 {
+            self.plain.shrink_to(cells * 2);
+            self.keys.shrink_to(cells * 2);
+            self.ring.shrink_to(cells * 2);
+            let keys = &self.keys;
+            self.index.shrink_to(cells * 2, |&slot| hash_key(keys[slot as usize]));
+        }
+    }
+
+    /// The origin of a cell that the writer makes now at this key: set if it dropped a cell there
+    /// that is not forgotten.
+    pub(crate) fn origin_of_new(&self, keys: &Keys, key: u32) -> Option<Origin> {
+        if self.tombstones.is_empty() {
+            return None;
+        }
+        self.tombstones.latest(&key_bytes(keys.names(key)))?;
+        Some(Origin::after_drop(self.next_version()))
+    }
+
     /// As [`put`](Self::put), and keeps the hash up to date.
     #[inline]
     pub(crate) fn replace(&mut self, keys: &Keys, slot: u32, plain: Plain) -> Amounts {
@@ -301,6 +399,13 @@ impl Writer {
 
     fn version(&self, slot: u32) -> Version {
         self.plain[slot as usize].version
+    }
+
+    /// The version from which on a holder of everything up to `seen` needs this writer's changes: 0
+    /// if tombstones that it lacks are forgotten here, so that it needs the whole snapshot.
+    #[inline]
+    pub(crate) fn needed_after(&self, seen: Version) -> Version {
+        if seen < self.forgot() { 0 } else { seen }
     }
 
     /// The number of cells with a version above `after`, counted up to `max`. O(counted).

@@ -183,7 +183,7 @@ impl CounterMap {
         if !extra.absorbed.is_empty() && extra.absorbed_at > begun {
             return Ok(0);
         }
-        let (full, mut taken) = (!extra.absorbed.is_empty(), false);
+        let (full, mut taken, mut removes) = (!extra.absorbed.is_empty(), false, false);
         let own = self.total_of(successor, KeyId(key));
         for held in self.held(key).filter(|held| {
             incarnations.binary_search(&held.replica).is_ok()
@@ -199,13 +199,14 @@ impl CounterMap {
                 || !fits
                 || !extra.absorbed.take(
                     held.replica,
-                    theirs.absorbed_at,
                     held.amounts,
-                    &theirs.absorbed,
+                    (theirs.absorbed_at, &theirs.absorbed),
+                    theirs.origin,
                 )
             {
                 return Err(WriteError::CellFull);
             }
+            removes |= theirs.removal > 0;
             theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));
             taken = true;
         }
@@ -213,9 +214,19 @@ impl CounterMap {
             return Ok(0);
         }
         let at = self.writer_or_new(successor);
-        let writer = &mut self.writers[at];
-        let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
-        extra.absorbed_at = writer.next_version();
+        let slot = match self.writers[at].slot(key, key) {
+            Some(slot) => slot,
+            None => {
+                let slot = self.make_own(at, key);
+                extra.origin = self.writers[at].extra(slot).map_or(extra.origin, |new| new.origin);
+                slot
+            }
+        };
+        extra.absorbed_at = self.writers[at].next_version();
+        if removes {
+            // The request of an ended writer is the successor's now.
+            extra.removal = extra.absorbed_at;
+        }
         self.write_extra(at, slot, extra);
         Ok(self.cell_bytes(successor, slot))
     }
@@ -232,8 +243,9 @@ impl CounterMap {
         }
         let mut extra = self.extra_of(successor, key);
         if baseline != Amounts::default() {
-            // As seen by a replica that saw the absorption.
-            extra.clear(successor, Cleared { version: extra.absorbed_at, amounts: baseline });
+            // Its own cell names itself as of the version that says so.
+            let version = self.writers[at].next_version();
+            extra.clear(successor, Cleared { version, amounts: baseline });
         }
         (extra.absorbed_at, extra.absorbed) = Default::default();
         let writer = &mut self.writers[at];

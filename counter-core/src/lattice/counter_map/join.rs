@@ -61,8 +61,11 @@ impl CounterMap {
     pub fn join(&mut self, other: &Self) -> Joined {
         let (mut joined, mut same, mut search) = (Joined::default(), None, KeySearch::default());
         for theirs in &other.writers {
-            let after = self.seen_of(theirs.id());
-            if theirs.seen() > after && !self.is_folded(theirs.id()) {
+            let seen = self.seen_of(theirs.id());
+            if theirs.seen() > seen && !self.is_folded(theirs.id()) {
+                self.join_drops(theirs, &other.keys, seen, &mut joined);
+                // Nothing up to `seen` is missing besides drops.
+                let after = seen;
                 let many = theirs.many_since(after);
                 // If much is new, all keys are compared at once, at the speed of memory, instead of
                 // one by one.
@@ -121,6 +124,22 @@ impl CounterMap {
             self.intake(at, 0, true, joined).take_record(record);
         }
         self.writers[at].hold_up_to(theirs.seen());
+    }
+
+    /// Takes the drops of a writer that are newer than `seen`: its tombstones, and where some of
+    /// them are forgotten there, the cells that are missing.
+    fn join_drops(&mut self, theirs: &Writer, names: &Keys, seen: Version, joined: &mut Joined) {
+        if theirs.tombstones().is_empty() && theirs.forgot() <= seen {
+            return;
+        }
+        let at = self.writer_or_new(theirs.id());
+        if seen > 0 && seen < theirs.forgot() {
+            let kept = theirs.slots().map(|slot| theirs.key(slot));
+            self.drop_missing(at, names, kept, theirs.forgot(), joined);
+        }
+        for (version, key) in theirs.tombstones().since(seen) {
+            self.take_tombstone(at, version, key, joined);
+        }
     }
 
     /// The keys here for the keys of another numbering, made where they are new. The caller checks
@@ -192,6 +211,9 @@ impl CounterMap {
         }
         let keys = self.resolve(delta, &parts)?;
         for (part, seen) in parts {
+            if part.replaces(seen) {
+                self.replace_by(part, &delta.keys, &mut joined);
+            }
             self.take_part(part, seen, &keys, &mut joined);
         }
         self.settle(&mut joined);
@@ -207,6 +229,7 @@ impl CounterMap {
         if part.record.is_some()
             || !part.extras.is_empty()
             || !part.dedup.is_empty()
+            || !part.tombstones.is_empty()
             || self.values.has_resets()
         {
             return None;
@@ -242,6 +265,9 @@ impl CounterMap {
         let parts: Vec<_> = delta.parts.iter().filter(takes).map(|part| (part, 0)).collect();
         let keys = self.resolve(delta, &parts)?;
         for (part, _) in parts {
+            if part.span.after == 0 {
+                self.replace_by(part, &delta.keys, &mut joined);
+            }
             self.repair_part(part, &keys, &mut joined);
         }
         self.settle(&mut joined);
@@ -327,6 +353,9 @@ impl CounterMap {
 
     fn take_part(&mut self, part: &DeltaPart, seen: Version, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
+        for tombstone in part.tombstones.iter().filter(|tombstone| tombstone.version > seen) {
+            self.take_tombstone(at, tombstone.version, &tombstone.key, joined);
+        }
         let in_order = part.cells.is_sorted_by_key(|cell| cell.version);
         let mut intake = self.intake(at, part.cells.len(), in_order, joined);
         for cell in part.cells.iter().filter(|cell| cell.version > seen) {
@@ -343,6 +372,16 @@ impl CounterMap {
         }
         self.take_entries(at, part, seen, |key| keys.key(key), joined);
         self.writers[at].hold_up_to(part.span.upto);
+    }
+
+    /// Drops the cells of a writer that its whole snapshot no longer has, and whose tombstones are
+    /// forgotten.
+    fn replace_by(&mut self, part: &DeltaPart, names: &impl KeyNames, joined: &mut Joined) {
+        let (at, forgot) = (
+            self.writer_or_new(part.span.replica),
+            part.record.as_ref().map_or(0, |record| record.forgot()),
+        );
+        self.drop_missing(at, names, part.cells.iter().map(|cell| cell.key), forgot, joined);
     }
 
     /// Takes the cells of open parts as they are, the newer one of each key. Versions rise only to
@@ -366,6 +405,9 @@ impl CounterMap {
     fn repair_part(&mut self, part: &DeltaPart, keys: &Resolved, joined: &mut Joined) {
         let at = self.writer_or_new(part.span.replica);
         self.writers[at].forget_hash();
+        for tombstone in &part.tombstones {
+            self.take_tombstone(at, tombstone.version, &tombstone.key, joined);
+        }
         // In version order each cell goes to the end. In key order each would need a search for its
         // place.
         for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {

@@ -11,6 +11,7 @@ mod intake;
 mod join;
 mod pages;
 mod read;
+mod removal;
 mod rename;
 mod reset;
 mod values;
@@ -225,7 +226,11 @@ impl CounterMap {
         raised(Amounts::default(), by).ok_or(WriteError::CellFull)?;
         let at = self.writer_or_new(replica);
         let writer = &mut self.writers[at];
-        let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
+        let slot = match writer.slot(key, key) {
+            Some(slot) => slot,
+            None => self.make_own(at, key),
+        };
+        let writer = &mut self.writers[at];
         let amounts = raised(writer.plain(slot).amounts, by).ok_or(WriteError::CellFull)?;
         let plain = Plain { version: writer.next_version(), amounts };
         writer.replace(&self.keys, slot, plain);

@@ -8,10 +8,10 @@ use smallvec::{SmallVec, smallvec};
 use super::CounterMap;
 use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
 use crate::codec::varint::{Reader, write_varint};
-use crate::codec::{SHORT_HEAD, body, dedup, envelope};
+use crate::codec::{SHORT_HEAD, body, dedup, envelope, tombstones};
 use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
-use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span};
+use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span, Tombstone};
 use crate::lattice::keys::order::in_order;
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::lattice::writer::Writer;
@@ -77,10 +77,8 @@ impl CounterMap {
     pub fn delta_since(&self, seen: &VersionVector) -> Delta {
         let parts = self.writers.iter().filter(|writer| writer.seen() > seen.get(writer.id()));
         let parts = parts.map(|writer| {
-            let after = seen.get(writer.id());
-            let mut part = open_part(writer, after, after);
-            part.closed = true;
-            part.dedup.extend(writer.entries().since(after).cloned());
+            let after = writer.needed_after(seen.get(writer.id()));
+            let mut part = closed_part(writer, after);
             // In slot order keys mostly ascend, and one pass reads them all.
             match writer.many_since(after) {
                 true => extend(&mut part, writer, writer.slots_since(after)),
@@ -99,12 +97,12 @@ impl CounterMap {
             .fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id()), max - cells))
     }
 
-    /// The changes of one writer after a version; None if there are none.
+    /// The changes of one writer after a version; None if there are none. All that is held of the
+    /// writer, if it has forgotten since that it dropped some of its cells.
     pub fn delta_of(&self, replica: ReplicaId, after: Version) -> Option<Delta> {
         let writer = self.writer(replica).filter(|writer| writer.seen() > after)?;
-        let mut part = open_part(writer, after, after);
-        part.closed = true;
-        part.dedup.extend(writer.entries().since(after).cloned());
+        let after = writer.needed_after(after);
+        let mut part = closed_part(writer, after);
         extend(&mut part, writer, writer.since(after));
         Some(Delta::from_parts(smallvec![part], &self.keys))
     }
@@ -130,7 +128,7 @@ impl CounterMap {
     ) -> Page {
         let mut draft = PageDraft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
-            let after = have.get(writer.id());
+            let after = writer.needed_after(have.get(writer.id()));
             let at =
                 cursor.filter(|cursor| cursor.replica == writer.id() && cursor.version >= after);
             let from = at.map_or((after, u32::MAX), |cursor| (cursor.version, cursor.slot));
@@ -186,21 +184,26 @@ impl CounterMap {
             Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
         let mut cells = writer.since_near(version, slot).peekable();
         loop {
-            // Merges cells and entries in the order of their versions.
+            // Merges cells, entries and tombstones in the order of their versions.
             let slot = cells.peek().copied();
+            let next_cell = slot.map_or(Version::MAX, |slot| writer.plain(slot).version);
             let entry = writer.entries().next_after(last.version);
-            let entry = entry
-                .filter(|entry| slot.is_none_or(|slot| entry.version < writer.plain(slot).version));
-            let cost = match (entry, slot) {
-                (Some(entry), _) => dedup::bytes_max(entry) + self.names_bytes(entry),
-                (None, Some(slot)) => Delta::cell_bytes_max(
+            let entry = entry.filter(|entry| entry.version < next_cell);
+            let next_entry = entry.map_or(next_cell, |entry| entry.version);
+            let tombstone = writer.tombstones().since(last.version).next();
+            let tombstone = tombstone.filter(|(version, _)| *version < next_entry);
+            let cost = match (tombstone, entry, slot) {
+                (Some((_, key)), ..) => tombstones::bytes_max(key),
+                (None, Some(entry), _) => dedup::bytes_max(entry) + self.names_bytes(entry),
+                (None, None, Some(slot)) => Delta::cell_bytes_max(
                     self.keys.names(writer.key(slot)),
                     cell(writer, slot),
                     writer.extra(slot),
                 ),
-                (None, None) => break,
+                (None, None, None) => break,
             };
-            let part_is_empty = part.cells.is_empty() && part.dedup.is_empty();
+            let part_is_empty =
+                part.cells.is_empty() && part.dedup.is_empty() && part.tombstones.is_empty();
             if draft.bytes + bytes + cost > draft.bytes_max
                 && !(draft.parts.is_empty() && part_is_empty)
             {
@@ -210,7 +213,10 @@ impl CounterMap {
                 return Some(last);
             }
             bytes += cost;
-            if let Some(entry) = entry {
+            if let Some((version, key)) = tombstone {
+                part.tombstones.push(Tombstone { version, key: key.into() });
+                last.version = version;
+            } else if let Some(entry) = entry {
                 part.dedup.push(entry.clone());
                 last.version = entry.version;
             } else if let Some(slot) = cells.next() {
@@ -252,10 +258,15 @@ impl CounterMap {
     /// # Ok::<(), counter_core::WriteError>(())
     /// ```
     pub fn encode(&self) -> Vec<u8> {
-        // A state of one cell may have the short form of one click, and extras and entries are
-        // written by the delta.
+        // A state of one cell may have the short form of one click, and extras, entries and
+        // tombstones are written by the delta.
         if self.cell_count() < 2
-            || self.writers.iter().any(|writer| writer.has_extras() || !writer.entries().is_empty())
+            || self.writers.iter().any(|writer| {
+                writer.has_extras()
+                    || !writer.entries().is_empty()
+                    || !writer.tombstones().is_empty()
+                    || writer.forgot() > 0
+            })
         {
             return self.delta_since(&VersionVector::new()).encode();
         }
@@ -297,6 +308,20 @@ struct PageDraft {
 fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
     let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
     part.record = writer.record().filter(|record| record.version > sent).cloned().map(Box::new);
+    part
+}
+
+/// A part with everything after a version but the cells.
+fn closed_part(writer: &Writer, after: Version) -> DeltaPart {
+    let mut part = open_part(writer, after, after);
+    part.closed = true;
+    part.dedup.extend(writer.entries().since(after).cloned());
+    part.tombstones.extend(
+        writer
+            .tombstones()
+            .since(after)
+            .map(|(version, key)| Tombstone { version, key: key.into() }),
+    );
     part
 }
 

@@ -89,6 +89,13 @@ impl CounterMap {
         })
     }
 
+    /// The keys of a counter.
+    pub(crate) fn keys_of(&self, counter: &str) -> Vec<u32> {
+        self.keys
+            .counter(counter)
+            .map_or(Vec::new(), |number| self.keys.of_counter(number).collect())
+    }
+
     /// The number of keys.
     pub fn key_count(&self) -> usize {
         self.keys.len()

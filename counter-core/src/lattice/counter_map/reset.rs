@@ -41,13 +41,34 @@ impl CounterMap {
         {
             return None;
         }
-        let seen = seen(self.held(key));
+        Some(self.clear(replica, key, false))
+    }
+
+    /// Clears all that is held at a key as `replica`, and asks for the removal of the counter if
+    /// `removes`. Returns the version of the change.
+    pub(super) fn clear(&mut self, replica: ReplicaId, key: u32, removes: bool) -> Version {
+        let mut seen = seen(self.held(key));
+        // A replica that still holds a dropped cell counts it as cleared too.
+        seen.extend(self.dropped(key));
         let at = self.writer_or_new(replica);
-        let writer = &mut self.writers[at];
-        let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
+        let slot = match self.writers[at].slot(key, key) {
+            Some(slot) => slot,
+            None => self.make_own(at, key),
+        };
+        let writer = &self.writers[at];
         let mut extra = writer.extra(slot).cloned().unwrap_or_default();
-        seen.into_iter().for_each(|(id, cleared)| extra.clear(id, cleared));
-        Some(self.write_extra(at, slot, extra))
+        if removes {
+            extra.removal = writer.next_version();
+        }
+        let version = writer.next_version();
+        for (id, mut cleared) in seen {
+            if id == replica {
+                // Its own cell names itself as of the version that says so.
+                cleared.version = version;
+            }
+            extra.clear(id, cleared);
+        }
+        self.write_extra(at, slot, extra)
     }
 
     /// Writes the extra part of a cell as its writer. Returns the version of the change.

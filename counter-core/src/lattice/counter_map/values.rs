@@ -72,6 +72,11 @@ impl Values {
         self.shaped.remove(&key);
     }
 
+    /// The shaped keys from one on, ascending.
+    pub(super) fn shaped_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
+        self.shaped.range(key..).copied()
+    }
+
     #[inline]
     pub(super) fn is_shaped(&self, key: u32) -> bool {
         !self.shaped.is_empty() && self.shaped.contains(&key)

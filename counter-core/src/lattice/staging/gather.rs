@@ -109,7 +109,9 @@ impl Staging {
         let after = self.after.get(&replica).copied()?;
         // If the end goes back, the pages are not from one source. None is taken, and the writer is
         // pulled again.
-        let is_one_source = self.pages.seen_of(replica) == upto;
+        // The same holds if the source has forgotten drops that its first pages may have lacked.
+        let forgot = self.pages.record(replica).map_or(0, |record| record.forgot());
+        let is_one_source = self.pages.seen_of(replica) == upto && (after == 0 || after >= forgot);
         let delta = is_one_source.then(|| self.pages.delta_of(replica, after)).flatten();
         self.drop_replica(replica);
         delta

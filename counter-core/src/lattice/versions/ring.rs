@@ -40,6 +40,28 @@ impl Ring {
         self.links.push(UNLINKED);
     }
 
+    /// Takes a slot out of the order and away. The last slot takes its number.
+    pub(crate) fn swap_remove(&mut self, slot: u32) {
+        self.unlink(slot);
+        let last = self.links.len() as u32 - 1;
+        self.links.swap_remove(slot as usize);
+        if slot == last || self.links[slot as usize].prev == NO_SLOT {
+            return;
+        }
+        let Link { prev, next } = self.links[slot as usize];
+        // A ring of one cell points at itself.
+        let here = |at: u32| if at == last { slot } else { at };
+        self.links[slot as usize] = Link { prev: here(prev), next: here(next) };
+        self.links[here(prev) as usize].next = slot;
+        self.links[here(next) as usize].prev = slot;
+        self.newest = here(self.newest);
+    }
+
+    /// Gives back room, as `Vec::shrink_to`.
+    pub(crate) fn shrink_to(&mut self, cells: usize) {
+        self.links.shrink_to(cells);
+    }
+
     pub(crate) fn oldest(&self) -> Option<u32> {
         self.links.get(self.newest as usize).map(|link| link.next)
     }
@@ -129,6 +151,7 @@ impl Ring {
         }
         self.links[prev as usize].next = next;
         self.links[next as usize].prev = prev;
+        self.links[slot as usize] = UNLINKED;
         if self.newest == slot {
             self.newest = if prev == slot { NO_SLOT } else { prev };
         }
@@ -185,5 +208,30 @@ mod tests {
         (0..1_000).rev().for_each(|slot| put(slot, 3_000 - Version::from(slot)));
         assert!(looks.get() <= 3 * 2_000, "{} looks for 3,000 cells", looks.get());
         assert!(ring.from(ring.oldest()).eq((0..1_000).rev()));
+    }
+    #[test]
+    fn last_slot_takes_the_number_of_a_removed_one() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let (mut ring, mut versions) = (Ring::default(), Vec::<Version>::new());
+            for version in 1..40 {
+                let slot = random.usize(..versions.len() + 1);
+                if slot == versions.len() {
+                    ring.make();
+                    versions.push(0);
+                }
+                let stood = std::mem::replace(&mut versions[slot], version);
+                ring.put(slot as u32, stood, version, |slot| versions[slot as usize]);
+                if random.u8(..3) == 0 {
+                    let gone = random.usize(..versions.len());
+                    ring.swap_remove(gone as u32);
+                    versions.swap_remove(gone);
+                }
+                let mut order: Vec<u32> = (0..versions.len() as u32).collect();
+                order.sort_by_key(|&slot| versions[slot as usize]);
+                assert!(ring.from(ring.oldest()).eq(order.iter().copied()));
+                assert!(ring.newest_first().eq(order.into_iter().rev()));
+            }
+        }
     }
 }
