@@ -28,6 +28,7 @@ mod input;
 mod membership;
 mod output;
 mod pull;
+mod removal;
 mod replicator;
 mod retirement;
 mod stability;

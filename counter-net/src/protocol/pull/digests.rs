@@ -122,8 +122,10 @@ impl Replicator {
     ) {
         let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation) else { return };
         self.snapshots.show(incarnation, digest);
-        let may_succeed = self.may_succeed(replica, peer);
-        self.retirement.shown(incarnation, digest, may_succeed, replica.map());
+        if self.may_succeed(replica, peer) {
+            self.retirement.shown(digest, replica.map());
+        }
+        self.promises.show(incarnation, digest);
     }
 
     /// The enrolled replica that sent a message, if one did.

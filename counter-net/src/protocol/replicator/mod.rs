@@ -19,8 +19,9 @@ use crate::protocol::input::{Input, NodeId};
 use crate::protocol::membership::{Announcer, Bootstrap, Dialling, Members, NotReady, Numbering};
 use crate::protocol::output::{Notice, Output};
 use crate::protocol::pull::{Commits, OpenRequests, Peers, Pulls};
+use crate::protocol::removal::Removal;
 use crate::protocol::retirement::Retirement;
-use crate::protocol::stability::{Confirmations, Snapshots};
+use crate::protocol::stability::{Confirmations, Promises, Snapshots};
 use crate::protocol::wire::Sequence;
 use outbox::Outbox;
 pub(super) use timers::Timer;
@@ -68,7 +69,11 @@ pub struct Replicator {
     pub(super) acks: Acks,
     pub(super) confirmations: Confirmations,
     pub(super) snapshots: Snapshots,
+    /// The versions that the enrolled replicas have promised to keep.
+    pub(super) promises: Promises,
     pub(super) retirement: Retirement,
+    /// This node's traces of removals and resets.
+    pub(super) removal: Removal,
 
     status: Status,
 }
@@ -112,7 +117,9 @@ impl Replicator {
             publisher: Publisher::new(replica, now),
             announcer: Announcer::new(now),
             leaving: false,
+            promises: Promises::default(),
             retirement: Retirement::default(),
+            removal: Removal::default(),
             numbering: Numbering::default(),
             status: Status::default(),
             config,
@@ -194,6 +201,7 @@ impl Replicator {
             Timer::Dial => self.on_dial(),
             Timer::Gap => self.on_gap(replica),
             Timer::Retire => self.on_retire(replica),
+            Timer::CleanUp => self.on_clean_up(replica),
             Timer::Hold => self.plan(replica),
             Timer::Retry(peer) => self.on_retry(replica, peer),
             Timer::Suspect(node) => self.on_suspect(node),
@@ -222,6 +230,7 @@ impl Replicator {
         if self.retirement.take_renewal() && !self.leaving {
             self.renew(replica);
         }
+        self.look_for_traces(replica);
         if self.bootstrap.is_synced() && self.members.set_synced() {
             self.announce_soon();
         }

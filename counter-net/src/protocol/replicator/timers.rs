@@ -26,6 +26,8 @@ pub(crate) enum Timer {
     Hold,
     /// The work for ended incarnations has to be looked at.
     Retire,
+    /// Traces of removals and resets may be taken back.
+    CleanUp,
     /// A peer that failed may be asked again.
     Retry(NodeId),
     /// A connection was lost and no peer has announced a suspicion yet.

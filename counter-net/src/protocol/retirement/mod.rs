@@ -5,23 +5,20 @@
 //! folds it away, and rebases its own cells. `docs/retirement.md` draws the steps, which are
 //! counter-core's `Inheritance`. This folder decides when each may be taken.
 //!
-//! [`Retirement`] holds the state. [`Claims`] are the incarnations that wait to be claimed,
-//! [`Promises`] the versions that every enrolled replica has shown to hold, and [`Leave`] this
-//! node's own leave.
+//! [`Retirement`] holds the state. [`Claims`] are the incarnations that wait to be claimed, and
+//! [`Leave`] is this node's own leave.
 
 mod claiming;
 mod claims;
 mod leave;
 mod leaving;
-mod promises;
 mod renewal;
 mod successor;
 
-use counter_core::{CounterMap, Inheritance, ReplicaId, VersionVector};
+use counter_core::{CounterMap, Inheritance, VersionVector};
 
 use claims::Claims;
 use leave::Leave;
-use promises::Promises;
 
 /// This node's duties for ended incarnations, and for its own end.
 ///
@@ -34,7 +31,6 @@ pub(super) struct Retirement {
     is_stale: bool,
     /// Own cells may still name resets of incarnations that are folded.
     forgets: bool,
-    promises: Promises,
     claims: Claims,
     leave: Leave,
     /// This incarnation was ended, or another process writes as it. It is renewed before the next
@@ -44,32 +40,15 @@ pub(super) struct Retirement {
 
 impl Default for Retirement {
     fn default() -> Self {
-        let (promises, claims, leave) = Default::default();
-        Self {
-            work: None,
-            is_stale: true,
-            forgets: false,
-            promises,
-            claims,
-            leave,
-            renewal_is_due: false,
-        }
+        let (claims, leave) = Default::default();
+        Self { work: None, is_stale: true, forgets: false, claims, leave, renewal_is_due: false }
     }
 }
 
 impl Retirement {
-    /// An enrolled replica has sent its own digest. `may_succeed`: it may take over this leaver.
-    pub(super) fn shown(
-        &mut self,
-        member: ReplicaId,
-        digest: &VersionVector,
-        may_succeed: bool,
-        map: &CounterMap,
-    ) {
-        if may_succeed {
-            self.leave.shown(digest, |writer| map.is_folded(writer));
-        }
-        self.promises.show(member, digest);
+    /// A replica that may take over this leaver has sent its own digest.
+    pub(super) fn shown(&mut self, digest: &VersionVector, map: &CounterMap) {
+        self.leave.shown(digest, |writer| map.is_folded(writer));
     }
 
     /// This incarnation has to be renewed.

@@ -8,6 +8,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::Notice;
 use crate::protocol::pull::Asked;
 use crate::protocol::replicator::{Replicator, Timer};
+use crate::protocol::stability::WaitsFor;
 
 /// Time between two steps, and between two looks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -26,7 +27,7 @@ impl Replicator {
     /// An enrolled replica that this successor waits for, if there is one.
     pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
         let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
-        replica.map().first_without(self.own, upto, |member| self.retirement.promises.shown(member))
+        replica.map().first_without(self.own, upto, |member| self.promises.shown(member))
     }
 
     /// Takes the next step if it may be taken, and comes back while there is work. O(writers) if
@@ -35,7 +36,7 @@ impl Replicator {
         if self.leaving {
             // The successor of this incarnation takes over its work. A late write would come too
             // late for it.
-            self.retirement.promises.want(false);
+            self.promises.want(WaitsFor::Retirement, false);
             return self.pursue_leave(replica);
         }
         if replica.map().is_ended(self.own) {
@@ -51,7 +52,7 @@ impl Replicator {
         self.retirement.is_stale = false;
         let work = self.retirement.work.take();
         let waits = work.is_some() || self.retirement.forgets;
-        self.retirement.promises.want(waits);
+        self.promises.want(WaitsFor::Retirement, waits);
         if waits || !self.retirement.claims.is_empty() {
             // This comes before the work, which may set an earlier time.
             self.timers.set(Timer::Retire, self.now + STEP_INTERVAL);
@@ -166,14 +167,19 @@ impl Replicator {
         let map = replica.map();
         match self.commits.promised().is_some_and(|on_disk| !map.agrees(self.own, upto, on_disk)) {
             true => Some(self.own),
-            false => self.retirement.promises.first_without(map, self.own, upto),
+            false => self.promises.first_without(map, self.own, upto),
         }
     }
 
     /// The connected peers that have not promised `upto` and every record about ended incarnations.
     fn behind(&self, replica: &Replica, upto: Version) -> Vec<NodeId> {
-        let behind = self.retirement.promises.behind(replica.map(), self.own, upto);
-        let mut nodes: Vec<NodeId> = behind
+        let behind = self.promises.behind(replica.map(), self.own, upto);
+        self.connected(behind)
+    }
+
+    /// The connected nodes among those of these replicas.
+    pub(in crate::protocol) fn connected(&self, replicas: Vec<ReplicaId>) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = replicas
             .into_iter()
             .map(|incarnation| NodeId(incarnation.node))
             .filter(|node| self.peers.contains(*node))
@@ -185,9 +191,14 @@ impl Replicator {
     /// Asks some of the peers for their digests whose promise this successor waits for. They get
     /// the cells that they lack as always.
     fn ask_behind(&mut self, replica: &Replica, upto: Version) {
-        let mut behind = self.behind(replica, upto);
-        self.rng.shuffle(&mut behind);
-        for peer in behind.into_iter().take(ASKED_A_STEP) {
+        let behind = self.behind(replica, upto);
+        self.ask_digests(replica, behind);
+    }
+
+    /// Asks some of these peers for their digests, unless they were asked before.
+    pub(in crate::protocol) fn ask_digests(&mut self, replica: &Replica, mut peers: Vec<NodeId>) {
+        self.rng.shuffle(&mut peers);
+        for peer in peers.into_iter().take(ASKED_A_STEP) {
             let rests = self.peers.get(peer).is_none_or(|source| source.rests(self.now));
             if !rests && !self.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
                 self.ask_digest(replica, peer);
@@ -200,7 +211,7 @@ impl Replicator {
         self.peers.retain_writers(|writer| !replica.map().is_folded(writer));
         self.commits.retain(|writer| !replica.map().is_folded(writer));
         self.snapshots.forget_folded(replica.map());
-        self.retirement.promises.forget_ended(replica.map());
+        self.promises.forget_ended(replica.map());
         (self.retirement.forgets, self.retirement.is_stale) = (true, true);
         self.timers.set_by(Timer::Retire, self.now);
     }

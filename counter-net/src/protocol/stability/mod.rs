@@ -2,10 +2,12 @@
 //!
 //! [`Confirmations`] asks every live member whether it holds what this node held a moment ago.
 //! [`Snapshots`] remembers this node's latest states, and which of them every enrolled replica was
-//! shown to hold.
+//! shown to hold. [`Promises`] keeps the versions that every enrolled replica has promised to keep,
+//! while something waits for them.
 
 mod confirmations;
 mod confirming;
+mod promises;
 mod snapshots;
 mod stable;
 mod target;
@@ -13,5 +15,6 @@ mod target_bytes;
 
 pub use confirmations::Agreement;
 pub(super) use confirmations::Confirmations;
+pub(super) use promises::{Promises, WaitsFor};
 pub(super) use snapshots::Snapshots;
 pub use snapshots::Stable;

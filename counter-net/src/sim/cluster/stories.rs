@@ -83,6 +83,22 @@ impl Sim {
         self.hosts[host].alive.as_mut()?.replica.reset(counter, region).ok()?
     }
 
+    /// Asks for the removal of a counter at a node. Returns the node's version after it; `None` if
+    /// it holds nothing of the counter. The ledger is not told.
+    pub(in crate::sim) fn remove_unwatched(
+        &mut self,
+        host: usize,
+        counter: &str,
+    ) -> Option<Version> {
+        let replica = &mut self.hosts[host].alive.as_mut()?.replica;
+        replica.remove(counter).ok()?.then(|| replica.version())
+    }
+
+    /// True if a node holds traces of removals or resets that it may take back some day.
+    pub(in crate::sim) fn has_traces(&self, host: usize) -> bool {
+        self.hosts[host].alive.as_ref().is_some_and(|alive| alive.replica.has_traces())
+    }
+
     /// The region that a node runs in.
     pub(in crate::sim) fn region(&self, host: usize) -> &str {
         &self.hosts[host].region

@@ -189,9 +189,17 @@ impl Ids {
     }
 }
 
+/// The start of the names of counters of adds with ids.
+const COUNTER_PREFIX: &str = "ids ";
+
 /// The counter that an id adds to.
 fn counter_of(number: usize) -> String {
-    format!("ids {}", number / ID_UNITS_MAX)
+    format!("{COUNTER_PREFIX}{}", number / ID_UNITS_MAX)
+}
+
+/// True for counters of adds with ids.
+pub(super) fn is_of_ids(counter: &str) -> bool {
+    counter.starts_with(COUNTER_PREFIX)
 }
 
 /// The dedup entry of an id: whether it belongs to a client, and its name.

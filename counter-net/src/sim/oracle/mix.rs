@@ -78,6 +78,8 @@ pub struct Mix {
     pub flood: u8,
     /// A few new ids at once, sent to two nodes.
     pub flood_twice: u8,
+    /// Removals of counters. At the end all counters are removed, and nothing may be left of them.
+    pub remove: u8,
 
     /// Whether resets may hit counters of adds with ids.
     pub resets_ids: bool,
@@ -138,6 +140,7 @@ const CALM: Mix = Mix {
     names: 0,
     flood: 0,
     flood_twice: 0,
+    remove: 0,
     resets_ids: false,
     counters_max: None,
     dedup_max: None,
@@ -316,6 +319,35 @@ impl Mix {
         ..CALM
     };
 
+    /// Removals among cuts, newcomers and resets.
+    pub const REMOVALS: Mix = Mix { name: "removals", remove: 8, reset: 4, ..Self::PARTITIONS };
+    /// Removals while nodes with directories crash, lag and are set back to an earlier time.
+    pub const REMOVALS_AND_CRASHES: Mix = Mix {
+        name: "removals and crashes",
+        remove: 8,
+        reset: 4,
+        crash: 8,
+        restart: 12,
+        lag: 3,
+        newcomer: 2,
+        ..CALM
+    };
+    /// Removals while nodes without directories leave, are killed, and come back under their names.
+    pub const REMOVALS_AND_LEAVES: Mix = Mix {
+        name: "removals and leaves",
+        directories: 20,
+        remove: 8,
+        reset: 4,
+        newcomer: 6,
+        leave: 4,
+        leave_behind: 2,
+        kill: 3,
+        retire: 3,
+        ..CALM
+    };
+    /// Everything, with removals.
+    pub const EVERYTHING_ENDS: Mix = Mix { name: "everything ends", remove: 8, ..Self::EVERYTHING };
+
     /// Every mix.
     pub const ALL: &'static [Mix] = &[
         Self::PARTITIONS,
@@ -336,6 +368,10 @@ impl Mix {
         Self::NAMED,
         Self::RETIRED_ALIVE,
         Self::EVERYTHING,
+        Self::REMOVALS,
+        Self::REMOVALS_AND_CRASHES,
+        Self::REMOVALS_AND_LEAVES,
+        Self::EVERYTHING_ENDS,
     ];
 
     /// The mix of this name.

@@ -36,6 +36,11 @@ pub(super) enum Act {
         node: usize,
         key: usize,
     },
+    /// Removes the counter of a key.
+    Remove {
+        node: usize,
+        key: usize,
+    },
     /// Sends a new id, or an earlier one, counted back from the latest.
     Once {
         nodes: Vec<usize>,
@@ -148,10 +153,11 @@ enum StepKind {
     Flood,
     FloodTwice,
     Full,
+    Remove,
 }
 
 /// The weight of each kind. The order is part of every seed's story.
-fn weights(mix: &Mix) -> [(u8, StepKind); 25] {
+fn weights(mix: &Mix) -> [(u8, StepKind); 26] {
     [
         (mix.add, StepKind::Add),
         (mix.subtract, StepKind::Subtract),
@@ -178,6 +184,7 @@ fn weights(mix: &Mix) -> [(u8, StepKind); 25] {
         (mix.flood, StepKind::Flood),
         (mix.flood_twice, StepKind::FloodTwice),
         (mix.full, StepKind::Full),
+        (mix.remove, StepKind::Remove),
     ]
 }
 
@@ -260,6 +267,10 @@ impl Author<'_> {
             StepKind::Reset => {
                 let (node, key) = (self.up()?, self.dice.usize(..1000));
                 self.push(Act::Reset { node, key });
+            }
+            StepKind::Remove => {
+                let (node, key) = (self.up()?, self.dice.usize(..1000));
+                self.push(Act::Remove { node, key });
             }
             StepKind::Id => {
                 let nodes = vec![self.up()?];

@@ -167,6 +167,11 @@ impl Ledger {
         self.keys.get(at).map(|key| (at, key.counter.clone(), key.region.clone()))
     }
 
+    /// The keys of a counter.
+    pub(super) fn keys_of(&self, counter: &str) -> Vec<usize> {
+        (0..self.keys.len()).filter(|key| self.keys[*key].counter == counter).collect()
+    }
+
     /// A node wrote a reset, right after the ledger looked at it.
     pub(super) fn reset(&mut self, host: usize, key: usize, version: Version) {
         let Some(view) = self.views.get(&host) else { return };

@@ -1,4 +1,4 @@
-//! The acts of clients: adds, resets, and adds with ids.
+//! The acts of clients: adds, resets, removals, and adds with ids.
 
 use super::super::plot::{REGIONS, Which};
 use super::Stage;
@@ -47,6 +47,27 @@ impl Stage<'_> {
         self.sim.flush(host);
         if let Some(version) = self.sim.reset_unwatched(host, &counter, &region) {
             self.sim.ledger_mut().reset(host, key, version);
+        }
+        self.sim.hand(host, Input::LocalChange, None);
+    }
+
+    pub(super) fn remove(&mut self, number: usize, pick: usize) {
+        let Some(host) = self.taking(number) else { return };
+        if self.sim.machine(host).is_none_or(|machine| !machine.is_synced()) {
+            return;
+        }
+        let Some((_, counter, _)) = self.sim.ledger().key(pick) else { return };
+        self.remove_at(host, &counter);
+    }
+
+    /// Removes a counter at a node that has caught up.
+    pub(super) fn remove_at(&mut self, host: usize, counter: &str) {
+        // The ledger must look at pending adds before they are removed.
+        self.sim.flush(host);
+        if let Some(version) = self.sim.remove_unwatched(host, counter) {
+            for key in self.sim.ledger().keys_of(counter) {
+                self.sim.ledger_mut().reset(host, key, version);
+            }
         }
         self.sim.hand(host, Input::LocalChange, None);
     }

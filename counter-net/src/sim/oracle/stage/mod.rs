@@ -1,7 +1,7 @@
 //! The stage: plays a story's steps in the simulator, one after the other, and then makes peace.
 //!
 //! [`Stage`] holds the simulated cluster, the nodes of the story and the leaves that are under way.
-//! Each module here is one kind of act: `clients` add and reset, `processes` start and crash,
+//! Each module here is one kind of act: `clients` add, reset and remove, `processes` start and crash,
 //! `leaves` and `retirement` end nodes for good, and `peace` ends all faults and compares. A
 //! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of
 //! it first.
@@ -134,6 +134,7 @@ impl<'a> Stage<'a> {
             }
             Act::Add { node, counter, is_negative } => self.add(*node, counter, *is_negative),
             Act::Reset { node, key } => self.reset(*node, *key),
+            Act::Remove { node, key } => self.remove(*node, *key),
             Act::Once { nodes, which } => self.once(nodes, which)?,
             Act::Names { node, count } => self.add_names(*node, *count),
             Act::Crash { node, keeps_all } => self.crash(*node, *keeps_all),

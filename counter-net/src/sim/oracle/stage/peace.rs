@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use counter_core::ReplicaId;
 
+use super::super::ids::is_of_ids;
 use super::{SLICE, Stage};
 use crate::protocol::{Copies, Waited};
 use crate::sim::{Failure, Link};
@@ -53,6 +54,9 @@ impl Stage<'_> {
             })?;
         }
         self.sim.ledger().compare()?;
+        if self.leaves_no_traces() {
+            self.remove_all(&hosts)?;
+        }
         let ids = self.sim.ledger().ids();
         hosts.iter().filter_map(|host| self.sim.map(*host)).try_for_each(|map| ids.check(map))?;
         if self.mix.names_missing {
@@ -62,6 +66,34 @@ impl Stage<'_> {
             self.check_majority(hosts[0])?;
         }
         self.sim.verdict()
+    }
+
+    /// Whether all traces of removals must go. If nobody covered a leave, a reset may name a replica
+    /// that no node knows any more. That trace stays.
+    fn leaves_no_traces(&self) -> bool {
+        self.mix.remove > 0 && self.mix.clean && !self.leaves.any_uncovered()
+    }
+
+    /// Removes every counter. Then nothing of them may be left at any node.
+    fn remove_all(&mut self, hosts: &[usize]) -> Result<(), Failure> {
+        // Dedup entries outlive the counters of their adds.
+        let counters: Vec<String> = self.sim.map(hosts[0]).map_or(Vec::new(), |map| {
+            map.counters().filter(|name| !is_of_ids(name)).map(str::to_owned).collect()
+        });
+        counters.iter().for_each(|counter| self.remove_at(hosts[0], counter));
+        self.wait("without a trace of the removed counters", |stage| {
+            stage.sim.is_converged() && hosts.iter().all(|host| stage.is_without(*host, &counters))
+        })
+    }
+
+    /// Whether a node holds no cell of these counters, and no trace of removals.
+    fn is_without(&self, host: usize, counters: &[String]) -> bool {
+        let Some(map) = self.sim.map(host) else { return false };
+        let has_cells = |counter: &String| {
+            map.regions(counter)
+                .any(|(region, _)| map.pn_counter(counter, region).cells().len() > 0)
+        };
+        map.tombstone_count() == 0 && !self.sim.has_traces(host) && !counters.iter().any(has_cells)
     }
 
     fn all_ready(&self) -> bool {
@@ -74,7 +106,9 @@ impl Stage<'_> {
         let names_all = |host: &usize| {
             self.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len())
         };
-        hosts.iter().all(names_all) && self.sim.is_converged()
+        let has_traces =
+            self.leaves_no_traces() && hosts.iter().any(|host| self.sim.has_traces(*host));
+        hosts.iter().all(names_all) && self.sim.is_converged() && !has_traces
     }
 
     /// Lets time run until something is true.

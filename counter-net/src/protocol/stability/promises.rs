@@ -1,0 +1,142 @@
+//! The versions that each enrolled replica has promised to keep.
+//!
+//! A digest that a replica sends itself is a promise: it holds and keeps what the digest names. A
+//! version is stable once all enrolled replicas have promised it. Only then is an ended incarnation
+//! absorbed or folded, or a trace of a removal taken back.
+
+use std::collections::BTreeMap;
+
+use counter_core::{CounterMap, ReplicaId, Shown, Version, VersionVector};
+
+/// Who waits for promises.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(in crate::protocol) enum WaitsFor {
+    /// The successor of an ended incarnation.
+    Retirement,
+    /// The writer of traces that removals and resets left.
+    Removal,
+}
+
+/// The digests of enrolled replicas, as they sent them.
+///
+/// Invariant: digests are kept only while this node waits for others, and only of the enrolled.
+#[derive(Debug, Default)]
+pub(in crate::protocol) struct Promises {
+    retirement_waits: bool,
+    removal_waits: bool,
+    shown: BTreeMap<ReplicaId, VersionVector>,
+    /// A replica that lacked something at the last look. It is looked at first.
+    missing: Option<ReplicaId>,
+}
+
+impl Promises {
+    /// Keeps digests while somebody waits for them.
+    pub(in crate::protocol) fn want(&mut self, who: WaitsFor, waits: bool) {
+        match who {
+            WaitsFor::Retirement => self.retirement_waits = waits,
+            WaitsFor::Removal => self.removal_waits = waits,
+        }
+        if !self.is_wanted() {
+            self.shown.clear();
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.retirement_waits || self.removal_waits
+    }
+
+    /// What the enrolled replicas have promised, `own` with it, whose promise this is. `None` if
+    /// one of them has promised nothing yet, or holds a replica that is unknown here. O(writers²).
+    pub(in crate::protocol) fn of_all(
+        &self,
+        map: &CounterMap,
+        own: ReplicaId,
+        promised: VersionVector,
+    ) -> Option<Shown> {
+        let (mut by_all, mut by_any) = (promised.clone(), promised);
+        for member in map.enrolled().filter(|member| *member != own) {
+            let digest = self.shown.get(&member)?;
+            if digest.iter().any(|(writer, _)| map.counted_up_to(writer) == 0) {
+                return None;
+            }
+            by_all = by_all.iter().map(|(id, seen)| (id, seen.min(digest.get(id)))).collect();
+            by_any.join(digest);
+        }
+        Some(Shown { by_all, by_any })
+    }
+
+    /// The enrolled replicas that have not promised all of these versions.
+    pub(in crate::protocol) fn without(
+        &self,
+        map: &CounterMap,
+        own: ReplicaId,
+        versions: &VersionVector,
+    ) -> Vec<ReplicaId> {
+        let lacks = |member: &ReplicaId| {
+            self.shown.get(member).is_none_or(|digest| {
+                versions
+                    .iter()
+                    .any(|(writer, upto)| digest.get(writer) < upto && !map.is_folded(writer))
+            })
+        };
+        map.enrolled().filter(|member| *member != own && lacks(member)).collect()
+    }
+
+    /// An enrolled replica has sent this digest.
+    pub(in crate::protocol) fn show(&mut self, member: ReplicaId, digest: &VersionVector) {
+        if self.is_wanted() {
+            self.shown.entry(member).or_default().join(digest);
+        }
+    }
+
+    /// The promise of an enrolled replica so far.
+    pub(in crate::protocol) fn shown(&self, member: ReplicaId) -> Option<&VersionVector> {
+        self.shown.get(&member)
+    }
+
+    /// Incarnations ended. Their digests no longer count, and no digest names folded writers.
+    pub(in crate::protocol) fn forget_ended(&mut self, map: &CounterMap) {
+        self.shown.retain(|member, _| !map.is_ended(*member) && map.seen_of(*member) > 0);
+        self.shown.values_mut().for_each(|digest| digest.retain(|writer| !map.is_folded(writer)));
+    }
+
+    /// An enrolled replica other than `own` that has not promised `own` up to `upto` and every
+    /// record about ended incarnations, or that holds something which is not here. `None` if there
+    /// is none, so the version is stable. O(writers) while it is the same one, O(writers²)
+    /// otherwise.
+    pub(in crate::protocol) fn first_without(
+        &mut self,
+        map: &CounterMap,
+        own: ReplicaId,
+        upto: Version,
+    ) -> Option<ReplicaId> {
+        let Self { shown, missing, .. } = self;
+        let lacks = |member: ReplicaId| {
+            shown.get(&member).is_none_or(|digest| !map.agrees(own, upto, digest))
+        };
+        let is_enrolled = |member: &ReplicaId| map.seen_of(*member) > 0 && !map.is_ended(*member);
+        if let Some(same) = missing.filter(is_enrolled).filter(|member| lacks(*member)) {
+            return Some(same);
+        }
+        *missing = map.enrolled().find(|member| *member != own && lacks(*member));
+        *missing
+    }
+
+    /// All enrolled replicas that have not promised `own` up to `upto` and every record about ended
+    /// incarnations. O(writers²).
+    pub(in crate::protocol) fn behind(
+        &self,
+        map: &CounterMap,
+        own: ReplicaId,
+        upto: Version,
+    ) -> Vec<ReplicaId> {
+        let records: Vec<(ReplicaId, Version)> = map.incarnation_records().collect();
+        let shows = |incarnation: &ReplicaId| {
+            self.shown.get(incarnation).is_some_and(|digest| {
+                digest.get(own) >= upto
+                    && records.iter().all(|(writer, version)| digest.get(*writer) >= *version)
+            })
+        };
+        map.enrolled().filter(|incarnation| *incarnation != own && !shows(incarnation)).collect()
+    }
+}
