@@ -132,9 +132,9 @@ pub(crate) fn apply_batch(
         .take_adds(sent.len(), &app.limits)
         .inspect_err(|_| app.counts.adds_refused.many(sent.len()))?;
     let batch = app.node.add_many(&adds).map_err(|refused| {
+        // A node that takes no adds refuses the first one.
         let index = refused.index.and_then(|at| places.iter().position(|place| *place == Some(at)));
-        let error = ApiError::of_add(refused.error);
-        index.map_or(error.clone(), |index| error.at(index))
+        ApiError::of_add(refused.error).at(index.unwrap_or(0))
     })?;
     let applied = adds.iter().zip(batch.results()).filter(|(_, add)| add.once == Once::Applied);
     app.counts.adds.many(applied.clone().count());
