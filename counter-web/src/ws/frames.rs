@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn long_frame_is_refused_by_its_header() {
         let header = masked(0x81, &vec![b'x'; MESSAGE_BYTES_MAX + 1]);
-        assert_eq!(incoming(&header[..8], 8).unwrap_err().code, 1009);
+        assert_eq!(incoming(&header[..10], 10).unwrap_err().code, 1009);
         let pieces = [masked(0x01, &vec![b'x'; MESSAGE_BYTES_MAX]), masked(0x80, b"x")].concat();
         assert_eq!(incoming(&pieces, 4096).unwrap_err().code, 1009);
     }
