@@ -439,6 +439,7 @@ export function connect(url, options = {}) {
 
   function close() {
     if (closed) return;
+    flush();
     closed = true;
     drop();
     clock.clearTimeout(retryTimer);

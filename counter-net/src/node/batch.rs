@@ -107,7 +107,7 @@ impl Node {
     ///
     /// # Complexity
     ///
-    /// One short exclusive lock for the whole batch: about 0.2 µs an add, and 1 µs with an id. One
+    /// One short exclusive lock for the whole batch: about 0.1 µs an add, and 1 µs with an id. One
     /// flush and one commit follow.
     ///
     /// # Examples

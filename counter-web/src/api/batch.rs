@@ -165,9 +165,8 @@ struct BatchJson<'a> {
     results: Vec<AddResultJson<'a>>,
 }
 
-/// `POST /api/adds`.
+/// `POST /api/adds`. The route has checked that this caller may send batches.
 pub(crate) async fn add_batch(app: &App, caller: &Caller, body: &[u8]) -> ApiResult {
-    caller.check_service()?;
     if !is_object(body) {
         return Err(bad_batch("it is not an object"));
     }

@@ -302,7 +302,9 @@ impl<'a> Client<'a> {
                 (Some(_), true) => {}
             }
         }
-        if let Some(stored) = stored {
+        if let Some(stored) = stored
+            && !adds.is_empty()
+        {
             self.unacked_adds += adds.len();
             self.unacked.push_back(Unacked { stored, adds });
         }

@@ -237,6 +237,11 @@ async fn socket_acknowledges_each_add_of_a_batch() {
         assert_eq!(applied, if flags.is_empty() { &[] } else { &expected[..3] });
         assert_eq!(counter(&node.http, "others")["total"], 1);
 
+        // An empty batch has no reply.
+        socket.say("{\"type\":\"adds\",\"adds\":[]}").await;
+        socket.say("{\"type\":\"ping\",\"t\":1}").await;
+        assert_eq!(socket.hear_of("pong").await["t"], 1);
+
         // A full batch of the client library's clicks fits, and one more does not.
         let batch = json!({"type": "adds", "adds": clicks("0123456789abcdef", 1_000)});
         socket.say(&batch.to_string()).await;
