@@ -13,9 +13,9 @@ use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::names::is_name;
 use crate::replica::Replica;
 
-/// The most adds in one batch: a few milliseconds of work under the lock of whoever holds the
-/// replica. Their amounts together are far less than the room that a cell keeps above the total
-/// from which adds are refused, so adds that were judged one by one fit together.
+/// The most adds in one batch: some ten milliseconds of work, during which the replica does nothing
+/// else. Their amounts add up to less than 2^46. A cell keeps 2^60 of room above the total from
+/// which adds are refused, so adds that were judged one by one fit together.
 pub const BATCH_ADDS_MAX: usize = 10_000;
 
 /// One add of a batch; see [`Replica::add_many`].
@@ -83,9 +83,9 @@ impl Replica {
     /// Adds a whole batch, or nothing. Returns the result of each add, in order.
     ///
     /// Every add is judged before the first is applied: its name, amount and id, the room in its
-    /// cell, and the room for new counters. A known id is no error. Its add is reported as
-    /// [`Once::Repeated`] or [`Once::CannotTell`], and the others are applied. Two adds of one batch
-    /// may have the same counter, or the same id; the second of two equal ids is a repeat.
+    /// cell, and the room for new counters. A known id is no error: its result is
+    /// [`Once::Repeated`] or [`Once::CannotTell`], and the others are applied. Two adds may have
+    /// the same counter, or the same id; the second of two equal ids is a repeat.
     ///
     /// Adds with an id are written at once, like [`add_once`](Self::add_once). The others are
     /// pending until the next flush, like [`add`](Self::add), and become one version for each

@@ -91,24 +91,23 @@ impl Node {
     ///
     /// Every add is judged before the first is applied: its name, amount and id, and the room for
     /// it. An add with an id counts once, as for [`Counter::add_once`](crate::Counter::add_once). A
-    /// repeat is no error: its result says [`Once::Repeated`] or [`Once::CannotTell`], and the
-    /// others are added. Counters that do not exist are created. Two adds may have the same counter,
-    /// or the same id; the second of two equal ids is a repeat.
+    /// repeat is no error: its result is [`Once::Repeated`] or [`Once::CannotTell`], and the others
+    /// are added. Counters that do not exist are created. Two adds may have the same counter, or
+    /// the same id; the second of two equal ids is a repeat.
     ///
-    /// Every read of this node includes the batch at once. No read and no other node sees a part of
-    /// it in this node's memory, but it may travel to other nodes in several messages.
+    /// Every read of this node includes the whole batch at once. It may travel to other nodes in
+    /// several messages, so they may show a part of it for a moment.
     ///
     /// # Errors
     ///
-    /// [`BatchError`] with the index of the first add that was refused, at most
-    /// [`BATCH_ADDS_MAX`](crate::BATCH_ADDS_MAX) adds being allowed. Without an index, the node has
-    /// stopped or its data directory cannot be written. In all cases nothing was added and no
-    /// counter was created.
+    /// [`BatchError`] with the index of the first add that was refused. A batch has at most
+    /// [`BATCH_ADDS_MAX`](crate::BATCH_ADDS_MAX) adds. Without an index, the node has stopped or
+    /// its data directory cannot be written. Nothing was added, and no counter was created.
     ///
     /// # Complexity
     ///
-    /// One short exclusive lock for the whole batch: about 0.1 µs an add, and 1 µs with an id. One
-    /// flush and one commit follow.
+    /// One short exclusive lock for the whole batch: about 0.1 µs an add, and 1 µs with an id.
+    /// One flush and one commit follow.
     ///
     /// # Examples
     ///

@@ -32,7 +32,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The most bytes read from a socket at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The adds of one client that may wait for the disk. From there on, nothing more is read.
+/// Once this many adds of one client wait for the disk, nothing more is read from it. The last
+/// message may bring a whole batch above it.
 const UNACKED_MAX: usize = 1_024;
 
 /// The most malformed messages of one client before it is cut off.
