@@ -23,6 +23,8 @@ pub enum WriteError {
     TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
+    /// A batch has at most [`BATCH_ADDS_MAX`](crate::BATCH_ADDS_MAX) adds.
+    TooManyAdds,
     /// This replica has left: its record says what it held at its end, and it writes nothing after
     /// that.
     Left,
@@ -40,6 +42,7 @@ impl fmt::Display for WriteError {
                  exists, or raise counters_max on every node"
             }
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
+            Self::TooManyAdds => "a batch has at most 10000 adds; nothing was added",
             Self::Left => "this replica has left and writes nothing more; nothing was added",
         })
     }

@@ -36,6 +36,7 @@
 //! [`Replica::add`] adds by name, and a [`CounterHandle`] from any thread with one atomic addition.
 //! Both are pending until [`Replica::flush`]. [`Replica::add_once`] takes an id with the add and
 //! applies it at most once, also if the client sends it again to another replica.
+//! [`Replica::add_many`] judges a batch of both kinds first, and adds all of it or nothing.
 //! [`Replica::reset`] clears what this replica has seen; concurrent adds stay.
 //!
 //! # Exchange
@@ -58,6 +59,7 @@
 //! `examples/crdts.rs`. `laws` adds the module `laws`, which checks the laws of any lattice on
 //! samples.
 
+mod batch;
 mod codec;
 #[cfg(feature = "crdts")]
 mod crdts_traits;
@@ -70,6 +72,7 @@ mod removal;
 mod replica;
 mod replica_id;
 
+pub use batch::{BATCH_ADDS_MAX, BatchAdd, BatchRefused};
 pub use codec::{DECODE_FACTOR, FORMAT};
 #[cfg(feature = "crdts")]
 pub use crdts_traits::{ApplyError, MergeError};

@@ -454,6 +454,28 @@ impl Replica {
         }
     }
 
+    /// The key of a counter here, made now if it is new.
+    pub(crate) fn key_of(&mut self, counter: &str) -> Result<KeyId, WriteError> {
+        self.number(counter).map(|at| self.keys[at])
+    }
+
+    /// Checks that an add by name would be taken.
+    pub(crate) fn check_room_by_name(
+        &mut self,
+        counter: &str,
+        amount: i64,
+    ) -> Result<(), WriteError> {
+        let at = self.number_with_local(counter)?;
+        self.local.check(at, Side::of(amount))
+    }
+
+    /// Adds by name what [`check_room_by_name`](Self::check_room_by_name) has accepted.
+    pub(crate) fn put_by_name(&mut self, counter: &str, amount: i64) -> Result<(), WriteError> {
+        let at = self.number_with_local(counter)?;
+        self.local.put(at, Side::of(amount), amount.unsigned_abs());
+        Ok(())
+    }
+
     fn strip_own(&self, delta: &mut Delta) -> Option<Version> {
         if delta.replicas().all(|replica| replica != self.id) {
             return None;

@@ -27,7 +27,8 @@ mod store;
 
 #[doc(inline)]
 pub use counter_core::{
-    CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once, ReplicaId, StateHash, WriteError,
+    BATCH_ADDS_MAX, BatchAdd, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once,
+    ReplicaId, StateHash, WriteError,
 };
 
 #[cfg(feature = "node")]
@@ -40,9 +41,9 @@ pub use error::{AddError, ClusterKeyError, DiscoveryError, NodeFailure, StartErr
 pub use metrics::MetricsFormat;
 #[cfg(feature = "node")]
 pub use node::{
-    Counter, CounterView, Durable, Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo,
-    NotReached, NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError,
-    Viewer,
+    AddedBatch, BatchError, BatchResult, Counter, CounterView, Durable, Incarnation, Lag, Member,
+    Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated, StableTotal,
+    Standing, Token, TokenError, Viewer,
 };
 /// The crate whose registry [`Node::register`] takes.
 #[cfg(feature = "node")]

@@ -82,7 +82,8 @@ export interface Options {
 export interface Client {
   /**
    * Adds an integer within ±1,000,000, but not 0. The client sends it until a server acknowledges
-   * it, and it counts once. Adds that wait to be sent merge into one for each counter.
+   * it, and it counts once. Adds that wait to be sent merge into one for each
+   * counter, and go in one message.
    *
    * Resolves to true once the add is acknowledged. Resolves to false if it was refused (see
    * `onerror`), or if the client was closed before the answer. Never rejects.

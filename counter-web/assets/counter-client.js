@@ -107,7 +107,7 @@ function openQueue(prefix, client, { storage, locks, now }) {
 }
 
 // A link by WebSocket.
-function openSocket({ WebSocket, base, page, names, heard, lost }) {
+function openSocket({ WebSocket, base, page, batches, names, heard, lost }) {
   const [first] = names();
   const at = new URL(`ws?${new URLSearchParams({ counter: first, page })}`, base);
   at.protocol = at.protocol.replace("http", "ws");
@@ -120,9 +120,11 @@ function openSocket({ WebSocket, base, page, names, heard, lost }) {
   socket.onmessage = ({ data }) => heard(JSON.parse(data));
   socket.onclose = () => lost();
   return {
-    add({ id, counter, amount }) {
-      if (counter === first) say({ type: "add", amount, id });
-      else say({ type: "adds", adds: [{ counter, amount, id }] });
+    send(adds) {
+      if (adds.length > 1 && !batches) return adds.forEach((add) => this.send([add]));
+      const [{ id, counter, amount }] = adds;
+      if (adds.length === 1 && counter === first) return say({ type: "add", amount, id });
+      say({ type: "adds", adds: adds.map(({ counter, amount, id }) => ({ counter, amount, id })) });
     },
     watch,
     ping: () => say({ type: "ping", t: 0 }),
@@ -181,8 +183,8 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
   };
   names().forEach(watch);
   return {
-    add(add) {
-      adds.push(add);
+    send(more) {
+      adds.push(...more);
       if (!posting) post();
     },
     watch,
@@ -265,12 +267,13 @@ export function connect(url, options = {}) {
   // ---- adds ----
 
   function flush() {
-    for (const add of queue.adds.slice(0, WINDOW)) {
-      if (!link || add.link === link || counters.get(add.counter)?.link !== link) continue;
-      add.link = link;
+    const batch = queue.adds.slice(0, WINDOW).filter((add) =>
+      link && add.link !== link && counters.get(add.counter)?.link === link);
+    for (const add of batch) {
+      Object.assign(add, { link, batch });
       if (add.state === FRESH) add.state = SENT;
-      link.add(add);
     }
+    if (batch.length) link.send(batch);
   }
 
   // Adds of a closed page have come.
@@ -280,11 +283,17 @@ export function connect(url, options = {}) {
     for (const counter of counters.values()) tell(counter);
   }
 
-  function answered({ type, id, repeated, error, message }) {
+  function answered({ type, id, repeated, error, message, index }) {
     const add = queue.adds.find((add) => add.id === id), counter = counters.get(add?.counter);
     if (!add) return;
+    // With an index, nothing of the batch was applied.
+    const refused = index === undefined ? [add] : add.batch;
+    const again = () => {
+      for (const add of refused) add.link = null;
+      flush();
+    };
     if (RETRIED.includes(error)) {
-      clock.setTimeout(() => { add.link = null; flush(); }, RETRY * (1 + random()));
+      clock.setTimeout(again, RETRY * (1 + random()));
       return;
     }
     if (repeated === false && add.state !== APPLIED) {
@@ -296,7 +305,8 @@ export function connect(url, options = {}) {
       if (!isDone) call(onerror, { error, message, id, counter: counter.name, amount });
       queue.remove(add, isDone);
     }
-    flush();
+    if (error) again();
+    else flush();
     tell(counter);
   }
 
@@ -312,7 +322,7 @@ export function connect(url, options = {}) {
       call(onerror, { error: "queue_full", message, counter: name, amount });
       return Promise.resolve(false);
     }
-    flush();
+    queueMicrotask(flush); // adds of one turn go together
     hurry();
     tell(counters.get(name));
     return done;
@@ -321,6 +331,7 @@ export function connect(url, options = {}) {
   // ---- the link ----
 
   let link = null; // {listening, opened}, and the functions of its transport
+  let batches = true; // until a server knows none
   let plain = !WebSocket; // no socket is tried: this runtime or this server lacks what it takes
   let attempts = 0, blocked = 0, triedAt = -Infinity, retryAt, retryTimer, timer, said;
 
@@ -344,7 +355,7 @@ export function connect(url, options = {}) {
       if (message) hear(message);
     };
     const lost = (why) => { if (mine === link) drop(why); };
-    const given = { WebSocket, fetch, clock, base, address, ask, page, names, heard, lost };
+    const given = { WebSocket, fetch, clock, base, address, ask, page, batches, names, heard, lost };
     try {
       Object.assign(mine, listening ? openEvents(given) : openSocket(given));
     } catch { lost(); }
@@ -358,9 +369,10 @@ export function connect(url, options = {}) {
   function hear(message) {
     if (message.type === "state" || message.type === "change") take(message);
     else if (message.id) answered(message);
-    else if (message.type === "error" && counters.size > 1) {
-      // This server follows one counter on a socket.
-      plain = true;
+    else if (message.type === "error" && (batches || counters.size > 1)) {
+      // This server takes one add in a message, and follows one counter on a socket.
+      plain ||= counters.size > 1;
+      batches = false;
       drop();
       retryIn(0);
     }
@@ -427,6 +439,7 @@ export function connect(url, options = {}) {
 
   function close() {
     if (closed) return;
+    flush();
     closed = true;
     drop();
     clock.clearTimeout(retryTimer);

@@ -100,20 +100,40 @@ impl Replica {
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
             return Err(WriteError::AmountOutOfRange);
         }
-        // This replica takes an add back for a copy that it holds, even if the entry of that copy
-        // is forgotten by now.
-        if self.map().holds_own(self.id(), id) {
-            return Ok(Once::Repeated);
-        }
-        match self.map().look(id, text) {
-            IdStatus::Applied => return Ok(Once::Repeated),
-            IdStatus::CannotTell => return Ok(Once::CannotTell),
-            IdStatus::New => {}
+        if let Some(once) = self.known(id, text) {
+            return Ok(once);
         }
         if self.has_left() {
             return Err(WriteError::Left);
         }
         let key = self.key_with_room(counter, amount)?;
+        self.add_new(id, key, amount).map(|()| Once::Applied)
+    }
+
+    /// The result of an add whose id is known; None if the id is new.
+    pub(crate) fn known(&self, id: AddId<'_>, text: &str) -> Option<Once> {
+        // This replica takes an add back for a copy that it holds, even if the entry of that copy
+        // is forgotten by now.
+        if self.map().holds_own(self.id(), id) {
+            return Some(Once::Repeated);
+        }
+        match self.map().look(id, text) {
+            IdStatus::Applied => Some(Once::Repeated),
+            IdStatus::CannotTell => Some(Once::CannotTell),
+            IdStatus::New => None,
+        }
+    }
+
+    /// Adds an amount and notes its id, which is new, in one change.
+    ///
+    /// # Errors
+    /// `CellFull` if the cell has no room at all. Nothing was added.
+    pub(crate) fn add_new(
+        &mut self,
+        id: AddId<'_>,
+        key: KeyId,
+        amount: i64,
+    ) -> Result<(), WriteError> {
         self.write_now(key, amount)?;
         let own = self.id();
         let (is_new, forgotten) = self.map_mut().note_applied(own, id, Add { key: key.0, amount });
@@ -123,7 +143,7 @@ impl Replica {
         if let Some(entry) = forgotten {
             self.forget(&entry);
         }
-        Ok(Once::Applied)
+        Ok(())
     }
 
     fn admit(&mut self, client: &[u8], max: usize) {

@@ -25,6 +25,13 @@ pub(crate) enum Side {
     Decrements,
 }
 
+impl Side {
+    /// The total that a signed amount raises.
+    pub(crate) fn of(amount: i64) -> Self {
+        if amount > 0 { Self::Increments } else { Self::Decrements }
+    }
+}
+
 impl LocalAdds {
     /// Handles that have room here. Handles from this number on have nothing pending.
     #[inline]
@@ -72,6 +79,33 @@ impl LocalAdds {
         }
         *pending += amount;
         Ok(())
+    }
+
+    /// Checks that [`raise`](Self::raise) would take an amount.
+    pub(crate) fn check(&self, at: usize, part: Side) -> Result<(), WriteError> {
+        let amounts = self.pending[at];
+        let pending = match part {
+            Side::Increments => amounts.increments,
+            Side::Decrements => amounts.decrements,
+        };
+        match pending {
+            room if room < PENDING_MAX => Ok(()),
+            full if full & FULL != 0 => Err(WriteError::CellFull),
+            _ => Err(WriteError::NotFlushed),
+        }
+    }
+
+    /// Adds an amount that was checked before. Other amounts may have come in between.
+    pub(crate) fn put(&mut self, at: usize, part: Side, amount: u64) {
+        let amounts = &mut self.pending[at];
+        let pending = match part {
+            Side::Increments => &mut amounts.increments,
+            Side::Decrements => &mut amounts.decrements,
+        };
+        if *pending == 0 {
+            self.dirty.push(at as u32);
+        }
+        *pending += amount;
     }
 
     /// Takes the pending amounts, handle by handle. `each` returns which parts of the cell are full

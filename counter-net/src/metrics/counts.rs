@@ -58,7 +58,12 @@ pub(super) struct EventTotals {
 impl EventCounts {
     /// One add or subtraction was taken.
     pub(crate) fn added(&self) {
-        STRIPE.with(|stripe| self.adds[*stripe].0.fetch_add(1, Ordering::Relaxed));
+        self.added_many(1);
+    }
+
+    /// So many adds or subtractions were taken.
+    pub(crate) fn added_many(&self, adds: usize) {
+        STRIPE.with(|stripe| self.adds[*stripe].0.fetch_add(adds as u64, Ordering::Relaxed));
     }
 
     /// A gossip message did not reach some or all peers. Anti-entropy delivers its content.

@@ -3,6 +3,7 @@
 //! [`Node`] is one replica of every counter with its network. [`NodeBuilder`] starts it,
 //! [`Counter`] adds to and reads one counter, and the other types here are their answers.
 
+mod batch;
 mod builder;
 mod counter;
 mod durable;
@@ -14,6 +15,7 @@ mod view;
 mod viewer;
 mod waiting;
 
+pub use batch::{AddedBatch, BatchError, BatchResult};
 pub use builder::NodeBuilder;
 pub use counter::Counter;
 pub use durable::Durable;

@@ -9,6 +9,7 @@ mod cluster;
 mod exposition;
 
 mod admission;
+mod batches;
 mod certainty;
 mod convergence;
 mod discovery;

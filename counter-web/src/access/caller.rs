@@ -121,6 +121,19 @@ impl Caller {
         self.access.tokens.check_operator(&self.credentials)
     }
 
+    /// Accepts a service, an operator and a local caller, from no other site.
+    ///
+    /// # Errors
+    ///
+    /// 400 for another site, 401 or 403 for any other caller.
+    pub(crate) fn check_service(&self) -> Result<(), ApiError> {
+        self.check_own_site()?;
+        self.access.tokens.check_service(&self.credentials).or_else(|error| {
+            let is_known = !matches!(self.credentials, Credentials::Unknown);
+            if is_known && self.is_local() { Ok(()) } else { Err(error) }
+        })
+    }
+
     /// True if the caller may create the counter `name`.
     pub(crate) fn may_create(&self, name: &str) -> bool {
         self.access.creatable.contains(name) || self.has_service_token() || self.is_local()
@@ -132,7 +145,16 @@ impl Caller {
     ///
     /// 429 if the allowance is used up.
     pub(crate) fn take_add(&self, limits: &Limits) -> Result<(), ApiError> {
-        if self.has_service_token() { Ok(()) } else { self.peer.take_add(limits) }
+        self.take_adds(1, limits)
+    }
+
+    /// Takes all adds of a batch from the caller's allowance, or none.
+    ///
+    /// # Errors
+    ///
+    /// 429 with the index of the first add that is over the allowance.
+    pub(crate) fn take_adds(&self, adds: usize, limits: &Limits) -> Result<(), ApiError> {
+        if self.has_service_token() { Ok(()) } else { self.peer.take_adds(adds, limits) }
     }
 
     /// The caller of a socket or an event stream, which has its own allowance.

@@ -49,10 +49,10 @@ impl Bucket {
         self.filled_at = now;
     }
 
-    /// Whole seconds until the next add is allowed, at least one.
-    fn seconds_left(&self, rate: f64) -> u64 {
+    /// Whole seconds until so many adds are allowed, at least one.
+    fn seconds_left(&self, adds: f64, rate: f64) -> u64 {
         // The conversion saturates, so no rate is too small for it.
-        ((1.0 - self.tokens).max(0.0) / rate).ceil().max(1.0) as u64
+        ((adds - self.tokens).max(0.0) / rate).ceil().max(1.0) as u64
     }
 }
 
@@ -78,32 +78,36 @@ impl Limits {
         Bucket::full(Instant::now())
     }
 
-    /// Takes a token for one add from the connection's bucket and from its address's.
+    /// Takes a token for each add from the connection's bucket and from its address's. No batch has
+    /// more adds than a full bucket has tokens.
     ///
     /// # Errors
     ///
-    /// If either is empty. Nothing was taken from either.
-    pub(crate) fn take_add(
+    /// If either has too few, with the index of the first add without a token if there are several.
+    /// Nothing was taken from either.
+    pub(crate) fn take_adds(
         &self,
+        adds: usize,
         connection: &mut Bucket,
         address: IpAddr,
     ) -> Result<(), ApiError> {
         if address.is_loopback() && !self.rules.rate_given {
             return Ok(());
         }
-        let (now, rate) = (Instant::now(), self.rules.rate);
+        let (now, rate, wanted) = (Instant::now(), self.rules.rate, adds as f64);
         connection.refill(rate, now);
         let mut addresses = self.addresses();
         let key = self.key(&mut addresses, address);
         let shared = &mut Self::entry(&mut addresses, key).bucket;
         shared.refill(rate, now);
-        if connection.tokens < 1.0 || shared.tokens < 1.0 {
-            return Err(ApiError::rate_limited(
-                connection.seconds_left(rate).max(shared.seconds_left(rate)),
-            ));
+        if connection.tokens < wanted || shared.tokens < wanted {
+            let seconds = connection.seconds_left(wanted, rate);
+            let error = ApiError::rate_limited(seconds.max(shared.seconds_left(wanted, rate)));
+            let allowed = connection.tokens.min(shared.tokens) as usize;
+            return Err(if adds > 1 { error.at(allowed) } else { error });
         }
-        connection.tokens -= 1.0;
-        shared.tokens -= 1.0;
+        connection.tokens -= wanted;
+        shared.tokens -= wanted;
         Ok(())
     }
 
@@ -216,14 +220,26 @@ mod tests {
     fn burst_is_bounded() {
         let limits = limits(false);
         let mut bucket = limits.bucket();
-        let taken = (0..2_000).filter(|_| limits.take_add(&mut bucket, FAR).is_ok()).count();
+        let taken = (0..2_000).filter(|_| limits.take_adds(1, &mut bucket, FAR).is_ok()).count();
         assert_eq!(taken, 1_000);
+    }
+
+    #[test]
+    fn batch_takes_a_token_for_each_add_or_none() {
+        let limits = limits(false);
+        let mut bucket = limits.bucket();
+        assert!(limits.take_adds(700, &mut bucket, FAR).is_ok());
+        let refused = limits.take_adds(301, &mut bucket, FAR).unwrap_err();
+        assert_eq!(refused.index, Some(300));
+        assert!(limits.take_adds(300, &mut bucket, FAR).is_ok(), "nothing was taken before");
+        let refused = limits.take_adds(1, &mut bucket, FAR).unwrap_err();
+        assert_eq!((refused.code, refused.index), (crate::api::code::Code::RateLimited, None));
     }
 
     #[test]
     fn refusal_says_when_to_retry() {
         let seconds =
-            |tokens, rate| Bucket { tokens, filled_at: Instant::now() }.seconds_left(rate);
+            |tokens, rate| Bucket { tokens, filled_at: Instant::now() }.seconds_left(1.0, rate);
         assert_eq!(
             [seconds(0.0, 0.01), seconds(0.5, 0.1), seconds(0.9, 100.0), seconds(1.0, 5.0)],
             [100, 5, 1, 1]
@@ -234,17 +250,19 @@ mod tests {
     fn connections_of_one_address_share_a_bucket() {
         let limits = limits(false);
         let taken =
-            (0..2_000).filter(|_| limits.take_add(&mut limits.bucket(), FAR).is_ok()).count();
+            (0..2_000).filter(|_| limits.take_adds(1, &mut limits.bucket(), FAR).is_ok()).count();
         assert_eq!(taken, 1_000);
     }
 
     #[test]
     fn loopback_is_free_by_default() {
         let mut bucket = limits(false).bucket();
-        assert!((0..50).all(|_| limits(false).take_add(&mut bucket, LOOPBACK).is_ok()));
+        assert!((0..50).all(|_| limits(false).take_adds(1, &mut bucket, LOOPBACK).is_ok()));
         let given = limits(true);
         assert_eq!(
-            (0..2_000).filter(|_| given.take_add(&mut given.bucket(), LOOPBACK).is_ok()).count(),
+            (0..2_000)
+                .filter(|_| given.take_adds(1, &mut given.bucket(), LOOPBACK).is_ok())
+                .count(),
             1_000
         );
     }

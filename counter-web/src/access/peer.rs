@@ -105,16 +105,19 @@ impl Peer {
         Ok(self)
     }
 
-    /// Takes one add from this peer's allowance.
+    /// Takes so many adds from this peer's allowance, or none.
     ///
     /// # Errors
     ///
     /// If it is used up.
-    pub(crate) fn take_add(&self, limits: &Limits) -> Result<(), ApiError> {
+    pub(crate) fn take_adds(&self, adds: usize, limits: &Limits) -> Result<(), ApiError> {
         match &self.bucket {
-            Some(bucket) => limits
-                .take_add(&mut bucket.lock().unwrap_or_else(PoisonError::into_inner), self.address),
-            None => limits.take_add(&mut limits.bucket(), self.address),
+            Some(bucket) => limits.take_adds(
+                adds,
+                &mut bucket.lock().unwrap_or_else(PoisonError::into_inner),
+                self.address,
+            ),
+            None => limits.take_adds(adds, &mut limits.bucket(), self.address),
         }
     }
 }

@@ -155,6 +155,27 @@ impl Tokens {
         }
     }
 
+    /// Accepts a service, and an operator.
+    ///
+    /// # Errors
+    ///
+    /// 401 for unknown or missing credentials, 403 if this node has no token.
+    pub(crate) fn check_service(&self, credentials: &Credentials) -> Result<(), ApiError> {
+        match credentials {
+            Credentials::Service | Credentials::Operator => Ok(()),
+            Credentials::Unknown => Err(ApiError::unknown_token()),
+            Credentials::None if self.service.is_none() && self.operator.is_none() => {
+                Err(ApiError::forbidden(
+                    "only programs of the node's own user and machine may do this: for others, start the node with \
+                     --service-token-file FILE, or with COUNTER_SERVICE_TOKEN set",
+                ))
+            }
+            Credentials::None => Err(ApiError::unauthorized(
+                "send the service token, as Authorization: Bearer TOKEN",
+            )),
+        }
+    }
+
     /// Accepts an operator.
     ///
     /// # Errors

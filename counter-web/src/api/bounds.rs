@@ -10,6 +10,9 @@ pub(crate) const AMOUNT_MAX: i64 = 1_000_000;
 /// The longest id of an add, in bytes.
 pub(crate) const ID_BYTES_MAX: usize = 64;
 
+/// The most adds in one batch.
+pub(crate) const BATCH_ADDS_MAX: usize = 1_000;
+
 /// The longest counter name, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 128;
 

@@ -10,7 +10,7 @@ use warp::http::{Response, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
 
-use crate::api::bounds::{AMOUNT_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
+use crate::api::bounds::{AMOUNT_MAX, BATCH_ADDS_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
 use crate::api::code::Code;
 
 /// Why a request or a message was refused.
@@ -24,13 +24,20 @@ pub(crate) struct ApiError {
     allow: Option<&'static str>,
     /// When to try again, in seconds; sent with 429 and 503.
     retry_after: u64,
+    /// The index of the add in its batch that was refused.
+    pub(crate) index: Option<usize>,
 }
 
 impl Reject for ApiError {}
 
 impl ApiError {
     fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), allow: None, retry_after: 1 }
+        Self { status, code, message: message.into(), allow: None, retry_after: 1, index: None }
+    }
+
+    /// The same error, of the add at this index of a batch.
+    pub(crate) fn at(self, index: usize) -> Self {
+        Self { index: Some(index), ..self }
     }
 
     /// 400: the request itself is wrong. The message says how.
@@ -175,6 +182,16 @@ impl ApiError {
         )
     }
 
+    /// 413: a batch with too many adds.
+    pub(crate) fn too_many_adds() -> Self {
+        let error = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            format!("a batch has at most {BATCH_ADDS_MAX} adds; nothing was added: send several"),
+        );
+        error.at(BATCH_ADDS_MAX)
+    }
+
     pub(crate) fn wrong_type(expected: &str) -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -297,9 +314,11 @@ impl ApiError {
         struct Body<'a> {
             error: Code,
             message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            index: Option<usize>,
         }
-        let body = serde_json::to_vec(&Body { error: self.code, message: &self.message })
-            .unwrap_or_default();
+        let body = Body { error: self.code, message: &self.message, index: self.index };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

@@ -4,6 +4,7 @@
 //! an [`error::ApiError`]. Sockets use the same shapes, checks and errors.
 
 pub(crate) mod adds;
+pub(crate) mod batch;
 pub(crate) mod bounds;
 pub(crate) mod code;
 pub(crate) mod error;

@@ -12,7 +12,11 @@ use crate::api::code::Code;
 use crate::api::error::ApiError;
 
 /// The longest body of a request, in bytes.
-const BODY_BYTES_MAX: usize = 4 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 4 * 1024;
+
+/// The longest body of a batch, in bytes. A full batch of the longest names and ids takes about half
+/// of it, and is read only from a caller who may send it.
+pub(super) const BATCH_BYTES_MAX: usize = 512 * 1024;
 
 /// The most bytes of a long body that are read and dropped, so that its sender gets to read the
 /// response. A body that announces more is refused at once.
@@ -29,6 +33,7 @@ pub(super) fn caller() -> impl Filter<Extract = (Caller,), Error = Rejection> + 
 /// The headers of a POST, and its whole body or the reason for a refusal.
 pub(super) fn body(
     content_type: &'static str,
+    bytes_max: usize,
     check: fn(&Caller) -> Result<(), ApiError>,
 ) -> impl Filter<Extract = (HeaderMap, Result<Bytes, ApiError>), Error = Rejection> + Clone {
     caller()
@@ -37,10 +42,12 @@ pub(super) fn body(
         .then(move |caller: Caller, headers: HeaderMap, body| {
             let checked = check_type(&headers, content_type).and_then(|()| check(&caller));
             async move {
+                // The body of a refused request is read and dropped.
+                let kept_max = if checked.is_ok() { bytes_max } else { 0 };
                 let read = if announces_too_much(&headers) {
-                    Err(ApiError::too_large(BODY_BYTES_MAX))
+                    Err(ApiError::too_large(bytes_max))
                 } else {
-                    read_in_time(body).await
+                    read_in_time(body, kept_max).await
                 };
                 (headers, checked.and(read))
             }
@@ -50,6 +57,7 @@ pub(super) fn body(
 
 async fn read_in_time(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    bytes_max: usize,
 ) -> Result<Bytes, ApiError> {
     let late = || {
         ApiError::bad_request(
@@ -57,7 +65,9 @@ async fn read_in_time(
             format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
         )
     };
-    tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(late()))
+    tokio::time::timeout(BODY_TIMEOUT, read_body(body, bytes_max))
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }
 
 /// True if the announced body is too long to be read and dropped.
@@ -80,6 +90,7 @@ fn check_type(headers: &HeaderMap, expected: &str) -> Result<(), ApiError> {
 
 async fn read_body(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    bytes_max: usize,
 ) -> Result<Bytes, ApiError> {
     let mut body = std::pin::pin!(body);
     let (mut kept, mut read) = (Vec::new(), 0);
@@ -88,7 +99,7 @@ async fn read_body(
             ApiError::bad_request(Code::BadBody, "the connection broke inside the body")
         })?;
         read += piece.remaining();
-        while read <= BODY_BYTES_MAX && piece.has_remaining() {
+        while read <= bytes_max && piece.has_remaining() {
             let part = piece.chunk();
             kept.extend_from_slice(part);
             piece.advance(part.len());
@@ -97,5 +108,5 @@ async fn read_body(
             break;
         }
     }
-    if read > BODY_BYTES_MAX { Err(ApiError::too_large(BODY_BYTES_MAX)) } else { Ok(kept.into()) }
+    if read > bytes_max { Err(ApiError::too_large(bytes_max)) } else { Ok(kept.into()) }
 }

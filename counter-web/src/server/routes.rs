@@ -18,11 +18,11 @@ use crate::api::code::Code;
 use crate::api::error::{ApiError, recover};
 use crate::api::fields::{add_id, form_value, read_name};
 use crate::api::response::ApiResult;
-use crate::api::{adds, handlers, status};
+use crate::api::{adds, batch, handlers, status};
 use crate::app::App;
 use crate::page::assets;
 use crate::page::badge;
-use crate::server::body::{body, caller};
+use crate::server::body::{BATCH_BYTES_MAX, BODY_BYTES_MAX, body, caller};
 use crate::ws::events;
 use crate::ws::handshake;
 use crate::ws::socket;
@@ -35,6 +35,8 @@ pub(crate) fn routes(
         .or(socket(&app))
         .unify()
         .or(counters(&app))
+        .unify()
+        .or(batches(&app))
         .unify()
         .or(operations(&app))
         .unify()
@@ -64,7 +66,7 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
         .and(only_method(Method::POST, METHODS))
         .and(with_app(app))
         .and(caller())
-        .and(body(FORM, Caller::check_site))
+        .and(body(FORM, BODY_BYTES_MAX, Caller::check_site))
         .then(
             |name: Option<String>,
              app: Arc<App>,
@@ -82,7 +84,7 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
         .and(only_method(Method::POST, "POST"))
         .and(with_app(app))
         .and(caller())
-        .and(body(FORM, Caller::check_own_site))
+        .and(body(FORM, BODY_BYTES_MAX, Caller::check_own_site))
         .map(|app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| {
             respond(body.and_then(|body| handlers::switch_partition(&app, &caller, &body)))
         });
@@ -108,7 +110,7 @@ fn counters(
         .and(only_method(Method::POST, "POST"))
         .and(with_app(app))
         .and(caller())
-        .and(body("application/json", Caller::check_site))
+        .and(body("application/json", BODY_BYTES_MAX, Caller::check_site))
         .then(
             |name: String,
              app: Arc<App>,
@@ -138,7 +140,7 @@ fn counters(
         .and(only_method(Method::POST, "POST"))
         .and(with_app(app))
         .and(caller())
-        .and(body("application/json", Caller::check_own_site))
+        .and(body("application/json", BODY_BYTES_MAX, Caller::check_own_site))
         .then(
             |name: String,
              app: Arc<App>,
@@ -152,6 +154,24 @@ fn counters(
             },
         );
     show.or(add).unify().or(events).unify().or(reset).unify()
+}
+
+fn batches(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    warp::path("api")
+        .and(warp::path("adds"))
+        .and(warp::path::end())
+        .and(only_method(Method::POST, "POST"))
+        .and(with_app(app))
+        .and(caller())
+        .and(body("application/json", BATCH_BYTES_MAX, Caller::check_service))
+        .then(|app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| async move {
+            respond(match body {
+                Ok(body) => batch::add_batch(&app, &caller, &body).await,
+                Err(error) => Err(error),
+            })
+        })
 }
 
 fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {

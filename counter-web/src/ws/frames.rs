@@ -3,8 +3,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// The longest message a client may send, in bytes. A longer one closes the socket with 1009.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// The longest message a client may send, in bytes. A longer one closes the socket with 1009. A
+/// full batch of the client library's clicks fits.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest payload of a ping, pong or close frame (RFC 6455, 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
@@ -154,7 +155,7 @@ impl FrameReader {
     }
 }
 
-const TOO_LONG: CloseReason = CloseReason { code: 1009, reason: "a message is at most 16 KiB" };
+const TOO_LONG: CloseReason = CloseReason { code: 1009, reason: "a message is at most 64 KiB" };
 
 fn text(payload: Vec<u8>) -> Result<ClientFrame, CloseReason> {
     String::from_utf8(payload)
@@ -333,7 +334,7 @@ mod tests {
     #[test]
     fn long_frame_is_refused_by_its_header() {
         let header = masked(0x81, &vec![b'x'; MESSAGE_BYTES_MAX + 1]);
-        assert_eq!(incoming(&header[..8], 8).unwrap_err().code, 1009);
+        assert_eq!(incoming(&header[..10], 10).unwrap_err().code, 1009);
         let pieces = [masked(0x01, &vec![b'x'; MESSAGE_BYTES_MAX]), masked(0x80, b"x")].concat();
         assert_eq!(incoming(&pieces, 4096).unwrap_err().code, 1009);
     }

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::batch::{Object, SentAdd, first_unreadable};
 use crate::api::code::Code;
-use crate::api::error::shortened;
+use crate::api::error::{ApiError, shortened};
 use crate::api::fields::add_id;
 use crate::api::json::{Integer, RegionsJson, is_object};
 
@@ -33,10 +34,13 @@ pub(crate) enum ServerMessage<'a> {
     /// true if an earlier message applied it, so that this one added nothing. Without a data
     /// directory, this comes before every state and change that contains the add.
     Ack { id: &'a str, repeated: bool },
-    /// A message was refused. The add with this id was not applied.
+    /// A message was refused. The add with this id was not applied. With an `index`, it is the first
+    /// bad add of a batch, and none of the batch was applied.
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        index: Option<usize>,
         error: Code,
         message: &'a str,
     },
@@ -44,7 +48,12 @@ pub(crate) enum ServerMessage<'a> {
     Pong { t: &'a serde_json::Number },
 }
 
-impl ServerMessage<'_> {
+impl<'a> ServerMessage<'a> {
+    /// The refusal of a message, or of the add with this id.
+    pub(crate) fn refusal(id: Option<&'a str>, error: &'a ApiError) -> Self {
+        Self::Error { id, index: error.index, error: error.code, message: &error.message }
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -52,9 +61,11 @@ impl ServerMessage<'_> {
 
 /// A message from the client. `amount` and `id` are checked later, by
 /// [`Amount::read`](crate::api::fields::Amount::read) and [`add_id`], for clear errors.
-pub(crate) enum ClientMessage {
+pub(crate) enum ClientMessage<'a> {
     /// Add this amount, once for this id.
     Add { amount: Option<serde_json::Value>, id: Option<String> },
+    /// Add all of these, each once for its id, or none.
+    Adds { adds: Vec<Object<SentAdd<'a>>> },
     /// Ask for a pong.
     Ping { t: serde_json::Number },
 }
@@ -68,56 +79,66 @@ struct MessageFields<'a> {
     kind: Cow<'a, str>,
     amount: Option<serde_json::Value>,
     id: Option<serde_json::Value>,
+    #[serde(borrow)]
+    adds: Option<Vec<Object<SentAdd<'a>>>>,
     t: Option<serde_json::Value>,
 }
 
-impl ClientMessage {
+impl<'a> ClientMessage<'a> {
     /// Reads a message.
     ///
     /// # Errors
     ///
     /// For an unknown form or an unknown field. Nothing was done.
-    pub(crate) fn read(text: &str) -> Result<Self, BadMessage> {
+    pub(crate) fn read(text: &'a str) -> Result<Self, BadMessage> {
+        let unknown = || BadMessage { id: None, index: None, why: FORMS.to_owned() };
         if !is_object(text.as_bytes()) {
-            return Err(BadMessage { id: None, why: FORMS.to_owned() });
+            return Err(unknown());
         }
         let fields: MessageFields<'_> =
             serde_json::from_str(text).map_err(|error| BadMessage::of(text, &error))?;
+        if let ("adds", Some(adds)) = (&*fields.kind, fields.adds) {
+            return Ok(Self::Adds { adds });
+        }
         match (&*fields.kind, fields.id, fields.t) {
             ("add", None, _) => Ok(Self::Add { amount: fields.amount, id: None }),
             ("add", Some(serde_json::Value::String(id)), _) => {
                 Ok(Self::Add { amount: fields.amount, id: Some(id) })
             }
             ("ping", _, Some(serde_json::Value::Number(t))) => Ok(Self::Ping { t }),
-            _ => Err(BadMessage { id: None, why: FORMS.to_owned() }),
+            _ => Err(unknown()),
         }
     }
 }
 
-const FORMS: &str =
-    "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"} or {\"type\":\"ping\",\"t\":1}";
+const FORMS: &str = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"}, \
+     {\"type\":\"adds\",\"adds\":[{\"counter\":\"…\",\"amount\":1,\"id\":\"…\"}]} or {\"type\":\"ping\",\"t\":1}";
 
 /// Why a message could not be read.
 #[derive(Debug)]
 pub(crate) struct BadMessage {
     /// The id in the message, so that the client knows which add was not applied.
     pub(crate) id: Option<String>,
+    /// The index of the first add of a batch that could not be read.
+    pub(crate) index: Option<usize>,
     pub(crate) why: String,
 }
 
 impl BadMessage {
     fn of(text: &str, error: &serde_json::Error) -> Self {
         // The text may still be valid JSON with an id.
-        let id = serde_json::from_str::<serde_json::Value>(text)
-            .ok()
-            .and_then(|message| Some(message.get("id")?.as_str()?.to_owned()));
-        let id = id.filter(|id| add_id(id).is_ok());
+        let sent = serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
+        let id = sent.get("id").and_then(|id| id.as_str()).filter(|id| add_id(id).is_ok());
+        let (index, id) = match first_unreadable(&sent) {
+            Some((index, id)) => (Some(index), id),
+            None => (None, id.map(str::to_owned)),
+        };
         let why = if error.is_data() {
             format!("{}: {FORMS}", shortened(error))
         } else {
             FORMS.to_owned()
         };
-        Self { id, why }
+        Self { id, index, why }
     }
 }
 
@@ -152,6 +173,26 @@ mod tests {
         ] {
             assert!(ClientMessage::read(unknown).is_err(), "{unknown}");
         }
+    }
+
+    #[test]
+    fn batch_borrows_its_adds() {
+        let adds = |text| match ClientMessage::read(text) {
+            Ok(ClientMessage::Adds { adds }) => adds,
+            _ => panic!("{text} is a batch"),
+        };
+        let two = adds(r#"{"adds":[{"amount":1,"id":"a:1"},{"id":"a:2"}],"type":"adds"}"#);
+        assert_eq!(
+            two.iter().map(|Object(add)| add.id()).collect::<Vec<_>>(),
+            [Some("a:1"), Some("a:2")]
+        );
+        assert!(adds(r#"{"type":"adds","adds":[]}"#).is_empty());
+        for bad in [r#"{"type":"adds"}"#, r#"{"type":"add","adds":[],"id":5}"#] {
+            assert!(ClientMessage::read(bad).is_err(), "{bad}");
+        }
+        let bad = r#"{"type":"adds","adds":[{"id":"a:1"},{"id":"a:2","amuont":1}]}"#;
+        let bad = ClientMessage::read(bad).err().unwrap();
+        assert_eq!((bad.id.as_deref(), bad.index), (Some("a:2"), Some(1)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::access::Caller;
 use crate::api::adds::apply_add;
+use crate::api::batch::{Added, Object, SentAdd, apply_batch};
 use crate::api::code::Code;
 use crate::api::error::ApiError;
 use crate::api::fields::{Amount, add_id};
@@ -31,7 +32,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The most bytes read from a socket at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The most adds of one client that may wait for the disk. Nothing more is read meanwhile.
+/// Once this many adds of one client wait for the disk, nothing more is read from it. The last
+/// message may bring a whole batch above it.
 const UNACKED_MAX: usize = 1_024;
 
 /// The most malformed messages of one client before it is cut off.
@@ -89,9 +91,14 @@ pub(crate) async fn serve(
     }
 }
 
-/// An add that is applied and waits for the disk.
+/// The adds of one message, which are applied and wait for the disk.
 struct Unacked {
     stored: Durable,
+    adds: Vec<AnsweredAdd>,
+}
+
+/// An add that is applied. `repeated` is true if its id was applied before.
+struct AnsweredAdd {
     id: String,
     repeated: bool,
 }
@@ -109,6 +116,8 @@ struct Client<'a> {
     reader: FrameReader,
     /// Adds that are not on the disk yet, in order. Empty without a data directory.
     unacked: VecDeque<Unacked>,
+    /// The number of adds in `unacked`.
+    unacked_adds: usize,
     last_read: Instant,
     /// True once a message of the present batch has added to the counter.
     added: bool,
@@ -125,6 +134,7 @@ impl<'a> Client<'a> {
             subscription,
             reader: FrameReader::default(),
             unacked: VecDeque::new(),
+            unacked_adds: 0,
             last_read: Instant::now(),
             added: false,
             malformed: 0,
@@ -138,7 +148,7 @@ impl<'a> Client<'a> {
         let mut tick = tokio::time::interval_at(Instant::now() + interval, interval);
         loop {
             let stuck = sink.is_stuck();
-            let full = self.unacked.len() >= UNACKED_MAX;
+            let full = self.unacked_adds >= UNACKED_MAX;
             let interest = if stuck { Interest::WRITABLE } else { Interest::READABLE };
             let step = tokio::select! {
                 ready = sink.ready(interest), if stuck || !full => match ready {
@@ -159,24 +169,23 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Tells the client whether its add is on the disk.
+    /// Tells the client whether its adds are on the disk.
     fn acknowledge(
-        &self,
+        &mut self,
         stored: &Result<(), NotDurable>,
-        Unacked { id, repeated, .. }: &Unacked,
+        unacked: &Unacked,
     ) -> Result<(), End> {
-        let message = match stored {
-            Ok(()) => ServerMessage::Ack { id, repeated: *repeated }.to_json(),
-            Err(error) => ServerMessage::Error {
-                id: Some(id),
-                error: Code::NotDurable,
-                message: &error.to_string(),
-            }
-            .to_json(),
-        };
-        let mut reply = BytesMut::new();
-        frames::put_text(&mut reply, &message);
-        self.send(reply.freeze())
+        self.unacked_adds -= unacked.adds.len();
+        let refusal = stored.as_ref().err().map(|error| ApiError::not_durable(error.to_string()));
+        let mut replies = BytesMut::new();
+        for AnsweredAdd { id, repeated } in &unacked.adds {
+            let message = match &refusal {
+                None => ServerMessage::Ack { id, repeated: *repeated },
+                Some(error) => ServerMessage::refusal(Some(id), error),
+            };
+            frames::put_text(&mut replies, &message.to_json());
+        }
+        self.send(replies.freeze())
     }
 
     /// Pings a quiet client. Gives up on one that is silent or reads nothing.
@@ -240,32 +249,79 @@ impl<'a> Client<'a> {
         match ClientMessage::read(text) {
             Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref())
             {
-                Ok((repeated, Some(stored))) => {
+                Ok((repeated, stored)) => {
                     let id = id.unwrap_or_default();
-                    if !repeated {
-                        put(ServerMessage::Applied { id: &id, repeated });
+                    self.answer(vec![AnsweredAdd { id, repeated }], stored, put);
+                }
+                Err(error) => put(ServerMessage::refusal(id.as_deref(), &error)),
+            },
+            Ok(ClientMessage::Adds { adds }) => match self.add_batch(&adds) {
+                Ok(added) => {
+                    let (mut answered, cannot_tell) = (Vec::new(), ApiError::cannot_tell());
+                    for (Object(add), once) in adds.iter().zip(added.onces()) {
+                        let id = add.id().unwrap_or_default();
+                        match once {
+                            Once::CannotTell => put(ServerMessage::refusal(Some(id), &cannot_tell)),
+                            once => answered.push(AnsweredAdd {
+                                id: id.to_owned(),
+                                repeated: once == Once::Repeated,
+                            }),
+                        }
                     }
-                    self.unacked.push_back(Unacked { stored, id, repeated });
+                    let stored = self.app.node.is_durable().then(|| added.durable());
+                    self.answer(answered, stored, put);
                 }
-                Ok((repeated, None)) => {
-                    put(ServerMessage::Ack { id: id.as_deref().unwrap_or_default(), repeated })
+                Err(error) => {
+                    let bad = error.index.and_then(|index| adds.get(index));
+                    put(ServerMessage::refusal(bad.and_then(|Object(add)| add.id()), &error));
                 }
-                Err(error) => put(ServerMessage::Error {
-                    id: id.as_deref(),
-                    error: error.code,
-                    message: &error.message,
-                }),
             },
             Ok(ClientMessage::Ping { t }) => put(ServerMessage::Pong { t: &t }),
             Err(bad) => {
                 self.malformed += 1;
                 put(ServerMessage::Error {
                     id: bad.id.as_deref(),
+                    index: bad.index,
                     error: Code::BadMessage,
                     message: &bad.why,
                 });
             }
         }
+    }
+
+    /// Answers applied adds: at once, or, if they wait for the disk, once more when they are there.
+    fn answer(
+        &mut self,
+        adds: Vec<AnsweredAdd>,
+        stored: Option<Durable>,
+        mut put: impl FnMut(ServerMessage<'_>),
+    ) {
+        for AnsweredAdd { id, repeated } in &adds {
+            match (&stored, repeated) {
+                (None, _) => put(ServerMessage::Ack { id, repeated: *repeated }),
+                (Some(_), false) => put(ServerMessage::Applied { id, repeated: false }),
+                (Some(_), true) => {}
+            }
+        }
+        if let Some(stored) = stored
+            && !adds.is_empty()
+        {
+            self.unacked_adds += adds.len();
+            self.unacked.push_back(Unacked { stored, adds });
+        }
+    }
+
+    /// Applies a batch: all of it, or nothing.
+    fn add_batch(&mut self, adds: &[Object<SentAdd<'_>>]) -> Result<Added, ApiError> {
+        if let Some(index) = adds.iter().position(|Object(add)| add.id().is_none()) {
+            return Err(ApiError::bad_id().at(index));
+        }
+        let added = apply_batch(self.app, self.caller, adds, Some(&self.name))?;
+        // Only a change of this socket's own counter follows the replies.
+        self.added |= adds.iter().zip(added.onces()).any(|(Object(add), once)| {
+            once == Once::Applied && add.counter().is_none_or(|counter| counter == self.name)
+        });
+        Ok(added)
     }
 
     /// Applies an add. Returns true if its id was applied before, and, with a data directory, the

@@ -52,6 +52,17 @@ impl Topics {
         }
     }
 
+    /// Reports local adds to these counters.
+    pub(crate) fn added_many<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_empty() {
+            return;
+        }
+        for topic in names.filter_map(|name| open.get(name)).filter_map(Weak::upgrade) {
+            topic.added();
+        }
+    }
+
     fn state(&self, view: &CounterView) -> TextFrame {
         let state = ServerMessage::State {
             counter: &view.name,

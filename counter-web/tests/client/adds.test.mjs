@@ -172,14 +172,14 @@ test("at most 32 adds are in flight", async () => {
   server.isDurable = true;
   const { client } = open({ counters: ["a", "b"] });
   await settle();
-  for (let click = 0; click < 50; click++) client.add(1, "ab"[click % 2]);
+  for (let click = 0; click < 50; click++) client.add(1_000_000, "ab"[click % 2]);
   await settle();
   assert.equal(server.adds().length, 32);
   while (server.unstored.length) {
     server.store();
     await settle();
   }
-  assert.equal(server.total("a") + server.total("b"), 50n);
+  assert.equal(server.total("a") + server.total("b"), 50_000_000n);
   assert.equal(client.waiting, 0);
 });
 
@@ -280,4 +280,66 @@ test("close ends everything", async () => {
   assert.equal(clock.timers.size, 0);
   assert.equal(states.at(-1).state, "closed");
   assert.throws(() => client.add(1), /closed/);
+});
+
+test("adds that wait together go as one message", async () => {
+  const { server, open, settle } = world();
+  const { client } = open({ counters: ["clicks", "likes", "stars"] });
+  await settle();
+  const done = ["clicks", "likes", "stars"].map((name) => client.add(2, name));
+  await settle();
+  assert.deepEqual(await Promise.all(done), [true, true, true]);
+  const sent = server.heard.filter(({ type }) => type === "adds" || type === "add");
+  assert.deepEqual(sent.map(({ adds }) => adds?.length), [3], "one message");
+  for (const name of ["clicks", "likes", "stars"]) assert.equal(server.total(name), 2n);
+});
+
+test("a bad add does not take the others of its batch with it", async () => {
+  const { clock, server, open, settle } = world();
+  server.refused.add("secret");
+  const { client, errors } = open({ counters: ["clicks", "secret", "likes"] });
+  await settle();
+  const done = ["clicks", "secret", "likes"].map((name) => client.add(1, name));
+  await settle();
+  await clock.advance(5_000);
+  assert.deepEqual(await Promise.all(done), [true, false, true]);
+  assert.deepEqual(errors.map(({ error, counter }) => [error, counter]), [["name_not_allowed", "secret"]]);
+  assert.equal(server.total("clicks"), 1n);
+  assert.equal(server.total("likes"), 1n);
+});
+
+test("a batch over the rate is sent again, all of it and later", async () => {
+  const { clock, server, open, settle } = world();
+  server.refusal = "rate_limited";
+  const { client, errors } = open({ counters: ["clicks", "likes"] });
+  await settle();
+  const done = ["clicks", "likes"].map((name) => client.add(1, name));
+  await settle();
+  assert.equal(client.waiting, 2);
+  const tries = server.adds().length;
+  await settle();
+  assert.equal(server.adds().length, tries, "not before a pause");
+  server.refusal = null;
+  await clock.advance(10_000);
+  assert.deepEqual(await Promise.all(done), [true, true]);
+  assert.equal(errors.length, 0);
+});
+
+test("a server of an earlier release gets one add in a message", async () => {
+  const { clock, server, open, settle } = world();
+  server.applies = server.knowsWatch = false;
+  const { client } = open();
+  await settle();
+  // Two adds that were sent already stay two. They are sent again together.
+  const done = [client.add(1)];
+  await settle();
+  done.push(client.add(2));
+  await settle();
+  server.applies = true;
+  server.cutAll();
+  await clock.advance(60_000);
+  assert.deepEqual(await Promise.all(done), [true, true]);
+  assert.equal(server.total("clicks"), 3n);
+  assert.ok(server.heard.some(({ type }) => type === "adds"), "a batch was tried");
+  assert.ok(server.heard.every(({ type }) => type !== "POST"), "still on a socket");
 });

@@ -107,6 +107,7 @@ export class Server {
   answersPings = true;
   isDurable = false; // true: acks wait for `store`
   refusal = null; // the error code of every add
+  refused = new Set(); // counters that may not be made
   unstored = [];
 
   constructor(clock) {
@@ -186,7 +187,7 @@ export class Server {
         if (!this.knowsWatch) {
           return socket.say({ type: "error", error: "bad_message", message: "send an add" });
         }
-        if (message.type === "adds") return message.adds.forEach((add) => this.take(socket, add));
+        if (message.type === "adds") return this.takeBatch(socket, message.adds);
         for (const name of message.counters) {
           if (!socket.watched.has(name)) socket.say(this.state(name));
           socket.watched.add(name);
@@ -196,6 +197,9 @@ export class Server {
 
   // Applies one add. Returns its answer.
   apply({ id, amount, counter }) {
+    if (this.refused.has(counter)) {
+      return { type: "error", id, error: "name_not_allowed", message: "no such counter" };
+    }
     if (this.refusal) return { type: "error", id, error: this.refusal, message: "not now" };
     const repeated = this.applied.has(id);
     if (!repeated) {
@@ -203,6 +207,14 @@ export class Server {
       this.totals.set(counter, this.total(counter) + BigInt(amount));
     }
     return { type: "ack", id, repeated };
+  }
+
+  // All or nothing: a refusal names the first bad add.
+  takeBatch(socket, adds) {
+    const index = this.refusal ? 0 : adds.findIndex(({ counter }) => this.refused.has(counter));
+    if (index < 0) return adds.forEach((add) => this.take(socket, add));
+    const error = this.refusal ?? "name_not_allowed";
+    socket.say({ type: "error", id: adds[index].id, index, error, message: "not this batch" });
   }
 
   take(socket, add) {

@@ -155,6 +155,8 @@ fn operations_answer_as_documented() {
         "",
         "nonsense",
         "{\"amount\":-1000001}",
+        "{\"adds\":[{\"counter\":\"clicks\",\"amount\":1,\"id\":\"a:1\"},{\"counter\":\"b\",\"amount\":2}]}",
+        "{\"adds\":[{\"counter\":\"clicks\",\"amount\":1},{\"counter\":\"b\",\"amount\":0}]}",
     ];
     let forms =
         ["amount=1", "cut=1", "cut=0", "amount=x", "", "amount=%F", "cut=2", "amount=1&cut=0"];
@@ -191,8 +193,13 @@ fn operations_answer_as_documented() {
             }
         }
         if bodies.len() > 1 {
-            let long =
-                request(&node.http, method, &path.replace("{name}", "x"), &[], &"x".repeat(5_000));
+            let long = request(
+                &node.http,
+                method,
+                &path.replace("{name}", "x"),
+                &[],
+                &"x".repeat(600_000),
+            );
             check(&document, operation, "a long body", &long);
             assert_eq!(long.status, 413);
         }
@@ -225,17 +232,29 @@ async fn socket_messages_are_as_the_document_says() {
         ("{\"type\":\"add\",\"amount\":0,\"id\":\"a:2\"}", false),
         ("{\"type\":\"add\",\"amount\":1,\"id\":\"a:3\",\"more\":1}", false),
         ("{\"type\":\"add\",\"amount\":2,\"id\":\"a:1\"}", true),
+        (
+            "{\"type\":\"adds\",\"adds\":[{\"amount\":2,\"id\":\"a:4\"},{\"counter\":\"b\",\"amount\":1,\"id\":\"a:5\"}]}",
+            true,
+        ),
+        (
+            "{\"type\":\"adds\",\"adds\":[{\"amount\":2,\"id\":\"a:6\"},{\"amount\":0,\"id\":\"a:7\"}]}",
+            false,
+        ),
     ] {
         let mut found = Vec::new();
         misfits(&document, &said, &serde_json::from_str(text).unwrap(), "said", &mut found);
         assert!(!is_good || found.is_empty(), "{text}: {found:#?}");
         socket.say(text).await;
     }
-    while kinds.len() < 6 {
+    // The last message is a refused batch, so everything was heard by then, but for late acks.
+    let (mut last, mut acks) = (false, 0);
+    while kinds.len() < 6 || !last || acks < 4 {
         let message = socket.hear().await.expect("all six kinds of messages");
         let mut found = Vec::new();
         misfits(&document, &heard, &message, "heard", &mut found);
         assert!(found.is_empty(), "{message}: {found:#?}");
+        last |= message["index"] == 1;
+        acks += u32::from(message["type"] == "ack");
         kinds.insert(message["type"].as_str().unwrap().to_owned());
     }
 }
@@ -275,6 +294,7 @@ fn undocumented_methods_and_paths_are_refused() {
         "/partition",
         "/api/counters/{name}",
         "/api/counters/{name}/add",
+        "/api/adds",
         "/api/status",
         "/healthz",
         "/readyz",
