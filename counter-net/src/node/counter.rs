@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use counter_core::{CounterHandle, Once, ReplicaId};
@@ -280,28 +279,17 @@ impl Counter {
     /// Another error means that a region's part could not be written. The regions before it, in
     /// order of their names, are reset. Repeating the call is safe.
     pub fn reset(&self) -> Result<(), AddError> {
-        let mut state = self.shared.write();
-        if self.shared.gate.is_stopped() {
-            return Err(AddError::Stopped);
-        }
-        // It would clear a part only, perhaps of incarnations that the others have folded.
-        if self.shared.behind.load(Ordering::Relaxed) || !state.replicator.is_synced() {
-            return Err(AddError::NotCaughtUp);
-        }
-        let flushed = state.replica.flush();
-        let regions: Vec<String> =
-            state.replica.map().regions(&self.name).map(|(region, _)| region.to_owned()).collect();
-        let outcome =
-            regions.iter().try_for_each(|region| state.replica.reset(&self.name, region).map(drop));
-        // The replicator reports its own flushes only, and this one was not its own.
-        let flushed = flushed.changed.iter().map(|key| state.replica.map().name_of(*key));
-        self.shared.subscribers.state_changed(
-            flushed.chain(regions.iter().map(|region| (&*self.name, region.as_str()))),
-        );
-        drop(state);
-        self.shared.state_changed();
-        self.shared.wakes.local.notify_one();
-        Ok(outcome?)
+        super::clearing::reset(&self.shared, &self.name)
+    }
+
+    /// Removes the counter; see [`Node::remove`](crate::Node::remove). This handle goes on to work:
+    /// an add after the removal makes the counter anew.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Node::remove`](crate::Node::remove).
+    pub fn remove(&self) -> Result<bool, AddError> {
+        super::clearing::remove(&self.shared, &self.name)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod batch;
 mod builder;
+mod clearing;
 mod counter;
 mod durable;
 mod incarnations;
@@ -298,6 +299,40 @@ impl Node {
     /// [`Counter::stable_total`]. Never creates the counter.
     pub fn stable_total(&self, name: &str) -> Option<StableTotal> {
         self.shared().stable_total(name)
+    }
+
+    /// Removes the counter `name`: it reads 0 at once, and every node forgets it. Returns false if
+    /// this node holds nothing of it. Never creates the counter.
+    ///
+    /// Adds that this node has not seen survive, and the counter lives on with them. A later add
+    /// makes it anew. Once every enrolled replica has shown to hold the removal, nothing of the
+    /// counter is left anywhere; a replica that is out of reach holds that back until it is back,
+    /// leaves, or is [retired](Node::retire). Until then a removed counter costs about 20 bytes and
+    /// its name.
+    ///
+    /// # Errors
+    ///
+    /// [`AddError::NotCaughtUp`] until this node is [synced](Node::synced), and on a copied data
+    /// directory until a member has answered. [`AddError::Stopped`] after the node has stopped.
+    /// Nothing was removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use counter_net::{Discovery, Node};
+    /// # let node =
+    /// #     Node::builder().cluster("docs-remove").discover(Discovery::None).start().await?;
+    /// let likes = node.counter("likes:article-7")?;
+    /// likes.add(3)?;
+    /// node.synced().await;
+    /// assert!(node.remove("likes:article-7")?); // the article was deleted
+    /// assert_eq!(likes.total(), 0);
+    /// # node.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn remove(&self, name: &str) -> Result<bool, AddError> {
+        clearing::remove(self.shared(), name)
     }
 
     /// Lists the nodes of the cluster that this node knows, itself included, ordered by replica.
