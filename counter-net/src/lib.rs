@@ -40,9 +40,9 @@ pub use error::{AddError, ClusterKeyError, DiscoveryError, NodeFailure, StartErr
 pub use metrics::MetricsFormat;
 #[cfg(feature = "node")]
 pub use node::{
-    Counter, CounterView, Durable, Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo,
-    NotReached, NotReplicated, RegionView, Replicated, StableTotal, Standing, Token, TokenError,
-    Viewer,
+    Counter, CounterTotal, CounterView, Counters, Durable, Incarnation, Lag, Member, Node,
+    NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated, StableTotal,
+    Standing, Token, TokenError, Viewer,
 };
 /// The crate whose registry [`Node::register`] takes.
 #[cfg(feature = "node")]

@@ -16,6 +16,7 @@ mod durability;
 mod embedding;
 mod hostile;
 mod isolation;
+mod listing;
 mod metrics;
 mod presence;
 mod stopping;
