@@ -112,6 +112,19 @@ impl Caller {
         }
     }
 
+    /// Accepts a service, an operator and a local caller.
+    ///
+    /// # Errors
+    ///
+    /// 401 or 403 for any other caller.
+    pub(crate) fn check_service(&self) -> Result<(), ApiError> {
+        self.check_token()?;
+        match self.has_service_token() || self.is_local() {
+            true => Ok(()),
+            false => Err(self.access.tokens.refuse_stranger()),
+        }
+    }
+
     /// Accepts an operator.
     ///
     /// # Errors

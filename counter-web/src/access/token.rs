@@ -155,6 +155,18 @@ impl Tokens {
         }
     }
 
+    /// The error of a stranger where a service token is needed: 401, or 403 if this node has no
+    /// token that would do.
+    pub(crate) fn refuse_stranger(&self) -> ApiError {
+        match (&self.service, &self.operator) {
+            (None, None) => ApiError::forbidden(
+                "only a program on this node's own machine may do this: start the node with --service-token-file FILE, or with \
+                 COUNTER_SERVICE_TOKEN set, and send that token",
+            ),
+            _ => ApiError::unauthorized("send the service token, as Authorization: Bearer TOKEN"),
+        }
+    }
+
     /// Accepts an operator.
     ///
     /// # Errors

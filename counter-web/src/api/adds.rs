@@ -138,11 +138,20 @@ pub(crate) async fn reset(app: &App, caller: &Caller, name: &str) -> ApiResult {
     }
     caller.check_operator()?;
     let name = read_name(name)?;
-    if app.node.exists(&name) {
-        let counter = app.open(&name, caller)?;
+    Ok(json(&ResetJson { total: Integer(reset_counter(app, &name).await?) }))
+}
+
+/// Resets a counter, if it exists, by the amounts that this node has seen. Returns its total.
+///
+/// # Errors
+///
+/// If this node has not caught up, is stopping, or cannot write to its disk.
+pub(crate) async fn reset_counter(app: &App, name: &str) -> Result<i128, ApiError> {
+    if app.node.exists(name) {
+        let counter = app.node.counter(name).map_err(ApiError::of_add)?;
         counter.reset().map_err(ApiError::of_add)?;
-        app.topics.added(&name);
+        app.topics.added(name);
         counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
     }
-    Ok(json(&ResetJson { total: Integer(app.node.view(&name).total) }))
+    Ok(app.node.total(name))
 }

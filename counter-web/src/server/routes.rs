@@ -18,7 +18,7 @@ use crate::api::code::Code;
 use crate::api::error::{ApiError, recover};
 use crate::api::fields::{add_id, form_value, read_name};
 use crate::api::response::ApiResult;
-use crate::api::{adds, handlers, status};
+use crate::api::{adds, handlers, listing, status};
 use crate::app::App;
 use crate::page::assets;
 use crate::page::badge;
@@ -92,7 +92,18 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
 fn counters(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-    let base = warp::path("api").and(warp::path("counters")).and(warp::path::param::<String>());
+    let all = warp::path("api").and(warp::path("counters"));
+    let list = all
+        .and(warp::path::end())
+        .and(only_method(Method::GET, "GET, HEAD"))
+        .and(checked(Caller::check_own_site))
+        .and(with_app(app))
+        .and(caller())
+        .and(query())
+        .then(async |app: Arc<App>, caller: Caller, query: String| {
+            respond(listing::list_counters(&app, &caller, &query).await)
+        });
+    let base = all.and(warp::path::param::<String>());
     let show = base
         .and(warp::path::end())
         .and(only_method(Method::GET, "GET, HEAD"))
@@ -151,7 +162,7 @@ fn counters(
                 })
             },
         );
-    show.or(add).unify().or(events).unify().or(reset).unify()
+    list.or(show).unify().or(add).unify().or(events).unify().or(reset).unify()
 }
 
 fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
