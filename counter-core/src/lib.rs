@@ -82,7 +82,9 @@ pub use incarnation::record::Record;
 pub use incarnation::work::Inheritance;
 pub use lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 pub use lattice::cell::{Cell, Cleared};
-pub use lattice::counter_map::{COUNTERS_MAX, CounterMap, Cursor, Joined, Page, REPLICAS_MAX};
+pub use lattice::counter_map::{
+    COUNTERS_MAX, CounterMap, CounterPage, Cursor, Joined, Largest, Page, REPLICAS_MAX,
+};
 pub use lattice::delta::{Delta, Span};
 pub use lattice::keys::KeyId;
 pub use lattice::keys::names::NAME_BYTES_MAX;

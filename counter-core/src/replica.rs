@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::dedup::Clients;
 use crate::error::{JoinError, WriteError};
 use crate::lattice::amounts::{Amounts, NEARLY_FULL};
-use crate::lattice::counter_map::{CounterMap, Joined};
+use crate::lattice::counter_map::{CounterMap, CounterPage, Joined};
 use crate::lattice::delta::{Delta, Span};
 use crate::lattice::keys::KeyId;
 use crate::lattice::keys::names::is_name;
@@ -204,8 +204,13 @@ impl Replica {
     /// The number of a counter's handle, if it has one.
     #[inline]
     fn find(&self, counter: &str) -> Option<usize> {
-        let number = self.map.counter_number(counter)? as usize;
-        self.handles.get(number).filter(|at| **at != NO_HANDLE).map(|at| *at as usize)
+        self.handle_of(self.map.counter_number(counter)?)
+    }
+
+    /// The number of the handle of a counter by the number of its name.
+    #[inline]
+    fn handle_of(&self, number: u32) -> Option<usize> {
+        self.handles.get(number as usize).filter(|at| **at != NO_HANDLE).map(|at| *at as usize)
     }
 
     /// As [`number`](Self::number), with room for adds by name.
@@ -359,11 +364,23 @@ impl Replica {
             + if region == self.region { self.pending(counter) } else { 0 }
     }
 
-    fn pending(&self, counter: &str) -> i128 {
-        self.find(counter).map_or(0, |at| {
-            self.blocks[at / BLOCK_SLOTS].pending(SlotIndex::of(at % BLOCK_SLOTS)).net()
-                + self.local.pending(at).net()
+    /// A page of counters, as [`CounterMap::counters_after`] lists them, pending adds included.
+    pub fn counters_after(&self, prefix: &str, after: &str, max: usize) -> CounterPage<'_> {
+        self.map.list(prefix, after, max, |number| {
+            let at = self.handle_of(number)?;
+            let (shared, local) = (self.pending_shared(at), self.local.pending(at));
+            let is_pending = shared != Amounts::default() || local != Amounts::default();
+            is_pending.then(|| shared.net() + local.net())
         })
+    }
+
+    fn pending(&self, counter: &str) -> i128 {
+        self.find(counter)
+            .map_or(0, |at| self.pending_shared(at).net() + self.local.pending(at).net())
+    }
+
+    fn pending_shared(&self, at: usize) -> Amounts {
+        self.blocks[at / BLOCK_SLOTS].pending(SlotIndex::of(at % BLOCK_SLOTS))
     }
 
     /// Resets one region of a counter, pending adds included, see [`CounterMap::reset`]. Returns

@@ -41,9 +41,9 @@ pub use error::{AddError, ClusterKeyError, DiscoveryError, NodeFailure, StartErr
 pub use metrics::MetricsFormat;
 #[cfg(feature = "node")]
 pub use node::{
-    AddedBatch, BatchError, BatchResult, Counter, CounterView, Durable, Incarnation, Lag, Member,
-    Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView, Replicated, StableTotal,
-    Standing, Token, TokenError, Viewer,
+    AddedBatch, BatchError, BatchResult, Counter, CounterTotal, CounterView, Counters, Durable,
+    Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView,
+    Replicated, StableTotal, Standing, Token, TokenError, Viewer,
 };
 /// The crate whose registry [`Node::register`] takes.
 #[cfg(feature = "node")]

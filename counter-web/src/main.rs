@@ -40,7 +40,7 @@ fn start(command: Command) -> Result<(), CommandError> {
     let log = match &command {
         Command::Serve(args) => args.log.as_str(),
         Command::Demo(args) => args.log.as_str(),
-        Command::Members(_) | Command::Retire(_) | Command::Leave(_) | Command::Top(_) => "warn",
+        _ => "warn",
     };
     let filter = EnvFilter::try_new(log).map_err(|error| {
         CommandError::argument(format!("--log {log:?} is not a log filter ({error}): write for example info, or warn,counter_web=debug"))
@@ -70,6 +70,9 @@ fn start(command: Command) -> Result<(), CommandError> {
             Command::Retire(args) => operator::retire(&args).await,
             Command::Leave(args) => operator::leave(&args).await,
             Command::Top(args) => top::run(args).await,
+            Command::List(args) => operator::list(&args).await,
+            Command::Reset(args) => operator::reset(&args).await,
+            Command::Remove(args) => operator::remove(&args).await,
         }
     });
     // A read of standard input cannot be cancelled, and nothing else is left to wait for.

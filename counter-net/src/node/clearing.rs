@@ -8,14 +8,15 @@ use counter_core::KeyId;
 use crate::error::AddError;
 use crate::shared::{NodeState, Shared};
 
-/// Resets every region of a counter.
-pub(super) fn reset(shared: &Shared, name: &str) -> Result<(), AddError> {
+/// Resets every region of a counter. False if nothing of it is held.
+pub(super) fn reset(shared: &Shared, name: &str) -> Result<bool, AddError> {
     let mut state = caught_up(shared)?;
     let flushed = state.replica.flush();
     let regions = regions(&state, name);
     let outcome = regions.iter().try_for_each(|region| state.replica.reset(name, region).map(drop));
     report(shared, state, name, &flushed.changed, &regions);
-    Ok(outcome?)
+    outcome?;
+    Ok(!regions.is_empty())
 }
 
 /// Asks for the removal of a counter.

@@ -279,7 +279,7 @@ impl Counter {
     /// Another error means that a region's part could not be written. The regions before it, in
     /// order of their names, are reset. Repeating the call is safe.
     pub fn reset(&self) -> Result<(), AddError> {
-        super::clearing::reset(&self.shared, &self.name)
+        super::clearing::reset(&self.shared, &self.name).map(drop)
     }
 
     /// Removes the counter; see [`Node::remove`](crate::Node::remove). This handle goes on to work:

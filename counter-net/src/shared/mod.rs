@@ -36,6 +36,24 @@ pub(crate) struct NodeState {
     pub(crate) viewers_told: u64,
 }
 
+/// Names that are sorted under one lock. In random order among 1,000,000 that takes 0.2 ms.
+const SORTED_A_LOCK: usize = 128;
+
+/// How often a reader lets writers go first. Under constant writing it takes its turn after that.
+const YIELDS_MAX: usize = 100;
+
+impl NodeState {
+    /// Sorts some of the counters that are new, for lists. Returns true if all are sorted.
+    pub(crate) fn sort_some_names(&self) -> bool {
+        self.replica.map().sort_names(SORTED_A_LOCK)
+    }
+
+    /// True if lists find all names in order.
+    pub(crate) fn has_sorted_names(&self) -> bool {
+        self.replica.map().sort_names(0)
+    }
+}
+
 /// A node's fixed identity. Its incarnation is in the replica, because it may change while the node
 /// runs.
 pub(crate) struct Identity {
@@ -68,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) origin: Instant,
     state: RwLock<NodeState>,
+    /// The threads that wait to lock the state for writing.
+    writers: AtomicUsize,
     pub(crate) wakes: Wakes,
     pub(crate) gate: Gate,
     pub(crate) viewers: AtomicU64,
@@ -116,6 +136,7 @@ impl Shared {
             identity,
             origin,
             state: RwLock::new(state),
+            writers: AtomicUsize::new(0),
             wakes,
             gate: Gate::default(),
             viewers: AtomicU64::new(0),
@@ -154,7 +175,22 @@ impl Shared {
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, NodeState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.writers.fetch_add(1, Ordering::Relaxed);
+        let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        self.writers.fetch_sub(1, Ordering::Relaxed);
+        state
+    }
+
+    /// Locks the state for reading, and lets waiting writers go first. For work of many short locks:
+    /// it would otherwise mostly have the lock again before a writer has woken up.
+    pub(crate) fn read_after_writers(&self) -> RwLockReadGuard<'_, NodeState> {
+        for _ in 0..YIELDS_MAX {
+            if self.writers.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        self.read()
     }
 
     /// Marks the node as failed.

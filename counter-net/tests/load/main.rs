@@ -12,6 +12,7 @@ mod peer;
 
 mod adds;
 mod latency;
+mod listing;
 mod restart;
 
 /// Held by a test while it measures.

@@ -29,7 +29,9 @@ fn types_of_the_crate() {
     is_shared::<ClusterKeyError>();
     is_shared::<Copies>();
     is_shared::<Counter>();
+    is_shared::<CounterTotal>();
     is_shared::<CounterView>();
+    is_shared::<Counters>();
     is_shared::<Discovery>();
     is_shared::<DiscoveryError>();
     is_shared::<Durable>();

@@ -17,6 +17,7 @@ mod durability;
 mod embedding;
 mod hostile;
 mod isolation;
+mod listing;
 mod metrics;
 mod presence;
 mod stopping;

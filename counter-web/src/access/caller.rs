@@ -112,15 +112,6 @@ impl Caller {
         }
     }
 
-    /// Accepts an operator.
-    ///
-    /// # Errors
-    ///
-    /// 401 or 403 for any other caller.
-    pub(crate) fn check_operator(&self) -> Result<(), ApiError> {
-        self.access.tokens.check_operator(&self.credentials)
-    }
-
     /// Accepts a service, an operator and a local caller, from no other site.
     ///
     /// # Errors
@@ -128,10 +119,20 @@ impl Caller {
     /// 400 for another site, 401 or 403 for any other caller.
     pub(crate) fn check_service(&self) -> Result<(), ApiError> {
         self.check_own_site()?;
-        self.access.tokens.check_service(&self.credentials).or_else(|error| {
-            let is_known = !matches!(self.credentials, Credentials::Unknown);
-            if is_known && self.is_local() { Ok(()) } else { Err(error) }
-        })
+        self.check_token()?;
+        match self.has_service_token() || self.is_local() {
+            true => Ok(()),
+            false => Err(self.access.tokens.refuse_stranger()),
+        }
+    }
+
+    /// Accepts an operator.
+    ///
+    /// # Errors
+    ///
+    /// 401 or 403 for any other caller.
+    pub(crate) fn check_operator(&self) -> Result<(), ApiError> {
+        self.access.tokens.check_operator(&self.credentials)
     }
 
     /// True if the caller may create the counter `name`.

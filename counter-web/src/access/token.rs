@@ -155,24 +155,15 @@ impl Tokens {
         }
     }
 
-    /// Accepts a service, and an operator.
-    ///
-    /// # Errors
-    ///
-    /// 401 for unknown or missing credentials, 403 if this node has no token.
-    pub(crate) fn check_service(&self, credentials: &Credentials) -> Result<(), ApiError> {
-        match credentials {
-            Credentials::Service | Credentials::Operator => Ok(()),
-            Credentials::Unknown => Err(ApiError::unknown_token()),
-            Credentials::None if self.service.is_none() && self.operator.is_none() => {
-                Err(ApiError::forbidden(
-                    "only programs of the node's own user and machine may do this: for others, start the node with \
-                     --service-token-file FILE, or with COUNTER_SERVICE_TOKEN set",
-                ))
-            }
-            Credentials::None => Err(ApiError::unauthorized(
-                "send the service token, as Authorization: Bearer TOKEN",
-            )),
+    /// The error of a stranger where a service token is needed: 401, or 403 if this node has no
+    /// token that would do.
+    pub(crate) fn refuse_stranger(&self) -> ApiError {
+        match (&self.service, &self.operator) {
+            (None, None) => ApiError::forbidden(
+                "only a program on this node's own machine may do this: start the node with --service-token-file FILE, or with \
+                 COUNTER_SERVICE_TOKEN set, and send that token",
+            ),
+            _ => ApiError::unauthorized("send the service token, as Authorization: Bearer TOKEN"),
         }
     }
 

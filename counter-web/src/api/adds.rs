@@ -1,4 +1,4 @@
-//! Adds and resets over HTTP, and the one place where an add is applied.
+//! Adds, resets and removals over HTTP, and the one place where an add is applied.
 
 use counter_net::{Counter, Once};
 use serde::{Deserialize, Serialize};
@@ -132,17 +132,49 @@ async fn add(
 
 /// `POST /api/counters/{name}/reset`: resets the counter by the amounts that this node has seen.
 pub(crate) async fn reset(app: &App, caller: &Caller, name: &str) -> ApiResult {
+    clear(app, caller, name, Clearing::Reset).await
+}
+
+/// `DELETE /api/counters/{name}`: removes the counter as far as this node has seen it.
+pub(crate) async fn remove(app: &App, caller: &Caller, name: &str) -> ApiResult {
+    clear(app, caller, name, Clearing::Removal).await
+}
+
+async fn clear(app: &App, caller: &Caller, name: &str, clearing: Clearing) -> ApiResult {
     #[derive(Serialize)]
-    struct ResetJson {
+    struct ClearedJson {
         total: Integer,
     }
     caller.check_operator()?;
     let name = read_name(name)?;
-    if app.node.exists(&name) {
-        let counter = app.open(&name, caller)?;
-        counter.reset().map_err(ApiError::of_add)?;
-        app.topics.added(&name);
-        counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
+    Ok(json(&ClearedJson { total: Integer(clear_counter(app, &name, clearing).await?) }))
+}
+
+/// The end of a counter's amounts: the counter stays, or it goes too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clearing {
+    Reset,
+    Removal,
+}
+
+/// Resets or removes a counter, if it exists, as far as this node has seen it. Returns its total.
+///
+/// # Errors
+///
+/// If this node has not caught up, is stopping, or cannot write to its disk.
+pub(crate) async fn clear_counter(
+    app: &App,
+    name: &str,
+    clearing: Clearing,
+) -> Result<i128, ApiError> {
+    if app.node.exists(name) {
+        match clearing {
+            Clearing::Reset => app.node.reset(name),
+            Clearing::Removal => app.node.remove(name),
+        }
+        .map_err(ApiError::of_add)?;
+        app.topics.added(name);
+        app.node.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
     }
-    Ok(json(&ResetJson { total: Integer(app.node.view(&name).total) }))
+    Ok(app.node.total(name))
 }

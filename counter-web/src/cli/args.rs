@@ -57,6 +57,15 @@ pub(crate) enum Command {
     /// Watch the cluster in the terminal: nodes, members, lag, rates, and whether all states are
     /// equal.
     Top(TopArgs),
+    /// List the counters of a running node with their totals, one JSON line each, in the order of
+    /// their names.
+    List(ListArgs),
+    /// Reset a counter: the amounts that the node has seen are gone in every region. Concurrent adds
+    /// at other nodes stay.
+    Reset(CounterArgs),
+    /// Remove a counter: it reads 0 and its name goes, everywhere. Concurrent adds at other nodes
+    /// stay.
+    Remove(CounterArgs),
 }
 
 /// Flags of `serve`.
@@ -232,6 +241,26 @@ pub(crate) struct RetireArgs {
     /// holds are lost.
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) node: AdminArgs,
+}
+
+/// Flags of `list`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// List only names that start with this.
+    #[arg(default_value = "")]
+    pub(crate) prefix: String,
+    #[command(flatten)]
+    pub(crate) node: AdminArgs,
+}
+
+/// Flags of `reset` and `remove`.
+#[derive(Args, Debug)]
+pub(crate) struct CounterArgs {
+    /// The counter, as `list` shows it.
+    #[arg(value_parser = parse_counter)]
+    pub(crate) name: String,
     #[command(flatten)]
     pub(crate) node: AdminArgs,
 }

@@ -10,4 +10,6 @@ mod keys;
 mod values;
 pub(crate) mod variables;
 
-pub(crate) use args::{AdminArgs, Cli, Command, DemoArgs, RetireArgs, ServeArgs, TopArgs};
+pub(crate) use args::{
+    AdminArgs, Cli, Command, CounterArgs, DemoArgs, ListArgs, RetireArgs, ServeArgs, TopArgs,
+};

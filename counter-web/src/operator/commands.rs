@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::counters::ListArgument;
 use super::directory::{PATIENCE, directory};
 use crate::cli::exit::{CommandError, print};
-use crate::cli::{AdminArgs, RetireArgs};
+use crate::cli::{AdminArgs, CounterArgs, ListArgs, RetireArgs};
 
 /// The longest answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -41,10 +42,43 @@ pub(crate) async fn leave(args: &AdminArgs) -> Result<(), CommandError> {
     ask(args, "leave").await.and_then(print)
 }
 
+/// `counter-web list [PREFIX]`: prints a line for each counter, in the order of names.
+pub(crate) async fn list(args: &ListArgs) -> Result<(), CommandError> {
+    let socket = socket(&args.node).await?;
+    let mut page = ListArgument { prefix: args.prefix.clone(), after: String::new() };
+    loop {
+        let answer = converse(&socket, &format!("list {}", json!(page))).await?;
+        let counters = answer["counters"].as_array().into_iter().flatten();
+        let lines: Vec<String> = counters.map(Value::to_string).collect();
+        if !lines.is_empty() {
+            print(lines.join("\n"))?;
+        }
+        match answer["next"].as_str() {
+            Some(next) => page.after = next.to_owned(),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// `counter-web reset NAME`: prints the total after the reset.
+pub(crate) async fn reset(args: &CounterArgs) -> Result<(), CommandError> {
+    ask(&args.node, &format!("reset {}", json!(args.name))).await.and_then(print)
+}
+
+/// `counter-web remove NAME`: prints the total after the removal.
+pub(crate) async fn remove(args: &CounterArgs) -> Result<(), CommandError> {
+    ask(&args.node, &format!("remove {}", json!(args.name))).await.and_then(print)
+}
+
 async fn ask(args: &AdminArgs, command: &str) -> Result<Value, CommandError> {
+    converse(&socket(args).await?, command).await
+}
+
+/// The socket that the arguments name, or that of the only node on this machine.
+async fn socket(args: &AdminArgs) -> Result<PathBuf, CommandError> {
     match &args.admin {
-        Some(path) => converse(path, command).await,
-        None => converse(&only_socket().await?, command).await,
+        Some(path) => Ok(path.clone()),
+        None => only_socket().await,
     }
 }
 

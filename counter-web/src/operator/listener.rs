@@ -11,14 +11,16 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::counters::{clear, list};
 use super::directory::{PATIENCE, directory};
 use super::report::report;
+use crate::api::adds::Clearing;
 use crate::app::App;
 use crate::operator::members::members;
 use crate::operator::retirement::retire;
 
-/// The longest command, in bytes.
-const COMMAND_BYTES_MAX: u64 = 256;
+/// The longest command, in bytes: two names as JSON, in which a character may take six bytes.
+const COMMAND_BYTES_MAX: u64 = 4_096;
 
 /// The open socket of a running node. Dropping it removes the file.
 pub(crate) struct OperatorSocket {
@@ -78,14 +80,21 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
     let (input, mut output) = stream.into_split();
     let mut command = String::new();
     BufReader::new(input.take(COMMAND_BYTES_MAX)).read_line(&mut command).await?;
+    let argument = command.split_once(' ').map_or("", |(_, argument)| argument);
     let (answer, stop) = match command.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["status"] => (report(app), false),
         ["members"] => (members(&app.node), false),
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
         ["retire", replica] => (retire(&app.node, replica, false), false),
         ["retire", replica, "--force"] => (retire(&app.node, replica, true), false),
+        // Names may have spaces, so these take JSON.
+        ["list", ..] => (list(app, argument).await, false),
+        ["reset", ..] => (clear(app, argument, Clearing::Reset).await, false),
+        ["remove", ..] => (clear(app, argument, Clearing::Removal).await, false),
         _ => (
-            json!({ "error": "the commands are: members, status, retire REPLICA [--force], leave" }),
+            json!({
+                "error": "the commands are: members, status, retire REPLICA [--force], leave, list JSON, reset JSON, remove JSON",
+            }),
             false,
         ),
     };

@@ -18,7 +18,7 @@ use crate::api::code::Code;
 use crate::api::error::{ApiError, recover};
 use crate::api::fields::{add_id, form_value, read_name};
 use crate::api::response::ApiResult;
-use crate::api::{adds, batch, handlers, status};
+use crate::api::{adds, batch, handlers, listing, status};
 use crate::app::App;
 use crate::page::assets;
 use crate::page::badge;
@@ -94,7 +94,18 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
 fn counters(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-    let base = warp::path("api").and(warp::path("counters")).and(warp::path::param::<String>());
+    let all = warp::path("api").and(warp::path("counters"));
+    let list = all
+        .and(warp::path::end())
+        .and(only_method(Method::GET, "GET, HEAD"))
+        .and(checked(Caller::check_own_site))
+        .and(with_app(app))
+        .and(caller())
+        .and(query())
+        .then(async |app: Arc<App>, caller: Caller, query: String| {
+            respond(listing::list_counters(&app, &caller, &query).await)
+        });
+    let base = all.and(warp::path::param::<String>());
     let show = base
         .and(warp::path::end())
         .and(only_method(Method::GET, "GET, HEAD"))
@@ -153,7 +164,16 @@ fn counters(
                 })
             },
         );
-    show.or(add).unify().or(events).unify().or(reset).unify()
+    let remove = base
+        .and(warp::path::end())
+        .and(only_method(Method::DELETE, "GET, HEAD, DELETE"))
+        .and(checked(Caller::check_own_site))
+        .and(with_app(app))
+        .and(caller())
+        .then(async |name: String, app: Arc<App>, caller: Caller| {
+            respond(adds::remove(&app, &caller, &name).await)
+        });
+    list.or(remove).unify().or(show).unify().or(add).unify().or(events).unify().or(reset).unify()
 }
 
 fn batches(

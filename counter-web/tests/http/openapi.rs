@@ -204,6 +204,13 @@ fn operations_answer_as_documented() {
             assert_eq!(long.status, 413);
         }
     }
+    let lists = &document["paths"]["/api/counters"]["get"];
+    for query in ["", "?limit=1", "?order=total", "?prefix=c&after=clicks", "?limit=0", "?order=x"]
+    {
+        let answer = get(&node.http, &format!("/api/counters{query}"));
+        check(&document, lists, query, &answer);
+        assert_eq!(answer.status == 400, query.contains("=0") || query.contains("=x"), "{query}");
+    }
     assert!(asked > 300, "{asked}");
     let events = &document["paths"]["/api/counters/{name}/events"]["get"];
     check(&document, events, "events of no counter", &get(&node.http, "/api/counters/%0A/events"));
@@ -277,6 +284,10 @@ fn undocumented_methods_and_paths_are_refused() {
                 );
             }
         }
+        // Behind the list of counters, every name is a counter's address.
+        if paths.contains(format!("{path}/{{name}}").as_str()) {
+            continue;
+        }
         let beyond = request(
             &node.http,
             "GET",
@@ -292,6 +303,7 @@ fn undocumented_methods_and_paths_are_refused() {
         "/c/{name}",
         "/ws",
         "/partition",
+        "/api/counters",
         "/api/counters/{name}",
         "/api/counters/{name}/add",
         "/api/adds",

@@ -208,7 +208,7 @@ fn top_of_one_node_compares_nothing() {
 #[test]
 fn early_hang_up_is_no_error() {
     let demo = Demo::start(&["ord"]);
-    for of in ["top --once", "members"] {
+    for of in ["top --once", "members", "list"] {
         let mut command = command(&demo.runtime);
         command
             .args(of.split(' '))

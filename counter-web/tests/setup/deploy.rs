@@ -84,7 +84,7 @@ fn files_name_only_existing_variables() {
 #[test]
 fn guide_names_only_existing_flags() {
     let mut known = String::new();
-    for of in ["serve", "demo", "members", "retire", "leave", "top"] {
+    for of in ["serve", "demo", "members", "retire", "leave", "top", "list", "reset"] {
         let (code, text, stderr) = run_in(&Runtime::new(), &[of, "--help"]);
         assert_eq!(code, Some(0), "{of}: {stderr}");
         known += &text;

@@ -2,13 +2,14 @@
 //!
 //! The map has four parts, each behind verbs of its own: the keys, the values beside the cells, the
 //! writers, and the index of incarnations that ended. The files here add what the parts do
-//! together: join, reset, read, page, absorb.
+//! together: join, reset, read, list, page, absorb.
 
 mod absorb;
 mod dedup;
 mod incarnations;
 mod intake;
 mod join;
+mod listing;
 mod pages;
 mod read;
 mod removal;
@@ -18,6 +19,7 @@ mod values;
 
 pub(crate) use dedup::KnownCopy;
 pub use join::Joined;
+pub use listing::{CounterPage, Largest};
 pub use pages::{Cursor, Page};
 
 use crate::dedup::table::DedupBounds;
@@ -54,7 +56,7 @@ pub const REPLICAS_MAX: usize = 100_000;
 /// # Complexity
 /// Totals are O(1). An add is O(1), a join O(changed), and a delta O(changed) plus a sort of
 /// changed names that did not come in order. Memory: about 42 bytes a cell (36 dense, 6 of index),
-/// 42 a key and 30 a counter, besides the names.
+/// 42 a key and 30 a counter, besides the names; 4 to 6 more a counter after the first list.
 ///
 /// # Examples
 /// ```

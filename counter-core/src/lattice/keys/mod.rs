@@ -3,10 +3,12 @@
 pub(crate) mod names;
 pub(crate) mod order;
 mod search;
+mod sorted;
 
 pub(crate) use search::KeySearch;
 
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Bound;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -14,6 +16,7 @@ use hashbrown::HashTable;
 use crate::codec::dictionary::{Dictionary, KeyNames};
 use crate::error::WriteError;
 use crate::lattice::keys::names::{NameSet, NameSlice, is_name};
+use crate::lattice::keys::sorted::SortedNames;
 
 /// One (counter, region) of one [`CounterMap`](crate::CounterMap), valid as long as that map lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +44,8 @@ struct Chain {
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
     counters: NameSet,
+    /// The counters in the order of their names.
+    sorted: SortedNames,
     regions: NameSet,
     /// By key: its counter's and its region's numbers.
     pairs: Vec<(u32, u32)>,
@@ -64,6 +69,22 @@ impl Keys {
 
     pub(crate) fn counters(&self) -> impl Iterator<Item = &str> {
         (0..self.counters.len()).map(|number| self.counters.name(number as u32))
+    }
+
+    /// Sorts up to `max` names of counters that are new since the last call. Returns true if none is
+    /// left.
+    pub(crate) fn sort_counters(&self, max: usize) -> bool {
+        self.sorted.catch_up(&self.counters, max)
+    }
+
+    /// The numbers of the first `max` sorted counters from `start` on, in the order of names.
+    pub(crate) fn counters_from(&self, start: Bound<&str>, max: usize) -> Vec<u32> {
+        self.sorted.range(&self.counters, start, max)
+    }
+
+    /// The name of a counter by its number.
+    pub(crate) fn counter_name(&self, counter: u32) -> &str {
+        self.counters.name(counter)
     }
 
     /// The number of a counter's name.

@@ -56,6 +56,9 @@ pub(super) struct Driver {
     /// When the replicator wants its next timer, on its clock.
     wanted: Option<Duration>,
     next_sweep: Duration,
+    /// Names of counters are new and not sorted yet. The loop sorts them when it has nothing else
+    /// to do, so that a list need not.
+    has_new_names: bool,
     /// Another process runs under this identity and was there first, so this one stops.
     is_second: bool,
     /// True while the network is cut. `shared` holds the latest request.
@@ -106,6 +109,7 @@ impl Driver {
             departed: Departed::default(),
             wanted: None,
             next_sweep: now + SWEEP_INTERVAL,
+            has_new_names: false,
             is_second: false,
             isolated: false,
             shared,
@@ -134,6 +138,7 @@ impl Driver {
                 () = at(deadline) => self.on_deadline(),
                 report = self.discovery_tasks.next_report() => self.on_discovery(report),
                 event = self.swarm.select_next_some() => self.on_event(event),
+                () = tokio::task::yield_now(), if self.has_new_names => self.sort_some_names(),
             }
         }
         self.farewell().await;
@@ -164,7 +169,12 @@ impl Driver {
         }
         state.replicator.handle(&mut state.replica, input, now);
         self.wanted = state.replicator.poll_timeout();
+        self.has_new_names = !state.has_sorted_names();
         std::iter::from_fn(|| state.replicator.poll_output()).collect()
+    }
+
+    fn sort_some_names(&mut self) {
+        self.has_new_names = !self.shared.read_after_writers().sort_some_names();
     }
 
     fn feed_viewers(&mut self) {
