@@ -10,6 +10,10 @@ use crate::shared::Shared;
 /// Names that a list looks at under one lock. That takes less than 0.1 ms.
 const LISTED_A_LOCK: usize = 128;
 
+/// Pages after which `top` offers its processor to others. A busy machine then takes it between two
+/// locks rather than under one, where it would delay adds.
+const PAGES_A_YIELD: usize = 64;
+
 /// A counter of a list; see [`Node::counters`](crate::Node::counters).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,7 +83,12 @@ impl Shared {
     /// The counters with the largest totals.
     pub(super) fn top(&self, prefix: &str, count: usize) -> Vec<CounterTotal> {
         let (mut largest, mut after) = (Largest::new(count), Some(String::new()));
+        let mut pages = 0_usize;
         while let Some(name) = after {
+            pages += 1;
+            if pages.is_multiple_of(PAGES_A_YIELD) {
+                std::thread::yield_now();
+            }
             after = self.page_of_counters(prefix, &name, |page| {
                 largest.take(&page);
                 page.next.map(str::to_owned)
