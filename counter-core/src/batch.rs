@@ -144,7 +144,7 @@ impl Replica {
         if amount == 0 || amount.unsigned_abs() > AMOUNT_MAX {
             return Err(WriteError::AmountOutOfRange);
         }
-        let exists = self.map().counter_number(counter).is_some();
+        let exists = self.map().has_counter(counter);
         if !exists && !is_name(counter) {
             return Err(WriteError::NameOutOfRange);
         }

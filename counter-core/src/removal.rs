@@ -37,6 +37,8 @@ pub struct Cleanup {
     heard: Version,
     /// The next value of `heard`, and the versions to wait for.
     hearing: Option<(Version, VersionVector)>,
+    /// The generation of keys that the rest is of.
+    generation: u64,
     /// The key to look at next.
     next: u32,
     ending: Option<Ending>,
@@ -124,6 +126,9 @@ impl Replica {
         }
         if work.writer != Some(id) {
             *work = Cleanup { writer: Some(id), ..Cleanup::default() };
+        }
+        if work.generation != self.map().generation() {
+            (work.generation, work.next, work.ending) = (self.map().generation(), 0, None);
         }
         let (before, heard) = (self.version(), work.heard);
         self.hear(work, shown);

@@ -23,6 +23,12 @@ use crate::replica_id::ReplicaId;
 /// No handle.
 const NO_HANDLE: u32 = u32::MAX;
 
+/// The key of a free handle.
+const NO_KEY: KeyId = KeyId(u32::MAX);
+
+/// Names are given back once this many keys are dead, and half of all.
+const DEAD_MIN: usize = 1_024;
+
 /// A map together with the one writer that writes here.
 ///
 /// Adds are pending until [`flush`](Self::flush) writes them as cells. Send the cells to other
@@ -52,8 +58,12 @@ pub struct Replica {
     map: CounterMap,
     blocks: Vec<Arc<Block>>,
     dirty: Arc<DirtySet>,
-    /// The key of each handle, in the order in which they were made.
+    /// The key of each handle, in the order in which they were made; `NO_KEY` for a free one.
     keys: Vec<KeyId>,
+    /// The handles that are free for other counters.
+    free: Vec<u32>,
+    /// The dead keys that were kept when names were last given back.
+    dead_kept: usize,
     /// The handle of each counter, by the number of its name in the map; NO_HANDLE if it has none.
     handles: Vec<u32>,
     /// Amounts added by name, from the thread that owns the replica. It covers the handles up to
@@ -112,6 +122,8 @@ impl Replica {
             blocks: Vec::new(),
             dirty: Arc::default(),
             keys: Vec::new(),
+            free: Vec::new(),
+            dead_kept: 0,
             handles: Vec::new(),
             local: LocalAdds::default(),
             unflushed: Unflushed::default(),
@@ -196,7 +208,8 @@ impl Replica {
     #[inline]
     fn number(&mut self, counter: &str) -> Result<usize, WriteError> {
         match self.find(counter) {
-            Some(at) => Ok(at),
+            Some(at) if !self.map.is_dead(self.keys[at]) => Ok(at),
+            Some(at) => self.map.intern(counter, &self.region).map(|_| at),
             None => self.new_handle(counter),
         }
     }
@@ -234,16 +247,67 @@ impl Replica {
     #[cold]
     fn new_handle(&mut self, counter: &str) -> Result<usize, WriteError> {
         let key = self.map.intern(counter, &self.region)?;
-        let (at, number) = (self.keys.len(), self.map.counter_of(key) as usize);
-        self.keys.push(key);
+        let number = self.map.counter_of(key) as usize;
+        let at = match self.free.pop() {
+            Some(free) => free as usize,
+            None => {
+                self.keys.push(key);
+                self.keys.len() - 1
+            }
+        };
+        self.keys[at] = key;
         self.handles.resize(self.handles.len().max(number + 1), NO_HANDLE);
         self.handles[number] = at as u32;
-        if at.is_multiple_of(BLOCK_SLOTS) {
+        if at / BLOCK_SLOTS == self.blocks.len() {
             self.blocks.push(Block::new(self.blocks.len(), self.dirty.clone(), self.wake.clone()));
         }
         // A loaded map may hold a full cell already.
         self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, fullness(&self.map, self.id, key));
         Ok(at)
+    }
+
+    /// True if [`give_back`](Self::give_back) is worth its cost: half of all keys have no cell any
+    /// more.
+    pub fn has_garbage(&self) -> bool {
+        let dead = self.map.dead_count().saturating_sub(self.dead_kept);
+        dead >= DEAD_MIN && 2 * dead > self.map.key_count()
+    }
+
+    /// Gives back the memory of counters that are gone: their names and keys, and the places of
+    /// their handles. Every [`KeyId`] changes. Handles that exist go on.
+    ///
+    /// # Complexity
+    /// O(cells): about 0.1 s for 1,000,000. Amortized O(1) a removed counter, if it is called where
+    /// [`has_garbage`](Self::has_garbage) returns true.
+    pub fn give_back(&mut self) {
+        let mut used: BTreeSet<KeyId> = self.unflushed.changed.clone();
+        let is_used = |at: usize| {
+            !self.blocks[at / BLOCK_SLOTS].is_free(SlotIndex::of(at % BLOCK_SLOTS))
+                || self.local.pending(at) != Amounts::default()
+        };
+        used.extend((0..self.keys.len()).filter(|at| is_used(*at)).map(|at| self.keys[at]));
+        let renumbering = self.map.compact(|key| used.contains(&key));
+        let new = |KeyId(key): KeyId| renumbering.key(key).map(KeyId);
+        self.unflushed.changed = self.unflushed.changed.iter().copied().filter_map(new).collect();
+        self.handles = Vec::new();
+        for at in 0..self.keys.len() {
+            match new(self.keys[at]) {
+                Some(key) => {
+                    self.keys[at] = key;
+                    let number = self.map.counter_of(key) as usize;
+                    self.handles.resize(self.handles.len().max(number + 1), NO_HANDLE);
+                    self.handles[number] = at as u32;
+                }
+                None if self.keys[at] != NO_KEY => {
+                    self.keys[at] = NO_KEY;
+                    self.blocks[at / BLOCK_SLOTS].reopen(SlotIndex::of(at % BLOCK_SLOTS));
+                    self.local.reopen(at);
+                    self.free.push(at as u32);
+                }
+                None => {}
+            }
+        }
+        self.dead_kept = self.map.dead_count();
     }
 
     /// Continues as another writer: `id` writes what is pending here and all later adds. Returns

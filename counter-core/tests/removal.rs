@@ -161,7 +161,12 @@ impl Story {
         Self { nodes, oracle: Oracle::default(), net, copies, random, step: 0 }
     }
 
-    fn check(&self, what: &str) {
+    fn check(&mut self, what: &str) {
+        // Names may be given back at any moment.
+        if self.random.u8(..20) == 0 {
+            let at = self.random.usize(..self.nodes.len());
+            self.nodes[at].replica.give_back();
+        }
         for node in &self.nodes {
             for key in keys() {
                 let shown = node.replica.map().value(COUNTERS[key.0], REGIONS[key.1]);
@@ -428,7 +433,9 @@ impl Story {
     /// The end of all counters: whoever removes them sees everything.
     fn remove_all(&mut self) {
         let saw = self.nodes[0].replica.map().version_vector();
-        COUNTERS.iter().for_each(|counter| drop(self.nodes[0].replica.remove(counter).unwrap()));
+        for counter in COUNTERS {
+            self.nodes[0].replica.remove(counter).unwrap();
+        }
         let (by, version) = (self.nodes[0].id(), self.nodes[0].replica.version());
         self.oracle.resets.push(Reset { keys: keys().collect(), by, version, saw });
         self.peace();
@@ -460,4 +467,98 @@ fn removals_keep_concurrent_adds_and_leave_nothing() {
         let told = std::panic::catch_unwind(|| tell(seed));
         assert!(told.is_ok(), "seed {seed}");
     }
+}
+
+fn alone() -> (Replica, Cleanup) {
+    (Replica::new(ReplicaId::new(1, 1), "ord").unwrap(), Cleanup::default())
+}
+
+/// A replica alone takes back all its traces.
+fn clean_up(replica: &mut Replica, work: &mut Cleanup) {
+    loop {
+        let held = replica.map().version_vector();
+        let shown = Shown { by_all: held.clone(), by_any: held };
+        if replica.clean_up(work, &shown, 1_000).is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn handle_works_after_removal_and_never_for_another_counter() {
+    let (mut replica, mut work) = alone();
+    let kept = replica.counter("kept").unwrap();
+    kept.add(5).unwrap();
+    for round in 0..10 {
+        for at in 0..2_000 {
+            replica.add(&format!("{round}:{at}"), 1).unwrap();
+        }
+        replica.flush();
+        for at in 0..2_000 {
+            assert!(replica.remove(&format!("{round}:{at}")).unwrap());
+        }
+        replica.remove("kept").unwrap();
+        clean_up(&mut replica, &mut work);
+        assert!(replica.has_garbage());
+        replica.give_back();
+        assert_eq!((replica.map().cell_count(), replica.map().total_of_all()), (0, 0));
+        assert!(!replica.map().contains("kept") && replica.map().key_count() == 1);
+        kept.add(3).unwrap();
+        assert_eq!((replica.total("kept"), replica.total(&format!("{round}:0"))), (3, 0));
+        replica.flush();
+        assert!(replica.map().contains("kept"));
+    }
+}
+
+#[test]
+fn removed_counter_is_not_listed_and_makes_room() {
+    let map = CounterMap::with_bounds(2, 10);
+    let mut replica = Replica::with_map(ReplicaId::new(1, 1), "ord", map).unwrap();
+    for name in ["a", "b"] {
+        replica.add(name, 1).unwrap();
+    }
+    replica.flush();
+    assert!(replica.add("c", 1).is_err());
+    assert!(replica.remove("a").unwrap() && !replica.remove("nobody").unwrap());
+    let names = |replica: &Replica| {
+        let page = replica.map().counters_after("", "", 10);
+        page.counters.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&replica), ["b"], "also while its cells are there");
+    assert!(!replica.map().contains("a"));
+    let mut work = Cleanup::default();
+    clean_up(&mut replica, &mut work);
+    replica.add("c", 1).unwrap();
+    replica.flush();
+    assert_eq!(names(&replica), ["b", "c"]);
+    assert!(replica.add("a", 1).is_err(), "there are two again");
+}
+
+#[test]
+fn state_after_many_removals_is_small() {
+    let (mut replica, mut work) = alone();
+    let mut fresh = Replica::new(ReplicaId::new(1, 1), "ord").unwrap();
+    for at in 0..50_000_u32 {
+        let name = format!("visits of user {at}");
+        replica.add(&name, 1).unwrap();
+        replica.flush();
+        if let Some(before) = at.checked_sub(1_000) {
+            replica.remove(&format!("visits of user {before}")).unwrap();
+        }
+        if at % 500 == 0 {
+            clean_up(&mut replica, &mut work);
+            if replica.has_garbage() {
+                replica.give_back();
+            }
+        }
+        if at >= 49_000 {
+            fresh.add(&name, 1).unwrap();
+        }
+    }
+    clean_up(&mut replica, &mut work);
+    fresh.flush();
+    let bytes = |replica: &Replica| replica.map().encode().len() as f64;
+    assert_eq!(replica.map().cell_count(), 1_000);
+    assert!(bytes(&replica) < 1.5 * bytes(&fresh), "{} {}", bytes(&replica), bytes(&fresh));
+    assert!(replica.map().key_count() < 4_000);
 }

@@ -273,6 +273,16 @@ impl DedupTable {
         })
     }
 
+    /// Renumbers the keys of all entries.
+    pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
+        let Some(entries) = &mut self.0 else { return };
+        let own = entries.own.iter_mut().map(|of_kind| &mut of_kind.in_order);
+        let absorbed = entries.absorbed.iter_mut().map(|of_kind| &mut of_kind.in_order);
+        for (entry, _) in own.chain(absorbed).flat_map(|in_order| in_order.values_mut()) {
+            entry.renumber(&rank);
+        }
+    }
+
     /// The oldest entry above a version. O(log entries).
     pub(crate) fn next_after(&self, after: Version) -> Option<&DedupEntry> {
         let next = |in_order: &'_ InOrder| {

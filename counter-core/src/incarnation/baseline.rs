@@ -56,6 +56,12 @@ impl Baselines {
         self.absorbed.contains(&replica)
     }
 
+    /// The greatest version of a writer that some reset saw, if it is above `version`.
+    pub(crate) fn seen_after(&self, replica: ReplicaId, version: Version) -> Option<Version> {
+        let seen = self.cleared.get(&replica)?.iter().map(|seen| seen.version).max();
+        seen.filter(|seen| *seen > version)
+    }
+
     /// The reset baseline of a cell, as a part of its total.
     pub(crate) fn of_cell(&self, held: &HeldCell<'_>) -> Amounts {
         let total = held.total();

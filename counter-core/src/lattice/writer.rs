@@ -10,7 +10,7 @@ use crate::dedup::table::{DedupBounds, DedupTable, Put};
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::{Cell, Extra, Origin, Plain};
-use crate::lattice::keys::Keys;
+use crate::lattice::keys::{Keys, Renumbering};
 use crate::lattice::state_hash::{cell_hash, entry_hash, record_hash, tombstone_hash};
 use crate::lattice::tombstones::{Tombstones, key_bytes};
 use crate::lattice::versions::ring::Ring;
@@ -338,6 +338,19 @@ impl Writer {
             let keys = &self.keys;
             self.index.shrink_to(cells * 2, |&slot| hash_key(keys[slot as usize]));
         }
+    }
+
+    /// Takes the new numbers of keys. All keys of its cells and entries are kept. O(cells).
+    pub(crate) fn renumber(&mut self, renumbering: &Renumbering) {
+        let rank = |key| renumbering.key(key).unwrap_or(key);
+        self.keys.iter_mut().for_each(|key| *key = rank(*key));
+        self.ascending = self.keys.is_sorted();
+        self.index = HashTable::with_capacity(self.keys.len());
+        let Self { index, keys, .. } = self;
+        for (slot, key) in (0..).zip(keys.iter()) {
+            index.insert_unique(hash_key(*key), slot, |&other| hash_key(keys[other as usize]));
+        }
+        self.entries.renumber(rank);
     }
 
     /// The origin of a cell that the writer makes now at this key: set if it dropped a cell there

@@ -17,7 +17,7 @@ use crate::pending::lane::{LANES, lane};
 use crate::pending::slot::{
     BLOCK_SLOTS, FULL, Fullness, PENDING_MAX, Slot, SlotIndex, refuse_beyond,
 };
-use crate::pending::sync::{Arc, AtomicU64, OnceLock, Ordering};
+use crate::pending::sync::{Arc, AtomicU32, AtomicU64, OnceLock, Ordering};
 
 /// An add checks for contention if the pending amount is a multiple of this: is another thread
 /// adding right now?
@@ -43,7 +43,8 @@ const LANED: u64 = 1;
 /// that passes a bound sets it, so no thread passes twice.
 const GUARDED: u64 = 2;
 
-/// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB a lane.
+/// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB a lane, and 16 KiB for the numbers of
+/// handles.
 pub(crate) struct Block {
     /// [`OPEN`], or the bits [`LANED`] and [`GUARDED`].
     gate: OwnCacheLines<AtomicU64>,
@@ -53,6 +54,8 @@ pub(crate) struct Block {
     /// The other lanes, made on demand: lane n is at n - 1.
     lanes: [OnceLock<Lane>; LANES - 1],
     activity: OwnCacheLines<Activity>,
+    /// By counter: how many handles there are. A place without handles may go to another counter.
+    handles: [AtomicU32; BLOCK_SLOTS],
     /// The blocks that have something pending, and the number of this one.
     dirty: Arc<DirtySet>,
     number: usize,
@@ -97,10 +100,32 @@ impl Block {
             base: OwnCacheLines(base),
             lanes,
             activity: OwnCacheLines(activity),
+            handles: std::array::from_fn(|_| AtomicU32::new(0)),
             dirty,
             number,
             wake,
         })
+    }
+
+    /// There is one more handle to a place.
+    pub(crate) fn add_handle(&self, place: SlotIndex) {
+        self.handles[place.at()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There is one handle less. Everything that it added is seen by whoever sees that.
+    pub(crate) fn drop_handle(&self, place: SlotIndex) {
+        self.handles[place.at()].fetch_sub(1, Ordering::Release);
+    }
+
+    /// True if no handle to a place is left and nothing is pending there.
+    pub(crate) fn is_free(&self, place: SlotIndex) -> bool {
+        self.handles[place.at()].load(Ordering::Acquire) == 0
+            && self.pending(place) == Amounts::default()
+    }
+
+    /// Prepares a [free](Self::is_free) place for another counter.
+    pub(crate) fn reopen(&self, place: SlotIndex) {
+        self.slots(place).for_each(Slot::reopen);
     }
 
     pub(crate) fn pending(&self, place: SlotIndex) -> Amounts {

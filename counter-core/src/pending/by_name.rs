@@ -133,6 +133,13 @@ impl LocalAdds {
         amounts
     }
 
+    /// Empties a handle's amounts, [`FULL`] included, for another counter.
+    pub(crate) fn reopen(&mut self, at: usize) {
+        if let Some(pending) = self.pending.get_mut(at) {
+            *pending = Amounts::default();
+        }
+    }
+
     /// Refuses adds to the parts that are full.
     pub(crate) fn close(&mut self, at: usize, full: Fullness) {
         let Some(pending) = self.pending.get_mut(at) else { return };

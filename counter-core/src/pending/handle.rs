@@ -12,7 +12,8 @@ use crate::pending::sync::Arc;
 /// Adds to one counter of one replica from any thread, with one atomic addition and without
 /// waiting.
 ///
-/// Cheap to clone: 16 bytes and a reference count. An add is in the replica's own reads at once,
+/// Cheap to clone: 16 bytes and two reference counts. It works as long as it lives: an add after the
+/// counter's removal makes the counter anew, and never goes to another one. An add is in the replica's own reads at once,
 /// and in its cells after the next flush.
 ///
 /// # Examples
@@ -30,7 +31,6 @@ use crate::pending::sync::Arc;
 /// assert_eq!(clicks.add(0), Err(WriteError::AmountOutOfRange));
 /// # Ok::<(), WriteError>(())
 /// ```
-#[derive(Clone)]
 pub struct CounterHandle {
     block: Arc<Block>,
     place: SlotIndex,
@@ -38,7 +38,9 @@ pub struct CounterHandle {
 
 impl CounterHandle {
     pub(crate) fn new(block: Arc<Block>, at: usize) -> Self {
-        Self { place: SlotIndex::of(at), block }
+        let place = SlotIndex::of(at);
+        block.add_handle(place);
+        Self { place, block }
     }
 
     /// Adds `amount`, 1 to 2^32.
@@ -89,6 +91,19 @@ impl CounterHandle {
     /// Adds in a lane that the test chooses.
     pub(crate) fn add_in(&self, lane: usize, amount: u64) -> Result<(), WriteError> {
         self.block.raise(|| lane, self.place, |slot| &slot.increments, amount)
+    }
+}
+
+impl Clone for CounterHandle {
+    fn clone(&self) -> Self {
+        self.block.add_handle(self.place);
+        Self { block: self.block.clone(), place: self.place }
+    }
+}
+
+impl Drop for CounterHandle {
+    fn drop(&mut self) {
+        self.block.drop_handle(self.place);
     }
 }
 

@@ -45,6 +45,12 @@ impl Slot {
         Amounts { increments: take(&self.increments), decrements: take(&self.decrements) }
     }
 
+    /// Empties the slot, [`FULL`] included.
+    pub(crate) fn reopen(&self) {
+        self.increments.store(0, Ordering::Release);
+        self.decrements.store(0, Ordering::Release);
+    }
+
     /// Sets [`FULL`] where there is no room.
     pub(crate) fn close(&self, full: Fullness) {
         let close = |pending: &AtomicU64, full: bool| {

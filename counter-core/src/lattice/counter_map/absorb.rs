@@ -207,6 +207,11 @@ impl CounterMap {
                 return Err(WriteError::CellFull);
             }
             removes |= theirs.removal > 0;
+            if let Some(version) = baselines.seen_after(held.replica, held.version) {
+                // A reset saw a later state, which is lost. Perhaps the cell was dropped in it. The
+                // absorbed cell does not keep its version, so its amounts are named.
+                extra.clear(held.replica, Cleared { version, amounts: held.total() });
+            }
             theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));
             taken = true;
         }

@@ -17,7 +17,7 @@ const MISSES_MAX: u32 = 8;
 /// Newer cells and records of one writer on their way into the map.
 pub(super) struct Intake<'a> {
     writer: &'a mut Writer,
-    keys: &'a Keys,
+    keys: &'a mut Keys,
     values: &'a mut Values,
     joined: &'a mut Joined,
     /// The predicted slot of the next cell: right after the last one, because two states mostly
@@ -61,7 +61,7 @@ impl CounterMap {
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Intake {
             writer,
-            keys: &self.keys,
+            keys: &mut self.keys,
             values: &mut self.values,
             joined,
             near: 0,
@@ -102,6 +102,7 @@ impl Intake<'_> {
         } else if let Some(slot) = self.writer.indexed(key) {
             return slot;
         }
+        self.keys.revive(key);
         self.writer.make(key)
     }
 

@@ -241,7 +241,13 @@ impl CounterMap {
         if part.span.after > writer.seen() || cell.version <= writer.seen() || writer.has_extras() {
             return None;
         }
-        let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
+        let slot = match writer.slot(key, key) {
+            Some(slot) => slot,
+            None => {
+                self.keys.revive(key);
+                writer.make(key)
+            }
+        };
         let plain = Plain { version: cell.version, amounts: cell.amounts };
         let stood = writer.replace(&self.keys, slot, plain);
         writer.hold_up_to(part.span.upto);

@@ -81,11 +81,15 @@ impl CounterMap {
         CounterPage { counters: listed.collect(), next }
     }
 
-    /// True if lists name the counter: some writer has a cell of it. A counter that was only
-    /// interned has none. O(1) if its total is not 0, else up to O(regions * writers).
+    /// True if lists name the counter: some writer has a cell of it, and it was not removed. A
+    /// counter that was only interned has none. O(1) if its total is not 0, else up to O(regions *
+    /// writers).
     fn is_listed(&self, counter: u32) -> bool {
         self.values.of_counter(counter) != 0
-            || self.keys.of_counter(counter).any(|key| self.is_written(KeyId(key)))
+            || self
+                .keys
+                .of_counter(counter)
+                .any(|key| self.is_written(KeyId(key)) && !self.is_removed(key))
     }
 
     fn is_written(&self, KeyId(key): KeyId) -> bool {

@@ -83,6 +83,8 @@ pub struct CounterMap {
     replicas_max: usize,
     /// The bounds of each writer's dedup entries.
     dedup_bounds: DedupBounds,
+    /// How often the keys were numbered anew.
+    generation: u64,
 }
 
 impl Default for CounterMap {
@@ -114,6 +116,7 @@ impl CounterMap {
             counters_max,
             replicas_max,
             dedup_bounds: DedupBounds::default(),
+            generation: 0,
         }
     }
 

@@ -30,10 +30,12 @@ impl CounterMap {
         self.values.of_key(key.0)
     }
 
-    /// A counter's regions with their values, in the order in which they came. O(regions).
+    /// A counter's regions with their values, in the order in which they came. Regions that were
+    /// removed are left out. O(regions).
     pub fn regions(&self, counter: &str) -> impl Iterator<Item = (&str, i128)> {
         let keys =
             self.keys.counter(counter).into_iter().flat_map(|number| self.keys.of_counter(number));
+        let keys = keys.filter(|&key| !self.keys.is_dead(key));
         keys.map(|key| (self.keys.region_of(key), self.values.of_key(key)))
     }
 
@@ -74,6 +76,11 @@ impl CounterMap {
     #[inline]
     pub(crate) fn counter_number(&self, counter: &str) -> Option<u32> {
         self.keys.counter(counter)
+    }
+
+    /// True if a counter of this name is made, and not all of its cells were dropped.
+    pub(crate) fn has_counter(&self, counter: &str) -> bool {
+        self.keys.counter(counter).is_some_and(|number| !self.keys.is_dead_counter(number))
     }
 
     /// The number of a key's counter.

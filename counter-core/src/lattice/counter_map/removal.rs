@@ -7,10 +7,11 @@
 
 use super::{CounterMap, Joined};
 use crate::codec::dictionary::KeyNames;
+use crate::dedup::entry::DedupEntry;
 use crate::incarnation::baseline::{Baselines, HeldCell};
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::{Cleared, Extra, Origin};
-use crate::lattice::keys::{KeyId, KeySearch};
+use crate::lattice::keys::{KeyId, KeySearch, Renumbering};
 use crate::lattice::tombstones::{key_bytes, names_of};
 use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
@@ -39,6 +40,7 @@ impl CounterMap {
     /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key, it
     /// begins anew.
     pub(super) fn make_own(&mut self, at: usize, key: u32) -> u32 {
+        self.keys.revive(key);
         let writer = &mut self.writers[at];
         let origin = writer.origin_of_new(&self.keys, key);
         let slot = writer.make(key);
@@ -117,6 +119,60 @@ impl CounterMap {
             true => self.recount_value(key),
             false => self.values.shift(key, self.keys.counter_of(key), -amounts.net()),
         }
+        if self.held(key).next().is_none() {
+            self.keys.bury(key);
+        }
+    }
+
+    /// The number of keys that had cells and have none any more.
+    pub(crate) fn dead_count(&self) -> usize {
+        self.keys.dead_count()
+    }
+
+    /// True if a key had cells and has none any more.
+    #[inline]
+    pub(crate) fn is_dead(&self, KeyId(key): KeyId) -> bool {
+        self.keys.is_dead(key)
+    }
+
+    /// True if the counter exists: it was made, or some writer has a cell of it, and it was not
+    /// removed since. O(regions * writers) if its total is 0, else O(1).
+    pub fn contains(&self, counter: &str) -> bool {
+        self.keys.counter(counter).is_some_and(|number| {
+            self.values.of_counter(number) != 0
+                || self
+                    .keys
+                    .of_counter(number)
+                    .any(|key| !self.keys.is_dead(key) && !self.is_removed(key))
+        })
+    }
+
+    /// True if a removal is under way at a key, and no add is left.
+    pub(super) fn is_removed(&self, key: u32) -> bool {
+        self.values.is_shaped(key)
+            && self.held(key).any(|held| held.extra.is_some_and(|extra| extra.removal > 0))
+            && self.shares(key).all(|(_, share)| share == Amounts::default())
+    }
+
+    /// Forgets the names and keys that nothing uses: no cell, no dedup entry, and not `keeps`.
+    /// Every [`KeyId`] changes. O(cells).
+    pub(crate) fn compact(&mut self, keeps: impl Fn(KeyId) -> bool) -> Renumbering {
+        let mut used = vec![false; self.keys.len()];
+        for writer in &self.writers {
+            writer.slots().for_each(|slot| used[writer.key(slot) as usize] = true);
+            let entries = writer.entries().since(0).flat_map(DedupEntry::keys);
+            entries.for_each(|key| used[key as usize] = true);
+        }
+        let renumbering = self.keys.compact(|key| used[key as usize] || keeps(KeyId(key)));
+        self.writers.iter_mut().for_each(|writer| writer.renumber(&renumbering));
+        self.values.renumber(&renumbering, |key| self.keys.counter_of(key));
+        self.generation += 1;
+        renumbering
+    }
+
+    /// The number of times that all [`KeyId`]s have changed.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Drops the own cell of `replica` at a key, and leaves a tombstone.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::lattice::keys::Renumbering;
+
 /// Values by key and totals by counter. Invariant: each equals the value that its cells give.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values {
@@ -42,6 +44,18 @@ impl Values {
     pub(super) fn shift_counter(&mut self, counter: u32, by: i128) {
         self.of_counter[counter as usize] += by;
         self.all += by;
+    }
+
+    /// Takes the new numbers of keys. `counter_of` gives the counter of a new key. O(keys).
+    pub(super) fn renumber(&mut self, renumbering: &Renumbering, counter_of: impl Fn(u32) -> u32) {
+        let old = std::mem::take(self);
+        for (key, value) in (0..).zip(old.of_key) {
+            if let Some(key) = renumbering.key(key) {
+                self.cover(key, counter_of(key));
+                self.shift(key, counter_of(key), value);
+            }
+        }
+        self.shaped = old.shaped.iter().filter_map(|&key| renumbering.key(key)).collect();
     }
 
     pub(super) fn has_resets(&self) -> bool {

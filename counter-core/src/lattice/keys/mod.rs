@@ -7,6 +7,7 @@ mod sorted;
 
 pub(crate) use search::KeySearch;
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Bound;
 
@@ -56,6 +57,24 @@ pub(crate) struct Keys {
     seed: RandomState,
     /// True if some key sorts before the one that came before it.
     unsorted: bool,
+    /// Keys that had cells and have none any more.
+    dead: BTreeSet<u32>,
+    /// The number of counters all of whose keys are dead.
+    dead_counters: usize,
+}
+
+/// The new numbers of keys and counters after a [compaction](Keys::compact), by the old ones.
+#[derive(Debug)]
+pub(crate) struct Renumbering {
+    /// `NO_KEY` for a key that is gone.
+    keys: Vec<u32>,
+}
+
+impl Renumbering {
+    /// The new number of a key; None if it is gone.
+    pub(crate) fn key(&self, key: u32) -> Option<u32> {
+        self.keys.get(key as usize).copied().filter(|&key| key != NO_KEY)
+    }
 }
 
 impl Keys {
@@ -63,12 +82,78 @@ impl Keys {
         self.pairs.len()
     }
 
+    /// The number of counters that have a live key.
     pub(crate) fn counter_count(&self) -> usize {
-        self.chains.len()
+        self.chains.len() - self.dead_counters
     }
 
+    /// The names of counters that have a live key.
     pub(crate) fn counters(&self) -> impl Iterator<Item = &str> {
-        (0..self.counters.len()).map(|number| self.counters.name(number as u32))
+        (0..self.counters.len() as u32)
+            .filter(|&number| !self.is_dead_counter(number))
+            .map(|number| self.counters.name(number))
+    }
+
+    /// The number of keys that had cells and have none any more.
+    pub(crate) fn dead_count(&self) -> usize {
+        self.dead.len()
+    }
+
+    pub(crate) fn is_dead(&self, key: u32) -> bool {
+        !self.dead.is_empty() && self.dead.contains(&key)
+    }
+
+    /// True if all keys of a counter are dead.
+    pub(crate) fn is_dead_counter(&self, counter: u32) -> bool {
+        self.dead_counters > 0 && self.of_counter(counter).all(|key| self.is_dead(key))
+    }
+
+    /// The last cell of a key is gone. O(regions of the counter).
+    pub(crate) fn bury(&mut self, key: u32) {
+        if self.dead.insert(key) {
+            let counter = self.counter_of(key);
+            let is_dead = self.of_counter(counter).all(|key| self.dead.contains(&key));
+            self.dead_counters += usize::from(is_dead);
+        }
+    }
+
+    /// A key has a cell again, or somebody wants to write one. O(1) while no key is dead.
+    #[inline]
+    pub(crate) fn revive(&mut self, key: u32) {
+        if !self.dead.is_empty() {
+            self.revive_dead(key);
+        }
+    }
+
+    #[cold]
+    fn revive_dead(&mut self, key: u32) {
+        if self.dead.contains(&key) {
+            let was_dead = self.is_dead_counter(self.counter_of(key));
+            self.dead.remove(&key);
+            self.dead_counters -= usize::from(was_dead);
+        }
+    }
+
+    /// Forgets the keys that are not kept, and numbers the others anew. Counters keep their order.
+    /// O(keys).
+    pub(crate) fn compact(&mut self, keeps: impl Fn(u32) -> bool) -> Renumbering {
+        let mut old = std::mem::take(self);
+        let mut keys = vec![NO_KEY; old.len()];
+        let mut counters = vec![NO_KEY; old.chains.len()];
+        for counter in 0..old.chains.len() as u32 {
+            for key in old.of_counter(counter).filter(|&key| keeps(key)) {
+                let (name, region) = old.names(key);
+                keys[key as usize] = self.push(name, region);
+                counters[counter as usize] = self.counter_of(keys[key as usize]);
+            }
+        }
+        self.sorted = std::mem::take(&mut old.sorted);
+        self.sorted.renumber(|number| {
+            Some(counters[number as usize]).filter(|&counter| counter != NO_KEY)
+        });
+        let renumbering = Renumbering { keys };
+        old.dead.iter().filter_map(|&key| renumbering.key(key)).for_each(|key| self.bury(key));
+        renumbering
     }
 
     /// Sorts up to `max` names of counters that are new since the last call. Returns true if none is
@@ -162,13 +247,21 @@ impl Keys {
         keys_max: usize,
     ) -> Result<u32, WriteError> {
         if let Some(key) = self.find(counter, region) {
+            if self.is_dead(key) {
+                let is_new = self.is_dead_counter(self.counter_of(key));
+                if is_new && self.counter_count() >= counters_max {
+                    return Err(WriteError::TooManyCounters);
+                }
+                self.revive(key);
+            }
             return Ok(key);
         }
         let may_be = |name, names: &NameSet| is_name(name) || names.find(name).is_some();
         if !may_be(counter, &self.counters) || !may_be(region, &self.regions) {
             return Err(WriteError::NameOutOfRange);
         }
-        let is_over = self.counter_count() >= counters_max && self.counter(counter).is_none();
+        let is_new = self.counter(counter).is_none_or(|number| self.is_dead_counter(number));
+        let is_over = is_new && self.counter_count() >= counters_max;
         if is_over || self.len() >= keys_max.min(NO_KEY as usize) {
             return Err(WriteError::TooManyCounters);
         }
@@ -188,6 +281,9 @@ impl Keys {
         }
         let hash = self.hash(counter, region);
         let (counter, region) = (self.counters.intern(counter), self.regions.intern(region));
+        if (counter as usize) < self.chains.len() && self.is_dead_counter(counter) {
+            self.dead_counters -= 1;
+        }
         self.pairs.push((counter, region));
         self.next.push(NO_KEY);
         match self.chains.get_mut(counter as usize) {
@@ -269,6 +365,33 @@ mod tests {
             (Some(2), None, None)
         );
         assert!(!keys.sorted());
+    }
+
+    #[test]
+    fn dead_counters_make_room_and_go() {
+        let mut keys = Keys::default();
+        let make = |keys: &mut Keys, counter| keys.intern(counter, "ord", 3, 100);
+        let made: Vec<u32> =
+            ["c", "a", "b"].iter().map(|name| make(&mut keys, name).unwrap()).collect();
+        keys.intern("a", "fra", 3, 100).unwrap();
+        assert_eq!(make(&mut keys, "d"), Err(WriteError::TooManyCounters));
+        keys.bury(made[1]);
+        assert_eq!(make(&mut keys, "d"), Err(WriteError::TooManyCounters), "a lives in fra");
+        keys.bury(keys.find("a", "fra").unwrap());
+        assert_eq!(
+            (keys.counter_count(), keys.counters().collect::<Vec<_>>()),
+            (2, vec!["c", "b"])
+        );
+        make(&mut keys, "d").unwrap();
+        assert_eq!(make(&mut keys, "a"), Err(WriteError::TooManyCounters));
+        keys.bury(made[0]);
+        assert_eq!(make(&mut keys, "a"), Ok(made[1]));
+        let renumbering = keys.compact(|key| key != made[0]);
+        assert_eq!(renumbering.key(made[0]), None);
+        assert_eq!(keys.find("a", "ord"), renumbering.key(made[1]));
+        assert_eq!(keys.counters().collect::<Vec<_>>(), ["a", "b", "d"]);
+        assert_eq!(keys.dead_count(), 1, "a is dead in fra still");
+        assert_eq!(keys.find("c", "ord"), None);
     }
 
     #[test]

@@ -57,7 +57,6 @@ impl SortedNames {
     /// Forgets some names and renumbers the others: `to` gives the new number of a name, or None if
     /// it is gone. The new numbers start at 0, have no gaps, and keep the order of the old ones.
     /// O(names).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the removal of counters"))]
     pub(crate) fn renumber(&mut self, to: impl Fn(u32) -> Option<u32>) {
         let runs = self.runs.get_mut().unwrap_or_else(PoisonError::into_inner);
         runs.list.iter_mut().for_each(|run| *run = run.iter().copied().filter_map(&to).collect());
