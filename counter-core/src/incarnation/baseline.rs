@@ -36,17 +36,23 @@ pub(crate) struct Baselines {
     cleared: BTreeMap<ReplicaId, Vec<Cleared>>,
     /// The replicas that some cell has absorbed.
     absorbed: BTreeSet<ReplicaId>,
+    /// The origins of the cells that began anew, absorbed ones included.
+    origins: BTreeMap<ReplicaId, Origin>,
 }
 
 impl Baselines {
     /// O(extras of all cells).
     pub(crate) fn of<'a>(cells: impl Iterator<Item = HeldCell<'a>>) -> Self {
         let mut baselines = Self::default();
-        for extra in cells.filter_map(|held| held.extra) {
+        for (replica, extra) in cells.filter_map(|held| Some((held.replica, held.extra?))) {
             for &(replica, cleared) in &extra.cleared {
                 baselines.cleared.entry(replica).or_default().push(cleared);
             }
             baselines.absorbed.extend(extra.absorbed.iter().map(|item| item.replica));
+            let absorbed = extra.absorbed.iter().map(|item| (item.replica, item.origin));
+            baselines.origins.extend(
+                absorbed.chain([(replica, extra.origin)]).filter(|(_, origin)| origin.is_set()),
+            );
         }
         baselines
     }
@@ -54,6 +60,11 @@ impl Baselines {
     /// True if the replica's own cell no longer counts: a held cell has absorbed it.
     pub(crate) fn is_absorbed(&self, replica: ReplicaId) -> bool {
         self.absorbed.contains(&replica)
+    }
+
+    /// The origin of a replica's cell.
+    pub(crate) fn origin_of(&self, replica: ReplicaId) -> Origin {
+        self.origins.get(&replica).copied().unwrap_or_default()
     }
 
     /// The greatest version of a writer that some reset saw, if it is above `version`.
@@ -152,7 +163,7 @@ mod tests {
     fn cleared(entries: &[(ReplicaId, Version, u64)]) -> Extra {
         let mut extra = Extra::default();
         entries.iter().for_each(|&(replica, version, sum)| {
-            extra.clear(replica, Cleared { version, amounts: amounts(sum) })
+            extra.clear(replica, Cleared { version, amounts: amounts(sum) }, Origin::default())
         });
         extra
     }

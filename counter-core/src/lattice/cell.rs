@@ -1,7 +1,5 @@
 //! A cell: one replica's running totals for one key, and what it has reset.
 
-use std::cmp::Ordering;
-
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
@@ -42,13 +40,14 @@ pub struct Cleared {
 }
 
 impl Cleared {
-    /// A replica that saw the later version also saw everything in the earlier one. The later one
-    /// may count from a later origin, so the amounts are not comparable.
-    pub(crate) fn join(self, other: Self) -> Self {
-        match self.version.cmp(&other.version) {
-            Ordering::Less => other,
-            Ordering::Greater => self,
-            Ordering::Equal => Self { amounts: self.amounts.join(other.amounts), ..self },
+    /// A replica that saw the later version also saw everything in the earlier one. If only one of
+    /// them counts from the cell's origin, it is the later one, and the amounts are not comparable.
+    pub(crate) fn join(self, other: Self, origin: Origin) -> Self {
+        let (later, earlier) =
+            if self.version < other.version { (other, self) } else { (self, other) };
+        match earlier.version < origin.version && origin.version <= later.version {
+            true => later,
+            false => Self { amounts: later.amounts.join(earlier.amounts), ..later },
         }
     }
 
@@ -97,7 +96,7 @@ impl Origin {
         }
     }
 
-    fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.version > 0
     }
 }
@@ -145,10 +144,10 @@ impl Extra {
         self.origin.is_set() || self.removal > 0 || self.absorbed.has_origins()
     }
 
-    /// Clears more of `replica`.
-    pub(crate) fn clear(&mut self, replica: ReplicaId, cleared: Cleared) {
+    /// Clears more of `replica`, whose cell has this origin.
+    pub(crate) fn clear(&mut self, replica: ReplicaId, cleared: Cleared, origin: Origin) {
         match self.cleared.binary_search_by_key(&replica, |entry| entry.0) {
-            Ok(at) => self.cleared[at].1 = self.cleared[at].1.join(cleared),
+            Ok(at) => self.cleared[at].1 = self.cleared[at].1.join(cleared, origin),
             Err(at) => self.cleared.insert(at, (replica, cleared)),
         }
     }

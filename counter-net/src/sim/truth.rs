@@ -49,6 +49,9 @@ struct Written {
     dirty: BTreeSet<Key>,
     /// The cell of each key over time: its amounts from each version on.
     log: BTreeMap<Key, Vec<(Version, Amounts)>>,
+    /// The amounts that were taken off the cell of each key, because resets had cleared them: from
+    /// each version on.
+    shed: BTreeMap<Key, Vec<(Version, Amounts)>>,
     resets: Vec<Reset>,
 }
 
@@ -104,6 +107,24 @@ impl Truth {
         }
     }
 
+    /// Notes the amounts that a writer has taken off its own cells since the last call.
+    pub(super) fn note_shed(&mut self, replica: &Replica) {
+        let Some(written) = self.writers.get_mut(&replica.id()) else { return };
+        for (key, log) in &written.log {
+            let counter = replica.map().pn_counter(&key.0, &key.1);
+            let own = counter.cells().find(|(id, _)| *id == replica.id());
+            let (version, amounts) = own.map_or((replica.version(), Amounts::default()), |own| {
+                (own.1.version, own.1.amounts)
+            });
+            let all = as_of(Some(log), replica.version());
+            let shed = written.shed.entry(key.clone()).or_default();
+            let before = as_of(Some(shed), version);
+            if all.above(before) != amounts {
+                shed.push((version, all.above(amounts)));
+            }
+        }
+    }
+
     /// A writer reset a key, and cleared all that it holds of it.
     pub(super) fn reset(&mut self, replica: &Replica, key: Key, version: Version) {
         let seen = replica.map().version_vector();
@@ -114,11 +135,12 @@ impl Truth {
 
     /// A writer's cell as of a version.
     fn at(&self, writer: ReplicaId, key: &Key, version: Version) -> Amounts {
-        let log = self.writers.get(&writer).and_then(|written| written.log.get(key));
-        log.map_or(Amounts::default(), |log| match log.partition_point(|(at, _)| *at <= version) {
-            0 => Amounts::default(),
-            after => log[after - 1].1,
-        })
+        as_of(self.writers.get(&writer).and_then(|written| written.log.get(key)), version)
+    }
+
+    /// The amounts that a writer has taken off its cell as of a version.
+    fn shed(&self, writer: ReplicaId, key: &Key, version: Version) -> Amounts {
+        as_of(self.writers.get(&writer).and_then(|written| written.shed.get(key)), version)
     }
 
     /// A writer lost what it had not flushed.
@@ -225,9 +247,9 @@ impl Truth {
     pub fn check(&self, map: &CounterMap) -> Result<(), Failure> {
         for key in self.keys() {
             for (writer, cell) in map.pn_counter(&key.0, &key.1).cells() {
-                let truth = self.at(writer, key, map.seen_of(writer));
+                let seen = map.seen_of(writer);
+                let truth = self.at(writer, key, seen).above(self.shed(writer, key, seen));
                 if cell.amounts != truth {
-                    let seen = map.seen_of(writer);
                     return Err(Failure::NotASnapshot(format!(
                         "{key:?} of {writer} at {seen}: {:?} is not {truth:?}",
                         cell.amounts
@@ -243,7 +265,7 @@ impl Truth {
     }
 
     /// The value that a key must have in a state that holds the versions of `map`: each writer's
-    /// amounts, less the largest that a reset among them cleared of that writer.
+    /// amounts, less the largest that a reset among them cleared of that writer, or that the writer took off.
     fn value(&self, map: &CounterMap, key: &Key) -> i128 {
         let mut baselines: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
         for (resetter, written) in &self.writers {
@@ -259,10 +281,18 @@ impl Truth {
             }
         }
         let share = |writer: ReplicaId| {
-            self.at(writer, key, map.seen_of(writer))
-                .above(baselines.get(&writer).copied().unwrap_or_default())
-                .net()
+            let seen = map.seen_of(writer);
+            let cleared = baselines.get(&writer).copied().unwrap_or_default();
+            self.at(writer, key, seen).above(cleared.join(self.shed(writer, key, seen))).net()
         };
         self.writers.keys().map(|writer| share(*writer)).sum()
     }
+}
+
+/// The latest amounts of a log as of a version.
+fn as_of(log: Option<&Vec<(Version, Amounts)>>, version: Version) -> Amounts {
+    log.map_or(Amounts::default(), |log| match log.partition_point(|(at, _)| *at <= version) {
+        0 => Amounts::default(),
+        after => log[after - 1].1,
+    })
 }

@@ -115,6 +115,26 @@ fn everything_at_once_is_exact() {
 }
 
 #[test]
+fn removals_leave_nothing() {
+    play_all(&Mix::REMOVALS, 200);
+}
+
+#[test]
+fn removals_are_exact_while_nodes_crash() {
+    play_all(&Mix::REMOVALS_AND_CRASHES, 100);
+}
+
+#[test]
+fn removals_are_exact_while_nodes_end() {
+    play_all(&Mix::REMOVALS_AND_LEAVES, 200);
+}
+
+#[test]
+fn everything_ends() {
+    play_all(&Mix::EVERYTHING_ENDS, 100);
+}
+
+#[test]
 fn restored_directories_are_exact() {
     play_all(&Mix::RESTORES, 100);
 }
@@ -140,6 +160,8 @@ fn once_wrong_stories_are_right() {
         ),
         (Mix::ROLLS, &[1_100_598, 2_000_682, 2_002_199, 2_004_482]),
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
+        (Mix::REMOVALS_AND_LEAVES, &[3, 14_809, 15_236]),
+        (Mix::EVERYTHING_ENDS, &[1_859, 14_596, 15_237]),
     ];
     for (mix, seeds) in stories {
         for &seed in seeds {

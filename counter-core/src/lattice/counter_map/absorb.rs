@@ -210,9 +210,12 @@ impl CounterMap {
             if let Some(version) = baselines.seen_after(held.replica, held.version) {
                 // A reset saw a later state, which is lost. Perhaps the cell was dropped in it. The
                 // absorbed cell does not keep its version, so its amounts are named.
-                extra.clear(held.replica, Cleared { version, amounts: held.total() });
+                let cleared = Cleared { version, amounts: held.total() };
+                extra.clear(held.replica, cleared, theirs.origin);
             }
-            theirs.cleared.iter().for_each(|&(replica, cleared)| extra.clear(replica, cleared));
+            for &(replica, cleared) in &theirs.cleared {
+                extra.clear(replica, cleared, baselines.origin_of(replica));
+            }
             taken = true;
         }
         if !taken {
@@ -250,7 +253,7 @@ impl CounterMap {
         if baseline != Amounts::default() {
             // Its own cell names itself as of the version that says so.
             let version = self.writers[at].next_version();
-            extra.clear(successor, Cleared { version, amounts: baseline });
+            extra.clear(successor, Cleared { version, amounts: baseline }, extra.origin);
         }
         (extra.absorbed_at, extra.absorbed) = Default::default();
         let writer = &mut self.writers[at];

@@ -147,6 +147,18 @@ impl CounterMap {
         })
     }
 
+    /// True if a reset names a replica that is neither held here nor folded. If no enrolled replica
+    /// holds it either, the trace stays: the replica may still turn up with the cleared adds.
+    /// O(traces).
+    pub fn names_unknown(&self) -> bool {
+        let is_unknown = |replica: ReplicaId| self.counted_up_to(replica) == 0;
+        self.values
+            .shaped_from(0)
+            .flat_map(|key| self.held(key))
+            .filter_map(|held| held.extra)
+            .any(|extra| extra.cleared.iter().any(|(replica, _)| is_unknown(*replica)))
+    }
+
     /// True if a removal is under way at a key, and no add is left.
     pub(super) fn is_removed(&self, key: u32) -> bool {
         self.values.is_shaped(key)
@@ -264,7 +276,7 @@ impl CounterMap {
         {
             // Resets of two origins cannot be shed at once. Until the first origin ends, the cell
             // itself names what is cleared, and the resets of others may go.
-            next.clear(own, Cleared { version: NEXT, amounts: baseline });
+            next.clear(own, Cleared { version: NEXT, amounts: baseline }, extra.origin);
         }
         let is_empty = amounts == Amounts::default() && next.cleared.is_empty();
         let others_shed = || {

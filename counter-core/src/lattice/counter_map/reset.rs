@@ -47,7 +47,7 @@ impl CounterMap {
     /// Clears all that is held at a key as `replica`, and asks for the removal of the counter if
     /// `removes`. Returns the version of the change.
     pub(super) fn clear(&mut self, replica: ReplicaId, key: u32, removes: bool) -> Version {
-        let mut seen = seen(self.held(key));
+        let (mut seen, baselines) = (seen(self.held(key)), Baselines::of(self.held(key)));
         // A replica that still holds a dropped cell counts it as cleared too.
         seen.extend(self.dropped(key));
         let at = self.writer_or_new(replica);
@@ -66,7 +66,7 @@ impl CounterMap {
                 // Its own cell names itself as of the version that says so.
                 cleared.version = version;
             }
-            extra.clear(id, cleared);
+            extra.clear(id, cleared, baselines.origin_of(id));
         }
         self.write_extra(at, slot, extra)
     }

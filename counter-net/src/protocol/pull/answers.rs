@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::{Cursor, Replica, VersionVector};
+use counter_core::{Cursor, Delta, Replica, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::commits::promised;
@@ -213,7 +213,21 @@ impl Replicator {
         bytes: &[u8],
     ) -> Result<(), Refusal> {
         let delta = wire::decode_delta(bytes)?;
-        self.join(replica, delta)
+        self.take_pulled(replica, delta)
+    }
+
+    /// Joins what a peer answered, or holds it back until this node has caught up.
+    fn take_pulled(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
+        match self.catch_up.hold(delta) {
+            Some(delta) => self.join(replica, delta),
+            None if self.catch_up.is_over_bound() => self.end_catch_up(replica),
+            None => Ok(()),
+        }
+    }
+
+    /// Joins everything that was held back.
+    pub(crate) fn end_catch_up(&mut self, replica: &mut Replica) -> Result<(), Refusal> {
+        self.catch_up.end().into_iter().try_for_each(|delta| self.join(replica, delta))
     }
 
     fn take_page(
@@ -234,7 +248,7 @@ impl Replicator {
         if repair {
             self.repair(replica, progress.ready)?
         } else {
-            self.join(replica, progress.ready)?
+            self.take_pulled(replica, progress.ready)?
         }
         if progress.done {
             self.finish_pull(replica, peer);
@@ -248,7 +262,7 @@ impl Replicator {
     /// A pull came to its end.
     fn finish_pull(&mut self, replica: &mut Replica, peer: NodeId) {
         if let Some(pull) = self.pulls.end(peer) {
-            let seen = |writer| replica.map().seen_of(writer);
+            let seen = |writer| self.catch_up.seen_of(replica.map(), writer);
             self.peers.pull_ended(peer, pull.promised(), seen);
         }
         self.plan(replica);

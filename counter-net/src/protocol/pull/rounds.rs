@@ -212,7 +212,7 @@ impl Replicator {
         if self.cells_asked().is_some_and(|sent| self.now < sent + FIRST_PEER_WAIT) {
             return;
         }
-        let seen = replica.map().version_vector();
+        let seen = self.catch_up.seen(replica.map());
         self.peers.mark_pulled(&seen);
         for peer in self.peers.nodes().collect::<Vec<_>>() {
             let Some(source) = self.peers.get(peer).filter(|source| !source.rests(self.now)) else {

@@ -18,7 +18,7 @@ use crate::protocol::gossip::{Gaps, Publisher};
 use crate::protocol::input::{Input, NodeId};
 use crate::protocol::membership::{Announcer, Bootstrap, Dialling, Members, NotReady, Numbering};
 use crate::protocol::output::{Notice, Output};
-use crate::protocol::pull::{Commits, OpenRequests, Peers, Pulls};
+use crate::protocol::pull::{CatchUp, Commits, OpenRequests, Peers, Pulls};
 use crate::protocol::removal::Removal;
 use crate::protocol::retirement::Retirement;
 use crate::protocol::stability::{Confirmations, Promises, Snapshots};
@@ -53,6 +53,8 @@ pub struct Replicator {
     pub(super) peers: Peers,
     pub(super) requests: OpenRequests,
     pub(super) pulls: Pulls,
+    /// What a node with a stored state has pulled before it has caught up.
+    pub(super) catch_up: CatchUp,
     /// The versions on disk, and the work that waits for a commit.
     pub(super) commits: Commits,
 
@@ -106,6 +108,7 @@ impl Replicator {
                 config.staging_cells_max,
                 config.digest_replicas_max,
             ),
+            catch_up: CatchUp::new(replica.map(), own, config.staging_cells_max),
             gaps: Gaps::new(config.gap_entries_max, config.gap_bytes_max, now),
             bootstrap: Bootstrap::new(config.peers_named),
             dialling: Dialling::new(NodeId(own.node), config.dial_all_max),
@@ -150,6 +153,10 @@ impl Replicator {
     /// goes back: a smaller `now` counts as the last one.
     pub fn handle(&mut self, replica: &mut Replica, input: Input, now: Duration) {
         self.now = self.now.max(now);
+        // No output holds a key now: they were drained after the last input.
+        if replica.has_garbage() && self.out.is_empty() {
+            replica.give_back();
+        }
         if let Some(node) = input.speaker() {
             self.members.hear(node, self.now);
         }
@@ -217,12 +224,18 @@ impl Replicator {
     fn settle(&mut self, replica: &mut Replica) {
         if !self.is_synced() && !self.peers.is_empty() {
             // The cells that a peer was heard to hold may have come from others meanwhile.
-            self.peers.mark_pulled(&replica.map().version_vector());
+            self.peers.mark_pulled(&self.catch_up.seen(replica.map()));
         }
         self.settle_number(replica);
         let was_synced = self.is_synced();
         self.bootstrap.look(&self.peers, &self.members);
         if self.is_synced() && !was_synced {
+            // Without an answer to the end, only a part of what the peers hold waits.
+            if self.peers.any_pulled() || self.peers.any_synced_pulled() {
+                let _refused_and_alarmed = self.end_catch_up(replica);
+            } else {
+                self.catch_up.end();
+            }
             let waiting = self.gaps.writers();
             self.join_waiting(replica, &waiting);
             self.look_for_ended();

@@ -26,6 +26,10 @@ impl Outbox {
         output
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     fn push(&mut self, output: Output) {
         self.queue.push_back(output);
         self.stats.outputs = self.queue.len();

@@ -94,6 +94,13 @@ impl Sim {
         replica.remove(counter).ok()?.then(|| replica.version())
     }
 
+    /// Gives back the names of removed counters at a node, as it does by itself when there are many.
+    pub(in crate::sim) fn give_back(&mut self, host: usize) {
+        if let Some(alive) = self.hosts[host].alive.as_mut() {
+            alive.replica.give_back();
+        }
+    }
+
     /// True if a node holds traces of removals or resets that it may take back some day.
     pub(in crate::sim) fn has_traces(&self, host: usize) -> bool {
         self.hosts[host].alive.as_ref().is_some_and(|alive| alive.replica.has_traces())

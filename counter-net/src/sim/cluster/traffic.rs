@@ -161,6 +161,9 @@ impl Sim {
         }
         if alive.replica.version() != before && !self.config.unwatched {
             self.truth.flushed(&alive.replica);
+            if alive.replica.has_traces() {
+                self.truth.note_shed(&alive.replica);
+            }
         }
         if let Some(ledger) = self.ledger.as_mut()
             && let Err(failure) = ledger.look(host, &alive.replica, alive.machine.is_synced())

@@ -50,6 +50,8 @@ pub(super) struct View {
     is_synced: bool,
     /// Where each key of the ledger lies in the node's map.
     places: Vec<Option<KeyId>>,
+    /// The generation of keys that these places are of.
+    generation: u64,
 }
 
 impl View {
@@ -64,6 +66,7 @@ impl View {
             from_disk,
             is_synced: false,
             places: Vec::new(),
+            generation: 0,
         }
     }
 
@@ -109,6 +112,9 @@ impl View {
 
     /// The value that it shows of a key.
     pub(super) fn value(&mut self, map: &CounterMap, at: usize, key: (&str, &str)) -> i128 {
+        if self.generation != map.generation() {
+            (self.generation, self.places) = (map.generation(), Vec::new());
+        }
         if self.places.len() <= at {
             self.places.resize(at + 1, None);
         }

@@ -109,6 +109,9 @@ impl<'a> Stage<'a> {
     fn play_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for (at, step) in steps.iter().enumerate() {
             self.act(&step.act)?;
+            if self.mix.remove > 0 && at % 5 == 0 {
+                self.hosts_up().into_iter().for_each(|host| self.sim.give_back(host));
+            }
             let ran = self.run_for(step.pause);
             if self.prints {
                 println!("{at:3} {:?} {step}\n     {}", self.sim.now(), self.picture());

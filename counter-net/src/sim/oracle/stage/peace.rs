@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use counter_core::ReplicaId;
+use counter_core::{CounterMap, ReplicaId};
 
 use super::super::ids::is_of_ids;
-use super::{SLICE, Stage};
+use super::{Actor, SLICE, Stage};
 use crate::protocol::{Copies, Waited};
 use crate::sim::{Failure, Link};
 
@@ -68,10 +68,12 @@ impl Stage<'_> {
         self.sim.verdict()
     }
 
-    /// Whether all traces of removals must go. If nobody covered a leave, a reset may name a replica
-    /// that no node knows any more. That trace stays.
+    /// Whether all traces of removals must go. A reset may name a replica that no node knows any
+    /// more, because all who knew it are gone. That trace stays.
     fn leaves_no_traces(&self) -> bool {
-        self.mix.remove > 0 && self.mix.clean && !self.leaves.any_uncovered()
+        let names_unknown =
+            |actor: &Actor| self.sim.map(actor.host).is_some_and(CounterMap::names_unknown);
+        self.mix.remove > 0 && self.mix.clean && !self.actors.iter().any(names_unknown)
     }
 
     /// Removes every counter. Then nothing of them may be left at any node.
