@@ -62,9 +62,9 @@ impl Baselines {
         self.absorbed.contains(&replica)
     }
 
-    /// The origin of a replica's cell.
-    pub(crate) fn origin_of(&self, replica: ReplicaId) -> Origin {
-        self.origins.get(&replica).copied().unwrap_or_default()
+    /// The origin of a replica's cell; None if it never began anew.
+    pub(crate) fn origin_of(&self, replica: ReplicaId) -> Option<Origin> {
+        self.origins.get(&replica).copied()
     }
 
     /// The greatest version of a writer that some reset saw, if it is above `version`.

@@ -184,6 +184,11 @@ impl Scrape<'_> {
             map.counters_max(),
         )?;
         self.gauge("cells", "Cells held.", map.cell_count())?;
+        self.gauge(
+            "tombstones",
+            "Dropped cells that some replica has not shown to hold as dropped.",
+            map.tombstone_count(),
+        )?;
         self.gauge("replicas", "Replicas known, live or not.", map.replicas().len())
     }
 

@@ -441,6 +441,14 @@ impl Node {
         clearing::remove(self.shared(), name)
     }
 
+    /// Returns the number of tombstones: cells of removed counters that are gone here, and that some
+    /// enrolled replica has not shown to hold as gone. About 20 bytes each and a name.
+    ///
+    /// It is 0 a few seconds after a removal, unless a replica is out of reach.
+    pub fn tombstones(&self) -> usize {
+        self.shared().read().replica.map().tombstone_count()
+    }
+
     /// Lists the nodes of the cluster that this node knows, itself included, ordered by replica.
     pub fn members(&self) -> Vec<Member> {
         self.shared().members()

@@ -147,6 +147,14 @@ pub enum Alarm {
         /// The bound, in words.
         cause: String,
     },
+    /// Many tombstones of removed counters wait for an enrolled replica that has not shown to hold
+    /// them. They take memory, and no number is wrong.
+    TombstonesKept {
+        /// How many are this node's own.
+        count: usize,
+        /// A replica that is waited for.
+        waits_for: Option<ReplicaId>,
+    },
 }
 
 /// Why a message of a peer was refused. Counted by reason.

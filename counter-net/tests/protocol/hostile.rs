@@ -316,7 +316,10 @@ fn later_protocol_is_refused_without_blame() {
     assert_eq!(refusal(&answer).as_deref(), Some("unknown_version"));
     assert!(!blamed(&outputs), "a rolling upgrade is nobody's fault");
     let later_envelope = bytes(&map(&[("v", Value::Integer(2)), ("n", Value::Integer(1))]));
-    let later_delta = bytes(&Value::Array(vec![Value::Integer(3), Value::Text("changed".into())]));
+    let later_delta = bytes(&Value::Array(vec![
+        Value::Integer(i128::from(counter_core::FORMAT) + 1),
+        Value::Text("changed".into()),
+    ]));
     for payload in [later_envelope, later_delta] {
         let (verdict, outputs) = victim.gossip(payload);
         assert_eq!(verdict, Verdict::Ignore);

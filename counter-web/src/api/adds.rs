@@ -137,6 +137,7 @@ pub(crate) async fn reset(app: &App, caller: &Caller, name: &str) -> ApiResult {
 
 /// `DELETE /api/counters/{name}`: removes the counter as far as this node has seen it.
 pub(crate) async fn remove(app: &App, caller: &Caller, name: &str) -> ApiResult {
+    caller.check_own_site()?;
     clear(app, caller, name, Clearing::Removal).await
 }
 

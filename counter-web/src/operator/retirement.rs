@@ -37,8 +37,12 @@ pub(crate) fn sentence(node: &Node) -> String {
             }
         }
         (None, _, Some(first)) => {
+            let waits = match node.tombstones() {
+                0 => String::new(),
+                tombstones => format!(". {tombstones} removed cells wait for that"),
+            };
             format!(
-                "{} absent: restart it from its directory, or `retire` it if it is lost",
+                "{} absent: restart it from its directory, or `retire` it if it is lost{waits}",
                 first_and_others(&absent, named(first))
             )
         }

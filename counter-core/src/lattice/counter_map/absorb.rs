@@ -214,7 +214,7 @@ impl CounterMap {
                 extra.clear(held.replica, cleared, theirs.origin);
             }
             for &(replica, cleared) in &theirs.cleared {
-                extra.clear(replica, cleared, baselines.origin_of(replica));
+                extra.clear(replica, cleared, self.origin_of(&baselines, replica, key));
             }
             taken = true;
         }

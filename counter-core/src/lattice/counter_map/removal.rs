@@ -37,6 +37,11 @@ impl CounterMap {
         self.writers.iter().map(|writer| writer.tombstones().len()).sum()
     }
 
+    /// The number of tombstones of one writer.
+    pub fn tombstones_of(&self, replica: ReplicaId) -> usize {
+        self.writer(replica).map_or(0, |writer| writer.tombstones().len())
+    }
+
     /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key, it
     /// begins anew.
     pub(super) fn make_own(&mut self, at: usize, key: u32) -> u32 {
@@ -63,6 +68,19 @@ impl CounterMap {
             let version = writer.tombstones().latest(&name)?;
             Some((writer.id(), Cleared { version, amounts: Amounts::default() }))
         })
+    }
+
+    /// The origin of a replica's cell at a key. If the cell was dropped, it is that of the next one.
+    pub(super) fn origin_of(&self, baselines: &Baselines, replica: ReplicaId, key: u32) -> Origin {
+        let dropped = || {
+            let writer = self.writer(replica)?;
+            if writer.tombstones().is_empty() || writer.slot(key, key).is_some() {
+                return None;
+            }
+            let version = writer.tombstones().latest(&key_bytes(self.keys.names(key)))?;
+            Some(Origin::after_drop(version))
+        };
+        baselines.origin_of(replica).or_else(dropped).unwrap_or_default()
     }
 
     /// Takes a tombstone of another writer: drops the cell that it names, unless that is newer.

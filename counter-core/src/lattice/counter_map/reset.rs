@@ -3,7 +3,7 @@
 use super::CounterMap;
 use crate::incarnation::baseline::{Baselines, HeldCell, seen};
 use crate::lattice::amounts::Amounts;
-use crate::lattice::cell::{Extra, Plain};
+use crate::lattice::cell::{Cleared, Extra, Origin, Plain};
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
@@ -47,9 +47,13 @@ impl CounterMap {
     /// Clears all that is held at a key as `replica`, and asks for the removal of the counter if
     /// `removes`. Returns the version of the change.
     pub(super) fn clear(&mut self, replica: ReplicaId, key: u32, removes: bool) -> Version {
-        let (mut seen, baselines) = (seen(self.held(key)), Baselines::of(self.held(key)));
+        let baselines = Baselines::of(self.held(key));
         // A replica that still holds a dropped cell counts it as cleared too.
-        seen.extend(self.dropped(key));
+        let seen: Vec<(ReplicaId, Cleared, Origin)> = seen(self.held(key))
+            .into_iter()
+            .chain(self.dropped(key))
+            .map(|(id, cleared)| (id, cleared, self.origin_of(&baselines, id, key)))
+            .collect();
         let at = self.writer_or_new(replica);
         let slot = match self.writers[at].slot(key, key) {
             Some(slot) => slot,
@@ -61,12 +65,12 @@ impl CounterMap {
             extra.removal = writer.next_version();
         }
         let version = writer.next_version();
-        for (id, mut cleared) in seen {
+        for (id, mut cleared, origin) in seen {
             if id == replica {
                 // Its own cell names itself as of the version that says so.
                 cleared.version = version;
             }
-            extra.clear(id, cleared, baselines.origin_of(id));
+            extra.clear(id, cleared, origin);
         }
         self.write_extra(at, slot, extra)
     }

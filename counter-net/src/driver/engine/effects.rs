@@ -139,7 +139,17 @@ impl Driver {
 
     fn alarm(&self, alarm: &Alarm) {
         self.shared.metrics.alarmed();
-        tracing::error!(?alarm, "replication alarm");
+        match alarm {
+            Alarm::TombstonesKept { count, waits_for } => {
+                let waits_for = waits_for.map_or_else(|| "others".to_owned(), |id| id.to_string());
+                tracing::warn!(
+                    count,
+                    waits_for,
+                    "removed counters take memory until every replica knows that they are gone:                      restart the one that is waited for, or retire it if it is lost"
+                );
+            }
+            _ => tracing::error!(?alarm, "replication alarm"),
+        }
     }
 
     /// Closes the connections to a peer that broke the rules, and refuses new ones for a while.

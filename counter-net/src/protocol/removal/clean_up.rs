@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use counter_core::{Flushed, Replica, Shown};
 
-use crate::protocol::output::Notice;
+use crate::protocol::output::{Alarm, Notice};
 use crate::protocol::replicator::{Replicator, Timer};
 use crate::protocol::stability::WaitsFor;
 
@@ -39,6 +39,13 @@ impl Replicator {
             self.clean_up(replica, &shown);
         }
         self.ask_for_promises(replica);
+        let tombstones = replica.map().tombstones_of(self.own);
+        if self.removal.is_alarming(tombstones) {
+            let versions = self.removal.work.awaited(replica.map());
+            let without = self.promises.without(replica.map(), self.own, &versions);
+            let waits_for = without.first().copied();
+            self.out.alarm(Alarm::TombstonesKept { count: tombstones, waits_for });
+        }
     }
 
     fn clean_up(&mut self, replica: &mut Replica, shown: &Shown) {

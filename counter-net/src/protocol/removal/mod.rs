@@ -7,6 +7,10 @@ mod clean_up;
 
 use counter_core::{Cleanup, VersionVector};
 
+/// The number of own tombstones of the first alarm: a few megabytes. Each further alarm comes at
+/// twice the number.
+const TOMBSTONES_ALARMED: usize = 100_000;
+
 /// This node's progress with its traces.
 #[derive(Debug, Default)]
 pub(super) struct Removal {
@@ -16,4 +20,20 @@ pub(super) struct Removal {
     /// What all had promised and what was held here when a step found nothing to do. Until one of
     /// them changes, no step is tried.
     idle: Option<(VersionVector, VersionVector)>,
+    /// The number of own tombstones at which an alarm is next raised; 0 stands for the first.
+    next_alarm: usize,
+}
+
+impl Removal {
+    /// True if so many tombstones are worth an alarm. Once they are few again, the next alarm is
+    /// the first one.
+    fn is_alarming(&mut self, tombstones: usize) -> bool {
+        let next = self.next_alarm.max(TOMBSTONES_ALARMED);
+        if tombstones < next {
+            self.next_alarm = if tombstones < TOMBSTONES_ALARMED { 0 } else { self.next_alarm };
+            return false;
+        }
+        self.next_alarm = 2 * tombstones;
+        true
+    }
 }
