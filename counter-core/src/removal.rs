@@ -137,7 +137,7 @@ impl Replica {
         work.next = if keys.len() < keys_max { 0 } else { keys.last().map_or(0, |last| last + 1) };
         let mut changed = Vec::new();
         for key in keys {
-            if self.map_mut().settle_key(id, key, &shown.by_all, work.heard) {
+            if self.map_mut().settle_key(id, key, &shown.by_all) {
                 changed.push(KeyId(key));
             }
         }

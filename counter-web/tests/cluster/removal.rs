@@ -34,7 +34,11 @@ fn add(node: &Node, name: &str, amount: u32) {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
+/// Removes a counter, once the node has caught up.
 fn remove(node: &Node, name: &str) -> HttpAnswer {
+    wait("the node is synced", || {
+        get(&node.http, "/api/status").json()["synced"] == Value::Bool(true)
+    });
     let authorization = format!("Bearer {OPERATOR}");
     let headers = [("Authorization", authorization.as_str())];
     request(&node.http, "DELETE", &format!("/api/counters/{name}"), &headers, "")

@@ -221,17 +221,10 @@ impl CounterMap {
         self.values.shaped_from(key)
     }
 
-    /// Takes the next steps that `own` may take at one key. `stable` are the versions that every
-    /// enrolled replica holds. When all held `own` up to `heard`, everything that they held besides
-    /// is held here now. Returns whether something changed. O(writers).
-    pub(crate) fn settle_key(
-        &mut self,
-        own: ReplicaId,
-        key: u32,
-        stable: &VersionVector,
-        heard: Version,
-    ) -> bool {
-        match self.next_step(own, key, stable, heard) {
+    /// Takes the next step that `own` may take at one key. `stable` are the versions that every
+    /// enrolled replica holds. Returns whether something changed. O(writers).
+    pub(crate) fn settle_key(&mut self, own: ReplicaId, key: u32, stable: &VersionVector) -> bool {
+        match self.next_step(own, key, stable) {
             None => return false,
             Some(Step::Drop) => self.drop_own(own, key),
             Some(Step::Rewrite { amounts, extra }) => self.rewrite_own(own, key, amounts, extra),
@@ -258,13 +251,7 @@ impl CounterMap {
         self.write_extra(at, slot, extra);
     }
 
-    fn next_step(
-        &self,
-        own: ReplicaId,
-        key: u32,
-        stable: &VersionVector,
-        heard: Version,
-    ) -> Option<Step> {
+    fn next_step(&self, own: ReplicaId, key: u32, stable: &VersionVector) -> Option<Step> {
         let none = Extra::default();
         let held: Vec<HeldCell<'_>> = self.held(key).collect();
         let mine = held.iter().find(|held| held.replica == own)?;
@@ -306,8 +293,9 @@ impl CounterMap {
                     || asks && held.amounts == Amounts::default()
             })
         };
-        let is_heard = (1..=heard).contains(&extra.removal) && others_shed();
-        if is_heard {
+        // Nobody needs the request any more. A cell that is not seen here holds adds that stay.
+        let is_over = extra.removal > 0 && others_shed();
+        if is_over {
             next.removal = 0;
         }
         let has_room =
@@ -316,7 +304,7 @@ impl CounterMap {
             return Some(Step::Drop);
         }
         // A request alone is dropped with its cell, or as soon as its cell has amounts to keep.
-        if is_heard && amounts == Amounts::default() {
+        if is_over && amounts == Amounts::default() {
             next.removal = extra.removal;
         }
         (next != *extra).then_some(Step::Rewrite { amounts, extra: next })

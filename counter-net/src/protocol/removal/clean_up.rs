@@ -35,9 +35,9 @@ impl Replicator {
         }
         let own =
             self.commits.promised().cloned().unwrap_or_else(|| replica.map().version_vector());
-        if let Some(shown) = self.promises.of_all(replica.map(), self.own, own) {
-            self.clean_up(replica, &shown);
-        }
+        // Without the promises of all, own amounts are shed and own cells dropped all the same.
+        let shown = self.promises.of_all(replica.map(), self.own, own).unwrap_or_default();
+        self.clean_up(replica, &shown);
         self.ask_for_promises(replica);
         let tombstones = replica.map().tombstones_of(self.own);
         if self.removal.is_alarming(tombstones) {
