@@ -143,7 +143,8 @@ fn node_that_was_away_resurrects_nothing() {
 
     let sin = start("sin");
     let nodes = [&ord, &fra, &sin];
-    assert_eq!((total(&sin, "visits:19"), total(&sin, "kept")), (0, 21), "in its first answer");
+    wait("it is ready", || get(&sin.http, "/readyz").status == 200);
+    assert_eq!((total(&sin, "visits:19"), total(&sin, "kept")), (0, 21), "as soon as it is ready");
     all_show(&nodes, "visits:3", 1);
     all_show(&nodes, "visits:0", 0);
     all_show(&nodes, "kept", 21);
