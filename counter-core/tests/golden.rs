@@ -1,7 +1,7 @@
 //! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here changes the format
 //! and needs a new format number.
 
-use counter_core::{CounterMap, Delta, Replica, ReplicaId, VersionVector};
+use counter_core::{Cleanup, CounterMap, Delta, Replica, ReplicaId, Shown, VersionVector};
 
 const ORD: ReplicaId = ReplicaId::new(0x0102_0304_0506_0708, 0x1112_1314_1516_1718);
 const FRA: ReplicaId = ReplicaId::new(0x2122_2324_2526_2728, 1);
@@ -418,4 +418,62 @@ fn state_and_delta_have_the_same_bytes() {
             "seed {seed}"
         );
     }
+}
+
+/// A replica that removed `clicks`, dropped its cell, and made the counter anew.
+fn removed_and_made_anew() -> Replica {
+    let mut ord = Replica::new(ORD, "ord").unwrap();
+    ord.add("clicks", 5).unwrap();
+    ord.remove("clicks").unwrap();
+    // Nobody has shown anything, so the drop is remembered.
+    let mut work = Cleanup::default();
+    while ord.clean_up(&mut work, &Shown::default(), 10).is_some() {}
+    ord.add("clicks", 2).unwrap();
+    ord.flush();
+    ord
+}
+
+#[test]
+fn tombstones_and_origins_are_of_format_3() {
+    let ord = removed_and_made_anew();
+    assert_golden(
+        &ord.map().delta_since(&NOTHING),
+        "82 03 58 63
+         00
+         01  00 00 00 06  636c69636b73
+         01  00 00 00 03  6f7264
+         01  00 00 00 00
+         01
+         17 0102030405060708 1112131415161718  00 04
+         00  01  01 03 6f7264
+         01  00 00 00 04 00 02 00 00
+         01  00  01  04 13 05 808080808080808040 808080808080808040
+         01  03 00 0a 06 636c69636b73 6f7264",
+    );
+}
+
+#[test]
+fn requests_and_forgotten_drops_are_of_format_3() {
+    let mut ord = removed_and_made_anew();
+    let held = ord.map().version_vector();
+    let shown = Shown { by_all: held.clone(), by_any: held };
+    let mut work = Cleanup::default();
+    while ord.clean_up(&mut work, &shown, 10).is_some() {}
+    let held = ord.map().version_vector();
+    let shown = Shown { by_all: held.clone(), by_any: held };
+    while ord.clean_up(&mut work, &shown, 10).is_some() {}
+    ord.remove("clicks").unwrap();
+    assert_golden(
+        &ord.map().delta_since(&NOTHING),
+        "82 03 58 5c
+         00
+         01  00 00 00 06  636c69636b73
+         01  00 00 00 03  6f7264
+         01  00 00 00 00
+         01
+         07 0102030405060708 1112131415161718  00 07
+         06  02  01 03 6f7264  0f 01 04
+         01  00 00 00 07 00 02 00 00
+         01  00  02  01 14 01 0102030405060708 1112131415161718 08 02 00  05 01 08",
+    );
 }
