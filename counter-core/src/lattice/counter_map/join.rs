@@ -220,6 +220,27 @@ impl CounterMap {
         Ok(joined)
     }
 
+    /// Joins a delta from a log that begins before a state which was written page by page. The pages
+    /// may hold cells that were dropped, and forgotten, before the last page. So drops count even
+    /// where the state is past them.
+    ///
+    /// # Errors
+    /// As [`join_delta`](Self::join_delta).
+    pub fn join_logged(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
+        let mut joined = self.join_delta(delta)?;
+        for part in &delta.parts {
+            if let Ok(at) = self.writer_at(part.span.replica) {
+                for tombstone in &part.tombstones {
+                    self.drop_older(at, tombstone.version, &tombstone.key, &mut joined);
+                }
+                if part.span.after == 0 {
+                    self.replace_by(part, &delta.keys, &mut joined);
+                }
+            }
+        }
+        Ok(joined)
+    }
+
     /// Joins the delta that is sent most often: one plain cell of a counter and a writer that are
     /// held, if it is new and follows what is held. Returns None for any other delta, and nothing
     /// changed. O(log writers).

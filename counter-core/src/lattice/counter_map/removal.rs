@@ -92,6 +92,17 @@ impl CounterMap {
         joined: &mut Joined,
     ) {
         self.writers[at].put_tombstone(version, key);
+        self.drop_older(at, version, key, joined);
+    }
+
+    /// Drops the cell of a key, unless it is newer than this.
+    pub(super) fn drop_older(
+        &mut self,
+        at: usize,
+        version: Version,
+        key: &[u8],
+        joined: &mut Joined,
+    ) {
         let here = names_of(key).and_then(|(counter, region)| self.keys.find(counter, region));
         let Some(here) = here else { return };
         let writer = &self.writers[at];
