@@ -154,13 +154,14 @@ impl Node {
         Counter::open(Arc::clone(self.shared()), name)
     }
 
-    /// Returns true if the counter `name` exists, as far as this node knows. Never creates it.
+    /// Returns true if the counter `name` exists, as far as this node knows: it was made and not
+    /// removed since. Never creates it.
     ///
     /// # Complexity
     ///
     /// A short shared lock and a hash look-up.
     pub fn exists(&self, name: &str) -> bool {
-        self.shared().read().replica.map().regions(name).next().is_some()
+        self.shared().read().replica.map().contains(name)
     }
 
     /// Returns a snapshot of the counter `name`: its total, regions and viewers. Never creates the

@@ -18,7 +18,7 @@ fn start(runtime: &Runtime, cluster: &str, region: &str, flags: &[&str]) -> Node
     let directory = runtime.path().join(region);
     let mut command = command(runtime);
     command.args(["--cluster", cluster, "--region", region, "--http", "127.0.0.1:0"]);
-    command.args(["--create", "*"]).args(flags).arg("--data-dir").arg(directory);
+    command.args(["--create", "visits:*"]).args(flags).arg("--data-dir").arg(directory);
     command.env("COUNTER_OPERATOR_TOKEN", OPERATOR).env("COUNTER_SERVICE_TOKEN", SERVICE);
     Node::spawn(command)
 }
@@ -91,6 +91,10 @@ fn removed_counter_is_gone_everywhere() {
     let answer = remove(nodes[0], "likes:1");
     assert_eq!((answer.status, answer.json()["total"].as_i64()), (200, Some(0)));
     assert_eq!((total(nodes[0], "likes:1"), names(nodes[0])), (0, vec!["likes:2".to_owned()]));
+    // To strangers it does not exist any more.
+    let stranger = [("X-Forwarded-For", "192.0.2.7")];
+    assert_eq!(request(&nodes[0].http, "GET", "/c/likes:1", &stranger, "").status, 404);
+    assert_eq!(request(&nodes[0].http, "GET", "/c/likes:2", &stranger, "").status, 200);
     all_show(&nodes, "likes:1", 0);
     left(&nodes, 3.0);
     assert!(nodes.iter().all(|node| names(node) == ["likes:2"]));
