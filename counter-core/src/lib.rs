@@ -71,6 +71,7 @@ mod pending;
 mod removal;
 mod replica;
 mod replica_id;
+mod window;
 
 pub use batch::{BATCH_ADDS_MAX, BatchAdd, BatchRefused};
 pub use codec::{DECODE_FACTOR, FORMAT};
@@ -99,3 +100,4 @@ pub use pending::handle::CounterHandle;
 pub use removal::{Cleanup, Shown};
 pub use replica::{Flushed, Replica};
 pub use replica_id::{ParseReplicaIdError, ReplicaId};
+pub use window::{PassedBuckets, WindowWidth};

@@ -74,6 +74,8 @@ pub struct Replica {
     /// The clients whose adds with an id came here.
     clients: Clients,
     wake: Wake,
+    /// Room for the name of a bucket.
+    pub(crate) bucket_name: String,
 }
 
 /// Changes that were written outside a flush, for the next flush to report.
@@ -129,6 +131,7 @@ impl Replica {
             unflushed: Unflushed::default(),
             clients: Clients::default(),
             wake,
+            bucket_name: String::new(),
         })
     }
 
@@ -247,6 +250,37 @@ impl Replica {
     #[cold]
     fn new_handle(&mut self, counter: &str) -> Result<usize, WriteError> {
         let key = self.map.intern(counter, &self.region)?;
+        Ok(self.handle_for(key))
+    }
+
+    /// The number of the handle of a bucket, with room for adds by name.
+    pub(crate) fn bucket_with_local(&mut self, bucket: &str) -> Result<usize, WriteError> {
+        let at = match self.find(bucket) {
+            Some(at) if !self.map.is_dead(self.keys[at]) => at,
+            Some(at) => self.map.intern_bucket(bucket, &self.region).map(|_| at)?,
+            None => {
+                let key = self.map.intern_bucket(bucket, &self.region)?;
+                self.handle_for(key)
+            }
+        };
+        if at >= self.local.len() {
+            self.grow_local();
+        }
+        Ok(at)
+    }
+
+    /// Adds to a handle that has room for adds by name.
+    pub(crate) fn raise_by_name(
+        &mut self,
+        at: usize,
+        side: Side,
+        amount: u64,
+    ) -> Result<(), WriteError> {
+        self.local.raise(at, side, amount)
+    }
+
+    /// A handle for a key that has none.
+    fn handle_for(&mut self, key: KeyId) -> usize {
         let number = self.map.counter_of(key) as usize;
         let at = match self.free.pop() {
             Some(free) => free as usize,
@@ -263,7 +297,7 @@ impl Replica {
         }
         // A loaded map may hold a full cell already.
         self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, fullness(&self.map, self.id, key));
-        Ok(at)
+        at
     }
 
     /// True if [`give_back`](Self::give_back) is worth its cost: half of all keys have no cell any

@@ -566,3 +566,26 @@ fn state_after_many_removals_is_small() {
     assert!(bytes(&replica) < 1.5 * bytes(&fresh), "{} {}", bytes(&replica), bytes(&fresh));
     assert!(replica.map().key_count() < 4_000);
 }
+
+#[test]
+fn removed_counter_of_two_writers_does_not_exist_any_more() {
+    let (mut ord, _) = alone();
+    let mut fra = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
+    for replica in [&mut ord, &mut fra] {
+        replica.add("likes", 1).unwrap();
+        replica.flush();
+    }
+    ord.join_delta(fra.map().delta_since(&VersionVector::new())).unwrap();
+    let mut work = Cleanup::default();
+    ord.remove("likes").unwrap();
+    assert!(!ord.map().contains("likes"), "right after it");
+    while ord.clean_up(&mut work, &Shown::default(), 100).is_some() {
+        assert!(!ord.map().contains("likes"), "while it cleans up");
+    }
+    assert!(ord.map().counters_after("", "", 10).counters.is_empty());
+    fra.join_delta(ord.map().delta_since(&fra.map().version_vector())).unwrap();
+    assert!(!fra.map().contains("likes"), "where it is heard");
+    // A handle that somebody asks for makes it anew.
+    fra.counter("likes").unwrap();
+    assert!(!ord.map().contains("likes"));
+}

@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use super::CounterMap;
 use crate::lattice::keys::KeyId;
+use crate::lattice::keys::names::BUCKET_PREFIX;
 
 /// A page of counters with their totals, in the order of names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,11 +75,29 @@ impl CounterMap {
         let next = numbers.last().filter(|_| goes_on).map(|&last| self.keys.counter_name(last));
         let listed = numbers.into_iter().filter_map(|number| {
             let pending = pending(number);
-            let is_listed = pending.is_some() || self.is_listed(number);
+            let is_bucket = self.keys.counter_name(number).starts_with(BUCKET_PREFIX);
+            let is_listed = !is_bucket && (pending.is_some() || self.is_listed(number));
             let total = self.values.of_counter(number) + pending.unwrap_or(0);
             is_listed.then(|| (self.keys.counter_name(number), total))
         });
         CounterPage { counters: listed.collect(), next }
+    }
+
+    /// The numbers of the first `max` buckets of windows after a name, in the order in which they
+    /// pass. Names that are not sorted yet are left out.
+    pub(crate) fn buckets_after(&self, after: &str, max: usize) -> Vec<u32> {
+        let start = match after {
+            "" => Bound::Included(BUCKET_PREFIX),
+            after => Bound::Excluded(after),
+        };
+        let mut numbers = self.keys.counters_from(start, max);
+        numbers.retain(|&number| self.keys.counter_name(number).starts_with(BUCKET_PREFIX));
+        numbers
+    }
+
+    /// The name of a counter by its number.
+    pub(crate) fn counter_name(&self, number: u32) -> &str {
+        self.keys.counter_name(number)
     }
 
     /// True if lists name the counter: some writer has a cell of it, and it was not removed. A

@@ -215,6 +215,18 @@ impl CounterMap {
         Ok(KeyId(key))
     }
 
+    /// As [`intern`](Self::intern), for a bucket of a window.
+    pub(crate) fn intern_bucket(
+        &mut self,
+        bucket: &str,
+        region: &str,
+    ) -> Result<KeyId, WriteError> {
+        let keys_max = Self::keys_max(self.counters_max);
+        let key = self.keys.intern_bucket(bucket, region, self.counters_max, keys_max)?;
+        self.values.cover(key, self.keys.counter_of(key));
+        Ok(KeyId(key))
+    }
+
     /// Raises the cell of `replica` at `key` by both amounts, in one version, which it returns.
     /// O(1).
     ///

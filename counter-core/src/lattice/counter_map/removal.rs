@@ -227,6 +227,22 @@ impl CounterMap {
         writer.hold_up_to(version);
     }
 
+    /// Drops the own cells of a counter, by its number, whatever they count. Cells that clear or
+    /// have absorbed something stay. Returns the keys that changed.
+    pub(crate) fn drop_own_of(&mut self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
+        let is_plain = |key: &u32| {
+            self.writer(own).and_then(|writer| writer.amounts(*key)).is_some_and(|(_, extra)| {
+                extra.is_none_or(|extra| extra.cleared.is_empty() && extra.absorbed.is_empty())
+            })
+        };
+        let has_room =
+            self.writer(own).is_some_and(|writer| writer.tombstones().len() < TOMBSTONES_MAX);
+        let keys: Vec<u32> =
+            self.keys.of_counter(counter).filter(is_plain).filter(|_| has_room).collect();
+        keys.iter().for_each(|&key| self.drop_own(own, key));
+        keys.into_iter().map(KeyId).collect()
+    }
+
     /// The keys with traces of resets, removals or absorbed incarnations, from `key` on.
     pub(crate) fn unsettled_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
         self.values.shaped_from(key)

@@ -260,6 +260,34 @@ impl Keys {
         if !may_be(counter, &self.counters) || !may_be(region, &self.regions) {
             return Err(WriteError::NameOutOfRange);
         }
+        self.make(counter, region, counters_max, keys_max)
+    }
+
+    /// The key of a bucket, which may have a name that no client may give.
+    ///
+    /// # Errors
+    /// `TooManyCounters` as [`intern`](Self::intern).
+    pub(crate) fn intern_bucket(
+        &mut self,
+        bucket: &str,
+        region: &str,
+        counters_max: usize,
+        keys_max: usize,
+    ) -> Result<u32, WriteError> {
+        match self.find(bucket, region) {
+            Some(_) => self.intern(bucket, region, counters_max, keys_max),
+            None => self.make(bucket, region, counters_max, keys_max),
+        }
+    }
+
+    /// Makes a key that does not exist, if there is room.
+    fn make(
+        &mut self,
+        counter: &str,
+        region: &str,
+        counters_max: usize,
+        keys_max: usize,
+    ) -> Result<u32, WriteError> {
         let is_new = self.counter(counter).is_none_or(|number| self.is_dead_counter(number));
         let is_over = is_new && self.counter_count() >= counters_max;
         if is_over || self.len() >= keys_max.min(NO_KEY as usize) {

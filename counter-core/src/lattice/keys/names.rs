@@ -18,6 +18,9 @@ pub(crate) fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
+/// The start of the names of buckets, which clients cannot write.
+pub(crate) const BUCKET_PREFIX: &str = "\u{1}w";
+
 /// Names in ascending order, one after the other in an arena, with the end of each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NameSlice<'a> {

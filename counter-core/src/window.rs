@@ -1,0 +1,271 @@
+//! Windows: counts of the adds of the last while, in buckets that pass.
+//!
+//! A bucket is a counter of its own. Its name says when it has passed, so names of buckets sort by
+//! that time, and no client can make such a name. An add goes to the bucket of the present, and a
+//! read sums the buckets that have not passed. Each writer drops its own cells of passed buckets.
+//! The clock decides where an add counts and when a cell is dropped. No clock takes part in a join.
+
+use std::fmt::Write;
+
+use crate::error::WriteError;
+use crate::lattice::keys::KeyId;
+use crate::lattice::keys::names::{BUCKET_PREFIX, is_name};
+use crate::pending::by_name::Side;
+use crate::replica::Replica;
+
+/// The most buckets of a window.
+const BUCKETS_MAX: u64 = 1_000;
+
+/// The longest window, in milliseconds: 31 days.
+const WINDOW_MS_MAX: u64 = 31 * 24 * 3_600 * 1_000;
+
+/// A passed bucket is dropped so much later, in milliseconds. Until then a node whose clock is
+/// behind still reads it.
+const GRACE_MS: u64 = 60_000;
+
+/// The width of a window: so many buckets of so many milliseconds. Windows of one name and
+/// different widths are different windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WindowWidth {
+    bucket_ms: u64,
+    buckets: u64,
+}
+
+impl WindowWidth {
+    /// A width; None if it is 0 or more than 31 days, or has more than 1,000 buckets.
+    pub const fn new(bucket_ms: u64, buckets: u64) -> Option<Self> {
+        if bucket_ms == 0 || buckets == 0 || buckets > BUCKETS_MAX {
+            return None;
+        }
+        match bucket_ms.checked_mul(buckets) {
+            Some(all) if all <= WINDOW_MS_MAX => Some(Self { bucket_ms, buckets }),
+            _ => None,
+        }
+    }
+
+    /// The whole width, in milliseconds.
+    pub const fn all_ms(self) -> u64 {
+        self.bucket_ms * self.buckets
+    }
+
+    /// When the bucket of this time will have passed.
+    const fn passes_at(self, at_ms: u64) -> u64 {
+        (at_ms / self.bucket_ms + self.buckets) * self.bucket_ms
+    }
+
+    /// When each bucket passes that counts at this time, the oldest first.
+    fn passing(self, now_ms: u64) -> impl Iterator<Item = u64> {
+        let last = self.passes_at(now_ms);
+        (0..self.buckets).rev().map(move |back| last - back * self.bucket_ms)
+    }
+}
+
+/// The name of the bucket of a window that passes at this time.
+fn write_name(name: &mut String, window: &str, width: WindowWidth, passes_at: u64) {
+    name.clear();
+    // Fourteen digits last until the year 5138, and sort as numbers do.
+    let written = write!(
+        name,
+        "{BUCKET_PREFIX}{passes_at:014}{:x}/{:x}:{window}",
+        width.bucket_ms, width.buckets
+    );
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
+
+/// When the bucket of this name has passed; None for other names.
+fn passes_at(name: &str) -> Option<u64> {
+    name.strip_prefix(BUCKET_PREFIX)?.get(..14)?.parse().ok()
+}
+
+/// The progress of a replica that drops its passed buckets.
+#[derive(Clone, Debug, Default)]
+pub struct PassedBuckets {
+    /// The name after which to look on.
+    after: String,
+}
+
+impl Replica {
+    /// Adds `amount`, 1 to 2^32, to a window at this time: milliseconds since the start of 1970, by
+    /// this node's clock.
+    ///
+    /// # Complexity
+    /// As [`add`](Self::add), and the writing of a name.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add). Nothing was added.
+    ///
+    /// # Examples
+    /// ```
+    /// use counter_core::{Replica, ReplicaId, WindowWidth};
+    /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
+    /// let minute = WindowWidth::new(6_000, 10).unwrap();
+    /// ord.add_to_window("logins", minute, 3, 1_000_000)?;
+    /// ord.add_to_window("logins", minute, 2, 1_030_000)?;
+    /// assert_eq!(ord.window_total("logins", minute, 1_030_000), 5);
+    /// assert_eq!(ord.window_total("logins", minute, 1_070_000), 2);
+    /// # Ok::<(), counter_core::WriteError>(())
+    /// ```
+    pub fn add_to_window(
+        &mut self,
+        window: &str,
+        width: WindowWidth,
+        amount: u64,
+        now_ms: u64,
+    ) -> Result<(), WriteError> {
+        if !is_name(window) {
+            return Err(WriteError::NameOutOfRange);
+        }
+        let mut name = std::mem::take(&mut self.bucket_name);
+        write_name(&mut name, window, width, width.passes_at(now_ms));
+        let at = self.bucket_with_local(&name);
+        self.bucket_name = name;
+        let at = at?;
+        self.raise_by_name(at, Side::Increments, amount)
+    }
+
+    /// The sum over the buckets of a window that have not passed at this time, pending adds
+    /// included. Creates nothing.
+    ///
+    /// # Complexity
+    /// A look-up for each bucket.
+    pub fn window_total(&self, window: &str, width: WindowWidth, now_ms: u64) -> i128 {
+        self.window_buckets(window, width, now_ms).map(|(_, total)| total).sum()
+    }
+
+    /// Each bucket of a window that has not passed at this time, the oldest first: when it passes,
+    /// and its total.
+    pub fn window_buckets(
+        &self,
+        window: &str,
+        width: WindowWidth,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (u64, i128)> {
+        let mut name = String::with_capacity(BUCKET_PREFIX.len() + 32 + window.len());
+        width.passing(now_ms).map(move |passes_at| {
+            write_name(&mut name, window, width, passes_at);
+            (passes_at, self.total(&name))
+        })
+    }
+
+    /// Drops own cells of buckets that passed a minute ago or more. Looks at `max` buckets at most.
+    /// Returns the keys that changed. Call it every few seconds.
+    ///
+    /// # Complexity
+    /// O(max log counters).
+    pub fn drop_passed(&mut self, work: &mut PassedBuckets, now_ms: u64, max: usize) -> Vec<KeyId> {
+        // Until all names are sorted, a few more are sorted at each call.
+        if self.has_left() || !self.map().sort_names(max) {
+            return Vec::new();
+        }
+        let has_passed = |name: &str| passes_at(name).is_some_and(|at| at + GRACE_MS <= now_ms);
+        let after = std::mem::take(&mut work.after);
+        let buckets = self.map().buckets_after(&after, max);
+        let passed: Vec<u32> = buckets
+            .iter()
+            .take_while(|&&number| has_passed(self.map().counter_name(number)))
+            .copied()
+            .collect();
+        if let Some(&last) = passed.last().filter(|_| passed.len() == max) {
+            work.after = self.map().counter_name(last).to_owned();
+        }
+        let (id, mut changed) = (self.id(), Vec::new());
+        for number in passed {
+            changed.extend(self.map_mut().drop_own_of(id, number));
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lattice::versions::vector::VersionVector;
+    use crate::removal::{Cleanup, Shown};
+    use crate::replica_id::ReplicaId;
+
+    const MINUTE: WindowWidth = WindowWidth::new(6_000, 10).unwrap();
+
+    fn replica(node: u64) -> Replica {
+        Replica::new(ReplicaId::new(node, 1), ["ord", "fra"][node as usize % 2]).unwrap()
+    }
+
+    #[test]
+    fn window_counts_the_adds_of_its_width() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut ord = replica(1);
+        let (mut adds, mut now) = (Vec::new(), 1_700_000_000_000);
+        for _ in 0..2_000 {
+            now += random.u64(0..3_000);
+            let amount = random.u64(1..9);
+            ord.add_to_window("logins", MINUTE, amount, now).unwrap();
+            adds.push((now, i128::from(amount)));
+            let first = (now / 6_000 - 9) * 6_000;
+            let truth: i128 = adds.iter().filter(|add| add.0 >= first).map(|add| add.1).sum();
+            assert_eq!(ord.window_total("logins", MINUTE, now), truth);
+        }
+        let other = WindowWidth::new(1_000, 60).unwrap();
+        assert_eq!(ord.window_total("logins", other, now), 0, "another window");
+        assert_eq!(ord.total("logins"), 0, "no plain counter");
+    }
+
+    #[test]
+    fn clocks_apart_differ_by_the_adds_between() {
+        let second = WindowWidth::new(1_000, 60).unwrap();
+        let (mut ord, mut fra) = (replica(1), replica(2));
+        let start = 1_700_000_000_000;
+        for second_of in 0..60 {
+            ord.add_to_window("logins", second, 1 << (second_of % 16), start + second_of * 1_000)
+                .unwrap();
+        }
+        ord.flush();
+        fra.join_delta(ord.map().delta_since(&VersionVector::new())).unwrap();
+        let now = start + 59_000;
+        let (here, there) = (
+            ord.window_total("logins", second, now),
+            fra.window_total("logins", second, now + 5_000),
+        );
+        assert_eq!(here - there, 0b11111, "the adds of the first five seconds");
+    }
+
+    #[test]
+    fn passed_buckets_leave_nothing_and_are_not_listed() {
+        let (mut ord, mut work, mut passed) = (replica(1), Cleanup::default(), Default::default());
+        ord.add("clicks", 1).unwrap();
+        let mut now = 1_700_000_000_000;
+        for _ in 0..500 {
+            now += 6_000;
+            ord.add_to_window("logins", MINUTE, 1, now).unwrap();
+            ord.flush();
+            ord.drop_passed(&mut passed, now, 100);
+            loop {
+                let held = ord.map().version_vector();
+                let shown = Shown { by_all: held.clone(), by_any: held };
+                if ord.clean_up(&mut work, &shown, 100).is_none() {
+                    break;
+                }
+            }
+            // Ten that count, ten that passed within the last minute, and a few more.
+            assert!(ord.map().cell_count() <= 26, "{}", ord.map().cell_count());
+        }
+        assert_eq!(ord.window_total("logins", MINUTE, now), 10);
+        assert_eq!(ord.map().counters_after("", "", 1_000).counters, [("clicks", 1)]);
+        assert_eq!(ord.map().tombstone_count(), 0);
+    }
+
+    #[test]
+    fn widths_and_names_are_bounded() {
+        assert!(WindowWidth::new(0, 1).is_none() && WindowWidth::new(1, 0).is_none());
+        assert!(WindowWidth::new(1, 1_001).is_none());
+        assert!(WindowWidth::new(WINDOW_MS_MAX + 1, 1).is_none());
+        assert!(WindowWidth::new(u64::MAX, 2).is_none());
+        let mut ord = replica(1);
+        let longest = "x".repeat(128);
+        ord.add_to_window(&longest, MINUTE, 1, 0).unwrap();
+        for bad in ["", "\n", &"x".repeat(129)] {
+            assert_eq!(ord.add_to_window(bad, MINUTE, 1, 0), Err(WriteError::NameOutOfRange));
+        }
+        let mut name = String::new();
+        write_name(&mut name, "logins", MINUTE, 7);
+        assert_eq!(ord.add(&name, 1), Err(WriteError::NameOutOfRange), "not by its name");
+    }
+}
