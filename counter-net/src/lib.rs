@@ -42,8 +42,8 @@ pub use metrics::MetricsFormat;
 #[cfg(feature = "node")]
 pub use node::{
     AddedBatch, BatchError, BatchResult, Counter, CounterTotal, CounterView, Counters, Durable,
-    Incarnation, Lag, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated, RegionView,
-    Replicated, StableTotal, Standing, Token, TokenError, Viewer,
+    Incarnation, Lag, LimitCheck, Member, Node, NodeBuilder, NodeInfo, NotReached, NotReplicated,
+    RegionView, Replicated, StableTotal, Standing, Token, TokenError, Viewer, Window,
 };
 /// The crate whose registry [`Node::register`] takes.
 #[cfg(feature = "node")]

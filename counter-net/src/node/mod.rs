@@ -16,6 +16,7 @@ mod token;
 mod view;
 mod viewer;
 mod waiting;
+mod window;
 
 pub use batch::{AddedBatch, BatchError, BatchResult};
 pub use builder::NodeBuilder;
@@ -29,6 +30,8 @@ pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
 pub use waiting::{NotReached, NotReplicated, Replicated};
+pub(crate) use window::now_ms;
+pub use window::{LimitCheck, Window};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -395,6 +398,34 @@ impl Node {
     /// [`Counter::stable_total`]. Never creates the counter.
     pub fn stable_total(&self, name: &str) -> Option<StableTotal> {
         self.shared().stable_total(name)
+    }
+
+    /// Returns a window: a count of the adds of the last `within`, over all regions. `None` if
+    /// `within` is 0 or more than 31 days.
+    ///
+    /// Windows are apart from counters of the same name, are not listed, and end by themselves: a
+    /// minute after its time has passed, nothing is left of an add. While it counts, a window takes
+    /// up to ten counters of `counters_max`, one for each tenth of its time in which somebody added.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use counter_net::{Discovery, Node};
+    /// # let node =
+    /// #     Node::builder().cluster("docs-window").discover(Discovery::None).start().await?;
+    /// let logins = node.window("logins:anna", Duration::from_secs(60)).ok_or("too wide")?;
+    /// for _ in 0..3 {
+    ///     assert!(logins.check(1, 3)?.allowed);
+    /// }
+    /// let refused = logins.check(1, 3)?;
+    /// assert!(!refused.allowed && refused.retry_after <= Duration::from_secs(60));
+    /// # node.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn window(&self, name: &str, within: Duration) -> Option<Window> {
+        Window::new(Arc::clone(self.shared()), name, within)
     }
 
     /// Resets every region of the counter `name` by the value that this node has seen; see

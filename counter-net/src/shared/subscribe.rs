@@ -165,8 +165,10 @@ impl Subscribers {
         self.for_each(|slot| {
             slot.update(|pending| {
                 pending.change.state_hash_changed = true;
-                for (counter, region) in
-                    keys.clone().filter(|(counter, _)| slot.interest.covers(counter))
+                let is_bucket = |counter: &str| counter.starts_with(char::is_control);
+                for (counter, region) in keys
+                    .clone()
+                    .filter(|(counter, _)| slot.interest.covers(counter) && !is_bucket(counter))
                 {
                     pending.change.note(counter, region);
                 }

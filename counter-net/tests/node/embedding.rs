@@ -41,6 +41,7 @@ fn types_of_the_crate() {
     is_shared::<Durable>();
     is_shared::<Interest>();
     is_shared::<Lag>();
+    is_shared::<LimitCheck>();
     is_shared::<Incarnation>();
     is_shared::<Member>();
     is_shared::<MetricsFormat>();
@@ -65,6 +66,7 @@ fn types_of_the_crate() {
     is_shared::<Token>();
     is_shared::<TokenError>();
     is_shared::<Viewer>();
+    is_shared::<Window>();
     use counter_net::protocol::*;
     is_shared::<Alarm>();
     is_shared::<Input>();

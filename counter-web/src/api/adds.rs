@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use warp::http::header::HeaderMap;
 
 use crate::access::Caller;
-use crate::api::code::Code;
 use crate::api::error::ApiError;
-use crate::api::fields::{Amount, add_id, form_value, fresh_id, is_generated, read_name};
-use crate::api::json::{AddedJson, Integer, is_object};
+use crate::api::fields::{
+    Amount, add_id, form_value, fresh_id, is_generated, read_name, read_object,
+};
+use crate::api::json::{AddedJson, Integer};
 use crate::api::response::{ApiResult, json, see_other};
 use crate::api::session;
 use crate::app::App;
@@ -81,13 +82,7 @@ pub(crate) async fn add_by_api(
     body: &[u8],
 ) -> ApiResult {
     let name = read_name(name)?;
-    if !is_object(body) {
-        return Err(ApiError::bad_request(
-            Code::BadJson,
-            "the body is not a JSON object: write {\"amount\":1}",
-        ));
-    }
-    let body: AddBody = serde_json::from_slice(body).map_err(|error| ApiError::bad_json(&error))?;
+    let body: AddBody = read_object(body, "{\"amount\":1}")?;
     let amount = Amount::read(body.amount.as_ref())?;
     let key = headers
         .get("idempotency-key")

@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::api::bounds::{AMOUNT_MAX, ID_BYTES_MAX, NAME_BYTES_MAX};
+use crate::api::code::Code;
 use crate::api::error::ApiError;
+use crate::api::json::is_object;
 
 /// A checked amount: an integer, not 0, within ±[`AMOUNT_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +120,24 @@ pub(crate) fn add_id(id: &str) -> Result<(), ApiError> {
         return Err(ApiError::bad_id());
     }
     Ok(())
+}
+
+/// Reads a body that is a JSON object. `example` is one, for the error.
+///
+/// # Errors
+///
+/// 400 if it is something else, or has a field that is not known.
+pub(crate) fn read_object<'a, T: serde::Deserialize<'a>>(
+    body: &'a [u8],
+    example: &str,
+) -> Result<T, ApiError> {
+    if !is_object(body) {
+        return Err(ApiError::bad_request(
+            Code::BadJson,
+            format!("the body is not a JSON object: write {example}"),
+        ));
+    }
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_json(&error))
 }
 
 #[cfg(test)]

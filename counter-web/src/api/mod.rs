@@ -11,6 +11,7 @@ pub(crate) mod error;
 pub(crate) mod fields;
 pub(crate) mod handlers;
 pub(crate) mod json;
+pub(crate) mod limits;
 pub(crate) mod listing;
 pub(crate) mod response;
 mod session;

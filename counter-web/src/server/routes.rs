@@ -18,7 +18,7 @@ use crate::api::code::Code;
 use crate::api::error::{ApiError, recover};
 use crate::api::fields::{add_id, form_value, read_name};
 use crate::api::response::ApiResult;
-use crate::api::{adds, batch, handlers, listing, status};
+use crate::api::{adds, batch, handlers, limits, listing, status};
 use crate::app::App;
 use crate::page::assets;
 use crate::page::badge;
@@ -37,6 +37,8 @@ pub(crate) fn routes(
         .or(counters(&app))
         .unify()
         .or(batches(&app))
+        .unify()
+        .or(limit_checks(&app))
         .unify()
         .or(operations(&app))
         .unify()
@@ -192,6 +194,29 @@ fn batches(
                 Err(error) => Err(error),
             })
         })
+}
+
+fn limit_checks(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    warp::path("api")
+        .and(warp::path("limits"))
+        .and(warp::path::param::<String>())
+        .and(warp::path("check"))
+        .and(warp::path::end())
+        .and(only_method(Method::POST, "POST"))
+        .and(with_app(app))
+        .and(caller())
+        .and(body("application/json", BODY_BYTES_MAX, Caller::check_service))
+        .map(
+            |name: String,
+             app: Arc<App>,
+             caller: Caller,
+             _headers,
+             body: Result<Bytes, ApiError>| {
+                respond(body.and_then(|body| limits::check(&app, &caller, &name, &body)))
+            },
+        )
 }
 
 fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
