@@ -1,8 +1,8 @@
 //! The outgoing side of one client's socket. The topics of its counters write each change into it.
 //! Bytes that the socket does not take yet stay here, bounded, until it does.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -32,33 +32,8 @@ pub(crate) struct ClientSink {
 struct SinkOutput {
     /// Bytes that the client's receive window had no room for. No change is accepted meanwhile.
     unsent: Option<Box<Unsent>>,
-    /// The newest version of the socket's own counter.
+    /// The newest version of the socket's own counter, and whether changes name their counter.
     sent: SentVersion,
-    /// Set once the client watches counters. Every change then names its counter.
-    watched: Option<Box<Watched>>,
-}
-
-/// The newest version of each watched counter, by the number of its feed. A feed is here from its
-/// state until its end.
-#[derive(Default)]
-struct Watched {
-    last: u32,
-    sent: BTreeMap<u32, SentVersion>,
-}
-
-impl SinkOutput {
-    fn naming(&self) -> Naming {
-        if self.watched.is_some() { Naming::Named } else { Naming::Plain }
-    }
-
-    /// The newest version that this feed sent. `None` before its state, and after its end.
-    fn sent(&mut self, feed: u32) -> Option<&mut SentVersion> {
-        match &mut self.watched {
-            _ if feed == Feed::OWN => Some(&mut self.sent),
-            Some(watched) => watched.sent.get_mut(&feed),
-            None => None,
-        }
-    }
 }
 
 /// The changes of one counter on their way into a client sink. A socket has a feed for its own
@@ -66,8 +41,9 @@ impl SinkOutput {
 #[derive(Clone)]
 pub(crate) struct Feed {
     sink: Arc<ClientSink>,
-    /// Unique in the sink, so that a round that still has an old feed cannot write to a new one.
-    number: u32,
+    /// The newest version of a watched counter, a [`SentVersion`] that is used only under the lock
+    /// of the sink's output. That of the socket's own counter is in the output itself.
+    watched: Option<Arc<AtomicU64>>,
 }
 
 /// The newest version that a client was sent or skips. One word, because a round reads it for every
@@ -79,11 +55,32 @@ impl SentVersion {
     /// Set if the version was skipped. The next one then names all regions.
     const SKIPPED: u64 = 1 << 63;
 
-    /// No version is newer, so only a Close frame may follow.
-    const NO_MORE: Self = Self(!Self::SKIPPED);
+    /// Set in the version of the socket's own counter if every change names its counter.
+    const NAMED: u64 = 1 << 62;
+
+    /// No version is newer, so no change may follow: a watched counter has sent no state yet or has
+    /// ended, or the sink has ended.
+    const NO_MORE: Self = Self(!(Self::SKIPPED | Self::NAMED));
+
+    /// The next version of the same feed.
+    fn followed_by(self, version: u64) -> Self {
+        Self(version | self.0 & Self::NAMED)
+    }
+
+    fn skipping(self, version: u64) -> Self {
+        Self(version | Self::SKIPPED | self.0 & Self::NAMED)
+    }
 
     fn version(self) -> u64 {
-        self.0 & !Self::SKIPPED
+        self.0 & Self::NO_MORE.0
+    }
+
+    fn is_no_more(self) -> bool {
+        self.version() == Self::NO_MORE.0
+    }
+
+    fn naming(self) -> Naming {
+        if self.0 & Self::NAMED == 0 { Naming::Plain } else { Naming::Named }
     }
 
     fn is_skipped(self) -> bool {
@@ -105,40 +102,36 @@ impl Unsent {
 }
 
 impl Feed {
-    /// The number of the feed of the socket's own counter.
-    const OWN: u32 = 0;
-
     /// A new sink, and the feed of its own counter. The client gets `first`, which contains version
     /// `sent`. Nothing is written yet.
     pub(crate) fn own(stream: TcpStream, sent: u64, first: Bytes) -> Self {
-        Self { sink: Arc::new(ClientSink::new(stream, sent, first)), number: Self::OWN }
+        Self { sink: Arc::new(ClientSink::new(stream, sent, first)), watched: None }
     }
 
     /// A feed into the same sink for a counter that the client watches. It sends nothing until
-    /// [`begin`](Self::begin).
+    /// [`begin`](Self::begin). From now on, every change in this sink names its counter.
     pub(crate) fn watched(&self) -> Self {
-        let mut output = self.sink.output();
-        let watched = output.watched.get_or_insert_default();
-        watched.last += 1;
-        Self { sink: Arc::clone(&self.sink), number: watched.last }
+        self.name_counters();
+        let watched = Some(Arc::new(AtomicU64::new(SentVersion::NO_MORE.0)));
+        Self { sink: Arc::clone(&self.sink), watched }
     }
 
     /// From now on, every change in this sink names its counter.
     pub(crate) fn name_counters(&self) {
-        self.sink.output().watched.get_or_insert_default();
+        self.sink.output().sent.0 |= SentVersion::NAMED;
     }
 
     pub(crate) fn is_own(&self) -> bool {
-        self.number == Self::OWN
+        self.watched.is_none()
     }
 
     pub(crate) fn sink(&self) -> &Arc<ClientSink> {
         &self.sink
     }
 
-    /// True once the client was sent the state of this counter.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.sink.output().sent(self.number).is_some()
+    /// True if changes follow: the client was sent the state, and the feed has not ended.
+    pub(crate) fn is_begun(&self) -> bool {
+        !self.sent(&self.sink.output()).is_no_more()
     }
 
     /// Sends the `state` of a watched counter, which contains version `sent`.
@@ -146,17 +139,17 @@ impl Feed {
     /// # Errors
     ///
     /// If the socket is broken.
-    pub(crate) fn begin(&self, sent: u64, state: Bytes) -> io::Result<()> {
+    pub(crate) fn begin(&self, sent: u64, state: &Bytes) -> io::Result<()> {
         let mut output = self.sink.output();
-        let watched = output.watched.get_or_insert_default();
-        watched.sent.insert(self.number, SentVersion(sent));
-        self.sink.send_with(&mut output, &state)
+        self.set_sent(&mut output, SentVersion(sent));
+        self.sink.send_with(&mut output, state)
     }
 
-    /// Ends the feed of a watched counter. Nothing of that counter is sent any more.
+    /// Ends the feed of a watched counter, also for a round that still has a copy of it. Nothing of
+    /// the counter is sent any more. Does nothing to the feed of the socket's own counter.
     pub(crate) fn end(&self) {
-        if let Some(watched) = &mut self.sink.output().watched {
-            watched.sent.remove(&self.number);
+        if !self.is_own() {
+            self.set_sent(&mut self.sink.output(), SentVersion::NO_MORE);
         }
     }
 
@@ -169,9 +162,9 @@ impl Feed {
     /// If the socket is broken. The client's own task notices that too.
     pub(crate) fn offer(&self, frame: &SnapshotFrame) -> io::Result<bool> {
         let mut output = self.sink.output();
-        let (is_full, naming) = (output.unsent.is_some(), output.naming());
-        let Some(sent) = output.sent(self.number) else { return Ok(false) };
-        if is_full || frame.version() <= sent.version() {
+        let (sent, naming) = (self.sent(&output), output.sent.naming());
+        if output.unsent.is_some() || frame.version() <= sent.version() || output.sent.is_no_more()
+        {
             return Ok(false);
         }
         let change = if sent.is_skipped() {
@@ -179,7 +172,7 @@ impl Feed {
         } else {
             frame.since(sent.version(), naming)
         };
-        *sent = SentVersion(frame.version());
+        self.set_sent(&mut output, sent.followed_by(frame.version()));
         self.sink.write_first(&mut output, change.bytes())?;
         Ok(true)
     }
@@ -188,18 +181,30 @@ impl Feed {
     /// this client is about to get a reply for.
     pub(crate) fn skip(&self, version: u64) {
         let mut output = self.sink.output();
-        if let Some(sent) = output.sent(self.number)
-            && sent.version() < version
-        {
-            *sent = SentVersion(version | SentVersion::SKIPPED);
+        let sent = self.sent(&output);
+        if sent.version() < version {
+            self.set_sent(&mut output, sent.skipping(version));
+        }
+    }
+
+    fn sent(&self, output: &SinkOutput) -> SentVersion {
+        match &self.watched {
+            None => output.sent,
+            Some(watched) => SentVersion(watched.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn set_sent(&self, output: &mut SinkOutput, sent: SentVersion) {
+        match &self.watched {
+            None => output.sent = sent,
+            Some(watched) => watched.store(sent.0, Ordering::Relaxed),
         }
     }
 }
 
 impl ClientSink {
     fn new(stream: TcpStream, sent: u64, first: Bytes) -> Self {
-        let output =
-            SinkOutput { unsent: Unsent::now(first), sent: SentVersion(sent), watched: None };
+        let output = SinkOutput { unsent: Unsent::now(first), sent: SentVersion(sent) };
         Self { stream, output: Mutex::new(output), stuck: Notify::new() }
     }
 
@@ -327,9 +332,6 @@ impl ClientSink {
     fn end_with(&self, goodbye: Bytes) -> io::Result<()> {
         let mut output = self.output();
         output.sent = SentVersion::NO_MORE;
-        if let Some(watched) = &mut output.watched {
-            watched.sent.clear();
-        }
         self.send_with(&mut output, &goodbye)
     }
 }
@@ -439,9 +441,12 @@ mod tests {
         let (feed, mut client) = feed().await;
         let view = node.view("clicks");
         let first = SnapshotFrame::first(view.clone());
+        let watched = feed.watched();
+        watched.begin(0, &Bytes::new()).unwrap();
         feed.sink.end_with(Bytes::from_static(b"bye")).unwrap();
+        assert!(!watched.offer(&first.next(&view, codes(&view))).unwrap());
         assert!(!feed.offer(&first.next(&view, codes(&view))).unwrap());
-        drop(feed);
+        drop((feed, watched));
         let mut all = Vec::new();
         client.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"bye");
@@ -458,12 +463,12 @@ mod tests {
         assert!(own.offer(&first).unwrap());
         let watched = own.watched();
         assert!(!watched.offer(&second).unwrap(), "its state comes first");
-        watched.begin(first.version(), Bytes::from_static(b"state")).unwrap();
+        watched.begin(first.version(), &Bytes::from_static(b"state")).unwrap();
         assert!(watched.offer(&second).unwrap());
         assert!(own.offer(&second).unwrap(), "each counter has its own version");
         let late = watched.clone();
         watched.end();
-        own.watched().begin(0, Bytes::from_static(b"again")).unwrap();
+        own.watched().begin(0, &Bytes::from_static(b"again")).unwrap();
         let third = second.next(&view, Vec::new());
         assert!(!late.offer(&third).unwrap(), "a round may still have the old feed");
         drop((own, watched, late));

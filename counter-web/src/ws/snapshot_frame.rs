@@ -26,13 +26,13 @@ pub(crate) struct SnapshotFrame {
     made_at: Instant,
     /// The codes of the regions that differ from the version before.
     changed: Vec<String>,
-    plain: Changes,
-    named: Changes,
+    plain: ChangeFrames,
+    named: ChangeFrames,
 }
 
 /// The changes to one version, in one [`Naming`].
 #[derive(Default)]
-struct Changes {
+struct ChangeFrames {
     /// The regions that differ from the version before.
     last: OnceLock<TextFrame>,
     /// All regions.
@@ -92,7 +92,7 @@ impl SnapshotFrame {
         changed.map(|(code, _)| code).chain(gone).cloned().collect()
     }
 
-    fn changes(&self, naming: Naming) -> &Changes {
+    fn changes(&self, naming: Naming) -> &ChangeFrames {
         match naming {
             Naming::Plain => &self.plain,
             Naming::Named => &self.named,

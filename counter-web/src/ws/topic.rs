@@ -337,10 +337,10 @@ impl Subscription {
         state: impl FnOnce(&CounterView) -> Bytes,
     ) -> std::io::Result<()> {
         let topic = &self.topic;
-        if !self.feed.has_begun() {
+        if !self.feed.is_begun() {
             let _order = topic.order();
             let sent = topic.latest().version();
-            return self.feed.begin(sent, state(&topic.node.view(&topic.name)));
+            return self.feed.begin(sent, &state(&topic.node.view(&topic.name)));
         }
         if self.feed.offer(&topic.latest())? {
             topic.counts.frames_sent.many(1);
