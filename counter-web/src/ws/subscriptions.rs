@@ -15,7 +15,7 @@ use crate::ws::topics::Topics;
 
 /// The most counters that one socket watches, beside its own. A node holds a topic for each counter
 /// with a listener, so this bounds the topics that one socket can open.
-pub(crate) const WATCHED_MAX: usize = 64;
+const WATCHED_MAX: usize = 64;
 
 /// The names of a `watch` message, checked.
 pub(crate) struct WatchedNames(BTreeSet<String>);
@@ -146,5 +146,13 @@ mod tests {
             assert_eq!(code(vec!["a".into(), bad.into()]), Some(Code::BadName), "{bad:?}");
         }
         assert_eq!(code(vec!["a".into(), "b".into(), "a".into()]), Some(Code::BadMessage));
+    }
+
+    #[test]
+    fn openapi_document_has_the_same_bound() {
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("../../assets/openapi.json")).unwrap();
+        let bound = "/components/schemas/Watch/properties/counters/maxItems";
+        assert_eq!(document.pointer(bound), Some(&WATCHED_MAX.into()));
     }
 }

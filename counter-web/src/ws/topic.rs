@@ -264,36 +264,43 @@ impl Drop for Topic {
 /// The topic's task: one refresh per change, and one round if that made a version. Ends with the
 /// topic or the node.
 async fn publish_changes(topic: Weak<Topic>, added: Arc<Notify>, mut changes: Changes) {
-    let (mut wait, mut own_change) = (None, false);
+    let (mut read_at, mut own_change) = (None, false);
     loop {
         tokio::select! {
-            change = changes.next() => match change {
-                Some(change) => own_change |= change.overflowed || !change.counters.is_empty(),
-                None => return,
-            },
+            change = changes.next() => {
+                let Some(change) = change else { return };
+                let is_own = change.overflowed || !change.counters.is_empty();
+                own_change |= is_own;
+                // The node moves its hash for every counter, and may have thousands of topics.
+                if read_at.is_some() && !is_own && !change.presence_changed {
+                    continue;
+                }
+            }
             () = added.notified() => {}
-            () = sleep(wait) => {}
+            () = sleep_until(read_at) => {}
         }
         let (Some(open), begun) = (topic.upgrade(), Instant::now()) else { return };
         let refresh = open.refresh(own_change);
-        wait = match refresh {
-            Refresh::Later(due) => Some(due),
+        read_at = match refresh {
+            Refresh::Later(due) => Some(begun + due),
             Refresh::Unchanged | Refresh::Changed => None,
         };
-        own_change &= wait.is_some();
+        own_change &= read_at.is_some();
         if let Refresh::Changed = refresh {
             open.publish().await;
             drop(open);
-            sleep(Some(ROUND_MIN.saturating_sub(begun.elapsed()))).await;
+            let next = begun + ROUND_MIN;
+            if next > Instant::now() {
+                sleep_until(Some(next)).await;
+            }
         }
     }
 }
 
-/// Sleeps for this time, or for ever.
-async fn sleep(time: Option<Duration>) {
+/// Sleeps until this time, or for ever.
+async fn sleep_until(time: Option<Instant>) {
     match time {
-        Some(Duration::ZERO) => {}
-        Some(time) => tokio::time::sleep(time).await,
+        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -268,6 +268,49 @@ async fn replies_precede_the_changes_of_watched_counters() {
     assert_eq!(shown, answered);
 }
 
+/// Sockets add to the same counters, each in an order of its own, while all of them watch. None
+/// waits for another for ever, and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sockets_that_add_to_each_others_counters_stay_exact() {
+    const SOCKETS: usize = 8;
+    const ROUNDS: usize = 100;
+    let node = node();
+    let counters = names(16);
+    let total = (SOCKETS * ROUNDS) as i64;
+    let totals: BTreeMap<_, _> = counters.iter().map(|name| (name.clone(), total)).collect();
+    let mut clients = Vec::new();
+    for number in 0..SOCKETS {
+        let mut socket = open_watching(&node, &counters).await;
+        let (mut order, totals) = (counters.clone(), totals.clone());
+        clients.push(tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                fastrand::Rng::with_seed((number * ROUNDS + round) as u64).shuffle(&mut order);
+                let adds: Vec<Value> = order
+                    .iter()
+                    .map(|name| json!({ "counter": name, "amount": 1, "id": format!("{number}.{round}.{name}") }))
+                    .collect();
+                socket.feed(&json!({ "type": "adds", "adds": adds }).to_string()).await;
+            }
+            socket.flush().await;
+            let mut missing = totals;
+            while !missing.is_empty() {
+                let message = socket.hear().await.expect("an open socket");
+                assert_ne!(message["type"], "error", "{message}");
+                if message["type"] == "change"
+                    && let Some(name) = message["counter"].as_str()
+                    && missing.get(name).is_some_and(|total| message["total"] == *total)
+                {
+                    missing.remove(name);
+                }
+            }
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    is_let_go(&node);
+}
+
 /// 50 sockets, each with 64 of 128 counters, while batches come by HTTP and sockets add themselves.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_sockets_with_64_counters_stay_exact() {
