@@ -51,7 +51,10 @@ export interface Refusal {
 export interface Options {
   /** The counter to follow. Default: `clicks`. */
   counter?: string;
-  /** Several counters instead, 64 at most, on one socket. The first is the default of each call. */
+  /**
+   * Several counters instead, 64 at most, on one socket. The first is the default of each call. An
+   * older server that cannot watch several is followed by events, and gets adds by POST.
+   */
   counters?: string[];
   /**
    * Keeps unacknowledged adds through a reload, such as `localStorage`. Default: memory alone.

@@ -26,5 +26,7 @@ pub(crate) fn text(app: &App, format: MetricsFormat) -> String {
     }
     let streams = app.stop.streams();
     front.register("streams", "Open WebSockets and event streams", ConstGauge::new(streams));
+    let topics = ConstGauge::new(app.topics.count() as i64);
+    front.register("topics", "Counters that WebSockets and event streams follow", topics);
     format.encode(&registry)
 }

@@ -2,7 +2,7 @@
 //!
 //! Other limits stand beside their code: rates and connections in `access/limits.rs`, bodies in
 //! `server/body.rs`, connections and timeouts in `server/accept.rs`, and messages of a socket in
-//! `ws/frames.rs` and `ws/socket.rs`.
+//! `ws/frames.rs`, `ws/socket.rs` and `ws/subscriptions.rs`.
 
 /// The greatest amount of one add, in either direction.
 pub(crate) const AMOUNT_MAX: i64 = 1_000_000;

@@ -192,6 +192,17 @@ impl ApiError {
         error.at(BATCH_ADDS_MAX)
     }
 
+    /// 413: a socket would watch too many counters.
+    pub(crate) fn too_many_watched(counters_max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            format!(
+                "a socket watches at most {counters_max} counters; nothing changed: open another socket"
+            ),
+        )
+    }
+
     pub(crate) fn wrong_type(expected: &str) -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

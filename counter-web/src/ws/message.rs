@@ -15,7 +15,7 @@ use crate::api::json::{Integer, RegionsJson, is_object};
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum ServerMessage<'a> {
-    /// The whole counter. The first message on every socket.
+    /// The whole counter. The first message on every socket, and the first of each watched counter.
     State {
         counter: &'a str,
         total: Integer,
@@ -25,8 +25,15 @@ pub(crate) enum ServerMessage<'a> {
         state_hash: String,
         synced: bool,
     },
-    /// The regions that changed, with absolute values.
-    Change { total: Integer, regions: RegionsJson<'a>, state_hash: String, synced: bool },
+    /// The regions that changed, with absolute values. Names its counter on sockets that watch.
+    Change {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        counter: Option<&'a str>,
+        total: Integer,
+        regions: RegionsJson<'a>,
+        state_hash: String,
+        synced: bool,
+    },
     /// The add with this id is applied, and not on the disk yet. Comes before every state and
     /// change that contains it.
     Applied { id: &'a str, repeated: bool },
@@ -66,6 +73,9 @@ pub(crate) enum ClientMessage<'a> {
     Add { amount: Option<serde_json::Value>, id: Option<String> },
     /// Add all of these, each once for its id, or none.
     Adds { adds: Vec<Object<SentAdd<'a>>> },
+    /// Follow these counters too, in the place of those of an earlier watch. The names are checked
+    /// later, by [`WatchedNames::read`](crate::ws::subscriptions::WatchedNames::read).
+    Watch { counters: Vec<String> },
     /// Ask for a pong.
     Ping { t: serde_json::Number },
 }
@@ -81,6 +91,7 @@ struct MessageFields<'a> {
     id: Option<serde_json::Value>,
     #[serde(borrow)]
     adds: Option<Vec<Object<SentAdd<'a>>>>,
+    counters: Option<Vec<String>>,
     t: Option<serde_json::Value>,
 }
 
@@ -100,6 +111,9 @@ impl<'a> ClientMessage<'a> {
         if let ("adds", Some(adds)) = (&*fields.kind, fields.adds) {
             return Ok(Self::Adds { adds });
         }
+        if let ("watch", Some(counters)) = (&*fields.kind, fields.counters) {
+            return Ok(Self::Watch { counters });
+        }
         match (&*fields.kind, fields.id, fields.t) {
             ("add", None, _) => Ok(Self::Add { amount: fields.amount, id: None }),
             ("add", Some(serde_json::Value::String(id)), _) => {
@@ -112,7 +126,8 @@ impl<'a> ClientMessage<'a> {
 }
 
 const FORMS: &str = "send {\"type\":\"add\",\"amount\":1,\"id\":\"…\"}, \
-     {\"type\":\"adds\",\"adds\":[{\"counter\":\"…\",\"amount\":1,\"id\":\"…\"}]} or {\"type\":\"ping\",\"t\":1}";
+     {\"type\":\"adds\",\"adds\":[{\"counter\":\"…\",\"amount\":1,\"id\":\"…\"}]}, \
+     {\"type\":\"watch\",\"counters\":[\"…\"]} or {\"type\":\"ping\",\"t\":1}";
 
 /// Why a message could not be read.
 #[derive(Debug)]
@@ -193,6 +208,25 @@ mod tests {
         let bad = r#"{"type":"adds","adds":[{"id":"a:1"},{"id":"a:2","amuont":1}]}"#;
         let bad = ClientMessage::read(bad).err().unwrap();
         assert_eq!((bad.id.as_deref(), bad.index), (Some("a:2"), Some(1)));
+    }
+
+    #[test]
+    fn watch_has_a_list_of_names() {
+        let watch = |text| match ClientMessage::read(text) {
+            Ok(ClientMessage::Watch { counters }) => counters,
+            _ => panic!("{text} is a watch"),
+        };
+        assert_eq!(watch(r#"{"counters":["a","b"],"type":"watch"}"#), ["a", "b"]);
+        assert!(watch(r#"{"type":"watch","counters":[]}"#).is_empty());
+        for bad in [
+            r#"{"type":"watch"}"#,
+            r#"{"type":"watch","counters":null}"#,
+            r#"{"type":"watch","counters":"a"}"#,
+            r#"{"type":"watch","counters":[1]}"#,
+            r#"{"type":"watch","counters":["a"],"more":1}"#,
+        ] {
+            assert!(ClientMessage::read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

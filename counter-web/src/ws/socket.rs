@@ -1,4 +1,4 @@
-//! One WebSocket client: reads its adds and pings, and sends the replies.
+//! One WebSocket client: reads its adds, watches and pings, and sends the replies.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -18,9 +18,10 @@ use crate::api::code::Code;
 use crate::api::error::ApiError;
 use crate::api::fields::{Amount, add_id};
 use crate::app::App;
+use crate::ws::client_sink::ClientSink;
 use crate::ws::frames::{self, ClientFrame, CloseReason, FrameReader, close_echo, close_frame};
 use crate::ws::message::{ClientMessage, ServerMessage};
-use crate::ws::topic::Subscription;
+use crate::ws::subscriptions::{AddBatch, Subscriptions, WatchedNames};
 use crate::ws::viewers::ViewerGuard;
 
 /// A client is gone after this many ping intervals of silence. Pongs count as a sign of life.
@@ -73,19 +74,20 @@ pub(crate) async fn serve(
 ) {
     let _counted = app.stop.stream();
     app.counts.sockets_opened.one();
-    let subscription = app.topics.subscribe(&counter, stream);
-    let mut client = Client::new(&app, &caller, counter, &subscription);
-    let opened = client.flush().and_then(|()| client.receive(&early));
+    let mut subscriptions = Subscriptions::new(app.topics.subscribe(&counter, stream));
+    let sink = Arc::clone(subscriptions.sink());
+    let mut client = Client::new(&app, &caller, counter, &sink);
+    let opened =
+        client.flush(&mut subscriptions).and_then(|()| client.receive(&mut subscriptions, &early));
     let end = match opened {
-        Ok(()) => client.run().await,
+        Ok(()) => client.run(&mut subscriptions).await,
         Err(end) => end,
     };
     // A client that has read our Close frame may open the next socket at once, so this one must not
     // count any more.
-    drop((viewer, caller));
+    drop((viewer, caller, subscriptions));
     if let End::Close(goodbye) = end {
         app.counts.sockets_closed.one();
-        let sink = subscription.leave();
         // The socket ends here even if the client does not read the frame.
         let _sent = tokio::time::timeout(LINGER, sink.close(goodbye)).await;
     }
@@ -111,39 +113,39 @@ struct Client<'a> {
     name: String,
     /// Opened with the first add.
     counter: Option<Counter>,
-    /// Shared with the topic, which writes the changes. While the sink is stuck, nothing is read.
-    subscription: &'a Subscription,
+    /// Shared with the topics, which write the changes. While the sink is stuck, nothing is read.
+    sink: &'a ClientSink,
     reader: FrameReader,
     /// Adds that are not on the disk yet, in order. Empty without a data directory.
     unacked: VecDeque<Unacked>,
     /// The number of adds in `unacked`.
     unacked_adds: usize,
     last_read: Instant,
-    /// True once a message of the present batch has added to the counter.
-    added: bool,
+    /// The last good watch of the present batch.
+    watch: Option<WatchedNames>,
     malformed: u32,
 }
 
 impl<'a> Client<'a> {
-    fn new(app: &'a App, caller: &'a Caller, name: String, subscription: &'a Subscription) -> Self {
+    fn new(app: &'a App, caller: &'a Caller, name: String, sink: &'a ClientSink) -> Self {
         Self {
             app,
             caller,
             name,
             counter: None,
-            subscription,
+            sink,
             reader: FrameReader::default(),
             unacked: VecDeque::new(),
             unacked_adds: 0,
             last_read: Instant::now(),
-            added: false,
+            watch: None,
             malformed: 0,
         }
     }
 
-    async fn run(&mut self) -> End {
+    async fn run(&mut self, subscriptions: &mut Subscriptions) -> End {
         let mut stop = std::pin::pin!(self.app.stop.wait());
-        let sink = self.subscription.sink();
+        let sink = self.sink;
         let interval = self.app.ping_interval;
         let mut tick = tokio::time::interval_at(Instant::now() + interval, interval);
         loop {
@@ -152,8 +154,8 @@ impl<'a> Client<'a> {
             let interest = if stuck { Interest::WRITABLE } else { Interest::READABLE };
             let step = tokio::select! {
                 ready = sink.ready(interest), if stuck || !full => match ready {
-                    Ok(()) if stuck => self.flush(),
-                    Ok(()) => self.read(),
+                    Ok(()) if stuck => self.flush(subscriptions),
+                    Ok(()) => self.read(subscriptions),
                     Err(error) => Err(error.into()),
                 },
                 () = sink.gets_stuck(), if !stuck => Ok(()),
@@ -190,7 +192,7 @@ impl<'a> Client<'a> {
 
     /// Pings a quiet client. Gives up on one that is silent or reads nothing.
     fn check_alive(&mut self) -> Result<(), End> {
-        let stuck_since = self.subscription.sink().stuck_since();
+        let stuck_since = self.sink.stuck_since();
         let (interval, quiet) = (self.app.ping_interval, self.last_read.elapsed());
         if quiet > interval * SILENT_INTERVALS_MAX
             || stuck_since.is_some_and(|since| since.elapsed() > interval)
@@ -207,32 +209,33 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), End> {
+    fn read(&mut self, subscriptions: &mut Subscriptions) -> Result<(), End> {
         let mut buffer = [0; READ_BYTES];
-        match self.subscription.sink().try_read(&mut buffer) {
+        match self.sink.try_read(&mut buffer) {
             Ok(0) => Err(End::Gone),
             Ok(bytes) => {
                 self.last_read = Instant::now();
-                self.receive(&buffer[..bytes])
+                self.receive(subscriptions, &buffer[..bytes])
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Replies to every message in `bytes`, with one write for all of them.
-    fn receive(&mut self, bytes: &[u8]) -> Result<(), End> {
+    /// Replies to every message in `bytes`, with one write for all of them. Then watches what the
+    /// last watch asks for, so a read opens no more topics than one watch does.
+    fn receive(&mut self, subscriptions: &mut Subscriptions, bytes: &[u8]) -> Result<(), End> {
         let mut reader = std::mem::take(&mut self.reader);
         let (mut replies, mut closed) = (BytesMut::new(), None);
-        let batch = self.subscription.batch();
+        let mut batch = subscriptions.batch();
         let parsed = reader.feed(bytes, &mut |incoming| match incoming {
-            ClientFrame::Text(text) => self.reply(&text, &mut replies),
+            ClientFrame::Text(text) => self.reply(&text, &mut batch, &mut replies),
             ClientFrame::Ping(payload) => frames::put_pong(&mut replies, &payload),
             ClientFrame::Pong => {}
             ClientFrame::Close(code) => closed = Some(code),
         });
         self.reader = reader;
-        batch.reply(std::mem::take(&mut self.added), replies.freeze())?;
+        batch.reply(replies.freeze())?;
         parsed?;
         if let Some(code) = closed {
             return Err(End::Close(close_echo(code)));
@@ -241,21 +244,26 @@ impl<'a> Client<'a> {
             let reason = "too many messages of no known form";
             return Err(CloseReason { code: 1008, reason }.into());
         }
+        if let Some(names) = self.watch.take() {
+            subscriptions.watch(&self.app.topics, names);
+            subscriptions.catch_up(&self.app.topics)?;
+        }
         Ok(())
     }
 
-    fn reply(&mut self, text: &str, replies: &mut BytesMut) {
+    fn reply(&mut self, text: &str, batch: &mut AddBatch<'_>, replies: &mut BytesMut) {
         let mut put = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
         match ClientMessage::read(text) {
-            Ok(ClientMessage::Add { amount, id }) => match self.add(amount.as_ref(), id.as_deref())
-            {
-                Ok((repeated, stored)) => {
-                    let id = id.unwrap_or_default();
-                    self.answer(vec![AnsweredAdd { id, repeated }], stored, put);
+            Ok(ClientMessage::Add { amount, id }) => {
+                match self.add(amount.as_ref(), id.as_deref(), batch) {
+                    Ok((repeated, stored)) => {
+                        let id = id.unwrap_or_default();
+                        self.answer(vec![AnsweredAdd { id, repeated }], stored, put);
+                    }
+                    Err(error) => put(ServerMessage::refusal(id.as_deref(), &error)),
                 }
-                Err(error) => put(ServerMessage::refusal(id.as_deref(), &error)),
-            },
-            Ok(ClientMessage::Adds { adds }) => match self.add_batch(&adds) {
+            }
+            Ok(ClientMessage::Adds { adds }) => match self.add_batch(&adds, batch) {
                 Ok(added) => {
                     let (mut answered, cannot_tell) = (Vec::new(), ApiError::cannot_tell());
                     for (Object(add), once) in adds.iter().zip(added.onces()) {
@@ -275,6 +283,10 @@ impl<'a> Client<'a> {
                     let bad = error.index.and_then(|index| adds.get(index));
                     put(ServerMessage::refusal(bad.and_then(|Object(add)| add.id()), &error));
                 }
+            },
+            Ok(ClientMessage::Watch { counters }) => match WatchedNames::read(counters) {
+                Ok(names) => self.watch = Some(names),
+                Err(error) => put(ServerMessage::refusal(None, &error)),
             },
             Ok(ClientMessage::Ping { t }) => put(ServerMessage::Pong { t: &t }),
             Err(bad) => {
@@ -312,15 +324,20 @@ impl<'a> Client<'a> {
     }
 
     /// Applies a batch: all of it, or nothing.
-    fn add_batch(&mut self, adds: &[Object<SentAdd<'_>>]) -> Result<Added, ApiError> {
+    fn add_batch(
+        &mut self,
+        adds: &[Object<SentAdd<'_>>],
+        batch: &mut AddBatch<'_>,
+    ) -> Result<Added, ApiError> {
         if let Some(index) = adds.iter().position(|Object(add)| add.id().is_none()) {
             return Err(ApiError::bad_id().at(index));
         }
         let added = apply_batch(self.app, self.caller, adds, Some(&self.name))?;
-        // Only a change of this socket's own counter follows the replies.
-        self.added |= adds.iter().zip(added.onces()).any(|(Object(add), once)| {
-            once == Once::Applied && add.counter().is_none_or(|counter| counter == self.name)
-        });
+        for (Object(add), once) in adds.iter().zip(added.onces()) {
+            if once == Once::Applied {
+                batch.note_add(add.counter().unwrap_or(&self.name));
+            }
+        }
         Ok(added)
     }
 
@@ -330,6 +347,7 @@ impl<'a> Client<'a> {
         &mut self,
         amount: Option<&serde_json::Value>,
         id: Option<&str>,
+        batch: &mut AddBatch<'_>,
     ) -> Result<(bool, Option<Durable>), ApiError> {
         let amount = Amount::read(amount)?;
         let id = id.ok_or_else(ApiError::bad_id)?;
@@ -342,18 +360,20 @@ impl<'a> Client<'a> {
             none => none.insert(self.app.open(&self.name, self.caller)?),
         };
         let repeated = apply_add(self.app, counter, id, amount)? == Once::Repeated;
-        self.added |= !repeated;
+        if !repeated {
+            batch.note_add(&self.name);
+        }
         Ok((repeated, self.app.node.is_durable().then(|| counter.durable())))
     }
 
     fn send(&self, frames: Bytes) -> Result<(), End> {
-        Ok(self.subscription.sink().send(frames)?)
+        Ok(self.sink.send(frames)?)
     }
 
     /// Writes the waiting bytes, then the changes that the client missed meanwhile.
-    fn flush(&self) -> Result<(), End> {
-        if self.subscription.sink().flush()? {
-            self.subscription.catch_up()?;
+    fn flush(&self, subscriptions: &mut Subscriptions) -> Result<(), End> {
+        if self.sink.flush()? {
+            subscriptions.catch_up(&self.app.topics)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! All clients of one counter. One task reads the node once per change, and writes the frame into
 //! every client sink without waking the clients' own tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -14,17 +14,17 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::app::counts::Counts;
-use crate::ws::client_sink::ClientSink;
+use crate::ws::client_sink::Feed;
 use crate::ws::frames::TextFrame;
-use crate::ws::snapshot_frame::SnapshotFrame;
+use crate::ws::snapshot_frame::{Naming, SnapshotFrame};
 
 /// The least time between the starts of two rounds, so that a storm of clicks is not a storm of
 /// frames. A lone click never waits. With many clients a round takes longer than this anyway.
 const ROUND_MIN: Duration = Duration::from_millis(2);
 
-/// Sinks that a round writes to before it yields the thread, about 1 ms of work. With fewer, it
+/// Client sinks that a round writes to before it yields the thread, about 1 ms of work. With fewer, it
 /// would wake other threads more often, which find little to do.
-const SINKS_PER_TURN: usize = 256;
+const FEEDS_PER_TURN: usize = 256;
 
 /// The least time from a round to one that carries only a new state hash, if other counters moved
 /// the hash.
@@ -46,28 +46,78 @@ pub(crate) struct Topic {
     /// the first add of a batch until its replies are sent: one round then carries the whole batch,
     /// and no round precedes the replies.
     order: RwLock<()>,
-    sinks: Mutex<Sinks>,
+    feeds: Mutex<Feeds>,
     /// Notified of local adds, which are sent without waiting for their cells.
     added: Arc<Notify>,
     counts: Arc<Counts>,
     task: OnceLock<tokio::task::AbortHandle>,
+    /// The open topics, this one among them.
+    open: Arc<OpenTopics>,
 }
 
-/// The sinks of a topic, in the order they came.
+/// The open topics by the name of their counter. A topic leaves when it closes.
 #[derive(Default)]
-struct Sinks {
-    next: u64,
-    open: BTreeMap<u64, Arc<ClientSink>>,
-    /// A copy of `open` for rounds. Cleared when a sink comes or goes, so that it keeps no closed
-    /// sink.
-    round: Option<Arc<[Arc<ClientSink>]>>,
+pub(crate) struct OpenTopics(Mutex<HashMap<String, Weak<Topic>>>);
+
+impl OpenTopics {
+    fn topics(&self) -> MutexGuard<'_, HashMap<String, Weak<Topic>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the topic of `name`. Opens it for its first subscriber.
+    pub(crate) fn get_or_open(
+        self: &Arc<Self>,
+        node: &Node,
+        name: &str,
+        counts: &Arc<Counts>,
+    ) -> Arc<Topic> {
+        let mut topics = self.topics();
+        if let Some(topic) = topics.get(name).and_then(Weak::upgrade) {
+            return topic;
+        }
+        let topic = Topic::open(node.clone(), name, Arc::clone(counts), Arc::clone(self));
+        topics.insert(name.to_owned(), Arc::downgrade(&topic));
+        topic
+    }
+
+    /// The open ones among the topics of these counters.
+    pub(crate) fn of<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Arc<Topic>> {
+        let topics = self.topics();
+        if topics.is_empty() {
+            return Vec::new();
+        }
+        // A topic that closes takes the lock, so none may be dropped under it.
+        names.filter_map(|name| topics.get(name)).filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.topics().len()
+    }
+
+    /// Removes a topic that has closed, unless there is a new one of that name.
+    fn remove(&self, name: &str) {
+        let mut topics = self.topics();
+        if topics.get(name).is_some_and(|topic| topic.strong_count() == 0) {
+            topics.remove(name);
+        }
+    }
 }
 
-impl Sinks {
-    fn insert(&mut self, sink: Arc<ClientSink>) -> u64 {
+/// The feeds of a topic's clients, in the order they came.
+#[derive(Default)]
+struct Feeds {
+    next: u64,
+    open: BTreeMap<u64, Feed>,
+    /// A copy of `open` for rounds. Cleared when a feed comes or goes, so that it keeps no closed
+    /// sink.
+    round: Option<Arc<[Feed]>>,
+}
+
+impl Feeds {
+    fn insert(&mut self, feed: Feed) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.open.insert(number, sink);
+        self.open.insert(number, feed);
         self.round = None;
         number
     }
@@ -77,8 +127,8 @@ impl Sinks {
         self.round = None;
     }
 
-    /// All sinks, for one round.
-    fn round(&mut self) -> Arc<[Arc<ClientSink>]> {
+    /// All feeds, for one round.
+    fn round(&mut self) -> Arc<[Feed]> {
         Arc::clone(self.round.get_or_insert_with(|| self.open.values().cloned().collect()))
     }
 }
@@ -93,7 +143,7 @@ enum Refresh {
 }
 
 impl Topic {
-    pub(crate) fn open(node: Node, name: &str, counts: Arc<Counts>) -> Arc<Self> {
+    fn open(node: Node, name: &str, counts: Arc<Counts>, open: Arc<OpenTopics>) -> Arc<Self> {
         let changes = node.subscribe(Interest::Counter(name.to_owned()));
         let first = SnapshotFrame::first(node.view(name));
         let topic = Arc::new(Self {
@@ -101,10 +151,11 @@ impl Topic {
             name: name.to_owned(),
             latest: watch::Sender::new(Arc::new(first)),
             order: RwLock::new(()),
-            sinks: Mutex::default(),
+            feeds: Mutex::default(),
             added: Arc::default(),
             counts,
             task: OnceLock::new(),
+            open,
         });
         let task = tokio::spawn(publish_changes(
             Arc::downgrade(&topic),
@@ -135,18 +186,26 @@ impl Topic {
         let order = self.order();
         let sent = self.latest.borrow().version();
         let state = state(&self.node.view(&self.name));
-        let sink = Arc::new(ClientSink::new(stream, sent, state));
-        let number = self.sinks().insert(Arc::clone(&sink));
+        let feed = Feed::own(stream, sent, state);
+        let number = self.feeds().insert(feed.clone());
         drop(order);
-        Subscription { topic: self, number, sink }
+        Subscription { topic: self, number, feed }
+    }
+
+    /// Subscribes a socket that has a counter of its own. [`Subscription::catch_up`] sends the
+    /// state, and every change follows it.
+    pub(crate) fn watch(self: Arc<Self>, own: &Subscription) -> Subscription {
+        let feed = own.feed.watched();
+        let number = self.feeds().insert(feed.clone());
+        Subscription { topic: self, number, feed }
     }
 
     fn order(&self) -> RwLockWriteGuard<'_, ()> {
         self.order.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sinks(&self) -> MutexGuard<'_, Sinks> {
-        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn feeds(&self) -> MutexGuard<'_, Feeds> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn latest(&self) -> Arc<SnapshotFrame> {
@@ -180,13 +239,13 @@ impl Topic {
         Refresh::Changed
     }
 
-    /// One round: offers the latest version to every sink.
+    /// One round: offers the latest version to every client sink.
     async fn publish(&self) {
         let frame = self.latest();
-        let sinks = self.sinks().round();
-        for turn in sinks.chunks(SINKS_PER_TURN) {
+        let feeds = self.feeds().round();
+        for turn in feeds.chunks(FEEDS_PER_TURN) {
             // The client's own task notices a broken socket.
-            let sent = turn.iter().filter(|sink| sink.offer(&frame).unwrap_or(false)).count();
+            let sent = turn.iter().filter(|feed| feed.offer(&frame).unwrap_or(false)).count();
             self.counts.frames_sent.many(sent);
             tokio::task::yield_now().await;
         }
@@ -198,80 +257,100 @@ impl Drop for Topic {
         if let Some(task) = self.task.get() {
             task.abort();
         }
+        self.open.remove(&self.name);
     }
 }
 
 /// The topic's task: one refresh per change, and one round if that made a version. Ends with the
 /// topic or the node.
 async fn publish_changes(topic: Weak<Topic>, added: Arc<Notify>, mut changes: Changes) {
-    let (mut wait, mut own_change) = (None, false);
+    let (mut read_at, mut own_change) = (None, false);
     loop {
         tokio::select! {
-            change = changes.next() => match change {
-                Some(change) => own_change |= change.overflowed || !change.counters.is_empty(),
-                None => return,
-            },
+            change = changes.next() => {
+                let Some(change) = change else { return };
+                let is_own = change.overflowed || !change.counters.is_empty();
+                own_change |= is_own;
+                // The node moves its hash for every counter, and may have thousands of topics.
+                if read_at.is_some() && !is_own && !change.presence_changed {
+                    continue;
+                }
+            }
             () = added.notified() => {}
-            () = sleep(wait) => {}
+            () = sleep_until(read_at) => {}
         }
         let (Some(open), begun) = (topic.upgrade(), Instant::now()) else { return };
         let refresh = open.refresh(own_change);
-        wait = match refresh {
-            Refresh::Later(due) => Some(due),
+        read_at = match refresh {
+            Refresh::Later(due) => Some(begun + due),
             Refresh::Unchanged | Refresh::Changed => None,
         };
-        own_change &= wait.is_some();
+        own_change &= read_at.is_some();
         if let Refresh::Changed = refresh {
             open.publish().await;
             drop(open);
-            sleep(Some(ROUND_MIN.saturating_sub(begun.elapsed()))).await;
+            let next = begun + ROUND_MIN;
+            if next > Instant::now() {
+                sleep_until(Some(next)).await;
+            }
         }
     }
 }
 
-/// Sleeps for this time, or for ever.
-async fn sleep(time: Option<Duration>) {
+/// Sleeps until this time, or for ever.
+async fn sleep_until(time: Option<Instant>) {
     match time {
-        Some(Duration::ZERO) => {}
-        Some(time) => tokio::time::sleep(time).await,
+        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
 }
 
-/// A socket's subscription to its topic, until it is dropped.
+/// A socket's subscription to a topic, until it is dropped.
 pub(crate) struct Subscription {
     topic: Arc<Topic>,
     number: u64,
-    sink: Arc<ClientSink>,
+    feed: Feed,
 }
 
 impl Subscription {
-    pub(crate) fn sink(&self) -> &ClientSink {
-        &self.sink
+    /// The name of the counter.
+    pub(crate) fn name(&self) -> &str {
+        &self.topic.name
     }
 
-    /// Starts a batch of adds. The topic reads the node either before the batch or after its
-    /// replies. Do not hold it across an await.
-    pub(crate) fn batch(&self) -> AddBatch<'_> {
-        AddBatch {
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// Starts a batch of adds to this counter. The topic reads the node either before the batch or
+    /// after its replies. Do not hold it across an await. Start those of several counters in the
+    /// order of their names, or two sockets could wait for each other.
+    pub(crate) fn batch(&self) -> TopicBatch<'_> {
+        TopicBatch {
             subscription: self,
-            order: self.topic.order.read().unwrap_or_else(PoisonError::into_inner),
+            _order: self.topic.order.read().unwrap_or_else(PoisonError::into_inner),
+            added: false,
         }
     }
 
-    /// Unsubscribes. The topic no longer writes to the sink.
-    pub(crate) fn leave(self) -> Arc<ClientSink> {
-        Arc::clone(&self.sink)
-    }
-
-    /// Sends the changes that this client missed while its socket was full.
+    /// Sends what this client misses: the `state` if it has none yet, or the changes since its
+    /// socket was full.
     ///
     /// # Errors
     ///
     /// If the socket is broken.
-    pub(crate) fn catch_up(&self) -> std::io::Result<()> {
-        if self.sink.offer(&self.topic.latest())? {
-            self.topic.counts.frames_sent.many(1);
+    pub(crate) fn catch_up(
+        &self,
+        state: impl FnOnce(&CounterView) -> Bytes,
+    ) -> std::io::Result<()> {
+        let topic = &self.topic;
+        if !self.feed.is_begun() {
+            let _order = topic.order();
+            let sent = topic.latest().version();
+            return self.feed.begin(sent, &state(&topic.node.view(&topic.name)));
+        }
+        if self.feed.offer(&topic.latest())? {
+            topic.counts.frames_sent.many(1);
         }
         Ok(())
     }
@@ -279,34 +358,39 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.topic.sinks().remove(self.number);
+        self.topic.feeds().remove(self.number);
+        self.feed.end();
     }
 }
 
-/// Adds of one client that are applied and answered together; see [`Subscription::batch`].
-pub(crate) struct AddBatch<'a> {
+/// Adds of one client to one counter that are applied and answered together; see
+/// [`Subscription::batch`].
+pub(crate) struct TopicBatch<'a> {
     subscription: &'a Subscription,
-    order: RwLockReadGuard<'a, ()>,
+    _order: RwLockReadGuard<'a, ()>,
+    added: bool,
 }
 
-impl AddBatch<'_> {
-    /// Sends the replies. If something was `added`, the first change after them on this socket
-    /// contains it, and comes at once.
-    ///
-    /// # Errors
-    ///
-    /// If the socket is broken.
-    pub(crate) fn reply(self, added: bool, replies: Bytes) -> std::io::Result<()> {
-        let Subscription { topic, sink, .. } = self.subscription;
-        if added {
-            sink.skip(topic.latest.borrow().version());
+impl<'a> TopicBatch<'a> {
+    pub(crate) fn name(&self) -> &str {
+        self.subscription.name()
+    }
+
+    /// Notes that something was added. The first change after the replies contains it.
+    pub(crate) fn note_add(&mut self) {
+        self.added = true;
+    }
+
+    /// Skips the versions that do not contain the adds. Call it before the replies are sent.
+    pub(crate) fn skip_older(&self) {
+        if self.added {
+            self.subscription.feed.skip(self.subscription.topic.latest.borrow().version());
         }
-        let sent = if replies.is_empty() { Ok(()) } else { sink.send(replies) };
-        drop(self.order);
-        if added {
-            topic.added();
-        }
-        sent
+    }
+
+    /// Ends the batch, after its replies. Returns the topic if it has a change to send.
+    pub(crate) fn end(self) -> Option<&'a Topic> {
+        self.added.then_some(&*self.subscription.topic)
     }
 }
 
@@ -324,7 +408,7 @@ impl Follower {
     pub(crate) async fn next(&mut self) -> Option<TextFrame> {
         self.changes.changed().await.ok()?;
         let frame = Arc::clone(&self.changes.borrow_and_update());
-        let change = frame.since(self.seen).clone();
+        let change = frame.since(self.seen, Naming::Plain).clone();
         self.seen = frame.version();
         Some(change)
     }

@@ -1,7 +1,6 @@
 //! The topics of all watched counters.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use counter_net::{CounterView, Node};
 use tokio::net::TcpStream;
@@ -10,7 +9,7 @@ use crate::api::json::{Integer, regions_json};
 use crate::app::counts::Counts;
 use crate::ws::frames::TextFrame;
 use crate::ws::message::ServerMessage;
-use crate::ws::topic::{Follower, Subscription, Topic};
+use crate::ws::topic::{Follower, OpenTopics, Subscription, Topic};
 
 /// Opens a topic with its first subscriber, and makes the state that each subscriber gets first. A
 /// topic closes with its last subscriber.
@@ -18,13 +17,13 @@ pub(crate) struct Topics {
     node: Node,
     region: String,
     counts: Arc<Counts>,
-    open: Mutex<HashMap<String, Weak<Topic>>>,
+    open: Arc<OpenTopics>,
 }
 
 impl Topics {
     pub(crate) fn new(node: Node, counts: Arc<Counts>) -> Arc<Self> {
         let info = node.info();
-        Arc::new(Self { node, region: info.region, counts, open: Mutex::default() })
+        Arc::new(Self { node, region: info.region, counts, open: Arc::default() })
     }
 
     /// Follows the counter `name`: returns its state as of now, and a follower of its changes.
@@ -33,37 +32,36 @@ impl Topics {
         (self.state(&view), follower)
     }
 
-    /// Subscribes a socket to the counter `name`. The state waits in the client sink to be flushed;
-    /// the topic writes the changes after it.
+    /// Subscribes a socket to its own counter `name`. The state waits in the client sink to be
+    /// flushed; the topic writes the changes after it.
     pub(crate) fn subscribe(&self, name: &str, stream: TcpStream) -> Subscription {
         self.topic(name).subscribe(stream, |view| self.state(view).bytes().clone())
     }
 
+    /// Subscribes the socket of `own` to one more counter.
+    pub(crate) fn watch(&self, name: &str, own: &Subscription) -> Subscription {
+        self.topic(name).watch(own)
+    }
+
     /// Reports a local add to the counter `name`. Its clients get the change at once.
     pub(crate) fn added(&self, name: &str) {
-        let topic = self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .and_then(Weak::upgrade);
-        if let Some(topic) = topic {
-            topic.added();
-        }
+        self.added_many(std::iter::once(name));
     }
 
     /// Reports local adds to these counters.
     pub(crate) fn added_many<'a>(&self, names: impl Iterator<Item = &'a str>) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_empty() {
-            return;
-        }
-        for topic in names.filter_map(|name| open.get(name)).filter_map(Weak::upgrade) {
+        for topic in self.open.of(names) {
             topic.added();
         }
     }
 
-    fn state(&self, view: &CounterView) -> TextFrame {
+    /// The number of counters that sockets and event streams follow.
+    pub(crate) fn count(&self) -> usize {
+        self.open.count()
+    }
+
+    /// The first message to a client of this counter.
+    pub(crate) fn state(&self, view: &CounterView) -> TextFrame {
         let state = ServerMessage::State {
             counter: &view.name,
             total: Integer(view.total),
@@ -76,15 +74,7 @@ impl Topics {
         TextFrame::new(&state.to_json())
     }
 
-    /// The topic of `name`. Opens it for the first subscriber.
     fn topic(&self, name: &str) -> Arc<Topic> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = open.get(name).and_then(Weak::upgrade) {
-            return topic;
-        }
-        open.retain(|_, topic| topic.strong_count() > 0);
-        let topic = Topic::open(self.node.clone(), name, Arc::clone(&self.counts));
-        open.insert(name.to_owned(), Arc::downgrade(&topic));
-        topic
+        self.open.get_or_open(&self.node, name, &self.counts)
     }
 }

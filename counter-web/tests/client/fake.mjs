@@ -115,6 +115,7 @@ export class Server {
     const server = this;
     this.WebSocket = class {
       readyState = 0;
+      isNaming = false; // changes name their counter, from the first watch on
       isCut = false; // nothing that the server says arrives any more
       constructor(url) {
         this.url = new URL(url);
@@ -188,11 +189,20 @@ export class Server {
           return socket.say({ type: "error", error: "bad_message", message: "send an add" });
         }
         if (message.type === "adds") return this.takeBatch(socket, message.adds);
-        for (const name of message.counters) {
-          if (!socket.watched.has(name)) socket.say(this.state(name));
-          socket.watched.add(name);
-        }
+        return this.watch(socket, message.counters);
     }
+  }
+
+  // The list replaces the last one. The socket's own counter stays, and only new ones send a state.
+  watch(socket, counters) {
+    if (counters.length > 64 || new Set(counters).size < counters.length) {
+      return socket.say({ type: "error", error: "too_large", message: "64 counters, each once" });
+    }
+    const watched = new Set([socket.url.searchParams.get("counter"), ...counters]);
+    const fresh = [...watched].filter((name) => !socket.watched.has(name));
+    socket.watched = watched;
+    socket.isNaming = true;
+    for (const name of fresh) socket.say(this.state(name));
   }
 
   // Applies one add. Returns its answer.
@@ -247,7 +257,8 @@ export class Server {
   show(name) {
     const { regions, total } = this.state(name);
     for (const socket of this.sockets) {
-      if (socket.watched.has(name)) socket.say({ type: "change", counter: name, total, regions });
+      const counter = socket.isNaming ? { counter: name } : {};
+      if (socket.watched.has(name)) socket.say({ type: "change", ...counter, total, regions });
     }
     for (const stream of this.streams) {
       if (stream.name === name) stream.say({ type: "change", total, regions });

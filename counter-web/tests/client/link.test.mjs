@@ -98,6 +98,26 @@ test("a counter may be watched later", async () => {
   assert.equal(server.tries.length, 2);
 });
 
+test("each watch names all counters, and adds to several go in one message", async () => {
+  const { server, open, settle } = world();
+  const { client, states, shown } = open({ counters: ["a", "b"] });
+  await settle();
+  client.watch("c");
+  await settle();
+  const watches = server.heard.filter(({ type }) => type === "watch");
+  assert.deepEqual(watches.map(({ counters }) => counters), [["a", "b"], ["a", "b", "c"]]);
+  const done = ["a", "b", "c"].map((name, at) => client.add(at + 1, name));
+  assert.deepEqual(await Promise.all(done), [true, true, true]);
+  assert.deepEqual(server.heard.filter(({ type }) => type === "adds").length, 1);
+  assert.deepEqual(["a", "b", "c"].map(shown), [1, 2, 3]);
+  for (const name of ["a", "b", "c"]) server.add(name, 10);
+  await settle();
+  assert.deepEqual(["a", "b", "c"].map(shown), [11, 12, 13]);
+  assert.deepEqual(states.at(-1), { state: "live", transport: "socket" });
+  assert.equal(server.streams.size, 0);
+  assert.equal(server.tries.length, 1);
+});
+
 test("a server that knows one counter a socket is followed by events", async () => {
   const { clock, server, open } = world();
   server.knowsWatch = false;

@@ -7,16 +7,17 @@ const url = process.env.COUNTER_URL;
 
 // Resolves with the first view that `is` takes.
 function follow(counters, options) {
-  const waiting = new Set();
+  const waiting = new Set(), links = new Set();
   const client = connect(url, {
     counters,
+    onstatus: ({ state, transport }) => { if (state === "live") links.add(transport); },
     onchange: (view) => {
       for (const one of waiting) if (one.is(view)) one.done(view);
     },
     ...options,
   });
   const until = (is) => new Promise((done) => waiting.add({ is, done }));
-  return { client, until };
+  return { client, until, links };
 }
 
 const kinds = {
@@ -42,13 +43,14 @@ for (const [transport, options] of Object.entries(kinds)) {
   });
   test(`one client follows two counters by ${transport}`, { skip, timeout: 20_000 }, async () => {
     const names = ["a", "b"].map((name) => `test-${transport}-${name}-${Date.now()}`);
-    const { client, until } = follow(names, options);
+    const { client, until, links } = follow(names, options);
     try {
       const shown = names.map((name, at) =>
         until(({ counter, total }) => counter === name && total === at + 1));
       const done = names.map((name, at) => client.add(at + 1, name));
       assert.deepEqual(await Promise.all(done), [true, true]);
       await Promise.all(shown);
+      assert.deepEqual([...links], [transport], "and by nothing else");
     } finally {
       client.close();
     }

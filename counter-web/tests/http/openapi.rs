@@ -236,6 +236,9 @@ async fn socket_messages_are_as_the_document_says() {
     let mut kinds = BTreeSet::new();
     for (text, is_good) in [
         ("{\"type\":\"add\",\"amount\":2,\"id\":\"a:1\"}", true),
+        ("{\"type\":\"watch\",\"counters\":[\"b\",\"none\"]}", true),
+        ("{\"type\":\"watch\",\"counters\":\"b\"}", false),
+        ("{\"type\":\"watch\",\"counters\":[\"\"]}", false),
         ("{\"type\":\"ping\",\"t\":1.5}", true),
         ("{\"type\":\"add\",\"amount\":0,\"id\":\"a:2\"}", false),
         ("{\"type\":\"add\",\"amount\":1,\"id\":\"a:3\",\"more\":1}", false),
@@ -254,16 +257,27 @@ async fn socket_messages_are_as_the_document_says() {
         assert!(!is_good || found.is_empty(), "{text}: {found:#?}");
         socket.say(text).await;
     }
+    let fits = |message: &Value| {
+        let mut found = Vec::new();
+        misfits(&document, &heard, message, "heard", &mut found);
+        assert!(found.is_empty(), "{message}: {found:#?}");
+    };
     // The last message is a refused batch, so everything was heard by then, but for late acks.
     let (mut last, mut acks) = (false, 0);
     while kinds.len() < 6 || !last || acks < 4 {
         let message = socket.hear().await.expect("all six kinds of messages");
-        let mut found = Vec::new();
-        misfits(&document, &heard, &message, "heard", &mut found);
-        assert!(found.is_empty(), "{message}: {found:#?}");
+        fits(&message);
         last |= message["index"] == 1;
         acks += u32::from(message["type"] == "ack");
         kinds.insert(message["type"].as_str().unwrap().to_owned());
+    }
+    socket.say(r#"{"type":"adds","adds":[{"counter":"b","amount":1,"id":"a:8"}]}"#).await;
+    loop {
+        let message = socket.hear().await.expect("a change of the watched counter");
+        fits(&message);
+        if message["type"] == "change" && message["counter"] == "b" && message["total"] == 2 {
+            break;
+        }
     }
 }
 

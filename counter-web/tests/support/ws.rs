@@ -2,16 +2,25 @@
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 pub struct TestSocket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl TestSocket {
     pub async fn open(http: &str) -> Self {
         Self(connect_async(format!("ws://{http}/ws?counter=clicks")).await.unwrap().0)
+    }
+
+    /// A socket with a small receive buffer, so that it is full soon if nobody reads it.
+    pub async fn open_narrow(http: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let stream = MaybeTlsStream::Plain(socket.connect(http.parse().unwrap()).await.unwrap());
+        let opened = client_async(format!("ws://{http}/ws?counter=clicks"), stream).await;
+        Self(opened.unwrap().0)
     }
 
     /// Opens `path` with an Origin. Returns the status of a refusal.
