@@ -143,6 +143,7 @@ impl CounterMap {
     }
 
     /// The number of keys that had cells and have none any more.
+    #[inline]
     pub(crate) fn dead_count(&self) -> usize {
         self.keys.dead_count()
     }
