@@ -3,7 +3,7 @@
 //! removal_cost -- --ignored --nocapture --test-threads 1`.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use counter_core::{Cleanup, Delta, Replica, ReplicaId, Shown, Version, VersionVector};
 
@@ -146,7 +146,8 @@ fn heap_of<T>(make: impl FnOnce() -> T) -> (T, usize, usize) {
     (made.unwrap(), heap.bytes_current as usize, heap.bytes_max as usize)
 }
 
-/// The time that this thread has had a processor. It does not depend on the load of the machine.
+/// The time that this thread has had a processor, to some milliseconds. It does not depend on the
+/// load of the machine.
 fn busy() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = stat.split_whitespace().next().and_then(|text| text.parse().ok());
@@ -299,9 +300,9 @@ fn longest_pauses() {
         {
             let shown = cluster.exchange();
             for Node { replica, work, .. } in &mut cluster.nodes {
-                let start = busy();
+                let start = Instant::now();
                 replica.clean_up(work, &shown, KEYS_MAX);
-                times.push(busy() - start);
+                times.push(start.elapsed());
             }
         }
         println!(
@@ -324,7 +325,7 @@ fn seconds(cluster: &mut Cluster, names: &[String]) -> [f64; 3] {
     let (mut apply, mut join) = (f64::MAX, f64::MAX);
     let produce = least(20, || {
         let before = receiver.replica.map().clone();
-        let start = busy();
+        let start = Instant::now();
         let changes: Vec<Vec<u8>> = names
             .iter()
             .map(|name| {
@@ -333,18 +334,18 @@ fn seconds(cluster: &mut Cluster, names: &[String]) -> [f64; 3] {
                 sender.replica.map().delta_of(span.replica, span.after).unwrap().encode()
             })
             .collect();
-        let produced = busy();
+        let produced = (start.elapsed(), Instant::now());
         for bytes in &changes {
             receiver.replica.join_delta(Delta::decode(bytes).unwrap()).unwrap();
         }
-        apply = apply.min((busy() - produced).as_secs_f64());
+        apply = apply.min(produced.1.elapsed().as_secs_f64());
         join = join.min(least(3, || {
             let mut copy = before.clone();
-            let start = busy();
+            let start = Instant::now();
             assert_eq!(copy.join(sender.replica.map()).cells(), names.len());
-            busy() - start
+            start.elapsed()
         }));
-        produced - start
+        produced.0
     });
     [produce, apply, join]
 }
@@ -379,11 +380,11 @@ fn replicas_with_a_past_are_as_fast_as_fresh_ones() {
         cluster.settle();
         assert!(cluster.nodes.iter().all(|node| !node.replica.has_traces()));
         let times = seconds(&mut cluster, &names);
-        (times, cluster.bytes())
+        (times, (cluster.bytes(), cluster.nodes[0].replica.map().cell_count()))
     };
     let fresh = make(0, 0);
     for (past, (used, bytes)) in [("removals", make(100_000, 0)), ("resets", make(0, 100_000))] {
-        println!("after 100,000 {past}: {bytes} bytes, fresh {}", fresh.1);
+        println!("after 100,000 {past}: {bytes:?} bytes and cells, fresh {:?}", fresh.1);
         for (work, (used, fresh)) in
             ["produce", "apply", "join"].iter().zip(used.iter().zip(fresh.0))
         {
