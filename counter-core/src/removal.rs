@@ -41,6 +41,10 @@ pub struct Cleanup {
     generation: u64,
     /// The key to look at next.
     next: u32,
+    /// The slot of the own cell at which to look for a finished origin next.
+    next_origin: u32,
+    /// All own cells were looked at for finished origins since the keys began anew.
+    origins_done: bool,
     ending: Option<Ending>,
 }
 
@@ -142,7 +146,10 @@ impl Replica {
             }
         }
         if work.ending.is_none() {
-            let origins = self.map().finished_origins(id, work.heard, CANDIDATES_MAX);
+            let from = work.next_origin;
+            let (origins, next) = self.map().finished_origins(id, work.heard, from, CANDIDATES_MAX);
+            work.next_origin = next;
+            work.origins_done |= next == 0;
             let tombstones = self.map().finished_tombstones(id, work.heard, CANDIDATES_MAX);
             if !origins.is_empty() || tombstones > 0 {
                 let held = self.map().version_vector();
@@ -150,7 +157,9 @@ impl Replica {
                 return Some(changed);
             }
         }
-        let is_under_way = self.version() > before || work.heard > heard || work.next > 0;
+        let is_one_pass = work.next == 0 && (work.origins_done || work.ending.is_some());
+        work.origins_done &= !is_one_pass;
+        let is_under_way = self.version() > before || work.heard > heard || !is_one_pass;
         is_under_way.then_some(changed)
     }
 

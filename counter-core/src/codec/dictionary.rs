@@ -23,6 +23,7 @@ pub(crate) trait KeyNames {
     fn sorted(&self) -> bool;
 
     /// (counter, region) of a key.
+    #[inline]
     fn names(&self, key: u32) -> (&str, &str) {
         let (counter, region) = self.numbers(key);
         (self.counter_name(counter), self.region_name(region))

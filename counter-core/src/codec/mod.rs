@@ -22,7 +22,7 @@ use crate::codec::varint::{Reader, varint_bytes};
 use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
 use crate::lattice::cell::Extra;
-use crate::lattice::delta::{Delta, DeltaCell};
+use crate::lattice::delta::{Delta, DeltaCell, DeltaPart};
 
 /// The newest version of the format that this release reads and writes.
 ///
@@ -88,8 +88,22 @@ impl Delta {
     }
 
     /// The oldest format that can express this delta.
+    #[inline]
     fn format(&self) -> u64 {
-        let has_removals = |part: &crate::lattice::delta::DeltaPart| {
+        let is_bare = |part: &DeltaPart| {
+            part.record.is_none()
+                && part.extras.is_empty()
+                && part.dedup.is_empty()
+                && part.tombstones.is_empty()
+        };
+        match self.parts.as_slice() {
+            [part] if is_bare(part) => FORMAT_PLAIN,
+            _ => self.format_of_parts(),
+        }
+    }
+
+    fn format_of_parts(&self) -> u64 {
+        let has_removals = |part: &DeltaPart| {
             !part.tombstones.is_empty()
                 || part.record.as_ref().is_some_and(|record| record.forgot() > 0)
                 || part.extras.iter().any(|(_, extra)| extra.is_unsettled())
@@ -104,7 +118,7 @@ impl Delta {
 
     /// An upper bound on the encoded bytes. O(cells).
     pub(crate) fn encoded_bytes_max(&self) -> usize {
-        let part_bytes = |part: &crate::lattice::delta::DeltaPart| {
+        let part_bytes = |part: &DeltaPart| {
             let cells = part.cells.iter().map(|&cell| {
                 Self::cell_bytes_max(self.keys.names(cell.key), cell, part.extra(cell.key))
             });

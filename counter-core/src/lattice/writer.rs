@@ -340,9 +340,13 @@ impl Writer {
         }
     }
 
-    /// Takes the new numbers of keys. All keys of its cells and entries are kept. O(cells).
+    /// Takes the new numbers of keys, and gives back all spare room. All keys of its cells and
+    /// entries are kept. O(cells).
     pub(crate) fn renumber(&mut self, renumbering: &Renumbering) {
         let rank = |key| renumbering.key(key).unwrap_or(key);
+        self.plain.shrink_to_fit();
+        self.keys.shrink_to_fit();
+        self.ring.shrink_to(0);
         self.keys.iter_mut().for_each(|key| *key = rank(*key));
         self.ascending = self.keys.is_sorted();
         self.index = HashTable::with_capacity(self.keys.len());

@@ -110,6 +110,7 @@ impl LocalAdds {
 
     /// Takes the pending amounts, handle by handle. `each` returns which parts of the cell are full
     /// now.
+    #[inline]
     pub(crate) fn drain(&mut self, mut each: impl FnMut(usize, Amounts) -> Fullness) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for at in dirty.drain(..) {

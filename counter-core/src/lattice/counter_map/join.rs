@@ -464,6 +464,7 @@ impl CounterMap {
     }
 
     /// Brings values up to date, and forgets the writers that the new records folded.
+    #[inline]
     fn settle(&mut self, joined: &mut Joined) {
         self.recount_values(&joined.changed);
         if joined.incarnations_changed {
@@ -472,6 +473,7 @@ impl CounterMap {
     }
 
     /// Counts the changed keys afresh whose value is more than a sum of amounts.
+    #[inline]
     fn recount_values(&mut self, changed: &[KeyId]) {
         if !self.values.has_resets() {
             return;

@@ -305,6 +305,7 @@ struct PageDraft {
 }
 
 /// An open part, with the record if that is newer than `sent`.
+#[inline]
 fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
     let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
     part.record = writer.record().filter(|record| record.version > sent).cloned().map(Box::new);
@@ -312,16 +313,19 @@ fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
 }
 
 /// A part with everything after a version but the cells.
+#[inline]
 fn closed_part(writer: &Writer, after: Version) -> DeltaPart {
     let mut part = open_part(writer, after, after);
     part.closed = true;
-    part.dedup.extend(writer.entries().since(after).cloned());
-    part.tombstones.extend(
-        writer
-            .tombstones()
-            .since(after)
-            .map(|(version, key)| Tombstone { version, key: key.into() }),
-    );
+    // Mostly there are none.
+    if !writer.entries().is_empty() {
+        part.dedup.extend(writer.entries().since(after).cloned());
+    }
+    if !writer.tombstones().is_empty() {
+        let tombstones = writer.tombstones().since(after);
+        part.tombstones
+            .extend(tombstones.map(|(version, key)| Tombstone { version, key: key.into() }));
+    }
     part
 }
 

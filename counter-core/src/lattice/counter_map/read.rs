@@ -35,7 +35,8 @@ impl CounterMap {
     pub fn regions(&self, counter: &str) -> impl Iterator<Item = (&str, i128)> {
         let keys =
             self.keys.counter(counter).into_iter().flat_map(|number| self.keys.of_counter(number));
-        let keys = keys.filter(|&key| !self.keys.is_dead(key));
+        let any_dead = self.keys.dead_count() > 0;
+        let keys = keys.filter(move |&key| !any_dead || !self.keys.is_dead(key));
         keys.map(|key| (self.keys.region_of(key), self.values.of_key(key)))
     }
 

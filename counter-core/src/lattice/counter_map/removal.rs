@@ -154,6 +154,7 @@ impl CounterMap {
     }
 
     /// The number of keys that had cells and have none any more.
+    #[inline]
     pub(crate) fn dead_count(&self) -> usize {
         self.keys.dead_count()
     }
@@ -398,21 +399,24 @@ impl CounterMap {
     }
 
     /// The keys at which the own cell began anew up to version `heard` and no reset of an earlier
-    /// state of it is left, with their origins' versions. At most `max`.
+    /// state of it is left, with their origins' versions. Looks at `max` cells with traces at most,
+    /// from a slot on, and returns the slot to go on from; 0 if there is none.
     pub(crate) fn finished_origins(
         &self,
         own: ReplicaId,
         heard: Version,
+        from: u32,
         max: usize,
-    ) -> Vec<(u32, Version)> {
-        let Some(writer) = self.writer(own) else { return Vec::new() };
-        writer
-            .extras_from(0)
+    ) -> (Vec<(u32, Version)>, u32) {
+        let Some(writer) = self.writer(own) else { return (Vec::new(), 0) };
+        let finished = writer
+            .extras_from(from)
+            .take(max)
             .filter(|(_, extra)| (1..=heard).contains(&extra.origin.version))
             .map(|(slot, extra)| (writer.key(slot), extra.origin.version))
             .filter(|&(key, origin)| self.is_unnamed(own, key, origin))
-            .take(max)
-            .collect()
+            .collect();
+        (finished, writer.extras_from(from).nth(max).map_or(0, |(slot, _)| slot))
     }
 
     /// The latest of the own tombstones up to version `heard` before the first one whose cell is

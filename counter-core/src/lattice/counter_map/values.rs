@@ -55,6 +55,8 @@ impl Values {
                 self.shift(key, counter_of(key), value);
             }
         }
+        self.of_key.shrink_to_fit();
+        self.of_counter.shrink_to_fit();
         self.shaped = old.shaped.iter().filter_map(|&key| renumbering.key(key)).collect();
     }
 

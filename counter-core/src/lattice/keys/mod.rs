@@ -1,5 +1,6 @@
 //! The keys of a map: (counter, region) pairs under dense numbers, and the regions of each counter.
 
+mod key_bits;
 pub(crate) mod names;
 pub(crate) mod order;
 mod search;
@@ -7,7 +8,6 @@ mod sorted;
 
 pub(crate) use search::KeySearch;
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Bound;
 
@@ -16,6 +16,7 @@ use hashbrown::HashTable;
 
 use crate::codec::dictionary::{Dictionary, KeyNames};
 use crate::error::WriteError;
+use crate::lattice::keys::key_bits::KeyBits;
 use crate::lattice::keys::names::{NameSet, NameSlice, is_name};
 use crate::lattice::keys::sorted::SortedNames;
 
@@ -58,7 +59,7 @@ pub(crate) struct Keys {
     /// True if some key sorts before the one that came before it.
     unsorted: bool,
     /// Keys that had cells and have none any more.
-    dead: BTreeSet<u32>,
+    dead: KeyBits,
     /// The number of counters all of whose keys are dead.
     dead_counters: usize,
 }
@@ -95,12 +96,14 @@ impl Keys {
     }
 
     /// The number of keys that had cells and have none any more.
+    #[inline]
     pub(crate) fn dead_count(&self) -> usize {
         self.dead.len()
     }
 
+    #[inline]
     pub(crate) fn is_dead(&self, key: u32) -> bool {
-        !self.dead.is_empty() && self.dead.contains(&key)
+        self.dead.contains(key)
     }
 
     /// True if all keys of a counter are dead.
@@ -112,7 +115,7 @@ impl Keys {
     pub(crate) fn bury(&mut self, key: u32) {
         if self.dead.insert(key) {
             let counter = self.counter_of(key);
-            let is_dead = self.of_counter(counter).all(|key| self.dead.contains(&key));
+            let is_dead = self.of_counter(counter).all(|key| self.dead.contains(key));
             self.dead_counters += usize::from(is_dead);
         }
     }
@@ -127,9 +130,9 @@ impl Keys {
 
     #[cold]
     fn revive_dead(&mut self, key: u32) {
-        if self.dead.contains(&key) {
+        if self.dead.contains(key) {
             let was_dead = self.is_dead_counter(self.counter_of(key));
-            self.dead.remove(&key);
+            self.dead.remove(key);
             self.dead_counters -= usize::from(was_dead);
         }
     }
@@ -140,6 +143,10 @@ impl Keys {
         let mut old = std::mem::take(self);
         let mut keys = vec![NO_KEY; old.len()];
         let mut counters = vec![NO_KEY; old.chains.len()];
+        let kept = (0..old.len() as u32).filter(|&key| keeps(key)).count();
+        self.pairs.reserve_exact(kept);
+        self.next.reserve_exact(kept);
+        self.index.reserve(kept, |_| 0);
         for counter in 0..old.chains.len() as u32 {
             for key in old.of_counter(counter).filter(|&key| keeps(key)) {
                 let (name, region) = old.names(key);
@@ -147,12 +154,14 @@ impl Keys {
                 counters[counter as usize] = self.counter_of(keys[key as usize]);
             }
         }
+        self.chains.shrink_to_fit();
+        self.counters.shrink_to_fit();
         self.sorted = std::mem::take(&mut old.sorted);
         self.sorted.renumber(|number| {
             Some(counters[number as usize]).filter(|&counter| counter != NO_KEY)
         });
         let renumbering = Renumbering { keys };
-        old.dead.iter().filter_map(|&key| renumbering.key(key)).for_each(|key| self.bury(key));
+        old.dead.iter().filter_map(|key| renumbering.key(key)).for_each(|key| self.bury(key));
         renumbering
     }
 

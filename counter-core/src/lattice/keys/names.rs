@@ -111,6 +111,12 @@ impl NameSet {
         number
     }
 
+    /// Gives back room for names that are not there.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.arena.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     /// A name's hash here.
     #[inline]
     pub(crate) fn hash(&self, name: &str) -> u64 {
