@@ -96,6 +96,7 @@ pub(crate) struct DeltaCell {
 impl Delta {
     /// Puts parts with another numbering of keys into canonical form: only the names that are used,
     /// everything sorted. O(cells) where keys came in order, else O(cells log cells).
+    #[inline]
     pub(crate) fn from_parts(mut parts: SmallVec<[DeltaPart; 1]>, names: &impl KeyNames) -> Self {
         // One change is sent most often.
         if let [part] = parts.as_mut_slice()
@@ -108,6 +109,11 @@ impl Delta {
             cell.key = 0;
             return Self { keys, parts };
         }
+        Self::from_many(parts, names)
+    }
+
+    #[inline(never)]
+    fn from_many(mut parts: SmallVec<[DeltaPart; 1]>, names: &impl KeyNames) -> Self {
         let (keys, numbering) = Dictionary::of_used(names, parts.iter().map(DeltaPart::keys));
         for part in &mut parts {
             part.renumber(&numbering);

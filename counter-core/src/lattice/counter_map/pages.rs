@@ -75,18 +75,22 @@ impl CounterMap {
     /// Everything that a holder of `seen` lacks. O(changed), plus a sort of the changed names
     /// unless they came in order.
     pub fn delta_since(&self, seen: &VersionVector) -> Delta {
-        let parts = self.writers.iter().filter(|writer| writer.seen() > seen.get(writer.id()));
-        let parts = parts.map(|writer| {
-            let after = writer.needed_after(seen.get(writer.id()));
+        let mut parts = SmallVec::new();
+        for writer in &self.writers {
+            let seen = seen.get(writer.id());
+            if writer.seen() <= seen {
+                continue;
+            }
+            let after = writer.needed_after(seen);
             let mut part = closed_part(writer, after);
             // In slot order keys mostly ascend, and one pass reads them all.
             match writer.many_since(after) {
                 true => extend(&mut part, writer, writer.slots_since(after)),
                 false => extend(&mut part, writer, writer.since(after)),
             }
-            part
-        });
-        Delta::from_parts(parts.collect(), &self.keys)
+            parts.push(part);
+        }
+        Delta::from_parts(parts, &self.keys)
     }
 
     /// The number of cells that a holder of `seen` lacks, counted up to `max`. O(writers log
@@ -305,7 +309,7 @@ struct PageDraft {
 }
 
 /// An open part, with the record if that is newer than `sent`.
-#[inline]
+#[inline(always)]
 fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
     let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
     part.record = writer.record().filter(|record| record.version > sent).cloned().map(Box::new);
@@ -313,7 +317,7 @@ fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
 }
 
 /// A part with everything after a version but the cells.
-#[inline]
+#[inline(always)]
 fn closed_part(writer: &Writer, after: Version) -> DeltaPart {
     let mut part = open_part(writer, after, after);
     part.closed = true;
@@ -340,6 +344,7 @@ fn push(part: &mut DeltaPart, writer: &Writer, slot: u32) {
     part.extras.extend(writer.extra(slot).map(|extra| (cell.key, extra.clone())));
 }
 
+#[inline(always)]
 fn extend(part: &mut DeltaPart, writer: &Writer, slots: impl Iterator<Item = u32>) {
     if writer.has_extras() {
         return slots.for_each(|slot| push(part, writer, slot));
