@@ -100,4 +100,4 @@ pub use pending::handle::CounterHandle;
 pub use removal::{Cleanup, Shown};
 pub use replica::{Flushed, Replica};
 pub use replica_id::{ParseReplicaIdError, ReplicaId};
-pub use window::{PassedBuckets, WindowWidth};
+pub use window::{ExpiredBuckets, WindowWidth};

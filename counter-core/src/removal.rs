@@ -18,7 +18,7 @@ use crate::replica_id::ReplicaId;
 const CANDIDATES_MAX: usize = 10_000;
 
 /// The versions that the enrolled replicas have shown to hold, this one included. Nobody among them
-/// is unknown here.
+/// is unknown here. By default nothing was shown, and only steps that need nobody are taken.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
     /// What every one of them holds.

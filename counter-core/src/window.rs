@@ -1,8 +1,8 @@
-//! Windows: counts of the adds of the last while, in buckets that pass.
+//! Sliding windows: counts of recent adds, in buckets that expire.
 //!
-//! A bucket is a counter of its own. Its name says when it has passed, so names of buckets sort by
-//! that time, and no client can make such a name. An add goes to the bucket of the present, and a
-//! read sums the buckets that have not passed. Each writer drops its own cells of passed buckets.
+//! A bucket is a counter of its own. Its name says when it expires, so names of buckets sort by
+//! that time, and no client can make such a name. An add goes to the current bucket, and a
+//! read sums the buckets that have not expired. Each writer drops its own cells of expired buckets.
 //! The clock decides where an add counts and when a cell is dropped. No clock takes part in a join.
 
 use std::fmt::Write;
@@ -19,11 +19,10 @@ const BUCKETS_MAX: u64 = 1_000;
 /// The longest window, in milliseconds: 31 days.
 const WINDOW_MS_MAX: u64 = 31 * 24 * 3_600 * 1_000;
 
-/// A passed bucket is dropped so much later, in milliseconds. Until then a node whose clock is
-/// behind still reads it.
+/// How long an expired bucket is kept, in milliseconds: a node whose clock is behind still reads it.
 const GRACE_MS: u64 = 60_000;
 
-/// The width of a window: so many buckets of so many milliseconds. Windows of one name and
+/// The width of a window: a number of buckets, and the milliseconds of each. Windows of one name and
 /// different widths are different windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WindowWidth {
@@ -48,38 +47,38 @@ impl WindowWidth {
         self.bucket_ms * self.buckets
     }
 
-    /// When the bucket of this time will have passed.
-    const fn passes_at(self, at_ms: u64) -> u64 {
+    /// When the bucket of this time expires.
+    const fn expiry_of(self, at_ms: u64) -> u64 {
         (at_ms / self.bucket_ms + self.buckets) * self.bucket_ms
     }
 
-    /// When each bucket passes that counts at this time, the oldest first.
-    fn passing(self, now_ms: u64) -> impl Iterator<Item = u64> {
-        let last = self.passes_at(now_ms);
+    /// When each bucket that counts at this time expires, the oldest first.
+    fn expiries(self, now_ms: u64) -> impl Iterator<Item = u64> {
+        let last = self.expiry_of(now_ms);
         (0..self.buckets).rev().map(move |back| last - back * self.bucket_ms)
     }
 }
 
-/// The name of the bucket of a window that passes at this time.
-fn write_name(name: &mut String, window: &str, width: WindowWidth, passes_at: u64) {
+/// The name of a window's bucket that expires at this time.
+fn write_name(name: &mut String, window: &str, width: WindowWidth, expires_at: u64) {
     name.clear();
     // Fourteen digits last until the year 5138, and sort as numbers do.
     let written = write!(
         name,
-        "{BUCKET_PREFIX}{passes_at:014}{:x}/{:x}:{window}",
+        "{BUCKET_PREFIX}{expires_at:014}{:x}/{:x}:{window}",
         width.bucket_ms, width.buckets
     );
     debug_assert!(written.is_ok(), "a String takes everything");
 }
 
-/// When the bucket of this name has passed; None for other names.
-fn passes_at(name: &str) -> Option<u64> {
+/// When the bucket of this name expires; None for other names.
+fn expiry_in(name: &str) -> Option<u64> {
     name.strip_prefix(BUCKET_PREFIX)?.get(..14)?.parse().ok()
 }
 
-/// The progress of a replica that drops its passed buckets.
+/// The progress of a replica that drops its expired buckets.
 #[derive(Clone, Debug, Default)]
-pub struct PassedBuckets {
+pub struct ExpiredBuckets {
     /// The name after which to look on.
     after: String,
 }
@@ -116,14 +115,14 @@ impl Replica {
             return Err(WriteError::NameOutOfRange);
         }
         let mut name = std::mem::take(&mut self.bucket_name);
-        write_name(&mut name, window, width, width.passes_at(now_ms));
+        write_name(&mut name, window, width, width.expiry_of(now_ms));
         let at = self.bucket_with_local(&name);
         self.bucket_name = name;
         let at = at?;
         self.raise_by_name(at, Side::Increments, amount)
     }
 
-    /// The sum over the buckets of a window that have not passed at this time, pending adds
+    /// The sum over the buckets of a window that have not expired at this time, pending adds
     /// included. Creates nothing.
     ///
     /// # Complexity
@@ -132,7 +131,7 @@ impl Replica {
         self.window_buckets(window, width, now_ms).map(|(_, total)| total).sum()
     }
 
-    /// Each bucket of a window that has not passed at this time, the oldest first: when it passes,
+    /// Each bucket of a window that has not expired at this time, the oldest first: when it expires,
     /// and its total.
     pub fn window_buckets(
         &self,
@@ -141,35 +140,40 @@ impl Replica {
         now_ms: u64,
     ) -> impl Iterator<Item = (u64, i128)> {
         let mut name = String::with_capacity(BUCKET_PREFIX.len() + 32 + window.len());
-        width.passing(now_ms).map(move |passes_at| {
-            write_name(&mut name, window, width, passes_at);
-            (passes_at, self.total(&name))
+        width.expiries(now_ms).map(move |expires_at| {
+            write_name(&mut name, window, width, expires_at);
+            (expires_at, self.total(&name))
         })
     }
 
-    /// Drops own cells of buckets that passed a minute ago or more. Looks at `max` buckets at most.
+    /// Drops own cells of buckets that expired a minute ago or more. Looks at `max` buckets at most.
     /// Returns the keys that changed. Call it every few seconds.
     ///
     /// # Complexity
     /// O(max log counters).
-    pub fn drop_passed(&mut self, work: &mut PassedBuckets, now_ms: u64, max: usize) -> Vec<KeyId> {
+    pub fn drop_expired(
+        &mut self,
+        work: &mut ExpiredBuckets,
+        now_ms: u64,
+        max: usize,
+    ) -> Vec<KeyId> {
         // Until all names are sorted, a few more are sorted at each call.
         if self.has_left() || !self.map().sort_names(max) {
             return Vec::new();
         }
-        let has_passed = |name: &str| passes_at(name).is_some_and(|at| at + GRACE_MS <= now_ms);
+        let has_expired = |name: &str| expiry_in(name).is_some_and(|at| at + GRACE_MS <= now_ms);
         let after = std::mem::take(&mut work.after);
         let buckets = self.map().buckets_after(&after, max);
-        let passed: Vec<u32> = buckets
+        let expired: Vec<u32> = buckets
             .iter()
-            .take_while(|&&number| has_passed(self.map().counter_name(number)))
+            .take_while(|&&number| has_expired(self.map().counter_name(number)))
             .copied()
             .collect();
-        if let Some(&last) = passed.last().filter(|_| passed.len() == max) {
+        if let Some(&last) = expired.last().filter(|_| expired.len() == max) {
             work.after = self.map().counter_name(last).to_owned();
         }
         let (id, mut changed) = (self.id(), Vec::new());
-        for number in passed {
+        for number in expired {
             changed.extend(self.map_mut().drop_own_of(id, number));
         }
         changed
@@ -228,15 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn passed_buckets_leave_nothing_and_are_not_listed() {
-        let (mut ord, mut work, mut passed) = (replica(1), Cleanup::default(), Default::default());
+    fn expired_buckets_leave_nothing_and_are_not_listed() {
+        let (mut ord, mut work, mut expired) = (replica(1), Cleanup::default(), Default::default());
         ord.add("clicks", 1).unwrap();
         let mut now = 1_700_000_000_000;
         for _ in 0..500 {
             now += 6_000;
             ord.add_to_window("logins", MINUTE, 1, now).unwrap();
             ord.flush();
-            ord.drop_passed(&mut passed, now, 100);
+            ord.drop_expired(&mut expired, now, 100);
             loop {
                 let held = ord.map().version_vector();
                 let shown = Shown { by_all: held.clone(), by_any: held };
@@ -244,7 +248,7 @@ mod tests {
                     break;
                 }
             }
-            // Ten that count, ten that passed within the last minute, and a few more.
+            // Ten that count, ten that expired within the last minute, and a few more.
             assert!(ord.map().cell_count() <= 26, "{}", ord.map().cell_count());
         }
         assert_eq!(ord.window_total("logins", MINUTE, now), 10);

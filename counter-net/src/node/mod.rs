@@ -400,12 +400,12 @@ impl Node {
         self.shared().stable_total(name)
     }
 
-    /// Returns a window: a count of the adds of the last `within`, over all regions. `None` if
-    /// `within` is 0 or more than 31 days.
+    /// Returns a sliding window of width `within` over the adds of all regions. `None` if `within`
+    /// is 0 or more than 31 days.
     ///
-    /// Windows are apart from counters of the same name, are not listed, and end by themselves: a
-    /// minute after its time has passed, nothing is left of an add. While it counts, a window takes
-    /// up to ten counters of `counters_max`, one for each tenth of its time in which somebody added.
+    /// Windows are apart from counters of the same name, are not listed, and need no removal: a
+    /// minute after an add has left the window, nothing is left of it. A window takes up to ten or
+    /// so counters of `counters_max`, one for each tenth of its width with adds.
     ///
     /// # Examples
     ///

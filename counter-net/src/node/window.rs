@@ -1,4 +1,4 @@
-//! Windows: counts of the adds of the last while, and limits on them.
+//! Sliding windows: counts of recent adds, and limits on them.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::shared::Shared;
 /// Buckets of a window. A limit is exact to a tenth of its window.
 const BUCKETS: u64 = 10;
 
-/// The adds of the last while, over all regions; see [`Node::window`](crate::Node::window).
+/// A sliding window over the adds of all regions; see [`Node::window`](crate::Node::window).
 #[derive(Clone)]
 pub struct Window {
     name: Arc<str>,
@@ -27,8 +27,8 @@ pub struct LimitCheck {
     pub allowed: bool,
     /// What may still be added now.
     pub remaining: u64,
-    /// If it was refused, the time after which enough of the window will have passed. If the amount
-    /// alone is over the limit, the whole window.
+    /// If it was refused, how long until enough of the window expires. If the amount alone is over
+    /// the limit, the whole window.
     pub retry_after: Duration,
 }
 
@@ -58,9 +58,9 @@ impl Window {
         Ok(())
     }
 
-    /// Returns the sum over the last while, at all regions that this node knows.
+    /// Returns the sum over the window, of all regions that this node knows.
     ///
-    /// The window ends now and has passed in steps of a tenth. Adds of other regions count as soon
+    /// The window ends now and slides in steps of a tenth of its width. Adds of other regions count as soon
     /// as they arrive, by the clocks of the nodes that took them.
     pub fn total(&self) -> i128 {
         self.shared.read().replica.window_total(&self.name, self.width, now_ms())
@@ -85,11 +85,11 @@ impl Window {
         let remaining = u64::try_from(room.max(0)).unwrap_or(u64::MAX);
         if i128::from(amount) > room {
             let mut left = total;
-            let passes_at = buckets.iter().find_map(|(passes_at, bucket)| {
+            let expires_at = buckets.iter().find_map(|(expires_at, bucket)| {
                 left -= bucket;
-                (left + i128::from(amount) <= i128::from(limit)).then_some(*passes_at)
+                (left + i128::from(amount) <= i128::from(limit)).then_some(*expires_at)
             });
-            let wait = passes_at.map_or(self.width.all_ms(), |at| at.saturating_sub(now));
+            let wait = expires_at.map_or(self.width.all_ms(), |at| at.saturating_sub(now));
             let retry_after = Duration::from_millis(wait);
             return Ok(LimitCheck { allowed: false, remaining, retry_after });
         }

@@ -1,5 +1,4 @@
-//! Counters as operators see them: the answers to `list`, `reset` and `remove`. An operator's command about
-//! counters has its function here.
+//! The answers to the operator's commands about counters: `list`, `reset` and `remove`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use counter_core::PassedBuckets;
+use counter_core::ExpiredBuckets;
 use futures::StreamExt;
 use libp2p::Swarm;
 use tokio::time::{Instant, sleep_until};
@@ -61,16 +61,16 @@ pub(super) struct Driver {
     /// Names of counters are new and not sorted yet. The loop sorts them when it has nothing else
     /// to do, so that a list need not.
     has_new_names: bool,
-    /// How far the own cells of passed windows are dropped.
-    passed_buckets: PassedBuckets,
+    /// How far the own cells of expired buckets are dropped.
+    expired_buckets: ExpiredBuckets,
     /// Another process runs under this identity and was there first, so this one stops.
     is_second: bool,
     /// True while the network is cut. `shared` holds the latest request.
     isolated: bool,
 }
 
-/// The most buckets of passed windows that a sweep looks at: a few milliseconds of work.
-const PASSED_A_SWEEP: usize = 2_000;
+/// The most expired buckets that a sweep looks at: a few milliseconds of work.
+const EXPIRED_A_SWEEP: usize = 2_000;
 
 /// Marks the node as stopped when the driver's task ends, even if it was aborted before it ran.
 pub(super) struct DriverGuard(pub(super) Arc<Shared>);
@@ -117,7 +117,7 @@ impl Driver {
             wanted: None,
             next_sweep: now + SWEEP_INTERVAL,
             has_new_names: false,
-            passed_buckets: PassedBuckets::default(),
+            expired_buckets: ExpiredBuckets::default(),
             is_second: false,
             isolated: false,
             shared,
@@ -185,11 +185,11 @@ impl Driver {
         self.has_new_names = !self.shared.read_after_writers().sort_some_names();
     }
 
-    /// Drops own cells of windows that have passed. True if there were some.
-    fn drop_passed_buckets(&mut self) -> bool {
+    /// Drops own cells of expired buckets. True if there were some.
+    fn drop_expired_buckets(&mut self) -> bool {
         let mut state = self.shared.write();
-        let passed = &mut self.passed_buckets;
-        let dropped = state.replica.drop_passed(passed, now_ms(), PASSED_A_SWEEP);
+        let expired = &mut self.expired_buckets;
+        let dropped = state.replica.drop_expired(expired, now_ms(), EXPIRED_A_SWEEP);
         drop(state);
         if !dropped.is_empty() {
             self.shared.state_changed();
@@ -226,7 +226,7 @@ impl Driver {
             self.sweep(now, late);
             let settled = self.predecessors.settle(&self.shared, now);
             let departed = self.departed.settle(&self.shared, now);
-            if self.drop_passed_buckets() || departed || settled {
+            if self.drop_expired_buckets() || departed || settled {
                 self.feed(Input::LocalChange);
             }
         }
