@@ -12,6 +12,7 @@ mod log;
 #[path = "../../../counter-net/tests/cluster/name_server.rs"]
 mod name_server;
 mod proxy;
+mod removal;
 mod stories;
 #[path = "../support/mod.rs"]
 mod support;
