@@ -5,17 +5,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use counter_core::{
-    Cleanup, CounterMap, Delta, Replica, ReplicaId, Shown, Staging, Version, VersionVector,
+    Cleanup, CounterMap, Delta, ExpiredBuckets, Replica, ReplicaId, Shown, Staging, Version,
+    VersionVector, WindowWidth,
 };
 
 const COUNTERS: [&str; 2] = ["clicks", "likes"];
 const REGIONS: [&str; 2] = ["fra", "ord"];
+const WINDOW: &str = "logins";
+/// Ten buckets of six seconds.
+const MINUTE: WindowWidth = WindowWidth::new(6_000, 10).unwrap();
 
 type Key = (usize, usize);
 
 struct Node {
     replica: Replica,
     work: Cleanup,
+    expired: ExpiredBuckets,
     digests: BTreeMap<ReplicaId, VersionVector>,
     caught_up: bool,
 }
@@ -24,7 +29,8 @@ impl Node {
     fn new(number: u64, map: CounterMap, caught_up: bool) -> Self {
         let region = REGIONS[number as usize % 2];
         let replica = Replica::with_map(ReplicaId::new(number, 1), region, map).unwrap();
-        Self { replica, work: Cleanup::default(), digests: BTreeMap::new(), caught_up }
+        let (work, expired) = (Cleanup::default(), ExpiredBuckets::default());
+        Self { replica, work, expired, digests: BTreeMap::new(), caught_up }
     }
 
     fn id(&self) -> ReplicaId {
@@ -93,8 +99,16 @@ struct Shed {
     adds: BTreeSet<usize>,
 }
 
+struct WindowAdd {
+    writer: ReplicaId,
+    version: Version,
+    at_ms: u64,
+    amount: i128,
+}
+
 #[derive(Default)]
 struct Oracle {
+    window_adds: Vec<WindowAdd>,
     adds: Vec<Add>,
     resets: Vec<Reset>,
     sheds: Vec<Shed>,
@@ -124,6 +138,13 @@ impl Oracle {
         self.adds.iter().enumerate().filter(counts).map(|(_, add)| add.amount).sum()
     }
 
+    /// The adds to the window that a node holds and that count at this time.
+    fn window(&self, node: &Node, now_ms: u64) -> i128 {
+        let first = (now_ms / 6_000 - 9) * 6_000;
+        let counts = |add: &&WindowAdd| add.at_ms >= first && node.seen(add.writer) >= add.version;
+        self.window_adds.iter().filter(counts).map(|add| add.amount).sum()
+    }
+
     /// The adds that count in the end, when everything was heard.
     fn truth(&self, key: Key) -> i128 {
         let all = |_| Version::MAX;
@@ -141,6 +162,9 @@ struct Story {
     net: Vec<(usize, Vec<u8>)>,
     copies: Vec<CounterMap>,
     random: fastrand::Rng,
+    /// Draws what happens to the window. Stories without one stay as they were.
+    windows: Option<fastrand::Rng>,
+    now_ms: u64,
     step: usize,
 }
 
@@ -158,7 +182,17 @@ impl Story {
             births.iter().for_each(|birth| drop(node.replica.join_delta(birth.clone()).unwrap()));
         }
         let (net, copies) = (Vec::new(), Vec::new());
-        Self { nodes, oracle: Oracle::default(), net, copies, random, step: 0 }
+        let now_ms = 1_700_000_000_000;
+        Self {
+            nodes,
+            oracle: Oracle::default(),
+            net,
+            copies,
+            random,
+            windows: None,
+            now_ms,
+            step: 0,
+        }
     }
 
     fn check(&mut self, what: &str) {
@@ -168,6 +202,8 @@ impl Story {
             self.nodes[at].replica.give_back();
         }
         for node in &self.nodes {
+            let shown = node.replica.window_total(WINDOW, MINUTE, self.now_ms);
+            assert_eq!(shown, self.oracle.window(node, self.now_ms), "step {}, {what}", self.step);
             for key in keys() {
                 let shown = node.replica.map().value(COUNTERS[key.0], REGIONS[key.1]);
                 let knows = self.oracle.value(key, node);
@@ -322,6 +358,32 @@ impl Story {
         }
     }
 
+    /// Time goes on. Some node adds to the window, and some node drops buckets that expired.
+    fn act_on_window(&mut self) {
+        let Some(mut random) = self.windows.clone() else { return };
+        self.now_ms += random.u64(0..20_000);
+        let at = random.usize(..self.nodes.len());
+        match random.u8(..4) {
+            0 | 1 => {
+                let (node, amount) = (&mut self.nodes[at], random.u64(1..5));
+                node.replica.add_to_window(WINDOW, MINUTE, amount, self.now_ms).unwrap();
+                node.replica.flush();
+                let (writer, version) = (node.id(), node.replica.version());
+                let (at_ms, amount) = (self.now_ms, amount.into());
+                self.oracle.window_adds.push(WindowAdd { writer, version, at_ms, amount });
+            }
+            2 => drop(self.drop_expired(at, 3)),
+            _ => {}
+        }
+        self.windows = Some(random);
+        self.check("window");
+    }
+
+    fn drop_expired(&mut self, at: usize, max: usize) -> bool {
+        let Node { replica, expired, .. } = &mut self.nodes[at];
+        !replica.drop_expired(expired, self.now_ms, max).is_empty()
+    }
+
     fn act(&mut self) {
         let at = self.random.usize(..self.nodes.len());
         match self.random.u8(..24) {
@@ -392,6 +454,8 @@ impl Story {
                 self.check("caught up");
             }
         }
+        // All buckets expire, and the minute after that is over.
+        self.now_ms += 121_000;
         let mut quiet = 0;
         for _ in 0..60 {
             for at in 0..self.nodes.len() {
@@ -402,6 +466,7 @@ impl Story {
             }
             let mut any = false;
             for at in 0..self.nodes.len() {
+                any |= self.drop_expired(at, 1_000);
                 any |= self.clean_up(at);
                 self.check("clean-up in peace");
             }
@@ -449,10 +514,12 @@ impl Story {
     }
 }
 
-fn tell(seed: u64) {
+fn tell(seed: u64, windows: Option<fastrand::Rng>) {
     let mut story = Story::new(seed);
+    story.windows = windows;
     for step in 0..story.random.usize(20..160) {
         story.step = step;
+        story.act_on_window();
         story.act();
         story.check("after it");
     }
@@ -461,8 +528,7 @@ fn tell(seed: u64) {
     story.remove_all();
 }
 
-#[test]
-fn removals_keep_concurrent_adds_and_leave_nothing() {
+fn tell_all(tell: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let of = |name: &str, default| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
@@ -471,6 +537,16 @@ fn removals_keep_concurrent_adds_and_leave_nothing() {
         let told = std::panic::catch_unwind(|| tell(seed));
         assert!(told.is_ok(), "seed {seed}");
     }
+}
+
+#[test]
+fn removals_keep_concurrent_adds_and_leave_nothing() {
+    tell_all(|seed| tell(seed, None));
+}
+
+#[test]
+fn windows_among_removals_are_exact_and_leave_nothing() {
+    tell_all(|seed| tell(seed, Some(fastrand::Rng::with_seed(seed))));
 }
 
 fn alone() -> (Replica, Cleanup) {
