@@ -96,6 +96,26 @@ fn like_is_seen_in_the_other_region() {
 }
 
 #[test]
+fn limit_holds_over_two_regions() {
+    let printed = run("limit", &[], "");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(
+        lines[..5],
+        ["anna in ord: 200"; 3].into_iter().chain(["anna in fra: 200"; 2]).collect::<Vec<_>>()[..]
+    );
+    let wait = lines[5]
+        .strip_prefix("anna in fra: 429, again in ")
+        .and_then(|rest| rest.strip_suffix(" s"));
+    let wait: u64 =
+        wait.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{printed}"));
+    assert!(
+        (54..=61).contains(&wait),
+        "the first bucket of ten expires after 54 to 60 s: {printed}"
+    );
+    assert_eq!(lines[6], "ben in fra: 200");
+}
+
+#[test]
 fn worker_counts_its_lines() {
     let printed = run("worker", &["ord"], "a\nb\nc\n");
     assert!(printed.contains("lines so far"), "{printed}");
