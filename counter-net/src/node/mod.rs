@@ -505,6 +505,9 @@ impl Node {
     /// itself. Adds that no member holds, such as those on a lost disk, are lost once the
     /// incarnation is forgotten.
     ///
+    /// If this node is lost at once, so is the word. Wait for [`durable`](Self::durable) or
+    /// [`replicated`](Self::replicated) to be sure.
+    ///
     /// # Errors
     ///
     /// If the incarnation is unknown here, is this node's own, is live, was heard of in the last

@@ -85,8 +85,8 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
         ["status"] => (report(app), false),
         ["members"] => (members(&app.node), false),
         ["leave"] => (json!({ "leaving": app.node.info().replica.to_string() }), true),
-        ["retire", replica] => (retire(&app.node, replica, false), false),
-        ["retire", replica, "--force"] => (retire(&app.node, replica, true), false),
+        ["retire", replica] => (retire(&app.node, replica, false).await, false),
+        ["retire", replica, "--force"] => (retire(&app.node, replica, true).await, false),
         // Names may have spaces, so these take JSON.
         ["list", ..] => (list(app, argument).await, false),
         ["reset", ..] => (clear(app, argument, Clearing::Reset).await, false),

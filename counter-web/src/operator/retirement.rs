@@ -1,6 +1,8 @@
 //! Retirement as operators see it: how far it is, and the answer to `retire`.
 
-use counter_net::{Incarnation, Node, ReplicaId, Standing};
+use std::time::Duration;
+
+use counter_net::{Copies, Incarnation, Node, ReplicaId, Standing};
 use serde_json::{Value, json};
 
 /// The step that retirement waits for, as a sentence. `clean` if nothing is left to retire.
@@ -58,17 +60,45 @@ fn first_and_others(incarnations: &[&Incarnation], first: String) -> String {
     }
 }
 
+/// How long `retire` waits for another node to hold what it wrote.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Ends an incarnation that is lost for good. This node becomes its successor.
-pub(crate) fn retire(node: &Node, replica: &str, by_force: bool) -> Value {
+///
+/// The answer comes once that is on this node's disk, if it has one, and at another live node, if
+/// there is one. Otherwise a crash of this node would undo it, and `warning` says so.
+pub(crate) async fn retire(node: &Node, replica: &str, by_force: bool) -> Value {
     let ended = match replica.parse::<ReplicaId>() {
         Ok(ended) => ended,
         Err(_) => return json!({ "error": "this is not a replica: copy one from `members`" }),
     };
     let retired = if by_force { node.force_retire(ended) } else { node.retire(ended) };
-    match retired {
-        Ok(()) => {
-            json!({ "retired": ended.to_string(), "successor": node.info().replica.to_string() })
-        }
-        Err(error) => json!({ "error": error.to_string() }),
+    if let Err(error) = retired {
+        return json!({ "error": error.to_string() });
+    }
+    let mut answer =
+        json!({ "retired": ended.to_string(), "successor": node.info().replica.to_string() });
+    if let Some(warning) = unconfirmed(node).await {
+        answer["warning"] = warning.into();
+    }
+    answer
+}
+
+/// A sentence if the last change may be lost with this process.
+async fn unconfirmed(node: &Node) -> Option<String> {
+    if node.is_durable()
+        && let Err(error) = node.durable().await
+    {
+        return Some(format!("this is not on the disk: {error}"));
+    }
+    let has_others = node.members().iter().any(|member| member.live);
+    let confirmed = node.replicated(Copies::Nodes(2), CONFIRMED_WITHIN).await;
+    match confirmed {
+        Err(_) if has_others => Some(
+            "no other node has confirmed this yet: if this node is lost now, retire the replica again \
+             at another one"
+                .to_owned(),
+        ),
+        _ => None,
     }
 }

@@ -4,13 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::eventually;
 use support::http::{add, agreed, counter, metric};
-use support::process::{Node, Runtime, cluster, run_in};
+use support::process::{Node, Runtime, cluster, run_in, signal};
 
 /// The number of restarts, unless `COUNTER_RESTARTS` is set.
 const RESTARTS: usize = 12;
@@ -300,6 +302,62 @@ fn lost_node_holds_up_folding_until_retired() {
     assert_eq!(counter(&node.http, "clicks")["total"], 3);
     let again = operate(&runtime, &node, &["retire", &replica]).unwrap_err();
     assert!(again.contains("retired before"), "{again}");
+}
+
+/// Retires a replica, and returns as soon as the node has answered.
+fn retire_at_once(node: &Node, replica: &str) -> Value {
+    let mut stream = UnixStream::connect(&node.admin).unwrap();
+    stream.write_all(format!("retire {replica} --force\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap()
+}
+
+#[test]
+fn retirement_survives_a_kill_right_after_the_answer() {
+    let (runtime, cluster) = (Runtime::new(), cluster());
+    let directory = runtime.path().join("ord");
+    let start = || Node::start_in(&runtime, &cluster, &directory, &[]);
+    let mut node = start();
+    for round in 1..=8 {
+        let lost = Node::start_in_memory(&runtime, &cluster, &runtime.path().join("fra"), &[]);
+        add(&lost.http, 1);
+        let replica = lost.replica.clone();
+        total(&[&node, &lost], round);
+        drop(lost);
+        // A replica that was live a moment ago is retired as soon as its loss is noticed.
+        eventually("it is retired", SOON, || match &retire_at_once(&node, &replica) {
+            answer if answer["retired"] == *replica => Ok(()),
+            answer => Err(answer.to_string()),
+        });
+        drop(node);
+        node = start();
+    }
+    replicas_left(&[&node], 1);
+    assert_eq!(counter(&node.http, "clicks")["total"], 8);
+}
+
+#[test]
+fn retirement_that_nobody_confirmed_comes_with_a_warning() {
+    let (runtime, cluster) = (Runtime::new(), cluster());
+    let start =
+        |region: &str| Node::start_in_memory(&runtime, &cluster, &runtime.path().join(region), &[]);
+    let (node, other, lost) = (start("ord"), start("fra"), start("sin"));
+    let replica = lost.replica.clone();
+    add(&lost.http, 1);
+    total(&[&node, &other, &lost], 1);
+    drop(lost);
+    eventually("its absence is noticed", SOON, || match standing(&runtime, &node, &replica) {
+        Some(line) if line["standing"] == "absent" => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    });
+    signal(other.id(), "STOP");
+    let answer = retire_at_once(&node, &replica);
+    signal(other.id(), "CONT");
+    assert_eq!(answer["retired"], *replica);
+    let warning = answer["warning"].as_str().unwrap_or_default();
+    assert!(warning.starts_with("no other node has confirmed this yet"), "{answer}");
+    replicas_left(&[&node, &other], 2);
 }
 
 #[test]
