@@ -19,6 +19,7 @@ use crate::pending::handle::CounterHandle;
 use crate::pending::slot::{BLOCK_SLOTS, Fullness, SlotIndex};
 use crate::pending::sync::{Ordering, fence};
 use crate::replica_id::ReplicaId;
+use crate::window::{BucketName, WindowWidth};
 
 /// No handle.
 const NO_HANDLE: u32 = u32::MAX;
@@ -74,8 +75,7 @@ pub struct Replica {
     /// The clients whose adds with an id came here.
     clients: Clients,
     wake: Wake,
-    /// Room for the name of a bucket.
-    pub(crate) bucket_name: String,
+    pub(crate) bucket_name: BucketName,
 }
 
 /// Changes that were written outside a flush, for the next flush to report.
@@ -131,7 +131,7 @@ impl Replica {
             unflushed: Unflushed::default(),
             clients: Clients::default(),
             wake,
-            bucket_name: String::new(),
+            bucket_name: BucketName::default(),
         })
     }
 
@@ -253,15 +253,18 @@ impl Replica {
         Ok(self.handle_for(key))
     }
 
-    /// The number of the handle of a bucket, with room for adds by name.
-    pub(crate) fn bucket_with_local(&mut self, bucket: &str) -> Result<usize, WriteError> {
-        let at = match self.find(bucket) {
-            Some(at) if !self.map.is_dead(self.keys[at]) => at,
-            Some(at) => self.map.intern_bucket(bucket, &self.region).map(|_| at)?,
-            None => {
-                let key = self.map.intern_bucket(bucket, &self.region)?;
-                self.handle_for(key)
-            }
+    /// The number of the handle of a window's bucket, with room for adds by name.
+    #[inline]
+    pub(crate) fn bucket_with_local(
+        &mut self,
+        window: &str,
+        width: WindowWidth,
+        now_ms: u64,
+    ) -> Result<usize, WriteError> {
+        let number = self.map.counter_number(self.bucket_name.of(window, width, now_ms));
+        let at = match number.and_then(|number| self.handle_of(number)) {
+            Some(at) if self.map.dead_count() == 0 || !self.map.is_dead(self.keys[at]) => at,
+            _ => self.new_bucket(window, width, now_ms)?,
         };
         if at >= self.local.len() {
             self.grow_local();
@@ -269,7 +272,24 @@ impl Replica {
         Ok(at)
     }
 
+    #[cold]
+    fn new_bucket(
+        &mut self,
+        window: &str,
+        width: WindowWidth,
+        now_ms: u64,
+    ) -> Result<usize, WriteError> {
+        if !is_name(window) {
+            return Err(WriteError::NameOutOfRange);
+        }
+        let bucket = self.bucket_name.of(window, width, now_ms);
+        let key = self.map.intern_bucket(bucket, &self.region)?;
+        let handle = self.handle_of(self.map.counter_of(key));
+        Ok(handle.unwrap_or_else(|| self.handle_for(key)))
+    }
+
     /// Adds to a handle that has room for adds by name.
+    #[inline]
     pub(crate) fn raise_by_name(
         &mut self,
         at: usize,

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use crate::error::WriteError;
 use crate::lattice::keys::KeyId;
-use crate::lattice::keys::names::{BUCKET_PREFIX, is_name};
+use crate::lattice::keys::names::BUCKET_PREFIX;
 use crate::pending::by_name::Side;
 use crate::replica::Replica;
 
@@ -52,23 +52,48 @@ impl WindowWidth {
         (at_ms / self.bucket_ms + self.buckets) * self.bucket_ms
     }
 
-    /// When each bucket that counts at this time expires, the oldest first.
-    fn expiries(self, now_ms: u64) -> impl Iterator<Item = u64> {
-        let last = self.expiry_of(now_ms);
-        (0..self.buckets).rev().map(move |back| last - back * self.bucket_ms)
+    /// A moment in each bucket that counts at this time, the oldest first.
+    fn moments(self, now_ms: u64) -> impl Iterator<Item = u64> {
+        (0..self.buckets).rev().filter_map(move |back| now_ms.checked_sub(back * self.bucket_ms))
     }
 }
 
-/// The name of a window's bucket that expires at this time.
-fn write_name(name: &mut String, window: &str, width: WindowWidth, expires_at: u64) {
-    name.clear();
-    // Fourteen digits last until the year 5138, and sort as numbers do.
-    let written = write!(
-        name,
-        "{BUCKET_PREFIX}{expires_at:014}{:x}/{:x}:{window}",
-        width.bucket_ms, width.buckets
-    );
-    debug_assert!(written.is_ok(), "a String takes everything");
+/// The name of a bucket. It starts alike for all windows of one width, so that start is kept from one
+/// add to the next.
+#[derive(Debug, Default)]
+pub(crate) struct BucketName {
+    text: String,
+    /// The width and the first moment of the bucket.
+    bucket: Option<(WindowWidth, u64)>,
+    start_bytes: usize,
+}
+
+impl BucketName {
+    /// The name of a window's bucket at this time.
+    #[inline]
+    pub(crate) fn of(&mut self, window: &str, width: WindowWidth, at_ms: u64) -> &str {
+        let is_same = self.bucket.is_some_and(|(held, from)| {
+            held == width && at_ms.checked_sub(from).is_some_and(|since| since < width.bucket_ms)
+        });
+        if !is_same {
+            self.set_start(width, at_ms);
+        }
+        self.text.truncate(self.start_bytes);
+        self.text.push_str(window);
+        &self.text
+    }
+
+    #[cold]
+    fn set_start(&mut self, width: WindowWidth, at_ms: u64) {
+        let (WindowWidth { bucket_ms, buckets }, expires_at) = (width, width.expiry_of(at_ms));
+        self.text.clear();
+        // Fourteen digits last until the year 5138, and sort as numbers do.
+        let written =
+            write!(self.text, "{BUCKET_PREFIX}{expires_at:014}{bucket_ms:x}/{buckets:x}:");
+        debug_assert!(written.is_ok(), "a String takes everything");
+        self.bucket = Some((width, expires_at.saturating_sub(width.all_ms())));
+        self.start_bytes = self.text.len();
+    }
 }
 
 /// When the bucket of this name expires; None for other names.
@@ -104,6 +129,7 @@ impl Replica {
     /// assert_eq!(ord.window_total("logins", minute, 1_070_000), 2);
     /// # Ok::<(), counter_core::WriteError>(())
     /// ```
+    #[inline]
     pub fn add_to_window(
         &mut self,
         window: &str,
@@ -111,14 +137,7 @@ impl Replica {
         amount: u64,
         now_ms: u64,
     ) -> Result<(), WriteError> {
-        if !is_name(window) {
-            return Err(WriteError::NameOutOfRange);
-        }
-        let mut name = std::mem::take(&mut self.bucket_name);
-        write_name(&mut name, window, width, width.expiry_of(now_ms));
-        let at = self.bucket_with_local(&name);
-        self.bucket_name = name;
-        let at = at?;
+        let at = self.bucket_with_local(window, width, now_ms)?;
         self.raise_by_name(at, Side::Increments, amount)
     }
 
@@ -139,11 +158,10 @@ impl Replica {
         width: WindowWidth,
         now_ms: u64,
     ) -> impl Iterator<Item = (u64, i128)> {
-        let mut name = String::with_capacity(BUCKET_PREFIX.len() + 32 + window.len());
-        width.expiries(now_ms).map(move |expires_at| {
-            write_name(&mut name, window, width, expires_at);
-            (expires_at, self.total(&name))
-        })
+        let mut name = BucketName::default();
+        width
+            .moments(now_ms)
+            .map(move |at_ms| (width.expiry_of(at_ms), self.total(name.of(window, width, at_ms))))
     }
 
     /// Drops own cells of buckets that expired a minute ago or more. Looks at `max` buckets at most.
@@ -268,8 +286,8 @@ mod tests {
         for bad in ["", "\n", &"x".repeat(129)] {
             assert_eq!(ord.add_to_window(bad, MINUTE, 1, 0), Err(WriteError::NameOutOfRange));
         }
-        let mut name = String::new();
-        write_name(&mut name, "logins", MINUTE, 7);
-        assert_eq!(ord.add(&name, 1), Err(WriteError::NameOutOfRange), "not by its name");
+        let mut name = BucketName::default();
+        let name = name.of("logins", MINUTE, 7);
+        assert_eq!(ord.add(name, 1), Err(WriteError::NameOutOfRange), "not by its name");
     }
 }
