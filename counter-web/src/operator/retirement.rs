@@ -21,11 +21,17 @@ pub(crate) fn sentence(node: &Node) -> String {
         .find(|incarnation| matches!(incarnation.standing, Standing::Ended(None)));
     match (ended.first(), waited_for, absent.first()) {
         (Some(first), Some(waited_for), _) if first.replica != waited_for.replica => {
-            format!(
-                "{} ended, and {} has not shown that it knows",
-                first_and_others(&ended, named(first)),
-                named(waited_for)
-            )
+            let ended = first_and_others(&ended, named(first));
+            match waited_for.standing {
+                Standing::Absent => format!(
+                    "{ended} ended, and {} is absent and has not shown that it knows: restart it from \
+                     its directory, or `retire` it if it is lost",
+                    named(waited_for)
+                ),
+                _ => {
+                    format!("{ended} ended, and {} has not shown that it knows", named(waited_for))
+                }
+            }
         }
         (Some(first), ..) => {
             let ended = first_and_others(&ended, named(first));

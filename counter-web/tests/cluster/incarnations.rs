@@ -288,7 +288,10 @@ fn lost_node_holds_up_folding_until_retired() {
     });
     assert_eq!(metric(&node.http, "counter_folding_held_up"), Some(1.0));
     assert!(
-        waits(&node).ends_with(&format!("{replica} of fra has not shown that it knows")),
+        waits(&node).ends_with(&format!(
+            "{replica} of fra is absent and has not shown that it knows: restart it from its directory, \
+             or `retire` it if it is lost"
+        )),
         "{}",
         waits(&node)
     );

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use support::eventually;
-use support::http::{counter, get, metric, post_json};
+use support::http::{counter, get, metric, post_json, request};
 use support::load::Load;
 use support::process::{Node, Runtime, cluster, command, command_of};
 
@@ -57,6 +57,7 @@ fn rolling_upgrade_under_load_is_exact() {
             );
             more_adds(load);
             println!("{} of 3 are new: {}", at + 1, probes(&nodes, at));
+            remove_one(&nodes, at);
             if at < 2 {
                 let says_so = || {
                     if log(&directories[at]).contains("runs an earlier release") {
@@ -89,11 +90,44 @@ fn rolling_upgrade_under_load_is_exact() {
         let name = format!("probe-{}-{}", probe / 3, probe % 3);
         assert_eq!(counter(&node.http, &name)["total"], 1, "{name} at {}", node.replica);
     }
+    for (node, at) in nodes.iter().flat_map(|node| (0..3).map(move |at| (node, at))) {
+        let name = format!("removed-{at}");
+        eventually(&format!("{name} is gone"), SOON, || match get(&node.http, "/metrics").body {
+            text if metric(&node.http, "counter_tombstones") == Some(0.0) => {
+                assert_eq!(counter(&node.http, &name)["total"], 0, "{text}");
+                Ok(())
+            }
+            text => Err(text),
+        });
+        let listed = get(&node.http, "/api/counters?prefix=removed-").json();
+        assert_eq!(listed["counters"].as_array().map(Vec::len), Some(0), "{listed}");
+    }
     println!(
         "upgraded under load: {} adds, {} repeats, totals {sums:?} at all three\n{}",
         load.adds(),
         load.repeats(),
         logs()
+    );
+}
+
+/// Adds to a counter at every node, and removes it at the newest one once that holds all. An old node
+/// cannot read a removal, so it may still show the counter.
+fn remove_one(nodes: &[Node], newest: usize) {
+    let (name, http) = (format!("removed-{newest}"), &nodes[newest].http);
+    for node in nodes {
+        let answer = post_json(&node.http, &format!("/api/counters/{name}/add"), "{\"amount\":7}");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    eventually("the newest node holds all", SOON, || match &counter(http, &name)["total"] {
+        total if *total == 21 => Ok(()),
+        total => Err(total.to_string()),
+    });
+    let removed = request(http, "DELETE", &format!("/api/counters/{name}"), &[], "");
+    assert_eq!(
+        (removed.status, removed.json()["total"].as_i64()),
+        (200, Some(0)),
+        "{}",
+        removed.body
     );
 }
 
