@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::Report;
+use super::sentences::sentences;
 use crate::row::{Figure, Row, Unit};
 use crate::table::{amount, need, times, verdict};
 
@@ -98,7 +99,7 @@ fn origin(report: &Report) -> String {
     )
 }
 
-/// Every row.
+/// The six sentences, and every row.
 pub fn markdown(report: &Report) -> String {
     let skipped: String = report.skipped.iter().map(|line| format!("- {line}\n")).collect();
     let instructions: String = report
@@ -107,7 +108,8 @@ pub fn markdown(report: &Report) -> String {
         .map(|(path, count)| format!("- {path}: {count} instructions an operation\n"))
         .collect();
     format!(
-        "{}\n{}\n{instructions}{skipped}",
+        "{}\n\n{}\n{}\n{instructions}{skipped}",
+        sentences(report).join("\n"),
         table(&report.rows.iter().collect::<Vec<_>>()),
         origin(report)
     )
@@ -222,7 +224,7 @@ fn figures(report: &Report) -> String {
 
 /// An amount for readers who do not know the suite's short forms: rates with three digits and
 /// commas.
-fn in_words(value: f64, unit: Unit) -> String {
+pub(super) fn in_words(value: f64, unit: Unit) -> String {
     if unit != Unit::PerSecond || value < 1.0 {
         return amount(value, unit);
     }

@@ -10,6 +10,7 @@ mod machine;
 mod markdown;
 mod page;
 mod peers;
+mod sentences;
 
 use std::collections::BTreeMap;
 

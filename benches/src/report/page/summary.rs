@@ -3,6 +3,7 @@
 
 use super::rows::{escape, micro};
 use crate::report::Report;
+use crate::report::sentences::sentences;
 use crate::row::{Figure, Need, Row};
 use crate::table::{amount, need, times};
 
@@ -36,12 +37,19 @@ pub(super) fn summary(report: &Report) -> String {
     let slowest: String = report.slowest().iter().map(slow_line).collect();
     let met_lines: String = met.map(met_line).collect();
     format!(
-        "<header id=\"summary\">{sum}{}<div class=\"cards\"><article class=\"card\"><h2>What does not hold</h2><ul>{unmet}</ul></article>\
+        "<header id=\"summary\">{}{sum}{}<div class=\"cards\"><article class=\"card\"><h2>What does not hold</h2><ul>{unmet}</ul></article>\
          <article class=\"card\"><h2>Slowest beside their bounds</h2><ol>{slowest}</ol></article></div>{}\
          <details><summary>What holds</summary><table class=\"plain\">{met_lines}</table></details></header>",
+        in_sentences(report),
         tiles(report),
         skipped(report),
     )
+}
+
+/// The report for readers who know none of its words.
+fn in_sentences(report: &Report) -> String {
+    let sentences = sentences(report).into_iter().map(|line| escape(&micro(line)));
+    format!("<p class=\"lead\">{}</p>", sentences.collect::<Vec<_>>().join(" "))
 }
 
 fn answers(report: &Report) -> String {
