@@ -13,6 +13,7 @@ pub(crate) mod keys;
 #[cfg(feature = "laws")]
 pub mod laws;
 pub(crate) mod pn_counter;
+pub(crate) mod slots;
 pub(crate) mod staging;
 pub(crate) mod state_hash;
 pub(crate) mod tombstones;

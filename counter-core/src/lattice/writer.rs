@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashTable;
-
 use crate::dedup::entry::DedupEntry;
 use crate::dedup::table::{DedupBounds, DedupTable, Put};
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::{Cell, Extra, Origin, Plain};
 use crate::lattice::keys::{Keys, Renumbering};
+use crate::lattice::slots::Slots;
 use crate::lattice::state_hash::{cell_hash, entry_hash, record_hash, tombstone_hash};
 use crate::lattice::tombstones::{Tombstones, key_bytes};
 use crate::lattice::versions::ring::Ring;
@@ -22,7 +21,7 @@ const ROOM_KEPT: usize = 64;
 
 /// One writer's snapshot: exactly its cells, its record, its dedup entries and its tombstones as of
 /// version `seen`.
-/// 36 bytes a cell and about 6 of index. The changes since a version are found in O(changed), by
+/// 36 bytes a cell, and about 6 of index where its slot differs from its key. The changes since a version are found in O(changed), by
 /// walking back from the newest.
 ///
 /// The hash is either that of the cells and the record, or absent: each change keeps it up to date
@@ -37,14 +36,10 @@ pub(crate) struct Writer {
     /// The cells that it dropped above the version that its record says is forgotten.
     tombstones: Tombstones,
     plain: Vec<Plain>,
-    keys: Vec<u32>,
+    slots: Slots,
     ring: Ring,
-    /// Key -> slot.
-    index: HashTable<u32>,
     /// The few cells that have more than amounts, by slot.
     extras: BTreeMap<u32, Extra>,
-    /// True if keys ascend with slots.
-    ascending: bool,
     /// Sum of the hashes of the cells, the record and the tombstones; None when it must be counted
     /// afresh.
     hash: Option<u128>,
@@ -59,11 +54,9 @@ impl Writer {
             entries: DedupTable::default(),
             tombstones: Tombstones::default(),
             plain: Vec::new(),
-            keys: Vec::new(),
+            slots: Slots::default(),
             ring: Ring::default(),
-            index: HashTable::new(),
             extras: BTreeMap::new(),
-            ascending: true,
             hash: None,
         }
     }
@@ -220,7 +213,7 @@ impl Writer {
 
     pub(crate) fn reserve(&mut self, cells: usize) {
         self.plain.reserve(cells);
-        self.keys.reserve(cells);
+        self.slots.reserve(cells);
         self.ring.reserve(cells);
     }
 
@@ -228,29 +221,23 @@ impl Writer {
     /// which is right if the writer has all keys.
     #[inline]
     pub(crate) fn slot(&self, key: u32, hint: u32) -> Option<u32> {
-        if self.keys.get(hint as usize) == Some(&key) {
-            return Some(hint);
-        }
-        if self.keys.get(key as usize) == Some(&key) {
-            return Some(key);
-        }
-        self.indexed(key)
+        self.slots.find_near(key, hint)
     }
 
     /// The slot of `key` from the index, where a guess is not worth it.
     #[inline]
     pub(crate) fn indexed(&self, key: u32) -> Option<u32> {
-        self.index.find(hash_key(key), |&slot| self.keys[slot as usize] == key).copied()
+        self.slots.find(key)
     }
 
     #[inline]
     pub(crate) fn key(&self, slot: u32) -> u32 {
-        self.keys[slot as usize]
+        self.slots.key(slot)
     }
 
     /// True if keys ascend with slots.
     pub(crate) fn ascending(&self) -> bool {
-        self.ascending
+        self.slots.ascending()
     }
 
     #[inline]
@@ -285,14 +272,9 @@ impl Writer {
     /// Makes a cell for a key that has none, still outside the version order: [`put`](Self::put)
     /// follows.
     pub(crate) fn make(&mut self, key: u32) -> u32 {
-        let slot = self.plain.len() as u32;
         self.plain.push(Plain::default());
-        self.ascending &= self.keys.last().is_none_or(|&last| last < key);
-        self.keys.push(key);
         self.ring.make();
-        let keys = &self.keys;
-        self.index.insert_unique(hash_key(key), slot, |&other| hash_key(keys[other as usize]));
-        slot
+        self.slots.push(key)
     }
 
     /// Drops a cell. The last cell takes its slot. Returns the cell's amounts.
@@ -302,28 +284,15 @@ impl Writer {
             self.hash = Some(sum.wrapping_sub(hash));
         }
         let last = self.plain.len() as u32 - 1;
-        let unindex = |index: &mut HashTable<u32>, key, slot| {
-            if let Ok(entry) = index.find_entry(hash_key(key), |&at| at == slot) {
-                entry.remove();
-            }
-        };
-        unindex(&mut self.index, self.keys[slot as usize], slot);
         self.extras.remove(&slot);
-        self.ring.swap_remove(slot);
-        self.keys.swap_remove(slot as usize);
-        let amounts = self.plain.swap_remove(slot as usize).amounts;
-        if slot != last {
-            let moved = self.keys[slot as usize];
-            unindex(&mut self.index, moved, last);
-            let keys = &self.keys;
-            self.index
-                .insert_unique(hash_key(moved), slot, |&other| hash_key(keys[other as usize]));
-            if let Some(extra) = self.extras.remove(&last) {
-                self.extras.insert(slot, extra);
-            }
-            self.ascending = false;
+        if slot != last
+            && let Some(extra) = self.extras.remove(&last)
+        {
+            self.extras.insert(slot, extra);
         }
-        self.ascending |= self.plain.len() < 2;
+        self.ring.swap_remove(slot);
+        self.slots.swap_remove(slot);
+        let amounts = self.plain.swap_remove(slot as usize).amounts;
         self.give_back_room();
         amounts
     }
@@ -333,10 +302,8 @@ impl Writer {
         let (cells, room) = (self.plain.len(), self.plain.capacity());
         if room > ROOM_KEPT && cells < room / 4 {
             self.plain.shrink_to(cells * 2);
-            self.keys.shrink_to(cells * 2);
+            self.slots.shrink_to(cells * 2);
             self.ring.shrink_to(cells * 2);
-            let keys = &self.keys;
-            self.index.shrink_to(cells * 2, |&slot| hash_key(keys[slot as usize]));
         }
     }
 
@@ -345,15 +312,8 @@ impl Writer {
     pub(crate) fn renumber(&mut self, renumbering: &Renumbering) {
         let rank = |key| renumbering.key(key).unwrap_or(key);
         self.plain.shrink_to_fit();
-        self.keys.shrink_to_fit();
         self.ring.shrink_to(0);
-        self.keys.iter_mut().for_each(|key| *key = rank(*key));
-        self.ascending = self.keys.is_sorted();
-        self.index = HashTable::with_capacity(self.keys.len());
-        let Self { index, keys, .. } = self;
-        for (slot, key) in (0..).zip(keys.iter()) {
-            index.insert_unique(hash_key(*key), slot, |&other| hash_key(keys[other as usize]));
-        }
+        self.slots.renumber(rank);
         self.entries.renumber(rank);
     }
 
@@ -463,12 +423,6 @@ impl Writer {
         let unmoved = is_up_to && following.is_none_or(|next| self.version(next) > after);
         self.ring.from(if unmoved { following } else { self.since(after).next() })
     }
-}
-
-#[inline]
-fn hash_key(key: u32) -> u64 {
-    let mixed = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 32)
 }
 
 #[cfg(test)]
