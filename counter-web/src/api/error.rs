@@ -5,7 +5,10 @@ use std::convert::Infallible;
 
 use counter_net::{AddError, WriteError};
 use serde::Serialize;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
+};
 use warp::http::{Response, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
@@ -121,6 +124,23 @@ impl ApiError {
     /// 404: the page of a counter that does not exist.
     pub(crate) fn no_counter() -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, "there is no counter of this name")
+    }
+
+    /// 400: the request does not open a WebSocket.
+    pub(crate) fn not_a_websocket() -> Self {
+        Self::bad_request(
+            Code::NotAWebSocket,
+            "this address speaks WebSocket (RFC 6455, version 13) over HTTP/1.1: open it with a WebSocket client",
+        )
+    }
+
+    /// 426: the client asks for another version of WebSocket.
+    pub(crate) fn wrong_socket_version() -> Self {
+        Self::new(
+            StatusCode::UPGRADE_REQUIRED,
+            Code::NotAWebSocket,
+            "this address speaks version 13 of WebSocket alone (RFC 6455): send Sec-WebSocket-Version: 13",
+        )
     }
 
     /// 400: the bytes are not an HTTP request.
@@ -344,6 +364,11 @@ impl ApiError {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         // The last step turns it into a page for people.
         response.extensions_mut().insert(self);
