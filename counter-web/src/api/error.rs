@@ -13,7 +13,7 @@ use warp::http::{Response, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
 
-use crate::api::bounds::{AMOUNT_MAX, BATCH_ADDS_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
+use crate::api::bounds::{AMOUNT_MAX, BATCH_ADDS_MAX, ID_BYTES_MAX};
 use crate::api::code::Code;
 
 /// Why a request or a message was refused.
@@ -143,29 +143,10 @@ impl ApiError {
         )
     }
 
-    /// 400: the bytes are not an HTTP request.
-    pub(crate) fn unreadable_head() -> Self {
-        Self::bad_request(
-            Code::BadRequest,
-            "this is not a readable HTTP/1.1 request: nothing was done",
-        )
-    }
-
     pub(crate) fn bad_host() -> Self {
         Self::bad_request(
             Code::BadHost,
             "a request of HTTP/1.1 has one Host header with the name of this server (RFC 9112, 3.2): write it once",
-        )
-    }
-
-    /// 431: only the beginning of the head was read.
-    pub(crate) fn head_too_large() -> Self {
-        Self::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Code::TooLarge,
-            format!(
-                "the head of a request is at most {HEAD_BYTES_MAX} bytes, its address included"
-            ),
         )
     }
 

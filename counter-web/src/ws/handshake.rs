@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tungstenite::Error;
 use tungstenite::error::ProtocolError;
@@ -9,7 +10,6 @@ use tungstenite::handshake::server::create_response_with_body;
 use warp::http::{HeaderMap, Request, Response};
 
 use crate::api::error::ApiError;
-use crate::server::stream::Stream;
 
 /// Checks the headers of a GET, and returns the response that switches protocols.
 ///
@@ -31,6 +31,6 @@ pub(crate) fn respond(headers: HeaderMap) -> Result<Response<Bytes>, ApiError> {
 /// if the connection broke before.
 pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<Stream>().ok()?;
-    Some((parts.io.into_tcp(), parts.read_buf))
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
 }
