@@ -5,12 +5,15 @@ use std::convert::Infallible;
 
 use counter_net::{AddError, WriteError};
 use serde::Serialize;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
+};
 use warp::http::{Response, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reject::{Reject, Rejection};
 
-use crate::api::bounds::{AMOUNT_MAX, BATCH_ADDS_MAX, HEAD_BYTES_MAX, ID_BYTES_MAX};
+use crate::api::bounds::{AMOUNT_MAX, BATCH_ADDS_MAX, ID_BYTES_MAX};
 use crate::api::code::Code;
 
 /// Why a request or a message was refused.
@@ -123,11 +126,20 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, "there is no counter of this name")
     }
 
-    /// 400: the bytes are not an HTTP request.
-    pub(crate) fn unreadable_head() -> Self {
+    /// 400: the request does not open a WebSocket.
+    pub(crate) fn not_a_websocket() -> Self {
         Self::bad_request(
-            Code::BadRequest,
-            "this is not a readable HTTP/1.1 request: nothing was done",
+            Code::NotAWebSocket,
+            "this address speaks WebSocket (RFC 6455, version 13) over HTTP/1.1: open it with a WebSocket client",
+        )
+    }
+
+    /// 426: the client asks for another version of WebSocket.
+    pub(crate) fn wrong_socket_version() -> Self {
+        Self::new(
+            StatusCode::UPGRADE_REQUIRED,
+            Code::NotAWebSocket,
+            "this address speaks version 13 of WebSocket alone (RFC 6455): send Sec-WebSocket-Version: 13",
         )
     }
 
@@ -135,17 +147,6 @@ impl ApiError {
         Self::bad_request(
             Code::BadHost,
             "a request of HTTP/1.1 has one Host header with the name of this server (RFC 9112, 3.2): write it once",
-        )
-    }
-
-    /// 431: only the beginning of the head was read.
-    pub(crate) fn head_too_large() -> Self {
-        Self::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Code::TooLarge,
-            format!(
-                "the head of a request is at most {HEAD_BYTES_MAX} bytes, its address included"
-            ),
         )
     }
 
@@ -344,6 +345,11 @@ impl ApiError {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         // The last step turns it into a page for people.
         response.extensions_mut().insert(self);

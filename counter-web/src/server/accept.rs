@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +34,6 @@ use crate::api::handlers::show_health;
 use crate::app::App;
 use crate::server::reply::ReplyFormat;
 use crate::server::routes::{answer_options, routes};
-use crate::server::stream::Stream;
 
 /// The time limit for a request's head, also for the next one on a kept connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -128,7 +127,7 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(false);
     let mut connection =
-        std::pin::pin!(http.serve_connection(Stream::new(stream), service).with_upgrades());
+        std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let stop = app.stop.wait();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -8,4 +8,3 @@ mod body;
 mod reply;
 mod routes;
 pub(crate) mod serve;
-pub(crate) mod stream;

@@ -14,7 +14,6 @@ use warp::{Filter, Rejection};
 use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::access::{Caller, cors};
-use crate::api::code::Code;
 use crate::api::error::{ApiError, recover};
 use crate::api::fields::{add_id, form_value, read_name};
 use crate::api::response::ApiResult;
@@ -230,7 +229,7 @@ fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         .and(query())
         .and(warp::ext::optional::<OnUpgrade>())
         .map(|app: Arc<App>, caller: Caller, headers: HeaderMap, query: String, upgrade| {
-            respond(open_socket(app, caller, &headers, &query, upgrade))
+            respond(open_socket(app, caller, headers, &query, upgrade))
         })
 }
 
@@ -326,7 +325,7 @@ pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> ApiResult
 fn open_socket(
     app: Arc<App>,
     caller: Caller,
-    headers: &HeaderMap,
+    headers: HeaderMap,
     query: &str,
     upgrade: Option<OnUpgrade>,
 ) -> ApiResult {
@@ -340,12 +339,7 @@ fn open_socket(
         None => app.counter.clone(),
     };
     let page = page_id(query)?;
-    let upgrade = upgrade.ok_or_else(|| {
-        ApiError::bad_request(
-            Code::NotAWebSocket,
-            "this connection cannot change its protocol: use HTTP/1.1",
-        )
-    })?;
+    let upgrade = upgrade.ok_or_else(ApiError::not_a_websocket)?;
     let caller = caller.stream(&app.limits)?;
     tokio::spawn(async move {
         if let Some((stream, early)) = handshake::stream(upgrade).await {

@@ -114,6 +114,6 @@ impl SnapshotFrame {
             state_hash: self.view.state_hash.to_string(),
             synced: self.view.synced,
         };
-        TextFrame::new(&message.to_json())
+        TextFrame::new(message.to_json())
     }
 }

@@ -19,7 +19,7 @@ use crate::api::error::ApiError;
 use crate::api::fields::{Amount, add_id};
 use crate::app::App;
 use crate::ws::client_sink::ClientSink;
-use crate::ws::frames::{self, ClientFrame, CloseReason, FrameReader, close_echo, close_frame};
+use crate::ws::frames::{self, CloseCode, Exchange, SocketProtocol, close_frame};
 use crate::ws::message::{ClientMessage, ServerMessage};
 use crate::ws::subscriptions::{AddBatch, Subscriptions, WatchedNames};
 use crate::ws::viewers::ViewerGuard;
@@ -40,8 +40,6 @@ const UNACKED_MAX: usize = 1_024;
 /// The most malformed messages of one client before it is cut off.
 const MALFORMED_MAX: u32 = 64;
 
-const STOPPING: CloseReason = CloseReason { code: 1001, reason: "this node is stopping" };
-
 /// Why a socket ends.
 enum End {
     /// The server ends it with this Close frame.
@@ -50,9 +48,10 @@ enum End {
     Gone,
 }
 
-impl From<CloseReason> for End {
-    fn from(why: CloseReason) -> Self {
-        Self::Close(close_frame(why.code, why.reason))
+impl End {
+    /// The server ends it for this reason.
+    fn because(code: CloseCode, reason: &'static str) -> Self {
+        Self::Close(close_frame(code, reason))
     }
 }
 
@@ -115,7 +114,7 @@ struct Client<'a> {
     counter: Option<Counter>,
     /// Shared with the topics, which write the changes. While the sink is stuck, nothing is read.
     sink: &'a ClientSink,
-    reader: FrameReader,
+    protocol: SocketProtocol,
     /// Adds that are not on the disk yet, in order. Empty without a data directory.
     unacked: VecDeque<Unacked>,
     /// The number of adds in `unacked`.
@@ -134,7 +133,7 @@ impl<'a> Client<'a> {
             name,
             counter: None,
             sink,
-            reader: FrameReader::default(),
+            protocol: SocketProtocol::new(),
             unacked: VecDeque::new(),
             unacked_adds: 0,
             last_read: Instant::now(),
@@ -162,7 +161,9 @@ impl<'a> Client<'a> {
                 (stored, unacked) = first_stored(&mut self.unacked), if !stuck => {
                     self.acknowledge(&stored, &unacked)
                 }
-                () = &mut stop => Err(STOPPING.into()),
+                () = &mut stop => {
+                    Err(End::because(CloseCode::Away, "this node is stopping"))
+                }
                 _ = tick.tick() => self.check_alive(),
             };
             if let Err(end) = step {
@@ -185,7 +186,7 @@ impl<'a> Client<'a> {
                 None => ServerMessage::Ack { id, repeated: *repeated },
                 Some(error) => ServerMessage::refusal(Some(id), error),
             };
-            frames::put_text(&mut replies, &message.to_json());
+            frames::put_text(&mut replies, message.to_json());
         }
         self.send(replies.freeze())
     }
@@ -197,14 +198,11 @@ impl<'a> Client<'a> {
         if quiet > interval * SILENT_INTERVALS_MAX
             || stuck_since.is_some_and(|since| since.elapsed() > interval)
         {
-            return Err(CloseReason {
-                code: 1008,
-                reason: "nothing was heard from you for too long",
-            }
-            .into());
+            let reason = "nothing was heard from you for too long";
+            return Err(End::because(CloseCode::Policy, reason));
         }
         if stuck_since.is_none() && quiet >= interval / 2 {
-            return self.send(Bytes::from_static(frames::PING));
+            return self.send(frames::ping());
         }
         Ok(())
     }
@@ -225,24 +223,20 @@ impl<'a> Client<'a> {
     /// Replies to every message in `bytes`, with one write for all of them. Then watches what the
     /// last watch asks for, so a read opens no more topics than one watch does.
     fn receive(&mut self, subscriptions: &mut Subscriptions, bytes: &[u8]) -> Result<(), End> {
-        let mut reader = std::mem::take(&mut self.reader);
-        let (mut replies, mut closed) = (BytesMut::new(), None);
+        let mut exchange = Exchange::of(bytes);
         let mut batch = subscriptions.batch();
-        let parsed = reader.feed(bytes, &mut |incoming| match incoming {
-            ClientFrame::Text(text) => self.reply(&text, &mut batch, &mut replies),
-            ClientFrame::Ping(payload) => frames::put_pong(&mut replies, &payload),
-            ClientFrame::Pong => {}
-            ClientFrame::Close(code) => closed = Some(code),
-        });
-        self.reader = reader;
-        batch.reply(replies.freeze())?;
-        parsed?;
-        if let Some(code) = closed {
-            return Err(End::Close(close_echo(code)));
-        }
+        let used = loop {
+            match self.protocol.next_text(&mut exchange) {
+                Ok(Some(text)) => self.reply(&text, &mut batch, &mut exchange.output),
+                Ok(None) => break Ok(()),
+                Err(goodbye) => break Err(End::Close(goodbye)),
+            }
+        };
+        batch.reply(exchange.output.freeze())?;
+        used?;
         if self.malformed > MALFORMED_MAX {
             let reason = "too many messages of no known form";
-            return Err(CloseReason { code: 1008, reason }.into());
+            return Err(End::because(CloseCode::Policy, reason));
         }
         if let Some(names) = self.watch.take() {
             subscriptions.watch(&self.app.topics, names);
@@ -252,7 +246,7 @@ impl<'a> Client<'a> {
     }
 
     fn reply(&mut self, text: &str, batch: &mut AddBatch<'_>, replies: &mut BytesMut) {
-        let mut put = |message: ServerMessage<'_>| frames::put_text(replies, &message.to_json());
+        let mut put = |message: ServerMessage<'_>| frames::put_text(replies, message.to_json());
         match ClientMessage::read(text) {
             Ok(ClientMessage::Add { amount, id }) => {
                 match self.add(amount.as_ref(), id.as_deref(), batch) {

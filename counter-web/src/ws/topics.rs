@@ -71,7 +71,7 @@ impl Topics {
             state_hash: view.state_hash.to_string(),
             synced: view.synced,
         };
-        TextFrame::new(&state.to_json())
+        TextFrame::new(state.to_json())
     }
 
     fn topic(&self, name: &str) -> Arc<Topic> {

@@ -148,7 +148,40 @@ async fn sockets_of_other_sites_are_refused() {
             "{counter}"
         );
     }
-    assert_eq!(get(&node.http, "/ws").error(), (400, "not_a_websocket".into()));
+    unharmed(node);
+}
+
+/// RFC 6455, 4.2 and 4.4.
+#[test]
+fn handshakes_are_checked() {
+    const CONNECTION: &str = "Connection: close, Upgrade\r\n";
+    const UPGRADE: &str = "Upgrade: WebSocket\r\n";
+    const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let node = node();
+    let ask = |headers: [&str; 4]| {
+        let head = format!("GET /ws HTTP/1.1\r\nHost: x\r\n{}\r\n", headers.concat());
+        raw(&node.http, head.as_bytes()).unwrap()
+    };
+    for version in ["8", "12", "14", "x"] {
+        let version = format!("Sec-WebSocket-Version: {version}\r\n");
+        let refused = ask([CONNECTION, UPGRADE, &version, KEY]);
+        assert_eq!(refused.error(), (426, "not_a_websocket".into()), "{version}");
+        let head = refused.head.to_ascii_lowercase();
+        assert!(head.contains("\r\nsec-websocket-version: 13\r\n"), "{head}");
+        assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
+    }
+    const CLOSE: &str = "Connection: close\r\n";
+    for headers in [
+        [CLOSE, "", "", ""],
+        [CLOSE, UPGRADE, VERSION, KEY],
+        [CONNECTION, "", VERSION, KEY],
+        [CONNECTION, UPGRADE, VERSION, ""],
+        [CONNECTION, UPGRADE, VERSION, "Sec-WebSocket-Key: abc\r\n"],
+        [CONNECTION, UPGRADE, VERSION, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQAA\r\n"],
+    ] {
+        assert_eq!(ask(headers).error(), (400, "not_a_websocket".into()), "{headers:?}");
+    }
     unharmed(node);
 }
 

@@ -4,15 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
 use support::eventually;
-use support::http::{connect, counter, request};
+use support::http::{counter, request};
 use support::process::{Node, cluster};
-use support::ws::TestSocket;
+use support::ws::{RawSocket, TestSocket};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -24,66 +23,10 @@ fn node() -> Node {
     Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--ping-interval", "1"])
 }
 
-/// A raw socket that answers nothing automatically.
-struct RawSocket {
-    stream: TcpStream,
-    read: Vec<u8>,
-}
-
-impl RawSocket {
-    fn open(node: &Node) -> Self {
-        let mut stream = connect(&node.http);
-        let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        stream.write_all(opening.as_bytes()).unwrap();
-        let mut socket = Self { stream, read: Vec::new() };
-        let head = socket
-            .until(|read| read.windows(4).position(|window| window == b"\r\n\r\n"))
-            .expect("an answer");
-        assert!(
-            socket.read.starts_with(b"HTTP/1.1 101"),
-            "{}",
-            String::from_utf8_lossy(&socket.read)
-        );
-        socket.read.drain(..head + 4);
-        socket
-    }
-
-    /// Reads until `found` returns something. `None` at the end.
-    fn until(&mut self, found: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
-        let mut piece = [0; 4096];
-        loop {
-            if let Some(at) = found(&self.read) {
-                return Some(at);
-            }
-            let bytes = self.stream.read(&mut piece).expect("a word within the test's patience");
-            if bytes == 0 {
-                return None;
-            }
-            self.read.extend_from_slice(&piece[..bytes]);
-        }
-    }
-
-    /// The next frame: its first byte and its payload. `None` at the end.
-    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let whole = |read: &[u8]| {
-            let (from, length) = match *read.get(1)? {
-                126 => (4, usize::from(u16::from_be_bytes(read.get(2..4)?.try_into().ok()?))),
-                short => (2, usize::from(short)),
-            };
-            (read.len() >= from + length).then_some(from + length)
-        };
-        let end = self.until(whole)?;
-        let frame: Vec<u8> = self.read.drain(..end).collect();
-        let from = if frame[1] == 126 { 4 } else { 2 };
-        Some((frame[0], frame[from..].to_vec()))
-    }
-}
-
 #[test]
 fn silent_client_is_pinged_then_closed() {
     let node = node();
-    let (mut silent, start, mut pings) = (RawSocket::open(&node), Instant::now(), 0);
+    let (mut silent, start, mut pings) = (RawSocket::open(&node.http), Instant::now(), 0);
     let goodbye = loop {
         assert!(
             start.elapsed() < INTERVAL * 4 + SLACK,
@@ -151,7 +94,7 @@ fn stuck_reader_is_cut_off() {
         &[],
         &["--http", "127.0.0.1:0", "--ping-interval", "3"],
     );
-    let mut deaf = RawSocket::open(&node);
+    let mut deaf = RawSocket::open(&node.http);
     deaf.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let ping = [&[0x81, 0x80 | 21, 0, 0, 0, 0], b"{\"type\":\"ping\",\"t\":1}".as_slice()].concat();
     let many = ping.repeat(1_000);
@@ -184,7 +127,7 @@ fn close_is_answered_with_its_own_code() {
         (b"\x03\xed", b"\x03\xea"),
         (b"x", b"\x03\xea"),
     ] {
-        let mut socket = RawSocket::open(&node);
+        let mut socket = RawSocket::open(&node.http);
         let head = [0x88, 0x80 | payload.len() as u8, 0, 0, 0, 0];
         socket.stream.write_all(&[&head, payload].concat()).unwrap();
         let said = loop {
@@ -212,13 +155,13 @@ fn closed_socket_frees_its_slot_at_once() {
     for turn in 0..40 {
         let answer = request(&node.http, "GET", "/readyz", &[], "");
         assert_eq!(answer.status, 200, "turn {turn}: {}", answer.body);
-        let mut socket = RawSocket::open(&node);
+        let mut socket = RawSocket::open(&node.http);
         socket.stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
         while socket.frame().is_some_and(|(kind, _)| kind != 0x88) {}
         // Its side is still open. Only the Close frame shows the end.
         assert_eq!(request(&node.http, "GET", "/readyz", &[], "").status, 200, "turn {turn}");
     }
-    let _held = RawSocket::open(&node);
+    let _held = RawSocket::open(&node.http);
     let refused = request(&node.http, "GET", "/readyz", &[], "");
     assert_eq!(refused.error(), (429, "too_many_connections".into()));
     assert!(

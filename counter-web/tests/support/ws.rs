@@ -1,11 +1,15 @@
 //! A WebSocket to a node.
 
+use std::io::{Read, Write};
+
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
+
+use super::http::connect;
 
 pub struct TestSocket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
@@ -87,5 +91,61 @@ impl TestSocket {
         for sequence in 1..=count {
             assert_eq!(self.hear_of("ack").await["id"], format!("{client}:{sequence}"));
         }
+    }
+}
+
+/// A raw socket that answers nothing automatically.
+pub struct RawSocket {
+    pub stream: std::net::TcpStream,
+    read: Vec<u8>,
+}
+
+impl RawSocket {
+    pub fn open(http: &str) -> Self {
+        let mut stream = connect(http);
+        let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(opening.as_bytes()).unwrap();
+        let mut socket = Self { stream, read: Vec::new() };
+        let head = socket
+            .until(|read| read.windows(4).position(|window| window == b"\r\n\r\n"))
+            .expect("an answer");
+        assert!(
+            socket.read.starts_with(b"HTTP/1.1 101"),
+            "{}",
+            String::from_utf8_lossy(&socket.read)
+        );
+        socket.read.drain(..head + 4);
+        socket
+    }
+
+    /// Reads until `found` returns something. `None` at the end.
+    fn until(&mut self, found: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+        let mut piece = [0; 4096];
+        loop {
+            if let Some(at) = found(&self.read) {
+                return Some(at);
+            }
+            let bytes = self.stream.read(&mut piece).expect("a word within the test's patience");
+            if bytes == 0 {
+                return None;
+            }
+            self.read.extend_from_slice(&piece[..bytes]);
+        }
+    }
+
+    /// The next frame: its first byte and its payload. `None` at the end.
+    pub fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let whole = |read: &[u8]| {
+            let (from, length) = match *read.get(1)? {
+                126 => (4, usize::from(u16::from_be_bytes(read.get(2..4)?.try_into().ok()?))),
+                short => (2, usize::from(short)),
+            };
+            (read.len() >= from + length).then_some(from + length)
+        };
+        let end = self.until(whole)?;
+        let frame: Vec<u8> = self.read.drain(..end).collect();
+        let from = if frame[1] == 126 { 4 } else { 2 };
+        Some((frame[0], frame[from..].to_vec()))
     }
 }
