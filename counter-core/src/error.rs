@@ -25,6 +25,9 @@ pub enum WriteError {
     IdOutOfRange,
     /// A batch has at most [`BATCH_ADDS_MAX`](crate::BATCH_ADDS_MAX) adds.
     TooManyAdds,
+    /// The counter has expired, and not all of its cells are gone. Once they are, an add makes it
+    /// anew.
+    Expired,
     /// This replica has left: its record says what it held at its end, and it writes nothing after
     /// that.
     Left,
@@ -43,6 +46,9 @@ impl fmt::Display for WriteError {
             }
             Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
             Self::TooManyAdds => "a batch has at most 10000 adds; nothing was added",
+            Self::Expired => {
+                "the counter has expired and is being removed; nothing was added: add to another counter, or to this one once nothing is left of it"
+            }
             Self::Left => "this replica has left and writes nothing more; nothing was added",
         })
     }

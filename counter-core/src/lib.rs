@@ -65,6 +65,7 @@ mod codec;
 mod crdts_traits;
 mod dedup;
 mod error;
+mod expiry;
 mod incarnation;
 mod lattice;
 mod pending;

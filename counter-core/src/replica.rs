@@ -212,8 +212,22 @@ impl Replica {
     fn number(&mut self, counter: &str) -> Result<usize, WriteError> {
         match self.find(counter) {
             Some(at) if self.map.dead_count() == 0 || !self.map.is_dead(self.keys[at]) => Ok(at),
-            Some(at) => self.map.intern(counter, &self.region).map(|_| at),
+            Some(at) => self.revive(counter, at),
             None => self.new_handle(counter),
+        }
+    }
+
+    /// Makes a counter anew that has a handle and no cell.
+    #[cold]
+    fn revive(&mut self, counter: &str, at: usize) -> Result<usize, WriteError> {
+        self.check_not_ended(counter)?;
+        self.map.intern(counter, &self.region).map(|_| at)
+    }
+
+    fn check_not_ended(&self, counter: &str) -> Result<(), WriteError> {
+        match self.map.counter_number(counter) {
+            Some(number) if self.map.expiries().has_ended(number) => Err(WriteError::Expired),
+            _ => Ok(()),
         }
     }
 
@@ -243,12 +257,17 @@ impl Replica {
     fn grow_local(&mut self) {
         for (at, key) in self.keys.iter().enumerate().skip(self.local.len()) {
             self.local.push();
+            if *key != NO_KEY {
+                let is_ended = self.map.expiries().has_ended(self.map.counter_of(*key));
+                self.local.set_ended(at, is_ended);
+            }
             self.local.close(at, fullness(&self.map, self.id, *key));
         }
     }
 
     #[cold]
     fn new_handle(&mut self, counter: &str) -> Result<usize, WriteError> {
+        self.check_not_ended(counter)?;
         let key = self.map.intern(counter, &self.region)?;
         Ok(self.handle_for(key))
     }
@@ -577,6 +596,36 @@ impl Replica {
         Ok(())
     }
 
+    /// Writes an expiry into the own cell at once, for the next flush to report.
+    pub(crate) fn write_expiry(&mut self, key: KeyId, expires_at: u64) {
+        let before = self.version();
+        self.map.raise_expiry(self.id, key, expires_at);
+        self.unflushed.after.get_or_insert(before);
+        self.unflushed.changed.insert(key);
+    }
+
+    /// Refuses adds to a counter, by its number. Returns true if adds that were let in are pending;
+    /// the next flush takes all of them.
+    pub(crate) fn end_adds(&mut self, counter: u32) -> bool {
+        let Some(at) = self.handle_of(counter) else { return false };
+        self.local.set_ended(at, true);
+        let (block, place) = (&self.blocks[at / BLOCK_SLOTS], SlotIndex::of(at % BLOCK_SLOTS));
+        block.set_ended(place, true);
+        let is_shared = block.pending(place) != Amounts::default();
+        if is_shared {
+            block.report_through(place);
+        }
+        is_shared || self.local.pending(at) != Amounts::default()
+    }
+
+    /// Takes adds to a counter again, by its number.
+    pub(crate) fn reopen_adds(&mut self, counter: u32) {
+        if let Some(at) = self.handle_of(counter) {
+            self.local.set_ended(at, false);
+            self.blocks[at / BLOCK_SLOTS].set_ended(SlotIndex::of(at % BLOCK_SLOTS), false);
+        }
+    }
+
     /// The key of a counter here, if the own cell has room for an amount of this sign.
     pub(crate) fn key_with_room(
         &mut self,
@@ -585,6 +634,9 @@ impl Replica {
     ) -> Result<KeyId, WriteError> {
         let at = self.number(counter)?;
         let key = self.keys[at];
+        if self.map.expiries().has_ended(self.map.counter_of(key)) {
+            return Err(WriteError::Expired);
+        }
         let Fullness { increments_full, decrements_full } = fullness(&self.map, self.id, key);
         match if amount > 0 { increments_full } else { decrements_full } {
             true => Err(WriteError::CellFull),

@@ -1,6 +1,8 @@
 //! The wire bytes of a few deltas, as docs/protocol.md draws them. A change here changes the format
 //! and needs a new format number.
 
+use std::time::Duration;
+
 use counter_core::{Cleanup, CounterMap, Delta, Replica, ReplicaId, Shown, VersionVector};
 
 const ORD: ReplicaId = ReplicaId::new(0x0102_0304_0506_0708, 0x1112_1314_1516_1718);
@@ -449,6 +451,28 @@ fn tombstones_and_origins_are_of_format_3() {
          01  00 00 00 04 00 02 00 00
          01  00  01  04 13 05 808080808080808040 808080808080808040
          01  03 00 0a 06 636c69636b73 6f7264",
+    );
+}
+
+#[test]
+fn expiry_is_a_field_that_older_releases_pass_on() {
+    let mut ord = Replica::new(ORD, "ord").unwrap();
+    ord.set_expiry_rules([("day:".to_owned(), Duration::from_secs(86_400))]);
+    ord.set_time(1_700_000_000_000);
+    ord.add("day:1", 5).unwrap();
+    ord.flush();
+    assert_golden(
+        &ord.map().delta_since(&NOTHING),
+        "82 01 58 47
+         00
+         01  00 00 00 05  6461793a31
+         01  00 00 00 03  6f7264
+         01  00 00 00 00
+         01
+         07 0102030405060708 1112131415161718  00 01
+         00  01  01 03 6f7264
+         01  00 00 00 01 00 05 00 00
+         01  00  01  07 06 8088afa8bd31",
     );
 }
 

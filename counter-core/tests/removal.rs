@@ -3,15 +3,21 @@
 //! traces whenever they may. `REMOVAL_STORIES=100000 REMOVAL_FIRST=0` tells more stories.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use counter_core::{
     Cleanup, CounterMap, Delta, ExpiredBuckets, Replica, ReplicaId, Shown, Staging, Version,
-    VersionVector, WindowWidth,
+    VersionVector, WindowWidth, WriteError,
 };
 
 const COUNTERS: [&str; 2] = ["clicks", "likes"];
 const REGIONS: [&str; 2] = ["fra", "ord"];
 const WINDOW: &str = "logins";
+/// The counter that a rule ends, and how long it lives.
+const EXPIRING: usize = 0;
+const LIFETIME: Duration = Duration::from_secs(40);
+/// The most by which a node's clock is ahead, in milliseconds.
+const AHEAD_MAX: u64 = 6_000;
 /// Ten buckets of six seconds.
 const MINUTE: WindowWidth = WindowWidth::new(6_000, 10).unwrap();
 
@@ -92,7 +98,7 @@ struct Reset {
     saw: VersionVector,
 }
 
-/// A writer took adds off its own cell, because resets had cleared them.
+/// A writer took adds off its own cell: resets had cleared them, or their counter had expired.
 struct Shed {
     writer: ReplicaId,
     version: Version,
@@ -150,8 +156,10 @@ impl Oracle {
         let all = |_| Version::MAX;
         self.adds
             .iter()
-            .filter(|add| add.key == key && !self.is_reset(add, &all))
-            .map(|add| add.amount)
+            .enumerate()
+            .filter(|(_, add)| add.key == key && !self.is_reset(add, &all))
+            .filter(|(at, _)| !self.sheds.iter().any(|shed| shed.adds.contains(at)))
+            .map(|(_, add)| add.amount)
             .sum()
     }
 }
@@ -164,6 +172,8 @@ struct Story {
     random: fastrand::Rng,
     /// Draws what happens to the window. Stories without one stay as they were.
     windows: Option<fastrand::Rng>,
+    /// Draws when counters expire. Stories without that stay as they were.
+    expiries: Option<fastrand::Rng>,
     now_ms: u64,
     step: usize,
 }
@@ -190,6 +200,7 @@ impl Story {
             copies,
             random,
             windows: None,
+            expiries: None,
             now_ms,
             step: 0,
         }
@@ -241,16 +252,14 @@ impl Story {
     fn add(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         let (counter, amount) = (self.random.usize(..COUNTERS.len()), self.random.u64(1..5));
-        let amount = match self.random.u8(..5) {
-            0 => {
-                node.replica.subtract(COUNTERS[counter], amount).unwrap();
-                -i128::from(amount)
-            }
-            _ => {
-                node.replica.add(COUNTERS[counter], amount).unwrap();
-                i128::from(amount)
-            }
+        let (amount, added) = match self.random.u8(..5) {
+            0 => (-i128::from(amount), node.replica.subtract(COUNTERS[counter], amount)),
+            _ => (i128::from(amount), node.replica.add(COUNTERS[counter], amount)),
         };
+        if added == Err(WriteError::Expired) && self.expiries.is_some() {
+            return;
+        }
+        added.unwrap();
         node.replica.flush();
         let region = REGIONS.iter().position(|region| *region == node.replica.region()).unwrap();
         self.oracle.adds.push(Add {
@@ -384,6 +393,57 @@ impl Story {
         !replica.drop_expired(expired, self.now_ms, max).is_empty()
     }
 
+    /// Time goes on. Some node drops its cells of counters that have expired by its clock, or says
+    /// when a counter ends.
+    fn act_on_expiry(&mut self) {
+        let Some(mut random) = self.expiries.clone() else { return };
+        self.now_ms += random.u64(0..4_000);
+        self.set_clocks();
+        let at = random.usize(..self.nodes.len());
+        match random.u8(..8) {
+            0..=4 => drop(self.expire(at)),
+            5 if random.u8(..4) == 0 => {
+                let (other, ends_at) = (1 - EXPIRING, self.now_ms + random.u64(0..60_000));
+                let _refused = self.nodes[at].replica.expire_at(COUNTERS[other], ends_at);
+                self.nodes[at].replica.flush();
+            }
+            _ => {}
+        }
+        self.expiries = Some(random);
+        self.check("expiry");
+    }
+
+    fn clock(&self, at: usize) -> u64 {
+        self.now_ms + at as u64 * 1_700 % AHEAD_MAX
+    }
+
+    fn set_clocks(&mut self) {
+        for at in 0..self.nodes.len() {
+            let now = self.clock(at);
+            let replica = &mut self.nodes[at].replica;
+            replica.set_expiry_rules([(COUNTERS[EXPIRING].to_owned(), LIFETIME)]);
+            replica.set_time(now);
+        }
+    }
+
+    fn expire(&mut self, at: usize) -> bool {
+        if self.expiries.is_none() {
+            return false;
+        }
+        let (now, node) = (self.clock(at), &mut self.nodes[at]);
+        let before: Vec<Key> = keys().filter(|key| node.own(*key).is_some()).collect();
+        let changed = node.replica.expire(now, 100);
+        let node = &self.nodes[at];
+        let (writer, version) = (node.id(), node.replica.version());
+        for key in before.into_iter().filter(|key| node.own(*key).is_none()) {
+            let is_of_cell = |add: &Add| add.key == key && add.writer == writer;
+            let adds = self.oracle.adds.iter().enumerate();
+            let adds = adds.filter(|(_, add)| is_of_cell(add)).map(|(at, _)| at).collect();
+            self.oracle.sheds.push(Shed { writer, version, adds });
+        }
+        !changed.is_empty()
+    }
+
     fn act(&mut self) {
         let at = self.random.usize(..self.nodes.len());
         match self.random.u8(..24) {
@@ -458,6 +518,7 @@ impl Story {
         self.now_ms += 121_000;
         let mut quiet = 0;
         for _ in 0..60 {
+            self.now_ms += 250;
             for at in 0..self.nodes.len() {
                 for from in (0..self.nodes.len()).filter(|from| *from != at) {
                     self.pull(at, from);
@@ -467,6 +528,7 @@ impl Story {
             let mut any = false;
             for at in 0..self.nodes.len() {
                 any |= self.drop_expired(at, 1_000);
+                any |= self.expire(at);
                 any |= self.clean_up(at);
                 self.check("clean-up in peace");
             }
@@ -496,6 +558,17 @@ impl Story {
         }
         for at in 0..self.nodes.len() {
             assert_eq!(self.nodes[at].replica.state_hash(), self.nodes[0].replica.state_hash());
+            self.check_expired(at);
+        }
+    }
+
+    /// Nothing is left of counters that have expired, and their names are free.
+    fn check_expired(&self, at: usize) {
+        if self.expiries.is_some() {
+            let replica = &self.nodes[at].replica;
+            let cells = |region| replica.map().pn_counter(COUNTERS[EXPIRING], region).cells().len();
+            assert_eq!(REGIONS.map(cells), [0, 0], "cells of an expired counter");
+            assert_eq!(replica.next_expiry(self.clock(at)), None);
         }
     }
 
@@ -514,12 +587,13 @@ impl Story {
     }
 }
 
-fn tell(seed: u64, windows: Option<fastrand::Rng>) {
+fn tell(seed: u64, windows: Option<fastrand::Rng>, expiries: Option<fastrand::Rng>) {
     let mut story = Story::new(seed);
-    story.windows = windows;
+    (story.windows, story.expiries) = (windows, expiries);
     for step in 0..story.random.usize(20..160) {
         story.step = step;
         story.act_on_window();
+        story.act_on_expiry();
         story.act();
         story.check("after it");
     }
@@ -541,12 +615,23 @@ fn tell_all(tell: impl Fn(u64) + std::panic::RefUnwindSafe) {
 
 #[test]
 fn removals_keep_concurrent_adds_and_leave_nothing() {
-    tell_all(|seed| tell(seed, None));
+    tell_all(|seed| tell(seed, None, None));
 }
 
 #[test]
 fn windows_among_removals_are_exact_and_leave_nothing() {
-    tell_all(|seed| tell(seed, Some(fastrand::Rng::with_seed(seed))));
+    tell_all(|seed| tell(seed, Some(fastrand::Rng::with_seed(seed)), None));
+}
+
+#[test]
+fn expiries_among_removals_are_exact_and_leave_nothing() {
+    tell_all(|seed| tell(seed, None, Some(fastrand::Rng::with_seed(seed))));
+}
+
+#[test]
+fn windows_and_expiries_among_removals_leave_nothing() {
+    let dice = |seed| Some(fastrand::Rng::with_seed(seed));
+    tell_all(|seed| tell(seed, dice(seed), dice(seed + 1)));
 }
 
 fn alone() -> (Replica, Cleanup) {

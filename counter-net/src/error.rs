@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use counter_core::WriteError;
 
@@ -62,6 +63,13 @@ pub enum StartError {
     Cluster(String),
     /// The node's name is empty or longer than 128 bytes.
     NodeName(String),
+    /// The prefix of an expiry is none that a name can have, or the time is below 1 ms.
+    Expiry {
+        /// The prefix.
+        prefix: String,
+        /// The time after which counters end.
+        after: Duration,
+    },
     /// An address to listen on or to dial is not a multiaddress over TCP.
     Address {
         /// The address as given.
@@ -138,6 +146,13 @@ impl fmt::Display for StartError {
             }
             Self::NodeName(name) => {
                 write!(f, "the node's name {name:?} is not 1-128 bytes: write one that no other node of the cluster has, such as \"web-1\"")
+            }
+            Self::Expiry { prefix, after } => {
+                write!(
+                    f,
+                    "counters that begin with {prefix:?} cannot end after {after:?}: write a prefix of at most 128 bytes without control characters, \
+                     and a time of 1 ms or more"
+                )
             }
             Self::Address { address, reason } => {
                 write!(

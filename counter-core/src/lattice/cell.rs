@@ -64,6 +64,12 @@ impl Cell {
         &self.extra.cleared
     }
 
+    /// The time after which its writer drops it, in milliseconds since the start of 1970; None if
+    /// it stays.
+    pub fn expires_at(&self) -> Option<u64> {
+        Some(self.extra.expires_at).filter(|&at| at > 0)
+    }
+
     /// Its own amounts and those that it has absorbed.
     pub fn total(&self) -> Amounts {
         self.amounts.plus(self.extra.absorbed.total())
@@ -102,7 +108,7 @@ impl Origin {
 }
 
 /// The part of a cell that few cells have: traces of a reset, a removal or absorbed incarnations,
-/// and fields of later releases.
+/// an expiry, and fields of later releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Extra {
     /// Sorted by replica, none twice.
@@ -115,6 +121,9 @@ pub(crate) struct Extra {
     /// The version at which the writer asked for the removal of the counter; 0 if it did not, or if
     /// that is done.
     pub(crate) removal: Version,
+    /// The time after which the counter ends, in milliseconds since the start of 1970; 0 if it does
+    /// not. Of all cells of a counter the latest time counts. It shapes no value.
+    pub(crate) expires_at: u64,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
@@ -124,13 +133,14 @@ const FIELD_ABSORBED: u64 = 3;
 const FIELD_ORIGIN: u64 = 4;
 const FIELD_REMOVAL: u64 = 5;
 const FIELD_ABSORBED_ORIGINS: u64 = 6;
+const FIELD_EXPIRES_AT: u64 = 7;
 
 /// The fewest bytes of one cleared replica.
 const CLEARED_BYTES_MIN: usize = ReplicaId::BYTES + 3;
 
 impl Extra {
     pub(crate) fn is_empty(&self) -> bool {
-        !self.shapes_values() && self.unknown.is_empty()
+        !self.shapes_values() && self.expires_at == 0 && self.unknown.is_empty()
     }
 
     /// True if it makes the key's value more than a sum of amounts.
@@ -159,7 +169,7 @@ impl Extra {
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        if !self.shapes_values() {
+        if !self.shapes_values() && self.expires_at == 0 {
             return self.unknown.write(out);
         }
         let mut fields = self.unknown.clone();
@@ -186,6 +196,11 @@ impl Extra {
             let mut removal = Vec::new();
             write_varint(&mut removal, self.removal);
             fields.set(FIELD_REMOVAL, removal);
+        }
+        if self.expires_at > 0 {
+            let mut expires_at = Vec::new();
+            write_varint(&mut expires_at, self.expires_at);
+            fields.set(FIELD_EXPIRES_AT, expires_at);
         }
         fields.write(out);
     }
@@ -217,7 +232,9 @@ impl Extra {
             .map_or(Ok(Origin::default()), |bytes| read_all(&bytes, Origin::read))?;
         let removal =
             unknown.take(FIELD_REMOVAL).map_or(Ok(0), |bytes| read_all(&bytes, read_above_0))?;
-        let extra = Self { cleared, absorbed_at, absorbed, origin, removal, unknown };
+        let expires_at =
+            unknown.take(FIELD_EXPIRES_AT).map_or(Ok(0), |bytes| read_all(&bytes, read_above_0))?;
+        let extra = Self { cleared, absorbed_at, absorbed, origin, removal, expires_at, unknown };
         match extra.is_empty() {
             true => Err(DecodeError::Invalid("the extra fields of a cell are not empty")),
             false => Ok(extra),
@@ -240,10 +257,10 @@ impl Origin {
     }
 }
 
-fn read_above_0(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
+fn read_above_0(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     match reader.varint()? {
-        0 => Err(DecodeError::Invalid("a version in a cell's fields is above 0")),
-        version => Ok(version),
+        0 => Err(DecodeError::Invalid("a version or time in a cell's fields is above 0")),
+        number => Ok(number),
     }
 }
 
@@ -284,5 +301,29 @@ fn read_absorbed(bytes: &[u8]) -> Result<(Version, AbsorbedTree), DecodeError> {
     match absorbed_at > 0 && !absorbed.is_empty() {
         true => Ok((absorbed_at, absorbed)),
         false => Err(DecodeError::Invalid("the field of absorbed cells is not empty")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Extra, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let extra = Extra::read(&mut reader)?;
+        reader.finish().map(|()| extra)
+    }
+
+    #[test]
+    fn any_expiry_above_0_is_read_back_and_no_other() {
+        for expires_at in [1, 127, 128, 1_700_000_000_000, u64::MAX] {
+            let (extra, mut bytes) = (Extra { expires_at, ..Extra::default() }, Vec::new());
+            extra.write(&mut bytes);
+            assert_eq!(read(&bytes), Ok(extra));
+            assert!((1..bytes.len()).all(|upto| read(&bytes[..upto]).is_err()));
+        }
+        for bad in [&[1, 7, 1, 0][..], &[1, 7, 2, 1, 1], &[1, 7, 0], &[1, 7, 2, 0x80, 0]] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod amounts;
 pub(crate) mod cell;
 pub(crate) mod counter_map;
 pub(crate) mod delta;
+pub(crate) mod expiries;
 pub(crate) mod keys;
 #[cfg(feature = "laws")]
 pub mod laws;

@@ -359,6 +359,14 @@ impl Writer {
         self.ring.order(slots);
     }
 
+    /// Gives a cell that was just [made](Self::make) its extra part, unless that is empty. The cell
+    /// is not part of the hash yet.
+    pub(crate) fn begin_extra(&mut self, slot: u32, extra: Extra) {
+        if !extra.is_empty() {
+            self.extras.insert(slot, extra);
+        }
+    }
+
     /// Replaces the extra part of a cell.
     pub(crate) fn put_extra(&mut self, slot: u32, extra: Option<Extra>) {
         self.hash = None;

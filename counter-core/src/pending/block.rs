@@ -15,7 +15,7 @@ use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::bitmap::Bitmap;
 use crate::pending::lane::{LANES, lane};
 use crate::pending::slot::{
-    BLOCK_SLOTS, FULL, Fullness, PENDING_MAX, Slot, SlotIndex, refuse_beyond,
+    AMOUNT, BLOCK_SLOTS, Fullness, PENDING_MAX, Slot, SlotIndex, refuse_beyond,
 };
 use crate::pending::sync::{Arc, AtomicU32, AtomicU64, OnceLock, Ordering};
 
@@ -165,11 +165,20 @@ impl Block {
         self.slots(SlotIndex::of(at)).for_each(|slot| slot.close(full));
     }
 
+    /// Refuses all adds to a counter because it has expired, or takes them again. A lane that is
+    /// being made meanwhile is closed at the next call.
+    pub(crate) fn set_ended(&self, place: SlotIndex, is_ended: bool) {
+        if is_ended {
+            self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
+        }
+        self.slots(place).for_each(|slot| slot.set_ended(is_ended));
+    }
+
     /// Adds with one `fetch_add`. `lane` returns the thread's lane, where that matters.
     ///
     /// # Errors
-    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit. Nothing was added
-    /// then.
+    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit; `Expired`. Nothing was
+    /// added then.
     #[inline]
     pub(crate) fn raise(
         &self,
@@ -224,7 +233,7 @@ impl Block {
 
     #[cold]
     fn after_rare_add(&self, place: SlotIndex, slot: &Slot, before: u64) {
-        if before & (FULL - 1) == 0 {
+        if before & AMOUNT == 0 {
             self.report(place.at());
         }
         if before >= PENDING_MAX {
@@ -254,7 +263,7 @@ impl Block {
             return;
         }
         let slots = slots();
-        slots.iter().zip(self.base.0.iter()).for_each(|(slot, base)| slot.close(base.full()));
+        slots.iter().zip(self.base.0.iter()).for_each(|(slot, base)| slot.close_like(base));
         let _ = self.lanes[lane - 1].set(slots);
         self.gate.0.fetch_or(LANED, Ordering::AcqRel);
     }

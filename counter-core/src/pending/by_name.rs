@@ -3,7 +3,7 @@
 
 use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
-use crate::pending::slot::{FULL, Fullness, PENDING_MAX};
+use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, ended, refuse_above};
 
 /// Capacity of the dirty list that is kept after a flush.
 const DIRTY_KEPT: usize = 64;
@@ -12,7 +12,8 @@ const DIRTY_KEPT: usize = 64;
 /// version.
 #[derive(Debug, Default)]
 pub(crate) struct LocalAdds {
-    /// A part has [`FULL`] set if its cell has no room for another flush.
+    /// A part has [`FULL`] set if its cell has no room for another flush, and another bit of
+    /// [`CLOSED`] if its counter has expired.
     pending: Vec<Amounts>,
     /// Handles with something pending. A handle with both parts pending is listed twice.
     dirty: Vec<u32>,
@@ -55,7 +56,7 @@ impl LocalAdds {
 
     pub(crate) fn pending(&self, at: usize) -> Amounts {
         let Amounts { increments, decrements } = self.pending.get(at).copied().unwrap_or_default();
-        Amounts { increments: increments & (FULL - 1), decrements: decrements & (FULL - 1) }
+        Amounts { increments: increments & AMOUNT, decrements: decrements & AMOUNT }
     }
 
     #[inline]
@@ -71,11 +72,7 @@ impl LocalAdds {
         if *pending == 0 {
             self.dirty.push(at as u32);
         } else if *pending >= PENDING_MAX {
-            return Err(if *pending & FULL == 0 {
-                WriteError::NotFlushed
-            } else {
-                WriteError::CellFull
-            });
+            return refuse_above(*pending);
         }
         *pending += amount;
         Ok(())
@@ -88,11 +85,7 @@ impl LocalAdds {
             Side::Increments => amounts.increments,
             Side::Decrements => amounts.decrements,
         };
-        match pending {
-            room if room < PENDING_MAX => Ok(()),
-            full if full & FULL != 0 => Err(WriteError::CellFull),
-            _ => Err(WriteError::NotFlushed),
-        }
+        refuse_above(pending)
     }
 
     /// Adds an amount that was checked before. Other amounts may have come in between.
@@ -128,13 +121,21 @@ impl LocalAdds {
     pub(crate) fn take(&mut self, at: usize) -> Amounts {
         let amounts = self.pending(at);
         if let Some(pending) = self.pending.get_mut(at) {
-            pending.increments &= FULL;
-            pending.decrements &= FULL;
+            pending.increments &= CLOSED;
+            pending.decrements &= CLOSED;
         }
         amounts
     }
 
-    /// Empties a handle's amounts, [`FULL`] included, for another counter.
+    /// Refuses adds because the counter has expired, or takes them again.
+    pub(crate) fn set_ended(&mut self, at: usize, is_ended: bool) {
+        if let Some(pending) = self.pending.get_mut(at) {
+            pending.increments = ended(pending.increments, is_ended);
+            pending.decrements = ended(pending.decrements, is_ended);
+        }
+    }
+
+    /// Empties a handle's amounts, [`CLOSED`] included, for another counter.
     pub(crate) fn reopen(&mut self, at: usize) {
         if let Some(pending) = self.pending.get_mut(at) {
             *pending = Amounts::default();

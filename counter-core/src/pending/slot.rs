@@ -16,6 +16,15 @@ pub(crate) const PENDING_MAX: u64 = 1 << 56;
 /// on.
 pub(crate) const FULL: u64 = 1 << 62;
 
+/// Bit in a pending amount whose counter has expired. Every add is refused until it is taken away.
+const ENDED: u64 = 1 << 61;
+
+/// The bits of a pending amount that refuse adds.
+pub(crate) const CLOSED: u64 = FULL | ENDED;
+
+/// The bits of a pending amount that count.
+pub(crate) const AMOUNT: u64 = ENDED - 1;
+
 /// Spins between the two reads of a contention check: some 50 ns, in which a thread that adds
 /// without pause adds again.
 const CONTENTION_SPINS: usize = 4;
@@ -36,7 +45,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// The pending amounts.
     pub(crate) fn amounts(&self) -> Amounts {
-        let part = |pending: &AtomicU64| pending.load(Ordering::Acquire) & (FULL - 1);
+        let part = |pending: &AtomicU64| pending.load(Ordering::Acquire) & AMOUNT;
         Amounts { increments: part(&self.increments), decrements: part(&self.decrements) }
     }
 
@@ -45,7 +54,7 @@ impl Slot {
         Amounts { increments: take(&self.increments), decrements: take(&self.decrements) }
     }
 
-    /// Empties the slot, [`FULL`] included.
+    /// Empties the slot, [`CLOSED`] included.
     pub(crate) fn reopen(&self) {
         self.increments.store(0, Ordering::Release);
         self.decrements.store(0, Ordering::Release);
@@ -60,13 +69,23 @@ impl Slot {
         close(&self.decrements, full.decrements_full);
     }
 
-    /// The parts that are [`FULL`].
-    pub(crate) fn full(&self) -> Fullness {
-        let is_full = |pending: &AtomicU64| pending.load(Ordering::Acquire) & FULL != 0;
-        Fullness {
-            increments_full: is_full(&self.increments),
-            decrements_full: is_full(&self.decrements),
+    /// Refuses adds because the counter has expired, or takes them again.
+    pub(crate) fn set_ended(&self, is_ended: bool) {
+        for pending in [&self.increments, &self.decrements] {
+            match is_ended {
+                true => pending.fetch_or(ENDED, Ordering::AcqRel),
+                false => pending.fetch_and(!ENDED, Ordering::AcqRel),
+            };
         }
+    }
+
+    /// Refuses the adds that another slot of the counter refuses.
+    pub(crate) fn close_like(&self, other: &Self) {
+        let close = |pending: &AtomicU64, other: &AtomicU64| {
+            pending.fetch_or(other.load(Ordering::Acquire) & CLOSED, Ordering::AcqRel)
+        };
+        close(&self.increments, &other.increments);
+        close(&self.decrements, &other.decrements);
     }
 
     /// True if another thread adds here right now.
@@ -79,22 +98,35 @@ impl Slot {
     }
 }
 
-/// Only a flush sets FULL, and one flush runs at a time, so the bit that was read stays.
+/// Only the replica's owner sets and takes away the bits that refuse, as a flush does, so those that
+/// were read stay.
 fn take(pending: &AtomicU64) -> u64 {
     match pending.load(Ordering::Acquire) {
-        seen if seen & (FULL - 1) == 0 => 0,
-        seen => pending.swap(seen & FULL, Ordering::AcqRel) & (FULL - 1),
+        seen if seen & AMOUNT == 0 => 0,
+        seen => pending.swap(seen & CLOSED, Ordering::AcqRel) & AMOUNT,
     }
 }
 
 /// Refuses before it adds: a flush could already have taken an amount that was there for a moment.
 #[cold]
 pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), WriteError> {
-    match pending.load(Ordering::Acquire) {
-        seen if seen & FULL != 0 => Err(WriteError::CellFull),
-        seen if seen >= PENDING_MAX => Err(WriteError::NotFlushed),
+    refuse_above(pending.load(Ordering::Acquire))
+}
+
+/// Refuses an add to a part with this pending amount, if it is closed or too much is pending.
+#[cold]
+pub(crate) fn refuse_above(pending: u64) -> Result<(), WriteError> {
+    match pending {
+        closed if closed & ENDED != 0 => Err(WriteError::Expired),
+        closed if closed & FULL != 0 => Err(WriteError::CellFull),
+        much if much >= PENDING_MAX => Err(WriteError::NotFlushed),
         _ => Ok(()),
     }
+}
+
+/// A pending amount that refuses adds because the counter has expired, or takes them again.
+pub(crate) fn ended(pending: u64, is_ended: bool) -> u64 {
+    if is_ended { pending | ENDED } else { pending & !ENDED }
 }
 
 /// Slots from one counter to the next: 128 bytes, which processors fetch at once.

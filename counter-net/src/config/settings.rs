@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use counter_core::NAME_BYTES_MAX;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
@@ -31,6 +32,8 @@ pub(crate) struct NodeConfig {
     pub(crate) node_name: Option<String>,
     pub(crate) commit_interval: Duration,
     pub(crate) counters_max: usize,
+    /// How long counters live, by the prefix of their names.
+    pub(crate) expiry: Vec<(String, Duration)>,
     pub(crate) protocol: ProtocolConfig,
 }
 
@@ -64,6 +67,15 @@ pub(crate) fn check_cluster(cluster: &str) -> Result<(), StartError> {
 pub(crate) fn check_node_name(name: &str) -> Result<(), StartError> {
     let sound = name.len() <= 128 && !name.trim().is_empty();
     if sound { Ok(()) } else { Err(StartError::NodeName(name.to_owned())) }
+}
+
+/// A prefix that a name can have, and a time of 1 ms or more.
+pub(crate) fn check_expiry((prefix, after): &(String, Duration)) -> Result<(), StartError> {
+    let sound = prefix.len() <= NAME_BYTES_MAX && !prefix.contains(char::is_control);
+    match sound && *after >= Duration::from_millis(1) {
+        true => Ok(()),
+        false => Err(StartError::Expiry { prefix: prefix.clone(), after: *after }),
+    }
 }
 
 /// A node's keys: `first`, then `further`, without repeats.
@@ -178,6 +190,15 @@ mod tests {
                 .iter()
                 .all(|cluster| check_cluster(cluster).is_err())
         );
+    }
+
+    #[test]
+    fn expiries_are_of_possible_prefixes_and_take_time() {
+        let check = |prefix: &str, ms| {
+            check_expiry(&(prefix.to_owned(), Duration::from_millis(ms))).is_ok()
+        };
+        assert!(check("", 1) && check("day:", u64::MAX));
+        assert!(!check("day:", 0) && !check("\u{1}w", 1) && !check(&"x".repeat(129), 1));
     }
 
     #[test]

@@ -87,6 +87,7 @@ fn shared(incarnation: NewIncarnation, config: &NodeConfig) -> Result<Arc<Shared
         incarnation.map.bounded(config.counters_max, REPLICAS_MAX),
     )
     .map_err(|error| StartError::Network(error.to_string()))?;
+    replica.set_expiry_rules(config.expiry.iter().cloned());
     let origin = Instant::now();
     let mut replicator =
         Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);

@@ -37,6 +37,7 @@ pub struct NodeBuilder {
     node_name: Option<String>,
     commit_interval: Duration,
     counters_max: usize,
+    expiry: Vec<(String, Duration)>,
     protocol: ProtocolConfig,
 }
 
@@ -58,6 +59,7 @@ impl Default for NodeBuilder {
             node_name: None,
             commit_interval: Duration::from_millis(5),
             counters_max: counter_core::COUNTERS_MAX,
+            expiry: Vec::new(),
             protocol: ProtocolConfig::default(),
         }
     }
@@ -232,6 +234,22 @@ impl NodeBuilder {
         self
     }
 
+    /// Ends the counters whose names start with `prefix` so long after they were made. Repeatable;
+    /// the longest prefix of a name counts, and an empty one means all. Default none.
+    ///
+    /// A counter carries its expiry with it. Nothing is left of it a few seconds after that time,
+    /// as after [`Node::remove`](crate::Node::remove), and adds are refused while it goes. A later
+    /// add makes it anew, with a new expiry. If two nodes make one counter at the same time, it ends
+    /// at the later time. A counter that exists keeps what it has, so give all nodes the same
+    /// prefixes from their first start on.
+    ///
+    /// Each node goes by its own clock. [`Node::counter_until`](crate::Node::counter_until) ends a
+    /// single counter.
+    pub fn expire(mut self, prefix: impl Into<String>, after: Duration) -> Self {
+        self.expiry.push((prefix.into(), after));
+        self
+    }
+
     /// Sets how long the node waits for silent peers and silent discovery before it is
     /// [ready](crate::Node::is_ready) anyway. Default 10 s.
     ///
@@ -281,6 +299,7 @@ impl NodeBuilder {
         config::check_region(&self.region)?;
         config::check_cluster(&self.cluster)?;
         self.node_name.as_deref().map_or(Ok(()), config::check_node_name)?;
+        self.expiry.iter().try_for_each(config::check_expiry)?;
         let keys = config::check_keys(self.key.take(), std::mem::take(&mut self.further_keys))?;
         let has_key = !keys.is_empty();
         let discovery = self.discovery_or_default(has_key)?;
@@ -324,6 +343,7 @@ impl NodeBuilder {
             node_name: self.node_name,
             commit_interval: self.commit_interval,
             counters_max: self.counters_max,
+            expiry: self.expiry,
             protocol,
         })
     }

@@ -8,6 +8,7 @@ mod builder;
 mod clearing;
 mod counter;
 mod durable;
+mod expiry;
 mod incarnations;
 mod info;
 mod listing;
@@ -30,12 +31,11 @@ pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
 pub use waiting::{NotReached, NotReplicated, Replicated};
-pub(crate) use window::now_ms;
 pub use window::{LimitCheck, Window};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use counter_core::ReplicaId;
 use prometheus_client::registry::Registry;
@@ -155,6 +155,48 @@ impl Node {
     /// A short exclusive lock and a hash look-up. Keep the handle if many adds go to one counter.
     pub fn counter(&self, name: &str) -> Result<Counter, AddError> {
         Counter::open(Arc::clone(self.shared()), name)
+    }
+
+    /// Returns a handle to the counter `name` like [`Node::counter`], and has the counter end at
+    /// `expires_at`, or when it ends already if that is later.
+    ///
+    /// Every node drops its part of the counter after that time, by its own clock. A few seconds
+    /// later nothing is left of it anywhere in reach. Adds are refused with
+    /// [`WriteError::Expired`](counter_core::WriteError::Expired) meanwhile. After that an add makes
+    /// the counter anew, and it then ends only where [`NodeBuilder::expire`] says so.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Node::counter`], and if an earlier counter of this name has expired and is not gone
+    /// yet. Nothing was created.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::{Duration, SystemTime};
+    /// # use counter_net::{Discovery, Node};
+    /// # let node =
+    /// #     Node::builder().cluster("docs-until").discover(Discovery::None).start().await?;
+    /// let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    /// let votes = node.counter_until("votes:today", tomorrow)?;
+    /// votes.add(1)?;
+    /// assert!(node.expires_at("votes:today") > Some(SystemTime::now()));
+    /// # node.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn counter_until(&self, name: &str, expires_at: SystemTime) -> Result<Counter, AddError> {
+        expiry::counter_until(self.shared(), name, expires_at)
+    }
+
+    /// Returns when the counter `name` ends, to the millisecond. `None` if it does not end, or if
+    /// this node holds nothing of it.
+    ///
+    /// # Complexity
+    ///
+    /// A short shared lock, and linear in the counter's replicas.
+    pub fn expires_at(&self, name: &str) -> Option<SystemTime> {
+        expiry::expires_at(self.shared(), name)
     }
 
     /// Returns true if the counter `name` exists, as far as this node knows: it was made and not

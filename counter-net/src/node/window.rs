@@ -1,12 +1,12 @@
 //! Sliding windows: counts of recent adds, and limits on them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use counter_core::WindowWidth;
 
 use crate::error::AddError;
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 
 /// Buckets of a window. A limit is exact to a tenth of its window.
 const BUCKETS: u64 = 10;
@@ -110,10 +110,4 @@ impl std::fmt::Debug for Window {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Window").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-/// Milliseconds since the start of 1970, by this machine's clock.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,14 +1,17 @@
 //! State shared by the driver and a node's handles.
 //!
 //! [`Shared`] holds the replica and the replicator behind one lock, and the signals between handles
-//! and driver. `gate` refuses adds, `waiting` connects waits to the driver, `subscribe` coalesces
-//! changes for subscribers, `commits` connects the state to the store.
+//! and driver. `clock` is this machine's. `gate` refuses adds, `waiting` connects waits to the
+//! driver, `subscribe` coalesces changes for subscribers, and `commits` connects the state to the
+//! store.
 
+mod clock;
 mod commits;
 mod gate;
 mod subscribe;
 mod waiting;
 
+pub(crate) use clock::{ms_since_1970, now_ms};
 pub(crate) use commits::Store;
 pub(crate) use gate::Gate;
 pub(crate) use subscribe::Subscribers;
@@ -176,8 +179,12 @@ impl Shared {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, NodeState> {
         self.writers.fetch_add(1, Ordering::Relaxed);
-        let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         self.writers.fetch_sub(1, Ordering::Relaxed);
+        if state.replica.has_expiry_rules() {
+            // Whatever makes a counter has this lock.
+            state.replica.set_time(now_ms());
+        }
         state
     }
 

@@ -42,6 +42,8 @@ pub struct SimConfig {
     pub dedup_max: usize,
     /// The most counters that a node makes. A join takes twice as many.
     pub counters_max: usize,
+    /// How long counters live, by the prefix of their names. The truth does not know of their end.
+    pub expiry: Vec<(String, Duration)>,
     /// Whether nothing is compared with the truth, and blaming a peer is no failure. The test
     /// states itself what nodes must show.
     pub unwatched: bool,
@@ -138,6 +140,7 @@ impl Default for SimConfig {
             named: false,
             dedup_max: DEDUP_ENTRIES_MAX,
             counters_max: COUNTERS_MAX,
+            expiry: Vec::new(),
             unwatched: false,
         }
     }

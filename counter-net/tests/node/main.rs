@@ -15,6 +15,7 @@ mod convergence;
 mod discovery;
 mod durability;
 mod embedding;
+mod expiry;
 mod hostile;
 mod isolation;
 mod listing;

@@ -135,6 +135,26 @@ fn everything_ends() {
 }
 
 #[test]
+fn expired_counters_leave_nothing() {
+    play_all(&Mix::EXPIRIES, 200);
+}
+
+#[test]
+fn expiries_are_exact_while_nodes_crash() {
+    play_all(&Mix::EXPIRIES_AND_CRASHES, 100);
+}
+
+#[test]
+fn expiries_are_exact_while_nodes_end() {
+    play_all(&Mix::EXPIRIES_AND_LEAVES, 200);
+}
+
+#[test]
+fn everything_expires() {
+    play_all(&Mix::EVERYTHING_EXPIRES, 100);
+}
+
+#[test]
 fn restored_directories_are_exact() {
     play_all(&Mix::RESTORES, 100);
 }

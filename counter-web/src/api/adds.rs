@@ -29,7 +29,8 @@ pub(crate) fn apply_add(
     if is_generated(id) {
         return Ok(Once::Repeated);
     }
-    let once = counter.add_once(id, amount.get()).map_err(ApiError::of_add)?;
+    let added = counter.add_once(id, amount.get());
+    let once = added.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
     match once {
         Once::Applied => app.counts.adds.one(),
         Once::Repeated => {}
@@ -42,7 +43,7 @@ pub(crate) fn apply_add(
 fn apply_new(app: &App, counter: &Counter, amount: Amount) -> Result<(), ApiError> {
     let size = amount.get().unsigned_abs();
     let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
-    applied.map_err(ApiError::of_add)?;
+    applied.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
     app.counts.adds.one();
     Ok(())
 }

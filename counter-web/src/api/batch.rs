@@ -134,7 +134,8 @@ pub(crate) fn apply_batch(
     let batch = app.node.add_many(&adds).map_err(|refused| {
         // A node that takes no adds refuses the first one.
         let index = refused.index.and_then(|at| places.iter().position(|place| *place == Some(at)));
-        ApiError::of_add(refused.error).at(index.unwrap_or(0))
+        let name = refused.index.and_then(|at| adds.get(at)).map_or("", |add| add.counter);
+        ApiError::of_add_to(&app.node, name, refused.error).at(index.unwrap_or(0))
     })?;
     let applied = adds.iter().zip(batch.results()).filter(|(_, add)| add.once == Once::Applied);
     app.counts.adds.many(applied.clone().count());

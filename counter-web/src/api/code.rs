@@ -39,6 +39,7 @@ codes! {
     BadToken = "bad_token",
     Behind = "behind",
     CannotTell = "cannot_tell",
+    CounterExpired = "counter_expired",
     CounterFull = "counter_full",
     Forbidden = "forbidden",
     MethodNotAllowed = "method_not_allowed",

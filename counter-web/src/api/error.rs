@@ -2,8 +2,10 @@
 //! `{"error":"<code>","message":"<sentence>"}`, with its HTTP status.
 
 use std::convert::Infallible;
+use std::time::SystemTime;
 
-use counter_net::{AddError, WriteError};
+use counter_net::{AddError, Node, WriteError};
+use httpdate::fmt_http_date;
 use serde::Serialize;
 use warp::http::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -273,6 +275,32 @@ impl ApiError {
         }
     }
 
+    /// 409: the counter has ended, and not all of it is gone.
+    pub(crate) fn counter_expired(expired_at: Option<SystemTime>) -> Self {
+        // It may go on by now. A date has to be before the year 10,000.
+        let at = expired_at
+            .filter(|at| *at <= SystemTime::now())
+            .map_or(String::new(), |at| format!(" at {}", fmt_http_date(at)));
+        Self::new(
+            StatusCode::CONFLICT,
+            Code::CounterExpired,
+            format!(
+                "the counter expired{at} and is being removed: nothing was added. Add to another counter, or to this one \
+                 once it is gone"
+            ),
+        )
+    }
+
+    /// Converts an error of the node about a counter. Nothing was added.
+    pub(crate) fn of_add_to(node: &Node, counter: &str, error: AddError) -> Self {
+        match error {
+            AddError::Refused(WriteError::Expired) => {
+                Self::counter_expired(node.expires_at(counter))
+            }
+            error => Self::of_add(error),
+        }
+    }
+
     /// Converts an error of the node. Nothing was added or reset.
     pub(crate) fn of_add(error: AddError) -> Self {
         let unavailable =
@@ -284,6 +312,7 @@ impl ApiError {
             AddError::Refused(WriteError::NameOutOfRange) => Self::bad_name(),
             AddError::Refused(WriteError::IdOutOfRange) => Self::bad_id(),
             AddError::Refused(WriteError::TooManyCounters) => Self::too_many_counters(),
+            AddError::Refused(WriteError::Expired) => Self::counter_expired(None),
             _ => unavailable(Code::CounterFull),
         }
     }

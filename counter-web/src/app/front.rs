@@ -77,6 +77,6 @@ impl App {
         if !self.node.exists(name) && !caller.may_create(name) {
             return Err(ApiError::name_not_allowed());
         }
-        self.node.counter(name).map_err(ApiError::of_add)
+        self.node.counter(name).map_err(|error| ApiError::of_add_to(&self.node, name, error))
     }
 }

@@ -19,9 +19,9 @@ use crate::access::token::{SecretToken, Tokens};
 use crate::cli::advice::with_advice;
 use crate::cli::keys::{cluster_keys, parse_files};
 use crate::cli::values::{
-    Listed, list, parse_connections, parse_counter, parse_counters, parse_demo_port,
-    parse_discovery, parse_duration, parse_header, parse_http, parse_multiaddr, parse_origin,
-    parse_ping_interval, parse_port, parse_rate, parse_region, parse_switch,
+    ExpireRule, Listed, list, parse_connections, parse_counter, parse_counters, parse_demo_port,
+    parse_discovery, parse_duration, parse_expire, parse_header, parse_http, parse_multiaddr,
+    parse_origin, parse_ping_interval, parse_port, parse_rate, parse_region, parse_switch,
 };
 
 /// A counter that every region adds to and all regions agree on, and the page that shows it.
@@ -157,6 +157,11 @@ pub(crate) struct ServeArgs {
     /// counter alone.
     #[arg(long, value_name = "NAMES", env = "COUNTER_CREATE", value_parser = |text: &str| list(text, Pattern::parse))]
     create: Vec<Listed<Pattern>>,
+    /// End the counters whose names start with PREFIX so long after they were made; repeatable.
+    /// Durations are 500ms, 5s, 10m or 7d. Of several prefixes of a name the longest counts, and
+    /// `*=30d` means all names. Give every node the same. Counters that exist stay as they are.
+    #[arg(long, value_name = "PREFIX*=D", env = "COUNTER_EXPIRE", value_parser = |text: &str| list(text, parse_expire))]
+    expire: Vec<Listed<ExpireRule>>,
     /// A file with the service token, of 16 bytes or more. A Bearer with it may create names, and has
     /// no --rate. The variable COUNTER_SERVICE_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE", env = "COUNTER_SERVICE_TOKEN_FILE")]
@@ -356,6 +361,11 @@ impl ServeArgs {
         cluster_keys(self.cluster_key_file.iter().flat_map(|listed| &listed.0))
     }
 
+    /// How long counters live, by prefix.
+    pub(crate) fn expire(&self) -> impl Iterator<Item = &ExpireRule> {
+        self.expire.iter().flat_map(|listed| &listed.0)
+    }
+
     /// The addresses to listen on for gossip.
     pub(crate) fn listen(&self) -> impl Iterator<Item = &String> {
         self.listen.iter().flat_map(|listed| &listed.0)
@@ -410,6 +420,11 @@ mod tests {
             ("counter-web --discover etcd", "local, mdns, dns:NAME:PORT, fly or none"),
             ("counter-web --allow-origin example.com", "such as https://example.com"),
             ("counter-web --create a*b", "write for example clicks,likes:*"),
+            ("counter-web --expire day:*", "write for example day:*=7d"),
+            ("counter-web --expire day:=7d", "write for example day:*=7d"),
+            ("counter-web --expire day:*=week", "write for example day:*=7d"),
+            ("counter-web --expire day:*=0s", "write for example day:*=7d"),
+            ("counter-web --expire day:*=7d,hour:*=1", "write for example day:*=7d"),
             ("counter-web --client-ip-header a:b", "write for example Fly-Client-IP"),
             ("counter-web --peer ,", "write for example /ip4/"),
             ("counter-web --rate 0", "write for example 100"),
@@ -433,5 +448,14 @@ mod tests {
             panic!("serve");
         };
         assert_eq!(args.peers().count(), 3);
+    }
+
+    #[test]
+    fn expiries_may_repeat_or_be_joined() {
+        let line = "counter-web --expire day:*=7d,a=*b:*=500ms --expire *=10m";
+        let Command::Serve(args) = read(line).unwrap().command else { panic!("serve") };
+        let rules: Vec<(&str, u64)> =
+            args.expire().map(|rule| (rule.prefix.as_str(), rule.after.as_secs())).collect();
+        assert_eq!(rules, [("day:", 604_800), ("a=*b:", 0), ("", 600)]);
     }
 }

@@ -7,6 +7,7 @@ use counter_net::Discovery;
 use warp::http::HeaderName;
 
 use crate::access::origin::AllowedOrigins;
+use crate::api::fields::check_name;
 use crate::page::regions::is_code;
 
 /// The items of one value, separated by commas. Spaces around items and empty items are ignored.
@@ -62,7 +63,7 @@ pub(super) fn parse_origin(origin: &str) -> Result<String, String> {
 }
 
 pub(super) fn parse_counter(name: &str) -> Result<String, String> {
-    crate::api::fields::check_name(name)
+    check_name(name)
         .map(|()| name.to_owned())
         .map_err(|error| format!("{}: write for example clicks", error.message))
 }
@@ -107,6 +108,28 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     });
     read.ok_or_else(|| {
         "this is a duration, a whole number and ms, s, m, h or d: write for example 10s".to_owned()
+    })
+}
+
+/// How long the counters of a prefix live: an item of `--expire`.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpireRule {
+    /// The start of their names; empty for all.
+    pub(crate) prefix: String,
+    /// The time from their making to their end.
+    pub(crate) after: Duration,
+}
+
+/// Parses a prefix, `*`, `=` and a duration: `day:*=7d`.
+pub(super) fn parse_expire(text: &str) -> Result<ExpireRule, String> {
+    // A prefix may hold any character but a comma, also = and *.
+    let rule = text.rsplit_once("*=").and_then(|(prefix, after)| {
+        let is_prefix = prefix.is_empty() || check_name(prefix).is_ok();
+        let after = parse_duration(after).ok().filter(|after| !after.is_zero())?;
+        is_prefix.then(|| ExpireRule { prefix: prefix.to_owned(), after })
+    });
+    rule.ok_or_else(|| {
+        "this is the start of counters' names, *= and a duration above 0: write for example day:*=7d".to_owned()
     })
 }
 

@@ -137,6 +137,7 @@ async fn start_node(args: &ServeArgs) -> Result<Node, CommandError> {
         .fold(builder, |builder, directory| builder.data_dir(directory))
         .restored(args.restored);
     builder = args.node_name().into_iter().fold(builder, |builder, name| builder.node_name(name));
+    builder = args.expire().fold(builder, |builder, rule| builder.expire(&rule.prefix, rule.after));
     builder = builder.ready_within(args.ready_within);
     builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {

@@ -101,6 +101,10 @@ impl Recipe {
         self.flag("--data-dir", path.display().to_string())
     }
 
+    pub(crate) fn expire(self, rules: &str) -> Self {
+        self.set("COUNTER_EXPIRE", rules)
+    }
+
     pub(crate) fn ready_within(self, time: &str) -> Self {
         self.set("COUNTER_READY_WITHIN", time)
     }

@@ -5,6 +5,7 @@
 
 mod bad_peers;
 mod crowd;
+mod expiry;
 mod far;
 mod fresh;
 mod log;

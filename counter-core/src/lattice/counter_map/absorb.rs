@@ -207,6 +207,7 @@ impl CounterMap {
                 return Err(WriteError::CellFull);
             }
             removes |= theirs.removal > 0;
+            extra.expires_at = extra.expires_at.max(theirs.expires_at);
             if let Some(version) = baselines.seen_after(held.replica, held.version) {
                 // A reset saw a later state, which is lost. Perhaps the cell was dropped in it. The
                 // absorbed cell does not keep its version, so its amounts are named.
@@ -226,7 +227,10 @@ impl CounterMap {
             Some(slot) => slot,
             None => {
                 let slot = self.make_own(at, key);
-                extra.origin = self.writers[at].extra(slot).map_or(extra.origin, |new| new.origin);
+                if let Some(new) = self.writers[at].extra(slot) {
+                    extra.origin = new.origin;
+                    extra.expires_at = extra.expires_at.max(new.expires_at);
+                }
                 slot
             }
         };

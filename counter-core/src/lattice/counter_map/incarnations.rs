@@ -175,6 +175,7 @@ impl CounterMap {
         for key in gone.iter().flat_map(|writer| writer.slots().map(|slot| writer.key(slot))) {
             let before = self.values.of_key(key);
             self.recount_value(key);
+            self.bury_without_cells(key);
             if self.values.of_key(key) != before {
                 changed.push(KeyId(key));
             }

@@ -6,6 +6,7 @@ use super::{CounterMap, Joined};
 use crate::incarnation::record::Record;
 use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::{Extra, Plain};
+use crate::lattice::expiries::Expiries;
 use crate::lattice::keys::order::in_order;
 use crate::lattice::keys::{KeyId, Keys};
 use crate::lattice::versions::vector::Version;
@@ -19,6 +20,7 @@ pub(super) struct Intake<'a> {
     writer: &'a mut Writer,
     keys: &'a mut Keys,
     values: &'a mut Values,
+    expiries: &'a mut Expiries,
     joined: &'a mut Joined,
     /// The predicted slot of the next cell: right after the last one, because two states mostly
     /// hold their cells in the same order.
@@ -63,6 +65,7 @@ impl CounterMap {
             writer,
             keys: &mut self.keys,
             values: &mut self.values,
+            expiries: &mut self.expiries,
             joined,
             near: 0,
             misses: 0,
@@ -120,13 +123,21 @@ impl Intake<'_> {
     fn take_with_extra(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
         let writer = &mut *self.writer;
         let stood = writer.plain(slot);
-        if extra.is_some() || writer.extra(slot).is_some() {
-            writer.put_extra(slot, extra.cloned());
+        let held = writer.extra(slot);
+        if held.into_iter().chain(extra).any(Extra::shapes_values) {
             self.values.mark_shaped(key);
-            self.is_bare = false;
-        } else {
-            writer.rehash(self.keys, slot, plain);
         }
+        if held != extra {
+            self.is_bare = false;
+            if let Some(extra) = extra.filter(|extra| extra.expires_at > 0) {
+                self.expiries.note(self.keys.counter_of(key), extra.expires_at, false);
+            }
+            match (stood.version, extra) {
+                (0, Some(extra)) => writer.begin_extra(slot, extra.clone()),
+                _ => writer.put_extra(slot, extra.cloned()),
+            }
+        }
+        writer.rehash(self.keys, slot, plain);
         self.put(slot, plain);
         if !self.values.is_shaped(key) {
             self.shift(key, plain.amounts.net() - stood.amounts.net());

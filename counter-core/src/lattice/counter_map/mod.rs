@@ -2,10 +2,11 @@
 //!
 //! The map has four parts, each behind verbs of its own: the keys, the values beside the cells, the
 //! writers, and the index of incarnations that ended. The files here add what the parts do
-//! together: join, reset, read, list, page, absorb.
+//! together: join, reset, read, list, page, absorb, expire.
 
 mod absorb;
 mod dedup;
+mod expiry;
 mod incarnations;
 mod intake;
 mod join;
@@ -27,6 +28,7 @@ use crate::error::WriteError;
 use crate::incarnation::index::Incarnations;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 use crate::lattice::cell::Plain;
+use crate::lattice::expiries::{Expiries, ExpiryRules};
 use crate::lattice::keys::names::is_name;
 use crate::lattice::keys::{KeyId, Keys};
 use crate::lattice::versions::vector::Version;
@@ -79,6 +81,10 @@ pub struct CounterMap {
     writers: Vec<Writer>,
     /// The claims and folds of all records. No folded writer is among the writers.
     incarnations: Incarnations,
+    /// How long counters that are made here live.
+    expiry_rules: ExpiryRules,
+    /// The counters that end.
+    expiries: Expiries,
     counters_max: usize,
     replicas_max: usize,
     /// The bounds of each writer's dedup entries.
@@ -113,6 +119,8 @@ impl CounterMap {
             values: Values::default(),
             writers: Vec::new(),
             incarnations: Incarnations::default(),
+            expiry_rules: ExpiryRules::default(),
+            expiries: Expiries::default(),
             counters_max,
             replicas_max,
             dedup_bounds: DedupBounds::default(),

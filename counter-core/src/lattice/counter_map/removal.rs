@@ -5,6 +5,8 @@
 //! The protocol knows what all hold: each step here takes the versions that every enrolled replica
 //! was shown to hold.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{CounterMap, Joined};
 use crate::codec::dictionary::KeyNames;
 use crate::dedup::entry::DedupEntry;
@@ -46,11 +48,12 @@ impl CounterMap {
     /// begins anew.
     pub(super) fn make_own(&mut self, at: usize, key: u32) -> u32 {
         self.keys.revive(key);
+        let expires_at = self.expiry_of_new(key);
         let writer = &mut self.writers[at];
-        let origin = writer.origin_of_new(&self.keys, key);
+        let origin = writer.origin_of_new(&self.keys, key).unwrap_or_default();
         let slot = writer.make(key);
-        if let Some(origin) = origin {
-            writer.put_extra(slot, Some(Extra { origin, ..Extra::default() }));
+        writer.begin_extra(slot, Extra { origin, expires_at, ..Extra::default() });
+        if origin.is_set() {
             self.values.cover(key, self.keys.counter_of(key));
             self.values.mark_shaped(key);
         }
@@ -123,7 +126,7 @@ impl CounterMap {
         joined: &mut Joined,
     ) {
         let mut search = KeySearch::default();
-        let kept: std::collections::BTreeSet<u32> =
+        let kept: BTreeSet<u32> =
             kept.filter_map(|theirs| self.keys.find_same(&mut search, names, theirs)).collect();
         let writer = &self.writers[at];
         let gone: Vec<u32> = writer
@@ -148,9 +151,7 @@ impl CounterMap {
             true => self.recount_value(key),
             false => self.values.shift(key, self.keys.counter_of(key), -amounts.net()),
         }
-        if self.held(key).next().is_none() {
-            self.keys.bury(key);
-        }
+        self.bury_without_cells(key);
     }
 
     /// The number of keys that had cells and have none any more.
@@ -205,9 +206,12 @@ impl CounterMap {
             let entries = writer.entries().since(0).flat_map(DedupEntry::keys);
             entries.for_each(|key| used[key as usize] = true);
         }
+        let named = |counter| (counter, self.keys.counter_name(counter).to_owned());
+        let names: BTreeMap<u32, String> = self.expiries.counters().map(named).collect();
         let renumbering = self.keys.compact(|key| used[key as usize] || keeps(KeyId(key)));
         self.writers.iter_mut().for_each(|writer| writer.renumber(&renumbering));
         self.values.renumber(&renumbering, |key| self.keys.counter_of(key));
+        self.expiries.renumber(|counter| self.keys.counter(names.get(&counter)?));
         self.generation += 1;
         renumbering
     }
@@ -218,7 +222,7 @@ impl CounterMap {
     }
 
     /// Drops the own cell of `replica` at a key, and leaves a tombstone.
-    fn drop_own(&mut self, replica: ReplicaId, key: u32) {
+    pub(super) fn drop_own(&mut self, replica: ReplicaId, key: u32) {
         let Ok(at) = self.writer_at(replica) else { return };
         let Some(slot) = self.writers[at].slot(key, key) else { return };
         self.drop_cell(at, slot);
@@ -229,11 +233,13 @@ impl CounterMap {
     }
 
     /// Drops the own cells of a counter, by its number, whatever they count. Cells that clear or
-    /// have absorbed something stay. Returns the keys that changed.
+    /// have absorbed something, or ask for a removal, stay. Returns the keys that changed.
     pub(crate) fn drop_own_of(&mut self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
         let is_plain = |key: &u32| {
             self.writer(own).and_then(|writer| writer.amounts(*key)).is_some_and(|(_, extra)| {
-                extra.is_none_or(|extra| extra.cleared.is_empty() && extra.absorbed.is_empty())
+                extra.is_none_or(|extra| {
+                    extra.cleared.is_empty() && extra.absorbed.is_empty() && extra.removal == 0
+                })
             })
         };
         let has_room =

@@ -79,6 +79,9 @@ impl CounterMap {
     pub(super) fn write_extra(&mut self, at: usize, slot: u32, extra: Extra) -> Version {
         let writer = &mut self.writers[at];
         let (key, version) = (writer.key(slot), writer.next_version());
+        if extra.expires_at > 0 {
+            self.expiries.note(self.keys.counter_of(key), extra.expires_at, true);
+        }
         writer.put_extra(slot, Some(extra));
         writer.put(slot, version, writer.plain(slot).amounts);
         writer.hold_up_to(version);

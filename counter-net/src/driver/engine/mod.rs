@@ -2,12 +2,13 @@
 //! outputs.
 //!
 //! `events` turns network events into inputs, `effects` turns outputs into network calls. `search`
-//! tracks the search for peers, `introductions` spreads addresses, `isolation` cuts the node off on
-//! request, and `farewell` ends it.
+//! tracks the search for peers, `introductions` spreads addresses, `expiry` ends counters whose time
+//! is over, `isolation` cuts the node off on request, and `farewell` ends it.
 
 mod cut_peers;
 mod effects;
 mod events;
+mod expiry;
 mod farewell;
 mod in_flight;
 mod introductions;
@@ -35,9 +36,8 @@ use crate::config::{NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::DiscoveryTasks;
 use crate::error::NodeFailure;
 use crate::network::{Behaviour, ProtocolNames};
-use crate::node::now_ms;
 use crate::protocol::{Input, Output};
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 
 /// One node's loop with everything it owns. Each part keeps its own invariant; this routes between
 /// them.
@@ -58,6 +58,8 @@ pub(super) struct Driver {
     /// When the replicator wants its next timer, on its clock.
     wanted: Option<Duration>,
     next_sweep: Duration,
+    /// When the next counter ends.
+    next_expiry: Option<Duration>,
     /// Names of counters are new and not sorted yet. The loop sorts them when it has nothing else
     /// to do, so that a list need not.
     has_new_names: bool,
@@ -68,9 +70,6 @@ pub(super) struct Driver {
     /// True while the network is cut. `shared` holds the latest request.
     isolated: bool,
 }
-
-/// The most expired buckets that a sweep looks at: a few milliseconds of work.
-const EXPIRED_A_SWEEP: usize = 2_000;
 
 /// Marks the node as stopped when the driver's task ends, even if it was aborted before it ran.
 pub(super) struct DriverGuard(pub(super) Arc<Shared>);
@@ -116,6 +115,7 @@ impl Driver {
             departed: Departed::default(),
             wanted: None,
             next_sweep: now + SWEEP_INTERVAL,
+            next_expiry: None,
             has_new_names: false,
             expired_buckets: ExpiredBuckets::default(),
             is_second: false,
@@ -177,24 +177,15 @@ impl Driver {
         }
         state.replicator.handle(&mut state.replica, input, now);
         self.wanted = state.replicator.poll_timeout();
+        let now_ms = now_ms();
+        let next_expiry = state.replica.next_expiry(now_ms);
+        self.next_expiry = next_expiry.map(|at| expiry::due_at(at, now_ms, now));
         self.has_new_names = !state.has_sorted_names();
         std::iter::from_fn(|| state.replicator.poll_output()).collect()
     }
 
     fn sort_some_names(&mut self) {
         self.has_new_names = !self.shared.read_after_writers().sort_some_names();
-    }
-
-    /// Drops own cells of expired buckets. True if there were some.
-    fn drop_expired_buckets(&mut self) -> bool {
-        let mut state = self.shared.write();
-        let expired = &mut self.expired_buckets;
-        let dropped = state.replica.drop_expired(expired, now_ms(), EXPIRED_A_SWEEP);
-        drop(state);
-        if !dropped.is_empty() {
-            self.shared.state_changed();
-        }
-        !dropped.is_empty()
     }
 
     fn feed_viewers(&mut self) {
@@ -204,10 +195,10 @@ impl Driver {
         }
     }
 
-    /// The earliest time at which the replicator, a dial, the search or the sweep is due.
+    /// The earliest time at which the replicator, a dial, the search, an expiry or the sweep is due.
     fn deadline(&self) -> Instant {
         let next_dial = self.book.next_due().filter(|_| !self.isolated);
-        let next = [self.wanted, next_dial, self.search_due()]
+        let next = [self.wanted, next_dial, self.search_due(), self.next_expiry]
             .into_iter()
             .flatten()
             .fold(self.next_sweep, Duration::min);
@@ -218,6 +209,9 @@ impl Driver {
         let now = self.shared.now();
         if self.wanted.is_some_and(|wanted| wanted <= now) {
             self.feed(Input::Timer);
+        }
+        if self.next_expiry.is_some_and(|expiry| expiry <= now) {
+            self.expire_counters();
         }
         self.on_search_due(now);
         if self.next_sweep <= now {

@@ -126,6 +126,7 @@ impl Host {
         };
         self.writer = ReplicaId::new(self.node.0, incarnation);
         let Ok(mut replica) = Replica::with_map(self.writer, &self.region, map) else { return };
+        replica.set_expiry_rules(config.expiry.iter().cloned());
         if self.retires && with_disk && before.incarnation > 0 {
             // It claims all earlier incarnations that the directory knows of, as the driver does.
             // The latest may have left no more than its number there.

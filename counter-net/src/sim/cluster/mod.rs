@@ -8,6 +8,7 @@
 
 mod acts;
 mod dials;
+mod expiry;
 mod faults;
 mod host;
 mod looks;

@@ -145,6 +145,7 @@ impl Sim {
     /// Hands a node an input and carries out its outputs. `from` is the peer that passed a gossip
     /// message on.
     pub(in crate::sim) fn hand(&mut self, host: usize, input: Input, from: Option<usize>) {
+        self.expire(host);
         let now = self.now;
         let local = self.hosts[host].local(now);
         let slowness = self.hosts[host].slowness;
@@ -165,17 +166,23 @@ impl Sim {
                 self.truth.note_shed(&alive.replica);
             }
         }
-        if let Some(ledger) = self.ledger.as_mut()
-            && let Err(failure) = ledger.look(host, &alive.replica, alive.machine.is_synced())
-        {
-            self.fail(failure);
-        }
+        self.look(host);
         self.hosts[host].busy_until = now + slowness;
         self.steps += 1;
         for output in outputs {
             self.act(host, output, from);
         }
         self.rewake(host);
+    }
+
+    /// Has the ledger of a story look at a node.
+    pub(super) fn look(&mut self, host: usize) {
+        let Some(alive) = self.hosts[host].alive.as_ref() else { return };
+        if let Some(ledger) = self.ledger.as_mut()
+            && let Err(failure) = ledger.look(host, &alive.replica, alive.machine.is_synced())
+        {
+            self.fail(failure);
+        }
     }
 
     /// Schedules the node's next deadline.

@@ -80,7 +80,12 @@ pub struct Mix {
     pub flood_twice: u8,
     /// Removals of counters. At the end all counters are removed, and nothing may be left of them.
     pub remove: u8,
+    /// Counters that are given a time at which they end.
+    pub expire: u8,
 
+    /// How long counters live from their making, in milliseconds, by the prefix of their names. At
+    /// the end nothing may be left of them.
+    pub lifetimes: &'static [(&'static str, u64)],
     /// Whether resets may hit counters of adds with ids.
     pub resets_ids: bool,
     /// The most counters that a node makes. The default if `None`.
@@ -103,6 +108,9 @@ pub struct Mix {
 }
 
 const NEAR_AND_FAR: &[fn() -> Link] = &[Link::loopback, Link::wide, || Link::lossy(0.1)];
+
+/// Two of three counters expire: one often within a cut, one after most of them.
+const LIFETIMES: &[(&str, u64)] = &[("likes", 1_500), ("carts", 7_000)];
 
 /// Adds and nothing else: the base of all mixes.
 const CALM: Mix = Mix {
@@ -141,6 +149,8 @@ const CALM: Mix = Mix {
     flood: 0,
     flood_twice: 0,
     remove: 0,
+    expire: 0,
+    lifetimes: &[],
     resets_ids: false,
     counters_max: None,
     dedup_max: None,
@@ -348,6 +358,40 @@ impl Mix {
     /// Everything, with removals.
     pub const EVERYTHING_ENDS: Mix = Mix { name: "everything ends", remove: 8, ..Self::EVERYTHING };
 
+    /// Counters that expire among cuts, newcomers, resets and removals.
+    pub const EXPIRIES: Mix = Mix {
+        name: "expiries",
+        remove: 2,
+        expire: 4,
+        lifetimes: LIFETIMES,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::PARTITIONS
+    };
+    /// Counters that expire while nodes with directories crash and lag.
+    pub const EXPIRIES_AND_CRASHES: Mix = Mix {
+        name: "expiries and crashes",
+        expire: 4,
+        lifetimes: LIFETIMES,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::REMOVALS_AND_CRASHES
+    };
+    /// Counters that expire while nodes without directories leave and are killed.
+    pub const EXPIRIES_AND_LEAVES: Mix = Mix {
+        name: "expiries and leaves",
+        expire: 4,
+        lifetimes: LIFETIMES,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::REMOVALS_AND_LEAVES
+    };
+    /// Everything, with removals and counters that expire.
+    pub const EVERYTHING_EXPIRES: Mix = Mix {
+        name: "everything expires",
+        expire: 4,
+        lifetimes: LIFETIMES,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::EVERYTHING_ENDS
+    };
+
     /// Every mix.
     pub const ALL: &'static [Mix] = &[
         Self::PARTITIONS,
@@ -372,6 +416,10 @@ impl Mix {
         Self::REMOVALS_AND_CRASHES,
         Self::REMOVALS_AND_LEAVES,
         Self::EVERYTHING_ENDS,
+        Self::EXPIRIES,
+        Self::EXPIRIES_AND_CRASHES,
+        Self::EXPIRIES_AND_LEAVES,
+        Self::EVERYTHING_EXPIRES,
     ];
 
     /// The mix of this name.

@@ -41,6 +41,12 @@ pub(super) enum Act {
         node: usize,
         key: usize,
     },
+    /// Has the counter of a key end after this time.
+    Expire {
+        node: usize,
+        key: usize,
+        after: Duration,
+    },
     /// Sends a new id, or an earlier one, counted back from the latest.
     Once {
         nodes: Vec<usize>,
@@ -154,10 +160,11 @@ enum StepKind {
     FloodTwice,
     Full,
     Remove,
+    Expire,
 }
 
 /// The weight of each kind. The order is part of every seed's story.
-fn weights(mix: &Mix) -> [(u8, StepKind); 26] {
+fn weights(mix: &Mix) -> [(u8, StepKind); 27] {
     [
         (mix.add, StepKind::Add),
         (mix.subtract, StepKind::Subtract),
@@ -185,6 +192,7 @@ fn weights(mix: &Mix) -> [(u8, StepKind); 26] {
         (mix.flood_twice, StepKind::FloodTwice),
         (mix.full, StepKind::Full),
         (mix.remove, StepKind::Remove),
+        (mix.expire, StepKind::Expire),
     ]
 }
 
@@ -271,6 +279,11 @@ impl Author<'_> {
             StepKind::Remove => {
                 let (node, key) = (self.up()?, self.dice.usize(..1000));
                 self.push(Act::Remove { node, key });
+            }
+            StepKind::Expire => {
+                let (node, key) = (self.up()?, self.dice.usize(..1000));
+                let after = Duration::from_millis(self.dice.u64(0..8_000));
+                self.push(Act::Expire { node, key, after });
             }
             StepKind::Id => {
                 let nodes = vec![self.up()?];

@@ -1,5 +1,5 @@
-//! The ledger: the writer and the version of each add, the adds that each reset saw, and what each
-//! node has shown so far.
+//! The ledger: the writer and the version of each add, the adds that each reset saw or that were in
+//! each expired cell, and what each node has shown so far.
 //!
 //! A story reports every act to the ledger. After every input of a node the ledger checks that node
 //! (`look`). Adds are grouped by key, a counter in a region, and have a place there. A set of adds
@@ -10,7 +10,7 @@ mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use counter_core::{CounterMap, ReplicaId, Version};
+use counter_core::{Cell, CounterMap, Replica, ReplicaId, Version};
 
 use super::ids::Ids;
 use super::units::{UNITS_MAX, amount};
@@ -40,7 +40,8 @@ struct Key {
     excused: u32,
 }
 
-/// One reset: the writer and version of it, and the adds that it saw.
+/// One reset, or the end of one writer's cell: the writer and version of it, and the adds that it
+/// saw.
 #[derive(Clone, Debug)]
 struct LedgerReset {
     key: usize,
@@ -183,6 +184,37 @@ impl Ledger {
         self.resets.push(LedgerReset { key, writer, version, saw });
     }
 
+    /// The adds in a node's own cells, by key.
+    pub(in crate::sim) fn own_cells(&self, replica: &Replica) -> Vec<(usize, u32)> {
+        let saw = |at: usize| {
+            let Key { counter, region, adds, .. } = &self.keys[at];
+            let own = own_cell(replica, (counter, region))?.total();
+            let has = |place: &usize| {
+                let sum = if adds[*place].is_negative { own.decrements } else { own.increments };
+                sum >> (2 * place) & 1 == 1
+            };
+            Some((at, (0..adds.len()).filter(has).fold(0, |mask, place| mask | 1 << place)))
+        };
+        (0..self.keys.len()).filter_map(saw).collect()
+    }
+
+    /// A node may have dropped some of its cells, because their counters have expired. It is as if
+    /// it had reset the adds in them.
+    pub(in crate::sim) fn expired(&mut self, replica: &Replica, cells: &[(usize, u32)]) {
+        for &(key, saw) in cells {
+            let Key { counter, region, .. } = &self.keys[key];
+            if own_cell(replica, (counter, region)).is_some() {
+                continue;
+            }
+            self.keys[key].clearable |= saw;
+            if self.retired_running.contains(&replica.id()) {
+                self.keys[key].excused |= saw;
+            }
+            let (writer, version) = (replica.id(), replica.version());
+            self.resets.push(LedgerReset { key, writer, version, saw });
+        }
+    }
+
     /// An operator retired a replica that runs. Adds that only it holds may be lost, and adds that
     /// it reset may come back.
     pub(super) fn retired_running(&mut self, writer: ReplicaId) {
@@ -270,6 +302,12 @@ impl Ledger {
             None => format!("a sum that no adds make of {counter}/{region}"),
         }
     }
+}
+
+/// A replica's own cell at a key.
+fn own_cell(replica: &Replica, (counter, region): (&str, &str)) -> Option<Cell> {
+    let cells = replica.map().pn_counter(counter, region);
+    cells.cells().find(|(id, _)| *id == replica.id()).map(|(_, cell)| cell.clone())
 }
 
 /// The lowest place in a set of adds.

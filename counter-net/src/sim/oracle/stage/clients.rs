@@ -1,4 +1,6 @@
-//! The acts of clients: adds, resets, removals, and adds with ids.
+//! The acts of clients: adds, resets, removals, expiries, and adds with ids.
+
+use std::time::Duration;
 
 use super::super::plot::{REGIONS, Which};
 use super::Stage;
@@ -58,6 +60,13 @@ impl Stage<'_> {
         }
         let Some((_, counter, _)) = self.sim.ledger().key(pick) else { return };
         self.remove_at(host, &counter);
+    }
+
+    /// Has a counter end after this time.
+    pub(super) fn expire(&mut self, number: usize, pick: usize, after: Duration) {
+        let Some(host) = self.taking(number) else { return };
+        let Some((_, counter, _)) = self.sim.ledger().key(pick) else { return };
+        self.sim.expire_after(host, &counter, after);
     }
 
     /// Removes a counter at a node that has caught up.

@@ -83,6 +83,11 @@ impl<'a> Stage<'a> {
             named: mix.named,
             counters_max: mix.counters_max.unwrap_or(usual.counters_max),
             dedup_max,
+            expiry: mix
+                .lifetimes
+                .iter()
+                .map(|(prefix, ms)| ((*prefix).to_owned(), Duration::from_millis(*ms)))
+                .collect(),
             ..usual
         });
         sim.keep_ledger(Ledger::new(dedup_max));
@@ -138,6 +143,7 @@ impl<'a> Stage<'a> {
             Act::Add { node, counter, is_negative } => self.add(*node, counter, *is_negative),
             Act::Reset { node, key } => self.reset(*node, *key),
             Act::Remove { node, key } => self.remove(*node, *key),
+            Act::Expire { node, key, after } => self.expire(*node, *key, *after),
             Act::Once { nodes, which } => self.once(nodes, which)?,
             Act::Names { node, count } => self.add_names(*node, *count),
             Act::Crash { node, keeps_all } => self.crash(*node, *keeps_all),

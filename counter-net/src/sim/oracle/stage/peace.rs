@@ -54,6 +54,11 @@ impl Stage<'_> {
             })?;
         }
         self.sim.ledger().compare()?;
+        if self.leaves_no_traces() && !self.mix.lifetimes.is_empty() {
+            self.wait("without a trace of expired counters", |stage| {
+                stage.sim.is_converged() && hosts.iter().all(|host| stage.is_without_expired(*host))
+            })?;
+        }
         if self.leaves_no_traces() {
             self.remove_all(&hosts)?;
         }
@@ -73,7 +78,9 @@ impl Stage<'_> {
     fn leaves_no_traces(&self) -> bool {
         let names_unknown =
             |actor: &Actor| self.sim.map(actor.host).is_some_and(CounterMap::names_unknown);
-        self.mix.remove > 0 && self.mix.clean && !self.actors.iter().any(names_unknown)
+        (self.mix.remove > 0 || !self.mix.lifetimes.is_empty())
+            && self.mix.clean
+            && !self.actors.iter().any(names_unknown)
     }
 
     /// Removes every counter. Then nothing of them may be left at any node.
@@ -96,6 +103,18 @@ impl Stage<'_> {
                 .any(|(region, _)| map.pn_counter(counter, region).cells().len() > 0)
         };
         map.tombstone_count() == 0 && !self.sim.has_traces(host) && !counters.iter().any(has_cells)
+    }
+
+    /// Whether a node holds nothing of the counters that expire, and takes adds to them again.
+    fn is_without_expired(&self, host: usize) -> bool {
+        let Some(map) = self.sim.map(host) else { return false };
+        let expires = |counter: &&str| {
+            let mut lifetimes = self.mix.lifetimes.iter();
+            lifetimes.any(|(prefix, _)| counter.starts_with(prefix))
+                || map.expires_at(counter).is_some()
+        };
+        let expiring: Vec<String> = map.counters().filter(expires).map(str::to_owned).collect();
+        self.is_without(host, &expiring) && !self.sim.has_expiries(host)
     }
 
     fn all_ready(&self) -> bool {
