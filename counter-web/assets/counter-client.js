@@ -134,11 +134,12 @@ function openSocket({ WebSocket, base, page, batches, names, heard, lost, now })
   };
 }
 
-// A link by server-sent events, and by POST for one add at a time. The event of an add must come
-// within ANSWER_MAX, or its stream is dead.
+// A link by server-sent events, and by POST for one add at a time. Streams without the event of an
+// add are dead after ANSWER_MAX, and opened again.
 function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
-  const abort = new AbortController(), { signal } = abort, adds = [], polled = [];
-  let streams = 0, posting = false, pollTimer, dueTimer;
+  const streams = new Map(); // counter -> the controller of its request
+  const adds = [], polled = [];
+  let posting = false, closed = false, pollTimer, dueTimer;
 
   function arrived() {
     clock.clearTimeout(dueTimer);
@@ -146,8 +147,11 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
   }
 
   async function follow(name) {
+    const own = new AbortController();
+    streams.get(name)?.abort();
+    streams.set(name, own);
     try {
-      const answer = await fetch(address(name, `/events?page=${page}`), { signal });
+      const answer = await fetch(address(name, `/events?page=${page}`), { signal: own.signal });
       if (!answer.ok) return lost((await answer.json()).message);
       const reader = answer.body.getReader(), decoder = new TextDecoder();
       let text = "";
@@ -161,7 +165,12 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
         }
       }
     } catch { /* the stream broke */ }
-    lost();
+    if (streams.get(name) === own) lost();
+  }
+
+  function renew() {
+    arrived();
+    [...streams.keys()].forEach(follow);
   }
 
   async function poll() {
@@ -169,16 +178,16 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
       const answer = await ask(name);
       if ("total" in answer) heard({ ...answer, type: "state", counter: name });
     }
-    if (!signal.aborted) pollTimer = clock.setTimeout(poll, POLL_EVERY);
+    if (!closed) pollTimer = clock.setTimeout(poll, POLL_EVERY);
   }
 
   async function post() {
     posting = true;
-    for (let add; !signal.aborted && (add = adds.shift());) {
+    for (let add; !closed && (add = adds.shift());) {
       const { id, counter, amount } = add;
       const headers = { "content-type": "application/json", "idempotency-key": id };
       const body = JSON.stringify({ amount });
-      if (!polled.includes(counter)) dueTimer ??= clock.setTimeout(() => lost(), ANSWER_MAX);
+      if (!polled.includes(counter)) dueTimer ??= clock.setTimeout(renew, ANSWER_MAX);
       const answer = await ask(counter, "/add", { method: "POST", headers, body, keepalive: true });
       if (answer.error) arrived();
       if (answer.error) heard({ ...answer, type: "error", id });
@@ -189,7 +198,7 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
   }
 
   const watch = (name) => {
-    if (streams++ < STREAMS_MAX) follow(name);
+    if (streams.size < STREAMS_MAX) follow(name);
     else if (polled.push(name) === 1) poll();
   };
   names().forEach(watch);
@@ -200,7 +209,8 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
     },
     watch,
     close() {
-      abort.abort();
+      closed = true;
+      for (const stream of streams.values()) stream.abort();
       arrived();
       clock.clearTimeout(pollTimer);
     },

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod hero;
 mod keyboard;
 mod live;
 mod looks;
