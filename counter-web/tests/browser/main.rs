@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod firefox;
 mod hero;
 mod keyboard;
 mod live;
