@@ -76,7 +76,7 @@ fn fresh_node_has_exact_numbers_in_the_first_html() {
         syd.started.elapsed()
     );
     let shown = ["ord", "fra", "sin", "syd"].map(|region| row(&page, region));
-    assert_eq!(shown, ["11", "222", "−3", "0"].map(|value| Some(value.to_owned())), "{page}");
+    assert_eq!(shown, ["11", "222", "-3", "0"].map(|value| Some(value.to_owned())), "{page}");
     assert!(page.contains("<p class=\"total\" id=\"total\">230</p>"), "{page}");
 }
 

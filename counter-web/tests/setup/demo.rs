@@ -34,7 +34,7 @@ fn extra_node_joins_the_demo() {
     let page = get(&syd.http, "/").body;
     let took = syd.started.elapsed();
     let shown = ["ord", "fra", "sin", "syd"].map(|region| row(&page, region));
-    assert_eq!(shown, ["42", "7", "−5", "0"].map(|value| Some(value.to_owned())), "{page}");
+    assert_eq!(shown, ["42", "7", "-5", "0"].map(|value| Some(value.to_owned())), "{page}");
     assert!(took < Duration::from_secs(1), "its first page took {took:?} from its start");
     assert!(syd.terminate().success());
 }
